@@ -1,0 +1,56 @@
+"""What a built llama-server knows, read from its own `--version`, `--help` and `--list-devices`."""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EngineDevice:
+    """A device the engine can offload to, as `--list-devices` shows it (memory in MiB at that moment)."""
+
+    name: str
+    description: str
+    total_mib: int
+    free_mib: int
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """A binary's version, the flags it accepts and its devices."""
+
+    version: str
+    build_number: int | None
+    flags: frozenset[str]
+    devices: tuple[EngineDevice, ...] = ()
+
+    def accepts(self, flag: str) -> bool:
+        """Whether `--help` lists the flag."""
+        return flag in self.flags
+
+
+def parse_version(text: str) -> tuple[str, int | None]:
+    """The version line and build number of `llama-server --version`'s output."""
+    for line in text.splitlines():
+        if line.startswith("version:"):
+            number = re.search(r"\bb?(\d{3,})\b", line)
+            return line.removeprefix("version:").strip(), int(number[1]) if number else None
+    return "", None
+
+
+def parse_flags(help_text: str) -> frozenset[str]:
+    """Every flag that `--help` offers: lines such as `-t,    --threads N    number of CPU threads …`."""
+    flags: set[str] = set()
+    for line in help_text.splitlines():
+        if line.startswith("-"):
+            head = re.split(r"\s{2,}(?=[^-\s])", line, maxsplit=1)[0]
+            flags.update(re.findall(r"(?:^|[\s,])(--?[A-Za-z][\w-]*)", head))
+    return frozenset(flags)
+
+
+def parse_devices(text: str) -> tuple[EngineDevice, ...]:
+    """The devices of `--list-devices`: `  CUDA0: NVIDIA H100 (81559 MiB, 80000 MiB free)`."""
+    pattern = r"^\s+(\w+): (.*) \((\d+) MiB, (\d+) MiB free\)\s*$"
+    return tuple(
+        EngineDevice(name, description, int(total), int(free))
+        for name, description, total, free in re.findall(pattern, text, re.MULTILINE)
+    )

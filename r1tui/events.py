@@ -1,0 +1,172 @@
+"""The events that flow: what a stage of a launch reports, and what an answer's stream reports.
+
+Stage events are what `--json` writes, one object a line; the `event` key names the type.
+"""
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Literal
+
+import msgspec
+
+Stage = Literal["engine", "model", "plan", "server"]
+Unit = Literal["steps", "bytes"]
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="event", tag=lambda name: _snake(name)):
+    """Base of all events; immutable."""
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+class StageStarted(Event, frozen=True):
+    """A stage begins; `title` says in a few words what it does."""
+
+    stage: Stage
+    title: str
+
+
+class Progress(Event, frozen=True):
+    """How far a stage is. `total`, `rate` (units per second) and `eta_s` are None while unknown."""
+
+    stage: Stage
+    done: int
+    total: int | None
+    unit: Unit
+    rate: float | None = None
+    eta_s: float | None = None
+
+
+class LogLine(Event, frozen=True):
+    """A line that a stage's program wrote: text, never markup."""
+
+    stage: Stage
+    text: str
+
+
+class Notice(Event, frozen=True):
+    """Something about a stage that the user should know and that is no failure."""
+
+    stage: Stage
+    text: str
+
+
+class StageDone(Event, frozen=True):
+    """A stage ended well; `result` is what it made (a path, an endpoint), `detail` a sentence for a person."""
+
+    stage: Stage
+    result: str
+    detail: str = ""
+
+
+class StageFailed(Event, frozen=True):
+    """A stage failed: what happened and what mends it. `exit_status` is 130 when the user cancelled it."""
+
+    stage: Stage
+    cause: str
+    remedy: str = ""
+    exit_status: int = 1
+
+
+StageEvent = StageStarted | Progress | LogLine | Notice | StageDone | StageFailed
+Emit = Callable[[StageEvent], None]
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[StageEvent] = msgspec.json.Decoder(StageEvent)
+
+
+def encode_event(event: StageEvent) -> str:
+    """One JSON line without its newline."""
+    return _encoder.encode(event).decode()
+
+
+def decode_event(line: str | bytes) -> StageEvent:
+    """The event of one JSON line; raises msgspec.DecodeError for anything else."""
+    return _decoder.decode(line)
+
+
+class Meter:
+    """Turns counts into Progress events: at most ten a second, with a rate over the last seconds.
+
+    `already` units were done before this run and do not count towards the rate.
+    """
+
+    WINDOW_S = 10.0
+
+    def __init__(self, stage: Stage, unit: Unit, emit: Emit, total: int | None = None, already: int = 0) -> None:
+        self._stage: Stage = stage
+        self._unit: Unit = unit
+        self._emit = emit
+        self.total = total
+        self._samples: list[tuple[float, int]] = [(monotonic(), already)]
+        self._last_emit_s = 0.0
+
+    def update(self, done: int) -> None:
+        """Report that `done` of the total are done now; emits when the last report is old enough or all is done."""
+        now = monotonic()
+        finished = self.total is not None and done >= self.total
+        if not finished and now - self._last_emit_s < 0.1:
+            return
+        self._last_emit_s = now
+        self._samples.append((now, done))
+        while len(self._samples) > 2 and now - self._samples[0][0] > self.WINDOW_S:
+            self._samples.pop(0)
+        start_s, start_done = self._samples[0]
+        rate = (done - start_done) / (now - start_s) if now - start_s > 0.5 and done > start_done else None
+        eta_s = (self.total - done) / rate if rate and self.total is not None else None
+        self._emit(Progress(self._stage, done, self.total, self._unit, rate, eta_s))
+
+
+class PromptProgress(Event, frozen=True):
+    """Tokens of the prompt read so far; `cached` of them came from the KV cache for nothing."""
+
+    total: int
+    cached: int
+    processed: int
+    time_ms: float
+
+
+class Reasoning(Event, frozen=True):
+    """A piece of the model's thinking."""
+
+    text: str
+
+
+class Content(Event, frozen=True):
+    """A piece of the model's answer."""
+
+    text: str
+
+
+class Timings(Event, frozen=True):
+    """The server's own counters so far, for the prompt and the answer."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    prompt_tps: float
+    completion_tokens: int
+    tps: float
+
+
+class Finished(Event, frozen=True):
+    """The answer is whole; the keys are those of `chat --json`'s last line. `ttft_ms` is None if nothing came."""
+
+    finish_reason: str
+    prompt_tokens: int
+    reasoning_tokens: int
+    completion_tokens: int
+    prompt_tps: float
+    tps: float
+    ttft_ms: float | None
+
+
+class Failed(Event, frozen=True):
+    """The answer ended early: what happened and what mends it. What came before it stands."""
+
+    cause: str
+    remedy: str = ""
+
+
+StreamEvent = PromptProgress | Reasoning | Content | Timings | Finished | Failed

@@ -1,0 +1,77 @@
+"""A lock file that the kernel releases when its holder dies, with the holder's pid to name it."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic, sleep
+
+from r1tui.errors import R1tuiError
+
+POLL_S = 0.1
+GRACE_S = 0.3  # `holder` itself takes the lock for an instant
+
+
+def holder(path: Path) -> int | None:
+    """The pid of the process that holds the lock now (0 when it is only just taking it), or None."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with suppress(ValueError):
+            return int(os.pread(fd, 20, 0))
+        return 0
+    finally:
+        os.close(fd)
+    return None
+
+
+@contextmanager
+def locked(path: Path, what: str, waiting: Callable[[int], None] | None = None) -> Iterator[None]:
+    """Hold the lock for the block; its file is gone afterwards.
+
+    With `waiting`, wait for another holder and call that once with its pid; without, raise R1tuiError naming it.
+    """
+    fd = _acquire(path, what, waiting)
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(fd)
+
+
+def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    started_s = monotonic()
+    told = False
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(fd, path):
+                return fd
+            os.close(fd)  # its last holder removed the file between our open and our lock
+            continue
+        except BlockingIOError:
+            os.close(fd)
+        if monotonic() - started_s > GRACE_S:
+            pid = holder(path) or 0
+            if waiting is None:
+                raise R1tuiError(f"{what} is in use by process {pid}.", "Wait for it to end, or stop it.")
+            if not told:
+                waiting(pid)
+                told = True
+        sleep(POLL_S)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,115 @@
+"""Where things are kept: XDG folders, all under `$R1TUI_HOME` when that is set."""
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1tui.errors import R1tuiError
+
+SOCKET_PATH_BYTES = 108  # sockaddr_un.sun_path, unix(7), its closing NUL included
+LONGEST_SOCKET_NAME = "/keeper.sock"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The folders; none is made before it is used."""
+
+    config: Path
+    data: Path
+    cache: Path
+    state: Path
+    run: Path
+    """Sockets and locks; private (0700), short enough for a socket's path."""
+
+    @property
+    def config_file(self) -> Path:
+        return self.config / "config.yaml"
+
+    @property
+    def models(self) -> Path:
+        return self.data / "models"
+
+    @property
+    def engines(self) -> Path:
+        return self.cache / "engines"
+
+    @property
+    def sources(self) -> Path:
+        return self.cache / "sources"
+
+    @property
+    def downloads(self) -> Path:
+        """Packages from PyPI on their way."""
+        return self.cache / "downloads"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def server_log(self) -> Path:
+        return self.logs / "server.log"
+
+    @property
+    def keeper_log(self) -> Path:
+        return self.logs / "keeper.log"
+
+    @property
+    def state_file(self) -> Path:
+        """What the keeper knows about its server, as JSON; there as long as there is something to know."""
+        return self.state / "server.json"
+
+    @property
+    def server_socket(self) -> Path:
+        return self.run / "server.sock"
+
+    @property
+    def keeper_socket(self) -> Path:
+        return self.run / "keeper.sock"
+
+    @property
+    def keeper_lock(self) -> Path:
+        return self.run / "keeper.lock"
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] | None = None) -> "Paths":
+        """The folders for this user and environment; makes none of them."""
+        env = os.environ if env is None else env
+        if home := env.get("R1TUI_HOME"):
+            root = Path(home).expanduser().absolute()
+            return cls(root / "config", root / "data", root / "cache", root / "state", _short_run_dir(root / "run"))
+        from platformdirs import PlatformDirs  # noqa: PLC0415  a tenth of `r1tui status`
+
+        dirs = PlatformDirs("r1tui", appauthor=False)
+        runtime = env.get("XDG_RUNTIME_DIR")
+        run = Path(runtime) / "r1tui" if runtime and os.access(runtime, os.W_OK) else Path(dirs.user_state_dir) / "run"
+        return cls(
+            Path(dirs.user_config_dir),
+            Path(dirs.user_data_dir),
+            Path(dirs.user_cache_dir),
+            Path(dirs.user_state_dir),
+            _short_run_dir(run),
+        )
+
+
+def private_folder(path: Path) -> Path:
+    """Make the folder for this user alone (0700); raises R1tuiError when it belongs to someone else."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    info = path.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+        raise R1tuiError(f"{path} belongs to another user.", "Set R1TUI_HOME to a folder of your own.")
+    if info.st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def _short_run_dir(wanted: Path) -> Path:
+    """The folder itself, or a private one in the temporary folder where a socket's path would be too long."""
+    if len(os.fsencode(wanted)) + len(LONGEST_SOCKET_NAME) < SOCKET_PATH_BYTES:
+        return wanted
+    digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"r1tui-{os.getuid()}-{digest}"

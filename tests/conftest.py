@@ -1,0 +1,48 @@
+"""What every test stands on: folders of its own, a real llama-server, a tiny R1 whose answer is known."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from r1tui.config import EngineSettings
+from r1tui.paths import Paths
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """Every folder of r1tui under this test's own root, in this process and its children."""
+    for name in [name for name in os.environ if name.startswith(("R1TUI_", "LLAMA_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("R1TUI_HOME", str(tmp_path / "home"))
+    return Paths.from_environment()
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Path:
+    """The llama-server that our recipe builds; kept in the user's cache. `$R1TUI_TEST_SERVER` names another."""
+    if given := os.environ.get("R1TUI_TEST_SERVER"):
+        return Path(given)
+    from r1tui.engine import build_engine  # noqa: PLC0415
+
+    return build_engine(EngineSettings(), Paths.from_environment(), lambda event: print(event)).server
+
+
+TinyModel = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def tiny_r1(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """Makes tiny R1 files: `tiny_r1(think="…", answer="…", loop=True, …)` -> path; the same arguments, the same file."""
+    from tests.tiny_r1 import build  # noqa: PLC0415
+
+    made: dict[str, Path] = {}
+
+    def make(**options: object) -> Path:
+        key = repr(sorted(options.items()))
+        if key not in made:
+            made[key] = build(tmp_path_factory.mktemp("tiny") / "tiny-r1.gguf", **options)  # type: ignore[arg-type]
+        return made[key]
+
+    return make
