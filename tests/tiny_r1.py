@@ -63,7 +63,7 @@ def byte_alphabet() -> list[str]:
 
 def pieces(text: str, *, split_bytes: bool = False) -> list[bytes]:
     """The text cut before each run of white space; with `split_bytes` also around every byte of other than ASCII."""
-    words = [word.encode() for word in re.findall(r"\s*\S+|\s+$", text)]
+    words = [word.encode() for word in re.findall(r"\s*\S+(?:\s+$)?|\s+$", text)]
     if not split_bytes:
         return words
     return [piece for word in words for piece in re.findall(rb"[\x00-\x7f]+|[\x80-\xff]", word)]
