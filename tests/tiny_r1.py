@@ -39,15 +39,23 @@ _DROPPED_THOUGHTS = (
     "{% if '</think>' in content %}{% set content = content.split('</think>')[-1] %}{% endif %}"
     "{{ '<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>' }}"
 )
-_PLAIN_HISTORY = "{{ '<｜Assistant｜>' + m['content'] + '<｜end▁of▁sentence｜>' }}"
+_DROPPED_INLINE = "{{ '<｜Assistant｜>' + m['content'].split('</think>')[-1] + '<｜end▁of▁sentence｜>' }}"
+_FORCED, _UNFORCED = "<｜Assistant｜><think>\\n", "<｜Assistant｜>"
 
 
 def _template(history: str, opening: str) -> str:
     return _TURNS.replace("HISTORY", history).replace("OPENING", opening)
 
 
-TEMPLATE = _template(_DROPPED_THOUGHTS, "<｜Assistant｜><think>\\n")
+TEMPLATE = _template(_DROPPED_THOUGHTS, _FORCED)
 """The form of DeepSeek's own: the thinking is forced, earlier thoughts are dropped."""
+UNFORCED_TEMPLATE = _template(_DROPPED_THOUGHTS, _UNFORCED)
+"""The same, but the model opens its thinking itself."""
+UNRECOGNISED_TEMPLATE = _template(_DROPPED_INLINE, _FORCED)
+"""Renders what TEMPLATE does, but llama-server, which looks for `content.split('</think>')`, sees no thinking in it:
+the content begins with the thinking and has `</think>` in it."""
+UNRECOGNISED_UNFORCED_TEMPLATE = _template(_DROPPED_INLINE, _UNFORCED)
+"""As UNRECOGNISED_TEMPLATE, and the content begins with `<think>\\n`, which the model writes itself."""
 
 HEADS, ROPE, NOPE, VALUE, KV_RANK, Q_RANK, DENSE_WIDTH = 2, 32, 32, 32, 64, 64, 256
 
