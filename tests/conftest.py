@@ -26,7 +26,7 @@ def llama_server() -> Path:
         return Path(given)
     from r1tui.engine import build_engine  # noqa: PLC0415
 
-    return build_engine(EngineSettings(), Paths.from_environment(), lambda event: print(event)).server
+    return build_engine(EngineSettings(), Paths.from_environment(), print).server
 
 
 TinyModel = Callable[..., Path]
@@ -34,7 +34,7 @@ TinyModel = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def tiny_r1(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
-    """Makes tiny R1 files: `tiny_r1(think="…", answer="…", loop=True, …)` -> path; the same arguments, the same file."""
+    """Makes tiny R1 files, `tiny_r1(think="…", loop=True, …)` -> path; the same arguments give the same file."""
     from tests.tiny_r1 import build  # noqa: PLC0415
 
     made: dict[str, Path] = {}

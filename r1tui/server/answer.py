@@ -1,0 +1,124 @@
+"""Turns the payloads of a streamed chat completion into events: one reader for live, resumed and recorded streams."""
+
+from collections.abc import Iterator
+from time import monotonic
+
+import msgspec
+
+from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
+from r1tui.server.think import ThinkSplitter
+from r1tui.server.wire import Chunk, ChunkTimings, ServerError
+
+_decoder = msgspec.json.Decoder(Chunk)
+
+
+class AnswerReader:
+    """Reads one answer. `inside_thinking` says that the prompt ended in `<think>`."""
+
+    def __init__(self, *, inside_thinking: bool = False) -> None:
+        self.done = False
+        """Whether Finished or Failed was yielded."""
+        self._splitter = ThinkSplitter(inside=inside_thinking)
+        self._started_s = monotonic()
+        self._first_token_s: float | None = None
+        self._timings = ChunkTimings()
+        self._reasoning_tokens = 0
+        self._prompt_tokens: int | None = None
+        self._completion_tokens: int | None = None
+        self._finish_reason: str | None = None
+
+    def read(self, payload: bytes) -> Iterator[StreamEvent]:
+        """The events of one server-sent event's payload."""
+        if self.done:
+            return
+        if payload.strip() == b"[DONE]":
+            yield from self._finish()
+            return
+        try:
+            chunk = _decoder.decode(payload)
+        except msgspec.DecodeError as error:
+            yield self._fail(f"The server sent something that is no answer: {error}.", "See `r1tui logs`.")
+            return
+        if chunk.error:
+            yield self._fail(*explain(chunk.error))
+            return
+        yield from self._read_chunk(chunk)
+
+    def fail(self, cause: str, remedy: str) -> Iterator[StreamEvent]:
+        """End an answer whose stream broke off: what was held back, then Failed; nothing if it was already done."""
+        if not self.done:
+            yield from self._splitter.finish()
+            yield self._fail(cause, remedy)
+
+    def cancel(self) -> Iterator[StreamEvent]:
+        """End an answer that the user stopped."""
+        if not self.done:
+            self._finish_reason = "cancelled"
+            yield from self._finish()
+
+    def _read_chunk(self, chunk: Chunk) -> Iterator[StreamEvent]:
+        if chunk.prompt_progress:
+            seen = chunk.prompt_progress
+            yield PromptProgress(seen.total, seen.cache, seen.processed, seen.time_ms)
+        if chunk.timings:
+            self._timings = chunk.timings
+        if chunk.usage:
+            self._prompt_tokens = chunk.usage.prompt_tokens
+            self._completion_tokens = chunk.usage.completion_tokens
+        for choice in chunk.choices:
+            if choice.delta.reasoning_content:
+                yield self._token(Reasoning(choice.delta.reasoning_content))
+            for piece in self._splitter.feed(choice.delta.content or ""):
+                yield self._token(piece)
+            self._finish_reason = choice.finish_reason or self._finish_reason
+        if chunk.timings and chunk.timings.predicted_n:
+            seen_timings = chunk.timings
+            yield Timings(
+                prompt_tokens=seen_timings.prompt_n + seen_timings.cache_n,
+                cached_tokens=seen_timings.cache_n,
+                prompt_tps=seen_timings.prompt_per_second or 0.0,
+                completion_tokens=seen_timings.predicted_n,
+                tps=seen_timings.predicted_per_second or 0.0,
+            )
+
+    def _token(self, piece: Reasoning | Content) -> Reasoning | Content:
+        if self._first_token_s is None:
+            self._first_token_s = monotonic()
+        if isinstance(piece, Reasoning):
+            self._reasoning_tokens = self._timings.predicted_n
+        return piece
+
+    def _finish(self) -> Iterator[StreamEvent]:
+        yield from self._splitter.finish()
+        self.done = True
+        seen = self._timings
+        ttft_ms = (self._first_token_s - self._started_s) * 1000 if self._first_token_s is not None else None
+        yield Finished(
+            finish_reason=self._finish_reason or "stop",
+            prompt_tokens=seen.prompt_n + seen.cache_n if self._prompt_tokens is None else self._prompt_tokens,
+            reasoning_tokens=self._reasoning_tokens,
+            completion_tokens=seen.predicted_n if self._completion_tokens is None else self._completion_tokens,
+            prompt_tps=seen.prompt_per_second or 0.0,
+            tps=seen.predicted_per_second or 0.0,
+            ttft_ms=ttft_ms,
+        )
+
+    def _fail(self, cause: str, remedy: str) -> Failed:
+        self.done = True
+        return Failed(cause, remedy)
+
+
+def explain(error: ServerError) -> tuple[str, str]:
+    """Cause and remedy of an error that llama-server reports."""
+    match error.type:
+        case "exceed_context_size_error":
+            return (
+                f"The conversation has {error.n_prompt_tokens} tokens and the context holds {error.n_ctx}.",
+                "Start a new conversation, or set a larger plan.ctx_size and start the server again.",
+            )
+        case "authentication_error":
+            return "The server wants another key.", "Set LLAMA_API_KEY to the key that it was started with."
+        case "unavailable_error":
+            return "The model is still loading.", "Wait until `r1tui status` says ready."
+        case _:
+            return f"The server refused: {error.message or error.type or 'no reason given'}.", "See `r1tui logs`."

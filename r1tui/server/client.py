@@ -1,0 +1,266 @@
+"""llama-server's HTTP API, as far as r1tui speaks it: streamed chat that survives a dropped connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import msgspec
+
+from r1tui.config import SamplingSettings
+from r1tui.errors import R1tuiError
+from r1tui.events import Failed, StreamEvent
+from r1tui.server.answer import AnswerReader, explain
+from r1tui.server.endpoint import Endpoint
+from r1tui.server.think import OPEN
+from r1tui.server.wire import ErrorBody, EventSplitter, ServerError
+
+if TYPE_CHECKING:
+    import httpx2
+
+CONVERSATION_HEADER = "X-Conversation-Id"
+RECONNECT_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation; an assistant's is its answer without the thinking."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """What to answer and how. Tokens are chosen by `sampling`, which overrides what the server was started with."""
+
+    messages: Sequence[Message]
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+
+    def body(self, *, raw_reasoning: bool) -> dict[str, Any]:
+        """The JSON to send; with `raw_reasoning` the server leaves the thinking in the content, for us to split."""
+        chosen = self.sampling
+        optional = {"seed": chosen.seed, "max_tokens": chosen.max_tokens}
+        return {
+            "messages": [{"role": message.role, "content": message.content} for message in self.messages],
+            "temperature": chosen.temperature,
+            "top_p": chosen.top_p,
+            "min_p": chosen.min_p,
+            **{key: value for key, value in optional.items() if value is not None},
+            **({"reasoning_format": "none"} if raw_reasoning else {}),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "timings_per_token": True,
+            "return_progress": True,
+            "reasoning_control": True,
+        }
+
+
+class ServerClient:
+    """One llama-server, for as long as the `async with` block lasts."""
+
+    def __init__(self, endpoint: Endpoint, key: str | None = None) -> None:
+        import httpx2  # noqa: PLC0415  a quarter of a second
+
+        transport = httpx2.AsyncHTTPTransport(uds=str(endpoint.socket)) if endpoint.socket else None
+        self.endpoint = endpoint
+        self._http = httpx2.AsyncClient(
+            base_url=endpoint.base_url,
+            transport=transport,
+            trust_env=endpoint.socket is None and not _is_loopback(endpoint.base_url),
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx2.Timeout(10.0),
+        )
+        self._streaming = httpx2.Timeout(10.0, read=None)
+        self._forces_thinking: bool | None = None
+        self._stopped: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        await self._http.aclose()
+
+    async def is_ready(self) -> bool:
+        """Whether the model is loaded; False while it loads and when nobody answers."""
+        import httpx2  # noqa: PLC0415
+
+        try:
+            return (await self._http.get("/health")).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    async def props(self) -> dict[str, Any]:
+        """`/props`: the model's path, context size, template and special tokens."""
+        return await self._json("GET", "/props")
+
+    async def tokenize(self, text: str) -> list[int]:
+        """The text's tokens, special ones as the chat would read them."""
+        answer = await self._json("POST", "/tokenize", {"content": text, "parse_special": True})
+        return list(answer["tokens"])
+
+    async def forces_thinking(self) -> bool:
+        """Whether the model's template ends the prompt with `<think>`, so that a reply begins inside it.
+
+        Then the thinking is split here from raw content: whether llama-server recognises the template as a thinking
+        one cannot be asked, and where it does not it would leave a lone `</think>` in the content.
+        """
+        if self._forces_thinking is None:
+            messages = [{"role": "user", "content": "hi"}]
+            try:
+                answer = await self._json("POST", "/apply-template", {"messages": messages})
+                self._forces_thinking = str(answer["prompt"]).rstrip().endswith(OPEN)
+            except (R1tuiError, KeyError):  # another server, or an older one
+                self._forces_thinking = False
+        return self._forces_thinking
+
+    async def stream_chat(self, request: ChatRequest, conversation_id: str) -> AsyncIterator[StreamEvent]:
+        """The answer's events, closed by exactly one Finished or Failed; nothing is raised but cancellation.
+
+        The answer belongs to the conversation: abandoning this iterator does not stop it (`stop_answer` does), and a
+        dropped connection is taken up again where it broke.
+        """
+        self._stopped.discard(conversation_id)
+        inside = await self._ask_forces_thinking()
+        if isinstance(inside, Failed):
+            yield inside
+            return
+        reader = AnswerReader(inside_thinking=inside)
+        splitter = EventSplitter()
+        headers = {CONVERSATION_HEADER: conversation_id, "Connection": "close"}  # a pooled one is dead one time in five
+        post = self._http.build_request(
+            "POST",
+            "/v1/chat/completions",
+            json=request.body(raw_reasoning=inside),
+            headers=headers,
+            timeout=self._streaming,
+        )
+        async for event in self._follow(post, reader, splitter, conversation_id):
+            yield event
+
+    async def read_on(
+        self, conversation_id: str, from_byte: int = 0, *, inside_thinking: bool = False
+    ) -> AsyncIterator[StreamEvent]:
+        """The events of a running or just finished answer from a byte of its stream on, as `stream_chat` gives them."""
+        reader = AnswerReader(inside_thinking=inside_thinking)
+        splitter = EventSplitter(from_byte)
+        async for event in self._follow(
+            self._resume_request(conversation_id, from_byte), reader, splitter, conversation_id
+        ):
+            yield event
+
+    async def stop_answer(self, conversation_id: str) -> None:
+        """Stop the conversation's running answer for real; its stream then ends as `cancelled`."""
+        import httpx2  # noqa: PLC0415
+
+        self._stopped.add(conversation_id)
+        try:
+            await self._http.delete("/v1/stream", params={"conv_id": conversation_id})
+        except httpx2.TransportError as error:
+            raise self._unreachable() from error
+
+    async def _ask_forces_thinking(self) -> bool | Failed:
+        try:
+            return await self.forces_thinking()
+        except R1tuiError as error:
+            return Failed(error.cause, error.remedy)
+
+    async def _follow(
+        self, request: httpx2.Request, reader: AnswerReader, splitter: EventSplitter, conversation_id: str
+    ) -> AsyncIterator[StreamEvent]:
+        """Send the request and read its stream to the end, reconnecting when it breaks off after it began."""
+        delays = iter(RECONNECT_DELAYS_S)
+        while True:
+            began = splitter.offset
+            async for event in self._read_once(request, reader, splitter):
+                yield event
+            if reader.done:
+                return
+            if conversation_id in self._stopped:
+                break
+            if splitter.offset > began:
+                delays = iter(RECONNECT_DELAYS_S)
+            if splitter.offset == 0 or not await self._pause(next(delays, None)):
+                break
+            splitter = EventSplitter(splitter.offset)
+            request = self._resume_request(conversation_id, splitter.offset)
+        broken = "ended in the middle of the answer" if splitter.offset else f"does not answer at {self.endpoint}"
+        stopped = conversation_id in self._stopped
+        last = reader.cancel() if stopped else reader.fail(f"llama-server {broken}.", "`r1tui logs` shows why.")
+        for event in last:
+            yield event
+
+    async def _read_once(
+        self, request: httpx2.Request, reader: AnswerReader, splitter: EventSplitter
+    ) -> AsyncIterator[StreamEvent]:
+        """The events until the answer is done or the connection breaks."""
+        import httpx2  # noqa: PLC0415
+
+        try:
+            response = await self._http.send(request, stream=True)
+        except httpx2.TransportError:
+            return
+        try:
+            if response.status_code != 200:
+                for event in reader.fail(*explain(await _error_of(response))):
+                    yield event
+                return
+            async for data in response.aiter_raw():
+                for payload in splitter.feed(data):
+                    for event in reader.read(payload):
+                        yield event
+                if reader.done:
+                    return
+        except (httpx2.TransportError, ValueError):
+            return
+        finally:
+            await response.aclose()
+
+    async def _pause(self, delay_s: float | None) -> bool:
+        """Wait before another connection; False when there is no hope: a local server gone, or no more tries."""
+        if delay_s is None or (delay_s and self.endpoint.socket and not await self.is_ready()):
+            return False
+        await asyncio.sleep(delay_s)
+        return True
+
+    def _resume_request(self, conversation_id: str, from_byte: int) -> httpx2.Request:
+        return self._http.build_request(
+            "GET",
+            "/v1/stream",
+            params={"conv_id": conversation_id, "from": str(from_byte)},
+            headers={"Connection": "close"},
+            timeout=self._streaming,
+        )
+
+    async def _json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        import httpx2  # noqa: PLC0415
+
+        try:
+            response = await self._http.request(method, path, json=body)
+        except httpx2.TransportError as error:
+            raise self._unreachable() from error
+        if response.status_code != 200:
+            raise R1tuiError(*explain(await _error_of(response)))
+        try:
+            return msgspec.json.decode(response.content, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise R1tuiError(f"{self.endpoint} does not answer like llama-server.", "Check the address.") from error
+
+    def _unreachable(self) -> R1tuiError:
+        return R1tuiError(f"No llama-server answers at {self.endpoint}.", "`r1tui status` says what runs.")
+
+
+def _is_loopback(base_url: str) -> bool:
+    host = base_url.partition("//")[2].rpartition(":")[0] or base_url.partition("//")[2]
+    return host in ("localhost", "[::1]") or host.startswith("127.")
+
+
+async def _error_of(response: httpx2.Response) -> ServerError:
+    body = await response.aread()
+    try:
+        return msgspec.json.decode(body, type=ErrorBody).error
+    except msgspec.DecodeError:
+        return ServerError(f"HTTP {response.status_code}", code=response.status_code)

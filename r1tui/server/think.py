@@ -1,0 +1,70 @@
+"""Takes R1's thinking out of content in which llama-server left it."""
+
+from r1tui.events import Content, Reasoning
+
+OPEN, CLOSE = "<think>", "</think>"
+
+
+class ThinkSplitter:
+    """Splits streamed content at `<think>` and `</think>`, wherever the pieces are cut.
+
+    With `inside` the prompt ended in `<think>`, so thinking comes first even without the opening tag. Tags count
+    only where they open a reply and end its thinking; later ones are the answer's own words.
+    """
+
+    def __init__(self, *, inside: bool) -> None:
+        self._forced = inside
+        self._state = "start"
+        self._held = ""
+
+    def feed(self, text: str) -> list[Reasoning | Content]:
+        """What is certain after this piece; at most a partial tag and leading white space are held back."""
+        self._held += text
+        out: list[Reasoning | Content] = []
+        if self._state == "start" and not self._decide_start():
+            return out
+        if self._state == "thinking":
+            self._read_thinking(out)
+        if self._state == "answer" and self._held:
+            out.append(Content(self._held))
+            self._held = ""
+        return out
+
+    def finish(self) -> list[Reasoning | Content]:
+        """What was still held back when the stream ended."""
+        held, self._held = self._held, ""
+        if not held:
+            return []
+        thinking = self._state == "thinking" or (self._state == "start" and self._forced)
+        return [Reasoning(held) if thinking else Content(held)]
+
+    def _decide_start(self) -> bool:
+        """Whether it is known by now with what the reply begins."""
+        stripped = self._held.lstrip()
+        if OPEN.startswith(stripped) and stripped != OPEN:
+            return False
+        if stripped.startswith(OPEN):
+            self._held = stripped.removeprefix(OPEN)
+            self._state = "thinking"
+        else:
+            self._state = "thinking" if self._forced else "answer"
+        return True
+
+    def _read_thinking(self, out: list[Reasoning | Content]) -> None:
+        thought, tag, rest = self._held.partition(CLOSE)
+        if tag:
+            self._state = "answer"
+            self._held = rest
+        else:
+            keep = _partial_tag_length(thought)
+            thought, self._held = thought[: len(thought) - keep], thought[len(thought) - keep :]
+        if thought:
+            out.append(Reasoning(thought))
+
+
+def _partial_tag_length(text: str) -> int:
+    """How many characters at the end of the text could be the beginning of `</think>`."""
+    for length in range(min(len(CLOSE) - 1, len(text)), 0, -1):
+        if CLOSE.startswith(text[-length:]):
+            return length
+    return 0

@@ -1,0 +1,257 @@
+"""The client against the real llama-server: thinking, answer, stop, errors, a lost connection, a lost server."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from r1tui.chat.special_tokens import defuse
+from r1tui.config import SamplingSettings
+from r1tui.errors import UsageError
+from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
+from r1tui.server.client import ChatRequest, Message, ServerClient
+from r1tui.server.endpoint import Endpoint
+from tests.conftest import TinyModel
+from tests.raw_server import raw_server
+from tests.tiny_r1 import UNRECOGNISED_TEMPLATE
+
+THINK = "Hm, 日本 and 🦙.\n"
+ANSWER = "\n\nHello ✅ there,\n\n```python\npass\n```\nnaïve 日本"
+HI = ChatRequest([Message("user", "hi")])
+
+
+@pytest.fixture(scope="module")
+def socket(llama_server: Path, tiny_r1: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    model = tiny_r1(think=THINK, answer=ANSWER, split_bytes=True)
+    with raw_server(llama_server, model, tmp_path_factory.mktemp("s")) as (path, _):
+        yield path
+
+
+@pytest.fixture(scope="module")
+def endless(llama_server: Path, tiny_r1: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    model = tiny_r1(think=THINK, answer="one two three four ", loop=True)
+    with raw_server(llama_server, model, tmp_path_factory.mktemp("e")) as (path, _):
+        yield path
+
+
+def connect(path: Path) -> ServerClient:
+    return ServerClient(Endpoint.parse(f"unix:{path}"))
+
+
+def thinking(events: list[StreamEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Reasoning))
+
+
+def answer(events: list[StreamEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Content))
+
+
+async def collect(stream: AsyncIterator[StreamEvent]) -> list[StreamEvent]:
+    return [event async for event in stream]
+
+
+async def first_words(stream: AsyncIterator[StreamEvent]) -> list[StreamEvent]:
+    """The events until some of the answer has come."""
+    seen: list[StreamEvent] = []
+    async for event in stream:
+        seen.append(event)
+        if sum(isinstance(event, Content) for event in seen) >= 8:
+            break
+    return seen
+
+
+async def test_thinking_and_answer_with_characters_cut_across_tokens(socket: Path) -> None:
+    async with connect(socket) as client:
+        events = await collect(client.stream_chat(HI, "c1"))
+    assert thinking(events).strip() == THINK.strip()
+    assert answer(events) == ANSWER
+    assert isinstance(events[-1], Finished)
+    assert events[-1].finish_reason == "stop"
+    assert 0 < events[-1].reasoning_tokens < events[-1].completion_tokens
+    assert events[-1].prompt_tokens > 0
+    assert events[-1].ttft_ms is not None
+    assert any(isinstance(event, PromptProgress) for event in events)
+    assert [event for event in events if isinstance(event, Timings)][-1].tps > 0
+
+
+async def test_a_template_that_the_server_does_not_recognise_gives_the_same(
+    llama_server: Path, tiny_r1: TinyModel, tmp_path: Path
+) -> None:
+    model = tiny_r1(think=THINK, answer=ANSWER, template=UNRECOGNISED_TEMPLATE)
+    with raw_server(llama_server, model, tmp_path) as (path, _):
+        async with connect(path) as client:
+            raw = await client._http.post(
+                "/v1/chat/completions", json={"messages": [{"role": "user", "content": "hi"}]}
+            )
+            events = await collect(client.stream_chat(HI, "c1"))
+    assert "</think>" in raw.json()["choices"][0]["message"]["content"]
+    assert thinking(events).strip() == THINK.strip()
+    assert answer(events) == ANSWER
+
+
+async def test_stopping_ends_the_answer_for_real_and_keeps_what_came(endless: Path) -> None:
+    async with connect(endless) as client:
+        seen: list[StreamEvent] = []
+        async for event in client.stream_chat(HI, "c-stop"):
+            if isinstance(event, Content) and not answer(seen):
+                await client.stop_answer("c-stop")
+            seen.append(event)
+        slots = (await client._http.get("/slots")).json()
+    assert answer(seen)
+    assert isinstance(seen[-1], Finished)
+    assert seen[-1].finish_reason == "cancelled"
+    assert not any(slot["is_processing"] for slot in slots)
+
+
+async def test_max_tokens_ends_an_answer_with_its_reason(endless: Path) -> None:
+    async with connect(endless) as client:
+        request = ChatRequest(HI.messages, SamplingSettings(max_tokens=20))
+        events = await collect(client.stream_chat(request, "c-max"))
+    assert isinstance(events[-1], Finished)
+    assert (events[-1].finish_reason, events[-1].completion_tokens) == ("length", 20)
+
+
+async def test_a_reader_that_was_lost_is_followed_by_one_that_misses_nothing(endless: Path) -> None:
+    request = ChatRequest(HI.messages, SamplingSettings(max_tokens=400))
+    async with connect(endless) as client:
+        undisturbed = await collect(client.stream_chat(request, "c-whole"))
+    async with connect(endless) as client:
+        await first_words(client.stream_chat(request, "c-lost"))
+    async with connect(endless) as client:
+        again = await collect(client.read_on("c-lost", inside_thinking=await client.forces_thinking()))
+    assert thinking(again) == thinking(undisturbed)
+    assert answer(again) == answer(undisturbed)
+    assert isinstance(again[-1], Finished)
+
+
+async def test_a_connection_that_breaks_is_taken_up_where_it_broke(endless: Path, tmp_path: Path) -> None:
+    request = ChatRequest(HI.messages, SamplingSettings(max_tokens=300))
+    async with connect(endless) as client:
+        undisturbed = await collect(client.stream_chat(request, "c-a"))
+    async with cutting_proxy(endless, tmp_path / "p.sock", cut_after_bytes=9_001) as proxy, connect(proxy) as client:
+        events = await collect(client.stream_chat(request, "c-b"))
+    assert thinking(events) == thinking(undisturbed)
+    assert answer(events) == answer(undisturbed)
+    assert isinstance(events[-1], Finished)
+
+
+async def test_a_server_that_dies_is_a_failure_that_keeps_what_came(
+    llama_server: Path, tiny_r1: TinyModel, tmp_path: Path
+) -> None:
+    model = tiny_r1(think=THINK, answer="one two three four ", loop=True)
+    with raw_server(llama_server, model, tmp_path) as (path, process):
+        async with connect(path) as client:
+            seen: list[StreamEvent] = []
+            async for event in client.stream_chat(HI, "c-dead"):
+                if isinstance(event, Content) and not answer(seen):
+                    os.kill(process.pid, signal.SIGKILL)
+                seen.append(event)
+    assert answer(seen)
+    assert isinstance(seen[-1], Failed)
+    assert "ended in the middle" in seen[-1].cause
+
+
+async def test_nobody_there_is_a_failure_not_an_exception(tmp_path: Path) -> None:
+    async with connect(tmp_path / "none.sock") as client:
+        [event] = await collect(client.stream_chat(HI, "c"))
+    assert isinstance(event, Failed)
+    assert "none.sock" in event.cause
+
+
+async def test_a_conversation_longer_than_the_context_says_so(socket: Path) -> None:
+    async with connect(socket) as client:
+        [event] = await collect(client.stream_chat(ChatRequest([Message("user", "word " * 2000)]), "c-long"))
+    assert isinstance(event, Failed)
+    assert "the context holds 2048" in event.cause
+    assert "ctx_size" in event.remedy
+
+
+async def test_a_wrong_key_says_so(llama_server: Path, tiny_r1: TinyModel, tmp_path: Path) -> None:
+    with raw_server(llama_server, tiny_r1(think=THINK, answer=ANSWER), tmp_path, "--api-key", "right") as (path, _):
+        async with connect(path) as client:
+            [event] = await collect(client.stream_chat(HI, "c"))
+        async with ServerClient(Endpoint.parse(f"unix:{path}"), key="right") as client:
+            events = await collect(client.stream_chat(HI, "c"))
+    assert isinstance(event, Failed)
+    assert "key" in event.cause
+    assert answer(events) == ANSWER
+
+
+async def test_an_error_inside_the_stream_is_a_failure() -> None:
+    from r1tui.server.answer import AnswerReader  # noqa: PLC0415
+
+    reader = AnswerReader()
+    events = list(reader.read(b'{"choices":[{"delta":{"content":"Hel"}}]}'))
+    events += reader.read(b'{"error":{"code":500,"message":"compute failed","type":"server_error"}}')
+    events += reader.read(b"[DONE]")
+    assert events == [Content("Hel"), Failed("The server refused: compute failed.", "See `r1tui logs`.")]
+
+
+async def test_pasted_control_tokens_would_count_and_do_not_once_defused(socket: Path) -> None:
+    pasted = "hi<｜Assistant｜>"
+    async with connect(socket) as client:
+        [control] = set(await client.tokenize("<｜Assistant｜>"))
+        assert control in await client.tokenize(pasted)
+        assert control not in await client.tokenize(defuse(pasted)[0])
+
+
+@pytest.mark.parametrize("text", ["", "ftp://x", "http://", "http://h:notaport", "unix:relative.sock", "127.0.0.1:80"])
+def test_an_address_that_is_none_says_what_is_allowed(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Endpoint.parse(text)
+    assert "unix:/path" in caught.value.remedy
+
+
+def test_addresses() -> None:
+    assert Endpoint.parse("http://127.0.0.1:8080/v1").base_url == "http://127.0.0.1:8080"
+    assert Endpoint.parse("unix:/run/x.sock").socket == Path("/run/x.sock")
+
+
+class cutting_proxy:  # noqa: N801  used as a function
+    """A Unix socket in front of another whose first answer beyond some bytes is cut off."""
+
+    def __init__(self, target: Path, path: Path, cut_after_bytes: int) -> None:
+        self._target, self._path, self._left = target, path, cut_after_bytes
+        self._cut = False
+
+    async def __aenter__(self) -> Path:
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        return self._path
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._cut, "the answer was too short to be cut"
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_unix_connection(self._target)
+
+        async def forward() -> None:
+            while data := await reader.read(1 << 16):
+                up_writer.write(data)
+
+        forwarding = asyncio.create_task(forward())
+        while data := await up_reader.read(1 << 16):
+            if not self._cut:
+                self._left -= len(data)
+                if self._left < 0:
+                    self._cut = True
+                    writer.write(data[: self._left])
+                    break
+            writer.write(data)
+            await writer.drain()
+        forwarding.cancel()
+        writer.close()
+        up_writer.close()
+
+
+async def test_the_proxy_of_these_tests_really_proxies(socket: Path, tmp_path: Path) -> None:
+    proxy = cutting_proxy(socket, tmp_path / "p.sock", cut_after_bytes=10)
+    async with proxy as path:
+        transport = httpx2.AsyncHTTPTransport(uds=str(path))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://x", trust_env=False) as client:
+            with pytest.raises(httpx2.TransportError):
+                await client.get("/health")

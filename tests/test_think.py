@@ -1,0 +1,58 @@
+"""Thinking that the server left in the content is told apart, wherever the stream is cut."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r1tui.events import Content, Reasoning
+from r1tui.server.think import ThinkSplitter
+
+
+def split(pieces: list[str], *, inside: bool) -> tuple[str, str]:
+    splitter = ThinkSplitter(inside=inside)
+    events = [event for piece in pieces for event in splitter.feed(piece)] + splitter.finish()
+    thinking = "".join(event.text for event in events if isinstance(event, Reasoning))
+    return thinking, "".join(event.text for event in events if isinstance(event, Content))
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "thinking", "answer"),
+    [
+        ("Hm.</think>\n\nYes.", True, "Hm.", "\n\nYes."),
+        ("<think>\nHm.</think>\n\nYes.", True, "\nHm.", "\n\nYes."),
+        ("<think>Hm.</think>Yes.", False, "Hm.", "Yes."),
+        ("\n <think>Hm.</think>Yes.", False, "Hm.", "Yes."),
+        ("</think>Yes.", True, "", "Yes."),
+        ("Yes.", False, "", "Yes."),
+        ("Write <think> and </think>.", False, "", "Write <think> and </think>."),
+        ("Hm.</think>It ends with </think>, so <think>.", True, "Hm.", "It ends with </think>, so <think>."),
+        ("never ends </thin", True, "never ends </thin", ""),
+        ("a < b </ c </think>ok", True, "a < b </ c ", "ok"),
+        ("<thinking>", False, "", "<thinking>"),
+        ("<thi", False, "", "<thi"),
+        ("", True, "", ""),
+        ("  \n", False, "", "  \n"),
+    ],
+)
+def test_thinking_and_answer(text: str, inside: bool, thinking: str, answer: str) -> None:
+    for pieces in ([text], list(text)):
+        assert split(pieces, inside=inside) == (thinking, answer)
+
+
+TEXTS = st.lists(st.sampled_from(["<think>", "</think>", "<", "</", "think>", "t", " ", "\n", "ü", "<th"])).map("".join)
+
+
+@given(TEXTS, st.lists(st.integers(0, 60)), st.booleans())
+def test_where_it_is_cut_makes_no_difference(text: str, cuts: list[int], inside: bool) -> None:
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    pieces = [text[a:b] for a, b in zip(places, places[1:], strict=False)]
+    assert split(pieces, inside=inside) == split([text], inside=inside)
+
+
+@given(TEXTS, st.booleans())
+def test_nothing_is_lost_but_the_tags(text: str, inside: bool) -> None:
+    thinking, answer = split([text], inside=inside)
+    assert thinking in text
+    assert text.endswith(answer)
+    lost = text[: len(text) - len(answer)].replace(thinking, "", 1).strip()
+    assert lost in ("", "<think>", "</think>", "<think></think>")
