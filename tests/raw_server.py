@@ -15,7 +15,7 @@ def raw_server(
 ) -> Iterator[tuple[Path, "subprocess.Popen[bytes]"]]:
     """The socket and the process of a llama-server that is ready, for the block."""
     socket = folder / "s.sock"
-    command = [server, "-m", model, "--host", socket, "-c", "2048", "--parallel", "1", "--fit", "off", "-t", "1"]
+    command: list[str | Path] = [server, "-m", model, "--host", socket, "-c", "2048", "--parallel", "1", "--fit", "off", "-t", "1"]
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not answers(socket):

@@ -1,5 +1,7 @@
 """Thinking that the server left in the content is told apart, wherever the stream is cut."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +47,7 @@ TEXTS = st.lists(st.sampled_from(["<think>", "</think>", "<", "</", "think>", "t
 @given(TEXTS, st.lists(st.integers(0, 60)), st.booleans())
 def test_where_it_is_cut_makes_no_difference(text: str, cuts: list[int], inside: bool) -> None:
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    pieces = [text[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [text[a:b] for a, b in pairwise(places)]
     assert split(pieces, inside=inside) == split([text], inside=inside)
 
 

@@ -1,0 +1,39 @@
+# Everything from nothing: a Python (3.11 or newer), a C++ compiler and make. Builds and models are cached outside.
+.DEFAULT_GOAL := help
+.PHONY: help demo run test lint slow clean
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 16
+
+demo: $(VENV)/run.stamp  ## from nothing to an answer of a small model on this machine
+	@$(BIN)/r1tui chat --variant demo "Write a haiku about the sea."
+
+run: $(VENV)/run.stamp  ## r1tui itself; ARGS="serve demo" for a command
+	@$(BIN)/r1tui $(ARGS)
+
+test: $(VENV)/dev.stamp  ## all tests, against a real llama-server (built once, minutes; then cached)
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp  ## style, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+slow: $(VENV)/dev.stamp  ## the tests that take many minutes, such as the CUDA build
+	$(BIN)/python -m pytest -m slow
+
+clean:  ## remove the environment; engines and models stay in the cache
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt tests/tools/environment.sh
+	@sh tests/tools/environment.sh $(VENV) .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt tests/tools/environment.sh
+	@sh tests/tools/environment.sh $(VENV) '.[dev]'
+	@touch $@ $(VENV)/run.stamp

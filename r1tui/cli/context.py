@@ -1,0 +1,44 @@
+"""What every command gets: the folders, the settings, and how it prints JSON."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from r1tui.paths import Paths
+
+if TYPE_CHECKING:
+    from r1tui.config import Config
+
+
+@dataclass
+class Context:
+    """The command line's own options."""
+
+    config_file: str | None = None
+
+    @cached_property
+    def paths(self) -> Paths:
+        """This user's folders."""
+        return Paths.from_environment()
+
+    @cached_property
+    def config(self) -> "Config":
+        """The settings; raises ConfigError."""
+        from r1tui.config import load_config  # noqa: PLC0415  `status` and `stop` work with a broken config too
+
+        if self.config_file is not None:
+            return load_config(Path(self.config_file), required=True)
+        return load_config(self.paths.config_file)
+
+
+pass_context = click.make_pass_decorator(Context)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
+
+
+def print_json(value: object) -> None:
+    """One JSON object on one line of stdout."""
+    click.echo(json.dumps(value, ensure_ascii=False))

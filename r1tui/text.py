@@ -1,0 +1,33 @@
+"""Text from models, files and programs, made safe and short for a terminal."""
+
+import re
+
+# CSI, OSC and the other string sequences, two-character escapes, then every other control character but tab and newline.
+_SEQUENCES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?"
+    r"|\x9b[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
+
+
+def plain(text: str) -> str:
+    """The text without terminal control sequences and characters; tabs and newlines stay."""
+    return _SEQUENCES.sub("", text)
+
+
+def size(n_bytes: float) -> str:
+    """Bytes in binary units: `131.2 GiB`."""
+    value = float(n_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """A time span as people say it: `45 s`, `7 min`, `2 h 05 min`."""
+    whole = max(0, round(seconds))
+    if whole < 90:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
