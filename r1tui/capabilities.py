@@ -3,6 +3,9 @@
 import re
 from dataclasses import dataclass
 
+_FLAG = r"--?[A-Za-z][\w.-]*"
+_FLAGS = re.compile(rf"{_FLAG}(?:,\s*{_FLAG})*")
+
 
 @dataclass(frozen=True)
 class EngineDevice:
@@ -38,12 +41,15 @@ def parse_version(text: str) -> tuple[str, int | None]:
 
 
 def parse_flags(help_text: str) -> frozenset[str]:
-    """Every flag that `--help` offers: lines such as `-t,    --threads N    number of CPU threads …`."""
+    """Every flag that `--help` offers: lines such as `-t,    --threads N    number of CPU threads …`.
+
+    Flags that it lists only to say that they were removed are refused by the parser, so they are none.
+    """
     flags: set[str] = set()
-    for line in help_text.splitlines():
-        if line.startswith("-"):
-            head = re.split(r"\s{2,}(?=[^-\s])", line, maxsplit=1)[0]
-            flags.update(re.findall(r"(?:^|[\s,])(--?[A-Za-z][\w-]*)", head))
+    for entry in re.split(r"\n(?=-)", "\n" + help_text):
+        head = _FLAGS.match(entry)
+        if head and "the argument has been removed" not in " ".join(entry.split()):
+            flags.update(re.split(r",\s*", head[0]))
     return frozenset(flags)
 
 

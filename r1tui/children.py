@@ -1,0 +1,188 @@
+"""Programs that run while we wait for them: their output line by line, and nothing of them left when we stop."""
+
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic, sleep
+from types import FrameType
+
+from r1tui.errors import CancelledError
+
+POLL_S = 0.1
+GRACE_S = 3.0  # between asking a program to end and killing what is left of it
+
+# Ties the program to us: the kernel sends it SIGTERM when we die, however we die. A program of its own instead of
+# `preexec_fn`, which is unsafe where threads run.
+_LEASH = (
+    "import ctypes,os,signal,sys;"
+    "ctypes.CDLL(None).prctl(1,signal.SIGTERM);"  # PR_SET_PDEATHSIG, linux/prctl.h
+    "os.getppid()==int(sys.argv[1]) or os._exit(1);"
+    "os.execvp(sys.argv[2],sys.argv[2:])"
+)
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+Cancel = threading.Event
+
+
+def cancelled(what: str) -> CancelledError:
+    """The error of work that its user stopped."""
+    return CancelledError(f"{what} was stopped.", "Start it again to go on where it was.")
+
+
+def run_lines(
+    argv: Sequence[str | Path],
+    line: Callable[[str], None],
+    *,
+    what: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    cancel: Cancel | None = None,
+    timeout_s: float | None = None,
+) -> int:
+    """Run the program, give each line of its stdout and stderr to `line`, return its exit status (-N: signal N).
+
+    Any way out, an exception of `line` included, ends the program and all that it started. Raises CancelledError when
+    `cancel` is set, TimeoutError after `timeout_s`, OSError when the program cannot be started.
+    """
+    deadline_s = None if timeout_s is None else monotonic() + timeout_s
+    with _started(argv, cwd, env) as (child, output):
+        for text in _lines(child, output):
+            if text is not None:
+                line(text)
+            if cancel is not None and cancel.is_set():
+                raise cancelled(what)
+            if deadline_s is not None and monotonic() > deadline_s:
+                raise TimeoutError(f"{what} took longer than {timeout_s:.0f} s.")
+        return child.wait()
+
+
+@contextmanager
+def sigterm_raises(what: str) -> Iterator[None]:
+    """SIGTERM raises CancelledError for the block, so that it ends its programs; only where nobody else handles it."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if not ours:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise cancelled(what)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def _started(
+    argv: Sequence[str | Path], cwd: Path | None, env: Mapping[str, str] | None
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    command = [os.fspath(part) for part in argv]
+    if sys.platform == "linux":
+        found = _which(command[0], env)
+        command = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), found, *command[1:]]
+    output, theirs = os.pipe()
+    try:
+        try:
+            child = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,
+            )
+        finally:
+            os.close(theirs)
+        try:
+            yield child, output
+        finally:
+            _end_session(child)
+    finally:
+        os.close(output)
+
+
+def _which(program: str, env: Mapping[str, str] | None) -> str:
+    import shutil  # noqa: PLC0415
+
+    found = shutil.which(program, path=None if env is None else env.get("PATH"))
+    if found is None:
+        raise FileNotFoundError(f"{program}: not found")
+    return str(Path(found).absolute())
+
+
+def _lines(child: subprocess.Popen[bytes], output: int) -> Iterator[str | None]:
+    """The output's lines, free of control sequences; None at least every POLL_S while there is none."""
+    os.set_blocking(output, False)
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(output, selectors.EVENT_READ)
+        while True:
+            ended = child.poll() is not None
+            ready = selector.select(0 if ended else POLL_S)
+            try:
+                chunk = os.read(output, 1 << 16) if ready else None
+            except BlockingIOError:
+                chunk = None
+            if chunk:
+                *whole, rest = re.split(rb"\r\n|\n|\r(?!$)", rest + chunk)
+                for raw in whole:
+                    yield _clean(raw)
+            elif chunk == b"" or ended:  # closed, or held open by something that outlives the program
+                break
+            else:
+                yield None
+    if rest:
+        yield _clean(rest)
+    while child.poll() is None:  # it has closed its output and works on
+        yield None
+        sleep(POLL_S)
+
+
+def _clean(raw: bytes) -> str:
+    return _CONTROL.sub("", raw.decode(errors="replace")).rstrip()
+
+
+def _end_session(child: subprocess.Popen[bytes]) -> None:
+    """End the program and everything in its session: first asked, then killed; bounded by 2 × GRACE_S."""
+    if child.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline_s = monotonic() + GRACE_S
+        while left := _session_members(child.pid):
+            if monotonic() > deadline_s:
+                break
+            if number == signal.SIGKILL or child.poll() is not None:
+                for pid in left:  # ninja gives each compiler a process group of its own
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, number)
+            sleep(0.02)
+            child.poll()
+        if not left:
+            break
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(GRACE_S)
+
+
+def _session_members(session: int) -> list[int]:
+    """The processes of a session that still run (zombies do not)."""
+    import psutil  # noqa: PLC0415
+
+    members = []
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == session and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                members.append(pid)
+        except (ProcessLookupError, PermissionError, psutil.Error):
+            continue
+    return members

@@ -1,0 +1,260 @@
+"""llama.cpp's llama-server: found in the cache, built when it is not there, and asked what it can do."""
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from r1tui.capabilities import Capabilities, EngineDevice
+from r1tui.children import Cancel, run_lines, sigterm_raises
+from r1tui.config import EngineSettings
+from r1tui.engine.build import Builder, build_environment, ninja_binary
+from r1tui.engine.probe import list_devices, missing_gpus, probe
+from r1tui.engine.recipe import Recipe, choose, cmake_arguments, compile_jobs
+from r1tui.engine.source import fetch_source, source_kind
+from r1tui.engine.store import (
+    RECORD_VERSION,
+    Identity,
+    Record,
+    find_made_on_purpose,
+    find_record,
+    identify,
+    read_record,
+    write_record,
+)
+from r1tui.engine.system import System, find_toolkit, install_command, survey
+from r1tui.engine.toolchain import bundled_toolkit, fetch_toolkit
+from r1tui.errors import R1tuiError
+from r1tui.events import Emit, LogLine, Notice, StageDone, StageStarted
+from r1tui.hardware import memory_available_bytes, usable_physical_cores
+from r1tui.locks import locked
+from r1tui.nvml import read_nvidia
+from r1tui.paths import Paths
+
+__all__ = ["Engine", "build_engine", "current_devices", "find_engine"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A llama-server that runs. `notes` are sentences such as which GPUs it does not see."""
+
+    server: Path
+    backend: str
+    ref: str
+    capabilities: Capabilities
+    notes: tuple[str, ...] = ()
+
+    def tool(self, name: str) -> Path | None:
+        """A program beside the server: llama-fit-params, ggml-rpc-server, llama-bench; None if it is not there."""
+        path = self.server.parent / name
+        return path if os.access(path, os.X_OK) else None
+
+
+def find_engine(settings: EngineSettings, paths: Paths) -> Engine | None:
+    """The finished build for these settings, from the cache, in milliseconds; None if there is none.
+
+    Raises UsageError for an `engine.source` or `engine.ref` that names nothing.
+    """
+    kind, path = source_kind(settings)
+    record = read_record(_binary_folder(path, paths)) if kind == "binary" else _find(settings, paths, os.environ)
+    return None if record is None else _engine(record)
+
+
+def build_engine(settings: EngineSettings, paths: Paths, emit: Emit, *, cancel: Cancel | None = None) -> Engine:
+    """The engine for these settings, built if it is not there; reports as stage `engine`.
+
+    Raises R1tuiError (the caller reports it), and CancelledError when `cancel` is set or SIGTERM comes (in the main
+    thread). KeyboardInterrupt and whatever `emit` raises end the build's programs too. What was done is kept.
+    """
+    emit(StageStarted("engine", "llama.cpp"))
+    with sigterm_raises("The build"):
+        engine = _Work(settings, paths, emit, cancel).engine()
+    for note in engine.notes:
+        emit(Notice("engine", note))
+    emit(StageDone("engine", str(engine.server), f"{engine.backend}, {engine.capabilities.version}"))
+    return engine
+
+
+def current_devices(engine: Engine, rpc: Sequence[str] = ()) -> tuple[EngineDevice, ...]:
+    """The engine's devices with the memory that is free now, RPC workers (HOST:PORT) included.
+
+    Raises R1tuiError when the engine does not run or a worker cannot be reached.
+    """
+    if engine.backend == "cpu" and not rpc:
+        return ()
+    return list_devices(engine.server, rpc)
+
+
+class _Work:
+    """One call of build_engine."""
+
+    def __init__(self, settings: EngineSettings, paths: Paths, emit: Emit, cancel: Cancel | None) -> None:
+        self._settings = settings
+        self._paths = paths
+        self._emit = emit
+        self._cancel = cancel
+
+    def engine(self) -> Engine:
+        kind, path = source_kind(self._settings)
+        if kind == "binary":
+            return self._existing(path)
+        if kind == "release" and (record := _find(self._settings, self._paths, os.environ)) is not None:
+            return _engine(record)
+        system = survey(os.environ, self._settings.cuda_toolkit, bundled_toolkit(self._paths))
+        recipe = choose(self._settings, system)
+        if system.cxx is None:
+            raise R1tuiError(
+                "There is no C++ compiler.",
+                f"Install one, then start again: {install_command(system.package_manager, 'compiler')}",
+            )
+        for notice in recipe.notices:
+            self._notice(notice)
+        identity = identify(self._settings, recipe, os.environ)
+        if recipe.fetch_toolkit:
+            self._notice("Fetching NVIDIA's CUDA compiler from PyPI (about 530 MB).")
+            cc = system.cxx
+            toolkit = fetch_toolkit(
+                self._paths, cc, line=self._line, waiting=self._waiting("the CUDA toolkit"), cancel=self._cancel
+            )
+            recipe = replace(recipe, toolkit=toolkit, fetch_toolkit=False)
+        if kind == "release":
+            path = fetch_source(
+                self._settings,
+                self._paths,
+                line=self._line,
+                notice=self._notice,
+                waiting=self._waiting("the source"),
+                cancel=self._cancel,
+            )
+        folder = self._paths.engines / identity.name
+        with locked(folder.with_name(f"{identity.name}.lock"), "The build folder", self._waiting("this build")):
+            if (
+                kind == "release" and (record := read_record(folder)) is not None
+            ):  # another r1tui has built it meanwhile
+                return _engine(record)
+            return _engine(self._build(folder, path, identity, recipe, system))
+
+    def _build(self, folder: Path, source: Path, identity: Identity, recipe: Recipe, system: System) -> Record:
+        started_s = time.monotonic()
+        jobs = compile_jobs(self._settings.jobs, usable_physical_cores(), memory_available_bytes())
+        env = build_environment(os.environ, recipe, source)
+        builder = Builder(
+            folder,
+            log=self._paths.logs / "build.log",
+            env=env,
+            package_manager=system.package_manager,
+            jobs=jobs,
+            emit=self._emit,
+            cancel=self._cancel,
+        )
+        hip = _hip_targets(env, self._cancel) if recipe.backend == "hip" else ()
+        server = builder.run(source, cmake_arguments(recipe, self._settings, ninja_binary(), hip))
+        capabilities = probe(server, recipe.toolkit, self._cancel)
+        notes = missing_gpus(system.nvidia, capabilities, recipe.backend)
+        seconds = time.monotonic() - started_s
+        on_purpose = self._settings.backend != "auto"
+        return _record(folder, identity, server, capabilities, notes=notes, seconds=seconds, on_purpose=on_purpose)
+
+    def _existing(self, server: Path) -> Engine:
+        """A llama-server that the user has; what it says is remembered as long as the file is the same."""
+        folder = _binary_folder(server, self._paths)
+        if (record := read_record(folder)) is not None:
+            return _engine(record)
+        capabilities = probe(server, find_toolkit(os.environ, "auto"), self._cancel)
+        devices = [device.name for device in capabilities.devices]
+        backend = next((name for name in ("cuda", "hip", "rocm", "vulkan", "metal")
+                        if any(device.lower().startswith(name) for device in devices)), "cpu")  # fmt: skip
+        notes = missing_gpus(read_nvidia(), capabilities, backend)
+        folder.mkdir(parents=True, exist_ok=True)
+        identity = Identity("existing", backend, (), (), str(server), "", "", "")
+        return _engine(_record(folder, identity, server, capabilities, notes=notes, seconds=0.0, on_purpose=True))
+
+    def _notice(self, text: str) -> None:
+        self._emit(Notice("engine", text))
+
+    def _line(self, text: str) -> None:
+        self._emit(LogLine("engine", text))
+
+    def _waiting(self, what: str) -> "_Waiting":
+        return _Waiting(what, self._emit)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    what: str
+    emit: Emit
+
+    def __call__(self, pid: int) -> None:
+        self.emit(Notice("engine", f"Another r1tui (process {pid}) is at work on {self.what}; waiting for it."))
+
+
+def _find(settings: EngineSettings, paths: Paths, env: Mapping[str, str]) -> Record | None:
+    """The finished build for the settings; where `auto` cannot decide, the one that the user made on purpose."""
+    try:
+        recipe = choose(settings, survey(env, settings.cuda_toolkit, bundled_toolkit(paths)))
+    except R1tuiError:
+        return find_made_on_purpose(paths, settings) if settings.backend == "auto" else None
+    identity = identify(settings, recipe, env)
+    if (record := find_record(paths, identity)) is not None or settings.backend != "auto":
+        return record
+    made = find_made_on_purpose(paths, settings)
+    same = made is not None and (made.identity.backend, made.identity.architectures) == (
+        identity.backend,
+        identity.architectures,
+    )
+    return made if same else None
+
+
+def _engine(record: Record) -> Engine:
+    return Engine(
+        Path(record.server), record.identity.backend, record.identity.ref, record.capabilities(), record.notes
+    )
+
+
+def _record(
+    folder: Path,
+    identity: Identity,
+    server: Path,
+    capabilities: Capabilities,
+    *,
+    notes: tuple[str, ...],
+    seconds: float,
+    on_purpose: bool,
+) -> Record:
+    """Write and return the record that makes the folder a finished build."""
+    record = Record(
+        RECORD_VERSION,
+        identity,
+        str(server),
+        capabilities.version,
+        capabilities.build_number,
+        tuple(sorted(capabilities.flags)),
+        tuple((d.name, d.description, d.total_mib, d.free_mib) for d in capabilities.devices),
+        notes,
+        round(seconds, 1),
+        time.time(),
+        on_purpose,
+    )
+    write_record(folder, record)
+    return record
+
+
+def _binary_folder(server: Path, paths: Paths) -> Path:
+    """Where the record of somebody else's llama-server is kept; a changed file has another."""
+    info = server.stat()
+    key = msgspec.json.encode([str(server), info.st_size, info.st_mtime_ns])
+    return paths.engines / f"existing-{hashlib.sha256(key).hexdigest()[:8]}"
+
+
+def _hip_targets(env: Mapping[str, str], cancel: Cancel | None) -> tuple[str, ...]:
+    """The AMD GPUs' targets (gfx1100) by ROCm's own tool; empty leaves the choice to cmake."""
+    said: list[str] = []
+    try:
+        run_lines(["amdgpu-arch"], said.append, what="amdgpu-arch", env=env, cancel=cancel, timeout_s=10)
+    except (OSError, TimeoutError):
+        return ()
+    return tuple(dict.fromkeys(line for line in said if line.startswith("gfx")))

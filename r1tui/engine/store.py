@@ -1,0 +1,148 @@
+"""Finished builds on disk: one folder per (ref, back end, options, compiler), whole only with its record."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from r1tui.capabilities import Capabilities, EngineDevice
+from r1tui.config import EngineSettings
+from r1tui.engine.recipe import Recipe
+from r1tui.engine.source import source_kind
+from r1tui.engine.system import find_cxx
+from r1tui.hardware import cpu_features
+from r1tui.paths import Paths
+
+RECORD = "engine.json"
+RECORD_VERSION = 1
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What makes two builds the same."""
+
+    ref: str
+    backend: str
+    architectures: tuple[str, ...]
+    cmake_args: tuple[str, ...]
+    source: str
+    cpu: str
+    toolkit: str
+    compiler: str
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        digest = hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:8]
+        return f"{self.ref.replace('/', '_')}-{self.backend}-{digest}"
+
+
+class Record(msgspec.Struct, frozen=True):
+    """engine.json: what was asked for, and what the binary said of itself. Written last."""
+
+    version: int
+    identity: Identity
+    server: str
+    version_line: str
+    build_number: int | None
+    flags: tuple[str, ...]
+    devices: tuple[tuple[str, str, int, int], ...]
+    notes: tuple[str, ...]
+    seconds: float
+    finished_unix_s: float
+    on_purpose: bool
+    """The back end was named, not detected."""
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            self.version_line,
+            self.build_number,
+            frozenset(self.flags),
+            tuple(EngineDevice(*device) for device in self.devices),
+        )
+
+
+def identify(settings: EngineSettings, recipe: Recipe, env: Mapping[str, str]) -> Identity:
+    """The build that these settings mean here. Starts no program: compilers are told apart by their files."""
+    kind, path = source_kind(settings)
+    cxx = find_cxx(env)
+    if recipe.fetch_toolkit:
+        toolkit = "pypi"
+    elif recipe.toolkit is None:
+        toolkit = ""
+    else:
+        toolkit = "pypi" if recipe.toolkit.bundled else _file_identity(recipe.toolkit.nvcc)
+    return Identity(
+        settings.ref if kind == "release" else "local",
+        recipe.backend,
+        recipe.architectures,
+        tuple(settings.cmake_args),
+        "" if kind == "release" else str(path),
+        hashlib.sha256(cpu_features().encode()).hexdigest()[:16],
+        toolkit,
+        "" if cxx is None else _file_identity(cxx),
+    )
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a finished build whose binary is there; None for anything else."""
+    try:
+        record = msgspec.json.decode((folder / RECORD).read_bytes(), type=Record)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return record if record.version == RECORD_VERSION and os.access(record.server, os.X_OK) else None
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write the record in one step, so that it is whole or absent, even after a power loss."""
+    temporary = folder / f".{RECORD}.{os.getpid()}"
+    with temporary.open("wb") as file:
+        file.write(msgspec.json.encode(record))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / RECORD)
+
+
+def find_record(paths: Paths, identity: Identity) -> Record | None:
+    """The finished build of this identity; where no compiler is left, one that differs in the compiler alone."""
+    if (record := read_record(paths.engines / identity.name)) is not None:
+        return record
+    if identity.compiler:
+        return None
+    same = [
+        record
+        for record in records(paths)
+        if msgspec.structs.replace(record.identity, compiler="", toolkit="")
+        == msgspec.structs.replace(identity, toolkit="")
+    ]
+    return same[0] if same else None
+
+
+def find_made_on_purpose(paths: Paths, settings: EngineSettings) -> Record | None:
+    """The latest build of this release that the user asked for by its back end, whatever `auto` would take here."""
+    cpu = hashlib.sha256(cpu_features().encode()).hexdigest()[:16]
+    for record in records(paths):
+        made = record.identity
+        if (made.ref, made.cmake_args, made.cpu) == (
+            settings.ref,
+            tuple(settings.cmake_args),
+            cpu,
+        ) and record.on_purpose:
+            return record
+    return None
+
+
+def records(paths: Paths) -> list[Record]:
+    """All finished builds, the latest first."""
+    found = [record for folder in paths.engines.glob("*/") if (record := read_record(folder)) is not None]
+    return sorted(found, key=lambda record: -record.finished_unix_s)
+
+
+def _file_identity(program: Path) -> str:
+    try:
+        real = program.resolve(strict=True)
+        info = real.stat()
+    except OSError:
+        return ""
+    return f"{real}:{info.st_size}:{info.st_mtime_ns}"

@@ -1,0 +1,168 @@
+"""What this system offers to build with: compilers, toolkits, package managers. Looks at files, starts nothing."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1tui.errors import R1tuiError
+from r1tui.hardware import ROOT, amd_hardware, nvidia_hardware
+from r1tui.nvml import Nvidia, read_nvidia
+
+COMPILERS = ("c++", "g++", "clang++")
+PACKAGES = {  # what a build needs -> its packages by package manager
+    "compiler": {
+        "apt-get": "build-essential", "dnf": "gcc-c++", "yum": "gcc-c++", "pacman": "base-devel",
+        "zypper": "gcc-c++", "apk": "build-base",
+    },
+    "cuda": {
+        "apt-get": "nvidia-cuda-toolkit", "dnf": "cuda-toolkit", "yum": "cuda-toolkit", "pacman": "cuda",
+        "zypper": "cuda-toolkit",
+    },
+    "hip": {"apt-get": "hipcc libhipblas-dev librocblas-dev", "dnf": "rocm-hip-devel hipblas-devel rocblas-devel",
+            "pacman": "rocm-hip-sdk", "zypper": "rocm-hip-devel"},
+    "vulkan": {
+        "apt-get": "libvulkan-dev glslc spirv-headers",
+        "dnf": "vulkan-loader-devel vulkan-headers glslc spirv-headers-devel",
+        "pacman": "vulkan-headers vulkan-icd-loader shaderc spirv-headers",
+        "zypper": "vulkan-devel shaderc spirv-headers", "apk": "vulkan-loader-dev vulkan-headers shaderc spirv-headers",
+    },
+    "git": dict.fromkeys(("apt-get", "dnf", "yum", "pacman", "zypper", "apk"), "git"),
+}  # fmt: skip
+INSTALL = {"pacman": "pacman -S", "apk": "apk add"}  # the others: NAME install
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """A CUDA toolkit; `version` is its nvcc's (None when its files do not say), `bundled` one that r1tui fetched."""
+
+    nvcc: Path
+    version: tuple[int, int] | None
+    bundled: bool = False
+
+    @property
+    def root(self) -> Path:
+        return self.nvcc.parent.parent
+
+
+@dataclass(frozen=True)
+class System:
+    """Everything that the choice of a back end rests on."""
+
+    platform: str
+    nvidia: Nvidia
+    nvidia_hardware: bool
+    amd_hardware: bool
+    toolkit: Toolkit | None
+    hipcc: Path | None
+    package_manager: str | None
+    cxx: Path | None
+
+
+def survey(env: Mapping[str, str], cuda_toolkit: str, bundled: Toolkit | None, root: Path = ROOT) -> System:
+    """Look at this machine; `bundled` is the toolkit from PyPI where it has been fetched already."""
+    nvidia = read_nvidia()
+    return System(
+        platform=sys.platform,
+        nvidia=nvidia,
+        nvidia_hardware=bool(nvidia.gpus) or nvidia_hardware(root),
+        amd_hardware=amd_hardware(root),
+        toolkit=find_toolkit(env, cuda_toolkit, root) or bundled,
+        hipcc=_find("hipcc", env, [root / "opt/rocm/bin"]),
+        package_manager=next((name for name in ("apt-get", "dnf", "yum", "pacman", "zypper", "apk")
+                              if shutil.which(name, path=env.get("PATH"))), None),
+        cxx=find_cxx(env),
+    )  # fmt: skip
+
+
+def find_cxx(env: Mapping[str, str]) -> Path | None:
+    """The C++ compiler that cmake will take: $CXX, else the usual names on the PATH."""
+    names = [env["CXX"].split()[0]] if env.get("CXX", "").split() else list(COMPILERS)
+    found = (shutil.which(name, path=env.get("PATH")) for name in names)
+    return next((Path(path) for path in found if path), None)
+
+
+def find_toolkit(env: Mapping[str, str], cuda_toolkit: str, root: Path = ROOT) -> Toolkit | None:
+    """The system's CUDA toolkit: a folder that the settings name, PATH, CUDA_HOME, CUDA_PATH, /usr/local/cuda.
+
+    Raises R1tuiError when a folder is named and holds no nvcc.
+    """
+    if cuda_toolkit not in ("auto", "pypi"):
+        nvcc = Path(cuda_toolkit).expanduser().absolute() / "bin" / "nvcc"
+        if not nvcc.is_file():
+            raise R1tuiError(
+                f"engine.cuda_toolkit names {cuda_toolkit}, which has no bin/nvcc.",
+                "Name the folder that holds bin/nvcc, or `pypi`, or `auto`.",
+            )
+        return Toolkit(nvcc, toolkit_version(nvcc))
+    if cuda_toolkit == "pypi":
+        return None
+    folders = [Path(env[name]) / "bin" for name in ("CUDA_HOME", "CUDA_PATH") if env.get(name)]
+    nvcc_found = _find("nvcc", env, [*folders, root / "usr/local/cuda/bin"])
+    return None if nvcc_found is None else Toolkit(nvcc_found, toolkit_version(nvcc_found))
+
+
+def toolkit_version(nvcc: Path) -> tuple[int, int] | None:
+    """The toolkit's version from the files beside its compiler; a script that starts another nvcc is followed."""
+    real = nvcc.resolve()
+    if target := _wrapped(real):
+        return toolkit_version(target)
+    root = real.parent.parent
+    for file in (root / "version.json", root / "version.txt", root / "include" / "cuda.h", Path("/usr/include/cuda.h")):
+        if found := _version_in(file):
+            return found
+    named = re.search(r"cuda-(\d+)\.(\d+)", str(root))
+    return (int(named[1]), int(named[2])) if named else None
+
+
+def install_command(manager: str | None, need: str) -> str:
+    """The command that installs what is needed, for this system's package manager; on macOS Apple's own."""
+    if sys.platform == "darwin" and need == "compiler":
+        return "xcode-select --install"
+    package = PACKAGES[need].get(manager or "")
+    if manager is None or package is None:
+        return f"install {PACKAGES[need]['apt-get']} (or what your distribution calls it)"
+    sudo = "" if os.geteuid() == 0 else "sudo "
+    return f"{sudo}{INSTALL.get(manager, f'{manager} install')} {package}"
+
+
+def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what would change llama.cpp behind our back (LLAMA_ARG_HOST makes it listen there)."""
+    return {name: value for name, value in env.items() if not name.startswith("LLAMA_ARG_")}
+
+
+def _version_in(file: Path) -> tuple[int, int] | None:
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return None
+    if file.name == "version.json":
+        try:
+            text = "CUDA Version " + str(json.loads(text)["cuda"]["version"])
+        except (ValueError, KeyError, TypeError):
+            return None
+    if found := re.search(r"CUDA Version (\d+)\.(\d+)", text):
+        return int(found[1]), int(found[2])
+    if found := re.search(r"#define\s+CUDA_VERSION\s+(\d+)", text):  # 13000 is 13.0
+        return int(found[1]) // 1000, int(found[1]) % 1000 // 10
+    return None
+
+
+def _wrapped(script: Path) -> Path | None:
+    with script.open("rb") as file:
+        if file.read(2) != b"#!":
+            return None
+        text = file.read(4096).decode(errors="replace")
+    found = re.search(r"(/[^\s\"']*/nvcc)\b", text)
+    target = Path(found[1]) if found else None
+    return target if target is not None and target.is_file() and target.resolve() != script else None
+
+
+def _find(program: str, env: Mapping[str, str], folders: list[Path]) -> Path | None:
+    if found := shutil.which(program, path=env.get("PATH")):
+        return Path(found)
+    return next((folder / program for folder in folders if os.access(folder / program, os.X_OK)), None)

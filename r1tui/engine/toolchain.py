@@ -1,0 +1,119 @@
+"""The CUDA compiler out of NVIDIA's own PyPI wheels, put together as one toolkit folder."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from r1tui.children import Cancel, run_lines
+from r1tui.engine.system import Toolkit
+from r1tui.errors import R1tuiError
+from r1tui.locks import locked
+from r1tui.paths import Paths
+from r1tui.wheels import fetch_wheel, unpack
+
+VERSION = (13, 0)
+WHEELS = {  # CUDA 13.0 Update 2: what belongs together
+    "nvidia-cuda-nvcc": "13.0.88",
+    "nvidia-cuda-crt": "13.0.88",
+    "nvidia-nvvm": "13.0.88",
+    "nvidia-cuda-runtime": "13.0.96",
+    "nvidia-cuda-cccl": "13.0.85",
+    "nvidia-cublas": "13.1.1.3",
+}
+UNPACKED = Path("nvidia/cu13")  # where the wheels' files lie, all together
+MARKER = ".r1tui-complete"
+
+
+def toolkit_folder(paths: Paths) -> Path:
+    """Where the toolkit lies, or will."""
+    return paths.cache / "cuda" / "{}.{}".format(*VERSION)
+
+
+def bundled_toolkit(paths: Paths) -> Toolkit | None:
+    """The toolkit from PyPI if it is here whole."""
+    folder = toolkit_folder(paths)
+    if not (folder / MARKER).is_file():
+        return None
+    return _toolkit(folder)
+
+
+def fetch_toolkit(
+    paths: Paths, cc: Path, *, line: Callable[[str], None], waiting: Callable[[int], None], cancel: Cancel | None
+) -> Toolkit:
+    """The toolkit from PyPI, fetched and put together if it is not here yet. Raises R1tuiError, CancelledError.
+
+    Everything is made in a folder beside the final one and renamed when whole. `cc` links the stub of the driver.
+    """
+    final = toolkit_folder(paths)
+    with locked(final.with_name(final.name + ".lock"), "The CUDA toolkit's folder", waiting):
+        if (found := bundled_toolkit(paths)) is not None:
+            return found
+        partial = final.with_name(final.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(final, ignore_errors=True)
+        wheels = [fetch_wheel(name, version, paths.downloads, line, cancel=cancel) for name, version in WHEELS.items()]
+        for wheel in wheels:
+            line(f"Unpacking {wheel.name}")
+            unpack(wheel, partial, cancel=cancel)
+        complete(partial / UNPACKED)
+        make_driver_stub(partial / UNPACKED, cc, line, cancel)
+        (partial / MARKER).write_text("".join(f"{name}=={version}\n" for name, version in WHEELS.items()))
+        partial.rename(final)
+        for wheel in wheels:
+            wheel.unlink(missing_ok=True)
+    return _toolkit(final)
+
+
+def _toolkit(folder: Path) -> Toolkit:
+    return Toolkit(folder / UNPACKED / "bin" / "nvcc", VERSION, bundled=True)
+
+
+def complete(root: Path) -> None:
+    """Give the unpacked wheels the shape of an installed toolkit: unversioned library names, `lib64`."""
+    library = root / "lib"
+    if not (root / "bin" / "nvcc").is_file() or not library.is_dir():
+        raise R1tuiError(
+            "The CUDA wheels from the package index hold no nvcc.",
+            "Check the package index that pip uses (pip config list), and start again.",
+        )
+    for versioned in sorted(library.glob("*.so.*")):
+        plain = library / (versioned.name.partition(".so.")[0] + ".so")
+        if not plain.exists():
+            plain.symlink_to(versioned.name)
+    if not (root / "lib64").exists():
+        (root / "lib64").symlink_to("lib")
+
+
+def make_driver_stub(root: Path, cc: Path, line: Callable[[str], None], cancel: Cancel | None) -> None:
+    """Link `lib/stubs/libcuda.so`, which stands for the driver's library at link time; the driver brings its own."""
+    header = root / "include" / "cuda.h"
+    stubs = root / "lib" / "stubs"
+    stubs.mkdir(parents=True, exist_ok=True)
+    source = stubs / "libcuda.c"
+    source.write_text(stub_source(header.read_text(errors="replace")))
+    said: list[str] = []
+    argv: list[str | Path] = [
+        cc,
+        "-w",
+        "-shared",
+        "-fPIC",
+        "-Wl,-soname,libcuda.so.1",
+        "-o",
+        stubs / "libcuda.so",
+        source,
+    ]
+    if run_lines(argv, said.append, what="Linking the driver's stub", cancel=cancel) != 0:
+        for text in said:
+            line(text)
+        raise R1tuiError("The stub of the NVIDIA driver's library could not be linked.", "\n".join(said[:3]))
+
+
+def stub_source(header: str) -> str:
+    """C source that defines every function that cuda.h names; each answers CUDA_ERROR_STUB_LIBRARY."""
+    names = set(re.findall(r"\b(cu[A-Z]\w*)\s*\(", header))
+    names |= {name for pair in re.findall(r"#define\s+(cu[A-Z]\w*)\s+(\w+)", header) for name in pair}
+    names |= set(re.findall(r"__CUDA_API_\w+\((cu[A-Z]\w*)\)", header))
+    suffixes = ("", "_v2", "_v3", "_v4", "_ptsz", "_ptds", "_v2_ptsz", "_v2_ptds")
+    every = sorted({name + suffix for name in names for suffix in suffixes if name.startswith("cu")})
+    return "".join(f"int {name}(void) {{ return 34; }}\n" for name in every)

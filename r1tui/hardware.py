@@ -1,0 +1,250 @@
+"""What this machine is for this process: cores and memory after affinity and cgroup limits, GPUs, NUMA nodes.
+
+`root` stands for `/` in tests. Without /proc (macOS) psutil answers.
+"""
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1tui.nvml import Gpu, Nvidia, read_nvidia
+
+ROOT = Path("/")
+DISPLAY_CLASS = "0x03"  # the PCI base class of graphics cards, 3D controllers included
+NVIDIA_VENDOR, AMD_VENDOR = "0x10de", "0x1002"
+
+
+@dataclass(frozen=True)
+class NumaNode:
+    """One memory node and the logical CPUs beside it."""
+
+    index: int
+    cpus: tuple[int, ...]
+    memory_total_bytes: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this process may use. `nvidia.reason` says why no GPU is shown; `memory_*` are bounded by the cgroup."""
+
+    cpu_name: str
+    physical_cores: int
+    logical_cpus: int
+    memory_total_bytes: int
+    memory_available_bytes: int
+    swap_total_bytes: int
+    swap_free_bytes: int
+    nvidia: Nvidia
+    numa_nodes: tuple[NumaNode, ...]
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The NVIDIA GPUs."""
+        return self.nvidia.gpus
+
+
+def detect_machine(root: Path = ROOT) -> Machine:
+    """Look at everything once; never raises for what is missing."""
+    swap = _meminfo(root)
+    return Machine(
+        cpu_name(root),
+        usable_physical_cores(root),
+        usable_logical_cpus(root),
+        memory_total_bytes(root),
+        memory_available_bytes(root),
+        swap.get("SwapTotal", 0),
+        swap.get("SwapFree", 0),
+        read_nvidia(),
+        numa_nodes(root),
+    )
+
+
+def usable_physical_cores(root: Path = ROOT, affinity: frozenset[int] | None = None) -> int:
+    """Physical cores that this process may really use: its affinity, SMT siblings once, the cgroup's CPU quota; ≥ 1.
+
+    `affinity` stands in for the process's own.
+    """
+    cpus = _affinity() if affinity is None else affinity
+    siblings = {_siblings(root, cpu) for cpu in cpus}
+    cores = len(siblings) or 1
+    if not (root / "sys/devices/system/cpu").is_dir():
+        import psutil  # noqa: PLC0415
+
+        cores = psutil.cpu_count(logical=False) or cores
+    quota = cpu_quota(root)
+    return max(1, cores if quota is None else min(cores, int(quota)))
+
+
+def usable_logical_cpus(root: Path = ROOT, affinity: frozenset[int] | None = None) -> int:
+    """Logical CPUs that this process may use, bounded by the cgroup's quota; ≥ 1."""
+    cpus = len(_affinity() if affinity is None else affinity)
+    quota = cpu_quota(root)
+    return max(1, cpus if quota is None else min(cpus, int(quota)))
+
+
+def cpu_quota(root: Path = ROOT) -> float | None:
+    """The smallest CPU quota of this process's cgroups, in CPUs; None without one."""
+    quotas = []
+    for folder in _cgroup_folders(root, "cpu"):
+        words = _read(folder / "cpu.max").split()  # v2: "QUOTA PERIOD" in µs, QUOTA may be "max"
+        if not words:
+            words = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]
+        quota, period = (_number(word) for word in (*words, "", "")[:2])
+        if quota is not None and period and quota > 0:
+            quotas.append(quota / period)
+    return min(quotas, default=None)
+
+
+def memory_total_bytes(root: Path = ROOT) -> int:
+    """The machine's memory, or the cgroup's limit where that is less."""
+    return min([_meminfo(root)["MemTotal"], *(limit for limit, _ in _memory_limits(root))])
+
+
+def memory_available_bytes(root: Path = ROOT) -> int:
+    """Memory that can be taken without swapping, now; what the cgroup still allows where that is less."""
+    left = [max(0, limit - used) for limit, used in _memory_limits(root)]
+    return min([_meminfo(root)["MemAvailable"], *left])
+
+
+def numa_nodes(root: Path = ROOT) -> tuple[NumaNode, ...]:
+    """The machine's memory nodes; empty where the kernel does not say."""
+    nodes = []
+    for folder in (root / "sys/devices/system/node").glob("node[0-9]*"):
+        total_kib = next(
+            (line.split()[3] for line in _read(folder / "meminfo").splitlines() if "MemTotal:" in line), "0"
+        )
+        nodes.append(
+            NumaNode(int(folder.name[4:]), _cpu_list(_read(folder / "cpulist")), int(_number(total_kib) or 0) * 1024)
+        )
+    return tuple(sorted(nodes, key=lambda node: node.index))
+
+
+def cpu_name(root: Path = ROOT) -> str:
+    """The processor's name as the system gives it."""
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def cpu_features(root: Path = ROOT) -> str:
+    """What a binary built for exactly this processor depends on: its instruction sets, as the kernel lists them."""
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        if line.startswith(("flags", "Features")):
+            return " ".join(sorted(line.partition(":")[2].split()))
+    return cpu_name(root)
+
+
+def nvidia_hardware(root: Path = ROOT) -> bool:
+    """Whether an NVIDIA GPU is here, driver or not: the driver's /proc folder or a PCI display device."""
+    return (root / "proc/driver/nvidia").exists() or _has_display(root, NVIDIA_VENDOR)
+
+
+def amd_hardware(root: Path = ROOT) -> bool:
+    """Whether an AMD GPU is here (an integrated one counts)."""
+    return (root / "dev/kfd").exists() or _has_display(root, AMD_VENDOR)
+
+
+def _has_display(root: Path, vendor: str) -> bool:
+    devices = (root / "sys/bus/pci/devices").glob("*")
+    return any(
+        _read(device / "vendor") == vendor and _read(device / "class").startswith(DISPLAY_CLASS) for device in devices
+    )
+
+
+def _affinity() -> frozenset[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def _siblings(root: Path, cpu: int) -> tuple[int, ...]:
+    topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
+    text = _read(topology / "core_cpus_list") or _read(topology / "thread_siblings_list")
+    return _cpu_list(text) or (cpu,)
+
+
+def _cpu_list(text: str) -> tuple[int, ...]:
+    """`0-3,8` as numbers."""
+    cpus: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if first.strip().isdigit():
+            cpus.extend(range(int(first), int(last or first) + 1))
+    return tuple(cpus)
+
+
+def _memory_limits(root: Path) -> list[tuple[int, int]]:
+    """(limit, used) in bytes of every cgroup above this process that has a limit; page cache does not count as used."""
+    limits = []
+    for folder in _cgroup_folders(root, "memory"):
+        limit = _number(_read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes"))
+        used = _number(_read(folder / "memory.current") or _read(folder / "memory.usage_in_bytes"))
+        if limit is None or used is None:
+            continue
+        stat = dict(line.split() for line in _read(folder / "memory.stat").splitlines() if len(line.split()) == 2)
+        cache = [stat.get(f"total_{key}", stat.get(key, "0")) for key in ("inactive_file", "active_file")]
+        limits.append((int(limit), int(used) - sum(int(value) for value in cache)))
+    return limits
+
+
+def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
+    """This process's folder for the controller and its parents, in each hierarchy (v1, v2, both) that is mounted."""
+    own: dict[str, str] = {}
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        own.update(dict.fromkeys(controllers.split(","), path))  # v2's own name is empty
+    for line in _read(root / "proc/self/mountinfo").splitlines():
+        words = line.split()
+        separator = words.index("-")
+        kind, options = words[separator + 1], words[-1].split(",")
+        if kind == "cgroup2":
+            key = ""
+        elif kind == "cgroup" and controller in options:
+            key = controller
+        else:
+            continue
+        if key not in own:
+            continue
+        path = own[key]
+        mount_root, mount = words[3], root / words[4].lstrip("/")
+        inside = path.removeprefix(mount_root) if mount_root != "/" else path  # a container sees only its own part
+        folder = mount / inside.strip("/")
+        yield from (level for level in (folder, *folder.parents) if level == mount or level.is_relative_to(mount))
+
+
+def _meminfo(root: Path) -> dict[str, int]:
+    """/proc/meminfo in bytes, or psutil's figures under the same names."""
+    found = {}
+    for line in _read(root / "proc/meminfo").splitlines():
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if words and words[0].isdigit():
+            found[name] = int(words[0]) * (1024 if words[-1] == "kB" else 1)
+    if "MemTotal" in found and "MemAvailable" in found:
+        return found
+    import psutil  # noqa: PLC0415
+
+    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    return {
+        "MemTotal": memory.total,
+        "MemAvailable": memory.available,
+        "SwapTotal": swap.total,
+        "SwapFree": swap.free,
+    }
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
