@@ -1,0 +1,234 @@
+"""What other programs do with the keeper: start it, ask it, watch it, stop it, replace it when it was killed.
+
+Everything here works on what is true, whether the keeper answers, hangs, or is gone.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+
+import msgspec
+
+from r1tui.errors import R1tuiError
+from r1tui.keeper.protocol import LONGEST_REPLY_BYTES, Op, Request, VersionError, connect, encode_line, read_status
+from r1tui.keeper.state import (
+    ENDED,
+    ServerRecord,
+    ServerSpec,
+    Status,
+    another_server,
+    read_record,
+    running_server,
+    status,
+)
+from r1tui.locks import holder, locked
+from r1tui.paths import Paths, private_folder
+from r1tui.process import ProcessId, alive, identify, spawn_detached, wait
+from r1tui.process import stop as stop_process
+
+__all__ = ["adopt", "answer_ended", "answer_started", "start", "status", "stop", "watch", "watch_async"]
+
+POLL_S = 0.02
+START_S = 30.0
+"""The longest that a keeper may take to come up; it is a tenth of a second on an idle machine."""
+REPLY_S = 3.0
+"""A keeper that has not answered by then hangs."""
+HANGING_S = 2.0
+STOP_S = 20.0
+"""The longest that an orderly stop takes (`r1tui.keeper.ending.END_S`), and some."""
+
+
+def start(spec: ServerSpec, paths: Paths) -> Status:
+    """Start a detached keeper with this server; returns once the keeper is there, long before the server is ready.
+
+    Raises R1tuiError when another server is running, or the keeper could not start.
+    """
+    current = _settled_end(paths)
+    if current.running:
+        raise another_server(current)
+    return _spawn_keeper(paths, msgspec.json.encode(spec))
+
+
+def adopt(paths: Paths) -> Status:
+    """Give a server whose keeper was killed a new keeper; without such a server just the status."""
+    current = _settled_end(paths)
+    if current.keeper_pid is not None or current.pid is None:
+        return current
+    try:
+        return _spawn_keeper(paths, b"", "--adopt")
+    except R1tuiError:
+        current = status(paths)
+        if current.keeper_pid is None:
+            raise
+        return current  # somebody else was faster
+
+
+def watch(paths: Paths) -> Iterator[Status]:
+    """The status now and at every change, until the server has ended or its keeper has."""
+    last: Status | None = None
+    with suppress(OSError), connect(paths.keeper_socket) as connection, connection.makefile("rb") as lines:
+        connection.sendall(encode_line(Request("watch")))
+        for line in lines:
+            last = read_status(line)
+            yield last
+    if last is None or last.state not in ENDED:
+        yield _settled_end(paths)
+
+
+async def watch_async(paths: Paths) -> AsyncIterator[Status]:
+    """As `watch`, for an event loop."""
+    import asyncio  # noqa: PLC0415  `r1tui status` needs none
+
+    last: Status | None = None
+    with suppress(OSError):
+        reader, writer = await asyncio.open_unix_connection(str(paths.keeper_socket), limit=LONGEST_REPLY_BYTES)
+        try:
+            writer.write(encode_line(Request("watch")))
+            while line := await reader.readline():
+                last = read_status(line)
+                yield last
+        finally:
+            writer.close()
+    if last is None or last.state not in ENDED:
+        yield await asyncio.to_thread(_settled_end, paths)
+
+
+def answer_started(paths: Paths, conversation_id: str) -> None:
+    """Tell the keeper that an answer is being generated, so that a stop ends it first."""
+    _ask(paths, "answer_started", conversation_id)
+
+
+def answer_ended(paths: Paths, conversation_id: str) -> None:
+    """Tell the keeper that the answer is whole or was stopped."""
+    _ask(paths, "answer_ended", conversation_id)
+
+
+def stop(paths: Paths) -> Status:
+    """Stop the server and its keeper, in order if they let us, and clean up; bounded, and done when it returns."""
+    deadline_s = monotonic() + 2 * STOP_S
+    while monotonic() < deadline_s:
+        keeper = _keeper(paths)
+        if keeper is not None:
+            if (grace_s := _ask_to_stop(paths, keeper)) is not None:
+                stop_process(keeper, (grace_s, 0.0, 2.0))
+            _wait_until(lambda: holder(paths.keeper_lock) is None, 5.0)
+            wait(keeper, 0.5)
+        try:
+            with locked(paths.keeper_lock, "The keeper of this R1TUI_HOME"):
+                return _stop_without_keeper(paths)
+        except R1tuiError:
+            if holder(paths.keeper_lock) is None:
+                raise
+    raise R1tuiError("The keeper cannot be stopped.", "End it with kill -9; `r1tui status` names its process.")
+
+
+def _stop_without_keeper(paths: Paths) -> Status:
+    """End a server that nobody keeps; the lock is held."""
+    from r1tui.keeper.ending import clean_up, end_server  # noqa: PLC0415  asyncio, which `r1tui status` needs not
+
+    try:
+        record = read_record(paths)
+    except msgspec.DecodeError:
+        record = None
+    server = running_server(record) if record is not None else None
+    if record is not None and server is not None:
+        import asyncio  # noqa: PLC0415
+
+        if not asyncio.run(end_server(server, record.spec, record.answers)):
+            raise R1tuiError(
+                f"llama-server (process {server.pid}) did not end when it was killed.",
+                "It waits for a disk or a driver; a restart of the machine ends it.",
+            )
+    clean_up(paths, record.spec if record is not None else None)
+    return Status()
+
+
+def _ask_to_stop(paths: Paths, keeper: ProcessId) -> float | None:
+    """Have the keeper stop: None when it has, else how long it deserves after a SIGTERM."""
+    deadline_s = monotonic() + REPLY_S
+    while alive(keeper) and monotonic() < deadline_s:
+        try:
+            with connect(paths.keeper_socket) as connection, connection.makefile("rb") as lines:
+                connection.settimeout(REPLY_S)
+                connection.sendall(encode_line(Request("stop")))
+                read_status(lines.readline())
+                connection.settimeout(STOP_S)
+                while line := lines.readline():
+                    if read_status(line).state in ENDED:
+                        return None
+        except VersionError:
+            return STOP_S  # it understands a signal
+        except (OSError, R1tuiError):
+            pass
+        sleep(POLL_S)  # it may only just be starting
+    return HANGING_S if alive(keeper) else None
+
+
+def _spawn_keeper(paths: Paths, spec: bytes, *options: str) -> Status:
+    """A detached keeper that holds the lock and has written its state."""
+    private_folder(paths.run)
+    private_folder(paths.logs)
+    fd, name = tempfile.mkstemp(dir=paths.run, prefix="spec-", suffix=".json")
+    with os.fdopen(fd, "wb") as file:
+        file.write(spec)
+    spec_file = Path(name)
+    try:
+        argv = [sys.executable, "-P", "-m", "r1tui.keeper", *options, name]
+        keeper = spawn_detached(argv, os.environ, paths.keeper_log, Path("/"))
+        _wait_until(lambda: _record_of(paths, keeper) is not None or not alive(keeper), START_S)
+        if _record_of(paths, keeper) is not None:
+            return status(paths)
+        stop_process(keeper, (1.0, 0.0, 1.0))
+        raise _why_not(paths, spec_file)
+    finally:
+        spec_file.unlink(missing_ok=True)
+
+
+def _why_not(paths: Paths, spec_file: Path) -> R1tuiError:
+    with suppress(OSError, msgspec.DecodeError):
+        reason = msgspec.json.decode(spec_file.read_bytes(), type=dict[str, str])
+        if "cause" in reason:
+            return R1tuiError(reason["cause"], reason.get("remedy", ""))
+    return R1tuiError("The keeper could not start.", f"{paths.keeper_log} says why.")
+
+
+def _record_of(paths: Paths, keeper: ProcessId) -> ServerRecord | None:
+    """What this keeper has written, if it has yet."""
+    with suppress(msgspec.DecodeError):
+        record = read_record(paths)
+        if record is not None and record.keeper == keeper:
+            return record
+    return None
+
+
+def _keeper(paths: Paths) -> ProcessId | None:
+    """The process that holds the keeper's lock."""
+    pid = holder(paths.keeper_lock)
+    return identify(pid) if pid else None
+
+
+def _settled_end(paths: Paths) -> Status:
+    """The status, after the moment in which a keeper whose server has ended ends too."""
+    _wait_until(lambda: (now := status(paths)).state not in ENDED or now.keeper_pid is None, 2.0)
+    return status(paths)
+
+
+def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline_s = monotonic() + timeout_s
+    while not condition():
+        if monotonic() >= deadline_s:
+            return False
+        sleep(POLL_S)
+    return True
+
+
+def _ask(paths: Paths, op: Op, conversation_id: str) -> None:
+    """One request; a keeper that is gone has nothing to be told."""
+    with suppress(OSError), connect(paths.keeper_socket) as connection, connection.makefile("rb") as lines:
+        connection.settimeout(REPLY_S)
+        connection.sendall(encode_line(Request(op, conversation_id=conversation_id)))
+        read_status(lines.readline())

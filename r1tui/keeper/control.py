@@ -1,0 +1,118 @@
+"""The keeper's end of the control socket."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, Op, Reply, Request, Version, encode_line
+from r1tui.keeper.state import ENDED, RESTART, VERSION, Status
+
+
+class Server(Protocol):
+    """What the control socket needs of the keeper."""
+
+    def status(self) -> Status: ...
+    def subscribe(self) -> "asyncio.Queue[Status]": ...
+    def unsubscribe(self, queue: "asyncio.Queue[Status]") -> None: ...
+    def request_stop(self) -> None: ...
+    def note_answer(self, conversation_id: str, *, running: bool) -> None: ...
+
+
+class Control:
+    """Answers on the control socket for as long as the block lasts."""
+
+    def __init__(self, path: Path, keeper: Server) -> None:
+        self._path = path
+        self._keeper = keeper
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+
+    async def __aenter__(self) -> "Control":
+        self._path.unlink(missing_ok=True)
+        self._listener = await asyncio.start_unix_server(self._accept, str(self._path), limit=LONGEST_REQUEST_BYTES)
+        self._path.chmod(0o600)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        self._path.unlink(missing_ok=True)
+        if self._telling:  # whoever waits for the end is told it
+            await asyncio.wait(self._telling, timeout=0.5)
+        for task in self._tasks:
+            task.cancel()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            try:
+                while line := await reader.readline():
+                    request = _understand(line)
+                    if isinstance(request, Reply):
+                        await _send(writer, request)
+                    elif request.op in ("watch", "stop"):
+                        await self._tell(request.op, reader, writer)
+                        break
+                    else:
+                        await _send(writer, self._obey(request))
+            except ValueError:  # a line longer than the limit
+                await _send(writer, Reply(False, None, "The request is too long."))
+            finally:
+                writer.close()
+
+    def _obey(self, request: Request) -> Reply:
+        if request.op != "status":
+            if request.conversation_id is None:
+                return Reply(False, None, f"{request.op} needs a conversation_id.")
+            self._keeper.note_answer(request.conversation_id, running=request.op == "answer_started")
+        return Reply(True, self._keeper.status())
+
+    async def _tell(self, op: Op, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Tell of every change (of the end alone, for `stop`) until the server has ended or the client has gone."""
+        task = asyncio.current_task()
+        queue = self._keeper.subscribe()
+        if task is not None:
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+        gone = asyncio.ensure_future(reader.read(1))
+        try:
+            if op == "stop":
+                self._keeper.request_stop()
+            status = self._keeper.status()
+            await _send(writer, Reply(True, status))
+            while status.state not in ENDED:
+                changed = asyncio.ensure_future(queue.get())
+                await asyncio.wait((gone, changed), return_when=asyncio.FIRST_COMPLETED)
+                if not changed.done():
+                    changed.cancel()
+                    return
+                status = changed.result()
+                if op == "watch" or status.state in ENDED:
+                    await _send(writer, Reply(True, status))
+        finally:
+            gone.cancel()
+            self._keeper.unsubscribe(queue)
+
+
+def _understand(line: bytes) -> Request | Reply:
+    """The request, or the reply that says what is wrong with it."""
+    try:
+        version = msgspec.json.decode(line, type=Version).v
+        if version != VERSION:
+            return Reply(False, None, f"This keeper speaks version {VERSION} of the protocol, not {version}.", RESTART)
+        return msgspec.json.decode(line, type=Request)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Reply(False, None, f"Not a request: {error}.", RESTART)
+
+
+async def _send(writer: asyncio.StreamWriter, reply: Reply) -> None:
+    writer.write(encode_line(reply))
+    await writer.drain()

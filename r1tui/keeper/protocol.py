@@ -1,0 +1,81 @@
+"""The control protocol: one JSON object a line in both directions over the keeper's socket, each with a version.
+
+Requests: `{"v": 1, "op": "status" | "watch" | "stop" | "answer_started" | "answer_ended", "conversation_id": …}`.
+Replies: `{"v": 1, "ok": true, "status": {…}}` or `{"v": 1, "ok": false, "cause": …, "remedy": …}`. `watch` is replied
+to with a line now and one at every change, `stop` with one at once and one when the server has ended.
+"""
+
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from r1tui.errors import R1tuiError
+from r1tui.keeper.state import RESTART, VERSION, Status
+
+LONGEST_REQUEST_BYTES = 64 << 10
+LONGEST_REPLY_BYTES = 16 << 20  # a status carries the plan and the command
+CONNECT_S = 3.0
+
+Op = Literal["status", "watch", "stop", "answer_started", "answer_ended"]
+
+
+class Version(msgspec.Struct, frozen=True):
+    """What can be read of a line of any version."""
+
+    v: int = 0
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a client asks for."""
+
+    op: Op
+    v: int = VERSION
+    conversation_id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What the keeper says."""
+
+    ok: bool
+    status: Status | None = None
+    cause: str = ""
+    remedy: str = ""
+    v: int = VERSION
+
+
+class VersionError(R1tuiError):
+    """The keeper belongs to another r1tui."""
+
+
+def encode_line(message: Request | Reply) -> bytes:
+    """A message as it goes over the socket."""
+    return msgspec.json.encode(message) + b"\n"
+
+
+def read_status(line: bytes) -> Status:
+    """The status that a reply carries; raises VersionError, or R1tuiError with what stands against the request."""
+    try:
+        version = msgspec.json.decode(line, type=Version).v
+        if version != VERSION:
+            raise VersionError(f"The keeper belongs to another r1tui (protocol {version}, here {VERSION}).", RESTART)
+        reply = msgspec.json.decode(line, type=Reply)
+    except msgspec.DecodeError as error:
+        raise R1tuiError(f"The keeper's answer cannot be understood: {error}.", RESTART) from error
+    if reply.status is None:
+        raise R1tuiError(reply.cause, reply.remedy)
+    return reply.status
+
+
+def connect(path: Path) -> socket.socket:
+    """A connection to the keeper that waits for ever in reading; raises OSError when there is no keeper."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(CONNECT_S)
+        connection.connect(str(path))
+        connection.settimeout(None)
+    except OSError:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,218 @@
+"""What is known about the managed server: what it was started with, the state file, and what is true of it now."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal
+
+import msgspec
+
+from r1tui.errors import R1tuiError
+from r1tui.locks import holder
+from r1tui.paths import Paths, private_folder
+from r1tui.process import ProcessId, alive, boot_id, find_command, runs_command
+
+VERSION = 1
+"""Of the state file and the control protocol; raised when an older r1tui could misread them."""
+
+State = Literal["stopped", "starting", "loading", "ready", "sleeping", "restarting", "stopping", "failed"]
+ENDED = ("stopped", "failed")
+START_AGAIN = "Start it again with `r1tui serve`."
+RESTART = "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`."
+
+
+class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a keeper needs to start a server."""
+
+    version: int = VERSION
+    variant: str = ""
+    model: str = ""
+    argv: list[str] = []
+    """llama-server's command, the binary first."""
+    socket: str = ""
+    """The Unix socket that `argv` makes it listen on."""
+    tcp: str | None = None
+    """HOST:PORT for other tools, if it listens there too."""
+    plan: dict[str, Any] | None = None
+    """The plan's JSON object as it came."""
+    key_file: str | None = None
+    """Where the keeper writes a random API key for the server; it removes it at the end. None: no key."""
+    log_max_mib: int = 64
+    cwd: str | None = None
+    """The folder that relative paths in `argv` mean; None: the home of nothing, `/`."""
+
+
+class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The state file's content."""
+
+    version: int = VERSION
+    spec: ServerSpec = ServerSpec()
+    state: State = "stopped"
+    keeper: ProcessId | None = None
+    server: ProcessId | None = None
+    boot: str = ""
+    started_s: float = 0.0
+    """When llama-server was started, by the system's monotonic clock of that boot."""
+    restarts: int = 0
+    exit_status: int | None = None
+    """Of the last server that ended by itself; negative for a signal, None while unknown."""
+    log: str = ""
+    log_capped: bool = False
+    """Whether the older log holds the beginning of this server's."""
+    cause: str | None = None
+    remedy: str | None = None
+    evidence: list[str] = []
+    """The lines of the log that the cause rests on."""
+    answers: list[str] = []
+    """The conversation ids of the answers being generated."""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What is true of the managed server now. The first twelve fields are the object of `status --json`."""
+
+    state: State = "stopped"
+    pid: int | None = None
+    keeper_pid: int | None = None
+    restarts: int = 0
+    exit_status: int | None = None
+    variant: str | None = None
+    endpoint: str | None = None
+    uptime_s: float | None = None
+    argv: list[str] | None = None
+    log: str | None = None
+    cause: str | None = None
+    remedy: str | None = None
+    model: str | None = None
+    tcp: str | None = None
+    key_file: str | None = None
+    plan: dict[str, Any] | None = None
+    answers: list[str] = []
+    evidence: list[str] = []
+    version: int = VERSION
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a server, or a keeper that is about to have one."""
+        return self.pid is not None or self.keeper_pid is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will happen by itself before somebody uses the server."""
+        return self.state in ("stopped", "ready", "sleeping", "failed")
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `status --json`."""
+        return {name: getattr(self, name) for name in self.__struct_fields__[:12]}
+
+
+def another_server(other: Status) -> R1tuiError:
+    """The error of a start while there is a server."""
+    name = other.variant or other.model or "A server"
+    process = f", process {other.pid}" if other.pid else ""
+    return R1tuiError(f"{name} is running already ({other.state}{process}).", "Stop it first: `r1tui stop`.")
+
+
+def key_path(paths: Paths) -> Path:
+    """Where the API key of a server with a TCP port belongs."""
+    return paths.run / "api.key"
+
+
+def status(paths: Paths) -> Status:
+    """The truth, from the state file and the processes it names; asks nobody and starts nothing."""
+    keeper = holder(paths.keeper_lock)
+    try:
+        record = read_record(paths)
+    except msgspec.DecodeError as error:
+        return Status(
+            state="failed",
+            keeper_pid=keeper,
+            cause=f"{paths.state_file} cannot be understood: {error}.",
+            remedy=RESTART,
+        )
+    if record is None:
+        return Status(state="starting" if keeper else "stopped", keeper_pid=keeper)
+    return describe(record, server=running_server(record), keeper_pid=keeper)
+
+
+def running_server(record: ServerRecord) -> ProcessId | None:
+    """The record's llama-server if it runs: the same pid, the same start, the same command."""
+    if record.server is None:
+        started = record.state in ("starting", "restarting")  # its keeper may have been killed while spawning it
+        return find_command(record.spec.argv) if started and not alive(record.keeper) else None
+    return record.server if alive(record.server) and runs_command(record.server.pid, record.spec.argv) else None
+
+
+def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int | None) -> Status:
+    """The record in the light of which of its processes run."""
+    spec = record.spec
+    state, cause, remedy = record.state, record.cause, record.remedy
+    if server is None and keeper_pid is None and state not in ENDED:
+        rebooted = record.boot != boot_id()
+        state = "stopped" if rebooted or state == "stopping" else "failed"
+        cause = None if state == "stopped" else "llama-server and its keeper were both killed."
+        remedy = None if state == "stopped" else START_AGAIN
+    elif server is not None and keeper_pid is None:
+        if state != "failed":
+            cause, remedy = (
+                "The keeper was killed; llama-server runs on.",
+                "`r1tui` takes it over; `r1tui stop` ends it.",
+            )
+        state = "loading" if state in ("starting", "restarting") else state
+    elif record.version != VERSION and cause is None:
+        cause, remedy = f"The keeper belongs to another r1tui (state version {record.version}).", RESTART
+    gone = state in ENDED
+    return Status(
+        state=state,
+        pid=server.pid if server else None,
+        keeper_pid=keeper_pid,
+        restarts=record.restarts,
+        exit_status=record.exit_status,
+        variant=spec.variant or None,
+        endpoint=None if gone else f"unix:{spec.socket}",
+        uptime_s=round(max(monotonic() - record.started_s, 0.0), 1) if server else None,
+        argv=list(spec.argv) or None,
+        log=record.log or None,
+        cause=cause,
+        remedy=remedy,
+        model=spec.model or None,
+        tcp=None if gone else spec.tcp,
+        key_file=None if gone else spec.key_file,
+        plan=spec.plan,
+        answers=list(record.answers),
+        evidence=list(record.evidence),
+        version=record.version,
+    )
+
+
+def read_record(paths: Paths) -> ServerRecord | None:
+    """The state file; None when there is none. Raises msgspec.DecodeError for anything but a record."""
+    try:
+        raw = paths.state_file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise msgspec.DecodeError(str(error)) from error
+    return msgspec.json.decode(raw, type=ServerRecord)
+
+
+def write_record(paths: Paths, record: ServerRecord) -> None:
+    """Replace the state file, whole or not at all, also across a power failure."""
+    private_folder(paths.state)
+    write_private(paths.state_file, msgspec.json.encode(record))
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file by one that only this user can read, in one step."""
+    fd, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(partial).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(partial).unlink()
+        raise

@@ -1,0 +1,398 @@
+"""A detached child: spawn it, know it again, wait for its end, stop it, follow its log; and named jobs made of one.
+
+What runs detached outlives the terminal and the program that started it, so a process is known by pid *and* start:
+a pid alone may belong to somebody else by now.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+
+import msgspec
+
+from r1tui.locks import locked
+
+POLL_S = 0.1
+LONGEST_LINE_BYTES = 1 << 20
+STOP_WAITS_S = (5.0, 3.0, 2.0)
+
+_PROC = Path("/proc")
+_HAS_PROC = sys.platform == "linux"
+
+
+class ProcessId(msgspec.Struct, frozen=True):
+    """One process for ever: `start_time` is opaque and differs when the same pid is given out again."""
+
+    pid: int
+    start_time: str
+
+
+def identify(pid: int) -> ProcessId | None:
+    """Who has the pid now; None when nobody has, or only a zombie that has ended and not been collected."""
+    if _HAS_PROC:
+        stat = _stat(pid)
+        return None if stat is None or stat[0] in "ZX" else ProcessId(pid, f"{boot_id()}/{stat[19]}")
+    import psutil  # noqa: PLC0415  Linux has no need of it
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else ProcessId(pid, f"{process.create_time():.2f}")
+    except psutil.Error:
+        return None
+
+
+def boot_id() -> str:
+    """What differs between two boots of this machine; empty where it cannot be known."""
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def alive(process: ProcessId | None) -> bool:
+    """Whether exactly this process runs; a zombie does not."""
+    return process is not None and identify(process.pid) == process
+
+
+def command_line(pid: int) -> list[str]:
+    """The arguments that the process was started with; empty when they cannot be read."""
+    if _HAS_PROC:
+        try:
+            raw = (_PROC / str(pid) / "cmdline").read_bytes()
+        except OSError:
+            return []
+        return [os.fsdecode(part) for part in raw.removesuffix(b"\0").split(b"\0")] if raw else []
+    import psutil  # noqa: PLC0415
+
+    try:
+        return list(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return []
+
+
+def runs_command(pid: int, argv: Sequence[str]) -> bool:
+    """Whether the process runs this command; the interpreter that a script names for itself may stand before it."""
+    return bool(argv) and command_line(pid)[-len(argv) :] == list(argv)
+
+
+def find_command(argv: Sequence[str]) -> ProcessId | None:
+    """A process of this user that runs exactly this command, whoever started it."""
+    for pid in _pids():
+        if pid != os.getpid() and runs_command(pid, argv) and (found := identify(pid)):
+            return found
+    return None
+
+
+def spawn_detached(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> ProcessId:
+    """Start a program in a session of its own, without input, its output appended to `log` (0600).
+
+    Raises OSError when it cannot be started.
+    """
+    child = spawn(argv, env, log, cwd)
+    threading.Thread(target=child.wait, daemon=True).start()  # collects it, should it end before this program
+    return identify(child.pid) or ProcessId(child.pid, "")
+
+
+def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
+    """As `spawn_detached`, for a caller that wants the exit status and collects the child itself."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(
+            list(argv), env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, start_new_session=True
+        )
+    finally:
+        os.close(fd)
+
+
+def wait(process: ProcessId, timeout_s: float | None = None) -> bool:
+    """Wait until the process has ended, a child of ours or not; False when the time is over first."""
+    deadline_s = None if timeout_s is None else monotonic() + timeout_s
+    with suppress(ProcessLookupError):
+        fd = open_pidfd(process)
+        if fd is None:
+            while alive(process):
+                if deadline_s is not None and monotonic() >= deadline_s:
+                    return False
+                sleep(POLL_S)
+            return True
+        try:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+        finally:
+            os.close(fd)
+    return True
+
+
+async def wait_ended(process: ProcessId) -> None:
+    """As `wait`, without a limit, without a thread, and noticed at once where the system has pidfds."""
+    import asyncio  # noqa: PLC0415  `r1tui status` needs none
+
+    try:
+        fd = open_pidfd(process)
+    except ProcessLookupError:
+        return
+    if fd is None:
+        while alive(process):  # noqa: ASYNC110  the system has no event for it
+            await asyncio.sleep(POLL_S)
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(fd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+def open_pidfd(process: ProcessId) -> int | None:
+    """A descriptor that becomes readable at the process's end; None where the system has no such thing.
+
+    Raises ProcessLookupError when the process has ended.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        raise
+    except OSError:
+        return None  # a kernel or a sandbox without it
+    if not alive(process):
+        os.close(fd)
+        raise ProcessLookupError(process.pid)
+    return fd
+
+
+def stop(process: ProcessId, waits_s: tuple[float, float, float] = STOP_WAITS_S) -> bool:
+    """End the process and its session: SIGTERM, a wait, SIGTERM, a wait, SIGKILL, a wait; then SIGKILL to what is left.
+
+    True when it has ended; at the latest after the sum of the waits.
+    """
+    ended = False
+    for number, wait_s in zip((signal.SIGTERM, signal.SIGTERM, signal.SIGKILL), waits_s, strict=True):
+        if alive(process):
+            _send(process.pid, number)
+        if ended := wait(process, wait_s):
+            break
+    kill_session(process)
+    return ended
+
+
+def kill_session(process: ProcessId) -> None:
+    """SIGKILL for the process and everything in the session that it leads or led.
+
+    A pid is not given out again while a session goes by it, so what is found in that session is the process's own.
+    """
+    leader = identify(process.pid)
+    if leader is not None and leader != process:
+        return
+    for pid in _pids():
+        if pid != os.getpid() and _session(pid) == process.pid:
+            _send(pid, signal.SIGKILL)
+
+
+def _send(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1
+
+
+def _pids() -> Iterator[int]:
+    """The pids of this user's processes."""
+    if _HAS_PROC:
+        with os.scandir(_PROC) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.name.isdigit() and entry.stat().st_uid == os.geteuid():
+                        yield int(entry.name)
+        return
+    import psutil  # noqa: PLC0415
+
+    for process in psutil.process_iter(["uids"]):
+        if (uids := process.info["uids"]) and uids.effective == os.geteuid():
+            yield process.pid
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third on (proc(5)): state first, start time in ticks at index 19."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return text[text.rindex(")") + 2 :].split()  # the name in parentheses may hold anything
+
+
+async def follow(log: Path, from_offset: int, is_alive: Callable[[], bool]) -> AsyncIterator[str]:
+    """The log's lines from a byte offset on, as they are written, until `is_alive` says no and all is read.
+
+    A line is given out when it is whole, or when nothing can be added to it any more. A log that was started afresh,
+    in place or as a new file, is read from its beginning, after what its predecessor `NAME.1` still holds of it.
+    """
+    import asyncio  # noqa: PLC0415
+
+    reader = LogReader(log, from_offset)
+    try:
+        while True:
+            running = is_alive()  # asked before reading: what was written until then is read
+            for line in reader.lines():
+                yield line
+            if not running:
+                break
+            await asyncio.sleep(POLL_S)
+        if rest := reader.rest():
+            yield rest
+    finally:
+        reader.close()
+
+
+class LogReader:
+    """Reads a log's new lines whenever asked, through both ways of starting a log afresh."""
+
+    def __init__(self, log: Path, from_offset: int = 0) -> None:
+        self._log = log
+        self._offset = from_offset
+        self._fd: int | None = None
+        self._partial = b""
+
+    def lines(self) -> Iterator[str]:
+        """The lines that have become whole since the last call."""
+        if self._fd is None and not self._open():
+            return
+        if self._fd is not None and os.fstat(self._fd).st_size < self._offset:
+            yield from self._read_older()
+            self._offset = 0
+        yield from self._read()
+        if self._replaced():
+            yield from self._read()
+            if rest := self.rest():
+                yield rest
+            self.close()
+            self._offset = 0
+            if self._open():
+                yield from self._read()
+
+    def rest(self) -> str:
+        """What stands after the last newline; it is forgotten here."""
+        rest, self._partial = self._partial, b""
+        return rest.decode(errors="replace")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _open(self) -> bool:
+        try:
+            self._fd = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _replaced(self) -> bool:
+        try:
+            return self._fd is not None and not os.path.samestat(os.fstat(self._fd), self._log.stat())
+        except FileNotFoundError:
+            return False
+
+    def _read(self) -> Iterator[str]:
+        while self._fd is not None and (data := os.pread(self._fd, 1 << 16, self._offset)):
+            self._offset += len(data)
+            yield from self._split(data)
+
+    def _read_older(self) -> Iterator[str]:
+        try:
+            with older_log(self._log).open("rb") as older:
+                older.seek(self._offset)
+                while data := older.read(1 << 16):
+                    yield from self._split(data)
+        except FileNotFoundError:
+            pass
+        if rest := self.rest():
+            yield rest
+
+    def _split(self, data: bytes) -> Iterator[str]:
+        *whole, self._partial = (self._partial + data).split(b"\n")
+        for line in whole:
+            yield line.removesuffix(b"\r").decode(errors="replace")
+        if len(self._partial) > LONGEST_LINE_BYTES:
+            yield self.rest()
+
+
+def older_log(log: Path) -> Path:
+    """Where the one older log is kept: `server.log.1` beside `server.log`."""
+    return log.with_name(log.name + ".1")
+
+
+class JobRecord(msgspec.Struct, frozen=True):
+    """What the identity file of a job holds; `process` is None while it is being started."""
+
+    argv: list[str]
+    process: ProcessId | None = None
+
+
+class Job:
+    """A named piece of long work, one at a time: whoever comes second follows the one that runs.
+
+    Beside each other in `folder`: NAME.jsonl, the log; NAME.json, who runs; NAME.lock, held while starting.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self.log = folder / f"{name}.jsonl"
+        self._identity = folder / f"{name}.json"
+        self._lock = folder / f"{name}.lock"
+
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> tuple[ProcessId, bool]:
+        """Start it with a log of its own, unless it runs already: the process, and whether it is new."""
+        with locked(self._lock, f"The job {self.name!r}", waiting=lambda pid: None):
+            if (running := self.running()) is not None:
+                return running, False
+            self.log.unlink(missing_ok=True)
+            self._record(JobRecord(list(argv)))
+            process = spawn_detached(argv, os.environ if env is None else env, self.log, cwd)
+            self._record(JobRecord(list(argv), process))
+            return process, True
+
+    def running(self) -> ProcessId | None:
+        """The process that does the job now, whoever started it."""
+        try:
+            record = msgspec.json.decode(self._identity.read_bytes(), type=JobRecord)
+        except (OSError, msgspec.DecodeError):
+            return None
+        if record.process is None:  # its starter was killed half-way
+            return find_command(record.argv)
+        return record.process if alive(record.process) else None
+
+    def follow(self, from_offset: int = 0) -> AsyncIterator[str]:
+        """The lines of the running or last job's log, until it has ended and all is read."""
+        process = self.running()
+        return follow(self.log, from_offset, lambda: alive(process))
+
+    def stop(self, waits_s: tuple[float, float, float] = STOP_WAITS_S) -> bool:
+        """End it if it runs; True when it does not run any more."""
+        process = self.running()
+        return process is None or stop(process, waits_s)
+
+    def _record(self, record: JobRecord) -> None:
+        partial = self._identity.with_suffix(".new")
+        partial.write_bytes(msgspec.json.encode(record))
+        partial.replace(self._identity)

@@ -1,0 +1,323 @@
+"""llama-server's arguments and environment, composed from settings, a plan and what the binary knows."""
+
+import difflib
+import getpass
+import ipaddress
+import os
+import re
+import secrets
+import shlex
+import socket as sockets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1tui.capabilities import Capabilities
+from r1tui.config import SamplingSettings, ServerSettings
+from r1tui.errors import R1tuiError, UsageError
+
+HF_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+# Spellings of one flag, from `llama-server --help` of b11434; the first stands for the flag.
+_SPELLINGS = (
+    ("--model", "-m"), ("--ctx-size", "-c"), ("--threads", "-t"), ("--threads-batch", "-tb"),
+    ("--n-gpu-layers", "--gpu-layers", "-ngl"), ("--n-cpu-moe", "-ncmoe"), ("--cpu-moe", "-cmoe"),
+    ("--cache-type-k", "-ctk"), ("--cache-type-v", "-ctv"), ("--flash-attn", "-fa"), ("--tensor-split", "-ts"),
+    ("--batch-size", "-b"), ("--ubatch-size", "-ub"), ("--device", "-dev"), ("--override-tensor", "-ot"),
+    ("--split-mode", "-sm"), ("--main-gpu", "-mg"), ("--parallel", "-np"), ("--n-predict", "--predict", "-n"),
+    ("--verbosity", "--log-verbosity", "-lv"), ("--verbose", "--log-verbose", "-v"), ("--temp", "--temperature"),
+    ("--seed", "-s"), ("--ui", "--webui"), ("--no-ui", "--no-webui"), ("--fit", "-fit"), ("--fit-target", "-fitt"),
+    ("--fit-ctx", "-fitc"), ("--cache-ram", "-cram"), ("--no-repack", "-nr"), ("--load-mode", "-lm"),
+    ("--kv-offload", "-kvo"), ("--no-kv-offload", "-nkvo"), ("--kv-unified", "-kvu"),
+    ("--no-kv-unified", "-no-kvu"), ("--cont-batching", "-cb"), ("--no-cont-batching", "-nocb"),
+    ("--hf-token", "-hft"), ("--hf-repo", "-hfr", "-hf"), ("--hf-file", "-hff"), ("--model-url", "-mu"),
+    ("--docker-repo", "-dr"), ("--help", "--usage", "-h"), ("--cache-list", "-cl"), ("--alias", "-a"),
+)  # fmt: skip
+_FIRST_SPELLING = {spelling: group[0] for group in _SPELLINGS for spelling in group}
+_ALL_SPELLINGS = {group[0]: group for group in _SPELLINGS}
+
+# How weights are loaded, in the words of newer and of older builds.
+_LOAD_MODES = {
+    ("--load-mode", "auto"): [],
+    ("--load-mode", "mmap"): [],
+    ("--load-mode", "none"): ["--no-mmap"],
+    ("--load-mode", "mlock"): ["--mlock"],
+    ("--no-mmap",): ["--load-mode", "none"],
+    ("--mlock",): ["--load-mode", "mlock"],
+}
+
+_EXPOSED = "Arguments can be read by every user of the machine. "
+_REFUSED = {
+    "--host": "The socket is r1tui's own; for a port set `server.tcp` or pass `--tcp 127.0.0.1:PORT`.",
+    "--port": "Set `server.tcp` or pass `--tcp 127.0.0.1:PORT`.",
+    "--api-key": _EXPOSED + "With `server.tcp` r1tui makes a key of its own; leave this out.",
+    "--api-key-file": "With `server.tcp` r1tui makes a key of its own; leave this out.",
+    "--hf-token": _EXPOSED + "Set HF_TOKEN and fetch the model with `r1tui download`.",
+    **dict.fromkeys(
+        ("--model", "--model-url", "--hf-repo", "--hf-file", "--docker-repo", "--models-dir", "--models-preset"),
+        "Choose the model with a variant or `--model FILE`.",
+    ),
+    **dict.fromkeys(
+        ("--log-file", "--log-disable", "--log-jsonl"), "r1tui reads the server's log: `r1tui logs` shows it."
+    ),
+    **dict.fromkeys(
+        ("--api-prefix", "--ssl-key-file", "--ssl-cert-file"),
+        "r1tui talks to the server itself, without them; put a proxy in front of `server.tcp`.",
+    ),
+    **dict.fromkeys(
+        ("--help", "--version", "--list-devices", "--cache-list", "--completion-bash"),
+        "It makes the server print something and end; run the binary itself (`r1tui doctor` names it).",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Tcp:
+    """A loopback address for other tools; port 0 stands for one still to be chosen."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A flag with the values that follow it."""
+
+    flag: str
+    values: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """What the flag is about: the same for every spelling, and for a flag and its opposite."""
+        if self.flag in ("--load-mode", "-lm", "--mmap", "--no-mmap", "--mlock"):
+            return "load-mode"
+        flag = _FIRST_SPELLING.get(self.flag, self.flag)
+        return flag if flag == "--no-host" else flag.replace("--no-", "--", 1)
+
+
+def compose(
+    binary: Path,
+    capabilities: Capabilities,
+    model: Path,
+    placement: Sequence[str],
+    *,
+    server: ServerSettings,
+    sampling: SamplingSettings,
+    socket: Path,
+    tcp: Tcp | None = None,
+    threads: int | None = None,
+    extra_args: Sequence[str] = (),
+) -> list[str]:
+    """The whole command, the binary first.
+
+    `placement` is the plan's arguments; `threads` counts when the settings name none; `extra_args` are the variant's.
+    The plan's arguments replace ours about the same thing, the settings' extra ones both, the variant's all. Raises
+    UsageError for a flag among the extra arguments that the binary does not know or that is not the user's to give,
+    and R1tuiError for one that plan or settings need and this binary lacks.
+    """
+    ours = [option for option in _ours(server, sampling, threads, tcp) if _spelled(option, capabilities) is not None]
+    needed = [*_ours_needed(server), *parse_options(placement, "the plan")]
+    for option in needed:
+        if _spelled(option, capabilities) is None:
+            raise R1tuiError(
+                f"This llama-server ({capabilities.version or 'unknown version'}) has no {option.flag}.",
+                "Build the one that r1tui is tested with: `r1tui build`.",
+            )
+    groups = [ours, needed, _extra(server.extra_args, capabilities), _extra(extra_args, capabilities)]
+    argv = [str(binary), "--model", str(model), *_address(socket, tcp)]
+    for number, group in enumerate(groups):
+        replaced = {later.subject for later_group in groups[number + 1 :] for later in later_group}
+        for option in group:
+            if option.subject not in replaced:
+                argv += _spelled(option, capabilities) or []
+    return argv
+
+
+def parse_options(arguments: Iterable[str], where: str) -> list[Option]:
+    """Arguments as flags with their values; `--flag=value` and `--flag value` in one string are taken apart.
+
+    Raises UsageError, which names `where`, for a value without a flag or quotes that do not close.
+    """
+    words: list[str] = []
+    for argument in arguments:
+        if not _is_flag(argument):
+            words.append(argument)
+            continue
+        try:
+            first, *rest = shlex.split(argument) if re.search(r"\s", argument) else [argument]
+        except ValueError as error:
+            raise UsageError(f"{where}: {argument!r} cannot be taken apart: {error}.", "Close its quotes.") from error
+        flag, equals, value = first.partition("=")
+        words += [flag, value, *rest] if equals else [first, *rest]
+    options: list[Option] = []
+    for word in words:
+        if _is_flag(word):
+            options.append(Option("--" + word[2:].replace("_", "-") if word.startswith("--") else word))
+        elif options:
+            options[-1] = Option(options[-1].flag, (*options[-1].values, word))
+        else:
+            raise UsageError(f"{where}: {word!r} comes before any flag.", "A flag starts with a dash, such as --top-k.")
+    return options
+
+
+def parse_tcp(text: str) -> Tcp:
+    """`127.0.0.1:8080`, `localhost:8080` or `[::1]:8080` as an address; raises UsageError for any but loopback."""
+    host, colon, port_text = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not re.fullmatch(r"\d{1,5}", port_text, re.ASCII) or int(port_text) > 65535:
+        raise UsageError(f"{text!r} is not HOST:PORT.", "Write for example 127.0.0.1:8080; port 0 takes a free one.")
+    if host.lower() == "localhost":
+        host = "127.0.0.1"
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise UsageError(
+            f"{host} is not this machine's loopback address: anybody on the network could reach the server.",
+            "Use 127.0.0.1 and reach it from elsewhere with `ssh -L 8080:127.0.0.1:8080 THIS-MACHINE`.",
+        )
+    return Tcp(host, int(port_text))
+
+
+def with_free_port(tcp: Tcp) -> Tcp:
+    """The address itself, or with port 0 one that nobody listens on at the moment."""
+    if tcp.port:
+        return tcp
+    family = sockets.AF_INET6 if ":" in tcp.host else sockets.AF_INET
+    with sockets.socket(family, sockets.SOCK_STREAM) as probe:
+        probe.bind((tcp.host, 0))
+        return Tcp(tcp.host, probe.getsockname()[1])
+
+
+def new_api_key(path: Path) -> str:
+    """A random key, written to `path` for this user alone (0600)."""
+    key = secrets.token_urlsafe(32)
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(key + "\n")
+    return key
+
+
+def server_environment(environ: Mapping[str, str], api_key: str | None) -> dict[str, str]:
+    """The environment for llama-server: nothing in it changes what the arguments say, and no token is passed on.
+
+    Besides `LLAMA_ARG_*`, llama-server takes arguments from `$XDG_CONFIG_HOME/llama.cpp/config.ini`, so that folder is
+    one that cannot exist.
+    """
+    env = {name: value for name, value in environ.items() if not _changes_server(name)}
+    env["XDG_CONFIG_HOME"] = os.devnull
+    if api_key:
+        env["LLAMA_API_KEY"] = api_key
+    return env
+
+
+def as_script(argv: Sequence[str], socket: Path, key_file: Path | None = None) -> str:
+    """The command as a POSIX shell script that runs the server in the foreground; the key itself is not in it.
+
+    The script removes `socket` before it starts, so compose it with one that no running server listens on.
+    """
+    binary, *arguments = argv
+    lines = [
+        "#!/bin/sh",
+        "# llama-server as r1tui starts it: nothing but these arguments counts.",
+        "set -eu",
+        'for name in $(env | sed -n "s/^\\(LLAMA_ARG_[A-Za-z0-9_]*\\)=.*/\\1/p"); do unset "$name"; done',
+        f"unset LLAMA_API_KEY {' '.join(HF_TOKENS)}",
+        f"export XDG_CONFIG_HOME={os.devnull}",
+        "umask 077",
+        f"mkdir -p {shlex.quote(str(socket.parent))}",
+        f"rm -f {shlex.quote(str(socket))}",
+    ]
+    if key_file is not None:
+        file = shlex.quote(str(key_file))
+        lines += [
+            f"[ -s {file} ] || od -An -N32 -tx1 /dev/urandom | tr -d ' \\n' > {file}",
+            f"LLAMA_API_KEY=$(cat {file})",
+            "export LLAMA_API_KEY",
+        ]
+    parts = [f"exec {shlex.quote(binary)}"]
+    parts += [shlex.join((option.flag, *option.values)) for option in parse_options(arguments, "the command")]
+    return "\n".join([*lines, " \\\n  ".join(parts)]) + "\n"
+
+
+def ssh_line(tcp: Tcp, user: str | None = None, machine: str | None = None) -> str:
+    """The command that makes the port reachable on another machine, to be run there."""
+    target = f"{user or getpass.getuser()}@{machine or sockets.gethostname()}"
+    host = f"[{tcp.host}]" if ":" in tcp.host else tcp.host
+    return f"ssh -N -L {tcp.port}:{host}:{tcp.port} {target}"
+
+
+def _changes_server(name: str) -> bool:
+    return name.startswith("LLAMA_ARG_") or name == "LLAMA_API_KEY" or name in HF_TOKENS
+
+
+def _address(socket: Path, tcp: Tcp | None) -> list[str]:
+    if "," in str(socket):
+        raise UsageError(
+            f"{socket.parent} has a comma in its name, which separates addresses.", "Set R1TUI_HOME to another folder."
+        )
+    if tcp is None:
+        return ["--host", str(socket)]
+    return ["--host", f"{socket},{tcp.host}", "--port", str(tcp.port)]
+
+
+def _ours(server: ServerSettings, sampling: SamplingSettings, threads: int | None, tcp: Tcp | None) -> list[Option]:
+    """What we would like to pass; a binary without one of these does as well without it."""
+    options = [Option("--verbosity", ("4",)), Option("--parallel", ("1",))]  # the log shows buffer sizes from 4 on
+    if count := server.threads or threads:
+        options.append(Option("--threads", (str(count),)))
+    if server.prio:
+        options.append(Option("--prio", (str(server.prio),)))
+    options += [
+        Option("--temp", (str(sampling.temperature),)),
+        Option("--top-p", (str(sampling.top_p),)),
+        Option("--min-p", (str(sampling.min_p),)),
+    ]
+    if sampling.seed is not None:
+        options.append(Option("--seed", (str(sampling.seed),)))
+    if tcp is not None:
+        options += [Option("--no-ui"), Option("--cors-origins", ("localhost",))]
+    return options
+
+
+def _ours_needed(server: ServerSettings) -> list[Option]:
+    options = []
+    if server.devices is not None:
+        options.append(Option("--device", (",".join(server.devices) or "none",)))
+    if server.rpc:
+        options.append(Option("--rpc", (",".join(server.rpc),)))
+    return options
+
+
+def _extra(arguments: Sequence[str], capabilities: Capabilities) -> list[Option]:
+    options = parse_options(arguments, "extra_args")
+    for option in options:
+        refusal = _REFUSED.get(_FIRST_SPELLING.get(option.flag, option.flag))
+        if refusal is not None:
+            raise UsageError(f"extra_args: {option.flag} cannot be given.", refusal)
+        if _spelled(option, capabilities) is None:
+            near = difflib.get_close_matches(option.flag, sorted(capabilities.flags), n=1, cutoff=0.0)
+            raise UsageError(
+                f"extra_args: this llama-server does not know {option.flag}.",
+                f"The nearest it knows is {near[0]}." if near else "Remove it from `extra_args` in config.yaml.",
+            )
+    return options
+
+
+def _spelled(option: Option, capabilities: Capabilities) -> list[str] | None:
+    """The option in words that the binary knows, none where they say its default; None when it has none for it."""
+    first = _FIRST_SPELLING.get(option.flag, option.flag)
+    for flag in (option.flag, *_ALL_SPELLINGS.get(first, ())):
+        if capabilities.accepts(flag):
+            return [flag, *option.values]
+    words = _LOAD_MODES.get((first, *option.values))
+    return words if not words or capabilities.accepts(words[0]) else None
+
+
+def _is_flag(word: str) -> bool:
+    return re.match(r"--?[A-Za-z]", word) is not None

@@ -1,0 +1,198 @@
+"""Why llama-server ended: from the lines of its log and its exit status to a cause and a remedy, in plain words."""
+
+import re
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from r1tui.text import plain
+
+EVIDENCE_LINES = 6
+_BUILD = "Build the engine that r1tui is tested with: `r1tui build`."
+_LESS_MEMORY = "a smaller `plan.ctx_size` or a smaller variant (`r1tui variants`) needs less"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What happened, what mends it, and the lines of the log that say so."""
+
+    cause: str
+    remedy: str
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A line that tells the cause. The rules are tried in order, each on all lines: the first match of all counts."""
+
+    pattern: re.Pattern[str]
+    explain: Callable[[re.Match[str]], tuple[str, str]]
+
+
+def diagnose(log_lines: Sequence[str], exit_status: int | None) -> Diagnosis:
+    """The cause of an end that nobody asked for; `exit_status` is negative for a signal, None when it is unknown."""
+    lines = list(_without_recovered(plain(line).rstrip() for line in log_lines))
+    for rule in RULES:
+        for number, line in enumerate(lines):
+            if match := rule.pattern.search(line):
+                return Diagnosis(*rule.explain(match), _around(lines, number))
+    first_error = next((number for number, line in enumerate(lines) if _ERROR.search(line)), None)
+    evidence = _around(lines, first_error) if first_error is not None else tuple(lines[-EVIDENCE_LINES:])
+    cause, remedy = _explain_exit(exit_status)
+    if first_error is not None and exit_status != -signal.SIGKILL:
+        cause = f"{cause} Its first error: {message(lines[first_error])}"
+    return Diagnosis(cause, remedy, evidence)
+
+
+def message(line: str) -> str:
+    """What a log line says, without its time and level."""
+    return _PREFIX.sub("", line).strip()
+
+
+_PREFIX = re.compile(r"^(?:\d+\.\d\d\.\d{3}\.\d{3} )?(?:[IWED] )?(?:(?:srv|cmn|slot) +)?")
+_ERROR = re.compile(
+    r"^\d+\.\d\d\.\d{3}\.\d{3} E |\berror\b|\bfailed\b|\bFatal signal\b|\babort|GGML_ASSERT", re.IGNORECASE
+)
+_MEMORY = re.compile(
+    r"out of memory|cudaMalloc failed|(?:failed|unable) to allocate|insufficient memory|std::bad_alloc", re.IGNORECASE
+)
+
+
+def _without_recovered(lines: Iterator[str]) -> Iterator[str]:
+    """The lines but for a want of memory that llama.cpp itself got over by doing without pipeline parallelism."""
+    held: list[str] = []
+    for line in lines:
+        if "retrying without pipeline parallelism" in line:
+            held = []
+        elif _MEMORY.search(line):
+            held.append(line)
+        else:
+            yield from held
+            held = []
+            yield line
+    yield from held
+
+
+def _around(lines: Sequence[str], number: int) -> tuple[str, ...]:
+    return tuple(lines[max(number - 1, 0) : number - 1 + EVIDENCE_LINES if number else EVIDENCE_LINES])
+
+
+def _socket_or_port(match: re.Match[str]) -> tuple[str, str]:
+    host, port = match[1], match[2]
+    if host.endswith(".sock"):
+        return (
+            f"llama-server cannot listen on {host}: the file is there already, or its folder cannot be written to.",
+            "End what is left of an earlier server with `r1tui stop`, then start again.",
+        )
+    return (
+        f"Port {port} on {host} is in use by another program.",
+        "Set `server.tcp` (or `--tcp`) to another port; 127.0.0.1:0 takes a free one.",
+    )
+
+
+def _out_of_memory(match: re.Match[str]) -> tuple[str, str]:
+    line = match.string
+    if re.search(r"cuda|hip|rocm|vulkan|metal|sycl|\bRPC\d|on device \d", line, re.IGNORECASE):
+        return (
+            "A GPU has too little free memory for this plan.",
+            f"`r1tui plan` shows what goes where: lower `plan.n_gpu_layers` or raise `plan.n_cpu_moe`; {_LESS_MEMORY}. "
+            "`nvidia-smi` shows who else uses the GPU.",
+        )
+    return (
+        "This machine has too little free memory for this plan.",
+        f"Close what else uses memory; {_LESS_MEMORY}. `r1tui plan` shows what goes where.",
+    )
+
+
+def _model_file(what: str, remedy: str) -> Callable[[re.Match[str]], tuple[str, str]]:
+    def explain(match: re.Match[str]) -> tuple[str, str]:
+        named = next((group for group in match.groups() if group), None)
+        return what.format(named or "The model's file"), remedy
+
+    return explain
+
+
+_FETCH = "Fetch it again: `r1tui download VARIANT --verify` finds and replaces what is wrong."
+
+RULES: tuple[Rule, ...] = tuple(
+    Rule(re.compile(pattern), explain)
+    for pattern, explain in (
+        (
+            r"error: invalid argument: (\S+)",
+            lambda match: (
+                f"llama-server does not know the argument {match[1]}.",
+                f"Remove it from `extra_args` in config.yaml. {_BUILD}",
+            ),
+        ),
+        (
+            r'error while handling argument "([^"]+)": (.*)',
+            lambda match: (
+                f"llama-server does not accept what {match[1]} was given: {match[2].strip()}.",
+                "Correct it in config.yaml; `r1tui doctor` lists this machine's devices.",
+            ),
+        ),
+        (r"couldn't bind HTTP server socket, hostname: (.+), port: (\d+)", _socket_or_port),
+        (
+            r"model does not support different K \((\w+)\) and V \((\w+)\) cache types",
+            lambda match: (
+                f"This model wants one type for both caches; K was {match[1]} and V {match[2]}.",
+                "Set `plan.cache_type_k` and `plan.cache_type_v` alike, or leave both out.",
+            ),
+        ),
+        (
+            r"(?:Failed to connect to|failed to connect to|RPC server crashed|Remote RPC server)\s*([^\s,]*)",
+            lambda match: (
+                f"The RPC worker {match[1]} does not answer.".replace("  ", " "),
+                "Start `ggml-rpc-server` on it and check the address in `server.rpc`.",
+            ),
+        ),
+        (r"(?i:" + _MEMORY.pattern + ")", _out_of_memory),
+        (
+            r"failed to open GGUF file '([^']*)' \(No such file",
+            _model_file("{} does not exist.", "Fetch it with `r1tui download VARIANT`, or correct the path."),
+        ),
+        (
+            r"failed to open GGUF file '([^']*)'",
+            _model_file("{} cannot be read.", "Make it readable for this user."),
+        ),
+        (
+            r"data is not within the file bounds|failed to read key-value pairs|failed to read tensor|corrupted model",
+            _model_file("{} is incomplete or damaged.", _FETCH),
+        ),
+        (
+            r"invalid magic characters|failed to read magic",
+            _model_file("{} is no GGUF file.", _FETCH),
+        ),
+        (
+            r"illegal split file|invalid split|failed to load GGUF split",
+            _model_file("{} is one of several, and they do not all lie beside it, whole.", _FETCH),
+        ),
+        (
+            r"unknown model architecture: '([^']*)'",
+            lambda match: (f"This llama-server does not know models of the kind {match[1]!r}.", _BUILD),
+        ),
+    )
+)
+
+
+def _explain_exit(exit_status: int | None) -> tuple[str, str]:
+    logs = "`r1tui logs` shows the whole log; then start again with `r1tui serve`."
+    if exit_status is None:
+        return "llama-server has ended; how is unknown, since its keeper had been killed.", logs
+    if exit_status == -signal.SIGILL:
+        return (
+            "llama-server was built for another CPU: it met an instruction that this one lacks.",
+            "Build it here: `r1tui build`.",
+        )
+    if exit_status == -signal.SIGKILL:
+        return (
+            "llama-server was killed, most likely by the system because memory ran out.",
+            f"`dmesg | grep -i oom` tells; {_LESS_MEMORY}.",
+        )
+    if exit_status < 0:
+        try:
+            name = signal.Signals(-exit_status).name
+        except ValueError:
+            name = f"signal {-exit_status}"
+        return f"llama-server was ended by {name}.", logs
+    return f"llama-server ended by itself with exit status {exit_status}.", logs

@@ -1,0 +1,104 @@
+"""What the keeper's tests share: specs for the real llama-server, raw requests over its socket, and waiting for a fact."""
+
+import http.client
+import json
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from r1tui.capabilities import Capabilities, parse_flags
+from r1tui.config import SamplingSettings, ServerSettings
+from r1tui.keeper import client
+from r1tui.keeper.state import ServerSpec, Status, key_path
+from r1tui.paths import Paths
+from r1tui.server.command import compose, parse_tcp, with_free_port
+
+
+def capabilities_of(binary: Path) -> Capabilities:
+    """What the binary says of itself."""
+    shown = subprocess.run([str(binary), "--help"], capture_output=True, text=True, check=True, timeout=60)
+    return Capabilities("test", None, parse_flags(shown.stdout))
+
+
+def spec_for(binary: Path, model: Path, paths: Paths, *extra_args: str, tcp: bool = False, **fields: Any) -> ServerSpec:
+    """A spec that runs the model with our usual arguments, and with a port and a key if `tcp`."""
+    address = with_free_port(parse_tcp("127.0.0.1:0")) if tcp else None
+    argv = compose(
+        binary,
+        capabilities_of(binary),
+        model,
+        [],
+        server=ServerSettings(extra_args=list(extra_args)),
+        sampling=SamplingSettings(),
+        socket=paths.server_socket,
+        tcp=address,
+        threads=2,
+    )
+    return ServerSpec(
+        variant="tiny",
+        model=str(model),
+        argv=argv,
+        socket=str(paths.server_socket),
+        tcp=str(address) if address else None,
+        key_file=str(key_path(paths)) if tcp else None,
+        **fields,
+    )
+
+
+def idle_spec(paths: Paths, *arguments: str) -> ServerSpec:
+    """A spec whose server never becomes ready: enough where llama-server's own behaviour does not matter."""
+    return ServerSpec(variant="idle", argv=["/bin/sleep", *(arguments or ("1000",))], socket=str(paths.server_socket))
+
+
+def start_ready(spec: ServerSpec, paths: Paths) -> Status:
+    """A started server that answers."""
+    client.start(spec, paths)
+    last = next(status for status in client.watch(paths) if status.settled)
+    assert last.state == "ready", last
+    return last
+
+
+def until(fact: Callable[[], Any], within_s: float = 10.0) -> Any:
+    """What `fact` returns as soon as that is true; fails when it does not become so in time."""
+    deadline_s = monotonic() + within_s
+    while not (value := fact()):
+        assert monotonic() < deadline_s, "it did not come true in time"
+        sleep(0.01)
+    return value
+
+
+class SocketConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        """Open the socket instead of a port."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(30)
+        self.sock.connect(str(self._path))
+
+
+def call(
+    connection: http.client.HTTPConnection, method: str, target: str, body: object = None, key: str | None = None
+) -> tuple[int, bytes]:
+    """One request and its whole answer."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    connection.request(method, target, None if body is None else json.dumps(body), headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def open_stream(path: Path, conversation_id: str) -> http.client.HTTPResponse:
+    """A chat answer that is being streamed; its first line has been read."""
+    connection = SocketConnection(path)
+    body = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"X-Conversation-Id": conversation_id})
+    answer = connection.getresponse()
+    assert answer.readline().startswith(b"data:")
+    return answer
