@@ -1,0 +1,8 @@
+"""What goes where: from a model's header and a machine's memory to llama-server's arguments, with the reasons."""
+
+from r1tui.plan.planner import make_plan
+from r1tui.plan.request import Device, PlanRequest
+from r1tui.plan.result import DevicePlan, HostPlan, Plan
+from r1tui.plan.rule import rule_of_thumb
+
+__all__ = ["Device", "DevicePlan", "HostPlan", "Plan", "PlanRequest", "make_plan", "rule_of_thumb"]

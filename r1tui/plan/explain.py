@@ -1,0 +1,73 @@
+"""The reasons of a plan, in plain sentences."""
+
+from r1tui.config import Strategy
+from r1tui.gguf import Header, kv_bytes_per_token
+from r1tui.plan.memory import MIB, Layout, Usage
+from r1tui.plan.request import Device, PlanRequest
+from r1tui.plan.result import Verdict
+
+MLA_VALUES_PER_TOKEN = 576  # of one R1 layer: kv_lora_rank 512 and 64 rotary dimensions
+
+
+def placement(header: Header, layout: Layout, strategy: Strategy, devices: tuple[Device, ...]) -> list[str]:
+    """Where the layers are."""
+    if not devices:
+        return ["There is no GPU to use: everything runs on the CPU."]
+    names = ", ".join(device.name for device in devices)
+    total = header.n_layers + 1
+    count, held = layout.n_gpu_layers, layout.n_cpu_moe if header.n_experts else 0
+    if not count:
+        return [f"Not one layer fits on {names}: everything runs on the CPU."]
+    said = []
+    if strategy == "rule":
+        said.append("The rule of thumb is VRAM by file size by layers, less four; it ignores the K/V cache.")
+    if strategy == "engine":
+        said.append("llama.cpp's --fit decides when it loads; the figures are r1tui's own estimate.")
+    if count == total and not held:
+        said.append(f"All {header.n_layers} layers and the output are on {names}.")
+    elif count == total:
+        said.append(f"All layers are on {names}, but the experts of the first {held} stay in the host's memory.")
+    else:
+        said.append(f"{count} of {total} layers (the output counted) are on {names}, the rest is on the host.")
+        if held > total - count:
+            said.append(f"The experts of the first {held} layers stay in the host's memory.")
+    return said
+
+
+def legacy(header: Header, layout: Layout) -> str:
+    """What an older DeepSeek file costs more than its MLA conversion."""
+    tokens = layout.ctx_size
+    here = tokens * kv_bytes_per_token(header, layout.type_k, layout.type_v) // MIB
+    mla = tokens * header.n_layers * MLA_VALUES_PER_TOKEN * 2 // MIB
+    return (
+        f"This is an older file whose cache takes {here:,} MiB with K as {layout.type_k} and V as {layout.type_v}; "
+        f"the MLA conversion of the same model needs {mla:,} MiB."
+    )
+
+
+def shorter_context(wanted: int, actual: int) -> str:
+    """That the context was reduced."""
+    return f"The context is {actual:,} tokens instead of {wanted:,}: a larger cache has no room."
+
+
+def shortage(verdict: Verdict, usage: Usage, request: PlanRequest) -> list[str]:
+    """What there is too little of."""
+    if verdict == "disk":
+        need = (usage.host.total_bytes) / 2**30
+        return [
+            f"The host's share is {need:.1f} GiB and {request.host_free_mib / 1024:.1f} GiB are free: weights are read "
+            "from disk again and again, which is many times slower than memory."
+        ]
+    if verdict != "no":
+        return []
+    said = [
+        f"{device.name} would need {share.total_bytes / MIB:,.0f} MiB, and {device.usable_mib:,.0f} MiB can be used."
+        for device, share in zip(request.devices, usage.devices, strict=True)
+        if share.total_bytes > device.usable_mib * MIB
+    ]
+    anonymous = usage.host.kv_bytes + usage.host.compute_bytes
+    if anonymous > request.host_free_mib * MIB:
+        said.append(
+            f"Cache and buffers on the host take {anonymous / MIB:,.0f} MiB and {request.host_free_mib:,} MiB are free."
+        )
+    return said

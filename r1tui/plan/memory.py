@@ -1,0 +1,202 @@
+"""How much memory a layout takes on each device and on the host, by llama.cpp's own rules of placement.
+
+Weights and cache agree with llama.cpp b11434's breakdown to 1 MiB; the sizes of compute buffers are fitted to it.
+"""
+
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from r1tui.config import CacheType
+from r1tui.gguf import Header
+from r1tui.gguf.header import is_expert
+from r1tui.gguf.kv import layer_kv_bytes
+
+MIB = 1 << 20
+CONTEXT_STEP = 256
+"""llama.cpp rounds the context up to this many tokens."""
+ON_HOST = -1
+REPACKED_TYPES = frozenset({"q4_0", "q4_K", "iq4_nl", "q2_K"})
+"""What an x86 CPU without a GPU beside it copies into a layout of its own (CPU_REPACK); q2_K with AVX-512 only."""
+EMBEDDING = "token_embd.weight"
+OUTPUT = "output.weight"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A choice of what goes where; `split` counts the layers (the output layer among them) of each device."""
+
+    n_gpu_layers: int
+    n_cpu_moe: int
+    split: tuple[int, ...]
+    ctx_size: int
+    type_k: CacheType
+    type_v: CacheType
+    flash_attention: bool
+    ubatch_size: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one device, or the host, holds."""
+
+    weights_bytes: int = 0
+    kv_bytes: int = 0
+    compute_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weights_bytes + self.kv_bytes + self.compute_bytes
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a layout takes."""
+
+    devices: tuple[Share, ...]
+    host: Share
+    repack_bytes: int
+    """The part of the host's weights that a CPU without a GPU copies into anonymous memory."""
+
+
+def place(n_layers: int, n_gpu_layers: int, split: tuple[int, ...]) -> tuple[int, ...]:
+    """The device of each layer, the output layer last; ON_HOST for the host.
+
+    llama_model_base::load_tensors compares in float32, and so does this.
+    """
+    start = max(n_layers + 1 - n_gpu_layers, 0)
+    active = min(n_gpu_layers, n_layers + 1)
+    if not active or not any(split):
+        return (ON_HOST,) * (n_layers + 1)
+    sums = list(accumulate(_f32(part) for part in split))
+    bounds = [_f32(part / sums[-1]) for part in sums]
+    places = [ON_HOST] * start
+    for layer in range(start, n_layers + 1):
+        position = _f32((layer - start) / active)
+        places.append(next(device for device, bound in enumerate(bounds) if bound > position))
+    return tuple(places)
+
+
+def _f32(value: float) -> float:
+    rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    return rounded
+
+
+class Model:
+    """A header's tensors summed up once, so that many layouts can be measured quickly."""
+
+    def __init__(self, header: Header, backends: tuple[str, ...]) -> None:
+        self.header = header
+        self._backends = backends
+        self._sizes = {tensor.name: tensor.size_bytes for tensor in header.tensors}
+        self._layers = [sum(tensor.size_bytes for tensor in layer) for layer in header.layers]
+        self._experts = [sum(tensor.size_bytes for tensor in layer if is_expert(tensor)) for layer in header.layers]
+        self._largest_expert = [
+            max((tensor.size_bytes for tensor in layer if is_expert(tensor)), default=0) for layer in header.layers
+        ]
+
+    @cached_property
+    def _output_bytes(self) -> int:
+        """The output layer: without a matrix of its own it holds a copy of the embeddings."""
+        own = sum(size for name, size in self._sizes.items() if name.startswith("output"))
+        return own if OUTPUT in self._sizes else own + self._sizes.get(EMBEDDING, 0)
+
+    @cached_property
+    def _repackable(self) -> list[int]:
+        return [
+            sum(tensor.size_bytes for tensor in layer if tensor.type in REPACKED_TYPES) for layer in self.header.layers
+        ]
+
+    def kv_bytes(self, layer: int, layout: Layout) -> int:
+        """One layer's cache for the whole context."""
+        if layer >= self.header.n_layers - self.header.n_nextn_layers:
+            return 0
+        tokens = -(-layout.ctx_size // CONTEXT_STEP) * CONTEXT_STEP
+        return tokens * layer_kv_bytes(self.header, layer, layout.type_k, layout.type_v)
+
+    def device_weights(self, layer: int, layout: Layout) -> int:
+        """What a layer keeps on its device: all but the experts that `--n-cpu-moe` holds back."""
+        if layer == self.header.n_layers:
+            return self._output_bytes
+        return self._layers[layer] - (self._experts[layer] if layer < layout.n_cpu_moe else 0)
+
+    def measure(self, layout: Layout) -> Usage:
+        """What the layout takes everywhere."""
+        n_layers = self.header.n_layers
+        places = place(n_layers, layout.n_gpu_layers, layout.split)
+        weights, cache = [0] * len(layout.split), [0] * len(layout.split)
+        host_kv = repack = 0
+        for layer, device in enumerate(places[:-1]):
+            if device == ON_HOST:
+                host_kv += self.kv_bytes(layer, layout)
+                repack += self._repackable[layer]
+            else:
+                weights[device] += self.device_weights(layer, layout)
+                cache[device] += self.kv_bytes(layer, layout)
+        output = places[-1]
+        copied = 0
+        if output != ON_HOST:
+            weights[output] += self._output_bytes
+            copied = 0 if OUTPUT in self._sizes else self._sizes.get(EMBEDDING, 0)
+        host_weights = sum(self._sizes.values()) + copied - sum(weights)
+        devices = tuple(
+            Share(weights[device], cache[device], self._device_compute(layout, places, device))
+            for device in range(len(layout.split))
+        )
+        return Usage(devices, Share(host_weights, host_kv, self._host_compute(layout, places)), repack)
+
+    def _row_bytes(self, layout: Layout) -> int:
+        """One activation of the model's width for a whole batch."""
+        return layout.ubatch_size * self.header.n_embedding * 4
+
+    def _logits_bytes(self, layout: Layout) -> int:
+        return layout.ubatch_size * self.header.vocab_size * 4 + self._row_bytes(layout)
+
+    def attention_bytes(self, layout: Layout) -> int:
+        """Fitted to R1, whose activations take 14 MiB: 27 times that, 20 for older files (202/14 without flash
+        attention), and the mask."""
+        tokens = -(-layout.ctx_size // CONTEXT_STEP) * CONTEXT_STEP
+        if not layout.flash_attention:
+            scores = tokens * layout.ubatch_size * (4 * self.header.n_heads + 4)
+            return self._row_bytes(layout) * 202 // 14 + scores
+        rows = 27 if self.header.mla else 20
+        return self._row_bytes(layout) * rows + tokens * layout.ubatch_size * 2
+
+    def _expert_rows_bytes(self, layout: Layout) -> int:
+        """Activations of the experts in use: their width three times and the model's once, 208 MiB for R1."""
+        width = self.header.metadata.get(f"{self.header.architecture}.expert_feed_forward_length", 0)
+        wide = self.header.n_embedding + 3 * (width if isinstance(width, int) else 0)
+        return layout.ubatch_size * self.header.n_experts_used * wide * 4
+
+    def _host_experts(self, layout: Layout, places: tuple[int, ...]) -> int:
+        """The largest expert tensor that stays on the host, in bytes; 0 when none does."""
+        held = (
+            size
+            for layer, size in enumerate(self._largest_expert)
+            if places[layer] == ON_HOST or layer < layout.n_cpu_moe
+        )
+        return max(held, default=0)
+
+    def _device_compute(self, layout: Layout, places: tuple[int, ...], device: int) -> int:
+        if device not in places:
+            return 0
+        needs = [self.attention_bytes(layout)]
+        if places[-1] == device:
+            needs.append(self._logits_bytes(layout))
+        held = self._host_experts(layout, places)
+        if held and self._backends[device] != "rpc":  # a GPU fetches them for prompts, an RPC worker never does
+            needs.append(held + self._expert_rows_bytes(layout))
+        pipelined = len(layout.split) > 1 and ON_HOST not in places and not held
+        return max(needs) + (self._row_bytes(layout) * 15 if pipelined else 0)
+
+    def _host_compute(self, layout: Layout, places: tuple[int, ...]) -> int:
+        tokens = -(-layout.ctx_size // CONTEXT_STEP) * CONTEXT_STEP
+        needs = [self._row_bytes(layout) + 2 * tokens * layout.ubatch_size * 2]
+        if ON_HOST in places[:-1]:
+            needs.append(self.attention_bytes(layout))
+        if places[-1] == ON_HOST:
+            needs.append(self._logits_bytes(layout))
+        if self._host_experts(layout, places):
+            needs.append(self._expert_rows_bytes(layout) + self._row_bytes(layout) * 5 // 2)
+        return max(needs)

@@ -1,0 +1,168 @@
+"""Makes the plan: cache types, strategy, context, verdict, reasons."""
+
+from dataclasses import replace
+
+from r1tui.config import Strategy
+from r1tui.gguf import Header
+from r1tui.plan import explain
+from r1tui.plan.cache import CacheChoice, choose_cache, is_legacy_deepseek
+from r1tui.plan.memory import CONTEXT_STEP, MIB, Layout, Model, Usage
+from r1tui.plan.request import PlanRequest
+from r1tui.plan.result import DevicePlan, HostPlan, Plan, Verdict
+from r1tui.plan.search import Search
+
+KNOWN_ARCHITECTURES = frozenset({"deepseek2", "llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe"})
+"""Whose cache is the plain one of every layer; the rest have windows or states that only llama.cpp can size."""
+SMALLEST_CONTEXT = 1024
+
+
+def make_plan(header: Header, request: PlanRequest) -> Plan:
+    """The plan for this model on this machine; it does not raise: what cannot run has the verdict `no`."""
+    return _Planner(header, request).plan()
+
+
+class _Planner:
+    def __init__(self, header: Header, request: PlanRequest) -> None:
+        self._header = header
+        self._request = request
+        self._settings = request.settings
+        self._devices = request.devices
+        self._model = Model(header, tuple(device.backend for device in request.devices))
+        self._search = Search(self._model, request.devices)
+        self._reasons: list[str] = []
+
+    def plan(self) -> Plan:
+        cache = choose_cache(self._header, self._settings, frozenset(device.backend for device in self._devices))
+        wanted = self._wanted_context()
+        strategy = self._strategy()
+        layout, verdict = self._solve(strategy, self._layout(cache, wanted))
+        if verdict == "no":
+            layout, verdict = self._with_less_context(strategy, layout)
+        usage = self._model.measure(layout)
+        self._reasons += explain.placement(self._header, layout, strategy, self._devices)
+        self._reasons += cache.reasons
+        if is_legacy_deepseek(self._header):
+            self._reasons.append(explain.legacy(self._header, layout))
+        if layout.ctx_size < wanted:
+            self._reasons.append(explain.shorter_context(wanted, layout.ctx_size))
+        self._reasons += explain.shortage(verdict, usage, self._request)
+        return self._result(strategy, layout, usage, cache, verdict)
+
+    def _wanted_context(self) -> int:
+        wanted, trained = self._settings.ctx_size, self._header.n_ctx_train
+        if trained and wanted > trained:
+            self._reasons.append(f"The context is {trained:,} tokens: the model was trained for no more.")
+            return trained
+        return wanted
+
+    def _strategy(self) -> Strategy:
+        strategy = self._settings.strategy
+        if strategy != "auto" or not self._devices:
+            return strategy
+        if self._header.architecture not in KNOWN_ARCHITECTURES or self._header.sliding_window:
+            self._reasons.append(
+                f"llama.cpp chooses what goes where: r1tui does not know the cache of {self._header.architecture}."
+            )
+            return "engine"
+        return "experts" if self._header.n_experts else "layers"
+
+    def _layout(self, cache: CacheChoice, ctx_size: int) -> Layout:
+        return Layout(
+            n_gpu_layers=0,
+            n_cpu_moe=0,
+            split=(0,) * len(self._devices),
+            ctx_size=ctx_size,
+            type_k=cache.type_k,
+            type_v=cache.type_v,
+            flash_attention=cache.flash_attention != "off",
+            ubatch_size=self._settings.ubatch_size,
+        )
+
+    def _solve(self, strategy: Strategy, layout: Layout) -> tuple[Layout, Verdict]:
+        solved = self._placed(strategy, layout)
+        return solved, self._verdict(solved)
+
+    def _placed(self, strategy: Strategy, layout: Layout) -> Layout:
+        """The layout with its layers placed; counts that the user gave are taken as given."""
+        given_layers, given_experts = self._settings.n_gpu_layers, self._settings.n_cpu_moe
+        if not self._devices:
+            return layout
+        if given_layers is not None:
+            return self._search.given(layout, given_layers, given_experts or 0)
+        if given_experts is not None:
+            return self._search.layers(layout, given_experts)
+        match strategy:
+            case "rule":
+                return self._search.rule(layout)
+            case "layers":
+                return self._search.layers(layout)
+            case "experts":
+                return self._search.experts(layout)
+        return self._search.experts(layout) if self._header.n_experts else self._search.layers(layout)
+
+    def _verdict(self, layout: Layout) -> Verdict:
+        usage = self._model.measure(layout)
+        free = self._request.host_free_mib * MIB
+        anonymous = usage.host.kv_bytes + usage.host.compute_bytes
+        if not self._search.fits(layout) or anonymous > free:
+            return "no"
+        if anonymous + usage.host.weights_bytes > free:
+            return "disk"
+        if not layout.n_gpu_layers:
+            return "cpu"
+        held = layout.n_cpu_moe and self._header.n_experts
+        return "hybrid" if held or layout.n_gpu_layers < self._search.everything else "gpu"
+
+    def _with_less_context(self, strategy: Strategy, layout: Layout) -> tuple[Layout, Verdict]:
+        """The largest context that has its place, or the layout as it is when the cache is not what is too large."""
+        if self._solve(strategy, replace(layout, ctx_size=min(SMALLEST_CONTEXT, layout.ctx_size)))[1] == "no":
+            return layout, "no"
+        low, high = SMALLEST_CONTEXT // CONTEXT_STEP, -(-layout.ctx_size // CONTEXT_STEP)
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = self._solve(strategy, replace(layout, ctx_size=middle * CONTEXT_STEP))[1] != "no"
+            low, high = (middle, high) if fits else (low, middle)
+        return self._solve(strategy, replace(layout, ctx_size=low * CONTEXT_STEP))
+
+    def _result(self, strategy: Strategy, layout: Layout, usage: Usage, cache: CacheChoice, verdict: Verdict) -> Plan:
+        host = usage.host
+        copies = verdict != "disk" and all(device.backend == "rpc" for device in self._devices)
+        anonymous = host.kv_bytes + host.compute_bytes + (usage.repack_bytes if copies else 0)
+        left_to_engine = strategy == "engine" and self._settings.n_gpu_layers is None
+        return Plan(
+            strategy=strategy,
+            n_gpu_layers=None if left_to_engine else layout.n_gpu_layers,
+            n_cpu_moe=None if left_to_engine else layout.n_cpu_moe,
+            ctx_size=layout.ctx_size,
+            cache_type_k=cache.type_k,
+            cache_type_v=cache.type_v,
+            threads=self._request.threads,
+            devices=tuple(
+                DevicePlan(
+                    device.name,
+                    device.total_mib,
+                    device.free_mib,
+                    _mib(share.weights_bytes),
+                    _mib(share.kv_bytes),
+                    _mib(share.compute_bytes),
+                )
+                for device, share in zip(self._devices, usage.devices, strict=True)
+            ),
+            host=HostPlan(
+                self._request.host_total_mib,
+                _mib(host.weights_bytes),
+                _mib(host.kv_bytes),
+                _mib(host.compute_bytes),
+                _mib(anonymous),
+            ),
+            ubatch_size=layout.ubatch_size,
+            flash_attn=cache.flash_attention,
+            tensor_split=layout.split if len(self._devices) > 1 and not left_to_engine else (),
+            verdict=verdict,
+            repack=verdict != "disk",
+            reasons=tuple(self._reasons),
+        )
+
+
+def _mib(size_bytes: int) -> int:
+    return round(size_bytes / MIB)

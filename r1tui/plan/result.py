@@ -1,0 +1,124 @@
+"""A finished plan: the figures for `r1tui plan --json`, the arguments for llama-server, the reasons for a person."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from r1tui.capabilities import Capabilities
+from r1tui.config import CacheType, Strategy
+from r1tui.plan.cache import FlashAttention
+
+Verdict = Literal["gpu", "hybrid", "cpu", "disk", "no"]
+DEFAULT_BATCH = 2048  # llama-server's --batch-size
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """One device's memory and what the plan puts there, in MiB."""
+
+    name: str
+    total_mib: int
+    free_mib: int
+    weights_mib: int
+    kv_mib: int
+    compute_mib: int
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """The host's memory, in MiB; weights are mapped, which the kernel may drop, the rest is anonymous."""
+
+    total_mib: int
+    weights_mib: int
+    kv_mib: int
+    compute_mib: int
+    anonymous_mib: int
+    """Cache, compute buffers and the weights that the CPU back end copies."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What runs where. `n_gpu_layers` counts the output layer; both counts are None where llama.cpp decides."""
+
+    strategy: Strategy
+    n_gpu_layers: int | None
+    n_cpu_moe: int | None
+    ctx_size: int
+    cache_type_k: CacheType
+    cache_type_v: CacheType
+    threads: int
+    devices: tuple[DevicePlan, ...]
+    host: HostPlan
+    ubatch_size: int
+    flash_attn: FlashAttention
+    tensor_split: tuple[int, ...]
+    """Layers on each device, where there are several."""
+    verdict: Verdict
+    repack: bool
+    """Whether the CPU may copy weights into a layout of its own."""
+    reasons: tuple[str, ...]
+    source: Literal["estimate", "engine"] = "estimate"
+
+    @property
+    def fits(self) -> bool:
+        """Whether everything has its place in memory; a model that streams from disk has not."""
+        return self.verdict in ("gpu", "hybrid", "cpu")
+
+    @property
+    def can_start(self) -> bool:
+        """Whether it is worth starting: all but the weights that can be read from disk has its place."""
+        return self.verdict != "no"
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `r1tui plan --json` less `variant`, `model` and `argv`, which the caller knows."""
+        return {
+            "strategy": self.strategy,
+            "n_gpu_layers": self.n_gpu_layers,
+            "n_cpu_moe": self.n_cpu_moe,
+            "ctx_size": self.ctx_size,
+            "cache_type_k": self.cache_type_k,
+            "cache_type_v": self.cache_type_v,
+            "threads": self.threads,
+            "devices": [asdict(device) for device in self.devices],
+            "host": asdict(self.host),
+            "ubatch_size": self.ubatch_size,
+            "flash_attn": self.flash_attn,
+            "tensor_split": list(self.tensor_split),
+            "tps": {"prompt": None, "answer": None},
+            "fits": self.fits,
+            "verdict": self.verdict,
+            "source": self.source,
+            "reasons": list(self.reasons),
+        }
+
+    def arguments(self, capabilities: Capabilities | None = None) -> list[str]:
+        """llama-server's arguments for this plan; of optional ones only those that the binary has."""
+        arguments: list[str] = []
+        for flag, value in self._flags().items():
+            if capabilities is None or capabilities.accepts(flag):
+                arguments += [flag] if value is None else [flag, str(value)]
+        return arguments
+
+    def _flags(self) -> dict[str, str | int | None]:
+        flags: dict[str, str | int | None] = {
+            "--ctx-size": self.ctx_size,
+            "--parallel": 1,
+            "--threads": self.threads,
+            "--cache-type-k": self.cache_type_k,
+            "--cache-type-v": self.cache_type_v,
+            "--flash-attn": self.flash_attn,
+            "--ubatch-size": self.ubatch_size,
+        }
+        if self.ubatch_size > DEFAULT_BATCH:
+            flags["--batch-size"] = self.ubatch_size
+        if self.n_gpu_layers is None:
+            return flags | {"--fit": "on"}
+        flags |= {"--fit": "off", "--n-gpu-layers": self.n_gpu_layers}
+        if self.n_cpu_moe:
+            flags["--n-cpu-moe"] = self.n_cpu_moe
+        if len(self.tensor_split) > 1:
+            flags["--tensor-split"] = ",".join(map(str, self.tensor_split))
+        if self.verdict == "disk":
+            flags["--load-mode"] = "mmap"
+        if not self.repack:
+            flags["--no-repack"] = None
+        return flags

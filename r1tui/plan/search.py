@@ -1,0 +1,115 @@
+"""The search for the layout that keeps most on the devices, for each strategy."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from r1tui.plan.memory import MIB, Layout, Model
+from r1tui.plan.request import Device
+from r1tui.plan.rule import rule_of_thumb
+
+SPLIT_STEPS = 12
+
+
+class Search:
+    """Finds layouts for one model on given devices; a layout handed in carries all but the placement."""
+
+    def __init__(self, model: Model, devices: tuple[Device, ...]) -> None:
+        self._model = model
+        self._devices = devices
+        self._n_layers = model.header.n_layers
+
+    @property
+    def everything(self) -> int:
+        """--n-gpu-layers for all layers and the output."""
+        return self._n_layers + 1
+
+    def fits(self, layout: Layout) -> bool:
+        """Whether every device has room for its share."""
+        shares = self._model.measure(layout).devices
+        return all(
+            share.total_bytes <= device.usable_mib * MIB
+            for share, device in zip(shares, self._devices, strict=True)
+            if share.total_bytes
+        )
+
+    def given(self, layout: Layout, n_gpu_layers: int, n_cpu_moe: int) -> Layout:
+        """The layout with these counts, its layers spread so that it fits if any spread does."""
+        bare = replace(layout, n_gpu_layers=min(n_gpu_layers, self.everything), n_cpu_moe=n_cpu_moe)
+        return self._spread(bare) or replace(bare, split=self._by_free_memory(bare.n_gpu_layers))
+
+    def rule(self, layout: Layout) -> Layout:
+        """As many layers as the rule of thumb says; all of the model's means the output layer too."""
+        vram_gib = sum(device.total_mib for device in self._devices) / 1024
+        layers = rule_of_thumb(vram_gib, self._model.header.size_bytes / 2**30, self._n_layers)
+        return self.given(layout, self.everything if layers == self._n_layers else layers, 0)
+
+    def layers(self, layout: Layout, n_cpu_moe: int = 0) -> Layout:
+        """The most whole layers that fit, with the experts of the first `n_cpu_moe` on the host."""
+        bare = replace(layout, n_cpu_moe=n_cpu_moe)
+        candidates = (replace(bare, n_gpu_layers=count) for count in range(self.everything, 0, -1))
+        return self._first(candidates) or self._nothing(layout)
+
+    def experts(self, layout: Layout) -> Layout:
+        """Everything but the experts of as few layers as possible; where even that is too much, fewer layers."""
+        whole = (replace(layout, n_gpu_layers=self.everything, n_cpu_moe=held) for held in range(self._n_layers + 1))
+        if found := self._first(whole):
+            return found
+        bare = (replace(layout, n_gpu_layers=count, n_cpu_moe=self._n_layers) for count in range(self._n_layers, 0, -1))
+        found = self._first(bare)
+        if found is None:
+            return self._nothing(layout)
+        filled = (
+            replace(found, n_cpu_moe=held) for held in range(self.everything - found.n_gpu_layers, self._n_layers)
+        )
+        return self._first(filled) or found
+
+    def _nothing(self, layout: Layout) -> Layout:
+        return replace(layout, n_gpu_layers=0, n_cpu_moe=0, split=(0,) * len(self._devices))
+
+    def _first(self, layouts: Iterable[Layout]) -> Layout | None:
+        return next((spread for layout in layouts if (spread := self._spread(layout))), None)
+
+    def _by_free_memory(self, layers: int) -> tuple[int, ...]:
+        free = [max(device.usable_mib, 1) for device in self._devices]
+        split: list[int] = []
+        for index in range(len(free) - 1):
+            split.append(round((layers - sum(split)) * free[index] / sum(free[index:])))
+        return (*split, layers - sum(split)) if free else ()
+
+    def _spread(self, layout: Layout) -> Layout | None:
+        """The layout with its layers spread over the devices, the fullest as empty as possible; None if none fits."""
+        if len(self._devices) == 1:
+            single = replace(layout, split=(layout.n_gpu_layers,))
+            return single if self.fits(single) else None
+        best = self._filled(layout, 1.0)
+        if best is None:
+            return None
+        low, high = 0.0, 1.0
+        for _ in range(SPLIT_STEPS):
+            middle = (low + high) / 2
+            if found := self._filled(layout, middle):
+                best, high = found, middle
+            else:
+                low = middle
+        return best
+
+    def _filled(self, layout: Layout, share: float) -> Layout | None:
+        """The devices filled one after the other to a share of what is usable; None if layers are left over."""
+        n_layers = self._n_layers
+        layer, split = n_layers + 1 - layout.n_gpu_layers, []
+        everywhere = replace(layout, split=(layout.n_gpu_layers, *(0,) * (len(self._devices) - 1)))
+        compute = self._model.measure(everywhere).devices[0].compute_bytes if self._devices else 0
+        for device in self._devices:
+            room = device.usable_mib * MIB * share - compute
+            count = 0
+            while layer <= n_layers:
+                room -= self._model.device_weights(layer, layout)
+                room -= self._model.kv_bytes(layer, layout) if layer < n_layers else 0
+                if room < 0:
+                    break
+                count, layer = count + 1, layer + 1
+            split.append(count)
+        if layer <= n_layers:
+            return None
+        found = replace(layout, split=tuple(split))
+        return found if self.fits(found) else None

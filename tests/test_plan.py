@@ -1,0 +1,212 @@
+"""Plans: the rule's table, cache types, strategies, verdicts, contexts, and the arguments that come of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from r1tui.capabilities import Capabilities
+from r1tui.config import PlanSettings
+from r1tui.gguf import Header, read_header
+from r1tui.plan import Device, Plan, PlanRequest, make_plan, rule_of_thumb
+from r1tui.plan.memory import ON_HOST, Layout, Model, place
+from r1tui.plan.request import DeviceBackend
+from tests import sparse_r1
+
+GIB = 1024
+
+
+@pytest.fixture(scope="session")
+def r1(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Header]:
+    """Full-size R1, older and MLA."""
+    folder = tmp_path_factory.mktemp("plan")
+    return {
+        name: read_header(sparse_r1.build(folder / f"{name}.gguf", mla=name == "mla")) for name in ("legacy", "mla")
+    }
+
+
+def plan(
+    header: Header, vram_gib: tuple[int, ...], ram_gib: int = 128, backend: DeviceBackend = "cuda", **settings: Any
+) -> Plan:
+    devices = tuple(
+        Device(f"{backend.upper()}{index}", backend, size * GIB, size * GIB) for index, size in enumerate(vram_gib)
+    )
+    return make_plan(header, PlanRequest(ram_gib * GIB, ram_gib * GIB, 16, PlanSettings(**settings), devices))
+
+
+@pytest.mark.parametrize(
+    ("size_gib", "layers"),
+    [(131, (7, 33, 61)), (158, (5, 26, 57)), (183, (4, 22, 49)), (212, (2, 19, 42))],
+    ids=["IQ1_S", "IQ1_M", "IQ2_XXS", "Q2_K_XL"],
+)
+def test_the_rule_gives_the_published_table(size_gib: int, layers: tuple[int, ...]) -> None:
+    assert tuple(rule_of_thumb(vram, size_gib, 61) for vram in (24, 80, 160)) == layers
+
+
+def test_the_rule_stays_within_the_model() -> None:
+    assert (rule_of_thumb(4, 131, 61), rule_of_thumb(1000, 131, 61)) == (0, 61)
+
+
+def test_all_layers_by_the_rule_are_62_for_the_engine(r1: dict[str, Header]) -> None:
+    made = plan(r1["mla"], (80, 80), strategy="rule")
+    assert (made.n_gpu_layers, made.n_cpu_moe, made.verdict) == (62, 0, "gpu")
+    assert "--n-gpu-layers 62" in " ".join(made.arguments())
+
+
+def test_by_the_rule_33_layers_of_an_older_file_leave_room_for_half_the_context_only(r1: dict[str, Header]) -> None:
+    made = plan(r1["legacy"], (80,), strategy="rule")
+    assert (made.n_gpu_layers, made.ctx_size) == (33, 4096)
+    assert any("4,096 tokens instead of 8,192" in reason for reason in made.reasons)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "types"),
+    [
+        ("mla", {}, ("f16", "f16")),
+        ("mla", {"cache_type_k": "q8_0"}, ("q8_0", "q8_0")),
+        ("mla", {"cache_type_v": "q8_0"}, ("q8_0", "q8_0")),
+        ("mla", {"cache_type_k": "q4_0", "cache_type_v": "f16"}, ("q4_0", "q4_0")),
+        ("legacy", {}, ("q4_0", "f16")),
+        ("legacy", {"cache_type_k": "f16"}, ("f16", "f16")),
+        ("legacy", {"cache_type_v": "q8_0"}, ("q4_0", "f16")),
+    ],
+)
+def test_cache_types_are_what_the_file_can_have(
+    r1: dict[str, Header], name: str, settings: dict[str, Any], types: tuple[str, str]
+) -> None:
+    made = plan(r1[name], (24,), **settings)
+    assert (made.cache_type_k, made.cache_type_v) == types
+
+
+def test_an_older_file_has_no_flash_attention_on_cuda_and_has_it_elsewhere(r1: dict[str, Header]) -> None:
+    assert plan(r1["legacy"], (24,)).flash_attn == "off"
+    rpc = plan(r1["legacy"], (24,), backend="rpc", cache_type_v="q8_0")
+    assert (rpc.flash_attn, rpc.cache_type_v) == ("auto", "q8_0")
+    assert plan(r1["mla"], (24,)).flash_attn == "auto"
+
+
+def test_auto_keeps_the_experts_of_few_layers_on_the_host(r1: dict[str, Header]) -> None:
+    made = plan(r1["mla"], (24,))
+    assert (made.strategy, made.n_gpu_layers, made.n_cpu_moe, made.verdict) == ("experts", 62, 56, "hybrid")
+    (device,) = made.devices
+    assert device.weights_mib + device.kv_mib + device.compute_mib <= 23 * GIB
+    one_more = plan(r1["mla"], (24,), n_gpu_layers=62, n_cpu_moe=55)
+    assert (one_more.verdict, one_more.fits) == ("no", False)
+
+
+def test_an_older_file_leaves_whole_layers_on_the_host_where_its_cache_is_too_large(r1: dict[str, Header]) -> None:
+    made = plan(r1["legacy"], (24,), ram_gib=256)
+    assert made.verdict == "hybrid"
+    assert made.n_gpu_layers is not None
+    assert 0 < made.n_gpu_layers < 62
+    assert made.ctx_size == 8192
+    assert any("549 MiB" in reason for reason in made.reasons)
+
+
+def test_layers_is_the_most_that_fits(r1: dict[str, Header]) -> None:
+    made = plan(r1["mla"], (24,), strategy="layers")
+    assert (made.n_gpu_layers, made.n_cpu_moe, made.verdict) == (10, 0, "hybrid")
+    assert plan(r1["mla"], (24,), n_gpu_layers=11).verdict == "no"
+
+
+def test_two_cards_hold_everything(r1: dict[str, Header]) -> None:
+    made = plan(r1["mla"], (80, 80))
+    assert (made.verdict, made.fits, made.n_cpu_moe) == ("gpu", True, 0)
+    assert sum(made.tensor_split) == 62
+    assert f"--tensor-split {','.join(map(str, made.tensor_split))}" in " ".join(made.arguments())
+
+
+def test_uneven_cards_are_filled_alike(r1: dict[str, Header]) -> None:
+    made = plan(r1["mla"], (80, 40), strategy="layers")
+    fullness = [(one.weights_mib + one.kv_mib + one.compute_mib) / one.total_mib for one in made.devices]
+    assert max(fullness) - min(fullness) < 0.1
+    assert all(share < 0.98 for share in fullness)
+
+
+def test_weights_beyond_memory_stream_from_disk(r1: dict[str, Header]) -> None:
+    made = plan(r1["mla"], (24,), ram_gib=20)
+    assert (made.verdict, made.fits, made.can_start) == ("disk", False, True)
+    assert "--no-repack" in made.arguments()
+    assert any("read from disk" in reason for reason in made.reasons)
+
+
+def test_without_a_gpu_everything_is_on_the_cpu(r1: dict[str, Header]) -> None:
+    made = plan(r1["mla"], (), ram_gib=256)
+    assert (made.verdict, made.n_gpu_layers, made.devices) == ("cpu", 0, ())
+    assert made.host.anonymous_mib > made.host.kv_mib + made.host.compute_mib  # CPU_REPACK
+
+
+def test_the_context_shrinks_before_the_model_is_refused(r1: dict[str, Header]) -> None:
+    made = plan(r1["legacy"], (), ram_gib=25, ctx_size=32768, cache_type_k="f16")
+    assert (made.ctx_size, made.verdict) == (5120, "disk")
+    assert plan(r1["legacy"], (), ram_gib=2).verdict == "no"
+
+
+def test_no_context_beyond_the_trained_one(tiny_r1: Callable[..., Path]) -> None:
+    made = plan(read_header(tiny_r1()), (), ctx_size=100_000)
+    assert made.ctx_size == 8192
+    assert any("trained" in reason for reason in made.reasons)
+
+
+def test_the_engine_may_decide(r1: dict[str, Header]) -> None:
+    made = plan(r1["mla"], (24,), strategy="engine")
+    assert (made.n_gpu_layers, made.n_cpu_moe) == (None, None)
+    assert "--n-gpu-layers" not in made.arguments()
+    assert "--fit on" in " ".join(made.arguments())
+
+
+def test_only_flags_that_the_binary_has(r1: dict[str, Header]) -> None:
+    made = plan(r1["mla"], (24,), ubatch_size=4096)
+    old = Capabilities("old", 1, frozenset({"--ctx-size", "--n-gpu-layers"}))
+    assert made.arguments(old) == ["--ctx-size", "8192", "--n-gpu-layers", "62"]
+    assert "--batch-size 4096" in " ".join(made.arguments())
+
+
+def test_larger_batches_cost_experts(r1: dict[str, Header]) -> None:
+    small, large = (plan(r1["mla"], (24,), ubatch_size=size) for size in (512, 4096))
+    assert small.n_cpu_moe is not None
+    assert large.n_cpu_moe is not None
+    assert large.n_cpu_moe > small.n_cpu_moe
+
+
+def test_json_has_the_keys_of_the_contract(r1: dict[str, Header]) -> None:
+    summary = plan(r1["mla"], (24,)).to_json()
+    assert set(summary) == {
+        "strategy", "n_gpu_layers", "n_cpu_moe", "ctx_size", "cache_type_k", "cache_type_v", "threads", "devices",
+        "host", "ubatch_size", "flash_attn", "tensor_split", "tps", "fits", "verdict", "source", "reasons",
+    }  # fmt: skip
+    assert set(summary["devices"][0]) == {"name", "total_mib", "free_mib", "weights_mib", "kv_mib", "compute_mib"}
+    assert set(summary["host"]) == {"total_mib", "weights_mib", "kv_mib", "compute_mib", "anonymous_mib"}
+    assert summary["tps"] == {"prompt": None, "answer": None}
+
+
+def layout(n_gpu_layers: int, n_cpu_moe: int, *, flash_attention: bool = True) -> Layout:
+    return Layout(n_gpu_layers, n_cpu_moe, (n_gpu_layers,), 8192, "f16", "f16", flash_attention, 512)
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "mib"),
+    [
+        ("mla", layout(62, 58), 1132),  # the largest expert tensor, 924 MiB, and 208 MiB of activations
+        ("legacy", layout(7, 0, flash_attention=False), 2266),  # the scores of 8192 tokens, 128 heads
+    ],
+)
+def test_compute_buffers_of_a_cuda_device(r1: dict[str, Header], name: str, chosen: Layout, mib: int) -> None:
+    (share,) = Model(r1[name], ("cuda",)).measure(chosen).devices
+    assert round(share.compute_bytes / 2**20) == mib
+
+
+def test_layers_go_where_llama_cpp_puts_them() -> None:
+    assert place(4, 0, (1,)) == (ON_HOST,) * 5
+    assert place(4, 1, (1,)) == (ON_HOST,) * 4 + (0,)
+    assert place(4, 99, (1,)) == (0,) * 5
+    assert place(4, 5, (3, 2)) == (0, 0, 0, 1, 1)
+    assert place(4, 4, (1, 0, 3)) == (ON_HOST, 0, 2, 2, 2)
+
+
+def test_every_split_by_counts_is_exact() -> None:
+    for n_layers in (30, 61):
+        for first in range(n_layers + 2):
+            places = place(n_layers, n_layers + 1, (first, n_layers + 1 - first))
+            assert places.count(0) == first
