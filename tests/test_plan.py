@@ -9,7 +9,7 @@ import pytest
 from r1tui.capabilities import Capabilities
 from r1tui.config import PlanSettings
 from r1tui.gguf import Header, read_header
-from r1tui.plan import Device, Plan, PlanRequest, make_plan, rule_of_thumb
+from r1tui.plan import Device, Plan, PlanRequest, make_plan, rule_of_thumb, verdict_by_size
 from r1tui.plan.memory import ON_HOST, Layout, Model, place
 from r1tui.plan.request import DeviceBackend
 from tests import sparse_r1
@@ -46,6 +46,15 @@ def test_the_rule_gives_the_published_table(size_gib: int, layers: tuple[int, ..
 
 def test_the_rule_stays_within_the_model() -> None:
     assert (rule_of_thumb(4, 131, 61), rule_of_thumb(1000, 131, 61)) == (0, 61)
+
+
+@pytest.mark.parametrize(
+    ("size_gib", "vram_gib", "verdict"),
+    [(20, 24, "gpu"), (24, 24, "hybrid"), (131, 24, "hybrid"), (131, 0, "disk"), (99, 0, "cpu"), (212, 24, "disk")],
+)
+def test_a_first_guess_by_size(size_gib: int, vram_gib: int, verdict: str) -> None:
+    devices = (Device("CUDA0", "cuda", vram_gib * GIB, vram_gib * GIB),) if vram_gib else ()
+    assert verdict_by_size(size_gib, PlanRequest(128 * GIB, 120 * GIB, 8, devices=devices)) == verdict
 
 
 def test_all_layers_by_the_rule_are_62_for_the_engine(r1: dict[str, Header]) -> None:

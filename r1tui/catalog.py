@@ -1,0 +1,153 @@
+"""The models by name: those of catalog.yaml, the user's own, a repository on the hub, or a file."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from r1tui.config import Config, VariantSettings
+from r1tui.errors import ConfigError, UsageError
+
+HUB_NAME = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+):(?P<quant>[\w.-]+)")
+PACKAGE = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+)")
+REPO = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model and where it comes from: exactly one of `repo` with `pattern`, `package`, `file`."""
+
+    name: str
+    title: str = ""
+    repo: str | None = None
+    """OWNER/NAME on the hub."""
+    pattern: str | None = None
+    """Which of the repository's files, as a shell pattern on their paths."""
+    revision: str | None = None
+    """The repository's revision; None: its main branch."""
+    file: Path | None = None
+    """The (first) GGUF file on this machine."""
+    package: str | None = None
+    """NAME==VERSION on PyPI."""
+    package_sha256: str = ""
+    member: str | None = None
+    """The GGUF's path inside the package; None: the only one."""
+    sha256: str = ""
+    """Of the GGUF in the package, where it is known."""
+    size_gib: float | None = None
+    """For lists, until the hub has answered."""
+    bits: float | None = None
+    quality: str = ""
+    shards: int | None = None
+    extra_args: tuple[str, ...] = ()
+
+
+class Catalog:
+    """All variants in the order of the lists."""
+
+    def __init__(self, variants: dict[str, Variant]) -> None:
+        self._variants = variants
+
+    def __iter__(self) -> Iterator[Variant]:
+        return iter(self._variants.values())
+
+    def __len__(self) -> int:
+        return len(self._variants)
+
+    def find(self, name: str) -> Variant:
+        """The variant of that name (upper or lower case), of `hf:OWNER/REPO:QUANT`, or of a GGUF file's path.
+
+        Raises UsageError, with the nearest names, for anything else.
+        """
+        by_name = {known.casefold(): variant for known, variant in self._variants.items()}
+        if found := by_name.get(name.casefold()):
+            return found
+        if name.startswith("hf:"):
+            return _from_hub(name)
+        if name.endswith(".gguf") or "/" in name:
+            return variant_of_file(Path(name))
+        near = get_close_matches(name.casefold(), by_name, n=3, cutoff=0.4)
+        hint = f"Did you mean {', '.join(near)}? " if near else ""
+        raise UsageError(f"There is no variant {name!r}.", f"{hint}`r1tui variants` lists them all.")
+
+
+def variant_of_file(path: Path) -> Variant:
+    """A model that is nothing but a file; raises UsageError when it is not there."""
+    path = path.expanduser().absolute()
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file.", "Name a GGUF file, a variant, or hf:OWNER/REPO:QUANT.")
+    return Variant(name=path.stem, title=str(path), file=path)
+
+
+def _from_hub(name: str) -> Variant:
+    match = HUB_NAME.fullmatch(name)
+    if not match:
+        raise UsageError(
+            f"{name!r} is no model on the hub.",
+            "Write hf:OWNER/REPO:QUANT, for example hf:unsloth/DeepSeek-R1-GGUF:UD-IQ1_S.",
+        )
+    return Variant(
+        name=name, title=f"{match['repo']}, {match['quant']}", repo=match["repo"], pattern=f"*{match['quant']}*"
+    )
+
+
+def load_catalog(config: Config) -> Catalog:
+    """The built-in variants with the config's over them; raises ConfigError for one without a source."""
+    variants = {name: Variant(name=name, **fields) for name, fields in _built_in().items()}
+    for name, settings in config.variants.items():
+        variants[name] = _merged(name, variants.get(name), settings)
+    return Catalog(variants)
+
+
+def _built_in() -> dict[str, dict[str, Any]]:
+    import yaml  # noqa: PLC0415
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = files("r1tui").joinpath("catalog.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, dict[str, Any]] = yaml.load(text, Loader=loader)  # noqa: S506  both are safe loaders
+    return loaded
+
+
+_OTHER_SOURCE: dict[str, Any] = {
+    "repo": None, "pattern": None, "revision": None, "file": None, "package": None, "package_sha256": "",
+    "member": None, "sha256": "", "size_gib": None, "bits": None, "quality": "", "shards": None,
+}  # fmt: skip
+
+
+def _merged(name: str, known: Variant | None, settings: VariantSettings) -> Variant:
+    """The variant with the user's fields; another source replaces the old one with all that belonged to it."""
+    key = f"variants.{name}"
+    sources = [field for field in ("repo", "file", "package") if getattr(settings, field) is not None]
+    if len(sources) > 1:
+        raise ConfigError(f"{key}: {' and '.join(sources)} cannot both be its source.", "Keep one of them.")
+    variant = known or Variant(name=name, title=name)
+    if sources and known is not None and getattr(settings, sources[0]) != getattr(known, sources[0]):
+        kept = {"pattern": known.pattern} if sources == ["repo"] else {}
+        variant = replace(variant, **(_OTHER_SOURCE | kept))
+    given: dict[str, Any] = {
+        field: value
+        for field in ("title", "repo", "pattern", "revision", "package")
+        if (value := getattr(settings, field)) is not None
+    }
+    if settings.file is not None:
+        given["file"] = Path(settings.file).expanduser()
+    if settings.extra_args:
+        given["extra_args"] = tuple(settings.extra_args)
+    return _checked(key, replace(variant, **given))
+
+
+def _checked(key: str, variant: Variant) -> Variant:
+    if variant.repo is not None:
+        if not REPO.fullmatch(variant.repo):
+            raise ConfigError(f"{key}.repo: {variant.repo!r} is no repository.", "Write OWNER/NAME.")
+        if variant.pattern is None:
+            raise ConfigError(f"{key}.pattern is missing.", 'Say which files, for example pattern: "*Q4_K_M*".')
+    elif variant.package is not None:
+        if not PACKAGE.fullmatch(variant.package):
+            raise ConfigError(f"{key}.package: {variant.package!r} is no pinned package.", "Write NAME==VERSION.")
+    elif variant.file is None:
+        raise ConfigError(f"{key} has no source.", "Give it repo and pattern, or file, or package.")
+    return variant
