@@ -32,7 +32,6 @@ class Variant:
     """The (first) GGUF file on this machine."""
     package: str | None = None
     """NAME==VERSION on PyPI."""
-    package_sha256: str = ""
     member: str | None = None
     """The GGUF's path inside the package; None: the only one."""
     sha256: str = ""
@@ -112,7 +111,7 @@ def _built_in() -> dict[str, dict[str, Any]]:
 
 
 _OTHER_SOURCE: dict[str, Any] = {
-    "repo": None, "pattern": None, "revision": None, "file": None, "package": None, "package_sha256": "",
+    "repo": None, "pattern": None, "revision": None, "file": None, "package": None,
     "member": None, "sha256": "", "size_gib": None, "bits": None, "quality": "", "shards": None,
 }  # fmt: skip
 

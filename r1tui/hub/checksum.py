@@ -1,0 +1,52 @@
+"""Checksums of files, and the record of what the hub said about those that were fetched."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+CHUNK_BYTES = 4 << 20
+
+
+class KnownFile(msgspec.Struct, frozen=True):
+    """What the hub said about a file of a repository, and in which revision."""
+
+    size_bytes: int
+    sha256: str | None
+    revision: str
+
+
+class Record(msgspec.Struct):
+    """Files of one repository by their path in it; kept beside them, so that they can be checked without the hub."""
+
+    files: dict[str, KnownFile] = msgspec.field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Record":
+        """The record of a repository's folder; an empty one where none can be read."""
+        try:
+            return msgspec.json.decode((folder / _NAME).read_bytes(), type=cls)
+        except (OSError, msgspec.DecodeError):
+            return cls()
+
+    def save(self, folder: Path) -> None:
+        """Replace the folder's record in one step."""
+        temporary = folder / f"{_NAME}.new"
+        temporary.write_bytes(msgspec.json.encode(self))
+        temporary.replace(folder / _NAME)
+
+
+_NAME = ".r1tui.json"
+
+
+def sha256_with_progress(path: Path, progress: Callable[[int], None]) -> str:
+    """The file's sha256; `progress` is told the bytes read so far."""
+    digest = hashlib.sha256()
+    done = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            done += len(chunk)
+            progress(done)
+    return digest.hexdigest()

