@@ -18,14 +18,21 @@ from r1tui.errors import CancelledError
 POLL_S = 0.1
 GRACE_S = 3.0  # between asking a program to end and killing what is left of it
 
-# Ties the program to us: the kernel sends it SIGTERM when we die, however we die. A program of its own instead of
-# `preexec_fn`, which is unsafe where threads run.
-_LEASH = (
-    "import ctypes,os,signal,sys;"
-    "ctypes.CDLL(None).prctl(1,signal.SIGTERM);"  # PR_SET_PDEATHSIG, linux/prctl.h
-    "os.getppid()==int(sys.argv[1]) or os._exit(1);"
-    "os.execvp(sys.argv[2],sys.argv[2:])"
-)
+# Ties the program to us: the kernel sends it SIGTERM when we die, however we die. And `nice` keeps its meaning: Linux
+# shares the processors out by session, which is new here. A program of its own, since `preexec_fn` is unsafe where
+# threads run.
+_LEASH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, linux/prctl.h
+if os.getppid() != int(sys.argv[1]):
+    os._exit(1)
+try:
+    with open("/proc/self/autogroup", "w") as autogroup:
+        autogroup.write(str(os.nice(0)))
+except OSError:
+    pass
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 Cancel = threading.Event
@@ -34,6 +41,12 @@ Cancel = threading.Event
 def cancelled(what: str) -> CancelledError:
     """The error of work that its user stopped."""
     return CancelledError(f"{what} was stopped.", "Start it again to go on where it was.")
+
+
+def check(cancel: Cancel | None, what: str) -> None:
+    """Raise CancelledError when `cancel` is set."""
+    if cancel is not None and cancel.is_set():
+        raise cancelled(what)
 
 
 def run_lines(
@@ -56,8 +69,7 @@ def run_lines(
         for text in _lines(child, output):
             if text is not None:
                 line(text)
-            if cancel is not None and cancel.is_set():
-                raise cancelled(what)
+            check(cancel, what)
             if deadline_s is not None and monotonic() > deadline_s:
                 raise TimeoutError(f"{what} took longer than {timeout_s:.0f} s.")
         return child.wait()

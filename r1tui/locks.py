@@ -31,12 +31,15 @@ def holder(path: Path) -> int | None:
 
 
 @contextmanager
-def locked(path: Path, what: str, waiting: Callable[[int], None] | None = None) -> Iterator[None]:
+def locked(
+    path: Path, what: str, waiting: Callable[[int], None] | None = None, poll: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Hold the lock for the block; its file is gone afterwards.
 
     With `waiting`, wait for another holder and call that once with its pid; without, raise R1tuiError naming it.
+    `poll` is called many times a second meanwhile: what it raises ends the wait.
     """
-    fd = _acquire(path, what, waiting)
+    fd = _acquire(path, what, waiting, poll)
     try:
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)
@@ -46,7 +49,7 @@ def locked(path: Path, what: str, waiting: Callable[[int], None] | None = None) 
         os.close(fd)
 
 
-def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None) -> int:
+def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll: Callable[[], None]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     started_s = monotonic()
     told = False
@@ -67,6 +70,7 @@ def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None) -> in
             if not told:
                 waiting(pid)
                 told = True
+        poll()
         sleep(POLL_S)
 
 

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -13,10 +14,14 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from r1tui.children import Cancel, cancelled, run_lines, sigterm_raises
+from r1tui.children import Cancel, check, run_lines, sigterm_raises
 from r1tui.errors import R1tuiError
 
 CHUNK_BYTES = 1 << 20
+_UNREACHABLE = re.compile(
+    r"Failed to establish a new connection|Failed to resolve '[^']*'|Name or service not known|Network is unreachable"
+    r"|Connection refused|Connection timed out|Read timed out|Cannot connect to proxy|CERTIFICATE_VERIFY_FAILED"
+)
 
 
 def fetch_wheel(
@@ -63,8 +68,7 @@ def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None
         else:
             with tarfile.open(archive) as tar:
                 for member in tar:
-                    if cancel is not None and cancel.is_set():
-                        raise cancelled(f"Unpacking {archive.name}")
+                    check(cancel, f"Unpacking {archive.name}")
                     tar.extract(member, folder, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError) as error:
         raise R1tuiError(f"{archive.name} is damaged: {error}.", f"Delete {archive} and try again.") from error
@@ -150,21 +154,17 @@ def _pip_download(
 
 def _pip_error(requirement: str, said: list[str]) -> R1tuiError:
     text = "\n".join(said)
+    mirror = "Check the network; behind a proxy set HTTPS_PROXY, with a mirror PIP_INDEX_URL."
     if "No module named pip" in text:
         return R1tuiError("This Python has no pip.", f"{sys.executable} -m ensurepip --upgrade")
     if "No space left on device" in text:
         return R1tuiError(f"The disk is full: {requirement} could not be fetched.", "Make room and try again.")
+    if broken := _UNREACHABLE.search(text):
+        return R1tuiError(f"{requirement} could not be fetched: no connection ({broken[0]}).", mirror)
+    if "(from versions: none)" in text:
+        return R1tuiError(f"The package index cannot be reached, or has no {requirement} for this machine.", mirror)
     errors = [line.removeprefix("ERROR:").strip() for line in said if line.startswith("ERROR:")]
     last = errors[-1] if errors else (said[-1] if said else "pip said nothing")
-    offline = any(
-        sign in text for sign in ("Failed to establish a new connection", "NewConnectionError", "NameResolutionError",
-                                  "ConnectTimeoutError", "ProxyError", "Network is unreachable", "CERTIFICATE_VERIFY")
-    )  # fmt: skip
-    if offline:
-        return R1tuiError(
-            f"{requirement} could not be fetched: the package index cannot be reached ({last}).",
-            "Check the network; behind a proxy set HTTPS_PROXY, with a mirror PIP_INDEX_URL.",
-        )
     return R1tuiError(f"pip could not fetch {requirement}: {last}.", f"Try it by hand: pip download {requirement}")
 
 
@@ -172,8 +172,7 @@ def _unzip(archive: Path, folder: Path, cancel: Cancel | None) -> None:
     root = folder.resolve()
     with zipfile.ZipFile(archive) as whole:
         for member in whole.infolist():
-            if cancel is not None and cancel.is_set():
-                raise cancelled(f"Unpacking {archive.name}")
+            check(cancel, f"Unpacking {archive.name}")
             mode = member.external_attr >> 16
             target = (root / member.filename).resolve()
             if not target.is_relative_to(root) or stat.S_ISLNK(mode):

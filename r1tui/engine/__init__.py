@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from r1tui.capabilities import Capabilities, EngineDevice
-from r1tui.children import Cancel, run_lines, sigterm_raises
+from r1tui.children import Cancel, check, run_lines, sigterm_raises
 from r1tui.config import EngineSettings
 from r1tui.engine.build import Builder, build_environment, ninja_binary
 from r1tui.engine.probe import list_devices, missing_gpus, probe
@@ -131,7 +131,9 @@ class _Work:
                 cancel=self._cancel,
             )
         folder = self._paths.engines / identity.name
-        with locked(folder.with_name(f"{identity.name}.lock"), "The build folder", self._waiting("this build")):
+        lock = folder.with_name(f"{identity.name}.lock")
+        waiting, poll = self._waiting("this build"), lambda: check(self._cancel, "The build")
+        with locked(lock, "The build folder", waiting, poll):
             if (
                 kind == "release" and (record := read_record(folder)) is not None
             ):  # another r1tui has built it meanwhile

@@ -9,9 +9,10 @@ from r1tui.errors import R1tuiError
 
 KILLED = re.compile(
     r"Killed signal terminated program|internal compiler error: Killed|died due to signal 9|virtual memory exhausted"
-    r"|out of memory allocating|LLVM ERROR: out of memory|cannot allocate memory|std::bad_alloc|\bKilled$",
-    re.IGNORECASE,
+    r"|out of memory allocating|LLVM ERROR: out of memory|: cannot allocate memory|throwing an instance of 'std::bad_alloc'|\bKilled$",
+    re.IGNORECASE | re.MULTILINE,
 )
+QUOTED = re.compile(r"\s*\d*\s*\|")  # source code that a compiler shows below its message
 FULL = re.compile(r"No space left on device|Disk quota exceeded")
 COMPILE = re.compile(r"^(?P<where>[^\s:][^:]*:\d+(?::\d+)?): (?:fatal )?error: (?P<what>.+)$")
 NVCC = re.compile(r"^(?P<where>[^\s(]+\(\d+\)): (?:catastrophic )?error:? (?P<what>.+)$")
@@ -34,7 +35,7 @@ def diagnose(
 ) -> R1tuiError:
     """The error to raise for a failed step (`cmake` or `ninja`): `output` is all it said, `log` where that is kept."""
     see = f"The whole log: {log}"
-    text = "\n".join(output)
+    text = "\n".join(line for line in output if not QUOTED.match(line))
     if FULL.search(text):
         return R1tuiError("The build failed: the disk is full.", f"Make room, then r1tui build goes on. {see}")
     if KILLED.search(text) or status == -9:
@@ -86,10 +87,10 @@ def _for_nvcc(what: str) -> str:
 
 
 def _cmake_message(lines: Sequence[str]) -> str:
-    """The sentence of a `CMake Error at …` block: its indented lines, up to the first gap after them."""
+    """The sentence of a `CMake Error at …` block: its indented lines, up to where the indentation ends."""
     words: list[str] = []
     for line in lines[1:]:
-        if not line.strip() and words:
+        if words and not line.startswith(" "):
             break
         words += line.split()
     return " ".join(words) or lines[0]

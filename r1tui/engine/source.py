@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from r1tui.children import Cancel, run_lines
+from r1tui.children import Cancel, check, run_lines
 from r1tui.config import EngineSettings
 from r1tui.engine.recipe import build_number
 from r1tui.engine.system import install_command
@@ -62,7 +62,8 @@ def fetch_source(
     """The release's source tree, fetched if it is not here whole. Raises R1tuiError, CancelledError."""
     kinds = ("git", "pypi") if settings.source == "auto" else (settings.source,)
     folders = {kind: paths.sources / f"{settings.ref.replace('/', '_')}-{kind}" for kind in kinds}
-    with locked(paths.sources / f"{settings.ref.replace('/', '_')}.lock", "The source folder", waiting):
+    lock = paths.sources / f"{settings.ref.replace('/', '_')}.lock"
+    with locked(lock, "The source folder", waiting, lambda: check(cancel, "Fetching llama.cpp")):
         for folder in folders.values():
             if (folder / MARKER).is_file():
                 return folder

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from r1tui.children import Cancel, run_lines
+from r1tui.children import Cancel, check, run_lines
 from r1tui.engine.system import Toolkit
 from r1tui.errors import R1tuiError
 from r1tui.locks import locked
@@ -46,7 +46,8 @@ def fetch_toolkit(
     Everything is made in a folder beside the final one and renamed when whole. `cc` links the stub of the driver.
     """
     final = toolkit_folder(paths)
-    with locked(final.with_name(final.name + ".lock"), "The CUDA toolkit's folder", waiting):
+    lock = final.with_name(final.name + ".lock")
+    with locked(lock, "The CUDA toolkit's folder", waiting, lambda: check(cancel, "Fetching the CUDA toolkit")):
         if (found := bundled_toolkit(paths)) is not None:
             return found
         partial = final.with_name(final.name + ".partial")

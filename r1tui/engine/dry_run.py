@@ -1,0 +1,46 @@
+"""Asks the engine itself how much memory a plan takes: `llama-fit-params`, which loads no weights."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1tui.children import run_lines
+from r1tui.engine import Engine
+from r1tui.engine.system import clean_environment
+from r1tui.errors import R1tuiError
+
+TIMEOUT_S = 120.0  # under a second for a full-size R1 on an idle machine
+HOST = "Host"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one device, or the host under the name `Host`, would hold, in MiB."""
+
+    name: str
+    weights_mib: int
+    kv_mib: int
+    compute_mib: int
+
+
+def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Measured, ...]:
+    """The engine's own figures for the model with a plan's arguments. Raises R1tuiError when it has none."""
+    tool = engine.tool("llama-fit-params")
+    if tool is None:
+        raise R1tuiError(f"There is no llama-fit-params beside {engine.server}.", "Build the engine: r1tui build")
+    said: list[str] = []
+    argv: list[str | Path] = [tool, "--model", model, *arguments, "--fit-print", "on"]
+    try:
+        status = run_lines(argv, said.append, what=tool.name, env=clean_environment(os.environ), timeout_s=TIMEOUT_S)
+    except TimeoutError as error:
+        raise R1tuiError(
+            f"llama-fit-params did not answer within {TIMEOUT_S:.0f} s.", "Try again without --exact."
+        ) from error
+    found = [re.fullmatch(r"(\w+) (\d+) (\d+) (\d+)\s*", line) for line in said]
+    figures = tuple(Measured(match[1], *(int(match[n]) for n in (2, 3, 4))) for match in found if match)
+    if status != 0 or not figures:
+        reason = next((line for line in said if "error" in line.lower()), said[-1] if said else f"status {status}")
+        raise R1tuiError(f"llama-fit-params failed: {reason}", "Plan without --exact.")
+    return figures

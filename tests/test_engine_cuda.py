@@ -1,0 +1,42 @@
+"""The real CUDA build out of PyPI's wheels alone, for one architecture; no GPU and no driver needed. Run by name."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from r1tui.config import EngineSettings
+from r1tui.engine import build_engine, find_engine
+from r1tui.engine.toolchain import stub_source
+from r1tui.paths import Paths
+
+
+def test_the_driver_s_stub_defines_what_cuda_h_names() -> None:
+    header = (
+        "#define cuMemFree __CUDA_API_PTDS(cuMemFree_v2)\n"
+        "#define cuCtxCreate cuCtxCreate_v4\n"
+        "CUresult CUDAAPI cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size);\n"
+        "typedef int CUdevice;\n"
+    )
+    source = stub_source(header)
+    for name in ("cuMemCreate", "cuMemFree", "cuMemFree_v2", "cuMemFree_v2_ptds", "cuCtxCreate_v4"):
+        assert f"int {name}(void) {{ return 34; }}\n" in source
+    assert "CUdevice" not in source
+    assert len(set(source.splitlines())) == len(source.splitlines())
+
+
+@pytest.mark.slow
+def test_llama_server_links_against_the_wheels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Kept in the user's cache: about 40 minutes on 2 cores the first time, none the second."""
+    monkeypatch.setenv("CUDA_HOME", "/nonexistent")
+    paths = Paths.from_environment()
+    settings = EngineSettings(backend="cuda", cuda_toolkit="pypi", cmake_args=["-DCMAKE_CUDA_ARCHITECTURES=90"])
+    engine = build_engine(settings, paths, print)
+    assert engine.capabilities.build_number == 11434
+    assert engine.capabilities.accepts("--n-gpu-layers")
+    libraries = subprocess.run(["ldd", engine.server], capture_output=True, text=True, check=True).stdout
+    wheels = str(paths.cache / "cuda")
+    for name in ("libcudart.so", "libcublas.so", "libcublasLt.so"):
+        (line,) = [line for line in libraries.splitlines() if name in line]
+        assert wheels in line
+    assert find_engine(settings, paths) == engine
