@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, field
 
-from r1tui.errors import ConfigError
+from r1tui.errors import ConfigError, UsageError
 
 Backend = Literal["auto", "cpu", "cuda", "hip", "vulkan", "metal"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
@@ -151,6 +151,15 @@ def parse_config(raw: bytes, name: str) -> Config:
         raise _explain(error, data, name) from error
     except (RecursionError, TypeError, ValueError) as error:
         raise ConfigError(f"{name}: cannot be understood: {error}.", _SEE) from error
+
+
+def check_setting(section: type[Section], key: str, value: object, name: str) -> None:
+    """Raise UsageError, which calls it `name`, when the value is none that the section's key may have."""
+    kind = get_type_hints(section, include_extras=True)[key]
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{name}: {_plain(str(error))}.", f"Allowed: {_allowed(kind)}.") from error
 
 
 _SEE = "config.example.yaml lists every key."

@@ -73,19 +73,6 @@ class StageFailed(Event, frozen=True):
 StageEvent = StageStarted | Progress | LogLine | Notice | StageDone | StageFailed
 Emit = Callable[[StageEvent], None]
 
-_encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[StageEvent] = msgspec.json.Decoder(StageEvent)
-
-
-def encode_event(event: StageEvent) -> str:
-    """One JSON line without its newline."""
-    return _encoder.encode(event).decode()
-
-
-def decode_event(line: str | bytes) -> StageEvent:
-    """The event of one JSON line; raises msgspec.DecodeError for anything else."""
-    return _decoder.decode(line)
-
 
 class Meter:
     """Turns counts into Progress events: at most ten a second, with a rate over the last seconds.
@@ -170,3 +157,16 @@ class Failed(Event, frozen=True):
 
 
 StreamEvent = PromptProgress | Reasoning | Content | Timings | Finished | Failed
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[StageEvent] = msgspec.json.Decoder(StageEvent)
+
+
+def encode_event(event: StageEvent | StreamEvent) -> str:
+    """One JSON line without its newline."""
+    return _encoder.encode(event).decode()
+
+
+def decode_event(line: str | bytes) -> StageEvent:
+    """The stage event of one JSON line; raises msgspec.DecodeError for anything else."""
+    return _decoder.decode(line)

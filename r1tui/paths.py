@@ -68,6 +68,16 @@ class Paths:
         return self.run / "server.sock"
 
     @property
+    def api_key(self) -> Path:
+        """The key of a server that listens on a port; there as long as that server."""
+        return self.run / "api-key"
+
+    @property
+    def script_socket(self) -> Path:
+        """The socket of a server that a user starts by hand with `serve --print`'s script."""
+        return self.run / "by-hand.sock"
+
+    @property
     def keeper_socket(self) -> Path:
         return self.run / "keeper.sock"
 

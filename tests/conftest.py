@@ -1,7 +1,10 @@
 """What every test stands on: folders of its own, a real llama-server, a tiny R1 whose answer is known."""
 
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,35 @@ def tiny_r1(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
         return made[key]
 
     return make
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Runs `r1tui` in a process of its own, without a terminal."""
+
+    paths: Paths
+
+    def __call__(self, *arguments: str | Path, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "r1tui", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=300, check=False)
+
+    def start(self, *arguments: str | Path) -> "subprocess.Popen[str]":
+        """As a call, but do not wait for it."""
+        command = [sys.executable, "-m", "r1tui", *map(str, arguments)]
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def configure(self, text: str) -> None:
+        """Write config.yaml."""
+        self.paths.config_file.parent.mkdir(parents=True, exist_ok=True)
+        self.paths.config_file.write_text(text)
+
+
+@pytest.fixture
+def r1tui(paths: Paths, llama_server: Path) -> Iterator[CommandLine]:
+    """`r1tui` in folders of its own, with the built engine; whatever server it leaves running is stopped."""
+    command_line = CommandLine(paths)
+    command_line.configure(f"engine: {{source: '{llama_server}'}}\nserver: {{threads: 1}}\n")
+    yield command_line
+    assert command_line("stop").returncode == 0

