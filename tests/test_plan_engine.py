@@ -2,25 +2,28 @@
 
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from time import sleep
 
 import pytest
 
+from r1tui.config import CacheType, PlanSettings
 from r1tui.gguf import read_header
+from r1tui.plan import Device, PlanRequest, make_plan
 from r1tui.plan.memory import MIB, Layout, Model, Share
 from tests import sparse_r1
+from tests.bare_server import serving
 
 
-@pytest.fixture(scope="module")
-def worker(llama_server: Path) -> Iterator[str]:
-    """HOST:PORT of a ggml-rpc-server."""
+@contextmanager
+def running_worker(server: Path) -> Iterator[str]:
+    """HOST:PORT of a ggml-rpc-server that runs for the block."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command: list[str | Path] = [llama_server.with_name("ggml-rpc-server"), "-p", str(port)]
+    command: list[str | Path] = [server.with_name("ggml-rpc-server"), "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not _listens(port):
@@ -30,6 +33,13 @@ def worker(llama_server: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def workers(llama_server: Path) -> Iterator[list[str]]:
+    """Two of them."""
+    with running_worker(llama_server) as one, running_worker(llama_server) as other:
+        yield [one, other]
 
 
 def _listens(port: int) -> bool:
@@ -43,12 +53,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: sparse_r1.build(folder / f"{name}.gguf", mla=name == "mla") for name in ("legacy", "mla")}
 
 
-def breakdown(server: Path, model: Path, worker: str, layout: Layout) -> list[list[int]]:
-    """Weights, cache and compute in MiB of the device and of the host, by llama-fit-params."""
+def breakdown(server: Path, model: Path, workers: list[str], layout: Layout) -> list[list[int]]:
+    """Weights, cache and compute in MiB of each device and of the host, by llama-fit-params."""
     command: list[str | Path] = [
-        server.with_name("llama-fit-params"), "-m", model, "--rpc", worker, "-fitp", "on", "--no-repack",
+        server.with_name("llama-fit-params"), "-m", model, "--rpc", ",".join(workers), "-fitp", "on", "--no-repack",
         "-ngl", str(layout.n_gpu_layers), "-ncmoe", str(layout.n_cpu_moe), "-c", str(layout.ctx_size),
         "-ctk", layout.type_k, "-ctv", layout.type_v, "-ub", str(layout.ubatch_size),
+        "-ts", ",".join(map(str, layout.split)),
     ]  # fmt: skip
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     return [[int(figure) for figure in line.split()[1:]] for line in output.splitlines()]
@@ -62,20 +73,61 @@ def breakdown(server: Path, model: Path, worker: str, layout: Layout) -> list[li
 def test_weights_and_cache_agree_to_one_mib(
     *,
     llama_server: Path,
-    worker: str,
+    workers: list[str],
     models: dict[str, Path],
     name: str,
     layers: int,
     held: int,
     context: int,
-    cache: str,
+    cache: CacheType,
 ) -> None:
-    layout = Layout(layers, held, (layers,), context, cache, cache, flash_attention=True, ubatch_size=512)  # type: ignore[arg-type]
-    usage = Model(read_header(models[name]), ("rpc",)).measure(layout)
-    theirs = breakdown(llama_server, models[name], worker, layout)
+    layout = Layout(layers, held, (layers,), context, cache, cache, flash_attention=True, ubatch_size=512)
+    agrees(llama_server, models[name], workers[:1], layout)
+
+
+@pytest.mark.parametrize("name", ["legacy", "mla"])
+@pytest.mark.parametrize(("layers", "held", "split"), [(62, 0, (3, 7)), (30, 3, (1, 2)), (62, 61, (20, 42))])
+def test_two_devices_share_as_llama_cpp_shares(
+    *,
+    llama_server: Path,
+    workers: list[str],
+    models: dict[str, Path],
+    name: str,
+    layers: int,
+    held: int,
+    split: tuple[int, int],
+) -> None:
+    layout = Layout(layers, held, split, 8192, "f16", "f16", flash_attention=True, ubatch_size=512)
+    agrees(llama_server, models[name], workers, layout)
+
+
+def agrees(server: Path, model: Path, workers: list[str], layout: Layout) -> None:
+    """Assert that weights and cache agree to 1 MiB and compute buffers to 128 MiB."""
+    usage = Model(read_header(model), ("rpc",) * len(workers)).measure(layout)
+    theirs = breakdown(server, model, workers, layout)
     for ours, (weights, kv, compute) in zip((*usage.devices, usage.host), theirs, strict=True):
         assert _mib(ours)[:2] == pytest.approx((weights, kv), abs=1)
-        assert _mib(ours)[2] == pytest.approx(compute, abs=64, rel=0.1)
+        assert _mib(ours)[2] == pytest.approx(compute, abs=128)
+
+
+@pytest.mark.parametrize("n_devices", [0, 1, 2])
+@pytest.mark.parametrize("mla", [True, False])
+def test_llama_server_starts_with_the_planned_arguments(
+    *,
+    llama_server: Path,
+    workers: list[str],
+    tiny_r1: Callable[..., Path],
+    tmp_path: Path,
+    n_devices: int,
+    mla: bool,
+) -> None:
+    model = tiny_r1(mla=mla)
+    devices = tuple(Device(f"RPC{index}", "rpc", 4096, 4096) for index in range(n_devices))
+    plan = make_plan(read_header(model), PlanRequest(8192, 8192, 1, PlanSettings(ctx_size=1024), devices))
+    assert plan.verdict == ("gpu" if devices else "cpu")
+    workers_wanted = ["--rpc", ",".join(workers[:n_devices])] if devices else []
+    with serving(llama_server, model, tmp_path, [*plan.arguments(None), *workers_wanted]) as client:
+        assert client.get("/props").json()["default_generation_settings"]["n_ctx"] == plan.ctx_size
 
 
 def _mib(share: Share) -> tuple[float, float, float]:

@@ -1,59 +1,18 @@
 """The tiny R1 in the real llama-server: what it says, and how the server presents thinking under several templates."""
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests import tiny_r1 as tiny
+from tests.bare_server import serving
 
 THINK = "Hm, 日本 and 🦙.\n"
 ANSWER = "\n\nHello ✅ there, naïve 日本"
-
-
-@contextmanager
-def serving(server: Path, model: Path, folder: Path) -> Iterator[httpx2.Client]:
-    """A client of a llama-server that runs for the block."""
-    socket = folder / "s.sock"
-    command: list[str | Path] = [
-        server,
-        "-m",
-        model,
-        "--host",
-        socket,
-        "-c",
-        "512",
-        "--parallel",
-        "1",
-        "--fit",
-        "off",
-        "-t",
-        "1",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    transport = httpx2.HTTPTransport(uds=str(socket))
-    try:
-        with httpx2.Client(transport=transport, base_url="http://tiny", timeout=60, trust_env=False) as client:
-            while not _is_ready(client):
-                assert process.poll() is None, "llama-server ended while loading"
-                sleep(0.02)
-            yield client
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _is_ready(client: httpx2.Client) -> bool:
-    try:
-        return client.get("/health").status_code == 200
-    except httpx2.TransportError:
-        return False
 
 
 def deltas(client: httpx2.Client) -> Iterator[dict[str, Any]]:

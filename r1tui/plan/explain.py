@@ -6,8 +6,6 @@ from r1tui.plan.memory import MIB, Layout, Usage
 from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.result import Verdict
 
-MLA_VALUES_PER_TOKEN = 576  # of one R1 layer: kv_lora_rank 512 and 64 rotary dimensions
-
 
 def placement(header: Header, layout: Layout, strategy: Strategy, devices: tuple[Device, ...]) -> list[str]:
     """Where the layers are."""
@@ -38,7 +36,9 @@ def legacy(header: Header, layout: Layout) -> str:
     """What an older DeepSeek file costs more than its MLA conversion."""
     tokens = layout.ctx_size
     here = tokens * kv_bytes_per_token(header, layout.type_k, layout.type_v) // MIB
-    mla = tokens * header.n_layers * MLA_VALUES_PER_TOKEN * 2 // MIB
+    rotary = header.metadata.get(f"{header.architecture}.rope.dimension_count", 0)
+    values = header.kv_lora_rank + (rotary if isinstance(rotary, int) else 0)
+    mla = tokens * header.n_layers * values * 2 // MIB
     return (
         f"This is an older file whose cache takes {here:,} MiB with K as {layout.type_k} and V as {layout.type_v}; "
         f"the MLA conversion of the same model needs {mla:,} MiB."

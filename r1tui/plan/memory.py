@@ -187,8 +187,7 @@ class Model:
         held = self._host_experts(layout, places)
         if held and self._backends[device] != "rpc":  # a GPU fetches them for prompts, an RPC worker never does
             needs.append(held + self._expert_rows_bytes(layout))
-        pipelined = len(layout.split) > 1 and ON_HOST not in places and not held
-        return max(needs) + (self._row_bytes(layout) * 15 if pipelined else 0)
+        return max(needs) + (self._row_bytes(layout) * 15 if _is_pipelined(layout, places) else 0)
 
     def _host_compute(self, layout: Layout, places: tuple[int, ...]) -> int:
         tokens = -(-layout.ctx_size // CONTEXT_STEP) * CONTEXT_STEP
@@ -199,4 +198,9 @@ class Model:
             needs.append(self._logits_bytes(layout))
         if self._host_experts(layout, places):
             needs.append(self._expert_rows_bytes(layout) + self._row_bytes(layout) * 5 // 2)
-        return max(needs)
+        return max(needs) + (self._row_bytes(layout) * 10 if _is_pipelined(layout, places) else 0)
+
+
+def _is_pipelined(layout: Layout, places: tuple[int, ...]) -> bool:
+    """Whether several devices work on several batches at once, each with copies of its inputs."""
+    return len(layout.split) > 1 and ON_HOST not in places and not layout.n_cpu_moe

@@ -1,7 +1,8 @@
 """A finished plan: the figures for `r1tui plan --json`, the arguments for llama-server, the reasons for a person."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol
 
 from r1tui.capabilities import Capabilities
 from r1tui.config import CacheType, Strategy
@@ -9,6 +10,19 @@ from r1tui.plan.cache import FlashAttention
 
 Verdict = Literal["gpu", "hybrid", "cpu", "disk", "no"]
 DEFAULT_BATCH = 2048  # llama-server's --batch-size
+
+
+class Figures(Protocol):
+    """What llama.cpp says that one device would hold, in MiB."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def weights_mib(self) -> int: ...
+    @property
+    def kv_mib(self) -> int: ...
+    @property
+    def compute_mib(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,36 @@ class Plan:
     def can_start(self) -> bool:
         """Whether it is worth starting: all but the weights that can be read from disk has its place."""
         return self.verdict != "no"
+
+    def with_engine_figures(self, figures: Sequence[Figures]) -> "Plan":
+        """The plan with the memory that llama.cpp itself works out for it; the host's is called `Host`."""
+        of = {one.name: one for one in figures}
+        devices = tuple(
+            replace(
+                device,
+                weights_mib=of[device.name].weights_mib,
+                kv_mib=of[device.name].kv_mib,
+                compute_mib=of[device.name].compute_mib,
+            )
+            if device.name in of
+            else device
+            for device in self.devices
+        )
+        if (host := of.get("Host")) is None:
+            return replace(self, devices=devices, source="engine")
+        copied_mib = self.host.anonymous_mib - self.host.kv_mib - self.host.compute_mib  # llama.cpp leaves these out
+        return replace(
+            self,
+            devices=devices,
+            host=replace(
+                self.host,
+                weights_mib=host.weights_mib,
+                kv_mib=host.kv_mib,
+                compute_mib=host.compute_mib,
+                anonymous_mib=host.kv_mib + host.compute_mib + copied_mib,
+            ),
+            source="engine",
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The object of `r1tui plan --json` less `variant`, `model` and `argv`, which the caller knows."""

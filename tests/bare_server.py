@@ -1,0 +1,36 @@
+"""A llama-server without a keeper, for tests of what the engine itself does."""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+
+import httpx2
+
+SMALL = ("-c", "512", "--parallel", "1", "--fit", "off", "-t", "1")
+
+
+@contextmanager
+def serving(server: Path, model: Path, folder: Path, arguments: Sequence[str] = SMALL) -> Iterator[httpx2.Client]:
+    """A client of a llama-server that runs for the block, its socket in `folder`."""
+    socket = folder / "s.sock"
+    command: list[str | Path] = [server, "-m", model, "--host", socket, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    transport = httpx2.HTTPTransport(uds=str(socket))
+    try:
+        with httpx2.Client(transport=transport, base_url="http://tiny", timeout=60, trust_env=False) as client:
+            while not _is_ready(client):
+                assert process.poll() is None, "llama-server ended while loading"
+                sleep(0.02)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _is_ready(client: httpx2.Client) -> bool:
+    try:
+        return client.get("/health").status_code == 200
+    except httpx2.TransportError:
+        return False
