@@ -45,7 +45,9 @@ def is_offline() -> bool:
 def hub_api() -> Any:
     """huggingface_hub's client for the endpoint of now; the token is its own affair."""
     from huggingface_hub import HfApi  # noqa: PLC0415  half a second
+    from huggingface_hub.utils.logging import set_verbosity_error  # noqa: PLC0415
 
+    set_verbosity_error()  # its warnings name signed URLs, and what failed is told by our errors
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 
