@@ -1,6 +1,7 @@
 """What the hub says: the files of a model in one revision, and its refusals in words."""
 
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,9 +46,9 @@ def is_offline() -> bool:
 def hub_api() -> Any:
     """huggingface_hub's client for the endpoint of now; the token is its own affair."""
     from huggingface_hub import HfApi  # noqa: PLC0415  half a second
-    from huggingface_hub.utils.logging import set_verbosity_error  # noqa: PLC0415
 
-    set_verbosity_error()  # its warnings name signed URLs, and what failed is told by our errors
+    # its warnings name signed URLs, and what failed is told by our errors
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 
