@@ -88,7 +88,11 @@ class Launch:
         """Start the prepared server under a keeper and wait, without a limit, until it is ready or has failed."""
         yield StageStarted("server", f"llama-server with {self.variant.name}")
         try:
-            await self._start_keeper()
+            try:
+                await self._start_keeper()
+            except R1tuiError:
+                if not self._runs_already():
+                    raise
             async for status in keeper.watch_async(self._paths):
                 self.status = status
                 if status.settled:
@@ -135,6 +139,12 @@ class Launch:
             raise
         finally:
             self.started = starting.done() and starting.exception() is None
+
+    def _runs_already(self) -> bool:
+        """Whether another r1tui was faster and has started the same model."""
+        assert self.prepared is not None  # noqa: S101  prepare() comes first
+        now = keeper.status(self._paths)
+        return now.running and now.model == str(self.prepared.model)
 
     def _find_model(self) -> Path | None:
         return find_model(self.variant, self._paths, self._config)

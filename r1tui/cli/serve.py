@@ -55,7 +55,12 @@ def serve(
         _tell(run_async(_until_settled(context)), as_json=as_json)
         return
     if detach:
-        run_async(show(launch.run(), printer, as_json=as_json))
+        try:
+            run_async(show(launch.run(), printer, as_json=as_json))
+        except KeyboardInterrupt:
+            if launch.started:
+                keeper.stop(context.paths)
+            raise
         _tell(current_status(context.paths), as_json=as_json)
         return
     run_async(show(launch.prepare(), printer, as_json=as_json))

