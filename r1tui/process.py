@@ -21,6 +21,7 @@ from r1tui.locks import locked
 
 POLL_S = 0.1
 LONGEST_LINE_BYTES = 1 << 20
+HEAD_BYTES = 256
 STOP_WAITS_S = (5.0, 3.0, 2.0)
 
 _PROC = Path("/proc")
@@ -105,11 +106,15 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | No
     log.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             list(argv), env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, start_new_session=True
         )
     finally:
         os.close(fd)
+    deadline_s = monotonic() + POLL_S
+    while not command_line(child.pid) and identify(child.pid) and monotonic() < deadline_s:
+        sleep(0.001)  # seen: for an instant after it was started, a process has no arguments to be known by
+    return child
 
 
 def wait(process: ProcessId, timeout_s: float | None = None) -> bool:
@@ -268,13 +273,14 @@ class LogReader:
         self._log = log
         self._offset = from_offset
         self._fd: int | None = None
+        self._older: int | None = None
         self._partial = b""
 
     def lines(self) -> Iterator[str]:
         """The lines that have become whole since the last call."""
         if self._fd is None and not self._open():
             return
-        if self._fd is not None and os.fstat(self._fd).st_size < self._offset:
+        if self._emptied():
             yield from self._read_older()
             self._offset = 0
         yield from self._read()
@@ -303,6 +309,19 @@ class LogReader:
             self._fd = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
+        self._older = _inode(older_log(self._log))
+        return True
+
+    def _emptied(self) -> bool:
+        """Whether the file was emptied in place, its content copied to a new older log or given up."""
+        if self._fd is None:
+            return False
+        older = _inode(older_log(self._log))
+        if older in (self._older, os.fstat(self._fd).st_ino):
+            return os.fstat(self._fd).st_size < self._offset
+        if _head(older_log(self._log)) == os.pread(self._fd, HEAD_BYTES, 0):
+            return False  # copied, about to be emptied
+        self._older = older
         return True
 
     def _replaced(self) -> bool:
@@ -333,6 +352,21 @@ class LogReader:
             yield line.removesuffix(b"\r").decode(errors="replace")
         if len(self._partial) > LONGEST_LINE_BYTES:
             yield self.rest()
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""
 
 
 def older_log(log: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What the keeper's tests share: specs for the real llama-server, raw requests over its socket, and waiting for a fact."""
+"""What the keeper's tests share: specs for the real llama-server, raw requests over its socket, waiting for a fact."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from r1tui.capabilities import Capabilities, parse_flags
 from r1tui.config import SamplingSettings, ServerSettings
 from r1tui.keeper import client
-from r1tui.keeper.state import ServerSpec, Status, key_path
+from r1tui.keeper.state import ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.server.command import compose, parse_tcp, with_free_port
 
@@ -43,7 +43,7 @@ def spec_for(binary: Path, model: Path, paths: Paths, *extra_args: str, tcp: boo
         argv=argv,
         socket=str(paths.server_socket),
         tcp=str(address) if address else None,
-        key_file=str(key_path(paths)) if tcp else None,
+        key_file=str(paths.api_key) if tcp else None,
         **fields,
     )
 

@@ -120,7 +120,7 @@ def test_a_process_is_found_by_its_whole_command(tmp_path: Path) -> None:
 
 def test_a_script_is_known_by_its_own_command(tmp_path: Path) -> None:
     script = tmp_path / "serve"
-    script.write_text("#!/bin/sh\necho ready\nread forever < /dev/zero\n")
+    script.write_text("#!/bin/sh\nwhile :; do sleep 0.1; done\n")
     script.chmod(0o755)
     child = spawn_detached([str(script), "--port", "1"], os.environ, tmp_path / "log")
     assert runs_command(child.pid, [str(script), "--port", "1"])
@@ -139,15 +139,18 @@ class Writer:
         self.log = log
         self.alive = True
         self.seen: list[str] = []
+        self._changed = asyncio.Event()
 
     async def follow(self) -> None:
         async for line in follow(self.log, 0, lambda: self.alive):
             self.seen.append(line)
+            self._changed.set()
 
     async def sees(self, expected: list[str]) -> None:
         async with asyncio.timeout(5):
             while self.seen != expected:
-                await asyncio.sleep(0.01)
+                self._changed.clear()
+                await self._changed.wait()
 
     def append(self, text: str) -> None:
         with self.log.open("a") as file:
@@ -184,8 +187,8 @@ async def test_follow_goes_on_when_the_log_is_started_afresh(tmp_path: Path, way
         os.truncate(tmp_path / "log", 0)
     else:
         (tmp_path / "log").replace(tmp_path / "log.1")
-    writer.append("3\n")
-    await writer.sees(["one", "two", "3"])
+    writer.append("three, and longer than all before\n")
+    await writer.sees(["one", "two", "three, and longer than all before"])
     writer.alive = False
     await following
 

@@ -30,7 +30,7 @@ from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, spawn_detached, wait
 from r1tui.process import stop as stop_process
 
-__all__ = ["adopt", "answer_ended", "answer_started", "start", "status", "stop", "watch", "watch_async"]
+__all__ = ["adopt", "answer_ended", "answer_started", "run_keeper", "start", "status", "stop", "watch", "watch_async"]
 
 POLL_S = 0.02
 START_S = 30.0
@@ -51,6 +51,16 @@ def start(spec: ServerSpec, paths: Paths) -> Status:
     if current.running:
         raise another_server(current)
     return _spawn_keeper(paths, msgspec.json.encode(spec))
+
+
+def run_keeper(spec: ServerSpec, paths: Paths, on_status: Callable[[Status], None] | None = None) -> Status:
+    """Keep the server in this process until it ends, or a client, a signal or Ctrl+C stops it; how it ended.
+
+    Raises R1tuiError, before anything is started, when another server is running.
+    """
+    from r1tui.keeper.machine import run_keeper as run  # noqa: PLC0415  asyncio, which `r1tui status` needs not
+
+    return run(spec, paths, on_status)
 
 
 def adopt(paths: Paths) -> Status:
@@ -110,19 +120,23 @@ def answer_ended(paths: Paths, conversation_id: str) -> None:
 def stop(paths: Paths) -> Status:
     """Stop the server and its keeper, in order if they let us, and clean up; bounded, and done when it returns."""
     deadline_s = monotonic() + 2 * STOP_S
+    last_keeper = _recorded_keeper(paths)
     while monotonic() < deadline_s:
         keeper = _keeper(paths)
         if keeper is not None:
             if (grace_s := _ask_to_stop(paths, keeper)) is not None:
                 stop_process(keeper, (grace_s, 0.0, 2.0))
             _wait_until(lambda: holder(paths.keeper_lock) is None, 5.0)
-            wait(keeper, 0.5)
         try:
             with locked(paths.keeper_lock, "The keeper of this R1TUI_HOME"):
-                return _stop_without_keeper(paths)
+                stopped = _stop_without_keeper(paths)
         except R1tuiError:
             if holder(paths.keeper_lock) is None:
                 raise
+            continue
+        if last_keeper is not None:
+            wait(last_keeper, 0.5)  # its last act was to let go of the lock
+        return stopped
     raise R1tuiError("The keeper cannot be stopped.", "End it with kill -9; `r1tui status` names its process.")
 
 
@@ -209,6 +223,13 @@ def _keeper(paths: Paths) -> ProcessId | None:
     """The process that holds the keeper's lock."""
     pid = holder(paths.keeper_lock)
     return identify(pid) if pid else None
+
+
+def _recorded_keeper(paths: Paths) -> ProcessId | None:
+    with suppress(msgspec.DecodeError):
+        record = read_record(paths)
+        return record.keeper if record is not None else None
+    return None
 
 
 def _settled_end(paths: Paths) -> Status:

@@ -188,7 +188,8 @@ class Keeper:
         spec, pause_s = self._record.spec, FIRST_POLL_S
         key = read_key(spec)
         while self._record.state == "loading":
-            if await request(Path(spec.socket), "GET", "/health", key) == 200 and self._record.state == "loading":
+            answer = await request(Path(spec.socket), "GET", "/health", key)
+            if answer is not None and answer[0] == 200 and self._record.state == "loading":
                 self._change("ready")
             else:
                 await asyncio.sleep(pause_s)

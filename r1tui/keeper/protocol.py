@@ -32,7 +32,7 @@ class Request(msgspec.Struct, frozen=True):
 
     op: Op
     v: int = VERSION
-    conversation_id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
+    conversation_id: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,256}$")] | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):

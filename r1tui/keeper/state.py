@@ -114,11 +114,6 @@ def another_server(other: Status) -> R1tuiError:
     return R1tuiError(f"{name} is running already ({other.state}{process}).", "Stop it first: `r1tui stop`.")
 
 
-def key_path(paths: Paths) -> Path:
-    """Where the API key of a server with a TCP port belongs."""
-    return paths.run / "api.key"
-
-
 def status(paths: Paths) -> Status:
     """The truth, from the state file and the processes it names; asks nobody and starts nothing."""
     keeper = holder(paths.keeper_lock)

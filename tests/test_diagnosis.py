@@ -1,0 +1,187 @@
+"""From what llama-server wrote and how it ended to a cause and a remedy; the real one fails here where it can."""
+
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r1tui.server.diagnosis import Diagnosis, diagnose
+from tests.conftest import TinyModel
+
+Fails = Callable[..., Diagnosis]
+
+
+@pytest.fixture
+def fails(llama_server: Path, tiny_r1: TinyModel, tmp_path: Path) -> Fails:
+    """The diagnosis of a real llama-server that is started so that it fails."""
+
+    def run(*arguments: str, model: Path | None = None, limit_kib: int | None = None) -> Diagnosis:
+        command = [
+            str(llama_server),
+            "--model",
+            str(model or tiny_r1()),
+            "--host",
+            str(tmp_path / "x.sock"),
+            *arguments,
+        ]
+        if limit_kib is not None:
+            command = ["/bin/sh", "-c", f'ulimit -v {limit_kib}; exec "$@"', "sh", *command]
+        ended = subprocess.run(
+            [*command, "--verbosity", "4"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
+        )
+        assert ended.returncode != 0
+        return diagnose(ended.stdout.decode(errors="replace").splitlines(), ended.returncode)
+
+    return run
+
+
+def test_a_missing_model(fails: Fails, tmp_path: Path) -> None:
+    found = fails(model=tmp_path / "nowhere.gguf")
+    assert found.cause == f"{tmp_path}/nowhere.gguf does not exist."
+    assert "r1tui download" in found.remedy
+    assert any("No such file or directory" in line for line in found.evidence)
+
+
+@pytest.mark.parametrize(
+    ("length", "cause"), [(0, "no GGUF file"), (2000, "incomplete or damaged"), (8_000_000, "incomplete or damaged")]
+)
+def test_a_model_that_was_cut(fails: Fails, tiny_r1: TinyModel, tmp_path: Path, length: int, cause: str) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(tiny_r1().read_bytes()[:length])
+    found = fails(model=cut)
+    assert cause in found.cause
+    assert "r1tui download" in found.remedy
+
+
+def test_a_missing_shard(fails: Fails, tiny_r1: TinyModel, tmp_path: Path) -> None:
+    first = tiny_r1(shard_tensors=40)
+    alone = tmp_path / first.name
+    alone.write_bytes(first.read_bytes())
+    found = fails(model=alone)
+    assert "-00002-of-" in found.cause
+    assert "does not exist" in found.cause
+
+
+def test_something_else_than_a_model(fails: Fails, tmp_path: Path) -> None:
+    page = tmp_path / "page.gguf"
+    page.write_text("<html>404</html>" * 100)
+    assert "no GGUF file" in fails(model=page).cause
+
+
+def test_cache_types_that_the_model_does_not_take(fails: Fails) -> None:
+    found = fails("--cache-type-k", "q4_0")
+    assert found.cause == "This model wants one type for both caches; K was q4_0 and V f16."
+    assert "plan.cache_type_v" in found.remedy
+
+
+def test_an_argument_that_it_does_not_know(fails: Fails) -> None:
+    assert fails("--no-mmap").cause == "llama-server does not know the argument --no-mmap."
+
+
+def test_a_value_that_it_does_not_take(fails: Fails) -> None:
+    found = fails("--cache-type-k", "q9")
+    assert found.cause == "llama-server does not accept what --cache-type-k was given: Unsupported cache type: q9."
+
+
+def test_a_device_that_is_not_there(fails: Fails) -> None:
+    assert "invalid device: CUDA7" in fails("--device", "CUDA7").cause
+
+
+def test_a_port_that_is_taken(fails: Fails) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        found = fails("--host", "127.0.0.1", "--port", str(port))
+    assert found.cause == f"Port {port} on 127.0.0.1 is in use by another program."
+    assert "server.tcp" in found.remedy
+
+
+def test_a_socket_that_is_left_over(fails: Fails, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "x.sock"))
+        found = fails()
+    assert f"cannot listen on {tmp_path}/x.sock" in found.cause
+    assert "r1tui stop" in found.remedy
+
+
+def test_too_little_memory_on_the_host(fails: Fails) -> None:
+    found = fails("--ctx-size", "8000000", "--fit", "off", limit_kib=3_000_000)
+    assert found.cause == "This machine has too little free memory for this plan."
+    assert "plan.ctx_size" in found.remedy
+
+
+def test_an_rpc_worker_that_is_not_there(fails: Fails) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        worker = f"127.0.0.1:{free.getsockname()[1]}"
+    assert fails("--rpc", worker).cause == f"The RPC worker {worker} does not answer."
+
+
+CUDA_OUT = [
+    "0.01.000.000 I llama_context: constructing",
+    "0.01.000.001 E ggml_backend_cuda_buffer_type_alloc_buffer: allocating 2438.00 MiB on device 0: "
+    "cudaMalloc failed: out of memory",
+    "0.01.000.002 E ggml_gallocr_reserve_n: failed to allocate CUDA0 buffer of size 2556428288",
+]
+
+
+def test_too_little_memory_on_a_gpu() -> None:
+    found = diagnose([*CUDA_OUT, "0.01.000.003 E srv load_model: failed to load model, 'r1.gguf'"], 1)
+    assert found.cause == "A GPU has too little free memory for this plan."
+    assert "plan.n_cpu_moe" in found.remedy
+    assert CUDA_OUT[1] in found.evidence
+
+
+def test_memory_that_sufficed_without_pipeline_parallelism_is_not_the_cause() -> None:
+    recovered = [
+        *CUDA_OUT,
+        "0.01.000.003 W llama_context: compute buffer allocation failed, retrying without pipeline parallelism",
+        "0.01.100.000 I srv llama_server: model loaded",
+        "0.02.000.000 E something: went wrong entirely",
+    ]
+    found = diagnose(recovered, 1)
+    assert (
+        found.cause
+        == "llama-server ended by itself with exit status 1. Its first error: something: went wrong entirely"
+    )
+    assert "memory" in diagnose([*recovered, *CUDA_OUT], 1).cause
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "cause"),
+    [
+        (-signal.SIGILL, "built for another CPU"),
+        (-signal.SIGKILL, "most likely by the system because memory ran out"),
+        (-signal.SIGTERM, "ended by SIGTERM"),
+        (-signal.SIGSEGV, "ended by SIGSEGV"),
+        (-99, "ended by signal 99"),
+        (0, "ended by itself with exit status 0"),
+        (None, "how is unknown"),
+    ],
+)
+def test_the_exit_status_tells_when_the_log_does_not(exit_status: int | None, cause: str) -> None:
+    found = diagnose(["0.00.000.001 I all is well"], exit_status)
+    assert cause in found.cause
+    assert found.remedy
+
+
+def test_an_unknown_failure_shows_the_lines_around_the_first_error() -> None:
+    lines = [f"0.00.000.{number:03} I step {number}" for number in range(50)]
+    lines += ["0.01.000.000 E the thing that matters", *(f"#{number} frame" for number in range(30))]
+    found = diagnose(lines, -signal.SIGABRT)
+    assert found.cause == "llama-server was ended by SIGABRT. Its first error: the thing that matters"
+    assert found.evidence[:3] == ("0.00.000.049 I step 49", "0.01.000.000 E the thing that matters", "#0 frame")
+
+
+@given(st.lists(st.text(max_size=200) | st.just("\x1b[31mE error: out of memory\x1b[0m"), max_size=20), st.integers())
+def test_any_log_has_a_diagnosis_without_control_characters(lines: list[str], exit_status: int) -> None:
+    found = diagnose(lines, exit_status)
+    assert found.cause
+    assert found.remedy
+    assert "\x1b" not in "".join((found.cause, *found.evidence))

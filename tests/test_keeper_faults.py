@@ -1,0 +1,248 @@
+"""What is true, and what can still be done, after keeper, server or both were killed, hung, or left things behind."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import msgspec
+import pytest
+
+from r1tui.errors import R1tuiError
+from r1tui.keeper import client
+from r1tui.keeper.state import ServerRecord, Status, read_record, write_record
+from r1tui.paths import Paths, private_folder
+from r1tui.process import ProcessId, alive, identify, spawn_detached, wait
+from tests.conftest import TinyModel
+from tests.keeper_rig import SocketConnection, call, idle_spec, open_stream, spec_for, start_ready, until
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(paths: Paths) -> Iterator[None]:
+    """After every test, whatever happened in it, `stop` leaves no process, socket, lock, key or state."""
+    yield
+    client.stop(paths)
+    assert not paths.run.exists() or list(paths.run.iterdir()) == []
+    assert not paths.state_file.exists()
+
+
+def record_of(paths: Paths) -> ServerRecord:
+    record = read_record(paths)
+    assert record is not None
+    return record
+
+
+def kill(process: ProcessId | None) -> None:
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    assert wait(process, 5)
+
+
+def change_record(paths: Paths, **fields: Any) -> None:
+    write_record(paths, msgspec.structs.replace(record_of(paths), **fields))
+
+
+@pytest.fixture
+def orphan(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> ProcessId:
+    """A ready server whose keeper was killed."""
+    start_ready(spec_for(llama_server, tiny_r1(), paths), paths)
+    record = record_of(paths)
+    kill(record.keeper)
+    assert record.server is not None
+    return record.server
+
+
+def test_a_killed_server_is_a_failure_within_three_tenths_of_a_second(
+    paths: Paths, llama_server: Path, tiny_r1: TinyModel
+) -> None:
+    delays_s = []
+    for _ in range(3):  # the machine may be busy; the keeper must be able to
+        ready = start_ready(spec_for(llama_server, tiny_r1(), paths), paths)
+        watching = client.watch(paths)
+        assert next(watching).state == "ready"
+        assert ready.pid is not None
+        os.kill(ready.pid, signal.SIGKILL)
+        killed_s = monotonic()
+        failed = next(watching)
+        delays_s.append(monotonic() - killed_s)
+        assert (failed.state, failed.exit_status) == ("failed", -signal.SIGKILL)
+        assert "was killed, most likely by the system because memory ran out" in (failed.cause or "")
+        assert client.status(paths).state == "failed"
+    assert min(delays_s) < 0.3
+
+
+def test_a_killed_keeper_costs_nothing(paths: Paths, orphan: ProcessId) -> None:
+    status = client.status(paths)
+    assert (status.state, status.pid, status.keeper_pid) == ("ready", orphan.pid, None)
+    assert "keeper was killed" in (status.cause or "")
+    assert call(SocketConnection(paths.server_socket), "GET", "/health")[0] == 200
+    with pytest.raises(R1tuiError, match="tiny is running already"):
+        client.start(idle_spec(paths), paths)
+
+
+def test_a_server_without_keeper_is_stopped(paths: Paths, orphan: ProcessId) -> None:
+    assert client.stop(paths) == Status()
+    assert not alive(orphan)
+    assert list(paths.run.iterdir()) == []
+
+
+def test_a_server_without_keeper_that_streams_is_stopped_in_bounded_time(
+    paths: Paths, llama_server: Path, tiny_r1: TinyModel
+) -> None:
+    start_ready(spec_for(llama_server, tiny_r1(loop=True), paths), paths)
+    stream = open_stream(paths.server_socket, "c1")
+    client.answer_started(paths, "c1")
+    reading = threading.Thread(target=stream.read)
+    reading.start()
+    kill(record_of(paths).keeper)
+    started_s = monotonic()
+    assert client.stop(paths) == Status()
+    assert monotonic() - started_s < 4
+    reading.join(10)
+    assert not reading.is_alive()
+
+
+def test_a_server_without_keeper_is_taken_over(paths: Paths, orphan: ProcessId) -> None:
+    client_status = client.adopt(paths)
+    assert client_status.pid == orphan.pid
+    assert client_status.keeper_pid is not None
+    watching = client.watch(paths)
+    assert next(status for status in watching if status.settled).state == "ready"
+    assert client.adopt(paths).keeper_pid == client_status.keeper_pid  # once is enough
+    kill(orphan)
+    failed = list(watching)[-1]
+    assert (failed.state, failed.exit_status) == ("failed", None)
+    assert "how is unknown" in (failed.cause or "")
+
+
+def test_a_taken_over_server_is_stopped_in_order(paths: Paths, orphan: ProcessId) -> None:
+    client.adopt(paths)
+    assert client.stop(paths) == Status()
+    assert not alive(orphan)
+
+
+def test_a_server_taken_over_while_it_loads_becomes_ready(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> None:
+    client.start(spec_for(llama_server, tiny_r1(), paths), paths)
+    until(lambda: record_of(paths).server)
+    kill(record_of(paths).keeper)
+    change_record(paths, state="loading")
+    client.adopt(paths)
+    assert next(status for status in client.watch(paths) if status.settled).state == "ready"
+
+
+def test_what_a_killed_keeper_did_not_finish_stopping_is_finished(paths: Paths, orphan: ProcessId) -> None:
+    change_record(paths, state="stopping")
+    assert client.status(paths).state == "stopping"
+    client.adopt(paths)
+    assert wait(orphan, 10)
+    until(lambda: client.status(paths) == Status())
+
+
+def test_nothing_to_take_over_is_no_error(paths: Paths) -> None:
+    assert client.adopt(paths) == Status()
+
+
+def test_a_keeper_killed_while_it_spawned_does_not_hide_its_server(paths: Paths, orphan: ProcessId) -> None:
+    change_record(paths, state="starting", server=None)
+    status = client.status(paths)
+    assert (status.state, status.pid) == ("loading", orphan.pid)
+    client.stop(paths)
+    assert not alive(orphan)
+
+
+def test_both_killed_is_a_failure_that_the_next_start_clears(paths: Paths, orphan: ProcessId) -> None:
+    kill(orphan)
+    status = client.status(paths)
+    assert (status.state, status.pid, status.endpoint) == ("failed", None, None)
+    assert "both killed" in (status.cause or "")
+    assert paths.server_socket.exists()  # left over, and refused by llama-server
+    restarted = start_ready(record_of(paths).spec, paths)
+    assert restarted.cause is None
+
+
+def test_after_a_reboot_nothing_runs(paths: Paths, orphan: ProcessId) -> None:
+    kill(orphan)
+    change_record(paths, boot="an earlier boot")
+    assert client.status(paths).state == "stopped"
+
+
+def test_a_keeper_that_hangs_is_killed_and_its_server_stopped(
+    paths: Paths, llama_server: Path, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "REPLY_S", 0.5)
+    monkeypatch.setattr(client, "HANGING_S", 0.5)
+    start_ready(spec_for(llama_server, tiny_r1(), paths), paths)
+    record = record_of(paths)
+    assert record.keeper is not None
+    os.kill(record.keeper.pid, signal.SIGSTOP)
+    started_s = monotonic()
+    assert client.stop(paths) == Status()
+    assert monotonic() - started_s < 6
+    assert not alive(record.keeper)
+    assert not alive(record.server)
+
+
+def test_a_reused_pid_is_not_our_server(paths: Paths) -> None:
+    private_folder(paths.run)
+    innocent = spawn_detached(["/bin/sleep", "1000"], os.environ, paths.state / "log")
+    ours = ServerRecord(spec=idle_spec(paths, "2000"), state="ready")
+    for pretended in (ProcessId(innocent.pid, "another boot/1"), innocent):  # another start, another command
+        write_record(paths, msgspec.structs.replace(ours, server=pretended))
+        assert client.status(paths).pid is None
+        client.stop(paths)
+        assert alive(innocent)
+    kill(innocent)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe{", b"[]", b'{"state": "dreaming"}', b'{"server": {"pid": "x"}}'])
+def test_a_garbled_state_file_is_told_and_cleared(paths: Paths, content: bytes) -> None:
+    private_folder(paths.state)
+    paths.state_file.write_bytes(content)
+    status = client.status(paths)
+    assert (status.state, status.pid) == ("failed", None)
+    assert "cannot be understood" in (status.cause or "")
+    assert client.stop(paths) == Status()
+
+
+def test_a_garbled_state_file_does_not_hide_a_running_keeper(paths: Paths) -> None:
+    client.start(idle_spec(paths), paths)
+    record = record_of(paths)
+    paths.state_file.write_bytes(b"{")
+    assert client.status(paths).running
+    client.stop(paths)
+    assert not alive(record.server)
+
+
+def test_the_state_file_of_another_version_is_read_as_far_as_it_can_be(paths: Paths) -> None:
+    client.start(idle_spec(paths), paths)
+    until(lambda: record_of(paths).server)
+    raw = json.loads(paths.state_file.read_bytes())
+    paths.state_file.write_text(json.dumps({**raw, "version": 99, "new key": [1]}))
+    status = client.status(paths)
+    assert status.pid is not None
+    assert "another r1tui (state version 99)" in (status.cause or "")
+    assert "r1tui stop" in (status.remedy or "")
+
+
+def test_a_lost_control_socket_does_not_prevent_a_stop(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "REPLY_S", 0.3)
+    client.start(idle_spec(paths), paths)
+    until(lambda: record_of(paths).server)
+    record = record_of(paths)
+    paths.keeper_socket.unlink()
+    assert client.stop(paths) == Status()  # by SIGTERM, which a keeper obeys in the same order
+    assert not alive(record.server)
+    assert not alive(record.keeper)
+
+
+def test_a_keeper_that_cannot_start_says_why(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.state_file.mkdir(parents=True)
+    with pytest.raises(R1tuiError) as caught:
+        client.start(idle_spec(paths), paths)
+    assert "server.json" in str(caught.value) or "keeper.log" in str(caught.value)
+    paths.state_file.rmdir()
+    assert identify(os.getpid())
