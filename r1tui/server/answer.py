@@ -67,9 +67,9 @@ class AnswerReader:
             self._completion_tokens = chunk.usage.completion_tokens
         for choice in chunk.choices:
             if choice.delta.reasoning_content:
-                yield self._token(Reasoning(choice.delta.reasoning_content))
+                yield from self._token(Reasoning(choice.delta.reasoning_content))
             for piece in self._splitter.feed(choice.delta.content or ""):
-                yield self._token(piece)
+                yield from self._token(piece)
             self._finish_reason = choice.finish_reason or self._finish_reason
         if chunk.timings and chunk.timings.predicted_n:
             seen_timings = chunk.timings
@@ -81,12 +81,16 @@ class AnswerReader:
                 tps=seen_timings.predicted_per_second or 0.0,
             )
 
-    def _token(self, piece: Reasoning | Content) -> Reasoning | Content:
+    def _token(self, piece: Reasoning | Content) -> Iterator[Reasoning | Content]:
+        if isinstance(piece, Reasoning):
+            if self._first_token_s is None:
+                piece = Reasoning(piece.text.lstrip("\n"))  # of the template's `<think>\n`
+            if not piece.text:
+                return
+            self._reasoning_tokens = self._timings.predicted_n
         if self._first_token_s is None:
             self._first_token_s = monotonic()
-        if isinstance(piece, Reasoning):
-            self._reasoning_tokens = self._timings.predicted_n
-        return piece
+        yield piece
 
     def _finish(self) -> Iterator[StreamEvent]:
         yield from self._splitter.finish()
