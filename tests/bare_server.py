@@ -1,4 +1,4 @@
-"""A llama-server without a keeper, for tests of what the engine itself does."""
+"""A llama-server without a keeper, for tests of what the engine itself does and of what speaks to it."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -14,19 +14,32 @@ SMALL = ("-c", "512", "--parallel", "1", "--fit", "off", "-t", "1")
 @contextmanager
 def serving(server: Path, model: Path, folder: Path, arguments: Sequence[str] = SMALL) -> Iterator[httpx2.Client]:
     """A client of a llama-server that runs for the block, its socket in `folder`."""
+    with bare_server(server, model, folder, arguments) as (socket, _), _client(socket) as client:
+        yield client
+
+
+@contextmanager
+def bare_server(
+    server: Path, model: Path, folder: Path, arguments: Sequence[str] = SMALL
+) -> Iterator[tuple[Path, "subprocess.Popen[bytes]"]]:
+    """The socket and the process of a llama-server that is ready, for the block."""
     socket = folder / "s.sock"
     command: list[str | Path] = [server, "-m", model, "--host", socket, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    transport = httpx2.HTTPTransport(uds=str(socket))
     try:
-        with httpx2.Client(transport=transport, base_url="http://tiny", timeout=60, trust_env=False) as client:
+        with _client(socket) as client:
             while not _is_ready(client):
                 assert process.poll() is None, "llama-server ended while loading"
                 sleep(0.02)
-            yield client
+        yield socket, process
     finally:
-        process.terminate()
+        process.kill()
         process.wait(timeout=30)
+
+
+def _client(socket: Path) -> httpx2.Client:
+    transport = httpx2.HTTPTransport(uds=str(socket))
+    return httpx2.Client(transport=transport, base_url="http://tiny", timeout=60, trust_env=False)
 
 
 def _is_ready(client: httpx2.Client) -> bool:

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from r1tui.paths import Paths
+from tests.bare_server import bare_server
 from tests.conftest import CommandLine, TinyModel
-from tests.raw_server import raw_server
 from tests.tiny_r1 import UNRECOGNISED_TEMPLATE
 
 THINK = "Hm, 日本 and 🦙.\n"
@@ -101,7 +101,7 @@ def test_another_model_than_the_running_one_is_refused_with_the_remedy(r1tui: Co
 def test_attach_asks_any_server_by_socket(
     r1tui: CommandLine, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
 ) -> None:
-    with raw_server(llama_server, tiny_r1(think=THINK, answer=ANSWER), tmp_path) as (socket, _):
+    with bare_server(llama_server, tiny_r1(think=THINK, answer=ANSWER), tmp_path) as (socket, _):
         assert r1tui("chat", "--attach", f"unix:{socket}", "hi").stdout == ANSWER + "\n"
     ran = r1tui("chat", "--attach", f"unix:{socket}", "hi")
     assert ran.returncode == 1

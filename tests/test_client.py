@@ -15,8 +15,8 @@ from r1tui.errors import UsageError
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
+from tests.bare_server import SMALL, bare_server
 from tests.conftest import TinyModel
-from tests.raw_server import raw_server
 from tests.tiny_r1 import UNRECOGNISED_TEMPLATE
 
 THINK = "Hm, 日本 and 🦙.\n"
@@ -27,14 +27,14 @@ HI = ChatRequest([Message("user", "hi")])
 @pytest.fixture(scope="module")
 def socket(llama_server: Path, tiny_r1: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     model = tiny_r1(think=THINK, answer=ANSWER, split_bytes=True)
-    with raw_server(llama_server, model, tmp_path_factory.mktemp("s")) as (path, _):
+    with bare_server(llama_server, model, tmp_path_factory.mktemp("s")) as (path, _):
         yield path
 
 
 @pytest.fixture(scope="module")
 def endless(llama_server: Path, tiny_r1: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     model = tiny_r1(think=THINK, answer="one two three four ", loop=True)
-    with raw_server(llama_server, model, tmp_path_factory.mktemp("e")) as (path, _):
+    with bare_server(llama_server, model, tmp_path_factory.mktemp("e")) as (path, _):
         yield path
 
 
@@ -82,7 +82,7 @@ async def test_a_template_that_the_server_does_not_recognise_gives_the_same(
     llama_server: Path, tiny_r1: TinyModel, tmp_path: Path
 ) -> None:
     model = tiny_r1(think=THINK, answer=ANSWER, template=UNRECOGNISED_TEMPLATE)
-    with raw_server(llama_server, model, tmp_path) as (path, _):
+    with bare_server(llama_server, model, tmp_path) as (path, _):
         async with connect(path) as client:
             raw = await client._http.post(
                 "/v1/chat/completions", json={"messages": [{"role": "user", "content": "hi"}]}
@@ -143,7 +143,7 @@ async def test_a_server_that_dies_is_a_failure_that_keeps_what_came(
     llama_server: Path, tiny_r1: TinyModel, tmp_path: Path
 ) -> None:
     model = tiny_r1(think=THINK, answer="one two three four ", loop=True)
-    with raw_server(llama_server, model, tmp_path) as (path, process):
+    with bare_server(llama_server, model, tmp_path) as (path, process):
         async with connect(path) as client:
             seen: list[StreamEvent] = []
             async for event in client.stream_chat(HI, "c-dead"):
@@ -166,12 +166,13 @@ async def test_a_conversation_longer_than_the_context_says_so(socket: Path) -> N
     async with connect(socket) as client:
         [event] = await collect(client.stream_chat(ChatRequest([Message("user", "word " * 2000)]), "c-long"))
     assert isinstance(event, Failed)
-    assert "the context holds 2048" in event.cause
+    assert "the context holds 512" in event.cause
     assert "ctx_size" in event.remedy
 
 
 async def test_a_wrong_key_says_so(llama_server: Path, tiny_r1: TinyModel, tmp_path: Path) -> None:
-    with raw_server(llama_server, tiny_r1(think=THINK, answer=ANSWER), tmp_path, "--api-key", "right") as (path, _):
+    model = tiny_r1(think=THINK, answer=ANSWER)
+    with bare_server(llama_server, model, tmp_path, [*SMALL, "--api-key", "right"]) as (path, _):
         async with connect(path) as client:
             [event] = await collect(client.stream_chat(HI, "c"))
         async with ServerClient(Endpoint.parse(f"unix:{path}"), key="right") as client:
