@@ -10,7 +10,8 @@ import pytest
 from r1tui.capabilities import EngineDevice
 from r1tui.errors import UsageError
 from r1tui.events import LogLine, StageEvent
-from r1tui.launch import merged, plan_devices
+from r1tui.launch import merged
+from r1tui.planning import plan_devices
 from tests.conftest import CommandLine, TinyModel
 from tests.test_cli_chat import left_behind, status
 

@@ -1,23 +1,18 @@
 """`r1tui variants`, `download` and `inspect`: the models."""
 
-from typing import Any
-
 import click
 
-from r1tui.catalog import Variant, load_catalog
+from r1tui.catalog import load_catalog
 from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import reporting
 from r1tui.cli.target import needed_variant
-from r1tui.engine import current_devices, find_engine
 from r1tui.errors import R1tuiError
 from r1tui.gguf import inspect as inspect_header
 from r1tui.gguf import read_header
-from r1tui.hardware import detect_machine
 from r1tui.hub import download as download_model
 from r1tui.hub import find_model
-from r1tui.launch import plan_devices, plan_request
-from r1tui.plan import PlanRequest, make_plan, verdict_by_size
+from r1tui.overview import overview
 from r1tui.text import plain, size
 
 
@@ -29,43 +24,17 @@ def variants(context: Context, *, as_json: bool) -> None:
 
     The verdict is the plan's for a model on disk, and from its size alone (~) for the others.
     """
-    request = _request(context)
-    rows = [_row(context, variant, request) for variant in load_catalog(context.config)]
+    entries = list(overview(load_catalog(context.config), context.config, context.paths))
     if as_json:
-        print_json({"variants": rows})
+        print_json({"variants": [entry.to_json() for entry in entries]})
         return
-    width = max(len(row["name"]) for row in rows)
-    for row in rows:
-        gib = f"{row['size_gib']:7.1f} GiB" if row["size_gib"] is not None else "          ?"
-        verdict = ("" if row["exact"] else "~") + (row["verdict"] or "?")
-        here = "on disk" if row["on_disk"] else ""
-        click.echo(plain(f"{row['name']:<{width}}  {gib}  {verdict:>7}  {here:<7}  {row['title']}").rstrip())
-
-
-def _request(context: Context) -> PlanRequest:
-    config = context.config
-    engine = find_engine(config.engine, context.paths)
-    devices = plan_devices(current_devices(engine, config.server.rpc), config.server.devices) if engine else ()
-    return plan_request(config.plan, config.server, detect_machine(), devices, engine)
-
-
-def _row(context: Context, variant: Variant, request: PlanRequest) -> dict[str, Any]:
-    path = find_model(variant, context.paths, context.config)
-    size_gib, verdict = variant.size_gib, None
-    if path is not None:
-        header = read_header(path)
-        size_gib, verdict = header.size_bytes / 2**30, make_plan(header, request).verdict
-    elif size_gib is not None:
-        verdict = verdict_by_size(size_gib, request)
-    return {
-        "name": variant.name,
-        "title": variant.title,
-        "size_gib": round(size_gib, 2) if size_gib is not None else None,
-        "on_disk": path is not None,
-        "path": str(path) if path else None,
-        "verdict": verdict,
-        "exact": path is not None,
-    }
+    width = max(len(entry.variant.name) for entry in entries)
+    for entry in entries:
+        gib = f"{entry.size_gib:7.1f} GiB" if entry.size_gib is not None else "          ?"
+        verdict = ("" if entry.exact else "~") + (entry.verdict or "?")
+        here = "on disk" if entry.path else ""
+        text = entry.problem or entry.variant.title
+        click.echo(plain(f"{entry.variant.name:<{width}}  {gib}  {verdict:>7}  {here:<7}  {text}").rstrip())
 
 
 @click.command()

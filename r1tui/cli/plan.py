@@ -16,8 +16,8 @@ from r1tui.errors import R1tuiError, UsageError
 from r1tui.gguf import read_header
 from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
-from r1tui.launch import device_backend, plan_request, server_argv
 from r1tui.plan import Device, DeviceBackend, Plan, make_plan
+from r1tui.planning import device_backend, plan_request, server_argv
 from r1tui.text import plain
 
 BAR_WIDTH = 40
