@@ -1,7 +1,12 @@
-"""NVIDIA's GPUs as the driver's own library shows them; a machine without one is an answer, not an error."""
+"""NVIDIA's GPUs as the driver's own library shows them; a machine without one is an answer, not an error.
+
+`read_nvidia` says once what is there; an `NvmlSession` stays open and says again and again what it is doing.
+"""
 
 from dataclasses import dataclass
 from typing import Any
+
+from r1tui.errors import R1tuiError
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,102 @@ class Nvidia:
     driver_version: str | None = None
     cuda_version: tuple[int, int] | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """What one GPU is doing; None for what the driver or the card does not tell. `problem` says why it tells nothing.
+
+    `used_bytes` is everybody's, not only ours.
+    """
+
+    index: int
+    name: str
+    used_bytes: int | None = None
+    total_bytes: int | None = None
+    busy_percent: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    problem: str | None = None
+
+
+class NvmlError(R1tuiError):
+    """NVML is missing or failed."""
+
+
+class NvmlSession:
+    """NVML opened once, its handles kept. Any call may hang when the driver does: use it in a thread of its own."""
+
+    def __init__(self) -> None:
+        """Open it; raises NvmlError."""
+        try:
+            import pynvml  # noqa: PLC0415
+        except ImportError as error:
+            raise NvmlError(f"the NVML module is missing ({error})") from error
+        self._nvml: Any = pynvml
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError as error:
+            raise NvmlError(_words(error)) from error
+        try:
+            self._cards = [self._card(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        except pynvml.NVMLError as error:
+            self.close()
+            raise NvmlError(_words(error)) from error
+        if not self._cards:
+            self.close()
+            raise NvmlError("the driver shows no GPU")
+
+    def read(self) -> tuple[GpuUse, ...]:
+        """Every GPU now; raises NvmlError when not one of them answers."""
+        uses = tuple(self._use(index, name, handle) for index, (name, handle) in enumerate(self._cards))
+        if all(use.problem for use in uses):
+            raise NvmlError(f"GPU 0: {uses[0].problem}")
+        return uses
+
+    def close(self) -> None:
+        """Close it; what NVML says to that does not matter any more."""
+        _ask(self._nvml, self._nvml.nvmlShutdown)
+
+    def _card(self, index: int) -> tuple[str, Any]:
+        """Its name and handle; the handle's error where there is none, so that a lost card hides no other."""
+        try:
+            handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+        except self._nvml.NVMLError as error:
+            return "NVIDIA GPU", error
+        return _text(_ask(self._nvml, self._nvml.nvmlDeviceGetName, handle)) or "NVIDIA GPU", handle
+
+    def _use(self, index: int, name: str, handle: Any) -> GpuUse:
+        nvml = self._nvml
+        if isinstance(handle, Exception):
+            return GpuUse(index, name, problem=_words(handle))
+        try:
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        except nvml.NVMLError_NotSupported:  # memory shared with the CPU, as on Jetson and Grace
+            memory = None
+        except nvml.NVMLError as error:
+            return GpuUse(index, name, problem=_words(error))
+        rates = _ask(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
+        milliwatts = _ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
+        return GpuUse(
+            index,
+            name,
+            memory.used if memory else None,
+            memory.total if memory else None,
+            None if rates is None else rates.gpu,
+            self._temperature_c(handle),
+            None if milliwatts is None else milliwatts / 1000,
+        )
+
+    def _temperature_c(self, handle: Any) -> int | None:
+        """Drivers older than CUDA 12.8 know only the second call, those of CUDA 14 will know only the first."""
+        nvml = self._nvml
+        for name in ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature"):
+            call = getattr(nvml, name, None)
+            value = _ask(nvml, call, handle, nvml.NVML_TEMPERATURE_GPU) if call else None
+            if isinstance(value, int):
+                return value
+        return None
 
 
 def read_nvidia() -> Nvidia:

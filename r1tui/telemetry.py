@@ -1,0 +1,289 @@
+"""What this machine is doing, sampled once a second: CPU, memory, the server's process, GPUs.
+
+Two daemon threads: one owns NVML and may hang with it, the other reads everything else and goes on.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from r1tui.nvml import GpuUse, NvmlError, NvmlSession
+
+HISTORY = 120
+NVML_RETRY_S = 30.0
+STOP_S = 0.5
+ROOT = Path("/")
+
+
+@dataclass(frozen=True)
+class ServerUse:
+    """What the server's process takes; the two kinds of its memory are None where the kernel does not tell them."""
+
+    pid: int
+    rss_bytes: int
+    anonymous_bytes: int | None
+    """Cache, buffers and copied weights: memory of its own."""
+    mapped_bytes: int | None
+    """The part of the model's file that is in memory; page cache, which the kernel may drop."""
+    cpu_percent: float | None
+    """Of all CPUs that can be used."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at the machine. `cpu_percent` is of the CPUs that can be used, and None in the first sample."""
+
+    time_s: float
+    """By the monotonic clock."""
+    cpu_percent: float | None
+    memory_total_bytes: int
+    memory_available_bytes: int
+    page_cache_bytes: int
+    """Of the machine; it counts as available and never as used."""
+    server: ServerUse | None = None
+    gpus: tuple[GpuUse, ...] | None = None
+    """None when NVML shows none at this moment; `gpus_reason` says why."""
+    gpus_reason: str | None = None
+    gpus_age_s: float | None = None
+    """How long ago NVML answered last; None when it never did."""
+
+    @property
+    def memory_used_bytes(self) -> int:
+        return max(0, self.memory_total_bytes - self.memory_available_bytes)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What of the machine can be used, where that is less than all of it."""
+
+    cpus: int | None = None
+    memory_total_bytes: int | None = None
+    memory_available_bytes: Callable[[], int] | None = None
+    """Asked at every sample: what a cgroup leaves changes."""
+
+
+class Sampler:
+    """Samples until it is stopped. Reading is free: `latest()` and `history` are what there is already.
+
+    `server_pid` is asked at every sample. `on_sample` is called with each new sample, in the sampler's own thread.
+    """
+
+    def __init__(
+        self,
+        server_pid: Callable[[], int | None] = lambda: None,
+        interval_s: float = 1.0,
+        *,
+        limits: Limits | None = None,
+        on_sample: Callable[[Sample], None] | None = None,
+        nvml_retry_s: float = NVML_RETRY_S,
+        root: Path = ROOT,
+    ) -> None:
+        self._interval_s = interval_s
+        self._on_sample = on_sample
+        self._host = HostReader(server_pid, limits or Limits(), root)
+        self._gpus = GpuReader(interval_s, nvml_retry_s)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._samples: deque[Sample] = deque(maxlen=HISTORY)
+
+    def start(self) -> None:
+        """Begin; the first sample comes at once."""
+        self._gpus.start()
+        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End within a second, also when NVML hangs: its thread is then left behind."""
+        self._stopping.set()
+        self._gpus.stop()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(STOP_S)
+
+    def latest(self) -> Sample | None:
+        """The newest sample; None before the first."""
+        return self._samples[-1] if self._samples else None
+
+    @property
+    def history(self) -> tuple[Sample, ...]:
+        """The last two minutes' samples (120 of them), oldest first."""
+        return tuple(self._samples)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            sample = self._host.read(*self._gpus.latest())
+            self._samples.append(sample)
+            if self._on_sample is not None:
+                self._on_sample(sample)
+            self._stopping.wait(self._interval_s)
+
+
+class GpuReader:
+    """Reads NVML in a thread of its own, opens it again now and then after a failure, and answers from memory."""
+
+    def __init__(self, interval_s: float, retry_s: float) -> None:
+        self._interval_s = interval_s
+        self._retry_s = retry_s
+        self._stale_s = max(5.0 * interval_s, 0.2)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._uses: tuple[GpuUse, ...] | None = None
+        self._reason: str | None = "NVML has not answered yet"
+        self._answered_s: float | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(STOP_S)
+
+    def latest(self) -> tuple[tuple[GpuUse, ...] | None, str | None, float | None]:
+        """The GPUs or None, why not, and how old the last answer is in seconds."""
+        now = monotonic()
+        with self._lock:
+            age_s = None if self._answered_s is None else now - self._answered_s
+            if self._uses is not None and age_s is not None and age_s > self._stale_s:
+                return None, f"NVML has not answered for {age_s:.0f} s", age_s
+            return self._uses, self._reason, age_s
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                session = NvmlSession()
+            except NvmlError as error:
+                self._failed(error.cause)
+            except Exception as error:  # a pynvml or a driver that is not what it should be
+                self._failed(f"NVML failed ({error or type(error).__name__})")
+            else:
+                self._follow(session)
+            self._stopping.wait(self._retry_s)
+
+    def _follow(self, session: NvmlSession) -> None:
+        """Read until it fails or all is over."""
+        try:
+            while not self._stopping.is_set():
+                uses = session.read()
+                problems = [f"GPU {use.index}: {use.problem}" for use in uses if use.problem]
+                with self._lock:
+                    self._uses, self._reason, self._answered_s = uses, "; ".join(problems) or None, monotonic()
+                self._stopping.wait(self._interval_s)
+        except NvmlError as error:
+            self._failed(error.cause)
+        except Exception as error:  # as above
+            self._failed(f"NVML failed ({error or type(error).__name__})")
+        finally:
+            with suppress(Exception):
+                session.close()
+
+    def _failed(self, reason: str) -> None:
+        with self._lock:
+            self._uses, self._reason = None, reason
+
+
+class HostReader:
+    """Reads CPU, memory and the server's process; figures that need two looks are of the time between them."""
+
+    def __init__(self, server_pid: Callable[[], int | None], limits: Limits, root: Path) -> None:
+        self._server_pid = server_pid
+        self._limits = limits
+        self._root = root
+        self._affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        self._cpus = limits.cpus or len(self._affinity or ()) or os.cpu_count() or 1
+        self._busy_s: tuple[float, float] | None = None
+        self._server: tuple[int, float, float] | None = None
+
+    def read(self, gpus: tuple[GpuUse, ...] | None, gpus_reason: str | None, gpus_age_s: float | None) -> Sample:
+        """A sample with these GPUs in it."""
+        now = monotonic()
+        total, available, cache = self._memory()
+        return Sample(
+            now, self._cpu_percent(now), total, available, cache, self._server_use(now), gpus, gpus_reason, gpus_age_s
+        )
+
+    def _memory(self) -> tuple[int, int, int]:
+        import psutil  # noqa: PLC0415
+
+        memory = psutil.virtual_memory()
+        total, available = memory.total, memory.available
+        if self._limits.memory_total_bytes is not None:
+            total = min(total, self._limits.memory_total_bytes)
+        if self._limits.memory_available_bytes is not None:
+            available = min(available, self._limits.memory_available_bytes())
+        cache = getattr(memory, "cached", 0) + getattr(memory, "buffers", 0) - getattr(memory, "shared", 0)
+        return total, min(available, total), max(0, min(cache, available))
+
+    def _cpu_percent(self, now: float) -> float | None:
+        busy_s = self._quota_busy_s()
+        if busy_s is None:
+            busy_s = self._affinity_busy_s()
+        before, self._busy_s = self._busy_s, (now, busy_s)
+        return None if before is None else self._percent(busy_s - before[1], now - before[0])
+
+    def _affinity_busy_s(self) -> float:
+        """CPU seconds spent, by everybody, on the CPUs that this process may use."""
+        import psutil  # noqa: PLC0415
+
+        times = psutil.cpu_times(percpu=True)
+        if self._affinity and self._affinity[-1] < len(times):
+            times = [times[cpu] for cpu in self._affinity]
+        idle = sum(one.idle + getattr(one, "iowait", 0.0) for one in times)
+        guests = sum(getattr(one, "guest", 0.0) + getattr(one, "guest_nice", 0.0) for one in times)  # in user already
+        return float(sum(map(sum, times)) - idle - guests)
+
+    def _quota_busy_s(self) -> float | None:
+        """CPU seconds spent by this container, where a quota leaves fewer CPUs than there are; None without one."""
+        if self._limits.cpus is None or self._affinity is None or self._limits.cpus >= len(self._affinity):
+            return None
+        groups = self._root / "sys/fs/cgroup"
+        with suppress(OSError, ValueError, StopIteration):
+            lines = (groups / "cpu.stat").read_text().splitlines()
+            return int(next(line.split()[1] for line in lines if line.startswith("usage_usec "))) / 1e6
+        for folder in ("cpuacct", "cpu,cpuacct"):
+            with suppress(OSError, ValueError):
+                return int((groups / folder / "cpuacct.usage").read_text()) / 1e9
+        return None
+
+    def _server_use(self, now: float) -> ServerUse | None:
+        import psutil  # noqa: PLC0415
+
+        pid = self._server_pid()
+        if pid is None:
+            self._server = None
+            return None
+        try:
+            process = psutil.Process(pid)
+            with process.oneshot():
+                times, rss = process.cpu_times(), process.memory_info().rss
+        except (psutil.Error, OSError, ValueError):
+            self._server = None
+            return None
+        busy_s = times.user + times.system
+        before, self._server = self._server, (pid, now, busy_s)
+        same = before is not None and before[0] == pid
+        percent = self._percent(busy_s - before[2], now - before[1]) if before is not None and same else None
+        kinds = self._memory_kinds(pid)
+        return ServerUse(pid, rss, kinds.get("RssAnon"), kinds.get("RssFile"), percent)
+
+    def _memory_kinds(self, pid: int) -> dict[str, int]:
+        """RssAnon and RssFile in bytes. Not smaps_rollup: it walks the page tables of 131 GiB under the mmap lock."""
+        with suppress(OSError, ValueError, IndexError):
+            lines = (self._root / f"proc/{pid}/status").read_text(errors="replace").splitlines()
+            return {
+                line.partition(":")[0]: int(line.split()[1]) * 1024
+                for line in lines
+                if line.startswith(("RssAnon:", "RssFile:"))
+            }
+        return {}
+
+    def _percent(self, busy_s: float, elapsed_s: float) -> float | None:
+        if elapsed_s <= 0:
+            return None
+        return min(100.0, max(0.0, 100.0 * busy_s / (elapsed_s * self._cpus)))

@@ -1,0 +1,299 @@
+"""What the machine is doing, read from this very machine; NVML at its own boundary: failing, hanging, losing cards."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Queue
+from time import monotonic
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from r1tui.telemetry import HISTORY, Limits, Sample, Sampler
+
+GIB = 1 << 30
+INTERVAL_S = 0.01
+
+
+class NVMLError(Exception):
+    """pynvml's own base class."""
+
+
+class NotSupportedError(NVMLError):
+    """What pynvml calls NVMLError_NotSupported."""
+
+
+def fails(*_arguments: Any) -> Any:
+    raise NVMLError("GPU is lost")
+
+
+def unsupported(*_arguments: Any) -> Any:
+    raise NotSupportedError("Not Supported")
+
+
+def fake_nvml(**changes: Any) -> SimpleNamespace:
+    """A `pynvml` with one H100 that is at work."""
+    calls: dict[str, Any] = {
+        "NVMLError": NVMLError,
+        "NVMLError_NotSupported": NotSupportedError,
+        "NVML_TEMPERATURE_GPU": 0,
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: 1,
+        "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetName": lambda handle: "NVIDIA H100 80GB HBM3",
+        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=80 * GIB, free=60 * GIB, used=20 * GIB),
+        "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=87, memory=40),
+        "nvmlDeviceGetTemperatureV": lambda handle, sensor: 63,
+        "nvmlDeviceGetPowerUsage": lambda handle: 412_500,
+    }
+    return SimpleNamespace(**{**calls, **changes})
+
+
+class Samples:
+    """A running sampler whose samples are waited for."""
+
+    def __init__(self, **options: Any) -> None:
+        self._queue: Queue[Sample] = Queue()
+        self.sampler = Sampler(interval_s=INTERVAL_S, on_sample=self._queue.put, nvml_retry_s=INTERVAL_S, **options)
+        self.sampler.start()
+
+    def until(self, wanted: Callable[[Sample], object]) -> Sample:
+        """The first sample that is as wanted."""
+        while True:
+            sample = self._queue.get(timeout=20)
+            if wanted(sample):
+                return sample
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def install(**changes: Any) -> None:
+        monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**changes))
+
+    return install
+
+
+@pytest.fixture
+def sampling() -> Iterator[Callable[..., Samples]]:
+    running: list[Samples] = []
+
+    def start(**options: Any) -> Samples:
+        running.append(Samples(**options))
+        return running[-1]
+
+    yield start
+    for samples in running:
+        samples.sampler.stop()
+
+
+def test_a_gpu_at_work(nvml: Callable[..., None], sampling: Callable[..., Samples]) -> None:
+    nvml()
+    sample = sampling().until(lambda sample: sample.gpus)
+    assert sample.gpus is not None
+    gpu = sample.gpus[0]
+    assert (gpu.name, gpu.used_bytes, gpu.total_bytes) == ("NVIDIA H100 80GB HBM3", 20 * GIB, 80 * GIB)
+    assert (gpu.busy_percent, gpu.temperature_c, gpu.power_w) == (87, 63, 412.5)
+    assert sample.gpus_reason is None
+    assert sample.gpus_age_s is not None
+
+
+def test_what_a_card_does_not_tell_is_none(nvml: Callable[..., None], sampling: Callable[..., Samples]) -> None:
+    names = ("MemoryInfo", "UtilizationRates", "TemperatureV", "PowerUsage")
+    nvml(**{f"nvmlDeviceGet{name}": unsupported for name in names})
+    sample = sampling().until(lambda sample: sample.gpus)
+    assert sample.gpus is not None
+    gpu = sample.gpus[0]
+    assert [gpu.used_bytes, gpu.busy_percent, gpu.temperature_c, gpu.power_w, gpu.problem] == [None] * 5
+
+
+def test_an_older_driver_tells_the_temperature_its_way(
+    nvml: Callable[..., None], sampling: Callable[..., Samples]
+) -> None:
+    nvml(nvmlDeviceGetTemperatureV=unsupported, nvmlDeviceGetTemperature=lambda handle, sensor: 41)
+    sample = sampling().until(lambda sample: sample.gpus)
+    assert sample.gpus is not None
+    assert sample.gpus[0].temperature_c == 41
+
+
+def test_a_lost_card_hides_no_other(nvml: Callable[..., None], sampling: Callable[..., Samples]) -> None:
+    memory = SimpleNamespace(total=80 * GIB, used=GIB)
+    nvml(
+        nvmlDeviceGetCount=lambda: 3,
+        nvmlDeviceGetHandleByIndex=lambda index: fails() if index == 0 else index,
+        nvmlDeviceGetMemoryInfo=lambda handle: fails() if handle == 1 else memory,
+    )
+    sample = sampling().until(lambda sample: sample.gpus)
+    assert sample.gpus is not None
+    assert [gpu.used_bytes for gpu in sample.gpus] == [None, None, GIB]
+    assert sample.gpus_reason == "GPU 0: GPU is lost; GPU 1: GPU is lost"
+
+
+@pytest.mark.parametrize("call", ["nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetMemoryInfo"])
+def test_a_failing_nvml_says_why_and_is_asked_again(
+    nvml: Callable[..., None], sampling: Callable[..., Samples], call: str
+) -> None:
+    nvml(**{call: fails})
+    samples = sampling()
+    failed = samples.until(lambda sample: sample.gpus_reason and "lost" in sample.gpus_reason)
+    assert failed.gpus is None
+    nvml()
+    assert samples.until(lambda sample: sample.gpus).gpus_reason is None
+
+
+def test_a_card_that_is_lost_on_the_way_and_comes_back(
+    nvml: Callable[..., None], sampling: Callable[..., Samples]
+) -> None:
+    lost = threading.Event()
+    memory = SimpleNamespace(total=80 * GIB, used=GIB)
+    nvml(nvmlDeviceGetMemoryInfo=lambda handle: fails() if lost.is_set() else memory)
+    samples = sampling()
+    samples.until(lambda sample: sample.gpus)
+    lost.set()
+    gone = samples.until(lambda sample: sample.gpus is None)
+    assert gone.gpus_reason == "GPU 0: GPU is lost"
+    assert gone.gpus_age_s is not None
+    lost.clear()
+    samples.until(lambda sample: sample.gpus)
+
+
+@pytest.mark.parametrize("broken", [{"nvmlInit": lambda: 1 / 0}, {"nvmlDeviceGetMemoryInfo": lambda handle: 1 / 0}])
+def test_a_binding_that_is_not_what_it_should_be(
+    nvml: Callable[..., None], sampling: Callable[..., Samples], broken: dict[str, Any]
+) -> None:
+    nvml(**broken)
+    sample = sampling().until(lambda sample: sample.gpus_reason and "failed" in sample.gpus_reason)
+    assert sample.gpus_reason == "NVML failed (division by zero)"
+
+
+def test_no_binding_at_all(monkeypatch: pytest.MonkeyPatch, sampling: Callable[..., Samples]) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    sample = sampling().until(lambda sample: sample.gpus_reason and "missing" in sample.gpus_reason)
+    assert sample.gpus is None
+
+
+@pytest.mark.parametrize("call", ["nvmlInit", "nvmlDeviceGetMemoryInfo"])
+def test_an_nvml_that_hangs_stops_no_other_figure_and_no_stop(
+    nvml: Callable[..., None], sampling: Callable[..., Samples], call: str
+) -> None:
+    released = threading.Event()
+    calls: Queue[None] = Queue()
+
+    def hangs(*_arguments: Any) -> SimpleNamespace:
+        calls.put(None)
+        if calls.qsize() > 1 or call == "nvmlInit":
+            released.wait(30)
+        return SimpleNamespace(total=80 * GIB, used=GIB)
+
+    nvml(**{call: hangs})
+    samples = sampling()
+    if call == "nvmlInit":
+        hung = samples.until(lambda sample: sample.cpu_percent is not None)
+        assert hung.gpus_reason == "NVML has not answered yet"
+        assert hung.gpus_age_s is None
+    else:
+        samples.until(lambda sample: sample.gpus)
+        hung = samples.until(lambda sample: sample.gpus is None)
+        assert hung.gpus_reason is not None
+        assert hung.gpus_reason.startswith("NVML has not answered for")
+        assert hung.gpus_age_s is not None
+    assert hung.memory_total_bytes > 0
+    began = monotonic()
+    samples.sampler.stop()
+    assert monotonic() - began < 2
+    released.set()
+
+
+def test_memory_and_cpu_are_those_of_this_machine(sampling: Callable[..., Samples]) -> None:
+    sample = sampling().until(lambda sample: sample.cpu_percent is not None)
+    assert sample.memory_total_bytes == psutil.virtual_memory().total
+    assert 0 < sample.memory_used_bytes < sample.memory_total_bytes
+    assert 0 <= sample.page_cache_bytes <= sample.memory_available_bytes
+    assert sample.cpu_percent is not None
+    assert 0 <= sample.cpu_percent <= 100
+
+
+def test_a_limit_on_memory_is_all_there_is(sampling: Callable[..., Samples]) -> None:
+    limits = Limits(memory_total_bytes=GIB, memory_available_bytes=lambda: GIB // 4)
+    sample = sampling(limits=limits).until(bool)
+    assert sample.memory_total_bytes == GIB
+    assert sample.memory_used_bytes == GIB - GIB // 4
+    assert sample.page_cache_bytes <= GIB // 4
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="CPU quotas are Linux's")
+@pytest.mark.parametrize(
+    ("name", "spent"),
+    [("cpu.stat", "usage_usec {}000000\nuser_usec 1"), ("cpuacct/cpuacct.usage", "{}000000000")],
+)
+def test_under_a_quota_the_container_s_own_time_counts(
+    tmp_path: Path, sampling: Callable[..., Samples], monkeypatch: pytest.MonkeyPatch, name: str, spent: str
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: frozenset(range(64)))
+    file = tmp_path / "sys/fs/cgroup" / name
+    file.parent.mkdir(parents=True)
+    file.write_text(spent.format(100))
+    samples = sampling(limits=Limits(cpus=2), root=tmp_path)
+    assert samples.until(lambda sample: sample.cpu_percent is not None).cpu_percent == 0
+    replacement = file.with_suffix(".new")
+    replacement.write_text(spent.format(900))
+    replacement.replace(file)
+    assert samples.until(lambda sample: sample.cpu_percent).cpu_percent == 100
+
+
+@pytest.fixture
+def child() -> Iterator["subprocess.Popen[str]"]:
+    """A process that takes 64 MiB of its own and a CPU."""
+    program = "memory = b'x' * (64 << 20)\nprint('ready', flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def test_the_server_s_memory_by_kind_and_its_cpu(
+    child: "subprocess.Popen[str]", sampling: Callable[..., Samples]
+) -> None:
+    sample = sampling(server_pid=lambda: child.pid).until(lambda sample: sample.server and sample.server.cpu_percent)
+    server = sample.server
+    assert server is not None
+    assert server.pid == child.pid
+    assert server.rss_bytes > 64 << 20
+    if Path("/proc").exists():
+        assert server.anonymous_bytes is not None
+        assert server.mapped_bytes is not None
+        assert server.anonymous_bytes > 64 << 20
+        assert server.mapped_bytes < 64 << 20
+
+
+def test_a_server_that_ends_or_never_was(child: "subprocess.Popen[str]", sampling: Callable[..., Samples]) -> None:
+    samples = sampling(server_pid=lambda: child.pid)
+    samples.until(lambda sample: sample.server)
+    child.kill()
+    child.wait()
+    samples.until(lambda sample: sample.server is None)
+
+
+def test_the_last_two_minutes_are_kept(sampling: Callable[..., Samples]) -> None:
+    samples = sampling()
+    times = [samples.until(bool).time_s for _ in range(HISTORY + 5)]
+    samples.sampler.stop()
+    history = samples.sampler.history
+    assert len(history) == HISTORY
+    assert history[0].time_s > times[0]
+    assert samples.sampler.latest() is history[-1]
+
+
+def test_a_stopped_sampler_leaves_no_thread(nvml: Callable[..., None]) -> None:
+    nvml()
+    before = threading.active_count()
+    samples = Samples()
+    samples.until(lambda sample: sample.gpus)
+    samples.sampler.stop()
+    assert threading.active_count() == before
