@@ -1,6 +1,7 @@
 """`python -m r1tui.keeper SPECFILE` starts and keeps a server; `--adopt SPECFILE` takes over one whose keeper is gone.
 
-What prevents it is left in SPECFILE as a JSON object with `cause` and `remedy`, for the program that started it.
+SPECFILE is gone as soon as the keeper is there and its state is written. What prevents that is left in it as a JSON
+object with `cause` and `remedy`, for the program that started the keeper.
 """
 
 import sys
@@ -19,24 +20,23 @@ def main(arguments: list[str]) -> int:
     """Run the keeper; the exit status says whether the server was stopped on purpose."""
     adopts, spec_file = arguments[0] == "--adopt", Path(arguments[-1])
     paths = Paths.from_environment()
+
+    def note(status: Status) -> None:
+        spec_file.unlink(missing_ok=True)
+        detail = f": {status.cause}" if status.cause else ""
+        sys.stderr.write(f"{strftime('%F %T')} {status.state} (llama-server {status.pid}){detail}\n")
+        sys.stderr.flush()
+
     try:
         if adopts:
-            last = adopt_server(paths, _note, detached=True)
+            last = adopt_server(paths, note, detached=True)
         else:
             spec = msgspec.json.decode(spec_file.read_bytes(), type=ServerSpec)
-            spec_file.unlink()
-            last = run_keeper(spec, paths, _note, detached=True)
+            last = run_keeper(spec, paths, note, detached=True)
     except R1tuiError as error:
         write_private(spec_file, msgspec.json.encode({"cause": error.cause, "remedy": error.remedy}))
         return error.exit_status
     return 0 if last.state == "stopped" else 1
-
-
-def _note(status: Status) -> None:
-    """A line for the keeper's own log."""
-    detail = f": {status.cause}" if status.cause else ""
-    sys.stderr.write(f"{strftime('%F %T')} {status.state} (llama-server {status.pid}){detail}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from r1tui.errors import R1tuiError
 from r1tui.keeper.protocol import LONGEST_REPLY_BYTES, Op, Request, VersionError, connect, encode_line, read_status
 from r1tui.keeper.state import (
     ENDED,
-    ServerRecord,
     ServerSpec,
     Status,
     another_server,
@@ -33,6 +32,7 @@ from r1tui.process import stop as stop_process
 __all__ = ["adopt", "answer_ended", "answer_started", "run_keeper", "start", "status", "stop", "watch", "watch_async"]
 
 POLL_S = 0.02
+WATCH_POLL_S = 0.1
 START_S = 30.0
 """The longest that a keeper may take to come up; it is a tenth of a second on an idle machine."""
 REPLY_S = 3.0
@@ -79,32 +79,56 @@ def adopt(paths: Paths) -> Status:
 
 def watch(paths: Paths) -> Iterator[Status]:
     """The status now and at every change, until the server has ended or its keeper has."""
-    last: Status | None = None
-    with suppress(OSError), connect(paths.keeper_socket) as connection, connection.makefile("rb") as lines:
-        connection.sendall(encode_line(Request("watch")))
-        for line in lines:
-            last = read_status(line)
-            yield last
-    if last is None or last.state not in ENDED:
-        yield _settled_end(paths)
+    changes = _Changes(paths)
+    while not changes.over:
+        with suppress(OSError), connect(paths.keeper_socket) as connection, connection.makefile("rb") as lines:
+            connection.sendall(encode_line(Request("watch")))
+            for line in lines:
+                yield changes.told(line)
+        if not changes.over:  # no keeper listens: it is gone, or going
+            yield from changes.found()
+            sleep(0 if changes.over else WATCH_POLL_S)
 
 
 async def watch_async(paths: Paths) -> AsyncIterator[Status]:
     """As `watch`, for an event loop."""
     import asyncio  # noqa: PLC0415  `r1tui status` needs none
 
-    last: Status | None = None
-    with suppress(OSError):
-        reader, writer = await asyncio.open_unix_connection(str(paths.keeper_socket), limit=LONGEST_REPLY_BYTES)
-        try:
-            writer.write(encode_line(Request("watch")))
-            while line := await reader.readline():
-                last = read_status(line)
-                yield last
-        finally:
-            writer.close()
-    if last is None or last.state not in ENDED:
-        yield await asyncio.to_thread(_settled_end, paths)
+    changes = _Changes(paths)
+    while not changes.over:
+        with suppress(OSError):
+            reader, writer = await asyncio.open_unix_connection(str(paths.keeper_socket), limit=LONGEST_REPLY_BYTES)
+            try:
+                writer.write(encode_line(Request("watch")))
+                while line := await reader.readline():
+                    yield changes.told(line)
+            finally:
+                writer.close()
+        if not changes.over:
+            for found in await asyncio.to_thread(changes.found):
+                yield found
+            await asyncio.sleep(0 if changes.over else WATCH_POLL_S)
+
+
+class _Changes:
+    """What a watcher has seen: told by the keeper or, where none listens, found by looking."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._last: Status | None = None
+        self.over = False
+
+    def told(self, line: bytes) -> Status:
+        self._last = read_status(line)
+        self.over = self._last.state in ENDED
+        return self._last
+
+    def found(self) -> list[Status]:
+        last, now = self._last, _settled_end(self._paths)
+        self.over = now.keeper_pid is None
+        self._last = now
+        known = last is not None and (last.state, last.pid, last.keeper_pid) == (now.state, now.pid, now.keeper_pid)
+        return [] if known else [now]
 
 
 def answer_started(paths: Paths, conversation_id: str) -> None:
@@ -193,8 +217,8 @@ def _spawn_keeper(paths: Paths, spec: bytes, *options: str) -> Status:
     try:
         argv = [sys.executable, "-P", "-m", "r1tui.keeper", *options, name]
         keeper = spawn_detached(argv, os.environ, paths.keeper_log, Path("/"))
-        _wait_until(lambda: _record_of(paths, keeper) is not None or not alive(keeper), START_S)
-        if _record_of(paths, keeper) is not None:
+        _wait_until(lambda: not spec_file.exists() or not alive(keeper), START_S)
+        if not spec_file.exists():
             return status(paths)
         stop_process(keeper, (1.0, 0.0, 1.0))
         raise _why_not(paths, spec_file)
@@ -208,15 +232,6 @@ def _why_not(paths: Paths, spec_file: Path) -> R1tuiError:
         if "cause" in reason:
             return R1tuiError(reason["cause"], reason.get("remedy", ""))
     return R1tuiError("The keeper could not start.", f"{paths.keeper_log} says why.")
-
-
-def _record_of(paths: Paths, keeper: ProcessId) -> ServerRecord | None:
-    """What this keeper has written, if it has yet."""
-    with suppress(msgspec.DecodeError):
-        record = read_record(paths)
-        if record is not None and record.keeper == keeper:
-            return record
-    return None
 
 
 def _keeper(paths: Paths) -> ProcessId | None:
@@ -233,9 +248,14 @@ def _recorded_keeper(paths: Paths) -> ProcessId | None:
 
 
 def _settled_end(paths: Paths) -> Status:
-    """The status, after the moment in which a keeper whose server has ended ends too."""
-    _wait_until(lambda: (now := status(paths)).state not in ENDED or now.keeper_pid is None, 2.0)
+    """The status, after the moment in which a keeper comes up or goes after its server."""
+    _wait_until(lambda: not _between(paths), 2.0)
     return status(paths)
+
+
+def _between(paths: Paths) -> bool:
+    now = status(paths)
+    return now.keeper_pid is not None and (now.state in ENDED or not paths.state_file.exists())
 
 
 def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -206,8 +206,8 @@ class Keeper:
                     self._save()
 
     def _fail(self, cause: str, remedy: str, evidence: tuple[str, ...], exit_status: int | None = None) -> None:
-        clean_up(self._paths, self._record.spec, keep_state=True)
         self._change("failed", cause=cause, remedy=remedy, evidence=list(evidence), exit_status=exit_status, answers=[])
+        clean_up(self._paths, self._record.spec, keep_state=True)
 
     def _change(self, state: State, *, must_save: bool = False, **fields: object) -> None:
         """Enter a state: written to the state file first, then told to everybody."""
