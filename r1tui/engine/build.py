@@ -37,7 +37,8 @@ class Builder:
     ) -> None:
         self._folder = folder
         self._log = log
-        self._env = dict(env)
+        self._temporary = folder / "tmp"
+        self._env = {**env, "TMPDIR": str(self._temporary)}
         self._package_manager = package_manager
         self._jobs = jobs
         self._emit = emit
@@ -48,15 +49,21 @@ class Builder:
 
         Raises R1tuiError with the first compiler error, CancelledError; what was compiled stays.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._empty_temporary()
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._log.write_text("")
         self._configure(source, arguments)
         self._compile()
+        shutil.rmtree(self._temporary, ignore_errors=True)
         server = self._folder / "bin" / "llama-server"
         if not os.access(server, os.X_OK):
             raise R1tuiError(f"The build made no {server.name}.", f"The whole log: {self._log}")
         return server
+
+    def _empty_temporary(self) -> None:
+        """The compilers' own temporary folder: killed ones leave gigabytes, which here the next start removes."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(parents=True)
 
     def _configure(self, source: Path, arguments: Sequence[str]) -> None:
         command = [str(cmake_binary()), "-S", str(source), "-B", str(self._folder), "-G", "Ninja", *arguments]
@@ -65,17 +72,22 @@ class Builder:
             return
         done.unlink(missing_ok=True)
         if _configured_source(self._folder) not in (None, source):
-            _clear(self._folder)
+            self._clear()
         fresh = not (self._folder / "CMakeCache.txt").exists()
         status, said = self._step(command)
         if status != 0 and not fresh:  # the cache of an earlier attempt may be what is wrong
-            _clear(self._folder)
+            self._clear()
             status, said = self._step(command)
         if status != 0:
             shutil.rmtree(self._folder / "CMakeFiles", ignore_errors=True)
             (self._folder / "CMakeCache.txt").unlink(missing_ok=True)
             raise self._diagnose("cmake", status, said)
         done.write_bytes(msgspec.json.encode(command))
+
+    def _clear(self) -> None:
+        """Empty the build folder."""
+        shutil.rmtree(self._folder)
+        self._empty_temporary()
 
     def _compile(self) -> None:
         ninja = [str(ninja_binary()), "-C", str(self._folder)]
@@ -161,12 +173,3 @@ def _configured_source(folder: Path) -> Path | None:
         return None
     found = re.search(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", text, re.MULTILINE)
     return Path(found[1]) if found else Path()
-
-
-def _clear(folder: Path) -> None:
-    """Empty the build folder."""
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()

@@ -9,7 +9,8 @@ from r1tui.errors import R1tuiError
 
 KILLED = re.compile(
     r"Killed signal terminated program|internal compiler error: Killed|died due to signal 9|virtual memory exhausted"
-    r"|out of memory allocating|LLVM ERROR: out of memory|: cannot allocate memory|throwing an instance of 'std::bad_alloc'|\bKilled$",
+    r"|out of memory allocating|LLVM ERROR: out of memory|: cannot allocate memory"
+    r"|throwing an instance of 'std::bad_alloc'|\bKilled$",
     re.IGNORECASE | re.MULTILINE,
 )
 QUOTED = re.compile(r"\s*\d*\s*\|")  # source code that a compiler shows below its message
