@@ -103,7 +103,7 @@ class _Work:
         if kind == "binary":
             return self._existing(path)
         if kind == "release" and (record := _find(self._settings, self._paths, os.environ)) is not None:
-            return _engine(record)
+            return self._known(record)
         system = survey(os.environ, self._settings.cuda_toolkit, bundled_toolkit(self._paths))
         recipe = choose(self._settings, system)
         if system.cxx is None:
@@ -161,11 +161,21 @@ class _Work:
         on_purpose = self._settings.backend != "auto"
         return _record(folder, identity, server, capabilities, notes=notes, seconds=seconds, on_purpose=on_purpose)
 
+    def _known(self, record: Record) -> Engine:
+        """A finished build; what it said about GPUs that it does not see is asked again, since that can be mended."""
+        engine = _engine(record)
+        if not engine.notes:
+            return engine
+        capabilities = replace(engine.capabilities, devices=current_devices(engine))
+        return replace(
+            engine, capabilities=capabilities, notes=missing_gpus(read_nvidia(), capabilities, engine.backend)
+        )
+
     def _existing(self, server: Path) -> Engine:
         """A llama-server that the user has; what it says is remembered as long as the file is the same."""
         folder = _binary_folder(server, self._paths)
         if (record := read_record(folder)) is not None:
-            return _engine(record)
+            return self._known(record)
         capabilities = probe(server, find_toolkit(os.environ, "auto"), self._cancel)
         devices = [device.name for device in capabilities.devices]
         backend = next((name for name in ("cuda", "hip", "rocm", "vulkan", "metal")

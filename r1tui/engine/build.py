@@ -94,6 +94,10 @@ class Builder:
         said: list[str] = []
         run_lines([*ninja, "-t", "targets", "all"], said.append, what="The build", env=self._env, cancel=self._cancel)
         offered = {line.partition(":")[0] for line in said}
+        if "llama-server" not in offered:
+            raise R1tuiError(
+                "This source builds no llama-server.", f"Use another engine.ref. The whole log: {self._log}"
+            )
         status, said = self._step([*ninja, "-j", str(self._jobs), *(name for name in TARGETS if name in offered)])
         if status != 0:
             raise self._diagnose("ninja", status, said)
