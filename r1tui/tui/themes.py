@@ -1,0 +1,165 @@
+"""Themes as YAML: r1tui's own and the user's, checked so thoroughly that a bad one is a message and never a crash."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from textual.color import Color, ColorParseError
+from textual.css.constants import VALID_STYLE_FLAGS
+from textual.theme import Theme
+
+DEFAULT = "r1-dark"
+TERMINAL = "r1-terminal"
+MAX_BYTES = 1 << 16
+KEYS = tuple(field.name for field in fields(Theme))
+SWITCHES, NUMBERS = ("dark", "ansi"), ("luminosity_spread", "text_alpha")
+COLORS = tuple(key for key in KEYS if key not in (*SWITCHES, *NUMBERS, "name", "variables"))
+ANSI_VARIABLES = {"ansi-background": "ansi_default", "ansi-foreground": "ansi_default"}
+"""What Textual's own styles want from a theme of the terminal's colours and does not generate."""
+VARIABLES = (
+    frozenset(ANSI_VARIABLES)
+    | frozenset(Theme("any", "red").to_color_system().generate())
+    | frozenset(Theme("any", "ansi_red", ansi=True).to_color_system().generate())
+)
+
+
+@dataclass(frozen=True)
+class Themes:
+    """The good themes, a user's in place of ours of the same name, and a sentence for each file that is not good."""
+
+    themes: tuple[Theme, ...]
+    problems: tuple[str, ...]
+
+
+class ThemeError(ValueError):
+    """A theme's file cannot be used; the message says what in it is wrong."""
+
+
+def load_themes(user_folder: Path | None = None) -> Themes:
+    """Every theme there is. Never raises."""
+    themes: dict[str, Theme] = {}
+    problems = []
+    for folder in (own_folder(), user_folder):
+        seen: dict[str, Path] = {}
+        for path in _files(folder):
+            try:
+                theme = read_theme(path)
+            except ThemeError as error:
+                problems.append(f"{path}: {error}.")
+                continue
+            if theme.name in seen:
+                problems.append(f"{path}: {seen[theme.name].name} has the name {theme.name!r} already.")
+                continue
+            seen[theme.name] = path
+            themes[theme.name] = theme
+    return Themes(tuple(themes.values()), tuple(problems))
+
+
+def own_folder() -> Path:
+    """Where r1tui's own themes are: in the package of a wheel, beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    return package / "themes" if (package / "themes").is_dir() else package.parent / "themes"
+
+
+def read_theme(path: Path) -> Theme:
+    """The theme of a file; raises ThemeError, nothing else."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ThemeError(f"cannot be read ({error.strerror})") from error
+    if len(raw) > MAX_BYTES:
+        raise ThemeError("larger than 64 KiB")
+    return parse_theme(raw)
+
+
+def parse_theme(raw: bytes) -> Theme:
+    """The theme of a file's bytes; raises ThemeError, nothing else."""
+    data = _parse_yaml(raw)
+    if not isinstance(data, dict):
+        raise ThemeError("not a mapping of keys to values")
+    if unknown := [key for key in data if key not in KEYS]:
+        raise ThemeError(f"{unknown[0]!r} is not a key of a theme (they are: {', '.join(KEYS)})")
+    for key in ("name", "primary"):
+        if data.get(key) is None:
+            raise ThemeError(f"{key!r} is missing")
+    if not isinstance(data["name"], str) or not re.fullmatch(r"[A-Za-z][\w-]{0,63}", data["name"], re.ASCII):
+        raise ThemeError("'name' is not a word of letters, digits, - and _")
+    values = {key: value for key, value in data.items() if value is not None}
+    ansi = values.get("ansi", False)
+    for key, value in values.items():
+        if key in SWITCHES and not isinstance(value, bool):
+            raise ThemeError(f"{key!r} is neither true nor false")
+        if key in NUMBERS and not (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1):
+            raise ThemeError(f"{key!r} is no number from 0 to 1")
+        if key in COLORS:
+            _check_color(key, value, ansi=bool(ansi))
+    if "variables" in values:
+        _check_variables(values["variables"])
+    if ansi:
+        values["variables"] = ANSI_VARIABLES | values.get("variables", {})
+    return Theme(**values)
+
+
+def _check_color(key: str, value: Any, *, ansi: bool) -> None:
+    """A colour; the terminal's own colours only in a theme of them, since Textual computes shades of all others."""
+    color = _color(value)
+    if color is None:
+        raise ThemeError(f"{key!r} is no colour: {value!r}")
+    if color.ansi is not None and not ansi:
+        raise ThemeError(f"{key!r} is one of the terminal's colours ({value}), which needs `ansi: true`")
+
+
+def _check_variables(variables: Any) -> None:
+    if not isinstance(variables, dict):
+        raise ThemeError("'variables' is not a mapping of names to values")
+    for name, value in variables.items():
+        if name not in VARIABLES:
+            raise ThemeError(f"'variables' has no {name!r}")
+        if not isinstance(value, str):
+            raise ThemeError(f"variable {name!r} is no text: {value!r}")
+        words = value.split()
+        if re.search(r"-style(-|$)", name):
+            good = bool(words) and all(word in VALID_STYLE_FLAGS for word in words) and words[-1] != "not"
+        else:
+            good = _is_css_color(words)
+        if not good:
+            raise ThemeError(f"variable {name!r} cannot be {value!r}")
+
+
+def _is_css_color(words: list[str]) -> bool:
+    """A colour, or `auto`, and perhaps a percentage behind it."""
+    if len(words) == 2 and not re.fullmatch(r"(100|\d?\d)%", words[1], re.ASCII):
+        return False
+    return len(words) in (1, 2) and (words[0] == "auto" or _color(words[0]) is not None)
+
+
+def _color(value: Any) -> Color | None:
+    """As Textual reads it; a name, #hex, or rgb() and hsl() without spaces."""
+    if not isinstance(value, str) or not value.isascii() or re.search(r"[\s;{}]", value):
+        return None
+    try:
+        return Color.parse(value)
+    except (ColorParseError, ValueError, ArithmeticError):
+        return None
+
+
+def _files(folder: Path | None) -> Iterator[Path]:
+    if folder is not None and folder.is_dir():
+        yield from sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+
+
+def _parse_yaml(raw: bytes) -> Any:
+    import yaml  # noqa: PLC0415
+
+    try:
+        return yaml.safe_load(raw)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ThemeError(f"line {mark.line + 1 if mark else 1} is not valid YAML ({error.problem})") from error
+    except yaml.YAMLError as error:
+        raise ThemeError(f"not valid YAML ({str(error).splitlines()[0]})") from error
+    except (ValueError, RecursionError, TypeError, AttributeError, OverflowError, KeyError, IndexError) as error:
+        raise ThemeError(f"not valid YAML ({type(error).__name__})") from error
