@@ -38,6 +38,8 @@ START_S = 30.0
 REPLY_S = 3.0
 """A keeper that has not answered by then hangs."""
 HANGING_S = 2.0
+SPAWN_S = 0.2
+"""A child whose parent was killed while spawning it shows its own command by then."""
 STOP_S = 20.0
 """The longest that an orderly stop takes (`r1tui.keeper.ending.END_S`), and some."""
 
@@ -173,6 +175,9 @@ def _stop_without_keeper(paths: Paths) -> Status:
     except msgspec.DecodeError:
         record = None
     server = running_server(record) if record is not None else None
+    if record is not None and server is None and record.state in ("starting", "restarting"):
+        _wait_until(lambda: running_server(record) is not None, SPAWN_S)
+        server = running_server(record)
     if record is not None and server is not None:
         import asyncio  # noqa: PLC0415
 

@@ -116,7 +116,7 @@ def another_server(other: Status) -> R1tuiError:
 
 def status(paths: Paths) -> Status:
     """The truth, from the state file and the processes it names; asks nobody and starts nothing."""
-    keeper = holder(paths.keeper_lock)
+    keeper = holder(paths.keeper_lock) or None
     try:
         record = read_record(paths)
     except msgspec.DecodeError as error:
@@ -128,6 +128,8 @@ def status(paths: Paths) -> Status:
         )
     if record is None:
         return Status(state="starting" if keeper else "stopped", keeper_pid=keeper)
+    if record.keeper is not None and record.keeper.pid == keeper and not alive(record.keeper):
+        keeper = None  # somebody else looks at the lock that a killed keeper left
     return describe(record, server=running_server(record), keeper_pid=keeper)
 
 
