@@ -12,7 +12,6 @@ from time import monotonic
 
 import pytest
 
-from r1tui import process
 from r1tui.process import (
     Job,
     ProcessId,
@@ -26,6 +25,7 @@ from r1tui.process import (
     wait,
     wait_ended,
 )
+from r1tui.process.log import LONGEST_LINE_BYTES
 from tests.keeper_rig import until
 
 SHORT = (0.3, 0.3, 2.0)
@@ -194,9 +194,9 @@ async def test_follow_goes_on_when_the_log_is_started_afresh(tmp_path: Path, way
 
 
 async def test_a_line_without_end_is_given_out_in_pieces(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(b"x" * (3 * process.LONGEST_LINE_BYTES))
+    (tmp_path / "log").write_bytes(b"x" * (3 * LONGEST_LINE_BYTES))
     lines = await lines_of(tmp_path / "log", threading.Event())
-    assert sum(map(len, lines)) == 3 * process.LONGEST_LINE_BYTES
+    assert sum(map(len, lines)) == 3 * LONGEST_LINE_BYTES
     assert len(lines) >= 2
 
 

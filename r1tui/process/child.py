@@ -1,8 +1,4 @@
-"""A detached child: spawn it, know it again, wait for its end, stop it, follow its log; and named jobs made of one.
-
-What runs detached outlives the terminal and the program that started it, so a process is known by pid *and* start:
-a pid alone may belong to somebody else by now.
-"""
+"""One detached process: spawned, known again by pid *and* start, waited for, stopped with all of its session."""
 
 import os
 import select
@@ -10,18 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
 import msgspec
 
-from r1tui.locks import locked
-
 POLL_S = 0.1
-LONGEST_LINE_BYTES = 1 << 20
-HEAD_BYTES = 256
 STOP_WAITS_S = (5.0, 3.0, 2.0)
 
 _PROC = Path("/proc")
@@ -241,192 +233,3 @@ def _stat(pid: int) -> list[str] | None:
     except OSError:
         return None
     return text[text.rindex(")") + 2 :].split()  # the name in parentheses may hold anything
-
-
-async def follow(log: Path, from_offset: int, is_alive: Callable[[], bool]) -> AsyncIterator[str]:
-    """The log's lines from a byte offset on, as they are written, until `is_alive` says no and all is read.
-
-    A line is given out when it is whole, or when nothing can be added to it any more. A log that was started afresh,
-    in place or as a new file, is read from its beginning, after what its predecessor `NAME.1` still holds of it.
-    """
-    import asyncio  # noqa: PLC0415
-
-    reader = LogReader(log, from_offset)
-    try:
-        while True:
-            running = is_alive()  # asked before reading: what was written until then is read
-            for line in reader.lines():
-                yield line
-            if not running:
-                break
-            await asyncio.sleep(POLL_S)
-        if rest := reader.rest():
-            yield rest
-    finally:
-        reader.close()
-
-
-class LogReader:
-    """Reads a log's new lines whenever asked, through both ways of starting a log afresh."""
-
-    def __init__(self, log: Path, from_offset: int = 0) -> None:
-        self._log = log
-        self._offset = from_offset
-        self._fd: int | None = None
-        self._older: int | None = None
-        self._partial = b""
-
-    def lines(self) -> Iterator[str]:
-        """The lines that have become whole since the last call."""
-        if self._fd is None and not self._open():
-            return
-        if self._emptied():
-            yield from self._read_older()
-            self._offset = 0
-        yield from self._read()
-        if self._replaced():
-            yield from self._read()
-            if rest := self.rest():
-                yield rest
-            self.close()
-            self._offset = 0
-            if self._open():
-                yield from self._read()
-
-    def rest(self) -> str:
-        """What stands after the last newline; it is forgotten here."""
-        rest, self._partial = self._partial, b""
-        return rest.decode(errors="replace")
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-
-    def _open(self) -> bool:
-        try:
-            self._fd = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        self._older = _inode(older_log(self._log))
-        return True
-
-    def _emptied(self) -> bool:
-        """Whether the file was emptied in place, its content copied to a new older log or given up."""
-        if self._fd is None:
-            return False
-        older = _inode(older_log(self._log))
-        if older in (self._older, os.fstat(self._fd).st_ino):
-            return os.fstat(self._fd).st_size < self._offset
-        if _head(older_log(self._log)) == os.pread(self._fd, HEAD_BYTES, 0):
-            return False  # copied, about to be emptied
-        self._older = older
-        return True
-
-    def _replaced(self) -> bool:
-        try:
-            return self._fd is not None and not os.path.samestat(os.fstat(self._fd), self._log.stat())
-        except FileNotFoundError:
-            return False
-
-    def _read(self) -> Iterator[str]:
-        while self._fd is not None and (data := os.pread(self._fd, 1 << 16, self._offset)):
-            self._offset += len(data)
-            yield from self._split(data)
-
-    def _read_older(self) -> Iterator[str]:
-        try:
-            with older_log(self._log).open("rb") as older:
-                older.seek(self._offset)
-                while data := older.read(1 << 16):
-                    yield from self._split(data)
-        except FileNotFoundError:
-            pass
-        if rest := self.rest():
-            yield rest
-
-    def _split(self, data: bytes) -> Iterator[str]:
-        *whole, self._partial = (self._partial + data).split(b"\n")
-        for line in whole:
-            yield line.removesuffix(b"\r").decode(errors="replace")
-        if len(self._partial) > LONGEST_LINE_BYTES:
-            yield self.rest()
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return None
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(HEAD_BYTES)
-    except OSError:
-        return b""
-
-
-def older_log(log: Path) -> Path:
-    """Where the one older log is kept: `server.log.1` beside `server.log`."""
-    return log.with_name(log.name + ".1")
-
-
-class JobRecord(msgspec.Struct, frozen=True):
-    """What the identity file of a job holds; `process` is None while it is being started."""
-
-    argv: list[str]
-    process: ProcessId | None = None
-
-
-class Job:
-    """A named piece of long work, one at a time: whoever comes second follows the one that runs.
-
-    Beside each other in `folder`: NAME.jsonl, the log; NAME.json, who runs; NAME.lock, held while starting.
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.name = name
-        self.log = folder / f"{name}.jsonl"
-        self._identity = folder / f"{name}.json"
-        self._lock = folder / f"{name}.lock"
-
-    def start(
-        self, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
-    ) -> tuple[ProcessId, bool]:
-        """Start it with a log of its own, unless it runs already: the process, and whether it is new."""
-        with locked(self._lock, f"The job {self.name!r}", waiting=lambda pid: None):
-            if (running := self.running()) is not None:
-                return running, False
-            self.log.unlink(missing_ok=True)
-            self._record(JobRecord(list(argv)))
-            process = spawn_detached(argv, os.environ if env is None else env, self.log, cwd)
-            self._record(JobRecord(list(argv), process))
-            return process, True
-
-    def running(self) -> ProcessId | None:
-        """The process that does the job now, whoever started it."""
-        try:
-            record = msgspec.json.decode(self._identity.read_bytes(), type=JobRecord)
-        except (OSError, msgspec.DecodeError):
-            return None
-        if record.process is None:  # its starter was killed half-way
-            return find_command(record.argv)
-        return record.process if alive(record.process) else None
-
-    def follow(self, from_offset: int = 0) -> AsyncIterator[str]:
-        """The lines of the running or last job's log, until it has ended and all is read."""
-        process = self.running()
-        return follow(self.log, from_offset, lambda: alive(process))
-
-    def stop(self, waits_s: tuple[float, float, float] = STOP_WAITS_S) -> bool:
-        """End it if it runs; True when it does not run any more."""
-        process = self.running()
-        return process is None or stop(process, waits_s)
-
-    def _record(self, record: JobRecord) -> None:
-        partial = self._identity.with_suffix(".new")
-        partial.write_bytes(msgspec.json.encode(record))
-        partial.replace(self._identity)

@@ -1,0 +1,69 @@
+"""Named long work as a detached process: started once, followed and stopped by whoever comes."""
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from r1tui.locks import locked
+from r1tui.process.child import STOP_WAITS_S, ProcessId, alive, find_command, spawn_detached, stop
+from r1tui.process.log import follow
+
+
+class JobRecord(msgspec.Struct, frozen=True):
+    """What the identity file of a job holds; `process` is None while it is being started."""
+
+    argv: list[str]
+    process: ProcessId | None = None
+
+
+class Job:
+    """A named piece of long work, one at a time: whoever comes second follows the one that runs.
+
+    Beside each other in `folder`: NAME.jsonl, the log; NAME.json, who runs; NAME.lock, held while starting.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self.log = folder / f"{name}.jsonl"
+        self._identity = folder / f"{name}.json"
+        self._lock = folder / f"{name}.lock"
+
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> tuple[ProcessId, bool]:
+        """Start it with a log of its own, unless it runs already: the process, and whether it is new."""
+        with locked(self._lock, f"The job {self.name!r}", waiting=lambda pid: None):
+            if (running := self.running()) is not None:
+                return running, False
+            self.log.unlink(missing_ok=True)
+            self._record(JobRecord(list(argv)))
+            process = spawn_detached(argv, os.environ if env is None else env, self.log, cwd)
+            self._record(JobRecord(list(argv), process))
+            return process, True
+
+    def running(self) -> ProcessId | None:
+        """The process that does the job now, whoever started it."""
+        try:
+            record = msgspec.json.decode(self._identity.read_bytes(), type=JobRecord)
+        except (OSError, msgspec.DecodeError):
+            return None
+        if record.process is None:  # its starter was killed half-way
+            return find_command(record.argv)
+        return record.process if alive(record.process) else None
+
+    def follow(self, from_offset: int = 0) -> AsyncIterator[str]:
+        """The lines of the running or last job's log, until it has ended and all is read."""
+        process = self.running()
+        return follow(self.log, from_offset, lambda: alive(process))
+
+    def stop(self, waits_s: tuple[float, float, float] = STOP_WAITS_S) -> bool:
+        """End it if it runs; True when it does not run any more."""
+        process = self.running()
+        return process is None or stop(process, waits_s)
+
+    def _record(self, record: JobRecord) -> None:
+        partial = self._identity.with_suffix(".new")
+        partial.write_bytes(msgspec.json.encode(record))
+        partial.replace(self._identity)
