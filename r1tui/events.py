@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from r1tui.text import duration, size
+
 Stage = Literal["engine", "model", "plan", "server"]
 Unit = Literal["steps", "bytes"]
 
@@ -104,6 +106,18 @@ class Meter:
         rate = (done - start_done) / (now - start_s) if now - start_s > 0.5 and done > start_done else None
         eta_s = (self.total - done) / rate if rate and self.total is not None else None
         self._emit(Progress(self._stage, done, self.total, self._unit, rate, eta_s))
+
+
+def describe_progress(event: Progress) -> str:
+    """Progress in words: how far, how fast, how long."""
+    if event.unit == "bytes":
+        shown = size(event.done) + (f" of {size(event.total)}" if event.total else "")
+        rate = f", {size(event.rate)}/s" if event.rate else ""
+    else:
+        shown = f"{event.done}" + (f" of {event.total} steps" if event.total else " steps")
+        rate = f", {event.rate:.1f}/s" if event.rate else ""
+    left = f", {duration(event.eta_s)} left" if event.eta_s is not None else ""
+    return shown + rate + left
 
 
 class PromptProgress(Event, frozen=True):

@@ -15,9 +15,10 @@ from r1tui.events import (
     StageEvent,
     StageFailed,
     StageStarted,
+    describe_progress,
     encode_event,
 )
-from r1tui.text import duration, plain, size
+from r1tui.text import plain
 
 QUIET_INTERVAL_S = 15.0
 
@@ -42,7 +43,7 @@ class Printer:
                 self._running[stage] = title
                 self._say(f"{stage}: {title}")
             case Progress(stage):
-                self._progress(stage, describe(event))
+                self._progress(stage, describe_progress(event))
             case LogLine(_, text) if self._verbose:
                 self._say(f"  {text}")
             case Notice(stage, text):
@@ -74,15 +75,3 @@ class Printer:
         elif monotonic() - self._last_quiet_s.get(stage, -QUIET_INTERVAL_S) >= QUIET_INTERVAL_S:
             self._last_quiet_s[stage] = monotonic()
             self._say(f"{stage}: {text}")
-
-
-def describe(event: Progress) -> str:
-    """Progress in words: how far, how fast, how long."""
-    if event.unit == "bytes":
-        shown = size(event.done) + (f" of {size(event.total)}" if event.total else "")
-        rate = f", {size(event.rate)}/s" if event.rate else ""
-    else:
-        shown = f"{event.done}" + (f" of {event.total} steps" if event.total else " steps")
-        rate = f", {event.rate:.1f}/s" if event.rate else ""
-    left = f", {duration(event.eta_s)} left" if event.eta_s is not None else ""
-    return shown + rate + left
