@@ -52,6 +52,8 @@ class ServerSettings(Section, frozen=True):
     """HOST:PORT of ggml-rpc-server workers; their traffic is neither encrypted nor guarded."""
     extra_args: list[str] = field(default_factory=list)
     """More arguments for llama-server, checked against its --help."""
+    on_exit: Literal["ask", "keep", "stop"] = "ask"
+    """What happens to the server when the screen is left."""
     log_max_mib: Annotated[int, Meta(ge=1)] = 64
     """The server's log is started afresh beyond this size; one older log is kept."""
 
@@ -90,6 +92,15 @@ class SamplingSettings(Section, frozen=True):
     """The longest answer, thinking included; null: until the context is full."""
 
 
+class UiSettings(Section, frozen=True):
+    """How the screen looks and listens."""
+
+    theme: str = "r1-dark"
+    """r1-dark, r1-light, r1-terminal (the terminal's own 16 colours), one of Textual's, or one of your own."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """Other keys for actions, by the ids that the help screen (F1) shows; several keys are separated by commas."""
+
+
 class VariantSettings(Section, frozen=True):
     """A model of your own, or changes to one of the catalog; `repo` and `pattern`, `file`, or `package`."""
 
@@ -120,6 +131,7 @@ class Config(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     plan: PlanSettings = PlanSettings()
     sampling: SamplingSettings = SamplingSettings()
+    ui: UiSettings = UiSettings()
     variants: dict[str, VariantSettings] = field(default_factory=dict)
 
 

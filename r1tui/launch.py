@@ -23,7 +23,7 @@ from r1tui.keeper.state import ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.plan import Plan, make_plan
 from r1tui.planning import plan_devices, plan_request, server_argv
-from r1tui.process import Job
+from r1tui.process import Job, ProcessId
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
 from r1tui.text import duration
 
@@ -51,7 +51,14 @@ class Launch:
     """One way from a variant to a server. Every failure is a StageFailed event, the last one; nothing is raised."""
 
     def __init__(
-        self, variant: Variant, config: Config, paths: Paths, *, config_file: str | None = None, tcp: str | None = None
+        self,
+        variant: Variant,
+        config: Config,
+        paths: Paths,
+        *,
+        config_file: str | None = None,
+        tcp: str | None = None,
+        owner: ProcessId | None = None,
     ) -> None:
         self.variant = variant
         self.prepared: Prepared | None = None
@@ -62,6 +69,7 @@ class Launch:
         self._paths = paths
         self._config_file = config_file
         self._tcp = tcp or config.server.tcp
+        self._owner = owner
 
     async def prepare(self) -> AsyncGenerator[StageEvent, None]:
         """Engine, model and plan; `prepared` is there unless the last event is a StageFailed."""
@@ -93,11 +101,12 @@ class Launch:
             except R1tuiError:
                 if not self._runs_already():
                     raise
-            async for status in keeper.watch_async(self._paths):
-                self.status = status
-                if status.settled:
-                    break
-                yield LogLine("server", status.state)
+            async with aclosing(keeper.watch_async(self._paths)) as statuses:
+                async for status in statuses:
+                    self.status = status
+                    if status.settled:
+                        break
+                    yield LogLine("server", status.state)
         except R1tuiError as error:
             yield _failed("server", error)
             return
@@ -127,6 +136,7 @@ class Launch:
             plan=prepared.plan_json,
             key_file=str(self._paths.api_key) if prepared.tcp else None,
             log_max_mib=self._config.server.log_max_mib,
+            owner=self._owner,
         )
 
     async def _start_keeper(self) -> None:

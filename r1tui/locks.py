@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from r1tui.errors import R1tuiError
 
 POLL_S = 0.1
-GRACE_S = 0.3  # `holder` itself takes the lock for an instant
+GRACE_S = 0.3  # `holder` shares the lock for an instant
 
 
 def holder(path: Path) -> int | None:
@@ -20,7 +20,7 @@ def holder(path: Path) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that two who ask do not see each other
     except BlockingIOError:
         with suppress(ValueError):
             return int(os.pread(fd, 20, 0))

@@ -95,8 +95,7 @@ class Paths:
         from platformdirs import PlatformDirs  # noqa: PLC0415  a tenth of `r1tui status`
 
         dirs = PlatformDirs("r1tui", appauthor=False)
-        runtime = env.get("XDG_RUNTIME_DIR")
-        run = Path(runtime) / "r1tui" if runtime and os.access(runtime, os.W_OK) else Path(dirs.user_state_dir) / "run"
+        run = Path(dirs.user_state_dir) / "run"  # systemd removes $XDG_RUNTIME_DIR at the last logout, the server stays
         return cls(
             Path(dirs.user_config_dir),
             Path(dirs.user_data_dir),

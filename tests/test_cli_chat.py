@@ -160,6 +160,18 @@ def test_ctrl_c_stops_the_answer_and_the_server_that_was_started_for_it(
     assert left_behind(paths) == []
 
 
+def test_a_killed_chat_does_not_leave_the_server_that_was_started_for_it(
+    r1tui: CommandLine, tiny_r1: TinyModel, paths: Paths
+) -> None:
+    asked = r1tui.start("chat", "--model", tiny_r1(think=THINK, answer="one two ", loop=True), "hi")
+    assert asked.stdout is not None
+    assert asked.stdout.read(7) == "one two"
+    server = psutil.Process(status(r1tui)["pid"])
+    asked.kill()
+    asked.communicate()
+    server.wait(timeout=30)
+
+
 def test_ctrl_c_leaves_a_server_that_ran_before(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
     model = tiny_r1(think=THINK, answer="one two ", loop=True)
     r1tui("serve", "--model", model, "--detach")

@@ -16,6 +16,7 @@ from r1tui.errors import CancelledError, R1tuiError
 from r1tui.text import plain
 
 _COMMANDS = {
+    "demo": ("r1tui.cli.screen", "The screen with a small model, from nothing to a chat."),
     "build": ("r1tui.cli.build", "Build llama.cpp's llama-server."),
     "variants": ("r1tui.cli.models", "List the models: size, what is on disk, what fits this machine."),
     "download": ("r1tui.cli.models", "Fetch and verify a model."),
@@ -48,13 +49,29 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option("--config", "config_file", metavar="FILE", help="Read this config instead of the usual one.")
+@click.option("--variant", metavar="NAME", help="The model to bring up; default: the running one, else the config's.")
+@click.option("--attach", metavar="URL", help="Talk to a llama-server at http://HOST:PORT or unix:/path/x.sock.")
+@click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal.")
 @click.version_option(__version__, message="r1tui %(version)s")
 @click.pass_context
-def cli(context: click.Context, config_file: str | None) -> None:
-    """Run DeepSeek-R1 on your own GPU box: build the engine, fetch the model, plan the memory, serve, chat."""
+def cli(
+    context: click.Context, config_file: str | None, variant: str | None, attach: str | None, *, no_mouse: bool
+) -> None:
+    """Run DeepSeek-R1 on your own GPU box: build the engine, fetch the model, plan the memory, serve, chat.
+
+    Without a command, r1tui opens its screen.
+    """
     context.obj = Context(config_file)
+    if context.invoked_subcommand is None:
+        from r1tui.cli.screen import run_screen  # noqa: PLC0415
+
+        run_screen(context.obj, variant, attach, mouse=not no_mouse)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import click
 import msgspec
@@ -20,8 +19,9 @@ from r1tui.cli.target import check_same_model, needed_variant, wanted_variant
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, encode_event
 from r1tui.keeper import client as keeper
-from r1tui.keeper.state import Status
+from r1tui.keeper.state import Status, asked_by_others, new_conversation_id
 from r1tui.launch import Launch
+from r1tui.process import identify
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.text import plain
@@ -71,7 +71,7 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
     if found:
         click.echo(f"Control tokens in the question were made harmless: {' '.join(found)}", err=True)
     async with _server(context, wanted) as (endpoint, key, kept):
-        conversation_id = uuid4().hex
+        conversation_id = new_conversation_id()
         async with ServerClient(endpoint, key) as client:
             request = ChatRequest([Message("user", harmless)], context.config.sampling)
             if kept:
@@ -104,20 +104,25 @@ async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[End
         check_same_model(
             now, wanted_variant(context, wanted.variant, wanted.model) if _named(wanted) else None, context
         )
-        async for now in keeper.watch_async(context.paths):
-            if now.settled:
-                break
+        async with aclosing(keeper.watch_async(context.paths)) as statuses:
+            async for now in statuses:
+                if now.settled:
+                    break
         yield *_address(now), True
         return
     variant = needed_variant(context, wanted.variant, wanted.model)
-    launch = Launch(variant, context.config, context.paths, config_file=context.config_file)
+    launch = Launch(
+        variant, context.config, context.paths, config_file=context.config_file, owner=identify(os.getpid())
+    )
     try:
         await show(launch.run(), Printer())
         assert launch.status is not None  # noqa: S101  show() raised otherwise
         yield *_address(launch.status), True
     finally:
-        if launch.started:
+        if launch.started and not asked_by_others(keeper.status(context.paths).answers, os.getpid()):
             await asyncio.to_thread(keeper.stop, context.paths)
+        elif launch.started:
+            click.echo("The server stays: another answer is running. `r1tui stop` ends it.", err=True)
 
 
 def _named(wanted: _Wanted) -> bool:

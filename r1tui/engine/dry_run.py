@@ -32,8 +32,9 @@ def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Meas
         raise R1tuiError(f"There is no llama-fit-params beside {engine.server}.", "Build the engine: r1tui build")
     said: list[str] = []
     argv: list[str | Path] = [tool, "--model", model, *arguments, "--fit-print", "on"]
+    env = clean_environment(os.environ) | {"XDG_CONFIG_HOME": os.devnull}  # llama.cpp reads llama.cpp/config.ini there
     try:
-        status = run_lines(argv, said.append, what=tool.name, env=clean_environment(os.environ), timeout_s=TIMEOUT_S)
+        status = run_lines(argv, said.append, what=tool.name, env=env, timeout_s=TIMEOUT_S)
     except TimeoutError as error:
         raise R1tuiError(
             f"llama-fit-params did not answer within {TIMEOUT_S:.0f} s.", "Try again without --exact."

@@ -6,7 +6,7 @@ Everything here works on what is true, whether the keeper answers, hangs, or is 
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -92,7 +92,7 @@ def watch(paths: Paths) -> Iterator[Status]:
             sleep(0 if changes.over else WATCH_POLL_S)
 
 
-async def watch_async(paths: Paths) -> AsyncIterator[Status]:
+async def watch_async(paths: Paths) -> AsyncGenerator[Status, None]:
     """As `watch`, for an event loop."""
     import asyncio  # noqa: PLC0415  `r1tui status` needs none
 

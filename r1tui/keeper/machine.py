@@ -11,7 +11,7 @@ from time import monotonic
 
 import msgspec
 
-from r1tui.errors import R1tuiError
+from r1tui.errors import CancelledError, R1tuiError
 from r1tui.keeper.control import Control
 from r1tui.keeper.ending import clean_up, end_server, read_key
 from r1tui.keeper.http import request
@@ -24,6 +24,7 @@ from r1tui.keeper.state import (
     State,
     Status,
     another_server,
+    asked_by_others,
     describe,
     read_record,
     running_server,
@@ -48,7 +49,7 @@ def run_keeper(spec: ServerSpec, paths: Paths, on_status: OnStatus | None = None
     """Start the server and keep it until it ends or is told to stop: by a client, SIGTERM or Ctrl+C.
 
     The status at the end is `stopped` or `failed`. Raises R1tuiError, before anything is started, when another server
-    is running.
+    is running, and CancelledError, after everything is stopped, for Ctrl+C.
     """
     with _keeper_lock(paths):
         before = status(paths)
@@ -56,7 +57,11 @@ def run_keeper(spec: ServerSpec, paths: Paths, on_status: OnStatus | None = None
             raise another_server(before)
         clean_up(paths, None)
         record = ServerRecord(spec=spec, boot=boot_id(), log=str(paths.server_log))
-        return asyncio.run(Keeper(record, paths, on_status).run(detached=detached))
+        keeper = Keeper(record, paths, on_status)
+        last = asyncio.run(keeper.run(detached=detached))
+    if keeper.interrupted:
+        raise CancelledError("The server was stopped.")
+    return last
 
 
 def adopt_server(paths: Paths, on_status: OnStatus | None = None, *, detached: bool = False) -> Status:
@@ -91,6 +96,8 @@ class Keeper:
         self._queues: set[asyncio.Queue[Status]] = set()
         self._stop = asyncio.Event()
         self._child: subprocess.Popen[bytes] | None = None
+        self.interrupted = False
+        """Whether Ctrl+C stopped it."""
 
     async def run(self, *, detached: bool) -> Status:
         """Until the server has ended, for whatever reason."""
@@ -127,6 +134,10 @@ class Keeper:
         """Stop the server in order, if that is not being done already."""
         self._stop.set()
 
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self.request_stop()
+
     def note_answer(self, conversation_id: str, *, running: bool) -> None:
         """An answer begins or has ended; the running ones are ended before the server is."""
         answers = [one for one in self._record.answers if one != conversation_id]
@@ -156,7 +167,7 @@ class Keeper:
         """Watch over the server until it ends by itself or is ended."""
         ended = asyncio.create_task(wait_ended(server))
         told = asyncio.create_task(self._stop.wait())
-        helpers = [asyncio.create_task(self._wait_ready()), asyncio.create_task(self._cap_log())]
+        helpers = [asyncio.create_task(work) for work in (self._wait_ready(), self._cap_log(), self._follow_owner())]
         try:
             await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -194,6 +205,13 @@ class Keeper:
             else:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 1.2, LONGEST_POLL_S)
+
+    async def _follow_owner(self) -> None:
+        """End with the process that the server is for, unless somebody else uses it by then."""
+        if (owner := self._record.spec.owner) is not None:
+            await wait_ended(owner)
+            if not asked_by_others(self._record.answers, owner.pid):
+                self.request_stop()
 
     async def _cap_log(self) -> None:
         limit_bytes = self._record.spec.log_max_mib << 20
@@ -241,7 +259,8 @@ class Keeper:
                 if number is signal.SIGHUP and detached:
                     signal.signal(number, signal.SIG_IGN)
                 elif signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                    loop.add_signal_handler(number, self.request_stop)
+                    in_person = number is signal.SIGINT and not detached
+                    loop.add_signal_handler(number, self._interrupt if in_person else self.request_stop)
         try:
             yield
         finally:

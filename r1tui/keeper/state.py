@@ -1,7 +1,9 @@
 """What is known about the managed server: what it was started with, the state file, and what is true of it now."""
 
 import os
+import secrets
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -40,6 +42,8 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     key_file: str | None = None
     """Where the keeper writes a random API key for the server; it removes it at the end. None: no key."""
     log_max_mib: int = 64
+    owner: ProcessId | None = None
+    """The server is for this process and ends with it, unless somebody else's answer is running; None: it stays."""
     cwd: str | None = None
     """The folder that relative paths in `argv` mean; None: the home of nothing, `/`."""
 
@@ -112,6 +116,16 @@ def another_server(other: Status) -> R1tuiError:
     name = other.variant or other.model or "A server"
     process = f", process {other.pid}" if other.pid else ""
     return R1tuiError(f"{name} is running already ({other.state}{process}).", "Stop it first: `r1tui stop`.")
+
+
+def new_conversation_id() -> str:
+    """A name for an answer that nobody else uses and that tells which process asked."""
+    return f"{os.getpid()}-{secrets.token_hex(16)}"
+
+
+def asked_by_others(answers: Sequence[str], pid: int) -> bool:
+    """Whether one of these answers is for another process than `pid`."""
+    return any(not answer.startswith(f"{pid}-") for answer in answers)
 
 
 def status(paths: Paths) -> Status:

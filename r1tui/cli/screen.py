@@ -1,0 +1,54 @@
+"""`r1tui` and `r1tui demo`: the screen, where there is a terminal that can show it."""
+
+import os
+import shutil
+import sys
+
+import click
+
+from r1tui.cli.context import Context, pass_context
+from r1tui.cli.target import wanted_variant
+from r1tui.errors import R1tuiError, UsageError
+from r1tui.server.endpoint import Endpoint
+
+SMALLEST = (60, 16)
+"""Columns and rows that the chat needs; it is made for 80×24 and more."""
+_HEADLESS = "Without one, `r1tui serve` and `r1tui chat` do the same: r1tui --help"
+
+
+@click.command()
+@click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal.")
+@pass_context
+def demo(context: Context, *, no_mouse: bool) -> None:
+    """The screen with a small model: engine, model, server, chat, with no further question."""
+    run_screen(context, "demo", None, mouse=not no_mouse)
+
+
+def run_screen(context: Context, variant: str | None, attach: str | None, *, mouse: bool) -> None:
+    """Run the screen until the user leaves it."""
+    _check_terminal()
+    if attach and variant:
+        raise UsageError("--attach was given together with a variant.", "A server that runs already has its model.")
+    endpoint = Endpoint.parse(attach) if attach else None
+    target = None if endpoint else wanted_variant(context, variant, None)
+    config = context.config
+    from r1tui.tui.app import R1App  # noqa: PLC0415  textual, for the screen alone
+
+    app = R1App(context.paths, config, config_file=context.config_file, variant=target, attach=endpoint)
+    app.run(mouse=mouse)
+    if app.return_code:
+        raise SystemExit(app.return_code)
+
+
+def _check_terminal() -> None:
+    """Raise R1tuiError with a sentence where the screen cannot be shown."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise R1tuiError("The screen needs a terminal.", _HEADLESS)
+    if os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
+        raise R1tuiError("This terminal (TERM=dumb) cannot show the screen.", _HEADLESS)
+    columns, rows = shutil.get_terminal_size()
+    if columns < SMALLEST[0] or rows < SMALLEST[1]:
+        raise R1tuiError(
+            f"This terminal is {columns}×{rows}; the screen needs {SMALLEST[0]}×{SMALLEST[1]}.",
+            "Make it larger, or use `r1tui chat`.",
+        )
