@@ -1,0 +1,183 @@
+"""Cuts a growing Markdown text into finished blocks, with the same result however the text arrives.
+
+In CommonMark a block that a later line has closed never changes again, so only the last one has to be parsed anew.
+Reference definitions would break that rule (they turn earlier text into links) and are plain text here, as is HTML.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
+
+MAX_BLOCK_CHARS = 12_000
+"""A list, quote or paragraph beyond this is cut, so that parsing one never takes long. Fenced code is never cut."""
+
+_FENCE = re.compile(r" {0,3}(?:(`{3,})[^`\n]*|(~{3,})[^\n]*)\n")
+_BLANK = re.compile(r"(?:[ \t]*\n)+")
+# A line that closes any list or quote before it; a longer unfinished block is parsed again only when one is seen.
+_CLOSES = re.compile(r"\n[ \t]*\n(?=[^\s\d>*+|-])|\n(?=#{1,6} |```|~~~)")
+_OFTEN_CHARS = 1_000
+
+
+@dataclass(frozen=True)
+class MarkdownBlock:
+    """A top-level block: its source and markdown-it's block tokens, inline text not yet parsed."""
+
+    source: str
+    tokens: "tuple[Token, ...]"
+
+
+class MarkdownSplitter:
+    """Feed it text, then step until nothing comes; `rest` is what belongs to no finished block yet."""
+
+    def __init__(self) -> None:
+        self.rest = ""
+        self.closed = False
+        self._parse_at = 0
+        self._looked_to = 0
+
+    def feed(self, text: str) -> None:
+        """Append text, free of control characters but tabs and newlines."""
+        self.rest += text
+
+    def close(self) -> None:
+        """No more text will come."""
+        self.closed = True
+
+    def step(self) -> list[MarkdownBlock]:
+        """The next blocks that are surely finished; none when more text is needed. Looks at a bounded piece of text."""
+        blank = _BLANK.match(self.rest)
+        if blank:
+            self._drop(blank.end())
+        if self.closed and not self.rest.strip():
+            self.rest = ""
+        if not self.rest:
+            return []
+        opening = _FENCE.match(self.rest if not self.closed else self.rest + "\n")
+        return self._fence(opening) if opening else self._parse()
+
+    def _fence(self, opening: re.Match[str]) -> list[MarkdownBlock]:
+        mark = opening[1] or opening[2]
+        closing = re.compile(rf"^ {{0,3}}{re.escape(mark[0])}{{{len(mark)},}}[ \t]*(\n|\Z)", re.MULTILINE)
+        found = closing.search(self.rest, max(opening.end(), self._looked_to))
+        if found and (found[1] or self.closed):
+            return self._take(found.end())
+        if self.closed:
+            return self._take(len(self.rest))
+        self._looked_to = self.rest.rfind("\n") + 1
+        return []
+
+    def _parse(self) -> list[MarkdownBlock]:
+        whole = len(self.rest) if self.closed else self.rest.rfind("\n") + 1
+        if not self.closed and not self._worth_parsing(whole):
+            return []
+        end = whole
+        if end > MAX_BLOCK_CHARS:
+            end = self.rest.find("\n", MAX_BLOCK_CHARS) + 1 or len(self.rest)
+            end = min(end, whole)
+        is_all = self.closed and end == whole
+        tokens = block_parser().parse(self.rest[:end])
+        spans = _spans(tokens)
+        offsets = _line_offsets(self.rest[:end])
+        if not is_all and len(spans) > 1:
+            spans = spans[:-1]
+        elif not is_all and end > MAX_BLOCK_CHARS:
+            return self._cut(tokens, end, offsets)
+        elif not is_all:
+            self._parse_at = max(whole + 1, whole * 5 // 4 if whole > _OFTEN_CHARS else 0)
+            return []
+        blocks = [
+            MarkdownBlock(self.rest[offsets[first] : offsets[last]], tuple(tokens[begin:stop]))
+            for begin, stop, first, last in spans
+        ]
+        self._drop(end if is_all else offsets[spans[-1][3]])
+        return blocks
+
+    def _worth_parsing(self, whole: int) -> bool:
+        """Whether there is a new whole line and it may close a block; while the text is short, each one may."""
+        before, self._looked_to = self._looked_to, whole
+        if whole <= before:
+            return False
+        return whole >= self._parse_at or _CLOSES.search(self.rest, max(before - 80, 0), whole) is not None
+
+    def _cut(self, tokens: "list[Token]", end: int, offsets: list[int]) -> list[MarkdownBlock]:
+        """Cut an endless block: a list before its last item, anything else after the last line."""
+        items = [token.map[0] for token in tokens if token.type == "list_item_open" and token.level == 1 and token.map]
+        return self._take(offsets[items[-1]] if len(items) > 1 else end)
+
+    def _take(self, end: int) -> list[MarkdownBlock]:
+        source = self.rest[:end]
+        self._drop(end)
+        return [MarkdownBlock(source, tuple(block_parser().parse(source)))]
+
+    def _drop(self, end: int) -> None:
+        self.rest = self.rest[end:]
+        self._parse_at = 0
+        self._looked_to = 0
+
+
+def split_markdown(text: str) -> list[MarkdownBlock]:
+    """All blocks of a text that is whole."""
+    splitter = MarkdownSplitter()
+    splitter.feed(text)
+    splitter.close()
+    found: list[MarkdownBlock] = []
+    while blocks := splitter.step():
+        found += blocks
+    return found
+
+
+def _spans(tokens: "list[Token]") -> list[tuple[int, int, int, int]]:
+    """Per top-level block: its first token and the one after its last, its first line and the one after its last."""
+    spans: list[tuple[int, int, int, int]] = []
+    begin = 0
+    for index, token in enumerate(tokens):
+        if token.level == 0 and token.nesting <= 0:
+            first, last = tokens[begin].map or (0, 0)
+            spans.append((begin, index + 1, first, last))
+            begin = index + 1
+    return spans
+
+
+def _line_offsets(text: str) -> list[int]:
+    offsets = [0, *(match.end() for match in re.finditer("\n", text))]
+    return [*offsets, len(text)]
+
+
+@cache
+def block_parser() -> "MarkdownIt":
+    """Parses block structure only; inline tokens keep their text for `parse_inline`."""
+    from markdown_it import MarkdownIt  # noqa: PLC0415
+
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 60}).enable(["table", "strikethrough"])
+    parser.disable(["html_block", "html_inline", "reference", "entity"])
+    parser.inline.ruler.before("escape", "math", _math)
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    return parser
+
+
+def parse_inline(text: str) -> "Iterator[Token]":
+    """The inline tokens of a block's text; `math` tokens hold TeX as it was written."""
+    tokens: list[Token] = []
+    parser = block_parser()
+    parser.inline.parse(text, parser, {}, tokens)
+    return iter(tokens)
+
+
+def _math(state: "StateInline", silent: bool) -> bool:
+    r"""Inline rule: `\(…\)` and `\[…\]` are TeX, in which neither backslashes nor stars mean Markdown."""
+    opening = state.src[state.pos : state.pos + 2]
+    closing = {r"\(": r"\)", r"\[": r"\]"}.get(opening)
+    end = state.src.find(closing, state.pos + 2, state.posMax) if closing else -1
+    if end < 0:
+        return False
+    if not silent:
+        state.push("math", "", 0).content = state.src[state.pos : end + 2]
+    state.pos = end + 2
+    return True

@@ -1,0 +1,22 @@
+"""Reads a stream in batches, so that each token does not wake the whole program."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import monotonic
+from typing import TypeVar
+
+Item = TypeVar("Item")
+_BURST_S = 0.005
+
+
+async def paced(items: AsyncIterator[Item], period_s: float) -> AsyncIterator[Item]:
+    """The items, with a pause of `period_s` after each burst: what comes meanwhile waits in the socket's buffer.
+
+    An item that had to be waited for ends its burst; those that lie ready are passed on at once.
+    """
+    burst_ends_s = 0.0
+    async for item in items:
+        yield item
+        if period_s and monotonic() >= burst_ends_s:
+            await asyncio.sleep(period_s)
+            burst_ends_s = monotonic() + _BURST_S

@@ -1,0 +1,146 @@
+"""What a transcript is made of: blocks that know their rows at a width, and how much is left to do for them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from r1tui.chat.markdown import MarkdownBlock
+from r1tui.tui.widgets.transcript_markdown import render
+from r1tui.tui.widgets.transcript_rows import EMPTY, TAB, Row, Span, row_of, wrap
+
+CHUNK_CHARS = 4_000
+NO_SPAN: Span = ("", "")
+MARGIN: Span = ("  ", "")
+"""What stands left of all text but the marks."""
+
+
+@dataclass
+class Work:
+    """What drawing has cost so far, in counts that do not depend on the machine."""
+
+    rows_built: int = 0
+    rows_refreshed: int = 0
+    slices: int = 0
+
+
+class Block:
+    """Some rows of the transcript, with a blank one above if `gap`. Rows are those of `width`; 0 means none yet."""
+
+    def __init__(self, *, gap: bool) -> None:
+        self.gap = gap
+        self.rows: list[Row] = []
+        self.width = 0
+        self.height = 1
+        """Rows it takes; an estimate until it was laid out."""
+
+    def lay_out(self, width: int, work: Work) -> None:
+        """Have some rows of this width at once, if only provisional ones."""
+        raise NotImplementedError
+
+    def refine(self, width: int, work: Work) -> Iterator[None]:
+        """Do the rest of the work in small steps."""
+        self.lay_out(width, work)
+        yield
+
+    def is_fine(self, width: int) -> bool:
+        """Whether nothing is left to do at this width."""
+        return self.width == width
+
+
+class PlainBlock(Block):
+    """Text as it is, in one role. Text that is appended changes the last row and adds rows, no more."""
+
+    def __init__(
+        self, text: str, role: str = "", *, gap: bool = False, first: Span = NO_SPAN, rest: Span = NO_SPAN
+    ) -> None:
+        super().__init__(gap=gap)
+        self.text = text.replace("\t", TAB)
+        self._role = role
+        self._first = first
+        self._rest = rest
+        self._laid_to = 0
+        self._last_start = 0
+        self._estimate()
+
+    def append(self, text: str) -> None:
+        """Add text at the end."""
+        self.text += text.replace("\t", TAB)
+        self._estimate()
+
+    def replace(self, text: str) -> None:
+        """Have another text."""
+        if text != self.text:
+            self.text = text
+            self.width = self._laid_to = 0
+            self._estimate()
+
+    def is_fine(self, width: int) -> bool:
+        """Whether the rows are of this width and show all of the text."""
+        return self.width == width and self._laid_to == len(self.text)
+
+    def lay_out(self, width: int, work: Work) -> None:
+        """Make the rows, or those that the appended text changes; a last line break begins no row."""
+        if self.is_fine(width):
+            return
+        text = self.text
+        if width != self.width:
+            self.rows = [EMPTY] if self.gap else []
+            self.width, start = width, 0
+        else:
+            start = self._last_start
+            if self._laid_to:
+                self.rows.pop()
+        self._laid_to = len(text)
+        if not text:
+            self.height = len(self.rows)
+            return
+        before = len(self.rows)
+        room = max(width - len(self._rest[0]), 2)
+        end = len(text) - text.endswith("\n")
+        while True:
+            line_end = text.find("\n", start, end)
+            for row_start, row_end in wrap(text, start, line_end if line_end >= 0 else end, room):
+                prefix = self._rest if len(self.rows) > self.gap else self._first
+                self.rows.append(row_of(prefix, (text[row_start:row_end], self._role)))
+                self._last_start = row_start
+            if line_end < 0:
+                break
+            start = line_end + 1
+        work.rows_built += len(self.rows) - before
+        self.height = len(self.rows)
+
+    def _estimate(self) -> None:
+        if not self.width:
+            self.height = self.gap + 1 + self.text.count("\n") + len(self.text) // 100
+
+
+class AnswerBlock(Block):
+    """A finished block of the answer: drawn as its plain source until its Markdown has been rendered."""
+
+    def __init__(self, block: MarkdownBlock, *, gap: bool) -> None:
+        super().__init__(gap=gap)
+        self._block = block
+        self._plain = PlainBlock(block.source, "answer", gap=gap, first=MARGIN, rest=MARGIN)
+        self.height = self._plain.height
+        self._fine_width = 0
+
+    def is_fine(self, width: int) -> bool:
+        """Whether the rows are the rendered Markdown at this width."""
+        return self._fine_width == width
+
+    def lay_out(self, width: int, work: Work) -> None:
+        """Have its source's rows, if it never was rendered; those of another width stay until it is rendered anew."""
+        if not self._fine_width and self.width != width:
+            self._plain.lay_out(width, work)
+            self.rows, self.width, self.height = self._plain.rows, width, self._plain.height
+
+    def refine(self, width: int, work: Work) -> Iterator[None]:
+        """Render the Markdown, a row a step."""
+        rows = [EMPTY] if self.gap else []
+        for row in render(self._block.tokens, width, (MARGIN,)):
+            rows.append(row)
+            yield
+        work.rows_built += len(rows)
+        self.rows, self.height = rows, len(rows)
+        self.width = self._fine_width = width
+        self._plain.replace("")
+        self._plain.rows = []

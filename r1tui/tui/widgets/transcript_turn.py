@@ -1,0 +1,117 @@
+"""One turn as blocks: the question, the thinking behind its one line, the answer, and what became of it."""
+
+from r1tui.chat.conversation import Answer, Turn
+from r1tui.chat.markdown import MarkdownSplitter
+from r1tui.text import duration
+from r1tui.tui.widgets.transcript_blocks import CHUNK_CHARS, MARGIN, AnswerBlock, Block, PlainBlock
+from r1tui.tui.widgets.transcript_rows import clean
+
+FEED_CHARS = 8_000
+"""An old answer is taken in by pieces of this size, so that none takes long."""
+
+
+class TurnView:
+    """The blocks of a turn. `absorb` takes up what is new in the model; nothing else reads it."""
+
+    def __init__(self, turn: Turn, *, is_first: bool) -> None:
+        self.turn = turn
+        self.open = False
+        """Whether the thinking is shown."""
+        self.blocks: list[Block] = []
+        """All of them, from top to bottom."""
+        self.head = PlainBlock("", "thought", gap=True)
+        """The thinking's one line."""
+        self.busy = False
+        """Whether `absorb` has left something for the next time."""
+        question = clean(turn.question).strip("\n")
+        self._question = PlainBlock(question, "question", gap=not is_first, first=("❯ ", "question mark"), rest=MARGIN)
+        self._thoughts: list[PlainBlock] = []
+        self._thoughts_seen = 0
+        self._splitter = MarkdownSplitter()
+        self._answer: list[AnswerBlock] = []
+        self._unread = ""
+        self._content_seen = 0
+        self._tail = PlainBlock("", "answer")
+        self._status = PlainBlock("", "status", gap=True, first=MARGIN, rest=MARGIN)
+        self._remedy = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
+        self._failure = PlainBlock("", "failure", gap=True, first=("✗ ", "failure"), rest=MARGIN)
+
+    def absorb(self) -> list[AnswerBlock]:
+        """Take up what the model has more than this, at most a bounded piece; the blocks that it finished."""
+        answer = self.turn.answer
+        self._absorb_thoughts(answer)
+        finished = self._absorb_content(answer)
+        self._failure.replace(clean(answer.cause))
+        self._remedy.replace(clean(answer.remedy))
+        self._status.replace(_status(answer))
+        parts: list[tuple[bool, list[PlainBlock] | list[AnswerBlock]]] = [
+            (True, [self._question]),
+            (answer.has_thoughts, [self.head]),
+            (self.open and answer.has_thoughts, self._thoughts),
+            (True, self._answer),
+            (bool(self._tail.text), [self._tail]),
+            (bool(self._failure.text), [self._failure]),
+            (bool(self._remedy.text), [self._remedy]),
+            (bool(self._status.text), [self._status]),
+        ]
+        self.blocks = [block for shown, blocks in parts if shown for block in blocks]
+        return finished
+
+    def _absorb_thoughts(self, answer: Answer) -> None:
+        if not answer.has_thoughts:
+            return
+        self.head.replace(("▾ " if self.open else "▸ ") + _thinking(answer))
+        if not self.open:
+            return
+        text, self._thoughts_seen = answer.thinking.since(self._thoughts_seen)
+        text = clean(text)
+        if not self._thoughts:
+            text = text.lstrip("\n")
+        while text:
+            last = self._thoughts[-1] if self._thoughts else None
+            if last is None or (len(last.text) >= CHUNK_CHARS and last.text.endswith("\n")):
+                last = PlainBlock("", "thinking", first=("│ ", "thinking mark"), rest=("│ ", "thinking mark"))
+                self._thoughts.append(last)
+            end = text.find("\n", max(CHUNK_CHARS - len(last.text), 0)) + 1 or len(text)
+            last.append(text[:end])
+            text = text[end:]
+
+    def _absorb_content(self, answer: Answer) -> list[AnswerBlock]:
+        text, self._content_seen = answer.content.since(self._content_seen)
+        self._unread += clean(text)
+        piece, self._unread = self._unread[:FEED_CHARS], self._unread[FEED_CHARS:]
+        self._splitter.feed(piece)
+        if not answer.running and not self._unread:
+            self._splitter.close()
+        finished = [AnswerBlock(block, gap=True) for block in self._splitter.step()]
+        self._answer += finished
+        rest = self._splitter.rest
+        self.busy = bool(self._unread) or bool(finished) or (self._splitter.closed and bool(rest))
+        if finished or not self._tail.text:
+            self._tail = PlainBlock(rest.lstrip("\n"), "answer", gap=True, first=MARGIN, rest=MARGIN)
+        elif piece:
+            self._tail.append(piece)
+        return finished
+
+
+def _thinking(answer: Answer) -> str:
+    """`thinking… 1,204 tokens, 48 s`, and when it has ended `thought 1,204 tokens in 2 min`."""
+    tokens = f" {answer.thinking_tokens:,} tokens" if answer.thinking_tokens else ""
+    seconds = answer.thinking_s
+    if answer.state == "thinking":
+        return f"thinking…{tokens}" + (f", {duration(seconds)}" if seconds is not None else "")
+    return f"thought{tokens}" + (f" in {duration(seconds)}" if seconds is not None else "")
+
+
+def _status(answer: Answer) -> str:
+    match answer.state:
+        case "waiting":
+            return "waiting for the first token…"
+        case "reading" if answer.prompt and answer.prompt.total:
+            return f"reading the question: {100 * answer.prompt.processed // answer.prompt.total} %"
+        case "stopped":
+            return "Stopped. What came is kept."
+        case "done" if answer.is_cut:
+            return "Cut off: the token limit or the end of the context was reached."
+        case _:
+            return ""
