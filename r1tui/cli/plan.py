@@ -17,7 +17,7 @@ from r1tui.gguf import read_header
 from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
 from r1tui.plan import Device, DeviceBackend, Plan, make_plan
-from r1tui.planning import device_backend, plan_request, server_argv
+from r1tui.planning import device_backend, placement_in_words, plan_request, server_argv
 from r1tui.text import plain
 
 BAR_WIDTH = 40
@@ -142,7 +142,10 @@ def _exact(made: Plan, engine: Engine | None, file: Path, rpc: list[str], *, wha
 
 def table(made: Plan) -> list[str]:
     """The plan for a person: a bar of weights, cache, compute and free per device, and the reasons."""
-    lines = [f"{made.verdict}: {_placement(made)}, context {made.ctx_size:,}, {made.threads} threads", ""]
+    lines = [
+        f"{made.verdict}: {placement_in_words(made.to_json())}, context {made.ctx_size:,}, {made.threads} threads",
+        "",
+    ]
     for device in made.devices:
         parts = (device.weights_mib, device.kv_mib, device.compute_mib)
         lines.append(f"{device.name:>8} {_bar(parts, device.total_mib)} {_figures(parts, device.total_mib)}")
@@ -151,13 +154,6 @@ def table(made: Plan) -> list[str]:
     lines.append(f"{'host':>8} {_bar(parts, host.total_mib)} {_figures(parts, host.total_mib)}")
     lines += ["", "         # weights   = cache   + compute   . free", ""]
     return lines + [f"- {reason}" for reason in made.reasons]
-
-
-def _placement(made: Plan) -> str:
-    if made.n_gpu_layers is None:
-        return "llama.cpp decides what goes to the GPU"
-    experts = f", experts of {made.n_cpu_moe} layers on the CPU" if made.n_cpu_moe else ""
-    return f"{made.n_gpu_layers} layers on the GPU{experts}"
 
 
 def _bar(parts_mib: tuple[int, int, int], total_mib: int) -> str:

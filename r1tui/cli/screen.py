@@ -42,7 +42,7 @@ def run_screen(context: Context, variant: str | None, attach: str | None, *, mou
 
 def _check_terminal() -> None:
     """Raise R1tuiError with a sentence where the screen cannot be shown."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise R1tuiError("The screen needs a terminal.", _HEADLESS)
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
         raise R1tuiError("This terminal (TERM=dumb) cannot show the screen.", _HEADLESS)

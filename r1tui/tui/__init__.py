@@ -1,0 +1,1 @@
+"""The screen: renders the core's models and posts messages; all work is in the core."""

@@ -1,0 +1,66 @@
+"""A question with a few answers, each with a key."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Label, OptionList
+from textual.widgets.option_list import Option
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One answer: its key, what it means to the asker, and to the user."""
+
+    key: str
+    value: str
+    text: str
+
+
+class AskScreen(ModalScreen[str | None]):
+    """The answer is the chosen value; None when the user goes back."""
+
+    DEFAULT_CSS = """
+    AskScreen {
+        align: center middle;
+        & > Vertical {
+            width: 64;
+            max-width: 94%;
+            height: auto;
+            border: round $primary;
+            background: $surface;
+            padding: 1 2;
+        }
+        Label { width: 1fr; margin-bottom: 1; }
+        OptionList { height: auto; border: none; background: $surface; padding: 0; }
+    }
+    """
+    BINDINGS = [Binding("escape", "back", "Back", id="ask.back")]
+
+    def __init__(self, question: str, choices: Sequence[Choice]) -> None:
+        super().__init__()
+        self._question = question
+        self._choices = choices
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Label(self._question, markup=False)
+            rows = [Option(f"[{choice.key}]  {choice.text}", id=choice.value) for choice in self._choices]
+            yield OptionList(*rows, Option("[Esc]  Go back"), markup=False)
+
+    def on_key(self, event: events.Key) -> None:
+        for choice in self._choices:
+            if event.key == choice.key:
+                event.stop()
+                self.dismiss(choice.value)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option.id)
+
+    def action_back(self) -> None:
+        """Choose nothing."""
+        self.dismiss(None)

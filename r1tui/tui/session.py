@@ -1,0 +1,163 @@
+"""What the screen's workers do: launch a variant, watch its server, stream an answer. They post, no more."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Literal
+
+from textual.message import Message
+
+from r1tui.catalog import Variant
+from r1tui.config import Config
+from r1tui.errors import R1tuiError
+from r1tui.events import Failed, Finished, StageFailed, StreamEvent
+from r1tui.keeper import client as keeper
+from r1tui.keeper.state import Status, new_conversation_id
+from r1tui.launch import Launch
+from r1tui.paths import Paths
+from r1tui.server.client import ChatRequest, ServerClient
+from r1tui.server.client import Message as ChatMessage
+from r1tui.server.endpoint import Endpoint
+from r1tui.tui.messages import AnswerEnded, AnswerReceived, LaunchEnded, ServerChanged, StageReported
+
+Post = Callable[[Message], object]
+BATCH_S = 0.1
+"""Events of an answer are handed over in batches; ten a second look live and cost little."""
+
+
+class Session:
+    """One user's way to one server, managed or attached."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        config: Config,
+        post: Post,
+        *,
+        config_file: str | None = None,
+        attach: Endpoint | None = None,
+    ) -> None:
+        self._paths = paths
+        self._config = config
+        self._config_file = config_file
+        self._post = post
+        self._attach = attach
+        self._client: ServerClient | None = None
+        self._answering: str | None = None
+
+    @property
+    def attached(self) -> bool:
+        """Whether the server is somebody else's, so that there is nothing to launch, switch or stop."""
+        return self._attach is not None
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is being received."""
+        return self._answering is not None
+
+    def status(self) -> Status:
+        """What is true of the managed server now; quick."""
+        return keeper.status(self._paths)
+
+    async def launch(self, variant: Variant, *, replace: bool) -> None:
+        """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
+        ready = False
+        launch = Launch(variant, self._config, self._paths, config_file=self._config_file)
+        try:
+            if replace:
+                await asyncio.to_thread(keeper.stop, self._paths)
+                self._post(ServerChanged(self.status()))
+            async with aclosing(launch.run()) as events:
+                async for event in events:
+                    self._post(StageReported(event))
+                    ready = not isinstance(event, StageFailed)
+        except R1tuiError as error:
+            self._post(StageReported(StageFailed("server", error.cause, error.remedy, error.exit_status)))
+        except asyncio.CancelledError:
+            if launch.started:
+                await asyncio.to_thread(keeper.stop, self._paths)
+            self._post(StageReported(StageFailed("server", "Cancelled.", "Ctrl+R goes on where it was.", 130)))
+            raise
+        finally:
+            await self._forget_client()
+            self._post(LaunchEnded(variant, ready))
+
+    async def watch(self) -> None:
+        """Follow the managed server, taking it over when its keeper was killed; posts each change, for ever."""
+        while True:
+            with suppress(R1tuiError):
+                await asyncio.to_thread(keeper.adopt, self._paths)
+                async for status in keeper.watch_async(self._paths):
+                    self._post(ServerChanged(status))
+            await asyncio.sleep(1.0)  # nothing runs: look again now and then for one that another r1tui started
+
+    async def answer(self, messages: list[tuple[Literal["user", "assistant"], str]]) -> None:
+        """Ask, and post the answer's events in batches, then AnswerEnded."""
+        conversation_id = new_conversation_id()
+        self._answering = conversation_id
+        try:
+            client = await self._connected()
+            request = ChatRequest([ChatMessage(role, text) for role, text in messages], self._config.sampling)
+            await self._tell_keeper(conversation_id, running=True)
+            async with aclosing(client.stream_chat(request, conversation_id)) as events:
+                await self._post_batches(events)
+        except R1tuiError as error:
+            self._post(AnswerReceived([Failed(error.cause, error.remedy)]))
+        finally:
+            self._answering = None
+            await self._tell_keeper(conversation_id, running=False)
+            self._post(AnswerEnded())
+
+    async def stop_answer(self) -> None:
+        """Stop the running answer on the server, so that its stream ends; what came stays."""
+        if self._answering is not None and self._client is not None:
+            with suppress(R1tuiError):
+                await self._client.stop_answer(self._answering)
+
+    async def stop_server(self) -> None:
+        """Stop the managed server in order."""
+        await asyncio.to_thread(keeper.stop, self._paths)
+
+    async def close(self) -> None:
+        """Let go of the connection; the server stays as it is."""
+        await self._forget_client()
+
+    async def _post_batches(self, events: AsyncIterator[StreamEvent]) -> None:
+        batch: list[StreamEvent] = []
+        loop = asyncio.get_running_loop()
+        posted_s = 0.0
+        async for event in events:
+            batch.append(event)
+            if isinstance(event, Finished | Failed) or loop.time() - posted_s >= BATCH_S:
+                self._post(AnswerReceived(batch))
+                batch, posted_s = [], loop.time()
+        if batch:
+            self._post(AnswerReceived(batch))
+
+    async def _connected(self) -> ServerClient:
+        if self._client is None:
+            if self._attach is not None:
+                self._client = ServerClient(self._attach, os.environ.get("LLAMA_API_KEY"))
+            else:
+                self._client = self._managed_client()
+        return self._client
+
+    def _managed_client(self) -> ServerClient:
+        status = self.status()
+        if status.endpoint is None or status.state not in ("ready", "sleeping"):
+            raise R1tuiError(f"The server is {status.state}.", "Wait until it is ready, or start it: Ctrl+R.")
+        key = Path(status.key_file).read_text().strip() if status.key_file else None
+        return ServerClient(Endpoint.parse(status.endpoint), key)
+
+    async def _forget_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.__aexit__(None, None, None)
+
+    async def _tell_keeper(self, conversation_id: str, *, running: bool) -> None:
+        if self._attach is None:
+            tell = keeper.answer_started if running else keeper.answer_ended
+            with suppress(R1tuiError, OSError):  # only a stop in the middle of the answer would miss it
+                await asyncio.to_thread(tell, self._paths, conversation_id)

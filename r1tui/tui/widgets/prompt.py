@@ -1,0 +1,47 @@
+"""Where the question is typed: several lines, Enter sends."""
+
+from dataclasses import dataclass
+
+from textual.binding import Binding
+from textual.message import Message
+from textual.widgets import TextArea
+
+
+class Prompt(TextArea):
+    """A text area that grows with its text up to a third of a small terminal."""
+
+    DEFAULT_CSS = """
+    Prompt {
+        height: auto;
+        min-height: 3;
+        max-height: 8;
+        border: round $primary-muted;
+        background: $background;
+        padding: 0 1;
+        &:focus { border: round $primary; }
+    }
+    """
+    BINDINGS = [
+        Binding("enter", "submit", "Send", id="prompt.send", priority=True),
+        Binding("ctrl+j,alt+enter", "newline", "New line", id="prompt.newline", show=False, priority=True),
+    ]
+
+    @dataclass
+    class Submitted(Message):
+        """The user wants this asked. The text stays in the prompt until `clear`."""
+
+        text: str
+
+    def __init__(self) -> None:
+        super().__init__(
+            soft_wrap=True, show_line_numbers=False, tab_behavior="focus", placeholder="Ask something. Enter sends."
+        )
+
+    def action_submit(self) -> None:
+        """Send what is typed, if anything is."""
+        if self.text.strip():
+            self.post_message(self.Submitted(self.text))
+
+    def action_newline(self) -> None:
+        """Begin another line."""
+        self.insert("\n")
