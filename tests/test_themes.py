@@ -43,7 +43,7 @@ def contrast(first: Color, second: Color) -> float:
 
 def test_ours_are_three_and_without_fault() -> None:
     assert sorted(OURS) == [DEFAULT, "r1-light", TERMINAL]
-    assert load_themes().problems == ()
+    assert load_themes().problems == []
 
 
 @pytest.mark.parametrize("name", [DEFAULT, "r1-light"])
@@ -115,7 +115,7 @@ def write(folder: Path, **files: str) -> Path:
 def test_a_user_s_theme_joins_ours_or_takes_the_place_of_one(tmp_path: Path) -> None:
     write(tmp_path, mine="{name: mine, primary: red}", dark=f"{{name: {DEFAULT}, primary: green}}")
     found = load_themes(tmp_path)
-    assert found.problems == ()
+    assert found.problems == []
     primaries = {theme.name: theme.primary for theme in found.themes}
     assert primaries["mine"] == "red"
     assert primaries[DEFAULT] == "green"
@@ -129,7 +129,7 @@ def test_all_bad_files_are_told_at_once_and_the_good_ones_work(tmp_path: Path) -
     found = load_themes(tmp_path)
     assert {theme.name for theme in found.themes} == {*OURS, "b"}
     assert [Path(problem.partition(":")[0]).name for problem in found.problems] == [f"{x}.yaml" for x in "acdef"]
-    assert load_themes(tmp_path / "none").problems == ()
+    assert load_themes(tmp_path / "none").problems == []
 
 
 @pytest.mark.parametrize(

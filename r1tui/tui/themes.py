@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from textual.color import Color, ColorParseError
 from textual.css.constants import VALID_STYLE_FLAGS
@@ -25,12 +25,11 @@ VARIABLES = (
 )
 
 
-@dataclass(frozen=True)
-class Themes:
+class Themes(NamedTuple):
     """The good themes, a user's in place of ours of the same name, and a sentence for each file that is not good."""
 
-    themes: tuple[Theme, ...]
-    problems: tuple[str, ...]
+    themes: list[Theme]
+    problems: list[str]
 
 
 class ThemeError(ValueError):
@@ -54,7 +53,7 @@ def load_themes(user_folder: Path | None = None) -> Themes:
                 continue
             seen[theme.name] = path
             themes[theme.name] = theme
-    return Themes(tuple(themes.values()), tuple(problems))
+    return Themes(list(themes.values()), problems)
 
 
 def own_folder() -> Path:

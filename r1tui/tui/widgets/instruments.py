@@ -1,0 +1,74 @@
+"""The instruments: what the machine, the server and the answer's speed are doing, as a panel or as one line."""
+
+from collections.abc import Callable
+from time import monotonic
+
+from textual.content import Content
+
+from r1tui.events import Finished, Timings
+from r1tui.keeper.state import Status
+from r1tui.telemetry import Sample
+from r1tui.tui.widgets.instrument_rows import Figures, line, panel
+from r1tui.tui.widgets.rows import Rows
+from r1tui.tui.widgets.speed import SpeedMeter
+
+
+class Instruments(Rows):
+    """Told what is new, it shows what of it can be seen; `compact` is the form for narrow terminals."""
+
+    DEFAULT_CSS = """
+    Instruments {
+        width: 38;
+        height: 1fr;
+        padding: 0 1;
+        background: $surface;
+        &:ansi { border-left: solid $border-blurred; }
+        &.-compact { width: 1fr; height: 1; border: none; }
+    }
+    """
+
+    def __init__(
+        self,
+        *,
+        compact: bool = False,
+        clock: Callable[[], float] = monotonic,
+        id: str | None = None,  # noqa: A002  Textual's name
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self.set_class(compact, "-compact")
+        self._compact = compact
+        self._figures = Figures(speed=SpeedMeter(clock))
+
+    def update_sample(self, sample: Sample) -> None:
+        """What the machine is doing."""
+        self._figures.sample = sample
+        self.touch()
+
+    def update_server(self, status: Status | None) -> None:
+        """What is true of the server; None when it is not known."""
+        self._figures.status = status
+        plan = status.plan if status else None
+        if plan is not None and isinstance(size := plan.get("ctx_size"), int):
+            self._figures.context_size = size
+        self.touch()
+
+    def update_timings(self, timings: Timings | Finished | None, context_size: int | None = None) -> None:
+        """The counters of the answer that is coming; None when it ended without its last word."""
+        if timings is None:
+            self._figures.speed.end()
+        else:
+            self._figures.speed.add(timings)
+        if context_size is not None:
+            self._figures.context_size = context_size
+        self.touch()
+
+    def set_plan(self, text: str) -> None:
+        """The plan in a few words; with none, those of the server's own plan."""
+        self._figures.plan = text
+        self.touch()
+
+    def rows(self, width: int, height: int) -> list[Content]:
+        if self._compact:
+            return [line(self._figures, width, self.ink)]
+        return panel(self._figures, width, height, self.ink)

@@ -1,0 +1,77 @@
+"""A widget of text rows that repaints only the rows that changed, and only so many times a second."""
+
+from time import monotonic
+from typing import ClassVar
+
+from textual.content import Content
+from textual.geometry import Region, Size
+from textual.timer import Timer
+from textual.widget import Widget
+
+from r1tui.tui.widgets.gauges import SHADES, SIXTEEN, Ink
+
+
+class Rows(Widget):
+    """Subclasses say what the rows are; whoever changes what they show calls `touch`."""
+
+    INTERVAL_S: ClassVar[float] = 1.0
+    """Never drawn more often than this."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002  Textual's name
+        super().__init__(id=id, classes=classes)
+        self._rows: list[Content] = []
+        self._rows_size: Size | None = None
+        self._drawn_s: float | None = None
+        self._waiting: Timer | None = None
+
+    def rows(self, width: int, height: int) -> list[Content]:
+        """At most `height` rows; a row longer than `width` is cut."""
+        raise NotImplementedError
+
+    @property
+    def ink(self) -> Ink:
+        """The styles that suit the theme."""
+        return SIXTEEN if self.app.native_ansi_color else SHADES
+
+    def touch(self) -> None:
+        """Something may have changed: draw now, or as soon as it is time again."""
+        if not self.is_mounted or self._waiting is not None:
+            return
+        now = monotonic()
+        due_s = now if self._drawn_s is None else self._drawn_s + self.INTERVAL_S
+        if due_s <= now:
+            self.draw()
+        else:
+            self._waiting = self.set_timer(due_s - now, self.draw)
+
+    def draw(self) -> None:
+        """Draw now what changed."""
+        if self._waiting is not None:
+            self._waiting.stop()
+            self._waiting = None
+        self._drawn_s = monotonic()
+        if not self.display or self._rows_size != self.size:
+            self._rows_size = None  # rendered when it is seen
+            return
+        before, self._rows = self._rows, self._fitted()
+        changed = [y for y, row in enumerate(self._rows) if y >= len(before) or not row.is_same(before[y])]
+        changed += range(len(self._rows), len(before))
+        if changed:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+
+    def render(self) -> Content:
+        """All rows; Textual asks for them when a row was refreshed, and after a resize or a change of theme."""
+        if self._rows_size != self.size:
+            self._rows, self._rows_size = self._fitted(), self.size
+        return Content("\n").join(self._rows)
+
+    def notify_style_update(self) -> None:
+        """Another theme may want other characters."""
+        self._rows_size = None
+        super().notify_style_update()
+
+    def _fitted(self) -> list[Content]:
+        width, height = self.size
+        if not width or not height:
+            return []
+        return [row.truncate(width, ellipsis=True) for row in self.rows(width, height)[:height]]

@@ -1,0 +1,327 @@
+"""The instruments: right figures in their places, in any room and theme, drawn seldom and only where they changed."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from textual.app import App, ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.geometry import Region
+from textual.widget import Widget
+from textual.widgets import Label
+
+from r1tui.events import Finished, Timings
+from r1tui.keeper.state import Status
+from r1tui.nvml import GpuUse
+from r1tui.telemetry import Sample, ServerUse
+from r1tui.tui.themes import TERMINAL, load_themes
+from r1tui.tui.widgets.gauges import LEVELS, SHADES, SIXTEEN, bar, elided, one_line, sides, sparkline
+from r1tui.tui.widgets.instrument_rows import Figures, line, panel, plan_words
+from r1tui.tui.widgets.instruments import Instruments
+from r1tui.tui.widgets.speed import SpeedMeter
+
+GIB = 1 << 30
+GPU = GpuUse(0, "NVIDIA H100 80GB HBM3", 62 * GIB, 80 * GIB, 87, 63, 412.5)
+SERVER = ServerUse(7, 90 * GIB, 12 * GIB, 78 * GIB, 42.0)
+SAMPLE = Sample(0.0, 45.3, 128 * GIB, 32 * GIB, 29 * GIB, SERVER, (GPU,), None, 0.1)
+PLAN = {"ctx_size": 8192, "n_gpu_layers": 62, "n_cpu_moe": 33, "verdict": "hybrid", "devices": [{"name": "CUDA0"}]}
+STATUS = Status(state="ready", variant="r1-iq1_s", uptime_s=4020.0, plan=PLAN)
+TIMINGS = Timings(prompt_tokens=1000, cached_tokens=0, prompt_tps=210.4, completion_tokens=229, tps=12.34)
+
+
+class Seat(App[None]):
+    """Both forms, as the chat has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = Recorded(compact=True)
+        self.panel = Recorded()
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            with Vertical():
+                yield self.line
+                yield Label("chat")
+            yield self.panel
+
+    def on_mount(self) -> None:
+        for theme in load_themes().themes:
+            self.register_theme(theme)
+
+
+class Recorded(Instruments):
+    """Remembers what it repainted, and never draws a second time by itself."""
+
+    INTERVAL_S = 3600.0
+    repainted: list[Region]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.repainted = []
+
+    def refresh(self, *regions: Region, **options: Any) -> "Recorded":
+        if hasattr(self, "repainted"):
+            self.repainted += regions or [Region()]
+        return super().refresh(*regions, **options)
+
+
+def shown(widget: Widget) -> str:
+    return "\n".join(widget.render_line(y).text.rstrip() for y in range(widget.size.height)).rstrip()
+
+
+def tell(seat: Seat, *, sample: Sample = SAMPLE, status: Status = STATUS) -> None:
+    for instruments in (seat.line, seat.panel):
+        instruments.update_sample(sample)
+        instruments.update_server(status)
+        instruments.update_timings(TIMINGS)
+        instruments.draw()
+
+
+async def test_the_panel_shows_everything() -> None:
+    async with Seat().run_test(size=(120, 40)) as pilot:
+        seat = pilot.app
+        assert isinstance(seat, Seat)
+        tell(seat)
+        await pilot.pause()
+        text = shown(seat.panel)
+    for words in (
+        "● ready r1-iq1_s", "1 h 07 min", "62 layers on CUDA0, experts of 33 on", "12.3 tok/s", "210 tok/s",
+        "1,229 / 8,192", "GPU 0  NVIDIA H100 80GB HBM3", "62.0 / 80.0 GiB", "87 % 63°C 412 W", "96.0 / 128.0 GiB",
+        "29.0 GiB", "45 %", "90.0 GiB", "78.0 mapped, 12.0 own", "42 %", "█",
+    ):  # fmt: skip
+        assert words in text
+
+
+async def test_the_line_of_a_narrow_terminal_says_what_matters_most() -> None:
+    async with Seat().run_test(size=(118, 24)) as pilot:
+        seat = pilot.app
+        assert isinstance(seat, Seat)
+        tell(seat)
+        await pilot.pause()
+        assert seat.line.size.height == 1
+        assert seat.line.size.width <= 80
+        text = shown(seat.line)
+    assert text.startswith("● ready r1-iq1_s │  12.3 tok/s")
+    assert text.endswith("│ context 15% │ GPU 62/80 GiB  87 %")
+
+
+async def test_a_second_draw_waits_and_repaints_only_the_rows_that_changed() -> None:
+    async with Seat().run_test(size=(120, 40)) as pilot:
+        seat = pilot.app
+        assert isinstance(seat, Seat)
+        tell(seat)
+        await pilot.pause()
+        seat.panel.repainted.clear()
+        seat.panel.update_sample(replace(SAMPLE, cpu_percent=46.0))
+        await pilot.pause()
+        assert seat.panel.repainted == []
+        assert " 45 %" in shown(seat.panel)
+        seat.panel.draw()
+        await pilot.pause()
+        assert [region.height for region in seat.panel.repainted] == [1]
+        assert " 46 %" in shown(seat.panel)
+        seat.panel.repainted.clear()
+        seat.panel.update_sample(replace(SAMPLE, time_s=9.0, cpu_percent=46.1, memory_available_bytes=32 * GIB - 1))
+        seat.panel.draw()
+        assert seat.panel.repainted == []
+
+
+async def test_what_was_told_while_nobody_could_see_it_is_there_when_it_is_seen() -> None:
+    async with Seat().run_test(size=(120, 40)) as pilot:
+        seat = pilot.app
+        assert isinstance(seat, Seat)
+        tell(seat)
+        seat.panel.display = False
+        await pilot.pause()
+        tell(seat, status=Status(state="failed", variant="other"))
+        seat.panel.display = True
+        await pilot.pause()
+        assert "● failed other" in shown(seat.panel)
+
+
+async def test_resizing_and_another_theme_at_any_moment() -> None:
+    async with Seat().run_test(size=(120, 40)) as pilot:
+        seat = pilot.app
+        assert isinstance(seat, Seat)
+        tell(seat)
+        for size, theme in (((60, 10), TERMINAL), ((200, 60), "r1-light"), ((1, 1), "r1-dark"), ((120, 40), TERMINAL)):
+            await pilot.resize_terminal(*size)
+            seat.theme = theme
+            await pilot.pause()
+        text = shown(seat.panel)
+        assert "░" in text
+        assert set(text).isdisjoint("▏▎▍▋▊▉")
+        colors = {segment.style.color for segment in seat.panel.render_line(0) if segment.style}
+        assert all(color is None or color.is_default or color.is_system_defined for color in colors)
+
+
+async def test_before_anything_is_known() -> None:
+    async with Seat().run_test(size=(120, 40)) as pilot:
+        seat = pilot.app
+        assert isinstance(seat, Seat)
+        await pilot.pause()
+        assert shown(seat.line) == "● no server"
+        assert "context" in shown(seat.panel)
+
+
+async def test_names_are_text() -> None:
+    async with Seat().run_test(size=(120, 40)) as pilot:
+        seat = pilot.app
+        assert isinstance(seat, Seat)
+        gpu = replace(GPU, name="\x1b[31m[red]a\nb")
+        tell(seat, sample=replace(SAMPLE, gpus=(gpu,)), status=Status(state="ready", variant="[b]x\x1b]0;t\x07"))
+        seat.panel.set_plan("[reverse]plan\x1b[2J")
+        seat.panel.draw()
+        await pilot.pause()
+        text = shown(seat.panel)
+    assert "GPU 0  [red]a b" in text
+    assert "ready [b]x" in text
+    assert "[reverse]plan" in text
+    assert "\x1b" not in text
+
+
+def text_of(figures: Figures, width: int = 36, height: int = 60) -> str:
+    return "\n".join(row.plain for row in panel(figures, width, height, SHADES))
+
+
+def test_no_gpu_is_said_and_a_lost_one_is_news() -> None:
+    none = replace(SAMPLE, gpus=None, gpus_reason="NVML Shared Library Not Found", gpus_age_s=None)
+    assert "no GPU" in text_of(Figures(none))
+    assert "no GPU" in line(Figures(none), 80, SHADES).plain
+    lost = replace(none, gpus_reason="GPU 0: GPU is lost", gpus_age_s=7.0)
+    assert "GPU 0: GPU is lost" in text_of(Figures(lost))
+    one_of_two = replace(SAMPLE, gpus=(GPU, GpuUse(1, "NVIDIA", problem="GPU is lost")))
+    assert "GPU 1  GPU is lost" in text_of(Figures(one_of_two))
+
+
+def test_eight_gpus_take_a_row_each_where_there_is_no_room_for_more() -> None:
+    figures = Figures(replace(SAMPLE, gpus=tuple(replace(GPU, index=index) for index in range(8))), STATUS)
+    assert text_of(figures).count("HBM3") == 8
+    short = text_of(figures, height=24)
+    assert "HBM3" not in short
+    assert short.count("62/80 GiB") == 8
+    assert "llama-server" in short
+    assert "8 GPUs 496/640 GiB  87 %" in line(figures, 200, SHADES).plain
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({}, "all on the CPU"),
+        (PLAN, "62 layers on CUDA0, experts of 33 on the CPU"),
+        (PLAN | {"n_cpu_moe": 0}, "62 layers on CUDA0"),
+        (PLAN | {"n_cpu_moe": 0, "verdict": "gpu"}, "all on CUDA0"),
+        (PLAN | {"n_gpu_layers": None}, "llama.cpp decides what goes where"),
+        (PLAN | {"n_gpu_layers": 0}, "all on the CPU"),
+        (PLAN | {"verdict": "disk", "devices": []}, "all on the CPU, weights from disk"),
+    ],
+)
+def test_a_plan_in_a_few_words(plan: dict[str, Any], words: str) -> None:
+    assert plan_words(plan) == words
+
+
+SIZES = st.none() | st.integers(0, 1 << 50)
+SMALL = st.none() | st.integers(0, 100)
+WATTS = st.none() | st.floats(0, 2000)
+PROBLEMS = st.none() | st.text(min_size=1)
+GPUS = st.builds(GpuUse, st.integers(0, 15), st.text(), SIZES, SIZES, SMALL, SMALL, WATTS, PROBLEMS)
+SERVERS = st.builds(ServerUse, st.integers(1), st.integers(0, 1 << 50), SIZES, SIZES, st.none() | st.floats(0, 100))
+SAMPLES = st.builds(
+    Sample, st.just(0.0), st.none() | st.floats(0, 100), st.integers(0, 1 << 50), st.integers(0, 1 << 50),
+    st.integers(0, 1 << 50), st.none() | SERVERS, st.none() | st.lists(GPUS, max_size=9).map(tuple),
+    st.none() | st.text(), st.none() | st.floats(0, 9),
+)  # fmt: skip
+
+
+ROOMS = st.tuples(st.integers(1, 200), st.integers(1, 60))
+
+
+@given(SAMPLES, st.text(), ROOMS, st.integers(0, 1 << 20), st.floats(0, 1e6))
+def test_any_figures_in_any_room(sample: Sample, name: str, room: tuple[int, int], used: int, tps: float) -> None:
+    width, height = room
+    status = Status(state="loading", variant=name, plan={"ctx_size": 8192, "devices": [1, {"name": name}]}, restarts=2)
+    figures = Figures(sample, status, context_size=8192)
+    figures.speed.add(Timings(used, 0, tps, 7, tps))
+    for ink in (SHADES, SIXTEEN):
+        assert len(panel(figures, width, height, ink)) <= height
+        assert line(figures, width, ink).cell_length <= width
+
+
+@given(st.floats(0.0, 99.99), st.floats(0.0, 100.0), st.integers(0, 80 * GIB))
+def test_the_columns_stay_where_they_are(cpu: float, busy: float, used: int) -> None:
+    gpu = replace(GPU, used_bytes=used, busy_percent=int(busy))
+    figures = Figures(replace(SAMPLE, cpu_percent=cpu, gpus=(gpu,)), STATUS)
+    assert [len(row) for row in text_of(figures).splitlines()] == [len(row) for row in text_of(FIXED).splitlines()]
+
+
+FIXED = Figures(SAMPLE, STATUS)
+
+
+@given(st.floats(-1, 2), st.integers(0, 60))
+def test_a_bar_is_as_wide_as_it_should_be(share: float, width: int) -> None:
+    for ink in (SHADES, SIXTEEN):
+        assert bar(share, width, ink).cell_length == width
+
+
+def test_bars_fill_by_eighths_and_by_halves() -> None:
+    assert [bar(n / 16, 2, SHADES).plain for n in (0, 1, 8, 11, 16)] == ["  ", "▏ ", "█ ", "█▍", "██"]
+    assert [bar(n / 4, 2, SIXTEEN).plain for n in range(5)] == ["░░", "▌░", "█░", "█▌", "██"]
+
+
+def test_a_sparkline_stands_on_zero() -> None:
+    assert sparkline([4, 8], 4) == "  ▅█"
+    assert sparkline([1, 1, 1], 2) == "██"
+    assert sparkline([0, 0], 3) == " ▁▁"
+    assert sparkline([], 3) == "   "
+    assert set(sparkline(range(100), 50)) <= set(LEVELS)
+
+
+def test_one_row_of_two_sides() -> None:
+    assert sides(Content("left"), Content("right"), 12).plain == "left   right"
+    assert sides(Content("left side"), Content("right"), 12).plain == "left … right"
+    assert one_line(" a\tb\x1b[1m\nc ") == "a b c"
+    assert elided("/a/long/path/to/a/file", 12) == "/a/l…/a/file"
+
+
+def test_the_speed_is_that_of_the_last_seconds() -> None:
+    now = [0.0]
+    meter = SpeedMeter(lambda: now[0])
+    for second in range(30):
+        now[0] = float(second)
+        tokens = 10 * second if second < 20 else 200 + 40 * (second - 20)
+        meter.add(Timings(100, 0, 50.0, tokens, 12.0))
+    assert meter.now_tps == pytest.approx(40)
+    assert meter.average_tps == 12.0
+    assert meter.context_used == 100 + 200 + 40 * 9
+    assert len(meter.history) == 30
+    assert list(meter.history)[5] == pytest.approx(10)
+
+
+def test_slow_tokens_are_watched_for_longer() -> None:
+    now = [0.0]
+    meter = SpeedMeter(lambda: now[0])
+    for token in range(1, 12):
+        now[0] = token * 6.0
+        meter.add(Timings(100, 0, 0.5, token, 0.16))
+    assert meter.now_tps == pytest.approx(1 / 6)
+
+
+def known(meter: SpeedMeter) -> tuple[float | None, ...]:
+    return meter.now_tps, meter.average_tps, meter.prompt_tps, meter.context_used
+
+
+def test_an_answer_that_ends_has_an_average_and_no_speed() -> None:
+    now = [0.0]
+    meter = SpeedMeter(lambda: now[0])
+    meter.add(TIMINGS)
+    assert meter.now_tps == TIMINGS.tps
+    meter.add(Finished("stop", 1000, 100, 500, 200.0, 11.5, 70.0))
+    assert known(meter) == (None, 11.5, 200.0, 1500)
+    now[0] = 100.0
+    meter.add(Timings(1600, 1500, 0.0, 1, 0.0))
+    assert known(meter) == (None, 11.5, 200.0, 1601)
+    meter.end()
+    assert meter.now_tps is None
