@@ -120,6 +120,17 @@ async def test_done_and_loading_and_failed() -> None:
         assert "✗ server" in text
 
 
+async def test_a_remedy_can_be_selected_and_copied() -> None:
+    app = Launching()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await told(app, [FAILED], pilot)
+        app.stages.text_select_all()
+        await pilot.pause()
+        assert "Choose a smaller model: F2." in (app.screen.get_selected_text() or "")
+        row = app.stages.render_line(app.stages.size.height - 1)
+        assert row.text.strip() == "Choose a smaller model: F2."
+
+
 async def test_a_failure_ends_what_ran_beside_it_and_a_cancelled_launch_is_none() -> None:
     app = Launching()
     async with app.run_test(size=(80, 24)) as pilot:

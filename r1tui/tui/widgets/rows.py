@@ -5,7 +5,9 @@ from typing import ClassVar
 
 from textual.content import Content
 from textual.geometry import Region, Size
+from textual.strip import Strip
 from textual.timer import Timer
+from textual.visual import Visual
 from textual.widget import Widget
 
 from r1tui.tui.widgets.gauges import SHADES, SIXTEEN, Ink
@@ -21,6 +23,7 @@ class Rows(Widget):
         super().__init__(id=id, classes=classes)
         self._rows: list[Content] = []
         self._rows_size: Size | None = None
+        self._strips: dict[int, Strip] = {}
         self._drawn_s: float | None = None
         self._waiting: Timer | None = None
 
@@ -56,19 +59,38 @@ class Rows(Widget):
         before, self._rows = self._rows, self._fitted()
         changed = [y for y, row in enumerate(self._rows) if y >= len(before) or not row.is_same(before[y])]
         changed += range(len(self._rows), len(before))
+        for y in changed:
+            self._strips.pop(y, None)
         if changed:
             self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
 
     def render(self) -> Content:
-        """All rows; Textual asks for them when a row was refreshed, and after a resize or a change of theme."""
-        if self._rows_size != self.size:
-            self._rows, self._rows_size = self._fitted(), self.size
+        """All rows, for what wants them at once, such as a selection."""
+        self._update()
         return Content("\n").join(self._rows)
+
+    def render_line(self, y: int) -> Strip:
+        """One row, as it was rendered last if it has not changed since."""
+        if self.text_selection is not None:
+            return super().render_line(y)
+        self._update()
+        if y not in self._strips:
+            width = self.size.width
+            if not width or y >= len(self._rows):
+                return Strip.blank(width, self.visual_style.rich_style)
+            self._strips[y] = Visual.to_strips(self, self._rows[y], width, 1, self.visual_style, pad=True)[0]
+        return self._strips[y]
 
     def notify_style_update(self) -> None:
         """Another theme may want other characters."""
         self._rows_size = None
         super().notify_style_update()
+
+    def _update(self) -> None:
+        """Make the rows anew after a resize, a change of theme, or a time out of sight."""
+        if self._rows_size != self.size:
+            self._rows, self._rows_size = self._fitted(), self.size
+            self._strips.clear()
 
     def _fitted(self) -> list[Content]:
         width, height = self.size
