@@ -71,6 +71,12 @@ class Transcript(Widget, can_focus=True):
         self._slice_timer: Timer | None = None
         self._last_flush_s = 0.0
 
+    @property
+    def settled(self) -> bool:
+        """Whether all that the model had when it was last touched is on the screen, rendered."""
+        waiting = self._flush_timer or self._slice_timer or self._queue or self._current
+        return not waiting and not any(view.busy for view in self._views)
+
     def show(self, conversation: Conversation) -> None:
         """Show this conversation from its end."""
         self._conversation = conversation
@@ -207,13 +213,13 @@ class Transcript(Widget, can_focus=True):
             return
         rows = [self._layout.start_of(view.head) for view in views]
         running = views[-1].turn.answer.running and self.following
-        y = rows[-1] - self._top if rows[-1] is not None else 0
+        y = max(rows[-1] - self._top, -1) if rows[-1] is not None else 0
         for view in views:
             view.open = is_open
             self._absorb(view)
         if not running:
             self.following = False
-            self._anchor = (views[-1].head, -min(max(y, 0), self.size.height - 1))
+            self._anchor = (views[-1].head, -min(y, self.size.height - 1))
         self._redraw()
         self._queue_all()
 
@@ -294,10 +300,10 @@ class Transcript(Widget, can_focus=True):
         """All that is not of this width waits for its slice: what is in view, then upwards from the end."""
         width = self.size.width - 1
         visible = self._layout.visible(self._top, self.size.height)
-        rest = [block for block in reversed(self._layout.blocks) if not block.is_fine(width)]
-        self._queue = deque([*visible, *rest])
+        ordered = [*visible, *reversed(self._layout.blocks)]
+        self._queue = deque(block for block in ordered if not block.is_fine(width))
         self._current = None
-        if rest:
+        if self._queue:
             self._work_soon()
 
     def _work_soon(self) -> None:

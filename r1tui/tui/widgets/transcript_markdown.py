@@ -84,9 +84,13 @@ class _Renderer:
             yield from self.blocks(item[1:-1], *self._nest(rest if index else first, rest, *spans), depth + 1)
 
     def _code(self, token: Token, first: tuple[Span, ...], rest: tuple[Span, ...]) -> Iterator[Row]:
-        language = token.info.strip().split(" ")[0] if token.info.strip() else ""
+        language = (token.info.split() or [""])[0]
         room = max(self._room(rest) - 2, 2)
         prefix = first
+        if language:
+            name = language[: fitting(language, 0, len(language), room)]
+            yield row_of(*prefix, CODE_BAR, (" ", "code"), (name, "code comment"), fill="code")
+            prefix = rest
         for spans in code_lines(token.content, language.lower()):
             for row in _chopped(spans, room):
                 yield row_of(*prefix, CODE_BAR, (" ", "code"), *row, fill="code")

@@ -49,7 +49,7 @@ class TurnView:
             (answer.has_thoughts, [self.head]),
             (self.open and answer.has_thoughts, self._thoughts),
             (True, self._answer),
-            (bool(self._tail.text), [self._tail]),
+            (not self._tail.text.isspace() and self._tail.text != "", [self._tail]),
             (bool(self._failure.text), [self._failure]),
             (bool(self._remedy.text), [self._remedy]),
             (bool(self._status.text), [self._status]),
@@ -87,7 +87,7 @@ class TurnView:
         self._answer += finished
         rest = self._splitter.rest
         self.busy = bool(self._unread) or bool(finished) or (self._splitter.closed and bool(rest))
-        if finished or not self._tail.text:
+        if finished or self._splitter.closed or not self._tail.text.strip():
             self._tail = PlainBlock(rest.lstrip("\n"), "answer", gap=True, first=MARGIN, rest=MARGIN)
         elif piece:
             self._tail.append(piece)

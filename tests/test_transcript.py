@@ -1,0 +1,441 @@
+"""The transcript: what it draws, what it follows, and that it never draws more than it must."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from textual import events
+from textual.app import App, ComposeResult
+from textual.pilot import Pilot
+
+from r1tui.chat.conversation import Answer, Conversation, Turn
+from r1tui.chat.markdown import split_markdown
+from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
+from r1tui.tui.widgets.transcript import JUMP_ROWS, Transcript
+from r1tui.tui.widgets.transcript_blocks import AnswerBlock, Block, PlainBlock, Work
+from r1tui.tui.widgets.transcript_rows import Row, clean
+from r1tui.tui.widgets.transcript_turn import TurnView
+
+MARKDOWN = """A **bold** start with `code`, *more* of it and [a link](http://x.y).
+
+## Steps
+
+1. One thing, said at some length so that it has to be wrapped when the screen is narrow.
+2. Another:
+   - nested
+
+```python
+def f(x: int) -> int:
+    return x + 1  # plus one
+```
+
+| Name | Value |
+|------|------:|
+| a    | 1     |
+
+> Quoted.
+
+The end.
+"""
+
+
+class Seat(App[None]):
+    """An app that is a transcript."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        super().__init__()
+        self.conversation = conversation
+
+    def compose(self) -> ComposeResult:
+        yield Transcript(refresh_hz=200)
+
+    def on_mount(self) -> None:
+        self.transcript.show(self.conversation)
+        self.transcript.focus()
+
+    @property
+    def transcript(self) -> Transcript:
+        return self.query_one(Transcript)
+
+    @property
+    def lines(self) -> list[str]:
+        """What the widget draws, without the scroll indicator."""
+        widget = self.transcript
+        return [widget.render_line(y).text[:-1].rstrip() for y in range(widget.size.height)]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+async def settle(pilot: Pilot[None], transcript: Transcript) -> None:
+    await pilot.pause()
+    while not transcript.settled:
+        await pilot.pause(0.001)
+
+
+async def send(pilot: Pilot[None], seat: Seat, *events: StreamEvent) -> None:
+    """Apply events to the last answer and wait until they are on the screen."""
+    for event in events:
+        seat.conversation.turns[-1].answer.apply(event)
+        seat.transcript.touch()
+    await settle(pilot, seat.transcript)
+
+
+def past(content: str, thinking: str = "", question: str = "Q?") -> Conversation:
+    return Conversation("c", [Turn(question, Answer.past(content, thinking, thinking_tokens=1204, thinking_s=130))])
+
+
+def asked(question: str = "Q?") -> Conversation:
+    conversation = Conversation("c")
+    conversation.ask(question)
+    return conversation
+
+
+def timings(tokens: int) -> Timings:
+    return Timings(prompt_tokens=12, cached_tokens=0, prompt_tps=100.0, completion_tokens=tokens, tps=50.0)
+
+
+FINISHED = Finished("stop", 12, 2, 4, 100.0, 50.0, 10.0)
+
+
+async def test_an_answer_is_markdown_with_its_parts() -> None:
+    seat = Seat(past(MARKDOWN, "Hm."))
+    async with seat.run_test(size=(80, 40)) as pilot:
+        await settle(pilot, seat.transcript)
+        lines = seat.lines
+    assert lines[0] == "❯ Q?"
+    assert "▸ thought 1,204 tokens in 2 min" in lines
+    assert "  A bold start with code, more of it and a link (http://x.y)." in lines
+    assert "  1. One thing, said at some length so that it has to be wrapped when the" in lines
+    assert "     screen is narrow." in lines
+    assert "     ◦ nested" in lines
+    assert lines[lines.index("  ▎ python") + 1] == "  ▎ def f(x: int) -> int:"
+    assert "  Name │ Value" in lines
+    assert "  a    │     1" in lines
+    assert "  ▌ Quoted." in lines
+    assert "Hm." not in "".join(lines)
+
+
+async def test_what_happens_to_an_answer_is_a_line() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, PromptProgress(100, 0, 43, 10.0))
+        assert "  reading the question: 43 %" in seat.lines
+        await send(pilot, seat, Reasoning("Hm"), timings(1204))
+        assert any(line.startswith("▸ thinking… 1,204 tokens, ") for line in seat.lines)
+        assert "reading" not in seat.text
+        await send(pilot, seat, Content("Half an ans"), Failed("The server [b]ended[/b].", "See `r1tui logs`."))
+        lines = seat.lines
+    assert "  Half an ans" in lines
+    assert lines[lines.index("✗ The server [b]ended[/b].") + 1] == "  See `r1tui logs`."
+
+
+async def test_a_stopped_answer_keeps_what_came_and_says_so() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, Content("one **two"), Finished("cancelled", 12, 0, 4, 100.0, 50.0, 10.0))
+        assert "  one **two" in seat.lines
+        assert "  Stopped. What came is kept." in seat.lines
+
+
+def drawn(blocks: list[Block], width: int) -> list[Row]:
+    """All rows of blocks whose work is done."""
+    for block in blocks:
+        for _ in block.refine(width, Work()):
+            pass
+    return [row for block in blocks for row in block.rows]
+
+
+def whole(answer: Answer, width: int) -> list[Row]:
+    """The rows of a turn that is taken in and rendered to the end."""
+    view = TurnView(Turn("Q?", answer), is_first=True)
+    view.open = True
+    view.absorb()
+    while view.busy:
+        view.absorb()
+    return drawn(view.blocks, width)
+
+
+HOSTILE = st.lists(
+    st.sampled_from(
+        [*"ab  \n\n\t*_`#->|[]()1.:\\~", "日", "本", "🦙", "👩‍👩‍👧", "❤️", "👍🏽", "🇩🇪", "é", "\u202e", "م", "ש",
+        "\x1b[31m", "\x1b]0;x\x07", "\r", "\x9b", "\x00", "\u200d", "\ufe0f", "\ud800", "\u2028", "[bold]", "[/]", "｜",
+        "```\n", "| a | b |\n|--|--|\n", "x" * 70, "\u0300", "﷽", "- ", "> ",
+        "[a](b&#27;c)", "![a](&#7;)", "&#27;", "```日本\n", "<http://\x1b>"]
+    ),
+    max_size=80,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(HOSTILE, HOSTILE, st.integers(10, 130))
+def test_no_row_of_hostile_text_is_wider_than_the_view_or_holds_a_control_character(
+    content: str, thinking: str, width: int
+) -> None:
+    for row in whole(Answer.past(content, thinking), width):
+        assert row.width <= width
+        assert all(ord(char) >= 0x20 and not 0x7F <= ord(char) < 0xA0 for text, _ in row.spans for char in text)
+        "".join(text for text, _ in row.spans).encode()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(HOSTILE, HOSTILE, st.integers(1, 20))
+def test_a_streamed_answer_ends_as_the_whole_one_is_drawn(content: str, thinking: str, size: int) -> None:
+    answer = Answer()
+    view = TurnView(Turn("Q?", answer), is_first=True)
+    view.open = True
+    work = Work()
+    for text, kind in ((thinking, Reasoning), (content, Content)):
+        for start in range(0, len(text), size):
+            answer.apply(kind(text[start : start + size]))
+            view.absorb()
+            for block in view.blocks:
+                block.lay_out(60, work)
+    answer.apply(FINISHED)
+    view.absorb()
+    while view.busy:
+        view.absorb()
+    past = Answer.past(content, thinking, thinking_tokens=answer.thinking_tokens, thinking_s=answer.thinking_s)
+    assert drawn(view.blocks, 60) == whole(past, 60)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(HOSTILE, HOSTILE, st.sampled_from([(80, 24), (120, 40), (12, 4), (3, 3)]))
+def test_every_line_is_exactly_as_wide_as_the_widget(question: str, content: str, size: tuple[int, int]) -> None:
+    async def check() -> None:
+        seat = Seat(past(content, content, question))
+        async with seat.run_test(size=size) as pilot:
+            await settle(pilot, seat.transcript)
+            seat.transcript.toggle_all()
+            await settle(pilot, seat.transcript)
+            for y in range(size[1]):
+                assert sum(cell_len(segment.text) for segment in seat.transcript.render_line(y)) == size[0]
+
+    asyncio.run(check())
+
+
+def test_cutting_text_anywhere_cleans_it_the_same() -> None:
+    text = "a\x1b[31mb\x1b]0;title\x07c\r\n👩‍👧"
+    assert "".join(clean(char) for char in text) == clean(text) == "a[31mb]0;titlec\n👩👧"
+
+
+async def test_a_line_of_ten_thousand_characters_is_wrapped() -> None:
+    seat = Seat(past("x" * 10_000 + "\n\n" + "日本 " * 3_000))
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await settle(pilot, seat.transcript)
+        assert max(map(cell_len, seat.lines)) <= 79
+        await pilot.press("home")
+        await settle(pilot, seat.transcript)
+        assert seat.lines[2] == "  " + "x" * 77
+
+
+def follows(seat: Seat) -> bool:
+    return seat.transcript.following
+
+
+def numbered(count: int, start: int = 0) -> Iterator[Content]:
+    return (Content(f"line {number}\n") for number in range(start, start + count))
+
+
+async def test_following_stays_at_the_end_and_leaves_room_there() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 24)) as pilot:
+        for number in range(60):
+            await send(pilot, seat, Content(f"line {number}\n"))
+            shown = seat.lines
+            assert f"  line {number}" in shown
+            last = max(y for y, line in enumerate(shown) if line)
+            assert number < 24 or last >= 24 - JUMP_ROWS - 1
+
+
+async def test_scrolling_up_releases_and_end_takes_it_again() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, *numbered(100))
+        await pilot.press("pageup")
+        before = seat.lines
+        assert not follows(seat)
+        await send(pilot, seat, *numbered(100, start=100))
+        assert seat.lines == before
+        await pilot.press("end")
+        await settle(pilot, seat.transcript)
+        assert follows(seat)
+        assert "  line 199" in seat.lines
+        await pilot.press("up")
+        assert not follows(seat)
+        await pilot.press("home")
+        assert seat.lines[0] == "❯ Q?"
+        await pilot.press("down")
+        assert "❯ Q?" not in seat.lines
+        for _ in range(12):
+            await pilot.press("pagedown")
+        assert follows(seat)
+
+
+async def turn_wheel(pilot: Pilot[None], seat: Seat, kind: type[events.MouseEvent]) -> None:
+    where = {"x": 1, "y": 1, "delta_x": 0, "delta_y": 0, "button": 0}
+    seat.transcript.post_message(kind(seat.transcript, **where, shift=False, meta=False, ctrl=False))
+    await settle(pilot, seat.transcript)
+
+
+async def test_the_wheel_scrolls() -> None:
+    seat = Seat(past("\n\n".join(f"line {number}" for number in range(50))))
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await settle(pilot, seat.transcript)
+        end = seat.lines
+        await turn_wheel(pilot, seat, events.MouseScrollUp)
+        assert seat.lines[3:] == end[:-3]
+        await turn_wheel(pilot, seat, events.MouseScrollDown)
+        assert seat.lines == end
+
+
+async def test_a_view_that_was_scrolled_stays_while_the_block_in_it_is_finished() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, Content("```python\n"), *(Content(f"x{number} = 1\n") for number in range(80)))
+        await pilot.press("pageup", "pageup")
+        before = [line.strip() for line in seat.lines]
+        await send(pilot, seat, Content("```\n\nAfter.\n"))
+        assert [line.strip("▎ ") for line in seat.lines] == before
+
+
+async def test_thinking_opens_and_closes_where_it_is() -> None:
+    seat = Seat(past("Answer.\n" * 40, "First thought.\n\n* not a list\n" + "more\n" * 50))
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await settle(pilot, seat.transcript)
+        await pilot.press("home")
+        folded = seat.lines
+        seat.transcript.toggle_thinking()
+        await settle(pilot, seat.transcript)
+        opened = seat.lines
+        assert opened[2].startswith("▾ thought")
+        assert opened[3:6] == ["│ First thought.", "│", "│ * not a list"]
+        seat.transcript.toggle_thinking()
+        await settle(pilot, seat.transcript)
+        assert seat.lines == folded
+        await pilot.click(Transcript, offset=(4, 2))
+        await settle(pilot, seat.transcript)
+        assert seat.lines == opened
+
+
+async def test_opening_from_the_end_shows_the_beginning_of_the_thinking() -> None:
+    seat = Seat(past("Answer.\n" * 40, "First thought.\n" + "more\n" * 50))
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await settle(pilot, seat.transcript)
+        seat.transcript.toggle_thinking()
+        await settle(pilot, seat.transcript)
+        assert seat.lines[0].startswith("▾ thought")
+        assert seat.lines[1] == "│ First thought."
+
+
+async def test_all_thinking_opens_and_closes_together() -> None:
+    conversation = past("one", "thought one")
+    conversation.turns += past("two", "thought two").turns
+    seat = Seat(conversation)
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await settle(pilot, seat.transcript)
+        seat.transcript.toggle_all()
+        await settle(pilot, seat.transcript)
+        assert {"│ thought one", "│ thought two"} <= set(seat.lines)
+        seat.transcript.toggle_all()
+        await settle(pilot, seat.transcript)
+        assert "│" not in seat.text
+
+
+async def test_resizing_in_the_middle_of_a_stream_wraps_anew_and_loses_nothing() -> None:
+    seat = Seat(asked())
+    sizes = [(40, 12), (120, 40), (7, 5), (200, 60), (80, 24)]
+    async with seat.run_test(size=(80, 24)) as pilot:
+        for number in range(0, len(MARKDOWN), 16):
+            await send(pilot, seat, Reasoning("thinking ") if number < 64 else Content(MARKDOWN[number - 64 :][:16]))
+            if number % 64 == 0:
+                await pilot.resize_terminal(*sizes[number // 64 % len(sizes)])
+        await send(pilot, seat, Content(MARKDOWN[number - 48 :]), FINISHED)
+        await pilot.resize_terminal(80, 40)
+        await settle(pilot, seat.transcript)
+        streamed = seat.lines
+    other = Seat(past(MARKDOWN, "x"))
+    async with other.run_test(size=(80, 40)) as pilot:
+        await settle(pilot, other.transcript)
+        assert streamed[4:] == other.lines[4:]
+
+
+async def test_rendering_a_long_answer_takes_several_slices_and_the_end_is_drawn_first() -> None:
+    code = "```python\n" + "value = compute(1, 'two', 3.0)  # and more\n" * 1500 + "```\n\n"
+    seat = Seat(past(code + "Last **words**.\n"))
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await settle(pilot, seat.transcript)
+        assert seat.lines[-1] == "  Last words."
+        assert seat.transcript.work.slices > 2
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_32000_tokens_of_thinking_stay_flat(is_open: bool) -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(120, 40)) as pilot:
+        await send(pilot, seat, Reasoning("Well.\n"), timings(1))
+        if is_open:
+            seat.transcript.toggle_thinking()
+        built: list[int] = []
+        refreshed: list[int] = []
+        for tenth in range(10):
+            before = Work(**vars(seat.transcript.work))
+            for number in range(8):
+                tokens = [Reasoning("thought " if count % 40 else ".\n") for count in range(400)]
+                await send(pilot, seat, *tokens, timings(tenth * 3200 + number * 400))
+            built.append(seat.transcript.work.rows_built - before.rows_built)
+            refreshed.append(seat.transcript.work.rows_refreshed - before.rows_refreshed)
+    assert built[-1] <= built[0] * 1.3 + 40
+    assert refreshed[-1] <= refreshed[0] * 1.3 + 40
+    assert is_open or sum(built) < 1000
+
+
+async def test_a_flush_refreshes_only_the_rows_that_changed() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, Content("some words"))
+        before = Work(**vars(seat.transcript.work))
+        await send(pilot, seat, Content(" and more"))
+        assert seat.transcript.work.rows_refreshed - before.rows_refreshed == 1
+        assert seat.transcript.work.rows_built - before.rows_built == 1
+
+
+async def test_another_conversation_replaces_the_first_from_its_end() -> None:
+    seat = Seat(past("one", "x"))
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await settle(pilot, seat.transcript)
+        seat.transcript.show(past("\n\n".join(map(str, range(99)))))
+        await settle(pilot, seat.transcript)
+        assert seat.lines[-1] == "  98"
+        seat.transcript.show(Conversation("empty"))
+        await settle(pilot, seat.transcript)
+        assert seat.text.strip() == ""
+
+
+async def test_colours_follow_the_theme() -> None:
+    seat = Seat(past("`x`"))
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await settle(pilot, seat.transcript)
+        seen = set()
+        for theme in ("textual-dark", "textual-light", "ansi-dark"):
+            seat.theme = theme
+            await settle(pilot, seat.transcript)
+            seen.add(str(next(iter(seat.transcript.render_line(2))).style))
+    assert len(seen) == 3
+
+
+def test_an_unfinished_block_costs_one_row_a_piece() -> None:
+    block, work = PlainBlock("", "answer"), Work()
+    for _ in range(2000):
+        block.append("word ")
+        block.lay_out(80, work)
+    assert work.rows_built <= 2000 + len(block.rows)
+
+
+def test_a_listing_is_rendered_a_row_a_step() -> None:
+    (code,) = split_markdown("```python\n" + "x = 1\n" * 100 + "```")
+    assert sum(1 for _ in AnswerBlock(code, gap=False).refine(80, Work())) == 101
