@@ -10,10 +10,11 @@ from textual.message import Message
 from r1tui.catalog import Catalog, Variant, load_catalog, variant_of_file
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
+from r1tui.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus
 from r1tui.keeper.state import Status
 from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
-from r1tui.telemetry import Sampler
+from r1tui.telemetry import Limits, Sampler
 from r1tui.tui.messages import Sampled
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.chat import ChatScreen
@@ -53,7 +54,8 @@ class R1App(App[None]):
         self.wanted = variant
         self.session = Session(paths, config, self._tell, config_file=config_file, attach=attach)
         self._seat = ChatScreen()
-        self.sampler = Sampler(lambda: self._seat.server_pid, SAMPLE_S)
+        limits = Limits(usable_logical_cpus(), memory_total_bytes(), memory_available_bytes)
+        self.sampler = Sampler(lambda: self._seat.server_pid, SAMPLE_S, limits=limits)
         self._leaving = False
 
     def on_mount(self) -> None:

@@ -13,7 +13,7 @@ from textual.worker import Worker
 from r1tui.catalog import Variant
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.special_tokens import defuse
-from r1tui.events import Failed, Finished, Timings
+from r1tui.events import Finished, Timings
 from r1tui.hub import find_model
 from r1tui.keeper.state import Status, new_conversation_id
 from r1tui.planning import placement_in_words
@@ -67,10 +67,12 @@ class ChatScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._conversation = Conversation(new_conversation_id())
-        self._status: Status | None = None
+        self.conversation = Conversation(new_conversation_id())
+        self.status: Status | None = None
+        """What is true of the managed server, as far as was told."""
+        self.ready = False
+        """Whether a question would be answered."""
         self._launching: Worker[None] | None = None
-        self._ready = False
         self._last_variant: Variant | None = None
 
     @property
@@ -79,9 +81,14 @@ class ChatScreen(Screen[None]):
         return cast("R1App", self.app)
 
     @property
+    def launching(self) -> bool:
+        """Whether a model is being brought up."""
+        return self._launching is not None
+
+    @property
     def server_pid(self) -> int | None:
         """llama-server's process, as far as it is known."""
-        return self._status.pid if self._status else None
+        return self.status.pid if self.status else None
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="body"):
@@ -94,7 +101,7 @@ class ChatScreen(Screen[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        self.query_one(Transcript).show(self._conversation)
+        self.query_one(Transcript).show(self.conversation)
         self.query_one(Prompt).focus()
         self._begin()
 
@@ -102,7 +109,7 @@ class ChatScreen(Screen[None]):
         """Be in the chat at once where a server runs; else bring up the wanted model, or let the user choose one."""
         session, wanted = self.r1.session, self.r1.wanted
         if session.attached:
-            self._ready = True
+            self.ready = True
             return
         self.run_worker(session.watch(), group="watch", exit_on_error=False)
         now = session.status()
@@ -127,7 +134,7 @@ class ChatScreen(Screen[None]):
 
     @on(ServerChanged)
     def _server_changed(self, message: ServerChanged) -> None:
-        before = self._status
+        before = self.status
         self._show_status(message.status)
         now = message.status
         if now is None or before is None or before.state == now.state:
@@ -139,19 +146,20 @@ class ChatScreen(Screen[None]):
 
     @on(AnswerReceived)
     def _answer_received(self, message: AnswerReceived) -> None:
-        answer = self._conversation.turns[-1].answer
+        answer = self.conversation.turns[-1].answer
         for event in message.events:
             answer.apply(event)
             if isinstance(event, Timings | Finished):
                 for instruments in self.query(Instruments):
                     instruments.update_timings(event)
-            elif isinstance(event, Failed):
-                self.refresh_bindings()
         self.query_one(Transcript).touch()
 
     @on(AnswerEnded)
     def _answer_ended(self) -> None:
         self.query_one(Transcript).touch()
+        if self.conversation.turns[-1].answer.finished is None:
+            for instruments in self.query(Instruments):
+                instruments.update_timings(None)
         self.refresh_bindings()
 
     @on(Sampled)
@@ -167,17 +175,17 @@ class ChatScreen(Screen[None]):
         if self.r1.session.answering:
             self.notify("The last answer is still coming. Esc stops it.", markup=False)
             return
-        if not self._ready:
+        if not self.ready:
             self.notify("No model is ready yet; your question waits here. F2 lists the models.", markup=False)
             return
         question, found = defuse(message.text.strip())
         if found:
             self.notify(f"Control tokens were made harmless: {' '.join(found)}", markup=False)
         self.query_one(Prompt).clear()
-        self._conversation.ask(question)
+        self.conversation.ask(question)
         self.query_one(Transcript).action_to_end()
         self.run_worker(
-            self.r1.session.answer(self._conversation.messages()), group="answer", exclusive=True, exit_on_error=False
+            self.r1.session.answer(self.conversation.messages()), group="answer", exclusive=True, exit_on_error=False
         )
         self.refresh_bindings()
 
@@ -187,7 +195,7 @@ class ChatScreen(Screen[None]):
             case "stop":
                 return self.r1.session.answering or self._launching is not None
             case "start":
-                return not self._ready and self._launching is None and self._last_variant is not None
+                return not self.ready and self._launching is None and self._last_variant is not None
             case "variants" | "step" | "number" | "log":
                 return not self.r1.session.attached
             case _:
@@ -222,8 +230,8 @@ class ChatScreen(Screen[None]):
         if self.r1.session.answering:
             self.notify("The answer is still coming. Esc stops it.", markup=False)
             return
-        self._conversation = Conversation(new_conversation_id())
-        self.query_one(Transcript).show(self._conversation)
+        self.conversation = Conversation(new_conversation_id())
+        self.query_one(Transcript).show(self.conversation)
 
     def action_log(self) -> None:
         """Show the log of what goes on: the engine's build, else the server."""
@@ -233,12 +241,12 @@ class ChatScreen(Screen[None]):
 
     def action_start(self) -> None:
         """Bring the last model up again."""
-        if self._last_variant is not None and self._launching is None and not self._ready:
+        if self._last_variant is not None and self._launching is None and not self.ready:
             self._launch(self._last_variant, replace=False)
 
     def action_variants(self) -> None:
         """Choose a model."""
-        current = self._status.variant if self._status else None
+        current = self.status.variant if self.status else None
         screen = VariantsScreen(self.r1.catalog, self.r1.config, self.r1.paths, current)
         self.app.push_screen(screen, self._switch)
 
@@ -249,7 +257,7 @@ class ChatScreen(Screen[None]):
         if len(here) < 2:
             self.notify("There is no other model on disk. F2 lists those that can be fetched.", markup=False)
             return
-        current = self._status.variant if self._status else None
+        current = self.status.variant if self.status else None
         index = names.index(current) if current in names else -1
         self._switch(here[(index + step) % len(here)])
 
@@ -292,9 +300,9 @@ class ChatScreen(Screen[None]):
         await self.r1.session.launch(variant, replace=replace)
 
     def _show_status(self, status: Status | None) -> None:
-        self._status = status
-        self._ready = status is not None and status.state in ("ready", "sleeping")
-        if status is not None and status.variant and self._last_variant is None and self._ready:
+        self.status = status
+        self.ready = status is not None and status.state in ("ready", "sleeping")
+        if status is not None and status.variant and self._last_variant is None and self.ready:
             self._last_variant = self.r1.variant_named(status)
         for instruments in self.query(Instruments):
             instruments.update_server(status)

@@ -1,0 +1,284 @@
+"""The screen, driven by its keys, over the real server with the tiny R1."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+
+from r1tui.catalog import variant_of_file
+from r1tui.chat.conversation import Answer
+from r1tui.config import Config, EngineSettings, ServerSettings, UiSettings, VariantSettings
+from r1tui.keeper import client as keeper
+from r1tui.paths import Paths
+from r1tui.server.endpoint import Endpoint
+from r1tui.tui.app import R1App
+from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.log import LogScreen
+from r1tui.tui.screens.variants import VariantsScreen
+from r1tui.tui.widgets.prompt import Prompt
+from r1tui.tui.widgets.stages import Stages
+from tests.bare_server import bare_server
+from tests.conftest import TinyModel
+
+THINK = "Hm, 日本 and 🦙.\n"
+ANSWER = "Hello ✅ there."
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def config(llama_server: Path, paths: Paths) -> Config:
+    """Settings with the built engine; in the file too, which the processes that the screen starts read."""
+    settings = Config(engine=EngineSettings(source=str(llama_server)), server=ServerSettings(threads=1, on_exit="stop"))
+    paths.config_file.parent.mkdir(parents=True)
+    paths.config_file.write_bytes(msgspec.json.encode(settings))
+    return settings
+
+
+@pytest.fixture(autouse=True)
+def _stopped(paths: Paths) -> Iterator[None]:
+    yield
+    keeper.stop(paths)
+
+
+async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
+    deadline_s = monotonic() + PATIENCE_S
+    while not fact():
+        assert monotonic() < deadline_s, "it did not happen"
+        await pilot.pause(0.02)
+
+
+@asynccontextmanager
+async def opened(app: R1App, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
+    """The app, once its chat is there."""
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen | VariantsScreen))
+        yield pilot
+
+
+def seat(app: R1App) -> ChatScreen:
+    [screen] = [screen for screen in app.screen_stack if isinstance(screen, ChatScreen)]
+    return screen
+
+
+def answers(app: R1App) -> list[Answer]:
+    return [turn.answer for turn in seat(app).conversation.turns]
+
+
+async def ready(app: R1App, pilot: Pilot[None], variant: str | None = None) -> None:
+    def fact() -> bool:
+        status = seat(app).status
+        return seat(app).ready and status is not None and (variant is None or status.variant == variant)
+
+    await until(pilot, fact)
+
+
+async def ask(app: R1App, pilot: Pilot[None], question: str) -> Answer:
+    count = len(answers(app))
+    seat(app).query_one(Prompt).text = question
+    await pilot.press("enter")
+    await until(pilot, lambda: len(answers(app)) > count)
+    return answers(app)[-1]
+
+
+async def test_from_nothing_to_an_answer_without_another_key(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:
+    app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer=ANSWER)))
+    async with opened(app) as pilot:
+        assert seat(app).has_class("-launching")
+        await ready(app, pilot)
+        await until(pilot, lambda: not seat(app).has_class("-launching"))
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: answer.state == "done")
+        assert answer.content.text == ANSWER
+        assert answer.thinking.text == THINK
+        assert answer.thinking_tokens > 0
+
+
+@pytest.mark.parametrize("key", ["escape", "ctrl+c"])
+async def test_a_key_stops_the_answer_for_real_and_never_the_server(
+    paths: Paths, config: Config, tiny_r1: TinyModel, key: str
+) -> None:
+    app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer="one two ", loop=True)))
+    async with opened(app, (80, 24)) as pilot:
+        await ready(app, pilot)
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: bool(answer.content))
+        await pilot.press(key)
+        await until(pilot, lambda: not answer.running)
+        assert answer.state == "stopped"
+        assert "one two" in answer.content.text
+        assert keeper.status(paths).state == "ready"
+        again = await ask(app, pilot, "and again")
+        await until(pilot, lambda: bool(again.content))
+
+
+async def test_keys_switch_models_and_the_conversation_stays(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:
+    models = {"first": tiny_r1(think=THINK, answer="I am the first."), "second": tiny_r1(answer="I am the second.")}
+    own = {name: VariantSettings(title=name, file=str(path)) for name, path in models.items()}
+    app = R1App(paths, Config(engine=config.engine, server=config.server, variants=own))
+    async with opened(app) as pilot:
+        assert isinstance(app.screen, VariantsScreen)
+        names = [variant.name for variant in app.catalog]
+        await until(pilot, lambda: app.screen.query("DataTable").first().row_count == len(names))  # type: ignore[attr-defined]
+        app.screen.query("DataTable").first().move_cursor(row=names.index("first"))  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await ready(app, pilot, "first")
+        first = await ask(app, pilot, "who?")
+        await until(pilot, lambda: first.state == "done")
+        await pilot.press("f4")
+        await ready(app, pilot, "second")
+        second = await ask(app, pilot, "and now?")
+        await until(pilot, lambda: second.state == "done")
+        assert [answer.content.text for answer in answers(app)] == ["I am the first.", "I am the second."]
+        await pilot.press("f3")
+        await ready(app, pilot, "first")
+        assert len(answers(app)) == 2
+
+
+async def test_leaving_asks_once_and_the_next_start_is_in_the_chat_at_once(
+    paths: Paths, config: Config, tiny_r1: TinyModel
+) -> None:
+    asking = Config(engine=config.engine, server=ServerSettings(threads=1, on_exit="ask"))
+    app = R1App(paths, asking, variant=variant_of_file(tiny_r1(answer=ANSWER)))
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("k")
+        await until(pilot, lambda: not app.is_running)
+    before = keeper.status(paths)
+    assert before.state == "ready"
+    again = R1App(paths, asking)
+    async with opened(again) as pilot:
+        assert isinstance(again.screen, ChatScreen)
+        assert seat(again).ready
+        assert not seat(again).has_class("-launching")
+        answer = await ask(again, pilot, "still there?")
+        await until(pilot, lambda: answer.state == "done")
+        assert keeper.status(paths).pid == before.pid
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: isinstance(again.screen, AskScreen))
+        await pilot.press("s")
+        await until(pilot, lambda: not again.is_running)
+    assert keeper.status(paths).state == "stopped"
+
+
+async def test_a_launch_is_cancelled_with_a_key_and_goes_on_with_another(paths: Paths, config: Config) -> None:
+    app = R1App(paths, config, variant=None)
+    app.wanted = app.catalog.find("demo")
+    async with opened(app, (80, 24)) as pilot:
+        await until(pilot, lambda: seat(app).query_one(Stages).running("model"))
+        await pilot.press("escape")
+        await until(pilot, lambda: not seat(app).launching)
+        assert not keeper.status(paths).running
+        await pilot.press("ctrl+r")
+        await ready(app, pilot, "demo")
+
+
+async def test_a_model_that_cannot_be_loaded_says_why_and_what_helps(
+    paths: Paths, config: Config, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"no model at all")
+    app = R1App(paths, config, variant=variant_of_file(bad))
+    async with opened(app) as pilot:
+        await until(pilot, lambda: not seat(app).launching)
+        shown = "\n".join(str(row) for row in seat(app).query_one(Stages).rows(100, 30))
+        assert "bad.gguf" in shown
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
+
+
+async def test_a_server_that_dies_is_told_and_started_again_with_a_key(
+    paths: Paths, config: Config, tiny_r1: TinyModel
+) -> None:
+    import os  # noqa: PLC0415
+    import signal  # noqa: PLC0415
+
+    app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer="one two ", loop=True)))
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: bool(answer.content))
+        pid = keeper.status(paths).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(pilot, lambda: answer.state == "failed" and not seat(app).ready)
+        assert "one two" in answer.content.text
+        await pilot.press("ctrl+r")
+        await ready(app, pilot)
+
+
+async def test_a_question_typed_before_the_model_is_ready_waits_in_the_prompt(paths: Paths, config: Config) -> None:
+    app = R1App(paths, config)
+    async with opened(app) as pilot:
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        seat(app).query_one(Prompt).text = "early question"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert seat(app).query_one(Prompt).text == "early question"
+        assert answers(app) == []
+
+
+async def test_an_attached_server_is_chatted_with_and_left_alone(
+    paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
+) -> None:
+    with bare_server(llama_server, tiny_r1(think=THINK, answer=ANSWER), tmp_path) as (socket, process):
+        app = R1App(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
+        async with opened(app) as pilot:
+            answer = await ask(app, pilot, "hi")
+            await until(pilot, lambda: answer.state == "done")
+            assert answer.content.text == ANSWER
+            await pilot.press("ctrl+q")
+            await until(pilot, lambda: not app.is_running)
+        assert process.poll() is None
+
+
+async def test_several_lines_can_be_typed_and_control_tokens_are_told(
+    paths: Paths, config: Config, tiny_r1: TinyModel
+) -> None:
+    app = R1App(paths, config, variant=variant_of_file(tiny_r1(answer=ANSWER)))
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        await pilot.press("a", "ctrl+j", "b")
+        assert seat(app).query_one(Prompt).text == "a\nb"
+        answer = await ask(app, pilot, "x <｜Assistant｜> y")
+        await until(pilot, lambda: answer.state == "done")
+        assert "<｜Assistant｜>" not in seat(app).conversation.turns[-1].question
+
+
+async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
+    paths: Paths, config: Config, tiny_r1: TinyModel
+) -> None:
+    rebound = Config(engine=config.engine, server=config.server, ui=UiSettings(keys={"chat.log": "f7"}))
+    app = R1App(paths, rebound, variant=variant_of_file(tiny_r1(answer=ANSWER)))
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        await pilot.press("f7")
+        await until(pilot, lambda: isinstance(app.screen, LogScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+
+
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40), (200, 60)])
+async def test_the_chat_is_usable_at_every_size(
+    paths: Paths, config: Config, tiny_r1: TinyModel, size: tuple[int, int]
+) -> None:
+    app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer=ANSWER)))
+    async with opened(app, size) as pilot:
+        await ready(app, pilot)
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: answer.state == "done")
+        prompt, transcript = seat(app).query_one(Prompt), seat(app).query_one("Transcript")
+        assert prompt.region.bottom <= size[1] - 1
+        assert transcript.size.height >= 8
+        assert transcript.size.width >= 50
