@@ -277,8 +277,8 @@ async def test_scrolling_up_releases_and_end_takes_it_again() -> None:
 
 
 async def turn_wheel(pilot: Pilot[None], seat: Seat, kind: type[events.MouseEvent]) -> None:
-    where = {"x": 1, "y": 1, "delta_x": 0, "delta_y": 0, "button": 0}
-    seat.transcript.post_message(kind(seat.transcript, **where, shift=False, meta=False, ctrl=False))
+    nothing_held = (False, False, False)
+    seat.transcript.post_message(kind(seat.transcript, 1, 1, 0, 0, 0, *nothing_held))
     await settle(pilot, seat.transcript)
 
 
