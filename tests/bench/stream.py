@@ -16,6 +16,8 @@ from tests.bench.replay import Replay, Script
 from tests.bench.terminal import Terminal
 
 QUESTION = "Write a Flappy Bird game, please."
+PLACEHOLDER = "Enter sends"
+"""In r1tui's empty prompt."""
 TARGET_CPU_MS = 1.2
 TARGET_BYTES = 300
 TARGET_START = 1.5
@@ -69,9 +71,10 @@ async def measure(script: Script, *, tui: bool, unfold: bool) -> Measured:
         socket = Path(folder) / "s.sock"
         server = await Replay(script, on_token).serve(socket)
         seat = [sys.executable, "-m", "tests.bench.seat", str(socket), *(["--unfold"] if unfold else [])]
-        terminal = Terminal([sys.executable, "-m", "r1tui", "--attach", f"unix:{socket}"] if tui else seat)
+        whole = ["env", f"R1TUI_HOME={folder}", sys.executable, "-m", "r1tui", "--attach", f"unix:{socket}"]
+        terminal = Terminal(whole if tui else seat)
         try:
-            measured.first_screen_s = await terminal.wait_for("r1tui" if tui else QUESTION)
+            measured.first_screen_s = await terminal.wait_for(PLACEHOLDER if tui else QUESTION)
             if tui:
                 await asyncio.sleep(2)
                 terminal.type(QUESTION)
