@@ -1,6 +1,6 @@
 # Everything from nothing: a Python (3.11 or newer), a C++ compiler and make. Builds and models are cached outside.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint slow clean
+.PHONY: help demo run test lint pictures slow clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 16
 
-demo: $(VENV)/run.stamp  ## from nothing to an answer of a small model on this machine
-	@$(BIN)/r1tui chat --variant demo "Write a haiku about the sea."
+demo: $(VENV)/run.stamp  ## from nothing to a chat with a small model; without a terminal, to one answer
+	@if [ -t 0 ] && [ -t 1 ] && [ -t 2 ]; then $(BIN)/r1tui demo; \
+	else $(BIN)/r1tui chat --variant demo "Write a haiku about the sea."; fi
 
 run: $(VENV)/run.stamp  ## r1tui itself; ARGS="serve demo" for a command
 	@$(BIN)/r1tui $(ARGS)
@@ -23,6 +24,9 @@ lint: $(VENV)/dev.stamp  ## style, types, layers
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+pictures: $(VENV)/dev.stamp  ## the README's pictures, from the running program
+	$(BIN)/python -m tests.tools.pictures
 
 slow: $(VENV)/dev.stamp  ## the tests that take many minutes, such as the CUDA build
 	$(BIN)/python -m pytest -m slow

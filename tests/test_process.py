@@ -123,9 +123,11 @@ def test_a_script_is_known_by_its_own_command(tmp_path: Path) -> None:
     script.write_text("#!/bin/sh\nwhile :; do sleep 0.1; done\n")
     script.chmod(0o755)
     child = spawn_detached([str(script), "--port", "1"], os.environ, tmp_path / "log")
-    assert runs_command(child.pid, [str(script), "--port", "1"])
-    assert not runs_command(child.pid, [str(script), "--port", "2"])
-    assert stop(child, SHORT)
+    try:
+        assert runs_command(child.pid, [str(script), "--port", "1"])
+        assert not runs_command(child.pid, [str(script), "--port", "2"])
+    finally:
+        assert stop(child, SHORT)
 
 
 async def lines_of(log: Path, is_alive: threading.Event, offset: int = 0) -> list[str]:

@@ -61,8 +61,7 @@ async def opened(app: R1App, size: tuple[int, int] = (120, 40)) -> AsyncIterator
 
 
 def seat(app: R1App) -> ChatScreen:
-    [screen] = [screen for screen in app.screen_stack if isinstance(screen, ChatScreen)]
-    return screen
+    return app.seat
 
 
 def answers(app: R1App) -> list[Answer]:

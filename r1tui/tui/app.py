@@ -1,6 +1,8 @@
 """The application: themes, the session, the screens on top of each other, and how it ends."""
 
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 
 from textual import work
 from textual.app import App
@@ -46,6 +48,7 @@ class R1App(App[None]):
         config_file: str | None = None,
         variant: Variant | None = None,
         attach: Endpoint | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         super().__init__()
         self.paths = paths
@@ -53,9 +56,10 @@ class R1App(App[None]):
         self.catalog: Catalog = load_catalog(config)
         self.wanted = variant
         self.session = Session(paths, config, self._tell, config_file=config_file, attach=attach)
-        self._seat = ChatScreen()
+        self.seat = ChatScreen(clock)
+        """The chat, which lies under every other screen."""
         limits = Limits(usable_logical_cpus(), memory_total_bytes(), memory_available_bytes)
-        self.sampler = Sampler(lambda: self._seat.server_pid, SAMPLE_S, limits=limits)
+        self.sampler = Sampler(lambda: self.seat.server_pid, SAMPLE_S, limits=limits)
         self._leaving = False
 
     def on_mount(self) -> None:
@@ -73,7 +77,7 @@ class R1App(App[None]):
         self.set_keymap(self.config.ui.keys)
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
-        self.push_screen(self._seat)
+        self.push_screen(self.seat)
 
     async def on_unmount(self) -> None:
         self.sampler.stop()
@@ -123,7 +127,7 @@ class R1App(App[None]):
 
     def _tell(self, message: Message) -> None:
         """Hand a worker's message to the screen that owns what it is about."""
-        self._seat.post_message(message)
+        self.seat.post_message(message)
 
     def _sample(self) -> None:
         sample = self.sampler.latest()

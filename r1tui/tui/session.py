@@ -10,9 +10,10 @@ from typing import Literal
 from textual.message import Message
 
 from r1tui.catalog import Variant
+from r1tui.chat.pace import paced
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.events import Failed, Finished, StageFailed, StreamEvent
+from r1tui.events import Failed, StageFailed, StreamEvent
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status, new_conversation_id
 from r1tui.launch import Launch
@@ -25,6 +26,8 @@ from r1tui.tui.messages import AnswerEnded, AnswerReceived, LaunchEnded, ServerC
 Post = Callable[[Message], object]
 BATCH_S = 0.1
 """Events of an answer are handed over in batches; ten a second look live and cost little."""
+BURST_S = 0.02
+"""What comes within this time of each other is one batch."""
 
 
 class Session:
@@ -125,16 +128,22 @@ class Session:
         await self._forget_client()
 
     async def _post_batches(self, events: AsyncIterator[StreamEvent]) -> None:
+        """Post what comes in one burst as one message."""
         batch: list[StreamEvent] = []
+
+        def flush() -> None:
+            if batch:
+                self._post(AnswerReceived(batch.copy()))
+                batch.clear()
+
         loop = asyncio.get_running_loop()
-        posted_s = 0.0
-        async for event in events:
-            batch.append(event)
-            if isinstance(event, Finished | Failed) or loop.time() - posted_s >= BATCH_S:
-                self._post(AnswerReceived(batch))
-                batch, posted_s = [], loop.time()
-        if batch:
-            self._post(AnswerReceived(batch))
+        try:
+            async for event in paced(events, BATCH_S):
+                if not batch:
+                    loop.call_later(BURST_S, flush)
+                batch.append(event)
+        finally:
+            flush()
 
     async def _connected(self) -> ServerClient:
         if self._client is None:

@@ -1,5 +1,7 @@
 """The seat: launch, conversation, question, instruments."""
 
+from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from textual import on
@@ -65,8 +67,9 @@ class ChatScreen(Screen[None]):
         ),
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
+        self._clock = clock
         self.conversation = Conversation(new_conversation_id())
         self.status: Status | None = None
         """What is true of the managed server, as far as was told."""
@@ -93,11 +96,11 @@ class ChatScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         with Horizontal(id="body"):
             with Vertical(id="talk"):
-                yield Instruments(compact=True, id="line")
-                yield Stages()
+                yield Instruments(compact=True, clock=self._clock, id="line")
+                yield Stages(clock=self._clock)
                 yield Transcript()
                 yield Prompt()
-            yield Instruments(id="panel")
+            yield Instruments(clock=self._clock, id="panel")
         yield Footer()
 
     def on_mount(self) -> None:
@@ -164,10 +167,10 @@ class ChatScreen(Screen[None]):
 
     @on(Sampled)
     def _sampled(self, message: Sampled) -> None:
-        status = None if self.r1.session.attached else self.r1.session.status()  # its uptime goes on
         for instruments in self.query(Instruments):
             instruments.update_sample(message.sample)
-            instruments.update_server(status)
+            if not self.r1.session.attached:
+                instruments.update_server(self.r1.session.status())  # its uptime goes on
 
     @on(Prompt.Submitted)
     def _submitted(self, message: Prompt.Submitted) -> None:

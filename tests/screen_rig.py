@@ -1,0 +1,131 @@
+"""The screen with nothing behind it that changes by itself: for pictures that must be the same every time."""
+
+from pathlib import Path
+
+from r1tui.catalog import Variant
+from r1tui.chat.conversation import Answer, Conversation, Turn
+from r1tui.config import Config
+from r1tui.events import Finished, LogLine, Progress, StageDone, StageEvent, StageStarted, Timings
+from r1tui.keeper.state import Status
+from r1tui.nvml import GpuUse
+from r1tui.overview import Entry
+from r1tui.paths import Paths
+from r1tui.server.endpoint import Endpoint
+from r1tui.telemetry import Sample, ServerUse
+from r1tui.tui.app import R1App
+from r1tui.tui.messages import Sampled, ServerChanged, StageReported
+from r1tui.tui.widgets.instruments import Instruments
+from r1tui.tui.widgets.rows import Rows
+from r1tui.tui.widgets.transcript import Transcript
+
+GIB = 1 << 30
+THINKING = """The user wants a small game. Pygame is the usual choice.
+
+I need a bird that falls with gravity, pipes that move to the left, and a jump on the space bar."""
+ANSWER = """Here is a **minimal** Flappy Bird. Press *space* to flap.
+
+```python
+import pygame
+
+def main() -> None:
+    pygame.init()
+    screen = pygame.display.set_mode((288, 512))
+    y, speed = 256.0, 0.0
+    while True:
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
+                return
+            if event.type == pygame.KEYDOWN and event.key == pygame.K_SPACE:
+                speed = -4.5
+        speed += 0.25
+        y += speed
+```
+
+| constant | value | why |
+|---|---|---|
+| gravity | 0.25 | feels light |
+| flap | −4.5 | clears a pipe |
+
+1. Save it as `flappy.py`.
+2. Run it with `python flappy.py`."""
+STATUS = Status(
+    state="ready", pid=4242, keeper_pid=4240, variant="r1-iq1_s", endpoint="unix:/run/r1tui/server.sock", uptime_s=7380,
+    plan={"verdict": "hybrid", "n_gpu_layers": 62, "n_cpu_moe": 31, "ctx_size": 8192},
+)  # fmt: skip
+SAMPLE = Sample(
+    time_s=1000.0, cpu_percent=61.0, memory_total_bytes=256 * GIB, memory_available_bytes=228 * GIB,
+    page_cache_bytes=131 * GIB, server=ServerUse(4242, 133 * GIB, 2 * GIB, 131 * GIB, 58.0),
+    gpus=(GpuUse(0, "NVIDIA H100 80GB HBM3", 74 * GIB, 80 * GIB, 37, 61, 310.0),), gpus_age_s=0.2,
+)  # fmt: skip
+LAUNCH: tuple[StageEvent, ...] = (
+    StageStarted("engine", "llama.cpp"),
+    Progress("engine", 84, 211, "steps", 0.5, 254.0),
+    LogLine("engine", "[83/211] Building CXX object src/CMakeFiles/llama.dir/llama-model.cpp.o"),
+    LogLine("engine", "[84/211] Building CXX object src/CMakeFiles/llama.dir/llama-context.cpp.o"),
+    StageStarted("model", "SmolLM2 135M Instruct"),
+    Progress("model", 61 << 20, 94 << 20, "bytes", 12.5e6, 2.8),
+)
+DONE: tuple[StageEvent, ...] = (
+    StageDone("engine", "/cache/llama-server", "cpu, build 11434"),
+    StageDone("model", "/models/model.gguf"),
+    StageStarted("plan", "What goes where"),
+)
+ENTRIES = (
+    Entry(Variant("demo", "SmolLM2 135M Instruct"), Path("/m/demo.gguf"), 0.09, "gpu"),
+    Entry(Variant("r1-iq1_s", "DeepSeek-R1 671B, dynamic 1.58 bit", shards=3), Path("/m/r1.gguf"), 130.6, "hybrid"),
+    Entry(Variant("r1-q2_k_xl", "DeepSeek-R1 671B, dynamic 2.51 bit"), None, 212.0, "disk"),
+    Entry(Variant("llama-70b", "DeepSeek-R1-Distill-Llama-70B, Q4_K_M"), None, 39.6, "gpu"),
+)
+
+
+class StillSampler:
+    """A sampler that has nothing new."""
+
+    def start(self) -> None:
+        """Nothing starts."""
+
+    def stop(self) -> None:
+        """Nothing stops."""
+
+    def latest(self) -> None:
+        """Nothing is sampled."""
+
+
+class StillApp(R1App):
+    """The screen with an attached server that nobody asks."""
+
+    def __init__(self, home: Path, config: Config | None = None) -> None:
+        paths = Paths.from_environment({"R1TUI_HOME": str(home)})
+        super().__init__(
+            paths, config or Config(), attach=Endpoint.parse(f"unix:{home}/none.sock"), clock=lambda: 1000.0
+        )
+        self.sampler = StillSampler()  # type: ignore[assignment]
+        self.animation_level = "none"
+
+    def draw_all(self) -> None:
+        """Draw what waits for its time."""
+        for rows in self.seat.query(Rows):
+            rows.draw()
+
+    def show_launch(self) -> None:
+        """As it is while engine and model are made."""
+        self.seat.add_class("-launching")
+        for event in LAUNCH:
+            self.seat.post_message(StageReported(event))
+
+    def show_chat(self) -> None:
+        """As it is after an answer."""
+        conversation = Conversation("c", [
+            Turn("Write Flappy Bird in Python.",
+                 Answer.past(ANSWER, THINKING, thinking_tokens=1204, thinking_s=148.0)),
+        ])  # fmt: skip
+        self.seat.conversation = conversation
+        self.seat.query_one(Transcript).show(conversation)
+
+    def show_figures(self) -> None:
+        """The instruments in the middle of things."""
+        self.seat.post_message(ServerChanged(STATUS))
+        self.seat.post_message(Sampled(SAMPLE))
+        for instruments in self.seat.query(Instruments):
+            instruments.update_timings(Timings(412, 0, 96.4, 1875, 8.3), 8192)
+            instruments.update_timings(Finished("stop", 412, 1204, 1875, 96.4, 8.3, 4270.0), 8192)

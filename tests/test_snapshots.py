@@ -1,0 +1,93 @@
+"""How each screen looks at three sizes. After a wanted change: pytest tests/test_snapshots.py --snapshot-update."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from r1tui.catalog import Catalog
+from r1tui.tui.screens import variants
+from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.screens.log import LogScreen
+from r1tui.tui.widgets.transcript import Transcript
+from tests.screen_rig import ENTRIES, StillApp
+
+Compare = Callable[..., bool]
+SIZES = [(80, 24), (120, 40), (200, 60)]
+pytestmark = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> StillApp:
+    monkeypatch.setattr(variants, "overview", lambda *_: iter(ENTRIES))
+    return StillApp(Path("/nowhere"))
+
+
+async def settle(pilot: Pilot[None]) -> None:
+    """Until all that was posted is drawn."""
+    app = pilot.app
+    assert isinstance(app, StillApp)
+    await pilot.pause()
+    await app.workers.wait_for_complete(list(app.workers))
+    transcript = app.seat.query_one(Transcript)
+    while not transcript.settled:
+        await pilot.pause(0.02)
+    await pilot.pause(0.2)  # the transcript's own ticks
+    app.draw_all()
+    await pilot.pause()
+
+
+def test_launching(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        app.show_launch()
+        app.show_figures()
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_chat(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        app.show_chat()
+        app.show_figures()
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_chat_with_its_thinking_open(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        app.show_chat()
+        await settle(pilot)
+        await pilot.press("ctrl+t")
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_models(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
+        app.push_screen(variants.VariantsScreen(catalog, app.config, app.paths, "r1-iq1_s"))
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_leaving(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        from r1tui.tui.app import STAY_OR_GO  # noqa: PLC0415
+
+        app.push_screen(AskScreen("r1-iq1_s is ready. What happens to its server?", STAY_OR_GO))
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_log(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        app.push_screen(LogScreen(Path("/nowhere/server.log")))
+        await pilot.pause(0.3)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
