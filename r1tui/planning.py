@@ -1,8 +1,7 @@
 """Brings machine, engine, settings and model together for the planner, and its plan into llama-server's command."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from r1tui.capabilities import EngineDevice
 from r1tui.catalog import Variant
@@ -76,14 +75,3 @@ def device_backend(name: str) -> DeviceBackend | None:
         "CUDA": "cuda", "ROCm": "hip", "Vulkan": "vulkan", "MTL": "metal", "Metal": "metal", "RPC": "rpc",
     }  # fmt: skip
     return next((kind for prefix, kind in kinds.items() if name.startswith(prefix)), None)
-
-
-def placement_in_words(plan: Mapping[str, Any]) -> str:
-    """Of a plan's JSON object: what is where, in a few words."""
-    n_gpu_layers, n_cpu_moe = plan.get("n_gpu_layers"), plan.get("n_cpu_moe")
-    if plan.get("verdict") in ("cpu", "disk") and not n_gpu_layers:
-        return "all on the CPU" + (", weights read from disk" if plan["verdict"] == "disk" else "")
-    if n_gpu_layers is None:
-        return "llama.cpp decides what goes to the GPU"
-    experts = f", experts of {n_cpu_moe} on the CPU" if n_cpu_moe else ""
-    return f"{n_gpu_layers} layers on the GPU{experts}"

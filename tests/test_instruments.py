@@ -17,9 +17,10 @@ from r1tui.events import Finished, Timings
 from r1tui.keeper.state import Status
 from r1tui.nvml import GpuUse
 from r1tui.telemetry import Sample, ServerUse
+from r1tui.text import plan_in_words
 from r1tui.tui.themes import TERMINAL, load_themes
 from r1tui.tui.widgets.gauges import LEVELS, SHADES, SIXTEEN, bar, elided, one_line, sides, sparkline
-from r1tui.tui.widgets.instrument_rows import Figures, line, panel, plan_words
+from r1tui.tui.widgets.instrument_rows import Figures, line, panel
 from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.speed import SpeedMeter
 
@@ -220,7 +221,7 @@ def test_eight_gpus_take_a_row_each_where_there_is_no_room_for_more() -> None:
     ],
 )
 def test_a_plan_in_a_few_words(plan: dict[str, Any], words: str) -> None:
-    assert plan_words(plan) == words
+    assert plan_in_words(plan) == words
 
 
 SIZES = st.none() | st.integers(0, 1 << 50)

@@ -17,8 +17,8 @@ from r1tui.gguf import read_header
 from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
 from r1tui.plan import Device, DeviceBackend, Plan, make_plan
-from r1tui.planning import device_backend, placement_in_words, plan_request, server_argv
-from r1tui.text import plain
+from r1tui.planning import device_backend, plan_request, server_argv
+from r1tui.text import plain, plan_in_words
 
 BAR_WIDTH = 40
 _NAMES: dict[DeviceBackend, str] = {"cuda": "CUDA", "hip": "ROCm", "vulkan": "Vulkan", "metal": "MTL", "rpc": "RPC"}
@@ -143,7 +143,7 @@ def _exact(made: Plan, engine: Engine | None, file: Path, rpc: list[str], *, wha
 def table(made: Plan) -> list[str]:
     """The plan for a person: a bar of weights, cache, compute and free per device, and the reasons."""
     lines = [
-        f"{made.verdict}: {placement_in_words(made.to_json())}, context {made.ctx_size:,}, {made.threads} threads",
+        f"{made.verdict}: {plan_in_words(made.to_json())}, context {made.ctx_size:,}, {made.threads} threads",
         "",
     ]
     for device in made.devices:

@@ -5,7 +5,6 @@ from pathlib import Path
 from r1tui.catalog import Variant, load_catalog
 from r1tui.cli.context import Context
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.hub import find_model
 from r1tui.keeper.state import Status
 
 
@@ -33,6 +32,8 @@ def serves(status: Status, variant: Variant, context: Context) -> bool:
     """Whether the server that runs has this variant's model."""
     if status.variant == variant.name and variant.file is None:  # files in two folders may have one name
         return True
+    from r1tui.hub import find_model  # noqa: PLC0415  the screen opens without it
+
     model = find_model(variant, context.paths, context.config)
     return model is not None and status.model is not None and model.resolve() == Path(status.model).resolve()
 

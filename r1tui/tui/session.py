@@ -16,7 +16,6 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Failed, StageFailed, StreamEvent
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status, new_conversation_id
-from r1tui.launch import Launch
 from r1tui.paths import Paths
 from r1tui.server.client import ChatRequest, ServerClient
 from r1tui.server.client import Message as ChatMessage
@@ -66,6 +65,8 @@ class Session:
 
     async def launch(self, variant: Variant, *, replace: bool) -> None:
         """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
+        from r1tui.launch import Launch  # noqa: PLC0415  the screen opens without it
+
         ready = False
         launch = Launch(variant, self._config, self._paths, config_file=self._config_file)
         try:

@@ -16,13 +16,10 @@ from r1tui.catalog import Variant
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.special_tokens import defuse
 from r1tui.events import Finished, Timings
-from r1tui.hub import find_model
 from r1tui.keeper.state import Status, new_conversation_id
-from r1tui.planning import placement_in_words
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, LaunchEnded, Sampled, ServerChanged, StageReported
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.log import LogScreen
-from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.stages import Stages
@@ -249,6 +246,8 @@ class ChatScreen(Screen[None]):
 
     def action_variants(self) -> None:
         """Choose a model."""
+        from r1tui.tui.screens.variants import VariantsScreen  # noqa: PLC0415  planner and hub
+
         current = self.status.variant if self.status else None
         screen = VariantsScreen(self.r1.catalog, self.r1.config, self.r1.paths, current)
         self.app.push_screen(screen, self._switch)
@@ -309,9 +308,9 @@ class ChatScreen(Screen[None]):
             self._last_variant = self.r1.variant_named(status)
         for instruments in self.query(Instruments):
             instruments.update_server(status)
-            if status is not None and status.plan:
-                instruments.set_plan(placement_in_words(status.plan))
         self.refresh_bindings()
 
     def _on_disk(self, variant: Variant) -> bool:
+        from r1tui.hub import find_model  # noqa: PLC0415  the screen opens without it
+
         return find_model(variant, self.r1.paths, self.r1.config) is not None

@@ -1,15 +1,13 @@
 """What the instruments show, as rows of text: a pure function of the figures, the room and the theme's ink."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from textual.content import Content
 
 from r1tui.keeper.state import Status
 from r1tui.nvml import GpuUse
 from r1tui.telemetry import Sample
-from r1tui.text import duration
+from r1tui.text import duration, plan_in_words
 from r1tui.tui.widgets.gauges import Ink, bar, one_line, sides, sparkline
 from r1tui.tui.widgets.speed import SpeedMeter
 
@@ -75,24 +73,6 @@ def line(figures: Figures, width: int, ink: Ink) -> Content:
     return shown
 
 
-def plan_words(plan: Mapping[str, Any]) -> str:
-    """A plan's JSON object in a few words."""
-    devices = plan.get("devices")
-    names = ", ".join(one_line(str(one.get("name", "?"))) for one in devices or () if isinstance(one, Mapping))
-    layers, experts, verdict = plan.get("n_gpu_layers"), plan.get("n_cpu_moe"), plan.get("verdict")
-    if names and layers is None:
-        said = "llama.cpp decides what goes where"
-    elif not names or not layers:
-        said = "all on the CPU"
-    elif verdict == "gpu":
-        said = f"all on {names}"
-    elif experts:
-        said = f"{layers} layers on {names}, experts of {experts} on the CPU"
-    else:
-        said = f"{layers} layers on {names}"
-    return f"{said}, weights from disk" if verdict == "disk" else said
-
-
 def _state(figures: Figures) -> Content:
     status = figures.status
     if status is None:
@@ -109,7 +89,7 @@ def _server(figures: Figures, width: int, ink: Ink) -> list[Content]:
     if status is not None and status.restarts:
         times = "once" if status.restarts == 1 else f"{status.restarts} times"
         rows.append(Content.styled(f"restarted {times}", "$warning"))
-    plan = figures.plan or (plan_words(status.plan) if status and status.plan else "")
+    plan = figures.plan or (plan_in_words(status.plan) if status and status.plan else "")
     if plan:
         rows += Content.styled(one_line(plan), ink.muted).wrap(width)[:2]
     return rows
