@@ -98,7 +98,7 @@ class UiSettings(Section, frozen=True):
     theme: str = "r1-dark"
     """r1-dark, r1-light, r1-terminal (the terminal's own 16 colours), one of Textual's, or one of your own."""
     keys: dict[str, str] = field(default_factory=dict)
-    """Other keys for actions, by the ids that the help screen (F1) shows; several keys are separated by commas."""
+    """Other keys for actions, by the ids in the README; several keys are separated by commas."""
 
 
 class VariantSettings(Section, frozen=True):
