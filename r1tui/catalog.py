@@ -10,6 +10,7 @@ from typing import Any
 
 from r1tui.config import Config, VariantSettings
 from r1tui.errors import ConfigError, UsageError
+from r1tui.paths import expand
 
 HUB_NAME = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+):(?P<quant>[\w.-]+)")
 PACKAGE = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+)")
@@ -75,7 +76,7 @@ class Catalog:
 
 def variant_of_file(path: Path) -> Variant:
     """A model that is nothing but a file; raises UsageError when it is not there."""
-    path = path.expanduser().absolute()
+    path = expand(str(path))
     if not path.is_file():
         raise UsageError(f"{path}: no such file.", "Name a GGUF file, a variant, or hf:OWNER/REPO:QUANT.")
     return Variant(name=path.stem, title=str(path), file=path)
@@ -132,7 +133,7 @@ def _merged(name: str, known: Variant | None, settings: VariantSettings) -> Vari
         if (value := getattr(settings, field)) is not None
     }
     if settings.file is not None:
-        given["file"] = Path(settings.file).expanduser()
+        given["file"] = expand(settings.file)
     if settings.extra_args:
         given["extra_args"] = tuple(settings.extra_args)
     return _checked(key, replace(variant, **given))

@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from types import FrameType
 
 from r1tui.errors import CancelledError
+from r1tui.text import plain
 
 POLL_S = 0.1
 GRACE_S = 3.0  # between asking a program to end and killing what is left of it
@@ -33,7 +34,6 @@ except OSError:
     pass
 os.execv(sys.argv[2], sys.argv[2:])
 """
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 Cancel = threading.Event
 
@@ -161,7 +161,7 @@ def _lines(child: subprocess.Popen[bytes], output: int) -> Iterator[str | None]:
 
 
 def _clean(raw: bytes) -> str:
-    return _CONTROL.sub("", raw.decode(errors="replace")).rstrip()
+    return plain(raw.decode(errors="replace")).rstrip()
 
 
 def _end_session(child: subprocess.Popen[bytes]) -> None:

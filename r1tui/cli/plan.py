@@ -9,7 +9,7 @@ import msgspec
 
 from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.cli.target import needed_variant
-from r1tui.config import PlanSettings, check_setting
+from r1tui.config import PlanSettings, ServerSettings, check_setting
 from r1tui.engine import Engine, current_devices, find_engine
 from r1tui.engine.dry_run import dry_run
 from r1tui.errors import R1tuiError, UsageError
@@ -17,7 +17,7 @@ from r1tui.gguf import read_header
 from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
 from r1tui.plan import Device, DeviceBackend, Plan, make_plan
-from r1tui.planning import device_backend, plan_request, server_argv
+from r1tui.planning import plan_devices, plan_request, server_argv
 from r1tui.text import plain, plan_in_words
 
 BAR_WIDTH = 40
@@ -64,7 +64,7 @@ def plan(
     if file is None:
         raise R1tuiError(f"{target.name} is not on this machine yet.", f"Fetch it: r1tui download {target.name}")
     engine = find_engine(config.engine, context.paths)
-    devices = _devices(engine, config.server.rpc, sizes_gib, gpu_backend)
+    devices = _devices(engine, config.server, sizes_gib, gpu_backend)
     request = plan_request(settings, config.server, detect_machine(), devices, engine)
     if ram is not None:
         request = replace(request, host_total_mib=int(ram * 1024), host_free_mib=int(ram * 1024))
@@ -90,10 +90,10 @@ def _settings(settings: PlanSettings, wishes: dict[str, Any]) -> PlanSettings:
 
 
 def _devices(
-    engine: Engine | None, rpc: list[str], sizes_gib: list[float] | None, backend: DeviceBackend | None
+    engine: Engine | None, server: ServerSettings, sizes_gib: list[float] | None, backend: DeviceBackend | None
 ) -> tuple[Device, ...]:
     """The devices of this machine, or those that `--vram` describes."""
-    here = _present(engine, rpc)
+    here = _present(engine, server.rpc, server.devices)
     if sizes_gib is None:
         return here
     kind = backend or (here[0].backend if here else "cuda")
@@ -101,18 +101,14 @@ def _devices(
     return tuple(Device(f"{_NAMES[kind]}{index}", kind, mib, mib) for index, mib in enumerate(totals_mib))
 
 
-def _present(engine: Engine | None, rpc: list[str]) -> tuple[Device, ...]:
+def _present(engine: Engine | None, rpc: list[str], chosen: list[str] | None) -> tuple[Device, ...]:
     if engine is None:
         gpus = detect_machine().gpus  # before there is an engine to ask
         return tuple(
             Device(f"CUDA{gpu.index}", "cuda", (gpu.total_bytes or 0) >> 20, (gpu.free_bytes or 0) >> 20)
             for gpu in gpus
         )
-    return tuple(
-        Device(device.name, backend, device.total_mib, device.free_mib)
-        for device in current_devices(engine, rpc)
-        if (backend := device_backend(device.name)) is not None
-    )
+    return plan_devices(current_devices(engine, rpc), chosen)
 
 
 def _numbers(text: str) -> list[float]:

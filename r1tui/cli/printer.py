@@ -6,6 +6,7 @@ from time import monotonic
 
 import click
 
+from r1tui.cli.context import is_terminal
 from r1tui.events import (
     LogLine,
     Notice,
@@ -29,7 +30,7 @@ class Printer:
     def __init__(self, *, as_json: bool = False, verbose: bool = False) -> None:
         self._json = as_json
         self._verbose = verbose
-        self._live = sys.stderr.isatty()
+        self._live = is_terminal(sys.stderr)
         self._running: dict[Stage, str] = {}
         self._line_shown = False
         self._last_quiet_s: dict[Stage, float] = {}

@@ -1,6 +1,5 @@
 """`r1tui status`, `stop` and `logs`: the running server. None of them reads the config or speaks HTTP."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -69,7 +68,6 @@ def logs(context: Context, lines: int, *, follow: bool) -> None:
     for line in tail:
         click.echo(plain(line))
     if follow:
-        sys.stdout.flush()
         _follow(context, path, offset)
 
 
@@ -91,6 +89,5 @@ def _follow(context: Context, path: Path, offset: int) -> None:
     async def run() -> None:
         async for line in follow(path, offset, lambda: current_status(context.paths).running):
             click.echo(plain(line))
-            sys.stdout.flush()
 
     asyncio.run(run())

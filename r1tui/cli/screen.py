@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from r1tui.cli.context import Context, pass_context
+from r1tui.cli.context import Context, is_terminal, pass_context
 from r1tui.cli.target import wanted_variant
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.server.endpoint import Endpoint
@@ -42,7 +42,7 @@ def run_screen(context: Context, variant: str | None, attach: str | None, *, mou
 
 def _check_terminal() -> None:
     """Raise R1tuiError with a sentence where the screen cannot be shown."""
-    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+    if not all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise R1tuiError("The screen needs a terminal.", _HEADLESS)
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
         raise R1tuiError("This terminal (TERM=dumb) cannot show the screen.", _HEADLESS)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from r1tui.cli.context import Context, json_option, pass_context
+from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.cli.printer import Printer
 from r1tui.cli.running import describe
 from r1tui.cli.stages import run_async, show
 from r1tui.cli.target import check_same_model, needed_variant
-from r1tui.errors import R1tuiError
+from r1tui.errors import R1tuiError, UsageError
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status
 from r1tui.keeper.state import status as current_status
@@ -23,7 +23,12 @@ from r1tui.text import plain
 @click.option("--model", metavar="FILE", help="A GGUF file instead of a variant.")
 @click.option("--tcp", metavar="HOST:PORT", help="Listen on a loopback port too, guarded by a random key.")
 @click.option("--detach", is_flag=True, help="Leave the server running; return when it is ready (0) or failed (1).")
-@click.option("--print", "print_only", is_flag=True, help="Only print the command, as a shell script.")
+@click.option(
+    "--print",
+    "print_only",
+    is_flag=True,
+    help="Only print the command, as a script (once engine and model are there).",
+)
 @json_option
 @pass_context
 def serve(
@@ -40,6 +45,8 @@ def serve(
 
     Without --detach the server belongs to this terminal and Ctrl+C stops it.
     """
+    if print_only and as_json:
+        raise UsageError("--print writes a script, not JSON.", "Leave one of them out.")
     target = needed_variant(context, variant, model)
     if tcp:
         parse_tcp(tcp)
@@ -49,11 +56,13 @@ def serve(
         run_async(show(launch.prepare(), printer, as_json=as_json))
         click.echo(_script(context, launch), nl=False)
         return
-    now = current_status(context.paths)
+    now = keeper.adopt(context.paths)
     if now.running:
         check_same_model(now, target, context)
-        _tell(run_async(_until_settled(context)), as_json=as_json)
-        return
+        now = run_async(_until_settled(context))
+        if now.state != "stopped":
+            _tell(now, as_json=as_json)
+            return
     if detach:
         try:
             run_async(show(launch.run(), printer, as_json=as_json))
@@ -87,10 +96,12 @@ def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:
 
 
 def _tell(status: Status, *, as_json: bool) -> None:
-    """Where the server listens; raises R1tuiError when it does not."""
-    if status.state == "failed":
-        raise R1tuiError(status.cause or "llama-server ended.", status.remedy or "`r1tui logs` shows why.")
+    """Where the server listens; raises R1tuiError when it does not answer there."""
+    if status.state not in ("ready", "sleeping"):
+        cause = status.cause or f"The server is {status.state}."
+        raise R1tuiError(cause, status.remedy or "`r1tui logs` shows why.")
     if as_json:
+        print_json(status.as_json())
         return
     for line in describe(status):
         click.echo(plain(line), err=True)

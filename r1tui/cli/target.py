@@ -6,13 +6,14 @@ from r1tui.catalog import Variant, load_catalog
 from r1tui.cli.context import Context
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.keeper.state import Status
+from r1tui.paths import expand
 
 
 def wanted_variant(context: Context, variant: str | None, model: str | None) -> Variant | None:
     """The variant or file that was named, else the config's; None when neither names one. Raises UsageError."""
     if variant and model:
         raise UsageError("Both a variant and --model were given.", "Give one of them.")
-    name = str(Path(model).expanduser().absolute()) if model else variant or context.config.variant
+    name = str(expand(model)) if model else variant or context.config.variant
     if name is None:
         return None
     if model and not Path(name).is_file():

@@ -13,7 +13,7 @@ from r1tui.engine.recipe import build_number
 from r1tui.engine.system import install_command
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.locks import locked
-from r1tui.paths import Paths
+from r1tui.paths import Paths, expand
 from r1tui.wheels import fetch_sdist, unpack
 
 UPSTREAM = "https://github.com/ggml-org/llama.cpp"
@@ -34,7 +34,7 @@ def source_kind(settings: EngineSettings) -> tuple[Kind, Path]:
         if not re.fullmatch(r"[A-Za-z0-9_][\w./-]*", settings.ref) or ".." in settings.ref:
             raise UsageError(f"engine.ref: {settings.ref!r} is no git ref.", "Use a release such as b11434.")
         return "release", Path()
-    path = Path(settings.source).expanduser().absolute()
+    path = expand(settings.source)
     if path.is_dir():
         if not (path / "CMakeLists.txt").is_file() or not (path / "ggml").is_dir():
             raise UsageError(f"{path} holds no llama.cpp source.", "Name the folder with llama.cpp's CMakeLists.txt.")

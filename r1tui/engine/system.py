@@ -12,6 +12,7 @@ from pathlib import Path
 from r1tui.errors import R1tuiError
 from r1tui.hardware import ROOT, amd_hardware, nvidia_hardware
 from r1tui.nvml import Nvidia, read_nvidia
+from r1tui.paths import expand
 
 COMPILERS = ("c++", "g++", "clang++")
 PACKAGES = {  # what a build needs -> its packages by package manager
@@ -92,7 +93,7 @@ def find_toolkit(env: Mapping[str, str], cuda_toolkit: str, root: Path = ROOT) -
     Raises R1tuiError when a folder is named and holds no nvcc.
     """
     if cuda_toolkit not in ("auto", "pypi"):
-        nvcc = Path(cuda_toolkit).expanduser().absolute() / "bin" / "nvcc"
+        nvcc = expand(cuda_toolkit) / "bin" / "nvcc"
         if not nvcc.is_file():
             raise R1tuiError(
                 f"engine.cuda_toolkit names {cuda_toolkit}, which has no bin/nvcc.",

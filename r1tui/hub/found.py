@@ -8,7 +8,7 @@ from r1tui.catalog import PACKAGE, Variant
 from r1tui.config import Config
 from r1tui.gguf.header import SHARD_NAME
 from r1tui.hub.names import choose, is_complete, is_exactly, stem
-from r1tui.paths import Paths
+from r1tui.paths import Paths, expand
 
 SEARCH_DEPTH = 4
 """Folders below one of the user's that are looked into."""
@@ -89,7 +89,7 @@ def _in_user_folders(variant: Variant, config: Config) -> Path | None:
 
 def _user_files(config: Config) -> Iterator[Path]:
     for given in config.model_folders:
-        root = Path(given).expanduser()
+        root = expand(given)
         for folder, subfolders, names in os.walk(root, followlinks=True):
             here = Path(folder)
             if len(here.relative_to(root).parts) >= SEARCH_DEPTH:

@@ -60,5 +60,7 @@ def _member(archive: zipfile.ZipFile, variant: Variant) -> zipfile.ZipInfo:
     chosen = [info for info in members if variant.member in (None, info.filename)]
     if len(chosen) != 1:
         names = ", ".join(info.filename for info in members) or "none"
-        raise R1tuiError(f"{variant.package} does not carry the one GGUF file expected; it has {names}.")
+        raise R1tuiError(
+            f"{variant.package} does not carry the one GGUF file expected; it has {names}.", "Name another package."
+        )
     return chosen[0]

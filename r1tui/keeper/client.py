@@ -160,6 +160,8 @@ def stop(paths: Paths) -> Status:
             if holder(paths.keeper_lock) is None:
                 raise
             continue
+        except OSError:  # a full or read-only disk must not keep a server alive
+            return _stop_without_keeper(paths)
         if last_keeper is not None:
             wait(last_keeper, 0.5)  # its last act was to let go of the lock
         return stopped

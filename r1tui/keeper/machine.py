@@ -40,6 +40,7 @@ from r1tui.server.diagnosis import diagnose
 FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 1.0
 LOG_CHECK_S = 1.0
+OWNER_CHECK_S = 1.0
 MOST_ANSWERS = 256
 
 OnStatus = Callable[[Status], None]
@@ -207,11 +208,12 @@ class Keeper:
                 pause_s = min(pause_s * 1.2, LONGEST_POLL_S)
 
     async def _follow_owner(self) -> None:
-        """End with the process that the server is for, unless somebody else uses it by then."""
+        """End with the process that the server is for, and with the last answer that somebody else still waits for."""
         if (owner := self._record.spec.owner) is not None:
             await wait_ended(owner)
-            if not asked_by_others(self._record.answers, owner.pid):
-                self.request_stop()
+            while asked_by_others(self._record.answers, owner.pid):  # noqa: ASYNC110
+                await asyncio.sleep(OWNER_CHECK_S)  # an asker that is killed tells nobody
+            self.request_stop()
 
     async def _cap_log(self) -> None:
         limit_bytes = self._record.spec.log_max_mib << 20
@@ -247,7 +249,10 @@ class Keeper:
             write_record(self._paths, self._record)
         except OSError as error:
             if must:
-                raise R1tuiError(f"{self._paths.state_file} cannot be written: {error.strerror}.") from error
+                raise R1tuiError(
+                    f"{self._paths.state_file} cannot be written: {error.strerror}.",
+                    "Make room there, or set R1TUI_HOME.",
+                ) from error
 
     @contextmanager
     def _signals(self, detached: bool) -> Iterator[None]:

@@ -14,7 +14,7 @@ import msgspec
 from r1tui.errors import R1tuiError
 from r1tui.locks import holder
 from r1tui.paths import Paths, private_folder
-from r1tui.process import ProcessId, alive, boot_id, find_command, runs_command
+from r1tui.process import ProcessId, alive, boot_id, find_command, identify, runs_command
 
 VERSION = 1
 """Of the state file and the control protocol; raised when an older r1tui could misread them."""
@@ -124,8 +124,9 @@ def new_conversation_id() -> str:
 
 
 def asked_by_others(answers: Sequence[str], pid: int) -> bool:
-    """Whether one of these answers is for another process than `pid`."""
-    return any(not answer.startswith(f"{pid}-") for answer in answers)
+    """Whether one of these answers is for another process than `pid`, and one that runs."""
+    askers = {int(asker) for answer in answers if (asker := answer.partition("-")[0]).isdecimal()}
+    return any(asker != pid and identify(asker) is not None for asker in askers)
 
 
 def status(paths: Paths) -> Status:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import httpx2
 
 CONVERSATION_HEADER = "X-Conversation-Id"
+_LOOK = "`r1tui status` says what runs; or check the address."
+_GONE = ("The answer was stopped, or the server has it no more.", "Ask again.")
 RECONNECT_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -189,7 +191,8 @@ class ServerClient:
             request = self._resume_request(conversation_id, splitter.offset)
         broken = "ended in the middle of the answer" if splitter.offset else f"does not answer at {self.endpoint}"
         stopped = conversation_id in self._stopped
-        last = reader.cancel() if stopped else reader.fail(f"llama-server {broken}.", "`r1tui logs` shows why.")
+        remedy = "`r1tui logs` shows why." if splitter.offset else _LOOK
+        last = reader.cancel() if stopped else reader.fail(f"llama-server {broken}.", remedy)
         for event in last:
             yield event
 
@@ -205,7 +208,8 @@ class ServerClient:
             return
         try:
             if response.status_code != 200:
-                for event in reader.fail(*explain(await _error_of(response))):
+                gone = response.status_code == 404 and splitter.offset > 0
+                for event in reader.fail(*(_GONE if gone else explain(await _error_of(response)))):
                     yield event
                 return
             async for data in response.aiter_raw():
@@ -250,7 +254,7 @@ class ServerClient:
             raise R1tuiError(f"{self.endpoint} does not answer like llama-server.", "Check the address.") from error
 
     def _unreachable(self) -> R1tuiError:
-        return R1tuiError(f"No llama-server answers at {self.endpoint}.", "`r1tui status` says what runs.")
+        return R1tuiError(f"No llama-server answers at {self.endpoint}.", _LOOK)
 
 
 def _is_loopback(base_url: str) -> bool:

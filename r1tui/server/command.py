@@ -247,9 +247,16 @@ def as_script(argv: Sequence[str], socket: Path, key_file: Path | None = None) -
 
 def ssh_line(tcp: Tcp, user: str | None = None, machine: str | None = None) -> str:
     """The command that makes the port reachable on another machine, to be run there."""
-    target = f"{user or getpass.getuser()}@{machine or sockets.gethostname()}"
+    target = f"{user or _user()}@{machine or sockets.gethostname()}"
     host = f"[{tcp.host}]" if ":" in tcp.host else tcp.host
     return f"ssh -N -L {tcp.port}:{host}:{tcp.port} {target}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return "USER"
 
 
 def _changes_server(name: str) -> bool:
