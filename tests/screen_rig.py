@@ -15,6 +15,7 @@ from r1tui.telemetry import Sample, ServerUse
 from r1tui.tui.app import R1App
 from r1tui.tui.messages import Sampled, ServerChanged, StageReported
 from r1tui.tui.widgets.instruments import Instruments
+from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.rows import Rows
 from r1tui.tui.widgets.transcript import Transcript
 
@@ -50,7 +51,7 @@ def main() -> None:
 2. Run it with `python flappy.py`."""
 STATUS = Status(
     state="ready", pid=4242, keeper_pid=4240, variant="r1-iq1_s", endpoint="unix:/run/r1tui/server.sock", uptime_s=7380,
-    plan={"verdict": "hybrid", "n_gpu_layers": 62, "n_cpu_moe": 31, "ctx_size": 8192},
+    plan={"verdict": "hybrid", "n_gpu_layers": 62, "n_cpu_moe": 31, "ctx_size": 8192, "devices": [{"name": "CUDA0"}]},
 )  # fmt: skip
 SAMPLE = Sample(
     time_s=1000.0, cpu_percent=61.0, memory_total_bytes=256 * GIB, memory_available_bytes=228 * GIB,
@@ -103,7 +104,8 @@ class StillApp(R1App):
         self.animation_level = "none"
 
     def draw_all(self) -> None:
-        """Draw what waits for its time."""
+        """Draw what waits for its time, with a cursor that stays."""
+        self.seat.query_one(Prompt).cursor_blink = False
         for rows in self.seat.query(Rows):
             rows.draw()
 

@@ -31,9 +31,10 @@ async def settle(pilot: Pilot[None]) -> None:
     await pilot.pause()
     await app.workers.wait_for_complete(list(app.workers))
     transcript = app.seat.query_one(Transcript)
-    while not transcript.settled:
-        await pilot.pause(0.02)
-    await pilot.pause(0.2)  # the transcript's own ticks
+    for _ in range(3):  # what is drawn now may ask for more in the next tick
+        await pilot.pause(0.12)
+        while not transcript.settled:
+            await pilot.pause(0.02)
     app.draw_all()
     await pilot.pause()
 

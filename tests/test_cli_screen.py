@@ -1,0 +1,51 @@
+"""`r1tui` where the screen cannot be shown: a sentence, not a traceback."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from tests.conftest import CommandLine
+
+
+def in_terminal(columns: int, rows: int, **environment: str) -> tuple[int, str]:
+    """The exit status and output of `r1tui` in a terminal of this size."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "r1tui"], stdin=slave, stdout=slave, stderr=slave, env=env | environment
+    )
+    os.close(slave)
+    output = b""
+    try:
+        while data := os.read(master, 4096):
+            output += data
+    except OSError:
+        pass  # the other end is closed
+    os.close(master)
+    return process.wait(timeout=30), output.decode()
+
+
+def test_without_a_terminal(r1tui: CommandLine) -> None:
+    for command in ([], ["demo"]):
+        ran = r1tui(*command)
+        assert (ran.returncode, ran.stdout) == (1, "")
+        assert "needs a terminal" in ran.stderr
+        assert "r1tui chat" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "term", "said"),
+    [(40, 10, "xterm-256color", "40×10"), (120, 40, "dumb", "TERM=dumb"), (120, 40, "", "TERM=dumb")],
+)
+def test_a_terminal_that_cannot_show_it(r1tui: CommandLine, columns: int, rows: int, term: str, said: str) -> None:
+    status, output = in_terminal(columns, rows, TERM=term)
+    assert status == 1
+    assert said in output
+    assert "Traceback" not in output
