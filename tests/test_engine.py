@@ -285,9 +285,9 @@ def test_gpus_that_the_engine_does_not_show_are_said() -> None:
     nvidia = Nvidia((GPU, GPU), "580.65.06", (13, 0))
     cuda0 = EngineDevice("CUDA0", "NVIDIA H100", 81559, 80000)
     rpc0 = EngineDevice("RPC0", "10.0.0.1:50052", 81559, 80000)
-    (note,) = missing_gpus(nvidia, Capabilities("1", 1, frozenset(), (cuda0, rpc0)), "cuda")
+    (note,) = missing_gpus(nvidia, Capabilities("1", 1, frozenset(), (cuda0, rpc0)), "vulkan")
     assert "shows 2 GPU" in note
     assert "only 1" in note
-    assert missing_gpus(nvidia, Capabilities("1", 1, frozenset(), (cuda0, cuda0)), "cuda") == ()
+    assert missing_gpus(nvidia, Capabilities("1", 1, frozenset(), (cuda0, cuda0)), "vulkan") == ()
     assert missing_gpus(nvidia, Capabilities("1", 1, frozenset()), "cpu") != ()
     assert missing_gpus(Nvidia(), Capabilities("1", 1, frozenset()), "cpu") == ()

@@ -7,6 +7,7 @@ import pytest
 
 from r1tui.config import EngineSettings
 from r1tui.engine import build_engine, find_engine
+from r1tui.engine.probe import driver_library
 from r1tui.engine.toolchain import stub_source
 from r1tui.paths import Paths
 
@@ -39,4 +40,5 @@ def test_llama_server_links_against_the_wheels(monkeypatch: pytest.MonkeyPatch, 
     for name in ("libcudart.so", "libcublas.so", "libcublasLt.so"):
         (line,) = [line for line in libraries.splitlines() if name in line]
         assert wheels in line
+    assert bool(engine.notes) == (not driver_library() or not engine.capabilities.devices)
     assert find_engine(settings, paths) == engine

@@ -1,105 +1,27 @@
 """The transcript: what it draws, what it follows, and that it never draws more than it must."""
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from rich.cells import cell_len
 from textual import events
-from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from r1tui.chat.conversation import Answer, Conversation, Turn
 from r1tui.chat.markdown import split_markdown
-from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
+from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning
 from r1tui.tui.widgets.transcript import JUMP_ROWS, Transcript
 from r1tui.tui.widgets.transcript_blocks import AnswerBlock, Block, PlainBlock, Work
-from r1tui.tui.widgets.transcript_rows import Row, clean
+from r1tui.tui.widgets.transcript_rows import Row
 from r1tui.tui.widgets.transcript_turn import TurnView
-
-MARKDOWN = """A **bold** start with `code`, *more* of it and [a link](http://x.y).
-
-## Steps
-
-1. One thing, said at some length so that it has to be wrapped when the screen is narrow.
-2. Another:
-   - nested
-
-```python
-def f(x: int) -> int:
-    return x + 1  # plus one
-```
-
-| Name | Value |
-|------|------:|
-| a    | 1     |
-
-> Quoted.
-
-The end.
-"""
+from tests.transcript_rig import FINISHED, MARKDOWN, Seat, asked, past, send, settle, timings
 
 
-class Seat(App[None]):
-    """An app that is a transcript."""
-
-    def __init__(self, conversation: Conversation) -> None:
-        super().__init__()
-        self.conversation = conversation
-
-    def compose(self) -> ComposeResult:
-        yield Transcript(refresh_hz=200)
-
-    def on_mount(self) -> None:
-        self.transcript.show(self.conversation)
-        self.transcript.focus()
-
-    @property
-    def transcript(self) -> Transcript:
-        return self.query_one(Transcript)
-
-    @property
-    def lines(self) -> list[str]:
-        """What the widget draws, without the scroll indicator."""
-        widget = self.transcript
-        return [widget.render_line(y).text[:-1].rstrip() for y in range(widget.size.height)]
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
+def numbered(count: int, start: int = 0) -> Iterator[Content]:
+    return (Content(f"line {number}\n") for number in range(start, start + count))
 
 
-async def settle(pilot: Pilot[None], transcript: Transcript) -> None:
-    await pilot.pause()
-    while not transcript.settled:
-        await pilot.pause(0.001)
-
-
-async def send(pilot: Pilot[None], seat: Seat, *events: StreamEvent) -> None:
-    """Apply events to the last answer and wait until they are on the screen."""
-    for event in events:
-        seat.conversation.turns[-1].answer.apply(event)
-        seat.transcript.touch()
-    await settle(pilot, seat.transcript)
-
-
-def past(content: str, thinking: str = "", question: str = "Q?") -> Conversation:
-    return Conversation("c", [Turn(question, Answer.past(content, thinking, thinking_tokens=1204, thinking_s=130))])
-
-
-def asked(question: str = "Q?") -> Conversation:
-    conversation = Conversation("c")
-    conversation.ask(question)
-    return conversation
-
-
-def timings(tokens: int) -> Timings:
-    return Timings(prompt_tokens=12, cached_tokens=0, prompt_tps=100.0, completion_tokens=tokens, tps=50.0)
-
-
-FINISHED = Finished("stop", 12, 2, 4, 100.0, 50.0, 10.0)
+def follows(seat: Seat) -> bool:
+    return seat.transcript.following
 
 
 async def test_an_answer_is_markdown_with_its_parts() -> None:
@@ -158,87 +80,6 @@ def whole(answer: Answer, width: int) -> list[Row]:
     while view.busy:
         view.absorb()
     return drawn(view.blocks, width)
-
-
-HOSTILE = st.lists(
-    st.sampled_from(
-        [*"ab  \n\n\t*_`#->|[]()1.:\\~", "日", "本", "🦙", "👩‍👩‍👧", "❤️", "👍🏽", "🇩🇪", "é", "\u202e", "م", "ש",
-        "\x1b[31m", "\x1b]0;x\x07", "\r", "\x9b", "\x00", "\u200d", "\ufe0f", "\ud800", "\u2028", "[bold]", "[/]", "｜",
-        "```\n", "| a | b |\n|--|--|\n", "x" * 70, "\u0300", "﷽", "- ", "> ",
-        "[a](b&#27;c)", "![a](&#7;)", "&#27;", "```日本\n", "<http://\x1b>"]
-    ),
-    max_size=80,
-).map("".join)  # fmt: skip
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(HOSTILE, HOSTILE, st.integers(10, 130))
-def test_no_row_of_hostile_text_is_wider_than_the_view_or_holds_a_control_character(
-    content: str, thinking: str, width: int
-) -> None:
-    for row in whole(Answer.past(content, thinking), width):
-        assert row.width <= width
-        assert all(ord(char) >= 0x20 and not 0x7F <= ord(char) < 0xA0 for text, _ in row.spans for char in text)
-        "".join(text for text, _ in row.spans).encode()
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(HOSTILE, HOSTILE, st.integers(1, 20))
-def test_a_streamed_answer_ends_as_the_whole_one_is_drawn(content: str, thinking: str, size: int) -> None:
-    answer = Answer()
-    view = TurnView(Turn("Q?", answer), is_first=True)
-    view.open = True
-    work = Work()
-    for text, kind in ((thinking, Reasoning), (content, Content)):
-        for start in range(0, len(text), size):
-            answer.apply(kind(text[start : start + size]))
-            view.absorb()
-            for block in view.blocks:
-                block.lay_out(60, work)
-    answer.apply(FINISHED)
-    view.absorb()
-    while view.busy:
-        view.absorb()
-    past = Answer.past(content, thinking, thinking_tokens=answer.thinking_tokens, thinking_s=answer.thinking_s)
-    assert drawn(view.blocks, 60) == whole(past, 60)
-
-
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(HOSTILE, HOSTILE, st.sampled_from([(80, 24), (120, 40), (12, 4), (3, 3)]))
-def test_every_line_is_exactly_as_wide_as_the_widget(question: str, content: str, size: tuple[int, int]) -> None:
-    async def check() -> None:
-        seat = Seat(past(content, content, question))
-        async with seat.run_test(size=size) as pilot:
-            await settle(pilot, seat.transcript)
-            seat.transcript.toggle_all()
-            await settle(pilot, seat.transcript)
-            for y in range(size[1]):
-                assert sum(cell_len(segment.text) for segment in seat.transcript.render_line(y)) == size[0]
-
-    asyncio.run(check())
-
-
-def test_cutting_text_anywhere_cleans_it_the_same() -> None:
-    text = "a\x1b[31mb\x1b]0;title\x07c\r\n👩‍👧"
-    assert "".join(clean(char) for char in text) == clean(text) == "a[31mb]0;titlec\n👩👧"
-
-
-async def test_a_line_of_ten_thousand_characters_is_wrapped() -> None:
-    seat = Seat(past("x" * 10_000 + "\n\n" + "日本 " * 3_000))
-    async with seat.run_test(size=(80, 24)) as pilot:
-        await settle(pilot, seat.transcript)
-        assert max(map(cell_len, seat.lines)) <= 79
-        await pilot.press("home")
-        await settle(pilot, seat.transcript)
-        assert seat.lines[2] == "  " + "x" * 77
-
-
-def follows(seat: Seat) -> bool:
-    return seat.transcript.following
-
-
-def numbered(count: int, start: int = 0) -> Iterator[Content]:
-    return (Content(f"line {number}\n") for number in range(start, start + count))
 
 
 async def test_following_stays_at_the_end_and_leaves_room_there() -> None:

@@ -166,10 +166,12 @@ class _Work:
         engine = _engine(record)
         if not engine.notes:
             return engine
-        capabilities = replace(engine.capabilities, devices=current_devices(engine))
-        return replace(
-            engine, capabilities=capabilities, notes=missing_gpus(read_nvidia(), capabilities, engine.backend)
-        )
+        try:
+            capabilities = replace(engine.capabilities, devices=current_devices(engine))
+        except R1tuiError:  # it does not run here: what was noted still holds
+            return engine
+        notes = missing_gpus(read_nvidia(), capabilities, engine.backend)
+        return replace(engine, capabilities=capabilities, notes=notes)
 
     def _existing(self, server: Path) -> Engine:
         """A llama-server that the user has; what it says is remembered as long as the file is the same."""

@@ -71,7 +71,9 @@ def _ask(server: Path, arguments: Sequence[str], env: Mapping[str, str], cancel:
 
 
 def missing_gpus(nvidia: Nvidia, capabilities: Capabilities, backend: str) -> tuple[str, ...]:
-    """Sentences about GPUs that the driver shows and the engine does not."""
+    """Sentences about GPUs that the driver shows and the engine does not, or about a driver that is not here."""
+    if backend == "cuda" and not driver_library():
+        return ("The NVIDIA driver is not here (libcuda.so.1): this engine starts only where it is.",)
     if backend in ("cpu", "metal", "hip") or not nvidia.gpus:
         unused = backend == "cpu" and nvidia.gpus
         return (f"This engine is for the CPU alone: {len(nvidia.gpus)} GPU unused.",) if unused else ()

