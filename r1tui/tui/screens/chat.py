@@ -302,13 +302,14 @@ class ChatScreen(Screen[None]):
         await self.r1.session.launch(variant, replace=replace)
 
     def _show_status(self, status: Status | None) -> None:
-        self.status = status
+        before, self.status = self.status, status
         self.ready = status is not None and status.state in ("ready", "sleeping")
         if status is not None and status.variant and self._last_variant is None and self.ready:
             self._last_variant = self.r1.variant_named(status)
         for instruments in self.query(Instruments):
             instruments.update_server(status)
-        self.refresh_bindings()
+        if before is None or status is None or before.state != status.state:
+            self.refresh_bindings()  # it builds the footer anew
 
     def _on_disk(self, variant: Variant) -> bool:
         from r1tui.hub import find_model  # noqa: PLC0415  the screen opens without it
