@@ -54,7 +54,8 @@ class Rows(Widget):
             self._waiting = None
         self._drawn_s = monotonic()
         if not self.display or self._rows_size != self.size:
-            self._rows_size = None  # rendered when it is seen
+            self._rows_size = None
+            self.refresh()  # made anew when it is seen
             return
         before, self._rows = self._rows, self._fitted()
         changed = [y for y, row in enumerate(self._rows) if y >= len(before) or not row.is_same(before[y])]
