@@ -36,7 +36,7 @@ class AskScreen(ModalScreen[str | None]):
             padding: 1 2;
         }
         Label { width: 1fr; margin-bottom: 1; }
-        OptionList { height: auto; border: none; background: $surface; padding: 0; }
+        OptionList, OptionList:focus { height: auto; border: none; background: $surface; padding: 0; }
     }
     """
     BINDINGS = [Binding("escape", "back", "Back", id="ask.back")]
