@@ -186,7 +186,8 @@ def test_a_home_that_is_nobodys_is_a_sentence(r1tui: CommandLine, monkeypatch: p
 
 
 def test_a_question_that_is_no_utf8_is_asked_all_the_same(r1tui: CommandLine) -> None:
-    command = [sys.executable, "-m", "r1tui", "chat", b"caf\xe9", "--attach", "unix:/no/such.sock"]
+    command: list[str | bytes] = [sys.executable, "-m", "r1tui", "chat", b"caf\xe9"]
+    command += ["--attach", "unix:/no/such.sock"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert "does not answer" in ran.stderr or "No llama-server answers" in ran.stderr
