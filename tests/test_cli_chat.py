@@ -248,7 +248,8 @@ def test_serve_json_tells_where_a_running_server_listens(r1tui: CommandLine, tin
     model = tiny_r1(think=THINK, answer=ANSWER)
     r1tui("serve", "--detach", "--model", model)
     ran = r1tui("serve", "--detach", "--json", "--model", model)
-    assert json.loads(ran.stdout)["endpoint"] == status(r1tui)["endpoint"]
+    event = json.loads(ran.stdout)
+    assert (event["event"], event["result"]) == ("stage_done", status(r1tui)["endpoint"])
 
 
 def test_nohup_is_respected(r1tui: CommandLine, tiny_r1: TinyModel) -> None:

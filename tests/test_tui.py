@@ -77,6 +77,7 @@ async def ready(app: R1App, pilot: Pilot[None], variant: str | None = None) -> N
 
 
 async def ask(app: R1App, pilot: Pilot[None], question: str) -> Answer:
+    await until(pilot, lambda: not app.session.answering)
     count = len(answers(app))
     seat(app).query_one(Prompt).text = question
     await pilot.press("enter")

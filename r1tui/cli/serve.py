@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from r1tui.cli.context import Context, json_option, pass_context, print_json
+from r1tui.cli.context import Context, json_option, pass_context
 from r1tui.cli.printer import Printer
 from r1tui.cli.running import describe
 from r1tui.cli.stages import run_async, show
 from r1tui.cli.target import check_same_model, needed_variant
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.events import StageDone, encode_event
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status
 from r1tui.keeper.state import status as current_status
@@ -70,7 +71,8 @@ def serve(
             if launch.started:
                 keeper.stop(context.paths)
             raise
-        _tell(current_status(context.paths), as_json=as_json)
+        if not as_json:  # its events have told it
+            _tell(current_status(context.paths), as_json=False)
         return
     run_async(show(launch.prepare(), printer, as_json=as_json))
     _in_foreground(context, launch, as_json=as_json)
@@ -101,7 +103,7 @@ def _tell(status: Status, *, as_json: bool) -> None:
         cause = status.cause or f"The server is {status.state}."
         raise R1tuiError(cause, status.remedy or "`r1tui logs` shows why.")
     if as_json:
-        print_json(status.as_json())
+        click.echo(encode_event(StageDone("server", status.endpoint or "", status.state)))
         return
     for line in describe(status):
         click.echo(plain(line), err=True)
