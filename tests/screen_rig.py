@@ -15,7 +15,6 @@ from r1tui.telemetry import Sample, ServerUse
 from r1tui.tui.app import R1App
 from r1tui.tui.messages import Sampled, ServerChanged, StageReported
 from r1tui.tui.widgets.instruments import Instruments
-from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.rows import Rows
 from r1tui.tui.widgets.transcript import Transcript
 
@@ -104,8 +103,7 @@ class StillApp(R1App):
         self.animation_level = "none"
 
     def draw_all(self) -> None:
-        """Draw what waits for its time, with a cursor that stays."""
-        self.seat.query_one(Prompt).cursor_blink = False
+        """Draw what waits for its time."""
         for rows in self.seat.query(Rows):
             rows.draw()
 

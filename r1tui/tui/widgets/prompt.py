@@ -36,6 +36,7 @@ class Prompt(TextArea):
         super().__init__(
             soft_wrap=True, show_line_numbers=False, tab_behavior="focus", placeholder="Ask something. Enter sends."
         )
+        self.cursor_blink = False  # two repaints a second, over SSH too
 
     def action_submit(self) -> None:
         """Send what is typed, if anything is."""
