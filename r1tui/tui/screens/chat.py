@@ -127,6 +127,7 @@ class ChatScreen(Screen[None]):
     @on(LaunchEnded)
     def _launch_ended(self, message: LaunchEnded) -> None:
         self._launching = None
+        self._show_status(self.r1.session.status())
         if message.ready:
             self.remove_class("-launching")
             self.query_one(Prompt).focus()
@@ -134,15 +135,7 @@ class ChatScreen(Screen[None]):
 
     @on(ServerChanged)
     def _server_changed(self, message: ServerChanged) -> None:
-        before = self.status
         self._show_status(message.status)
-        now = message.status
-        if now is None or before is None or before.state == now.state:
-            return
-        if now.state == "failed" and self._launching is None:
-            self.notify(
-                f"{now.cause} Ctrl+R starts it again.", title="The server ended", severity="error", markup=False
-            )
 
     @on(AnswerReceived)
     def _answer_received(self, message: AnswerReceived) -> None:
@@ -166,8 +159,8 @@ class ChatScreen(Screen[None]):
     def _sampled(self, message: Sampled) -> None:
         for instruments in self.query(Instruments):
             instruments.update_sample(message.sample)
-            if not self.r1.session.attached:
-                instruments.update_server(self.r1.session.status())  # its uptime goes on
+        if not self.r1.session.attached:
+            self._show_status(self.r1.session.status())  # its uptime goes on
 
     @on(Prompt.Submitted)
     def _submitted(self, message: Prompt.Submitted) -> None:
@@ -310,6 +303,9 @@ class ChatScreen(Screen[None]):
             instruments.update_server(status)
         if before is None or status is None or before.state != status.state:
             self.refresh_bindings()  # it builds the footer anew
+            if before is not None and status is not None and status.state == "failed" and not self.launching:
+                said = f"{status.cause} Ctrl+R starts it again."
+                self.notify(said, title="The server ended", severity="error", markup=False)
 
     def _on_disk(self, variant: Variant) -> bool:
         from r1tui.hub import find_model  # noqa: PLC0415  the screen opens without it
