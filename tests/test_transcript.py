@@ -6,13 +6,11 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
-from r1tui.chat.conversation import Answer, Conversation, Turn
+from r1tui.chat.conversation import Conversation
 from r1tui.chat.markdown import split_markdown
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning
 from r1tui.tui.widgets.transcript import JUMP_ROWS, Transcript
-from r1tui.tui.widgets.transcript_blocks import AnswerBlock, Block, PlainBlock, Work
-from r1tui.tui.widgets.transcript_rows import Row
-from r1tui.tui.widgets.transcript_turn import TurnView
+from r1tui.tui.widgets.transcript_blocks import AnswerBlock, PlainBlock, Work
 from tests.transcript_rig import FINISHED, MARKDOWN, Seat, asked, past, send, settle, timings
 
 
@@ -62,24 +60,6 @@ async def test_a_stopped_answer_keeps_what_came_and_says_so() -> None:
         await send(pilot, seat, Content("one **two"), Finished("cancelled", 12, 0, 4, 100.0, 50.0, 10.0))
         assert "  one **two" in seat.lines
         assert "  Stopped. What came is kept." in seat.lines
-
-
-def drawn(blocks: list[Block], width: int) -> list[Row]:
-    """All rows of blocks whose work is done."""
-    for block in blocks:
-        for _ in block.refine(width, Work()):
-            pass
-    return [row for block in blocks for row in block.rows]
-
-
-def whole(answer: Answer, width: int) -> list[Row]:
-    """The rows of a turn that is taken in and rendered to the end."""
-    view = TurnView(Turn("Q?", answer), is_first=True)
-    view.open = True
-    view.absorb()
-    while view.busy:
-        view.absorb()
-    return drawn(view.blocks, width)
 
 
 async def test_following_stays_at_the_end_and_leaves_room_there() -> None:

@@ -105,11 +105,7 @@ async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[End
         check_same_model(
             now, wanted_variant(context, wanted.variant, wanted.model) if _named(wanted) else None, context
         )
-        async with aclosing(keeper.watch_async(context.paths)) as statuses:
-            async for now in statuses:
-                if now.settled:
-                    break
-        yield *_address(now), True
+        yield *_address(await keeper.settled(context.paths)), True
         return
     variant = needed_variant(context, wanted.variant, wanted.model)
     launch = Launch(

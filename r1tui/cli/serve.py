@@ -60,7 +60,7 @@ def serve(
     now = keeper.adopt(context.paths)
     if now.running:
         check_same_model(now, target, context)
-        now = run_async(_until_settled(context))
+        now = run_async(keeper.settled(context.paths))
         if now.state != "stopped":
             _tell(now, as_json=as_json)
             return
@@ -76,13 +76,6 @@ def serve(
         return
     run_async(show(launch.prepare(), printer, as_json=as_json))
     _in_foreground(context, launch, as_json=as_json)
-
-
-async def _until_settled(context: Context) -> Status:
-    async for status in keeper.watch_async(context.paths):
-        if status.settled:
-            return status
-    return current_status(context.paths)
 
 
 def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -29,7 +29,18 @@ from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, spawn_detached, wait
 from r1tui.process import stop as stop_process
 
-__all__ = ["adopt", "answer_ended", "answer_started", "run_keeper", "start", "status", "stop", "watch", "watch_async"]
+__all__ = [
+    "adopt",
+    "answer_ended",
+    "answer_started",
+    "run_keeper",
+    "settled",
+    "start",
+    "status",
+    "stop",
+    "watch",
+    "watch_async",
+]
 
 POLL_S = 0.02
 WATCH_POLL_S = 0.1
@@ -131,6 +142,15 @@ class _Changes:
         self._last = now
         known = last is not None and (last.state, last.pid, last.keeper_pid) == (now.state, now.pid, now.keeper_pid)
         return [] if known else [now]
+
+
+async def settled(paths: Paths) -> Status:
+    """The status once nothing more will happen by itself; waits as long as that takes."""
+    async with aclosing(watch_async(paths)) as statuses:
+        async for now in statuses:
+            if now.settled:
+                return now
+    return status(paths)
 
 
 def answer_started(paths: Paths, conversation_id: str) -> None:
