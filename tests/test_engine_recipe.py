@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from r1tui.config import EngineSettings
 from r1tui.engine.build import build_environment
-from r1tui.engine.recipe import Recipe, choose, cmake_arguments, compile_jobs
+from r1tui.engine.recipe import Recipe, choose, cmake_arguments, compile_jobs, flags_against_broken_amx
 from r1tui.engine.system import (
     System,
     Toolkit,
@@ -269,3 +269,24 @@ def test_install_commands_fit_the_distribution() -> None:
 
 def test_llama_cpp_s_own_variables_are_taken_out_of_the_environment() -> None:
     assert clean_environment({"LLAMA_ARG_HOST": "x", "LLAMA_CACHE": "y", "A": "b"}) == {"LLAMA_CACHE": "y", "A": "b"}
+
+
+@pytest.mark.parametrize(
+    ("compiler", "flags"),
+    [
+        ("__GNUC__ 12\n#define __GNUC_MINOR__ 2", "-mno-amx-int8"),
+        ("__GNUC__ 12\n#define __GNUC_MINOR__ 4", ""),
+        ("__GNUC__ 13\n#define __GNUC_MINOR__ 2", "-mno-amx-int8"),
+        ("__GNUC__ 14\n#define __GNUC_MINOR__ 1", ""),
+        ("__GNUC__ 4\n#define __GNUC_MINOR__ 2\n#define __clang__ 1", ""),
+    ],
+)
+def test_amx_is_left_out_where_the_compiler_breaks_it(compiler: str, flags: str) -> None:
+    assert flags_against_broken_amx(f"#define __AMX_INT8__ 1\n#define {compiler}") == flags
+    assert flags_against_broken_amx(f"#define {compiler}") == ""
+
+
+def test_flags_against_a_compiler_reach_cmake() -> None:
+    assert "-DCMAKE_CXX_FLAGS=-mno-amx-int8" in cmake_arguments(
+        Recipe("cpu"), EngineSettings(), Path("ninja"), cxx_flags="-mno-amx-int8"
+    )

@@ -14,7 +14,7 @@ from r1tui.children import Cancel, check, run_lines, sigterm_raises
 from r1tui.config import EngineSettings
 from r1tui.engine.build import Builder, build_environment, ninja_binary
 from r1tui.engine.probe import list_devices, missing_gpus, probe
-from r1tui.engine.recipe import Recipe, choose, cmake_arguments, compile_jobs
+from r1tui.engine.recipe import Recipe, choose, cmake_arguments, compile_jobs, flags_against_broken_amx
 from r1tui.engine.source import fetch_source, source_kind
 from r1tui.engine.store import (
     RECORD_VERSION,
@@ -143,6 +143,10 @@ class _Work:
     def _build(self, folder: Path, source: Path, identity: Identity, recipe: Recipe, system: System) -> Record:
         started_s = time.monotonic()
         jobs = compile_jobs(self._settings.jobs, usable_physical_cores(), memory_available_bytes())
+        cxx_flags = flags_against_broken_amx(_native_macros(system.cxx, self._cancel))
+        if cxx_flags:
+            self._notice("This compiler breaks AMX, so it is left out; GCC 14 or newer makes prompts faster.")
+            cxx_flags = f"{os.environ.get('CXXFLAGS', '')} {cxx_flags}".strip()
         env = build_environment(os.environ, recipe, source)
         builder = Builder(
             folder,
@@ -154,7 +158,7 @@ class _Work:
             cancel=self._cancel,
         )
         hip = _hip_targets(env, self._cancel) if recipe.backend == "hip" else ()
-        server = builder.run(source, cmake_arguments(recipe, self._settings, ninja_binary(), hip))
+        server = builder.run(source, cmake_arguments(recipe, self._settings, ninja_binary(), hip, cxx_flags))
         capabilities = probe(server, recipe.toolkit, self._cancel)
         notes = missing_gpus(system.nvidia, capabilities, recipe.backend)
         seconds = time.monotonic() - started_s
@@ -262,6 +266,17 @@ def _binary_folder(server: Path, paths: Paths) -> Path:
     info = server.stat()
     key = msgspec.json.encode([str(server), info.st_size, info.st_mtime_ns])
     return paths.engines / f"existing-{hashlib.sha256(key).hexdigest()[:8]}"
+
+
+def _native_macros(cxx: Path | None, cancel: Cancel | None) -> str:
+    """What the compiler defines for this very processor; empty where it does not say."""
+    said: list[str] = []
+    command: list[str | Path] = [cxx or "c++", "-march=native", "-dM", "-E", "-x", "c++", os.devnull]
+    try:
+        run_lines(command, said.append, what="the compiler", env=os.environ, cancel=cancel, timeout_s=10)
+    except (OSError, TimeoutError):
+        return ""
+    return "\n".join(said)
 
 
 def _hip_targets(env: Mapping[str, str], cancel: Cancel | None) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ FIRST_CUDA = {
 }  # fmt: skip
 OLDEST_IN_CUDA_13 = 75
 DRIVER_OF_CUDA = {13: "580", 12: "525", 11: "450"}  # the oldest Linux driver that runs a release
+MENDED_AMX = {11: 5, 12: 4, 13: 3}  # minor versions of GCC
 PYPI_DRIVER_CUDA = (13, 0)
 
 
@@ -59,7 +60,7 @@ def choose(settings: EngineSettings, system: System) -> Recipe:
 
 
 def cmake_arguments(
-    recipe: Recipe, settings: EngineSettings, ninja: Path, hip_targets: Sequence[str] = ()
+    recipe: Recipe, settings: EngineSettings, ninja: Path, hip_targets: Sequence[str] = (), cxx_flags: str = ""
 ) -> list[str]:
     """The -D arguments of the configure step; the settings' own come last and so prevail."""
     arguments = {
@@ -73,6 +74,8 @@ def cmake_arguments(
         "LLAMA_BUILD_EXAMPLES": "OFF",
         "LLAMA_USE_PREBUILT_UI": "OFF",
     }
+    if cxx_flags:
+        arguments["CMAKE_CXX_FLAGS"] = cxx_flags
     if number := build_number(settings.ref):
         arguments["LLAMA_BUILD_NUMBER"] = str(number)
     match recipe.backend:
@@ -89,6 +92,19 @@ def cmake_arguments(
         case "cpu":
             arguments["GGML_METAL"] = "OFF"  # on by default on macOS
     return [f"-D{name}={value}" for name, value in arguments.items()] + list(settings.cmake_args)
+
+
+def flags_against_broken_amx(macros: str) -> str:
+    """Compiler flags that leave AMX out where this compiler breaks it; `macros` is what `-march=native -dM -E` prints.
+
+    GCC drops the stores before `_tile_loadconfig` (its bug 114098; mended in 11.5, 12.4, 13.3 and 14), so that
+    llama-server dies of SIGSEGV at its first token on every Xeon with AMX.
+    """
+    defined = dict(line.split(maxsplit=2)[1:3] for line in macros.splitlines() if line.count(" ") >= 2)
+    if "__AMX_INT8__" not in defined or "__clang__" in defined:
+        return ""
+    major, minor = (int(defined.get(name, "0")) for name in ("__GNUC__", "__GNUC_MINOR__"))
+    return "-mno-amx-int8" if major < 14 and minor < MENDED_AMX.get(major, 99) else ""
 
 
 def build_number(ref: str) -> int | None:

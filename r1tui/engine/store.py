@@ -16,7 +16,7 @@ from r1tui.hardware import cpu_features
 from r1tui.paths import Paths
 
 RECORD = "engine.json"
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 
 
 class Identity(msgspec.Struct, frozen=True):
