@@ -73,8 +73,14 @@ class PlanSettings(Section, frozen=True):
     """Layers on the GPU, the output layer counted; null: as many as fit."""
     n_cpu_moe: Annotated[int, Meta(ge=0)] | None = None
     """Layers whose experts stay on the CPU; null: as few as possible."""
-    ubatch_size: Annotated[int, Meta(ge=32)] = 512
-    """Prompt tokens computed at once; larger is faster on prompts and takes GPU memory."""
+    ubatch_size: Annotated[int, Meta(ge=32)] | None = None
+    """Prompt tokens computed at once, faster and with more GPU memory; null: as many as cost hardly an expert."""
+    override_tensors: list[str] = field(default_factory=list)
+    """llama.cpp's -ot: REGEX=DEVICE rules, such as `blk\\.3\\..*exps=CPU`; they come before all other placement."""
+    margin_mib: Annotated[int, Meta(ge=0)] | None = None
+    """Left free on each GPU; null: 1 GiB or 3 %, the larger."""
+    margins_mib: dict[str, Annotated[int, Meta(ge=0)]] = field(default_factory=dict)
+    """Left free on single GPUs, by name: {CUDA0: 2048}."""
 
 
 class SamplingSettings(Section, frozen=True):

@@ -21,8 +21,8 @@ from r1tui.hub import find_model
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import ServerSpec, Status
 from r1tui.paths import Paths
-from r1tui.plan import Plan, make_plan
-from r1tui.planning import plan_devices, plan_request, server_argv
+from r1tui.plan import Plan
+from r1tui.planning import Subject, plan_devices, plan_for, plan_request, server_argv
 from r1tui.process import Job, ProcessId
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
 from r1tui.text import duration
@@ -209,7 +209,9 @@ class Launch:
         machine = detect_machine()
         tcp = with_free_port(parse_tcp(self._tcp)) if self._tcp else None
         devices = plan_devices(current_devices(engine, config.server.rpc), config.server.devices)
-        plan = make_plan(read_header(model), plan_request(config.plan, config.server, machine, devices, engine))
+        subject = Subject(read_header(model), model, model, on_disk=True)
+        request = plan_request(config.plan, config.server, machine, devices, engine)
+        plan = plan_for(subject, request, engine, config.server.rpc)
         if not plan.can_start:
             raise R1tuiError(
                 f"{self.variant.name} does not fit this machine: {' '.join(plan.reasons)}",

@@ -1,6 +1,7 @@
 """Plans: the rule's table, cache types, strategies, verdicts, contexts, and the arguments that come of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_an_older_file_has_no_flash_attention_on_cuda_and_has_it_elsewhere(r1: d
 
 
 def test_auto_keeps_the_experts_of_few_layers_on_the_host(r1: dict[str, Header]) -> None:
-    made = plan(r1["mla"], (24,))
+    made = plan(r1["mla"], (24,), ubatch_size=512)
     assert (made.strategy, made.n_gpu_layers, made.n_cpu_moe, made.verdict) == ("experts", 62, 56, "hybrid")
     (device,) = made.devices
     assert device.weights_mib + device.kv_mib + device.compute_mib <= 23 * GIB
@@ -111,6 +112,45 @@ def test_an_older_file_leaves_whole_layers_on_the_host_where_its_cache_is_too_la
     assert 0 < made.n_gpu_layers < 62
     assert made.ctx_size == 8192
     assert any("549 MiB" in reason for reason in made.reasons)
+
+
+def test_hand_written_rules_are_accounted_for_and_passed_on(r1: dict[str, Header]) -> None:
+    rules = ((r"blk\.(3|4)\..*exps", "CPU"), (r"blk\.5\..*exps", "CUDA1"))
+    devices = tuple(Device(f"CUDA{index}", "cuda", 80 * GIB, 80 * GIB) for index in range(2))
+    settings = PlanSettings(n_gpu_layers=62, n_cpu_moe=0)
+    request = PlanRequest(256 * GIB, 256 * GIB, 16, settings, devices)
+    bare, ruled = make_plan(r1["mla"], request), make_plan(r1["mla"], replace(request, overrides=rules))
+    layers = [sum(t.size_bytes for t in r1["mla"].layers[n] if "exps" in t.name) >> 20 for n in (3, 4)]
+    assert ruled.host.weights_mib - bare.host.weights_mib == pytest.approx(sum(layers), abs=2)
+    assert f"--override-tensor {rules[0][0]}=CPU,{rules[1][0]}=CUDA1" in " ".join(ruled.arguments())
+
+
+def test_margins_are_the_users(r1: dict[str, Header]) -> None:
+    def experts_held(margin_mib: int | None) -> int:
+        devices = (Device("CUDA0", "cuda", 24 * GIB, 24 * GIB, margin_mib),)
+        made = make_plan(r1["mla"], PlanRequest(256 * GIB, 256 * GIB, 16, PlanSettings(ubatch_size=512), devices))
+        assert made.n_cpu_moe is not None
+        return made.n_cpu_moe
+
+    assert experts_held(0) < experts_held(None) < experts_held(6000)
+
+
+def test_several_memory_nodes_share_the_hosts_part(r1: dict[str, Header]) -> None:
+    devices = (Device("CUDA0", "cuda", 24 * GIB, 24 * GIB),)
+    made = make_plan(r1["mla"], PlanRequest(256 * GIB, 256 * GIB, 16, devices=devices, numa_nodes=2))
+    assert "--numa distribute" in " ".join(made.arguments())
+    assert "--numa" not in plan(r1["mla"], (24,)).arguments()
+
+
+def test_the_cache_of_prompts_is_small_where_memory_is_short(r1: dict[str, Header]) -> None:
+    assert "--cache-ram 0" in " ".join(plan(r1["mla"], (24,), ram_gib=20).arguments())
+    assert "--cache-ram" in plan(r1["mla"], (24,), ram_gib=128).arguments()
+    assert "--cache-ram" not in plan(r1["mla"], (24,), ram_gib=512).arguments()
+
+
+def test_layers_given_by_hand_are_tried_even_where_they_do_not_fit(r1: dict[str, Header]) -> None:
+    made = plan(r1["mla"], (24,), n_gpu_layers=30, n_cpu_moe=0)
+    assert (made.verdict, made.fits, made.can_start) == ("no", False, True)
 
 
 def test_layers_is_the_most_that_fits(r1: dict[str, Header]) -> None:
@@ -170,6 +210,14 @@ def test_only_flags_that_the_binary_has(r1: dict[str, Header]) -> None:
     old = Capabilities("old", 1, frozenset({"--ctx-size", "--n-gpu-layers"}))
     assert made.arguments(old) == ["--ctx-size", "8192", "--n-gpu-layers", "62"]
     assert "--batch-size 4096" in " ".join(made.arguments())
+
+
+def test_batches_are_as_large_as_costs_hardly_an_expert(r1: dict[str, Header]) -> None:
+    made = plan(r1["mla"], (24,))
+    assert (made.ubatch_size, made.n_cpu_moe) == (4096, 57)
+    assert any("4,096 tokens at once" in reason for reason in made.reasons)
+    assert plan(r1["mla"], (24,), backend="rpc").ubatch_size == 512  # a worker fetches no experts
+    assert plan(r1["mla"], (80, 80)).ubatch_size == 512  # none are on the host
 
 
 def test_larger_batches_cost_experts(r1: dict[str, Header]) -> None:

@@ -1,23 +1,32 @@
 """`r1tui plan`: what would run where, and why."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from r1tui.catalog import load_catalog
+from r1tui.cli.compare import Row, compare, compared
 from r1tui.cli.context import Context, json_option, pass_context, print_json
-from r1tui.cli.target import needed_variant
+from r1tui.cli.target import needed_variant, wanted_variant
 from r1tui.config import PlanSettings, ServerSettings, check_setting
 from r1tui.engine import Engine, current_devices, find_engine
-from r1tui.engine.dry_run import dry_run
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.gguf import read_header
 from r1tui.hardware import detect_machine
-from r1tui.hub import find_model
-from r1tui.plan import Device, DeviceBackend, Plan, make_plan
-from r1tui.planning import plan_devices, plan_request, server_argv
+from r1tui.keeper import client as keeper
+from r1tui.plan import Device, DeviceBackend, Plan
+from r1tui.planning import (
+    Subject,
+    ask_engine,
+    find_subject,
+    held_mib,
+    plan_devices,
+    plan_for,
+    plan_request,
+    server_argv,
+)
 from r1tui.text import plain, plan_in_words
 
 BAR_WIDTH = 40
@@ -37,6 +46,7 @@ _NAMES: dict[DeviceBackend, str] = {"cuda": "CUDA", "hip": "ROCm", "vulkan": "Vu
 @click.option("--n-cpu-moe", type=click.IntRange(min=0), metavar="N", help="Take this as given.")
 @click.option("--rpc", metavar="HOST:PORT,…", help="Offload to these ggml-rpc-servers.")
 @click.option("--exact", is_flag=True, help="Let the engine itself work out the memory, on the real devices.")
+@click.option("--compare", "comparing", is_flag=True, help="All variants (or the one named) by each strategy.")
 @json_option
 @pass_context
 def plan(
@@ -50,6 +60,7 @@ def plan(
     ram: float | None,
     rpc: str | None,
     exact: bool,
+    comparing: bool,
     as_json: bool,
     **wishes: Any,
 ) -> None:
@@ -59,25 +70,44 @@ def plan(
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, rpc=_addresses(rpc)))
     settings = _settings(config.plan, wishes)
     sizes_gib = None if vram is None else _numbers(vram)
-    target = needed_variant(context, variant, model)
-    file = find_model(target, context.paths, config)
-    if file is None:
-        raise R1tuiError(f"{target.name} is not on this machine yet.", f"Fetch it: r1tui download {target.name}")
     engine = find_engine(config.engine, context.paths)
-    devices = _devices(engine, config.server, sizes_gib, gpu_backend)
+    devices = _devices(engine, config.server, sizes_gib, gpu_backend, held_mib(_running_plan(context)))
     request = plan_request(settings, config.server, detect_machine(), devices, engine)
     if ram is not None:
         request = replace(request, host_total_mib=int(ram * 1024), host_free_mib=int(ram * 1024))
-    made = make_plan(read_header(file), request)
-    argv = server_argv(engine, target, file, made, config, paths=context.paths)
-    if exact:
-        made = _exact(made, engine, file, config.server.rpc, what_if=vram is not None or ram is not None)
-    if as_json:
-        print_json({"variant": target.name, "model": str(file), **made.to_json(), "argv": argv})
+    if comparing:
+        chosen = wanted_variant(context, variant, model)
+        rows = compare([chosen] if chosen else load_catalog(config), request, config, context.paths)
+        _show_comparison(rows, as_json=as_json)
         return
-    click.echo(plain(f"{target.title}  ({file})"))
+    target = needed_variant(context, variant, model)
+    subject = find_subject(target, context.paths, config, fetch=True)
+    if subject is None:
+        raise R1tuiError(f"{target.name} is not on this machine yet.", f"Fetch it: r1tui download {target.name}")
+    what_if = vram is not None or ram is not None
+    made = plan_for(subject, request, None if what_if else engine, config.server.rpc)
+    argv = server_argv(engine, target, subject.model, made, config, paths=context.paths)
+    if exact:
+        made = _exact(made, engine, subject, config.server.rpc, what_if=what_if)
+    if as_json:
+        print_json({"variant": target.name, "model": str(subject.model), **made.to_json(), "argv": argv})
+        return
+    click.echo(plain(f"{target.title}  ({subject.model}{'' if subject.on_disk else ', not fetched yet'})"))
     for line in table(made):
         click.echo(plain(line))
+
+
+def _show_comparison(rows: list[Row], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"plans": [row.to_json() for row in rows]})
+        return
+    for line in compared(rows):
+        click.echo(plain(line))
+
+
+def _running_plan(context: Context) -> dict[str, Any] | None:
+    status = keeper.status(context.paths)
+    return status.plan if status.running else None
 
 
 def _settings(settings: PlanSettings, wishes: dict[str, Any]) -> PlanSettings:
@@ -90,10 +120,14 @@ def _settings(settings: PlanSettings, wishes: dict[str, Any]) -> PlanSettings:
 
 
 def _devices(
-    engine: Engine | None, server: ServerSettings, sizes_gib: list[float] | None, backend: DeviceBackend | None
+    engine: Engine | None,
+    server: ServerSettings,
+    sizes_gib: list[float] | None,
+    backend: DeviceBackend | None,
+    ours_mib: Mapping[str, int],
 ) -> tuple[Device, ...]:
     """The devices of this machine, or those that `--vram` describes."""
-    here = _present(engine, server.rpc, server.devices)
+    here = _present(engine, server.rpc, server.devices, ours_mib)
     if sizes_gib is None:
         return here
     kind = backend or (here[0].backend if here else "cuda")
@@ -101,14 +135,16 @@ def _devices(
     return tuple(Device(f"{_NAMES[kind]}{index}", kind, mib, mib) for index, mib in enumerate(totals_mib))
 
 
-def _present(engine: Engine | None, rpc: list[str], chosen: list[str] | None) -> tuple[Device, ...]:
+def _present(
+    engine: Engine | None, rpc: list[str], chosen: list[str] | None, ours_mib: Mapping[str, int]
+) -> tuple[Device, ...]:
     if engine is None:
         gpus = detect_machine().gpus  # before there is an engine to ask
         return tuple(
             Device(f"CUDA{gpu.index}", "cuda", (gpu.total_bytes or 0) >> 20, (gpu.free_bytes or 0) >> 20)
             for gpu in gpus
         )
-    return plan_devices(current_devices(engine, rpc), chosen)
+    return plan_devices(current_devices(engine, rpc), chosen, ours_mib)
 
 
 def _numbers(text: str) -> list[float]:
@@ -127,13 +163,12 @@ def _addresses(rpc: str) -> list[str]:
     return [part.strip() for part in rpc.split(",") if part.strip()]
 
 
-def _exact(made: Plan, engine: Engine | None, file: Path, rpc: list[str], *, what_if: bool) -> Plan:
+def _exact(made: Plan, engine: Engine | None, subject: Subject, rpc: list[str], *, what_if: bool) -> Plan:
     if what_if:
         raise UsageError("--exact asks the devices that are here.", "Leave --vram and --ram out.")
     if engine is None:
         raise R1tuiError("There is no engine to ask yet.", "Build it: r1tui build")
-    workers = ["--rpc", ",".join(rpc)] if rpc else []
-    return made.with_engine_figures(dry_run(engine, file, [*workers, *made.arguments(engine.capabilities)]))
+    return made if made.source == "engine" else ask_engine(made, engine, subject.file, rpc)
 
 
 def table(made: Plan) -> list[str]:

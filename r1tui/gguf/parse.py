@@ -70,6 +70,8 @@ class Shard:
     lists: dict[str, List]
     tensors: tuple[Tensor, ...]
     size_bytes: int
+    data_offset: int
+    """Where the header ends and the weights begin."""
 
 
 def parse_shard(source: Source, index: int = 0) -> Shard:
@@ -98,7 +100,7 @@ def parse_shard(source: Source, index: int = 0) -> Shard:
     end = tensors[-1].offset + tensors[-1].size_bytes if tensors else 0
     if end > source.size_bytes:
         raise cursor.error(f"it is cut: {end - source.size_bytes:,} of {end:,} bytes are missing")
-    return Shard(metadata, lists, tuple(tensors), source.size_bytes)
+    return Shard(metadata, lists, tuple(tensors), source.size_bytes, min(start, source.size_bytes))
 
 
 def _counts(cursor: Cursor) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """What goes where: from a model's header and a machine's memory to llama-server's arguments, with the reasons."""
 
-from r1tui.plan.planner import make_plan
+from r1tui.plan.planner import is_known, make_plan
 from r1tui.plan.request import Device, DeviceBackend, PlanRequest
 from r1tui.plan.result import DevicePlan, HostPlan, Plan, Verdict
 from r1tui.plan.rule import rule_of_thumb, verdict_by_size
@@ -13,6 +13,7 @@ __all__ = [
     "Plan",
     "PlanRequest",
     "Verdict",
+    "is_known",
     "make_plan",
     "rule_of_thumb",
     "verdict_by_size",

@@ -29,6 +29,8 @@ def placement(header: Header, layout: Layout, strategy: Strategy, devices: tuple
         said.append(f"{count} of {total} layers (the output counted) are on {names}, the rest is on the host.")
         if held > total - count:
             said.append(f"The experts of the first {held} layers stay in the host's memory.")
+    if layout.kv_on_host:
+        said.append("The K/V cache stays in the host's memory: on the device it would leave no room for the weights.")
     return said
 
 
@@ -48,6 +50,15 @@ def legacy(header: Header, layout: Layout) -> str:
 def shorter_context(wanted: int, actual: int) -> str:
     """That the context was reduced."""
     return f"The context is {actual:,} tokens instead of {wanted:,}: a larger cache has no room."
+
+
+def larger_batch(size: int, cost: int) -> str:
+    """Why prompts are computed in larger batches."""
+    price = f"and costs the experts of {cost} layers" if cost > 1 else "and costs one layer's experts"
+    return (
+        f"Prompts are computed {size:,} tokens at once: the GPU fetches the host's experts for each batch, so larger "
+        f"ones are several times faster, {price if cost > 0 else 'and there is room for it'}."
+    )
 
 
 def shortage(verdict: Verdict, usage: Usage, request: PlanRequest) -> list[str]:

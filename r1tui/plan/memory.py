@@ -3,6 +3,7 @@
 Weights and cache agree with llama.cpp b11434's breakdown to 1 MiB; the sizes of compute buffers are fitted to it.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,10 @@ class Layout:
     type_v: CacheType
     flash_attention: bool
     ubatch_size: int
+    kv_on_host: bool = False
+    """llama.cpp's --no-kv-offload: the whole cache stays in the host's memory."""
+    overrides: tuple[tuple[str, str], ...] = ()
+    """Hand-written -ot rules: a regular expression for tensors' names, and a device's name or `CPU`; the first wins."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +88,40 @@ def _f32(value: float) -> float:
     return rounded
 
 
+@dataclass(frozen=True)
+class _Pinned:
+    """What -ot rules place: bytes taken out of each layer, its experts' part, and bytes put on each device."""
+
+    weights: list[int]
+    experts: list[int]
+    devices: dict[int, int]
+
+
+def _pin(header: Header, rules: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> _Pinned:
+    """The first rule that is found in a tensor's name places it (llama_model_loader::create_tensor)."""
+    found = _Pinned([0] * header.n_layers, [0] * header.n_layers, {})
+    compiled = [(re.compile(pattern), where.partition("[")[0]) for pattern, where in rules]
+    for number, layer in enumerate(header.layers if rules else ()):
+        for tensor in layer:
+            where = next((where for pattern, where in compiled if pattern.search(tensor.name)), None)
+            if where is None:
+                continue
+            found.weights[number] += tensor.size_bytes
+            found.experts[number] += tensor.size_bytes if is_expert(tensor) else 0
+            if where in names:
+                device = names.index(where)
+                found.devices[device] = found.devices.get(device, 0) + tensor.size_bytes
+    return found
+
+
 class Model:
     """A header's tensors summed up once, so that many layouts can be measured quickly."""
 
-    def __init__(self, header: Header, backends: tuple[str, ...]) -> None:
+    def __init__(self, header: Header, backends: tuple[str, ...], names: tuple[str, ...] = ()) -> None:
         self.header = header
         self._backends = backends
+        self._names = names
+        self._pinned: dict[tuple[tuple[str, str], ...], _Pinned] = {}
         self._sizes = {tensor.name: tensor.size_bytes for tensor in header.tensors}
         self._layers = [sum(tensor.size_bytes for tensor in layer) for layer in header.layers]
         self._experts = [sum(tensor.size_bytes for tensor in layer if is_expert(tensor)) for layer in header.layers]
@@ -115,11 +148,27 @@ class Model:
         tokens = -(-layout.ctx_size // CONTEXT_STEP) * CONTEXT_STEP
         return tokens * layer_kv_bytes(self.header, layer, layout.type_k, layout.type_v)
 
+    def layer_bytes(self, layer: int) -> int:
+        """A repeating layer's weights."""
+        return self._layers[layer]
+
+    def expert_bytes(self, layer: int) -> int:
+        """The experts among them."""
+        return self._experts[layer]
+
     def device_weights(self, layer: int, layout: Layout) -> int:
-        """What a layer keeps on its device: all but the experts that `--n-cpu-moe` holds back."""
+        """What a layer keeps on its device: all but what -ot rules place, and the experts that `--n-cpu-moe` holds."""
         if layer == self.header.n_layers:
             return self._output_bytes
-        return self._layers[layer] - (self._experts[layer] if layer < layout.n_cpu_moe else 0)
+        pinned = self._pin(layout.overrides)
+        held = self._experts[layer] - pinned.experts[layer] if layer < layout.n_cpu_moe else 0
+        return self._layers[layer] - pinned.weights[layer] - held
+
+    def _pin(self, rules: tuple[tuple[str, str], ...]) -> "_Pinned":
+        """What these -ot rules place; worked out once."""
+        if rules not in self._pinned:
+            self._pinned[rules] = _pin(self.header, rules, self._names)
+        return self._pinned[rules]
 
     def measure(self, layout: Layout) -> Usage:
         """What the layout takes everywhere."""
@@ -131,9 +180,14 @@ class Model:
             if device == ON_HOST:
                 host_kv += self.kv_bytes(layer, layout)
                 repack += self._repackable[layer]
+                continue
+            weights[device] += self.device_weights(layer, layout)
+            if layout.kv_on_host:
+                host_kv += self.kv_bytes(layer, layout)
             else:
-                weights[device] += self.device_weights(layer, layout)
                 cache[device] += self.kv_bytes(layer, layout)
+        for device, size_bytes in self._pin(layout.overrides).devices.items():
+            weights[device] += size_bytes
         output = places[-1]
         copied = 0
         if output != ON_HOST:

@@ -8,12 +8,22 @@ from r1tui.plan import explain
 from r1tui.plan.cache import CacheChoice, choose_cache, is_legacy_deepseek
 from r1tui.plan.memory import CONTEXT_STEP, MIB, Layout, Model, Usage
 from r1tui.plan.request import PlanRequest
-from r1tui.plan.result import DevicePlan, HostPlan, Plan, Verdict
+from r1tui.plan.result import DEFAULT_CACHE_RAM_MIB, DevicePlan, HostPlan, Plan, Verdict
 from r1tui.plan.search import Search
 
 KNOWN_ARCHITECTURES = frozenset({"deepseek2", "llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe"})
 """Whose cache is the plain one of every layer; the rest have windows or states that only llama.cpp can size."""
 SMALLEST_CONTEXT = 1024
+SMALL_BATCH = 512
+LARGE_BATCHES = (4096, 2048, 1024)
+"""Prompt tokens computed at once where a GPU fetches the host's experts for each batch: larger ones fetch less."""
+LAYERS_FOR_LARGE_BATCHES = 30
+"""A larger batch may cost the experts of one layer in so many."""
+
+
+def is_known(header: Header) -> bool:
+    """Whether r1tui can work out the model's cache and buffers; else only the engine can."""
+    return header.architecture in KNOWN_ARCHITECTURES and not header.sliding_window
 
 
 def make_plan(header: Header, request: PlanRequest) -> Plan:
@@ -27,7 +37,8 @@ class _Planner:
         self._request = request
         self._settings = request.settings
         self._devices = request.devices
-        self._model = Model(header, tuple(device.backend for device in request.devices))
+        names = tuple(device.name for device in request.devices)
+        self._model = Model(header, tuple(device.backend for device in request.devices), names)
         self._search = Search(self._model, request.devices)
         self._reasons: list[str] = []
 
@@ -38,6 +49,8 @@ class _Planner:
         layout, verdict = self._solve(strategy, self._layout(cache, wanted))
         if verdict == "no":
             layout, verdict = self._with_less_context(strategy, layout)
+        if self._settings.ubatch_size is None:
+            layout = self._with_larger_batch(strategy, layout, verdict)
         usage = self._model.measure(layout)
         self._reasons += explain.placement(self._header, layout, strategy, self._devices)
         self._reasons += cache.reasons
@@ -59,7 +72,7 @@ class _Planner:
         strategy = self._settings.strategy
         if strategy != "auto" or not self._devices:
             return strategy
-        if self._header.architecture not in KNOWN_ARCHITECTURES or self._header.sliding_window:
+        if not is_known(self._header):
             self._reasons.append(
                 f"llama.cpp chooses what goes where: r1tui does not know the cache of {self._header.architecture}."
             )
@@ -75,7 +88,8 @@ class _Planner:
             type_k=cache.type_k,
             type_v=cache.type_v,
             flash_attention=cache.flash_attention != "off",
-            ubatch_size=self._settings.ubatch_size,
+            ubatch_size=self._settings.ubatch_size or SMALL_BATCH,
+            overrides=self._request.overrides,
         )
 
     def _solve(self, strategy: Strategy, layout: Layout) -> tuple[Layout, Verdict]:
@@ -124,6 +138,21 @@ class _Planner:
             low, high = (middle, high) if fits else (low, middle)
         return self._solve(strategy, replace(layout, ctx_size=low * CONTEXT_STEP))
 
+    def _with_larger_batch(self, strategy: Strategy, layout: Layout, verdict: Verdict) -> Layout:
+        """The layout with the largest batch that costs hardly an expert, where batches make prompts faster."""
+        fetches = any(device.backend != "rpc" for device in self._devices) and self._header.n_experts
+        if not fetches or verdict not in ("hybrid", "disk") or not layout.n_gpu_layers:
+            return layout
+        allowed = self._header.n_layers // LAYERS_FOR_LARGE_BATCHES
+        for size in LARGE_BATCHES:
+            found, found_verdict = self._solve(strategy, replace(layout, ubatch_size=size, kv_on_host=False))
+            same = (found.n_gpu_layers, found.kv_on_host) == (layout.n_gpu_layers, layout.kv_on_host)
+            cost = found.n_cpu_moe - layout.n_cpu_moe
+            if found_verdict == verdict and same and cost <= allowed:
+                self._reasons.append(explain.larger_batch(size, cost))
+                return found
+        return layout
+
     def _result(self, strategy: Strategy, layout: Layout, usage: Usage, cache: CacheChoice, verdict: Verdict) -> Plan:
         host = usage.host
         copies = verdict != "disk" and all(device.backend == "rpc" for device in self._devices)
@@ -160,8 +189,20 @@ class _Planner:
             tensor_split=layout.split if len(self._devices) > 1 and not left_to_engine else (),
             verdict=verdict,
             repack=verdict != "disk",
+            kv_on_host=layout.kv_on_host,
+            overrides=tuple(f"{pattern}={where}" for pattern, where in layout.overrides),
+            cache_ram_mib=self._cache_ram_mib(verdict, host.weights_bytes + anonymous),
+            numa=self._request.numa_nodes > 1 and verdict != "gpu",
+            as_given=self._settings.n_gpu_layers is not None,
             reasons=tuple(self._reasons),
         )
+
+    def _cache_ram_mib(self, verdict: Verdict, host_bytes: int) -> int | None:
+        """MiB for llama-server's cache of prompts on the host; None leaves its own default, which memory allows."""
+        left = self._request.host_free_mib - host_bytes // MIB
+        if verdict == "disk":
+            return 0
+        return None if left >= 4 * DEFAULT_CACHE_RAM_MIB else max(left, 0) // 4
 
 
 def _mib(size_bytes: int) -> int:

@@ -20,11 +20,14 @@ class Device:
     backend: DeviceBackend
     total_mib: int
     free_mib: int
+    margin_mib: int | None = None
+    """Left free for the driver and what the estimate misses; None: 1 GiB or 3 %, the larger."""
 
     @property
     def usable_mib(self) -> float:
-        """What a plan may fill: the free memory less a margin for the driver and what the estimate misses."""
-        return self.free_mib - max(MARGIN_MIB, MARGIN_SHARE * self.total_mib)
+        """What a plan may fill."""
+        margin = max(MARGIN_MIB, MARGIN_SHARE * self.total_mib) if self.margin_mib is None else self.margin_mib
+        return self.free_mib - margin
 
 
 @dataclass(frozen=True)
@@ -39,5 +42,8 @@ class PlanRequest:
     threads: int
     settings: PlanSettings = field(default_factory=PlanSettings)
     devices: tuple[Device, ...] = ()
+    numa_nodes: int = 1
+    overrides: tuple[tuple[str, str], ...] = ()
+    """Hand-written -ot rules: a regular expression for tensors' names, and the device or `CPU`."""
     capabilities: Capabilities | None = None
     """The engine's, when there is one; the plan then uses only flags that it has."""

@@ -10,6 +10,7 @@ from r1tui.plan.cache import FlashAttention
 
 Verdict = Literal["gpu", "hybrid", "cpu", "disk", "no"]
 DEFAULT_BATCH = 2048  # llama-server's --batch-size
+DEFAULT_CACHE_RAM_MIB = 8192  # llama-server's --cache-ram
 
 
 class Figures(Protocol):
@@ -70,6 +71,16 @@ class Plan:
     repack: bool
     """Whether the CPU may copy weights into a layout of its own."""
     reasons: tuple[str, ...]
+    kv_on_host: bool = False
+    """Whether the whole cache is kept in the host's memory."""
+    overrides: tuple[str, ...] = ()
+    """The user's -ot rules."""
+    cache_ram_mib: int | None = None
+    """For prompts that llama-server keeps on the host; None: its default."""
+    numa: bool = False
+    """Whether the host's part is spread over several memory nodes."""
+    as_given: bool = False
+    """Whether the user gave the layers by hand, and takes what comes."""
     source: Literal["estimate", "engine"] = "estimate"
 
     @property
@@ -80,7 +91,7 @@ class Plan:
     @property
     def can_start(self) -> bool:
         """Whether it is worth starting: all but the weights that can be read from disk has its place."""
-        return self.verdict != "no"
+        return self.verdict != "no" or self.as_given
 
     def with_engine_figures(self, figures: Sequence[Figures]) -> "Plan":
         """The plan with the memory that llama.cpp itself works out for it; the host's is called `Host`."""
@@ -147,6 +158,7 @@ class Plan:
             "--ctx-size": self.ctx_size,
             "--parallel": 1,
             "--threads": self.threads,
+            "--threads-batch": self.threads,
             "--cache-type-k": self.cache_type_k,
             "--cache-type-v": self.cache_type_v,
             "--flash-attn": self.flash_attn,
@@ -154,6 +166,12 @@ class Plan:
         }
         if self.ubatch_size > DEFAULT_BATCH:
             flags["--batch-size"] = self.ubatch_size
+        if self.cache_ram_mib is not None:
+            flags["--cache-ram"] = self.cache_ram_mib
+        if self.numa:
+            flags["--numa"] = "distribute"
+        if self.overrides:
+            flags["--override-tensor"] = ",".join(self.overrides)
         if self.n_gpu_layers is None:
             return flags | {"--fit": "on"}
         flags |= {"--fit": "off", "--n-gpu-layers": self.n_gpu_layers}
@@ -161,6 +179,8 @@ class Plan:
             flags["--n-cpu-moe"] = self.n_cpu_moe
         if len(self.tensor_split) > 1:
             flags["--tensor-split"] = ",".join(map(str, self.tensor_split))
+        if self.kv_on_host:
+            flags["--no-kv-offload"] = None
         if self.verdict == "disk":
             flags["--load-mode"] = "mmap"
         if not self.repack:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from r1tui.plan.memory import MIB, Layout, Model
+from r1tui.plan.memory import MIB, ON_HOST, Layout, Model, place
 from r1tui.plan.request import Device
 from r1tui.plan.rule import rule_of_thumb
 
@@ -50,10 +50,25 @@ class Search:
         return self._first(candidates) or self._nothing(layout)
 
     def experts(self, layout: Layout) -> Layout:
-        """Everything but the experts of as few layers as possible; where even that is too much, fewer layers."""
-        whole = (replace(layout, n_gpu_layers=self.everything, n_cpu_moe=held) for held in range(self._n_layers + 1))
-        if found := self._first(whole):
+        """Everything but the experts of as few layers as possible.
+
+        Where even that is too much, fewer layers, or the cache on the host: whichever leaves the host less to read for
+        a token.
+        """
+        if found := self._all_but_experts(layout):
             return found
+        fewer = self._fewer_layers(layout)
+        cacheless = self._all_but_experts(replace(layout, kv_on_host=True))
+        if cacheless is None or self._host_reads(fewer) <= self._host_reads(cacheless):
+            return fewer
+        return cacheless
+
+    def _all_but_experts(self, layout: Layout) -> Layout | None:
+        whole = (replace(layout, n_gpu_layers=self.everything, n_cpu_moe=held) for held in range(self._n_layers + 1))
+        return self._first(whole)
+
+    def _fewer_layers(self, layout: Layout) -> Layout:
+        """As many layers as fit without experts, then the experts of as many of them as fit beside."""
         bare = (replace(layout, n_gpu_layers=count, n_cpu_moe=self._n_layers) for count in range(self._n_layers, 0, -1))
         found = self._first(bare)
         if found is None:
@@ -62,6 +77,21 @@ class Search:
             replace(found, n_cpu_moe=held) for held in range(self.everything - found.n_gpu_layers, self._n_layers)
         )
         return self._first(filled) or found
+
+    def _host_reads(self, layout: Layout) -> float:
+        """Bytes that the host reads for a token: its layers, the experts in use among its experts, half its cache."""
+        header = self._model.header
+        in_use = header.n_experts_used / header.n_experts if header.n_experts else 1.0
+        total = 0.0
+        for layer, device in enumerate(place(self._n_layers, layout.n_gpu_layers, layout.split)[:-1]):
+            experts = self._model.expert_bytes(layer)
+            if device == ON_HOST:
+                total += self._model.layer_bytes(layer) - experts
+            if device == ON_HOST or layer < layout.n_cpu_moe:
+                total += experts * in_use
+            if device == ON_HOST or layout.kv_on_host:
+                total += self._model.kv_bytes(layer, layout) / 2
+        return total
 
     def _nothing(self, layout: Layout) -> Layout:
         return replace(layout, n_gpu_layers=0, n_cpu_moe=0, split=(0,) * len(self._devices))
@@ -104,7 +134,7 @@ class Search:
             count = 0
             while layer <= n_layers:
                 room -= self._model.device_weights(layer, layout)
-                room -= self._model.kv_bytes(layer, layout) if layer < n_layers else 0
+                room -= self._model.kv_bytes(layer, layout) if layer < n_layers and not layout.kv_on_host else 0
                 if room < 0:
                     break
                 count, layer = count + 1, layer + 1

@@ -1,0 +1,80 @@
+"""`r1tui plan --compare`: all variants and strategies for this machine in one table."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from r1tui.catalog import Variant
+from r1tui.config import Config, Strategy
+from r1tui.errors import R1tuiError
+from r1tui.paths import Paths
+from r1tui.plan import Plan, PlanRequest, make_plan, verdict_by_size
+from r1tui.planning import find_subject
+
+STRATEGIES: tuple[Strategy, ...] = ("experts", "layers", "rule")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant by one strategy; without a plan where only the model's size is known."""
+
+    variant: Variant
+    strategy: str
+    plan: Plan | None
+    verdict: str
+    problem: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """An element of `plan --compare --json`."""
+        figures = self.plan.to_json() if self.plan else {}
+        return {"variant": self.variant.name, "strategy": self.strategy, "verdict": self.verdict, **figures}
+
+
+def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, paths: Paths) -> list[Row]:
+    """A row for each variant and strategy that makes a difference; asks no network."""
+    rows: list[Row] = []
+    for variant in variants:
+        try:
+            subject = find_subject(variant, paths, config)
+        except R1tuiError as error:
+            rows.append(Row(variant, "", None, "?", error.cause))
+            continue
+        if subject is None:
+            guess = verdict_by_size(variant.size_gib, request) if variant.size_gib is not None else "?"
+            rows.append(Row(variant, "", None, guess))
+            continue
+        wanted = STRATEGIES if subject.header.n_experts else STRATEGIES[1:]
+        for strategy in wanted if request.devices else ("auto",):
+            settings = msgspec.structs.replace(request.settings, strategy=strategy)
+            plan = make_plan(subject.header, replace(request, settings=settings))
+            rows.append(Row(variant, strategy, plan, plan.verdict))
+    return rows
+
+
+def compared(rows: Iterable[Row]) -> list[str]:
+    """The table for a person."""
+    header = ("variant", "strategy", "verdict", "layers", "experts on CPU", "context", "GPU", "host", "tokens/s")
+    table = [header, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(header))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    plan = row.plan
+    if plan is None:
+        return (row.variant.name, row.strategy, f"~{row.verdict}", *("",) * 5, row.problem)
+    gpu_mib = sum(device.weights_mib + device.kv_mib + device.compute_mib for device in plan.devices)
+    host_mib = plan.host.weights_mib + plan.host.kv_mib + plan.host.compute_mib
+    return (
+        row.variant.name,
+        row.strategy,
+        row.verdict,
+        str(plan.n_gpu_layers or 0),
+        str(plan.n_cpu_moe or 0),
+        f"{plan.ctx_size:,}",
+        f"{gpu_mib / 1024:.1f} GiB",
+        f"{host_mib / 1024:.1f} GiB",
+        "",
+    )

@@ -1,0 +1,104 @@
+"""Headers of models that are not here: a few MB by range from the hub, kept as files of full length without weights."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from r1tui.catalog import Variant
+from r1tui.errors import R1tuiError
+from r1tui.gguf.stub import write_stub
+from r1tui.hub.names import choose, is_complete
+from r1tui.hub.remote import Listing, RemoteFile, explained, hub_api, list_files
+from r1tui.paths import Paths
+
+IGNORED_RANGE_BYTES = 64 << 20
+"""A server that ignores Range sends the file from its start; we read on to a place no farther than this."""
+
+
+class HubSource:
+    """A file of a repository, read in ranges with huggingface_hub's own session, token and endpoint."""
+
+    def __init__(self, listing: Listing, file: RemoteFile) -> None:
+        from huggingface_hub import hf_hub_url  # noqa: PLC0415  half a second
+
+        self.name = file.path
+        self.size_bytes = file.size_bytes
+        self._repo = listing.repo
+        endpoint = hub_api().endpoint
+        self._url = hf_hub_url(listing.repo, file.path, revision=listing.revision, endpoint=endpoint)
+        self._headers: Mapping[str, str] = _hub_utilities().build_hf_headers(library_name="r1tui")
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        utilities = _hub_utilities()
+        length = min(length, self.size_bytes - offset)
+        if length <= 0:
+            return b""
+        headers = {**self._headers, "Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
+        with (
+            explained(self._repo),
+            utilities.get_session().stream(
+                "GET", self._url, headers=headers, follow_redirects=True, timeout=30
+            ) as response,
+        ):
+            utilities.hf_raise_for_status(response)
+            skip = 0 if response.status_code == 206 else offset
+            if skip > IGNORED_RANGE_BYTES:
+                raise R1tuiError(f"The hub sends {self.name} only whole.", "Unset HF_ENDPOINT, or fetch the model.")
+            read = bytearray()
+            for chunk in response.iter_bytes(1 << 20):
+                read += chunk
+                if len(read) >= skip + length:
+                    break
+        return bytes(read[skip : skip + length])
+
+
+def _hub_utilities() -> Any:
+    """huggingface_hub's session, which keeps to its settings of proxies and endpoints."""
+    from huggingface_hub import utils  # noqa: PLC0415
+
+    return utils
+
+
+def known_headers(variant: Variant, paths: Paths) -> Path | None:
+    """The (first) file of the variant's headers that were fetched before; None without. Asks no network."""
+    if variant.repo is None or variant.pattern is None:
+        return None
+    revisions = sorted(_folder(variant, paths).glob("*/"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for folder in revisions:
+        here = [path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")]
+        chosen = choose(here, variant.repo, variant.pattern)
+        if chosen and is_complete(chosen):
+            return folder / chosen[0]
+    return None
+
+
+def fetch_headers(variant: Variant, paths: Paths) -> Path:
+    """The headers of the variant's files as the hub has them now, as one file of full length for each.
+
+    What was fetched before is used again, and alone where the hub cannot be reached. Raises R1tuiError.
+    """
+    try:
+        listing = list_files(variant)
+    except R1tuiError:
+        if (known := known_headers(variant, paths)) is not None:
+            return known
+        raise
+    folder = _folder(variant, paths) / listing.revision
+    for file in listing.files:
+        target = folder / file.path
+        if not target.is_file() or target.stat().st_size != file.size_bytes:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_stub(HubSource(listing, file), target)
+    os.utime(folder)
+    return folder / listing.files[0].path
+
+
+def place_in_repository(stub: Path, variant: Variant, paths: Paths) -> Path:
+    """The path in its repository of a file that this module made."""
+    inside = stub.relative_to(_folder(variant, paths))
+    return inside.relative_to(inside.parts[0])
+
+
+def _folder(variant: Variant, paths: Paths) -> Path:
+    return paths.cache / "headers" / (variant.repo or "").replace("/", "--")
