@@ -44,6 +44,14 @@ class Machine:
         """The NVIDIA GPUs."""
         return self.nvidia.gpus
 
+    @property
+    def fingerprint(self) -> str:
+        """What tells this machine from another with the same home: processor, cores, memory, GPUs."""
+        gpus = [gpu.uuid or gpu.name for gpu in self.gpus]
+        return " / ".join(
+            [self.cpu_name, f"{self.physical_cores} cores", f"{self.memory_total_bytes >> 30} GiB", *gpus]
+        )
+
 
 def detect_machine(root: Path = ROOT) -> Machine:
     """Look at everything once; never raises for what is missing."""

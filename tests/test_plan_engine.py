@@ -1,11 +1,7 @@
 """The planner's weights and caches against llama.cpp's own breakdown, an RPC worker standing in for a GPU."""
 
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from time import sleep
 
 import pytest
 
@@ -15,24 +11,7 @@ from r1tui.plan import Device, PlanRequest, make_plan
 from r1tui.plan.memory import MIB, Layout, Model, Share
 from tests import sparse_r1
 from tests.bare_server import serving
-
-
-@contextmanager
-def running_worker(server: Path) -> Iterator[str]:
-    """HOST:PORT of a ggml-rpc-server that runs for the block."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command: list[str | Path] = [server.with_name("ggml-rpc-server"), "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while not _listens(port):
-            assert process.poll() is None, "ggml-rpc-server ended"
-            sleep(0.02)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+from tests.engine_figures import breakdown, running_worker
 
 
 @pytest.fixture(scope="module")
@@ -42,27 +21,10 @@ def workers(llama_server: Path) -> Iterator[list[str]]:
         yield [one, other]
 
 
-def _listens(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("engine")
     return {name: sparse_r1.build(folder / f"{name}.gguf", mla=name == "mla") for name in ("legacy", "mla")}
-
-
-def breakdown(server: Path, model: Path, workers: list[str], layout: Layout) -> list[list[int]]:
-    """Weights, cache and compute in MiB of each device and of the host, by llama-fit-params."""
-    command: list[str | Path] = [
-        server.with_name("llama-fit-params"), "-m", model, "--rpc", ",".join(workers), "-fitp", "on", "--no-repack",
-        "-ngl", str(layout.n_gpu_layers), "-ncmoe", str(layout.n_cpu_moe), "-c", str(layout.ctx_size),
-        "-ctk", layout.type_k, "-ctv", layout.type_v, "-ub", str(layout.ubatch_size),
-        "-ts", ",".join(map(str, layout.split)),
-    ]  # fmt: skip
-    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    return [[int(figure) for figure in line.split()[1:]] for line in output.splitlines()]
 
 
 @pytest.mark.parametrize("name", ["legacy", "mla"])

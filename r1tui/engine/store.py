@@ -13,7 +13,7 @@ from r1tui.engine.recipe import Recipe
 from r1tui.engine.source import source_kind
 from r1tui.engine.system import find_cxx
 from r1tui.hardware import cpu_features
-from r1tui.paths import Paths
+from r1tui.paths import Paths, write_private
 
 RECORD = "engine.json"
 RECORD_VERSION = 2
@@ -95,13 +95,8 @@ def read_record(folder: Path) -> Record | None:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write the record in one step, so that it is whole or absent, even after a power loss."""
-    temporary = folder / f".{RECORD}.{os.getpid()}"
-    with temporary.open("wb") as file:
-        file.write(msgspec.json.encode(record))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / RECORD)
+    """Keep the record of a finished build."""
+    write_private(folder / RECORD, msgspec.json.encode(record))
 
 
 def find_record(paths: Paths, identity: Identity) -> Record | None:

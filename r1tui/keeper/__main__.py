@@ -12,8 +12,8 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.keeper.machine import adopt_server, run_keeper
-from r1tui.keeper.state import ServerSpec, Status, write_private
-from r1tui.paths import Paths
+from r1tui.keeper.state import ServerSpec, Status
+from r1tui.paths import Paths, write_private
 
 
 def main(arguments: list[str]) -> int:

@@ -2,10 +2,7 @@
 
 import os
 import secrets
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
@@ -13,7 +10,7 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.locks import holder
-from r1tui.paths import Paths, private_folder
+from r1tui.paths import Paths, private_folder, write_private
 from r1tui.process import ProcessId, alive, boot_id, find_command, identify, runs_command
 
 VERSION = 1
@@ -213,18 +210,3 @@ def write_record(paths: Paths, record: ServerRecord) -> None:
     """Replace the state file, whole or not at all, also across a power failure."""
     private_folder(paths.state)
     write_private(paths.state_file, msgspec.json.encode(record))
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace a file by one that only this user can read, in one step."""
-    fd, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(partial).unlink()
-        raise

@@ -1,0 +1,149 @@
+"""How fast memory, the bus to each GPU and the disk are read: measured in some ten seconds, kept, used for estimates.
+
+Decoding a token reads every weight in use once, so these rates are what tokens per second come from.
+"""
+
+import ctypes
+import mmap
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+
+from r1tui.hardware import detect_machine, memory_available_bytes, usable_physical_cores
+from r1tui.paths import Paths, write_private
+
+MEMORY_S, DISK_S, BUS_TIMEOUT_S = 3.0, 3.0, 30.0
+BUFFER_BYTES = 128 << 20
+"""Each thread's own; together they must be several times the processor's caches."""
+BLOCK_BYTES = 4 << 20
+DISK_READERS = 4
+"""Blocks in flight, as many as page faults of several threads keep there."""
+SMALLEST_FILE_BYTES = 256 << 20
+GB = 1e9
+
+
+class Bandwidth(msgspec.Struct, frozen=True):
+    """Read rates in GB/s (10⁹ bytes). `bus` is from host memory to each CUDA device, by its number."""
+
+    machine: str
+    """Which machine they are of: `hardware.Machine.fingerprint`."""
+    memory_gbps: float
+    bus_gbps: dict[int, float] = {}
+    disk_gbps: dict[str, float] = {}
+    """By the device number of the file system that the measured file is on."""
+
+
+def load_bandwidth(paths: Paths, machine: str) -> Bandwidth | None:
+    """What was measured on this machine before; None without, and for another machine with the same home."""
+    with suppress(OSError, msgspec.DecodeError):
+        found = msgspec.json.decode(_file(paths).read_bytes(), type=Bandwidth)
+        return found if found.machine == machine else None
+    return None
+
+
+def measure(paths: Paths, model: Path | None, say: Callable[[str], object]) -> Bandwidth:
+    """Measure everything and keep it; `say` is told what is being measured. `model` is a file to read from the disk.
+
+    Memory and bus are measured with all cores: do it while no model runs. Raises OSError when it cannot be kept.
+    """
+    machine = detect_machine().fingerprint
+    say("memory")
+    memory_gbps = memory_rate()
+    say("bus")
+    bus_gbps = bus_rates()
+    known = load_bandwidth(paths, machine)
+    disk_gbps = dict(known.disk_gbps) if known else {}
+    if model is not None:
+        say("disk")
+        rate = disk_rate(model)
+        if rate is not None:
+            disk_gbps[disk_of(model)] = rate
+    measured = Bandwidth(machine, memory_gbps, bus_gbps, disk_gbps)
+    paths.state.mkdir(parents=True, exist_ok=True)
+    write_private(_file(paths), msgspec.json.encode(measured))
+    return measured
+
+
+def disk_of(path: Path) -> str:
+    """The key of the file system that a file is on."""
+    return str(path.stat().st_dev)
+
+
+def memory_rate(seconds: float = MEMORY_S) -> float:
+    """GB/s that all cores together read from memory: libc's memchr, which looks for a byte that is not there."""
+    threads = usable_physical_cores()
+    size = min(BUFFER_BYTES, memory_available_bytes() // (4 * threads)) // mmap.PAGESIZE * mmap.PAGESIZE
+    memchr = ctypes.CDLL(None).memchr  # ctypes lets other threads run meanwhile
+    memchr.argtypes, memchr.restype = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t), ctypes.c_void_p
+
+    def read(_: int) -> float:
+        with mmap.mmap(-1, size) as memory:
+            ctypes.memset(address := ctypes.addressof(ctypes.c_char.from_buffer(memory)), 1, size)
+            began_s, rounds = monotonic(), 0
+            while (took_s := monotonic() - began_s) < seconds:
+                memchr(address, 0, size)
+                rounds += 1
+        return rounds * size / took_s
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(read, range(threads))) / GB
+
+
+def disk_rate(path: Path, seconds: float = DISK_S) -> float | None:
+    """GB/s that a file is read with past the page cache; None where that cannot be known.
+
+    It cannot for a small file, one with holes, and on file systems without O_DIRECT.
+    """
+    info = path.stat()
+    direct = getattr(os, "O_DIRECT", 0)
+    if not direct or info.st_size < SMALLEST_FILE_BYTES or info.st_blocks * 512 < info.st_size * 0.9:
+        return None
+    blocks = info.st_size // BLOCK_BYTES
+    try:
+        fd = os.open(path, os.O_RDONLY | direct)
+    except OSError:
+        return None
+    ends_s = monotonic() + seconds
+
+    def read(reader: int) -> int:
+        done = 0
+        with mmap.mmap(-1, BLOCK_BYTES) as block:  # O_DIRECT wants whole pages
+            number = reader * blocks // DISK_READERS
+            while monotonic() < ends_s and done < blocks * BLOCK_BYTES // DISK_READERS:
+                done += os.preadv(fd, [block], number % blocks * BLOCK_BYTES)
+                number += 1
+        return done
+
+    began_s = monotonic()
+    try:
+        with ThreadPoolExecutor(DISK_READERS) as pool:
+            return sum(pool.map(read, range(DISK_READERS))) / (monotonic() - began_s) / GB
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def bus_rates() -> dict[int, float]:
+    """GB/s from pinned host memory to each CUDA device; empty without one.
+
+    In a process of its own: a CUDA context takes hundreds of MiB on the card until its process ends.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "r1tui.pcie"], capture_output=True, timeout=BUS_TIMEOUT_S, check=False
+        )
+        return msgspec.json.decode(done.stdout, type=dict[int, float]) if done.returncode == 0 else {}
+    except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
+        return {}
+
+
+def _file(paths: Paths) -> Path:
+    return paths.state / "bandwidth.json"

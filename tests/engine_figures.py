@@ -1,0 +1,46 @@
+"""llama.cpp's own memory figures for a layout, with RPC workers standing in for GPUs."""
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from time import sleep
+
+from r1tui.plan.memory import Layout
+
+
+@contextmanager
+def running_worker(server: Path) -> Iterator[str]:
+    """HOST:PORT of a ggml-rpc-server that runs for the block."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command: list[str | Path] = [server.with_name("ggml-rpc-server"), "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not _listens(port):
+            assert process.poll() is None, "ggml-rpc-server ended"
+            sleep(0.02)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _listens(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def breakdown(server: Path, model: Path, workers: list[str], layout: Layout) -> list[list[int]]:
+    """Weights, cache and compute in MiB of each device and of the host; raises CalledProcessError when it refuses."""
+    command: list[str | Path] = [
+        server.with_name("llama-fit-params"), "-m", model, "-fitp", "on", "--no-repack",
+        *(["--rpc", ",".join(workers), "-ts", ",".join(map(str, layout.split))] if workers else []),
+        "-ngl", str(layout.n_gpu_layers), "-ncmoe", str(layout.n_cpu_moe), "-c", str(layout.ctx_size),
+        "-ctk", layout.type_k, "-ctv", layout.type_v, "-fa", "on" if layout.flash_attention else "off",
+        "-b", str(max(2048, layout.ubatch_size)), "-ub", str(layout.ubatch_size),
+    ]  # fmt: skip
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    return [[int(figure) for figure in line.split()[1:]] for line in output.splitlines()]
