@@ -30,8 +30,13 @@ def build(path: Path, *, mla: bool, layers: int = LAYERS) -> Path:
     """Write the file; `mla` chooses the later conversion, whose K/V cache is 71 times smaller."""
     writer = GGUFWriter(path, "deepseek2")
     _add_parameters(writer, mla=mla, layers=layers)
-    _add_vocabulary(writer)
-    weights_bytes = sum(_add_tensor(writer, name, *tensor) for name, tensor in _tensors(layers, mla=mla).items())
+    return write(writer, path, _tensors(layers, mla=mla), VOCAB)
+
+
+def write(writer: Any, path: Path, tensors: Tensors, vocab: int) -> Path:
+    """Add a made-up vocabulary of this size and the tensors, write the header, leave a hole for the weights."""
+    _add_vocabulary(writer, vocab)
+    weights_bytes = sum(_add_tensor(writer, name, *tensor) for name, tensor in tensors.items())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -143,10 +148,10 @@ def _add_parameters(writer: Any, *, mla: bool, layers: int) -> None:
     writer.add_expert_gating_func(ExpertGatingFuncType.SIGMOID)
 
 
-def _add_vocabulary(writer: Any) -> None:
+def _add_vocabulary(writer: Any, vocab: int) -> None:
     special = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"]
-    plain = VOCAB - len(special)
-    writer.add_vocab_size(VOCAB)
+    plain = vocab - len(special)
+    writer.add_vocab_size(vocab)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("deepseek-v3")
     writer.add_token_list([*special, *(f"t{number}" for number in range(plain))])

@@ -13,10 +13,9 @@ from r1tui.config import CacheType
 from r1tui.gguf import Header
 from r1tui.gguf.header import is_expert
 from r1tui.gguf.kv import layer_kv_bytes
+from r1tui.plan.compute import Part, Widths, padded_context
 
 MIB = 1 << 20
-CONTEXT_STEP = 256
-"""llama.cpp rounds the context up to this many tokens."""
 ON_HOST = -1
 REPACKED_TYPES = frozenset({"q4_0", "q4_K", "iq4_nl", "q2_K"})
 """What an x86 CPU without a GPU beside it copies into a layout of its own (CPU_REPACK); q2_K with AVX-512 only."""
@@ -125,6 +124,7 @@ class Model:
         self._sizes = {tensor.name: tensor.size_bytes for tensor in header.tensors}
         self._layers = [sum(tensor.size_bytes for tensor in layer) for layer in header.layers]
         self._experts = [sum(tensor.size_bytes for tensor in layer if is_expert(tensor)) for layer in header.layers]
+        self._largest = [max((tensor.size_bytes for tensor in layer), default=0) for layer in header.layers]
         self._largest_expert = [
             max((tensor.size_bytes for tensor in layer if is_expert(tensor)), default=0) for layer in header.layers
         ]
@@ -145,8 +145,7 @@ class Model:
         """One layer's cache for the whole context."""
         if layer >= self.header.n_layers - self.header.n_nextn_layers:
             return 0
-        tokens = -(-layout.ctx_size // CONTEXT_STEP) * CONTEXT_STEP
-        return tokens * layer_kv_bytes(self.header, layer, layout.type_k, layout.type_v)
+        return padded_context(layout.ctx_size) * layer_kv_bytes(self.header, layer, layout.type_k, layout.type_v)
 
     def layer_bytes(self, layer: int) -> int:
         """A repeating layer's weights."""
@@ -200,59 +199,38 @@ class Model:
         )
         return Usage(devices, Share(host_weights, host_kv, self._host_compute(layout, places)), repack)
 
-    def _row_bytes(self, layout: Layout) -> int:
-        """One activation of the model's width for a whole batch."""
-        return layout.ubatch_size * self.header.n_embedding * 4
+    def _widths(self, layout: Layout) -> Widths:
+        return Widths(self.header, layout.ctx_size, layout.ubatch_size, layout.flash_attention)
 
-    def _logits_bytes(self, layout: Layout) -> int:
-        return layout.ubatch_size * self.header.vocab_size * 4 + self._row_bytes(layout)
-
-    def attention_bytes(self, layout: Layout) -> int:
-        """Fitted to R1, whose activations take 14 MiB: 27 times that, 20 for older files (202/14 without flash
-        attention), and the mask."""
-        tokens = -(-layout.ctx_size // CONTEXT_STEP) * CONTEXT_STEP
-        if not layout.flash_attention:
-            scores = tokens * layout.ubatch_size * (4 * self.header.n_heads + 4)
-            return self._row_bytes(layout) * 202 // 14 + scores
-        rows = 27 if self.header.mla else 20
-        return self._row_bytes(layout) * rows + tokens * layout.ubatch_size * 2
-
-    def _expert_rows_bytes(self, layout: Layout) -> int:
-        """Activations of the experts in use: their width three times and the model's once, 208 MiB for R1."""
-        width = self.header.metadata.get(f"{self.header.architecture}.expert_feed_forward_length", 0)
-        wide = self.header.n_embedding + 3 * (width if isinstance(width, int) else 0)
-        return layout.ubatch_size * self.header.n_experts_used * wide * 4
-
-    def _host_experts(self, layout: Layout, places: tuple[int, ...]) -> int:
-        """The largest expert tensor that stays on the host, in bytes; 0 when none does."""
-        held = (
-            size
-            for layer, size in enumerate(self._largest_expert)
-            if places[layer] == ON_HOST or layer < layout.n_cpu_moe
-        )
-        return max(held, default=0)
+    def _largest_on_host(self, layout: Layout, places: tuple[int, ...]) -> int:
+        """The largest tensor of the layers, or of the experts, that stay on the host, in bytes; 0 when none does."""
+        whole = (size for layer, size in enumerate(self._largest) if places[layer] == ON_HOST)
+        return max((*whole, *self._largest_expert[: layout.n_cpu_moe]), default=0)
 
     def _device_compute(self, layout: Layout, places: tuple[int, ...], device: int) -> int:
         if device not in places:
             return 0
-        needs = [self.attention_bytes(layout)]
-        if places[-1] == device:
-            needs.append(self._logits_bytes(layout))
-        held = self._host_experts(layout, places)
-        if held and self._backends[device] != "rpc":  # a GPU fetches them for prompts, an RPC worker never does
-            needs.append(held + self._expert_rows_bytes(layout))
-        return max(needs) + (self._row_bytes(layout) * 15 if _is_pipelined(layout, places) else 0)
+        fetches = self._backends[device] != "rpc"  # a GPU takes them for prompts, an RPC worker never does
+        return self._widths(layout).device(
+            self._part(layout, places, device),
+            pipelined=_is_pipelined(layout, places),
+            fetched=self._largest_on_host(layout, places) if fetches else 0,
+        )
 
     def _host_compute(self, layout: Layout, places: tuple[int, ...]) -> int:
-        tokens = -(-layout.ctx_size // CONTEXT_STEP) * CONTEXT_STEP
-        needs = [self._row_bytes(layout) + 2 * tokens * layout.ubatch_size * 2]
-        if ON_HOST in places[:-1]:
-            needs.append(self.attention_bytes(layout))
-        if places[-1] == ON_HOST:
-            needs.append(self._logits_bytes(layout))
-        if self._host_experts(layout, places):
-            needs.append(self._expert_rows_bytes(layout) + self._row_bytes(layout) * 5 // 2)
-        return max(needs) + (self._row_bytes(layout) * 10 if _is_pipelined(layout, places) else 0)
+        part = self._part(layout, places, ON_HOST)
+        return self._widths(layout).host(part, pipelined=_is_pipelined(layout, places), several=len(layout.split) > 1)
+
+    def _part(self, layout: Layout, places: tuple[int, ...], where: int) -> Part:
+        repeating = places[:-1]
+        held = [place for layer, place in enumerate(repeating[: layout.n_cpu_moe]) if self._experts[layer]]
+        return Part(
+            layers=where in repeating,
+            first=repeating[0] == where,
+            output=places[-1] == where,
+            fed=bool(held) if where == ON_HOST else where in held,
+            fed_last=len(held) > 0 and layout.n_cpu_moe >= len(repeating) and repeating[-1] == where,
+        )
 
 
 def _is_pipelined(layout: Layout, places: tuple[int, ...]) -> bool:

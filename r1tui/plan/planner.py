@@ -6,12 +6,13 @@ from r1tui.config import Strategy
 from r1tui.gguf import Header
 from r1tui.plan import explain
 from r1tui.plan.cache import CacheChoice, choose_cache, is_legacy_deepseek
-from r1tui.plan.memory import CONTEXT_STEP, MIB, Layout, Model, Usage
+from r1tui.plan.compute import CONTEXT_STEP
+from r1tui.plan.memory import MIB, Layout, Model, Usage
 from r1tui.plan.request import PlanRequest
 from r1tui.plan.result import DEFAULT_CACHE_RAM_MIB, DevicePlan, HostPlan, Plan, Verdict
 from r1tui.plan.search import Search
 
-KNOWN_ARCHITECTURES = frozenset({"deepseek2", "llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe"})
+KNOWN_DENSE = frozenset({"llama", "qwen2", "qwen3"})
 """Whose cache is the plain one of every layer; the rest have windows or states that only llama.cpp can size."""
 SMALLEST_CONTEXT = 1024
 SMALL_BATCH = 512
@@ -23,7 +24,8 @@ LAYERS_FOR_LARGE_BATCHES = 30
 
 def is_known(header: Header) -> bool:
     """Whether r1tui can work out the model's cache and buffers; else only the engine can."""
-    return header.architecture in KNOWN_ARCHITECTURES and not header.sliding_window
+    known = header.architecture == "deepseek2" or (header.architecture in KNOWN_DENSE and not header.n_experts)
+    return known and not header.sliding_window
 
 
 def make_plan(header: Header, request: PlanRequest) -> Plan:

@@ -1,8 +1,9 @@
 """The planner against the engine over a whole grid: `python -m tests.bench.plan_grid [--every N] [--json FILE]`.
 
-A ggml-rpc-server stands in for a GPU and the full-size sparse R1, older and MLA, for the model. Each point is planned
-and asked of `llama-fit-params -fitp on`; the table shows the largest differences in MiB. A point that the engine
-refuses (a quantised V without flash attention, different types of K and V in an MLA file) is counted and left out.
+ggml-rpc-servers stand in for GPUs, and sparse files of full dimensions for the models: R1, older and MLA, and its
+distills. Each point is planned and asked of `llama-fit-params -fitp on`; the table shows the largest differences in
+MiB. A point that the engine refuses (a quantised V without flash attention, different types of K and V in an MLA file)
+is counted and left out.
 """
 
 import argparse
@@ -20,14 +21,14 @@ from r1tui.engine import build_engine
 from r1tui.gguf import read_header
 from r1tui.paths import Paths
 from r1tui.plan.memory import MIB, Layout, Model, Share
-from tests import sparse_r1
+from tests import sparse_dense, sparse_r1
 from tests.engine_figures import breakdown, running_worker
 
 N_GPU_LAYERS = (0, 1, 7, 33, 61, 62)
 N_CPU_MOE = (0, 10, 58)
 CONTEXTS = (2048, 8192, 32768)
 CACHE_TYPES: tuple[CacheType, ...] = ("f16", "q8_0", "q4_0")
-SPLITS = ((), (3, 7), (40, 22))
+SPLITS = ((3, 7), (31, 31), (61, 1), (20, 20, 22))
 TOLERANCE_MIB, TOLERANCE_SHARE = 64, 0.10
 
 
@@ -52,15 +53,26 @@ class Point:
 
 
 def layouts() -> Iterator[Layout]:
-    """The grid, for one device; then the splits over two, everything offloaded or not."""
+    """The grid of R1: one device; several, with everything offloaded or not; larger batches."""
     for layers, held, context, cache, flash in itertools.product(
         N_GPU_LAYERS, N_CPU_MOE, CONTEXTS, CACHE_TYPES, (True, False)
     ):
         yield Layout(layers, held, (layers,), context, cache, cache, flash_attention=flash, ubatch_size=512)
-    for split, held, context, ubatch in itertools.product(SPLITS[1:], (0, 10), (8192,), (512, 2048)):
-        yield Layout(62, held, split, context, "f16", "f16", flash_attention=True, ubatch_size=ubatch)
+    for split, held, context, flash in itertools.product(SPLITS, (0, 10), CONTEXTS, (True, False)):
+        yield Layout(62, held, split, context, "f16", "f16", flash_attention=flash, ubatch_size=512)
+    for split, held in itertools.product(SPLITS[:2], (0, 10)):
+        yield Layout(62, held, split, 8192, "f16", "f16", flash_attention=True, ubatch_size=2048)
     for layers, held, ubatch in itertools.product((7, 62), (0, 58), (1024, 4096)):
         yield Layout(layers, held, (layers,), 8192, "f16", "f16", flash_attention=True, ubatch_size=ubatch)
+
+
+def dense_layouts(n_layers: int) -> Iterator[Layout]:
+    """The grid of a dense model."""
+    half = n_layers // 2
+    for split, context, flash in itertools.product(
+        ((0,), (1,), (half,), (n_layers,), (n_layers + 1,), (half, n_layers + 1 - half)), CONTEXTS, (True, False)
+    ):
+        yield Layout(sum(split), 0, split, context, "f16", "f16", flash_attention=flash, ubatch_size=512)
 
 
 def in_mib(share: Share) -> tuple[float, float, float]:
@@ -72,11 +84,13 @@ def measure(server: Path, every: int) -> Iterator[Point | None]:
     """Every so-manieth point of the grid; None for one that the engine refuses."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="r1")))
-        workers = [stack.enter_context(running_worker(server)) for _ in range(2)]
-        for name in ("legacy", "mla"):
-            path = sparse_r1.build(folder / f"{name}.gguf", mla=name == "mla")
+        workers = [stack.enter_context(running_worker(server)) for _ in range(3)]
+        models = {name: sparse_r1.build(folder / f"{name}.gguf", mla=name == "mla") for name in ("legacy", "mla")}
+        models |= {name: sparse_dense.build(folder / f"{name}.gguf", name) for name in sparse_dense.DISTILLS}
+        for name, path in models.items():
             header = read_header(path)
-            for layout in itertools.islice(layouts(), 0, None, every):
+            grid = dense_layouts(header.n_layers) if name in sparse_dense.DISTILLS else layouts()
+            for layout in itertools.islice(grid, 0, None, every):
                 n_devices = len(layout.split)
                 usage = Model(header, ("rpc",) * n_devices).measure(layout)
                 try:
@@ -99,13 +113,13 @@ def main() -> None:
     if options.json:
         options.json.write_text("\n".join(json.dumps(asdict(point)) for point in points))
     columns = ("file", "flash", "devices", "points", "weights", "KV", "compute", "within 64 MiB or 10 %")
-    print(f"{columns[0]:<8}{columns[1]:<7}" + "".join(f"{column:>10}" for column in columns[2:7]) + f"  {columns[7]}")
+    print(f"{columns[0]:<11}{columns[1]:<7}" + "".join(f"{column:>10}" for column in columns[2:7]) + f"  {columns[7]}")
     kinds = sorted({(p.file, p.layout.flash_attention, len(p.layout.split)) for p in points})
     for file, flash, n_devices in kinds:
         of = [p for p in points if (p.file, p.layout.flash_attention, len(p.layout.split)) == (file, flash, n_devices)]
         worst = "".join(f"{max(p.worst_mib(column) for p in of):>10.1f}" for column in range(3))
         within = sum(p.compute_within for p in of)
-        print(f"{file:<8}{'on' if flash else 'off':<7}{n_devices:>10}{len(of):>10}{worst}  {within} of {len(of)}")
+        print(f"{file:<11}{'on' if flash else 'off':<7}{n_devices:>10}{len(of):>10}{worst}  {within} of {len(of)}")
     print(f"{len(points)} points, {len(found) - len(points)} more that the engine refuses.")
 
 

@@ -1,0 +1,155 @@
+"""The size of llama.cpp's compute buffers: what a graph holds at its widest point, on each device and on the host.
+
+There is no formula in llama.cpp, its allocator finds the sizes. These are fitted to what b11434 reports for full-size
+R1 and its distills; `python -m tests.bench.plan_grid` compares them (all within 64 MiB or 10 %).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from r1tui.gguf import Header
+
+CONTEXT_STEP = 256
+"""llama.cpp rounds the context up to this many tokens."""
+
+
+def padded_context(ctx_size: int) -> int:
+    """The tokens that the cache really holds."""
+    return -(-ctx_size // CONTEXT_STEP) * CONTEXT_STEP
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one device, or the host, computes."""
+
+    layers: bool
+    """Whether it has repeating layers."""
+    first: bool
+    """Whether it has the first layer, which takes the embeddings."""
+    output: bool
+    """Whether it has the output layer."""
+    fed: bool = False
+    """Whether experts of its layers are computed on the host."""
+    fed_last: bool = False
+    """Whether those of the last layer are."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """What one batch takes in bytes, for a model, a batch and a context."""
+
+    header: Header
+    ctx_size: int
+    ubatch_size: int
+    flash_attention: bool
+
+    def _rows(self, values: int) -> int:
+        """A float for each of so many values and each token of the batch."""
+        return self.ubatch_size * values * 4
+
+    def _parameter(self, name: str) -> int:
+        value = self.header.metadata.get(f"{self.header.architecture}.{name}", 0)
+        if isinstance(value, tuple):
+            return int(max(value))
+        return value if isinstance(value, int) else 0
+
+    @cached_property
+    def row(self) -> int:
+        """One activation of the model's width."""
+        return self._rows(self.header.n_embedding)
+
+    @cached_property
+    def mask(self) -> int:
+        """The attention mask, in half precision."""
+        return padded_context(self.ctx_size) * self.ubatch_size * 2
+
+    @cached_property
+    def logits(self) -> int:
+        """A score for each word of the vocabulary."""
+        return self._rows(self.header.vocab_size)
+
+    @cached_property
+    def _experts_width(self) -> int:
+        """Values inside the experts in use."""
+        return self.header.n_experts_used * self._parameter("expert_feed_forward_length")
+
+    @cached_property
+    def expert_rows(self) -> int:
+        """Activations of the experts in use: their width three times and the model's once, 208 MiB for R1."""
+        return self._rows(self.header.n_experts_used * self.header.n_embedding + 3 * self._experts_width)
+
+    @cached_property
+    def _feed_forward(self) -> int:
+        """Activations inside a dense layer, three times."""
+        return 3 * self._rows(self._parameter("feed_forward_length"))
+
+    @cached_property
+    def layer(self) -> int:
+        """The widest point of a repeating layer."""
+        scores = padded_context(self.ctx_size) * self.ubatch_size * (4 * self.header.n_heads + 4)
+        deepseek = self.header.architecture == "deepseek2"
+        if self.header.mla:
+            return 27 * self.row + (self.mask if self.flash_attention else scores)
+        if deepseek and self.flash_attention:
+            return max(20 * self.row, 18 * self.row + self.mask)
+        if deepseek:
+            return 202 * self.row // 14 + scores
+        masks = self.mask if self.flash_attention else 2 * self.mask
+        feed_forward = 3 * self.row + self._feed_forward + masks
+        if self.flash_attention:
+            return feed_forward
+        kv = self._rows(max(self.header.n_kv_heads) * self.header.key_length)
+        return max(feed_forward, 4 * self.row + 2 * kv + scores)
+
+    @property
+    def _copied_rows(self) -> tuple[int, int]:
+        """Copies of inputs in a pipeline, in rows: on the first device, on the others."""
+        if self.header.architecture != "deepseek2" or self.header.mla:
+            return 14, 8
+        return (27, 21) if self._legacy_without_flash else (13, 9)
+
+    @cached_property
+    def _legacy_without_flash(self) -> bool:
+        return self.header.architecture == "deepseek2" and not self.header.mla and not self.flash_attention
+
+    def device(self, part: Part, *, pipelined: bool, fetched: int) -> int:
+        """One device's buffer.
+
+        `pipelined`: several devices work on several batches at once, each with copies of its inputs. `fetched` is the
+        largest tensor that the device takes from the host for a batch, 0 for one that never does (RPC).
+        """
+        needs = [fetched + (self.expert_rows or self._feed_forward)] if fetched else []
+        copies = 3 if self.flash_attention else 6
+        if part.layers:
+            rows = 1 if part.first else 0
+            if pipelined:
+                rows = self._copied_rows[0 if part.first else 1]
+            needs.append(self.layer + rows * self.row + (copies * self.mask if pipelined else 0))
+            if part.fed and not part.first and self.header.mla:  # the host's results come back: 62 MiB for R1
+                needs.append(self.layer + self.row + self._rows(3 * self._experts_width) // 2)
+        if part.output:
+            rows, masks = 1, 0
+            if pipelined:
+                rows, masks = (9, copies + 1) if part.layers else (5, 0)
+            elif part.layers and part.first:
+                rows, masks = 4, 1
+            elif part.fed_last:
+                rows = 11
+            needs.append(self.logits + rows * self.row + masks * self.mask)
+        return max(needs, default=0)
+
+    def host(self, part: Part, *, pipelined: bool, several: bool) -> int:
+        """The host's buffer; its part is `fed` when it computes experts of layers that are on one of the devices."""
+        masks = self.mask if self.flash_attention else 2 * self.mask
+        inputs = 17 * self.row // 2 if self._legacy_without_flash else 4 * self.row
+        needs = [inputs + masks]
+        if pipelined:
+            needs = [(28 if self._legacy_without_flash else 10) * self.row + 4 * masks]
+        if part.layers:
+            needs.append(self.layer + (0 if self.layer == 20 * self.row else 2 * self.row))
+        if part.output:
+            needs.append(self.logits + 5 * self.row + self.mask)
+        if part.fed:
+            rows = 6 if several and self._legacy_without_flash else 2
+            needs.append(self.expert_rows + rows * self.row + (masks if several else self.mask))
+        return max(needs)
