@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,17 +12,17 @@ import msgspec
 
 from r1tui.catalog import Variant
 from r1tui.config import Config
-from r1tui.engine import Engine, current_devices, find_engine
+from r1tui.engine import Engine, find_engine
 from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.events import LogLine, Stage, StageDone, StageEvent, StageFailed, StageStarted, decode_event
+from r1tui.experience import remember_load
 from r1tui.gguf import read_header
-from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.plan import Plan
-from r1tui.planning import Subject, plan_devices, plan_for, plan_request, server_argv
+from r1tui.planning import Subject, plan_here, request_here, server_argv
 from r1tui.process import Job, ProcessId
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
 from r1tui.text import duration
@@ -110,7 +110,17 @@ class Launch:
         except (R1tuiError, OSError) as error:
             yield _failed("server", error)
             return
-        yield _outcome(self.status)
+        outcome = _outcome(self.status)
+        if isinstance(outcome, StageDone):
+            await asyncio.to_thread(self._learn)
+        yield outcome
+
+    def _learn(self) -> None:
+        """Write down what loading took, for the next plan."""
+        if self.status is not None and self.status.log:
+            with suppress(OSError):
+                log = Path(self.status.log).read_text(errors="replace").splitlines()
+                remember_load(self._paths, self.status, log)
 
     async def run(self) -> AsyncGenerator[StageEvent, None]:
         """All four stages."""
@@ -206,12 +216,10 @@ class Launch:
 
     def _plan(self, engine: Engine, model: Path) -> Prepared:
         config = self._config
-        machine = detect_machine()
         tcp = with_free_port(parse_tcp(self._tcp)) if self._tcp else None
-        devices = plan_devices(current_devices(engine, config.server.rpc), config.server.devices)
         subject = Subject(read_header(model), model, model, on_disk=True)
-        request = plan_request(config.plan, config.server, machine, devices, engine)
-        plan = plan_for(subject, request, engine, config.server.rpc)
+        request = request_here(config, self._paths, engine)
+        plan = plan_here(subject, request, engine, self._paths, config.server.rpc)
         if not plan.can_start:
             raise R1tuiError(
                 f"{self.variant.name} does not fit this machine: {' '.join(plan.reasons)}",

@@ -20,6 +20,12 @@ class Gpu:
     free_bytes: int | None
     used_bytes: int | None
     compute_capability: tuple[int, int] | None
+    memory_gbps: float | None = None
+    """Peak rate of its memory, GB/s: two transfers a clock over the width of its bus."""
+    tflops: float | None = None
+    """Peak single-precision rate: two operations a clock on each CUDA core."""
+    bus_gbps: float | None = None
+    """Peak rate of its PCIe link, GB/s each way."""
 
     @property
     def architecture(self) -> str | None:
@@ -181,6 +187,31 @@ def _gpu(pynvml: Any, index: int) -> Gpu:
         memory.free if memory else None,
         memory.used if memory else None,
         (int(capability[0]), int(capability[1])) if capability else None,
+        *_peaks(pynvml, handle),
+    )
+
+
+PCIE_LANE_GBPS = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
+"""Of one lane, by the link's generation."""
+
+
+def _peaks(pynvml: Any, handle: Any) -> tuple[float | None, float | None, float | None]:
+    """What memory, arithmetic and bus reach at most; None for what driver, card or binding do not tell."""
+
+    def ask(name: str, *arguments: Any) -> int | None:
+        call = getattr(pynvml, name, None)
+        value = None if call is None else _ask(pynvml, call, handle, *arguments)
+        return value if isinstance(value, int) and value > 0 else None
+
+    memory_mhz = ask("nvmlDeviceGetMaxClockInfo", pynvml.NVML_CLOCK_MEM)
+    core_mhz = ask("nvmlDeviceGetMaxClockInfo", pynvml.NVML_CLOCK_SM)
+    width_bits, cores = ask("nvmlDeviceGetMemoryBusWidth"), ask("nvmlDeviceGetNumGpuCores")
+    lane_gbps = PCIE_LANE_GBPS.get(ask("nvmlDeviceGetMaxPcieLinkGeneration") or 0)
+    lanes = ask("nvmlDeviceGetMaxPcieLinkWidth")
+    return (
+        2 * memory_mhz * width_bits / 8 / 1000 if memory_mhz and width_bits else None,
+        2 * core_mhz * cores / 1e6 if core_mhz and cores else None,
+        lane_gbps * lanes if lane_gbps and lanes else None,
     )
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 from r1tui.catalog import Catalog, Variant
 from r1tui.config import Config
-from r1tui.engine import current_devices, find_engine
+from r1tui.engine import find_engine
 from r1tui.errors import R1tuiError
-from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
 from r1tui.paths import Paths
-from r1tui.plan import Plan, PlanRequest, Verdict, make_plan, verdict_by_size
-from r1tui.planning import find_subject, plan_devices, plan_request
+from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
+from r1tui.planning import find_subject, request_here
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,7 @@ def overview(
     `ours_mib` is what our own running server holds of each device.
     """
     engine = find_engine(config.engine, paths)
-    there = current_devices(engine, config.server.rpc) if engine else ()
-    devices = plan_devices(there, config.server.devices, ours_mib)
-    request = plan_request(config.plan, config.server, detect_machine(), devices, engine)
+    request = request_here(config, paths, engine, ours_mib)
     for variant in catalog:
         yield _entry(variant, request, config, paths)
 
@@ -71,5 +68,7 @@ def _entry(variant: Variant, request: PlanRequest, config: Config, paths: Paths)
     if subject is None:
         return Entry(variant, None, variant.size_gib, guess)
     path = subject.model if subject.on_disk else None
+    if not is_known(subject.header):
+        return Entry(variant, path, variant.size_gib, guess)
     plan = make_plan(subject.header, request)
     return Entry(variant, path, subject.header.size_bytes / 2**30, plan.verdict, plan=plan)

@@ -6,19 +6,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from r1tui.bandwidth import Bandwidth, load_bandwidth
 from r1tui.capabilities import EngineDevice
 from r1tui.catalog import Variant
-from r1tui.config import Config, PlanSettings, ServerSettings
-from r1tui.engine import Engine
+from r1tui.config import Config, PlanSettings
+from r1tui.engine import Engine, current_devices
 from r1tui.engine.dry_run import dry_run
-from r1tui.errors import UsageError
+from r1tui.errors import R1tuiError, UsageError
+from r1tui.experience import known_of
 from r1tui.gguf import Header, read_header
-from r1tui.hardware import Machine
+from r1tui.hardware import Machine, cpu_features, detect_machine
 from r1tui.hub import find_model
 from r1tui.hub.found import own_folder
 from r1tui.hub.headers import fetch_headers, known_headers, place_in_repository
 from r1tui.paths import Paths
 from r1tui.plan import Device, DeviceBackend, Plan, PlanRequest, is_known, make_plan
+from r1tui.plan.rates import DeviceRates, HostRates, Range, host_rates
+from r1tui.plan.repack import repacked_types
 from r1tui.server.command import Tcp, compose, parse_options
 
 
@@ -54,28 +58,97 @@ def ask_engine(plan: Plan, engine: Engine, file: Path, rpc: Sequence[str]) -> Pl
     return plan.with_engine_figures(dry_run(engine, file, [*workers, *plan.arguments(engine.capabilities)]))
 
 
-def plan_for(subject: Subject, request: PlanRequest, engine: Engine | None, rpc: Sequence[str]) -> Plan:
-    """The plan; with the engine's own figures where r1tui does not know the model's architecture."""
+def plan_here(subject: Subject, request: PlanRequest, engine: Engine, paths: Paths, rpc: Sequence[str]) -> Plan:
+    """The plan for this machine, corrected by what earlier runs showed and by the engine's own figures.
+
+    The engine is asked where a device is to be filled and for models that r1tui does not know; a plan that is too
+    large by its figures is made again with more left free. Raises R1tuiError for a model that cannot be read.
+    """
+    request = replace(request, learned=known_of(paths, subject.file, engine.server))
     plan = make_plan(subject.header, request)
-    if is_known(subject.header) or engine is None:
+    if is_known(subject.header) and not request.devices:
         return plan
-    return ask_engine(plan, engine, subject.file, rpc)
+    for _ in range(TRIES):
+        try:
+            asked = ask_engine(plan, engine, subject.file, rpc)
+        except R1tuiError as error:
+            if not is_known(subject.header):
+                raise
+            return plan.because(f"These figures are r1tui's estimate; the engine gave none: {error.cause}")
+        over = {
+            device.name: planned.planned_mib - device.usable_mib
+            for device, planned in zip(request.devices, asked.devices, strict=True)
+        }
+        if plan.as_given or plan.verdict == "no" or plan.strategy == "engine" or max(over.values(), default=0) <= 0:
+            break
+        smaller = (device.with_margin(max(0, round(over[device.name])) + STEP_MIB) for device in request.devices)
+        request = replace(request, devices=tuple(smaller))
+        plan = make_plan(subject.header, request)
+    return asked
 
 
-def plan_request(
-    settings: PlanSettings, server: ServerSettings, machine: Machine, devices: tuple[Device, ...], engine: Engine | None
+TRIES, STEP_MIB = 4, 64
+
+
+def request_here(
+    config: Config,
+    paths: Paths,
+    engine: Engine | None,
+    ours_mib: Mapping[str, int] | None = None,
+    devices: tuple[Device, ...] | None = None,
 ) -> PlanRequest:
-    """What the planner is asked: these wishes, on this machine, for this engine."""
+    """What the planner is asked: the config's wishes, on this machine as it is now, for this engine.
+
+    `ours_mib` is what our own running server holds of each device; `devices` stand in for those that are here.
+    """
+    machine, settings, server = detect_machine(), config.plan, config.server
+    here = devices_here(config, machine, engine, ours_mib) if devices is None else devices
     return PlanRequest(
         host_total_mib=machine.memory_total_bytes >> 20,
         host_free_mib=machine.memory_available_bytes >> 20,
         threads=server.threads or machine.physical_cores,
         settings=settings,
-        devices=tuple(_with_margin(device, settings) for device in devices),
+        devices=tuple(_with_margin(device, settings) for device in here),
         numa_nodes=sum(1 for node in machine.numa_nodes if node.memory_total_bytes) or 1,
         overrides=override_rules(server.extra_args) or override_rules(["-ot", *settings.override_tensors]),
+        rates=_host_rates(machine, load_bandwidth(paths, machine.fingerprint)),
+        repacked_types=repacked_types(cpu_features()),
         capabilities=engine.capabilities if engine else None,
     )
+
+
+def devices_here(
+    config: Config, machine: Machine, engine: Engine | None, ours_mib: Mapping[str, int] | None = None
+) -> tuple[Device, ...]:
+    """The devices that the engine sees; before there is one to ask, those that the driver shows."""
+    if engine is not None:
+        there = current_devices(engine, config.server.rpc)
+        return plan_devices(there, config.server.devices, machine, ours_mib)
+    return tuple(
+        Device(f"CUDA{gpu.index}", "cuda", (gpu.total_bytes or 0) >> 20, (gpu.free_bytes or 0) >> 20)
+        for gpu in machine.gpus
+    )
+
+
+def _host_rates(machine: Machine, bandwidth: Bandwidth | None) -> HostRates:
+    """What was measured, or what the driver says of the bus; the rest is typical."""
+    peaks = [gpu.bus_gbps for gpu in machine.gpus if gpu.bus_gbps]
+    bus = list(bandwidth.bus_gbps.values()) if bandwidth else []
+    disks = list(bandwidth.disk_gbps.values()) if bandwidth else []
+    return host_rates(
+        machine.physical_cores,
+        bandwidth.memory_gbps if bandwidth else None,
+        min(disks, default=None),
+        Range(min(bus), max(bus)) if bus else Range(min(peaks) * 0.5, max(peaks) * 0.9) if peaks else None,
+    )
+
+
+def _device_rates(device: EngineDevice, machine: Machine) -> DeviceRates | None:
+    """The driver's figures for the GPU of this name; CUDA numbers GPUs in another order than the driver."""
+    for gpu in machine.gpus:
+        if gpu.name and gpu.name in device.description and gpu.memory_gbps and gpu.tflops:
+            return DeviceRates(Range(gpu.memory_gbps, gpu.memory_gbps), Range(gpu.tflops, gpu.tflops))
+    return None
 
 
 def override_rules(arguments: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -128,7 +201,10 @@ def server_argv(
 
 
 def plan_devices(
-    devices: Sequence[EngineDevice], chosen: Sequence[str] | None, ours_mib: Mapping[str, int] | None = None
+    devices: Sequence[EngineDevice],
+    chosen: Sequence[str] | None,
+    machine: Machine,
+    ours_mib: Mapping[str, int] | None = None,
 ) -> tuple[Device, ...]:
     """The engine's devices as the planner wants them; only the chosen ones, in that order. Raises UsageError.
 
@@ -143,7 +219,11 @@ def plan_devices(
             raise UsageError(f"server.devices: there is no device {name!r}.", f"There are: {names}.")
     return tuple(
         Device(
-            device.name, backend, device.total_mib, min(device.total_mib, device.free_mib + ours.get(device.name, 0))
+            device.name,
+            backend,
+            device.total_mib,
+            min(device.total_mib, device.free_mib + ours.get(device.name, 0)),
+            rates=_device_rates(device, machine),
         )
         for device in (devices if chosen is None else [known[name] for name in chosen])
         if (backend := device_backend(device.name)) is not None

@@ -51,3 +51,9 @@ def plan_in_words(plan: Mapping[str, Any]) -> str:
     else:
         said = f"{layers} layers on {names}"
     return f"{said}, weights from disk" if verdict == "disk" else said
+
+
+def rough(low: float, high: float) -> str:
+    """A range in two digits: `0.72 to 7.4`, `420`; one number where they are alike."""
+    first, last = (f"{float(f'{value:.2g}'):,g}" for value in (low, high))
+    return first if first == last else f"{first} to {last}"

@@ -223,6 +223,13 @@ def fake_nvml(**changes: Any) -> SimpleNamespace:
         "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle}",
         "nvmlDeviceGetMemoryInfo": lambda handle: memory,
         "nvmlDeviceGetCudaComputeCapability": lambda handle: (9, 0),
+        "NVML_CLOCK_SM": 1,
+        "NVML_CLOCK_MEM": 2,
+        "nvmlDeviceGetMaxClockInfo": lambda handle, clock: {1: 1980, 2: 2619}[clock],
+        "nvmlDeviceGetMemoryBusWidth": lambda handle: 5120,
+        "nvmlDeviceGetNumGpuCores": lambda handle: 16896,
+        "nvmlDeviceGetMaxPcieLinkGeneration": lambda handle: 5,
+        "nvmlDeviceGetMaxPcieLinkWidth": lambda handle: 16,
     }
     return SimpleNamespace(**(calls | changes))
 
@@ -238,6 +245,9 @@ def test_a_gpu_with_everything_that_nvml_says(monkeypatch: pytest.MonkeyPatch) -
     assert (gpu.name, gpu.uuid, gpu.architecture) == ("NVIDIA H100 80GB HBM3", "GPU-0", "90")
     assert (gpu.total_bytes, gpu.free_bytes, gpu.used_bytes) == (80 * GIB, 79 * GIB, GIB)
     assert (found.driver_version, found.cuda_version, found.reason) == ("580.65.06", (13, 0), None)
+    assert gpu.memory_gbps == pytest.approx(3352, rel=0.01)  # as in its data sheet
+    assert gpu.tflops == pytest.approx(66.9, rel=0.01)
+    assert gpu.bus_gbps == pytest.approx(63, rel=0.01)
 
 
 def test_calls_that_a_card_does_not_support_leave_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,6 +259,7 @@ def test_calls_that_a_card_does_not_support_leave_gaps(monkeypatch: pytest.Monke
     found = read_nvidia()
     assert found.gpus[0].total_bytes is None
     assert found.gpus[0].architecture is None
+    assert (found.gpus[0].memory_gbps, found.gpus[0].tflops, found.gpus[0].bus_gbps) == (None, None, None)
     assert (found.driver_version, found.cuda_version) == (None, None)
 
 

@@ -10,6 +10,7 @@ import pytest
 from r1tui.capabilities import EngineDevice
 from r1tui.errors import UsageError
 from r1tui.events import LogLine, StageEvent
+from r1tui.hardware import detect_machine
 from r1tui.launch import merged
 from r1tui.planning import plan_devices
 from tests.conftest import CommandLine, TinyModel
@@ -81,14 +82,15 @@ async def test_merged_events_come_as_they_happen_and_stopping_cleans_up_every_so
 
 
 def test_devices_that_are_chosen_must_exist() -> None:
+    machine = detect_machine()
     devices = [
         EngineDevice("CUDA0", "x", 100, 90),
         EngineDevice("CUDA1", "y", 200, 190),
         EngineDevice("BLAS", "", 0, 0),
     ]
-    assert [device.name for device in plan_devices(devices, None)] == ["CUDA0", "CUDA1"]
-    assert [device.name for device in plan_devices(devices, ["CUDA1"])] == ["CUDA1"]
-    assert plan_devices(devices, []) == ()
+    assert [device.name for device in plan_devices(devices, None, machine)] == ["CUDA0", "CUDA1"]
+    assert [device.name for device in plan_devices(devices, ["CUDA1"], machine)] == ["CUDA1"]
+    assert plan_devices(devices, [], machine) == ()
     with pytest.raises(UsageError) as caught:
-        plan_devices(devices, ["CUDA2"])
+        plan_devices(devices, ["CUDA2"], machine)
     assert "CUDA0, CUDA1" in caught.value.remedy

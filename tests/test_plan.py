@@ -12,6 +12,7 @@ from r1tui.config import PlanSettings
 from r1tui.gguf import Header, read_header
 from r1tui.plan import Device, Plan, PlanRequest, make_plan, rule_of_thumb, verdict_by_size
 from r1tui.plan.memory import ON_HOST, Layout, Model, place
+from r1tui.plan.repack import repacked_types
 from r1tui.plan.request import DeviceBackend
 from tests import sparse_r1
 
@@ -33,7 +34,9 @@ def plan(
     devices = tuple(
         Device(f"{backend.upper()}{index}", backend, size * GIB, size * GIB) for index, size in enumerate(vram_gib)
     )
-    return make_plan(header, PlanRequest(ram_gib * GIB, ram_gib * GIB, 16, PlanSettings(**settings), devices))
+    repacked = repacked_types("avx2")
+    wishes = PlanSettings(**settings)
+    return make_plan(header, PlanRequest(ram_gib * GIB, ram_gib * GIB, 16, wishes, devices, repacked_types=repacked))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,8 @@ def test_json_has_the_keys_of_the_contract(r1: dict[str, Header]) -> None:
     }  # fmt: skip
     assert set(summary["devices"][0]) == {"name", "total_mib", "free_mib", "weights_mib", "kv_mib", "compute_mib"}
     assert set(summary["host"]) == {"total_mib", "weights_mib", "kv_mib", "compute_mib", "anonymous_mib"}
-    assert summary["tps"] == {"prompt": None, "answer": None}
+    for low, high in summary["tps"].values():
+        assert 0 < low < high
 
 
 def layout(n_gpu_layers: int, n_cpu_moe: int, *, flash_attention: bool = True) -> Layout:

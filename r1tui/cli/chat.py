@@ -18,6 +18,7 @@ from r1tui.cli.stages import run_async, show
 from r1tui.cli.target import check_same_model, needed_variant, wanted_variant
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, encode_event
+from r1tui.experience import remember_speed
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status, asked_by_others, new_conversation_id
 from r1tui.launch import Launch
@@ -84,6 +85,8 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
                         output(event)
                         if isinstance(event, Failed):
                             raise R1tuiError(event.cause, event.remedy)
+                        if isinstance(event, Finished) and kept:
+                            remember_speed(context.paths, keeper.status(context.paths), event)
                 whole = True
             finally:
                 output.end()

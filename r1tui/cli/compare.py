@@ -10,8 +10,9 @@ from r1tui.catalog import Variant
 from r1tui.config import Config, Strategy
 from r1tui.errors import R1tuiError
 from r1tui.paths import Paths
-from r1tui.plan import Plan, PlanRequest, make_plan, verdict_by_size
+from r1tui.plan import Plan, PlanRequest, is_known, make_plan, verdict_by_size
 from r1tui.planning import find_subject
+from r1tui.text import rough
 
 STRATEGIES: tuple[Strategy, ...] = ("experts", "layers", "rule")
 
@@ -41,7 +42,7 @@ def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, p
         except R1tuiError as error:
             rows.append(Row(variant, "", None, "?", error.cause))
             continue
-        if subject is None:
+        if subject is None or not is_known(subject.header):
             guess = verdict_by_size(variant.size_gib, request) if variant.size_gib is not None else "?"
             rows.append(Row(variant, "", None, guess))
             continue
@@ -65,7 +66,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     plan = row.plan
     if plan is None:
         return (row.variant.name, row.strategy, f"~{row.verdict}", *("",) * 5, row.problem)
-    gpu_mib = sum(device.weights_mib + device.kv_mib + device.compute_mib for device in plan.devices)
+    gpu_mib = sum(device.planned_mib for device in plan.devices)
     host_mib = plan.host.weights_mib + plan.host.kv_mib + plan.host.compute_mib
     return (
         row.variant.name,
@@ -76,5 +77,5 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{plan.ctx_size:,}",
         f"{gpu_mib / 1024:.1f} GiB",
         f"{host_mib / 1024:.1f} GiB",
-        "",
+        rough(*plan.speed.answer) if plan.can_start else "",
     )

@@ -1,6 +1,5 @@
 """`r1tui plan`: what would run where, and why."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +10,20 @@ from r1tui.catalog import load_catalog
 from r1tui.cli.compare import Row, compare, compared
 from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.cli.target import needed_variant, wanted_variant
-from r1tui.config import PlanSettings, ServerSettings, check_setting
-from r1tui.engine import Engine, current_devices, find_engine
+from r1tui.config import Config, PlanSettings, check_setting
+from r1tui.engine import Engine, find_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hardware import detect_machine
 from r1tui.keeper import client as keeper
-from r1tui.plan import Device, DeviceBackend, Plan
+from r1tui.plan import Device, DeviceBackend, Plan, is_known, make_plan
 from r1tui.planning import (
     Subject,
     ask_engine,
+    devices_here,
     find_subject,
     held_mib,
-    plan_devices,
-    plan_for,
-    plan_request,
+    plan_here,
+    request_here,
     server_argv,
 )
 from r1tui.text import plain, plan_in_words
@@ -68,11 +67,10 @@ def plan(
     config = context.config
     if rpc:
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, rpc=_addresses(rpc)))
-    settings = _settings(config.plan, wishes)
-    sizes_gib = None if vram is None else _numbers(vram)
+    config = msgspec.structs.replace(config, plan=_settings(config.plan, wishes))
     engine = find_engine(config.engine, context.paths)
-    devices = _devices(engine, config.server, sizes_gib, gpu_backend, held_mib(_running_plan(context)))
-    request = plan_request(settings, config.server, detect_machine(), devices, engine)
+    devices = None if vram is None else _what_if(_numbers(vram), gpu_backend or _backend_here(config, engine))
+    request = request_here(config, context.paths, engine, held_mib(_running_plan(context)), devices)
     if ram is not None:
         request = replace(request, host_total_mib=int(ram * 1024), host_free_mib=int(ram * 1024))
     if comparing:
@@ -85,7 +83,15 @@ def plan(
     if subject is None:
         raise R1tuiError(f"{target.name} is not on this machine yet.", f"Fetch it: r1tui download {target.name}")
     what_if = vram is not None or ram is not None
-    made = plan_for(subject, request, None if what_if else engine, config.server.rpc)
+    if engine is not None and not what_if:
+        made = plan_here(subject, request, engine, context.paths, config.server.rpc)
+    elif is_known(subject.header):
+        made = make_plan(subject.header, request)
+    else:
+        raise R1tuiError(
+            f"Only llama.cpp knows how much memory a model of {subject.header.architecture} takes.",
+            "Plan without --vram and --ram." if engine else "Build it to ask it: r1tui build",
+        )
     argv = server_argv(engine, target, subject.model, made, config, paths=context.paths)
     if exact:
         made = _exact(made, engine, subject, config.server.rpc, what_if=what_if)
@@ -119,32 +125,15 @@ def _settings(settings: PlanSettings, wishes: dict[str, Any]) -> PlanSettings:
     return msgspec.structs.replace(settings, **given)
 
 
-def _devices(
-    engine: Engine | None,
-    server: ServerSettings,
-    sizes_gib: list[float] | None,
-    backend: DeviceBackend | None,
-    ours_mib: Mapping[str, int],
-) -> tuple[Device, ...]:
-    """The devices of this machine, or those that `--vram` describes."""
-    here = _present(engine, server.rpc, server.devices, ours_mib)
-    if sizes_gib is None:
-        return here
-    kind = backend or (here[0].backend if here else "cuda")
+def _backend_here(config: Config, engine: Engine | None) -> DeviceBackend:
+    here = devices_here(config, detect_machine(), engine)
+    return here[0].backend if here else "cuda"
+
+
+def _what_if(sizes_gib: list[float], backend: DeviceBackend) -> tuple[Device, ...]:
+    """The devices that `--vram` describes."""
     totals_mib = [int(gib * 1024) for gib in sizes_gib if gib > 0]
-    return tuple(Device(f"{_NAMES[kind]}{index}", kind, mib, mib) for index, mib in enumerate(totals_mib))
-
-
-def _present(
-    engine: Engine | None, rpc: list[str], chosen: list[str] | None, ours_mib: Mapping[str, int]
-) -> tuple[Device, ...]:
-    if engine is None:
-        gpus = detect_machine().gpus  # before there is an engine to ask
-        return tuple(
-            Device(f"CUDA{gpu.index}", "cuda", (gpu.total_bytes or 0) >> 20, (gpu.free_bytes or 0) >> 20)
-            for gpu in gpus
-        )
-    return plan_devices(current_devices(engine, rpc), chosen, ours_mib)
+    return tuple(Device(f"{_NAMES[backend]}{index}", backend, mib, mib) for index, mib in enumerate(totals_mib))
 
 
 def _numbers(text: str) -> list[float]:

@@ -13,6 +13,8 @@ from r1tui.errors import R1tuiError
 
 TIMEOUT_S = 120.0  # under a second for a full-size R1 on an idle machine
 HOST = "Host"
+SERVERS_OWN = ("--cache-ram",)
+"""Flags with a value that llama-server has and llama-fit-params has not."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,12 @@ def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Meas
     if tool is None:
         raise R1tuiError(f"There is no llama-fit-params beside {engine.server}.", "Build the engine: r1tui build")
     said: list[str] = []
-    argv: list[str | Path] = [tool, "--model", model, *arguments, "--fit-print", "on"]
+    shared = [
+        word
+        for before, word in zip(("", *arguments), arguments, strict=False)
+        if before not in SERVERS_OWN and word not in SERVERS_OWN
+    ]
+    argv: list[str | Path] = [tool, "--model", model, *shared, "--fit-print", "on"]
     env = clean_environment(os.environ) | {"XDG_CONFIG_HOME": os.devnull}  # llama.cpp reads llama.cpp/config.ini there
     try:
         status = run_lines(argv, said.append, what=tool.name, env=env, timeout_s=TIMEOUT_S)

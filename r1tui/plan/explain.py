@@ -3,8 +3,10 @@
 from r1tui.config import Strategy
 from r1tui.gguf import Header, kv_bytes_per_token
 from r1tui.plan.memory import MIB, Layout, Usage
+from r1tui.plan.rates import Speed
 from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.result import Verdict
+from r1tui.text import rough
 
 
 def placement(header: Header, layout: Layout, strategy: Strategy, devices: tuple[Device, ...]) -> list[str]:
@@ -59,6 +61,22 @@ def larger_batch(size: int, cost: int) -> str:
         f"Prompts are computed {size:,} tokens at once: the GPU fetches the host's experts for each batch, so larger "
         f"ones are several times faster, {price if cost > 0 else 'and there is room for it'}."
     )
+
+
+def learned_margin(device: Device, extra_mib: int) -> str:
+    """That an earlier run showed the device's room to be less."""
+    return f"{device.name} keeps {extra_mib:,} MiB more free than its margin: an earlier run needed or missed as much."
+
+
+def expected_speed(speed: Speed, *, measured: bool) -> str:
+    """How fast answers and prompts are likely to be."""
+    why = "by what was measured here" if measured else "an estimate; measured answers narrow it"
+    return f"Expect {rough(*speed.answer)} tokens/s for answers and {rough(*speed.prompt)} for prompts ({why})."
+
+
+def whole_with_less_context(ctx_size: int) -> str:
+    """What a shorter context would bring."""
+    return f"With a context of {ctx_size:,} tokens every layer's attention and cache would be on the GPU."
 
 
 def shortage(verdict: Verdict, usage: Usage, request: PlanRequest) -> list[str]:

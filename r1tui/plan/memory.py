@@ -8,17 +8,18 @@ import struct
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from math import prod
 
 from r1tui.config import CacheType
 from r1tui.gguf import Header
 from r1tui.gguf.header import is_expert
 from r1tui.gguf.kv import layer_kv_bytes
+from r1tui.gguf.parse import Tensor
 from r1tui.plan.compute import Part, Widths, padded_context
+from r1tui.plan.repack import is_repacked
 
 MIB = 1 << 20
 ON_HOST = -1
-REPACKED_TYPES = frozenset({"q4_0", "q4_K", "iq4_nl", "q2_K"})
-"""What an x86 CPU without a GPU beside it copies into a layout of its own (CPU_REPACK); q2_K with AVX-512 only."""
 EMBEDDING = "token_embd.weight"
 OUTPUT = "output.weight"
 
@@ -87,39 +88,58 @@ def _f32(value: float) -> float:
     return rounded
 
 
+@dataclass
+class Reads:
+    """Bytes of weights at one place, as far as computing a token reads them; of experts it reads those in use."""
+
+    dense: int = 0
+    experts: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.dense + self.experts
+
+
 @dataclass(frozen=True)
 class _Pinned:
-    """What -ot rules place: bytes taken out of each layer, its experts' part, and bytes put on each device."""
+    """What -ot rules place: bytes taken out of each layer, and bytes put on each device or ON_HOST."""
 
-    weights: list[int]
-    experts: list[int]
-    devices: dict[int, int]
+    layers: list[Reads]
+    places: dict[int, Reads]
 
 
 def _pin(header: Header, rules: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> _Pinned:
     """The first rule that is found in a tensor's name places it (llama_model_loader::create_tensor)."""
-    found = _Pinned([0] * header.n_layers, [0] * header.n_layers, {})
+    found = _Pinned([Reads() for _ in range(header.n_layers)], {})
     compiled = [(re.compile(pattern), where.partition("[")[0]) for pattern, where in rules]
     for number, layer in enumerate(header.layers if rules else ()):
         for tensor in layer:
             where = next((where for pattern, where in compiled if pattern.search(tensor.name)), None)
             if where is None:
                 continue
-            found.weights[number] += tensor.size_bytes
-            found.experts[number] += tensor.size_bytes if is_expert(tensor) else 0
-            if where in names:
-                device = names.index(where)
-                found.devices[device] = found.devices.get(device, 0) + tensor.size_bytes
+            there = names.index(where) if where in names else ON_HOST
+            for reads in (found.layers[number], found.places.setdefault(there, Reads())):
+                if is_expert(tensor):
+                    reads.experts += tensor.size_bytes
+                else:
+                    reads.dense += tensor.size_bytes
     return found
 
 
 class Model:
     """A header's tensors summed up once, so that many layouts can be measured quickly."""
 
-    def __init__(self, header: Header, backends: tuple[str, ...], names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        header: Header,
+        backends: tuple[str, ...],
+        names: tuple[str, ...] = (),
+        repacked_types: frozenset[str] = frozenset(),
+    ) -> None:
         self.header = header
         self._backends = backends
         self._names = names
+        self._repacked_types = repacked_types
         self._pinned: dict[tuple[tuple[str, str], ...], _Pinned] = {}
         self._sizes = {tensor.name: tensor.size_bytes for tensor in header.tensors}
         self._layers = [sum(tensor.size_bytes for tensor in layer) for layer in header.layers]
@@ -137,8 +157,11 @@ class Model:
 
     @cached_property
     def _repackable(self) -> list[int]:
+        """Bytes of each layer, the output layer last, that a CPU without a GPU copies into a layout of its own."""
+        output = [tensor for tensor in self.header.tensors if tensor.name == OUTPUT]
         return [
-            sum(tensor.size_bytes for tensor in layer if tensor.type in REPACKED_TYPES) for layer in self.header.layers
+            sum(tensor.size_bytes for tensor in layer if is_repacked(tensor, self._repacked_types))
+            for layer in (*self.header.layers, output)
         ]
 
     def kv_bytes(self, layer: int, layout: Layout) -> int:
@@ -159,9 +182,44 @@ class Model:
         """What a layer keeps on its device: all but what -ot rules place, and the experts that `--n-cpu-moe` holds."""
         if layer == self.header.n_layers:
             return self._output_bytes
-        pinned = self._pin(layout.overrides)
-        held = self._experts[layer] - pinned.experts[layer] if layer < layout.n_cpu_moe else 0
-        return self._layers[layer] - pinned.weights[layer] - held
+        own = self._own(layer, layout)
+        return own.dense if layer < layout.n_cpu_moe else own.total
+
+    def _own(self, layer: int, layout: Layout) -> Reads:
+        """A layer's weights less what -ot rules place."""
+        pinned = self._pin(layout.overrides).layers[layer]
+        dense = self._layers[layer] - self._experts[layer]
+        return Reads(dense - pinned.dense, self._experts[layer] - pinned.experts)
+
+    def reads(self, layout: Layout) -> dict[int, Reads]:
+        """The weights at each place, by the device's number or ON_HOST; the embeddings, of which a token takes one
+        row, left out."""
+        places = place(self.header.n_layers, layout.n_gpu_layers, layout.split)
+        found = {where: Reads() for where in (ON_HOST, *range(len(layout.split)))}
+        for layer, where in enumerate(places[:-1]):
+            own = self._own(layer, layout)
+            found[where].dense += own.dense
+            found[ON_HOST if layer < layout.n_cpu_moe else where].experts += own.experts
+        found[places[-1]].dense += self._output_bytes
+        for where, pinned in self._pin(layout.overrides).places.items():
+            found[where].dense += pinned.dense
+            found[where].experts += pinned.experts
+        return found
+
+    def parameters(self, reads: Reads, in_use: float) -> float:
+        """How many weights these bytes hold, of the experts the share that is in use."""
+        return reads.dense * self._weights_per_byte[0] + reads.experts * in_use * self._weights_per_byte[1]
+
+    @cached_property
+    def _weights_per_byte(self) -> tuple[float, float]:
+        """Of the layers' dense tensors, and of experts."""
+
+        def density(tensors: list[Tensor]) -> float:
+            return sum(prod(tensor.shape) for tensor in tensors) / max(sum(tensor.size_bytes for tensor in tensors), 1)
+
+        tensors = [tensor for layer in self.header.layers for tensor in layer]
+        experts = [tensor for tensor in tensors if is_expert(tensor)]
+        return density([tensor for tensor in tensors if not is_expert(tensor)]), density(experts)
 
     def _pin(self, rules: tuple[tuple[str, str], ...]) -> "_Pinned":
         """What these -ot rules place; worked out once."""
@@ -171,27 +229,17 @@ class Model:
 
     def measure(self, layout: Layout) -> Usage:
         """What the layout takes everywhere."""
-        n_layers = self.header.n_layers
-        places = place(n_layers, layout.n_gpu_layers, layout.split)
-        weights, cache = [0] * len(layout.split), [0] * len(layout.split)
-        host_kv = repack = 0
+        places = place(self.header.n_layers, layout.n_gpu_layers, layout.split)
+        reads = self.reads(layout)
+        weights, cache = [reads[device].total for device in range(len(layout.split))], [0] * len(layout.split)
+        host_kv = 0
+        repack = sum(size for size, where in zip(self._repackable, places, strict=True) if where == ON_HOST)
         for layer, device in enumerate(places[:-1]):
-            if device == ON_HOST:
-                host_kv += self.kv_bytes(layer, layout)
-                repack += self._repackable[layer]
-                continue
-            weights[device] += self.device_weights(layer, layout)
-            if layout.kv_on_host:
-                host_kv += self.kv_bytes(layer, layout)
-            else:
+            on_host = device == ON_HOST or layout.kv_on_host
+            host_kv += self.kv_bytes(layer, layout) if on_host else 0
+            if not on_host:
                 cache[device] += self.kv_bytes(layer, layout)
-        for device, size_bytes in self._pin(layout.overrides).devices.items():
-            weights[device] += size_bytes
-        output = places[-1]
-        copied = 0
-        if output != ON_HOST:
-            weights[output] += self._output_bytes
-            copied = 0 if OUTPUT in self._sizes else self._sizes.get(EMBEDDING, 0)
+        copied = 0 if OUTPUT in self._sizes or places[-1] == ON_HOST else self._sizes.get(EMBEDDING, 0)
         host_weights = sum(self._sizes.values()) + copied - sum(weights)
         devices = tuple(
             Share(weights[device], cache[device], self._device_compute(layout, places, device))

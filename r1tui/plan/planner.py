@@ -1,5 +1,6 @@
 """Makes the plan: cache types, strategy, context, verdict, reasons."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from r1tui.config import Strategy
@@ -7,10 +8,12 @@ from r1tui.gguf import Header
 from r1tui.plan import explain
 from r1tui.plan.cache import CacheChoice, choose_cache, is_legacy_deepseek
 from r1tui.plan.compute import CONTEXT_STEP
+from r1tui.plan.learned import Record, run_of_plan
 from r1tui.plan.memory import MIB, Layout, Model, Usage
-from r1tui.plan.request import PlanRequest
+from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.result import DEFAULT_CACHE_RAM_MIB, DevicePlan, HostPlan, Plan, Verdict
 from r1tui.plan.search import Search
+from r1tui.plan.speed import estimate
 
 KNOWN_DENSE = frozenset({"llama", "qwen2", "qwen3"})
 """Whose cache is the plain one of every layer; the rest have windows or states that only llama.cpp can size."""
@@ -36,13 +39,23 @@ def make_plan(header: Header, request: PlanRequest) -> Plan:
 class _Planner:
     def __init__(self, header: Header, request: PlanRequest) -> None:
         self._header = header
+        self._reasons: list[str] = []
+        request = replace(request, devices=tuple(self._wiser(device, request.learned) for device in request.devices))
         self._request = request
         self._settings = request.settings
         self._devices = request.devices
         names = tuple(device.name for device in request.devices)
-        self._model = Model(header, tuple(device.backend for device in request.devices), names)
+        backends = tuple(device.backend for device in request.devices)
+        self._model = Model(header, backends, names, request.repacked_types)
         self._search = Search(self._model, request.devices)
-        self._reasons: list[str] = []
+
+    def _wiser(self, device: Device, record: Record | None) -> Device:
+        """The device with as much more left free as earlier runs showed to be needed."""
+        extra_mib = record.extra_margin_mib(device.name, device.usable_mib) if record else 0
+        if not extra_mib:
+            return device
+        self._reasons.append(explain.learned_margin(device, extra_mib))
+        return device.with_margin(extra_mib)
 
     def plan(self) -> Plan:
         cache = choose_cache(self._header, self._settings, frozenset(device.backend for device in self._devices))
@@ -58,6 +71,8 @@ class _Planner:
         self._reasons += cache.reasons
         if is_legacy_deepseek(self._header):
             self._reasons.append(explain.legacy(self._header, layout))
+        if (shorter := self._context_for_everything(strategy, layout)) is not None:
+            self._reasons.append(explain.whole_with_less_context(shorter))
         if layout.ctx_size < wanted:
             self._reasons.append(explain.shorter_context(wanted, layout.ctx_size))
         self._reasons += explain.shortage(verdict, usage, self._request)
@@ -133,12 +148,25 @@ class _Planner:
         """The largest context that has its place, or the layout as it is when the cache is not what is too large."""
         if self._solve(strategy, replace(layout, ctx_size=min(SMALLEST_CONTEXT, layout.ctx_size)))[1] == "no":
             return layout, "no"
-        low, high = SMALLEST_CONTEXT // CONTEXT_STEP, -(-layout.ctx_size // CONTEXT_STEP)
-        while high - low > 1:
-            middle = (low + high) // 2
-            fits = self._solve(strategy, replace(layout, ctx_size=middle * CONTEXT_STEP))[1] != "no"
-            low, high = (middle, high) if fits else (low, middle)
-        return self._solve(strategy, replace(layout, ctx_size=low * CONTEXT_STEP))
+
+        def starts(ctx_size: int) -> bool:
+            return self._solve(strategy, replace(layout, ctx_size=ctx_size))[1] != "no"
+
+        return self._solve(strategy, replace(layout, ctx_size=_largest_context(layout.ctx_size, starts)))
+
+    def _context_for_everything(self, strategy: Strategy, layout: Layout) -> int | None:
+        """The largest context that would keep all but experts on the devices, where the plan's own cannot."""
+        moved = layout.kv_on_host or 0 < layout.n_gpu_layers < self._search.everything
+        if strategy not in ("auto", "experts") or not moved or not self._header.n_experts:
+            return None
+        bare = replace(layout, kv_on_host=False)
+
+        def holds_everything(ctx_size: int) -> bool:
+            return self._search.all_but_experts(replace(bare, ctx_size=ctx_size)) is not None
+
+        if not holds_everything(SMALLEST_CONTEXT):
+            return None
+        return _largest_context(layout.ctx_size, holds_everything)
 
     def _with_larger_batch(self, strategy: Strategy, layout: Layout, verdict: Verdict) -> Layout:
         """The layout with the largest batch that costs hardly an expert, where batches make prompts faster."""
@@ -160,7 +188,7 @@ class _Planner:
         copies = verdict != "disk" and all(device.backend == "rpc" for device in self._devices)
         anonymous = host.kv_bytes + host.compute_bytes + (usage.repack_bytes if copies else 0)
         left_to_engine = strategy == "engine" and self._settings.n_gpu_layers is None
-        return Plan(
+        plan = Plan(
             strategy=strategy,
             n_gpu_layers=None if left_to_engine else layout.n_gpu_layers,
             n_cpu_moe=None if left_to_engine else layout.n_cpu_moe,
@@ -198,6 +226,16 @@ class _Planner:
             as_given=self._settings.n_gpu_layers is not None,
             reasons=tuple(self._reasons),
         )
+        return self._with_speed(plan, layout)
+
+    def _with_speed(self, plan: Plan, layout: Layout) -> Plan:
+        """The plan with the speed to expect, by what was measured here where something was."""
+        if plan.verdict == "no" and not plan.as_given:
+            return plan
+        expected, record = estimate(self._model, layout, self._request, plan.verdict), self._request.learned
+        seen = record.speed(run_of_plan(plan.to_json()).layout, expected) if record else None
+        reason = explain.expected_speed(seen or expected, measured=seen is not None)
+        return replace(plan, speed=seen or expected, reasons=(*plan.reasons, reason))
 
     def _cache_ram_mib(self, verdict: Verdict, host_bytes: int) -> int | None:
         """MiB for llama-server's cache of prompts on the host; None leaves its own default, which memory allows."""
@@ -205,6 +243,15 @@ class _Planner:
         if verdict == "disk":
             return 0
         return None if left >= 4 * DEFAULT_CACHE_RAM_MIB else max(left, 0) // 4
+
+
+def _largest_context(below: int, suits: Callable[[int], bool]) -> int:
+    """The largest context under this one that suits; the smallest of all does."""
+    low, high = SMALLEST_CONTEXT // CONTEXT_STEP, -(-below // CONTEXT_STEP)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if suits(middle * CONTEXT_STEP) else (low, middle)
+    return low * CONTEXT_STEP
 
 
 def _mib(size_bytes: int) -> int:

@@ -1,10 +1,12 @@
 """What a plan is made for: the machine as data, and what the user settled already."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from r1tui.capabilities import Capabilities
 from r1tui.config import PlanSettings
+from r1tui.plan.learned import Record
+from r1tui.plan.rates import DeviceRates, HostRates
 
 DeviceBackend = Literal["cuda", "hip", "vulkan", "metal", "rpc"]
 
@@ -22,12 +24,21 @@ class Device:
     free_mib: int
     margin_mib: int | None = None
     """Left free for the driver and what the estimate misses; None: 1 GiB or 3 %, the larger."""
+    rates: DeviceRates | None = None
+    """None: typical of a device of this size."""
 
     @property
     def usable_mib(self) -> float:
         """What a plan may fill."""
-        margin = max(MARGIN_MIB, MARGIN_SHARE * self.total_mib) if self.margin_mib is None else self.margin_mib
-        return self.free_mib - margin
+        return self.free_mib - self._margin_mib
+
+    @property
+    def _margin_mib(self) -> float:
+        return max(MARGIN_MIB, MARGIN_SHARE * self.total_mib) if self.margin_mib is None else self.margin_mib
+
+    def with_margin(self, extra_mib: int) -> "Device":
+        """The device with so much more left free."""
+        return replace(self, margin_mib=round(self._margin_mib) + extra_mib)
 
 
 @dataclass(frozen=True)
@@ -45,5 +56,11 @@ class PlanRequest:
     numa_nodes: int = 1
     overrides: tuple[tuple[str, str], ...] = ()
     """Hand-written -ot rules: a regular expression for tensors' names, and the device or `CPU`."""
+    rates: HostRates | None = None
+    """None: nothing was measured."""
+    learned: Record | None = None
+    """What earlier runs of this model on this machine taught."""
+    repacked_types: frozenset[str] = frozenset()
+    """Tensor types that this CPU copies into a layout of its own, where no GPU is there."""
     capabilities: Capabilities | None = None
     """The engine's, when there is one; the plan then uses only flags that it has."""

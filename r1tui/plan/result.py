@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 from r1tui.capabilities import Capabilities
 from r1tui.config import CacheType, Strategy
 from r1tui.plan.cache import FlashAttention
+from r1tui.plan.rates import NO_SPEED, Range, Speed
 
 Verdict = Literal["gpu", "hybrid", "cpu", "disk", "no"]
 DEFAULT_BATCH = 2048  # llama-server's --batch-size
@@ -36,6 +37,11 @@ class DevicePlan:
     weights_mib: int
     kv_mib: int
     compute_mib: int
+
+    @property
+    def planned_mib(self) -> int:
+        """What the plan puts there in all."""
+        return self.weights_mib + self.kv_mib + self.compute_mib
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class Plan:
     """Whether the host's part is spread over several memory nodes."""
     as_given: bool = False
     """Whether the user gave the layers by hand, and takes what comes."""
+    speed: Speed = NO_SPEED
+    """Tokens per second to expect."""
     source: Literal["estimate", "engine"] = "estimate"
 
     @property
@@ -93,8 +101,16 @@ class Plan:
         """Whether it is worth starting: all but the weights that can be read from disk has its place."""
         return self.verdict != "no" or self.as_given
 
+    def because(self, *reasons: str) -> "Plan":
+        """The plan with more reasons."""
+        return replace(self, reasons=(*self.reasons, *reasons))
+
     def with_engine_figures(self, figures: Sequence[Figures]) -> "Plan":
-        """The plan with the memory that llama.cpp itself works out for it; the host's is called `Host`."""
+        """The plan with the memory that llama.cpp itself works out for it; the host's is called `Host`.
+
+        Where the estimate was off by more than the tolerance, the reasons say so.
+        """
+        reasons = (*self.reasons, *_disagreements((*self.devices, self.host), figures))
         of = {one.name: one for one in figures}
         devices = tuple(
             replace(
@@ -108,7 +124,7 @@ class Plan:
             for device in self.devices
         )
         if (host := of.get("Host")) is None:
-            return replace(self, devices=devices, source="engine")
+            return replace(self, devices=devices, reasons=reasons, source="engine")
         copied_mib = self.host.anonymous_mib - self.host.kv_mib - self.host.compute_mib  # llama.cpp leaves these out
         return replace(
             self,
@@ -120,6 +136,7 @@ class Plan:
                 compute_mib=host.compute_mib,
                 anonymous_mib=host.kv_mib + host.compute_mib + copied_mib,
             ),
+            reasons=reasons,
             source="engine",
         )
 
@@ -138,7 +155,7 @@ class Plan:
             "ubatch_size": self.ubatch_size,
             "flash_attn": self.flash_attn,
             "tensor_split": list(self.tensor_split),
-            "tps": {"prompt": None, "answer": None},
+            "tps": {"prompt": _rounded(self.speed.prompt), "answer": _rounded(self.speed.answer)},
             "fits": self.fits,
             "verdict": self.verdict,
             "source": self.source,
@@ -186,3 +203,31 @@ class Plan:
         if not self.repack:
             flags["--no-repack"] = None
         return flags
+
+
+ROUNDING_MIB, COMPUTE_MIB, COMPUTE_SHARE = 2, 64, 0.1
+"""How far an estimate may be off: of weights and cache only by rounding, of compute buffers by the larger."""
+
+
+def _disagreements(ours: Sequence[DevicePlan | HostPlan], theirs: Sequence[Figures]) -> list[str]:
+    of = {"Host" if isinstance(one, HostPlan) else one.name: one for one in ours}
+    said: list[str] = []
+    for their in theirs:
+        if (our := of.get(their.name)) is None:
+            continue
+        parts = (
+            ("weights", our.weights_mib, their.weights_mib, ROUNDING_MIB),
+            ("cache", our.kv_mib, their.kv_mib, ROUNDING_MIB),
+            ("compute buffer", our.compute_mib, their.compute_mib, max(COMPUTE_MIB, COMPUTE_SHARE * their.compute_mib)),
+        )
+        said += [
+            f"{their.name}: llama.cpp says {engine:,} MiB of {what}, the estimate was {estimate:,} MiB."
+            for what, estimate, engine, tolerance in parts
+            if abs(engine - estimate) > tolerance
+        ]
+    return said
+
+
+def _rounded(tps: Range) -> list[float]:
+    """To two digits: more would be a lie."""
+    return [float(f"{value:.2g}") for value in tps]

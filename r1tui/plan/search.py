@@ -55,15 +55,16 @@ class Search:
         Where even that is too much, fewer layers, or the cache on the host: whichever leaves the host less to read for
         a token.
         """
-        if found := self._all_but_experts(layout):
+        if found := self.all_but_experts(layout):
             return found
         fewer = self._fewer_layers(layout)
-        cacheless = self._all_but_experts(replace(layout, kv_on_host=True))
+        cacheless = self.all_but_experts(replace(layout, kv_on_host=True))
         if cacheless is None or self._host_reads(fewer) <= self._host_reads(cacheless):
             return fewer
         return cacheless
 
-    def _all_but_experts(self, layout: Layout) -> Layout | None:
+    def all_but_experts(self, layout: Layout) -> Layout | None:
+        """Everything on the devices but the experts of as few layers as possible; None where even that is too much."""
         whole = (replace(layout, n_gpu_layers=self.everything, n_cpu_moe=held) for held in range(self._n_layers + 1))
         return self._first(whole)
 

@@ -1,0 +1,65 @@
+"""What running a plan taught, written down so that the next plan for the same model is better."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from r1tui.errors import R1tuiError
+from r1tui.events import Finished
+from r1tui.hardware import detect_machine
+from r1tui.paths import Paths
+from r1tui.plan import learned
+from r1tui.server.buffers import HOST, read_buffers
+
+SHORTEST_PROMPT, SHORTEST_ANSWER = 128, 16
+"""Fewer tokens say nothing about speed."""
+
+
+def records_file(paths: Paths) -> Path:
+    """Where all records are kept."""
+    return paths.state / "learned.json"
+
+
+def known_of(paths: Paths, model: Path, server: Path) -> learned.Record | None:
+    """What is known of this model with this llama-server on this machine. Raises R1tuiError for missing shards."""
+    return learned.find_record(records_file(paths), learned.key_of(model, str(server), detect_machine().fingerprint))
+
+
+class Running(Protocol):
+    """What is needed of a server's status; a part that is None means that nothing can be learned."""
+
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def argv(self) -> list[str] | None: ...
+    @property
+    def plan(self) -> dict[str, Any] | None: ...
+
+
+def remember_load(paths: Paths, server: Running, log: Sequence[str]) -> None:
+    """That the model was loaded, and what its buffers took, from the server's log."""
+    used = {one.name: one.weights_mib + one.kv_mib + one.compute_mib for one in read_buffers(log) if one.name != HOST}
+    _remember(paths, server, learned.loaded(used))
+
+
+def remember_out_of_memory(paths: Paths, server: Running) -> None:
+    """That memory did not suffice for this plan."""
+    _remember(paths, server, learned.out_of_memory)
+
+
+def remember_speed(paths: Paths, server: Running, end: Finished) -> None:
+    """How fast an answer came."""
+    prompt_tps = end.prompt_tps if end.prompt_tokens >= SHORTEST_PROMPT else 0.0
+    answer_tps = end.tps if end.completion_tokens >= SHORTEST_ANSWER else 0.0
+    if prompt_tps or answer_tps:
+        _remember(paths, server, learned.answered(prompt_tps, answer_tps))
+
+
+def _remember(paths: Paths, server: Running, change: Callable[[learned.Run], learned.Run]) -> None:
+    """A record that cannot be written costs nothing but a worse plan."""
+    if not (server.model and server.argv and server.plan):
+        return
+    with suppress(R1tuiError, OSError):
+        key = learned.key_of(Path(server.model), server.argv[0], detect_machine().fingerprint)
+        learned.remember(records_file(paths), key, learned.run_of_plan(server.plan), change)

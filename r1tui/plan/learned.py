@@ -1,0 +1,189 @@
+"""What was seen when plans ran: memory really used, memory that was missing, speeds. It corrects the next plan.
+
+One record for each file, engine and machine, in one small JSON file of the user's state folder.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from r1tui.gguf.header import shard_paths
+from r1tui.locks import locked
+from r1tui.paths import write_private
+from r1tui.plan.rates import Range, Speed
+
+KEPT_RUNS, KEPT_SPEEDS, KEPT_RECORDS = 20, 9, 100
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """What of a plan decides its memory and speed, by the names of `plan --json`."""
+
+    n_gpu_layers: int | None = None
+    n_cpu_moe: int | None = None
+    ctx_size: int = 0
+    ubatch_size: int = 0
+    cache_type_k: str = ""
+    cache_type_v: str = ""
+    tensor_split: tuple[int, ...] = ()
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One layout that was tried."""
+
+    layout: Layout
+    planned_mib: dict[str, int]
+    """In all, by device."""
+    used_mib: dict[str, int] = {}
+    """What its buffers really took; empty until it was loaded."""
+    failed: bool = False
+    """Whether memory ran out."""
+    expected: dict[str, tuple[float, float]] = {}
+    """The plan's `tps`."""
+    prompt_tps: tuple[float, ...] = ()
+    answer_tps: tuple[float, ...] = ()
+    """As measured, the latest last."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """Whose record it is."""
+
+    file: str
+    engine: str
+    machine: str
+
+
+def key_of(model: Path, server: str, machine: str) -> Key:
+    """The key of a model's file (its name and the size of all its shards), a llama-server's path and a machine."""
+    size_bytes = sum(shard.stat().st_size for shard in shard_paths(model))
+    return Key(f"{model.name}, {size_bytes} bytes", server, machine)
+
+
+class Record(msgspec.Struct, frozen=True):
+    """All runs of one file with one engine on one machine, the latest last."""
+
+    key: Key
+    runs: tuple[Run, ...] = ()
+
+    def run_of(self, layout: Layout) -> Run | None:
+        """What was seen with exactly this layout."""
+        return next((run for run in self.runs if run.layout == layout), None)
+
+    def extra_margin_mib(self, device: str, usable_mib: float) -> int:
+        """How much more must be left free on a device than its margin.
+
+        What loading took beyond its plan, or what keeps the next plan below one that failed for want of memory, unless
+        as large a one was loaded since.
+        """
+        beyond = [run.used_mib[device] - run.planned_mib.get(device, 0) for run in self.runs if device in run.used_mib]
+        limit = usable_mib
+        for run in self.runs:
+            below = run.planned_mib.get(device, 0) * (1 - STEP_DOWN)
+            if run.failed and below:
+                limit = min(limit, below)
+            elif run.used_mib and below >= limit:
+                limit = usable_mib
+        return max(0, *beyond, round(usable_mib - limit))
+
+    def speed(self, layout: Layout, expected: Speed) -> Speed | None:
+        """What a layout is likely to reach after what was measured; None when nothing was.
+
+        Its own measurements where there are some, else those of other layouts, by how much faster they were than
+        expected.
+        """
+        run = self.run_of(layout)
+        prompt = _corrected([run] if run else [], "prompt", expected.prompt) or _corrected(
+            self.runs, "prompt", expected.prompt
+        )
+        answer = _corrected([run] if run else [], "answer", expected.answer) or _corrected(
+            self.runs, "answer", expected.answer
+        )
+        return Speed(prompt or expected.prompt, answer or expected.answer) if prompt or answer else None
+
+
+STEP_DOWN = 0.03
+"""A plan after one that failed takes at least this share less of each device."""
+
+
+LIKELY_FACTOR = 1.5
+"""How far from what other layouts let expect."""
+
+
+def _corrected(runs: Sequence[Run], name: str, expected: Range) -> Range | None:
+    factors = [
+        value / _middle(run.expected[name])
+        for run in runs
+        if name in run.expected and _middle(run.expected[name]) > 0
+        for value in _speeds(run, name)
+    ]
+    if not factors:
+        return None
+    middle = median(factors) * _middle(expected)
+    if len(runs) == 1 and len(factors) > 1:
+        return Range(min(factors) * _middle(expected), max(factors) * _middle(expected))
+    return Range(middle / LIKELY_FACTOR, middle * LIKELY_FACTOR)
+
+
+def _middle(values: Sequence[float]) -> float:
+    return float((values[0] * values[1]) ** 0.5)
+
+
+def _speeds(run: Run, name: str) -> tuple[float, ...]:
+    return run.prompt_tps if name == "prompt" else run.answer_tps
+
+
+def run_of_plan(plan: Mapping[str, Any]) -> Run:
+    """The run that a plan's JSON object announces."""
+    devices = plan.get("devices") or []
+    totals = {str(one["name"]): one["weights_mib"] + one["kv_mib"] + one["compute_mib"] for one in devices}
+    tps = {name: tuple(values) for name, values in (plan.get("tps") or {}).items() if values}
+    return Run(layout=msgspec.convert(dict(plan), Layout), planned_mib=totals, expected=tps)
+
+
+def read_records(path: Path) -> list[Record]:
+    """All records; none where the file is missing or not ours to read."""
+    with suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode(path.read_bytes(), type=list[Record])
+    return []
+
+
+def find_record(path: Path, key: Key) -> Record | None:
+    """The record of this file, engine and machine."""
+    return next((record for record in read_records(path) if record.key == key), None)
+
+
+def remember(path: Path, key: Key, run: Run, change: Callable[[Run], Run]) -> None:
+    """Write down what was seen of a run: `change` is applied to what is known of its layout, or to `run` itself."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_suffix(".lock"), "the planner's record", waiting=lambda _: None):
+        others = [record for record in read_records(path) if record.key != key]
+        record = find_record(path, key) or Record(key)
+        known = record.run_of(run.layout) or run
+        current = msgspec.structs.replace(known, planned_mib=run.planned_mib, expected=known.expected or run.expected)
+        runs = (*(one for one in record.runs if one.layout != run.layout), change(current))
+        records = [*others, Record(key, runs[-KEPT_RUNS:])]
+        write_private(path, msgspec.json.format(msgspec.json.encode(records[-KEPT_RECORDS:])))
+
+
+def loaded(used_mib: Mapping[str, int]) -> Callable[[Run], Run]:
+    """The change that a load makes: these devices really hold so much."""
+    return lambda run: msgspec.structs.replace(run, used_mib=dict(used_mib), failed=False)
+
+
+def out_of_memory(run: Run) -> Run:
+    """The change that a lack of memory makes."""
+    return msgspec.structs.replace(run, failed=True)
+
+
+def answered(prompt_tps: float, answer_tps: float) -> Callable[[Run], Run]:
+    """The change that an answer makes; a speed of 0 was too short to measure."""
+
+    def change(run: Run) -> Run:
+        prompt = (*run.prompt_tps, prompt_tps) if prompt_tps > 0 else run.prompt_tps
+        answer = (*run.answer_tps, answer_tps) if answer_tps > 0 else run.answer_tps
+        return msgspec.structs.replace(run, prompt_tps=prompt[-KEPT_SPEEDS:], answer_tps=answer[-KEPT_SPEEDS:])
+
+    return change

@@ -1,0 +1,39 @@
+"""What llama-server allocated, from its log (at verbosity 4): weights, K/V cache and compute buffers by device."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_SIZE = re.compile(r": +(?P<name>[\w\[\].:-]+) +(?P<kind>model|KV|compute) buffer size = +(?P<mib>[\d.]+) MiB")
+_DEVICE = re.compile(r"using device (?P<name>\w+) \((?P<address>[^)]+)\)")
+HOST = "Host"
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """One device's, or the host's under the name `Host`, in MiB."""
+
+    name: str
+    weights_mib: int
+    kv_mib: int
+    compute_mib: int
+
+
+def read_buffers(lines: Iterable[str]) -> tuple[Buffers, ...]:
+    """The buffers of the last load that the log tells of; empty when it tells of none."""
+    addresses: dict[str, str] = {}
+    sizes: dict[str, dict[str, float]] = {}
+    for line in lines:
+        if device := _DEVICE.search(line):
+            addresses[device["address"]] = device["name"]
+        elif found := _SIZE.search(line):
+            name, bracket, address = found["name"].partition("[")
+            device_name = addresses.get(address.removesuffix("]"), name) if bracket else name
+            if name.startswith("CPU") or name.endswith("_Host"):
+                device_name = HOST
+            kinds = sizes.setdefault(device_name, {"model": 0.0, "KV": 0.0, "compute": 0.0})
+            kinds[found["kind"]] += float(found["mib"])
+    return tuple(
+        Buffers(name, round(kinds["model"]), round(kinds["KV"]), round(kinds["compute"]))
+        for name, kinds in sizes.items()
+    )
