@@ -8,7 +8,6 @@ import mmap
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -36,8 +35,8 @@ class Bandwidth(msgspec.Struct, frozen=True):
     """Which machine they are of: `hardware.Machine.fingerprint`."""
     memory_gbps: float
     bus_gbps: dict[int, float] = {}
-    disk_gbps: dict[str, float] = {}
-    """By the device number of the file system that the measured file is on."""
+    disk_gbps: float | None = None
+    """Of the disk with the models."""
 
 
 def load_bandwidth(paths: Paths, machine: str) -> Bandwidth | None:
@@ -48,35 +47,21 @@ def load_bandwidth(paths: Paths, machine: str) -> Bandwidth | None:
     return None
 
 
-def measure(paths: Paths, model: Path | None, say: Callable[[str], object]) -> Bandwidth:
-    """Measure everything and keep it; `say` is told what is being measured. `model` is a file to read from the disk.
+def measure(paths: Paths, model: Path | None) -> Bandwidth:
+    """Measure everything and keep it. `model` is a file to read from the disk.
 
-    Memory and bus are measured with all cores: do it while no model runs. Raises OSError when it cannot be kept.
+    All cores read memory: do it while no model runs. Raises OSError when it cannot be kept.
     """
     machine = detect_machine().fingerprint
-    say("memory")
-    memory_gbps = memory_rate()
-    say("bus")
-    bus_gbps = bus_rates()
     known = load_bandwidth(paths, machine)
-    disk_gbps = dict(known.disk_gbps) if known else {}
-    if model is not None:
-        say("disk")
-        rate = disk_rate(model)
-        if rate is not None:
-            disk_gbps[disk_of(model)] = rate
-    measured = Bandwidth(machine, memory_gbps, bus_gbps, disk_gbps)
+    disk_gbps = disk_rate(model, DISK_S) if model is not None else None
+    measured = Bandwidth(machine, memory_rate(MEMORY_S), bus_rates(), disk_gbps or (known.disk_gbps if known else None))
     paths.state.mkdir(parents=True, exist_ok=True)
     write_private(_file(paths), msgspec.json.encode(measured))
     return measured
 
 
-def disk_of(path: Path) -> str:
-    """The key of the file system that a file is on."""
-    return str(path.stat().st_dev)
-
-
-def memory_rate(seconds: float = MEMORY_S) -> float:
+def memory_rate(seconds: float) -> float:
     """GB/s that all cores together read from memory: libc's memchr, which looks for a byte that is not there."""
     threads = usable_physical_cores()
     size = min(BUFFER_BYTES, memory_available_bytes() // (4 * threads)) // mmap.PAGESIZE * mmap.PAGESIZE
@@ -96,7 +81,7 @@ def memory_rate(seconds: float = MEMORY_S) -> float:
         return sum(pool.map(read, range(threads))) / GB
 
 
-def disk_rate(path: Path, seconds: float = DISK_S) -> float | None:
+def disk_rate(path: Path, seconds: float) -> float | None:
     """GB/s that a file is read with past the page cache; None where that cannot be known.
 
     It cannot for a small file, one with holes, and on file systems without O_DIRECT.

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from r1tui.bandwidth import load_bandwidth, measure
 from r1tui.catalog import Variant
 from r1tui.config import Config
 from r1tui.engine import Engine, find_engine
@@ -17,6 +18,8 @@ from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.events import LogLine, Stage, StageDone, StageEvent, StageFailed, StageStarted, decode_event
 from r1tui.experience import remember_load
 from r1tui.gguf import read_header
+from r1tui.gguf.header import shard_paths
+from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import ServerSpec, Status
@@ -28,6 +31,8 @@ from r1tui.server.command import Tcp, parse_tcp, with_free_port
 from r1tui.text import duration
 
 T = TypeVar("T")
+MEASURED_FROM_BYTES = 8 << 30
+"""Smaller models are fast enough for nobody to ask."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,9 @@ class Launch:
                     return
         yield StageStarted("plan", "What goes where")
         try:
+            if await asyncio.to_thread(self._speed_matters, model[0]):
+                yield LogLine("plan", "Measuring how fast memory, bus and disk are read, once: some ten seconds.")
+                await asyncio.to_thread(measure, self._paths, model[0])
             self.prepared = await asyncio.to_thread(self._plan, engine[0], model[0])
         except (R1tuiError, OSError) as error:
             yield _failed("plan", error)
@@ -213,6 +221,11 @@ class Launch:
         finally:
             if ours and job.running():
                 job.stop()
+
+    def _speed_matters(self, model: Path) -> bool:
+        """Whether the model is large and this machine's rates are not known yet."""
+        large = sum(shard.stat().st_size for shard in shard_paths(model)) >= MEASURED_FROM_BYTES
+        return large and load_bandwidth(self._paths, detect_machine().fingerprint) is None
 
     def _plan(self, engine: Engine, model: Path) -> Prepared:
         config = self._config

@@ -1,6 +1,6 @@
 """The list of models as one chooses from it: size, place on disk, verdict for this machine."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from r1tui.config import Config
 from r1tui.engine import find_engine
 from r1tui.errors import R1tuiError
 from r1tui.hub import find_model
+from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
-from r1tui.planning import find_subject, request_here
+from r1tui.planning import Running, find_subject, request_here
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,13 @@ class Entry:
         }
 
 
-def overview(
-    catalog: Catalog, config: Config, paths: Paths, ours_mib: Mapping[str, int] | None = None
-) -> Iterator[Entry]:
+def overview(catalog: Catalog, config: Config, paths: Paths) -> Iterator[Entry]:
     """Every model of the catalog, looked at one by one. Reads headers, no weights; asks no network.
 
-    `ours_mib` is what our own running server holds of each device.
+    What our own running server holds counts as free.
     """
     engine = find_engine(config.engine, paths)
-    request = request_here(config, paths, engine, ours_mib)
+    request = request_here(config, paths, engine, Running.of(keeper.status(paths).plan))
     for variant in catalog:
         yield _entry(variant, request, config, paths)
 

@@ -38,6 +38,32 @@ class Subject:
     on_disk: bool
 
 
+@dataclass(frozen=True)
+class Running:
+    """What our own running server holds, from its plan's JSON object. Process ids would not tell it from others: in a
+    container the driver shows the host's."""
+
+    devices_mib: Mapping[str, int]
+    host_mib: int
+    """Anonymous memory; what is mapped counts as free anyway."""
+    workers: tuple[EngineDevice, ...]
+    """Its RPC workers as they were: a worker serves one client and answers nobody else meanwhile."""
+
+    @classmethod
+    def of(cls, plan: Mapping[str, Any] | None) -> "Running | None":
+        """None for a server without a plan, and for no server."""
+        if not plan:
+            return None
+        devices = plan["devices"]
+        held = {one["name"]: one["weights_mib"] + one["kv_mib"] + one["compute_mib"] for one in devices}
+        workers = tuple(
+            EngineDevice(one["name"], "", one["total_mib"], one["free_mib"] - held[one["name"]])
+            for one in devices
+            if device_backend(one["name"]) == "rpc"
+        )
+        return cls(held, plan["host"]["anonymous_mib"], workers)
+
+
 def find_subject(variant: Variant, paths: Paths, config: Config, *, fetch: bool = False) -> Subject | None:
     """The model as far as it is known here; `fetch` asks the hub for its headers. Raises R1tuiError."""
     model = find_model(variant, paths, config)
@@ -58,7 +84,15 @@ def ask_engine(plan: Plan, engine: Engine, file: Path, rpc: Sequence[str]) -> Pl
     return plan.with_engine_figures(dry_run(engine, file, [*workers, *plan.arguments(engine.capabilities)]))
 
 
-def plan_here(subject: Subject, request: PlanRequest, engine: Engine, paths: Paths, rpc: Sequence[str]) -> Plan:
+def plan_here(
+    subject: Subject,
+    request: PlanRequest,
+    engine: Engine,
+    paths: Paths,
+    rpc: Sequence[str],
+    *,
+    running: Running | None = None,
+) -> Plan:
     """The plan for this machine, corrected by what earlier runs showed and by the engine's own figures.
 
     The engine is asked where a device is to be filled and for models that r1tui does not know; a plan that is too
@@ -68,6 +102,8 @@ def plan_here(subject: Subject, request: PlanRequest, engine: Engine, paths: Pat
     plan = make_plan(subject.header, request)
     if is_known(subject.header) and not request.devices:
         return plan
+    if running is not None and running.workers:
+        return plan.because("These figures are r1tui's estimate: the RPC workers answer only the running server.")
     for _ in range(TRIES):
         try:
             asked = ask_engine(plan, engine, subject.file, rpc)
@@ -81,7 +117,10 @@ def plan_here(subject: Subject, request: PlanRequest, engine: Engine, paths: Pat
         }
         if plan.as_given or plan.verdict == "no" or plan.strategy == "engine" or max(over.values(), default=0) <= 0:
             break
-        smaller = (device.with_margin(max(0, round(over[device.name])) + STEP_MIB) for device in request.devices)
+        smaller = (
+            device.with_margin(round(over[device.name]) + STEP_MIB) if over[device.name] > 0 else device
+            for device in request.devices
+        )
         request = replace(request, devices=tuple(smaller))
         plan = make_plan(subject.header, request)
     return asked
@@ -94,18 +133,19 @@ def request_here(
     config: Config,
     paths: Paths,
     engine: Engine | None,
-    ours_mib: Mapping[str, int] | None = None,
+    running: Running | None = None,
     devices: tuple[Device, ...] | None = None,
 ) -> PlanRequest:
     """What the planner is asked: the config's wishes, on this machine as it is now, for this engine.
 
-    `ours_mib` is what our own running server holds of each device; `devices` stand in for those that are here.
+    What our own server holds that is `running` is free for the next one; `devices` stand in for those that are here.
     """
     machine, settings, server = detect_machine(), config.plan, config.server
-    here = devices_here(config, machine, engine, ours_mib) if devices is None else devices
+    here = devices_here(config, machine, engine, running) if devices is None else devices
+    total_mib, free_mib = machine.memory_total_bytes >> 20, machine.memory_available_bytes >> 20
     return PlanRequest(
-        host_total_mib=machine.memory_total_bytes >> 20,
-        host_free_mib=machine.memory_available_bytes >> 20,
+        host_total_mib=total_mib,
+        host_free_mib=min(total_mib, free_mib + (running.host_mib if running else 0)),
         threads=server.threads or machine.physical_cores,
         settings=settings,
         devices=tuple(_with_margin(device, settings) for device in here),
@@ -118,12 +158,13 @@ def request_here(
 
 
 def devices_here(
-    config: Config, machine: Machine, engine: Engine | None, ours_mib: Mapping[str, int] | None = None
+    config: Config, machine: Machine, engine: Engine | None, running: Running | None = None
 ) -> tuple[Device, ...]:
     """The devices that the engine sees; before there is one to ask, those that the driver shows."""
     if engine is not None:
-        there = current_devices(engine, config.server.rpc)
-        return plan_devices(there, config.server.devices, machine, ours_mib)
+        workers = running.workers if running else ()
+        there = (*current_devices(engine, [] if workers else config.server.rpc), *workers)
+        return plan_devices(there, config.server.devices, machine, running)
     return tuple(
         Device(f"CUDA{gpu.index}", "cuda", (gpu.total_bytes or 0) >> 20, (gpu.free_bytes or 0) >> 20)
         for gpu in machine.gpus
@@ -134,11 +175,10 @@ def _host_rates(machine: Machine, bandwidth: Bandwidth | None) -> HostRates:
     """What was measured, or what the driver says of the bus; the rest is typical."""
     peaks = [gpu.bus_gbps for gpu in machine.gpus if gpu.bus_gbps]
     bus = list(bandwidth.bus_gbps.values()) if bandwidth else []
-    disks = list(bandwidth.disk_gbps.values()) if bandwidth else []
     return host_rates(
         machine.physical_cores,
         bandwidth.memory_gbps if bandwidth else None,
-        min(disks, default=None),
+        bandwidth.disk_gbps if bandwidth else None,
         Range(min(bus), max(bus)) if bus else Range(min(peaks) * 0.5, max(peaks) * 0.9) if peaks else None,
     )
 
@@ -204,14 +244,13 @@ def plan_devices(
     devices: Sequence[EngineDevice],
     chosen: Sequence[str] | None,
     machine: Machine,
-    ours_mib: Mapping[str, int] | None = None,
+    running: Running | None = None,
 ) -> tuple[Device, ...]:
     """The engine's devices as the planner wants them; only the chosen ones, in that order. Raises UsageError.
 
-    `ours_mib` is what our own running server holds, by device: it is free for the next one. What is left of the used
-    memory belongs to others.
+    What our own `running` server holds is free for the next one; the rest of the used memory belongs to others.
     """
-    ours = ours_mib or {}
+    ours = running.devices_mib if running else {}
     known = {device.name: device for device in devices}
     for name in chosen or ():
         if name not in known:
@@ -228,16 +267,6 @@ def plan_devices(
         for device in (devices if chosen is None else [known[name] for name in chosen])
         if (backend := device_backend(device.name)) is not None
     )
-
-
-def held_mib(plan: Mapping[str, Any] | None) -> dict[str, int]:
-    """What the server that runs by this plan (its JSON object) holds on each device."""
-    devices = (plan or {}).get("devices")
-    held: dict[str, int] = {}
-    for device in devices if isinstance(devices, list) else ():
-        parts = [device.get(key) for key in ("weights_mib", "kv_mib", "compute_mib")]
-        held[str(device.get("name"))] = sum(part for part in parts if isinstance(part, int))
-    return held
 
 
 def device_backend(name: str) -> DeviceBackend | None:

@@ -32,6 +32,15 @@ def llama_server() -> Path:
     return build_engine(EngineSettings(), Paths.from_environment(), print).server
 
 
+@pytest.fixture(scope="session")
+def workers(llama_server: Path) -> Iterator[list[str]]:
+    """Two ggml-rpc-servers as HOST:PORT: real devices to offload to, on a machine without a GPU."""
+    from tests.engine_figures import running_worker  # noqa: PLC0415
+
+    with running_worker(llama_server) as one, running_worker(llama_server) as other:
+        yield [one, other]
+
+
 TinyModel = Callable[..., Path]
 
 

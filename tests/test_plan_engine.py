@@ -1,6 +1,6 @@
 """The planner's weights and caches against llama.cpp's own breakdown, an RPC worker standing in for a GPU."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,14 +11,7 @@ from r1tui.plan import Device, PlanRequest, make_plan
 from r1tui.plan.memory import MIB, Layout, Model, Share
 from tests import sparse_dense, sparse_r1
 from tests.bare_server import serving
-from tests.engine_figures import breakdown, running_worker
-
-
-@pytest.fixture(scope="module")
-def workers(llama_server: Path) -> Iterator[list[str]]:
-    """Two of them."""
-    with running_worker(llama_server) as one, running_worker(llama_server) as other:
-        yield [one, other]
+from tests.engine_figures import breakdown
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Literal
 import click
 
 from r1tui import __version__
+from r1tui.bandwidth import load_bandwidth, measure
 from r1tui.catalog import load_catalog
 from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.config import Config
@@ -41,10 +42,14 @@ class Check:
 
 
 @click.command()
+@click.option("--measure", "measuring", is_flag=True, help="Measure memory, bus and disk first, ten seconds long.")
 @json_option
 @pass_context
-def doctor(context: Context, *, as_json: bool) -> None:
+def doctor(context: Context, *, measuring: bool, as_json: bool) -> None:
     """Show what this machine has and lacks, and the command that mends it."""
+    if measuring:
+        click.echo("Measuring how fast memory, bus and disk are read…", err=True)
+        measure(context.paths, _largest_model(context))
     checks = list(_checks(context))
     if as_json:
         print_json({"ok": _healthy(checks), "checks": [asdict(check) for check in checks]})
@@ -54,6 +59,12 @@ def doctor(context: Context, *, as_json: bool) -> None:
             click.echo(plain(f"{mark} {check.name:<10} {check.found}"))
             for line in check.remedy.splitlines():
                 click.echo(plain(f"{'':15}{line}"))
+
+
+def _largest_model(context: Context) -> Path | None:
+    """The largest file of a model that is here: what the disk is measured with."""
+    models = [find_model(variant, context.paths, context.config) for variant in load_catalog(context.config)]
+    return max((model for model in models if model), key=lambda model: model.stat().st_size, default=None)
 
 
 def _healthy(checks: list[Check]) -> bool:
@@ -153,6 +164,14 @@ def _memory(context: Context, config: Config) -> Iterator[Check]:
     )
     free, total = size(machine.memory_available_bytes), size(machine.memory_total_bytes)
     yield Check("memory", "ok", f"{free} of {total} free for this process")
+    rates = load_bandwidth(context.paths, machine.fingerprint)
+    if rates is None:
+        yield Check("rates", "note", "how fast memory and disk are read was not measured", "r1tui doctor --measure")
+        return
+    found = [f"memory {rates.memory_gbps:.0f} GB/s"]
+    found += [f"bus to GPU {index} {gbps:.0f} GB/s" for index, gbps in rates.bus_gbps.items()]
+    found += [f"disk {rates.disk_gbps:.1f} GB/s"] if rates.disk_gbps else []
+    yield Check("rates", "ok", ", ".join(found))
 
 
 def _disk(context: Context, config: Config) -> Iterator[Check]:

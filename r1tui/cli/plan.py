@@ -17,11 +17,11 @@ from r1tui.hardware import detect_machine
 from r1tui.keeper import client as keeper
 from r1tui.plan import Device, DeviceBackend, Plan, is_known, make_plan
 from r1tui.planning import (
+    Running,
     Subject,
     ask_engine,
     devices_here,
     find_subject,
-    held_mib,
     plan_here,
     request_here,
     server_argv,
@@ -70,7 +70,8 @@ def plan(
     config = msgspec.structs.replace(config, plan=_settings(config.plan, wishes))
     engine = find_engine(config.engine, context.paths)
     devices = None if vram is None else _what_if(_numbers(vram), gpu_backend or _backend_here(config, engine))
-    request = request_here(config, context.paths, engine, held_mib(_running_plan(context)), devices)
+    running = Running.of(keeper.status(context.paths).plan)
+    request = request_here(config, context.paths, engine, running, devices)
     if ram is not None:
         request = replace(request, host_total_mib=int(ram * 1024), host_free_mib=int(ram * 1024))
     if comparing:
@@ -84,7 +85,7 @@ def plan(
         raise R1tuiError(f"{target.name} is not on this machine yet.", f"Fetch it: r1tui download {target.name}")
     what_if = vram is not None or ram is not None
     if engine is not None and not what_if:
-        made = plan_here(subject, request, engine, context.paths, config.server.rpc)
+        made = plan_here(subject, request, engine, context.paths, config.server.rpc, running=running)
     elif is_known(subject.header):
         made = make_plan(subject.header, request)
     else:
@@ -109,11 +110,6 @@ def _show_comparison(rows: list[Row], *, as_json: bool) -> None:
         return
     for line in compared(rows):
         click.echo(plain(line))
-
-
-def _running_plan(context: Context) -> dict[str, Any] | None:
-    status = keeper.status(context.paths)
-    return status.plan if status.running else None
 
 
 def _settings(settings: PlanSettings, wishes: dict[str, Any]) -> PlanSettings:

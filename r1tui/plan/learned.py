@@ -95,11 +95,9 @@ class Record(msgspec.Struct, frozen=True):
         expected.
         """
         run = self.run_of(layout)
-        prompt = _corrected([run] if run else [], "prompt", expected.prompt) or _corrected(
-            self.runs, "prompt", expected.prompt
-        )
-        answer = _corrected([run] if run else [], "answer", expected.answer) or _corrected(
-            self.runs, "answer", expected.answer
+        prompt, answer = (
+            _own(run, name) or _shifted(self.runs, name, values)
+            for name, values in (("prompt", expected.prompt), ("answer", expected.answer))
         )
         return Speed(prompt or expected.prompt, answer or expected.answer) if prompt or answer else None
 
@@ -112,18 +110,23 @@ LIKELY_FACTOR = 1.5
 """How far from what other layouts let expect."""
 
 
-def _corrected(runs: Sequence[Run], name: str, expected: Range) -> Range | None:
+def _own(run: Run | None, name: str) -> Range | None:
+    """What was measured of this run."""
+    measured = _speeds(run, name) if run else ()
+    return Range(min(measured), max(measured)) if measured else None
+
+
+def _shifted(runs: Sequence[Run], name: str, expected: Range) -> Range | None:
+    """What is expected, by how much faster than expected other runs were."""
     factors = [
-        value / _middle(run.expected[name])
+        value / middle
         for run in runs
-        if name in run.expected and _middle(run.expected[name]) > 0
+        if (middle := _middle(run.expected.get(name, (0.0, 0.0)))) > 0
         for value in _speeds(run, name)
     ]
     if not factors:
         return None
     middle = median(factors) * _middle(expected)
-    if len(runs) == 1 and len(factors) > 1:
-        return Range(min(factors) * _middle(expected), max(factors) * _middle(expected))
     return Range(middle / LIKELY_FACTOR, middle * LIKELY_FACTOR)
 
 

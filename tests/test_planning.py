@@ -1,0 +1,211 @@
+"""Planning on this machine: the engine's figures, headers of models that are not here, rules by hand, comparisons."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from r1tui.bandwidth import Bandwidth
+from r1tui.capabilities import EngineDevice
+from r1tui.catalog import variant_of_file
+from r1tui.config import Config, EngineSettings, PlanSettings, ServerSettings
+from r1tui.engine import Engine, build_engine
+from r1tui.errors import UsageError
+from r1tui.events import Finished, StageEvent
+from r1tui.experience import known_of, remember_speed
+from r1tui.gguf import read_header
+from r1tui.gguf.source import FileSource
+from r1tui.gguf.stub import write_stub
+from r1tui.hardware import Machine
+from r1tui.keeper import client as keeper
+from r1tui.launch import Launch
+from r1tui.nvml import Gpu, Nvidia
+from r1tui.paths import Paths
+from r1tui.plan import Device, PlanRequest
+from r1tui.plan.rates import Range
+from r1tui.planning import Running, Subject, ask_engine, override_rules, plan_devices, plan_here, request_here
+from tests import sparse_r1
+from tests.conftest import CommandLine, TinyModel
+from tests.hub_server import Hub, Repository, running_hub
+
+GIB = 1024
+
+
+@pytest.fixture
+def engine(llama_server: Path, paths: Paths) -> Engine:
+    return build_engine(EngineSettings(source=str(llama_server)), paths, lambda event: None)
+
+
+@pytest.fixture(scope="module")
+def mla(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sparse_r1.build(tmp_path_factory.mktemp("planning") / "r1.gguf", mla=True)
+
+
+def request_for(size_mib: int, **wishes: object) -> PlanRequest:
+    settings = PlanSettings(**wishes)  # type: ignore[arg-type]
+    return PlanRequest(256 * GIB, 256 * GIB, 2, settings, (Device("RPC0", "rpc", size_mib, size_mib, margin_mib=0),))
+
+
+@pytest.mark.parametrize("size_mib", [12 * GIB, 24 * GIB - 300, 80 * GIB])
+def test_a_plan_for_this_machine_fits_by_the_engines_own_figures(
+    *, engine: Engine, paths: Paths, workers: list[str], mla: Path, size_mib: int
+) -> None:
+    subject = Subject(read_header(mla), mla, mla, on_disk=True)
+    plan = plan_here(subject, request_for(size_mib), engine, paths, workers[:1])
+    assert plan.source == "engine"
+    assert plan.devices[0].planned_mib <= size_mib
+    assert plan.devices[0].planned_mib > size_mib - 3 * GIB
+
+
+def test_what_the_engine_sees_otherwise_is_said(
+    engine: Engine, paths: Paths, workers: list[str], tiny_r1: TinyModel
+) -> None:
+    subject = Subject(read_header(tiny_r1()), tiny_r1(), tiny_r1(), on_disk=True)
+    plan = plan_here(subject, request_for(4 * GIB, ctx_size=1024), engine, paths, workers[:1])
+    (device,) = plan.devices
+    other = SimpleNamespace(name="RPC0", weights_mib=device.weights_mib, kv_mib=device.kv_mib + 9, compute_mib=900)
+    said = plan.with_engine_figures([other]).reasons[-2:]
+    assert "cache" in said[0]
+    assert f"llama.cpp says 900 MiB of compute buffer, the estimate was {device.compute_mib} MiB" in said[1]
+
+
+def test_the_engine_s_figures_of_a_header_alone_are_those_of_the_whole_file(
+    engine: Engine, paths: Paths, workers: list[str], tiny_r1: TinyModel, tmp_path: Path
+) -> None:
+    model = tiny_r1()
+    with FileSource(model) as source:
+        stub = write_stub(source, tmp_path / "stub.gguf")
+    assert stub.stat().st_size == model.stat().st_size
+    assert stub.stat().st_blocks < model.stat().st_blocks
+    subject = Subject(read_header(model), model, model, on_disk=True)
+    plan = plan_here(subject, request_for(4 * GIB, ctx_size=1024), engine, paths, workers[:1])
+    assert ask_engine(plan, engine, stub, workers[:1]) == ask_engine(plan, engine, model, workers[:1])
+
+
+async def launched(variant_file: Path, config: Config, paths: Paths) -> list[StageEvent]:
+    launch = Launch(variant_of_file(variant_file), config, paths)
+    return [event async for event in launch.run()]
+
+
+def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_knows(
+    llama_server: Path, paths: Paths, workers: list[str], tmp_path: Path
+) -> None:
+    model = sparse_r1.build(tmp_path / "r1.gguf", mla=True, layers=2)
+    config = Config(
+        engine=EngineSettings(source=str(llama_server)),
+        server=ServerSettings(rpc=workers[:1], threads=1),
+        plan=PlanSettings(n_gpu_layers=2, n_cpu_moe=0, ctx_size=512, ubatch_size=64),
+    )
+    build_engine(config.engine, paths, lambda event: None)
+    asyncio.run(launched(model, config, paths))
+    status = keeper.status(paths)
+    try:
+        assert status.state == "ready", status.cause
+        assert status.plan is not None
+        assert status.argv is not None
+        planned = status.plan["devices"][0]
+        record = known_of(paths, model, llama_server)
+        assert record is not None
+        used = record.runs[0].used_mib["RPC0"]
+        assert used == pytest.approx(sum(planned[f"{part}_mib"] for part in ("weights", "kv", "compute")), abs=3)
+        remember_speed(paths, status, Finished("stop", 500, 0, 100, 8.0, 2.5, 10.0))
+        running = Running.of(status.plan)
+        assert running is not None
+        assert running.devices_mib == {"RPC0": sum(planned[f"{part}_mib"] for part in ("weights", "kv", "compute"))}
+        engine = build_engine(config.engine, paths, lambda event: None)
+        again = plan_here(
+            Subject(read_header(model), model, model, on_disk=True),
+            request_here(config, paths, engine, running),
+            engine,
+            paths,
+            config.server.rpc,
+            running=running,
+        )
+        assert again.devices[0].free_mib == planned["free_mib"]
+        assert again.speed.answer == Range(2.5, 2.5)
+    finally:
+        keeper.stop(paths)
+
+
+def test_devices_have_the_rates_that_the_driver_tells_by_name_not_by_number() -> None:
+    gpus = (
+        Gpu(0, "NVIDIA RTX A6000", "a", 48 << 30, 48 << 30, 0, (8, 6), 768.0, 38.7, 31.5),
+        Gpu(1, "NVIDIA H100 80GB HBM3", "b", 80 << 30, 80 << 30, 0, (9, 0), 3352.0, 66.9, 63.0),
+    )
+    machine = Machine("CPU", 8, 16, 64 << 30, 60 << 30, 0, 0, Nvidia(gpus), ())
+    there = [EngineDevice("CUDA0", "NVIDIA H100 80GB HBM3", 81559, 80000), EngineDevice("CUDA1", "Other", 100, 90)]
+    first, second = plan_devices(there, None, machine)
+    assert first.rates is not None
+    assert first.rates.memory_gbps == Range(3352.0, 3352.0)
+    assert second.rates is None
+
+
+def test_what_our_own_server_holds_is_free_for_the_next() -> None:
+    machine = Machine("CPU", 8, 16, 64 << 30, 60 << 30, 0, 0, Nvidia(), ())
+    there = [EngineDevice("CUDA0", "GPU", 24000, 3000)]
+    (device,) = plan_devices(there, None, machine, Running({"CUDA0": 20000}, 0, ()))
+    assert device.free_mib == 23000
+    (device,) = plan_devices(there, None, machine, Running({"CUDA0": 50000}, 0, ()))
+    assert device.free_mib == 24000
+
+
+@pytest.mark.parametrize("rule", ["exps", "=CPU", "exps=", "(=CPU"])
+def test_a_rule_that_is_none_is_named(rule: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        override_rules(["-ot", rule])
+    assert rule in caught.value.cause
+
+
+def test_rules_by_hand_come_from_the_plan_s_settings_or_the_server_s_arguments(paths: Paths) -> None:
+    settings = Config(plan=PlanSettings(override_tensors=[r"blk\.3\.=CPU"]))
+    arguments = Config(server=ServerSettings(extra_args=["-ot", "exps=CPU,attn=CUDA0"]))
+    assert request_here(settings, paths, None, devices=()).overrides == ((r"blk\.3\.", "CPU"),)
+    assert request_here(arguments, paths, None, devices=()).overrides == (("exps", "CPU"), ("attn", "CUDA0"))
+
+
+def test_measured_rates_are_the_plan_s(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = Bandwidth("this machine", 180.0, {0: 24.0, 1: 12.0}, 3.5)
+    monkeypatch.setattr("r1tui.planning.load_bandwidth", lambda paths, machine: measured)
+    rates = request_here(Config(), paths, None, devices=()).rates
+    assert rates is not None
+    assert (rates.memory_gbps, rates.disk_gbps, rates.bus_gbps) == (Range(180, 180), Range(3.5, 3.5), Range(12, 24))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    with running_hub() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        yield running
+
+
+def test_a_model_on_the_hub_is_planned_exactly_from_its_header_alone(
+    r1tui: CommandLine, hub: Hub, tiny_r1: TinyModel
+) -> None:
+    weights = tiny_r1()
+    hub.repositories["some/R1-GGUF"] = Repository({"R1-Q8_0.gguf": weights.read_bytes()})
+    assert r1tui("build").returncode == 0
+    ran = r1tui("plan", "hf:some/R1-GGUF:Q8_0", "--exact", "--json")
+    assert ran.returncode == 0, ran.stderr
+    remote, local = json.loads(ran.stdout), json.loads(r1tui("plan", "--model", weights, "--exact", "--json").stdout)
+    assert remote["source"] == "engine"
+    assert {**remote["host"], "total_mib": 0} == {**local["host"], "total_mib": 0}
+    assert not list(r1tui.paths.models.rglob("*.gguf"))
+    asked = len(hub.requests)
+    ran = r1tui("plan", "hf:some/R1-GGUF:Q8_0", "--vram", "24", "--json")
+    assert json.loads(ran.stdout)["verdict"] == "gpu"
+    assert len(hub.requests) == asked  # what was fetched before is used again
+
+
+def test_all_strategies_are_compared_in_one_command(r1tui: CommandLine, mla: Path) -> None:
+    ran = r1tui("plan", "--model", mla, "--vram", "24", "--ram", "256", "--compare", "--json")
+    rows = json.loads(ran.stdout)["plans"]
+    assert [row["strategy"] for row in rows] == ["experts", "layers", "rule"]
+    assert [row["n_gpu_layers"] for row in rows] == [62, 10, 7]
+    text = r1tui("plan", "--vram", "24", "--ram", "256", "--compare").stdout
+    assert "r1-iq1_s" in text
+    assert "~hybrid" in text
