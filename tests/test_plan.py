@@ -14,7 +14,7 @@ from r1tui.plan import Device, Plan, PlanRequest, make_plan, rule_of_thumb, verd
 from r1tui.plan.memory import ON_HOST, Layout, Model, place
 from r1tui.plan.repack import repacked_types
 from r1tui.plan.request import DeviceBackend
-from tests import sparse_r1
+from tests import sparse_dense, sparse_r1
 
 GIB = 1024
 
@@ -256,6 +256,48 @@ def layout(n_gpu_layers: int, n_cpu_moe: int, *, flash_attention: bool = True) -
 def test_compute_buffers_of_a_cuda_device(r1: dict[str, Header], name: str, chosen: Layout, mib: int) -> None:
     (share,) = Model(r1[name], ("cuda",)).measure(chosen).devices
     assert round(share.compute_bytes / 2**20) == mib
+
+
+def test_a_cuda_device_takes_a_dense_layer_s_largest_tensor_from_the_host(tmp_path: Path) -> None:
+    header = read_header(sparse_dense.build(tmp_path / "llama.gguf", "llama-70b"))
+    chosen = Layout(40, 0, (40,), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
+    (cuda,), (rpc,) = (Model(header, (kind,)).measure(chosen).devices for kind in ("cuda", "rpc"))
+    largest = max(tensor.size_bytes for tensor in header.layers[0])  # ffn_down, which offload_op sends for a batch
+    assert cuda.compute_bytes >= largest > rpc.compute_bytes * 0.5
+
+
+@pytest.mark.parametrize(
+    ("features", "types"),
+    [
+        ("sse4_2 avx avx2 fma", {"q4_0", "q4_K", "iq4_nl", "mxfp4"}),
+        ("avx2 avx512f avx512bw", {"q4_0", "q4_K", "iq4_nl", "mxfp4", "q2_K"}),
+        ("fp asimd asimddp", {"q4_0", "q4_K", "q5_K", "q6_K", "q8_0", "iq4_nl", "mxfp4", "q1_0"}),
+        ("sse4_2 avx", set()),
+    ],
+)
+def test_what_a_cpu_copies_depends_on_its_instructions(features: str, types: set[str]) -> None:
+    assert repacked_types(features) == types
+
+
+def test_only_matrices_and_experts_are_copied(r1: dict[str, Header]) -> None:
+    avx2, nothing = (Model(r1["mla"], (), (), types) for types in (repacked_types("avx2"), frozenset[str]()))
+    on_host = Layout(0, 0, (), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
+    matrices = [
+        tensor.size_bytes
+        for layer in r1["mla"].layers
+        for tensor in layer
+        if tensor.type == "q4_K" and len(tensor.shape) == 2
+    ]
+    assert avx2.measure(on_host).repack_bytes == sum(matrices)
+    assert nothing.measure(on_host).repack_bytes == 0
+
+
+def test_the_context_that_would_keep_everything_on_the_gpu_is_named(r1: dict[str, Header]) -> None:
+    made = plan(r1["legacy"], (24,), ram_gib=256)
+    (reason,) = [reason for reason in made.reasons if reason.startswith("With a context of")]
+    shorter = int(reason.split()[4].replace(",", ""))
+    assert plan(r1["legacy"], (24,), ram_gib=256, ctx_size=shorter).n_gpu_layers == 62
+    assert plan(r1["legacy"], (24,), ram_gib=256, ctx_size=shorter + 256).n_gpu_layers != 62
 
 
 def test_layers_go_where_llama_cpp_puts_them() -> None:

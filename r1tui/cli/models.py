@@ -9,10 +9,9 @@ from r1tui.cli.stages import reporting
 from r1tui.cli.target import needed_variant
 from r1tui.errors import R1tuiError
 from r1tui.gguf import inspect as inspect_header
-from r1tui.gguf import read_header
 from r1tui.hub import download as download_model
-from r1tui.hub import find_model
 from r1tui.overview import overview
+from r1tui.planning import find_subject
 from r1tui.text import plain, size
 
 
@@ -58,21 +57,22 @@ def download(context: Context, variant: str, *, verify: bool, as_json: bool) -> 
 def inspect(context: Context, file: str, *, as_json: bool) -> None:
     """Show what the header of FILE, a GGUF file or a variant on this machine, says."""
     target = needed_variant(context, file, None)
-    path = find_model(target, context.paths, context.config)
-    if path is None:
+    subject = find_subject(target, context.paths, context.config, fetch=True)
+    if subject is None:
         raise R1tuiError(f"{target.name} is not on this machine yet.", f"Fetch it: r1tui download {target.name}")
-    header = read_header(path)
+    header = subject.header
     facts = inspect_header(header)
     if as_json:
         print_json(facts)
         return
-    cache = ", ".join(f"{kind} {size(n_bytes)}" for kind, n_bytes in facts["kv_bytes_per_token"].items())
+    kind = ", ".join(word for word in (facts["architecture"], header.file_type) if word)
+    cache = ", ".join(f"{name} {size(n_bytes)}" for name, n_bytes in facts["kv_bytes_per_token"].items())
     attention = "MLA" if facts["mla"] else "plain"
     experts = f", {facts['n_experts']} experts" if facts["n_experts"] else ""
     for line in (
-        f"{header.name or path.name}: {facts['architecture']}, {header.file_type}, {size(facts['size_bytes'])}",
+        f"{header.name or subject.model.name}: {kind}, {size(facts['size_bytes'])}",
         f"  {facts['n_layers']} layers{experts}, {attention} attention, vocabulary {facts['vocab_size']:,}",
         f"  trained for {facts['n_ctx_train']:,} tokens; cache per token: {cache}",
-        f"  {len(header.shards)} file(s), the first {path}",
+        f"  {len(header.shards)} file(s), the first {subject.model}",
     ):
         click.echo(plain(line))
