@@ -37,6 +37,15 @@ class EngineSettings(Section, frozen=True):
     """More arguments for cmake's configure step."""
 
 
+class DownloadSettings(Section, frozen=True):
+    """How models are fetched from the hub."""
+
+    connections: Annotated[int, Meta(ge=1, le=32)] = 4
+    """Requests at once; more help where each one is slow."""
+    stall_s: Annotated[float, Meta(ge=1)] = 30.0
+    """A connection without a byte for so many seconds is made anew."""
+
+
 class ServerSettings(Section, frozen=True):
     """How llama-server runs."""
 
@@ -134,6 +143,7 @@ class Config(Section, frozen=True):
     model_folders: list[str] = field(default_factory=list)
     """More folders to look for GGUF files in."""
     engine: EngineSettings = EngineSettings()
+    download: DownloadSettings = DownloadSettings()
     server: ServerSettings = ServerSettings()
     plan: PlanSettings = PlanSettings()
     sampling: SamplingSettings = SamplingSettings()

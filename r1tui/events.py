@@ -13,6 +13,7 @@ from r1tui.text import duration, size
 
 Stage = Literal["engine", "model", "plan", "server"]
 Unit = Literal["steps", "bytes"]
+FileState = Literal["waiting", "arriving", "checking", "done"]
 
 
 def _snake(name: str) -> str:
@@ -39,6 +40,30 @@ class Progress(Event, frozen=True):
     unit: Unit
     rate: float | None = None
     eta_s: float | None = None
+
+
+class FileProgress(msgspec.Struct, frozen=True):
+    """How far one file is: its bytes that have arrived, or those that have been read again to check them."""
+
+    name: str
+    done: int
+    total: int
+    state: FileState
+
+
+class FilesProgress(Event, frozen=True):
+    """All files of a download, as they are now; the newest one says everything."""
+
+    stage: Stage
+    files: tuple[FileProgress, ...]
+    rate: float | None = None
+    """Bytes per second over the last seconds."""
+    average: float | None = None
+    """Bytes per second since it was started."""
+    eta_s: float | None = None
+    retries: int = 0
+    paused: str = ""
+    """Why nothing comes at the moment, while it is waited for something."""
 
 
 class LogLine(Event, frozen=True):
@@ -72,7 +97,7 @@ class StageFailed(Event, frozen=True):
     exit_status: int = 1
 
 
-StageEvent = StageStarted | Progress | LogLine | Notice | StageDone | StageFailed
+StageEvent = StageStarted | Progress | FilesProgress | LogLine | Notice | StageDone | StageFailed
 Emit = Callable[[StageEvent], None]
 
 
@@ -90,7 +115,13 @@ class Meter:
         self._emit = emit
         self.total = total
         self._samples: list[tuple[float, int]] = [(monotonic(), already)]
+        self._first = self._samples[0]
         self._last_emit_s = 0.0
+        self.rate: float | None = None
+        """Units per second over the last seconds, as of the last report."""
+        self.average: float | None = None
+        """Units per second since the beginning."""
+        self.eta_s: float | None = None
 
     def update(self, done: int) -> None:
         """Report that `done` of the total are done now; emits when the last report is old enough or all is done."""
@@ -102,10 +133,16 @@ class Meter:
         self._samples.append((now, done))
         while len(self._samples) > 2 and now - self._samples[0][0] > self.WINDOW_S:
             self._samples.pop(0)
-        start_s, start_done = self._samples[0]
-        rate = (done - start_done) / (now - start_s) if now - start_s > 0.5 and done > start_done else None
-        eta_s = (self.total - done) / rate if rate and self.total is not None else None
-        self._emit(Progress(self._stage, done, self.total, self._unit, rate, eta_s))
+        self.rate = _rate(self._samples[0], (now, done))
+        self.average = _rate(self._first, (now, done))
+        self.eta_s = (self.total - done) / self.rate if self.rate and self.total is not None else None
+        self._emit(Progress(self._stage, done, self.total, self._unit, self.rate, self.eta_s))
+
+
+def _rate(start: tuple[float, int], end: tuple[float, int]) -> float | None:
+    """Units per second between two samples; None where the time is too short to tell, or nothing was done."""
+    seconds, units = end[0] - start[0], end[1] - start[1]
+    return units / seconds if seconds > 0.5 and units > 0 else None
 
 
 def describe_progress(event: Progress) -> str:

@@ -49,6 +49,11 @@ class Paths:
         return self.cache / "downloads"
 
     @property
+    def download_rate(self) -> Path:
+        """How fast the last download was, as JSON."""
+        return self.state / "download-rate.json"
+
+    @property
     def logs(self) -> Path:
         return self.state / "logs"
 

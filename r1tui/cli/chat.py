@@ -14,7 +14,7 @@ import msgspec
 from r1tui.chat.special_tokens import defuse
 from r1tui.cli.context import Context, is_terminal, json_option, pass_context, print_json
 from r1tui.cli.printer import Printer
-from r1tui.cli.stages import run_async, show
+from r1tui.cli.stages import show
 from r1tui.cli.target import check_same_model, needed_variant, wanted_variant
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, encode_event
@@ -23,6 +23,7 @@ from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status, asked_by_others, new_conversation_id
 from r1tui.launch import Launch
 from r1tui.process import identify
+from r1tui.process.signals import run_async
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.text import plain

@@ -1,17 +1,11 @@
-"""How a command runs stages: their events printed, their failure its exit status, signals as an interruption."""
+"""How a command runs stages: their events printed, their failure its exit status."""
 
-import asyncio
-import signal
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any, TypeVar
 
 from r1tui.cli.printer import Printer
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Stage, StageEvent, StageFailed
-
-T = TypeVar("T")
-_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class FailedError(R1tuiError):
@@ -53,25 +47,3 @@ async def show(events: AsyncGenerator[StageEvent, None], printer: Printer, *, as
                     raise FailedError(event, told=as_json)
     finally:
         printer.clear()
-
-
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine; SIGINT, SIGTERM and SIGHUP cancel it, so that it cleans up, and raise KeyboardInterrupt."""
-
-    numbers = [number for number in _INTERRUPTIONS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
-
-    async def guarded() -> T:
-        task = asyncio.ensure_future(work)
-        loop = asyncio.get_running_loop()
-        for number in numbers:
-            loop.add_signal_handler(number, task.cancel)
-        return await task
-
-    before = {number: signal.getsignal(number) for number in numbers}
-    try:
-        return asyncio.run(guarded())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-    finally:
-        for number, handler in before.items():  # asyncio leaves the system's default
-            signal.signal(number, handler)

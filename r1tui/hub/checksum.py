@@ -15,6 +15,16 @@ class KnownFile(msgspec.Struct, frozen=True):
     size_bytes: int
     sha256: str | None
     revision: str
+    mtime_ns: int | None = None
+    """The file's time of change when it was last read and found right."""
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file there is as it was when it was found right; looks at no content."""
+        try:
+            now = path.stat()
+        except OSError:
+            return False
+        return now.st_size == self.size_bytes and now.st_mtime_ns == self.mtime_ns
 
 
 class Record(msgspec.Struct):

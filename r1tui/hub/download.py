@@ -1,63 +1,118 @@
 """Fetches a variant's files and checks them; what stands under its final name is whole and right."""
 
-import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from r1tui.catalog import Variant
 from r1tui.children import sigterm_raises
 from r1tui.config import Config
-from r1tui.errors import R1tuiError
+from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.events import Emit, Meter, Notice, StageDone, StageStarted
 from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
 from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
+from r1tui.hub.fetch import Fetch, remove_empty_folders
 from r1tui.hub.found import find_model, own_folder
 from r1tui.hub.package import download_packaged
-from r1tui.hub.remote import Listing, RemoteFile, list_files
-from r1tui.hub.transfer import fetch_file, remove_leftovers
+from r1tui.hub.part import Part, arrived_bytes
+from r1tui.hub.pin import pin, pinned, unpin
+from r1tui.hub.remote import Listing, check_online, list_files
+from r1tui.hub.source import GoneError
+from r1tui.hub.transfer import Manners
 from r1tui.locks import locked
 from r1tui.paths import Paths
+from r1tui.process.signals import run_async
 
-RESERVE_BYTES = 256 << 20
-"""Left free on the disk beside the model."""
-GB = 1e9
+LISTINGS = 3
+"""Times that a download begins with a new list because the hub has the old one's files no more."""
 
 
-def download(variant: Variant, paths: Paths, emit: Emit, *, config: Config | None = None, verify: bool = False) -> Path:
+def download(
+    variant: Variant,
+    paths: Paths,
+    emit: Emit,
+    *,
+    config: Config | None = None,
+    verify: bool = False,
+    manners: Manners | None = None,
+) -> Path:
     """The variant's (first) file, fetched if it is not here; `verify` reads and checks one that is.
 
-    Raises R1tuiError (its subclass CancelledError for SIGTERM); what was whole by then is not fetched again.
+    Raises R1tuiError (its subclass CancelledError when a signal stops it); what came is not fetched again.
     """
     emit(StageStarted("model", variant.title or variant.name))
     with sigterm_raises(f"Downloading {variant.name}"):
-        path = _Download(variant, paths, emit, config or Config()).run(verify=verify)
+        path = _Download(variant, paths, emit, config or Config(), manners).run(verify=verify)
     emit(StageDone("model", str(path)))
     return path
 
 
+def unfinished(variant: Variant, paths: Paths) -> tuple[int, int] | None:
+    """Bytes of the variant that are safely here, and of all its files; None when no download of it was begun."""
+    staging = staging_folder(variant, paths)
+    listing = pinned(staging, variant)
+    if listing is None:
+        return None
+    folder = own_folder(variant, paths)
+    placed = [file for file in listing.files if (folder / file.path).is_file()]
+    coming = [file.path for file in listing.files if file not in placed]
+    return sum(file.size_bytes for file in placed) + arrived_bytes(staging, coming), listing.size_bytes
+
+
+def discard(variant: Variant, paths: Paths) -> int:
+    """Delete what an unfinished download has left, whole files in their place not; the bytes that came.
+
+    Raises R1tuiError while the download runs.
+    """
+    staging = staging_folder(variant, paths)
+    with locked(_lock(variant, paths), f"The download of {variant.name}"):
+        listing = pinned(staging, variant)
+        if listing is None:
+            return 0
+        parts = [Part(staging, file, listing.revision) for file in listing.files]
+        gone = sum(part.arrived_bytes for part in parts)
+        for part in parts:
+            part.discard()
+        unpin(staging, variant)
+        remove_empty_folders(staging)
+        return gone
+
+
+def staging_folder(variant: Variant, paths: Paths) -> Path:
+    """Where the variant's files are until they are whole and right."""
+    return paths.models / ".incoming" / (variant.repo or "other").replace("/", "--")
+
+
+def _lock(variant: Variant, paths: Paths) -> Path:
+    folder = own_folder(variant, paths).relative_to(paths.models)
+    return paths.models / f".{folder.as_posix().replace('/', '--')}.lock"
+
+
 class _Download:
-    def __init__(self, variant: Variant, paths: Paths, emit: Emit, config: Config) -> None:
+    def __init__(
+        self, variant: Variant, paths: Paths, emit: Emit, config: Config, manners: Manners | None = None
+    ) -> None:
         self._variant = variant
         self._paths = paths
         self._emit = emit
         self._config = config
         self._folder = own_folder(variant, paths)
+        self._staging = staging_folder(variant, paths)
+        settings = config.download
+        self._manners = manners or Manners(settings.connections, settings.stall_s)
 
     def run(self, *, verify: bool) -> Path:
         found = self._find()
-        if found is not None and not verify:
-            return found
         if self._variant.file is not None:
-            return self._local(found)
-        lock = (
-            self._paths.models / f".{self._folder.relative_to(self._paths.models).as_posix().replace('/', '--')}.lock"
-        )
-        with locked(lock, f"The download of {self._variant.name}", self._waiting):
-            if verify and (found := self._find()) is not None:
-                self._verify(found)
+            return self._local(found, verify=verify)
+        if found is not None and not verify and not self._changed(found):
+            return found
+        with locked(_lock(self._variant, self._paths), f"The download of {self._variant.name}", self._waiting):
+            if (found := self._find()) is not None:
+                self._check(found, read_known(found, self._variant, self._folder) if verify else self._changed(found))
             return self._find() or self._fetch()
 
     def _find(self) -> Path | None:
@@ -69,8 +124,10 @@ class _Download:
     def _notice(self, text: str) -> None:
         self._emit(Notice("model", text))
 
-    def _local(self, found: Path | None) -> Path:
+    def _local(self, found: Path | None, *, verify: bool) -> Path:
         """A file of the user's: nothing says what it should be, so its header has to be sound."""
+        if found is not None and not verify:
+            return found
         header = read_header(found or self._variant.file or Path())
         self._notice("No checksum is known for a file of your own; its header and length are sound.")
         return header.path
@@ -78,66 +135,59 @@ class _Download:
     def _fetch(self) -> Path:
         if self._variant.package is not None:
             return download_packaged(self._variant, self._paths, self._emit)
-        listing = list_files(self._variant)
-        staging = self._paths.models / ".incoming" / listing.repo.replace("/", "--")
-        remove_leftovers(staging)
-        missing = [file for file in listing.files if not _has(self._folder, file)]
-        self._check_disk(missing, staging)
-        self._transfer(listing, missing, staging)
-        self._admit(listing, missing, staging)
-        shutil.rmtree(staging, ignore_errors=True)
-        return self._folder / listing.files[0].path
+        check_online(self._variant)
+        for _ in range(LISTINGS):
+            listing = pinned(self._staging, self._variant) or list_files(self._variant)
+            pin(self._staging, self._variant, listing)
+            try:
+                return self._transfer(listing)
+            except GoneError as error:
+                gone = error
+                unpin(self._staging, self._variant)
+                self._notice("The hub has other files now: the list is fetched anew.")
+        raise gone
 
-    def _check_disk(self, missing: Iterable[RemoteFile], staging: Path) -> None:
-        """Refuse before the first byte what would not fit."""
-        needed = sum(file.size_bytes for file in missing if not _has(staging, file))
-        self._paths.models.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._paths.models).free
-        if needed + RESERVE_BYTES > free:
-            raise R1tuiError(
-                f"{self._variant.name} needs {needed / GB:.1f} GB more, and the disk of {self._paths.models} has "
-                f"{free / GB:.1f} GB free.",
-                "Make room, set R1TUI_HOME to a larger disk, or choose a smaller variant (`r1tui variants`).",
-            )
+    def _transfer(self, listing: Listing) -> Path:
+        fetch = Fetch(
+            self._variant,
+            listing,
+            self._emit,
+            self._manners,
+            folder=self._folder,
+            staging=self._staging,
+            rate_file=self._paths.download_rate,
+        )
+        try:
+            return run_async(fetch.run())
+        except KeyboardInterrupt:
+            raise CancelledError(
+                f"The download of {self._variant.name} was stopped; what came is kept.",
+                f"`r1tui download {self._variant.name}` goes on where it was.",
+            ) from None
+        except OSError as error:
+            raise os_error(error, self._staging) from error
 
-    def _transfer(self, listing: Listing, missing: list[RemoteFile], staging: Path) -> None:
-        here = sum(file.size_bytes for file in missing if _has(staging, file))
-        done = listing.size_bytes - sum(file.size_bytes for file in missing)
-        meter = Meter("model", "bytes", self._emit, total=listing.size_bytes, already=done + here)
-        for file in missing:
-            fetch_file(listing, file, staging, partial(_advance, meter, done))
-            done += file.size_bytes
-            meter.update(done)
+    def _changed(self, first: Path) -> dict[Path, KnownFile]:
+        """Those of our files that have changed since they were found right; quick, reads no content."""
+        known = Record.load(self._folder).files
+        shards = {path: known.get(_relative(path, self._folder)) for path in shard_paths(first)}
+        return {path: file for path, file in shards.items() if file is not None and not file.is_at(path)}
 
-    def _admit(self, listing: Listing, fetched: list[RemoteFile], staging: Path) -> None:
-        """Check what was fetched and move it to its place."""
-        self._notice("Checking the files against the hub's sha256.")
-        meter = Meter("model", "bytes", self._emit, total=sum(file.size_bytes for file in fetched))
+    def _check(self, first: Path, files: dict[Path, KnownFile]) -> None:
+        """Read files again; a wrong one of ours is set aside, a wrong one of another's is an error."""
+        meter = Meter("model", "bytes", self._emit, total=sum(known.size_bytes for known in files.values()))
         record = Record.load(self._folder)
         done = 0
-        for file in fetched:
-            arrived = staging / file.path
-            if not _is_right(arrived, file.size_bytes, file.sha256, meter, done):
-                arrived.unlink(missing_ok=True)
-                raise R1tuiError(f"{file.path} arrived damaged (its sha256 differs).", "Start again to fetch it anew.")
-            done += file.size_bytes
-            place = self._folder / file.path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            arrived.replace(place)
-            record.files[file.path] = KnownFile(file.size_bytes, file.sha256, listing.revision)
-            record.save(self._folder)
-
-    def _verify(self, first: Path) -> None:
-        """Read the model's files again; a wrong one of ours is set aside, a wrong one of another's is an error."""
-        files = read_known(first, self._variant, self._folder)
-        meter = Meter("model", "bytes", self._emit, total=sum(known.size_bytes for known in files.values()))
-        done = 0
         for path, known in files.items():
+            name = _relative(path, self._folder)
             if not _is_right(path, known.size_bytes, known.sha256, meter, done):
-                if not path.is_relative_to(self._folder):
+                if not name:
                     raise R1tuiError(f"{path} is damaged (its sha256 differs).", f"Delete {path} and fetch it again.")
                 aside = path.replace(path.with_name(f"{path.name}.damaged"))
                 self._notice(f"{path.name} was damaged: it is now {aside.name}, and is fetched again.")
+            elif name and self._variant.package is None:
+                record.files[name] = msgspec.structs.replace(known, mtime_ns=path.stat().st_mtime_ns)
+                record.save(self._folder)
             done += known.size_bytes
 
 
@@ -158,6 +208,7 @@ def read_known(first: Path, variant: Variant, folder: Path) -> dict[Path, KnownF
 
 
 def _relative(path: Path, folder: Path) -> str:
+    """The path in its repository of a file that is ours; empty for another's."""
     with suppress(ValueError):
         return path.relative_to(folder).as_posix()
     return ""
@@ -165,11 +216,6 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _advance(meter: Meter, before: int, so_far: int) -> None:
     meter.update(before + so_far)
-
-
-def _has(folder: Path, file: RemoteFile) -> bool:
-    path = folder / file.path
-    return path.is_file() and path.stat().st_size == file.size_bytes
 
 
 def _is_right(path: Path, size_bytes: int, sha256: str | None, meter: Meter, before: int) -> bool:

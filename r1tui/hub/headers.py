@@ -27,10 +27,10 @@ class HubSource:
         self._repo = listing.repo
         endpoint = hub_api().endpoint
         self._url = hf_hub_url(listing.repo, file.path, revision=listing.revision, endpoint=endpoint)
-        self._headers: Mapping[str, str] = _hub_utilities().build_hf_headers(library_name="r1tui")
+        self._headers: Mapping[str, str] = hub_utilities().build_hf_headers(library_name="r1tui")
 
     def read_at(self, offset: int, length: int) -> bytes:
-        utilities = _hub_utilities()
+        utilities = hub_utilities()
         length = min(length, self.size_bytes - offset)
         if length <= 0:
             return b""
@@ -53,7 +53,7 @@ class HubSource:
         return bytes(read[skip : skip + length])
 
 
-def _hub_utilities() -> Any:
+def hub_utilities() -> Any:
     """huggingface_hub's session, which keeps to its settings of proxies and endpoints."""
     from huggingface_hub import utils  # noqa: PLC0415
 

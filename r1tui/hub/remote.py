@@ -52,11 +52,16 @@ def hub_api() -> Any:
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 
+def check_online(variant: Variant) -> None:
+    """Raise R1tuiError when the user forbade the hub."""
+    if is_offline():
+        raise R1tuiError(f"{variant.name} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it.", "Unset it.")
+
+
 def list_files(variant: Variant) -> Listing:
     """The variant's files as the hub has them now; raises R1tuiError for all that can go wrong with that."""
     repo, pattern = variant.repo or "", variant.pattern or ""
-    if is_offline():
-        raise R1tuiError(f"{variant.name} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it.", "Unset it.")
+    check_online(variant)
     with explained(repo):
         from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
 

@@ -1,0 +1,174 @@
+"""One download: what is missing is fetched, checked against the hub's sha256, and put in its place file by file."""
+
+import asyncio
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from r1tui.catalog import Variant
+from r1tui.children import cancelled
+from r1tui.errors import R1tuiError
+from r1tui.events import Emit, Notice
+from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
+from r1tui.hub.part import RESERVE_BYTES, Part, in_thread
+from r1tui.hub.pin import unpin
+from r1tui.hub.remote import Listing, RemoteFile
+from r1tui.hub.report import Report
+from r1tui.hub.transfer import Manners, Transfer
+from r1tui.text import duration, size
+
+GB = 1e9
+ATTEMPTS = 3
+"""Times that a file is fetched before the hub or the way to it is called broken."""
+
+
+class Fetch:
+    """A listing's files on their way from `staging` into `folder`. Made and run in one event loop."""
+
+    def __init__(
+        self,
+        variant: Variant,
+        listing: Listing,
+        emit: Emit,
+        manners: Manners,
+        *,
+        folder: Path,
+        staging: Path,
+        rate_file: Path,
+    ) -> None:
+        self._variant = variant
+        self._listing = listing
+        self._folder = folder
+        self._staging = staging
+        self._emit = emit
+        self._manners = manners
+        self._rate_file = rate_file
+        self._record = Record.load(folder)
+        self._stopped = False
+        self._hashing = asyncio.Semaphore(1)
+        here = [file for file in listing.files if self._is_here(file)]
+        self.parts = [self._part(file) for file in listing.files if file not in here]
+        self._report = Report(listing, here, self.parts, emit)
+
+    async def run(self) -> Path:
+        """The (first) file, when all are here and right. Raises R1tuiError, OSError."""
+        self._check_disk()
+        self._announce()
+        transfer = Transfer(self._listing, self.parts, self._manners, self._tell, self._is_right)
+        self._report.transfer = transfer
+        reporting = asyncio.create_task(self._report.go_on())
+        try:
+            await transfer.run()
+        finally:
+            self._stopped = True
+            reporting.cancel()
+            self._report.now()
+            self._remember_rate()
+        self._clean_up()
+        return self._folder / self._listing.files[0].path
+
+    def _tell(self, text: str) -> None:
+        self._emit(Notice("model", text))
+
+    def _is_here(self, file: RemoteFile) -> bool:
+        """Whether the file in its place is this one, and was found right when it was last changed."""
+        known = self._record.files.get(file.path)
+        return known is not None and known.sha256 == file.sha256 and known.is_at(self._folder / file.path)
+
+    def _part(self, file: RemoteFile) -> Part:
+        """The file as far as it has come; one in its place that may be it is checked before it is fetched."""
+        part = Part(self._staging, file, self._listing.revision)
+        known, place = self._record.files.get(file.path), self._folder / file.path
+        may_be = known is None or known.sha256 == file.sha256
+        if may_be and place.is_file() and place.stat().st_size == file.size_bytes:
+            part.adopt(place)
+        return part
+
+    def _check_disk(self) -> None:
+        """Refuse before the first byte what would not fit."""
+        needed = sum(part.file.size_bytes - part.arrived_bytes for part in self.parts)
+        self._staging.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._staging).free
+        if needed and needed + RESERVE_BYTES > free:
+            raise R1tuiError(
+                f"{self._variant.name} needs {needed / GB:.1f} GB more, and the disk of {self._staging.parent.parent} "
+                f"has {free / GB:.1f} GB free.",
+                "Make room, set R1TUI_HOME to a larger disk, or choose a smaller variant (`r1tui variants`).",
+            )
+
+    def _announce(self) -> None:
+        """Files, bytes, place, room and time, before the first byte."""
+        total = self._listing.size_bytes
+        needed = sum(part.file.size_bytes - part.arrived_bytes for part in self.parts)
+        count = len(self._listing.files)
+        words = [f"{count} {'file' if count == 1 else 'files'}, {size(total)}"]
+        if needed < total:
+            words.append(f"{size(total - needed)} here already, {size(needed)} to fetch")
+        words.append(f"into {self._folder} ({size(shutil.disk_usage(self._staging).free)} free)")
+        if needed and (rate := self._last_rate()):
+            words.append(f"about {duration(needed / rate)} at the last rate, {size(rate)}/s")
+        self._tell("; ".join(words) + ".")
+
+    def _last_rate(self) -> float | None:
+        try:
+            return msgspec.json.decode(self._rate_file.read_bytes(), type=dict[str, float])["bytes_per_s"]
+        except (OSError, msgspec.DecodeError, KeyError):
+            return None
+
+    def _remember_rate(self) -> None:
+        if (rate := self._report.average) is not None and self._report.came_bytes > 16 << 20:
+            with suppress(OSError):
+                self._rate_file.parent.mkdir(parents=True, exist_ok=True)
+                self._rate_file.write_bytes(msgspec.json.encode({"bytes_per_s": rate}))
+
+    async def _is_right(self, part: Part) -> bool:
+        """Read a complete part again and put it in its place, unless it is wrong."""
+        file = part.file
+        async with self._hashing:
+            self._report.checked[file.path] = 0
+            try:
+                digest = await in_thread(sha256_with_progress, part.path, lambda done: self._checked(file, done))
+            finally:
+                del self._report.checked[file.path]
+        if file.sha256 in (None, digest):
+            await in_thread(self._admit, part)
+            self._report.right.add(file.path)
+            return True
+        if part.attempts >= ATTEMPTS:
+            part.discard()
+            raise R1tuiError(
+                f"{file.path} arrived damaged {ATTEMPTS} times (its sha256 differs from the hub's).",
+                "Try another network or proxy; with HF_ENDPOINT set, try without it.",
+            )
+        self._tell(f"{part.path.name.removesuffix('.part')} arrived damaged (its sha256 differs): it is fetched again.")
+        return False
+
+    def _checked(self, file: RemoteFile, done: int) -> None:
+        """Called in the thread that reads."""
+        if self._stopped:
+            raise cancelled("Checking")
+        self._report.checked[file.path] = done
+
+    def _admit(self, part: Part) -> None:
+        file, place = part.file, self._folder / part.file.path
+        part.move_to(place)
+        self._record.files[file.path] = KnownFile(
+            file.size_bytes, file.sha256, self._listing.revision, place.stat().st_mtime_ns
+        )
+        self._record.save(self._folder)
+
+    def _clean_up(self) -> None:
+        """Nothing of this download is left beside the model."""
+        unpin(self._staging, self._variant)
+        remove_empty_folders(self._staging)
+
+
+def remove_empty_folders(folder: Path) -> None:
+    """The folder and those in it, as far as they hold no file; other downloads have theirs there too."""
+    for one in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        with suppress(OSError):
+            one.rmdir()
+    with suppress(OSError):
+        folder.rmdir()

@@ -1,0 +1,200 @@
+"""A file on its way: its bytes in a file with holes, and beside it a journal of the ranges that are safely on disk."""
+
+import asyncio
+import errno
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import msgspec
+
+from r1tui.hub.ranges import Range, Ranges, joined, length, missing
+from r1tui.hub.remote import RemoteFile
+
+P = ParamSpec("P")
+T = TypeVar("T")
+VERSION = 1
+SAVE_BYTES = 8 << 20
+"""Bytes of one file that are written and not yet safe, before they are made safe."""
+RESERVE_BYTES = 256 << 20
+"""Left free on the disk beside the model."""
+_SUFFIX, _JOURNAL = ".part", ".journal"
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+class Journal(msgspec.Struct, frozen=True):
+    """What is known about a part; only for the file of this content is it worth anything."""
+
+    version: int
+    revision: str
+    size_bytes: int
+    sha256: str | None
+    saved: Ranges
+
+
+class Part:
+    """One file that arrives. `written` may be lost with the process, `saved` survives a loss of power."""
+
+    def __init__(self, staging: Path, file: RemoteFile, revision: str) -> None:
+        self.file = file
+        self.path = staging / f"{file.path}{_SUFFIX}"
+        self.claimed: list[Range] = []
+        """What connections are fetching now."""
+        self.attempts = 1
+        """How many times the file has been fetched, this time included."""
+        self._revision = revision
+        self._journal = staging / f"{file.path}{_JOURNAL}"
+        self._saving = asyncio.Lock()
+        known = _read(self._journal)
+        usable = known is not None and self._is_of_this(known) and _size(self.path) == file.size_bytes
+        self.saved: Ranges = known.saved if known is not None and usable else ()
+        self.written = self.saved
+        self._fd: int | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every byte has come."""
+        return length(self.written) == self.file.size_bytes
+
+    @property
+    def arrived_bytes(self) -> int:
+        """Bytes that have come."""
+        return length(self.written)
+
+    @property
+    def unsaved_bytes(self) -> int:
+        """Bytes that would be fetched again if the process were killed now."""
+        return length(self.written) - length(self.saved)
+
+    def open(self) -> None:
+        """Make the file at its full length, as far as it is not there; call it before the first write."""
+        if self._fd is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            os.ftruncate(self._fd, self.file.size_bytes)
+
+    def close(self) -> None:
+        """Let go of the file; what is not saved may be lost."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def adopt(self, whole: Path) -> None:
+        """Take a file that may be this one as all that has come."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._journal.unlink(missing_ok=True)
+        whole.replace(self.path)
+        self.written = ((0, self.file.size_bytes),) if self.file.size_bytes else ()
+
+    def next_piece(self, most_bytes: int) -> Range | None:
+        """The first bytes that nobody has or fetches; the caller adds them to `claimed`."""
+        gaps = missing(joined([*self.written, *self.claimed]), self.file.size_bytes)
+        return (gaps[0][0], min(gaps[0][1], gaps[0][0] + most_bytes)) if gaps else None
+
+    def write(self, start: int, chunks: Sequence[bytes]) -> None:
+        """Write the chunks one after the other from an offset on; blocks. Tell `arrived` afterwards."""
+        assert self._fd is not None  # noqa: S101  open() comes first
+        total = sum(map(len, chunks))
+        done = os.pwritev(self._fd, chunks, start)
+        if done < total:  # the disk became full in the middle, or a signal came
+            rest = memoryview(b"".join(chunks))
+            while done < total:
+                done += os.pwrite(self._fd, rest[done:], start + done)
+
+    def arrived(self, start: int, stop: int) -> None:
+        """These bytes have been written."""
+        self.written = joined([*self.written, (start, stop)])
+
+    async def save(self) -> None:
+        """Make all that is written safe. Raises OSError."""
+        async with self._saving:
+            if self.unsaved_bytes:
+                await self._save_written()
+
+    async def save_when_due(self, most_unsaved_bytes: int) -> None:
+        """Make what is written safe once it is much; while another caller does that, wait only when it is too much.
+
+        Raises OSError, ENOSPC too when the disk is nearly full: a full one would stop others.
+        """
+        if self.unsaved_bytes < SAVE_BYTES or (self._saving.locked() and self.unsaved_bytes < most_unsaved_bytes):
+            return
+        async with self._saving:
+            if self.unsaved_bytes < SAVE_BYTES:
+                return
+            await self._save_written()
+        if not self.complete and shutil.disk_usage(self.path.parent).free < RESERVE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def start_again(self) -> None:
+        """Forget all bytes: they are not the right ones."""
+        self._journal.unlink(missing_ok=True)
+        self.saved = self.written = ()
+        self.attempts += 1
+
+    def move_to(self, place: Path) -> None:
+        """Put the file in its place; the part is gone then."""
+        self.close()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self.path.replace(place)
+        self._journal.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Delete what has come."""
+        self.close()
+        self._journal.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+    async def _save_written(self) -> None:
+        written = self.written
+        await in_thread(self._save, written)
+        self.saved = written
+
+    def _save(self, written: Ranges) -> None:
+        """Bytes first, then the word that they are there."""
+        assert self._fd is not None  # noqa: S101  open() comes first
+        _sync(self._fd)
+        file = self.file
+        journal = Journal(VERSION, self._revision, file.size_bytes, file.sha256, written)
+        new = self._journal.with_name(f"{self._journal.name}.new")
+        with new.open("wb") as opened:
+            opened.write(msgspec.json.encode(journal))
+            opened.flush()
+            os.fsync(opened.fileno())
+        new.replace(self._journal)
+
+    def _is_of_this(self, known: Journal) -> bool:
+        same = known.size_bytes == self.file.size_bytes and known.sha256 == self.file.sha256
+        return same and (known.sha256 is not None or known.revision == self._revision)
+
+
+def _read(journal: Path) -> Journal | None:
+    try:
+        found = msgspec.json.decode(journal.read_bytes(), type=Journal)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found if found.version == VERSION else None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def arrived_bytes(staging: Path, paths: Sequence[str]) -> int:
+    """How much of these files, by their paths in the repository, is safely in a folder of parts."""
+    journals = (_read(staging / f"{path}{_JOURNAL}") for path in paths)
+    return sum(length(journal.saved) for journal in journals if journal is not None)
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As asyncio.to_thread, but over only when the work is: a cancelled one would go on with a file that was closed."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
