@@ -11,6 +11,7 @@ import pytest
 
 from r1tui.config import EngineSettings
 from r1tui.paths import Paths
+from tests.hub_server import REPO, Hub, Repository, running_hub
 
 
 @pytest.fixture
@@ -58,6 +59,28 @@ def tiny_r1(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
         return made[key]
 
     return make
+
+
+@pytest.fixture
+def hub(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that has the tiny R1 in shards; the Hugging Face cache is the test's own."""
+    for name in [name for name in os.environ if name.startswith("HF_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    with running_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.repositories[REPO] = Repository(tiny_files(tmp_path / "served"))
+        yield hub
+
+
+def tiny_files(folder: Path, answer: str = "Hello.") -> dict[str, bytes]:
+    """A repository's files: a split model in a folder of its own, another model, a readme."""
+    from tests.tiny_r1 import build  # noqa: PLC0415
+
+    folder.mkdir()
+    build(folder / "Tiny-R1-Q8_0.gguf", shard_tensors=40, answer=answer)
+    files = {f"Q8_0/{path.name}": path.read_bytes() for path in sorted(folder.iterdir())}
+    return files | {"Tiny-R1-Q4_0.gguf": b"GGUF other", "README.md": b"hello"}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
@@ -21,31 +21,9 @@ from r1tui.hub import download, find_model
 from r1tui.hub.names import choose, is_complete, models
 from r1tui.locks import locked
 from r1tui.paths import Paths
-from tests import tiny_r1 as tiny
-from tests.hub_server import COMMIT, Hub, Repository, running_hub
+from tests.hub_server import COMMIT, REPO, Hub
 
-REPO = "acme/Tiny-R1-GGUF"
 VARIANT = Variant("tiny", "Tiny", repo=REPO, pattern="*Q8_0*")
-
-
-@pytest.fixture
-def hub(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that has the tiny R1 in shards; the Hugging Face cache is the test's own."""
-    for name in [name for name in os.environ if name.startswith("HF_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    with running_hub() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        hub.repositories[REPO] = Repository(tiny_files(tmp_path / "served"))
-        yield hub
-
-
-def tiny_files(folder: Path) -> dict[str, bytes]:
-    """A repository's listing: a split model in a folder of its own, another model, a readme."""
-    folder.mkdir()
-    tiny.build(folder / "Tiny-R1-Q8_0.gguf", shard_tensors=40)
-    files = {f"Q8_0/{path.name}": path.read_bytes() for path in sorted(folder.iterdir())}
-    return files | {"Tiny-R1-Q4_0.gguf": b"GGUF other", "README.md": b"hello"}
 
 
 def events_into(events: list[StageEvent]) -> Callable[[StageEvent], None]:

@@ -113,12 +113,14 @@ class Part:
             if self.unsaved_bytes:
                 await self._save_written()
 
-    async def save_when_due(self, most_unsaved_bytes: int) -> None:
+    async def save_when_due(self, connections: int) -> None:
         """Make what is written safe once it is much; while another caller does that, wait only when it is too much.
+
+        So that no connection has more than SAVE_BYTES to lose, on the average.
 
         Raises OSError, ENOSPC too when the disk is nearly full: a full one would stop others.
         """
-        if self.unsaved_bytes < SAVE_BYTES or (self._saving.locked() and self.unsaved_bytes < most_unsaved_bytes):
+        if self.unsaved_bytes < SAVE_BYTES or (self._saving.locked() and self.unsaved_bytes < SAVE_BYTES * connections):
             return
         async with self._saving:
             if self.unsaved_bytes < SAVE_BYTES:

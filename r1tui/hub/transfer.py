@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from r1tui.errors import R1tuiError, os_error
-from r1tui.hub.part import RESERVE_BYTES, SAVE_BYTES, Part, in_thread
+from r1tui.hub.part import RESERVE_BYTES, Part, in_thread
 from r1tui.hub.ranges import piece_bytes
 from r1tui.hub.remote import Listing, hub_api
 from r1tui.hub.source import Body, RetryError, Source
@@ -147,7 +147,6 @@ class Transfer:
                 raise _NotWholeError
         at, held, chunks = body.start, 0, list[bytes]()
         stop = piece[1] if body.ranged else part.file.size_bytes
-        most_unsaved = SAVE_BYTES * self._manners.connections
         try:
             async for chunk in body.chunks:
                 chunks.append(chunk)
@@ -159,7 +158,7 @@ class Transfer:
                     await in_thread(part.write, at, chunks)
                     part.arrived(at, at + held)
                     at, held, chunks = at + held, 0, []
-                    await part.save_when_due(most_unsaved)
+                    await part.save_when_due(self._manners.connections)
                     self._all_is_well()
         finally:
             if chunks:

@@ -1,0 +1,273 @@
+"""A model arrives byte for byte, whatever the hub, the network and the disk do meanwhile."""
+
+import errno
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from r1tui.catalog import Variant
+from r1tui.config import Config
+from r1tui.errors import CancelledError, R1tuiError
+from r1tui.events import FilesProgress, Notice, StageEvent
+from r1tui.hub import download, find_model, ranges, report, transfer
+from r1tui.hub import part as parts
+from r1tui.hub.download import discard, staging_folder, unfinished
+from r1tui.hub.transfer import Manners
+from r1tui.paths import Paths
+from tests.conftest import tiny_files
+from tests.hub_server import REPO, Faults, Hub
+
+VARIANT = Variant("tiny", "Tiny", repo=REPO, pattern="*Q8_0*")
+QUICK = Manners(connections=3, stall_s=0.5, backoff_s=0.01, disk_poll_s=0.01)
+TOKEN = "hf_aSecretThatNobodyMaySee"  # noqa: S105
+NOW = {"Retry-After": "0"}
+
+
+@pytest.fixture(autouse=True)
+def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model comes in many ranges and is made safe many times, as a large one is."""
+    monkeypatch.setattr(ranges, "SMALLEST_PIECE_BYTES", 100_000)
+    monkeypatch.setattr(transfer, "CHUNK_BYTES", 10_000)
+    monkeypatch.setattr(parts, "SAVE_BYTES", 50_000)
+    monkeypatch.setattr(report, "INTERVAL_S", 0.02)
+
+
+class Told(list[StageEvent]):
+    """The events of a download."""
+
+    @property
+    def notices(self) -> str:
+        return "\n".join(event.text for event in self if isinstance(event, Notice))
+
+    @property
+    def last(self) -> FilesProgress:
+        return [event for event in self if isinstance(event, FilesProgress)][-1]
+
+
+def fetch(paths: Paths, on_event: Callable[[StageEvent], object] = id, manners: Manners = QUICK) -> Told:
+    """Download the model; every event is also given to `on_event`."""
+    told = Told()
+
+    def emit(event: StageEvent) -> None:
+        told.append(event)
+        on_event(event)
+
+    download(VARIANT, paths, emit, manners=manners)
+    return told
+
+
+def model_files(files: dict[str, Any]) -> dict[str, bytes]:
+    return {path: data for path, data in files.items() if path.startswith("Q8_0/")}
+
+
+def assert_arrived(files: dict[str, Any], paths: Paths) -> None:
+    """The model is in its place byte for byte, and nothing else is left."""
+    folder = paths.models / REPO
+    assert {path: (folder / path).read_bytes() for path in model_files(files)} == model_files(files)
+    assert find_model(VARIANT, paths, Config()) is not None
+    assert not staging_folder(VARIANT, paths).exists()
+    assert unfinished(VARIANT, paths) is None
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        (Faults(), ""),
+        (Faults(redirect=True), ""),
+        (Faults(drop_after_bytes=60_000), "the connection was lost"),
+        (Faults(stall_after_bytes=30_000, stalls=2), "no byte came for"),
+        (Faults(refusals=[(429, NOW)] * 3), "too many requests (429)"),
+        (Faults(refusals=[(500, {}), (503, NOW), (502, {})]), "the server answered 50"),
+        (Faults(redirect=True, expires_after=2), "the signed address has expired (403)"),
+        (Faults(redirect=True, expires_after=1), "the signed address has expired (403)"),
+        (Faults(redirect=True, refusals=[(403, {})]), "the server answered 403"),
+        (Faults(ignore_range=True), ""),
+        (Faults(ignore_range=True, stall_after_bytes=30_000, stalls=2), ""),
+        (Faults(wrong=1), "arrived damaged (its sha256 differs)"),
+        (Faults(wrong=1, ignore_range=True), ""),
+        (Faults(bytes_per_s=4e6), ""),
+    ],
+    ids=lambda value: value.named() if isinstance(value, Faults) else "",
+)
+def test_it_arrives_whatever_happens(
+    hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch, faults: Faults, said: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.faults = faults
+    told = fetch(paths)
+    assert_arrived(hub.repositories[REPO].files, paths)
+    assert said in told.notices
+    assert {file.state for file in told.last.files} == {"done"}
+    assert hub.authorised == {"hub"}, "the token is for nobody else"
+
+
+def test_a_file_comes_in_ranges_over_several_connections(hub: Hub, paths: Paths) -> None:
+    hub.go_on = Event()
+    several = Thread(target=lambda: _when(lambda: len(hub.fetched()) >= QUICK.connections, hub.go_on))
+    several.start()
+    fetch(paths)
+    several.join()
+    first = min(model_files(hub.repositories[REPO].files))
+    assert hub.fetched().count(Path(first).name) > 1
+    assert hub.asked[first] == len(hub.repositories[REPO].files[first]), "no byte came twice"
+
+
+def _when(fact: Callable[[], bool], event: Event | None) -> None:
+    """Set the event once the fact is true."""
+    while not fact():
+        Event().wait(0.005)
+    assert event is not None
+    event.set()
+
+
+def test_a_signed_address_is_used_until_it_expires(hub: Hub, paths: Paths) -> None:
+    hub.faults = Faults(redirect=True)
+    fetch(paths, manners=Manners(connections=1, backoff_s=0.01))
+    assert len(hub.fetched()) == len(model_files(hub.repositories[REPO].files))
+    assert max(hub.signatures.values()) > 1
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        (Faults(redirect=True, expires_after=0), "answered 403, 6 times"),
+        (Faults(refusals=[(403, {})]), "does not let us read"),
+        (Faults(refusals=[(401, {"X-Error-Code": "GatedRepo"})]), "gated"),
+        (Faults(wrong=1000), "damaged 3 times"),
+    ],
+)
+def test_a_definite_refusal_ends_it_with_a_reason(hub: Hub, paths: Paths, faults: Faults, said: str) -> None:
+    hub.faults = faults
+    with pytest.raises(R1tuiError, match=said):
+        fetch(paths)
+    assert find_model(VARIANT, paths, Config()) is None
+    hub.faults = Faults()
+    fetch(paths)
+    assert_arrived(hub.repositories[REPO].files, paths)
+
+
+def test_an_upload_half_way_changes_nothing(hub: Hub, paths: Paths, tmp_path: Path) -> None:
+    old = hub.repositories[REPO].files
+    interrupt(hub, paths)
+    hub.repositories[REPO].upload(tiny_files(tmp_path / "new", answer="Something else."), keep=True)
+    fetch(paths)
+    assert_arrived(old, paths)
+
+
+def test_of_a_revision_that_is_gone_no_byte_is_used(hub: Hub, paths: Paths, tmp_path: Path) -> None:
+    interrupt(hub, paths)
+    new = tiny_files(tmp_path / "new", answer="Something else.")
+    hub.repositories[REPO].upload(new, keep=False)
+    told = fetch(paths)
+    assert "The hub has other files now" in told.notices
+    assert_arrived(new, paths)
+
+
+def interrupt(hub: Hub, paths: Paths) -> None:
+    """Begin the download, and stop it by a signal when a shard is in its place and some of the other has come."""
+    hub.go_on = Event()
+    hub.held = max(model_files(hub.repositories[REPO].files))
+
+    def stop(event: StageEvent) -> None:
+        if isinstance(event, FilesProgress) and event.files[0].state == "done" and event.files[1].done:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(CancelledError):
+        fetch(paths, stop, Manners(connections=1))
+    hub.go_on.set()
+    hub.go_on = None
+    assert find_model(VARIANT, paths, Config()) is None
+
+
+def test_what_came_is_not_fetched_again(hub: Hub, paths: Paths) -> None:
+    interrupt(hub, paths)
+    here, total = unfinished(VARIANT, paths) or (0, 0)
+    assert 0 < here < total
+    hub.asked.clear()
+    told = fetch(paths)
+    assert_arrived(hub.repositories[REPO].files, paths)
+    assert sum(hub.asked.values()) == total - here
+    assert "here already" in told.notices
+
+
+def test_going_on_needs_no_list_from_the_hub(hub: Hub, paths: Paths) -> None:
+    interrupt(hub, paths)
+    hub.requests.clear()
+    fetch(paths)
+    assert not any("/api/" in line for line in hub.requests)
+
+
+def test_a_journal_that_cannot_be_right_is_not_believed(hub: Hub, paths: Paths) -> None:
+    interrupt(hub, paths)
+    staging = staging_folder(VARIANT, paths)
+    for path in staging.rglob("*.part"):
+        os.truncate(path, path.stat().st_size - 1)
+    for path in staging.rglob("*.journal"):
+        path.write_bytes(path.read_bytes()[:-3])
+    fetch(paths)
+    assert_arrived(hub.repositories[REPO].files, paths)
+
+
+def test_what_came_can_be_thrown_away(hub: Hub, paths: Paths) -> None:
+    interrupt(hub, paths)
+    assert discard(VARIANT, paths) > 0
+    assert unfinished(VARIANT, paths) is None
+    assert not staging_folder(VARIANT, paths).exists()
+    assert discard(VARIANT, paths) == 0
+
+
+def test_a_full_disk_is_waited_for(hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_write, real_usage, full = os.pwritev, shutil.disk_usage, Event()
+
+    def write(fd: int, chunks: list[bytes], offset: int) -> int:
+        if len(chunks) and offset > 200_000 and not full.is_set():
+            full.set()
+        if full.is_set() and not freed.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(fd, chunks, offset)
+
+    freed = Event()
+    monkeypatch.setattr(os, "pwritev", write)
+    monkeypatch.setattr(
+        shutil,
+        "disk_usage",
+        lambda path: real_usage(path)._replace(free=0) if full.is_set() and not freed.is_set() else real_usage(path),
+    )
+    told = fetch(paths, lambda event: freed.set() if isinstance(event, FilesProgress) and event.paused else None)
+    assert "is full" in told.notices
+    assert "There is room on the disk again." in told.notices
+    assert_arrived(hub.repositories[REPO].files, paths)
+
+
+def test_a_changed_file_is_noticed_without_reading_the_others(hub: Hub, paths: Paths) -> None:
+    fetch(paths)
+    path = paths.models / REPO / min(model_files(hub.repositories[REPO].files))
+    right = path.read_bytes()
+    path.write_bytes(right[:-1] + b"?")
+    hub.requests.clear()
+    told = fetch(paths)
+    assert "was damaged" in told.notices
+    assert path.read_bytes() == right
+    assert set(hub.fetched()) == {path.name}
+
+
+def test_a_touched_file_is_read_once_and_kept(hub: Hub, paths: Paths) -> None:
+    fetch(paths)
+    path = paths.models / REPO / min(model_files(hub.repositories[REPO].files))
+    os.utime(path)
+    hub.requests.clear()
+    fetch(paths)
+    fetch(paths)
+    assert hub.requests == []
+
+
+def test_the_next_download_knows_how_long_it_takes(hub: Hub, paths: Paths) -> None:
+    paths.download_rate.parent.mkdir(parents=True)
+    paths.download_rate.write_text('{"bytes_per_s": 1048576}')
+    assert "at the last rate, 1.0 MiB/s" in fetch(paths).notices
