@@ -34,10 +34,15 @@ class CancelledError(R1tuiError):
     exit_status = 130
 
 
+def is_full(error: OSError) -> bool:
+    """Whether a disk or a quota had no room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def os_error(error: OSError, place: Path | None = None) -> R1tuiError:
     """An operating system's refusal (a full disk, a folder that cannot be written) in our words."""
     where = str(place or error.filename or "").strip()
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         disk = f"The disk that holds {where}" if where else "The disk"
         return R1tuiError(f"{disk} is full.", "Make room, or set R1TUI_HOME to a folder on a larger disk.")
     said = error.strerror or str(error)

@@ -1,7 +1,6 @@
 """From a variant to a running server: engine and model side by side, then the plan, then the server, as events."""
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -21,12 +20,14 @@ from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
 from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
+from r1tui.hub.jobs import download_job
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.plan import Plan
 from r1tui.planning import Subject, plan_here, request_here, server_argv
 from r1tui.process import Job, ProcessId
+from r1tui.process.job import r1tui_command
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
 from r1tui.text import duration
 
@@ -70,6 +71,8 @@ class Launch:
         self.started = False
         """Whether this launch has started the server that runs."""
         self.status: Status | None = None
+        self.leave_jobs = False
+        """Whether what it has begun to build and fetch goes on when it is cancelled."""
         self._config = config
         self._paths = paths
         self._config_file = config_file
@@ -81,8 +84,20 @@ class Launch:
         engine: list[Engine] = []
         model: list[Path] = []
         stages = (
-            self._obtain("engine", ["build", "--json"], lambda: find_engine(self._config.engine, self._paths), engine),
-            self._obtain("model", ["download", "--json", self.variant.name], self._find_model, model),
+            self._obtain(
+                "engine",
+                Job(self._paths.jobs, "engine"),
+                ["build", "--json"],
+                lambda: find_engine(self._config.engine, self._paths),
+                engine,
+            ),
+            self._obtain(
+                "model",
+                download_job(self.variant, self._paths),
+                ["download", "--json", self.variant.name],
+                self._find_model,
+                model,
+            ),
         )
         async with aclosing(merged(*stages)) as events:
             async for event in events:
@@ -178,14 +193,12 @@ class Launch:
         return find_model(self.variant, self._paths, self._config)
 
     async def _obtain(
-        self, stage: Stage, command: list[str], find: Callable[[], T | None], into: list[T]
+        self, stage: Stage, job: Job, command: list[str], find: Callable[[], T | None], into: list[T]
     ) -> AsyncGenerator[StageEvent, None]:
         """What `find` finds; where it finds nothing, a detached job's events until it does."""
         try:
             while (found := await asyncio.to_thread(find)) is None:
-                options = ["--config", self._config_file] if self._config_file else []
-                job = Job(self._paths.state / "jobs", stage)
-                async with aclosing(self._follow(job, stage, [*options, *command])) as events:
+                async with aclosing(self._follow(job, stage, command)) as events:
                     async for event in events:
                         yield event
                         if isinstance(event, StageFailed):
@@ -197,9 +210,9 @@ class Launch:
         path = found.server if isinstance(found, Engine) else found
         yield StageDone(stage, str(path))
 
-    async def _follow(self, job: Job, stage: Stage, arguments: list[str]) -> AsyncGenerator[StageEvent, None]:
+    async def _follow(self, job: Job, stage: Stage, command: list[str]) -> AsyncGenerator[StageEvent, None]:
         """The events of a job, which may be another r1tui's; one of ours is stopped when nobody follows it any more."""
-        _, ours = await asyncio.to_thread(job.start, [sys.executable, "-P", "-m", "r1tui", *arguments])
+        _, ours = await asyncio.to_thread(job.start, r1tui_command(command, self._config_file))
         done = False
         last_line = ""
         try:
@@ -219,7 +232,7 @@ class Launch:
                 said = f" It said: {last_line}" if last_line else ""
                 yield StageFailed(stage, f"The process that does it ended.{said}", "Start it again to go on.")
         finally:
-            if ours and job.running():
+            if ours and not self.leave_jobs and job.running():
                 job.stop()
 
     def _speed_matters(self, model: Path) -> bool:

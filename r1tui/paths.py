@@ -49,6 +49,11 @@ class Paths:
         return self.cache / "downloads"
 
     @property
+    def jobs(self) -> Path:
+        """Long work as detached processes: who does it, and its log."""
+        return self.state / "jobs"
+
+    @property
     def download_rate(self) -> Path:
         """How fast the last download was, as JSON."""
         return self.state / "download-rate.json"

@@ -91,6 +91,8 @@ class Hub:
     """Bytes of each file that were asked for."""
     sent: Counter[str] = field(default_factory=Counter)
     """Bytes of each file that went out."""
+    limit_bytes: int | None = None
+    """Once so many have gone out, nothing more does until this changes."""
     url: str = ""
     cdn_url: str = ""
     sending: Event = field(default_factory=Event)
@@ -269,6 +271,8 @@ class _Handler(BaseHTTPRequestHandler):
         with ExitStack() as stack:
             file = stack.enter_context(data.open("rb")) if isinstance(data, Path) else None
             while at < stop:
+                while hub.limit_bytes is not None and hub.sent.total() >= hub.limit_bytes and not hub.closing.is_set():
+                    sleep(0.005)
                 edges = [edge for edge in (middle, stall, drop, wrong) if edge is not None and edge > at]
                 end = min([at + PIECE_BYTES, stop, *edges])
                 if file is not None:

@@ -171,11 +171,14 @@ def test_of_a_revision_that_is_gone_no_byte_is_used(hub: Hub, paths: Paths, tmp_
 
 def interrupt(hub: Hub, paths: Paths) -> None:
     """Begin the download, and stop it by a signal when a shard is in its place and some of the other has come."""
+    stopped = Event()
     hub.go_on = Event()
     hub.held = max(model_files(hub.repositories[REPO].files))
 
     def stop(event: StageEvent) -> None:
-        if isinstance(event, FilesProgress) and event.files[0].state == "done" and event.files[1].done:
+        half_way = isinstance(event, FilesProgress) and event.files[0].state == "done" and event.files[1].done
+        if half_way and not stopped.is_set():
+            stopped.set()
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(CancelledError):

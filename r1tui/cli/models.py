@@ -1,18 +1,28 @@
 """`r1tui variants`, `download` and `inspect`: the models."""
 
+import os
+from contextlib import suppress
+
 import click
 
-from r1tui.catalog import load_catalog
+from r1tui.catalog import Catalog, Variant, load_catalog
 from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import reporting
 from r1tui.cli.target import needed_variant
-from r1tui.errors import R1tuiError
+from r1tui.errors import CancelledError, R1tuiError
+from r1tui.events import Emit, Notice, StageDone, StageFailed
 from r1tui.gguf import inspect as inspect_header
 from r1tui.hub import download as download_model
+from r1tui.hub import find_model
+from r1tui.hub.download import unfinished
+from r1tui.hub.headers import fetch_headers
+from r1tui.hub.jobs import download_job, follow_events, logged
 from r1tui.overview import overview
 from r1tui.planning import find_subject
-from r1tui.text import plain, size
+from r1tui.process import Job
+from r1tui.process.signals import run_async
+from r1tui.text import plain, plan_in_words, size
 
 
 @click.command()
@@ -42,12 +52,50 @@ def variants(context: Context, *, as_json: bool) -> None:
 @json_option
 @pass_context
 def download(context: Context, variant: str, *, verify: bool, as_json: bool) -> None:
-    """Fetch and verify VARIANT (a name, or hf:OWNER/REPO:QUANT), and print the first file's path."""
+    """Fetch and verify VARIANT (a name, or hf:OWNER/REPO:QUANT), and print the first file's path.
+
+    Ctrl+C keeps what came; the same command goes on where it was.
+    """
     target = load_catalog(context.config).find(variant)
-    with reporting("model", Printer(as_json=as_json), as_json=as_json) as emit:
+    job = download_job(target, context.paths)
+    with reporting("model", Printer(as_json=as_json), as_json=as_json) as show:
+        while (other := job.take()) is not None and other.pid != os.getpid():
+            _follow(target, job, other.pid, show)
+        emit = logged(job, show) if other is None else show
+        _hint_at_plan(target, context, emit)
         path = download_model(target, context.paths, emit, config=context.config, verify=verify)
     if not as_json:
         click.echo(str(path))
+
+
+def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
+    """Show what another process's download of this variant does, until that has ended."""
+
+    async def show_events() -> None:
+        emit(Notice("model", f"Process {pid} is downloading {target.name} already; this is how far it is."))
+        async for event in follow_events(job):
+            if not isinstance(event, StageDone | StageFailed):
+                emit(event)
+
+    try:
+        run_async(show_events())
+    except KeyboardInterrupt:
+        raise CancelledError(
+            f"The download of {target.name} goes on in process {pid}.", f"`r1tui download {target.name}` shows it."
+        ) from None
+
+
+def _hint_at_plan(target: Variant, context: Context, emit: Emit) -> None:
+    """Before a download begins, say how the model would run here; for that its headers are fetched."""
+    paths = context.paths
+    if target.repo is None or unfinished(target, paths) or find_model(target, paths, context.config):
+        return
+    with suppress(R1tuiError):  # the download itself says what is wrong
+        fetch_headers(target, paths)
+        entry = next(overview(Catalog({target.name: target}), context.config, paths))
+        if entry.plan is not None:
+            said = plan_in_words(entry.plan.to_json())
+            emit(Notice("model", f"On this machine: {said}. `r1tui plan {target.name}` says why."))
 
 
 @click.command()

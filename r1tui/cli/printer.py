@@ -7,6 +7,7 @@ from time import monotonic
 import click
 
 from r1tui.cli.context import is_terminal
+from r1tui.errors import is_full
 from r1tui.events import (
     LogLine,
     Notice,
@@ -37,7 +38,11 @@ class Printer:
 
     def __call__(self, event: StageEvent) -> None:
         if self._json:
-            click.echo(encode_event(event))
+            try:
+                click.echo(encode_event(event))
+            except OSError as error:
+                if not is_full(error):  # the log is on the disk that the download waits for: it is written later
+                    raise
             return
         match event:
             case StageStarted(stage, title):

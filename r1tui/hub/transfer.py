@@ -1,14 +1,13 @@
 """The bytes of a model from the hub to this disk: several connections, each for a range, until every byte is right."""
 
 import asyncio
-import errno
 import secrets
 import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from r1tui.errors import R1tuiError, os_error
+from r1tui.errors import R1tuiError, is_full, os_error
 from r1tui.hub.part import RESERVE_BYTES, Part, in_thread
 from r1tui.hub.ranges import piece_bytes
 from r1tui.hub.remote import Listing, hub_api
@@ -21,7 +20,6 @@ MOST_CHUNKS = 512
 LONGEST_BACKOFF_S = 30.0
 HOPELESS_TRIES = 6
 """Failures without hope in a row, with no new byte between them, that end the transfer."""
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 Tell = Callable[[str], None]
 
 
@@ -232,7 +230,7 @@ class Transfer:
 
     def _disk_is_full(self, error: OSError) -> None:
         """Remember it; raises for any other trouble."""
-        if error.errno not in FULL:
+        if not is_full(error):
             raise os_error(error) from None
         self._disk_full = True
 

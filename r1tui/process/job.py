@@ -1,14 +1,30 @@
 """Named long work as a detached process: started once, followed and stopped by whoever comes."""
 
 import os
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from r1tui.locks import locked
-from r1tui.process.child import STOP_WAITS_S, ProcessId, alive, find_command, spawn_detached, stop
+from r1tui.process.child import (
+    STOP_WAITS_S,
+    ProcessId,
+    alive,
+    command_line,
+    find_command,
+    identify,
+    spawn_detached,
+    stop,
+)
 from r1tui.process.log import follow
+
+
+def r1tui_command(arguments: Sequence[str], config_file: str | None = None) -> list[str]:
+    """The command line of an r1tui command as a job, with the same interpreter and settings as this one."""
+    options = ["--config", config_file] if config_file else []
+    return [sys.executable, "-P", "-m", "r1tui", *options, *arguments]
 
 
 class JobRecord(msgspec.Struct, frozen=True):
@@ -42,6 +58,19 @@ class Job:
             process = spawn_detached(argv, os.environ if env is None else env, self.log, cwd)
             self._record(JobRecord(list(argv), process))
             return process, True
+
+    def take(self) -> ProcessId | None:
+        """Make this process the one that does the job, with an empty log for it to write; or say who does it already.
+
+        That may be this process itself, when `start` has started it: its output is the log then.
+        """
+        with locked(self._lock, f"The job {self.name!r}", waiting=lambda pid: None):
+            if (running := self.running()) is not None:
+                return running
+            self.log.unlink(missing_ok=True)
+            self.log.touch(0o600)
+            self._record(JobRecord(command_line(os.getpid()), identify(os.getpid())))
+            return None
 
     def running(self) -> ProcessId | None:
         """The process that does the job now, whoever started it."""

@@ -1,0 +1,43 @@
+"""Downloads as jobs: one process a variant, in the foreground of a terminal or detached, that others follow."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from r1tui.catalog import Variant
+from r1tui.events import Emit, StageEvent, decode_event, encode_event
+from r1tui.paths import Paths
+from r1tui.process.job import Job
+
+_PREFIX = "model-"
+
+
+def download_job(variant: Variant, paths: Paths) -> Job:
+    """The job of fetching the variant, running or not."""
+    return Job(paths.jobs, _PREFIX + quote(variant.name, safe=""))
+
+
+def running_downloads(paths: Paths) -> list[str]:
+    """The names of the variants that are being fetched now, the last begun first."""
+    logs = sorted(paths.jobs.glob(f"{_PREFIX}*.jsonl"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return [unquote(log.stem.removeprefix(_PREFIX)) for log in logs if Job(paths.jobs, log.stem).running()]
+
+
+async def follow_events(job: Job) -> AsyncGenerator[StageEvent, None]:
+    """The events of the running or last download, until it has ended; other lines are left out."""
+    async for line in job.follow():
+        with suppress(msgspec.DecodeError):
+            yield decode_event(line)
+
+
+def logged(job: Job, emit: Emit) -> Callable[[StageEvent], None]:
+    """An `emit` that also writes the job's log, for a process that does the job in the foreground."""
+
+    def both(event: StageEvent) -> None:
+        with suppress(OSError), job.log.open("a", encoding="utf-8") as log:  # a full disk must not end the download
+            log.write(encode_event(event) + "\n")
+        emit(event)
+
+    return both
