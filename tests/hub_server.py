@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -39,7 +40,7 @@ class Repository:
     older: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The files of earlier revisions that are still served."""
     sha256: dict[str, str] = field(default_factory=dict)
-    """Where a file is too large to be hashed here."""
+    """Where a file is too large to be hashed here; empty: the hub keeps it in git and says none."""
 
     def revision(self, name: str | None) -> dict[str, Any] | None:
         """The files of a revision; None for an unknown one."""
@@ -153,9 +154,13 @@ class _Handler(BaseHTTPRequestHandler):
     name: str
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
+    def handle(self) -> None:
+        """Clients are killed: that is nothing to tell."""
         with suppress(ConnectionError):
-            self._answer(with_body=True)
+            super().handle()
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
@@ -249,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             start, stop = 0, size
             self.send_response(200)
-        digest = repository.sha256.get(path) or _sha256(true)
+        digest = repository.sha256[path] if path in repository.sha256 else _sha256(true)
         for key, value in {
             "ETag": f'"{digest}"', "X-Repo-Commit": repository.commit, "X-Linked-Size": str(_size(true)),
             "X-Linked-ETag": f'"{digest}"', "Accept-Ranges": "bytes", "Content-Length": str(stop - start),
@@ -274,7 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
                 while hub.limit_bytes is not None and hub.sent.total() >= hub.limit_bytes and not hub.closing.is_set():
                     sleep(0.005)
                 edges = [edge for edge in (middle, stall, drop, wrong) if edge is not None and edge > at]
-                end = min([at + PIECE_BYTES, stop, *edges])
+                end = min([at + (PIECE_BYTES if file is None else 4 * PIECE_BYTES), stop, *edges])
                 if file is not None:
                     end = at + os.sendfile(self.connection.fileno(), file.fileno(), at, end - at)
                 else:
@@ -301,13 +306,15 @@ def _size(data: Any) -> int:
     return data.stat().st_size if isinstance(data, Path) else len(data)
 
 
+@cache
 def _sha256(data: Any) -> str:
-    return hashlib.sha256(data.read_bytes() if isinstance(data, Path) else data).hexdigest()
+    if not isinstance(data, Path):
+        return hashlib.sha256(data).hexdigest()
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _entry(path: str, data: Any, sha256: str | None) -> dict[str, Any]:
-    oid = sha256 or _sha256(data)
-    return {
-        "type": "file", "path": path, "size": _size(data), "oid": oid[:40],
-        "lfs": {"oid": oid, "size": _size(data), "pointerSize": 134},
-    }  # fmt: skip
+    oid = _sha256(data) if sha256 is None else sha256
+    entry = {"type": "file", "path": path, "size": _size(data), "oid": oid[:40]}
+    return entry | ({"lfs": {"oid": oid, "size": _size(data), "pointerSize": 134}} if oid else {})
