@@ -71,8 +71,8 @@ class Launch:
         self.started = False
         """Whether this launch has started the server that runs."""
         self.status: Status | None = None
-        self.leave_jobs = False
-        """Whether what it has begun to build and fetch goes on when it is cancelled."""
+        self.leave_download = False
+        """Whether a download that it has begun goes on when it is cancelled."""
         self._config = config
         self._paths = paths
         self._config_file = config_file
@@ -232,7 +232,7 @@ class Launch:
                 said = f" It said: {last_line}" if last_line else ""
                 yield StageFailed(stage, f"The process that does it ended.{said}", "Start it again to go on.")
         finally:
-            if ours and not self.leave_jobs and job.running():
+            if ours and not (self.leave_download and stage == "model") and job.running():
                 job.stop()
 
     def _speed_matters(self, model: Path) -> bool:

@@ -5,7 +5,18 @@ from pathlib import Path
 from r1tui.catalog import Variant
 from r1tui.chat.conversation import Answer, Conversation, Turn
 from r1tui.config import Config
-from r1tui.events import Finished, LogLine, Progress, StageDone, StageEvent, StageStarted, Timings
+from r1tui.events import (
+    FileProgress,
+    FilesProgress,
+    Finished,
+    LogLine,
+    Notice,
+    Progress,
+    StageDone,
+    StageEvent,
+    StageStarted,
+    Timings,
+)
 from r1tui.keeper.state import Status
 from r1tui.nvml import GpuUse
 from r1tui.overview import Entry
@@ -65,6 +76,22 @@ LAUNCH: tuple[StageEvent, ...] = (
     StageStarted("model", "SmolLM2 135M Instruct"),
     Progress("model", 61 << 20, 94 << 20, "bytes", 12.5e6, 2.8),
 )
+SHARD = "DeepSeek-R1-UD-IQ1_S-0000{}-of-00003.gguf"
+DOWNLOAD: tuple[StageEvent, ...] = (
+    StageStarted("model", "DeepSeek-R1 671B, dynamic 1.58 bit"),
+    Notice("model", "3 files, 130.6 GiB; into /data/r1tui/models/unsloth/DeepSeek-R1-GGUF (412.0 GiB free); "
+                    "about 25 min at the last rate, 91.0 MiB/s."),
+    Notice("model", "On this machine: 62 layers on CUDA0, experts of 31 on the CPU. `r1tui plan r1-iq1_s` says why."),
+    Notice("model", "DeepSeek-R1-UD-IQ1_S-00002-of-00003.gguf: too many requests (429); again in 12 s."),
+    Progress("model", 74_512_000_000, 140_231_438_464, "bytes", 92e6, 714.0),
+    FilesProgress(
+        "model",
+        (FileProgress(SHARD.format(1), 21_000_000_000, 49_349_193_664, "checking"),
+         FileProgress(SHARD.format(2), 25_162_806_336, 49_397_904_416, "arriving"),
+         FileProgress(SHARD.format(3), 0, 41_484_340_384, "waiting")),
+        92e6, 88.4e6, 714.0, 3,
+    ),
+)  # fmt: skip
 DONE: tuple[StageEvent, ...] = (
     StageDone("engine", "/cache/llama-server", "cpu, build 11434"),
     StageDone("model", "/models/model.gguf"),

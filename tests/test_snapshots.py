@@ -7,11 +7,13 @@ import pytest
 from textual.pilot import Pilot
 
 from r1tui.catalog import Catalog
+from r1tui.tui.messages import DownloadReported
 from r1tui.tui.screens import variants
 from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.widgets.transcript import Transcript
-from tests.screen_rig import ENTRIES, StillApp
+from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
 
 Compare = Callable[..., bool]
 SIZES = [(80, 24), (120, 40), (200, 60)]
@@ -90,5 +92,21 @@ def test_log(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> Non
     async def before(pilot: Pilot[None]) -> None:
         app.push_screen(LogScreen(Path("/nowhere/server.log")))
         await pilot.pause(0.3)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_download(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        screen = DownloadScreen(ENTRIES[1].variant, app.paths)
+        await app.push_screen(screen)
+        await settle(pilot)
+        screen.running = True
+        screen.refresh_bindings()
+        for event in DOWNLOAD:
+            screen.post_message(DownloadReported(event))
+        await settle(pilot)
+        screen.query_one(Download).draw()
+        await pilot.pause()
 
     assert snap_compare(app, terminal_size=size, run_before=before)

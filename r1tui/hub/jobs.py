@@ -25,9 +25,9 @@ def running_downloads(paths: Paths) -> list[str]:
     return [unquote(log.stem.removeprefix(_PREFIX)) for log in logs if Job(paths.jobs, log.stem).running()]
 
 
-async def follow_events(job: Job) -> AsyncGenerator[StageEvent, None]:
-    """The events of the running or last download, until it has ended; other lines are left out."""
-    async for line in job.follow():
+async def follow_events(job: Job, from_offset: int = 0) -> AsyncGenerator[StageEvent, None]:
+    """The events of the running or last download, until it has ended; lines that are none are left out."""
+    async for line in job.follow(from_offset):
         with suppress(msgspec.DecodeError):
             yield decode_event(line)
 

@@ -1,5 +1,6 @@
 """The application: themes, the session, the screens on top of each other, and how it ends."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -53,6 +54,7 @@ class R1App(App[None]):
         super().__init__()
         self.paths = paths
         self.config = config
+        self.config_file = config_file
         self.catalog: Catalog = load_catalog(config)
         self.wanted = variant
         self.session = Session(paths, config, self._tell, config_file=config_file, attach=attach)
@@ -105,9 +107,17 @@ class R1App(App[None]):
         self._leaving = True
         try:
             if await self._may_leave():
-                self.exit()
+                self.session.leave_download()
+                self.exit(message=await asyncio.to_thread(self._left_behind))
         finally:
             self._leaving = False
+
+    def _left_behind(self) -> str | None:
+        """What the terminal says afterwards about downloads that go on."""
+        from r1tui.hub.jobs import running_downloads  # noqa: PLC0415  the screen opens without it
+
+        names = running_downloads(self.paths)
+        return f"The download of {names[0]} goes on: r1tui download {names[0]} shows it." if names else None
 
     async def _may_leave(self) -> bool:
         status = self.session.status()

@@ -49,3 +49,15 @@ class Sampled(Message):
     """New figures of the machine."""
 
     sample: Sample
+
+
+@dataclass
+class DownloadReported(Message):
+    """A download that the screen shows has got on."""
+
+    event: StageEvent
+
+
+@dataclass
+class DownloadEnded(Message):
+    """The process of the download that the screen shows is gone, however it ended."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from textual.message import Message
 
@@ -21,6 +21,9 @@ from r1tui.server.client import ChatRequest, ServerClient
 from r1tui.server.client import Message as ChatMessage
 from r1tui.server.endpoint import Endpoint
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, LaunchEnded, ServerChanged, StageReported
+
+if TYPE_CHECKING:
+    from r1tui.launch import Launch
 
 Post = Callable[[Message], object]
 BATCH_S = 0.1
@@ -48,6 +51,7 @@ class Session:
         self._attach = attach
         self._client: ServerClient | None = None
         self._answering: str | None = None
+        self._launch: Launch | None = None
 
     @property
     def attached(self) -> bool:
@@ -68,7 +72,7 @@ class Session:
         from r1tui.launch import Launch  # noqa: PLC0415  the screen opens without it
 
         ready = False
-        launch = Launch(variant, self._config, self._paths, config_file=self._config_file)
+        launch = self._launch = Launch(variant, self._config, self._paths, config_file=self._config_file)
         try:
             if replace:
                 await asyncio.to_thread(keeper.stop, self._paths)
@@ -87,6 +91,11 @@ class Session:
         finally:
             await self._forget_client()
             self._post(LaunchEnded(variant, ready))
+
+    def leave_download(self) -> None:
+        """The screen is about to end: a download goes on without it."""
+        if self._launch is not None:
+            self._launch.leave_download = True
 
     async def watch(self) -> None:
         """Follow the managed server, taking it over when its keeper was killed; posts each change, for ever."""

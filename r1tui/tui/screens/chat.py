@@ -1,6 +1,7 @@
 """The seat: launch, conversation, question, instruments."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +16,7 @@ from textual.worker import Worker
 from r1tui.catalog import Variant
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.special_tokens import defuse
+from r1tui.errors import R1tuiError
 from r1tui.events import Finished, Timings
 from r1tui.keeper.state import Status, new_conversation_id
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, LaunchEnded, Sampled, ServerChanged, StageReported
@@ -56,6 +58,7 @@ class ChatScreen(Screen[None]):
         Binding("f4", "step(1)", "Next", id="chat.next", show=False, priority=True),
         Binding("f5", "panel", "Panel", id="chat.panel", priority=True),
         Binding("f6", "log", "Log", id="chat.log", priority=True),
+        Binding("f7", "download", "Download", id="chat.download", priority=True),
         Binding("ctrl+r", "start", "Start", id="chat.start", priority=True),
         Binding("ctrl+n", "new", "New chat", id="chat.new", priority=True),
         *(
@@ -117,6 +120,8 @@ class ChatScreen(Screen[None]):
             self._show_status(now)
         elif wanted is not None:
             self._launch(wanted, replace=now.running)
+        elif self._downloading() is not None:
+            self.action_download()
         else:
             self.action_variants()
 
@@ -189,7 +194,7 @@ class ChatScreen(Screen[None]):
                 return self.r1.session.answering or self._launching is not None
             case "start":
                 return not self.ready and self._launching is None and self._last_variant is not None
-            case "variants" | "step" | "number" | "log":
+            case "variants" | "step" | "number" | "log" | "download":
                 return not self.r1.session.attached
             case _:
                 return True
@@ -231,6 +236,30 @@ class ChatScreen(Screen[None]):
         paths = self.r1.paths
         building = self._launching is not None and self.query_one(Stages).running("engine")
         self.app.push_screen(LogScreen(paths.logs / "build.log" if building else paths.server_log))
+
+    def action_download(self) -> None:
+        """Show the download that runs, or the unfinished one of the last model."""
+        variant = self._downloading()
+        if variant is None:
+            self.notify("Nothing is being downloaded. F2 lists the models.", markup=False)
+            return
+        self._show_download(variant, begin=False)
+
+    def _show_download(self, variant: Variant, *, begin: bool) -> None:
+        from r1tui.tui.screens.download import DownloadScreen  # noqa: PLC0415  the hub
+
+        screen = DownloadScreen(variant, self.r1.paths, config_file=self.r1.config_file, begin=begin)
+        self.app.push_screen(screen, self._switch)
+
+    def _downloading(self) -> Variant | None:
+        from r1tui.hub.download import unfinished  # noqa: PLC0415  the screen opens without it
+        from r1tui.hub.jobs import running_downloads  # noqa: PLC0415
+
+        for name in running_downloads(self.r1.paths):
+            with suppress(R1tuiError):
+                return self.r1.catalog.find(name)
+        last = self._last_variant
+        return last if last is not None and unfinished(last, self.r1.paths) else None
 
     def action_start(self) -> None:
         """Bring the last model up again."""
@@ -275,11 +304,18 @@ class ChatScreen(Screen[None]):
             self._launch(variant, replace=now.running)
             return
         question = f"{variant.name} is not on this machine: {size_gib:,.0f} GiB to fetch."
-        choices = [Choice("f", "fetch", "Fetch it, then bring it up")]
-        self.app.push_screen(
-            AskScreen(question, choices),
-            lambda choice: self._launch(variant, replace=now.running) if choice == "fetch" else None,
-        )
+        choices = [
+            Choice("f", "fetch", "Fetch it, then bring it up"),
+            Choice("o", "only", "Only fetch it; what runs stays"),
+        ]
+
+        def chosen(choice: str | None) -> None:
+            if choice == "fetch":
+                self._launch(variant, replace=now.running)
+            elif choice == "only":
+                self._show_download(variant, begin=True)
+
+        self.app.push_screen(AskScreen(question, choices), chosen)
 
     def _launch(self, variant: Variant, *, replace: bool) -> None:
         self._last_variant = variant

@@ -1,0 +1,164 @@
+"""A model on its way to this machine: every file, the rate, the time left; paused, gone on with, given up, or left."""
+
+import asyncio
+from pathlib import Path
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from r1tui.catalog import Variant
+from r1tui.errors import R1tuiError
+from r1tui.events import StageEvent
+from r1tui.hub.download import discard, unfinished
+from r1tui.hub.jobs import download_job, follow_events
+from r1tui.paths import Paths
+from r1tui.process.job import r1tui_command
+from r1tui.text import size
+from r1tui.tui.messages import DownloadEnded, DownloadReported
+from r1tui.tui.screens.ask import AskScreen, Choice
+from r1tui.tui.widgets.download_rows import DownloadView, download_rows
+from r1tui.tui.widgets.rows import Rows
+
+TAIL_BYTES = 1 << 16
+"""What is read of a log that is long already: each of its reports says everything."""
+GIVE_UP = (Choice("d", "delete", "Delete what came"),)
+
+
+class Download(Rows):
+    """The rows of one download."""
+
+    INTERVAL_S = 0.2
+    DEFAULT_CSS = "Download { height: 1fr; padding: 1 2; }"
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.view = DownloadView(title)
+
+    def apply(self, event: StageEvent) -> None:
+        """Show what the event says."""
+        self.view.apply(event)
+        self.touch()
+
+    def rows(self, width: int, height: int) -> list[Content]:
+        return download_rows(self.view, width, height, self.ink)
+
+
+class DownloadScreen(Screen[Variant | None]):
+    """Follows the download of a variant, whoever began it; the answer is the variant when it is to be brought up."""
+
+    BINDINGS = [
+        Binding("p", "pause", "Pause", id="download.pause"),
+        Binding("p", "resume", "Go on", id="download.resume"),
+        Binding("x", "give_up", "Give up", id="download.give_up"),
+        Binding("enter", "choose", "Bring it up", id="download.choose"),
+        Binding("escape,q", "back", "Back", id="download.back"),
+    ]
+
+    def __init__(self, variant: Variant, paths: Paths, *, config_file: str | None = None, begin: bool = False) -> None:
+        super().__init__()
+        self.variant = variant
+        self._paths = paths
+        self._config_file = config_file
+        self._begin = begin
+        self._job = download_job(variant, paths)
+        self.running = begin
+        """Whether its process is there, as far as was told."""
+
+    def compose(self) -> ComposeResult:
+        yield Download(self.variant.title or self.variant.name)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self._follow(begin=self._begin)
+
+    @property
+    def view(self) -> DownloadView:
+        """What is shown."""
+        return self.query_one(Download).view
+
+    @work(exit_on_error=False, exclusive=True, group="download")
+    async def _follow(self, *, begin: bool) -> None:
+        """Post what the download reports until its process ends; begin it first where it does not run."""
+        try:
+            if begin:
+                command = r1tui_command(["download", "--json", self.variant.name], self._config_file)
+                await asyncio.to_thread(self._job.start, command)
+            self.running = self._job.running() is not None
+            self.refresh_bindings()
+            start = max(0, _size(self._job.log) - TAIL_BYTES)
+            async for event in follow_events(self._job, start):
+                self.post_message(DownloadReported(event))
+        except (R1tuiError, OSError) as error:
+            self.notify(str(error), severity="error", markup=False)
+        self.post_message(DownloadEnded())
+
+    @on(DownloadReported)
+    def _reported(self, message: DownloadReported) -> None:
+        self.query_one(Download).apply(message.event)
+
+    @on(DownloadEnded)
+    def _ended(self) -> None:
+        self.running = False
+        self.view.stop()
+        self.query_one(Download).touch()
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys show where they do something."""
+        match action:
+            case "pause":
+                return self.running
+            case "resume":
+                return not self.running and self.view.state != "done"
+            case "give_up":
+                return self.view.state != "done"
+            case "choose":
+                return self.view.state == "done"
+            case _:
+                return True
+
+    @work(exit_on_error=False, group="pause")
+    async def action_pause(self) -> None:
+        """Stop the process; what came is kept."""
+        await asyncio.to_thread(self._job.stop)
+
+    def action_resume(self) -> None:
+        """Go on where it was."""
+        self.running = True
+        self.refresh_bindings()
+        self._follow(begin=True)
+
+    @work(exit_on_error=False, group="give_up")
+    async def action_give_up(self) -> None:
+        """Stop it and delete what came, once the user has said so."""
+        here, total = unfinished(self.variant, self._paths) or (0, 0)
+        question = f"Give {self.variant.name} up? {size(here)} of {size(total)} are here."
+        if await self.app.push_screen_wait(AskScreen(question, GIVE_UP)) != "delete":
+            return
+        try:
+            await asyncio.to_thread(self._job.stop)
+            gone = await asyncio.to_thread(discard, self.variant, self._paths)
+        except (R1tuiError, OSError) as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self.notify(f"{size(gone)} were deleted.", markup=False)
+        self.dismiss(None)
+
+    def action_choose(self) -> None:
+        """Bring the model up."""
+        self.dismiss(self.variant)
+
+    def action_back(self) -> None:
+        """Leave it to itself: it goes on."""
+        self.dismiss(None)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
