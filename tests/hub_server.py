@@ -174,8 +174,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.name == "cdn":
             self._signed()
             return
-        self.hub.requests.append(f"{self.command} {self.path}")
-        path = self.path.partition("?")[0]
+        asked = re.sub("^http://[^/]+", "", self.path)  # whole, when we are asked as a proxy
+        self.hub.requests.append(f"{self.command} {asked}")
+        path = asked.partition("?")[0]
         info = re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+))?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         name, revision = (info[1], info[3]) if info else (file[1], file[2]) if file else ("", "")

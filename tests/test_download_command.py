@@ -150,3 +150,14 @@ def test_a_download_that_was_started_detached_is_the_same_job(hub: Hub, command:
     first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 130
     assert job.running() is None
+
+
+def test_it_comes_through_a_proxy(hub: Hub, command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example")
+    monkeypatch.setenv("NO_PROXY", "")
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, hub.url)
+    done = command("download", f"hf:{REPO}:Q8_0")
+    assert done.returncode == 0, done.stderr
+    first = min(path for path in hub.repositories[REPO].files if path.startswith("Q8_0"))
+    assert Path(done.stdout.strip()).read_bytes() == hub.repositories[REPO].files[first]

@@ -169,6 +169,33 @@ def test_of_a_revision_that_is_gone_no_byte_is_used(hub: Hub, paths: Paths, tmp_
     assert_arrived(new, paths)
 
 
+def test_what_came_of_files_that_are_gone_is_deleted(hub: Hub, paths: Paths, tmp_path: Path) -> None:
+    interrupt(hub, paths)
+    renamed = {
+        path.replace("Tiny-R1-Q8", "Tiny-R1-New-Q8"): data for path, data in tiny_files(tmp_path / "new").items()
+    }
+    hub.repositories[REPO].upload(renamed, keep=False)
+    fetch(paths)
+    assert not staging_folder(VARIANT, paths).exists()
+
+
+def test_stopping_does_not_wait_for_a_check(hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(path: Path, progress: Callable[[int], None]) -> str:
+        while True:
+            progress(1)
+
+    def stop(event: StageEvent) -> None:
+        if isinstance(event, FilesProgress) and event.files[0].state == "checking" and not stopped.is_set():
+            stopped.set()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = Event()
+    monkeypatch.setattr("r1tui.hub.fetch.sha256_with_progress", endless)
+    with pytest.raises(CancelledError):
+        fetch(paths, stop)
+    assert unfinished(VARIANT, paths) is not None
+
+
 def interrupt(hub: Hub, paths: Paths) -> None:
     """Begin the download, and stop it by a signal when a shard is in its place and some of the other has come."""
     stopped = Event()

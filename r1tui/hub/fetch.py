@@ -46,7 +46,6 @@ class Fetch:
         self._manners = manners
         self._rate_file = rate_file
         self._record = Record.load(folder)
-        self._stopped = False
         self._hashing = asyncio.Semaphore(1)
         here = [file for file in listing.files if self._is_here(file)]
         self.parts = [self._part(file) for file in listing.files if file not in here]
@@ -62,7 +61,6 @@ class Fetch:
         try:
             await transfer.run()
         finally:
-            self._stopped = True
             reporting.cancel()
             self._report.now()
             self._remember_rate()
@@ -84,6 +82,8 @@ class Fetch:
         may_be = known is None or known.sha256 == file.sha256
         if may_be and place.is_file() and place.stat().st_size == file.size_bytes:
             part.adopt(place)
+        elif not part.written:
+            part.discard()  # of another content, or without a journal to know it by
         return part
 
     def _check_disk(self) -> None:
@@ -129,11 +129,7 @@ class Fetch:
         digest = None
         if file.sha256 is not None:  # small files that the hub keeps in git have none
             async with self._hashing:
-                self._report.checked[file.path] = 0
-                try:
-                    digest = await in_thread(sha256_with_progress, part.path, lambda done: self._checked(file, done))
-                finally:
-                    del self._report.checked[file.path]
+                digest = await self._digest(part)
         if digest == file.sha256:
             await in_thread(self._admit, part)
             self._report.right.add(file.path)
@@ -147,11 +143,19 @@ class Fetch:
         self._tell(f"{part.path.name.removesuffix('.part')} arrived damaged (its sha256 differs): it is fetched again.")
         return False
 
-    def _checked(self, file: RemoteFile, done: int) -> None:
-        """Called in the thread that reads."""
-        if self._stopped:
-            raise cancelled("Checking")
-        self._report.checked[file.path] = done
+    async def _digest(self, part: Part) -> str:
+        task, path = asyncio.current_task(), part.file.path
+
+        def read(done: int) -> None:  # called in the thread that reads
+            self._report.checked[path] = done
+            if task is not None and task.cancelling():
+                raise cancelled("Checking")
+
+        self._report.checked[path] = 0
+        try:
+            return await in_thread(sha256_with_progress, part.path, read)
+        finally:
+            del self._report.checked[path]
 
     def _admit(self, part: Part) -> None:
         file, place = part.file, self._folder / part.file.path
