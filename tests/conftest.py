@@ -5,7 +5,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -69,18 +71,22 @@ def hub(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     with running_hub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        hub.repositories[REPO] = Repository(tiny_files(tmp_path / "served"))
+        hub.repositories[REPO] = Repository(tiny_files())
         yield hub
 
 
-def tiny_files(folder: Path, answer: str = "Hello.") -> dict[str, bytes]:
-    """A repository's files: a split model in a folder of its own, another model, a readme."""
+@cache
+def _tiny_files(answer: str) -> dict[str, bytes]:
     from tests.tiny_r1 import build  # noqa: PLC0415
 
-    folder.mkdir()
-    build(folder / "Tiny-R1-Q8_0.gguf", shard_tensors=40, answer=answer)
-    files = {f"Q8_0/{path.name}": path.read_bytes() for path in sorted(folder.iterdir())}
-    return files | {"Tiny-R1-Q4_0.gguf": b"GGUF other", "README.md": b"hello"}
+    with TemporaryDirectory() as folder:
+        build(Path(folder) / "Tiny-R1-Q8_0.gguf", shard_tensors=40, answer=answer)
+        return {f"Q8_0/{path.name}": path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def tiny_files(answer: str = "Hello.") -> dict[str, bytes]:
+    """A repository's files: a split model in a folder of its own, another model, a readme."""
+    return _tiny_files(answer) | {"Tiny-R1-Q4_0.gguf": b"GGUF other", "README.md": b"hello"}
 
 
 @dataclass(frozen=True)

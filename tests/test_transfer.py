@@ -32,9 +32,9 @@ NOW = {"Retry-After": "0"}
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny model comes in many ranges and is made safe many times, as a large one is."""
-    monkeypatch.setattr(ranges, "SMALLEST_PIECE_BYTES", 100_000)
-    monkeypatch.setattr(transfer, "CHUNK_BYTES", 10_000)
-    monkeypatch.setattr(parts, "SAVE_BYTES", 50_000)
+    monkeypatch.setattr(ranges, "SMALLEST_PIECE_BYTES", 500_000)
+    monkeypatch.setattr(transfer, "CHUNK_BYTES", 50_000)
+    monkeypatch.setattr(parts, "SAVE_BYTES", 300_000)
     monkeypatch.setattr(report, "INTERVAL_S", 0.02)
 
 
@@ -80,7 +80,7 @@ def assert_arrived(files: dict[str, Any], paths: Paths) -> None:
     [
         (Faults(), ""),
         (Faults(redirect=True), ""),
-        (Faults(drop_after_bytes=60_000), "the connection was lost"),
+        (Faults(drop_after_bytes=300_000), "the connection was lost"),
         (Faults(stall_after_bytes=30_000, stalls=2), "no byte came for"),
         (Faults(refusals=[(429, NOW)] * 3), "too many requests (429)"),
         (Faults(refusals=[(500, {}), (503, NOW), (502, {})]), "the server answered 50"),
@@ -91,7 +91,7 @@ def assert_arrived(files: dict[str, Any], paths: Paths) -> None:
         (Faults(ignore_range=True, stall_after_bytes=30_000, stalls=2), ""),
         (Faults(wrong=1), "arrived damaged (its sha256 differs)"),
         (Faults(wrong=1, ignore_range=True), ""),
-        (Faults(bytes_per_s=4e6), ""),
+        (Faults(bytes_per_s=2e7), ""),
     ],
     ids=lambda value: value.named() if isinstance(value, Faults) else "",
 )
@@ -152,28 +152,26 @@ def test_a_definite_refusal_ends_it_with_a_reason(hub: Hub, paths: Paths, faults
     assert_arrived(hub.repositories[REPO].files, paths)
 
 
-def test_an_upload_half_way_changes_nothing(hub: Hub, paths: Paths, tmp_path: Path) -> None:
+def test_an_upload_half_way_changes_nothing(hub: Hub, paths: Paths) -> None:
     old = hub.repositories[REPO].files
     interrupt(hub, paths)
-    hub.repositories[REPO].upload(tiny_files(tmp_path / "new", answer="Something else."), keep=True)
+    hub.repositories[REPO].upload(tiny_files("Something else."), keep=True)
     fetch(paths)
     assert_arrived(old, paths)
 
 
-def test_of_a_revision_that_is_gone_no_byte_is_used(hub: Hub, paths: Paths, tmp_path: Path) -> None:
+def test_of_a_revision_that_is_gone_no_byte_is_used(hub: Hub, paths: Paths) -> None:
     interrupt(hub, paths)
-    new = tiny_files(tmp_path / "new", answer="Something else.")
+    new = tiny_files("Something else.")
     hub.repositories[REPO].upload(new, keep=False)
     told = fetch(paths)
     assert "The hub has other files now" in told.notices
     assert_arrived(new, paths)
 
 
-def test_what_came_of_files_that_are_gone_is_deleted(hub: Hub, paths: Paths, tmp_path: Path) -> None:
+def test_what_came_of_files_that_are_gone_is_deleted(hub: Hub, paths: Paths) -> None:
     interrupt(hub, paths)
-    renamed = {
-        path.replace("Tiny-R1-Q8", "Tiny-R1-New-Q8"): data for path, data in tiny_files(tmp_path / "new").items()
-    }
+    renamed = {path.replace("Tiny-R1-Q8", "Tiny-R1-New-Q8"): data for path, data in tiny_files("Renamed.").items()}
     hub.repositories[REPO].upload(renamed, keep=False)
     fetch(paths)
     assert not staging_folder(VARIANT, paths).exists()
@@ -256,7 +254,7 @@ def test_a_full_disk_is_waited_for(hub: Hub, paths: Paths, monkeypatch: pytest.M
     real_write, real_usage, full = os.pwritev, shutil.disk_usage, Event()
 
     def write(fd: int, chunks: list[bytes], offset: int) -> int:
-        if len(chunks) and offset > 200_000 and not full.is_set():
+        if len(chunks) and offset > 1_000_000 and not full.is_set():
             full.set()
         if full.is_set() and not freed.is_set():
             raise OSError(errno.ENOSPC, "No space left on device")
