@@ -161,3 +161,13 @@ def test_it_comes_through_a_proxy(hub: Hub, command: CommandLine, monkeypatch: p
     assert done.returncode == 0, done.stderr
     first = min(path for path in hub.repositories[REPO].files if path.startswith("Q8_0"))
     assert Path(done.stdout.strip()).read_bytes() == hub.repositories[REPO].files[first]
+
+
+def test_before_the_first_byte_it_says_what_comes_and_how_it_would_run(hub: Hub, command: CommandLine) -> None:
+    done = command("download", f"hf:{REPO}:Q8_0", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    notices = [event["text"] for event in events if event["event"] == "notice"]
+    assert notices[0].startswith("On this machine: ")
+    assert notices[1].startswith("2 files, ")
+    assert "GiB free)" in notices[1]
+    assert events[-1]["event"] == "stage_done"

@@ -257,3 +257,21 @@ def test_a_job_whose_starter_was_killed_half_way_is_found(tmp_path: Path) -> Non
 def test_a_garbled_identity_file_is_no_job(tmp_path: Path) -> None:
     (tmp_path / "build.json").write_bytes(b"\xff{")
     assert Job(tmp_path, "build").running() is None
+
+
+def test_a_process_can_take_a_job_itself(tmp_path: Path) -> None:
+    job = Job(tmp_path, "download")
+    (tmp_path / "download.jsonl").write_text("of an earlier one")
+    assert job.take() is None
+    assert job.running() == identify(os.getpid())
+    assert job.log.read_text() == ""
+    assert job.take() == identify(os.getpid())
+    assert job.start(["/bin/sleep", "1000"]) == (identify(os.getpid()), False)
+
+
+def test_a_job_that_another_does_is_not_taken(tmp_path: Path) -> None:
+    job = Job(tmp_path, "download")
+    process, _ = job.start(["/bin/sleep", "1000"])
+    assert job.take() == process
+    assert job.stop(SHORT)
+    assert job.take() is None

@@ -299,3 +299,27 @@ def test_the_next_download_knows_how_long_it_takes(hub: Hub, paths: Paths) -> No
     paths.download_rate.parent.mkdir(parents=True)
     paths.download_rate.write_text('{"bytes_per_s": 1048576}')
     assert "at the last rate, 1.0 MiB/s" in fetch(paths).notices
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_shard_that_somebody_put_there_is_checked(hub: Hub, paths: Paths, right: bool) -> None:
+    path, data = min(model_files(hub.repositories[REPO].files).items())
+    place = paths.models / REPO / path
+    place.parent.mkdir(parents=True)
+    place.write_bytes(data if right else bytes(len(data)))
+    fetch(paths)
+    assert_arrived(hub.repositories[REPO].files, paths)
+    assert (place.name in hub.fetched()) is not right
+
+
+def test_a_link_to_a_shard_elsewhere_is_left_alone(hub: Hub, paths: Paths, tmp_path: Path) -> None:
+    path, data = min(model_files(hub.repositories[REPO].files).items())
+    elsewhere = tmp_path / "mine.gguf"
+    elsewhere.write_bytes(data)
+    place = paths.models / REPO / path
+    place.parent.mkdir(parents=True)
+    place.symlink_to(elsewhere)
+    fetch(paths)
+    assert_arrived(hub.repositories[REPO].files, paths)
+    assert place.is_symlink()
+    assert place.name not in hub.fetched()

@@ -72,15 +72,17 @@ class Fetch:
 
     def _is_here(self, file: RemoteFile) -> bool:
         """Whether the file in its place is this one, and was found right when it was last changed."""
-        known = self._record.files.get(file.path)
-        return known is not None and known.sha256 == file.sha256 and known.is_at(self._folder / file.path)
+        known, place = self._record.files.get(file.path), self._folder / file.path
+        if known is None and place.is_symlink():  # another's file, which is neither moved nor written to
+            return place.is_file() and place.stat().st_size == file.size_bytes
+        return known is not None and known.sha256 == file.sha256 and known.is_at(place)
 
     def _part(self, file: RemoteFile) -> Part:
         """The file as far as it has come; one in its place that may be it is checked before it is fetched."""
         part = Part(self._staging, file, self._listing.revision)
         known, place = self._record.files.get(file.path), self._folder / file.path
         may_be = known is None or known.sha256 == file.sha256
-        if may_be and place.is_file() and place.stat().st_size == file.size_bytes:
+        if may_be and not place.is_symlink() and place.is_file() and place.stat().st_size == file.size_bytes:
             part.adopt(place)
         elif not part.written:
             part.discard()  # of another content, or without a journal to know it by

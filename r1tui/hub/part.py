@@ -82,11 +82,13 @@ class Part:
             self._fd = None
 
     def adopt(self, whole: Path) -> None:
-        """Take a file that may be this one as all that has come."""
+        """Take a file that may be this one as all that has come; it still has to be checked."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._journal.unlink(missing_ok=True)
         whole.replace(self.path)
-        self.written = ((0, self.file.size_bytes),) if self.file.size_bytes else ()
+        self.open()
+        self.written = joined([(0, self.file.size_bytes)])
+        self._save(self.written)
+        self.saved = self.written
 
     def next_piece(self, most_bytes: int) -> Range | None:
         """The first bytes that nobody has or fetches; the caller adds them to `claimed`."""
