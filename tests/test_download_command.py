@@ -80,6 +80,11 @@ def test_killed_again_and_again_little_is_fetched_twice(hub: Hub, command: Comma
 
 def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(hub: Hub, command: CommandLine, big: bytes) -> None:
     process = begun(hub, command, 4 << 20)
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "files_progress" and event["files"][0]["done"]:
+            break
     process.send_signal(signal.SIGINT)
     stdout, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
@@ -139,7 +144,8 @@ def test_a_small_disk_is_refused_before_the_first_byte(hub: Hub, command: Comman
     assert refused.returncode == 1
     assert "needs 8796.1 GB more" in refused.stderr
     assert "GB free" in refused.stderr
-    assert not list(staging_folder(BIG, command.paths).rglob("*.part"))
+    assert unfinished(BIG, command.paths) is None
+    assert not staging_folder(BIG, command.paths).exists()
 
 
 def test_a_download_that_was_started_detached_is_the_same_job(hub: Hub, command: CommandLine, big: bytes) -> None:

@@ -24,7 +24,8 @@ from tests.conftest import tiny_files
 from tests.hub_server import REPO, Faults, Hub
 
 VARIANT = Variant("tiny", "Tiny", repo=REPO, pattern="*Q8_0*")
-QUICK = Manners(connections=3, stall_s=0.5, backoff_s=0.01, disk_poll_s=0.01)
+QUICK = Manners(connections=3, backoff_s=0.01, disk_poll_s=0.01)
+IMPATIENT = Manners(connections=3, stall_s=0.5, backoff_s=0.01)
 TOKEN = "hf_aSecretThatNobodyMaySee"  # noqa: S105
 NOW = {"Retry-After": "0"}
 
@@ -100,7 +101,7 @@ def test_it_arrives_whatever_happens(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.faults = faults
-    told = fetch(paths)
+    told = fetch(paths, manners=IMPATIENT if faults.stalls else QUICK)
     assert_arrived(hub.repositories[REPO].files, paths)
     assert said in told.notices
     assert {file.state for file in told.last.files} == {"done"}

