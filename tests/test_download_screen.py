@@ -30,6 +30,7 @@ HALF_WAY_BYTES = 12 << 20
 def app(hub: Hub, paths: Paths) -> Iterator[R1App]:
     """The screen before a hub that stops half-way."""
     hub.limit_bytes = HALF_WAY_BYTES
+    stops.clear()
     yield R1App(paths, Config())
     assert download_job(VARIANT, paths).stop()
 
@@ -42,10 +43,14 @@ async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
         await pilot.pause(0.02)
 
 
+stops: list[str] = []
+"""What was ended so that it does not begin the download again."""
+
+
 async def begun(app: R1App, pilot: Pilot[None]) -> DownloadScreen:
     """The screen of a download that has got half-way."""
     await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
-    screen = DownloadScreen(VARIANT, app.paths, begin=True)
+    screen = DownloadScreen(VARIANT, app.paths, begin=True, before_stop=lambda: stops.append("launch"))
     await app.push_screen(screen, lambda _: None)
     await until(pilot, lambda: arrived(screen) > 0)
     return screen
@@ -62,6 +67,7 @@ async def test_pausing_keeps_what_came_and_going_on_ends_it(hub: Hub, app: R1App
         screen = await begun(app, pilot)
         await pilot.press("p")
         await until(pilot, lambda: not screen.running and screen.view.state == "stopped")
+        assert stops == ["launch"]
         assert unfinished(VARIANT, app.paths) is not None
         hub.limit_bytes = None
         await pilot.press("p")

@@ -139,7 +139,7 @@ async def _chunks(response: Any, stall_s: float) -> AsyncIterator[bytes]:
             chunk = await connection.read(min(left, READ_BYTES), timeout=stall_s)
         except httpcore2.TimeoutException:
             raise RetryError(f"no byte came for {duration(stall_s)}") from None
-        except httpcore2.NetworkError:
+        except (httpcore2.NetworkError, OSError):
             chunk = b""
         if not chunk:
             raise RetryError("the connection was lost")

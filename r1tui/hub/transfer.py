@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import shutil
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ MOST_CHUNKS = 512
 """Written at once at most: the system takes no more than 1024 (IOV_MAX)."""
 LONGEST_BACKOFF_S = 30.0
 HOPELESS_TRIES = 6
-"""Failures without hope in a row, with no new byte between them, that end the transfer."""
+"""Failures without hope in a row on one connection, with no new byte between them, that end the transfer."""
+NETWORK = (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError, TimeoutError)
+"""Errors of the system that are not the disk's."""
 Tell = Callable[[str], None]
 
 
@@ -59,7 +62,6 @@ class Transfer:
         self._unsettled = list(parts)
         self._whole: set[str] = set()
         """Files that their server sends only whole."""
-        self._hopeless = 0
         self._last_told = ""
         self._disk_full = False
         self._room = asyncio.Lock()
@@ -92,7 +94,7 @@ class Transfer:
 
     async def _connection(self, group: asyncio.TaskGroup, sources: dict[str, Source]) -> None:
         """Fetch piece after piece, whatever happens to each."""
-        failures = 0
+        failures = _Failures()
         while (claim := await self._claim()) is not None:
             part, start, stop = claim
             before = part.arrived_bytes
@@ -104,14 +106,13 @@ class Transfer:
             except _NotWholeError:
                 pass
             except Exception as error:  # told apart there, and raised again where trying does not help
-                failures = 0 if part.arrived_bytes > before else failures + 1
+                if part.arrived_bytes > before:
+                    failures = _Failures()
                 pause_s = self._pause_s(part, error, failures)
             else:
-                failures = 0
+                failures = _Failures()
             finally:
                 part.claimed.remove((start, stop))
-            if part.arrived_bytes > before:
-                self._hopeless = 0
             if part.complete and not part.claimed and part in self._unsettled:
                 group.create_task(self._settle(part))
             await self._notify()
@@ -183,16 +184,23 @@ class Transfer:
         async with self._changed:
             self._changed.notify_all()
 
-    def _pause_s(self, part: Part, error: Exception, failures: int) -> float:
+    def _pause_s(self, part: Part, error: Exception, failures: "_Failures") -> float:
         """Tell of a failure, and how long to wait before the next try. Raises where there is no hope."""
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, NETWORK):
             self._disk_is_full(error)
             return 0.0
-        reason = self._reason(part, error)
+        reason, hope = self._reason(error)
+        failures.all += 1
+        failures.hopeless = 0 if hope else failures.hopeless + 1
+        if failures.hopeless >= HOPELESS_TRIES:
+            raise R1tuiError(
+                f"{part.file.path} cannot be fetched: {reason}, {HOPELESS_TRIES} times.",
+                "Start again later; what came is kept. With HF_ENDPOINT set, try without it.",
+            )
         jitter = 0.5 + secrets.randbelow(500) / 1000  # so that connections do not all come at once
-        pause_s = jitter * min(self._manners.backoff_s * 2.0 ** min(failures, 10), LONGEST_BACKOFF_S)
+        pause_s = jitter * min(self._manners.backoff_s * 2.0 ** min(failures.all - 1, 10), LONGEST_BACKOFF_S)
         if isinstance(error, RetryError) and error.after_s is not None:
-            pause_s = max(error.after_s, pause_s if failures > 1 else 0.0)
+            pause_s = max(error.after_s, pause_s if failures.all > 1 else 0.0)
         self.retries += 1
         if reason != self._last_told:
             self._last_told = reason
@@ -200,31 +208,28 @@ class Transfer:
             self._tell(f"{part.file.path.rpartition('/')[2]}: {reason}; {when}.")
         return pause_s
 
-    def _reason(self, part: Part, error: Exception) -> str:
-        """A failure that another try may mend, in words and without an address, which may be signed."""
+    def _reason(self, error: Exception) -> tuple[str, bool]:
+        """A failure in words, without an address, which may be signed; and whether it will surely pass.
+
+        Raises it again where another try is no use.
+        """
         import httpx2  # noqa: PLC0415
 
         match error:
-            case RetryError(reason=reason, hope=True):
-                return reason
-            case RetryError(reason=reason):
-                self._hopeless += 1
-                if self._hopeless >= HOPELESS_TRIES:
-                    raise R1tuiError(
-                        f"{part.file.path} cannot be fetched: {reason}, {HOPELESS_TRIES} times.",
-                        "Start again later; what came is kept. With HF_ENDPOINT set, try without it.",
-                    )
-                return reason
+            case RetryError(reason=reason, hope=hope):
+                return reason, hope
             case httpx2.ReadTimeout():
-                return f"no byte came for {duration(self._manners.stall_s)}"
+                return f"no byte came for {duration(self._manners.stall_s)}", True
             case httpx2.ConnectError() | httpx2.ConnectTimeout():
-                return "no connection"
+                return "no connection", True
             case httpx2.ProxyError():
-                return "the proxy failed"
-            case httpx2.TransportError():
-                return "the connection was lost"
+                return "the proxy failed", True
+            case httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError():
+                return f"the request failed ({type(error).__name__})", False
+            case httpx2.TransportError() | OSError():
+                return "the connection was lost", True
             case httpx2.HTTPError() | httpx2.InvalidURL():
-                return self._reason(part, RetryError(f"the request failed ({type(error).__name__})", hope=False))
+                return f"the request failed ({type(error).__name__})", False
             case _:
                 raise error
 
@@ -254,6 +259,14 @@ class Transfer:
                 await asyncio.sleep(self._manners.disk_poll_s)
             self.paused, self._disk_full = "", False
             self._tell("There is room on the disk again.")
+
+
+@dataclass
+class _Failures:
+    """Of one connection since it last brought something."""
+
+    all: int = 0
+    hopeless: int = 0
 
 
 class _NotWholeError(Exception):

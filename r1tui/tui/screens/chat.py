@@ -203,8 +203,8 @@ class ChatScreen(Screen[None]):
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
         if self.r1.session.answering:
             await self.r1.session.stop_answer()
-        elif self._launching is not None:
-            self._launching.cancel()
+        else:
+            self._cancel_launch()
 
     async def action_interrupt(self) -> None:
         """Stop the answer, never the server; with nothing to stop, copy what is selected."""
@@ -248,8 +248,14 @@ class ChatScreen(Screen[None]):
     def _show_download(self, variant: Variant, *, begin: bool) -> None:
         from r1tui.tui.screens.download import DownloadScreen  # noqa: PLC0415  the hub
 
-        screen = DownloadScreen(variant, self.r1.paths, config_file=self.r1.config_file, begin=begin)
+        screen = DownloadScreen(
+            variant, self.r1.paths, config_file=self.r1.config_file, begin=begin, before_stop=self._cancel_launch
+        )
         self.app.push_screen(screen, self._switch)
+
+    def _cancel_launch(self) -> None:
+        if self._launching is not None:
+            self._launching.cancel()
 
     def _downloading(self) -> Variant | None:
         from r1tui.hub.download import unfinished  # noqa: PLC0415  the screen opens without it

@@ -1,6 +1,7 @@
 """A model on its way to this machine: every file, the rate, the time left; paused, gone on with, given up, or left."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from textual import on, work
@@ -58,8 +59,18 @@ class DownloadScreen(Screen[Variant | None]):
         Binding("escape,q", "back", "Back", id="download.back"),
     ]
 
-    def __init__(self, variant: Variant, paths: Paths, *, config_file: str | None = None, begin: bool = False) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        paths: Paths,
+        *,
+        config_file: str | None = None,
+        begin: bool = False,
+        before_stop: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`before_stop` is called before the process is stopped, to end what would start it again."""
         super().__init__()
+        self._before_stop = before_stop
         self.variant = variant
         self._paths = paths
         self._config_file = config_file
@@ -124,6 +135,7 @@ class DownloadScreen(Screen[Variant | None]):
     @work(exit_on_error=False, group="pause")
     async def action_pause(self) -> None:
         """Stop the process; what came is kept."""
+        self._before_stop()
         await asyncio.to_thread(self._job.stop)
 
     def action_resume(self) -> None:
@@ -139,6 +151,7 @@ class DownloadScreen(Screen[Variant | None]):
         question = f"Give {self.variant.name} up? {size(here)} of {size(total)} are here."
         if await self.app.push_screen_wait(AskScreen(question, GIVE_UP)) != "delete":
             return
+        self._before_stop()
         try:
             await asyncio.to_thread(self._job.stop)
             gone = await asyncio.to_thread(discard, self.variant, self._paths)
