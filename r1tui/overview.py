@@ -13,7 +13,7 @@ from r1tui.hub import find_model
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
-from r1tui.planning import Running, find_subject, request_here
+from r1tui.planning import Held, find_subject, for_variant, request_here
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def overview(catalog: Catalog, config: Config, paths: Paths) -> Iterator[Entry]:
     What our own running server holds counts as free.
     """
     engine = find_engine(config.engine, paths)
-    request = request_here(config, paths, engine, Running.of(keeper.status(paths).plan))
+    request = request_here(config, paths, engine, Held.by(keeper.status(paths)))
     for variant in catalog:
         yield _entry(variant, request, config, paths)
 
@@ -69,5 +69,5 @@ def _entry(variant: Variant, request: PlanRequest, config: Config, paths: Paths)
     path = subject.model if subject.on_disk else None
     if not is_known(subject.header):
         return Entry(variant, path, variant.size_gib, guess)
-    plan = make_plan(subject.header, request)
+    plan = make_plan(subject.header, for_variant(request, config, variant))
     return Entry(variant, path, subject.header.size_bytes / 2**30, plan.verdict, plan=plan)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from time import time
 from typing import Any
 
 from r1tui.catalog import Variant
@@ -60,12 +61,17 @@ def _hub_utilities() -> Any:
     return utils
 
 
-def known_headers(variant: Variant, paths: Paths) -> Path | None:
-    """The (first) file of the variant's headers that were fetched before; None without. Asks no network."""
+def known_headers(variant: Variant, paths: Paths, within_s: float | None = None) -> Path | None:
+    """The (first) file of the variant's headers that were fetched before (so recently); None without.
+
+    Asks no network.
+    """
     if variant.repo is None or variant.pattern is None:
         return None
     revisions = sorted(_folder(variant, paths).glob("*/"), key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in revisions:
+        if within_s is not None and time() - folder.stat().st_mtime > within_s:
+            break
         here = [path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")]
         chosen = choose(here, variant.repo, variant.pattern)
         if chosen and is_complete(chosen):
