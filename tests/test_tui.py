@@ -7,6 +7,7 @@ from time import monotonic
 
 import msgspec
 import pytest
+from textual import events
 from textual.pilot import Pilot
 
 from r1tui.catalog import variant_of_file
@@ -56,7 +57,7 @@ async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
 async def opened(app: R1App, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
     """The app, once its chat is there."""
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, ChatScreen | VariantsScreen))
+        await until(pilot, lambda: app.seat.furnished)
         yield pilot
 
 
@@ -227,6 +228,21 @@ async def test_a_question_typed_before_the_model_is_ready_waits_in_the_prompt(pa
         await pilot.pause()
         assert seat(app).query_one(Prompt).text == "early question"
         assert answers(app) == []
+
+
+async def test_no_key_is_lost_that_was_pressed_before_all_was_there(
+    paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
+) -> None:
+    with bare_server(llama_server, tiny_r1(answer=ANSWER), tmp_path) as (socket, _):
+        app = R1App(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
+        async with app.run_test(size=(120, 40)) as pilot:
+            assert not seat(app).furnished
+            for key in ("h", "i", "enter", "f5", "x"):
+                app.post_message(events.Key(key, key if len(key) == 1 else None))
+            await until(pilot, lambda: bool(answers(app)) and answers(app)[0].state == "done")
+            assert seat(app).conversation.turns[0].question == "hi"
+            assert seat(app).has_class("-no-panel")
+            await until(pilot, lambda: seat(app).query_one(Prompt).text == "x")
 
 
 async def test_an_attached_server_is_chatted_with_and_left_alone(

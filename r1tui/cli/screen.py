@@ -32,6 +32,10 @@ def run_screen(context: Context, variant: str | None, attach: str | None, *, mou
     endpoint = Endpoint.parse(attach) if attach else None
     target = None if endpoint else wanted_variant(context, variant, None)
     config = context.config
+    if config.variants:  # the screen loads the catalog when it is open; a fault of the user's is told before
+        from r1tui.catalog import load_catalog  # noqa: PLC0415
+
+        load_catalog(config)
     from r1tui.tui.app import R1App  # noqa: PLC0415  textual, for the screen alone
 
     app = R1App(context.paths, config, config_file=context.config_file, variant=target, attach=endpoint)
