@@ -230,15 +230,21 @@ async def test_a_question_typed_before_the_model_is_ready_waits_in_the_prompt(pa
         assert answers(app) == []
 
 
+class Hasty(R1App):
+    """The screen of somebody who types before it is there."""
+
+    def on_mount(self) -> None:
+        assert not self.seat.furnished
+        for key in ("h", "i", "enter", "f5", "x"):
+            self.post_message(events.Key(key, key if len(key) == 1 else None))
+
+
 async def test_no_key_is_lost_that_was_pressed_before_all_was_there(
     paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
 ) -> None:
     with bare_server(llama_server, tiny_r1(answer=ANSWER), tmp_path) as (socket, _):
-        app = R1App(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
+        app = Hasty(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
         async with app.run_test(size=(120, 40)) as pilot:
-            assert not seat(app).furnished
-            for key in ("h", "i", "enter", "f5", "x"):
-                app.post_message(events.Key(key, key if len(key) == 1 else None))
             await until(pilot, lambda: bool(answers(app)) and answers(app)[0].state == "done")
             assert seat(app).conversation.turns[0].question == "hi"
             assert seat(app).has_class("-no-panel")
