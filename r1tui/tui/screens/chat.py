@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, cast
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, LaunchEnded, Sampled, ServerChanged, StageReported
+from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -36,16 +36,12 @@ class ChatScreen(Screen[None]):
 
     DEFAULT_CSS = """
     ChatScreen {
-        #body { height: 1fr; background: $surface; }
-        #talk { width: 1fr; background: $background; align-vertical: bottom; }
-        #panel { width: 38; }
-        &.-bare #body { margin-bottom: 1; }
-        &.-bare.-wide #talk { margin-right: 38; }
-        #line { display: none; }
+        Instruments { dock: right; margin-bottom: 1; }
+        &.-narrow Instruments, &.-no-panel Instruments { dock: top; width: 1fr; height: 1; border: none; margin: 0; }
         Stages { display: none; }
         &.-launching Stages { display: block; }
-        &.-narrow #panel, &.-no-panel #panel { display: none; }
-        &.-narrow #line, &.-no-panel #line { display: block; }
+        &.-bare { align-vertical: bottom; }
+        &.-bare Prompt { margin-bottom: 1; }
     }
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
@@ -69,6 +65,7 @@ class ChatScreen(Screen[None]):
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__(classes="-bare")
         self._clock = clock
+        self.instruments = Instruments(clock=clock)
         self.opened = asyncio.Event()
         """Set when the prompt is on the screen."""
         self.furnished = False
@@ -98,8 +95,8 @@ class ChatScreen(Screen[None]):
         return self.status.pid if self.status else None
 
     def compose(self) -> ComposeResult:
-        with Horizontal(id="body"), Vertical(id="talk"):
-            yield Prompt()
+        yield self.instruments
+        yield Prompt()
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.opened.set)
@@ -111,8 +108,7 @@ class ChatScreen(Screen[None]):
         self.furniture = new = Furniture(self._clock)
         with self.app.batch_update():
             self.remove_class("-bare")
-            await self.query_one("#talk").mount(new.line, new.stages, new.transcript, before=0)
-            await self.query_one("#body").mount(new.panel)
+            await self.mount(new.stages, new.transcript, before=self.query_one(Prompt))
             await self.mount(new.footer)
         self.action_new()
         self.furnished = True
@@ -156,25 +152,25 @@ class ChatScreen(Screen[None]):
         from r1tui.events import Finished, Timings  # noqa: PLC0415
 
         answer = self.conversation.turns[-1].answer
+        counters: Timings | Finished | None = None
         for event in message.events:
             answer.apply(event)
             if isinstance(event, Timings | Finished):
-                for instruments in self.furniture.instruments:
-                    instruments.update_timings(event)
+                counters = event
+        if counters is not None:  # the last of them is true of all
+            self.instruments.update_timings(counters)
         self.furniture.transcript.touch()
 
     @on(AnswerEnded)
     def _answer_ended(self) -> None:
         self.furniture.transcript.touch()
         if self.conversation.turns[-1].answer.finished is None:
-            for instruments in self.furniture.instruments:
-                instruments.update_timings(None)
+            self.instruments.update_timings(None)
         self.refresh_bindings()
 
     @on(Sampled)
     def _sampled(self, message: Sampled) -> None:
-        for instruments in self.furniture.instruments:
-            instruments.update_sample(message.sample)
+        self.instruments.update_sample(message.sample)
         if not self.r1.session.attached:
             self._show_status(self.r1.session.status())  # its uptime goes on
 
@@ -329,8 +325,7 @@ class ChatScreen(Screen[None]):
         self.ready = status is not None and status.state in ("ready", "sleeping")
         if status is not None and status.variant and self._last_variant is None and self.ready:
             self._last_variant = self.r1.variant_named(status)
-        for instruments in self.furniture.instruments:
-            instruments.update_server(status)
+        self.instruments.update_server(status)
         if before is None or status is None or before.state != status.state:
             self.refresh_bindings()  # it builds the footer anew
             if before is not None and status is not None and status.state == "failed" and not self.launching:
