@@ -17,6 +17,7 @@ from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
 from r1tui.tui.app import R1App
+from r1tui.tui.keys import complaints
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.log import LogScreen
@@ -29,6 +30,7 @@ from tests.conftest import TinyModel
 THINK = "Hm, 日本 and 🦙.\n"
 ANSWER = "Hello ✅ there."
 PATIENCE_S = 30.0
+BACK = ("chat.stop", "ask.back", "log.back", "variants.back")
 
 
 @pytest.fixture
@@ -289,6 +291,34 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
         await until(pilot, lambda: isinstance(app.screen, LogScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"chat.log": "f7", "chat.stop": "escape,ctrl+g"}, []),
+        ({"chat.log": "f2", "chat.variants": "f6"}, []),
+        ({"chat.lgo": "f7"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
+        ({"nothing at all": "f7"}, ["There is no action 'nothing at all'."]),
+        ({"chat.log": "f7, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
+        (
+            {"app.quit": "escape"},
+            [f"escape is the key of app.quit and of {name}." for name in BACK],
+        ),
+    ],
+)
+def test_keys_that_mean_nothing_or_two_things_are_found(keys: dict[str, str], said: list[str]) -> None:
+    assert list(complaints(keys, R1App)) == said
+
+
+async def test_what_is_wrong_with_the_users_keys_is_told_once(paths: Paths, tmp_path: Path) -> None:
+    wrong = Config(ui=UiSettings(keys={"chat.lgo": "f7", "chat.log": "f2"}))
+    app = R1App(paths, wrong, attach=Endpoint.parse(f"unix:{tmp_path}/none.sock"))
+    async with app.run_test(notifications=True) as pilot:
+        await until(pilot, lambda: len(app.screen.query("Toast")) > 0)
+        (told,) = [str(toast.render()) for toast in app.screen.query("Toast")]
+        assert "Did you mean chat.log?" in told
+        assert "f2 is the key of chat.variants and of chat.log." in told
 
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40), (200, 60)])

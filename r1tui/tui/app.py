@@ -99,6 +99,11 @@ class R1App(App[None]):
         await self.seat.furnish()
         if self._complaints:
             self.notify("\n".join(self._complaints), title="Themes", severity="warning", markup=False)
+        if self.config.ui.keys:
+            from r1tui.tui.keys import complaints  # noqa: PLC0415  knows every screen
+
+            if said := "\n".join(complaints(self.config.ui.keys, R1App)):
+                self.notify(said, title="ui.keys", severity="warning", markup=False)
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
 
