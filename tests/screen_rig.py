@@ -125,5 +125,5 @@ class StillApp(R1App):
         """The instruments in the middle of things."""
         self.seat.post_message(ServerChanged(STATUS))
         self.seat.post_message(Sampled(SAMPLE))
-        self.seat.instruments.update_timings(Timings(412, 0, 96.4, 1875, 8.3), 8192)
-        self.seat.instruments.update_timings(Finished("stop", 412, 1204, 1875, 96.4, 8.3, 4270.0), 8192)
+        self.seat.instruments.update_timings(Timings(412, 0, 96.4, 1875, 8.3))
+        self.seat.instruments.update_timings(Finished("stop", 412, 1204, 1875, 96.4, 8.3, 4270.0))

@@ -1,5 +1,6 @@
 """The screen, driven by its keys, over the real server with the tiny R1."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -256,12 +257,17 @@ async def test_no_key_is_lost_that_was_pressed_before_all_was_there(
 async def test_an_attached_server_is_chatted_with_and_left_alone(
     paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
 ) -> None:
-    with bare_server(llama_server, tiny_r1(think=THINK, answer=ANSWER), tmp_path) as (socket, process):
+    model = tiny_r1(think=THINK, answer=ANSWER)
+    with bare_server(llama_server, model, tmp_path) as (socket, process):
         app = R1App(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
         async with opened(app) as pilot:
             answer = await ask(app, pilot, "hi")
             await until(pilot, lambda: answer.state == "done")
             assert answer.content.text == ANSWER
+            await until(pilot, lambda: seat(app).status is not None)
+            shown = "\n".join(str(row) for row in seat(app).instruments.rows(60, 20))
+            assert f"● ready {model.stem}" in shown
+            assert re.search(r"context .*\d / \d", shown)
             await pilot.press("ctrl+q")
             await until(pilot, lambda: not app.is_running)
         assert process.poll() is None

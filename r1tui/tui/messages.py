@@ -31,9 +31,11 @@ class LaunchEnded(Message):
 
 @dataclass
 class ServerChanged(Message):
-    """The managed server is in another state; None: it is not ours to know (an attached one)."""
+    """The server is in another state."""
 
-    status: Status | None
+    status: Status
+    context_size: int | None = None
+    """Where the status has no plan that says it."""
 
 
 @dataclass

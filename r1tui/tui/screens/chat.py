@@ -73,7 +73,7 @@ class ChatScreen(Screen[None]):
         self.furniture: Furniture
         self.conversation: Conversation
         self.status: Status | None = None
-        """What is true of the managed server, as far as was told."""
+        """What is true of the server, as far as was told."""
         self.ready = False
         """Whether a question would be answered."""
         self._launching: Worker[None] | None = None
@@ -120,6 +120,7 @@ class ChatScreen(Screen[None]):
         session, wanted = self.r1.session, self.r1.wanted
         if session.attached:
             self.ready = True
+            self.run_worker(session.look_at_attached(), exit_on_error=False)
             return
         self.run_worker(session.watch(), group="watch", exit_on_error=False)
         now = session.status()
@@ -146,6 +147,7 @@ class ChatScreen(Screen[None]):
     @on(ServerChanged)
     def _server_changed(self, message: ServerChanged) -> None:
         self._show_status(message.status)
+        self.instruments.update_context_size(message.context_size)
 
     @on(AnswerReceived)
     def _answer_received(self, message: AnswerReceived) -> None:
@@ -320,15 +322,15 @@ class ChatScreen(Screen[None]):
         await self.r1.session.stop_answer()
         await self.r1.session.launch(variant, replace=replace)
 
-    def _show_status(self, status: Status | None) -> None:
+    def _show_status(self, status: Status) -> None:
         before, self.status = self.status, status
-        self.ready = status is not None and status.state in ("ready", "sleeping")
-        if status is not None and status.variant and self._last_variant is None and self.ready:
+        self.ready = status.state in ("ready", "sleeping")
+        if status.variant and self._last_variant is None and self.ready and not self.r1.session.attached:
             self._last_variant = self.r1.variant_named(status)
         self.instruments.update_server(status)
-        if before is None or status is None or before.state != status.state:
+        if before is None or before.state != status.state:
             self.refresh_bindings()  # it builds the footer anew
-            if before is not None and status is not None and status.state == "failed" and not self.launching:
+            if before is not None and status.state == "failed" and not self.launching:
                 said = f"{status.cause} Ctrl+R starts it again."
                 self.notify(said, title="The server ended", severity="error", markup=False)
 

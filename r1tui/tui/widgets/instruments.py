@@ -54,14 +54,17 @@ class Instruments(Rows):
             self._figures.context_size = size
         self.touch()
 
-    def update_timings(self, timings: Timings | Finished | None, context_size: int | None = None) -> None:
+    def update_context_size(self, tokens: int | None) -> None:
+        """How much the context holds, where the server's plan does not say; None: nothing new."""
+        self._figures.context_size = tokens or self._figures.context_size
+        self.touch()
+
+    def update_timings(self, timings: Timings | Finished | None) -> None:
         """The counters of the answer that is coming; None when it ended without its last word."""
         if timings is None:
             self._figures.speed.end()
         else:
             self._figures.speed.add(timings)
-        if context_size is not None:
-            self._figures.context_size = context_size
         self.touch()
 
     def rows(self, width: int, height: int) -> list[Content]:
