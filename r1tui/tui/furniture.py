@@ -14,4 +14,4 @@ class Furniture:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.stages = Stages(clock=clock)
         self.transcript = Transcript()
-        self.footer = Footer()
+        self.footer = Footer(show_command_palette=False)

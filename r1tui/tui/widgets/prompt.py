@@ -22,7 +22,7 @@ class Prompt(TextArea):
     }
     """
     BINDINGS = [
-        Binding("enter", "submit", "Send", id="prompt.send", priority=True),
+        Binding("enter", "submit", "Send", id="prompt.send", show=False, priority=True),
         Binding("ctrl+j,alt+enter", "newline", "New line", id="prompt.newline", show=False, priority=True),
     ]
 
