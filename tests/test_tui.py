@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from textual import events
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from r1tui.catalog import variant_of_file
 from r1tui.chat.conversation import Answer
@@ -21,6 +22,7 @@ from r1tui.tui.app import R1App
 from r1tui.tui.keys import complaints
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.prompt import Prompt
@@ -31,7 +33,7 @@ from tests.conftest import TinyModel
 THINK = "Hm, 日本 and 🦙.\n"
 ANSWER = "Hello ✅ there."
 PATIENCE_S = 30.0
-BACK = ("chat.stop", "ask.back", "log.back", "variants.back")
+BACK = ("chat.stop", "ask.back", "keys.back", "log.back", "variants.back")
 
 
 @pytest.fixture
@@ -296,6 +298,13 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
         await pilot.press("f7")
         await until(pilot, lambda: isinstance(app.screen, LogScreen))
         await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, KeysScreen))
+        rows = str(app.screen.query_one("Static", Static).render()).splitlines()
+        assert [row.split() for row in rows if "chat.log" in row] == [["F7", "Log", "chat.log"]]
+        assert any(row.split() == ["Ctrl+J,", "Alt+Enter", "New", "line", "prompt.newline"] for row in rows)
+        await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
 
 

@@ -38,7 +38,7 @@ class R1App(App[None]):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS = [
         Binding("ctrl+q", "leave", "Quit", id="app.quit", priority=True),
-        Binding("f1", "keys", "Keys", id="app.keys"),
+        Binding("f1", "keys", "Keys", id="app.keys", priority=True),
     ]
 
     def __init__(
@@ -135,10 +135,13 @@ class R1App(App[None]):
 
     def action_keys(self) -> None:
         """Show or hide the list of keys."""
-        if self.screen.query("HelpPanel"):
-            self.action_hide_help_panel()
+        from r1tui.tui.keys import on_screen  # noqa: PLC0415  knows every screen
+        from r1tui.tui.screens.keys import KeysScreen  # noqa: PLC0415
+
+        if isinstance(self.screen, KeysScreen):
+            self.screen.dismiss()
         else:
-            self.action_show_help_panel()
+            self.push_screen(KeysScreen(on_screen(self.screen, R1App), self.config.ui.keys))
 
     @work(exit_on_error=False)
     async def action_leave(self) -> None:
