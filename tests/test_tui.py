@@ -113,6 +113,9 @@ async def test_a_key_stops_the_answer_for_real_and_never_the_server(
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
+        await pilot.press("n", "o", "w", "enter")
+        await until(pilot, lambda: seat(app).query_one(Prompt).text == "now")
+        assert answers(app) == [answer]
         await pilot.press(key)
         await until(pilot, lambda: not answer.running)
         assert answer.state == "stopped"

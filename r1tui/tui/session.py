@@ -75,6 +75,7 @@ class Session:
             if replace:
                 await asyncio.to_thread(keeper.stop, self._paths)
                 self._post(ServerChanged(self.status()))
+            await self._forget_client()  # not at the end: the server may be asked as soon as it is ready
             async with aclosing(launch.run()) as events:
                 async for event in events:
                     self._post(StageReported(event))
@@ -87,7 +88,6 @@ class Session:
             self._post(StageReported(StageFailed("server", "Cancelled.", "Ctrl+R goes on where it was.", 130)))
             raise
         finally:
-            await self._forget_client()
             self._post(LaunchEnded(variant, ready))
 
     async def watch(self) -> None:

@@ -15,6 +15,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import Screen
 
+from r1tui.chat.conversation import Conversation
+from r1tui.chat.special_tokens import defuse
+from r1tui.events import Failed, Finished, Timings
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, LaunchEnded, Sampled, ServerChanged, StageReported
 from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.prompt import Prompt
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from r1tui.catalog import Variant
-    from r1tui.chat.conversation import Conversation
     from r1tui.keeper.state import Status
     from r1tui.tui.app import R1App
     from r1tui.tui.furniture import Furniture
@@ -146,13 +148,12 @@ class ChatScreen(Screen[None]):
 
     @on(ServerChanged)
     def _server_changed(self, message: ServerChanged) -> None:
-        self._show_status(message.status)
+        attached = self.r1.session.attached
+        self._show_status(message.status if attached else self.r1.session.status())  # what was posted may be past
         self.instruments.update_context_size(message.context_size)
 
     @on(AnswerReceived)
     def _answer_received(self, message: AnswerReceived) -> None:
-        from r1tui.events import Finished, Timings  # noqa: PLC0415
-
         answer = self.conversation.turns[-1].answer
         counters: Timings | Finished | None = None
         for event in message.events:
@@ -165,8 +166,11 @@ class ChatScreen(Screen[None]):
 
     @on(AnswerEnded)
     def _answer_ended(self) -> None:
+        answer = self.conversation.turns[-1].answer
+        if answer.running:
+            answer.apply(Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
         self.furniture.transcript.touch()
-        if self.conversation.turns[-1].answer.finished is None:
+        if answer.finished is None:
             self.instruments.update_timings(None)
         self.refresh_bindings()
 
@@ -179,14 +183,13 @@ class ChatScreen(Screen[None]):
     @on(Prompt.Submitted)
     def _submitted(self, message: Prompt.Submitted) -> None:
         """Ask, if somebody can answer; else the text is in the prompt again."""
-        if self.r1.session.answering:
+        turns = self.conversation.turns
+        if self.r1.session.answering or (turns and turns[-1].answer.running):  # the second: asked, and not begun yet
             self._refuse(message.text, "The last answer is still coming. Esc stops it.")
             return
         if not self.ready:
             self._refuse(message.text, "No model is ready yet; your question waits here. F2 lists the models.")
             return
-        from r1tui.chat.special_tokens import defuse  # noqa: PLC0415
-
         question, found = defuse(message.text.strip())
         if found:
             self.notify(f"Control tokens were made harmless: {' '.join(found)}", markup=False)
@@ -244,7 +247,6 @@ class ChatScreen(Screen[None]):
         if self.r1.session.answering:
             self.notify("The answer is still coming. Esc stops it.", markup=False)
             return
-        from r1tui.chat.conversation import Conversation  # noqa: PLC0415
         from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
 
         self.conversation = Conversation(new_conversation_id())
