@@ -15,11 +15,13 @@ from textual.widgets import Static
 from r1tui.catalog import variant_of_file
 from r1tui.chat.conversation import Answer
 from r1tui.config import Config, EngineSettings, ServerSettings, UiSettings, VariantSettings
+from r1tui.events import StageFailed
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
 from r1tui.tui.app import R1App
 from r1tui.tui.keys import complaints
+from r1tui.tui.messages import StageReported
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.keys import KeysScreen
@@ -29,6 +31,7 @@ from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.stages import Stages
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
+from tests.screen_rig import StillApp
 
 THINK = "Hm, 日本 and 🦙.\n"
 ANSWER = "Hello ✅ there."
@@ -352,3 +355,14 @@ async def test_the_chat_is_usable_at_every_size(
         assert prompt.region.bottom <= size[1] - 1
         assert transcript.size.height >= 8
         assert transcript.size.width >= 50
+
+
+async def test_a_launch_with_much_to_say_leaves_the_prompt_on_the_screen(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app, (60, 16)) as pilot:
+        app.show_launch()
+        app.seat.post_message(StageReported(StageFailed("model", "Why it failed. " * 20, "What helps. " * 20)))
+        await until(pilot, lambda: "✗ model" in "".join(str(row) for row in app.seat.furniture.stages.rows(58, 9)))
+        app.draw_all()
+        await until(pilot, lambda: app.seat.furniture.stages.size.height > 8)
+        assert app.seat.query_one(Prompt).region.bottom == 15

@@ -38,9 +38,10 @@ class ChatScreen(Screen[None]):
 
     DEFAULT_CSS = """
     ChatScreen {
+        overflow: hidden;
         Instruments { dock: right; margin-bottom: 1; }
         &.-narrow Instruments, &.-no-panel Instruments { dock: top; width: 1fr; height: 1; border: none; margin: 0; }
-        Stages { display: none; }
+        Stages { display: none; max-height: 70%; }
         &.-launching Stages { display: block; }
         &.-bare { align-vertical: bottom; }
         &.-bare Prompt { margin-bottom: 1; }
