@@ -14,7 +14,6 @@ from r1tui.server.endpoint import Endpoint
 from r1tui.telemetry import Sample, ServerUse
 from r1tui.tui.app import R1App
 from r1tui.tui.messages import Sampled, ServerChanged, StageReported
-from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.rows import Rows
 from r1tui.tui.widgets.transcript import Transcript
 
@@ -126,6 +125,5 @@ class StillApp(R1App):
         """The instruments in the middle of things."""
         self.seat.post_message(ServerChanged(STATUS))
         self.seat.post_message(Sampled(SAMPLE))
-        for instruments in self.seat.query(Instruments):
-            instruments.update_timings(Timings(412, 0, 96.4, 1875, 8.3), 8192)
-            instruments.update_timings(Finished("stop", 412, 1204, 1875, 96.4, 8.3, 4270.0), 8192)
+        self.seat.instruments.update_timings(Timings(412, 0, 96.4, 1875, 8.3))
+        self.seat.instruments.update_timings(Finished("stop", 412, 1204, 1875, 96.4, 8.3, 4270.0))
