@@ -8,8 +8,7 @@ from textual.widgets import DataTable, Label
 
 from r1tui.catalog import Variant
 from r1tui.config import Config, VariantSettings
-from r1tui.events import StageEvent
-from r1tui.hub import download, find_model
+from r1tui.hub import find_model
 from r1tui.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.ask import AskScreen
@@ -26,10 +25,6 @@ MINE = Config(variants={"mine": VariantSettings(title="Mine", repo=REPO, pattern
 def hub(empty_hub: Hub, tiny_r1: TinyModel) -> Hub:
     empty_hub.repositories[REPO] = Repository({"Tiny-R1-Q8_0.gguf": tiny_r1().read_bytes()})
     return empty_hub
-
-
-def ignore(event: StageEvent) -> None:
-    """Drop the event."""
 
 
 class Listening(R1App):
@@ -86,7 +81,9 @@ async def test_a_refusal_of_the_hub_is_told_with_its_remedy_and_the_list_stays(h
 
 async def test_a_key_deletes_after_a_question(hub: Hub, paths: Paths) -> None:
     app = Listening(paths)
-    file = download(app.catalog.find("mine"), paths, ignore, config=MINE)
+    file = paths.models / REPO / "Tiny-R1-Q8_0.gguf"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(hub.repositories[REPO].files[file.name])
     async with opened(app, (80, 24)) as pilot:
         await until(pilot, lambda: app.cell("here") == "on disk")
         app.to_mine()
