@@ -19,8 +19,7 @@ from r1tui.errors import R1tuiError, UsageError
 from r1tui.experience import known_of
 from r1tui.gguf import Header, read_header
 from r1tui.hardware import Machine, cpu_features, detect_machine
-from r1tui.hub import find_model
-from r1tui.hub.found import own_folder
+from r1tui.hub.found import Search, own_folder
 from r1tui.hub.headers import fetch_headers, known_headers, place_in_repository
 from r1tui.paths import Paths
 from r1tui.plan import Device, DeviceBackend, Plan, PlanRequest, is_known, make_plan
@@ -99,11 +98,16 @@ FRESH_S = 86400.0
 """Headers fetched so long ago are asked for again: models are uploaded anew."""
 
 
-def find_subject(variant: Variant, paths: Paths, config: Config, *, fetch: bool = False) -> Subject | None:
-    """The model as far as it is known here; `fetch` asks the hub for its headers. Raises R1tuiError."""
-    model = find_model(variant, paths, config)
-    if model is not None:
-        return Subject(read_header(model), model, model, on_disk=True)
+def find_subject(
+    variant: Variant, paths: Paths, config: Config, *, fetch: bool = False, search: Search | None = None
+) -> Subject | None:
+    """The model as far as it is known here; `fetch` asks the hub for its headers. Raises R1tuiError.
+
+    One `search` for a whole list saves looking into the same folders again and again.
+    """
+    found = (search or Search(paths, config)).find(variant)
+    if found is not None:
+        return Subject(read_header(found.path), found.path, found.path, on_disk=True)
     stub = known_headers(variant, paths, FRESH_S) if fetch else known_headers(variant, paths)
     if stub is None and fetch and variant.repo is not None:
         stub = fetch_headers(variant, paths)

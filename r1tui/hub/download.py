@@ -1,7 +1,6 @@
 """Fetches a variant's files and checks them; what stands under its final name is whole and right."""
 
 import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,16 +13,15 @@ from r1tui.events import Emit, Meter, Notice, StageDone, StageStarted
 from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
 from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
-from r1tui.hub.found import find_model, own_folder
+from r1tui.hub.folders import choose_folder
+from r1tui.hub.found import download_lock, find_model, own_folder, own_folders
 from r1tui.hub.package import download_packaged
-from r1tui.hub.remote import Listing, RemoteFile, list_files
+from r1tui.hub.progress import bytes_here, staging_folder
+from r1tui.hub.remembered import ask_hub, latest_files
+from r1tui.hub.remote import Listing, RemoteFile
 from r1tui.hub.transfer import fetch_file, remove_leftovers
 from r1tui.locks import locked
 from r1tui.paths import Paths
-
-RESERVE_BYTES = 256 << 20
-"""Left free on the disk beside the model."""
-GB = 1e9
 
 
 def download(variant: Variant, paths: Paths, emit: Emit, *, config: Config | None = None, verify: bool = False) -> Path:
@@ -52,9 +50,7 @@ class _Download:
             return found
         if self._variant.file is not None:
             return self._local(found)
-        lock = (
-            self._paths.models / f".{self._folder.relative_to(self._paths.models).as_posix().replace('/', '--')}.lock"
-        )
+        lock = download_lock(self._variant, self._paths)
         with locked(lock, f"The download of {self._variant.name}", self._waiting):
             if verify and (found := self._find()) is not None:
                 self._verify(found)
@@ -78,27 +74,21 @@ class _Download:
     def _fetch(self) -> Path:
         if self._variant.package is not None:
             return download_packaged(self._variant, self._paths, self._emit)
-        listing = list_files(self._variant)
-        staging = self._paths.models / ".incoming" / listing.repo.replace("/", "--")
+        listing = ask_hub(self._variant, self._paths)
+        chosen = choose_folder(
+            self._variant.name, listing.size_bytes, self._paths, self._config,
+            lambda root: bytes_here(self._variant, root, self._paths, listing.files),
+        )  # fmt: skip
+        if chosen.reason:
+            self._notice(chosen.reason)
+        self._folder = own_folder(self._variant, self._paths, chosen.root)
+        staging = staging_folder(listing.repo, chosen.root)
         remove_leftovers(staging)
         missing = [file for file in listing.files if not _has(self._folder, file)]
-        self._check_disk(missing, staging)
         self._transfer(listing, missing, staging)
         self._admit(listing, missing, staging)
         shutil.rmtree(staging, ignore_errors=True)
         return self._folder / listing.files[0].path
-
-    def _check_disk(self, missing: Iterable[RemoteFile], staging: Path) -> None:
-        """Refuse before the first byte what would not fit."""
-        needed = sum(file.size_bytes for file in missing if not _has(staging, file))
-        self._paths.models.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._paths.models).free
-        if needed + RESERVE_BYTES > free:
-            raise R1tuiError(
-                f"{self._variant.name} needs {needed / GB:.1f} GB more, and the disk of {self._paths.models} has "
-                f"{free / GB:.1f} GB free.",
-                "Make room, set R1TUI_HOME to a larger disk, or choose a smaller variant (`r1tui variants`).",
-            )
 
     def _transfer(self, listing: Listing, missing: list[RemoteFile], staging: Path) -> None:
         here = sum(file.size_bytes for file in missing if _has(staging, file))
@@ -129,7 +119,9 @@ class _Download:
 
     def _verify(self, first: Path) -> None:
         """Read the model's files again; a wrong one of ours is set aside, a wrong one of another's is an error."""
-        files = read_known(first, self._variant, self._folder)
+        folders = own_folders(self._variant, self._paths, self._config)
+        self._folder = next((folder for folder in folders if first.is_relative_to(folder)), self._folder)
+        files = read_known(first, self._variant, self._folder, self._paths)
         meter = Meter("model", "bytes", self._emit, total=sum(known.size_bytes for known in files.values()))
         done = 0
         for path, known in files.items():
@@ -141,7 +133,7 @@ class _Download:
             done += known.size_bytes
 
 
-def read_known(first: Path, variant: Variant, folder: Path) -> dict[Path, KnownFile]:
+def read_known(first: Path, variant: Variant, folder: Path, paths: Paths) -> dict[Path, KnownFile]:
     """What each file of a model on disk should be: by the package's pin, our record, or else the hub."""
     if variant.package is not None:
         return {first: KnownFile(first.stat().st_size, variant.sha256 or None, "")}
@@ -150,11 +142,14 @@ def read_known(first: Path, variant: Variant, folder: Path) -> dict[Path, KnownF
     known = {path: record.files.get(_relative(path, folder)) for path in shards}
     if None not in known.values():
         return {path: file for path, file in known.items() if file is not None}
-    listing = list_files(variant)
-    by_name = {
-        Path(file.path).name: KnownFile(file.size_bytes, file.sha256, listing.revision) for file in listing.files
-    }
-    return {path: by_name[path.name] for path in shards if path.name in by_name}
+    files = latest_files(variant, paths).files
+    if len(files) != len(shards):
+        raise R1tuiError(
+            f"{first} is another file than the hub has for {variant.name} now.", "Use it by its path: --model FILE."
+        )
+    return {
+        path: KnownFile(file.size_bytes, file.sha256, "") for path, file in zip(shards, files, strict=True)
+    }  # shards in order: other programs give them other names
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -10,7 +10,8 @@ from r1tui.catalog import Variant
 from r1tui.errors import R1tuiError
 from r1tui.gguf.stub import write_stub
 from r1tui.hub.names import choose, is_complete
-from r1tui.hub.remote import Listing, RemoteFile, explained, hub_api, list_files
+from r1tui.hub.remembered import ask_hub
+from r1tui.hub.remote import Listing, RemoteFile, explained, hub_api
 from r1tui.paths import Paths
 
 IGNORED_RANGE_BYTES = 64 << 20
@@ -85,7 +86,7 @@ def fetch_headers(variant: Variant, paths: Paths) -> Path:
     What was fetched before is used again, and alone where the hub cannot be reached. Raises R1tuiError.
     """
     try:
-        listing = list_files(variant)
+        listing = ask_hub(variant, paths)
     except R1tuiError:
         if (known := known_headers(variant, paths)) is not None:
             return known
