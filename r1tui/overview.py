@@ -1,19 +1,35 @@
-"""The list of models as one chooses from it: size, place on disk, verdict for this machine."""
+"""The list of models as one chooses from it: size, place on disk, quality, verdict for this machine."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from r1tui.catalog import Catalog, Variant
 from r1tui.config import Config
-from r1tui.engine import find_engine
+from r1tui.engine import Engine, find_engine
 from r1tui.errors import R1tuiError
-from r1tui.hub import find_model
+from r1tui.experience import known_of
+from r1tui.hub.found import Search
+from r1tui.hub.others import other_models
+from r1tui.hub.places import OWNERS, Owner
+from r1tui.hub.progress import progress_of
+from r1tui.hub.remembered import known_files
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
-from r1tui.planning import Running, find_subject, request_here
+from r1tui.plan.learned import run_of_plan
+from r1tui.planning import Held, find_subject, for_variant, request_here
+from r1tui.text import plan_in_words, rough, size
+
+_ELSEWHERE: dict[Owner, str] = {
+    "huggingface": "HF cache",
+    "llama.cpp": "llama.cpp",
+    "lmstudio": "LM Studio",
+    "ollama": "Ollama",
+}
+"""Where a model is, when not in a folder of r1tui's or the user's."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +43,57 @@ class Entry:
     problem: str = ""
     """Why the file on disk cannot be used."""
     plan: Plan | None = None
+    owner: Owner | None = None
+    """Whose folder it is in."""
+    progress: float | None = None
+    """The share that is here of a model that is not all here."""
+    listed_age_s: float | None = None
+    """How long ago the hub gave the size; None: the size is the catalog's, or the file's own."""
+
+    measured_tps: float | None = None
+    """Answer tokens per second that were measured with exactly this plan."""
 
     @property
     def exact(self) -> bool:
         """Whether the verdict rests on the file's own header."""
         return self.plan is not None
+
+    @property
+    def size(self) -> str:
+        """Its size in words; empty where that is unknown."""
+        if self.size_gib is None:
+            return ""
+        return f"{self.size_gib:,.1f} GiB" if self.size_gib >= 0.1 else size(self.size_gib * 2**30)
+
+    @property
+    def here(self) -> str:
+        """Where it is, or how far: `on disk`, `Ollama`, `34 %`."""
+        if self.path is not None:
+            return _ELSEWHERE.get(self.owner, "on disk") if self.owner else "on disk"
+        return f"{int(self.progress * 100)} %" if self.progress is not None else ""
+
+    @property
+    def layers(self) -> str:
+        """What of it the GPUs take, in a few words; empty without GPUs, and before its header is known."""
+        return plan_in_words(self.plan.to_json()) if self.plan and self.plan.devices else ""
+
+    @property
+    def gpu_mib(self) -> int | None:
+        """Memory that it takes on all GPUs."""
+        return sum(device.planned_mib for device in self.plan.devices) if self.plan else None
+
+    @property
+    def host_mib(self) -> int | None:
+        """Memory that it takes on the host, the weights that the kernel may drop included."""
+        host = self.plan.host if self.plan else None
+        return host.weights_mib + host.kv_mib + host.compute_mib if host else None
+
+    @property
+    def speed(self) -> str:
+        """Answer tokens per second, measured or (~) to expect; empty while that is not known."""
+        if self.measured_tps is not None:
+            return rough(self.measured_tps, self.measured_tps)
+        return f"~ {rough(*self.plan.speed.answer)}" if self.plan and self.plan.can_start else ""
 
     def to_json(self) -> dict[str, Any]:
         """An element of `r1tui variants --json`."""
@@ -44,6 +106,17 @@ class Entry:
             "verdict": self.verdict,
             "exact": self.exact,
             "problem": self.problem,
+            "bits": self.variant.bits,
+            "quality": self.variant.quality,
+            "owner": self.owner,
+            "progress": round(self.progress, 4) if self.progress is not None else None,
+            "listed_age_s": round(self.listed_age_s) if self.listed_age_s is not None else None,
+            "n_gpu_layers": self.plan.n_gpu_layers if self.plan else None,
+            "n_cpu_moe": self.plan.n_cpu_moe if self.plan else None,
+            "gpu_mib": self.gpu_mib,
+            "host_mib": self.host_mib,
+            "tps": self.plan.to_json()["tps"]["answer"] if self.plan and self.plan.can_start else None,
+            "measured_tps": round(self.measured_tps, 2) if self.measured_tps is not None else None,
         }
 
 
@@ -53,21 +126,47 @@ def overview(catalog: Catalog, config: Config, paths: Paths) -> Iterator[Entry]:
     What our own running server holds counts as free.
     """
     engine = find_engine(config.engine, paths)
-    request = request_here(config, paths, engine, Running.of(keeper.status(paths).plan))
+    request = request_here(config, paths, engine, Held.by(keeper.status(paths)))
+    search = Search(paths, config)
     for variant in catalog:
-        yield _entry(variant, request, config, paths)
+        yield _entry(variant, request, engine, search)
 
 
-def _entry(variant: Variant, request: PlanRequest, config: Config, paths: Paths) -> Entry:
-    guess = verdict_by_size(variant.size_gib, request) if variant.size_gib is not None else None
+def others(entries: Collection[Entry], config: Config, paths: Paths) -> Catalog:
+    """The models on this machine that are none of these, as variants by their files."""
+    taken = {entry.variant.name.casefold() for entry in entries}
+    found: dict[str, Variant] = {}
+    for other in other_models(paths, config, [entry.path for entry in entries if entry.path is not None]):
+        short = " ".join(other.name.split())
+        name = short if short.casefold() not in taken else str(other.path)
+        taken.add(name.casefold())
+        found[name] = Variant(name, f"{short}, in {OWNERS[other.owner]}", file=other.path)
+    return Catalog(found)
+
+
+def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search: Search) -> Entry:
+    paths, config = search.paths, search.config
+    found, known = search.find(variant), known_files(variant, paths)
+    size_gib = known.listing.size_bytes / 2**30 if known else variant.size_gib
+    entry = Entry(
+        variant,
+        found.path if found else None,
+        size_gib,
+        verdict_by_size(size_gib, request) if size_gib is not None else None,
+        problem="" if found else search.rejected.get(variant.name, ""),
+        owner=found.owner if found else None,
+        progress=progress_of(variant, paths, config) if found is None else None,
+        listed_age_s=known.age_s if known else None,
+    )
     try:
-        subject = find_subject(variant, paths, config)
+        subject = find_subject(variant, paths, config, search=search)
+        if subject is None or not is_known(subject.header):
+            return entry
+        learned = known_of(paths, subject.file, engine.server) if engine else None
     except R1tuiError as error:
-        return Entry(variant, find_model(variant, paths, config), variant.size_gib, guess, error.cause)
-    if subject is None:
-        return Entry(variant, None, variant.size_gib, guess)
-    path = subject.model if subject.on_disk else None
-    if not is_known(subject.header):
-        return Entry(variant, path, variant.size_gib, guess)
-    plan = make_plan(subject.header, request)
-    return Entry(variant, path, subject.header.size_bytes / 2**30, plan.verdict, plan=plan)
+        return replace(entry, problem=error.cause)
+    plan = make_plan(subject.header, replace(for_variant(request, config, variant), learned=learned))
+    run = learned.run_of(run_of_plan(plan.to_json(), plan.arguments()).layout) if learned else None
+    measured_tps = median(run.answer_tps) if run and run.answer_tps else None
+    size_gib = subject.header.size_bytes / 2**30
+    return replace(entry, size_gib=size_gib, verdict=plan.verdict, plan=plan, measured_tps=measured_tps)

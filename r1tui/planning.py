@@ -1,29 +1,33 @@
 """Brings machine, engine, settings and model together for the planner, and its plan into llama-server's command."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import msgspec
 
 from r1tui.bandwidth import Bandwidth, load_bandwidth
 from r1tui.capabilities import EngineDevice
 from r1tui.catalog import Variant
 from r1tui.config import Config, PlanSettings
 from r1tui.engine import Engine, current_devices
-from r1tui.engine.dry_run import dry_run
+from r1tui.engine.dry_run import dry_run, fit
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.experience import known_of
 from r1tui.gguf import Header, read_header
 from r1tui.hardware import Machine, cpu_features, detect_machine
-from r1tui.hub import find_model
-from r1tui.hub.found import own_folder
+from r1tui.hub.found import Search, own_folder
 from r1tui.hub.headers import fetch_headers, known_headers, place_in_repository
 from r1tui.paths import Paths
 from r1tui.plan import Device, DeviceBackend, Plan, PlanRequest, is_known, make_plan
+from r1tui.plan.memory import EMBEDDING, MIB
 from r1tui.plan.rates import DeviceRates, HostRates, Range, host_rates
 from r1tui.plan.repack import repacked_types
-from r1tui.server.command import Tcp, compose, parse_options
+from r1tui.plan.verdict import Verdict, judge
+from r1tui.server.command import Option, Tcp, compose, parse_options
 
 
 @dataclass(frozen=True)
@@ -38,38 +42,73 @@ class Subject:
     on_disk: bool
 
 
+class Server(Protocol):
+    """A server's status, as far as its memory goes."""
+
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def argv(self) -> list[str] | None: ...
+    @property
+    def plan(self) -> dict[str, Any] | None: ...
+
+
 @dataclass(frozen=True)
-class Running:
-    """What our own running server holds, from its plan's JSON object. Process ids would not tell it from others: in a
-    container the driver shows the host's."""
+class Held:
+    """What our own server holds, from its plan: process ids would not tell it from others in a container, where the
+    driver shows the host's."""
 
     devices_mib: Mapping[str, int]
     host_mib: int
     """Anonymous memory; what is mapped counts as free anyway."""
-    workers: tuple[EngineDevice, ...]
-    """Its RPC workers as they were: a worker serves one client and answers nobody else meanwhile."""
+    rpc: frozenset[str] = frozenset()
+    """Its RPC workers as HOST:PORT: one serves one client and answers nobody else meanwhile."""
+    workers: tuple[EngineDevice, ...] = ()
+    """The same as devices, as they were before it."""
 
     @classmethod
-    def of(cls, plan: Mapping[str, Any] | None) -> "Running | None":
-        """None for a server without a plan, and for no server."""
-        if not plan:
+    def by(cls, server: Server) -> "Held | None":
+        """None for one that does not run, and for one that sleeps or was started without a plan."""
+        plan = server.plan
+        if server.pid is None or server.state not in HOLDING or not plan:
             return None
-        devices = plan["devices"]
-        held = {one["name"]: one["weights_mib"] + one["kv_mib"] + one["compute_mib"] for one in devices}
+        held = {one["name"]: one["weights_mib"] + one["kv_mib"] + one["compute_mib"] for one in plan["devices"]}
         workers = tuple(
             EngineDevice(one["name"], "", one["total_mib"], one["free_mib"] - held[one["name"]])
-            for one in devices
+            for one in plan["devices"]
             if device_backend(one["name"]) == "rpc"
         )
-        return cls(held, plan["host"]["anonymous_mib"], workers)
+        rpc = next((value for flag, value in pairwise(server.argv or ()) if flag == "--rpc"), "")
+        return cls(held, plan["host"]["anonymous_mib"], frozenset(rpc.split(",")) - {""}, workers)
+
+    def occupies(self, rpc: Sequence[str]) -> bool:
+        """Whether these workers are its own. Raises R1tuiError where only some of them are."""
+        taken = self.rpc.intersection(rpc)
+        if taken and taken != set(rpc):
+            raise R1tuiError(f"{', '.join(sorted(taken))} serves the running server.", "Stop it first: r1tui stop")
+        return bool(taken)
 
 
-def find_subject(variant: Variant, paths: Paths, config: Config, *, fetch: bool = False) -> Subject | None:
-    """The model as far as it is known here; `fetch` asks the hub for its headers. Raises R1tuiError."""
-    model = find_model(variant, paths, config)
-    if model is not None:
-        return Subject(read_header(model), model, model, on_disk=True)
-    stub = known_headers(variant, paths)
+HOLDING = ("loading", "ready")
+
+
+FRESH_S = 86400.0
+"""Headers fetched so long ago are asked for again: models are uploaded anew."""
+
+
+def find_subject(
+    variant: Variant, paths: Paths, config: Config, *, fetch: bool = False, search: Search | None = None
+) -> Subject | None:
+    """The model as far as it is known here; `fetch` asks the hub for its headers. Raises R1tuiError.
+
+    One `search` for a whole list saves looking into the same folders again and again.
+    """
+    found = (search or Search(paths, config)).find(variant)
+    if found is not None:
+        return Subject(read_header(found.path), found.path, found.path, on_disk=True)
+    stub = known_headers(variant, paths, FRESH_S) if fetch else known_headers(variant, paths)
     if stub is None and fetch and variant.repo is not None:
         stub = fetch_headers(variant, paths)
     if stub is None:
@@ -81,7 +120,12 @@ def find_subject(variant: Variant, paths: Paths, config: Config, *, fetch: bool 
 def ask_engine(plan: Plan, engine: Engine, file: Path, rpc: Sequence[str]) -> Plan:
     """The plan with the engine's own figures, and what they differ from the estimate. Raises R1tuiError."""
     workers = ["--rpc", ",".join(rpc)] if rpc else []
-    return plan.with_engine_figures(dry_run(engine, file, [*workers, *plan.arguments(engine.capabilities)]))
+    arguments = [*workers, *plan.arguments(engine.capabilities)]
+    if plan.n_gpu_layers is None:  # llama.cpp is to decide: have it do so, and ask what that takes
+        chosen = fit(engine, file, arguments)
+        plan = plan.as_fitted(chosen)
+        arguments = [*arguments, *chosen, "--fit", "off"]
+    return plan.with_engine_figures(dry_run(engine, file, arguments))
 
 
 def plan_here(
@@ -91,7 +135,7 @@ def plan_here(
     paths: Paths,
     rpc: Sequence[str],
     *,
-    running: Running | None = None,
+    held: Held | None = None,
 ) -> Plan:
     """The plan for this machine, corrected by what earlier runs showed and by the engine's own figures.
 
@@ -102,55 +146,71 @@ def plan_here(
     plan = make_plan(subject.header, request)
     if is_known(subject.header) and not request.devices:
         return plan
-    if running is not None and running.workers:
+    if held is not None and held.occupies(rpc):
         return plan.because("These figures are r1tui's estimate: the RPC workers answer only the running server.")
+    try:
+        return fitting_by_the_engine(plan, subject, request, lambda made: ask_engine(made, engine, subject.file, rpc))
+    except R1tuiError as error:
+        if not is_known(subject.header):
+            raise
+        return plan.because(f"These figures are r1tui's estimate; the engine gave none: {error.cause}")
+
+
+def fitting_by_the_engine(plan: Plan, subject: Subject, request: PlanRequest, ask: Callable[[Plan], Plan]) -> Plan:
+    """The plan, or a smaller one, with the engine's figures and the verdict that follows from them."""
+    missed = dict.fromkeys((device.name for device in request.devices), 0)
     for _ in range(TRIES):
-        try:
-            asked = ask_engine(plan, engine, subject.file, rpc)
-        except R1tuiError as error:
-            if not is_known(subject.header):
-                raise
-            return plan.because(f"These figures are r1tui's estimate; the engine gave none: {error.cause}")
-        over = {
-            device.name: planned.planned_mib - device.usable_mib
-            for device, planned in zip(request.devices, asked.devices, strict=True)
-        }
-        if plan.as_given or plan.verdict == "no" or plan.strategy == "engine" or max(over.values(), default=0) <= 0:
-            break
-        smaller = (
-            device.with_margin(round(over[device.name]) + STEP_MIB) if over[device.name] > 0 else device
-            for device in request.devices
-        )
-        request = replace(request, devices=tuple(smaller))
-        plan = make_plan(subject.header, request)
+        asked = ask(plan)
+        asked = asked.judged(_verdict(asked, subject.header, request))
+        if asked.verdict != "no" or plan.verdict == "no" or plan.as_given or plan.n_gpu_layers is None:
+            return asked
+        for estimate, figure in zip(plan.devices, asked.devices, strict=True):
+            missed[figure.name] = max(missed[figure.name] + STEP_MIB, figure.planned_mib - estimate.planned_mib)
+        wiser = replace(request, devices=tuple(device.with_margin(missed[device.name]) for device in request.devices))
+        plan = make_plan(subject.header, wiser)
     return asked
 
 
-TRIES, STEP_MIB = 4, 64
+def _verdict(asked: Plan, header: Header, request: PlanRequest) -> Verdict:
+    """The verdict by the engine's figures."""
+    pairs = zip(asked.devices, request.devices, strict=True)
+    if any(planned.planned_mib > max(device.usable_mib, 0) for planned, device in pairs if planned.planned_mib):
+        return "no"
+    embedding_mib = next((one.size_bytes / MIB for one in header.tensors if one.name == EMBEDDING), 0.0)
+    return judge(
+        request,
+        asked.host.anonymous_mib,
+        asked.host.weights_mib,
+        on_devices=any(device.planned_mib for device in asked.devices),
+        all_on_devices=asked.host.weights_mib <= embedding_mib + 1,
+    )
+
+
+TRIES, STEP_MIB = 5, 64
 
 
 def request_here(
     config: Config,
     paths: Paths,
     engine: Engine | None,
-    running: Running | None = None,
+    held: Held | None = None,
     devices: tuple[Device, ...] | None = None,
 ) -> PlanRequest:
     """What the planner is asked: the config's wishes, on this machine as it is now, for this engine.
 
-    What our own server holds that is `running` is free for the next one; `devices` stand in for those that are here.
+    What our own server has `held` is free for the next one; `devices` stand in for those that are here.
     """
     machine, settings, server = detect_machine(), config.plan, config.server
-    here = devices_here(config, machine, engine, running) if devices is None else devices
+    here = devices_here(config, machine, engine, held) if devices is None else devices
+    _check_margins(settings, here)
     total_mib, free_mib = machine.memory_total_bytes >> 20, machine.memory_available_bytes >> 20
     return PlanRequest(
         host_total_mib=total_mib,
-        host_free_mib=min(total_mib, free_mib + (running.host_mib if running else 0)),
+        host_free_mib=min(total_mib, free_mib + (held.host_mib if held else 0)),
         threads=server.threads or machine.physical_cores,
         settings=settings,
         devices=tuple(_with_margin(device, settings) for device in here),
         numa_nodes=sum(1 for node in machine.numa_nodes if node.memory_total_bytes) or 1,
-        overrides=override_rules(server.extra_args) or override_rules(["-ot", *settings.override_tensors]),
         rates=_host_rates(machine, load_bandwidth(paths, machine.fingerprint)),
         repacked_types=repacked_types(cpu_features()),
         capabilities=engine.capabilities if engine else None,
@@ -158,13 +218,16 @@ def request_here(
 
 
 def devices_here(
-    config: Config, machine: Machine, engine: Engine | None, running: Running | None = None
+    config: Config, machine: Machine, engine: Engine | None, held: Held | None = None
 ) -> tuple[Device, ...]:
     """The devices that the engine sees; before there is one to ask, those that the driver shows."""
     if engine is not None:
-        workers = running.workers if running else ()
-        there = (*current_devices(engine, [] if workers else config.server.rpc), *workers)
-        return plan_devices(there, config.server.devices, machine, running)
+        rpc = config.server.rpc
+        if held is not None and held.occupies(rpc):
+            there = (*current_devices(engine), *held.workers)
+        else:
+            there = current_devices(engine, rpc)
+        return plan_devices(there, config.server.devices, machine, held)
     return tuple(
         Device(f"CUDA{gpu.index}", "cuda", (gpu.total_bytes or 0) >> 20, (gpu.free_bytes or 0) >> 20)
         for gpu in machine.gpus
@@ -191,26 +254,71 @@ def _device_rates(device: EngineDevice, machine: Machine) -> DeviceRates | None:
     return None
 
 
-def override_rules(arguments: Sequence[str]) -> tuple[tuple[str, str], ...]:
+WRITE_A_RULE = "Write REGEX=DEVICE, such as exps=CPU."
+
+
+def for_variant(request: PlanRequest, config: Config, variant: Variant) -> PlanRequest:
+    """The request with the -ot rules that the variant's arguments, the server's or the plan's settings have.
+
+    Raises UsageError for what is no rule, and for a device that is not there.
+    """
+    rules = (
+        *override_rules(variant.extra_args, f"variants.{variant.name}.extra_args"),
+        *override_rules(config.server.extra_args, "server.extra_args"),
+        *override_rules([f"-ot={rule}" for rule in config.plan.override_tensors], "plan.override_tensors"),
+    )
+    names = [device.name for device in request.devices]
+    for pattern, where in rules:
+        if where.partition("[")[0] not in names and not where.startswith("CPU"):
+            raise UsageError(
+                f"-ot {pattern}={where}: there is no {where}.", f"There are: {', '.join([*names, 'CPU'])}."
+            )
+    return replace(request, overrides=rules)
+
+
+def override_rules(arguments: Sequence[str], origin: str) -> tuple[tuple[str, str], ...]:
     """The -ot rules among llama-server's arguments as (regular expression, device); raises UsageError for a bad one."""
     rules: list[tuple[str, str]] = []
-    for option in parse_options(arguments, "-ot"):
-        if option.flag not in ("-ot", "--override-tensor"):
+    for option in parse_options(arguments, origin):
+        if not _places_tensors(option):
             continue
-        for rule in ",".join(option.values).split(",") if option.values else ():
+        for rule in ",".join(option.values).split(","):
             pattern, equals, where = rule.rpartition("=")
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise UsageError(f"-ot {rule!r}: {error}.", "Write REGEX=DEVICE, such as 'exps=CPU'.") from error
+                raise UsageError(
+                    f"{origin}: -ot {rule!r}: {error}.", "Write REGEX=DEVICE, such as exps=CPU."
+                ) from error
             if not (equals and pattern and where):
-                raise UsageError(f"-ot {rule!r} is no rule.", "Write REGEX=DEVICE, such as 'exps=CPU'.")
+                raise UsageError(f"{origin}: -ot {rule!r} is no rule.", "Write REGEX=DEVICE, such as exps=CPU.")
             rules.append((pattern, where))
     return tuple(rules)
 
 
+def _places_tensors(option: Option) -> bool:
+    return option.flag in ("-ot", "--override-tensor")
+
+
+def _without_rules(arguments: Sequence[str], origin: str) -> list[str]:
+    """The arguments but for their -ot rules, which the plan passes on: they must come before --n-cpu-moe to count."""
+    return [
+        word
+        for option in parse_options(arguments, origin)
+        if not _places_tensors(option)
+        for word in (option.flag, *option.values)
+    ]
+
+
 def _with_margin(device: Device, settings: PlanSettings) -> Device:
     return replace(device, margin_mib=settings.margins_mib.get(device.name, settings.margin_mib))
+
+
+def _check_margins(settings: PlanSettings, devices: Sequence[Device]) -> None:
+    names = [device.name for device in devices]
+    for name in settings.margins_mib if names else ():
+        if name not in names:
+            raise UsageError(f"plan.margins_mib: there is no device {name!r}.", f"There are: {', '.join(names)}.")
 
 
 def server_argv(
@@ -226,17 +334,19 @@ def server_argv(
     """llama-server's whole command for a plan; before there is an engine, only what the plan itself wants."""
     if engine is None:
         return ["llama-server", "--model", str(model), *plan.arguments(None)]
+    own, settings = _without_rules(variant.extra_args, variant.name), config.server
+    settings = msgspec.structs.replace(settings, extra_args=_without_rules(settings.extra_args, "server.extra_args"))
     return compose(
         engine.server,
         engine.capabilities,
         model,
         plan.arguments(engine.capabilities),
-        server=config.server,
+        server=settings,
         sampling=config.sampling,
         socket=paths.server_socket,
         tcp=tcp,
         threads=plan.threads,
-        extra_args=variant.extra_args,
+        extra_args=own,
     )
 
 
@@ -244,13 +354,13 @@ def plan_devices(
     devices: Sequence[EngineDevice],
     chosen: Sequence[str] | None,
     machine: Machine,
-    running: Running | None = None,
+    held: Held | None = None,
 ) -> tuple[Device, ...]:
     """The engine's devices as the planner wants them; only the chosen ones, in that order. Raises UsageError.
 
-    What our own `running` server holds is free for the next one; the rest of the used memory belongs to others.
+    What our own server has `held` is free for the next one; the rest of the used memory belongs to others.
     """
-    ours = running.devices_mib if running else {}
+    ours = held.devices_mib if held else {}
     known = {device.name: device for device in devices}
     for name in chosen or ():
         if name not in known:

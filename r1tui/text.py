@@ -27,11 +27,13 @@ def size(n_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span as people say it: `45 s`, `7 min`, `2 h 05 min`."""
+    """A time span as people say it: `45 s`, `7 min`, `2 h 05 min`, `3 days`."""
     whole = max(0, round(seconds))
     if whole < 90:
         return f"{whole} s"
     minutes = round(whole / 60)
+    if minutes >= 48 * 60:
+        return f"{round(minutes / (24 * 60))} days"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 

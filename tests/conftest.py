@@ -10,10 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from r1tui.config import EngineSettings
 from r1tui.paths import Paths
 from tests.hub_server import REPO, Hub, Repository, running_hub
+
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 
 @pytest.fixture
@@ -23,6 +27,29 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
         monkeypatch.delenv(name)
     monkeypatch.setenv("R1TUI_HOME", str(tmp_path / "home"))
     return Paths.from_environment()
+
+
+@pytest.fixture
+def empty_home(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home where no other program has models, and none of the variables that lead elsewhere."""
+    from r1tui.hub import ollama  # noqa: PLC0415
+
+    names = ("XDG_CACHE_HOME", "OLLAMA_MODELS", "HUGGINGFACE_HUB_CACHE")
+    for name in (*names, *(name for name in os.environ if name.startswith("HF_"))):
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path / "user"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(ollama, "SYSTEM_FOLDER", tmp_path / "no-service")
+    return home
+
+
+@pytest.fixture
+def empty_hub(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub without repositories, which the real huggingface_hub asks in this process and its children."""
+    with running_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        yield hub
 
 
 @pytest.fixture(scope="session")

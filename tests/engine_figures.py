@@ -38,9 +38,11 @@ def breakdown(server: Path, model: Path, workers: list[str], layout: Layout) -> 
     command: list[str | Path] = [
         server.with_name("llama-fit-params"), "-m", model, "-fitp", "on", "--no-repack",
         *(["--rpc", ",".join(workers), "-ts", ",".join(map(str, layout.split))] if workers else []),
+        *(["-ot", ",".join(f"{pattern}={where}" for pattern, where in layout.overrides)] if layout.overrides else []),
         "-ngl", str(layout.n_gpu_layers), "-ncmoe", str(layout.n_cpu_moe), "-c", str(layout.ctx_size),
         "-ctk", layout.type_k, "-ctv", layout.type_v, "-fa", "on" if layout.flash_attention else "off",
         "-b", str(max(2048, layout.ubatch_size)), "-ub", str(layout.ubatch_size),
+        *(["-nkvo"] if layout.kv_on_host else []),
     ]  # fmt: skip
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     return [[int(figure) for figure in line.split()[1:]] for line in output.splitlines()]

@@ -21,11 +21,12 @@ from r1tui.keeper.state import Status
 from r1tui.nvml import GpuUse
 from r1tui.overview import Entry
 from r1tui.paths import Paths
+from r1tui.plan import DevicePlan, HostPlan, Plan
+from r1tui.plan.rates import Range, Speed
 from r1tui.server.endpoint import Endpoint
 from r1tui.telemetry import Sample, ServerUse
 from r1tui.tui.app import R1App
 from r1tui.tui.messages import Sampled, ServerChanged, StageReported
-from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.rows import Rows
 from r1tui.tui.widgets.transcript import Transcript
 
@@ -97,12 +98,25 @@ DONE: tuple[StageEvent, ...] = (
     StageDone("model", "/models/model.gguf"),
     StageStarted("plan", "What goes where"),
 )
+PLAN = Plan(
+    strategy="experts", n_gpu_layers=62, n_cpu_moe=31, ctx_size=8192, cache_type_k="q4_0", cache_type_v="f16",
+    threads=16, devices=(DevicePlan("CUDA0", 81559, 80900, 48700, 22204, 2438),),
+    host=HostPlan(262144, 84000, 0, 512, 512),
+    ubatch_size=512, flash_attn="off", tensor_split=(), verdict="hybrid", repack=False, reasons=(),
+    speed=Speed(Range(60, 180), Range(4.1, 9.3)),
+)  # fmt: skip
 ENTRIES = (
-    Entry(Variant("demo", "SmolLM2 135M Instruct"), Path("/m/demo.gguf"), 0.09, "gpu"),
-    Entry(Variant("r1-iq1_s", "DeepSeek-R1 671B, dynamic 1.58 bit", shards=3), Path("/m/r1.gguf"), 130.6, "hybrid"),
-    Entry(Variant("r1-q2_k_xl", "DeepSeek-R1 671B, dynamic 2.51 bit"), None, 212.0, "disk"),
-    Entry(Variant("llama-70b", "DeepSeek-R1-Distill-Llama-70B, Q4_K_M"), None, 39.6, "gpu"),
-)
+    Entry(Variant("demo", "SmolLM2 135M Instruct", bits=4.5, quality="fluent nonsense"), Path("/m/demo.gguf"), 0.09,
+          "gpu", owner="r1tui"),
+    Entry(Variant("r1-iq1_s", "DeepSeek-R1 671B, dynamic 1.58 bit", bits=1.58, quality="fair", shards=3),
+          Path("/m/r1.gguf"), 130.6, "hybrid", plan=PLAN, owner="r1tui", listed_age_s=3 * 86400.0),
+    Entry(Variant("r1-q2_k_xl", "DeepSeek-R1 671B, dynamic 2.51 bit", bits=2.51, quality="best"), None, 212.0, "disk",
+          progress=0.34),
+    Entry(Variant("qwen-7b", "DeepSeek-R1-Distill-Qwen-7B, Q4_K_M", bits=4.8, quality="distilled"),
+          Path("/ollama/models/blobs/sha256-0123"), 4.36, "gpu", owner="ollama", measured_tps=88.0),
+    Entry(Variant("llama-70b", "DeepSeek-R1-Distill-Llama-70B, Q4_K_M", bits=4.8, quality="distilled"), None, 39.6,
+          "gpu"),
+)  # fmt: skip
 
 
 class StillSampler:
@@ -153,6 +167,5 @@ class StillApp(R1App):
         """The instruments in the middle of things."""
         self.seat.post_message(ServerChanged(STATUS))
         self.seat.post_message(Sampled(SAMPLE))
-        for instruments in self.seat.query(Instruments):
-            instruments.update_timings(Timings(412, 0, 96.4, 1875, 8.3), 8192)
-            instruments.update_timings(Finished("stop", 412, 1204, 1875, 96.4, 8.3, 4270.0), 8192)
+        self.seat.instruments.update_timings(Timings(412, 0, 96.4, 1875, 8.3))
+        self.seat.instruments.update_timings(Finished("stop", 412, 1204, 1875, 96.4, 8.3, 4270.0))

@@ -26,10 +26,12 @@ Shape = tuple[int, ...]
 Tensors = dict[str, tuple[Shape, Any]]
 
 
-def build(path: Path, *, mla: bool, layers: int = LAYERS) -> Path:
+def build(path: Path, *, mla: bool, layers: int = LAYERS, n_nextn_layers: int = 0) -> Path:
     """Write the file; `mla` chooses the later conversion, whose K/V cache is 71 times smaller."""
     writer = GGUFWriter(path, "deepseek2")
     _add_parameters(writer, mla=mla, layers=layers)
+    if n_nextn_layers:
+        writer.add_nextn_predict_layers(n_nextn_layers)
     return write(writer, path, _tensors(layers, mla=mla), VOCAB)
 
 

@@ -23,9 +23,14 @@ def test_every_built_in_variant_has_one_source_and_a_size(catalog: Catalog) -> N
         assert [bool(variant.repo and variant.pattern), bool(variant.package and variant.sha256)].count(True) == 1
         assert variant.title
         assert variant.size_gib
+        assert variant.bits
+        assert variant.quality
     names = [variant.name for variant in catalog]
     assert names[0] == "demo"
-    assert {"r1-iq1_s", "r1-iq1_m", "r1-iq2_xxs", "r1-q2_k_xl", "r1-0528-tq1_0", "qwen-1.5b", "llama-70b"} <= set(names)
+    r1 = ["r1-iq1_s", "r1-iq1_m", "r1-iq2_xxs", "r1-q2_k_xl"]
+    updated = ["tq1_0", "iq1_s", "iq1_m", "iq2_xxs", "q2_k_xl", "iq3_xxs", "q3_k_xl", "q4_k_xl"]
+    distilled = ["qwen-1.5b", "qwen-7b", "llama-8b", "qwen-14b", "qwen-32b", "llama-70b"]
+    assert names == ["demo", *r1, *(f"r1-0528-{quant}" for quant in updated), *distilled]
 
 
 def test_names_are_found_in_any_case(catalog: Catalog) -> None:
@@ -50,6 +55,7 @@ def test_a_file(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("r1-iq1-s", "r1-iq1_s"),
         ("nothing at all", "r1tui variants"),
         ("hf:only-a-repo", "hf:OWNER/REPO:QUANT"),
+        ("hf:../..:Q4_K_M", "hf:OWNER/REPO:QUANT"),
         ("/nowhere/x.gguf", "no such file"),
     ],
 )
@@ -59,8 +65,10 @@ def test_an_unknown_name_is_answered_with_help(catalog: Catalog, name: str, said
 
 
 def test_the_users_fields_stand_over_the_built_in_ones() -> None:
-    variant = with_config("variants: {r1-iq1_s: {title: Mine, extra_args: [--mlock]}}").find("r1-iq1_s")
+    text = "variants: {r1-iq1_s: {title: Mine, quality: mine, bits: 2, extra_args: [--mlock]}}"
+    variant = with_config(text).find("r1-iq1_s")
     assert (variant.title, variant.extra_args, variant.pattern) == ("Mine", ("--mlock",), "*UD-IQ1_S*")
+    assert (variant.quality, variant.bits) == ("mine", 2.0)
 
 
 def test_another_source_replaces_the_old_one() -> None:
@@ -80,6 +88,7 @@ def test_the_users_own_variants_come_last() -> None:
         ("{title: x}", "variants.mine has no source"),
         ("{repo: a/b}", r"variants.mine.pattern"),
         ("{repo: a, pattern: x}", r"variants.mine.repo"),
+        ("{repo: ../.., pattern: x}", r"variants.mine.repo"),
         ("{package: a}", r"variants.mine.package"),
         ("{repo: a/b, pattern: x, file: /a.gguf}", "repo and file"),
     ],

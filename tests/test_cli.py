@@ -56,6 +56,26 @@ def test_a_plan_for_another_machine(r1tui: CommandLine, tmp_path: Path) -> None:
     assert "CUDA0 [###" in text
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("--ram", "inf"), ("--ram", "nan"), ("--rpc", "garbage"), ("--rpc", ","), ("--vram", "24", "--exact")],
+    ids=" ".join,
+)
+def test_a_plan_s_bad_input_is_a_usage_error(
+    r1tui: CommandLine, tiny_r1: TinyModel, arguments: tuple[str, ...]
+) -> None:
+    ran = r1tui("plan", "--model", tiny_r1(), *arguments)
+    assert ran.returncode == 2
+    assert arguments[0] in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_more_experts_than_layers_are_all_of_them(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
+    plan = of_json(r1tui, "plan", "--model", tiny_r1(), "--vram", "24", "--n-cpu-moe", "9999", "--n-gpu-layers", "9999")
+    layers = of_json(r1tui, "inspect", tiny_r1())["n_layers"]
+    assert (plan["n_cpu_moe"], plan["n_gpu_layers"]) == (layers, layers + 1)
+
+
 def test_an_exact_plan_has_the_engines_own_figures(r1tui: CommandLine, tmp_path: Path) -> None:
     model = sparse_r1.build(tmp_path / "r1.gguf", mla=True)
     assert r1tui("build").returncode == 0

@@ -3,25 +3,34 @@
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 import pytest
 
+from r1tui.paths import Paths
 from tests.conftest import CommandLine
 
 
-def in_terminal(columns: int, rows: int, **environment: str) -> tuple[int, str]:
-    """The exit status and output of `r1tui` in a terminal of this size."""
+def started(columns: int, rows: int, *arguments: str, **environment: str) -> tuple[int, subprocess.Popen[bytes]]:
+    """Our end of a terminal of this size, and `r1tui` in it."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "r1tui"], stdin=slave, stdout=slave, stderr=slave, env=env | environment
+        [sys.executable, "-m", "r1tui", *arguments], stdin=slave, stdout=slave, stderr=slave, env=env | environment
     )
     os.close(slave)
+    return master, process
+
+
+def in_terminal(columns: int, rows: int, **environment: str) -> tuple[int, str]:
+    """The exit status and output of `r1tui` in a terminal of this size."""
+    master, process = started(columns, rows, **environment)
     output = b""
     try:
         while data := os.read(master, 4096):
@@ -49,3 +58,13 @@ def test_a_terminal_that_cannot_show_it(r1tui: CommandLine, columns: int, rows: 
     assert status == 1
     assert said in output
     assert "Traceback" not in output
+
+
+def test_a_connection_that_drops_ends_it(paths: Paths, tmp_path: Path) -> None:
+    master, process = started(120, 40, "--attach", f"unix:{tmp_path}/none.sock", TERM="xterm-256color")
+    shown = b""
+    while b"Enter sends" not in shown:
+        shown += os.read(master, 4096)
+    process.send_signal(signal.SIGHUP)
+    os.close(master)
+    assert process.wait(timeout=60) == 130

@@ -11,8 +11,10 @@ from time import monotonic, sleep
 import pytest
 
 from r1tui.catalog import Variant
-from r1tui.hub.download import staging_folder, unfinished
+from r1tui.config import Config
+from r1tui.hub.download import unfinished
 from r1tui.hub.jobs import download_job, running_downloads
+from r1tui.hub.progress import staging_folder
 from r1tui.paths import Paths
 from tests.conftest import CommandLine
 from tests.hub_server import REPO, SIGNATURE, Faults, Hub
@@ -63,14 +65,14 @@ def begun(hub: Hub, command: CommandLine, n_bytes: int) -> "subprocess.Popen[str
 def test_killed_again_and_again_little_is_fetched_twice(hub: Hub, command: CommandLine, big: bytes) -> None:
     steps = random.Random(5)  # noqa: S311
     for _ in range(KILLS):
-        known, _ = unfinished(BIG, command.paths) or (0, 0)
+        known, _ = unfinished(BIG, command.paths, Config()) or (0, 0)
         process = begun(hub, command, steps.randrange(1 << 20, (SIZE_BYTES - known) // 2))
         process.kill()
         process.wait()
-        kept, _ = unfinished(BIG, command.paths) or (0, 0)
+        kept, _ = unfinished(BIG, command.paths, Config()) or (0, 0)
         assert known <= kept
     hub.limit_bytes = None
-    asked_before, (kept, total) = hub.asked.total(), unfinished(BIG, command.paths) or (0, 0)
+    asked_before, (kept, total) = hub.asked.total(), unfinished(BIG, command.paths, Config()) or (0, 0)
     done = command("download", NAME)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).read_bytes() == big
@@ -91,7 +93,7 @@ def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(hub: Hub, command: Command
     last = json.loads(stdout.splitlines()[-1])
     assert (last["event"], last["exit_status"]) == ("stage_failed", 130)
     assert f"r1tui download {NAME}" in last["remedy"]
-    kept, total = unfinished(BIG, command.paths) or (0, 0)
+    kept, total = unfinished(BIG, command.paths, Config()) or (0, 0)
     assert 0 < kept < total == SIZE_BYTES
 
 
@@ -144,8 +146,8 @@ def test_a_small_disk_is_refused_before_the_first_byte(hub: Hub, command: Comman
     assert refused.returncode == 1
     assert "needs 8796.1 GB more" in refused.stderr
     assert "GB free" in refused.stderr
-    assert unfinished(BIG, command.paths) is None
-    assert not staging_folder(BIG, command.paths).exists()
+    assert unfinished(BIG, command.paths, Config()) is None
+    assert not staging_folder(REPO, command.paths.models).exists()
 
 
 def test_a_download_that_was_started_detached_is_the_same_job(hub: Hub, command: CommandLine, big: bytes) -> None:

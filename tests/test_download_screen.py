@@ -10,8 +10,9 @@ from r1tui.catalog import Variant
 from r1tui.config import Config
 from r1tui.events import FileProgress, FilesProgress, Notice, StageEvent, StageFailed
 from r1tui.hub import find_model
-from r1tui.hub.download import staging_folder, unfinished
+from r1tui.hub.download import unfinished
 from r1tui.hub.jobs import download_job
+from r1tui.hub.progress import staging_folder
 from r1tui.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.ask import AskScreen
@@ -50,7 +51,7 @@ stops: list[str] = []
 async def begun(app: R1App, pilot: Pilot[None]) -> DownloadScreen:
     """The screen of a download that has got half-way."""
     await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
-    screen = DownloadScreen(VARIANT, app.paths, begin=True, before_stop=lambda: stops.append("launch"))
+    screen = DownloadScreen(VARIANT, app.paths, app.config, begin=True, before_stop=lambda: stops.append("launch"))
     await app.push_screen(screen, lambda _: None)
     await until(pilot, lambda: arrived(screen) > 0)
     return screen
@@ -68,7 +69,7 @@ async def test_pausing_keeps_what_came_and_going_on_ends_it(hub: Hub, app: R1App
         await pilot.press("p")
         await until(pilot, lambda: not screen.running and screen.view.state == "stopped")
         assert stops == ["launch"]
-        assert unfinished(VARIANT, app.paths) is not None
+        assert unfinished(VARIANT, app.paths, Config()) is not None
         hub.limit_bytes = None
         await pilot.press("p")
         await until(pilot, lambda: screen.view.state == "done")
@@ -104,7 +105,7 @@ async def test_giving_up_asks_and_deletes_what_came(hub: Hub, app: R1App) -> Non
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
         assert download_job(VARIANT, app.paths).running() is None
-        assert not staging_folder(VARIANT, app.paths).exists()
+        assert not staging_folder(REPO, app.paths.models).exists()
 
 
 def shown(width: int, height: int, *events: StageEvent) -> list[str]:

@@ -272,7 +272,8 @@ def test_a_damaged_file_out_of_a_package_is_replaced(package: Variant, paths: Pa
 def test_the_exactly_named_model_is_chosen_among_several() -> None:
     files = ["A-Q4_K_M.gguf", "A-UD-Q4_K_M.gguf", "mmproj-Q4_K_M.gguf", "A-Q4_K_M.txt"]
     assert choose(files, "me/A-GGUF", "*Q4_K_M*") == ["A-Q4_K_M.gguf"]
-    assert choose(files, "me/B-GGUF", "*Q4_K_M*") == []
+    assert choose(files, "me/B-GGUF", "*Q4_K_M*") == ["A-Q4_K_M.gguf"]
+    assert choose([*files, "C-Q4_K_M.gguf"], "me/B-GGUF", "*Q4_K_M*") == []
     assert set(models(files, "*q4_k_m*")) == {"A-Q4_K_M", "A-UD-Q4_K_M"}
 
 

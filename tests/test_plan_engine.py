@@ -1,6 +1,7 @@
 """The planner's weights and caches against llama.cpp's own breakdown, an RPC worker standing in for a GPU."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,34 @@ def test_weights_and_cache_agree_to_one_mib(
 ) -> None:
     layout = Layout(layers, held, (layers,), context, cache, cache, flash_attention=flash, ubatch_size=512)
     agrees(llama_server, models[name], workers[:1], layout)
+
+
+@pytest.mark.parametrize("name", ["legacy", "mla"])
+@pytest.mark.parametrize(
+    ("kv_on_host", "overrides"),
+    [
+        (True, ()),
+        (False, ((r"\.ffn_(up|down|gate)_exps", "CPU"),)),
+        (False, ((r"blk\.(3|4|5)\..*exps", "CPU"), (r"output\.weight", "CPU"))),
+    ],
+)
+def test_a_cache_on_the_host_and_rules_by_hand_agree(
+    *,
+    llama_server: Path,
+    workers: list[str],
+    models: dict[str, Path],
+    name: str,
+    kv_on_host: bool,
+    overrides: tuple[tuple[str, str], ...],
+) -> None:
+    whole = Layout(62, 0, (62,), 8192, "f16", "f16", flash_attention=name == "mla", ubatch_size=512)
+    agrees(llama_server, models[name], workers[:1], replace(whole, kv_on_host=kv_on_host, overrides=overrides))
+
+
+def test_layers_that_only_predict_ahead_are_not_loaded(llama_server: Path, workers: list[str], tmp_path: Path) -> None:
+    model = sparse_r1.build(tmp_path / "r1.gguf", mla=True, layers=8, n_nextn_layers=1)
+    layout = Layout(9, 2, (9,), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
+    agrees(llama_server, model, workers[:1], layout)
 
 
 @pytest.mark.parametrize("name", ["llama-8b", "qwen-7b", "qwen3-8b"])

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +11,10 @@ import pytest
 
 from r1tui.bandwidth import Bandwidth
 from r1tui.capabilities import EngineDevice
-from r1tui.catalog import variant_of_file
+from r1tui.catalog import Variant, variant_of_file
 from r1tui.config import Config, EngineSettings, PlanSettings, ServerSettings
 from r1tui.engine import Engine, build_engine
-from r1tui.errors import UsageError
+from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Finished, StageEvent
 from r1tui.experience import known_of, remember_speed
 from r1tui.gguf import read_header
@@ -21,12 +22,24 @@ from r1tui.gguf.source import FileSource
 from r1tui.gguf.stub import write_stub
 from r1tui.hardware import Machine
 from r1tui.keeper import client as keeper
+from r1tui.keeper.state import State, Status
 from r1tui.launch import Launch
 from r1tui.nvml import Gpu, Nvidia
 from r1tui.paths import Paths
-from r1tui.plan import Device, PlanRequest
+from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.rates import Range
-from r1tui.planning import Running, Subject, ask_engine, override_rules, plan_devices, plan_here, request_here
+from r1tui.planning import (
+    Held,
+    Subject,
+    ask_engine,
+    fitting_by_the_engine,
+    for_variant,
+    override_rules,
+    plan_devices,
+    plan_here,
+    request_here,
+    server_argv,
+)
 from tests import sparse_r1
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import Hub, Repository, running_hub
@@ -58,6 +71,60 @@ def test_a_plan_for_this_machine_fits_by_the_engines_own_figures(
     assert plan.source == "engine"
     assert plan.devices[0].planned_mib <= size_mib
     assert plan.devices[0].planned_mib > size_mib - 3 * GIB
+
+
+@pytest.mark.parametrize(("more_mib", "held"), [(0, 56), (300, 56), (3000, 57)])
+def test_a_plan_that_is_too_large_by_the_engine_s_figures_is_made_again_just_small_enough(
+    mla: Path, more_mib: int, held: int
+) -> None:
+    subject = Subject(read_header(mla), mla, mla, on_disk=True)
+    device = Device("CUDA0", "cuda", 24 * GIB, 24 * GIB)
+    request = PlanRequest(256 * GIB, 256 * GIB, 8, PlanSettings(ubatch_size=512), (device,))
+
+    def engine_says(plan: Plan) -> Plan:
+        (ours,) = plan.devices
+        figures = replace(ours, compute_mib=ours.compute_mib + more_mib)
+        return plan.with_engine_figures([figures])
+
+    made = fitting_by_the_engine(make_plan(subject.header, request), subject, request, engine_says)
+    assert (made.verdict, made.source, made.n_cpu_moe) == ("hybrid", "engine", held)
+    assert made.devices[0].planned_mib <= device.usable_mib
+
+
+def test_a_plan_that_no_layer_saves_has_the_verdict_no(mla: Path) -> None:
+    subject = Subject(read_header(mla), mla, mla, on_disk=True)
+    request = PlanRequest(256 * GIB, 256 * GIB, 8, PlanSettings(), (Device("CUDA0", "cuda", 24 * GIB, 24 * GIB),))
+
+    def engine_says(plan: Plan) -> Plan:
+        return plan.with_engine_figures([replace(device, compute_mib=99_999) for device in plan.devices])
+
+    made = fitting_by_the_engine(make_plan(subject.header, request), subject, request, engine_says)
+    assert (made.verdict, made.can_start) == ("no", False)
+
+
+def test_llama_cpp_s_own_choice_is_asked_for_and_shown(
+    engine: Engine, paths: Paths, workers: list[str], mla: Path
+) -> None:
+    subject = Subject(read_header(mla), mla, mla, on_disk=True)
+    request = request_for(20 * GIB, strategy="engine")
+    made = plan_here(subject, request, engine, paths, workers[:1])
+    assert (made.n_gpu_layers, made.source) == (None, "engine")
+    assert 0 < made.devices[0].planned_mib < 64 * GIB  # what it fits, not all 131 GiB
+    assert made.reasons[0].startswith("llama.cpp's --fit decides")
+
+
+@pytest.mark.parametrize(("state", "pid"), [("failed", None), ("sleeping", 5), ("stopping", 5)])
+def test_a_server_that_holds_nothing_frees_nothing(state: State, pid: int | None) -> None:
+    plan = {"devices": [{"name": "CUDA0", "weights_mib": 5, "kv_mib": 0, "compute_mib": 0}], "host": {}}
+    assert Held.by(Status(state=state, pid=pid, plan=plan, argv=["llama-server"])) is None
+
+
+def test_only_the_running_server_s_own_workers_are_taken() -> None:
+    held = Held({}, 0, frozenset({"a:1", "b:2"}))
+    assert held.occupies(["a:1"])
+    assert not held.occupies(["c:3"])
+    with pytest.raises(R1tuiError):
+        held.occupies(["a:1", "c:3"])
 
 
 def test_what_the_engine_sees_otherwise_is_said(
@@ -112,7 +179,7 @@ def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_
         used = record.runs[0].used_mib["RPC0"]
         assert used == pytest.approx(sum(planned[f"{part}_mib"] for part in ("weights", "kv", "compute")), abs=3)
         remember_speed(paths, status, Finished("stop", 500, 0, 100, 8.0, 2.5, 10.0))
-        running = Running.of(status.plan)
+        running = Held.by(status)
         assert running is not None
         assert running.devices_mib == {"RPC0": sum(planned[f"{part}_mib"] for part in ("weights", "kv", "compute"))}
         engine = build_engine(config.engine, paths, lambda event: None)
@@ -122,7 +189,7 @@ def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_
             engine,
             paths,
             config.server.rpc,
-            running=running,
+            held=running,
         )
         assert again.devices[0].free_mib == planned["free_mib"]
         assert again.speed.answer == Range(2.5, 2.5)
@@ -146,24 +213,56 @@ def test_devices_have_the_rates_that_the_driver_tells_by_name_not_by_number() ->
 def test_what_our_own_server_holds_is_free_for_the_next() -> None:
     machine = Machine("CPU", 8, 16, 64 << 30, 60 << 30, 0, 0, Nvidia(), ())
     there = [EngineDevice("CUDA0", "GPU", 24000, 3000)]
-    (device,) = plan_devices(there, None, machine, Running({"CUDA0": 20000}, 0, ()))
+    (device,) = plan_devices(there, None, machine, Held({"CUDA0": 20000}, 0))
     assert device.free_mib == 23000
-    (device,) = plan_devices(there, None, machine, Running({"CUDA0": 50000}, 0, ()))
+    (device,) = plan_devices(there, None, machine, Held({"CUDA0": 50000}, 0))
     assert device.free_mib == 24000
 
 
 @pytest.mark.parametrize("rule", ["exps", "=CPU", "exps=", "(=CPU"])
 def test_a_rule_that_is_none_is_named(rule: str) -> None:
     with pytest.raises(UsageError) as caught:
-        override_rules(["-ot", rule])
+        override_rules([f"-ot={rule}"], "server.extra_args")
     assert rule in caught.value.cause
+    assert "server.extra_args" in caught.value.cause
 
 
 def test_rules_by_hand_come_from_the_plan_s_settings_or_the_server_s_arguments(paths: Paths) -> None:
-    settings = Config(plan=PlanSettings(override_tensors=[r"blk\.3\.=CPU"]))
-    arguments = Config(server=ServerSettings(extra_args=["-ot", "exps=CPU,attn=CUDA0"]))
-    assert request_here(settings, paths, None, devices=()).overrides == ((r"blk\.3\.", "CPU"),)
-    assert request_here(arguments, paths, None, devices=()).overrides == (("exps", "CPU"), ("attn", "CUDA0"))
+    config = Config(
+        plan=PlanSettings(override_tensors=[r"blk\.3\.=CPU"]),
+        server=ServerSettings(extra_args=["-ot", "exps=CPU,attn=CUDA0", "--top-k", "5"]),
+    )
+    variant = Variant("mine", file=Path("m.gguf"), extra_args=("--override-tensor=shexp=CUDA0",))
+    devices = (Device("CUDA0", "cuda", 1000, 1000),)
+    request = for_variant(request_here(config, paths, None, devices=devices), config, variant)
+    assert request.overrides == (("shexp", "CUDA0"), ("exps", "CPU"), ("attn", "CUDA0"), (r"blk\.3\.", "CPU"))
+
+
+def test_rules_by_hand_reach_the_server_before_the_plan_s_own(engine: Engine, paths: Paths, tiny_r1: TinyModel) -> None:
+    config = Config(server=ServerSettings(extra_args=["-ot", "exps=CPU", "--top-k", "5"]))
+    model = tiny_r1()
+    devices = (Device("RPC0", "rpc", 4096, 4096),)
+    variant = variant_of_file(model)
+    request = for_variant(request_here(config, paths, engine, devices=devices), config, variant)
+    made = make_plan(read_header(model), replace(request, settings=PlanSettings(n_gpu_layers=99, n_cpu_moe=1)))
+    argv = server_argv(engine, variant, model, made, config, paths=paths)
+    assert argv.count("--override-tensor") == 1
+    assert "-ot" not in argv
+    assert argv.index("--override-tensor") < argv.index("--n-cpu-moe")
+    assert argv[argv.index("--top-k") + 1] == "5"
+
+
+def test_a_rule_for_a_device_that_is_not_there_is_refused(paths: Paths) -> None:
+    config = Config(plan=PlanSettings(override_tensors=["exps=CUDA7"]))
+    with pytest.raises(UsageError) as caught:
+        for_variant(request_here(config, paths, None, devices=()), config, Variant("mine", file=Path("m.gguf")))
+    assert "CUDA7" in caught.value.cause
+
+
+def test_a_margin_for_a_device_that_is_not_there_is_refused(paths: Paths) -> None:
+    config = Config(plan=PlanSettings(margins_mib={"CUDA9": 100}))
+    with pytest.raises(UsageError):
+        request_here(config, paths, None, devices=(Device("CUDA0", "cuda", 1000, 1000),))
 
 
 def test_measured_rates_are_the_plan_s(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 from r1tui.catalog import Catalog
 from r1tui.tui.messages import DownloadReported
 from r1tui.tui.screens import variants
-from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen
 from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.widgets.transcript import Transcript
@@ -24,6 +24,14 @@ pytestmark = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200
 def app(monkeypatch: pytest.MonkeyPatch) -> StillApp:
     monkeypatch.setattr(variants, "overview", lambda *_: iter(ENTRIES))
     return StillApp(Path("/nowhere"))
+
+
+async def furnished(pilot: Pilot[None]) -> None:
+    """Until all is there."""
+    app = pilot.app
+    assert isinstance(app, StillApp)
+    while not app.seat.furnished:
+        await pilot.pause(0.02)
 
 
 async def settle(pilot: Pilot[None]) -> None:
@@ -43,6 +51,7 @@ async def settle(pilot: Pilot[None]) -> None:
 
 def test_launching(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
         app.show_launch()
         app.show_figures()
         await settle(pilot)
@@ -52,6 +61,7 @@ def test_launching(app: StillApp, snap_compare: Compare, size: tuple[int, int]) 
 
 def test_chat(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
         app.show_chat()
         app.show_figures()
         await settle(pilot)
@@ -61,6 +71,7 @@ def test_chat(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> No
 
 def test_chat_with_its_thinking_open(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
         app.show_chat()
         await settle(pilot)
         await pilot.press("ctrl+t")
@@ -71,6 +82,7 @@ def test_chat_with_its_thinking_open(app: StillApp, snap_compare: Compare, size:
 
 def test_models(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
         catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
         app.push_screen(variants.VariantsScreen(catalog, app.config, app.paths, "r1-iq1_s"))
         await settle(pilot)
@@ -80,8 +92,7 @@ def test_models(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> 
 
 def test_leaving(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        from r1tui.tui.app import STAY_OR_GO  # noqa: PLC0415
-
+        await furnished(pilot)
         app.push_screen(AskScreen("r1-iq1_s is ready. What happens to its server?", STAY_OR_GO))
         await settle(pilot)
 
@@ -90,6 +101,7 @@ def test_leaving(app: StillApp, snap_compare: Compare, size: tuple[int, int]) ->
 
 def test_log(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
         app.push_screen(LogScreen(Path("/nowhere/server.log")))
         await pilot.pause(0.3)
 
@@ -98,7 +110,7 @@ def test_log(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> Non
 
 def test_download(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        screen = DownloadScreen(ENTRIES[1].variant, app.paths)
+        screen = DownloadScreen(ENTRIES[1].variant, app.paths, app.config)
         await app.push_screen(screen)
         await settle(pilot)
         screen.running = True

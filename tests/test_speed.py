@@ -13,7 +13,7 @@ from r1tui.gguf import Header, read_header
 from r1tui.keeper.state import Status
 from r1tui.paths import Paths
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.plan.learned import KEPT_SPEEDS, read_records
+from r1tui.plan.learned import FORGOTTEN_AFTER_S, KEPT_SPEEDS, read_records
 from r1tui.plan.rates import CARDS, DeviceRates, HostRates, Range, typical_device
 from tests import sparse_r1
 
@@ -157,6 +157,19 @@ def test_a_plan_that_failed_for_memory_is_not_made_again_until_as_much_was_loade
     assert any("earlier run" in reason for reason in smaller.reasons)
     remember_load(paths, server.status(failed), log(failed))
     assert server.plan().devices == failed.devices
+
+
+def test_a_failure_counts_where_memory_ran_out_for_a_while_and_as_much_as_is_free(paths: Paths, server: Server) -> None:
+    status = server.status(server.plan())
+    remember_out_of_memory(paths, status)
+    (record,) = read_records(records_file(paths))
+    now_s, full_mib = record.runs[0].at_unix_s, 24.0 * GIB
+    assert record.extra_margin_mib("CUDA0", 24 * GIB, full_mib, now_s) > 0
+    assert record.extra_margin_mib("CUDA1", 24 * GIB, full_mib, now_s) == 0
+    assert record.extra_margin_mib("CUDA0", 24 * GIB, full_mib, now_s + FORGOTTEN_AFTER_S) == 0
+    assert record.extra_margin_mib("CUDA0", 40 * GIB, 40.0 * GIB, now_s) == record.extra_margin_mib(
+        "CUDA0", 24 * GIB, full_mib, now_s
+    )
 
 
 def test_a_load_that_took_more_than_planned_leaves_more_free(paths: Paths, server: Server) -> None:

@@ -105,6 +105,17 @@ async def test_engine_and_model_stand_beside_each_other_where_there_is_room() ->
         assert "61.0 MiB of 98.0 MiB" in rows[2]
 
 
+async def test_a_stage_with_much_to_say_gets_the_whole_width() -> None:
+    app = Launching()
+    async with app.run_test(size=(120, 40)) as pilot:
+        said = "There is no CUDA toolkit on this machine, so that one is fetched. " * 3
+        rows = (await told(app, [*BUILDING, Notice("engine", said)], pilot)).splitlines()
+        assert "▸ engine" in rows[0]
+        assert "▸ model" not in rows[0]
+        assert any(row.startswith("▸ model") for row in rows)
+        assert sum("CUDA" in row for row in rows) <= 3
+
+
 async def test_done_and_loading_and_failed() -> None:
     app = Launching()
     async with app.run_test(size=(80, 24)) as pilot:

@@ -17,7 +17,8 @@ from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import FilesProgress, Notice, StageEvent
 from r1tui.hub import download, find_model, ranges, report, transfer
 from r1tui.hub import part as parts
-from r1tui.hub.download import discard, staging_folder, unfinished
+from r1tui.hub.download import discard, unfinished
+from r1tui.hub.progress import staging_folder
 from r1tui.hub.transfer import Manners
 from r1tui.paths import Paths
 from tests.conftest import tiny_files
@@ -72,8 +73,8 @@ def assert_arrived(files: dict[str, Any], paths: Paths) -> None:
     folder = paths.models / REPO
     assert {path: (folder / path).read_bytes() for path in model_files(files)} == model_files(files)
     assert find_model(VARIANT, paths, Config()) is not None
-    assert not staging_folder(VARIANT, paths).exists()
-    assert unfinished(VARIANT, paths) is None
+    assert not staging_folder(REPO, paths.models).exists()
+    assert unfinished(VARIANT, paths, Config()) is None
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_what_came_of_files_that_are_gone_is_deleted(hub: Hub, paths: Paths) -> 
     renamed = {path.replace("Tiny-R1-Q8", "Tiny-R1-New-Q8"): data for path, data in tiny_files("Renamed.").items()}
     hub.repositories[REPO].upload(renamed, keep=False)
     fetch(paths)
-    assert not staging_folder(VARIANT, paths).exists()
+    assert not staging_folder(REPO, paths.models).exists()
 
 
 def test_stopping_does_not_wait_for_a_check(hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +193,7 @@ def test_stopping_does_not_wait_for_a_check(hub: Hub, paths: Paths, monkeypatch:
     monkeypatch.setattr("r1tui.hub.fetch.sha256_with_progress", endless)
     with pytest.raises(CancelledError):
         fetch(paths, stop)
-    assert unfinished(VARIANT, paths) is not None
+    assert unfinished(VARIANT, paths, Config()) is not None
 
 
 def interrupt(hub: Hub, paths: Paths) -> None:
@@ -216,7 +217,7 @@ def interrupt(hub: Hub, paths: Paths) -> None:
 
 def test_what_came_is_not_fetched_again(hub: Hub, paths: Paths) -> None:
     interrupt(hub, paths)
-    here, total = unfinished(VARIANT, paths) or (0, 0)
+    here, total = unfinished(VARIANT, paths, Config()) or (0, 0)
     assert 0 < here < total
     hub.asked.clear()
     told = fetch(paths)
@@ -234,7 +235,7 @@ def test_going_on_needs_no_list_from_the_hub(hub: Hub, paths: Paths) -> None:
 
 def test_a_journal_that_cannot_be_right_is_not_believed(hub: Hub, paths: Paths) -> None:
     interrupt(hub, paths)
-    staging = staging_folder(VARIANT, paths)
+    staging = staging_folder(REPO, paths.models)
     for path in staging.rglob("*.part"):
         os.truncate(path, path.stat().st_size - 1)
     for path in staging.rglob("*.journal"):
@@ -245,10 +246,10 @@ def test_a_journal_that_cannot_be_right_is_not_believed(hub: Hub, paths: Paths) 
 
 def test_what_came_can_be_thrown_away(hub: Hub, paths: Paths) -> None:
     interrupt(hub, paths)
-    assert discard(VARIANT, paths) > 0
-    assert unfinished(VARIANT, paths) is None
-    assert not staging_folder(VARIANT, paths).exists()
-    assert discard(VARIANT, paths) == 0
+    assert discard(VARIANT, paths, Config()) > 0
+    assert unfinished(VARIANT, paths, Config()) is None
+    assert not staging_folder(REPO, paths.models).exists()
+    assert discard(VARIANT, paths, Config()) == 0
 
 
 def test_a_full_disk_is_waited_for(hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

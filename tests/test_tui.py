@@ -1,5 +1,6 @@
 """The screen, driven by its keys, over the real server with the tiny R1."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,27 +8,35 @@ from time import monotonic
 
 import msgspec
 import pytest
+from textual import events
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from r1tui.catalog import variant_of_file
 from r1tui.chat.conversation import Answer
 from r1tui.config import Config, EngineSettings, ServerSettings, UiSettings, VariantSettings
+from r1tui.events import StageFailed
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
 from r1tui.tui.app import R1App
+from r1tui.tui.keys import complaints
+from r1tui.tui.messages import StageReported
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.stages import Stages
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
+from tests.screen_rig import StillApp
 
 THINK = "Hm, 日本 and 🦙.\n"
 ANSWER = "Hello ✅ there."
 PATIENCE_S = 30.0
+BACK = ("chat.stop", "ask.back", "keys.back", "log.back", "variants.back")
 
 
 @pytest.fixture
@@ -56,7 +65,7 @@ async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
 async def opened(app: R1App, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
     """The app, once its chat is there."""
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, ChatScreen | VariantsScreen))
+        await until(pilot, lambda: app.seat.furnished)
         yield pilot
 
 
@@ -107,6 +116,9 @@ async def test_a_key_stops_the_answer_for_real_and_never_the_server(
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
+        await pilot.press("n", "o", "w", "enter")
+        await until(pilot, lambda: seat(app).query_one(Prompt).text == "now")
+        assert answers(app) == [answer]
         await pilot.press(key)
         await until(pilot, lambda: not answer.running)
         assert answer.state == "stopped"
@@ -229,15 +241,41 @@ async def test_a_question_typed_before_the_model_is_ready_waits_in_the_prompt(pa
         assert answers(app) == []
 
 
+class Hasty(R1App):
+    """The screen of somebody who types before it is there."""
+
+    def on_mount(self) -> None:
+        assert not self.seat.furnished
+        for key in ("h", "i", "enter", "f5", "x"):
+            self.post_message(events.Key(key, key if len(key) == 1 else None))
+
+
+async def test_no_key_is_lost_that_was_pressed_before_all_was_there(
+    paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
+) -> None:
+    with bare_server(llama_server, tiny_r1(answer=ANSWER), tmp_path) as (socket, _):
+        app = Hasty(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await until(pilot, lambda: bool(answers(app)) and answers(app)[0].state == "done")
+            assert seat(app).conversation.turns[0].question == "hi"
+            assert seat(app).has_class("-no-panel")
+            await until(pilot, lambda: seat(app).query_one(Prompt).text == "x")
+
+
 async def test_an_attached_server_is_chatted_with_and_left_alone(
     paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
 ) -> None:
-    with bare_server(llama_server, tiny_r1(think=THINK, answer=ANSWER), tmp_path) as (socket, process):
+    model = tiny_r1(think=THINK, answer=ANSWER)
+    with bare_server(llama_server, model, tmp_path) as (socket, process):
         app = R1App(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
         async with opened(app) as pilot:
             answer = await ask(app, pilot, "hi")
             await until(pilot, lambda: answer.state == "done")
             assert answer.content.text == ANSWER
+            await until(pilot, lambda: seat(app).status is not None)
+            shown = "\n".join(str(row) for row in seat(app).instruments.rows(60, 20))
+            assert f"● ready {model.stem}" in shown
+            assert re.search(r"context .*\d / \d", shown)
             await pilot.press("ctrl+q")
             await until(pilot, lambda: not app.is_running)
         assert process.poll() is None
@@ -267,6 +305,41 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
         await until(pilot, lambda: isinstance(app.screen, LogScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, KeysScreen))
+        rows = str(app.screen.query_one("Static", Static).render()).splitlines()
+        assert [row.split() for row in rows if "chat.log" in row] == [["F7", "Log", "chat.log"]]
+        assert any(row.split() == ["Ctrl+J,", "Alt+Enter", "New", "line", "prompt.newline"] for row in rows)
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"chat.log": "f7", "chat.stop": "escape,ctrl+g"}, []),
+        ({"chat.log": "f2", "chat.variants": "f6"}, []),
+        ({"chat.lgo": "f7"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
+        ({"nothing at all": "f7"}, ["There is no action 'nothing at all'."]),
+        ({"chat.log": "f7, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
+        (
+            {"app.quit": "escape"},
+            [f"escape is the key of app.quit and of {name}." for name in BACK],
+        ),
+    ],
+)
+def test_keys_that_mean_nothing_or_two_things_are_found(keys: dict[str, str], said: list[str]) -> None:
+    assert list(complaints(keys, R1App)) == said
+
+
+async def test_what_is_wrong_with_the_users_keys_is_told_once(paths: Paths, tmp_path: Path) -> None:
+    wrong = Config(ui=UiSettings(keys={"chat.lgo": "f7", "chat.log": "f2"}))
+    app = R1App(paths, wrong, attach=Endpoint.parse(f"unix:{tmp_path}/none.sock"))
+    async with app.run_test(notifications=True) as pilot:
+        await until(pilot, lambda: len(app.screen.query("Toast")) > 0)
+        (told,) = [str(toast.render()) for toast in app.screen.query("Toast")]
+        assert "Did you mean chat.log?" in told
+        assert "f2 is the key of chat.variants and of chat.log." in told
 
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40), (200, 60)])
@@ -282,3 +355,14 @@ async def test_the_chat_is_usable_at_every_size(
         assert prompt.region.bottom <= size[1] - 1
         assert transcript.size.height >= 8
         assert transcript.size.width >= 50
+
+
+async def test_a_launch_with_much_to_say_leaves_the_prompt_on_the_screen(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app, (60, 16)) as pilot:
+        app.show_launch()
+        app.seat.post_message(StageReported(StageFailed("model", "Why it failed. " * 20, "What helps. " * 20)))
+        await until(pilot, lambda: "✗ model" in "".join(str(row) for row in app.seat.furniture.stages.rows(58, 9)))
+        app.draw_all()
+        await until(pilot, lambda: app.seat.furniture.stages.size.height > 8)
+        assert app.seat.query_one(Prompt).region.bottom == 15

@@ -20,6 +20,7 @@ _COMMANDS = {
     "build": ("r1tui.cli.build", "Build llama.cpp's llama-server."),
     "variants": ("r1tui.cli.models", "List the models: size, what is on disk, what fits this machine."),
     "download": ("r1tui.cli.models", "Fetch and verify a model."),
+    "delete": ("r1tui.cli.models", "Delete a model that r1tui fetched."),
     "inspect": ("r1tui.cli.models", "Show what a GGUF file's header says."),
     "plan": ("r1tui.cli.plan", "Show what would run where, and why."),
     "serve": ("r1tui.cli.serve", "Start the server of a variant and keep it."),

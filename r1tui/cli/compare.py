@@ -1,6 +1,6 @@
 """`r1tui plan --compare`: all variants and strategies for this machine in one table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from r1tui.config import Config, Strategy
 from r1tui.errors import R1tuiError
 from r1tui.paths import Paths
 from r1tui.plan import Plan, PlanRequest, is_known, make_plan, verdict_by_size
-from r1tui.planning import find_subject
+from r1tui.planning import find_subject, for_variant
 from r1tui.text import rough
 
 STRATEGIES: tuple[Strategy, ...] = ("experts", "layers", "rule")
@@ -30,7 +30,13 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """An element of `plan --compare --json`."""
         figures = self.plan.to_json() if self.plan else {}
-        return {"variant": self.variant.name, "strategy": self.strategy, "verdict": self.verdict, **figures}
+        return {
+            "variant": self.variant.name,
+            "strategy": self.strategy,
+            "verdict": self.verdict,
+            "problem": self.problem,
+            **figures,
+        }
 
 
 def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, paths: Paths) -> list[Row]:
@@ -46,20 +52,26 @@ def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, p
             guess = verdict_by_size(variant.size_gib, request) if variant.size_gib is not None else "?"
             rows.append(Row(variant, "", None, guess))
             continue
-        wanted = STRATEGIES if subject.header.n_experts else STRATEGIES[1:]
+        all_of_them = STRATEGIES if subject.header.n_experts else STRATEGIES[1:]
+        wanted = (request.settings.strategy,) if request.settings.strategy != "auto" else all_of_them
         for strategy in wanted if request.devices else ("auto",):
             settings = msgspec.structs.replace(request.settings, strategy=strategy)
-            plan = make_plan(subject.header, replace(request, settings=settings))
+            plan = make_plan(subject.header, replace(for_variant(request, config, variant), settings=settings))
             rows.append(Row(variant, strategy, plan, plan.verdict))
     return rows
 
 
-def compared(rows: Iterable[Row]) -> list[str]:
+def compared(rows: Sequence[Row]) -> list[str]:
     """The table for a person."""
     header = ("variant", "strategy", "verdict", "layers", "experts on CPU", "context", "GPU", "host", "tokens/s")
     table = [header, *(_cells(row) for row in rows)]
+    if any(row.plan is None and not row.problem for row in rows):
+        hint = "~: by its size alone; `r1tui plan VARIANT` fetches the header of one that is not here, a few MB."
+    else:
+        hint = ""
     widths = [max(len(line[column]) for line in table) for column in range(len(header))]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    return [*lines, hint] if hint else lines
 
 
 def _cells(row: Row) -> tuple[str, ...]:

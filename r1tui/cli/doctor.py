@@ -1,5 +1,6 @@
 """`r1tui doctor`: what this machine has, what it lacks, and the command that mends it."""
 
+import errno
 import importlib.util
 import os
 import platform
@@ -23,12 +24,17 @@ from r1tui.engine.system import System, install_command, survey
 from r1tui.engine.toolchain import bundled_toolkit
 from r1tui.errors import R1tuiError
 from r1tui.hardware import detect_machine
-from r1tui.hub import find_model
+from r1tui.hub import ollama
+from r1tui.hub.disks import existing
+from r1tui.hub.found import Search
+from r1tui.hub.places import OWNERS, model_roots
 from r1tui.keeper.state import status
 from r1tui.text import plain, size
 
 ENGINE_BYTES = 2 << 30
 """Room for source and build of the CPU engine, roughly; a CUDA one takes twice that."""
+SHOWN = 5
+"""Places without a usable model that are listed."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,9 @@ def doctor(context: Context, *, measuring: bool, as_json: bool) -> None:
 
 def _largest_model(context: Context) -> Path | None:
     """The largest file of a model that is here: what the disk is measured with."""
-    models = [find_model(variant, context.paths, context.config) for variant in load_catalog(context.config)]
-    return max((model for model in models if model), key=lambda model: model.stat().st_size, default=None)
+    search = Search(context.paths, context.config)
+    models = [found.path for variant in load_catalog(context.config) if (found := search.find(variant)) is not None]
+    return max(models, key=lambda model: model.stat().st_size, default=None)
 
 
 def _healthy(checks: list[Check]) -> bool:
@@ -175,8 +182,9 @@ def _memory(context: Context, config: Config) -> Iterator[Check]:
 
 
 def _disk(context: Context, config: Config) -> Iterator[Check]:
-    for name, folder in (("engines", context.paths.engines), ("models", context.paths.models)):
-        place = next(path for path in (folder, *folder.parents) if path.exists())
+    folders = [("engines", context.paths.engines), *(("models", root) for root in model_roots(context.paths, config))]
+    for name, folder in folders:
+        place = existing(folder)
         free_bytes = shutil.disk_usage(place).free
         if not os.access(place, os.W_OK):
             yield Check(name, "missing", f"{place} cannot be written", "Set R1TUI_HOME to a folder of your own.")
@@ -189,10 +197,22 @@ def _disk(context: Context, config: Config) -> Iterator[Check]:
 
 
 def _models(context: Context, config: Config) -> Iterator[Check]:
-    here = [one.name for one in load_catalog(config) if find_model(one, context.paths, config) is not None]
-    yield Check(
-        "on disk", "ok" if here else "note", ", ".join(here) or "no model yet", "" if here else "r1tui variants"
-    )
+    search = Search(context.paths, config)
+    here = [(one.name, found) for one in load_catalog(config) if (found := search.find(one)) is not None]
+    names = ", ".join(name if found.owner == "r1tui" else f"{name} ({OWNERS[found.owner]})" for name, found in here)
+    yield Check("on disk", "ok" if here else "note", names or "no model yet", "" if here else "r1tui variants")
+    for path, why in list(search.ignored.items())[:SHOWN]:
+        yield Check("on disk", "note", f"{path}: {why}", _way_in(path, why))
+    if len(search.ignored) > SHOWN:
+        yield Check("on disk", "note", f"{len(search.ignored) - SHOWN} more places were left out")
+
+
+def _way_in(path: Path, why: str) -> str:
+    if why != os.strerror(errno.EACCES):
+        return ""
+    if path.is_relative_to(ollama.SYSTEM_FOLDER):
+        return "sudo usermod -aG ollama $USER, and log in again, to use Ollama's models"
+    return "Make it readable to use the models there."
 
 
 def _server(context: Context, config: Config) -> Iterator[Check]:

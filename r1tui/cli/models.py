@@ -1,7 +1,9 @@
-"""`r1tui variants`, `download` and `inspect`: the models."""
+"""`r1tui variants`, `download`, `delete` and `inspect`: the models."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -18,32 +20,86 @@ from r1tui.hub import find_model
 from r1tui.hub.download import unfinished
 from r1tui.hub.headers import fetch_headers
 from r1tui.hub.jobs import download_job, follow_events, logged
-from r1tui.overview import overview
+from r1tui.hub.refusals import UnreachableError
+from r1tui.hub.remembered import ask_hub
+from r1tui.hub.removal import removal_of, remove
+from r1tui.keeper.state import status
+from r1tui.overview import Entry, others, overview
 from r1tui.planning import find_subject
 from r1tui.process import Job
 from r1tui.process.signals import run_async
-from r1tui.text import plain, plan_in_words, size
+from r1tui.text import duration, plain, plan_in_words, size
 
 
 @click.command()
+@click.option("--refresh", is_flag=True, help="Ask the hub for the sizes first, and remember them.")
 @json_option
 @pass_context
-def variants(context: Context, *, as_json: bool) -> None:
-    """List the models: size, what is on disk, and how each would run on this machine.
+def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
+    """List the models: size, what is on disk, quality, and how each would run on this machine.
 
-    The verdict is the plan's for a model on disk, and from its size alone (~) for the others.
+    The verdict is the plan's where the model's header is known, and from its size alone (~) for the others.
     """
-    entries = list(overview(load_catalog(context.config), context.config, context.paths))
+    catalog = load_catalog(context.config)
+    if refresh:
+        _refresh(catalog, context)
+    entries = list(overview(catalog, context.config, context.paths))
+    found = list(overview(others(entries, context.config, context.paths), context.config, context.paths))
     if as_json:
-        print_json({"variants": [entry.to_json() for entry in entries]})
+        print_json({"variants": [one.to_json() for one in entries], "others": [one.to_json() for one in found]})
         return
-    width = max(len(entry.variant.name) for entry in entries)
-    for entry in entries:
-        gib = f"{entry.size_gib:7.1f} GiB" if entry.size_gib is not None else "          ?"
-        verdict = ("" if entry.exact else "~") + (entry.verdict or "?")
-        here = "on disk" if entry.path else ""
-        text = entry.problem or entry.variant.title
-        click.echo(plain(f"{entry.variant.name:<{width}}  {gib}  {verdict:>7}  {here:<7}  {text}").rstrip())
+    rows = [
+        ("model", "bits", "size", "here", "verdict", "on the GPU", "tokens/s", "quality", ""),
+        *map(_cells, entries),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    shown = [n for n, column in enumerate(zip(*rows[1:], strict=True)) if any(column)]
+    for row in rows:
+        click.echo(
+            "  ".join(f"{row[n]:>{widths[n]}}" if n in (1, 2) else f"{row[n]:<{widths[n]}}" for n in shown).rstrip()
+        )
+    click.echo(plain(f"\n{_age_of_sizes(entries)}"))
+    if found:
+        click.echo("\nAlso on this machine, for --model:")
+    for entry in found:
+        said = entry.problem or entry.variant.title
+        click.echo(plain(f"{entry.size:>10}  {entry.verdict or '?':<6}  {entry.variant.file}  ({said})"))
+
+
+def _cells(entry: Entry) -> tuple[str, ...]:
+    variant = entry.variant
+    cells = (
+        variant.name,
+        f"{variant.bits:g}" if variant.bits is not None else "",
+        entry.size or "?",
+        entry.here,
+        ("" if entry.exact else "~") + (entry.verdict or "?"),
+        entry.layers,
+        entry.speed,
+        variant.quality,
+        entry.problem or variant.title,
+    )
+    return tuple(plain(cell) for cell in cells)
+
+
+def _age_of_sizes(entries: Sequence[Entry]) -> str:
+    ages = [entry.listed_age_s for entry in entries if entry.listed_age_s is not None]
+    if not ages:
+        return "Sizes are the catalog's; `r1tui variants --refresh` asks the hub."
+    asked = f"asked {duration(max(ages))} ago" if len(ages) == 1 else f"asked within the last {duration(max(ages))}"
+    return f"The sizes of {len(ages)} of {len(entries)} models are the hub's, {asked}; --refresh asks it again."
+
+
+def _refresh(catalog: Catalog, context: Context) -> None:
+    """Ask once per repository; a refusal is told, and what was remembered stays."""
+    by_repository = {(one.repo, one.revision): one for one in catalog if one.repo is not None}
+    for variant in by_repository.values():
+        try:
+            ask_hub(variant, context.paths)
+        except R1tuiError as error:
+            click.echo(plain(f"{error.cause} {error.remedy}"), err=True)
+            if isinstance(error, UnreachableError):
+                return
 
 
 @click.command()
@@ -88,7 +144,7 @@ def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
 def _hint_at_plan(target: Variant, context: Context, emit: Emit) -> None:
     """Before a download begins, say how the model would run here; for that its headers are fetched."""
     paths = context.paths
-    if target.repo is None or unfinished(target, paths) or find_model(target, paths, context.config):
+    if target.repo is None or unfinished(target, paths, context.config) or find_model(target, paths, context.config):
         return
     with suppress(R1tuiError):  # the download itself says what is wrong
         fetch_headers(target, paths)
@@ -96,6 +152,29 @@ def _hint_at_plan(target: Variant, context: Context, emit: Emit) -> None:
         if entry.plan is not None:
             said = plan_in_words(entry.plan.to_json())
             emit(Notice("model", f"On this machine: {said}. `r1tui plan {target.name}` says why."))
+
+
+@click.command()
+@click.argument("variant")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@pass_context
+def delete(context: Context, variant: str, *, yes: bool, as_json: bool) -> None:
+    """Delete what r1tui has fetched of VARIANT, unfinished files too; other programs' files are left alone."""
+    target = load_catalog(context.config).find(variant)
+    now = status(context.paths)
+    in_use = Path(now.model) if now.running and now.model else None
+    removal = removal_of(target, context.paths, context.config, in_use)
+    freed = size(removal.freed_bytes)
+    if not yes:
+        for file in removal.files:
+            click.echo(plain(str(file)), err=True)
+        click.confirm(plain(f"Delete {target.name}? It frees {freed}"), abort=True, err=True)
+    remove(removal, context.paths, context.config)
+    if as_json:
+        print_json({"deleted": [str(file) for file in removal.files], "freed_bytes": removal.freed_bytes})
+    else:
+        click.echo(plain(f"{target.name} is deleted: {freed} are free again."))
 
 
 @click.command()

@@ -15,13 +15,15 @@ from r1tui.engine import Engine, find_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hardware import detect_machine
 from r1tui.keeper import client as keeper
-from r1tui.plan import Device, DeviceBackend, Plan, is_known, make_plan
+from r1tui.paths import Paths
+from r1tui.plan import Device, DeviceBackend, Plan, PlanRequest, is_known, make_plan
 from r1tui.planning import (
-    Running,
+    Held,
     Subject,
     ask_engine,
     devices_here,
     find_subject,
+    for_variant,
     plan_here,
     request_here,
     server_argv,
@@ -65,15 +67,19 @@ def plan(
 ) -> None:
     """Show what of VARIANT would run where on this machine, and why. Nothing is loaded."""
     config = context.config
-    if rpc:
+    if rpc is not None:
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, rpc=_addresses(rpc)))
     config = msgspec.structs.replace(config, plan=_settings(config.plan, wishes))
     engine = find_engine(config.engine, context.paths)
     devices = None if vram is None else _what_if(_numbers(vram), gpu_backend or _backend_here(config, engine))
-    running = Running.of(keeper.status(context.paths).plan)
-    request = request_here(config, context.paths, engine, running, devices)
+    held = Held.by(keeper.status(context.paths))
+    request = request_here(config, context.paths, engine, held, devices)
     if ram is not None:
+        if not ram < 1e6:
+            raise UsageError(f"--ram {ram:g} is no size.", "Give GiB, such as --ram 128.")
         request = replace(request, host_total_mib=int(ram * 1024), host_free_mib=int(ram * 1024))
+    if comparing and exact:
+        raise UsageError("--exact was given together with --compare.", "Plan one variant exactly.")
     if comparing:
         chosen = wanted_variant(context, variant, model)
         rows = compare([chosen] if chosen else load_catalog(config), request, config, context.paths)
@@ -84,18 +90,13 @@ def plan(
     if subject is None:
         raise R1tuiError(f"{target.name} is not on this machine yet.", f"Fetch it: r1tui download {target.name}")
     what_if = vram is not None or ram is not None
-    if engine is not None and not what_if:
-        made = plan_here(subject, request, engine, context.paths, config.server.rpc, running=running)
-    elif is_known(subject.header):
-        made = make_plan(subject.header, request)
-    else:
-        raise R1tuiError(
-            f"Only llama.cpp knows how much memory a model of {subject.header.architecture} takes.",
-            "Plan without --vram and --ram." if engine else "Build it to ask it: r1tui build",
-        )
+    if exact and what_if:
+        raise UsageError("--exact asks the devices that are here.", "Leave --vram and --ram out.")
+    request = for_variant(request, config, target)
+    made = _made(
+        subject, request, None if what_if else engine, context.paths, config.server.rpc, held=held, exact=exact
+    )
     argv = server_argv(engine, target, subject.model, made, config, paths=context.paths)
-    if exact:
-        made = _exact(made, engine, subject, config.server.rpc, what_if=what_if)
     if as_json:
         print_json({"variant": target.name, "model": str(subject.model), **made.to_json(), "argv": argv})
         return
@@ -145,15 +146,38 @@ def _numbers(text: str) -> list[float]:
 
 
 def _addresses(rpc: str) -> list[str]:
-    return [part.strip() for part in rpc.split(",") if part.strip()]
+    addresses = [part.strip() for part in rpc.split(",")]
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise UsageError(f"--rpc {rpc!r} is no list of workers.", "Give HOST:PORT,…, such as 127.0.0.1:50052.")
+    return addresses
 
 
-def _exact(made: Plan, engine: Engine | None, subject: Subject, rpc: list[str], *, what_if: bool) -> Plan:
-    if what_if:
-        raise UsageError("--exact asks the devices that are here.", "Leave --vram and --ram out.")
-    if engine is None:
+def _made(
+    subject: Subject,
+    request: PlanRequest,
+    engine: Engine | None,
+    paths: Paths,
+    rpc: list[str],
+    *,
+    held: Held | None,
+    exact: bool,
+) -> Plan:
+    """The plan by the engine that is here, or without one the estimate; `exact` insists on the engine's figures."""
+    if engine is not None:
+        made = plan_here(subject, request, engine, paths, rpc, held=held)
+        if exact and held is not None and held.occupies(rpc):
+            raise R1tuiError("The RPC workers answer only the running server.", "Stop it first: r1tui stop")
+        return made if made.source == "engine" or not exact else ask_engine(made, engine, subject.file, rpc)
+    if exact:
         raise R1tuiError("There is no engine to ask yet.", "Build it: r1tui build")
-    return made if made.source == "engine" else ask_engine(made, engine, subject.file, rpc)
+    if not is_known(subject.header):
+        raise R1tuiError(
+            f"Only llama.cpp knows how much memory a model of {subject.header.architecture} takes.",
+            "Build it (`r1tui build`), and plan without --vram and --ram.",
+        )
+    return make_plan(subject.header, request)
 
 
 def table(made: Plan) -> list[str]:
@@ -163,18 +187,22 @@ def table(made: Plan) -> list[str]:
         "",
     ]
     for device in made.devices:
+        taken = device.total_mib - device.free_mib
         parts = (device.weights_mib, device.kv_mib, device.compute_mib)
-        lines.append(f"{device.name:>8} {_bar(parts, device.total_mib)} {_figures(parts, device.total_mib)}")
+        others = f", {taken:,} of it taken by others" if taken else ""
+        lines.append(
+            f"{device.name:>8} {_bar((*parts, taken), device.total_mib)} {_figures(parts, device.total_mib)}{others}"
+        )
     host = made.host
     parts = (host.weights_mib, host.kv_mib, host.compute_mib)
-    lines.append(f"{'host':>8} {_bar(parts, host.total_mib)} {_figures(parts, host.total_mib)}")
-    lines += ["", "         # weights   = cache   + compute   . free", ""]
+    lines.append(f"{'host':>8} {_bar((*parts, 0), host.total_mib)} {_figures(parts, host.total_mib)}")
+    lines += ["", "         # weights   = cache   + compute   x others   . free", ""]
     return lines + [f"- {reason}" for reason in made.reasons]
 
 
-def _bar(parts_mib: tuple[int, int, int], total_mib: int) -> str:
+def _bar(parts_mib: tuple[int, int, int, int], total_mib: int) -> str:
     bar = "".join(
-        mark * round(BAR_WIDTH * part / max(total_mib, 1)) for mark, part in zip("#=+", parts_mib, strict=True)
+        mark * round(BAR_WIDTH * part / max(total_mib, 1)) for mark, part in zip("#=+x", parts_mib, strict=True)
     )
     return f"[{bar[:BAR_WIDTH]:.<{BAR_WIDTH}}]"
 

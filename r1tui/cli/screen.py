@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import signal
 import sys
+from types import FrameType
 
 import click
 
 from r1tui.cli.context import Context, is_terminal, pass_context
 from r1tui.cli.target import wanted_variant
-from r1tui.errors import R1tuiError, UsageError
+from r1tui.errors import CancelledError, R1tuiError, UsageError
 from r1tui.server.endpoint import Endpoint
 
 SMALLEST = (60, 16)
@@ -32,12 +34,23 @@ def run_screen(context: Context, variant: str | None, attach: str | None, *, mou
     endpoint = Endpoint.parse(attach) if attach else None
     target = None if endpoint else wanted_variant(context, variant, None)
     config = context.config
+    if config.variants:  # the screen loads the catalog when it is open; a fault of the user's is told before
+        from r1tui.catalog import load_catalog  # noqa: PLC0415
+
+        load_catalog(config)
     from r1tui.tui.app import R1App  # noqa: PLC0415  textual, for the screen alone
 
     app = R1App(context.paths, config, config_file=context.config_file, variant=target, attach=endpoint)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _leave_at_once)
     app.run(mouse=mouse)
     if app.return_code:
         raise SystemExit(app.return_code)
+
+
+def _leave_at_once(number: int, frame: FrameType | None) -> None:
+    """The terminal is gone, and an orderly end would wait for it for ever; what must last is the keeper's."""
+    os._exit(CancelledError.exit_status)
 
 
 def _check_terminal() -> None:

@@ -1,12 +1,17 @@
 """Which model a command means, and whether the running server has it."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from r1tui.catalog import Variant, load_catalog
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from r1tui.cli.context import Context
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.keeper.state import Status
 from r1tui.paths import expand
+
+if TYPE_CHECKING:
+    from r1tui.catalog import Variant
+    from r1tui.keeper.state import Status
 
 
 def wanted_variant(context: Context, variant: str | None, model: str | None) -> Variant | None:
@@ -18,6 +23,8 @@ def wanted_variant(context: Context, variant: str | None, model: str | None) -> 
         return None
     if model and not Path(name).is_file():
         raise UsageError(f"{name}: no such file.", "Give a GGUF file (the first one, if the model is split).")
+    from r1tui.catalog import load_catalog  # noqa: PLC0415  the screen opens without it
+
     return load_catalog(context.config).find(name)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,33 @@ class Measured:
 
 
 def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Measured, ...]:
-    """The engine's own figures for the model with a plan's arguments. Raises R1tuiError when it has none."""
+    """The engine's own figures for the model with a plan's arguments. Raises R1tuiError when it has none.
+
+    Weights that the CPU copies into a layout of its own (CPU_REPACK) count where they are mapped.
+    """
+    said = _ask(engine, model, [*arguments, *_without_copies(engine), "--fit-print", "on"])
+    found = [re.fullmatch(r"(\w+) (\d+) (\d+) (\d+)\s*", line) for line in said]
+    figures = tuple(Measured(match[1], *(int(match[n]) for n in (2, 3, 4))) for match in found if match)
+    if not figures:
+        raise R1tuiError(f"llama-fit-params says nothing that r1tui understands: {said[-1:]}", "Build it: r1tui build")
+    return figures
+
+
+def fit(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
+    """The arguments (-c, -ngl, -ot, …) that llama.cpp's own --fit chooses. Raises R1tuiError when it chooses none."""
+    said = _ask(engine, model, arguments)
+    chosen = next((line for line in reversed(said) if re.match(r"-(c|ngl) \d+", line)), None)
+    if chosen is None:
+        raise R1tuiError("llama.cpp's --fit finds no way to fit the model.", "Choose a smaller one: r1tui variants")
+    return shlex.split(chosen)
+
+
+def _without_copies(engine: Engine) -> list[str]:
+    return ["--no-repack"] if engine.capabilities.accepts("--no-repack") else []
+
+
+def _ask(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
+    """What llama-fit-params says. Raises R1tuiError when it is not there or fails."""
     tool = engine.tool("llama-fit-params")
     if tool is None:
         raise R1tuiError(f"There is no llama-fit-params beside {engine.server}.", "Build the engine: r1tui build")
@@ -38,7 +65,7 @@ def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Meas
         for before, word in zip(("", *arguments), arguments, strict=False)
         if before not in SERVERS_OWN and word not in SERVERS_OWN
     ]
-    argv: list[str | Path] = [tool, "--model", model, *shared, "--fit-print", "on"]
+    argv: list[str | Path] = [tool, "--model", model, *shared]
     env = clean_environment(os.environ) | {"XDG_CONFIG_HOME": os.devnull}  # llama.cpp reads llama.cpp/config.ini there
     try:
         status = run_lines(argv, said.append, what=tool.name, env=env, timeout_s=TIMEOUT_S)
@@ -46,9 +73,7 @@ def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Meas
         raise R1tuiError(
             f"llama-fit-params did not answer within {TIMEOUT_S:.0f} s.", "Try again without --exact."
         ) from error
-    found = [re.fullmatch(r"(\w+) (\d+) (\d+) (\d+)\s*", line) for line in said]
-    figures = tuple(Measured(match[1], *(int(match[n]) for n in (2, 3, 4))) for match in found if match)
-    if status != 0 or not figures:
+    if status != 0:
         reason = next((line for line in said if "error" in line.lower()), said[-1] if said else f"status {status}")
         raise R1tuiError(f"llama-fit-params failed: {reason}", "Plan without --exact.")
-    return figures
+    return said

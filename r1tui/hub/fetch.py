@@ -12,14 +12,13 @@ from r1tui.children import cancelled
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, Notice
 from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
-from r1tui.hub.part import RESERVE_BYTES, Part, in_thread
+from r1tui.hub.part import Part, in_thread
 from r1tui.hub.pin import pin, unpin
 from r1tui.hub.remote import Listing, RemoteFile
 from r1tui.hub.report import Report
 from r1tui.hub.transfer import Manners, Transfer
 from r1tui.text import duration, size
 
-GB = 1e9
 ATTEMPTS = 3
 """Times that a file is fetched before the hub or the way to it is called broken."""
 
@@ -46,14 +45,13 @@ class Fetch:
         self._manners = manners
         self._rate_file = rate_file
         self._record = Record.load(folder)
-        self._hashing = asyncio.Semaphore(1)
+        self._one_at_a_time = asyncio.Lock()
         here = [file for file in listing.files if self._is_here(file)]
         self.parts = [self._part(file) for file in listing.files if file not in here]
         self._report = Report(listing, here, self.parts, emit)
 
     async def run(self) -> Path:
         """The (first) file, when all are here and right. Raises R1tuiError, OSError."""
-        self._check_disk()
         pin(self._staging, self._variant, self._listing)
         self._announce()
         transfer = Transfer(self._listing, self.parts, self._manners, self._tell, self._is_right)
@@ -89,19 +87,6 @@ class Fetch:
             part.discard()  # of another content, or without a journal to know it by
         return part
 
-    def _check_disk(self) -> None:
-        """Refuse before the first byte what would not fit."""
-        needed = sum(part.file.size_bytes - part.arrived_bytes for part in self.parts)
-        self._staging.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._staging).free
-        if needed and needed + RESERVE_BYTES > free:
-            remove_empty_folders(self._staging)
-            raise R1tuiError(
-                f"{self._variant.name} needs {needed / GB:.1f} GB more, and the disk of {self._staging.parent.parent} "
-                f"has {free / GB:.1f} GB free.",
-                "Make room, set R1TUI_HOME to a larger disk, or choose a smaller variant (`r1tui variants`).",
-            )
-
     def _announce(self) -> None:
         """Files, bytes, place, room and time, before the first byte."""
         total = self._listing.size_bytes
@@ -130,14 +115,13 @@ class Fetch:
     async def _is_right(self, part: Part) -> bool:
         """Read a complete part again and put it in its place, unless it is wrong."""
         file = part.file
-        digest = None
-        if file.sha256 is not None:  # small files that the hub keeps in git have none
-            async with self._hashing:
-                digest = await self._digest(part)
-        if digest == file.sha256:
-            await in_thread(self._admit, part)
-            self._report.right.add(file.path)
-            return True
+        async with self._one_at_a_time:
+            # small files that the hub keeps in git have no sha256
+            digest = None if file.sha256 is None else await self._digest(part)
+            if digest == file.sha256:
+                await in_thread(self._admit, part)
+                self._report.right.add(file.path)
+                return True
         if part.attempts >= ATTEMPTS:
             part.discard()
             raise R1tuiError(

@@ -1,110 +1,243 @@
-"""Models that are on this machine already: in our folder, the user's folders, the Hugging Face cache."""
+"""Models that are on this machine already, in r1tui's folders or another program's; looks at names and sizes only."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from r1tui.catalog import PACKAGE, Variant
 from r1tui.config import Config
 from r1tui.gguf.header import SHARD_NAME
-from r1tui.hub.names import choose, is_complete, is_exactly, stem
-from r1tui.paths import Paths, expand
+from r1tui.hub.checksum import Record
+from r1tui.hub.names import choose, choose_by_name, is_complete, is_exactly, models, stem, wanted
+from r1tui.hub.ollama import OllamaModel, ollama_models
+from r1tui.hub.places import Elsewhere, Owner, Place, model_roots
+from r1tui.hub.remembered import Known, known_files
+from r1tui.hub.walk import gguf_files
+from r1tui.paths import Paths
 
-SEARCH_DEPTH = 4
-"""Folders below one of the user's that are looked into."""
+
+@dataclass(frozen=True)
+class Found:
+    """A model whose files are all here."""
+
+    path: Path
+    """The (first) file."""
+    owner: Owner
 
 
 def find_model(variant: Variant, paths: Paths, config: Config) -> Path | None:
-    """The model's (first) file if all of its files are here; looks at names only."""
-    if variant.file is not None:
-        return _whole(variant.file)
-    if variant.package is not None:
-        return _packaged(variant, paths, config)
-    for folder in (own_folder(variant, paths), *_snapshots(variant)):
-        if found := _in_repository(folder, variant):
-            return found
-    return _in_user_folders(variant, config)
+    """The model's (first) file if all of its files are here."""
+    found = Search(paths, config).find(variant)
+    return found.path if found else None
 
 
-def own_folder(variant: Variant, paths: Paths) -> Path:
-    """Where r1tui keeps the files of the variant's repository or package."""
+def own_folder(variant: Variant, paths: Paths, root: Path | None = None) -> Path:
+    """Where r1tui keeps the files of the variant's repository or package, below one of the folders for models."""
+    root = root or paths.models
     if variant.package is not None:
         match = PACKAGE.fullmatch(variant.package)
-        return paths.models / "packages" / (f"{match['name']}-{match['version']}" if match else variant.package)
-    return paths.models / (variant.repo or "other")
+        return root / "packages" / (f"{match['name']}-{match['version']}" if match else variant.package)
+    return root / (variant.repo or "other")
 
 
-def packaged_name(variant: Variant) -> str | None:
-    """The name of a package's GGUF once it is out; None while the package has not been seen."""
-    return PurePosixPath(variant.member).name if variant.member else None
+def own_folders(variant: Variant, paths: Paths, config: Config) -> list[Path]:
+    """The folders of the variant's repository or package whose files are r1tui's to change, whether there or not."""
+    roots = model_roots(paths, config) if variant.package is None else (paths.models,)
+    places = [_own_place(root, variant, paths) for root in roots]
+    return [place.folder for place in places if place.owner == "r1tui"]
 
 
-def _packaged(variant: Variant, paths: Paths, config: Config) -> Path | None:
-    folder, name = own_folder(variant, paths), packaged_name(variant)
-    if name is None:
-        return next(iter(sorted(folder.glob("*.gguf"))), None)
-    if (folder / name).is_file():
-        return folder / name
-    return next((path for path in _user_files(config) if path.name == name), None)
+def download_lock(variant: Variant, paths: Paths) -> Path:
+    """Held by whoever fetches or deletes the variant's files, wherever they go."""
+    return paths.models / f".{own_folder(variant, paths).relative_to(paths.models).as_posix().replace('/', '--')}.lock"
 
 
-def _in_repository(folder: Path, variant: Variant) -> Path | None:
-    """The model in a folder that is laid out as its repository."""
-    if not folder.is_dir() or variant.repo is None or variant.pattern is None:
+class Search:
+    """Looks for models. What is the same for all of them is looked at once, so use one for a whole list."""
+
+    def __init__(self, paths: Paths, config: Config) -> None:
+        self.ignored: dict[Path, str] = {}
+        """What could not be looked at or used, and why."""
+        self.rejected: dict[str, str] = {}
+        """By the variant's name: what would have been its model, but for this."""
+        self.paths = paths
+        self.config = config
+        self._roots = model_roots(paths, config)
+        self._elsewhere = Elsewhere()
+
+    def find(self, variant: Variant) -> Found | None:
+        """The model, in the first place that has all of it."""
+        if variant.file is not None:
+            return _found(whole_model(variant.file), "file")
+        if variant.package is not None:
+            return self._packaged(variant)
+        if variant.repo is None or variant.pattern is None:
+            return None
+        known = known_files(variant, self.paths)
+        return self._in_repository_places(variant, known) or self._outside(variant, known)
+
+    def _packaged(self, variant: Variant) -> Found | None:
+        folder = own_folder(variant, self.paths)
+        name = PurePosixPath(variant.member).name if variant.member else None
+        if name is None:
+            return _found(next(iter(gguf_files(folder, self._ignore, 0)), None), "r1tui")
+        if (folder / name).is_file():
+            return Found(folder / name, "r1tui")
+        return _found(next((path for path in self._user_files if path.name == name), None), "model_folders")
+
+    def _in_repository_places(self, variant: Variant, known: Known | None) -> Found | None:
+        repo = variant.repo or ""
+        ours = [_own_place(root, variant, self.paths) for root in self._roots]
+        for place in (*ours, *self._elsewhere.repository_places(repo, variant.revision)):
+            here = {path.relative_to(place.folder).as_posix(): path for path in gguf_files(place.folder, self._ignore)}
+            chosen = [here[name] for name in _chosen(here, variant, known, place)]
+            if (
+                chosen
+                and is_complete(path.name for path in chosen)
+                and (place.whole or self._right(variant, chosen, known))
+            ):
+                return Found(chosen[0], place.owner)
         return None
-    here = [path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf") if path.is_file()]
-    chosen = choose(here, variant.repo, variant.pattern)
-    return folder / chosen[0] if chosen and is_complete(chosen) else None
+
+    def _outside(self, variant: Variant, known: Known | None) -> Found | None:
+        """In places that do not keep to the repository's layout."""
+        if variant.revision is not None and known is None:
+            return None  # nothing tells one revision's files from another's
+        return (
+            self._in_flat_caches(variant, known)
+            or self._in_ollama(variant, known)
+            or self._in_user_folders(variant, known)
+        )
+
+    def _in_flat_caches(self, variant: Variant, known: Known | None) -> Found | None:
+        prefix = f"{(variant.repo or '').replace('/', '_')}_"
+        for cache in self._elsewhere.flat_caches():
+            here = {path.name.removeprefix(prefix): path for path in gguf_files(cache, self._ignore, 0)}
+            here = {name: path for name, path in here.items() if path.name != name}
+            if known is not None:
+                names = [file.path.replace("/", "_") for file in known.listing.files]
+                chosen = [here[name] for name in names if name in here]
+            else:
+                chosen = [here[name] for name in _named_alone(here, variant)]
+            if chosen and is_complete(path.name for path in chosen) and self._right(variant, chosen, known, prefix):
+                return Found(chosen[0], "llama.cpp")
+        return None
+
+    def _in_ollama(self, variant: Variant, known: Known | None) -> Found | None:
+        files = known.listing.files if known else ()
+        sha256 = files[0].sha256 if len(files) == 1 else None
+        for model in self._ollama:
+            if sha256 is not None and model.sha256 == sha256:
+                return Found(model.blob, "ollama")
+        for model in self._ollama:
+            same = model.from_hub and model.repo.casefold() == (variant.repo or "").casefold()
+            if same and model.tag.casefold() == wanted(variant.pattern or ""):
+                if known is None:
+                    return Found(model.blob, "ollama")
+                self._reject(variant, model.blob, "another file than the hub has now")
+        return None
+
+    def _in_user_folders(self, variant: Variant, known: Known | None) -> Found | None:
+        """A model that is named after its repository, wherever below the user's folders it lies."""
+        repo, pattern = variant.repo or "", variant.pattern or ""
+        for path in self._user_files:
+            if not is_exactly(stem(path.name), repo, pattern) or _publisher_differs(path, repo):
+                continue
+            whole = whole_model(path)
+            if whole is not None and self._right(variant, _shards(whole), known):
+                return Found(whole, "model_folders")
+        return None
+
+    def _right(self, variant: Variant, files: Iterable[Path], known: Known | None, prefix: str = "") -> bool:
+        """Whether the files have the names and sizes that the hub gave, as far as it was asked."""
+        if known is None:
+            return True
+        sizes = {PurePosixPath(file.path).name: file.size_bytes for file in known.listing.files}
+        if prefix:
+            sizes = {prefix + file.path.replace("/", "_"): file.size_bytes for file in known.listing.files}
+        for file in files:
+            if sizes.get(file.name) != file.stat().st_size:
+                self._reject(variant, file, "the hub's file has another size or name")
+                return False
+        return True
+
+    def _reject(self, variant: Variant, path: Path, why: str) -> None:
+        self._ignore(path, f"not used as {variant.name}: {why}")
+        self.rejected[variant.name] = f"{path} is not used: {why}."
+
+    def _ignore(self, path: Path, why: str) -> None:
+        self.ignored[path] = why
+
+    @cached_property
+    def _user_files(self) -> list[Path]:
+        return [path for root in self._roots[1:] for path in gguf_files(root, self._ignore)]
+
+    @cached_property
+    def _ollama(self) -> list[OllamaModel]:
+        return [model for root in self._elsewhere.ollama() for model in ollama_models(root, self._ignore)]
 
 
-def _snapshots(variant: Variant) -> list[Path]:
-    """The repository's revisions in the Hugging Face cache, the wanted one first."""
-    repository = _hub_cache() / f"models--{(variant.repo or '').replace('/', '--')}"
-    wanted = variant.revision or "main"
-    reference = repository / "refs" / wanted
-    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else wanted
-    first = repository / "snapshots" / commit
-    if variant.revision is not None:
-        return [first]
-    return [first, *(other for other in sorted(repository.glob("snapshots/*")) if other != first)]
+def whole_model(path: Path) -> Path | None:
+    """The first file of the model that the file belongs to, if all are there."""
+    shards = _shards(path)
+    return shards[0] if shards and all(shard.is_file() for shard in shards) else None
 
 
-def _hub_cache() -> Path:
-    """The cache's folder by huggingface_hub's own rules (its constants.py), without importing it."""
-    env = os.environ
-    if folder := env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(os.path.expandvars(folder)).expanduser()
-    home = env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.path.expandvars(home)).expanduser() / "hub"
-
-
-def _in_user_folders(variant: Variant, config: Config) -> Path | None:
-    """A model that is named after its repository, wherever below the user's folders it lies."""
-    repo, pattern = variant.repo or "", variant.pattern or ""
-    for path in _user_files(config):
-        if is_exactly(stem(path.name), repo, pattern) and (whole := _whole(path)):
-            return whole
-    return None
-
-
-def _user_files(config: Config) -> Iterator[Path]:
-    for given in config.model_folders:
-        root = expand(given)
-        for folder, subfolders, names in os.walk(root, followlinks=True):
-            here = Path(folder)
-            if len(here.relative_to(root).parts) >= SEARCH_DEPTH:
-                subfolders.clear()
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            yield from (here / name for name in sorted(names) if name.endswith(".gguf"))
-
-
-def _whole(path: Path) -> Path | None:
-    """The first shard of the model that the file belongs to, if all are there."""
+def _shards(path: Path) -> list[Path]:
     match = SHARD_NAME.match(path.name)
     if not match:
-        return path if path.is_file() else None
-    shards = [
-        path.with_name(f"{match['stem']}-{number:05}-of-{match['count']}.gguf")
-        for number in range(1, int(match["count"]) + 1)
+        return [path]
+    count = match["count"]
+    return [path.with_name(f"{match['stem']}-{number:05}-of-{count}.gguf") for number in range(1, int(count) + 1)]
+
+
+def _own_place(root: Path, variant: Variant, paths: Paths) -> Place:
+    """The repository's folder below a root; in one of the user's only what r1tui has made a record of is its own."""
+    folder = own_folder(variant, paths, root)
+    ours = root == paths.models or bool(Record.load(folder).files)
+    return Place(folder, "r1tui" if ours else "model_folders", whole=ours)
+
+
+def _found(path: Path | None, owner: Owner) -> Found | None:
+    return Found(path, owner) if path else None
+
+
+def _chosen(here: Iterable[str], variant: Variant, known: Known | None, place: Place) -> list[str]:
+    """The names that are the variant's, among those in a place that is laid out as its repository."""
+    here = list(here)
+    repo, pattern = variant.repo or "", variant.pattern or ""
+    if known is not None:
+        expected = [file.path for file in known.listing.files]
+        if set(expected) <= set(here):
+            return expected
+        flattened = {PurePosixPath(name).name: name for name in here}  # LM Studio drops the repository's folders
+        if not place.whole and {PurePosixPath(name).name for name in expected} <= set(flattened):
+            return [flattened[PurePosixPath(name).name] for name in expected]
+    named = choose_by_name(here, repo, pattern)
+    return named if named or known is not None or place.owner != "r1tui" else choose(here, repo, pattern)
+
+
+def _named_alone(here: Iterable[str], variant: Variant) -> list[str]:
+    """The variant's among names whose folders' slashes became underscores."""
+    found = models(here, variant.pattern or "")
+    exact = [
+        files
+        for model, files in found.items()
+        if any(is_exactly(tail, variant.repo or "", variant.pattern or "") for tail in _tails(model))
     ]
-    return shards[0] if shards and all(shard.is_file() for shard in shards) else None
+    return exact[0] if len(exact) == 1 else []
+
+
+def _tails(name: str) -> list[str]:
+    words = name.split("_")
+    return ["_".join(words[start:]) for start in range(len(words))]
+
+
+def _publisher_differs(path: Path, repo: str) -> bool:
+    """Whether the file lies in a folder of the repository's name under another owner's."""
+    owner, _, name = repo.casefold().partition("/")
+    folders = [part.casefold() for part in path.parent.parts]
+    owners = [above for above, below in pairwise(folders) if below == name]
+    return bool(owners) and owner not in owners

@@ -3,13 +3,15 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from time import time
 from typing import Any
 
 from r1tui.catalog import Variant
 from r1tui.errors import R1tuiError
 from r1tui.gguf.stub import write_stub
 from r1tui.hub.names import choose, is_complete
-from r1tui.hub.remote import Listing, RemoteFile, explained, hub_api, list_files
+from r1tui.hub.remembered import ask_hub
+from r1tui.hub.remote import Listing, RemoteFile, explained, hub_api
 from r1tui.paths import Paths
 
 IGNORED_RANGE_BYTES = 64 << 20
@@ -60,12 +62,17 @@ def hub_utilities() -> Any:
     return utils
 
 
-def known_headers(variant: Variant, paths: Paths) -> Path | None:
-    """The (first) file of the variant's headers that were fetched before; None without. Asks no network."""
+def known_headers(variant: Variant, paths: Paths, within_s: float | None = None) -> Path | None:
+    """The (first) file of the variant's headers that were fetched before (so recently); None without.
+
+    Asks no network.
+    """
     if variant.repo is None or variant.pattern is None:
         return None
     revisions = sorted(_folder(variant, paths).glob("*/"), key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in revisions:
+        if within_s is not None and time() - folder.stat().st_mtime > within_s:
+            break
         here = [path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")]
         chosen = choose(here, variant.repo, variant.pattern)
         if chosen and is_complete(chosen):
@@ -79,7 +86,7 @@ def fetch_headers(variant: Variant, paths: Paths) -> Path:
     What was fetched before is used again, and alone where the hub cannot be reached. Raises R1tuiError.
     """
     try:
-        listing = list_files(variant)
+        listing = ask_hub(variant, paths)
     except R1tuiError:
         if (known := known_headers(variant, paths)) is not None:
             return known

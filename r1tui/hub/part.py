@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
+from r1tui.hub.folders import RESERVE_BYTES
 from r1tui.hub.ranges import Range, Ranges, joined, length, missing
 from r1tui.hub.remote import RemoteFile
 
@@ -18,8 +19,6 @@ T = TypeVar("T")
 VERSION = 1
 SAVE_BYTES = 8 << 20
 """Bytes of one file that are written and not yet safe, before they are made safe."""
-RESERVE_BYTES = 256 << 20
-"""Left free on the disk beside the model."""
 _SUFFIX, _JOURNAL = ".part", ".journal"
 _sync = getattr(os, "fdatasync", os.fsync)
 
@@ -186,12 +185,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
-
-
-def arrived_bytes(staging: Path, paths: Sequence[str]) -> int:
-    """How much of these files, by their paths in the repository, is safely in a folder of parts."""
-    journals = (_read(staging / f"{path}{_JOURNAL}") for path in paths)
-    return sum(length(journal.saved) for journal in journals if journal is not None)
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

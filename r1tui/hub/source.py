@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 from r1tui.errors import R1tuiError
 from r1tui.hub.headers import hub_utilities
-from r1tui.hub.remote import Listing, RemoteFile, explained, hub_api
+from r1tui.hub.refusals import explained
+from r1tui.hub.remote import Listing, RemoteFile, hub_api
 from r1tui.text import duration
 
 READ_BYTES = 1 << 20

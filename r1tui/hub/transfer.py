@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from r1tui.errors import R1tuiError, is_full, os_error
-from r1tui.hub.part import RESERVE_BYTES, Part, in_thread
+from r1tui.hub.folders import RESERVE_BYTES
+from r1tui.hub.part import Part, in_thread
 from r1tui.hub.ranges import piece_bytes
 from r1tui.hub.remote import Listing, hub_api
 from r1tui.hub.source import Body, RetryError, Source

@@ -2,8 +2,9 @@
 
 from r1tui.plan.planner import is_known, make_plan
 from r1tui.plan.request import Device, DeviceBackend, PlanRequest
-from r1tui.plan.result import DevicePlan, HostPlan, Plan, Verdict
+from r1tui.plan.result import DevicePlan, HostPlan, Plan
 from r1tui.plan.rule import rule_of_thumb, verdict_by_size
+from r1tui.plan.verdict import Verdict
 
 __all__ = [
     "Device",

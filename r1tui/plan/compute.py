@@ -42,6 +42,8 @@ class Widths:
     ctx_size: int
     ubatch_size: int
     flash_attention: bool
+    kv_from_host: int = 0
+    """One layer's whole cache, where the devices take it from the host for each batch (--no-kv-offload)."""
 
     def _rows(self, values: int) -> int:
         """A float for each of so many values and each token of the batch."""
@@ -83,23 +85,25 @@ class Widths:
         """Activations inside a dense layer, three times."""
         return 3 * self._rows(self._parameter("feed_forward_length"))
 
-    @cached_property
-    def layer(self) -> int:
-        """The widest point of a repeating layer."""
+    def _layer(self, kv: int) -> int:
+        """The widest point of a repeating layer; `kv` is the cache that it takes from elsewhere."""
         scores = padded_context(self.ctx_size) * self.ubatch_size * (4 * self.header.n_heads + 4)
         deepseek = self.header.architecture == "deepseek2"
+        attention = self.mask if self.flash_attention else scores
         if self.header.mla:
-            return 27 * self.row + (self.mask if self.flash_attention else scores)
+            return 27 * self.row + attention + (kv + 2 * self.mask if kv and self.flash_attention else 0)
+        if deepseek and kv:
+            return 11 * self.row + kv + attention
         if deepseek and self.flash_attention:
             return max(20 * self.row, 18 * self.row + self.mask)
         if deepseek:
             return 202 * self.row // 14 + scores
         masks = self.mask if self.flash_attention else 2 * self.mask
-        feed_forward = 3 * self.row + self._feed_forward + masks
+        feed_forward = 3 * self.row + self._feed_forward + masks + kv
         if self.flash_attention:
             return feed_forward
-        kv = self._rows(max(self.header.n_kv_heads) * self.header.key_length)
-        return max(feed_forward, 4 * self.row + 2 * kv + scores)
+        heads = self._rows(max(self.header.n_kv_heads) * self.header.key_length)
+        return max(feed_forward, 4 * self.row + 2 * heads + scores + kv)
 
     @property
     def _copied_rows(self) -> tuple[int, int]:
@@ -120,13 +124,14 @@ class Widths:
         """
         needs = [fetched + (self.expert_rows or self._feed_forward)] if fetched else []
         copies = 3 if self.flash_attention else 6
+        layer = self._layer(self.kv_from_host)
         if part.layers:
             rows = 1 if part.first else 0
             if pipelined:
                 rows = self._copied_rows[0 if part.first else 1]
-            needs.append(self.layer + rows * self.row + (copies * self.mask if pipelined else 0))
-            if part.fed and not part.first and self.header.mla:  # the host's results come back: 62 MiB for R1
-                needs.append(self.layer + self.row + self._rows(3 * self._experts_width) // 2)
+            needs.append(layer + rows * self.row + (copies * self.mask if pipelined else 0))
+            if part.fed and self.header.mla and (self.kv_from_host or not part.first):  # results come back: 62 MiB
+                needs.append(layer + self.row + self._rows(3 * self._experts_width) // 2)
         if part.output:
             rows, masks = 1, 0
             if pipelined:
@@ -142,14 +147,17 @@ class Widths:
         """The host's buffer; its part is `fed` when it computes experts of layers that are on one of the devices."""
         masks = self.mask if self.flash_attention else 2 * self.mask
         inputs = 17 * self.row // 2 if self._legacy_without_flash else 4 * self.row
+        if self.kv_from_host and self.header.architecture == "deepseek2" and not self.header.mla:
+            inputs = (8 if self.flash_attention else 12) * self.row
         needs = [inputs + masks]
         if pipelined:
             needs = [(28 if self._legacy_without_flash else 10) * self.row + 4 * masks]
         if part.layers:
-            needs.append(self.layer + (0 if self.layer == 20 * self.row else 2 * self.row))
+            layer = self._layer(0)
+            needs.append(layer + (0 if layer == 20 * self.row else 2 * self.row))
         if part.output:
             needs.append(self.logits + 5 * self.row + self.mask)
         if part.fed:
-            rows = 6 if several and self._legacy_without_flash else 2
+            rows = 6 if (several or self.kv_from_host) and self._legacy_without_flash else 2
             needs.append(self.expert_rows + rows * self.row + (masks if several else self.mask))
         return max(needs)

@@ -5,26 +5,35 @@ from r1tui.gguf import Header, kv_bytes_per_token
 from r1tui.plan.memory import MIB, Layout, Usage
 from r1tui.plan.rates import Speed
 from r1tui.plan.request import Device, PlanRequest
-from r1tui.plan.result import Verdict
+from r1tui.plan.verdict import Verdict
 from r1tui.text import rough
 
 
-def placement(header: Header, layout: Layout, strategy: Strategy, devices: tuple[Device, ...]) -> list[str]:
+def placement(
+    header: Header, layout: Layout, strategy: Strategy, devices: tuple[Device, ...], *, given: bool, everything: bool
+) -> list[str]:
     """Where the layers are."""
     if not devices:
         return ["There is no GPU to use: everything runs on the CPU."]
     names = ", ".join(device.name for device in devices)
     total = header.n_layers + 1
     count, held = layout.n_gpu_layers, layout.n_cpu_moe if header.n_experts else 0
+    if not count and given:
+        return ["No layer goes to a GPU, as was asked: everything runs on the CPU."]
     if not count:
-        return [f"Not one layer fits on {names}: everything runs on the CPU."]
+        usable = ", ".join(f"{max(device.usable_mib, 0):,.0f} MiB on {device.name}" for device in devices)
+        return [f"Not one layer fits into what can be used ({usable}): everything runs on the CPU."]
     said = []
     if strategy == "rule":
         said.append("The rule of thumb is VRAM by file size by layers, less four; it ignores the K/V cache.")
     if strategy == "engine":
-        said.append("llama.cpp's --fit decides when it loads; the figures are r1tui's own estimate.")
-    if count == total and not held:
+        return ["llama.cpp's --fit decides what goes where when it loads."]
+    if layout.overrides:
+        said.append(f"{len(layout.overrides)} hand-written rules (-ot) come before everything else.")
+    if everything or (count == total and not held and not layout.overrides):
         said.append(f"All {header.n_layers} layers and the output are on {names}.")
+    elif count == total and not held:
+        said.append(f"All layers are on {names} but what the rules put on the host.")
     elif count == total:
         said.append(f"All layers are on {names}, but the experts of the first {held} stay in the host's memory.")
     else:
@@ -56,10 +65,10 @@ def shorter_context(wanted: int, actual: int) -> str:
 
 def larger_batch(size: int, cost: int) -> str:
     """Why prompts are computed in larger batches."""
-    price = f"and costs the experts of {cost} layers" if cost > 1 else "and costs one layer's experts"
+    price = f"it costs the experts of {cost} layers" if cost > 1 else "it costs one layer's experts"
     return (
         f"Prompts are computed {size:,} tokens at once: the GPU fetches the host's experts for each batch, so larger "
-        f"ones are several times faster, {price if cost > 0 else 'and there is room for it'}."
+        f"batches are several times faster; {price if cost > 0 else 'there is room for it'}."
     )
 
 

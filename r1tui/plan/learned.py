@@ -3,10 +3,12 @@
 One record for each file, engine and machine, in one small JSON file of the user's state folder.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from time import time
 from typing import Any
 
 import msgspec
@@ -29,6 +31,9 @@ class Layout(msgspec.Struct, frozen=True):
     cache_type_k: str = ""
     cache_type_v: str = ""
     tensor_split: tuple[int, ...] = ()
+    flash_attn: str = ""
+    by_hand: tuple[str, ...] = ()
+    """What else of the arguments counts: --no-kv-offload, and the rules of --override-tensor."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +42,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     layout: Layout
     planned_mib: dict[str, int]
     """In all, by device."""
+    free_mib: dict[str, int] = {}
+    """What was free then, by device."""
+    at_unix_s: float = 0.0
     used_mib: dict[str, int] = {}
     """What its buffers really took; empty until it was loaded."""
     failed: bool = False
@@ -46,6 +54,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tps: tuple[float, ...] = ()
     answer_tps: tuple[float, ...] = ()
     """As measured, the latest last."""
+
+    @property
+    def fullest(self) -> str:
+        """The device that the plan filled most: where memory ran out, if it did."""
+        return max(self.planned_mib, key=lambda name: self.planned_mib[name] / max(self.free_mib.get(name, 1), 1))
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -72,17 +85,18 @@ class Record(msgspec.Struct, frozen=True):
         """What was seen with exactly this layout."""
         return next((run for run in self.runs if run.layout == layout), None)
 
-    def extra_margin_mib(self, device: str, usable_mib: float) -> int:
+    def extra_margin_mib(self, device: str, free_mib: int, usable_mib: float, now_unix_s: float) -> int:
         """How much more must be left free on a device than its margin.
 
-        What loading took beyond its plan, or what keeps the next plan below one that failed for want of memory, unless
-        as large a one was loaded since.
+        What loading took beyond its plan, or what keeps the next plan below one that failed there for want of memory,
+        by as much as is free more or less now; unless as large a one was loaded since, or it was long ago.
         """
         beyond = [run.used_mib[device] - run.planned_mib.get(device, 0) for run in self.runs if device in run.used_mib]
         limit = usable_mib
         for run in self.runs:
-            below = run.planned_mib.get(device, 0) * (1 - STEP_DOWN)
-            if run.failed and below:
+            planned, free = run.planned_mib.get(device, 0), run.free_mib.get(device, free_mib)
+            below = planned * (1 - STEP_DOWN) + free_mib - free
+            if run.failed and run.fullest == device and now_unix_s - run.at_unix_s < FORGOTTEN_AFTER_S:
                 limit = min(limit, below)
             elif run.used_mib and below >= limit:
                 limit = usable_mib
@@ -102,6 +116,7 @@ class Record(msgspec.Struct, frozen=True):
         return Speed(prompt or expected.prompt, answer or expected.answer) if prompt or answer else None
 
 
+FORGOTTEN_AFTER_S = 30 * 86400.0
 STEP_DOWN = 0.03
 """A plan after one that failed takes at least this share less of each device."""
 
@@ -138,12 +153,25 @@ def _speeds(run: Run, name: str) -> tuple[float, ...]:
     return run.prompt_tps if name == "prompt" else run.answer_tps
 
 
-def run_of_plan(plan: Mapping[str, Any]) -> Run:
-    """The run that a plan's JSON object announces."""
+def run_of_plan(plan: Mapping[str, Any], arguments: Sequence[str]) -> Run:
+    """The run that a plan's JSON object and llama-server's arguments announce."""
     devices = plan.get("devices") or []
-    totals = {str(one["name"]): one["weights_mib"] + one["kv_mib"] + one["compute_mib"] for one in devices}
-    tps = {name: tuple(values) for name, values in (plan.get("tps") or {}).items() if values}
-    return Run(layout=msgspec.convert(dict(plan), Layout), planned_mib=totals, expected=tps)
+    layout = msgspec.convert(dict(plan), Layout)
+    return Run(
+        layout=msgspec.structs.replace(layout, by_hand=tuple(_by_hand(arguments))),
+        planned_mib={one["name"]: one["weights_mib"] + one["kv_mib"] + one["compute_mib"] for one in devices},
+        free_mib={one["name"]: one["free_mib"] for one in devices},
+        at_unix_s=time(),
+        expected={name: tuple(values) for name, values in (plan.get("tps") or {}).items() if values},
+    )
+
+
+def _by_hand(arguments: Sequence[str]) -> Iterator[str]:
+    for flag, value in pairwise((*arguments, "")):
+        if flag == "--no-kv-offload":
+            yield flag
+        elif flag == "--override-tensor":
+            yield value
 
 
 def read_records(path: Path) -> list[Record]:
@@ -165,15 +193,27 @@ def remember(path: Path, key: Key, run: Run, change: Callable[[Run], Run]) -> No
         others = [record for record in read_records(path) if record.key != key]
         record = find_record(path, key) or Record(key)
         known = record.run_of(run.layout) or run
-        current = msgspec.structs.replace(known, planned_mib=run.planned_mib, expected=known.expected or run.expected)
+        current = msgspec.structs.replace(
+            known,
+            planned_mib=run.planned_mib,
+            free_mib=run.free_mib,
+            at_unix_s=run.at_unix_s,
+            expected=known.expected or run.expected,
+        )
         runs = (*(one for one in record.runs if one.layout != run.layout), change(current))
         records = [*others, Record(key, runs[-KEPT_RUNS:])]
         write_private(path, msgspec.json.format(msgspec.json.encode(records[-KEPT_RECORDS:])))
 
 
 def loaded(used_mib: Mapping[str, int]) -> Callable[[Run], Run]:
-    """The change that a load makes: these devices really hold so much."""
-    return lambda run: msgspec.structs.replace(run, used_mib=dict(used_mib), failed=False)
+    """The change that a load makes: these devices really hold so much; of a layout that is llama.cpp's own it is no
+    matter."""
+
+    def change(run: Run) -> Run:
+        known = dict(used_mib) if run.layout.n_gpu_layers is not None else {}
+        return msgspec.structs.replace(run, used_mib=known, failed=False)
+
+    return change
 
 
 def out_of_memory(run: Run) -> Run:

@@ -3,11 +3,10 @@
 Weights and cache agree with llama.cpp b11434's breakdown to 1 MiB; the sizes of compute buffers are fitted to it.
 """
 
-import re
 import struct
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, repeat
 from math import prod
 
 from r1tui.config import CacheType
@@ -16,10 +15,10 @@ from r1tui.gguf.header import is_expert
 from r1tui.gguf.kv import layer_kv_bytes
 from r1tui.gguf.parse import Tensor
 from r1tui.plan.compute import Part, Widths, padded_context
+from r1tui.plan.pins import ON_HOST, Pins, Reads, Rules, pin
 from r1tui.plan.repack import is_repacked
 
 MIB = 1 << 20
-ON_HOST = -1
 EMBEDDING = "token_embd.weight"
 OUTPUT = "output.weight"
 
@@ -38,8 +37,7 @@ class Layout:
     ubatch_size: int
     kv_on_host: bool = False
     """llama.cpp's --no-kv-offload: the whole cache stays in the host's memory."""
-    overrides: tuple[tuple[str, str], ...] = ()
-    """Hand-written -ot rules: a regular expression for tensors' names, and a device's name or `CPU`; the first wins."""
+    overrides: Rules = ()
 
 
 @dataclass(frozen=True)
@@ -88,44 +86,6 @@ def _f32(value: float) -> float:
     return rounded
 
 
-@dataclass
-class Reads:
-    """Bytes of weights at one place, as far as computing a token reads them; of experts it reads those in use."""
-
-    dense: int = 0
-    experts: int = 0
-
-    @property
-    def total(self) -> int:
-        return self.dense + self.experts
-
-
-@dataclass(frozen=True)
-class _Pinned:
-    """What -ot rules place: bytes taken out of each layer, and bytes put on each device or ON_HOST."""
-
-    layers: list[Reads]
-    places: dict[int, Reads]
-
-
-def _pin(header: Header, rules: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> _Pinned:
-    """The first rule that is found in a tensor's name places it (llama_model_loader::create_tensor)."""
-    found = _Pinned([Reads() for _ in range(header.n_layers)], {})
-    compiled = [(re.compile(pattern), where.partition("[")[0]) for pattern, where in rules]
-    for number, layer in enumerate(header.layers if rules else ()):
-        for tensor in layer:
-            where = next((where for pattern, where in compiled if pattern.search(tensor.name)), None)
-            if where is None:
-                continue
-            there = names.index(where) if where in names else ON_HOST
-            for reads in (found.layers[number], found.places.setdefault(there, Reads())):
-                if is_expert(tensor):
-                    reads.experts += tensor.size_bytes
-                else:
-                    reads.dense += tensor.size_bytes
-    return found
-
-
 class Model:
     """A header's tensors summed up once, so that many layouts can be measured quickly."""
 
@@ -140,13 +100,16 @@ class Model:
         self._backends = backends
         self._names = names
         self._repacked_types = repacked_types
-        self._pinned: dict[tuple[tuple[str, str], ...], _Pinned] = {}
-        self._sizes = {tensor.name: tensor.size_bytes for tensor in header.tensors}
-        self._layers = [sum(tensor.size_bytes for tensor in layer) for layer in header.layers]
-        self._experts = [sum(tensor.size_bytes for tensor in layer if is_expert(tensor)) for layer in header.layers]
-        self._largest = [max((tensor.size_bytes for tensor in layer), default=0) for layer in header.layers]
+        self._pins: dict[Rules, Pins] = {}
+        loaded = header.n_layers - header.n_nextn_layers
+        skipped = {tensor.name for layer in header.layers[loaded:] for tensor in layer}  # TENSOR_SKIP: never loaded
+        self._sizes = {tensor.name: tensor.size_bytes for tensor in header.tensors if tensor.name not in skipped}
+        self._tensors = (*header.layers[:loaded], *((),) * header.n_nextn_layers)
+        self._layers = [sum(tensor.size_bytes for tensor in layer) for layer in self._tensors]
+        self._experts = [sum(tensor.size_bytes for tensor in layer if is_expert(tensor)) for layer in self._tensors]
+        self._largest = [max((tensor.size_bytes for tensor in layer), default=0) for layer in self._tensors]
         self._largest_expert = [
-            max((tensor.size_bytes for tensor in layer if is_expert(tensor)), default=0) for layer in header.layers
+            max((tensor.size_bytes for tensor in layer if is_expert(tensor)), default=0) for layer in self._tensors
         ]
 
     @cached_property
@@ -161,7 +124,7 @@ class Model:
         output = [tensor for tensor in self.header.tensors if tensor.name == OUTPUT]
         return [
             sum(tensor.size_bytes for tensor in layer if is_repacked(tensor, self._repacked_types))
-            for layer in (*self.header.layers, output)
+            for layer in (*self._tensors, output)
         ]
 
     def kv_bytes(self, layer: int, layout: Layout) -> int:
@@ -181,13 +144,13 @@ class Model:
     def device_weights(self, layer: int, layout: Layout) -> int:
         """What a layer keeps on its device: all but what -ot rules place, and the experts that `--n-cpu-moe` holds."""
         if layer == self.header.n_layers:
-            return self._output_bytes
+            return self._output_bytes - sum(self._pinned(layout).from_output)
         own = self._own(layer, layout)
         return own.dense if layer < layout.n_cpu_moe else own.total
 
     def _own(self, layer: int, layout: Layout) -> Reads:
         """A layer's weights less what -ot rules place."""
-        pinned = self._pin(layout.overrides).layers[layer]
+        pinned = self._pinned(layout).layers[layer]
         dense = self._layers[layer] - self._experts[layer]
         return Reads(dense - pinned.dense, self._experts[layer] - pinned.experts)
 
@@ -200,8 +163,8 @@ class Model:
             own = self._own(layer, layout)
             found[where].dense += own.dense
             found[ON_HOST if layer < layout.n_cpu_moe else where].experts += own.experts
-        found[places[-1]].dense += self._output_bytes
-        for where, pinned in self._pin(layout.overrides).places.items():
+        found[places[-1]].dense += self._output_bytes - sum(self._pinned(layout).from_output)
+        for where, pinned in self._pinned(layout).places.items():
             found[where].dense += pinned.dense
             found[where].experts += pinned.experts
         return found
@@ -217,15 +180,20 @@ class Model:
         def density(tensors: list[Tensor]) -> float:
             return sum(prod(tensor.shape) for tensor in tensors) / max(sum(tensor.size_bytes for tensor in tensors), 1)
 
-        tensors = [tensor for layer in self.header.layers for tensor in layer]
+        tensors = [tensor for layer in self._tensors for tensor in layer]
         experts = [tensor for tensor in tensors if is_expert(tensor)]
         return density([tensor for tensor in tensors if not is_expert(tensor)]), density(experts)
 
-    def _pin(self, rules: tuple[tuple[str, str], ...]) -> "_Pinned":
-        """What these -ot rules place; worked out once."""
-        if rules not in self._pinned:
-            self._pinned[rules] = _pin(self.header, rules, self._names)
-        return self._pinned[rules]
+    def _pinned(self, layout: Layout) -> Pins:
+        """What the layout's -ot rules place; worked out once."""
+        rules = layout.overrides
+        if rules not in self._pins:
+            self._pins[rules] = pin(self.header, rules, self._names)
+        return self._pins[rules]
+
+    def holds_everything(self, usage: Usage) -> bool:
+        """Whether the devices have all weights but the embeddings, which stay on the host always."""
+        return usage.host.weights_bytes <= self._sizes.get(EMBEDDING, 0)
 
     def measure(self, layout: Layout) -> Usage:
         """What the layout takes everywhere."""
@@ -248,12 +216,14 @@ class Model:
         return Usage(devices, Share(host_weights, host_kv, self._host_compute(layout, places)), repack)
 
     def _widths(self, layout: Layout) -> Widths:
-        return Widths(self.header, layout.ctx_size, layout.ubatch_size, layout.flash_attention)
+        kv = max(map(self.kv_bytes, range(self.header.n_layers), repeat(layout))) if layout.kv_on_host else 0
+        return Widths(self.header, layout.ctx_size, layout.ubatch_size, layout.flash_attention, kv)
 
     def _largest_on_host(self, layout: Layout, places: tuple[int, ...]) -> int:
         """The largest tensor of the layers, or of the experts, that stay on the host, in bytes; 0 when none does."""
         whole = (size for layer, size in enumerate(self._largest) if places[layer] == ON_HOST)
-        return max((*whole, *self._largest_expert[: layout.n_cpu_moe]), default=0)
+        pinned = self._pinned(layout).largest_on_host.values()
+        return max((*whole, *self._largest_expert[: layout.n_cpu_moe], *pinned), default=0)
 
     def _device_compute(self, layout: Layout, places: tuple[int, ...], device: int) -> int:
         if device not in places:
@@ -261,26 +231,31 @@ class Model:
         fetches = self._backends[device] != "rpc"  # a GPU takes them for prompts, an RPC worker never does
         return self._widths(layout).device(
             self._part(layout, places, device),
-            pipelined=_is_pipelined(layout, places),
+            pipelined=self._is_pipelined(layout, places),
             fetched=self._largest_on_host(layout, places) if fetches else 0,
         )
 
     def _host_compute(self, layout: Layout, places: tuple[int, ...]) -> int:
-        part = self._part(layout, places, ON_HOST)
-        return self._widths(layout).host(part, pipelined=_is_pipelined(layout, places), several=len(layout.split) > 1)
+        return self._widths(layout).host(
+            self._part(layout, places, ON_HOST),
+            pipelined=self._is_pipelined(layout, places),
+            several=len(layout.split) > 1,
+        )
 
     def _part(self, layout: Layout, places: tuple[int, ...], where: int) -> Part:
         repeating = places[:-1]
-        held = [place for layer, place in enumerate(repeating[: layout.n_cpu_moe]) if self._experts[layer]]
+        held = {layer for layer in range(min(layout.n_cpu_moe, len(repeating))) if self._experts[layer]}
+        held |= self._pinned(layout).largest_on_host.keys()
+        last = len(repeating) - 1
         return Part(
             layers=where in repeating,
             first=repeating[0] == where,
             output=places[-1] == where,
-            fed=bool(held) if where == ON_HOST else where in held,
-            fed_last=len(held) > 0 and layout.n_cpu_moe >= len(repeating) and repeating[-1] == where,
+            fed=bool(held) if where == ON_HOST else any(repeating[layer] == where for layer in held),
+            fed_last=last in held and repeating[last] == where,
         )
 
-
-def _is_pipelined(layout: Layout, places: tuple[int, ...]) -> bool:
-    """Whether several devices work on several batches at once, each with copies of its inputs."""
-    return len(layout.split) > 1 and ON_HOST not in places and not layout.n_cpu_moe
+    def _is_pipelined(self, layout: Layout, places: tuple[int, ...]) -> bool:
+        """Whether several devices work on several batches at once, each with copies of its inputs."""
+        by_hand = layout.n_cpu_moe or layout.overrides or layout.kv_on_host  # llama_context's constructor
+        return len(layout.split) > 1 and ON_HOST not in places and not by_hand

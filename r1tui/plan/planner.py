@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from time import time
 
 from r1tui.config import Strategy
 from r1tui.gguf import Header
@@ -11,13 +12,16 @@ from r1tui.plan.compute import CONTEXT_STEP
 from r1tui.plan.learned import Record, run_of_plan
 from r1tui.plan.memory import MIB, Layout, Model, Usage
 from r1tui.plan.request import Device, PlanRequest
-from r1tui.plan.result import DEFAULT_CACHE_RAM_MIB, DevicePlan, HostPlan, Plan, Verdict
+from r1tui.plan.result import DEFAULT_CACHE_RAM_MIB, DevicePlan, HostPlan, Plan
 from r1tui.plan.search import Search
 from r1tui.plan.speed import estimate
+from r1tui.plan.verdict import IN_MEMORY, Verdict, judge
 
 KNOWN_DENSE = frozenset({"llama", "qwen2", "qwen3"})
 """Whose cache is the plain one of every layer; the rest have windows or states that only llama.cpp can size."""
 SMALLEST_CONTEXT = 1024
+ENOUGH_CONTEXT = 4096
+"""A question, its thinking and its answer: what is given up for memory before that is not worth it."""
 SMALL_BATCH = 512
 LARGE_BATCHES = (4096, 2048, 1024)
 """Prompt tokens computed at once where a GPU fetches the host's experts for each batch: larger ones fetch less."""
@@ -51,7 +55,7 @@ class _Planner:
 
     def _wiser(self, device: Device, record: Record | None) -> Device:
         """The device with as much more left free as earlier runs showed to be needed."""
-        extra_mib = record.extra_margin_mib(device.name, device.usable_mib) if record else 0
+        extra_mib = record.extra_margin_mib(device.name, device.free_mib, device.usable_mib, time()) if record else 0
         if not extra_mib:
             return device
         self._reasons.append(explain.learned_margin(device, extra_mib))
@@ -62,12 +66,19 @@ class _Planner:
         wanted = self._wanted_context()
         strategy = self._strategy()
         layout, verdict = self._solve(strategy, self._layout(cache, wanted))
-        if verdict == "no":
-            layout, verdict = self._with_less_context(strategy, layout)
+        if verdict not in IN_MEMORY:
+            layout, verdict = self._with_less_context(strategy, layout, verdict)
         if self._settings.ubatch_size is None:
             layout = self._with_larger_batch(strategy, layout, verdict)
         usage = self._model.measure(layout)
-        self._reasons += explain.placement(self._header, layout, strategy, self._devices)
+        self._reasons += explain.placement(
+            self._header,
+            layout,
+            strategy,
+            self._devices,
+            given=self._settings.n_gpu_layers is not None,
+            everything=self._model.holds_everything(usage),
+        )
         self._reasons += cache.reasons
         if is_legacy_deepseek(self._header):
             self._reasons.append(explain.legacy(self._header, layout))
@@ -119,45 +130,53 @@ class _Planner:
         if not self._devices:
             return layout
         if given_layers is not None:
-            return self._search.given(layout, given_layers, given_experts or 0)
+            return self._search.given(layout, given_layers, min(given_experts or 0, self._header.n_layers))
         if given_experts is not None:
-            return self._search.layers(layout, given_experts)
+            return self._search.layers(layout, min(given_experts, self._header.n_layers))
         match strategy:
             case "rule":
                 return self._search.rule(layout)
             case "layers":
                 return self._search.layers(layout)
-            case "experts":
-                return self._search.experts(layout)
         return self._search.experts(layout) if self._header.n_experts else self._search.layers(layout)
 
     def _verdict(self, layout: Layout) -> Verdict:
         usage = self._model.measure(layout)
-        free = self._request.host_free_mib * MIB
-        anonymous = usage.host.kv_bytes + usage.host.compute_bytes
-        if not self._search.fits(layout) or anonymous > free:
+        if not self._search.fits(layout):
             return "no"
-        if anonymous + usage.host.weights_bytes > free:
-            return "disk"
-        if not layout.n_gpu_layers:
-            return "cpu"
-        held = layout.n_cpu_moe and self._header.n_experts
-        return "hybrid" if held or layout.n_gpu_layers < self._search.everything else "gpu"
+        anonymous = usage.host.kv_bytes + usage.host.compute_bytes
+        return judge(
+            self._request,
+            anonymous // MIB,
+            usage.host.weights_bytes // MIB,
+            on_devices=layout.n_gpu_layers > 0,
+            all_on_devices=self._model.holds_everything(usage),
+        )
 
-    def _with_less_context(self, strategy: Strategy, layout: Layout) -> tuple[Layout, Verdict]:
-        """The largest context that has its place, or the layout as it is when the cache is not what is too large."""
-        if self._solve(strategy, replace(layout, ctx_size=min(SMALLEST_CONTEXT, layout.ctx_size)))[1] == "no":
-            return layout, "no"
+    def _with_less_context(self, strategy: Strategy, layout: Layout, verdict: Verdict) -> tuple[Layout, Verdict]:
+        """The same with a shorter context where the cache is what is too large.
 
-        def starts(ctx_size: int) -> bool:
-            return self._solve(strategy, replace(layout, ctx_size=ctx_size))[1] != "no"
+        The longest that leaves everything in memory, unless it is less than half of what is wanted; else, where the
+        wanted one cannot start at all, the longest that can.
+        """
+        longest = layout.ctx_size
+        goals = [(IN_MEMORY, min(longest // 2, ENOUGH_CONTEXT if verdict == "no" else longest))]
+        if verdict == "no":
+            goals.append(((*IN_MEMORY, "disk"), min(SMALLEST_CONTEXT, longest)))
+        for wanted, shortest in goals:
 
-        return self._solve(strategy, replace(layout, ctx_size=_largest_context(layout.ctx_size, starts)))
+            def suits(ctx_size: int, wanted: tuple[Verdict, ...] = wanted) -> bool:
+                return self._solve(strategy, replace(layout, ctx_size=ctx_size))[1] in wanted
+
+            if suits(shortest):
+                return self._solve(strategy, replace(layout, ctx_size=_largest_context(shortest, longest, suits)))
+        return layout, verdict
 
     def _context_for_everything(self, strategy: Strategy, layout: Layout) -> int | None:
         """The largest context that would keep all but experts on the devices, where the plan's own cannot."""
         moved = layout.kv_on_host or 0 < layout.n_gpu_layers < self._search.everything
-        if strategy not in ("auto", "experts") or not moved or not self._header.n_experts:
+        given = self._settings.n_gpu_layers is not None or self._settings.n_cpu_moe is not None
+        if strategy not in ("auto", "experts") or given or not moved or not self._header.n_experts:
             return None
         bare = replace(layout, kv_on_host=False)
 
@@ -166,7 +185,7 @@ class _Planner:
 
         if not holds_everything(SMALLEST_CONTEXT):
             return None
-        return _largest_context(layout.ctx_size, holds_everything)
+        return _largest_context(SMALLEST_CONTEXT, layout.ctx_size, holds_everything)
 
     def _with_larger_batch(self, strategy: Strategy, layout: Layout, verdict: Verdict) -> Layout:
         """The layout with the largest batch that costs hardly an expert, where batches make prompts faster."""
@@ -230,10 +249,10 @@ class _Planner:
 
     def _with_speed(self, plan: Plan, layout: Layout) -> Plan:
         """The plan with the speed to expect, by what was measured here where something was."""
-        if plan.verdict == "no" and not plan.as_given:
+        if plan.verdict == "no":
             return plan
         expected, record = estimate(self._model, layout, self._request, plan.verdict), self._request.learned
-        seen = record.speed(run_of_plan(plan.to_json()).layout, expected) if record else None
+        seen = record.speed(run_of_plan(plan.to_json(), plan.arguments()).layout, expected) if record else None
         reason = explain.expected_speed(seen or expected, measured=seen is not None)
         return replace(plan, speed=seen or expected, reasons=(*plan.reasons, reason))
 
@@ -245,9 +264,9 @@ class _Planner:
         return None if left >= 4 * DEFAULT_CACHE_RAM_MIB else max(left, 0) // 4
 
 
-def _largest_context(below: int, suits: Callable[[int], bool]) -> int:
-    """The largest context under this one that suits; the smallest of all does."""
-    low, high = SMALLEST_CONTEXT // CONTEXT_STEP, -(-below // CONTEXT_STEP)
+def _largest_context(shortest: int, longest: int, suits: Callable[[int], bool]) -> int:
+    """The largest context under `longest` that suits; `shortest` does."""
+    low, high = -(-shortest // CONTEXT_STEP), -(-longest // CONTEXT_STEP)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if suits(middle * CONTEXT_STEP) else (low, middle)

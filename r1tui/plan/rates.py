@@ -35,13 +35,6 @@ class Speed:
     prompt: Range
     answer: Range
 
-    def scaled(self, prompt: float, answer: float) -> "Speed":
-        """Both multiplied."""
-        return Speed(
-            Range(self.prompt.low * prompt, self.prompt.high * prompt),
-            Range(self.answer.low * answer, self.answer.high * answer),
-        )
-
 
 NO_SPEED = Speed(Range(0.0, 0.0), Range(0.0, 0.0))
 
@@ -80,6 +73,10 @@ def typical_device(total_mib: int) -> DeviceRates:
     near = [card for card in CARDS if abs(card.memory_gib - total_mib / 1024) == distance]
     memory, compute = [card.memory_gbps for card in near], [card.tflops for card in near]
     return DeviceRates(Range(min(memory), max(memory)), Range(min(compute), max(compute)))
+
+
+WORKER = DeviceRates(Range(10.0, 1000.0), Range(0.1, 60.0))
+"""An RPC worker, which may be anything from a CPU to a GPU."""
 
 
 def typical_host(cores: int) -> HostRates:

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 from r1tui.capabilities import Capabilities
 from r1tui.config import CacheType, Strategy
 from r1tui.plan.cache import FlashAttention
 from r1tui.plan.rates import NO_SPEED, Range, Speed
+from r1tui.plan.verdict import IN_MEMORY, Verdict
 
-Verdict = Literal["gpu", "hybrid", "cpu", "disk", "no"]
 DEFAULT_BATCH = 2048  # llama-server's --batch-size
 DEFAULT_CACHE_RAM_MIB = 8192  # llama-server's --cache-ram
 
@@ -94,12 +95,21 @@ class Plan:
     @property
     def fits(self) -> bool:
         """Whether everything has its place in memory; a model that streams from disk has not."""
-        return self.verdict in ("gpu", "hybrid", "cpu")
+        return self.verdict in IN_MEMORY
 
     @property
     def can_start(self) -> bool:
         """Whether it is worth starting: all but the weights that can be read from disk has its place."""
         return self.verdict != "no" or self.as_given
+
+    def as_fitted(self, chosen: Sequence[str]) -> "Plan":
+        """The plan with the context that llama.cpp's --fit chose."""
+        context = next((int(value) for flag, value in pairwise(chosen) if flag == "-c"), self.ctx_size)
+        return replace(self, ctx_size=context)
+
+    def judged(self, verdict: Verdict) -> "Plan":
+        """The plan with another verdict, and what follows from it."""
+        return replace(self, verdict=verdict, repack=verdict != "disk")
 
     def because(self, *reasons: str) -> "Plan":
         """The plan with more reasons."""
@@ -187,7 +197,7 @@ class Plan:
             flags["--cache-ram"] = self.cache_ram_mib
         if self.numa:
             flags["--numa"] = "distribute"
-        if self.overrides:
+        if self.overrides:  # before --n-cpu-moe: llama.cpp takes the first rule that is found in a name
             flags["--override-tensor"] = ",".join(self.overrides)
         if self.n_gpu_layers is None:
             return flags | {"--fit": "on"}

@@ -3,7 +3,7 @@
 from math import floor
 
 from r1tui.plan.request import PlanRequest
-from r1tui.plan.result import Verdict
+from r1tui.plan.verdict import Verdict
 
 
 def rule_of_thumb(vram_gib: float, file_size_gib: float, n_layers: int) -> int:

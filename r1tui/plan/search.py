@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from r1tui.plan.memory import MIB, ON_HOST, Layout, Model, place
+from r1tui.plan.memory import MIB, Layout, Model, place
+from r1tui.plan.pins import ON_HOST
 from r1tui.plan.request import Device
 from r1tui.plan.rule import rule_of_thumb
 

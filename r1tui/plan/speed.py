@@ -5,10 +5,11 @@ field: 3.3 tokens/s with 8 layers on an RTX 3090, 4.4 with 29 on an H100, 9.2 on
 memory and NVMe alone) and from above by the hardware. Hence wide ranges, until a run was measured.
 """
 
-from r1tui.plan.memory import ON_HOST, Layout, Model, Reads, place
-from r1tui.plan.rates import Range, Speed, typical_device, typical_host
-from r1tui.plan.request import PlanRequest
-from r1tui.plan.result import Verdict
+from r1tui.plan.memory import Layout, Model, place
+from r1tui.plan.pins import ON_HOST, Reads
+from r1tui.plan.rates import WORKER, DeviceRates, Range, Speed, typical_device, typical_host
+from r1tui.plan.request import Device, PlanRequest
+from r1tui.plan.verdict import Verdict
 
 GPU_SHARE = Range(0.35, 0.8)
 HOST_SHARE = Range(0.2, 0.8)
@@ -22,6 +23,8 @@ CORE_GFLOPS = Range(6.0, 50.0)
 """Of one core on quantised weights."""
 MISSES = Range(1.0, 0.5)
 """Reads of experts that are not in memory: they come in no order, or the same ones come often."""
+ROUND_TRIP_S = Range(5e-3, 2e-4)
+"""To an RPC worker, for a token."""
 OFFLOADED_BATCH = 32
 """From so many tokens on a GPU computes what lies on the host too (ggml-cuda.cu, offload_op)."""
 
@@ -54,14 +57,16 @@ class _Case:
         host = self._reads[ON_HOST]
         seconds = self._active(host) + self._usage.host.kv_bytes / 2
         seconds /= self._of(self._rates.memory_gbps) * 1e9 * self._of(HOST_SHARE)
+        seconds = max(seconds, self._host_flops / self._host_flops_per_s)
         seconds += host.experts * self._in_use * self._missing * self._of(MISSES) / (self._disk_gbps * 1e9)
         layers = place(self._model.header.n_layers, self._layout.n_gpu_layers, self._layout.split)
         layer_s = self._of(LAYER_S if self._model.header.n_experts else DENSE_LAYER_S)
         for index, device in enumerate(self._request.devices):
-            rates = device.rates or typical_device(device.total_mib)
+            rates = _rates_of(device)
             read = self._active(self._reads[index]) + self._usage.devices[index].kv_bytes / 2
             seconds += read / (self._of(rates.memory_gbps) * 1e9 * self._of(GPU_SHARE))
             seconds += layers.count(index) * layer_s
+            seconds += self._of(ROUND_TRIP_S) if device.backend == "rpc" else 0.0
         return seconds or 1e-6
 
     def prompt_s(self) -> float:
@@ -71,17 +76,25 @@ class _Case:
         seconds = 0.0
         for index, device in enumerate(self._request.devices):
             flops = 2 * self._model.parameters(self._reads[index], self._in_use)
-            seconds += flops / (self._of((device.rates or typical_device(device.total_mib)).tflops) * 1e12)
+            seconds += flops / (self._of(_rates_of(device).tflops) * 1e12)
         seconds /= self._of(COMPUTE_SHARE)
-        host_flops = 2 * self._model.parameters(host, self._in_use)
         if fetching and self._layout.n_gpu_layers and batch >= OFFLOADED_BATCH:
-            rates = fetching[0].rates or typical_device(fetching[0].total_mib)
+            rates = _rates_of(fetching[0])
             seconds += host.total / (self._of(self._rates.bus_gbps) * 1e9 * self._of(BUS_SHARE)) / batch
-            seconds += host_flops / (self._of(rates.tflops) * 1e12 * self._of(COMPUTE_SHARE))
+            seconds += self._host_flops / (self._of(rates.tflops) * 1e12 * self._of(COMPUTE_SHARE))
         else:
-            seconds += host_flops / (self._request.threads * self._of(CORE_GFLOPS) * 1e9)
+            seconds += self._host_flops / self._host_flops_per_s
         seconds += host.total * self._missing / (self._disk_gbps * 1e9) / batch
         return seconds or 1e-6
+
+    @property
+    def _host_flops(self) -> float:
+        """For a token: two operations for each weight."""
+        return 2 * self._model.parameters(self._reads[ON_HOST], self._in_use)
+
+    @property
+    def _host_flops_per_s(self) -> float:
+        return self._request.threads * self._of(CORE_GFLOPS) * 1e9
 
     @property
     def _disk_gbps(self) -> float:
@@ -92,3 +105,9 @@ class _Case:
 
     def _of(self, values: Range) -> float:
         return values[self._index]
+
+
+def _rates_of(device: Device) -> DeviceRates:
+    if device.rates is not None:
+        return device.rates
+    return WORKER if device.backend == "rpc" else typical_device(device.total_mib)

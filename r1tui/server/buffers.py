@@ -31,6 +31,8 @@ def read_buffers(lines: Iterable[str]) -> tuple[Buffers, ...]:
             device_name = addresses.get(address.removesuffix("]"), name) if bracket else name
             if name.startswith("CPU") or name.endswith("_Host"):
                 device_name = HOST
+            if found["kind"] == "model" and any(kinds["compute"] for kinds in sizes.values()):
+                sizes.clear()  # it was loaded again: what came before is gone
             kinds = sizes.setdefault(device_name, {"model": 0.0, "KV": 0.0, "compute": 0.0})
             kinds[found["kind"]] += float(found["mib"])
     return tuple(

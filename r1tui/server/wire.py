@@ -67,6 +67,19 @@ class Chunk(msgspec.Struct, frozen=True):
     error: ServerError | None = None
 
 
+class GenerationSettings(msgspec.Struct, frozen=True):
+    """What a request gets that asks for nothing else."""
+
+    n_ctx: int | None = None
+
+
+class Props(msgspec.Struct, frozen=True):
+    """What a server says of itself."""
+
+    model_path: str = ""
+    default_generation_settings: GenerationSettings = GenerationSettings()
+
+
 class ErrorBody(msgspec.Struct, frozen=True):
     """The body of a response that is not 200."""
 

@@ -1,34 +1,35 @@
 """The application: themes, the session, the screens on top of each other, and how it ends."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from textual import work
 from textual.app import App
 from textual.binding import Binding
 from textual.message import Message
+from textual.screen import Screen
 
-from r1tui.catalog import Catalog, Variant, load_catalog, variant_of_file
-from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus
-from r1tui.keeper.state import Status
-from r1tui.paths import Paths
-from r1tui.server.endpoint import Endpoint
-from r1tui.telemetry import Limits, Sampler
 from r1tui.tui.messages import Sampled
-from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.session import Session
-from r1tui.tui.themes import load_themes
+from r1tui.tui.themes import DEFAULT, load_themes
+
+if TYPE_CHECKING:
+    from r1tui.catalog import Catalog, Variant
+    from r1tui.config import Config
+    from r1tui.keeper.state import Status
+    from r1tui.paths import Paths
+    from r1tui.server.endpoint import Endpoint
+    from r1tui.telemetry import Sampler
+    from r1tui.tui.session import Session
 
 SAMPLE_S = 1.0
-STAY_OR_GO = (
-    Choice("k", "keep", "Keep it: the next r1tui is in the chat at once"),
-    Choice("s", "stop", "Stop it: its memory is free again"),
-)
 
 
 class R1App(App[None]):
@@ -38,7 +39,7 @@ class R1App(App[None]):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS = [
         Binding("ctrl+q", "leave", "Quit", id="app.quit", priority=True),
-        Binding("f1", "keys", "Keys", id="app.keys"),
+        Binding("f1", "keys", "Keys", id="app.keys", priority=True),
     ]
 
     def __init__(
@@ -55,31 +56,70 @@ class R1App(App[None]):
         self.paths = paths
         self.config = config
         self.config_file = config_file
-        self.catalog: Catalog = load_catalog(config)
         self.wanted = variant
-        self.session = Session(paths, config, self._tell, config_file=config_file, attach=attach)
         self.seat = ChatScreen(clock)
         """The chat, which lies under every other screen."""
-        limits = Limits(usable_logical_cpus(), memory_total_bytes(), memory_available_bytes)
-        self.sampler = Sampler(lambda: self.seat.server_pid, SAMPLE_S, limits=limits)
+        self._attached_to = attach
+        self._complaints: list[str] = []
         self._leaving = False
+        self._dress()
 
-    def on_mount(self) -> None:
-        themes, complaints = load_themes(self.paths.config / "themes")
-        for theme in themes:
-            self.register_theme(theme)
-        if self.config.ui.theme in self.available_themes:
-            self.theme = self.config.ui.theme
-        else:
-            names = ", ".join(sorted(self.available_themes))
-            complaints = [*complaints, f"ui.theme: there is no {self.config.ui.theme!r}. There are: {names}."]
-            self.theme = "r1-dark"
-        if complaints:
-            self.notify("\n".join(complaints), title="Themes", severity="warning", markup=False)
+    def get_default_screen(self) -> Screen[None]:
+        return self.seat
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The models that there are."""
+        from r1tui.catalog import load_catalog  # noqa: PLC0415  after the first screen
+
+        return load_catalog(self.config)
+
+    @cached_property
+    def session(self) -> Session:
+        """The way to the server."""
+        from r1tui.tui.session import Session  # noqa: PLC0415  as above
+
+        return Session(self.paths, self.config, self._tell, config_file=self.config_file, attach=self._attached_to)
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """What looks at the machine."""
+        from r1tui.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus  # noqa: PLC0415
+        from r1tui.telemetry import Limits, Sampler  # noqa: PLC0415
+
+        limits = Limits(usable_logical_cpus(), memory_total_bytes(), memory_available_bytes)
+        return Sampler(lambda: self.seat.server_pid, SAMPLE_S, limits=limits)
+
+    def on_load(self) -> None:
+        self.call_later(self._furnish)  # before any key: those that were pressed meanwhile are handled after it
+
+    async def _furnish(self) -> None:
+        """Do what the first screen can be shown without."""
+        await self.seat.opened.wait()
         self.set_keymap(self.config.ui.keys)
+        await self.seat.furnish()
+        if self._complaints:
+            self.notify("\n".join(self._complaints), title="Themes", severity="warning", markup=False)
+        if self.config.ui.keys:
+            from r1tui.tui.keys import complaints  # noqa: PLC0415  knows every screen
+
+            if said := "\n".join(complaints(self.config.ui.keys, R1App)):
+                self.notify(said, title="ui.keys", severity="warning", markup=False)
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
-        self.push_screen(self.seat)
+
+    def _dress(self) -> None:
+        """Have the wanted theme from the first moment; changing it later would draw everything twice."""
+        themes, self._complaints = load_themes(self.paths.config / "themes")
+        for theme in themes:
+            self.register_theme(theme)
+        wanted = self.config.ui.theme
+        if wanted not in self.available_themes:
+            names = ", ".join(sorted(self.available_themes))
+            self._complaints.append(f"ui.theme: there is no {wanted!r}. There are: {names}.")
+            wanted = DEFAULT
+        self.set_reactive(App.theme, wanted)
+        self.stylesheet.set_variables(self.get_css_variables())
 
     async def on_unmount(self) -> None:
         self.sampler.stop()
@@ -87,6 +127,8 @@ class R1App(App[None]):
 
     def variant_named(self, status: Status) -> Variant | None:
         """The variant that the running server was started with."""
+        from r1tui.catalog import variant_of_file  # noqa: PLC0415
+
         try:
             return self.catalog.find(status.variant or "")
         except R1tuiError:
@@ -94,10 +136,13 @@ class R1App(App[None]):
 
     def action_keys(self) -> None:
         """Show or hide the list of keys."""
-        if self.screen.query("HelpPanel"):
-            self.action_hide_help_panel()
+        from r1tui.tui.keys import on_screen  # noqa: PLC0415  knows every screen
+        from r1tui.tui.screens.keys import KeysScreen  # noqa: PLC0415
+
+        if isinstance(self.screen, KeysScreen):
+            self.screen.dismiss()
         else:
-            self.action_show_help_panel()
+            self.push_screen(KeysScreen(on_screen(self.screen, R1App), self.config.ui.keys))
 
     @work(exit_on_error=False)
     async def action_leave(self) -> None:
@@ -125,6 +170,8 @@ class R1App(App[None]):
             return True
         choice: str | None = self.config.server.on_exit
         if choice == "ask":
+            from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen  # noqa: PLC0415
+
             question = f"{status.variant or 'A model'} is {status.state}. What happens to its server?"
             choice = await self.push_screen_wait(AskScreen(question, STAY_OR_GO))
         if choice is None:

@@ -1,13 +1,17 @@
 """What workers tell the screen. They change nothing themselves: the owner of the state handles these."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from r1tui.catalog import Variant
-from r1tui.events import StageEvent, StreamEvent
-from r1tui.keeper.state import Status
-from r1tui.telemetry import Sample
+if TYPE_CHECKING:
+    from r1tui.catalog import Variant
+    from r1tui.events import StageEvent, StreamEvent
+    from r1tui.keeper.state import Status
+    from r1tui.telemetry import Sample
 
 
 @dataclass
@@ -27,9 +31,11 @@ class LaunchEnded(Message):
 
 @dataclass
 class ServerChanged(Message):
-    """The managed server is in another state; None: it is not ours to know (an attached one)."""
+    """The server is in another state."""
 
-    status: Status | None
+    status: Status
+    context_size: int | None = None
+    """Where the status has no plan that says it."""
 
 
 @dataclass

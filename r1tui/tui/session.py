@@ -7,6 +7,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 from textual.message import Message
 
 from r1tui.catalog import Variant
@@ -20,6 +21,7 @@ from r1tui.paths import Paths
 from r1tui.server.client import ChatRequest, ServerClient
 from r1tui.server.client import Message as ChatMessage
 from r1tui.server.endpoint import Endpoint
+from r1tui.server.wire import Props
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, LaunchEnded, ServerChanged, StageReported
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class Session:
             if replace:
                 await asyncio.to_thread(keeper.stop, self._paths)
                 self._post(ServerChanged(self.status()))
+            await self._forget_client()  # not at the end: the server may be asked as soon as it is ready
             async with aclosing(launch.run()) as events:
                 async for event in events:
                     self._post(StageReported(event))
@@ -89,7 +92,6 @@ class Session:
             self._post(StageReported(StageFailed("server", "Cancelled.", "Ctrl+R goes on where it was.", 130)))
             raise
         finally:
-            await self._forget_client()
             self._post(LaunchEnded(variant, ready))
 
     def leave_download(self) -> None:
@@ -105,6 +107,14 @@ class Session:
                 async for status in keeper.watch_async(self._paths):
                     self._post(ServerChanged(status))
             await asyncio.sleep(1.0)  # nothing runs: look again now and then for one that another r1tui started
+
+    async def look_at_attached(self) -> None:
+        """Post what an attached server says of itself; where it does not answer, the first question will tell."""
+        with suppress(R1tuiError, msgspec.ValidationError):
+            client = await self._connected()
+            props = msgspec.convert(await client.props(), Props)
+            name = Path(props.model_path).stem or str(client.endpoint)
+            self._post(ServerChanged(Status(state="ready", variant=name), props.default_generation_settings.n_ctx))
 
     async def answer(self, messages: list[tuple[Literal["user", "assistant"], str]]) -> None:
         """Ask, and post the answer's events in batches, then AnswerEnded."""

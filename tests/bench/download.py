@@ -22,6 +22,7 @@ import msgspec
 
 from r1tui.catalog import Variant
 from r1tui.cli import main as main_command
+from r1tui.config import Config
 from r1tui.hub.download import unfinished
 from r1tui.paths import Paths
 from r1tui.text import size
@@ -122,7 +123,7 @@ def kill_often(folder: Path, n_bytes: int, kills: int, seed: int) -> None:
         hub.faults = Faults(redirect=True)
         print(f"{size(n_bytes)}, {CONNECTIONS} connections, at most {size(BOUND_BYTES)} a kill")
         for kill in range(1, kills + 1):
-            left = n_bytes - (unfinished(VARIANT, paths) or (0, 0))[0]
+            left = n_bytes - (unfinished(VARIANT, paths, Config()) or (0, 0))[0]
             lost = killed(hub, paths, moments.randrange(left // (kills + 2 - kill)), moments.random() * 0.05)
             print(f"kill {kill:>2}: {size(n_bytes - left):>10} here before, {size(lost):>10} sent and not kept")
             assert lost <= BOUND_BYTES
@@ -137,7 +138,7 @@ def kill_often(folder: Path, n_bytes: int, kills: int, seed: int) -> None:
 
 def killed(hub: Hub, paths: Paths, after_bytes: int, after_s: float, command: list[str] | None = None) -> int:
     """Run it until so much has been sent, kill it a little later; the bytes that were sent and are not kept."""
-    kept, _ = unfinished(VARIANT, paths) or (0, 0)
+    kept, _ = unfinished(VARIANT, paths, Config()) or (0, 0)
     before = hub.sent.total()
     env = environment(paths.data.parent, hub.url)
     with subprocess.Popen(
@@ -148,7 +149,7 @@ def killed(hub: Hub, paths: Paths, after_bytes: int, after_s: float, command: li
         sleep(after_s)
         process.kill()
     sleep(0.3)  # what the server still sends into the closed connections counts against us
-    return hub.sent.total() - before - ((unfinished(VARIANT, paths) or (0, 0))[0] - kept)
+    return hub.sent.total() - before - ((unfinished(VARIANT, paths, Config()) or (0, 0))[0] - kept)
 
 
 def huge(folder: Path, n_bytes: int) -> None:
@@ -170,9 +171,9 @@ def huge(folder: Path, n_bytes: int) -> None:
         refused = subprocess.run(r1tui_command(), env=env, capture_output=True, text=True, check=False)
         print(f"on this disk: {last_cause(refused.stdout)}")
         for _ in range(2):
-            before = (unfinished(VARIANT, paths) or (0, 0))[0]
+            before = (unfinished(VARIANT, paths, Config()) or (0, 0))[0]
             lost = killed(hub, paths, n_bytes, 0.1, command=[sys.executable, "-m", "tests.bench.download", "roomy"])
-            kept = (unfinished(VARIANT, paths) or (0, 0))[0]
+            kept = (unfinished(VARIANT, paths, Config()) or (0, 0))[0]
             print(f"{size(before)} here; {size(kept - before)} more kept until a kill, {size(lost)} sent and not kept")
 
 

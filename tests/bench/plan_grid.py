@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from r1tui.config import CacheType, EngineSettings
@@ -62,6 +62,9 @@ def layouts() -> Iterator[Layout]:
         yield Layout(62, held, split, context, "f16", "f16", flash_attention=flash, ubatch_size=512)
     for split, held in itertools.product(SPLITS[:2], (0, 10)):
         yield Layout(62, held, split, 8192, "f16", "f16", flash_attention=True, ubatch_size=2048)
+    for layers, held, context, flash in itertools.product((33, 62), (0, 59), CONTEXTS, (True, False)):
+        single = Layout(layers, held, (layers,), context, "f16", "f16", flash_attention=flash, ubatch_size=512)
+        yield replace(single, kv_on_host=True)
     for layers, held, ubatch in itertools.product((7, 62), (0, 58), (1024, 4096)):
         yield Layout(layers, held, (layers,), 8192, "f16", "f16", flash_attention=True, ubatch_size=ubatch)
 

@@ -98,18 +98,19 @@ class Replay:
             writer.close()
 
     async def _stream(self, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         clock = asyncio.get_running_loop().time
         began_s = clock()
         tokens = self._script.tokens()
         for number, token in enumerate(tokens):
             await asyncio.sleep(began_s + number / self._script.tps - clock())
             await self._on_token(number)
-            writer.write(_chunk(token, number + 1, self._script.tps))
+            writer.write(_http_chunk(_chunk(token, number + 1, self._script.tps)))
             await writer.drain()
         usage = {"prompt_tokens": 12, "completion_tokens": len(tokens), "total_tokens": 12 + len(tokens)}
-        writer.write(_event({**_BASE, "choices": [{"finish_reason": "stop", "index": 0, "delta": {}}]}))
-        writer.write(_event({**_BASE, "choices": [], "usage": usage}) + b"data: [DONE]\n\n")
+        writer.write(_http_chunk(_event({**_BASE, "choices": [{"finish_reason": "stop", "index": 0, "delta": {}}]})))
+        writer.write(_http_chunk(_event({**_BASE, "choices": [], "usage": usage}) + b"data: [DONE]\n\n"))
+        writer.write(b"0\r\n\r\n")
         await writer.drain()
         await self._on_token(len(tokens))
 
@@ -151,3 +152,8 @@ def _chunk(text: str, number: int, tps: float) -> bytes:
 
 def _event(chunk: dict[str, object]) -> bytes:
     return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _http_chunk(data: bytes) -> bytes:
+    """As llama-server sends it: each event is a chunk of its own."""
+    return b"%x\r\n%s\r\n" % (len(data), data)

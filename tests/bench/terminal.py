@@ -16,11 +16,8 @@ class Terminal:
 
     def __init__(self, command: Sequence[str], columns: int = 120, rows: int = 40) -> None:
         self.bytes_written = 0
-        self.shown_after_s: float | None = None
-        """When `marker` first appeared, in seconds since the start."""
-        self._marker = b""
+        self._awaited: tuple[bytes, asyncio.Future[float]] | None = None
         self._recent = b""
-        self._marker_seen = asyncio.Event()
         self._started_s = monotonic()
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
@@ -30,12 +27,17 @@ class Terminal:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         asyncio.get_running_loop().add_reader(self._fd, self._read)
 
-    async def wait_for(self, marker: str, timeout_s: float = 60.0) -> float:
-        """Seconds from the start until the text was on the screen."""
-        self._marker = marker.encode()
-        await asyncio.wait_for(self._marker_seen.wait(), timeout_s)
-        assert self.shown_after_s is not None
-        return self.shown_after_s
+    async def wait_for(self, text: str, timeout_s: float = 60.0) -> float:
+        """Seconds from the start until the text was written, from now on."""
+        self._recent = b""
+        self._awaited = (text.encode(), asyncio.get_running_loop().create_future())
+        return await asyncio.wait_for(self._awaited[1], timeout_s) - self._started_s
+
+    async def echo(self, letter: str) -> float:
+        """Seconds from the press of a key until its letter, which must be nowhere else, was written."""
+        pressed_s = monotonic() - self._started_s
+        self.type(letter)
+        return await self.wait_for(letter) - pressed_s
 
     def type(self, text: str) -> None:
         """Press keys."""
@@ -66,8 +68,7 @@ class Terminal:
         if not data:
             asyncio.get_running_loop().remove_reader(self._fd)
         self.bytes_written += len(data)
-        if self.shown_after_s is None:
+        if self._awaited is not None and not self._awaited[1].done():
             self._recent = self._recent[-200:] + data
-            if self._marker and self._marker in self._recent:
-                self.shown_after_s = monotonic() - self._started_s
-                self._marker_seen.set()
+            if self._awaited[0] in self._recent:
+                self._awaited[1].set_result(monotonic())

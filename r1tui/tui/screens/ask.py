@@ -64,3 +64,10 @@ class AskScreen(ModalScreen[str | None]):
     def action_back(self) -> None:
         """Choose nothing."""
         self.dismiss(None)
+
+
+STAY_OR_GO = (
+    Choice("k", "keep", "Keep it: the next r1tui is in the chat at once"),
+    Choice("s", "stop", "Stop it: its memory is free again"),
+)
+"""What may happen to the server when r1tui is left."""

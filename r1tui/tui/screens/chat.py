@@ -1,5 +1,11 @@
-"""The seat: launch, conversation, question, instruments."""
+"""The seat: launch, conversation, question, instruments.
 
+It opens with its prompt alone, within the time that the terminal takes to look up; `furnish` brings all else.
+"""
+
+from __future__ import annotations
+
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -8,27 +14,23 @@ from typing import TYPE_CHECKING, cast
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
-from textual.widgets import Footer
-from textual.worker import Worker
 
-from r1tui.catalog import Variant
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.special_tokens import defuse
 from r1tui.errors import R1tuiError
-from r1tui.events import Finished, Timings
-from r1tui.keeper.state import Status, new_conversation_id
+from r1tui.events import Failed, Finished, Timings
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, LaunchEnded, Sampled, ServerChanged, StageReported
-from r1tui.tui.screens.ask import AskScreen, Choice
-from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.prompt import Prompt
-from r1tui.tui.widgets.stages import Stages
-from r1tui.tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
+    from textual.worker import Worker
+
+    from r1tui.catalog import Variant
+    from r1tui.keeper.state import Status
     from r1tui.tui.app import R1App
+    from r1tui.tui.furniture import Furniture
 
 ASK_BEFORE_FETCHING_GIB = 1.0
 
@@ -38,14 +40,13 @@ class ChatScreen(Screen[None]):
 
     DEFAULT_CSS = """
     ChatScreen {
-        #body { height: 1fr; }
-        #talk { width: 1fr; }
-        #panel { width: 38; }
-        #line { display: none; }
-        Stages { display: none; }
+        overflow: hidden;
+        Instruments { dock: right; margin-bottom: 1; }
+        &.-narrow Instruments, &.-no-panel Instruments { dock: top; width: 1fr; height: 1; border: none; margin: 0; }
+        Stages { display: none; max-height: 70%; }
         &.-launching Stages { display: block; }
-        &.-narrow #panel, &.-no-panel #panel { display: none; }
-        &.-narrow #line, &.-no-panel #line { display: block; }
+        &.-bare { align-vertical: bottom; }
+        &.-bare Prompt { margin-bottom: 1; }
     }
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
@@ -68,18 +69,24 @@ class ChatScreen(Screen[None]):
     ]
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        super().__init__()
+        super().__init__(classes="-bare")
         self._clock = clock
-        self.conversation = Conversation(new_conversation_id())
+        self.instruments = Instruments(clock=clock)
+        self.opened = asyncio.Event()
+        """Set when the prompt is on the screen."""
+        self.furnished = False
+        """Whether all is there."""
+        self.furniture: Furniture
+        self.conversation: Conversation
         self.status: Status | None = None
-        """What is true of the managed server, as far as was told."""
+        """What is true of the server, as far as was told."""
         self.ready = False
         """Whether a question would be answered."""
         self._launching: Worker[None] | None = None
         self._last_variant: Variant | None = None
 
     @property
-    def r1(self) -> "R1App":
+    def r1(self) -> R1App:
         """The application, with its type."""
         return cast("R1App", self.app)
 
@@ -94,18 +101,24 @@ class ChatScreen(Screen[None]):
         return self.status.pid if self.status else None
 
     def compose(self) -> ComposeResult:
-        with Horizontal(id="body"):
-            with Vertical(id="talk"):
-                yield Instruments(compact=True, clock=self._clock, id="line")
-                yield Stages(clock=self._clock)
-                yield Transcript()
-                yield Prompt()
-            yield Instruments(clock=self._clock, id="panel")
-        yield Footer()
+        yield self.instruments
+        yield Prompt()
 
     def on_mount(self) -> None:
-        self.query_one(Transcript).show(self.conversation)
-        self.query_one(Prompt).focus()
+        self.call_after_refresh(self.opened.set)
+
+    async def furnish(self) -> None:
+        """Bring all that is not there yet, and begin."""
+        from r1tui.tui.furniture import Furniture  # noqa: PLC0415  after the first screen
+
+        self.furniture = new = Furniture(self._clock)
+        with self.app.batch_update():
+            self.remove_class("-bare")
+            await self.mount(new.stages, new.transcript, before=self.query_one(Prompt))
+            await self.mount(new.footer)
+        self.action_new()
+        self.furnished = True
+        self.refresh_bindings()
         self._begin()
 
     def _begin(self) -> None:
@@ -113,6 +126,7 @@ class ChatScreen(Screen[None]):
         session, wanted = self.r1.session, self.r1.wanted
         if session.attached:
             self.ready = True
+            self.run_worker(session.look_at_attached(), exit_on_error=False)
             return
         self.run_worker(session.watch(), group="watch", exit_on_error=False)
         now = session.status()
@@ -127,7 +141,7 @@ class ChatScreen(Screen[None]):
 
     @on(StageReported)
     def _stage_reported(self, message: StageReported) -> None:
-        self.query_one(Stages).apply(message.event)
+        self.furniture.stages.apply(message.event)
 
     @on(LaunchEnded)
     def _launch_ended(self, message: LaunchEnded) -> None:
@@ -140,56 +154,67 @@ class ChatScreen(Screen[None]):
 
     @on(ServerChanged)
     def _server_changed(self, message: ServerChanged) -> None:
-        self._show_status(message.status)
+        attached = self.r1.session.attached
+        self._show_status(message.status if attached else self.r1.session.status())  # what was posted may be past
+        self.instruments.update_context_size(message.context_size)
 
     @on(AnswerReceived)
     def _answer_received(self, message: AnswerReceived) -> None:
         answer = self.conversation.turns[-1].answer
+        counters: Timings | Finished | None = None
         for event in message.events:
             answer.apply(event)
             if isinstance(event, Timings | Finished):
-                for instruments in self.query(Instruments):
-                    instruments.update_timings(event)
-        self.query_one(Transcript).touch()
+                counters = event
+        if counters is not None:  # the last of them is true of all
+            self.instruments.update_timings(counters)
+        self.furniture.transcript.touch()
 
     @on(AnswerEnded)
     def _answer_ended(self) -> None:
-        self.query_one(Transcript).touch()
-        if self.conversation.turns[-1].answer.finished is None:
-            for instruments in self.query(Instruments):
-                instruments.update_timings(None)
+        answer = self.conversation.turns[-1].answer
+        if answer.running:
+            answer.apply(Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
+        self.furniture.transcript.touch()
+        if answer.finished is None:
+            self.instruments.update_timings(None)
         self.refresh_bindings()
 
     @on(Sampled)
     def _sampled(self, message: Sampled) -> None:
-        for instruments in self.query(Instruments):
-            instruments.update_sample(message.sample)
+        self.instruments.update_sample(message.sample)
         if not self.r1.session.attached:
             self._show_status(self.r1.session.status())  # its uptime goes on
 
     @on(Prompt.Submitted)
     def _submitted(self, message: Prompt.Submitted) -> None:
-        """Ask, if somebody can answer; else the text stays where it is."""
-        if self.r1.session.answering:
-            self.notify("The last answer is still coming. Esc stops it.", markup=False)
+        """Ask, if somebody can answer; else the text is in the prompt again."""
+        turns = self.conversation.turns
+        if self.r1.session.answering or (turns and turns[-1].answer.running):  # the second: asked, and not begun yet
+            self._refuse(message.text, "The last answer is still coming. Esc stops it.")
             return
         if not self.ready:
-            self.notify("No model is ready yet; your question waits here. F2 lists the models.", markup=False)
+            self._refuse(message.text, "No model is ready yet; your question waits here. F2 lists the models.")
             return
         question, found = defuse(message.text.strip())
         if found:
             self.notify(f"Control tokens were made harmless: {' '.join(found)}", markup=False)
-        self.query_one(Prompt).clear()
         self.conversation.ask(question)
-        self.query_one(Transcript).action_to_end()
+        self.furniture.transcript.action_to_end()
         self.run_worker(
             self.r1.session.answer(self.conversation.messages()), group="answer", exclusive=True, exit_on_error=False
         )
         self.refresh_bindings()
 
+    def _refuse(self, text: str, why: str) -> None:
+        self.query_one(Prompt).give_back(text)
+        self.notify(why, markup=False)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""
         match action:
+            case _ if not self.furnished:
+                return False
             case "stop":
                 return self.r1.session.answering or self._launching is not None
             case "start":
@@ -217,7 +242,7 @@ class ChatScreen(Screen[None]):
 
     def action_thinking(self) -> None:
         """Open or close the thinking."""
-        self.query_one(Transcript).toggle_thinking()
+        self.furniture.transcript.toggle_thinking()
 
     def action_panel(self) -> None:
         """Hide or show the instruments."""
@@ -228,13 +253,17 @@ class ChatScreen(Screen[None]):
         if self.r1.session.answering:
             self.notify("The answer is still coming. Esc stops it.", markup=False)
             return
+        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
+
         self.conversation = Conversation(new_conversation_id())
-        self.query_one(Transcript).show(self.conversation)
+        self.furniture.transcript.show(self.conversation)
 
     def action_log(self) -> None:
         """Show the log of what goes on: the engine's build, else the server."""
+        from r1tui.tui.screens.log import LogScreen  # noqa: PLC0415
+
         paths = self.r1.paths
-        building = self._launching is not None and self.query_one(Stages).running("engine")
+        building = self._launching is not None and self.furniture.stages.running("engine")
         self.app.push_screen(LogScreen(paths.logs / "build.log" if building else paths.server_log))
 
     def action_download(self) -> None:
@@ -249,7 +278,12 @@ class ChatScreen(Screen[None]):
         from r1tui.tui.screens.download import DownloadScreen  # noqa: PLC0415  the hub
 
         screen = DownloadScreen(
-            variant, self.r1.paths, config_file=self.r1.config_file, begin=begin, before_stop=self._cancel_launch
+            variant,
+            self.r1.paths,
+            self.r1.config,
+            config_file=self.r1.config_file,
+            begin=begin,
+            before_stop=self._cancel_launch,
         )
         self.app.push_screen(screen, self._switch)
 
@@ -265,7 +299,7 @@ class ChatScreen(Screen[None]):
             with suppress(R1tuiError):
                 return self.r1.catalog.find(name)
         last = self._last_variant
-        return last if last is not None and unfinished(last, self.r1.paths) else None
+        return last if last is not None and unfinished(last, self.r1.paths, self.r1.config) else None
 
     def action_start(self) -> None:
         """Bring the last model up again."""
@@ -309,6 +343,8 @@ class ChatScreen(Screen[None]):
         if self._on_disk(variant) or size_gib < ASK_BEFORE_FETCHING_GIB:
             self._launch(variant, replace=now.running)
             return
+        from r1tui.tui.screens.ask import AskScreen, Choice  # noqa: PLC0415
+
         question = f"{variant.name} is not on this machine: {size_gib:,.0f} GiB to fetch."
         choices = [
             Choice("f", "fetch", "Fetch it, then bring it up"),
@@ -326,7 +362,7 @@ class ChatScreen(Screen[None]):
     def _launch(self, variant: Variant, *, replace: bool) -> None:
         self._last_variant = variant
         self.add_class("-launching")
-        self.query_one(Stages).reset()
+        self.furniture.stages.reset()
         self._launching = self.run_worker(
             self._stop_and_launch(variant, replace=replace), group="launch", exclusive=True, exit_on_error=False
         )
@@ -336,16 +372,15 @@ class ChatScreen(Screen[None]):
         await self.r1.session.stop_answer()
         await self.r1.session.launch(variant, replace=replace)
 
-    def _show_status(self, status: Status | None) -> None:
+    def _show_status(self, status: Status) -> None:
         before, self.status = self.status, status
-        self.ready = status is not None and status.state in ("ready", "sleeping")
-        if status is not None and status.variant and self._last_variant is None and self.ready:
+        self.ready = status.state in ("ready", "sleeping")
+        if status.variant and self._last_variant is None and self.ready and not self.r1.session.attached:
             self._last_variant = self.r1.variant_named(status)
-        for instruments in self.query(Instruments):
-            instruments.update_server(status)
-        if before is None or status is None or before.state != status.state:
+        self.instruments.update_server(status)
+        if before is None or before.state != status.state:
             self.refresh_bindings()  # it builds the footer anew
-            if before is not None and status is not None and status.state == "failed" and not self.launching:
+            if before is not None and status.state == "failed" and not self.launching:
                 said = f"{status.cause} Ctrl+R starts it again."
                 self.notify(said, title="The server ended", severity="error", markup=False)
 

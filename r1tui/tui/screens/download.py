@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Footer
 
 from r1tui.catalog import Variant
+from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent
 from r1tui.hub.download import discard, unfinished
@@ -63,6 +64,7 @@ class DownloadScreen(Screen[Variant | None]):
         self,
         variant: Variant,
         paths: Paths,
+        config: Config,
         *,
         config_file: str | None = None,
         begin: bool = False,
@@ -73,6 +75,7 @@ class DownloadScreen(Screen[Variant | None]):
         self._before_stop = before_stop
         self.variant = variant
         self._paths = paths
+        self._config = config
         self._config_file = config_file
         self._begin = begin
         self._job = download_job(variant, paths)
@@ -147,14 +150,14 @@ class DownloadScreen(Screen[Variant | None]):
     @work(exit_on_error=False, group="give_up")
     async def action_give_up(self) -> None:
         """Stop it and delete what came, once the user has said so."""
-        here, total = unfinished(self.variant, self._paths) or (0, 0)
+        here, total = unfinished(self.variant, self._paths, self._config) or (0, 0)
         question = f"Give {self.variant.name} up? {size(here)} of {size(total)} are here."
         if await self.app.push_screen_wait(AskScreen(question, GIVE_UP)) != "delete":
             return
         self._before_stop()
         try:
             await asyncio.to_thread(self._job.stop)
-            gone = await asyncio.to_thread(discard, self.variant, self._paths)
+            gone = await asyncio.to_thread(discard, self.variant, self._paths, self._config)
         except (R1tuiError, OSError) as error:
             self.notify(str(error), severity="error", markup=False)
             return

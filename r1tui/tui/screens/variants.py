@@ -1,5 +1,8 @@
 """The list of models with what each needs; choosing one brings it up."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
@@ -12,18 +15,29 @@ from textual.worker import get_current_worker
 from r1tui.catalog import Catalog, Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.overview import Entry, overview
+from r1tui.hub.headers import fetch_headers
+from r1tui.hub.places import OWNERS
+from r1tui.hub.remembered import ask_hub
+from r1tui.hub.removal import Removal, removal_of, remove
+from r1tui.keeper.state import status
+from r1tui.overview import Entry, others, overview
 from r1tui.paths import Paths
-from r1tui.text import plain
+from r1tui.text import duration, plain, size
+from r1tui.tui.screens.ask import AskScreen, Choice
 
 VERDICTS = {
-    "gpu": "all on the GPU",
+    "gpu": "GPU",
     "hybrid": "GPU and memory",
-    "cpu": "in memory",
-    "disk": "streams from disk: slow",
+    "cpu": "memory",
+    "disk": "from disk: slow",
     "no": "does not fit",
     None: "?",
 }
+WIDE = 110
+"""Columns of the terminal from which the table shows quality and speed too."""
+LONGEST_NAME = 20
+BESIDE_TABLE = 10
+"""Lines of the screen that are not the table's: frame, details, footer and a little air."""
 
 
 class VariantsScreen(ModalScreen[Variant | None]):
@@ -33,21 +47,29 @@ class VariantsScreen(ModalScreen[Variant | None]):
     VariantsScreen {
         align: center middle;
         & > Vertical {
-            width: 110;
+            width: 116;
             max-width: 96%;
             height: auto;
-            max-height: 90%;
             border: round $primary;
             background: $surface;
             padding: 0 1;
         }
-        DataTable { height: auto; max-height: 100%; background: $surface; }
-        Label { width: 1fr; color: $text-muted; }
+        DataTable { height: auto; background: $surface; }
+        Label {
+            width: 1fr;
+            height: 4;
+            color: $text-muted;
+            margin-top: 1;
+            text-wrap: nowrap;
+            text-overflow: ellipsis;
+        }
     }
     """
     BINDINGS = [
         Binding("escape", "back", "Back", id="variants.back"),
         Binding("enter", "choose", "Bring it up", id="variants.choose"),
+        Binding("d", "delete", "Delete", id="variants.delete"),
+        Binding("r", "ask_hub", "Ask the hub", id="variants.ask_hub"),
         *(Binding(str(n), f"pick({n})", show=False, id=f"variants.pick{n}") for n in range(1, 10)),
     ]
 
@@ -57,53 +79,157 @@ class VariantsScreen(ModalScreen[Variant | None]):
         self._config = config
         self._paths = paths
         self._current = current
+        self._entries: dict[str, Entry] = {}
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Models"
             yield DataTable(cursor_type="row", zebra_stripes=False)
-            yield Label("Enter brings a model up, and fetches it first if it is not on disk. 1 to 9 choose by number.")
+            yield Label()
         yield Footer()
 
     def on_mount(self) -> None:
         table = self.query_one(DataTable)
-        for key, label in (("n", "#"), ("name", "model"), ("size", "size"), ("disk", "on disk"), ("verdict", "here")):
+        columns = [("n", "#"), ("name", "model"), ("bits", "bits"), ("size", "size"), ("here", "here")]
+        columns.append(("verdict", "runs in"))
+        if self.app.size.width >= WIDE:
+            columns += [("tps", "tokens/s"), ("quality", "quality")]
+        for key, label in columns:
             table.add_column(label, key=key)
-        table.add_column("", key="title")
-        for number, variant in enumerate(self._catalog, start=1):
-            mark = "●" if variant.name == self._current else " "
-            size = f"{variant.size_gib:,.1f} GiB" if variant.size_gib is not None else ""
-            cells = [str(number), f"{mark} {variant.name}", size, "", "…", variant.title]
-            table.add_row(*(_text(cell) for cell in cells), key=variant.name)
+        for variant in self._catalog:
+            self._add_row(Entry(variant, None, variant.size_gib, None))
         table.move_cursor(row=max(0, self._index_of_current()))
-        self._look()
+        self._look(self._catalog)
 
-    @work(thread=True, exit_on_error=False)
-    def _look(self) -> None:
+    def on_resize(self) -> None:
+        self.query_one(DataTable).styles.max_height = max(3, self.size.height - BESIDE_TABLE)
+
+    @work(thread=True, exclusive=True, group="look", exit_on_error=False)
+    def _look(self, catalog: Catalog) -> None:
         worker = get_current_worker()
         try:
-            for entry in overview(self._catalog, self._config, self._paths):
+            entries = []
+            for entry in overview(catalog, self._config, self._paths):
                 if worker.is_cancelled:
                     return
+                entries.append(entry)
                 self.app.call_from_thread(self._show, entry)
+            also = others(entries, self._config, self._paths)
+            for entry in overview(also, self._config, self._paths):
+                if worker.is_cancelled:
+                    return
+                self.app.call_from_thread(self._show_other, entry)
         except R1tuiError as error:
-            self.app.call_from_thread(self.notify, error.cause, severity="warning", markup=False)
+            self._tell(error)
+
+    @work(thread=True, exit_on_error=False)
+    def _ask(self, variant: Variant, *, headers: bool) -> None:
+        """Sizes and, where the model is not here, its headers: what an exact verdict needs."""
+        try:
+            if headers:
+                fetch_headers(variant, self._paths)
+            else:
+                ask_hub(variant, self._paths)
+        except R1tuiError as error:
+            self._tell(error)
+        self.app.call_from_thread(self._look_again)
+
+    @work(thread=True, exit_on_error=False)
+    def _find_removal(self, variant: Variant) -> None:
+        now = status(self._paths)
+        in_use = Path(now.model) if now.running and now.model else None
+        try:
+            removal = removal_of(variant, self._paths, self._config, in_use)
+        except R1tuiError as error:
+            self._tell(error)
+            return
+        self.app.call_from_thread(self._confirm, removal)
+
+    @work(thread=True, exit_on_error=False)
+    def _remove(self, removal: Removal) -> None:
+        try:
+            remove(removal, self._paths, self._config)
+            done = f"{removal.variant.name} is deleted: {size(removal.freed_bytes)} are free again."
+            self.app.call_from_thread(self.notify, done, markup=False)
+        except R1tuiError as error:
+            self._tell(error)
+        self.app.call_from_thread(self._look_again)
+
+    def _look_again(self) -> None:
+        if self.is_attached:
+            self._look(self._catalog)
+
+    def _tell(self, error: R1tuiError) -> None:
+        said = plain(f"{error.cause} {error.remedy}")
+        self.app.call_from_thread(self.notify, said, severity="warning", timeout=15, markup=False)
+
+    def _confirm(self, removal: Removal) -> None:
+        if not self.is_current:
+            return
+        n_files = len(removal.files)
+        files = f"{n_files} file{'s' if n_files > 1 else ''} in {removal.files[0].parent}"
+        choice = Choice("y", "delete", f"Delete it: {size(removal.freed_bytes)} are free again")
+
+        def answered(answer: str | None) -> None:
+            if answer == choice.value:
+                self._remove(removal)
+
+        self.app.push_screen(AskScreen(plain(f"Delete {removal.variant.name}? {files}."), [choice]), answered)
 
     def _show(self, entry: Entry) -> None:
         if not self.is_mounted:
             return
-        table = self.query_one(DataTable)
         name = entry.variant.name
-        if entry.size_gib is not None:
-            table.update_cell(name, "size", _text(f"{entry.size_gib:,.1f} GiB"))
-        table.update_cell(name, "disk", _text("yes" if entry.path else ""))
+        self._entries[name] = entry
+        table = self.query_one(DataTable)
+        for key, text in self._cells(entry).items():
+            if key in table.columns:
+                table.update_cell(name, key, _text(text), update_width=True)
+        if self._under_cursor().name == name:
+            self._show_detail()
+
+    def _show_other(self, entry: Entry) -> None:
+        """A model that no variant means gets a row of its own at the end."""
+        if not self.is_mounted:
+            return
+        known = {variant.name: variant for variant in self._catalog}
+        if entry.variant.name not in known:
+            self._catalog = Catalog(known | {entry.variant.name: entry.variant})
+            self._add_row(entry)
+        self._show(entry)
+
+    def _add_row(self, entry: Entry) -> None:
+        table = self.query_one(DataTable)
+        cells = {"n": str(table.row_count + 1)} | self._cells(entry) | {"verdict": "…"}
+        table.add_row(*(_text(cells[str(key.value)]) for key in table.columns), key=entry.variant.name)
+
+    def _show_detail(self) -> None:
+        variant = self._under_cursor()
+        entry = self._entries.get(variant.name) or Entry(variant, None, variant.size_gib, None)
+        lines = (plain(line).replace("\n", " ") for line in _detail(entry))
+        self.query_one(Label).update(Text("\n".join(lines)))
+
+    def _cells(self, entry: Entry) -> dict[str, str]:
+        variant = entry.variant
         guess = "" if entry.exact else "~ "
-        table.update_cell(name, "verdict", _text(guess + VERDICTS[entry.verdict]), update_width=True)
-        if entry.problem:
-            table.update_cell(name, "title", _text(entry.problem))
+        return {
+            "name": f"{'●' if variant.name == self._current else ' '} {_shortened(variant.name)}",
+            "bits": f"{variant.bits:g}" if variant.bits is not None else "",
+            "size": entry.size.rjust(9),
+            "here": "unusable" if entry.problem else entry.here,
+            "verdict": guess + VERDICTS[entry.verdict],
+            "tps": entry.speed,
+            "quality": variant.quality,
+        }
+
+    def _under_cursor(self) -> Variant:
+        return list(self._catalog)[max(0, self.query_one(DataTable).cursor_row)]
 
     def _index_of_current(self) -> int:
         return next((n for n, variant in enumerate(self._catalog) if variant.name == self._current), 0)
+
+    def on_data_table_row_highlighted(self) -> None:
+        self._show_detail()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if event.row_key.value is not None:
@@ -119,9 +245,56 @@ class VariantsScreen(ModalScreen[Variant | None]):
         if number <= len(variants):
             self.dismiss(variants[number - 1])
 
+    def action_delete(self) -> None:
+        """Delete the files of the model under the cursor, after a question."""
+        self._find_removal(self._under_cursor())
+
+    def action_ask_hub(self) -> None:
+        """Get sizes, and the header of a model that is not here, from the hub."""
+        variant = self._under_cursor()
+        if variant.repo is None:
+            self.notify(f"{variant.name} is not on the hub.", markup=False)
+            return
+        entry = self._entries.get(variant.name)
+        self.notify(f"Asking the hub about {variant.name}…", markup=False)
+        self._ask(variant, headers=entry is not None and entry.path is None)
+
     def action_back(self) -> None:
-        """Choose none."""
+        """Choose nothing."""
         self.dismiss(None)
+
+
+def _detail(entry: Entry) -> Iterator[str]:
+    """What the table has no room for, in four lines."""
+    variant = entry.variant
+    speed = f"{entry.speed} tokens/s" if entry.speed else ""
+    yield " · ".join(filter(None, (variant.title, variant.quality, speed)))
+    yield entry.problem or _needs(entry)
+    if entry.path is not None:
+        yield f"{entry.path}{f' ({OWNERS[entry.owner]})' if entry.owner else ''}"
+    elif entry.progress is not None:
+        yield f"{entry.progress:.0%} is here."
+    else:
+        yield "Not on this machine."
+    said = "Enter brings it up." if entry.path is not None else "Enter fetches it and brings it up."
+    age = f" The size is the hub's, {duration(entry.listed_age_s)} ago." if entry.listed_age_s is not None else ""
+    yield f"{said}{age}"
+
+
+def _needs(entry: Entry) -> str:
+    if entry.plan is None or entry.gpu_mib is None or entry.host_mib is None:
+        exactly = (
+            "R asks the hub for the header, which says exactly." if entry.variant.repo else "exactly once it is here."
+        )
+        return f"~ by the size alone; {exactly}"
+    gpu = f"{entry.gpu_mib / 1024:.1f} GiB GPU + " if entry.gpu_mib else ""
+    memory = f"{gpu}{entry.host_mib / 1024:.1f} GiB memory"
+    return " · ".join(filter(None, (memory, entry.layers)))
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves the other columns their room: the models of other programs may be called anything."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _text(cell: str) -> Text:

@@ -1,15 +1,20 @@
 """What the instruments show, as rows of text: a pure function of the figures, the room and the theme's ink."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from r1tui.keeper.state import Status
-from r1tui.nvml import GpuUse
-from r1tui.telemetry import Sample
 from r1tui.text import duration, plan_in_words
 from r1tui.tui.widgets.gauges import Ink, bar, one_line, sides, sparkline
 from r1tui.tui.widgets.speed import SpeedMeter
+
+if TYPE_CHECKING:
+    from r1tui.keeper.state import Status
+    from r1tui.nvml import GpuUse
+    from r1tui.telemetry import Sample
 
 GIB = 1 << 30
 LABEL, VALUE = 9, 16
@@ -28,7 +33,6 @@ class Figures:
     status: Status | None = None
     speed: SpeedMeter = field(default_factory=SpeedMeter)
     context_size: int | None = None
-    plan: str = ""
 
 
 def panel(figures: Figures, width: int, height: int, ink: Ink) -> list[Content]:
@@ -89,9 +93,8 @@ def _server(figures: Figures, width: int, ink: Ink) -> list[Content]:
     if status is not None and status.restarts:
         times = "once" if status.restarts == 1 else f"{status.restarts} times"
         rows.append(Content.styled(f"restarted {times}", "$warning"))
-    plan = figures.plan or (plan_in_words(status.plan) if status and status.plan else "")
-    if plan:
-        rows += Content.styled(one_line(plan), ink.muted).wrap(width)[:2]
+    if status is not None and status.plan:
+        rows += Content.styled(one_line(plan_in_words(status.plan)), ink.muted).wrap(width)[:2]
     return rows
 
 

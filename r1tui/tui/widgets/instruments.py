@@ -1,20 +1,25 @@
 """The instruments: what the machine, the server and the answer's speed are doing, as a panel or as one line."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from r1tui.events import Finished, Timings
-from r1tui.keeper.state import Status
-from r1tui.telemetry import Sample
 from r1tui.tui.widgets.instrument_rows import Figures, line, panel
 from r1tui.tui.widgets.rows import Rows
 from r1tui.tui.widgets.speed import SpeedMeter
 
+if TYPE_CHECKING:
+    from r1tui.events import Finished, Timings
+    from r1tui.keeper.state import Status
+    from r1tui.telemetry import Sample
+
 
 class Instruments(Rows):
-    """Told what is new, it shows what of it can be seen; `compact` is the form for narrow terminals."""
+    """Told what is new, it shows what of it can be seen; in a single row, which narrow terminals give it, the gist."""
 
     DEFAULT_CSS = """
     Instruments {
@@ -23,21 +28,17 @@ class Instruments(Rows):
         padding: 0 1;
         background: $surface;
         &:ansi { border-left: solid $border-blurred; }
-        &.-compact { width: 1fr; height: 1; border: none; }
     }
     """
 
     def __init__(
         self,
         *,
-        compact: bool = False,
         clock: Callable[[], float] = monotonic,
         id: str | None = None,  # noqa: A002  Textual's name
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
-        self.set_class(compact, "-compact")
-        self._compact = compact
         self._figures = Figures(speed=SpeedMeter(clock))
 
     def update_sample(self, sample: Sample) -> None:
@@ -53,22 +54,20 @@ class Instruments(Rows):
             self._figures.context_size = size
         self.touch()
 
-    def update_timings(self, timings: Timings | Finished | None, context_size: int | None = None) -> None:
+    def update_context_size(self, tokens: int | None) -> None:
+        """How much the context holds, where the server's plan does not say; None: nothing new."""
+        self._figures.context_size = tokens or self._figures.context_size
+        self.touch()
+
+    def update_timings(self, timings: Timings | Finished | None) -> None:
         """The counters of the answer that is coming; None when it ended without its last word."""
         if timings is None:
             self._figures.speed.end()
         else:
             self._figures.speed.add(timings)
-        if context_size is not None:
-            self._figures.context_size = context_size
-        self.touch()
-
-    def set_plan(self, text: str) -> None:
-        """The plan in a few words; with none, those of the server's own plan."""
-        self._figures.plan = text
         self.touch()
 
     def rows(self, width: int, height: int) -> list[Content]:
-        if self._compact:
+        if height == 1:
             return [line(self._figures, width, self.ink)]
         return panel(self._figures, width, height, self.ink)

@@ -22,13 +22,13 @@ class Prompt(TextArea):
     }
     """
     BINDINGS = [
-        Binding("enter", "submit", "Send", id="prompt.send", priority=True),
+        Binding("enter", "submit", "Send", id="prompt.send", show=False, priority=True),
         Binding("ctrl+j,alt+enter", "newline", "New line", id="prompt.newline", show=False, priority=True),
     ]
 
     @dataclass
     class Submitted(Message):
-        """The user wants this asked. The text stays in the prompt until `clear`."""
+        """The user wants this asked. The prompt is empty again; `give_back` is for what cannot be asked now."""
 
         text: str
 
@@ -39,10 +39,18 @@ class Prompt(TextArea):
         self.cursor_blink = False  # two repaints a second, over SSH too
 
     def action_submit(self) -> None:
-        """Send what is typed, if anything is."""
-        if self.text.strip():
-            self.post_message(self.Submitted(self.text))
+        """Send what is typed, after the keys that came before this one and still wait for their turn."""
+        self.call_later(self._submit)
 
     def action_newline(self) -> None:
-        """Begin another line."""
-        self.insert("\n")
+        """Begin another line; in its turn, as above."""
+        self.call_later(self.insert, "\n")
+
+    def give_back(self, text: str) -> None:
+        """Have the text again, before what was typed since."""
+        self.insert(text, (0, 0))
+
+    def _submit(self) -> None:
+        if self.text.strip():
+            self.post_message(self.Submitted(self.text))
+            self.clear()

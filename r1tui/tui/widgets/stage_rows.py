@@ -27,6 +27,8 @@ NOTICES = 3
 SIDE_BY_SIDE_COLUMNS = 79
 """What a terminal of 120 columns leaves beside the instruments, and one of 80 does not have."""
 GAP = 3
+WORDY_ROWS = 3
+"""A stage that has more to say than this in half the width is not put beside another."""
 WORDS_COLUMNS = 50
 """Room for `131.2 GiB of 131.2 GiB, 1023.9 MiB/s, 2 h 05 min left`, nearly always."""
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -75,6 +77,10 @@ class StageView:
                 self.state = "cancelled" if cancelled else "failed"
                 self.progress, self.said, self.remedy = None, one_line(cause), one_line(remedy)
 
+    def is_wordy(self, columns: int) -> bool:
+        """Whether a sentence of it would take too many rows in so little room."""
+        return any(len(text) > WORDY_ROWS * columns for text in (*self.notices, self.said, self.remedy))
+
     def stop(self) -> None:
         """The launch is over: nothing runs on."""
         if self.state == "running":
@@ -95,10 +101,10 @@ ROOMS = (Room(MOST, spaced=True), *(Room(n) for n in range(MOST, -1, -1)), Room(
 
 
 def launch_rows(views: list[StageView], width: int, height: int, now_s: float, ink: Ink) -> list[Content]:
-    """All stages; the first two beside each other where there is width, as much of each as there is height."""
+    """All stages; the first two beside each other where both have room, as much of each as there is height."""
     rows: list[Content] = []
-    beside = width >= SIDE_BY_SIDE_COLUMNS
     column = (width - GAP) // 2
+    beside = width >= SIDE_BY_SIDE_COLUMNS and not any(view.is_wordy(column - 2) for view in views[:2])
     for room in ROOMS:
         groups = [
             stage_rows(view, column if beside and view in views[:2] else width, room, now_s, ink) for view in views

@@ -34,6 +34,8 @@ WARM_UP_AFTER_S = 0.5
 JUMP_ROWS = 10
 """Following, the view jumps by this much instead of moving with each row: a moved row costs a repaint of the page."""
 WHEEL_ROWS = 3
+QUIET_PERIOD_S = 0.25
+"""How often the one line of folded thinking is brought up to date: its figures need no more."""
 
 
 class Transcript(Widget, can_focus=True):
@@ -68,6 +70,7 @@ class Transcript(Widget, can_focus=True):
         self._queue: deque[Block] = deque()
         self._current: tuple[Block, int, Iterator[None]] | None = None
         self._flush_timer: Timer | None = None
+        self._flush_is_late = False
         self._slice_timer: Timer | None = None
         self._last_flush_s = 0.0
 
@@ -89,10 +92,21 @@ class Transcript(Widget, can_focus=True):
         self._flush()
 
     def touch(self) -> None:
-        """The model has changed: redraw soon. Cheap; call it as often as you like."""
-        if self._flush_timer is None and self.is_mounted:
-            delay_s = max(self._last_flush_s + self._period_s - monotonic(), 0.001)
-            self._flush_timer = self.set_timer(delay_s, self._flush)
+        """The model has changed: redraw now, or as soon as it is time again. Call it as often as you like."""
+        if not self.is_mounted:
+            return
+        quiet = bool(self._views) and self._views[-1].is_quiet
+        wait_s = self._last_flush_s + (QUIET_PERIOD_S if quiet else self._period_s) - monotonic()
+        if wait_s <= 0:
+            self._flush()
+        elif self._flush_timer is None:
+            self._flush_timer = self.set_timer(wait_s, self._flush)
+        elif self._flush_is_late and not quiet:
+            self._stop_flush_timer()
+            self._flush_timer = self.set_timer(wait_s, self._flush)
+        else:
+            return
+        self._flush_is_late = quiet
 
     def toggle_thinking(self) -> None:
         """Open or close the thinking of the answer at the view: the last one while following."""

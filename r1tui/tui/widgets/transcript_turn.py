@@ -36,6 +36,11 @@ class TurnView:
         self._remedy = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
         self._failure = PlainBlock("", "failure", gap=True, first=("✗ ", "failure"), rest=MARGIN)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all that changes now is the figures in the thinking's one line."""
+        return self.turn.answer.state == "thinking" and self.turn.answer.has_thoughts and not self.open
+
     def absorb(self) -> list[AnswerBlock]:
         """Take up what the model has more than this, at most a bounded piece; the blocks that it finished."""
         answer = self.turn.answer

@@ -1,0 +1,74 @@
+"""How much of a model is here while it is not all here: by what stands in r1tui's folders, without asking anybody."""
+
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from r1tui.catalog import Variant
+from r1tui.config import Config
+from r1tui.gguf.header import SHARD_NAME
+from r1tui.hub.found import own_folder
+from r1tui.hub.names import choose_by_name
+from r1tui.hub.places import model_roots
+from r1tui.hub.remembered import Known, known_files
+from r1tui.hub.remote import RemoteFile
+from r1tui.hub.walk import gguf_files
+from r1tui.paths import Paths
+
+
+class _Journal(msgspec.Struct, frozen=True):
+    """What the journal beside a part says is safely on disk, as half-open ranges."""
+
+    saved: list[tuple[int, int]]
+
+
+def staging_folder(repo: str, root: Path) -> Path:
+    """Where files of a repository are on their way, below one of the folders for models."""
+    return root / ".incoming" / repo.replace("/", "--")
+
+
+def progress_of(variant: Variant, paths: Paths, config: Config) -> float | None:
+    """The share of an unfinished model that is here, above 0; None for nothing, and where it cannot be told."""
+    if variant.repo is None:
+        return None
+    known = known_files(variant, paths)
+    shares = [_share(variant, root, paths, known) for root in model_roots(paths, config)]
+    best = max(shares, default=0.0)
+    return best if best > 0 else None
+
+
+def bytes_here(variant: Variant, root: Path, paths: Paths, files: tuple[RemoteFile, ...]) -> int:
+    """How much of the hub's files is below a root already: whole ones, and what is safe of the others."""
+    done, coming = own_folder(variant, paths, root), staging_folder(variant.repo or "", root)
+    return sum(
+        file.size_bytes
+        if _has(done, file) or _has(coming, file)
+        else min(_saved_bytes(coming / f"{file.path}.journal"), file.size_bytes)
+        for file in files
+    )
+
+
+def _share(variant: Variant, root: Path, paths: Paths, known: Known | None) -> float:
+    if known is not None:
+        listing = known.listing
+        return bytes_here(variant, root, paths, listing.files) / max(listing.size_bytes, 1)
+    folder = own_folder(variant, paths, root)  # nothing is known of the sizes: by the number of shards
+    here = [path.relative_to(folder).as_posix() for path in gguf_files(folder, lambda _path, _why: None)]
+    chosen = [PurePosixPath(name).name for name in choose_by_name(here, variant.repo or "", variant.pattern or "")]
+    match = SHARD_NAME.match(chosen[0]) if chosen else None
+    return len(chosen) / max(int(match["count"]), 1) if match else 0.0
+
+
+def _has(folder: Path, file: RemoteFile) -> bool:
+    try:
+        path = folder / file.path
+        return path.is_file() and path.stat().st_size == file.size_bytes
+    except OSError:
+        return False
+
+
+def _saved_bytes(journal: Path) -> int:
+    try:
+        return sum(stop - start for start, stop in msgspec.json.decode(journal.read_bytes(), type=_Journal).saved)
+    except (OSError, msgspec.DecodeError):
+        return 0

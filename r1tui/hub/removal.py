@@ -1,0 +1,138 @@
+"""Deletes a model's files: only r1tui's own, and never while somebody fetches them."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from r1tui.catalog import Variant
+from r1tui.config import Config
+from r1tui.errors import R1tuiError, os_error
+from r1tui.hub.checksum import Record
+from r1tui.hub.found import Search, download_lock, own_folders
+from r1tui.hub.names import choose, choose_by_name
+from r1tui.hub.pin import unpin
+from r1tui.hub.places import OWNERS, model_roots
+from r1tui.hub.progress import staging_folder
+from r1tui.hub.remembered import Known, known_files
+from r1tui.locks import holder, locked
+from r1tui.paths import Paths
+
+_UNFINISHED = (".part", ".journal", ".damaged", ".incomplete")
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What deleting a variant would delete."""
+
+    variant: Variant
+    files: tuple[Path, ...]
+    freed_bytes: int
+    """On the disk; a link frees nothing."""
+
+
+def removal_of(variant: Variant, paths: Paths, config: Config, in_use: Path | None = None) -> Removal:
+    """The variant's files that are r1tui's, unfinished ones too. `in_use` is the model of the server that runs.
+
+    Raises R1tuiError when there are none, and while they are used or being fetched.
+    """
+    files = tuple(sorted(set(_files(variant, paths, config))))
+    if not files:
+        raise _nothing_ours(variant, paths, config)
+    if in_use is not None and in_use.resolve() in {file.resolve() for file in files}:
+        raise R1tuiError(f"The server that runs uses {variant.name}.", "Stop it first: r1tui stop")
+    if (pid := holder(download_lock(variant, paths))) is not None:
+        raise R1tuiError(
+            f"{variant.name} is being downloaded by process {pid}.", "Stop the download first; what it has is kept."
+        )
+    return Removal(variant, files, sum(map(_freed_bytes, files)))
+
+
+def remove(removal: Removal, paths: Paths, config: Config) -> None:
+    """Delete the files, and the folders that are empty then. Raises R1tuiError while the variant is being fetched."""
+    variant = removal.variant
+    with locked(download_lock(variant, paths), f"The download of {variant.name}"):
+        try:
+            for file in removal.files:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise os_error(error) from error
+        for folder in own_folders(variant, paths, config):
+            _forget(folder, removal.files)
+        roots = model_roots(paths, config)
+        for root in roots:
+            unpin(staging_folder(variant.repo or "", root), variant)
+        for folder in {file.parent for file in removal.files}:
+            _prune(folder, {*roots, *(above for root in roots for above in root.parents)})
+
+
+def _nothing_ours(variant: Variant, paths: Paths, config: Config) -> R1tuiError:
+    found = Search(paths, config).find(variant)
+    if found is None:
+        return R1tuiError(f"{variant.name} is not on this machine.", "`r1tui variants` shows what is.")
+    whose = "is" if found.owner == "file" else "belongs to"
+    return R1tuiError(
+        f"{found.path} {whose} {OWNERS[found.owner]}: r1tui deletes only what it fetched itself.",
+        "Delete it with that program, or by hand.",
+    )
+
+
+def _files(variant: Variant, paths: Paths, config: Config) -> Iterator[Path]:
+    known = known_files(variant, paths)
+    for folder in own_folders(variant, paths, config):
+        if variant.package is not None:
+            yield from (path for path in folder.glob("*") if path.is_file())
+            continue
+        root = folder.parent.parent
+        ours = None if root == paths.models else {folder / name for name in Record.load(folder).files}
+        for place in (folder, staging_folder(variant.repo or "", root)):
+            for path in _of_variant(place, variant, known):
+                if ours is None or place != folder or _finished(path) in ours:
+                    yield path
+
+
+def _of_variant(folder: Path, variant: Variant, known: Known | None) -> Iterator[Path]:
+    """The variant's files in a folder that is laid out as its repository; others of the same repository stay."""
+    here = {
+        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file() or path.is_symlink()
+    }
+    names = {name: str(_finished(PurePosixPath(name))) for name in here}
+    listed = {file.path for file in known.listing.files} if known else set()
+    select = choose_by_name if known else choose
+    chosen = listed | set(select(set(names.values()), variant.repo or "", variant.pattern or ""))
+    yield from (here[name] for name, finished in names.items() if finished in chosen)
+
+
+def _finished(path: PurePosixPath | Path) -> PurePosixPath | Path:
+    """The file that an unfinished or damaged one is, or was to become."""
+    while path.suffix in _UNFINISHED:
+        path = path.with_suffix("")
+    return path
+
+
+def _freed_bytes(path: Path) -> int:
+    with suppress(OSError):
+        info = path.lstat()
+        if not path.is_symlink() and info.st_nlink == 1:
+            return min(info.st_size, info.st_blocks * 512) if path.suffix == ".part" else info.st_size  # it has holes
+    return 0
+
+
+def _forget(folder: Path, files: tuple[Path, ...]) -> None:
+    record = Record.load(folder)
+    left = {name: known for name, known in record.files.items() if folder / name not in files}
+    with suppress(OSError):
+        if left:
+            Record(left).save(folder)
+        else:
+            (folder / ".r1tui.json").unlink(missing_ok=True)
+
+
+def _prune(folder: Path, keep: set[Path]) -> None:
+    """Remove the folder and those above it as long as they are empty."""
+    while folder not in keep:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent

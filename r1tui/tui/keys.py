@@ -1,0 +1,67 @@
+"""The keys that there are, and what is wrong with those that the user's config gives them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from textual.binding import Binding
+from textual.dom import DOMNode
+
+from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.keys import KeysScreen
+from r1tui.tui.screens.log import LogScreen
+from r1tui.tui.screens.variants import VariantsScreen
+from r1tui.tui.widgets.prompt import Prompt
+from r1tui.tui.widgets.transcript import Transcript
+
+Nodes = tuple[type[DOMNode], ...]
+TOGETHER: tuple[Nodes, ...] = (
+    (ChatScreen, Prompt, Transcript),
+    (AskScreen,),
+    (KeysScreen,),
+    (LogScreen,),
+    (VariantsScreen,),
+)
+"""What is on the screen at a time, the screen first; a key can mean one thing there."""
+
+
+class KeyRow(NamedTuple):
+    """An action that a key can be given to: its id, the keys it has by default, what it does."""
+
+    name: str
+    keys: str
+    does: str
+
+
+def complaints(keys: Mapping[str, str], app: type[DOMNode]) -> Iterator[str]:
+    """A sentence for each id that there is not, and for each key that would mean two things."""
+    known = {row.name for nodes in TOGETHER for row in _rows((app, *nodes))}
+    for name in keys:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            yield f"There is no action {name!r}." + (f" Did you mean {near[0]}?" if near else "")
+    told: set[str] = set()
+    for nodes in TOGETHER:
+        owners: dict[str, str] = {}
+        for row in _rows((app, *nodes)):
+            for key in map(str.strip, keys.get(row.name, row.keys).split(",")):
+                owner = owners.setdefault(key, row.name)
+                clash = f"{key} is the key of {owner} and of {row.name}."
+                if owner != row.name and {owner, row.name} & keys.keys() and clash not in told:
+                    told.add(clash)
+                    yield clash
+
+
+def on_screen(screen: DOMNode, app: type[DOMNode]) -> list[KeyRow]:
+    """What keys do on this screen, the application's own last."""
+    nodes = next((nodes for nodes in TOGETHER if isinstance(screen, nodes[0])), ())
+    return [row for row in _rows((*nodes, app)) if row.does]
+
+
+def _rows(nodes: Iterable[type[DOMNode]]) -> Iterator[KeyRow]:
+    """Their own bindings that have an id."""
+    for node in nodes:
+        for binding in node.BINDINGS:
+            if isinstance(binding, Binding) and binding.id:
+                yield KeyRow(binding.id, binding.key, binding.description)

@@ -1,0 +1,121 @@
+"""What the real huggingface_hub client is told by a hub that refuses or is not there, in words with a remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from r1tui.catalog import Variant
+from r1tui.errors import R1tuiError
+from r1tui.hub.remembered import ask_hub
+from r1tui.paths import Paths
+from tests.conftest import CommandLine
+from tests.hub_server import Hub, Repository
+
+REPO = "acme/Tiny-R1-GGUF"
+FILES = {f"Tiny-R1-{quant}.gguf": b"GGUF" for quant in ("Q8_0", "Q4_K_M", "UD-IQ1_S", "UD-IQ2_XXS", "BF16")}
+INVALID_TOKEN, DISABLED = "Invalid credentials in Authorization header", "Access to this resource is disabled."
+PAGE = "127.0.0.1:\\d+/acme/Tiny-R1-GGUF"
+
+
+@pytest.fixture
+def hub(empty_hub: Hub) -> Hub:
+    empty_hub.repositories[REPO] = Repository(FILES)
+    return empty_hub
+
+
+def told(variant: Variant, paths: Paths) -> R1tuiError:
+    with pytest.raises(R1tuiError) as caught:
+        ask_hub(variant, paths)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("refusal", "token", "cause", "remedy"),
+    [
+        ((401, "GatedRepo"), None, "gated", f"Accept the licence on http://{PAGE}, make a token .* HF_TOKEN"),
+        ((403, "GatedRepo"), "hf_x", "gated", f"Accept the licence on http://{PAGE} with the account .* HF_TOKEN"),
+        ((401, "RepoNotFound"), None, "no repository .* or it is private", f"{PAGE}; .* set HF_TOKEN"),
+        ((401, ""), None, "does not let us read", "HF_TOKEN"),
+        ((404, "RepoNotFound"), "hf_x", "private and this token may not read it", "token of its owner's"),
+        ((401, INVALID_TOKEN), "hf_x", "does not accept the token", "settings/tokens"),
+        ((403, DISABLED), None, "disabled", "another repository"),
+        ((403, ""), None, "does not let us read", "HF_TOKEN"),
+        ((429, ""), None, "too many requests", "HF_TOKEN"),
+        ((500, ""), None, "answered 500", "later"),
+        ((200, ""), None, "answers, but not as a hub does", "HF_ENDPOINT"),
+    ],
+)
+def test_a_refusal(
+    hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch, *, refusal: tuple[int, str], token: str | None,
+    cause: str, remedy: str,
+) -> None:  # fmt: skip
+    hub.repositories[REPO].refusal = refusal
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(R1tuiError, match=rf"(?s){cause}.*\n.*{remedy}") as caught:
+        ask_hub(Variant("tiny", repo=REPO, pattern="*Q8_0*"), paths)
+    assert "hf_x" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "remedy"),
+    [
+        ("*Q8_1*", "The nearest are Tiny-R1-Q8_0"),
+        ("*UD-IQ1_M*", "The nearest are Tiny-R1-UD-IQ1_S"),
+        ("*nothing-like-it*", "It has Tiny-R1-BF16, "),
+    ],
+)
+def test_a_file_that_is_missing_or_renamed_is_answered_with_the_near_names(
+    hub: Hub, paths: Paths, pattern: str, remedy: str
+) -> None:
+    error = told(Variant("tiny", repo=REPO, pattern=pattern), paths)
+    assert f"no file for {pattern}" in error.cause
+    assert error.remedy.startswith(remedy)
+
+
+def test_a_revision_that_is_not_there_is_named(hub: Hub, paths: Paths) -> None:
+    error = told(Variant("tiny", repo=REPO, pattern="*Q8_0*", revision="v9"), paths)
+    assert error.cause == f"{REPO} has no revision v9."
+
+
+def test_a_repository_without_ggufs(hub: Hub, paths: Paths) -> None:
+    hub.repositories[REPO].files = {"model.safetensors": b""}
+    assert "no GGUF files" in told(Variant("tiny", repo=REPO, pattern="*Q8_0*"), paths).cause
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "cause", "remedy"),
+    [
+        ("http://127.0.0.1:9", "The hub at 127.0.0.1:9 cannot be reached", "Check HF_ENDPOINT"),
+        ("http://me:secret@127.0.0.1:9", "The hub at 127.0.0.1:9 cannot be reached", "Check HF_ENDPOINT"),
+        ("mirror.example", "mirror.example is no address", "https://HOST"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_reached(
+    hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch, *, endpoint: str, cause: str, remedy: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    error = told(Variant("tiny", repo=REPO, pattern="*Q8_0*"), paths)
+    assert cause in error.cause
+    assert remedy in error.remedy
+    assert "secret" not in str(error)
+
+
+def test_offline_says_what_to_do_and_asks_nobody(hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    error = told(Variant("tiny", repo=REPO, pattern="*Q8_0*"), paths)
+    assert "HF_HUB_OFFLINE forbids" in error.cause
+    assert "Unset HF_HUB_OFFLINE" in error.remedy
+    assert hub.requests == []
+
+
+def test_a_proxy_that_is_not_there_is_named_by_its_variable(
+    paths: Paths, empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://me:secret@127.0.0.1:9")
+    ran = CommandLine(paths)("download", f"hf:{REPO}:Q8_0")
+    assert ran.returncode == 1
+    assert "huggingface.co" in ran.stderr
+    assert "HTTPS_PROXY" in ran.stderr
+    assert "secret" not in ran.stderr

@@ -1,0 +1,78 @@
+"""What the list says of a model: its speed as expected until it was measured, its size, whose folder it is in."""
+
+from pathlib import Path
+
+from r1tui.catalog import Catalog, Variant
+from r1tui.config import Config, EngineSettings
+from r1tui.engine import build_engine
+from r1tui.events import Finished
+from r1tui.experience import remember_speed
+from r1tui.hub.remembered import ask_hub
+from r1tui.keeper.state import Status
+from r1tui.overview import Entry, overview
+from r1tui.paths import Paths
+from r1tui.text import duration
+from tests.conftest import TinyModel
+from tests.hub_server import Hub, Repository
+
+
+def look(variant: Variant, config: Config, paths: Paths) -> Entry:
+    (entry,) = overview(Catalog({variant.name: variant}), config, paths)
+    return entry
+
+
+def test_a_measured_speed_takes_the_place_of_the_expected_one(
+    paths: Paths, empty_home: Path, llama_server: Path, tiny_r1: TinyModel
+) -> None:
+    config = Config(engine=EngineSettings(source=str(llama_server)))
+    engine = build_engine(config.engine, paths, print)
+    variant = Variant("mine", file=tiny_r1())
+    before = look(variant, config, paths)
+    assert before.plan is not None
+    assert before.exact
+    assert before.speed.startswith("~ ")
+    assert before.to_json()["tps"] is not None
+    assert before.to_json()["measured_tps"] is None
+    running = Status(model=str(tiny_r1()), argv=[str(engine.server)], plan=before.plan.to_json())
+    for tps in (40.0, 44.0, 90.0):
+        remember_speed(paths, running, Finished("stop", 200, 0, 100, 500.0, tps, 1.0))
+    after = look(variant, config, paths)
+    assert after.speed == "44"
+    assert after.to_json()["measured_tps"] == 44.0
+
+
+def test_a_model_that_is_not_here_has_its_size_and_a_guess(paths: Paths, empty_home: Path) -> None:
+    entry = look(
+        Variant("far", repo="a/b", pattern="*Q4*", size_gib=100_000.0, bits=4.5, quality="good"), Config(), paths
+    )
+    assert (entry.size, entry.here, entry.verdict, entry.exact, entry.speed) == ("100,000.0 GiB", "", "disk", False, "")
+    assert entry.to_json() == {
+        "name": "far", "title": "", "size_gib": 100_000.0, "on_disk": False, "path": None, "verdict": "disk",
+        "exact": False, "problem": "", "bits": 4.5, "quality": "good", "owner": None, "progress": None,
+        "listed_age_s": None, "n_gpu_layers": None, "n_cpu_moe": None, "gpu_mib": None, "host_mib": None,
+        "tps": None, "measured_tps": None,
+    }  # fmt: skip
+
+
+def test_a_file_that_cannot_be_used_says_why(paths: Paths, empty_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.gguf").write_bytes(b"no model at all")
+    entry = look(Variant("bad", file=tmp_path / "bad.gguf"), Config(), paths)
+    assert "bad.gguf" in entry.problem
+    assert entry.plan is None
+
+
+def test_another_size_than_the_hubs_is_said(paths: Paths, empty_home: Path, empty_hub: Hub) -> None:
+    variant = Variant("tiny", repo="a/Tiny-GGUF", pattern="*Q4_0*")
+    empty_hub.repositories["a/Tiny-GGUF"] = Repository({"Tiny-Q4_0.gguf": b"GGUF as it is now"})
+    older = empty_home / ".lmstudio/models/a/Tiny-GGUF/Tiny-Q4_0.gguf"
+    older.parent.mkdir(parents=True)
+    older.write_bytes(b"GGUF older")
+    ask_hub(variant, paths)
+    entry = look(variant, Config(), paths)
+    assert entry.path is None
+    assert entry.problem == f"{older} is not used: the hub's file has another size or name."
+    assert 0 <= (entry.listed_age_s or 0) < 600
+
+
+def test_ages_are_said_in_days() -> None:
+    assert [duration(hours * 3600) for hours in (1, 47, 72)] == ["1 h 00 min", "47 h 00 min", "3 days"]

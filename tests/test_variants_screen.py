@@ -1,0 +1,143 @@
+"""The list of models by its keys, over a hub of the test's own: what it shows, asking the hub, deleting."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import DataTable, Label
+
+from r1tui.catalog import Variant
+from r1tui.config import Config, VariantSettings
+from r1tui.hub import find_model
+from r1tui.paths import Paths
+from r1tui.tui.app import R1App
+from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.screens.variants import VariantsScreen
+from tests.conftest import TinyModel
+from tests.hub_server import Hub, Repository
+from tests.test_tui import opened, until
+
+REPO = "acme/Tiny-R1-GGUF"
+MINE = Config(variants={"mine": VariantSettings(title="Mine", repo=REPO, pattern="*Q8_0*")})
+
+
+@pytest.fixture
+def hub(empty_hub: Hub, tiny_r1: TinyModel) -> Hub:
+    empty_hub.repositories[REPO] = Repository({"Tiny-R1-Q8_0.gguf": tiny_r1().read_bytes()})
+    return empty_hub
+
+
+class Listening(R1App):
+    """The app; it keeps what it told the user."""
+
+    def __init__(self, paths: Paths) -> None:
+        super().__init__(paths, MINE)
+        self.told: list[str] = []
+
+    def notify(self, message: str, **options: Any) -> None:
+        self.told.append(message)
+        super().notify(message, **options)
+
+    def cell(self, column: str) -> str:
+        """What the list says of `mine`."""
+        return str(self.screen_stack[-1].query_one(DataTable).get_cell("mine", column))
+
+    def to_mine(self) -> None:
+        """The cursor on `mine`, which is the last."""
+        self.screen.query_one(DataTable).move_cursor(row=len(self.catalog) - 1)
+
+    def detail(self) -> str:
+        """What stands below the list."""
+        return str(self.screen.query_one("VariantsScreen > Vertical > Label", Label).render())
+
+
+async def test_a_key_asks_the_hub_and_the_verdict_is_exact(hub: Hub, paths: Paths) -> None:
+    app = Listening(paths)
+    async with opened(app, (80, 24)) as pilot:
+        assert isinstance(app.screen, VariantsScreen)
+        await until(pilot, lambda: app.cell("verdict") == "~ ?")
+        app.to_mine()
+        await pilot.press("r")
+        await until(pilot, lambda: app.cell("verdict") == "memory")
+        assert app.cell("size").strip()
+        assert app.cell("here") == ""
+        await until(pilot, lambda: "GiB memory" in app.detail() and "The size is the hub's" in app.detail())
+        assert find_model(app.catalog.find("mine"), paths, MINE) is None
+
+
+async def test_a_refusal_of_the_hub_is_told_with_its_remedy_and_the_list_stays(hub: Hub, paths: Paths) -> None:
+    hub.repositories[REPO].refusal = (403, "GatedRepo")
+    app = Listening(paths)
+    async with opened(app, (80, 24)) as pilot:
+        app.to_mine()
+        await until(pilot, lambda: app.cell("verdict") == "~ ?")
+        await pilot.press("r")
+        await until(pilot, lambda: any("Accept the licence" in text for text in app.told))
+        assert app.cell("verdict") == "~ ?"
+        app.screen.query_one(DataTable).move_cursor(row=0)
+        await pilot.press("r")
+        await until(pilot, lambda: "demo is not on the hub." in app.told)
+
+
+async def test_a_key_deletes_after_a_question(hub: Hub, paths: Paths) -> None:
+    app = Listening(paths)
+    file = paths.models / REPO / "Tiny-R1-Q8_0.gguf"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(hub.repositories[REPO].files[file.name])
+    async with opened(app, (80, 24)) as pilot:
+        await until(pilot, lambda: app.cell("here") == "on disk")
+        app.to_mine()
+        await until(pilot, lambda: str(file) in app.detail())
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
+        assert file.exists()
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("y")
+        await until(pilot, lambda: any("mine is deleted: " in text for text in app.told))
+        assert not file.exists()
+        await until(pilot, lambda: app.cell("here") == "")
+        await pilot.press("d")
+        await until(pilot, lambda: any("not on this machine" in text for text in app.told))
+
+
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40)])
+async def test_the_details_have_their_room_at_every_size(hub: Hub, paths: Paths, size: tuple[int, int]) -> None:
+    app = Listening(paths)
+    async with opened(app, size) as pilot:
+        await until(pilot, lambda: app.cell("verdict") == "~ ?")
+        app.to_mine()
+        await until(pilot, lambda: "Mine" in app.detail())
+        table, details = app.screen.query_one(DataTable), app.screen.query_one("VariantsScreen > Vertical > Label")
+        assert details.region.bottom <= size[1] - 2
+        assert details.region.y >= table.region.bottom
+        assert table.size.height >= 5
+
+
+async def test_a_model_that_no_variant_means_has_a_row_and_can_be_taken(
+    hub: Hub, paths: Paths, tiny_r1: TinyModel, tmp_path: Path
+) -> None:
+    name = "another-model-with-a-long-name"
+    own = paths.models / "me/Other-GGUF" / f"{name}.gguf"
+    own.parent.mkdir(parents=True)
+    own.symlink_to(tiny_r1())
+    app = Listening(paths)
+    async with opened(app, (80, 24)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, VariantsScreen)
+        table = screen.query_one(DataTable)
+        await until(pilot, lambda: table.row_count == len(app.catalog) + 1)
+        table.move_cursor(row=len(app.catalog))
+        await until(pilot, lambda: str(own) in app.detail())
+        assert str(table.get_cell(name, "verdict")) == "memory"
+        assert str(table.get_cell(name, "name")) == "  another-model-with-…"
+        taken: list[Variant | None] = []
+        await app.push_screen(VariantsScreen(app.catalog, app.config, app.paths, None), taken.append)
+        await until(pilot, lambda: app.screen.query_one(DataTable).row_count == len(app.catalog) + 1)
+        app.screen.query_one(DataTable).move_cursor(row=len(app.catalog))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(taken))
+        assert taken[0] is not None
+        assert taken[0].file == own
