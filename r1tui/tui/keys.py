@@ -9,6 +9,7 @@ from textual.dom import DOMNode
 
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.variants import VariantsScreen
@@ -19,6 +20,7 @@ Nodes = tuple[type[DOMNode], ...]
 TOGETHER: tuple[Nodes, ...] = (
     (ChatScreen, Prompt, Transcript),
     (AskScreen,),
+    (DownloadScreen,),
     (KeysScreen,),
     (LogScreen,),
     (VariantsScreen,),

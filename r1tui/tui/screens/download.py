@@ -53,8 +53,7 @@ class DownloadScreen(Screen[Variant | None]):
     """Follows the download of a variant, whoever began it; the answer is the variant when it is to be brought up."""
 
     BINDINGS = [
-        Binding("p", "pause", "Pause", id="download.pause"),
-        Binding("p", "resume", "Go on", id="download.resume"),
+        Binding("p", "pause", "Pause, go on", id="download.pause"),
         Binding("x", "give_up", "Give up", id="download.give_up"),
         Binding("enter", "choose", "Bring it up", id="download.choose"),
         Binding("escape,q", "back", "Back", id="download.back"),
@@ -124,11 +123,7 @@ class DownloadScreen(Screen[Variant | None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""
         match action:
-            case "pause":
-                return self.running
-            case "resume":
-                return not self.running and self.view.state != "done"
-            case "give_up":
+            case "pause" | "give_up":
                 return self.view.state != "done"
             case "choose":
                 return self.view.state == "done"
@@ -137,15 +132,13 @@ class DownloadScreen(Screen[Variant | None]):
 
     @work(exit_on_error=False, group="pause")
     async def action_pause(self) -> None:
-        """Stop the process; what came is kept."""
-        self._before_stop()
-        await asyncio.to_thread(self._job.stop)
-
-    def action_resume(self) -> None:
-        """Go on where it was."""
-        self.running = True
-        self.refresh_bindings()
-        self._follow(begin=True)
+        """Stop the process and keep what came, or go on where it was."""
+        if self.running:
+            self._before_stop()
+            await asyncio.to_thread(self._job.stop)
+        else:
+            self.running = True
+            self._follow(begin=True)
 
     @work(exit_on_error=False, group="give_up")
     async def action_give_up(self) -> None:
