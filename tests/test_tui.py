@@ -36,7 +36,7 @@ from tests.screen_rig import StillApp
 THINK = "Hm, 日本 and 🦙.\n"
 ANSWER = "Hello ✅ there."
 PATIENCE_S = 30.0
-BACK = ("chat.stop", "ask.back", "keys.back", "log.back", "variants.back")
+BACK = ("chat.stop", "ask.back", "download.back", "keys.back", "log.back", "variants.back")
 
 
 @pytest.fixture
@@ -297,18 +297,18 @@ async def test_several_lines_can_be_typed_and_control_tokens_are_told(
 async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
     paths: Paths, config: Config, tiny_r1: TinyModel
 ) -> None:
-    rebound = Config(engine=config.engine, server=config.server, ui=UiSettings(keys={"chat.log": "f7"}))
+    rebound = Config(engine=config.engine, server=config.server, ui=UiSettings(keys={"chat.log": "f8"}))
     app = R1App(paths, rebound, variant=variant_of_file(tiny_r1(answer=ANSWER)))
     async with opened(app) as pilot:
         await ready(app, pilot)
-        await pilot.press("f7")
+        await pilot.press("f8")
         await until(pilot, lambda: isinstance(app.screen, LogScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, KeysScreen))
         rows = str(app.screen.query_one("Static", Static).render()).splitlines()
-        assert [row.split() for row in rows if "chat.log" in row] == [["F7", "Log", "chat.log"]]
+        assert [row.split() for row in rows if "chat.log" in row] == [["F8", "Log", "chat.log"]]
         assert any(row.split() == ["Ctrl+J,", "Alt+Enter", "New", "line", "prompt.newline"] for row in rows)
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
@@ -317,11 +317,11 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"chat.log": "f7", "chat.stop": "escape,ctrl+g"}, []),
+        ({"chat.log": "f8", "chat.stop": "escape,ctrl+g"}, []),
         ({"chat.log": "f2", "chat.variants": "f6"}, []),
-        ({"chat.lgo": "f7"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
-        ({"nothing at all": "f7"}, ["There is no action 'nothing at all'."]),
-        ({"chat.log": "f7, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
+        ({"chat.lgo": "f8"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
+        ({"nothing at all": "f8"}, ["There is no action 'nothing at all'."]),
+        ({"chat.log": "f8, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
         (
             {"app.quit": "escape"},
             [f"escape is the key of app.quit and of {name}." for name in BACK],
@@ -333,7 +333,7 @@ def test_keys_that_mean_nothing_or_two_things_are_found(keys: dict[str, str], sa
 
 
 async def test_what_is_wrong_with_the_users_keys_is_told_once(paths: Paths, tmp_path: Path) -> None:
-    wrong = Config(ui=UiSettings(keys={"chat.lgo": "f7", "chat.log": "f2"}))
+    wrong = Config(ui=UiSettings(keys={"chat.lgo": "f8", "chat.log": "f2"}))
     app = R1App(paths, wrong, attach=Endpoint.parse(f"unix:{tmp_path}/none.sock"))
     async with app.run_test(notifications=True) as pilot:
         await until(pilot, lambda: len(app.screen.query("Toast")) > 0)
