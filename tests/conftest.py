@@ -1,6 +1,7 @@
 """What every test stands on: folders of its own, a real llama-server, a tiny R1 whose answer is known."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from r1tui.config import EngineSettings
 from r1tui.paths import Paths
 from tests.hub_server import REPO, Hub, Repository, running_hub
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, where no Ctrl+C could be tested
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
 
