@@ -19,6 +19,8 @@ from tests.hub_server import REPO, Hub, Repository, running_hub
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, where no Ctrl+C could be tested
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup, where no hang-up could be
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
 
