@@ -63,6 +63,16 @@ class ServerSettings(Section, frozen=True):
     """More arguments for llama-server, checked against its --help."""
     on_exit: Literal["ask", "keep", "stop"] = "ask"
     """What happens to the server when the screen is left."""
+    on_hangup: Literal["keep", "stop"] = "keep"
+    """What happens to it when the screen's terminal closes or its connection is lost."""
+    restart: bool = True
+    """Whether a server that crashed is started again, after 1, 2, 4 … 60 s."""
+    idle_unload: Annotated[int, Meta(ge=1)] | None = None
+    """Seconds without a question after which the model is let go of until the next one; null: never."""
+    stuck_s: Annotated[int, Meta(ge=5)] = 120
+    """A server that loads is called stuck after so long without CPU time, disk reads and log lines; nothing is done."""
+    silence_s: Annotated[int, Meta(ge=1)] = 20
+    """A ready server is called hanging when it has not answered for so long."""
     log_max_mib: Annotated[int, Meta(ge=1)] = 64
     """The server's log is started afresh beyond this size; one older log is kept."""
 

@@ -184,6 +184,18 @@ def _cpu_list(text: str) -> tuple[int, ...]:
     return tuple(cpus)
 
 
+def oom_kills(root: Path = ROOT) -> int:
+    """How many processes the kernel has killed for want of memory, here or in the cgroups above; it only grows."""
+    groups = [
+        _read(folder / name)
+        for folder in _cgroup_folders(root, "memory")
+        for name in ("memory.events", "memory.oom_control")
+    ]
+    counts = [words[1] for text in (*groups, _read(root / "proc/vmstat")) for line in text.splitlines()
+              if len(words := line.split()) == 2 and words[0] == "oom_kill"]  # fmt: skip
+    return sum(int(count) for count in counts)
+
+
 def _memory_limits(root: Path) -> list[tuple[int, int]]:
     """(limit, used) in bytes of every cgroup above this process that has a limit; page cache does not count as used."""
     limits = []

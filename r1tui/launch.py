@@ -13,27 +13,32 @@ from r1tui.bandwidth import load_bandwidth, measure
 from r1tui.catalog import Variant
 from r1tui.config import Config
 from r1tui.engine import Engine, find_engine
-from r1tui.errors import CancelledError, R1tuiError, os_error
-from r1tui.events import LogLine, Stage, StageDone, StageEvent, StageFailed, StageStarted, decode_event
-from r1tui.experience import remember_load
+from r1tui.errors import R1tuiError, os_error
+from r1tui.events import LogLine, Notice, Stage, StageDone, StageEvent, StageFailed, StageStarted, decode_event
+from r1tui.experience import remember_load, remember_out_of_memory
 from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
 from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
 from r1tui.hub.jobs import download_job
 from r1tui.keeper import client as keeper
-from r1tui.keeper.state import ServerSpec, Status
+from r1tui.keeper.state import ServerSpec, Smaller, Status
+from r1tui.loading import follow_server, outcome
 from r1tui.paths import Paths
 from r1tui.plan import Plan
 from r1tui.planning import Subject, for_variant, plan_here, request_here, server_argv
 from r1tui.process import Job, ProcessId
 from r1tui.process.job import r1tui_command
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
-from r1tui.text import duration
+from r1tui.server.diagnosis import MEMORY_KINDS, left_on_cpu
+from r1tui.smaller import in_words, smaller_plans
 
 T = TypeVar("T")
 MEASURED_FROM_BYTES = 8 << 30
 """Smaller models are fast enough for nobody to ask."""
+RESTART_DELAYS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+"""The waits before a crashed server is started again; a steady time afterwards forgets them."""
+LOG_HEAD_CHARS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,13 @@ class Prepared:
     plan: Plan
     argv: list[str]
     tcp: Tcp | None
+    smaller: list[Smaller]
+    """What is tried when memory runs out."""
 
     @property
     def plan_json(self) -> dict[str, object]:
         """The object of `plan --json`."""
-        return {"variant": self.variant.name, "model": str(self.model), **self.plan.to_json(), "argv": self.argv}
+        return _plan_json(self.variant, self.model, self.plan, self.argv)
 
 
 class Launch:
@@ -124,26 +131,30 @@ class Launch:
             except R1tuiError:
                 if not self._runs_already():
                     raise
-            async with aclosing(keeper.watch_async(self._paths)) as statuses:
-                async for status in statuses:
-                    self.status = status
-                    if status.settled:
-                        break
-                    yield LogLine("server", status.state)
+            async with aclosing(follow_server(self._paths, self._config.server.stuck_s, self._note)) as events:
+                async for event in events:
+                    yield event
         except (R1tuiError, OSError) as error:
             yield _failed("server", error)
             return
-        outcome = _outcome(self.status)
-        if isinstance(outcome, StageDone):
-            await asyncio.to_thread(self._learn)
-        yield outcome
+        await asyncio.to_thread(self._learn)
+        if (notice := self._cpu_instead()) is not None:
+            yield notice
+        yield outcome(self.status)
 
     def _learn(self) -> None:
-        """Write down what loading took, for the next plan."""
-        if self.status is not None and self.status.log:
+        """Write down what loading took, and with which plans memory ran out, for the next plan."""
+        status = self.status
+        if status is None:
+            return
+        too_large = [one.plan for one in status.endings if one.kind in MEMORY_KINDS]
+        if status.kind in MEMORY_KINDS:
+            too_large.append(status.plan)
+        for plan in too_large:
+            remember_out_of_memory(self._paths, msgspec.structs.replace(status, plan=plan))
+        if status.log and status.state in ("ready", "sleeping"):
             with suppress(OSError):
-                log = Path(self.status.log).read_text(errors="replace").splitlines()
-                remember_load(self._paths, self.status, log)
+                remember_load(self._paths, status, Path(status.log).read_text(errors="replace").splitlines())
 
     async def run(self) -> AsyncGenerator[StageEvent, None]:
         """All four stages."""
@@ -170,7 +181,15 @@ class Launch:
             key_file=str(self._paths.api_key) if prepared.tcp else None,
             log_max_mib=self._config.server.log_max_mib,
             owner=self._owner,
+            restart_delays_s=list(RESTART_DELAYS_S) if self._config.server.restart and not self._owner else [],
+            smaller=prepared.smaller,
+            sleeps=self._config.server.idle_unload is not None,
+            silence_s=self._config.server.silence_s,
         )
+
+    def _note(self, status: Status) -> None:
+        """Take note of what the server is; called at each change, in order."""
+        self.status = status
 
     async def _start_keeper(self) -> None:
         """Start it; when cancelled meanwhile, know all the same whether it has started."""
@@ -182,6 +201,17 @@ class Launch:
             raise
         finally:
             self.started = starting.done() and starting.exception() is None
+
+    def _cpu_instead(self) -> Notice | None:
+        """Said when a server that was planned for a GPU came up without one."""
+        prepared = self.prepared
+        if prepared is None or not prepared.plan.devices or prepared.plan.n_gpu_layers == 0:
+            return None
+        with suppress(OSError), self._paths.server_log.open(errors="replace") as log:
+            if (line := left_on_cpu(log.read(LOG_HEAD_CHARS).splitlines())) is not None:
+                words = f"llama-server runs on the CPU alone: {line}. `r1tui doctor` shows the driver and the engine."
+                return Notice("server", words)
+        return None
 
     def _runs_already(self) -> bool:
         """Whether another r1tui was faster and has started the same model."""
@@ -251,8 +281,24 @@ class Launch:
                 f"{self.variant.name} does not fit this machine: {' '.join(plan.reasons)}",
                 "Choose a smaller variant (`r1tui variants`), or see what would help with `r1tui plan`.",
             )
-        argv = server_argv(engine, self.variant, model, plan, config, paths=self._paths, tcp=tcp)
-        return Prepared(self.variant, engine, model, plan, argv, tcp)
+
+        def argv_of(one: Plan) -> list[str]:
+            return server_argv(engine, self.variant, model, one, config, paths=self._paths, tcp=tcp)
+
+        smaller = [
+            Smaller(
+                argv=(argv := argv_of(less)),
+                plan=_plan_json(self.variant, model, less, argv),
+                words=in_words(less, plan),
+                spares_host=less.ctx_size < plan.ctx_size,
+            )
+            for less in smaller_plans(subject.header, request, plan)
+        ]
+        return Prepared(self.variant, engine, model, plan, argv_of(plan), tcp, smaller)
+
+
+def _plan_json(variant: Variant, model: Path, plan: Plan, argv: list[str]) -> dict[str, object]:
+    return {"variant": variant.name, "model": str(model), **plan.to_json(), "argv": argv}
 
 
 async def merged(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[StageEvent, None]:
@@ -288,12 +334,3 @@ async def merged(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[S
 def _failed(stage: Stage, reason: R1tuiError | OSError) -> StageFailed:
     error = os_error(reason) if isinstance(reason, OSError) else reason
     return StageFailed(stage, error.cause, error.remedy, error.exit_status)
-
-
-def _outcome(status: Status | None) -> StageEvent:
-    if status is not None and status.state in ("ready", "sleeping"):
-        took = f" in {duration(status.uptime_s)}" if status.uptime_s is not None else ""
-        return StageDone("server", status.endpoint or "", f"ready{took}")
-    if status is None or status.state == "stopped":
-        return StageFailed("server", "The server was stopped while it started.", "", CancelledError.exit_status)
-    return StageFailed("server", status.cause or "llama-server ended.", status.remedy or "`r1tui logs` shows why.")

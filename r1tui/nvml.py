@@ -94,6 +94,15 @@ class NvmlSession:
             raise NvmlError(f"GPU 0: {uses[0].problem}")
         return uses
 
+    def pids(self) -> set[int]:
+        """The processes that hold memory of a GPU; in a container the driver may show none."""
+        found: set[int] = set()
+        for _, handle in self._cards:
+            if not isinstance(handle, Exception):
+                running = _ask(self._nvml, self._nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+                found.update(process.pid for process in running or ())
+        return found
+
     def close(self) -> None:
         """Close it; what NVML says to that does not matter any more."""
         _ask(self._nvml, self._nvml.nvmlShutdown)

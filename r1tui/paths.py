@@ -76,6 +76,16 @@ class Paths:
         return self.state / "server.json"
 
     @property
+    def answers(self) -> Path:
+        """The running and the last answers, byte for byte as llama-server sent them; private."""
+        return self.state / "answers"
+
+    @property
+    def conversations(self) -> Path:
+        """The conversations of the screen; private."""
+        return self.state / "conversations"
+
+    @property
     def server_socket(self) -> Path:
         return self.run / "server.sock"
 

@@ -1,5 +1,6 @@
 """llama.cpp's own memory figures for a layout, with RPC workers standing in for GPUs."""
 
+import resource
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ from r1tui.plan.memory import Layout
 
 
 @contextmanager
-def running_worker(server: Path) -> Iterator[str]:
-    """HOST:PORT of a ggml-rpc-server that runs for the block."""
+def running_worker(server: Path, *, room_mib: int | None = None) -> Iterator[str]:
+    """HOST:PORT of a ggml-rpc-server that runs for the block; with `room_mib` it can take so much memory, no more."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -22,6 +23,10 @@ def running_worker(server: Path) -> Iterator[str]:
         while not _listens(port):
             assert process.poll() is None, "ggml-rpc-server ended"
             sleep(0.02)
+        if room_mib is not None:
+            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + (room_mib << 20)
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()

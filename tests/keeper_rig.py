@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
@@ -35,7 +36,7 @@ def spec_for(binary: Path, model: Path, paths: Paths, *extra_args: str, tcp: boo
         sampling=SamplingSettings(),
         socket=paths.server_socket,
         tcp=address,
-        threads=2,
+        threads=1,  # two would wait for each other on busy cores
     )
     return ServerSpec(
         variant="tiny",
@@ -70,17 +71,20 @@ def until(fact: Callable[[], Any], within_s: float = 10.0) -> Any:
     return value
 
 
+PATIENCE_S = 120.0
+
+
 class SocketConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
+        super().__init__("localhost", timeout=PATIENCE_S)
         self._path = path
 
     def connect(self) -> None:
         """Open the socket instead of a port."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(30)
+        self.sock.settimeout(PATIENCE_S)
         self.sock.connect(str(self._path))
 
 
@@ -94,11 +98,42 @@ def call(
     return answer.status, answer.read()
 
 
-def open_stream(path: Path, conversation_id: str) -> http.client.HTTPResponse:
+def open_stream(path: Path, conversation_id: str, **fields: object) -> http.client.HTTPResponse:
     """A chat answer that is being streamed; its first line has been read."""
     connection = SocketConnection(path)
-    body = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+    body = {"messages": [{"role": "user", "content": "hi"}], "stream": True, "timings_per_token": True, **fields}
     connection.request("POST", "/v1/chat/completions", json.dumps(body), {"X-Conversation-Id": conversation_id})
     answer = connection.getresponse()
     assert answer.readline().startswith(b"data:")
     return answer
+
+
+TOY = Path(__file__).with_name("toy_server.py")
+
+
+class Toy:
+    """A server that does as its script says; `starts` are the arguments of each of its starts."""
+
+    def __init__(self, paths: Paths, folder: Path) -> None:
+        self._paths = paths
+        self._script = folder / "script.json"
+        self.acts({})
+
+    def acts(self, *acts: dict[str, Any]) -> None:
+        """What it does at each start; the last one at all that follow."""
+        self._script.write_text(json.dumps(acts))
+
+    @property
+    def starts(self) -> list[str]:
+        """One for each start so far."""
+        file = self._script.with_name(self._script.name + ".starts")
+        return file.read_text().splitlines() if file.exists() else []
+
+    def argv(self, *arguments: str) -> list[str]:
+        """Its command."""
+        command = [sys.executable, "-S", str(TOY), str(self._paths.server_socket), str(self._script)]
+        return [*command, *arguments]
+
+    def spec(self, **fields: Any) -> ServerSpec:
+        """A spec that runs it."""
+        return ServerSpec(variant="toy", argv=self.argv(), socket=str(self._paths.server_socket), **fields)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.server.diagnosis import Diagnosis, diagnose
+from r1tui.server.diagnosis import Diagnosis, diagnose, left_on_cpu, level
 from tests.conftest import TinyModel
 
 Fails = Callable[..., Diagnosis]
@@ -123,6 +123,85 @@ def test_an_rpc_worker_that_is_not_there(fails: Fails) -> None:
     assert fails("--rpc", worker).cause == f"The RPC worker {worker} does not answer."
 
 
+def test_a_template_that_it_cannot_use(fails: Fails, tmp_path: Path) -> None:
+    template = tmp_path / "bad.jinja"
+    template.write_text("{{ bad")
+    found = fails("--jinja", "--chat-template-file", str(template))
+    assert found.cause == "llama-server cannot use the chat template."
+    assert found.kind == "lasting"
+
+
+def test_a_quantised_v_cache_without_flash_attention(fails: Fails) -> None:
+    found = fails("--cache-type-k", "q4_0", "--cache-type-v", "q4_0", "--flash-attn", "off")
+    assert "needs flash attention" in found.cause
+
+
+def test_weights_that_are_no_numbers(fails: Fails, tiny_r1: TinyModel, tmp_path: Path) -> None:
+    data = bytearray(tiny_r1().read_bytes())
+    data[-2_000_000:-1_000_000] = b"\xff" * 1_000_000
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(data)
+    found = fails("--check-tensors", model=damaged)
+    assert "damaged" in found.cause
+    assert "r1tui download" in found.remedy
+
+
+def test_an_architecture_that_it_does_not_know(fails: Fails, tiny_r1: TinyModel, tmp_path: Path) -> None:
+    strange = tmp_path / "strange.gguf"
+    strange.write_bytes(tiny_r1().read_bytes().replace(b"deepseek2", b"deepseekX"))
+    assert fails(model=strange).cause == "This llama-server does not know models of the kind 'deepseekX'."
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        (
+            "0.00.1 E CUDA error: no kernel image is available for execution on the device",
+            "The NVIDIA driver and this build's CUDA do not go together: no kernel image is available.",
+        ),
+        (
+            "CUDA driver version is insufficient for CUDA runtime version",
+            "The NVIDIA driver and this build's CUDA do not go together: CUDA driver version is insufficient.",
+        ),
+        (
+            "llama-server: error while loading shared libraries: libcublas.so.13: cannot open shared object file",
+            "llama-server cannot start without libcublas.so.13, which is not on this machine.",
+        ),
+    ],
+)
+def test_what_only_a_card_provokes(line: str, cause: str) -> None:
+    found = diagnose([line], 127)
+    assert (found.cause, found.kind) == (cause, "lasting")
+
+
+def test_a_kill_by_the_kernel_for_memory_is_told_from_a_kill_by_a_person() -> None:
+    by_kernel = diagnose(["0.00.000.001 E failed to allocate nothing"], -signal.SIGKILL, oom_killed=True)
+    assert by_kernel.cause == "The system killed llama-server because memory ran out."
+    assert by_kernel.kind == "memory"
+    assert diagnose([], -signal.SIGKILL).kind == "passing"
+
+
+def test_a_gpu_that_was_not_used_is_told() -> None:
+    lines = ["0.00.001.000 I hello", "0.00.002.000 E ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device"]
+    assert left_on_cpu(lines) == "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device"
+    assert left_on_cpu(lines[:1]) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("0.00.001.000 E bad", "error"),
+        ("0.00.001.000 I no error here", "other"),
+        ("0.00.001.000 W hm", "warning"),
+        ("warning: hm", "warning"),
+        ("error: bad", "error"),
+        ("", "other"),
+    ],
+)
+def test_how_bad_a_line_is(line: str, said: str) -> None:
+    assert level(line) == said
+
+
 CUDA_OUT = [
     "0.01.000.000 I llama_context: constructing",
     "0.01.000.001 E ggml_backend_cuda_buffer_type_alloc_buffer: allocating 2438.00 MiB on device 0: "
@@ -157,7 +236,7 @@ def test_memory_that_sufficed_without_pipeline_parallelism_is_not_the_cause() ->
     ("exit_status", "cause"),
     [
         (-signal.SIGILL, "built for another CPU"),
-        (-signal.SIGKILL, "most likely by the system because memory ran out"),
+        (-signal.SIGKILL, "most likely by a person or by the system"),
         (-signal.SIGTERM, "ended by SIGTERM"),
         (-signal.SIGSEGV, "ended by SIGSEGV"),
         (-99, "ended by signal 99"),

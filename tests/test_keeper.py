@@ -195,7 +195,7 @@ def test_a_known_answer_is_ended_before_the_server_is(paths: Paths, llama_server
     client.answer_started(paths, "conversation 1/&x")
     client.answer_started(paths, "another")
     client.answer_ended(paths, "another")
-    assert client.status(paths).answers == ["conversation 1/&x"]
+    until(lambda: client.status(paths).answers == ["conversation 1/&x"])
     reading = threading.Thread(target=stream.read)
     reading.start()
     started_s = monotonic()

@@ -1,20 +1,14 @@
 """The screen, driven by its keys, over the real server with the tiny R1."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from time import monotonic
 
-import msgspec
 import pytest
 from textual import events
-from textual.pilot import Pilot
-from textual.widgets import Static
+from textual.widgets import Log, Static
 
 from r1tui.catalog import variant_of_file
-from r1tui.chat.conversation import Answer
-from r1tui.config import Config, EngineSettings, ServerSettings, UiSettings, VariantSettings
+from r1tui.config import Config, ServerSettings, UiSettings, VariantSettings
 from r1tui.events import StageFailed
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
@@ -32,66 +26,11 @@ from r1tui.tui.widgets.stages import Stages
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
 from tests.screen_rig import StillApp
+from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, seat, until
 
-THINK = "Hm, 日本 and 🦙.\n"
-ANSWER = "Hello ✅ there."
-PATIENCE_S = 30.0
+__all__ = ["config"]
+
 BACK = ("chat.stop", "ask.back", "download.back", "keys.back", "log.back", "variants.back")
-
-
-@pytest.fixture
-def config(llama_server: Path, paths: Paths) -> Config:
-    """Settings with the built engine; in the file too, which the processes that the screen starts read."""
-    settings = Config(engine=EngineSettings(source=str(llama_server)), server=ServerSettings(threads=1, on_exit="stop"))
-    paths.config_file.parent.mkdir(parents=True)
-    paths.config_file.write_bytes(msgspec.json.encode(settings))
-    return settings
-
-
-@pytest.fixture(autouse=True)
-def _stopped(paths: Paths) -> Iterator[None]:
-    yield
-    keeper.stop(paths)
-
-
-async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
-    deadline_s = monotonic() + PATIENCE_S
-    while not fact():
-        assert monotonic() < deadline_s, "it did not happen"
-        await pilot.pause(0.02)
-
-
-@asynccontextmanager
-async def opened(app: R1App, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
-    """The app, once its chat is there."""
-    async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.seat.furnished)
-        yield pilot
-
-
-def seat(app: R1App) -> ChatScreen:
-    return app.seat
-
-
-def answers(app: R1App) -> list[Answer]:
-    return [turn.answer for turn in seat(app).conversation.turns]
-
-
-async def ready(app: R1App, pilot: Pilot[None], variant: str | None = None) -> None:
-    def fact() -> bool:
-        status = seat(app).status
-        return seat(app).ready and status is not None and (variant is None or status.variant == variant)
-
-    await until(pilot, fact)
-
-
-async def ask(app: R1App, pilot: Pilot[None], question: str) -> Answer:
-    await until(pilot, lambda: not app.session.answering)
-    count = len(answers(app))
-    seat(app).query_one(Prompt).text = question
-    await pilot.press("enter")
-    await until(pilot, lambda: len(answers(app)) > count)
-    return answers(app)[-1]
 
 
 async def test_from_nothing_to_an_answer_without_another_key(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:
@@ -209,26 +148,6 @@ async def test_a_model_that_cannot_be_loaded_says_why_and_what_helps(
         await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
 
 
-async def test_a_server_that_dies_is_told_and_started_again_with_a_key(
-    paths: Paths, config: Config, tiny_r1: TinyModel
-) -> None:
-    import os  # noqa: PLC0415
-    import signal  # noqa: PLC0415
-
-    app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer="one two ", loop=True)))
-    async with opened(app) as pilot:
-        await ready(app, pilot)
-        answer = await ask(app, pilot, "hi")
-        await until(pilot, lambda: bool(answer.content))
-        pid = keeper.status(paths).pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        await until(pilot, lambda: answer.state == "failed" and not seat(app).ready)
-        assert "one two" in answer.content.text
-        await pilot.press("ctrl+r")
-        await ready(app, pilot)
-
-
 async def test_a_question_typed_before_the_model_is_ready_waits_in_the_prompt(paths: Paths, config: Config) -> None:
     app = R1App(paths, config)
     async with opened(app) as pilot:
@@ -297,18 +216,18 @@ async def test_several_lines_can_be_typed_and_control_tokens_are_told(
 async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
     paths: Paths, config: Config, tiny_r1: TinyModel
 ) -> None:
-    rebound = Config(engine=config.engine, server=config.server, ui=UiSettings(keys={"chat.log": "f8"}))
+    rebound = Config(engine=config.engine, server=config.server, ui=UiSettings(keys={"chat.log": "f10"}))
     app = R1App(paths, rebound, variant=variant_of_file(tiny_r1(answer=ANSWER)))
     async with opened(app) as pilot:
         await ready(app, pilot)
-        await pilot.press("f8")
+        await pilot.press("f10")
         await until(pilot, lambda: isinstance(app.screen, LogScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, KeysScreen))
         rows = str(app.screen.query_one("Static", Static).render()).splitlines()
-        assert [row.split() for row in rows if "chat.log" in row] == [["F8", "Log", "chat.log"]]
+        assert [row.split() for row in rows if "chat.log" in row] == [["F10", "Log", "chat.log"]]
         assert any(row.split() == ["Ctrl+J,", "Alt+Enter", "New", "line", "prompt.newline"] for row in rows)
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
@@ -317,11 +236,11 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"chat.log": "f8", "chat.stop": "escape,ctrl+g"}, []),
+        ({"chat.log": "f10", "chat.stop": "escape,ctrl+g"}, []),
         ({"chat.log": "f2", "chat.variants": "f6"}, []),
-        ({"chat.lgo": "f8"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
-        ({"nothing at all": "f8"}, ["There is no action 'nothing at all'."]),
-        ({"chat.log": "f8, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
+        ({"chat.lgo": "f10"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
+        ({"nothing at all": "f10"}, ["There is no action 'nothing at all'."]),
+        ({"chat.log": "f10, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
         (
             {"app.quit": "escape"},
             [f"escape is the key of app.quit and of {name}." for name in BACK],
@@ -333,13 +252,40 @@ def test_keys_that_mean_nothing_or_two_things_are_found(keys: dict[str, str], sa
 
 
 async def test_what_is_wrong_with_the_users_keys_is_told_once(paths: Paths, tmp_path: Path) -> None:
-    wrong = Config(ui=UiSettings(keys={"chat.lgo": "f8", "chat.log": "f2"}))
+    wrong = Config(ui=UiSettings(keys={"chat.lgo": "f10", "chat.log": "f2"}))
     app = R1App(paths, wrong, attach=Endpoint.parse(f"unix:{tmp_path}/none.sock"))
     async with app.run_test(notifications=True) as pilot:
         await until(pilot, lambda: len(app.screen.query("Toast")) > 0)
         (told,) = [str(toast.render()) for toast in app.screen.query("Toast")]
         assert "Did you mean chat.log?" in told
         assert "f2 is the key of chat.variants and of chat.log." in told
+
+
+async def test_the_log_is_searched_and_filtered_while_it_grows(paths: Paths, config: Config) -> None:
+    paths.server_log.parent.mkdir(parents=True)
+    start = ["0.00.001.000 I all is well", "0.00.002.000 W a warning\x1b[2J", "0.00.003.000 E out of memory"]
+    paths.server_log.write_text("\n".join(start) + "\n")
+    app = R1App(paths, config)
+    async with opened(app) as pilot:
+        screen = LogScreen(paths.server_log)
+        app.push_screen(screen)
+        await until(pilot, lambda: isinstance(app.screen, LogScreen) and len(shown(screen)) == 3)
+        assert "\x1b" not in "".join(shown(screen))
+        await pilot.press("l")
+        assert [line.split()[1] for line in shown(screen)] == ["W", "E"]
+        await pilot.press("l", "l", "slash", *"MEM")
+        await until(pilot, lambda: [line.split()[1] for line in shown(screen)] == ["E"])
+        with paths.server_log.open("a") as log:
+            log.write("0.00.004.000 I no match\n0.00.005.000 I memory is free\n")
+        await until(pilot, lambda: [line.split()[1] for line in shown(screen)] == ["E", "I"])
+        await pilot.press("escape")
+        await until(pilot, lambda: len(shown(screen)) == 5)
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, LogScreen))
+
+
+def shown(screen: LogScreen) -> list[str]:
+    return [line for log in screen.query(Log) for line in log.lines if line]
 
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40), (200, 60)])

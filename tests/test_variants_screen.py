@@ -15,7 +15,7 @@ from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from tests.conftest import TinyModel
 from tests.hub_server import Hub, Repository
-from tests.test_tui import opened, until
+from tests.tui_rig import opened, until
 
 REPO = "acme/Tiny-R1-GGUF"
 MINE = Config(variants={"mine": VariantSettings(title="Mine", repo=REPO, pattern="*Q8_0*")})

@@ -160,20 +160,29 @@ class Turn:
 
     question: str
     answer: Answer = field(default_factory=Answer)
+    answer_id: str = ""
+    """What the server and the answer's record know the answer by."""
+    inside_thinking: bool = False
+    """Whether its stream begins with thinking that nothing marks."""
 
 
 @dataclass
 class Conversation:
-    """Turns in order. The id is what the server knows a running answer by."""
+    """Turns in order."""
 
     id: str
     turns: list[Turn] = field(default_factory=list)
 
-    def ask(self, question: str) -> Turn:
+    def ask(self, question: str, answer_id: str = "") -> Turn:
         """Begin a new turn, whose answer waits for its first event."""
-        turn = Turn(question)
+        turn = Turn(question, answer_id=answer_id)
         self.turns.append(turn)
         return turn
+
+    @property
+    def running(self) -> bool:
+        """Whether its last answer may still grow."""
+        return bool(self.turns) and self.turns[-1].answer.running
 
     def messages(self) -> list[tuple[Literal["user", "assistant"], str]]:
         """What the next request says: (role, content), questions and answers without any thoughts.

@@ -30,6 +30,8 @@ def describe(now: Status) -> list[str]:
     lines = [f"{now.state}{what}" + (f", up {duration(now.uptime_s)}" if now.uptime_s is not None else "")]
     if now.pid:
         lines.append(f"  llama-server {now.pid}, keeper {now.keeper_pid or 'gone'}, {now.restarts} restarts")
+    if now.endings:
+        lines.append(f"  before that: {now.endings[-1].cause} {now.endings[-1].next}")
     if now.endpoint:
         lines.append(f"  listens on {now.endpoint}" + (f" and http://{now.tcp}" if now.tcp else ""))
     if now.tcp and now.key_file:

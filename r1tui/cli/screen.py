@@ -4,6 +4,8 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import suppress
+from functools import partial
 from types import FrameType
 
 import click
@@ -11,6 +13,7 @@ import click
 from r1tui.cli.context import Context, is_terminal, pass_context
 from r1tui.cli.target import wanted_variant
 from r1tui.errors import CancelledError, R1tuiError, UsageError
+from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
 
 SMALLEST = (60, 16)
@@ -42,14 +45,24 @@ def run_screen(context: Context, variant: str | None, attach: str | None, *, mou
 
     app = R1App(context.paths, config, config_file=context.config_file, variant=target, attach=endpoint)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _leave_at_once)
+        stops = config.server.on_hangup == "stop" and endpoint is None
+        signal.signal(signal.SIGHUP, partial(_leave_at_once, context.paths if stops else None))
     app.run(mouse=mouse)
     if app.return_code:
         raise SystemExit(app.return_code)
 
 
-def _leave_at_once(number: int, frame: FrameType | None) -> None:
-    """The terminal is gone, and an orderly end would wait for it for ever; what must last is the keeper's."""
+def _leave_at_once(stopped: Paths | None, number: int, frame: FrameType | None) -> None:
+    """The terminal is gone, and an orderly end would wait for it for ever; what must last is the keeper's.
+
+    The server of `stopped` is stopped before.
+    """
+    if stopped is not None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        from r1tui.keeper.client import stop  # noqa: PLC0415  asyncio, sockets
+
+        with suppress(R1tuiError, OSError):
+            stop(stopped)
     os._exit(CancelledError.exit_status)
 
 

@@ -84,7 +84,8 @@ def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:
         if status.state == "ready":
             _tell(status, as_json=as_json)
         elif not as_json:
-            click.echo(f"server: {status.state}", err=True)
+            why = f": {status.cause} {status.remedy}" if status.cause else ""
+            click.echo(plain(f"server: {status.state}{why}"), err=True)
 
     last = keeper.run_keeper(launch.spec(), context.paths, changed)
     if last.state == "failed":

@@ -26,13 +26,14 @@ from r1tui.keeper.state import (
 )
 from r1tui.locks import holder, locked
 from r1tui.paths import Paths, private_folder
-from r1tui.process import ProcessId, alive, identify, spawn_detached, wait
+from r1tui.process import ProcessId, alive, identify, older_log, spawn_detached, wait
 from r1tui.process import stop as stop_process
 
 __all__ = [
     "adopt",
     "answer_ended",
     "answer_started",
+    "restart",
     "run_keeper",
     "settled",
     "start",
@@ -51,7 +52,8 @@ REPLY_S = 3.0
 HANGING_S = 2.0
 SPAWN_S = 0.2
 """A child whose parent was killed while spawning it shows its own command by then."""
-STOP_S = 20.0
+KEEPER_LOG_BYTES = 1 << 20
+STOP_S = 30.0
 """The longest that an orderly stop takes (`r1tui.keeper.ending.END_S`), and some."""
 
 
@@ -163,6 +165,11 @@ def answer_ended(paths: Paths, conversation_id: str) -> None:
     _ask(paths, "answer_ended", conversation_id)
 
 
+def restart(paths: Paths) -> None:
+    """Have the keeper end the server and start it again as it was; without a keeper nothing happens."""
+    _ask(paths, "restart")
+
+
 def stop(paths: Paths) -> Status:
     """Stop the server and its keeper, in order if they let us, and clean up; bounded, and done when it returns."""
     deadline_s = monotonic() + 2 * STOP_S
@@ -190,12 +197,14 @@ def stop(paths: Paths) -> Status:
 
 def _stop_without_keeper(paths: Paths) -> Status:
     """End a server that nobody keeps; the lock is held."""
-    from r1tui.keeper.ending import clean_up, end_server  # noqa: PLC0415  asyncio, which `r1tui status` needs not
+    from r1tui.keeper.ending import clean_up, end_server, undead  # noqa: PLC0415  asyncio, which `r1tui status` needs not
 
     try:
         record = read_record(paths)
     except msgspec.DecodeError:
         record = None
+    if record is not None and record.state not in ENDED and record.keeper is not None and alive(record.keeper):
+        stop_process(record.keeper, (STOP_S, 0.0, 2.0))  # somebody has removed its lock's file
     server = running_server(record) if record is not None else None
     if record is not None and server is None and record.state in ("starting", "restarting"):
         _wait_until(lambda: running_server(record) is not None, SPAWN_S)
@@ -204,10 +213,7 @@ def _stop_without_keeper(paths: Paths) -> Status:
         import asyncio  # noqa: PLC0415
 
         if not asyncio.run(end_server(server, record.spec, record.answers)):
-            raise R1tuiError(
-                f"llama-server (process {server.pid}) did not end when it was killed.",
-                "It waits for a disk or a driver; a restart of the machine ends it.",
-            )
+            raise R1tuiError(*undead(server))
     clean_up(paths, record.spec if record is not None else None)
     return Status()
 
@@ -237,6 +243,9 @@ def _spawn_keeper(paths: Paths, spec: bytes, *options: str) -> Status:
     """A detached keeper that holds the lock and has written its state."""
     private_folder(paths.run)
     private_folder(paths.logs)
+    with suppress(OSError):
+        if paths.keeper_log.stat().st_size > KEEPER_LOG_BYTES:
+            paths.keeper_log.replace(older_log(paths.keeper_log))
     fd, name = tempfile.mkstemp(dir=paths.run, prefix="spec-", suffix=".json")
     with os.fdopen(fd, "wb") as file:
         file.write(spec)
@@ -294,7 +303,7 @@ def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
-def _ask(paths: Paths, op: Op, conversation_id: str) -> None:
+def _ask(paths: Paths, op: Op, conversation_id: str | None = None) -> None:
     """One request; a keeper that is gone has nothing to be told."""
     with suppress(OSError), connect(paths.keeper_socket) as connection, connection.makefile("rb") as lines:
         connection.settimeout(REPLY_S)

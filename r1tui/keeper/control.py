@@ -18,6 +18,7 @@ class Server(Protocol):
     def subscribe(self) -> "asyncio.Queue[Status]": ...
     def unsubscribe(self, queue: "asyncio.Queue[Status]") -> None: ...
     def request_stop(self) -> None: ...
+    def request_restart(self) -> None: ...
     def note_answer(self, conversation_id: str, *, running: bool) -> None: ...
 
 
@@ -69,7 +70,9 @@ class Control:
                 writer.close()
 
     def _obey(self, request: Request) -> Reply:
-        if request.op != "status":
+        if request.op == "restart":
+            self._keeper.request_restart()
+        elif request.op != "status":
             if request.conversation_id is None:
                 return Reply(False, None, f"{request.op} needs a conversation_id.")
             self._keeper.note_answer(request.conversation_id, running=request.op == "answer_started")

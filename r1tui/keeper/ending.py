@@ -1,9 +1,12 @@
 """How a llama-server is ended, and what is cleaned up after it; with a keeper or without one."""
 
 import asyncio
+import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 from urllib.parse import quote
 
 import msgspec
@@ -15,20 +18,69 @@ from r1tui.process import STOP_WAITS_S, ProcessId, stop
 
 ANSWERS_S = 2.0
 """How long the ending of running answers may take."""
+HANGING_WAITS_S = (1.0, 0.0, 2.0)
 SLOTS_POLL_S = 0.02
-END_S = ANSWERS_S + sum(STOP_WAITS_S)
+VRAM_S = 10.0
+"""How long a driver may take to let go of an ended process's memory; a second is usual."""
+VRAM_POLL_S = 0.1
+STEADY_BYTES = 16 << 20
+NVIDIA_DEVICE = Path("/dev/nvidiactl")
+END_S = ANSWERS_S + sum(STOP_WAITS_S) + VRAM_S
 """The longest that `end_server` takes."""
 
 
-async def end_server(server: ProcessId, spec: ServerSpec, answers: Sequence[str]) -> bool:
-    """End the running answers, then the process; True when it has ended. Bounded by END_S.
+async def end_server(server: ProcessId, spec: ServerSpec, answers: Sequence[str], *, hangs: bool = False) -> bool:
+    """End the running answers, then the process; True when it has ended. Bounded by END_S, shorter for one that hangs.
 
     llama-server that is generating stops its tokens at SIGTERM and may then wait for ever, so the answers go first.
     """
     if answers:
         with suppress(TimeoutError):
             await asyncio.wait_for(_end_answers(Path(spec.socket), read_key(spec), answers), ANSWERS_S)
-    return await asyncio.to_thread(stop, server)
+    if not await asyncio.to_thread(stop, server, HANGING_WAITS_S if hangs else STOP_WAITS_S):
+        return False
+    await asyncio.to_thread(wait_vram_free, server.pid)
+    return True
+
+
+def undead(server: ProcessId) -> tuple[str, str]:
+    """Cause and remedy for a server that did not end."""
+    return (
+        f"llama-server (process {server.pid}) did not end when it was killed.",
+        "It waits for a disk or a driver; a restart of the machine ends it.",
+    )
+
+
+def wait_vram_free(pid: int) -> None:
+    """Return when the GPUs' memory is seen to be free of the ended process: bounded, and at once without a GPU.
+
+    The driver lets go of it some time after the end, and whoever plans before that plans with too little. In a thread
+    that is left behind when NVML hangs.
+    """
+    if sys.platform == "linux" and not NVIDIA_DEVICE.exists():
+        return
+    watching = threading.Thread(target=_watch_vram, args=(pid,), daemon=True)
+    watching.start()
+    watching.join(VRAM_S)
+
+
+def _watch_vram(pid: int) -> None:
+    from r1tui.nvml import NvmlError, NvmlSession  # noqa: PLC0415
+
+    deadline_s = monotonic() + VRAM_S
+    with suppress(NvmlError):
+        session = NvmlSession()
+        try:
+            before_bytes: int | None = None
+            while monotonic() < deadline_s:
+                used_bytes = sum(use.used_bytes or 0 for use in session.read())
+                steady = before_bytes is not None and abs(before_bytes - used_bytes) <= STEADY_BYTES
+                if steady and pid not in session.pids():
+                    return
+                before_bytes = used_bytes
+                sleep(VRAM_POLL_S)
+        finally:
+            session.close()
 
 
 async def _end_answers(socket: Path, key: str | None, answers: Sequence[str]) -> None:

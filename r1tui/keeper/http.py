@@ -1,10 +1,12 @@
-"""The least of HTTP over a Unix socket: one request, its status code and body. The keeper needs no more."""
+"""The least of HTTP over a Unix socket: one request, its status code and body, whole or as it comes."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 LONGEST_ANSWER_BYTES = 1 << 20
+PIECE_BYTES = 1 << 16
 
 
 async def request(
@@ -12,12 +14,25 @@ async def request(
 ) -> tuple[int, bytes] | None:
     """The status code and body of the answer; None when nobody answers in time."""
     with suppress(OSError, TimeoutError, ValueError, IndexError):
-        async with asyncio.timeout(timeout_s):
-            return await _request(socket, method, target, key)
+        async with asyncio.timeout(timeout_s), opened(socket, method, target, key) as (status, pieces):
+            answer = b""
+            async for piece in pieces:
+                answer += piece
+                if len(answer) >= LONGEST_ANSWER_BYTES:
+                    break
+            return status, answer
     return None
 
 
-async def _request(socket: Path, method: str, target: str, key: str | None) -> tuple[int, bytes]:
+@asynccontextmanager
+async def opened(
+    socket: Path, method: str, target: str, key: str | None = None
+) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    """The status code and the pieces of the body as they come.
+
+    Raises OSError when nobody listens or the connection breaks before the body's end, ValueError or IndexError for
+    what is no HTTP.
+    """
     reader, writer = await asyncio.open_unix_connection(str(socket))
     try:
         authorization = f"Authorization: Bearer {key}\r\n" if key else ""
@@ -25,9 +40,29 @@ async def _request(socket: Path, method: str, target: str, key: str | None) -> t
         writer.write(head.encode())
         await writer.drain()
         status = int((await reader.readline()).split(maxsplit=2)[1])
-        answer = b""
-        while len(answer) < LONGEST_ANSWER_BYTES and (data := await reader.read(1 << 16)):
-            answer += data
-        return status, answer.partition(b"\r\n\r\n")[2]
+        chunked = False
+        while (line := await reader.readline()).strip():
+            name, _, value = line.partition(b":")
+            chunked = chunked or (name.strip().lower() == b"transfer-encoding" and value.strip().lower() == b"chunked")
+        yield status, _chunks(reader) if chunked else _rest(reader)
     finally:
         writer.close()
+
+
+async def _rest(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while piece := await reader.read(PIECE_BYTES):
+        yield piece
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """The body of `Transfer-Encoding: chunked` (RFC 9112, 7.1), without its framing."""
+    while left := int((await reader.readline()).split(b";")[0] or b"-1", 16):
+        if left < 0:
+            raise ConnectionResetError("the body was cut")
+        while left:
+            piece = await reader.read(min(left, PIECE_BYTES))
+            if not piece:
+                raise ConnectionResetError("the body was cut")
+            left -= len(piece)
+            yield piece
+        await reader.readline()

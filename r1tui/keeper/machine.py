@@ -8,17 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
+from typing import Any, Literal
 
 import msgspec
 
 from r1tui.errors import CancelledError, R1tuiError
+from r1tui.hardware import oom_kills
 from r1tui.keeper.control import Control
-from r1tui.keeper.ending import clean_up, end_server, read_key
-from r1tui.keeper.http import request
+from r1tui.keeper.ending import clean_up, end_server, read_key, undead, wait_vram_free
 from r1tui.keeper.log import begin_log, cap_log, last_lines
+from r1tui.keeper.policy import gave_up, what_next, with_less
+from r1tui.keeper.pulse import feel_pulse
+from r1tui.keeper.recorder import Recorder
 from r1tui.keeper.state import (
     ENDED,
     START_AGAIN,
+    Ending,
     ServerRecord,
     ServerSpec,
     State,
@@ -39,9 +44,17 @@ from r1tui.server.diagnosis import diagnose
 
 FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 1.0
+PULSE_S = 5.0
+"""Between two looks at a ready server; a crash is noticed at once, a hang need not be."""
+PULSE_TIMEOUT_S = 5.0
+SLEEP_POLL_S = 1.0
 LOG_CHECK_S = 1.0
 OWNER_CHECK_S = 1.0
 MOST_ANSWERS = 256
+MOST_ENDINGS = 16
+
+HANGS = "llama-server runs but has stopped answering."
+HANGS_REMEDY = "Ctrl+R starts it again; `r1tui stop` ends it."
 
 OnStatus = Callable[[Status], None]
 
@@ -95,24 +108,23 @@ class Keeper:
         self._paths = paths
         self._on_status = on_status
         self._queues: set[asyncio.Queue[Status]] = set()
-        self._stop = asyncio.Event()
+        self._told = asyncio.Event()
+        self._wish: Literal["stop", "restart"] | None = None
         self._child: subprocess.Popen[bytes] | None = None
+        self._oom_kills = oom_kills()
+        spec = self._record.spec
+        self._recorder = Recorder(paths.answers, Path(spec.socket), lambda: read_key(spec), self._answer_over)
         self.interrupted = False
         """Whether Ctrl+C stopped it."""
 
     async def run(self, *, detached: bool) -> Status:
-        """Until the server has ended, for whatever reason."""
+        """Until the server has ended for good, for whatever reason."""
         with self._signals(detached):
             async with Control(self._paths.keeper_socket, self):
                 server = self._record.server
-                if server is None:
-                    server = self._start()
-                elif self._record.state == "stopping":
-                    self._stop.set()  # what its last keeper did not finish
-                else:
-                    self._change("ready" if self._record.state == "ready" else "loading")
-                if server is not None:
-                    await self._keep(server)
+                server = self._start() if server is None else self._take_over(server)
+                while server is not None:
+                    server = await self._keep(server)
                 return self.status()
 
     def status(self) -> Status:
@@ -133,17 +145,31 @@ class Keeper:
 
     def request_stop(self) -> None:
         """Stop the server in order, if that is not being done already."""
-        self._stop.set()
+        self._wish = "stop"
+        self._told.set()
+
+    def request_restart(self) -> None:
+        """End the server in order and start it again, unless it is being stopped; while it waits, at once."""
+        self._wish = self._wish or "restart"
+        self._told.set()
 
     def _interrupt(self) -> None:
         self.interrupted = True
         self.request_stop()
 
     def note_answer(self, conversation_id: str, *, running: bool) -> None:
-        """An answer begins or has ended; the running ones are ended before the server is."""
-        answers = [one for one in self._record.answers if one != conversation_id]
+        """An answer begins, and is recorded to its end; or whoever asked waits for it no more."""
         if running:
-            answers = [*answers, conversation_id][-MOST_ANSWERS:]
+            self._recorder.begin(conversation_id)
+            others = [one for one in self._record.answers if one != conversation_id]
+            self._note_answers([*others, conversation_id][-MOST_ANSWERS:])
+        else:
+            self._recorder.asker_done(conversation_id)
+
+    def _answer_over(self, conversation_id: str) -> None:
+        self._note_answers([one for one in self._record.answers if one != conversation_id])
+
+    def _note_answers(self, answers: list[str]) -> None:
         if answers != self._record.answers:
             self._record = msgspec.structs.replace(self._record, answers=answers)
             self._save()
@@ -152,7 +178,9 @@ class Keeper:
         """Spawn the server; None when it could not be started, which is then the state."""
         spec = self._record.spec
         begin_log(self._paths.server_log)
-        self._change("starting", must_save=True)
+        first = not self._record.restarts
+        self._change("starting", must_save=first, server=None, ready_s=None, log_capped=False, answers=[])
+        self._oom_kills = oom_kills()
         try:
             Path(spec.socket).unlink(missing_ok=True)  # llama-server refuses one that is left over
             env = server_environment(os.environ, new_api_key(Path(spec.key_file)) if spec.key_file else None)
@@ -164,55 +192,129 @@ class Keeper:
         self._change("loading", server=server, started_s=monotonic())
         return server
 
-    async def _keep(self, server: ProcessId) -> None:
-        """Watch over the server until it ends by itself or is ended."""
+    def _take_over(self, server: ProcessId) -> ProcessId:
+        """Go on where a killed keeper was: with its answers, or with a stop that it did not finish."""
+        for answer in self._record.answers:
+            self._recorder.begin(answer)
+        if self._record.state == "stopping":
+            self.request_stop()
+        else:
+            state = self._record.state
+            self._change(state if state in ("ready", "sleeping") else "loading")
+        return server
+
+    async def _keep(self, server: ProcessId) -> ProcessId | None:
+        """Watch over the server until it ends or is ended; the one that is started in its place."""
         ended = asyncio.create_task(wait_ended(server))
-        told = asyncio.create_task(self._stop.wait())
-        helpers = [asyncio.create_task(work) for work in (self._wait_ready(), self._cap_log(), self._follow_owner())]
+        told = asyncio.create_task(self._told.wait())
+        work = (self._follow_health(), self._cap_log(), self._follow_owner())
+        helpers = [asyncio.create_task(one) for one in work]
         try:
             await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (*helpers, told):
                 task.cancel()
-        if not ended.done():
-            self._change("stopping")
-            if not await end_server(server, self._record.spec, self._record.answers):
-                ended.cancel()
-                self._fail(
-                    f"llama-server (process {server.pid}) did not end when it was killed.",
-                    "It waits for a disk or a driver; a restart of the machine ends it.",
-                    (),
-                )
-                return
-            await ended
-        exit_status = self._child.wait() if self._child is not None else None
-        if self._record.state == "stopping":
-            clean_up(self._paths, self._record.spec)
-            self._tell(state="stopped", exit_status=exit_status, answers=[])
-        else:
-            kill_session(server)
-            lines = last_lines(self._paths.server_log, with_older=self._record.log_capped)
-            diagnosis = diagnose(lines, exit_status)
-            self._fail(diagnosis.cause, diagnosis.remedy, diagnosis.evidence, exit_status)
+        if ended.done():
+            return await self._go_on_after(server)
+        return await self._end(server, ended)
 
-    async def _wait_ready(self) -> None:
-        """Ask for its health until it is well; loading may take as long as it takes."""
-        spec, pause_s = self._record.spec, FIRST_POLL_S
-        key = read_key(spec)
-        while self._record.state == "loading":
-            answer = await request(Path(spec.socket), "GET", "/health", key)
-            if answer is not None and answer[0] == 200 and self._record.state == "loading":
-                self._change("ready")
-            else:
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 1.2, LONGEST_POLL_S)
+    async def _end(self, server: ProcessId, ended: "asyncio.Task[None]") -> ProcessId | None:
+        """End the server as it was wished, and start it again if that was the wish."""
+        hangs = self.status().hangs
+        self._change("stopping" if self._wish == "stop" else "restarting", cause=None, remedy=None)
+        if not await end_server(server, self._record.spec, [] if hangs else self._record.answers, hangs=hangs):
+            ended.cancel()
+            self._fail(*undead(server), ())
+            return None
+        await ended
+        exit_status = self._collect()
+        await self._recorder.close(stopped=True)
+        if self._wish == "stop":
+            self._stopped(exit_status)
+            return None
+        self._wish = None
+        self._told.clear()
+        self._record = msgspec.structs.replace(
+            self._record,
+            failures=0,
+            restarts=self._record.restarts + 1,
+            endings=self._endings("It was ended on request.", "It starts again."),
+        )
+        return self._start()
+
+    async def _go_on_after(self, server: ProcessId) -> ProcessId | None:
+        """The server ended by itself: start it again, after a while or with less, or give up."""
+        exit_status = self._collect()
+        kill_session(server)
+        lines = last_lines(self._paths.server_log, with_older=self._record.log_capped)
+        oom_killed = oom_kills() > self._oom_kills
+        diagnosis = diagnose(lines, exit_status, oom_killed=oom_killed)
+        await self._recorder.close(stopped=False)
+        again = what_next(self._record, diagnosis, exit_status, monotonic())
+        if again is None:
+            cause = diagnosis.cause + gave_up(self._record)
+            self._record = msgspec.structs.replace(self._record, kind=diagnosis.kind)
+            self._fail(cause, diagnosis.remedy, diagnosis.evidence, exit_status)
+            return None
+        self._change(
+            "restarting",
+            server=None,
+            endings=self._endings(diagnosis.cause, again.words, diagnosis.kind),
+            exit_status=exit_status,
+            restarts=self._record.restarts + 1,
+            failures=again.failures,
+            cause=diagnosis.cause,
+            remedy=again.words,
+            evidence=list(diagnosis.evidence),
+            **(with_less(self._record, again.smaller) if again.smaller else {}),
+        )
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._told.wait(), again.delay_s)
+        if self._wish == "stop":
+            self._stopped(exit_status)
+            return None
+        self._wish = None
+        self._told.clear()
+        await asyncio.to_thread(wait_vram_free, server.pid)
+        return self._start()
+
+    def _endings(self, cause: str, then: str, kind: str = "") -> list[Ending]:
+        ending = Ending(cause=cause, next=then, kind=kind, plan=self._record.spec.plan)
+        return [*self._record.endings, ending][-MOST_ENDINGS:]
+
+    def _collect(self) -> int | None:
+        """The exit status of our child; None of a server that was taken over."""
+        child, self._child = self._child, None
+        return child.wait() if child is not None else None
+
+    def _stopped(self, exit_status: int | None) -> None:
+        clean_up(self._paths, self._record.spec)
+        self._tell(state="stopped", exit_status=exit_status, answers=[])
+
+    async def _follow_health(self) -> None:
+        """Keep the state true while the server runs; loading may take as long as it takes."""
+        spec, key, pause_s, well_s = self._record.spec, read_key(self._record.spec), FIRST_POLL_S, monotonic()
+        timeout_s = min(PULSE_TIMEOUT_S, spec.silence_s)
+        while True:
+            pulse = await feel_pulse(Path(spec.socket), key, sleeps=spec.sleeps, timeout_s=timeout_s)
+            loading = self._record.state == "loading"
+            if pulse is not None:
+                well_s = monotonic()
+            if pulse is not None and (pulse != self._record.state or self.status().hangs) and pulse != "loading":
+                ready_s = self._record.ready_s or monotonic()
+                self._change(pulse, ready_s=ready_s, cause=None, remedy=None, evidence=[])
+            elif pulse is None and not loading and monotonic() - well_s >= spec.silence_s and not self.status().hangs:
+                self._change(self._record.state, cause=HANGS, remedy=HANGS_REMEDY)
+            rest_s = min(SLEEP_POLL_S if spec.sleeps else PULSE_S, spec.silence_s)
+            await asyncio.sleep(pause_s if loading else rest_s)
+            pause_s = min(pause_s * 1.2, LONGEST_POLL_S)
 
     async def _follow_owner(self) -> None:
         """End with the process that the server is for, and with the last answer that somebody else still waits for."""
         if (owner := self._record.spec.owner) is not None:
             await wait_ended(owner)
             while asked_by_others(self._record.answers, owner.pid):  # noqa: ASYNC110
-                await asyncio.sleep(OWNER_CHECK_S)  # an asker that is killed tells nobody
+                await asyncio.sleep(OWNER_CHECK_S)
             self.request_stop()
 
     async def _cap_log(self) -> None:
@@ -229,7 +331,7 @@ class Keeper:
         self._change("failed", cause=cause, remedy=remedy, evidence=list(evidence), exit_status=exit_status, answers=[])
         clean_up(self._paths, self._record.spec, keep_state=True)
 
-    def _change(self, state: State, *, must_save: bool = False, **fields: object) -> None:
+    def _change(self, state: State, *, must_save: bool = False, **fields: Any) -> None:
         """Enter a state: written to the state file first, then told to everybody."""
         self._record = msgspec.structs.replace(self._record, state=state, **fields)
         self._save(must=must_save)

@@ -1,6 +1,6 @@
 """The control protocol: one JSON object a line in both directions over the keeper's socket, each with a version.
 
-Requests: `{"v": 1, "op": "status" | "watch" | "stop" | "answer_started" | "answer_ended", "conversation_id": …}`.
+Requests: `{"v": 1, "op": …, "conversation_id": …}`; `op` is one of `Op`, and the last two of them want the id.
 Replies: `{"v": 1, "ok": true, "status": {…}}` or `{"v": 1, "ok": false, "cause": …, "remedy": …}`. `watch` is replied
 to with a line now and one at every change, `stop` with one at once and one when the server has ended.
 """
@@ -18,7 +18,7 @@ LONGEST_REQUEST_BYTES = 64 << 10
 LONGEST_REPLY_BYTES = 16 << 20  # a status carries the plan and the command
 CONNECT_S = 3.0
 
-Op = Literal["status", "watch", "stop", "answer_started", "answer_ended"]
+Op = Literal["status", "watch", "stop", "restart", "answer_started", "answer_ended"]
 
 
 class Version(msgspec.Struct, frozen=True):

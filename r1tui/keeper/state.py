@@ -11,7 +11,7 @@ import msgspec
 from r1tui.errors import R1tuiError
 from r1tui.locks import holder
 from r1tui.paths import Paths, private_folder, write_private
-from r1tui.process import ProcessId, alive, boot_id, find_command, identify, runs_command
+from r1tui.process import ProcessId, alive, boot_id, find_command, runs_command
 
 VERSION = 1
 """Of the state file and the control protocol; raised when an older r1tui could misread them."""
@@ -22,8 +22,19 @@ START_AGAIN = "Start it again with `r1tui serve`."
 RESTART = "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`."
 
 
+class Smaller(msgspec.Struct, frozen=True, kw_only=True):
+    """The same server with a plan that takes less memory, for when it runs out."""
+
+    argv: list[str]
+    plan: dict[str, Any] | None = None
+    words: str = ""
+    """What is less, for a person."""
+    spares_host: bool = False
+    """Whether it takes less of the machine's own memory too, not only of a GPU's."""
+
+
 class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a keeper needs to start a server."""
+    """Everything that a keeper needs to start a server, and to start it again."""
 
     version: int = VERSION
     variant: str = ""
@@ -41,8 +52,30 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     log_max_mib: int = 64
     owner: ProcessId | None = None
     """The server is for this process and ends with it, unless somebody else's answer is running; None: it stays."""
+    restart_delays_s: list[float] = []
+    """The waits before it is started again after it ended by itself; one after the last gives up. Empty: never."""
+    steady_s: float = 600.0
+    """A server that was ready for so long has its earlier failures forgotten."""
+    smaller: list[Smaller] = []
+    """What is tried in turn when memory runs out."""
+    sleeps: bool = False
+    """Whether it frees its memory when nobody uses it (`--sleep-idle-seconds`)."""
+    silence_s: float = 20.0
+    """A ready server that has not said for so long that it is well is shown as hanging."""
     cwd: str | None = None
     """The folder that relative paths in `argv` mean; None: the home of nothing, `/`."""
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that ended and was started again."""
+
+    cause: str
+    next: str
+    """What was done then, for a person."""
+    kind: str = ""
+    """Of the cause, see `r1tui.server.diagnosis.Kind`."""
+    plan: dict[str, Any] | None = None
+    """The plan that it ran by."""
 
 
 class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +89,12 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     boot: str = ""
     started_s: float = 0.0
     """When llama-server was started, by the system's monotonic clock of that boot."""
+    ready_s: float | None = None
+    """When it became ready, by the same clock; None: it has not been."""
     restarts: int = 0
+    """How often it was started again in all."""
+    failures: int = 0
+    """How often in a row, without a steady time between."""
     exit_status: int | None = None
     """Of the last server that ended by itself; negative for a signal, None while unknown."""
     log: str = ""
@@ -66,6 +104,10 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str | None = None
     evidence: list[str] = []
     """The lines of the log that the cause rests on."""
+    kind: str | None = None
+    """Of the cause of a failure, see `r1tui.server.diagnosis.Kind`."""
+    endings: list[Ending] = []
+    """The last ones, oldest first; `restarts` counts them all."""
     answers: list[str] = []
     """The conversation ids of the answers being generated."""
 
@@ -91,7 +133,24 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     plan: dict[str, Any] | None = None
     answers: list[str] = []
     evidence: list[str] = []
+    kind: str | None = None
+    endings: list[Ending] = []
     version: int = VERSION
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a server that was ready has stopped answering; `cause` says for how long."""
+        return self.state in ("ready", "sleeping") and self.keeper_pid is not None and self.cause is not None
+
+    @property
+    def comes_up(self) -> bool:
+        """Whether a keeper is bringing it up."""
+        return self.keeper_pid is not None and self.state in ("starting", "loading", "restarting")
+
+    @property
+    def waits_for_start(self) -> bool:
+        """Whether its keeper can start it again now: it hangs, or waits to be started again."""
+        return self.hangs or self.state == "restarting"
 
     @property
     def running(self) -> bool:
@@ -120,10 +179,15 @@ def new_conversation_id() -> str:
     return f"{os.getpid()}-{secrets.token_hex(16)}"
 
 
+def asker_of(conversation_id: str) -> int | None:
+    """The process that asked; None for a name that does not tell."""
+    pid = conversation_id.partition("-")[0]
+    return int(pid) if pid.isdecimal() else None
+
+
 def asked_by_others(answers: Sequence[str], pid: int) -> bool:
-    """Whether one of these answers is for another process than `pid`, and one that runs."""
-    askers = {int(asker) for answer in answers if (asker := answer.partition("-")[0]).isdecimal()}
-    return any(asker != pid and identify(asker) is not None for asker in askers)
+    """Whether one of these answers is for another process than `pid`; it may have been killed, and come back."""
+    return any(asker_of(answer) not in (pid, None) for answer in answers)
 
 
 def status(paths: Paths) -> Status:
@@ -142,6 +206,8 @@ def status(paths: Paths) -> Status:
         return Status(state="starting" if keeper else "stopped", keeper_pid=keeper)
     if record.keeper is not None and record.keeper.pid == keeper and not alive(record.keeper):
         keeper = None  # somebody else looks at the lock that a killed keeper left
+    elif keeper is None and record.state not in ENDED and alive(record.keeper):
+        keeper = record.keeper.pid if record.keeper else None  # somebody has removed its lock's file
     return describe(record, server=running_server(record), keeper_pid=keeper)
 
 
@@ -160,7 +226,9 @@ def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int 
     if server is None and keeper_pid is None and state not in ENDED:
         rebooted = record.boot != boot_id()
         state = "stopped" if rebooted or state == "stopping" else "failed"
-        cause = None if state == "stopped" else "llama-server and its keeper were both killed."
+        waited = record.state == "restarting" and record.server is None
+        killed = "The keeper was killed while it waited" if waited else "llama-server and its keeper were both killed"
+        cause = None if state == "stopped" else f"{killed}."
         remedy = None if state == "stopped" else START_AGAIN
     elif server is not None and keeper_pid is None:
         if state != "failed":
@@ -169,6 +237,8 @@ def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int 
                 "`r1tui` takes it over; `r1tui stop` ends it.",
             )
         state = "loading" if state in ("starting", "restarting") else state
+    elif server is None and state in ("loading", "ready", "sleeping"):
+        state = "restarting" if spec.restart_delays_s else "stopping"  # its keeper is about to see that it has ended
     elif record.version != VERSION and cause is None:
         cause, remedy = f"The keeper belongs to another r1tui (state version {record.version}).", RESTART
     gone = state in ENDED
@@ -189,8 +259,10 @@ def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int 
         tcp=None if gone else spec.tcp,
         key_file=None if gone else spec.key_file,
         plan=spec.plan,
-        answers=list(record.answers),
+        answers=list(record.answers) if server or keeper_pid else [],
         evidence=list(record.evidence),
+        kind=record.kind,
+        endings=list(record.endings),
         version=record.version,
     )
 

@@ -6,6 +6,7 @@ from time import monotonic
 import msgspec
 
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
+from r1tui.server import wire
 from r1tui.server.think import ThinkSplitter
 from r1tui.server.wire import Chunk, ChunkTimings, ServerError
 
@@ -39,7 +40,11 @@ class AnswerReader:
         except msgspec.DecodeError as error:
             yield self._fail(f"The server sent something that is no answer: {error}.", "See `r1tui logs`.")
             return
+        if chunk.error and chunk.error.type == wire.STOPPED_ERROR:
+            yield from self.cancel()
+            return
         if chunk.error:
+            yield from self._splitter.finish()
             yield self._fail(*explain(chunk.error))
             return
         yield from self._read_chunk(chunk)
@@ -124,5 +129,9 @@ def explain(error: ServerError) -> tuple[str, str]:
             return "The server wants another key.", "Set LLAMA_API_KEY to the key that it was started with."
         case "unavailable_error":
             return "The model is still loading.", "Wait until `r1tui status` says ready."
+        case wire.ENDED_ERROR:
+            return "llama-server ended in the middle of the answer.", "`r1tui logs` shows why; ask again."
+        case wire.LOST_ERROR:
+            return "A part of the answer was lost while no keeper recorded it.", "Ask again."
         case _:
             return f"The server refused: {error.message or error.type or 'no reason given'}.", "See `r1tui logs`."

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from r1tui.server.wire import ErrorBody, EventSplitter, ServerError
 if TYPE_CHECKING:
     import httpx2
 
+T = TypeVar("T")
 CONVERSATION_HEADER = "X-Conversation-Id"
 _LOOK = "`r1tui status` says what runs; or check the address."
 _GONE = ("The answer was stopped, or the server has it no more.", "Ask again.")
@@ -103,6 +104,10 @@ class ServerClient:
         """The text's tokens, special ones as the chat would read them."""
         answer = await self._json("POST", "/tokenize", {"content": text, "parse_special": True})
         return list(answer["tokens"])
+
+    async def busy_slots(self) -> int:
+        """How many answers are being computed. Asking often would keep an idle server from sleeping."""
+        return sum(bool(slot.get("is_processing")) for slot in await self._fetch("GET", "/slots", list[dict[str, Any]]))
 
     async def forces_thinking(self) -> bool:
         """Whether the model's template ends the prompt with `<think>`, so that a reply begins inside it.
@@ -240,6 +245,9 @@ class ServerClient:
         )
 
     async def _json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        return await self._fetch(method, path, dict[str, Any], body)
+
+    async def _fetch(self, method: str, path: str, kind: type[T], body: object = None) -> T:
         import httpx2  # noqa: PLC0415
 
         try:
@@ -249,7 +257,7 @@ class ServerClient:
         if response.status_code != 200:
             raise R1tuiError(*explain(await _error_of(response)))
         try:
-            return msgspec.json.decode(response.content, type=dict[str, Any])
+            return msgspec.json.decode(response.content, type=kind)
         except msgspec.DecodeError as error:
             raise R1tuiError(f"{self.endpoint} does not answer like llama-server.", "Check the address.") from error
 

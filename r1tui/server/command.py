@@ -298,6 +298,8 @@ def _ours_needed(server: ServerSettings) -> list[Option]:
         options.append(Option("--device", (",".join(server.devices) or "none",)))
     if server.rpc:
         options.append(Option("--rpc", (",".join(server.rpc),)))
+    if server.idle_unload is not None:
+        options.append(Option("--sleep-idle-seconds", (str(server.idle_unload),)))
     return options
 
 

@@ -4,12 +4,18 @@ import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from r1tui.text import plain
 
 EVIDENCE_LINES = 6
 _BUILD = "Build the engine that r1tui is tested with: `r1tui build`."
 _LESS_MEMORY = "a smaller `plan.ctx_size` or a smaller variant (`r1tui variants`) needs less"
+
+
+Kind = Literal["gpu_memory", "memory", "lasting", "passing"]
+"""A want of memory (a GPU's or the machine's own), what a new start would meet again, and what it need not."""
+MEMORY_KINDS = ("gpu_memory", "memory")
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,7 @@ class Diagnosis:
     cause: str
     remedy: str
     evidence: tuple[str, ...] = ()
+    kind: Kind = "passing"
 
 
 @dataclass(frozen=True)
@@ -27,21 +34,33 @@ class Rule:
 
     pattern: re.Pattern[str]
     explain: Callable[[re.Match[str]], tuple[str, str]]
+    kind: Kind = "lasting"
 
 
-def diagnose(log_lines: Sequence[str], exit_status: int | None) -> Diagnosis:
-    """The cause of an end that nobody asked for; `exit_status` is negative for a signal, None when it is unknown."""
+def diagnose(log_lines: Sequence[str], exit_status: int | None, *, oom_killed: bool = False) -> Diagnosis:
+    """The cause of an end that nobody asked for; `exit_status` is negative for a signal, None when it is unknown.
+
+    `oom_killed` says that the kernel has killed something for want of memory since the server was started.
+    """
     lines = list(_without_recovered(plain(line).rstrip() for line in log_lines))
+    if exit_status == -signal.SIGKILL:
+        return Diagnosis(*_killed(oom_killed), tuple(lines[-EVIDENCE_LINES:]), "memory" if oom_killed else "passing")
     for rule in RULES:
         for number, line in enumerate(lines):
             if match := rule.pattern.search(line):
-                return Diagnosis(*rule.explain(match), _around(lines, number))
+                kind = _memory_kind(line) if rule.explain is _out_of_memory else rule.kind
+                return Diagnosis(*rule.explain(match), _around(lines, number), kind)
     first_error = next((number for number, line in enumerate(lines) if _ERROR.search(line)), None)
     evidence = _around(lines, first_error) if first_error is not None else tuple(lines[-EVIDENCE_LINES:])
     cause, remedy = _explain_exit(exit_status)
-    if first_error is not None and exit_status != -signal.SIGKILL:
+    if first_error is not None:
         cause = f"{cause} Its first error: {message(lines[first_error])}"
-    return Diagnosis(cause, remedy, evidence)
+    return Diagnosis(cause, remedy, evidence, "lasting" if exit_status == -signal.SIGILL else "passing")
+
+
+def left_on_cpu(log_lines: Sequence[str]) -> str | None:
+    """The line that says why a server that was to use a GPU runs on the CPU alone; None when none says so."""
+    return next((message(plain(line)) for line in log_lines if _NO_GPU.search(line)), None)
 
 
 def message(line: str) -> str:
@@ -49,9 +68,24 @@ def message(line: str) -> str:
     return _PREFIX.sub("", line).strip()
 
 
+def level(line: str) -> Literal["error", "warning", "other"]:
+    """How bad a log line is: by the level that llama-server gives it, or by its words where it gives none."""
+    if (given := _LEVEL.match(line)) is not None:
+        return _LEVELS.get(given[1], "other")
+    if _ERROR.search(line):
+        return "error"
+    return "warning" if re.search(r"\bwarn(?:ing)?\b", line, re.IGNORECASE) else "other"
+
+
+_LEVEL = re.compile(r"^\d+\.\d\d\.\d{3}\.\d{3} ([IWED]) ")
+_LEVELS: dict[str, Literal["error", "warning", "other"]] = {"E": "error", "W": "warning"}
 _PREFIX = re.compile(r"^(?:\d+\.\d\d\.\d{3}\.\d{3} )?(?:[IWED] )?(?:(?:srv|cmn|slot) +)?")
 _ERROR = re.compile(
     r"^\d+\.\d\d\.\d{3}\.\d{3} E |\berror\b|\bfailed\b|\bFatal signal\b|\babort|GGML_ASSERT", re.IGNORECASE
+)
+_NO_GPU = re.compile(
+    r"failed to initialize (?:CUDA|ROCm|Vulkan)|no usable GPU found|lib(?:cuda|cudart|cublas)\S*: cannot open",
+    re.IGNORECASE,
 )
 _MEMORY = re.compile(
     r"out of memory|cudaMalloc failed|(?:failed|unable) to allocate|insufficient memory|std::bad_alloc", re.IGNORECASE
@@ -90,9 +124,13 @@ def _socket_or_port(match: re.Match[str]) -> tuple[str, str]:
     )
 
 
+def _memory_kind(line: str) -> Kind:
+    on_gpu = re.search(r"cuda|hip|rocm|vulkan|metal|sycl|\bRPC\d|on device \d", line, re.IGNORECASE)
+    return "gpu_memory" if on_gpu else "memory"
+
+
 def _out_of_memory(match: re.Match[str]) -> tuple[str, str]:
-    line = match.string
-    if re.search(r"cuda|hip|rocm|vulkan|metal|sycl|\bRPC\d|on device \d", line, re.IGNORECASE):
+    if _memory_kind(match.string) == "gpu_memory":
         return (
             "A GPU has too little free memory for this plan.",
             f"`r1tui plan` shows what goes where: lower `plan.n_gpu_layers` or raise `plan.n_cpu_moe`; {_LESS_MEMORY}. "
@@ -101,6 +139,13 @@ def _out_of_memory(match: re.Match[str]) -> tuple[str, str]:
     return (
         "This machine has too little free memory for this plan.",
         f"Close what else uses memory; {_LESS_MEMORY}. `r1tui plan` shows what goes where.",
+    )
+
+
+def _lost_worker(match: re.Match[str]) -> tuple[str, str]:
+    return (
+        f"The RPC worker {match[1]} does not answer.".replace("  ", " "),
+        "Start `ggml-rpc-server` on it and check the address in `server.rpc`.",
     )
 
 
@@ -114,8 +159,12 @@ def _model_file(what: str, remedy: str) -> Callable[[re.Match[str]], tuple[str, 
 
 _FETCH = "Fetch it again: `r1tui download VARIANT --verify` finds and replaces what is wrong."
 
+_DRIVER = (
+    "`nvidia-smi` names the driver and the newest CUDA it runs; update it, or build for what it runs: `r1tui build`."
+)
+
 RULES: tuple[Rule, ...] = tuple(
-    Rule(re.compile(pattern), explain)
+    Rule(re.compile(pattern), explain, "passing" if explain is _lost_worker else "lasting")
     for pattern, explain in (
         (
             r"error: invalid argument: (\S+)",
@@ -141,9 +190,32 @@ RULES: tuple[Rule, ...] = tuple(
         ),
         (
             r"(?:Failed to connect to|failed to connect to|RPC server crashed|Remote RPC server)\s*([^\s,]*)",
+            _lost_worker,
+        ),
+        (
+            r"CUDA driver version is insufficient|unsupported toolchain|no kernel image is available"
+            r"|CUDA driver is a stub|forward compatibility was attempted",
+            lambda match: (f"The NVIDIA driver and this build's CUDA do not go together: {match[0]}.", _DRIVER),
+        ),
+        (
+            r"error while loading shared libraries: ([^\s:]+)",
             lambda match: (
-                f"The RPC worker {match[1]} does not answer.".replace("  ", " "),
-                "Start `ggml-rpc-server` on it and check the address in `server.rpc`.",
+                f"llama-server cannot start without {match[1]}, which is not on this machine.",
+                f"Install what brings it, or build for what is here. {_BUILD}",
+            ),
+        ),
+        (
+            r"quantized V cache (?:requires flash_attn|was requested)",
+            lambda _: (
+                "A quantised V cache needs flash attention, and it is off.",
+                "Leave `plan.cache_type_v` out, or set it to f16.",
+            ),
+        ),
+        (
+            r"the supplied chat template is not supported|failed to (?:initialize|apply) (?:chat )?template",
+            lambda _: (
+                "llama-server cannot use the chat template.",
+                "Leave `--chat-template-file` and `--chat-template` out of `extra_args`: the model's own is used then.",
             ),
         ),
         (r"(?i:" + _MEMORY.pattern + ")", _out_of_memory),
@@ -164,6 +236,10 @@ RULES: tuple[Rule, ...] = tuple(
             _model_file("{} is no GGUF file.", _FETCH),
         ),
         (
+            r"tensor '([^']*)' has invalid data",
+            lambda match: (f"The model's file is damaged: {match[1]} holds what is no number.", _FETCH),
+        ),
+        (
             r"illegal split file|invalid split|failed to load GGUF split",
             _model_file("{} is one of several, and they do not all lie beside it, whole.", _FETCH),
         ),
@@ -175,6 +251,15 @@ RULES: tuple[Rule, ...] = tuple(
 )
 
 
+def _killed(oom_killed: bool) -> tuple[str, str]:
+    if oom_killed:
+        return "The system killed llama-server because memory ran out.", f"Close what else uses memory; {_LESS_MEMORY}."
+    return (
+        "llama-server was killed, most likely by a person or by the system because memory ran out.",
+        f"`dmesg | grep -i oom` tells; {_LESS_MEMORY}.",
+    )
+
+
 def _explain_exit(exit_status: int | None) -> tuple[str, str]:
     logs = "`r1tui logs` shows the whole log; then start again with `r1tui serve`."
     if exit_status is None:
@@ -183,11 +268,6 @@ def _explain_exit(exit_status: int | None) -> tuple[str, str]:
         return (
             "llama-server was built for another CPU: it met an instruction that this one lacks.",
             "Build it here: `r1tui build`.",
-        )
-    if exit_status == -signal.SIGKILL:
-        return (
-            "llama-server was killed, most likely by the system because memory ran out.",
-            f"`dmesg | grep -i oom` tells; {_LESS_MEMORY}.",
         )
     if exit_status < 0:
         try:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import msgspec
 
 MAX_EVENT_BYTES = 1 << 24
+STOPPED_ERROR, ENDED_ERROR, LOST_ERROR = "r1tui_stopped", "r1tui_server_ended", "r1tui_lost"
+"""The types of errors that are ours, in a record: the answer was stopped, the server ended, a part was lost."""
 
 
 class Delta(msgspec.Struct, frozen=True):

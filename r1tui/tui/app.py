@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -22,6 +24,8 @@ from r1tui.tui.themes import DEFAULT, load_themes
 
 if TYPE_CHECKING:
     from r1tui.catalog import Catalog, Variant
+    from r1tui.chat.conversation import Conversation
+    from r1tui.chat.saved import ConversationFiles
     from r1tui.config import Config
     from r1tui.keeper.state import Status
     from r1tui.paths import Paths
@@ -61,6 +65,7 @@ class R1App(App[None]):
         """The chat, which lies under every other screen."""
         self._attached_to = attach
         self._complaints: list[str] = []
+        self._saving = asyncio.Lock()
         self._leaving = False
         self._dress()
 
@@ -82,6 +87,13 @@ class R1App(App[None]):
         return Session(self.paths, self.config, self._tell, config_file=self.config_file, attach=self._attached_to)
 
     @cached_property
+    def saved(self) -> ConversationFiles:
+        """The conversations on disk."""
+        from r1tui.chat.saved import ConversationFiles  # noqa: PLC0415  as above
+
+        return ConversationFiles(self.paths.conversations)
+
+    @cached_property
     def sampler(self) -> Sampler:
         """What looks at the machine."""
         from r1tui.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus  # noqa: PLC0415
@@ -95,6 +107,8 @@ class R1App(App[None]):
 
     async def _furnish(self) -> None:
         """Do what the first screen can be shown without."""
+        with suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         await self.seat.opened.wait()
         self.set_keymap(self.config.ui.keys)
         await self.seat.furnish()
@@ -122,8 +136,19 @@ class R1App(App[None]):
         self.stylesheet.set_variables(self.get_css_variables())
 
     async def on_unmount(self) -> None:
+        self.saved.let_go()
         self.sampler.stop()
         await self.session.close()
+
+    async def save(self, conversation: Conversation) -> None:
+        """Put the conversation on disk; a full disk is told and costs nothing else."""
+        if self.session.attached:
+            return
+        async with self._saving:
+            try:
+                await asyncio.to_thread(self.saved.save, conversation)
+            except (OSError, R1tuiError) as error:
+                self.notify(f"The conversation cannot be saved: {error}", severity="warning", markup=False)
 
     def variant_named(self, status: Status) -> Variant | None:
         """The variant that the running server was started with."""
@@ -166,7 +191,10 @@ class R1App(App[None]):
 
     async def _may_leave(self) -> bool:
         status = self.session.status()
-        if self.session.attached or not status.running:
+        if self.session.attached:
+            await self.session.stop_answer()  # nobody would read it
+            return True
+        if not status.running:
             return True
         choice: str | None = self.config.server.on_exit
         if choice == "ask":
@@ -174,13 +202,22 @@ class R1App(App[None]):
 
             question = f"{status.variant or 'A model'} is {status.state}. What happens to its server?"
             choice = await self.push_screen_wait(AskScreen(question, STAY_OR_GO))
-        if choice is None:
+        if choice is None or (choice == "stop" and not await self.may_stop_answers()):
             return False
-        await self.session.stop_answer()
         if choice == "stop":
+            await self.session.stop_answer()
             self.notify("Stopping the server…", markup=False)
             await self.session.stop_server()
         return True
+
+    async def may_stop_answers(self) -> bool:
+        """Whether the server may be stopped: the user is asked when it computes somebody else's answer."""
+        if not await self.session.others_answers():
+            return True
+        from r1tui.tui.screens.ask import AskScreen, Choice  # noqa: PLC0415
+
+        question = "Another client's answer is running on this server, and would be stopped with it."
+        return await self.push_screen_wait(AskScreen(question, [Choice("s", "stop", "Stop it all the same")])) == "stop"
 
     def _tell(self, message: Message) -> None:
         """Hand a worker's message to the screen that owns what it is about."""

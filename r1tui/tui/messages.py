@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from r1tui.catalog import Variant
     from r1tui.events import StageEvent, StreamEvent
     from r1tui.keeper.state import Status
     from r1tui.telemetry import Sample
@@ -25,7 +24,6 @@ class StageReported(Message):
 class LaunchEnded(Message):
     """A launch is over; without a ready server it failed or was cancelled, as its last event said."""
 
-    variant: Variant
     ready: bool
 
 
@@ -43,6 +41,13 @@ class AnswerReceived(Message):
     """Events of the running answer, in order."""
 
     events: list[StreamEvent]
+
+
+@dataclass
+class AnswerWaits(Message):
+    """The answer does not begin at once; `why` is for the user."""
+
+    why: str
 
 
 @dataclass

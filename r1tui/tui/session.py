@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,20 +14,22 @@ from r1tui.catalog import Variant
 from r1tui.chat.pace import paced
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.events import Failed, StageFailed, StreamEvent
+from r1tui.events import Failed, StageFailed, StageStarted, StreamEvent
 from r1tui.keeper import client as keeper
-from r1tui.keeper.state import Status, new_conversation_id
+from r1tui.keeper.state import Status
 from r1tui.paths import Paths
 from r1tui.server.client import ChatRequest, ServerClient
 from r1tui.server.client import Message as ChatMessage
 from r1tui.server.endpoint import Endpoint
+from r1tui.server.record import read_record, record_file
 from r1tui.server.wire import Props
-from r1tui.tui.messages import AnswerEnded, AnswerReceived, LaunchEnded, ServerChanged, StageReported
+from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, LaunchEnded, ServerChanged, StageReported
 
 if TYPE_CHECKING:
     from r1tui.launch import Launch
 
 Post = Callable[[Message], object]
+Begins = Callable[[bool], Awaitable[None]]
 BATCH_S = 0.1
 """Events of an answer are handed over in batches; ten a second look live and cost little."""
 BURST_S = 0.02
@@ -52,8 +54,12 @@ class Session:
         self._post = post
         self._attach = attach
         self._client: ServerClient | None = None
-        self._answering: str | None = None
         self._launch: Launch | None = None
+        self._answering: str | None = None
+        self._begun = False
+        """Whether anything of that answer has come; before, it may wait for another's."""
+        self._failed = False
+        self._given_up = False
 
     @property
     def attached(self) -> bool:
@@ -73,7 +79,7 @@ class Session:
         """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
         from r1tui.launch import Launch  # noqa: PLC0415  the screen opens without it
 
-        ready = False
+        ready, self._given_up = False, False
         launch = self._launch = Launch(variant, self._config, self._paths, config_file=self._config_file)
         try:
             if replace:
@@ -87,12 +93,45 @@ class Session:
         except R1tuiError as error:
             self._post(StageReported(StageFailed("server", error.cause, error.remedy, error.exit_status)))
         except asyncio.CancelledError:
-            if launch.started:
-                await asyncio.to_thread(keeper.stop, self._paths)
-            self._post(StageReported(StageFailed("server", "Cancelled.", "Ctrl+R goes on where it was.", 130)))
+            await self._cancelled(stop=launch.started)
             raise
         finally:
-            self._post(LaunchEnded(variant, ready))
+            self._post(LaunchEnded(ready))
+
+    async def follow(self, now: Status) -> None:
+        """Follow a server that comes up without a launch of ours. Posts its events, then LaunchEnded."""
+        from r1tui.loading import follow_server, outcome  # noqa: PLC0415
+
+        last, self._given_up = now, False
+
+        def note(status: Status) -> None:
+            nonlocal last
+            last = status
+
+        try:
+            if not self.answering:  # that answer fails by itself, and lets go of the connection then
+                await self._forget_client()
+            self._post(StageReported(StageStarted("server", f"llama-server with {now.variant or now.model}")))
+            events = follow_server(self._paths, self._config.server.stuck_s, note, restarts=now.restarts)
+            async with aclosing(events) as closing:
+                async for event in closing:
+                    self._post(StageReported(event))
+            self._post(StageReported(outcome(last)))
+        except asyncio.CancelledError:
+            await self._cancelled(stop=True)
+            raise
+        finally:
+            self._post(LaunchEnded(last.state in ("ready", "sleeping")))
+
+    def give_up(self) -> None:
+        """The launch that is about to be cancelled is not wanted; without this word only the screen is left."""
+        self._given_up = True
+
+    async def _cancelled(self, *, stop: bool) -> None:
+        if self._given_up:
+            if stop:
+                await asyncio.to_thread(keeper.stop, self._paths)
+            self._post(StageReported(StageFailed("server", "Cancelled.", "Ctrl+R goes on where it was.", 130)))
 
     def leave_download(self) -> None:
         """The screen is about to end: a download goes on without it."""
@@ -116,28 +155,76 @@ class Session:
             name = Path(props.model_path).stem or str(client.endpoint)
             self._post(ServerChanged(Status(state="ready", variant=name), props.default_generation_settings.n_ctx))
 
-    async def answer(self, messages: list[tuple[Literal["user", "assistant"], str]]) -> None:
-        """Ask, and post the answer's events in batches, then AnswerEnded."""
-        conversation_id = new_conversation_id()
-        self._answering = conversation_id
+    async def answer(
+        self, messages: list[tuple[Literal["user", "assistant"], str]], answer_id: str, begins: Begins
+    ) -> None:
+        """Ask, and post the answer's events in batches, then AnswerEnded; not when it is cancelled: the answer goes on.
+
+        `begins` is told, before the question is sent, whether the stream begins inside the thinking.
+        """
+        self._answering, self._begun = answer_id, False
+        left = False
         try:
             client = await self._connected()
+            await self._tell_of_waiting(client)
+            await begins(await client.forces_thinking())
             request = ChatRequest([ChatMessage(role, text) for role, text in messages], self._config.sampling)
-            await self._tell_keeper(conversation_id, running=True)
-            async with aclosing(client.stream_chat(request, conversation_id)) as events:
+            await self._tell_keeper(answer_id, running=True)
+            async with aclosing(client.stream_chat(request, answer_id)) as events:
                 await self._post_batches(events)
+            if self._failed:
+                await self._forget_client()  # the next server may have another key
         except R1tuiError as error:
             self._post(AnswerReceived([Failed(error.cause, error.remedy)]))
+        except asyncio.CancelledError:
+            left = True
+            raise
         finally:
             self._answering = None
-            await self._tell_keeper(conversation_id, running=False)
-            self._post(AnswerEnded())
+            if not left:
+                await self._tell_keeper(answer_id, running=False)
+                self._post(AnswerEnded())
+
+    async def read_on(self, answer_id: str, *, inside_thinking: bool) -> None:
+        """Post the events of an answer that another r1tui asked for, from its record, as `answer` does."""
+        self._answering, self._begun = answer_id, True
+        path = record_file(self._paths.answers, answer_id)
+        batches = read_record(path, lambda: answer_id in self.status().answers, inside_thinking=inside_thinking)
+        try:
+            async with aclosing(batches) as closing:
+                async for events in closing:
+                    self._post(AnswerReceived(events))
+        except OSError as error:
+            self._post(AnswerReceived([Failed(f"{path} cannot be read: {error.strerror}.", "Ask again.")]))
+        self._answering = None
+        self._post(AnswerEnded())
 
     async def stop_answer(self) -> None:
         """Stop the running answer on the server, so that its stream ends; what came stays."""
-        if self._answering is not None and self._client is not None:
+        if self._answering is not None:
             with suppress(R1tuiError):
-                await self._client.stop_answer(self._answering)
+                await (await self._connected()).stop_answer(self._answering)
+
+    async def others_answers(self) -> int:
+        """How many answers the server computes for others than this r1tui; 0 when it does not say."""
+        with suppress(R1tuiError):
+            if self.status().state == "ready":
+                busy = await (await self._connected()).busy_slots()
+                return max(0, busy - (self._answering is not None and self._begun))
+        return 0
+
+    async def _tell_of_waiting(self, client: ServerClient) -> None:
+        """Post why the answer will not begin at once, if it will not."""
+        state = self.status().state
+        with suppress(R1tuiError):
+            if state == "sleeping":
+                self._post(AnswerWaits("The model sleeps; it is loaded again first."))
+            elif state == "ready" and await client.busy_slots():
+                self._post(AnswerWaits("Another client's answer is running on this server; yours comes after it."))
+
+    async def restart_server(self) -> None:
+        """Have the managed server ended and started again."""
+        await asyncio.to_thread(keeper.restart, self._paths)
 
     async def stop_server(self) -> None:
         """Stop the managed server in order."""
@@ -153,6 +240,8 @@ class Session:
 
         def flush() -> None:
             if batch:
+                self._begun = True
+                self._failed = any(isinstance(event, Failed) for event in batch)
                 self._post(AnswerReceived(batch.copy()))
                 batch.clear()
 

@@ -6,21 +6,28 @@ It opens with its prompt alone, within the time that the terminal takes to look 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.screen import Screen
 
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.special_tokens import defuse
-from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, Timings
-from r1tui.tui.messages import AnswerEnded, AnswerReceived, LaunchEnded, Sampled, ServerChanged, StageReported
+from r1tui.tui.messages import (
+    AnswerEnded,
+    AnswerReceived,
+    AnswerWaits,
+    LaunchEnded,
+    Sampled,
+    ServerChanged,
+    StageReported,
+)
+from r1tui.tui.news import server_news
+from r1tui.tui.screens.models_base import ModelsBase
 from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.prompt import Prompt
 
@@ -29,13 +36,10 @@ if TYPE_CHECKING:
 
     from r1tui.catalog import Variant
     from r1tui.keeper.state import Status
-    from r1tui.tui.app import R1App
     from r1tui.tui.furniture import Furniture
 
-ASK_BEFORE_FETCHING_GIB = 1.0
 
-
-class ChatScreen(Screen[None]):
+class ChatScreen(ModelsBase):
     """Owns the conversation and what is shown of the server; its session does the work."""
 
     DEFAULT_CSS = """
@@ -61,6 +65,8 @@ class ChatScreen(Screen[None]):
         Binding("f6", "log", "Log", id="chat.log", priority=True),
         Binding("f7", "download", "Download", id="chat.download", priority=True),
         Binding("ctrl+r", "start", "Start", id="chat.start", priority=True),
+        Binding("f8", "again", "Ask again", id="chat.again", priority=True),
+        Binding("f9", "back", "Bring back", id="chat.back", priority=True),
         Binding("ctrl+n", "new", "New chat", id="chat.new", priority=True),
         *(
             Binding(f"alt+{n}", f"number({n})", f"Model {n}", id=f"chat.model{n}", show=False, priority=True)
@@ -84,11 +90,8 @@ class ChatScreen(Screen[None]):
         """Whether a question would be answered."""
         self._launching: Worker[None] | None = None
         self._last_variant: Variant | None = None
-
-    @property
-    def r1(self) -> R1App:
-        """The application, with its type."""
-        return cast("R1App", self.app)
+        self._replaced: Variant | None = None
+        """The model that ran before the one that is, or was, being brought up."""
 
     @property
     def launching(self) -> bool:
@@ -116,10 +119,21 @@ class ChatScreen(Screen[None]):
             self.remove_class("-bare")
             await self.mount(new.stages, new.transcript, before=self.query_one(Prompt))
             await self.mount(new.footer)
-        self.action_new()
+        self._open_last()
         self.furnished = True
         self.refresh_bindings()
         self._begin()
+
+    def _open_last(self) -> None:
+        """Be where the last r1tui was; an answer that was running then is read on."""
+        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
+
+        last = None if self.r1.session.attached else self.r1.saved.last()
+        self.conversation = last or Conversation(new_conversation_id())
+        self.furniture.transcript.show(self.conversation)
+        if self.conversation.running:
+            turn = self.conversation.turns[-1]
+            self._receive(self.r1.session.read_on(turn.answer_id, inside_thinking=turn.inside_thinking))
 
     def _begin(self) -> None:
         """Be in the chat at once where a server runs; else bring up the wanted model, or let the user choose one."""
@@ -149,7 +163,10 @@ class ChatScreen(Screen[None]):
         self._show_status(self.r1.session.status())
         if message.ready:
             self.remove_class("-launching")
+            self._replaced = None
             self.query_one(Prompt).focus()
+        elif self._replaced is not None:
+            self.notify(f"F9 brings {self._replaced.name} back.", markup=False)
         self.refresh_bindings()
 
     @on(ServerChanged)
@@ -170,11 +187,16 @@ class ChatScreen(Screen[None]):
             self.instruments.update_timings(counters)
         self.furniture.transcript.touch()
 
+    @on(AnswerWaits)
+    def _answer_waits(self, message: AnswerWaits) -> None:
+        self.notify(message.why, markup=False)
+
     @on(AnswerEnded)
     def _answer_ended(self) -> None:
         answer = self.conversation.turns[-1].answer
         if answer.running:
             answer.apply(Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
+        self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
         self.furniture.transcript.touch()
         if answer.finished is None:
             self.instruments.update_timings(None)
@@ -199,11 +221,22 @@ class ChatScreen(Screen[None]):
         question, found = defuse(message.text.strip())
         if found:
             self.notify(f"Control tokens were made harmless: {' '.join(found)}", markup=False)
-        self.conversation.ask(question)
+        self._ask(question)
+
+    def _ask(self, question: str) -> None:
+        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
+
+        turn = self.conversation.ask(question, new_conversation_id())
         self.furniture.transcript.action_to_end()
-        self.run_worker(
-            self.r1.session.answer(self.conversation.messages()), group="answer", exclusive=True, exit_on_error=False
-        )
+
+        async def begins(inside_thinking: bool) -> None:
+            turn.inside_thinking = inside_thinking
+            await self.r1.save(self.conversation)
+
+        self._receive(self.r1.session.answer(self.conversation.messages(), turn.answer_id, begins))
+
+    def _receive(self, work: Coroutine[Any, Any, None]) -> None:
+        self.run_worker(work, group="answer", exclusive=True, exit_on_error=False)
         self.refresh_bindings()
 
     def _refuse(self, text: str, why: str) -> None:
@@ -218,7 +251,13 @@ class ChatScreen(Screen[None]):
             case "stop":
                 return self.r1.session.answering or self._launching is not None
             case "start":
-                return not self.ready and self._launching is None and self._last_variant is not None
+                waits = self.status is not None and self.status.waits_for_start
+                return waits or not (self.launching or self.ready or self._last_variant is None)
+            case "again":
+                turns = self.conversation.turns
+                return not self.r1.session.answering and bool(turns) and turns[-1].answer.state in ("failed", "stopped")
+            case "back":
+                return self._launching is None and not self.ready and self._replaced is not None
             case "variants" | "step" | "number" | "log" | "download":
                 return not self.r1.session.attached
             case _:
@@ -257,6 +296,21 @@ class ChatScreen(Screen[None]):
 
         self.conversation = Conversation(new_conversation_id())
         self.furniture.transcript.show(self.conversation)
+        self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
+
+    def action_again(self) -> None:
+        """Ask the last question again, in place of the answer that failed or was stopped."""
+        if not self.ready:
+            self.notify("No model is ready yet.", markup=False)
+            return
+        question = self.conversation.turns.pop().question
+        self.furniture.transcript.show(self.conversation)
+        self._ask(question)
+
+    def action_back(self) -> None:
+        """Bring the model back that ran before a switch that failed."""
+        if self._replaced is not None:
+            self._launch(self._replaced, replace=self.r1.session.status().running)
 
     def action_log(self) -> None:
         """Show the log of what goes on: the engine's build, else the server."""
@@ -266,106 +320,28 @@ class ChatScreen(Screen[None]):
         building = self._launching is not None and self.furniture.stages.running("engine")
         self.app.push_screen(LogScreen(paths.logs / "build.log" if building else paths.server_log))
 
-    def action_download(self) -> None:
-        """Show the download that runs, or the unfinished one of the last model."""
-        variant = self._downloading()
-        if variant is None:
-            self.notify("Nothing is being downloaded. F2 lists the models.", markup=False)
-            return
-        self._show_download(variant, begin=False)
-
-    def _show_download(self, variant: Variant, *, begin: bool) -> None:
-        from r1tui.tui.screens.download import DownloadScreen  # noqa: PLC0415  the hub
-
-        screen = DownloadScreen(
-            variant,
-            self.r1.paths,
-            self.r1.config,
-            config_file=self.r1.config_file,
-            begin=begin,
-            before_stop=self._cancel_launch,
-        )
-        self.app.push_screen(screen, self._switch)
-
     def _cancel_launch(self) -> None:
         if self._launching is not None:
+            self.r1.session.give_up()
             self._launching.cancel()
 
-    def _downloading(self) -> Variant | None:
-        from r1tui.hub.download import unfinished  # noqa: PLC0415  the screen opens without it
-        from r1tui.hub.jobs import running_downloads  # noqa: PLC0415
-
-        for name in running_downloads(self.r1.paths):
-            with suppress(R1tuiError):
-                return self.r1.catalog.find(name)
-        last = self._last_variant
-        return last if last is not None and unfinished(last, self.r1.paths, self.r1.config) else None
-
     def action_start(self) -> None:
-        """Bring the last model up again."""
-        if self._last_variant is not None and self._launching is None and not self.ready:
+        """Bring the last model up again, or end a server that hangs and start it again."""
+        if self.status is not None and self.status.waits_for_start:
+            self.run_worker(self.r1.session.restart_server(), group="restart", exit_on_error=False)
+        elif self._last_variant is not None and self._launching is None and not self.ready:
             self._launch(self._last_variant, replace=False)
 
-    def action_variants(self) -> None:
-        """Choose a model."""
-        from r1tui.tui.screens.variants import VariantsScreen  # noqa: PLC0415  planner and hub
-
-        current = self.status.variant if self.status else None
-        screen = VariantsScreen(self.r1.catalog, self.r1.config, self.r1.paths, current)
-        self.app.push_screen(screen, self._switch)
-
-    def action_step(self, step: int) -> None:
-        """Switch to the next or previous model on disk."""
-        here = [one for one in self.r1.catalog if self._on_disk(one)]
-        names = [one.name for one in here]
-        if len(here) < 2:
-            self.notify("There is no other model on disk. F2 lists those that can be fetched.", markup=False)
-            return
-        current = self.status.variant if self.status else None
-        index = names.index(current) if current in names else -1
-        self._switch(here[(index + step) % len(here)])
-
-    def action_number(self, number: int) -> None:
-        """Switch to the model with this number in the list."""
-        variants = list(self.r1.catalog)
-        if number <= len(variants):
-            self._switch(variants[number - 1])
-
-    def _switch(self, variant: Variant | None) -> None:
-        """Bring the variant up in place of what runs; a large one that must be fetched is asked about first."""
-        if variant is None:
-            return
-        now = self.r1.session.status()
-        if now.running and now.variant == variant.name:
-            self.notify(f"{variant.name} runs already.", markup=False)
-            return
-        size_gib = variant.size_gib or 0.0
-        if self._on_disk(variant) or size_gib < ASK_BEFORE_FETCHING_GIB:
-            self._launch(variant, replace=now.running)
-            return
-        from r1tui.tui.screens.ask import AskScreen, Choice  # noqa: PLC0415
-
-        question = f"{variant.name} is not on this machine: {size_gib:,.0f} GiB to fetch."
-        choices = [
-            Choice("f", "fetch", "Fetch it, then bring it up"),
-            Choice("o", "only", "Only fetch it; what runs stays"),
-        ]
-
-        def chosen(choice: str | None) -> None:
-            if choice == "fetch":
-                self._launch(variant, replace=now.running)
-            elif choice == "only":
-                self._show_download(variant, begin=True)
-
-        self.app.push_screen(AskScreen(question, choices), chosen)
-
     def _launch(self, variant: Variant, *, replace: bool) -> None:
+        if replace and self.ready and self.status is not None:
+            self._replaced = self.r1.variant_named(self.status)
         self._last_variant = variant
+        self._show_stages(self._stop_and_launch(variant, replace=replace))
+
+    def _show_stages(self, work: Coroutine[Any, Any, None]) -> None:
         self.add_class("-launching")
         self.furniture.stages.reset()
-        self._launching = self.run_worker(
-            self._stop_and_launch(variant, replace=replace), group="launch", exclusive=True, exit_on_error=False
-        )
+        self._launching = self.run_worker(work, group="launch", exclusive=True, exit_on_error=False)
         self.refresh_bindings()
 
     async def _stop_and_launch(self, variant: Variant, *, replace: bool) -> None:
@@ -378,13 +354,9 @@ class ChatScreen(Screen[None]):
         if status.variant and self._last_variant is None and self.ready and not self.r1.session.attached:
             self._last_variant = self.r1.variant_named(status)
         self.instruments.update_server(status)
-        if before is None or before.state != status.state:
+        if before is None or (before.state, before.hangs) != (status.state, status.hangs):
             self.refresh_bindings()  # it builds the footer anew
-            if before is not None and status.state == "failed" and not self.launching:
-                said = f"{status.cause} Ctrl+R starts it again."
-                self.notify(said, title="The server ended", severity="error", markup=False)
-
-    def _on_disk(self, variant: Variant) -> bool:
-        from r1tui.hub import find_model  # noqa: PLC0415  the screen opens without it
-
-        return find_model(variant, self.r1.paths, self.r1.config) is not None
+            if not self.launching and (news := server_news(before, status)) is not None:
+                self.notify(news.text, title=news.title, severity=news.severity, markup=False)
+        if status.comes_up and not self.launching:
+            self._show_stages(self.r1.session.follow(status))

@@ -1,42 +1,60 @@
-"""A log in full, followed while it grows: the engine's build or the server."""
+"""A log in full, followed while it grows: the engine's build or the server; searched, and without what is harmless."""
 
+from collections import deque
 from pathlib import Path
 
-from textual import work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import Screen
-from textual.widgets import Footer, Label, Log
+from textual.widgets import Footer, Input, Label, Log
 
 from r1tui.process import follow
+from r1tui.server.diagnosis import level
 from r1tui.text import plain
 
 SHOWN_BYTES = 1 << 20
 MOST_LINES = 20_000
+LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("all lines", frozenset({"error", "warning", "other"})),
+    ("warnings and errors", frozenset({"error", "warning"})),
+    ("errors", frozenset({"error"})),
+)
 
 
 class LogScreen(Screen[None]):
-    """The last MiB of a log file and what is added to it."""
+    """The last MiB of a log file and what is added to it, or what of that has the text that is searched for."""
 
     DEFAULT_CSS = """
     LogScreen {
         Label { width: 1fr; background: $primary-muted; color: $text; padding: 0 1; }
         Log { height: 1fr; }
+        Input { display: none; height: 1; border: none; }
+        &.-searching Input { display: block; }
     }
     """
-    BINDINGS = [Binding("escape,q", "back", "Back", id="log.back")]
+    BINDINGS = [
+        Binding("escape,q", "back", "Back", id="log.back"),
+        Binding("slash", "search", "Search", id="log.search"),
+        Binding("l", "level", "Level", id="log.level"),
+    ]
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
+        self._lines: deque[str] = deque(maxlen=MOST_LINES)
+        self._level = 0
+        self._wanted = ""
 
     def compose(self) -> ComposeResult:
-        yield Label(str(self._path), markup=False)
+        yield Label(markup=False)
         yield Log(max_lines=MOST_LINES)
+        yield Input(placeholder="Search")
         yield Footer()
 
     def on_mount(self) -> None:
         self.query_one(Log).focus()
+        self._show()
         self._follow()
 
     @work(exit_on_error=False)
@@ -46,8 +64,46 @@ class LogScreen(Screen[None]):
             log.write_line("There is nothing here yet.")
         start = max(0, self._path.stat().st_size - SHOWN_BYTES) if self._path.exists() else 0
         async for line in follow(self._path, start, lambda: True):
-            log.write_line(plain(line))
+            text = plain(line)
+            self._lines.append(text)
+            if self._is_shown(text):
+                log.write_line(text)
+
+    def _is_shown(self, line: str) -> bool:
+        return self._wanted in line.casefold() and (not self._level or level(line) in LEVELS[self._level][1])
+
+    def _show(self) -> None:
+        """Everything anew, after a change of what is wanted."""
+        log = self.query_one(Log)
+        log.clear()
+        log.write_lines([line for line in self._lines if self._is_shown(line)])
+        what = f"{LEVELS[self._level][0]} with {self._wanted!r}" if self._wanted else LEVELS[self._level][0]
+        self.query_one(Label).update(f"{self._path}: {what}")
+
+    @on(Input.Changed)
+    def _search(self, message: Input.Changed) -> None:
+        self._wanted = message.value.casefold()
+        self._show()
+
+    @on(Input.Submitted)
+    def _searched(self) -> None:
+        self.query_one(Log).focus()
+
+    def action_search(self) -> None:
+        """Show only lines with what is typed now; Esc shows all again."""
+        self.add_class("-searching")
+        self.query_one(Input).focus()
+
+    def action_level(self) -> None:
+        """Show all lines, warnings and errors, or errors alone."""
+        self._level = (self._level + 1) % len(LEVELS)
+        self._show()
 
     def action_back(self) -> None:
-        """Leave the log."""
-        self.dismiss()
+        """End the search; without one, leave the log."""
+        if self.has_class("-searching"):
+            self.remove_class("-searching")
+            self.query_one(Input).clear()
+            self.query_one(Log).focus()
+        else:
+            self.dismiss()

@@ -21,7 +21,7 @@ LABEL, VALUE = 9, 16
 NEARLY_FULL, FULL = 0.9, 0.97
 STATE_STYLES = {
     "ready": "$success", "sleeping": "$secondary", "starting": "$warning", "loading": "$warning",
-    "restarting": "$warning", "stopping": "$warning", "failed": "$error",
+    "restarting": "$warning", "stopping": "$warning", "failed": "$error", "hangs": "$error",
 }  # fmt: skip
 
 
@@ -81,9 +81,10 @@ def _state(figures: Figures) -> Content:
     status = figures.status
     if status is None:
         return Content("● no server")
-    style = STATE_STYLES.get(status.state, "")
+    state = "hangs" if status.hangs else status.state
+    style = STATE_STYLES.get(state, "")
     name = one_line(status.variant or "")
-    return Content.assemble(("●", style), " ", (status.state, f"bold {style}".strip()), f" {name}" if name else "")
+    return Content.assemble(("●", style), " ", (state, f"bold {style}".strip()), f" {name}" if name else "")
 
 
 def _server(figures: Figures, width: int, ink: Ink) -> list[Content]:

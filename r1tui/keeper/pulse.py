@@ -1,0 +1,31 @@
+"""Whether a server is well: what its health says, and whether it sleeps."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from r1tui.keeper.http import request
+
+Pulse = Literal["loading", "ready", "sleeping"]
+
+
+class _Props(msgspec.Struct):
+    is_sleeping: bool = False
+
+
+async def feel_pulse(socket: Path, key: str | None, *, sleeps: bool, timeout_s: float) -> Pulse | None:
+    """How the server is; None when it does not say so in time. Neither question keeps it from sleeping."""
+    health = await request(socket, "GET", "/health", key, timeout_s)
+    if health is None:
+        return None
+    if health[0] != 200:
+        return "loading"
+    if not sleeps:
+        return "ready"
+    props = await request(socket, "GET", "/props", key, timeout_s)
+    try:
+        asleep = props is not None and msgspec.json.decode(props[1], type=_Props).is_sleeping
+    except msgspec.DecodeError:
+        asleep = False
+    return "sleeping" if asleep else "ready"

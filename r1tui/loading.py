@@ -1,0 +1,166 @@
+"""A server that comes up, as events: what the keeper says, how much of the model is in memory, whether it is stuck.
+
+The figures are the process's own (/proc, proc(5)); where the system has none, only the states are told.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from r1tui.errors import CancelledError
+from r1tui.events import LogLine, Meter, Notice, StageDone, StageEvent, StageFailed
+from r1tui.keeper import client as keeper
+from r1tui.keeper.state import Status
+from r1tui.paths import Paths
+from r1tui.process import LogReader
+from r1tui.text import duration, plain
+
+LOOK_S = 0.5
+PROC = Path("/proc")
+_STEPS = (
+    ("load_tensors:", "reading the weights"),
+    ("llama_context: constructing", "making room for the context"),
+    ("warming up the model", "warming up"),
+)
+"""What llama-server writes (b11434) and what it does then."""
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What a process has done so far; any change is a sign of life."""
+
+    cpu_ticks: int
+    read_bytes: int
+    """By read() or from disk, whichever is more: mapped files are read by no call, cached ones from no disk."""
+    resident_bytes: int
+
+
+def read_signs(pid: int, proc: Path = PROC) -> Signs | None:
+    """The process's figures now; None when there are none."""
+    try:
+        fields = (proc / f"{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        pages = int((proc / f"{pid}/statm").read_text().split()[1])
+        counts: dict[str, int] = {}
+        with suppress(OSError):
+            for line in (proc / f"{pid}/io").read_text().splitlines():
+                name, _, value = line.partition(":")
+                counts[name] = int(value)
+    except (OSError, ValueError, IndexError):
+        return None
+    read = max(counts.get("rchar", 0), counts.get("read_bytes", 0))
+    return Signs(int(fields[11]) + int(fields[12]), read, pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+class LoadingWatch:
+    """Follows one loading process: progress, steps, and a notice when it has done nothing for `stuck_s`."""
+
+    def __init__(self, pid: int, log: Path, total_bytes: int | None, stuck_s: float) -> None:
+        self._pid = pid
+        self._log = LogReader(log)
+        self._total = total_bytes
+        self._stuck_s = stuck_s
+        self._events: list[StageEvent] = []
+        self._meter = Meter("server", "bytes", self._events.append, total_bytes)
+        self._signs: Signs | None = None
+        self._alive_s = monotonic()
+        self._told = False
+        self._done_bytes = 0
+        self._step = ""
+
+    def look(self) -> Iterator[StageEvent]:
+        """What is new since the last look."""
+        wrote = False
+        for line in self._log.lines():
+            wrote = True
+            step = next((words for mark, words in _STEPS if mark in line), "")
+            if step and step != self._step:
+                self._step = step
+                yield LogLine("server", step)
+        signs = read_signs(self._pid)
+        if signs is not None:
+            self._done_bytes = max(self._done_bytes, signs.resident_bytes, signs.read_bytes)
+            self._meter.update(min(self._done_bytes, self._total or self._done_bytes))
+            yield from self._events
+            self._events.clear()
+        if wrote or signs is None or signs != self._signs:
+            self._signs, self._alive_s, self._told = signs, monotonic(), False
+        elif not self._told and monotonic() - self._alive_s >= self._stuck_s:
+            self._told = True
+            yield Notice("server", f"llama-server has done nothing for {duration(self._stuck_s)}: no CPU time, "
+                         "no reading, no log. It is left alone; Esc or Ctrl+C gives up.")  # fmt: skip
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self._log.close()
+
+
+async def follow_server(
+    paths: Paths, stuck_s: float, note: Callable[[Status], None] = lambda status: None, *, restarts: int = 0
+) -> AsyncGenerator[StageEvent, None]:
+    """The events of a server that comes up, until it is ready, has failed or was stopped; `note` is told each status.
+
+    Each time that it ends by itself and is started again is told, beyond the first `restarts`. Waits as long as loading
+    takes.
+    """
+    statuses: asyncio.Queue[Status | None] = asyncio.Queue()
+
+    async def watch() -> None:
+        try:
+            async with aclosing(keeper.watch_async(paths)) as changes:
+                async for status in changes:
+                    statuses.put_nowait(status)
+        finally:
+            statuses.put_nowait(None)
+
+    watching = asyncio.create_task(watch())
+    loading: LoadingWatch | None = None
+    try:
+        while True:
+            try:
+                status = await asyncio.wait_for(statuses.get(), LOOK_S)
+            except TimeoutError:
+                for event in loading.look() if loading else ():
+                    yield event
+                continue
+            if status is None:
+                await watching
+                return
+            note(status)
+            if loading is not None:
+                loading.close()
+                loading = None
+            for ending in status.endings[restarts - status.restarts :] if status.restarts > restarts else ():
+                yield Notice("server", plain(f"{ending.cause} {ending.next}"))
+            restarts = max(restarts, status.restarts)
+            yield LogLine("server", status.state)
+            if status.settled:
+                return
+            if status.state == "loading" and status.pid is not None:
+                loading = LoadingWatch(status.pid, paths.server_log, weights_bytes(status.plan), stuck_s)
+    finally:
+        watching.cancel()
+        if loading is not None:
+            loading.close()
+
+
+def weights_bytes(plan: dict[str, Any] | None) -> int | None:
+    """The model's size by the plan's JSON object."""
+    places = [(plan or {}).get("host"), *((plan or {}).get("devices") or ())]
+    mib = [place.get("weights_mib") for place in places if isinstance(place, dict)]
+    total_mib = sum(part for part in mib if isinstance(part, int))
+    return total_mib << 20 if total_mib else None
+
+
+def outcome(status: Status | None) -> StageEvent:
+    """How a server that came up, or did not, is told."""
+    if status is not None and status.state in ("ready", "sleeping"):
+        took = f" in {duration(status.uptime_s)}" if status.uptime_s is not None else ""
+        return StageDone("server", status.endpoint or "", f"ready{took}")
+    if status is None or status.state == "stopped":
+        return StageFailed("server", "The server was stopped while it started.", "", CancelledError.exit_status)
+    return StageFailed("server", status.cause or "llama-server ended.", status.remedy or "`r1tui logs` shows why.")

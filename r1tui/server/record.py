@@ -1,0 +1,88 @@
+"""The record of an answer: the bytes of its stream in a file, whole events only, written by the keeper.
+
+A record that ended other than by `[DONE]` has one event of ours at its end, which says how.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from r1tui.events import Content, Reasoning, StreamEvent, Timings
+from r1tui.server.answer import AnswerReader
+from r1tui.server.wire import ENDED_ERROR, LOST_ERROR, STOPPED_ERROR, EventSplitter
+
+POLL_S = 0.1
+PIECE_BYTES = 1 << 20
+DONE_EVENT = b"data: [DONE]"
+_BROKEN = ("The record of this answer ends in the middle: nobody kept it.", "Ask again.")
+
+
+def _event_of(error_type: str) -> bytes:
+    return b"data: " + msgspec.json.encode({"error": {"type": error_type}}) + b"\n\n"
+
+
+STOPPED_EVENT, SERVER_ENDED_EVENT, LOST_EVENT = (
+    _event_of(STOPPED_ERROR), _event_of(ENDED_ERROR), _event_of(LOST_ERROR)
+)  # fmt: skip
+
+
+def record_file(folder: Path, conversation_id: str) -> Path:
+    """Where the answer's bytes are; any id makes a file's name."""
+    plain = re.fullmatch(r"[0-9A-Za-z_-]{1,100}", conversation_id)
+    name = conversation_id if plain else hashlib.sha256(conversation_id.encode()).hexdigest()
+    return folder / f"{name}.sse"
+
+
+async def read_record(
+    path: Path, is_running: Callable[[], bool], *, inside_thinking: bool
+) -> AsyncGenerator[list[StreamEvent], None]:
+    """The answer's events from its first on, in batches, and on while it is recorded; the last is Finished or Failed.
+
+    `is_running` says whether the keeper still writes. A batch holds what had been written: neighbouring pieces of
+    text come as one.
+    """
+    reader = AnswerReader(inside_thinking=inside_thinking)
+    splitter = EventSplitter()
+    file: int | None = None
+    try:
+        while not reader.done:
+            running = is_running()  # asked before reading: what was written until then is read
+            if file is None and path.exists():
+                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            data = os.read(file, PIECE_BYTES) if file is not None else b""
+            events = [event for payload in splitter.feed(data) for event in reader.read(payload)]
+            if not data and not running:
+                events += reader.fail(*_BROKEN)
+            if events:
+                yield merged_text(events)
+            if not data and not reader.done:
+                await asyncio.sleep(POLL_S)
+    finally:
+        if file is not None:
+            os.close(file)
+
+
+def merged_text(events: Iterable[StreamEvent]) -> list[StreamEvent]:
+    """The same events in fewer: neighbouring pieces of the same text are one, with the newest counters after it."""
+    merged: list[StreamEvent] = []
+    text: Reasoning | Content | None = None
+    counters: Timings | None = None
+    for event in events:
+        match event:
+            case Timings():
+                counters = event
+            case Reasoning() | Content() if type(event) is type(text) and text is not None:
+                text = type(text)(text.text + event.text)
+            case _:
+                merged += [one for one in (text, counters) if one is not None]
+                text = counters = None
+                if isinstance(event, Reasoning | Content):
+                    text = event
+                else:
+                    merged.append(event)
+    return merged + [one for one in (text, counters) if one is not None]

@@ -1,0 +1,83 @@
+"""Plans that take less memory than one that turned out too large: first less on the GPUs, then a shorter context."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from r1tui.config import PlanSettings
+from r1tui.gguf import Header
+from r1tui.plan import Plan, PlanRequest, make_plan
+
+MOST = 3
+SMALLEST_CONTEXT = 1024
+LESS_MIB, LESS_SHARE = (1024, 3072), (0.1, 0.3)
+"""How much less than the first plan the next ones put on each GPU, at least: the larger of the two."""
+FEWER_LAYERS = (2, 6)
+"""The same for layers that the user gave by hand."""
+
+
+def smaller_plans(header: Header, request: PlanRequest, plan: Plan) -> list[Plan]:
+    """At most three plans, each smaller than the one before; none where nothing helps."""
+    found: list[Plan] = []
+    for number in range(len(LESS_MIB)) if request.devices else ():
+        _add(found, plan, make_plan(header, _less_on_gpus(header, request, plan, number)))
+    last = _less_on_gpus(header, request, plan, len(LESS_MIB) - 1) if request.devices else request
+    for _ in range(MOST):
+        ctx_size = (found[-1] if found else plan).ctx_size // 2
+        if ctx_size < SMALLEST_CONTEXT or len(found) == MOST:
+            break
+        _add(found, plan, make_plan(header, _with_settings(last, ctx_size=ctx_size)))
+    return found
+
+
+def in_words(smaller: Plan, plan: Plan) -> str:
+    """What is less, for a person."""
+    said = []
+    if (smaller.n_cpu_moe or 0) > (plan.n_cpu_moe or 0):
+        said.append(f"the experts of {smaller.n_cpu_moe} layers on the CPU instead of {plan.n_cpu_moe or 0}")
+    if smaller.n_gpu_layers == 0 and plan.n_gpu_layers:
+        said.append("all on the CPU")
+    elif smaller.n_gpu_layers is not None and smaller.n_gpu_layers < (plan.n_gpu_layers or 0):
+        said.append(f"{smaller.n_gpu_layers} layers on the GPU instead of {plan.n_gpu_layers}")
+    if smaller.ubatch_size < plan.ubatch_size:
+        said.append(f"{smaller.ubatch_size} prompt tokens at once instead of {plan.ubatch_size}")
+    if smaller.ctx_size < plan.ctx_size:
+        said.append(f"a context of {smaller.ctx_size:,} tokens instead of {plan.ctx_size:,}")
+    return ", ".join(said)
+
+
+def _add(found: list[Plan], plan: Plan, smaller: Plan) -> None:
+    """Keep the plan if it can start and is less than the one before."""
+    before = found[-1] if found else plan
+    if smaller.can_start and in_words(smaller, before) and _on_gpus_mib(smaller) <= _on_gpus_mib(before):
+        found.append(smaller)
+
+
+def _on_gpus_mib(plan: Plan) -> int:
+    return sum(one.weights_mib + one.kv_mib + one.compute_mib for one in plan.devices)
+
+
+def _less_on_gpus(header: Header, request: PlanRequest, plan: Plan, number: int) -> PlanRequest:
+    settings = request.settings
+    used_mib = {one.name: one.weights_mib + one.kv_mib + one.compute_mib for one in plan.devices}
+    devices = tuple(
+        replace(device, margin_mib=int(device.free_mib - _less(used_mib.get(device.name, 0), number)))
+        for device in request.devices
+    )
+    fewer = FEWER_LAYERS[number]
+    changes: dict[str, Any] = {}
+    if settings.n_cpu_moe is not None:
+        changes["n_cpu_moe"] = min(settings.n_cpu_moe + fewer, header.n_layers)
+    elif settings.n_gpu_layers is not None:
+        changes["n_gpu_layers"] = max(0, settings.n_gpu_layers - fewer)
+    return _with_settings(replace(request, devices=devices), **changes)
+
+
+def _less(used_mib: int, number: int) -> float:
+    return max(0.0, used_mib - max(LESS_MIB[number], LESS_SHARE[number] * used_mib))
+
+
+def _with_settings(request: PlanRequest, **changes: Any) -> PlanRequest:
+    settings: PlanSettings = msgspec.structs.replace(request.settings, **changes)
+    return replace(request, settings=settings)

@@ -1,0 +1,31 @@
+"""What the screen says when the server's state has changed, where the instruments' one word is not enough."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from r1tui.keeper.state import Status
+
+
+@dataclass(frozen=True)
+class News:
+    """A notice: its title, its text, how bad it is."""
+
+    title: str
+    text: str
+    severity: Literal["information", "warning", "error"]
+
+
+def server_news(before: Status | None, now: Status) -> News | None:
+    """What is to be said of the change; None for one that speaks for itself. `before` is None at the first look."""
+    what = f"{now.cause or ''} {now.remedy or ''}".strip()
+    if now.hangs:
+        return News("The server hangs", what, "error")
+    if before is None:
+        return None
+    if now.state == "failed":
+        return News("The server ended", f"{now.cause} Ctrl+R starts it again.", "error")
+    if now.state == "restarting":
+        return News("The server ended", what, "warning")
+    if before.state == "sleeping" and now.state == "ready":
+        return News("", "The model is loaded again.", "information")
+    return None

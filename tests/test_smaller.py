@@ -1,0 +1,88 @@
+"""Plans for when memory ran out: each less than the one before, three at most, and the server comes up with one."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from r1tui.config import PlanSettings
+from r1tui.experience import records_file
+from r1tui.gguf import Header, read_header
+from r1tui.plan import Device, Plan, PlanRequest, make_plan
+from r1tui.smaller import MOST, in_words, smaller_plans
+from tests import sparse_r1
+from tests.conftest import CommandLine, TinyModel
+from tests.engine_figures import running_worker
+from tests.test_cli_chat import status
+
+
+@pytest.fixture(scope="module")
+def r1(tmp_path_factory: pytest.TempPathFactory) -> Header:
+    return read_header(sparse_r1.build(tmp_path_factory.mktemp("r1") / "r1.gguf", mla=True))
+
+
+def request(*gpus_gib: int, host_gib: int = 256, **wishes: Any) -> PlanRequest:
+    devices = tuple(Device(f"CUDA{n}", "cuda", gib << 10, gib << 10) for n, gib in enumerate(gpus_gib))
+    return PlanRequest(host_gib << 10, host_gib << 10, 16, PlanSettings(**wishes), devices)
+
+
+def on_gpus_mib(plan: Plan) -> int:
+    return sum(device.weights_mib + device.kv_mib + device.compute_mib for device in plan.devices)
+
+
+def test_an_h100_keeps_fewer_experts_then_a_shorter_context(r1: Header) -> None:
+    wanted = request(80)
+    plan = make_plan(r1, wanted)
+    first, second, third = smaller_plans(r1, wanted, plan)
+    assert (plan.n_cpu_moe or 0) < (first.n_cpu_moe or 0) < (second.n_cpu_moe or 0)
+    assert on_gpus_mib(plan) - on_gpus_mib(first) >= 1024
+    assert (first.ctx_size, second.ctx_size, third.ctx_size) == (8192, 8192, 4096)
+    assert in_words(first, plan) == f"the experts of {first.n_cpu_moe} layers on the CPU instead of {plan.n_cpu_moe}"
+    assert "a context of 4,096 tokens instead of 8,192" in in_words(third, plan)
+
+
+def test_without_a_gpu_only_the_context_can_be_less(r1: Header) -> None:
+    wanted = request()
+    plan = make_plan(r1, wanted)
+    assert [less.ctx_size for less in smaller_plans(r1, wanted, plan)] == [4096, 2048, 1024]
+
+
+@pytest.mark.parametrize(
+    "wishes", [{"n_gpu_layers": 20}, {"n_gpu_layers": 62, "n_cpu_moe": 55}, {"strategy": "layers"}]
+)
+def test_what_the_user_settled_is_lessened_too(r1: Header, wishes: dict[str, Any]) -> None:
+    wanted = request(80, **wishes)
+    plan = make_plan(r1, wanted)
+    less = smaller_plans(r1, wanted, plan)
+    assert on_gpus_mib(less[0]) < on_gpus_mib(plan)
+    assert all(in_words(one, plan) for one in less)
+
+
+@pytest.mark.parametrize(
+    ("gpus_gib", "host_gib"), [([24], 64), ([48], 512), ([80, 80], 200), ([12, 80, 12], 32), ([141, 141], 512)]
+)
+def test_each_is_less_than_the_one_before(r1: Header, gpus_gib: list[int], host_gib: int) -> None:
+    wanted = request(*gpus_gib, host_gib=host_gib)
+    plans = [make_plan(r1, wanted)]
+    plans += smaller_plans(r1, wanted, plans[0])
+    assert len(plans) <= 1 + MOST
+    for before, after in pairwise(plans):
+        assert in_words(after, before)
+        assert on_gpus_mib(after) <= on_gpus_mib(before)
+        assert after.ctx_size <= before.ctx_size
+
+
+def test_a_device_that_is_fuller_than_it_says_gets_less_and_the_launch_tells_it(
+    r1tui: CommandLine, tiny_r1: TinyModel, llama_server: Path
+) -> None:
+    with running_worker(llama_server, room_mib=8) as worker:
+        r1tui.configure(f"engine: {{source: '{llama_server}'}}\nserver: {{threads: 1, rpc: ['{worker}']}}\n")
+        ran = r1tui("serve", "--model", tiny_r1(), "--detach", "--json")
+    events = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert (ran.returncode, events[-1]["event"]) == (0, "stage_done"), ran.stdout + ran.stderr
+    [said] = [event["text"] for event in events if event["event"] == "notice"]
+    assert said == "A GPU has too little free memory for this plan. It starts again with less: all on the CPU."
+    assert status(r1tui)["restarts"] == 1
+    assert '"failed":true' in records_file(r1tui.paths).read_text().replace(" ", "")

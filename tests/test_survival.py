@@ -1,0 +1,127 @@
+"""What becomes of server, answer and conversation when the screen goes: left, hung up, killed; and who comes next."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from r1tui.chat.conversation import Conversation
+from r1tui.chat.saved import ConversationFiles
+from r1tui.config import Config, EngineSettings, ServerSettings
+from r1tui.keeper import client as keeper
+from r1tui.paths import Paths
+from r1tui.process import identify, wait
+from tests.conftest import TinyModel
+from tests.keeper_rig import SocketConnection, call, spec_for, start_ready, until
+from tests.ptys import Terminal
+
+THINK = "Hm, 日本 and 🦙.\n"
+WORDS = "one two three four.\n\n"
+Ready = Callable[..., None]
+
+
+@pytest.fixture
+def ready(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> Iterator[Ready]:
+    """Brings up a kept server whose answers have this many tokens, for a screen with these settings."""
+
+    def bring_up(max_tokens: int, **server: Any) -> None:
+        settings = ServerSettings(threads=1, **server)
+        config = Config(engine=EngineSettings(source=str(llama_server)), server=settings)
+        paths.config_file.parent.mkdir(parents=True)
+        paths.config_file.write_bytes(msgspec.json.encode(config))
+        model = tiny_r1(think=THINK, answer=WORDS, loop=True)
+        start_ready(spec_for(llama_server, model, paths, "--n-predict", str(max_tokens)), paths)
+
+    yield bring_up
+    keeper.stop(paths)
+    assert list(paths.run.iterdir()) == []
+
+
+def conversation(paths: Paths) -> Conversation:
+    with ConversationFiles(paths.conversations) as files:
+        found = files.last()
+    assert found is not None
+    return found
+
+
+def ask(terminal: Terminal, paths: Paths) -> None:
+    """Ask, and see the answer begin."""
+    terminal.wait_for("Models")
+    terminal.type("hello")
+    terminal.wait_for("hello")
+    terminal.type("\r")
+    until(lambda: keeper.status(paths).answers, 60)
+    until(lambda: any(path.stat().st_size for path in paths.answers.glob("*.sse")), 60)
+
+
+def leave_by_kill(terminal: Terminal, paths: Paths) -> None:
+    terminal.kill()
+
+
+def leave_with_keeper(terminal: Terminal, paths: Paths) -> None:
+    pid = keeper.status(paths).keeper_pid
+    assert pid is not None
+    process = identify(pid)
+    os.kill(pid, signal.SIGKILL)
+    terminal.kill()
+    assert process is None or wait(process, 10)
+
+
+def leave_by_hang_up(terminal: Terminal, paths: Paths) -> None:
+    assert terminal.hang_up() == 130
+
+
+def undisturbed(paths: Paths) -> str:
+    body = {"messages": [{"role": "user", "content": "hello"}]}
+    code, answer = call(SocketConnection(paths.server_socket), "POST", "/v1/chat/completions", body)
+    assert code == 200
+    return str(json.loads(answer)["choices"][0]["message"]["content"]).lstrip()
+
+
+@pytest.mark.parametrize("leave", [leave_by_kill, leave_by_hang_up, leave_with_keeper])
+def test_an_answer_goes_on_without_its_screen_and_the_next_one_has_it_whole(
+    paths: Paths, ready: Ready, leave: Callable[[Terminal, Paths], None]
+) -> None:
+    ready(400)
+    before = keeper.status(paths)
+    with Terminal() as terminal:
+        ask(terminal, paths)
+        leave(terminal, paths)
+    with Terminal() as terminal:
+        until(lambda: (now := keeper.status(paths)).keeper_pid and not now.answers, 60)
+        until(lambda: "done" in next(paths.conversations.glob("*.json")).read_text(), 60)
+        terminal.kill()
+    assert (keeper.status(paths).state, keeper.status(paths).pid) == ("ready", before.pid)
+    [turn] = conversation(paths).turns
+    assert (turn.question, turn.answer.state) == ("hello", "done")
+    assert turn.answer.thinking.text == THINK
+    assert turn.answer.content.text.lstrip() == undisturbed(paths)
+
+
+def test_a_hang_up_stops_the_server_where_that_is_wished(paths: Paths, ready: Ready) -> None:
+    ready(100_000, on_hangup="stop")
+    with Terminal() as terminal:
+        ask(terminal, paths)
+        assert terminal.hang_up() == 130
+    assert keeper.status(paths).state == "stopped"
+
+
+def test_a_second_screen_does_not_take_the_first_ones_conversation(paths: Paths, ready: Ready) -> None:
+    ready(20)
+    with Terminal() as first:
+        ask(first, paths)
+        until(lambda: '"done"' in next(paths.conversations.glob("*.json")).read_text(), 60)
+        with Terminal() as second:
+            ask(second, paths)
+            until(lambda: len(list(paths.conversations.glob("*.json"))) == 2, 60)
+            until(lambda: all('"done"' in one.read_text() for one in paths.conversations.glob("*.json")), 60)
+            assert keeper.status(paths).restarts == 0
+            second.kill()
+        first.kill()
+    contents = [path.read_text().count("hello") for path in paths.conversations.glob("*.json")]
+    assert contents == [1, 1]

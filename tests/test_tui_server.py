@@ -1,0 +1,131 @@
+"""The screen and a server that crashes, hangs, comes up meanwhile, cannot be switched, or is somebody else's too."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from r1tui.catalog import variant_of_file
+from r1tui.config import Config, ServerSettings, VariantSettings
+from r1tui.keeper import client as keeper
+from r1tui.paths import Paths
+from r1tui.tui.app import R1App
+from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.widgets.stages import Stages
+from tests.conftest import TinyModel
+from tests.keeper_rig import SocketConnection, Toy, call, open_stream
+from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, seat, until
+
+__all__ = ["config"]
+
+
+async def test_a_server_that_dies_comes_back_by_itself_and_the_question_is_asked_again_with_a_key(
+    paths: Paths, config: Config, tiny_r1: TinyModel
+) -> None:
+    app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer="one two ", loop=True)))
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: bool(answer.content))
+        pid = keeper.status(paths).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(pilot, lambda: answer.state == "failed")
+        assert "one two" in answer.content.text
+        await until(pilot, lambda: seat(app).server_pid not in (None, pid) and seat(app).ready)
+        await until(pilot, lambda: not seat(app).launching)
+        await pilot.press("f8")
+        await until(pilot, lambda: answers(app) != [answer] and bool(answers(app)[0].content))
+        assert [turn.question for turn in seat(app).conversation.turns] == ["hi"]
+
+
+async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(
+    paths: Paths, config: Config, tiny_r1: TinyModel
+) -> None:
+    once = Config(engine=config.engine, server=ServerSettings(threads=1, on_exit="stop", restart=False))
+    app = R1App(paths, once, variant=variant_of_file(tiny_r1(answer=ANSWER)))
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        pid = keeper.status(paths).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(pilot, lambda: keeper.status(paths).state == "failed" and not seat(app).ready)
+        await pilot.press("ctrl+r")
+        await ready(app, pilot)
+
+
+async def test_a_switch_that_fails_is_undone_with_a_key(
+    paths: Paths, config: Config, tiny_r1: TinyModel, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(tiny_r1().read_bytes()[:8_000_000])
+    files = {"good": tiny_r1(answer=ANSWER), "bad": bad}
+    own = {name: VariantSettings(title=name, file=str(path)) for name, path in files.items()}
+    app = R1App(paths, Config(engine=config.engine, server=config.server, variants=own))
+    app.wanted = app.catalog.find("good")
+    async with opened(app) as pilot:
+        await ready(app, pilot, "good")
+        await pilot.press("f4")
+        await until(pilot, lambda: not seat(app).launching and not keeper.status(paths).running)
+        assert not seat(app).ready
+        await pilot.press("f9")
+        await ready(app, pilot, "good")
+
+
+async def test_another_clients_answer_is_told_and_stopping_it_is_asked_about(
+    paths: Paths, config: Config, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer="one two ", loop=True)))
+    said: list[str] = []
+    monkeypatch.setattr(app, "notify", lambda text, **_: said.append(text))
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        stream = open_stream(paths.server_socket, "of another tool")
+        await ask(app, pilot, "hi")
+        await until(pilot, lambda: any("comes after it" in text for text in said))
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        stream.close()
+        assert call(SocketConnection(paths.server_socket), "DELETE", "/v1/stream?conv_id=of+another+tool")[0] == 204
+        await until(pilot, lambda: bool(answers(app)[-1].content))
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not app.is_running)
+    assert keeper.status(paths).state == "stopped"
+
+
+async def test_a_server_that_comes_up_is_followed_by_a_screen_that_is_opened_meanwhile(
+    paths: Paths, config: Config, tmp_path: Path
+) -> None:
+    toy = Toy(paths, tmp_path)
+    toy.acts({"loads": True})
+    keeper.start(toy.spec(), paths)
+    app = R1App(paths, config)
+    async with opened(app) as pilot:
+        await until(pilot, lambda: seat(app).query_one(Stages).running("server"))
+        toy.acts({})
+        keeper.restart(paths)
+        await until(pilot, lambda: seat(app).ready and not seat(app).launching)
+
+
+async def test_a_server_that_hangs_is_shown_and_started_again_with_a_key(
+    paths: Paths, config: Config, tmp_path: Path
+) -> None:
+    toy = Toy(paths, tmp_path)
+    keeper.start(toy.spec(silence_s=0.3), paths)
+    app = R1App(paths, config)
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        pid = keeper.status(paths).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        await until(pilot, lambda: "hangs" in panel(app))
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: seat(app).server_pid not in (None, pid) and seat(app).ready)
+
+
+def panel(app: R1App) -> str:
+    return "\n".join(str(row) for row in seat(app).instruments.rows(36, 30))

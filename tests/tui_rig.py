@@ -1,0 +1,75 @@
+"""What the screen's tests share: settings, the app in a pilot's hands, asking and waiting."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+
+from r1tui.chat.conversation import Answer
+from r1tui.config import Config, EngineSettings, ServerSettings
+from r1tui.keeper import client as keeper
+from r1tui.paths import Paths
+from r1tui.tui.app import R1App
+from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.widgets.prompt import Prompt
+
+THINK = "Hm, 日本 and 🦙.\n"
+ANSWER = "Hello ✅ there."
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def config(llama_server: Path, paths: Paths) -> Iterator[Config]:
+    """Settings with the built engine; in the file too, which the processes that the screen starts read.
+
+    Whatever server the test leaves running is stopped.
+    """
+    settings = Config(engine=EngineSettings(source=str(llama_server)), server=ServerSettings(threads=1, on_exit="stop"))
+    paths.config_file.parent.mkdir(parents=True)
+    paths.config_file.write_bytes(msgspec.json.encode(settings))
+    yield settings
+    keeper.stop(paths)
+
+
+async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
+    deadline_s = monotonic() + PATIENCE_S
+    while not fact():
+        assert monotonic() < deadline_s, "it did not happen"
+        await pilot.pause(0.02)
+
+
+@asynccontextmanager
+async def opened(app: R1App, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
+    """The app, once its chat is there."""
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.seat.furnished)
+        yield pilot
+
+
+def seat(app: R1App) -> ChatScreen:
+    return app.seat
+
+
+def answers(app: R1App) -> list[Answer]:
+    return [turn.answer for turn in seat(app).conversation.turns]
+
+
+async def ready(app: R1App, pilot: Pilot[None], variant: str | None = None) -> None:
+    def fact() -> bool:
+        status = seat(app).status
+        return seat(app).ready and status is not None and (variant is None or status.variant == variant)
+
+    await until(pilot, fact)
+
+
+async def ask(app: R1App, pilot: Pilot[None], question: str) -> Answer:
+    await until(pilot, lambda: not app.session.answering)
+    count = len(answers(app))
+    seat(app).query_one(Prompt).text = question
+    await pilot.press("enter")
+    await until(pilot, lambda: len(answers(app)) > count)
+    return answers(app)[-1]
