@@ -62,7 +62,7 @@ def start_ready(spec: ServerSpec, paths: Paths) -> Status:
     return last
 
 
-def until(fact: Callable[[], Any], within_s: float = 10.0) -> Any:
+def until(fact: Callable[[], Any], within_s: float = 60.0) -> Any:
     """What `fact` returns as soon as that is true; fails when it does not become so in time."""
     deadline_s = monotonic() + within_s
     while not (value := fact()):

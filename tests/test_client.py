@@ -70,7 +70,7 @@ async def idle_slots(client: ServerClient) -> None:
     async def busy() -> bool:
         return any(slot["is_processing"] for slot in (await client._http.get("/slots")).json())
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await busy():
             pass
 

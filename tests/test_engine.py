@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from time import monotonic
 
 import psutil
 import pytest
@@ -79,9 +78,7 @@ def test_a_build_from_nothing_and_once_more(paths: Paths) -> None:
     assert not list(paths.cache.rglob("*.lock"))
 
     (paths.logs / "build.log").unlink()
-    started_s = monotonic()
     again = build(CPU, paths)
-    assert monotonic() - started_s < 1
     assert [type(event) for event in again] == [StageStarted, StageDone]
     assert not (paths.logs / "build.log").exists()  # neither cmake nor ninja ran
 
@@ -229,12 +226,13 @@ def test_a_llama_server_that_is_already_there(
     assert engine.tool("llama-fit-params") is not None
 
 
-def test_the_real_engine_is_found_in_milliseconds(paths: Paths, llama_server: Path) -> None:
+def test_the_real_engine_is_found_without_running_anything(
+    paths: Paths, llama_server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = EngineSettings(source=str(llama_server))
     build(settings, paths)
-    started_s = monotonic()
+    monkeypatch.setattr(subprocess, "Popen", None)
     assert find_engine(settings, paths) is not None
-    assert monotonic() - started_s < 0.05
 
 
 def test_an_unreachable_rpc_worker_is_named(paths: Paths, llama_server: Path) -> None:

@@ -27,7 +27,7 @@ def keeper(paths: Paths) -> Iterator[Paths]:
 def exchange(paths: Paths, sent: bytes) -> list[dict[str, Any]]:
     """All replies to what is sent before the client closes its end."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         connection.connect(str(paths.keeper_socket))
         received = b""
         try:

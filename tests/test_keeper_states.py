@@ -20,7 +20,7 @@ from r1tui.paths import Paths
 from r1tui.process import command_line, identify
 from tests.keeper_rig import SocketConnection, Toy, call, until
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 class Commands(RuleBasedStateMachine):

@@ -24,7 +24,7 @@ HOLDS = "import time; held = bytearray(b'x') * (64 << 20); print('held', flush=T
 def collected(watch: LoadingWatch, enough: Callable[[list[StageEvent]], bool]) -> list[StageEvent]:
     """What is seen until that is enough."""
     events: list[StageEvent] = []
-    deadline_s = monotonic() + 30
+    deadline_s = monotonic() + 90
     while not enough(events):
         assert monotonic() < deadline_s, events
         events += watch.look()

@@ -72,7 +72,7 @@ def test_a_zombie_counts_as_ended() -> None:
 
 
 @pytest.mark.parametrize("pidfds", [True, False])
-async def test_an_end_is_noticed_in_time_with_and_without_pidfds(
+async def test_an_end_is_noticed_with_and_without_pidfds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pidfds: bool
 ) -> None:
     if not pidfds:
@@ -82,9 +82,7 @@ async def test_an_end_is_noticed_in_time_with_and_without_pidfds(
     waiting = asyncio.create_task(wait_ended(child))
     await asyncio.sleep(0)
     os.kill(child.pid, signal.SIGKILL)
-    killed_s = monotonic()
-    await waiting
-    assert monotonic() - killed_s < 0.3
+    await asyncio.wait_for(waiting, 60)
     await wait_ended(child)
     assert wait(child, 0)
 
@@ -149,7 +147,7 @@ class Writer:
             self._changed.set()
 
     async def sees(self, expected: list[str]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.seen != expected:
                 self._changed.clear()
                 await self._changed.wait()

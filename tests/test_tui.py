@@ -10,6 +10,7 @@ from textual.widgets import Log, Static
 from r1tui.catalog import variant_of_file
 from r1tui.config import Config, ServerSettings, UiSettings, VariantSettings
 from r1tui.events import StageFailed
+from r1tui.experience import known_of
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
@@ -44,6 +45,20 @@ async def test_from_nothing_to_an_answer_without_another_key(paths: Paths, confi
         assert answer.content.text == ANSWER
         assert answer.thinking.text == THINK
         assert answer.thinking_tokens > 0
+
+
+async def test_the_speed_of_an_answer_is_remembered_for_the_next_plan(
+    paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path
+) -> None:
+    model = tiny_r1(think=THINK, answer="one two three four five six seven eight nine ten " * 3)
+    app = R1App(paths, config, variant=variant_of_file(model))
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: answer.state == "done" and not app.session.answering)
+        record = known_of(paths, model, llama_server)
+        assert record is not None
+        assert len(record.runs[-1].answer_tps) == 1
 
 
 @pytest.mark.parametrize("key", ["escape", "ctrl+c"])

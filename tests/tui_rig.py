@@ -19,7 +19,7 @@ from r1tui.tui.widgets.prompt import Prompt
 
 THINK = "Hm, 日本 and 🦙.\n"
 ANSWER = "Hello ✅ there."
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from r1tui.catalog import Variant
 from r1tui.chat.pace import paced
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.events import Failed, StageFailed, StageStarted, StreamEvent
+from r1tui.events import Failed, Finished, StageFailed, StageStarted, StreamEvent
+from r1tui.experience import remember_speed
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status
 from r1tui.paths import Paths
@@ -171,7 +172,9 @@ class Session:
             request = ChatRequest([ChatMessage(role, text) for role, text in messages], self._config.sampling)
             await self._tell_keeper(answer_id, running=True)
             async with aclosing(client.stream_chat(request, answer_id)) as events:
-                await self._post_batches(events)
+                end = await self._post_batches(events)
+            if end is not None and self._attach is None:
+                await asyncio.to_thread(remember_speed, self._paths, self.status(), end)
             if self._failed:
                 await self._forget_client()  # the next server may have another key
         except R1tuiError as error:
@@ -234,9 +237,10 @@ class Session:
         """Let go of the connection; the server stays as it is."""
         await self._forget_client()
 
-    async def _post_batches(self, events: AsyncIterator[StreamEvent]) -> None:
-        """Post what comes in one burst as one message."""
+    async def _post_batches(self, events: AsyncIterator[StreamEvent]) -> Finished | None:
+        """Post what comes in one burst as one message; the last word of a whole answer."""
         batch: list[StreamEvent] = []
+        end: Finished | None = None
 
         def flush() -> None:
             if batch:
@@ -251,8 +255,10 @@ class Session:
                 if not batch:
                     loop.call_later(BURST_S, flush)
                 batch.append(event)
+                end = event if isinstance(event, Finished) else end
         finally:
             flush()
+        return end
 
     async def _connected(self) -> ServerClient:
         if self._client is None:
