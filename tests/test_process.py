@@ -43,7 +43,8 @@ def shell(tmp_path: Path, script: str) -> ProcessId:
 
 
 async def test_a_child_is_detached_and_writes_to_its_private_log(tmp_path: Path) -> None:
-    script = "import os, sys; print(os.getsid(0) == os.getpid(), sys.stdin.read() == ''); print('err', file=sys.stderr)"
+    facts = "os.getsid(0) == os.getpid(), sys.stdin.read() == ''"
+    script = f"import os, sys; print({facts}, flush=True); print('err', file=sys.stderr)"
     child = spawn_detached([sys.executable, "-c", script], os.environ, tmp_path / "logs" / "log")
     assert wait(child, 20)
     assert (tmp_path / "logs" / "log").read_text().splitlines() == ["True True", "err"]

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
@@ -90,6 +91,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         result = cli.main(arguments, prog_name="r1tui", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a full disk is noticed here, not when Python ends
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -100,10 +103,21 @@ def _run(arguments: Sequence[str] | None) -> int:
             click.echo(plain(line), err=True)
         return error.exit_status
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
+        _drop_output()
         return 1
     except OSError as error:
+        _drop_output()
         refused = os_error(error)
         click.echo(plain(f"Error: {refused.cause}\n{refused.remedy}"), err=True)
         return refused.exit_status
     return result if isinstance(result, int) else 0
+
+
+def _drop_output() -> None:
+    """Forget what cannot be written; else Python complains once more when it ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
