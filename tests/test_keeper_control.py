@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client
 from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, VersionError, read_status
+from r1tui.keeper.state import VERSION
 from r1tui.paths import Paths
 from tests.keeper_rig import idle_spec, until
 
@@ -41,7 +42,7 @@ def exchange(paths: Paths, sent: bytes) -> list[dict[str, Any]]:
 
 
 def request(**fields: object) -> bytes:
-    return json.dumps({"v": 1, **fields}).encode() + b"\n"
+    return json.dumps({"v": VERSION, **fields}).encode() + b"\n"
 
 
 def test_several_requests_on_one_connection(keeper: Paths) -> None:
@@ -53,7 +54,7 @@ def test_several_requests_on_one_connection(keeper: Paths) -> None:
         + request(op="answer_ended", conversation_id="a"),
     )
     assert [reply["ok"] for reply in replies] == [True] * 4
-    assert [reply["v"] for reply in replies] == [1] * 4
+    assert [reply["v"] for reply in replies] == [VERSION] * 4
     assert replies[0]["status"]["state"] == "loading"
     assert [reply["status"]["answers"] for reply in replies][:3] == [[], ["a"], ["a", "b"]]
     until(lambda: client.status(keeper).answers == ["b"])
@@ -71,8 +72,8 @@ def test_several_requests_on_one_connection(keeper: Paths) -> None:
         (request(op="answer_started", conversation_id="x" * 257), "Not a request"),
         (b"[" * 5000 + b"\n", "Not a request"),
         (b"{" + b" " * LONGEST_REQUEST_BYTES + b"}\n", "too long"),
-        (b'{"op": "stop", "v": 2}\n', "version 1 of the protocol, not 2"),
-        (b'{"op": "stop"}\n', "version 1 of the protocol, not 0"),
+        (b'{"op": "stop", "v": 1}\n', "version 2 of the protocol, not 1"),
+        (b'{"op": "stop"}\n', "version 2 of the protocol, not 0"),
     ],
 )
 def test_what_is_no_request_is_answered_and_nothing_is_done(keeper: Paths, sent: bytes, cause: str) -> None:

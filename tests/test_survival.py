@@ -51,12 +51,12 @@ def conversation(paths: Paths) -> Conversation:
 
 def ask(terminal: Terminal, paths: Paths) -> None:
     """Ask, and see the answer begin."""
+    before = len(list(paths.answers.glob("*.sse")))
     terminal.wait_for("Models")
     terminal.type("hello")
     terminal.wait_for("hello")
     terminal.type("\r")
-    until(lambda: keeper.status(paths).answers, 60)
-    until(lambda: any(path.stat().st_size for path in paths.answers.glob("*.sse")), 60)
+    until(lambda: len([one for one in paths.answers.glob("*.sse") if one.stat().st_size]) > before, 60)
 
 
 def leave_by_kill(terminal: Terminal, paths: Paths) -> None:

@@ -37,9 +37,9 @@ class Pieces:
     def text(self) -> str:
         """All of it; joined only when there is something new."""
         count, text = self._joined
-        if count != len(self._pieces):
-            text += "".join(self._pieces[count:])
-            self._joined = (len(self._pieces), text)
+        if new := self._pieces[count:]:  # once: another thread may append meanwhile
+            text += "".join(new)
+            self._joined = (count + len(new), text)
         return text
 
 

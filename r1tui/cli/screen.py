@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import sys
-from contextlib import suppress
+import threading
 from functools import partial
 from types import FrameType
 
@@ -60,9 +60,12 @@ def _leave_at_once(stopped: Paths | None, number: int, frame: FrameType | None) 
     if stopped is not None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         from r1tui.keeper.client import stop  # noqa: PLC0415  asyncio, sockets
+        from r1tui.keeper.state import asked_by_others, status  # noqa: PLC0415
 
-        with suppress(R1tuiError, OSError):
-            stop(stopped)
+        if not asked_by_others(status(stopped).answers, os.getpid()):
+            stopping = threading.Thread(target=stop, args=(stopped,), daemon=True)  # this one runs the screen's loop
+            stopping.start()
+            stopping.join()
     os._exit(CancelledError.exit_status)
 
 

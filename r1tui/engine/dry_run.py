@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from r1tui.children import run_lines
@@ -14,8 +15,8 @@ from r1tui.errors import R1tuiError
 
 TIMEOUT_S = 120.0  # under a second for a full-size R1 on an idle machine
 HOST = "Host"
-SERVERS_OWN = ("--cache-ram",)
-"""Flags with a value that llama-server has and llama-fit-params has not."""
+SERVERS_OWN = {"--cache-ram": 2, "--no-warmup": 1}
+"""Flags that llama-server has and llama-fit-params has not, and how many words each is with its value."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,12 @@ def _ask(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
     if tool is None:
         raise R1tuiError(f"There is no llama-fit-params beside {engine.server}.", "Build the engine: r1tui build")
     said: list[str] = []
-    shared = [
-        word
-        for before, word in zip(("", *arguments), arguments, strict=False)
-        if before not in SERVERS_OWN and word not in SERVERS_OWN
-    ]
+    shared, words = list[str](), iter(arguments)
+    for word in words:
+        if (count := SERVERS_OWN.get(word)) is None:
+            shared.append(word)
+        else:
+            list(islice(words, count - 1))
     argv: list[str | Path] = [tool, "--model", model, *shared]
     env = clean_environment(os.environ) | {"XDG_CONFIG_HOME": os.devnull}  # llama.cpp reads llama.cpp/config.ini there
     try:

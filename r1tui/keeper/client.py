@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -28,6 +29,9 @@ from r1tui.locks import holder, locked
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, older_log, spawn_detached, wait
 from r1tui.process import stop as stop_process
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = [
     "adopt",
@@ -50,6 +54,8 @@ START_S = 30.0
 REPLY_S = 3.0
 """A keeper that has not answered by then hangs."""
 HANGING_S = 2.0
+SILENCE_S = 10.0
+"""A watcher whom nothing was told for so long asks whether the keeper still lives."""
 SPAWN_S = 0.2
 """A child whose parent was killed while spawning it shows its own command by then."""
 KEEPER_LOG_BYTES = 1 << 20
@@ -115,7 +121,7 @@ async def watch_async(paths: Paths) -> AsyncGenerator[Status, None]:
             reader, writer = await asyncio.open_unix_connection(str(paths.keeper_socket), limit=LONGEST_REPLY_BYTES)
             try:
                 writer.write(encode_line(Request("watch")))
-                while line := await reader.readline():
+                while line := await _next_line(paths, reader):
                     yield changes.told(line)
             finally:
                 writer.close()
@@ -123,6 +129,28 @@ async def watch_async(paths: Paths) -> AsyncGenerator[Status, None]:
             for found in await asyncio.to_thread(changes.found):
                 yield found
             await asyncio.sleep(0 if changes.over else WATCH_POLL_S)
+
+
+async def _next_line(paths: Paths, reader: "asyncio.StreamReader") -> bytes:
+    """The keeper's next line; while it is silent, it is asked whether it lives. Raises R1tuiError when it does not."""
+    import asyncio  # noqa: PLC0415
+
+    line = asyncio.ensure_future(reader.readline())
+    try:
+        while True:
+            done, _ = await asyncio.wait([line], timeout=SILENCE_S)
+            if done:
+                return line.result()
+            await asyncio.to_thread(_must_answer, paths)
+    finally:
+        line.cancel()
+
+
+def _must_answer(paths: Paths) -> None:
+    try:
+        _ask(paths, "status")
+    except TimeoutError as error:
+        raise R1tuiError("The keeper does not answer.", "`r1tui stop` ends it and its server.") from error
 
 
 class _Changes:
@@ -175,7 +203,10 @@ def stop(paths: Paths) -> Status:
     deadline_s = monotonic() + 2 * STOP_S
     last_keeper = _recorded_keeper(paths)
     while monotonic() < deadline_s:
-        keeper = _keeper(paths)
+        keeper, recorded = _keeper(paths), _recorded_keeper(paths)
+        if keeper is not None and recorded is not None and keeper != recorded:
+            sleep(POLL_S)  # a client that stops what nobody keeps, or a keeper that is only just there
+            continue
         if keeper is not None:
             if (grace_s := _ask_to_stop(paths, keeper)) is not None:
                 stop_process(keeper, (grace_s, 0.0, 2.0))

@@ -23,6 +23,7 @@ from r1tui.keeper.recorder import Recorder
 from r1tui.keeper.state import (
     ENDED,
     START_AGAIN,
+    VERSION,
     Ending,
     ServerRecord,
     ServerSpec,
@@ -104,7 +105,7 @@ class Keeper:
     """One server's life. Everything happens in one event loop, so a state is never seen half-made."""
 
     def __init__(self, record: ServerRecord, paths: Paths, on_status: OnStatus | None = None) -> None:
-        self._record = msgspec.structs.replace(record, keeper=identify(os.getpid()))
+        self._record = msgspec.structs.replace(record, version=VERSION, keeper=identify(os.getpid()))
         self._paths = paths
         self._on_status = on_status
         self._queues: set[asyncio.Queue[Status]] = set()
@@ -177,11 +178,11 @@ class Keeper:
     def _start(self) -> ProcessId | None:
         """Spawn the server; None when it could not be started, which is then the state."""
         spec = self._record.spec
-        begin_log(self._paths.server_log)
         first = not self._record.restarts
         self._change("starting", must_save=first, server=None, ready_s=None, log_capped=False, answers=[])
         self._oom_kills = oom_kills()
         try:
+            begin_log(self._paths.server_log)
             Path(spec.socket).unlink(missing_ok=True)  # llama-server refuses one that is left over
             env = server_environment(os.environ, new_api_key(Path(spec.key_file)) if spec.key_file else None)
             self._child = spawn(spec.argv, env, self._paths.server_log, Path(spec.cwd or "/"))
@@ -268,6 +269,7 @@ class Keeper:
             evidence=list(diagnosis.evidence),
             **(with_less(self._record, again.smaller) if again.smaller else {}),
         )
+        await asyncio.to_thread(wait_vram_free, server.pid)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._told.wait(), again.delay_s)
         if self._wish == "stop":
@@ -275,7 +277,6 @@ class Keeper:
             return None
         self._wish = None
         self._told.clear()
-        await asyncio.to_thread(wait_vram_free, server.pid)
         return self._start()
 
     def _endings(self, cause: str, then: str, kind: str = "") -> list[Ending]:

@@ -1,7 +1,7 @@
 """The control protocol: one JSON object a line in both directions over the keeper's socket, each with a version.
 
-Requests: `{"v": 1, "op": …, "conversation_id": …}`; `op` is one of `Op`, and the last two of them want the id.
-Replies: `{"v": 1, "ok": true, "status": {…}}` or `{"v": 1, "ok": false, "cause": …, "remedy": …}`. `watch` is replied
+Requests: `{"v": 2, "op": …, "conversation_id": …}`; `op` is one of `Op`, and the last two of them want the id.
+Replies: `{"v": 2, "ok": true, "status": {…}}` or `{"v": 1, "ok": false, "cause": …, "remedy": …}`. `watch` is replied
 to with a line now and one at every change, `stop` with one at once and one when the server has ended.
 """
 

@@ -23,7 +23,7 @@ SYNC_S = 1.0
 LAST_LOOKS = 3
 NEVER_BEGAN_S = 30.0
 """How long an answer may be announced by nobody who can be asked, before it is given up."""
-MOST_RECORDS = 32
+MOST_RECORDS = 1000
 MOST_BYTES = 512 << 20
 LONGEST_AGE_S = 14 * 86400.0
 
@@ -84,6 +84,8 @@ class _Recording:
         self.asker_gone = asyncio.Event()
         self.began = self._bytes > 0
         """Whether the server has ever known of it."""
+        self._followed = False
+        """Whether this keeper has had its stream, to the last byte that there was."""
         self.task = asyncio.create_task(self._record())
 
     def finish(self, event: bytes) -> None:
@@ -101,7 +103,7 @@ class _Recording:
             if outcome == "lost":
                 self.finish(LOST_EVENT)
             elif outcome == "unknown" and self.began:
-                self.finish(STOPPED_EVENT)
+                self.finish(STOPPED_EVENT if self._followed else LOST_EVENT)
             elif not self.began and outcome != "done" and self._is_given_up(waited_s):
                 looks_left -= 1  # a question may be on its way to the server while its asker goes
                 if not looks_left:
@@ -132,7 +134,7 @@ class _Recording:
             async with opened(self._socket, "GET", target, self._key()) as (status, pieces):
                 if status != 200:
                     return "lost" if status == 400 else "unknown" if status == 404 else "cut"
-                self.began = True
+                self.began = self._followed = True
                 async for piece in pieces:
                     whole, end, held = (held + piece).rpartition(b"\n\n")
                     if end:
@@ -150,6 +152,7 @@ class _Recording:
                 while written < len(data):
                     written += os.pwrite(fd, data[written:], self._bytes + written)
             except OSError:
+                self._followed = False
                 os.ftruncate(fd, self._bytes)
                 raise
         finally:

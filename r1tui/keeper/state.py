@@ -13,7 +13,7 @@ from r1tui.locks import holder
 from r1tui.paths import Paths, private_folder, write_private
 from r1tui.process import ProcessId, alive, boot_id, find_command, runs_command
 
-VERSION = 1
+VERSION = 2
 """Of the state file and the control protocol; raised when an older r1tui could misread them."""
 
 State = Literal["stopped", "starting", "loading", "ready", "sleeping", "restarting", "stopping", "failed"]
@@ -140,7 +140,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def hangs(self) -> bool:
         """Whether a server that was ready has stopped answering; `cause` says for how long."""
-        return self.state in ("ready", "sleeping") and self.keeper_pid is not None and self.cause is not None
+        silent = self.cause is not None and self.version == VERSION
+        return self.state in ("ready", "sleeping") and self.keeper_pid is not None and silent
 
     @property
     def comes_up(self) -> bool:

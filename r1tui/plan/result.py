@@ -208,8 +208,8 @@ class Plan:
             flags["--tensor-split"] = ",".join(map(str, self.tensor_split))
         if self.kv_on_host:
             flags["--no-kv-offload"] = None
-        if self.verdict == "disk":
-            flags["--load-mode"] = "mmap"
+        if self.verdict == "disk":  # a warm-up would read all experts once, for nothing: they do not stay
+            flags |= {"--load-mode": "mmap", "--no-warmup": None}
         if not self.repack:
             flags["--no-repack"] = None
         return flags

@@ -130,12 +130,15 @@ class ServerClient:
         The answer belongs to the conversation: abandoning this iterator does not stop it (`stop_answer` does), and a
         dropped connection is taken up again where it broke.
         """
-        self._stopped.discard(conversation_id)
         inside = await self._ask_forces_thinking()
         if isinstance(inside, Failed):
             yield inside
             return
         reader = AnswerReader(inside_thinking=inside)
+        if conversation_id in self._stopped:  # before it was asked
+            for event in reader.cancel():
+                yield event
+            return
         splitter = EventSplitter()
         headers = {CONVERSATION_HEADER: conversation_id, "Connection": "close"}  # a pooled one is dead one time in five
         post = self._http.build_request(

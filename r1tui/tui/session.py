@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -33,6 +34,8 @@ Post = Callable[[Message], object]
 Begins = Callable[[bool], Awaitable[None]]
 BATCH_S = 0.1
 """Events of an answer are handed over in batches; ten a second look live and cost little."""
+UNHEARD_S = 5.0
+"""An answer that another r1tui asked for is let go of when its stop has no effect for so long."""
 BURST_S = 0.02
 """What comes within this time of each other is one batch."""
 
@@ -61,6 +64,8 @@ class Session:
         """Whether anything of that answer has come; before, it may wait for another's."""
         self._failed = False
         self._given_up = False
+        self._stopped_s: float | None = None
+        """When the user wanted the answer to stop."""
 
     @property
     def attached(self) -> bool:
@@ -94,6 +99,7 @@ class Session:
         except R1tuiError as error:
             self._post(StageReported(StageFailed("server", error.cause, error.remedy, error.exit_status)))
         except asyncio.CancelledError:
+            ready = False
             await self._cancelled(stop=launch.started)
             raise
         finally:
@@ -103,7 +109,7 @@ class Session:
         """Follow a server that comes up without a launch of ours. Posts its events, then LaunchEnded."""
         from r1tui.loading import follow_server, outcome  # noqa: PLC0415
 
-        last, self._given_up = now, False
+        last, wanted, self._given_up = now, False, False
 
         def note(status: Status) -> None:
             nonlocal last
@@ -118,11 +124,9 @@ class Session:
                 async for event in closing:
                     self._post(StageReported(event))
             self._post(StageReported(outcome(last)))
-        except asyncio.CancelledError:
-            await self._cancelled(stop=True)
-            raise
+            wanted = True
         finally:
-            self._post(LaunchEnded(last.state in ("ready", "sleeping")))
+            self._post(LaunchEnded(wanted and last.state in ("ready", "sleeping")))
 
     def give_up(self) -> None:
         """The launch that is about to be cancelled is not wanted; without this word only the screen is left."""
@@ -142,7 +146,7 @@ class Session:
     async def watch(self) -> None:
         """Follow the managed server, taking it over when its keeper was killed; posts each change, for ever."""
         while True:
-            with suppress(R1tuiError):
+            with suppress(R1tuiError, OSError):  # a full disk passes
                 await asyncio.to_thread(keeper.adopt, self._paths)
                 async for status in keeper.watch_async(self._paths):
                     self._post(ServerChanged(status))
@@ -183,16 +187,24 @@ class Session:
             left = True
             raise
         finally:
-            self._answering = None
-            if not left:
-                await self._tell_keeper(answer_id, running=False)
-                self._post(AnswerEnded())
+            try:
+                if not left:
+                    await self._tell_keeper(answer_id, running=False)
+                    self._post(AnswerEnded())
+            finally:
+                self._answering = None
 
     async def read_on(self, answer_id: str, *, inside_thinking: bool) -> None:
         """Post the events of an answer that another r1tui asked for, from its record, as `answer` does."""
         self._answering, self._begun = answer_id, True
         path = record_file(self._paths.answers, answer_id)
-        batches = read_record(path, lambda: answer_id in self.status().answers, inside_thinking=inside_thinking)
+        self._stopped_s = None
+
+        def running() -> bool:
+            given_up = self._stopped_s is not None and monotonic() - self._stopped_s > UNHEARD_S
+            return not given_up and answer_id in self.status().answers
+
+        batches = read_record(path, running, inside_thinking=inside_thinking)
         try:
             async with aclosing(batches) as closing:
                 async for events in closing:
@@ -204,6 +216,7 @@ class Session:
 
     async def stop_answer(self) -> None:
         """Stop the running answer on the server, so that its stream ends; what came stays."""
+        self._stopped_s = monotonic()
         if self._answering is not None:
             with suppress(R1tuiError):
                 await (await self._connected()).stop_answer(self._answering)

@@ -159,6 +159,8 @@ class ChatScreen(ModelsBase):
 
     @on(LaunchEnded)
     def _launch_ended(self, message: LaunchEnded) -> None:
+        if self._launching is not None and not self._launching.is_finished:
+            return  # of a launch that another has replaced
         self._launching = None
         self._show_status(self.r1.session.status())
         if message.ready:
@@ -177,6 +179,8 @@ class ChatScreen(ModelsBase):
 
     @on(AnswerReceived)
     def _answer_received(self, message: AnswerReceived) -> None:
+        if not self.conversation.turns:
+            return
         answer = self.conversation.turns[-1].answer
         counters: Timings | Finished | None = None
         for event in message.events:
@@ -193,6 +197,8 @@ class ChatScreen(ModelsBase):
 
     @on(AnswerEnded)
     def _answer_ended(self) -> None:
+        if not self.conversation.turns:
+            return  # a new chat has begun meanwhile
         answer = self.conversation.turns[-1].answer
         if answer.running:
             answer.apply(Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))

@@ -42,7 +42,7 @@ class LogScreen(Screen[None]):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        self._lines: deque[str] = deque(maxlen=MOST_LINES)
+        self._lines: deque[tuple[str, str]] = deque(maxlen=MOST_LINES)
         self._level = 0
         self._wanted = ""
 
@@ -65,18 +65,18 @@ class LogScreen(Screen[None]):
         start = max(0, self._path.stat().st_size - SHOWN_BYTES) if self._path.exists() else 0
         async for line in follow(self._path, start, lambda: True):
             text = plain(line)
-            self._lines.append(text)
-            if self._is_shown(text):
+            self._lines.append((text, level(text)))
+            if self._is_shown(*self._lines[-1]):
                 log.write_line(text)
 
-    def _is_shown(self, line: str) -> bool:
-        return self._wanted in line.casefold() and (not self._level or level(line) in LEVELS[self._level][1])
+    def _is_shown(self, line: str, its_level: str) -> bool:
+        return (not self._level or its_level in LEVELS[self._level][1]) and self._wanted in line.casefold()
 
     def _show(self) -> None:
         """Everything anew, after a change of what is wanted."""
         log = self.query_one(Log)
         log.clear()
-        log.write_lines([line for line in self._lines if self._is_shown(line)])
+        log.write_lines([line for line, its_level in self._lines if self._is_shown(line, its_level)])
         what = f"{LEVELS[self._level][0]} with {self._wanted!r}" if self._wanted else LEVELS[self._level][0]
         self.query_one(Label).update(f"{self._path}: {what}")
 
