@@ -26,7 +26,7 @@ from r1tui.keeper.state import ServerSpec, Smaller, Status
 from r1tui.loading import follow_server, outcome
 from r1tui.paths import Paths
 from r1tui.plan import Plan
-from r1tui.planning import Subject, for_variant, plan_here, request_here, server_argv
+from r1tui.planning import Held, Subject, for_variant, plan_here, request_here, server_argv
 from r1tui.process import Job, ProcessId
 from r1tui.process.job import r1tui_command
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
@@ -274,8 +274,9 @@ class Launch:
         config = self._config
         tcp = with_free_port(parse_tcp(self._tcp)) if self._tcp else None
         subject = Subject(read_header(model), model, model, on_disk=True)
-        request = for_variant(request_here(config, self._paths, engine), config, self.variant)
-        plan = plan_here(subject, request, engine, self._paths, config.server.rpc)
+        held = Held.by(keeper.status(self._paths))  # it is stopped before this one starts
+        request = for_variant(request_here(config, self._paths, engine, held), config, self.variant)
+        plan = plan_here(subject, request, engine, self._paths, config.server.rpc, held=held)
         if not plan.can_start:
             raise R1tuiError(
                 f"{self.variant.name} does not fit this machine: {' '.join(plan.reasons)}",

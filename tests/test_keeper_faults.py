@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from r1tui.keeper import client
 from r1tui.keeper.state import ServerRecord, Status, read_record, write_record
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, spawn_detached, wait
+from r1tui.server.record import LOST_EVENT, record_file
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, Toy, call, idle_spec, open_stream, spec_for, start_ready, until
 
@@ -258,3 +261,41 @@ def test_a_keeper_that_cannot_start_says_why(paths: Paths, monkeypatch: pytest.M
     assert "server.json" in str(caught.value) or "keeper.log" in str(caught.value)
     paths.state_file.rmdir()
     assert identify(os.getpid())
+
+
+def test_a_second_stop_leaves_the_one_alone_that_is_at_it(paths: Paths, tmp_path: Path) -> None:
+    start_ready(Toy(paths, tmp_path).spec(), paths)
+    kill(record_of(paths).keeper)
+    code = (
+        "import sys; from r1tui.locks import locked; from r1tui.paths import Paths\n"
+        "with locked(Paths.from_environment().keeper_lock, 'x'): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdin is not None
+        first.stdout.readline()
+        second = threading.Thread(target=client.stop, args=(paths,))
+        second.start()
+        second.join(client.REPLY_S + 2)  # by then it would have sent a signal
+        assert first.poll() is None
+        first.stdin.close()
+        second.join(90)
+        assert first.wait(60) == 0
+    assert client.status(paths) == Status()
+
+
+def test_an_answer_that_was_forgotten_before_the_next_keeper_is_not_called_stopped(
+    paths: Paths, tmp_path: Path
+) -> None:
+    start_ready(Toy(paths, tmp_path).spec(), paths)
+    kill(record_of(paths).keeper)
+    change_record(paths, answers=["1-a"])
+    record = record_file(paths.answers, "1-a")
+    record.parent.mkdir(parents=True)
+    record.write_bytes(b'data: {"choices":[{"delta":{"content":"half of it"}}]}\n\n')
+    client.adopt(paths)
+    until(lambda: client.status(paths).answers == [])
+    assert LOST_EVENT in record.read_bytes()
+    client.stop(paths)

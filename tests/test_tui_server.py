@@ -2,20 +2,23 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from r1tui.catalog import variant_of_file
 from r1tui.config import Config, ServerSettings, VariantSettings
 from r1tui.keeper import client as keeper
+from r1tui.launch import Launch
 from r1tui.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.widgets.stages import Stages
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, Toy, call, open_stream
+from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready
 from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, seat, until
 
 __all__ = ["config"]
@@ -56,13 +59,31 @@ async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(
         await ready(app, pilot)
 
 
-async def test_a_switch_that_fails_is_undone_with_a_key(
-    paths: Paths, config: Config, tiny_r1: TinyModel, tmp_path: Path
+async def test_a_switch_to_a_broken_file_leaves_what_runs(
+    paths: Paths, config: Config, tiny_r1: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(tiny_r1().read_bytes()[:8_000_000])
     files = {"good": tiny_r1(answer=ANSWER), "bad": bad}
     own = {name: VariantSettings(title=name, file=str(path)) for name, path in files.items()}
+    app = R1App(paths, Config(engine=config.engine, server=config.server, variants=own))
+    app.wanted = app.catalog.find("good")
+    said: list[str] = []
+    async with opened(app) as pilot:
+        await ready(app, pilot, "good")
+        pid = keeper.status(paths).pid
+        monkeypatch.setattr(seat(app), "notify", lambda text, **_: said.append(text))
+        await pilot.press("f4")
+        await until(pilot, lambda: any("cut" in text for text in said))
+        assert seat(app).ready
+        assert keeper.status(paths).pid == pid
+        assert not seat(app).has_class("-launching")
+
+
+async def test_a_switch_that_fails_is_undone_with_a_key(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:
+    model = str(tiny_r1(answer=ANSWER))
+    fails = VariantSettings(title="bad", file=model, extra_args=["--lora", "/nowhere.gguf"])
+    own = {"good": VariantSettings(title="good", file=model), "bad": fails}
     app = R1App(paths, Config(engine=config.engine, server=config.server, variants=own))
     app.wanted = app.catalog.find("good")
     async with opened(app) as pilot:
@@ -72,6 +93,25 @@ async def test_a_switch_that_fails_is_undone_with_a_key(
         assert not seat(app).ready
         await pilot.press("f9")
         await ready(app, pilot, "good")
+
+
+async def test_a_screen_that_the_config_gives_a_model_leaves_another_that_runs(
+    paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path
+) -> None:
+    start_ready(spec_for(llama_server, tiny_r1(answer=ANSWER), paths), paths)
+    pid = keeper.status(paths).pid
+    other = variant_of_file(tiny_r1(answer="another"))
+    app = R1App(paths, config, variant=other)
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        assert keeper.status(paths).pid == pid
+    app = R1App(paths, config, variant=other, insists=True)
+    async with opened(app) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        assert keeper.status(paths).pid == pid
+        await pilot.press("s")
+        await until(pilot, lambda: keeper.status(paths).pid not in (pid, None))
+        await ready(app, pilot)
 
 
 async def test_another_clients_answer_is_told_and_stopping_it_is_asked_about(
@@ -95,6 +135,63 @@ async def test_another_clients_answer_is_told_and_stopping_it_is_asked_about(
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not app.is_running)
     assert keeper.status(paths).state == "stopped"
+
+
+async def test_another_s_server_is_not_stopped_unasked_while_it_loads(
+    paths: Paths, config: Config, tmp_path: Path
+) -> None:
+    toy = Toy(paths, tmp_path)
+    toy.acts({"loads": True})
+    keeper.start(toy.spec(), paths)
+    app = R1App(paths, config)
+    async with opened(app) as pilot:
+        await until(pilot, lambda: seat(app).query_one(Stages).running("server"))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        assert keeper.status(paths).state == "loading"
+        await pilot.press("escape", "s")
+        await until(pilot, lambda: keeper.status(paths).state == "stopped")
+
+
+async def test_a_switch_while_a_model_loads_brings_the_other_up(
+    paths: Paths, config: Config, tiny_r1: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = Toy(paths, tmp_path)
+    toy.acts({"loads": True}, {})
+    monkeypatch.setattr(Launch, "spec", lambda self: msgspec.structs.replace(toy.spec(), variant=self.variant.name))
+    files = {"first": tiny_r1(answer=ANSWER), "second": tmp_path / "second.gguf"}
+    files["second"].write_bytes(files["first"].read_bytes())
+    own = {name: VariantSettings(title=name, file=str(path)) for name, path in files.items()}
+    app = R1App(paths, msgspec.structs.replace(config, variants=own))
+    app.wanted = app.catalog.find("first")
+    async with opened(app) as pilot:
+        await until(pilot, lambda: seat(app).query_one(Stages).running("server"))
+        await until(pilot, lambda: keeper.status(paths).state == "loading")
+        await pilot.press("f4")
+        await ready(app, pilot, "second")
+
+
+async def test_a_question_stopped_before_it_is_sent_is_never_answered(
+    paths: Paths, config: Config, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer="one two ", loop=True)))
+    told, go_on = threading.Event(), threading.Event()
+
+    def waits(*_: object) -> None:
+        told.set()
+        go_on.wait(90)
+
+    monkeypatch.setattr(keeper, "answer_started", waits)
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, told.is_set)
+        await pilot.press("escape")
+        go_on.set()
+        await until(pilot, lambda: not app.session.answering)
+        assert (answer.state, answer.content.text) == ("stopped", "")
 
 
 async def test_a_server_that_comes_up_is_followed_by_a_screen_that_is_opened_meanwhile(

@@ -43,7 +43,8 @@ def run_screen(context: Context, variant: str | None, attach: str | None, *, mou
         load_catalog(config)
     from r1tui.tui.app import R1App  # noqa: PLC0415  textual, for the screen alone
 
-    app = R1App(context.paths, config, config_file=context.config_file, variant=target, attach=endpoint)
+    named = variant is not None
+    app = R1App(context.paths, config, config_file=context.config_file, variant=target, insists=named, attach=endpoint)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         stops = config.server.on_hangup == "stop" and endpoint is None
         signal.signal(signal.SIGHUP, partial(_leave_at_once, context.paths if stops else None))

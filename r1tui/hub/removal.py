@@ -73,7 +73,7 @@ def _nothing_ours(variant: Variant, paths: Paths, config: Config) -> R1tuiError:
     whose = "is" if found.owner == "file" else "belongs to"
     return R1tuiError(
         f"{found.path} {whose} {OWNERS[found.owner]}: r1tui deletes only what it fetched itself.",
-        "Delete it with that program, or by hand.",
+        "Delete it by hand." if found.owner == "file" else "Delete it with that program, or by hand.",
     )
 
 

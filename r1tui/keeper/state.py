@@ -146,7 +146,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def comes_up(self) -> bool:
         """Whether a keeper is bringing it up."""
-        return self.keeper_pid is not None and self.state in ("starting", "loading", "restarting")
+        known = self.keeper_pid is not None and self.argv is not None  # a keeper that is going has no record any more
+        return known and self.state in ("starting", "loading", "restarting")
 
     @property
     def waits_for_start(self) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from textual import work
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
@@ -53,6 +53,7 @@ class R1App(App[None]):
         *,
         config_file: str | None = None,
         variant: Variant | None = None,
+        insists: bool = False,
         attach: Endpoint | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -61,6 +62,8 @@ class R1App(App[None]):
         self.config = config
         self.config_file = config_file
         self.wanted = variant
+        self.insists = insists
+        """Whether the user named the model just now; one that the config names takes the place of no other."""
         self.seat = ChatScreen(clock)
         """The chat, which lies under every other screen."""
         self._attached_to = attach
@@ -158,6 +161,17 @@ class R1App(App[None]):
             return self.catalog.find(status.variant or "")
         except R1tuiError:
             return variant_of_file(Path(status.model)) if status.model and Path(status.model).is_file() else None
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """What the palette offers: ours, with ours to leave by."""
+        yield SystemCommand("Quit", "Leave r1tui; the server stays or stops", self.action_leave)
+        yield SystemCommand("Keys", "The keys of this screen", self.action_keys)
+        yield SystemCommand("Theme", "Look at the other themes", self.action_change_theme)
+        if screen is self.seat and self.seat.furnished:
+            for binding in ChatScreen.BINDINGS:
+                if isinstance(binding, Binding) and binding.description and "number" not in binding.action:
+                    does = partial(screen.run_action, binding.action)
+                    yield SystemCommand(binding.description, f"The key {binding.key}", does)
 
     def action_keys(self) -> None:
         """Show or hide the list of keys."""

@@ -25,7 +25,7 @@ def server_news(before: Status | None, now: Status) -> News | None:
     if now.state == "failed":
         return News("The server ended", f"{now.cause} Ctrl+R starts it again.", "error")
     if now.state == "restarting":
-        return News("The server ended", what, "warning")
+        return News("The server ended", what or "It is started again.", "warning")
     if before.state == "sleeping" and now.state == "ready":
         return News("", "The model is loaded again.", "information")
     return None

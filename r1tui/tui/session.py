@@ -64,6 +64,8 @@ class Session:
         """Whether anything of that answer has come; before, it may wait for another's."""
         self._failed = False
         self._given_up = False
+        self.following = False
+        """Whether the server that comes up was started by somebody else, or by its keeper."""
         self._stopped_s: float | None = None
         """When the user wanted the answer to stop."""
 
@@ -88,11 +90,16 @@ class Session:
         ready, self._given_up = False, False
         launch = self._launch = Launch(variant, self._config, self._paths, config_file=self._config_file)
         try:
-            if replace:
+            async with aclosing(launch.prepare()) as events:
+                async for event in events:
+                    self._post(StageReported(event))
+            if launch.prepared is None:
+                return
+            if replace:  # not before there is something to start in its place
                 await asyncio.to_thread(keeper.stop, self._paths)
                 self._post(ServerChanged(self.status()))
             await self._forget_client()  # not at the end: the server may be asked as soon as it is ready
-            async with aclosing(launch.run()) as events:
+            async with aclosing(launch.start()) as events:
                 async for event in events:
                     self._post(StageReported(event))
                     ready = not isinstance(event, StageFailed)
@@ -109,7 +116,8 @@ class Session:
         """Follow a server that comes up without a launch of ours. Posts its events, then LaunchEnded."""
         from r1tui.loading import follow_server, outcome  # noqa: PLC0415
 
-        last, wanted, self._given_up = now, False, False
+        last, wanted = now, False
+        self._given_up, self.following = False, True
 
         def note(status: Status) -> None:
             nonlocal last
@@ -125,7 +133,11 @@ class Session:
                     self._post(StageReported(event))
             self._post(StageReported(outcome(last)))
             wanted = True
+        except asyncio.CancelledError:
+            await self._cancelled(stop=True)
+            raise
         finally:
+            self.following = False
             self._post(LaunchEnded(wanted and last.state in ("ready", "sleeping")))
 
     def give_up(self) -> None:
@@ -218,8 +230,10 @@ class Session:
         """Stop the running answer on the server, so that its stream ends; what came stays."""
         self._stopped_s = monotonic()
         if self._answering is not None:
-            with suppress(R1tuiError):
+            try:
                 await (await self._connected()).stop_answer(self._answering)
+            except R1tuiError:
+                self._post(AnswerWaits("The server does not answer; Ctrl+R starts it again when it hangs."))
 
     async def others_answers(self) -> int:
         """How many answers the server computes for others than this r1tui; 0 when it does not say."""

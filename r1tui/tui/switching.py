@@ -13,6 +13,7 @@ from r1tui.tui.screens.ask import AskScreen, Choice
 
 if TYPE_CHECKING:
     from r1tui.catalog import Variant
+    from r1tui.keeper.state import Status
     from r1tui.tui.app import R1App
 
 ASK_BEFORE_FETCHING_GIB = 1.0
@@ -40,6 +41,13 @@ async def how(r1: R1App, variant: Variant) -> Literal["launch", "only"] | None:
     ]
     choice = await r1.push_screen_wait(AskScreen(question, choices))
     return "launch" if choice == "fetch" else "only" if choice == "only" else None
+
+
+async def may_replace(r1: R1App, now: Status, variant: Variant) -> bool:
+    """Whether the running model may go for the one that r1tui was started with."""
+    question = f"{now.variant or 'A model'} runs already."
+    choices = [Choice("s", "switch", f"Stop it, and bring {variant.name} up")]
+    return await r1.push_screen_wait(AskScreen(question, choices)) == "switch"
 
 
 def downloading(r1: R1App, last: Variant | None) -> Variant | None:

@@ -71,3 +71,9 @@ STAY_OR_GO = (
     Choice("s", "stop", "Stop it: its memory is free again"),
 )
 """What may happen to the server when r1tui is left."""
+
+
+def stop_or_wait() -> AskScreen:
+    """Whether a server is stopped that comes up without a launch of ours."""
+    choices = (Choice("s", "stop", "Stop it; Ctrl+R starts it again"),)
+    return AskScreen("This server was not started here. Stop it all the same?", choices)

@@ -16,7 +16,7 @@ from textual.binding import Binding
 
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.special_tokens import defuse
-from r1tui.events import Failed, Finished, Timings
+from r1tui.events import Failed, Finished, StageFailed, Timings
 from r1tui.tui.messages import (
     AnswerEnded,
     AnswerReceived,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from r1tui.catalog import Variant
     from r1tui.keeper.state import Status
     from r1tui.tui.furniture import Furniture
+    from r1tui.tui.widgets.transcript import Transcript
 
 
 class ChatScreen(ModelsBase):
@@ -61,9 +62,9 @@ class ChatScreen(ModelsBase):
         Binding("f2", "variants", "Models", id="chat.variants", priority=True),
         Binding("f3", "step(-1)", "Previous", id="chat.previous", show=False, priority=True),
         Binding("f4", "step(1)", "Next", id="chat.next", show=False, priority=True),
-        Binding("f5", "panel", "Panel", id="chat.panel", priority=True),
+        Binding("f5", "panel", "Panel", id="chat.panel", show=False, priority=True),
         Binding("f6", "log", "Log", id="chat.log", priority=True),
-        Binding("f7", "download", "Download", id="chat.download", priority=True),
+        Binding("f7", "download", "Download", id="chat.download", show=False, priority=True),
         Binding("ctrl+r", "start", "Start", id="chat.start", priority=True),
         Binding("f8", "again", "Ask again", id="chat.again", priority=True),
         Binding("f9", "back", "Bring back", id="chat.back", priority=True),
@@ -90,6 +91,8 @@ class ChatScreen(ModelsBase):
         """Whether a question would be answered."""
         self._launching: Worker[None] | None = None
         self._last_variant: Variant | None = None
+        self._failure: StageFailed | None = None
+        """Why the last launch failed."""
         self._replaced: Variant | None = None
         """The model that ran before the one that is, or was, being brought up."""
 
@@ -144,10 +147,13 @@ class ChatScreen(ModelsBase):
             return
         self.run_worker(session.watch(), group="watch", exit_on_error=False)
         now = session.status()
-        if now.running and (wanted is None or now.variant == wanted.name):
+        if now.running and (wanted is None or now.variant == wanted.name or not self.r1.insists):
             self._show_status(now)
+        elif wanted is not None and now.running:
+            self._show_status(now)
+            self._switch(wanted, unasked=False)
         elif wanted is not None:
-            self._launch(wanted, replace=now.running)
+            self._launch(wanted, replace=False)
         elif self._downloading() is not None:
             self.action_download()
         else:
@@ -156,6 +162,8 @@ class ChatScreen(ModelsBase):
     @on(StageReported)
     def _stage_reported(self, message: StageReported) -> None:
         self.furniture.stages.apply(message.event)
+        if isinstance(message.event, StageFailed):
+            self._failure = message.event
 
     @on(LaunchEnded)
     def _launch_ended(self, message: LaunchEnded) -> None:
@@ -167,6 +175,10 @@ class ChatScreen(ModelsBase):
             self.remove_class("-launching")
             self._replaced = None
             self.query_one(Prompt).focus()
+        elif self.ready and self._failure is not None:  # what ran goes on
+            self.notify(
+                f"{self._failure.cause} {self._failure.remedy}", title="The model stays", severity="error", markup=False
+            )
         elif self._replaced is not None:
             self.notify(f"F9 brings {self._replaced.name} back.", markup=False)
         self.refresh_bindings()
@@ -213,6 +225,10 @@ class ChatScreen(ModelsBase):
         self.instruments.update_sample(message.sample)
         if not self.r1.session.attached:
             self._show_status(self.r1.session.status())  # its uptime goes on
+
+    def on_transcript_typed(self, message: Transcript.Typed) -> None:
+        """What is typed while reading belongs into the prompt."""
+        self.query_one(Prompt).focus().insert(message.character)
 
     @on(Prompt.Submitted)
     def _submitted(self, message: Prompt.Submitted) -> None:
@@ -272,14 +288,17 @@ class ChatScreen(ModelsBase):
     async def action_stop(self) -> None:
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
         if self.r1.session.answering:
-            await self.r1.session.stop_answer()
+            self._stop_answer()
         else:
             self._cancel_launch()
+
+    def _stop_answer(self) -> None:  # beside the keys: a server that hangs keeps its caller waiting
+        self.run_worker(self.r1.session.stop_answer(), group="stop", exclusive=True, exit_on_error=False)
 
     async def action_interrupt(self) -> None:
         """Stop the answer, never the server; with nothing to stop, copy what is selected."""
         if self.r1.session.answering:
-            await self.r1.session.stop_answer()
+            self._stop_answer()
         elif self.get_selected_text():
             self.action_copy_text()
         else:
@@ -302,6 +321,8 @@ class ChatScreen(ModelsBase):
 
         self.conversation = Conversation(new_conversation_id())
         self.furniture.transcript.show(self.conversation)
+        self.instruments.update_timings(None)
+        self.query_one(Prompt).focus()
         self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
 
     def action_again(self) -> None:
@@ -327,6 +348,14 @@ class ChatScreen(ModelsBase):
         self.app.push_screen(LogScreen(paths.logs / "build.log" if building else paths.server_log))
 
     def _cancel_launch(self) -> None:
+        if self.r1.session.following:
+            from r1tui.tui.screens.ask import stop_or_wait  # noqa: PLC0415
+
+            self.app.push_screen(stop_or_wait(), lambda choice: self._give_up() if choice else None)
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
         if self._launching is not None:
             self.r1.session.give_up()
             self._launching.cancel()
@@ -360,6 +389,8 @@ class ChatScreen(ModelsBase):
         if status.variant and self._last_variant is None and self.ready and not self.r1.session.attached:
             self._last_variant = self.r1.variant_named(status)
         self.instruments.update_server(status)
+        if self.ready and not self.launching:
+            self.remove_class("-launching")
         if before is None or (before.state, before.hangs) != (status.state, status.hangs):
             self.refresh_bindings()  # it builds the footer anew
             if not self.launching and (news := server_news(before, status)) is not None:

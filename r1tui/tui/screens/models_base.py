@@ -67,7 +67,7 @@ class ModelsBase(Screen[None]):
         """Switch to the next or previous model on disk."""
         from r1tui.tui.switching import neighbour  # noqa: PLC0415  the screen opens without it
 
-        found = neighbour(self.r1, self.status.variant if self.status else None, step)
+        found = neighbour(self.r1, self.r1.session.status().variant, step)
         if found is None:
             self.notify("There is no other model on disk. F2 lists those that can be fetched.", markup=False)
         self._switch(found)
@@ -78,17 +78,20 @@ class ModelsBase(Screen[None]):
         if number <= len(variants):
             self._switch(variants[number - 1])
 
-    def _switch(self, variant: Variant | None) -> None:
-        """Bring the variant up in place of what runs."""
+    def _switch(self, variant: Variant | None, *, unasked: bool = True) -> None:
+        """Bring the variant up in place of what runs; not `unasked`, the user is asked first whether it may go."""
         if variant is not None:
-            self.run_worker(self._switch_to(variant), group="switch", exclusive=True, exit_on_error=False)
+            switching = self._switch_to(variant, unasked=unasked)
+            self.run_worker(switching, group="switch", exclusive=True, exit_on_error=False)
 
-    async def _switch_to(self, variant: Variant) -> None:
-        from r1tui.tui.switching import how  # noqa: PLC0415  as above
+    async def _switch_to(self, variant: Variant, *, unasked: bool) -> None:
+        from r1tui.tui.switching import how, may_replace  # noqa: PLC0415  as above
 
         now = self.r1.session.status()
         if now.running and now.variant == variant.name:
             self.notify(f"{variant.name} runs already.", markup=False)
+            return
+        if not unasked and not await may_replace(self.r1, now, variant):
             return
         choice = await how(self.r1, variant)
         if choice == "only":

@@ -13,6 +13,7 @@ class Prompt(TextArea):
     DEFAULT_CSS = """
     Prompt {
         height: auto;
+        min-width: 12;
         min-height: 3;
         max-height: 8;
         border: round $primary-muted;

@@ -14,6 +14,7 @@ from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
@@ -52,6 +53,18 @@ class Transcript(Widget, can_focus=True):
         Binding("home", "to_start", "To the start", show=False, id="transcript.start"),
         Binding("end", "to_end", "To the end", show=False, id="transcript.end"),
     ]
+
+    class Typed(Message):
+        """A character was typed here, which nobody reads."""
+
+        def __init__(self, character: str) -> None:
+            super().__init__()
+            self.character = character
+
+    def on_key(self, event: events.Key) -> None:
+        if event.is_printable and event.character:
+            event.stop()
+            self.post_message(self.Typed(event.character))
 
     def __init__(self, *, refresh_hz: float = 10.0, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id, classes=classes)
