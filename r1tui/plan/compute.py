@@ -131,7 +131,7 @@ class Widths:
                 rows = self._copied_rows[0 if part.first else 1]
             needs.append(layer + rows * self.row + (copies * self.mask if pipelined else 0))
             if part.fed and self.header.mla and (self.kv_from_host or not part.first):  # results come back: 62 MiB
-                needs.append(layer + self.row + self._rows(3 * self._experts_width) // 2)
+                needs.append(self._layer(0) + self.row + self._rows(3 * self._experts_width) // 2)
         if part.output:
             rows, masks = 1, 0
             if pipelined:

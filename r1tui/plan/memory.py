@@ -239,7 +239,7 @@ class Model:
         return self._widths(layout).host(
             self._part(layout, places, ON_HOST),
             pipelined=self._is_pipelined(layout, places),
-            several=len(layout.split) > 1,
+            several=len({*places[:-1]} - {ON_HOST}) > 1,
         )
 
     def _part(self, layout: Layout, places: tuple[int, ...], where: int) -> Part:
