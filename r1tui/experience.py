@@ -23,7 +23,7 @@ def records_file(paths: Paths) -> Path:
 
 def known_of(paths: Paths, model: Path, server: Path) -> learned.Record | None:
     """What is known of this model with this llama-server on this machine. Raises R1tuiError for missing shards."""
-    return learned.find_record(records_file(paths), learned.key_of(model, str(server), detect_machine().fingerprint))
+    return learned.find_record(records_file(paths), _key(model, server))
 
 
 class Running(Protocol):
@@ -56,10 +56,14 @@ def remember_speed(paths: Paths, server: Running, end: Finished) -> None:
         _remember(paths, server, learned.answered(prompt_tps, answer_tps))
 
 
+def _key(model: Path, server: Path) -> learned.Key:
+    return learned.key_of(model, str(server), detect_machine().fingerprint)
+
+
 def _remember(paths: Paths, server: Running, change: Callable[[learned.Run], learned.Run]) -> None:
     """A record that cannot be written costs nothing but a worse plan."""
     if not (server.model and server.argv and server.plan):
         return
     with suppress(R1tuiError, OSError):
-        key = learned.key_of(Path(server.model), server.argv[0], detect_machine().fingerprint)
+        key = _key(Path(server.model), Path(server.argv[0]))
         learned.remember(records_file(paths), key, learned.run_of_plan(server.plan, server.argv), change)

@@ -13,7 +13,7 @@ from r1tui.gguf import Header, read_header
 from r1tui.keeper.state import Status
 from r1tui.paths import Paths
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.plan.learned import FORGOTTEN_AFTER_S, KEPT_SPEEDS, read_records
+from r1tui.plan.learned import FORGOTTEN_AFTER_S, KEPT_SPEEDS, Key, Layout, Record, Run, read_records
 from r1tui.plan.rates import CARDS, DeviceRates, HostRates, Range, typical_device
 from tests import sparse_r1
 
@@ -170,6 +170,11 @@ def test_a_failure_counts_where_memory_ran_out_for_a_while_and_as_much_as_is_fre
     assert record.extra_margin_mib("CUDA0", 40 * GIB, 40.0 * GIB, now_s) == record.extra_margin_mib(
         "CUDA0", 24 * GIB, full_mib, now_s
     )
+
+
+def test_a_failure_without_a_device_says_nothing_of_one_that_comes_later() -> None:
+    record = Record(Key("f", "e", "m"), (Run(layout=Layout(), planned_mib={}, failed=True),))
+    assert record.extra_margin_mib("CUDA0", 24 * GIB, 23.0 * GIB, 0.0) == 0
 
 
 def test_a_load_that_took_more_than_planned_leaves_more_free(paths: Paths, server: Server) -> None:

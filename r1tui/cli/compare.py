@@ -54,9 +54,10 @@ def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, p
             continue
         all_of_them = STRATEGIES if subject.header.n_experts else STRATEGIES[1:]
         wanted = (request.settings.strategy,) if request.settings.strategy != "auto" else all_of_them
+        ruled = for_variant(request, config, variant)
         for strategy in wanted if request.devices else ("auto",):
             settings = msgspec.structs.replace(request.settings, strategy=strategy)
-            plan = make_plan(subject.header, replace(for_variant(request, config, variant), settings=settings))
+            plan = make_plan(subject.header, replace(ruled, settings=settings))
             rows.append(Row(variant, strategy, plan, plan.verdict))
     return rows
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from r1tui.gguf import Header
+from r1tui.plan.cache import is_legacy_deepseek
 
 CONTEXT_STEP = 256
 """llama.cpp rounds the context up to this many tokens."""
@@ -88,15 +89,15 @@ class Widths:
     def _layer(self, kv: int) -> int:
         """The widest point of a repeating layer; `kv` is the cache that it takes from elsewhere."""
         scores = padded_context(self.ctx_size) * self.ubatch_size * (4 * self.header.n_heads + 4)
-        deepseek = self.header.architecture == "deepseek2"
+        legacy = is_legacy_deepseek(self.header)
         attention = self.mask if self.flash_attention else scores
         if self.header.mla:
             return 27 * self.row + attention + (kv + 2 * self.mask if kv and self.flash_attention else 0)
-        if deepseek and kv:
+        if legacy and kv:
             return 11 * self.row + kv + attention
-        if deepseek and self.flash_attention:
+        if legacy and self.flash_attention:
             return max(20 * self.row, 18 * self.row + self.mask)
-        if deepseek:
+        if legacy:
             return 202 * self.row // 14 + scores
         masks = self.mask if self.flash_attention else 2 * self.mask
         feed_forward = 3 * self.row + self._feed_forward + masks + kv
@@ -108,13 +109,13 @@ class Widths:
     @property
     def _copied_rows(self) -> tuple[int, int]:
         """Copies of inputs in a pipeline, in rows: on the first device, on the others."""
-        if self.header.architecture != "deepseek2" or self.header.mla:
+        if not is_legacy_deepseek(self.header):
             return 14, 8
         return (27, 21) if self._legacy_without_flash else (13, 9)
 
     @cached_property
     def _legacy_without_flash(self) -> bool:
-        return self.header.architecture == "deepseek2" and not self.header.mla and not self.flash_attention
+        return is_legacy_deepseek(self.header) and not self.flash_attention
 
     def device(self, part: Part, *, pipelined: bool, fetched: int) -> int:
         """One device's buffer.
@@ -147,7 +148,7 @@ class Widths:
         """The host's buffer; its part is `fed` when it computes experts of layers that are on one of the devices."""
         masks = self.mask if self.flash_attention else 2 * self.mask
         inputs = 17 * self.row // 2 if self._legacy_without_flash else 4 * self.row
-        if self.kv_from_host and self.header.architecture == "deepseek2" and not self.header.mla:
+        if self.kv_from_host and is_legacy_deepseek(self.header):
             inputs = (8 if self.flash_attention else 12) * self.row
         needs = [inputs + masks]
         if pipelined:

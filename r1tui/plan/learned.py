@@ -57,8 +57,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fullest(self) -> str:
-        """The device that the plan filled most: where memory ran out, if it did."""
-        return max(self.planned_mib, key=lambda name: self.planned_mib[name] / max(self.free_mib.get(name, 1), 1))
+        """The device that the plan filled most: where memory ran out, if it did; empty where there was none."""
+
+        def share(name: str) -> float:
+            return self.planned_mib[name] / max(self.free_mib.get(name, 1), 1)
+
+        return max(self.planned_mib, key=share, default="")
 
 
 class Key(msgspec.Struct, frozen=True):
