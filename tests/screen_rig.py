@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from r1tui.catalog import Variant
-from r1tui.chat.conversation import Answer, Conversation, Turn
+from r1tui.chat.answer import Answer
+from r1tui.chat.conversation import Conversation, Turn
 from r1tui.config import Config
 from r1tui.events import (
     FileProgress,

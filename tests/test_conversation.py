@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1tui.chat.conversation import Answer, Conversation, Pieces, Turn
+from r1tui.chat.answer import Answer, Pieces
+from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.markdown import MAX_BLOCK_CHARS, MarkdownBlock, MarkdownSplitter, block_parser, split_markdown
 from r1tui.chat.pace import paced
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
@@ -96,6 +97,41 @@ def test_the_next_request_says_answers_without_thoughts_and_skips_questions_with
     assert conversation.messages() == [
         ("user", "1"), ("assistant", "one"), ("user", "2"), ("assistant", "tw"), ("user", "3"),
     ]  # fmt: skip
+
+
+def test_a_question_that_is_asked_anew_begins_a_branch_and_the_old_one_stays_reachable() -> None:
+    conversation = Conversation("c")
+    first, old = conversation.ask("1"), conversation.ask("2")
+    later = conversation.ask("3")
+    new = conversation.ask_instead(old, "two")
+    assert conversation.turns == [first, new]
+    assert conversation.branches(new) == conversation.branches(old) == [old, new]
+    conversation.show(old)
+    assert conversation.turns == [first, old, later]
+    conversation.show(new)
+    assert conversation.turns == [first, new]
+
+
+def test_one_exchange_can_be_taken_out_and_what_followed_it_stays() -> None:
+    conversation = Conversation("c")
+    first, second, third = (conversation.ask(question) for question in "123")
+    conversation.remove(second)
+    assert conversation.turns == [first, third]
+    assert third.parent is first
+    other = conversation.ask_instead(third, "three")
+    conversation.remove(other)
+    assert conversation.turns == [first, third], "the branch that is left is shown"
+    for turn in (first, third):
+        conversation.remove(turn)
+    assert (conversation.turns, conversation.every) == ([], [])
+
+
+def test_a_conversation_is_called_by_its_first_question_until_it_has_a_title() -> None:
+    conversation = Conversation("c")
+    conversation.ask(" Why?\nBecause.")
+    assert conversation.name == "Why?"
+    conversation.title = "Reasons"
+    assert conversation.name == "Reasons"
 
 
 def test_pieces_give_a_reader_only_what_is_new() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.chat.conversation import Answer, Conversation, Turn
+from r1tui.chat.answer import Answer
+from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.saved import MOST_FILES, ConversationFiles
 from r1tui.events import Content, Failed, Finished, Reasoning
 from r1tui.keeper.state import Status

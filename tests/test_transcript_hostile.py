@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from r1tui.chat.conversation import Answer, Turn
+from r1tui.chat.answer import Answer
+from r1tui.chat.conversation import Turn
 from r1tui.events import Content, Reasoning
 from r1tui.tui.widgets.transcript_blocks import Block, Work
 from r1tui.tui.widgets.transcript_rows import Row, clean

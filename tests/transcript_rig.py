@@ -3,7 +3,8 @@
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from r1tui.chat.conversation import Answer, Conversation, Turn
+from r1tui.chat.answer import Answer
+from r1tui.chat.conversation import Conversation, Turn
 from r1tui.events import Finished, StreamEvent, Timings
 from r1tui.tui.widgets.transcript import Transcript
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
-from r1tui.chat.conversation import Answer
+from r1tui.chat.answer import Answer
 from r1tui.config import Config, EngineSettings, ServerSettings
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths

@@ -1,160 +1,17 @@
-"""The model of a conversation: what was asked, and an answer that grows with the events of its stream.
+"""The model of a conversation: exchanges that may branch, of which one path from the first to the last is shown.
 
-Widgets read it and never change it; whoever reads the stream calls `Answer.apply`.
+Widgets read it and never change it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from time import monotonic
-from typing import Literal, Self
+from time import time
+from typing import Literal
 
-from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
-
-State = Literal["waiting", "reading", "thinking", "answering", "done", "stopped", "failed"]
-RUNNING: frozenset[State] = frozenset({"waiting", "reading", "thinking", "answering"})
+from r1tui.chat.answer import Answer
 
 
-class Pieces:
-    """Text that grows piece by piece: appending costs nothing, and a reader takes up only what is new to it."""
-
-    def __init__(self, text: str = "") -> None:
-        self._pieces = [text] if text else []
-        self._joined: tuple[int, str] = (0, "")
-
-    def __bool__(self) -> bool:
-        return bool(self._pieces)
-
-    def append(self, text: str) -> None:
-        """Add a piece at the end."""
-        self._pieces.append(text)
-
-    def since(self, seen: int) -> tuple[str, int]:
-        """What came after the first `seen` pieces, and the number to ask with the next time."""
-        count = len(self._pieces)
-        return ("".join(self._pieces[seen:]) if seen < count else ""), count
-
-    @property
-    def text(self) -> str:
-        """All of it; joined only when there is something new."""
-        count, text = self._joined
-        if new := self._pieces[count:]:  # once: another thread may append meanwhile
-            text += "".join(new)
-            self._joined = (count + len(new), text)
-        return text
-
-
-class Answer:
-    """An answer in whatever state it is. `clock` gives seconds."""
-
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self.state: State = "waiting"
-        self.thinking = Pieces()
-        self.content = Pieces()
-        self.has_thoughts = False
-        """Whether the thinking has more than white space."""
-        self.prompt: PromptProgress | None = None
-        self.timings: Timings | None = None
-        self.finished: Finished | None = None
-        self.cause = ""
-        """What went wrong, of a failed answer; otherwise empty, as is `remedy`."""
-        self.remedy = ""
-        self.tokens = 0
-        """Tokens made so far, thinking included: the server's count, or ours where it sends none."""
-        self.thinking_tokens = 0
-        self._clock = clock
-        self._started_s = clock()
-        self._thinking_from_s: float | None = None
-        self._thinking_s: float | None = None
-
-    @classmethod
-    def past(
-        cls,
-        content: str,
-        thinking: str = "",
-        *,
-        thinking_tokens: int = 0,
-        thinking_s: float | None = None,
-        state: State = "done",
-    ) -> Self:
-        """An answer of an earlier day."""
-        answer = cls()
-        answer.content, answer.thinking = Pieces(content), Pieces(thinking)
-        answer.has_thoughts = bool(thinking.strip())
-        answer.thinking_tokens, answer._thinking_s = thinking_tokens, thinking_s
-        answer.state = state
-        return answer
-
-    @property
-    def running(self) -> bool:
-        """Whether more may come."""
-        return self.state in RUNNING
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the question was sent; meaningful while it runs."""
-        return self._clock() - self._started_s
-
-    @property
-    def thinking_s(self) -> float | None:
-        """How long it has thought, or thought in all; None when it did not or nobody knows."""
-        if self._thinking_s is None and self._thinking_from_s is not None:
-            return self._clock() - self._thinking_from_s
-        return self._thinking_s
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether it ended at the token limit or the end of the context, not by itself."""
-        return self.finished is not None and self.finished.finish_reason == "length"
-
-    def apply(self, event: StreamEvent) -> None:
-        """Take in the next event of the stream."""
-        match event:
-            case Reasoning(text):
-                self._think(text)
-            case Content(text):
-                self._end_thinking()
-                self.state = "answering"
-                self.content.append(text)
-                self._count()
-            case Timings():
-                self.timings = event
-                self.tokens = event.completion_tokens
-                if self.state == "thinking":
-                    self.thinking_tokens = self.tokens
-            case PromptProgress():
-                self.prompt = event
-                if self.state == "waiting":
-                    self.state = "reading"
-            case Finished():
-                self._end_thinking()
-                self.finished = event
-                self.tokens = event.completion_tokens or self.tokens
-                self.thinking_tokens = event.reasoning_tokens or self.thinking_tokens
-                self.state = "stopped" if event.finish_reason == "cancelled" else "done"
-            case Failed(cause, remedy):
-                self._end_thinking()
-                self.state, self.cause, self.remedy = "failed", cause, remedy
-
-    def _think(self, text: str) -> None:
-        if self._thinking_from_s is None:
-            self._thinking_from_s = self._clock()
-        if not self.content:
-            self.state = "thinking"
-        self.has_thoughts = self.has_thoughts or not text.isspace()
-        self.thinking.append(text)
-        self._count()
-        if self.timings is None:
-            self.thinking_tokens = self.tokens
-
-    def _count(self) -> None:
-        if self.timings is None:
-            self.tokens += 1
-
-    def _end_thinking(self) -> None:
-        self._thinking_s = self.thinking_s
-
-
-@dataclass
+@dataclass(eq=False)
 class Turn:
     """A question and its answer."""
 
@@ -164,25 +21,77 @@ class Turn:
     """What the server and the answer's record know the answer by."""
     inside_thinking: bool = False
     """Whether its stream begins with thinking that nothing marks."""
+    parent: "Turn | None" = field(default=None, repr=False)
+    """The exchange that it follows; None for the first of a conversation."""
+    asked_s: float = field(default_factory=time)
+    """When it was asked, as Unix time."""
 
 
 @dataclass
 class Conversation:
-    """Turns in order."""
+    """Exchanges as a tree. `turns`, the path that is shown, changes only by the methods here."""
 
     id: str
     turns: list[Turn] = field(default_factory=list)
+    """From the first exchange to the last one of the shown branch."""
+    title: str = ""
+    """The name that the user gave it; empty: its first question is its name."""
+    every: list[Turn] = field(default_factory=list)
+    """All exchanges of all branches, in the order in which they were asked."""
 
-    def ask(self, question: str, answer_id: str = "") -> Turn:
-        """Begin a new turn, whose answer waits for its first event."""
-        turn = Turn(question, answer_id=answer_id)
-        self.turns.append(turn)
-        return turn
+    def __post_init__(self) -> None:
+        if not self.every:
+            for before, turn in zip([None, *self.turns], self.turns, strict=False):
+                turn.parent = before
+            self.every = self.turns.copy()
+
+    @property
+    def name(self) -> str:
+        """What lists call it: its title, else the first line of its first question."""
+        first = self.every[0].question.strip() if self.every else ""
+        return self.title or first.partition("\n")[0]
 
     @property
     def running(self) -> bool:
         """Whether its last answer may still grow."""
         return bool(self.turns) and self.turns[-1].answer.running
+
+    def ask(self, question: str, answer_id: str = "") -> Turn:
+        """Add an exchange at the end, whose answer waits for its first event."""
+        turn = Turn(question, answer_id=answer_id, parent=self.turns[-1] if self.turns else None)
+        self.turns.append(turn)
+        self.every.append(turn)
+        return turn
+
+    def ask_instead(self, turn: Turn, question: str, answer_id: str = "") -> Turn:
+        """Begin a branch beside a shown exchange; what followed that one is no longer shown, and not lost."""
+        del self.turns[self.turns.index(turn) :]
+        return self.ask(question, answer_id)
+
+    def branches(self, turn: Turn) -> list[Turn]:
+        """The exchanges in whose place this one stands, itself among them, oldest first."""
+        return [one for one in self.every if one.parent is turn.parent]
+
+    def show(self, turn: Turn) -> None:
+        """Show the branch of this exchange, to the end that was asked last."""
+        path = [turn]
+        while (before := path[0].parent) is not None:
+            path.insert(0, before)
+        while after := [one for one in self.every if one.parent is path[-1]]:
+            path.append(after[-1])
+        self.turns[:] = path
+
+    def remove(self, turn: Turn) -> None:
+        """Take one exchange out; what followed it then follows the one before it."""
+        for one in self.every:
+            if one.parent is turn:
+                one.parent = turn.parent
+        self.every.remove(turn)
+        if turn in self.turns:
+            self.turns.remove(turn)
+        ends = [one for one in self.every if one.parent is (self.turns[-1] if self.turns else None)]
+        if ends:  # another branch there
+            self.show(ends[-1])
 
     def messages(self) -> list[tuple[Literal["user", "assistant"], str]]:
         """What the next request says: (role, content), questions and answers without any thoughts.

@@ -10,7 +10,8 @@ from typing import Self
 
 import msgspec
 
-from r1tui.chat.conversation import RUNNING, Answer, Conversation, State, Turn
+from r1tui.chat.answer import RUNNING, Answer, State
+from r1tui.chat.conversation import Conversation, Turn
 from r1tui.errors import R1tuiError
 from r1tui.locks import holder, locked
 from r1tui.paths import private_folder, write_private

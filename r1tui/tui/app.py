@@ -168,8 +168,10 @@ class R1App(App[None]):
         yield SystemCommand("Keys", "The keys of this screen", self.action_keys)
         yield SystemCommand("Theme", "Look at the other themes", self.action_change_theme)
         if screen is self.seat and self.seat.furnished:
-            for binding in ChatScreen.BINDINGS:
-                if isinstance(binding, Binding) and binding.description and "number" not in binding.action:
+            from r1tui.tui.keys import bindings  # noqa: PLC0415  knows every screen
+
+            for binding in bindings(ChatScreen):
+                if binding.description and "number" not in binding.action:
                     does = partial(screen.run_action, binding.action)
                     yield SystemCommand(binding.description, f"The key {binding.key}", does)
 

@@ -61,9 +61,14 @@ def on_screen(screen: DOMNode, app: type[DOMNode]) -> list[KeyRow]:
     return [row for row in _rows((*nodes, app)) if row.does]
 
 
+def bindings(node: type[DOMNode]) -> Iterator[Binding]:
+    """The bindings that can be rebound, of a screen or widget of ours and of the parts it is made of."""
+    for part in reversed(node.__mro__):
+        if part.__module__.startswith("r1tui."):
+            yield from (one for one in vars(part).get("BINDINGS", ()) if isinstance(one, Binding) and one.id)
+
+
 def _rows(nodes: Iterable[type[DOMNode]]) -> Iterator[KeyRow]:
-    """Their own bindings that have an id."""
     for node in nodes:
-        for binding in node.BINDINGS:
-            if isinstance(binding, Binding) and binding.id:
-                yield KeyRow(binding.id, binding.key, binding.description)
+        for binding in bindings(node):
+            yield KeyRow(binding.id or "", binding.key, binding.description)

@@ -1,33 +1,160 @@
-"""What of the chat is about which model: the list, the next one, a switch, a download."""
+"""What of the chat is about models: which one runs, the list, the next one, a launch, a switch, a download."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
-from textual.screen import Screen
+from textual import on
+from textual.binding import Binding
+
+from r1tui.events import StageFailed
+from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
+from r1tui.tui.news import server_news
+from r1tui.tui.screens.seat_base import SeatBase
+from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from r1tui.catalog import Variant
     from r1tui.keeper.state import Status
-    from r1tui.tui.app import R1App
 
 
-class ModelsBase(Screen[None]):
+class ModelsBase(SeatBase):
     """A screen that shows what runs and brings models up."""
 
-    status: Status | None
-    _last_variant: Variant | None
+    BINDINGS = [
+        Binding("f2", "variants", "Models", id="chat.variants", priority=True),
+        Binding("f3", "step(-1)", "Previous", id="chat.previous", show=False, priority=True),
+        Binding("f4", "step(1)", "Next", id="chat.next", show=False, priority=True),
+        Binding("f6", "log", "Log", id="chat.log", priority=True),
+        Binding("f7", "download", "Download", id="chat.download", show=False, priority=True),
+        Binding("ctrl+r", "start", "Start", id="chat.start", priority=True),
+        Binding("f9", "back", "Bring back", id="chat.back", priority=True),
+        *(
+            Binding(f"alt+{n}", f"number({n})", f"Model {n}", id=f"chat.model{n}", show=False, priority=True)
+            for n in range(1, 10)
+        ),
+    ]
 
     @property
-    def r1(self) -> R1App:
-        """The application, with its type."""
-        return cast("R1App", self.app)
+    def launching(self) -> bool:
+        """Whether a model is being brought up."""
+        return self._launching is not None
 
-    def _launch(self, variant: Variant, *, replace: bool) -> None:
-        raise NotImplementedError
+    def _begin(self) -> None:
+        """Be in the chat at once where a server runs; else bring up the wanted model, or let the user choose one."""
+        session, wanted = self.r1.session, self.r1.wanted
+        if session.attached:
+            self.ready = True
+            self.run_worker(session.look_at_attached(), exit_on_error=False)
+            return
+        self.run_worker(session.watch(), group="watch", exit_on_error=False)
+        now = session.status()
+        if now.running and (wanted is None or now.variant == wanted.name or not self.r1.insists):
+            self._show_status(now)
+        elif wanted is not None and now.running:
+            self._show_status(now)
+            self._switch(wanted, unasked=False)
+        elif wanted is not None:
+            self._launch(wanted, replace=False)
+        elif self._downloading() is not None:
+            self.action_download()
+        else:
+            self.action_variants()
+
+    @on(StageReported)
+    def _stage_reported(self, message: StageReported) -> None:
+        self.furniture.stages.apply(message.event)
+        if isinstance(message.event, StageFailed):
+            self._failure = message.event
+
+    @on(LaunchEnded)
+    def _launch_ended(self, message: LaunchEnded) -> None:
+        if self._launching is not None and not self._launching.is_finished:
+            return  # of a launch that another has replaced
+        self._launching = None
+        self._show_status(self.r1.session.status())
+        if message.ready:
+            self.remove_class("-launching")
+            self._replaced = None
+            self.query_one(Prompt).focus()
+        elif self.ready and self._failure is not None:  # what ran goes on
+            self.notify(
+                f"{self._failure.cause} {self._failure.remedy}", title="The model stays", severity="error", markup=False
+            )
+        elif self._replaced is not None:
+            self.notify(f"F9 brings {self._replaced.name} back.", markup=False)
+        self.refresh_bindings()
+
+    @on(ServerChanged)
+    def _server_changed(self, message: ServerChanged) -> None:
+        attached = self.r1.session.attached
+        self._show_status(message.status if attached else self.r1.session.status())  # what was posted may be past
+        self.instruments.update_context_size(message.context_size)
+
+    def action_back(self) -> None:
+        """Bring the model back that ran before a switch that failed."""
+        if self._replaced is not None:
+            self._launch(self._replaced, replace=self.r1.session.status().running)
+
+    def action_log(self) -> None:
+        """Show the log of what goes on: the engine's build, else the server."""
+        from r1tui.tui.screens.log import LogScreen  # noqa: PLC0415
+
+        paths = self.r1.paths
+        building = self._launching is not None and self.furniture.stages.running("engine")
+        self.app.push_screen(LogScreen(paths.logs / "build.log" if building else paths.server_log))
 
     def _cancel_launch(self) -> None:
-        raise NotImplementedError
+        if self.r1.session.following:
+            from r1tui.tui.screens.ask import stop_or_wait  # noqa: PLC0415
+
+            self.app.push_screen(stop_or_wait(), lambda choice: self._give_up() if choice else None)
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self._launching is not None:
+            self.r1.session.give_up()
+            self._launching.cancel()
+
+    def action_start(self) -> None:
+        """Bring the last model up again, or end a server that hangs and start it again."""
+        if self.status is not None and self.status.waits_for_start:
+            self.run_worker(self.r1.session.restart_server(), group="restart", exit_on_error=False)
+        elif self._last_variant is not None and self._launching is None and not self.ready:
+            self._launch(self._last_variant, replace=False)
+
+    def _launch(self, variant: Variant, *, replace: bool) -> None:
+        if replace and self.ready and self.status is not None:
+            self._replaced = self.r1.variant_named(self.status)
+        self._last_variant = variant
+        self._show_stages(self._stop_and_launch(variant, replace=replace))
+
+    def _show_stages(self, work: Coroutine[Any, Any, None]) -> None:
+        self.add_class("-launching")
+        self.furniture.stages.reset()
+        self._launching = self.run_worker(work, group="launch", exclusive=True, exit_on_error=False)
+        self.refresh_bindings()
+
+    async def _stop_and_launch(self, variant: Variant, *, replace: bool) -> None:
+        await self.r1.session.stop_answer()
+        await self.r1.session.launch(variant, replace=replace)
+
+    def _show_status(self, status: Status) -> None:
+        before, self.status = self.status, status
+        self.ready = status.state in ("ready", "sleeping")
+        if status.variant and self._last_variant is None and self.ready and not self.r1.session.attached:
+            self._last_variant = self.r1.variant_named(status)
+        self.instruments.update_server(status)
+        if self.ready and not self.launching:
+            self.remove_class("-launching")
+        if before is None or (before.state, before.hangs) != (status.state, status.hangs):
+            self.refresh_bindings()  # it builds the footer anew
+            if not self.launching and (news := server_news(before, status)) is not None:
+                self.notify(news.text, title=news.title, severity=news.severity, markup=False)
+        if status.comes_up and not self.launching:
+            self._show_stages(self.r1.session.follow(status))
 
     def action_download(self) -> None:
         """Show the download that runs, or the unfinished one of the last model."""
@@ -98,3 +225,18 @@ class ModelsBase(Screen[None]):
             self._show_download(variant, begin=True)
         elif choice == "launch" and await self.r1.may_stop_answers():
             self._launch(variant, replace=self.r1.session.status().running)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys show where they do something."""
+        match action:
+            case _ if not self.furnished:
+                return False
+            case "start":
+                waits = self.status is not None and self.status.waits_for_start
+                return waits or not (self.launching or self.ready or self._last_variant is None)
+            case "back":
+                return self._launching is None and not self.ready and self._replaced is not None
+            case "variants" | "step" | "number" | "log" | "download":
+                return not self.r1.session.attached
+            case _:
+                return super().check_action(action, parameters)

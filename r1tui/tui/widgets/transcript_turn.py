@@ -1,6 +1,7 @@
 """One turn as blocks: the question, the thinking behind its one line, the answer, and what became of it."""
 
-from r1tui.chat.conversation import Answer, Turn
+from r1tui.chat.answer import Answer
+from r1tui.chat.conversation import Turn
 from r1tui.chat.markdown import MarkdownSplitter
 from r1tui.text import duration
 from r1tui.tui.widgets.transcript_blocks import CHUNK_CHARS, MARGIN, AnswerBlock, Block, PlainBlock

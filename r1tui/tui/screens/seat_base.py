@@ -1,0 +1,52 @@
+"""What every part of the chat screen shares: its state, its widgets, the application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from textual.screen import Screen
+
+from r1tui.tui.widgets.instruments import Instruments
+
+if TYPE_CHECKING:
+    from textual.worker import Worker
+
+    from r1tui.catalog import Variant
+    from r1tui.chat.conversation import Conversation
+    from r1tui.events import StageFailed
+    from r1tui.keeper.state import Status
+    from r1tui.tui.app import R1App
+    from r1tui.tui.furniture import Furniture
+
+
+class SeatBase(Screen[None]):
+    """The state of the chat screen, whose parts, one class each, change it."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__(classes="-bare")
+        self._clock = clock
+        self.instruments = Instruments(clock=clock)
+        self.furnished = False
+        """Whether all is there."""
+        self.furniture: Furniture
+        self.conversation: Conversation
+        self.status: Status | None = None
+        """What is true of the server, as far as was told."""
+        self.ready = False
+        """Whether a question would be answered."""
+        self._launching: Worker[None] | None = None
+        self._last_variant: Variant | None = None
+        self._failure: StageFailed | None = None
+        """Why the last launch failed."""
+        self._replaced: Variant | None = None
+        """The model that ran before the one that is, or was, being brought up."""
+
+    @property
+    def r1(self) -> R1App:
+        """The application, with its type."""
+        return cast("R1App", self.app)
+
+    def _cancel_launch(self) -> None:
+        raise NotImplementedError
