@@ -1,14 +1,18 @@
 """How each screen looks at three sizes. After a wanted change: pytest tests/test_snapshots.py --snapshot-update."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
 from r1tui.catalog import Catalog
+from r1tui.hardware import Machine
+from r1tui.nvml import Gpu, Nvidia
+from r1tui.recommend import Surroundings
 from r1tui.tui.messages import DownloadReported
-from r1tui.tui.screens import variants
+from r1tui.tui.screens import variants, welcome
 from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen
 from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.log import LogScreen
@@ -85,6 +89,23 @@ def test_models(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> 
         await furnished(pilot)
         catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
         app.push_screen(variants.VariantsScreen(catalog, app.config, app.paths, "r1-iq1_s"))
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_welcome(app: StillApp, snap_compare: Compare, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    h100 = Gpu(0, "NVIDIA H100", "", 80 << 30, 79 << 30, 1 << 30, (9, 0))
+    machine = Machine("EPYC", 32, 64, 256 << 30, 240 << 30, 0, 0, Nvidia((h100,)), ())
+    monkeypatch.setattr(welcome, "detect_machine", lambda: machine)
+    monkeypatch.setattr(welcome, "surroundings", lambda *_: Surroundings(900 << 30, 200.0))
+    far = [replace(entry, path=None, owner=None) for entry in ENTRIES]
+    monkeypatch.setattr(variants, "overview", lambda *_: iter(far))
+
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        catalog = Catalog({entry.variant.name: entry.variant for entry in far})
+        app.push_screen(welcome.WelcomeScreen(catalog, app.config, app.paths))
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)

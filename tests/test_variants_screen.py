@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.widgets import DataTable, Label
+from textual.widgets import DataTable, Label, Static
 
 from r1tui.catalog import Variant
 from r1tui.config import Config, VariantSettings
@@ -13,6 +13,7 @@ from r1tui.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.variants import VariantsScreen
+from r1tui.tui.screens.welcome import WelcomeScreen
 from tests.conftest import TinyModel
 from tests.hub_server import Hub, Repository
 from tests.tui_rig import opened, until
@@ -141,3 +142,35 @@ async def test_a_model_that_no_variant_means_has_a_row_and_can_be_taken(
         await until(pilot, lambda: bool(taken))
         assert taken[0] is not None
         assert taken[0].file == own
+
+
+async def test_without_a_model_one_is_recommended_and_enter_brings_it_up(
+    hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Listening(paths)
+    brought: list[tuple[str, bool]] = []
+    monkeypatch.setattr(app.seat, "_launch", lambda variant, replace: brought.append((variant.name, replace)))
+    async with opened(app, (80, 24)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, WelcomeScreen)
+        await until(pilot, lambda: screen.recommended is not None)
+        said = str(screen.query_one("#welcome", Static).render())
+        assert "This machine: " in said
+        assert f"Begin with {screen.recommended}: " in said
+        table = screen.query_one(DataTable)
+        assert table.get_row_at(table.cursor_row)[1].plain.strip() == screen.recommended
+        await pilot.press("enter")
+        await until(pilot, lambda: brought == [(screen.recommended, False)])
+
+
+async def test_with_a_model_here_the_list_is_shown_with_this_machine_and_no_advice(
+    hub: Hub, paths: Paths, tiny_r1: TinyModel
+) -> None:
+    app = Listening(paths)
+    app.config = Config(variants={"mine": VariantSettings(file=str(tiny_r1()))})
+    async with opened(app, (120, 40)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, WelcomeScreen)
+        await until(pilot, lambda: "This machine: " in str(screen.query_one("#welcome", Static).render()))
+        assert screen.recommended is None
+        assert "Enter brings it up" in str(screen.query_one("#welcome", Static).render())

@@ -15,6 +15,7 @@ from r1tui.cli.target import needed_variant
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Notice, StageDone, StageFailed
 from r1tui.gguf import inspect as inspect_header
+from r1tui.hardware import detect_machine
 from r1tui.hub import download as download_model
 from r1tui.hub import find_model
 from r1tui.hub.download import unfinished
@@ -28,6 +29,7 @@ from r1tui.overview import Entry, others, overview
 from r1tui.planning import find_subject
 from r1tui.process import Job
 from r1tui.process.signals import run_async
+from r1tui.recommend import recommend, surroundings
 from r1tui.text import duration, plain, plan_in_words, size
 
 
@@ -45,8 +47,10 @@ def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
         _refresh(catalog, context)
     entries = list(overview(catalog, context.config, context.paths))
     found = list(overview(others(entries, context.config, context.paths), context.config, context.paths))
+    advice = recommend(entries, surroundings(detect_machine(), context.paths, context.config))
     if as_json:
-        print_json({"variants": [one.to_json() for one in entries], "others": [one.to_json() for one in found]})
+        both = {"variants": [one.to_json() for one in entries], "others": [one.to_json() for one in found]}
+        print_json(both | {"recommended": advice.variant.name if advice else None})
         return
     rows = [
         ("model", "bits", "size", "here", "verdict", "on the GPU", "tokens/s", "quality", ""),
@@ -59,6 +63,8 @@ def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
             "  ".join(f"{row[n]:>{widths[n]}}" if n in (1, 2) else f"{row[n]:<{widths[n]}}" for n in shown).rstrip()
         )
     click.echo(plain(f"\n{_age_of_sizes(entries)}"))
+    if advice is not None:
+        click.echo(plain(f"To begin with on this machine: {advice.variant.name}, {advice.why}"))
     if found:
         click.echo("\nAlso on this machine, for --model:")
     for entry in found:

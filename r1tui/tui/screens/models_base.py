@@ -60,7 +60,7 @@ class ModelsBase(SeatBase):
         elif self._downloading() is not None:
             self.action_download()
         else:
-            self.action_variants()
+            self._welcome()
 
     @on(StageReported)
     def _stage_reported(self, message: StageReported) -> None:
@@ -190,6 +190,16 @@ class ModelsBase(SeatBase):
         screen = VariantsScreen(self.r1.catalog, self.r1.config, self.r1.paths, current)
         self.app.push_screen(screen, self._switch)
 
+    def _welcome(self) -> None:
+        from r1tui.tui.screens.welcome import WelcomeScreen  # noqa: PLC0415  as above
+
+        screen = WelcomeScreen(self.r1.catalog, self.r1.config, self.r1.paths)
+
+        def chosen(variant: Variant | None) -> None:
+            self._switch(variant, known_size=variant is not None and variant.name == screen.recommended)
+
+        self.app.push_screen(screen, chosen)
+
     def action_step(self, step: int) -> None:
         """Switch to the next or previous model on disk."""
         from r1tui.tui.switching import neighbour  # noqa: PLC0415  the screen opens without it
@@ -205,13 +215,16 @@ class ModelsBase(SeatBase):
         if number <= len(variants):
             self._switch(variants[number - 1])
 
-    def _switch(self, variant: Variant | None, *, unasked: bool = True) -> None:
-        """Bring the variant up in place of what runs; not `unasked`, the user is asked first whether it may go."""
+    def _switch(self, variant: Variant | None, *, unasked: bool = True, known_size: bool = False) -> None:
+        """Bring the variant up in place of what runs; not `unasked`, the user is asked first whether it may go.
+
+        With `known_size` the user was told how much there is to fetch, and is not asked again.
+        """
         if variant is not None:
-            switching = self._switch_to(variant, unasked=unasked)
+            switching = self._switch_to(variant, unasked=unasked, known_size=known_size)
             self.run_worker(switching, group="switch", exclusive=True, exit_on_error=False)
 
-    async def _switch_to(self, variant: Variant, *, unasked: bool) -> None:
+    async def _switch_to(self, variant: Variant, *, unasked: bool, known_size: bool) -> None:
         from r1tui.tui.switching import how, may_replace  # noqa: PLC0415  as above
 
         now = self.r1.session.status()
@@ -220,7 +233,7 @@ class ModelsBase(SeatBase):
             return
         if not unasked and not await may_replace(self.r1, now, variant):
             return
-        choice = await how(self.r1, variant)
+        choice = "launch" if known_size else await how(self.r1, variant)
         if choice == "only":
             self._show_download(variant, begin=True)
         elif choice == "launch" and await self.r1.may_stop_answers():

@@ -84,9 +84,17 @@ class VariantsScreen(ModalScreen[Variant | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Models"
+            yield from self._heading()
             yield DataTable(cursor_type="row", zebra_stripes=False)
             yield Label()
         yield Footer()
+
+    def _heading(self) -> ComposeResult:
+        """What stands above the list."""
+        yield from ()
+
+    def _looked(self, entries: list[Entry]) -> None:
+        """All models of the catalog have been looked at."""
 
     def on_mount(self) -> None:
         table = self.query_one(DataTable)
@@ -102,7 +110,13 @@ class VariantsScreen(ModalScreen[Variant | None]):
         self._look(self._catalog)
 
     def on_resize(self) -> None:
-        self.query_one(DataTable).styles.max_height = max(3, self.size.height - BESIDE_TABLE)
+        table_rows = self.size.height - BESIDE_TABLE - self._heading_rows
+        self.query_one(DataTable).styles.max_height = max(3, table_rows)
+
+    @property
+    def _heading_rows(self) -> int:
+        """Rows that are taken by what stands above the list."""
+        return 0
 
     @work(thread=True, exclusive=True, group="look", exit_on_error=False)
     def _look(self, catalog: Catalog) -> None:
@@ -114,6 +128,7 @@ class VariantsScreen(ModalScreen[Variant | None]):
                     return
                 entries.append(entry)
                 self.app.call_from_thread(self._show, entry)
+            self.app.call_from_thread(self._looked, entries)
             also = others(entries, self._config, self._paths)
             for entry in overview(also, self._config, self._paths):
                 if worker.is_cancelled:

@@ -1,0 +1,107 @@
+"""What somebody with no model yet is told: this machine in a sentence, and the one model to begin with."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from r1tui.bandwidth import load_bandwidth
+from r1tui.catalog import Variant
+from r1tui.config import Config
+from r1tui.hardware import Machine
+from r1tui.hub.disks import existing
+from r1tui.hub.folders import RESERVE_BYTES
+from r1tui.hub.places import model_roots
+from r1tui.overview import Entry
+from r1tui.paths import Paths
+from r1tui.plan.rates import typical_host
+from r1tui.plan.verdict import IN_MEMORY
+from r1tui.text import size
+
+QUALITIES = ("fair", "good", "better", "best")
+"""The catalog's words for R1 itself, from the worst to the best."""
+STUDENT = "distilled"
+BEARABLE_TPS = 3.0
+"""A dense model reads all of itself for each token; one that would be slower than this is not where one begins."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What of the machine decides: the most free bytes of a folder for models, and how fast memory is read (GB/s)."""
+
+    free_bytes: int
+    memory_gbps: float
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A model and why it is this one."""
+
+    variant: Variant
+    why: str
+
+
+def surroundings(machine: Machine, paths: Paths, config: Config) -> Surroundings:
+    """Look at the disks; the memory's rate is what was measured, or the middle of what is typical."""
+    places = [existing(root) for root in model_roots(paths, config)]
+    free_bytes = max((shutil.disk_usage(place).free for place in places), default=0)
+    measured = load_bandwidth(paths, machine.fingerprint)
+    low, high = typical_host(machine.physical_cores).memory_gbps
+    return Surroundings(free_bytes, measured.memory_gbps if measured else (low * high) ** 0.5)
+
+
+def machine_in_words(machine: Machine, free_bytes: int) -> str:
+    """`2 × H100 (80 GiB) · 512 GiB memory · 32 cores · 900 GiB of disk free`."""
+    names = [f"{gpu.name} ({size(gpu.total_bytes)})" if gpu.total_bytes else gpu.name for gpu in machine.gpus]
+    counts = {name: names.count(name) for name in names}
+    gpus = [name if count == 1 else f"{count} × {name}" for name, count in counts.items()]
+    return " · ".join(
+        [
+            *(gpus or ["no NVIDIA GPU"]),
+            f"{size(machine.memory_total_bytes)} memory",
+            f"{machine.physical_cores} core{'s' if machine.physical_cores > 1 else ''}",
+            f"{size(free_bytes)} of disk free",
+        ]
+    )
+
+
+def recommend(entries: Iterable[Entry], here: Surroundings) -> Recommendation | None:
+    """The model to begin with; None where nothing fits.
+
+    R1 itself comes first, wholly on the GPUs before anything else, then as good as memory allows; then its largest
+    student that answers at a bearable speed; then whatever is smallest.
+    """
+    usable = [entry for entry in entries if _fits(entry, here.free_bytes) and entry.size_gib is not None]
+    teachers = [entry for entry in usable if entry.variant.quality in QUALITIES and entry.verdict in IN_MEMORY]
+    if teachers:
+        best = max(teachers, key=lambda one: (one.verdict == "gpu", _quality(one), -_gib(one)))
+        where = "all of it fits on the GPUs" if best.verdict == "gpu" else "the best R1 that memory holds here"
+        return Recommendation(best.variant, f"{best.size}, {where}.")
+    students = [one for one in usable if one.variant.quality == STUDENT and _bearable(one, here.memory_gbps)]
+    if students:
+        best = max(students, key=lambda one: (one.verdict == "gpu", _gib(one)))
+        return Recommendation(best.variant, f"{best.size}, R1's largest student that runs well here.")
+    if usable:
+        smallest = min(usable, key=_gib)
+        return Recommendation(smallest.variant, f"{smallest.size}, since larger ones would be slow or do not fit.")
+    return None
+
+
+def _fits(entry: Entry, free_bytes: int) -> bool:
+    """Whether it is here or the disk has room for the rest of it, and it can start."""
+    rest_bytes = _gib(entry) * 2**30 * (1 - (entry.progress or 0.0)) + RESERVE_BYTES
+    return (
+        entry.verdict not in ("no", None) and not entry.problem and (entry.path is not None or rest_bytes < free_bytes)
+    )
+
+
+def _bearable(entry: Entry, memory_gbps: float) -> bool:
+    slow_bytes = _gib(entry) * 2**30
+    return entry.verdict == "gpu" or (entry.verdict in IN_MEMORY and slow_bytes * BEARABLE_TPS <= memory_gbps * 1e9)
+
+
+def _quality(entry: Entry) -> int:
+    return QUALITIES.index(entry.variant.quality)
+
+
+def _gib(entry: Entry) -> float:
+    return entry.size_gib or 0.0
