@@ -5,9 +5,7 @@ one stop must end it. `ROUNDS` (20) is how often screen, keeper or both are kill
 the faults that have it in their name.
 """
 
-import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -15,117 +13,24 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Any
+from time import monotonic
 
 import msgspec
 
-from r1tui.chat.conversation import Conversation
-from r1tui.chat.saved import ConversationFiles
-from r1tui.config import Config, EngineSettings, SamplingSettings, ServerSettings
+from r1tui.config import EngineSettings
 from r1tui.engine import build_engine
 from r1tui.keeper import client
-from r1tui.keeper.state import Status
 from r1tui.paths import Paths
-from r1tui.process import command_line, identify, wait
+from r1tui.process import identify
+from tests.bench.faults_rig import PATIENCE_S, RESTARTS, Home, home, kill, told
+from tests.bench.faults_screen import long_answers, lost_screens, random_kills
 from tests.engine_figures import running_worker
-from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, start_ready, until
-from tests.ptys import Terminal
+from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, until
+from tests.sparse_r1 import build as build_sparse
 from tests.tiny_r1 import build
 
 THINK, WORDS = "Hm.\n", "one two three four.\n\n"
-RESTARTS = [0.2, 0.5, 1.0]
-PATIENCE_S = 120.0
-
-
-@dataclass
-class Home:
-    """One fault's folders, its engine and its model."""
-
-    paths: Paths
-    server: Path
-    model: Path
-
-    def ready(self, *extra: str, max_tokens: int = 100_000, **fields: Any) -> Status:
-        """A ready server under a keeper that starts it again."""
-        spec = spec_for(self.server, self.model, self.paths, "--n-predict", str(max_tokens), *extra,
-                        **{"restart_delays_s": RESTARTS, **fields})  # fmt: skip
-        return start_ready(spec, self.paths)
-
-    def settled(self) -> Status:
-        """What it comes to."""
-        return next(status for status in client.watch(self.paths) if status.settled)
-
-    def strangers(self) -> list[int]:
-        """Processes of these folders that `status` does not name."""
-        now = client.status(self.paths)
-        return [
-            pid for pid in (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
-            if pid not in (now.pid, now.keeper_pid, os.getpid())
-            and str(self.paths.state.parent) in " ".join(command_line(pid)) and identify(pid)
-        ]  # fmt: skip
-
-    def conversation(self) -> Conversation:
-        """The screen's conversation."""
-        with ConversationFiles(self.paths.conversations) as files:
-            found = files.last()
-        assert found is not None
-        return found
-
-    def ask(self, terminal: Terminal) -> None:
-        """Ask in the screen, and see the answer begin."""
-        before = {path.name for path in self.paths.answers.glob("*.sse")}
-        terminal.wait_for("Models")
-        terminal.type("hello")
-        terminal.wait_for("hello")
-        deadline_s = monotonic() + PATIENCE_S
-        while not {path.name for path in self.paths.answers.glob("*.sse") if path.stat().st_size} - before:
-            assert monotonic() < deadline_s, "the answer did not begin"
-            terminal.type("\r")  # a question that comes before the model is ready waits in the prompt
-            sleep(1.0)
-
-
-@contextmanager
-def home(server: Path, model: Path) -> Iterator[Home]:
-    """Folders of its own for the block; whatever happened, one stop leaves nothing."""
-    folder = Path(tempfile.mkdtemp(prefix="r1tui-faults-"))
-    os.environ["R1TUI_HOME"] = str(folder / "home")
-    paths = Paths.from_environment()
-    paths.config_file.parent.mkdir(parents=True)
-    settings = Config(
-        engine=EngineSettings(source=str(server)),
-        server=ServerSettings(threads=1),
-        sampling=SamplingSettings(max_tokens=3000),
-    )
-    paths.config_file.write_bytes(msgspec.json.encode(settings))
-    here = Home(paths, server, model)
-    try:
-        yield here
-        until(lambda: not here.strangers(), 10)  # a keeper that has failed ends a moment later
-        client.stop(paths)
-        left = [str(path) for path in paths.run.iterdir()] if paths.run.exists() else []
-        assert not left, f"left over: {left}"
-        assert not here.strangers(), "a process outlives the stop"
-    finally:
-        with suppress(Exception):
-            client.stop(paths)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def kill(pid: int | None, number: signal.Signals = signal.SIGKILL) -> None:
-    """Send the signal, and wait for the end that it brings."""
-    assert pid is not None
-    process = identify(pid)
-    os.kill(pid, number)
-    if number == signal.SIGKILL and process is not None:
-        assert wait(process, 10)
-
-
-def told(status: Status) -> str:
-    """State and cause in one line."""
-    return f"{status.state}, {status.restarts} restarts" + (f": {status.cause}" if status.cause else "")
 
 
 def killed_idle(here: Home) -> str:
@@ -273,82 +178,76 @@ def lost_worker(here: Home) -> str:
     return told(client.status(here.paths))
 
 
-def random_kills(here: Home, rounds: int) -> str:
-    """kill -9 of screen, keeper or both at a random moment of start, load, chat and stop."""
-    chance = random.Random(3407)  # noqa: S311
-    lost = 0
-    model = here.paths.state.parent / "model.gguf"
-    shutil.copy(here.model, model)
-    for number in range(rounds):
-        with Terminal("--variant", str(model)) as terminal:
-            if number % 2:
-                here.ask(terminal)
-            sleep(chance.uniform(0.0, 2.0))
-            if number % 5 == 4:
-                subprocess.Popen(
-                    [sys.executable, "-m", "r1tui", "stop"], stderr=subprocess.DEVNULL
-                )  # in the middle of it
-            victims = chance.choice(["screen", "keeper", "both"])
-            if victims != "screen" and (pid := client.status(here.paths).keeper_pid) is not None:
-                with suppress(ProcessLookupError):
-                    kill(pid)
-            if victims != "keeper":
-                terminal.kill()
-            else:
-                sleep(0.3)
-                terminal.kill()
-        until(lambda: not here.strangers(), 60)
-        if number % 2 and not any(turn.question == "hello" for turn in here.conversation().turns):
-            lost += 1
-        if number % 4 == 3:
-            client.stop(here.paths)
-            until(lambda: not here.strangers(), 60)
-    return f"{rounds} rounds, {lost} conversations lost, no stranger"
+def without_library(server: Path, copy: Path) -> Path:
+    """A copy of the binary that wants a library which no machine has."""
+    data = server.read_bytes()
+    assert b"libstdc++.so.6\0" in data, "the binary is not linked with it"
+    copy.write_bytes(data.replace(b"libstdc++.so.6\0", b"libstdcxx.so.6\0"))
+    copy.chmod(0o700)
+    return copy
 
 
-def lost_terminals(here: Home, rounds: int, how: str, later_s: float) -> str:
-    """Terminals closed, or screens killed, in the middle of a 3,000-token answer; the next one has it whole."""
-    here.ready(max_tokens=3000)
-    body = {"messages": [{"role": "user", "content": "hello"}]}
-    answer = json.loads(call(SocketConnection(here.paths.server_socket), "POST", "/v1/chat/completions", body)[1])
-    whole = answer["choices"][0]["message"]["content"]
-    same = 0
-    for _ in range(rounds):
-        shutil.rmtree(here.paths.conversations, ignore_errors=True)
-        shutil.rmtree(here.paths.answers, ignore_errors=True)
-        with Terminal() as terminal:
-            here.ask(terminal)
-            if how == "close":
-                terminal.hang_up()
-            else:
-                terminal.kill()
-        sleep(later_s)
-        with Terminal() as terminal:
-            until(lambda: '"done"' in next(here.paths.conversations.glob("*.json")).read_text(), PATIENCE_S)
-            terminal.kill()
-        same += here.conversation().turns[-1].answer.content.text.lstrip() == whole.lstrip()
-    return f"{same} of {rounds} answers identical to an undisturbed one"
+@contextmanager
+def memory_cgroup(limit_bytes: int) -> Iterator[Callable[[list[str]], list[str]] | None]:
+    """Makes a command one that may take so much memory before the kernel kills it; None without the right to."""
+    root = Path("/sys/fs/cgroup")
+    one = (root / "memory").is_dir()  # version 1 of the interface
+    group = root / ("memory" if one else "") / f"r1tui-faults-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("memory.limit_in_bytes" if one else "memory.max")).write_text(str(limit_bytes))
+    except OSError:
+        with suppress(OSError):
+            group.rmdir()
+        yield None
+        return
+    try:
+        yield lambda argv: ["/bin/sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *argv]
+    finally:
+        until(lambda: not (group / "cgroup.procs").read_text())
+        group.rmdir()
+
+
+def missing_library(here: Home) -> str:
+    """A library that llama-server is linked with is not there."""
+    here.server = without_library(here.server, here.paths.state.parent / "llama-server")
+    client.start(spec_for(here.server, here.model, here.paths, restart_delays_s=RESTARTS), here.paths)
+    return told(here.settled())
+
+
+def killed_for_memory(here: Home) -> str:
+    """The kernel kills a loading server for want of memory (a memory cgroup)."""
+    spec = spec_for(here.server, here.model, here.paths, restart_delays_s=RESTARTS)
+    with memory_cgroup(30 << 20) as limited:
+        if limited is None:
+            return "not tried: no right to make a memory cgroup"
+        client.start(msgspec.structs.replace(spec, argv=limited(spec.argv)), here.paths)
+        return told(here.settled())
 
 
 def main(rounds: int = 20, word: str = "") -> int:
     """Print the table; the exit status says whether all went well."""
     server = build_engine(EngineSettings(), Paths.from_environment(), lambda event: None).server
     with tempfile.TemporaryDirectory() as folder:
-        looping = build(Path(folder) / "loop.gguf", think=THINK, answer=WORDS, loop=True)
+        looping = build(Path(folder) / "loop.gguf", think=THINK, answer=WORDS, loop=True, context=16384)
+        large = build_sparse(Path(folder) / "large.gguf", mla=True, layers=4)
         faults: list[tuple[str, Callable[[Home], str]]] = [
             (fault.__doc__ or "", fault)
             for fault in (
                 killed_idle, killed_loading, killed_answering, killed_keeper_answering, killed_both, stopped_server,
-                stopped_keeper, missing_shard, removed_run_folder, full_disk, too_little_memory, lost_worker,
+                stopped_keeper, missing_shard, removed_run_folder, full_disk, too_little_memory, killed_for_memory,
+                missing_library, lost_worker, long_answers,
             )
         ]  # fmt: skip
         faults += [
             ("A file that was cut.", lambda here: broken_file(here, cut)),
             ("A file whose second half is zeros.", lambda here: broken_file(here, zeroed)),
-            (f"{rounds} kill -9 at random moments.", lambda here: random_kills(here, rounds)),
-            ("Ten terminals closed, back at once.", lambda here: lost_terminals(here, 10, "close", 0.0)),
-            ("Ten screens killed, back at once.", lambda here: lost_terminals(here, 10, "kill", 0.0)),
-            ("One terminal closed, back after 400 s.", lambda here: lost_terminals(here, 1, "close", 400.0)),
+            (f"{rounds} kill -9 at random moments.", lambda here: random_kills(here, rounds, large)),
+            ("Ten terminals closed, back at once.", lambda here: lost_screens(here, "close", "at once")),
+            ("Ten terminals closed, back after the end.", lambda here: lost_screens(here, "close", "ended")),
+            ("Ten screens killed, back at once.", lambda here: lost_screens(here, "kill", "at once")),
+            ("Ten screens killed, back after the end.", lambda here: lost_screens(here, "kill", "ended")),
+            ("Ten terminals closed, back when forgotten.", lambda here: lost_screens(here, "close", "forgotten")),
         ]
         failed = 0
         for name, fault in [one for one in faults if word in one[0]]:
