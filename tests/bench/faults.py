@@ -210,19 +210,22 @@ def memory_cgroup(limit_bytes: int) -> Iterator[Callable[[list[str]], list[str]]
 
 def missing_library(here: Home) -> str:
     """A library that llama-server is linked with is not there."""
-    here.server = without_library(here.server, here.paths.state.parent / "llama-server")
-    client.start(spec_for(here.server, here.model, here.paths, restart_delays_s=RESTARTS), here.paths)
+    spec = spec_for(here.server, here.model, here.paths, restart_delays_s=RESTARTS)
+    broken = without_library(here.server, here.paths.state.parent / "llama-server")
+    client.start(msgspec.structs.replace(spec, argv=[str(broken), *spec.argv[1:]]), here.paths)
     return told(here.settled())
 
 
 def killed_for_memory(here: Home) -> str:
     """The kernel kills a loading server for want of memory (a memory cgroup)."""
     spec = spec_for(here.server, here.model, here.paths, restart_delays_s=RESTARTS)
-    with memory_cgroup(30 << 20) as limited:
+    with memory_cgroup(12 << 20) as limited:
         if limited is None:
             return "not tried: no right to make a memory cgroup"
         client.start(msgspec.structs.replace(spec, argv=limited(spec.argv)), here.paths)
-        return told(here.settled())
+        end = told(here.settled())
+        client.stop(here.paths)
+        return end
 
 
 def main(rounds: int = 20, word: str = "") -> int:

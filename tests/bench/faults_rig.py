@@ -58,10 +58,13 @@ class Home:
 
     def conversation(self) -> Conversation | None:
         """The newest conversation as it is on the disk now, whoever holds it."""
-        with tempfile.TemporaryDirectory() as copy, suppress(FileNotFoundError):
-            shutil.copytree(self.paths.conversations, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.lock"))
-            with ConversationFiles(Path(copy)) as files:
-                return files.last()
+        while self.paths.conversations.exists():
+            with tempfile.TemporaryDirectory() as copy, suppress(shutil.Error):  # a file is gone before it is copied
+                shutil.copytree(
+                    self.paths.conversations, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.lock", ".*")
+                )
+                with ConversationFiles(Path(copy)) as files:
+                    return files.last()
         return None
 
     def records(self) -> set[Path]:

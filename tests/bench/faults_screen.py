@@ -41,8 +41,12 @@ class Undisturbed:
             turn = until(lambda: ended_turn(here), PATIENCE_S)
             terminal.kill()
         self.whole = said(turn)
-        self.tokens = turn.answer.tokens
         assert turn.answer.state == "done", turn
+
+    @property
+    def bytes(self) -> int:
+        """How long it is."""
+        return len("".join(self.whole).encode())
 
     def same(self, turn: Turn | None) -> bool:
         """Whether this is that answer, byte for byte."""
@@ -148,7 +152,8 @@ def _round(here: Home, one: Round, model: Path, undisturbed: Undisturbed) -> str
         client.stop(here.paths)
         return f"{one.phase}: {'same server taken over, ready' if before.pid else 'before there was a server'}"
     if found is None or not found.turns:
-        assert one.phase == "ask" and here.records() == recorded, "the conversation is lost"
+        assert one.phase == "ask", "the conversation is lost"
+        assert here.records() == recorded, "the answer of a conversation that is lost"
         return "killed before it was asked"
     turn = found.turns[-1]
     assert turn.question == "hello", turn
@@ -200,7 +205,7 @@ def lost_screens(here: Home, how: Literal["close", "kill"], when: Literal["at on
         assert here.knows(turn.answer_id) == (when == "ended"), "the server's buffer is not as expected"
         same += undisturbed.same(turn)
     assert same == SCREENS, f"only {same} answers are whole"
-    return f"{same} of {SCREENS} answers of {undisturbed.tokens} tokens byte for byte as an undisturbed one"
+    return f"{same} of {SCREENS} answers byte for byte as an undisturbed one, {undisturbed.bytes} bytes"
 
 
 def long_answers(here: Home) -> str:
@@ -219,7 +224,7 @@ def long_answers(here: Home) -> str:
         assert sizes[-1] > BUFFER_BYTES, sizes
         assert undisturbed.same(_last(here)), f"after {how}"
     mib = ", ".join(f"{size / 2**20:.1f}" for size in sizes)
-    return f"2 of 2 answers of {undisturbed.tokens} tokens (records of {mib} MiB) as an undisturbed one"
+    return f"2 of 2 answers byte for byte as an undisturbed one, {undisturbed.bytes} bytes in records of {mib} MiB"
 
 
 def _lose(here: Home, how: str) -> None:
