@@ -299,3 +299,16 @@ def test_an_answer_that_was_forgotten_before_the_next_keeper_is_not_called_stopp
     until(lambda: client.status(paths).answers == [])
     assert LOST_EVENT in record.read_bytes()
     client.stop(paths)
+
+
+def test_what_a_killed_starter_left_for_its_keeper_is_cleaned_and_a_living_ones_is_not(paths: Paths) -> None:
+    with subprocess.Popen(["/bin/true"]) as ended:
+        ended.wait()
+    private_folder(paths.run)
+    stale, fresh = (paths.run / f"spec-{pid}-x.json" for pid in (ended.pid, os.getpid()))
+    for one in (stale, fresh):
+        one.write_bytes(b"{}")
+    client.stop(paths)
+    assert not stale.exists()
+    assert fresh.exists()
+    fresh.unlink()

@@ -125,3 +125,33 @@ def test_a_second_screen_does_not_take_the_first_ones_conversation(paths: Paths,
         first.kill()
     contents = [path.read_text().count("hello") for path in paths.conversations.glob("*.json")]
     assert contents == [1, 1]
+
+
+@pytest.mark.parametrize("screen_stays", [True, False])
+def test_an_answer_that_a_killed_keeper_never_heard_of_is_whole_too(
+    paths: Paths, ready: Ready, *, screen_stays: bool
+) -> None:
+    ready(7000)
+    deaf = keeper.status(paths).keeper_pid
+    assert deaf is not None
+    os.kill(deaf, signal.SIGSTOP)
+    with Terminal() as terminal:
+        terminal.wait_for("Models")
+        terminal.type("hello")
+        terminal.wait_for("hello")
+        terminal.type("\r")
+        until(lambda: is_computing(paths), 60)
+        os.kill(deaf, signal.SIGKILL)
+        if screen_stays:
+            until(lambda: keeper.status(paths).keeper_pid not in (None, deaf), 60)
+            until(lambda: list(paths.answers.glob("*.sse")), 60)
+        terminal.kill()
+    with Terminal() as terminal:
+        until(lambda: '"state":"done"' in next(paths.conversations.glob("*.json")).read_text(), 60)
+        terminal.kill()
+    assert conversation(paths).turns[-1].answer.content.text.lstrip() == undisturbed(paths)
+
+
+def is_computing(paths: Paths) -> bool:
+    code, slots = call(SocketConnection(paths.server_socket), "GET", "/slots")
+    return code == 200 and b'"is_processing":true' in slots

@@ -31,10 +31,13 @@ def main(arguments: list[str]) -> int:
         if adopts:
             last = adopt_server(paths, note, detached=True)
         else:
+            if not spec_file.exists():
+                return 1  # the starter was killed, and a stop came before this keeper did
             spec = msgspec.json.decode(spec_file.read_bytes(), type=ServerSpec)
             last = run_keeper(spec, paths, note, detached=True)
     except R1tuiError as error:
-        write_private(spec_file, msgspec.json.encode({"cause": error.cause, "remedy": error.remedy}))
+        if spec_file.exists():  # else nobody asks any more
+            write_private(spec_file, msgspec.json.encode({"cause": error.cause, "remedy": error.remedy}))
         return error.exit_status
     return 0 if last.state == "stopped" else 1
 

@@ -277,7 +277,7 @@ def _spawn_keeper(paths: Paths, spec: bytes, *options: str) -> Status:
     with suppress(OSError):
         if paths.keeper_log.stat().st_size > KEEPER_LOG_BYTES:
             paths.keeper_log.replace(older_log(paths.keeper_log))
-    fd, name = tempfile.mkstemp(dir=paths.run, prefix="spec-", suffix=".json")
+    fd, name = tempfile.mkstemp(dir=paths.run, prefix=f"spec-{os.getpid()}-", suffix=".json")
     with os.fdopen(fd, "wb") as file:
         file.write(spec)
     spec_file = Path(name)

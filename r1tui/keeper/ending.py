@@ -12,9 +12,9 @@ from urllib.parse import quote
 import msgspec
 
 from r1tui.keeper.http import request
-from r1tui.keeper.state import ServerSpec
+from r1tui.keeper.state import ServerSpec, asker_of
 from r1tui.paths import Paths
-from r1tui.process import STOP_WAITS_S, ProcessId, stop
+from r1tui.process import STOP_WAITS_S, ProcessId, identify, stop
 
 ANSWERS_S = 2.0
 """How long the ending of running answers may take."""
@@ -113,12 +113,19 @@ def read_key(spec: ServerSpec) -> str | None:
 
 
 def clean_up(paths: Paths, spec: ServerSpec | None, *, keep_state: bool = False) -> None:
-    """Remove what an ended server leaves: its sockets, its key and, unless it tells of a failure, the state file."""
+    """Remove what an ended server leaves: its sockets, its key and, unless it tells of a failure, the state file.
+
+    Also the specs of starts whose starter was killed.
+    """
     leftovers = [paths.server_socket, paths.keeper_socket]
     if spec is not None:
         leftovers += [Path(name) for name in (spec.socket, spec.key_file) if name]
     if not keep_state:
         leftovers.append(paths.state_file)
+    for spec_file in paths.run.glob("spec-*.json"):
+        starter = asker_of(spec_file.name.removeprefix("spec-"))
+        if starter is not None and identify(starter) is None:
+            leftovers.append(spec_file)
     for leftover in leftovers:
         with suppress(OSError):
             leftover.unlink(missing_ok=True)

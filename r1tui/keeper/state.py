@@ -181,9 +181,9 @@ def new_conversation_id() -> str:
     return f"{os.getpid()}-{secrets.token_hex(16)}"
 
 
-def asker_of(conversation_id: str) -> int | None:
+def asker_of(name: str) -> int | None:
     """The process that asked; None for a name that does not tell."""
-    pid = conversation_id.partition("-")[0]
+    pid = name.partition("-")[0]
     return int(pid) if pid.isdecimal() else None
 
 

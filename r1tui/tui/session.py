@@ -62,6 +62,7 @@ class Session:
         self._answering: str | None = None
         self._begun = False
         """Whether anything of that answer has come; before, it may wait for another's."""
+        self._adopting = asyncio.Lock()
         self._failed = False
         self._given_up = False
         self.following = False
@@ -157,11 +158,15 @@ class Session:
 
     async def watch(self) -> None:
         """Follow the managed server, taking it over when its keeper was killed; posts each change, for ever."""
+        told: int | None = None
         while True:
             with suppress(R1tuiError, OSError):  # a full disk passes
-                await asyncio.to_thread(keeper.adopt, self._paths)
+                await self._adopt()
                 async for status in keeper.watch_async(self._paths):
                     self._post(ServerChanged(status))
+                    if status.keeper_pid != told and self._answering is not None:
+                        await self._tell_keeper(self._answering, running=True)  # the one before may have been killed
+                    told = status.keeper_pid
             await asyncio.sleep(1.0)  # nothing runs: look again now and then for one that another r1tui started
 
     async def look_at_attached(self) -> None:
@@ -211,6 +216,7 @@ class Session:
         self._answering, self._begun = answer_id, True
         path = record_file(self._paths.answers, answer_id)
         self._stopped_s = None
+        await self._have_recorded(answer_id)
 
         def running() -> bool:
             given_up = self._stopped_s is not None and monotonic() - self._stopped_s > UNHEARD_S
@@ -225,6 +231,18 @@ class Session:
             self._post(AnswerReceived([Failed(f"{path} cannot be read: {error.strerror}.", "Ask again.")]))
         self._answering = None
         self._post(AnswerEnded())
+
+    async def _have_recorded(self, answer_id: str) -> None:
+        """Have the keeper, a new one in place of a killed one, record what the server still has of the answer."""
+        with suppress(R1tuiError, OSError):
+            await self._adopt()
+        await self._tell_keeper(answer_id, running=True)
+        await self._tell_keeper(answer_id, running=False)  # whoever asked is gone
+
+    async def _adopt(self) -> None:
+        """Give a server whose keeper was killed a new one, once."""
+        async with self._adopting:
+            await asyncio.to_thread(keeper.adopt, self._paths)
 
     async def stop_answer(self) -> None:
         """Stop the running answer on the server, so that its stream ends; what came stays."""

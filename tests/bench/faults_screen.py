@@ -188,7 +188,7 @@ def lost_screens(here: Home, how: Literal["close", "kill"], when: Literal["at on
     same = 0
     aside = [here.paths.conversations.with_name(f"aside-{number}") for number in range(SCREENS)]
     for folder in aside:
-        shutil.rmtree(here.paths.conversations)
+        shutil.rmtree(here.paths.conversations, ignore_errors=True)
         _lose(here, how)
         if when == "at once":
             same += undisturbed.same(_last(here))
@@ -215,7 +215,7 @@ def long_answers(here: Home) -> str:
     undisturbed = Undisturbed(here)
     sizes = []
     for how in ("close", "kill"):
-        shutil.rmtree(here.paths.conversations)
+        shutil.rmtree(here.paths.conversations, ignore_errors=True)
         before = here.records()
         _lose(here, how)
         until(lambda: not client.status(here.paths).answers, PATIENCE_S)
