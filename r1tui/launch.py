@@ -15,7 +15,7 @@ from r1tui.config import Config
 from r1tui.engine import Engine, find_engine
 from r1tui.errors import R1tuiError, os_error
 from r1tui.events import LogLine, Notice, Stage, StageDone, StageEvent, StageFailed, StageStarted, decode_event
-from r1tui.experience import remember_load, remember_out_of_memory
+from r1tui.experience import remember_load
 from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
 from r1tui.hardware import detect_machine
@@ -30,7 +30,7 @@ from r1tui.planning import Held, Subject, for_variant, plan_here, request_here, 
 from r1tui.process import Job, ProcessId
 from r1tui.process.job import r1tui_command
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
-from r1tui.server.diagnosis import MEMORY_KINDS, left_on_cpu
+from r1tui.server.diagnosis import left_on_cpu
 from r1tui.smaller import in_words, smaller_plans
 
 T = TypeVar("T")
@@ -143,16 +143,9 @@ class Launch:
         yield outcome(self.status)
 
     def _learn(self) -> None:
-        """Write down what loading took, and with which plans memory ran out, for the next plan."""
+        """Write down what loading took, for the next plan."""
         status = self.status
-        if status is None:
-            return
-        too_large = [one.plan for one in status.endings if one.kind in MEMORY_KINDS]
-        if status.kind in MEMORY_KINDS:
-            too_large.append(status.plan)
-        for plan in too_large:
-            remember_out_of_memory(self._paths, msgspec.structs.replace(status, plan=plan))
-        if status.log and status.state in ("ready", "sleeping"):
+        if status is not None and status.log and status.state in ("ready", "sleeping"):
             with suppress(OSError):
                 remember_load(self._paths, status, Path(status.log).read_text(errors="replace").splitlines())
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from r1tui.server.diagnosis import Diagnosis, diagnose, left_on_cpu, level
 from tests.conftest import TinyModel
+from tests.provoked import without_library
 
 Fails = Callable[..., Diagnosis]
 
@@ -152,6 +153,14 @@ def test_an_architecture_that_it_does_not_know(fails: Fails, tiny_r1: TinyModel,
     assert fails(model=strange).cause == "This llama-server does not know models of the kind 'deepseekX'."
 
 
+def test_a_library_that_is_missing(llama_server: Path, tmp_path: Path) -> None:
+    broken = without_library(llama_server, tmp_path / "llama-server")
+    ended = subprocess.run([broken], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+    found = diagnose(ended.stdout.decode().splitlines(), ended.returncode)
+    assert found.cause == "llama-server cannot start without libstdcxx.so.6, which is not on this machine."
+    assert found.kind == "lasting"
+
+
 @pytest.mark.parametrize(
     ("line", "cause"),
     [
@@ -162,10 +171,6 @@ def test_an_architecture_that_it_does_not_know(fails: Fails, tiny_r1: TinyModel,
         (
             "CUDA driver version is insufficient for CUDA runtime version",
             "The NVIDIA driver and this build's CUDA do not go together: CUDA driver version is insufficient.",
-        ),
-        (
-            "llama-server: error while loading shared libraries: libcublas.so.13: cannot open shared object file",
-            "llama-server cannot start without libcublas.so.13, which is not on this machine.",
         ),
     ],
 )

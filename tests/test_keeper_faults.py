@@ -16,13 +16,14 @@ import msgspec
 import pytest
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client
-from r1tui.keeper.state import ServerRecord, Status, read_record, write_record
+from r1tui.keeper import client, memory
+from r1tui.keeper.state import ServerRecord, Smaller, Status, read_record, write_record
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, spawn_detached, wait
 from r1tui.server.record import LOST_EVENT, record_file
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, Toy, call, idle_spec, open_stream, spec_for, start_ready, until
+from tests.provoked import memory_cgroup
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +156,52 @@ def test_a_keeper_killed_while_it_spawned_does_not_hide_its_server(paths: Paths,
     status = client.status(paths)
     assert (status.state, status.pid) == ("loading", orphan.pid)
     client.stop(paths)
+    assert not alive(orphan)
+
+
+def test_a_server_that_no_file_names_since_the_disk_was_full_is_known_by_its_command(
+    paths: Paths, orphan: ProcessId
+) -> None:
+    with subprocess.Popen(["/bin/true"]) as ended:
+        ended.wait()
+    change_record(paths, server=ProcessId(ended.pid, "one that it replaced"))
+    assert client.status(paths).pid == orphan.pid
+    client.adopt(paths)
+    assert next(status for status in client.watch(paths) if status.settled).state == "ready"
+    assert record_of(paths).server == orphan
+    client.stop(paths)
+    assert not alive(orphan)
+
+
+def test_a_smaller_server_that_no_file_names_is_taken_over_as_what_it_is(paths: Paths, tmp_path: Path) -> None:
+    toy = Toy(paths, tmp_path)
+    start_ready(toy.spec(), paths)
+    record = record_of(paths)
+    kill(record.keeper)
+    less = Smaller(argv=toy.argv(), plan={"n_cpu_moe": 3})
+    larger = msgspec.structs.replace(record.spec, argv=toy.argv("larger"), smaller=[less])
+    change_record(paths, spec=larger, server=ProcessId(record.server.pid if record.server else 0, "the larger one"))
+    client.adopt(paths)
+    now = next(status for status in client.watch(paths) if status.settled)
+    assert (now.state, now.plan, now.argv) == ("ready", {"n_cpu_moe": 3}, toy.argv())
+    assert record_of(paths).server == record.server
+
+
+def test_a_restart_that_a_killed_keeper_did_not_finish_is_finished(paths: Paths, orphan: ProcessId) -> None:
+    change_record(paths, state="restarting")
+    assert client.status(paths).state == "restarting"
+    client.adopt(paths)
+    again = next(status for status in client.watch(paths) if status.state == "ready" and status.pid != orphan.pid)
+    assert again.restarts == 1
+    assert not alive(orphan)
+
+
+def test_a_keeper_that_could_not_write_its_name_is_stopped(paths: Paths, orphan: ProcessId) -> None:
+    before = record_of(paths).keeper
+    client.adopt(paths)
+    next(status for status in client.watch(paths) if status.settled)
+    change_record(paths, keeper=before)
+    assert client.stop(paths) == Status()
     assert not alive(orphan)
 
 
@@ -312,3 +359,28 @@ def test_what_a_killed_starter_left_for_its_keeper_is_cleaned_and_a_living_ones_
     assert not stale.exists()
     assert fresh.exists()
     fresh.unlink()
+
+
+def test_a_kill_by_the_kernel_for_memory_is_known(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> None:
+    spec = spec_for(llama_server, tiny_r1(), paths, "--ctx-size", "131072", restart_delays_s=[0.0])
+    with memory_cgroup(40 << 20) as limited:
+        if limited is None:
+            pytest.skip("no right to make a memory cgroup")
+        client.start(msgspec.structs.replace(spec, argv=limited(spec.argv)), paths)
+        failed = next(status for status in client.watch(paths) if status.settled)
+        client.stop(paths)
+    assert (failed.state, failed.exit_status, failed.kind) == ("failed", -signal.SIGKILL, "memory")
+    assert failed.cause == "The system killed llama-server because memory ran out."
+
+
+def test_a_kill_for_memory_long_ago_is_not_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kills = 3
+    monkeypatch.setattr(memory, "oom_kills", lambda: kills)
+    watch = memory.OomWatch()
+    assert not watch.killed()
+    kills += 1
+    for _ in range(memory.RECENT_LOOKS - 1):
+        watch.look()
+        assert watch.killed()
+    watch.look()
+    assert not watch.killed()

@@ -8,10 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from r1tui.experience import records_file
 from r1tui.keeper import client
 from r1tui.keeper.policy import gave_up, what_next, with_less
 from r1tui.keeper.state import ServerRecord, ServerSpec, Smaller, Status, read_record
 from r1tui.paths import Paths
+from r1tui.plan.learned import read_records
 from r1tui.process import alive, identify, older_log, wait
 from r1tui.server.diagnosis import Diagnosis, Kind
 from tests.conftest import TinyModel
@@ -110,6 +112,16 @@ def test_a_gpu_that_is_too_small_gets_less_step_by_step(paths: Paths, toy: Toy) 
     record = read_record(paths)
     assert record is not None
     assert record.spec.smaller == []
+
+
+def test_what_does_not_fit_a_gpu_is_learned_though_nobody_follows(paths: Paths, toy: Toy, tiny_r1: TinyModel) -> None:
+    device = {"name": "CUDA0", "weights_mib": 9, "kv_mib": 2, "compute_mib": 1, "free_mib": 12}
+    plan = {"n_gpu_layers": 4, "devices": [device]}
+    toy.acts({"say": [GPU_OUT], "exit": 1})
+    client.start(toy.spec(model=str(tiny_r1()), plan=plan), paths)
+    until(lambda: not client.status(paths).running)
+    [record] = read_records(records_file(paths))
+    assert [(run.failed, run.planned_mib) for run in record.runs] == [(True, {"CUDA0": 12})]
 
 
 def test_a_machine_that_is_too_small_is_not_given_more_to_hold(paths: Paths, toy: Toy) -> None:

@@ -204,7 +204,7 @@ def stop(paths: Paths) -> Status:
     last_keeper = _recorded_keeper(paths)
     while monotonic() < deadline_s:
         keeper, recorded = _keeper(paths), _recorded_keeper(paths)
-        if keeper is not None and recorded is not None and keeper != recorded:
+        if keeper is not None and recorded is not None and keeper != recorded and not _listens(paths):
             sleep(POLL_S)  # a client that stops what nobody keeps, or a keeper that is only just there
             continue
         if keeper is not None:
@@ -247,6 +247,15 @@ def _stop_without_keeper(paths: Paths) -> Status:
             raise R1tuiError(*undead(server))
     clean_up(paths, record.spec if record is not None else None)
     return Status()
+
+
+def _listens(paths: Paths) -> bool:
+    """Whether a keeper listens; one that could not write the state file is known by that alone."""
+    try:
+        connect(paths.keeper_socket).close()
+    except OSError:
+        return False
+    return True
 
 
 def _ask_to_stop(paths: Paths, keeper: ProcessId) -> float | None:

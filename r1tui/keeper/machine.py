@@ -13,10 +13,10 @@ from typing import Any, Literal
 import msgspec
 
 from r1tui.errors import CancelledError, R1tuiError
-from r1tui.hardware import oom_kills
 from r1tui.keeper.control import Control
 from r1tui.keeper.ending import clean_up, end_server, read_key, undead, wait_vram_free
 from r1tui.keeper.log import begin_log, cap_log, last_lines
+from r1tui.keeper.memory import OomWatch, learn_too_large
 from r1tui.keeper.policy import gave_up, what_next, with_less
 from r1tui.keeper.pulse import feel_pulse
 from r1tui.keeper.recorder import Recorder
@@ -39,7 +39,7 @@ from r1tui.keeper.state import (
 )
 from r1tui.locks import locked
 from r1tui.paths import Paths, private_folder
-from r1tui.process import ProcessId, boot_id, identify, kill_session, spawn, wait_ended
+from r1tui.process import ProcessId, boot_id, identify, kill_session, runs_command, spawn, wait_ended
 from r1tui.server.command import new_api_key, server_environment
 from r1tui.server.diagnosis import diagnose
 
@@ -49,7 +49,7 @@ PULSE_S = 5.0
 """Between two looks at a ready server; a crash is noticed at once, a hang need not be."""
 PULSE_TIMEOUT_S = 5.0
 SLEEP_POLL_S = 1.0
-LOG_CHECK_S = 1.0
+LOOK_S = 1.0
 OWNER_CHECK_S = 1.0
 MOST_ANSWERS = 256
 MOST_ENDINGS = 16
@@ -86,8 +86,17 @@ def adopt_server(paths: Paths, on_status: OnStatus | None = None, *, detached: b
         server = running_server(record) if record is not None else None
         if record is None or server is None:
             raise R1tuiError("There is no server to take over.", START_AGAIN)
-        record = msgspec.structs.replace(record, server=server)
-        return asyncio.run(Keeper(record, paths, on_status).run(detached=detached))
+        keeper = Keeper(_caught_up(record, server), paths, on_status)
+        return asyncio.run(keeper.run(detached=detached))
+
+
+def _caught_up(record: ServerRecord, server: ProcessId) -> ServerRecord:
+    """The record of this server, which may have been started since the file could last be written."""
+    if server == record.server:
+        return record
+    smaller = next((one for one in record.spec.smaller if runs_command(server.pid, one.argv)), None)
+    less = with_less(record, smaller) if smaller else {}
+    return msgspec.structs.replace(record, server=server, state="loading", started_s=monotonic(), ready_s=None, **less)
 
 
 @contextmanager
@@ -112,7 +121,7 @@ class Keeper:
         self._told = asyncio.Event()
         self._wish: Literal["stop", "restart"] | None = None
         self._child: subprocess.Popen[bytes] | None = None
-        self._oom_kills = oom_kills()
+        self._oom_watch = OomWatch()
         spec = self._record.spec
         self._recorder = Recorder(paths.answers, Path(spec.socket), lambda: read_key(spec), self._answer_over)
         self.interrupted = False
@@ -180,7 +189,7 @@ class Keeper:
         spec = self._record.spec
         first = not self._record.restarts
         self._change("starting", must_save=first, server=None, ready_s=None, log_capped=False, answers=[])
-        self._oom_kills = oom_kills()
+        self._oom_watch = OomWatch()
         try:
             begin_log(self._paths.server_log)
             Path(spec.socket).unlink(missing_ok=True)  # llama-server refuses one that is left over
@@ -194,13 +203,15 @@ class Keeper:
         return server
 
     def _take_over(self, server: ProcessId) -> ProcessId:
-        """Go on where a killed keeper was: with its answers, or with a stop that it did not finish."""
+        """Go on where a killed keeper was: with its answers, or with a stop or a restart that it did not finish."""
         for answer in self._record.answers:
             self._recorder.begin(answer)
-        if self._record.state == "stopping":
+        state = self._record.state
+        if state == "stopping":
             self.request_stop()
+        elif state == "restarting":
+            self.request_restart()
         else:
-            state = self._record.state
             self._change(state if state in ("ready", "sleeping") else "loading")
         return server
 
@@ -208,7 +219,7 @@ class Keeper:
         """Watch over the server until it ends or is ended; the one that is started in its place."""
         ended = asyncio.create_task(wait_ended(server))
         told = asyncio.create_task(self._told.wait())
-        work = (self._follow_health(), self._cap_log(), self._follow_owner())
+        work = (self._follow_health(), self._look_after(), self._follow_owner())
         helpers = [asyncio.create_task(one) for one in work]
         try:
             await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
@@ -248,14 +259,16 @@ class Keeper:
         exit_status = self._collect()
         kill_session(server)
         lines = last_lines(self._paths.server_log, with_older=self._record.log_capped)
-        oom_killed = oom_kills() > self._oom_kills
-        diagnosis = diagnose(lines, exit_status, oom_killed=oom_killed)
+        diagnosis = diagnose(lines, exit_status, oom_killed=self._oom_watch.killed())
         await self._recorder.close(stopped=False)
+        spec, on_gpu = self._record.spec, diagnosis.kind == "gpu_memory"
+        learning = asyncio.to_thread(learn_too_large, self._paths, spec) if on_gpu else asyncio.sleep(0)
         again = what_next(self._record, diagnosis, exit_status, monotonic())
         if again is None:
             cause = diagnosis.cause + gave_up(self._record)
             self._record = msgspec.structs.replace(self._record, kind=diagnosis.kind)
             self._fail(cause, diagnosis.remedy, diagnosis.evidence, exit_status)
+            await learning
             return None
         self._change(
             "restarting",
@@ -269,6 +282,7 @@ class Keeper:
             evidence=list(diagnosis.evidence),
             **(with_less(self._record, again.smaller) if again.smaller else {}),
         )
+        await learning
         await asyncio.to_thread(wait_vram_free, server.pid)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._told.wait(), again.delay_s)
@@ -318,10 +332,12 @@ class Keeper:
                 await asyncio.sleep(OWNER_CHECK_S)
             self.request_stop()
 
-    async def _cap_log(self) -> None:
+    async def _look_after(self) -> None:
+        """Keep the log small, and in mind whom the kernel kills."""
         limit_bytes = self._record.spec.log_max_mib << 20
         while True:
-            await asyncio.sleep(LOG_CHECK_S)
+            await asyncio.sleep(LOOK_S)
+            self._oom_watch.look()
             with suppress(OSError):
                 log = self._paths.server_log
                 if log.stat().st_size > limit_bytes and await asyncio.to_thread(cap_log, log, limit_bytes):

@@ -214,11 +214,17 @@ def status(paths: Paths) -> Status:
 
 
 def running_server(record: ServerRecord) -> ProcessId | None:
-    """The record's llama-server if it runs: the same pid, the same start, the same command."""
-    if record.server is None:
-        started = record.state in ("starting", "restarting")  # its keeper may have been killed while spawning it
-        return find_command(record.spec.argv) if started and not alive(record.keeper) else None
-    return record.server if alive(record.server) and runs_command(record.server.pid, record.spec.argv) else None
+    """The record's llama-server if it runs: the same pid, the same start, the same command.
+
+    Where keeper and server are dead there may be another one with a command of the record's: its keeper was killed
+    while spawning it, or could not write the file.
+    """
+    spec, server = record.spec, record.server
+    if server is not None and alive(server) and runs_command(server.pid, spec.argv):
+        return server
+    if record.state in ENDED or record.boot not in ("", boot_id()) or alive(record.keeper):
+        return None
+    return next(filter(None, map(find_command, (spec.argv, *(one.argv for one in spec.smaller)))), None)
 
 
 def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int | None) -> Status:
@@ -238,7 +244,7 @@ def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int 
                 "The keeper was killed; llama-server runs on.",
                 "`r1tui` takes it over; `r1tui stop` ends it.",
             )
-        state = "loading" if state in ("starting", "restarting") else state
+        state = "loading" if state == "starting" or (state == "restarting" and record.server is None) else state
     elif server is None and state in ("loading", "ready", "sleeping"):
         state = "restarting" if spec.restart_delays_s else "stopping"  # its keeper is about to see that it has ended
     elif record.version != VERSION and cause is None:

@@ -5,14 +5,13 @@ one stop must end it. `ROUNDS` (20) is how often screen, keeper or both are kill
 the faults that have it in their name.
 """
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
@@ -27,6 +26,7 @@ from tests.bench.faults_rig import PATIENCE_S, RESTARTS, Home, home, kill, told
 from tests.bench.faults_screen import long_answers, lost_screens, random_kills
 from tests.engine_figures import running_worker
 from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, until
+from tests.provoked import memory_cgroup, without_library
 from tests.sparse_r1 import build as build_sparse
 from tests.tiny_r1 import build
 
@@ -178,36 +178,6 @@ def lost_worker(here: Home) -> str:
     return told(client.status(here.paths))
 
 
-def without_library(server: Path, copy: Path) -> Path:
-    """A copy of the binary that wants a library which no machine has."""
-    data = server.read_bytes()
-    assert b"libstdc++.so.6\0" in data, "the binary is not linked with it"
-    copy.write_bytes(data.replace(b"libstdc++.so.6\0", b"libstdcxx.so.6\0"))
-    copy.chmod(0o700)
-    return copy
-
-
-@contextmanager
-def memory_cgroup(limit_bytes: int) -> Iterator[Callable[[list[str]], list[str]] | None]:
-    """Makes a command one that may take so much memory before the kernel kills it; None without the right to."""
-    root = Path("/sys/fs/cgroup")
-    one = (root / "memory").is_dir()  # version 1 of the interface
-    group = root / ("memory" if one else "") / f"r1tui-faults-{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / ("memory.limit_in_bytes" if one else "memory.max")).write_text(str(limit_bytes))
-    except OSError:
-        with suppress(OSError):
-            group.rmdir()
-        yield None
-        return
-    try:
-        yield lambda argv: ["/bin/sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *argv]
-    finally:
-        until(lambda: not (group / "cgroup.procs").read_text())
-        group.rmdir()
-
-
 def missing_library(here: Home) -> str:
     """A library that llama-server is linked with is not there."""
     spec = spec_for(here.server, here.model, here.paths, restart_delays_s=RESTARTS)
@@ -218,8 +188,8 @@ def missing_library(here: Home) -> str:
 
 def killed_for_memory(here: Home) -> str:
     """The kernel kills a loading server for want of memory (a memory cgroup)."""
-    spec = spec_for(here.server, here.model, here.paths, restart_delays_s=RESTARTS)
-    with memory_cgroup(12 << 20) as limited:
+    spec = spec_for(here.server, here.model, here.paths, "--ctx-size", "131072", restart_delays_s=RESTARTS)
+    with memory_cgroup(40 << 20) as limited:
         if limited is None:
             return "not tried: no right to make a memory cgroup"
         client.start(msgspec.structs.replace(spec, argv=limited(spec.argv)), here.paths)

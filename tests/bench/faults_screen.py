@@ -84,7 +84,7 @@ class Round:
 
 def rounds_of(number: int) -> list[Round]:
     """The campaign's kills: all phases in turn, victims and moments by chance."""
-    chance = random.Random(3407)  # noqa: S311
+    chance = random.Random(number)  # noqa: S311
     victims: list[Victim] = ["screen", "keeper", "both"]
     return [
         Round(phase, chance.choice(victims), chance.uniform(0.0, LATEST_S[phase]))
