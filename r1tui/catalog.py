@@ -44,6 +44,11 @@ class Variant:
     shards: int | None = None
     extra_args: tuple[str, ...] = ()
 
+    @property
+    def fetched_as(self) -> str:
+        """What `r1tui download` knows it by; empty for a file of the user's own."""
+        return "" if self.file is not None else self.name
+
 
 class Catalog:
     """All variants in the order of the lists."""

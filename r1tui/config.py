@@ -260,12 +260,15 @@ def _locate(steps: list[str], data: Any) -> tuple[list[str], Any]:
 
 def _plain(message: str) -> str:
     words = {
-        "`object`": "a mapping", "`array`": "a list", "`str`": "text", "`int`": "a whole number",
-        "`float`": "a number", "`bool`": "true or false", "`null`": "null", "Expected": "expected",
-        "Invalid enum value": "unknown value",
+        "object": "a mapping", "array": "a list", "str": "text", "int": "a whole number", "float": "a number",
+        "bool": "true or false",
     }  # fmt: skip
-    for theirs, ours in words.items():
-        message = message.replace(theirs, ours)
+
+    def in_words(kinds: re.Match[str]) -> str:
+        return " or ".join(words.get(kind, kind) for kind in kinds[1].split(" | "))
+
+    message = re.sub("`([^`]*)`", in_words, message)
+    message = message.replace("Expected", "expected").replace("Invalid enum value", "unknown value")
     return message.replace("`", "")
 
 

@@ -16,7 +16,6 @@ from r1tui.engine import Engine, find_engine
 from r1tui.errors import R1tuiError, os_error
 from r1tui.events import LogLine, Notice, Stage, StageDone, StageEvent, StageFailed, StageStarted, decode_event
 from r1tui.experience import remember_load
-from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
 from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
@@ -26,7 +25,7 @@ from r1tui.keeper.state import ServerSpec, Smaller, Status
 from r1tui.loading import follow_server, outcome
 from r1tui.paths import Paths
 from r1tui.plan import Plan
-from r1tui.planning import Held, Subject, for_variant, plan_here, request_here, server_argv
+from r1tui.planning import Held, for_variant, plan_here, request_here, server_argv, subject_of
 from r1tui.process import Job, ProcessId
 from r1tui.process.job import r1tui_command
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
@@ -166,6 +165,7 @@ class Launch:
         assert prepared is not None  # noqa: S101  prepare() comes first
         return ServerSpec(
             variant=prepared.variant.name,
+            fetched_as=prepared.variant.fetched_as,
             model=str(prepared.model),
             argv=prepared.argv,
             socket=str(self._paths.server_socket),
@@ -266,7 +266,7 @@ class Launch:
     def _plan(self, engine: Engine, model: Path) -> Prepared:
         config = self._config
         tcp = with_free_port(parse_tcp(self._tcp)) if self._tcp else None
-        subject = Subject(read_header(model), model, model, on_disk=True)
+        subject = subject_of(self.variant, model)
         held = Held.by(keeper.status(self._paths))  # it is stopped before this one starts
         request = for_variant(request_here(config, self._paths, engine, held), config, self.variant)
         plan = plan_here(subject, request, engine, self._paths, config.server.rpc, held=held)

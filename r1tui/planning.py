@@ -17,7 +17,7 @@ from r1tui.engine import Engine, current_devices
 from r1tui.engine.dry_run import dry_run, fit
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.experience import known_of
-from r1tui.gguf import Header, read_header
+from r1tui.gguf import GgufError, Header, read_header
 from r1tui.hardware import Machine, cpu_features, detect_machine
 from r1tui.hub.found import Search, own_folder
 from r1tui.hub.headers import fetch_headers, known_headers, place_in_repository
@@ -107,7 +107,7 @@ def find_subject(
     """
     found = (search or Search(paths, config)).find(variant)
     if found is not None:
-        return Subject(read_header(found.path), found.path, found.path, on_disk=True)
+        return subject_of(variant, found.path)
     stub = known_headers(variant, paths, FRESH_S) if fetch else known_headers(variant, paths)
     if stub is None and fetch and variant.repo is not None:
         stub = fetch_headers(variant, paths)
@@ -115,6 +115,14 @@ def find_subject(
         return None
     return Subject(read_header(stub), stub, own_folder(variant, paths) / place_in_repository(stub, variant, paths),
                    on_disk=False)  # fmt: skip
+
+
+def subject_of(variant: Variant, model: Path) -> Subject:
+    """The variant's file on this machine. Raises R1tuiError, which says what fetches it again."""
+    try:
+        return Subject(read_header(model), model, model, on_disk=True)
+    except GgufError as error:
+        raise R1tuiError(error.cause, error.remedy.replace("VARIANT", variant.fetched_as or "VARIANT")) from error
 
 
 def ask_engine(plan: Plan, engine: Engine, file: Path, rpc: Sequence[str]) -> Plan:

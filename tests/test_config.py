@@ -69,7 +69,16 @@ sampling: {temperature: 0.6, seed: 3407}
     [
         ("serverr: {}", "c.yaml: 'serverr' is not a setting", "engine, model_folders, plan"),
         ("server: {thread: 4}", "c.yaml: 'server.thread' is not a setting", "threads"),
-        ("server: {threads: many}", "c.yaml: server.threads: expected", "a whole number from 1 or null"),
+        (
+            "server: {threads: many}",
+            "server.threads: expected a whole number or null, got text",
+            "a whole number from 1 or null",
+        ),
+        (
+            "server: {devices: 3}",
+            "c.yaml: server.devices: expected a list or null, got a whole",
+            "a list, each text or null",
+        ),
         ("server: {threads: 0}", "c.yaml: server.threads: expected", "a whole number from 1 or null"),
         ("engine: {backend: cude}", "c.yaml: engine.backend: unknown value 'cude'", "auto, cpu, cuda, hip"),
         ("sampling: {temperature: [1]}", "c.yaml: sampling.temperature: expected", "a number from 0"),

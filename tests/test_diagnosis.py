@@ -132,6 +132,12 @@ def test_a_template_that_it_cannot_use(fails: Fails, tmp_path: Path) -> None:
     assert found.kind == "lasting"
 
 
+def test_the_remedy_names_the_variant_that_can_be_fetched_again() -> None:
+    lines = ["0.00.000.001 E gguf_init: failed to read key-value pairs"]
+    assert "`r1tui download r1-iq1_s --verify`" in diagnose(lines, 1, variant="r1-iq1_s").remedy
+    assert "`r1tui download VARIANT --verify`" in diagnose(lines, 1).remedy  # of a file that r1tui did not fetch
+
+
 def test_a_quantised_v_cache_without_flash_attention(fails: Fails) -> None:
     found = fails("--cache-type-k", "q4_0", "--cache-type-v", "q4_0", "--flash-attn", "off")
     assert "needs flash attention" in found.cause

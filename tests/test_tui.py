@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from textual import events
-from textual.widgets import Log, Static
+from textual.widgets import Label, Log, Static
 
 from r1tui.catalog import variant_of_file
 from r1tui.config import Config, ServerSettings, UiSettings, VariantSettings
@@ -293,10 +293,19 @@ async def test_the_log_is_searched_and_filtered_while_it_grows(paths: Paths, con
         with paths.server_log.open("a") as log:
             log.write("0.00.004.000 I no match\n0.00.005.000 I memory is free\n")
         await until(pilot, lambda: [line.split()[1] for line in shown(screen)] == ["E", "I"])
+        await pilot.press(*"zz")
+        await until(pilot, lambda: title(screen).endswith("all lines with 'memzz': there are none"))
+        with paths.server_log.open("a") as log:
+            log.write("0.00.006.000 I memzz\n")
+        await until(pilot, lambda: len(shown(screen)) == 1 and title(screen).endswith("with 'memzz'"))
         await pilot.press("escape")
-        await until(pilot, lambda: len(shown(screen)) == 5)
+        await until(pilot, lambda: len(shown(screen)) == 6)
         await pilot.press("escape")
         await until(pilot, lambda: not isinstance(app.screen, LogScreen))
+
+
+def title(screen: LogScreen) -> str:
+    return str(screen.query_one(Label).render())
 
 
 def shown(screen: LogScreen) -> list[str]:

@@ -20,6 +20,11 @@ class Context:
 
     config_file: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a file that is not there, also for commands that read no config."""
+        if self.config_file is not None and not Path(self.config_file).exists():
+            _ = self.config
+
     @cached_property
     def paths(self) -> Paths:
         """This user's folders."""

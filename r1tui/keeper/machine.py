@@ -259,9 +259,10 @@ class Keeper:
         exit_status = self._collect()
         kill_session(server)
         lines = last_lines(self._paths.server_log, with_older=self._record.log_capped)
-        diagnosis = diagnose(lines, exit_status, oom_killed=self._oom_watch.killed())
+        spec, oom_killed = self._record.spec, self._oom_watch.killed()
+        diagnosis = diagnose(lines, exit_status, oom_killed=oom_killed, variant=spec.fetched_as)
         await self._recorder.close(stopped=False)
-        spec, on_gpu = self._record.spec, diagnosis.kind == "gpu_memory"
+        on_gpu = diagnosis.kind == "gpu_memory"
         learning = asyncio.to_thread(learn_too_large, self._paths, spec) if on_gpu else asyncio.sleep(0)
         again = what_next(self._record, diagnosis, exit_status, monotonic())
         if again is None:

@@ -38,6 +38,8 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int = VERSION
     variant: str = ""
+    fetched_as: str = ""
+    """What `r1tui download` knows the model by; empty for a file of the user's own."""
     model: str = ""
     argv: list[str] = []
     """llama-server's command, the binary first."""

@@ -3,7 +3,7 @@
 import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from r1tui.text import plain
@@ -37,11 +37,19 @@ class Rule:
     kind: Kind = "lasting"
 
 
-def diagnose(log_lines: Sequence[str], exit_status: int | None, *, oom_killed: bool = False) -> Diagnosis:
+def diagnose(
+    log_lines: Sequence[str], exit_status: int | None, *, oom_killed: bool = False, variant: str = ""
+) -> Diagnosis:
     """The cause of an end that nobody asked for; `exit_status` is negative for a signal, None when it is unknown.
 
-    `oom_killed` says that the kernel has killed something for want of memory since the server was started.
+    `oom_killed` says that the kernel has just killed something for want of memory; `variant` is what remedies call the
+    model, where it is one that can be fetched.
     """
+    found = _diagnose(log_lines, exit_status, oom_killed=oom_killed)
+    return replace(found, remedy=found.remedy.replace("VARIANT", variant or "VARIANT"))
+
+
+def _diagnose(log_lines: Sequence[str], exit_status: int | None, *, oom_killed: bool) -> Diagnosis:
     lines = list(_without_recovered(plain(line).rstrip() for line in log_lines))
     if exit_status == -signal.SIGKILL:
         return Diagnosis(*_killed(oom_killed), tuple(lines[-EVIDENCE_LINES:]), "memory" if oom_killed else "passing")

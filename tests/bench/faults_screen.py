@@ -28,8 +28,8 @@ SCREENS = 10
 LONG_TOKENS = 10_000
 BUFFER_BYTES = 4 << 20
 """What llama-server keeps of an answer."""
-FORGETS_S = 300.0
-"""So long after an answer's end it forgets it."""
+FORGETS_S = 300.0 + 60.0
+"""So long after an answer's end it has forgotten it: it looks once a minute for those older than five."""
 
 
 class Undisturbed:

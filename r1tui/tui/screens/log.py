@@ -45,6 +45,8 @@ class LogScreen(Screen[None]):
         self._lines: deque[tuple[str, str]] = deque(maxlen=MOST_LINES)
         self._level = 0
         self._wanted = ""
+        self._nothing = False
+        """Whether it is said that there is nothing to show."""
 
     def compose(self) -> ComposeResult:
         yield Label(markup=False)
@@ -68,6 +70,8 @@ class LogScreen(Screen[None]):
             self._lines.append((text, level(text)))
             if self._is_shown(*self._lines[-1]):
                 log.write_line(text)
+                if self._nothing:
+                    self._title(nothing=False)
 
     def _is_shown(self, line: str, its_level: str) -> bool:
         return (not self._level or its_level in LEVELS[self._level][1]) and self._wanted in line.casefold()
@@ -76,9 +80,15 @@ class LogScreen(Screen[None]):
         """Everything anew, after a change of what is wanted."""
         log = self.query_one(Log)
         log.clear()
-        log.write_lines([line for line, its_level in self._lines if self._is_shown(line, its_level)])
+        shown = [line for line, its_level in self._lines if self._is_shown(line, its_level)]
+        log.write_lines(shown)
+        self._title(nothing=bool(self._lines) and not shown)
+
+    def _title(self, *, nothing: bool) -> None:
+        """Say what is shown, and that it is nothing."""
+        self._nothing = nothing
         what = f"{LEVELS[self._level][0]} with {self._wanted!r}" if self._wanted else LEVELS[self._level][0]
-        self.query_one(Label).update(f"{self._path}: {what}")
+        self.query_one(Label).update(f"{self._path}: {what}{': there are none' if nothing else ''}")
 
     @on(Input.Changed)
     def _search(self, message: Input.Changed) -> None:
