@@ -86,7 +86,7 @@ class Home:
     def come_back(self) -> Conversation | None:
         """What the next screen has once the answer that it found running has ended; a server has a keeper by then."""
         with Terminal() as terminal:
-            terminal.wait_for("Models")
+            until(lambda: b"Models" in terminal.shown or b"Back" in terminal.shown, PATIENCE_S)  # the chat, or the list
             until(lambda: (now := client.status(self.paths)).keeper_pid is not None or now.pid is None, PATIENCE_S)
             until(lambda: (found := self.conversation()) is None or not found.running, PATIENCE_S)
             terminal.kill()
