@@ -12,6 +12,7 @@ from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.log import LogScreen
+from r1tui.tui.screens.panel import PanelScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
@@ -23,6 +24,7 @@ TOGETHER: tuple[Nodes, ...] = (
     (DownloadScreen,),
     (KeysScreen,),
     (LogScreen,),
+    (PanelScreen,),
     (VariantsScreen,),
 )
 """What is on the screen at a time, the screen first; a key can mean one thing there."""
