@@ -324,7 +324,7 @@ JSON = st.recursive(
 MIB = st.none() | st.integers(0, 1 << 30) | st.text()
 PLACES = st.fixed_dictionaries({f"{part}_mib": MIB for part in ("total", "weights", "kv", "compute", "anonymous")})
 PLANS = st.fixed_dictionaries(
-    {}, optional={"host": JSON | PLACES, "devices": JSON | st.lists(PLACES | JSON), "tps": JSON, "verdict": JSON,
+    {}, optional={"host": JSON | PLACES, "devices": st.lists(PLACES | JSON), "tps": JSON, "verdict": JSON,
                   "n_gpu_layers": st.none() | st.integers(0, 99), "cache_type_k": JSON, "threads": JSON},
 )  # fmt: skip
 SAMPLES = st.builds(
