@@ -20,6 +20,7 @@ class Prompt(TextArea):
         background: $background;
         padding: 0 1;
         &:focus { border: round $primary; }
+        & .text-area--placeholder { color: $text-muted; }
     }
     """
     BINDINGS = [
