@@ -12,15 +12,15 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from textual import work
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
+from r1tui.tui.dressed import Dressed
 from r1tui.tui.messages import Sampled
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.themes import DEFAULT, load_themes
 
 if TYPE_CHECKING:
     from r1tui.catalog import Catalog, Variant
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SAMPLE_S = 1.0
 
 
-class R1App(App[None]):
+class R1App(Dressed):
     """r1tui's screen."""
 
     TITLE = "r1tui"
@@ -67,10 +67,9 @@ class R1App(App[None]):
         self.seat = ChatScreen(clock)
         """The chat, which lies under every other screen."""
         self._attached_to = attach
-        self._complaints: list[str] = []
         self._saving = asyncio.Lock()
         self._leaving = False
-        self._dress()
+        self._complaints = self.dress()
 
     def get_default_screen(self) -> Screen[None]:
         return self.seat
@@ -115,6 +114,7 @@ class R1App(App[None]):
         await self.seat.opened.wait()
         self.set_keymap(self.config.ui.keys)
         await self.seat.furnish()
+        self.set_pace()
         if self._complaints:
             self.notify("\n".join(self._complaints), title="Themes", severity="warning", markup=False)
         if self.config.ui.keys:
@@ -124,19 +124,6 @@ class R1App(App[None]):
                 self.notify(said, title="ui.keys", severity="warning", markup=False)
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
-
-    def _dress(self) -> None:
-        """Have the wanted theme from the first moment; changing it later would draw everything twice."""
-        themes, self._complaints = load_themes(self.paths.config / "themes")
-        for theme in themes:
-            self.register_theme(theme)
-        wanted = self.config.ui.theme
-        if wanted not in self.available_themes:
-            names = ", ".join(sorted(self.available_themes))
-            self._complaints.append(f"ui.theme: there is no {wanted!r}. There are: {names}.")
-            wanted = DEFAULT
-        self.set_reactive(App.theme, wanted)
-        self.stylesheet.set_variables(self.get_css_variables())
 
     async def on_unmount(self) -> None:
         self.saved.let_go()

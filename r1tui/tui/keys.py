@@ -13,6 +13,7 @@ from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.panel import PanelScreen
+from r1tui.tui.screens.theme import ThemeScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
@@ -25,6 +26,7 @@ TOGETHER: tuple[Nodes, ...] = (
     (KeysScreen,),
     (LogScreen,),
     (PanelScreen,),
+    (ThemeScreen,),
     (VariantsScreen,),
 )
 """What is on the screen at a time, the screen first; a key can mean one thing there."""

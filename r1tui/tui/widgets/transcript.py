@@ -34,6 +34,8 @@ WARM_UP_AFTER_S = 0.5
 """Later than the first screen."""
 JUMP_ROWS = 10
 """Following, the view jumps by this much instead of moving with each row: a moved row costs a repaint of the page."""
+WIDE_JUMP_ROWS = 30
+"""The same where each repaint of the page is one too many."""
 WHEEL_ROWS = 3
 QUIET_PERIOD_S = 0.25
 """How often the one line of folded thinking is brought up to date: its figures need no more."""
@@ -72,6 +74,7 @@ class Transcript(Widget, can_focus=True):
         """Whether the view stays at the end."""
         self.work = Work()
         self._period_s = 1 / refresh_hz
+        self._jump_rows = JUMP_ROWS
         self._views: list[TurnView] = []
         self._conversation = Conversation("")
         self._layout = Layout()
@@ -93,6 +96,11 @@ class Transcript(Widget, can_focus=True):
         waiting = self._flush_timer or self._slice_timer or self._queue or self._current
         return not waiting and not any(view.busy for view in self._views)
 
+    def set_pace(self, refresh_hz: float, *, wide_jumps: bool) -> None:
+        """Draw so often from now on, and jump by half a page where following needs a jump."""
+        self._period_s = 1 / refresh_hz
+        self._jump_rows = WIDE_JUMP_ROWS if wide_jumps else JUMP_ROWS
+
     def show(self, conversation: Conversation) -> None:
         """Show this conversation from its end."""
         self._conversation = conversation
@@ -109,7 +117,7 @@ class Transcript(Widget, can_focus=True):
         if not self.is_mounted:
             return
         quiet = bool(self._views) and self._views[-1].is_quiet
-        wait_s = self._last_flush_s + (QUIET_PERIOD_S if quiet else self._period_s) - monotonic()
+        wait_s = self._last_flush_s + (max(QUIET_PERIOD_S, self._period_s) if quiet else self._period_s) - monotonic()
         if wait_s <= 0:
             self._flush()
         elif self._flush_timer is None:
@@ -284,7 +292,7 @@ class Transcript(Widget, can_focus=True):
         self._layout.set([block for view in self._views for block in view.blocks])
         self._place(width, height)
         rows = self._layout.rows(self._top, height)
-        scroll = self._layout.scroll_cells(self._top, height, JUMP_ROWS)
+        scroll = self._layout.scroll_cells(self._top, height, self._jump_rows)
         if len(self._drawn) != height or len(self._scroll_cells) != height:
             self._drawn, self._scroll_cells = rows, scroll
             self.work.rows_refreshed += height
@@ -320,7 +328,8 @@ class Transcript(Widget, can_focus=True):
         last = self._last_top()
         turns = self._conversation.turns
         running = bool(turns) and turns[-1].answer.running
-        room = min(JUMP_ROWS, height // 4) if running else 0
+        wide = self._jump_rows > JUMP_ROWS
+        room = min(self._jump_rows, height // (2 if wide else 4)) if running else 0
         return self._top if last <= self._top <= last + room else last + (room if last > 0 else 0)
 
     def _queue_all(self) -> None:
