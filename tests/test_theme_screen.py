@@ -32,12 +32,12 @@ async def test_the_cursor_shows_a_theme_at_once_and_escape_brings_the_old_one_ba
     app = StillApp(tmp_path)
     async with opened(app) as pilot:
         before = background(app)
-        await pilot.press("f10")
+        await pilot.press("ctrl+underscore")
         await until(pilot, lambda: isinstance(app.screen, ThemeScreen))
         assert app.screen.query_one(OptionList).highlighted_option.id == DEFAULT  # type: ignore[union-attr]
         await pilot.press("down", "down")
         await until(pilot, lambda: app.theme == "r1-light" and background(app) == "#F7F7F4")
-        await pilot.press("f10")  # it is there already
+        await pilot.press("ctrl+underscore")  # it is there already
         await pilot.press("escape")
         await until(pilot, lambda: app.theme == DEFAULT and background(app) == before)
         assert app.screen is seat(app)
@@ -50,7 +50,7 @@ async def test_what_was_chosen_last_counts_on_the_screen_or_in_the_config(tmp_pa
 
     app = StillApp(tmp_path)
     async with opened(app) as pilot:
-        await pilot.press("f10", "down", "enter")
+        await pilot.press("ctrl+underscore", "down", "enter")
         await until(pilot, app.paths.theme_choice.exists)
         assert app.theme == "r1-ember"
         assert app.screen is seat(app)
@@ -78,7 +78,7 @@ async def test_a_theme_that_is_gone_is_told_and_a_choice_that_cannot_be_kept_too
         app.paths.theme_choice.unlink()
         app.paths.theme_choice.mkdir()
         (app.paths.theme_choice / "x").touch()
-        await pilot.press("f10", "down", "enter")
+        await pilot.press("ctrl+underscore", "down", "enter")
         await until(pilot, lambda: "cannot be remembered" in told(app))
         assert app.theme == "r1-ember"
 
@@ -93,9 +93,9 @@ async def test_without_colours_there_is_one_theme(tmp_path: Path, monkeypatch: p
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await until(pilot, lambda: seat(app).furnished)
         assert app.theme == TERMINAL
-        await pilot.press("f10")
+        await pilot.press("ctrl+underscore")
         await until(pilot, lambda: "NO_COLOR" in told(app))
-        await pilot.press("f12")
+        await pilot.press("f10")
         await until(pilot, lambda: "Slow link: on" in told(app))
         assert app.theme == TERMINAL
 
@@ -113,16 +113,16 @@ async def test_a_key_makes_little_of_a_slow_link_and_all_of_it_again(paths: Path
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.thinking))
         for key, theme, hz, animation in (
-            ("f12", TERMINAL, 2, "none"), ("f12", "r1-light", 20, "full"), ("f12", TERMINAL, 2, "none")
+            ("f10", TERMINAL, 2, "none"), ("f10", "r1-light", 20, "full"), ("f10", TERMINAL, 2, "none")
         ):  # fmt: skip
             await pilot.press(key)
             await until(pilot, lambda theme=theme: app.theme == theme)  # type: ignore[misc]
             assert (app.refresh_hz, app.animation_level) == (hz, animation)
             assert app.session.batch_s == 1 / hz
             await until(pilot, lambda before=answer.tokens: answer.tokens > before + 10)  # type: ignore[misc]
-        await pilot.press("f10", "home", "down", "enter")  # another theme, all the same
+        await pilot.press("ctrl+underscore", "home", "down", "enter")  # another theme, all the same
         await until(pilot, lambda: app.theme == "r1-contrast")
-        await pilot.press("f12")
+        await pilot.press("f10")
         await until(pilot, lambda: app.refresh_hz == 20)
         assert app.theme == "r1-contrast"
 
@@ -131,7 +131,7 @@ async def test_a_slow_link_in_the_config_is_one_from_the_first_screen(tmp_path: 
     app = StillApp(tmp_path, Config(ui=UiSettings(slow_link=True, refresh_hz=0.5)))
     assert (app.theme, app.animation_level, app.refresh_hz) == (TERMINAL, "none", 0.5)
     async with opened(app) as pilot:
-        await pilot.press("f12")
+        await pilot.press("f10")
         await until(pilot, lambda: app.theme == DEFAULT)
 
 

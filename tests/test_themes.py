@@ -76,7 +76,7 @@ async def test_what_is_really_drawn_stands_out(name: str, tmp_path: Path) -> Non
     async with opened(app) as pilot:
         app.show_chat()
         app.show_figures()
-        for key in ((), ("ctrl+t",), ("ctrl+o",), ("escape", "f1"), ("escape", "f10")):
+        for key in ((), ("ctrl+t",), ("ctrl+o",), ("escape", "f1"), ("escape", "ctrl+underscore")):
             await pilot.press(*key)
             await pilot.pause()
             app.draw_all()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from textual import work
-from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
@@ -23,6 +22,8 @@ from r1tui.tui.messages import Sampled
 from r1tui.tui.screens.chat import ChatScreen
 
 if TYPE_CHECKING:
+    from textual.command import Provider
+
     from r1tui.catalog import Catalog, Variant
     from r1tui.chat.conversation import Conversation
     from r1tui.chat.saved import ConversationFiles
@@ -36,11 +37,18 @@ if TYPE_CHECKING:
 SAMPLE_S = 1.0
 
 
+def _actions() -> type[Provider]:
+    from r1tui.tui.palette import ActionsProvider  # noqa: PLC0415  when it is wanted
+
+    return ActionsProvider
+
+
 class R1App(Dressed):
     """r1tui's screen."""
 
     TITLE = "r1tui"
     ENABLE_COMMAND_PALETTE = True
+    COMMANDS = {_actions}
     BINDINGS = [
         Binding("ctrl+q", "leave", "Quit", id="app.quit", priority=True),
         Binding("f1", "keys", "Keys", id="app.keys", priority=True),
@@ -66,6 +74,8 @@ class R1App(Dressed):
         """Whether the user named the model just now; one that the config names takes the place of no other."""
         self.seat = ChatScreen(clock)
         """The chat, which lies under every other screen."""
+        self.keymap: dict[str, str] = {}
+        """The keys that actions have by the config, by the ids of their bindings."""
         self._attached_to = attach
         self._saving = asyncio.Lock()
         self._leaving = False
@@ -112,7 +122,10 @@ class R1App(Dressed):
         with suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         await self.seat.opened.wait()
-        self.set_keymap(self.config.ui.keys)
+        from r1tui.tui.keymap import keymap  # noqa: PLC0415  knows the transcript
+
+        self.keymap = keymap(self.config.ui)
+        self.set_keymap(self.keymap)
         await self.seat.furnish()
         self.set_pace()
         if self._complaints:
@@ -120,7 +133,7 @@ class R1App(Dressed):
         if self.config.ui.keys:
             from r1tui.tui.keys import complaints  # noqa: PLC0415  knows every screen
 
-            if said := "\n".join(complaints(self.config.ui.keys, R1App)):
+            if said := "\n".join(complaints(self.keymap, R1App)):
                 self.notify(said, title="ui.keys", severity="warning", markup=False)
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
@@ -149,28 +162,15 @@ class R1App(Dressed):
         except R1tuiError:
             return variant_of_file(Path(status.model)) if status.model and Path(status.model).is_file() else None
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """What the palette offers: ours, with ours to leave by."""
-        yield SystemCommand("Quit", "Leave r1tui; the server stays or stops", self.action_leave)
-        yield SystemCommand("Keys", "The keys of this screen", self.action_keys)
-        yield SystemCommand("Theme", "Look at the other themes", self.action_change_theme)
-        if screen is self.seat and self.seat.furnished:
-            from r1tui.tui.keys import bindings  # noqa: PLC0415  knows every screen
-
-            for binding in bindings(ChatScreen):
-                if binding.description and "number" not in binding.action:
-                    does = partial(screen.run_action, binding.action)
-                    yield SystemCommand(binding.description, f"The key {binding.key}", does)
-
     def action_keys(self) -> None:
         """Show or hide the list of keys."""
-        from r1tui.tui.keys import on_screen  # noqa: PLC0415  knows every screen
+        from r1tui.tui.actions import actions  # noqa: PLC0415
         from r1tui.tui.screens.keys import KeysScreen  # noqa: PLC0415
 
         if isinstance(self.screen, KeysScreen):
             self.screen.dismiss()
         else:
-            self.push_screen(KeysScreen(on_screen(self.screen, R1App), self.config.ui.keys))
+            self.push_screen(KeysScreen(actions(self.screen), self.keymap))
 
     @work(exit_on_error=False)
     async def action_leave(self) -> None:

@@ -26,8 +26,8 @@ class Dressed(App[None]):
     """An application with themes of its own."""
 
     BINDINGS = [
-        Binding("f10", "change_theme", "Theme", id="app.theme", show=False, priority=True),
-        Binding("f12", "slow_link", "Slow link", id="app.slow_link", show=False, priority=True),
+        Binding("f10,ctrl+backslash", "slow_link", "Slow link", id="app.slow_link", show=False, priority=True),
+        Binding("ctrl+underscore,ctrl+slash", "change_theme", "Theme", id="app.theme", show=False, priority=True),
     ]
     paths: Paths
     config: Config

@@ -39,6 +39,17 @@ WIDE_JUMP_ROWS = 30
 WHEEL_ROWS = 3
 QUIET_PERIOD_S = 0.25
 """How often the one line of folded thinking is brought up to date: its figures need no more."""
+SCROLLING = (
+    Binding("up,k", "line_up", "Line up", show=False, id="transcript.line_up"),
+    Binding("down,j", "line_down", "Line down", show=False, id="transcript.line_down"),
+    Binding("u", "half_page_up", "Half a page up", show=False, id="transcript.half_up"),
+    Binding("d", "half_page_down", "Half a page down", show=False, id="transcript.half_down"),
+    Binding("pageup,b", "page_up", "Page up", show=False, id="transcript.page_up"),
+    Binding("pagedown,space", "page_down", "Page down", show=False, id="transcript.page_down"),
+    Binding("home,g", "to_start", "To the start", show=False, id="transcript.start"),
+    Binding("end,G", "to_end", "To the end", show=False, id="transcript.end"),
+)
+"""The letters are less's and vim's; all others go into the prompt."""
 
 
 class Transcript(Widget, can_focus=True):
@@ -47,14 +58,7 @@ class Transcript(Widget, can_focus=True):
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = COMPONENTS
     DEFAULT_CSS = CSS
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "line_up", "Line up", show=False, id="transcript.line_up"),
-        Binding("down", "line_down", "Line down", show=False, id="transcript.line_down"),
-        Binding("pageup", "page_up", "Page up", show=False, id="transcript.page_up"),
-        Binding("pagedown", "page_down", "Page down", show=False, id="transcript.page_down"),
-        Binding("home", "to_start", "To the start", show=False, id="transcript.start"),
-        Binding("end", "to_end", "To the end", show=False, id="transcript.end"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*SCROLLING]
 
     class Typed(Message):
         """A character was typed here, which nobody reads."""
@@ -64,7 +68,7 @@ class Transcript(Widget, can_focus=True):
             self.character = character
 
     def on_key(self, event: events.Key) -> None:
-        if event.is_printable and event.character:
+        if event.is_printable and event.character and event.key not in self.screen.active_bindings:
             event.stop()
             self.post_message(self.Typed(event.character))
 
@@ -147,6 +151,14 @@ class Transcript(Widget, can_focus=True):
     def action_line_down(self) -> None:
         """Scroll down by a row."""
         self._scroll_by(1)
+
+    def action_half_page_up(self) -> None:
+        """Scroll up by half a page."""
+        self._scroll_by(-(self.size.height // 2))
+
+    def action_half_page_down(self) -> None:
+        """Scroll down by half a page."""
+        self._scroll_by(self.size.height // 2)
 
     def action_page_up(self) -> None:
         """Scroll up by a page, less one row."""
