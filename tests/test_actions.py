@@ -118,7 +118,7 @@ def test_ids_are_of_one_action_each() -> None:
 def test_the_readme_names_actions_that_there_are() -> None:
     known = set(ids(R1App, *{node for nodes in TOGETHER for node in nodes}))
     table = README.read_text().partition("## The screen")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`([a-z]+\.[a-z_0-9]+)`", table)) - {"ui.keys", "ui.vim"}
+    named = set(re.findall(r"`([a-z]+\.[a-z_0-9]+)`", table)) - {f"ui.{key}" for key in UiSettings.__struct_fields__}
     assert len(named) > 20
     assert named <= known
     assert {name for name in known if name.startswith(("app.", "chat."))} - named <= {
@@ -139,7 +139,7 @@ async def test_letters_scroll_or_are_typed_as_the_user_likes(tmp_path: Path, vim
         await until(pilot, lambda: transcript.settled)
 
         def top() -> str:
-            return "".join(transcript.render_line(y).text.strip() for y in range(2))
+            return "|".join(transcript.render_line(y).text.strip() for y in range(2))
 
         async def after(key: str) -> tuple[str, str]:
             transcript.focus()
