@@ -42,8 +42,8 @@ QUIET_PERIOD_S = 0.25
 SCROLLING = (
     Binding("up,k", "line_up", "Line up", show=False, id="transcript.line_up"),
     Binding("down,j", "line_down", "Line down", show=False, id="transcript.line_down"),
-    Binding("u", "half_page_up", "Half a page up", show=False, id="transcript.half_up"),
-    Binding("d", "half_page_down", "Half a page down", show=False, id="transcript.half_down"),
+    Binding("ctrl+up,u", "half_page_up", "Half a page up", show=False, id="transcript.half_up"),
+    Binding("ctrl+down,d", "half_page_down", "Half a page down", show=False, id="transcript.half_down"),
     Binding("pageup,b", "page_up", "Page up", show=False, id="transcript.page_up"),
     Binding("pagedown,space", "page_down", "Page down", show=False, id="transcript.page_down"),
     Binding("home,g", "to_start", "To the start", show=False, id="transcript.start"),
