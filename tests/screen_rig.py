@@ -1,5 +1,6 @@
 """The screen with nothing behind it that changes by itself: for pictures that must be the same every time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from r1tui.catalog import Variant
@@ -32,6 +33,7 @@ from r1tui.tui.widgets.rows import Rows
 from r1tui.tui.widgets.transcript import Transcript
 
 MIB, GIB = 1 << 20, 1 << 30
+COURSE_S = 200
 THINKING = """The user wants a small game. Pygame is the usual choice.
 
 I need a bird that falls with gravity, pipes that move to the left, and a jump on the space bar."""
@@ -146,8 +148,9 @@ class StillApp(R1App):
 
     def draw_all(self) -> None:
         """Draw what waits for its time."""
-        for rows in self.seat.query(Rows):
-            rows.draw()
+        for screen in self.screen_stack:
+            for rows in screen.query(Rows):
+                rows.draw()
 
     def show_launch(self) -> None:
         """As it is while engine and model are made."""
@@ -167,6 +170,10 @@ class StillApp(R1App):
     def show_figures(self) -> None:
         """The instruments in the middle of things."""
         self.seat.post_message(ServerChanged(STATUS))
+        for second in range(COURSE_S):
+            wave = 1 - abs((second % 80) - 40) / 40
+            gpus = tuple(replace(gpu, busy_percent=round(20 + 60 * wave)) for gpu in SAMPLE.gpus or ())
+            self.seat.post_message(Sampled(replace(SAMPLE, cpu_percent=90 - 60 * wave, gpus=gpus)))
         self.seat.post_message(Sampled(SAMPLE))
         self.seat.instruments.asked()
         self.seat.instruments.update_answer([Timings(412, 0, 96.4, 1875, 8.3)])
