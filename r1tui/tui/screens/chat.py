@@ -25,7 +25,7 @@ class ChatScreen(ModelsBase, AnswersBase):
     DEFAULT_CSS = """
     ChatScreen {
         overflow: hidden;
-        Instruments { dock: right; padding-bottom: 1; }
+        Instruments { dock: right; padding: 0 1 1 1; }
         &.-vast Instruments { width: 70; }
         &.-narrow Instruments, &.-no-panel Instruments { dock: top; width: 1fr; height: 1; border: none; padding: 0 1; }
         Stages { display: none; max-height: 70%; }

@@ -23,4 +23,4 @@ class PanelScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Board(self._figures)
-        yield Footer()
+        yield Footer(show_command_palette=False)
