@@ -121,7 +121,13 @@ class UiSettings(Section, frozen=True):
     """How the screen looks and listens."""
 
     theme: str = "r1-dark"
-    """r1-dark, r1-light, r1-terminal (the terminal's own 16 colours), one of Textual's, or one of your own."""
+    """r1-dark, -light, -ember, -contrast, -colorblind, -terminal (16 colours), one of Textual's, or your own."""
+    refresh_hz: Annotated[float, Meta(ge=0.5, le=30)] = 10.0
+    """How often a running answer is drawn, at most."""
+    slow_link: bool = False
+    """For slow connections: drawn twice a second, no animation, the terminal's 16 colours, wider jumps."""
+    vim: bool = True
+    """Whether j, k, g, G, d, u and space scroll in the conversation; without, all letters go into the prompt."""
     keys: dict[str, str] = field(default_factory=dict)
     """Other keys for actions, by the ids in the README; several keys are separated by commas."""
 

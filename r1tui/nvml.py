@@ -58,6 +58,8 @@ class GpuUse:
     temperature_c: int | None = None
     power_w: float | None = None
     problem: str | None = None
+    own_bytes: int | None = None
+    """What the process that was asked about holds; None as well where the driver shows no processes (containers)."""
 
 
 class NvmlError(R1tuiError):
@@ -87,9 +89,9 @@ class NvmlSession:
             self.close()
             raise NvmlError("the driver shows no GPU")
 
-    def read(self) -> tuple[GpuUse, ...]:
-        """Every GPU now; raises NvmlError when not one of them answers."""
-        uses = tuple(self._use(index, name, handle) for index, (name, handle) in enumerate(self._cards))
+    def read(self, pid: int | None = None) -> tuple[GpuUse, ...]:
+        """Every GPU now, and what the process holds there; raises NvmlError when not one of them answers."""
+        uses = tuple(self._use(index, name, handle, pid) for index, (name, handle) in enumerate(self._cards))
         if all(use.problem for use in uses):
             raise NvmlError(f"GPU 0: {uses[0].problem}")
         return uses
@@ -115,7 +117,7 @@ class NvmlSession:
             return "NVIDIA GPU", error
         return _text(_ask(self._nvml, self._nvml.nvmlDeviceGetName, handle)) or "NVIDIA GPU", handle
 
-    def _use(self, index: int, name: str, handle: Any) -> GpuUse:
+    def _use(self, index: int, name: str, handle: Any, pid: int | None) -> GpuUse:
         nvml = self._nvml
         if isinstance(handle, Exception):
             return GpuUse(index, name, problem=_words(handle))
@@ -135,7 +137,14 @@ class NvmlSession:
             None if rates is None else rates.gpu,
             self._temperature_c(handle),
             None if milliwatts is None else milliwatts / 1000,
+            own_bytes=None if pid is None else self._held_bytes(handle, pid),
         )
+
+    def _held_bytes(self, handle: Any, pid: int) -> int | None:
+        """Without the counter of a process (WDDM, MIG without the right to) nothing is known of it."""
+        running = _ask(self._nvml, self._nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+        held = [process.usedGpuMemory for process in running or () if process.pid == pid]
+        return sum(held) if held and None not in held else None
 
     def _temperature_c(self, handle: Any) -> int | None:
         """Drivers older than CUDA 12.8 know only the second call, those of CUDA 14 will know only the first."""

@@ -86,6 +86,11 @@ class Paths:
         return self.state / "conversations"
 
     @property
+    def theme_choice(self) -> Path:
+        """The theme that was chosen on the screen, as JSON."""
+        return self.state / "theme.json"
+
+    @property
     def server_socket(self) -> Path:
         return self.run / "server.sock"
 

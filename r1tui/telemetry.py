@@ -32,6 +32,8 @@ class ServerUse:
     """The part of the model's file that is in memory; page cache, which the kernel may drop."""
     cpu_percent: float | None
     """Of all CPUs that can be used."""
+    read_bytes_per_s: float | None = None
+    """From disk, mapped files included; None where the kernel does not let us look."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Sample:
     gpus_reason: str | None = None
     gpus_age_s: float | None = None
     """How long ago NVML answered last; None when it never did."""
+    disk_bytes_per_s: float | None = None
+    """What everybody reads from the machine's disks."""
 
     @property
     def memory_used_bytes(self) -> int:
@@ -86,7 +90,7 @@ class Sampler:
         self._interval_s = interval_s
         self._on_sample = on_sample
         self._host = HostReader(server_pid, limits or Limits(), root)
-        self._gpus = GpuReader(interval_s, nvml_retry_s)
+        self._gpus = GpuReader(interval_s, nvml_retry_s, server_pid)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._samples: deque[Sample] = deque(maxlen=HISTORY)
@@ -125,9 +129,10 @@ class Sampler:
 class GpuReader:
     """Reads NVML in a thread of its own, opens it again now and then after a failure, and answers from memory."""
 
-    def __init__(self, interval_s: float, retry_s: float) -> None:
+    def __init__(self, interval_s: float, retry_s: float, server_pid: Callable[[], int | None]) -> None:
         self._interval_s = interval_s
         self._retry_s = retry_s
+        self._server_pid = server_pid
         self._stale_s = max(5.0 * interval_s, 0.2)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -170,7 +175,7 @@ class GpuReader:
         """Read until it fails or all is over."""
         try:
             while not self._stopping.is_set():
-                uses = session.read()
+                uses = session.read(self._server_pid())
                 problems = [f"GPU {use.index}: {use.problem}" for use in uses if use.problem]
                 with self._lock:
                     self._uses, self._reason, self._answered_s = uses, "; ".join(problems) or None, monotonic()
@@ -188,8 +193,22 @@ class GpuReader:
             self._uses, self._reason = None, reason
 
 
+class Rate:
+    """How fast a counter grows: each look tells the growth per second since the look before."""
+
+    def __init__(self) -> None:
+        self._before: tuple[object, float, float] | None = None
+
+    def look(self, now_s: float, count: float | None, whose: object = None) -> float | None:
+        """None at the first look at a counter, and for one that tells nothing."""
+        before, self._before = self._before, None if count is None else (whose, now_s, count)
+        if count is None or before is None or before[0] != whose or now_s <= before[1]:
+            return None
+        return max(0.0, count - before[2]) / (now_s - before[1])
+
+
 class HostReader:
-    """Reads CPU, memory and the server's process; figures that need two looks are of the time between them."""
+    """Reads CPU, memory, disk and the server's process; figures that need two looks are of the time between them."""
 
     def __init__(self, server_pid: Callable[[], int | None], limits: Limits, root: Path) -> None:
         self._server_pid = server_pid
@@ -197,15 +216,26 @@ class HostReader:
         self._root = root
         self._affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         self._cpus = limits.cpus or len(self._affinity or ()) or os.cpu_count() or 1
-        self._busy_s: tuple[float, float] | None = None
-        self._server: tuple[int, float, float] | None = None
+        self._cpu, self._disk, self._server_cpu, self._server_disk = Rate(), Rate(), Rate(), Rate()
 
     def read(self, gpus: tuple[GpuUse, ...] | None, gpus_reason: str | None, gpus_age_s: float | None) -> Sample:
         """A sample with these GPUs in it."""
         now = monotonic()
         total, available, cache = self._memory()
+        busy_s = self._quota_busy_s()
+        if busy_s is None:
+            busy_s = self._affinity_busy_s()
         return Sample(
-            now, self._cpu_percent(now), total, available, cache, self._server_use(now), gpus, gpus_reason, gpus_age_s
+            now,
+            self._percent(self._cpu.look(now, busy_s)),
+            total,
+            available,
+            cache,
+            self._server_use(now),
+            gpus,
+            gpus_reason,
+            gpus_age_s,
+            self._disk.look(now, self._disk_bytes()),
         )
 
     def _memory(self) -> tuple[int, int, int]:
@@ -220,12 +250,13 @@ class HostReader:
         cache = getattr(memory, "cached", 0) + getattr(memory, "buffers", 0) - getattr(memory, "shared", 0)
         return total, min(available, total), max(0, min(cache, available))
 
-    def _cpu_percent(self, now: float) -> float | None:
-        busy_s = self._quota_busy_s()
-        if busy_s is None:
-            busy_s = self._affinity_busy_s()
-        before, self._busy_s = self._busy_s, (now, busy_s)
-        return None if before is None else self._percent(busy_s - before[1], now - before[0])
+    def _disk_bytes(self) -> int | None:
+        import psutil  # noqa: PLC0415
+
+        with suppress(OSError, RuntimeError, NotImplementedError):
+            counters = psutil.disk_io_counters()
+            return None if counters is None else counters.read_bytes
+        return None
 
     def _affinity_busy_s(self) -> float:
         """CPU seconds spent, by everybody, on the CPUs that this process may use."""
@@ -256,34 +287,40 @@ class HostReader:
 
         pid = self._server_pid()
         if pid is None:
-            self._server = None
             return None
         try:
             process = psutil.Process(pid)
             with process.oneshot():
                 times, rss = process.cpu_times(), process.memory_info().rss
         except (psutil.Error, OSError, ValueError):
-            self._server = None
             return None
-        busy_s = times.user + times.system
-        before, self._server = self._server, (pid, now, busy_s)
-        same = before is not None and before[0] == pid
-        percent = self._percent(busy_s - before[2], now - before[1]) if before is not None and same else None
         kinds = self._memory_kinds(pid)
-        return ServerUse(pid, rss, kinds.get("RssAnon"), kinds.get("RssFile"), percent)
+        return ServerUse(
+            pid,
+            rss,
+            kinds.get("RssAnon"),
+            kinds.get("RssFile"),
+            self._percent(self._server_cpu.look(now, times.user + times.system, pid)),
+            self._server_disk.look(now, self._read_bytes(pid), pid),
+        )
 
     def _memory_kinds(self, pid: int) -> dict[str, int]:
         """RssAnon and RssFile in bytes. Not smaps_rollup: it walks the page tables of 131 GiB under the mmap lock."""
+        kinds = self._numbers(pid, "status", ("RssAnon", "RssFile"))
+        return {name: kib * 1024 for name, kib in kinds.items()}
+
+    def _read_bytes(self, pid: int) -> int | None:
+        """What was fetched from storage for it so far, page faults included (proc(5): /proc/PID/io)."""
+        return self._numbers(pid, "io", ("read_bytes",)).get("read_bytes")
+
+    def _numbers(self, pid: int, file: str, names: tuple[str, ...]) -> dict[str, int]:
+        """The numbers behind these names in a file of /proc; empty where it cannot be read."""
         with suppress(OSError, ValueError, IndexError):
-            lines = (self._root / f"proc/{pid}/status").read_text(errors="replace").splitlines()
-            return {
-                line.partition(":")[0]: int(line.split()[1]) * 1024
-                for line in lines
-                if line.startswith(("RssAnon:", "RssFile:"))
-            }
+            lines = (self._root / f"proc/{pid}/{file}").read_text(errors="replace").splitlines()
+            pairs = (line.partition(":")[::2] for line in lines)
+            return {name: int(rest.split()[0]) for name, rest in pairs if name in names}
         return {}
 
-    def _percent(self, busy_s: float, elapsed_s: float) -> float | None:
-        if elapsed_s <= 0:
-            return None
-        return min(100.0, max(0.0, 100.0 * busy_s / (elapsed_s * self._cpus)))
+    def _percent(self, busy: float | None) -> float | None:
+        """CPU seconds a second as a share of the CPUs."""
+        return None if busy is None else min(100.0, 100.0 * busy / self._cpus)

@@ -1,5 +1,6 @@
 """The screen with nothing behind it that changes by itself: for pictures that must be the same every time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from r1tui.catalog import Variant
@@ -31,7 +32,8 @@ from r1tui.tui.messages import Sampled, ServerChanged, StageReported
 from r1tui.tui.widgets.rows import Rows
 from r1tui.tui.widgets.transcript import Transcript
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
+COURSE_S = 200
 THINKING = """The user wants a small game. Pygame is the usual choice.
 
 I need a bird that falls with gravity, pipes that move to the left, and a jump on the space bar."""
@@ -61,14 +63,21 @@ def main() -> None:
 
 1. Save it as `flappy.py`.
 2. Run it with `python flappy.py`."""
+PLAN = Plan(
+    strategy="experts", n_gpu_layers=62, n_cpu_moe=31, ctx_size=8192, cache_type_k="q4_0", cache_type_v="f16",
+    threads=16, devices=(DevicePlan("CUDA0", 81559, 80900, 48700, 22204, 2438),),
+    host=HostPlan(262144, 84000, 0, 512, 512),
+    ubatch_size=512, flash_attn="off", tensor_split=(), verdict="hybrid", repack=False, reasons=(),
+    speed=Speed(Range(60, 180), Range(4.1, 9.3)),
+)  # fmt: skip
 STATUS = Status(
     state="ready", pid=4242, keeper_pid=4240, variant="r1-iq1_s", endpoint="unix:/run/r1tui/server.sock", uptime_s=7380,
-    plan={"verdict": "hybrid", "n_gpu_layers": 62, "n_cpu_moe": 31, "ctx_size": 8192, "devices": [{"name": "CUDA0"}]},
+    plan=PLAN.to_json(), model="/m/r1.gguf", log="/state/logs/server.log",
 )  # fmt: skip
 SAMPLE = Sample(
     time_s=1000.0, cpu_percent=61.0, memory_total_bytes=256 * GIB, memory_available_bytes=228 * GIB,
-    page_cache_bytes=131 * GIB, server=ServerUse(4242, 133 * GIB, 2 * GIB, 131 * GIB, 58.0),
-    gpus=(GpuUse(0, "NVIDIA H100 80GB HBM3", 74 * GIB, 80 * GIB, 37, 61, 310.0),), gpus_age_s=0.2,
+    page_cache_bytes=131 * GIB, server=ServerUse(4242, 65 * GIB, 2 * GIB, 63 * GIB, 58.0, 812 * MIB),
+    gpus=(GpuUse(0, "NVIDIA H100 80GB HBM3", 74 * GIB, 80 * GIB, 37, 61, 310.0, own_bytes=72 * GIB),), gpus_age_s=0.2,
 )  # fmt: skip
 LAUNCH: tuple[StageEvent, ...] = (
     StageStarted("engine", "llama.cpp"),
@@ -99,13 +108,6 @@ DONE: tuple[StageEvent, ...] = (
     StageDone("model", "/models/model.gguf"),
     StageStarted("plan", "What goes where"),
 )
-PLAN = Plan(
-    strategy="experts", n_gpu_layers=62, n_cpu_moe=31, ctx_size=8192, cache_type_k="q4_0", cache_type_v="f16",
-    threads=16, devices=(DevicePlan("CUDA0", 81559, 80900, 48700, 22204, 2438),),
-    host=HostPlan(262144, 84000, 0, 512, 512),
-    ubatch_size=512, flash_attn="off", tensor_split=(), verdict="hybrid", repack=False, reasons=(),
-    speed=Speed(Range(60, 180), Range(4.1, 9.3)),
-)  # fmt: skip
 ENTRIES = (
     Entry(Variant("demo", "SmolLM2 135M Instruct", bits=4.5, quality="fluent nonsense"), Path("/m/demo.gguf"), 0.09,
           "gpu", owner="r1tui"),
@@ -146,8 +148,9 @@ class StillApp(R1App):
 
     def draw_all(self) -> None:
         """Draw what waits for its time."""
-        for rows in self.seat.query(Rows):
-            rows.draw()
+        for screen in self.screen_stack:
+            for rows in screen.query(Rows):
+                rows.draw()
 
     def show_launch(self) -> None:
         """As it is while engine and model are made."""
@@ -167,6 +170,11 @@ class StillApp(R1App):
     def show_figures(self) -> None:
         """The instruments in the middle of things."""
         self.seat.post_message(ServerChanged(STATUS))
+        for second in range(COURSE_S):
+            wave = 1 - abs((second % 80) - 40) / 40
+            gpus = tuple(replace(gpu, busy_percent=round(20 + 60 * wave)) for gpu in SAMPLE.gpus or ())
+            self.seat.post_message(Sampled(replace(SAMPLE, cpu_percent=90 - 60 * wave, gpus=gpus)))
         self.seat.post_message(Sampled(SAMPLE))
-        self.seat.instruments.update_timings(Timings(412, 0, 96.4, 1875, 8.3))
-        self.seat.instruments.update_timings(Finished("stop", 412, 1204, 1875, 96.4, 8.3, 4270.0))
+        self.seat.instruments.asked()
+        self.seat.instruments.update_answer([Timings(412, 0, 96.4, 1875, 8.3)])
+        self.seat.instruments.update_answer([Finished("stop", 412, 1204, 1875, 96.4, 8.3, 4270.0)])

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from r1tui.paths import Paths
 from tests.conftest import CommandLine
+from tests.ptys import Terminal
 
 
 def started(columns: int, rows: int, *arguments: str, **environment: str) -> tuple[int, subprocess.Popen[bytes]]:
@@ -68,3 +70,11 @@ def test_a_connection_that_drops_ends_it(paths: Paths, tmp_path: Path) -> None:
     process.send_signal(signal.SIGHUP)
     os.close(master)
     assert process.wait(timeout=60) == 130
+
+
+@pytest.mark.parametrize("arguments", [(), ("--no-mouse",)])
+def test_the_mouse_is_left_to_the_terminal_when_asked(paths: Paths, arguments: tuple[str, ...]) -> None:
+    with Terminal("--attach", f"unix:{paths.run}/none.sock", *arguments) as terminal:
+        terminal.wait_for("Enter sends")
+    wanted = re.search(rb"\x1b\[\?100[0236]h", terminal.shown)
+    assert (wanted is None) == bool(arguments)

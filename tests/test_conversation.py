@@ -150,8 +150,8 @@ async def test_pacing_loses_nothing_and_lets_tokens_gather() -> None:
         for number in range(20):
             yield number
 
-    assert [number async for number in paced(tokens(), 0.001)] == list(range(20))
-    assert await asyncio.wait_for(anext(paced(tokens(), 0.0)), 1) == 0
+    assert [number async for number in paced(tokens(), lambda: 0.001)] == list(range(20))
+    assert await asyncio.wait_for(anext(paced(tokens(), lambda: 0.0)), 1) == 0
 
 
 def in_pieces(text: str, sizes: list[int]) -> list[MarkdownBlock]:

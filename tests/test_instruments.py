@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,14 +14,18 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Label
 
-from r1tui.events import Finished, Timings
-from r1tui.keeper.state import Status
+from r1tui.events import Content as Answered
+from r1tui.events import Finished, PromptProgress, Reasoning, Timings
+from r1tui.keeper.state import Ending, Status
 from r1tui.nvml import GpuUse
 from r1tui.telemetry import Sample, ServerUse
 from r1tui.text import plan_in_words
 from r1tui.tui.themes import TERMINAL, load_themes
+from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.gauges import LEVELS, SHADES, SIXTEEN, bar, elided, one_line, sides, sparkline
-from r1tui.tui.widgets.instrument_rows import Figures, line, panel
+from r1tui.tui.widgets.instrument_board import board
+from r1tui.tui.widgets.instrument_line import line
+from r1tui.tui.widgets.instrument_rows import panel
 from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.speed import SpeedMeter
 
@@ -79,7 +84,7 @@ def tell(seat: Seat, *, sample: Sample = SAMPLE, status: Status = STATUS) -> Non
     for instruments in (seat.line, seat.panel):
         instruments.update_sample(sample)
         instruments.update_server(status)
-        instruments.update_timings(TIMINGS)
+        instruments.update_answer([TIMINGS])
         instruments.draw()
 
 
@@ -207,6 +212,87 @@ def test_eight_gpus_take_a_row_each_where_there_is_no_room_for_more() -> None:
     assert "8 GPUs 496/640 GiB  87 %" in line(figures, 200, SHADES).plain
 
 
+DEVICE = {"name": "CUDA0", "total_mib": 80 << 10, "weights_mib": 48 << 10, "kv_mib": 10 << 10, "compute_mib": 2 << 10}
+OWN = replace(GPU, own_bytes=60 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "device", "said"),
+    [
+        (OWN, DEVICE, ["ours        60.0 of 60.0 GiB planned", "others            2.0 GiB, 18.0 free"]),
+        (OWN, DEVICE | {"name": "CUDA1"}, ["ours                        60.0 GiB"]),
+        (OWN, DEVICE | {"total_mib": 24 << 10}, ["ours                        60.0 GiB"]),
+        (GPU, DEVICE, ["          60.0 GiB planned, 18.0 free"]),
+        (GPU, {}, ["                           18.0 free"]),
+    ],
+)  # fmt: skip
+def test_a_gpu_s_memory_is_ours_or_others_and_as_planned_or_not(
+    gpu: GpuUse, device: dict[str, Any], said: list[str]
+) -> None:
+    status = replace_plan(STATUS, PLAN | {"devices": [device]})
+    text = text_of(Figures(replace(SAMPLE, gpus=(gpu,)), status))
+    for words in said:
+        assert words.strip() in [row.strip() for row in text.splitlines()]
+
+
+def replace_plan(status: Status, plan: dict[str, Any]) -> Status:
+    return msgspec.structs.replace(status, plan=plan)
+
+
+def test_more_on_a_gpu_than_planned_is_marked() -> None:
+    def style(own_gib: int) -> bool:
+        gpu = replace(GPU, own_bytes=own_gib * GIB)
+        figures = Figures(replace(SAMPLE, gpus=(gpu,)), replace_plan(STATUS, PLAN | {"devices": [DEVICE]}))
+        (row,) = [row for row in panel(figures, 36, 60, SHADES) if row.plain.startswith("ours")]
+        return any("$warning" in str(span.style) for span in row.spans)
+
+    assert [style(60), style(61)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("host", "mapped", "gpus", "said"),
+    [
+        ((131, 0, 1, 1), 63, (), ["63.0 / 131.0 GiB", "of it in memory"]),
+        ((84, 2, 1, 3), 78, (GPU,), ["78.0 / 84.0 GiB", "of its part on the CPU in memory"]),
+        ((131, 0, 1, 100), 78, (), ["32.0 / 32.0 GiB", "of it in memory"]),  # 99 are copies
+        ((10, 0, 1, 11), 1, (), []),  # all are copies
+    ],
+)
+def test_how_much_of_the_model_is_in_memory(
+    host: tuple[int, int, int, int], mapped: int, gpus: tuple[GpuUse, ...], said: list[str]
+) -> None:
+    names = ("weights", "kv", "compute", "anonymous")
+    plan = PLAN | {"host": {f"{name}_mib": gib << 10 for name, gib in zip(names, host, strict=True)}}
+    sample = replace(SAMPLE, gpus=gpus or None, server=replace(SERVER, mapped_bytes=mapped * GIB))
+    rows = text_of(Figures(sample, replace_plan(STATUS, plan))).splitlines()
+    at = [y for y, row in enumerate(rows) if row.startswith("model")]
+    found = [words for y in at for words in (rows[y][-len(said[0]) :], rows[y + 1].strip())]
+    assert found == said
+
+
+def test_what_is_read_from_disk_is_the_server_s_where_that_is_known() -> None:
+    ours, whole = replace(SERVER, read_bytes_per_s=1.5 * GIB), replace(SAMPLE, disk_bytes_per_s=3e9)
+    rows = text_of(Figures(replace(whole, server=ours))).splitlines()
+    assert rows.index("disk" + "1.50 GiB/s".rjust(32)) > rows.index("llama-server")
+    rows = text_of(Figures(whole)).splitlines()
+    assert rows.index("disk" + "2.79 GiB/s".rjust(32)) < rows.index("llama-server")
+    assert not any(row.startswith("disk") for row in text_of(Figures(SAMPLE)).splitlines())
+
+
+def test_a_course_is_the_mean_of_five_samples_and_stands_still_meanwhile() -> None:
+    figures = Figures()
+    shown = []
+    for second in range(11):
+        figures.note(replace(SAMPLE, cpu_percent=float(10 * second)))
+        shown.append(list(figures.courses["cpu"].means))
+    assert shown[0] == shown[4] == [0.0]
+    assert shown[5] == shown[9] == [0.0, 30.0]
+    assert shown[10] == [0.0, 30.0, 80.0]
+    assert list(figures.courses["gpu 0 use"].means) == [87.0] * 3
+    figures.note(replace(SAMPLE, cpu_percent=None, gpus=None))
+    assert list(figures.courses["cpu"].means) == shown[10]
+
+
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
@@ -227,27 +313,47 @@ SIZES = st.none() | st.integers(0, 1 << 50)
 SMALL = st.none() | st.integers(0, 100)
 WATTS = st.none() | st.floats(0, 2000)
 PROBLEMS = st.none() | st.text(min_size=1)
-GPUS = st.builds(GpuUse, st.integers(0, 15), st.text(), SIZES, SIZES, SMALL, SMALL, WATTS, PROBLEMS)
-SERVERS = st.builds(ServerUse, st.integers(1), st.integers(0, 1 << 50), SIZES, SIZES, st.none() | st.floats(0, 100))
+RATES = st.none() | st.floats(0, 1e12)
+GPUS = st.builds(GpuUse, st.integers(0, 15), st.text(), SIZES, SIZES, SMALL, SMALL, WATTS, PROBLEMS, SIZES)
+SERVERS = st.builds(
+    ServerUse, st.integers(1), st.integers(0, 1 << 50), SIZES, SIZES, st.none() | st.floats(0, 100), RATES
+)
+JSON = st.recursive(
+    st.none() | st.integers(-5, 1 << 30) | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+MIB = st.none() | st.integers(0, 1 << 30) | st.text()
+PLACES = st.fixed_dictionaries({f"{part}_mib": MIB for part in ("total", "weights", "kv", "compute", "anonymous")})
+PLANS = st.fixed_dictionaries(
+    {}, optional={"host": JSON | PLACES, "devices": st.lists(PLACES | JSON), "tps": JSON, "verdict": JSON,
+                  "n_gpu_layers": st.none() | st.integers(0, 99), "cache_type_k": JSON, "threads": JSON},
+)  # fmt: skip
 SAMPLES = st.builds(
     Sample, st.just(0.0), st.none() | st.floats(0, 100), st.integers(0, 1 << 50), st.integers(0, 1 << 50),
     st.integers(0, 1 << 50), st.none() | SERVERS, st.none() | st.lists(GPUS, max_size=9).map(tuple),
-    st.none() | st.text(), st.none() | st.floats(0, 9),
+    st.none() | st.text(), st.none() | st.floats(0, 9), RATES,
 )  # fmt: skip
 
 
 ROOMS = st.tuples(st.integers(1, 200), st.integers(1, 60))
 
 
-@given(SAMPLES, st.text(), ROOMS, st.integers(0, 1 << 20), st.floats(0, 1e6))
-def test_any_figures_in_any_room(sample: Sample, name: str, room: tuple[int, int], used: int, tps: float) -> None:
+@given(SAMPLES, st.text(), ROOMS, st.floats(0, 1e6), PLANS)
+def test_any_figures_in_any_room(
+    sample: Sample, name: str, room: tuple[int, int], tps: float, plan: dict[str, Any]
+) -> None:
     width, height = room
-    status = Status(state="loading", variant=name, plan={"ctx_size": 8192, "devices": [1, {"name": name}]}, restarts=2)
-    figures = Figures(sample, status, context_size=8192)
-    figures.speed.add(Timings(used, 0, tps, 7, tps))
+    ending = Ending(cause=name, next=name)
+    status = Status(state="loading", variant=name, plan=plan, restarts=2, model=name, log=name, endings=[ending])
+    figures = Figures(status=status, context_size=8192)
+    for _ in range(7):
+        figures.note(sample)
+    figures.speed.add(Timings(7, 0, tps, 7, tps))
     for ink in (SHADES, SIXTEEN):
         assert len(panel(figures, width, height, ink)) <= height
         assert line(figures, width, ink).cell_length <= width
+        rows = board(figures, width, height, ink)
+        assert len(rows) <= height
+        assert all(row.cell_length <= width for row in rows)
 
 
 @given(st.floats(0.0, 99.99), st.floats(0.0, 100.0), st.integers(0, 80 * GIB))
@@ -325,3 +431,26 @@ def test_an_answer_that_ends_has_an_average_and_no_speed() -> None:
     assert known(meter) == (None, 11.5, 200.0, 1601)
     meter.end()
     assert meter.now_tps is None
+
+
+def test_the_first_token_is_timed_while_the_answer_runs_and_the_server_s_word_counts_in_the_end() -> None:
+    now = [10.0]
+    meter = SpeedMeter(lambda: now[0])
+    meter.asked()
+    now[0] = 14.0
+    meter.take([PromptProgress(400, 100, 250, 3000.0)])
+    assert (meter.prompt_tps, meter.first_token_s) == (50.0, None)
+    now[0] = 20.5
+    meter.take([Reasoning("Hm"), TIMINGS])
+    assert meter.first_token_s == 10.5
+    now[0] = 30.0
+    meter.take([Answered("Yes"), Finished("stop", 1000, 100, 500, 200.0, 11.5, 10_400.0)])
+    assert meter.first_token_s == 10.4
+    meter.asked()
+    assert meter.first_token_s is None
+
+
+def test_the_record_of_an_answer_tells_nothing_of_its_first_token() -> None:
+    meter = SpeedMeter()
+    meter.take([Reasoning("Hm"), Finished("stop", 1000, 100, 500, 200.0, 11.5, 0.1)])
+    assert meter.first_token_s is None

@@ -14,45 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from r1tui.telemetry import HISTORY, Limits, Sample, Sampler
+from r1tui.telemetry import HISTORY, Limits, Rate, Sample, Sampler
+from tests.fake_nvml import fails, fake_nvml, unsupported
 
 GIB = 1 << 30
 INTERVAL_S = 0.01
-
-
-class NVMLError(Exception):
-    """pynvml's own base class."""
-
-
-class NotSupportedError(NVMLError):
-    """What pynvml calls NVMLError_NotSupported."""
-
-
-def fails(*_arguments: Any) -> Any:
-    raise NVMLError("GPU is lost")
-
-
-def unsupported(*_arguments: Any) -> Any:
-    raise NotSupportedError("Not Supported")
-
-
-def fake_nvml(**changes: Any) -> SimpleNamespace:
-    """A `pynvml` with one H100 that is at work."""
-    calls: dict[str, Any] = {
-        "NVMLError": NVMLError,
-        "NVMLError_NotSupported": NotSupportedError,
-        "NVML_TEMPERATURE_GPU": 0,
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlDeviceGetCount": lambda: 1,
-        "nvmlDeviceGetHandleByIndex": lambda index: index,
-        "nvmlDeviceGetName": lambda handle: "NVIDIA H100 80GB HBM3",
-        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=80 * GIB, free=60 * GIB, used=20 * GIB),
-        "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=87, memory=40),
-        "nvmlDeviceGetTemperatureV": lambda handle, sensor: 63,
-        "nvmlDeviceGetPowerUsage": lambda handle: 412_500,
-    }
-    return SimpleNamespace(**{**calls, **changes})
 
 
 class Samples:
@@ -288,6 +254,76 @@ def test_the_last_two_minutes_are_kept(sampling: Callable[..., Samples]) -> None
     assert len(history) == HISTORY
     assert history[0].time_s > times[0]
     assert samples.sampler.latest() is history[-1]
+
+
+def process_list(**held: int | None) -> Callable[[Any], list[SimpleNamespace]]:
+    return lambda handle: [SimpleNamespace(pid=int(pid[1:]), usedGpuMemory=used) for pid, used in held.items()]
+
+
+@pytest.mark.parametrize(
+    ("pid", "change", "own_bytes"),
+    [
+        (4242, {}, 15 * GIB),
+        (4242, {"nvmlDeviceGetComputeRunningProcesses": process_list(p4242=GIB, p7=GIB)}, GIB),
+        (None, {}, None),
+        (5, {}, None),
+        (4242, {"nvmlDeviceGetComputeRunningProcesses": process_list(p4242=None)}, None),
+        (4242, {"nvmlDeviceGetComputeRunningProcesses": process_list()}, None),
+        (4242, {"nvmlDeviceGetComputeRunningProcesses": unsupported}, None),
+    ],
+)
+def test_what_the_server_holds_of_a_gpu_where_the_driver_tells(
+    nvml: Callable[..., None],
+    sampling: Callable[..., Samples],
+    pid: int | None,
+    change: dict[str, Any],
+    own_bytes: int | None,
+) -> None:
+    nvml(**change)
+    sample = sampling(server_pid=lambda: pid).until(lambda sample: sample.gpus)
+    assert sample.gpus is not None
+    assert sample.gpus[0].own_bytes == own_bytes
+    assert sample.gpus[0].used_bytes == 20 * GIB
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="/proc is Linux's")
+def test_what_the_server_reads_from_disk(tmp_path: Path, sampling: Callable[..., Samples]) -> None:
+    counts = tmp_path / f"proc/{os.getpid()}/io"
+    counts.parent.mkdir(parents=True)
+    counts.write_text("rchar: 7\nread_bytes: 1000\nwrite_bytes: 3\n")
+    samples = sampling(server_pid=os.getpid, root=tmp_path)
+    still = samples.until(lambda sample: sample.server and sample.server.read_bytes_per_s is not None)
+    assert still.server is not None
+    assert still.server.read_bytes_per_s == 0
+    replacement = counts.with_suffix(".new")
+    replacement.write_text("rchar: 7\nread_bytes: 9000000\nwrite_bytes: 3\n")
+    replacement.replace(counts)
+    samples.until(lambda sample: sample.server and sample.server.read_bytes_per_s)
+    counts.unlink()
+    samples.until(lambda sample: sample.server and sample.server.read_bytes_per_s is None)
+
+
+def test_what_the_disks_read_is_of_the_time_between_two_looks(
+    sampling: Callable[..., Samples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = iter(range(0, 1 << 40, 1 << 20))
+    monkeypatch.setattr(psutil, "disk_io_counters", lambda: SimpleNamespace(read_bytes=next(read)))
+    sample = sampling().until(lambda sample: sample.disk_bytes_per_s)
+    assert sample.disk_bytes_per_s is not None
+    assert sample.disk_bytes_per_s <= (1 << 20) / INTERVAL_S
+    monkeypatch.setattr(psutil, "disk_io_counters", lambda: None)  # as in some containers
+    assert sampling().until(lambda sample: sample.cpu_percent is not None).disk_bytes_per_s is None
+
+
+def test_a_rate_is_of_one_counter_alone() -> None:
+    rate = Rate()
+    assert rate.look(1.0, 100) is None
+    assert rate.look(3.0, 300) == 100
+    assert rate.look(3.0, 500) is None
+    assert rate.look(4.0, 500, "another") is None
+    assert rate.look(5.0, 400, "another") == 0
+    assert rate.look(6.0, None, "another") is None
+    assert rate.look(7.0, 400, "another") is None
 
 
 def test_a_stopped_sampler_leaves_no_thread(nvml: Callable[..., None]) -> None:

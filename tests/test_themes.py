@@ -1,5 +1,8 @@
 """Themes: ours are readable, a user's are checked, and whatever a file holds is a theme that works or one message."""
 
+import math
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -7,10 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 from textual.color import Color
+from textual.dom import DOMNode
 from textual.theme import Theme
+from textual.widget import Widget
 from textual.widgets import Button, Footer, Input, Label, OptionList, Switch
 
+from r1tui.config import Config, UiSettings
 from r1tui.tui.themes import DEFAULT, TERMINAL, ThemeError, load_themes, parse_theme
+from tests.screen_rig import StillApp
+from tests.tui_rig import opened
 
 OURS = {theme.name: theme for theme in load_themes().themes}
 INK = ("foreground", "primary", "secondary", "accent", "success", "warning", "error")
@@ -27,33 +35,103 @@ PALETTES = {
 }
 
 
+def linear(color: Color) -> list[float]:
+    parts = (color.r / 255, color.g / 255, color.b / 255)
+    return [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+
+
 def contrast(first: Color, second: Color) -> float:
     """WCAG 2's contrast ratio, 1 to 21."""
 
     def luminance(color: Color) -> float:
-        parts = [
-            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-            for part in (color.r / 255, color.g / 255, color.b / 255)
-        ]
-        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+        red, green, blue = linear(color)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
     low, high = sorted((luminance(first), luminance(second)))
     return (high + 0.05) / (low + 0.05)
 
 
-def test_ours_are_three_and_without_fault() -> None:
-    assert sorted(OURS) == [DEFAULT, "r1-light", TERMINAL]
+def test_ours_are_six_and_without_fault() -> None:
+    assert sorted(OURS) == ["r1-colorblind", "r1-contrast", DEFAULT, "r1-ember", "r1-light", TERMINAL]
     assert load_themes().problems == []
 
 
-@pytest.mark.parametrize("name", [DEFAULT, "r1-light"])
+@pytest.mark.parametrize("name", sorted(OURS.keys() - {TERMINAL}))
 def test_text_stands_out(name: str) -> None:
-    """4.5 to 1, which WCAG AA asks of text."""
+    """4.5 to 1, which WCAG AA asks of text; 7 to 1, its AAA, in the theme that is there for it."""
     variables = OURS[name].to_color_system().generate()
     for ground in GROUND:
         for ink in (*INK, "text-muted", "foreground-muted"):
             ratio = contrast(Color.parse(variables[ink]), Color.parse(variables[ground]))
-            assert ratio >= 4.5, f"{ink} on {ground}: {ratio:.2f}"
+            assert ratio >= wanted_contrast(name), f"{ink} on {ground}: {ratio:.2f}"
+
+
+def wanted_contrast(name: str) -> float:
+    return 7.0 if name == "r1-contrast" else 4.5
+
+
+@pytest.mark.parametrize("name", sorted(OURS.keys() - {TERMINAL}))
+async def test_what_is_really_drawn_stands_out(name: str, tmp_path: Path) -> None:
+    app = StillApp(tmp_path, Config(ui=UiSettings(theme=name)))
+    async with opened(app) as pilot:
+        app.show_chat()
+        app.show_figures()
+        for key in ((), ("ctrl+t",), ("ctrl+o",), ("escape", "f1"), ("escape", "ctrl+underscore")):
+            await pilot.press(*key)
+            await pilot.pause()
+            app.draw_all()
+            ratios = {ratio: words for widget in app.screen.walk_children() for ratio, words in drawn(widget)}
+            low = min(ratios)
+            assert low >= wanted_contrast(name), f"{ratios[low]!r}: {low:.2f}"
+
+
+def drawn(widget: DOMNode) -> Iterator[tuple[float, str]]:
+    """Each piece of text in a leaf of the screen, and its contrast."""
+    if not isinstance(widget, Widget) or widget.children:
+        return
+    for y in range(widget.size.height):
+        for text, style, _ in widget.render_line(y):
+            if any(char.isalnum() for char in text) and style and style.color and style.bgcolor:
+                yield contrast(*map(Color.from_rich_color, (style.color, style.bgcolor))), text
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1, for linear RGB.
+PROTANOPIA = (0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)
+DEUTERANOPIA = (0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)
+NORMAL = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+JUST_NOTICEABLE = 2.3
+"""Of a difference in CIELAB."""
+
+
+def lab(rgb: Sequence[float]) -> tuple[float, float, float]:
+    """CIELAB of linear sRGB, under D65."""
+    to_xyz = (0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)
+    white = (0.9505, 1.0, 1.089)
+    xyz = [sum(a * b for a, b in zip(row, rgb, strict=True)) / part for row, part in zip(to_xyz, white, strict=True)]
+    fx, fy, fz = (t ** (1 / 3) if t > 0.008856 else 7.787 * t + 16 / 116 for t in xyz)
+    return 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
+
+
+def difference(one: Color, other: Color, eye: Sequence[Sequence[float]]) -> float:
+    """How far apart two colours are to this eye, in CIELAB."""
+    seen = [lab([sum(a * b for a, b in zip(row, linear(color), strict=True)) for row in eye]) for color in (one, other)]
+    return math.dist(*seen)
+
+
+@pytest.mark.parametrize("eye", [NORMAL, PROTANOPIA, DEUTERANOPIA], ids=["normal", "protanopia", "deuteranopia"])
+def test_the_colour_blind_safe_theme_keeps_success_warning_and_error_apart(eye: Sequence[Sequence[float]]) -> None:
+    theme = OURS["r1-colorblind"]
+    marks = [Color.parse(hue) for hue in (theme.success, theme.warning, theme.error) if hue]
+    assert len(marks) == 3
+    for one, other in combinations(marks, 2):
+        assert difference(one, other, eye) > 10 * JUST_NOTICEABLE
+
+
+def test_a_theme_that_is_not_made_for_it_does_not_keep_them_apart() -> None:
+    """The simulation sees what it should."""
+    theme = OURS[DEFAULT]
+    marks = [Color.parse(hue) for hue in (theme.success, theme.warning, theme.error) if hue]
+    assert min(difference(*pair, DEUTERANOPIA) for pair in combinations(marks, 2)) < 10 * JUST_NOTICEABLE
 
 
 def test_the_terminal_s_theme_has_no_colour_of_its_own() -> None:

@@ -31,7 +31,8 @@ from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, se
 
 __all__ = ["config"]
 
-BACK = ("chat.stop", "ask.back", "download.back", "keys.back", "log.back", "variants.back")
+BACK = ("chat.stop", "ask.back", "download.back", "keys.back", "log.back", "panel.back", "theme.back",
+        "variants.back")  # fmt: skip
 
 
 async def test_from_nothing_to_an_answer_without_another_key(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:
@@ -231,19 +232,20 @@ async def test_several_lines_can_be_typed_and_control_tokens_are_told(
 async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
     paths: Paths, config: Config, tiny_r1: TinyModel
 ) -> None:
-    rebound = Config(engine=config.engine, server=config.server, ui=UiSettings(keys={"chat.log": "f10"}))
+    rebound = Config(engine=config.engine, server=config.server, ui=UiSettings(keys={"chat.log": "f11"}))
     app = R1App(paths, rebound, variant=variant_of_file(tiny_r1(answer=ANSWER)))
     async with opened(app) as pilot:
         await ready(app, pilot)
-        await pilot.press("f10")
+        await pilot.press("f11")
         await until(pilot, lambda: isinstance(app.screen, LogScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, KeysScreen))
-        rows = str(app.screen.query_one("Static", Static).render()).splitlines()
-        assert [row.split() for row in rows if "chat.log" in row] == [["F10", "Log", "chat.log"]]
-        assert any(row.split() == ["Ctrl+J,", "Alt+Enter", "New", "line", "prompt.newline"] for row in rows)
+        text = app.screen.query_one("Static", Static)
+        rows = [text.render_line(y).text.strip() for y in range(text.size.height)]
+        assert [row.split()[0] for row in rows if "chat.log" in row] == ["F11"]
+        assert "Ctrl+J, Alt+Enter    Begin another line.  prompt.newline" in rows
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
 
@@ -251,11 +253,14 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"chat.log": "f10", "chat.stop": "escape,ctrl+g"}, []),
+        ({"chat.log": "f11", "chat.stop": "escape,ctrl+g"}, []),
         ({"chat.log": "f2", "chat.variants": "f6"}, []),
-        ({"chat.lgo": "f10"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
-        ({"nothing at all": "f10"}, ["There is no action 'nothing at all'."]),
-        ({"chat.log": "f10, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
+        ({"chat.lgo": "f11"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
+        ({"nothing at all": "f11"}, ["There is no action 'nothing at all'."]),
+        ({"chat.log": "f11, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
+        ({"chat.log": "f10"}, ["f10 is the key of app.slow_link and of chat.log."]),
+        ({"app.keys": "f2"}, ["f2 is the key of app.keys and of chat.variants."]),
+        ({"app.theme": "l"}, ["l is the key of app.theme and of log.level."]),
         (
             {"app.quit": "escape"},
             [f"escape is the key of app.quit and of {name}." for name in BACK],
@@ -267,7 +272,7 @@ def test_keys_that_mean_nothing_or_two_things_are_found(keys: dict[str, str], sa
 
 
 async def test_what_is_wrong_with_the_users_keys_is_told_once(paths: Paths, tmp_path: Path) -> None:
-    wrong = Config(ui=UiSettings(keys={"chat.lgo": "f10", "chat.log": "f2"}))
+    wrong = Config(ui=UiSettings(keys={"chat.lgo": "f11", "chat.log": "f2"}))
     app = R1App(paths, wrong, attach=Endpoint.parse(f"unix:{tmp_path}/none.sock"))
     async with app.run_test(notifications=True) as pilot:
         await until(pilot, lambda: len(app.screen.query("Toast")) > 0)

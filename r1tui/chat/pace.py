@@ -1,7 +1,7 @@
 """Reads a stream in batches, so that each token does not wake the whole program."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
 from typing import TypeVar
 
@@ -9,14 +9,14 @@ Item = TypeVar("Item")
 _BURST_S = 0.005
 
 
-async def paced(items: AsyncIterator[Item], period_s: float) -> AsyncIterator[Item]:
-    """The items, with a pause of `period_s` after each burst: what comes meanwhile waits in the socket's buffer.
+async def paced(items: AsyncIterator[Item], period_s: Callable[[], float]) -> AsyncIterator[Item]:
+    """The items, with a pause of `period_s()` after each burst: what comes meanwhile waits in the socket's buffer.
 
     An item that had to be waited for ends its burst; those that lie ready are passed on at once.
     """
     burst_ends_s = 0.0
     async for item in items:
         yield item
-        if period_s and monotonic() >= burst_ends_s:
-            await asyncio.sleep(period_s)
+        if monotonic() >= burst_ends_s and (pause_s := period_s()):
+            await asyncio.sleep(pause_s)
             burst_ends_s = monotonic() + _BURST_S

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from textual import work
-from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
+from r1tui.tui.dressed import Dressed
 from r1tui.tui.messages import Sampled
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.themes import DEFAULT, load_themes
 
 if TYPE_CHECKING:
+    from textual.command import Provider
+
     from r1tui.catalog import Catalog, Variant
     from r1tui.chat.conversation import Conversation
     from r1tui.chat.saved import ConversationFiles
@@ -36,11 +37,18 @@ if TYPE_CHECKING:
 SAMPLE_S = 1.0
 
 
-class R1App(App[None]):
+def _actions() -> type[Provider]:
+    from r1tui.tui.palette import ActionsProvider  # noqa: PLC0415  when it is wanted
+
+    return ActionsProvider
+
+
+class R1App(Dressed):
     """r1tui's screen."""
 
     TITLE = "r1tui"
     ENABLE_COMMAND_PALETTE = True
+    COMMANDS = {_actions}
     BINDINGS = [
         Binding("ctrl+q", "leave", "Quit", id="app.quit", priority=True),
         Binding("f1", "keys", "Keys", id="app.keys", priority=True),
@@ -66,11 +74,12 @@ class R1App(App[None]):
         """Whether the user named the model just now; one that the config names takes the place of no other."""
         self.seat = ChatScreen(clock)
         """The chat, which lies under every other screen."""
+        self.keymap: dict[str, str] = {}
+        """The keys that actions have by the config, by the ids of their bindings."""
         self._attached_to = attach
-        self._complaints: list[str] = []
         self._saving = asyncio.Lock()
         self._leaving = False
-        self._dress()
+        self._complaints = self.dress()
 
     def get_default_screen(self) -> Screen[None]:
         return self.seat
@@ -113,30 +122,21 @@ class R1App(App[None]):
         with suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         await self.seat.opened.wait()
-        self.set_keymap(self.config.ui.keys)
+        from r1tui.tui.keymap import keymap  # noqa: PLC0415  knows the transcript
+
+        self.keymap = keymap(self.config.ui)
+        self.set_keymap(self.keymap)
         await self.seat.furnish()
+        self.set_pace()
         if self._complaints:
             self.notify("\n".join(self._complaints), title="Themes", severity="warning", markup=False)
         if self.config.ui.keys:
             from r1tui.tui.keys import complaints  # noqa: PLC0415  knows every screen
 
-            if said := "\n".join(complaints(self.config.ui.keys, R1App)):
+            if said := "\n".join(complaints(self.keymap, R1App)):
                 self.notify(said, title="ui.keys", severity="warning", markup=False)
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
-
-    def _dress(self) -> None:
-        """Have the wanted theme from the first moment; changing it later would draw everything twice."""
-        themes, self._complaints = load_themes(self.paths.config / "themes")
-        for theme in themes:
-            self.register_theme(theme)
-        wanted = self.config.ui.theme
-        if wanted not in self.available_themes:
-            names = ", ".join(sorted(self.available_themes))
-            self._complaints.append(f"ui.theme: there is no {wanted!r}. There are: {names}.")
-            wanted = DEFAULT
-        self.set_reactive(App.theme, wanted)
-        self.stylesheet.set_variables(self.get_css_variables())
 
     async def on_unmount(self) -> None:
         self.saved.let_go()
@@ -162,28 +162,15 @@ class R1App(App[None]):
         except R1tuiError:
             return variant_of_file(Path(status.model)) if status.model and Path(status.model).is_file() else None
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """What the palette offers: ours, with ours to leave by."""
-        yield SystemCommand("Quit", "Leave r1tui; the server stays or stops", self.action_leave)
-        yield SystemCommand("Keys", "The keys of this screen", self.action_keys)
-        yield SystemCommand("Theme", "Look at the other themes", self.action_change_theme)
-        if screen is self.seat and self.seat.furnished:
-            from r1tui.tui.keys import bindings  # noqa: PLC0415  knows every screen
-
-            for binding in bindings(ChatScreen):
-                if binding.description and "number" not in binding.action:
-                    does = partial(screen.run_action, binding.action)
-                    yield SystemCommand(binding.description, f"The key {binding.key}", does)
-
     def action_keys(self) -> None:
         """Show or hide the list of keys."""
-        from r1tui.tui.keys import on_screen  # noqa: PLC0415  knows every screen
+        from r1tui.tui.actions import actions  # noqa: PLC0415
         from r1tui.tui.screens.keys import KeysScreen  # noqa: PLC0415
 
         if isinstance(self.screen, KeysScreen):
             self.screen.dismiss()
         else:
-            self.push_screen(KeysScreen(on_screen(self.screen, R1App), self.config.ui.keys))
+            self.push_screen(KeysScreen(actions(self.screen), self.keymap))
 
     @work(exit_on_error=False)
     async def action_leave(self) -> None:

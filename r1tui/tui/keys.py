@@ -4,14 +4,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from textual.binding import Binding
 from textual.dom import DOMNode
 
+from r1tui.tui.actions import bindings
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.log import LogScreen
+from r1tui.tui.screens.panel import PanelScreen
+from r1tui.tui.screens.theme import ThemeScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
@@ -23,17 +25,18 @@ TOGETHER: tuple[Nodes, ...] = (
     (DownloadScreen,),
     (KeysScreen,),
     (LogScreen,),
+    (PanelScreen,),
+    (ThemeScreen,),
     (VariantsScreen,),
 )
 """What is on the screen at a time, the screen first; a key can mean one thing there."""
 
 
 class KeyRow(NamedTuple):
-    """An action that a key can be given to: its id, the keys it has by default, what it does."""
+    """An action that a key can be given to: its id, and the keys it has by default."""
 
     name: str
     keys: str
-    does: str
 
 
 def complaints(keys: Mapping[str, str], app: type[DOMNode]) -> Iterator[str]:
@@ -55,20 +58,7 @@ def complaints(keys: Mapping[str, str], app: type[DOMNode]) -> Iterator[str]:
                     yield clash
 
 
-def on_screen(screen: DOMNode, app: type[DOMNode]) -> list[KeyRow]:
-    """What keys do on this screen, the application's own last."""
-    nodes = next((nodes for nodes in TOGETHER if isinstance(screen, nodes[0])), ())
-    return [row for row in _rows((*nodes, app)) if row.does]
-
-
-def bindings(node: type[DOMNode]) -> Iterator[Binding]:
-    """The bindings that can be rebound, of a screen or widget of ours and of the parts it is made of."""
-    for part in reversed(node.__mro__):
-        if part.__module__.startswith("r1tui."):
-            yield from (one for one in vars(part).get("BINDINGS", ()) if isinstance(one, Binding) and one.id)
-
-
 def _rows(nodes: Iterable[type[DOMNode]]) -> Iterator[KeyRow]:
     for node in nodes:
         for binding in bindings(node):
-            yield KeyRow(binding.id or "", binding.key, binding.description)
+            yield KeyRow(binding.id or "", binding.key)

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 Post = Callable[[Message], object]
 Begins = Callable[[bool], Awaitable[None]]
-BATCH_S = 0.1
-"""Events of an answer are handed over in batches; ten a second look live and cost little."""
 UNHEARD_S = 5.0
 """An answer that another r1tui asked for is let go of when its stop has no effect for so long."""
 BURST_S = 0.02
@@ -52,6 +50,8 @@ class Session:
         config_file: str | None = None,
         attach: Endpoint | None = None,
     ) -> None:
+        self.batch_s = 0.1
+        """Events of an answer are handed over in batches; ten a second look live and cost little."""
         self._paths = paths
         self._config = config
         self._config_file = config_file
@@ -296,7 +296,7 @@ class Session:
 
         loop = asyncio.get_running_loop()
         try:
-            async for event in paced(events, BATCH_S):
+            async for event in paced(events, lambda: self.batch_s):
                 if not batch:
                     loop.call_later(BURST_S, flush)
                 batch.append(event)

@@ -39,7 +39,7 @@ class Seat(App[None]):
         answer = self._conversation.turns[-1].answer
         async with ServerClient(self._endpoint) as client:
             request = ChatRequest([Message(role, content) for role, content in self._conversation.messages()])
-            async for event in paced(client.stream_chat(request, self._conversation.id), PERIOD_S):
+            async for event in paced(client.stream_chat(request, self._conversation.id), lambda: PERIOD_S):
                 answer.apply(event)
                 transcript.touch()
                 if self._unfold and answer.has_thoughts:

@@ -2,7 +2,8 @@
 
 `python -m tests.bench.stream` streams 1,200 tokens (half of them thinking) at 50 a second into the transcript in a
 120×40 terminal. `--tui` measures the whole r1tui instead; `--thinking 32000 --answer 0 --tps 800` shows flatness, and
-`--tui --keys` how soon a key that is pressed meanwhile is echoed (which costs CPU of its own).
+`--tui --keys` how soon a key that is pressed meanwhile is echoed (which costs CPU of its own). `--ui "slow_link: true"`
+gives the whole r1tui other settings of the config's section ui.
 """
 
 import argparse
@@ -55,7 +56,7 @@ class Measured:
         return (self.cpu_ms[10] - self.cpu_ms[9]) / (self.cpu_ms[2] - self.cpu_ms[1])
 
 
-async def measure(script: Script, *, tui: bool, unfold: bool, keys: bool) -> Measured:
+async def measure(script: Script, *, tui: bool, unfold: bool, keys: bool, ui: str) -> Measured:
     """Stream the script's answer once."""
     measured = Measured(script.n_tokens)
     ended = asyncio.Event()
@@ -75,6 +76,8 @@ async def measure(script: Script, *, tui: bool, unfold: bool, keys: bool) -> Mea
     with tempfile.TemporaryDirectory(prefix="r1") as folder:
         socket = Path(folder) / "s.sock"
         server = await Replay(script, on_token).serve(socket)
+        (Path(folder) / "config").mkdir()
+        (Path(folder) / "config" / "config.yaml").write_text(f"ui: {{{ui}}}\n")
         terminal = Terminal(_command(Path(folder), tui=tui, unfold=unfold))
         pressing: asyncio.Task[None] | None = None
         try:
@@ -138,7 +141,7 @@ async def run(options: argparse.Namespace) -> None:
     """Measure and print the table."""
     script = Script(options.thinking, options.answer, options.tps)
     kinds = {"tui": options.tui, "unfold": options.unfold, "keys": options.keys}
-    runs = [await measure(script, **kinds) for _ in range(options.runs)]
+    runs = [await measure(script, **kinds, ui=options.ui) for _ in range(options.runs)]
     start, empty_s = await starts(tui=options.tui)
     what = "the whole r1tui" if options.tui else "the transcript alone"
     lines = [
@@ -167,6 +170,7 @@ def main() -> None:
     parser.add_argument("--unfold", action="store_true", help="show the thinking while it runs")
     parser.add_argument("--keys", action="store_true", help="press keys meanwhile and time their echo; needs --tui")
     parser.add_argument("--tui", action="store_true", help="measure the whole r1tui")
+    parser.add_argument("--ui", default="", help="settings of the section ui, as in `slow_link: true, theme: r1-light`")
     asyncio.run(run(parser.parse_args()))
 
 

@@ -10,7 +10,7 @@ from textual.binding import Binding
 
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.special_tokens import defuse
-from r1tui.events import Failed, Finished, Timings
+from r1tui.events import Failed
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits
 from r1tui.tui.screens.seat_base import SeatBase
 from r1tui.tui.widgets.prompt import Prompt
@@ -46,13 +46,9 @@ class AnswersBase(SeatBase):
         if not self.conversation.turns:
             return
         answer = self.conversation.turns[-1].answer
-        counters: Timings | Finished | None = None
         for event in message.events:
             answer.apply(event)
-            if isinstance(event, Timings | Finished):
-                counters = event
-        if counters is not None:  # the last of them is true of all
-            self.instruments.update_timings(counters)
+        self.instruments.update_answer(message.events)
         self.furniture.transcript.touch()
 
     @on(AnswerWaits)
@@ -69,7 +65,7 @@ class AnswersBase(SeatBase):
         self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
         self.furniture.transcript.touch()
         if answer.finished is None:
-            self.instruments.update_timings(None)
+            self.instruments.update_answer(None)
         self.refresh_bindings()
 
     def on_transcript_typed(self, message: Transcript.Typed) -> None:
@@ -96,6 +92,7 @@ class AnswersBase(SeatBase):
 
         turn = self.conversation.ask(question, new_conversation_id())
         self.furniture.transcript.action_to_end()
+        self.instruments.asked()
 
         async def begins(inside_thinking: bool) -> None:
             turn.inside_thinking = inside_thinking
@@ -134,7 +131,7 @@ class AnswersBase(SeatBase):
 
         self.conversation = Conversation(new_conversation_id())
         self.furniture.transcript.show(self.conversation)
-        self.instruments.update_timings(None)
+        self.instruments.update_answer(None)
         self.query_one(Prompt).focus()
         self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
 

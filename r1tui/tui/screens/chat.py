@@ -25,17 +25,19 @@ class ChatScreen(ModelsBase, AnswersBase):
     DEFAULT_CSS = """
     ChatScreen {
         overflow: hidden;
-        Instruments { dock: right; margin-bottom: 1; }
-        &.-narrow Instruments, &.-no-panel Instruments { dock: top; width: 1fr; height: 1; border: none; margin: 0; }
+        Instruments { dock: right; padding: 0 1 1 1; }
+        &.-vast Instruments { width: 70; }
+        &.-narrow Instruments, &.-no-panel Instruments { dock: top; width: 1fr; height: 1; border: none; padding: 0 1; }
         Stages { display: none; max-height: 70%; }
         &.-launching Stages { display: block; }
         &.-bare { align-vertical: bottom; }
         &.-bare Prompt { margin-bottom: 1; }
     }
     """
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (180, "-vast")]
     BINDINGS = [
         Binding("f5", "panel", "Panel", id="chat.panel", show=False, priority=True),
+        Binding("ctrl+o", "whole_panel", "Whole panel", id="chat.whole_panel", show=False, priority=True),
     ]
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -78,3 +80,9 @@ class ChatScreen(ModelsBase, AnswersBase):
     def action_panel(self) -> None:
         """Hide or show the instruments."""
         self.toggle_class("-no-panel")
+
+    def action_whole_panel(self) -> None:
+        """Show the instruments on the whole screen, with all that is known."""
+        from r1tui.tui.screens.panel import PanelScreen  # noqa: PLC0415
+
+        self.app.push_screen(PanelScreen(self.instruments.figures))

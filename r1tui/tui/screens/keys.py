@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rich.table import Table
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
-from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-if TYPE_CHECKING:
-    from r1tui.tui.keys import KeyRow
+from r1tui.tui.keymap import spelled
 
-SPELLED = {"escape": "Esc", "pageup": "Page Up", "pagedown": "Page Down"}
+if TYPE_CHECKING:
+    from r1tui.tui.actions import Action
+
+KEYS_WIDTH = 20
 
 
 class KeysScreen(ModalScreen[None]):
@@ -25,7 +29,7 @@ class KeysScreen(ModalScreen[None]):
     KeysScreen {
         align: center middle;
         & > VerticalScroll {
-            width: 72;
+            width: 104;
             max-width: 96%;
             height: auto;
             max-height: 90%;
@@ -36,24 +40,32 @@ class KeysScreen(ModalScreen[None]):
         Static { width: 1fr; }
     }
     """
-    BINDINGS = [Binding("escape,q", "dismiss", "Back", id="keys.back")]
+    BINDINGS = [Binding("escape,q", "dismiss", "Back", id="keys.back", tooltip="Go back.")]
 
-    def __init__(self, rows: list[KeyRow], own: Mapping[str, str]) -> None:
+    def __init__(self, rows: Sequence[Action], own: Mapping[str, str]) -> None:
         super().__init__()
         self._rows = rows
         self._own = own
 
     def compose(self) -> ComposeResult:
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=KEYS_WIDTH)
+        table.add_column()
+        for keys, does, name in self._lines():
+            table.add_row(Text(keys, "bold"), Text.assemble(does, "  ", (name, "dim italic")))
+        table.add_row(Text("Ctrl+P", "bold"), Text("Find any of these by its words."))
         with VerticalScroll() as frame:
             frame.border_title = "Keys"
             frame.border_subtitle = "ui.keys in the config gives an id another key"
-            yield Static(Content("\n").join(self._line(row) for row in self._rows))
+            yield Static(table)
 
-    def _line(self, row: KeyRow) -> Content:
-        keys = ", ".join(map(spelled, self._own.get(row.name, row.keys).split(",")))
-        return Content.assemble((f"{keys:<20} ", "bold $accent"), f"{row.does:<22} ", (row.name, "$foreground 70%"))
-
-
-def spelled(key: str) -> str:
-    """`ctrl+j` as `Ctrl+J`."""
-    return "+".join(SPELLED.get(part, part.capitalize()) for part in key.strip().split("+"))
+    def _lines(self) -> Iterator[tuple[str, str, str]]:
+        """Keys, sentence and id of each action; a row of alike ones is one line."""
+        for does, group in groupby(self._rows, lambda row: row.does if row.is_one_of_many else row):
+            first, *others = group
+            keys = spelled(self._own.get(first.name, first.keys))
+            if others:
+                last = others[-1]
+                yield f"{keys} … {spelled(self._own.get(last.name, last.keys))}", str(does), f"{first.name} …"
+            else:
+                yield keys, first.does, first.name

@@ -24,8 +24,10 @@ class ModelsBase(SeatBase):
 
     BINDINGS = [
         Binding("f2", "variants", "Models", id="chat.variants", priority=True),
-        Binding("f3", "step(-1)", "Previous", id="chat.previous", show=False, priority=True),
-        Binding("f4", "step(1)", "Next", id="chat.next", show=False, priority=True),
+        Binding("f3", "step(-1)", "Previous model", id="chat.previous", show=False, priority=True,
+                tooltip="Switch to the previous model on disk."),
+        Binding("f4", "step(1)", "Next model", id="chat.next", show=False, priority=True,
+                tooltip="Switch to the next model on disk."),
         Binding("f6", "log", "Log", id="chat.log", priority=True),
         Binding("f7", "download", "Download", id="chat.download", show=False, priority=True),
         Binding("ctrl+r", "start", "Start", id="chat.start", priority=True),
@@ -34,7 +36,7 @@ class ModelsBase(SeatBase):
             Binding(f"alt+{n}", f"number({n})", f"Model {n}", id=f"chat.model{n}", show=False, priority=True)
             for n in range(1, 10)
         ),
-    ]
+    ]  # fmt: skip
 
     @property
     def launching(self) -> bool:

@@ -48,5 +48,11 @@ class SeatBase(Screen[None]):
         """The application, with its type."""
         return cast("R1App", self.app)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it paints. Below another screen Textual would paint all of that one for each message that comes here,
+        so only where the other is there to look at this one."""
+        return self.is_active or (super().is_current and getattr(self.app.screen, "shows_below", False))
+
     def _cancel_launch(self) -> None:
         raise NotImplementedError

@@ -40,10 +40,22 @@ def bar(share: float, width: int, ink: Ink, style: str = "$primary") -> Content:
     return Content.styled(head.ljust(width), f"{style} on $foreground 12%")
 
 
-def sparkline(values: Sequence[float], width: int) -> str:
-    """The last `width` values as a row of blocks over zero, right-aligned, as high as their largest."""
+def split_bar(ours: float, others: float, width: int, ink: Ink, style: str = "$primary") -> Content:
+    """A bar of two shares of one whole: ours, and behind it, in a block that differs by more than colour, others'."""
+    width = max(width, 0)
+    first = round(min(max(ours, 0.0), 1.0) * width)
+    second = min(round(max(others, 0.0) * width), width - first)
+    parts = [("█" * first, style), ("▒" * second, "$secondary"), ("░" * (width - first - second), ink.muted)]
+    if not ink.ansi:
+        track = " on $foreground 12%"
+        parts = [(text.replace("░", " "), track.strip() if "░" in text else part + track) for text, part in parts]
+    return Content.assemble(*parts)
+
+
+def sparkline(values: Sequence[float], width: int, top: float | None = None) -> str:
+    """The last `width` values as a row of blocks over zero, right-aligned, as high as `top` or their largest."""
     shown = list(values)[-width:] if width > 0 else []
-    top = max(shown, default=0.0)
+    top = max(shown, default=0.0) if top is None else top
     marks = [LEVELS[min(7, int(8 * max(value, 0.0) / top))] if top > 0 else LEVELS[0] for value in shown]
     return "".join(marks).rjust(max(width, 0))
 

@@ -1,241 +1,264 @@
-"""What the instruments show, as rows of text: a pure function of the figures, the room and the theme's ink."""
+"""What the instruments show, as groups of rows: a pure function of the figures, the room and the theme's ink."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 
 from r1tui.text import duration, plan_in_words
-from r1tui.tui.widgets.gauges import Ink, bar, one_line, sides, sparkline
-from r1tui.tui.widgets.speed import SpeedMeter
+from r1tui.tui.widgets.figures import Figures
+from r1tui.tui.widgets.gauges import Ink, bar, one_line, sides, sparkline, split_bar
+from r1tui.tui.widgets.quantities import alarm, gib, of_gib, per_second, percent, seconds, share_of, tps, whole_gib
 
 if TYPE_CHECKING:
-    from r1tui.keeper.state import Status
     from r1tui.nvml import GpuUse
-    from r1tui.telemetry import Sample
 
-GIB = 1 << 30
 LABEL, VALUE = 9, 16
-NEARLY_FULL, FULL = 0.9, 0.97
+WIDE = 56
+"""From here on a row has room for its figure's course beside the bar."""
+OVER_PLAN_BYTES = 1 << 29
+"""What a GPU may hold beyond the plan before it is marked: CUDA's own context, and some luck."""
 STATE_STYLES = {
     "ready": "$success", "sleeping": "$secondary", "starting": "$warning", "loading": "$warning",
     "restarting": "$warning", "stopping": "$warning", "failed": "$error", "hangs": "$error",
 }  # fmt: skip
 
-
-@dataclass
-class Figures:
-    """Everything that the instruments know."""
-
-    sample: Sample | None = None
-    status: Status | None = None
-    speed: SpeedMeter = field(default_factory=SpeedMeter)
-    context_size: int | None = None
+Group = list[Content]
 
 
-def panel(figures: Figures, width: int, height: int, ink: Ink) -> list[Content]:
-    """The panel beside the chat; with little room it loses first its empty rows, then the details of the GPUs."""
-    for spaced, detailed in ((True, True), (False, True), (False, False)):
-        groups = [_server(figures, width, ink), _speed(figures, width, ink), _gpus(figures, width, ink, detailed)]
-        groups += [_machine(figures, width, ink), _process(figures, width, ink)]
-        rows: list[Content] = []
-        for group in groups:
-            if rows and group and spaced:
-                rows.append(Content(""))
-            rows += group
+@dataclass(frozen=True)
+class Sheet:
+    """What the rows are written on: how wide, in which ink, and in how much detail (0, the gist, to 2)."""
+
+    width: int
+    ink: Ink
+    detail: int = 2
+
+    @property
+    def _bar_width(self) -> int:
+        room = self.width - LABEL - VALUE - 1
+        return room if self.width < WIDE else room // 2
+
+    def bar(self, share: float | None, style: str = "$primary") -> Content | None:
+        """A bar as long as all others of this sheet; None where there is no share."""
+        return None if share is None else bar(share, self._bar_width, self.ink, style)
+
+    def split(self, ours: float, others: float) -> Content:
+        """The same of two shares."""
+        return split_bar(ours, others, self._bar_width, self.ink)
+
+    def row(self, label: str, value: str, gauge: Content | None = None, value_style: str = "") -> Content:
+        """Label, a gauge where there is one, and the value at the right; the columns stay where they are."""
+        shown = Content.styled(value, value_style)
+        if gauge is None:
+            return sides(Content.styled(label, self.ink.muted), shown, self.width)
+        return sides(Content.assemble((label.ljust(LABEL), self.ink.muted), gauge), shown, self.width)
+
+    def course(
+        self,
+        label: str,
+        value: str,
+        gauge: Content | None,
+        course: Sequence[float],
+        *,
+        top: float | None = None,
+        style: str = "$primary",
+    ) -> Group:
+        """A row with the figure's course, up to `top`: beside the bar, or below it where that is too narrow."""
+        if self.width >= WIDE:
+            room = self.width - LABEL - VALUE - 2 - self._bar_width
+            line = Content.styled(sparkline(course, room, top), style)
+            left = Content(" " * self._bar_width) if gauge is None else gauge
+            return [self.row(label, value, Content(" ").join([left, line]))]
+        row = self.row(label, value, gauge)
+        if self.detail < 2 or not course:
+            return [row]
+        return [row, Content.styled(sparkline(course, self.width, top), style)]
+
+    def words(self, text: str, most_rows: int = 2) -> Group:
+        """Muted words, wrapped."""
+        return list(Content.styled(one_line(text), self.ink.muted).wrap(self.width)[:most_rows]) if text else []
+
+
+def groups(figures: Figures, sheet: Sheet) -> list[Group]:
+    """All groups that have something to say: server, answer, one for each GPU, machine, llama-server's process."""
+    sections = [_server(figures, sheet), _answer(figures, sheet), *_gpus(figures, sheet)]
+    return [group for group in (*sections, _machine(figures, sheet), _process(figures, sheet)) if group]
+
+
+def panel(figures: Figures, width: int, height: int, ink: Ink) -> Group:
+    """The panel beside the chat; with little room it loses first its empty rows, then courses, then details of GPUs."""
+    rows: Group = []
+    for spaced, detail in ((True, 2), (False, 2), (True, 1), (False, 1), (False, 0)):
+        rows = stacked(groups(figures, Sheet(width, ink, detail)), spaced=spaced)
         if len(rows) <= height:
             break
     return rows[:height]
 
 
-def line(figures: Figures, width: int, ink: Ink) -> Content:
-    """All on one line; what matters least goes first where it is too long."""
-    speed = figures.speed
-    tps = speed.average_tps if speed.now_tps is None else speed.now_tps
-    parts = [_state(figures)]
-    if tps is not None:
-        parts.append(Content.assemble(f"{_tps(tps):>5} tok/s ", (sparkline(speed.history, 6), "$accent")))
-    if speed.context_used is not None:
-        share = _share(speed.context_used, figures.context_size)
-        used = f"{speed.context_used:,}" if share is None else f"{share:3.0%}"
-        parts.append(Content.styled(f"context {used}", _alarm(share, "")))
-    if figures.sample is not None:
-        sample = figures.sample
-        parts.append(Content(_gpu_line(sample)))
-        memory = sample.memory_used_bytes, sample.memory_total_bytes
-        parts.append(Content.styled(f"memory {_whole_gib(*memory)}", _alarm(_share(*memory), "")))
-        if sample.cpu_percent is not None:
-            parts.append(Content(f"CPU {sample.cpu_percent:3.0f} %"))
-    separator = Content.styled(" │ ", ink.muted)
-    shown = parts[0].truncate(width, ellipsis=True)
-    for part in parts[1:]:
-        longer = Content("").join([shown, separator, part])
-        if longer.cell_length <= width:
-            shown = longer
-    return shown
-
-
-def _state(figures: Figures) -> Content:
-    status = figures.status
-    if status is None:
-        return Content("● no server")
-    state = "hangs" if status.hangs else status.state
-    style = STATE_STYLES.get(state, "")
-    name = one_line(status.variant or "")
-    return Content.assemble(("●", style), " ", (state, f"bold {style}".strip()), f" {name}" if name else "")
-
-
-def _server(figures: Figures, width: int, ink: Ink) -> list[Content]:
-    status = figures.status
-    uptime = duration(status.uptime_s) if status and status.uptime_s is not None else ""
-    rows = [sides(_state(figures), Content.styled(uptime, ink.muted), width)]
-    if status is not None and status.restarts:
-        times = "once" if status.restarts == 1 else f"{status.restarts} times"
-        rows.append(Content.styled(f"restarted {times}", "$warning"))
-    if status is not None and status.plan:
-        rows += Content.styled(one_line(plan_in_words(status.plan)), ink.muted).wrap(width)[:2]
+def stacked(sections: Sequence[Group], *, spaced: bool) -> Group:
+    """The groups one below the other."""
+    rows: Group = []
+    for group in sections:
+        if rows and spaced:
+            rows.append(Content(""))
+        rows += group
     return rows
 
 
-def _speed(figures: Figures, width: int, ink: Ink) -> list[Content]:
+def state(figures: Figures) -> Content:
+    """What the server is doing, and which model it has."""
+    status = figures.status
+    if status is None:
+        return Content("● no server")
+    word = "hangs" if status.hangs else status.state
+    style = STATE_STYLES.get(word, "")
+    name = one_line(status.variant or "")
+    return Content.assemble(("●", style), " ", (word, f"bold {style}".strip()), f" {name}" if name else "")
+
+
+def _server(figures: Figures, sheet: Sheet) -> Group:
+    status = figures.status
+    uptime = duration(status.uptime_s) if status and status.uptime_s is not None else ""
+    rows = [sides(state(figures), Content.styled(uptime, sheet.ink.muted), sheet.width)]
+    if status is not None and status.restarts:
+        times = "once" if status.restarts == 1 else f"{status.restarts} times"
+        rows.append(Content.styled(f"restarted {times}", "$warning"))
+    return rows + (sheet.words(plan_in_words(figures.plan)) if figures.plan else [])
+
+
+def _answer(figures: Figures, sheet: Sheet) -> Group:
     speed = figures.speed
     used, size = speed.context_used, figures.context_size
-    share = _share(used, size)
+    share = share_of(used, size)
     context = "–" if used is None else f"{used:,} / {size:,}" if size else f"{used:,}"
     if used is None and size:
         share, context = 0.0, f"0 / {size:,}"
     return [
-        _row("answer", "" if speed.now_tps is None else f"{_tps(speed.now_tps)} tok/s", width, ink, strong=True),
-        Content.styled(sparkline(speed.history, width), "$accent"),
-        _row("average", "–" if speed.average_tps is None else f"{_tps(speed.average_tps)} tok/s", width, ink),
-        _row("prompt", "–" if speed.prompt_tps is None else f"{_tps(speed.prompt_tps)} tok/s", width, ink),
-        _row("context", context, width, ink, share=share, style=_alarm(share, "$accent")),
+        sheet.row("answer", "" if speed.now_tps is None else _rate(speed.now_tps), value_style=sheet.ink.strong),
+        Content.styled(sparkline(speed.history, sheet.width), "$accent"),
+        sheet.row("average", _rate(speed.average_tps)),
+        sheet.row("prompt", _rate(speed.prompt_tps)),
+        sheet.row("first token", "–" if speed.first_token_s is None else seconds(speed.first_token_s)),
+        sheet.row("context", context, sheet.bar(share, alarm(share, "$accent"))),
     ]
 
 
-def _gpus(figures: Figures, width: int, ink: Ink, detailed: bool) -> list[Content]:
+def _rate(tokens_per_s: float | None) -> str:
+    return "–" if tokens_per_s is None else f"{tps(tokens_per_s)} tok/s"
+
+
+def _gpus(figures: Figures, sheet: Sheet) -> list[Group]:
     sample = figures.sample
     if sample is None:
         return []
     if sample.gpus is None:  # a GPU that was there and is not any more is news, that there is none is not
         lost = sample.gpus_age_s is not None
-        return [Content.styled(one_line(sample.gpus_reason or ""), "$warning") if lost else Content("no GPU")]
-    rows = []
-    for gpu in sample.gpus:
-        share = _share(gpu.used_bytes, gpu.total_bytes)
-        if gpu.problem:
-            rows.append(Content.assemble(f"GPU {gpu.index}", (f"  {one_line(gpu.problem)}", "$error")))
-        elif detailed:
-            rows.append(Content.assemble((f"GPU {gpu.index}", ink.strong), (f"  {one_line(gpu.name)}", ink.muted)))
-            rows.append(_row("memory", _of_gib(gpu.used_bytes, gpu.total_bytes), width, ink, share=share))
-            busy = None if gpu.busy_percent is None else gpu.busy_percent / 100
-            rows.append(_row("use", _gpu_words(gpu), width, ink, share=busy, style="$secondary"))
-        else:
-            words = f"{_whole_gib(gpu.used_bytes, gpu.total_bytes)} {_percent(gpu.busy_percent)}"
-            rows.append(_row(f"GPU {gpu.index}", words, width, ink, share=share))
-    return rows
+        return [[Content.styled(one_line(sample.gpus_reason or ""), "$warning") if lost else Content("no GPU")]]
+    cards = [_gpu(figures, gpu, sheet) for gpu in sample.gpus]
+    return cards if sheet.detail else [[row for card in cards for row in card]]
 
 
-def _machine(figures: Figures, width: int, ink: Ink) -> list[Content]:
+def _gpu(figures: Figures, gpu: GpuUse, sheet: Sheet) -> Group:
+    ink, share = sheet.ink, share_of(gpu.used_bytes, gpu.total_bytes)
+    if gpu.problem:
+        return [Content.assemble(f"GPU {gpu.index}", (f"  {one_line(gpu.problem)}", "$error"))]
+    if not sheet.detail:
+        words = f"{whole_gib(gpu.used_bytes, gpu.total_bytes)} {percent(gpu.busy_percent)}"
+        return [sheet.row(f"GPU {gpu.index}", words, sheet.bar(share))]
+    memory, use = (figures.courses[f"gpu {gpu.index} {name}"].means for name in ("memory", "use"))
+    own = share_of(gpu.own_bytes, gpu.total_bytes)
+    gauge = sheet.bar(share) if own is None or share is None else sheet.split(own, share - own)
+    amount, busy = of_gib(gpu.used_bytes, gpu.total_bytes), _hundredth(gpu.busy_percent)
+    return [
+        Content.assemble((f"GPU {gpu.index}", ink.strong), (f"  {one_line(gpu.name)}", ink.muted)),
+        *sheet.course("memory", amount, gauge, memory if sheet.width >= WIDE else (), top=gpu.total_bytes),
+        *_against_the_plan(figures, gpu, sheet),
+        *sheet.course("use", _gpu_words(gpu), sheet.bar(busy, "$secondary"), use, top=100, style="$secondary"),
+    ]
+
+
+def _against_the_plan(figures: Figures, gpu: GpuUse, sheet: Sheet) -> Group:
+    """Who holds what of the GPU's memory, and what the plan had meant."""
+    planned, own = figures.planned_bytes(gpu), gpu.own_bytes
+    meant = "" if planned is None else f"{gib(planned)} GiB planned"
+    if gpu.total_bytes is None or gpu.used_bytes is None:
+        return [sheet.row("", meant)] if meant else []
+    free = f"{gib(gpu.total_bytes - gpu.used_bytes)} free"
+    if own is None:
+        return [sheet.row("", f"{meant}, {free}" if meant else free)]
+    over = planned is not None and own > planned + OVER_PLAN_BYTES
+    ours = f"{gib(own)} of {meant}" if meant else f"{gib(own)} GiB"
+    return [
+        sheet.row("ours", ours, value_style="$warning" if over else ""),
+        sheet.row("others", f"{gib(max(gpu.used_bytes - own, 0))} GiB, {free}"),
+    ]
+
+
+def _machine(figures: Figures, sheet: Sheet) -> Group:
     sample = figures.sample
     if sample is None:
         return []
     used, total = sample.memory_used_bytes, sample.memory_total_bytes
-    share = _share(used, total)
-    cpu = None if sample.cpu_percent is None else sample.cpu_percent / 100
-    return [
-        Content.styled("Machine", ink.strong),
-        _row("memory", _of_gib(used, total), width, ink, share=share, style=_alarm(share, "$primary")),
-        _row("cache", f"{_gib(sample.page_cache_bytes)} GiB", width, ink),
-        _row("CPU", _percent(sample.cpu_percent), width, ink, share=cpu, style="$secondary"),
+    share, courses = share_of(used, total), figures.courses
+    style, course = alarm(share, "$primary"), courses["memory"].means if sheet.width >= WIDE else ()
+    cpu = sheet.bar(_hundredth(sample.cpu_percent), "$secondary")
+    rows = [
+        Content.styled("Machine", sheet.ink.strong),
+        *sheet.course("memory", of_gib(used, total), sheet.bar(share, style), course, top=total, style=style),
+        sheet.row("cache", f"{gib(sample.page_cache_bytes)} GiB"),
+        *sheet.course("CPU", percent(sample.cpu_percent), cpu, courses["cpu"].means, top=100, style="$secondary"),
     ]
+    if sample.server is None or sample.server.read_bytes_per_s is None:
+        rows += _disk(figures, sheet)
+    return rows
 
 
-def _process(figures: Figures, width: int, ink: Ink) -> list[Content]:
+def _process(figures: Figures, sheet: Sheet) -> Group:
     sample = figures.sample
     server = sample.server if sample else None
     if sample is None or server is None:
         return []
-    share = _share(server.rss_bytes, sample.memory_total_bytes)
+    share, mapped = share_of(server.rss_bytes, sample.memory_total_bytes), server.mapped_bytes
     rows = [
-        Content.styled("llama-server", ink.strong),
-        _row("memory", f"{_gib(server.rss_bytes)} GiB", width, ink, share=share),
+        Content.styled("llama-server", sheet.ink.strong),
+        sheet.row("memory", f"{gib(server.rss_bytes)} GiB", sheet.bar(share)),
     ]
-    if server.anonymous_bytes is not None and server.mapped_bytes is not None:
-        kinds = f"{_gib(server.mapped_bytes)} mapped, {_gib(server.anonymous_bytes)} own"
-        rows.append(_row("", kinds, width, ink, muted=True))
-    cpu = None if server.cpu_percent is None else server.cpu_percent / 100
-    rows.append(_row("CPU", _percent(server.cpu_percent), width, ink, share=cpu, style="$secondary"))
-    return rows
+    if server.anonymous_bytes is not None and mapped is not None:
+        kinds = f"{gib(mapped)} mapped, {gib(server.anonymous_bytes)} own"
+        rows.append(sheet.row("", kinds, value_style=sheet.ink.muted))
+    if mapped is not None and (whole := figures.mapped_weights_bytes):
+        here = min(mapped, whole)
+        rows.append(sheet.row("model", of_gib(here, whole), sheet.bar(here / whole, "$success")))
+        if sheet.detail >= 2:
+            part = "of its part on the CPU" if sample.gpus else "of it"
+            rows.append(sheet.row("", f"{part} in memory", value_style=sheet.ink.muted))
+    course = figures.courses["server cpu"].means if sheet.width >= WIDE else ()
+    cpu = sheet.bar(_hundredth(server.cpu_percent), "$secondary")
+    rows += sheet.course("CPU", percent(server.cpu_percent), cpu, course, top=100, style="$secondary")
+    return rows + (_disk(figures, sheet) if server.read_bytes_per_s is not None else [])
 
 
-def _row(
-    label: str,
-    value: str,
-    width: int,
-    ink: Ink,
-    *,
-    share: float | None = None,
-    style: str = "$primary",
-    strong: bool = False,
-    muted: bool = False,
-) -> Content:
-    """Label, a bar where there is a share, and the value at the right; the columns stay where they are."""
-    shown = Content.styled(value, ink.strong if strong else ink.muted if muted else "")
-    if share is None:
-        return sides(Content.styled(label, ink.muted), shown, width)
-    gauge = bar(share, width - LABEL - VALUE - 1, ink, style)
-    return sides(Content.assemble((label.ljust(LABEL), ink.muted), gauge), shown, width)
+def _disk(figures: Figures, sheet: Sheet) -> Group:
+    """The rate of reading; its course where anything was read."""
+    rate = figures.disk_bytes_per_s
+    if rate is None:
+        return []
+    course = figures.courses["disk"].means
+    return sheet.course("disk", per_second(rate), None, course if any(course) else (), style="$accent")
 
 
-def _gpu_line(sample: Sample) -> str:
-    if not sample.gpus:
-        return "no GPU"
-    used = [gpu.used_bytes for gpu in sample.gpus if gpu.used_bytes is not None]
-    total = [gpu.total_bytes for gpu in sample.gpus if gpu.total_bytes is not None]
-    busy = [gpu.busy_percent for gpu in sample.gpus if gpu.busy_percent is not None]
-    name = "GPU" if len(sample.gpus) == 1 else f"{len(sample.gpus)} GPUs"
-    memory = _whole_gib(sum(used), sum(total)) if used and total else ""
-    return " ".join(part for part in (name, memory, _percent(max(busy)) if busy else "") if part)
+def _hundredth(value: float | None) -> float | None:
+    return None if value is None else value / 100
 
 
 def _gpu_words(gpu: GpuUse) -> str:
     parts = [
-        _percent(gpu.busy_percent),
+        percent(gpu.busy_percent),
         "" if gpu.temperature_c is None else f"{gpu.temperature_c}°C",
         "" if gpu.power_w is None else f"{gpu.power_w:3.0f} W",
     ]
     return " ".join(part for part in parts if part)
-
-
-def _of_gib(used: int | None, total: int | None) -> str:
-    return "–" if used is None or total is None else f"{_gib(used)} / {_gib(total)} GiB"
-
-
-def _whole_gib(used: int | None, total: int | None) -> str:
-    return "–" if used is None or total is None else f"{used / GIB:.0f}/{total / GIB:.0f} GiB"
-
-
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / GIB:.1f}"
-
-
-def _tps(tps: float) -> str:
-    return f"{tps:.2f}" if tps < 10 else f"{tps:.1f}" if tps < 100 else f"{tps:,.0f}"
-
-
-def _percent(percent: float | None) -> str:
-    return "–" if percent is None else f"{percent:3.0f} %"
-
-
-def _share(used: int | None, total: int | None) -> float | None:
-    return used / total if used is not None and total else None
-
-
-def _alarm(share: float | None, style: str) -> str:
-    """The style, or that of a warning where hardly anything is left."""
-    if share is None or share < NEARLY_FULL:
-        return style
-    return "$warning" if share < FULL else "$error"

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from r1tui.tui.widgets.instrument_rows import Figures, line, panel
+from r1tui.tui.widgets.figures import Figures
+from r1tui.tui.widgets.instrument_line import line
+from r1tui.tui.widgets.instrument_rows import panel
 from r1tui.tui.widgets.rows import Rows
 from r1tui.tui.widgets.speed import SpeedMeter
 
 if TYPE_CHECKING:
-    from r1tui.events import Finished, Timings
+    from collections.abc import Iterable
+
+    from r1tui.events import StreamEvent
     from r1tui.keeper.state import Status
     from r1tui.telemetry import Sample
 
@@ -39,35 +43,41 @@ class Instruments(Rows):
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
-        self._figures = Figures(speed=SpeedMeter(clock))
+        self.figures = Figures(speed=SpeedMeter(clock))
+        """What is shown; changed here alone."""
 
     def update_sample(self, sample: Sample) -> None:
         """What the machine is doing."""
-        self._figures.sample = sample
+        self.figures.note(sample)
         self.touch()
 
     def update_server(self, status: Status | None) -> None:
         """What is true of the server; None when it is not known."""
-        self._figures.status = status
+        self.figures.status = status
         plan = status.plan if status else None
         if plan is not None and isinstance(size := plan.get("ctx_size"), int):
-            self._figures.context_size = size
+            self.figures.context_size = size
         self.touch()
 
     def update_context_size(self, tokens: int | None) -> None:
         """How much the context holds, where the server's plan does not say; None: nothing new."""
-        self._figures.context_size = tokens or self._figures.context_size
+        self.figures.context_size = tokens or self.figures.context_size
         self.touch()
 
-    def update_timings(self, timings: Timings | Finished | None) -> None:
-        """The counters of the answer that is coming; None when it ended without its last word."""
-        if timings is None:
-            self._figures.speed.end()
+    def asked(self) -> None:
+        """A question goes to the server now."""
+        self.figures.speed.asked()
+        self.touch()
+
+    def update_answer(self, events: Iterable[StreamEvent] | None) -> None:
+        """What has come of the answer; None when it ended without its last word."""
+        if events is None:
+            self.figures.speed.end()
         else:
-            self._figures.speed.add(timings)
+            self.figures.speed.take(events)
         self.touch()
 
     def rows(self, width: int, height: int) -> list[Content]:
         if height == 1:
-            return [line(self._figures, width, self.ink)]
-        return panel(self._figures, width, height, self.ink)
+            return [line(self.figures, width, self.ink)]
+        return panel(self.figures, width, height, self.ink)

@@ -20,6 +20,7 @@ class Prompt(TextArea):
         background: $background;
         padding: 0 1;
         &:focus { border: round $primary; }
+        & .text-area--placeholder { color: $text-muted; }
     }
     """
     BINDINGS = [
@@ -40,11 +41,17 @@ class Prompt(TextArea):
         self.cursor_blink = False  # two repaints a second, over SSH too
 
     def action_submit(self) -> None:
-        """Send what is typed, after the keys that came before this one and still wait for their turn."""
+        """Send what is typed.
+
+        It waits for the keys that came before this one and still wait for their turn.
+        """
         self.call_later(self._submit)
 
     def action_newline(self) -> None:
-        """Begin another line; in its turn, as above."""
+        """Begin another line.
+
+        It waits for its turn too.
+        """
         self.call_later(self.insert, "\n")
 
     def give_back(self, text: str) -> None:

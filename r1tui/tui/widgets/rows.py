@@ -26,6 +26,7 @@ class Rows(Widget):
         self._strips: dict[int, Strip] = {}
         self._drawn_s: float | None = None
         self._waiting: Timer | None = None
+        self._slower = 1.0
 
     def rows(self, width: int, height: int) -> list[Content]:
         """At most `height` rows; a row longer than `width` is cut."""
@@ -41,11 +42,15 @@ class Rows(Widget):
         if not self.is_mounted or self._waiting is not None:
             return
         now = monotonic()
-        due_s = now if self._drawn_s is None else self._drawn_s + self.INTERVAL_S
+        due_s = now if self._drawn_s is None else self._drawn_s + self.INTERVAL_S * self._slower
         if due_s <= now:
             self.draw()
         else:
             self._waiting = self.set_timer(due_s - now, self.draw)
+
+    def slow_down(self, times: float) -> None:
+        """Be drawn so many times more seldom than usual."""
+        self._slower = times
 
     def draw(self) -> None:
         """Draw now what changed."""

@@ -1,10 +1,10 @@
 """Tokens per second as one watches them: now, on average, and their recent history, out of the server's counters."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
-from r1tui.events import Finished, Timings
+from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEvent, Timings
 
 WINDOW_S = 2.0
 WINDOW_TOKENS = 4
@@ -12,21 +12,45 @@ HISTORY = 60
 
 
 class SpeedMeter:
-    """Follows the timings of one answer after the other. None is what is not known yet."""
+    """Follows the events of one answer after the other. None is what is not known yet."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._points: deque[tuple[float, int]] = deque()
         self._recorded_s: float | None = None
+        self._asked_s: float | None = None
+        self._is_ours = False
+        """Whether the answer was asked for here: the record of another's tells nothing of its first token."""
         self.now_tps: float | None = None
         """Over the last two seconds, or more where tokens come slowly; None while no answer is coming."""
         self.average_tps: float | None = None
         """Of the answer that is coming or came last."""
         self.prompt_tps: float | None = None
+        self.first_token_s: float | None = None
+        """From the question to the first token of its answer."""
         self.context_used: int | None = None
         """Tokens of the prompt and the answer."""
         self.history: deque[float] = deque(maxlen=HISTORY)
         """The speeds of the last seconds in which tokens came, oldest first."""
+
+    def asked(self) -> None:
+        """A question goes to the server now."""
+        self._asked_s, self._is_ours = self._clock(), True
+        self.first_token_s = None
+
+    def take(self, events: Iterable[StreamEvent]) -> None:
+        """Take what has come of the answer; of several counters the last one is true of all."""
+        counters: Timings | Finished | None = None
+        for event in events:
+            match event:
+                case Timings() | Finished():
+                    counters = event
+                case PromptProgress(_, cached, processed, time_ms) if time_ms > 0 and processed > cached:
+                    self.prompt_tps = (processed - cached) / time_ms * 1000
+                case Reasoning() | Content() if self._asked_s is not None:
+                    self.first_token_s, self._asked_s = self._clock() - self._asked_s, None
+        if counters is not None:
+            self.add(counters)
 
     def add(self, timings: Timings | Finished) -> None:
         """Take the server's counters as of now."""
@@ -34,6 +58,8 @@ class SpeedMeter:
         self.prompt_tps = timings.prompt_tps or self.prompt_tps
         self.context_used = timings.prompt_tokens + timings.completion_tokens
         if isinstance(timings, Finished):
+            if timings.ttft_ms is not None and self._is_ours:
+                self.first_token_s = timings.ttft_ms / 1000
             self.end()
             return
         now = self._clock()
@@ -54,6 +80,7 @@ class SpeedMeter:
     def end(self) -> None:
         """No answer is coming any more."""
         self._points.clear()
+        self._asked_s, self._is_ours = None, False
         self.now_tps = None
 
     def _enough(self, start: tuple[float, int]) -> bool:

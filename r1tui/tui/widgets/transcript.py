@@ -34,9 +34,22 @@ WARM_UP_AFTER_S = 0.5
 """Later than the first screen."""
 JUMP_ROWS = 10
 """Following, the view jumps by this much instead of moving with each row: a moved row costs a repaint of the page."""
+WIDE_JUMP_ROWS = 30
+"""The same where each repaint of the page is one too many."""
 WHEEL_ROWS = 3
 QUIET_PERIOD_S = 0.25
 """How often the one line of folded thinking is brought up to date: its figures need no more."""
+SCROLLING = (
+    Binding("up,k", "line_up", "Line up", show=False, id="transcript.line_up"),
+    Binding("down,j", "line_down", "Line down", show=False, id="transcript.line_down"),
+    Binding("ctrl+up,u", "half_page_up", "Half a page up", show=False, id="transcript.half_up"),
+    Binding("ctrl+down,d", "half_page_down", "Half a page down", show=False, id="transcript.half_down"),
+    Binding("pageup,b", "page_up", "Page up", show=False, id="transcript.page_up"),
+    Binding("pagedown,space", "page_down", "Page down", show=False, id="transcript.page_down"),
+    Binding("home,g", "to_start", "To the start", show=False, id="transcript.start"),
+    Binding("end,G", "to_end", "To the end", show=False, id="transcript.end"),
+)
+"""The letters are less's and vim's; all others go into the prompt."""
 
 
 class Transcript(Widget, can_focus=True):
@@ -45,14 +58,7 @@ class Transcript(Widget, can_focus=True):
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = COMPONENTS
     DEFAULT_CSS = CSS
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "line_up", "Line up", show=False, id="transcript.line_up"),
-        Binding("down", "line_down", "Line down", show=False, id="transcript.line_down"),
-        Binding("pageup", "page_up", "Page up", show=False, id="transcript.page_up"),
-        Binding("pagedown", "page_down", "Page down", show=False, id="transcript.page_down"),
-        Binding("home", "to_start", "To the start", show=False, id="transcript.start"),
-        Binding("end", "to_end", "To the end", show=False, id="transcript.end"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*SCROLLING]
 
     class Typed(Message):
         """A character was typed here, which nobody reads."""
@@ -62,7 +68,7 @@ class Transcript(Widget, can_focus=True):
             self.character = character
 
     def on_key(self, event: events.Key) -> None:
-        if event.is_printable and event.character:
+        if event.is_printable and event.character and event.key not in self.screen.active_bindings:
             event.stop()
             self.post_message(self.Typed(event.character))
 
@@ -72,6 +78,7 @@ class Transcript(Widget, can_focus=True):
         """Whether the view stays at the end."""
         self.work = Work()
         self._period_s = 1 / refresh_hz
+        self._jump_rows = JUMP_ROWS
         self._views: list[TurnView] = []
         self._conversation = Conversation("")
         self._layout = Layout()
@@ -93,6 +100,11 @@ class Transcript(Widget, can_focus=True):
         waiting = self._flush_timer or self._slice_timer or self._queue or self._current
         return not waiting and not any(view.busy for view in self._views)
 
+    def set_pace(self, refresh_hz: float, *, wide_jumps: bool) -> None:
+        """Draw so often from now on, and jump by half a page where following needs a jump."""
+        self._period_s = 1 / refresh_hz
+        self._jump_rows = WIDE_JUMP_ROWS if wide_jumps else JUMP_ROWS
+
     def show(self, conversation: Conversation) -> None:
         """Show this conversation from its end."""
         self._conversation = conversation
@@ -109,7 +121,7 @@ class Transcript(Widget, can_focus=True):
         if not self.is_mounted:
             return
         quiet = bool(self._views) and self._views[-1].is_quiet
-        wait_s = self._last_flush_s + (QUIET_PERIOD_S if quiet else self._period_s) - monotonic()
+        wait_s = self._last_flush_s + (max(QUIET_PERIOD_S, self._period_s) if quiet else self._period_s) - monotonic()
         if wait_s <= 0:
             self._flush()
         elif self._flush_timer is None:
@@ -139,6 +151,14 @@ class Transcript(Widget, can_focus=True):
     def action_line_down(self) -> None:
         """Scroll down by a row."""
         self._scroll_by(1)
+
+    def action_half_page_up(self) -> None:
+        """Scroll up by half a page."""
+        self._scroll_by(-(self.size.height // 2))
+
+    def action_half_page_down(self) -> None:
+        """Scroll down by half a page."""
+        self._scroll_by(self.size.height // 2)
 
     def action_page_up(self) -> None:
         """Scroll up by a page, less one row."""
@@ -284,7 +304,7 @@ class Transcript(Widget, can_focus=True):
         self._layout.set([block for view in self._views for block in view.blocks])
         self._place(width, height)
         rows = self._layout.rows(self._top, height)
-        scroll = self._layout.scroll_cells(self._top, height, JUMP_ROWS)
+        scroll = self._layout.scroll_cells(self._top, height, self._jump_rows)
         if len(self._drawn) != height or len(self._scroll_cells) != height:
             self._drawn, self._scroll_cells = rows, scroll
             self.work.rows_refreshed += height
@@ -320,7 +340,8 @@ class Transcript(Widget, can_focus=True):
         last = self._last_top()
         turns = self._conversation.turns
         running = bool(turns) and turns[-1].answer.running
-        room = min(JUMP_ROWS, height // 4) if running else 0
+        wide = self._jump_rows > JUMP_ROWS
+        room = min(self._jump_rows, height // (2 if wide else 4)) if running else 0
         return self._top if last <= self._top <= last + room else last + (room if last > 0 else 0)
 
     def _queue_all(self) -> None:

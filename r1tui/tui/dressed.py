@@ -1,0 +1,108 @@
+"""What the application wears: its theme, with the one that was chosen last, and what a slow link leaves of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from textual.app import App
+from textual.binding import Binding
+from textual.filter import ANSIToTruecolor, LineFilter, NoColor
+
+from r1tui.tui.choice import chosen_theme, keep_theme
+from r1tui.tui.themes import DEFAULT, TERMINAL, load_themes
+
+if TYPE_CHECKING:
+    from r1tui.config import Config
+    from r1tui.paths import Paths
+    from r1tui.tui.screens.chat import ChatScreen
+    from r1tui.tui.session import Session
+
+SLOW_HZ = 2.0
+
+
+class Dressed(App[None]):
+    """An application with themes of its own."""
+
+    BINDINGS = [
+        Binding("f10,ctrl+backslash", "slow_link", "Slow link", id="app.slow_link", show=False, priority=True),
+        Binding("ctrl+underscore,ctrl+slash", "change_theme", "Theme", id="app.theme", show=False, priority=True),
+    ]
+    paths: Paths
+    config: Config
+    seat: ChatScreen
+    slow_link: bool = False
+    """Whether little is sent to the terminal."""
+
+    @property
+    def session(self) -> Session:
+        """The way to the server."""
+        raise NotImplementedError
+
+    def dress(self) -> list[str]:
+        """Have the wanted theme from the first moment: changing it later draws everything twice. What was wrong."""
+        themes, complaints = load_themes(self.paths.config / "themes")
+        for theme in themes:
+            self.register_theme(theme)
+        self._chosen = chosen_theme(self.paths.theme_choice, self.config.ui.theme)
+        if self._chosen not in self.available_themes:
+            names = ", ".join(sorted(self.available_themes))
+            complaints.append(f"ui.theme: there is no {self._chosen!r}. There are: {names}.")
+            self._chosen = DEFAULT
+        self.slow_link = self.config.ui.slow_link
+        if self.slow_link:
+            self.animation_level = "none"
+        self.set_reactive(App.theme, TERMINAL if self.slow_link or self.no_color else self._chosen)
+        self.stylesheet.set_variables(self.get_css_variables())
+        return complaints
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """What the theme of the moment wants; Textual chooses before there is a theme, and greys are colours too."""
+        if self.no_color:
+            return [NoColor()]
+        filters = super().get_line_filters()
+        if self.native_ansi_color:
+            return [one for one in filters if not isinstance(one, ANSIToTruecolor)]
+        return filters
+
+    @property
+    def refresh_hz(self) -> float:
+        """How often an answer is drawn now."""
+        return min(self.config.ui.refresh_hz, SLOW_HZ) if self.slow_link else self.config.ui.refresh_hz
+
+    def set_pace(self) -> None:
+        """Tell those who draw and receive how often they may."""
+        self.session.batch_s = 1 / self.refresh_hz
+        self.seat.furniture.transcript.set_pace(self.refresh_hz, wide_jumps=self.slow_link)
+        self.seat.instruments.slow_down(5.0 if self.slow_link else 1.0)
+
+    def action_slow_link(self) -> None:
+        """Send less to the terminal, or all again: two frames a second, no animation, 16 colours, wider jumps."""
+        self.slow_link = not self.slow_link
+        self.animation_level = "none" if self.slow_link else "full"
+        if self.seat.furnished:
+            self.set_pace()
+        if not self.no_color and self.theme in (TERMINAL, self._chosen):
+            self.theme = TERMINAL if self.slow_link else self._chosen
+        self.notify(f"Slow link: {'on' if self.slow_link else 'off'}.", markup=False)
+
+    def action_change_theme(self) -> None:
+        """Look at the other themes, and keep one."""
+        from r1tui.tui.screens.theme import ThemeScreen  # noqa: PLC0415
+
+        if self.no_color:
+            self.notify("NO_COLOR is set: without colours there is one theme.", markup=False)
+        elif not isinstance(self.screen, ThemeScreen):
+            self.push_screen(ThemeScreen(), self._keep)
+
+    def _keep(self, theme: str | None) -> None:
+        if theme is not None:
+            self._chosen = theme
+            self.run_worker(self._remember(theme), exit_on_error=False)
+
+    async def _remember(self, theme: str) -> None:
+        try:
+            await asyncio.to_thread(keep_theme, self.paths.theme_choice, theme, self.config.ui.theme)
+        except OSError as error:
+            self.notify(f"The theme cannot be remembered: {error}", severity="warning", markup=False)

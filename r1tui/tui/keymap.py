@@ -1,0 +1,27 @@
+"""Which keys actions have: the config's own, and how a key is written for people."""
+
+from r1tui.config import UiSettings
+from r1tui.tui.widgets.transcript import SCROLLING
+
+SPELLED = {"escape": "Esc", "pageup": "Page Up", "pagedown": "Page Down", "slash": "/"}
+
+
+def keymap(settings: UiSettings) -> dict[str, str]:
+    """Other keys than the default ones, by the ids of their bindings."""
+    given = {} if settings.vim else {binding.id or "": _without_letters(binding.key) for binding in SCROLLING}
+    return given | settings.keys
+
+
+def spelled(keys: str) -> str:
+    """`ctrl+j,alt+enter` as `Ctrl+J, Alt+Enter`; a capital letter is typed with Shift."""
+    return ", ".join(_spelled(key.strip()) for key in keys.split(","))
+
+
+def _spelled(key: str) -> str:
+    *modifiers, last = key.split("+")
+    name = SPELLED.get(last) or (last if len(last) == 1 and not modifiers else last.capitalize())
+    return "+".join([*(part.capitalize() for part in modifiers), name])
+
+
+def _without_letters(keys: str) -> str:
+    return ",".join(key for key in keys.split(",") if len(key) > 1 and key != "space")

@@ -1,0 +1,101 @@
+"""Everything that the instruments know: the newest figures, their course over the last minutes, and the plan's own."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from r1tui.tui.widgets.speed import SpeedMeter
+
+if TYPE_CHECKING:
+    from r1tui.keeper.state import Status
+    from r1tui.nvml import GpuUse
+    from r1tui.telemetry import Sample
+
+SPAN = 5
+"""Samples that one mark of a course stands for: it is redrawn every five seconds, and 36 of them are three minutes."""
+KEPT = 180
+ALIKE = 0.05
+"""Totals of one GPU by the driver and by the engine differ by less: the driver keeps some for itself."""
+
+
+class Course:
+    """How a figure went: the means of spans of samples, oldest first."""
+
+    def __init__(self) -> None:
+        self.means: deque[float] = deque(maxlen=KEPT)
+        self._open: list[float] = []
+
+    def add(self, value: float | None) -> None:
+        """Take the next sample; one without the figure does not count."""
+        if value is None:
+            return
+        self._open.append(value)
+        if len(self._open) >= SPAN or not self.means:
+            self.means.append(sum(self._open) / len(self._open))
+            self._open.clear()
+
+
+@dataclass
+class Figures:
+    """What is known now; None is what is not."""
+
+    sample: Sample | None = None
+    status: Status | None = None
+    speed: SpeedMeter = field(default_factory=SpeedMeter)
+    context_size: int | None = None
+    courses: defaultdict[str, Course] = field(default_factory=lambda: defaultdict(Course))
+    """By what they are of: cpu, memory, disk, server cpu, gpu 0 use, gpu 0 memory, …"""
+
+    def note(self, sample: Sample) -> None:
+        """Take the next sample."""
+        self.sample = sample
+        add = {"cpu": sample.cpu_percent, "memory": float(sample.memory_used_bytes), "disk": self.disk_bytes_per_s}
+        if sample.server is not None:
+            add["server cpu"] = sample.server.cpu_percent
+        for gpu in sample.gpus or ():
+            add[f"gpu {gpu.index} use"] = gpu.busy_percent
+            add[f"gpu {gpu.index} memory"] = gpu.used_bytes
+        for name, value in add.items():
+            self.courses[name].add(value)
+
+    @property
+    def disk_bytes_per_s(self) -> float | None:
+        """What the server reads from disk where that can be told, else what everybody reads."""
+        if self.sample is None:
+            return None
+        server = self.sample.server
+        own = None if server is None else server.read_bytes_per_s
+        return self.sample.disk_bytes_per_s if own is None else own
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """The plan's JSON object that the server runs by; empty without one."""
+        return (self.status.plan if self.status else None) or {}
+
+    def planned_bytes(self, gpu: GpuUse) -> int | None:
+        """What the plan puts on this GPU; CUDA may number equal ones alone as the driver does, so sizes must agree."""
+        devices = [one for one in self.plan.get("devices") or () if isinstance(one, Mapping)]
+        for device in devices:
+            total, parts = device.get("total_mib"), [device.get(f"{part}_mib") for part in ("weights", "kv", "compute")]
+            planned = [part for part in parts if isinstance(part, int)]
+            if device.get("name") == f"CUDA{gpu.index}" and isinstance(total, int) and len(planned) == 3:
+                alike = gpu.total_bytes and abs((total << 20) / gpu.total_bytes - 1) < ALIKE
+                return sum(planned) << 20 if alike else None
+        return None
+
+    @property
+    def mapped_weights_bytes(self) -> int | None:
+        """What of the model the server maps and does not copy: the part that must be in memory for it to be fast."""
+        host = self.plan.get("host")
+        if not isinstance(host, Mapping):
+            return None
+        mib = [host.get(f"{part}_mib") for part in ("weights", "kv", "compute", "anonymous")]
+        whole = [part for part in mib if isinstance(part, int)]
+        if len(whole) != 4:
+            return None
+        weights, kv, compute, anonymous = whole
+        copied = max(0, anonymous - kv - compute)
+        return (weights - copied) << 20 if weights > copied else None

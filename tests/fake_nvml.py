@@ -1,0 +1,47 @@
+"""NVML at its own boundary: a `pynvml` whose answers a test chooses."""
+
+from types import SimpleNamespace
+from typing import Any
+
+GIB = 1 << 30
+
+
+class NVMLError(Exception):
+    """pynvml's own base class."""
+
+
+class NotSupportedError(NVMLError):
+    """What pynvml calls NVMLError_NotSupported."""
+
+
+def fails(*_arguments: Any) -> Any:
+    """A call on a card that has fallen off the bus."""
+    raise NVMLError("GPU is lost")
+
+
+def unsupported(*_arguments: Any) -> Any:
+    """A call that card or driver does not know."""
+    raise NotSupportedError("Not Supported")
+
+
+def fake_nvml(**changes: Any) -> SimpleNamespace:
+    """A `pynvml` with one H100 that is at work for process 4242 and one other."""
+    calls: dict[str, Any] = {
+        "NVMLError": NVMLError,
+        "NVMLError_NotSupported": NotSupportedError,
+        "NVML_TEMPERATURE_GPU": 0,
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: 1,
+        "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetName": lambda handle: "NVIDIA H100 80GB HBM3",
+        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=80 * GIB, free=60 * GIB, used=20 * GIB),
+        "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=87, memory=40),
+        "nvmlDeviceGetTemperatureV": lambda handle, sensor: 63,
+        "nvmlDeviceGetPowerUsage": lambda handle: 412_500,
+        "nvmlDeviceGetComputeRunningProcesses": lambda handle: [
+            SimpleNamespace(pid=4242, usedGpuMemory=15 * GIB),
+            SimpleNamespace(pid=77, usedGpuMemory=4 * GIB),
+        ],
+    }
+    return SimpleNamespace(**{**calls, **changes})

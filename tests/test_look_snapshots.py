@@ -1,0 +1,67 @@
+"""How the whole panel, the help and the themes look. After a wanted change: pytest … --snapshot-update."""
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from r1tui.catalog import Catalog
+from r1tui.config import Config, UiSettings
+from r1tui.tui.screens import variants
+from r1tui.tui.themes import DEFAULT, load_themes
+from tests.screen_rig import ENTRIES, StillApp
+from tests.test_snapshots import SIZES, Compare, furnished, settle
+
+OTHERS = sorted(theme.name for theme in load_themes().themes if theme.name != DEFAULT)
+sizes = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+
+
+def still(theme: str = DEFAULT) -> StillApp:
+    return StillApp(Path("/nowhere"), Config(ui=UiSettings(theme=theme)))
+
+
+async def keys(pilot: Pilot[None], *pressed: str) -> None:
+    """A chat with figures, and these keys."""
+    app = pilot.app
+    assert isinstance(app, StillApp)
+    await furnished(pilot)
+    app.show_chat()
+    app.show_figures()
+    await settle(pilot)
+    await pilot.press(*pressed)
+    await settle(pilot)
+
+
+@sizes
+@pytest.mark.parametrize("pressed", ["ctrl+o", "ctrl+underscore", "f1"], ids=["panel", "themes", "keys"])
+def test_screens(snap_compare: Compare, size: tuple[int, int], pressed: str) -> None:
+    assert snap_compare(still(), terminal_size=size, run_before=lambda pilot: keys(pilot, pressed))
+
+
+def test_a_theme_at_the_cursor(snap_compare: Compare) -> None:
+    assert snap_compare(
+        still(), terminal_size=(120, 40), run_before=lambda pilot: keys(pilot, "ctrl+underscore", "down", "down")
+    )
+
+
+@pytest.mark.parametrize("theme", OTHERS)
+def test_the_chat_in_each_theme(snap_compare: Compare, theme: str) -> None:
+    assert snap_compare(still(theme), terminal_size=(120, 40), run_before=keys)
+
+
+@pytest.mark.parametrize("what", ["chat", "models", "panel"])
+def test_without_colours(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(variants, "overview", lambda *_: iter(ENTRIES))
+    app = still()
+
+    async def before(pilot: Pilot[None]) -> None:
+        await keys(pilot)
+        if what == "models":
+            catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
+            app.push_screen(variants.VariantsScreen(catalog, app.config, app.paths, "r1-iq1_s"))
+        elif what == "panel":
+            await pilot.press("ctrl+o")
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=(120, 40), run_before=before)

@@ -1,0 +1,104 @@
+"""The instruments in their layouts: one line, a panel, a wider one, the whole screen; no resize disturbs a stream."""
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from r1tui.chat.answer import Answer
+from r1tui.config import Config
+from r1tui.paths import Paths
+from r1tui.server.endpoint import Endpoint
+from r1tui.tui.app import R1App
+from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.panel import PanelScreen
+from r1tui.tui.widgets.instrument_board import Board
+from r1tui.tui.widgets.prompt import Prompt
+from r1tui.tui.widgets.transcript import Transcript
+from tests.bench.replay import Replay, Script
+from tests.screen_rig import StillApp
+from tests.tui_rig import ask, opened, seat, until
+
+SIZES = [(80, 24), (200, 60), (60, 16), (120, 40), (99, 30), (180, 50), (100, 24)]
+
+
+def shown(app: R1App) -> str:
+    widget = app.screen.query_one(Board) if isinstance(app.screen, PanelScreen) else seat(app).instruments
+    return "\n".join(widget.render_line(y).text.rstrip() for y in range(widget.size.height))
+
+
+async def furnished(app: StillApp, pilot: Pilot[None]) -> None:
+    app.show_chat()
+    app.show_figures()
+    await pilot.pause()
+    app.draw_all()
+    await pilot.pause()
+
+
+@pytest.mark.parametrize(
+    ("size", "width", "height"), [((80, 24), 80, 1), ((99, 24), 99, 1), ((120, 40), 38, 40), ((200, 60), 70, 60)]
+)
+async def test_each_size_has_its_layout(tmp_path: Path, size: tuple[int, int], width: int, height: int) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app, size) as pilot:
+        await furnished(app, pilot)
+        assert tuple(seat(app).instruments.region.size) == (width, height)
+        assert "ready r1-iq1_s" in shown(app)
+        assert seat(app).instruments.content_region.bottom == (size[1] - 1 if height > 1 else 1)  # above the footer
+        await pilot.press("f5")
+        await pilot.pause()
+        assert seat(app).instruments.region.height == 1
+        await pilot.press("f5")
+        await pilot.pause()
+        assert seat(app).instruments.region.height == height
+
+
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40), (200, 60)])
+async def test_a_key_shows_everything_on_the_whole_screen(tmp_path: Path, size: tuple[int, int]) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app, size) as pilot:
+        await furnished(app, pilot)
+        for leave in ("escape", "ctrl+o", "q"):
+            await pilot.press("ctrl+o")
+            await until(pilot, lambda: isinstance(app.screen, PanelScreen) and "CPU" in shown(app))
+            text = shown(app)
+            await pilot.press(leave)
+            await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+    for words in ("ready r1-iq1_s", "8.30 tok/s", "4.27 s", "72.0 of 71.6 GiB planned", "2.0 GiB, 6.0 free",
+                  "310 W", "63.0 / 82.0 GiB", "812 MiB/s", "131.0 GiB", "q4_0", "4240 keeper"):  # fmt: skip
+        assert words in text or size < (80, 24)
+
+
+async def test_no_resize_and_no_layout_disturbs_a_stream(paths: Paths, tmp_path: Path) -> None:
+    sent: list[int] = []
+
+    async def on_token(number: int) -> None:
+        sent.append(number)
+
+    script = Script(n_thinking=40, n_answer=100_000, tps=200.0)
+    server = await Replay(script, on_token).serve(tmp_path / "s.sock")
+    app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{tmp_path}/s.sock"))
+    async with server, opened(app) as pilot:
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: bool(answer.content))
+        transcript = seat(app).query_one(Transcript)
+        for size in SIZES:
+            for key in ("f5", "ctrl+o", "ctrl+o"):
+                await pilot.press(key)
+                await pilot.resize_terminal(*size)
+                await until(pilot, lambda before=answer.tokens: answer.tokens > before)  # type: ignore[misc]
+            assert answer.running
+            assert seat(app).query_one(Prompt).region.bottom == size[1] - 1
+            await until(pilot, lambda: transcript.following and newest(answer) in screen_text(transcript))
+        text = answer.content.text
+    whole = "".join(script.tokens()[script.n_thinking : len(sent)]).partition("</think>")[2]
+    assert text == whole[: len(text)]
+
+
+def newest(answer: Answer) -> str:
+    """A word near the end of what has come."""
+    return answer.content.text.split()[-6:][0].strip("`*|.,")
+
+
+def screen_text(transcript: Transcript) -> str:
+    return "".join(transcript.render_line(y).text for y in range(transcript.size.height))

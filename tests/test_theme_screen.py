@@ -1,0 +1,188 @@
+"""Choosing a theme: shown at once, kept or not, remembered; what a terminal without colours, or a slow one, is sent."""
+
+import re
+from pathlib import Path
+
+import pytest
+from textual.widgets import OptionList
+
+from r1tui.config import Config, UiSettings
+from r1tui.paths import Paths
+from r1tui.server.endpoint import Endpoint
+from r1tui.tui.app import R1App
+from r1tui.tui.choice import chosen_theme, keep_theme
+from r1tui.tui.screens.keys import KeysScreen
+from r1tui.tui.screens.panel import PanelScreen
+from r1tui.tui.screens.theme import ThemeScreen
+from r1tui.tui.themes import DEFAULT, TERMINAL
+from tests.bench.replay import Replay, Script
+from tests.ptys import Terminal
+from tests.screen_rig import StillApp
+from tests.tui_rig import ask, opened, seat, until
+
+COLOUR = re.compile(rb"(?:^|;)(?:[34]8;[25]|3[0-7]|4[0-7]|9[0-7]|10[0-7])(?:;|$)")
+MANY = re.compile(rb"(?:^|;)[34]8;[25](?:;|$)")
+
+
+def background(app: R1App) -> str:
+    return app.screen_stack[0].styles.background.hex
+
+
+async def test_the_cursor_shows_a_theme_at_once_and_escape_brings_the_old_one_back(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app) as pilot:
+        before = background(app)
+        await pilot.press("ctrl+underscore")
+        await until(pilot, lambda: isinstance(app.screen, ThemeScreen))
+        assert app.screen.query_one(OptionList).highlighted_option.id == DEFAULT  # type: ignore[union-attr]
+        await pilot.press("down", "down")
+        await until(pilot, lambda: app.theme == "r1-light" and background(app) == "#F7F7F4")
+        await pilot.press("ctrl+underscore")  # it is there already
+        await pilot.press("escape")
+        await until(pilot, lambda: app.theme == DEFAULT and background(app) == before)
+        assert app.screen is seat(app)
+        assert not app.paths.theme_choice.exists()
+
+
+async def test_what_was_chosen_last_counts_on_the_screen_or_in_the_config(tmp_path: Path) -> None:
+    def started(theme: str) -> str:
+        return StillApp(tmp_path, Config(ui=UiSettings(theme=theme))).theme
+
+    app = StillApp(tmp_path)
+    async with opened(app) as pilot:
+        await pilot.press("ctrl+underscore", "down", "enter")
+        await until(pilot, app.paths.theme_choice.exists)
+        assert app.theme == "r1-ember"
+        assert app.screen is seat(app)
+    assert started(DEFAULT) == "r1-ember"
+    assert started("r1-light") == "r1-light"
+    assert started("nothing") == DEFAULT
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"[1]", b'{"theme": 7}', b'{"theme": "r1-light"}'])
+def test_a_choice_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "theme.json"
+    file.write_bytes(content)
+    assert chosen_theme(file, DEFAULT) == DEFAULT
+    keep_theme(file, "r1-light", DEFAULT)
+    assert chosen_theme(file, DEFAULT) == "r1-light"
+    assert chosen_theme(tmp_path, DEFAULT) == DEFAULT
+
+
+async def test_a_theme_that_is_gone_is_told_and_a_choice_that_cannot_be_kept_too(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    keep_theme(app.paths.theme_choice, "mine", DEFAULT)
+    app = StillApp(tmp_path)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await until(pilot, lambda: "there is no 'mine'" in told(app))
+        app.paths.theme_choice.unlink()
+        app.paths.theme_choice.mkdir()
+        (app.paths.theme_choice / "x").touch()
+        await pilot.press("ctrl+underscore", "down", "enter")
+        await until(pilot, lambda: "cannot be remembered" in told(app))
+        assert app.theme == "r1-ember"
+
+
+def told(app: R1App) -> str:
+    return " ".join(str(toast.render()) for toast in app.screen.query("Toast"))
+
+
+async def test_without_colours_there_is_one_theme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = StillApp(tmp_path, Config(ui=UiSettings(theme="r1-light")))
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await until(pilot, lambda: seat(app).furnished)
+        assert app.theme == TERMINAL
+        await pilot.press("ctrl+underscore")
+        await until(pilot, lambda: "NO_COLOR" in told(app))
+        await pilot.press("f10")
+        await until(pilot, lambda: "Slow link: on" in told(app))
+        assert app.theme == TERMINAL
+
+
+async def test_a_key_makes_little_of_a_slow_link_and_all_of_it_again(paths: Paths, tmp_path: Path) -> None:
+    async def on_token(number: int) -> None:
+        """Nothing to note."""
+
+    server = await Replay(Script(200, 100_000, tps=200.0), on_token).serve(tmp_path / "s.sock")
+    app = R1App(
+        paths, Config(ui=UiSettings(theme="r1-light", refresh_hz=20)), attach=Endpoint.parse(f"unix:{tmp_path}/s.sock")
+    )
+    async with server, opened(app) as pilot:
+        assert app.session.batch_s == 0.05
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: bool(answer.thinking))
+        for key, theme, hz, animation in (
+            ("f10", TERMINAL, 2, "none"), ("f10", "r1-light", 20, "full"), ("f10", TERMINAL, 2, "none")
+        ):  # fmt: skip
+            await pilot.press(key)
+            await until(pilot, lambda theme=theme: app.theme == theme)  # type: ignore[misc]
+            assert (app.refresh_hz, app.animation_level) == (hz, animation)
+            assert app.session.batch_s == 1 / hz
+            await until(pilot, lambda before=answer.tokens: answer.tokens > before + 10)  # type: ignore[misc]
+        await pilot.press("ctrl+underscore", "home", "down", "enter")  # another theme, all the same
+        await until(pilot, lambda: app.theme == "r1-contrast")
+        await pilot.press("f10")
+        await until(pilot, lambda: app.refresh_hz == 20)
+        assert app.theme == "r1-contrast"
+
+
+async def test_a_slow_link_in_the_config_is_one_from_the_first_screen(tmp_path: Path) -> None:
+    app = StillApp(tmp_path, Config(ui=UiSettings(slow_link=True, refresh_hz=0.5)))
+    assert (app.theme, app.animation_level, app.refresh_hz) == (TERMINAL, "none", 0.5)
+    async with opened(app) as pilot:
+        await pilot.press("f10")
+        await until(pilot, lambda: app.theme == DEFAULT)
+
+
+@pytest.mark.parametrize("on_top", [KeysScreen, PanelScreen])
+async def test_nothing_is_painted_below_another_screen_and_all_of_it_after(
+    paths: Paths, tmp_path: Path, on_top: type
+) -> None:
+    async def on_token(number: int) -> None:
+        """Nothing to note."""
+
+    server = await Replay(Script(0, 100_000, tps=200.0), on_token).serve(tmp_path / "s.sock")
+    app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{tmp_path}/s.sock"))
+    async with server, opened(app) as pilot:
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: bool(answer.content))
+        assert seat(app).is_current
+        await pilot.press("f1" if on_top is KeysScreen else "ctrl+o")
+        await until(pilot, lambda: isinstance(app.screen, on_top))
+        assert not seat(app).is_current
+        await until(pilot, lambda before=answer.tokens: answer.tokens > before + 100)  # type: ignore[misc]
+        await pilot.press("escape")
+        await until(pilot, lambda: seat(app).is_current)
+        word = answer.content.text.split()[-6].strip("`*|.,")
+        transcript = seat(app).furniture.transcript
+        await until(pilot, lambda: word in "".join(transcript.render_line(y).text for y in range(30)))
+
+
+@pytest.mark.parametrize(
+    ("ui", "no_color", "colours", "many"),
+    [
+        ("{theme: r1-dark}", False, True, True),
+        ("{theme: r1-terminal}", False, True, False),
+        ("{theme: r1-light, slow_link: true}", False, True, False),
+        ("{theme: r1-dark}", True, False, False),
+        ("{theme: r1-terminal}", True, False, False),
+    ],
+)
+def test_the_bytes_that_the_terminal_is_sent(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, *, ui: str, no_color: bool, colours: bool, many: bool
+) -> None:
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    paths.config_file.parent.mkdir(parents=True)
+    paths.config_file.write_text(f"ui: {ui}\n")
+    with Terminal("--attach", f"unix:{paths.run}/none.sock") as terminal:
+        terminal.wait_for("Enter sends")
+        terminal.wait_for("no server")
+        terminal.type("\x1bOP")  # F1
+        terminal.wait_for("ui.keys")
+        terminal.kill()
+    styles = re.findall(rb"\x1b\[([0-9;]*)m", terminal.shown)
+    assert any(map(COLOUR.search, styles)) == colours
+    assert any(map(MANY.search, styles)) == many
