@@ -31,7 +31,9 @@ from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, se
 
 __all__ = ["config"]
 
-BACK = ("chat.stop", "ask.back", "download.back", "keys.back", "log.back", "variants.back")
+BACK = (
+    "chat.stop", "select.leave", "ask.back", "download.back", "keys.back", "log.back", "save.back", "variants.back",
+)  # fmt: skip
 
 
 async def test_from_nothing_to_an_answer_without_another_key(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:

@@ -18,6 +18,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
+from r1tui.tui.clipboard import CopyingApp
 from r1tui.tui.messages import Sampled
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.themes import DEFAULT, load_themes
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 SAMPLE_S = 1.0
 
 
-class R1App(App[None]):
+class R1App(CopyingApp):
     """r1tui's screen."""
 
     TITLE = "r1tui"
@@ -170,6 +171,8 @@ class R1App(App[None]):
         if screen is self.seat and self.seat.furnished:
             from r1tui.tui.keys import bindings  # noqa: PLC0415  knows every screen
 
+            yield SystemCommand("Copy the last code block", "Ctrl+Y copies any other", self.seat.action_copy_code)
+            yield SystemCommand("Save the last code block", "Ctrl+Y saves any other", self.seat.action_save_code)
             for binding in bindings(ChatScreen):
                 if binding.description and "number" not in binding.action:
                     does = partial(screen.run_action, binding.action)

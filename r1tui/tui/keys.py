@@ -12,20 +12,24 @@ from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.log import LogScreen
+from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.prompt import Prompt
+from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.transcript import Transcript
 
 Nodes = tuple[type[DOMNode], ...]
 TOGETHER: tuple[Nodes, ...] = (
     (ChatScreen, Prompt, Transcript),
+    (SelectBar,),
     (AskScreen,),
     (DownloadScreen,),
     (KeysScreen,),
     (LogScreen,),
+    (SaveScreen,),
     (VariantsScreen,),
 )
-"""What is on the screen at a time, the screen first; a key can mean one thing there."""
+"""What has the keys at a time, a screen first; a key can mean one thing there. The line that marks takes its own."""
 
 
 class KeyRow(NamedTuple):
@@ -58,6 +62,8 @@ def complaints(keys: Mapping[str, str], app: type[DOMNode]) -> Iterator[str]:
 def on_screen(screen: DOMNode, app: type[DOMNode]) -> list[KeyRow]:
     """What keys do on this screen, the application's own last."""
     nodes = next((nodes for nodes in TOGETHER if isinstance(screen, nodes[0])), ())
+    if ChatScreen in nodes:
+        nodes = (*nodes, SelectBar)
     return [row for row in _rows((*nodes, app)) if row.does]
 
 
