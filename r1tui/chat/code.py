@@ -32,6 +32,7 @@ _OF_LANGUAGE = {name: endings for names, endings in _ENDINGS.items() for name in
 _ALL = {ending for endings in _ENDINGS.values() for ending in endings}
 _NAME = re.compile(r"(?<![\w.])(?:[\w.-]*/)*(\w[\w+-]*(?:\.\w+)*\.(\w{1,5}))(?![\w/])")
 _COMMENT = re.compile(r"\s*(?:#|//|--|;|%|/\*|<!--|\(\*)(?!!)")
+_MARKED = re.compile(r"[`*]([^`*\n]+)[`*]")
 _LINE_CHARS = 400
 """So much of a line or of the text before is searched for a name."""
 
@@ -64,7 +65,9 @@ class Listing:
         """
         endings = _OF_LANGUAGE.get(self.language, ())
         first = self.code.lstrip("\n").partition("\n")[0][:_LINE_CHARS]
-        places = (self.info, first if _COMMENT.match(first) else "", self.before[-_LINE_CHARS:])
+        before = self.before[-_LINE_CHARS:]
+        before = before if endings else " ".join(_MARKED.findall(before))  # node.js is no file's name
+        places = (self.info, first if _COMMENT.match(first) else "", before)
         for place in places:
             names = [name for name, ending in _NAME.findall(place) if ending in (endings or _ALL)]
             if names:
