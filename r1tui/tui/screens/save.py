@@ -37,15 +37,19 @@ class SaveScreen(ModalScreen[Path | None]):
     """
     BINDINGS = [Binding("escape", "back", "Back", id="save.back")]
 
-    def __init__(self, text: str, name: str) -> None:
+    def __init__(self, text: str, name: str, folder: Path | None = None) -> None:
         super().__init__()
         self._text = text
         self._file_name = name
+        self._folder = folder or Path.cwd()
+        """Where a relative path begins."""
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Label(f"Save to a file in {plain(str(Path.cwd()))}, or elsewhere (Enter saves):", markup=False)
-            yield Input(free_name(Path.cwd(), self._file_name), select_on_focus=False)
+            yield Label(f"Save to a file in {plain(str(self._folder))}, or elsewhere (Enter saves):", markup=False)
+            field = Input(free_name(self._folder, self._file_name), select_on_focus=False)
+            field.cursor_blink = False  # two repaints a second, over SSH too
+            yield field
             yield Label("", id="wrong", markup=False)
 
     def action_back(self) -> None:
@@ -60,7 +64,7 @@ class SaveScreen(ModalScreen[Path | None]):
     @work(exit_on_error=False, exclusive=True)
     async def _save(self, typed: str) -> None:
         try:
-            path = target(typed, self._file_name)
+            path = target(typed, self._folder, self._file_name)
             if not await asyncio.to_thread(write, path, self._text, replace=False):
                 question = f"{plain(str(path))} is there already."
                 choices = (Choice("o", "replace", "Overwrite it"),)
@@ -76,11 +80,11 @@ class SaveScreen(ModalScreen[Path | None]):
             self.dismiss(path)
 
 
-def target(typed: str, name: str) -> Path:
+def target(typed: str, folder: Path, name: str) -> Path:
     """The path that was typed, `~` and what is relative resolved; a folder means a file in it."""
     if not typed.strip():
         raise ValueError("a name is missing")
-    path = Path.cwd() / Path(typed.strip()).expanduser()
+    path = folder / Path(typed.strip()).expanduser()
     return path / name if path.is_dir() else path
 
 

@@ -52,9 +52,6 @@ class SelectBase(AnswersBase):
         from r1tui.tui.widgets.select_bar import SelectBar  # noqa: PLC0415  after the first screen
 
         mark, self._followed = transcript.first_mark(), transcript.following
-        if mark is None and not self._removed:
-            self.notify("There is nothing to select yet.", markup=False)
-            return
         self._bar = bar = SelectBar()
         await self.mount(bar, before=self.query_one(Prompt))
         self._put(mark)
@@ -168,6 +165,7 @@ class SelectBase(AnswersBase):
         self._end_marking(focus_prompt=False)
         self._removed = [one for one in self._removed if one.end in self.conversation.every]
         self._leave_foreign_edit()
+        self.refresh_bindings()
 
     @on(DescendantFocus)
     def _focus_moved(self, event: DescendantFocus) -> None:
@@ -270,6 +268,8 @@ class SelectBase(AnswersBase):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""
+        if action == "select":
+            return self.furnished and bool(self.conversation.turns or self._removed)
         if not action.startswith("select_"):
             return super().check_action(action, parameters)
         mark = self.mark
@@ -284,7 +284,7 @@ class SelectBase(AnswersBase):
             case "select_check":
                 return mark is not None and bool(mark.listing)
             case "select_thinking":
-                return mark is not None and mark.turn.answer.has_thoughts
+                return mark is not None and is_exchange and mark.turn.answer.has_thoughts
             case "select_branch":
                 return mark is not None and is_exchange and len(self.conversation.branches(mark.turn)) > 1
             case "select_undo":
