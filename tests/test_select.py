@@ -1,7 +1,8 @@
 """Acting on exchanges and listings: the keys of what is marked, without a server; copies and files are looked at."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -316,6 +317,34 @@ async def test_editing_says_so_and_esc_puts_back_what_the_prompt_had(tmp_path: P
         await one.press("ctrl+y", "end", "e", "ctrl+n")
         assert not one.app.seat.query(HintBar)
         assert one.prompt.text == "draft"
+
+
+async def test_an_edit_ends_with_the_branch_that_its_question_is_of(tmp_path: Path) -> None:
+    conversation = talk()
+    conversation.ask_instead(conversation.turns[1], "Other?").answer = Answer.past("Yes.")
+    async with chat(tmp_path, conversation) as one:
+        one.app.seat.ready = True
+        await one.press("ctrl+y", "e")
+        assert one.prompt.text == "Other?"
+        await one.press("ctrl+y", "end", "left")
+        assert one.questions == ["First?", "Second?"]
+        assert not one.app.seat.editing
+        assert one.prompt.text == ""
+
+
+async def test_the_palette_has_what_the_keys_do(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk()) as one:
+
+        def commands() -> dict[str, Callable[[], object]]:
+            return {command.title: command.callback for command in one.app.get_system_commands(one.app.screen)}
+
+        assert "Ask anew" not in commands()
+        await one.press("ctrl+y", "home", "down")
+        assert {"Copy", "Check", "Ask anew", "Copy the last code block"} <= commands().keys()
+        done = commands()["Copy"]()
+        assert inspect.isawaitable(done)
+        await done
+        assert one.app.clipboard == "import pygame\n\nprint('hi')\n"
 
 
 async def test_while_an_answer_runs_nothing_can_lose_it_and_copies_work(tmp_path: Path) -> None:

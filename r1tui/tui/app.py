@@ -170,12 +170,15 @@ class R1App(CopyingApp):
         yield SystemCommand("Theme", "Look at the other themes", self.action_change_theme)
         if screen is self.seat and self.seat.furnished:
             from r1tui.tui.keys import bindings  # noqa: PLC0415  knows every screen
+            from r1tui.tui.widgets.select_bar import SelectBar  # noqa: PLC0415
 
             yield SystemCommand("Copy the last code block", "Ctrl+Y copies any other", self.seat.action_copy_code)
             yield SystemCommand("Save the last code block", "Ctrl+Y saves any other", self.seat.action_save_code)
-            for binding in bindings(ChatScreen):
-                if binding.description and "number" not in binding.action:
-                    does = partial(screen.run_action, binding.action)
+            marking = bindings(SelectBar) if self.seat.selecting else ()
+            for binding in (*bindings(ChatScreen), *marking):
+                action = binding.action.removeprefix("screen.")
+                if binding.description and "number" not in action:
+                    does = partial(screen.run_action, action)
                     yield SystemCommand(binding.description, f"The key {binding.key}", does)
 
     def action_keys(self) -> None:

@@ -101,6 +101,7 @@ class AnswersBase(EditBase):
             turn = self.conversation.ask(question, new_conversation_id())
         else:
             turn = self.conversation.ask_instead(instead_of, question, new_conversation_id())
+            self._leave_foreign_edit()
         self.furniture.transcript.action_to_end()
 
         async def begins(inside_thinking: bool) -> None:

@@ -43,7 +43,7 @@ class EditBase(SeatBase):
         self.refresh_bindings()
 
     def _leave_edit(self) -> Turn | None:
-        """The prompt has again what it had; the question that was edited, None for none."""
+        """The prompt has again what it had; the question that was edited, None for none that is shown."""
         turn, self._edited = self._edited, None
         if self._edit_hint is not None:
             self._edit_hint.remove()
@@ -51,7 +51,7 @@ class EditBase(SeatBase):
         if turn is not None:
             self._set_prompt(self._put_by)
             self.refresh_bindings()
-        return turn
+        return turn if turn in self.conversation.turns else None
 
     def _leave_foreign_edit(self) -> None:
         """Leave it when its question is no longer one of the conversation."""

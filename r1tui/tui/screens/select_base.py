@@ -18,7 +18,7 @@ from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_cursor import Mark
 
 if TYPE_CHECKING:
-    from r1tui.chat.conversation import Removal
+    from r1tui.chat.conversation import Conversation, Removal
     from r1tui.tui.widgets.select_bar import SelectBar
 
 STILL_COMING = "The answer is still coming. Esc leaves the selection, a second Esc stops the answer."
@@ -35,8 +35,13 @@ class SelectBase(AnswersBase):
         """Says what is marked, and has the keys; None while nothing is being marked."""
         self._followed = False
         """Whether the view followed the answer before."""
-        self._removed: list[Removal] = []
-        """What was deleted of this conversation, to be put back."""
+        self._removed: list[tuple[Conversation, Removal]] = []
+        """What was deleted of the conversation, to be put back."""
+
+    @property
+    def selecting(self) -> bool:
+        """Whether single letters act on what is marked."""
+        return self._bar is not None
 
     @property
     def mark(self) -> Mark | None:
@@ -143,14 +148,14 @@ class SelectBase(AnswersBase):
             return
         turns = self.conversation.turns
         index = turns.index(mark.turn)
-        self._removed.append(self.conversation.remove(mark.turn))
+        self._removed.append((self.conversation, self.conversation.remove(mark.turn)))
         self._changed(Mark(turns[min(index, len(turns) - 1)]) if turns else None)
         self._say("The exchange is deleted. U puts it back.")
 
     def action_select_undo(self) -> None:
         """Put back what was deleted last."""
         if self._may_change():
-            removal = self._removed.pop()
+            _, removal = self._removed.pop()
             self.conversation.put_back(removal)
             self._changed(Mark(removal.turn))
 
@@ -162,8 +167,9 @@ class SelectBase(AnswersBase):
     @on(Transcript.Shown)
     def _conversation_shown(self) -> None:
         """Forget what was of another conversation."""
-        self._end_marking(focus_prompt=False)
-        self._removed = [one for one in self._removed if one.end in self.conversation.every]
+        if self.mark is None or self.mark.turn not in self.conversation.turns:
+            self._end_marking(focus_prompt=False)
+        self._removed = [one for one in self._removed if one[0] is self.conversation]
         self._leave_foreign_edit()
         self.refresh_bindings()
 
@@ -248,6 +254,7 @@ class SelectBase(AnswersBase):
 
     def _changed(self, mark: Mark | None) -> None:
         """The shown path is another: show and save it."""
+        self._leave_foreign_edit()
         self.furniture.transcript.catch_up()
         self._put(mark)
         self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
