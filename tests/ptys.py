@@ -9,6 +9,7 @@ import struct
 import sys
 import termios
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -21,12 +22,19 @@ PATIENCE_S = 60.0
 class Terminal:
     """Runs `r1tui` in a pseudo-terminal; `shown` is what it has written there, control sequences and all."""
 
-    def __init__(self, *arguments: str, columns: int = 100, rows: int = 30) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        columns: int = 100,
+        rows: int = 30,
+        term: str = "xterm-256color",
+        program: Sequence[str] = ("-m", "r1tui"),
+    ) -> None:
         self.shown = b""
         self.pid, self._master = pty.fork()
         if self.pid == 0:
-            os.environ.update(TERM="xterm-256color", COLUMNS=str(columns), LINES=str(rows))
-            os.execv(sys.executable, [sys.executable, "-m", "r1tui", *arguments])  # noqa: S606
+            os.environ.update(TERM=term, COLUMNS=str(columns), LINES=str(rows))
+            os.execv(sys.executable, [sys.executable, *program, *arguments])  # noqa: S606
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self._closing = False
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -167,6 +167,15 @@ class StillApp(R1App):
         self.seat.conversation = conversation
         self.seat.query_one(Transcript).show(conversation)
 
+    def show_branches(self) -> None:
+        """As it is when the second question was asked anew."""
+        conversation = Conversation("c", [Turn("Which games are easy?", Answer.past("Snake, Pong, Flappy Bird."))])
+        conversation.ask("Write Pong.").answer = Answer.past("Here it is.")
+        turn = conversation.ask_instead(conversation.turns[1], "Write Flappy Bird in Python.")
+        turn.answer = Answer.past(ANSWER, THINKING, thinking_tokens=1204, thinking_s=148.0)
+        self.seat.conversation = conversation
+        self.seat.query_one(Transcript).show(conversation)
+
     def show_figures(self) -> None:
         """The instruments in the middle of things."""
         self.seat.post_message(ServerChanged(STATUS))

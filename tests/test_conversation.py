@@ -229,3 +229,39 @@ def test_the_finished_blocks_of_a_long_answer_are_never_parsed_again() -> None:
         seen += len(splitter.step())
         assert len(splitter.rest) < 200
     assert seen == 499
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=12), st.lists(st.integers(0, 9)))
+def test_what_was_removed_is_put_back_where_it_was(asked: list[tuple[bool, int]], removed: list[int]) -> None:
+    conversation = Conversation("c")
+    for number, (beside, which) in enumerate(asked):
+        if beside and conversation.turns:
+            conversation.ask_instead(conversation.turns[which % len(conversation.turns)], str(number))
+        else:
+            conversation.ask(str(number))
+    states = []
+    removals = []
+    for which in removed[: len(conversation.every)]:
+        if conversation.turns:
+            states.append(state_of(conversation))
+            removals.append(conversation.remove(conversation.turns[which % len(conversation.turns)]))
+            assert len(conversation.places()) == len(conversation.turns)
+    while removals:
+        conversation.put_back(removals.pop())
+        assert state_of(conversation) == states.pop()
+
+
+def state_of(conversation: Conversation) -> object:
+    parents = [turn.parent for turn in conversation.every]
+    return conversation.every.copy(), parents, conversation.turns.copy(), conversation.places()
+
+
+def test_what_was_asked_since_a_removal_stays_when_it_is_undone() -> None:
+    conversation = Conversation("c")
+    first, second = conversation.ask("1"), conversation.ask("2")
+    removal = conversation.remove(second)
+    third = conversation.ask("3")
+    conversation.put_back(removal)
+    assert conversation.every == [first, second, third]
+    assert conversation.branches(second) == [second, third]

@@ -16,6 +16,7 @@ from r1tui.tui.screens import variants, welcome
 from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen
 from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.log import LogScreen
+from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
 
@@ -79,6 +80,50 @@ def test_chat_with_its_thinking_open(app: StillApp, snap_compare: Compare, size:
         app.show_chat()
         await settle(pilot)
         await pilot.press("ctrl+t")
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_selecting_code(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        app.show_chat()
+        app.show_figures()
+        await settle(pilot)
+        await pilot.press("ctrl+y")
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_selecting_a_branch(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        app.show_branches()
+        await settle(pilot)
+        await pilot.press("ctrl+y", "end", "up")
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_editing_a_question(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        app.show_branches()
+        app.seat.ready = True
+        await settle(pilot)
+        await pilot.press("ctrl+y", "end", "up", "e")
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_saving_code(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        await app.push_screen(SaveScreen("x = 1\n", "flappy.py", Path("/nowhere")))
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)

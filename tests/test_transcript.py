@@ -154,9 +154,8 @@ async def test_opening_from_the_end_shows_the_beginning_of_the_thinking() -> Non
 
 
 async def test_all_thinking_opens_and_closes_together() -> None:
-    conversation = past("one", "thought one")
-    conversation.turns += past("two", "thought two").turns
-    seat = Seat(conversation)
+    turns = [*past("one", "thought one").turns, *past("two", "thought two").turns]
+    seat = Seat(Conversation("c", turns))
     async with seat.run_test(size=(80, 24)) as pilot:
         await settle(pilot, seat.transcript)
         seat.transcript.toggle_all()

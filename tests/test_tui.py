@@ -31,8 +31,8 @@ from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, se
 
 __all__ = ["config"]
 
-BACK = ("chat.stop", "ask.back", "download.back", "keys.back", "log.back", "panel.back", "theme.back",
-        "variants.back")  # fmt: skip
+BACK = ("chat.stop", "select.leave", "ask.back", "download.back", "keys.back", "log.back", "panel.back", "save.back",
+        "theme.back", "variants.back")  # fmt: skip
 
 
 async def test_from_nothing_to_an_answer_without_another_key(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:

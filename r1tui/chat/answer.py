@@ -89,6 +89,11 @@ class Answer:
         return self.state in RUNNING
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing has come, not even a thought."""
+        return not self.content and not self.has_thoughts
+
+    @property
     def elapsed_s(self) -> float:
         """Seconds since the question was sent; meaningful while it runs."""
         return self._clock() - self._started_s

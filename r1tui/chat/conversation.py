@@ -27,6 +27,19 @@ class Turn:
     """When it was asked, as Unix time."""
 
 
+@dataclass(frozen=True)
+class Removal:
+    """An exchange that was taken out, and what it takes to put it back."""
+
+    turn: Turn
+    index: int
+    """Where in `every` it was."""
+    followers: list[Turn]
+    """What followed it."""
+    end: Turn
+    """The end of the branch that was shown."""
+
+
 @dataclass
 class Conversation:
     """Exchanges as a tree. `turns`, the path that is shown, changes only by the methods here."""
@@ -68,6 +81,13 @@ class Conversation:
         del self.turns[self.turns.index(turn) :]
         return self.ask(question, answer_id)
 
+    def places(self) -> list[tuple[int, int]]:
+        """Of each shown exchange, which of how many branches it is; the first one is 1."""
+        beside: dict[Turn | None, list[Turn]] = {}
+        for one in self.every:
+            beside.setdefault(one.parent, []).append(one)
+        return [(beside[turn.parent].index(turn) + 1, len(beside[turn.parent])) for turn in self.turns]
+
     def branches(self, turn: Turn) -> list[Turn]:
         """The exchanges in whose place this one stands, itself among them, oldest first."""
         return [one for one in self.every if one.parent is turn.parent]
@@ -81,17 +101,26 @@ class Conversation:
             path.append(after[-1])
         self.turns[:] = path
 
-    def remove(self, turn: Turn) -> None:
+    def remove(self, turn: Turn) -> Removal:
         """Take one exchange out; what followed it then follows the one before it."""
-        for one in self.every:
-            if one.parent is turn:
-                one.parent = turn.parent
+        followers = [one for one in self.every if one.parent is turn]
+        removal = Removal(turn, self.every.index(turn), followers, self.turns[-1])
+        for one in followers:
+            one.parent = turn.parent
         self.every.remove(turn)
         if turn in self.turns:
             self.turns.remove(turn)
         ends = [one for one in self.every if one.parent is (self.turns[-1] if self.turns else None)]
         if ends:  # another branch there
             self.show(ends[-1])
+        return removal
+
+    def put_back(self, removal: Removal) -> None:
+        """Undo a removal, the last one first; what was asked since stays."""
+        self.every.insert(removal.index, removal.turn)
+        for one in removal.followers:
+            one.parent = removal.turn
+        self.show(removal.end if removal.end in self.every else removal.turn)
 
     def messages(self) -> list[tuple[Literal["user", "assistant"], str]]:
         """What the next request says: (role, content), questions and answers without any thoughts.

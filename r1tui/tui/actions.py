@@ -16,7 +16,7 @@ class Action(NamedTuple):
     """What a binding does."""
 
     name: str
-    """The binding's id."""
+    """The binding's id; of an action without a key, its own name."""
     keys: str
     """Those that it has by default, separated by commas."""
     title: str
@@ -41,6 +41,8 @@ def actions(screen: Screen[Any]) -> list[Action]:
                 does = binding.tooltip or _first_line(node, binding.action) or binding.description
                 new = Action(binding.id, binding.key, binding.description, does, node, binding.action)
                 found.setdefault(binding.id, new)
+        for title, action in getattr(type(node), "KEYLESS", ()):
+            found.setdefault(action, Action(action, "", title, _first_line(node, action) or title, node, action))
     return list(found.values())
 
 
@@ -51,7 +53,7 @@ def bindings(node: type[DOMNode]) -> Iterator[Binding]:
             yield from (one for one in vars(part).get("BINDINGS", ()) if isinstance(one, Binding) and one.id)
 
 
-async def run(app: App[object], action: Action) -> None:
+async def run(app: App[Any], action: Action) -> None:
     """Do it, or say that it cannot be done now."""
     if not await app.run_action(action.action, default_namespace=action.node):
         app.notify(f"{action.title}: there is nothing to do now.", markup=False)

@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
+from r1tui.tui.clipboard import CopyingApp
 from r1tui.tui.dressed import Dressed
 from r1tui.tui.messages import Sampled
 from r1tui.tui.screens.chat import ChatScreen
@@ -43,7 +44,7 @@ def _actions() -> type[Provider]:
     return ActionsProvider
 
 
-class R1App(Dressed):
+class R1App(Dressed, CopyingApp):
     """r1tui's screen."""
 
     TITLE = "r1tui"

@@ -13,23 +13,27 @@ from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.panel import PanelScreen
+from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.screens.theme import ThemeScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.prompt import Prompt
+from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.transcript import Transcript
 
 Nodes = tuple[type[DOMNode], ...]
 TOGETHER: tuple[Nodes, ...] = (
     (ChatScreen, Prompt, Transcript),
+    (SelectBar,),
     (AskScreen,),
     (DownloadScreen,),
     (KeysScreen,),
     (LogScreen,),
     (PanelScreen,),
     (ThemeScreen,),
+    (SaveScreen,),
     (VariantsScreen,),
 )
-"""What is on the screen at a time, the screen first; a key can mean one thing there."""
+"""What has the keys at a time, a screen first; a key can mean one thing there. The line that marks takes its own."""
 
 
 class KeyRow(NamedTuple):

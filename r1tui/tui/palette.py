@@ -33,4 +33,4 @@ class ActionsProvider(Provider):
 
     def _help(self, action: Action) -> str:
         keys = getattr(self.app, "keymap", {}).get(action.name, action.keys)
-        return f"{action.does} ({spelled(keys)})"
+        return f"{action.does} ({spelled(keys)})" if keys else action.does

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -178,11 +179,17 @@ class Session:
             self._post(ServerChanged(Status(state="ready", variant=name), props.default_generation_settings.n_ctx))
 
     async def answer(
-        self, messages: list[tuple[Literal["user", "assistant"], str]], answer_id: str, begins: Begins
+        self,
+        messages: list[tuple[Literal["user", "assistant"], str]],
+        answer_id: str,
+        begins: Begins,
+        *,
+        vary: bool = False,
     ) -> None:
         """Ask, and post the answer's events in batches, then AnswerEnded; not when it is cancelled: the answer goes on.
 
-        `begins` is told, before the question is sent, whether the stream begins inside the thinking.
+        `begins` is told, before the question is sent, whether the stream begins inside the thinking. With `vary` a seed
+        that nobody chose takes the place of the configured one, with which the same answer would come again.
         """
         self._answering, self._begun = answer_id, False
         left = False
@@ -190,7 +197,10 @@ class Session:
             client = await self._connected()
             await self._tell_of_waiting(client)
             await begins(await client.forces_thinking())
-            request = ChatRequest([ChatMessage(role, text) for role, text in messages], self._config.sampling)
+            sampling = self._config.sampling
+            if vary:
+                sampling = msgspec.structs.replace(sampling, seed=secrets.randbelow(2**32 - 1))
+            request = ChatRequest([ChatMessage(role, text) for role, text in messages], sampling)
             await self._tell_keeper(answer_id, running=True)
             async with aclosing(client.stream_chat(request, answer_id)) as events:
                 end = await self._post_batches(events)

@@ -12,14 +12,15 @@ from r1tui.chat.conversation import Conversation
 from r1tui.chat.special_tokens import defuse
 from r1tui.events import Failed
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits
-from r1tui.tui.screens.seat_base import SeatBase
+from r1tui.tui.screens.edit_base import EditBase
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
+    from r1tui.chat.conversation import Turn
     from r1tui.tui.widgets.transcript import Transcript
 
 
-class AnswersBase(SeatBase):
+class AnswersBase(EditBase):
     """A screen that owns a conversation; its session does the work."""
 
     BINDINGS = [
@@ -85,12 +86,18 @@ class AnswersBase(SeatBase):
         question, found = defuse(message.text.strip())
         if found:
             self.notify(f"Control tokens were made harmless: {' '.join(found)}", markup=False)
-        self._ask(question)
+        self._ask(question, instead_of=self._leave_edit())
 
-    def _ask(self, question: str) -> None:
+    def _ask(self, question: str, instead_of: Turn | None = None) -> None:
+        """Ask at the end, or as a branch beside a question; the same question again is for another answer."""
         from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
 
-        turn = self.conversation.ask(question, new_conversation_id())
+        vary = instead_of is not None and question == instead_of.question and not instead_of.answer.is_empty
+        if instead_of is None:
+            turn = self.conversation.ask(question, new_conversation_id())
+        else:
+            turn = self.conversation.ask_instead(instead_of, question, new_conversation_id())
+            self._leave_foreign_edit()
         self.furniture.transcript.action_to_end()
         self.instruments.asked()
 
@@ -98,7 +105,7 @@ class AnswersBase(SeatBase):
             turn.inside_thinking = inside_thinking
             await self.r1.save(self.conversation)
 
-        self._receive(self.r1.session.answer(self.conversation.messages(), turn.answer_id, begins))
+        self._receive(self.r1.session.answer(self.conversation.messages(), turn.answer_id, begins, vary=vary))
 
     def _receive(self, work: Coroutine[Any, Any, None]) -> None:
         self.run_worker(work, group="answer", exclusive=True, exit_on_error=False)
@@ -110,7 +117,9 @@ class AnswersBase(SeatBase):
 
     async def action_stop(self) -> None:
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
-        if self.r1.session.answering:
+        if self.editing:
+            self._leave_edit()
+        elif self.r1.session.answering:
             self._stop_answer()
         else:
             self._cancel_launch()
@@ -136,13 +145,14 @@ class AnswersBase(SeatBase):
         self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
 
     def action_again(self) -> None:
-        """Ask the last question again, in place of the answer that failed or was stopped."""
+        """Ask the last question again; what the answer that failed or was stopped has stays as a branch."""
         if not self.ready:
             self.notify("No model is ready yet.", markup=False)
             return
-        question = self.conversation.turns.pop().question
-        self.furniture.transcript.show(self.conversation)
-        self._ask(question)
+        last = self.conversation.turns[-1]
+        self._ask(last.question, instead_of=last)
+        if last.answer.is_empty:
+            self.conversation.remove(last)
 
     async def action_interrupt(self) -> None:
         """Stop the answer, never the server; with nothing to stop, copy what is selected."""
@@ -159,7 +169,7 @@ class AnswersBase(SeatBase):
             case _ if not self.furnished:
                 return False
             case "stop":
-                return self.r1.session.answering or self._launching is not None
+                return self.editing or self.r1.session.answering or self._launching is not None
             case "again":
                 turns = self.conversation.turns
                 return not self.r1.session.answering and bool(turns) and turns[-1].answer.state in ("failed", "stopped")

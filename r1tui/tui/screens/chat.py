@@ -14,13 +14,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 
 from r1tui.tui.messages import Sampled
-from r1tui.tui.screens.answers_base import AnswersBase
 from r1tui.tui.screens.models_base import ModelsBase
+from r1tui.tui.screens.select_base import SelectBase
 from r1tui.tui.widgets.prompt import Prompt
 
 
-class ChatScreen(ModelsBase, AnswersBase):
-    """All that the chat is, in its parts: answers and models."""
+class ChatScreen(ModelsBase, SelectBase):
+    """All that the chat is, in its parts: models, answers, and what is done with what was said."""
 
     DEFAULT_CSS = """
     ChatScreen {

@@ -4,8 +4,6 @@ It reads the conversation's model when told by `touch` that it changed, at most 
 Markdown are rendered in slices between other events, the visible ones first.
 """
 
-from collections import deque
-from collections.abc import Iterator
 from time import monotonic
 from typing import ClassVar
 
@@ -19,13 +17,16 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
-from r1tui.chat.conversation import Conversation
+from r1tui.chat.conversation import Conversation, Turn
 from r1tui.tui.widgets.transcript_blocks import Block, Work
 from r1tui.tui.widgets.transcript_code import warm_up
+from r1tui.tui.widgets.transcript_cursor import Cursor, Mark
 from r1tui.tui.widgets.transcript_layout import Layout
+from r1tui.tui.widgets.transcript_queue import RenderQueue
 from r1tui.tui.widgets.transcript_rows import EMPTY, Row
 from r1tui.tui.widgets.transcript_styles import COMPONENTS, CSS, resolve
 from r1tui.tui.widgets.transcript_turn import TurnView
+from r1tui.tui.widgets.transcript_views import Views
 
 SLICE_S = 0.008
 """How long the event loop is kept for rendering at a time."""
@@ -67,6 +68,16 @@ class Transcript(Widget, can_focus=True):
             super().__init__()
             self.character = character
 
+    class Picked(Message):
+        """Something was clicked while marking."""
+
+        def __init__(self, mark: Mark) -> None:
+            super().__init__()
+            self.mark = mark
+
+    class Shown(Message):
+        """Another conversation is shown, or the same one from its end."""
+
     def on_key(self, event: events.Key) -> None:
         if event.is_printable and event.character and event.key not in self.screen.active_bindings:
             event.stop()
@@ -79,16 +90,16 @@ class Transcript(Widget, can_focus=True):
         self.work = Work()
         self._period_s = 1 / refresh_hz
         self._jump_rows = JUMP_ROWS
-        self._views: list[TurnView] = []
-        self._conversation = Conversation("")
+        self._views = Views()
         self._layout = Layout()
+        self.cursor = Cursor(self._views, self._layout)
+        """What is marked."""
         self._top = 0
         self._anchor: tuple[Block, int] | None = None
         self._drawn: list[Row] = []
         self._scroll_cells: list[str] = []
         self._styles: dict[str, Style] = {}
-        self._queue: deque[Block] = deque()
-        self._current: tuple[Block, int, Iterator[None]] | None = None
+        self._queue = RenderQueue(self.work)
         self._flush_timer: Timer | None = None
         self._flush_is_late = False
         self._slice_timer: Timer | None = None
@@ -97,8 +108,8 @@ class Transcript(Widget, can_focus=True):
     @property
     def settled(self) -> bool:
         """Whether all that the model had when it was last touched is on the screen, rendered."""
-        waiting = self._flush_timer or self._slice_timer or self._queue or self._current
-        return not waiting and not any(view.busy for view in self._views)
+        waiting = self._flush_timer or self._slice_timer or self._queue
+        return not waiting and self._views.busy is None
 
     def set_pace(self, refresh_hz: float, *, wide_jumps: bool) -> None:
         """Draw so often from now on, and jump by half a page where following needs a jump."""
@@ -107,20 +118,20 @@ class Transcript(Widget, can_focus=True):
 
     def show(self, conversation: Conversation) -> None:
         """Show this conversation from its end."""
-        self._conversation = conversation
-        self._views = []
-        self._queue.clear()
-        self._current = None
+        self._views.show(conversation)
+        self._queue.replace([])
+        self.cursor.put(None)
         self.following = True
         self._anchor = None
         self._top = 0
         self._flush()
+        self.post_message(self.Shown())
 
     def touch(self) -> None:
         """The model has changed: redraw now, or as soon as it is time again. Call it as often as you like."""
         if not self.is_mounted:
             return
-        quiet = bool(self._views) and self._views[-1].is_quiet
+        quiet = bool(self._views.all) and self._views.all[-1].is_quiet
         wait_s = self._last_flush_s + (max(QUIET_PERIOD_S, self._period_s) if quiet else self._period_s) - monotonic()
         if wait_s <= 0:
             self._flush()
@@ -133,15 +144,31 @@ class Transcript(Widget, can_focus=True):
             return
         self._flush_is_late = quiet
 
-    def toggle_thinking(self) -> None:
-        """Open or close the thinking of the answer at the view: the last one while following."""
-        view = self._view_here()
+    def catch_up(self) -> None:
+        """The model has changed by the user's hand: show it now."""
+        self._flush()
+
+    def first_mark(self) -> Mark | None:
+        """What is marked first: the last of all while following, else the first that begins in the view."""
+        last = next(reversed(self.cursor.marks()), None)
+        return last if self.following else self.cursor.first(self._top, self.size.height)
+
+    def put_mark(self, mark: Mark | None, *, line: int = 0) -> None:
+        """Mark this, one of its lines as wrong, and bring it into view; None marks nothing."""
+        self.cursor.put(mark, line=line)
+        if mark is not None:
+            self.following = False
+        self._redraw()
+
+    def toggle_thinking(self, turn: Turn | None = None) -> None:
+        """Open or close the thinking of an exchange, else of the answer at the view: the last one while following."""
+        view = self._view_here() if turn is None else self._views.of(turn)
         if view is not None:
             self._set_open([view], is_open=not view.open)
 
     def toggle_all(self) -> None:
         """Open all thinking, or close it all if none is closed."""
-        views = [view for view in self._views if view.turn.answer.has_thoughts]
+        views = self._views.thoughtful()
         self._set_open(views, is_open=not all(view.open for view in views))
 
     def action_line_up(self) -> None:
@@ -186,7 +213,7 @@ class Transcript(Widget, can_focus=True):
     def on_resize(self, event: events.Resize) -> None:
         event.stop()
         self._drawn = []
-        self._queue.clear()
+        self._queue.replace([])
         self._redraw()
         self._queue_all()
 
@@ -199,9 +226,12 @@ class Transcript(Widget, can_focus=True):
         self._scroll_by(WHEEL_ROWS)
 
     def on_click(self, event: events.Click) -> None:
-        """Open or close the thinking whose line was clicked."""
-        place = self._layout.find(self._top + event.y)
-        for view in self._views:
+        """Open or close the thinking whose line was clicked; while marking, mark what was clicked."""
+        row = self._top + event.y
+        place = self._layout.find(row)
+        if self.cursor.mark is not None and (hit := self.cursor.at(row)) is not None:
+            self.post_message(self.Picked(hit))
+        for view in self._views.all:
             if place is not None and self._layout.blocks[place[0]] is view.head:
                 self._set_open([view], is_open=not view.open)
 
@@ -227,7 +257,7 @@ class Transcript(Widget, can_focus=True):
 
     def _tick(self) -> None:
         """Seconds are shown while an answer runs."""
-        if self._conversation.turns and self._conversation.turns[-1].answer.running:
+        if self._views.running:
             self.touch()
 
     def _warm_up(self) -> None:
@@ -238,19 +268,16 @@ class Transcript(Widget, can_focus=True):
         """Take up what the model has that is new, and show it."""
         self._stop_flush_timer()
         self._last_flush_s = monotonic()
-        turns = self._conversation.turns
-        if len(self._views) > len(turns) or any(v.turn is not t for v, t in zip(self._views, turns, strict=False)):
-            self._views = []
-        changed_from = max(len(self._views) - 1, 0)
-        for turn in turns[len(self._views) :]:
-            self._views.append(TurnView(turn, is_first=not self._views))
-        for view in self._views[changed_from:]:
+        changed, are_others_gone = self._views.update()
+        for view in changed:
             self._absorb(view)
         self._redraw()
+        if are_others_gone:
+            self._queue_all()
 
     def _absorb(self, view: TurnView) -> None:
         finished = view.absorb()
-        self._queue.extendleft(reversed(finished))
+        self._queue.put_first(finished)
         if finished or view.busy:
             self._work_soon()
 
@@ -272,7 +299,7 @@ class Transcript(Widget, can_focus=True):
 
     def _view_here(self) -> TurnView | None:
         """The turn whose thinking is meant: the first one with any in view, the last one while following."""
-        views = [view for view in self._views if view.turn.answer.has_thoughts]
+        views = self._views.thoughtful()
         if not self.following:
             bottom = self._top + self.size.height
             for view in views:
@@ -291,6 +318,7 @@ class Transcript(Widget, can_focus=True):
             self.following = self.following or self._top < last or rows > 0
         self._top = top
         self._anchor = self._layout.anchor(top)
+        self.cursor.pulls = False
         self._redraw()
 
     def _last_top(self) -> int:
@@ -301,9 +329,9 @@ class Transcript(Widget, can_focus=True):
         width, height = self.size.width - 1, self.size.height
         if width < 1 or height < 1:
             return
-        self._layout.set([block for view in self._views for block in view.blocks])
+        self._layout.set(self._views.blocks)
         self._place(width, height)
-        rows = self._layout.rows(self._top, height)
+        rows = self.cursor.paint(self._layout.rows(self._top, height), self._top)
         scroll = self._layout.scroll_cells(self._top, height, self._jump_rows)
         if len(self._drawn) != height or len(self._scroll_cells) != height:
             self._drawn, self._scroll_cells = rows, scroll
@@ -329,6 +357,8 @@ class Transcript(Widget, can_focus=True):
                 self._top = self._following_top(height)
             elif self._anchor is not None and (row := self._layout.row_of_anchor(self._anchor)) is not None:
                 self._top = row
+            if not self.following:
+                self._top = self.cursor.pull(self._top, height)
             self._top = min(self._top, max(self._layout.total - 1, 0))
             if not self._layout.lay_out(self._top, height, width, self.work):
                 break
@@ -338,10 +368,8 @@ class Transcript(Widget, can_focus=True):
     def _following_top(self, height: int) -> int:
         """The top row that shows the end: the old one while it does, else with some room below."""
         last = self._last_top()
-        turns = self._conversation.turns
-        running = bool(turns) and turns[-1].answer.running
         wide = self._jump_rows > JUMP_ROWS
-        room = min(self._jump_rows, height // (2 if wide else 4)) if running else 0
+        room = min(self._jump_rows, height // (2 if wide else 4)) if self._views.running else 0
         return self._top if last <= self._top <= last + room else last + (room if last > 0 else 0)
 
     def _queue_all(self) -> None:
@@ -349,8 +377,7 @@ class Transcript(Widget, can_focus=True):
         width = self.size.width - 1
         visible = self._layout.visible(self._top, self.size.height)
         ordered = [*visible, *reversed(self._layout.blocks)]
-        self._queue = deque(block for block in ordered if not block.is_fine(width))
-        self._current = None
+        self._queue.replace(block for block in ordered if not block.is_fine(width))
         if self._queue:
             self._work_soon()
 
@@ -364,30 +391,14 @@ class Transcript(Widget, can_focus=True):
         width = self.size.width - 1
         self.work.slices += 1
         until_s = monotonic() + SLICE_S
-        busy = next((view for view in reversed(self._views) if view.busy), None)
+        busy = self._views.busy
         if busy is not None:
             self._absorb(busy)
-        while monotonic() < until_s and self._step(width):
+        while monotonic() < until_s and self._queue.step(width):
             pass
         self._redraw()
-        if self._queue or self._current or any(view.busy for view in self._views):
+        if self._queue or self._views.busy is not None:
             self._work_soon()
-
-    def _step(self, width: int) -> bool:
-        """One step of the block at hand, or of the next; False when none is left."""
-        if self._current is None or self._current[1] != width:
-            while self._queue and self._queue[0].is_fine(width):
-                self._queue.popleft()
-            if not self._queue:
-                self._current = None
-                return False
-            block = self._queue.popleft()
-            self._current = (block, width, block.refine(width, self.work))
-        try:
-            next(self._current[2])
-        except StopIteration:
-            self._current = None
-        return True
 
     def _stop_flush_timer(self) -> None:
         if self._flush_timer is not None:

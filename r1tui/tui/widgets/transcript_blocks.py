@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from r1tui.chat.code import Listing, is_code, listing
 from r1tui.chat.markdown import MarkdownBlock
 from r1tui.tui.widgets.transcript_markdown import render
 from r1tui.tui.widgets.transcript_rows import EMPTY, TAB, Row, Span, row_of, wrap
@@ -121,7 +122,21 @@ class AnswerBlock(Block):
         self._block = block
         self._plain = PlainBlock(block.source, "answer", gap=gap, first=MARGIN, rest=MARGIN)
         self.height = self._plain.height
+        self.listings = sum(map(is_code, block.tokens))
+        """How many listings it has."""
         self._fine_width = 0
+
+    def listing(self, number: int, before: "AnswerBlock | None") -> Listing:
+        """The listing of this number, the first one being 1; `before` is the block above."""
+        return listing(self._block, number, before._block.source if before and not before.listings else "")
+
+    def rows_of(self, number: int) -> tuple[int, int]:
+        """The first row of a listing and the one after its last; all rows while that is not known."""
+        if not is_code(self._block.tokens[0]):
+            found = [index for index, row in enumerate(self.rows) if row.place[0] == number]
+            if found:
+                return found[0], found[-1] + 1
+        return int(self.gap), max(self.height, self.gap + 1)
 
     def is_fine(self, width: int) -> bool:
         """Whether the rows are the rendered Markdown at this width."""

@@ -31,6 +31,7 @@ class _Renderer:
 
     def __init__(self, width: int) -> None:
         self._width = width
+        self._listings = 0
 
     def blocks(self, tokens: list[Token], first: tuple[Span, ...], rest: tuple[Span, ...], depth: int) -> Iterator[Row]:
         """Several blocks with a blank row between them, none where the source is a tight list."""
@@ -87,13 +88,15 @@ class _Renderer:
         language = (token.info.split() or [""])[0]
         room = max(self._room(rest) - 2, 2)
         prefix = first
+        self._listings += 1
+        number = self._listings
         if language:
             name = language[: fitting(language, 0, len(language), room)]
-            yield row_of(*prefix, CODE_BAR, (" ", "code"), (name, "code comment"), fill="code")
+            yield row_of(*prefix, CODE_BAR, (" ", "code"), (name, "code comment"), fill="code", place=(number, 0))
             prefix = rest
-        for spans in code_lines(token.content, language.lower()):
+        for line, spans in enumerate(code_lines(token.content, language.lower()), 1):
             for row in _chopped(spans, room):
-                yield row_of(*prefix, CODE_BAR, (" ", "code"), *row, fill="code")
+                yield row_of(*prefix, CODE_BAR, (" ", "code"), *row, fill="code", place=(number, line))
                 prefix = rest
 
     def _prefixed(self, rows: list[tuple[Span, ...]], first: tuple[Span, ...], rest: tuple[Span, ...]) -> Iterator[Row]:

@@ -26,6 +26,8 @@ class Row(NamedTuple):
 
     spans: tuple[Span, ...]
     fill: str = ""
+    place: tuple[int, int] = (0, 0)
+    """Of a row of code: which listing of its block it belongs to, and to which line of it; both count from 1."""
 
     @property
     def width(self) -> int:
@@ -44,7 +46,7 @@ def clean(text: str) -> str:
     return _ODD.sub("\ufffd", _DROPPED.sub("", text))
 
 
-def row_of(*spans: Span, fill: str = "") -> Row:
+def row_of(*spans: Span, fill: str = "", place: tuple[int, int] = (0, 0)) -> Row:
     """A row in which neighbouring spans of one role are one."""
     merged: list[Span] = []
     for text, role in spans:
@@ -54,7 +56,7 @@ def row_of(*spans: Span, fill: str = "") -> Row:
             merged[-1] = (merged[-1][0] + text, role)
         else:
             merged.append((text, role))
-    return Row(tuple(merged), fill)
+    return Row(tuple(merged), fill, place)
 
 
 def fitting(text: str, start: int, end: int, width: int) -> int:

@@ -1,6 +1,7 @@
 """One turn as blocks: the question, the thinking behind its one line, the answer, and what became of it."""
 
 from r1tui.chat.answer import Answer
+from r1tui.chat.code import Listing
 from r1tui.chat.conversation import Turn
 from r1tui.chat.markdown import MarkdownSplitter
 from r1tui.text import duration
@@ -16,6 +17,11 @@ class TurnView:
 
     def __init__(self, turn: Turn, *, is_first: bool) -> None:
         self.turn = turn
+        self.is_first = is_first
+        self.place = (1, 1)
+        """Which of how many branches it is."""
+        self.listings: list[tuple[AnswerBlock, int]] = []
+        """The listings of the answer: the block of each, and its number there."""
         self.open = False
         """Whether the thinking is shown."""
         self.blocks: list[Block] = []
@@ -26,6 +32,7 @@ class TurnView:
         """Whether `absorb` has left something for the next time."""
         question = clean(turn.question).strip("\n")
         self._question = PlainBlock(question, "question", gap=not is_first, first=("❯ ", "question mark"), rest=MARGIN)
+        self._branch = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
         self._thoughts: list[PlainBlock] = []
         self._thoughts_seen = 0
         self._splitter = MarkdownSplitter()
@@ -50,8 +57,10 @@ class TurnView:
         self._failure.replace(clean(answer.cause))
         self._remedy.replace(clean(answer.remedy))
         self._status.replace(_status(answer))
+        self._branch.replace("◂ {}/{} ▸".format(*self.place) if self.place[1] > 1 else "")
         parts: list[tuple[bool, list[PlainBlock] | list[AnswerBlock]]] = [
             (True, [self._question]),
+            (bool(self._branch.text), [self._branch]),
             (answer.has_thoughts, [self.head]),
             (self.open and answer.has_thoughts, self._thoughts),
             (True, self._answer),
@@ -62,6 +71,12 @@ class TurnView:
         ]
         self.blocks = [block for shown, blocks in parts if shown for block in blocks]
         return finished
+
+    def listing(self, number: int) -> Listing:
+        """The answer's listing of this number, the first one being 1."""
+        block, within = self.listings[number - 1]
+        index = self._answer.index(block)
+        return block.listing(within, self._answer[index - 1] if index else None)
 
     def _absorb_thoughts(self, answer: Answer) -> None:
         if not answer.has_thoughts:
@@ -91,6 +106,7 @@ class TurnView:
             self._splitter.close()
         finished = [AnswerBlock(block, gap=True) for block in self._splitter.step()]
         self._answer += finished
+        self.listings += [(block, number) for block in finished for number in range(1, block.listings + 1)]
         rest = self._splitter.rest
         self.busy = bool(self._unread) or bool(finished) or (self._splitter.closed and bool(rest))
         if finished or self._splitter.closed or not self._tail.text.strip():

@@ -1,0 +1,92 @@
+"""The listings of an answer: their code, their language, and what a file of each would be called."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+    from r1tui.chat.markdown import MarkdownBlock
+
+# The names of a language, and the endings of its files, the usual one first.
+_ENDINGS = {
+    names: endings.split()
+    for names, endings in (
+        ("python py python3 pycon", "py pyw pyi"), ("bash sh shell zsh console", "sh bash zsh"),
+        ("javascript js node", "js mjs cjs jsx"), ("typescript ts", "ts tsx"), ("jsx", "jsx"), ("tsx", "tsx"),
+        ("c", "c h"), ("cpp c++ cxx", "cpp cc cxx hpp h"), ("cuda", "cu cuh"), ("csharp cs c#", "cs"),
+        ("rust rs", "rs"), ("go golang", "go"), ("java", "java"), ("kotlin kt", "kt kts"), ("swift", "swift"),
+        ("ruby rb", "rb"), ("php", "php"), ("lua", "lua"), ("perl pl", "pl pm"), ("r", "R r"), ("julia jl", "jl"),
+        ("haskell hs", "hs"), ("scala", "scala"), ("dart", "dart"), ("zig", "zig"), ("sql", "sql"),
+        ("html", "html htm"), ("css", "css"), ("scss", "scss"), ("xml", "xml"), ("svg", "svg"), ("vue", "vue"),
+        ("json jsonc", "json"), ("yaml yml", "yaml yml"), ("toml", "toml"), ("ini cfg conf", "ini cfg conf"),
+        ("markdown md", "md"), ("tex latex", "tex"), ("diff patch", "diff patch"), ("csv", "csv"),
+        ("text txt plaintext", "txt log"),
+    )
+}  # fmt: skip
+_OF_LANGUAGE = {name: endings for names, endings in _ENDINGS.items() for name in names.split()}
+_ALL = {ending for endings in _ENDINGS.values() for ending in endings}
+_NAME = re.compile(r"(?<![\w.])(?:[\w.-]*/)*(\w[\w+-]*(?:\.\w+)*\.(\w{1,5}))(?![\w/])")
+_COMMENT = re.compile(r"\s*(?:#|//|--|;|%|/\*|<!--|\(\*)(?!!)")
+_MARKED = re.compile(r"[`*]([^`*\n]+)[`*]")
+_LINE_CHARS = 400
+"""So much of a line or of the text before is searched for a name."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A piece of code, without the characters that are not drawn either."""
+
+    code: str
+    info: str = ""
+    """What stands behind the opening fence."""
+    before: str = ""
+    """The text that leads to it."""
+
+    @property
+    def language(self) -> str:
+        """Its language as the fence names it, in small letters; empty when it does not."""
+        word = (self.info.split() or [""])[0].lower()
+        return word.strip("{}.").partition(":")[0]
+
+    @property
+    def n_lines(self) -> int:
+        """How many lines it has."""
+        return self.code.count("\n") + (not self.code.endswith("\n"))
+
+    def file_name(self) -> str:
+        """What a file of it would be called: as fence, first line or text before say, else by its language.
+
+        Never a path: where it goes is not the model's to say.
+        """
+        endings = _OF_LANGUAGE.get(self.language, ())
+        first = self.code.lstrip("\n").partition("\n")[0][:_LINE_CHARS]
+        before = self.before[-_LINE_CHARS:]
+        before = before if endings else " ".join(_MARKED.findall(before))  # node.js is no file's name
+        places = (self.info, first if _COMMENT.match(first) else "", before)
+        for place in places:
+            names = [name for name, ending in _NAME.findall(place) if ending in (endings or _ALL)]
+            if names:
+                return PurePosixPath(names[-1]).name
+        return f"code.{endings[0] if endings else 'txt'}"
+
+
+def is_code(token: Token) -> bool:
+    """Whether a block token is a listing."""
+    return token.type in ("fence", "code_block")
+
+
+def listing(block: MarkdownBlock, number: int, before: str) -> Listing:
+    """The listing of a block, the first one being 1; `before` is the source of the block before."""
+    for token in block.tokens:
+        if token.type == "inline":
+            before = token.content
+        elif is_code(token):
+            number -= 1
+            if number == 0:
+                return Listing(token.content, token.info, before)
+    raise ValueError("there is no such listing")

@@ -1,0 +1,302 @@
+"""What of the chat is about what is said already: marking an exchange or a listing, and acting on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.binding import Binding
+from textual.events import DescendantFocus
+
+from r1tui.text import plain
+from r1tui.tui.screens.answers_base import AnswersBase
+from r1tui.tui.widgets.prompt import Prompt
+from r1tui.tui.widgets.transcript import Transcript
+from r1tui.tui.widgets.transcript_cursor import Mark
+
+if TYPE_CHECKING:
+    from r1tui.chat.conversation import Conversation, Removal
+    from r1tui.tui.widgets.select_bar import SelectBar
+
+STILL_COMING = "The answer is still coming. Esc leaves the selection, a second Esc stops the answer."
+
+
+class SelectBase(AnswersBase):
+    """A screen with a mode in which single letters act on what is marked; the prompt has the focus again after it."""
+
+    BINDINGS = [Binding("ctrl+y", "select", "Select", id="chat.select", priority=True)]
+    KEYLESS = [("Copy the last code block", "copy_code"), ("Save the last code block", "save_code")]
+    """What the palette offers besides."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__(clock)
+        self._bar: SelectBar | None = None
+        """Says what is marked, and has the keys; None while nothing is being marked."""
+        self._followed = False
+        """Whether the view followed the answer before."""
+        self._removed: list[tuple[Conversation, Removal]] = []
+        """What was deleted of the conversation, to be put back."""
+
+    @property
+    def selecting(self) -> bool:
+        """Whether single letters act on what is marked."""
+        return self._bar is not None
+
+    @property
+    def mark(self) -> Mark | None:
+        """What is marked."""
+        return self.furniture.transcript.cursor.mark if self.furnished else None
+
+    async def action_select(self) -> None:
+        """Mark an exchange or a listing; or no longer."""
+        transcript = self.furniture.transcript
+        if self._bar is not None:
+            self.action_select_leave()
+            return
+        from r1tui.tui.widgets.select_bar import SelectBar  # noqa: PLC0415  after the first screen
+
+        mark, self._followed = transcript.first_mark(), transcript.following
+        self._bar = bar = SelectBar()
+        await self.mount(bar, before=self.query_one(Prompt))
+        self._put(mark)
+        self.set_focus(bar)
+
+    def action_select_leave(self) -> None:
+        """Mark nothing any more."""
+        self._end_marking(focus_prompt=True)
+
+    def action_select_step(self, step: int) -> None:
+        """Mark the next one, or the one before."""
+        marks = self.furniture.transcript.cursor.marks()
+        index = marks.index(self.mark) if self.mark in marks else -1
+        if 0 <= index + step < len(marks):
+            self._put(marks[index + step])
+
+    def action_select_end(self, index: int) -> None:
+        """Mark the first one, or the last."""
+        if marks := self.furniture.transcript.cursor.marks():
+            self._put(marks[index])
+
+    def action_select_page(self, step: int) -> None:
+        """Scroll, with the mark where it is."""
+        transcript = self.furniture.transcript
+        if step < 0:
+            transcript.action_page_up()
+        else:
+            transcript.action_page_down()
+
+    def action_select_copy(self) -> None:
+        """Copy the listing, or the answer as Markdown, without its thinking."""
+        if self.mark is not None:
+            self._copy(self._text_of(self.mark))
+
+    def action_copy_code(self) -> None:
+        """Copy the last listing, whatever is marked."""
+        if (mark := self._last_listing()) is not None:
+            self._copy(self._text_of(mark))
+
+    def action_save_code(self) -> None:
+        """Save the last listing, whatever is marked."""
+        if (mark := self._last_listing()) is not None:
+            self._save(mark)
+
+    def action_select_save(self) -> None:
+        """Save the listing, or the answer, to a file."""
+        if self.mark is not None:
+            self._save(self.mark)
+
+    def action_select_check(self) -> None:
+        """Find out whether the listing parses, and show the line that does not."""
+        if self.mark is not None:
+            self._say("Checking…")
+            self.run_worker(self._check(self.mark), group="check", exclusive=True, exit_on_error=False)
+
+    def action_select_edit(self) -> None:
+        """Put the question into the prompt; sent, it begins a branch."""
+        if (mark := self.mark) is None or not self._may_ask():
+            return
+        self._end_marking(focus_prompt=True)
+        self._begin_edit(mark.turn)
+
+    def action_select_anew(self) -> None:
+        """Ask the same question again; the answer that there is stays as a branch."""
+        if (mark := self.mark) is None or not self._may_ask():
+            return
+        if self.r1.config.sampling.temperature == 0:
+            self.notify("At temperature 0 the same answer comes again.", markup=False)
+        self._end_marking(focus_prompt=True)
+        self._ask(mark.turn.question, instead_of=mark.turn)
+
+    def action_select_thinking(self) -> None:
+        """Open or close the thinking of the marked exchange."""
+        if self.mark is not None:
+            self.furniture.transcript.toggle_thinking(self.mark.turn)
+
+    def action_select_branch(self, step: int) -> None:
+        """Show the next branch, or the one before; after the last comes the first."""
+        if (mark := self.mark) is None or not self._may_change():
+            return
+        branches = self.conversation.branches(mark.turn)
+        turn = branches[(branches.index(mark.turn) + step) % len(branches)]
+        self.conversation.show(turn)
+        self._changed(Mark(turn))
+
+    def action_select_delete(self) -> None:
+        """Take the exchange out of the conversation."""
+        if (mark := self.mark) is None or not self._may_change():
+            return
+        turns = self.conversation.turns
+        index = turns.index(mark.turn)
+        self._removed.append((self.conversation, self.conversation.remove(mark.turn)))
+        self._changed(Mark(turns[min(index, len(turns) - 1)]) if turns else None)
+        self._say("The exchange is deleted. U puts it back.")
+
+    def action_select_undo(self) -> None:
+        """Put back what was deleted last."""
+        if self._may_change():
+            _, removal = self._removed.pop()
+            self.conversation.put_back(removal)
+            self._changed(Mark(removal.turn))
+
+    @on(Transcript.Picked)
+    def _picked(self, message: Transcript.Picked) -> None:
+        if self._bar is not None:
+            self._put(message.mark)
+
+    @on(Transcript.Shown)
+    def _conversation_shown(self) -> None:
+        """Forget what was of another conversation."""
+        if self.mark is None or self.mark.turn not in self.conversation.turns:
+            self._end_marking(focus_prompt=False)
+        self._removed = [one for one in self._removed if one[0] is self.conversation]
+        self._leave_foreign_edit()
+        self.refresh_bindings()
+
+    @on(DescendantFocus)
+    def _focus_moved(self, event: DescendantFocus) -> None:
+        """The marking has the keys until something else is wanted."""
+        if self._bar is None or event.widget is self._bar:
+            return
+        if isinstance(event.widget, Transcript):  # clicked
+            self.set_focus(self._bar)
+        else:
+            self._end_marking(focus_prompt=False)
+
+    def _end_marking(self, *, focus_prompt: bool) -> None:
+        bar, self._bar = self._bar, None
+        if bar is None:
+            return
+        if focus_prompt or self.focused is bar:
+            self.set_focus(self.query_one(Prompt))
+        bar.remove()
+        transcript = self.furniture.transcript
+        transcript.put_mark(None)
+        if self._followed:
+            transcript.action_to_end()
+        self.refresh_bindings()
+
+    def _put(self, mark: Mark | None, *, line: int = 0) -> None:
+        self.furniture.transcript.put_mark(mark, line=line)
+        self._say(self._describe(mark) if mark is not None else "There is nothing left. U puts it back.")
+        self.refresh_bindings()
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.say(text)
+
+    def _describe(self, mark: Mark) -> str:
+        turns = self.conversation.turns
+        if not mark.listing:
+            branches = self.conversation.branches(mark.turn)
+            which = f", branch {branches.index(mark.turn) + 1} of {len(branches)}" if len(branches) > 1 else ""
+            return f"Exchange {turns.index(mark.turn) + 1} of {len(turns)}{which}"
+        listing = self.furniture.transcript.cursor.listing(mark)
+        siblings = [one for one in self.furniture.transcript.cursor.marks() if one.turn is mark.turn and one.listing]
+        lines = "1 line" if listing.n_lines == 1 else f"{listing.n_lines:,} lines"
+        words = (f"Code {mark.listing} of {len(siblings)}", listing.language, lines, listing.file_name())
+        return " · ".join(word for word in words if word)
+
+    def _text_of(self, mark: Mark) -> str:
+        return self.furniture.transcript.cursor.listing(mark).code if mark.listing else mark.turn.answer.content.text
+
+    def _last_listing(self) -> Mark | None:
+        found = [mark for mark in self.furniture.transcript.cursor.marks() if mark.listing]
+        if not found:
+            self.notify("There is no code in this conversation.", markup=False)
+        return found[-1] if found else None
+
+    def _copy(self, text: str) -> None:
+        from r1tui.tui.clipboard import told  # noqa: PLC0415
+
+        self.app.copy_to_clipboard(text)
+        how = "S" if self._bar is not None else "Ctrl+Y and S"
+        self.notify(f"{told(text)} {how} saves it to a file.", markup=False)
+
+    def _save(self, mark: Mark) -> None:
+        from r1tui.tui.screens.save import SaveScreen  # noqa: PLC0415
+
+        def saved(path: Path | None) -> None:
+            if path is not None:
+                self.notify(f"Saved as {plain(str(path))}.", markup=False)
+
+        name = self.furniture.transcript.cursor.listing(mark).file_name() if mark.listing else "answer.md"
+        self.app.push_screen(SaveScreen(self._text_of(mark), name), saved)
+
+    async def _check(self, mark: Mark) -> None:
+        from r1tui.chat.check import check  # noqa: PLC0415
+
+        listing = self.furniture.transcript.cursor.listing(mark)
+        verdict = await check(listing.code, listing.language)
+        if self.mark == mark:
+            self._put(mark, line=verdict.line)
+            self._say(verdict.text)
+
+    def _changed(self, mark: Mark | None) -> None:
+        """The shown path is another: show and save it."""
+        self._leave_foreign_edit()
+        self.furniture.transcript.catch_up()
+        self._put(mark)
+        self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
+
+    def _may_change(self) -> bool:
+        """Whether another path may be shown; the running answer is the end of this one."""
+        if self.r1.session.answering or self.conversation.running:
+            self.notify(STILL_COMING, markup=False)
+            return False
+        return True
+
+    def _may_ask(self) -> bool:
+        if not self._may_change():
+            return False
+        if not self.ready:
+            self.notify("No model is ready yet. F2 lists the models.", markup=False)
+        return self.ready
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys show where they do something."""
+        if action == "select":
+            return self.furnished and bool(self.conversation.turns or self._removed)
+        if not action.startswith("select_"):
+            return super().check_action(action, parameters)
+        mark = self.mark
+        if self._bar is None:
+            return False
+        is_exchange = mark is not None and not mark.listing
+        match action:
+            case "select_edit" | "select_anew" | "select_delete":
+                return is_exchange
+            case "select_copy" | "select_save":
+                return mark is not None and (bool(mark.listing) or bool(mark.turn.answer.content))
+            case "select_check":
+                return mark is not None and bool(mark.listing)
+            case "select_thinking":
+                return mark is not None and is_exchange and mark.turn.answer.has_thoughts
+            case "select_branch":
+                return mark is not None and is_exchange and len(self.conversation.branches(mark.turn)) > 1
+            case "select_undo":
+                return bool(self._removed)
+            case _:
+                return True

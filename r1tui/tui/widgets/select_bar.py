@@ -1,0 +1,48 @@
+"""The line above the prompt that says what is marked or edited; while it marks, its keys act on what is marked."""
+
+from textual.binding import Binding
+from textual.content import Content
+from textual.widgets import Static
+
+
+class HintBar(Static):
+    """One line of text, cut where the screen ends."""
+
+    DEFAULT_CSS = """
+    HintBar {
+        height: 1;
+        padding: 0 1;
+        background: $primary-muted;
+        color: $text;
+        text-wrap: nowrap;
+        text-overflow: ellipsis;
+    }
+    """
+
+    def say(self, text: str) -> None:
+        """Show this text."""
+        self.update(Content(text), layout=False)
+
+
+class SelectBar(HintBar, can_focus=True):
+    """It has the focus while something is marked."""
+
+    BINDINGS = [
+        Binding("escape,q", "screen.select_leave", "Done", id="select.leave"),
+        Binding("y", "screen.select_copy", "Copy", id="select.copy"),
+        Binding("s", "screen.select_save", "Save", id="select.save"),
+        Binding("c", "screen.select_check", "Check", id="select.check"),
+        Binding("e", "screen.select_edit", "Edit", id="select.edit"),
+        Binding("r", "screen.select_anew", "Ask anew", id="select.anew"),
+        Binding("t", "screen.select_thinking", "Thinking", id="select.thinking"),
+        Binding("left,h", "screen.select_branch(-1)", "Branch before", id="select.branch_before", show=False),
+        Binding("right,l", "screen.select_branch(1)", "Branch", key_display="←→", id="select.branch_after"),
+        Binding("d", "screen.select_delete", "Delete", id="select.delete"),
+        Binding("u", "screen.select_undo", "Undo", id="select.undo"),
+        Binding("up,k", "screen.select_step(-1)", "Up", id="select.up", show=False),
+        Binding("down,j", "screen.select_step(1)", "Down", id="select.down", show=False),
+        Binding("home,g", "screen.select_end(0)", "First", id="select.first", show=False),
+        Binding("end,G", "screen.select_end(-1)", "Last", id="select.last", show=False),
+        Binding("pageup", "screen.select_page(-1)", "Page up", id="select.page_up", show=False),
+        Binding("pagedown", "screen.select_page(1)", "Page down", id="select.page_down", show=False),
+    ]

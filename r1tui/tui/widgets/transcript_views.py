@@ -1,0 +1,69 @@
+"""The exchanges of a transcript, each as a view of it; kept where the same exchange is shown again."""
+
+from r1tui.chat.conversation import Conversation, Turn
+from r1tui.tui.widgets.transcript_blocks import Block
+from r1tui.tui.widgets.transcript_turn import TurnView
+
+
+class Views:
+    """Views of the shown exchanges, from top to bottom."""
+
+    def __init__(self) -> None:
+        self.conversation = Conversation("")
+        self.all: list[TurnView] = []
+        self._counted: list[Turn] = []
+        """The conversation's exchanges when their branches were counted last."""
+
+    def show(self, conversation: Conversation) -> None:
+        """Have no view yet of this one."""
+        self.conversation = conversation
+        self.all.clear()
+        self._counted.clear()
+
+    @property
+    def blocks(self) -> list[Block]:
+        """All blocks."""
+        return [block for view in self.all for block in view.blocks]
+
+    @property
+    def running(self) -> bool:
+        """Whether the last answer may still grow."""
+        return self.conversation.running
+
+    @property
+    def busy(self) -> TurnView | None:
+        """The last one that has left something of its model for the next time."""
+        return next((view for view in reversed(self.all) if view.busy), None)
+
+    def of(self, turn: Turn) -> TurnView | None:
+        """The view of an exchange; None for one that is not shown."""
+        return next((view for view in self.all if view.turn is turn), None)
+
+    def thoughtful(self) -> list[TurnView]:
+        """Those that have any thinking."""
+        return [view for view in self.all if view.turn.answer.has_thoughts]
+
+    def update(self) -> tuple[list[TurnView], bool]:
+        """Take up the shown path: the views that may have changed, and whether others were dropped."""
+        turns = self.conversation.turns
+        pairs = enumerate(self.all)
+        other = next((n for n, view in pairs if n >= len(turns) or view.turn is not turns[n]), None)
+        first = max(len(self.all) - 1, 0) if other is None else other
+        known = {view.turn: view for view in self.all[first:]}
+        del self.all[first:]
+        for turn in turns[first:]:
+            view = known.get(turn)
+            is_first = not self.all
+            self.all.append(view if view and view.is_first == is_first else TurnView(turn, is_first=is_first))
+        if other is not None or self._counted != self.conversation.every:
+            self._counted = self.conversation.every.copy()
+            first = min([first, *self._count_branches()])
+        return self.all[first:], other is not None
+
+    def _count_branches(self) -> list[int]:
+        """Tell each exchange which of how many branches it is; the indices of those for which that has changed."""
+        places = list(zip(self.all, self.conversation.places(), strict=True))
+        changed = [number for number, (view, place) in enumerate(places) if view.place != place]
+        for view, place in places:
+            view.place = place
+        return changed

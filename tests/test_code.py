@@ -1,0 +1,118 @@
+"""Listings: their names, and whether they parse, which is found out in a process of its own."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from r1tui.chat.check import check
+from r1tui.chat.code import Listing, listing
+from r1tui.chat.markdown import split_markdown
+
+
+@pytest.mark.parametrize(
+    ("info", "code", "before", "name"),
+    [
+        ("python", "x = 1\n", "", "code.py"),
+        ("", "x\n", "", "code.txt"),
+        ("klingon", "x\n", "", "code.txt"),
+        ("python", "# game.py\nx = 1\n", "", "game.py"),
+        ("python", "# src/my-game.py - a game, needs pygame.display\n", "Save as `other.py`:", "my-game.py"),
+        ("python", "#!/usr/bin/env python3.11\nx = 1\n", "", "code.py"),
+        ("python", "import game.py\n", "", "code.py"),
+        ("python title=\"app.py\"", "x = 1\n", "", "app.py"),
+        ("js:web/index.mjs", "x\n", "", "index.mjs"),
+        ("python", "x = 1\n", "Put `a.py` first, then **b.py**, which reads `data.json`.", "b.py"),
+        ("", "FROM x\n", "In `compose.yaml`, e.g. for node.js:", "compose.yaml"),
+        ("bash", "ls\n", "Write to /etc/../../x.sh and run", "x.sh"),
+        ("python", "# ../../.bashrc.py\n", "Save it as ~/.ssh/authorized.keys", "code.py"),
+        ("html", "<!-- index.html -->\n", "", "index.html"),
+        ("rust", "// main.rs\n", "", "main.rs"),
+    ],
+)  # fmt: skip
+def test_a_listing_is_called_what_the_text_around_it_says(info: str, code: str, before: str, name: str) -> None:
+    assert Listing(code, info, before).file_name() == name
+
+
+def test_listings_of_a_block_are_those_of_its_fences_with_the_text_that_leads_to_them() -> None:
+    (block,) = split_markdown(
+        "1. In `a.py`:\n   ```python\n   x\n   ```\n2. In `b.py`:\n   ~~~ {.python}\n   y\n   ~~~\n"
+    )
+    assert listing(block, 1, "") == Listing("x\n", "python", "In `a.py`:")
+    assert listing(block, 2, "").file_name() == "b.py"
+    assert listing(block, 2, "").language == "python"
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "line", "says"),
+    [
+        ("python", "x = 1\n", 0, "parses"),
+        ("python", "    x = 1\n    y = 2\n", 0, "parses"),
+        ("py", "x = 1\nif x\n    y\n", 2, "expected ':'"),
+        ("python", "x = 1\n\nreturn x\n", 3, "outside function"),
+        ("python", "print('a)\n", 1, "unterminated string"),
+        ("python", "", 0, "parses"),
+        ("json", '{"a": 1}', 0, "parses"),
+        ("json", '{"a": 1,\n "b"}', 2, "':'"),
+        ("toml", "a = 1\nb = \n", 2, "Invalid value"),
+        ("toml", "a = ", 1, "Invalid value"),
+        ("yaml", "a: 1\nb: [1, 2\nc: 3\n", 3, "expected ',' or ']'"),
+        ("yaml", "a: &a [x, x]\nb: *a\n", 0, "parses"),
+        ("rust", "fn main() {", 0, "cannot be checked"),
+        ("", "x", 0, "Code without a language cannot be checked"),
+    ],
+)
+async def test_what_does_not_parse_is_told_with_its_line(language: str, code: str, line: int, says: str) -> None:
+    verdict = await check(code, language)
+    assert (verdict.line, verdict.parses is False) == (line, line > 0)
+    assert says in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("python", "-" * 200_000 + "1"),
+        ("python", "(" * 50_000 + ")" * 50_000),
+        ("python", "x" + ".y" * 200_000),
+        ("python", "if 1:\n" + "".join(" " * depth + "if 1:\n" for depth in range(1, 200)) + " " * 200 + "x\n"),
+        ("json", "[" * 200_000),
+        ("yaml", "[" * 20_000),
+    ],
+)
+async def test_what_is_nested_too_deeply_crashes_nobody(language: str, code: str) -> None:
+    assert (await check(code, language)).parses is not True
+
+
+async def test_code_is_never_executed_nor_is_a_module_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    folder = tmp_path
+    monkeypatch.chdir(folder)
+    for name in ("yaml", "json", "tomllib"):
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    assert (await check(f"open({str(folder / 'ran')!r}, 'w')\n", "python")).parses
+    assert (await check("a: !!python/object/apply:os.system ['touch ran']\n", "yaml")).parses
+    assert not (folder / "ran").exists()
+
+
+async def test_a_hundred_thousand_lines_are_checked_while_the_loop_runs_on() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.01)
+
+    beside = asyncio.create_task(others())
+    verdict = await check("value = compute(1, 'two')\n" * 100_000 + "oh no\n", "python")
+    beside.cancel()
+    assert verdict.line == 100_001
+    assert turns > 5
+
+
+async def test_a_check_that_takes_too_long_is_ended() -> None:
+    verdict = await check("x = 1\n" * 200_000, "python", wait_s=0.0)
+    assert verdict.parses is None
+    assert "longer" in verdict.text

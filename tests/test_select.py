@@ -1,0 +1,416 @@
+"""Acting on exchanges and listings: the keys of what is marked, without a server; copies and files are looked at."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from textual.pilot import Pilot
+from textual.widgets import Footer, Input, Label
+
+from r1tui.chat.answer import Answer
+from r1tui.chat.code import is_code
+from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.markdown import split_markdown
+from r1tui.events import Content, Reasoning
+from r1tui.tui.actions import Action, actions, run
+from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.save import SaveScreen
+from r1tui.tui.widgets.prompt import Prompt
+from r1tui.tui.widgets.select_bar import HintBar, SelectBar
+from r1tui.tui.widgets.transcript import Transcript
+from r1tui.tui.widgets.transcript_blocks import Work
+from r1tui.tui.widgets.transcript_cursor import Mark
+from tests.screen_rig import StillApp
+from tests.transcript_rig import Seat, asked, send, settle
+from tests.tui_rig import opened, until
+
+PYTHON = "Save it as `game.py`:\n\n```python\nimport pygame\n\nprint('hi')\n```\n"
+BROKEN = "1. Broken:\n\n   ```python\n   x = 1\n   y = (2\n   z = 3\n   ```\n"
+
+
+def exchange(question: str, content: str, thinking: str = "") -> Turn:
+    return Turn(question, Answer.past(content, thinking, thinking_tokens=1204, thinking_s=130))
+
+
+def talk() -> Conversation:
+    turns = [exchange("First?", PYTHON + "\nAnd:\n\n" + BROKEN, "Hm."), exchange("Second?", "No code.")]
+    return Conversation("c", turns)
+
+
+class Chat:
+    """The screen with a conversation, in a pilot's hands."""
+
+    def __init__(self, app: StillApp, pilot: Pilot[None]) -> None:
+        self.app, self.pilot = app, pilot
+        self.said: list[str] = []
+        app.seat.notify = lambda text, **_: self.said.append(text)  # type: ignore[method-assign]
+
+    @property
+    def transcript(self) -> Transcript:
+        return self.app.seat.query_one(Transcript)
+
+    @property
+    def prompt(self) -> Prompt:
+        return self.app.seat.query_one(Prompt)
+
+    @property
+    def conversation(self) -> Conversation:
+        return self.app.seat.conversation
+
+    @property
+    def mark(self) -> tuple[str, int] | None:
+        mark = self.app.seat.mark
+        return (mark.turn.question, mark.listing) if mark else None
+
+    @property
+    def bar(self) -> str:
+        return str(self.app.seat.query_one(SelectBar).render())
+
+    @property
+    def lines(self) -> list[str]:
+        return [self.transcript.render_line(y).text[:-1].rstrip() for y in range(self.transcript.size.height)]
+
+    @property
+    def marked_rows(self) -> list[str]:
+        return marked(self.transcript)
+
+    @property
+    def questions(self) -> list[str]:
+        return [turn.question for turn in self.conversation.turns]
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await settle(self.pilot, self.transcript)
+
+
+def marked(transcript: Transcript) -> list[str]:
+    """The rows with the bar of the mark."""
+    strips = [transcript.render_line(y) for y in range(transcript.size.height)]
+    return [strip.text[:-1].rstrip() for strip in strips if (style := next(iter(strip)).style) and style.reverse]
+
+
+@asynccontextmanager
+async def chat(tmp_path: Path, conversation: Conversation, size: tuple[int, int] = (120, 50)) -> AsyncIterator[Chat]:
+    app = StillApp(tmp_path)
+    async with opened(app, size) as pilot:
+        app.seat.conversation = conversation
+        app.seat.query_one(Transcript).show(conversation)
+        app.seat.query_one(Prompt).focus()
+        await settle(pilot, app.seat.query_one(Transcript))
+        yield Chat(app, pilot)
+
+
+async def test_the_mark_walks_over_exchanges_and_listings_and_leaves_the_prompt_as_it_was(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk()) as one:
+        await one.press(*"draft", "ctrl+y")
+        assert one.mark == ("Second?", 0)
+        assert one.bar == "Exchange 2 of 2"
+        assert [row for row in one.marked_rows if row] == ["❯ Second?", "  No code."]
+        await one.press("up")
+        assert one.mark == ("First?", 2)
+        assert [row.split() for row in one.marked_rows] == [
+            ["▎", "python"], ["▎", "x", "=", "1"], ["▎", "y", "=", "(2"], ["▎", "z", "=", "3"],
+        ]  # fmt: skip
+        assert one.bar == "Code 2 of 2 · python · 3 lines · code.py"
+        await one.press("k")
+        assert one.bar == "Code 1 of 2 · python · 3 lines · game.py"
+        await one.press("k", "k", "up")
+        assert one.mark == ("First?", 0)
+        await one.press("end")
+        assert one.mark == ("Second?", 0)
+        await one.press("home", "j")
+        assert one.mark == ("First?", 1)
+        await one.press("x", "escape")
+        assert one.app.seat.mark is None
+        assert one.marked_rows == []
+        assert one.prompt.has_focus
+        await one.press("!")
+        assert one.prompt.text == "draft!"
+
+
+async def test_the_footer_has_the_keys_of_what_is_marked(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk(), (80, 24)) as one:
+        await one.press("ctrl+y", "home")
+
+        def shown() -> set[str]:
+            return {binding.binding.description for binding in one.app.screen.active_bindings.values()}
+
+        assert {"Edit", "Ask anew", "Delete", "Copy", "Thinking", "Done"} <= shown()
+        assert not {"Check", "Branch", "Undo"} & shown()
+        await one.press("down")
+        assert {"Copy", "Save", "Check", "Done"} <= shown()
+        assert not {"Edit", "Delete"} & shown()
+        keys = " ".join(str(key.render()) for key in one.app.screen.query_one(Footer).query("FooterKey"))
+        assert "Done" in keys[:20]
+
+
+async def test_typing_elsewhere_ends_the_selection_and_a_click_marks_only_in_it(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk()) as one:
+        row = one.lines.index("❯ Second?")
+        await one.pilot.click(Transcript, offset=(5, row))
+        assert one.mark is None
+        await one.press("ctrl+y", "home")
+        await one.pilot.click(Transcript, offset=(5, row))
+        await until(one.pilot, lambda: one.mark == ("Second?", 0))
+        assert one.app.seat.query_one(SelectBar).has_focus
+        await one.pilot.click(Prompt)
+        await until(one.pilot, lambda: one.mark is None)
+        assert not one.app.seat.query(SelectBar)
+        assert one.prompt.has_focus
+
+
+async def test_copies_are_the_code_or_the_answers_markdown(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk()) as one:
+        await one.press("ctrl+y", "y")
+        assert one.app.clipboard == "No code."
+        await one.press("up", "y")
+        assert one.app.clipboard == "x = 1\ny = (2\nz = 3\n"
+        assert one.said[-1] == "Sent to the terminal. S saves it to a file."
+        await one.press("home", "y")
+        assert one.app.clipboard == one.conversation.turns[0].answer.content.text
+        await one.press("escape")
+        one.app.seat.action_copy_code()
+        assert one.app.clipboard == "x = 1\ny = (2\nz = 3\n"
+
+
+async def test_what_is_copied_is_not_a_key_where_it_is_pasted(tmp_path: Path) -> None:
+    async with chat(tmp_path, Conversation("c", [exchange("?", "a\x1b[201~\x03b\tc\n")])) as one:
+        await one.press("ctrl+y", "y")
+        assert one.app.clipboard == "a[201~b\tc\n"
+
+
+async def test_a_listing_is_checked_and_its_wrong_line_is_shown(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk()) as one:
+        await one.press("ctrl+y", "up", "c")
+        await until(one.pilot, lambda: "does not parse" in one.bar)
+        assert one.bar == "Line 2 does not parse: '(' was never closed."
+        await settle(one.pilot, one.transcript)
+        (wrong,) = [
+            strip.text for y in range(one.transcript.size.height)
+            if (strip := one.transcript.render_line(y)) and all(s.style and s.style.reverse for s in list(strip)[:-1])
+        ]  # fmt: skip
+        assert wrong.split()[:2] == ["▎", "y"]
+        await one.press("up", "c")
+        await until(one.pilot, lambda: one.bar == "It parses; nothing was executed.")
+
+
+async def test_the_wrong_line_of_a_long_listing_is_brought_into_view(tmp_path: Path) -> None:
+    code = "x = 1\n" * 600 + "oh no\n" + "x = 1\n" * 600
+    async with chat(tmp_path, Conversation("c", [exchange("?", f"```python\n{code}```\n")]), (80, 24)) as one:
+        await one.press("ctrl+y", "c")
+        await until(one.pilot, lambda: "Line 601" in one.bar)
+        await settle(one.pilot, one.transcript)
+        assert any("oh no" in line for line in one.lines)
+
+
+async def test_a_listing_is_saved_under_the_name_that_the_text_gives_and_nothing_is_overwritten_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with chat(tmp_path / "home", talk()) as one:
+        await one.press("ctrl+y", "home", "down", "s")
+        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
+        assert one.app.screen.query_one(Input).value == "game.py"
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
+        assert (tmp_path / "game.py").read_text() == "import pygame\n\nprint('hi')\n"
+        assert one.said[-1] == f"Saved as {tmp_path / 'game.py'}."
+        (tmp_path / "game.py").write_text("mine")
+
+        await one.pilot.press("s")
+        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
+        field = one.app.screen.query_one(Input)
+        assert field.value == "game-2.py"
+        field.value = "game.py"
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: isinstance(one.app.screen, AskScreen))
+        await one.pilot.press("escape")
+        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
+        assert (tmp_path / "game.py").read_text() == "mine"
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: isinstance(one.app.screen, AskScreen))
+        await one.pilot.press("o")
+        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
+        assert (tmp_path / "game.py").read_text() == "import pygame\n\nprint('hi')\n"
+        assert one.app.seat.query_one(SelectBar).has_focus
+
+
+async def test_where_a_file_cannot_be_saved_is_told_and_asked_again(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk()) as one:
+        await one.press("ctrl+y", "up", "s")
+        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
+        field, wrong = one.app.screen.query_one(Input), one.app.screen.query_one("#wrong", Label)
+        field.value = str(tmp_path / "none" / "x.py")
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: "No such file or directory" in str(wrong.render()))
+        field.value = " "
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: "a name is missing" in str(wrong.render()))
+        field.value = str(tmp_path)
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
+        assert (tmp_path / "code.py").exists()
+
+
+async def test_an_exchange_is_deleted_and_put_back(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk()) as one:
+        await one.press("ctrl+y", "home", "d")
+        assert one.questions == ["Second?"]
+        assert "First?" not in "".join(one.lines)
+        assert one.mark == ("Second?", 0)
+        await one.press("d")
+        assert one.questions == []
+        assert one.app.seat.mark is None
+        await one.press("u")
+        assert one.questions == ["Second?"]
+        await one.press("u")
+        assert one.questions == ["First?", "Second?"]
+        assert one.mark == ("First?", 0)
+        assert [line for line in one.lines if "❯" in line] == ["❯ First?", "❯ Second?"]
+
+
+async def test_branches_are_numbered_and_walked(tmp_path: Path) -> None:
+    conversation = talk()
+    first, second = conversation.turns
+    other = conversation.ask_instead(first, "First, again?")
+    other.answer = Answer.past("Another answer.")
+    async with chat(tmp_path, conversation) as one:
+        assert "  ◂ 2/2 ▸" in one.lines
+        await one.press("ctrl+y")
+        assert one.bar == "Exchange 1 of 1, branch 2 of 2"
+        await one.press("left")
+        assert one.conversation.turns == [first, second]
+        assert "  ◂ 1/2 ▸" in one.lines
+        assert one.mark == ("First?", 0)
+        await one.press("l")
+        assert one.conversation.turns == [other]
+        await one.press("l", "d")
+        assert one.conversation.turns == [second]
+        assert one.conversation.branches(second) == [second, other]
+        assert "  ◂ 1/2 ▸" in one.lines
+
+
+async def test_opening_the_thinking_of_the_marked_exchange(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk()) as one:
+        await one.press("ctrl+y", "home", "t")
+        assert "│ Hm." in one.lines
+        await one.press("t")
+        assert "│ Hm." not in one.lines
+
+
+async def test_editing_says_so_and_esc_puts_back_what_the_prompt_had(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk()) as one:
+        one.app.seat.ready = True
+        await one.press(*"draft", "ctrl+y", "home", "e")
+        assert one.prompt.text == "First?"
+        hint = one.app.seat.query_one(HintBar)
+        assert str(hint.render()) == "Editing question 1: Enter asks it anew, Esc leaves it"
+        await one.press("!", "escape")
+        assert one.prompt.text == "draft"
+        assert not one.app.seat.query(HintBar)
+        assert one.questions == ["First?", "Second?"]
+        await one.press("ctrl+y", "end", "e", "ctrl+n")
+        assert not one.app.seat.query(HintBar)
+        assert one.prompt.text == "draft"
+
+
+async def test_an_edit_ends_with_the_branch_that_its_question_is_of(tmp_path: Path) -> None:
+    conversation = talk()
+    conversation.ask_instead(conversation.turns[1], "Other?").answer = Answer.past("Yes.")
+    async with chat(tmp_path, conversation) as one:
+        one.app.seat.ready = True
+        await one.press("ctrl+y", "e")
+        assert one.prompt.text == "Other?"
+        await one.press("ctrl+y", "end", "left")
+        assert one.questions == ["First?", "Second?"]
+        assert not one.app.seat.editing
+        assert one.prompt.text == ""
+
+
+async def test_the_palette_has_what_the_keys_do(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk()) as one:
+
+        def offered() -> dict[str, Action]:
+            return {action.title: action for action in actions(one.app.screen)}
+
+        assert "Ask anew" not in offered()
+        await one.press("ctrl+y", "home", "down")
+        assert {"Copy", "Check", "Ask anew", "Copy the last code block"} <= offered().keys()
+        await run(one.app, offered()["Copy"])
+        assert one.app.clipboard == "import pygame\n\nprint('hi')\n"
+
+
+async def test_while_an_answer_runs_nothing_can_lose_it_and_copies_work(tmp_path: Path) -> None:
+    conversation = talk()
+    running = conversation.ask("Third?")
+    running.answer.apply(Reasoning("Hm"))
+    async with chat(tmp_path, conversation) as one:
+        one.app.seat.ready = True
+        await one.press("ctrl+y")
+        for key in "erd":
+            await one.press(key)
+            assert "Esc" in one.said.pop()
+        assert one.questions == ["First?", "Second?", "Third?"]
+        await one.press("up", "y")
+        assert one.app.clipboard == "No code."
+
+
+async def test_a_mark_costs_nothing_while_the_answer_grows_and_stays_where_it_is() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, Content("```python\nx = 1\n```\n\nSome words."))
+        seat.transcript.put_mark(seat.transcript.first_mark())
+        await settle(pilot, seat.transcript)
+        before, rows = Work(**vars(seat.transcript.work)), marked(seat.transcript)
+        assert len(rows) == 2
+        await send(pilot, seat, Content(" and more"))
+        assert seat.transcript.work.rows_refreshed - before.rows_refreshed == 1
+        for number in range(100):
+            await send(pilot, seat, Content(f"\n\nline {number}"))
+        assert marked(seat.transcript) == rows
+        assert not seat.transcript.following
+
+
+PARTS = st.sampled_from(
+    [
+        "Some words.\n\n", "words " * 200 + "\n\n", "```python\nx = 1\n```\n\n", "```\n" + "y\n" * 60 + "```\n\n",
+        "1. a\n\n   ```sh\n   ls\n   ```\n2. b\n   ```\n   c\n   ```\n\n", "    indented\n\n", "```\n```\n\n",
+        "日本 🦙 " * 50,
+    ]
+)  # fmt: skip
+ANSWERS = st.lists(st.lists(PARTS, max_size=6).map("".join), min_size=1, max_size=4)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(ANSWERS, st.integers(12, 100), st.integers(3, 40), st.booleans())
+def test_the_mark_walks_all_items_and_is_always_in_view(
+    answers: list[str], width: int, height: int, is_open: bool
+) -> None:
+    async def walk() -> None:
+        turns = [exchange(f"Question {number}?", text, "Well.\n" * 30) for number, text in enumerate(answers)]
+        seat = Seat(Conversation("c", turns))
+        async with seat.run_test(size=(width, height)) as pilot:
+            transcript = seat.transcript
+            await settle(pilot, transcript)
+            if is_open:
+                transcript.toggle_all()
+            marks = transcript.cursor.marks()
+            fences = [sum(is_code(token) for block in split_markdown(one) for token in block.tokens) for one in answers]
+            assert [mark.listing for mark in marks] == [n for count in fences for n in range(count + 1)]
+            for mark in [*marks, *reversed(marks), marks[-1], marks[0]]:
+                transcript.put_mark(mark)
+                await settle(pilot, transcript)
+                shows_all(transcript, mark, height)
+
+    asyncio.run(walk())
+
+
+def shows_all(transcript: Transcript, mark: Mark, height: int) -> None:
+    rows = transcript.cursor.rows(mark)
+    assert rows is not None
+    assert len(marked(transcript)) == min(rows[1] - rows[0], height)
