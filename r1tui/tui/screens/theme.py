@@ -21,7 +21,7 @@ class ThemeScreen(ModalScreen[str | None]):
         align: right middle;
         background: transparent;
         & > OptionList, & > OptionList:focus {
-            width: 38;
+            width: 42;
             height: auto;
             max-height: 80%;
             border: round $primary;

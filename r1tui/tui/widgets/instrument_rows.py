@@ -21,6 +21,8 @@ WIDE = 56
 """From here on a row has room for its figure's course beside the bar."""
 OVER_PLAN_BYTES = 1 << 29
 """What a GPU may hold beyond the plan before it is marked: CUDA's own context, and some luck."""
+LITTLE_BYTES_PER_S = 16 << 20
+"""What is read now and then anyway, and is not to look like much."""
 STATE_STYLES = {
     "ready": "$success", "sleeping": "$secondary", "starting": "$warning", "loading": "$warning",
     "restarting": "$warning", "stopping": "$warning", "failed": "$error", "hangs": "$error",
@@ -248,7 +250,8 @@ def _disk(figures: Figures, sheet: Sheet) -> Group:
     if rate is None:
         return []
     course = figures.courses["disk"].means
-    return sheet.course("disk", per_second(rate), None, course if any(course) else (), style="$accent")
+    top = max([LITTLE_BYTES_PER_S, *course])
+    return sheet.course("disk", per_second(rate), None, course if any(course) else (), top=top, style="$accent")
 
 
 def _hundredth(value: float | None) -> float | None:
