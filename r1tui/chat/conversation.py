@@ -25,6 +25,8 @@ class Turn:
     """The exchange that it follows; None for the first of a conversation."""
     asked_s: float = field(default_factory=time)
     """When it was asked, as Unix time."""
+    model: str = ""
+    """The name of the variant that was asked; empty where nobody knows."""
 
 
 @dataclass
@@ -48,8 +50,7 @@ class Conversation:
     @property
     def name(self) -> str:
         """What lists call it: its title, else the first line of its first question."""
-        first = self.every[0].question.strip() if self.every else ""
-        return self.title or first.partition("\n")[0]
+        return name_of(self.title, self.every[0].question if self.every else "")
 
     @property
     def running(self) -> bool:
@@ -100,6 +101,11 @@ class Conversation:
         want the roles to alternate and whoever asks anew means the new question.
         """
         return _messages(self.turns)
+
+
+def name_of(title: str, first_question: str) -> str:
+    """What a conversation with this title and first question is called."""
+    return title or first_question.strip().partition("\n")[0]
 
 
 def _messages(turns: Sequence[Turn]) -> list[tuple[Literal["user", "assistant"], str]]:
