@@ -10,8 +10,8 @@ from r1tui.chat.conversation import name_of
 
 NAME_CHARS = 200
 PASSAGE_TOKENS = 16
-MARKS = ("\x02", "\x03")
-"""What stands before and after each word that was found, in a passage."""
+MARKS = ("\ufdd0", "\ufdd1")
+"""What stands before and after each word that was found, in a passage: characters that no text may have."""
 _BESIDE_CHARS = 60
 
 _ROWS = """

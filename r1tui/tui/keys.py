@@ -9,8 +9,10 @@ from textual.dom import DOMNode
 
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.conversations import ConversationsScreen
 from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.keys import KeysScreen
+from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.prompt import Prompt
@@ -20,8 +22,10 @@ Nodes = tuple[type[DOMNode], ...]
 TOGETHER: tuple[Nodes, ...] = (
     (ChatScreen, Prompt, Transcript),
     (AskScreen,),
+    (ConversationsScreen,),
     (DownloadScreen,),
     (KeysScreen,),
+    (LineScreen,),
     (LogScreen,),
     (VariantsScreen,),
 )

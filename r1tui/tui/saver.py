@@ -48,10 +48,10 @@ class Saver:
         self._collect(conversation)
         await asyncio.wrap_future(self._write_soon())
 
-    def save_soon(self, conversation: Conversation) -> None:
-        """Write what has changed of it within a second; call it as often as you like."""
+    def save_soon(self) -> None:
+        """Write within a second what has changed of the conversations that are open; call it as often as you like."""
         if self._timer is None:
-            self._timer = self._loop.call_later(SOON_S, self._save_now, conversation)
+            self._timer = self._loop.call_later(SOON_S, self._save_now)
 
     async def last(self) -> Opened | None:
         """The conversation that this r1tui goes on with, if there is one."""
@@ -84,9 +84,8 @@ class Saver:
         for handle in (self._timer, self._retry):
             if handle is not None:
                 handle.cancel()
-        for tracker in list(self._trackers.values()):
-            self._collect(tracker.conversation)
-        self._thread.submit(self._write_waiting)
+        self._collect_all()
+        self._write_soon()
         await asyncio.wrap_future(self._thread.submit(self._store.close))
         self._thread.shutdown(wait=False)
 
@@ -98,10 +97,14 @@ class Saver:
             self._elsewhere[opened.conversation.id] = opened.open_in
         return opened
 
-    def _save_now(self, conversation: Conversation) -> None:
+    def _save_now(self) -> None:
         self._timer = None
-        self._collect(conversation)
+        self._collect_all()
         self._write_soon()
+
+    def _collect_all(self) -> None:
+        for tracker in list(self._trackers.values()):
+            self._collect(tracker.conversation)
 
     def _collect(self, conversation: Conversation) -> None:
         if conversation.id in self._elsewhere:
@@ -140,9 +143,9 @@ class Saver:
     def _write_anew(self) -> None:
         """The database is another one: all of the open conversations goes there."""
         self._waiting.clear()
-        for tracker in list(self._trackers.values()):
+        for tracker in self._trackers.values():
             tracker.forget()
-            self._collect(tracker.conversation)
+        self._collect_all()
         self._write_soon()
 
     def _try_again(self) -> None:

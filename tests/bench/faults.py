@@ -23,7 +23,6 @@ from typing import Any
 import msgspec
 
 from r1tui.chat.conversation import Conversation
-from r1tui.chat.saved import ConversationFiles
 from r1tui.config import Config, EngineSettings, SamplingSettings, ServerSettings
 from r1tui.engine import build_engine
 from r1tui.keeper import client
@@ -33,6 +32,7 @@ from r1tui.process import command_line, identify, wait
 from tests.engine_figures import running_worker
 from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, start_ready, until
 from tests.ptys import Terminal
+from tests.stored import last_conversation, last_states
 from tests.tiny_r1 import build
 
 THINK, WORDS = "Hm.\n", "one two three four.\n\n"
@@ -69,10 +69,7 @@ class Home:
 
     def conversation(self) -> Conversation:
         """The screen's conversation."""
-        with ConversationFiles(self.paths.conversations) as files:
-            found = files.last()
-        assert found is not None
-        return found
+        return last_conversation(self.paths)
 
     def ask(self, terminal: Terminal) -> None:
         """Ask in the screen, and see the answer begin."""
@@ -324,7 +321,7 @@ def lost_terminals(here: Home, rounds: int, how: str, later_s: float) -> str:
                 terminal.kill()
         sleep(later_s)
         with Terminal() as terminal:
-            until(lambda: '"done"' in next(here.paths.conversations.glob("*.json")).read_text(), PATIENCE_S)
+            until(lambda: last_states(here.paths) == ["done"], PATIENCE_S)
             terminal.kill()
         same += here.conversation().turns[-1].answer.content.text.lstrip() == whole.lstrip()
     return f"{same} of {rounds} answers identical to an undisturbed one"

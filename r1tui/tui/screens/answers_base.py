@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from textual import on
 from textual.binding import Binding
 
-from r1tui.chat.conversation import Conversation
+from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.special_tokens import defuse
 from r1tui.events import Failed, Finished, Timings
+from r1tui.text import shortened
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits
-from r1tui.tui.screens.seat_base import SeatBase
+from r1tui.tui.screens.seat_base import Receiving, SeatBase
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -27,25 +28,19 @@ class AnswersBase(SeatBase):
         Binding("ctrl+c", "interrupt", "Interrupt", id="chat.interrupt", show=False, priority=True),
         Binding("ctrl+t", "thinking", "Thinking", id="chat.thinking", priority=True),
         Binding("f8", "again", "Ask again", id="chat.again", priority=True),
-        Binding("ctrl+n", "new", "New chat", id="chat.new", priority=True),
     ]
 
-    def _open_last(self) -> None:
-        """Be where the last r1tui was; an answer that was running then is read on."""
-        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
-
-        last = None if self.r1.session.attached else self.r1.saved.last()
-        self.conversation = last or Conversation(new_conversation_id())
-        self.furniture.transcript.show(self.conversation)
-        if self.conversation.running:
-            turn = self.conversation.turns[-1]
-            self._receive(self.r1.session.read_on(turn.answer_id, inside_thinking=turn.inside_thinking))
+    @property
+    def answering_here(self) -> bool:
+        """Whether the answer that comes is one of the conversation that is shown."""
+        elsewhere = self.receiving is not None and self.receiving.conversation is not self.conversation
+        return self.r1.session.answering and not elsewhere
 
     @on(AnswerReceived)
     def _answer_received(self, message: AnswerReceived) -> None:
-        if not self.conversation.turns:
+        if self.receiving is None:
             return
-        answer = self.conversation.turns[-1].answer
+        answer = self.receiving.turn.answer
         counters: Timings | Finished | None = None
         for event in message.events:
             answer.apply(event)
@@ -53,7 +48,9 @@ class AnswersBase(SeatBase):
                 counters = event
         if counters is not None:  # the last of them is true of all
             self.instruments.update_timings(counters)
-        self.furniture.transcript.touch()
+        self.r1.saved.save_soon()
+        if self.receiving.conversation is self.conversation:
+            self.furniture.transcript.touch()
 
     @on(AnswerWaits)
     def _answer_waits(self, message: AnswerWaits) -> None:
@@ -61,16 +58,36 @@ class AnswersBase(SeatBase):
 
     @on(AnswerEnded)
     def _answer_ended(self) -> None:
-        if not self.conversation.turns:
-            return  # a new chat has begun meanwhile
-        answer = self.conversation.turns[-1].answer
+        if self.receiving is None:
+            return
+        conversation, answer = self.receiving.conversation, self.receiving.turn.answer
+        self.receiving = None
         if answer.running:
             answer.apply(Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
-        self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
+        self.run_worker(self._save_and_leave(conversation), group="save", exit_on_error=False)
         self.furniture.transcript.touch()
         if answer.finished is None:
             self.instruments.update_timings(None)
+        self._read_on()
         self.refresh_bindings()
+
+    def _read_on(self) -> None:
+        """Receive what the keeper records for the conversation, of an answer that another r1tui asked for."""
+        turn = next((turn for turn in self.conversation.every if turn.answer.running), None)
+        if turn is not None and self.receiving is None:
+            self._receive(turn, self.r1.session.read_on(turn.answer_id, inside_thinking=turn.inside_thinking))
+
+    async def _save_and_leave(self, conversation: Conversation) -> None:
+        """Save a conversation whose answer has ended; one that is not shown is left then."""
+        await self.r1.save(conversation)
+        if conversation is not self.conversation:
+            self.notify(f"The answer in “{shortened(conversation.name)}” is there.", markup=False)
+            self._keep_open()
+
+    def _keep_open(self) -> None:
+        """Let go of all conversations but the one that is shown and the one whose answer comes."""
+        coming = [self.receiving.conversation] if self.receiving is not None else []
+        self.r1.saved.keep_only([self.conversation, *coming])
 
     def on_transcript_typed(self, message: Transcript.Typed) -> None:
         """What is typed while reading belongs into the prompt."""
@@ -79,9 +96,13 @@ class AnswersBase(SeatBase):
     @on(Prompt.Submitted)
     def _submitted(self, message: Prompt.Submitted) -> None:
         """Ask, if somebody can answer; else the text is in the prompt again."""
-        turns = self.conversation.turns
-        if self.r1.session.answering or (turns and turns[-1].answer.running):  # the second: asked, and not begun yet
-            self._refuse(message.text, "The last answer is still coming. Esc stops it.")
+        if (pid := self.r1.saved.elsewhere(self.conversation)) is not None:
+            self._refuse(
+                message.text, f"This conversation is open in another r1tui (process {pid}). Ctrl+N: a new one."
+            )
+            return
+        if self.r1.session.answering or self.receiving is not None:
+            self._refuse(message.text, self._still_coming())
             return
         if not self.ready:
             self._refuse(message.text, "No model is ready yet; your question waits here. F2 lists the models.")
@@ -94,16 +115,19 @@ class AnswersBase(SeatBase):
     def _ask(self, question: str) -> None:
         from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
 
-        turn = self.conversation.ask(question, new_conversation_id())
+        conversation = self.conversation
+        turn = conversation.ask(question, new_conversation_id())
+        turn.model = (self.status.variant if self.status is not None else None) or ""
         self.furniture.transcript.action_to_end()
 
         async def begins(inside_thinking: bool) -> None:
             turn.inside_thinking = inside_thinking
-            await self.r1.save(self.conversation)
+            await self.r1.save(conversation)
 
-        self._receive(self.r1.session.answer(self.conversation.messages(), turn.answer_id, begins))
+        self._receive(turn, self.r1.session.answer(conversation.messages(), turn.answer_id, begins))
 
-    def _receive(self, work: Coroutine[Any, Any, None]) -> None:
+    def _receive(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
+        self.receiving = Receiving(self.conversation, turn)
         self.run_worker(work, group="answer", exclusive=True, exit_on_error=False)
         self.refresh_bindings()
 
@@ -111,9 +135,15 @@ class AnswersBase(SeatBase):
         self.query_one(Prompt).give_back(text)
         self.notify(why, markup=False)
 
+    def _still_coming(self) -> str:
+        """Why nothing can be asked while an answer comes."""
+        if self.receiving is None or self.receiving.conversation is self.conversation:
+            return "The last answer is still coming. Esc stops it."
+        return f"The answer in “{shortened(self.receiving.conversation.name)}” is still coming. Ctrl+L goes back to it."
+
     async def action_stop(self) -> None:
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
-        if self.r1.session.answering:
+        if self.answering_here:
             self._stop_answer()
         else:
             self._cancel_launch()
@@ -125,23 +155,13 @@ class AnswersBase(SeatBase):
         """Open or close the thinking."""
         self.furniture.transcript.toggle_thinking()
 
-    def action_new(self) -> None:
-        """Begin another conversation."""
-        if self.r1.session.answering:
-            self.notify("The answer is still coming. Esc stops it.", markup=False)
-            return
-        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
-
-        self.conversation = Conversation(new_conversation_id())
-        self.furniture.transcript.show(self.conversation)
-        self.instruments.update_timings(None)
-        self.query_one(Prompt).focus()
-        self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
-
     def action_again(self) -> None:
         """Ask the last question again, in place of the answer that failed or was stopped."""
         if not self.ready:
             self.notify("No model is ready yet.", markup=False)
+            return
+        if self.receiving is not None:
+            self.notify(self._still_coming(), markup=False)
             return
         question = self.conversation.turns.pop().question
         self.furniture.transcript.show(self.conversation)
@@ -149,7 +169,7 @@ class AnswersBase(SeatBase):
 
     async def action_interrupt(self) -> None:
         """Stop the answer, never the server; with nothing to stop, copy what is selected."""
-        if self.r1.session.answering:
+        if self.answering_here:
             self._stop_answer()
         elif self.get_selected_text():
             self.action_copy_text()
@@ -162,9 +182,10 @@ class AnswersBase(SeatBase):
             case _ if not self.furnished:
                 return False
             case "stop":
-                return self.r1.session.answering or self._launching is not None
+                return self.answering_here or self._launching is not None
             case "again":
                 turns = self.conversation.turns
-                return not self.r1.session.answering and bool(turns) and turns[-1].answer.state in ("failed", "stopped")
+                free = not self.answering_here and self.r1.saved.elsewhere(self.conversation) is None
+                return free and bool(turns) and turns[-1].answer.state in ("failed", "stopped")
             case _:
                 return super().check_action(action, parameters)

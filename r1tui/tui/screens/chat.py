@@ -14,13 +14,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 
 from r1tui.tui.messages import Sampled
-from r1tui.tui.screens.answers_base import AnswersBase
+from r1tui.tui.screens.conversations_base import ConversationsBase
 from r1tui.tui.screens.models_base import ModelsBase
 from r1tui.tui.widgets.prompt import Prompt
 
 
-class ChatScreen(ModelsBase, AnswersBase):
-    """All that the chat is, in its parts: answers and models."""
+class ChatScreen(ModelsBase, ConversationsBase):
+    """All that the chat is, in its parts: conversations, their answers, and models."""
 
     DEFAULT_CSS = """
     ChatScreen {
@@ -64,7 +64,7 @@ class ChatScreen(ModelsBase, AnswersBase):
             self.remove_class("-bare")
             await self.mount(new.stages, new.transcript, before=self.query_one(Prompt))
             await self.mount(new.footer)
-        self._open_last()
+        await self._open_last()
         self.furnished = True
         self.refresh_bindings()
         self._begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -14,11 +15,19 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from r1tui.catalog import Variant
-    from r1tui.chat.conversation import Conversation
+    from r1tui.chat.conversation import Conversation, Turn
     from r1tui.events import StageFailed
     from r1tui.keeper.state import Status
     from r1tui.tui.app import R1App
     from r1tui.tui.furniture import Furniture
+
+
+@dataclass
+class Receiving:
+    """The exchange whose answer comes, and its conversation, shown or not."""
+
+    conversation: Conversation
+    turn: Turn
 
 
 class SeatBase(Screen[None]):
@@ -32,6 +41,8 @@ class SeatBase(Screen[None]):
         """Whether all is there."""
         self.furniture: Furniture
         self.conversation: Conversation
+        """The one that is shown."""
+        self.receiving: Receiving | None = None
         self.status: Status | None = None
         """What is true of the server, as far as was told."""
         self.ready = False
