@@ -27,6 +27,7 @@ class ConversationsBase(AnswersBase):
             self.r1.show_error(error)
             last = None
         self._show_conversation(last.conversation if last is not None else self._empty())
+        self._save_shown()
 
     async def open_conversation(self, conversation_id: str) -> None:
         """Show this conversation, and read on the answer that it waits for."""
@@ -51,8 +52,7 @@ class ConversationsBase(AnswersBase):
             if opened.open_in is not None:
                 said = f"Open in another r1tui (process {opened.open_in}), and only to be read here."
                 self.notify(said, markup=False)
-            else:
-                await self.r1.save(opened.conversation)
+            self._save_shown()
 
     def leave(self, conversation_id: str) -> bool:
         """Show another conversation if this one is shown; whether it can be left for good: no answer of it comes."""
@@ -75,6 +75,10 @@ class ConversationsBase(AnswersBase):
         self._read_on()
         self._keep_open()
         self.refresh_bindings()
+
+    def _save_shown(self) -> None:
+        """Write how an answer ended whose r1tui was killed, so that it is found by its words."""
+        self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
 
     def _empty(self) -> Conversation:
         from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415  after the first screen
