@@ -25,7 +25,7 @@ _LONGEST_NAME = 60
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 
 
-def as_json(loaded: Loaded) -> dict[str, Any]:
+def as_object(loaded: Loaded) -> dict[str, Any]:
     """All branches, with all that is known; see above for the keys."""
     conversation = loaded.conversation
     numbers = {turn: number for number, turn in enumerate(conversation.every)}
@@ -55,7 +55,7 @@ def as_markdown(conversation: Conversation, *, thinking: bool = False) -> str:
 def written_as(loaded: Loaded, kind: str, *, thinking: bool = False) -> str:
     """The text of a file of this kind, `markdown` or `json`."""
     if kind == "json":
-        return json.dumps(as_json(loaded), ensure_ascii=False, indent=2) + "\n"
+        return json.dumps(as_object(loaded), ensure_ascii=False, indent=2) + "\n"
     return as_markdown(loaded.conversation, thinking=thinking)
 
 

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 PAGE = 100
 """So many are read at a time; more when the cursor comes to the last one."""
-BESIDE_NAME = 36
-"""Columns of the box that are not the name's: date, number, state, and what is between."""
+WIDTHS = {"last": 11, "n": 3, "": 14}
+"""Of the columns beside the name."""
+BESIDE_NAME = sum(WIDTHS.values()) + 2 * 4 + 2
+"""With what is between, and the scroll bar."""
 NARROWEST_NAME = 16
 BESIDE_TABLE = 9
 """Lines of the screen that are not the table's: frame, search, details, footer and a little air."""
@@ -110,9 +112,6 @@ class ConversationsScreen(ModalScreen[str | None]):
 
     def on_mount(self) -> None:
         table = self.query_one(DataTable)
-        table.add_column("conversation", key="name")
-        for key, label in (("date", "last"), ("n", "n"), ("state", "")):
-            table.add_column(label, key=key)
         table.focus()
         self._look()
 
@@ -151,10 +150,13 @@ class ConversationsScreen(ModalScreen[str | None]):
 
     def _fill(self, cursor: int) -> None:
         table = self.query_one(DataTable)
-        table.clear()
+        table.clear(columns=True)  # whose widths would only grow
         width = self._name_width()
+        table.add_column("conversation", width=width)
+        for label, its_width in WIDTHS.items():
+            table.add_column(label.rjust(its_width) if label == "n" else label, width=its_width)
         for number, one in enumerate(self._listed):
-            name = Text(shortened(one.name, width).ljust(width), no_wrap=True)
+            name = Text(shortened(one.name, width), no_wrap=True)
             if one.passage:
                 name.append_text(Text("\n  ").append_text(_passage(one.passage, width - 2)))
             cells = (
@@ -191,7 +193,8 @@ class ConversationsScreen(ModalScreen[str | None]):
             said = "Nothing has these words." if self._wanted.strip() else "There are no conversations yet."
             self.query_one(Label).update(said)
             return
-        place = f"Open in another r1tui (process {one.open_in}); Enter shows it, to be read." if one.open_in else ""
+        elsewhere = f"Open in another r1tui (process {one.open_in}); Enter shows it, to be read only."
+        place = "Enter opens it." if one.open_in is None else elsewhere
         self.query_one(Label).update(f"{plain(one.name)}\n{place}")
 
     def on_data_table_row_highlighted(self) -> None:
