@@ -100,12 +100,12 @@ def _hits_of_words(connection: sqlite3.Connection, text: str, limit: int) -> dic
 
 def _passages(connection: sqlite3.Connection, match: str, exchanges: list[int]) -> Iterator[tuple[int, str]]:
     marks = ", ".join("?" * len(exchanges))
-    rows = connection.execute(
-        f"SELECT rowid, snippet(words, -1, ?, ?, '…', {PASSAGE_TOKENS}) FROM words"  # noqa: S608
-        f" WHERE words MATCH ? AND rowid IN ({marks})",
-        (*MARKS, match, *exchanges),
+    rows = connection.execute(  # asking for each of them alone would look up the words as often
+        f"SELECT rowid, CASE WHEN rowid IN ({marks}) THEN snippet(words, -1, ?, ?, '…', {PASSAGE_TOKENS}) END"  # noqa: S608
+        " FROM words WHERE words MATCH ?",
+        (*exchanges, *MARKS, match),
     )
-    return ((rowid, _one_line(passage)) for rowid, passage in rows)
+    return ((rowid, _one_line(passage)) for rowid, passage in rows if passage is not None)
 
 
 def _hits_of_text(connection: sqlite3.Connection, text: str, limit: int) -> dict[int, str]:

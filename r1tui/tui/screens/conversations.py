@@ -156,14 +156,12 @@ class ConversationsScreen(ModalScreen[str | None]):
         for label, its_width in WIDTHS.items():
             table.add_column(label.rjust(its_width) if label == "n" else label, width=its_width)
         for number, one in enumerate(self._listed):
-            name = Text(shortened(one.name, width), no_wrap=True)
+            name = Text(shortened(one.name, 2 * width), no_wrap=True)
+            name.truncate(width, overflow="ellipsis")  # in cells
             if one.passage:
                 name.append_text(Text("\n  ").append_text(_passage(one.passage, width - 2)))
-            cells = (
-                Text(day(one.updated_s, time())),
-                Text(str(one.exchanges), justify="right"),
-                Text(self._state(one)),
-            )
+            count = str(one.exchanges).rjust(WIDTHS["n"])
+            cells = (day(one.updated_s, time()), count, self._state(one))
             table.add_row(name, *cells, key=str(number), height=2 if one.passage else 1)
         table.move_cursor(row=min(cursor, max(len(self._listed) - 1, 0)))
         self._show_detail()
