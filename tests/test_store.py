@@ -63,6 +63,7 @@ STEPS = st.lists(
         st.tuples(st.just("branch"), st.integers(0, 99)),
         st.tuples(st.just("show"), st.integers(0, 99)),
         st.tuples(st.just("remove"), st.integers(0, 99)),
+        st.tuples(st.just("put first"), TEXT),
         st.tuples(st.just("think"), TEXT),
         st.tuples(st.just("say"), TEXT),
         st.tuples(st.just("end"), ENDS),
@@ -86,6 +87,8 @@ def step(conversation: Conversation, kind: str, value: object) -> None:
             conversation.show(every[n % len(every)])
         case "remove", int(n) if every:
             conversation.remove(every[n % len(every)])
+        case "put first", str(text):
+            every.insert(0, Turn(text))
         case "think", str(text) if turns:
             turns[-1].answer.apply(Reasoning(text))
         case "say", str(text) if turns:

@@ -5,6 +5,7 @@ It is worked out where the conversation is changed, and is cheap enough for that
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -55,12 +56,21 @@ class Changes:
     exchanges: list[Put | Grow | Drop]
 
 
+class Base(msgspec.Struct, frozen=True):
+    """What an answer had when a later request went on with it: characters, tokens, seconds."""
+
+    content_chars: int = 0
+    thinking_chars: int = 0
+    tokens: int = 0
+    thinking_tokens: int = 0
+    thinking_s: float | None = None
+
+
 class Before(NamedTuple):
-    """The lengths of an answer's texts when its last request was sent, in characters; the request by its id."""
+    """A request by its id, and what its answer had before it; None: nothing."""
 
     answer_id: str
-    answer: int = 0
-    thinking: int = 0
+    base: Base | None = None
 
 
 class _Written(NamedTuple):
@@ -104,6 +114,12 @@ class Tracker:
         for turn in conversation.every:
             if turn not in self.numbers:
                 self.numbers[turn] = max(self.numbers.values(), default=-1) + 1
+        order = [self.numbers[turn] for turn in conversation.every]
+        if any(after <= before for before, after in pairwise(order)):  # something was put between others
+            self.numbers = {turn: number for number, turn in enumerate(conversation.every)}
+            known.clear()
+            whole, changed = True, []
+        for turn in conversation.every:
             if (change := self._change(turn)) is not None:
                 changed.append(change)
         shown = self.numbers[conversation.turns[-1]] if conversation.turns else None
@@ -117,8 +133,7 @@ class Tracker:
         answer, written = turn.answer, self._written.get(turn)
         before = self.before.get(turn)
         if before is None or before.answer_id != turn.answer_id:
-            lengths = (len(answer.content.text), len(answer.thinking.text)) if before is not None else (0, 0)
-            before = self.before[turn] = Before(turn.answer_id, *lengths)
+            before = self.before[turn] = Before(turn.answer_id, _base(answer) if before is not None else None)
         fixed = self._fixed(turn)
         same = written is not None and written.fixed == fixed
         same = same and written is not None and written.answer is answer.content and written.thinking is answer.thinking
@@ -143,6 +158,13 @@ class Tracker:
         return parent, turn.question, turn.answer_id, turn.inside_thinking, turn.model, answer.running, ended
 
 
+def _base(answer: Answer) -> Base | None:
+    content, thinking = len(answer.content.text), len(answer.thinking.text)
+    if not content and not thinking:
+        return None
+    return Base(content, thinking, answer.tokens, answer.thinking_tokens, answer.thinking_s)
+
+
 def _columns(turn: Turn, answer: Answer, numbers: dict[Turn, int], before: Before) -> dict[str, Value]:
     columns: dict[str, Value] = {
         "parent": numbers.get(turn.parent) if turn.parent is not None else None,
@@ -151,8 +173,7 @@ def _columns(turn: Turn, answer: Answer, numbers: dict[Turn, int], before: Befor
         "state": answer.state,
         "answer": answer.content.text,
         "thinking": answer.thinking.text,
-        "answer_before": before.answer,
-        "thinking_before": before.thinking,
+        "base": msgspec.json.encode(before.base).decode() if before.base is not None else None,
         "tokens": answer.tokens,
         "thinking_tokens": answer.thinking_tokens,
         "thinking_s": answer.thinking_s,

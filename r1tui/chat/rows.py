@@ -8,7 +8,7 @@ from time import time
 import msgspec
 
 from r1tui.chat.answer import RUNNING, Answer
-from r1tui.chat.changes import Before, Changes, Drop, Grow, Put, Tracker
+from r1tui.chat.changes import Base, Before, Changes, Drop, Grow, Put, Tracker
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.events import Finished
 
@@ -50,7 +50,7 @@ def load(
     for exchange in _exchanges(connection, key):
         turn = _turn(connection, exchange, turns.get(exchange["parent"]), recorded, open_in)
         turns[exchange["number"]] = turn
-        before[turn] = Before(exchange["answer_id"], exchange["answer_before"], exchange["thinking_before"])
+        before[turn] = Before(exchange["answer_id"], _base(exchange))
         if exchange["state"] in RUNNING:
             unsettled.append(turn)
     conversation = Conversation(conversation_id, _path(turns.get(shown)), title, list(turns.values()))
@@ -132,8 +132,9 @@ def _turn(
     tokens, thinking_tokens, thinking_s = row["tokens"], row["thinking_tokens"], row["thinking_s"]
     state = row["state"]
     if state in RUNNING and recorded is not None and open_in is None and recorded(turn.answer_id):
-        content, thinking = content[: row["answer_before"]], thinking[: row["thinking_before"]]
-        thinking_s = thinking_s if content or thinking else None
+        base = _base(row) or Base()
+        content, thinking = content[: base.content_chars], thinking[: base.thinking_chars]
+        tokens, thinking_tokens, thinking_s = base.tokens, base.thinking_tokens, base.thinking_s
         state = "waiting"
     elif state in RUNNING:
         pieces = connection.execute(
@@ -153,6 +154,10 @@ def _turn(
         answer.finished = msgspec.json.decode(row["figures"], type=Finished)
     turn.answer = answer
     return turn
+
+
+def _base(row: sqlite3.Row) -> Base | None:
+    return msgspec.json.decode(row["base"], type=Base) if row["base"] is not None else None
 
 
 def _path(end: Turn | None) -> list[Turn]:

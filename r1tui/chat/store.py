@@ -204,7 +204,8 @@ class Store:
             take_over(database, self._folder, lambda id_: holder(self._lock(id_)) is not None, self._tell)
             with database.transaction() as connection:
                 old_s = time() - KEPT_DELETED_S
-                connection.execute("DELETE FROM conversations WHERE deleted_s < ?", (old_s,))
+                empty = "NOT EXISTS (SELECT 1 FROM exchanges WHERE conversation = conversations.key) AND opened_s < ?"
+                connection.execute(f"DELETE FROM conversations WHERE deleted_s < ? OR {empty}", (old_s, old_s))  # noqa: S608
 
     def _do(self, work: Callable[[Database], T]) -> T:
         """Do the work; a database that turns out to be damaged is set aside, and the work done on a new one."""
@@ -269,7 +270,8 @@ def _last_opened(database: Database, server: str) -> list[tuple[str, bool]]:
     found = database.connection.execute(
         "SELECT c.id, coalesce(e.state IN ('waiting', 'reading', 'thinking', 'answering'), 0) FROM conversations c"
         " LEFT JOIN exchanges e ON e.conversation = c.key AND e.number = c.shown"
-        " WHERE c.deleted_s IS NULL AND c.server = ? ORDER BY c.opened_s DESC, c.key DESC",
+        " WHERE c.deleted_s IS NULL AND c.server = ? AND EXISTS (SELECT 1 FROM exchanges WHERE conversation = c.key)"
+        " ORDER BY c.opened_s DESC, c.key DESC",
         (server,),
     )
     return [(conversation_id, bool(running)) for conversation_id, running in found]

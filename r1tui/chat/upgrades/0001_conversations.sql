@@ -19,8 +19,8 @@ CREATE TABLE exchanges (
     parent INTEGER,                   -- the number of the exchange that it follows
     asked_s REAL NOT NULL,
     state TEXT NOT NULL,
-    answer_before INTEGER NOT NULL DEFAULT 0,    -- characters that were there before its last request was sent;
-    thinking_before INTEGER NOT NULL DEFAULT 0,  -- the record of that request has all that follows them
+    base TEXT,                        -- what it had when a later request went on with it, as JSON: the record of that
+                                      -- request has all that follows
     tokens INTEGER NOT NULL DEFAULT 0,
     thinking_tokens INTEGER NOT NULL DEFAULT 0,
     thinking_s REAL,
