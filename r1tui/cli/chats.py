@@ -154,13 +154,10 @@ def _print(found: list[Listed], *, as_json: bool) -> None:
         return
     if not found:
         click.echo("There are none.", err=True)
-    width = max((len(one.id) for one in found), default=0)
     for one in found:
         state = f"  (open in process {one.open_in})" if one.open_in is not None else ""
-        row = (
-            f"{one.id:<{width}}  {day(one.updated_s, time()):<11}  {one.exchanges:>3}  {shortened(one.name, 60)}{state}"
-        )
-        click.echo(plain(row))
+        when, name = day(one.updated_s, time()), shortened(one.name, 60)
+        click.echo(plain(f"{one.id[:ID_CHARS]:<{ID_CHARS}}  {when:<11}  {one.exchanges:>3}  {name}{state}"))
         if one.passage:
             before, after = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() else ("", "")
             passage = plain(one.passage).replace(MARKS[0], before).replace(MARKS[1], after)
