@@ -45,6 +45,8 @@ class Saver:
 
     async def save(self, conversation: Conversation) -> None:
         """Write what has changed of it; returns when that is done, or has failed and been told."""
+        if (pid := self.elsewhere(conversation)) is not None:
+            self._tell(HeldError(pid))
         self._collect(conversation)
         await asyncio.wrap_future(self._write_soon())
 
@@ -70,9 +72,11 @@ class Saver:
         return self._elsewhere.get(conversation.id)
 
     def keep_only(self, conversations: Iterable[Conversation]) -> None:
-        """Leave all others to whoever opens them; what changed of them has been saved."""
+        """Leave all others to whoever opens them."""
         kept = {one.id for one in conversations}
         gone = (self._trackers.keys() | self._elsewhere.keys()) - kept
+        self._collect_all()
+        self._write_soon()
         for one in gone:
             self._trackers.pop(one, None)
             self._elsewhere.pop(one, None)

@@ -88,10 +88,11 @@ class ConversationsScreen(ModalScreen[str | None]):
 
     @dataclass
     class Found(Message):
-        """What was looked for has come; `more` of what is there already."""
+        """What was looked for has come; `more` beside what is listed; whether it `is_whole`, without another page."""
 
         listed: list[Listed]
         more: bool
+        is_whole: bool
 
     def __init__(self, r1: R1App, seat: ConversationsBase) -> None:
         super().__init__()
@@ -126,26 +127,27 @@ class ConversationsScreen(ModalScreen[str | None]):
         return max(0, self.query_one(DataTable).cursor_row)
 
     def _look(self, *, more: bool = False) -> None:
-        self._read(self._wanted, len(self._listed) if more else 0, more=more)
+        self._read(self._wanted, len(self._listed), more=more)
 
     @work(exclusive=True, group="look", exit_on_error=False)
-    async def _read(self, wanted: str, offset: int, *, more: bool) -> None:
+    async def _read(self, wanted: str, listed: int, *, more: bool) -> None:
+        limit, offset = (PAGE, listed) if more else (max(PAGE, listed), 0)
         try:
             if wanted.strip():
                 found = await self._r1.saved.read(lambda store: store.search(wanted, PAGE))
             else:
-                found = await self._r1.saved.read(lambda store: store.newest(PAGE, offset))
+                found = await self._r1.saved.read(lambda store: store.newest(limit, offset))
         except R1tuiError as error:
             self._r1.show_error(error)
             return
-        self.post_message(self.Found(found, more))
+        self.post_message(self.Found(found, more, is_whole=bool(wanted.strip()) or len(found) < limit))
 
     @on(Found)
     def _found(self, message: Found) -> None:
         cursor = self.cursor
         kept = self._listed[cursor].id if cursor < len(self._listed) and not self._wanted else ""
         self._listed = [*self._listed, *message.listed] if message.more else message.listed
-        self._whole = bool(self._wanted.strip()) or len(message.listed) < PAGE
+        self._whole = message.is_whole
         self._fill(next((n for n, one in enumerate(self._listed) if one.id == kept), 0 if self._wanted else cursor))
 
     def _fill(self, cursor: int) -> None:
@@ -263,8 +265,12 @@ class ConversationsScreen(ModalScreen[str | None]):
             self.app.push_screen(asks, lambda kind: self._ask_file(one, kind) if kind is not None else None)
 
     def _ask_file(self, one: Listed, kind: str) -> None:
-        suggested = str(Path.cwd() / file_name(one.name, "json" if kind == "json" else "markdown"))
-        asks = LineScreen("Into which file?", suggested)
+        name = file_name(one.name, "json" if kind == "json" else "markdown")
+        try:
+            name = str(Path.cwd() / name)
+        except OSError:  # somebody has removed that folder
+            name = f"~/{name}"
+        asks = LineScreen("Into which file?", name)
 
         def answered(line: str | None) -> None:
             if line:

@@ -52,7 +52,8 @@ class ConversationsBase(AnswersBase):
             if opened.open_in is not None:
                 said = f"Open in another r1tui (process {opened.open_in}), and only to be read here."
                 self.notify(said, markup=False)
-            self._save_shown()
+            else:
+                self._save_shown()
 
     def leave(self, conversation_id: str) -> bool:
         """Show another conversation if this one is shown; whether it can be left for good: no answer of it comes."""
