@@ -119,6 +119,23 @@ class Answer:
         answer.state, answer.cut = state, cut
         return answer
 
+    @classmethod
+    def resumed(cls, content: str, thinking: str, base: Base) -> Self:
+        """An answer that was being gone on with, as it was before: the record of the rest tells what came since."""
+        answer = cls.past(
+            content[: base.content_chars],
+            thinking[: base.thinking_chars],
+            thinking_tokens=base.thinking_tokens,
+            thinking_s=base.thinking_s,
+            tokens=base.tokens,
+        )
+        answer.go_on()
+        return answer
+
+    def does_not_go_on(self) -> None:
+        """The context has no room for the rest: be what it was, cut off by that."""
+        self.state, self.cut = "done", "context"
+
     def go_on(self) -> None:
         """Wait for the rest, which another request brings: its text comes after what is here, and counts go on."""
         thinking_s = self.thinking_s

@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from r1tui.chat.answer import RUNNING, Answer, State
+from r1tui.chat.answer import RUNNING, Answer, Base, Cut, State
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.errors import R1tuiError
 from r1tui.locks import holder, locked
@@ -33,6 +33,9 @@ class SavedTurn(msgspec.Struct, frozen=True):
     remedy: str = ""
     answer_id: str = ""
     inside_thinking: bool = False
+    tokens: int = 0
+    cut: Cut = ""
+    base: Base | None = None
 
 
 class SavedConversation(msgspec.Struct, frozen=True):
@@ -117,12 +120,18 @@ def _read(path: Path) -> Conversation | None:
 
 
 def _answer(turn: SavedTurn) -> Answer:
-    if turn.state in RUNNING:
-        return Answer()  # its record tells the rest
+    if turn.state in RUNNING:  # its record tells the rest
+        return Answer.resumed(turn.content, turn.thinking, turn.base) if turn.base else Answer()
     answer = Answer.past(
-        turn.content, turn.thinking, thinking_tokens=turn.thinking_tokens, thinking_s=turn.thinking_s, state=turn.state
+        turn.content,
+        turn.thinking,
+        thinking_tokens=turn.thinking_tokens,
+        thinking_s=turn.thinking_s,
+        tokens=turn.tokens,
+        state=turn.state,
+        cut=turn.cut,
     )
-    answer.cause, answer.remedy = turn.cause, turn.remedy
+    answer.cause, answer.remedy, answer.base = turn.cause, turn.remedy, turn.base
     return answer
 
 
@@ -139,6 +148,9 @@ def _saved(conversation: Conversation) -> SavedConversation:
             turn.answer.remedy,
             turn.answer_id,
             turn.inside_thinking,
+            turn.answer.tokens,
+            turn.answer.cut,
+            turn.answer.base,
         )
         for turn in conversation.turns
     ]

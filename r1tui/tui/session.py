@@ -2,25 +2,29 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 from textual.message import Message
 
 from r1tui.catalog import Variant
+from r1tui.chat.answer import CONTEXT_FULL
+from r1tui.chat.conversation import Messages
 from r1tui.chat.pace import paced
+from r1tui.chat.room import Room, surely_has_room
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.events import Failed, Finished, StageFailed, StageStarted, StreamEvent
+from r1tui.events import Failed, Finished, ServerStopped, StageFailed, StageStarted, StreamEvent, TooLong
 from r1tui.experience import remember_speed
 from r1tui.keeper import client as keeper
-from r1tui.keeper.state import Status
+from r1tui.keeper.state import Status, is_being_stopped
 from r1tui.paths import Paths
-from r1tui.server.client import ChatRequest, ServerClient
+from r1tui.server.answer import SERVER_STOPPED
+from r1tui.server.client import Beginning, ChatRequest, ServerClient
 from r1tui.server.client import Message as ChatMessage
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.record import read_record, record_file
@@ -36,6 +40,8 @@ BATCH_S = 0.1
 """Events of an answer are handed over in batches; ten a second look live and cost little."""
 UNHEARD_S = 5.0
 """An answer that another r1tui asked for is let go of when its stop has no effect for so long."""
+ROOM_S = 3.0
+"""How long a question waits at most until its tokens are counted."""
 BURST_S = 0.02
 """What comes within this time of each other is one batch."""
 
@@ -62,6 +68,9 @@ class Session:
         self._answering: str | None = None
         self._begun = False
         """Whether anything of that answer has come; before, it may wait for another's."""
+        self._reading: asyncio.Task[Finished | None] | None = None
+        self._context_tokens: int | None = None
+        """How much the context of the server that was last asked holds; None while nobody knows."""
         self._failed = False
         self._given_up = False
         self.following = False
@@ -172,23 +181,36 @@ class Session:
             name = Path(props.model_path).stem or str(client.endpoint)
             self._post(ServerChanged(Status(state="ready", variant=name), props.default_generation_settings.n_ctx))
 
+    async def room(self, messages: Messages) -> Room | None:
+        """What a prompt takes of the context; None where that is little, or cannot be told now."""
+        if self._attach is None and self.status().state != "ready":
+            return None  # a model that sleeps is not loaded for this
+        with suppress(R1tuiError, TimeoutError):
+            async with asyncio.timeout(ROOM_S):
+                client = await self._connected()
+                self._context_tokens = size = await client.context_tokens()
+                if size is not None and not surely_has_room([text for _, text in messages], size):
+                    return Room(await client.count_tokens(_chat(messages)), size)
+        return None
+
     async def answer(
-        self, messages: list[tuple[Literal["user", "assistant"], str]], answer_id: str, begins: Begins
+        self, messages: Messages, answer_id: str, begins: Begins, beginning: Beginning | None = None
     ) -> None:
         """Ask, and post the answer's events in batches, then AnswerEnded; not when it is cancelled: the answer goes on.
 
-        `begins` is told, before the question is sent, whether the stream begins inside the thinking.
+        `begins` is told, before the question is sent, whether the stream begins inside the thinking. With `beginning`
+        the answer is gone on with.
         """
-        self._answering, self._begun = answer_id, False
+        self._answering, self._begun, self._stopped_s = answer_id, False, None
         left = False
         try:
             client = await self._connected()
             await self._tell_of_waiting(client)
-            await begins(await client.forces_thinking())
-            request = ChatRequest([ChatMessage(role, text) for role, text in messages], self._config.sampling)
+            request = ChatRequest(_chat(messages), self._config.sampling, beginning)
+            await begins(await client.begins_inside(request))
+            self._context_tokens = await client.context_tokens()
             await self._tell_keeper(answer_id, running=True)
-            async with aclosing(client.stream_chat(request, answer_id)) as events:
-                end = await self._post_batches(events)
+            end = await self._read(client.stream_chat(request, answer_id))
             if end is not None and self._attach is None:
                 await asyncio.to_thread(remember_speed, self._paths, self.status(), end)
             if self._failed:
@@ -206,7 +228,7 @@ class Session:
             finally:
                 self._answering = None
 
-    async def read_on(self, answer_id: str, *, inside_thinking: bool) -> None:
+    async def read_on(self, answer_id: str, *, inside_thinking: bool, goes_on: bool = False) -> None:
         """Post the events of an answer that another r1tui asked for, from its record, as `answer` does."""
         self._answering, self._begun = answer_id, True
         path = record_file(self._paths.answers, answer_id)
@@ -216,11 +238,13 @@ class Session:
             given_up = self._stopped_s is not None and monotonic() - self._stopped_s > UNHEARD_S
             return not given_up and answer_id in self.status().answers
 
-        batches = read_record(path, running, inside_thinking=inside_thinking)
+        with suppress(R1tuiError):
+            self._context_tokens = await (await self._connected()).context_tokens()
+        batches = read_record(path, running, inside_thinking=inside_thinking, goes_on=goes_on)
         try:
             async with aclosing(batches) as closing:
                 async for events in closing:
-                    self._post(AnswerReceived(events))
+                    self._post(AnswerReceived([self._in_full(event) for event in events]))
         except OSError as error:
             self._post(AnswerReceived([Failed(f"{path} cannot be read: {error.strerror}.", "Ask again.")]))
         self._answering = None
@@ -234,6 +258,16 @@ class Session:
                 await (await self._connected()).stop_answer(self._answering)
             except R1tuiError:
                 self._post(AnswerWaits("The server does not answer; Ctrl+R starts it again when it hangs."))
+                return
+            if not self._begun and self._reading is not None:
+                self._reading.cancel()  # its stream would end only when its turn came
+
+    async def end_thinking(self, completion_id: str) -> None:
+        """Have the running answer end its thinking; a failure is posted."""
+        try:
+            await (await self._connected()).end_thinking(completion_id)
+        except R1tuiError as error:
+            self._post(AnswerWaits(f"The thinking could not be ended. {error.cause} {error.remedy}"))
 
     async def others_answers(self) -> int:
         """How many answers the server computes for others than this r1tui; 0 when it does not say."""
@@ -264,6 +298,36 @@ class Session:
         """Let go of the connection; the server stays as it is."""
         await self._forget_client()
 
+    async def _read(self, events: AsyncGenerator[StreamEvent]) -> Finished | None:
+        """Post the stream's events to its end, or until it was stopped before anything came; its last word."""
+
+        async def read() -> Finished | None:
+            async with aclosing(events) as closing:
+                return await self._post_batches(closing)
+
+        reading = self._reading = asyncio.create_task(read())
+        try:
+            return await reading
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if self._stopped_s is None or (me is not None and me.cancelling()):
+                raise
+            self._post(AnswerReceived([Finished("cancelled", 0, 0, 0, 0.0, 0.0, None)]))
+            return None
+        finally:
+            self._reading = None
+
+    def _in_full(self, event: StreamEvent) -> StreamEvent:
+        """The event with what only we know: whether the context was full, or the server was stopped in order."""
+        match event:
+            case Finished(finish_reason="length") if self._context_tokens is not None:
+                if event.prompt_tokens + event.completion_tokens >= self._context_tokens:
+                    return msgspec.structs.replace(event, finish_reason=CONTEXT_FULL)
+            case Failed() if not isinstance(event, TooLong | ServerStopped):
+                if self._attach is None and is_being_stopped(self._paths):
+                    return ServerStopped(*SERVER_STOPPED)
+        return event
+
     async def _post_batches(self, events: AsyncIterator[StreamEvent]) -> Finished | None:
         """Post what comes in one burst as one message; the last word of a whole answer."""
         batch: list[StreamEvent] = []
@@ -281,7 +345,7 @@ class Session:
             async for event in paced(events, BATCH_S):
                 if not batch:
                     loop.call_later(BURST_S, flush)
-                batch.append(event)
+                batch.append(self._in_full(event))
                 end = event if isinstance(event, Finished) else end
         finally:
             flush()
@@ -312,3 +376,7 @@ class Session:
             tell = keeper.answer_started if running else keeper.answer_ended
             with suppress(R1tuiError, OSError):  # only a stop in the middle of the answer would miss it
                 await asyncio.to_thread(tell, self._paths, conversation_id)
+
+
+def _chat(messages: Messages) -> list[ChatMessage]:
+    return [ChatMessage(role, text) for role, text in messages]
