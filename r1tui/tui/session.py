@@ -1,7 +1,6 @@
 """What the screen's workers do: launch a variant, watch its server, stream an answer. They post, no more."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from r1tui.catalog import Variant
 from r1tui.chat.answer import CONTEXT_FULL
 from r1tui.chat.conversation import Messages
 from r1tui.chat.pace import paced
-from r1tui.chat.room import Room, surely_has_room
+from r1tui.chat.room import Room
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StageFailed, StageStarted, StreamEvent, TooLong
@@ -25,10 +24,10 @@ from r1tui.keeper.state import Status, is_being_stopped
 from r1tui.paths import Paths
 from r1tui.server.answer import SERVER_STOPPED
 from r1tui.server.client import Beginning, ChatRequest, ServerClient
-from r1tui.server.client import Message as ChatMessage
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.record import read_record, record_file
 from r1tui.server.wire import Props
+from r1tui.tui.connection import Connection, as_chat
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, LaunchEnded, ServerChanged, StageReported
 
 if TYPE_CHECKING:
@@ -40,8 +39,6 @@ BATCH_S = 0.1
 """Events of an answer are handed over in batches; ten a second look live and cost little."""
 UNHEARD_S = 5.0
 """An answer that another r1tui asked for is let go of when its stop has no effect for so long."""
-ROOM_S = 3.0
-"""How long a question waits at most until its tokens are counted."""
 BURST_S = 0.02
 """What comes within this time of each other is one batch."""
 
@@ -63,14 +60,12 @@ class Session:
         self._config_file = config_file
         self._post = post
         self._attach = attach
-        self._client: ServerClient | None = None
+        self._server = Connection(paths, attach)
         self._launch: Launch | None = None
         self._answering: str | None = None
         self._begun = False
         """Whether anything of that answer has come; before, it may wait for another's."""
         self._reading: asyncio.Task[Finished | None] | None = None
-        self._context_tokens: int | None = None
-        """How much the context of the server that was last asked holds; None while nobody knows."""
         self._failed = False
         self._given_up = False
         self.following = False
@@ -107,7 +102,7 @@ class Session:
             if replace:  # not before there is something to start in its place
                 await asyncio.to_thread(keeper.stop, self._paths)
                 self._post(ServerChanged(self.status()))
-            await self._forget_client()  # not at the end: the server may be asked as soon as it is ready
+            await self._server.forget()  # not at the end: the server may be asked as soon as it is ready
             async with aclosing(launch.start()) as events:
                 async for event in events:
                     self._post(StageReported(event))
@@ -134,7 +129,7 @@ class Session:
 
         try:
             if not self.answering:  # that answer fails by itself, and lets go of the connection then
-                await self._forget_client()
+                await self._server.forget()
             self._post(StageReported(StageStarted("server", f"llama-server with {now.variant or now.model}")))
             events = follow_server(self._paths, self._config.server.stuck_s, note, restarts=now.restarts)
             async with aclosing(events) as closing:
@@ -176,22 +171,14 @@ class Session:
     async def look_at_attached(self) -> None:
         """Post what an attached server says of itself; where it does not answer, the first question will tell."""
         with suppress(R1tuiError, msgspec.ValidationError):
-            client = await self._connected()
+            client = await self._server.client()
             props = msgspec.convert(await client.props(), Props)
             name = Path(props.model_path).stem or str(client.endpoint)
             self._post(ServerChanged(Status(state="ready", variant=name), props.default_generation_settings.n_ctx))
 
     async def room(self, messages: Messages) -> Room | None:
         """What a prompt takes of the context; None where that is little, or cannot be told now."""
-        if self._attach is None and self.status().state != "ready":
-            return None  # a model that sleeps is not loaded for this
-        with suppress(R1tuiError, TimeoutError):
-            async with asyncio.timeout(ROOM_S):
-                client = await self._connected()
-                self._context_tokens = size = await client.context_tokens()
-                if size is not None and not surely_has_room([text for _, text in messages], size):
-                    return Room(await client.count_tokens(_chat(messages)), size)
-        return None
+        return await self._server.room(messages)
 
     async def answer(
         self, messages: Messages, answer_id: str, begins: Begins, beginning: Beginning | None = None
@@ -204,17 +191,17 @@ class Session:
         self._answering, self._begun, self._stopped_s = answer_id, False, None
         left = False
         try:
-            client = await self._connected()
+            client = await self._server.client()
             await self._tell_of_waiting(client)
-            request = ChatRequest(_chat(messages), self._config.sampling, beginning)
+            request = ChatRequest(as_chat(messages), self._config.sampling, beginning)
             await begins(await client.begins_inside(request))
-            self._context_tokens = await client.context_tokens()
+            await self._server.learn_context()
             await self._tell_keeper(answer_id, running=True)
             end = await self._read(client.stream_chat(request, answer_id))
             if end is not None and self._attach is None:
                 await asyncio.to_thread(remember_speed, self._paths, self.status(), end)
             if self._failed:
-                await self._forget_client()  # the next server may have another key
+                await self._server.forget()  # the next server may have another key
         except R1tuiError as error:
             self._post(AnswerReceived([Failed(error.cause, error.remedy)]))
         except asyncio.CancelledError:
@@ -238,8 +225,7 @@ class Session:
             given_up = self._stopped_s is not None and monotonic() - self._stopped_s > UNHEARD_S
             return not given_up and answer_id in self.status().answers
 
-        with suppress(R1tuiError):
-            self._context_tokens = await (await self._connected()).context_tokens()
+        await self._server.learn_context()
         batches = read_record(path, running, inside_thinking=inside_thinking, goes_on=goes_on)
         try:
             async with aclosing(batches) as closing:
@@ -255,7 +241,7 @@ class Session:
         self._stopped_s = monotonic()
         if self._answering is not None:
             try:
-                await (await self._connected()).stop_answer(self._answering)
+                await (await self._server.client()).stop_answer(self._answering)
             except R1tuiError:
                 self._post(AnswerWaits("The server does not answer; Ctrl+R starts it again when it hangs."))
                 return
@@ -265,7 +251,7 @@ class Session:
     async def end_thinking(self, completion_id: str) -> None:
         """Have the running answer end its thinking; a failure is posted."""
         try:
-            await (await self._connected()).end_thinking(completion_id)
+            await (await self._server.client()).end_thinking(completion_id)
         except R1tuiError as error:
             self._post(AnswerWaits(f"The thinking could not be ended. {error.cause} {error.remedy}"))
 
@@ -273,7 +259,7 @@ class Session:
         """How many answers the server computes for others than this r1tui; 0 when it does not say."""
         with suppress(R1tuiError):
             if self.status().state == "ready":
-                busy = await (await self._connected()).busy_slots()
+                busy = await (await self._server.client()).busy_slots()
                 return max(0, busy - (self._answering is not None and self._begun))
         return 0
 
@@ -296,7 +282,7 @@ class Session:
 
     async def close(self) -> None:
         """Let go of the connection; the server stays as it is."""
-        await self._forget_client()
+        await self._server.forget()
 
     async def _read(self, events: AsyncGenerator[StreamEvent]) -> Finished | None:
         """Post the stream's events to its end, or until it was stopped before anything came; its last word."""
@@ -320,8 +306,8 @@ class Session:
     def _in_full(self, event: StreamEvent) -> StreamEvent:
         """The event with what only we know: whether the context was full, or the server was stopped in order."""
         match event:
-            case Finished(finish_reason="length") if self._context_tokens is not None:
-                if event.prompt_tokens + event.completion_tokens >= self._context_tokens:
+            case Finished(finish_reason="length") if (size := self._server.context_tokens) is not None:
+                if event.prompt_tokens + event.completion_tokens >= size:
                     return msgspec.structs.replace(event, finish_reason=CONTEXT_FULL)
             case Failed() if not isinstance(event, TooLong | ServerStopped):
                 if self._attach is None and is_being_stopped(self._paths):
@@ -351,32 +337,8 @@ class Session:
             flush()
         return end
 
-    async def _connected(self) -> ServerClient:
-        if self._client is None:
-            if self._attach is not None:
-                self._client = ServerClient(self._attach, os.environ.get("LLAMA_API_KEY"))
-            else:
-                self._client = self._managed_client()
-        return self._client
-
-    def _managed_client(self) -> ServerClient:
-        status = self.status()
-        if status.endpoint is None or status.state not in ("ready", "sleeping"):
-            raise R1tuiError(f"The server is {status.state}.", "Wait until it is ready, or start it: Ctrl+R.")
-        key = Path(status.key_file).read_text().strip() if status.key_file else None
-        return ServerClient(Endpoint.parse(status.endpoint), key)
-
-    async def _forget_client(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.__aexit__(None, None, None)
-
     async def _tell_keeper(self, conversation_id: str, *, running: bool) -> None:
         if self._attach is None:
             tell = keeper.answer_started if running else keeper.answer_ended
             with suppress(R1tuiError, OSError):  # only a stop in the middle of the answer would miss it
                 await asyncio.to_thread(tell, self._paths, conversation_id)
-
-
-def _chat(messages: Messages) -> list[ChatMessage]:
-    return [ChatMessage(role, text) for role, text in messages]
