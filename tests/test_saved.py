@@ -49,6 +49,25 @@ def test_what_was_said_comes_back(files: ConversationFiles) -> None:
     assert found.messages()[:2] == [("user", "whole?"), ("assistant", "日本 🦙")]
 
 
+def test_an_answer_that_goes_on_comes_back_as_it_was_before_and_one_that_was_cut_as_cut(
+    files: ConversationFiles,
+) -> None:
+    going = answered(Reasoning("Hm"), Content("one two"), Finished("length", 5, 2, 4, 10.0, 5.0, 100.0))
+    going.go_on()
+    going.apply(Content(" three"))
+    cut = answered(Content("x"), Finished("context", 5, 0, 9, 10.0, 5.0, 100.0))
+    files.save(Conversation("c1", [Turn("cut?", cut), Turn("going?", going)]))
+    files.let_go()
+    found = files.last()
+    assert found is not None
+    was_cut, goes_on = (turn.answer for turn in found.turns)
+    assert (was_cut.state, was_cut.cut, was_cut.tokens, was_cut.can_go_on) == ("done", "context", 9, True)
+    assert (goes_on.state, goes_on.content.text, goes_on.thinking.text) == ("waiting", "one two", "Hm")
+    for event in (Content(" three"), Content(" four"), Finished("stop", 9, 0, 3, 10.0, 5.0, 100.0)):
+        goes_on.apply(event)
+    assert (goes_on.content.text, goes_on.tokens, goes_on.thinking_tokens) == ("one two three four", 7, 2)
+
+
 def test_files_are_private(files: ConversationFiles, tmp_path: Path) -> None:
     files.save(Conversation("c1", [Turn("secret")]))
     folder = tmp_path / "conversations"

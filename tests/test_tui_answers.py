@@ -80,6 +80,7 @@ async def test_esc_ends_a_question_that_waits_behind_another_s_answer_at_once(
         assert call(connection, "DELETE", "/v1/stream?conv_id=of+another+tool")[0] == 204
         await until(pilot, lambda: b'"is_processing":true' not in call(connection, "GET", "/slots")[1])
         assert answer.content.text == ""
+        await until(pilot, lambda: keeper.status(paths).answers == [])
         await pilot.press("f8")  # nothing came, so it is asked again
         await until(pilot, lambda: bool(answers(app)[-1].content))
         assert [turn.question for turn in seat(app).conversation.every] == ["hi"]
