@@ -382,7 +382,7 @@ def test_a_kill_costs_an_attached_answer_at_most_a_second(
             terminal.ended()
         text = stored(paths)[0].turns[0].answer.content.text
         with Terminal("--attach", f"unix:{socket}") as terminal:
-            wait_until(lambda: last_states(paths) == ["failed"], 60)
+            wait_until(lambda: last_states(paths) == ["stopped"], 60)
             terminal.kill()
     [turn] = stored(paths)[0].turns
     assert (turn.question, turn.answer.content.text) == ("hello", text)

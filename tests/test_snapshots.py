@@ -9,13 +9,15 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from r1tui.catalog import Catalog
+from r1tui.chat.room import Room
 from r1tui.chat.store import Store
+from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEvent, Timings
 from r1tui.hardware import Machine
 from r1tui.nvml import Gpu, Nvidia
 from r1tui.recommend import Surroundings
 from r1tui.tui.messages import DownloadReported
 from r1tui.tui.screens import conversations, variants, welcome
-from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen
+from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen, little_room
 from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.screens.log import LogScreen
@@ -83,6 +85,38 @@ def test_chat_with_its_thinking_open(app: StillApp, snap_compare: Compare, size:
         app.show_chat()
         await settle(pilot)
         await pilot.press("ctrl+t")
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+CUT = Content("Pygame has `pygame.mixer` for that. Put a `flap.wav` beside the script, and")
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [PromptProgress(2812, 412, 1436, 10_700.0)],
+        [Reasoning("Hm"), Timings(2812, 412, 96.0, 600, 8.3), CUT, Finished("length", 2812, 600, 1024, 96.0, 8.3, 1.0)],
+        [Reasoning("Hm"), Timings(2812, 412, 96.0, 600, 8.3), CUT, Finished("context", 2812, 600, 9, 96.0, 8.3, 1.0)],
+    ],
+    ids=["reads", "token limit", "context full"],
+)
+def test_answer(app: StillApp, snap_compare: Compare, size: tuple[int, int], events: list[StreamEvent]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        app.show_answer(*events)
+        app.show_figures()
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_little_room(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        app.show_chat()
+        app.push_screen(little_room(Room(7410, 8192)))
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)

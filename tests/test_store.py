@@ -107,7 +107,8 @@ def shape(conversation: Conversation) -> object:
     exchanges = [
         (
             numbers[turn.parent] if turn.parent else None, turn.asked_s, turn.answer.is_cut,
-            "failed" if turn.answer.running else turn.answer.state, turn.answer.tokens, turn.answer.thinking_tokens,
+            "stopped" if turn.answer.running else turn.answer.state,
+            max(turn.answer.tokens, turn.answer.thinking_tokens), turn.answer.thinking_tokens,
             *map(printable, (turn.question, turn.answer.content.text, turn.answer.thinking.text, turn.answer_id)),
         )
         for turn in conversation.every
@@ -165,20 +166,22 @@ def half_answered(store: Store) -> None:
     turn.answer, turn.answer_id = answered(Reasoning("Hm"), Content("be"), Failed("It ended.")), "first"
     tracker = Tracker(conversation)
     store.write([changes for changes in [tracker.changes()] if changes])
-    turn.answer_id, turn.answer.state = "second", "waiting"
+    turn.answer.go_on()
+    turn.answer_id = "second"
     store.write([changes for changes in [tracker.changes()] if changes])
     turn.answer.apply(Content("fore"))
     store.write([changes for changes in [tracker.changes()] if changes])
     store.let_go(["c1"])
 
 
-def test_a_running_answer_without_a_record_has_failed_with_all_that_had_come(store: Store) -> None:
+def test_a_running_answer_without_a_record_was_stopped_with_all_that_had_come(store: Store) -> None:
     half_answered(store)
     opened = store.open("c1")
     assert opened is not None
     [turn] = opened.conversation.turns
-    assert (turn.answer.state, turn.answer.content.text, turn.answer.thinking.text) == ("failed", "before", "Hm")
+    assert (turn.answer.state, turn.answer.content.text, turn.answer.thinking.text) == ("stopped", "before", "Hm")
     assert "r1tui ended" in turn.answer.cause
+    assert turn.answer.can_go_on
     changes = opened.tracker.changes()
     assert changes is not None
     store.write([changes])
@@ -203,6 +206,22 @@ def test_a_running_answer_with_a_record_has_what_it_had_before_its_request(folde
         again = store.open("c1")
         assert again is not None
         assert again.conversation.turns[0].answer.content.text == "be", "the record's text is never there twice"
+
+
+def test_an_answer_that_goes_on_comes_back_as_it_was_before_and_one_that_was_cut_as_cut(folder: Path) -> None:
+    going = answered(Reasoning("Hm"), Content("one two"), Finished("length", 5, 2, 4, 10.0, 5.0, 100.0))
+    going.go_on()
+    going.apply(Content(" three"))
+    cut = answered(Content("x"), Finished("context", 5, 0, 9, 10.0, 5.0, 100.0))
+    with Store(folder, recorded=lambda _: True) as store:
+        was_cut, goes_on = (
+            turn.answer for turn in kept(store, Conversation("c1", [Turn("cut?", cut), Turn("on?", going)])).turns
+        )
+    assert (was_cut.state, was_cut.cut, was_cut.tokens, was_cut.can_go_on) == ("done", "context", 9, True)
+    assert (goes_on.state, goes_on.content.text, goes_on.thinking.text) == ("waiting", "one two", "Hm")
+    for event in (Content(" three"), Content(" four"), Finished("stop", 9, 0, 3, 10.0, 5.0, 100.0)):
+        goes_on.apply(event)
+    assert (goes_on.content.text, goes_on.tokens, goes_on.thinking_tokens) == ("one two three four", 7, 2)
 
 
 def test_files_are_private(store: Store, folder: Path) -> None:

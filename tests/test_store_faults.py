@@ -136,7 +136,7 @@ def test_a_database_of_the_first_version_goes_to_the_newest(store: Store, folder
             CREATE TABLE exchanges (key INTEGER PRIMARY KEY,
                 conversation INTEGER NOT NULL REFERENCES conversations (key) ON DELETE CASCADE,
                 number INTEGER NOT NULL, parent INTEGER, asked_s REAL NOT NULL, state TEXT NOT NULL,
-                base TEXT,
+                base TEXT, cut TEXT NOT NULL DEFAULT '',
                 tokens INTEGER NOT NULL DEFAULT 0, thinking_tokens INTEGER NOT NULL DEFAULT 0, thinking_s REAL,
                 cause TEXT NOT NULL DEFAULT '', remedy TEXT NOT NULL DEFAULT '', answer_id TEXT NOT NULL DEFAULT '',
                 inside_thinking INTEGER NOT NULL DEFAULT 0, model TEXT NOT NULL DEFAULT '', figures TEXT,

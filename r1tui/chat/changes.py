@@ -56,23 +56,6 @@ class Changes:
     exchanges: list[Put | Grow | Drop]
 
 
-class Base(msgspec.Struct, frozen=True):
-    """What an answer had when a later request went on with it: characters, tokens, seconds."""
-
-    content_chars: int = 0
-    thinking_chars: int = 0
-    tokens: int = 0
-    thinking_tokens: int = 0
-    thinking_s: float | None = None
-
-
-class Before(NamedTuple):
-    """A request by its id, and what its answer had before it; None: nothing."""
-
-    answer_id: str
-    base: Base | None = None
-
-
 class _Written(NamedTuple):
     """What was written of an exchange."""
 
@@ -89,7 +72,6 @@ class Tracker:
 
     conversation: Conversation
     numbers: dict[Turn, int] = field(default_factory=dict)
-    before: dict[Turn, Before] = field(default_factory=dict)
     _written: dict[Turn, _Written] = field(default_factory=dict)
     _head: tuple[str, int | None] | None = None
 
@@ -131,9 +113,6 @@ class Tracker:
 
     def _change(self, turn: Turn) -> Put | Grow | None:
         answer, written = turn.answer, self._written.get(turn)
-        before = self.before.get(turn)
-        if before is None or before.answer_id != turn.answer_id:
-            before = self.before[turn] = Before(turn.answer_id, _base(answer) if before is not None else None)
         fixed = self._fixed(turn)
         same = written is not None and written.fixed == fixed
         same = same and written is not None and written.answer is answer.content and written.thinking is answer.thinking
@@ -148,24 +127,17 @@ class Tracker:
                 self.numbers[turn], _storable(new_answer), _storable(new_thinking),
                 answer.tokens, answer.thinking_tokens, answer.thinking_s,
             )  # fmt: skip
-        return Put(self.numbers[turn], _columns(turn, answer, self.numbers, before))
+        return Put(self.numbers[turn], _columns(turn, answer, self.numbers))
 
     def _fixed(self, turn: Turn) -> tuple[Value, ...]:
         """What an exchange is besides the text of its answer; the figures of a running one come with its text."""
         answer = turn.answer
-        ended = None if answer.running else f"{answer.state} {answer.cause}{answer.remedy}{answer.finished}"
+        ended = None if answer.running else f"{answer.state} {answer.cause}{answer.remedy}{answer.cut}{answer.finished}"
         parent = self.numbers.get(turn.parent) if turn.parent is not None else None
         return parent, turn.question, turn.answer_id, turn.inside_thinking, turn.model, answer.running, ended
 
 
-def _base(answer: Answer) -> Base | None:
-    content, thinking = len(answer.content.text), len(answer.thinking.text)
-    if not content and not thinking:
-        return None
-    return Base(content, thinking, answer.tokens, answer.thinking_tokens, answer.thinking_s)
-
-
-def _columns(turn: Turn, answer: Answer, numbers: dict[Turn, int], before: Before) -> dict[str, Value]:
+def _columns(turn: Turn, answer: Answer, numbers: dict[Turn, int]) -> dict[str, Value]:
     columns: dict[str, Value] = {
         "parent": numbers.get(turn.parent) if turn.parent is not None else None,
         "asked_s": turn.asked_s,
@@ -173,7 +145,8 @@ def _columns(turn: Turn, answer: Answer, numbers: dict[Turn, int], before: Befor
         "state": answer.state,
         "answer": answer.content.text,
         "thinking": answer.thinking.text,
-        "base": msgspec.json.encode(before.base).decode() if before.base is not None else None,
+        "base": msgspec.json.encode(answer.base).decode() if answer.base is not None else None,
+        "cut": answer.cut,
         "tokens": answer.tokens,
         "thinking_tokens": answer.thinking_tokens,
         "thinking_s": answer.thinking_s,

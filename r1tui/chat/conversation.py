@@ -10,6 +10,8 @@ from typing import Literal
 
 from r1tui.chat.answer import Answer
 
+Messages = list[tuple[Literal["user", "assistant"], str]]
+
 
 @dataclass(eq=False)
 class Turn:
@@ -94,13 +96,17 @@ class Conversation:
         if ends:  # another branch there
             self.show(ends[-1])
 
-    def messages(self) -> list[tuple[Literal["user", "assistant"], str]]:
-        """What the next request says: (role, content), questions and answers without any thoughts.
+    def messages(self) -> Messages:
+        """What the request for the last answer says: (role, content), questions and answers without any thoughts.
 
         A stopped answer counts with what came. An earlier question without any answer is left out, since templates
         want the roles to alternate and whoever asks anew means the new question.
         """
-        return _messages(self.turns)
+        return [*_said(self.turns[:-1]), *(("user", turn.question) for turn in self.turns[-1:])]
+
+    def messages_with(self, question: str) -> Messages:
+        """What the request would say if this were asked next."""
+        return [*_said(self.turns), ("user", question)]
 
 
 def name_of(title: str, first_question: str) -> str:
@@ -108,12 +114,10 @@ def name_of(title: str, first_question: str) -> str:
     return title or first_question.strip().partition("\n")[0]
 
 
-def _messages(turns: Sequence[Turn]) -> list[tuple[Literal["user", "assistant"], str]]:
-    said: list[tuple[Literal["user", "assistant"], str]] = []
+def _said(turns: Sequence[Turn]) -> Messages:
+    said: Messages = []
     for turn in turns:
         content = turn.answer.content.text
         if content.strip():
             said += [("user", turn.question), ("assistant", content)]
-        elif turn is turns[-1]:
-            said.append(("user", turn.question))
     return said

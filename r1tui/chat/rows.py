@@ -7,12 +7,12 @@ from time import time
 
 import msgspec
 
-from r1tui.chat.answer import RUNNING, Answer
-from r1tui.chat.changes import Base, Before, Changes, Drop, Grow, Put, Tracker
+from r1tui.chat.answer import RUNNING, Answer, Base
+from r1tui.chat.changes import Changes, Drop, Grow, Put, Tracker
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.events import Finished
 
-LEFT = ("r1tui ended while this answer came; this is what had come.", "F8 asks again.")
+LEFT = "r1tui ended while this answer came."
 Recorded = Callable[[str], bool]
 """Whether the answer with this id has a record, which has all of it from its request on."""
 
@@ -34,8 +34,8 @@ def load(
     """The conversation with this id; None when there is none.
 
     An answer that was running goes on where it has a record: it has then what it had before its request. Without one
-    it has failed, with all that was written of it; as it has, for a reader, while another process (`open_in`) has it.
-    Without `recorded`, it is as it was written.
+    it was stopped, with all that was written of it; for a reader, while another process (`open_in`) has it, it has
+    failed. Without `recorded`, it is as it was written.
     """
     row = connection.execute(
         "SELECT key, title, shown, created_s, updated_s FROM conversations WHERE id = ? AND deleted_s IS NULL",
@@ -45,17 +45,15 @@ def load(
         return None
     key, title, shown, created_s, updated_s = row
     turns: dict[int, Turn] = {}
-    before: dict[Turn, Before] = {}
     unsettled: list[Turn] = []
-    for exchange in _exchanges(connection, key):
+    for exchange in _named(connection, "SELECT * FROM exchanges WHERE conversation = ? ORDER BY number", key):
         turn = _turn(connection, exchange, turns.get(exchange["parent"]), recorded, open_in)
         turns[exchange["number"]] = turn
-        before[turn] = Before(exchange["answer_id"], _base(exchange))
         if exchange["state"] in RUNNING:
             unsettled.append(turn)
     conversation = Conversation(conversation_id, _path(turns.get(shown)), title, list(turns.values()))
     loaded = Loaded(conversation, created_s, updated_s)
-    loaded.tracker = Tracker(conversation, {turn: number for number, turn in turns.items()}, before)
+    loaded.tracker = Tracker(conversation, {turn: number for number, turn in turns.items()})
     loaded.tracker.is_loaded(but=unsettled)
     return loaded
 
@@ -107,12 +105,6 @@ def _write(connection: sqlite3.Connection, conversation: int | None, change: Put
             connection.execute("DELETE FROM exchanges WHERE conversation = ? AND number = ?", at)
 
 
-def _exchanges(connection: sqlite3.Connection, key: int) -> list[sqlite3.Row]:
-    cursor = connection.cursor()
-    cursor.row_factory = sqlite3.Row
-    return cursor.execute("SELECT * FROM exchanges WHERE conversation = ? ORDER BY number", (key,)).fetchall()
-
-
 def _turn(
     connection: sqlite3.Connection,
     row: sqlite3.Row,
@@ -128,36 +120,45 @@ def _turn(
         asked_s=row["asked_s"],
         model=row["model"],
     )
-    content, thinking = row["answer"], row["thinking"]
-    tokens, thinking_tokens, thinking_s = row["tokens"], row["thinking_tokens"], row["thinking_s"]
-    state = row["state"]
-    if state in RUNNING and recorded is not None and open_in is None and recorded(turn.answer_id):
-        base = _base(row) or Base()
-        content, thinking = content[: base.content_chars], thinking[: base.thinking_chars]
-        tokens, thinking_tokens, thinking_s = base.tokens, base.thinking_tokens, base.thinking_s
-        state = "waiting"
-    elif state in RUNNING:
-        pieces = connection.execute(
-            "SELECT answer, thinking, tokens, thinking_tokens, thinking_s FROM pieces WHERE exchange = ? ORDER BY key",
-            (row["key"],),
-        ).fetchall()
-        content += "".join(piece[0] for piece in pieces)
-        thinking += "".join(piece[1] for piece in pieces)
-        tokens, thinking_tokens, thinking_s = pieces[-1][2:] if pieces else (tokens, thinking_tokens, thinking_s)
-        state = state if recorded is None else "failed"
-    answer = Answer.past(content, thinking, thinking_tokens=thinking_tokens, thinking_s=thinking_s, state=state)
-    answer.tokens, answer.cause, answer.remedy = tokens, row["cause"], row["remedy"]
-    if row["state"] in RUNNING and state == "failed":
-        coming = f"This answer is coming in another r1tui (process {open_in})."
-        answer.cause, answer.remedy = (coming, "Open the conversation again to see more of it.") if open_in else LEFT
-    elif row["figures"] is not None:
+    base = msgspec.json.decode(row["base"], type=Base) if row["base"] is not None else None
+    running = row["state"] in RUNNING
+    if running and recorded is not None and open_in is None and recorded(turn.answer_id):
+        turn.answer = Answer.resumed(row["answer"], row["thinking"], base) if base is not None else Answer()
+        return turn
+    answer = turn.answer = _past(row, _pieces(connection, row["key"]) if running else [])
+    answer.base, answer.cause, answer.remedy = base, row["cause"], row["remedy"]
+    if running and recorded is not None and open_in is not None:
+        answer.state, answer.cause = "failed", f"This answer is coming in another r1tui (process {open_in})."
+        answer.remedy = "Open the conversation again to see more of it."
+    elif running and recorded is not None:
+        answer.state, answer.cause = "stopped", LEFT
+    if row["figures"] is not None:
         answer.finished = msgspec.json.decode(row["figures"], type=Finished)
-    turn.answer = answer
     return turn
 
 
-def _base(row: sqlite3.Row) -> Base | None:
-    return msgspec.json.decode(row["base"], type=Base) if row["base"] is not None else None
+def _past(row: sqlite3.Row, pieces: list[sqlite3.Row]) -> Answer:
+    """The answer as it was written, with the pieces that came after that."""
+    newest = pieces[-1] if pieces else row
+    return Answer.past(
+        row["answer"] + "".join(piece["answer"] for piece in pieces),
+        row["thinking"] + "".join(piece["thinking"] for piece in pieces),
+        thinking_tokens=newest["thinking_tokens"],
+        thinking_s=newest["thinking_s"],
+        tokens=newest["tokens"],
+        state=row["state"],
+        cut=row["cut"],
+    )
+
+
+def _pieces(connection: sqlite3.Connection, exchange: int) -> list[sqlite3.Row]:
+    return _named(connection, "SELECT * FROM pieces WHERE exchange = ? ORDER BY key", exchange)
+
+
+def _named(connection: sqlite3.Connection, statement: str, key: int) -> list[sqlite3.Row]:
+    cursor = connection.cursor()
+    cursor.row_factory = sqlite3.Row
+    return cursor.execute(statement, (key,)).fetchall()
 
 
 def _path(end: Turn | None) -> list[Turn]:

@@ -21,6 +21,7 @@ CREATE TABLE exchanges (
     state TEXT NOT NULL,
     base TEXT,                        -- what it had when a later request went on with it, as JSON: the record of that
                                       -- request has all that follows
+    cut TEXT NOT NULL DEFAULT '',     -- what cut it off
     tokens INTEGER NOT NULL DEFAULT 0,
     thinking_tokens INTEGER NOT NULL DEFAULT 0,
     thinking_s REAL,

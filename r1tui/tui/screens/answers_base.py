@@ -1,22 +1,26 @@
-"""What of the chat is about answers: asking, receiving, stopping, asking again."""
+"""What of the chat is about answers: asking, receiving, stopping, going on, asking again."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from textual import on
 from textual.binding import Binding
 
 from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.room import Room
 from r1tui.chat.special_tokens import defuse
-from r1tui.events import Failed, Finished, Timings
+from r1tui.events import Failed, Finished, StreamEvent, Timings, TooLong
 from r1tui.text import shortened
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits
+from r1tui.tui.remedies import MORE_ROOM, does_not_fit, in_keys
 from r1tui.tui.screens.seat_base import Receiving, SeatBase
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
+    from r1tui.server.client import Beginning
     from r1tui.tui.widgets.transcript import Transcript
 
 
@@ -27,7 +31,9 @@ class AnswersBase(SeatBase):
         Binding("escape", "stop", "Stop", id="chat.stop"),
         Binding("ctrl+c", "interrupt", "Interrupt", id="chat.interrupt", show=False, priority=True),
         Binding("ctrl+t", "thinking", "Thinking", id="chat.thinking", priority=True),
+        Binding("f8", "go_on", "Continue", id="chat.continue", priority=True),
         Binding("f8", "again", "Ask again", id="chat.again", priority=True),
+        Binding("ctrl+d", "end_thinking", "End thinking", id="chat.end_thinking", priority=True),
     ]
 
     @property
@@ -41,11 +47,17 @@ class AnswersBase(SeatBase):
         if self.receiving is None:
             return
         answer = self.receiving.turn.answer
+        thought = answer.state == "thinking"
         counters: Timings | Finished | None = None
         for event in message.events:
-            answer.apply(event)
-            if isinstance(event, Timings | Finished):
+            if isinstance(event, TooLong):
+                self._does_not_fit(self.receiving, event)
+                return
+            answer.apply(self._with_keys(event))
+            if isinstance(event, Timings | Finished) and event.prompt_tokens:  # else nothing was computed
                 counters = event
+        if thought != (answer.state == "thinking"):
+            self.refresh_bindings()
         if counters is not None:  # the last of them is true of all
             self.instruments.update_timings(counters)
         self.r1.saved.save_soon()
@@ -63,7 +75,7 @@ class AnswersBase(SeatBase):
         conversation, answer = self.receiving.conversation, self.receiving.turn.answer
         self.receiving = None
         if answer.running:
-            answer.apply(Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
+            answer.apply(self._with_keys(Failed("The answer broke off.", "Ask again; `r1tui logs` may show why.")))
         self.run_worker(self._save_and_leave(conversation), group="save", exit_on_error=False)
         self.furniture.transcript.touch()
         if answer.finished is None:
@@ -75,7 +87,9 @@ class AnswersBase(SeatBase):
         """Receive what the keeper records for the conversation, of an answer that another r1tui asked for."""
         turn = next((turn for turn in self.conversation.every if turn.answer.running), None)
         if turn is not None and self.receiving is None:
-            self._receive(turn, self.r1.session.read_on(turn.answer_id, inside_thinking=turn.inside_thinking))
+            goes_on = turn.answer.base is not None
+            work = self.r1.session.read_on(turn.answer_id, inside_thinking=turn.inside_thinking, goes_on=goes_on)
+            self._receive(turn, work)
 
     async def _save_and_leave(self, conversation: Conversation) -> None:
         """Save a conversation whose answer has ended; one that is not shown is left then."""
@@ -89,6 +103,28 @@ class AnswersBase(SeatBase):
         coming = [self.receiving.conversation] if self.receiving is not None else []
         self.r1.saved.keep_only([self.conversation, *coming])
 
+    def _with_keys(self, event: StreamEvent) -> StreamEvent:
+        """The event with the keys that mend a failure, in place of commands."""
+        match event:
+            case Failed(_, remedy):
+                return replace(event, remedy=in_keys(remedy, self.r1.config.ui.keys, log=not self.r1.session.attached))
+            case _:
+                return event
+
+    def _does_not_fit(self, receiving: Receiving, refused: TooLong) -> None:
+        """The server has no room for what was asked: the question is in the prompt again."""
+        conversation, turn = receiving.conversation, receiving.turn
+        room = Room(refused.prompt_tokens, refused.context_tokens)
+        if turn.answer.base is not None:
+            turn.answer.does_not_go_on()
+            self.notify(f"{does_not_fit(room)} The answer stays as it is. {MORE_ROOM}", markup=False)
+        elif conversation is not self.conversation:
+            turn.answer.apply(Failed(does_not_fit(room), MORE_ROOM))
+        else:
+            conversation.remove(turn)
+            self.furniture.transcript.show(conversation)
+            self._refuse(turn.question, f"{does_not_fit(room)} Your question is in the prompt again. {MORE_ROOM}")
+
     def on_transcript_typed(self, message: Transcript.Typed) -> None:
         """What is typed while reading belongs into the prompt."""
         self.query_one(Prompt).focus().insert(message.character)
@@ -101,7 +137,7 @@ class AnswersBase(SeatBase):
                 message.text, f"This conversation is open in another r1tui (process {pid}). Ctrl+N: a new one."
             )
             return
-        if self.r1.session.answering or self.receiving is not None:
+        if self.r1.session.answering or self.receiving is not None or self._weighing:
             self._refuse(message.text, self._still_coming())
             return
         if not self.ready:
@@ -110,21 +146,52 @@ class AnswersBase(SeatBase):
         question, found = defuse(message.text.strip())
         if found:
             self.notify(f"Control tokens were made harmless: {' '.join(found)}", markup=False)
-        self._ask(question)
+        self._weighing = True
+        self.run_worker(self._ask_with_room(question), group="ask", exit_on_error=False)
+
+    async def _ask_with_room(self, question: str) -> None:
+        """Ask, unless the context has no room; where it has little, the user decides."""
+        conversation = self.conversation
+        try:
+            room = await self.r1.session.room(conversation.messages_with(question))
+            choice = await self._decide(question, room) if room is not None and room.is_nearly_full else "send"
+        finally:
+            self._weighing = False
+        if choice is not None and conversation is not self.conversation:
+            self._refuse(question, "Another conversation has been opened; your question waits here.")
+            return
+        if choice == "new":
+            self.action_new()
+        if choice in ("new", "send"):
+            self._ask(question)
+
+    async def _decide(self, question: str, room: Room) -> str | None:
+        """What is to be done with a question that leaves little room for its answer, or none."""
+        if room.is_full:
+            self._refuse(question, f"{does_not_fit(room)} {MORE_ROOM}")
+            return None
+        from r1tui.tui.screens.ask import little_room  # noqa: PLC0415  the screen opens without it
+
+        choice = await self.app.push_screen_wait(little_room(room))
+        if choice is None:
+            self.query_one(Prompt).give_back(question)
+        return choice
 
     def _ask(self, question: str) -> None:
-        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
-
-        conversation = self.conversation
-        turn = conversation.ask(question, new_conversation_id())
-        turn.model = (self.status.variant if self.status is not None else None) or ""
+        turn = self.conversation.ask(question, self._new_id())
         self.furniture.transcript.action_to_end()
+
+        self._have_answered(turn)
+
+    def _have_answered(self, turn: Turn, beginning: Beginning | None = None) -> None:
+        conversation = self.conversation
+        turn.model = (self.status.variant if self.status is not None else None) or ""
 
         async def begins(inside_thinking: bool) -> None:
             turn.inside_thinking = inside_thinking
             await self.r1.save(conversation)
 
-        self._receive(turn, self.r1.session.answer(conversation.messages(), turn.answer_id, begins))
+        self._receive(turn, self.r1.session.answer(conversation.messages(), turn.answer_id, begins, beginning))
 
     def _receive(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
         self.receiving = Receiving(self.conversation, turn)
@@ -156,16 +223,48 @@ class AnswersBase(SeatBase):
         self.furniture.transcript.toggle_thinking()
 
     def action_again(self) -> None:
-        """Ask the last question again, in place of the answer that failed or was stopped."""
+        """Ask the last question again, in place of the answer that failed or was stopped; that one is a branch."""
         if not self.ready:
             self.notify("No model is ready yet.", markup=False)
             return
         if self.receiving is not None:
             self.notify(self._still_coming(), markup=False)
             return
-        question = self.conversation.turns.pop().question
+        old = self.conversation.turns[-1]
+        self._have_answered(self.conversation.ask_instead(old, old.question, self._new_id()))
+        if not (old.answer.content or old.answer.has_thoughts):
+            self.conversation.remove(old)
         self.furniture.transcript.show(self.conversation)
-        self._ask(question)
+
+    def action_go_on(self) -> None:
+        """Go on with the answer that was cut off or stopped, where it ended."""
+        if not self.ready:
+            self.notify("No model is ready yet.", markup=False)
+            return
+        if self.receiving is not None:
+            self.notify(self._still_coming(), markup=False)
+            return
+        from r1tui.server.client import Beginning  # noqa: PLC0415  the screen opens without it
+
+        turn = self.conversation.turns[-1]
+        beginning = Beginning(turn.answer.thinking.text, turn.answer.content.text)
+        turn.answer.go_on()
+        turn.answer_id = self._new_id()
+        self.furniture.transcript.action_to_end()
+        self._have_answered(turn, beginning)
+
+    def action_end_thinking(self) -> None:
+        """Have the model end its thinking, and begin its answer."""
+        if self.receiving is None:
+            return
+        work = self.r1.session.end_thinking(self.receiving.turn.answer.completion_id)
+        self.run_worker(work, group="end_thinking", exclusive=True, exit_on_error=False)
+
+    @staticmethod
+    def _new_id() -> str:
+        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415  as above
+
+        return new_conversation_id()
 
     async def action_interrupt(self) -> None:
         """Stop the answer, never the server; with nothing to stop, copy what is selected."""
@@ -178,14 +277,19 @@ class AnswersBase(SeatBase):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""
+        if not self.furnished:
+            return False
+        last = self.conversation.turns[-1].answer if self.conversation.turns else None
+        answering = self.answering_here
+        free = not answering and self.r1.saved.elsewhere(self.conversation) is None
         match action:
-            case _ if not self.furnished:
-                return False
             case "stop":
-                return self.answering_here or self._launching is not None
-            case "again":
-                turns = self.conversation.turns
-                free = not self.answering_here and self.r1.saved.elsewhere(self.conversation) is None
-                return free and bool(turns) and turns[-1].answer.state in ("failed", "stopped")
+                return answering or self._launching is not None
+            case "go_on":
+                return last is not None and free and last.can_go_on
+            case "again":  # behind the one above, which has the same key
+                return last is not None and free and last.state in ("failed", "stopped")
+            case "end_thinking":
+                return last is not None and answering and last.state == "thinking"
             case _:
                 return super().check_action(action, parameters)

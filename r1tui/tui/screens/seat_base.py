@@ -47,6 +47,8 @@ class SeatBase(Screen[None]):
         """What is true of the server, as far as was told."""
         self.ready = False
         """Whether a question would be answered."""
+        self._weighing = False
+        """Whether it is being looked whether a question has room."""
         self._launching: Worker[None] | None = None
         self._last_variant: Variant | None = None
         self._failure: StageFailed | None = None
@@ -60,4 +62,8 @@ class SeatBase(Screen[None]):
         return cast("R1App", self.app)
 
     def _cancel_launch(self) -> None:
+        raise NotImplementedError
+
+    def action_new(self) -> None:
+        """Begin another conversation."""
         raise NotImplementedError

@@ -225,6 +225,7 @@ class Transcript(Widget, can_focus=True):
         for turn in turns[len(self._views) :]:
             self._views.append(TurnView(turn, is_first=not self._views))
         for view in self._views[changed_from:]:
+            view.is_last = view is self._views[-1]
             self._absorb(view)
         self._redraw()
 
