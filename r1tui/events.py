@@ -165,6 +165,12 @@ class PromptProgress(Event, frozen=True):
     processed: int
     time_ms: float
 
+    @property
+    def tps(self) -> float | None:
+        """Tokens of the prompt that are read per second; None before any was."""
+        read = self.processed - self.cached
+        return 1000 * read / self.time_ms if read > 0 and self.time_ms > 0 else None
+
 
 class Reasoning(Event, frozen=True):
     """A piece of the model's thinking."""
@@ -207,7 +213,24 @@ class Failed(Event, frozen=True):
     remedy: str = ""
 
 
-StreamEvent = PromptProgress | Reasoning | Content | Timings | Finished | Failed
+class ServerStopped(Failed, frozen=True):
+    """The answer ended because its server was stopped in order; what came before it stands."""
+
+
+class TooLong(Failed, frozen=True):
+    """There is no answer, because what was asked fills the context."""
+
+    prompt_tokens: int = 0
+    context_tokens: int = 0
+
+
+class Begun(Event, frozen=True):
+    """The server has begun; `completion_id` is what it calls the answer while that is coming."""
+
+    completion_id: str
+
+
+StreamEvent = Begun | PromptProgress | Reasoning | Content | Timings | Finished | Failed
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[StageEvent] = msgspec.json.Decoder(StageEvent)

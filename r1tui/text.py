@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from time import localtime, strftime
 from typing import Any
 
 # CSI, OSC and other string sequences, two-character escapes, then every control character but tab and newline.
@@ -14,6 +15,12 @@ _SEQUENCES = re.compile(
 def plain(text: str) -> str:
     """The text without terminal control sequences and characters; tabs and newlines stay."""
     return _SEQUENCES.sub("", text)
+
+
+def shortened(text: str, most: int = 40) -> str:
+    """A text of one line in at most so many characters."""
+    line = " ".join(plain(text).split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
 def size(n_bytes: float) -> str:
@@ -35,6 +42,14 @@ def duration(seconds: float) -> str:
     if minutes >= 48 * 60:
         return f"{round(minutes / (24 * 60))} days"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def day(time_s: float, now_s: float) -> str:
+    """When a Unix time was, in local time: `today 14:05`, `yesterday`, `2026-11-03`."""
+    then, now, day_before = (localtime(one)[:3] for one in (time_s, now_s, now_s - 86400))
+    if then == now:
+        return strftime("today %H:%M", localtime(time_s))
+    return "yesterday" if then == day_before else strftime("%Y-%m-%d", localtime(time_s))
 
 
 def plan_in_words(plan: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from r1tui.events import (
     StageDone,
     StageEvent,
     StageStarted,
+    StreamEvent,
     Timings,
 )
 from r1tui.keeper.state import Status
@@ -175,6 +176,16 @@ class StillApp(R1App):
         turn.answer = Answer.past(ANSWER, THINKING, thinking_tokens=1204, thinking_s=148.0)
         self.seat.conversation = conversation
         self.seat.query_one(Transcript).show(conversation)
+
+    def show_answer(self, *events: StreamEvent) -> None:
+        """As it is when this has come of an answer to a second question."""
+        self.show_chat()
+        turn = self.seat.conversation.ask("Now with sounds, and a high score that is kept between games.")
+        turn.answer = Answer(lambda: 1000.0)
+        for event in events:
+            turn.answer.apply(event)
+        self.seat.query_one(Transcript).show(self.seat.conversation)
+        self.seat.refresh_bindings()
 
     def show_figures(self) -> None:
         """The instruments in the middle of things."""

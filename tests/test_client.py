@@ -54,16 +54,6 @@ async def collect(stream: AsyncIterator[StreamEvent]) -> list[StreamEvent]:
     return [event async for event in stream]
 
 
-async def first_words(stream: AsyncIterator[StreamEvent]) -> list[StreamEvent]:
-    """The events until some of the answer has come."""
-    seen: list[StreamEvent] = []
-    async for event in stream:
-        seen.append(event)
-        if sum(isinstance(event, Content) for event in seen) >= 8:
-            break
-    return seen
-
-
 async def idle_slots(client: ServerClient) -> None:
     """Return when no slot generates; the server ends an answer a moment after its stream. Raises TimeoutError."""
 
@@ -123,19 +113,6 @@ async def test_max_tokens_ends_an_answer_with_its_reason(endless: Path) -> None:
         events = await collect(client.stream_chat(request, "c-max"))
     assert isinstance(events[-1], Finished)
     assert (events[-1].finish_reason, events[-1].completion_tokens) == ("length", 20)
-
-
-async def test_a_reader_that_was_lost_is_followed_by_one_that_misses_nothing(endless: Path) -> None:
-    request = ChatRequest(HI.messages, SamplingSettings(max_tokens=400))
-    async with connect(endless) as client:
-        undisturbed = await collect(client.stream_chat(request, "c-whole"))
-    async with connect(endless) as client:
-        await first_words(client.stream_chat(request, "c-lost"))
-    async with connect(endless) as client:
-        again = await collect(client.read_on("c-lost", inside_thinking=await client.forces_thinking()))
-    assert thinking(again) == thinking(undisturbed)
-    assert answer(again) == answer(undisturbed)
-    assert isinstance(again[-1], Finished)
 
 
 async def test_a_connection_that_breaks_is_taken_up_where_it_broke(endless: Path, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ class Clock:
         return self.now_s
 
 
-def timings(tokens: int) -> Timings:
-    return Timings(prompt_tokens=12, cached_tokens=0, prompt_tps=100.0, completion_tokens=tokens, tps=50.0)
+def timings(tokens: int, tps: float = 50.0) -> Timings:
+    return Timings(prompt_tokens=12, cached_tokens=0, prompt_tps=100.0, completion_tokens=tokens, tps=tps)
 
 
 def finished(reason: str = "stop", reasoning_tokens: int = 2) -> Finished:
@@ -45,9 +45,9 @@ def test_an_answer_goes_through_its_states_and_counts_its_thinking() -> None:
     stream: list[tuple[float, StreamEvent]] = [
         (0.0, PromptProgress(100, 0, 43, 10.0)),
         (1.0, Reasoning("Hm")),
-        (0.0, timings(1)),
+        (0.0, timings(1, 1.0)),
         (48.0, Reasoning(", well.")),
-        (0.0, timings(2)),
+        (0.0, timings(2, 2 / 48.0)),
         (2.0, Content("Yes")),
         (5.0, timings(3)),
         (0.0, finished()),

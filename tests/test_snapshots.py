@@ -6,18 +6,24 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from r1tui.catalog import Catalog
+from r1tui.chat.room import Room
+from r1tui.chat.store import Store
+from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEvent, Timings
 from r1tui.hardware import Machine
 from r1tui.nvml import Gpu, Nvidia
 from r1tui.recommend import Surroundings
 from r1tui.tui.messages import DownloadReported
-from r1tui.tui.screens import variants, welcome
-from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen
+from r1tui.tui.screens import conversations, variants, welcome
+from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen, little_room
 from r1tui.tui.screens.download import Download, DownloadScreen
+from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.widgets.transcript import Transcript
+from tests.listed_rig import LISTED, LISTED_PASSAGES, NOW_S
 from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
 
 Compare = Callable[..., bool]
@@ -124,6 +130,35 @@ def test_saving_code(app: StillApp, snap_compare: Compare, size: tuple[int, int]
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         await app.push_screen(SaveScreen("x = 1\n", "flappy.py", Path("/nowhere")))
+
+
+CUT = Content("Pygame has `pygame.mixer` for that. Put a `flap.wav` beside the script, and")
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [PromptProgress(2812, 412, 1436, 10_700.0)],
+        [Reasoning("Hm"), Timings(2812, 412, 96.0, 600, 8.3), CUT, Finished("length", 2812, 600, 1024, 96.0, 8.3, 1.0)],
+        [Reasoning("Hm"), Timings(2812, 412, 96.0, 600, 8.3), CUT, Finished("context", 2812, 600, 9, 96.0, 8.3, 1.0)],
+    ],
+    ids=["reads", "token limit", "context full"],
+)
+def test_answer(app: StillApp, snap_compare: Compare, size: tuple[int, int], events: list[StreamEvent]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        app.show_answer(*events)
+        app.show_figures()
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_little_room(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        app.show_chat()
+        app.push_screen(little_room(Room(7410, 8192)))
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)
@@ -170,6 +205,36 @@ def test_log(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> Non
         await furnished(pilot)
         app.push_screen(LogScreen(Path("/nowhere/server.log")))
         await pilot.pause(0.3)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("searched", [False, True], ids=["all", "searched"])
+def test_conversations(
+    app: StillApp, snap_compare: Compare, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, *, searched: bool
+) -> None:
+    monkeypatch.setattr(conversations, "time", lambda: NOW_S)
+    monkeypatch.setattr(Store, "newest", lambda *_: LISTED)
+    monkeypatch.setattr(Store, "search", lambda *_: LISTED_PASSAGES)
+
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        app.seat.conversation.id = LISTED[0].id
+        await pilot.press("ctrl+l")
+        if searched:
+            await pilot.press("slash", *"bird")
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_asking_for_a_line(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        app.push_screen(LineScreen("Into which file?", "/home/me/Flappy-Bird.md"))
+        await settle(pilot)
+        app.screen.query_one(Input).cursor_blink = False
+        await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)
 

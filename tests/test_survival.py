@@ -10,8 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from r1tui.chat.conversation import Conversation
-from r1tui.chat.saved import ConversationFiles
 from r1tui.config import Config, EngineSettings, ServerSettings
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
@@ -19,6 +17,7 @@ from r1tui.process import identify, wait
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, call, spec_for, start_ready, until
 from tests.ptys import Terminal
+from tests.stored import conversations, last_conversation, last_states
 
 THINK = "Hm, 日本 and 🦙.\n"
 WORDS = "one two three four.\n\n"
@@ -40,13 +39,6 @@ def ready(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> Iterator[Read
     yield bring_up
     keeper.stop(paths)
     assert list(paths.run.iterdir()) == []
-
-
-def conversation(paths: Paths) -> Conversation:
-    with ConversationFiles(paths.conversations) as files:
-        found = files.last()
-    assert found is not None
-    return found
 
 
 def ask(terminal: Terminal, paths: Paths) -> None:
@@ -94,10 +86,10 @@ def test_an_answer_goes_on_without_its_screen_and_the_next_one_has_it_whole(
         leave(terminal, paths)
     with Terminal() as terminal:
         until(lambda: (now := keeper.status(paths)).keeper_pid and not now.answers, 60)
-        until(lambda: "done" in next(paths.conversations.glob("*.json")).read_text(), 60)
+        until(lambda: last_states(paths) == ["done"], 60)
         terminal.kill()
     assert (keeper.status(paths).state, keeper.status(paths).pid) == ("ready", before.pid)
-    [turn] = conversation(paths).turns
+    [turn] = last_conversation(paths).turns
     assert (turn.question, turn.answer.state) == ("hello", "done")
     assert turn.answer.thinking.text == THINK
     assert turn.answer.content.text.lstrip() == undisturbed(paths)
@@ -115,14 +107,14 @@ def test_a_second_screen_does_not_take_the_first_ones_conversation(paths: Paths,
     ready(20)
     with Terminal() as first:
         ask(first, paths)
-        until(lambda: '"done"' in next(paths.conversations.glob("*.json")).read_text(), 60)
+        until(lambda: last_states(paths) == ["done"], 60)
         with Terminal() as second:
             ask(second, paths)
-            until(lambda: len(list(paths.conversations.glob("*.json"))) == 2, 60)
-            until(lambda: all('"done"' in one.read_text() for one in paths.conversations.glob("*.json")), 60)
+            until(lambda: last_states(paths) == ["done", "done"], 60)
             assert keeper.status(paths).restarts == 0
             second.kill()
         first.kill()
+    assert [len(one.turns) for one in conversations(paths)] == [1, 1]
     contents = [path.read_text().count("hello") for path in paths.conversations.glob("*.json")]
     assert contents == [1, 1]
 
@@ -147,9 +139,9 @@ def test_an_answer_that_a_killed_keeper_never_heard_of_is_whole_too(
             until(lambda: list(paths.answers.glob("*.sse")), 60)
         terminal.kill()
     with Terminal() as terminal:
-        until(lambda: '"state":"done"' in next(paths.conversations.glob("*.json")).read_text(), 60)
+        until(lambda: last_states(paths) == ["done"], 60)
         terminal.kill()
-    assert conversation(paths).turns[-1].answer.content.text.lstrip() == undisturbed(paths)
+    assert last_conversation(paths).turns[-1].answer.content.text.lstrip() == undisturbed(paths)
 
 
 def is_computing(paths: Paths) -> bool:

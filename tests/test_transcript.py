@@ -6,6 +6,7 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
+from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.markdown import split_markdown
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning
@@ -42,9 +43,10 @@ async def test_an_answer_is_markdown_with_its_parts() -> None:
 
 async def test_what_happens_to_an_answer_is_a_line() -> None:
     seat = Seat(asked())
+    seat.conversation.turns[-1].answer = Answer(lambda: 100.0)
     async with seat.run_test(size=(80, 24)) as pilot:
-        await send(pilot, seat, PromptProgress(100, 0, 43, 10.0))
-        assert "  reading the question: 43 %" in seat.lines
+        await send(pilot, seat, PromptProgress(2800, 800, 1200, 4000.0))
+        assert "  reading ████████░░░░░░░░░░░░ 42 % of 2,800 tokens, 100.0/s, 16 s left" in seat.lines
         await send(pilot, seat, Reasoning("Hm"), timings(1204))
         assert any(line.startswith("▸ thinking… 1,204 tokens, ") for line in seat.lines)
         assert "reading" not in seat.text
@@ -59,7 +61,44 @@ async def test_a_stopped_answer_keeps_what_came_and_says_so() -> None:
     async with seat.run_test(size=(80, 24)) as pilot:
         await send(pilot, seat, Content("one **two"), Finished("cancelled", 12, 0, 4, 100.0, 50.0, 10.0))
         assert "  one **two" in seat.lines
-        assert "  Stopped. What came is kept." in seat.lines
+        assert "  Stopped. What came is kept. F8 goes on with it." in seat.lines
+
+
+async def test_an_answer_that_goes_on_is_drawn_as_one_that_came_at_once() -> None:
+    seat, whole = Seat(asked()), Seat(past("```python\nx = 1\ny = 2\n```\n\n- one\n- two\n"))
+    cut = Finished("length", 12, 0, 4, 100.0, 50.0, 10.0)
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, Content("```python\nx = 1"), cut)
+        assert "  Cut off at the limit of tokens (sampling.max_tokens). F8 goes on with it." in seat.lines
+        for rest in ("\ny = 2\n``", "`\n\n- one\n- two\n"):
+            seat.conversation.turns[-1].answer.go_on()
+            seat.transcript.touch()
+            await settle(pilot, seat.transcript)
+            await send(pilot, seat, Content(rest), FINISHED if rest.endswith("\n") else cut)
+        drawn = seat.lines
+    async with whole.run_test(size=(80, 24)) as pilot:
+        await settle(pilot, whole.transcript)
+        assert [line for line in whole.lines if not line.startswith(("▸", "▾"))][:12] == drawn[:12]
+
+
+async def test_only_the_last_answer_says_that_a_key_goes_on_with_it() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, Content("one"), Finished("context", 12, 0, 4, 100.0, 50.0, 10.0))
+        assert "F8" in seat.text
+        seat.conversation.ask("And?")
+        await send(pilot, seat, Content("two"))
+        assert "the context was full" in seat.text
+        assert "F8" not in seat.text
+
+
+async def test_reading_the_prompt_repaints_one_row() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, PromptProgress(2800, 0, 100, 1000.0))
+        before = seat.transcript.work.rows_refreshed
+        await send(pilot, seat, PromptProgress(2800, 0, 1200, 12000.0))
+        assert seat.transcript.work.rows_refreshed == before + 1
 
 
 async def test_following_stays_at_the_end_and_leaves_room_there() -> None:

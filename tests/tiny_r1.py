@@ -80,7 +80,8 @@ def pieces(text: str, *, split_bytes: bool = False) -> list[bytes]:
 class _Script:
     """The vocabulary, and which token follows which; a token stands for one place in the script only."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reachable: bool) -> None:
+        self._reachable = reachable
         self._alphabet = byte_alphabet()
         self.tokens = [*SPECIAL, *self._alphabet]
         self.types = [TokenType.CONTROL] * 4 + [TokenType.USER_DEFINED] * 2 + [TokenType.NORMAL] * 256
@@ -113,6 +114,8 @@ class _Script:
         return self._ids.get(self._spelled(word)) not in self._used
 
     def _spelled(self, word: bytes) -> str:
+        if self._reachable:
+            return word.decode()
         return "".join(self._alphabet[byte] for byte in word)
 
     def _token(self, word: bytes) -> int:
@@ -120,7 +123,7 @@ class _Script:
         if text not in self._ids:
             self._ids[text] = len(self.tokens)
             self.tokens.append(text)
-            self.types.append(TokenType.NORMAL)
+            self.types.append(TokenType.USER_DEFINED if self._reachable else TokenType.NORMAL)
         self._used.add(self._ids[text])
         return self._ids[text]
 
@@ -132,6 +135,8 @@ def build(
     answer: str = DEFAULT_ANSWER,
     split_bytes: bool = False,
     loop: bool = False,
+    loop_think: bool = False,
+    reachable: bool = False,
     mla: bool = True,
     layers: int = 4,
     experts: int = 8,
@@ -144,11 +149,14 @@ def build(
     """Write the model and return its (first) file.
 
     `split_bytes` makes every byte of a character beyond ASCII its own token (a byte sequence that came before is joined
-    with what follows it); `loop` repeats the answer for ever; `mla=False` writes the layout of the first uploads, with
+    with what follows it); `loop` repeats the answer for ever, `loop_think` the thinking, which then ends only when made
+    to; `reachable` lets the words of the script be read as the tokens they are written as, so that an answer whose
+    beginning is in the prompt goes on there; `mla=False` writes the layout of the first uploads, with
     a K and V cache per head; `shard_tensors` splits the file into PATH-00001-of-0000N.gguf.
     """
-    script = _Script()
-    script.follows[script.chain(pieces(think, split_bytes=split_bytes), NEWLINE)] = END_THINK
+    script = _Script(reachable=reachable)
+    thought = script.chain(pieces(think, split_bytes=split_bytes), NEWLINE)
+    script.follows[thought] = script.follows[NEWLINE] if loop_think else END_THINK
     last = script.chain(pieces(answer, split_bytes=split_bytes), END_THINK)
     script.follows[last] = script.follows[END_THINK] if loop else EOS
     width = -(-len(script.tokens) // 256) * 256

@@ -4,12 +4,27 @@ Widgets read it and never change it; whoever reads the stream calls `Answer.appl
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Literal, Self
 
-from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
+from r1tui.events import (
+    Begun,
+    Content,
+    Failed,
+    Finished,
+    PromptProgress,
+    Reasoning,
+    ServerStopped,
+    StreamEvent,
+    Timings,
+)
 
 State = Literal["waiting", "reading", "thinking", "answering", "done", "stopped", "failed"]
+Cut = Literal["", "limit", "context"]
+"""What an answer that did not end by itself was ended by: the limit of its tokens, or the end of the context."""
+CONTEXT_FULL = "context"
+"""The `finish_reason` of an answer that ended where the context does; llama-server says `length` to both."""
 RUNNING: frozenset[State] = frozenset({"waiting", "reading", "thinking", "answering"})
 
 
@@ -42,6 +57,17 @@ class Pieces:
         return text
 
 
+@dataclass(frozen=True)
+class Base:
+    """What an answer had when a later request went on with it: characters, tokens, seconds."""
+
+    content_chars: int = 0
+    thinking_chars: int = 0
+    tokens: int = 0
+    thinking_tokens: int = 0
+    thinking_s: float | None = None
+
+
 class Answer:
     """An answer in whatever state it is. `clock` gives seconds."""
 
@@ -60,8 +86,15 @@ class Answer:
         self.tokens = 0
         """Tokens made so far, thinking included: the server's count, or ours where it sends none."""
         self.thinking_tokens = 0
+        self.cut: Cut = ""
+        """What cut it off; empty while it runs and when it ended by itself."""
+        self.base: Base | None = None
+        """What it had when it was last gone on with; None: one request made all of it."""
+        self.completion_id = ""
+        """What the server calls it while it runs."""
         self._clock = clock
         self._started_s = clock()
+        self._progress_s = 0.0
         self._thinking_from_s: float | None = None
         self._thinking_s: float | None = None
 
@@ -73,15 +106,43 @@ class Answer:
         *,
         thinking_tokens: int = 0,
         thinking_s: float | None = None,
+        tokens: int = 0,
         state: State = "done",
+        cut: Cut = "",
     ) -> Self:
         """An answer of an earlier day."""
         answer = cls()
         answer.content, answer.thinking = Pieces(content), Pieces(thinking)
         answer.has_thoughts = bool(thinking.strip())
         answer.thinking_tokens, answer._thinking_s = thinking_tokens, thinking_s
-        answer.state = state
+        answer.tokens = max(tokens, thinking_tokens)
+        answer.state, answer.cut = state, cut
         return answer
+
+    @classmethod
+    def resumed(cls, content: str, thinking: str, base: Base) -> Self:
+        """An answer that was being gone on with, as it was before: the record of the rest tells what came since."""
+        answer = cls.past(
+            content[: base.content_chars],
+            thinking[: base.thinking_chars],
+            thinking_tokens=base.thinking_tokens,
+            thinking_s=base.thinking_s,
+            tokens=base.tokens,
+        )
+        answer.go_on()
+        return answer
+
+    def does_not_go_on(self) -> None:
+        """The context has no room for the rest: be what it was, cut off by that."""
+        self.state, self.cut = "done", "context"
+
+    def go_on(self) -> None:
+        """Wait for the rest, which another request brings: its text comes after what is here, and counts go on."""
+        thinking_s = self.thinking_s
+        self.base = Base(len(self.content.text), len(self.thinking.text), self.tokens, self.thinking_tokens, thinking_s)
+        self.state, self.cut, self.cause, self.remedy, self.completion_id = "waiting", "", "", "", ""
+        self.prompt = self.timings = self.finished = None
+        self._started_s, self._thinking_from_s, self._thinking_s = self._clock(), None, thinking_s
 
     @property
     def running(self) -> bool:
@@ -100,15 +161,36 @@ class Answer:
 
     @property
     def thinking_s(self) -> float | None:
-        """How long it has thought, or thought in all; None when it did not or nobody knows."""
-        if self._thinking_s is None and self._thinking_from_s is not None:
-            return self._clock() - self._thinking_from_s
+        """How long it has thought, or thought in all; None when it did not or nobody knows.
+
+        By the server's counters where it sends them, so that a replay says what was true.
+        """
+        if self._thinking_from_s is not None:
+            return (self._base.thinking_s or 0.0) + self._clock() - self._thinking_from_s
         return self._thinking_s
+
+    @property
+    def reading_left_s(self) -> float | None:
+        """How long the rest of the prompt will take to be read; None while nobody knows."""
+        if self.prompt is None or (tps := self.prompt.tps) is None:
+            return None
+        left_s = (self.prompt.total - self.prompt.processed) / tps
+        return max(left_s - (self._clock() - self._progress_s), 0.0)
 
     @property
     def is_cut(self) -> bool:
         """Whether it ended at the token limit or the end of the context, not by itself."""
-        return self.finished is not None and self.finished.finish_reason == "length"
+        return self.cut != ""
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it ended early and has a beginning that another request can go on with."""
+        ended_early = self.is_cut or self.state == "stopped"
+        return ended_early and not self.running and bool(self.content.text or self.thinking.text)
+
+    @property
+    def _base(self) -> Base:
+        return self.base or NO_BASE
 
     def apply(self, event: StreamEvent) -> None:
         """Take in the next event of the stream."""
@@ -121,38 +203,54 @@ class Answer:
                 self.content.append(text)
                 self._count()
             case Timings():
-                self.timings = event
-                self.tokens = event.completion_tokens
-                if self.state == "thinking":
-                    self.thinking_tokens = self.tokens
+                self._count_as(event)
+            case Begun(completion_id):
+                self.completion_id = completion_id
             case PromptProgress():
-                self.prompt = event
+                self.prompt, self._progress_s = event, self._clock()
                 if self.state == "waiting":
                     self.state = "reading"
             case Finished():
                 self._end_thinking()
                 self.finished = event
-                self.tokens = event.completion_tokens or self.tokens
-                self.thinking_tokens = event.reasoning_tokens or self.thinking_tokens
+                self.tokens = max(self.tokens, self._base.tokens + event.completion_tokens)
+                self.thinking_tokens = max(self.thinking_tokens, self._base.thinking_tokens + event.reasoning_tokens)
                 self.state = "stopped" if event.finish_reason == "cancelled" else "done"
+                self.cut = _CUTS.get(event.finish_reason, "")
+            case ServerStopped(cause):
+                self._end_thinking()
+                self.state, self.cause = "stopped", cause
             case Failed(cause, remedy):
                 self._end_thinking()
                 self.state, self.cause, self.remedy = "failed", cause, remedy
 
     def _think(self, text: str) -> None:
-        if self._thinking_from_s is None:
-            self._thinking_from_s = self._clock()
         if not self.content:
             self.state = "thinking"
+            if self._thinking_from_s is None:
+                self._thinking_from_s = self._clock()
         self.has_thoughts = self.has_thoughts or not text.isspace()
         self.thinking.append(text)
         self._count()
         if self.timings is None:
-            self.thinking_tokens = self.tokens
+            self.thinking_tokens = self._base.thinking_tokens + self.tokens - self._base.tokens
+
+    def _count_as(self, timings: Timings) -> None:
+        """Count as the server does, and tell the time by it."""
+        self.timings = timings
+        self.tokens = self._base.tokens + timings.completion_tokens
+        if self.state == "thinking":
+            self.thinking_tokens = self._base.thinking_tokens + timings.completion_tokens
+            if timings.tps > 0:
+                self._thinking_from_s = self._clock() - timings.completion_tokens / timings.tps
 
     def _count(self) -> None:
         if self.timings is None:
             self.tokens += 1
 
     def _end_thinking(self) -> None:
-        self._thinking_s = self.thinking_s
+        self._thinking_s, self._thinking_from_s = self.thinking_s, None
+
+
+NO_BASE = Base()
+_CUTS: dict[str, Cut] = {"length": "limit", CONTEXT_FULL: "context"}

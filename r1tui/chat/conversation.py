@@ -10,6 +10,8 @@ from typing import Literal
 
 from r1tui.chat.answer import Answer
 
+Messages = list[tuple[Literal["user", "assistant"], str]]
+
 
 @dataclass(eq=False)
 class Turn:
@@ -25,6 +27,8 @@ class Turn:
     """The exchange that it follows; None for the first of a conversation."""
     asked_s: float = field(default_factory=time)
     """When it was asked, as Unix time."""
+    model: str = ""
+    """The name of the variant that was asked; empty where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,7 @@ class Conversation:
     @property
     def name(self) -> str:
         """What lists call it: its title, else the first line of its first question."""
-        first = self.every[0].question.strip() if self.every else ""
-        return self.title or first.partition("\n")[0]
+        return name_of(self.title, self.every[0].question if self.every else "")
 
     @property
     def running(self) -> bool:
@@ -122,21 +125,29 @@ class Conversation:
             one.parent = removal.turn
         self.show(removal.end if removal.end in self.every else removal.turn)
 
-    def messages(self) -> list[tuple[Literal["user", "assistant"], str]]:
-        """What the next request says: (role, content), questions and answers without any thoughts.
+    def messages(self) -> Messages:
+        """What the request for the last answer says: (role, content), questions and answers without any thoughts.
 
         A stopped answer counts with what came. An earlier question without any answer is left out, since templates
         want the roles to alternate and whoever asks anew means the new question.
         """
-        return _messages(self.turns)
+        return [*_said(self.turns[:-1]), *(("user", turn.question) for turn in self.turns[-1:])]
+
+    def messages_with(self, question: str, instead_of: Turn | None = None) -> Messages:
+        """What the request would say if this were asked next, or in the place of an exchange that is shown."""
+        before = self.turns if instead_of is None else self.turns[: self.turns.index(instead_of)]
+        return [*_said(before), ("user", question)]
 
 
-def _messages(turns: Sequence[Turn]) -> list[tuple[Literal["user", "assistant"], str]]:
-    said: list[tuple[Literal["user", "assistant"], str]] = []
+def name_of(title: str, first_question: str) -> str:
+    """What a conversation with this title and first question is called."""
+    return title or first_question.strip().partition("\n")[0]
+
+
+def _said(turns: Sequence[Turn]) -> Messages:
+    said: Messages = []
     for turn in turns:
         content = turn.answer.content.text
         if content.strip():
             said += [("user", turn.question), ("assistant", content)]
-        elif turn is turns[-1]:
-            said.append(("user", turn.question))
     return said

@@ -26,6 +26,7 @@ _COMMANDS = {
     "plan": ("r1tui.cli.plan", "Show what would run where, and why."),
     "serve": ("r1tui.cli.serve", "Start the server of a variant and keep it."),
     "chat": ("r1tui.cli.chat", "Ask one question; the answer goes to stdout."),
+    "chats": ("r1tui.cli.chats", "List, search, show, export and delete conversations."),
     "status": ("r1tui.cli.running", "Show the running server."),
     "stop": ("r1tui.cli.running", "Stop the running server."),
     "logs": ("r1tui.cli.running", "Show the server's log."),

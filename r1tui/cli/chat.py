@@ -17,7 +17,7 @@ from r1tui.cli.printer import Printer
 from r1tui.cli.stages import show
 from r1tui.cli.target import check_same_model, needed_variant, wanted_variant
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, encode_event
+from r1tui.events import Begun, Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, encode_event
 from r1tui.experience import remember_speed
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status, asked_by_others, new_conversation_id
@@ -193,7 +193,7 @@ class _ShowJson:
     def __call__(self, event: StreamEvent) -> None:
         if isinstance(event, Finished):
             print_json(msgspec.structs.asdict(event))
-        else:
+        elif not isinstance(event, Begun):
             click.echo(encode_event(event))
 
     def end(self) -> None:

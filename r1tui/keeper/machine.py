@@ -234,6 +234,7 @@ class Keeper:
         """End the server as it was wished, and start it again if that was the wish."""
         hangs = self.status().hangs
         self._change("stopping" if self._wish == "stop" else "restarting", cause=None, remedy=None)
+        self._recorder.server_stops()
         if not await end_server(server, self._record.spec, [] if hangs else self._record.answers, hangs=hangs):
             ended.cancel()
             self._fail(*undead(server), ())

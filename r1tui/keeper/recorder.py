@@ -14,7 +14,14 @@ from r1tui.keeper.http import opened
 from r1tui.keeper.state import asker_of
 from r1tui.paths import private_folder
 from r1tui.process import identify
-from r1tui.server.record import DONE_EVENT, LOST_EVENT, SERVER_ENDED_EVENT, STOPPED_EVENT, record_file
+from r1tui.server.record import (
+    DONE_EVENT,
+    LOST_EVENT,
+    SERVER_ENDED_EVENT,
+    SERVER_STOPPED_EVENT,
+    STOPPED_EVENT,
+    record_file,
+)
 
 RETRY_S = 0.1
 LONGEST_RETRY_S = 1.0
@@ -56,6 +63,11 @@ class Recorder:
         if (recording := self._recordings.get(conversation_id)) is not None:
             recording.asker_gone.set()
 
+    def server_stops(self) -> None:
+        """The server is about to be stopped in order: what ends now ends by that."""
+        for recording in self._recordings.values():
+            recording.stopped_event = SERVER_STOPPED_EVENT
+
     async def close(self, *, stopped: bool) -> None:
         """The server is gone: every record that has no end yet gets one."""
         recordings, self._recordings = list(self._recordings.values()), {}
@@ -63,7 +75,7 @@ class Recorder:
             recording.task.cancel()
             await asyncio.wait([recording.task])
             if recording.began:
-                recording.finish(STOPPED_EVENT if stopped else SERVER_ENDED_EVENT)
+                recording.finish(SERVER_STOPPED_EVENT if stopped else SERVER_ENDED_EVENT)
 
     def _ended(self, conversation_id: str) -> None:
         if self._recordings.pop(conversation_id, None) is not None:
@@ -81,6 +93,8 @@ class _Recording:
         self._bytes = path.stat().st_size if path.exists() else 0
         self._last_event = _tail(path)
         self._syncing: asyncio.Task[None] | None = None
+        self.stopped_event = STOPPED_EVENT
+        """What an answer that is stopped ends with."""
         self.asker_gone = asyncio.Event()
         self.began = self._bytes > 0
         """Whether the server has ever known of it."""
@@ -103,7 +117,7 @@ class _Recording:
             if outcome == "lost":
                 self.finish(LOST_EVENT)
             elif outcome == "unknown" and self.began:
-                self.finish(STOPPED_EVENT if self._followed else LOST_EVENT)
+                self.finish(self.stopped_event if self._followed else LOST_EVENT)
             elif not self.began and outcome != "done" and self._is_given_up(waited_s):
                 looks_left -= 1  # a question may be on its way to the server while its asker goes
                 if not looks_left:

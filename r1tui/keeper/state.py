@@ -277,6 +277,15 @@ def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int 
     )
 
 
+def is_being_stopped(paths: Paths) -> bool:
+    """Whether the server is being stopped in order, or was and is gone; not one that ended by itself."""
+    try:
+        record = read_record(paths)
+    except msgspec.DecodeError:
+        return False
+    return record is None or record.state in ("stopping", "stopped")
+
+
 def read_record(paths: Paths) -> ServerRecord | None:
     """The state file; None when there is none. Raises msgspec.DecodeError for anything but a record."""
     try:

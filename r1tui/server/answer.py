@@ -5,21 +5,36 @@ from time import monotonic
 
 import msgspec
 
-from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
+from r1tui.events import (
+    Begun,
+    Content,
+    Failed,
+    Finished,
+    PromptProgress,
+    Reasoning,
+    ServerStopped,
+    StreamEvent,
+    Timings,
+    TooLong,
+)
 from r1tui.server import wire
 from r1tui.server.think import ThinkSplitter
 from r1tui.server.wire import Chunk, ChunkTimings, ServerError
 
+SERVER_STOPPED = ("The server was stopped.", "Start it, and ask again.")
 _decoder = msgspec.json.Decoder(Chunk)
 
 
 class AnswerReader:
-    """Reads one answer. `inside_thinking` says that the prompt ended in `<think>`."""
+    """Reads one answer. `inside_thinking` says that the prompt ended in `<think>`, or in the thinking of an answer
+    whose beginning is known, so that this one `goes_on`."""
 
-    def __init__(self, *, inside_thinking: bool = False) -> None:
+    def __init__(self, *, inside_thinking: bool = False, goes_on: bool = False) -> None:
         self.done = False
         """Whether Finished or Failed was yielded."""
-        self._splitter = ThinkSplitter(inside=inside_thinking)
+        self._goes_on = goes_on
+        self._splitter = ThinkSplitter(inside=inside_thinking, goes_on=goes_on)
+        self._told_id = False
         self._started_s = monotonic()
         self._first_token_s: float | None = None
         self._timings = ChunkTimings()
@@ -45,9 +60,15 @@ class AnswerReader:
             return
         if chunk.error:
             yield from self._splitter.finish()
-            yield self._fail(*explain(chunk.error))
+            yield self._failure(chunk.error)
             return
         yield from self._read_chunk(chunk)
+
+    def refuse(self, error: ServerError) -> Iterator[StreamEvent]:
+        """End an answer that the server did not begin, or not go on with."""
+        if not self.done:
+            yield from self._splitter.finish()
+            yield self._failure(error)
 
     def fail(self, cause: str, remedy: str) -> Iterator[StreamEvent]:
         """End an answer whose stream broke off: what was held back, then Failed; nothing if it was already done."""
@@ -62,6 +83,9 @@ class AnswerReader:
             yield from self._finish()
 
     def _read_chunk(self, chunk: Chunk) -> Iterator[StreamEvent]:
+        if chunk.id and not self._told_id:
+            self._told_id = True
+            yield Begun(chunk.id)
         if chunk.prompt_progress:
             seen = chunk.prompt_progress
             yield PromptProgress(seen.total, seen.cache, seen.processed, seen.time_ms)
@@ -73,7 +97,7 @@ class AnswerReader:
         for choice in chunk.choices:
             if choice.delta.reasoning_content:
                 yield from self._token(Reasoning(choice.delta.reasoning_content))
-            for piece in self._splitter.feed(choice.delta.content or ""):
+            for piece in self._splitter.feed(choice.delta.content or choice.text or ""):
                 yield from self._token(piece)
             self._finish_reason = choice.finish_reason or self._finish_reason
         if chunk.timings and chunk.timings.predicted_n:
@@ -88,7 +112,7 @@ class AnswerReader:
 
     def _token(self, piece: Reasoning | Content) -> Iterator[Reasoning | Content]:
         if isinstance(piece, Reasoning):
-            if self._first_token_s is None:
+            if self._first_token_s is None and not self._goes_on:
                 piece = Reasoning(piece.text.lstrip("\n"))  # of the template's `<think>\n`
             if not piece.text:
                 return
@@ -112,6 +136,15 @@ class AnswerReader:
             ttft_ms=ttft_ms,
         )
 
+    def _failure(self, error: ServerError) -> Failed:
+        self.done = True
+        said = explain(error)
+        if error.type == wire.SERVER_STOPPED_ERROR:
+            return ServerStopped(*said)
+        if error.type == wire.TOO_LONG_ERROR:
+            return TooLong(*said, prompt_tokens=error.n_prompt_tokens or 0, context_tokens=error.n_ctx or 0)
+        return Failed(*said)
+
     def _fail(self, cause: str, remedy: str) -> Failed:
         self.done = True
         return Failed(cause, remedy)
@@ -120,7 +153,7 @@ class AnswerReader:
 def explain(error: ServerError) -> tuple[str, str]:
     """Cause and remedy of an error that llama-server reports."""
     match error.type:
-        case "exceed_context_size_error":
+        case wire.TOO_LONG_ERROR:
             return (
                 f"The conversation has {error.n_prompt_tokens} tokens and the context holds {error.n_ctx}.",
                 "Start a new conversation, or set a larger plan.ctx_size and start the server again.",
@@ -129,6 +162,8 @@ def explain(error: ServerError) -> tuple[str, str]:
             return "The server wants another key.", "Set LLAMA_API_KEY to the key that it was started with."
         case "unavailable_error":
             return "The model is still loading.", "Wait until `r1tui status` says ready."
+        case wire.SERVER_STOPPED_ERROR:
+            return SERVER_STOPPED
         case wire.ENDED_ERROR:
             return "llama-server ended in the middle of the answer.", "`r1tui logs` shows why; ask again."
         case wire.LOST_ERROR:

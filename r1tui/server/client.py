@@ -15,8 +15,8 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Failed, StreamEvent
 from r1tui.server.answer import AnswerReader, explain
 from r1tui.server.endpoint import Endpoint
-from r1tui.server.think import OPEN
-from r1tui.server.wire import ErrorBody, EventSplitter, ServerError
+from r1tui.server.think import CLOSE, OPEN
+from r1tui.server.wire import ErrorBody, EventSplitter, Props, ServerError
 
 if TYPE_CHECKING:
     import httpx2
@@ -37,28 +37,61 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Beginning:
+    """What of an answer is there, for another request to go on with: its thinking, and its text if that has begun."""
+
+    thinking: str
+    content: str
+
+    def as_written(self, *, forced: bool) -> str:
+        """What the model wrote, behind a prompt that ended in `<think>` if `forced`."""
+        if not (self.thinking or forced):
+            return self.content
+        opening = "" if forced else f"{OPEN}\n"
+        return opening + self.thinking + (CLOSE + self.content if self.content else "")
+
+
+@dataclass(frozen=True)
 class ChatRequest:
     """What to answer and how. Tokens are chosen by `sampling`, which overrides what the server was started with."""
 
     messages: Sequence[Message]
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    beginning: Beginning | None = None
+    """Of the answer, which is then gone on with."""
 
     def body(self, *, raw_reasoning: bool) -> dict[str, Any]:
-        """The JSON to send; with `raw_reasoning` the server leaves the thinking in the content, for us to split."""
+        """The JSON of a chat; with `raw_reasoning` the server leaves the thinking in the content, for us to split."""
+        return {
+            "messages": _json_of(self.messages),
+            **({"reasoning_format": "none"} if raw_reasoning else {}),
+            **self._common(),
+        }
+
+    def body_of_rest(self, prompt: str, *, inside_thinking: bool) -> dict[str, Any]:
+        """The JSON of a completion whose prompt ends with the answer's beginning.
+
+        A chat whose last message is the assistant's would render the thinking by what the server makes of the
+        template, which is not always what the model wrote.
+        """
+        return {"prompt": prompt, **({"generation_prompt": OPEN} if inside_thinking else {}), **self._common()}
+
+    def _common(self) -> dict[str, Any]:
         chosen = self.sampling
         optional = {"seed": chosen.seed, "max_tokens": chosen.max_tokens}
         return {
-            "messages": [{"role": message.role, "content": message.content} for message in self.messages],
             "temperature": chosen.temperature,
             "top_p": chosen.top_p,
             "min_p": chosen.min_p,
             **{key: value for key, value in optional.items() if value is not None},
-            **({"reasoning_format": "none"} if raw_reasoning else {}),
             "stream": True,
             "stream_options": {"include_usage": True},
             "timings_per_token": True,
             "return_progress": True,
             "reasoning_control": True,
+            "reasoning_budget_start_tag": OPEN,  # for templates in which the server sees no thinking
+            "reasoning_budget_end_tags": [CLOSE],
+            "reasoning_budget_message": "",
         }
 
 
@@ -79,6 +112,7 @@ class ServerClient:
         )
         self._streaming = httpx2.Timeout(10.0, read=None)
         self._forces_thinking: bool | None = None
+        self._context_tokens: int | None = None
         self._stopped: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -105,6 +139,25 @@ class ServerClient:
         answer = await self._json("POST", "/tokenize", {"content": text, "parse_special": True})
         return list(answer["tokens"])
 
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        """How many tokens the prompt of these messages has; llama-server refuses one that is beyond its context."""
+        answer = await self._json("POST", "/v1/chat/completions/input_tokens", {"messages": _json_of(messages)})
+        return int(answer["input_tokens"])
+
+    async def context_tokens(self) -> int | None:
+        """How much the context of one answer holds, its prompt included; None when the server does not say."""
+        if self._context_tokens is None:
+            props = await self._fetch("GET", "/props", Props)
+            self._context_tokens = props.default_generation_settings.n_ctx
+        return self._context_tokens
+
+    async def end_thinking(self, completion_id: str) -> None:
+        """Have a running answer end its thinking at once and begin its text. Raises R1tuiError when it cannot."""
+        body = {"id": completion_id, "action": "reasoning_end"}
+        answer = await self._json("POST", "/v1/chat/completions/control", body)
+        if not answer.get("success"):
+            raise R1tuiError(f"The server says: {answer.get('message', 'no')}.", "The answer goes on as it was.")
+
     async def busy_slots(self) -> int:
         """How many answers are being computed. Asking often would keep an idle server from sleeping."""
         return sum(bool(slot.get("is_processing")) for slot in await self._fetch("GET", "/slots", list[dict[str, Any]]))
@@ -130,36 +183,20 @@ class ServerClient:
         The answer belongs to the conversation: abandoning this iterator does not stop it (`stop_answer` does), and a
         dropped connection is taken up again where it broke.
         """
-        inside = await self._ask_forces_thinking()
-        if isinstance(inside, Failed):
-            yield inside
+        try:
+            target, body, inside = await self._target_and_body(request)
+        except R1tuiError as error:
+            yield Failed(error.cause, error.remedy)
             return
-        reader = AnswerReader(inside_thinking=inside)
+        reader = AnswerReader(inside_thinking=inside, goes_on=request.beginning is not None)
         if conversation_id in self._stopped:  # before it was asked
             for event in reader.cancel():
                 yield event
             return
         splitter = EventSplitter()
         headers = {CONVERSATION_HEADER: conversation_id, "Connection": "close"}  # a pooled one is dead one time in five
-        post = self._http.build_request(
-            "POST",
-            "/v1/chat/completions",
-            json=request.body(raw_reasoning=inside),
-            headers=headers,
-            timeout=self._streaming,
-        )
+        post = self._http.build_request("POST", target, json=body, headers=headers, timeout=self._streaming)
         async for event in self._follow(post, reader, splitter, conversation_id):
-            yield event
-
-    async def read_on(
-        self, conversation_id: str, from_byte: int = 0, *, inside_thinking: bool = False
-    ) -> AsyncGenerator[StreamEvent, None]:
-        """The events of a running or just finished answer from a byte of its stream on, as `stream_chat` gives them."""
-        reader = AnswerReader(inside_thinking=inside_thinking)
-        splitter = EventSplitter(from_byte)
-        async for event in self._follow(
-            self._resume_request(conversation_id, from_byte), reader, splitter, conversation_id
-        ):
             yield event
 
     async def stop_answer(self, conversation_id: str) -> None:
@@ -172,11 +209,30 @@ class ServerClient:
         except httpx2.TransportError as error:
             raise self._unreachable() from error
 
-    async def _ask_forces_thinking(self) -> bool | Failed:
-        try:
-            return await self.forces_thinking()
-        except R1tuiError as error:
-            return Failed(error.cause, error.remedy)
+    async def begins_inside(self, request: ChatRequest) -> bool:
+        """Whether the stream of the answer begins inside its thinking."""
+        beginning = request.beginning
+        forced = await self.forces_thinking()
+        return forced if beginning is None else not beginning.content and bool(beginning.thinking or forced)
+
+    async def _target_and_body(self, request: ChatRequest) -> tuple[str, dict[str, Any], bool]:
+        """Where to post what, and whether the stream begins inside the thinking."""
+        inside = await self.begins_inside(request)
+        if request.beginning is None:
+            return "/v1/chat/completions", request.body(raw_reasoning=inside), inside
+        forced = await self.forces_thinking()
+        if request.beginning.thinking and not forced:
+            await self._check_thinking_tags()
+        answer = await self._json("POST", "/apply-template", {"messages": _json_of(request.messages)})
+        prompt = str(answer["prompt"]) + request.beginning.as_written(forced=forced)
+        return "/v1/completions", request.body_of_rest(prompt, inside_thinking=inside), inside
+
+    async def _check_thinking_tags(self) -> None:
+        """Raises R1tuiError when the model marks its thinking in another way than R1."""
+        if CLOSE not in (await self._fetch("GET", "/props", Props)).chat_template:
+            raise R1tuiError(
+                "How this model marks its thinking is not known, so its answer cannot go on.", "Ask again."
+            )
 
     async def _follow(
         self, request: httpx2.Request, reader: AnswerReader, splitter: EventSplitter, conversation_id: str
@@ -217,7 +273,7 @@ class ServerClient:
         try:
             if response.status_code != 200:
                 gone = response.status_code == 404 and splitter.offset > 0
-                for event in reader.fail(*(_GONE if gone else explain(await _error_of(response)))):
+                for event in reader.fail(*_GONE) if gone else reader.refuse(await _error_of(response)):
                     yield event
                 return
             async for data in response.aiter_raw():
@@ -271,6 +327,10 @@ class ServerClient:
 def _is_loopback(base_url: str) -> bool:
     host = base_url.partition("//")[2].rpartition(":")[0] or base_url.partition("//")[2]
     return host in ("localhost", "[::1]") or host.startswith("127.")
+
+
+def _json_of(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 async def _error_of(response: httpx2.Response) -> ServerError:

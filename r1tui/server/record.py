@@ -14,7 +14,7 @@ import msgspec
 
 from r1tui.events import Content, Reasoning, StreamEvent, Timings
 from r1tui.server.answer import AnswerReader
-from r1tui.server.wire import ENDED_ERROR, LOST_ERROR, STOPPED_ERROR, EventSplitter
+from r1tui.server.wire import ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, STOPPED_ERROR, EventSplitter
 
 POLL_S = 0.1
 PIECE_BYTES = 1 << 20
@@ -26,9 +26,8 @@ def _event_of(error_type: str) -> bytes:
     return b"data: " + msgspec.json.encode({"error": {"type": error_type}}) + b"\n\n"
 
 
-STOPPED_EVENT, SERVER_ENDED_EVENT, LOST_EVENT = (
-    _event_of(STOPPED_ERROR), _event_of(ENDED_ERROR), _event_of(LOST_ERROR)
-)  # fmt: skip
+STOPPED_EVENT, SERVER_STOPPED_EVENT = _event_of(STOPPED_ERROR), _event_of(SERVER_STOPPED_ERROR)
+SERVER_ENDED_EVENT, LOST_EVENT = _event_of(ENDED_ERROR), _event_of(LOST_ERROR)
 
 
 def record_file(folder: Path, conversation_id: str) -> Path:
@@ -39,14 +38,14 @@ def record_file(folder: Path, conversation_id: str) -> Path:
 
 
 async def read_record(
-    path: Path, is_running: Callable[[], bool], *, inside_thinking: bool
+    path: Path, is_running: Callable[[], bool], *, inside_thinking: bool, goes_on: bool = False
 ) -> AsyncGenerator[list[StreamEvent], None]:
     """The answer's events from its first on, in batches, and on while it is recorded; the last is Finished or Failed.
 
     `is_running` says whether the keeper still writes. A batch holds what had been written: neighbouring pieces of
-    text come as one.
+    text come as one. A record that `goes_on` is that of the rest of an answer.
     """
-    reader = AnswerReader(inside_thinking=inside_thinking)
+    reader = AnswerReader(inside_thinking=inside_thinking, goes_on=goes_on)
     splitter = EventSplitter()
     file: int | None = None
     try:

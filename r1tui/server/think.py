@@ -9,12 +9,13 @@ class ThinkSplitter:
     """Splits streamed content at `<think>` and `</think>`, wherever the pieces are cut.
 
     With `inside` the prompt ended in `<think>`, so thinking comes first even without the opening tag. Tags count
-    only where they open a reply and end its thinking; later ones are the answer's own words.
+    only where they open a reply and end its thinking; later ones are the answer's own words. A reply that `goes_on`
+    begins in the middle of its thinking, with `inside`, or of its answer.
     """
 
-    def __init__(self, *, inside: bool) -> None:
+    def __init__(self, *, inside: bool, goes_on: bool = False) -> None:
         self._forced = inside
-        self._state = "start"
+        self._state = ("thinking" if inside else "answer") if goes_on else "start"
         self._held = ""
 
     def feed(self, text: str) -> list[Reasoning | Content]:

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 import msgspec
 
 MAX_EVENT_BYTES = 1 << 24
-STOPPED_ERROR, ENDED_ERROR, LOST_ERROR = "r1tui_stopped", "r1tui_server_ended", "r1tui_lost"
-"""The types of errors that are ours, in a record: the answer was stopped, the server ended, a part was lost."""
+STOPPED_ERROR, SERVER_STOPPED_ERROR = "r1tui_stopped", "r1tui_server_stopped"
+"""The types of errors that are ours, in a record: the answer was stopped, or its server in order."""
+ENDED_ERROR, LOST_ERROR = "r1tui_server_ended", "r1tui_lost"
+"""As above: the server ended by itself, a part was lost."""
+TOO_LONG_ERROR = "exceed_context_size_error"
+"""llama-server's own: the prompt does not fit the context."""
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -20,6 +24,8 @@ class Choice(msgspec.Struct, frozen=True):
     """The one choice of a chunk."""
 
     delta: Delta = Delta()
+    text: str | None = None
+    """Of a completion that is no chat."""
     finish_reason: str | None = None
 
 
@@ -60,8 +66,9 @@ class ServerError(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """One event of a streamed chat completion."""
+    """One event of a streamed completion."""
 
+    id: str = ""
     choices: list[Choice] = []
     timings: ChunkTimings | None = None
     prompt_progress: ChunkProgress | None = None
@@ -79,6 +86,7 @@ class Props(msgspec.Struct, frozen=True):
     """What a server says of itself."""
 
     model_path: str = ""
+    chat_template: str = ""
     default_generation_settings: GenerationSettings = GenerationSettings()
 
 

@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
+from r1tui.text import plain
 from r1tui.tui.clipboard import CopyingApp
 from r1tui.tui.dressed import Dressed
 from r1tui.tui.messages import Sampled
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
     from r1tui.catalog import Catalog, Variant
     from r1tui.chat.conversation import Conversation
-    from r1tui.chat.saved import ConversationFiles
     from r1tui.config import Config
     from r1tui.keeper.state import Status
     from r1tui.paths import Paths
     from r1tui.server.endpoint import Endpoint
     from r1tui.telemetry import Sampler
+    from r1tui.tui.saver import Saver
     from r1tui.tui.session import Session
 
 SAMPLE_S = 1.0
@@ -78,7 +79,6 @@ class R1App(Dressed, CopyingApp):
         self.keymap: dict[str, str] = {}
         """The keys that actions have by the config, by the ids of their bindings."""
         self._attached_to = attach
-        self._saving = asyncio.Lock()
         self._leaving = False
         self._complaints = self.dress()
 
@@ -100,11 +100,22 @@ class R1App(Dressed, CopyingApp):
         return Session(self.paths, self.config, self._tell, config_file=self.config_file, attach=self._attached_to)
 
     @cached_property
-    def saved(self) -> ConversationFiles:
+    def saved(self) -> Saver:
         """The conversations on disk."""
-        from r1tui.chat.saved import ConversationFiles  # noqa: PLC0415  as above
+        from r1tui.tui.saver import Saver  # noqa: PLC0415  as above
 
-        return ConversationFiles(self.paths.conversations)
+        server = str(self._attached_to) if self._attached_to is not None else ""
+        return Saver(self.paths.conversations, server, self._has_record, self.show_error)
+
+    def _has_record(self, answer_id: str) -> bool:
+        """Whether the keeper has, or will have, all of this answer from its request on."""
+        from r1tui.server.record import record_file  # noqa: PLC0415  as above
+
+        return record_file(self.paths.answers, answer_id).exists() or answer_id in self.session.status().answers
+
+    def show_error(self, error: R1tuiError) -> None:
+        """Tell the user what happened and what mends it."""
+        self.notify(plain(str(error)), severity="warning", timeout=15, markup=False)
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -140,19 +151,14 @@ class R1App(Dressed, CopyingApp):
         self.set_interval(SAMPLE_S, self._sample)
 
     async def on_unmount(self) -> None:
-        self.saved.let_go()
+        if "saved" in vars(self):
+            await self.saved.close()
         self.sampler.stop()
         await self.session.close()
 
     async def save(self, conversation: Conversation) -> None:
-        """Put the conversation on disk; a full disk is told and costs nothing else."""
-        if self.session.attached:
-            return
-        async with self._saving:
-            try:
-                await asyncio.to_thread(self.saved.save, conversation)
-            except (OSError, R1tuiError) as error:
-                self.notify(f"The conversation cannot be saved: {error}", severity="warning", markup=False)
+        """Put on disk what has changed of the conversation; a full disk is told and costs nothing else."""
+        await self.saved.save(conversation)
 
     def variant_named(self, status: Status) -> Variant | None:
         """The variant that the running server was started with."""

@@ -9,8 +9,10 @@ from textual.dom import DOMNode
 from r1tui.tui.actions import bindings
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.conversations import ConversationsScreen
 from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.keys import KeysScreen
+from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.panel import PanelScreen
 from r1tui.tui.screens.save import SaveScreen
@@ -25,8 +27,10 @@ TOGETHER: tuple[Nodes, ...] = (
     (ChatScreen, Prompt, Transcript),
     (SelectBar,),
     (AskScreen,),
+    (ConversationsScreen,),
     (DownloadScreen,),
     (KeysScreen,),
+    (LineScreen,),
     (LogScreen,),
     (PanelScreen,),
     (ThemeScreen,),

@@ -1,31 +1,34 @@
 """What the screen's workers do: launch a variant, watch its server, stream an answer. They post, no more."""
 
 import asyncio
-import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 from textual.message import Message
 
 from r1tui.catalog import Variant
+from r1tui.chat.answer import CONTEXT_FULL
+from r1tui.chat.conversation import Messages
 from r1tui.chat.pace import paced
+from r1tui.chat.room import Room
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.events import Failed, Finished, StageFailed, StageStarted, StreamEvent
+from r1tui.events import Failed, Finished, ServerStopped, StageFailed, StageStarted, StreamEvent, TooLong
 from r1tui.experience import remember_speed
 from r1tui.keeper import client as keeper
-from r1tui.keeper.state import Status
+from r1tui.keeper.state import Status, is_being_stopped
 from r1tui.paths import Paths
-from r1tui.server.client import ChatRequest, ServerClient
-from r1tui.server.client import Message as ChatMessage
+from r1tui.server.answer import SERVER_STOPPED
+from r1tui.server.client import Beginning, ChatRequest, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.record import read_record, record_file
 from r1tui.server.wire import Props
+from r1tui.tui.connection import Connection, as_chat
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, LaunchEnded, ServerChanged, StageReported
 
 if TYPE_CHECKING:
@@ -58,12 +61,13 @@ class Session:
         self._config_file = config_file
         self._post = post
         self._attach = attach
-        self._client: ServerClient | None = None
+        self._server = Connection(paths, attach)
         self._launch: Launch | None = None
         self._answering: str | None = None
         self._begun = False
         """Whether anything of that answer has come; before, it may wait for another's."""
         self._adopting = asyncio.Lock()
+        self._reading: asyncio.Task[Finished | None] | None = None
         self._failed = False
         self._given_up = False
         self.following = False
@@ -100,7 +104,7 @@ class Session:
             if replace:  # not before there is something to start in its place
                 await asyncio.to_thread(keeper.stop, self._paths)
                 self._post(ServerChanged(self.status()))
-            await self._forget_client()  # not at the end: the server may be asked as soon as it is ready
+            await self._server.forget()  # not at the end: the server may be asked as soon as it is ready
             async with aclosing(launch.start()) as events:
                 async for event in events:
                     self._post(StageReported(event))
@@ -127,7 +131,7 @@ class Session:
 
         try:
             if not self.answering:  # that answer fails by itself, and lets go of the connection then
-                await self._forget_client()
+                await self._server.forget()
             self._post(StageReported(StageStarted("server", f"llama-server with {now.variant or now.model}")))
             events = follow_server(self._paths, self._config.server.stuck_s, note, restarts=now.restarts)
             async with aclosing(events) as closing:
@@ -173,41 +177,47 @@ class Session:
     async def look_at_attached(self) -> None:
         """Post what an attached server says of itself; where it does not answer, the first question will tell."""
         with suppress(R1tuiError, msgspec.ValidationError):
-            client = await self._connected()
+            client = await self._server.client()
             props = msgspec.convert(await client.props(), Props)
             name = Path(props.model_path).stem or str(client.endpoint)
             self._post(ServerChanged(Status(state="ready", variant=name), props.default_generation_settings.n_ctx))
 
+    async def room(self, messages: Messages) -> Room | None:
+        """What a prompt takes of the context; None where that is little, or cannot be told now."""
+        return await self._server.room(messages)
+
     async def answer(
         self,
-        messages: list[tuple[Literal["user", "assistant"], str]],
+        messages: Messages,
         answer_id: str,
         begins: Begins,
+        beginning: Beginning | None = None,
         *,
         vary: bool = False,
     ) -> None:
         """Ask, and post the answer's events in batches, then AnswerEnded; not when it is cancelled: the answer goes on.
 
-        `begins` is told, before the question is sent, whether the stream begins inside the thinking. With `vary` a seed
-        that nobody chose takes the place of the configured one, with which the same answer would come again.
+        `begins` is told, before the question is sent, whether the stream begins inside the thinking. With `beginning`
+        the answer is gone on with; with `vary` a seed that nobody chose takes the place of the configured one, with
+        which the same answer would come again.
         """
-        self._answering, self._begun = answer_id, False
+        self._answering, self._begun, self._stopped_s = answer_id, False, None
         left = False
         try:
-            client = await self._connected()
+            client = await self._server.client()
             await self._tell_of_waiting(client)
-            await begins(await client.forces_thinking())
             sampling = self._config.sampling
             if vary:
                 sampling = msgspec.structs.replace(sampling, seed=secrets.randbelow(2**32 - 1))
-            request = ChatRequest([ChatMessage(role, text) for role, text in messages], sampling)
+            request = ChatRequest(as_chat(messages), sampling, beginning)
+            await begins(await client.begins_inside(request))
+            await self._server.learn_context()
             await self._tell_keeper(answer_id, running=True)
-            async with aclosing(client.stream_chat(request, answer_id)) as events:
-                end = await self._post_batches(events)
+            end = await self._read(client.stream_chat(request, answer_id))
             if end is not None and self._attach is None:
                 await asyncio.to_thread(remember_speed, self._paths, self.status(), end)
             if self._failed:
-                await self._forget_client()  # the next server may have another key
+                await self._server.forget()  # the next server may have another key
         except R1tuiError as error:
             self._post(AnswerReceived([Failed(error.cause, error.remedy)]))
         except asyncio.CancelledError:
@@ -221,7 +231,7 @@ class Session:
             finally:
                 self._answering = None
 
-    async def read_on(self, answer_id: str, *, inside_thinking: bool) -> None:
+    async def read_on(self, answer_id: str, *, inside_thinking: bool, goes_on: bool = False) -> None:
         """Post the events of an answer that another r1tui asked for, from its record, as `answer` does."""
         self._answering, self._begun = answer_id, True
         path = record_file(self._paths.answers, answer_id)
@@ -232,11 +242,12 @@ class Session:
             given_up = self._stopped_s is not None and monotonic() - self._stopped_s > UNHEARD_S
             return not given_up and answer_id in self.status().answers
 
-        batches = read_record(path, running, inside_thinking=inside_thinking)
+        await self._server.learn_context()
+        batches = read_record(path, running, inside_thinking=inside_thinking, goes_on=goes_on)
         try:
             async with aclosing(batches) as closing:
                 async for events in closing:
-                    self._post(AnswerReceived(events))
+                    self._post(AnswerReceived([self._in_full(event) for event in events]))
         except OSError as error:
             self._post(AnswerReceived([Failed(f"{path} cannot be read: {error.strerror}.", "Ask again.")]))
         self._answering = None
@@ -259,15 +270,25 @@ class Session:
         self._stopped_s = monotonic()
         if self._answering is not None:
             try:
-                await (await self._connected()).stop_answer(self._answering)
+                await (await self._server.client()).stop_answer(self._answering)
             except R1tuiError:
                 self._post(AnswerWaits("The server does not answer; Ctrl+R starts it again when it hangs."))
+                return
+            if not self._begun and self._reading is not None:
+                self._reading.cancel()  # its stream would end only when its turn came
+
+    async def end_thinking(self, completion_id: str) -> None:
+        """Have the running answer end its thinking; a failure is posted."""
+        try:
+            await (await self._server.client()).end_thinking(completion_id)
+        except R1tuiError as error:
+            self._post(AnswerWaits(f"The thinking could not be ended. {error.cause} {error.remedy}"))
 
     async def others_answers(self) -> int:
         """How many answers the server computes for others than this r1tui; 0 when it does not say."""
         with suppress(R1tuiError):
             if self.status().state == "ready":
-                busy = await (await self._connected()).busy_slots()
+                busy = await (await self._server.client()).busy_slots()
                 return max(0, busy - (self._answering is not None and self._begun))
         return 0
 
@@ -290,7 +311,37 @@ class Session:
 
     async def close(self) -> None:
         """Let go of the connection; the server stays as it is."""
-        await self._forget_client()
+        await self._server.forget()
+
+    async def _read(self, events: AsyncGenerator[StreamEvent]) -> Finished | None:
+        """Post the stream's events to its end, or until it was stopped before anything came; its last word."""
+
+        async def read() -> Finished | None:
+            async with aclosing(events) as closing:
+                return await self._post_batches(closing)
+
+        reading = self._reading = asyncio.create_task(read())
+        try:
+            return await reading
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if self._stopped_s is None or (me is not None and me.cancelling()):
+                raise
+            self._post(AnswerReceived([Finished("cancelled", 0, 0, 0, 0.0, 0.0, None)]))
+            return None
+        finally:
+            self._reading = None
+
+    def _in_full(self, event: StreamEvent) -> StreamEvent:
+        """The event with what only we know: whether the context was full, or the server was stopped in order."""
+        match event:
+            case Finished(finish_reason="length") if (size := self._server.context_tokens) is not None:
+                if event.prompt_tokens + event.completion_tokens >= size:
+                    return msgspec.structs.replace(event, finish_reason=CONTEXT_FULL)
+            case Failed() if not isinstance(event, TooLong | ServerStopped):
+                if self._attach is None and is_being_stopped(self._paths):
+                    return ServerStopped(*SERVER_STOPPED)
+        return event
 
     async def _post_batches(self, events: AsyncIterator[StreamEvent]) -> Finished | None:
         """Post what comes in one burst as one message; the last word of a whole answer."""
@@ -309,31 +360,11 @@ class Session:
             async for event in paced(events, lambda: self.batch_s):
                 if not batch:
                     loop.call_later(BURST_S, flush)
-                batch.append(event)
+                batch.append(self._in_full(event))
                 end = event if isinstance(event, Finished) else end
         finally:
             flush()
         return end
-
-    async def _connected(self) -> ServerClient:
-        if self._client is None:
-            if self._attach is not None:
-                self._client = ServerClient(self._attach, os.environ.get("LLAMA_API_KEY"))
-            else:
-                self._client = self._managed_client()
-        return self._client
-
-    def _managed_client(self) -> ServerClient:
-        status = self.status()
-        if status.endpoint is None or status.state not in ("ready", "sleeping"):
-            raise R1tuiError(f"The server is {status.state}.", "Wait until it is ready, or start it: Ctrl+R.")
-        key = Path(status.key_file).read_text().strip() if status.key_file else None
-        return ServerClient(Endpoint.parse(status.endpoint), key)
-
-    async def _forget_client(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.__aexit__(None, None, None)
 
     async def _tell_keeper(self, conversation_id: str, *, running: bool) -> None:
         if self._attach is None:

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from r1tui.chat.conversation import Conversation
-from r1tui.chat.saved import ConversationFiles
 from r1tui.config import Config, EngineSettings, SamplingSettings, ServerSettings
 from r1tui.keeper import client
 from r1tui.keeper.state import Status
@@ -22,6 +21,7 @@ from r1tui.paths import Paths
 from r1tui.process import command_line, identify, wait
 from tests.keeper_rig import SocketConnection, call, spec_for, start_ready, until
 from tests.ptys import Terminal
+from tests.stored import conversations
 
 RESTARTS = [0.2, 0.5, 1.0]
 PATIENCE_S = 120.0
@@ -58,14 +58,8 @@ class Home:
 
     def conversation(self) -> Conversation | None:
         """The newest conversation as it is on the disk now, whoever holds it."""
-        while self.paths.conversations.exists():
-            with tempfile.TemporaryDirectory() as copy, suppress(shutil.Error):  # a file is gone before it is copied
-                shutil.copytree(
-                    self.paths.conversations, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.lock", ".*")
-                )
-                with ConversationFiles(Path(copy)) as files:
-                    return files.last()
-        return None
+        found = conversations(self.paths) if self.paths.conversations.exists() else []
+        return found[0] if found else None
 
     def records(self) -> set[Path]:
         """The records of answers that have begun."""

@@ -1,22 +1,28 @@
-"""What of the chat is about answers: asking, receiving, stopping, asking again."""
+"""What of the chat is about answers: asking, receiving, stopping, going on, asking again."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from textual import on
 from textual.binding import Binding
 
-from r1tui.chat.conversation import Conversation
+from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.room import Room
 from r1tui.chat.special_tokens import defuse
-from r1tui.events import Failed
+from r1tui.events import Failed, StreamEvent, TooLong
+from r1tui.text import shortened
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits
+from r1tui.tui.remedies import MORE_ROOM, does_not_fit, in_keys
 from r1tui.tui.screens.edit_base import EditBase
+from r1tui.tui.screens.seat_base import Receiving
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
-    from r1tui.chat.conversation import Turn
+    from r1tui.chat.answer import Answer
+    from r1tui.server.client import Beginning
     from r1tui.tui.widgets.transcript import Transcript
 
 
@@ -27,30 +33,34 @@ class AnswersBase(EditBase):
         Binding("escape", "stop", "Stop", id="chat.stop"),
         Binding("ctrl+c", "interrupt", "Interrupt", id="chat.interrupt", show=False, priority=True),
         Binding("ctrl+t", "thinking", "Thinking", id="chat.thinking", priority=True),
+        Binding("f8", "go_on", "Continue", id="chat.continue", priority=True),
         Binding("f8", "again", "Ask again", id="chat.again", priority=True),
-        Binding("ctrl+n", "new", "New chat", id="chat.new", priority=True),
+        Binding("ctrl+d", "end_thinking", "End thinking", id="chat.end_thinking", priority=True),
     ]
 
-    def _open_last(self) -> None:
-        """Be where the last r1tui was; an answer that was running then is read on."""
-        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
-
-        last = None if self.r1.session.attached else self.r1.saved.last()
-        self.conversation = last or Conversation(new_conversation_id())
-        self.furniture.transcript.show(self.conversation)
-        if self.conversation.running:
-            turn = self.conversation.turns[-1]
-            self._receive(self.r1.session.read_on(turn.answer_id, inside_thinking=turn.inside_thinking))
+    @property
+    def answering_here(self) -> bool:
+        """Whether the answer that comes is one of the conversation that is shown."""
+        elsewhere = self.receiving is not None and self.receiving.conversation is not self.conversation
+        return self.r1.session.answering and not elsewhere
 
     @on(AnswerReceived)
     def _answer_received(self, message: AnswerReceived) -> None:
-        if not self.conversation.turns:
+        if self.receiving is None:
             return
-        answer = self.conversation.turns[-1].answer
+        answer = self.receiving.turn.answer
+        thought = answer.state == "thinking"
         for event in message.events:
-            answer.apply(event)
+            if isinstance(event, TooLong) and answer.base is None:
+                self._does_not_fit(self.receiving, event)
+                return
+            self._take_in(answer, event)
+        if thought != (answer.state == "thinking"):
+            self.refresh_bindings()
         self.instruments.update_answer(message.events)
-        self.furniture.transcript.touch()
+        self.r1.saved.save_soon()
+        if self.receiving.conversation is self.conversation:
+            self.furniture.transcript.touch()
 
     @on(AnswerWaits)
     def _answer_waits(self, message: AnswerWaits) -> None:
@@ -58,16 +68,63 @@ class AnswersBase(EditBase):
 
     @on(AnswerEnded)
     def _answer_ended(self) -> None:
-        if not self.conversation.turns:
-            return  # a new chat has begun meanwhile
-        answer = self.conversation.turns[-1].answer
+        if self.receiving is None:
+            return
+        conversation, answer = self.receiving.conversation, self.receiving.turn.answer
+        self.receiving = None
         if answer.running:
-            answer.apply(Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
-        self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
+            self._take_in(answer, Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
+        self.run_worker(self._save_and_leave(conversation), group="save", exit_on_error=False)
         self.furniture.transcript.touch()
         if answer.finished is None:
             self.instruments.update_answer(None)
+        self._read_on()
         self.refresh_bindings()
+
+    def _read_on(self) -> None:
+        """Receive what the keeper records for the conversation, of an answer that another r1tui asked for."""
+        turn = next((turn for turn in self.conversation.every if turn.answer.running), None)
+        if turn is not None and self.receiving is None:
+            goes_on = turn.answer.base is not None
+            work = self.r1.session.read_on(turn.answer_id, inside_thinking=turn.inside_thinking, goes_on=goes_on)
+            self._receive(turn, work)
+
+    async def _save_and_leave(self, conversation: Conversation) -> None:
+        """Save a conversation whose answer has ended; one that is not shown is left then."""
+        await self.r1.save(conversation)
+        if conversation is not self.conversation:
+            self.notify(f"The answer in “{shortened(conversation.name)}” is there.", markup=False)
+            self._keep_open()
+
+    def _keep_open(self) -> None:
+        """Let go of all conversations but the one that is shown and the one whose answer comes."""
+        coming = [self.receiving.conversation] if self.receiving is not None else []
+        self.r1.saved.keep_only([self.conversation, *coming])
+
+    def _take_in(self, answer: Answer, event: StreamEvent) -> None:
+        """Let the answer have the event; an answer that is not gone on with stays as it was."""
+        match event:
+            case Failed(cause) if answer.rest_is_missing:
+                if isinstance(event, TooLong):
+                    cause = f"{does_not_fit(Room(event.prompt_tokens, event.context_tokens))} {MORE_ROOM}"
+                answer.does_not_go_on(context_full=isinstance(event, TooLong))
+                self.notify(f"The answer does not go on. {cause}", markup=False)
+            case Failed(_, remedy):
+                attached = self.r1.session.attached
+                answer.apply(replace(event, remedy=in_keys(remedy, self.r1.config.ui.keys, log=not attached)))
+            case _:
+                answer.apply(event)
+
+    def _does_not_fit(self, receiving: Receiving, refused: TooLong) -> None:
+        """The server has no room for what was asked: the question is in the prompt again."""
+        conversation, turn = receiving.conversation, receiving.turn
+        room = Room(refused.prompt_tokens, refused.context_tokens)
+        if conversation is not self.conversation:
+            turn.answer.apply(Failed(does_not_fit(room), MORE_ROOM))
+        else:
+            conversation.remove(turn)
+            self.furniture.transcript.show(conversation)
+            self._refuse(turn.question, f"{does_not_fit(room)} Your question is in the prompt again. {MORE_ROOM}")
 
     def on_transcript_typed(self, message: Transcript.Typed) -> None:
         """What is typed while reading belongs into the prompt."""
@@ -76,9 +133,13 @@ class AnswersBase(EditBase):
     @on(Prompt.Submitted)
     def _submitted(self, message: Prompt.Submitted) -> None:
         """Ask, if somebody can answer; else the text is in the prompt again."""
-        turns = self.conversation.turns
-        if self.r1.session.answering or (turns and turns[-1].answer.running):  # the second: asked, and not begun yet
-            self._refuse(message.text, "The last answer is still coming. Esc stops it.")
+        if (pid := self.r1.saved.elsewhere(self.conversation)) is not None:
+            self._refuse(
+                message.text, f"This conversation is open in another r1tui (process {pid}). Ctrl+N: a new one."
+            )
+            return
+        if self.r1.session.answering or self.receiving is not None or self._weighing:
+            self._refuse(message.text, self._still_coming())
             return
         if not self.ready:
             self._refuse(message.text, "No model is ready yet; your question waits here. F2 lists the models.")
@@ -86,28 +147,63 @@ class AnswersBase(EditBase):
         question, found = defuse(message.text.strip())
         if found:
             self.notify(f"Control tokens were made harmless: {' '.join(found)}", markup=False)
-        self._ask(question, instead_of=self._leave_edit())
+        self._weighing = True
+        self.run_worker(self._ask_with_room(question, self._leave_edit()), group="ask", exit_on_error=False)
+
+    async def _ask_with_room(self, question: str, instead_of: Turn | None) -> None:
+        """Ask, unless the context has no room; where it has little, the user decides."""
+        conversation = self.conversation
+        try:
+            room = await self.r1.session.room(conversation.messages_with(question, instead_of))
+            choice = await self._decide(room) if room is not None and room.is_nearly_full else "send"
+        finally:
+            self._weighing = False
+        if choice is not None and conversation is not self.conversation:
+            self._refuse(question, "Another conversation has been opened; your question waits here.")
+            return
+        if choice == "new":
+            self.action_new()
+        if choice in ("new", "send"):
+            self._ask(question, instead_of if instead_of in self.conversation.turns else None)
+        elif instead_of in self.conversation.turns:
+            self._begin_edit(instead_of, question)
+        else:
+            self.query_one(Prompt).give_back(question)
+
+    async def _decide(self, room: Room) -> str | None:
+        """What is to be done with a question that leaves little room for its answer, or none."""
+        if room.is_full:
+            self.notify(f"{does_not_fit(room)} {MORE_ROOM}", markup=False)
+            return None
+        from r1tui.tui.screens.ask import little_room  # noqa: PLC0415  the screen opens without it
+
+        return await self.app.push_screen_wait(little_room(room))
 
     def _ask(self, question: str, instead_of: Turn | None = None) -> None:
         """Ask at the end, or as a branch beside a question; the same question again is for another answer."""
-        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
-
         vary = instead_of is not None and question == instead_of.question and not instead_of.answer.is_empty
         if instead_of is None:
-            turn = self.conversation.ask(question, new_conversation_id())
+            turn = self.conversation.ask(question, self._new_id())
         else:
-            turn = self.conversation.ask_instead(instead_of, question, new_conversation_id())
+            turn = self.conversation.ask_instead(instead_of, question, self._new_id())
             self._leave_foreign_edit()
         self.furniture.transcript.action_to_end()
+        self._have_answered(turn, vary=vary)
+
+    def _have_answered(self, turn: Turn, beginning: Beginning | None = None, *, vary: bool = False) -> None:
+        conversation = self.conversation
         self.instruments.asked()
+        turn.model = (self.status.variant if self.status is not None else None) or ""
 
         async def begins(inside_thinking: bool) -> None:
             turn.inside_thinking = inside_thinking
-            await self.r1.save(self.conversation)
+            await self.r1.save(conversation)
 
-        self._receive(self.r1.session.answer(self.conversation.messages(), turn.answer_id, begins, vary=vary))
+        messages = conversation.messages()
+        self._receive(turn, self.r1.session.answer(messages, turn.answer_id, begins, beginning, vary=vary))
 
-    def _receive(self, work: Coroutine[Any, Any, None]) -> None:
+    def _receive(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
+        self.receiving = Receiving(self.conversation, turn)
         self.run_worker(work, group="answer", exclusive=True, exit_on_error=False)
         self.refresh_bindings()
 
@@ -115,11 +211,17 @@ class AnswersBase(EditBase):
         self.query_one(Prompt).give_back(text)
         self.notify(why, markup=False)
 
+    def _still_coming(self) -> str:
+        """Why nothing can be asked while an answer comes."""
+        if self.receiving is None or self.receiving.conversation is self.conversation:
+            return "The last answer is still coming. Esc stops it."
+        return f"The answer in “{shortened(self.receiving.conversation.name)}” is still coming. Ctrl+L goes back to it."
+
     async def action_stop(self) -> None:
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
         if self.editing:
             self._leave_edit()
-        elif self.r1.session.answering:
+        elif self.answering_here:
             self._stop_answer()
         else:
             self._cancel_launch()
@@ -131,32 +233,52 @@ class AnswersBase(EditBase):
         """Open or close the thinking."""
         self.furniture.transcript.toggle_thinking()
 
-    def action_new(self) -> None:
-        """Begin another conversation."""
-        if self.r1.session.answering:
-            self.notify("The answer is still coming. Esc stops it.", markup=False)
-            return
-        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415
-
-        self.conversation = Conversation(new_conversation_id())
-        self.furniture.transcript.show(self.conversation)
-        self.instruments.update_answer(None)
-        self.query_one(Prompt).focus()
-        self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
-
     def action_again(self) -> None:
         """Ask the last question again; what the answer that failed or was stopped has stays as a branch."""
         if not self.ready:
             self.notify("No model is ready yet.", markup=False)
+            return
+        if self.receiving is not None:
+            self.notify(self._still_coming(), markup=False)
             return
         last = self.conversation.turns[-1]
         self._ask(last.question, instead_of=last)
         if last.answer.is_empty:
             self.conversation.remove(last)
 
+    def action_go_on(self) -> None:
+        """Go on with the answer that was cut off or stopped, where it ended."""
+        if not self.ready:
+            self.notify("No model is ready yet.", markup=False)
+            return
+        if self.receiving is not None:
+            self.notify(self._still_coming(), markup=False)
+            return
+        from r1tui.server.client import Beginning  # noqa: PLC0415  the screen opens without it
+
+        turn = self.conversation.turns[-1]
+        beginning = Beginning(turn.answer.thinking.text, turn.answer.content.text)
+        turn.answer.go_on()
+        turn.answer_id = self._new_id()
+        self.furniture.transcript.action_to_end()
+        self._have_answered(turn, beginning)
+
+    def action_end_thinking(self) -> None:
+        """Have the model end its thinking, and begin its answer."""
+        if self.receiving is None:
+            return
+        work = self.r1.session.end_thinking(self.receiving.turn.answer.completion_id)
+        self.run_worker(work, group="end_thinking", exclusive=True, exit_on_error=False)
+
+    @staticmethod
+    def _new_id() -> str:
+        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415  as above
+
+        return new_conversation_id()
+
     async def action_interrupt(self) -> None:
         """Stop the answer, never the server; with nothing to stop, copy what is selected."""
-        if self.r1.session.answering:
+        if self.answering_here:
             self._stop_answer()
         elif self.get_selected_text():
             self.action_copy_text()
@@ -165,13 +287,19 @@ class AnswersBase(EditBase):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""
+        if not self.furnished:
+            return False
+        last = self.conversation.turns[-1].answer if self.conversation.turns else None
+        answering = self.answering_here
+        free = not answering and self.r1.saved.elsewhere(self.conversation) is None
         match action:
-            case _ if not self.furnished:
-                return False
             case "stop":
-                return self.editing or self.r1.session.answering or self._launching is not None
-            case "again":
-                turns = self.conversation.turns
-                return not self.r1.session.answering and bool(turns) and turns[-1].answer.state in ("failed", "stopped")
+                return self.editing or answering or self._launching is not None
+            case "go_on":
+                return last is not None and free and last.can_go_on
+            case "again":  # behind the one above, which has the same key
+                return last is not None and free and (last.can_go_on or last.state in ("failed", "stopped"))
+            case "end_thinking":
+                return last is not None and answering and last.state == "thinking"
             case _:
                 return super().check_action(action, parameters)

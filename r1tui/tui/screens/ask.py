@@ -11,6 +11,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Label, OptionList
 from textual.widgets.option_list import Option
 
+from r1tui.chat.room import Room
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -77,3 +79,14 @@ def stop_or_wait() -> AskScreen:
     """Whether a server is stopped that comes up without a launch of ours."""
     choices = (Choice("s", "stop", "Stop it; Ctrl+R starts it again"),)
     return AskScreen("This server was not started here. Stop it all the same?", choices)
+
+
+def little_room(room: Room) -> AskScreen:
+    """What happens to a question that leaves little of the context for its answer."""
+    choices = (
+        Choice("s", "send", "Send it: the answer may be cut off"),
+        Choice("n", "new", "Ask it in a new chat, which has the whole context"),
+    )
+    said = f"With this question the prompt has {room}: {room.left:,} are left for thinking and answer. "
+    more = "A shorter question, deleted exchanges or a larger plan.ctx_size leave more."
+    return AskScreen(said + more, choices)

@@ -14,13 +14,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 
 from r1tui.tui.messages import Sampled
+from r1tui.tui.screens.conversations_base import ConversationsBase
 from r1tui.tui.screens.models_base import ModelsBase
 from r1tui.tui.screens.select_base import SelectBase
 from r1tui.tui.widgets.prompt import Prompt
 
 
-class ChatScreen(ModelsBase, SelectBase):
-    """All that the chat is, in its parts: models, answers, and what is done with what was said."""
+class ChatScreen(ModelsBase, ConversationsBase, SelectBase):
+    """All that the chat is, in its parts: models, conversations, answers, and what is done with what was said."""
 
     DEFAULT_CSS = """
     ChatScreen {
@@ -66,7 +67,7 @@ class ChatScreen(ModelsBase, SelectBase):
             self.remove_class("-bare")
             await self.mount(new.stages, new.transcript, before=self.query_one(Prompt))
             await self.mount(new.footer)
-        self._open_last()
+        await self._open_last()
         self.furnished = True
         self.refresh_bindings()
         self._begin()

@@ -29,7 +29,8 @@ class EditBase(SeatBase):
         """Whether the prompt holds an earlier question."""
         return self._edited is not None
 
-    def _begin_edit(self, turn: Turn) -> None:
+    def _begin_edit(self, turn: Turn, question: str | None = None) -> None:
+        """Have the exchange's question in the prompt, or what has become of it already."""
         from r1tui.tui.widgets.select_bar import HintBar  # noqa: PLC0415  after the first screen
 
         self._leave_edit()
@@ -39,7 +40,7 @@ class EditBase(SeatBase):
         self.mount(hint, before=prompt)
         number = self.conversation.turns.index(turn) + 1
         hint.say(f"Editing question {number}: Enter asks it anew, Esc leaves it")
-        self._set_prompt(turn.question)
+        self._set_prompt(turn.question if question is None else question)
         self.refresh_bindings()
 
     def _leave_edit(self) -> Turn | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -14,11 +15,19 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from r1tui.catalog import Variant
-    from r1tui.chat.conversation import Conversation
+    from r1tui.chat.conversation import Conversation, Turn
     from r1tui.events import StageFailed
     from r1tui.keeper.state import Status
     from r1tui.tui.app import R1App
     from r1tui.tui.furniture import Furniture
+
+
+@dataclass
+class Receiving:
+    """The exchange whose answer comes, and its conversation, shown or not."""
+
+    conversation: Conversation
+    turn: Turn
 
 
 class SeatBase(Screen[None]):
@@ -32,10 +41,14 @@ class SeatBase(Screen[None]):
         """Whether all is there."""
         self.furniture: Furniture
         self.conversation: Conversation
+        """The one that is shown."""
+        self.receiving: Receiving | None = None
         self.status: Status | None = None
         """What is true of the server, as far as was told."""
         self.ready = False
         """Whether a question would be answered."""
+        self._weighing = False
+        """Whether it is being looked whether a question has room."""
         self._launching: Worker[None] | None = None
         self._last_variant: Variant | None = None
         self._failure: StageFailed | None = None
@@ -55,4 +68,8 @@ class SeatBase(Screen[None]):
         return self.is_active or (super().is_current and getattr(self.app.screen, "shows_below", False))
 
     def _cancel_launch(self) -> None:
+        raise NotImplementedError
+
+    def action_new(self) -> None:
+        """Begin another conversation."""
         raise NotImplementedError

@@ -263,13 +263,19 @@ class SelectBase(AnswersBase):
 
     def _may_change(self) -> bool:
         """Whether another path may be shown; the running answer is the end of this one."""
-        if self.r1.session.answering or self.conversation.running:
+        if (pid := self.r1.saved.elsewhere(self.conversation)) is not None:
+            self.notify(f"This conversation is open in another r1tui (process {pid}).", markup=False)
+            return False
+        if self.answering_here or self.conversation.running:
             self.notify(STILL_COMING, markup=False)
             return False
         return True
 
     def _may_ask(self) -> bool:
         if not self._may_change():
+            return False
+        if self.receiving is not None:
+            self.notify(self._still_coming(), markup=False)
             return False
         if not self.ready:
             self.notify("No model is ready yet. F2 lists the models.", markup=False)

@@ -4,10 +4,16 @@ from r1tui.chat.answer import Answer
 from r1tui.chat.code import Listing
 from r1tui.chat.conversation import Turn
 from r1tui.chat.markdown import MarkdownSplitter
+from r1tui.events import PromptProgress
 from r1tui.text import duration
 from r1tui.tui.widgets.transcript_blocks import CHUNK_CHARS, MARGIN, AnswerBlock, Block, PlainBlock
 from r1tui.tui.widgets.transcript_rows import clean
 
+BAR_CELLS = 20
+CONTEXT_FULL = (
+    " A further question may have room, since thoughts are not "
+    "sent again. Ctrl+N begins a new chat; a larger plan.ctx_size holds more, and F8 then goes on with this answer."
+)
 FEED_CHARS = 8_000
 """An old answer is taken in by pieces of this size, so that none takes long."""
 
@@ -22,6 +28,8 @@ class TurnView:
         """Which of how many branches it is."""
         self.listings: list[tuple[AnswerBlock, int]] = []
         """The listings of the answer: the block of each, and its number there."""
+        self.is_last = True
+        """Whether keys are about its answer."""
         self.open = False
         """Whether the thinking is shown."""
         self.blocks: list[Block] = []
@@ -54,10 +62,11 @@ class TurnView:
         answer = self.turn.answer
         self._absorb_thoughts(answer)
         finished = self._absorb_content(answer)
-        self._failure.replace(clean(answer.cause))
-        self._remedy.replace(clean(answer.remedy))
-        self._status.replace(_status(answer))
         self._branch.replace("◂ {}/{} ▸".format(*self.place) if self.place[1] > 1 else "")
+        failed = answer.state == "failed"
+        self._failure.replace(clean(answer.cause) if failed else "")
+        self._remedy.replace(clean(answer.remedy) if failed else "")
+        self._status.replace(_status(answer, is_last=self.is_last))
         parts: list[tuple[bool, list[PlainBlock] | list[AnswerBlock]]] = [
             (True, [self._question]),
             (bool(self._branch.text), [self._branch]),
@@ -98,6 +107,10 @@ class TurnView:
             text = text[end:]
 
     def _absorb_content(self, answer: Answer) -> list[AnswerBlock]:
+        if self._splitter.closed and answer.running:  # it goes on, and its last block with it
+            self._splitter, self._answer, self._tail = MarkdownSplitter(), [], PlainBlock("", "answer")
+            self.listings.clear()
+            self._content_seen = 0
         text, self._content_seen = answer.content.since(self._content_seen)
         self._unread += clean(text)
         piece, self._unread = self._unread[:FEED_CHARS], self._unread[FEED_CHARS:]
@@ -125,15 +138,28 @@ def _thinking(answer: Answer) -> str:
     return f"thought{tokens}" + (f" in {duration(seconds)}" if seconds is not None else "")
 
 
-def _status(answer: Answer) -> str:
+def _reading(prompt: PromptProgress, left_s: float | None) -> str:
+    """How far the prompt has been read: `reading ████░░░░ 43 % of 2,800 tokens, 96.4/s, 17 s left`."""
+    share = min(prompt.processed / prompt.total, 1.0)
+    full = int(share * BAR_CELLS)
+    rate = f", {prompt.tps:.1f}/s" if prompt.tps is not None else ""
+    left = f", {duration(left_s)} left" if left_s else ""
+    bar = "█" * full + "░" * (BAR_CELLS - full)
+    return f"reading {bar} {int(100 * share)} % of {prompt.total:,} tokens{rate}{left}"
+
+
+def _status(answer: Answer, *, is_last: bool) -> str:
+    goes_on = " F8 goes on with it." if is_last and answer.can_go_on else ""
     match answer.state:
         case "waiting":
             return "waiting for the first token…"
         case "reading" if answer.prompt and answer.prompt.total:
-            return f"reading the question: {100 * answer.prompt.processed // answer.prompt.total} %"
+            return _reading(answer.prompt, answer.reading_left_s)
         case "stopped":
-            return "Stopped. What came is kept."
-        case "done" if answer.is_cut:
-            return "Cut off: the token limit or the end of the context was reached."
+            return f"{answer.cause or 'Stopped.'} What came is kept.{goes_on}"
+        case "done" if answer.cut == "limit":
+            return f"Cut off at the limit of tokens (sampling.max_tokens).{goes_on}"
+        case "done" if answer.cut == "context":
+            return f"Cut off, since the context was full.{CONTEXT_FULL if is_last else ''}"
         case _:
             return ""

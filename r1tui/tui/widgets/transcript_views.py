@@ -55,6 +55,8 @@ class Views:
             view = known.get(turn)
             is_first = not self.all
             self.all.append(view if view and view.is_first == is_first else TurnView(turn, is_first=is_first))
+        for view in self.all[-2:]:
+            view.is_last = view is self.all[-1]
         if other is not None or self._counted != self.conversation.every:
             self._counted = self.conversation.every.copy()
             first = min([first, *self._count_branches()])

@@ -1,0 +1,169 @@
+"""What of a conversation has changed since it was last written: only that goes to disk.
+
+It is worked out where the conversation is changed, and is cheap enough for that: of a running answer just the new text.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+import msgspec
+
+from r1tui.chat.answer import Answer, Pieces
+from r1tui.chat.conversation import Conversation, Turn
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Put:
+    """An exchange as it is now, with its whole text: column -> value."""
+
+    number: int
+    columns: dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Grow:
+    """What has come of a running answer."""
+
+    number: int
+    answer: str
+    thinking: str
+    tokens: int
+    thinking_tokens: int
+    thinking_s: float | None
+
+
+@dataclass(frozen=True)
+class Drop:
+    """An exchange that is gone."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Of one conversation."""
+
+    id: str
+    title: str
+    shown: int | None
+    """The number of the exchange at which the shown path ends."""
+    whole: bool
+    """Whether this is all of it, and not only what is new."""
+    exchanges: list[Put | Grow | Drop]
+
+
+class _Written(NamedTuple):
+    """What was written of an exchange."""
+
+    fixed: tuple[Value, ...]
+    answer: Pieces
+    thinking: Pieces
+    answer_count: int
+    thinking_count: int
+
+
+@dataclass
+class Tracker:
+    """Knows what was written of a conversation. A conversation that was loaded comes with its exchanges' numbers."""
+
+    conversation: Conversation
+    numbers: dict[Turn, int] = field(default_factory=dict)
+    _written: dict[Turn, _Written] = field(default_factory=dict)
+    _head: tuple[str, int | None] | None = None
+
+    def is_loaded(self, but: Iterable[Turn] = ()) -> None:
+        """All of it is on disk as it is now, `but` these."""
+        self.changes()
+        for turn in but:
+            self._written.pop(turn, None)
+
+    def forget(self) -> None:
+        """Nothing of it is on disk any more."""
+        self._written, self._head = {}, None
+
+    def changes(self) -> Changes | None:
+        """What is new since the last call; None when nothing is. An empty conversation is nothing."""
+        conversation, known = self.conversation, self._written
+        whole = self._head is None
+        every = set(conversation.every)
+        changed: list[Put | Grow | Drop] = [Drop(self.numbers[turn]) for turn in known if turn not in every]
+        for turn in [turn for turn in known if turn not in every]:
+            del known[turn]
+        for turn in conversation.every:
+            if turn not in self.numbers:
+                self.numbers[turn] = max(self.numbers.values(), default=-1) + 1
+        order = [self.numbers[turn] for turn in conversation.every]
+        if any(after <= before for before, after in pairwise(order)):  # something was put between others
+            self.numbers = {turn: number for number, turn in enumerate(conversation.every)}
+            known.clear()
+            whole, changed = True, []
+        for turn in conversation.every:
+            if (change := self._change(turn)) is not None:
+                changed.append(change)
+        shown = self.numbers[conversation.turns[-1]] if conversation.turns else None
+        head = (conversation.title, shown)
+        if (not changed and head == self._head) or (whole and not every):
+            return None
+        self._head = head
+        return Changes(conversation.id, _storable(conversation.title), shown, whole, changed)
+
+    def _change(self, turn: Turn) -> Put | Grow | None:
+        answer, written = turn.answer, self._written.get(turn)
+        fixed = self._fixed(turn)
+        same = written is not None and written.fixed == fixed
+        same = same and written is not None and written.answer is answer.content and written.thinking is answer.thinking
+        new_answer, answer_count = answer.content.since(written.answer_count if written and same else 0)
+        new_thinking, thinking_count = answer.thinking.since(written.thinking_count if written and same else 0)
+        now = _Written(fixed, answer.content, answer.thinking, answer_count, thinking_count)
+        if same and now == written:
+            return None
+        self._written[turn] = now
+        if same and answer.running:
+            return Grow(
+                self.numbers[turn], _storable(new_answer), _storable(new_thinking),
+                answer.tokens, answer.thinking_tokens, answer.thinking_s,
+            )  # fmt: skip
+        return Put(self.numbers[turn], _columns(turn, answer, self.numbers))
+
+    def _fixed(self, turn: Turn) -> tuple[Value, ...]:
+        """What an exchange is besides the text of its answer; the figures of a running one come with its text."""
+        answer = turn.answer
+        ended = None if answer.running else f"{answer.state} {answer.cause}{answer.remedy}{answer.cut}{answer.finished}"
+        parent = self.numbers.get(turn.parent) if turn.parent is not None else None
+        return parent, turn.question, turn.answer_id, turn.inside_thinking, turn.model, answer.running, ended
+
+
+def _columns(turn: Turn, answer: Answer, numbers: dict[Turn, int]) -> dict[str, Value]:
+    columns: dict[str, Value] = {
+        "parent": numbers.get(turn.parent) if turn.parent is not None else None,
+        "asked_s": turn.asked_s,
+        "question": turn.question,
+        "state": answer.state,
+        "answer": answer.content.text,
+        "thinking": answer.thinking.text,
+        "base": msgspec.json.encode(answer.base).decode() if answer.base is not None else None,
+        "cut": answer.cut,
+        "tokens": answer.tokens,
+        "thinking_tokens": answer.thinking_tokens,
+        "thinking_s": answer.thinking_s,
+        "cause": answer.cause,
+        "remedy": answer.remedy,
+        "answer_id": turn.answer_id,
+        "inside_thinking": turn.inside_thinking,
+        "model": turn.model,
+        "figures": msgspec.json.encode(answer.finished).decode() if answer.finished is not None else None,
+    }
+    return {name: _storable(value) if isinstance(value, str) else value for name, value in columns.items()}
+
+
+def _storable(text: str) -> str:
+    """The text, whatever of it no UTF-8 can say replaced by as many question marks."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace").decode()
+    return text

@@ -1,0 +1,200 @@
+"""The file of the conversations' database: private, in the newest schema, and never overwritten.
+
+A damaged one is set aside under another name; one that a newer r1tui wrote is left alone, and another is used beside
+it.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import count
+from pathlib import Path
+from time import localtime, monotonic, strftime
+from typing import Self
+
+from r1tui.errors import R1tuiError
+from r1tui.locks import locked
+from r1tui.paths import private_folder
+
+NAME = "conversations.db"
+UPGRADES = tuple(sorted(Path(__file__).with_name("upgrades").glob("*.sql")))
+"""The SQL that makes each version out of the one before; the first makes it out of nothing."""
+VERSION = len(UPGRADES)
+BUSY_S = 5.0
+"""How long another r1tui's writing is waited for."""
+Tell = Callable[[R1tuiError], None]
+
+
+class NewerError(R1tuiError):
+    """The database is a newer r1tui's."""
+
+
+class Database:
+    """An open database, for the thread that opened it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make it, and bring it to the newest schema. Raises NewerError, OSError and sqlite3.Error."""
+        self.path = path
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite gives its other files this mode
+        self._file = path.stat()
+        if self._file.st_size:
+            _must_not_be_newer(path)
+        self.connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        try:
+            for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                self.connection.execute(f"PRAGMA {setting}")
+            self._upgrade()
+            self.connection.execute("SELECT shown FROM conversations, exchanges, pieces, titles, words LIMIT 0")
+        except BaseException:
+            self.connection.close()
+            raise
+
+    @classmethod
+    def of_folder(cls, folder: Path, tell: Tell) -> Self:
+        """The database of this folder. `tell` hears of one that had to be passed over.
+
+        Raises R1tuiError, OSError and sqlite3.Error.
+        """
+        private_folder(folder)
+        path = folder / NAME
+        with _alone(folder):
+            try:
+                return cls(path)
+            except NewerError as error:
+                tell(error)
+                path = _beside(path)
+            except sqlite3.DatabaseError as error:
+                if not (is_damage(error) or _is_foreign(error)):
+                    raise
+                tell(_set_aside(path, error))
+            return cls(path)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether its file still has its name; another r1tui may have set it aside."""
+        try:
+            return os.path.samestat(self._file, self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that the block writes, or nothing."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.connection
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
+    def rebuild(self) -> None:
+        """Make the index of all words anew."""
+        with self.transaction() as connection:
+            for index in ("titles", "words"):
+                connection.execute(f"INSERT INTO {index} ({index}) VALUES ('rebuild')")  # noqa: S608
+
+    def set_aside(self, error: sqlite3.Error, tell: Tell) -> None:
+        """Close it, since it turned out to be damaged, and give it another name unless somebody has done so already."""
+        with closing(self.connection), _alone(self.path.parent):
+            if self.is_in_place:
+                tell(_set_aside(self.path, error))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.connection.close()
+
+    def _upgrade(self) -> None:
+        for number, file in enumerate(UPGRADES, 1):
+            with self.transaction() as connection:
+                if _version(connection) < number:
+                    for statement in _statements(file.read_text()):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {number}")
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is no database any more."""
+    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_damaged_index(error: sqlite3.Error) -> bool:
+    """Whether only what searching needs is damaged, which `Database.rebuild` mends."""
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB
+
+
+def refused(error: sqlite3.Error, path: Path) -> R1tuiError:
+    """SQLite's refusal in our words."""
+    match _code(error):
+        case sqlite3.SQLITE_FULL:
+            return R1tuiError(f"The disk that holds {path} is full.", "Make room; what is not written yet is then.")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return R1tuiError(f"Another program keeps {path} locked.", "What is not written yet is tried again.")
+    return R1tuiError(f"{path}: {error}.", "Make it a place that you can read and write.")
+
+
+def _code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _is_foreign(error: sqlite3.Error) -> bool:
+    """Whether it is a database with other tables than ours."""
+    return _code(error) == sqlite3.SQLITE_ERROR and "no such module" not in str(error)
+
+
+def _must_not_be_newer(path: Path) -> None:
+    """Raises NewerError for a newer r1tui's database, which is only read for that."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as connection:
+        version = _version(connection)
+    if version > VERSION:
+        raise NewerError(
+            f"{path} was written by a newer r1tui (version {version}; this one writes {VERSION}) and is left as it is.",
+            f"Conversations are kept in {_beside(path).name} beside it; update r1tui to see them all.",
+        )
+
+
+def _beside(path: Path) -> Path:
+    return path.with_stem(f"{path.stem}-v{VERSION}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _set_aside(path: Path, error: sqlite3.Error) -> R1tuiError:
+    """Give the database and its companions a name with the date; what is told of it."""
+    stamp = strftime("%Y-%m-%d-%H%M%S", localtime())
+    names = (f"{path.stem}.damaged-{stamp}{f'-{n}' if n else ''}{path.suffix}" for n in count())
+    aside = next(one for one in map(path.with_name, names) if not one.exists())
+    for suffix in ("-wal", "-shm", ""):
+        part = Path(f"{path}{suffix}")
+        if part.exists():
+            part.replace(f"{aside}{suffix}")
+    return R1tuiError(
+        f"The database of the conversations is damaged ({error}). It was set aside as {aside}, and a new one is begun.",
+        f"What can be read of it: sqlite3 '{aside}' .recover",
+    )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other r1tui makes, upgrades or sets aside a database of the folder meanwhile."""
+    deadline_s = monotonic() + 2 * BUSY_S
+
+    def poll() -> None:
+        if monotonic() > deadline_s:
+            raise R1tuiError("Another r1tui keeps the conversations locked.", "What is not written is tried again.")
+
+    with locked(folder / "opening.lock", "The conversations", lambda _: None, poll):
+        yield

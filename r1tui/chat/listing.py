@@ -1,0 +1,150 @@
+"""Lists conversations, newest first, and finds those that have some words."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from r1tui.chat.answer import RUNNING
+from r1tui.chat.conversation import name_of
+
+NAME_CHARS = 200
+PASSAGE_TOKENS = 16
+MARKS = ("\ufdd0", "\ufdd1")
+"""What stands before and after each word that was found, in a passage: characters that no text may have."""
+_BESIDE_CHARS = 60
+
+_ROWS = """
+SELECT c.key, c.id, c.title, c.created_s, c.updated_s, c.deleted_s, l.state, l.answer_id,
+    (SELECT substr(trim(question, char(9, 10, 13, 32)), 1, ?) FROM exchanges
+        WHERE conversation = c.key ORDER BY number LIMIT 1),
+    (SELECT count(*) FROM exchanges WHERE conversation = c.key)
+FROM conversations c LEFT JOIN exchanges l ON l.conversation = c.key AND l.number = c.shown
+"""
+_HERE = "c.deleted_s IS NULL AND EXISTS (SELECT 1 FROM exchanges WHERE conversation = c.key)"
+_NEWEST_FIRST = "ORDER BY c.updated_s DESC, c.key DESC"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a list says of a conversation. Times are Unix times."""
+
+    id: str
+    name: str
+    created_s: float
+    updated_s: float
+    exchanges: int
+    """How many there are, in all branches."""
+    running: bool = False
+    """Whether its last answer had not ended when it was last written."""
+    answer_id: str = ""
+    """Of its last answer."""
+    open_in: int | None = None
+    """The process of another r1tui that has it open."""
+    passage: str = ""
+    """Where the words were found, with MARKS around each; empty when they are in the title."""
+    deleted_s: float | None = None
+
+
+def newest(connection: sqlite3.Connection, limit: int, offset: int, *, deleted: bool = False) -> list[Listed]:
+    """The conversations that changed last, or that were deleted last."""
+    wanted, order = ("c.deleted_s IS NOT NULL", "ORDER BY c.deleted_s DESC") if deleted else (_HERE, _NEWEST_FIRST)
+    rows = connection.execute(f"{_ROWS} WHERE {wanted} {order} LIMIT ? OFFSET ?", (NAME_CHARS, limit, offset))
+    return [_listed(row) for row in rows]
+
+
+def found(connection: sqlite3.Connection, text: str, limit: int) -> list[Listed]:
+    """The newest conversations in whose title, or in one of whose exchanges, all words of the text are.
+
+    The last word may be the beginning of one. What is no word (`->`, a part of one, Chinese) is looked for as it stands
+    where the words are nowhere.
+    """
+    hits = _hits_of_words(connection, text, limit) or _hits_of_text(connection, text.strip(), limit)
+    keys = list(hits)
+    marks = ", ".join("?" * len(keys))
+    rows = connection.execute(f"{_ROWS} WHERE c.key IN ({marks}) {_NEWEST_FIRST}", (NAME_CHARS, *keys))
+    return [_listed(row, hits[row[0]]) for row in rows]
+
+
+def match_of(text: str) -> str:
+    """The text as a query of FTS5 in which nothing means anything but its words; empty without any."""
+    words = [word.replace('"', '""') for word in text.replace("\0", " ").split()]
+    return " ".join(f'"{word}"' for word in words) + "*" if words else ""
+
+
+def _hits_of_words(connection: sqlite3.Connection, text: str, limit: int) -> dict[int, str]:
+    """Conversations -> passages."""
+    match = match_of(text)
+    if not match:
+        return {}
+    rows = connection.execute(
+        "SELECT c.key, words.rowid FROM words JOIN exchanges e ON e.key = words.rowid"  # noqa: S608
+        f" JOIN conversations c ON c.key = e.conversation WHERE words MATCH ? AND c.deleted_s IS NULL {_NEWEST_FIRST},"
+        " e.number",
+        (match,),
+    )
+    first: dict[int, int] = {}
+    for key, exchange in rows:
+        first.setdefault(key, exchange)
+        if len(first) > limit:
+            break
+    titles = connection.execute(
+        "SELECT c.key FROM titles JOIN conversations c ON c.key = titles.rowid"  # noqa: S608
+        f" WHERE titles MATCH ? AND {_HERE} {_NEWEST_FIRST} LIMIT ?",
+        (match, limit),
+    )
+    hits = {key: "" for (key,) in titles}
+    passages = dict(_passages(connection, match, list(first.values())[:limit]))
+    return {key: passages.get(exchange, "") for key, exchange in first.items() if exchange in passages} | hits
+
+
+def _passages(connection: sqlite3.Connection, match: str, exchanges: list[int]) -> Iterator[tuple[int, str]]:
+    marks = ", ".join("?" * len(exchanges))
+    rows = connection.execute(  # asking for each of them alone would look up the words as often
+        f"SELECT rowid, CASE WHEN rowid IN ({marks}) THEN snippet(words, -1, ?, ?, '…', {PASSAGE_TOKENS}) END"  # noqa: S608
+        " FROM words WHERE words MATCH ?",
+        (*exchanges, *MARKS, match),
+    )
+    return ((rowid, _one_line(passage)) for rowid, passage in rows if passage is not None)
+
+
+def _hits_of_text(connection: sqlite3.Connection, text: str, limit: int) -> dict[int, str]:
+    if not text:
+        return {}
+    like = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    rows = connection.execute(
+        "SELECT c.key, e.question, e.answer FROM exchanges e JOIN conversations c ON c.key = e.conversation"  # noqa: S608
+        " WHERE c.deleted_s IS NULL AND (e.question LIKE ?1 ESCAPE '\\' OR e.answer LIKE ?1 ESCAPE '\\')"
+        f" {_NEWEST_FIRST}, e.number",
+        (like,),
+    )
+    hits: dict[int, str] = {}
+    for key, question, answer in rows:
+        if len(hits) >= limit:
+            break
+        if key not in hits:
+            hits[key] = _around(question, text) or _around(answer, text)
+    return hits
+
+
+def _around(whole: str, text: str) -> str:
+    """The text and what stands beside it; empty when it is not there."""
+    at = whole.casefold().find(text.casefold())
+    if at < 0:
+        return ""
+    start, end = max(at - _BESIDE_CHARS // 2, 0), at + len(text)
+    before, after = whole[start:at], whole[end : end + _BESIDE_CHARS]
+    passage = f"{'…' if start else ''}{before}{MARKS[0]}{whole[at:end]}{MARKS[1]}{after}"
+    return _one_line(passage + ("…" if end + _BESIDE_CHARS < len(whole) else ""))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _listed(row: tuple[Any, ...], passage: str = "") -> Listed:
+    _, id_, title, created_s, updated_s, deleted_s, state, answer_id, question, exchanges = row
+    name, running = name_of(title, question or ""), state in RUNNING
+    return Listed(
+        id_, name, created_s, updated_s, exchanges, running, answer_id or "", passage=passage, deleted_s=deleted_s
+    )

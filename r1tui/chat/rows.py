@@ -1,0 +1,169 @@
+"""A conversation out of the rows of the database, and its changes into them."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import time
+
+import msgspec
+
+from r1tui.chat.answer import RUNNING, Answer, Base
+from r1tui.chat.changes import Changes, Drop, Grow, Put, Tracker
+from r1tui.chat.conversation import Conversation, Turn
+from r1tui.events import Finished
+
+LEFT = "r1tui ended while this answer came."
+Recorded = Callable[[str], bool]
+"""Whether the answer with this id has a record, which has all of it from its request on."""
+
+
+@dataclass
+class Loaded:
+    """A conversation as it is on disk."""
+
+    conversation: Conversation
+    created_s: float
+    updated_s: float
+    tracker: Tracker = field(init=False)
+    """For what will change of it."""
+
+
+def load(
+    connection: sqlite3.Connection, conversation_id: str, recorded: Recorded | None = None, open_in: int | None = None
+) -> Loaded | None:
+    """The conversation with this id; None when there is none.
+
+    An answer that was running goes on where it has a record: it has then what it had before its request. Without one
+    it was stopped, with all that was written of it; for a reader, while another process (`open_in`) has it, it has
+    failed. Without `recorded`, it is as it was written.
+    """
+    row = connection.execute(
+        "SELECT key, title, shown, created_s, updated_s FROM conversations WHERE id = ? AND deleted_s IS NULL",
+        (conversation_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    key, title, shown, created_s, updated_s = row
+    turns: dict[int, Turn] = {}
+    unsettled: list[Turn] = []
+    for exchange in _named(connection, "SELECT * FROM exchanges WHERE conversation = ? ORDER BY number", key):
+        turn = _turn(connection, exchange, turns.get(exchange["parent"]), recorded, open_in)
+        turns[exchange["number"]] = turn
+        if exchange["state"] in RUNNING:
+            unsettled.append(turn)
+    conversation = Conversation(conversation_id, _path(turns.get(shown)), title, list(turns.values()))
+    loaded = Loaded(conversation, created_s, updated_s)
+    loaded.tracker = Tracker(conversation, {turn: number for number, turn in turns.items()})
+    loaded.tracker.is_loaded(but=unsettled)
+    return loaded
+
+
+def write(connection: sqlite3.Connection, changes: Changes, server: str) -> bool:
+    """Bring the rows up to date, in a transaction of the caller's; False when they lack what is not in `changes`."""
+    now_s = time()
+    found = connection.execute("SELECT key, title FROM conversations WHERE id = ?", (changes.id,)).fetchone()
+    if found is None and not changes.whole:
+        return False
+    if found is None:
+        made = "INSERT INTO conversations (id, title, created_s, updated_s, opened_s) VALUES (?, ?, ?, ?, ?)"
+        key = connection.execute(made, (changes.id, changes.title, now_s, now_s, now_s)).lastrowid
+    else:
+        key = found[0]
+        if found[1] != changes.title:
+            connection.execute("UPDATE conversations SET title = ? WHERE key = ?", (changes.title, key))
+        if changes.whole:
+            connection.execute("DELETE FROM exchanges WHERE conversation = ?", (key,))
+    for change in changes.exchanges:
+        _write(connection, key, change)
+    connection.execute("UPDATE conversations SET shown = ? WHERE key = ?", (changes.shown, key))
+    if changes.exchanges:
+        changed = "UPDATE conversations SET updated_s = ?, opened_s = ?, server = ?, deleted_s = NULL WHERE key = ?"
+        connection.execute(changed, (now_s, now_s, server, key))
+    return True
+
+
+def _write(connection: sqlite3.Connection, conversation: int | None, change: Put | Grow | Drop) -> None:
+    at = (conversation, change.number)
+    match change:
+        case Put(_, columns):
+            names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+            news = ", ".join(f"{name} = excluded.{name}" for name in columns)
+            connection.execute(
+                f"INSERT INTO exchanges (conversation, number, {names}) VALUES (?, ?, {marks})"  # noqa: S608  our names
+                f" ON CONFLICT (conversation, number) DO UPDATE SET {news}",
+                (*at, *columns.values()),
+            )
+            wanted = "SELECT key FROM exchanges WHERE conversation = ? AND number = ?"
+            connection.execute(f"DELETE FROM pieces WHERE exchange = ({wanted})", at)  # noqa: S608
+        case Grow():
+            connection.execute(
+                "INSERT INTO pieces (exchange, answer, thinking, tokens, thinking_tokens, thinking_s)"
+                " SELECT key, ?, ?, ?, ?, ? FROM exchanges WHERE conversation = ? AND number = ?",
+                (change.answer, change.thinking, change.tokens, change.thinking_tokens, change.thinking_s, *at),
+            )
+        case Drop():
+            connection.execute("DELETE FROM exchanges WHERE conversation = ? AND number = ?", at)
+
+
+def _turn(
+    connection: sqlite3.Connection,
+    row: sqlite3.Row,
+    parent: Turn | None,
+    recorded: Recorded | None,
+    open_in: int | None,
+) -> Turn:
+    turn = Turn(
+        row["question"],
+        answer_id=row["answer_id"],
+        inside_thinking=bool(row["inside_thinking"]),
+        parent=parent,
+        asked_s=row["asked_s"],
+        model=row["model"],
+    )
+    base = msgspec.json.decode(row["base"], type=Base) if row["base"] is not None else None
+    running = row["state"] in RUNNING
+    if running and recorded is not None and open_in is None and recorded(turn.answer_id):
+        turn.answer = Answer.resumed(row["answer"], row["thinking"], base) if base is not None else Answer()
+        return turn
+    answer = turn.answer = _past(row, _pieces(connection, row["key"]) if running else [])
+    answer.base, answer.cause, answer.remedy = base, row["cause"], row["remedy"]
+    if running and recorded is not None and open_in is not None:
+        answer.state, answer.cause = "failed", f"This answer is coming in another r1tui (process {open_in})."
+        answer.remedy = "Open the conversation again to see more of it."
+    elif running and recorded is not None:
+        answer.state, answer.cause = "stopped", LEFT
+    if row["figures"] is not None:
+        answer.finished = msgspec.json.decode(row["figures"], type=Finished)
+    return turn
+
+
+def _past(row: sqlite3.Row, pieces: list[sqlite3.Row]) -> Answer:
+    """The answer as it was written, with the pieces that came after that."""
+    newest = pieces[-1] if pieces else row
+    return Answer.past(
+        row["answer"] + "".join(piece["answer"] for piece in pieces),
+        row["thinking"] + "".join(piece["thinking"] for piece in pieces),
+        thinking_tokens=newest["thinking_tokens"],
+        thinking_s=newest["thinking_s"],
+        tokens=newest["tokens"],
+        state=row["state"],
+        cut=row["cut"],
+    )
+
+
+def _pieces(connection: sqlite3.Connection, exchange: int) -> list[sqlite3.Row]:
+    return _named(connection, "SELECT * FROM pieces WHERE exchange = ? ORDER BY key", exchange)
+
+
+def _named(connection: sqlite3.Connection, statement: str, key: int) -> list[sqlite3.Row]:
+    cursor = connection.cursor()
+    cursor.row_factory = sqlite3.Row
+    return cursor.execute(statement, (key,)).fetchall()
+
+
+def _path(end: Turn | None) -> list[Turn]:
+    path: list[Turn] = []
+    while end is not None:
+        path.insert(0, end)
+        end = end.parent
+    return path

@@ -1,0 +1,281 @@
+"""The conversations on disk, in one SQLite database, and which of them this r1tui holds.
+
+A conversation belongs to one r1tui at a time, by a lock that its end releases; the others may read it.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import time
+from typing import Self, TypeVar
+
+from r1tui.chat import listing, rows
+from r1tui.chat.changes import Changes
+from r1tui.chat.database import Database, Tell, is_damage, is_damaged_index, refused
+from r1tui.chat.listing import Listed
+from r1tui.chat.rows import Loaded, Recorded
+from r1tui.chat.takeover import has_files, take_over
+from r1tui.errors import R1tuiError
+from r1tui.locks import holder, locked
+
+KEPT_DELETED_S = 30 * 86400.0
+"""How long a deleted conversation can be brought back."""
+T = TypeVar("T")
+
+
+class GoneError(R1tuiError):
+    """What was to be changed is not in the database: it was set aside, or the conversation is purged."""
+
+
+class HeldError(R1tuiError):
+    """The conversation is another r1tui's at the moment."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(
+            f"The conversation is open in another r1tui (process {pid}).", "Do it there, or leave it there."
+        )
+
+
+@dataclass
+class Opened(Loaded):
+    """A conversation that was opened."""
+
+    open_in: int | None = None
+    """The process of another r1tui that holds it; None: this one does."""
+
+
+class Store:
+    """The conversations of a folder. Use it in one thread. Its errors are R1tuiError and OSError.
+
+    `server` is the address of a server that is not r1tui's own; `recorded` says which answers have a record; `tell`
+    hears of a database that had to be passed over.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        server: str = "",
+        recorded: Recorded = lambda _: False,
+        tell: Tell = lambda _: None,
+    ) -> None:
+        self._folder = folder
+        self._server = server
+        self._recorded = recorded
+        self._tell = tell
+        self._database: Database | None = None
+        self._held: dict[str, ExitStack] = {}
+
+    def last(self) -> Opened | None:
+        """The one that was open last with this server, held from now on; None while another r1tui holds it.
+
+        Beside another r1tui only one whose answer is running is taken up: its own was killed.
+        """
+        if not self._is_there:
+            return None
+        others = False
+        for conversation_id, running in self._do(lambda db: _last_opened(db, self._server)):
+            if self._held_by_other(conversation_id) is not None:
+                others = True
+            elif not others or running:
+                if self._hold(conversation_id) is None:
+                    return self.open(conversation_id)
+                others = True  # another was faster
+        return None
+
+    def open(self, conversation_id: str) -> Opened | None:
+        """The conversation, held from now on unless another r1tui holds it; None when there is none."""
+        if not self._is_there:
+            return None
+        open_in = self._hold(conversation_id)
+        loaded = self._do(lambda db: rows.load(db.connection, conversation_id, self._recorded, open_in))
+        if loaded is None:
+            self.let_go([conversation_id])
+            return None
+        if open_in is None:
+            with suppress(R1tuiError):  # a full disk does not keep it closed
+                self._change("UPDATE conversations SET opened_s = ? WHERE id = ?", time(), conversation_id)
+        opened = Opened(loaded.conversation, loaded.created_s, loaded.updated_s, open_in)
+        opened.tracker = loaded.tracker
+        return opened
+
+    def look(self, conversation_id: str) -> Loaded:
+        """The conversation as it was written last, whoever holds it; not for changing it."""
+        loaded = self._do(lambda db: rows.load(db.connection, conversation_id)) if self._is_there else None
+        if loaded is None:
+            raise _unknown(conversation_id)
+        return loaded
+
+    def write(self, changes: Iterable[Changes]) -> None:
+        """Bring the database up to date, all or nothing. Raises GoneError when it lacks what is not among them."""
+        wanted = list(changes)
+        for one in wanted:
+            if (pid := self._hold(one.id)) is not None:
+                raise HeldError(pid)
+
+        def work(database: Database) -> None:
+            with database.transaction() as connection:
+                for one in wanted:
+                    if not rows.write(connection, one, self._server):
+                        raise GoneError("The conversation is not in its database any more.", "It is written anew.")
+
+        self._do(work)
+
+    def let_go(self, conversation_ids: Iterable[str]) -> None:
+        """Leave these to whoever comes next."""
+        for conversation_id in conversation_ids:
+            if (held := self._held.pop(conversation_id, None)) is not None:
+                held.close()
+
+    def newest(self, limit: int = -1, offset: int = 0, *, deleted: bool = False) -> list[Listed]:
+        """The conversations that changed last; `deleted`: those that were deleted last and can be brought back."""
+        if not self._is_there:
+            return []
+        found = self._do(lambda db: listing.newest(db.connection, limit, offset, deleted=deleted))
+        return self._with_holders(found)
+
+    def search(self, text: str, limit: int = 1000) -> list[Listed]:
+        """Those that have these words, with the passage where they were found; see `listing.found`."""
+        if not self._is_there:
+            return []
+        return self._with_holders(self._do(lambda db: listing.found(db.connection, text, limit)))
+
+    def rename(self, conversation_id: str, title: str) -> None:
+        """Give it another title; without one it is called by its first question."""
+        self._must_be_free(conversation_id)
+        if not self._change("UPDATE conversations SET title = ? WHERE id = ?", title, conversation_id):
+            raise _unknown(conversation_id)
+
+    def delete(self, conversation_id: str) -> None:
+        """Take it out of the list; `restore` brings it back as long as KEPT_DELETED_S."""
+        self._must_be_free(conversation_id)
+        deleted = "UPDATE conversations SET deleted_s = ? WHERE id = ? AND deleted_s IS NULL"
+        if not self._change(deleted, time(), conversation_id):
+            raise _unknown(conversation_id)
+        self.let_go([conversation_id])
+
+    def restore(self, conversation_id: str | None = None) -> str:
+        """Bring a deleted one back, by default the one that was deleted last; its id."""
+        if conversation_id is None:
+            conversation_id = next((one.id for one in self.newest(1, deleted=True)), None)
+        if conversation_id is None:
+            raise R1tuiError("No conversation was deleted.", "")
+        restored = "UPDATE conversations SET deleted_s = NULL WHERE id = ? AND deleted_s IS NOT NULL"
+        if not self._change(restored, conversation_id):
+            raise R1tuiError(f"No conversation {conversation_id} was deleted.", "`r1tui chats list --deleted`")
+        return conversation_id
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.let_go(list(self._held))
+        if self._database is not None:
+            with suppress(sqlite3.Error):
+                self._database.close()
+            self._database = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _is_there(self) -> bool:
+        """Whether there is anything to read; nothing is made for a reader."""
+        with suppress(OSError):
+            return self._database is not None or has_files(self._folder)
+        return False
+
+    def _now(self) -> Database:
+        """The database, opened anew when another r1tui has set it aside."""
+        if self._database is not None and not self._database.is_in_place:
+            self._database.close()
+            self._database = None
+        if self._database is None:
+            self._database = Database.of_folder(self._folder, self._tell)
+            self._tidy(self._database)
+        return self._database
+
+    def _tidy(self, database: Database) -> None:
+        """Take over what older versions left, and purge what was deleted long ago; a full disk puts it off."""
+        with suppress(sqlite3.OperationalError, OSError):
+            take_over(database, self._folder, lambda id_: holder(self._lock(id_)) is not None, self._tell)
+            with database.transaction() as connection:
+                old_s = time() - KEPT_DELETED_S
+                empty = "NOT EXISTS (SELECT 1 FROM exchanges WHERE conversation = conversations.key) AND opened_s < ?"
+                connection.execute(f"DELETE FROM conversations WHERE deleted_s < ? OR {empty}", (old_s, old_s))  # noqa: S608
+
+    def _do(self, work: Callable[[Database], T]) -> T:
+        """Do the work; a database that turns out to be damaged is set aside, and the work done on a new one."""
+        rebuilt = set_aside = False
+        while True:
+            try:
+                return work(self._now())
+            except sqlite3.Error as error:
+                if self._database is not None and is_damaged_index(error) and not rebuilt:
+                    rebuilt = True
+                    with suppress(sqlite3.Error):
+                        self._database.rebuild()
+                elif self._database is not None and is_damage(error) and not set_aside:
+                    set_aside = True
+                    damaged, self._database = self._database, None
+                    damaged.set_aside(error, self._tell)
+                else:
+                    raise refused(error, self._folder) from error
+
+    def _change(self, statement: str, *values: object) -> bool:
+        """Run it; whether a row was changed."""
+        if not self._is_there:
+            return False
+
+        def work(database: Database) -> bool:
+            with database.transaction() as connection:
+                return connection.execute(statement, values).rowcount > 0
+
+        return self._do(work)
+
+    def _lock(self, conversation_id: str) -> Path:
+        return self._folder / f"{conversation_id}.lock"
+
+    def _held_by_other(self, conversation_id: str) -> int | None:
+        return None if conversation_id in self._held else holder(self._lock(conversation_id))
+
+    def _hold(self, conversation_id: str) -> int | None:
+        """Hold it; the process that holds it instead, if one does."""
+        if conversation_id in self._held:
+            return None
+        if (pid := self._held_by_other(conversation_id)) is not None:
+            return pid
+        held = ExitStack()
+        try:
+            held.enter_context(locked(self._lock(conversation_id), "The conversation"))
+        except R1tuiError:
+            return holder(self._lock(conversation_id)) or 0
+        self._held[conversation_id] = held
+        return None
+
+    def _must_be_free(self, conversation_id: str) -> None:
+        if (pid := self._held_by_other(conversation_id)) is not None:
+            raise HeldError(pid)
+
+    def _with_holders(self, found: list[Listed]) -> list[Listed]:
+        locks = {path.stem for path in self._folder.glob("*.lock")} - self._held.keys()
+        return [replace(one, open_in=self._held_by_other(one.id)) if one.id in locks else one for one in found]
+
+
+def _last_opened(database: Database, server: str) -> list[tuple[str, bool]]:
+    """Ids, those opened last first, and whether the answer at the end of each had not ended."""
+    found = database.connection.execute(
+        "SELECT c.id, coalesce(e.state IN ('waiting', 'reading', 'thinking', 'answering'), 0) FROM conversations c"
+        " LEFT JOIN exchanges e ON e.conversation = c.key AND e.number = c.shown"
+        " WHERE c.deleted_s IS NULL AND c.server = ? AND EXISTS (SELECT 1 FROM exchanges WHERE conversation = c.key)"
+        " ORDER BY c.opened_s DESC, c.key DESC",
+        (server,),
+    )
+    return [(conversation_id, bool(running)) for conversation_id, running in found]
+
+
+def _unknown(conversation_id: str) -> R1tuiError:
+    return R1tuiError(f"There is no conversation {conversation_id}.", "`r1tui chats` lists them.")

@@ -1,0 +1,185 @@
+"""`r1tui chats`: what the screen does with conversations, without the screen."""
+
+import sys
+from time import time
+from typing import Any
+
+import click
+
+from r1tui.chat.export import as_markdown, as_object, iso_date, write_file, written_as
+from r1tui.chat.listing import MARKS, Listed
+from r1tui.chat.store import Store
+from r1tui.cli.context import Context, json_option, pass_context, print_json
+from r1tui.errors import R1tuiError, UsageError
+from r1tui.paths import expand
+from r1tui.text import day, plain, shortened
+
+MOST = 50
+ID_CHARS = 16
+"""So much of an id is enough to tell conversations apart."""
+
+
+@click.group(invoke_without_command=True)
+@pass_context
+def chats(context: Context) -> None:
+    """List the conversations of the screen, search, show, export, rename and delete them.
+
+    An ID may be cut to what no other conversation begins with, or be `last`.
+    """
+    current = click.get_current_context()
+    if current.invoked_subcommand is None:
+        current.invoke(list_chats, limit=MOST, deleted=False, as_json=False)
+
+
+@chats.command("list")
+@click.option("--limit", default=MOST, show_default=True, help="At most so many; -1: all.")
+@click.option("--deleted", is_flag=True, help="Those that were deleted and can be brought back.")
+@json_option
+@pass_context
+def list_chats(context: Context, *, limit: int, deleted: bool, as_json: bool) -> None:
+    """List the conversations, the newest first."""
+    with _store(context) as store:
+        _print(store.newest(limit, deleted=deleted), as_json=as_json)
+
+
+@chats.command()
+@click.argument("text", nargs=-1, required=True)
+@click.option("--limit", default=MOST, show_default=True, help="At most so many.")
+@json_option
+@pass_context
+def search(context: Context, text: tuple[str, ...], *, limit: int, as_json: bool) -> None:
+    """List the conversations whose title, or one of whose exchanges, has all words of TEXT."""
+    with _store(context) as store:
+        _print(store.search(" ".join(text), limit), as_json=as_json)
+
+
+@chats.command()
+@click.argument("conversation", metavar="ID")
+@click.option("--thinking", is_flag=True, help="With the thinking.")
+@json_option
+@pass_context
+def show(context: Context, conversation: str, *, thinking: bool, as_json: bool) -> None:
+    """Print the conversation ID as Markdown."""
+    with _store(context) as store:
+        loaded = store.look(_id(store, conversation))
+    if as_json:
+        print_json(as_object(loaded))
+    else:
+        click.echo(plain(as_markdown(loaded.conversation, thinking=thinking)), nl=False)
+
+
+@chats.command()
+@click.argument("conversation", metavar="ID")
+@click.option("--format", "kind", type=click.Choice(["markdown", "json"]), default="markdown", show_default=True)
+@click.option("--output", metavar="FILE", help="Write to FILE instead of stdout.")
+@click.option("--thinking", is_flag=True, help="With the thinking; JSON always has it.")
+@click.option("--force", is_flag=True, help="Replace FILE if there is one.")
+@json_option
+@pass_context
+def export(
+    context: Context, conversation: str, *, kind: str, output: str | None, thinking: bool, force: bool, as_json: bool
+) -> None:
+    """Write the conversation ID as Markdown (what is shown) or JSON (everything)."""
+    with _store(context) as store:
+        loaded = store.look(_id(store, conversation))
+    text = written_as(loaded, kind, thinking=thinking)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    path = expand(output)
+    if not write_file(path, text, replace=force):
+        raise R1tuiError(f"There is {path} already.", "Choose another file, or --force.")
+    _done({"id": loaded.conversation.id, "file": str(path)}, f"Written to {path}.", as_json=as_json)
+
+
+@chats.command()
+@click.argument("conversation", metavar="ID")
+@click.argument("title")
+@json_option
+@pass_context
+def rename(context: Context, conversation: str, title: str, *, as_json: bool) -> None:
+    """Give the conversation ID this TITLE; an empty one takes it away."""
+    title = " ".join(plain(title).split())
+    with _store(context) as store:
+        found = _id(store, conversation)
+        store.rename(found, title)
+    _done({"id": found, "title": title}, f"It is called {title} now." if title else "It has no title.", as_json=as_json)
+
+
+@chats.command()
+@click.argument("conversation", metavar="ID")
+@json_option
+@pass_context
+def delete(context: Context, conversation: str, *, as_json: bool) -> None:
+    """Delete the conversation ID; for 30 days `r1tui chats restore` brings it back."""
+    with _store(context) as store:
+        found = _id(store, conversation)
+        store.delete(found)
+    _done({"id": found}, f"It is deleted. r1tui chats restore {found} brings it back.", as_json=as_json)
+
+
+@chats.command()
+@click.argument("conversation", metavar="[ID]", required=False)
+@json_option
+@pass_context
+def restore(context: Context, conversation: str | None, *, as_json: bool) -> None:
+    """Bring back the conversation ID, or the one that was deleted last."""
+    with _store(context) as store:
+        found = store.restore(_id(store, conversation, deleted=True) if conversation is not None else None)
+    _done({"id": found}, f"{found} is back.", as_json=as_json)
+
+
+def _store(context: Context) -> Store:
+    def tell(error: R1tuiError) -> None:
+        click.echo(plain(str(error)), err=True)
+
+    return Store(context.paths.conversations, tell=tell)
+
+
+def _id(store: Store, given: str, *, deleted: bool = False) -> str:
+    """The id that is meant. Raises UsageError."""
+    ids = [one.id for one in store.newest(deleted=deleted)]
+    if given == "last" and ids:
+        return ids[0]
+    found = [one for one in ids if one == given] or [one for one in ids if one.startswith(given)]
+    if len(found) != 1:
+        many = "Several conversations begin with" if found else "There is no conversation"
+        raise UsageError(f"{many} {given}.", f"`r1tui chats list{' --deleted' if deleted else ''}` lists them.")
+    return found[0]
+
+
+def _print(found: list[Listed], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"conversations": [_listed(one) for one in found]})
+        return
+    if not found:
+        click.echo("There are none.", err=True)
+    for one in found:
+        state = f"  (open in process {one.open_in})" if one.open_in is not None else ""
+        when, name = day(one.updated_s, time()), shortened(one.name, 60)
+        click.echo(plain(f"{one.id[:ID_CHARS]:<{ID_CHARS}}  {when:<11}  {one.exchanges:>3}  {name}{state}"))
+        if one.passage:
+            before, after = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() else ("", "")
+            passage = plain(one.passage).replace(MARKS[0], before).replace(MARKS[1], after)
+            click.echo(f"{'':<{ID_CHARS}}  {passage}")
+
+
+def _listed(one: Listed) -> dict[str, Any]:
+    passage = one.passage.replace(MARKS[0], "").replace(MARKS[1], "") or None
+    return {
+        "id": one.id,
+        "title": one.name,
+        "created": iso_date(one.created_s),
+        "updated": iso_date(one.updated_s),
+        "deleted": iso_date(one.deleted_s) if one.deleted_s is not None else None,
+        "exchanges": one.exchanges,
+        "open_in": one.open_in,
+        "passage": passage,
+    }
+
+
+def _done(result: dict[str, Any], said: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(plain(said))

@@ -1,0 +1,75 @@
+"""The screen's connection to its server: one client, made when it is needed, and what the context has room for."""
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from r1tui.chat.conversation import Messages
+from r1tui.chat.room import Room, surely_has_room
+from r1tui.errors import R1tuiError
+from r1tui.keeper import client as keeper
+from r1tui.paths import Paths
+from r1tui.server.client import Message, ServerClient
+from r1tui.server.endpoint import Endpoint
+
+ROOM_S = 3.0
+"""How long an answer waits at most for each figure of the context."""
+
+
+class Connection:
+    """The way to the managed server, or to the one at `attach`."""
+
+    def __init__(self, paths: Paths, attach: Endpoint | None) -> None:
+        self._paths = paths
+        self._attach = attach
+        self._client: ServerClient | None = None
+        self.context_tokens: int | None = None
+        """How much the context holds, as the server last said; None while it has not."""
+
+    async def client(self) -> ServerClient:
+        """The client of the server that runs now. Raises R1tuiError when none can be asked."""
+        if self._client is None:
+            if self._attach is not None:
+                self._client = ServerClient(self._attach, os.environ.get("LLAMA_API_KEY"))
+            else:
+                self._client = self._managed_client()
+        return self._client
+
+    async def forget(self) -> None:
+        """Let go of the server: the next one may be another."""
+        client, self._client = self._client, None
+        self.context_tokens = None
+        if client is not None:
+            await client.__aexit__(None, None, None)
+
+    async def learn_context(self) -> None:
+        """Ask how much the context holds; a server that does not answer soon will fail with what follows."""
+        with suppress(R1tuiError, TimeoutError):
+            async with asyncio.timeout(ROOM_S):
+                self.context_tokens = await (await self.client()).context_tokens()
+
+    async def room(self, messages: Messages) -> Room | None:
+        """What a prompt takes of the context; None where that is little, or cannot be told now."""
+        if self._attach is None and keeper.status(self._paths).state != "ready":
+            return None  # a model that sleeps is not loaded for this
+        await self.learn_context()
+        size = self.context_tokens
+        if size is None or surely_has_room([text for _, text in messages], size):
+            return None
+        with suppress(R1tuiError, TimeoutError):
+            async with asyncio.timeout(ROOM_S):
+                return Room(await (await self.client()).count_tokens(as_chat(messages)), size)
+        return None
+
+    def _managed_client(self) -> ServerClient:
+        status = keeper.status(self._paths)
+        if status.endpoint is None or status.state not in ("ready", "sleeping"):
+            raise R1tuiError(f"The server is {status.state}.", "Wait until it is ready, or start it: Ctrl+R.")
+        key = Path(status.key_file).read_text().strip() if status.key_file else None
+        return ServerClient(Endpoint.parse(status.endpoint), key)
+
+
+def as_chat(messages: Messages) -> list[Message]:
+    """The messages as a request has them."""
+    return [Message(role, text) for role, text in messages]

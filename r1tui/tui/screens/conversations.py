@@ -1,0 +1,331 @@
+"""The list of conversations: found by their words, opened, renamed, deleted and brought back, exported."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import DataTable, Footer, Input, Label
+
+from r1tui.chat.export import file_name, write_file, written_as
+from r1tui.chat.listing import MARKS, Listed
+from r1tui.chat.store import Store
+from r1tui.errors import R1tuiError
+from r1tui.paths import expand
+from r1tui.text import day, plain, shortened
+from r1tui.tui.screens.ask import AskScreen, Choice
+from r1tui.tui.screens.line import LineScreen
+
+if TYPE_CHECKING:
+    from r1tui.tui.app import R1App
+    from r1tui.tui.screens.conversations_base import ConversationsBase
+
+PAGE = 100
+"""So many are read at a time; more when the cursor comes to the last one."""
+WIDTHS = {"last": 11, "n": 3, "": 14}
+"""Of the columns beside the name."""
+BESIDE_NAME = sum(WIDTHS.values()) + 2 * 4 + 2
+"""With what is between, and the scroll bar."""
+NARROWEST_NAME = 16
+BESIDE_TABLE = 9
+"""Lines of the screen that are not the table's: frame, search, details, footer and a little air."""
+FORMATS = (
+    Choice("m", "markdown", "Markdown: the questions and answers that are shown"),
+    Choice("t", "thinking", "Markdown with the thinking too"),
+    Choice("j", "json", "JSON: everything, in all branches"),
+)
+
+
+class ConversationsScreen(ModalScreen[str | None]):
+    """The answer is the id of the chosen conversation, or None."""
+
+    DEFAULT_CSS = """
+    ConversationsScreen {
+        align: center middle;
+        & > Vertical {
+            width: 116;
+            max-width: 96%;
+            height: auto;
+            border: round $primary;
+            background: $surface;
+            padding: 0 1;
+        }
+        DataTable { height: auto; min-height: 3; background: $surface; }
+        Input, Input:focus { display: none; height: 1; border: none; padding: 0 1; margin-bottom: 1; }
+        Input, Input:focus { background: $panel; }
+        &.-searching Input { display: block; }
+        Label {
+            width: 1fr;
+            height: 2;
+            color: $text-muted;
+            margin-top: 1;
+            text-wrap: nowrap;
+            text-overflow: ellipsis;
+        }
+    }
+    """
+    BINDINGS = [
+        Binding("escape", "back", "Back", id="conversations.back"),
+        Binding("enter", "choose", "Open", id="conversations.choose"),
+        Binding("slash", "search", "Search", id="conversations.search"),
+        Binding("r", "rename", "Rename", id="conversations.rename"),
+        Binding("d", "delete", "Delete", id="conversations.delete"),
+        Binding("u,ctrl+z", "restore", "Undo", id="conversations.restore"),
+        Binding("x", "export", "Export", id="conversations.export"),
+        Binding("down", "to_list", show=False, id="conversations.to_list"),
+    ]
+
+    @dataclass
+    class Found(Message):
+        """What was looked for has come; `more` beside what is listed; whether it `is_whole`, without another page."""
+
+        listed: list[Listed]
+        more: bool
+        is_whole: bool
+
+    def __init__(self, r1: R1App, seat: ConversationsBase) -> None:
+        super().__init__()
+        self._r1 = r1
+        self._seat = seat
+        self._listed: list[Listed] = []
+        self._whole = False
+        """Whether there are no more than are listed."""
+        self._wanted = ""
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = "Conversations"
+            yield Input(placeholder="Search titles, questions and answers")
+            yield DataTable(cursor_type="row", zebra_stripes=False)
+            yield Label(markup=False)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        table = self.query_one(DataTable)
+        table.focus()
+        self._look()
+
+    def on_resize(self) -> None:
+        table = self.query_one(DataTable)
+        table.styles.max_height = max(3, self.size.height - BESIDE_TABLE)
+        self._fill(self.cursor)
+
+    @property
+    def cursor(self) -> int:
+        """The row under the cursor."""
+        return max(0, self.query_one(DataTable).cursor_row)
+
+    def _look(self, *, more: bool = False) -> None:
+        self._read(self._wanted, len(self._listed), more=more)
+
+    @work(exclusive=True, group="look", exit_on_error=False)
+    async def _read(self, wanted: str, listed: int, *, more: bool) -> None:
+        limit, offset = (PAGE, listed) if more else (max(PAGE, listed), 0)
+        try:
+            if wanted.strip():
+                found = await self._r1.saved.read(lambda store: store.search(wanted, PAGE))
+            else:
+                found = await self._r1.saved.read(lambda store: store.newest(limit, offset))
+        except R1tuiError as error:
+            self._r1.show_error(error)
+            return
+        self.post_message(self.Found(found, more, is_whole=bool(wanted.strip()) or len(found) < limit))
+
+    @on(Found)
+    def _found(self, message: Found) -> None:
+        cursor = self.cursor
+        kept = self._listed[cursor].id if cursor < len(self._listed) and not self._wanted else ""
+        self._listed = [*self._listed, *message.listed] if message.more else message.listed
+        self._whole = message.is_whole
+        self._fill(next((n for n, one in enumerate(self._listed) if one.id == kept), 0 if self._wanted else cursor))
+
+    def _fill(self, cursor: int) -> None:
+        table = self.query_one(DataTable)
+        table.clear(columns=True)  # whose widths would only grow
+        width = self._name_width()
+        table.add_column("conversation", width=width)
+        for label, its_width in WIDTHS.items():
+            table.add_column(label.rjust(its_width) if label == "n" else label, width=its_width)
+        for number, one in enumerate(self._listed):
+            name = Text(shortened(one.name, 2 * width), no_wrap=True)
+            name.truncate(width, overflow="ellipsis")  # in cells
+            if one.passage:
+                name.append_text(Text("\n  ").append_text(_passage(one.passage, width - 2)))
+            count = str(one.exchanges).rjust(WIDTHS["n"])
+            cells = (day(one.updated_s, time()), count, self._state(one))
+            table.add_row(name, *cells, key=str(number), height=2 if one.passage else 1)
+        table.move_cursor(row=min(cursor, max(len(self._listed) - 1, 0)))
+        self._show_detail()
+
+    def _name_width(self) -> int:
+        box = min(116, self.size.width * 96 // 100) - 4
+        return max(NARROWEST_NAME, box - BESIDE_NAME)
+
+    def _state(self, one: Listed) -> str:
+        here = self._seat.open_here(one.id)
+        if here is not None:
+            coming = self._seat.receiving is not None and self._seat.receiving.conversation is here
+            return "answering" if coming else "shown"
+        if one.open_in is not None:
+            return "open elsewhere"
+        return "answering" if one.running and self._is_recorded(one) else ""
+
+    def _is_recorded(self, one: Listed) -> bool:
+        return self._seat.status is not None and one.answer_id in self._seat.status.answers
+
+    def _under_cursor(self) -> Listed | None:
+        return self._listed[self.cursor] if self.cursor < len(self._listed) else None
+
+    def _show_detail(self) -> None:
+        one = self._under_cursor()
+        if one is None:
+            said = "Nothing has these words." if self._wanted.strip() else "There are no conversations yet."
+            self.query_one(Label).update(said)
+            return
+        elsewhere = f"Open in another r1tui (process {one.open_in}); Enter shows it, to be read only."
+        place = "Enter opens it." if one.open_in is None else elsewhere
+        self.query_one(Label).update(f"{plain(one.name)}\n{place}")
+
+    def on_data_table_row_highlighted(self) -> None:
+        self._show_detail()
+        if not self._whole and self._listed and self.cursor >= len(self._listed) - 1:
+            self._look(more=True)
+
+    def on_data_table_row_selected(self) -> None:
+        if (one := self._under_cursor()) is not None:
+            self.dismiss(one.id)
+
+    @on(Input.Changed)
+    def _search(self, message: Input.Changed) -> None:
+        self._wanted = message.value
+        self._look()
+
+    @on(Input.Submitted)
+    def _searched(self) -> None:
+        self.query_one(DataTable).focus()
+
+    def action_choose(self) -> None:
+        """Open the conversation under the cursor."""
+        self.query_one(DataTable).action_select_cursor()
+
+    def action_search(self) -> None:
+        """Show only those with what is typed now; Esc shows all again."""
+        self.add_class("-searching")
+        self.query_one(Input).focus()
+
+    def action_to_list(self) -> None:
+        """From the search to what was found."""
+        self.query_one(DataTable).focus()
+
+    def action_rename(self) -> None:
+        """Give the conversation under the cursor another title."""
+        if (one := self._under_cursor()) is not None:
+            asks = LineScreen("Its title; without one it is called by its first question.", one.name)
+            self.app.push_screen(asks, lambda title: self._rename(one, title) if title is not None else None)
+
+    def _rename(self, one: Listed, title: str) -> None:
+        title = " ".join(plain(title).split())
+        here = self._seat.open_here(one.id)
+        if here is not None and self._r1.saved.elsewhere(here) is None:
+            here.title = title
+            self._do(lambda: self._r1.save(here), "")
+        else:
+            self._do(lambda: self._r1.saved.read(lambda store: store.rename(one.id, title)), "")
+
+    def action_delete(self) -> None:
+        """Delete the conversation under the cursor; U brings it back."""
+        one = self._under_cursor()
+        if one is None:
+            return
+        if not self._seat.leave(one.id):
+            self.notify("Its answer is still coming. Esc in the chat stops it.", markup=False)
+            return
+        told = f"“{shortened(one.name)}” is deleted. U brings it back, for 30 days."
+        self._do(lambda: self._r1.saved.read(lambda store: store.delete(one.id)), told)
+
+    def action_restore(self) -> None:
+        """Bring back the conversation that was deleted last."""
+        self._do(lambda: self._r1.saved.read(Store.restore), "It is back.")
+
+    def action_export(self) -> None:
+        """Write the conversation under the cursor to a file."""
+        if (one := self._under_cursor()) is not None:
+            asks = AskScreen(f"Export “{shortened(one.name)}” as what?", FORMATS)
+            self.app.push_screen(asks, lambda kind: self._ask_file(one, kind) if kind is not None else None)
+
+    def _ask_file(self, one: Listed, kind: str) -> None:
+        name = file_name(one.name, "json" if kind == "json" else "markdown")
+        try:
+            name = str(Path.cwd() / name)
+        except OSError:  # somebody has removed that folder
+            name = f"~/{name}"
+        asks = LineScreen("Into which file?", name)
+
+        def answered(line: str | None) -> None:
+            if line:
+                self._export(one, kind, line)
+
+        self.app.push_screen(asks, answered)
+
+    @work(exit_on_error=False)
+    async def _export(self, one: Listed, kind: str, line: str) -> None:
+        try:
+            path = expand(line)
+            if (here := self._seat.open_here(one.id)) is not None:
+                await self._r1.save(here)
+            loaded = await self._r1.saved.read(lambda store: store.look(one.id))
+            format_ = "json" if kind == "json" else "markdown"
+            text = await asyncio.to_thread(written_as, loaded, format_, thinking=kind == "thinking")
+            if not await asyncio.to_thread(write_file, path, text):
+                replace = [Choice("r", "replace", "Replace it")]
+                if await self.app.push_screen_wait(AskScreen(plain(f"There is {path} already."), replace)) is None:
+                    return
+                await asyncio.to_thread(write_file, path, text, replace=True)
+        except R1tuiError as error:
+            self._r1.show_error(error)
+        else:
+            self.notify(plain(f"Written to {path}."), markup=False)
+
+    @work(exit_on_error=False)
+    async def _do(self, change: Callable[[], Awaitable[object]], told: str) -> None:
+        try:
+            await change()
+        except R1tuiError as error:
+            self._r1.show_error(error)
+        else:
+            if told:
+                self.notify(told, markup=False)
+        self._look()
+
+    def action_back(self) -> None:
+        """End the search; without one, leave the list."""
+        if self.has_class("-searching"):
+            self.remove_class("-searching")
+            self.query_one(Input).clear()
+            self.query_one(DataTable).focus()
+        else:
+            self.dismiss(None)
+
+
+def _passage(passage: str, width: int) -> Text:
+    """The passage with what was found marked, as much of it as fits around the first."""
+    before, _, rest = plain(passage).partition(MARKS[0])
+    room = max(width - len(rest.partition(MARKS[1])[0]), 0) // 3
+    before = before if len(before) <= room else f"…{before[len(before) - room + 1 :]}"
+    text = Text(before, no_wrap=True)
+    for piece in rest.split(MARKS[0]):
+        hit, _, after = piece.partition(MARKS[1])
+        text.append(hit, style="bold underline").append(after)
+    text.truncate(width, overflow="ellipsis")
+    return text

@@ -1,0 +1,103 @@
+"""What of the chat is about conversations: the last one, a new one, and the list of all."""
+
+from __future__ import annotations
+
+from textual.binding import Binding
+
+from r1tui.chat.conversation import Conversation
+from r1tui.errors import R1tuiError
+from r1tui.text import shortened
+from r1tui.tui.screens.answers_base import AnswersBase
+from r1tui.tui.widgets.prompt import Prompt
+
+
+class ConversationsBase(AnswersBase):
+    """A screen that shows one of many conversations. The answer of one that is left goes on coming, and is saved."""
+
+    BINDINGS = [
+        Binding("ctrl+n", "new", "New chat", id="chat.new", priority=True),
+        Binding("ctrl+l", "conversations", "Chats", id="chat.conversations", priority=True),
+    ]
+
+    async def _open_last(self) -> None:
+        """Be where the last r1tui was; an answer that was running then is read on."""
+        try:
+            last = await self.r1.saved.last()
+        except R1tuiError as error:
+            self.r1.show_error(error)
+            last = None
+        self._show_conversation(last.conversation if last is not None else self._empty())
+        self._save_shown()
+
+    async def open_conversation(self, conversation_id: str) -> None:
+        """Show this conversation, and read on the answer that it waits for."""
+        coming = self.receiving.conversation if self.receiving is not None else None
+        if coming is not None and coming.id == conversation_id:
+            self._show_conversation(coming)
+            return
+        if self.conversation.id == conversation_id:
+            return
+        try:
+            opened = await self.r1.saved.open(conversation_id)
+        except R1tuiError as error:
+            self.r1.show_error(error)
+            return
+        if opened is None:
+            self.notify("That conversation is not there any more.", markup=False)
+        elif coming is not None and any(turn.answer.running for turn in opened.conversation.every):
+            self.notify(f"Its answer is read on when the one in “{shortened(coming.name)}” has ended.", markup=False)
+            self._keep_open()
+        else:
+            self._show_conversation(opened.conversation)
+            if opened.open_in is not None:
+                said = f"Open in another r1tui (process {opened.open_in}), and only to be read here."
+                self.notify(said, markup=False)
+            else:
+                self._save_shown()
+
+    def leave(self, conversation_id: str) -> bool:
+        """Show another conversation if this one is shown; whether it can be left for good: no answer of it comes."""
+        if self.receiving is not None and self.receiving.conversation.id == conversation_id:
+            return False
+        if self.conversation.id == conversation_id:
+            self._show_conversation(self._empty())
+        return True
+
+    def open_here(self, conversation_id: str) -> Conversation | None:
+        """The conversation with this id if it is shown here, or its answer comes here."""
+        coming = [self.receiving.conversation] if self.receiving is not None else []
+        return next((one for one in (self.conversation, *coming) if one.id == conversation_id), None)
+
+    def _show_conversation(self, conversation: Conversation) -> None:
+        self.conversation = conversation
+        self.furniture.transcript.show(conversation)
+        if self.receiving is None:
+            self.instruments.update_answer(None)
+        self._read_on()
+        self._keep_open()
+        self.refresh_bindings()
+
+    def _save_shown(self) -> None:
+        """Write how an answer ended whose r1tui was killed, so that it is found by its words."""
+        self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
+
+    def _empty(self) -> Conversation:
+        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415  after the first screen
+
+        return Conversation(new_conversation_id())
+
+    def action_new(self) -> None:
+        """Begin another conversation."""
+        if self.conversation.every:
+            self._show_conversation(self._empty())
+        self.query_one(Prompt).focus()
+
+    def action_conversations(self) -> None:
+        """List all conversations, and open one."""
+        from r1tui.tui.screens.conversations import ConversationsScreen  # noqa: PLC0415
+
+        def chosen(conversation_id: str | None) -> None:
+            if conversation_id is not None:
+                self.run_worker(self.open_conversation(conversation_id), group="open", exit_on_error=False)
+
+        self.app.push_screen(ConversationsScreen(self.r1, self), chosen)

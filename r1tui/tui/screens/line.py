@@ -1,0 +1,49 @@
+"""Asks for one line of text: a title, a file's name."""
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label
+
+
+class LineScreen(ModalScreen[str | None]):
+    """The answer is the line, or None when the user goes back."""
+
+    DEFAULT_CSS = """
+    LineScreen {
+        align: center middle;
+        & > Vertical {
+            width: 72;
+            max-width: 94%;
+            height: auto;
+            border: round $primary;
+            background: $surface;
+            padding: 1 2;
+        }
+        Label { width: 1fr; margin-bottom: 1; }
+        Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
+        .hint { color: $text-muted; margin: 1 0 0 0; }
+    }
+    """
+    BINDINGS = [Binding("escape", "back", "Back", id="line.back")]
+
+    def __init__(self, question: str, line: str = "") -> None:
+        super().__init__()
+        self._question = question
+        self._line = line
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Label(self._question, markup=False)
+            yield Input(self._line, select_on_focus=False)
+            yield Label("Enter takes it, Esc goes back.", classes="hint")
+
+    @on(Input.Submitted)
+    def _submitted(self, message: Input.Submitted) -> None:
+        self.dismiss(message.value)
+
+    def action_back(self) -> None:
+        """Give no line."""
+        self.dismiss(None)

@@ -1,0 +1,389 @@
+"""The list of conversations by its keys: opening, searching, renaming, deleting and bringing back, exporting."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import DataTable, Input, Label
+
+from r1tui.catalog import variant_of_file
+from r1tui.chat.answer import Answer
+from r1tui.chat.changes import Tracker
+from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.store import Store
+from r1tui.config import Config
+from r1tui.events import Content
+from r1tui.keeper import client as keeper
+from r1tui.paths import Paths
+from r1tui.server.endpoint import Endpoint
+from r1tui.tui.app import R1App
+from r1tui.tui.screens import conversations
+from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.conversations import ConversationsScreen
+from r1tui.tui.screens.line import LineScreen
+from r1tui.tui.widgets.prompt import Prompt
+from tests.bare_server import SMALL, bare_server
+from tests.conftest import TinyModel
+from tests.keeper_rig import until as wait_until
+from tests.ptys import Terminal
+from tests.stored import conversations as stored
+from tests.stored import last_states
+from tests.tui_rig import answers, ask, config, opened, ready, seat, until
+
+__all__ = ["config"]
+
+
+class Listening(R1App):
+    """The app, attached to nothing that answers; it keeps what it told the user."""
+
+    def __init__(self, paths: Paths) -> None:
+        super().__init__(paths, Config(), attach=Endpoint.parse(f"unix:{paths.run}/none.sock"))
+        self.told: list[str] = []
+
+    def notify(self, message: str, **options: Any) -> None:
+        self.told.append(message)
+        super().notify(message, **options)
+
+
+def keep(paths: Paths, *kept: Conversation) -> None:
+    """Put these on disk, the last one being the newest."""
+    with Store(paths.conversations) as store:
+        store.write([changes for one in kept if (changes := Tracker(one).changes()) is not None])
+
+
+def said(conversation_id: str, question: str, answer: str = "so") -> Conversation:
+    return Conversation(conversation_id, [Turn(question, Answer.past(answer, "a hidden thought"))])
+
+
+@pytest.fixture
+def app(paths: Paths) -> Listening:
+    keep(paths, said("c1", "Why birds?", "Birds can fly."), said("c2", "What is a heron?"), said("c3", "Fish?"))
+    return Listening(paths)
+
+
+def names(app: R1App) -> list[str]:
+    """The names in the list, as they are shown."""
+    screen = app.screen
+    if not isinstance(screen, ConversationsScreen):
+        return []
+    table = screen.query_one(DataTable)
+    return [str(table.get_row_at(row)[0]).split("\n")[0].strip() for row in range(table.row_count)]
+
+
+async def listed(app: R1App, pilot: Pilot[None], *wanted: str) -> ConversationsScreen:
+    """The list, once it shows these."""
+    if not isinstance(app.screen, ConversationsScreen):
+        await pilot.press("ctrl+l")
+    await until(pilot, lambda: names(app) == list(wanted))
+    assert isinstance(app.screen, ConversationsScreen)
+    return app.screen
+
+
+LONG = (*SMALL, "-c", "32768")
+"""An answer of the looping model lasts as long as a test."""
+ALL = ("Fish?", "What is a heron?", "Why birds?")
+
+
+async def test_a_key_lists_them_and_enter_opens_one(app: Listening) -> None:
+    async with opened(app) as pilot:
+        await listed(app, pilot, *ALL)
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: [turn.question for turn in seat(app).conversation.turns] == ["Why birds?"])
+        assert isinstance(app.screen, ChatScreen)
+        screen = await listed(app, pilot, *ALL)
+        assert [str(screen.query_one(DataTable).get_row_at(row)[3]) for row in range(3)] == ["", "", "shown"]
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        assert [turn.question for turn in seat(app).conversation.turns] == ["Why birds?"]
+
+
+async def test_what_is_typed_is_searched_for_and_the_passage_is_shown(app: Listening) -> None:
+    async with opened(app, (80, 24)) as pilot:
+        screen = await listed(app, pilot, *ALL)
+        await pilot.press("slash", *"can fl")
+        await until(pilot, lambda: names(app) == ["Why birds?"])
+        assert "Birds can fly." in str(screen.query_one(DataTable).get_row_at(0)[0])
+        await pilot.press(*"x(")
+        await until(pilot, lambda: names(app) == [])
+        assert "Nothing" in str(screen.query_one("ConversationsScreen > Vertical > Label", Label).render())
+        await pilot.press("escape")
+        await until(pilot, lambda: names(app) == list(ALL))
+        await pilot.press("slash", *"HERON", "enter", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        await until(pilot, lambda: seat(app).conversation.id == "c2")
+
+
+async def test_a_title_can_be_given_and_taken_away(app: Listening, paths: Paths) -> None:
+    async with opened(app) as pilot:
+        await listed(app, pilot, *ALL)
+        for title, wanted in (("  Big  fish", "Big fish"), ("", "Fish?")):
+            await pilot.press("r")
+            await until(pilot, lambda: isinstance(app.screen, LineScreen))
+            app.screen.query_one(Input).value = title
+            await pilot.press("enter")
+            await listed(app, pilot, wanted, *ALL[1:])
+        await pilot.press("enter")
+        await until(pilot, lambda: seat(app).conversation.id == "c3")
+        await listed(app, pilot, *ALL)
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, LineScreen))
+        await pilot.press(*"[b]!", "enter")
+        await listed(app, pilot, "Fish?[b]!", *ALL[1:])
+        assert seat(app).conversation.title == "Fish?[b]!"
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, LineScreen))
+        await pilot.press("escape")
+        await listed(app, pilot, "Fish?[b]!", *ALL[1:])
+    assert [one.name for one in stored(paths)] == ["Fish?[b]!", *ALL[1:]]
+
+
+@pytest.mark.parametrize("key", ["u", "ctrl+z"])
+async def test_a_deleted_one_is_brought_back_with_a_key(app: Listening, paths: Paths, key: str) -> None:
+    async with opened(app) as pilot:
+        await listed(app, pilot, *ALL)
+        await pilot.press("down", "d")
+        await listed(app, pilot, "Fish?", "Why birds?")
+        assert any("U brings it back" in text for text in app.told)
+        await pilot.press("d")
+        await listed(app, pilot, "Fish?")
+        await pilot.press(key)
+        await listed(app, pilot, "Fish?", "Why birds?")
+        await pilot.press(key)
+        await listed(app, pilot, *ALL)
+        await pilot.press(key)
+        await until(pilot, lambda: any("No conversation was deleted" in text for text in app.told))
+
+
+async def test_the_one_that_is_shown_can_be_deleted_too(app: Listening) -> None:
+    async with opened(app) as pilot:
+        await listed(app, pilot, *ALL)
+        await pilot.press("enter")
+        await until(pilot, lambda: seat(app).conversation.id == "c3")
+        await listed(app, pilot, *ALL)
+        await pilot.press("d")
+        await listed(app, pilot, *ALL[1:])
+        assert seat(app).conversation.turns == []
+        await pilot.press("u")
+        await listed(app, pilot, *ALL)
+
+
+@pytest.mark.parametrize(
+    ("key", "suffix", "wanted", "no"),
+    [
+        ("m", "md", "## Question\n\nFish?\n\n## Answer\n\nso", "hidden"),
+        ("t", "md", "> a hidden thought", "{"),
+        ("j", "json", '"thinking": "a hidden thought"', "##"),
+    ],
+)
+async def test_a_conversation_is_exported_and_no_file_is_replaced_unasked(
+    app: Listening,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    key: str,
+    suffix: str,
+    wanted: str,
+    no: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / f"Fish.{suffix}"
+
+    async def export(pilot: Pilot[None]) -> None:
+        await listed(app, pilot, *ALL)
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.screen, LineScreen))
+        assert app.screen.query_one(Input).value == str(file)
+        await pilot.press("enter")
+
+    async with opened(app) as pilot:
+        await export(pilot)
+        await until(pilot, lambda: any("Written to" in text for text in app.told))
+        assert wanted in file.read_text()
+        assert no not in file.read_text()
+        file.write_text("precious")
+        for answer, content in (("escape", "precious"), ("r", "so")):
+            app.told.clear()
+            await export(pilot)
+            await until(pilot, lambda: isinstance(app.screen, AskScreen))
+            assert file.read_text() == "precious"
+            await pilot.press(answer)
+            await until(pilot, lambda: isinstance(app.screen, ConversationsScreen))
+            await until(pilot, lambda content=content: content in file.read_text())  # type: ignore[misc]
+
+
+async def test_an_export_that_fails_says_why(app: Listening, tmp_path: Path) -> None:
+    async with opened(app) as pilot:
+        await listed(app, pilot, *ALL)
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("j")
+        await until(pilot, lambda: isinstance(app.screen, LineScreen))
+        app.screen.query_one(Input).value = str(tmp_path / "nowhere" / "x.json")
+        await pilot.press("enter")
+        await until(pilot, lambda: any("No such file" in text for text in app.told))
+
+
+async def test_one_that_is_open_elsewhere_is_marked_and_only_read(app: Listening, paths: Paths) -> None:
+    other = Store(paths.conversations)
+    assert other.open("c2") is not None
+    async with opened(app) as pilot:
+        screen = await listed(app, pilot, *ALL)
+        assert str(screen.query_one(DataTable).get_row_at(1)[3]) == "open elsewhere"
+        await pilot.press("down", "d")
+        await until(pilot, lambda: any("open in another r1tui" in text for text in app.told))
+        await pilot.press("enter")
+        await until(pilot, lambda: seat(app).conversation.id == "c2")
+        await until(pilot, lambda: any("only to be read" in text for text in app.told))
+        seat(app).query_one(Prompt).text = "and?"
+        await pilot.press("enter")
+        await until(pilot, lambda: any("Ctrl+N: a new one" in text for text in app.told))
+        assert seat(app).query_one(Prompt).text == "and?"
+        other.close()
+        await pilot.press("ctrl+n")
+        await listed(app, pilot, *ALL)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: seat(app).conversation.id == "c2")
+        assert app.saved.elsewhere(seat(app).conversation) is None
+
+
+async def test_thousands_are_read_a_page_at_a_time(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversations, "PAGE", 10)
+    keep(paths, *(said(f"c{number}", f"number {number}") for number in range(25)))
+    app = Listening(paths)
+    everything = [f"number {number}" for number in reversed(range(25))]
+    async with opened(app, (80, 24)) as pilot:
+        await listed(app, pilot, *everything[:10])
+        await pilot.press("ctrl+end")
+        await until(pilot, lambda: names(app) == everything[:20])
+        await pilot.press("ctrl+end")
+        await until(pilot, lambda: names(app) == everything)
+        assert app.screen.query_one(DataTable).cursor_row == 19
+        await pilot.press("slash", *"numb")
+        await until(pilot, lambda: names(app) == everything[:10])
+
+
+async def test_an_empty_conversation_is_not_kept(app: Listening, paths: Paths) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("ctrl+n")
+        await listed(app, pilot, *ALL)
+    assert len(stored(paths)) == 3
+
+
+async def test_a_damaged_database_is_told_and_the_chat_goes_on(app: Listening, paths: Paths) -> None:
+    (paths.conversations / "conversations.db").write_bytes(b"nothing" * 1000)
+    async with opened(app) as pilot:
+        await until(pilot, lambda: any("damaged" in text and ".recover" in text for text in app.told))
+        await listed(app, pilot)
+
+
+async def test_what_cannot_be_written_is_told_once_and_written_when_it_can_be(
+    app: Listening, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("r1tui.tui.saver.RETRY_S", 0.05)
+    blocked = True
+
+    def full(self: Store, changes: object) -> None:
+        if blocked:
+            raise OSError(28, "No space left on device")
+        write(self, changes)  # type: ignore[arg-type]
+
+    write = Store.write
+    monkeypatch.setattr(Store, "write", full)
+    async with opened(app) as pilot:
+        conversation = seat(app).conversation
+        turn = conversation.ask("lost?")
+        for word in ("one ", "two ", "three"):
+            turn.answer.apply(Content(word))
+            await app.save(conversation)
+        assert len([text for text in app.told if "full" in text]) == 1
+        blocked = False
+        await until(pilot, lambda: any(one.name == "lost?" for one in stored(paths)))
+        [kept] = [one for one in stored(paths) if one.name == "lost?"]
+        assert kept.turns[0].answer.content.text == "one two three"
+
+
+@pytest.mark.parametrize("attached", [True, False])
+async def test_an_answer_goes_on_and_is_saved_while_another_conversation_is_shown(
+    paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path, *, attached: bool
+) -> None:
+    model = tiny_r1(answer="one two three four " * 20)
+    keep(paths, said("c1", "Old?"))
+    with bare_server(llama_server, model, tmp_path) as (socket, _):
+        attach = Endpoint.parse(f"unix:{socket}") if attached else None
+        app = R1App(paths, config, attach=attach, variant=None if attached else variant_of_file(model))
+        async with opened(app) as pilot:
+            await ready(app, pilot) if not attached else None
+            await pilot.press("ctrl+n")
+            answer = await ask(app, pilot, "New?")
+            asked = seat(app).conversation
+            await until(pilot, lambda: bool(answer.content))
+            await listed(app, pilot, "New?", "Old?")
+            await pilot.press("down", "enter")
+            await until(pilot, lambda: seat(app).conversation.id == "c1")
+            if answer.running:
+                seat(app).query_one(Prompt).text = "and?"
+                await pilot.press("enter")
+                await pilot.pause()
+                assert seat(app).query_one(Prompt).text == "and?" or not answer.running
+            await until(pilot, lambda: answer.state == "done" and seat(app).receiving is None)
+            assert answer.content.text.split() == ["one", "two", "three", "four"] * 20
+            assert [one.question for one in seat(app).conversation.turns][:1] == ["Old?"]
+            await until(pilot, lambda: last_states(paths)[0] == "done")
+            await listed(app, pilot, "New?", "Old?")
+            await pilot.press("up", "enter")
+            await until(pilot, lambda: seat(app).conversation.id == asked.id)
+            assert answers(app)[0].content.text == answer.content.text
+    if not attached:
+        keeper.stop(paths)
+
+
+async def test_coming_back_while_the_answer_comes_shows_it_growing(
+    paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
+) -> None:
+    keep(paths, said("c1", "Old?"))
+    with bare_server(llama_server, tiny_r1(answer="one two ", loop=True), tmp_path, LONG) as (socket, _):
+        app = R1App(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
+        async with opened(app) as pilot:
+            answer = await ask(app, pilot, "New?")
+            await until(pilot, lambda: bool(answer.content))
+            screen = await listed(app, pilot, "New?", "Old?")
+            assert str(screen.query_one(DataTable).get_row_at(0)[3]) == "answering"
+            await pilot.press("d")
+            await pilot.press("down", "enter")
+            await until(pilot, lambda: seat(app).conversation.id == "c1")
+            await pilot.press("escape")
+            await pilot.pause()
+            assert answer.running, "Esc stops only what is shown"
+            await listed(app, pilot, "New?", "Old?")
+            await pilot.press("up", "enter")
+            await until(pilot, lambda: answers(app) == [answer])
+            await pilot.press("escape")
+            await until(pilot, lambda: answer.state == "stopped")
+            await until(pilot, lambda: last_states(paths)[0] == "stopped")
+
+
+def test_a_kill_costs_an_attached_answer_at_most_a_second(
+    paths: Paths, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
+) -> None:
+    with bare_server(llama_server, tiny_r1(answer="one two three ", loop=True), tmp_path, LONG) as (socket, _):
+        with Terminal("--attach", f"unix:{socket}") as terminal:
+            terminal.wait_for("New chat")
+            terminal.type("hello")
+            terminal.wait_for("hello")
+            terminal.type("\r")
+            wait_until(lambda: any(one.turns[0].answer.content for one in stored(paths)), 60)
+            os.kill(terminal.pid, signal.SIGKILL)
+            terminal.ended()
+        text = stored(paths)[0].turns[0].answer.content.text
+        with Terminal("--attach", f"unix:{socket}") as terminal:
+            wait_until(lambda: last_states(paths) == ["stopped"], 60)
+            terminal.kill()
+    [turn] = stored(paths)[0].turns
+    assert (turn.question, turn.answer.content.text) == ("hello", text)
+    assert "r1tui ended" in turn.answer.cause

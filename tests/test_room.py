@@ -1,0 +1,46 @@
+"""When the context is nearly full, and what mends a failed answer, in keys."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r1tui.chat.room import Room, surely_has_room
+from r1tui.server.answer import explain
+from r1tui.server.wire import ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, TOO_LONG_ERROR, ServerError
+from r1tui.tui.remedies import in_keys
+
+
+@pytest.mark.parametrize(
+    ("context", "left", "nearly"),
+    [
+        (8192, 1300, False), (8192, 1200, True), (163840, 4100, False), (163840, 3900, True),
+        (4096, 1100, False), (4096, 900, True), (512, 130, False), (512, 120, True), (8192, -5, True),
+    ],
+)  # fmt: skip
+def test_little_is_what_r1_needs_to_think(context: int, left: int, nearly: bool) -> None:
+    room = Room(context - left, context)
+    assert room.is_nearly_full == nearly
+    assert room.is_full == (left <= 0)
+
+
+@given(st.lists(st.text(max_size=200), max_size=6), st.integers(256, 4096))
+def test_what_surely_has_room_has_it_though_each_byte_is_a_token(texts: list[str], context: int) -> None:
+    most = sum(len(text.encode()) for text in texts) + 5 * len(texts)
+    if surely_has_room(texts, context):
+        assert not Room(most, context).is_nearly_full
+
+
+@pytest.mark.parametrize("kind", ["server_error", "unavailable_error", *(
+    TOO_LONG_ERROR, ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, "authentication_error",
+)])  # fmt: skip
+def test_no_remedy_on_the_screen_names_a_command(kind: str) -> None:
+    _, remedy = explain(ServerError("m", kind))
+    said = in_keys(remedy, {})
+    assert "`" not in said
+    assert "sk again" not in said.replace("asks again", "")
+
+
+def test_remedies_name_the_user_s_own_keys() -> None:
+    remedy = "`r1tui logs` shows why; ask again."
+    assert in_keys(remedy, {}) == "F6 (the log) shows why; F8 asks again."
+    assert in_keys(remedy, {"chat.again": "ctrl+x,f12"}, log=False) == "The server's log shows why; Ctrl+X asks again."

@@ -1,0 +1,331 @@
+"""Conversations on disk: what comes back, and whose they are."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r1tui.chat.answer import Answer
+from r1tui.chat.changes import Grow, Tracker
+from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.database import NAME
+from r1tui.chat.store import Store
+from r1tui.errors import R1tuiError
+from r1tui.events import Content, Failed, Finished, Reasoning
+from tests.store_rig import FINISHED, answered, folder, kept, other, rows, running, said, store, told, whole
+
+__all__ = ["folder", "other", "store", "told"]
+
+
+def test_what_was_said_comes_back(store: Store) -> None:
+    turns = [
+        Turn("whole?", answered(Reasoning("Hm"), Content("日本 🦙"), FINISHED), "1-a", asked_s=12.5, model="tiny"),
+        Turn("failed?", answered(Content("Half"), Failed("It ended.", "Ask again.")), "1-b"),
+        Turn("cut?", answered(Content("Ha"), Finished("length", 5, 0, 4, 10.0, 5.0, None)), "1-c"),
+    ]
+    found = kept(store, Conversation("c1", turns, "A title"))
+    assert (found.id, found.title) == ("c1", "A title")
+    first, failed, cut = found.turns
+    assert (first.answer.state, first.answer.content.text, first.answer.thinking.text) == ("done", "日本 🦙", "Hm")
+    assert (first.answer.thinking_tokens, first.answer.tokens, first.answer.finished) == (2, 4, FINISHED)
+    assert (first.answer_id, first.asked_s, first.model) == ("1-a", 12.5, "tiny")
+    assert (failed.answer.state, failed.answer.cause, failed.answer.remedy) == ("failed", "It ended.", "Ask again.")
+    assert cut.answer.is_cut
+    assert found.messages()[:2] == [("user", "whole?"), ("assistant", "日本 🦙")]
+
+
+def test_all_branches_come_back_and_the_shown_one_is_shown(store: Store) -> None:
+    conversation = Conversation("c1")
+    first, old = conversation.ask("1"), conversation.ask("2")
+    conversation.ask("3")
+    conversation.ask_instead(old, "two")
+    for turn in conversation.every:
+        turn.answer.apply(FINISHED)
+    conversation.show(old)
+    found = kept(store, conversation)
+    assert [turn.question for turn in found.turns] == ["1", "2", "3"]
+    assert [turn.question for turn in found.branches(found.turns[1])] == ["2", "two"]
+    assert found.every[0].question == first.question
+
+
+TEXT = st.text(max_size=20)
+ENDS = st.one_of(
+    st.builds(Failed, TEXT, TEXT),
+    st.builds(Finished, st.sampled_from(["stop", "length", "cancelled"]), *[st.integers(0, 9)] * 3, st.just(1.0),
+              st.just(2.0), st.none()),
+)  # fmt: skip
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("ask"), TEXT),
+        st.tuples(st.just("branch"), st.integers(0, 99)),
+        st.tuples(st.just("show"), st.integers(0, 99)),
+        st.tuples(st.just("remove"), st.integers(0, 99)),
+        st.tuples(st.just("put first"), TEXT),
+        st.tuples(st.just("think"), TEXT),
+        st.tuples(st.just("say"), TEXT),
+        st.tuples(st.just("end"), ENDS),
+        st.tuples(st.just("again"), TEXT),
+        st.tuples(st.just("title"), TEXT),
+        st.tuples(st.just("save"), st.none()),
+    ),
+    max_size=30,
+)
+
+
+def step(conversation: Conversation, kind: str, value: object) -> None:
+    """Do one thing that a user, or a stream, does to a conversation."""
+    turns, every = conversation.turns, conversation.every
+    match kind, value:
+        case "ask", str(text):
+            conversation.ask(text, f"id {len(every)}")
+        case "branch", int(n) if turns:
+            conversation.ask_instead(turns[n % len(turns)], f"branch {n}", f"id {n} {len(every)}")
+        case "show", int(n) if every:
+            conversation.show(every[n % len(every)])
+        case "remove", int(n) if every:
+            conversation.remove(every[n % len(every)])
+        case "put first", str(text):
+            every.insert(0, Turn(text))
+        case "think", str(text) if turns:
+            turns[-1].answer.apply(Reasoning(text))
+        case "say", str(text) if turns:
+            turns[-1].answer.apply(Content(text))
+        case "end", (Failed() | Finished()) as end if turns:
+            turns[-1].answer.apply(end)
+        case "again", str(text) if turns:
+            turns[-1].answer, turns[-1].answer_id = Answer(), text
+        case "title", str(text):
+            conversation.title = text
+
+
+def shape(conversation: Conversation) -> object:
+    """All of a conversation that must come back; an answer that runs is one that r1tui's end cut."""
+    numbers = {turn: n for n, turn in enumerate(conversation.every)}
+    exchanges = [
+        (
+            numbers[turn.parent] if turn.parent else None, turn.asked_s, turn.answer.is_cut,
+            "stopped" if turn.answer.running else turn.answer.state,
+            max(turn.answer.tokens, turn.answer.thinking_tokens), turn.answer.thinking_tokens,
+            *map(printable, (turn.question, turn.answer.content.text, turn.answer.thinking.text, turn.answer_id)),
+        )
+        for turn in conversation.every
+    ]  # fmt: skip
+    return printable(conversation.title), [numbers[turn] for turn in conversation.turns], exchanges
+
+
+def printable(text: str) -> str:
+    return text.encode(errors="replace").decode()
+
+
+@given(STEPS)
+def test_whatever_happens_to_a_conversation_and_whenever_it_is_saved_it_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, object]]
+) -> None:
+    conversation = Conversation("c")
+    tracker = Tracker(conversation)
+    with Store(tmp_path_factory.mktemp("store") / "conversations") as store:
+        for kind, value in [*steps, ("save", None)]:
+            step(conversation, kind, value)
+            if kind == "save" and (changes := tracker.changes()) is not None:
+                store.write([changes])
+        found = store.open("c")
+    if found is None:
+        assert not conversation.every
+    else:
+        assert shape(found.conversation) == shape(conversation)
+
+
+def test_of_a_running_answer_only_what_is_new_is_written(store: Store, folder: Path) -> None:
+    conversation = said("c1")
+    answer = conversation.ask("more?", "1-a").answer
+    tracker = Tracker(conversation)
+    store.write([changes for changes in [tracker.changes()] if changes])
+    assert tracker.changes() is None
+    for word in ("one ", "two "):
+        answer.apply(Content(word))
+        changes = tracker.changes()
+        assert changes is not None
+        [grown] = changes.exchanges
+        assert isinstance(grown, Grow)
+        assert grown.answer == word
+        store.write([changes])
+    assert rows(folder, "SELECT answer FROM pieces") == [("one ",), ("two ",)]
+    answer.apply(FINISHED)
+    store.write([changes for changes in [tracker.changes()] if changes])
+    assert rows(folder, "SELECT count(*) FROM pieces") == [(0,)]
+    assert rows(folder, "SELECT answer FROM exchanges") == [("so",), ("one two ",)]
+
+
+def half_answered(store: Store) -> None:
+    """An answer that was continued once, and is in the middle again, of an r1tui that was killed."""
+    conversation = said("c1", "go on?", "")
+    turn = conversation.turns[0]
+    turn.answer, turn.answer_id = answered(Reasoning("Hm"), Content("be"), Failed("It ended.")), "first"
+    tracker = Tracker(conversation)
+    store.write([changes for changes in [tracker.changes()] if changes])
+    turn.answer.go_on()
+    turn.answer_id = "second"
+    store.write([changes for changes in [tracker.changes()] if changes])
+    turn.answer.apply(Content("fore"))
+    store.write([changes for changes in [tracker.changes()] if changes])
+    store.let_go(["c1"])
+
+
+def test_a_running_answer_without_a_record_was_stopped_with_all_that_had_come(store: Store) -> None:
+    half_answered(store)
+    opened = store.open("c1")
+    assert opened is not None
+    [turn] = opened.conversation.turns
+    assert (turn.answer.state, turn.answer.content.text, turn.answer.thinking.text) == ("stopped", "before", "Hm")
+    assert "r1tui ended" in turn.answer.cause
+    assert turn.answer.can_go_on
+    changes = opened.tracker.changes()
+    assert changes is not None
+    store.write([changes])
+    assert [one.id for one in store.search("before")] == ["c1"], "it is found from now on"
+
+
+def test_a_running_answer_with_a_record_has_what_it_had_before_its_request(folder: Path) -> None:
+    with Store(folder, recorded="second".__eq__) as store:
+        half_answered(store)
+        opened = store.open("c1")
+        assert opened is not None
+        [turn] = opened.conversation.turns
+        assert (turn.answer.state, turn.answer.content.text, turn.answer_id) == ("waiting", "be", "second")
+        assert opened.conversation.running
+        turn.answer.apply(Content("hind"))
+        changes = opened.tracker.changes()
+        assert changes is not None
+        store.write([changes])
+        turn.answer.apply(Content("sight"))
+        store.write([changes for changes in [opened.tracker.changes()] if changes])
+        store.let_go(["c1"])
+        again = store.open("c1")
+        assert again is not None
+        assert again.conversation.turns[0].answer.content.text == "be", "the record's text is never there twice"
+
+
+def test_an_answer_that_goes_on_comes_back_as_it_was_before_and_one_that_was_cut_as_cut(folder: Path) -> None:
+    going = answered(Reasoning("Hm"), Content("one two"), Finished("length", 5, 2, 4, 10.0, 5.0, 100.0))
+    going.go_on()
+    going.apply(Content(" three"))
+    cut = answered(Content("x"), Finished("context", 5, 0, 9, 10.0, 5.0, 100.0))
+    with Store(folder, recorded=lambda _: True) as store:
+        was_cut, goes_on = (
+            turn.answer for turn in kept(store, Conversation("c1", [Turn("cut?", cut), Turn("on?", going)])).turns
+        )
+    assert (was_cut.state, was_cut.cut, was_cut.tokens, was_cut.can_go_on) == ("done", "context", 9, True)
+    assert (goes_on.state, goes_on.content.text, goes_on.thinking.text) == ("waiting", "one two", "Hm")
+    for event in (Content(" three"), Content(" four"), Finished("stop", 9, 0, 3, 10.0, 5.0, 100.0)):
+        goes_on.apply(event)
+    assert (goes_on.content.text, goes_on.tokens, goes_on.thinking_tokens) == ("one two three four", 7, 2)
+
+
+def test_files_are_private(store: Store, folder: Path) -> None:
+    store.write([whole(said("c1", "secret"))])
+    assert folder.stat().st_mode & 0o077 == 0
+    files = list(folder.glob(f"{NAME}*"))
+    assert len(files) == 3
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+
+
+def test_nothing_is_there_at_first_and_reading_makes_nothing(store: Store, folder: Path) -> None:
+    assert store.last() is None
+    assert store.newest() == store.search("x") == []
+    assert store.open("c") is None
+    assert not folder.exists()
+
+
+def last(store: Store) -> Conversation | None:
+    opened = store.last()
+    return opened.conversation if opened else None
+
+
+def test_the_last_one_is_the_one_that_was_open_last(store: Store) -> None:
+    for name in ("c1", "c2"):
+        kept(store, said(name))
+    found = last(store)
+    assert found is not None
+    assert found.id == "c2"
+    store.open("c1")
+    store.close()
+    found = last(store)
+    assert found is not None
+    assert found.id == "c1"
+
+
+def test_what_was_asked_of_one_server_is_not_opened_with_another(store: Store, folder: Path) -> None:
+    kept(store, said("c1"))
+    store.close()
+    with Store(folder, server="http://example.org") as elsewhere:
+        assert elsewhere.last() is None
+        kept(elsewhere, said("c2"))
+        assert [one.id for one in elsewhere.newest()] == ["c2", "c1"]
+    with Store(folder, server="http://example.org") as elsewhere:
+        found = last(elsewhere)
+        assert found is not None
+        assert found.id == "c2"
+
+
+def test_a_conversation_that_another_holds_is_left_alone(store: Store, other: Store, folder: Path) -> None:
+    store.write([whole(said("c1"))])
+    assert other.last() is None
+    other.write([whole(said("c2"))])
+    store.let_go(["c1"])
+    with Store(folder) as third:
+        assert third.last() is None  # c2, the newest, is held
+        other.let_go(["c2"])
+        found = last(third)
+        assert found is not None
+        assert found.id == "c2"
+
+
+def test_beside_another_only_a_running_answer_is_taken_up(store: Store, other: Store, folder: Path) -> None:
+    other.write([whole(running("c1"))])
+    other.let_go(["c1"])
+    store.write([whole(said("c2"))])
+    with Store(folder) as third:
+        found = last(third)
+        assert found is not None
+        assert found.id == "c1"
+
+
+def test_one_that_another_takes_in_the_same_moment_counts_as_held(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("c1", "c2"):
+        kept(store, said(name))
+    store.close()
+    hold = Store._hold
+
+    def lose(self: Store, conversation_id: str) -> int | None:
+        if self is store and conversation_id == "c2":
+            assert hold(other, conversation_id) is None
+        return hold(self, conversation_id)
+
+    monkeypatch.setattr(Store, "_hold", lose)
+    assert store.last() is None
+
+
+def test_another_reads_what_is_open_elsewhere_and_changes_nothing_of_it(store: Store, other: Store) -> None:
+    conversation = running("c1")
+    store.write([whole(conversation)])
+    opened = other.open("c1")
+    assert opened is not None
+    assert opened.open_in == os.getpid()
+    [turn] = opened.conversation.turns
+    assert (turn.answer.state, turn.answer.content.text) == ("failed", "so far")
+    assert "another r1tui" in turn.answer.cause
+    changes: list[Callable[[], None]] = [
+        lambda: other.write([whole(conversation)]),
+        lambda: other.delete("c1"),
+        lambda: other.rename("c1", "mine"),
+    ]
+    for change in changes:
+        with pytest.raises(R1tuiError, match="open in another r1tui"):
+            change()
+    assert [(one.id, one.open_in, one.running) for one in other.newest()] == [("c1", os.getpid(), True)]
+    assert [one.open_in for one in store.newest()] == [None]

@@ -1,0 +1,246 @@
+"""What becomes of conversations when the database is damaged, newer, older, full, or its writer is killed."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from r1tui.chat.changes import Tracker
+from r1tui.chat.database import NAME, UPGRADES, VERSION
+from r1tui.chat.store import GoneError, Store
+from r1tui.errors import R1tuiError
+from r1tui.events import Content
+from r1tui.locks import locked
+from tests.store_rig import folder, kept, other, rows, running, said, store, told, whole
+
+__all__ = ["folder", "other", "store", "told"]
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "no database": lambda path: path.write_bytes(b"{" * 5000),
+    "cut": lambda path: os.truncate(path, 4096 + 100),
+    "another's": lambda path: closing_execute(path, "CREATE TABLE conversations (x)"),
+}
+
+
+def closing_execute(path: Path, statement: str) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_database_is_told_set_aside_and_never_overwritten(
+    store: Store, folder: Path, told: list[R1tuiError], damage: str
+) -> None:
+    kept(store, said("c1", "x" * 10_000))
+    store.close()
+    DAMAGES[damage](folder / NAME)
+    before = (folder / NAME).read_bytes()
+    store.write([whole(said("c2"))])
+    [error] = told
+    [aside] = folder.glob("conversations.damaged-*.db")
+    assert str(aside) in error.cause
+    assert error.remedy
+    assert aside.read_bytes()[100:] == before[100:], "but for SQLite's header"
+    assert [one.id for one in store.newest()] == ["c2"]
+    told.clear()
+    store.close()
+    (folder / NAME).write_bytes(b"again" * 1000)
+    assert store.newest() == []
+    assert len(list(folder.glob("conversations.damaged-*.db"))) == 2
+    assert aside.read_bytes()[100:] == before[100:]
+
+
+def test_damage_in_the_middle_is_found_later_and_set_aside_too(
+    store: Store, other: Store, folder: Path, told: list[R1tuiError]
+) -> None:
+    for number in range(20):
+        store.write([whole(said(f"c{number}", "why?", "word " * 2000))])
+    store.close()
+    data = (folder / NAME).read_bytes()
+    pages = [data[at : at + 4096] for at in range(0, len(data), 4096)]
+    overflow = [set(page[4:40]) <= set(b"word ") for page in pages]
+    assert sum(overflow) > 20
+    (folder / NAME).write_bytes(
+        b"".join(b"\xff" * 4096 if o else page for page, o in zip(pages, overflow, strict=True))
+    )
+    assert len(other.newest()) == len(store.newest()) == 20
+    assert store.open("c19") is None
+    assert len(told) == 1
+    assert len(list(folder.glob("conversations.damaged-*.db"))) == 1
+    store.write([whole(said("new"))])
+    assert [one.id for one in store.newest()] == ["new"]
+    assert [one.id for one in other.newest()] == ["new"], "the other r1tui is in the new one too"
+
+
+def test_what_grows_while_its_database_is_set_aside_is_asked_for_whole(store: Store, folder: Path) -> None:
+    conversation = running("c1")
+    tracker = Tracker(conversation)
+    store.write([changes for changes in [tracker.changes()] if changes])
+    for path in folder.glob(f"{NAME}*"):
+        path.replace(path.with_name(f"aside{path.name}"))
+    conversation.turns[0].answer.apply(Content(", and on"))
+    changes = tracker.changes()
+    assert changes is not None
+    with pytest.raises(GoneError):
+        store.write([changes])
+    tracker.forget()
+    store.write([changes for changes in [tracker.changes()] if changes])
+    assert rows(folder, "SELECT answer FROM exchanges") == [("so far, and on",)]
+
+
+def test_a_damaged_index_is_made_anew(store: Store, folder: Path, told: list[R1tuiError]) -> None:
+    store.write([whole(said("c1", "a bird?"))])
+    store.close()
+    with closing(sqlite3.connect(folder / NAME)) as connection, connection:
+        connection.execute("UPDATE words_data SET block = x'00' WHERE id > 1")
+    assert [one.id for one in store.search("bird")] == ["c1"]
+    assert told == []
+
+
+def test_a_newer_database_is_left_as_it_is_and_another_is_used_beside_it(
+    store: Store, folder: Path, told: list[R1tuiError]
+) -> None:
+    kept(store, said("c1"))
+    store.close()
+    with closing(sqlite3.connect(folder / NAME)) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    before = (folder / NAME).read_bytes()
+    kept(store, said("c2"))
+    assert "newer r1tui" in told[0].cause
+    assert [one.id for one in store.newest()] == ["c2"]
+    store.close()
+    assert (folder / NAME).read_bytes() == before
+    with closing(sqlite3.connect(folder / NAME)) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION}")  # as if this r1tui were the newer one
+    assert {one.id for one in store.newest()} == {"c1", "c2"}, "what was kept beside it is in it now"
+    store.close()
+    assert {one.id for one in store.newest()} == {"c1", "c2"}
+
+
+def test_a_database_of_the_first_version_goes_to_the_newest(store: Store, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    with closing(sqlite3.connect(folder / NAME)) as connection, connection:
+        connection.executescript(
+            """
+            CREATE TABLE conversations (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+                title TEXT NOT NULL DEFAULT '', server TEXT NOT NULL DEFAULT '', created_s REAL NOT NULL,
+                updated_s REAL NOT NULL, opened_s REAL NOT NULL, deleted_s REAL, shown INTEGER);
+            CREATE TABLE exchanges (key INTEGER PRIMARY KEY,
+                conversation INTEGER NOT NULL REFERENCES conversations (key) ON DELETE CASCADE,
+                number INTEGER NOT NULL, parent INTEGER, asked_s REAL NOT NULL, state TEXT NOT NULL,
+                base TEXT, cut TEXT NOT NULL DEFAULT '',
+                tokens INTEGER NOT NULL DEFAULT 0, thinking_tokens INTEGER NOT NULL DEFAULT 0, thinking_s REAL,
+                cause TEXT NOT NULL DEFAULT '', remedy TEXT NOT NULL DEFAULT '', answer_id TEXT NOT NULL DEFAULT '',
+                inside_thinking INTEGER NOT NULL DEFAULT 0, model TEXT NOT NULL DEFAULT '', figures TEXT,
+                question TEXT NOT NULL, answer TEXT NOT NULL DEFAULT '', thinking TEXT NOT NULL DEFAULT '',
+                UNIQUE (conversation, number));
+            CREATE TABLE pieces (key INTEGER PRIMARY KEY,
+                exchange INTEGER NOT NULL REFERENCES exchanges (key) ON DELETE CASCADE, answer TEXT NOT NULL,
+                thinking TEXT NOT NULL, tokens INTEGER NOT NULL, thinking_tokens INTEGER NOT NULL, thinking_s REAL);
+            INSERT INTO conversations VALUES (7, 'old', 'Old', '', 1.0, 2.0, 2.0, NULL, 0);
+            INSERT INTO exchanges (conversation, number, asked_s, question, state, answer)
+                VALUES (7, 0, 1.0, 'a heron?', 'done', 'a bird');
+            PRAGMA user_version = 1;
+            """
+        )
+    assert [one.id for one in store.search("heron")] == ["old"]
+    assert [one.id for one in store.search("old")] == ["old"]
+    opened = store.open("old")
+    assert opened is not None
+    assert opened.conversation.turns[0].answer.content.text == "a bird"
+    assert rows(folder, "PRAGMA user_version") == [(len(UPGRADES),)]
+
+
+JSON = b'{"id": "%b", "turns": [{"question": "old?", "content": "words", "thinking_tokens": 3}], "version": 1}'
+
+
+def test_files_of_the_first_version_are_taken_over_once(store: Store, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name in (b"one", b"two", b"held"):
+        (folder / f"{name.decode()}.json").write_bytes(JSON % name)
+    os.utime(folder / "one.json", (1e9, 1e9))
+    broken = {"broken": b"{", "renamed": JSON % b"other", "newer": (JSON % b"newer").replace(b"1}", b"9}")}
+    for other_name, content in broken.items():
+        (folder / f"{other_name}.json").write_bytes(content)
+    with locked(folder / "held.lock", "The conversation of an older r1tui"):
+        assert [one.id for one in store.newest()] == ["two", "one"]
+    assert {path.stem for path in folder.glob("*.json")} == {"held", *broken}
+    opened = store.open("one")
+    assert opened is not None
+    assert (opened.updated_s, opened.conversation.turns[0].answer.thinking_tokens) == (1e9, 3)
+    store.delete("one")
+    store.close()
+    assert [one.id for one in store.newest()] == ["held", "two"]
+
+
+def test_two_make_the_database_at_once(folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from r1tui.chat.store import Store; from tests.store_rig import said, whole\n"
+        "with Store(Path(sys.argv[1])) as store:\n"
+        "    for n in range(20): store.write([whole(said(f'{sys.argv[2]}-{n}'))])"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code, folder, name]) for name in "abcd"]
+    assert [one.wait(120) for one in started] == [0, 0, 0, 0]
+    with Store(folder) as store:
+        assert len(store.newest()) == 80
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from r1tui.chat.changes import Tracker
+from r1tui.chat.conversation import Conversation
+from r1tui.chat.store import Store
+from r1tui.events import Content
+
+conversation = Conversation("c")
+tracker = Tracker(conversation)
+store = Store(Path(sys.argv[1]))
+answer = conversation.ask("count").answer
+number = 0
+while True:
+    store.write([tracker.changes()])
+    print(number, flush=True)
+    number += 1
+    answer.apply(Content(f"{number} "))
+"""
+
+
+def test_what_was_written_survives_a_kill_and_the_database_is_sound(folder: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    while process.stdout.readline() != b"300\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    rest = process.stdout.read().split(b"\n")
+    process.wait()
+    written = int(next((line for line in reversed(rest) if line), b"300"))
+    with Store(folder) as store:
+        opened = store.open("c")
+    assert opened is not None
+    numbers = opened.conversation.turns[0].answer.content.text.split()
+    assert numbers == [str(n + 1) for n in range(len(numbers))]
+    assert len(numbers) >= written
+    assert rows(folder, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_full_disk_is_told_and_nothing_that_was_written_is_lost(store: Store) -> None:
+    store.write([whole(said("c1"))])
+    connection = store._now().connection
+    connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0] + 2}")
+    changes = whole(said("c2", "why?", "word " * 20_000))
+    with pytest.raises(R1tuiError, match="is full"):
+        store.write([changes])
+    assert [one.id for one in store.newest()] == ["c1"]
+    connection.execute("PRAGMA max_page_count = 1000000")
+    store.write([changes])
+    assert [one.id for one in store.newest()] == ["c2", "c1"]
