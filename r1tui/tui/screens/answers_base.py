@@ -19,6 +19,7 @@ from r1tui.tui.screens.seat_base import SeatBase
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
+    from r1tui.chat.answer import Answer
     from r1tui.server.client import Beginning
     from r1tui.tui.widgets.transcript import Transcript
 
@@ -55,10 +56,10 @@ class AnswersBase(SeatBase):
         thought = answer.state == "thinking"
         counters: Timings | Finished | None = None
         for event in message.events:
-            if isinstance(event, TooLong):
+            if isinstance(event, TooLong) and answer.base is None:
                 self._does_not_fit(event)
                 return
-            answer.apply(self._with_keys(event))
+            self._take_in(answer, event)
             if isinstance(event, Timings | Finished) and event.prompt_tokens:  # else nothing was computed
                 counters = event
         if thought != (answer.state == "thinking"):
@@ -77,32 +78,34 @@ class AnswersBase(SeatBase):
             return  # a new chat has begun meanwhile
         answer = self.conversation.turns[-1].answer
         if answer.running:
-            answer.apply(self._with_keys(Failed("The answer broke off.", "Ask again; `r1tui logs` may show why.")))
+            self._take_in(answer, Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
         self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
         self.furniture.transcript.touch()
         if answer.finished is None:
             self.instruments.update_timings(None)
         self.refresh_bindings()
 
-    def _with_keys(self, event: StreamEvent) -> StreamEvent:
-        """The event with the keys that mend a failure, in place of commands."""
+    def _take_in(self, answer: Answer, event: StreamEvent) -> None:
+        """Let the answer have the event; an answer that is not gone on with stays as it was."""
         match event:
+            case Failed(cause) if answer.rest_is_missing:
+                if isinstance(event, TooLong):
+                    cause = f"{does_not_fit(Room(event.prompt_tokens, event.context_tokens))} {MORE_ROOM}"
+                answer.does_not_go_on(context_full=isinstance(event, TooLong))
+                self.notify(f"The answer does not go on. {cause}", markup=False)
             case Failed(_, remedy):
-                return replace(event, remedy=in_keys(remedy, self.r1.config.ui.keys, log=not self.r1.session.attached))
+                attached = self.r1.session.attached
+                answer.apply(replace(event, remedy=in_keys(remedy, self.r1.config.ui.keys, log=not attached)))
             case _:
-                return event
+                answer.apply(event)
 
     def _does_not_fit(self, refused: TooLong) -> None:
         """The server has no room for what was asked: the question is in the prompt again."""
         turn = self.conversation.turns[-1]
+        self.conversation.remove(turn)
+        self.furniture.transcript.show(self.conversation)
         room = Room(refused.prompt_tokens, refused.context_tokens)
-        if turn.answer.base is None:
-            self.conversation.remove(turn)
-            self.furniture.transcript.show(self.conversation)
-            self._refuse(turn.question, f"{does_not_fit(room)} Your question is in the prompt again. {MORE_ROOM}")
-        else:
-            turn.answer.does_not_go_on()
-            self.notify(f"{does_not_fit(room)} The answer stays as it is. {MORE_ROOM}", markup=False)
+        self._refuse(turn.question, f"{does_not_fit(room)} Your question is in the prompt again. {MORE_ROOM}")
 
     def on_transcript_typed(self, message: Transcript.Typed) -> None:
         """What is typed while reading belongs into the prompt."""
@@ -253,7 +256,7 @@ class AnswersBase(SeatBase):
             case "go_on":
                 return last is not None and not answering and last.can_go_on
             case "again":  # behind the one above, which has the same key
-                return last is not None and not answering and last.state in ("failed", "stopped")
+                return last is not None and not answering and (last.can_go_on or last.state in ("failed", "stopped"))
             case "end_thinking":
                 return last is not None and answering and last.state == "thinking"
             case _:
