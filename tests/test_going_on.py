@@ -137,7 +137,7 @@ async def test_a_model_that_marks_its_thinking_otherwise_cannot_go_on_and_says_s
             request = ChatRequest(HI, beginning=Beginning("Hm", ""))
             await take_in(answer, client.stream_chat(request, "unknown"))
             assert answer.state == "failed"
-            assert "cannot go on" in answer.cause
+            assert "marks its thinking" in answer.cause
 
 
 def test_the_time_of_a_thinking_that_is_replayed_is_the_one_that_it_took() -> None:

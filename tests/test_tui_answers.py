@@ -10,8 +10,10 @@ import pytest
 
 from r1tui.catalog import variant_of_file
 from r1tui.config import Config, PlanSettings, SamplingSettings
+from r1tui.errors import R1tuiError
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
+from r1tui.server.client import ServerClient
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
@@ -312,3 +314,31 @@ async def test_a_failed_answer_names_keys(paths: Paths, config: Config, endless:
         await until(pilot, lambda: answer.state == "failed")
         assert "F6" in answer.remedy
         assert "`" not in answer.remedy
+
+
+async def test_an_answer_that_cannot_go_on_stays_what_it_was_and_is_asked_again_from_the_palette(
+    paths: Paths, config: Config, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = app_with(paths, config, model, sampling=SamplingSettings(max_tokens=12))
+    said = hear(app, monkeypatch)
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: not app.session.answering and answer.cut == "limit")
+        text = answer.content.text
+        assert text
+
+        async def refuses(*_: object, **__: object) -> str:
+            raise R1tuiError("It is not known how.", "Ask again.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ServerClient, "_target_and_body", refuses)
+            await pilot.press("f8")
+            await until(pilot, lambda: any("It is not known how." in text for text in said))
+            await until(pilot, lambda: not app.session.answering)
+        assert (answer.state, answer.cut, answer.content.text) == ("done", "limit", text)
+        [command] = [one for one in app.get_system_commands(app.screen) if one.title == "Ask again"]
+        await command.callback()
+        await until(pilot, lambda: answers(app)[-1] is not answer and not app.session.answering)
+        conversation = seat(app).conversation
+        assert [turn.answer for turn in conversation.branches(conversation.turns[-1])] == [answer, answers(app)[-1]]

@@ -92,6 +92,8 @@ class Answer:
         """What it had when it was last gone on with; None: one request made all of it."""
         self.completion_id = ""
         """What the server calls it while it runs."""
+        self._before: tuple[State, Cut] = ("stopped", "")
+        """What it was before it was gone on with."""
         self._clock = clock
         self._started_s = clock()
         self._progress_s = 0.0
@@ -132,14 +134,23 @@ class Answer:
         answer.go_on()
         return answer
 
-    def does_not_go_on(self) -> None:
-        """The context has no room for the rest: be what it was, cut off by that."""
-        self.state, self.cut = "done", "context"
+    @property
+    def rest_is_missing(self) -> bool:
+        """Whether it is gone on with, and nothing has come yet."""
+        base = self.base
+        return base is not None and (
+            len(self.content.text) == base.content_chars and len(self.thinking.text) == base.thinking_chars
+        )
+
+    def does_not_go_on(self, *, context_full: bool) -> None:
+        """There is no rest: be what it was, or cut off by the context where that has no room."""
+        self.state, self.cut = ("done", "context") if context_full else self._before
 
     def go_on(self) -> None:
         """Wait for the rest, which another request brings: its text comes after what is here, and counts go on."""
         thinking_s = self.thinking_s
         self.base = Base(len(self.content.text), len(self.thinking.text), self.tokens, self.thinking_tokens, thinking_s)
+        self._before = (self.state, self.cut)
         self.state, self.cut, self.cause, self.remedy, self.completion_id = "waiting", "", "", "", ""
         self.prompt = self.timings = self.finished = None
         self._started_s, self._thinking_from_s, self._thinking_s = self._clock(), None, thinking_s

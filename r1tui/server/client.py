@@ -230,9 +230,7 @@ class ServerClient:
     async def _check_thinking_tags(self) -> None:
         """Raises R1tuiError when the model marks its thinking in another way than R1."""
         if CLOSE not in (await self._fetch("GET", "/props", Props)).chat_template:
-            raise R1tuiError(
-                "How this model marks its thinking is not known, so its answer cannot go on.", "Ask again."
-            )
+            raise R1tuiError("How this model marks its thinking is not known.", "Ask again.")
 
     async def _follow(
         self, request: httpx2.Request, reader: AnswerReader, splitter: EventSplitter, conversation_id: str

@@ -45,7 +45,7 @@ class Connection:
 
     async def learn_context(self) -> None:
         """Ask how much the context holds; a server that does not answer soon will fail with what follows."""
-        with suppress(R1tuiError, TimeoutError):
+        with suppress(R1tuiError, OSError, KeyError):  # a foreign server, a key file that is gone
             async with asyncio.timeout(ROOM_S):
                 self.context_tokens = await (await self.client()).context_tokens()
 
@@ -57,7 +57,7 @@ class Connection:
         size = self.context_tokens
         if size is None or surely_has_room([text for _, text in messages], size):
             return None
-        with suppress(R1tuiError, TimeoutError):
+        with suppress(R1tuiError, OSError, KeyError):  # a foreign server, a key file that is gone
             async with asyncio.timeout(ROOM_S):
                 return Room(await (await self.client()).count_tokens(as_chat(messages)), size)
         return None

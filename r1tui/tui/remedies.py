@@ -32,9 +32,7 @@ def in_keys(remedy: str, keys: Mapping[str, str], *, log: bool = True) -> str:
 
 def does_not_fit(room: Room) -> str:
     """What is wrong with a prompt that is larger than the context."""
-    return (
-        f"With this question the prompt has {room.prompt_tokens:,} tokens; the context holds {room.context_tokens:,}."
-    )
+    return f"The prompt would have {room.prompt_tokens:,} tokens; the context holds {room.context_tokens:,}."
 
 
 def _shown(key: str) -> str:
