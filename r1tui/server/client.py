@@ -46,7 +46,12 @@ class ChatRequest:
     def body(self, *, raw_reasoning: bool) -> dict[str, Any]:
         """The JSON to send; with `raw_reasoning` the server leaves the thinking in the content, for us to split."""
         chosen = self.sampling
-        optional = {"seed": chosen.seed, "max_tokens": chosen.max_tokens}
+        optional = {
+            "seed": chosen.seed,
+            "max_tokens": chosen.max_tokens,
+            "reasoning_budget_tokens": chosen.thinking_budget,
+            "chat_template_kwargs": template_arguments(chosen),
+        }
         return {
             "messages": [{"role": message.role, "content": message.content} for message in self.messages],
             "temperature": chosen.temperature,
@@ -60,6 +65,11 @@ class ChatRequest:
             "return_progress": True,
             "reasoning_control": True,
         }
+
+
+def template_arguments(sampling: SamplingSettings) -> dict[str, bool] | None:
+    """What the model's template is told beside the messages; None: nothing."""
+    return None if sampling.thinking is None else {"enable_thinking": sampling.thinking}
 
 
 class ServerClient:
@@ -78,7 +88,7 @@ class ServerClient:
             timeout=httpx2.Timeout(10.0),
         )
         self._streaming = httpx2.Timeout(10.0, read=None)
-        self._forces_thinking: bool | None = None
+        self._forces_thinking: dict[bool | None, bool] = {}
         self._stopped: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -100,29 +110,32 @@ class ServerClient:
         """`/props`: the model's path, context size, template and special tokens."""
         return await self._json("GET", "/props")
 
-    async def tokenize(self, text: str) -> list[int]:
-        """The text's tokens, special ones as the chat would read them."""
-        answer = await self._json("POST", "/tokenize", {"content": text, "parse_special": True})
+    async def tokenize(self, text: str, *, parse_special: bool = True) -> list[int]:
+        """The text's tokens, special ones as the chat would read them, or as plain text."""
+        answer = await self._json("POST", "/tokenize", {"content": text, "parse_special": parse_special})
         return list(answer["tokens"])
 
     async def busy_slots(self) -> int:
         """How many answers are being computed. Asking often would keep an idle server from sleeping."""
         return sum(bool(slot.get("is_processing")) for slot in await self._fetch("GET", "/slots", list[dict[str, Any]]))
 
-    async def forces_thinking(self) -> bool:
+    async def forces_thinking(self, sampling: SamplingSettings | None = None) -> bool:
         """Whether the model's template ends the prompt with `<think>`, so that a reply begins inside it.
 
         Then the thinking is split here from raw content: whether llama-server recognises the template as a thinking
         one cannot be asked, and where it does not it would leave a lone `</think>` in the content.
         """
-        if self._forces_thinking is None:
-            messages = [{"role": "user", "content": "hi"}]
+        thinking = sampling.thinking if sampling else None
+        if thinking not in self._forces_thinking:
+            body: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+            if sampling and (arguments := template_arguments(sampling)):
+                body["chat_template_kwargs"] = arguments
             try:
-                answer = await self._json("POST", "/apply-template", {"messages": messages})
-                self._forces_thinking = str(answer["prompt"]).rstrip().endswith(OPEN)
+                answer = await self._json("POST", "/apply-template", body)
+                self._forces_thinking[thinking] = str(answer["prompt"]).rstrip().endswith(OPEN)
             except (R1tuiError, KeyError):  # another server, or an older one
-                self._forces_thinking = False
-        return self._forces_thinking
+                self._forces_thinking[thinking] = False
+        return self._forces_thinking[thinking]
 
     async def stream_chat(self, request: ChatRequest, conversation_id: str) -> AsyncGenerator[StreamEvent, None]:
         """The answer's events, closed by exactly one Finished or Failed; nothing is raised but cancellation.
@@ -130,7 +143,7 @@ class ServerClient:
         The answer belongs to the conversation: abandoning this iterator does not stop it (`stop_answer` does), and a
         dropped connection is taken up again where it broke.
         """
-        inside = await self._ask_forces_thinking()
+        inside = await self._ask_forces_thinking(request.sampling)
         if isinstance(inside, Failed):
             yield inside
             return
@@ -172,9 +185,9 @@ class ServerClient:
         except httpx2.TransportError as error:
             raise self._unreachable() from error
 
-    async def _ask_forces_thinking(self) -> bool | Failed:
+    async def _ask_forces_thinking(self, sampling: SamplingSettings) -> bool | Failed:
         try:
-            return await self.forces_thinking()
+            return await self.forces_thinking(sampling)
         except R1tuiError as error:
             return Failed(error.cause, error.remedy)
 
