@@ -95,14 +95,18 @@ def with_files(question: str, mentioned_in: str) -> str:
 def files_in(question: str) -> dict[str, str]:
     """The blocks of attached files in a question, by a label for each: `[src/app.py, 98 lines, 3.1 KiB]`."""
     labels: dict[str, str] = {}
+    never_closed: set[str] = set()
     end = 0
     while head := _HEAD.search(question, end):
         end = head.end()
+        if head[2] in never_closed:
+            continue
         closing = f"\n{head[2]}"
         close = question.find(f"{closing}\n", end - 1)
         if close < 0 and question.endswith(closing):
             close = len(question) - len(closing)
         if close < 0:  # a head that somebody has typed
+            never_closed.add(head[2])
             continue
         label = label_for(question[end:close], dict.fromkeys(labels, ""), what=f"{head[1]},")
         end = close + len(closing)

@@ -48,7 +48,7 @@ def label_for(text: str, taken: dict[str, str], what: str = "pasted") -> str:
 
 
 def typed_of(text: str, known: dict[str, str] | None = None) -> Typed:
-    """The text as the prompt can hold it: with labels for the `known` pieces in it, or for all where that is too large."""
+    """The text as the prompt can hold it: labels for the `known` pieces in it, or one for all that is too large."""
     pieces = {label: piece for label, piece in (known or {}).items() if piece and piece in text}
     if pieces:
         labels = {piece: label for label, piece in pieces.items()}
