@@ -12,7 +12,9 @@ from r1tui.text import plain, size
 MOST_BYTES = 1 << 20
 """A larger file has more tokens than any context of R1."""
 _MENTION = re.compile(r"""(?<![^\s(\[{<'"`])@(?:"(?P<quoted>[^"\n]+)"|(?P<bare>[^\s"]+))""")
+_UNFINISHED = re.compile(r"""(?<![^\s(\[{<'"`])@("[^"\n]*|[^\s"]*)$""")
 _PUNCTUATION = ".,;:!?)]}>'\"`"
+MOST_LABELS = 50
 _HEAD = re.compile(r"^Attached file: (.*)\n\n(`{3,})[^`\n]*\n", re.MULTILINE)
 
 
@@ -36,6 +38,12 @@ def mentions(text: str) -> list[str]:
     """What may be names of files in a question, in order, each once."""
     found = [match["quoted"] or match["bare"] for match in _MENTION.finditer(text)]
     return list(dict.fromkeys(found))
+
+
+def unfinished_mention(before: str) -> str | None:
+    """What stands of a mention at the end of a line up to the cursor, without its `@`; None where there is none."""
+    found = _UNFINISHED.search(before)
+    return found[1] if found else None
 
 
 def mention(name: str) -> str:
@@ -97,7 +105,7 @@ def files_in(question: str) -> dict[str, str]:
     labels: dict[str, str] = {}
     never_closed: set[str] = set()
     end = 0
-    while head := _HEAD.search(question, end):
+    while len(labels) < MOST_LABELS and (head := _HEAD.search(question, end)):
         end = head.end()
         if head[2] in never_closed:
             continue

@@ -33,16 +33,19 @@ class SamplingChoices:
             return self.default
 
     def choose(self, model: str, wanted: SamplingSettings) -> None:
-        """Have this from now on; in this process even where it cannot be written, which raises R1tuiError."""
-        plain = msgspec.structs.asdict(self.default)
-        chosen = {key: value for key, value in msgspec.structs.asdict(wanted).items() if value != plain[key]}
-        self._now[model] = chosen
+        """Have this from now on; `write` keeps it."""
+        default = msgspec.structs.asdict(self.default)
+        chosen = msgspec.structs.asdict(wanted)
+        self._now[model] = {key: value for key, value in chosen.items() if value != default[key]}
+
+    def write(self, model: str) -> None:
+        """Keep what was chosen for the model. Raises R1tuiError."""
         try:
             private_folder(self._path.parent)
             with locked(self._path.with_suffix(".lock"), "The sampling settings", waiting=lambda _: None):
                 every = self._read()
                 every.pop(model, None)
-                if chosen:
+                if chosen := self._now.get(model):
                     every[model] = chosen
                 write_private(self._path, msgspec.json.encode(every))
         except OSError as error:

@@ -12,8 +12,9 @@ import msgspec
 from textual.message import Message
 
 from r1tui.catalog import Variant
+from r1tui.chat.choices import SamplingChoices
 from r1tui.chat.pace import paced
-from r1tui.config import Config
+from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, StageFailed, StageStarted, StreamEvent
 from r1tui.experience import remember_speed
@@ -57,6 +58,9 @@ class Session:
         self._config_file = config_file
         self._post = post
         self._attach = attach
+        self.choices = SamplingChoices(paths.sampling_choices, config.sampling)
+        """How tokens are chosen, by the model's name."""
+        self._attached_name = str(attach or "")
         self._client: ServerClient | None = None
         self._launch: Launch | None = None
         self._answering: str | None = None
@@ -78,6 +82,11 @@ class Session:
     def answering(self) -> bool:
         """Whether an answer is being received."""
         return self._answering is not None
+
+    @property
+    def model(self) -> str:
+        """The name of the model that would answer; empty where none runs."""
+        return self._attached_name if self.attached else self.status().variant or ""
 
     def status(self) -> Status:
         """What is true of the managed server now; quick."""
@@ -169,7 +178,7 @@ class Session:
         with suppress(R1tuiError, msgspec.ValidationError):
             client = await self._connected()
             props = msgspec.convert(await client.props(), Props)
-            name = Path(props.model_path).stem or str(client.endpoint)
+            name = self._attached_name = Path(props.model_path).stem or str(client.endpoint)
             self._post(ServerChanged(Status(state="ready", variant=name), props.default_generation_settings.n_ctx))
 
     async def answer(
@@ -184,8 +193,9 @@ class Session:
         try:
             client = await self._connected()
             await self._tell_of_waiting(client)
-            await begins(await client.forces_thinking())
-            request = ChatRequest([ChatMessage(role, text) for role, text in messages], self._config.sampling)
+            sampling = await self.sampling()
+            await begins(await client.forces_thinking(sampling))
+            request = ChatRequest([ChatMessage(role, text) for role, text in messages], sampling)
             await self._tell_keeper(answer_id, running=True)
             async with aclosing(client.stream_chat(request, answer_id)) as events:
                 end = await self._post_batches(events)
@@ -242,6 +252,23 @@ class Session:
                 busy = await (await self._connected()).busy_slots()
                 return max(0, busy - (self._answering is not None and self._begun))
         return 0
+
+    async def sampling(self) -> SamplingSettings:
+        """How the next answer's tokens are chosen."""
+        return await asyncio.to_thread(self.choices.of, self.model)
+
+    async def has_thinking_switch(self) -> bool | None:
+        """Whether the model can be told not to think; None where no server says."""
+        with suppress(R1tuiError, msgspec.ValidationError):
+            return msgspec.convert(await (await self._connected()).props(), Props).has_thinking_switch
+        return None
+
+    async def count_tokens(self, text: str) -> int | None:
+        """The tokens of a text; None where no server says, or one would have to load its model for it."""
+        with suppress(R1tuiError, LookupError):
+            if self.attached or self.status().state == "ready":
+                return len(await (await self._connected()).tokenize(text, parse_special=False))
+        return None
 
     async def _tell_of_waiting(self, client: ServerClient) -> None:
         """Post why the answer will not begin at once, if it will not."""

@@ -15,12 +15,12 @@ from textual.binding import Binding
 
 from r1tui.tui.messages import Sampled
 from r1tui.tui.screens.answers_base import AnswersBase
+from r1tui.tui.screens.input_base import InputBase
 from r1tui.tui.screens.models_base import ModelsBase
-from r1tui.tui.widgets.prompt import Prompt
 
 
-class ChatScreen(ModelsBase, AnswersBase):
-    """All that the chat is, in its parts: answers and models."""
+class ChatScreen(ModelsBase, AnswersBase, InputBase):
+    """All that the chat is, in its parts: answers, models and input."""
 
     DEFAULT_CSS = """
     ChatScreen {
@@ -50,7 +50,7 @@ class ChatScreen(ModelsBase, AnswersBase):
 
     def compose(self) -> ComposeResult:
         yield self.instruments
-        yield Prompt()
+        yield self.prompt
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.opened.set)
@@ -62,9 +62,10 @@ class ChatScreen(ModelsBase, AnswersBase):
         self.furniture = new = Furniture(self._clock)
         with self.app.batch_update():
             self.remove_class("-bare")
-            await self.mount(new.stages, new.transcript, before=self.query_one(Prompt))
+            await self.mount(new.stages, new.transcript, before=self.prompt)
             await self.mount(new.footer)
         self._open_last()
+        self._open_prompt()
         self.furnished = True
         self.refresh_bindings()
         self._begin()

@@ -41,6 +41,11 @@ class Instruments(Rows):
         super().__init__(id=id, classes=classes)
         self._figures = Figures(speed=SpeedMeter(clock))
 
+    @property
+    def context_size(self) -> int | None:
+        """Tokens that the context holds, as far as it is known."""
+        return self._figures.context_size
+
     def update_sample(self, sample: Sample) -> None:
         """What the machine is doing."""
         self._figures.sample = sample
