@@ -1,13 +1,12 @@
 """The prompt, driven by its keys: history, drafts, large pastes, files, prompts."""
 
-import asyncio
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from textual import events
 from textual.pilot import Pilot
 
-from r1tui.chat.conversation import Conversation
 from r1tui.chat.typed import Typed
 from r1tui.config import Config
 from r1tui.paths import Paths
@@ -19,9 +18,7 @@ from r1tui.tui.widgets.prompt import Prompt
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
 from tests.screen_rig import StillApp
-from tests.tui_rig import ANSWER, answers, ask, config, opened, seat, until
-
-__all__ = ["config"]
+from tests.tui_rig import ANSWER, answers, opened, until
 
 
 def prompt(app: R1App) -> Prompt:
@@ -178,6 +175,34 @@ async def test_a_question_is_held_aside_while_another_text_is_edited(tmp_path: P
         assert prompt(app).border_title is None
 
 
+@pytest.mark.parametrize(
+    ("editor", "said", "text"),
+    [
+        ("sh -c 'printf more >> $0'", "", "typedmore"),
+        ("sh -c 'yes | head -9999 > $0'", "", "[pasted 9,999 lines, 19.5 KiB]"),
+        ("sh -c 'exit 3'", "sh ended with status 3; the prompt is as it was.", "typed"),
+        ("no-such-editor --wait", "There is no program 'no-such-editor', which $VISUAL names.", "typed"),
+    ],
+)
+async def test_the_editor_gives_the_prompt_what_was_saved_or_says_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, editor: str, said: str, text: str
+) -> None:
+    monkeypatch.setenv("VISUAL", editor)
+    app = unready(tmp_path)
+    told: list[str] = []
+    async with opened(app) as pilot:
+        await shut(app, pilot)
+        monkeypatch.setattr(app, "suspend", nullcontext)
+        monkeypatch.setattr(app.seat, "notify", lambda text, **_: told.append(text))
+        await pilot.press(*"typed", "ctrl+g")
+        await until(pilot, lambda: prompt(app).text == text and not app.seat._editing)
+        assert all(one.startswith(said) and "export" in one for one in told)
+        assert bool(told) == bool(said)
+        if not said:
+            await pilot.press("ctrl+z")
+            assert prompt(app).text == "typed"
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which r1tui was started."""
@@ -247,10 +272,10 @@ async def test_hidden_files_are_offered_where_a_dot_is_typed_and_the_home_by_its
 
 
 async def test_attached_files_are_weighed_against_the_context_and_sent_below_the_question(
-    paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path, folder: Path
+    paths: Paths, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path, folder: Path
 ) -> None:
     with bare_server(llama_server, tiny_r1(answer=ANSWER), tmp_path) as (socket, _):
-        app = R1App(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
+        app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{socket}"))
         async with opened(app) as pilot:
             await until(pilot, lambda: app.seat.instruments.context_size is not None)
             await pilot.press(*"what do @app.py and @apples.txt")
@@ -267,7 +292,8 @@ async def test_attached_files_are_weighed_against_the_context_and_sent_below_the
             await until(pilot, lambda: not answers(app)[0].running)
             shown = [row for block in app.seat.furniture.transcript._layout.blocks for row in block.rows]
             lines = ["".join(text for text, _ in row.spans) for row in shown]
-            assert any("[app.py, 1 line, 13 B]" in line or "[app.py, 13 B]" in line for line in lines)
+            assert any("[app.py, 12 B]" in line for line in lines)
+            assert not any("print" in line for line in lines)
             await until(pilot, lambda: prompt(app).border_subtitle is None)
             await pilot.press("up")
             assert prompt(app).text == "what do @app.py and @apples.txt do"

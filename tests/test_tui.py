@@ -31,7 +31,8 @@ from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, se
 
 __all__ = ["config"]
 
-BACK = ("chat.stop", "ask.back", "download.back", "keys.back", "log.back", "variants.back")
+SCREENS = ("ask", "download", "keys", "log", "prompts", "sampling", "variants")
+BACK = ("chat.stop", *(f"{screen}.back" for screen in SCREENS))
 
 
 async def test_from_nothing_to_an_answer_without_another_key(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:
@@ -251,7 +252,7 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"chat.log": "f10", "chat.stop": "escape,ctrl+g"}, []),
+        ({"chat.log": "f10", "chat.stop": "escape,ctrl+x"}, []),
         ({"chat.log": "f2", "chat.variants": "f6"}, []),
         ({"chat.lgo": "f10"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
         ({"nothing at all": "f10"}, ["There is no action 'nothing at all'."]),

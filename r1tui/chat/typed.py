@@ -11,6 +11,7 @@ from r1tui.text import plain, size
 
 LONGEST_SHOWN_CHARS = 4_000
 MOST_SHOWN_LINES = 60
+BEGINNING_LINES = 20
 
 
 class Typed(msgspec.Struct, frozen=True):
@@ -58,6 +59,17 @@ def typed_of(text: str, known: dict[str, str] | None = None) -> Typed:
         label = label_for(whole, {})
         return Typed(label, {label: whole})
     return Typed(text, pieces)
+
+
+def in_short(text: str, known: dict[str, str]) -> str:
+    """The text to look at: labels for the `known` pieces, and of a large rest its beginning."""
+    if known:
+        labels = {piece: label for label, piece in known.items()}
+        text = _any_of(labels).sub(lambda piece: labels[piece[0]], text)
+    if not is_large(text):
+        return text
+    beginning = "".join(text[:LONGEST_SHOWN_CHARS].splitlines(keepends=True)[:BEGINNING_LINES])
+    return f"{beginning.rstrip()}\n{label_for(text[len(beginning) :], {}, 'and another')}"
 
 
 def cleaned(text: str) -> str:
