@@ -185,7 +185,7 @@ async def test_what_cannot_be_is_told_with_what_is_allowed_and_changes_nothing(
     async with opened(app, (80, 24)) as pilot:
         screen = await panel(app, pilot)
         await fill(screen, pilot, key, typed)
-        await until(pilot, lambda: allowed in str(screen.query_one("#wrong").render()))
+        await until(pilot, lambda: allowed in str(screen.query_one("#about").render()))
         monkeypatch.setattr(app, "notify", lambda text, **_: said.append(text))
         await back(app, pilot)
         assert any("It stays" in text for text in said)

@@ -8,11 +8,15 @@ import pytest
 from textual.pilot import Pilot
 
 from r1tui.catalog import Catalog
+from r1tui.chat.paths import Candidate, Candidates
+from r1tui.chat.prompt_files import Drafts
+from r1tui.chat.typed import Typed
 from r1tui.hardware import Machine
 from r1tui.nvml import Gpu, Nvidia
 from r1tui.recommend import Surroundings
+from r1tui.tui.attached import Scales, Weight
 from r1tui.tui.messages import DownloadReported
-from r1tui.tui.screens import variants, welcome
+from r1tui.tui.screens import input_base, variants, welcome
 from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen
 from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.log import LogScreen
@@ -27,7 +31,9 @@ pytestmark = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> StillApp:
     monkeypatch.setattr(variants, "overview", lambda *_: iter(ENTRIES))
-    return StillApp(Path("/nowhere"))
+    still = StillApp(Path("/nowhere"))
+    monkeypatch.setattr(Drafts, "save", lambda *_: None)  # nothing is kept
+    return still
 
 
 async def furnished(pilot: Pilot[None]) -> None:
@@ -125,6 +131,47 @@ def test_log(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> Non
         await furnished(pilot)
         app.push_screen(LogScreen(Path("/nowhere/server.log")))
         await pilot.pause(0.3)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_sampling(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        await pilot.press("ctrl+s")
+        await settle(pilot)
+        await pilot.press("ctrl+u", "ctrl+k", "9")
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_prompts(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        await pilot.press("f12", "down")
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_attaching(
+    app: StillApp, snap_compare: Compare, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = [Candidate("parts/"), *(Candidate(f"part{n}.py", 1234 * n) for n in range(1, 12))]
+    monkeypatch.setattr(input_base, "candidates", lambda _: Candidates(offered, partial=True))
+
+    async def weigh(*_: object) -> list[Weight]:
+        return [Weight("src/app.py", 1204), Weight("notes.md", 1227)]
+
+    monkeypatch.setattr(Scales, "weigh", weigh)
+
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        app.show_chat()
+        app.show_figures()
+        app.seat.prompt.put_before(Typed("[pasted 2,431 lines, 95.7 KiB] against @src/app.py and @notes.md and @pa"))
+        await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)
 

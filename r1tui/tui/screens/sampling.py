@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
@@ -25,26 +25,36 @@ if TYPE_CHECKING:
 
 
 class Setting(NamedTuple):
-    """A row: the setting's name in the config and on the screen, its range, and what it is for."""
+    """A row: the setting's name in the config and on the screen, its range, what it is for, and that at length."""
 
     key: str
     label: str
     allowed: str
     meaning: str
+    about: str
 
 
 NUMBERS = (
-    Setting("temperature", "temperature", "0 to 5", "how freely it chooses; R1: 0.5 to 0.7"),
-    Setting("top_p", "top p", "0 to 1", "the likeliest that together reach it"),
-    Setting("min_p", "min p", "0 to 1", "drops tokens below this share of the best"),
-    Setting("seed", "seed", "0 to 4294967294", "empty: a new one each time"),
-    Setting("max_tokens", "most tokens", "from 1", "empty: until the context is full"),
-    Setting("thinking_budget", "thinking budget", "tokens, from 1", "empty: as many as it likes"),
+    Setting("temperature", "temperature", "0 to 5", "how freely it chooses",
+            "0 always takes the likeliest token. DeepSeek advises 0.5 to 0.7 for R1."),
+    Setting("top_p", "top p", "0 to 1", "keeps the likeliest",
+            "Keeps the likeliest tokens that together have this probability; 1 keeps all."),
+    Setting("min_p", "min p", "0 to 1", "drops the unlikely",
+            "Drops tokens below this share of the likeliest. Unsloth advises 0.1 for long answers."),
+    Setting("seed", "seed", "from 0", "repeats an answer",
+            "The same seed and prompt give the same answer. Empty: a new one each time."),
+    Setting("max_tokens", "most tokens", "from 1", "ends the answer",
+            "The longest answer, thinking included. Empty: until the context is full."),
+    Setting("thinking_budget", "thinking budget", "from 1", "ends the thinking",
+            "After so many tokens of thinking the answer begins. Empty: as many as it likes."),
+)  # fmt: skip
+THINKING = Setting(
+    "thinking", "thinking", "on or off", "Space changes it", "Whether it thinks at all. Space and the arrows change it."
 )
-THINKING = Setting("thinking", "thinking", "Space changes it", "whether it thinks at all")
-ANSWERS: dict[bool | None, str] = {None: "model's own", True: "on", False: "off"}
-NO_SWITCH = "this model has no switch for it; a thinking budget shortens it"
-NOT_KNOWN = "no model is ready that could say whether it has a switch"
+SETTINGS = (*NUMBERS, THINKING)
+ANSWERS: dict[bool | None, str] = {None: "as it is", True: "on", False: "off"}
+NO_SWITCH = "no switch in this model; see the budget"
+NOT_KNOWN = "no model is ready that could tell"
 RESTART = (
     ("context size", "plan.ctx_size"),
     ("cache type", "plan.cache_type_k, plan.cache_type_v"),
@@ -99,13 +109,13 @@ class SamplingScreen(ModalScreen[None]):
             padding: 0 1;
         }
         Horizontal { height: 1; }
-        .name { width: 17; color: $text-muted; }
+        .name { width: 16; color: $text-muted; }
         .help { width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
-        Input, Switch { width: 13; margin-right: 1; background: $background; }
-        Switch { padding: 0 1; }
+        Input, Switch { width: 11; margin-right: 1; background: $background; }
+        Input:focus { background: $primary-muted; }
         Switch:focus { text-style: reverse; }
-        #wrong { color: $error; height: auto; display: none; }
-        #restart { color: $text-muted; margin-top: 1; }
+        #about, #restart { width: 1fr; height: auto; margin-top: 1; color: $text-muted; }
+        #about.-wrong { color: $error; }
     }
     """
     BINDINGS = [
@@ -135,7 +145,7 @@ class SamplingScreen(ModalScreen[None]):
                 yield Label(THINKING.label, classes="name", markup=False)
                 yield Switch(None)
                 yield Label(self._help(THINKING), classes="help", id="switch", markup=False)
-            yield Label(id="wrong", markup=False)
+            yield Label(id="about", markup=False)
             yield Label(self._restart(), id="restart", markup=False)
         yield Footer()
 
@@ -177,7 +187,7 @@ class SamplingScreen(ModalScreen[None]):
 
     def _set(self, key: str, value: object) -> None:
         """Apply the value, or say what is allowed."""
-        label = next(setting.label for setting in (*NUMBERS, THINKING) if setting.key == key)
+        label = next(setting.label for setting in SETTINGS if setting.key == key)
         self._refused.pop(key, None)
         try:
             check_setting(SamplingSettings, key, value, label)
@@ -202,10 +212,13 @@ class SamplingScreen(ModalScreen[None]):
         except R1tuiError as error:
             self.app.notify(f"{error.cause} {error.remedy}", severity="warning", markup=False)
 
+    @on(events.DescendantFocus)
     def _complain(self) -> None:
-        wrong = self.query_one("#wrong", Label)
-        wrong.display = bool(self._refused)
-        wrong.update("\n".join(f"{error.cause} {error.remedy}" for error in self._refused.values()))
+        """Say what is wrong, or what the field with the focus is about."""
+        wrong = [f"{error.cause} {error.remedy}" for error in self._refused.values()]
+        focused = self.focused.id or THINKING.key if self.focused else ""
+        about = [setting.about for setting in SETTINGS if setting.key == focused]
+        self.query_one("#about", Label).set_class(bool(wrong), "-wrong").update("\n".join(wrong or about))
 
     def action_reset(self) -> None:
         """Have for this model what the config says."""

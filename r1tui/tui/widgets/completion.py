@@ -19,7 +19,7 @@ class Completion(OptionList):
         display: none;
         height: auto;
         max-height: 8;
-        border: round $primary-muted;
+        border: round $primary;
         background: $surface;
         padding: 0 1;
         &.-open { display: block; }
