@@ -92,7 +92,16 @@ def test_a_draft_belongs_to_one_r1tui_until_that_is_gone(tmp_path: Path) -> None
     assert Drafts(tmp_path).take() == Typed("one more")
     second.save(Typed())
     second.let_go()
-    assert Drafts(tmp_path).take() is None or not (tmp_path / "draft-1.json").exists()
+    assert not (tmp_path / "draft-1.json").exists()
+
+
+def test_what_a_kill_has_left_half_written_is_removed(tmp_path: Path) -> None:
+    drafts = Drafts(tmp_path)
+    drafts.save(Typed("whole"))
+    drafts.let_go()
+    (tmp_path / ".draft-0.json.x1y2").write_text("{hal")
+    assert Drafts(tmp_path).take() == Typed("whole")
+    assert [path.name for path in tmp_path.glob(".draft*")] == []
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")

@@ -102,6 +102,8 @@ class Drafts:
         except R1tuiError:
             return False
         self._path = path
+        for partial in self._folder.glob(f".{path.name}.*"):  # of one that was killed while it wrote
+            partial.unlink(missing_ok=True)
         return True
 
 
