@@ -104,11 +104,12 @@ def test_what_a_kill_has_left_half_written_is_removed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob(".draft*")] == []
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(R1tuiError):
-        PromptHistory(tmp_path / "p").add(Typed("x"))
+    (tmp_path / "file").touch()
+    for write in (PromptHistory(tmp_path / "file").add, Drafts(tmp_path / "file").save):
+        with pytest.raises(R1tuiError) as failure:
+            write(Typed("x"))
+        assert failure.value.remedy
 
 
 @given(st.lists(TEXTS, max_size=4), TEXTS)
