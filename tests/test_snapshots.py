@@ -20,6 +20,8 @@ from r1tui.tui.screens import input_base, variants, welcome
 from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen
 from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.log import LogScreen
+from r1tui.tui.screens.prompts import PromptsScreen
+from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
 
@@ -139,8 +141,12 @@ def test_sampling(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         await pilot.press("ctrl+s")
+        while not (isinstance(app.screen, SamplingScreen) and app.screen.filled):
+            await pilot.pause(0.02)
         await settle(pilot)
         await pilot.press("ctrl+u", "ctrl+k", "9")
+        while "Allowed" not in str(app.screen.query_one("#about").render()):
+            await pilot.pause(0.02)
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)
@@ -149,7 +155,12 @@ def test_sampling(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -
 def test_prompts(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
-        await pilot.press("f12", "down")
+        await pilot.press("f12")
+        while not isinstance(app.screen, PromptsScreen):
+            await pilot.pause(0.02)
+        await pilot.press("down")
+        while "OpenCV" not in str(app.screen.query_one("Static").render()):
+            await pilot.pause(0.02)
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)
@@ -171,6 +182,10 @@ def test_attaching(
         app.show_chat()
         app.show_figures()
         app.seat.prompt.put_before(Typed("[pasted 2,431 lines, 95.7 KiB] against @src/app.py and @notes.md and @pa"))
+        while not (app.seat.prompt.completion and app.seat.prompt.completion.is_open):
+            await pilot.pause(0.02)
+        while "of 8,192 left" not in (app.seat.prompt.border_subtitle or ""):
+            await pilot.pause(0.02)
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)

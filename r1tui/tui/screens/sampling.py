@@ -139,7 +139,9 @@ class SamplingScreen(ModalScreen[None]):
             for setting in NUMBERS:
                 with Horizontal():
                     yield Label(setting.label, classes="name", markup=False)
-                    yield Input(id=setting.key, compact=True, placeholder="none")
+                    field = Input(id=setting.key, compact=True, placeholder="none")
+                    field.cursor_blink = False  # two repaints a second, over SSH too
+                    yield field
                     yield Label(self._help(setting), classes="help", markup=False)
             with Horizontal():
                 yield Label(THINKING.label, classes="name", markup=False)
