@@ -254,6 +254,7 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
     [
         ({"chat.log": "f10", "chat.stop": "escape,ctrl+x"}, []),
         ({"chat.log": "f2", "chat.variants": "f6"}, []),
+        ({"transcript.line_up": "up,k"}, []),  # the prompt has its own, and never the focus with it
         ({"chat.lgo": "f10"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
         ({"nothing at all": "f10"}, ["There is no action 'nothing at all'."]),
         ({"chat.log": "f10, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
