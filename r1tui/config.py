@@ -115,6 +115,30 @@ class SamplingSettings(Section, frozen=True):
     """The same seed and prompt give the same answer; null: a new one each time."""
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     """The longest answer, thinking included; null: until the context is full."""
+    thinking_budget: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    """Tokens of thinking after which the answer begins; null: as many as the model likes."""
+    thinking: bool | None = None
+    """Whether it thinks at all, for templates with such a switch (R1's has none); null: as the template does."""
+
+
+PROMPTS = {
+    "Flappy Bird": """\
+Write a Flappy Bird game in Python with pygame, in one file and without images or sounds.
+The bird falls with gravity and the space bar lifts it; pipes with a gap at a random height come from the right.
+Show the score while playing and the best score after a crash, and let one key start the next round.
+""",
+    "Motion detection": """\
+Write a Python program with OpenCV that finds motion in a video file or a webcam.
+Draw a box around everything that moves, ignore noise and slow changes of the light,
+and print the time at which each movement begins and ends. Explain how the thresholds are to be chosen.
+""",
+    "Balls in a heptagon": """\
+Write a Python program in which 20 numbered balls bounce inside a heptagon that turns slowly around its centre.
+Balls feel gravity and friction, spin, bounce off each other and off the moving walls, and never leave the heptagon.
+Use tkinter, math and the rest of the standard library only; work out the collisions yourself. One file.
+""",
+}
+"""The three test pieces that everybody tries."""
 
 
 class UiSettings(Section, frozen=True):
@@ -167,6 +191,8 @@ class Config(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     plan: PlanSettings = PlanSettings()
     sampling: SamplingSettings = SamplingSettings()
+    prompts: dict[str, str] = field(default_factory=PROMPTS.copy)
+    """Prompts to choose from, by name."""
     ui: UiSettings = UiSettings()
     variants: dict[str, VariantSettings] = field(default_factory=dict)
 

@@ -91,6 +91,16 @@ class Paths:
         return self.state / "theme.json"
 
     @property
+    def prompt(self) -> Path:
+        """What was typed into the prompt, sent or not; private."""
+        return self.state / "prompt"
+
+    @property
+    def sampling_choices(self) -> Path:
+        """How tokens are chosen, where the user wants it otherwise than the config for a model."""
+        return self.state / "sampling.json"
+
+    @property
     def server_socket(self) -> Path:
         return self.run / "server.sock"
 

@@ -284,3 +284,14 @@ def test_an_answer_that_was_stopped_from_elsewhere_says_so(r1tui: CommandLine, t
     _, said = asked.communicate(timeout=60)
     assert asked.returncode == 1
     assert "stopped" in said or "ended in the middle" in said
+
+
+def test_a_thinking_budget_of_the_config_is_kept_to(
+    r1tui: CommandLine, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
+) -> None:
+    thoughts = "one two three four five six seven eight nine ten.\n"
+    r1tui.configure("sampling: {thinking_budget: 5}\n")
+    with bare_server(llama_server, tiny_r1(think=thoughts, answer=ANSWER), tmp_path) as (socket, _):
+        ran = r1tui("chat", "--attach", f"unix:{socket}", "--json", "hi")
+    assert ran.returncode == 0, ran.stderr
+    assert 0 < json.loads(ran.stdout.splitlines()[-1])["reasoning_tokens"] <= 5

@@ -26,7 +26,10 @@ def existing_keys(section: Section, prefix: str = "") -> set[str]:
     keys: set[str] = set()
     for key in section.__struct_fields__:
         value = getattr(section, key)
-        keys |= existing_keys(value, f"{prefix}{key}.") if isinstance(value, Section) else {prefix + key}
+        if isinstance(value, dict) and value:
+            keys |= documented_keys(value, f"{prefix}{key}.")
+        else:
+            keys |= existing_keys(value, f"{prefix}{key}.") if isinstance(value, Section) else {prefix + key}
     return keys
 
 

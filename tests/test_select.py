@@ -21,7 +21,7 @@ from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.widgets.prompt import Prompt
-from r1tui.tui.widgets.select_bar import HintBar, SelectBar
+from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_blocks import Work
 from r1tui.tui.widgets.transcript_cursor import Mark
@@ -308,14 +308,13 @@ async def test_editing_says_so_and_esc_puts_back_what_the_prompt_had(tmp_path: P
         one.app.seat.ready = True
         await one.press(*"draft", "ctrl+y", "home", "e")
         assert one.prompt.text == "First?"
-        hint = one.app.seat.query_one(HintBar)
-        assert str(hint.render()) == "Editing question 1: Enter asks it anew, Esc leaves it"
+        assert str(one.prompt.border_title) == "Editing question 1: Enter asks it anew, Esc leaves it"
         await one.press("!", "escape")
         assert one.prompt.text == "draft"
-        assert not one.app.seat.query(HintBar)
+        assert not one.prompt.border_title
         assert one.questions == ["First?", "Second?"]
         await one.press("ctrl+y", "end", "e", "ctrl+n")
-        assert not one.app.seat.query(HintBar)
+        assert not one.prompt.border_title
         assert one.prompt.text == "draft"
 
 

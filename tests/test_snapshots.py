@@ -9,18 +9,24 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from r1tui.catalog import Catalog
+from r1tui.chat.paths import Candidate, Candidates
+from r1tui.chat.prompt_files import Drafts
 from r1tui.chat.room import Room
 from r1tui.chat.store import Store
+from r1tui.chat.typed import Typed
 from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEvent, Timings
 from r1tui.hardware import Machine
 from r1tui.nvml import Gpu, Nvidia
 from r1tui.recommend import Surroundings
+from r1tui.tui.attached import Scales, Weight
 from r1tui.tui.messages import DownloadReported
-from r1tui.tui.screens import conversations, variants, welcome
+from r1tui.tui.screens import conversations, input_base, variants, welcome
 from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen, little_room
 from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.screens.log import LogScreen
+from r1tui.tui.screens.prompts import PromptsScreen
+from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.widgets.transcript import Transcript
 from tests.listed_rig import LISTED, LISTED_PASSAGES, NOW_S
@@ -34,7 +40,9 @@ pytestmark = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> StillApp:
     monkeypatch.setattr(variants, "overview", lambda *_: iter(ENTRIES))
-    return StillApp(Path("/nowhere"))
+    still = StillApp(Path("/nowhere"))
+    monkeypatch.setattr(Drafts, "save", lambda *_: None)  # nothing is kept
+    return still
 
 
 async def furnished(pilot: Pilot[None]) -> None:
@@ -234,6 +242,57 @@ def test_asking_for_a_line(app: StillApp, snap_compare: Compare, size: tuple[int
         app.push_screen(LineScreen("Into which file?", "/home/me/Flappy-Bird.md"))
         await settle(pilot)
         app.screen.query_one(Input).cursor_blink = False
+
+
+def test_sampling(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        await pilot.press("ctrl+s")
+        while not (isinstance(app.screen, SamplingScreen) and app.screen.filled):
+            await pilot.pause(0.02)
+        await settle(pilot)
+        await pilot.press("ctrl+u", "ctrl+k", "9")
+        while "Allowed" not in str(app.screen.query_one("#about").render()):
+            await pilot.pause(0.02)
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_prompts(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        await pilot.press("f12")
+        while not isinstance(app.screen, PromptsScreen):
+            await pilot.pause(0.02)
+        await pilot.press("down")
+        while "OpenCV" not in str(app.screen.query_one("Static").render()):
+            await pilot.pause(0.02)
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_attaching(
+    app: StillApp, snap_compare: Compare, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = [Candidate("parts/"), *(Candidate(f"part{n}.py", 1234 * n) for n in range(1, 12))]
+    monkeypatch.setattr(input_base, "candidates", lambda _: Candidates(offered, partial=True))
+
+    async def weigh(*_: object) -> list[Weight]:
+        return [Weight("src/app.py", 1204), Weight("notes.md", 1227)]
+
+    monkeypatch.setattr(Scales, "weigh", weigh)
+
+    async def before(pilot: Pilot[None]) -> None:
+        await furnished(pilot)
+        app.show_chat()
+        app.show_figures()
+        app.seat.prompt.put_before(Typed("[pasted 2,431 lines, 95.7 KiB] against @src/app.py and @notes.md and @pa"))
+        while not (app.seat.prompt.completion and app.seat.prompt.completion.is_open):
+            await pilot.pause(0.02)
+        while "of 8,192 left" not in (app.seat.prompt.border_subtitle or ""):
+            await pilot.pause(0.02)
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)

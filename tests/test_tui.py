@@ -31,8 +31,8 @@ from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, se
 
 __all__ = ["config"]
 
-WITH_A_WAY_BACK = ("ask", "conversations", "download", "keys", "line", "log", "panel", "save", "theme", "variants")
-BACK = ["chat.stop", "select.leave", *(f"{name}.back" for name in WITH_A_WAY_BACK)]
+SCREENS = ("ask", "conversations", "download", "keys", "line", "log", "panel", "prompts", "sampling", "save", "theme")
+BACK = ["select.leave", *(f"{screen}.back" for screen in (*SCREENS, "variants"))]
 
 
 async def test_from_nothing_to_an_answer_without_another_key(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:

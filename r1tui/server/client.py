@@ -78,7 +78,12 @@ class ChatRequest:
 
     def _common(self) -> dict[str, Any]:
         chosen = self.sampling
-        optional = {"seed": chosen.seed, "max_tokens": chosen.max_tokens}
+        optional = {
+            "seed": chosen.seed,
+            "max_tokens": chosen.max_tokens,
+            "reasoning_budget_tokens": chosen.thinking_budget,
+            "chat_template_kwargs": template_arguments(chosen),
+        }
         return {
             "temperature": chosen.temperature,
             "top_p": chosen.top_p,
@@ -93,6 +98,11 @@ class ChatRequest:
             "reasoning_budget_end_tags": [CLOSE],
             "reasoning_budget_message": "",
         }
+
+
+def template_arguments(sampling: SamplingSettings) -> dict[str, bool] | None:
+    """What the model's template is told beside the messages; None: nothing."""
+    return None if sampling.thinking is None else {"enable_thinking": sampling.thinking}
 
 
 class ServerClient:
@@ -111,8 +121,8 @@ class ServerClient:
             timeout=httpx2.Timeout(10.0),
         )
         self._streaming = httpx2.Timeout(10.0, read=None)
-        self._forces_thinking: bool | None = None
         self._context_tokens: int | None = None
+        self._forces_thinking: dict[bool | None, bool] = {}
         self._stopped: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -134,9 +144,9 @@ class ServerClient:
         """`/props`: the model's path, context size, template and special tokens."""
         return await self._json("GET", "/props")
 
-    async def tokenize(self, text: str) -> list[int]:
-        """The text's tokens, special ones as the chat would read them."""
-        answer = await self._json("POST", "/tokenize", {"content": text, "parse_special": True})
+    async def tokenize(self, text: str, *, parse_special: bool = True) -> list[int]:
+        """The text's tokens, special ones as the chat would read them, or as plain text."""
+        answer = await self._json("POST", "/tokenize", {"content": text, "parse_special": parse_special})
         return list(answer["tokens"])
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
@@ -162,20 +172,23 @@ class ServerClient:
         """How many answers are being computed. Asking often would keep an idle server from sleeping."""
         return sum(bool(slot.get("is_processing")) for slot in await self._fetch("GET", "/slots", list[dict[str, Any]]))
 
-    async def forces_thinking(self) -> bool:
+    async def forces_thinking(self, sampling: SamplingSettings | None = None) -> bool:
         """Whether the model's template ends the prompt with `<think>`, so that a reply begins inside it.
 
         Then the thinking is split here from raw content: whether llama-server recognises the template as a thinking
         one cannot be asked, and where it does not it would leave a lone `</think>` in the content.
         """
-        if self._forces_thinking is None:
-            messages = [{"role": "user", "content": "hi"}]
+        thinking = sampling.thinking if sampling else None
+        if thinking not in self._forces_thinking:
+            body: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+            if sampling and (arguments := template_arguments(sampling)):
+                body["chat_template_kwargs"] = arguments
             try:
-                answer = await self._json("POST", "/apply-template", {"messages": messages})
-                self._forces_thinking = str(answer["prompt"]).rstrip().endswith(OPEN)
+                answer = await self._json("POST", "/apply-template", body)
+                self._forces_thinking[thinking] = str(answer["prompt"]).rstrip().endswith(OPEN)
             except (R1tuiError, KeyError):  # another server, or an older one
-                self._forces_thinking = False
-        return self._forces_thinking
+                self._forces_thinking[thinking] = False
+        return self._forces_thinking[thinking]
 
     async def stream_chat(self, request: ChatRequest, conversation_id: str) -> AsyncGenerator[StreamEvent, None]:
         """The answer's events, closed by exactly one Finished or Failed; nothing is raised but cancellation.
@@ -212,7 +225,7 @@ class ServerClient:
     async def begins_inside(self, request: ChatRequest) -> bool:
         """Whether the stream of the answer begins inside its thinking."""
         beginning = request.beginning
-        forced = await self.forces_thinking()
+        forced = await self.forces_thinking(request.sampling)
         return forced if beginning is None else not beginning.content and bool(beginning.thinking or forced)
 
     async def _target_and_body(self, request: ChatRequest) -> tuple[str, dict[str, Any], bool]:
@@ -220,10 +233,13 @@ class ServerClient:
         inside = await self.begins_inside(request)
         if request.beginning is None:
             return "/v1/chat/completions", request.body(raw_reasoning=inside), inside
-        forced = await self.forces_thinking()
+        forced = await self.forces_thinking(request.sampling)
         if request.beginning.thinking and not forced:
             await self._check_thinking_tags()
-        answer = await self._json("POST", "/apply-template", {"messages": _json_of(request.messages)})
+        body: dict[str, Any] = {"messages": _json_of(request.messages)}
+        if arguments := template_arguments(request.sampling):
+            body["chat_template_kwargs"] = arguments
+        answer = await self._json("POST", "/apply-template", body)
         prompt = str(answer["prompt"]) + request.beginning.as_written(forced=forced)
         return "/v1/completions", request.body_of_rest(prompt, inside_thinking=inside), inside
 

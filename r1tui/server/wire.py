@@ -89,6 +89,11 @@ class Props(msgspec.Struct, frozen=True):
     chat_template: str = ""
     default_generation_settings: GenerationSettings = GenerationSettings()
 
+    @property
+    def has_thinking_switch(self) -> bool:
+        """Whether the model's template can be told not to think."""
+        return "enable_thinking" in self.chat_template
+
 
 class ErrorBody(msgspec.Struct, frozen=True):
     """The body of a response that is not 200."""

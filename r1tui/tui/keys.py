@@ -15,6 +15,8 @@ from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.panel import PanelScreen
+from r1tui.tui.screens.prompts import PromptsScreen
+from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.screens.theme import ThemeScreen
 from r1tui.tui.screens.variants import VariantsScreen
@@ -33,8 +35,10 @@ TOGETHER: tuple[Nodes, ...] = (
     (LineScreen,),
     (LogScreen,),
     (PanelScreen,),
-    (ThemeScreen,),
+    (PromptsScreen,),
+    (SamplingScreen,),
     (SaveScreen,),
+    (ThemeScreen,),
     (VariantsScreen,),
 )
 """What has the keys at a time, a screen first; a key can mean one thing there. The line that marks takes its own."""
@@ -55,9 +59,9 @@ def complaints(keys: Mapping[str, str], app: type[DOMNode]) -> Iterator[str]:
             near = get_close_matches(name, known, n=1)
             yield f"There is no action {name!r}." + (f" Did you mean {near[0]}?" if near else "")
     told: set[str] = set()
-    for nodes in TOGETHER:
+    for screen, widget in ((nodes[0], nodes[n : n + 1]) for nodes in TOGETHER for n in range(1, max(len(nodes), 2))):
         owners: dict[str, str] = {}
-        for row in _rows((app, *nodes)):
+        for row in _rows((app, screen, *widget)):  # two widgets never have the focus at once
             for key in map(str.strip, keys.get(row.name, row.keys).split(",")):
                 owner = owners.setdefault(key, row.name)
                 clash = f"{key} is the key of {owner} and of {row.name}."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
+    from r1tui.chat.paths import Candidate
     from r1tui.events import StageEvent, StreamEvent
     from r1tui.keeper.state import Status
     from r1tui.telemetry import Sample
@@ -53,6 +54,18 @@ class AnswerWaits(Message):
 @dataclass
 class AnswerEnded(Message):
     """The running answer is over, however it ended."""
+
+
+@dataclass
+class FileChosen(Message):
+    """The user has chosen this for what is being named in the prompt."""
+
+    candidate: Candidate
+
+
+@dataclass
+class FilesClosed(Message):
+    """The user wants no list of files for what is being named."""
 
 
 @dataclass

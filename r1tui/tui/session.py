@@ -13,10 +13,11 @@ from textual.message import Message
 
 from r1tui.catalog import Variant
 from r1tui.chat.answer import CONTEXT_FULL
+from r1tui.chat.choices import SamplingChoices
 from r1tui.chat.conversation import Messages
 from r1tui.chat.pace import paced
 from r1tui.chat.room import Room
-from r1tui.config import Config
+from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StageFailed, StageStarted, StreamEvent, TooLong
 from r1tui.experience import remember_speed
@@ -62,6 +63,9 @@ class Session:
         self._post = post
         self._attach = attach
         self._server = Connection(paths, attach)
+        self.choices = SamplingChoices(paths.sampling_choices, config.sampling)
+        """How tokens are chosen, by the model's name."""
+        self._attached_name = str(attach or "")
         self._launch: Launch | None = None
         self._answering: str | None = None
         self._begun = False
@@ -84,6 +88,11 @@ class Session:
     def answering(self) -> bool:
         """Whether an answer is being received."""
         return self._answering is not None
+
+    @property
+    def model(self) -> str:
+        """The name of the model that would answer; empty where none runs."""
+        return self._attached_name if self.attached else self.status().variant or ""
 
     def status(self) -> Status:
         """What is true of the managed server now; quick."""
@@ -179,7 +188,7 @@ class Session:
         with suppress(R1tuiError, msgspec.ValidationError):
             client = await self._server.client()
             props = msgspec.convert(await client.props(), Props)
-            name = Path(props.model_path).stem or str(client.endpoint)
+            name = self._attached_name = Path(props.model_path).stem or str(client.endpoint)
             self._post(ServerChanged(Status(state="ready", variant=name), props.default_generation_settings.n_ctx))
 
     async def room(self, messages: Messages) -> Room | None:
@@ -206,7 +215,7 @@ class Session:
         try:
             client = await self._server.client()
             await self._tell_of_waiting(client)
-            sampling = self._config.sampling
+            sampling = await self.sampling()
             if vary:
                 sampling = msgspec.structs.replace(sampling, seed=secrets.randbelow(2**32 - 1))
             request = ChatRequest(as_chat(messages), sampling, beginning)
@@ -291,6 +300,23 @@ class Session:
                 busy = await (await self._server.client()).busy_slots()
                 return max(0, busy - (self._answering is not None and self._begun))
         return 0
+
+    async def sampling(self) -> SamplingSettings:
+        """How the next answer's tokens are chosen."""
+        return await asyncio.to_thread(self.choices.of, self.model)
+
+    async def has_thinking_switch(self) -> bool | None:
+        """Whether the model can be told not to think; None where no server says."""
+        with suppress(R1tuiError, msgspec.ValidationError):
+            return msgspec.convert(await (await self._server.client()).props(), Props).has_thinking_switch
+        return None
+
+    async def count_tokens(self, text: str) -> int | None:
+        """The tokens of a text; None where no server says, or one would have to load its model for it."""
+        with suppress(R1tuiError, LookupError):
+            if self.attached or self.status().state == "ready":
+                return len(await (await self._server.client()).tokenize(text, parse_special=False))
+        return None
 
     async def _tell_of_waiting(self, client: ServerClient) -> None:
         """Post why the answer will not begin at once, if it will not."""

@@ -15,13 +15,13 @@ from textual.binding import Binding
 
 from r1tui.tui.messages import Sampled
 from r1tui.tui.screens.conversations_base import ConversationsBase
+from r1tui.tui.screens.input_base import InputBase
 from r1tui.tui.screens.models_base import ModelsBase
 from r1tui.tui.screens.select_base import SelectBase
-from r1tui.tui.widgets.prompt import Prompt
 
 
-class ChatScreen(ModelsBase, ConversationsBase, SelectBase):
-    """All that the chat is, in its parts: models, conversations, answers, and what is done with what was said."""
+class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
+    """All that the chat is: models, conversations, answers, what is done with what was said, and the input."""
 
     DEFAULT_CSS = """
     ChatScreen {
@@ -53,7 +53,7 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase):
 
     def compose(self) -> ComposeResult:
         yield self.instruments
-        yield Prompt()
+        yield self.prompt
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.opened.set)
@@ -65,9 +65,10 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase):
         self.furniture = new = Furniture(self._clock)
         with self.app.batch_update():
             self.remove_class("-bare")
-            await self.mount(new.stages, new.transcript, before=self.query_one(Prompt))
+            await self.mount(new.stages, new.transcript, before=self.prompt)
             await self.mount(new.footer)
         await self._open_last()
+        self._open_prompt()
         self.furnished = True
         self.refresh_bindings()
         self._begin()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from textual.screen import Screen
 
 from r1tui.tui.widgets.instruments import Instruments
+from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from textual.worker import Worker
@@ -37,6 +38,7 @@ class SeatBase(Screen[None]):
         super().__init__(classes="-bare")
         self._clock = clock
         self.instruments = Instruments(clock=clock)
+        self.prompt = Prompt()
         self.furnished = False
         """Whether all is there."""
         self.furniture: Furniture

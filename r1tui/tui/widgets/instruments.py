@@ -46,6 +46,11 @@ class Instruments(Rows):
         self.figures = Figures(speed=SpeedMeter(clock))
         """What is shown; changed here alone."""
 
+    @property
+    def context_size(self) -> int | None:
+        """Tokens that the context holds, as far as it is known."""
+        return self.figures.context_size
+
     def update_sample(self, sample: Sample) -> None:
         """What the machine is doing."""
         self.figures.note(sample)

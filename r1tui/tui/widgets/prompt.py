@@ -1,10 +1,24 @@
-"""Where the question is typed: several lines, Enter sends."""
+"""Where the question is typed: several lines, Enter sends. Large pieces stand in it as labels."""
 
+from __future__ import annotations
+
+import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from textual import events
 from textual.binding import Binding
+from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
+
+from r1tui.chat.attachments import files_in, mentions, unfinished_mention, with_files
+from r1tui.chat.recall import Recall
+from r1tui.chat.typed import Typed, cleaned, is_large, label_for, typed_of
+from r1tui.errors import R1tuiError
+
+if TYPE_CHECKING:
+    from r1tui.tui.widgets.completion import Completion
 
 
 class Prompt(TextArea):
@@ -21,11 +35,14 @@ class Prompt(TextArea):
         padding: 0 1;
         &:focus { border: round $primary; }
         & .text-area--placeholder { color: $text-muted; }
+        &.-too-heavy { border-subtitle-color: $error; }
     }
     """
     BINDINGS = [
         Binding("enter", "submit", "Send", id="prompt.send", show=False, priority=True),
         Binding("ctrl+j,alt+enter", "newline", "New line", id="prompt.newline", show=False, priority=True),
+        Binding("up", "older", "Earlier question", id="prompt.older", show=False),
+        Binding("down", "newer", "Later question", id="prompt.newer", show=False),
     ]
 
     @dataclass
@@ -33,12 +50,94 @@ class Prompt(TextArea):
         """The user wants this asked. The prompt is empty again; `give_back` is for what cannot be asked now."""
 
         text: str
+        """All of it, with large pieces and attached files."""
+        typed: Typed
+        """What stood in the prompt."""
 
     def __init__(self) -> None:
         super().__init__(
             soft_wrap=True, show_line_numbers=False, tab_behavior="focus", placeholder="Ask something. Enter sends."
         )
         self.cursor_blink = False  # two repaints a second, over SSH too
+        self.recall = Recall()
+        """What was asked before; whoever knows it puts it there."""
+        self.completion: Completion | None = None
+        """The list of files, where there is one; while it is open it has the keys that choose."""
+        self._pieces: dict[str, str] = {}
+        self._aside: Typed | None = None
+        self._sent: tuple[str, Typed] = ("", Typed())
+
+    @property
+    def typed(self) -> Typed:
+        """What stands here now."""
+        text = self.text
+        return Typed(text, {label: piece for label, piece in self._pieces.items() if label in text})
+
+    @property
+    def draft(self) -> Typed:
+        """What would be missed if this were lost."""
+        return self._aside or self.recall.draft(self.typed)
+
+    @property
+    def unfinished_mention(self) -> str | None:
+        """What is typed of a file's name up to the cursor, its `@` left out; None where no file is being named."""
+        row, column = self.cursor_location
+        return unfinished_mention(self.document.get_line(row)[:column]) if self.selection.is_empty else None
+
+    def have(self, typed: Typed) -> None:
+        """Have this in place of what stands here, ready to be walked on from."""
+        self._pieces = dict(typed.pieces)
+        self.load_text(typed.text)
+
+    def rewrite(self, text: str) -> None:
+        """Have this text in place of what stands here, as somebody has edited it; undo brings the other back."""
+        typed = typed_of(cleaned(text), self.typed.pieces)
+        self.replace(self._adopted(typed), (0, 0), self.document.end, maintain_selection_offset=False)
+
+    def paste(self, text: str) -> None:
+        """Insert the text at the cursor, as a label where it is large."""
+        text = cleaned(text)
+        if is_large(text):
+            label = label_for(text, self._pieces)
+            text = self._adopted(Typed(label, {label: text}))
+        self.replace(text, *self.selection, maintain_selection_offset=False)
+
+    def complete(self, mention: str) -> None:
+        """Have this in place of the mention that is not finished."""
+        row, column = self.cursor_location
+        begun = self.unfinished_mention or ""
+        self.replace(mention, (row, column - len(begun) - 1), (row, column), maintain_selection_offset=False)
+
+    def give_back(self, text: str) -> None:
+        """Have the text again, before what was typed since."""
+        sent, typed = self._sent
+        self.put_before(typed if text == sent else typed_of(text, files_in(text)))
+
+    def put_before(self, typed: Typed) -> None:
+        """Have this before what stands here."""
+        self.insert(self._adopted(typed), (0, 0))
+
+    def begin_mention(self) -> None:
+        """Begin a word that names a file."""
+        row, column = self.cursor_location
+        before = self.document.get_line(row)[:column]
+        self.insert("@" if unfinished_mention(f"{before}@") is not None else " @")
+
+    def put_aside(self, text: str, title: str) -> None:
+        """Have this text for a while, under a title; what stands here comes back when that is sent or `bring_back`."""
+        if self._aside is None:
+            self._aside = self.draft
+        self.recall.leave()
+        self.have(typed_of(text, files_in(text)))
+        self.move_cursor(self.document.end)
+        self.border_title = Content(title)
+
+    def bring_back(self) -> None:
+        """Have again what was put aside, if anything was."""
+        if self._aside is not None:
+            self.have(self._aside)
+            self.move_cursor(self.document.end)
+        self._aside, self.border_title = None, None
 
     def action_submit(self) -> None:
         """Send what is typed.
@@ -54,11 +153,82 @@ class Prompt(TextArea):
         """
         self.call_later(self.insert, "\n")
 
-    def give_back(self, text: str) -> None:
-        """Have the text again, before what was typed since."""
-        self.insert(text, (0, 0))
+    def action_older(self) -> None:
+        """The row above; from the first one, the question before."""
+        if not self.navigator.is_first_wrapped_line(self.cursor_location):
+            self.action_cursor_up()
+        elif (typed := self.recall.older(self.typed)) is not None:
+            self.have(typed)
+            if self.wrapped_document.height == 1:  # of several rows, the first one is where Up goes on
+                self.move_cursor(self.document.end)
+
+    def action_newer(self) -> None:
+        """The row below; from the last one, the question after, in the end what was being typed."""
+        if not self.navigator.is_last_wrapped_line(self.cursor_location):
+            self.action_cursor_down()
+        elif (typed := self.recall.newer(self.typed)) is not None:
+            self.have(typed)
+            self.move_cursor(self.document.end)
+
+    def action_delete_left(self) -> None:
+        """Delete what is left of the cursor: a character, or a whole label."""
+        row, column = self.cursor_location
+        before = self.document.get_line(row)[:column]
+        label = next((label for label in self._pieces if before.endswith(label)), None)
+        if label is not None and self.selection.is_empty:
+            self.delete((row, column - len(label)), (row, column))
+        else:
+            super().action_delete_left()
+
+    def action_paste(self) -> None:
+        """Insert what was cut or copied here."""
+        self.paste(self.app.clipboard)
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        event.prevent_default()
+        self.paste(event.text)
+        self.focus()
+
+    def on_key(self, event: events.Key) -> None:
+        if self.completion is not None and self.completion.takes(event.key):
+            event.stop()
+            event.prevent_default()
 
     def _submit(self) -> None:
-        if self.text.strip():
-            self.post_message(self.Submitted(self.text))
-            self.clear()
+        if self.completion is not None and self.completion.takes("enter"):
+            return
+        typed = self.typed
+        if not typed.text.strip():
+            return
+        self.recall.leave()
+        self.clear()
+        self.bring_back()
+        if mentions(typed.text):
+            self.run_worker(self._read_and_post(typed), exit_on_error=False)
+        else:
+            self._post(typed, typed.whole)
+
+    async def _read_and_post(self, typed: Typed) -> None:
+        try:
+            text = await asyncio.to_thread(with_files, typed.whole, typed.text)
+        except R1tuiError as error:
+            self.put_before(typed)
+            self.notify(f"{error.cause} {error.remedy}", severity="warning", markup=False)
+        else:
+            self._post(typed, text)
+
+    def _post(self, typed: Typed, text: str) -> None:
+        self._sent = (text, typed)
+        self.post_message(self.Submitted(text, typed))
+
+    def _adopted(self, typed: Typed) -> str:
+        """The text, whose pieces are known from now on; a label that means something else here is another one there."""
+        text = typed.text
+        for label, piece in typed.pieces.items():
+            ours = label
+            if self._pieces.get(label, piece) != piece:
+                ours = label_for(piece, self._pieces)
+                text = text.replace(label, ours)
+            self._pieces[ours] = piece
+        return text

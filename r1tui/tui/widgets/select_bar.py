@@ -1,15 +1,15 @@
-"""The line above the prompt that says what is marked or edited; while it marks, its keys act on what is marked."""
+"""The line above the prompt that says what is marked, and whose keys act on it."""
 
 from textual.binding import Binding
 from textual.content import Content
 from textual.widgets import Static
 
 
-class HintBar(Static):
-    """One line of text, cut where the screen ends."""
+class SelectBar(Static, can_focus=True):
+    """One line of text, cut where the screen ends. It has the focus while something is marked."""
 
     DEFAULT_CSS = """
-    HintBar {
+    SelectBar {
         height: 1;
         padding: 0 1;
         background: $primary-muted;
@@ -18,15 +18,6 @@ class HintBar(Static):
         text-overflow: ellipsis;
     }
     """
-
-    def say(self, text: str) -> None:
-        """Show this text."""
-        self.update(Content(text), layout=False)
-
-
-class SelectBar(HintBar, can_focus=True):
-    """It has the focus while something is marked."""
-
     BINDINGS = [
         Binding("escape,q", "screen.select_leave", "Done", id="select.leave"),
         Binding("y", "screen.select_copy", "Copy", id="select.copy"),
@@ -46,3 +37,7 @@ class SelectBar(HintBar, can_focus=True):
         Binding("pageup", "screen.select_page(-1)", "Page up", id="select.page_up", show=False),
         Binding("pagedown", "screen.select_page(1)", "Page down", id="select.page_down", show=False),
     ]
+
+    def say(self, text: str) -> None:
+        """Show this text."""
+        self.update(Content(text), layout=False)

@@ -1,9 +1,11 @@
 """One turn as blocks: the question, the thinking behind its one line, the answer, and what became of it."""
 
 from r1tui.chat.answer import Answer
+from r1tui.chat.attachments import files_in
 from r1tui.chat.code import Listing
 from r1tui.chat.conversation import Turn
 from r1tui.chat.markdown import MarkdownSplitter
+from r1tui.chat.typed import in_short
 from r1tui.events import PromptProgress
 from r1tui.text import duration
 from r1tui.tui.widgets.transcript_blocks import CHUNK_CHARS, MARGIN, AnswerBlock, Block, PlainBlock
@@ -38,7 +40,7 @@ class TurnView:
         """The thinking's one line."""
         self.busy = False
         """Whether `absorb` has left something for the next time."""
-        question = clean(turn.question).strip("\n")
+        question = clean(in_short(turn.question, files_in(turn.question))).strip("\n")
         self._question = PlainBlock(question, "question", gap=not is_first, first=("❯ ", "question mark"), rest=MARGIN)
         self._branch = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
         self._thoughts: list[PlainBlock] = []

@@ -1,0 +1,126 @@
+"""Text files that a question mentions as `@path`: found, read, and put below it, each in a fence of its own."""
+
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1tui.chat.typed import cleaned, label_for
+from r1tui.errors import R1tuiError
+from r1tui.text import plain, size
+
+MOST_BYTES = 1 << 20
+"""A larger file has more tokens than any context of R1."""
+_MENTION = re.compile(r"""(?<![^\s(\[{<'"`])@(?:"(?P<quoted>[^"\n]+)"|(?P<bare>[^\s"]+))""")
+_UNFINISHED = re.compile(r"""(?<![^\s(\[{<'"`])@("[^"\n]*|[^\s"]*)$""")
+_PUNCTUATION = ".,;:!?)]}>'\"`"
+MOST_LABELS = 50
+_HEAD = re.compile(r"^Attached file: (.*)\n\n(`{3,})[^`\n]*\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file's text, by the name that the question calls it."""
+
+    name: str
+    text: str
+
+    def block(self) -> str:
+        """How the question has it: its name, and its text in a fence that nothing in it can end."""
+        longest = max((len(run) for run in re.findall("`+", self.text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        kind = Path(self.name).suffix.lstrip(".")
+        head = f"Attached file: {_one_line(self.name)}\n\n{fence}{kind if kind.isalnum() else ''}"
+        return f"{head}\n{self.text}{'' if self.text.endswith(chr(10)) or not self.text else chr(10)}{fence}"
+
+
+def mentions(text: str) -> list[str]:
+    """What may be names of files in a question, in order, each once."""
+    found = [match["quoted"] or match["bare"] for match in _MENTION.finditer(text)]
+    return list(dict.fromkeys(found))
+
+
+def unfinished_mention(before: str) -> str | None:
+    """What stands of a mention at the end of a line up to the cursor, without its `@`; None where there is none."""
+    found = _UNFINISHED.search(before)
+    return found[1] if found else None
+
+
+def mention(name: str) -> str:
+    """How a question mentions the file of this name."""
+    return f'@"{name}"' if re.search(r"\s", name) or name[-1:] in _PUNCTUATION else f"@{name}"
+
+
+def attached(text: str) -> dict[str, Path]:
+    """The files that a question mentions, by what it calls them; what is the name of no file is just text."""
+    found: dict[str, Path] = {}
+    for name in mentions(text):
+        for candidate in (name, name.rstrip(_PUNCTUATION)):
+            path = file_of(candidate)
+            if path is not None:
+                found[candidate] = path
+                break
+    return found
+
+
+def file_of(name: str) -> Path | None:
+    """The file of this name, if there is one."""
+    try:
+        path = Path(name).expanduser()
+        return path if stat.S_ISREG(path.stat().st_mode) else None
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def read_attachment(name: str, path: Path) -> Attachment:
+    """The file as text. Raises R1tuiError for one that cannot be read, is none, or is too large for any context."""
+    said = _one_line(name)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise R1tuiError(
+            f"{said} cannot be read: {error.strerror}.", f"Take @{said} out, or make it readable."
+        ) from error
+    if len(data) > MOST_BYTES:
+        remedy = f"Attach a part of it: more than {size(MOST_BYTES)} is more than any context holds."
+        raise R1tuiError(f"{said} is too large to attach.", remedy)
+    if b"\0" in data:
+        raise R1tuiError(f"{said} is not a text file.", f"Take @{said} out, or put a space after the @.")
+    try:
+        return Attachment(name, cleaned(data.decode("utf-8-sig")))
+    except UnicodeDecodeError:
+        remedy = f"Convert it: iconv -f latin1 -t utf-8 {said}"
+        raise R1tuiError(f"{said} is not a text file in UTF-8.", remedy) from None
+
+
+def with_files(question: str, mentioned_in: str) -> str:
+    """The question with the files that `mentioned_in` mentions below it. Raises R1tuiError for one that cannot be."""
+    blocks = [read_attachment(name, path).block() for name, path in attached(mentioned_in).items()]
+    return "\n\n".join([question.rstrip(), *blocks]) if blocks else question
+
+
+def files_in(question: str) -> dict[str, str]:
+    """The blocks of attached files in a question, by a label for each: `[src/app.py, 98 lines, 3.1 KiB]`."""
+    labels: dict[str, str] = {}
+    never_closed: set[str] = set()
+    end = 0
+    while len(labels) < MOST_LABELS and (head := _HEAD.search(question, end)):
+        end = head.end()
+        if head[2] in never_closed:
+            continue
+        closing = f"\n{head[2]}"
+        close = question.find(f"{closing}\n", end - 1)
+        if close < 0 and question.endswith(closing):
+            close = len(question) - len(closing)
+        if close < 0:  # a head that somebody has typed
+            never_closed.add(head[2])
+            continue
+        label = label_for(question[end:close], dict.fromkeys(labels, ""), what=f"{head[1]},")
+        end = close + len(closing)
+        labels[label] = question[head.start() : end]
+    return labels
+
+
+def _one_line(name: str) -> str:
+    return " ".join(plain(name).split())

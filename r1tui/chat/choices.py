@@ -1,0 +1,57 @@
+"""How each model's tokens are chosen, where the user has said otherwise than the config: kept between starts."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from r1tui.config import SamplingSettings
+from r1tui.errors import os_error
+from r1tui.locks import locked
+from r1tui.paths import private_folder, write_private
+
+Chosen = dict[str, Any]
+"""The settings that differ from the config's, by their names there."""
+
+
+class SamplingChoices:
+    """The choices of a file, one for each model. Reading and writing it takes time that a screen does not have."""
+
+    def __init__(self, path: Path, default: SamplingSettings) -> None:
+        self._path = path
+        self.default = default
+        """What the config says."""
+        self._now: dict[str, Chosen] = {}
+
+    def of(self, model: str) -> SamplingSettings:
+        """How to choose the model's tokens: as was chosen here or, before, by another r1tui; else by the config."""
+        chosen = self._now[model] if model in self._now else self._read().get(model, {})
+        try:
+            return msgspec.convert(msgspec.structs.asdict(self.default) | chosen, SamplingSettings)
+        except msgspec.ValidationError:  # of another version, or written by hand
+            return self.default
+
+    def choose(self, model: str, wanted: SamplingSettings) -> None:
+        """Have this from now on; `write` keeps it."""
+        default = msgspec.structs.asdict(self.default)
+        chosen = msgspec.structs.asdict(wanted)
+        self._now[model] = {key: value for key, value in chosen.items() if value != default[key]}
+
+    def write(self, model: str) -> None:
+        """Keep what was chosen for the model. Raises R1tuiError."""
+        try:
+            private_folder(self._path.parent)
+            with locked(self._path.with_suffix(".lock"), "The sampling settings", waiting=lambda _: None):
+                every = self._read()
+                every.pop(model, None)
+                if chosen := self._now.get(model):
+                    every[model] = chosen
+                write_private(self._path, msgspec.json.encode(every))
+        except OSError as error:
+            raise os_error(error, self._path) from error
+
+    def _read(self) -> dict[str, Chosen]:
+        with suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Chosen])
+        return {}

@@ -1,0 +1,126 @@
+"""What was asked before, and what was typed and not sent, on disk for the next start; private, for several r1tui."""
+
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import msgspec
+
+from r1tui.chat.typed import Typed
+from r1tui.errors import R1tuiError, os_error
+from r1tui.locks import holder, locked
+from r1tui.paths import private_folder, write_private
+
+MOST_ENTRIES = 1_000
+MOST_BYTES = 4 << 20
+MOST_DRAFTS = 16
+
+
+class PromptHistory:
+    """A file with a JSON line for each question, the newest last."""
+
+    def __init__(self, folder: Path, *, most_entries: int = MOST_ENTRIES, most_bytes: int = MOST_BYTES) -> None:
+        self._path = folder / "history.jsonl"
+        self._most_entries = most_entries
+        self._most_bytes = most_bytes
+
+    def entries(self) -> list[Typed]:
+        """The questions, oldest first; lines that are none are left out."""
+        found: list[Typed] = []
+        for line in _lines(self._read())[-self._most_entries :]:
+            with suppress(msgspec.DecodeError):
+                found.append(msgspec.json.decode(line, type=Typed))
+        return found
+
+    def add(self, typed: Typed) -> None:
+        """Add a question that is not the newest already; the oldest go where there are too many. Raises R1tuiError."""
+        new = msgspec.json.encode(typed)
+        try:
+            private_folder(self._path.parent)
+            with locked(self._path.with_suffix(".lock"), "The prompt's history", waiting=lambda _: None):
+                before = self._read()
+                lines = _lines(before)
+                if lines and lines[-1] == new:
+                    return
+                kept = _newest([*lines, new], self._most_entries, self._most_bytes)
+                if before and len(kept) == len(lines) + 1:
+                    with self._path.open("ab") as file:  # a line that a kill has cut is ended first
+                        file.write((b"" if before.endswith(b"\n") else b"\n") + new + b"\n")
+                else:
+                    write_private(self._path, b"".join(line + b"\n" for line in kept))
+        except OSError as error:
+            raise os_error(error, self._path) from error
+
+    def _read(self) -> bytes:
+        with suppress(OSError):
+            return self._path.read_bytes()
+        return b""
+
+
+class Drafts:
+    """One small file for each r1tui that runs; what one that is gone has left is taken by the next."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held = ExitStack()
+        self._path: Path | None = None
+
+    def take(self) -> Typed | None:
+        """The newest draft that belongs to no running r1tui, which from now on is ours."""
+        with suppress(OSError):
+            for path in sorted(self._folder.glob("draft-*.json"), key=_changed_ns, reverse=True):
+                if self._hold(path):
+                    with suppress(OSError, msgspec.DecodeError):
+                        return msgspec.json.decode(path.read_bytes(), type=Typed)
+        return None
+
+    def save(self, typed: Typed) -> None:
+        """Keep this in place of what was kept before; nothing where it is empty. Raises R1tuiError."""
+        try:
+            if self._path is None:
+                if not typed:
+                    return
+                private_folder(self._folder)
+                any(self._hold(self._folder / f"draft-{number}.json") for number in range(MOST_DRAFTS))
+            if self._path is not None and typed:
+                write_private(self._path, msgspec.json.encode(typed))
+            elif self._path is not None:
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise os_error(error, self._folder) from error
+
+    def let_go(self) -> None:
+        """Leave the draft to the next r1tui."""
+        self._path = None
+        self._held.close()
+
+    def _hold(self, path: Path) -> bool:
+        lock = path.with_suffix(".lock")
+        if holder(lock) is not None:
+            return False
+        try:
+            self._held.enter_context(locked(lock, "The draft"))
+        except R1tuiError:
+            return False
+        self._path = path
+        for partial in self._folder.glob(f".{path.name}.*"):  # of one that was killed while it wrote
+            partial.unlink(missing_ok=True)
+        return True
+
+
+def _lines(data: bytes) -> list[bytes]:
+    return [line for line in data.split(b"\n") if line]
+
+
+def _changed_ns(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def _newest(lines: list[bytes], most_entries: int, most_bytes: int) -> list[bytes]:
+    """The last lines within the bounds; the very last in any case."""
+    kept, n_bytes = 0, 0
+    for line in reversed(lines):
+        n_bytes += len(line) + 1
+        if kept and (kept == most_entries or n_bytes > most_bytes):
+            break
+        kept += 1
+    return lines[len(lines) - kept :]

@@ -1,0 +1,246 @@
+"""What of the chat is about the question: its history and draft, the editor, files, prompts, sampling."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from textual import events, on
+from textual.binding import Binding
+from textual.widgets import TextArea
+
+from r1tui.chat.attachments import mention, mentions
+from r1tui.chat.paths import Candidates, candidates
+from r1tui.errors import R1tuiError
+from r1tui.tui.messages import AnswerEnded, FileChosen, FilesClosed, ServerChanged
+from r1tui.tui.screens.seat_base import SeatBase
+from r1tui.tui.widgets.prompt import Prompt
+
+if TYPE_CHECKING:
+    from r1tui.chat.typed import Typed
+
+DRAFT_S = 1.0
+"""A draft is written at most so often."""
+
+
+class InputBase(SeatBase):
+    """A screen with a prompt, whose files are read and written beside the event loop."""
+
+    BINDINGS = [
+        Binding("ctrl+g", "edit", "Editor", id="chat.edit", show=False, priority=True),
+        Binding("ctrl+f", "attach", "Attach a file", id="chat.attach", show=False, priority=True),
+        Binding("ctrl+s", "sampling", "Sampling", id="chat.sampling", show=False, priority=True),
+        Binding("f12", "prompts", "Prompts", id="chat.prompts", show=False, priority=True),
+    ]
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__(clock)
+        self._drafting = True
+        """Whether drafts are being written, or must not be yet."""
+        self._editing = False
+        self._looking = False
+        self._begun: str | None = None
+        """The file's name that is being typed."""
+        self._let_be = False
+        """Whether the list of files is not wanted for it."""
+        self._weighing_files = False
+        self._mentioned: list[str] = []
+
+    def _open_prompt(self) -> None:
+        """Have what was asked before this start, and what was typed and not sent, as soon as it is read."""
+        from r1tui.chat.prompt_files import Drafts, PromptHistory  # noqa: PLC0415  after the first screen
+        from r1tui.tui.attached import Scales  # noqa: PLC0415  as above
+
+        self._history, self._drafts = PromptHistory(self.r1.paths.prompt), Drafts(self.r1.paths.prompt)
+        self._scales = Scales(self.r1.session.count_tokens)
+        self.run_worker(self._read_prompt(), exit_on_error=False)
+
+    async def _read_prompt(self) -> None:
+        self.prompt.recall.entries = await asyncio.to_thread(self._history.entries)
+        draft = await asyncio.to_thread(self._drafts.take)
+        if draft:
+            self.prompt.put_before(draft)
+        self._drafting = False
+        self._prompt_changed()
+
+    async def on_unmount(self) -> None:
+        if self.furnished:
+            await asyncio.to_thread(self._leave_draft, self.prompt.draft)
+
+    @on(Prompt.Submitted)
+    def _remember(self, message: Prompt.Submitted) -> None:
+        self.run_worker(self._add_to_history(message.typed), exit_on_error=False)
+
+    async def _add_to_history(self, typed: Typed) -> None:
+        self.prompt.recall.entries = [*self.prompt.recall.entries, typed]
+        try:
+            await asyncio.to_thread(self._history.add, typed)
+            self.prompt.recall.entries = await asyncio.to_thread(self._history.entries)  # of another r1tui too
+        except R1tuiError as error:
+            self._tell(error)
+
+    @on(TextArea.Changed)
+    def _prompt_changed(self) -> None:
+        if not self._drafting:
+            self._drafting = True
+            self.run_worker(self._keep_draft(), exit_on_error=False)
+        if (named := mentions(self.prompt.text)) != self._mentioned:
+            self._mentioned = named
+            self._weigh_again()
+
+    async def _keep_draft(self) -> None:
+        """Write the draft until it changes no more, at most so often."""
+        kept: Typed | None = None
+        try:
+            while (draft := self.prompt.draft) != kept:
+                await asyncio.to_thread(self._drafts.save, draft)
+                kept = draft
+                await asyncio.sleep(DRAFT_S)
+        except R1tuiError as error:
+            self._tell(error)
+        finally:
+            self._drafting = False
+
+    def _leave_draft(self, draft: Typed) -> None:
+        with suppress(R1tuiError):  # nobody is there to be told
+            self._drafts.save(draft)
+        self._drafts.let_go()
+
+    def on_paste(self, event: events.Paste) -> None:
+        """What is pasted while reading belongs into the prompt."""
+        event.stop()
+        self.prompt.focus()
+        self.prompt.paste(event.text)
+
+    def action_edit(self) -> None:
+        """Open what is typed in the user's editor."""
+        if not self._editing:
+            self._editing = True
+            self.run_worker(self._edit(), exit_on_error=False)
+
+    async def _edit(self) -> None:
+        from r1tui.tui.editor import edited  # noqa: PLC0415  as above
+
+        text = self.prompt.typed.whole
+        try:
+            new = await edited(self.r1, text, self.r1.paths.prompt)
+            if new != text:
+                self.prompt.rewrite(new)
+        except R1tuiError as error:
+            self._tell(error)
+        finally:
+            self._editing = False
+
+    def action_prompts(self) -> None:
+        """Choose one of the config's prompts."""
+        from r1tui.tui.screens.prompts import PromptsScreen  # noqa: PLC0415  as above
+
+        def chosen(text: str | None) -> None:
+            self.prompt.focus()
+            if text is not None:
+                self.prompt.paste(text)
+
+        self.app.push_screen(PromptsScreen(self.r1.config.prompts), chosen)
+
+    def action_sampling(self) -> None:
+        """Say how the next answer's tokens are chosen."""
+        from r1tui.tui.screens.sampling import SamplingScreen  # noqa: PLC0415  as above
+
+        config_file = Path(self.r1.config_file or self.r1.paths.config_file)
+        self.app.push_screen(SamplingScreen(self.r1.session, config_file))
+
+    def action_attach(self) -> None:
+        """Begin to name a file."""
+        self.prompt.focus()
+        if self.prompt.unfinished_mention is None:
+            self.prompt.begin_mention()
+        self._let_be = False
+        self._cursor_moved()
+
+    @on(TextArea.SelectionChanged)
+    def _cursor_moved(self) -> None:
+        self._begun = self.prompt.unfinished_mention
+        if self._begun is None:
+            self._let_be = False
+        if self._begun is None or self._let_be:
+            self._close_files()
+        elif not self._looking:
+            self._looking = True
+            self.run_worker(self._look(), exit_on_error=False)
+
+    async def _look(self) -> None:
+        """Offer what the name may become, until that is what is typed now; one look at a time on a slow disk."""
+        looked: str | None = None
+        try:
+            while (begun := self._begun) is not None and begun != looked and not self._let_be:
+                looked = begun
+                typed = begun.removeprefix('"')
+                offered = await asyncio.to_thread(candidates, typed)
+                is_whole = [one.name for one in offered.found] == [typed]
+                if begun == self._begun and not self._let_be:
+                    await self._offer(Candidates([]) if is_whole else offered)
+        finally:
+            self._looking = False
+
+    async def _offer(self, offered: Candidates) -> None:
+        if self.prompt.completion is None:
+            from r1tui.tui.widgets.completion import Completion  # noqa: PLC0415  as above
+
+            completion = Completion()
+            await self.mount(completion, before=self.prompt)
+            self.prompt.completion = completion
+        self.prompt.completion.offer(offered)
+
+    def _close_files(self) -> None:
+        if self.prompt.completion is not None and self.prompt.completion.is_open:
+            self.prompt.completion.offer(Candidates([]))
+
+    @on(FilesClosed)
+    def _files_closed(self) -> None:
+        self._let_be = True
+        self._close_files()
+
+    @on(FileChosen)
+    def _file_chosen(self, message: FileChosen) -> None:
+        self._close_files()
+        name = message.candidate.name
+        if message.candidate.is_folder:
+            self.prompt.complete(mention(name).removesuffix('"'))
+        else:
+            self.prompt.complete(f"{mention(name)} ")
+
+    @on(ServerChanged)
+    @on(AnswerEnded)
+    def _weigh_again(self) -> None:
+        """Say anew what the attached files weigh: a server may say now, or the context has grown."""
+        if not self._weighing_files and (self._mentioned or self.prompt.border_subtitle):
+            self._weighing_files = True
+            self.run_worker(self._weigh(), exit_on_error=False)
+
+    async def _weigh(self) -> None:
+        from r1tui.tui.attached import in_words, too_heavy  # noqa: PLC0415  as above
+
+        weighed: list[str] | None = None
+        try:
+            while weighed != self._mentioned:
+                weighed = self._mentioned
+                weights = await self._scales.weigh(self.prompt.text)
+                left = self._context_left()
+                self.prompt.border_subtitle = in_words(weights, left) if weights else None
+                self.prompt.set_class(too_heavy(weights, left), "-too-heavy")
+        finally:
+            self._weighing_files = False
+
+    def _context_left(self) -> int | None:
+        """Tokens that the next question and its answer have, as far as it is known."""
+        size, turns = self.instruments.context_size, self.conversation.turns
+        counters = (turns[-1].answer.finished or turns[-1].answer.timings) if turns else None
+        used = counters.prompt_tokens + counters.completion_tokens if counters else 0
+        return None if size is None else max(size - used, 0)
+
+    def _tell(self, error: R1tuiError) -> None:
+        self.notify(f"{error.cause} {error.remedy}".strip(), severity="warning", markup=False)

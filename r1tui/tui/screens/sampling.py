@@ -1,0 +1,263 @@
+"""How the next answer's tokens are chosen: a field for each setting, applied at once, remembered for the model."""
+
+from __future__ import annotations
+
+import asyncio
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Input, Label, Static
+
+from r1tui.config import SamplingSettings, check_setting
+from r1tui.errors import R1tuiError, UsageError
+
+if TYPE_CHECKING:
+    from r1tui.tui.session import Session
+
+
+class Setting(NamedTuple):
+    """A row: the setting's name in the config and on the screen, its range, what it is for, and that at length."""
+
+    key: str
+    label: str
+    allowed: str
+    meaning: str
+    about: str
+
+
+NUMBERS = (
+    Setting("temperature", "temperature", "0 to 5", "how freely it chooses",
+            "0 always takes the likeliest token. DeepSeek advises 0.5 to 0.7 for R1."),
+    Setting("top_p", "top p", "0 to 1", "keeps the likeliest",
+            "Keeps the likeliest tokens that together have this probability; 1 keeps all."),
+    Setting("min_p", "min p", "0 to 1", "drops the unlikely",
+            "Drops tokens below this share of the likeliest. Unsloth advises 0.1 for long answers."),
+    Setting("seed", "seed", "from 0", "repeats an answer",
+            "The same seed and prompt give the same answer. Empty: a new one each time."),
+    Setting("max_tokens", "most tokens", "from 1", "ends the answer",
+            "The longest answer, thinking included. Empty: until the context is full."),
+    Setting("thinking_budget", "thinking budget", "from 1", "ends the thinking",
+            "After so many tokens of thinking the answer begins. Empty: as many as it likes."),
+)  # fmt: skip
+THINKING = Setting(
+    "thinking", "thinking", "on or off", "Space changes it", "Whether it thinks at all. Space and the arrows change it."
+)
+SETTINGS = (*NUMBERS, THINKING)
+ANSWERS: dict[bool | None, str] = {None: "as it is", True: "on", False: "off"}
+NO_SWITCH = "no switch in this model; see the budget"
+NOT_KNOWN = "no model is ready that could tell"
+RESTART = (
+    ("context size", "plan.ctx_size"),
+    ("cache type", "plan.cache_type_k, plan.cache_type_v"),
+    ("layers on the GPU", "plan.n_gpu_layers, plan.n_cpu_moe"),
+    ("threads", "server.threads"),
+)
+
+
+class Switch(Static, can_focus=True):
+    """Three answers, of which Space, Enter and the arrow keys show the next or the previous."""
+
+    BINDINGS = [
+        Binding("space,enter,right", "turn(1)", "Change", show=False),
+        Binding("left", "turn(-1)", "Change back", show=False),
+    ]
+
+    class Turned(Message):
+        """Another answer is chosen."""
+
+    def __init__(self, value: bool | None) -> None:
+        super().__init__()
+        self.value = value
+
+    def render(self) -> Content:
+        return Content(ANSWERS[self.value])
+
+    def show(self, value: bool | None) -> None:
+        """Have this answer."""
+        self.value = value
+        self.refresh()
+
+    def action_turn(self, step: int) -> None:
+        """The next answer, or the one before."""
+        values = list(ANSWERS)
+        self.show(values[(values.index(self.value) + step) % len(values)])
+        self.post_message(self.Turned())
+
+
+class SamplingScreen(ModalScreen[None]):
+    """Every valid change counts from the next question on; leaving needs no confirmation."""
+
+    DEFAULT_CSS = """
+    SamplingScreen {
+        align: center middle;
+        & > Vertical {
+            width: 96;
+            max-width: 96%;
+            height: auto;
+            max-height: 100%;
+            border: round $primary;
+            background: $surface;
+            padding: 0 1;
+        }
+        Horizontal { height: 1; }
+        .name { width: 16; color: $text-muted; }
+        .help { width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
+        Input, Switch { width: 11; margin-right: 1; background: $background; }
+        Input:focus { background: $primary-muted; }
+        Switch:focus { text-style: reverse; }
+        #about, #restart { width: 1fr; height: auto; margin-top: 1; color: $text-muted; }
+        #about.-wrong { color: $error; }
+    }
+    """
+    BINDINGS = [
+        Binding("escape", "back", "Back", id="sampling.back"),
+        Binding("ctrl+r", "reset", "As in the config", id="sampling.reset", priority=True),
+    ]
+
+    def __init__(self, session: Session, config_file: Path) -> None:
+        super().__init__()
+        self._session = session
+        self._config_file = config_file
+        self._model = ""
+        self._now = session.choices.default
+        self._refused: dict[str, UsageError] = {}
+        self.filled = False
+        """Whether the fields show what is true."""
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = "How tokens are chosen"
+            for setting in NUMBERS:
+                with Horizontal():
+                    yield Label(setting.label, classes="name", markup=False)
+                    field = Input(id=setting.key, compact=True, placeholder="none")
+                    field.cursor_blink = False  # two repaints a second, over SSH too
+                    yield field
+                    yield Label(self._help(setting), classes="help", markup=False)
+            with Horizontal():
+                yield Label(THINKING.label, classes="name", markup=False)
+                yield Switch(None)
+                yield Label(self._help(THINKING), classes="help", id="switch", markup=False)
+            yield Label(id="about", markup=False)
+            yield Label(self._restart(), id="restart", markup=False)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.run_worker(self._fill(), exit_on_error=False)
+
+    async def _fill(self) -> None:
+        """Show what is true of the model that runs now."""
+        self._model = self._session.model
+        self._now = await asyncio.to_thread(self._session.choices.of, self._model)
+        self.query_exactly_one("SamplingScreen > Vertical").border_subtitle = Content(
+            f"remembered for {self._model}" if self._model else "for this start"
+        )
+        self._show()
+        self.filled = True
+        knows = await self._session.has_thinking_switch()
+        if not knows:
+            self.query_one(Switch).disabled = True
+            self.query_one("#switch", Label).update(NO_SWITCH if knows is False else NOT_KNOWN)
+
+    def _show(self) -> None:
+        for setting in NUMBERS:
+            value = getattr(self._now, setting.key)
+            with self.prevent(Input.Changed):
+                self.query_one(f"#{setting.key}", Input).value = "" if value is None else f"{value}"
+        self.query_one(Switch).show(self._now.thinking)
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        self._set(event.input.id or "", _value(event.value))
+
+    @on(Switch.Turned)
+    def _turned(self) -> None:
+        self._set(THINKING.key, self.query_one(Switch).value)
+
+    @on(Input.Submitted)
+    def _next(self) -> None:
+        self.focus_next()
+
+    def _set(self, key: str, value: object) -> None:
+        """Apply the value, or say what is allowed."""
+        label = next(setting.label for setting in SETTINGS if setting.key == key)
+        self._refused.pop(key, None)
+        try:
+            check_setting(SamplingSettings, key, value, label)
+        except UsageError as error:
+            self._refused[key] = error
+        else:
+            self._choose(msgspec.structs.replace(self._now, **{key: value}))
+        self._complain()
+
+    def _choose(self, wanted: SamplingSettings) -> None:
+        if wanted == self._now:
+            return
+        self._now = wanted
+        self._session.choices.choose(self._model, wanted)
+        self.app.run_worker(self._keep(), exit_on_error=False)  # the app's: this screen may be left meanwhile
+
+    async def _keep(self) -> None:
+        if not self._model:
+            return
+        try:
+            await asyncio.to_thread(self._session.choices.write, self._model)
+        except R1tuiError as error:
+            self.app.notify(f"{error.cause} {error.remedy}", severity="warning", markup=False)
+
+    @on(events.DescendantFocus)
+    def _complain(self) -> None:
+        """Say what is wrong, or what the field with the focus is about."""
+        wrong = [f"{error.cause} {error.remedy}" for error in self._refused.values()]
+        focused = self.focused.id or THINKING.key if self.focused else ""
+        about = [setting.about for setting in SETTINGS if setting.key == focused]
+        self.query_one("#about", Label).set_class(bool(wrong), "-wrong").update("\n".join(wrong or about))
+
+    def action_reset(self) -> None:
+        """Have for this model what the config says."""
+        self._choose(self._session.choices.default)
+        self._refused.clear()
+        self._show()
+        self._complain()
+
+    def action_back(self) -> None:
+        """Leave; a field that cannot be used changes nothing."""
+        for key, error in self._refused.items():
+            stays = getattr(self._now, key)
+            self.app.notify(f"{error.cause} It stays {'none' if stays is None else stays}.", markup=False)
+        self.dismiss()
+
+    def _help(self, setting: Setting) -> str:
+        default = getattr(self._session.choices.default, setting.key)
+        said = ANSWERS[default] if setting is THINKING else "none" if default is None else f"{default}"
+        return f"{setting.allowed}; default {said}: {setting.meaning}"
+
+    def _restart(self) -> Content:
+        rows = [Content.styled(f"{what:<19}{keys}") for what, keys in RESTART]
+        title = Content.styled("Needs a restart of the server", "bold")
+        where = Content(f"Change them in {self._config_file}, leave with Ctrl+Q, stop the server, start again.")
+        return Content("\n").join([title, *rows, where])
+
+
+def _value(text: str) -> object:
+    """What was typed, as the config would have it: a number, nothing, or a text that is refused."""
+    text = text.strip()
+    if not text:
+        return None
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        if isfinite(number):
+            return number
+    return text
