@@ -86,6 +86,11 @@ class Paths:
         return self.state / "conversations"
 
     @property
+    def kept_prompts(self) -> Path:
+        """KV caches of conversations that were left; private, since they hold their text."""
+        return self.cache / "prompts"
+
+    @property
     def server_socket(self) -> Path:
         return self.run / "server.sock"
 

@@ -26,6 +26,7 @@ from r1tui.server.endpoint import Endpoint
 from r1tui.server.record import read_record, record_file
 from r1tui.server.wire import Props
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, LaunchEnded, ServerChanged, StageReported
+from r1tui.tui.prompts import PromptKeeper
 
 if TYPE_CHECKING:
     from r1tui.launch import Launch
@@ -66,6 +67,7 @@ class Session:
         self._given_up = False
         self.following = False
         """Whether the server that comes up was started by somebody else, or by its keeper."""
+        self._prompts = PromptKeeper(paths, config, post)
         self._stopped_s: float | None = None
         """When the user wanted the answer to stop."""
 
@@ -184,10 +186,11 @@ class Session:
         try:
             client = await self._connected()
             await self._tell_of_waiting(client)
+            await self._prompts.make_ready(self.status(), messages)
             await begins(await client.forces_thinking())
             request = ChatRequest([ChatMessage(role, text) for role, text in messages], self._config.sampling)
             await self._tell_keeper(answer_id, running=True)
-            async with aclosing(client.stream_chat(request, answer_id)) as events:
+            async with aclosing(self._prompts.noting(client.stream_chat(request, answer_id))) as events:
                 end = await self._post_batches(events)
             if end is not None and self._attach is None:
                 await asyncio.to_thread(remember_speed, self._paths, self.status(), end)
@@ -229,6 +232,7 @@ class Session:
     async def stop_answer(self) -> None:
         """Stop the running answer on the server, so that its stream ends; what came stays."""
         self._stopped_s = monotonic()
+        self._prompts.give_up()
         if self._answering is not None:
             try:
                 await (await self._connected()).stop_answer(self._answering)
@@ -251,6 +255,10 @@ class Session:
                 self._post(AnswerWaits("The model sleeps; it is loaded again first."))
             elif state == "ready" and await client.busy_slots():
                 self._post(AnswerWaits("Another client's answer is running on this server; yours comes after it."))
+
+    async def leave_conversation(self) -> None:
+        """What the server has computed of the conversation that is left is kept, while it has nothing else to do."""
+        await self._prompts.leave(self.status())
 
     async def restart_server(self) -> None:
         """Have the managed server ended and started again."""

@@ -137,6 +137,7 @@ class AnswersBase(SeatBase):
         self.instruments.update_timings(None)
         self.query_one(Prompt).focus()
         self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
+        self.run_worker(self.r1.session.leave_conversation(), group="leave", exit_on_error=False)
 
     def action_again(self) -> None:
         """Ask the last question again, in place of the answer that failed or was stopped."""
