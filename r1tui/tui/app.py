@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.app import App, SystemCommand
@@ -21,6 +21,7 @@ from r1tui.errors import R1tuiError
 from r1tui.tui.messages import Sampled
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.themes import DEFAULT, load_themes
+from r1tui.tui.widgets.transcript_rows import foreign
 
 if TYPE_CHECKING:
     from r1tui.catalog import Catalog, Variant
@@ -152,6 +153,10 @@ class R1App(App[None]):
                 await asyncio.to_thread(self.saved.save, conversation)
             except (OSError, R1tuiError) as error:
                 self.notify(f"The conversation cannot be saved: {error}", severity="warning", markup=False)
+
+    def notify(self, message: str, *, title: str = "", **options: Any) -> None:
+        """Show a notice; what is foreign in it is text."""
+        super().notify(foreign(message), title=foreign(title), **{"markup": False, **options})
 
     def variant_named(self, status: Status) -> Variant | None:
         """The variant that the running server was started with."""
