@@ -19,14 +19,14 @@ PATIENCE_S = 60.0
 
 
 class Terminal:
-    """Runs `r1tui` in a pseudo-terminal; `shown` is what it has written there, control sequences and all."""
+    """Runs `r1tui`, or another module, in a pseudo-terminal; `shown` is all that it has written there."""
 
-    def __init__(self, *arguments: str, columns: int = 100, rows: int = 30) -> None:
+    def __init__(self, *arguments: str, columns: int = 100, rows: int = 30, module: str = "r1tui") -> None:
         self.shown = b""
         self.pid, self._master = pty.fork()
         if self.pid == 0:
             os.environ.update(TERM="xterm-256color", COLUMNS=str(columns), LINES=str(rows))
-            os.execv(sys.executable, [sys.executable, "-m", "r1tui", *arguments])  # noqa: S606
+            os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self._closing = False
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -18,12 +18,14 @@ from textual.widget import Widget
 from r1tui.catalog import Catalog, Variant
 from r1tui.events import FileProgress, FilesProgress, LogLine, Notice, Progress, StageDone, StageFailed, StageStarted
 from r1tui.overview import Entry
+from r1tui.paths import Paths
 from r1tui.tui.messages import AnswerWaits, DownloadReported, ServerChanged, StageReported
 from r1tui.tui.screens import variants
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.variants import VariantsScreen
+from tests.ptys import Terminal
 from tests.screen_rig import DOWNLOAD, ENTRIES, SHARD, STATUS, StillApp
 from tests.transcript_rig import past
 
@@ -151,3 +153,20 @@ def test_no_foreign_text_breaks_a_screen(
         assert show(place, text, (80, 24)) == []
 
     check()
+
+
+def test_nothing_of_foreign_text_commands_the_terminal(paths: Paths) -> None:
+    with Terminal(str(paths.data), columns=120, rows=40, module="tests.hostile_app") as terminal:
+        terminal.wait_for("all is shown")
+        shown = terminal.shown.replace(b"\x1b]22;default\x07", b"")  # Textual's own: the pointer's shape
+    assert "שלום" in shown.decode()
+    for command in (
+        b"\x1b]0;title",
+        b"\x1b]52;c;RVZJTA",
+        b"\xc2\x9b",
+        b"\x00",
+        b"\x07",
+        b"\x1b[31;5m",
+        "\u202e".encode(),
+    ):
+        assert command not in shown
