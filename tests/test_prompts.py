@@ -203,11 +203,12 @@ async def test_a_conversation_that_is_left_is_kept_and_found_again_by_its_words(
     async with opened(app) as pilot:
         await ready(app, pilot)
         first = await ask(app, pilot, LONG)
-        await until(pilot, lambda: first.state == "done" and noted(paths))
+        await until(pilot, lambda: not app.session.answering and noted(paths))
+        assert first.state == "done"
         await pilot.press("ctrl+n")
         await until(pilot, lambda: len(list(paths.kept_prompts.glob("*.kv"))) == 1)
         short = await ask(app, pilot, "Something else.")
-        await until(pilot, lambda: short.state == "done")
+        await until(pilot, lambda: not app.session.answering and short.state == "done")
         await app.session.restart_server()
         await until(pilot, lambda: keeper.status(paths).restarts == 1 and not seat(app).launching)
         await ready(app, pilot)
@@ -240,7 +241,8 @@ async def test_nothing_is_kept_when_it_is_turned_off(paths: Paths, config: Confi
         await ready(app, pilot)
         assert slots.FLAG not in (keeper.status(paths).argv or [])
         answered = await ask(app, pilot, LONG)
-        await until(pilot, lambda: answered.state == "done")
+        await until(pilot, lambda: not app.session.answering)
+        assert answered.state == "done"
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not keeper.status(paths).running)
     assert not paths.kept_prompts.exists()
