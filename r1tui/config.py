@@ -69,6 +69,8 @@ class ServerSettings(Section, frozen=True):
     """Whether a server that crashed is started again, after 1, 2, 4 … 60 s."""
     idle_unload: Annotated[int, Meta(ge=1)] | None = None
     """Seconds without a question after which the model is let go of until the next one; null: never."""
+    kv_cache_gib: Annotated[float, Meta(ge=0)] = 8.0
+    """Disk for what was computed of conversations that were left, so that they need not be read again; 0: none."""
     stuck_s: Annotated[int, Meta(ge=5)] = 120
     """A server that loads is called stuck after so long without CPU time, disk reads and log lines; nothing is done."""
     silence_s: Annotated[int, Meta(ge=1)] = 20

@@ -23,7 +23,7 @@ from r1tui.hub.jobs import download_job
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import ServerSpec, Smaller, Status
 from r1tui.loading import follow_server, outcome
-from r1tui.paths import Paths
+from r1tui.paths import Paths, private_folder
 from r1tui.plan import Plan
 from r1tui.planning import Held, for_variant, plan_here, request_here, server_argv, subject_of
 from r1tui.process import Job, ProcessId
@@ -263,8 +263,19 @@ class Launch:
         large = sum(shard.stat().st_size for shard in shard_paths(model)) >= MEASURED_FROM_BYTES
         return large and load_bandwidth(self._paths, detect_machine().fingerprint) is None
 
-    def _plan(self, engine: Engine, model: Path) -> Prepared:
+    def _with_folder(self) -> Config:
+        """The settings; where the folder for kept prompts cannot be had, with none kept."""
         config = self._config
+        try:
+            if config.server.kv_cache_gib:
+                private_folder(self._paths.kept_prompts)
+        except (R1tuiError, OSError):
+            without = msgspec.structs.replace(config.server, kv_cache_gib=0.0)
+            return msgspec.structs.replace(config, server=without)
+        return config
+
+    def _plan(self, engine: Engine, model: Path) -> Prepared:
+        config = self._with_folder()
         tcp = with_free_port(parse_tcp(self._tcp)) if self._tcp else None
         subject = subject_of(self.variant, model)
         held = Held.by(keeper.status(self._paths))  # it is stopped before this one starts

@@ -101,6 +101,11 @@ class Paths:
         return self.state / "sampling.json"
 
     @property
+    def kept_prompts(self) -> Path:
+        """KV caches of conversations that were left; private, since they hold their text."""
+        return self.cache / "prompts"
+
+    @property
     def server_socket(self) -> Path:
         return self.run / "server.sock"
 

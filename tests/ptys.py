@@ -20,7 +20,7 @@ PATIENCE_S = 60.0
 
 
 class Terminal:
-    """Runs `r1tui` in a pseudo-terminal; `shown` is what it has written there, control sequences and all."""
+    """Runs `r1tui`, or another module, in a pseudo-terminal; `shown` is all that it has written there."""
 
     def __init__(
         self,

@@ -49,6 +49,7 @@ def composed(
     tcp: Tcp | None = None,
     threads: int | None = None,
     extra_args: list[str] | None = None,
+    kept_prompts: Path | None = None,
 ) -> list[str]:
     return compose(
         Path("/bin/llama-server"),
@@ -60,6 +61,7 @@ def composed(
         socket=SOCKET,
         tcp=tcp,
         threads=threads,
+        kept_prompts=kept_prompts,
         extra_args=extra_args or [],
     )
 
@@ -100,6 +102,15 @@ def test_devices_and_workers() -> None:
     argv = composed(server=ServerSettings(devices=["CUDA0", "CUDA2"], rpc=["a:1", "b:2"]))
     assert (value(argv, "--device"), value(argv, "--rpc")) == ("CUDA0,CUDA2", "a:1,b:2")
     assert value(composed(server=ServerSettings(devices=[])), "--device") == "none"
+
+
+def test_prompts_are_kept_where_the_binary_can_and_where_the_user_says() -> None:
+    folder = Path("/cache/prompts")
+    assert "--slot-save-path" not in composed(kept_prompts=folder)
+    able = NEW | {"--slot-save-path"}
+    assert value(composed(kept_prompts=folder, flags=able), "--slot-save-path") == str(folder)
+    own = ServerSettings(extra_args=["--slot-save-path", "/mine"])
+    assert value(composed(kept_prompts=folder, flags=able, server=own), "--slot-save-path") == "/mine"
 
 
 def test_a_port_comes_with_the_guards_that_browsers_need() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from itertools import cycle
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,14 +40,23 @@ HOSTILE = st.lists(
         [*"ab  \n\n\t*_`#->|[]()1.:\\~", "日", "本", "🦙", "👩‍👩‍👧", "❤️", "👍🏽", "🇩🇪", "é", "\u202e", "م", "ש",
         "\x1b[31m", "\x1b]0;x\x07", "\r", "\x9b", "\x00", "\u200d", "\ufe0f", "\ud800", "\u2028", "[bold]", "[/]", "｜",
         "```\n", "| a | b |\n|--|--|\n", "x" * 70, "\u0300", "﷽", "- ", "> ",
-        "[a](b&#27;c)", "![a](&#7;)", "&#27;", "```日本\n", "<http://\x1b>"]
+        "> " * 20, "- " * 20, "   " * 20 + "1. ", "[" * 20, "*" * 20, "`" * 20, "| " * 20, "~~~~\n", "|--" * 20 + "|\n",
+        "\u0300" * 30, "<!--", "<a\x00b>", "\udcff", "\u2066", "\u0085", "\x7f", "&#0;",
+        "&#xD800;", "[a](b&#27;c)", "![a](&#7;)", "&#27;", "```日本\n", "<http://\x1b>"]
     ),
     max_size=80,
 ).map("".join)  # fmt: skip
+WITH_LONG_LINES = st.tuples(
+    HOSTILE,
+    st.sampled_from(
+        ["", "x" * 10_000, "日" * 5_000, "e\u0300" * 5_000, "> " * 500, "- " * 500, "[" * 1000, "a | " * 2_000]
+    ),
+    HOSTILE,
+).map("".join)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(HOSTILE, HOSTILE, st.integers(10, 130))
+@given(WITH_LONG_LINES, WITH_LONG_LINES, st.integers(10, 130))
 def test_no_row_of_hostile_text_is_wider_than_the_view_or_holds_a_control_character(
     content: str, thinking: str, width: int
 ) -> None:
@@ -57,24 +67,29 @@ def test_no_row_of_hostile_text_is_wider_than_the_view_or_holds_a_control_charac
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(HOSTILE, HOSTILE, st.integers(1, 20))
-def test_a_streamed_answer_ends_as_the_whole_one_is_drawn(content: str, thinking: str, size: int) -> None:
+@given(WITH_LONG_LINES, WITH_LONG_LINES, st.lists(st.integers(1, 400), min_size=1, max_size=20), st.integers(10, 130))
+def test_a_streamed_answer_ends_as_the_whole_one_is_drawn(
+    content: str, thinking: str, sizes: list[int], width: int
+) -> None:
     answer = Answer()
     view = TurnView(Turn("Q?", answer), is_first=True)
     view.open = True
     work = Work()
     for text, kind in ((thinking, Reasoning), (content, Content)):
-        for start in range(0, len(text), size):
-            answer.apply(kind(text[start : start + size]))
+        start, pieces = 0, cycle(sizes)
+        while start < len(text):
+            piece = text[start : start + next(pieces)]
+            start += len(piece)
+            answer.apply(kind(piece))
             view.absorb()
             for block in view.blocks:
-                block.lay_out(60, work)
+                block.lay_out(width, work)
     answer.apply(FINISHED)
     view.absorb()
     while view.busy:
         view.absorb()
     past = Answer.past(content, thinking, thinking_tokens=answer.thinking_tokens, thinking_s=answer.thinking_s)
-    assert drawn(view.blocks, 60) == whole(past, 60)
+    assert drawn(view.blocks, width) == whole(past, width)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])

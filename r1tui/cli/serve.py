@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+import msgspec
 
 from r1tui.cli.context import Context, json_option, pass_context
 from r1tui.cli.printer import Printer
@@ -52,7 +53,10 @@ def serve(
     target = needed_variant(context, variant, model)
     if tcp:
         parse_tcp(tcp)
-    launch = Launch(target, context.config, context.paths, config_file=context.config_file, tcp=tcp)
+    config = context.config
+    if print_only:  # nobody would keep prompts of a server that is run by hand
+        config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, kv_cache_gib=0.0))
+    launch = Launch(target, config, context.paths, config_file=context.config_file, tcp=tcp)
     printer = Printer(as_json=as_json)
     if print_only:
         run_async(show(launch.prepare(), printer, as_json=as_json))

@@ -59,7 +59,7 @@ SILENCE_S = 10.0
 SPAWN_S = 0.2
 """A child whose parent was killed while spawning it shows its own command by then."""
 KEEPER_LOG_BYTES = 1 << 20
-STOP_S = 30.0
+STOP_S = 45.0
 """The longest that an orderly stop takes (`r1tui.keeper.ending.END_S`), and some."""
 
 

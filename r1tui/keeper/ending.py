@@ -12,9 +12,11 @@ from urllib.parse import quote
 import msgspec
 
 from r1tui.keeper.http import request
+from r1tui.keeper.prompts import LOOK_S, keep_at_end
 from r1tui.keeper.state import ServerSpec, asker_of
 from r1tui.paths import Paths
 from r1tui.process import STOP_WAITS_S, ProcessId, identify, stop
+from r1tui.server.slots import LONGEST_S
 
 ANSWERS_S = 2.0
 """How long the ending of running answers may take."""
@@ -25,18 +27,21 @@ VRAM_S = 10.0
 VRAM_POLL_S = 0.1
 STEADY_BYTES = 16 << 20
 NVIDIA_DEVICE = Path("/dev/nvidiactl")
-END_S = ANSWERS_S + sum(STOP_WAITS_S) + VRAM_S
+END_S = ANSWERS_S + LOOK_S + LONGEST_S + sum(STOP_WAITS_S) + VRAM_S
 """The longest that `end_server` takes."""
 
 
 async def end_server(server: ProcessId, spec: ServerSpec, answers: Sequence[str], *, hangs: bool = False) -> bool:
-    """End the running answers, then the process; True when it has ended. Bounded by END_S, shorter for one that hangs.
+    """End the running answers, keep what was computed, end the process; True when it has ended.
 
+    Bounded by END_S, shorter for one that hangs.
     llama-server that is generating stops its tokens at SIGTERM and may then wait for ever, so the answers go first.
     """
     if answers:
         with suppress(TimeoutError):
             await asyncio.wait_for(_end_answers(Path(spec.socket), read_key(spec), answers), ANSWERS_S)
+    if not hangs:
+        await keep_at_end(spec.argv, server, Path(spec.socket), read_key(spec))
     if not await asyncio.to_thread(stop, server, HANGING_WAITS_S if hangs else STOP_WAITS_S):
         return False
     await asyncio.to_thread(wait_vram_free, server.pid)
@@ -104,10 +109,15 @@ class _Slot(msgspec.Struct):
 
 def read_key(spec: ServerSpec) -> str | None:
     """The API key of the server, if it has one."""
-    if spec.key_file is None:
+    return key_in(spec.key_file)
+
+
+def key_in(key_file: str | None) -> str | None:
+    """The API key that was written to the file; None without one."""
+    if key_file is None:
         return None
     try:
-        return Path(spec.key_file).read_text().strip() or None
+        return Path(key_file).read_text().strip() or None
     except OSError:
         return None
 

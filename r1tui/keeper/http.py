@@ -10,11 +10,11 @@ PIECE_BYTES = 1 << 16
 
 
 async def request(
-    socket: Path, method: str, target: str, key: str | None = None, timeout_s: float = 5.0
+    socket: Path, method: str, target: str, key: str | None = None, timeout_s: float = 5.0, *, body: bytes = b""
 ) -> tuple[int, bytes] | None:
     """The status code and body of the answer; None when nobody answers in time."""
     with suppress(OSError, TimeoutError, ValueError, IndexError):
-        async with asyncio.timeout(timeout_s), opened(socket, method, target, key) as (status, pieces):
+        async with asyncio.timeout(timeout_s), opened(socket, method, target, key, body) as (status, pieces):
             answer = b""
             async for piece in pieces:
                 answer += piece
@@ -26,7 +26,7 @@ async def request(
 
 @asynccontextmanager
 async def opened(
-    socket: Path, method: str, target: str, key: str | None = None
+    socket: Path, method: str, target: str, key: str | None = None, body: bytes = b""
 ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
     """The status code and the pieces of the body as they come.
 
@@ -36,8 +36,9 @@ async def opened(
     reader, writer = await asyncio.open_unix_connection(str(socket))
     try:
         authorization = f"Authorization: Bearer {key}\r\n" if key else ""
-        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}\r\n"
-        writer.write(head.encode())
+        length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}{length}\r\n"
+        writer.write(head.encode() + body)
         await writer.drain()
         status = int((await reader.readline()).split(maxsplit=2)[1])
         chunked = False

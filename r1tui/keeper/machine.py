@@ -18,6 +18,7 @@ from r1tui.keeper.ending import clean_up, end_server, read_key, undead, wait_vra
 from r1tui.keeper.log import begin_log, cap_log, last_lines
 from r1tui.keeper.memory import OomWatch, learn_too_large
 from r1tui.keeper.policy import gave_up, what_next, with_less
+from r1tui.keeper.prompts import keep_before_sleep
 from r1tui.keeper.pulse import feel_pulse
 from r1tui.keeper.recorder import Recorder
 from r1tui.keeper.state import (
@@ -42,6 +43,7 @@ from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, boot_id, identify, kill_session, runs_command, spawn, wait_ended
 from r1tui.server.command import new_api_key, server_environment
 from r1tui.server.diagnosis import diagnose
+from r1tui.server.slots import folder_of
 
 FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 1.0
@@ -192,6 +194,8 @@ class Keeper:
         self._oom_watch = OomWatch()
         try:
             begin_log(self._paths.server_log)
+            if (kept := folder_of(spec.argv)) is not None:  # llama-server refuses one that is not there
+                kept.mkdir(mode=0o700, parents=True, exist_ok=True)
             Path(spec.socket).unlink(missing_ok=True)  # llama-server refuses one that is left over
             env = server_environment(os.environ, new_api_key(Path(spec.key_file)) if spec.key_file else None)
             self._child = spawn(spec.argv, env, self._paths.server_log, Path(spec.cwd or "/"))
@@ -219,7 +223,8 @@ class Keeper:
         """Watch over the server until it ends or is ended; the one that is started in its place."""
         ended = asyncio.create_task(wait_ended(server))
         told = asyncio.create_task(self._told.wait())
-        work = (self._follow_health(), self._look_after(), self._follow_owner())
+        keeping = keep_before_sleep((spec := self._record.spec).argv, server, Path(spec.socket), read_key(spec))
+        work = (self._follow_health(), self._look_after(), self._follow_owner(), keeping)
         helpers = [asyncio.create_task(one) for one in work]
         try:
             await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)

@@ -109,16 +109,21 @@ def compose(
     socket: Path,
     tcp: Tcp | None = None,
     threads: int | None = None,
+    kept_prompts: Path | None = None,
     extra_args: Sequence[str] = (),
 ) -> list[str]:
     """The whole command, the binary first.
 
-    `placement` is the plan's arguments; `threads` counts when the settings name none; `extra_args` are the variant's.
+    `placement` is the plan's arguments; `threads` counts when the settings name none; `kept_prompts` is the folder,
+    which must be there, for the caches of conversations that are left; `extra_args` are the variant's.
     The plan's arguments replace ours about the same thing, the settings' extra ones both, the variant's all. Raises
     UsageError for a flag among the extra arguments that the binary does not know or that is not the user's to give,
     and R1tuiError for one that plan or settings need and this binary lacks.
     """
-    ours = [option for option in _ours(server, sampling, threads, tcp) if _spelled(option, capabilities) is not None]
+    wishes = _ours(server, sampling, threads, tcp)
+    if kept_prompts is not None:
+        wishes.append(Option("--slot-save-path", (str(kept_prompts),)))
+    ours = [option for option in wishes if _spelled(option, capabilities) is not None]
     needed = [*_ours_needed(server), *parse_options(placement, "the plan")]
     for option in needed:
         if _spelled(option, capabilities) is None:

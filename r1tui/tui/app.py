@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.binding import Binding
@@ -22,6 +22,7 @@ from r1tui.tui.clipboard import CopyingApp
 from r1tui.tui.dressed import Dressed
 from r1tui.tui.messages import Sampled
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.widgets.transcript_rows import foreign
 
 if TYPE_CHECKING:
     from textual.command import Provider
@@ -159,6 +160,10 @@ class R1App(Dressed, CopyingApp):
     async def save(self, conversation: Conversation) -> None:
         """Put on disk what has changed of the conversation; a full disk is told and costs nothing else."""
         await self.saved.save(conversation)
+
+    def notify(self, message: str, *, title: str = "", **options: Any) -> None:
+        """Show a notice; what is foreign in it is text."""
+        super().notify(foreign(message), title=foreign(title), **{"markup": False, **options})
 
     def variant_named(self, status: Status) -> Variant | None:
         """The variant that the running server was started with."""

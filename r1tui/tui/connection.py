@@ -5,6 +5,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from r1tui.chat.conversation import Messages
 from r1tui.chat.room import Room, surely_has_room
 from r1tui.errors import R1tuiError
@@ -12,6 +14,7 @@ from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.server.client import Message, ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.server.wire import Props
 
 ROOM_S = 3.0
 """How long an answer waits at most for each figure of the context."""
@@ -60,6 +63,19 @@ class Connection:
         with suppress(R1tuiError, OSError, KeyError):  # a foreign server, a key file that is gone
             async with asyncio.timeout(ROOM_S):
                 return Room(await (await self.client()).count_tokens(as_chat(messages)), size)
+        return None
+
+    async def has_thinking_switch(self) -> bool | None:
+        """Whether the model can be told not to think; None where no server says."""
+        with suppress(R1tuiError, msgspec.ValidationError):
+            return msgspec.convert(await (await self.client()).props(), Props).has_thinking_switch
+        return None
+
+    async def count_tokens(self, text: str) -> int | None:
+        """The tokens of a text; None where no server says, or one would have to load its model for it."""
+        with suppress(R1tuiError, LookupError):
+            if self._attach is not None or keeper.status(self._paths).state == "ready":
+                return len(await (await self.client()).tokenize(text, parse_special=False))
         return None
 
     def _managed_client(self) -> ServerClient:

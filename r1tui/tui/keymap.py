@@ -1,7 +1,7 @@
 """Which keys actions have: the config's own, and how a key is written for people."""
 
 from r1tui.config import UiSettings
-from r1tui.tui.widgets.transcript import SCROLLING
+from r1tui.tui.widgets.transcript_keys import SCROLLING
 
 SPELLED = {"escape": "Esc", "pageup": "Page Up", "pagedown": "Page Down", "slash": "/"}
 

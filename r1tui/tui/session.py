@@ -16,7 +16,6 @@ from r1tui.chat.answer import CONTEXT_FULL
 from r1tui.chat.choices import SamplingChoices
 from r1tui.chat.conversation import Messages
 from r1tui.chat.pace import paced
-from r1tui.chat.room import Room
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StageFailed, StageStarted, StreamEvent, TooLong
@@ -31,6 +30,7 @@ from r1tui.server.record import read_record, record_file
 from r1tui.server.wire import Props
 from r1tui.tui.connection import Connection, as_chat
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, LaunchEnded, ServerChanged, StageReported
+from r1tui.tui.prompts import PromptKeeper
 
 if TYPE_CHECKING:
     from r1tui.launch import Launch
@@ -62,7 +62,8 @@ class Session:
         self._config_file = config_file
         self._post = post
         self._attach = attach
-        self._server = Connection(paths, attach)
+        self.server = Connection(paths, attach)
+        """The way to the server's own answers."""
         self.choices = SamplingChoices(paths.sampling_choices, config.sampling)
         """How tokens are chosen, by the model's name."""
         self._attached_name = str(attach or "")
@@ -76,6 +77,7 @@ class Session:
         self._given_up = False
         self.following = False
         """Whether the server that comes up was started by somebody else, or by its keeper."""
+        self._prompts = PromptKeeper(paths, config, post)
         self._stopped_s: float | None = None
         """When the user wanted the answer to stop."""
 
@@ -113,7 +115,7 @@ class Session:
             if replace:  # not before there is something to start in its place
                 await asyncio.to_thread(keeper.stop, self._paths)
                 self._post(ServerChanged(self.status()))
-            await self._server.forget()  # not at the end: the server may be asked as soon as it is ready
+            await self.server.forget()  # not at the end: the server may be asked as soon as it is ready
             async with aclosing(launch.start()) as events:
                 async for event in events:
                     self._post(StageReported(event))
@@ -140,7 +142,7 @@ class Session:
 
         try:
             if not self.answering:  # that answer fails by itself, and lets go of the connection then
-                await self._server.forget()
+                await self.server.forget()
             self._post(StageReported(StageStarted("server", f"llama-server with {now.variant or now.model}")))
             events = follow_server(self._paths, self._config.server.stuck_s, note, restarts=now.restarts)
             async with aclosing(events) as closing:
@@ -186,14 +188,10 @@ class Session:
     async def look_at_attached(self) -> None:
         """Post what an attached server says of itself; where it does not answer, the first question will tell."""
         with suppress(R1tuiError, msgspec.ValidationError):
-            client = await self._server.client()
+            client = await self.server.client()
             props = msgspec.convert(await client.props(), Props)
             name = self._attached_name = Path(props.model_path).stem or str(client.endpoint)
             self._post(ServerChanged(Status(state="ready", variant=name), props.default_generation_settings.n_ctx))
-
-    async def room(self, messages: Messages) -> Room | None:
-        """What a prompt takes of the context; None where that is little, or cannot be told now."""
-        return await self._server.room(messages)
 
     async def answer(
         self,
@@ -213,20 +211,21 @@ class Session:
         self._answering, self._begun, self._stopped_s = answer_id, False, None
         left = False
         try:
-            client = await self._server.client()
+            client = await self.server.client()
             await self._tell_of_waiting(client)
             sampling = await self.sampling()
             if vary:
                 sampling = msgspec.structs.replace(sampling, seed=secrets.randbelow(2**32 - 1))
             request = ChatRequest(as_chat(messages), sampling, beginning)
             await begins(await client.begins_inside(request))
-            await self._server.learn_context()
+            await self.server.learn_context()
+            await self._prompts.make_ready(self.status(), messages)
             await self._tell_keeper(answer_id, running=True)
-            end = await self._read(client.stream_chat(request, answer_id))
+            end = await self._read(self._prompts.noting(client.stream_chat(request, answer_id)))
             if end is not None and self._attach is None:
                 await asyncio.to_thread(remember_speed, self._paths, self.status(), end)
             if self._failed:
-                await self._server.forget()  # the next server may have another key
+                await self.server.forget()  # the next server may have another key
         except R1tuiError as error:
             self._post(AnswerReceived([Failed(error.cause, error.remedy)]))
         except asyncio.CancelledError:
@@ -251,7 +250,7 @@ class Session:
             given_up = self._stopped_s is not None and monotonic() - self._stopped_s > UNHEARD_S
             return not given_up and answer_id in self.status().answers
 
-        await self._server.learn_context()
+        await self.server.learn_context()
         batches = read_record(path, running, inside_thinking=inside_thinking, goes_on=goes_on)
         try:
             async with aclosing(batches) as closing:
@@ -277,9 +276,10 @@ class Session:
     async def stop_answer(self) -> None:
         """Stop the running answer on the server, so that its stream ends; what came stays."""
         self._stopped_s = monotonic()
+        self._prompts.give_up()
         if self._answering is not None:
             try:
-                await (await self._server.client()).stop_answer(self._answering)
+                await (await self.server.client()).stop_answer(self._answering)
             except R1tuiError:
                 self._post(AnswerWaits("The server does not answer; Ctrl+R starts it again when it hangs."))
                 return
@@ -289,7 +289,7 @@ class Session:
     async def end_thinking(self, completion_id: str) -> None:
         """Have the running answer end its thinking; a failure is posted."""
         try:
-            await (await self._server.client()).end_thinking(completion_id)
+            await (await self.server.client()).end_thinking(completion_id)
         except R1tuiError as error:
             self._post(AnswerWaits(f"The thinking could not be ended. {error.cause} {error.remedy}"))
 
@@ -297,26 +297,13 @@ class Session:
         """How many answers the server computes for others than this r1tui; 0 when it does not say."""
         with suppress(R1tuiError):
             if self.status().state == "ready":
-                busy = await (await self._server.client()).busy_slots()
+                busy = await (await self.server.client()).busy_slots()
                 return max(0, busy - (self._answering is not None and self._begun))
         return 0
 
     async def sampling(self) -> SamplingSettings:
         """How the next answer's tokens are chosen."""
         return await asyncio.to_thread(self.choices.of, self.model)
-
-    async def has_thinking_switch(self) -> bool | None:
-        """Whether the model can be told not to think; None where no server says."""
-        with suppress(R1tuiError, msgspec.ValidationError):
-            return msgspec.convert(await (await self._server.client()).props(), Props).has_thinking_switch
-        return None
-
-    async def count_tokens(self, text: str) -> int | None:
-        """The tokens of a text; None where no server says, or one would have to load its model for it."""
-        with suppress(R1tuiError, LookupError):
-            if self.attached or self.status().state == "ready":
-                return len(await (await self._server.client()).tokenize(text, parse_special=False))
-        return None
 
     async def _tell_of_waiting(self, client: ServerClient) -> None:
         """Post why the answer will not begin at once, if it will not."""
@@ -326,6 +313,10 @@ class Session:
                 self._post(AnswerWaits("The model sleeps; it is loaded again first."))
             elif state == "ready" and await client.busy_slots():
                 self._post(AnswerWaits("Another client's answer is running on this server; yours comes after it."))
+
+    async def leave_conversation(self) -> None:
+        """What the server has computed of the conversation that is left is kept, while it has nothing else to do."""
+        await self._prompts.leave(self.status())
 
     async def restart_server(self) -> None:
         """Have the managed server ended and started again."""
@@ -337,7 +328,7 @@ class Session:
 
     async def close(self) -> None:
         """Let go of the connection; the server stays as it is."""
-        await self._server.forget()
+        await self.server.forget()
 
     async def _read(self, events: AsyncGenerator[StreamEvent]) -> Finished | None:
         """Post the stream's events to its end, or until it was stopped before anything came; its last word."""
@@ -361,7 +352,7 @@ class Session:
     def _in_full(self, event: StreamEvent) -> StreamEvent:
         """The event with what only we know: whether the context was full, or the server was stopped in order."""
         match event:
-            case Finished(finish_reason="length") if (size := self._server.context_tokens) is not None:
+            case Finished(finish_reason="length") if (size := self.server.context_tokens) is not None:
                 if event.prompt_tokens + event.completion_tokens >= size:
                     return msgspec.structs.replace(event, finish_reason=CONTEXT_FULL)
             case Failed() if not isinstance(event, TooLong | ServerStopped):

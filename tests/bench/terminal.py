@@ -11,6 +11,12 @@ from pathlib import Path
 from time import monotonic
 
 
+def cpu_ms(pid: int) -> float:
+    """CPU time of all of a process's threads so far."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e6
+
+
 class Terminal:
     """Runs a command in a pseudo-terminal, truecolor, of this many columns and rows."""
 
@@ -45,8 +51,7 @@ class Terminal:
 
     def cpu_ms(self) -> float:
         """CPU time of all its threads so far."""
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e6
+        return cpu_ms(self.pid)
 
     def peak_mib(self) -> float:
         """Its largest resident size."""

@@ -154,7 +154,7 @@ class AnswersBase(EditBase):
         """Ask, unless the context has no room; where it has little, the user decides."""
         conversation = self.conversation
         try:
-            room = await self.r1.session.room(conversation.messages_with(question, instead_of))
+            room = await self.r1.session.server.room(conversation.messages_with(question, instead_of))
             choice = await self._decide(room) if room is not None and room.is_nearly_full else "send"
         finally:
             self._weighing = False

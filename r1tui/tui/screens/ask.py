@@ -12,6 +12,7 @@ from textual.widgets import Label, OptionList
 from textual.widgets.option_list import Option
 
 from r1tui.chat.room import Room
+from r1tui.tui.widgets.transcript_rows import foreign
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class AskScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Label(self._question, markup=False)
-            rows = [Option(f"[{choice.key}]  {choice.text}", id=choice.value) for choice in self._choices]
+            yield Label(foreign(self._question), markup=False)
+            rows = [Option(foreign(f"[{choice.key}]  {choice.text}"), id=choice.value) for choice in self._choices]
             yield OptionList(*rows, Option("[Esc]  Go back"), markup=False)
 
     def on_key(self, event: events.Key) -> None:

@@ -73,6 +73,7 @@ class ConversationsBase(AnswersBase):
         self.furniture.transcript.show(conversation)
         if self.receiving is None:
             self.instruments.update_answer(None)
+            self.run_worker(self.r1.session.leave_conversation(), group="leave", exit_on_error=False)
         self._read_on()
         self._keep_open()
         self.refresh_bindings()

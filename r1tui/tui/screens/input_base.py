@@ -56,7 +56,7 @@ class InputBase(SeatBase):
         from r1tui.tui.attached import Scales  # noqa: PLC0415  as above
 
         self._history, self._drafts = PromptHistory(self.r1.paths.prompt), Drafts(self.r1.paths.prompt)
-        self._scales = Scales(self.r1.session.count_tokens)
+        self._scales = Scales(self.r1.session.server.count_tokens)
         self.run_worker(self._read_prompt(), exit_on_error=False)
 
     async def _read_prompt(self) -> None:

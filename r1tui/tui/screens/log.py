@@ -11,7 +11,7 @@ from textual.widgets import Footer, Input, Label, Log
 
 from r1tui.process import follow
 from r1tui.server.diagnosis import level
-from r1tui.text import plain
+from r1tui.tui.widgets.transcript_rows import foreign
 
 SHOWN_BYTES = 1 << 20
 MOST_LINES = 20_000
@@ -66,7 +66,7 @@ class LogScreen(Screen[None]):
             log.write_line("There is nothing here yet.")
         start = max(0, self._path.stat().st_size - SHOWN_BYTES) if self._path.exists() else 0
         async for line in follow(self._path, start, lambda: True):
-            text = plain(line)
+            text = foreign(line)
             self._lines.append((text, level(text)))
             if self._is_shown(*self._lines[-1]):
                 log.write_line(text)
@@ -88,7 +88,7 @@ class LogScreen(Screen[None]):
         """Say what is shown, and that it is nothing."""
         self._nothing = nothing
         what = f"{LEVELS[self._level][0]} with {self._wanted!r}" if self._wanted else LEVELS[self._level][0]
-        self.query_one(Label).update(f"{self._path}: {what}{': there are none' if nothing else ''}")
+        self.query_one(Label).update(foreign(f"{self._path}: {what}{': there are none' if nothing else ''}"))
 
     @on(Input.Changed)
     def _search(self, message: Input.Changed) -> None:

@@ -163,7 +163,7 @@ class SamplingScreen(ModalScreen[None]):
         )
         self._show()
         self.filled = True
-        knows = await self._session.has_thinking_switch()
+        knows = await self._session.server.has_thinking_switch()
         if not knows:
             self.query_one(Switch).disabled = True
             self.query_one("#switch", Label).update(NO_SWITCH if knows is False else NOT_KNOWN)

@@ -22,8 +22,9 @@ from r1tui.hub.removal import Removal, removal_of, remove
 from r1tui.keeper.state import status
 from r1tui.overview import Entry, others, overview
 from r1tui.paths import Paths
-from r1tui.text import duration, plain, size
+from r1tui.text import duration, size
 from r1tui.tui.screens.ask import AskScreen, Choice
+from r1tui.tui.widgets.transcript_rows import foreign
 
 VERDICTS = {
     "gpu": "GPU",
@@ -175,7 +176,7 @@ class VariantsScreen(ModalScreen[Variant | None]):
             self._look(self._catalog)
 
     def _tell(self, error: R1tuiError) -> None:
-        said = plain(f"{error.cause} {error.remedy}")
+        said = foreign(f"{error.cause} {error.remedy}")
         self.app.call_from_thread(self.notify, said, severity="warning", timeout=15, markup=False)
 
     def _confirm(self, removal: Removal) -> None:
@@ -189,7 +190,7 @@ class VariantsScreen(ModalScreen[Variant | None]):
             if answer == choice.value:
                 self._remove(removal)
 
-        self.app.push_screen(AskScreen(plain(f"Delete {removal.variant.name}? {files}."), [choice]), answered)
+        self.app.push_screen(AskScreen(foreign(f"Delete {removal.variant.name}? {files}."), [choice]), answered)
 
     def _show(self, entry: Entry) -> None:
         if not self.is_mounted:
@@ -221,7 +222,7 @@ class VariantsScreen(ModalScreen[Variant | None]):
     def _show_detail(self) -> None:
         variant = self._under_cursor()
         entry = self._entries.get(variant.name) or Entry(variant, None, variant.size_gib, None)
-        lines = (plain(line).replace("\n", " ") for line in _detail(entry))
+        lines = (foreign(line).replace("\n", " ") for line in _detail(entry))
         self.query_one(Label).update(Text("\n".join(lines)))
 
     def _cells(self, entry: Entry) -> dict[str, str]:
@@ -313,4 +314,4 @@ def _shortened(name: str) -> str:
 
 
 def _text(cell: str) -> Text:
-    return Text(plain(cell), no_wrap=True)
+    return Text(foreign(cell), no_wrap=True)

@@ -11,8 +11,8 @@ from r1tui.hardware import detect_machine
 from r1tui.overview import Entry
 from r1tui.paths import Paths
 from r1tui.recommend import Recommendation, machine_in_words, recommend, surroundings
-from r1tui.text import plain
 from r1tui.tui.screens.variants import VariantsScreen
+from r1tui.tui.widgets.transcript_rows import foreign
 
 HEADING_ROWS = 4
 LOW = 20
@@ -60,12 +60,12 @@ class WelcomeScreen(VariantsScreen):
     def _tell_advice(self, machine: str, advice: Recommendation | None) -> None:
         if not self.is_attached:
             return
-        said = Text(f"This machine: {plain(machine)}\n")
+        said = Text(f"This machine: {foreign(machine)}\n")
         if advice is None:
             said.append("Choose a model; Enter brings it up.")
         else:
             said.append("Begin with ")
-            said.append(plain(advice.variant.name), "bold")
+            said.append(foreign(advice.variant.name), "bold")
             said.append(f": {advice.why}\nEnter does the rest: engine, model, plan, server.")
             table = self.query_one(DataTable)
             if self.recommended is None and table.cursor_row == 0:  # not under the user's hands

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
-from r1tui.text import plain
+from r1tui.tui.widgets.transcript_rows import foreign
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -68,7 +68,7 @@ def sides(left: Content, right: Content, width: int) -> Content:
 
 def one_line(text: str) -> str:
     """Foreign text as one line that nothing in it can break."""
-    return " ".join(plain(text).split())
+    return " ".join(foreign(text).split())
 
 
 def elided(text: str, columns: int) -> str:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
@@ -21,6 +21,7 @@ from r1tui.chat.conversation import Conversation, Turn
 from r1tui.tui.widgets.transcript_blocks import Block, Work
 from r1tui.tui.widgets.transcript_code import warm_up
 from r1tui.tui.widgets.transcript_cursor import Cursor, Mark
+from r1tui.tui.widgets.transcript_keys import SCROLLING
 from r1tui.tui.widgets.transcript_layout import Layout
 from r1tui.tui.widgets.transcript_queue import RenderQueue
 from r1tui.tui.widgets.transcript_rows import EMPTY, Row
@@ -40,17 +41,6 @@ WIDE_JUMP_ROWS = 30
 WHEEL_ROWS = 3
 QUIET_PERIOD_S = 0.25
 """How often the one line of folded thinking is brought up to date: its figures need no more."""
-SCROLLING = (
-    Binding("up,k", "line_up", "Line up", show=False, id="transcript.line_up"),
-    Binding("down,j", "line_down", "Line down", show=False, id="transcript.line_down"),
-    Binding("ctrl+up,u", "half_page_up", "Half a page up", show=False, id="transcript.half_up"),
-    Binding("ctrl+down,d", "half_page_down", "Half a page down", show=False, id="transcript.half_down"),
-    Binding("pageup,b", "page_up", "Page up", show=False, id="transcript.page_up"),
-    Binding("pagedown,space", "page_down", "Page down", show=False, id="transcript.page_down"),
-    Binding("home,g", "to_start", "To the start", show=False, id="transcript.start"),
-    Binding("end,G", "to_end", "To the end", show=False, id="transcript.end"),
-)
-"""The letters are less's and vim's; all others go into the prompt."""
 
 
 class Transcript(Widget, can_focus=True):

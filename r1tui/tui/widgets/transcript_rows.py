@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, get_character_cell_size
 
+from r1tui.text import plain
+
 Span = tuple[str, str]
 """Text and its role: a name, or several with spaces between, of the transcript's component styles."""
 
@@ -44,6 +46,11 @@ def clean(text: str) -> str:
     if match and match.end() == len(text):
         return text
     return _ODD.sub("\ufffd", _DROPPED.sub("", text))
+
+
+def foreign(text: str) -> str:
+    """A name, a cause, a line of a log: without its terminal sequences, and safe to draw."""
+    return clean(plain(text))
 
 
 def row_of(*spans: Span, fill: str = "", place: tuple[int, int] = (0, 0)) -> Row:

@@ -1,0 +1,132 @@
+"""Has a running llama-server keep the prompt in its slot, and take up a kept one, over its `/slots`."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from time import monotonic
+from typing import Literal
+
+import msgspec
+
+from r1tui.errors import R1tuiError
+from r1tui.keeper.http import request
+from r1tui.keeper.pulse import feel_pulse
+from r1tui.process import ProcessId, boot_id
+from r1tui.server.slots import LONGEST_S, Held, KeptPrompts, Note, folder_of
+
+LOOK_S = 6.0
+"""The longest that it takes to see how a server is."""
+SETTLE_S = 1.0
+RESTORE_S = 120.0
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """What llama-server says of its slot."""
+
+    is_processing: bool = False
+    id_task: int | None = None
+    n_prompt_tokens: int = 0
+    """In its cache, answers included."""
+
+
+class _Done(msgspec.Struct, frozen=True):
+    n_written: int = 0
+    timings: dict[str, float] = {}
+
+
+async def rest(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> Slot | None:
+    """As `look`, but one that computes gets a moment to end: llama-server speaks of an end some time before it."""
+    deadline_s = monotonic() + SETTLE_S
+    slot = await look(socket, key, timeout_s)
+    while slot is not None and slot.is_processing and monotonic() < deadline_s:
+        await asyncio.sleep(SETTLE_S / 10)
+        slot = await look(socket, key, timeout_s)
+    return slot
+
+
+async def look(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> Slot | None:
+    """The slot as it is; None when the server does not say. It wakes a server that sleeps."""
+    answer = await request(socket, "GET", "/slots", key, timeout_s)
+    with suppress(msgspec.DecodeError, IndexError):
+        return msgspec.json.decode(answer[1], type=list[Slot])[0] if answer and answer[0] == 200 else None
+    return None
+
+
+async def keep(kept: KeptPrompts, held: Held, socket: Path, key: str | None) -> Literal["kept", "no", "busy"]:
+    """Keep what the slot holds, where that is worth it and nobody has used the slot since; at most LONGEST_S."""
+    slot = await rest(socket, key)
+    if slot is not None and slot.is_processing:
+        return "busy"
+    if slot is None or slot.id_task != held.task:
+        return "no"
+    n_bytes = slot.n_prompt_tokens * held.bytes_per_token
+    worth = await asyncio.to_thread(kept.is_worth, held, n_bytes)
+    written = worth and await _write(kept, held, n_bytes, socket, key)
+    await asyncio.to_thread(kept.hold, msgspec.structs.replace(held, saved=True))
+    return "kept" if written else "no"
+
+
+async def _write(kept: KeptPrompts, held: Held, n_bytes: float, socket: Path, key: str | None) -> bool:
+    await asyncio.to_thread(kept.make_room, n_bytes, held.limit_bytes)
+    part = kept.file(held.prompt).with_suffix(f".{os.getpid()}.part")
+    done = await _act("save", part, socket, key, LONGEST_S)
+    if done is not None and part.stat().st_size == done.n_written:
+        note = Note(held.prompt, done.n_written, done.timings.get("save_ms", 0.0) / 1000, boot_id())
+        await asyncio.to_thread(kept.keep, part, note)
+        return True
+    part.unlink(missing_ok=True)
+    return False
+
+
+async def restore(kept: KeptPrompts, note: Note, socket: Path, key: str | None) -> bool:
+    """Have the slot hold the kept prompt; one that is refused, or that a server has died of, is deleted."""
+    done = await _act("restore", kept.file(note.prompt), socket, key, RESTORE_S)
+    if done is None:
+        kept.drop(note.prompt)
+    else:
+        kept.used(note.prompt)
+    return done is not None
+
+
+async def _act(action: str, file: Path, socket: Path, key: str | None, timeout_s: float) -> _Done | None:
+    """What was done; None when it was refused or no answer came."""
+    body = msgspec.json.encode({"filename": file.name})
+    answer = await request(socket, "POST", f"/slots/0?action={action}", key, timeout_s, body=body)
+    with suppress(msgspec.DecodeError):
+        return msgspec.json.decode(answer[1], type=_Done) if answer and answer[0] == 200 else None
+    return None
+
+
+async def keep_at_end(argv: Sequence[str], server: ProcessId, socket: Path, key: str | None) -> bool:
+    """Keep what the slot of a server holds before it is lost; False while it computes.
+
+    Never raises, never wakes a server, and takes no longer than LOOK_S and LONGEST_S.
+    """
+    folder = folder_of(argv)
+    if folder is None:
+        return True
+    with suppress(OSError, R1tuiError):
+        kept = KeptPrompts(folder)
+        held = kept.held(server)
+        if held is None or held.saved:
+            return True
+        sleeps = idle_s(argv) is not None
+        if await feel_pulse(socket, key, sleeps=sleeps, timeout_s=LOOK_S / 2) == "ready":
+            return await keep(kept, held, socket, key) != "busy"
+    return True
+
+
+async def keep_before_sleep(argv: Sequence[str], server: ProcessId, socket: Path, key: str | None) -> None:
+    """Look again and again, rarely, for something to keep: a server that falls asleep forgets it. Until cancelled."""
+    pause_s = idle_s(argv)
+    while pause_s is not None:
+        await asyncio.sleep(pause_s / 4)
+        await keep_at_end(argv, server, socket, key)
+
+
+def idle_s(argv: Sequence[str]) -> float | None:
+    """After how many seconds the server of this command sleeps; None when it never does."""
+    return next((float(value) for flag, value in pairwise(argv) if flag == "--sleep-idle-seconds"), None)

@@ -1,0 +1,183 @@
+"""Spares the user a second reading of a long prompt: before a question the server's slot takes up what was kept of its
+conversation, and what the slot held is kept. It never disturbs: whatever fails costs a reading, as without it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from textual.message import Message
+
+from r1tui.config import Config
+from r1tui.errors import R1tuiError
+from r1tui.events import PromptProgress, StreamEvent, Timings
+from r1tui.keeper.ending import key_in
+from r1tui.keeper.prompts import keep, keep_at_end, look, rest, restore
+from r1tui.keeper.state import Status
+from r1tui.paths import Paths
+from r1tui.process import ProcessId, identify
+from r1tui.server.slots import LEAST_GAIN_S, Held, KeptPrompts, Note, Prompt, folder_of, identity_of, prompt_of
+from r1tui.tui.messages import AnswerWaits
+
+WAKE_S = 3600.0
+"""A server that sleeps answers when its model is loaded again; the question waits for that anyway."""
+ENOUGH_TOKENS = 32
+"""Fewer say nothing about the speed of reading."""
+
+
+class _Server(msgspec.Struct, frozen=True):
+    """A server that can keep prompts."""
+
+    id: ProcessId
+    identity: str
+    argv: list[str]
+    socket: Path
+    key: str | None
+    bytes_per_token: float
+    look_s: float
+
+
+class PromptKeeper:
+    """Of one session. `make_ready` comes before a request, and `noting` sees its events."""
+
+    def __init__(self, paths: Paths, config: Config, post: Callable[[Message], object]) -> None:
+        self._paths = paths
+        self._limit_bytes = int(config.server.kv_cache_gib * (1 << 30))
+        self._post = post
+        self._kept = KeptPrompts(paths.kept_prompts)
+        self._work: asyncio.Task[None] | None = None
+        self._server: _Server | None = None
+        self._asked: Prompt | None = None
+        self._restored: Note | None = None
+        """What the slot has taken up for this request."""
+        self._noting: asyncio.Task[None] | None = None
+
+    async def make_ready(self, status: Status, messages: Sequence[tuple[str, str]]) -> None:
+        """Have the slot hold what saves this request the most; what it held until now is kept if it is lost by that."""
+        self._server = self._asked = self._restored = None
+        self._work = asyncio.create_task(self._make_ready(status, messages))
+        try:
+            await asyncio.wait([self._work])
+        finally:
+            self._work.cancel()
+
+    def give_up(self) -> None:
+        """The request that is being made ready for is not wanted any more."""
+        if self._work is not None:
+            self._work.cancel()
+
+    async def leave(self, status: Status) -> None:
+        """Keep what the slot holds; in the background, so that nobody waits for it later."""
+        with suppress(OSError, R1tuiError):
+            if (server := await asyncio.to_thread(self._server_of, status)) is not None:
+                await keep_at_end(server.argv, server.id, server.socket, server.key)
+
+    async def noting(self, events: AsyncGenerator[StreamEvent, None]) -> AsyncGenerator[StreamEvent, None]:
+        """The same events; what they tell of the slot is noted."""
+        judged = self._restored is None
+        noted = self._asked is None
+        async with aclosing(events) as closing:
+            async for event in closing:
+                match event:
+                    case PromptProgress(cached=cached) | Timings(cached_tokens=cached) if not judged:
+                        judged = True
+                        await self._judge(cached)
+                if isinstance(event, Timings) and not noted:
+                    noted = True
+                    self._noting = asyncio.create_task(self._note(event))
+                yield event
+
+    def _server_of(self, status: Status) -> _Server | None:
+        """The server as far as prompts are concerned; None for one that keeps none. Raises OSError and R1tuiError."""
+        pid, argv, plan = status.pid, status.argv or [], status.plan
+        server = identify(pid) if pid is not None else None
+        if server is None or not plan or status.endpoint is None or folder_of(argv) != self._paths.kept_prompts:
+            return None
+        identity, per_token = identity_of(argv), bytes_per_token(plan)
+        if not self._limit_bytes or not per_token or self._kept.is_off(identity):
+            return None
+        socket = Path(status.endpoint.removeprefix("unix:"))
+        look_s = WAKE_S if status.state == "sleeping" else LEAST_GAIN_S
+        return _Server(server, identity, argv, socket, key_in(status.key_file), per_token, look_s)
+
+    async def _make_ready(self, status: Status, messages: Sequence[tuple[str, str]]) -> None:
+        with suppress(OSError, R1tuiError):
+            server = self._server = await asyncio.to_thread(self._server_of, status)
+            if server is None or not messages:
+                return
+            request = self._asked = prompt_of(server.identity, messages)
+            held, best = await asyncio.to_thread(lambda: (self._kept.held(server.id), self._kept.best(request)))
+            if held is None and best is None:
+                return
+            slot = await rest(server.socket, server.key, server.look_s)
+            if slot is None or slot.is_processing:
+                return
+            if held is not None and held.task != slot.id_task:  # somebody else has used it
+                held = None
+            there = held.prompt.shared_tokens(request) if held is not None else 0
+            if held is not None and not held.saved and there < held.prompt.tokens:
+                await keep(self._kept, held, server.socket, server.key)
+            if best is None:
+                return
+            shared = best.prompt.shared_tokens(request)
+            if best.prompt.seconds(shared - there) >= LEAST_GAIN_S and await self._restore(best, server, slot.id_task):
+                self._restored = best
+
+    async def _restore(self, best: Note, server: _Server, task: int | None) -> bool:
+        if not await restore(self._kept, best, server.socket, server.key):
+            return False
+        held = self._held(best.prompt, server, task, saved=True)
+        await asyncio.to_thread(self._kept.hold, held)
+        return True
+
+    async def _note(self, timings: Timings) -> None:
+        """Note that the slot holds this request's prompt; asked while it computes its answer, the slot is its own."""
+        server, asked = self._server, self._asked
+        if server is None or asked is None:
+            return
+        with suppress(OSError, R1tuiError):
+            before = await asyncio.to_thread(self._kept.held, server.id)
+            tps = reading_tps(timings, before.prompt.tps if before is not None else 0.0)
+            slot = await look(server.socket, server.key)
+            if slot is not None:
+                prompt = msgspec.structs.replace(asked, tokens=timings.prompt_tokens, tps=tps)
+                await asyncio.to_thread(self._kept.hold, self._held(prompt, server, slot.id_task, saved=False))
+
+    def _held(self, prompt: Prompt, server: _Server, task: int | None, *, saved: bool) -> Held:
+        return Held(
+            prompt=prompt,
+            server=server.id,
+            task=task,
+            bytes_per_token=server.bytes_per_token,
+            limit_bytes=self._limit_bytes,
+            saved=saved,
+        )
+
+    async def _judge(self, cached: int) -> None:
+        """Say what a restored prompt was good for; a model that uses nothing of it is left alone from then on."""
+        note, asked = self._restored, self._asked
+        if note is None or asked is None:
+            return
+        in_vain = cached * 10 < note.prompt.shared_tokens(asked)
+        if not in_vain:
+            self._post(AnswerWaits(f"Prompt restored from disk: {cached:,} tokens."))
+        with suppress(OSError, R1tuiError):
+            if await asyncio.to_thread(self._kept.judge, asked.identity, in_vain=in_vain):
+                self._post(AnswerWaits("This model uses nothing of restored prompts; none are kept for it any more."))
+
+
+def reading_tps(timings: Timings, before_tps: float) -> float:
+    """How fast the server reads prompts; by an earlier one where this one was mostly cached."""
+    few = timings.prompt_tokens - timings.cached_tokens < ENOUGH_TOKENS
+    return before_tps if few and before_tps else timings.prompt_tps
+
+
+def bytes_per_token(plan: dict[str, Any]) -> float:
+    """What a token takes in the cache, by the plan's JSON object; 0 where another r1tui's does not say it."""
+    try:
+        kv_mib = plan["host"]["kv_mib"] + sum(device["kv_mib"] for device in plan["devices"])
+        return float(kv_mib * (1 << 20) / plan["ctx_size"])
+    except (KeyError, TypeError, ZeroDivisionError):
+        return 0.0
