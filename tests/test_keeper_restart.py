@@ -253,12 +253,14 @@ def test_the_real_server_falls_asleep_and_wakes_for_a_question(
 ) -> None:
     spec = spec_for(llama_server, tiny_r1(), paths, "--sleep-idle-seconds", "1", sleeps=True)
     client.start(spec, paths)
-    watching = (status.state for status in client.watch(paths))
-    assert next(state for state in watching if state == "sleeping")
-    assert client.status(paths).state == "sleeping"
+    until(lambda: client.status(paths).state == "sleeping")
     body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
-    assert call(SocketConnection(paths.server_socket), "POST", "/v1/chat/completions", body)[0] == 200
-    assert next(state for state in watching if state == "ready")
+
+    def asked_it_is_seen_awake() -> bool:  # asked again and again: it would fall asleep between two looks of the keeper
+        assert call(SocketConnection(paths.server_socket), "POST", "/v1/chat/completions", body)[0] == 200
+        return client.status(paths).state == "ready"
+
+    until(asked_it_is_seen_awake)
     client.stop(paths)
 
 

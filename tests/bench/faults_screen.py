@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from time import sleep
+from traceback import extract_tb
 from typing import Literal
 
 from r1tui.chat.conversation import Turn
@@ -109,7 +110,8 @@ def random_kills(here: Home, number: int, large: Path) -> str:
         try:
             outcome = _round(here, one, large if one.phase == "load" else small, undisturbed)
         except AssertionError as error:
-            wrong.append(f"{one}: {error}")
+            where = [frame.line for frame in extract_tb(error.__traceback__) if frame.filename == __file__]
+            wrong.append(f"{one}: {error} ({where[-1]})")
             outcome = "wrong"
         print(f"    {one}: {wrong[-1] if outcome == 'wrong' else outcome}", file=sys.stderr, flush=True)
         outcomes[outcome] += 1
