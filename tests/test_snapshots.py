@@ -138,6 +138,9 @@ def test_saving_code(app: StillApp, snap_compare: Compare, size: tuple[int, int]
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         await app.push_screen(SaveScreen("x = 1\n", "flappy.py", Path("/nowhere")))
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
 
 
 CUT = Content("Pygame has `pygame.mixer` for that. Put a `flap.wav` beside the script, and")
@@ -242,6 +245,9 @@ def test_asking_for_a_line(app: StillApp, snap_compare: Compare, size: tuple[int
         app.push_screen(LineScreen("Into which file?", "/home/me/Flappy-Bird.md"))
         await settle(pilot)
         app.screen.query_one(Input).cursor_blink = False
+        await settle(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
 
 
 def test_sampling(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
