@@ -253,14 +253,15 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"chat.log": "f11", "chat.stop": "escape,ctrl+g"}, []),
+        ({"chat.log": "f11", "chat.stop": "escape,ctrl+x"}, []),
         ({"chat.log": "f2", "chat.variants": "f6"}, []),
+        ({"chat.continue": "f8"}, []),
         ({"chat.lgo": "f11"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
         ({"nothing at all": "f11"}, ["There is no action 'nothing at all'."]),
         ({"chat.log": "f11, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
         ({"chat.log": "f10"}, ["f10 is the key of app.slow_link and of chat.log."]),
         ({"app.keys": "f2"}, ["f2 is the key of app.keys and of chat.variants."]),
-        ({"app.theme": "l"}, ["l is the key of app.theme and of log.level."]),
+        ({"app.theme": "p"}, ["p is the key of app.theme and of download.pause."]),
         (
             {"app.quit": "escape"},
             [f"escape is the key of app.quit and of {name}." for name in ("chat.stop", *BACK)],

@@ -43,6 +43,9 @@ TOGETHER: tuple[Nodes, ...] = (
 )
 """What has the keys at a time, a screen first; a key can mean one thing there. The line that marks takes its own."""
 
+TAKING_TURNS = ({"chat.continue", "chat.again"},)
+"""Actions that may have one key, since never more than one of them is offered."""
+
 
 class KeyRow(NamedTuple):
     """An action that a key can be given to: its id, and the keys it has by default."""
@@ -65,7 +68,8 @@ def complaints(keys: Mapping[str, str], app: type[DOMNode]) -> Iterator[str]:
             for key in map(str.strip, keys.get(row.name, row.keys).split(",")):
                 owner = owners.setdefault(key, row.name)
                 clash = f"{key} is the key of {owner} and of {row.name}."
-                if owner != row.name and {owner, row.name} & keys.keys() and clash not in told:
+                both = {owner, row.name}
+                if owner != row.name and both not in TAKING_TURNS and both & keys.keys() and clash not in told:
                     told.add(clash)
                     yield clash
 
