@@ -153,6 +153,18 @@ async def test_the_wheel_scrolls() -> None:
         assert seat.lines == end
 
 
+async def test_code_is_in_its_frame_before_its_fence_has_an_end() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, Content("Here:\n\n``"))
+        await send(pilot, seat, Content("`python\nx = 1\n"), Content("y = 2"))
+        shown = [line.strip() for line in seat.lines]
+        assert [line for line in shown if line.startswith("▎")] == ["▎ python", "▎ x = 1", "▎ y = 2"]
+        assert not any("`" in line for line in shown)
+        await send(pilot, seat, Content("\n```\n\nDone.\n"))
+        assert [line.strip() for line in seat.lines if "▎" in line] == ["▎ python", "▎ x = 1", "▎ y = 2"]
+
+
 async def test_a_view_that_was_scrolled_stays_while_the_block_in_it_is_finished() -> None:
     seat = Seat(asked())
     async with seat.run_test(size=(80, 24)) as pilot:
@@ -160,7 +172,7 @@ async def test_a_view_that_was_scrolled_stays_while_the_block_in_it_is_finished(
         await pilot.press("pageup", "pageup")
         before = [line.strip() for line in seat.lines]
         await send(pilot, seat, Content("```\n\nAfter.\n"))
-        assert [line.strip("▎ ") for line in seat.lines] == before
+        assert [line.strip() for line in seat.lines] == before
 
 
 async def test_thinking_opens_and_closes_where_it_is() -> None:

@@ -33,6 +33,15 @@ class MarkdownBlock:
     tokens: "tuple[Token, ...]"
 
 
+def open_listing(text: str) -> str | None:
+    """A text that begins with a fence as a listing is shown: its language, if it says one, and its lines; else None."""
+    opening = _FENCE.match(text)
+    if opening is None:
+        return None
+    language = opening[0].strip().lstrip("`~").split()[:1]
+    return "\n".join([*language, text[opening.end() :]])
+
+
 class MarkdownSplitter:
     """Feed it text, then step until nothing comes; `rest` is what belongs to no finished block yet."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from r1tui.chat.code import Listing, is_code, listing
 from r1tui.chat.markdown import MarkdownBlock
-from r1tui.tui.widgets.transcript_markdown import render
+from r1tui.tui.widgets.transcript_markdown import CODE_BAR, render
 from r1tui.tui.widgets.transcript_rows import EMPTY, TAB, Row, Span, row_of, wrap
 
 CHUNK_CHARS = 4_000
@@ -56,6 +56,7 @@ class PlainBlock(Block):
         super().__init__(gap=gap)
         self.text = text.replace("\t", TAB)
         self._role = role
+        self._words = True
         self._first = first
         self._rest = rest
         self._laid_to = 0
@@ -99,9 +100,9 @@ class PlainBlock(Block):
         end = len(text) - text.endswith("\n")
         while True:
             line_end = text.find("\n", start, end)
-            for row_start, row_end in wrap(text, start, line_end if line_end >= 0 else end, room):
+            for row_start, row_end in wrap(text, start, line_end if line_end >= 0 else end, room, words=self._words):
                 prefix = self._rest if len(self.rows) > self.gap else self._first
-                self.rows.append(row_of(prefix, (text[row_start:row_end], self._role)))
+                self.rows.append(self._row(prefix, text[row_start:row_end]))
                 self._last_start = row_start
             if line_end < 0:
                 break
@@ -109,9 +110,24 @@ class PlainBlock(Block):
         work.rows_built += len(self.rows) - before
         self.height = len(self.rows)
 
+    def _row(self, prefix: Span, text: str) -> Row:
+        return row_of(prefix, (text, self._role))
+
     def _estimate(self) -> None:
         if not self.width:
             self.height = self.gap + 1 + self.text.count("\n") + len(self.text) // 100
+
+
+class OpenListing(PlainBlock):
+    """Code whose fence has no end yet: in its frame already, in colours when it is whole."""
+
+    def __init__(self, text: str) -> None:
+        frame = " " * (len(MARGIN[0]) + len(CODE_BAR[0]) + 1), ""
+        super().__init__(text, "code", gap=True, first=frame, rest=frame)
+        self._words = False
+
+    def _row(self, prefix: Span, text: str) -> Row:
+        return row_of(MARGIN, CODE_BAR, (" ", self._role), (text, self._role), fill=self._role)
 
 
 class AnswerBlock(Block):

@@ -4,11 +4,11 @@ from r1tui.chat.answer import Answer
 from r1tui.chat.attachments import files_in
 from r1tui.chat.code import Listing
 from r1tui.chat.conversation import Turn
-from r1tui.chat.markdown import MarkdownSplitter
+from r1tui.chat.markdown import MarkdownSplitter, open_listing
 from r1tui.chat.typed import in_short
 from r1tui.events import PromptProgress
 from r1tui.text import duration
-from r1tui.tui.widgets.transcript_blocks import CHUNK_CHARS, MARGIN, AnswerBlock, Block, PlainBlock
+from r1tui.tui.widgets.transcript_blocks import CHUNK_CHARS, MARGIN, AnswerBlock, Block, OpenListing, PlainBlock
 from r1tui.tui.widgets.transcript_rows import clean
 
 BAR_CELLS = 20
@@ -124,7 +124,10 @@ class TurnView:
         self.listings += [(block, number) for block in finished for number in range(1, block.listings + 1)]
         rest = self._splitter.rest
         self.busy = bool(self._unread) or bool(finished) or (self._splitter.closed and bool(rest))
-        if finished or self._splitter.closed or not self._tail.text.strip():
+        listing = None if isinstance(self._tail, OpenListing) and not finished else open_listing(rest)
+        if listing is not None:
+            self._tail = OpenListing(listing)
+        elif finished or self._splitter.closed or not self._tail.text.strip():
             self._tail = PlainBlock(rest.lstrip("\n"), "answer", gap=True, first=MARGIN, rest=MARGIN)
         elif piece:
             self._tail.append(piece)
