@@ -28,7 +28,7 @@ class ModelsBase(SeatBase):
                 tooltip="Switch to the previous model on disk."),
         Binding("f4", "step(1)", "Next model", id="chat.next", show=False, priority=True,
                 tooltip="Switch to the next model on disk."),
-        Binding("f6", "log", "Log", id="chat.log", priority=True),
+        Binding("f6", "log", "Log", id="chat.log", show=False, priority=True),
         Binding("f7", "download", "Download", id="chat.download", show=False, priority=True),
         Binding("ctrl+r", "start", "Start", id="chat.start", priority=True),
         Binding("f9", "back", "Bring back", id="chat.back", priority=True),
