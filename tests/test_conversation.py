@@ -265,3 +265,30 @@ def test_what_was_asked_since_a_removal_stays_when_it_is_undone() -> None:
     conversation.put_back(removal)
     assert conversation.every == [first, second, third]
     assert conversation.branches(second) == [second, third]
+
+
+def test_undo_after_the_exchange_before_it_is_gone_for_good_puts_it_where_its_parent_was() -> None:
+    conversation = Conversation("c")
+    first, second = conversation.ask("1"), conversation.ask("2")
+    removal = conversation.remove(second)
+    again = conversation.ask_instead(first, "1")
+    conversation.remove(first)  # asked again after an empty failure
+    conversation.put_back(removal)
+    assert second.parent is None
+    assert conversation.turns == [second]
+    conversation.places()
+    conversation.show(again)
+    assert conversation.turns == [again]
+
+
+def test_undo_never_puts_an_exchange_behind_what_followed_it() -> None:
+    conversation = Conversation("c")
+    first = conversation.ask("1")
+    failed = conversation.ask("2")
+    other = conversation.ask_instead(failed, "two")
+    last = conversation.ask("3")
+    removal = conversation.remove(other)
+    conversation.remove(failed)
+    conversation.put_back(removal)
+    assert conversation.every == [first, other, last]
+    assert last.parent is other

@@ -226,13 +226,16 @@ def test_names_that_cannot_be_typed_are_not_offered(tmp_path: Path) -> None:
     assert [one.name for one in candidates(f"{tmp_path}/").found] == [f"{tmp_path}/plain"]
 
 
-@given(st.lists(st.sampled_from("abc"), max_size=5), st.lists(st.booleans(), max_size=20))
-def test_a_walk_back_and_forth_ends_at_the_draft(asked: list[str], steps: list[bool]) -> None:
+@given(
+    st.sampled_from(["draft", ""]), st.lists(st.sampled_from("abc"), max_size=5), st.lists(st.booleans(), max_size=20)
+)
+def test_a_walk_back_and_forth_ends_at_the_draft(typed: str, asked: list[str], steps: list[bool]) -> None:
     recall = Recall()
     recall.entries = [Typed(text) for text in asked]
-    now = draft = Typed("draft")
+    now = draft = Typed(typed)
     for older in steps:
-        now = (recall.older(now) if older else recall.newer(now)) or now
+        found = recall.older(now) if older else recall.newer(now)
+        now = now if found is None else found
         assert recall.draft(now) == draft
     while (later := recall.newer(now)) is not None:
         now = later

@@ -194,6 +194,17 @@ async def test_what_cannot_be_is_told_with_what_is_allowed_and_changes_nothing(
             assert now == default
 
 
+async def test_the_arrow_keys_walk_the_fields(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app, (80, 24)) as pilot:
+        screen = await panel(app, pilot)
+        first = screen.focused
+        await pilot.press("down")
+        assert screen.focused is not first
+        await pilot.press("up")
+        assert screen.focused is first
+
+
 async def test_the_thinking_row_is_live_only_where_the_template_has_a_switch(
     paths: Paths, socket: Path, switched: Path
 ) -> None:

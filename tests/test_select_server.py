@@ -9,7 +9,7 @@ from r1tui.chat.answer import Answer
 from r1tui.config import Config, SamplingSettings
 from r1tui.events import Content, Failed
 from r1tui.paths import Paths
-from r1tui.server.client import ChatRequest
+from r1tui.server.client import Beginning, ChatRequest
 from r1tui.server.endpoint import Endpoint
 from r1tui.tui import session
 from r1tui.tui.app import R1App
@@ -26,9 +26,9 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """The seed of each request."""
     found: list[int | None] = []
 
-    def request(messages: object, sampling: SamplingSettings) -> ChatRequest:
+    def request(messages: object, sampling: SamplingSettings, beginning: Beginning | None) -> ChatRequest:
         found.append(sampling.seed)
-        return ChatRequest(messages, sampling)  # type: ignore[arg-type]
+        return ChatRequest(messages, sampling, beginning)  # type: ignore[arg-type]
 
     monkeypatch.setattr(session, "ChatRequest", request)
     return found

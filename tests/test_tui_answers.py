@@ -14,6 +14,7 @@ from r1tui.errors import R1tuiError
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.server.client import ServerClient
+from r1tui.tui.actions import actions, run
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
@@ -267,7 +268,7 @@ async def test_a_question_for_which_there_is_no_room_is_in_the_prompt_again_with
             async def unknown(_: object) -> None:
                 """Nothing is known of the room."""
 
-            monkeypatch.setattr(app.session, "room", unknown)
+            monkeypatch.setattr(app.session.server, "room", unknown)
         seat(app).query_one(Prompt).text = question
         await pilot.press("enter")
         await until(pilot, lambda: any("the context holds 512" in text for text in said))
@@ -337,8 +338,8 @@ async def test_an_answer_that_cannot_go_on_stays_what_it_was_and_is_asked_again_
             await until(pilot, lambda: any("It is not known how." in text for text in said))
             await until(pilot, lambda: not app.session.answering)
         assert (answer.state, answer.cut, answer.content.text) == ("done", "limit", text)
-        [command] = [one for one in app.get_system_commands(app.screen) if one.title == "Ask again"]
-        await command.callback()
+        [again] = [one for one in actions(app.screen) if one.title == "Ask again"]
+        await run(app, again)
         await until(pilot, lambda: answers(app)[-1] is not answer and not app.session.answering)
         conversation = seat(app).conversation
         assert [turn.answer for turn in conversation.branches(conversation.turns[-1])] == [answer, answers(app)[-1]]

@@ -130,6 +130,7 @@ class Answer:
             thinking_tokens=base.thinking_tokens,
             thinking_s=base.thinking_s,
             tokens=base.tokens,
+            state="stopped",
         )
         answer.go_on()
         return answer

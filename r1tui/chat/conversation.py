@@ -107,7 +107,7 @@ class Conversation:
     def remove(self, turn: Turn) -> Removal:
         """Take one exchange out; what followed it then follows the one before it."""
         followers = [one for one in self.every if one.parent is turn]
-        removal = Removal(turn, self.every.index(turn), followers, self.turns[-1])
+        removal = Removal(turn, self.every.index(turn), followers, self.turns[-1] if self.turns else turn)
         for one in followers:
             one.parent = turn.parent
         self.every.remove(turn)
@@ -120,10 +120,16 @@ class Conversation:
 
     def put_back(self, removal: Removal) -> None:
         """Undo a removal, the last one first; what was asked since stays."""
-        self.every.insert(removal.index, removal.turn)
-        for one in removal.followers:
-            one.parent = removal.turn
-        self.show(removal.end if removal.end in self.every else removal.turn)
+        turn = removal.turn
+        while turn.parent is not None and turn.parent not in self.every:  # it is gone for good
+            turn.parent = turn.parent.parent
+        followers = [one for one in removal.followers if one in self.every]
+        first = self.every.index(turn.parent) + 1 if turn.parent is not None else 0
+        last = min([removal.index, *map(self.every.index, followers)])
+        self.every.insert(max(first, last), turn)
+        for one in followers:
+            one.parent = turn
+        self.show(removal.end if removal.end in self.every else turn)
 
     def messages(self) -> Messages:
         """What the request for the last answer says: (role, content), questions and answers without any thoughts.

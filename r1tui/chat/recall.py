@@ -42,4 +42,5 @@ class Recall:
             return None
         self._left[self._at] = now
         self._at = at
-        return self._left.get(at) or self._walk[at - 1]
+        left = self._left.get(at)
+        return self._walk[at - 1] if left is None else left

@@ -216,6 +216,8 @@ class R1App(Dressed, CopyingApp):
             from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen  # noqa: PLC0415
 
             question = f"{status.variant or 'A model'} is {status.state}. What happens to its server?"
+            if self.session.answering:
+                question += " The answer that is coming goes on with it, or ends with it."
             choice = await self.push_screen_wait(AskScreen(question, STAY_OR_GO))
         if choice is None or (choice == "stop" and not await self.may_stop_answers()):
             return False

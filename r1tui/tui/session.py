@@ -208,11 +208,13 @@ class Session:
         the answer is gone on with; with `vary` a seed that nobody chose takes the place of the configured one, with
         which the same answer would come again.
         """
+        just_stopped = self._stopped_s is not None and monotonic() - self._stopped_s < UNHEARD_S
         self._answering, self._begun, self._stopped_s = answer_id, False, None
         left = False
         try:
             client = await self.server.client()
-            await self._tell_of_waiting(client)
+            if not just_stopped:  # then what runs is the end of the user's own
+                await self._tell_of_waiting(client)
             sampling = await self.sampling()
             if vary:
                 sampling = msgspec.structs.replace(sampling, seed=secrets.randbelow(2**32 - 1))
@@ -237,29 +239,35 @@ class Session:
                     await self._tell_keeper(answer_id, running=False)
                     self._post(AnswerEnded())
             finally:
-                self._answering = None
+                self._answered(answer_id)
 
     async def read_on(self, answer_id: str, *, inside_thinking: bool, goes_on: bool = False) -> None:
         """Post the events of an answer that another r1tui asked for, from its record, as `answer` does."""
         self._answering, self._begun = answer_id, True
         path = record_file(self._paths.answers, answer_id)
         self._stopped_s = None
-        await self._have_recorded(answer_id)
 
         def running() -> bool:
             given_up = self._stopped_s is not None and monotonic() - self._stopped_s > UNHEARD_S
             return not given_up and answer_id in self.status().answers
 
-        await self.server.learn_context()
-        batches = read_record(path, running, inside_thinking=inside_thinking, goes_on=goes_on)
         try:
+            await self._have_recorded(answer_id)
+            await self.server.learn_context()
+            batches = read_record(path, running, inside_thinking=inside_thinking, goes_on=goes_on)
             async with aclosing(batches) as closing:
                 async for events in closing:
                     self._post(AnswerReceived([self._in_full(event) for event in events]))
         except OSError as error:
             self._post(AnswerReceived([Failed(f"{path} cannot be read: {error.strerror}.", "Ask again.")]))
-        self._answering = None
-        self._post(AnswerEnded())
+        finally:
+            self._answered(answer_id)
+            self._post(AnswerEnded())
+
+    def _answered(self, answer_id: str) -> None:
+        """That answer is no longer received; another one may be meanwhile."""
+        if self._answering == answer_id:
+            self._answering = None
 
     async def _have_recorded(self, answer_id: str) -> None:
         """Have the keeper, a new one in place of a killed one, record what the server still has of the answer."""

@@ -41,6 +41,7 @@ async def take(paths: Paths, config: Config, theme: str, size: tuple[int, int], 
     async with app.run_test(size=size) as pilot:
         seat = app.seat
         await until(pilot, lambda: seat.ready and not seat.launching)
+        await pilot.press("ctrl+n")  # not below the last session's
         seat.query_one(Prompt).text = "Write Flappy Bird in Python."
         await pilot.press("enter")
         await until(pilot, lambda: bool(seat.conversation.turns) and not seat.conversation.turns[-1].answer.running)
@@ -72,6 +73,7 @@ def main() -> None:
         try:
             asyncio.run(take(paths, config, "r1-dark", (120, 40), models=True))
             asyncio.run(take(paths, config, "r1-light", (80, 24), models=False))
+            asyncio.run(take(paths, config, "r1-ember", (200, 60), models=False))
         finally:
             keeper.stop(paths)
 

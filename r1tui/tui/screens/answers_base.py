@@ -133,16 +133,8 @@ class AnswersBase(EditBase):
     @on(Prompt.Submitted)
     def _submitted(self, message: Prompt.Submitted) -> None:
         """Ask, if somebody can answer; else the text is in the prompt again."""
-        if (pid := self.r1.saved.elsewhere(self.conversation)) is not None:
-            self._refuse(
-                message.text, f"This conversation is open in another r1tui (process {pid}). Ctrl+N: a new one."
-            )
-            return
-        if self.r1.session.answering or self.receiving is not None or self._weighing:
-            self._refuse(message.text, self._still_coming())
-            return
-        if not self.ready:
-            self._refuse(message.text, "No model is ready yet; your question waits here. F2 lists the models.")
+        if (why := self._why_not_now()) is not None:
+            self._refuse(message.text, why)
             return
         question, found = defuse(message.text.strip())
         if found:
@@ -156,19 +148,23 @@ class AnswersBase(EditBase):
         try:
             room = await self.r1.session.server.room(conversation.messages_with(question, instead_of))
             choice = await self._decide(room) if room is not None and room.is_nearly_full else "send"
+        except Exception:  # whatever it was, the question is not lost
+            self._give_back(question, instead_of)
+            raise
         finally:
             self._weighing = False
         if choice is not None and conversation is not self.conversation:
             self._refuse(question, "Another conversation has been opened; your question waits here.")
             return
+        if choice is not None and (why := self._why_not_now()) is not None:
+            self._refuse(question, why, instead_of)
+            return
         if choice == "new":
             self.action_new()
         if choice in ("new", "send"):
             self._ask(question, instead_of if instead_of in self.conversation.turns else None)
-        elif instead_of in self.conversation.turns:
-            self._begin_edit(instead_of, question)
         else:
-            self.query_one(Prompt).give_back(question)
+            self._give_back(question, instead_of)
 
     async def _decide(self, room: Room) -> str | None:
         """What is to be done with a question that leaves little room for its answer, or none."""
@@ -207,9 +203,30 @@ class AnswersBase(EditBase):
         self.run_worker(work, group="answer", exclusive=True, exit_on_error=False)
         self.refresh_bindings()
 
-    def _refuse(self, text: str, why: str) -> None:
-        self.query_one(Prompt).give_back(text)
+    def _refuse(self, text: str, why: str, edited: Turn | None = None) -> None:
+        self._give_back(text, edited or self._edited)
         self.notify(why, markup=False)
+
+    def _give_back(self, text: str, edited: Turn | None) -> None:
+        """The prompt has it again, as the edit of an exchange where it was one."""
+        if edited is not None and edited in self.conversation.turns:
+            self._begin_edit(edited, text)
+        else:
+            self.prompt.give_back(text)
+
+    def _why_not_now(self) -> str | None:
+        """Why nothing can be asked in this conversation now; None when it can."""
+        if (pid := self.r1.saved.elsewhere(self.conversation)) is not None:
+            return f"This conversation is open in another r1tui (process {pid}). Ctrl+N: a new one."
+        if self.r1.session.answering or self.receiving is not None or self._weighing:
+            return self._still_coming()
+        return None if self.ready else "No model is ready yet; your question waits here. F2 lists the models."
+
+    def _may_ask(self) -> bool:
+        """Whether something can be asked now; the user is told why not."""
+        if (why := self._why_not_now()) is not None:
+            self.notify(why, markup=False)
+        return why is None
 
     def _still_coming(self) -> str:
         """Why nothing can be asked while an answer comes."""
@@ -235,11 +252,7 @@ class AnswersBase(EditBase):
 
     def action_again(self) -> None:
         """Ask the last question again; what the answer that failed or was stopped has stays as a branch."""
-        if not self.ready:
-            self.notify("No model is ready yet.", markup=False)
-            return
-        if self.receiving is not None:
-            self.notify(self._still_coming(), markup=False)
+        if not self._may_ask():
             return
         last = self.conversation.turns[-1]
         self._ask(last.question, instead_of=last)
@@ -248,11 +261,7 @@ class AnswersBase(EditBase):
 
     def action_go_on(self) -> None:
         """Go on with the answer that was cut off or stopped, where it ended."""
-        if not self.ready:
-            self.notify("No model is ready yet.", markup=False)
-            return
-        if self.receiving is not None:
-            self.notify(self._still_coming(), markup=False)
+        if not self._may_ask():
             return
         from r1tui.server.client import Beginning  # noqa: PLC0415  the screen opens without it
 

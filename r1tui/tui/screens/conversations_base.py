@@ -74,6 +74,7 @@ class ConversationsBase(AnswersBase):
         if self.receiving is None:
             self.instruments.update_answer(None)
             self.run_worker(self.r1.session.leave_conversation(), group="leave", exit_on_error=False)
+        self.instruments.show_context(_context_used(conversation))
         self._read_on()
         self._keep_open()
         self.refresh_bindings()
@@ -102,3 +103,12 @@ class ConversationsBase(AnswersBase):
                 self.run_worker(self.open_conversation(conversation_id), group="open", exit_on_error=False)
 
         self.app.push_screen(ConversationsScreen(self.r1, self), chosen)
+
+
+def _context_used(conversation: Conversation) -> int | None:
+    """Tokens of the conversation's last prompt and answer; None where that was not counted here."""
+    if not conversation.turns:
+        return 0
+    last = conversation.turns[-1].answer
+    counters = last.finished or last.timings
+    return counters.prompt_tokens + counters.completion_tokens if counters else None

@@ -43,5 +43,9 @@ class EditBase(SeatBase):
 
     def _leave_foreign_edit(self) -> None:
         """Leave it when its question is no longer one of the conversation."""
-        if self._edited is not None and self._edited not in self.conversation.turns:
+        edited = self._edited
+        if edited is not None and edited not in self.conversation.turns:
+            changed = self.prompt.typed
             self._leave_edit()
+            if changed.whole.strip() not in ("", edited.question.strip()):  # of which nobody else knows
+                self.prompt.put_before(changed)

@@ -51,7 +51,7 @@ class KeysScreen(ModalScreen[None]):
         table = Table.grid(padding=(0, 1))
         table.add_column(width=KEYS_WIDTH)
         table.add_column()
-        for keys, does, name in self._lines():
+        for keys, does, name in (line for line in self._lines() if line[0]):
             table.add_row(Text(keys, "bold"), Text.assemble(does, "  ", (name, "dim italic")))
         table.add_row(Text("Ctrl+P", "bold"), Text("Find any of these by its words."))
         with VerticalScroll() as frame:

@@ -121,6 +121,8 @@ class SamplingScreen(ModalScreen[None]):
     BINDINGS = [
         Binding("escape", "back", "Back", id="sampling.back"),
         Binding("ctrl+r", "reset", "As in the config", id="sampling.reset", priority=True),
+        Binding("up", "app.focus_previous", "Field before", id="sampling.up", show=False),
+        Binding("down", "app.focus_next", "Next field", id="sampling.down", show=False),
     ]
 
     def __init__(self, session: Session, config_file: Path) -> None:

@@ -18,7 +18,7 @@ from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_cursor import Mark
 
 if TYPE_CHECKING:
-    from r1tui.chat.conversation import Conversation, Removal
+    from r1tui.chat.conversation import Conversation, Removal, Turn
     from r1tui.tui.widgets.select_bar import SelectBar
 
 STILL_COMING = "The answer is still coming. Esc leaves the selection, a second Esc stops the answer."
@@ -116,19 +116,22 @@ class SelectBase(AnswersBase):
 
     def action_select_edit(self) -> None:
         """Put the question into the prompt; sent, it begins a branch."""
-        if (mark := self.mark) is None or not self._may_ask():
+        if (mark := self.mark) is None or not self._may_change() or not self._may_ask():
             return
         self._end_marking(focus_prompt=True)
         self._begin_edit(mark.turn)
 
     def action_select_anew(self) -> None:
         """Ask the same question again; the answer that there is stays as a branch."""
-        if (mark := self.mark) is None or not self._may_ask():
+        if (mark := self.mark) is None or not self._may_change() or not self._may_ask():
             return
-        if self.r1.config.sampling.temperature == 0:
-            self.notify("At temperature 0 the same answer comes again.", markup=False)
+        self.run_worker(self._warn_of_the_same(), exit_on_error=False)
         self._end_marking(focus_prompt=True)
         self._ask(mark.turn.question, instead_of=mark.turn)
+
+    async def _warn_of_the_same(self) -> None:
+        if (await self.r1.session.sampling()).temperature == 0:
+            self.notify("At temperature 0 the same answer comes again.", markup=False)
 
     def action_select_thinking(self) -> None:
         """Open or close the thinking of the marked exchange."""
@@ -149,10 +152,11 @@ class SelectBase(AnswersBase):
         if (mark := self.mark) is None or not self._may_change():
             return
         turns = self.conversation.turns
-        index = turns.index(mark.turn)
+        index, n_left = turns.index(mark.turn), len(self.conversation.branches(mark.turn)) - 1
         self._removed.append((self.conversation, self.conversation.remove(mark.turn)))
         self._changed(Mark(turns[min(index, len(turns) - 1)]) if turns else None)
-        self._say("The exchange is deleted. U puts it back.")
+        left = f"This branch is deleted, {n_left} {'is' if n_left == 1 else 'are'} left" if n_left else "It is deleted"
+        self._say(f"{left}. U puts it back.")
 
     def action_select_undo(self) -> None:
         """Put back what was deleted last."""
@@ -271,15 +275,10 @@ class SelectBase(AnswersBase):
             return False
         return True
 
-    def _may_ask(self) -> bool:
-        if not self._may_change():
-            return False
-        if self.receiving is not None:
-            self.notify(self._still_coming(), markup=False)
-            return False
-        if not self.ready:
-            self.notify("No model is ready yet. F2 lists the models.", markup=False)
-        return self.ready
+    def _ask(self, question: str, instead_of: Turn | None = None) -> None:
+        super()._ask(question, instead_of)
+        if self.mark is not None and self.mark.turn not in self.conversation.turns:
+            self._end_marking(focus_prompt=True)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""

@@ -136,9 +136,7 @@ def _answer(figures: Figures, sheet: Sheet) -> Group:
     speed = figures.speed
     used, size = speed.context_used, figures.context_size
     share = share_of(used, size)
-    context = "–" if used is None else f"{used:,} / {size:,}" if size else f"{used:,}"
-    if used is None and size:
-        share, context = 0.0, f"0 / {size:,}"
+    context = " / ".join(["–" if used is None else f"{used:,}", *([f"{size:,}"] if size else [])])
     return [
         sheet.row("answer", "" if speed.now_tps is None else _rate(speed.now_tps), value_style=sheet.ink.strong),
         Content.styled(sparkline(speed.history, sheet.width), "$accent"),

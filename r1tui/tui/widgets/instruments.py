@@ -82,6 +82,11 @@ class Instruments(Rows):
             self.figures.speed.take(events)
         self.touch()
 
+    def show_context(self, tokens: int | None) -> None:
+        """What the conversation that is shown takes of the context; None where nobody has counted."""
+        self.figures.speed.context_used = tokens
+        self.touch()
+
     def rows(self, width: int, height: int) -> list[Content]:
         if height == 1:
             return [line(self.figures, width, self.ink)]
