@@ -10,6 +10,7 @@ import pytest
 
 from r1tui.chat.changes import Changes
 from r1tui.chat.conversation import Conversation
+from r1tui.chat.database import NAME
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.events import Content
@@ -89,3 +90,72 @@ async def test_what_cannot_be_written_is_told_once_and_written_when_it_can_be(
 def kept_answer(folder: Path) -> str:
     with Store(folder) as store:
         return store.look("c1").conversation.turns[0].answer.content.text
+
+
+async def test_a_conversation_is_opened_again_only_when_what_was_said_there_is_written(
+    folder: Path, told: list[R1tuiError], disk: Disk
+) -> None:
+    first, second = Conversation("c1"), Conversation("c2")
+    async with saving(folder, told) as saver:
+        for conversation in (first, second):
+            say(conversation, "kept?")
+            await saver.save(conversation)
+        disk.is_full = True
+        say(first, "lost?")
+        await saver.save(first)
+        saver.keep_only([second])
+        with pytest.raises(R1tuiError, match="not written yet"):
+            await saver.open("c1")
+        with pytest.raises(R1tuiError, match="not written yet"):
+            await saver.written("c1", lambda store: store.delete("c1"))
+        with Store(folder) as other:
+            found = other.open("c1")
+            assert found is not None
+            assert found.open_in is not None, "it is held until all of it is written"
+        disk.is_full = False
+        opened = await saver.open("c1")
+        assert opened is not None
+        assert [turn.question for turn in opened.conversation.turns] == ["kept?", "lost?"]
+        say(opened.conversation, "and?")
+        await saver.save(opened.conversation)
+        assert questions(folder, "c1") == ["kept?", "lost?", "and?"]
+
+
+async def test_a_conversation_that_was_left_on_a_full_disk_is_anybodys_once_it_is_written(
+    folder: Path, told: list[R1tuiError], disk: Disk
+) -> None:
+    conversation = Conversation("c1")
+    async with saving(folder, told) as saver:
+        disk.is_full = True
+        say(conversation, "lost?")
+        await saver.save(conversation)
+        saver.keep_only([])
+        disk.is_full = False
+        await until(lambda: questions(folder, "c1") == ["lost?"])
+        await until(lambda: is_free(folder, "c1"))
+
+
+def is_free(folder: Path, conversation_id: str) -> bool:
+    with Store(folder) as other:
+        found = other.open(conversation_id)
+    return found is not None and found.open_in is None
+
+
+async def test_what_waits_of_a_conversation_that_was_left_goes_to_a_new_database_too(
+    folder: Path, told: list[R1tuiError], disk: Disk
+) -> None:
+    left, shown = Conversation("c1"), Conversation("c2")
+    async with saving(folder, told) as saver:
+        for conversation in (left, shown):
+            say(conversation, "first?")
+            await saver.save(conversation)
+        disk.is_full = True
+        for conversation in (shown, left):
+            say(conversation, "second?")
+            await saver.save(conversation)
+        saver.keep_only([shown])
+        for path in folder.glob(f"{NAME}*"):
+            path.replace(path.with_name(f"aside-{path.name}"))
+        disk.is_full = False
+        for conversation_id in ("c2", "c1"):
+            await until(lambda one=conversation_id: questions(folder, one) == ["first?", "second?"])  # type: ignore[misc]

@@ -256,7 +256,7 @@ class ConversationsScreen(ModalScreen[str | None]):
         self._do(lambda: self._delete(one), told)
 
     async def _delete(self, one: Listed) -> None:
-        await self._r1.saved.read(lambda store: store.delete(one.id))
+        await self._r1.saved.written(one.id, lambda store: store.delete(one.id))
         self._seat.leave(one.id)
 
     def action_restore(self) -> None:
