@@ -15,7 +15,6 @@ from r1tui.chat.changes import Tracker
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.store import Store
 from r1tui.config import Config
-from r1tui.events import Content
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
@@ -252,6 +251,37 @@ async def test_one_that_is_open_elsewhere_is_marked_and_only_read(app: Listening
         assert app.saved.elsewhere(seat(app).conversation) is None
 
 
+async def test_one_that_is_shown_to_be_read_only_is_exported_and_stays_when_it_cannot_be_deleted(
+    app: Listening, paths: Paths, tmp_path: Path
+) -> None:
+    other = Store(paths.conversations)
+    assert other.open("c2") is not None
+    async with opened(app) as pilot:
+        await listed(app, pilot, *ALL)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: seat(app).conversation.id == "c2")
+        shown = seat(app).conversation
+        await listed(app, pilot, *ALL)
+        await pilot.press("down", "x")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, LineScreen))
+        app.screen.query_one(Input).value = str(tmp_path / "heron.md")
+        await pilot.press("enter")
+        await until(pilot, lambda: any("Written to" in text for text in app.told))
+        assert "What is a heron?" in (tmp_path / "heron.md").read_text()
+        assert not any("leave it there" in text for text in app.told)
+        await listed(app, pilot, *ALL)
+        await pilot.press("d")
+        await until(pilot, lambda: any("leave it there" in text for text in app.told))
+        await listed(app, pilot, *ALL)
+        assert seat(app).conversation is shown
+        other.close()
+        await pilot.press("d")
+        await listed(app, pilot, "Fish?", "Why birds?")
+        assert seat(app).conversation.turns == []
+
+
 async def test_thousands_are_read_a_page_at_a_time(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversations, "PAGE", 10)
     keep(paths, *(said(f"c{number}", f"number {number}") for number in range(25)))
@@ -280,32 +310,6 @@ async def test_a_damaged_database_is_told_and_the_chat_goes_on(app: Listening, p
     async with opened(app) as pilot:
         await until(pilot, lambda: any("damaged" in text and ".recover" in text for text in app.told))
         await listed(app, pilot)
-
-
-async def test_what_cannot_be_written_is_told_once_and_written_when_it_can_be(
-    app: Listening, paths: Paths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("r1tui.tui.saver.RETRY_S", 0.05)
-    blocked = True
-
-    def full(self: Store, changes: object) -> None:
-        if blocked:
-            raise OSError(28, "No space left on device")
-        write(self, changes)  # type: ignore[arg-type]
-
-    write = Store.write
-    monkeypatch.setattr(Store, "write", full)
-    async with opened(app) as pilot:
-        conversation = seat(app).conversation
-        turn = conversation.ask("lost?")
-        for word in ("one ", "two ", "three"):
-            turn.answer.apply(Content(word))
-            await app.save(conversation)
-        assert len([text for text in app.told if "full" in text]) == 1
-        blocked = False
-        await until(pilot, lambda: any(one.name == "lost?" for one in stored(paths)))
-        [kept] = [one for one in stored(paths) if one.name == "lost?"]
-        assert kept.turns[0].answer.content.text == "one two three"
 
 
 @pytest.mark.parametrize("attached", [True, False])

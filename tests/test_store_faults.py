@@ -58,19 +58,22 @@ def test_a_damaged_database_is_told_set_aside_and_never_overwritten(
     assert aside.read_bytes()[100:] == before[100:]
 
 
+def damage_words(path: Path) -> None:
+    """Overwrite the pages that have nothing but the words of long answers."""
+    data = path.read_bytes()
+    pages = [data[at : at + 4096] for at in range(0, len(data), 4096)]
+    overflow = [set(page[4:40]) <= set(b"word ") for page in pages]
+    assert any(overflow)
+    path.write_bytes(b"".join(b"\xff" * 4096 if o else page for page, o in zip(pages, overflow, strict=True)))
+
+
 def test_damage_in_the_middle_is_found_later_and_set_aside_too(
     store: Store, other: Store, folder: Path, told: list[R1tuiError]
 ) -> None:
     for number in range(20):
         store.write([whole(said(f"c{number}", "why?", "word " * 2000))])
     store.close()
-    data = (folder / NAME).read_bytes()
-    pages = [data[at : at + 4096] for at in range(0, len(data), 4096)]
-    overflow = [set(page[4:40]) <= set(b"word ") for page in pages]
-    assert sum(overflow) > 20
-    (folder / NAME).write_bytes(
-        b"".join(b"\xff" * 4096 if o else page for page, o in zip(pages, overflow, strict=True))
-    )
+    damage_words(folder / NAME)
     assert len(other.newest()) == len(store.newest()) == 20
     assert store.open("c19") is None
     assert len(told) == 1
@@ -123,6 +126,37 @@ def test_a_newer_database_is_left_as_it_is_and_another_is_used_beside_it(
     assert {one.id for one in store.newest()} == {"c1", "c2"}, "what was kept beside it is in it now"
     store.close()
     assert {one.id for one in store.newest()} == {"c1", "c2"}
+
+
+def beside(folder: Path, conversation_id: str, answer: str) -> Path:
+    """A database that another version of r1tui kept beside the one that is in use, with one conversation."""
+    apart = folder / "apart"
+    with Store(apart) as store:
+        store.write([whole(said(conversation_id, "why?", answer))])
+    return (apart / NAME).replace(folder / "conversations-v1.db")
+
+
+def test_a_damaged_database_beside_the_one_in_use_costs_the_one_in_use_nothing(
+    store: Store, folder: Path, told: list[R1tuiError]
+) -> None:
+    store.write([whole(said("c1"))])
+    store.close()
+    path = beside(folder, "old", "word " * 2000)
+    damage_words(path)
+    assert [one.id for one in store.newest()] == ["c1"]
+    [error] = told
+    assert f"{path} cannot be read" in error.cause
+    assert path.exists()
+    assert list(folder.glob("*damaged*")) == []
+
+
+def test_a_database_that_was_taken_over_replaces_no_earlier_one(store: Store, folder: Path) -> None:
+    store.write([whole(said("c0"))])
+    for number in (1, 2, 3):
+        store.close()
+        beside(folder, f"c{number}", "so")
+        assert len(store.newest()) == number + 1
+    assert len(list(folder.glob("*.taken*"))) == 3
 
 
 def test_a_database_of_the_first_version_goes_to_the_newest(store: Store, folder: Path) -> None:

@@ -10,13 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from r1tui.chat.store import Store
 from r1tui.config import Config, EngineSettings, ServerSettings
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.process import identify, wait
+from r1tui.server.record import LOST_EVENT, record_file
+from r1tui.tui.recorded import has_record
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, call, spec_for, start_ready, until
 from tests.ptys import Terminal
+from tests.store_rig import running, whole
 from tests.stored import conversations, last_conversation, last_states
 
 THINK = "Hm, 日本 and 🦙.\n"
@@ -140,6 +144,27 @@ def test_an_answer_that_a_killed_keeper_never_heard_of_is_whole_too(
         until(lambda: last_states(paths) == ["done"], 60)
         terminal.kill()
     assert last_conversation(paths).turns[-1].answer.content.text.lstrip() == undisturbed(paths)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_an_answer_that_the_server_has_not_any_more_stays_as_it_was_written(
+    paths: Paths, ready: Ready, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    def has_lost(paths: Paths, answer_id: str) -> None:
+        record_file(paths.answers, answer_id).write_bytes(LOST_EVENT)
+
+    ready(20)
+    if lost:
+        paths.answers.mkdir(exist_ok=True)
+        monkeypatch.setattr(keeper, "answer_started", has_lost)
+    with Store(paths.conversations) as store:
+        store.write([whole(running("c1"))])
+    with Store(paths.conversations, recorded=lambda one: has_record(paths, one, managed=True)) as store:
+        opened = store.open("c1")
+    assert opened is not None
+    answer = opened.conversation.turns[0].answer
+    assert (answer.state, answer.content.text) == ("stopped", "so far")
+    assert keeper.status(paths).answers == []
 
 
 def is_computing(paths: Paths) -> bool:

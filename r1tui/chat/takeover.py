@@ -3,6 +3,8 @@ one, and the database that an older one kept beside a newer one's."""
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -66,21 +68,23 @@ def take_over(database: Database, folder: Path, is_held: Callable[[str], bool], 
 
 def _take_database(database: Database, path: Path, is_held: Callable[[str], bool], tell: Tell) -> None:
     """All conversations of a database that was kept beside a newer one, which this version can read now."""
+    loaded: list[tuple[rows.Loaded | None, str]] = []
     try:
         other = Database(path)
-    except (R1tuiError, sqlite3.Error) as error:
+        with closing(other):  # whose errors must not be taken for those of the one that is in use
+            known = "SELECT id, server FROM conversations WHERE deleted_s IS NULL"
+            for conversation_id, server in other.connection.execute(known).fetchall():
+                if is_held(conversation_id):
+                    return
+                loaded.append((rows.load(other.connection, conversation_id, lambda _: False), server))
+    except (R1tuiError, sqlite3.Error, msgspec.MsgspecError) as error:
         tell(R1tuiError(f"{path} cannot be read: {error}", "It is left as it is."))
         return
-    ids = other.connection.execute("SELECT id, server FROM conversations WHERE deleted_s IS NULL").fetchall()
-    if any(is_held(one) for one, _ in ids):
-        other.close()
-        return
-    for conversation_id, server in ids:
-        loaded = rows.load(other.connection, conversation_id, lambda _: False, None)
-        if loaded is not None:
-            _insert(database, loaded.conversation, loaded.created_s, loaded.updated_s, server)
-    other.close()
-    path.replace(path.with_suffix(".taken"))
+    for one, server in loaded:
+        if one is not None:
+            _insert(database, one.conversation, one.created_s, one.updated_s, server)
+    names = (path.with_suffix(f".taken{f'-{number}' if number else ''}") for number in count())
+    path.replace(next(name for name in names if not name.exists()))
 
 
 def _insert(database: Database, conversation: Conversation, created_s: float, updated_s: float, server: str) -> bool:

@@ -110,9 +110,9 @@ class R1App(Dressed, CopyingApp):
 
     def _has_record(self, answer_id: str) -> bool:
         """Whether the keeper has, or will have, all of this answer from its request on."""
-        from r1tui.server.record import record_file  # noqa: PLC0415  as above
+        from r1tui.tui.recorded import has_record  # noqa: PLC0415  as above
 
-        return record_file(self.paths.answers, answer_id).exists() or answer_id in self.session.status().answers
+        return has_record(self.paths, answer_id, managed=self._attached_to is None)
 
     def show_error(self, error: R1tuiError) -> None:
         """Tell the user what happened and what mends it."""

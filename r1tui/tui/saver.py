@@ -35,6 +35,8 @@ class Saver:
         self._thread = ThreadPoolExecutor(1, "conversations")
         self._store = Store(folder, server=server, recorded=recorded, tell=self._tell_from_thread)
         self._trackers: dict[str, Tracker] = {}
+        self._left: dict[str, Tracker] = {}
+        """Conversations that were left and are held on to until what waits of them is written."""
         self._elsewhere: dict[str, int] = {}
         """Conversations that are only read: another process holds them."""
         self._waiting: list[Changes] = []
@@ -60,8 +62,22 @@ class Saver:
         return self._opened(await self.read(Store.last))
 
     async def open(self, conversation_id: str) -> Opened | None:
-        """A conversation by its id; None when there is none any more. Raises R1tuiError, as `last` does."""
-        return self._opened(await self.read(lambda store: store.open(conversation_id)))
+        """A conversation by its id; None when there is none any more. Raises R1tuiError, as `written` does."""
+        return self._opened(await self.written(conversation_id, lambda store: store.open(conversation_id)))
+
+    async def written(self, conversation_id: str, work: Callable[[Store], T]) -> T:
+        """As `read`, for what needs all of this conversation on disk; raises R1tuiError when that cannot be written."""
+
+        def after_writing(store: Store) -> T:
+            self._write_waiting()
+            if any(one.id == conversation_id for one in self._waiting):
+                raise R1tuiError(
+                    "What was said there last is not written yet.", "Make room on the disk; then try again."
+                )
+            return work(store)
+
+        self._collect_all()
+        return await self.read(after_writing)
 
     async def read(self, work: Callable[[Store], T]) -> T:
         """What `work` gives, in the thread of the disk, after all writing that was asked for. Raises R1tuiError."""
@@ -72,16 +88,14 @@ class Saver:
         return self._elsewhere.get(conversation.id)
 
     def keep_only(self, conversations: Iterable[Conversation]) -> None:
-        """Leave all others to whoever opens them."""
+        """Leave all others to whoever opens them, as soon as all of them is written."""
         kept = {one.id for one in conversations}
-        gone = (self._trackers.keys() | self._elsewhere.keys()) - kept
         self._collect_all()
+        for one in self._trackers.keys() - kept:
+            self._left[one] = self._trackers.pop(one)
+        for one in self._elsewhere.keys() - kept:
+            del self._elsewhere[one]
         self._write_soon()
-        for one in gone:
-            self._trackers.pop(one, None)
-            self._elsewhere.pop(one, None)
-        if gone:
-            self._thread.submit(self._store.let_go, gone)
 
     async def close(self) -> None:
         """Write what there is, and let go of everything."""
@@ -115,7 +129,9 @@ class Saver:
             return
         tracker = self._trackers.get(conversation.id)
         if tracker is None or tracker.conversation is not conversation:
-            tracker = self._trackers[conversation.id] = Tracker(conversation)
+            left = self._left.pop(conversation.id, None)
+            tracker = left if left is not None and left.conversation is conversation else Tracker(conversation)
+            self._trackers[conversation.id] = tracker
         if (changes := tracker.changes()) is not None:
             self._waiting.append(changes)
 
@@ -124,32 +140,38 @@ class Saver:
 
     def _write_waiting(self) -> None:
         """In the thread: write all that waits, or leave it for the next time."""
-        while self._waiting:
-            changes = self._waiting[0]
+        while waiting := self._waiting:
             try:
-                _with_our_errors(lambda store: store.write([self._waiting[0]]), self._store)
-            except HeldError as error:  # it was let go of before all of it could be written
+                self._write(waiting[0])
+            except HeldError as error:  # another r1tui was faster
                 self._tell_from_thread(error)
             except GoneError:
                 self._loop.call_soon_threadsafe(self._write_anew)
-                return
+                break
             except R1tuiError as error:
                 if not self._is_failing:
                     self._tell_from_thread(error)
                 self._is_failing = True
                 self._loop.call_soon_threadsafe(self._try_again)
-                return
+                break
             self._is_failing = False
-            del self._waiting[0]
-            if changes.id not in self._trackers:
-                self._store.let_go([changes.id])
+            del waiting[0]
+        unwritten = {one.id for one in self._waiting}
+        for one in [one for one in list(self._left) if one not in unwritten]:
+            self._left.pop(one, None)
+            self._store.let_go([one])
+
+    def _write(self, changes: Changes) -> None:
+        _with_our_errors(lambda store: store.write([changes]), self._store)
 
     def _write_anew(self) -> None:
-        """The database is another one: all of the open conversations goes there."""
-        self._waiting.clear()
-        for tracker in self._trackers.values():
+        """The database is another one: all of the open conversations, and of those not written yet, goes there."""
+        self._waiting = []  # the thread may be at the one before
+        trackers = [*self._trackers.values(), *self._left.values()]
+        for tracker in trackers:
             tracker.forget()
-        self._collect_all()
+            if (changes := tracker.changes()) is not None:
+                self._waiting.append(changes)
         self._write_soon()
 
     def _try_again(self) -> None:

@@ -248,11 +248,16 @@ class ConversationsScreen(ModalScreen[str | None]):
         one = self._under_cursor()
         if one is None:
             return
-        if not self._seat.leave(one.id):
+        coming = self._seat.receiving
+        if coming is not None and coming.conversation.id == one.id:
             self.notify("Its answer is still coming. Esc in the chat stops it.", markup=False)
             return
         told = f"“{shortened(one.name)}” is deleted. U brings it back, for 30 days."
-        self._do(lambda: self._r1.saved.read(lambda store: store.delete(one.id)), told)
+        self._do(lambda: self._delete(one), told)
+
+    async def _delete(self, one: Listed) -> None:
+        await self._r1.saved.written(one.id, lambda store: store.delete(one.id))
+        self._seat.leave(one.id)
 
     def action_restore(self) -> None:
         """Bring back the conversation that was deleted last."""
@@ -282,7 +287,8 @@ class ConversationsScreen(ModalScreen[str | None]):
     async def _export(self, one: Listed, kind: str, line: str) -> None:
         try:
             path = expand(line)
-            if (here := self._seat.open_here(one.id)) is not None:
+            here = self._seat.open_here(one.id)
+            if here is not None and self._r1.saved.elsewhere(here) is None:
                 await self._r1.save(here)
             loaded = await self._r1.saved.read(lambda store: store.look(one.id))
             format_ = "json" if kind == "json" else "markdown"

@@ -1,0 +1,161 @@
+"""What becomes of what cannot be written for a while: a full disk, in the hands of the screen's saver."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from r1tui.chat.changes import Changes
+from r1tui.chat.conversation import Conversation
+from r1tui.chat.database import NAME
+from r1tui.chat.store import Store
+from r1tui.errors import R1tuiError
+from r1tui.events import Content
+from r1tui.tui.saver import Saver
+from tests.store_rig import FINISHED, folder, told
+
+__all__ = ["folder", "told"]
+
+
+class Disk:
+    """Whether there is room."""
+
+    is_full = False
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk, write = Disk(), Store.write
+
+    def maybe(self: Store, changes: Iterable[Changes]) -> None:
+        if disk.is_full:
+            raise OSError(28, "No space left on device")
+        write(self, changes)
+
+    monkeypatch.setattr(Store, "write", maybe)
+    monkeypatch.setattr("r1tui.tui.saver.RETRY_S", 0.05)
+    return disk
+
+
+@asynccontextmanager
+async def saving(folder: Path, told: list[R1tuiError]) -> AsyncIterator[Saver]:
+    saver = Saver(folder, "", lambda _: False, told.append)
+    try:
+        yield saver
+    finally:
+        await saver.close()
+
+
+def say(conversation: Conversation, question: str) -> None:
+    answer = conversation.ask(question).answer
+    answer.apply(Content("so"))
+    answer.apply(FINISHED)
+
+
+def questions(folder: Path, conversation_id: str) -> list[str]:
+    """What is on disk of it."""
+    with Store(folder) as store:
+        if all(one.id != conversation_id for one in store.newest()):
+            return []
+        return [turn.question for turn in store.look(conversation_id).conversation.turns]
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    deadline_s = monotonic() + 60
+    while not fact():
+        assert monotonic() < deadline_s, "it did not happen"
+        await asyncio.sleep(0.02)
+
+
+async def test_what_cannot_be_written_is_told_once_and_written_when_it_can_be(
+    folder: Path, told: list[R1tuiError], disk: Disk
+) -> None:
+    conversation = Conversation("c1")
+    async with saving(folder, told) as saver:
+        disk.is_full = True
+        turn = conversation.ask("lost?")
+        for word in ("one ", "two ", "three"):
+            turn.answer.apply(Content(word))
+            await saver.save(conversation)
+        assert len(told) == 1
+        assert "full" in told[0].cause
+        disk.is_full = False
+        await until(lambda: questions(folder, "c1") == ["lost?"])
+        await until(lambda: kept_answer(folder) == "one two three")
+
+
+def kept_answer(folder: Path) -> str:
+    with Store(folder) as store:
+        return store.look("c1").conversation.turns[0].answer.content.text
+
+
+async def test_a_conversation_is_opened_again_only_when_what_was_said_there_is_written(
+    folder: Path, told: list[R1tuiError], disk: Disk
+) -> None:
+    first, second = Conversation("c1"), Conversation("c2")
+    async with saving(folder, told) as saver:
+        for conversation in (first, second):
+            say(conversation, "kept?")
+            await saver.save(conversation)
+        disk.is_full = True
+        say(first, "lost?")
+        await saver.save(first)
+        saver.keep_only([second])
+        with pytest.raises(R1tuiError, match="not written yet"):
+            await saver.open("c1")
+        with pytest.raises(R1tuiError, match="not written yet"):
+            await saver.written("c1", lambda store: store.delete("c1"))
+        with Store(folder) as other:
+            found = other.open("c1")
+            assert found is not None
+            assert found.open_in is not None, "it is held until all of it is written"
+        disk.is_full = False
+        opened = await saver.open("c1")
+        assert opened is not None
+        assert [turn.question for turn in opened.conversation.turns] == ["kept?", "lost?"]
+        say(opened.conversation, "and?")
+        await saver.save(opened.conversation)
+        assert questions(folder, "c1") == ["kept?", "lost?", "and?"]
+
+
+async def test_a_conversation_that_was_left_on_a_full_disk_is_anybodys_once_it_is_written(
+    folder: Path, told: list[R1tuiError], disk: Disk
+) -> None:
+    conversation = Conversation("c1")
+    async with saving(folder, told) as saver:
+        disk.is_full = True
+        say(conversation, "lost?")
+        await saver.save(conversation)
+        saver.keep_only([])
+        disk.is_full = False
+        await until(lambda: questions(folder, "c1") == ["lost?"])
+        await until(lambda: is_free(folder, "c1"))
+
+
+def is_free(folder: Path, conversation_id: str) -> bool:
+    with Store(folder) as other:
+        found = other.open(conversation_id)
+    return found is not None and found.open_in is None
+
+
+async def test_what_waits_of_a_conversation_that_was_left_goes_to_a_new_database_too(
+    folder: Path, told: list[R1tuiError], disk: Disk
+) -> None:
+    left, shown = Conversation("c1"), Conversation("c2")
+    async with saving(folder, told) as saver:
+        for conversation in (left, shown):
+            say(conversation, "first?")
+            await saver.save(conversation)
+        disk.is_full = True
+        for conversation in (shown, left):
+            say(conversation, "second?")
+            await saver.save(conversation)
+        saver.keep_only([shown])
+        for path in folder.glob(f"{NAME}*"):
+            path.replace(path.with_name(f"aside-{path.name}"))
+        disk.is_full = False
+        for conversation_id in ("c2", "c1"):
+            await until(lambda one=conversation_id: questions(folder, one) == ["first?", "second?"])  # type: ignore[misc]
