@@ -95,6 +95,15 @@ def test_a_draft_belongs_to_one_r1tui_until_that_is_gone(tmp_path: Path) -> None
     assert not (tmp_path / "draft-1.json").exists()
 
 
+def test_a_draft_that_a_killed_r1tui_leaves_is_not_overwritten_by_one_that_runs(tmp_path: Path) -> None:
+    killed, runs = Drafts(tmp_path), Drafts(tmp_path)
+    killed.save(Typed("of the killed one"))
+    assert runs.take() is None
+    killed.let_go()
+    runs.save(Typed("of the one that runs"))
+    assert Drafts(tmp_path).take() == Typed("of the killed one")
+
+
 def test_what_a_kill_has_left_half_written_is_removed(tmp_path: Path) -> None:
     drafts = Drafts(tmp_path)
     drafts.save(Typed("whole"))

@@ -80,7 +80,8 @@ class Drafts:
                 if not typed:
                     return
                 private_folder(self._folder)
-                any(self._hold(self._folder / f"draft-{number}.json") for number in range(MOST_DRAFTS))
+                paths = (self._folder / f"draft-{number}.json" for number in range(MOST_DRAFTS))
+                any(not path.exists() and self._hold(path) for path in paths)  # what is there is another's draft
             if self._path is not None and typed:
                 write_private(self._path, msgspec.json.encode(typed))
             elif self._path is not None:
