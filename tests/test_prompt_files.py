@@ -192,6 +192,18 @@ def test_what_is_no_file_is_left_as_text(tmp_path: Path, monkeypatch: pytest.Mon
     assert with_files(question, question) == question
 
 
+def test_a_question_that_is_edited_has_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        Path(f"{name}.py").write_text(f"{name} = 1\n")
+    asked = with_files("explain @a.py", "explain @a.py")
+    Path("a.py").write_text("a = 2\n")
+    shown = typed_of(asked, files_in(asked))
+    edited = Typed(f"{shown.text} and @b.py", shown.pieces)
+    again = with_files(edited.whole, edited.text)
+    assert again == f"{asked} and @b.py\n\n{Attachment('b.py', 'b = 1').block()}"
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [(b"a\0b", "not a text file"), (b"caf\xe9", "not a text file in UTF-8"), (b"x" * (1 << 20) + b"y", "too large")],
