@@ -1,5 +1,6 @@
 """What the prompt keeps on disk, the labels in it, and the files that a question carries."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -53,6 +54,22 @@ def test_a_history_that_is_broken_anywhere_loses_that_line_only(
     texts = [entry.text for entry in history.entries()]
     assert texts[0] == "before"
     assert texts[-1] == "after"
+
+
+def _unreadable(_: Path) -> bytes:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_history_that_cannot_be_read_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = PromptHistory(tmp_path)
+    history.add(Typed("before"))
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", _unreadable)
+        assert history.entries() == []
+        with pytest.raises(R1tuiError, match="Input/output error"):
+            history.add(Typed("meanwhile"))
+    history.add(Typed("after"))
+    assert [entry.text for entry in history.entries()] == ["before", "after"]
 
 
 def test_a_megabyte_with_its_label_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -26,9 +26,10 @@ class PromptHistory:
     def entries(self) -> list[Typed]:
         """The questions, oldest first; lines that are none are left out."""
         found: list[Typed] = []
-        for line in _lines(self._read())[-self._most_entries :]:
-            with suppress(msgspec.DecodeError):
-                found.append(msgspec.json.decode(line, type=Typed))
+        with suppress(OSError):
+            for line in _lines(self._read())[-self._most_entries :]:
+                with suppress(msgspec.DecodeError):
+                    found.append(msgspec.json.decode(line, type=Typed))
         return found
 
     def add(self, typed: Typed) -> None:
@@ -51,7 +52,7 @@ class PromptHistory:
             raise os_error(error, self._path) from error
 
     def _read(self) -> bytes:
-        with suppress(OSError):
+        with suppress(FileNotFoundError):  # any other error must not make a file that is there an empty one
             return self._path.read_bytes()
         return b""
 
