@@ -1,5 +1,6 @@
 """The prompt, driven by its keys: history, drafts, large pastes, files, prompts."""
 
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -173,6 +174,51 @@ async def test_a_question_is_held_aside_while_another_text_is_edited(tmp_path: P
         await pilot.press("enter")
         await until(pilot, lambda: "draft" in prompt(app).text)
         assert prompt(app).border_title is None
+
+
+async def test_an_edited_question_whose_file_cannot_be_read_is_edited_on(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"a\0b")
+    app = unready(tmp_path)
+    async with opened(app) as pilot:
+        await shut(app, pilot)
+        await pilot.press(*"draft")
+        text = f"see @{tmp_path}/data"
+        prompt(app).put_aside(text, "Editing question 2")
+        said = len(app._notifications)
+        prompt(app).action_submit()
+        await until(pilot, lambda: len(app._notifications) > said)
+        assert prompt(app).text == text
+        assert prompt(app).draft == Typed("draft")
+        assert str(prompt(app).border_title) == "Editing question 2"
+        prompt(app).bring_back()
+        assert prompt(app).text == "draft"
+        assert prompt(app).border_title is None
+
+
+async def test_a_question_that_is_no_longer_edited_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, may_end = threading.Event(), threading.Event()
+    sent: list[str] = []
+
+    def slowly(question: str, _: str) -> str:
+        reads.set()
+        may_end.wait(60)
+        return question
+
+    monkeypatch.setattr("r1tui.tui.widgets.prompt.with_files", slowly)
+    app = unready(tmp_path)
+    async with opened(app) as pilot:
+        await shut(app, pilot)
+        monkeypatch.setattr(prompt(app), "_post", lambda typed, _: sent.append(typed.text))
+        prompt(app).put_aside("see @slow", "Editing question 2")
+        prompt(app).action_submit()
+        await until(pilot, reads.is_set)
+        prompt(app).bring_back()
+        prompt(app).have(Typed("see @another"))
+        prompt(app).action_submit()
+        may_end.set()
+        await until(pilot, lambda: bool(sent))
+        await until(pilot, lambda: not any(worker.node is prompt(app) for worker in app.workers))
+        assert sent == ["see @another"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What the prompt keeps on disk, the labels in it, and the files that a question carries."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -55,6 +56,22 @@ def test_a_history_that_is_broken_anywhere_loses_that_line_only(
     assert texts[-1] == "after"
 
 
+def _unreadable(_: Path) -> bytes:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_history_that_cannot_be_read_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = PromptHistory(tmp_path)
+    history.add(Typed("before"))
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", _unreadable)
+        assert history.entries() == []
+        with pytest.raises(R1tuiError, match="Input/output error"):
+            history.add(Typed("meanwhile"))
+    history.add(Typed("after"))
+    assert [entry.text for entry in history.entries()] == ["before", "after"]
+
+
 def test_a_megabyte_with_its_label_comes_back_as_it_was(tmp_path: Path) -> None:
     text = "line\n" * 300_000
     typed = Typed("see [it]", {"[it]": text})
@@ -93,6 +110,15 @@ def test_a_draft_belongs_to_one_r1tui_until_that_is_gone(tmp_path: Path) -> None
     second.save(Typed())
     second.let_go()
     assert not (tmp_path / "draft-1.json").exists()
+
+
+def test_a_draft_that_a_killed_r1tui_leaves_is_not_overwritten_by_one_that_runs(tmp_path: Path) -> None:
+    killed, runs = Drafts(tmp_path), Drafts(tmp_path)
+    killed.save(Typed("of the killed one"))
+    assert runs.take() is None
+    killed.let_go()
+    runs.save(Typed("of the one that runs"))
+    assert Drafts(tmp_path).take() == Typed("of the killed one")
 
 
 def test_what_a_kill_has_left_half_written_is_removed(tmp_path: Path) -> None:
@@ -181,6 +207,18 @@ def test_what_is_no_file_is_left_as_text(tmp_path: Path, monkeypatch: pytest.Mon
     question = "@folder @pipe @gone @dataclass @~nobody/x"
     assert attached(question) == {}
     assert with_files(question, question) == question
+
+
+def test_a_question_that_is_edited_has_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        Path(f"{name}.py").write_text(f"{name} = 1\n")
+    asked = with_files("explain @a.py", "explain @a.py")
+    Path("a.py").write_text("a = 2\n")
+    shown = typed_of(asked, files_in(asked))
+    edited = Typed(f"{shown.text} and @b.py", shown.pieces)
+    again = with_files(edited.whole, edited.text)
+    assert again == f"{asked} and @b.py\n\n{Attachment('b.py', 'b = 1').block()}"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The sampling panel, and what of it reaches a real server."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from textual.widgets import Input
 
 from r1tui.chat.choices import SamplingChoices
 from r1tui.config import Config, SamplingSettings
+from r1tui.errors import R1tuiError
 from r1tui.events import Content, Finished, Reasoning
 from r1tui.paths import Paths
 from r1tui.server.client import ChatRequest, Message, ServerClient
@@ -103,6 +105,27 @@ def test_choices_are_kept_for_each_model_and_follow_the_config_elsewhere(tmp_pat
 def test_a_file_that_cannot_be_used_is_the_config(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "sampling.json").write_bytes(content)
     assert SamplingChoices(tmp_path / "sampling.json", SamplingSettings()).of("m") == SamplingSettings()
+
+
+def _unreadable(_: Path) -> bytes:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_choices_that_cannot_be_read_are_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sampling.json"
+    choices = SamplingChoices(path, SamplingSettings())
+    choices.choose("new", SamplingSettings(temperature=1.0))
+    path.write_text('{"old": {"temperature": 0.5},}')
+    with pytest.raises(R1tuiError, match="left as it is"):
+        choices.write("new")
+    assert path.read_text() == '{"old": {"temperature": 0.5},}'
+    path.write_text('{"old": {"temperature": 0.5}}')
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", _unreadable)
+        assert choices.of("old") == SamplingSettings()
+        with pytest.raises(R1tuiError, match="Input/output error"):
+            choices.write("new")
+    assert choices.of("old").temperature == 0.5
 
 
 async def panel(app: R1App, pilot: Pilot[None]) -> SamplingScreen:

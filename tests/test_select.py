@@ -19,7 +19,7 @@ from r1tui.events import Content, Reasoning
 from r1tui.tui.actions import Action, actions, run
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.screens.save import SaveScreen
+from r1tui.tui.screens.save import SaveScreen, free_name
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.transcript import Transcript
@@ -225,7 +225,7 @@ async def test_a_listing_is_saved_under_the_name_that_the_text_gives_and_nothing
         await one.pilot.press("s")
         await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
         field = one.app.screen.query_one(Input)
-        assert field.value == "game-2.py"
+        await until(one.pilot, lambda: field.value == "game-2.py")
         field.value = "game.py"
         await one.pilot.press("enter")
         await until(one.pilot, lambda: isinstance(one.app.screen, AskScreen))
@@ -238,6 +238,34 @@ async def test_a_listing_is_saved_under_the_name_that_the_text_gives_and_nothing
         await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
         assert (tmp_path / "game.py").read_text() == "import pygame\n\nprint('hi')\n"
         assert one.app.seat.query_one(SelectBar).has_focus
+
+
+async def test_with_the_current_folder_gone_a_listing_is_saved_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "game.py").touch()
+    async with chat(tmp_path / "state", talk()) as one:
+        monkeypatch.chdir(gone)
+        gone.rmdir()
+        await one.press("ctrl+y", "home", "down", "s")
+        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
+        await until(one.pilot, lambda: one.app.screen.query_one(Input).value == "game-2.py")
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
+        assert (tmp_path / "game-2.py").exists()
+
+
+def test_a_folder_that_does_not_say_what_is_in_it_leaves_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "exists", refused)
+    assert free_name(tmp_path, "game.py") == "game.py"
 
 
 async def test_where_a_file_cannot_be_saved_is_told_and_asked_again(tmp_path: Path) -> None:

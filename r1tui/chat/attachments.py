@@ -95,8 +95,13 @@ def read_attachment(name: str, path: Path) -> Attachment:
 
 
 def with_files(question: str, mentioned_in: str) -> str:
-    """The question with the files that `mentioned_in` mentions below it. Raises R1tuiError for one that cannot be."""
-    blocks = [read_attachment(name, path).block() for name, path in attached(mentioned_in).items()]
+    """The question with the files that `mentioned_in` mentions below it, but those that it has already.
+
+    Raises R1tuiError for one that cannot be.
+    """
+    there = {head[1] for head in _HEAD.finditer(question)}
+    wanted = {name: path for name, path in attached(mentioned_in).items() if _one_line(name) not in there}
+    blocks = [read_attachment(name, path).block() for name, path in wanted.items()]
     return "\n\n".join([question.rstrip(), *blocks]) if blocks else question
 
 

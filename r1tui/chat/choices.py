@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from r1tui.config import SamplingSettings
-from r1tui.errors import os_error
+from r1tui.errors import R1tuiError, os_error
 from r1tui.locks import locked
 from r1tui.paths import private_folder, write_private
 
@@ -26,10 +26,10 @@ class SamplingChoices:
 
     def of(self, model: str) -> SamplingSettings:
         """How to choose the model's tokens: as was chosen here or, before, by another r1tui; else by the config."""
-        chosen = self._now[model] if model in self._now else self._read().get(model, {})
         try:
+            chosen = self._now[model] if model in self._now else self._read().get(model, {})
             return msgspec.convert(msgspec.structs.asdict(self.default) | chosen, SamplingSettings)
-        except msgspec.ValidationError:  # of another version, or written by hand
+        except (OSError, msgspec.DecodeError):  # of another version, or written by hand
             return self.default
 
     def choose(self, model: str, wanted: SamplingSettings) -> None:
@@ -50,8 +50,11 @@ class SamplingChoices:
                 write_private(self._path, msgspec.json.encode(every))
         except OSError as error:
             raise os_error(error, self._path) from error
+        except msgspec.DecodeError as error:
+            remedy = "Mend it, or delete it."
+            raise R1tuiError(f"{self._path} holds no sampling settings, and was left as it is.", remedy) from error
 
     def _read(self) -> dict[str, Chosen]:
-        with suppress(OSError, msgspec.DecodeError):
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Chosen])
+        with suppress(FileNotFoundError):  # any other error must not make a file that is there an empty one
+            return msgspec.json.decode(self._path.read_bytes() or b"{}", type=dict[str, Chosen])
         return {}

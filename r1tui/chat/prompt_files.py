@@ -26,9 +26,10 @@ class PromptHistory:
     def entries(self) -> list[Typed]:
         """The questions, oldest first; lines that are none are left out."""
         found: list[Typed] = []
-        for line in _lines(self._read())[-self._most_entries :]:
-            with suppress(msgspec.DecodeError):
-                found.append(msgspec.json.decode(line, type=Typed))
+        with suppress(OSError):
+            for line in _lines(self._read())[-self._most_entries :]:
+                with suppress(msgspec.DecodeError):
+                    found.append(msgspec.json.decode(line, type=Typed))
         return found
 
     def add(self, typed: Typed) -> None:
@@ -51,7 +52,7 @@ class PromptHistory:
             raise os_error(error, self._path) from error
 
     def _read(self) -> bytes:
-        with suppress(OSError):
+        with suppress(FileNotFoundError):  # any other error must not make a file that is there an empty one
             return self._path.read_bytes()
         return b""
 
@@ -80,7 +81,8 @@ class Drafts:
                 if not typed:
                     return
                 private_folder(self._folder)
-                any(self._hold(self._folder / f"draft-{number}.json") for number in range(MOST_DRAFTS))
+                paths = (self._folder / f"draft-{number}.json" for number in range(MOST_DRAFTS))
+                any(not path.exists() and self._hold(path) for path in paths)  # what is there is another's draft
             if self._path is not None and typed:
                 write_private(self._path, msgspec.json.encode(typed))
             elif self._path is not None:

@@ -73,21 +73,18 @@ async def _write(kept: KeptPrompts, held: Held, n_bytes: float, socket: Path, ke
     await asyncio.to_thread(kept.make_room, n_bytes, held.limit_bytes)
     part = kept.file(held.prompt).with_suffix(f".{os.getpid()}.part")
     done = await _act("save", part, socket, key, LONGEST_S)
-    if done is not None and part.stat().st_size == done.n_written:
+    if done is not None and (await asyncio.to_thread(part.stat)).st_size == done.n_written:
         note = Note(held.prompt, done.n_written, done.timings.get("save_ms", 0.0) / 1000, boot_id())
         await asyncio.to_thread(kept.keep, part, note)
         return True
-    part.unlink(missing_ok=True)
+    await asyncio.to_thread(part.unlink, missing_ok=True)
     return False
 
 
 async def restore(kept: KeptPrompts, note: Note, socket: Path, key: str | None) -> bool:
     """Have the slot hold the kept prompt; one that is refused, or that a server has died of, is deleted."""
     done = await _act("restore", kept.file(note.prompt), socket, key, RESTORE_S)
-    if done is None:
-        kept.drop(note.prompt)
-    else:
-        kept.used(note.prompt)
+    await asyncio.to_thread(kept.drop if done is None else kept.used, note.prompt)
     return done is not None
 
 

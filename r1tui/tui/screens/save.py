@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from textual import on, work
@@ -41,16 +42,22 @@ class SaveScreen(ModalScreen[Path | None]):
         super().__init__()
         self._text = text
         self._file_name = name
-        self._folder = folder or Path.cwd()
+        self._folder = folder or _current_folder()
         """Where a relative path begins."""
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Label(f"Save to a file in {plain(str(self._folder))}, or elsewhere (Enter saves):", markup=False)
-            field = Input(free_name(self._folder, self._file_name), select_on_focus=False)
+            field = Input(self._file_name, select_on_focus=False)
             field.cursor_blink = False  # two repaints a second, over SSH too
             yield field
             yield Label("", id="wrong", markup=False)
+
+    async def on_mount(self) -> None:
+        name = await asyncio.to_thread(free_name, self._folder, self._file_name)
+        field = self.query_one(Input)
+        if field.value == self._file_name:  # nobody has typed another meanwhile
+            field.value = name
 
     def action_back(self) -> None:
         """Save nothing."""
@@ -64,7 +71,7 @@ class SaveScreen(ModalScreen[Path | None]):
     @work(exit_on_error=False, exclusive=True)
     async def _save(self, typed: str) -> None:
         try:
-            path = target(typed, self._folder, self._file_name)
+            path = await asyncio.to_thread(target, typed, self._folder, self._file_name)
             if not await asyncio.to_thread(write, path, self._text, replace=False):
                 question = f"{plain(str(path))} is there already."
                 choices = (Choice("o", "replace", "Overwrite it"),)
@@ -101,7 +108,17 @@ def write(path: Path, text: str, *, replace: bool) -> bool:
 
 
 def free_name(folder: Path, name: str) -> str:
-    """The name, with a number when it is taken."""
+    """The name, with a number when it is taken; as it is where the folder does not say."""
     path = Path(name)
     names = (name, *(f"{path.stem}-{number}{path.suffix}" for number in range(2, 100)))
-    return next((one for one in names if not (folder / one).exists()), name)
+    with suppress(OSError):
+        return next((one for one in names if not (folder / one).exists()), name)
+    return name
+
+
+def _current_folder() -> Path:
+    """The home folder where the current one is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path.home()

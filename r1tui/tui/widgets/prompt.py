@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from r1tui.tui.widgets.completion import Completion
 
 
+SENT_FROM_ASIDE = "sent from aside"
+"""The group of the worker that reads the files of a text for which another was put aside."""
+
+
 class Prompt(TextArea):
     """A text area that grows with its text up to a third of a small terminal."""
 
@@ -65,6 +69,7 @@ class Prompt(TextArea):
         """The list of files, where there is one; while it is open it has the keys that choose."""
         self._pieces: dict[str, str] = {}
         self._aside: Typed | None = None
+        self._title = ""
         self._sent: tuple[str, Typed] = ("", Typed())
 
     @property
@@ -125,15 +130,23 @@ class Prompt(TextArea):
 
     def put_aside(self, text: str, title: str) -> None:
         """Have this text for a while, under a title; what stands here comes back when that is sent or `bring_back`."""
+        self._put_aside(typed_of(text, files_in(text)), title)
+
+    def bring_back(self) -> None:
+        """Have again what was put aside, if anything was; what was sent meanwhile and is still being read is not."""
+        self.workers.cancel_group(self, SENT_FROM_ASIDE)
+        self._bring_back()
+
+    def _put_aside(self, typed: Typed, title: str) -> None:
         if self._aside is None:
             self._aside = self.draft
         self.recall.leave()
-        self.have(typed_of(text, files_in(text)))
+        self.have(typed)
         self.move_cursor(self.document.end)
+        self._title = title
         self.border_title = Content(title)
 
-    def bring_back(self) -> None:
-        """Have again what was put aside, if anything was."""
+    def _bring_back(self) -> None:
         if self._aside is not None:
             self.have(self._aside)
             self.move_cursor(self.document.end)
@@ -201,19 +214,24 @@ class Prompt(TextArea):
         typed = self.typed
         if not typed.text.strip():
             return
+        title = self._title if self._aside is not None else None
         self.recall.leave()
         self.clear()
-        self.bring_back()
+        self._bring_back()
         if mentions(typed.text):
-            self.run_worker(self._read_and_post(typed), exit_on_error=False)
+            group = "default" if title is None else SENT_FROM_ASIDE
+            self.run_worker(self._read_and_post(typed, title), group=group, exit_on_error=False)
         else:
             self._post(typed, typed.whole)
 
-    async def _read_and_post(self, typed: Typed) -> None:
+    async def _read_and_post(self, typed: Typed, title: str | None) -> None:
         try:
             text = await asyncio.to_thread(with_files, typed.whole, typed.text)
         except R1tuiError as error:
-            self.put_before(typed)
+            if title is None:
+                self.put_before(typed)
+            else:
+                self._put_aside(typed, title)
             self.notify(f"{error.cause} {error.remedy}", severity="warning", markup=False)
         else:
             self._post(typed, text)
