@@ -108,9 +108,10 @@ class Prompt(TextArea):
         self.replace(text, *self.selection, maintain_selection_offset=False)
 
     def complete(self, mention: str) -> None:
-        """Have this in place of the mention that is not finished."""
+        """Have this in place of the mention that is not finished; nothing where none is."""
         row, column = self.cursor_location
-        begun = self.unfinished_mention or ""
+        if (begun := self.unfinished_mention) is None:
+            return
         self.replace(mention, (row, column - len(begun) - 1), (row, column), maintain_selection_offset=False)
 
     def give_back(self, text: str) -> None:
@@ -204,12 +205,16 @@ class Prompt(TextArea):
         self.focus()
 
     def on_key(self, event: events.Key) -> None:
-        if self.completion is not None and self.completion.takes(event.key):
+        if self._completes(event.key):
             event.stop()
             event.prevent_default()
 
+    def _completes(self, key: str) -> bool:
+        """Whether the list of files takes the key; one that is still open for what is typed no more takes none."""
+        return self.completion is not None and self.unfinished_mention is not None and self.completion.takes(key)
+
     def _submit(self) -> None:
-        if self.completion is not None and self.completion.takes("enter"):
+        if self._completes("enter"):
             return
         typed = self.typed
         if not typed.text.strip():
