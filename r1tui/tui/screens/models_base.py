@@ -131,17 +131,13 @@ class ModelsBase(SeatBase):
         if replace and self.ready and self.status is not None:
             self._replaced = self.r1.variant_named(self.status)
         self._last_variant = variant
-        self._show_stages(self._stop_and_launch(variant, replace=replace))
+        self._show_stages(self.r1.session.launch(variant, replace=replace))
 
     def _show_stages(self, work: Coroutine[Any, Any, None]) -> None:
         self.add_class("-launching")
         self.furniture.stages.reset()
         self._launching = self.run_worker(work, group="launch", exclusive=True, exit_on_error=False)
         self.refresh_bindings()
-
-    async def _stop_and_launch(self, variant: Variant, *, replace: bool) -> None:
-        await self.r1.session.stop_answer()
-        await self.r1.session.launch(variant, replace=replace)
 
     def _show_status(self, status: Status) -> None:
         before, self.status = self.status, status
