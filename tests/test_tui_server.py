@@ -59,12 +59,12 @@ async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(
         await ready(app, pilot)
 
 
-async def test_a_switch_to_a_broken_file_leaves_what_runs(
+async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
     paths: Paths, config: Config, tiny_r1: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(tiny_r1().read_bytes()[:8_000_000])
-    files = {"good": tiny_r1(answer=ANSWER), "bad": bad}
+    files = {"good": tiny_r1(answer="one two ", loop=True), "bad": bad}
     own = {name: VariantSettings(title=name, file=str(path)) for name, path in files.items()}
     app = R1App(paths, Config(engine=config.engine, server=config.server, variants=own))
     app.wanted = app.catalog.find("good")
@@ -72,9 +72,14 @@ async def test_a_switch_to_a_broken_file_leaves_what_runs(
     async with opened(app) as pilot:
         await ready(app, pilot, "good")
         pid = keeper.status(paths).pid
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: bool(answer.content))
         monkeypatch.setattr(seat(app), "notify", lambda text, **_: said.append(text))
         await pilot.press("f4")
         await until(pilot, lambda: any("cut" in text for text in said))
+        came = len(answer.content.text)
+        await until(pilot, lambda: len(answer.content.text) > came)
+        assert seat(app).answering_here
         assert seat(app).ready
         assert keeper.status(paths).pid == pid
         assert not seat(app).has_class("-launching")

@@ -113,6 +113,7 @@ class Session:
             if launch.prepared is None:
                 return
             if replace:  # not before there is something to start in its place
+                await self.stop_answer()
                 await asyncio.to_thread(keeper.stop, self._paths)
                 self._post(ServerChanged(self.status()))
             await self.server.forget()  # not at the end: the server may be asked as soon as it is ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +21,7 @@ ASK_BEFORE_FETCHING_GIB = 1.0
 
 
 def neighbour(r1: R1App, current: str | None, step: int) -> Variant | None:
-    """The model on disk that stands so many places after the current one; None when there is no other."""
+    """The model on disk that stands so many places after the current one, if there is another. Reads the disk."""
     here = [one for one in r1.catalog if _on_disk(r1, one)]
     if len(here) < 2:
         return None
@@ -32,7 +33,7 @@ def neighbour(r1: R1App, current: str | None, step: int) -> Variant | None:
 async def how(r1: R1App, variant: Variant) -> Literal["launch", "only"] | None:
     """How the user wants the model: asked when a large one must be fetched; `only` fetches it, None does nothing."""
     size_gib = variant.size_gib or 0.0
-    if _on_disk(r1, variant) or size_gib < ASK_BEFORE_FETCHING_GIB:
+    if size_gib < ASK_BEFORE_FETCHING_GIB or await asyncio.to_thread(_on_disk, r1, variant):
         return "launch"
     question = f"{variant.name} is not on this machine: {size_gib:,.0f} GiB to fetch."
     choices = [
@@ -51,7 +52,7 @@ async def may_replace(r1: R1App, now: Status, variant: Variant) -> bool:
 
 
 def downloading(r1: R1App, last: Variant | None) -> Variant | None:
-    """The model that is being downloaded, or the last one where its download is unfinished."""
+    """The model that is being downloaded, or the last one where its download is unfinished. Reads the disk."""
     for name in running_downloads(r1.paths):
         with suppress(R1tuiError):
             return r1.catalog.find(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,8 @@ class ModelsBase(SeatBase):
             self._switch(wanted, unasked=False)
         elif wanted is not None:
             self._launch(wanted, replace=False)
-        elif self._downloading() is not None:
-            self.action_download()
+        elif (variant := self._downloading()) is not None:
+            self._show_download(variant, begin=False)
         else:
             self._welcome()
 
@@ -131,17 +132,13 @@ class ModelsBase(SeatBase):
         if replace and self.ready and self.status is not None:
             self._replaced = self.r1.variant_named(self.status)
         self._last_variant = variant
-        self._show_stages(self._stop_and_launch(variant, replace=replace))
+        self._show_stages(self.r1.session.launch(variant, replace=replace))
 
     def _show_stages(self, work: Coroutine[Any, Any, None]) -> None:
         self.add_class("-launching")
         self.furniture.stages.reset()
         self._launching = self.run_worker(work, group="launch", exclusive=True, exit_on_error=False)
         self.refresh_bindings()
-
-    async def _stop_and_launch(self, variant: Variant, *, replace: bool) -> None:
-        await self.r1.session.stop_answer()
-        await self.r1.session.launch(variant, replace=replace)
 
     def _show_status(self, status: Status) -> None:
         before, self.status = self.status, status
@@ -160,7 +157,10 @@ class ModelsBase(SeatBase):
 
     def action_download(self) -> None:
         """Show the download that runs, or the unfinished one of the last model."""
-        variant = self._downloading()
+        self.run_worker(self._look_for_download(), group="look", exclusive=True, exit_on_error=False)
+
+    async def _look_for_download(self) -> None:
+        variant = await asyncio.to_thread(self._downloading)
         if variant is None:
             self.notify("Nothing is being downloaded. F2 lists the models.", markup=False)
             return
@@ -204,9 +204,12 @@ class ModelsBase(SeatBase):
 
     def action_step(self, step: int) -> None:
         """Switch to the next or previous model on disk."""
+        self.run_worker(self._step(step), group="look", exclusive=True, exit_on_error=False)
+
+    async def _step(self, step: int) -> None:
         from r1tui.tui.switching import neighbour  # noqa: PLC0415  the screen opens without it
 
-        found = neighbour(self.r1, self.r1.session.status().variant, step)
+        found = await asyncio.to_thread(neighbour, self.r1, self.r1.session.status().variant, step)
         if found is None:
             self.notify("There is no other model on disk. F2 lists those that can be fetched.", markup=False)
         self._switch(found)
