@@ -1,20 +1,15 @@
 """Acting on exchanges and listings: the keys of what is marked, without a server; copies and files are looked at."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from textual.pilot import Pilot
 from textual.widgets import Footer, Input, Label
 
 from r1tui.chat.answer import Answer
-from r1tui.chat.code import is_code
-from r1tui.chat.conversation import Conversation, Turn
-from r1tui.chat.markdown import split_markdown
+from r1tui.chat.conversation import Conversation
 from r1tui.events import Content, Reasoning
 from r1tui.tui.actions import Action, actions, run
 from r1tui.tui.screens.ask import AskScreen
@@ -24,17 +19,13 @@ from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_blocks import Work
-from r1tui.tui.widgets.transcript_cursor import Mark
 from tests.screen_rig import StillApp
+from tests.select_rig import exchange, marked
 from tests.transcript_rig import Seat, asked, send, settle
 from tests.tui_rig import opened, until
 
 PYTHON = "Save it as `game.py`:\n\n```python\nimport pygame\n\nprint('hi')\n```\n"
 BROKEN = "1. Broken:\n\n   ```python\n   x = 1\n   y = (2\n   z = 3\n   ```\n"
-
-
-def exchange(question: str, content: str, thinking: str = "") -> Turn:
-    return Turn(question, Answer.past(content, thinking, thinking_tokens=1204, thinking_s=130))
 
 
 def talk() -> Conversation:
@@ -86,12 +77,6 @@ class Chat:
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
         await settle(self.pilot, self.transcript)
-
-
-def marked(transcript: Transcript) -> list[str]:
-    """The rows with the bar of the mark."""
-    strips = [transcript.render_line(y) for y in range(transcript.size.height)]
-    return [strip.text[:-1].rstrip() for strip in strips if (style := next(iter(strip)).style) and style.reverse]
 
 
 @asynccontextmanager
@@ -401,43 +386,3 @@ async def test_a_mark_costs_nothing_while_the_answer_grows_and_stays_where_it_is
             await send(pilot, seat, Content(f"\n\nline {number}"))
         assert marked(seat.transcript) == rows
         assert not seat.transcript.following
-
-
-PARTS = st.sampled_from(
-    [
-        "Some words.\n\n", "words " * 200 + "\n\n", "```python\nx = 1\n```\n\n", "```\n" + "y\n" * 60 + "```\n\n",
-        "1. a\n\n   ```sh\n   ls\n   ```\n2. b\n   ```\n   c\n   ```\n\n", "    indented\n\n", "```\n```\n\n",
-        "日本 🦙 " * 50,
-    ]
-)  # fmt: skip
-ANSWERS = st.lists(st.lists(PARTS, max_size=6).map("".join), min_size=1, max_size=4)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(ANSWERS, st.integers(12, 100), st.integers(3, 40), st.booleans())
-def test_the_mark_walks_all_items_and_is_always_in_view(
-    answers: list[str], width: int, height: int, is_open: bool
-) -> None:
-    async def walk() -> None:
-        turns = [exchange(f"Question {number}?", text, "Well.\n" * 30) for number, text in enumerate(answers)]
-        seat = Seat(Conversation("c", turns))
-        async with seat.run_test(size=(width, height)) as pilot:
-            transcript = seat.transcript
-            await settle(pilot, transcript)
-            if is_open:
-                transcript.toggle_all()
-            marks = transcript.cursor.marks()
-            fences = [sum(is_code(token) for block in split_markdown(one) for token in block.tokens) for one in answers]
-            assert [mark.listing for mark in marks] == [n for count in fences for n in range(count + 1)]
-            for mark in [*marks, *reversed(marks), marks[-1], marks[0]]:
-                transcript.put_mark(mark)
-                await settle(pilot, transcript)
-                shows_all(transcript, mark, height)
-
-    asyncio.run(walk())
-
-
-def shows_all(transcript: Transcript, mark: Mark, height: int) -> None:
-    rows = transcript.cursor.rows(mark)
-    assert rows is not None
-    assert len(marked(transcript)) == min(rows[1] - rows[0], height)
