@@ -95,7 +95,6 @@ class Answer:
         self._before: tuple[State, Cut] = ("stopped", "")
         """What it was before it was gone on with."""
         self._clock = clock
-        self._started_s = clock()
         self._progress_s = 0.0
         self._thinking_from_s: float | None = None
         self._thinking_s: float | None = None
@@ -154,7 +153,7 @@ class Answer:
         self._before = (self.state, self.cut)
         self.state, self.cut, self.cause, self.remedy, self.completion_id = "waiting", "", "", "", ""
         self.prompt = self.timings = self.finished = None
-        self._started_s, self._thinking_from_s, self._thinking_s = self._clock(), None, thinking_s
+        self._thinking_from_s, self._thinking_s = None, thinking_s
 
     @property
     def running(self) -> bool:
@@ -165,11 +164,6 @@ class Answer:
     def is_empty(self) -> bool:
         """Whether nothing has come, not even a thought."""
         return not self.content and not self.has_thoughts
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the question was sent; meaningful while it runs."""
-        return self._clock() - self._started_s
 
     @property
     def thinking_s(self) -> float | None:

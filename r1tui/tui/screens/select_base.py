@@ -41,11 +41,6 @@ class SelectBase(AnswersBase):
         """What was deleted of the conversation, to be put back."""
 
     @property
-    def selecting(self) -> bool:
-        """Whether single letters act on what is marked."""
-        return self._bar is not None
-
-    @property
     def mark(self) -> Mark | None:
         """What is marked."""
         return self.furniture.transcript.cursor.mark if self.furnished else None
