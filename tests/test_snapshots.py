@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import DataTable
 
 from r1tui.catalog import Catalog
 from r1tui.chat.paths import Candidate, Candidates
@@ -234,6 +234,8 @@ def test_conversations(
         await pilot.press("ctrl+l")
         if searched:
             await pilot.press("slash", *"bird")
+        while app.screen.query_one(DataTable).row_count != len(LISTED_PASSAGES if searched else LISTED):
+            await pilot.pause(0.05)
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)
@@ -243,8 +245,6 @@ def test_asking_for_a_line(app: StillApp, snap_compare: Compare, size: tuple[int
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.push_screen(LineScreen("Into which file?", "/home/me/Flappy-Bird.md"))
-        await settle(pilot)
-        app.screen.query_one(Input).cursor_blink = False
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)

@@ -26,6 +26,7 @@ from r1tui.paths import expand
 from r1tui.text import day, plain, shortened
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.line import LineScreen
+from r1tui.tui.widgets.still_input import StillInput
 
 if TYPE_CHECKING:
     from r1tui.tui.app import R1App
@@ -106,7 +107,7 @@ class ConversationsScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Conversations"
-            yield Input(placeholder="Search titles, questions and answers")
+            yield StillInput(placeholder="Search titles, questions and answers")
             yield DataTable(cursor_type="row", zebra_stripes=False)
             yield Label(markup=False)
         yield Footer()

@@ -7,6 +7,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
+from r1tui.tui.widgets.still_input import StillInput
+
 
 class LineScreen(ModalScreen[str | None]):
     """The answer is the line, or None when the user goes back."""
@@ -37,7 +39,7 @@ class LineScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Label(self._question, markup=False)
-            yield Input(self._line, select_on_focus=False)
+            yield StillInput(self._line, select_on_focus=False)
             yield Label("Enter takes it, Esc goes back.", classes="hint")
 
     @on(Input.Submitted)

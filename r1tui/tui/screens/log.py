@@ -11,6 +11,7 @@ from textual.widgets import Footer, Input, Label, Log
 
 from r1tui.process import follow
 from r1tui.server.diagnosis import level
+from r1tui.tui.widgets.still_input import StillInput
 from r1tui.tui.widgets.transcript_rows import foreign
 
 SHOWN_BYTES = 1 << 20
@@ -51,7 +52,7 @@ class LogScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Label(markup=False)
         yield Log(max_lines=MOST_LINES)
-        yield Input(placeholder="Search")
+        yield StillInput(placeholder="Search")
         yield Footer()
 
     def on_mount(self) -> None:

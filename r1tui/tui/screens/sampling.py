@@ -19,6 +19,7 @@ from textual.widgets import Footer, Input, Label, Static
 
 from r1tui.config import SamplingSettings, check_setting
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.tui.widgets.still_input import StillInput
 
 if TYPE_CHECKING:
     from r1tui.tui.session import Session
@@ -141,8 +142,7 @@ class SamplingScreen(ModalScreen[None]):
             for setting in NUMBERS:
                 with Horizontal():
                     yield Label(setting.label, classes="name", markup=False)
-                    field = Input(id=setting.key, compact=True, placeholder="none")
-                    field.cursor_blink = False  # two repaints a second, over SSH too
+                    field = StillInput(id=setting.key, compact=True, placeholder="none")
                     yield field
                     yield Label(self._help(setting), classes="help", markup=False)
             with Horizontal():

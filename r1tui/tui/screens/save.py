@@ -15,6 +15,7 @@ from textual.widgets import Input, Label
 
 from r1tui.text import plain
 from r1tui.tui.screens.ask import AskScreen, Choice
+from r1tui.tui.widgets.still_input import StillInput
 
 
 class SaveScreen(ModalScreen[Path | None]):
@@ -48,8 +49,7 @@ class SaveScreen(ModalScreen[Path | None]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Label(f"Save to a file in {plain(str(self._folder))}, or elsewhere (Enter saves):", markup=False)
-            field = Input(self._file_name, select_on_focus=False)
-            field.cursor_blink = False  # two repaints a second, over SSH too
+            field = StillInput(self._file_name, select_on_focus=False)
             yield field
             yield Label("", id="wrong", markup=False)
 
