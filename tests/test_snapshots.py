@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import DataTable
 
 from r1tui.catalog import Catalog
 from r1tui.chat.paths import Candidate, Candidates
 from r1tui.chat.prompt_files import Drafts
 from r1tui.chat.room import Room
-from r1tui.chat.store import Store
 from r1tui.chat.typed import Typed
 from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEvent, Timings
 from r1tui.hardware import Machine
@@ -20,16 +18,13 @@ from r1tui.nvml import Gpu, Nvidia
 from r1tui.recommend import Surroundings
 from r1tui.tui.attached import Scales, Weight
 from r1tui.tui.messages import DownloadReported
-from r1tui.tui.screens import conversations, input_base, variants, welcome
+from r1tui.tui.screens import input_base, variants, welcome
 from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen, little_room
 from r1tui.tui.screens.download import Download, DownloadScreen
-from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.prompts import PromptsScreen
-from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.widgets.transcript import Transcript
-from tests.listed_rig import LISTED, LISTED_PASSAGES, NOW_S
 from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
 
 Compare = Callable[..., bool]
@@ -175,16 +170,6 @@ def test_little_room(app: StillApp, snap_compare: Compare, size: tuple[int, int]
     assert snap_compare(app, terminal_size=size, run_before=before)
 
 
-def test_models(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
-    async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
-        catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
-        app.push_screen(variants.VariantsScreen(catalog, app.config, app.paths, "r1-iq1_s"))
-        await settle(pilot)
-
-    assert snap_compare(app, terminal_size=size, run_before=before)
-
-
 def test_welcome(app: StillApp, snap_compare: Compare, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     h100 = Gpu(0, "NVIDIA H100", "", 80 << 30, 79 << 30, 1 << 30, (9, 0))
     machine = Machine("EPYC", 32, 64, 256 << 30, 240 << 30, 0, 0, Nvidia((h100,)), ())
@@ -216,51 +201,6 @@ def test_log(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> Non
         await furnished(pilot)
         app.push_screen(LogScreen(Path("/nowhere/server.log")))
         await pilot.pause(0.3)
-
-    assert snap_compare(app, terminal_size=size, run_before=before)
-
-
-@pytest.mark.parametrize("searched", [False, True], ids=["all", "searched"])
-def test_conversations(
-    app: StillApp, snap_compare: Compare, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, *, searched: bool
-) -> None:
-    monkeypatch.setattr(conversations, "time", lambda: NOW_S)
-    monkeypatch.setattr(Store, "newest", lambda *_: LISTED)
-    monkeypatch.setattr(Store, "search", lambda *_: LISTED_PASSAGES)
-
-    async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
-        app.seat.conversation.id = LISTED[0].id
-        await pilot.press("ctrl+l")
-        if searched:
-            await pilot.press("slash", *"bird")
-        while app.screen.query_one(DataTable).row_count != len(LISTED_PASSAGES if searched else LISTED):
-            await pilot.pause(0.05)
-        await settle(pilot)
-
-    assert snap_compare(app, terminal_size=size, run_before=before)
-
-
-def test_asking_for_a_line(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
-    async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
-        app.push_screen(LineScreen("Into which file?", "/home/me/Flappy-Bird.md"))
-        await settle(pilot)
-
-    assert snap_compare(app, terminal_size=size, run_before=before)
-
-
-def test_sampling(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
-    async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
-        await pilot.press("ctrl+s")
-        while not (isinstance(app.screen, SamplingScreen) and app.screen.filled):
-            await pilot.pause(0.02)
-        await settle(pilot)
-        await pilot.press("ctrl+u", "ctrl+k", "9")
-        while "Allowed" not in str(app.screen.query_one("#about").render()):
-            await pilot.pause(0.02)
-        await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)
 
