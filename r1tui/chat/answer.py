@@ -135,6 +135,12 @@ class Answer:
         return answer
 
     @property
+    def context_tokens(self) -> int | None:
+        """What its prompt and itself take of the context; None where nobody has counted."""
+        counters = self.finished or self.timings
+        return counters.prompt_tokens + counters.completion_tokens if counters else None
+
+    @property
     def rest_is_missing(self) -> bool:
         """Whether it is gone on with, and nothing has come yet."""
         base = self.base

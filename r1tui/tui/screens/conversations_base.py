@@ -74,7 +74,8 @@ class ConversationsBase(AnswersBase):
         if self.receiving is None:
             self.instruments.update_answer(None)
             self.run_worker(self.r1.session.leave_conversation(), group="leave", exit_on_error=False)
-        self.instruments.show_context(_context_used(conversation))
+        turns = conversation.turns
+        self.instruments.show_context(turns[-1].answer.context_tokens if turns else 0)
         self._read_on()
         self._keep_open()
         self.refresh_bindings()
@@ -84,9 +85,7 @@ class ConversationsBase(AnswersBase):
         self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
 
     def _empty(self) -> Conversation:
-        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415  after the first screen
-
-        return Conversation(new_conversation_id())
+        return Conversation(self._new_id())
 
     def action_new(self) -> None:
         """Begin another conversation."""
@@ -103,12 +102,3 @@ class ConversationsBase(AnswersBase):
                 self.run_worker(self.open_conversation(conversation_id), group="open", exit_on_error=False)
 
         self.app.push_screen(ConversationsScreen(self.r1, self), chosen)
-
-
-def _context_used(conversation: Conversation) -> int | None:
-    """Tokens of the conversation's last prompt and answer; None where that was not counted here."""
-    if not conversation.turns:
-        return 0
-    last = conversation.turns[-1].answer
-    counters = last.finished or last.timings
-    return counters.prompt_tokens + counters.completion_tokens if counters else None

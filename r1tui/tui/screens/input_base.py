@@ -238,8 +238,7 @@ class InputBase(SeatBase):
     def _context_left(self) -> int | None:
         """Tokens that the next question and its answer have, as far as it is known."""
         size, turns = self.instruments.context_size, self.conversation.turns
-        counters = (turns[-1].answer.finished or turns[-1].answer.timings) if turns else None
-        used = counters.prompt_tokens + counters.completion_tokens if counters else 0
+        used = (turns[-1].answer.context_tokens if turns else None) or 0
         return None if size is None else max(size - used, 0)
 
     def _tell(self, error: R1tuiError) -> None:

@@ -49,8 +49,7 @@ class SaveScreen(ModalScreen[Path | None]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Label(f"Save to a file in {plain(str(self._folder))}, or elsewhere (Enter saves):", markup=False)
-            field = StillInput(self._file_name, select_on_focus=False)
-            yield field
+            yield StillInput(self._file_name, select_on_focus=False)
             yield Label("", id="wrong", markup=False)
 
     async def on_mount(self) -> None:
