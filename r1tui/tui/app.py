@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from r1tui.tui.session import Session
 
 SAMPLE_S = 1.0
+SETTLED_S = 1.5
+"""When what stays for good has been imported; the garbage collector need not look at it again, for 60 ms at a time."""
 
 
 def _actions() -> type[Provider]:
@@ -150,6 +153,7 @@ class R1App(Dressed, CopyingApp):
                 self.notify(said, title="ui.keys", severity="warning", markup=False)
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
+        self.set_timer(SETTLED_S, gc.freeze)
 
     async def on_unmount(self) -> None:
         if "saved" in vars(self):
