@@ -10,10 +10,9 @@ from r1tui.config import Config, UiSettings
 from r1tui.tui.screens import variants
 from r1tui.tui.themes import DEFAULT, load_themes
 from tests.screen_rig import ENTRIES, StillApp
-from tests.test_snapshots import SIZES, Compare, furnished, settle
+from tests.snapshot_rig import Compare, furnished, settle, sizes
 
 OTHERS = sorted(theme.name for theme in load_themes().themes if theme.name != DEFAULT)
-sizes = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
 
 
 def still(theme: str = DEFAULT) -> StillApp:

@@ -1,6 +1,5 @@
 """How each screen looks at three sizes. After a wanted change: pytest tests/test_snapshots.py --snapshot-update."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,6 @@ from textual.pilot import Pilot
 
 from r1tui.catalog import Catalog
 from r1tui.chat.paths import Candidate, Candidates
-from r1tui.chat.prompt_files import Drafts
 from r1tui.chat.room import Room
 from r1tui.chat.typed import Typed
 from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEvent, Timings
@@ -24,43 +22,15 @@ from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.prompts import PromptsScreen
 from r1tui.tui.screens.save import SaveScreen
-from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
+from tests.snapshot_rig import Compare, furnished, settle, sizes, still
 
-Compare = Callable[..., bool]
-SIZES = [(80, 24), (120, 40), (200, 60)]
-pytestmark = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+pytestmark = sizes
 
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> StillApp:
-    monkeypatch.setattr(variants, "overview", lambda *_: iter(ENTRIES))
-    still = StillApp(Path("/nowhere"))
-    monkeypatch.setattr(Drafts, "save", lambda *_: None)  # nothing is kept
-    return still
-
-
-async def furnished(pilot: Pilot[None]) -> None:
-    """Until all is there."""
-    app = pilot.app
-    assert isinstance(app, StillApp)
-    while not app.seat.furnished:
-        await pilot.pause(0.02)
-
-
-async def settle(pilot: Pilot[None]) -> None:
-    """Until all that was posted is drawn."""
-    app = pilot.app
-    assert isinstance(app, StillApp)
-    await pilot.pause()
-    await app.workers.wait_for_complete(list(app.workers))
-    transcript = app.seat.query_one(Transcript)
-    for _ in range(3):  # what is drawn now may ask for more in the next tick
-        await pilot.pause(0.12)
-        while not transcript.settled:
-            await pilot.pause(0.02)
-    app.draw_all()
-    await pilot.pause()
+    return still(monkeypatch)
 
 
 def test_launching(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
@@ -164,6 +134,7 @@ def test_little_room(app: StillApp, snap_compare: Compare, size: tuple[int, int]
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.show_chat()
+        await settle(pilot)
         app.push_screen(little_room(Room(7410, 8192)))
         await settle(pilot)
 
