@@ -7,7 +7,7 @@ from textual.content import Content
 
 from r1tui.events import Content as Answered
 from r1tui.events import Finished, PromptProgress, Reasoning, Timings
-from r1tui.tui.widgets.gauges import LEVELS, SHADES, SIXTEEN, bar, elided, one_line, sides, sparkline
+from r1tui.tui.widgets.gauges import LEVELS, SHADES, SIXTEEN, bar, chart, elided, one_line, sides, sparkline
 from r1tui.tui.widgets.speed import SpeedMeter
 
 TIMINGS = Timings(prompt_tokens=1000, cached_tokens=0, prompt_tps=210.4, completion_tokens=229, tps=12.34)
@@ -30,6 +30,17 @@ def test_a_sparkline_stands_on_zero() -> None:
     assert sparkline([0, 0], 3) == " ▁▁"
     assert sparkline([], 3) == "   "
     assert set(sparkline(range(100), 50)) <= set(LEVELS)
+
+
+def test_a_chart_is_a_sparkline_of_several_rows() -> None:
+    assert chart([0, 1, 4, 8], 5, 2, 8) == ["   ▁█", " ▁▃██"]
+    assert chart([16], 1, 3, 8) == ["█", "█", "█"]
+    assert chart([], 2, 2) == ["  ", "  "]
+
+
+@given(st.lists(st.floats(0, 1e9), max_size=30), st.integers(0, 30), st.integers(1, 6))
+def test_a_chart_is_as_large_as_it_should_be(values: list[float], width: int, height: int) -> None:
+    assert [len(row) for row in chart(values, width, height)] == [width] * height
 
 
 def test_one_row_of_two_sides() -> None:

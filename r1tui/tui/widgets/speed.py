@@ -8,7 +8,7 @@ from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEve
 
 WINDOW_S = 2.0
 WINDOW_TOKENS = 4
-HISTORY = 60
+HISTORY = 180
 
 
 class SpeedMeter:
