@@ -59,7 +59,6 @@ def test_the_speed_is_that_of_the_last_seconds() -> None:
         meter.add(Timings(100, 0, 50.0, tokens, 12.0))
     assert meter.now_tps == pytest.approx(40)
     assert meter.average_tps == 12.0
-    assert meter.context_used == 100 + 200 + 40 * 9
     assert len(meter.history) == 30
     assert list(meter.history)[5] == pytest.approx(10)
 
@@ -74,7 +73,7 @@ def test_slow_tokens_are_watched_for_longer() -> None:
 
 
 def known(meter: SpeedMeter) -> tuple[float | None, ...]:
-    return meter.now_tps, meter.average_tps, meter.prompt_tps, meter.context_used
+    return meter.now_tps, meter.average_tps, meter.prompt_tps
 
 
 def test_an_answer_that_ends_has_an_average_and_no_speed() -> None:
@@ -83,10 +82,10 @@ def test_an_answer_that_ends_has_an_average_and_no_speed() -> None:
     meter.add(TIMINGS)
     assert meter.now_tps == TIMINGS.tps
     meter.add(Finished("stop", 1000, 100, 500, 200.0, 11.5, 70.0))
-    assert known(meter) == (None, 11.5, 200.0, 1500)
+    assert known(meter) == (None, 11.5, 200.0)
     now[0] = 100.0
     meter.add(Timings(1600, 1500, 0.0, 1, 0.0))
-    assert known(meter) == (None, 11.5, 200.0, 1601)
+    assert known(meter) == (None, 11.5, 200.0)
     meter.end()
     assert meter.now_tps is None
 

@@ -98,7 +98,7 @@ def _server(figures: Figures, sheet: Sheet) -> Group:
 
 def _answer(figures: Figures, sheet: Sheet) -> Group:
     speed = figures.speed
-    used, size = speed.context_used, figures.context_size
+    used, size = figures.context_used, figures.context_size
     share = share_of(used, size)
     context = " / ".join(["–" if used is None else f"{used:,}", *([f"{size:,}"] if size else [])])
     return [
