@@ -20,6 +20,8 @@ def line(figures: Figures, width: int, ink: Ink) -> Content:
     speed = figures.speed
     shown_tps = speed.average_tps if speed.now_tps is None else speed.now_tps
     parts = [state(figures)]
+    if figures.slow_link:
+        parts.append(Content.styled("slow link", ink.muted))
     if shown_tps is not None:
         parts.append(Content.assemble(f"{tps(shown_tps):>5} tok/s ", (sparkline(speed.history, 6), "$accent")))
     if figures.context_used is not None:

@@ -90,6 +90,8 @@ def _server(figures: Figures, sheet: Sheet) -> Group:
     status = figures.status
     uptime = duration(status.uptime_s) if status and status.uptime_s is not None else ""
     rows = [sides(state(figures), Content.styled(uptime, sheet.ink.muted), sheet.width)]
+    if figures.slow_link:
+        rows.append(Content.styled("slow link: drawn seldom", sheet.ink.muted))
     if status is not None and status.restarts:
         times = "once" if status.restarts == 1 else f"{status.restarts} times"
         rows.append(Content.styled(f"restarted {times}", "$warning"))

@@ -88,6 +88,11 @@ class Instruments(Rows):
         self.figures.context_used = tokens
         self.touch()
 
+    def slow_down(self, times: float) -> None:
+        super().slow_down(times)
+        self.figures.slow_link = times > 1
+        self.draw()
+
     def rows(self, width: int, height: int) -> list[Content]:
         if height == 1:
             return [line(self.figures, width, self.ink)]
