@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 
 from r1tui.text import duration, plan_in_words, rough
-from r1tui.tui.widgets.figures import Figures
+from r1tui.tui.widgets.figures import SPAN, Figures
 from r1tui.tui.widgets.gauges import Ink, elided, one_line, sides
 from r1tui.tui.widgets.instrument_sheet import LABEL, WIDE, Group, Sheet
 from r1tui.tui.widgets.quantities import alarm, gib, of_gib, per_second, percent, seconds, share_of, tps, whole_gib
@@ -172,8 +172,9 @@ def _machine(figures: Figures, sheet: Sheet) -> Group:
     share, cpu = share_of(used, total), sheet.bar(_hundredth(sample.cpu_percent), "$secondary")
     style, courses = alarm(share, "$primary"), figures.courses
     memory = sheet.bar(share, style)
+    span = f"the last {duration(sheet.width * SPAN)}" if sheet.tall else ""
     rows = [
-        Content.styled("Machine", sheet.ink.strong),
+        sides(Content.styled("Machine", sheet.ink.strong), Content.styled(span, sheet.ink.muted), sheet.width),
         *sheet.course(
             "memory", of_gib(used, total), memory, courses["memory"].means, top=total, style=style, minor=True
         ),
