@@ -207,6 +207,12 @@ async def test_the_speed_of_the_recommended_model_is_seen_at_every_size(
         table = screen.query_one(DataTable)
         row = "".join(segment.text for segment in table.render_line(table.cursor_row + 1))
         assert re.search(r"r1-iq1_s .*~ 4\.1(–| to )9\.3", row)
+        assert "R asks for its speed" not in str(screen.query_one("#welcome", Static).render())
+        far[1] = replace(far[1], variant=replace(far[1].variant, repo="acme/R1"), plan=None)
+        screen = welcome.WelcomeScreen(Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths)
+        app.push_screen(screen)
+        await until(pilot, lambda: screen.recommended == "r1-iq1_s")
+        assert "R asks for its speed" in screen.query_one("#welcome").render_line(2).text
 
 
 async def test_with_a_model_here_the_list_is_shown_with_this_machine_and_no_advice(

@@ -67,6 +67,9 @@ class WelcomeScreen(VariantsScreen):
             said.append("Begin with ")
             said.append(foreign(advice.variant.name), "bold")
             said.append(f": {advice.why}\nEnter does the rest: engine, model, plan, server.")
+            entry = self._entries.get(advice.variant.name)
+            if entry is not None and entry.plan is None and advice.variant.repo is not None:
+                said.append(" R asks for its speed.")
             table = self.query_one(DataTable)
             if self.recommended is None and table.cursor_row == 0:  # not under the user's hands
                 table.move_cursor(row=table.get_row_index(advice.variant.name))
