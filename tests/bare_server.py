@@ -35,6 +35,7 @@ def bare_server(
     finally:
         process.kill()
         process.wait(timeout=30)
+        socket.unlink(missing_ok=True)
 
 
 def _client(socket: Path) -> httpx2.Client:

@@ -8,7 +8,7 @@ import pytest
 from r1tui.chat.answer import Answer
 from r1tui.config import SamplingSettings
 from r1tui.errors import R1tuiError
-from r1tui.events import Begun, Reasoning, StreamEvent, Timings, TooLong
+from r1tui.events import Begun, Failed, Reasoning, StreamEvent, Timings, TooLong
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from tests.bare_server import bare_server
@@ -145,3 +145,38 @@ def test_the_time_of_a_thinking_that_is_replayed_is_the_one_that_it_took() -> No
     for event in (Reasoning("Hm, long."), Timings(12, 0, 100.0, 300, 2.0)):
         answer.apply(event)
     assert answer.thinking_s == 150.0
+
+
+async def test_an_answer_whose_server_crashes_again_and_again_is_as_if_it_had_not(
+    llama_server: Path, tiny_r1: TinyModel, tmp_path: Path
+) -> None:
+    model = tiny_r1(think=THINK, answer="one two three four ", loop=True, reachable=True, context=65536)
+    arguments = ("-c", "65536", "--parallel", "1", "--fit", "off", "-t", "1")
+    answer = Answer()
+    for step in range(3):
+        with bare_server(llama_server, model, tmp_path, arguments) as (path, process):
+            async with connect(path) as client:
+                before, beginning = answer.tokens, None
+                if step:
+                    assert answer.can_go_on
+                    beginning = Beginning(answer.thinking.text, answer.content.text)
+                    answer.go_on()
+                async for event in client.stream_chat(ChatRequest(HI, beginning=beginning), f"{step}"):
+                    answer.apply(event)
+                    if answer.tokens > before + 4 and (answer.content or not step):
+                        process.kill()
+        assert answer.state == "failed"
+        assert answer.tokens > before
+        assert THINK.startswith(answer.thinking.text)
+        assert ("one two three four " * 20_000).startswith(answer.content.text)
+    assert answer.content
+
+
+def test_an_answer_that_cannot_go_on_has_again_what_it_had_failed_of() -> None:
+    answer = Answer()
+    for event in (Reasoning("Hm"), Failed("It broke.", "Mend it.")):
+        answer.apply(event)
+    answer.go_on()
+    assert (answer.state, answer.cause, answer.remedy) == ("waiting", "", "")
+    answer.does_not_go_on(context_full=False)
+    assert (answer.state, answer.cause, answer.remedy) == ("failed", "It broke.", "Mend it.")

@@ -40,7 +40,23 @@ def test_no_remedy_on_the_screen_names_a_command(kind: str) -> None:
     assert "sk again" not in said.replace("asks again", "")
 
 
+@pytest.mark.parametrize(
+    ("remedy", "said"),
+    [
+        ("Ask again.", ""),
+        ("`r1tui logs` shows why; ask again.", "F6 (the log) shows why; "),
+        ("`r1tui logs` shows why.", "F6 (the log) shows why. "),
+        ("", ""),
+    ],
+)
+def test_the_remedy_of_an_answer_that_has_a_beginning_is_to_go_on_with_it(remedy: str, said: str) -> None:
+    goes_on = "F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
+    assert in_keys(remedy, {}, goes_on=True) == said + goes_on
+
+
 def test_remedies_name_the_user_s_own_keys() -> None:
     remedy = "`r1tui logs` shows why; ask again."
     assert in_keys(remedy, {}) == "F6 (the log) shows why; F8 asks again."
     assert in_keys(remedy, {"chat.again": "ctrl+x,f12"}, log=False) == "The server's log shows why; Ctrl+X asks again."
+    own = {"chat.continue": "f2", "chat.select": "f3", "select.anew": "n"}
+    assert in_keys("Ask again.", own, goes_on=True) == "F2 goes on where it stopped (F3, then N, asks anew)."

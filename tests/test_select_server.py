@@ -64,7 +64,7 @@ async def test_an_edited_question_and_the_same_one_again_are_branches_and_the_fi
         assert seeds[3] not in (3407, None)
 
 
-async def test_f8_replaces_an_empty_failed_answer_and_keeps_one_that_has_text(
+async def test_asking_again_replaces_an_empty_failed_answer_and_keeps_one_that_has_text(
     paths: Paths, config: Config, tiny_r1: TinyModel, tmp_path: Path, seeds: list[int | None]
 ) -> None:
     with bare_server(Path(config.engine.source), tiny_r1(answer=ANSWER), tmp_path) as (socket, _):
@@ -72,9 +72,9 @@ async def test_f8_replaces_an_empty_failed_answer_and_keeps_one_that_has_text(
         async with opened(app) as pilot:
             conversation = seat(app).conversation
 
-            async def again(answer: Answer) -> None:
+            async def again(answer: Answer, *keys: str) -> None:
                 conversation.turns[-1].answer = answer
-                await pilot.press("f8")
+                await pilot.press(*keys)
                 await until(pilot, lambda: answers(app) != [answer] and answers(app)[-1].state == "done")
                 await until(pilot, lambda: not app.session.answering)
 
@@ -84,9 +84,9 @@ async def test_f8_replaces_an_empty_failed_answer_and_keeps_one_that_has_text(
             with_text.apply(Content("Half an"))
             for answer in (with_text, empty):
                 answer.apply(Failed("It broke.", "Ask again."))
-            await again(with_text)
+            await again(with_text, "ctrl+y", "r")
             assert [turn.answer.content.text for turn in conversation.every] == ["Half an", ANSWER]
-            await again(empty)
+            await again(empty, "f8")
             assert [turn.answer.content.text for turn in conversation.every] == ["Half an", ANSWER]
             assert conversation.turns == conversation.every[1:]
             assert [seed == 3407 for seed in seeds] == [True, False, True]

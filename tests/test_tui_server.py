@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from r1tui.catalog import variant_of_file
-from r1tui.config import Config, ServerSettings, VariantSettings
+from r1tui.config import Config, PlanSettings, ServerSettings, VariantSettings
 from r1tui.keeper import client as keeper
 from r1tui.launch import Launch
 from r1tui.paths import Paths
@@ -24,10 +24,13 @@ from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, se
 __all__ = ["config"]
 
 
-async def test_a_server_that_dies_comes_back_by_itself_and_the_question_is_asked_again_with_a_key(
+async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_with_a_key(
     paths: Paths, config: Config, tiny_r1: TinyModel
 ) -> None:
-    app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer="one two ", loop=True)))
+    model = tiny_r1(think=THINK, answer="one two three four ", loop=True, reachable=True, context=65536)
+    app = R1App(
+        paths, msgspec.structs.replace(config, plan=PlanSettings(ctx_size=65536)), variant=variant_of_file(model)
+    )
     async with opened(app) as pilot:
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
@@ -36,12 +39,22 @@ async def test_a_server_that_dies_comes_back_by_itself_and_the_question_is_asked
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         await until(pilot, lambda: answer.state == "failed")
-        assert "one two" in answer.content.text
+        before = answer.content.text
+        assert "one two" in before
+        assert "ended in the middle" in answer.cause
+        assert answer.remedy == "F6 (the log) shows why. F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
         await until(pilot, lambda: seat(app).server_pid not in (None, pid) and seat(app).ready)
         await until(pilot, lambda: not seat(app).launching)
         await pilot.press("f8")
+        await until(pilot, lambda: len(answer.content.text) > len(before) + 100)
+        await pilot.press("escape")
+        await until(pilot, lambda: not app.session.answering)
+        assert answers(app) == [answer]
+        assert answer.content.text.startswith(before)
+        assert ("one two three four " * 20_000).startswith(answer.content.text)
+        await pilot.press("ctrl+y", "r")
         await until(pilot, lambda: answers(app) != [answer] and bool(answers(app)[0].content))
-        assert [turn.question for turn in seat(app).conversation.turns] == ["hi"]
+        assert [turn.answer for turn in seat(app).conversation.every] == [answer, answers(app)[0]]
 
 
 async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(

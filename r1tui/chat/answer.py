@@ -92,8 +92,8 @@ class Answer:
         """What it had when it was last gone on with; None: one request made all of it."""
         self.completion_id = ""
         """What the server calls it while it runs."""
-        self._before: tuple[State, Cut] = ("stopped", "")
-        """What it was before it was gone on with."""
+        self._before: tuple[State, Cut, str, str] = ("stopped", "", "", "")
+        """What it was before it was gone on with, with cause and remedy."""
         self._clock = clock
         self._progress_s = 0.0
         self._thinking_from_s: float | None = None
@@ -150,13 +150,14 @@ class Answer:
 
     def does_not_go_on(self, *, context_full: bool) -> None:
         """There is no rest: be what it was, or cut off by the context where that has no room."""
-        self.state, self.cut = ("done", "context") if context_full else self._before
+        ended = self._before if not context_full else ("done", "context", "", "")
+        self.state, self.cut, self.cause, self.remedy = ended
 
     def go_on(self) -> None:
         """Wait for the rest, which another request brings: its text comes after what is here, and counts go on."""
         thinking_s = self.thinking_s
         self.base = Base(len(self.content.text), len(self.thinking.text), self.tokens, self.thinking_tokens, thinking_s)
-        self._before = (self.state, self.cut)
+        self._before = (self.state, self.cut, self.cause, self.remedy)
         self.state, self.cut, self.cause, self.remedy, self.completion_id = "waiting", "", "", "", ""
         self.prompt = self.timings = self.finished = None
         self._thinking_from_s, self._thinking_s = None, thinking_s
@@ -197,8 +198,8 @@ class Answer:
     @property
     def can_go_on(self) -> bool:
         """Whether it ended early and has a beginning that another request can go on with."""
-        ended_early = self.is_cut or self.state == "stopped"
-        return ended_early and not self.running and bool(self.content.text or self.thinking.text)
+        ended_early = self.is_cut or self.state in ("stopped", "failed")
+        return ended_early and bool(self.content.text or self.thinking.text)
 
     @property
     def _base(self) -> Base:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
 from textual import on
 from textual.binding import Binding
 
@@ -15,7 +14,7 @@ from r1tui.chat.special_tokens import defuse
 from r1tui.events import Failed, StreamEvent, TooLong
 from r1tui.text import shortened
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits
-from r1tui.tui.remedies import MORE_ROOM, does_not_fit, in_keys
+from r1tui.tui.remedies import MORE_ROOM, asks_anew, does_not_fit, in_keys
 from r1tui.tui.screens.edit_base import EditBase
 from r1tui.tui.screens.seat_base import Receiving
 from r1tui.tui.widgets.prompt import Prompt
@@ -104,16 +103,21 @@ class AnswersBase(EditBase):
     def _take_in(self, answer: Answer, event: StreamEvent) -> None:
         """Let the answer have the event; an answer that is not gone on with stays as it was."""
         match event:
+            case TooLong() if answer.rest_is_missing:
+                self._has_no_room_to_go_on(answer, Room(event.prompt_tokens, event.context_tokens))
             case Failed(cause) if answer.rest_is_missing:
-                if isinstance(event, TooLong):
-                    cause = f"{does_not_fit(Room(event.prompt_tokens, event.context_tokens))} {MORE_ROOM}"
-                answer.does_not_go_on(context_full=isinstance(event, TooLong))
-                self.notify(f"The answer does not go on. {cause}", markup=False)
-            case Failed(_, remedy):
-                attached = self.r1.session.attached
-                answer.apply(replace(event, remedy=in_keys(remedy, self.r1.config.ui.keys, log=not attached)))
+                answer.does_not_go_on(context_full=False)
+                anew = asks_anew(self.r1.config.ui.keys)
+                self.notify(f"The answer does not go on. {cause} {anew}.", markup=False)
             case _:
                 answer.apply(event)
+                if answer.state == "failed":
+                    keys, log = self.r1.config.ui.keys, not self.r1.session.attached
+                    answer.remedy = in_keys(answer.remedy, keys, log=log, goes_on=answer.can_go_on)
+
+    def _has_no_room_to_go_on(self, answer: Answer, room: Room) -> None:
+        answer.does_not_go_on(context_full=True)
+        self.notify(f"The answer does not go on. {does_not_fit(room)} {MORE_ROOM}", markup=False)
 
     def _does_not_fit(self, receiving: Receiving, refused: TooLong) -> None:
         """The server has no room for what was asked: the question is in the prompt again."""
@@ -134,7 +138,7 @@ class AnswersBase(EditBase):
     def _submitted(self, message: Prompt.Submitted) -> None:
         """Ask, if somebody can answer; else the text is in the prompt again."""
         if (why := self._why_not_now()) is not None:
-            self._refuse(message.text, why)
+            self._refuse(message.text, f"{why} Your question waits here.")
             return
         question, found = defuse(message.text.strip())
         if found:
@@ -204,6 +208,7 @@ class AnswersBase(EditBase):
         self.refresh_bindings()
 
     def _refuse(self, text: str, why: str, edited: Turn | None = None) -> None:
+        """The text is in the prompt again, and it is said why."""
         self._give_back(text, edited or self._edited)
         self.notify(why, markup=False)
 
@@ -220,7 +225,7 @@ class AnswersBase(EditBase):
             return f"This conversation is open in another r1tui (process {pid}). Ctrl+N: a new one."
         if self.r1.session.answering or self.receiving is not None or self._weighing:
             return self._still_coming()
-        return None if self.ready else "No model is ready yet; your question waits here. F2 lists the models."
+        return None if self.ready else "No model is ready yet. F2 lists the models."
 
     def _may_ask(self) -> bool:
         """Whether something can be asked now; the user is told why not."""
