@@ -8,7 +8,7 @@ import pytest
 from r1tui.chat.answer import Answer
 from r1tui.config import SamplingSettings
 from r1tui.errors import R1tuiError
-from r1tui.events import Begun, Failed, Reasoning, StreamEvent, Timings, TooLong
+from r1tui.events import Begun, Failed, Finished, Reasoning, StreamEvent, Timings, TooLong
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from tests.bare_server import bare_server
@@ -120,10 +120,26 @@ async def test_a_prompt_is_counted_as_the_server_counts_it_and_one_that_does_not
             answer = Answer()
             await take_in(answer, client.stream_chat(ChatRequest(fits, SamplingSettings(max_tokens=1)), "fits"))
             assert answer.finished is not None
-            assert answer.finished.prompt_tokens == await client.count_tokens(fits)
+            assert answer.finished.prompt_tokens == await client.count_tokens(ChatRequest(fits))
             *_, event = await take_in(Answer(), client.stream_chat(ChatRequest(long), "long"))
             assert isinstance(event, TooLong)
-            assert (event.prompt_tokens, event.context_tokens) == (await client.count_tokens(long), 512)
+            assert (event.prompt_tokens, event.context_tokens) == (await client.count_tokens(ChatRequest(long)), 512)
+
+
+@each_template
+@pytest.mark.parametrize(
+    "beginning", [Beginning("Hm, le", ""), Beginning(THINK, "\n\nHello ✅"), Beginning("", "Hello")]
+)
+async def test_a_prompt_with_the_beginning_of_its_answer_is_counted_as_the_server_counts_it(
+    llama_server: Path, tiny_r1: TinyModel, tmp_path: Path, template: str, beginning: Beginning
+) -> None:
+    model = tiny_r1(think=THINK, answer=ANSWER, template=template, reachable=True)
+    with bare_server(llama_server, model, tmp_path) as (path, _):
+        async with connect(path) as client:
+            request = ChatRequest(HI, SamplingSettings(max_tokens=1), beginning)
+            *_, end = await take_in(Answer(), client.stream_chat(request, "one"))
+            assert isinstance(end, Finished)
+            assert await client.count_tokens(request) == end.prompt_tokens
 
 
 async def test_a_model_that_marks_its_thinking_otherwise_cannot_go_on_and_says_so(

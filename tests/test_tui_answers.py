@@ -254,6 +254,42 @@ async def test_a_question_for_which_there_is_little_room_left_can_have_a_new_cha
         assert len(answers(app)) == len(old.turns) == 1
 
 
+async def test_little_room_is_asked_about_before_an_answer_goes_on_and_before_its_question_is_asked_anew(
+    paths: Paths, config: Config, model: Path
+) -> None:
+    app = app_with(paths, config, model, plan=SMALL, sampling=SamplingSettings(max_tokens=12))
+
+    def is_asked() -> bool:
+        return isinstance(app.screen, AskScreen)
+
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        prompt, conversation = seat(app).query_one(Prompt), seat(app).conversation
+        prompt.text = "a " * 220
+        await pilot.press("enter")
+        await until(pilot, is_asked)
+        await pilot.press("s")
+        await until(pilot, lambda: bool(answers(app)) and answers(app)[0].cut == "limit" and not app.session.answering)
+        answer = answers(app)[0]
+        text, tokens = answer.content.text, answer.tokens
+        for keys in (["f8"], ["ctrl+y", "r"]):
+            await pilot.press(*keys)
+            await until(pilot, is_asked)
+            await pilot.press("escape")
+            await until(pilot, lambda: not is_asked() and seat(app)._why_not_now() is None)
+            assert (answers(app), answer.content.text, answer.cut, prompt.text) == ([answer], text, "limit", "")
+        await pilot.press("f8")
+        await until(pilot, is_asked)
+        await pilot.press("g")
+        await until(pilot, lambda: answer.tokens > tokens and not answer.running and not app.session.answering)
+        assert answer.content.text.startswith(text)
+        await pilot.press("ctrl+y", "r")
+        await until(pilot, is_asked)
+        await pilot.press("s")
+        await until(pilot, lambda: len(conversation.every) == 2 and not conversation.turns[0].answer.running)
+        assert conversation.branches(conversation.turns[0])[0].answer is answer
+
+
 @pytest.mark.parametrize("counted", [True, False], ids=["counted before", "refused by the server"])
 async def test_a_question_for_which_there_is_no_room_is_in_the_prompt_again_with_the_figures(
     paths: Paths, config: Config, model: Path, monkeypatch: pytest.MonkeyPatch, counted: bool

@@ -144,14 +144,18 @@ class ServerClient:
         """`/props`: the model's path, context size, template and special tokens."""
         return await self._json("GET", "/props")
 
-    async def tokenize(self, text: str, *, parse_special: bool = True) -> list[int]:
-        """The text's tokens, special ones as the chat would read them, or as plain text."""
-        answer = await self._json("POST", "/tokenize", {"content": text, "parse_special": parse_special})
-        return list(answer["tokens"])
+    async def tokenize(self, text: str, *, parse_special: bool = True, add_special: bool = False) -> list[int]:
+        """The text's tokens, special ones as the chat would read them, or as plain text; `add_special`: and with those
+        that the model wants around a prompt."""
+        body = {"content": text, "parse_special": parse_special, "add_special": add_special}
+        return list((await self._json("POST", "/tokenize", body))["tokens"])
 
-    async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """How many tokens the prompt of these messages has; llama-server refuses one that is beyond its context."""
-        answer = await self._json("POST", "/v1/chat/completions/input_tokens", {"messages": _json_of(messages)})
+    async def count_tokens(self, request: ChatRequest) -> int:
+        """How many tokens the prompt of this request has; llama-server refuses one that is beyond its context."""
+        if request.beginning is not None:
+            _, body, _ = await self._target_and_body(request)
+            return len(await self.tokenize(body["prompt"], add_special=True))
+        answer = await self._json("POST", "/v1/chat/completions/input_tokens", {"messages": _json_of(request.messages)})
         return int(answer["input_tokens"])
 
     async def context_tokens(self) -> int | None:

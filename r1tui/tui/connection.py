@@ -12,7 +12,7 @@ from r1tui.chat.room import Room, surely_has_room
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
-from r1tui.server.client import Message, ServerClient
+from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.wire import Props
 
@@ -52,17 +52,20 @@ class Connection:
             async with asyncio.timeout(ROOM_S):
                 self.context_tokens = await (await self.client()).context_tokens()
 
-    async def room(self, messages: Messages) -> Room | None:
-        """What a prompt takes of the context; None where that is little, or cannot be told now."""
+    async def room(self, messages: Messages, beginning: Beginning | None = None) -> Room | None:
+        """What a prompt, and the beginning of its answer, take of the context; None where that is little, or cannot be
+        told now."""
         if self._attach is None and keeper.status(self._paths).state != "ready":
             return None  # a model that sleeps is not loaded for this
         await self.learn_context()
         size = self.context_tokens
-        if size is None or surely_has_room([text for _, text in messages], size):
+        begun = [beginning.thinking, beginning.content] if beginning is not None else []
+        if size is None or surely_has_room([*(text for _, text in messages), *begun], size):
             return None
         with suppress(R1tuiError, OSError, KeyError):  # a foreign server, a key file that is gone
             async with asyncio.timeout(ROOM_S):
-                return Room(await (await self.client()).count_tokens(as_chat(messages)), size)
+                client = await self.client()
+                return Room(await client.count_tokens(ChatRequest(as_chat(messages), beginning=beginning)), size)
         return None
 
     async def has_thinking_switch(self) -> bool | None:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from r1tui.tui.widgets.transcript import Transcript
 
 
+def _nothing(*_: object) -> None:
+    """Leave everything as it is."""
+
+
 class AnswersBase(EditBase):
     """A screen that owns a conversation; its session does the work."""
 
@@ -103,8 +107,10 @@ class AnswersBase(EditBase):
     def _take_in(self, answer: Answer, event: StreamEvent) -> None:
         """Let the answer have the event; an answer that is not gone on with stays as it was."""
         match event:
-            case TooLong() if answer.rest_is_missing:
-                self._has_no_room_to_go_on(answer, Room(event.prompt_tokens, event.context_tokens))
+            case TooLong(_, _, prompt, context) if answer.rest_is_missing:
+                answer.does_not_go_on(context_full=True)
+                said = f"The answer does not go on. {does_not_fit(Room(prompt, context))} {MORE_ROOM}"
+                self.notify(said, markup=False)
             case Failed(cause) if answer.rest_is_missing:
                 answer.does_not_go_on(context_full=False)
                 anew = asks_anew(self.r1.config.ui.keys)
@@ -114,10 +120,6 @@ class AnswersBase(EditBase):
                 if answer.state == "failed":
                     keys, log = self.r1.config.ui.keys, not self.r1.session.attached
                     answer.remedy = in_keys(answer.remedy, keys, log=log, goes_on=answer.can_go_on)
-
-    def _has_no_room_to_go_on(self, answer: Answer, room: Room) -> None:
-        answer.does_not_go_on(context_full=True)
-        self.notify(f"The answer does not go on. {does_not_fit(room)} {MORE_ROOM}", markup=False)
 
     def _does_not_fit(self, receiving: Receiving, refused: TooLong) -> None:
         """The server has no room for what was asked: the question is in the prompt again."""
@@ -143,49 +145,66 @@ class AnswersBase(EditBase):
         question, found = defuse(message.text.strip())
         if found:
             self.notify(f"Control tokens were made harmless: {' '.join(found)}", markup=False)
-        self._weighing = True
-        self.run_worker(self._ask_with_room(question, self._leave_edit()), group="ask", exit_on_error=False)
+        self._weigh_first(self._ask_with_room(question, self._leave_edit()))
 
-    async def _ask_with_room(self, question: str, instead_of: Turn | None) -> None:
-        """Ask, unless the context has no room; where it has little, the user decides."""
+    def _weigh_first(self, work: Coroutine[Any, Any, None]) -> None:
+        self._weighing = True
+        self.run_worker(work, group="ask", exit_on_error=False)
+
+    async def _ask_with_room(self, question: str, instead_of: Turn | None, *, typed: bool = True) -> None:
+        """Ask, unless the context has no room; where it has little, the user decides.
+
+        What is `typed` and not asked is in the prompt again; of a question that is asked anew nothing is lost.
+        """
         conversation = self.conversation
+        give_back = self._give_back if typed else _nothing
         try:
             room = await self.r1.session.server.room(conversation.messages_with(question, instead_of))
-            choice = await self._decide(room) if room is not None and room.is_nearly_full else "send"
+            choice = await self._decide(room)
         except Exception:  # whatever it was, the question is not lost
-            self._give_back(question, instead_of)
+            give_back(question, instead_of)
             raise
         finally:
             self._weighing = False
-        if choice is not None and conversation is not self.conversation:
-            self._refuse(question, "Another conversation has been opened; your question waits here.")
-            return
-        if choice is not None and (why := self._why_not_now()) is not None:
-            self._refuse(question, why, instead_of)
-            return
-        if choice == "new":
-            self.action_new()
-        if choice in ("new", "send"):
-            self._ask(question, instead_of if instead_of in self.conversation.turns else None)
+        if choice is None:
+            give_back(question, instead_of)
+        elif conversation is not self.conversation:
+            give_back(question, None)
+            self.notify("Another conversation has been opened, so the question was not asked.", markup=False)
+        elif (why := self._why_not_now()) is not None:
+            give_back(question, instead_of)
+            self.notify(why, markup=False)
         else:
-            self._give_back(question, instead_of)
+            if choice == "new":
+                self.action_new()
+            self._ask(question, instead_of if instead_of in self.conversation.turns else None)
 
-    async def _decide(self, room: Room) -> str | None:
-        """What is to be done with a question that leaves little room for its answer, or none."""
+    async def _decide(self, room: Room | None, *, goes_on: bool = False) -> str | None:
+        """What is to be done with a question, or an answer that `goes_on`, where there is little room, or none."""
+        if room is None or not room.is_nearly_full:
+            return "send"
         if room.is_full:
             self.notify(f"{does_not_fit(room)} {MORE_ROOM}", markup=False)
             return None
         from r1tui.tui.screens.ask import little_room  # noqa: PLC0415  the screen opens without it
 
-        return await self.app.push_screen_wait(little_room(room))
+        return await self.app.push_screen_wait(little_room(room, goes_on=goes_on))
+
+    def _ask_anew(self, turn: Turn) -> None:
+        """Ask the question of this exchange again; the answer that it has stays as a branch."""
+        self._weigh_first(self._ask_with_room(turn.question, turn, typed=False))
 
     def _ask(self, question: str, instead_of: Turn | None = None) -> None:
         """Ask at the end, or as a branch beside a question; the same question again is for another answer."""
-        vary = instead_of is not None and question == instead_of.question and not instead_of.answer.is_empty
+        same = instead_of is not None and question == instead_of.question
+        vary = instead_of is not None and same and not instead_of.answer.is_empty
         if instead_of is None:
             turn = self.conversation.ask(question, self._new_id())
         else:
+            is_last = instead_of is self.conversation.turns[-1]
             turn = self.conversation.ask_instead(instead_of, question, self._new_id())
+            if same and is_last and instead_of.answer.is_empty:
+                self.conversation.remove(instead_of)
             self._leave_foreign_edit()
         self.furniture.transcript.action_to_end()
         self._have_answered(turn, vary=vary)
@@ -257,22 +276,30 @@ class AnswersBase(EditBase):
 
     def action_again(self) -> None:
         """Ask the last question again; what the answer that failed or was stopped has stays as a branch."""
-        if not self._may_ask():
-            return
-        last = self.conversation.turns[-1]
-        self._ask(last.question, instead_of=last)
-        if last.answer.is_empty:
-            self.conversation.remove(last)
+        if self._may_ask():
+            self._ask_anew(self.conversation.turns[-1])
 
     def action_go_on(self) -> None:
-        """Go on with the answer that was cut off or stopped, where it ended."""
-        if not self._may_ask():
-            return
+        """Go on with the answer that was cut off, stopped or failed, where it ended."""
+        if self._may_ask():
+            self._weigh_first(self._go_on_with_room(self.conversation.turns[-1]))
+
+    async def _go_on_with_room(self, turn: Turn) -> None:
+        """Go on with this last answer, unless the context has no room; where it has little, the user decides."""
         from r1tui.server.client import Beginning  # noqa: PLC0415  the screen opens without it
 
-        turn = self.conversation.turns[-1]
-        beginning = Beginning(turn.answer.thinking.text, turn.answer.content.text)
-        turn.answer.go_on()
+        conversation, answer = self.conversation, turn.answer
+        beginning = Beginning(answer.thinking.text, answer.content.text)
+        try:
+            room = await self.r1.session.server.room(conversation.messages(), beginning)
+            choice = await self._decide(room, goes_on=True)
+        finally:
+            self._weighing = False
+        if choice is None or conversation is not self.conversation or turn is not conversation.turns[-1]:
+            return
+        if not self._may_ask():
+            return
+        answer.go_on()
         turn.answer_id = self._new_id()
         self.furniture.transcript.action_to_end()
         self._have_answered(turn, beginning)

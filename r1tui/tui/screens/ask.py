@@ -82,8 +82,12 @@ def stop_or_wait() -> AskScreen:
     return AskScreen("This server was not started here. Stop it all the same?", choices)
 
 
-def little_room(room: Room) -> AskScreen:
-    """What happens to a question that leaves little of the context for its answer."""
+def little_room(room: Room, *, goes_on: bool = False) -> AskScreen:
+    """What happens to a question that leaves little of the context for its answer, or to an answer that `goes_on`."""
+    if goes_on:
+        said = f"With what there is of this answer the prompt has {room}: {room.left:,} are left for the rest. "
+        more = "Deleted exchanges or a larger plan.ctx_size leave more."
+        return AskScreen(said + more, (Choice("g", "send", "Go on: the answer may be cut off again"),))
     choices = (
         Choice("s", "send", "Send it: the answer may be cut off"),
         Choice("n", "new", "Ask it in a new chat, which has the whole context"),

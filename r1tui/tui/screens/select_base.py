@@ -122,7 +122,7 @@ class SelectBase(AnswersBase):
             return
         self.run_worker(self._warn_of_the_same(), exit_on_error=False)
         self._end_marking(focus_prompt=True)
-        self._ask(mark.turn.question, instead_of=mark.turn)
+        self._ask_anew(mark.turn)
 
     async def _warn_of_the_same(self) -> None:
         if (await self.r1.session.sampling()).temperature == 0:
