@@ -1,93 +1,20 @@
 """Acting on exchanges and listings: the keys of what is marked, without a server; copies and files are looked at."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-from textual.pilot import Pilot
-from textual.widgets import Footer, Input, Label
+from textual.widgets import Footer
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.events import Content, Reasoning
 from r1tui.tui.actions import Action, actions, run
-from r1tui.tui.screens.ask import AskScreen
-from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.screens.save import SaveScreen, free_name
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_blocks import Work
-from tests.screen_rig import StillApp
-from tests.select_rig import exchange, marked
+from tests.select_rig import BROKEN, PYTHON, chat, exchange, marked, talk
 from tests.transcript_rig import Seat, asked, send, settle
-from tests.tui_rig import opened, until
-
-PYTHON = "Save it as `game.py`:\n\n```python\nimport pygame\n\nprint('hi')\n```\n"
-BROKEN = "1. Broken:\n\n   ```python\n   x = 1\n   y = (2\n   z = 3\n   ```\n"
-
-
-def talk() -> Conversation:
-    turns = [exchange("First?", PYTHON + "\nAnd:\n\n" + BROKEN, "Hm."), exchange("Second?", "No code.")]
-    return Conversation("c", turns)
-
-
-class Chat:
-    """The screen with a conversation, in a pilot's hands."""
-
-    def __init__(self, app: StillApp, pilot: Pilot[None]) -> None:
-        self.app, self.pilot = app, pilot
-        self.said: list[str] = []
-        app.seat.notify = lambda text, **_: self.said.append(text)  # type: ignore[method-assign]
-
-    @property
-    def transcript(self) -> Transcript:
-        return self.app.seat.query_one(Transcript)
-
-    @property
-    def prompt(self) -> Prompt:
-        return self.app.seat.query_one(Prompt)
-
-    @property
-    def conversation(self) -> Conversation:
-        return self.app.seat.conversation
-
-    @property
-    def mark(self) -> tuple[str, int] | None:
-        mark = self.app.seat.mark
-        return (mark.turn.question, mark.listing) if mark else None
-
-    @property
-    def bar(self) -> str:
-        return str(self.app.seat.query_one(SelectBar).render())
-
-    @property
-    def lines(self) -> list[str]:
-        return [self.transcript.render_line(y).text[:-1].rstrip() for y in range(self.transcript.size.height)]
-
-    @property
-    def marked_rows(self) -> list[str]:
-        return marked(self.transcript)
-
-    @property
-    def questions(self) -> list[str]:
-        return [turn.question for turn in self.conversation.turns]
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await settle(self.pilot, self.transcript)
-
-
-@asynccontextmanager
-async def chat(tmp_path: Path, conversation: Conversation, size: tuple[int, int] = (120, 50)) -> AsyncIterator[Chat]:
-    app = StillApp(tmp_path)
-    async with opened(app, size) as pilot:
-        app.seat.conversation = conversation
-        app.seat.query_one(Transcript).show(conversation)
-        app.seat.query_one(Prompt).focus()
-        await settle(pilot, app.seat.query_one(Transcript))
-        yield Chat(app, pilot)
+from tests.tui_rig import until
 
 
 async def test_the_mark_walks_over_exchanges_and_listings_and_leaves_the_prompt_as_it_was(tmp_path: Path) -> None:
@@ -126,10 +53,12 @@ async def test_the_footer_has_the_keys_of_what_is_marked(tmp_path: Path) -> None
             return {binding.binding.description for binding in one.app.screen.active_bindings.values()}
 
         assert {"Edit", "Ask anew", "Delete", "Copy", "Thinking", "Done"} <= shown()
-        assert not {"Check", "Branch", "Undo"} & shown()
+        assert not {"Branch", "Undo"} & shown()
         await one.press("down")
         assert {"Copy", "Save", "Check", "Done"} <= shown()
         assert not {"Edit", "Delete"} & shown()
+        await one.press("end")
+        assert "Check" not in shown(), "there is no code"
         keys = " ".join(str(key.render()) for key in one.app.screen.query_one(Footer).query("FooterKey"))
         assert "Done" in keys[:20]
 
@@ -184,6 +113,19 @@ async def test_a_listing_is_checked_and_its_wrong_line_is_shown(tmp_path: Path) 
         await until(one.pilot, lambda: one.bar == "It parses; nothing was executed.")
 
 
+async def test_of_a_marked_exchange_the_only_listing_is_checked_and_of_several_one_is_to_be_marked(
+    tmp_path: Path,
+) -> None:
+    turns = [exchange("First?", PYTHON), exchange("Second?", PYTHON + BROKEN), exchange("Third?", "No code.")]
+    async with chat(tmp_path, Conversation("c", turns)) as one:
+        await one.press("ctrl+y", "home", "c")
+        await until(one.pilot, lambda: one.bar == "It parses; nothing was executed.")
+        assert one.mark == ("First?", 1)
+        await one.press("down", "c")
+        assert one.mark == ("Second?", 0)
+        assert one.bar == "There are 2 code blocks: Down marks the next one, then C checks it."
+
+
 async def test_the_wrong_line_of_a_long_listing_is_brought_into_view(tmp_path: Path) -> None:
     code = "x = 1\n" * 600 + "oh no\n" + "x = 1\n" * 600
     async with chat(tmp_path, Conversation("c", [exchange("?", f"```python\n{code}```\n")]), (80, 24)) as one:
@@ -191,83 +133,6 @@ async def test_the_wrong_line_of_a_long_listing_is_brought_into_view(tmp_path: P
         await until(one.pilot, lambda: "Line 601" in one.bar)
         await settle(one.pilot, one.transcript)
         assert any("oh no" in line for line in one.lines)
-
-
-async def test_a_listing_is_saved_under_the_name_that_the_text_gives_and_nothing_is_overwritten_unasked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    async with chat(tmp_path / "home", talk()) as one:
-        await one.press("ctrl+y", "home", "down", "s")
-        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
-        assert one.app.screen.query_one(Input).value == "game.py"
-        await one.pilot.press("enter")
-        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
-        assert (tmp_path / "game.py").read_text() == "import pygame\n\nprint('hi')\n"
-        assert one.said[-1] == f"Saved as {tmp_path / 'game.py'}."
-        (tmp_path / "game.py").write_text("mine")
-
-        await one.pilot.press("s")
-        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
-        field = one.app.screen.query_one(Input)
-        await until(one.pilot, lambda: field.value == "game-2.py")
-        field.value = "game.py"
-        await one.pilot.press("enter")
-        await until(one.pilot, lambda: isinstance(one.app.screen, AskScreen))
-        await one.pilot.press("escape")
-        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
-        assert (tmp_path / "game.py").read_text() == "mine"
-        await one.pilot.press("enter")
-        await until(one.pilot, lambda: isinstance(one.app.screen, AskScreen))
-        await one.pilot.press("o")
-        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
-        assert (tmp_path / "game.py").read_text() == "import pygame\n\nprint('hi')\n"
-        assert one.app.seat.query_one(SelectBar).has_focus
-
-
-async def test_with_the_current_folder_gone_a_listing_is_saved_at_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "game.py").touch()
-    async with chat(tmp_path / "state", talk()) as one:
-        monkeypatch.chdir(gone)
-        gone.rmdir()
-        await one.press("ctrl+y", "home", "down", "s")
-        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
-        await until(one.pilot, lambda: one.app.screen.query_one(Input).value == "game-2.py")
-        await one.pilot.press("enter")
-        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
-        assert (tmp_path / "game-2.py").exists()
-
-
-def test_a_folder_that_does_not_say_what_is_in_it_leaves_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(_: Path) -> bool:
-        raise PermissionError
-
-    monkeypatch.setattr(Path, "exists", refused)
-    assert free_name(tmp_path, "game.py") == "game.py"
-
-
-async def test_where_a_file_cannot_be_saved_is_told_and_asked_again(tmp_path: Path) -> None:
-    async with chat(tmp_path, talk()) as one:
-        await one.press("ctrl+y", "up", "s")
-        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
-        field, wrong = one.app.screen.query_one(Input), one.app.screen.query_one("#wrong", Label)
-        field.value = str(tmp_path / "none" / "x.py")
-        await one.pilot.press("enter")
-        await until(one.pilot, lambda: "No such file or directory" in str(wrong.render()))
-        field.value = " "
-        await one.pilot.press("enter")
-        await until(one.pilot, lambda: "a name is missing" in str(wrong.render()))
-        field.value = str(tmp_path)
-        await one.pilot.press("enter")
-        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
-        assert (tmp_path / "code.py").exists()
 
 
 async def test_an_exchange_is_deleted_and_put_back(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ class R1App(Dressed, CopyingApp):
     """r1tui's screen."""
 
     TITLE = "r1tui"
+    CSS = """
+    ToastRack { dock: top; align: right top; margin: 1 0 0 0; }
+    Toast { padding: 0 1; }
+    """
+    """Notices are where neither the prompt nor the end of a long answer is."""
     ENABLE_COMMAND_PALETTE = True
     COMMANDS = {_actions}
     BINDINGS = [

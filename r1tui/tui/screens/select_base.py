@@ -104,10 +104,18 @@ class SelectBase(AnswersBase):
             self._save(self.mark)
 
     def action_select_check(self) -> None:
-        """Find out whether the listing parses, and show the line that does not."""
-        if self.mark is not None:
-            self._say("Checking…")
-            self.run_worker(self._check(self.mark), group="check", exclusive=True, exit_on_error=False)
+        """Find out whether the listing, or the only one of the exchange, parses, and show the line that does not."""
+        if (mark := self.mark) is None:
+            return
+        if not mark.listing:
+            listings = self._listings_of(mark.turn)
+            if len(listings) > 1:
+                self._say(f"There are {len(listings)} code blocks: Down marks the next one, then C checks it.")
+                return
+            mark = listings[0]
+            self._put(mark)
+        self._say("Checking…")
+        self.run_worker(self._check(mark), group="check", exclusive=True, exit_on_error=False)
 
     def action_select_edit(self) -> None:
         """Put the question into the prompt; sent, it begins a branch."""
@@ -213,10 +221,13 @@ class SelectBase(AnswersBase):
             which = f", branch {branches.index(mark.turn) + 1} of {len(branches)}" if len(branches) > 1 else ""
             return f"Exchange {turns.index(mark.turn) + 1} of {len(turns)}{which}"
         listing = self.furniture.transcript.cursor.listing(mark)
-        siblings = [one for one in self.furniture.transcript.cursor.marks() if one.turn is mark.turn and one.listing]
+        siblings = self._listings_of(mark.turn)
         lines = "1 line" if listing.n_lines == 1 else f"{listing.n_lines:,} lines"
         words = (f"Code {mark.listing} of {len(siblings)}", listing.language, lines, listing.file_name())
         return " · ".join(word for word in words if word)
+
+    def _listings_of(self, turn: Turn) -> list[Mark]:
+        return [one for one in self.furniture.transcript.cursor.marks() if one.turn is turn and one.listing]
 
     def _text_of(self, mark: Mark) -> str:
         return self.furniture.transcript.cursor.listing(mark).code if mark.listing else mark.turn.answer.content.text
@@ -291,7 +302,7 @@ class SelectBase(AnswersBase):
             case "select_copy" | "select_save":
                 return mark is not None and (bool(mark.listing) or bool(mark.turn.answer.content))
             case "select_check":
-                return mark is not None and bool(mark.listing)
+                return mark is not None and bool(mark.listing or self._listings_of(mark.turn))
             case "select_thinking":
                 return mark is not None and is_exchange and mark.turn.answer.has_thoughts
             case "select_branch":

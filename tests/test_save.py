@@ -1,0 +1,90 @@
+"""Saving a listing to a file: its name, its folder, and what is there already."""
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, Label
+
+from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.save import SaveScreen, free_name
+from r1tui.tui.widgets.select_bar import SelectBar
+from tests.select_rig import chat, talk
+from tests.tui_rig import until
+
+
+async def test_a_listing_is_saved_under_the_name_that_the_text_gives_and_nothing_is_overwritten_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with chat(tmp_path / "home", talk()) as one:
+        await one.press("ctrl+y", "home", "down", "s")
+        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
+        assert one.app.screen.query_one(Input).value == "game.py"
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
+        assert (tmp_path / "game.py").read_text() == "import pygame\n\nprint('hi')\n"
+        assert one.said[-1] == f"Saved as {tmp_path / 'game.py'}."
+        (tmp_path / "game.py").write_text("mine")
+
+        await one.pilot.press("s")
+        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
+        field = one.app.screen.query_one(Input)
+        await until(one.pilot, lambda: field.value == "game-2.py")
+        field.value = "game.py"
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: isinstance(one.app.screen, AskScreen))
+        await one.pilot.press("escape")
+        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
+        assert (tmp_path / "game.py").read_text() == "mine"
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: isinstance(one.app.screen, AskScreen))
+        await one.pilot.press("o")
+        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
+        assert (tmp_path / "game.py").read_text() == "import pygame\n\nprint('hi')\n"
+        assert one.app.seat.query_one(SelectBar).has_focus
+
+
+async def test_with_the_current_folder_gone_a_listing_is_saved_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "game.py").touch()
+    async with chat(tmp_path / "state", talk()) as one:
+        monkeypatch.chdir(gone)
+        gone.rmdir()
+        await one.press("ctrl+y", "home", "down", "s")
+        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
+        await until(one.pilot, lambda: one.app.screen.query_one(Input).value == "game-2.py")
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
+        assert (tmp_path / "game-2.py").exists()
+
+
+def test_a_folder_that_does_not_say_what_is_in_it_leaves_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "exists", refused)
+    assert free_name(tmp_path, "game.py") == "game.py"
+
+
+async def test_where_a_file_cannot_be_saved_is_told_and_asked_again(tmp_path: Path) -> None:
+    async with chat(tmp_path, talk()) as one:
+        await one.press("ctrl+y", "up", "s")
+        await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
+        field, wrong = one.app.screen.query_one(Input), one.app.screen.query_one("#wrong", Label)
+        field.value = str(tmp_path / "none" / "x.py")
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: "No such file or directory" in str(wrong.render()))
+        field.value = " "
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: "a name is missing" in str(wrong.render()))
+        field.value = str(tmp_path)
+        await one.pilot.press("enter")
+        await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
+        assert (tmp_path / "code.py").exists()
