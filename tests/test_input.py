@@ -183,7 +183,8 @@ async def test_an_edited_question_whose_file_cannot_be_read_is_edited_on(tmp_pat
         await shut(app, pilot)
         await pilot.press(*"draft")
         text = f"see @{tmp_path}/data"
-        prompt(app).put_aside(text, "Editing question 2")
+        prompt(app).put_aside("see ", "Editing question 2")
+        prompt(app).insert(f"@{tmp_path}/data")
         said = len(app._notifications)
         prompt(app).action_submit()
         await until(pilot, lambda: len(app._notifications) > said)
@@ -199,10 +200,10 @@ async def test_a_question_that_is_no_longer_edited_is_not_sent(tmp_path: Path, m
     reads, may_end = threading.Event(), threading.Event()
     sent: list[str] = []
 
-    def slowly(question: str, _: str) -> str:
+    def slowly(typed: Typed) -> str:
         reads.set()
         may_end.wait(60)
-        return question
+        return typed.whole
 
     monkeypatch.setattr("r1tui.tui.widgets.prompt.with_files", slowly)
     app = unready(tmp_path)

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1tui.chat.attachments import Attachment, attached, files_in, mention, mentions, read_attachment, with_files
+from r1tui.chat.attachments import (
+    Attachment,
+    as_asked,
+    attached,
+    files_in,
+    mention,
+    mentions,
+    mentions_pasted,
+    question_of,
+    read_attachment,
+    with_files,
+)
 from r1tui.chat.paths import candidates
 from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.recall import Recall
@@ -104,11 +115,9 @@ def test_a_draft_belongs_to_one_r1tui_until_that_is_gone(tmp_path: Path) -> None
     first.save(Typed("one"))
     assert second.take() is None
     second.save(Typed("two"))
-    first.save(Typed("one more"))
-    first.let_go()
+    first.leave(Typed("one more"))
     assert Drafts(tmp_path).take() == Typed("one more")
-    second.save(Typed())
-    second.let_go()
+    second.leave(Typed())
     assert not (tmp_path / "draft-1.json").exists()
 
 
@@ -116,15 +125,22 @@ def test_a_draft_that_a_killed_r1tui_leaves_is_not_overwritten_by_one_that_runs(
     killed, runs = Drafts(tmp_path), Drafts(tmp_path)
     killed.save(Typed("of the killed one"))
     assert runs.take() is None
-    killed.let_go()
+    killed.leave(Typed("of the killed one"))
     runs.save(Typed("of the one that runs"))
     assert Drafts(tmp_path).take() == Typed("of the killed one")
 
 
+def test_what_another_thread_keeps_too_late_is_not_kept(tmp_path: Path) -> None:
+    drafts = Drafts(tmp_path)
+    drafts.save(Typed("half a"))
+    drafts.leave(Typed("half a question"))
+    drafts.save(Typed("half a"))
+    assert Drafts(tmp_path).take() == Typed("half a question")
+
+
 def test_what_a_kill_has_left_half_written_is_removed(tmp_path: Path) -> None:
     drafts = Drafts(tmp_path)
-    drafts.save(Typed("whole"))
-    drafts.let_go()
+    drafts.leave(Typed("whole"))
     (tmp_path / ".draft-0.json.x1y2").write_text("{hal")
     assert Drafts(tmp_path).take() == Typed("whole")
     assert [path.name for path in tmp_path.glob(".draft*")] == []
@@ -206,19 +222,50 @@ def test_what_is_no_file_is_left_as_text(tmp_path: Path, monkeypatch: pytest.Mon
     os.mkfifo(tmp_path / "pipe")
     question = "@folder @pipe @gone @dataclass @~nobody/x"
     assert attached(question) == {}
-    assert with_files(question, question) == question
+    assert with_files(Typed(question)) == question
 
 
 def test_a_question_that_is_edited_has_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in "ab":
         Path(f"{name}.py").write_text(f"{name} = 1\n")
-    asked = with_files("explain @a.py", "explain @a.py")
+    asked = with_files(Typed("explain @a.py"))
     Path("a.py").write_text("a = 2\n")
-    shown = typed_of(asked, files_in(asked))
-    edited = Typed(f"{shown.text} and @b.py", shown.pieces)
-    again = with_files(edited.whole, edited.text)
-    assert again == f"{asked} and @b.py\n\n{Attachment('b.py', 'b = 1').block()}"
+    shown = as_asked(asked)
+    edited = Typed(f"{shown.text}and @b.py", shown.pieces, shown.pasted)
+    assert with_files(edited) == f"{asked}\n\nand @b.py\n\n{Attachment('b.py', 'b = 1').block()}"
+
+
+def test_what_is_typed_beside_an_attached_file_is_on_lines_of_its_own() -> None:
+    blocks = [Attachment("a.py", "a = 1\n").block(), Attachment("b.py", "b = 1\n").block()]
+    shown = as_asked("\n\n".join(["explain", *blocks]))
+    one, two = shown.pieces
+    for text, sent in (
+        (shown.text, ["explain", *blocks]),
+        (f"explain {one}{two}please", ["explain ", *blocks, "please"]),
+        (f"{one}\nand {two}.", [f"{blocks[0]}\nand ", blocks[1], "."]),
+    ):
+        whole = question_of(Typed(text, shown.pieces))
+        assert whole == "\n\n".join(sent)
+        assert list(files_in(whole).values()) == blocks
+
+
+def test_code_that_was_pasted_stays_a_listing_whatever_is_typed_after_it() -> None:
+    code = "```\n" + "pass\n" * 100 + "```"
+    label = label_for(code, {})
+    assert question_of(Typed(f"look: {label} why?", {label: code})) == f"look: {code}\n\n why?"
+
+
+def test_what_was_pasted_attaches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.py", "b.py"):
+        Path(name).write_text("pass\n")
+    pasted = tuple(mentions_pasted("(see @a.py, please)"))
+    assert attached("(see @a.py, please) and @a.py. @b.py", pasted) == {"b.py": Path("b.py")}
+    question = "see @a.py"
+    assert with_files(Typed(question, {}, pasted)) == question
+    assert with_files(as_asked(question)) == question
+    assert with_files(Typed(question)) != question
 
 
 @pytest.mark.parametrize(

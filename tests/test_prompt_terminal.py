@@ -108,6 +108,19 @@ def test_a_draft_and_the_history_outlive_a_kill(paths: Paths, ready: Ready) -> N
         until(lambda: draft(paths) == "unsent!")
 
 
+def test_a_hang_up_loses_nothing_of_a_draft(paths: Paths) -> None:
+    with Terminal("--attach", f"unix:{paths.run}/none.sock") as terminal:
+        terminal.wait_for("New chat")
+        terminal.type("half ")
+        until(lambda: draft(paths) == "half ")  # the next writing is a second away
+        terminal.type("and more")
+        terminal.wait_for("more")
+        assert terminal.hang_up() == 130
+    assert draft(paths) == "half and more"
+    with Terminal("--attach", f"unix:{paths.run}/none.sock") as terminal:
+        terminal.wait_for("half and more")
+
+
 def test_two_r1tui_have_a_draft_each(paths: Paths, ready: Ready) -> None:
     ready(5)
     with Terminal() as one, Terminal() as other:

@@ -2,10 +2,11 @@
 
 import re
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1tui.chat.typed import cleaned, label_for
+from r1tui.chat.typed import Typed, cleaned, label_for, typed_of
 from r1tui.errors import R1tuiError
 from r1tui.text import plain, size
 
@@ -16,6 +17,7 @@ _UNFINISHED = re.compile(r"""(?<![^\s(\[{<'"`])@("[^"\n]*|[^\s"]*)$""")
 _PUNCTUATION = ".,;:!?)]}>'\"`"
 MOST_LABELS = 50
 _HEAD = re.compile(r"^Attached file: (.*)\n\n(`{3,})[^`\n]*\n", re.MULTILINE)
+_FENCE_AT_END = re.compile(r"^`{3,}\Z", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ def mentions(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def mentions_pasted(text: str) -> set[str]:
+    """What may be names of files in a text that the user has not written, with and without what may follow a name."""
+    return {one for name in mentions(text) for one in (name, name.rstrip(_PUNCTUATION))}
+
+
 def unfinished_mention(before: str) -> str | None:
     """What stands of a mention at the end of a line up to the cursor, without its `@`; None where there is none."""
     found = _UNFINISHED.search(before)
@@ -51,12 +58,12 @@ def mention(name: str) -> str:
     return f'@"{name}"' if re.search(r"\s", name) or name[-1:] in _PUNCTUATION else f"@{name}"
 
 
-def attached(text: str) -> dict[str, Path]:
-    """The files that a question mentions, by what it calls them; what is the name of no file is just text."""
+def attached(text: str, pasted: Collection[str] = ()) -> dict[str, Path]:
+    """The files that a question mentions, by what it calls them; what is the name of no file, or `pasted`, is text."""
     found: dict[str, Path] = {}
     for name in mentions(text):
         for candidate in (name, name.rstrip(_PUNCTUATION)):
-            path = file_of(candidate)
+            path = file_of(candidate) if candidate not in pasted else None
             if path is not None:
                 found[candidate] = path
                 break
@@ -94,15 +101,33 @@ def read_attachment(name: str, path: Path) -> Attachment:
         raise R1tuiError(f"{said} is not a text file in UTF-8.", remedy) from None
 
 
-def with_files(question: str, mentioned_in: str) -> str:
-    """The question with the files that `mentioned_in` mentions below it, but those that it has already.
+def question_of(typed: Typed) -> str:
+    """All of what is typed; what was attached before has lines of its own, so that its fences stay fences."""
+    text = typed.text
+    for label, piece in typed.pieces.items():
+        if _HEAD.match(piece):
+            text = re.sub(rf"(?<=[^\n]){re.escape(label)}", lambda one: f"\n\n{one[0]}", text)
+        if _FENCE_AT_END.search(piece):
+            text = re.sub(rf"{re.escape(label)}(?=[^\n])", lambda one: f"{one[0]}\n\n", text)
+    return Typed(text, typed.pieces).whole
+
+
+def with_files(typed: Typed) -> str:
+    """The question with the files that it mentions below it, but those that it has already, and what was only pasted.
 
     Raises R1tuiError for one that cannot be.
     """
-    there = {head[1] for head in _HEAD.finditer(question)}
-    wanted = {name: path for name, path in attached(mentioned_in).items() if _one_line(name) not in there}
+    question = question_of(typed)
+    there = _files_there(question)
+    wanted = {name: path for name, path in attached(typed.text, typed.pasted).items() if _one_line(name) not in there}
     blocks = [read_attachment(name, path).block() for name, path in wanted.items()]
     return "\n\n".join([question.rstrip(), *blocks]) if blocks else question
+
+
+def as_asked(question: str) -> Typed:
+    """A question that was asked, to be edited: what it mentions is attached to it already, or was not to be."""
+    typed = typed_of(question, files_in(question))
+    return Typed(typed.text, typed.pieces, tuple(sorted(mentions_pasted(typed.text) - _files_there(question))))
 
 
 def files_in(question: str) -> dict[str, str]:
@@ -125,6 +150,10 @@ def files_in(question: str) -> dict[str, str]:
         end = close + len(closing)
         labels[label] = question[head.start() : end]
     return labels
+
+
+def _files_there(question: str) -> set[str]:
+    return {head[1] for head in _HEAD.finditer(question)}
 
 
 def _one_line(name: str) -> str:

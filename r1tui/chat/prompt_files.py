@@ -1,5 +1,6 @@
 """What was asked before, and what was typed and not sent, on disk for the next start; private, for several r1tui."""
 
+import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -58,12 +59,14 @@ class PromptHistory:
 
 
 class Drafts:
-    """One small file for each r1tui that runs; what one that is gone has left is taken by the next."""
+    """One small file for each r1tui that runs; what one that is gone has left is taken by the next. For any thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held = ExitStack()
         self._path: Path | None = None
+        self._lock = threading.Lock()
+        self._left = False
 
     def take(self) -> Typed | None:
         """The newest draft that belongs to no running r1tui, which from now on is ours."""
@@ -76,6 +79,22 @@ class Drafts:
 
     def save(self, typed: Typed) -> None:
         """Keep this in place of what was kept before; nothing where it is empty. Raises R1tuiError."""
+        with self._lock:
+            if not self._left:
+                self._save(typed)
+
+    def leave(self, typed: Typed) -> None:
+        """Leave this to the next r1tui; what another thread still wants to keep comes too late. Raises R1tuiError."""
+        with self._lock:
+            if self._left:
+                return
+            self._left = True
+            try:
+                self._save(typed)
+            finally:
+                self._held.close()
+
+    def _save(self, typed: Typed) -> None:
         try:
             if self._path is None:
                 if not typed:
@@ -89,11 +108,6 @@ class Drafts:
                 self._path.unlink(missing_ok=True)
         except OSError as error:
             raise os_error(error, self._folder) from error
-
-    def let_go(self) -> None:
-        """Leave the draft to the next r1tui."""
-        self._path = None
-        self._held.close()
 
     def _hold(self, path: Path) -> bool:
         lock = path.with_suffix(".lock")

@@ -14,11 +14,13 @@ MOST_SHOWN_LINES = 60
 BEGINNING_LINES = 20
 
 
-class Typed(msgspec.Struct, frozen=True):
+class Typed(msgspec.Struct, frozen=True, omit_defaults=True):
     """A text with labels, and what each of them stands for."""
 
     text: str = ""
     pieces: dict[str, str] = {}
+    pasted: tuple[str, ...] = ()
+    """What in it looks like the mention of a file, and was written by somebody else: it attaches nothing."""
 
     @property
     def whole(self) -> str:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
 
@@ -47,17 +48,20 @@ def run_screen(context: Context, variant: str | None, attach: str | None, *, mou
     app = R1App(context.paths, config, config_file=context.config_file, variant=target, insists=named, attach=endpoint)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         stops = config.server.on_hangup == "stop" and endpoint is None
-        signal.signal(signal.SIGHUP, partial(_leave_at_once, context.paths if stops else None))
+        left = app.seat.leave_draft_at_once
+        signal.signal(signal.SIGHUP, partial(_leave_at_once, left, context.paths if stops else None))
     app.run(mouse=mouse)
     if app.return_code:
         raise SystemExit(app.return_code)
 
 
-def _leave_at_once(stopped: Paths | None, number: int, frame: FrameType | None) -> None:
-    """The terminal is gone, and an orderly end would wait for it for ever; what must last is the keeper's.
+def _leave_at_once(leave: Callable[[], None], stopped: Paths | None, number: int, frame: FrameType | None) -> None:
+    """The terminal is gone, and an orderly end would wait for it for ever; what must last is the keeper's, and what
+    `leave` writes.
 
     The server of `stopped` is stopped before.
     """
+    leave()
     if stopped is not None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         from r1tui.keeper.client import stop  # noqa: PLC0415  asyncio, sockets

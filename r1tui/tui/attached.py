@@ -9,6 +9,7 @@ from textual.content import Content
 
 from r1tui.chat.attachments import attached, read_attachment
 from r1tui.chat.special_tokens import defuse
+from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
 from r1tui.text import plain
 
@@ -28,6 +29,8 @@ class Weight:
     tokens: int = 0
     exact: bool = True
     problem: str = ""
+    is_text: bool = False
+    """Whether it is mentioned in what was pasted only, and so is not attached."""
 
 
 class Scales:
@@ -37,10 +40,13 @@ class Scales:
         self._count = count
         self._known: dict[tuple[Path, int, int], Weight] = {}
 
-    async def weigh(self, question: str) -> list[Weight]:
-        """The files that the question mentions, in order."""
-        files = await asyncio.to_thread(attached, question)
-        return [await self._weigh(name, path) for name, path in files.items()]
+    async def weigh(self, typed: Typed) -> list[Weight]:
+        """The files that the question mentions, in order; those that it does not attach weigh nothing."""
+        files = await asyncio.to_thread(attached, typed.text)
+        weights = []
+        for name, path in files.items():
+            weights.append(Weight(name, is_text=True) if name in typed.pasted else await self._weigh(name, path))
+        return weights
 
     async def _weigh(self, name: str, path: Path) -> Weight:
         try:
@@ -66,6 +72,10 @@ def too_heavy(weights: list[Weight], left: int | None) -> bool:
 
 def in_words(weights: list[Weight], left: int | None) -> Content:
     """`app.py 1,204 + notes.md 1,227 = 2,431 tokens of 5,900 left`, or what is wrong."""
+    left_out = [Path(one.name).name for one in weights if one.is_text]
+    weights = [one for one in weights if not one.is_text]
+    if left_out and not weights:
+        return Content(_one_line(f"{', '.join(left_out[:MOST_NAMED])}: pasted text, not attached"))
     problems = [one.problem for one in weights if one.problem]
     if problems or not weights:
         return Content(_one_line(" ".join(problems)))

@@ -71,6 +71,11 @@ class InputBase(SeatBase):
         if self.furnished:
             await asyncio.to_thread(self._leave_draft, self.prompt.draft)
 
+    def leave_draft_at_once(self) -> None:
+        """Write what is typed before anything else happens: the process is about to end."""
+        if self.furnished:
+            self._leave_draft(self.prompt.draft)
+
     @on(Prompt.Submitted)
     def _remember(self, message: Prompt.Submitted) -> None:
         self.run_worker(self._add_to_history(message.typed), exit_on_error=False)
@@ -107,8 +112,7 @@ class InputBase(SeatBase):
 
     def _leave_draft(self, draft: Typed) -> None:
         with suppress(R1tuiError):  # nobody is there to be told
-            self._drafts.save(draft)
-        self._drafts.let_go()
+            self._drafts.leave(draft)
 
     def on_paste(self, event: events.Paste) -> None:
         """What is pasted while reading belongs into the prompt."""
@@ -142,7 +146,7 @@ class InputBase(SeatBase):
         def chosen(text: str | None) -> None:
             self.prompt.focus()
             if text is not None:
-                self.prompt.paste(text)
+                self.prompt.paste(text, is_own=True)
 
         self.app.push_screen(PromptsScreen(self.r1.config.prompts), chosen)
 
@@ -228,7 +232,7 @@ class InputBase(SeatBase):
         try:
             while weighed != self._mentioned:
                 weighed = self._mentioned
-                weights = await self._scales.weigh(self.prompt.text)
+                weights = await self._scales.weigh(self.prompt.typed)
                 left = self._context_left()
                 self.prompt.border_subtitle = in_words(weights, left) if weights else None
                 self.prompt.set_class(too_heavy(weights, left), "-too-heavy")

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
 
-from r1tui.chat.attachments import files_in, mentions, unfinished_mention, with_files
+from r1tui.chat.attachments import as_asked, mentions, mentions_pasted, question_of, unfinished_mention, with_files
 from r1tui.chat.recall import Recall
 from r1tui.chat.typed import Typed, cleaned, is_large, label_for, typed_of
 from r1tui.errors import R1tuiError
@@ -68,6 +68,8 @@ class Prompt(TextArea):
         self.completion: Completion | None = None
         """The list of files, where there is one; while it is open it has the keys that choose."""
         self._pieces: dict[str, str] = {}
+        self._pasted: set[str] = set()
+        """Names of files that were pasted with their `@`, or decided about when the question was asked first."""
         self._aside: Typed | None = None
         self._title = ""
         self._sent: tuple[str, Typed] = ("", Typed())
@@ -76,7 +78,9 @@ class Prompt(TextArea):
     def typed(self) -> Typed:
         """What stands here now."""
         text = self.text
-        return Typed(text, {label: piece for label, piece in self._pieces.items() if label in text})
+        pasted = sorted(name for name in self._pasted if f"@{name}" in text or f'@"{name}' in text)
+        pieces = {label: piece for label, piece in self._pieces.items() if label in text}
+        return Typed(text, pieces, tuple(pasted))
 
     @property
     def draft(self) -> Typed:
@@ -91,7 +95,7 @@ class Prompt(TextArea):
 
     def have(self, typed: Typed) -> None:
         """Have this in place of what stands here, ready to be walked on from."""
-        self._pieces = dict(typed.pieces)
+        self._pieces, self._pasted = dict(typed.pieces), set(typed.pasted)
         self.load_text(typed.text)
 
     def rewrite(self, text: str) -> None:
@@ -99,12 +103,14 @@ class Prompt(TextArea):
         typed = typed_of(cleaned(text), self.typed.pieces)
         self.replace(self._adopted(typed), (0, 0), self.document.end, maintain_selection_offset=False)
 
-    def paste(self, text: str) -> None:
-        """Insert the text at the cursor, as a label where it is large."""
+    def paste(self, text: str, *, is_own: bool = False) -> None:
+        """Insert the text at the cursor, as a label where it is large; it attaches files only where it `is_own`."""
         text = cleaned(text)
         if is_large(text):
             label = label_for(text, self._pieces)
             text = self._adopted(Typed(label, {label: text}))
+        elif not is_own:
+            self._pasted |= mentions_pasted(text)
         self.replace(text, *self.selection, maintain_selection_offset=False)
 
     def complete(self, mention: str) -> None:
@@ -112,12 +118,13 @@ class Prompt(TextArea):
         row, column = self.cursor_location
         if (begun := self.unfinished_mention) is None:
             return
+        self._pasted.difference_update(mentions(mention))
         self.replace(mention, (row, column - len(begun) - 1), (row, column), maintain_selection_offset=False)
 
     def give_back(self, text: str) -> None:
         """Have the text again, before what was typed since."""
         sent, typed = self._sent
-        self.put_before(typed if text == sent else typed_of(text, files_in(text)))
+        self.put_before(typed if text == sent else as_asked(text))
 
     def put_before(self, typed: Typed) -> None:
         """Have this before what stands here."""
@@ -131,7 +138,7 @@ class Prompt(TextArea):
 
     def put_aside(self, text: str, title: str) -> None:
         """Have this text for a while, under a title; what stands here comes back when that is sent or `bring_back`."""
-        self._put_aside(typed_of(text, files_in(text)), title)
+        self._put_aside(as_asked(text), title)
 
     def bring_back(self) -> None:
         """Have again what was put aside, if anything was; what was sent meanwhile and is still being read is not."""
@@ -208,6 +215,10 @@ class Prompt(TextArea):
         if self._completes(event.key):
             event.stop()
             event.prevent_default()
+        elif self._pasted and event.is_printable and event.character is not None:
+            row, column = self.cursor_location
+            by_hand = unfinished_mention(self.document.get_line(row)[:column] + event.character)
+            self._pasted.discard((by_hand or "").removeprefix('"'))
 
     def _completes(self, key: str) -> bool:
         """Whether the list of files takes the key; one that is still open for what is typed no more takes none."""
@@ -222,16 +233,17 @@ class Prompt(TextArea):
         title = self._title if self._aside is not None else None
         self.recall.leave()
         self.clear()
+        self._pasted.clear()
         self._bring_back()
         if mentions(typed.text):
             group = "default" if title is None else SENT_FROM_ASIDE
             self.run_worker(self._read_and_post(typed, title), group=group, exit_on_error=False)
         else:
-            self._post(typed, typed.whole)
+            self._post(typed, question_of(typed))
 
     async def _read_and_post(self, typed: Typed, title: str | None) -> None:
         try:
-            text = await asyncio.to_thread(with_files, typed.whole, typed.text)
+            text = await asyncio.to_thread(with_files, typed)
         except R1tuiError as error:
             if title is None:
                 self.put_before(typed)
@@ -248,6 +260,7 @@ class Prompt(TextArea):
     def _adopted(self, typed: Typed) -> str:
         """The text, whose pieces are known from now on; a label that means something else here is another one there."""
         text = typed.text
+        self._pasted.update(typed.pasted)
         for label, piece in typed.pieces.items():
             ours = label
             if self._pieces.get(label, piece) != piece:
