@@ -99,21 +99,6 @@ async def test_questions_of_an_earlier_start_are_there_at_the_next(tmp_path: Pat
         assert prompt(app).text == "one"
 
 
-async def test_a_draft_comes_back_at_the_next_start_and_a_sent_one_does_not(tmp_path: Path) -> None:
-    app = unready(tmp_path)
-    async with opened(app) as pilot:
-        await shut(app, pilot)
-        await pilot.press(*"half", "ctrl+j", *"done")
-    again = StillApp(tmp_path)
-    async with opened(again) as pilot:
-        await until(pilot, lambda: prompt(again).text == "half\ndone")
-        prompt(again).clear()
-    last = StillApp(tmp_path)
-    async with opened(last) as pilot:
-        await until(pilot, lambda: not last.seat._drafting)
-        assert prompt(last).text == ""
-
-
 @pytest.mark.parametrize("n_lines", [5_000, 50_000])
 async def test_a_large_paste_is_one_label_and_is_sent_whole(tmp_path: Path, n_lines: int) -> None:
     app = unready(tmp_path)

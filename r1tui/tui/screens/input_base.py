@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from textual import events, on
+from textual import events, on, work
 from textual.binding import Binding
 from textual.widgets import TextArea
 
@@ -57,8 +57,9 @@ class InputBase(SeatBase):
 
         self._history, self._drafts = PromptHistory(self.r1.paths.prompt), Drafts(self.r1.paths.prompt)
         self._scales = Scales(self.r1.session.server.count_tokens)
-        self.run_worker(self._read_prompt(), exit_on_error=False)
+        self._read_prompt()
 
+    @work(exit_on_error=False)
     async def _read_prompt(self) -> None:
         self.prompt.recall.entries = await asyncio.to_thread(self._history.entries)
         draft = await asyncio.to_thread(self._drafts.take)
@@ -78,8 +79,9 @@ class InputBase(SeatBase):
 
     @on(Prompt.Submitted)
     def _remember(self, message: Prompt.Submitted) -> None:
-        self.run_worker(self._add_to_history(message.typed), exit_on_error=False)
+        self._add_to_history(message.typed)
 
+    @work(exit_on_error=False)
     async def _add_to_history(self, typed: Typed) -> None:
         self.prompt.recall.entries = [*self.prompt.recall.entries, typed]
         try:
@@ -92,11 +94,12 @@ class InputBase(SeatBase):
     def _prompt_changed(self) -> None:
         if not self._drafting:
             self._drafting = True
-            self.run_worker(self._keep_draft(), exit_on_error=False)
+            self._keep_draft()
         if (named := mentions(self.prompt.text)) != self._mentioned:
             self._mentioned = named
             self._weigh_again()
 
+    @work(exit_on_error=False)
     async def _keep_draft(self) -> None:
         """Write the draft until it changes no more, at most so often."""
         kept: Typed | None = None
@@ -124,8 +127,9 @@ class InputBase(SeatBase):
         """Open what is typed in the user's editor."""
         if not self._editing:
             self._editing = True
-            self.run_worker(self._edit(), exit_on_error=False)
+            self._edit()
 
+    @work(exit_on_error=False)
     async def _edit(self) -> None:
         from r1tui.tui.editor import edited  # noqa: PLC0415  as above
 
@@ -174,8 +178,9 @@ class InputBase(SeatBase):
             self._close_files()
         elif not self._looking:
             self._looking = True
-            self.run_worker(self._look(), exit_on_error=False)
+            self._look()
 
+    @work(exit_on_error=False)
     async def _look(self) -> None:
         """Offer what the name may become, until that is what is typed now; one look at a time on a slow disk."""
         looked: str | None = None
@@ -223,8 +228,9 @@ class InputBase(SeatBase):
         """Say anew what the attached files weigh: a server may say now, or the context has grown."""
         if not self._weighing_files and (self._mentioned or self.prompt.border_subtitle):
             self._weighing_files = True
-            self.run_worker(self._weigh(), exit_on_error=False)
+            self._weigh()
 
+    @work(exit_on_error=False)
     async def _weigh(self) -> None:
         from r1tui.tui.attached import in_words, too_heavy  # noqa: PLC0415  as above
 
