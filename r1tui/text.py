@@ -17,9 +17,14 @@ def plain(text: str) -> str:
     return _SEQUENCES.sub("", text)
 
 
+def one_line(text: str) -> str:
+    """All of the text on one line."""
+    return " ".join(plain(text).split())
+
+
 def shortened(text: str, most: int = 40) -> str:
     """A text of one line in at most so many characters."""
-    line = " ".join(plain(text).split())
+    line = one_line(text)
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 

@@ -24,6 +24,7 @@ from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.conversations import ConversationsScreen
 from r1tui.tui.screens.line import LineScreen
+from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.widgets.prompt import Prompt
 from tests.bare_server import SMALL, bare_server
 from tests.conftest import TinyModel
@@ -196,8 +197,8 @@ async def test_a_conversation_is_exported_and_no_file_is_replaced_unasked(
         await pilot.press("x")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press(key)
-        await until(pilot, lambda: isinstance(app.screen, LineScreen))
-        assert app.screen.query_one(Input).value == str(file)
+        await until(pilot, lambda: isinstance(app.screen, SaveScreen))
+        app.screen.query_one(Input).value = file.name
         await pilot.press("enter")
 
     async with opened(app) as pilot:
@@ -206,12 +207,15 @@ async def test_a_conversation_is_exported_and_no_file_is_replaced_unasked(
         assert wanted in file.read_text()
         assert no not in file.read_text()
         file.write_text("precious")
-        for answer, content in (("escape", "precious"), ("r", "so")):
+        for answer, content in (("escape", "precious"), ("o", "so")):
             app.told.clear()
             await export(pilot)
             await until(pilot, lambda: isinstance(app.screen, AskScreen))
             assert file.read_text() == "precious"
             await pilot.press(answer)
+            if answer == "escape":
+                await until(pilot, lambda: isinstance(app.screen, SaveScreen))
+                await pilot.press("escape")
             await until(pilot, lambda: isinstance(app.screen, ConversationsScreen))
             await until(pilot, lambda content=content: content in file.read_text())  # type: ignore[misc]
 
@@ -222,10 +226,10 @@ async def test_an_export_that_fails_says_why(app: Listening, tmp_path: Path) -> 
         await pilot.press("x")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("j")
-        await until(pilot, lambda: isinstance(app.screen, LineScreen))
-        app.screen.query_one(Input).value = str(tmp_path / "nowhere" / "x.json")
+        await until(pilot, lambda: isinstance(app.screen, SaveScreen))
+        app.screen.query_one(Input).value = "/proc/x.json"
         await pilot.press("enter")
-        await until(pilot, lambda: any("No such file" in text for text in app.told))
+        await until(pilot, lambda: "No such file" in str(app.screen.query_one(".wrong", Label).render()))
 
 
 async def test_one_that_is_open_elsewhere_is_marked_and_only_read(app: Listening, paths: Paths) -> None:
@@ -265,7 +269,7 @@ async def test_one_that_is_shown_to_be_read_only_is_exported_and_stays_when_it_c
         await pilot.press("down", "x")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("m")
-        await until(pilot, lambda: isinstance(app.screen, LineScreen))
+        await until(pilot, lambda: isinstance(app.screen, SaveScreen))
         app.screen.query_one(Input).value = str(tmp_path / "heron.md")
         await pilot.press("enter")
         await until(pilot, lambda: any("Written to" in text for text in app.told))

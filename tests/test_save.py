@@ -74,17 +74,37 @@ def test_a_folder_that_does_not_say_what_is_in_it_leaves_the_name(
 
 
 async def test_where_a_file_cannot_be_saved_is_told_and_asked_again(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     async with chat(tmp_path, talk()) as one:
         await one.press("ctrl+y", "up", "s")
         await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
-        field, wrong = one.app.screen.query_one(Input), one.app.screen.query_one("#wrong", Label)
-        field.value = str(tmp_path / "none" / "x.py")
-        await one.pilot.press("enter")
-        await until(one.pilot, lambda: "No such file or directory" in str(wrong.render()))
-        field.value = " "
-        await one.pilot.press("enter")
-        await until(one.pilot, lambda: "a name is missing" in str(wrong.render()))
+        field, wrong = one.app.screen.query_one(Input), one.app.screen.query_one(".wrong", Label)
+        for typed, said in (
+            (str(tmp_path / "file" / "x.py"), "Not a directory"),
+            (" ", "a name is missing"),
+            ("/dev/null", "no ordinary file"),
+            ("a\0b", "is no name for a file"),
+        ):
+            field.value = typed
+            await one.pilot.press("enter")
+            await until(one.pilot, lambda said=said: said in str(wrong.render()))  # type: ignore[misc]
         field.value = str(tmp_path)
         await one.pilot.press("enter")
         await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
         assert (tmp_path / "code.py").exists()
+
+
+async def test_a_folder_that_is_not_there_is_made_when_the_user_wants_it(tmp_path: Path) -> None:
+    wanted = tmp_path / "new" / "folder"
+    async with chat(tmp_path, talk()) as one:
+        await one.press("ctrl+y", "up", "s")
+        for key, typed, screen in (("escape", wanted / "x.py", SaveScreen), ("m", f"{wanted}/", ChatScreen)):
+            await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
+            one.app.screen.query_one(Input).value = str(typed)
+            await one.pilot.press("enter")
+            await until(one.pilot, lambda: isinstance(one.app.screen, AskScreen))
+            assert f"There is no folder {wanted}." in str(one.app.screen.query_one(Label).render())
+            await one.pilot.press(key)
+            await until(one.pilot, lambda screen=screen: isinstance(one.app.screen, screen))  # type: ignore[misc]
+            assert wanted.exists() == (key == "m")
+        assert (wanted / "code.py").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from r1tui.chat.typed import Typed, cleaned, label_for, typed_of
 from r1tui.errors import R1tuiError
-from r1tui.text import plain, size
+from r1tui.text import one_line, size
 
 MOST_BYTES = 1 << 20
 """A larger file has more tokens than any context of R1."""
@@ -32,7 +32,7 @@ class Attachment:
         longest = max((len(run) for run in re.findall("`+", self.text)), default=0)
         fence = "`" * max(3, longest + 1)
         kind = Path(self.name).suffix.lstrip(".")
-        head = f"Attached file: {_one_line(self.name)}\n\n{fence}{kind if kind.isalnum() else ''}"
+        head = f"Attached file: {one_line(self.name)}\n\n{fence}{kind if kind.isalnum() else ''}"
         return f"{head}\n{self.text}{'' if self.text.endswith(chr(10)) or not self.text else chr(10)}{fence}"
 
 
@@ -81,7 +81,7 @@ def file_of(name: str) -> Path | None:
 
 def read_attachment(name: str, path: Path) -> Attachment:
     """The file as text. Raises R1tuiError for one that cannot be read, is none, or is too large for any context."""
-    said = _one_line(name)
+    said = one_line(name)
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
@@ -119,7 +119,7 @@ def with_files(typed: Typed) -> str:
     """
     question = question_of(typed)
     there = _files_there(question)
-    wanted = {name: path for name, path in attached(typed.text, typed.pasted).items() if _one_line(name) not in there}
+    wanted = {name: path for name, path in attached(typed.text, typed.pasted).items() if one_line(name) not in there}
     blocks = [read_attachment(name, path).block() for name, path in wanted.items()]
     return "\n\n".join([question.rstrip(), *blocks]) if blocks else question
 
@@ -154,7 +154,3 @@ def files_in(question: str) -> dict[str, str]:
 
 def _files_there(question: str) -> set[str]:
     return {head[1] for head in _HEAD.finditer(question)}
-
-
-def _one_line(name: str) -> str:
-    return " ".join(plain(name).split())

@@ -18,7 +18,7 @@ import msgspec
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.rows import Loaded
 from r1tui.errors import R1tuiError, os_error
-from r1tui.text import duration, plain
+from r1tui.text import duration, one_line, plain
 
 SUFFIXES = {"markdown": ".md", "json": ".json"}
 _LONGEST_NAME = 60
@@ -42,7 +42,7 @@ def as_object(loaded: Loaded) -> dict[str, Any]:
 
 def as_markdown(conversation: Conversation, *, thinking: bool = False) -> str:
     """The shown questions and answers under headings, with the thinking as quotes if it is wanted."""
-    parts = [f"# {_line(conversation.name) or 'Conversation'}"]
+    parts = [f"# {one_line(conversation.name) or 'Conversation'}"]
     for turn in conversation.turns:
         parts += ["## Question", _closed(turn.question), "## Answer"]
         if thinking and turn.answer.has_thoughts:
@@ -115,14 +115,10 @@ def _ending(turn: Turn) -> str:
     """How the answer ended, if it did not end by itself."""
     answer = turn.answer
     if answer.state == "failed":
-        return f"*{_line(answer.cause)}*" if answer.cause else "*It failed.*"
+        return f"*{one_line(answer.cause)}*" if answer.cause else "*It failed.*"
     if answer.state == "stopped":
         return "*It was stopped here.*"
     return "*It was cut here.*" if answer.is_cut else "*It is not there yet.*" if answer.running else ""
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _closed(text: str) -> str:

@@ -12,7 +12,7 @@ from r1tui.chat.store import Store
 from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.paths import expand
-from r1tui.text import day, plain, shortened
+from r1tui.text import day, one_line, plain, shortened
 
 MOST = 50
 ID_CHARS = 16
@@ -99,7 +99,7 @@ def export(
 @pass_context
 def rename(context: Context, conversation: str, title: str, *, as_json: bool) -> None:
     """Give the conversation ID this TITLE; an empty one takes it away."""
-    title = " ".join(plain(title).split())
+    title = one_line(title)
     with _store(context) as store:
         found = _id(store, conversation)
         store.rename(found, title)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from r1tui.keeper.http import request
-from r1tui.keeper.prompts import LOOK_S, keep_at_end
+from r1tui.keeper.prompts import LOOK_S, Slot, keep_at_end
 from r1tui.keeper.state import ServerSpec, asker_of
 from r1tui.paths import Paths
 from r1tui.process import STOP_WAITS_S, ProcessId, identify, stop
@@ -98,13 +98,9 @@ async def _end_answers(socket: Path, key: str | None, answers: Sequence[str]) ->
 
 def _is_busy(code: int, body: bytes) -> bool:
     try:
-        return code == 200 and any(slot.is_processing for slot in msgspec.json.decode(body, type=list[_Slot]))
+        return code == 200 and any(slot.is_processing for slot in msgspec.json.decode(body, type=list[Slot]))
     except msgspec.DecodeError:
         return False
-
-
-class _Slot(msgspec.Struct):
-    is_processing: bool = False
 
 
 def read_key(spec: ServerSpec) -> str | None:

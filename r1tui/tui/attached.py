@@ -11,7 +11,7 @@ from r1tui.chat.attachments import attached, read_attachment
 from r1tui.chat.special_tokens import defuse
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
-from r1tui.text import plain
+from r1tui.text import one_line
 
 BYTES_PER_TOKEN = 3.5
 """Of English and of code, roughly; where no server can be asked."""
@@ -75,10 +75,10 @@ def in_words(weights: list[Weight], left: int | None) -> Content:
     left_out = [Path(one.name).name for one in weights if one.is_text]
     weights = [one for one in weights if not one.is_text]
     if left_out and not weights:
-        return Content(_one_line(f"{', '.join(left_out[:MOST_NAMED])}: pasted text, not attached"))
+        return Content(one_line(f"{', '.join(left_out[:MOST_NAMED])}: pasted text, not attached"))
     problems = [one.problem for one in weights if one.problem]
     if problems or not weights:
-        return Content(_one_line(" ".join(problems)))
+        return Content(one_line(" ".join(problems)))
     about = "" if all(one.exact for one in weights) else "~"
     total = f"{about}{sum(one.tokens for one in weights):,} tokens"
     names = [f"{Path(one.name).name} {about}{one.tokens:,}" for one in weights[:MOST_NAMED]]
@@ -86,10 +86,6 @@ def in_words(weights: list[Weight], left: int | None) -> Content:
     parts = " + ".join([*names, *([f"{more} more"] if more else [])])
     said = f"{parts} = {total}" if len(weights) > 1 else f"{Path(weights[0].name).name} {total}"
     if left is None:
-        return Content(_one_line(said))
+        return Content(one_line(said))
     fits = f"of {left:,} left" if not too_heavy(weights, left) else f"do not fit: {left:,} left"
-    return Content(_one_line(f"{said} {fits}"))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(plain(text).split())
+    return Content(one_line(f"{said} {fits}"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
@@ -16,14 +15,14 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import DataTable, Input
 
-from r1tui.chat.export import file_name, write_file, written_as
+from r1tui.chat.export import file_name, written_as
 from r1tui.chat.listing import MARKS, Listed
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
-from r1tui.paths import expand
-from r1tui.text import day, plain, shortened
+from r1tui.text import day, one_line, plain, shortened
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.line import LineScreen
+from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets.still_input import StillInput
 
@@ -214,7 +213,7 @@ class ConversationsScreen(TableScreen[str | None]):
             self.app.push_screen(asks, lambda title: self._rename(one, title) if title is not None else None)
 
     def _rename(self, one: Listed, title: str) -> None:
-        title = " ".join(plain(title).split())
+        title = one_line(title)
         here = self._seat.open_here(one.id)
         if here is not None and self._r1.saved.elsewhere(here) is None:
             here.title = title
@@ -245,41 +244,25 @@ class ConversationsScreen(TableScreen[str | None]):
     def action_export(self) -> None:
         """Write the conversation under the cursor to a file."""
         if (one := self._under_cursor()) is not None:
-            asks = AskScreen(f"Export “{shortened(one.name)}” as what?", FORMATS)
-            self.app.push_screen(asks, lambda kind: self._ask_file(one, kind) if kind is not None else None)
-
-    def _ask_file(self, one: Listed, kind: str) -> None:
-        name = file_name(one.name, "json" if kind == "json" else "markdown")
-        try:
-            name = str(Path.cwd() / name)
-        except OSError:  # somebody has removed that folder
-            name = f"~/{name}"
-        asks = LineScreen("Into which file?", name)
-
-        def answered(line: str | None) -> None:
-            if line:
-                self._export(one, kind, line)
-
-        self.app.push_screen(asks, answered)
+            self._export(one)
 
     @work(exit_on_error=False)
-    async def _export(self, one: Listed, kind: str, line: str) -> None:
+    async def _export(self, one: Listed) -> None:
+        kind = await self.app.push_screen_wait(AskScreen(f"Export “{shortened(one.name)}” as what?", FORMATS))
+        if kind is None:
+            return
         try:
-            path = expand(line)
             here = self._seat.open_here(one.id)
             if here is not None and self._r1.saved.elsewhere(here) is None:
                 await self._r1.save(here)
             loaded = await self._r1.saved.read(lambda store: store.look(one.id))
-            format_ = "json" if kind == "json" else "markdown"
-            text = await asyncio.to_thread(written_as, loaded, format_, thinking=kind == "thinking")
-            if not await asyncio.to_thread(write_file, path, text):
-                replace = [Choice("r", "replace", "Replace it")]
-                if await self.app.push_screen_wait(AskScreen(plain(f"There is {path} already."), replace)) is None:
-                    return
-                await asyncio.to_thread(write_file, path, text, replace=True)
         except R1tuiError as error:
             self._r1.show_error(error)
-        else:
+            return
+        format_ = "json" if kind == "json" else "markdown"
+        text = await asyncio.to_thread(written_as, loaded, format_, thinking=kind == "thinking")
+        path = await self.app.push_screen_wait(SaveScreen(text, file_name(one.name, format_)))
+        if path is not None:
             self.notify(plain(f"Written to {path}."), markup=False)
 
     @work(exit_on_error=False)

@@ -1,5 +1,7 @@
 """Asks for one line of text: a title, a file's name."""
 
+from typing import TypeVar
+
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -9,12 +11,14 @@ from textual.widgets import Input, Label
 
 from r1tui.tui.widgets.still_input import StillInput
 
+T = TypeVar("T")
 
-class LineScreen(ModalScreen[str | None]):
-    """The answer is the line, or None when the user goes back."""
+
+class AsksLine(ModalScreen[T | None]):
+    """A question and a line; the answer is what `_take` makes of it, or None when the user goes back."""
 
     DEFAULT_CSS = """
-    LineScreen {
+    AsksLine {
         align: center middle;
         & > Vertical {
             width: 72;
@@ -27,9 +31,9 @@ class LineScreen(ModalScreen[str | None]):
         Label { width: 1fr; margin-bottom: 1; }
         Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
         .hint { color: $text-muted; margin: 1 0 0 0; }
+        .wrong { color: $error; margin: 1 0 0 0; display: none; }
     }
     """
-    BINDINGS = [Binding("escape", "back", "Back", id="line.back")]
 
     def __init__(self, question: str, line: str = "") -> None:
         super().__init__()
@@ -40,12 +44,31 @@ class LineScreen(ModalScreen[str | None]):
         with Vertical():
             yield Label(self._question, markup=False)
             yield StillInput(self._line, select_on_focus=False)
+            yield Label("", classes="wrong", markup=False)
             yield Label("Enter takes it, Esc goes back.", classes="hint")
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:
-        self.dismiss(message.value)
+        message.stop()
+        self._take(message.value)
+
+    def _take(self, line: str) -> object:
+        raise NotImplementedError
+
+    def _say_what_is_wrong(self, text: str) -> None:
+        wrong = self.query_one(".wrong", Label)
+        wrong.update(text)
+        wrong.display = True
 
     def action_back(self) -> None:
         """Give no line."""
         self.dismiss(None)
+
+
+class LineScreen(AsksLine[str]):
+    """The answer is the line."""
+
+    BINDINGS = [Binding("escape", "back", "Back", id="line.back")]
+
+    def _take(self, line: str) -> None:
+        self.dismiss(line)

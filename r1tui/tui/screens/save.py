@@ -6,84 +6,67 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
-from textual import on, work
-from textual.app import ComposeResult
+from textual import work
 from textual.binding import Binding
-from textual.containers import Vertical
-from textual.screen import ModalScreen
-from textual.widgets import Input, Label
+from textual.widgets import Input
 
+from r1tui.chat.export import write_file
+from r1tui.errors import R1tuiError
 from r1tui.text import plain
 from r1tui.tui.screens.ask import AskScreen, Choice
-from r1tui.tui.widgets.still_input import StillInput
+from r1tui.tui.screens.line import AsksLine
 
 
-class SaveScreen(ModalScreen[Path | None]):
-    """The answer is the file that was written; None when the user goes back."""
+class SaveScreen(AsksLine[Path]):
+    """The answer is the file that was written."""
 
-    DEFAULT_CSS = """
-    SaveScreen {
-        align: center middle;
-        & > Vertical {
-            width: 72;
-            max-width: 94%;
-            height: auto;
-            border: round $primary;
-            background: $surface;
-            padding: 1 2;
-        }
-        Label { width: 1fr; }
-        Input { margin-top: 1; }
-        #wrong { color: $error; margin-top: 1; display: none; }
-    }
-    """
     BINDINGS = [Binding("escape", "back", "Back", id="save.back")]
 
     def __init__(self, text: str, name: str, folder: Path | None = None) -> None:
-        super().__init__()
-        self._text = text
-        self._file_name = name
         self._folder = folder or _current_folder()
         """Where a relative path begins."""
-
-    def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Label(f"Save to a file in {plain(str(self._folder))}, or elsewhere (Enter saves):", markup=False)
-            yield StillInput(self._file_name, select_on_focus=False)
-            yield Label("", id="wrong", markup=False)
+        super().__init__(f"Save to a file in {plain(str(self._folder))}, or elsewhere:", name)
+        self._text = text
 
     async def on_mount(self) -> None:
-        name = await asyncio.to_thread(free_name, self._folder, self._file_name)
+        name = await asyncio.to_thread(free_name, self._folder, self._line)
         field = self.query_one(Input)
-        if field.value == self._file_name:  # nobody has typed another meanwhile
+        if field.value == self._line:  # nobody has typed another meanwhile
             field.value = name
 
-    def action_back(self) -> None:
-        """Save nothing."""
-        self.dismiss(None)
-
-    @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self._save(event.value)
-
     @work(exit_on_error=False, exclusive=True)
-    async def _save(self, typed: str) -> None:
+    async def _take(self, line: str) -> None:
         try:
-            path = await asyncio.to_thread(target, typed, self._folder, self._file_name)
-            if not await asyncio.to_thread(write, path, self._text, replace=False):
-                question = f"{plain(str(path))} is there already."
-                choices = (Choice("o", "replace", "Overwrite it"),)
-                if await self.app.push_screen_wait(AskScreen(question, choices)) is None:
-                    return
-                await asyncio.to_thread(write, path, self._text, replace=True)
+            path = await asyncio.to_thread(target, line, self._folder, self._line)
+            if await self._has_folder(path) and await self._has_written(path):
+                self.dismiss(path)
+        except R1tuiError as error:
+            self._say_what_is_wrong(f"{plain(error.cause)} Another path?")
         except (OSError, ValueError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            wrong = self.query_one("#wrong", Label)
-            wrong.update(f"It cannot be saved there: {reason}. Another path?")
-            wrong.display = True
-        else:
-            self.dismiss(path)
+            self._say_what_is_wrong(f"It cannot be saved there: {reason}. Another path?")
+
+    async def _has_folder(self, path: Path) -> bool:
+        """Whether the path's folder is there; where it is not the user may have it made."""
+        folder = path.parent
+        if not await asyncio.to_thread(folder.exists):
+            if not await self._may(f"There is no folder {folder}.", Choice("m", "make", "Make it, and save there")):
+                return False
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        return True
+
+    async def _has_written(self, path: Path) -> bool:
+        """Whether the text is in the file now; what is there already is replaced when the user wants it."""
+        if await asyncio.to_thread(write_file, path, self._text):
+            return True
+        if not await asyncio.to_thread(path.is_file):
+            raise OSError("it is no ordinary file")
+        if not await self._may(f"{path} is there already.", Choice("o", "replace", "Overwrite it")):
+            return False
+        return await asyncio.to_thread(write_file, path, self._text, replace=True)
+
+    async def _may(self, question: str, choice: Choice) -> bool:
+        return await self.app.push_screen_wait(AskScreen(plain(question), (choice,))) is not None
 
 
 def target(typed: str, folder: Path, name: str) -> Path:
@@ -91,19 +74,7 @@ def target(typed: str, folder: Path, name: str) -> Path:
     if not typed.strip():
         raise ValueError("a name is missing")
     path = folder / Path(typed.strip()).expanduser()
-    return path / name if path.is_dir() else path
-
-
-def write(path: Path, text: str, *, replace: bool) -> bool:
-    """Write the text; False when there is a file already and it may not be replaced. Raises OSError."""
-    if replace and not path.is_file():
-        raise OSError("it is no ordinary file")
-    try:
-        with path.open("w" if replace else "x", encoding="utf-8", errors="replace", newline="") as file:
-            file.write(text)
-    except FileExistsError:
-        return False
-    return True
+    return path / name if path.is_dir() or typed.strip().endswith("/") else path
 
 
 def free_name(folder: Path, name: str) -> str:
