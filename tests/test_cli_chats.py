@@ -10,8 +10,11 @@ from r1tui.chat.changes import Tracker
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.store import Store
 from r1tui.events import Finished
-from r1tui.paths import Paths
+from r1tui.paths import Paths, private_folder
+from r1tui.process import boot_id
+from r1tui.server.slots import KeptPrompts, Note, prompt_of
 from tests.conftest import CommandLine
+from tests.store_rig import let_deletions_age
 
 ESCAPE = "\x1b[2J"
 
@@ -107,3 +110,18 @@ def test_without_any_nothing_is_made(paths: Paths) -> None:
     assert r1tui("chats").returncode == 0
     assert r1tui("chats", "show", "x").returncode == 2
     assert not paths.conversations.exists()
+
+
+def test_one_that_is_deleted_for_good_takes_its_kept_prompt_with_it(chats: CommandLine, paths: Paths) -> None:
+    prompt = prompt_of("model", [("user", "Fish?")], "f-2")
+    prompts = KeptPrompts(paths.kept_prompts)
+    private_folder(paths.kept_prompts)
+    part = prompts.file(prompt).with_suffix(".part")
+    part.write_bytes(b"cache")
+    prompts.keep(part, Note(prompt, 5, 0.1, boot_id()))
+    assert chats("chats", "delete", "f").returncode == 0
+    assert ids(chats("chats", "list", "--json").stdout) == ["b-1"]
+    assert prompts.file(prompt).exists()
+    let_deletions_age(paths.conversations)
+    assert ids(chats("chats", "list", "--json").stdout) == ["b-1"]
+    assert list(paths.kept_prompts.iterdir()) == []

@@ -27,6 +27,7 @@ from r1tui.tui.prompts import PromptKeeper
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, start_ready
 from tests.keeper_rig import until as until_true
+from tests.store_rig import let_deletions_age
 from tests.tui_rig import ask, config, opened, ready, seat, until
 
 __all__ = ["config"]
@@ -217,6 +218,33 @@ async def test_a_conversation_that_is_left_is_kept_and_found_again_by_its_words(
         await until(pilot, lambda: again.state == "done")
     assert again.timings is not None
     assert again.timings.cached_tokens > 300
+
+
+@pytest.mark.usefixtures("slow")
+async def test_a_conversation_that_is_deleted_for_good_takes_its_kept_prompt_with_it(
+    paths: Paths, config: Config, tiny_r1: TinyModel
+) -> None:
+    def n_kept() -> int:
+        return len(list(paths.kept_prompts.glob("*.kv")))
+
+    app = R1App(paths, config, variant=variant_of_file(tiny_r1()))
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        await ask(app, pilot, LONG)
+        await until(pilot, lambda: not app.session.answering and noted(paths))
+        conversation = seat(app).conversation
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: n_kept() == 1)
+        await app.saved.written(conversation.id, lambda store: store.delete(conversation.id))
+    app = R1App(paths, config)
+    async with opened(app):
+        assert len(await app.saved.read(lambda store: store.newest(deleted=True))) == 1
+        assert n_kept() == 1
+    let_deletions_age(paths.conversations)
+    app = R1App(paths, config)
+    async with opened(app):
+        assert await app.saved.read(lambda store: store.newest(deleted=True)) == []
+        assert n_kept() == 0
 
 
 @pytest.mark.usefixtures("slow")

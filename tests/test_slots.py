@@ -57,6 +57,20 @@ def test_a_branch_shares_what_stands_before_it(kept: KeptPrompts) -> None:
     assert one.shared_tokens(prompt(*LONG, identity="another model")) == 0
 
 
+def test_with_a_conversation_go_its_prompts_and_no_others(kept: KeptPrompts, tmp_path: Path) -> None:
+    mine, other, nobody_s = (
+        put(kept, msgspec.structs.replace(prompt(("user", name)), conversation=name)) for name in ("c1", "c2", "")
+    )
+    kept.hold(held(mine))
+    kept.drop_of(["c1", "c3"])
+    assert [kept.file(one).exists() for one in (mine, other, nobody_s)] == [False, True, True]
+    assert kept.held(ProcessId(1, "then")) is None
+    kept.hold(held(other))
+    kept.drop_of(["c1"])
+    assert kept.held(ProcessId(1, "then")) is not None
+    KeptPrompts(tmp_path / "never made").drop_of(["c1"])
+
+
 def test_a_file_of_another_length_or_an_earlier_boot_is_not_used_and_goes(kept: KeptPrompts) -> None:
     cut = put(kept, prompt(*LONG))
     kept.file(cut).write_bytes(bytes(50))

@@ -1,7 +1,5 @@
 """Conversations listed and searched, deleted and brought back."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from time import time
 
@@ -10,11 +8,10 @@ import pytest
 from r1tui.chat.answer import Answer
 from r1tui.chat.changes import Tracker
 from r1tui.chat.conversation import Conversation, Turn
-from r1tui.chat.database import NAME
 from r1tui.chat.listing import MARKS
-from r1tui.chat.store import KEPT_DELETED_S, Store
+from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
-from tests.store_rig import folder, kept, other, rows, said, store, told, whole
+from tests.store_rig import folder, kept, let_deletions_age, other, rows, said, store, told, whole
 
 __all__ = ["folder", "other", "store", "told"]
 
@@ -117,7 +114,12 @@ def test_a_deleted_conversation_comes_back_until_it_is_purged(store: Store, fold
         store.restore()
     store.delete("c3")
     store.close()
-    with closing(sqlite3.connect(folder / NAME)) as connection, connection:
-        connection.execute("UPDATE conversations SET deleted_s = deleted_s - ?", (KEPT_DELETED_S,))
-    assert store.newest(deleted=True) == []
+    purged: list[str] = []
+    with Store(folder, purged=purged.extend) as early:
+        assert [one.id for one in early.newest(deleted=True)] == ["c3"]
+    assert purged == []
+    let_deletions_age(folder)
+    with Store(folder, purged=purged.extend) as late:
+        assert late.newest(deleted=True) == []
+    assert purged == ["c3"]
     assert rows(folder, "SELECT count(*) FROM exchanges") == [(2,)]

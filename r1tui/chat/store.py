@@ -50,7 +50,7 @@ class Store:
     """The conversations of a folder. Use it in one thread. Its errors are R1tuiError and OSError.
 
     `server` is the address of a server that is not r1tui's own; `recorded` says which answers have a record; `tell`
-    hears of a database that had to be passed over.
+    hears of a database that had to be passed over; `purged` of the ids of conversations that are gone for good.
     """
 
     def __init__(
@@ -60,11 +60,13 @@ class Store:
         server: str = "",
         recorded: Recorded = lambda _: False,
         tell: Tell = lambda _: None,
+        purged: Callable[[list[str]], object] = lambda _: None,
     ) -> None:
         self._folder = folder
         self._server = server
         self._recorded = recorded
         self._tell = tell
+        self._purged = purged
         self._database: Database | None = None
         self._held: dict[str, ExitStack] = {}
 
@@ -205,7 +207,11 @@ class Store:
             with database.transaction() as connection:
                 old_s = time() - KEPT_DELETED_S
                 empty = "NOT EXISTS (SELECT 1 FROM exchanges WHERE conversation = conversations.key) AND opened_s < ?"
-                connection.execute(f"DELETE FROM conversations WHERE deleted_s < ? OR {empty}", (old_s, old_s))  # noqa: S608
+                old = f"FROM conversations WHERE deleted_s < ? OR {empty}"
+                gone = [id_ for (id_,) in connection.execute(f"SELECT id {old}", (old_s, old_s))]
+                connection.execute(f"DELETE {old}", (old_s, old_s))
+            if gone:
+                self._purged(gone)
 
     def _do(self, work: Callable[[Database], T]) -> T:
         """Do the work; a database that turns out to be damaged is set aside, and the work done on a new one."""

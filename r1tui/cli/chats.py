@@ -133,7 +133,12 @@ def _store(context: Context) -> Store:
     def tell(error: R1tuiError) -> None:
         click.echo(plain(str(error)), err=True)
 
-    return Store(context.paths.conversations, tell=tell)
+    def purged(conversations: list[str]) -> None:
+        from r1tui.server.slots import KeptPrompts  # noqa: PLC0415  for the few times that something is
+
+        KeptPrompts(context.paths.kept_prompts).drop_of(conversations)
+
+    return Store(context.paths.conversations, tell=tell, purged=purged)
 
 
 def _id(store: Store, given: str, *, deleted: bool = False) -> str:

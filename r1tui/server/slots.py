@@ -8,7 +8,7 @@ nothing makes sure that it reached the disk, and llama-server b11434 crashes on 
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -62,6 +62,8 @@ class Prompt(msgspec.Struct, frozen=True):
     """Of the whole prompt, once the server has counted them."""
     tps: float = 0.0
     """How fast they were read."""
+    conversation: str = ""
+    """The id of the conversation that asked; empty where nobody says."""
 
     @property
     def name(self) -> str:
@@ -104,15 +106,15 @@ class Note(msgspec.Struct, frozen=True):
     boot: str
 
 
-def prompt_of(identity: str, messages: Iterable[tuple[str, str]]) -> Prompt:
-    """The prompt of (role, content) messages."""
+def prompt_of(identity: str, messages: Iterable[tuple[str, str]], conversation: str = "") -> Prompt:
+    """The prompt of (role, content) messages, and of the conversation with this id."""
     chain: list[str] = []
     chars: list[int] = []
     for role, content in messages:
         text = f"{chain[-1] if chain else ''}\0{role}\0{content}"
         chain.append(hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:24])
         chars.append((chars[-1] if chars else 0) + len(content))
-    return Prompt(identity, tuple(chain), tuple(chars))
+    return Prompt(identity, tuple(chain), tuple(chars), conversation=conversation)
 
 
 def identity_of(argv: Sequence[str]) -> str:
@@ -204,6 +206,16 @@ class KeptPrompts:
         with suppress(OSError):
             self._note_file(prompt).unlink(missing_ok=True)
             self.file(prompt).unlink(missing_ok=True)
+
+    def drop_of(self, conversations: Collection[str]) -> None:
+        """Delete those of conversations that are gone for good, and what is noted of their prompts in a slot."""
+        for note in list(self._notes()):
+            if note.prompt.conversation in conversations:
+                self.drop(note.prompt)
+        held = _read(self._folder / "held", Held)
+        if held is not None and held.prompt.conversation in conversations:
+            with suppress(OSError):
+                (self._folder / "held").unlink(missing_ok=True)
 
     def is_off(self, identity: str) -> bool:
         """Whether the model was seen to use nothing of restored prompts."""

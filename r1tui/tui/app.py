@@ -111,10 +111,12 @@ class R1App(Dressed, CopyingApp):
     @cached_property
     def saved(self) -> Saver:
         """The conversations on disk."""
+        from r1tui.server.slots import KeptPrompts  # noqa: PLC0415  as above
         from r1tui.tui.saver import Saver  # noqa: PLC0415  as above
 
         server = str(self._attached_to) if self._attached_to is not None else ""
-        return Saver(self.paths.conversations, server, self._has_record, self.show_error)
+        forget = KeptPrompts(self.paths.kept_prompts).drop_of
+        return Saver(self.paths.conversations, server, self._has_record, self.show_error, forget)
 
     def _has_record(self, answer_id: str) -> bool:
         """Whether the keeper has, or will have, all of this answer from its request on."""

@@ -54,10 +54,13 @@ class PromptKeeper:
         """What the slot has taken up for this request."""
         self._noting: asyncio.Task[None] | None = None
 
-    async def make_ready(self, status: Status, messages: Sequence[tuple[str, str]]) -> None:
-        """Have the slot hold what saves this request the most; what it held until now is kept if it is lost by that."""
+    async def make_ready(self, status: Status, messages: Sequence[tuple[str, str]], conversation: str = "") -> None:
+        """Have the slot hold what saves this request the most; what it held until now is kept if it is lost by that.
+
+        What is kept of the request itself belongs to the conversation with this id.
+        """
         self._server = self._asked = self._restored = None
-        self._work = asyncio.create_task(self._make_ready(status, messages))
+        self._work = asyncio.create_task(self._make_ready(status, messages, conversation))
         try:
             await asyncio.wait([self._work])
         finally:
@@ -102,12 +105,12 @@ class PromptKeeper:
         look_s = WAKE_S if status.state == "sleeping" else LEAST_GAIN_S
         return _Server(server, identity, argv, socket, key_in(status.key_file), per_token, look_s)
 
-    async def _make_ready(self, status: Status, messages: Sequence[tuple[str, str]]) -> None:
+    async def _make_ready(self, status: Status, messages: Sequence[tuple[str, str]], conversation: str) -> None:
         with suppress(OSError, R1tuiError):
             server = self._server = await asyncio.to_thread(self._server_of, status)
             if server is None or not messages:
                 return
-            request = self._asked = prompt_of(server.identity, messages)
+            request = self._asked = prompt_of(server.identity, messages, conversation)
             held, best = await asyncio.to_thread(lambda: (self._kept.held(server.id), self._kept.best(request)))
             if held is None and best is None:
                 return

@@ -27,13 +27,21 @@ class Saver:
     """Reads and writes conversations for the event loop that it is made in.
 
     `tell` hears, on the loop, what the user should know: once when saving fails, and again only after it has worked.
+    `purged` hears, in the disk's thread, of conversations that are gone for good.
     """
 
-    def __init__(self, folder: Path, server: str, recorded: Recorded, tell: Callable[[R1tuiError], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        server: str,
+        recorded: Recorded,
+        tell: Callable[[R1tuiError], None],
+        purged: Callable[[list[str]], object] = lambda _: None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell = tell
         self._thread = ThreadPoolExecutor(1, "conversations")
-        self._store = Store(folder, server=server, recorded=recorded, tell=self._tell_from_thread)
+        self._store = Store(folder, server=server, recorded=recorded, tell=self._tell_from_thread, purged=purged)
         self._trackers: dict[str, Tracker] = {}
         self._left: dict[str, Tracker] = {}
         """Conversations that were left and are held on to until what waits of them is written."""

@@ -202,6 +202,7 @@ class Session:
         beginning: Beginning | None = None,
         *,
         vary: bool = False,
+        conversation_id: str = "",
     ) -> None:
         """Ask, and post the answer's events in batches, then AnswerEnded; not when it is cancelled: the answer goes on.
 
@@ -222,7 +223,7 @@ class Session:
             request = ChatRequest(as_chat(messages), sampling, beginning)
             await begins(await client.begins_inside(request))
             await self.server.learn_context()
-            await self._prompts.make_ready(self.status(), messages)
+            await self._prompts.make_ready(self.status(), messages, conversation_id)
             await self._tell_keeper(answer_id, running=True)
             end = await self._read(self._prompts.noting(client.stream_chat(request, answer_id)))
             if end is not None and self._attach is None:

@@ -218,8 +218,9 @@ class AnswersBase(EditBase):
             turn.inside_thinking = inside_thinking
             await self.r1.save(conversation)
 
-        messages = conversation.messages()
-        self._receive(turn, self.r1.session.answer(messages, turn.answer_id, begins, beginning, vary=vary))
+        messages, id_ = conversation.messages(), conversation.id
+        answering = self.r1.session.answer(messages, turn.answer_id, begins, beginning, vary=vary, conversation_id=id_)
+        self._receive(turn, answering)
 
     def _receive(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
         self.receiving = Receiving(self.conversation, turn)
