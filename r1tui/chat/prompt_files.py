@@ -65,7 +65,7 @@ class Drafts:
         self._folder = folder
         self._held = ExitStack()
         self._path: Path | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._left = False
 
     def take(self) -> Typed | None:
@@ -80,34 +80,30 @@ class Drafts:
     def save(self, typed: Typed) -> None:
         """Keep this in place of what was kept before; nothing where it is empty. Raises R1tuiError."""
         with self._lock:
-            if not self._left:
-                self._save(typed)
+            if self._left:
+                return
+            try:
+                if self._path is None:
+                    if not typed:
+                        return
+                    private_folder(self._folder)
+                    paths = (self._folder / f"draft-{number}.json" for number in range(MOST_DRAFTS))
+                    any(not path.exists() and self._hold(path) for path in paths)  # what is there is another's draft
+                if self._path is not None and typed:
+                    write_private(self._path, msgspec.json.encode(typed))
+                elif self._path is not None:
+                    self._path.unlink(missing_ok=True)
+            except OSError as error:
+                raise os_error(error, self._folder) from error
 
     def leave(self, typed: Typed) -> None:
         """Leave this to the next r1tui; what another thread still wants to keep comes too late. Raises R1tuiError."""
         with self._lock:
-            if self._left:
-                return
-            self._left = True
             try:
-                self._save(typed)
+                self.save(typed)
             finally:
+                self._left = True
                 self._held.close()
-
-    def _save(self, typed: Typed) -> None:
-        try:
-            if self._path is None:
-                if not typed:
-                    return
-                private_folder(self._folder)
-                paths = (self._folder / f"draft-{number}.json" for number in range(MOST_DRAFTS))
-                any(not path.exists() and self._hold(path) for path in paths)  # what is there is another's draft
-            if self._path is not None and typed:
-                write_private(self._path, msgspec.json.encode(typed))
-            elif self._path is not None:
-                self._path.unlink(missing_ok=True)
-        except OSError as error:
-            raise os_error(error, self._folder) from error
 
     def _hold(self, path: Path) -> bool:
         lock = path.with_suffix(".lock")
