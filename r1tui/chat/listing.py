@@ -7,6 +7,7 @@ from typing import Any
 
 from r1tui.chat.answer import RUNNING
 from r1tui.chat.conversation import name_of
+from r1tui.text import one_line
 
 NAME_CHARS = 200
 PASSAGE_TOKENS = 16
@@ -110,7 +111,7 @@ def _passages(connection: sqlite3.Connection, match: str, exchanges: list[int]) 
         " FROM words WHERE words MATCH ?",
         (*exchanges, *MARKS, match),
     )
-    return ((rowid, _one_line(passage)) for rowid, passage in rows if passage is not None)
+    return ((rowid, one_line(passage)) for rowid, passage in rows if passage is not None)
 
 
 def _hits_of_text(connection: sqlite3.Connection, text: str, limit: int) -> dict[int, str]:
@@ -140,11 +141,7 @@ def _around(whole: str, text: str) -> str:
     start, end = max(at - _BESIDE_CHARS // 2, 0), at + len(text)
     before, after = whole[start:at], whole[end : end + _BESIDE_CHARS]
     passage = f"{'…' if start else ''}{before}{MARKS[0]}{whole[at:end]}{MARKS[1]}{after}"
-    return _one_line(passage + ("…" if end + _BESIDE_CHARS < len(whole) else ""))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return one_line(passage + ("…" if end + _BESIDE_CHARS < len(whole) else ""))
 
 
 def _listed(row: tuple[Any, ...], passage: str = "") -> Listed:
@@ -157,7 +154,7 @@ def _listed(row: tuple[Any, ...], passage: str = "") -> Listed:
         exchanges,
         state in RUNNING,
         answer_id or "",
-        last_question=_one_line(last or ""),
+        last_question=one_line(last or ""),
         passage=passage,
         deleted_s=deleted_s,
     )
