@@ -56,9 +56,11 @@ class R1App(Dressed, CopyingApp):
     ENABLE_COMMAND_PALETTE = True
     COMMANDS = {_actions}
     BINDINGS = [
+        Binding("ctrl+p", "command_palette", "Commands", id="app.commands", priority=True,
+                tooltip="Find any action by its words, and do it."),
         Binding("ctrl+q", "leave", "Quit", id="app.quit", priority=True),
-        Binding("f1", "keys", "Keys", id="app.keys", priority=True),
-    ]
+        Binding("f1", "keys", "Help", id="app.keys", priority=True),
+    ]  # fmt: skip
 
     def __init__(
         self,

@@ -147,7 +147,7 @@ class InputBase(SeatBase):
         self.app.push_screen(PromptsScreen(self.r1.config.prompts), chosen)
 
     def action_sampling(self) -> None:
-        """Say how the next answer's tokens are chosen."""
+        """Say how the next answer's tokens are chosen: temperature, seed, limits and the like."""
         from r1tui.tui.screens.sampling import SamplingScreen  # noqa: PLC0415  as above
 
         config_file = Path(self.r1.config_file or self.r1.paths.config_file)

@@ -59,6 +59,22 @@ class SelectBase(AnswersBase):
         self._put(mark)
         self.set_focus(bar)
 
+    @staticmethod
+    def mode_of_keys() -> tuple[str, str, type[SelectBar]]:
+        """For those who list actions: what begins the marking, what begins it and does one thing, who has the keys."""
+        from r1tui.tui.widgets.select_bar import SelectBar  # noqa: PLC0415  as above
+
+        return "chat.select", "begin_with", SelectBar
+
+    async def action_begin_with(self, action: str) -> None:
+        """Mark the last exchange, or else listing, that this can be done with, and do it."""
+        mark = self._last_for(_name(action))
+        if self._bar is None:
+            await self.action_select()
+        if mark is not None:
+            self._put(mark)
+        await self.run_action(action)
+
     def action_select_leave(self) -> None:
         """Mark nothing any more."""
         self._end_marking(focus_prompt=True)
@@ -279,11 +295,22 @@ class SelectBase(AnswersBase):
         """Keys show where they do something."""
         if action == "select":
             return self.furnished and bool(self.conversation.turns or self._removed)
+        if action == "begin_with":
+            name = _name(str(*parameters))
+            puts_back = name == "select_undo" and bool(self._removed)
+            return puts_back or (name != "select_leave" and self._last_for(name) is not None)
         if not action.startswith("select_"):
             return super().check_action(action, parameters)
-        mark = self.mark
-        if self._bar is None:
-            return False
+        return self._bar is not None and self._can(action, self.mark)
+
+    def _last_for(self, action: str) -> Mark | None:
+        """The last exchange that an action is for, or else the last listing."""
+        marks = self.furniture.transcript.cursor.marks() if self.furnished else []
+        fitting = [mark for mark in marks if self._can(action, mark)]
+        return max(fitting, key=lambda mark: (not mark.listing, marks.index(mark)), default=None)
+
+    def _can(self, action: str, mark: Mark | None) -> bool:
+        """Whether an action does something with what is marked."""
         is_exchange = mark is not None and not mark.listing
         match action:
             case "select_edit" | "select_anew" | "select_delete":
@@ -300,3 +327,8 @@ class SelectBase(AnswersBase):
                 return bool(self._removed)
             case _:
                 return True
+
+
+def _name(action: str) -> str:
+    """Of an action of this screen, as bindings have it: `screen.select_step(-1)` is `select_step`."""
+    return action.partition("(")[0].removeprefix("screen.")
