@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from textual.widgets import Footer
-
+from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.stages import Stages
 from r1tui.tui.widgets.transcript import Transcript
 
@@ -14,4 +13,4 @@ class Furniture:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.stages = Stages(clock=clock)
         self.transcript = Transcript()
-        self.footer = Footer(show_command_palette=False)
+        self.footer = KeyLine()

@@ -308,6 +308,8 @@ class AnswersBase(EditBase):
                 return last is not None and free and last.can_go_on
             case "again":  # behind the one above, which has the same key
                 return last is not None and free and (last.can_go_on or last.state in ("failed", "stopped"))
+            case "thinking":
+                return any(turn.answer.has_thoughts for turn in self.conversation.turns)
             case "end_thinking":
                 return last is not None and answering and last.state == "thinking"
             case _:

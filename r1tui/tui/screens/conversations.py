@@ -16,7 +16,7 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
 from textual.screen import ModalScreen
-from textual.widgets import DataTable, Footer, Input, Label
+from textual.widgets import DataTable, Input, Label
 
 from r1tui.chat.export import file_name, write_file, written_as
 from r1tui.chat.listing import MARKS, Listed
@@ -26,6 +26,7 @@ from r1tui.paths import expand
 from r1tui.text import day, plain, shortened
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.line import LineScreen
+from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class ConversationsScreen(ModalScreen[str | None]):
             yield StillInput(placeholder="Search titles, questions and answers")
             yield DataTable(cursor_type="row", zebra_stripes=False)
             yield Label(markup=False)
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         table = self.query_one(DataTable)

@@ -15,10 +15,11 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, Label, Static
+from textual.widgets import Input, Label, Static
 
 from r1tui.config import SamplingSettings, check_setting
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class SamplingScreen(ModalScreen[None]):
                 yield Label(self._help(THINKING), classes="help", id="switch", markup=False)
             yield Label(id="about", markup=False)
             yield Label(self._restart(), id="restart", markup=False)
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.run_worker(self._fill(), exit_on_error=False)

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import DataTable, Footer, Label
+from textual.widgets import DataTable, Label
 from textual.worker import get_current_worker
 
 from r1tui.catalog import Catalog, Variant
@@ -24,6 +24,7 @@ from r1tui.overview import Entry, others, overview
 from r1tui.paths import Paths
 from r1tui.text import duration, size
 from r1tui.tui.screens.ask import AskScreen, Choice
+from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.transcript_rows import foreign
 
 VERDICTS = {
@@ -88,7 +89,7 @@ class VariantsScreen(ModalScreen[Variant | None]):
             yield from self._heading()
             yield DataTable(cursor_type="row", zebra_stripes=False)
             yield Label()
-        yield Footer()
+        yield KeyLine()
 
     def _heading(self) -> ComposeResult:
         """What stands above the list."""

@@ -45,6 +45,8 @@ class SelectBar(Static, can_focus=True):
         Binding("pagedown", "screen.select_page(1)", "Page down", id="select.page_down", show=False,
                 tooltip="Scroll down by a page, with the mark where it is."),
     ]  # fmt: skip
+    keys_alone = True
+    """Whether the line of keys shows those of the screen no more while this has the focus."""
 
     def say(self, text: str) -> None:
         """Show this text."""
