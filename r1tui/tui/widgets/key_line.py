@@ -62,7 +62,7 @@ class KeyLine(Widget):
         self.screen.bindings_updated_signal.unsubscribe(self)
 
     def on_resize(self) -> None:
-        self._changed(self.screen)
+        self._changed()
 
     def render(self) -> Content:
         line, column = [], 0
@@ -89,7 +89,7 @@ class KeyLine(Widget):
             yield column, one
             column += one.content.cell_length
 
-    def _changed(self, _screen: Screen[object]) -> None:
+    def _changed(self, _screen: Screen[object] | None = None) -> None:
         """Look again, once for all that changes now."""
         if not self._stale:
             self._stale = True
@@ -97,6 +97,8 @@ class KeyLine(Widget):
 
     def _look(self) -> None:
         self._stale = False
+        if not self.is_attached:
+            return
         shown = self._fitting()
         if shown != self._shown:
             self._shown = shown
