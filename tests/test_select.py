@@ -13,6 +13,7 @@ from r1tui.chat.conversation import Conversation
 from r1tui.events import Content, Reasoning
 from r1tui.tui.actions import Action, actions, run
 from r1tui.tui.palette import ActionsProvider
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.save import SaveScreen, free_name
@@ -40,7 +41,7 @@ class Chat:
     def __init__(self, app: StillApp, pilot: Pilot[None]) -> None:
         self.app, self.pilot = app, pilot
         self.said: list[str] = []
-        app.seat.notify = lambda text, **_: self.said.append(text)  # type: ignore[method-assign]
+        app.seat.notify = lambda text, **_: self.said.append(in_keys(text, app))  # type: ignore[method-assign]
 
     @property
     def transcript(self) -> Transcript:

@@ -1,33 +1,51 @@
-"""What mends a failed answer, said with the screen's keys where the core names commands; and a full context."""
+"""Texts that name keys: `<chat.new>` in one is the key that this action has now; and the core's commands, in keys."""
+
+from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from typing import Any
+
+from textual.app import App
+from textual.dom import DOMNode
 
 from r1tui.chat.room import Room
+from r1tui.tui.actions import bindings
+from r1tui.tui.keymap import spelled
 
 MORE_ROOM = (
-    "Ctrl+N begins a new chat; or ask less, delete exchanges, or set a larger plan.ctx_size and start the model again."
+    "<chat.new> begins a new chat; or ask less, delete exchanges, or set a larger plan.ctx_size and start the model "
+    "again."
+)
+NAMED = re.compile(r"<([a-z]+\.[a-z_0-9]+)>")
+"""An action in a text, by the id of its binding."""
+_COMMANDS = (
+    (r"See `r1tui logs`", "<chat.log> (the log) may show why"),
+    (r"`r1tui logs`", "<chat.log> (the log)"),
+    (r"`r1tui status`", "the panel"),
+    (r"[Ss]tart a new conversation", "<chat.new> begins a new chat"),
+    (r"[Ss]tart it, and ask again", "<chat.start> starts it; then <chat.again> asks again"),
+    (r"\b[Aa]sk again", "<chat.again> asks again"),
+    (r"Ctrl\+R starts it again", "<chat.start> starts it again"),
+    (r"Esc or Ctrl\+C gives up", "<chat.stop> gives up"),
 )
 
 
-def in_keys(remedy: str, keys: Mapping[str, str], *, log: bool = True) -> str:
-    """The remedy with keys in place of commands. `keys` are the user's own, by id; `log`: F6 shows the log."""
-    again, logs, new, start = (
-        _shown(keys.get(name, key))
-        for name, key in (("chat.again", "f8"), ("chat.log", "f6"), ("chat.new", "ctrl+n"), ("chat.start", "ctrl+r"))
-    )
-    log_words = f"{logs} (the log)" if log else "the server's log"
-    words = (
-        (r"See `r1tui logs`", f"{log_words} may show why"),
-        (r"`r1tui logs`", log_words),
-        (r"`r1tui status`", "the panel"),
-        (r"[Ss]tart a new conversation", f"{new} begins a new chat"),
-        (r"[Ss]tart it, and ask again", f"{start} starts it; then {again} asks again"),
-        (r"\b[Aa]sk again", f"{again} asks again"),
-    )
-    for said, ours in words:
-        remedy = re.sub(said, ours, remedy)
-    return remedy[:1].upper() + remedy[1:]
+def in_keys(text: str, app: App[Any]) -> str:
+    """The text with keys in place of the actions that it names; what is the id of none stays."""
+    return NAMED.sub(lambda found: _key(found[1], app) or found[0], text) if "<" in text else text
+
+
+def in_words(remedy: str, app: App[Any]) -> str:
+    """A remedy of the core, or any text of ours, as the screen says it: with keys for commands, too."""
+    said = remedy
+    for command, ours in _COMMANDS:
+        said = re.sub(command, ours, said)
+    if said == remedy:
+        return in_keys(said, app)
+    if not getattr(app, "has_log", True):
+        said = said.replace("<chat.log> (the log)", "the server's log")
+    said = in_keys(said, app)
+    return said[:1].upper() + said[1:]
 
 
 def does_not_fit(room: Room) -> str:
@@ -35,6 +53,15 @@ def does_not_fit(room: Room) -> str:
     return f"The prompt would have {room.prompt_tokens:,} tokens; the context holds {room.context_tokens:,}."
 
 
-def _shown(key: str) -> str:
-    """A key as people write it: `Ctrl+N`, `F8`."""
-    return "+".join(part.capitalize() for part in key.partition(",")[0].strip().split("+"))
+def _key(name: str, app: App[Any]) -> str | None:
+    """The first of the keys that an action has, as people write it."""
+    from r1tui.tui.screens.chat import ChatScreen  # noqa: PLC0415  which says such texts itself
+    from r1tui.tui.widgets.prompt import Prompt  # noqa: PLC0415
+    from r1tui.tui.widgets.select_bar import SelectBar  # noqa: PLC0415
+
+    owners: list[type[DOMNode]] = [type(app), ChatScreen, Prompt, SelectBar]
+    owners += [type(screen) for screen in app.screen_stack]
+    keys = {binding.id: binding.key for owner in owners for binding in bindings(owner)}
+    if name not in keys:
+        return None
+    return spelled(getattr(app, "keymap", {}).get(name, keys[name]).partition(",")[0])

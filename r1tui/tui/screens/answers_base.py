@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
 from textual import on
 from textual.binding import Binding
 
@@ -15,7 +14,7 @@ from r1tui.chat.special_tokens import defuse
 from r1tui.events import Failed, StreamEvent, TooLong
 from r1tui.text import shortened
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits
-from r1tui.tui.remedies import MORE_ROOM, does_not_fit, in_keys
+from r1tui.tui.remedies import MORE_ROOM, does_not_fit
 from r1tui.tui.screens.edit_base import EditBase
 from r1tui.tui.screens.seat_base import Receiving
 from r1tui.tui.widgets.prompt import Prompt
@@ -109,9 +108,6 @@ class AnswersBase(EditBase):
                     cause = f"{does_not_fit(Room(event.prompt_tokens, event.context_tokens))} {MORE_ROOM}"
                 answer.does_not_go_on(context_full=isinstance(event, TooLong))
                 self.notify(f"The answer does not go on. {cause}", markup=False)
-            case Failed(_, remedy):
-                attached = self.r1.session.attached
-                answer.apply(replace(event, remedy=in_keys(remedy, self.r1.config.ui.keys, log=not attached)))
             case _:
                 answer.apply(event)
 
@@ -120,7 +116,7 @@ class AnswersBase(EditBase):
         conversation, turn = receiving.conversation, receiving.turn
         room = Room(refused.prompt_tokens, refused.context_tokens)
         if conversation is not self.conversation:
-            turn.answer.apply(Failed(does_not_fit(room), MORE_ROOM))
+            turn.answer.apply(Failed(does_not_fit(room), refused.remedy))
         else:
             conversation.remove(turn)
             self.furniture.transcript.show(conversation)
@@ -217,10 +213,12 @@ class AnswersBase(EditBase):
     def _why_not_now(self) -> str | None:
         """Why nothing can be asked in this conversation now; None when it can."""
         if (pid := self.r1.saved.elsewhere(self.conversation)) is not None:
-            return f"This conversation is open in another r1tui (process {pid}). Ctrl+N: a new one."
+            return f"This conversation is open in another r1tui (process {pid}). <chat.new>: a new one."
         if self.r1.session.answering or self.receiving is not None or self._weighing:
             return self._still_coming()
-        return None if self.ready else "No model is ready yet; your question waits here. F2 lists the models."
+        return (
+            None if self.ready else "No model is ready yet; your question waits here. <chat.variants> lists the models."
+        )
 
     def _may_ask(self) -> bool:
         """Whether something can be asked now; the user is told why not."""
@@ -231,8 +229,9 @@ class AnswersBase(EditBase):
     def _still_coming(self) -> str:
         """Why nothing can be asked while an answer comes."""
         if self.receiving is None or self.receiving.conversation is self.conversation:
-            return "The last answer is still coming. Esc stops it."
-        return f"The answer in “{shortened(self.receiving.conversation.name)}” is still coming. Ctrl+L goes back to it."
+            return "The last answer is still coming. <chat.stop> stops it."
+        name = shortened(self.receiving.conversation.name)
+        return f"The answer in “{name}” is still coming. <chat.conversations> goes back to it."
 
     async def action_stop(self) -> None:
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
@@ -292,7 +291,7 @@ class AnswersBase(EditBase):
         elif self.get_selected_text():
             self.action_copy_text()
         else:
-            self.notify("Ctrl+Q leaves r1tui.", markup=False)
+            self.notify("<app.quit> leaves r1tui.", markup=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""

@@ -14,6 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 
 from r1tui.tui.messages import Sampled
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.conversations_base import ConversationsBase
 from r1tui.tui.screens.input_base import InputBase
 from r1tui.tui.screens.models_base import ModelsBase
@@ -65,6 +66,7 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
         self.furniture = new = Furniture(self._clock)
         with self.app.batch_update():
             self.remove_class("-bare")
+            self.prompt.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
             await self.mount(new.stages, new.transcript, before=self.prompt)
             await self.mount(new.footer)
         await self._open_last()

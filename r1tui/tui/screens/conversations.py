@@ -24,6 +24,7 @@ from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.paths import expand
 from r1tui.text import day, plain, shortened
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.widgets.key_line import KeyLine
@@ -195,9 +196,9 @@ class ConversationsScreen(ModalScreen[str | None]):
             said = "Nothing has these words." if self._wanted.strip() else "There are no conversations yet."
             self.query_one(Label).update(said)
             return
-        elsewhere = f"Open in another r1tui (process {one.open_in}); Enter shows it, to be read only."
-        place = "Enter opens it." if one.open_in is None else elsewhere
-        self.query_one(Label).update(f"{plain(one.name)}\n{place}")
+        elsewhere = f"Open in another r1tui (process {one.open_in}); <conversations.choose> shows it, to be read only."
+        place = "<conversations.choose> opens it." if one.open_in is None else elsewhere
+        self.query_one(Label).update(f"{plain(one.name)}\n{in_keys(place, self.app)}")
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
@@ -222,7 +223,7 @@ class ConversationsScreen(ModalScreen[str | None]):
         self.query_one(DataTable).action_select_cursor()
 
     def action_search(self) -> None:
-        """Show only those with what is typed now; Esc shows all again."""
+        """Show only those with what is typed now; going back shows all again."""
         self.add_class("-searching")
         self.query_one(Input).focus()
 
@@ -246,15 +247,15 @@ class ConversationsScreen(ModalScreen[str | None]):
             self._do(lambda: self._r1.saved.read(lambda store: store.rename(one.id, title)), "")
 
     def action_delete(self) -> None:
-        """Delete the conversation under the cursor; U brings it back."""
+        """Delete the conversation under the cursor; undo brings it back."""
         one = self._under_cursor()
         if one is None:
             return
         coming = self._seat.receiving
         if coming is not None and coming.conversation.id == one.id:
-            self.notify("Its answer is still coming. Esc in the chat stops it.", markup=False)
+            self.notify("Its answer is still coming. <chat.stop> in the chat stops it.", markup=False)
             return
-        told = f"“{shortened(one.name)}” is deleted. U brings it back, for 30 days."
+        told = f"“{shortened(one.name)}” is deleted. <conversations.restore> brings it back, for 30 days."
         self._do(lambda: self._delete(one), told)
 
     async def _delete(self, one: Listed) -> None:

@@ -242,4 +242,4 @@ class InputBase(SeatBase):
         return None if size is None else max(size - used, 0)
 
     def _tell(self, error: R1tuiError) -> None:
-        self.notify(f"{error.cause} {error.remedy}".strip(), severity="warning", markup=False)
+        self.r1.show_error(error)

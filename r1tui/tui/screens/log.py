@@ -102,7 +102,7 @@ class LogScreen(Screen[None]):
         self.query_one(Log).focus()
 
     def action_search(self) -> None:
-        """Show only lines with what is typed now; Esc shows all again."""
+        """Show only lines with what is typed now; going back shows all again."""
         self.add_class("-searching")
         self.query_one(Input).focus()
 

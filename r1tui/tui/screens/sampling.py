@@ -19,6 +19,7 @@ from textual.widgets import Input, Label, Static
 
 from r1tui.config import SamplingSettings, check_setting
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
 
@@ -247,7 +248,8 @@ class SamplingScreen(ModalScreen[None]):
     def _restart(self) -> Content:
         rows = [Content.styled(f"{what:<19}{keys}") for what, keys in RESTART]
         title = Content.styled("Needs a restart of the server", "bold")
-        where = Content(f"Change them in {self._config_file}, leave with Ctrl+Q, stop the server, start again.")
+        how = f"Change them in {self._config_file}, leave with <app.quit>, stop the server, start again."
+        where = Content(in_keys(how, self.app))
         return Content("\n").join([title, *rows, where])
 
 

@@ -12,6 +12,7 @@ from textual.binding import Binding
 from textual.events import DescendantFocus
 
 from r1tui.text import plain
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.answers_base import AnswersBase
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation, Removal, Turn
     from r1tui.tui.widgets.select_bar import SelectBar
 
-STILL_COMING = "The answer is still coming. Esc leaves the selection, a second Esc stops the answer."
+STILL_COMING = "The answer is still coming. <select.leave> leaves the selection, then <chat.stop> stops the answer."
 
 
 class SelectBase(AnswersBase):
@@ -167,7 +168,7 @@ class SelectBase(AnswersBase):
         self._removed.append((self.conversation, self.conversation.remove(mark.turn)))
         self._changed(Mark(turns[min(index, len(turns) - 1)]) if turns else None)
         left = f"This branch is deleted, {n_left} {'is' if n_left == 1 else 'are'} left" if n_left else "It is deleted"
-        self._say(f"{left}. U puts it back.")
+        self._say(f"{left}. <select.undo> puts it back.")
 
     def action_select_undo(self) -> None:
         """Put back what was deleted last."""
@@ -215,12 +216,12 @@ class SelectBase(AnswersBase):
 
     def _put(self, mark: Mark | None, *, line: int = 0) -> None:
         self.furniture.transcript.put_mark(mark, line=line)
-        self._say(self._describe(mark) if mark is not None else "There is nothing left. U puts it back.")
+        self._say(self._describe(mark) if mark is not None else "There is nothing left. <select.undo> puts it back.")
         self.refresh_bindings()
 
     def _say(self, text: str) -> None:
         if self._bar is not None:
-            self._bar.say(text)
+            self._bar.say(in_keys(text, self.app))
 
     def _describe(self, mark: Mark) -> str:
         turns = self.conversation.turns
@@ -247,7 +248,7 @@ class SelectBase(AnswersBase):
         from r1tui.tui.clipboard import told  # noqa: PLC0415
 
         self.app.copy_to_clipboard(text)
-        how = "S" if self._bar is not None else "Ctrl+Y and S"
+        how = "<select.save>" if self._bar is not None else "<chat.select> and <select.save>"
         self.notify(f"{told(text)} {how} saves it to a file.", markup=False)
 
     def _save(self, mark: Mark) -> None:

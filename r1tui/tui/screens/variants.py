@@ -23,6 +23,7 @@ from r1tui.keeper.state import status
 from r1tui.overview import Entry, others, overview
 from r1tui.paths import Paths
 from r1tui.text import duration, size
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.transcript_rows import foreign
@@ -223,7 +224,7 @@ class VariantsScreen(ModalScreen[Variant | None]):
     def _show_detail(self) -> None:
         variant = self._under_cursor()
         entry = self._entries.get(variant.name) or Entry(variant, None, variant.size_gib, None)
-        lines = (foreign(line).replace("\n", " ") for line in _detail(entry))
+        lines = (foreign(in_keys(line, self.app)).replace("\n", " ") for line in _detail(entry))
         self.query_one(Label).update(Text("\n".join(lines)))
 
     def _cells(self, entry: Entry) -> dict[str, str]:
@@ -293,15 +294,17 @@ def _detail(entry: Entry) -> Iterator[str]:
         yield f"{entry.progress:.0%} is here."
     else:
         yield "Not on this machine."
-    said = "Enter brings it up." if entry.path is not None else "Enter fetches it and brings it up."
+    does = "brings it up" if entry.path is not None else "fetches it and brings it up"
     age = f" The size is the hub's, {duration(entry.listed_age_s)} ago." if entry.listed_age_s is not None else ""
-    yield f"{said}{age}"
+    yield f"<variants.choose> {does}.{age}"
 
 
 def _needs(entry: Entry) -> str:
     if entry.plan is None or entry.gpu_mib is None or entry.host_mib is None:
         exactly = (
-            "R asks the hub for the header, which says exactly." if entry.variant.repo else "exactly once it is here."
+            "<variants.ask_hub> asks the hub for the header, which says exactly."
+            if entry.variant.repo
+            else "exactly once it is here."
         )
         return f"~ by the size alone; {exactly}"
     gpu = f"{entry.gpu_mib / 1024:.1f} GiB GPU + " if entry.gpu_mib else ""

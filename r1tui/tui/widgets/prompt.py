@@ -59,9 +59,7 @@ class Prompt(TextArea):
         """What stood in the prompt."""
 
     def __init__(self) -> None:
-        super().__init__(
-            soft_wrap=True, show_line_numbers=False, tab_behavior="focus", placeholder="Ask something. Enter sends."
-        )
+        super().__init__(soft_wrap=True, show_line_numbers=False, tab_behavior="focus", placeholder="Ask something.")
         self.cursor_blink = False  # two repaints a second, over SSH too
         self.recall = Recall()
         """What was asked before; whoever knows it puts it there."""
