@@ -81,8 +81,6 @@ MOVING = tuple(HEADINGS)[-2:]
 
 TITLES = {
     "chat.conversations": "Conversations",
-    "chat.panel": "Side panel",
-    "chat.whole_panel": "All instruments",
     "select.leave": "End the selection",
     "select.copy": "Copy answer or code",
     "select.save": "Save answer or code",

@@ -38,8 +38,8 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (180, "-vast")]
     BINDINGS = [
-        Binding("f5", "panel", "Panel", id="chat.panel", show=False, priority=True),
-        Binding("ctrl+o", "whole_panel", "Whole panel", id="chat.whole_panel", show=False, priority=True),
+        Binding("f5", "panel", "Side panel", id="chat.panel", show=False, priority=True),
+        Binding("ctrl+o", "whole_panel", "All instruments", id="chat.whole_panel", show=False, priority=True),
     ]
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:

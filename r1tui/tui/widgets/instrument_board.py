@@ -109,9 +109,9 @@ def _plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     return [
         ("verdict", one_line(str(plan.get("verdict") or ""))),
-        ("cache", f"K {caches[0]}, V {caches[1]}" if all(isinstance(one, str) for one in caches) else ""),
+        ("KV cache", f"K {caches[0]}, V {caches[1]}" if all(isinstance(one, str) for one in caches) else ""),
         ("threads", str(plan.get("threads") or "")),
-        ("batch", str(plan.get("ubatch_size") or "")),
+        ("prompt batch", str(plan.get("ubatch_size") or "")),
         *(("expected", words) for words in expected),
     ]
 
@@ -120,7 +120,7 @@ def _server_rows(status: Status) -> list[tuple[str, str]]:
     pids = [f"{pid} {name}" for pid, name in ((status.pid, "server"), (status.keeper_pid, "keeper")) if pid]
     return [
         ("processes", ", ".join(pids)),
-        ("model", status.model or ""),
+        ("model file", status.model or ""),
         ("endpoint", status.endpoint or ""),
         ("port", status.tcp or ""),
         ("log", status.log or ""),

@@ -209,7 +209,7 @@ def _machine(figures: Figures, sheet: Sheet) -> Group:
     rows = [
         Content.styled("Machine", sheet.ink.strong),
         *sheet.course("memory", of_gib(used, total), sheet.bar(share, style), course, top=total, style=style),
-        sheet.row("cache", f"{gib(sample.page_cache_bytes)} GiB"),
+        sheet.row("page cache", f"{gib(sample.page_cache_bytes)} GiB"),
         *sheet.course("CPU", percent(sample.cpu_percent), cpu, courses["cpu"].means, top=100, style="$secondary"),
     ]
     if sample.server is None or sample.server.read_bytes_per_s is None:
