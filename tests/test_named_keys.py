@@ -21,6 +21,7 @@ from r1tui.tui.messages import StageReported
 from r1tui.tui.remedies import NAMED, in_keys
 from r1tui.tui.screens.ask import AskScreen, stop_or_wait
 from r1tui.tui.screens.select_base import STILL_COMING
+from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.stages import Stages
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import StillApp
@@ -172,6 +173,44 @@ async def test_the_line_that_marks_names_the_keys_that_actions_have_now(tmp_path
         await until(pilot, lambda: seat(app).query_one(Transcript).settled)
         await pilot.press("f8", "home", "d")
         await until(pilot, lambda: "Z puts it back." in str(seat(app).query_one("SelectBar").render()))
+
+
+async def test_another_key_stops_though_the_prompt_has_a_use_for_it(tmp_path: Path) -> None:
+    app = rebound(tmp_path)
+    async with opened(app) as pilot:
+        app.show_chat()
+        await until(pilot, lambda: seat(app).query_one(Transcript).settled)
+        seat(app).ready = True
+        await pilot.press("f8", "home", "e")
+        await until(pilot, lambda: seat(app).editing)
+        assert str(seat(app).prompt.border_title) == "Editing question 1: Ctrl+E asks it anew, Ctrl+X leaves it"
+        await pilot.press("ctrl+x")
+        await until(pilot, lambda: not seat(app).editing)
+        assert app.clipboard == ""
+
+
+async def test_esc_closes_the_list_of_files_and_leaves_the_marking_before_it_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.txt").write_text("x")
+    app = StillApp(tmp_path / "home")
+    async with opened(app) as pilot:
+        app.show_chat()
+        await until(pilot, lambda: seat(app).query_one(Transcript).settled)
+        seat(app).ready = True
+        await pilot.press("ctrl+y", "home", "e", "space", "@", "f")
+        await until(pilot, lambda: seat(app).editing and seat(app).prompt.is_completing)
+        await pilot.press("escape")
+        await until(pilot, lambda: not seat(app).prompt.is_completing)
+        assert seat(app).editing
+        await pilot.press("ctrl+y")
+        await until(pilot, lambda: bool(seat(app).query(SelectBar)))
+        await pilot.press("escape")
+        await until(pilot, lambda: not seat(app).query(SelectBar))
+        assert seat(app).editing
+        await pilot.press("escape")
+        await until(pilot, lambda: not seat(app).editing)
 
 
 async def test_a_key_of_its_own_is_said_by_its_first_name(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ async def test_the_palette_says_how_to_come_to_what_needs_a_mark(tmp_path: Path)
     async with chat(tmp_path, talk()) as one:
         hits = [hit async for hit in ActionsProvider(one.app.seat).search("delete exchange")]
         assert hits[0].text == "Delete exchange"
-        assert (hits[0].help or "").endswith("(Ctrl+Y, then D)")
+        assert (hits[0].help or "").endswith("(Ctrl+Y, then D: with any)")
         await one.press("ctrl+y")
         hits = [hit async for hit in ActionsProvider(one.app.seat).search("delete exchange")]
         assert (hits[0].help or "").endswith("conversation. (D)")

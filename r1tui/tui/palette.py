@@ -60,7 +60,7 @@ class ActionsProvider(Provider):
         if not action.mode:
             return f"{action.does} ({keys})" if keys else action.does
         first = next(spelled(own.get(one.name, one.keys)) for one in self._actions() if one.name == action.mode)
-        return f"{action.does} Begins with the last one that it can be done with. ({first}, then {keys})"
+        return f"{action.does} Chosen here: with the last one. ({first}, then {keys}: with any)"
 
 
 def worth(wanted: list[str], action: Action) -> float:

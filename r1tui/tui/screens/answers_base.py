@@ -29,7 +29,7 @@ class AnswersBase(EditBase):
     """A screen that owns a conversation; its session does the work."""
 
     BINDINGS = [
-        Binding("escape", "stop", "Stop", id="chat.stop"),
+        Binding("escape", "stop", "Stop", id="chat.stop", priority=True),
         Binding("ctrl+c", "interrupt", "Interrupt", id="chat.interrupt", show=False, priority=True),
         Binding("ctrl+t", "thinking", "Thinking", id="chat.thinking", priority=True),
         Binding("f8", "go_on", "Continue", id="chat.continue", priority=True),
@@ -302,7 +302,8 @@ class AnswersBase(EditBase):
         free = not answering and self.r1.saved.elsewhere(self.conversation) is None
         match action:
             case "stop":
-                return self.editing or answering or self._launching is not None
+                something = self.editing or answering or self._launching is not None
+                return something and not self.prompt.is_completing  # whose list has the key first
             case "go_on":
                 return last is not None and free and last.can_go_on
             case "again":  # behind the one above, which has the same key

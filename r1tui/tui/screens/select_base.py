@@ -294,6 +294,8 @@ class SelectBase(AnswersBase):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""
+        if action == "stop" and self._bar is not None:
+            return False  # the same key leaves the marking first
         if action == "select":
             return self.furnished and bool(self.conversation.turns or self._removed)
         if action == "begin_with":

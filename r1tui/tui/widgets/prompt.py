@@ -87,6 +87,11 @@ class Prompt(TextArea):
         row, column = self.cursor_location
         return unfinished_mention(self.document.get_line(row)[:column]) if self.selection.is_empty else None
 
+    @property
+    def is_completing(self) -> bool:
+        """Whether the list of files is there for what is typed now, and takes keys."""
+        return self.completion is not None and self.completion.is_open and self.unfinished_mention is not None
+
     def have(self, typed: Typed) -> None:
         """Have this in place of what stands here, ready to be walked on from."""
         self._pieces = dict(typed.pieces)
