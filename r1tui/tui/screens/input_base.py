@@ -154,7 +154,7 @@ class InputBase(SeatBase):
         self.app.push_screen(SamplingScreen(self.r1.session, config_file))
 
     def action_attach(self) -> None:
-        """Begin to name a file."""
+        """Attach a text file: begin its name."""
         self.prompt.focus()
         if self.prompt.unfinished_mention is None:
             self.prompt.begin_mention()
