@@ -155,7 +155,7 @@ class ModelsBase(SeatBase):
         if self.ready and not self.launching:
             self.remove_class("-launching")
         if before is None or (before.state, before.hangs) != (status.state, status.hangs):
-            self.refresh_bindings()  # it builds the footer anew
+            self.refresh_bindings()  # it asks for every key whether it does something
             if not self.launching and (news := server_news(before, status)) is not None:
                 self.notify(in_words(news.text, self.app), title=news.title, severity=news.severity, markup=False)
         if status.comes_up and not self.launching:
