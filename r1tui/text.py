@@ -45,11 +45,10 @@ def duration(seconds: float) -> str:
 
 
 def day(time_s: float, now_s: float) -> str:
-    """When a Unix time was, in local time: `today 14:05`, `yesterday`, `2026-11-03`."""
+    """When a Unix time was, in local time: `today 14:05`, `yesterday 09:12`, `2026-11-03 18:30`."""
     then, now, day_before = (localtime(one)[:3] for one in (time_s, now_s, now_s - 86400))
-    if then == now:
-        return strftime("today %H:%M", localtime(time_s))
-    return "yesterday" if then == day_before else strftime("%Y-%m-%d", localtime(time_s))
+    words = {now: "today", day_before: "yesterday"}.get(then, "%Y-%m-%d")
+    return strftime(f"{words} %H:%M", localtime(time_s))
 
 
 def plan_in_words(plan: Mapping[str, Any]) -> str:

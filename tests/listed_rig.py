@@ -14,8 +14,13 @@ def _one(name: str, age_s: float, exchanges: int, **more: object) -> Listed:
 
 
 LISTED = [
-    _one("Write Flappy Bird in Python, with pygame, and no other files than the program itself, please.", 240, 3),
-    _one("Motion detection", 3 * 3600, 12, running=True, open_in=4711),
+    _one(
+        "Write Flappy Bird in Python, with pygame, and no other files than the program itself, please.",
+        240,
+        3,
+        last_question="Now with sounds, and a high score that is kept between games.",
+    ),
+    _one("Motion detection", 3 * 3600, 12, running=True, open_in=4711, last_question="And at night?"),
     _one("Balls in a spinning heptagon", _DAY_S, 2),
     _one("日本語で俳句を書いてください", 9 * _DAY_S, 1),
     *(_one(f"An older question, number {n}", (20 + n) * _DAY_S, n) for n in range(1, 30)),

@@ -219,8 +219,9 @@ async def test_letters_scroll_or_are_typed_as_the_user_likes(tmp_path: Path, vim
     app = StillApp(tmp_path, Config(ui=UiSettings(vim=vim)))
     async with opened(app) as pilot:
         transcript, prompt = seat(app).query_one(Transcript), seat(app).query_one(Prompt)
-        transcript.show(conversation())
-        await until(pilot, lambda: transcript.settled)
+        seat(app).conversation = conversation()
+        transcript.show(seat(app).conversation)
+        await until(pilot, lambda: transcript.settled and transcript.size.height > 20)
 
         def top() -> str:
             return "|".join(transcript.render_line(y).text.strip() for y in range(2))

@@ -95,7 +95,7 @@ async def test_a_key_lists_them_and_enter_opens_one(app: Listening) -> None:
         await until(pilot, lambda: [turn.question for turn in seat(app).conversation.turns] == ["Why birds?"])
         assert isinstance(app.screen, ChatScreen)
         screen = await listed(app, pilot, *ALL)
-        assert [str(screen.query_one(DataTable).get_row_at(row)[3]) for row in range(3)] == ["", "", "shown"]
+        assert [str(screen.query_one(DataTable).get_row_at(row)[-1]) for row in range(3)] == ["", "", "shown"]
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         assert [turn.question for turn in seat(app).conversation.turns] == ["Why birds?"]
@@ -234,7 +234,7 @@ async def test_one_that_is_open_elsewhere_is_marked_and_only_read(app: Listening
     assert other.open("c2") is not None
     async with opened(app) as pilot:
         screen = await listed(app, pilot, *ALL)
-        assert str(screen.query_one(DataTable).get_row_at(1)[3]) == "open elsewhere"
+        assert str(screen.query_one(DataTable).get_row_at(1)[-1]) == "open elsewhere"
         await pilot.press("down", "d")
         await until(pilot, lambda: any("open in another r1tui" in text for text in app.told))
         await pilot.press("enter")
@@ -358,7 +358,7 @@ async def test_coming_back_while_the_answer_comes_shows_it_growing(
             answer = await ask(app, pilot, "New?")
             await until(pilot, lambda: bool(answer.content))
             screen = await listed(app, pilot, "New?", "Old?")
-            assert str(screen.query_one(DataTable).get_row_at(0)[3]) == "answering"
+            assert str(screen.query_one(DataTable).get_row_at(0)[-1]) == "answering"
             await pilot.press("d")
             await pilot.press("down", "enter")
             await until(pilot, lambda: seat(app).conversation.id == "c1")

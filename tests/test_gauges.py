@@ -7,7 +7,7 @@ from textual.content import Content
 
 from r1tui.events import Content as Answered
 from r1tui.events import Finished, PromptProgress, Reasoning, Timings
-from r1tui.tui.widgets.gauges import LEVELS, SHADES, SIXTEEN, bar, elided, one_line, sides, sparkline
+from r1tui.tui.widgets.gauges import LEVELS, SHADES, SIXTEEN, bar, chart, elided, one_line, sides, sparkline
 from r1tui.tui.widgets.speed import SpeedMeter
 
 TIMINGS = Timings(prompt_tokens=1000, cached_tokens=0, prompt_tps=210.4, completion_tokens=229, tps=12.34)
@@ -32,6 +32,17 @@ def test_a_sparkline_stands_on_zero() -> None:
     assert set(sparkline(range(100), 50)) <= set(LEVELS)
 
 
+def test_a_chart_is_a_sparkline_of_several_rows() -> None:
+    assert chart([0, 1, 4, 8], 5, 2, 8) == ["   ▁█", " ▁▃██"]
+    assert chart([16], 1, 3, 8) == ["█", "█", "█"]
+    assert chart([], 2, 2) == ["  ", "  "]
+
+
+@given(st.lists(st.floats(0, 1e9), max_size=30), st.integers(0, 30), st.integers(1, 6))
+def test_a_chart_is_as_large_as_it_should_be(values: list[float], width: int, height: int) -> None:
+    assert [len(row) for row in chart(values, width, height)] == [width] * height
+
+
 def test_one_row_of_two_sides() -> None:
     assert sides(Content("left"), Content("right"), 12).plain == "left   right"
     assert sides(Content("left side"), Content("right"), 12).plain == "left … right"
@@ -48,7 +59,6 @@ def test_the_speed_is_that_of_the_last_seconds() -> None:
         meter.add(Timings(100, 0, 50.0, tokens, 12.0))
     assert meter.now_tps == pytest.approx(40)
     assert meter.average_tps == 12.0
-    assert meter.context_used == 100 + 200 + 40 * 9
     assert len(meter.history) == 30
     assert list(meter.history)[5] == pytest.approx(10)
 
@@ -63,7 +73,7 @@ def test_slow_tokens_are_watched_for_longer() -> None:
 
 
 def known(meter: SpeedMeter) -> tuple[float | None, ...]:
-    return meter.now_tps, meter.average_tps, meter.prompt_tps, meter.context_used
+    return meter.now_tps, meter.average_tps, meter.prompt_tps
 
 
 def test_an_answer_that_ends_has_an_average_and_no_speed() -> None:
@@ -72,10 +82,10 @@ def test_an_answer_that_ends_has_an_average_and_no_speed() -> None:
     meter.add(TIMINGS)
     assert meter.now_tps == TIMINGS.tps
     meter.add(Finished("stop", 1000, 100, 500, 200.0, 11.5, 70.0))
-    assert known(meter) == (None, 11.5, 200.0, 1500)
+    assert known(meter) == (None, 11.5, 200.0)
     now[0] = 100.0
     meter.add(Timings(1600, 1500, 0.0, 1, 0.0))
-    assert known(meter) == (None, 11.5, 200.0, 1601)
+    assert known(meter) == (None, 11.5, 200.0)
     meter.end()
     assert meter.now_tps is None
 

@@ -11,8 +11,6 @@ from textual.widgets import Input, Label
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.events import Content, Reasoning
-from r1tui.tui.actions import Action, actions, run
-from r1tui.tui.palette import ActionsProvider
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
@@ -132,57 +130,6 @@ async def test_the_footer_has_the_keys_of_what_is_marked(tmp_path: Path) -> None
         await one.press("down")
         assert {"Copy", "Save", "Check", "Done"} <= shown()
         assert not {"Edit", "Delete"} & shown()
-
-
-def named(app: StillApp, name: str) -> Action:
-    (found,) = [action for action in actions(app.seat) if action.name == name]
-    return found
-
-
-async def test_what_is_done_with_something_marked_can_be_begun_while_nothing_is(tmp_path: Path) -> None:
-    async with chat(tmp_path, talk()) as one:
-
-        async def begin(name: str) -> None:
-            await run(one.app, named(one.app, name))
-            await settle(one.pilot, one.transcript)
-
-        await begin("select.delete")
-        assert one.questions == ["First?"]
-        assert one.bar == "It is deleted. U puts it back."
-        await one.press("u", "escape")
-        assert one.questions == ["First?", "Second?"]
-        await begin("select.copy")
-        assert one.app.clipboard == "No code."
-        assert one.mark == ("Second?", 0)
-        await one.press("escape")
-        await begin("select.check")
-        assert one.mark == ("First?", 2)
-        await until(one.pilot, lambda: "does not parse" in one.bar)
-        await one.press("escape")
-        await begin("select.up")
-        assert one.mark == ("First?", 2)
-        await one.press("escape")
-        one.app.seat.ready = True
-        await begin("select.edit")
-        assert one.prompt.text == "Second?"
-
-
-async def test_what_cannot_be_done_with_anything_marks_nothing(tmp_path: Path) -> None:
-    async with chat(tmp_path, Conversation("c", [exchange("First?", "No code.")])) as one:
-        for name in ("select.check", "select.thinking", "select.branch_after", "select.undo", "select.leave"):
-            assert not await one.app.run_action(named(one.app, name).action, default_namespace=one.app.seat)
-            assert one.mark is None
-            assert one.prompt.has_focus
-
-
-async def test_the_palette_says_how_to_come_to_what_needs_a_mark(tmp_path: Path) -> None:
-    async with chat(tmp_path, talk()) as one:
-        hits = [hit async for hit in ActionsProvider(one.app.seat).search("delete exchange")]
-        assert hits[0].text == "Delete exchange"
-        assert (hits[0].help or "").endswith("(Ctrl+Y, then D: with any)")
-        await one.press("ctrl+y")
-        hits = [hit async for hit in ActionsProvider(one.app.seat).search("delete exchange")]
-        assert (hits[0].help or "").endswith("conversation. (D)")
 
 
 async def test_typing_elsewhere_ends_the_selection_and_a_click_marks_only_in_it(tmp_path: Path) -> None:
@@ -393,20 +340,6 @@ async def test_an_edit_ends_with_the_branch_that_its_question_is_of(tmp_path: Pa
         assert one.questions == ["First?", "Second?"]
         assert not one.app.seat.editing
         assert one.prompt.text == ""
-
-
-async def test_the_palette_has_what_the_keys_do(tmp_path: Path) -> None:
-    async with chat(tmp_path, talk()) as one:
-
-        def offered() -> dict[str, Action]:
-            return {action.title: action for action in actions(one.app.screen)}
-
-        wanted = {"Copy answer or code", "Check code", "Ask anew", "Copy the last code block"}
-        assert wanted <= offered().keys()
-        await one.press("ctrl+y", "home", "down")
-        assert wanted <= offered().keys()
-        await run(one.app, offered()["Copy answer or code"])
-        assert one.app.clipboard == "import pygame\n\nprint('hi')\n"
 
 
 async def test_while_an_answer_runs_nothing_can_lose_it_and_copies_work(tmp_path: Path) -> None:

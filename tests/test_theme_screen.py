@@ -135,6 +135,22 @@ async def test_a_slow_link_in_the_config_is_one_from_the_first_screen(tmp_path: 
         await until(pilot, lambda: app.theme == DEFAULT)
 
 
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40), (200, 60)])
+async def test_a_slow_link_is_said_for_as_long_as_it_is_one(tmp_path: Path, size: tuple[int, int]) -> None:
+    app = StillApp(tmp_path, Config(ui=UiSettings(slow_link=True)))
+
+    def said() -> bool:
+        instruments = seat(app).instruments
+        return any("slow link" in instruments.render_line(y).text for y in range(instruments.size.height))
+
+    async with opened(app, size) as pilot:
+        app.show_figures()
+        await until(pilot, said)
+        for there in (False, True):
+            await pilot.press("f10")
+            await until(pilot, lambda there=there: said() is there)  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("on_top", [KeysScreen, PanelScreen])
 async def test_nothing_is_painted_below_another_screen_and_all_of_it_after(
     paths: Paths, tmp_path: Path, on_top: type

@@ -1,22 +1,29 @@
 """The list of models by its keys, over a hub of the test's own: what it shows, asking the hub, deleting."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.widgets import DataTable, Label, Static
 
-from r1tui.catalog import Variant
+from r1tui.catalog import Catalog, Variant
 from r1tui.config import Config, VariantSettings
+from r1tui.hardware import Machine
 from r1tui.hub import find_model
+from r1tui.nvml import Gpu, Nvidia
 from r1tui.paths import Paths
+from r1tui.recommend import Surroundings
 from r1tui.tui.app import R1App
 from r1tui.tui.remedies import in_keys
+from r1tui.tui.screens import variants, welcome
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.screens.welcome import WelcomeScreen
 from tests.conftest import TinyModel
 from tests.hub_server import Hub, Repository
+from tests.screen_rig import ENTRIES
 from tests.tui_rig import opened, until
 
 REPO = "acme/Tiny-R1-GGUF"
@@ -76,9 +83,30 @@ async def test_a_refusal_of_the_hub_is_told_with_its_remedy_and_the_list_stays(h
         await pilot.press("r")
         await until(pilot, lambda: any("Accept the licence" in text for text in app.told))
         assert app.cell("verdict") == "~ ?"
-        app.screen.query_one(DataTable).move_cursor(row=0)
-        await pilot.press("r")
-        await until(pilot, lambda: "demo is not on the hub." in app.told)
+
+
+async def test_a_key_is_there_where_it_does_something_for_the_model_at_the_cursor(
+    hub: Hub, paths: Paths, tiny_r1: TinyModel
+) -> None:
+    file = paths.models / REPO / "Tiny-R1-Q8_0.gguf"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(hub.repositories[REPO].files[file.name])
+    app = Listening(paths)
+    app.config = Config(variants={**MINE.variants, "own": VariantSettings(file=str(tiny_r1()))})
+    async with opened(app, (80, 24)) as pilot:
+        await until(pilot, lambda: app.cell("here") == "on disk")
+        names = [variant.name for variant in app.catalog]
+        table = app.screen.query_one(DataTable)
+        offered = {}
+        for name in ("demo", "r1-iq1_s", "mine", "own"):
+            table.move_cursor(row=names.index(name))
+            await until(pilot, lambda name=name: (app.catalog.find(name).title or name) in app.detail())  # type: ignore[misc]
+            offered[name] = app.screen.active_bindings.keys() & {"d", "r"}
+        assert offered == {"demo": set(), "r1-iq1_s": {"r"}, "mine": {"d", "r"}, "own": set()}
+        await pilot.press("d", "r")
+        await pilot.pause()
+        assert not isinstance(app.screen, AskScreen)
+        assert not any("sking the hub" in text for text in app.told)
 
 
 async def test_a_key_deletes_after_a_question(hub: Hub, paths: Paths) -> None:
@@ -100,9 +128,7 @@ async def test_a_key_deletes_after_a_question(hub: Hub, paths: Paths) -> None:
         await pilot.press("y")
         await until(pilot, lambda: any("mine is deleted: " in text for text in app.told))
         assert not file.exists()
-        await until(pilot, lambda: app.cell("here") == "")
-        await pilot.press("d")
-        await until(pilot, lambda: any("not on this machine" in text for text in app.told))
+        await until(pilot, lambda: app.cell("here") == "" and "d" not in app.screen.active_bindings)
 
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40)])
@@ -162,6 +188,32 @@ async def test_without_a_model_one_is_recommended_and_enter_brings_it_up(
         assert table.get_row_at(table.cursor_row)[1].plain.strip() == screen.recommended
         await pilot.press("enter")
         await until(pilot, lambda: brought == [(screen.recommended, False)])
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_the_speed_of_the_recommended_model_is_seen_at_every_size(
+    hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    far = [replace(entry, path=None, owner=None) for entry in ENTRIES]
+    monkeypatch.setattr(variants, "overview", lambda *_: iter(far))
+    h100 = Gpu(0, "NVIDIA H100", "", 80 << 30, 79 << 30, 1 << 30, (9, 0))
+    machine = Machine("EPYC", 32, 64, 256 << 30, 240 << 30, 0, 0, Nvidia((h100,)), ())
+    monkeypatch.setattr(welcome, "detect_machine", lambda: machine)
+    monkeypatch.setattr(welcome, "surroundings", lambda *_: Surroundings(900 << 30, 200.0))
+    app = Listening(paths)
+    async with opened(app, size) as pilot:
+        screen = welcome.WelcomeScreen(Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths)
+        app.push_screen(screen)
+        await until(pilot, lambda: screen.recommended == "r1-iq1_s")
+        table = screen.query_one(DataTable)
+        row = "".join(segment.text for segment in table.render_line(table.cursor_row + 1))
+        assert re.search(r"r1-iq1_s .*~ 4\.1(–| to )9\.3", row)
+        assert "R asks for its speed" not in str(screen.query_one("#welcome", Static).render())
+        far[1] = replace(far[1], variant=replace(far[1].variant, repo="acme/R1"), plan=None)
+        screen = welcome.WelcomeScreen(Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths)
+        app.push_screen(screen)
+        await until(pilot, lambda: screen.recommended == "r1-iq1_s")
+        assert "R asks for its speed" in screen.query_one("#welcome").render_line(2).text
 
 
 async def test_with_a_model_here_the_list_is_shown_with_this_machine_and_no_advice(

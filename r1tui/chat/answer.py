@@ -138,7 +138,7 @@ class Answer:
     def context_tokens(self) -> int | None:
         """What its prompt and itself take of the context; None where nobody has counted."""
         counters = self.finished or self.timings
-        return counters.prompt_tokens + counters.completion_tokens if counters else None
+        return counters.prompt_tokens + counters.completion_tokens or None if counters else None
 
     @property
     def rest_is_missing(self) -> bool:

@@ -139,6 +139,12 @@ class Conversation:
         """
         return [*_said(self.turns[:-1]), *(("user", turn.question) for turn in self.turns[-1:])]
 
+    @property
+    def context_tokens(self) -> int | None:
+        """What it takes of the context, as the last answer knew that was counted; None where none was."""
+        known = (count for turn in reversed(self.turns) if (count := turn.answer.context_tokens) is not None)
+        return next(known, None if self.turns else 0)
+
     def messages_with(self, question: str, instead_of: Turn | None = None) -> Messages:
         """What the request would say if this were asked next, or in the place of an exchange that is shown."""
         before = self.turns if instead_of is None else self.turns[: self.turns.index(instead_of)]

@@ -18,7 +18,8 @@ _ROWS = """
 SELECT c.key, c.id, c.title, c.created_s, c.updated_s, c.deleted_s, l.state, l.answer_id,
     (SELECT substr(trim(question, char(9, 10, 13, 32)), 1, ?) FROM exchanges
         WHERE conversation = c.key ORDER BY number LIMIT 1),
-    (SELECT count(*) FROM exchanges WHERE conversation = c.key)
+    (SELECT count(*) FROM exchanges WHERE conversation = c.key),
+    CASE WHEN l.parent IS NOT NULL THEN substr(trim(l.question, char(9, 10, 13, 32)), 1, ?) END
 FROM conversations c LEFT JOIN exchanges l ON l.conversation = c.key AND l.number = c.shown
 """
 _HERE = "c.deleted_s IS NULL AND EXISTS (SELECT 1 FROM exchanges WHERE conversation = c.key)"
@@ -41,6 +42,8 @@ class Listed:
     """Of its last answer."""
     open_in: int | None = None
     """The process of another r1tui that has it open."""
+    last_question: str = ""
+    """Its beginning; empty where the first is the last. It tells those of one name apart."""
     passage: str = ""
     """Where the words were found, with MARKS around each; empty when they are in the title."""
     deleted_s: float | None = None
@@ -49,7 +52,9 @@ class Listed:
 def newest(connection: sqlite3.Connection, limit: int, offset: int, *, deleted: bool = False) -> list[Listed]:
     """The conversations that changed last, or that were deleted last."""
     wanted, order = ("c.deleted_s IS NOT NULL", "ORDER BY c.deleted_s DESC") if deleted else (_HERE, _NEWEST_FIRST)
-    rows = connection.execute(f"{_ROWS} WHERE {wanted} {order} LIMIT ? OFFSET ?", (NAME_CHARS, limit, offset))
+    rows = connection.execute(
+        f"{_ROWS} WHERE {wanted} {order} LIMIT ? OFFSET ?", (NAME_CHARS, NAME_CHARS, limit, offset)
+    )
     return [_listed(row) for row in rows]
 
 
@@ -62,7 +67,7 @@ def found(connection: sqlite3.Connection, text: str, limit: int) -> list[Listed]
     hits = _hits_of_words(connection, text, limit) or _hits_of_text(connection, text.strip(), limit)
     keys = list(hits)
     marks = ", ".join("?" * len(keys))
-    rows = connection.execute(f"{_ROWS} WHERE c.key IN ({marks}) {_NEWEST_FIRST}", (NAME_CHARS, *keys))
+    rows = connection.execute(f"{_ROWS} WHERE c.key IN ({marks}) {_NEWEST_FIRST}", (NAME_CHARS, NAME_CHARS, *keys))
     return [_listed(row, hits[row[0]]) for row in rows]
 
 
@@ -143,8 +148,16 @@ def _one_line(text: str) -> str:
 
 
 def _listed(row: tuple[Any, ...], passage: str = "") -> Listed:
-    _, id_, title, created_s, updated_s, deleted_s, state, answer_id, question, exchanges = row
-    name, running = name_of(title, question or ""), state in RUNNING
+    _, id_, title, created_s, updated_s, deleted_s, state, answer_id, question, exchanges, last = row
     return Listed(
-        id_, name, created_s, updated_s, exchanges, running, answer_id or "", passage=passage, deleted_s=deleted_s
+        id_,
+        name_of(title, question or ""),
+        created_s,
+        updated_s,
+        exchanges,
+        state in RUNNING,
+        answer_id or "",
+        last_question=_one_line(last or ""),
+        passage=passage,
+        deleted_s=deleted_s,
     )

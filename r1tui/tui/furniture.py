@@ -1,16 +1,24 @@
 """What the chat has besides prompt and instruments: imported and mounted after the first screen, for its sake."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from r1tui.tui.widgets.greeting import Greeting
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.stages import Stages
 from r1tui.tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from r1tui.tui.widgets.figures import Figures
 
 
 class Furniture:
     """The widgets, not yet mounted."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, figures: Figures, clock: Callable[[], float]) -> None:
+        self.greeting = Greeting(figures)
         self.stages = Stages(clock=clock)
         self.transcript = Transcript()
         self.footer = KeyLine()

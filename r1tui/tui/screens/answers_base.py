@@ -56,7 +56,7 @@ class AnswersBase(EditBase):
             self._take_in(answer, event)
         if thought != (answer.state == "thinking"):
             self.refresh_bindings()
-        self.instruments.update_answer(message.events)
+        self.instruments.update_answer(message.events, shown=self.receiving.conversation is self.conversation)
         self.r1.saved.save_soon()
         if self.receiving.conversation is self.conversation:
             self.furniture.transcript.touch()

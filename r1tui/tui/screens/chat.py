@@ -32,6 +32,9 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
         &.-narrow Instruments, &.-no-panel Instruments { dock: top; width: 1fr; height: 1; border: none; padding: 0 1; }
         Stages { display: none; max-height: 70%; }
         &.-launching Stages { display: block; }
+        Greeting { display: none; }
+        &.-empty Greeting { display: block; }
+        &.-empty Transcript { height: 1; }
         &.-bare { align-vertical: bottom; }
         &.-bare Prompt { margin-bottom: 1; }
     }
@@ -63,17 +66,30 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
         """Bring all that is not there yet, and begin."""
         from r1tui.tui.furniture import Furniture  # noqa: PLC0415  after the first screen
 
-        self.furniture = new = Furniture(self._clock)
+        self.furniture = new = Furniture(self.instruments.figures, self._clock)
         with self.app.batch_update():
             self.remove_class("-bare")
             self.prompt.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
-            await self.mount(new.stages, new.transcript, before=self.prompt)
+            await self.mount(new.stages, new.greeting, new.transcript, before=self.prompt)
             await self.mount(new.footer)
         await self._open_last()
         self._open_prompt()
         self.furnished = True
         self.refresh_bindings()
         self._begin()
+
+    def refresh_bindings(self) -> None:
+        """What keys do has changed, and with it, it may be, whether anything has been asked."""
+        super().refresh_bindings()
+        if self.furnished and self.has_class("-empty") == bool(self.conversation.turns):
+            self.toggle_class("-empty")
+            self.furniture.greeting.hints = self._hints()
+
+    def _hints(self) -> list[tuple[str, str]]:
+        """Three things to begin with, and their keys."""
+        first = ("chat.conversations", "earlier chats") if self.r1.session.attached else ("chat.variants", "the models")
+        does = [("chat.prompts", "prompts to try"), first, ("app.keys", "all keys")]
+        return [(in_keys(f"<{name}>", self.app), words) for name, words in does]
 
     @on(Sampled)
     def _sampled(self, message: Sampled) -> None:

@@ -13,10 +13,8 @@ from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical
 from textual.message import Message
-from textual.screen import ModalScreen
-from textual.widgets import DataTable, Input, Label
+from textual.widgets import DataTable, Input
 
 from r1tui.chat.export import file_name, write_file, written_as
 from r1tui.chat.listing import MARKS, Listed
@@ -27,7 +25,7 @@ from r1tui.text import day, plain, shortened
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.line import LineScreen
-from r1tui.tui.widgets.key_line import KeyLine
+from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets.still_input import StillInput
 
 if TYPE_CHECKING:
@@ -36,13 +34,14 @@ if TYPE_CHECKING:
 
 PAGE = 100
 """So many are read at a time; more when the cursor comes to the last one."""
-WIDTHS = {"last": 11, "n": 3, "": 14}
-"""Of the columns beside the name."""
-BESIDE_NAME = sum(WIDTHS.values()) + 2 * 4 + 2
-"""With what is between, and the scroll bar."""
+NAME, LAST, WHEN, ASKED = "conversation", "last question", "when", "asked"
+WIDTHS = {WHEN: 16, ASKED: 5, "": 14}
+"""Of the columns beside the questions."""
+RIGHT = (WHEN, ASKED)
+"""These stand at the right of their column."""
 NARROWEST_NAME = 16
-BESIDE_TABLE = 9
-"""Lines of the screen that are not the table's: frame, search, details, footer and a little air."""
+WIDE = 52
+"""Room for names from which a part of it is the last question's."""
 FORMATS = (
     Choice("m", "markdown", "Markdown: the questions and answers that are shown"),
     Choice("t", "thinking", "Markdown with the thinking too"),
@@ -50,34 +49,18 @@ FORMATS = (
 )
 
 
-class ConversationsScreen(ModalScreen[str | None]):
+class ConversationsScreen(TableScreen[str | None]):
     """The answer is the id of the chosen conversation, or None."""
 
     DEFAULT_CSS = """
     ConversationsScreen {
-        align: center middle;
-        & > Vertical {
-            width: 116;
-            max-width: 96%;
-            height: auto;
-            border: round $primary;
-            background: $surface;
-            padding: 0 1;
-        }
-        DataTable { height: auto; min-height: 3; background: $surface; }
         Input, Input:focus { display: none; height: 1; border: none; padding: 0 1; margin-bottom: 1; }
         Input, Input:focus { background: $panel; }
         &.-searching Input { display: block; }
-        Label {
-            width: 1fr;
-            height: 2;
-            color: $text-muted;
-            margin-top: 1;
-            text-wrap: nowrap;
-            text-overflow: ellipsis;
-        }
     }
     """
+    TABLE_TITLE = "Conversations"
+    SAID_ROWS = 3
     BINDINGS = [
         Binding("escape", "back", "Back", id="conversations.back"),
         Binding("enter", "choose", "Open", id="conversations.choose"),
@@ -106,28 +89,19 @@ class ConversationsScreen(ModalScreen[str | None]):
         """Whether there are no more than are listed."""
         self._wanted = ""
 
-    def compose(self) -> ComposeResult:
-        with Vertical() as box:
-            box.border_title = "Conversations"
-            yield StillInput(placeholder="Search titles, questions and answers")
-            yield DataTable(cursor_type="row", zebra_stripes=False)
-            yield Label(markup=False)
-        yield KeyLine()
+    def _heading(self) -> ComposeResult:
+        yield StillInput(placeholder="Search titles, questions and answers")
+
+    @property
+    def _heading_rows(self) -> int:
+        return 1
 
     def on_mount(self) -> None:
-        table = self.query_one(DataTable)
-        table.focus()
+        self.query_one(DataTable).focus()
         self._look()
 
     def on_resize(self) -> None:
-        table = self.query_one(DataTable)
-        table.styles.max_height = max(3, self.size.height - BESIDE_TABLE)
         self._fill(self.cursor)
-
-    @property
-    def cursor(self) -> int:
-        """The row under the cursor."""
-        return max(0, self.query_one(DataTable).cursor_row)
 
     def _look(self, *, more: bool = False) -> None:
         self._read(self._wanted, len(self._listed), more=more)
@@ -156,24 +130,32 @@ class ConversationsScreen(ModalScreen[str | None]):
     def _fill(self, cursor: int) -> None:
         table = self.query_one(DataTable)
         table.clear(columns=True)  # whose widths would only grow
-        width = self._name_width()
-        table.add_column("conversation", width=width)
-        for label, its_width in WIDTHS.items():
-            table.add_column(label.rjust(its_width) if label == "n" else label, width=its_width)
+        widths = self._widths()
+        for label, width in widths.items():
+            table.add_column(label.rjust(width) if label in RIGHT else label, width=width)
         for number, one in enumerate(self._listed):
-            name = Text(shortened(one.name, 2 * width), no_wrap=True)
-            name.truncate(width, overflow="ellipsis")  # in cells
+            name, last = _fitted(one.name, widths[NAME]), _fitted(one.last_question, widths.get(LAST, 0))
             if one.passage:
-                name.append_text(Text("\n  ").append_text(_passage(one.passage, width - 2)))
-            count = str(one.exchanges).rjust(WIDTHS["n"])
-            cells = (day(one.updated_s, time()), count, self._state(one))
-            table.add_row(name, *cells, key=str(number), height=2 if one.passage else 1)
+                name.append_text(Text("\n  ").append_text(_passage(one.passage, widths[NAME] - 2)))
+            last.stylize("dim")
+            cells = {
+                NAME: name,
+                LAST: last,
+                WHEN: day(one.updated_s, time()),
+                ASKED: one.exchanges,
+                "": self._state(one),
+            }
+            shown = [str(cells[label]).rjust(widths[label]) if label in RIGHT else cells[label] for label in widths]
+            table.add_row(*shown, key=str(number), height=2 if one.passage else 1)
         table.move_cursor(row=min(cursor, max(len(self._listed) - 1, 0)))
         self._show_detail()
 
-    def _name_width(self) -> int:
-        box = min(116, self.size.width * 96 // 100) - 4
-        return max(NARROWEST_NAME, box - BESIDE_NAME)
+    def _widths(self) -> dict[str, int]:
+        """The columns and their widths: the last question stands beside the name where there is room for both."""
+        beside = self._columns - sum(WIDTHS.values()) - 2 * len(WIDTHS) - 2
+        last = {LAST: beside * 2 // 5} if beside >= WIDE else {}
+        name = beside - sum(width + 2 for width in last.values())
+        return {NAME: max(NARROWEST_NAME, name), **last, **WIDTHS}
 
     def _state(self, one: Listed) -> str:
         here = self._seat.open_here(one.id)
@@ -194,11 +176,11 @@ class ConversationsScreen(ModalScreen[str | None]):
         one = self._under_cursor()
         if one is None:
             said = "Nothing has these words." if self._wanted.strip() else "There are no conversations yet."
-            self.query_one(Label).update(said)
+            self._say([said])
             return
         elsewhere = f"Open in another r1tui (process {one.open_in}); <conversations.choose> shows it, to be read only."
         place = "<conversations.choose> opens it." if one.open_in is None else elsewhere
-        self.query_one(Label).update(f"{plain(one.name)}\n{in_keys(place, self.app)}")
+        self._say(filter(None, [one.name, one.last_question, in_keys(place, self.app)]))
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
@@ -217,10 +199,6 @@ class ConversationsScreen(ModalScreen[str | None]):
     @on(Input.Submitted)
     def _searched(self) -> None:
         self.query_one(DataTable).focus()
-
-    def action_choose(self) -> None:
-        """Open the conversation under the cursor."""
-        self.query_one(DataTable).action_select_cursor()
 
     def action_search(self) -> None:
         """Show only those with what is typed now; going back shows all again."""
@@ -324,7 +302,14 @@ class ConversationsScreen(ModalScreen[str | None]):
             self.query_one(Input).clear()
             self.query_one(DataTable).focus()
         else:
-            self.dismiss(None)
+            super().action_back()
+
+
+def _fitted(text: str, width: int) -> Text:
+    """On one line, in so many cells."""
+    fitted = Text(shortened(text, 2 * width), no_wrap=True)
+    fitted.truncate(width, overflow="ellipsis")
+    return fitted
 
 
 def _passage(passage: str, width: int) -> Text:

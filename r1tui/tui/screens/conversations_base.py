@@ -74,8 +74,7 @@ class ConversationsBase(AnswersBase):
         if self.receiving is None:
             self.instruments.update_answer(None)
             self.run_worker(self.r1.session.leave_conversation(), group="leave", exit_on_error=False)
-        turns = conversation.turns
-        self.instruments.show_context(turns[-1].answer.context_tokens if turns else 0)
+        self.instruments.show_context(conversation.context_tokens)
         self._read_on()
         self._keep_open()
         self.refresh_bindings()

@@ -152,6 +152,10 @@ class ModelsBase(SeatBase):
         if status.variant and self._last_variant is None and self.ready and not self.r1.session.attached:
             self._last_variant = self.r1.variant_named(status)
         self.instruments.update_server(status)
+        if not self.r1.session.attached and (before is None or before.variant != status.variant):
+            variant = self.r1.variant_named(status)
+            self.furniture.greeting.title = variant.title if variant is not None else ""
+        self.furniture.greeting.touch()
         if self.ready and not self.launching:
             self.remove_class("-launching")
         if before is None or (before.state, before.hangs) != (status.state, status.hangs):

@@ -5,11 +5,8 @@ from pathlib import Path
 
 from rich.text import Text
 from textual import work
-from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical
-from textual.screen import ModalScreen
-from textual.widgets import DataTable, Label
+from textual.widgets import DataTable
 from textual.worker import get_current_worker
 
 from r1tui.catalog import Catalog, Variant
@@ -25,7 +22,7 @@ from r1tui.paths import Paths
 from r1tui.text import duration, size
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.ask import AskScreen, Choice
-from r1tui.tui.widgets.key_line import KeyLine
+from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets.transcript_rows import foreign
 
 VERDICTS = {
@@ -36,38 +33,22 @@ VERDICTS = {
     "no": "does not fit",
     None: "?",
 }
+SHORT_VERDICTS = VERDICTS | {"hybrid": "GPU, memory", "disk": "disk: slow", "no": "too large"}
+COLUMNS = {
+    "n": "#", "name": "model", "bits": "bits", "size": "size", "here": "here", "verdict": "runs in",
+    "tps": "tokens/s", "quality": "quality",
+}  # fmt: skip
+NARROW = ("n", "name", "size", "here", "tps", "verdict")
+"""Those that a narrow terminal has room for; what matters least is last, and may be cut."""
 WIDE = 110
-"""Columns of the terminal from which the table shows quality and speed too."""
+"""Columns of the terminal from which the table has all of them."""
 LONGEST_NAME = 20
-BESIDE_TABLE = 10
-"""Lines of the screen that are not the table's: frame, details, footer and a little air."""
 
 
-class VariantsScreen(ModalScreen[Variant | None]):
+class VariantsScreen(TableScreen[Variant | None]):
     """The answer is the chosen variant, or None."""
 
-    DEFAULT_CSS = """
-    VariantsScreen {
-        align: center middle;
-        & > Vertical {
-            width: 116;
-            max-width: 96%;
-            height: auto;
-            border: round $primary;
-            background: $surface;
-            padding: 0 1;
-        }
-        DataTable { height: auto; background: $surface; }
-        Label {
-            width: 1fr;
-            height: 4;
-            color: $text-muted;
-            margin-top: 1;
-            text-wrap: nowrap;
-            text-overflow: ellipsis;
-        }
-    }
-    """
+    TABLE_TITLE = "Models"
     BINDINGS = [
         Binding("escape", "back", "Back", id="variants.back"),
         Binding("enter", "choose", "Bring it up", id="variants.choose"),
@@ -83,43 +64,21 @@ class VariantsScreen(ModalScreen[Variant | None]):
         self._paths = paths
         self._current = current
         self._entries: dict[str, Entry] = {}
-
-    def compose(self) -> ComposeResult:
-        with Vertical() as box:
-            box.border_title = "Models"
-            yield from self._heading()
-            yield DataTable(cursor_type="row", zebra_stripes=False)
-            yield Label()
-        yield KeyLine()
-
-    def _heading(self) -> ComposeResult:
-        """What stands above the list."""
-        yield from ()
+        self._is_wide = True
+        self._offered: tuple[bool, ...] = ()
 
     def _looked(self, entries: list[Entry]) -> None:
         """All models of the catalog have been looked at."""
 
     def on_mount(self) -> None:
         table = self.query_one(DataTable)
-        columns = [("n", "#"), ("name", "model"), ("bits", "bits"), ("size", "size"), ("here", "here")]
-        columns.append(("verdict", "runs in"))
-        if self.app.size.width >= WIDE:
-            columns += [("tps", "tokens/s"), ("quality", "quality")]
-        for key, label in columns:
-            table.add_column(label, key=key)
+        self._is_wide = self.app.size.width >= WIDE
+        for key in COLUMNS if self._is_wide else NARROW:
+            table.add_column(COLUMNS[key], key=key)
         for variant in self._catalog:
             self._add_row(Entry(variant, None, variant.size_gib, None))
         table.move_cursor(row=max(0, self._index_of_current()))
         self._look(self._catalog)
-
-    def on_resize(self) -> None:
-        table_rows = self.size.height - BESIDE_TABLE - self._heading_rows
-        self.query_one(DataTable).styles.max_height = max(3, table_rows)
-
-    @property
-    def _heading_rows(self) -> int:
-        """Rows that are taken by what stands above the list."""
-        return 0
 
     @work(thread=True, exclusive=True, group="look", exit_on_error=False)
     def _look(self, catalog: Catalog) -> None:
@@ -222,10 +181,11 @@ class VariantsScreen(ModalScreen[Variant | None]):
         table.add_row(*(_text(cells[str(key.value)]) for key in table.columns), key=entry.variant.name)
 
     def _show_detail(self) -> None:
-        variant = self._under_cursor()
-        entry = self._entries.get(variant.name) or Entry(variant, None, variant.size_gib, None)
-        lines = (foreign(in_keys(line, self.app)).replace("\n", " ") for line in _detail(entry))
-        self.query_one(Label).update(Text("\n".join(lines)))
+        self._say(in_keys(line, self.app) for line in _detail(self._entry))
+        offered = tuple(self.check_action(action, ()) is True for action in ("delete", "ask_hub"))
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
     def _cells(self, entry: Entry) -> dict[str, str]:
         variant = entry.variant
@@ -235,13 +195,19 @@ class VariantsScreen(ModalScreen[Variant | None]):
             "bits": f"{variant.bits:g}" if variant.bits is not None else "",
             "size": entry.size.rjust(9),
             "here": "unusable" if entry.problem else entry.here,
-            "verdict": guess + VERDICTS[entry.verdict],
-            "tps": entry.speed,
+            "verdict": guess + (VERDICTS if self._is_wide else SHORT_VERDICTS)[entry.verdict],
+            "tps": entry.speed if self._is_wide else entry.speed.replace(" to ", "–"),
             "quality": variant.quality,
         }
 
     def _under_cursor(self) -> Variant:
-        return list(self._catalog)[max(0, self.query_one(DataTable).cursor_row)]
+        return list(self._catalog)[self.cursor]
+
+    @property
+    def _entry(self) -> Entry:
+        """What is known of the model under the cursor."""
+        variant = self._under_cursor()
+        return self._entries.get(variant.name) or Entry(variant, None, variant.size_gib, None)
 
     def _index_of_current(self) -> int:
         return next((n for n, variant in enumerate(self._catalog) if variant.name == self._current), 0)
@@ -252,10 +218,6 @@ class VariantsScreen(ModalScreen[Variant | None]):
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if event.row_key.value is not None:
             self.dismiss(self._catalog.find(event.row_key.value))
-
-    def action_choose(self) -> None:
-        """Take the row under the cursor."""
-        self.query_one(DataTable).action_select_cursor()
 
     def action_pick(self, number: int) -> None:
         """Take the model with this number."""
@@ -269,17 +231,19 @@ class VariantsScreen(ModalScreen[Variant | None]):
 
     def action_ask_hub(self) -> None:
         """Get sizes, and the header of a model that is not here, from the hub."""
-        variant = self._under_cursor()
-        if variant.repo is None:
-            self.notify(f"{variant.name} is not on the hub.", markup=False)
-            return
-        entry = self._entries.get(variant.name)
-        self.notify(f"Asking the hub about {variant.name}…", markup=False)
-        self._ask(variant, headers=entry is not None and entry.path is None)
+        entry = self._entry
+        self.notify(f"Asking the hub about {entry.variant.name}…", markup=False)
+        self._ask(entry.variant, headers=entry.variant.name in self._entries and entry.path is None)
 
-    def action_back(self) -> None:
-        """Choose nothing."""
-        self.dismiss(None)
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys show where they do something for the model under the cursor."""
+        match action:
+            case "delete":
+                return self._entry.owner == "r1tui" or self._entry.progress is not None
+            case "ask_hub":
+                return self._entry.variant.repo is not None
+            case _:
+                return super().check_action(action, parameters)
 
 
 def _detail(entry: Entry) -> Iterator[str]:

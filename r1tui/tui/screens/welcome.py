@@ -69,6 +69,9 @@ class WelcomeScreen(VariantsScreen):
             said.append(foreign(advice.variant.name), "bold")
             said.append(f": {advice.why}\n")
             said.append(in_keys("<variants.choose> does the rest: engine, model, plan, server.", self.app))
+            entry = self._entries.get(advice.variant.name)
+            if entry is not None and entry.plan is None and advice.variant.repo is not None:
+                said.append(in_keys(" <variants.ask_hub> asks for its speed.", self.app))
             table = self.query_one(DataTable)
             if self.recommended is None and table.cursor_row == 0:  # not under the user's hands
                 table.move_cursor(row=table.get_row_index(advice.variant.name))

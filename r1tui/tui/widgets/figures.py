@@ -46,6 +46,10 @@ class Figures:
     status: Status | None = None
     speed: SpeedMeter = field(default_factory=SpeedMeter)
     context_size: int | None = None
+    context_used: int | None = None
+    """Tokens of it that the conversation takes that is shown."""
+    slow_link: bool = False
+    """Whether little is sent to the terminal, so that all this is seen late."""
     courses: defaultdict[str, Course] = field(default_factory=lambda: defaultdict(Course))
     """By what they are of: cpu, memory, disk, server cpu, gpu 0 use, gpu 0 memory, …"""
 

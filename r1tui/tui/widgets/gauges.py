@@ -12,6 +12,7 @@ from r1tui.tui.widgets.transcript_rows import foreign
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 LEVELS = "▁▂▃▄▅▆▇█"
+BLOCKS = f" {LEVELS}"
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,19 @@ def split_bar(ours: float, others: float, width: int, ink: Ink, style: str = "$p
 
 def sparkline(values: Sequence[float], width: int, top: float | None = None) -> str:
     """The last `width` values as a row of blocks over zero, right-aligned, as high as `top` or their largest."""
+    return chart(values, width, 1, top)[0]
+
+
+def chart(values: Sequence[float], width: int, height: int, top: float | None = None) -> list[str]:
+    """The same in `height` rows, which are so many times as exact; nothing is an eighth of a row high."""
     shown = list(values)[-width:] if width > 0 else []
     top = max(shown, default=0.0) if top is None else top
-    marks = [LEVELS[min(7, int(8 * max(value, 0.0) / top))] if top > 0 else LEVELS[0] for value in shown]
-    return "".join(marks).rjust(max(width, 0))
+    most = 8 * height
+    eighths = [1 + min(most - 1, int(most * max(value, 0.0) / top)) if top > 0 else 1 for value in shown]
+    return [
+        "".join(BLOCKS[min(max(one - 8 * below, 0), 8)] for one in eighths).rjust(max(width, 0))
+        for below in reversed(range(height))
+    ]
 
 
 def sides(left: Content, right: Content, width: int) -> Content:

@@ -20,11 +20,13 @@ def line(figures: Figures, width: int, ink: Ink) -> Content:
     speed = figures.speed
     shown_tps = speed.average_tps if speed.now_tps is None else speed.now_tps
     parts = [state(figures)]
+    if figures.slow_link:
+        parts.append(Content.styled("slow link", ink.muted))
     if shown_tps is not None:
         parts.append(Content.assemble(f"{tps(shown_tps):>5} tok/s ", (sparkline(speed.history, 6), "$accent")))
-    if speed.context_used is not None:
-        share = share_of(speed.context_used, figures.context_size)
-        used = f"{speed.context_used:,}" if share is None else f"{share:3.0%}"
+    if figures.context_used is not None:
+        share = share_of(figures.context_used, figures.context_size)
+        used = f"{figures.context_used:,}" if share is None else f"{share:3.0%}"
         parts.append(Content.styled(f"context {used}", alarm(share, "")))
     if figures.sample is not None:
         sample = figures.sample

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 
-from r1tui.text import duration, plan_in_words
-from r1tui.tui.widgets.figures import Figures
-from r1tui.tui.widgets.gauges import Ink, bar, one_line, sides, sparkline, split_bar
+from r1tui.text import duration, plan_in_words, rough
+from r1tui.tui.widgets.figures import SPAN, Figures
+from r1tui.tui.widgets.gauges import Ink, elided, one_line, sides
+from r1tui.tui.widgets.instrument_sheet import LABEL, WIDE, Group, Sheet
 from r1tui.tui.widgets.quantities import alarm, gib, of_gib, per_second, percent, seconds, share_of, tps, whole_gib
 
 if TYPE_CHECKING:
+    from r1tui.keeper.state import Status
     from r1tui.nvml import GpuUse
 
-LABEL, VALUE = 9, 16
-WIDE = 56
-"""From here on a row has room for its figure's course beside the bar."""
+TALL = (5, 4, 3, 2)
+"""Rows of a course beside the chat, where there is room: more would be all that is seen."""
 OVER_PLAN_BYTES = 1 << 29
 """What a GPU may hold beyond the plan before it is marked: CUDA's own context, and some luck."""
 LITTLE_BYTES_PER_S = 16 << 20
@@ -28,77 +29,40 @@ STATE_STYLES = {
     "restarting": "$warning", "stopping": "$warning", "failed": "$error", "hangs": "$error",
 }  # fmt: skip
 
-Group = list[Content]
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """What the rows are written on: how wide, in which ink, and in how much detail (0, the gist, to 2)."""
-
-    width: int
-    ink: Ink
-    detail: int = 2
-
-    @property
-    def _bar_width(self) -> int:
-        room = self.width - LABEL - VALUE - 1
-        return room if self.width < WIDE else room // 2
-
-    def bar(self, share: float | None, style: str = "$primary") -> Content | None:
-        """A bar as long as all others of this sheet; None where there is no share."""
-        return None if share is None else bar(share, self._bar_width, self.ink, style)
-
-    def split(self, ours: float, others: float) -> Content:
-        """The same of two shares."""
-        return split_bar(ours, others, self._bar_width, self.ink)
-
-    def row(self, label: str, value: str, gauge: Content | None = None, value_style: str = "") -> Content:
-        """Label, a gauge where there is one, and the value at the right; the columns stay where they are."""
-        shown = Content.styled(value, value_style)
-        if gauge is None:
-            return sides(Content.styled(label, self.ink.muted), shown, self.width)
-        return sides(Content.assemble((label.ljust(LABEL), self.ink.muted), gauge), shown, self.width)
-
-    def course(
-        self,
-        label: str,
-        value: str,
-        gauge: Content | None,
-        course: Sequence[float],
-        *,
-        top: float | None = None,
-        style: str = "$primary",
-    ) -> Group:
-        """A row with the figure's course, up to `top`: beside the bar, or below it where that is too narrow."""
-        if self.width >= WIDE:
-            room = self.width - LABEL - VALUE - 2 - self._bar_width
-            line = Content.styled(sparkline(course, room, top), style)
-            left = Content(" " * self._bar_width) if gauge is None else gauge
-            return [self.row(label, value, Content(" ").join([left, line]))]
-        row = self.row(label, value, gauge)
-        if self.detail < 2 or not course:
-            return [row]
-        return [row, Content.styled(sparkline(course, self.width, top), style)]
-
-    def words(self, text: str, most_rows: int = 2) -> Group:
-        """Muted words, wrapped."""
-        return list(Content.styled(one_line(text), self.ink.muted).wrap(self.width)[:most_rows]) if text else []
-
 
 def groups(figures: Figures, sheet: Sheet) -> list[Group]:
     """All groups that have something to say: server, answer, one for each GPU, machine, llama-server's process."""
-    sections = [_server(figures, sheet), _answer(figures, sheet), *_gpus(figures, sheet)]
-    return [group for group in (*sections, _machine(figures, sheet), _process(figures, sheet)) if group]
+    sections = [_server(figures, sheet), _answer(figures, sheet), *_gpus(figures, sheet), _machine(figures, sheet)]
+    facts = _facts(figures, sheet) if sheet.facts else []
+    return [group for group in (*sections, _process(figures, sheet), facts) if group]
 
 
 def panel(figures: Figures, width: int, height: int, ink: Ink) -> Group:
-    """The panel beside the chat; with little room it loses first its empty rows, then courses, then details of GPUs."""
+    """The panel beside the chat, with as much of everything as there is room for."""
     rows: Group = []
-    for spaced, detail in ((True, 2), (False, 2), (True, 1), (False, 1), (False, 0)):
-        rows = stacked(groups(figures, Sheet(width, ink, detail)), spaced=spaced)
+    for spaced, sheet in _sheets(width, ink):
+        rows = stacked(groups(figures, sheet), spaced=spaced)
         if len(rows) <= height:
             break
     return rows[:height]
+
+
+def _sheets(width: int, ink: Ink) -> Iterator[tuple[bool, Sheet]]:
+    """From most to least; only a wide panel has tall courses and facts."""
+    if width >= WIDE:
+        yield from ((True, Sheet(width, ink, tall=tall, facts=True)) for tall in TALL)
+        yield True, Sheet(width, ink, tall=2)
+        yield True, Sheet(width, ink, facts=True)
+    yield from less(Sheet(width, ink))
+
+
+def less(sheet: Sheet) -> Iterator[tuple[bool, Sheet]]:
+    """With little room there are first no empty rows, then no courses, then no details of GPUs."""
+    yield True, sheet
+    if sheet.width >= WIDE:
+        yield True, replace(sheet, joined=True)
+    yield from ((spaced, replace(sheet, detail=detail)) for spaced, detail in ((False, 2), (True, 1), (False, 1)))
+    yield False, replace(sheet, detail=0, facts=False)
 
 
 def stacked(sections: Sequence[Group], *, spaced: bool) -> Group:
@@ -126,6 +90,8 @@ def _server(figures: Figures, sheet: Sheet) -> Group:
     status = figures.status
     uptime = duration(status.uptime_s) if status and status.uptime_s is not None else ""
     rows = [sides(state(figures), Content.styled(uptime, sheet.ink.muted), sheet.width)]
+    if figures.slow_link:
+        rows.append(Content.styled("slow link: drawn seldom", sheet.ink.muted))
     if status is not None and status.restarts:
         times = "once" if status.restarts == 1 else f"{status.restarts} times"
         rows.append(Content.styled(f"restarted {times}", "$warning"))
@@ -134,15 +100,17 @@ def _server(figures: Figures, sheet: Sheet) -> Group:
 
 def _answer(figures: Figures, sheet: Sheet) -> Group:
     speed = figures.speed
-    used, size = speed.context_used, figures.context_size
+    used, size = figures.context_used, figures.context_size
     share = share_of(used, size)
     context = " / ".join(["–" if used is None else f"{used:,}", *([f"{size:,}"] if size else [])])
     return [
         sheet.row("answer", "" if speed.now_tps is None else _rate(speed.now_tps), value_style=sheet.ink.strong),
-        Content.styled(sparkline(speed.history, sheet.width), "$accent"),
-        sheet.row("average", _rate(speed.average_tps)),
-        sheet.row("prompt", _rate(speed.prompt_tps)),
-        sheet.row("first token", "–" if speed.first_token_s is None else seconds(speed.first_token_s)),
+        *sheet.chart(speed.history, style="$accent"),
+        *sheet.beside(
+            ("average", _rate(speed.average_tps), ""),
+            ("prompt", _rate(speed.prompt_tps), ""),
+            ("first token", "–" if speed.first_token_s is None else seconds(speed.first_token_s), ""),
+        ),
         sheet.row("context", context, sheet.bar(share, alarm(share, "$accent"))),
     ]
 
@@ -159,7 +127,7 @@ def _gpus(figures: Figures, sheet: Sheet) -> list[Group]:
         lost = sample.gpus_age_s is not None
         return [[Content.styled(one_line(sample.gpus_reason or ""), "$warning") if lost else Content("no GPU")]]
     cards = [_gpu(figures, gpu, sheet) for gpu in sample.gpus]
-    return cards if sheet.detail else [[row for card in cards for row in card]]
+    return cards if sheet.detail and not sheet.joined else [[row for card in cards for row in card]]
 
 
 def _gpu(figures: Figures, gpu: GpuUse, sheet: Sheet) -> Group:
@@ -175,7 +143,7 @@ def _gpu(figures: Figures, gpu: GpuUse, sheet: Sheet) -> Group:
     amount, busy = of_gib(gpu.used_bytes, gpu.total_bytes), _hundredth(gpu.busy_percent)
     return [
         Content.assemble((f"GPU {gpu.index}", ink.strong), (f"  {one_line(gpu.name)}", ink.muted)),
-        *sheet.course("memory", amount, gauge, memory if sheet.width >= WIDE else (), top=gpu.total_bytes),
+        *sheet.course("memory", amount, gauge, memory, top=gpu.total_bytes, minor=True),
         *_against_the_plan(figures, gpu, sheet),
         *sheet.course("use", _gpu_words(gpu), sheet.bar(busy, "$secondary"), use, top=100, style="$secondary"),
     ]
@@ -192,10 +160,8 @@ def _against_the_plan(figures: Figures, gpu: GpuUse, sheet: Sheet) -> Group:
         return [sheet.row("", f"{meant}, {free}" if meant else free)]
     over = planned is not None and own > planned + OVER_PLAN_BYTES
     ours = f"{gib(own)} of {meant}" if meant else f"{gib(own)} GiB"
-    return [
-        sheet.row("ours", ours, value_style="$warning" if over else ""),
-        sheet.row("others", f"{gib(max(gpu.used_bytes - own, 0))} GiB, {free}"),
-    ]
+    others = f"{gib(max(gpu.used_bytes - own, 0))} GiB, {free}"
+    return sheet.beside(("ours", ours, "$warning" if over else ""), ("others", others, ""))
 
 
 def _machine(figures: Figures, sheet: Sheet) -> Group:
@@ -203,12 +169,15 @@ def _machine(figures: Figures, sheet: Sheet) -> Group:
     if sample is None:
         return []
     used, total = sample.memory_used_bytes, sample.memory_total_bytes
-    share, courses = share_of(used, total), figures.courses
-    style, course = alarm(share, "$primary"), courses["memory"].means if sheet.width >= WIDE else ()
-    cpu = sheet.bar(_hundredth(sample.cpu_percent), "$secondary")
+    share, cpu = share_of(used, total), sheet.bar(_hundredth(sample.cpu_percent), "$secondary")
+    style, courses = alarm(share, "$primary"), figures.courses
+    memory = sheet.bar(share, style)
+    span = f"the last {duration(sheet.width * SPAN)}" if sheet.tall else ""
     rows = [
-        Content.styled("Machine", sheet.ink.strong),
-        *sheet.course("memory", of_gib(used, total), sheet.bar(share, style), course, top=total, style=style),
+        sides(Content.styled("Machine", sheet.ink.strong), Content.styled(span, sheet.ink.muted), sheet.width),
+        *sheet.course(
+            "memory", of_gib(used, total), memory, courses["memory"].means, top=total, style=style, minor=True
+        ),
         sheet.row("page cache", f"{gib(sample.page_cache_bytes)} GiB"),
         *sheet.course("CPU", percent(sample.cpu_percent), cpu, courses["cpu"].means, top=100, style="$secondary"),
     ]
@@ -236,9 +205,8 @@ def _process(figures: Figures, sheet: Sheet) -> Group:
         if sheet.detail >= 2:
             part = "of its part on the CPU" if sample.gpus else "of it"
             rows.append(sheet.row("", f"{part} in memory", value_style=sheet.ink.muted))
-    course = figures.courses["server cpu"].means if sheet.width >= WIDE else ()
-    cpu = sheet.bar(_hundredth(server.cpu_percent), "$secondary")
-    rows += sheet.course("CPU", percent(server.cpu_percent), cpu, course, top=100, style="$secondary")
+    cpu, course = sheet.bar(_hundredth(server.cpu_percent), "$secondary"), figures.courses["server cpu"].means
+    rows += sheet.course("CPU", percent(server.cpu_percent), cpu, course, top=100, style="$secondary", minor=True)
     return rows + (_disk(figures, sheet) if server.read_bytes_per_s is not None else [])
 
 
@@ -263,3 +231,49 @@ def _gpu_words(gpu: GpuUse) -> str:
         "" if gpu.power_w is None else f"{gpu.power_w:3.0f} W",
     ]
     return " ".join(part for part in parts if part)
+
+
+def _facts(figures: Figures, sheet: Sheet) -> Group:
+    """What the server was started with, and why it was started again."""
+    status = figures.status
+    if status is None:
+        return []
+    rows = [Content.styled("Plan", sheet.ink.strong)] if figures.plan else []
+    said = [(label, value, "") for label, value in _plan_rows(figures.plan) if value]
+    rows += [row for at in range(0, len(said), 2) for row in sheet.beside(*said[at : at + 2])]
+    rows += [
+        sheet.row(label, elided(one_line(value), sheet.width - LABEL - 2))
+        for label, value in _server_rows(status)
+        if value
+    ]
+    for ending in status.endings[-3:]:
+        rows += sheet.words(f"{ending.cause} {ending.next}", 3)
+    return rows
+
+
+def _plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    caches = [plan.get(key) for key in ("cache_type_k", "cache_type_v")]
+    speeds = plan.get("tps")
+    expected = [
+        (kind, f"{rough(*pair)} tok/s")
+        for kind in ("prompt", "answer")
+        if isinstance(speeds, Mapping) and isinstance(pair := speeds.get(kind), list) and len(pair) == 2 and any(pair)
+    ]
+    return [
+        ("verdict", one_line(str(plan.get("verdict") or ""))),
+        ("KV cache", f"K {caches[0]}, V {caches[1]}" if all(isinstance(one, str) for one in caches) else ""),
+        ("threads", str(plan.get("threads") or "")),
+        ("prompt batch", str(plan.get("ubatch_size") or "")),
+        *expected,
+    ]
+
+
+def _server_rows(status: Status) -> list[tuple[str, str]]:
+    pids = [f"{pid} {name}" for pid, name in ((status.pid, "server"), (status.keeper_pid, "keeper")) if pid]
+    return [
+        ("processes", ", ".join(pids)),
+        ("model file", status.model or ""),
+        ("endpoint", status.endpoint or ""),
+        ("port", status.tcp or ""),
+        ("log", status.log or ""),
+    ]

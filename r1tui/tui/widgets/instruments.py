@@ -74,18 +74,24 @@ class Instruments(Rows):
         self.figures.speed.asked()
         self.touch()
 
-    def update_answer(self, events: Iterable[StreamEvent] | None) -> None:
-        """What has come of the answer; None when it ended without its last word."""
+    def update_answer(self, events: Iterable[StreamEvent] | None, *, shown: bool = True) -> None:
+        """What has come of the answer, of the conversation that is `shown` or not; None: it had no last word."""
         if events is None:
             self.figures.speed.end()
-        else:
-            self.figures.speed.take(events)
+        elif (counters := self.figures.speed.take(events)) is not None and shown:
+            tokens = counters.prompt_tokens + counters.completion_tokens
+            self.figures.context_used = tokens or self.figures.context_used
         self.touch()
 
     def show_context(self, tokens: int | None) -> None:
         """What the conversation that is shown takes of the context; None where nobody has counted."""
-        self.figures.speed.context_used = tokens
+        self.figures.context_used = tokens
         self.touch()
+
+    def slow_down(self, times: float) -> None:
+        super().slow_down(times)
+        self.figures.slow_link = times > 1
+        self.draw()
 
     def rows(self, width: int, height: int) -> list[Content]:
         if height == 1:

@@ -8,7 +8,7 @@ from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEve
 
 WINDOW_S = 2.0
 WINDOW_TOKENS = 4
-HISTORY = 60
+HISTORY = 180
 
 
 class SpeedMeter:
@@ -28,8 +28,6 @@ class SpeedMeter:
         self.prompt_tps: float | None = None
         self.first_token_s: float | None = None
         """From the question to the first token of its answer."""
-        self.context_used: int | None = None
-        """Tokens of the prompt and the answer."""
         self.history: deque[float] = deque(maxlen=HISTORY)
         """The speeds of the last seconds in which tokens came, oldest first."""
 
@@ -38,8 +36,8 @@ class SpeedMeter:
         self._asked_s, self._is_ours = self._clock(), True
         self.first_token_s = None
 
-    def take(self, events: Iterable[StreamEvent]) -> None:
-        """Take what has come of the answer; of several counters the last one is true of all."""
+    def take(self, events: Iterable[StreamEvent]) -> Timings | Finished | None:
+        """Take what has come of the answer; of several counters the last one is true of all, and is returned."""
         counters: Timings | Finished | None = None
         for event in events:
             match event:
@@ -51,12 +49,12 @@ class SpeedMeter:
                     self.first_token_s, self._asked_s = self._clock() - self._asked_s, None
         if counters is not None:
             self.add(counters)
+        return counters
 
     def add(self, timings: Timings | Finished) -> None:
         """Take the server's counters as of now."""
         self.average_tps = timings.tps or self.average_tps
         self.prompt_tps = timings.prompt_tps or self.prompt_tps
-        self.context_used = timings.prompt_tokens + timings.completion_tokens
         if isinstance(timings, Finished):
             if timings.ttft_ms is not None and self._is_ours:
                 self.first_token_s = timings.ttft_ms / 1000

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from r1tui.chat.code import Listing, is_code, listing
 from r1tui.chat.markdown import MarkdownBlock
+from r1tui.tui.widgets.transcript_code import BESIDE_BAR
 from r1tui.tui.widgets.transcript_markdown import CODE_BAR, render
 from r1tui.tui.widgets.transcript_rows import EMPTY, TAB, Row, Span, row_of, wrap
 
@@ -102,7 +103,7 @@ class PlainBlock(Block):
             line_end = text.find("\n", start, end)
             for row_start, row_end in wrap(text, start, line_end if line_end >= 0 else end, room, words=self._words):
                 prefix = self._rest if len(self.rows) > self.gap else self._first
-                self.rows.append(self._row(prefix, text[row_start:row_end]))
+                self.rows.append(self._row(prefix, row_start, row_end))
                 self._last_start = row_start
             if line_end < 0:
                 break
@@ -110,8 +111,8 @@ class PlainBlock(Block):
         work.rows_built += len(self.rows) - before
         self.height = len(self.rows)
 
-    def _row(self, prefix: Span, text: str) -> Row:
-        return row_of(prefix, (text, self._role))
+    def _row(self, prefix: Span, start: int, end: int) -> Row:
+        return row_of(prefix, (self.text[start:end], self._role))
 
     def _estimate(self) -> None:
         if not self.width:
@@ -126,8 +127,9 @@ class OpenListing(PlainBlock):
         super().__init__(text, "code", gap=True, first=frame, rest=frame)
         self._words = False
 
-    def _row(self, prefix: Span, text: str) -> Row:
-        return row_of(MARGIN, CODE_BAR, (" ", self._role), (text, self._role), fill=self._role)
+    def _row(self, prefix: Span, start: int, end: int) -> Row:
+        beside = BESIDE_BAR[start > 0 and self.text[start - 1] != "\n"]
+        return row_of(MARGIN, CODE_BAR, beside, (self.text[start:end], self._role), fill=self._role)
 
 
 class AnswerBlock(Block):

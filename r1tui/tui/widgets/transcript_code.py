@@ -8,6 +8,8 @@ from typing import Any
 from r1tui.chat.markdown import block_parser
 from r1tui.tui.widgets.transcript_rows import TAB, Span
 
+BESIDE_BAR: tuple[Span, Span] = (" ", "code"), ("↳", "code rule")
+"""What stands before a line of code, and before the rest of it where it is longer than the row."""
 MAX_LINE_CHARS = 2_000
 """Beyond this a listing is drawn without colours: lexers may take very long over such lines."""
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from r1tui.chat.markdown import parse_inline
-from r1tui.tui.widgets.transcript_code import code_lines
+from r1tui.tui.widgets.transcript_code import BESIDE_BAR, code_lines
 from r1tui.tui.widgets.transcript_rows import Row, Span, fitting, row_of, wrap, wrap_spans
 from r1tui.tui.widgets.transcript_table import Cell, table_rows
 
@@ -95,8 +95,8 @@ class _Renderer:
             yield row_of(*prefix, CODE_BAR, (" ", "code"), (name, "code comment"), fill="code", place=(number, 0))
             prefix = rest
         for line, spans in enumerate(code_lines(token.content, language.lower()), 1):
-            for row in _chopped(spans, room):
-                yield row_of(*prefix, CODE_BAR, (" ", "code"), *row, fill="code", place=(number, line))
+            for piece, row in enumerate(_chopped(spans, room)):
+                yield row_of(*prefix, CODE_BAR, BESIDE_BAR[piece > 0], *row, fill="code", place=(number, line))
                 prefix = rest
 
     def _prefixed(self, rows: list[tuple[Span, ...]], first: tuple[Span, ...], rest: tuple[Span, ...]) -> Iterator[Row]:

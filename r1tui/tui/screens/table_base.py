@@ -1,0 +1,90 @@
+"""A list in a frame over the chat: a table to choose from, and below it what is to be said of the row at the cursor."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen, ScreenResultType
+from textual.widgets import DataTable, Label
+
+from r1tui.tui.widgets.gauges import one_line
+from r1tui.tui.widgets.key_line import KeyLine
+
+BESIDE_TABLE = 6
+"""Lines of the screen that are neither the table's nor said of it: frame, footer and a little air."""
+WIDEST = 116
+SHARE_PERCENT = 96
+
+
+class TableScreen(ModalScreen[ScreenResultType]):
+    """Subclasses fill the table, and `_say` what is under the cursor."""
+
+    TABLE_TITLE: ClassVar[str] = ""
+    SAID_ROWS: ClassVar[int] = 4
+    DEFAULT_CSS = f"""
+    TableScreen {{
+        align: center middle;
+        & > Vertical {{
+            width: {WIDEST};
+            max-width: {SHARE_PERCENT}%;
+            height: auto;
+            border: round $primary;
+            background: $surface;
+            padding: 0 1;
+        }}
+        DataTable {{ height: auto; min-height: 3; background: $surface; }}
+        Label {{
+            width: 1fr;
+            color: $text-muted;
+            margin-top: 1;
+            text-wrap: nowrap;
+            text-overflow: ellipsis;
+        }}
+    }}
+    """
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = self.TABLE_TITLE
+            yield from self._heading()
+            yield DataTable(cursor_type="row", zebra_stripes=False)
+            said = Label(markup=False)
+            said.styles.height = self.SAID_ROWS
+            yield said
+        yield KeyLine()
+
+    def _heading(self) -> ComposeResult:
+        """What stands above the table."""
+        yield from ()
+
+    @property
+    def _heading_rows(self) -> int:
+        """Rows that are taken by it."""
+        return 0
+
+    @property
+    def cursor(self) -> int:
+        """The row under the cursor."""
+        return max(0, self.query_one(DataTable).cursor_row)
+
+    @property
+    def _columns(self) -> int:
+        """Room that the table has, beside frame and scroll bar."""
+        return min(WIDEST, self.size.width * SHARE_PERCENT // 100) - 6
+
+    def on_resize(self) -> None:
+        rows = self.size.height - BESIDE_TABLE - self.SAID_ROWS - self._heading_rows
+        self.query_one(DataTable).styles.max_height = max(3, rows)
+
+    def _say(self, lines: Iterable[str]) -> None:
+        self.query_one(Label).update(Content("\n".join(map(one_line, lines))))
+
+    def action_choose(self) -> None:
+        """Take the row under the cursor."""
+        self.query_one(DataTable).action_select_cursor()
+
+    def action_back(self) -> None:
+        """Choose nothing."""
+        self.dismiss(None)

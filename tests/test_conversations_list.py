@@ -1,0 +1,48 @@
+"""How the list of conversations tells those apart that have one name."""
+
+import re
+from pathlib import Path
+
+import pytest
+from textual.widgets import DataTable, Label
+
+from r1tui.chat.answer import Answer
+from r1tui.chat.store import Store
+from r1tui.paths import Paths
+from tests.store_rig import said, whole
+from tests.test_conversations_screen import Listening, keep, listed
+from tests.tui_rig import opened
+
+LABEL = "ConversationsScreen > Vertical > Label"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_those_of_one_name_are_told_apart_by_their_last_questions(paths: Paths, size: tuple[int, int]) -> None:
+    longer = said("c2", "Why birds?")
+    longer.ask("And fish?\n\x1b[31m[b]Really?").answer = Answer.past("Yes.")
+    keep(paths, said("c1", "Why birds?"), longer)
+    app = Listening(paths)
+    async with opened(app, size) as pilot:
+        screen = await listed(app, pilot, "Why birds?", "Why birds?")
+        table = screen.query_one(DataTable)
+        rows = [[str(cell).strip() for cell in table.get_row_at(row)] for row in range(2)]
+        if size[0] >= 120:
+            assert [row.pop(1) for row in rows] == ["And fish? [b]Really?", ""]
+        assert all(re.fullmatch(r"today \d\d:\d\d", row[1]) for row in rows)
+        assert [row[2] for row in rows] == ["2", "1"]
+        assert "And fish? [b]Really?" in str(screen.query_one(LABEL, Label).render())
+        assert not table.show_horizontal_scrollbar
+
+
+def test_the_last_question_is_the_one_at_the_end_of_the_shown_path(tmp_path: Path) -> None:
+    one = said("c1", "a")
+    first = one.ask("  b " + "long " * 100)
+    one.ask_instead(first, "c")
+    with Store(tmp_path) as store:
+        store.write([whole(one), whole(said("c2", "x"))])
+        assert {listed.id: listed.last_question for listed in store.newest()} == {"c1": "c", "c2": ""}
+        one.show(first)
+        store.write([whole(one)])
+        (found,) = [listed for listed in store.search("long") if listed.id == "c1"]
+        assert found.last_question.startswith("b long long")
+        assert len(found.last_question) <= 200
