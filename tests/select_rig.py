@@ -8,12 +8,13 @@ from textual.pilot import Pilot
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation, Turn
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import StillApp
 from tests.transcript_rig import settle
-from tests.tui_rig import opened
+from tests.tui_rig import opened, until
 
 PYTHON = "Save it as `game.py`:\n\n```python\nimport pygame\n\nprint('hi')\n```\n"
 BROKEN = "1. Broken:\n\n   ```python\n   x = 1\n   y = (2\n   z = 3\n   ```\n"
@@ -40,7 +41,7 @@ class Chat:
     def __init__(self, app: StillApp, pilot: Pilot[None]) -> None:
         self.app, self.pilot = app, pilot
         self.said: list[str] = []
-        app.seat.notify = lambda text, **_: self.said.append(text)  # type: ignore[method-assign]
+        app.seat.notify = lambda text, **_: self.said.append(in_keys(text, app))  # type: ignore[method-assign]
 
     @property
     def transcript(self) -> Transcript:
@@ -85,7 +86,9 @@ async def chat(tmp_path: Path, conversation: Conversation, size: tuple[int, int]
     app = StillApp(tmp_path)
     async with opened(app, size) as pilot:
         app.seat.conversation = conversation
-        app.seat.query_one(Transcript).show(conversation)
+        transcript = app.seat.query_one(Transcript)
+        transcript.show(conversation)
         app.seat.query_one(Prompt).focus()
-        await settle(pilot, app.seat.query_one(Transcript))
+        await until(pilot, lambda: transcript.size.height > size[1] - 12)  # the greeting is gone
+        await settle(pilot, transcript)
         yield Chat(app, pilot)

@@ -22,7 +22,9 @@ from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.panel import PanelScreen
 from r1tui.tui.widgets.prompt import Prompt
+from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.transcript import Transcript
+from r1tui.tui.wordbook import HEADINGS, HERE, PLACES
 from tests.screen_rig import StillApp
 from tests.tui_rig import opened, seat, until
 
@@ -41,12 +43,13 @@ async def test_every_action_of_the_chat_is_in_the_palette_and_in_the_help(tmp_pa
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, KeysScreen))
         listed = {row.name for row in actions(app.screen_stack[0])}
-        text = app.screen.query_one("Static")
-        shown = " ".join(text.render_line(y).text for y in range(text.size.height))
+        shown = " ".join(help_lines(app))
         await pilot.press("escape")
         wanted = {*ids(ChatScreen, R1App, Prompt, Transcript)}
         assert wanted <= listed
         assert all(name in shown for name in wanted if not name.startswith("chat.model"))
+        assert set(ids(SelectBar)) <= listed  # of the marking too, though nothing is marked
+        assert all(name in shown for name in ids(SelectBar))
         provider = ActionsProvider(seat(app))
         for action in actions(seat(app)):
             found = [hit.text async for hit in provider.search(action.title)]
@@ -60,6 +63,86 @@ async def test_every_action_is_told_in_a_sentence(tmp_path: Path) -> None:
             assert action.does.endswith("."), action.name
             assert action.does[0].isupper()
             assert action.title != action.does
+
+
+OTHER_WORDS = {
+    "temperature": "Sampling",
+    "top_p": "Sampling",
+    "seed": "Sampling",
+    "export": "Conversations",
+    "rename": "Conversations",
+    "conv": "Conversations",
+    "regenerate": "Ask again",
+    "retry": "Ask again",
+    "exit": "Quit",
+    "colours": "Theme",
+    "model": "Models",
+    "download a model": "Models",
+    "fetch": "Models",
+    "vim": "Editor",
+    "upload": "Attach a file",
+    "file": "Attach a file",
+    "log": "Log",
+    "stop": "Stop",
+    "think": "Thinking",
+    "vram": "All instruments",
+    "change question": "Edit question",
+    "clipboard": "Copy the last code block",
+    "delete exchange": "Delete exchange",
+    "help": "Help",
+    "new chat": "New chat",
+    "temprature": "Sampling",
+    "conversatons": "Conversations",
+}
+
+
+async def test_the_palette_knows_an_action_by_other_words_too(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app):
+        provider = ActionsProvider(seat(app))
+        for wanted, title in OTHER_WORDS.items():
+            hits = [hit async for hit in provider.search(wanted)]
+            best = max((hit.score for hit in hits), default=0.0)
+            assert title in [hit.text for hit in hits if hit.score == best][:3], wanted
+
+
+async def test_the_palette_offers_nothing_for_letters_that_are_no_word_of_an_action(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app):
+        provider = ActionsProvider(seat(app))
+        for letters in ("etn", "oe", "xyzzy", "log xyzzy"):
+            assert [hit.text async for hit in provider.search(letters)] == [], letters
+
+
+async def test_the_help_begins_with_what_matters_most_and_has_a_heading_for_all_of_the_chat(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app) as pilot:
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, KeysScreen))
+        lines = help_lines(app)
+        assert lines[0] == next(iter(HEADINGS))
+        firsts = [line.split()[0] for line in lines[1 : lines.index("")] if line[0] != " "]
+        assert firsts == ["Enter", "Ctrl+J,", "Esc", "Ctrl+P", "F1", "Ctrl+Q"]
+        assert [line for line in lines if line in HEADINGS] == list(HEADINGS)
+        assert HERE not in lines
+    own = {*ids(ChatScreen, R1App, Prompt, Transcript, SelectBar), *(action for _, action in ChatScreen.KEYLESS)}
+    assert own == set(PLACES)
+
+
+async def test_the_help_of_another_screen_begins_with_its_own_keys(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app) as pilot:
+        await pilot.press("ctrl+l", "f1")
+        await until(pilot, lambda: isinstance(app.screen, KeysScreen))
+        lines = help_lines(app)
+        assert lines[0] == HERE
+        assert "conversations.rename" in " ".join(lines[: lines.index("")])
+        assert next(iter(HEADINGS)) in lines
+
+
+def help_lines(app: R1App) -> list[str]:
+    text = app.screen.query_one("Static")
+    return [text.render_line(y).text.rstrip() for y in range(text.size.height)]
 
 
 async def test_the_palette_finds_an_action_by_its_words_and_does_it(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
 from r1tui.tui.app import R1App
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens import conversations
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
@@ -45,7 +46,7 @@ class Listening(R1App):
         self.told: list[str] = []
 
     def notify(self, message: str, **options: Any) -> None:
-        self.told.append(message)
+        self.told.append(in_keys(message, self))
         super().notify(message, **options)
 
 

@@ -225,7 +225,7 @@ async def test_the_editor_gives_the_prompt_what_was_saved_or_says_why_not(
     async with opened(app) as pilot:
         await shut(app, pilot)
         monkeypatch.setattr(app, "suspend", nullcontext)
-        monkeypatch.setattr(app.seat, "notify", lambda text, **_: told.append(text))
+        monkeypatch.setattr(app, "notify", lambda text, **_: told.append(text))
         await pilot.press(*"typed", "ctrl+g")
         await until(pilot, lambda: prompt(app).text == text and not app.seat._editing)
         assert all(one.startswith(said) and "export" in one for one in told)

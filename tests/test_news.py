@@ -9,7 +9,7 @@ from r1tui.tui.news import server_news
 @pytest.mark.parametrize(
     ("before", "now", "said"),
     [
-        ("ready", Status(state="failed", cause="It ended."), "It ended. Ctrl+R starts it again."),
+        ("ready", Status(state="failed", cause="It ended."), "It ended. <chat.start> starts it again."),
         ("ready", Status(state="restarting", cause="It ended.", remedy="Soon."), "It ended. Soon."),
         ("ready", Status(state="ready", keeper_pid=1, cause="It hangs.", remedy="Ctrl+R."), "It hangs. Ctrl+R."),
         ("sleeping", Status(state="ready"), "The model is loaded again."),

@@ -1,5 +1,6 @@
 """The instruments in their layouts: one line, a panel, a wider one, the whole screen; no resize disturbs a stream."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ async def test_each_size_has_its_layout(tmp_path: Path, size: tuple[int, int], w
         await pilot.press("f5")
         await pilot.pause()
         assert seat(app).instruments.region.height == height
+
+
+async def test_what_is_kept_of_files_and_of_the_context_have_names_of_their_own(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app) as pilot:
+        await furnished(app, pilot)
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: isinstance(app.screen, PanelScreen) and "Machine" in shown(app))
+        assert re.search(r"KV cache +K q4_0, V f16", shown(app))
+        assert re.search(r"page cache +131\.0 GiB", shown(app))
+        assert not re.search(r"(?<!KV )(?<!page )cache", shown(app))
 
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40), (200, 60)])

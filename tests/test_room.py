@@ -1,13 +1,16 @@
 """When the context is nearly full, and what mends a failed answer, in keys."""
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from textual.app import App
 
 from r1tui.chat.room import Room, surely_has_room
 from r1tui.server.answer import explain
 from r1tui.server.wire import ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, TOO_LONG_ERROR, ServerError
-from r1tui.tui.remedies import in_keys
+from r1tui.tui.remedies import in_words, to_go_on
 
 
 @pytest.mark.parametrize(
@@ -35,7 +38,7 @@ def test_what_surely_has_room_has_it_though_each_byte_is_a_token(texts: list[str
 )])  # fmt: skip
 def test_no_remedy_on_the_screen_names_a_command(kind: str) -> None:
     _, remedy = explain(ServerError("m", kind))
-    said = in_keys(remedy, {})
+    said = in_words(remedy, App())
     assert "`" not in said
     assert "sk again" not in said.replace("asks again", "")
 
@@ -51,12 +54,21 @@ def test_no_remedy_on_the_screen_names_a_command(kind: str) -> None:
 )
 def test_the_remedy_of_an_answer_that_has_a_beginning_is_to_go_on_with_it(remedy: str, said: str) -> None:
     goes_on = "F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
-    assert in_keys(remedy, {}, goes_on=True) == said + goes_on
+    assert in_words(to_go_on(remedy), App()) == said + goes_on
 
 
 def test_remedies_name_the_user_s_own_keys() -> None:
     remedy = "`r1tui logs` shows why; ask again."
-    assert in_keys(remedy, {}) == "F6 (the log) shows why; F8 asks again."
-    assert in_keys(remedy, {"chat.again": "ctrl+x,f12"}, log=False) == "The server's log shows why; Ctrl+X asks again."
-    own = {"chat.continue": "f2", "chat.select": "f3", "select.anew": "n"}
-    assert in_keys("Ask again.", own, goes_on=True) == "F2 goes on where it stopped (F3, then N, asks anew)."
+    assert in_words(remedy, App()) == "F6 (the log) shows why; F8 asks again."
+    app = Elsewhere()
+    assert in_words(remedy, app) == "The server's log shows why; Ctrl+X asks again."
+    assert in_words(to_go_on("Ask again."), app) == "F2 goes on where it stopped (F3, then N, asks anew)."
+
+
+class Elsewhere(App[None]):
+    """One with another key, whose server is on another machine."""
+
+    has_log = False
+    keymap: ClassVar = {
+        "chat.again": "ctrl+x,f12", "chat.continue": "f2", "chat.select": "f3", "select.anew": "n"
+    }  # fmt: skip

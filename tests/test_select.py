@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-from textual.widgets import Footer
-
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.events import Content, Reasoning
-from r1tui.tui.actions import Action, actions, run
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.transcript import Transcript
@@ -59,8 +56,6 @@ async def test_the_footer_has_the_keys_of_what_is_marked(tmp_path: Path) -> None
         assert not {"Edit", "Delete"} & shown()
         await one.press("end")
         assert "Check" not in shown(), "there is no code"
-        keys = " ".join(str(key.render()) for key in one.app.screen.query_one(Footer).query("FooterKey"))
-        assert "Done" in keys[:20]
 
 
 async def test_typing_elsewhere_ends_the_selection_and_a_click_marks_only_in_it(tmp_path: Path) -> None:
@@ -207,19 +202,6 @@ async def test_an_edit_ends_with_the_branch_that_its_question_is_of(tmp_path: Pa
         assert one.questions == ["First?", "Second?"]
         assert not one.app.seat.editing
         assert one.prompt.text == ""
-
-
-async def test_the_palette_has_what_the_keys_do(tmp_path: Path) -> None:
-    async with chat(tmp_path, talk()) as one:
-
-        def offered() -> dict[str, Action]:
-            return {action.title: action for action in actions(one.app.screen)}
-
-        assert "Ask anew" not in offered()
-        await one.press("ctrl+y", "home", "down")
-        assert {"Copy", "Check", "Ask anew", "Copy the last code block"} <= offered().keys()
-        await run(one.app, offered()["Copy"])
-        assert one.app.clipboard == "import pygame\n\nprint('hi')\n"
 
 
 async def test_while_an_answer_runs_nothing_can_lose_it_and_copies_work(tmp_path: Path) -> None:

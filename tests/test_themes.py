@@ -13,10 +13,11 @@ from textual.color import Color
 from textual.dom import DOMNode
 from textual.theme import Theme
 from textual.widget import Widget
-from textual.widgets import Button, Footer, Input, Label, OptionList, Switch
+from textual.widgets import Button, Input, Label, OptionList, Switch
 
 from r1tui.config import Config, UiSettings
 from r1tui.tui.themes import DEFAULT, TERMINAL, ThemeError, load_themes, parse_theme
+from r1tui.tui.widgets.key_line import KeyLine
 from tests.screen_rig import StillApp
 from tests.tui_rig import opened
 
@@ -161,7 +162,7 @@ class Everything(App[None]):
         yield Button("button", variant="primary")
         yield OptionList("one", "two")
         yield Switch()
-        yield Footer()
+        yield KeyLine()
 
 
 BARE = parse_theme(b"{name: bare, primary: ansi_red, ansi: true}")

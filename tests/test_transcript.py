@@ -53,7 +53,7 @@ async def test_what_happens_to_an_answer_is_a_line() -> None:
         await send(pilot, seat, Content("Half an ans"), Failed("The server [b]ended[/b].", "See `r1tui logs`."))
         lines = seat.lines
     assert "  Half an ans" in lines
-    assert lines[lines.index("✗ The server [b]ended[/b].") + 1] == "  See `r1tui logs`."
+    assert lines[lines.index("✗ The server [b]ended[/b].") + 1].startswith("  F6 (the log) may show why. F8 goes on")
 
 
 async def test_a_stopped_answer_keeps_what_came_and_says_so() -> None:

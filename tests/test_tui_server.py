@@ -14,6 +14,7 @@ from r1tui.keeper import client as keeper
 from r1tui.launch import Launch
 from r1tui.paths import Paths
 from r1tui.tui.app import R1App
+from r1tui.tui.remedies import in_words, to_go_on
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.widgets.stages import Stages
@@ -42,7 +43,9 @@ async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_wi
         before = answer.content.text
         assert "one two" in before
         assert "ended in the middle" in answer.cause
-        assert answer.remedy == "F6 (the log) shows why. F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
+        assert answer.remedy == "`r1tui logs` shows why."
+        said = in_words(to_go_on(answer.remedy), app)
+        assert said == "F6 (the log) shows why. F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
         await until(pilot, lambda: seat(app).server_pid not in (None, pid) and seat(app).ready)
         await until(pilot, lambda: not seat(app).launching)
         await pilot.press("f8")

@@ -16,6 +16,7 @@ from r1tui.nvml import Gpu, Nvidia
 from r1tui.paths import Paths
 from r1tui.recommend import Surroundings
 from r1tui.tui.app import R1App
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens import variants, welcome
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.variants import VariantsScreen
@@ -43,7 +44,7 @@ class Listening(R1App):
         self.told: list[str] = []
 
     def notify(self, message: str, **options: Any) -> None:
-        self.told.append(message)
+        self.told.append(in_keys(message, self))
         super().notify(message, **options)
 
     def cell(self, column: str) -> str:

@@ -11,6 +11,8 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.screen import Screen
 
+from r1tui.tui.wordbook import MOVING, TITLES, heading_of
+
 
 class Action(NamedTuple):
     """What a binding does."""
@@ -25,11 +27,18 @@ class Action(NamedTuple):
     node: DOMNode
     """Whose action it is."""
     action: str
+    mode: str = ""
+    """The id of the action that has to be done first, where the keys mean this only after it."""
 
     @property
     def is_one_of_many(self) -> bool:
         """Whether it is one of a row of alike ones, which only those look for who know them."""
         return bool(re.search(r"\d$", self.name))
+
+    @property
+    def only_moves(self) -> bool:
+        """Whether all it does is to move a view or a mark."""
+        return heading_of(self.name) in MOVING
 
 
 def actions(screen: Screen[Any]) -> list[Action]:
@@ -38,12 +47,22 @@ def actions(screen: Screen[Any]) -> list[Action]:
     for node in (screen, *screen.walk_children(), screen.app):
         for binding in bindings(type(node)):
             if binding.description and binding.id:
-                does = binding.tooltip or _first_line(node, binding.action) or binding.description
-                new = Action(binding.id, binding.key, binding.description, does, node, binding.action)
-                found.setdefault(binding.id, new)
+                found.setdefault(binding.id, _action(binding, node))
         for title, action in getattr(type(node), "KEYLESS", ()):
             found.setdefault(action, Action(action, "", title, _first_line(node, action) or title, node, action))
+    if (mode := getattr(screen, "mode_of_keys", None)) is not None:
+        begun_by, begin_with, widget = mode()
+        for binding in bindings(widget):
+            if binding.id and binding.id not in found:
+                action = _action(binding, screen)
+                found[binding.id] = action._replace(action=f"{begin_with}({binding.action!r})", mode=begun_by)
     return list(found.values())
+
+
+def _action(binding: Binding, node: DOMNode) -> Action:
+    name = binding.id or ""
+    does = binding.tooltip or _first_line(node, binding.action) or binding.description
+    return Action(name, binding.key, TITLES.get(name, binding.description), does, node, binding.action)
 
 
 def bindings(node: type[DOMNode]) -> Iterator[Binding]:

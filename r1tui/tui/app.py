@@ -61,9 +61,11 @@ class R1App(Dressed, CopyingApp):
     ENABLE_COMMAND_PALETTE = True
     COMMANDS = {_actions}
     BINDINGS = [
+        Binding("ctrl+p", "command_palette", "Commands", id="app.commands", priority=True,
+                tooltip="Find any action by its words, and do it."),
         Binding("ctrl+q", "leave", "Quit", id="app.quit", priority=True),
-        Binding("f1", "keys", "Keys", id="app.keys", priority=True),
-    ]
+        Binding("f1", "keys", "Help", id="app.keys", priority=True),
+    ]  # fmt: skip
 
     def __init__(
         self,
@@ -90,6 +92,11 @@ class R1App(Dressed, CopyingApp):
         self._attached_to = attach
         self._leaving = False
         self._complaints = self.dress()
+
+    @property
+    def has_log(self) -> bool:
+        """Whether the server's log is on this machine."""
+        return self._attached_to is None
 
     def get_default_screen(self) -> Screen[None]:
         return self.seat
@@ -126,7 +133,10 @@ class R1App(Dressed, CopyingApp):
 
     def show_error(self, error: R1tuiError) -> None:
         """Tell the user what happened and what mends it."""
-        self.notify(plain(str(error)), severity="warning", timeout=15, markup=False)
+        from r1tui.tui.remedies import in_words  # noqa: PLC0415  as above
+
+        told = f"{error.cause}\n{in_words(error.remedy, self)}".strip()
+        self.notify(plain(told), severity="warning", timeout=15, markup=False)
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -173,8 +183,10 @@ class R1App(Dressed, CopyingApp):
         await self.saved.save(conversation)
 
     def notify(self, message: str, *, title: str = "", **options: Any) -> None:
-        """Show a notice; what is foreign in it is text."""
-        super().notify(foreign(message), title=foreign(title), **{"markup": False, **options})
+        """Show a notice; what is foreign in it is text, and the actions that it names are their keys."""
+        from r1tui.tui.remedies import in_keys  # noqa: PLC0415  as above
+
+        super().notify(foreign(in_keys(message, self)), title=foreign(title), **{"markup": False, **options})
 
     def variant_named(self, status: Status) -> Variant | None:
         """The variant that the running server was started with."""

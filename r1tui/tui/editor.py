@@ -61,7 +61,7 @@ async def _run(app: App[None], command: list[str]) -> None:
                 raise
     except SuspendNotSupported as error:
         raise R1tuiError(
-            "This terminal cannot be left to an editor.", "Type here; Ctrl+J begins a new line."
+            "This terminal cannot be left to an editor.", "Type here; <prompt.newline> begins a new line."
         ) from error
     if status:
         raise R1tuiError(

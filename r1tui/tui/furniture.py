@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from textual.widgets import Footer
-
 from r1tui.tui.widgets.greeting import Greeting
+from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.stages import Stages
 from r1tui.tui.widgets.transcript import Transcript
 
@@ -22,4 +21,4 @@ class Furniture:
         self.greeting = Greeting(figures)
         self.stages = Stages(clock=clock)
         self.transcript = Transcript()
-        self.footer = Footer(show_command_palette=False)
+        self.footer = KeyLine()

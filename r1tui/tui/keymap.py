@@ -3,7 +3,9 @@
 from r1tui.config import UiSettings
 from r1tui.tui.widgets.transcript_keys import SCROLLING
 
-SPELLED = {"escape": "Esc", "pageup": "Page Up", "pagedown": "Page Down", "slash": "/"}
+SPELLED = {
+    "escape": "Esc", "pageup": "Page Up", "pagedown": "Page Down", "slash": "/", "backslash": "\\", "underscore": "_",
+}  # fmt: skip
 
 
 def keymap(settings: UiSettings) -> dict[str, str]:
@@ -13,14 +15,15 @@ def keymap(settings: UiSettings) -> dict[str, str]:
 
 
 def spelled(keys: str) -> str:
-    """`ctrl+j,alt+enter` as `Ctrl+J, Alt+Enter`; a capital letter is typed with Shift."""
+    """`ctrl+j,alt+enter` as `Ctrl+J, Alt+Enter`, `g,G` as `G, Shift+G`."""
     return ", ".join(_spelled(key.strip()) for key in keys.split(","))
 
 
 def _spelled(key: str) -> str:
     *modifiers, last = key.split("+")
-    name = SPELLED.get(last) or (last if len(last) == 1 and not modifiers else last.capitalize())
-    return "+".join([*(part.capitalize() for part in modifiers), name])
+    if last.isupper() and len(last) == 1:
+        modifiers.append("shift")
+    return "+".join([*(part.capitalize() for part in modifiers), SPELLED.get(last) or last.capitalize()])
 
 
 def _without_letters(keys: str) -> str:

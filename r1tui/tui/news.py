@@ -23,7 +23,7 @@ def server_news(before: Status | None, now: Status) -> News | None:
     if before is None:
         return None
     if now.state == "failed":
-        return News("The server ended", f"{now.cause} Ctrl+R starts it again.", "error")
+        return News("The server ended", f"{now.cause} <chat.start> starts it again.", "error")
     if now.state == "restarting":
         return News("The server ended", what or "It is started again.", "warning")
     if before.state == "sleeping" and now.state == "ready":

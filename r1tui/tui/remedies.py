@@ -1,47 +1,62 @@
-"""What mends a failed answer, said with the screen's keys where the core names commands; and a full context."""
+"""Texts that name keys: `<chat.new>` in one is the key that this action has now; and the core's commands, in keys."""
+
+from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from typing import Any
+
+from textual.app import App
+from textual.dom import DOMNode
 
 from r1tui.chat.room import Room
+from r1tui.tui.actions import bindings
+from r1tui.tui.keymap import spelled
 
 MORE_ROOM = (
-    "Ctrl+N begins a new chat; or ask less, delete exchanges, or set a larger plan.ctx_size and start the model again."
+    "<chat.new> begins a new chat; or ask less, delete exchanges, or set a larger plan.ctx_size and start the model "
+    "again."
+)
+ASKS_ANEW = "<chat.select>, then <select.anew>, asks anew"
+"""How a question is asked anew whose answer can be gone on with."""
+GOES_ON = f"<chat.continue> goes on where it stopped ({ASKS_ANEW})"
+_ASK_AGAIN = re.compile(r"\b[Aa]sk again")
+NAMED = re.compile(r"<([a-z]+\.[a-z_0-9]+)>")
+"""An action in a text, by the id of its binding."""
+_COMMANDS = (
+    (r"See `r1tui logs`", "<chat.log> (the log) may show why"),
+    (r"`r1tui logs`", "<chat.log> (the log)"),
+    (r"`r1tui status`", "the panel"),
+    (r"[Ss]tart a new conversation", "<chat.new> begins a new chat"),
+    (r"[Ss]tart it, and ask again", "<chat.start> starts it; then <chat.again> asks again"),
+    (r"\b[Aa]sk again", "<chat.again> asks again"),
+    (r"Ctrl\+R starts it again", "<chat.start> starts it again"),
+    (r"Esc or Ctrl\+C gives up", "<chat.stop> gives up"),
 )
 
 
-def in_keys(remedy: str, keys: Mapping[str, str], *, log: bool = True, goes_on: bool = False) -> str:
-    """The remedy with keys in place of commands.
-
-    `keys` are the user's own, by id; `log`: F6 shows the log; `goes_on`: the answer has a beginning.
-    """
-    again, logs, new, start = (
-        _shown(keys.get(name, key))
-        for name, key in (("chat.again", "f8"), ("chat.log", "f6"), ("chat.new", "ctrl+n"), ("chat.start", "ctrl+r"))
-    )
-    asks = f"{again} asks again"
-    if goes_on:
-        asks = f"{_shown(keys.get('chat.continue', 'f8'))} goes on where it stopped ({asks_anew(keys)})"
-        if not re.search(r"\b[Aa]sk again", remedy):
-            remedy = f"{remedy} Ask again.".strip()
-    log_words = f"{logs} (the log)" if log else "the server's log"
-    words = (
-        (r"See `r1tui logs`", f"{log_words} may show why"),
-        (r"`r1tui logs`", log_words),
-        (r"`r1tui status`", "the panel"),
-        (r"[Ss]tart a new conversation", f"{new} begins a new chat"),
-        (r"[Ss]tart it, and ask again", f"{start} starts it; then {asks}"),
-        (r"\b[Aa]sk again", asks),
-    )
-    for said, ours in words:
-        remedy = re.sub(said, ours, remedy)
-    return remedy[:1].upper() + remedy[1:]
+def in_keys(text: str, app: App[Any]) -> str:
+    """The text with keys in place of the actions that it names; what is the id of none stays."""
+    return NAMED.sub(lambda found: _key(found[1], app) or found[0], text) if "<" in text else text
 
 
-def asks_anew(keys: Mapping[str, str]) -> str:
-    """How a question is asked anew whose answer can be gone on with."""
-    select, anew = (_shown(keys.get(name, key)) for name, key in (("chat.select", "ctrl+y"), ("select.anew", "r")))
-    return f"{select}, then {anew}, asks anew"
+def in_words(remedy: str, app: App[Any]) -> str:
+    """A remedy of the core, or any text of ours, as the screen says it: with keys for commands, too."""
+    said = remedy
+    for command, ours in _COMMANDS:
+        said = re.sub(command, ours, said)
+    if said == remedy:
+        return in_keys(said, app)
+    if not getattr(app, "has_log", True):
+        said = said.replace("<chat.log> (the log)", "the server's log")
+    said = in_keys(said, app)
+    return said[:1].upper() + said[1:]
+
+
+def to_go_on(remedy: str) -> str:
+    """The remedy of an answer that has a beginning: to go on with it, where another's question is asked again."""
+    if not _ASK_AGAIN.search(remedy):
+        return f"{remedy} {GOES_ON}.".strip()
+    return _ASK_AGAIN.sub(GOES_ON, remedy)
 
 
 def does_not_fit(room: Room) -> str:
@@ -49,6 +64,15 @@ def does_not_fit(room: Room) -> str:
     return f"The prompt would have {room.prompt_tokens:,} tokens; the context holds {room.context_tokens:,}."
 
 
-def _shown(key: str) -> str:
-    """A key as people write it: `Ctrl+N`, `F8`."""
-    return "+".join(part.capitalize() for part in key.partition(",")[0].strip().split("+"))
+def _key(name: str, app: App[Any]) -> str | None:
+    """The first of the keys that an action has, as people write it."""
+    from r1tui.tui.screens.chat import ChatScreen  # noqa: PLC0415  which says such texts itself
+    from r1tui.tui.widgets.prompt import Prompt  # noqa: PLC0415
+    from r1tui.tui.widgets.select_bar import SelectBar  # noqa: PLC0415
+
+    owners: list[type[DOMNode]] = [type(app), ChatScreen, Prompt, SelectBar]
+    owners += [type(screen) for screen in app.screen_stack]
+    keys = {binding.id: binding.key for owner in owners for binding in bindings(owner)}
+    if name not in keys:
+        return None
+    return spelled(getattr(app, "keymap", {}).get(name, keys[name]).partition(",")[0])

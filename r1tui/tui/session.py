@@ -166,7 +166,7 @@ class Session:
         if self._given_up:
             if stop:
                 await asyncio.to_thread(keeper.stop, self._paths)
-            self._post(StageReported(StageFailed("server", "Cancelled.", "Ctrl+R goes on where it was.", 130)))
+            self._post(StageReported(StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130)))
 
     def leave_download(self) -> None:
         """The screen is about to end: a download goes on without it."""
@@ -291,7 +291,7 @@ class Session:
             try:
                 await (await self.server.client()).stop_answer(self._answering)
             except R1tuiError:
-                self._post(AnswerWaits("The server does not answer; Ctrl+R starts it again when it hangs."))
+                self._post(AnswerWaits("The server does not answer; <chat.start> starts it again when it hangs."))
                 return
             if not self._begun and self._reading is not None:
                 self._reading.cancel()  # its stream would end only when its turn came

@@ -14,7 +14,7 @@ from r1tui.chat.special_tokens import defuse
 from r1tui.events import Failed, StreamEvent, TooLong
 from r1tui.text import shortened
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits
-from r1tui.tui.remedies import MORE_ROOM, asks_anew, does_not_fit, in_keys
+from r1tui.tui.remedies import ASKS_ANEW, MORE_ROOM, does_not_fit
 from r1tui.tui.screens.edit_base import EditBase
 from r1tui.tui.screens.seat_base import Receiving
 from r1tui.tui.widgets.prompt import Prompt
@@ -33,7 +33,7 @@ class AnswersBase(EditBase):
     """A screen that owns a conversation; its session does the work."""
 
     BINDINGS = [
-        Binding("escape", "stop", "Stop", id="chat.stop"),
+        Binding("escape", "stop", "Stop", id="chat.stop", priority=True),
         Binding("ctrl+c", "interrupt", "Interrupt", id="chat.interrupt", show=False, priority=True),
         Binding("ctrl+t", "thinking", "Thinking", id="chat.thinking", priority=True),
         Binding("f8", "go_on", "Continue", id="chat.continue", priority=True),
@@ -113,20 +113,16 @@ class AnswersBase(EditBase):
                 self.notify(said, markup=False)
             case Failed(cause) if answer.rest_is_missing:
                 answer.does_not_go_on(context_full=False)
-                anew = asks_anew(self.r1.config.ui.keys)
-                self.notify(f"The answer does not go on. {cause} {anew}.", markup=False)
+                self.notify(f"The answer does not go on. {cause} {ASKS_ANEW}.", markup=False)
             case _:
                 answer.apply(event)
-                if answer.state == "failed":
-                    keys, log = self.r1.config.ui.keys, not self.r1.session.attached
-                    answer.remedy = in_keys(answer.remedy, keys, log=log, goes_on=answer.can_go_on)
 
     def _does_not_fit(self, receiving: Receiving, refused: TooLong) -> None:
         """The server has no room for what was asked: the question is in the prompt again."""
         conversation, turn = receiving.conversation, receiving.turn
         room = Room(refused.prompt_tokens, refused.context_tokens)
         if conversation is not self.conversation:
-            turn.answer.apply(Failed(does_not_fit(room), MORE_ROOM))
+            turn.answer.apply(Failed(does_not_fit(room), refused.remedy))
         else:
             conversation.remove(turn)
             self.furniture.transcript.show(conversation)
@@ -242,10 +238,10 @@ class AnswersBase(EditBase):
     def _why_not_now(self) -> str | None:
         """Why nothing can be asked in this conversation now; None when it can."""
         if (pid := self.r1.saved.elsewhere(self.conversation)) is not None:
-            return f"This conversation is open in another r1tui (process {pid}). Ctrl+N: a new one."
+            return f"This conversation is open in another r1tui (process {pid}). <chat.new>: a new one."
         if self.r1.session.answering or self.receiving is not None or self._weighing:
             return self._still_coming()
-        return None if self.ready else "No model is ready yet. F2 lists the models."
+        return None if self.ready else "No model is ready yet. <chat.variants> lists the models."
 
     def _may_ask(self) -> bool:
         """Whether something can be asked now; the user is told why not."""
@@ -256,8 +252,9 @@ class AnswersBase(EditBase):
     def _still_coming(self) -> str:
         """Why nothing can be asked while an answer comes."""
         if self.receiving is None or self.receiving.conversation is self.conversation:
-            return "The last answer is still coming. Esc stops it."
-        return f"The answer in “{shortened(self.receiving.conversation.name)}” is still coming. Ctrl+L goes back to it."
+            return "The last answer is still coming. <chat.stop> stops it."
+        name = shortened(self.receiving.conversation.name)
+        return f"The answer in “{name}” is still coming. <chat.conversations> goes back to it."
 
     async def action_stop(self) -> None:
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
@@ -325,7 +322,7 @@ class AnswersBase(EditBase):
         elif self.get_selected_text():
             self.action_copy_text()
         else:
-            self.notify("Ctrl+Q leaves r1tui.", markup=False)
+            self.notify("<app.quit> leaves r1tui.", markup=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""
@@ -336,11 +333,14 @@ class AnswersBase(EditBase):
         free = not answering and self.r1.saved.elsewhere(self.conversation) is None
         match action:
             case "stop":
-                return self.editing or answering or self._launching is not None
+                something = self.editing or answering or self._launching is not None
+                return something and not self.prompt.is_completing  # whose list has the key first
             case "go_on":
                 return last is not None and free and last.can_go_on
             case "again":  # behind the one above, which has the same key
                 return last is not None and free and (last.can_go_on or last.state in ("failed", "stopped"))
+            case "thinking":
+                return any(turn.answer.has_thoughts for turn in self.conversation.turns)
             case "end_thinking":
                 return last is not None and answering and last.state == "thinking"
             case _:

@@ -12,6 +12,7 @@ from textual.widgets import Label, OptionList
 from textual.widgets.option_list import Option
 
 from r1tui.chat.room import Room
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.transcript_rows import foreign
 
 
@@ -51,9 +52,12 @@ class AskScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Label(foreign(self._question), markup=False)
-            rows = [Option(foreign(f"[{choice.key}]  {choice.text}"), id=choice.value) for choice in self._choices]
-            yield OptionList(*rows, Option("[Esc]  Go back"), markup=False)
+            yield Label(foreign(in_keys(self._question, self.app)), markup=False)
+            rows = [
+                Option(foreign(in_keys(f"[{choice.key}]  {choice.text}", self.app)), id=choice.value)
+                for choice in self._choices
+            ]
+            yield OptionList(*rows, Option(in_keys("[<ask.back>]  Go back", self.app)), markup=False)
 
     def on_key(self, event: events.Key) -> None:
         for choice in self._choices:
@@ -78,7 +82,7 @@ STAY_OR_GO = (
 
 def stop_or_wait() -> AskScreen:
     """Whether a server is stopped that comes up without a launch of ours."""
-    choices = (Choice("s", "stop", "Stop it; Ctrl+R starts it again"),)
+    choices = (Choice("s", "stop", "Stop it; <chat.start> starts it again"),)
     return AskScreen("This server was not started here. Stop it all the same?", choices)
 
 

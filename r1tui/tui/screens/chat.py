@@ -14,6 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 
 from r1tui.tui.messages import Sampled
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.conversations_base import ConversationsBase
 from r1tui.tui.screens.input_base import InputBase
 from r1tui.tui.screens.models_base import ModelsBase
@@ -40,8 +41,8 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (180, "-vast")]
     BINDINGS = [
-        Binding("f5", "panel", "Panel", id="chat.panel", show=False, priority=True),
-        Binding("ctrl+o", "whole_panel", "Whole panel", id="chat.whole_panel", show=False, priority=True),
+        Binding("f5", "panel", "Side panel", id="chat.panel", show=False, priority=True),
+        Binding("ctrl+o", "whole_panel", "All instruments", id="chat.whole_panel", show=False, priority=True),
     ]
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -68,6 +69,7 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
         self.furniture = new = Furniture(self.instruments.figures, self._clock)
         with self.app.batch_update():
             self.remove_class("-bare")
+            self.prompt.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
             await self.mount(new.stages, new.greeting, new.transcript, before=self.prompt)
             await self.mount(new.footer)
         await self._open_last()
@@ -85,15 +87,9 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
 
     def _hints(self) -> list[tuple[str, str]]:
         """Three things to begin with, and their keys."""
-        from r1tui.tui.actions import bindings  # noqa: PLC0415  after the first screen
-        from r1tui.tui.keymap import spelled  # noqa: PLC0415  as above
-
         first = ("chat.conversations", "earlier chats") if self.r1.session.attached else ("chat.variants", "the models")
-        does = dict([("chat.prompts", "prompts to try"), first, ("app.keys", "all keys")])
-        keys = {
-            one.id or "": one.key for node in (type(self), type(self.app)) for one in bindings(node)
-        } | self.r1.keymap
-        return [(spelled(keys[name].partition(",")[0]), words) for name, words in does.items()]
+        does = [("chat.prompts", "prompts to try"), first, ("app.keys", "all keys")]
+        return [(in_keys(f"<{name}>", self.app), words) for name, words in does]
 
     @on(Sampled)
     def _sampled(self, message: Sampled) -> None:

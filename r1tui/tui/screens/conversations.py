@@ -20,6 +20,7 @@ from r1tui.chat.listing import MARKS, Listed
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.text import day, one_line, plain, shortened
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.screens.save import SaveScreen
@@ -176,8 +177,9 @@ class ConversationsScreen(TableScreen[str | None]):
             said = "Nothing has these words." if self._wanted.strip() else "There are no conversations yet."
             self._say([said])
             return
-        elsewhere = f"Open in another r1tui (process {one.open_in}); Enter shows it, to be read only."
-        self._say(filter(None, [one.name, one.last_question, "Enter opens it." if one.open_in is None else elsewhere]))
+        elsewhere = f"Open in another r1tui (process {one.open_in}); <conversations.choose> shows it, to be read only."
+        place = "<conversations.choose> opens it." if one.open_in is None else elsewhere
+        self._say(filter(None, [one.name, one.last_question, in_keys(place, self.app)]))
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
@@ -198,7 +200,7 @@ class ConversationsScreen(TableScreen[str | None]):
         self.query_one(DataTable).focus()
 
     def action_search(self) -> None:
-        """Show only those with what is typed now; Esc shows all again."""
+        """Show only those with what is typed now; going back shows all again."""
         self.add_class("-searching")
         self.query_one(Input).focus()
 
@@ -222,15 +224,15 @@ class ConversationsScreen(TableScreen[str | None]):
             self._do(lambda: self._r1.saved.read(lambda store: store.rename(one.id, title)), "")
 
     def action_delete(self) -> None:
-        """Delete the conversation under the cursor; U brings it back."""
+        """Delete the conversation under the cursor; undo brings it back."""
         one = self._under_cursor()
         if one is None:
             return
         coming = self._seat.receiving
         if coming is not None and coming.conversation.id == one.id:
-            self.notify("Its answer is still coming. Esc in the chat stops it.", markup=False)
+            self.notify("Its answer is still coming. <chat.stop> in the chat stops it.", markup=False)
             return
-        told = f"“{shortened(one.name)}” is deleted. U brings it back, for 30 days."
+        told = f"“{shortened(one.name)}” is deleted. <conversations.restore> brings it back, for 30 days."
         self._do(lambda: self._delete(one), told)
 
     async def _delete(self, one: Listed) -> None:

@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from r1tui.catalog import Variant
 from r1tui.config import Config
@@ -23,6 +22,7 @@ from r1tui.text import size
 from r1tui.tui.messages import DownloadEnded, DownloadReported
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.widgets.download_rows import DownloadView, download_rows
+from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.rows import Rows
 
 TAIL_BYTES = 1 << 16
@@ -83,7 +83,7 @@ class DownloadScreen(Screen[Variant | None]):
 
     def compose(self) -> ComposeResult:
         yield Download(self.variant.title or self.variant.name)
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self._follow(begin=self._begin)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.seat_base import SeatBase
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class EditBase(SeatBase):
         self._leave_edit()
         self._edited = turn
         number = self.conversation.turns.index(turn) + 1
-        title = f"Editing question {number}: Enter asks it anew, Esc leaves it"
+        title = in_keys(f"Editing question {number}: <prompt.send> asks it anew, <chat.stop> leaves it", self.app)
         self.prompt.put_aside(turn.question if question is None else question, title)
         self.refresh_bindings()
 

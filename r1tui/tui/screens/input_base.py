@@ -155,14 +155,14 @@ class InputBase(SeatBase):
         self.app.push_screen(PromptsScreen(self.r1.config.prompts), chosen)
 
     def action_sampling(self) -> None:
-        """Say how the next answer's tokens are chosen."""
+        """Say how the next answer's tokens are chosen: temperature, seed, limits and the like."""
         from r1tui.tui.screens.sampling import SamplingScreen  # noqa: PLC0415  as above
 
         config_file = Path(self.r1.config_file or self.r1.paths.config_file)
         self.app.push_screen(SamplingScreen(self.r1.session, config_file))
 
     def action_attach(self) -> None:
-        """Begin to name a file."""
+        """Attach a text file: begin its name."""
         self.prompt.focus()
         if self.prompt.unfinished_mention is None:
             self.prompt.begin_mention()
@@ -252,4 +252,4 @@ class InputBase(SeatBase):
         return None if size is None else max(size - used, 0)
 
     def _tell(self, error: R1tuiError) -> None:
-        self.notify(f"{error.cause} {error.remedy}".strip(), severity="warning", markup=False)
+        self.r1.show_error(error)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
@@ -15,6 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from r1tui.tui.keymap import spelled
+from r1tui.tui.wordbook import heading_of, place_of
 
 if TYPE_CHECKING:
     from r1tui.tui.actions import Action
@@ -48,20 +50,29 @@ class KeysScreen(ModalScreen[None]):
         self._own = own
 
     def compose(self) -> ComposeResult:
-        table = Table.grid(padding=(0, 1))
-        table.add_column(width=KEYS_WIDTH)
-        table.add_column()
-        for keys, does, name in (line for line in self._lines() if line[0]):
-            table.add_row(Text(keys, "bold"), Text.assemble(does, "  ", (name, "dim italic")))
-        table.add_row(Text("Ctrl+P", "bold"), Text("Find any of these by its words."))
+        groups = [self._group(heading, rows, is_first=not n) for n, (heading, rows) in enumerate(self._headed())]
         with VerticalScroll() as frame:
             frame.border_title = "Keys"
             frame.border_subtitle = "ui.keys in the config gives an id another key"
-            yield Static(table)
+            yield Static(Group(*groups))
 
-    def _lines(self) -> Iterator[tuple[str, str, str]]:
+    def _group(self, heading: str, rows: Sequence[Action], *, is_first: bool) -> Group:
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=KEYS_WIDTH)
+        table.add_column()
+        for keys, does, name in self._lines(rows):
+            table.add_row(Text(keys, "bold"), Text.assemble(does, "  ", (name, "dim italic")))
+        return Group(*([] if is_first else [""]), Text(heading, "bold underline"), table)
+
+    def _headed(self) -> Iterator[tuple[str, list[Action]]]:
+        """The actions with keys under their headings, as the wordbook has them one after the other."""
+        rows = sorted((row for row in self._rows if row.keys), key=lambda row: place_of(row.name))
+        for heading, group in groupby(rows, lambda row: heading_of(row.name)):
+            yield heading, list(group)
+
+    def _lines(self, rows: Sequence[Action]) -> Iterator[tuple[str, str, str]]:
         """Keys, sentence and id of each action; a row of alike ones is one line."""
-        for does, group in groupby(self._rows, lambda row: row.does if row.is_one_of_many else row):
+        for does, group in groupby(rows, lambda row: row.does if row.is_one_of_many else row):
             first, *others = group
             keys = spelled(self._own.get(first.name, first.keys))
             if others:

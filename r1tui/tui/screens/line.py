@@ -9,6 +9,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.still_input import StillInput
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class AsksLine(ModalScreen[T | None]):
             yield Label(self._question, markup=False)
             yield StillInput(self._line, select_on_focus=False)
             yield Label("", classes="wrong", markup=False)
-            yield Label("Enter takes it, Esc goes back.", classes="hint")
+            yield Label(in_keys("Enter takes it, <line.back> goes back.", self.app), classes="hint")
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:

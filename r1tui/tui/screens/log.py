@@ -7,10 +7,11 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Label, Log
+from textual.widgets import Input, Label, Log
 
 from r1tui.process import follow
 from r1tui.server.diagnosis import level
+from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
 from r1tui.tui.widgets.transcript_rows import foreign
 
@@ -53,7 +54,7 @@ class LogScreen(Screen[None]):
         yield Label(markup=False)
         yield Log(max_lines=MOST_LINES)
         yield StillInput(placeholder="Search")
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(Log).focus()
@@ -101,7 +102,7 @@ class LogScreen(Screen[None]):
         self.query_one(Log).focus()
 
     def action_search(self) -> None:
-        """Show only lines with what is typed now; Esc shows all again."""
+        """Show only lines with what is typed now; going back shows all again."""
         self.add_class("-searching")
         self.query_one(Input).focus()
 

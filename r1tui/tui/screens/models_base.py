@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from textual import on
 from textual.binding import Binding
 
-from r1tui.events import StageFailed
+from r1tui.events import Notice, StageFailed
 from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
 from r1tui.tui.news import server_news
+from r1tui.tui.remedies import in_words
 from r1tui.tui.screens.seat_base import SeatBase
 from r1tui.tui.widgets.prompt import Prompt
 
@@ -67,9 +69,13 @@ class ModelsBase(SeatBase):
 
     @on(StageReported)
     def _stage_reported(self, message: StageReported) -> None:
-        self.furniture.stages.apply(message.event)
-        if isinstance(message.event, StageFailed):
-            self._failure = message.event
+        event = message.event
+        match event:
+            case StageFailed():
+                self._failure = event = replace(event, remedy=in_words(event.remedy, self.app))
+            case Notice():
+                event = replace(event, text=in_words(event.text, self.app))
+        self.furniture.stages.apply(event)
 
     @on(LaunchEnded)
     def _launch_ended(self, message: LaunchEnded) -> None:
@@ -86,7 +92,7 @@ class ModelsBase(SeatBase):
                 f"{self._failure.cause} {self._failure.remedy}", title="The model stays", severity="error", markup=False
             )
         elif self._replaced is not None:
-            self.notify(f"F9 brings {self._replaced.name} back.", markup=False)
+            self.notify(f"<chat.back> brings {self._replaced.name} back.", markup=False)
         self.refresh_bindings()
 
     @on(ServerChanged)
@@ -153,9 +159,9 @@ class ModelsBase(SeatBase):
         if self.ready and not self.launching:
             self.remove_class("-launching")
         if before is None or (before.state, before.hangs) != (status.state, status.hangs):
-            self.refresh_bindings()  # it builds the footer anew
+            self.refresh_bindings()  # it asks for every key whether it does something
             if not self.launching and (news := server_news(before, status)) is not None:
-                self.notify(news.text, title=news.title, severity=news.severity, markup=False)
+                self.notify(in_words(news.text, self.app), title=news.title, severity=news.severity, markup=False)
         if status.comes_up and not self.launching:
             self._show_stages(self.r1.session.follow(status))
 
@@ -166,7 +172,7 @@ class ModelsBase(SeatBase):
     async def _look_for_download(self) -> None:
         variant = await asyncio.to_thread(self._downloading)
         if variant is None:
-            self.notify("Nothing is being downloaded. F2 lists the models.", markup=False)
+            self.notify("Nothing is being downloaded. <chat.variants> lists the models.", markup=False)
             return
         self._show_download(variant, begin=False)
 
@@ -215,7 +221,9 @@ class ModelsBase(SeatBase):
 
         found = await asyncio.to_thread(neighbour, self.r1, self.r1.session.status().variant, step)
         if found is None:
-            self.notify("There is no other model on disk. F2 lists those that can be fetched.", markup=False)
+            self.notify(
+                "There is no other model on disk. <chat.variants> lists those that can be fetched.", markup=False
+            )
         self._switch(found)
 
     def action_number(self, number: int) -> None:

@@ -3,10 +3,10 @@
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.instrument_board import Board
+from r1tui.tui.widgets.key_line import KeyLine
 
 
 class PanelScreen(Screen[None]):
@@ -23,4 +23,4 @@ class PanelScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Board(self._figures)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()

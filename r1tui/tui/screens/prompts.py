@@ -8,10 +8,11 @@ from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from r1tui.chat.typed import cleaned
+from r1tui.tui.widgets.key_line import KeyLine
 
 
 class PromptsScreen(ModalScreen[str | None]):
@@ -54,7 +55,7 @@ class PromptsScreen(ModalScreen[str | None]):
             yield OptionList(*(Option(Content(cleaned(name)), id=name) for name in self._prompts), markup=False)
             with VerticalScroll(can_focus=False):
                 yield Static(Content("" if self._prompts else "The config has no prompts."))
-        yield Footer()
+        yield KeyLine()
 
     @on(OptionList.OptionHighlighted)
     def _look(self, event: OptionList.OptionHighlighted) -> None:

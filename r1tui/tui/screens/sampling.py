@@ -15,10 +15,12 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, Label, Static
+from textual.widgets import Input, Label, Static
 
 from r1tui.config import SamplingSettings, check_setting
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.tui.remedies import in_keys
+from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ class SamplingScreen(ModalScreen[None]):
                 yield Label(self._help(THINKING), classes="help", id="switch", markup=False)
             yield Label(id="about", markup=False)
             yield Label(self._restart(), id="restart", markup=False)
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.run_worker(self._fill(), exit_on_error=False)
@@ -246,7 +248,8 @@ class SamplingScreen(ModalScreen[None]):
     def _restart(self) -> Content:
         rows = [Content.styled(f"{what:<19}{keys}") for what, keys in RESTART]
         title = Content.styled("Needs a restart of the server", "bold")
-        where = Content(f"Change them in {self._config_file}, leave with Ctrl+Q, stop the server, start again.")
+        how = f"Change them in {self._config_file}, leave with <app.quit>, stop the server, start again."
+        where = Content(in_keys(how, self.app))
         return Content("\n").join([title, *rows, where])
 
 

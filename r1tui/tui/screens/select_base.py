@@ -12,6 +12,7 @@ from textual.binding import Binding
 from textual.events import DescendantFocus
 
 from r1tui.text import plain
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.answers_base import AnswersBase
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation, Removal, Turn
     from r1tui.tui.widgets.select_bar import SelectBar
 
-STILL_COMING = "The answer is still coming. Esc leaves the selection, a second Esc stops the answer."
+STILL_COMING = "The answer is still coming. <select.leave> leaves the selection, then <chat.stop> stops the answer."
 
 
 class SelectBase(AnswersBase):
@@ -58,6 +59,22 @@ class SelectBase(AnswersBase):
         await self.mount(bar, before=self.query_one(Prompt))
         self._put(mark)
         self.set_focus(bar)
+
+    @staticmethod
+    def mode_of_keys() -> tuple[str, str, type[SelectBar]]:
+        """For those who list actions: what begins the marking, what begins it and does one thing, who has the keys."""
+        from r1tui.tui.widgets.select_bar import SelectBar  # noqa: PLC0415  as above
+
+        return "chat.select", "begin_with", SelectBar
+
+    async def action_begin_with(self, action: str) -> None:
+        """Mark the last exchange, or else listing, that this can be done with, and do it."""
+        mark = self._last_for(_name(action))
+        if self._bar is None:
+            await self.action_select()
+        if mark is not None:
+            self._put(mark)
+        await self.run_action(action)
 
     def action_select_leave(self) -> None:
         """Mark nothing any more."""
@@ -110,7 +127,8 @@ class SelectBase(AnswersBase):
         if not mark.listing:
             listings = self._listings_of(mark.turn)
             if len(listings) > 1:
-                self._say(f"There are {len(listings)} code blocks: Down marks the next one, then C checks it.")
+                how = "<select.down> marks the next one, then <select.check> checks it"
+                self._say(f"There are {len(listings)} code blocks: {how}.")
                 return
             mark = listings[0]
             self._put(mark)
@@ -159,7 +177,7 @@ class SelectBase(AnswersBase):
         self._removed.append((self.conversation, self.conversation.remove(mark.turn)))
         self._changed(Mark(turns[min(index, len(turns) - 1)]) if turns else None)
         left = f"This branch is deleted, {n_left} {'is' if n_left == 1 else 'are'} left" if n_left else "It is deleted"
-        self._say(f"{left}. U puts it back.")
+        self._say(f"{left}. <select.undo> puts it back.")
 
     def action_select_undo(self) -> None:
         """Put back what was deleted last."""
@@ -207,12 +225,12 @@ class SelectBase(AnswersBase):
 
     def _put(self, mark: Mark | None, *, line: int = 0) -> None:
         self.furniture.transcript.put_mark(mark, line=line)
-        self._say(self._describe(mark) if mark is not None else "There is nothing left. U puts it back.")
+        self._say(self._describe(mark) if mark is not None else "There is nothing left. <select.undo> puts it back.")
         self.refresh_bindings()
 
     def _say(self, text: str) -> None:
         if self._bar is not None:
-            self._bar.say(text)
+            self._bar.say(in_keys(text, self.app))
 
     def _describe(self, mark: Mark) -> str:
         turns = self.conversation.turns
@@ -242,7 +260,7 @@ class SelectBase(AnswersBase):
         from r1tui.tui.clipboard import told  # noqa: PLC0415
 
         self.app.copy_to_clipboard(text)
-        how = "S" if self._bar is not None else "Ctrl+Y and S"
+        how = "<select.save>" if self._bar is not None else "<chat.select> and <select.save>"
         self.notify(f"{told(text)} {how} saves it to a file.", markup=False)
 
     def _save(self, mark: Mark) -> None:
@@ -288,13 +306,27 @@ class SelectBase(AnswersBase):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""
+        if action == "stop" and self._bar is not None:
+            return False  # the same key leaves the marking first
         if action == "select":
             return self.furnished and bool(self.conversation.turns or self._removed)
+        if action == "begin_with":
+            name = _name(str(*parameters))
+            puts_back = name == "select_undo" and bool(self._removed)
+            return puts_back or (name != "select_leave" and self._last_for(name) is not None)
         if not action.startswith("select_"):
             return super().check_action(action, parameters)
-        mark = self.mark
-        if self._bar is None:
-            return False
+        return self._bar is not None and self._can(action, self.mark)
+
+    def _last_for(self, action: str) -> Mark | None:
+        """The last exchange that an action is for, or else the last listing; a check is of a listing."""
+        marks = self.furniture.transcript.cursor.marks() if self.furnished else []
+        fitting = [mark for mark in marks if self._can(action, mark)]
+        wants_listing = action == "select_check"
+        return max(fitting, key=lambda mark: (bool(mark.listing) == wants_listing, marks.index(mark)), default=None)
+
+    def _can(self, action: str, mark: Mark | None) -> bool:
+        """Whether an action does something with what is marked."""
         is_exchange = mark is not None and not mark.listing
         match action:
             case "select_edit" | "select_anew" | "select_delete":
@@ -311,3 +343,8 @@ class SelectBase(AnswersBase):
                 return bool(self._removed)
             case _:
                 return True
+
+
+def _name(action: str) -> str:
+    """Of an action of this screen, as bindings have it: `screen.select_step(-1)` is `select_step`."""
+    return action.partition("(")[0].removeprefix("screen.")

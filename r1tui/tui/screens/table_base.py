@@ -7,9 +7,10 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen, ScreenResultType
-from textual.widgets import DataTable, Footer, Label
+from textual.widgets import DataTable, Label
 
 from r1tui.tui.widgets.gauges import one_line
+from r1tui.tui.widgets.key_line import KeyLine
 
 BESIDE_TABLE = 6
 """Lines of the screen that are neither the table's nor said of it: frame, footer and a little air."""
@@ -52,7 +53,7 @@ class TableScreen(ModalScreen[ScreenResultType]):
             said = Label(markup=False)
             said.styles.height = self.SAID_ROWS
             yield said
-        yield Footer()
+        yield KeyLine()
 
     def _heading(self) -> ComposeResult:
         """What stands above the table."""

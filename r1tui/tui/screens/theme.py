@@ -10,6 +10,8 @@ from textual.timer import Timer
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from r1tui.tui.remedies import in_keys
+
 SHOWN_S = 1.0
 
 
@@ -44,7 +46,7 @@ class ThemeScreen(ModalScreen[str | None]):
         textuals = [_option(theme) for theme in themes if theme.name in BUILTIN_THEMES]
         options = OptionList(*ours, None, *textuals, markup=False)
         options.border_title = "Theme"
-        options.border_subtitle = "Enter keeps it, Esc does not"
+        options.border_subtitle = in_keys("Enter keeps it, <theme.back> does not", self.app)
         yield options
 
     def on_mount(self) -> None:

@@ -20,6 +20,7 @@ from r1tui.keeper.state import status
 from r1tui.overview import Entry, others, overview
 from r1tui.paths import Paths
 from r1tui.text import duration, size
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets.transcript_rows import foreign
@@ -180,7 +181,7 @@ class VariantsScreen(TableScreen[Variant | None]):
         table.add_row(*(_text(cells[str(key.value)]) for key in table.columns), key=entry.variant.name)
 
     def _show_detail(self) -> None:
-        self._say(_detail(self._entry))
+        self._say(in_keys(line, self.app) for line in _detail(self._entry))
         offered = tuple(self.check_action(action, ()) is True for action in ("delete", "ask_hub"))
         if offered != self._offered:
             self._offered = offered
@@ -257,15 +258,17 @@ def _detail(entry: Entry) -> Iterator[str]:
         yield f"{entry.progress:.0%} is here."
     else:
         yield "Not on this machine."
-    said = "Enter brings it up." if entry.path is not None else "Enter fetches it and brings it up."
+    does = "brings it up" if entry.path is not None else "fetches it and brings it up"
     age = f" The size is the hub's, {duration(entry.listed_age_s)} ago." if entry.listed_age_s is not None else ""
-    yield f"{said}{age}"
+    yield f"<variants.choose> {does}.{age}"
 
 
 def _needs(entry: Entry) -> str:
     if entry.plan is None or entry.gpu_mib is None or entry.host_mib is None:
         exactly = (
-            "R asks the hub for the header, which says exactly." if entry.variant.repo else "exactly once it is here."
+            "<variants.ask_hub> asks the hub for the header, which says exactly."
+            if entry.variant.repo
+            else "exactly once it is here."
         )
         return f"~ by the size alone; {exactly}"
     gpu = f"{entry.gpu_mib / 1024:.1f} GiB GPU + " if entry.gpu_mib else ""

@@ -11,6 +11,7 @@ from r1tui.hardware import detect_machine
 from r1tui.overview import Entry
 from r1tui.paths import Paths
 from r1tui.recommend import Recommendation, machine_in_words, recommend, surroundings
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.transcript_rows import foreign
 
@@ -62,14 +63,15 @@ class WelcomeScreen(VariantsScreen):
             return
         said = Text(f"This machine: {foreign(machine)}\n")
         if advice is None:
-            said.append("Choose a model; Enter brings it up.")
+            said.append(in_keys("Choose a model; <variants.choose> brings it up.", self.app))
         else:
             said.append("Begin with ")
             said.append(foreign(advice.variant.name), "bold")
-            said.append(f": {advice.why}\nEnter does the rest: engine, model, plan, server.")
+            said.append(f": {advice.why}\n")
+            said.append(in_keys("<variants.choose> does the rest: engine, model, plan, server.", self.app))
             entry = self._entries.get(advice.variant.name)
             if entry is not None and entry.plan is None and advice.variant.repo is not None:
-                said.append(" R asks for its speed.")
+                said.append(in_keys(" <variants.ask_hub> asks for its speed.", self.app))
             table = self.query_one(DataTable)
             if self.recommended is None and table.cursor_row == 0:  # not under the user's hands
                 table.move_cursor(row=table.get_row_index(advice.variant.name))

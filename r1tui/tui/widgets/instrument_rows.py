@@ -178,7 +178,7 @@ def _machine(figures: Figures, sheet: Sheet) -> Group:
         *sheet.course(
             "memory", of_gib(used, total), memory, courses["memory"].means, top=total, style=style, minor=True
         ),
-        sheet.row("cache", f"{gib(sample.page_cache_bytes)} GiB"),
+        sheet.row("page cache", f"{gib(sample.page_cache_bytes)} GiB"),
         *sheet.course("CPU", percent(sample.cpu_percent), cpu, courses["cpu"].means, top=100, style="$secondary"),
     ]
     if sample.server is None or sample.server.read_bytes_per_s is None:
@@ -261,9 +261,9 @@ def _plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     return [
         ("verdict", one_line(str(plan.get("verdict") or ""))),
-        ("cache", f"K {caches[0]}, V {caches[1]}" if all(isinstance(one, str) for one in caches) else ""),
+        ("KV cache", f"K {caches[0]}, V {caches[1]}" if all(isinstance(one, str) for one in caches) else ""),
         ("threads", str(plan.get("threads") or "")),
-        ("batch", str(plan.get("ubatch_size") or "")),
+        ("prompt batch", str(plan.get("ubatch_size") or "")),
         *expected,
     ]
 
@@ -272,7 +272,7 @@ def _server_rows(status: Status) -> list[tuple[str, str]]:
     pids = [f"{pid} {name}" for pid, name in ((status.pid, "server"), (status.keeper_pid, "keeper")) if pid]
     return [
         ("processes", ", ".join(pids)),
-        ("model", status.model or ""),
+        ("model file", status.model or ""),
         ("endpoint", status.endpoint or ""),
         ("port", status.tcp or ""),
         ("log", status.log or ""),

@@ -59,9 +59,7 @@ class Prompt(TextArea):
         """What stood in the prompt."""
 
     def __init__(self) -> None:
-        super().__init__(
-            soft_wrap=True, show_line_numbers=False, tab_behavior="focus", placeholder="Ask something. Enter sends."
-        )
+        super().__init__(soft_wrap=True, show_line_numbers=False, tab_behavior="focus", placeholder="Ask something.")
         self.cursor_blink = False  # two repaints a second, over SSH too
         self.recall = Recall()
         """What was asked before; whoever knows it puts it there."""
@@ -92,6 +90,11 @@ class Prompt(TextArea):
         """What is typed of a file's name up to the cursor, its `@` left out; None where no file is being named."""
         row, column = self.cursor_location
         return unfinished_mention(self.document.get_line(row)[:column]) if self.selection.is_empty else None
+
+    @property
+    def is_completing(self) -> bool:
+        """Whether the list of files is there for what is typed now, and takes keys."""
+        return self.completion is not None and self.completion.is_open and self.unfinished_mention is not None
 
     def have(self, typed: Typed) -> None:
         """Have this in place of what stands here, ready to be walked on from."""

@@ -18,6 +18,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from r1tui.chat.conversation import Conversation, Turn
+from r1tui.tui.remedies import in_words
 from r1tui.tui.widgets.transcript_blocks import Block, Work
 from r1tui.tui.widgets.transcript_code import warm_up
 from r1tui.tui.widgets.transcript_cursor import Cursor, Mark
@@ -80,7 +81,7 @@ class Transcript(Widget, can_focus=True):
         self.work = Work()
         self._period_s = 1 / refresh_hz
         self._jump_rows = JUMP_ROWS
-        self._views = Views()
+        self._views = Views(lambda text: in_words(text, self.app))
         self._layout = Layout()
         self.cursor = Cursor(self._views, self._layout)
         """What is marked."""

@@ -1,5 +1,7 @@
 """One turn as blocks: the question, the thinking behind its one line, the answer, and what became of it."""
 
+from collections.abc import Callable
+
 from r1tui.chat.answer import Answer
 from r1tui.chat.attachments import files_in
 from r1tui.chat.code import Listing
@@ -8,13 +10,14 @@ from r1tui.chat.markdown import MarkdownSplitter, open_listing
 from r1tui.chat.typed import in_short
 from r1tui.events import PromptProgress
 from r1tui.text import duration
+from r1tui.tui.remedies import to_go_on
 from r1tui.tui.widgets.transcript_blocks import CHUNK_CHARS, MARGIN, AnswerBlock, Block, OpenListing, PlainBlock
 from r1tui.tui.widgets.transcript_rows import clean
 
 BAR_CELLS = 20
 CONTEXT_FULL = (
-    " A further question may have room, since thoughts are not "
-    "sent again. Ctrl+N begins a new chat; a larger plan.ctx_size holds more, and F8 then goes on with this answer."
+    " A further question may have room, since thoughts are not sent again. <chat.new> begins a new chat; "
+    "a larger plan.ctx_size holds more, and <chat.continue> then goes on with this answer."
 )
 FEED_CHARS = 8_000
 """An old answer is taken in by pieces of this size, so that none takes long."""
@@ -23,8 +26,9 @@ FEED_CHARS = 8_000
 class TurnView:
     """The blocks of a turn. `absorb` takes up what is new in the model; nothing else reads it."""
 
-    def __init__(self, turn: Turn, *, is_first: bool) -> None:
+    def __init__(self, turn: Turn, *, is_first: bool, in_words: Callable[[str], str] = str) -> None:
         self.turn = turn
+        self._in_words = in_words
         self.is_first = is_first
         self.place = (1, 1)
         """Which of how many branches it is."""
@@ -67,8 +71,8 @@ class TurnView:
         self._branch.replace("◂ {}/{} ▸".format(*self.place) if self.place[1] > 1 else "")
         failed = answer.state == "failed"
         self._failure.replace(clean(answer.cause) if failed else "")
-        self._remedy.replace(clean(answer.remedy) if failed else "")
-        self._status.replace(_status(answer, is_last=self.is_last))
+        self._remedy.replace(clean(self._in_words(_remedy(answer))) if failed else "")
+        self._status.replace(self._in_words(_status(answer, is_last=self.is_last)))
         parts: list[tuple[bool, list[PlainBlock] | list[AnswerBlock]]] = [
             (True, [self._question]),
             (bool(self._branch.text), [self._branch]),
@@ -153,8 +157,12 @@ def _reading(prompt: PromptProgress, left_s: float | None) -> str:
     return f"reading {bar} {int(100 * share)} % of {prompt.total:,} tokens{rate}{left}"
 
 
+def _remedy(answer: Answer) -> str:
+    return to_go_on(answer.remedy) if answer.can_go_on else answer.remedy
+
+
 def _status(answer: Answer, *, is_last: bool) -> str:
-    goes_on = " F8 goes on with it." if is_last and answer.can_go_on else ""
+    goes_on = " <chat.continue> goes on with it." if is_last and answer.can_go_on else ""
     match answer.state:
         case "waiting":
             return "waiting for the first token…"

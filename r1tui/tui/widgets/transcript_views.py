@@ -1,5 +1,7 @@
 """The exchanges of a transcript, each as a view of it; kept where the same exchange is shown again."""
 
+from collections.abc import Callable
+
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.tui.widgets.transcript_blocks import Block
 from r1tui.tui.widgets.transcript_turn import TurnView
@@ -8,7 +10,9 @@ from r1tui.tui.widgets.transcript_turn import TurnView
 class Views:
     """Views of the shown exchanges, from top to bottom."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_words: Callable[[str], str] = str) -> None:
+        """`in_words` says our texts and remedies with the keys of the screen."""
+        self._in_words = in_words
         self.conversation = Conversation("")
         self.all: list[TurnView] = []
         self._counted: list[Turn] = []
@@ -54,7 +58,9 @@ class Views:
         for turn in turns[first:]:
             view = known.get(turn)
             is_first = not self.all
-            self.all.append(view if view and view.is_first == is_first else TurnView(turn, is_first=is_first))
+            if view is None or view.is_first != is_first:
+                view = TurnView(turn, is_first=is_first, in_words=self._in_words)
+            self.all.append(view)
         for view in self.all[-2:]:
             view.is_last = view is self.all[-1]
         if other is not None or self._counted != self.conversation.every:

@@ -1,0 +1,219 @@
+"""Texts that name keys name those that the actions have: none is written down, and another key is said everywhere."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Label, OptionList
+
+import r1tui.tui
+from r1tui.chat.answer import Answer
+from r1tui.chat.conversation import Conversation, Turn
+from r1tui.config import Config, UiSettings
+from r1tui.errors import R1tuiError
+from r1tui.events import Content, Finished, Notice, StageFailed, StageStarted
+from r1tui.tui.app import R1App
+from r1tui.tui.keys import TOGETHER
+from r1tui.tui.messages import StageReported
+from r1tui.tui.remedies import NAMED, in_keys
+from r1tui.tui.screens.ask import AskScreen, stop_or_wait
+from r1tui.tui.screens.select_base import STILL_COMING
+from r1tui.tui.widgets.select_bar import SelectBar
+from r1tui.tui.widgets.stages import Stages
+from r1tui.tui.widgets.transcript import Transcript
+from tests.screen_rig import StillApp
+from tests.test_actions import ids
+from tests.tui_rig import opened, seat, until
+
+A_KEY = re.compile(r"\b((Ctrl|Alt|Shift)\+\w|F\d{1,2}\b|Esc\b|Enter\b|[A-Z] (puts|brings|saves|asks|deletes)\b)")
+FIXED = {
+    "Esc",  # how `keymap` writes it
+    "Enter",
+    "Tab takes it · Esc closes",  # the list of files takes its keys from the prompt
+    "Enter keeps it, <theme.back> does not",  # Enter is Textual's in a list and in a line of text
+    "Enter takes it, <line.back> goes back.",
+    "Enter puts it into yours · prompts: in the config",
+    ", or elsewhere (Enter saves):",
+    r"Ctrl\+R starts it again",  # the core's own
+    r"Esc or Ctrl\+C gives up",
+}
+SOURCES = sorted(Path(r1tui.tui.__file__).parent.rglob("*.py"))
+
+
+def texts(path: Path) -> Iterator[str]:
+    """The strings of a module; of its docstrings the first lines of actions, which the help shows."""
+    tree = ast.parse(path.read_text())
+    docs: set[ast.Constant] = set()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list):
+            continue
+        docs |= {one.value for one in body if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)}
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("action_"):
+            yield (ast.get_docstring(node) or "").partition("\n")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docs:
+            yield node.value
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_text_has_a_key_written_down_and_each_action_that_one_names_is_there(path: Path) -> None:
+    known = set(ids(R1App, *{node for nodes in TOGETHER for node in nodes}))
+    for text in texts(path):
+        assert text in FIXED or not A_KEY.search(text), text
+        assert set(NAMED.findall(text)) <= known, text
+
+
+OTHER = {
+    "chat.new": "f3",
+    "chat.previous": "ctrl+n",
+    "chat.stop": "ctrl+x",
+    "chat.start": "ctrl+w",
+    "chat.again": "ctrl+k",
+    "chat.continue": "ctrl+u",
+    "chat.log": "ctrl+t",
+    "chat.thinking": "f6",
+    "chat.select": "f8",
+    "prompt.send": "ctrl+e",
+    "select.save": "w",
+    "select.undo": "z",
+    "ask.back": "q",
+}
+
+
+def rebound(tmp_path: Path) -> StillApp:
+    return StillApp(tmp_path, Config(ui=UiSettings(keys=OTHER)))
+
+
+def toasts(app: R1App) -> str:
+    return " ".join(str(toast.render()) for toast in app.screen.query("Toast"))
+
+
+async def told(app: R1App, pilot: Pilot[None], text: str) -> None:
+    await until(pilot, lambda: text in " ".join(toasts(app).split()))
+
+
+async def test_notices_name_the_keys_that_actions_have_now(tmp_path: Path) -> None:
+    app = rebound(tmp_path)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await until(pilot, lambda: seat(app).furnished)
+        app.notify("<chat.new> begins a new chat, <nothing.known> does not.")
+        await told(app, pilot, "F3 begins a new chat, <nothing.known> does not.")
+        seat(app).notify(STILL_COMING)
+        await told(app, pilot, "Esc leaves the selection, then Ctrl+X stops the answer.")
+        app.show_error(R1tuiError("The server is failed.", "Start it, and ask again."))
+        await told(app, pilot, "Ctrl+W starts it; then Ctrl+K asks again.")
+        app.show_error(R1tuiError("It broke.", "`r1tui logs` shows why."))
+        await told(app, pilot, "It broke. The server's log shows why.")  # which is not here
+
+
+async def test_the_prompt_says_which_key_sends(tmp_path: Path) -> None:
+    app = rebound(tmp_path)
+    async with opened(app):
+        assert str(seat(app).prompt.placeholder) == "Ask something. Ctrl+E sends."
+
+
+async def test_questions_name_the_keys_that_actions_have_now(tmp_path: Path) -> None:
+    app = rebound(tmp_path)
+    async with opened(app) as pilot:
+        app.push_screen(stop_or_wait())
+        await until(pilot, lambda: isinstance(app.screen, AskScreen) and bool(app.screen.query(OptionList)))
+        options = [str(option.prompt) for option in app.screen.query_one(OptionList).options]
+        assert options == ["[s]  Stop it; Ctrl+W starts it again", "[Q]  Go back"]
+        assert "Stop it all the same" in str(app.screen.query_one(Label).render())
+        await pilot.press("q")
+        await until(pilot, lambda: app.screen is seat(app))
+
+
+async def test_what_stands_below_an_answer_names_the_keys_that_actions_have_now(tmp_path: Path) -> None:
+    app = rebound(tmp_path)
+    async with opened(app) as pilot:
+        transcript = seat(app).query_one(Transcript)
+
+        def shown() -> str:
+            lines = (transcript.render_line(y).text[:-1].strip() for y in range(transcript.size.height))
+            return " ".join(filter(None, lines))
+
+        app.show_answer(Content("Hi"), Finished("length", 1, 0, 1, 1.0, 1.0, 1.0))
+        await until(pilot, lambda: "Ctrl+U goes on with it." in shown())
+        failed = Answer.past("Hi")
+        failed.state, failed.cause, failed.remedy = "failed", "It broke.", "Start a new conversation, or ask again."
+        seat(app).conversation = conversation = Conversation("c", [Turn("hi", failed)])
+        transcript.show(conversation)
+        await until(pilot, lambda: "F3 begins a new chat, or Ctrl+K asks again." in shown())
+        assert failed.remedy == "Start a new conversation, or ask again."
+
+
+async def test_stages_of_a_launch_name_the_keys_that_actions_have_now(tmp_path: Path) -> None:
+    app = rebound(tmp_path)
+    async with opened(app) as pilot:
+        seat(app).add_class("-launching")
+        for event in (
+            StageStarted("server", "demo"),
+            Notice("server", "It does nothing. It is left alone; Esc or Ctrl+C gives up."),
+            StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130),
+        ):
+            seat(app).post_message(StageReported(event))
+
+        def shown() -> str:
+            stages = seat(app).query_one(Stages)
+            return " ".join(" ".join(stages.render_line(y).text.split()) for y in range(stages.size.height))
+
+        await until(pilot, lambda: "Ctrl+W goes on where it was." in shown())
+        assert "It is left alone; Ctrl+X gives up." in shown()
+
+
+async def test_the_line_that_marks_names_the_keys_that_actions_have_now(tmp_path: Path) -> None:
+    app = rebound(tmp_path)
+    async with opened(app) as pilot:
+        app.show_chat()
+        await until(pilot, lambda: seat(app).query_one(Transcript).settled)
+        await pilot.press("f8", "home", "d")
+        await until(pilot, lambda: "Z puts it back." in str(seat(app).query_one("SelectBar").render()))
+
+
+async def test_another_key_stops_though_the_prompt_has_a_use_for_it(tmp_path: Path) -> None:
+    app = rebound(tmp_path)
+    async with opened(app) as pilot:
+        app.show_chat()
+        await until(pilot, lambda: seat(app).query_one(Transcript).settled)
+        seat(app).ready = True
+        await pilot.press("f8", "home", "e")
+        await until(pilot, lambda: seat(app).editing)
+        assert str(seat(app).prompt.border_title) == "Editing question 1: Ctrl+E asks it anew, Ctrl+X leaves it"
+        await pilot.press("ctrl+x")
+        await until(pilot, lambda: not seat(app).editing)
+        assert app.clipboard == ""
+
+
+async def test_esc_closes_the_list_of_files_and_leaves_the_marking_before_it_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.txt").write_text("x")
+    app = StillApp(tmp_path / "home")
+    async with opened(app) as pilot:
+        app.show_chat()
+        await until(pilot, lambda: seat(app).query_one(Transcript).settled)
+        seat(app).ready = True
+        await pilot.press("ctrl+y", "home", "e", "space", "@", "f")
+        await until(pilot, lambda: seat(app).editing and seat(app).prompt.is_completing)
+        await pilot.press("escape")
+        await until(pilot, lambda: not seat(app).prompt.is_completing)
+        assert seat(app).editing
+        await pilot.press("ctrl+y")
+        await until(pilot, lambda: bool(seat(app).query(SelectBar)))
+        await pilot.press("escape")
+        await until(pilot, lambda: not seat(app).query(SelectBar))
+        assert seat(app).editing
+        await pilot.press("escape")
+        await until(pilot, lambda: not seat(app).editing)
+
+
+async def test_a_key_of_its_own_is_said_by_its_first_name(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app):
+        assert in_keys("<prompt.newline>, <chat.stop>, <select.last>", app) == "Ctrl+J, Esc, End"
