@@ -13,7 +13,7 @@ from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import StillApp
 from tests.transcript_rig import settle
-from tests.tui_rig import opened
+from tests.tui_rig import opened, until
 
 PYTHON = "Save it as `game.py`:\n\n```python\nimport pygame\n\nprint('hi')\n```\n"
 BROKEN = "1. Broken:\n\n   ```python\n   x = 1\n   y = (2\n   z = 3\n   ```\n"
@@ -85,7 +85,9 @@ async def chat(tmp_path: Path, conversation: Conversation, size: tuple[int, int]
     app = StillApp(tmp_path)
     async with opened(app, size) as pilot:
         app.seat.conversation = conversation
-        app.seat.query_one(Transcript).show(conversation)
+        transcript = app.seat.query_one(Transcript)
+        transcript.show(conversation)
         app.seat.query_one(Prompt).focus()
-        await settle(pilot, app.seat.query_one(Transcript))
+        await until(pilot, lambda: transcript.size.height > size[1] - 12)  # the greeting is gone
+        await settle(pilot, transcript)
         yield Chat(app, pilot)
