@@ -7,6 +7,7 @@ import pytest
 from textual.pilot import Pilot
 
 from r1tui.chat.prompt_files import Drafts
+from r1tui.config import Config
 from r1tui.tui.screens import variants
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import ENTRIES, StillApp
@@ -16,11 +17,11 @@ SIZES = [(80, 24), (120, 40), (200, 60)]
 sizes = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
 
 
-def still(monkeypatch: pytest.MonkeyPatch) -> StillApp:
+def still(monkeypatch: pytest.MonkeyPatch, config: Config | None = None) -> StillApp:
     """A screen whose list of models is known, and which keeps nothing."""
     monkeypatch.setattr(variants, "overview", lambda *_: iter(ENTRIES))
     monkeypatch.setattr(Drafts, "save", lambda *_: None)
-    return StillApp(Path("/nowhere"))
+    return StillApp(Path("/nowhere"), config)
 
 
 async def furnished(pilot: Pilot[None]) -> None:

@@ -1,7 +1,5 @@
 """How the whole panel, the help and the themes look. After a wanted change: pytest … --snapshot-update."""
 
-from pathlib import Path
-
 import pytest
 from textual.pilot import Pilot
 
@@ -10,13 +8,9 @@ from r1tui.config import Config, UiSettings
 from r1tui.tui.screens import variants
 from r1tui.tui.themes import DEFAULT, load_themes
 from tests.screen_rig import ENTRIES, StillApp
-from tests.snapshot_rig import Compare, furnished, settle, sizes
+from tests.snapshot_rig import Compare, furnished, settle, sizes, still
 
 OTHERS = sorted(theme.name for theme in load_themes().themes if theme.name != DEFAULT)
-
-
-def still(theme: str = DEFAULT) -> StillApp:
-    return StillApp(Path("/nowhere"), Config(ui=UiSettings(theme=theme)))
 
 
 async def keys(pilot: Pilot[None], *pressed: str) -> None:
@@ -33,26 +27,27 @@ async def keys(pilot: Pilot[None], *pressed: str) -> None:
 
 @sizes
 @pytest.mark.parametrize("pressed", ["ctrl+o", "ctrl+underscore", "f1"], ids=["panel", "themes", "keys"])
-def test_screens(snap_compare: Compare, size: tuple[int, int], pressed: str) -> None:
-    assert snap_compare(still(), terminal_size=size, run_before=lambda pilot: keys(pilot, pressed))
+def test_screens(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], pressed: str) -> None:
+    assert snap_compare(still(monkeypatch), terminal_size=size, run_before=lambda pilot: keys(pilot, pressed))
 
 
-def test_a_theme_at_the_cursor(snap_compare: Compare) -> None:
+def test_a_theme_at_the_cursor(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = still(monkeypatch)
     assert snap_compare(
-        still(), terminal_size=(120, 40), run_before=lambda pilot: keys(pilot, "ctrl+underscore", "down", "down")
+        app, terminal_size=(120, 40), run_before=lambda pilot: keys(pilot, "ctrl+underscore", "down", "down")
     )
 
 
 @pytest.mark.parametrize("theme", OTHERS)
-def test_the_chat_in_each_theme(snap_compare: Compare, theme: str) -> None:
-    assert snap_compare(still(theme), terminal_size=(120, 40), run_before=keys)
+def test_the_chat_in_each_theme(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, theme: str) -> None:
+    app = still(monkeypatch, Config(ui=UiSettings(theme=theme)))
+    assert snap_compare(app, terminal_size=(120, 40), run_before=keys)
 
 
 @pytest.mark.parametrize("what", ["chat", "models", "panel"])
 def test_without_colours(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr(variants, "overview", lambda *_: iter(ENTRIES))
-    app = still()
+    app = still(monkeypatch)
 
     async def before(pilot: Pilot[None]) -> None:
         await keys(pilot)
