@@ -20,6 +20,8 @@ from r1tui.tui.keys import TOGETHER
 from r1tui.tui.messages import StageReported
 from r1tui.tui.remedies import NAMED, in_keys
 from r1tui.tui.screens.ask import AskScreen, stop_or_wait
+from r1tui.tui.screens.line import AsksLine, LineScreen
+from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.screens.select_base import STILL_COMING
 from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.stages import Stages
@@ -34,9 +36,8 @@ FIXED = {
     "Enter",
     "Tab takes it · Esc closes",  # the list of files takes its keys from the prompt
     "Enter keeps it, <theme.back> does not",  # Enter is Textual's in a list and in a line of text
-    "Enter takes it, <line.back> goes back.",
+    "Enter takes it, <",
     "Enter puts it into yours · prompts: in the config",
-    ", or elsewhere (Enter saves):",
     r"Ctrl\+R starts it again",  # the core's own
     r"Esc or Ctrl\+C gives up",
 }
@@ -81,6 +82,8 @@ OTHER = {
     "select.save": "w",
     "select.undo": "z",
     "ask.back": "q",
+    "line.back": "f3",
+    "save.back": "f4",
 }
 
 
@@ -128,6 +131,21 @@ async def test_questions_name_the_keys_that_actions_have_now(tmp_path: Path) -> 
         await until(pilot, lambda: app.screen is seat(app))
 
 
+async def test_lines_that_are_asked_for_name_the_key_that_goes_back_now(tmp_path: Path) -> None:
+    app = rebound(tmp_path)
+    async with opened(app) as pilot:
+        forms: dict[str, AsksLine[str] | AsksLine[Path]] = {
+            "f3": LineScreen("Its title?"),
+            "f4": SaveScreen("x = 1\n", "x.py", tmp_path),
+        }
+        for key, screen in forms.items():
+            await app.push_screen(screen)
+            hint = str(screen.query_one(".hint", Label).render())
+            assert hint == f"Enter takes it, {key.upper()} goes back."
+            await pilot.press(key)
+            await until(pilot, lambda: app.screen is seat(app))
+
+
 async def test_what_stands_below_an_answer_names_the_keys_that_actions_have_now(tmp_path: Path) -> None:
     app = rebound(tmp_path)
     async with opened(app) as pilot:
@@ -139,7 +157,7 @@ async def test_what_stands_below_an_answer_names_the_keys_that_actions_have_now(
 
         app.show_answer(Content("Hi"), Finished("length", 1, 0, 1, 1.0, 1.0, 1.0))
         await until(pilot, lambda: "Ctrl+U goes on with it." in shown())
-        failed = Answer.past("Hi")
+        failed = Answer.past("")
         failed.state, failed.cause, failed.remedy = "failed", "It broke.", "Start a new conversation, or ask again."
         seat(app).conversation = conversation = Conversation("c", [Turn("hi", failed)])
         transcript.show(conversation)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from r1tui.chat.answer import Answer
@@ -121,6 +121,7 @@ def printable(text: str) -> str:
 
 
 @given(STEPS)
+@example([("ask", "q"), ("save", None), ("end", Finished("length", 0, 0, 0, 1.0, 2.0, None)), ("think", "more")])
 def test_whatever_happens_to_a_conversation_and_whenever_it_is_saved_it_comes_back(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, object]]
 ) -> None:

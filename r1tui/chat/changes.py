@@ -132,7 +132,8 @@ class Tracker:
     def _fixed(self, turn: Turn) -> tuple[Value, ...]:
         """What an exchange is besides the text of its answer; the figures of a running one come with its text."""
         answer = turn.answer
-        ended = None if answer.running else f"{answer.state} {answer.cause}{answer.remedy}{answer.cut}{answer.finished}"
+        state = "" if answer.running else answer.state
+        ended = f"{state} {answer.cause}{answer.remedy}{answer.cut}{answer.finished}"
         parent = self.numbers.get(turn.parent) if turn.parent is not None else None
         return parent, turn.question, turn.answer_id, turn.inside_thinking, turn.model, answer.running, ended
 

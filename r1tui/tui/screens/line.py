@@ -1,6 +1,6 @@
 """Asks for one line of text: a title, a file's name."""
 
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -36,6 +36,9 @@ class AsksLine(ModalScreen[T | None]):
     }
     """
 
+    BACK: ClassVar[str]
+    """The id of the binding that goes back."""
+
     def __init__(self, question: str, line: str = "") -> None:
         super().__init__()
         self._question = question
@@ -46,7 +49,7 @@ class AsksLine(ModalScreen[T | None]):
             yield Label(self._question, markup=False)
             yield StillInput(self._line, select_on_focus=False)
             yield Label("", classes="wrong", markup=False)
-            yield Label(in_keys("Enter takes it, <line.back> goes back.", self.app), classes="hint")
+            yield Label(in_keys(f"Enter takes it, <{self.BACK}> goes back.", self.app), classes="hint")
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:
@@ -69,7 +72,8 @@ class AsksLine(ModalScreen[T | None]):
 class LineScreen(AsksLine[str]):
     """The answer is the line."""
 
-    BINDINGS = [Binding("escape", "back", "Back", id="line.back")]
+    BACK = "line.back"
+    BINDINGS = [Binding("escape", "back", "Back", id=BACK)]
 
     def _take(self, line: str) -> None:
         self.dismiss(line)

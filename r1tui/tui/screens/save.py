@@ -20,7 +20,8 @@ from r1tui.tui.screens.line import AsksLine
 class SaveScreen(AsksLine[Path]):
     """The answer is the file that was written."""
 
-    BINDINGS = [Binding("escape", "back", "Back", id="save.back")]
+    BACK = "save.back"
+    BINDINGS = [Binding("escape", "back", "Back", id=BACK)]
 
     def __init__(self, text: str, name: str, folder: Path | None = None) -> None:
         self._folder = folder or _current_folder()
