@@ -96,6 +96,8 @@ def make_driver_stub(root: Path, cc: Path, line: Callable[[str], None], cancel: 
     said: list[str] = []
     argv: list[str | Path] = [
         cc,
+        "-x",
+        "c",
         "-w",
         "-shared",
         "-fPIC",
@@ -111,10 +113,14 @@ def make_driver_stub(root: Path, cc: Path, line: Callable[[str], None], cancel: 
 
 
 def stub_source(header: str) -> str:
-    """C source that defines every function that cuda.h names; each answers CUDA_ERROR_STUB_LIBRARY."""
+    """C source that defines every function that cuda.h names; each answers CUDA_ERROR_STUB_LIBRARY.
+
+    Compiled as C++ the names stay as they are too: mangled ones link with nothing that asks for `cuDeviceGet`.
+    """
     names = set(re.findall(r"\b(cu[A-Z]\w*)\s*\(", header))
     names |= {name for pair in re.findall(r"#define\s+(cu[A-Z]\w*)\s+(\w+)", header) for name in pair}
     names |= set(re.findall(r"__CUDA_API_\w+\((cu[A-Z]\w*)\)", header))
     suffixes = ("", "_v2", "_v3", "_v4", "_ptsz", "_ptds", "_v2_ptsz", "_v2_ptds")
     every = sorted({name + suffix for name in names for suffix in suffixes if name.startswith("cu")})
-    return "".join(f"int {name}(void) {{ return 34; }}\n" for name in every)
+    functions = "".join(f"int {name}(void) {{ return 34; }}\n" for name in every)
+    return f'#ifdef __cplusplus\nextern "C" {{\n#endif\n{functions}#ifdef __cplusplus\n}}\n#endif\n'
