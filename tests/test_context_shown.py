@@ -10,6 +10,7 @@ from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
 from r1tui.tui.app import R1App
 from tests.bench.replay import Replay, Script
+from tests.screen_rig import StillApp
 from tests.tui_rig import answers, ask, opened, seat, until
 
 
@@ -37,6 +38,20 @@ async def test_another_conversation_s_answer_does_not_fill_the_context_of_the_on
         assert seat(app).instruments.figures.speed.now_tps is not None  # the speed is the server's, whoever asked
         await seat(app).open_conversation(first.id)
         assert (used(app) or 0) > before
+
+
+async def test_the_context_is_that_of_the_branch_that_is_shown(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app) as pilot:
+        conversation = Conversation("c")
+        for question, count in (("a", 100), ("b", 1000)):
+            conversation.ask(question).answer.apply(Finished("stop", count, 0, 0, 1.0, 1.0, 1.0))
+        seat(app)._show_conversation(conversation)
+        assert used(app) == 1000
+        await pilot.press("ctrl+y", "d")
+        await until(pilot, lambda: used(app) == 100)
+        await pilot.press("u")
+        await until(pilot, lambda: used(app) == 1000)
 
 
 async def test_the_context_is_known_after_a_restart(paths: Paths, tmp_path: Path) -> None:

@@ -164,6 +164,16 @@ async def test_what_stands_below_an_answer_names_the_keys_that_actions_have_now(
         await until(pilot, lambda: "F3 begins a new chat, or Ctrl+K asks again." in shown())
         assert failed.remedy == "Start a new conversation, or ask again."
 
+        begun = Answer.past("Hi")
+        begun.state, begun.cause, begun.remedy = "failed", "It broke.", "Start it, and ask again."
+        conversation.every[0].answer = begun
+        transcript.show(conversation)
+        await until(pilot, lambda: "Ctrl+U goes on where it stopped" in shown())
+        conversation.ask("And then?").answer = Answer.past("No more.")
+        transcript.show(conversation)
+        await until(pilot, lambda: "No more." in shown())
+        assert "goes on" not in shown()
+
 
 async def test_stages_of_a_launch_name_the_keys_that_actions_have_now(tmp_path: Path) -> None:
     app = rebound(tmp_path)
@@ -217,6 +227,12 @@ async def test_esc_closes_the_list_of_files_and_leaves_the_marking_before_it_sto
         app.show_chat()
         await until(pilot, lambda: seat(app).query_one(Transcript).settled)
         seat(app).ready = True
+        await pilot.press("ctrl+y", "home", "e", "space", "@", "f")
+        await until(pilot, lambda: seat(app).editing and seat(app).prompt.is_completing)
+        seat(app).query_one(Transcript).focus()
+        await until(pilot, lambda: not seat(app).prompt.has_focus)
+        await pilot.press("escape")  # the list does not get it
+        await until(pilot, lambda: not seat(app).editing)
         await pilot.press("ctrl+y", "home", "e", "space", "@", "f")
         await until(pilot, lambda: seat(app).editing and seat(app).prompt.is_completing)
         await pilot.press("escape")

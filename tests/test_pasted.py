@@ -70,6 +70,27 @@ async def test_a_pasted_mention_is_text_and_one_that_is_typed_is_a_file(tmp_path
         assert await send(pilot, sent) == "@app.py" + BLOCK
 
 
+async def test_a_file_that_was_named_by_hand_is_attached_though_a_pasted_text_names_it_too(
+    tmp_path: Path, sent: list[str]
+) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app) as pilot:
+        prompt = await begun(app, pilot)
+        await pilot.press(*"@app.py ")
+        prompt.on_paste(events.Paste("says: open @app.py failed"))
+        assert (await send(pilot, sent)).endswith(BLOCK)
+
+
+async def test_the_border_says_when_a_pasted_name_becomes_one_that_is_attached(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app) as pilot:
+        prompt = await begun(app, pilot)
+        prompt.on_paste(events.Paste("@app.py"))
+        await until(pilot, lambda: "not attached" in (prompt.border_subtitle or ""))
+        prompt.complete("@app.py ")
+        await until(pilot, lambda: "tokens" in (prompt.border_subtitle or ""))
+
+
 async def test_a_pasted_mention_whose_file_is_chosen_from_the_list_is_attached(tmp_path: Path, sent: list[str]) -> None:
     app = StillApp(tmp_path)
     async with opened(app) as pilot:

@@ -138,6 +138,14 @@ def test_what_another_thread_keeps_too_late_is_not_kept(tmp_path: Path) -> None:
     assert Drafts(tmp_path).take() == Typed("half a question")
 
 
+def test_one_that_ends_before_it_has_shown_a_draft_leaves_it_as_it_is(tmp_path: Path) -> None:
+    Drafts(tmp_path).leave(Typed("half a question"))
+    brief = Drafts(tmp_path)
+    assert brief.take() == Typed("half a question")
+    brief.leave(None)
+    assert Drafts(tmp_path).take() == Typed("half a question")
+
+
 def test_what_a_kill_has_left_half_written_is_removed(tmp_path: Path) -> None:
     drafts = Drafts(tmp_path)
     drafts.leave(Typed("whole"))

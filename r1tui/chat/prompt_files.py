@@ -96,11 +96,15 @@ class Drafts:
             except OSError as error:
                 raise os_error(error, self._folder) from error
 
-    def leave(self, typed: Typed) -> None:
-        """Leave this to the next r1tui; what another thread still wants to keep comes too late. Raises R1tuiError."""
+    def leave(self, typed: Typed | None) -> None:
+        """Leave this to the next r1tui, or what is there; what another thread still wants to keep comes too late.
+
+        Raises R1tuiError.
+        """
         with self._lock:
             try:
-                self.save(typed)
+                if typed is not None:
+                    self.save(typed)
             finally:
                 self._left = True
                 self._held.close()

@@ -19,7 +19,8 @@ MORE_ROOM = (
 ASKS_ANEW = "<chat.select>, then <select.anew>, asks anew"
 """How a question is asked anew whose answer can be gone on with."""
 GOES_ON = f"<chat.continue> goes on where it stopped ({ASKS_ANEW})"
-_ASK_AGAIN = re.compile(r"\b[Aa]sk again")
+_ASK_AGAIN = re.compile(r"\b[Aa]sk again|\b\S+ asks again")
+"""As the core says it, and as it was once saved with its key."""
 NAMED = re.compile(r"<([a-z]+\.[a-z_0-9]+)>")
 """An action in a text, by the id of its binding."""
 _COMMANDS = (
@@ -52,11 +53,13 @@ def in_words(remedy: str, app: App[Any]) -> str:
     return said[:1].upper() + said[1:]
 
 
-def to_go_on(remedy: str) -> str:
-    """The remedy of an answer that has a beginning: to go on with it, where another's question is asked again."""
-    if not _ASK_AGAIN.search(remedy):
-        return f"{remedy} {GOES_ON}.".strip()
-    return _ASK_AGAIN.sub(GOES_ON, remedy)
+def to_go_on(remedy: str, *, is_last: bool = True) -> str:
+    """The remedy of an answer that has a beginning: to go on with it, where another's question is asked again.
+
+    Only the last one can be gone on with; others can be asked anew.
+    """
+    how = GOES_ON if is_last else ASKS_ANEW
+    return _ASK_AGAIN.sub(how, remedy) if _ASK_AGAIN.search(remedy) else f"{remedy} {how}.".strip()
 
 
 def does_not_fit(room: Room) -> str:

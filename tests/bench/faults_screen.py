@@ -107,6 +107,7 @@ def random_kills(here: Home, number: int, large: Path) -> str:
     wrong = []
     for one in rounds_of(number):
         shutil.rmtree(here.paths.conversations, ignore_errors=True)
+        shutil.rmtree(here.paths.prompt, ignore_errors=True)  # a question that was killed before it was sent
         try:
             outcome = _round(here, one, large if one.phase == "load" else small, undisturbed)
         except AssertionError as error:

@@ -126,6 +126,7 @@ class AnswersBase(EditBase):
         else:
             conversation.remove(turn)
             self.furniture.transcript.show(conversation)
+            self.instruments.show_context(conversation.context_tokens)
             self._refuse(turn.question, f"{does_not_fit(room)} Your question is in the prompt again. {MORE_ROOM}")
 
     def on_transcript_typed(self, message: Transcript.Typed) -> None:

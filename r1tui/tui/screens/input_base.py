@@ -48,7 +48,10 @@ class InputBase(SeatBase):
         self._let_be = False
         """Whether the list of files is not wanted for it."""
         self._weighing_files = False
-        self._mentioned: list[str] = []
+        self._mentioned: tuple[list[str], tuple[str, ...]] = ([], ())
+        """The files that the prompt names, and which of the names are pasted ones."""
+        self._has_read_draft = False
+        """Whether what was left by another r1tui stands in the prompt; before that nothing may take its place."""
 
     def _open_prompt(self) -> None:
         """Have what was asked before this start, and what was typed and not sent, as soon as it is read."""
@@ -65,6 +68,7 @@ class InputBase(SeatBase):
         draft = await asyncio.to_thread(self._drafts.take)
         if draft:
             self.prompt.put_before(draft)
+        self._has_read_draft = True
         self._drafting = False
         self._prompt_changed()
 
@@ -86,6 +90,8 @@ class InputBase(SeatBase):
         self.prompt.recall.entries = [*self.prompt.recall.entries, typed]
         try:
             await asyncio.to_thread(self._history.add, typed)
+            if self._has_read_draft:
+                await asyncio.to_thread(self._drafts.save, self.prompt.draft)  # at once: what was sent is no draft
             self.prompt.recall.entries = await asyncio.to_thread(self._history.entries)  # of another r1tui too
         except R1tuiError as error:
             self._tell(error)
@@ -95,7 +101,8 @@ class InputBase(SeatBase):
         if not self._drafting:
             self._drafting = True
             self._keep_draft()
-        if (named := mentions(self.prompt.text)) != self._mentioned:
+        typed = self.prompt.typed
+        if (named := (mentions(typed.text), typed.pasted)) != self._mentioned:
             self._mentioned = named
             self._weigh_again()
 
@@ -115,7 +122,7 @@ class InputBase(SeatBase):
 
     def _leave_draft(self, draft: Typed) -> None:
         with suppress(R1tuiError):  # nobody is there to be told
-            self._drafts.leave(draft)
+            self._drafts.leave(draft if self._has_read_draft else None)
 
     def on_paste(self, event: events.Paste) -> None:
         """What is pasted while reading belongs into the prompt."""
@@ -226,7 +233,7 @@ class InputBase(SeatBase):
     @on(AnswerEnded)
     def _weigh_again(self) -> None:
         """Say anew what the attached files weigh: a server may say now, or the context has grown."""
-        if not self._weighing_files and (self._mentioned or self.prompt.border_subtitle):
+        if not self._weighing_files and (self._mentioned[0] or self.prompt.border_subtitle):
             self._weighing_files = True
             self._weigh()
 
@@ -234,7 +241,7 @@ class InputBase(SeatBase):
     async def _weigh(self) -> None:
         from r1tui.tui.attached import in_words, too_heavy  # noqa: PLC0415  as above
 
-        weighed: list[str] | None = None
+        weighed = None
         try:
             while weighed != self._mentioned:
                 weighed = self._mentioned
@@ -247,9 +254,8 @@ class InputBase(SeatBase):
 
     def _context_left(self) -> int | None:
         """Tokens that the next question and its answer have, as far as it is known."""
-        size, turns = self.instruments.context_size, self.conversation.turns
-        used = (turns[-1].answer.context_tokens if turns else None) or 0
-        return None if size is None else max(size - used, 0)
+        size = self.instruments.context_size
+        return None if size is None else max(size - (self.conversation.context_tokens or 0), 0)
 
     def _tell(self, error: R1tuiError) -> None:
         self.r1.show_error(error)

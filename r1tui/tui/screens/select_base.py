@@ -286,6 +286,7 @@ class SelectBase(AnswersBase):
         """The shown path is another: show and save it."""
         self._leave_foreign_edit()
         self.furniture.transcript.catch_up()
+        self.instruments.show_context(self.conversation.context_tokens)
         self._put(mark)
         self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
 

@@ -94,7 +94,8 @@ class Prompt(TextArea):
     @property
     def is_completing(self) -> bool:
         """Whether the list of files is there for what is typed now, and takes keys."""
-        return self.completion is not None and self.completion.is_open and self.unfinished_mention is not None
+        is_open = self.completion is not None and self.completion.is_open
+        return self.has_focus and is_open and self.unfinished_mention is not None
 
     def have(self, typed: Typed) -> None:
         """Have this in place of what stands here, ready to be walked on from."""
@@ -113,7 +114,8 @@ class Prompt(TextArea):
             label = label_for(text, self._pieces)
             text = self._adopted(Typed(label, {label: text}))
         elif not is_own:
-            self._pasted |= mentions_pasted(text)
+            by_hand = mentions_pasted(self.text) - self._pasted
+            self._pasted |= mentions_pasted(text) - by_hand
         self.replace(text, *self.selection, maintain_selection_offset=False)
 
     def complete(self, mention: str) -> None:

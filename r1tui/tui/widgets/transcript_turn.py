@@ -71,7 +71,7 @@ class TurnView:
         self._branch.replace("◂ {}/{} ▸".format(*self.place) if self.place[1] > 1 else "")
         failed = answer.state == "failed"
         self._failure.replace(clean(answer.cause) if failed else "")
-        self._remedy.replace(clean(self._in_words(_remedy(answer))) if failed else "")
+        self._remedy.replace(clean(self._in_words(_remedy(answer, is_last=self.is_last))) if failed else "")
         self._status.replace(self._in_words(_status(answer, is_last=self.is_last)))
         parts: list[tuple[bool, list[PlainBlock] | list[AnswerBlock]]] = [
             (True, [self._question]),
@@ -157,8 +157,8 @@ def _reading(prompt: PromptProgress, left_s: float | None) -> str:
     return f"reading {bar} {int(100 * share)} % of {prompt.total:,} tokens{rate}{left}"
 
 
-def _remedy(answer: Answer) -> str:
-    return to_go_on(answer.remedy) if answer.can_go_on else answer.remedy
+def _remedy(answer: Answer, *, is_last: bool) -> str:
+    return to_go_on(answer.remedy, is_last=is_last) if answer.can_go_on else answer.remedy
 
 
 def _status(answer: Answer, *, is_last: bool) -> str:
