@@ -15,8 +15,9 @@ from time import monotonic
 
 import msgspec
 
+from r1tui.files import write_private
 from r1tui.hardware import detect_machine, memory_available_bytes, usable_physical_cores
-from r1tui.paths import Paths, write_private
+from r1tui.paths import Paths
 
 MEMORY_S, DISK_S, BUS_TIMEOUT_S = 3.0, 3.0, 30.0
 BUFFER_BYTES = 128 << 20

@@ -3,13 +3,12 @@
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.files import make_folder
 
 SOCKET_PATH_BYTES = 108  # sockaddr_un.sun_path, unix(7), its closing NUL included
 LONGEST_SOCKET_NAME = "/keeper.sock"
@@ -165,28 +164,14 @@ def expand(text: str) -> Path:
 
 def private_folder(path: Path) -> Path:
     """Make the folder for this user alone (0700); raises R1tuiError when it belongs to someone else."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
     info = path.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
         raise R1tuiError(f"{path} belongs to another user.", "Set R1TUI_HOME to a folder of your own.")
     if info.st_mode & 0o077:
         path.chmod(0o700)
     return path
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace a file by one that only this user can read, in one step, even through a power loss."""
-    fd, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(partial).unlink()
-        raise
 
 
 def _short_run_dir(wanted: Path) -> Path:

@@ -8,8 +8,9 @@ import msgspec
 
 from r1tui.config import SamplingSettings
 from r1tui.errors import R1tuiError, os_error
+from r1tui.files import write_private
 from r1tui.locks import locked
-from r1tui.paths import private_folder, write_private
+from r1tui.paths import private_folder
 
 Chosen = dict[str, Any]
 """The settings that differ from the config's, by their names there."""

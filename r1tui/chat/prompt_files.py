@@ -8,8 +8,9 @@ import msgspec
 
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError, os_error
+from r1tui.files import write_private
 from r1tui.locks import holder, locked
-from r1tui.paths import private_folder, write_private
+from r1tui.paths import private_folder
 
 MOST_ENTRIES = 1_000
 MOST_BYTES = 4 << 20

@@ -12,8 +12,9 @@ from r1tui.config import EngineSettings
 from r1tui.engine.recipe import Recipe
 from r1tui.engine.source import source_kind
 from r1tui.engine.system import find_cxx
+from r1tui.files import write_private
 from r1tui.hardware import cpu_features
-from r1tui.paths import Paths, write_private
+from r1tui.paths import Paths
 
 RECORD = "engine.json"
 RECORD_VERSION = 2

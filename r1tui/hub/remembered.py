@@ -10,8 +10,9 @@ import msgspec
 
 from r1tui.catalog import Variant
 from r1tui.errors import R1tuiError
+from r1tui.files import write_private
 from r1tui.hub.remote import Listing, Tree, fetch_tree, select
-from r1tui.paths import Paths, write_private
+from r1tui.paths import Paths
 
 T = TypeVar("T")
 MAIN = "main"

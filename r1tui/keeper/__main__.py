@@ -11,9 +11,10 @@ from time import strftime
 import msgspec
 
 from r1tui.errors import R1tuiError
+from r1tui.files import write_private
 from r1tui.keeper.machine import adopt_server, run_keeper
 from r1tui.keeper.state import ServerSpec, Status
-from r1tui.paths import Paths, write_private
+from r1tui.paths import Paths
 
 
 def main(arguments: list[str]) -> int:

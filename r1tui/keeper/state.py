@@ -9,8 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 from r1tui.errors import R1tuiError
+from r1tui.files import write_private
 from r1tui.locks import holder
-from r1tui.paths import Paths, private_folder, write_private
+from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, boot_id, find_command, runs_command
 
 VERSION = 2

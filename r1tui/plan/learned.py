@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from r1tui.files import write_private
 from r1tui.gguf.header import shard_paths
 from r1tui.locks import locked
-from r1tui.paths import write_private
 from r1tui.plan.rates import Range, Speed
 
 KEPT_RUNS, KEPT_SPEEDS, KEPT_RECORDS = 20, 9, 100

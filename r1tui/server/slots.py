@@ -17,8 +17,9 @@ from typing import TypeVar
 
 import msgspec
 
+from r1tui.files import write_private
 from r1tui.gguf.header import shard_paths
-from r1tui.paths import private_folder, write_private
+from r1tui.paths import private_folder
 from r1tui.process import ProcessId, boot_id
 from r1tui.server.command import parse_options
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from r1tui.paths import write_private
+from r1tui.files import write_private
 
 
 class Choice(msgspec.Struct, frozen=True):

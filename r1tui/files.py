@@ -1,0 +1,180 @@
+"""Small files of ours: the one way to read them, whatever has become of them, and the one way to write them."""
+
+import errno
+import logging
+import os
+import stat
+import tempfile
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from r1tui.text import one_line
+
+T = TypeVar("T")
+LARGEST_BYTES = 64 << 20
+"""No file of ours in JSON comes near this; a larger one is none of ours."""
+_NEVER_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENXIO})
+"""Why a file cannot be opened, where trying again is no use."""
+_log = logging.getLogger(__name__)
+_damages: "deque[Damage]" = deque(maxlen=100)
+_stuck: "set[Damage]" = set()
+"""Those that could not be moved, and have been said."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file of ours that could not be understood."""
+
+    path: Path
+    why: str
+    kept: Path | None
+    """Where it is now; None when it could not be moved."""
+
+    def notice(self) -> str:
+        """It in one line, for the user."""
+        now = f"It is now {self.kept.name}" if self.kept else "It stays there"
+        return one_line(f"{self.path} cannot be used: {self.why}. {now}; r1tui goes on without it.")
+
+
+def take_damages() -> list[Damage]:
+    """What this process has found damaged and nobody has told the user yet; each comes once."""
+    taken = []
+    with suppress(IndexError):
+        while True:
+            taken.append(_damages.popleft())
+    return taken
+
+
+def read_json(path: Path, kind: type[T]) -> T | None:
+    """What a file of ours says; None where there is none that can be used.
+
+    One that cannot be understood, nor ever be read, is renamed to NAME.damaged (the newest is kept), and that is
+    logged and told by `take_damages`. So the next one to read finds nothing, and may write it anew.
+
+    Raises OSError where reading it later may succeed (a failing disk, too many open files).
+    """
+    try:
+        raw, info = _read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno not in _NEVER_OURS:
+            raise
+        _set_aside(path, one_line(error.strerror or str(error)), None)
+        return None
+    if raw is None:
+        _set_aside(path, f"larger than {LARGEST_BYTES >> 20} MiB, or no file", info)
+        return None
+    try:
+        return decode(raw, kind)
+    except msgspec.DecodeError as error:
+        _set_aside(path, one_line(str(error)) or "no JSON", info)
+        return None
+
+
+def read_json_if_any(path: Path, kind: type[T]) -> T | None:
+    """As `read_json`, for what is only a help: None too where it cannot be read now."""
+    try:
+        return read_json(path, kind)
+    except OSError as error:
+        _log.warning("%s: %s", path, error.strerror or error)
+        return None
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Move a file of ours away of which a reader found that it makes no sense; logged, and told once."""
+    _set_aside(path, why, None)
+
+
+def decode(raw: bytes | str, kind: type[T]) -> T:
+    """What JSON says; raises msgspec.DecodeError for all that is not of this kind, whatever it is."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.DecodeError:
+        raise
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"no UTF-8 at byte {error.start}") from error
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deep") from error
+    except (ValueError, OverflowError) as error:
+        raise msgspec.DecodeError(str(error)) from error
+
+
+def decode_foreign(raw: bytes, kind: type[T]) -> T:
+    """What JSON of a server, the hub or another program says, with U+FFFD for bytes that are no UTF-8.
+
+    Raises msgspec.DecodeError for all that is not of this kind, whatever it is.
+    """
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        raw = raw.decode(errors="replace").encode()
+    return decode(raw, kind)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file of ours by this value as JSON, as `write_private` does; its folder is made. Raises OSError."""
+    make_folder(path.parent)
+    write_private(path, msgspec.json.encode(value))
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file by one that only this user can read, in one step, even through a power loss. Raises OSError."""
+    fd, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:200]}.")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(partial).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(partial).unlink()
+        raise
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder and those above it that nobody but this user can write into, whatever the umask. Raises OSError."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(0o755, exist_ok=True)
+    return path
+
+
+def _read(path: Path) -> tuple[bytes | None, os.stat_result]:
+    """The bytes of a plain file that is not too large, and which file it was."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place would make us wait
+    with os.fdopen(fd, "rb") as file:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return None, info
+        raw = file.read(LARGEST_BYTES + 1)
+    return (raw if len(raw) <= LARGEST_BYTES else None), info
+
+
+def _set_aside(path: Path, why: str, seen: os.stat_result | None) -> None:
+    """Rename the file, unless another process has replaced it since it was seen."""
+    target = path.with_name(f"{path.name[:200]}.damaged")
+    kept: Path | None
+    try:
+        now = path.lstat() if path.is_symlink() else path.stat()
+        if seen is not None and not path.is_symlink() and not os.path.samestat(now, seen):
+            return
+        path.replace(target)
+        kept = target
+    except FileNotFoundError:
+        return  # another process was first
+    except OSError:
+        kept = None
+    damage = Damage(path, why, kept)
+    if kept is None:
+        if damage in _stuck:
+            return
+        _stuck.add(damage)
+    _log.warning("%s", damage.notice())
+    _damages.append(damage)

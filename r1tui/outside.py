@@ -1,0 +1,70 @@
+"""Names from outside (the hub, files, archives, models, titles), made paths that stay where they belong."""
+
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+from r1tui.errors import R1tuiError
+from r1tui.text import shortened
+
+LONGEST_BYTES = 255
+"""Of one name in a path, on every file system of note."""
+LONGEST_PATH_BYTES = 2048
+"""Of a path below a folder; the system's limit for all of it is twice that."""
+_UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Control characters, halves of surrogate pairs, and what ends a line."""
+
+
+class OutsideError(R1tuiError):
+    """A name from outside that must not become a path."""
+
+    def __init__(self, name: str, why: str) -> None:
+        shown = shortened(name.encode(errors="backslashreplace").decode(), 80)
+        super().__init__(f"{shown!r} is no name for a file here: {why}.", "Get it from another place.")
+
+
+def component(name: str) -> str:
+    """The name itself, if it can be one name in a path; raises OutsideError."""
+    if name in ("", ".", ".."):
+        raise OutsideError(name, "it names a folder" if name else "it is empty")
+    if "/" in name:
+        raise OutsideError(name, "it has a /")
+    if any(unicodedata.category(char) in _UNFIT for char in name):
+        raise OutsideError(name, "it has control characters")
+    if len(name.encode()) > LONGEST_BYTES:
+        raise OutsideError(name, f"it has more than {LONGEST_BYTES} bytes")
+    return name
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a name, with / between its parts, below a folder; raises OutsideError when it would lie elsewhere.
+
+    Neither `..` nor a link that is already there leads out; a link in the last part is the caller's: replace it by a
+    rename, or open it with O_NOFOLLOW.
+    """
+    if name.startswith("/"):
+        raise OutsideError(name, "it is absolute")
+    parts = [component(part) for part in name.split("/")]
+    if len(name.encode()) > LONGEST_PATH_BYTES:
+        raise OutsideError(name, f"it has more than {LONGEST_PATH_BYTES} bytes")
+    path = folder.joinpath(*parts)
+    if len(parts) > 1 and not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder)):
+        raise OutsideError(name, f"a link in {folder} leads out of it")
+    return path
+
+
+def is_inside(folder: Path, name: str) -> bool:
+    """Whether `inside` takes the name."""
+    try:
+        inside(folder, name)
+    except OutsideError:
+        return False
+    return True
+
+
+def name_from(text: str, otherwise: str, most_bytes: int = LONGEST_BYTES) -> str:
+    """A name in a path that is like the text: what is unfit becomes `-`; `otherwise` when nothing is left."""
+    tidy = "".join("-" if char == "/" or unicodedata.category(char) in _UNFIT else char for char in text)
+    tidy = re.sub(r"\s+", " ", tidy).encode()[:most_bytes].decode(errors="ignore").strip(" .-")
+    return component(tidy or otherwise)
