@@ -70,6 +70,11 @@ class Paths:
         return self.logs / "keeper.log"
 
     @property
+    def own_log(self) -> Path:
+        """r1tui's own log, of all its processes."""
+        return self.logs / "r1tui.log"
+
+    @property
     def state_file(self) -> Path:
         """What the keeper knows about its server, as JSON; there as long as there is something to know."""
         return self.state / "server.json"

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -71,6 +72,7 @@ def cli(
     Without a command, r1tui opens its screen.
     """
     context.obj = Context(config_file)
+    context.obj.begin_log(context.invoked_subcommand or "screen")
     if context.invoked_subcommand is None:
         from r1tui.cli.screen import run_screen  # noqa: PLC0415
 
@@ -100,18 +102,35 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return CancelledError.exit_status
     except R1tuiError as error:
-        for line in filter(None, (error.cause and f"Error: {error.cause}", error.remedy)):
-            click.echo(plain(line), err=True)
-        return error.exit_status
+        return _tell(error)
     except BrokenPipeError:
         _drop_output()
         return 1
     except OSError as error:
         _drop_output()
-        refused = os_error(error)
-        click.echo(plain(f"Error: {refused.cause}\n{refused.remedy}"), err=True)
-        return refused.exit_status
+        return _tell(os_error(error))
+    except Exception as error:
+        return _tell(_unforeseen(error, sys.argv[1:] if arguments is None else arguments))
     return result if isinstance(result, int) else 0
+
+
+def _tell(error: R1tuiError) -> int:
+    """Print what went wrong, and give the exit status."""
+    with suppress(OSError, ValueError):  # stderr was closed, or its disk is full
+        for line in filter(None, (error.cause and f"Error: {error.cause}", error.remedy)):
+            click.echo(plain(line), err=True)
+    return error.exit_status
+
+
+def _unforeseen(error: Exception, arguments: Sequence[str]) -> R1tuiError:
+    from r1tui.log import log_file, unforeseen  # noqa: PLC0415  as above
+
+    if os.environ.get("R1TUI_DEBUG"):
+        traceback.print_exception(error)
+    name = next((one for one in arguments if one in _COMMANDS), "")
+    if log_file() is None:
+        Context().begin_log(name or "r1tui")
+    return unforeseen(error, f"r1tui {name}".strip())
 
 
 def _drop_output() -> None:

@@ -1,6 +1,7 @@
 """What every command gets: the folders, the settings, and how it prints JSON."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from r1tui.errors import R1tuiError
 from r1tui.paths import Paths
 
 if TYPE_CHECKING:
@@ -29,6 +31,13 @@ class Context:
     def paths(self) -> Paths:
         """This user's folders."""
         return Paths.from_environment()
+
+    def begin_log(self, who: str) -> None:
+        """Have this command log to r1tui's own log; without a home folder there is none."""
+        from r1tui.log import begin_log  # noqa: PLC0415  logging, queue: not for --help
+
+        with suppress(R1tuiError):
+            begin_log(self.paths, who)
 
     @cached_property
     def config(self) -> "Config":
