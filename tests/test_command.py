@@ -23,7 +23,6 @@ from r1tui.server.command import (
     compose,
     new_api_key,
     parse_tcp,
-    server_environment,
     ssh_line,
     with_free_port,
 )
@@ -264,23 +263,6 @@ def test_the_line_that_makes_the_port_reachable_from_elsewhere() -> None:
     assert ssh_line(Tcp("127.0.0.1", 1)).startswith("ssh -N -L 1:127.0.0.1:1 ")
 
 
-def test_the_environment_says_nothing_to_the_server_but_the_key() -> None:
-    kept = {
-        "PATH": "/bin",
-        "CUDA_VISIBLE_DEVICES": "1",
-        "GGML_CUDA_FORCE_MMQ": "1",
-        "LD_LIBRARY_PATH": "/l",
-        "HOME": "/h",
-    }
-    dropped = {
-        "LLAMA_ARG_HOST": "::", "LLAMA_ARG_N_GPU_LAYERS": "1", "LLAMA_API_KEY": "theirs", "HF_TOKEN": "t",
-        "HUGGING_FACE_HUB_TOKEN": "t", "XDG_CONFIG_HOME": "/h/.config",
-    }  # fmt: skip
-    env = server_environment({**kept, **dropped}, "ours")
-    assert env == {**kept, "LLAMA_API_KEY": "ours", "XDG_CONFIG_HOME": os.devnull}
-    assert "LLAMA_API_KEY" not in server_environment(dropped, None)
-
-
 def test_a_key_is_private_and_new_each_time(tmp_path: Path) -> None:
     first = new_api_key(tmp_path / "key")
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
@@ -319,6 +301,7 @@ def script_server(llama_server: Path, tiny_r1: TinyModel, tmp_path: Path) -> Ite
         tcp=tcp,
     )
     env = {**os.environ, "LLAMA_ARG_API_PREFIX": "/trap", "LLAMA_API_KEY": "trap", "LLAMA_ARG_THREADS": "x"}
+    env |= {"AIP_MODE": "PREDICTION", "AIP_HTTP_PORT": "1"}
     script = as_script(argv, path, key_file)
     with subprocess.Popen(["/bin/sh", "-c", script], env=env, stderr=subprocess.DEVNULL) as server:
         known = identify(server.pid)

@@ -13,7 +13,6 @@ from r1tui.engine.recipe import Recipe, choose, cmake_arguments, compile_jobs, f
 from r1tui.engine.system import (
     System,
     Toolkit,
-    clean_environment,
     find_toolkit,
     install_command,
     survey,
@@ -265,10 +264,6 @@ def test_install_commands_fit_the_distribution() -> None:
     assert install_command("apt-get", "compiler").endswith("apt-get install build-essential")
     assert install_command("pacman", "compiler").endswith("pacman -S base-devel")
     assert "build-essential" in install_command(None, "compiler")
-
-
-def test_llama_cpp_s_own_variables_are_taken_out_of_the_environment() -> None:
-    assert clean_environment({"LLAMA_ARG_HOST": "x", "LLAMA_CACHE": "y", "A": "b"}) == {"LLAMA_CACHE": "y", "A": "b"}
 
 
 @pytest.mark.parametrize(

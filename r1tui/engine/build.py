@@ -11,7 +11,7 @@ import msgspec
 from r1tui.children import Cancel, run_lines
 from r1tui.engine.diagnose import diagnose
 from r1tui.engine.recipe import TARGETS, Recipe
-from r1tui.engine.system import clean_environment
+from r1tui.environment import clean_environment
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Meter
 

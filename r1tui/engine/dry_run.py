@@ -10,7 +10,7 @@ from pathlib import Path
 
 from r1tui.children import run_lines
 from r1tui.engine import Engine
-from r1tui.engine.system import clean_environment
+from r1tui.environment import server_environment
 from r1tui.errors import R1tuiError
 
 TIMEOUT_S = 120.0  # under a second for a full-size R1 on an idle machine
@@ -68,7 +68,7 @@ def _ask(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
         else:
             list(islice(words, count - 1))
     argv: list[str | Path] = [tool, "--model", model, *shared]
-    env = clean_environment(os.environ) | {"XDG_CONFIG_HOME": os.devnull}  # llama.cpp reads llama.cpp/config.ini there
+    env = server_environment(os.environ)
     try:
         status = run_lines(argv, said.append, what=tool.name, env=env, timeout_s=TIMEOUT_S)
     except TimeoutError as error:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from r1tui.capabilities import Capabilities, EngineDevice, parse_devices, parse_flags, parse_version
 from r1tui.children import Cancel, run_lines
-from r1tui.engine.system import Toolkit, clean_environment
+from r1tui.engine.system import Toolkit
+from r1tui.environment import server_environment
 from r1tui.errors import R1tuiError
 from r1tui.nvml import Nvidia
 
@@ -38,7 +39,7 @@ def list_devices(server: Path, rpc: Sequence[str] = (), cancel: Cancel | None = 
 @contextmanager
 def _environment(toolkit: Toolkit | None) -> Iterator[dict[str, str]]:
     """A clean environment; without a driver, one in which the toolkit's stub of it is found: enough to read flags."""
-    env = {**clean_environment(os.environ), "GGML_NO_BACKTRACE": "1"}
+    env = {**server_environment(os.environ), "GGML_NO_BACKTRACE": "1"}
     stubs = [] if toolkit is None else [*toolkit.root.glob("lib*/stubs/libcuda.so"),
                                         *toolkit.root.glob("targets/*/lib/stubs/libcuda.so")]  # fmt: skip
     if not stubs or driver_library():

@@ -131,11 +131,6 @@ def install_command(manager: str | None, need: str) -> str:
     return f"{sudo}{INSTALL.get(manager, f'{manager} install')} {package}"
 
 
-def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would change llama.cpp behind our back (LLAMA_ARG_HOST makes it listen there)."""
-    return {name: value for name, value in env.items() if not name.startswith("LLAMA_ARG_")}
-
-
 def _version_in(file: Path) -> tuple[int, int] | None:
     try:
         text = file.read_text(errors="replace")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from r1tui.environment import server_environment
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.keeper.control import Control
 from r1tui.keeper.ending import clean_up, end_server, read_key, undead, wait_vram_free
@@ -41,7 +42,7 @@ from r1tui.keeper.state import (
 from r1tui.locks import locked
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, boot_id, identify, kill_session, runs_command, spawn, wait_ended
-from r1tui.server.command import new_api_key, server_environment
+from r1tui.server.command import new_api_key
 from r1tui.server.diagnosis import diagnose
 from r1tui.server.slots import folder_of
 

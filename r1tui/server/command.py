@@ -1,4 +1,4 @@
-"""llama-server's arguments and environment, composed from settings, a plan and what the binary knows."""
+"""llama-server's arguments, composed from settings, a plan and what the binary knows."""
 
 import difflib
 import getpass
@@ -8,15 +8,14 @@ import re
 import secrets
 import shlex
 import socket as sockets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from r1tui.capabilities import Capabilities
 from r1tui.config import SamplingSettings, ServerSettings
+from r1tui.environment import shell_lines
 from r1tui.errors import R1tuiError, UsageError
-
-HF_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 # Spellings of one flag, from `llama-server --help` of b11434; the first stands for the flag.
 _SPELLINGS = (
@@ -208,19 +207,6 @@ def new_api_key(path: Path) -> str:
     return key
 
 
-def server_environment(environ: Mapping[str, str], api_key: str | None) -> dict[str, str]:
-    """The environment for llama-server: nothing in it changes what the arguments say, and no token is passed on.
-
-    Besides `LLAMA_ARG_*`, llama-server takes arguments from `$XDG_CONFIG_HOME/llama.cpp/config.ini`, so that folder is
-    one that cannot exist.
-    """
-    env = {name: value for name, value in environ.items() if not _changes_server(name)}
-    env["XDG_CONFIG_HOME"] = os.devnull
-    if api_key:
-        env["LLAMA_API_KEY"] = api_key
-    return env
-
-
 def as_script(argv: Sequence[str], socket: Path, key_file: Path | None = None) -> str:
     """The command as a POSIX shell script that runs the server in the foreground; the key itself is not in it.
 
@@ -231,9 +217,7 @@ def as_script(argv: Sequence[str], socket: Path, key_file: Path | None = None) -
         "#!/bin/sh",
         "# llama-server as r1tui starts it: nothing but these arguments counts.",
         "set -eu",
-        'for name in $(env | sed -n "s/^\\(LLAMA_ARG_[A-Za-z0-9_]*\\)=.*/\\1/p"); do unset "$name"; done',
-        f"unset LLAMA_API_KEY {' '.join(HF_TOKENS)}",
-        f"export XDG_CONFIG_HOME={os.devnull}",
+        *shell_lines(),
         "umask 077",
         f"mkdir -p {shlex.quote(str(socket.parent))}",
         f"rm -f {shlex.quote(str(socket))}",
@@ -262,10 +246,6 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name
         return "USER"
-
-
-def _changes_server(name: str) -> bool:
-    return name.startswith("LLAMA_ARG_") or name == "LLAMA_API_KEY" or name in HF_TOKENS
 
 
 def _address(socket: Path, tcp: Tcp | None) -> list[str]:
