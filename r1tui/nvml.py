@@ -1,9 +1,13 @@
 """NVIDIA's GPUs as the driver's own library shows them; a machine without one is an answer, not an error.
 
-`read_nvidia` says once what is there; an `NvmlSession` stays open and says again and again what it is doing.
+`read_nvidia` says once what is there; an `NvmlSession` stays open and says again and again what it is doing. Drivers
+and bindings raise anything (WSL2's driver 555 a UnicodeDecodeError for a name), and hang: nothing but NvmlError leaves
+this module.
 """
 
+import threading
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from r1tui.errors import R1tuiError
@@ -34,13 +38,25 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class LostGpu:
+    """A GPU that the driver counts and that does not answer."""
+
+    index: int
+    problem: str
+
+    def __str__(self) -> str:
+        return f"GPU {self.index}: {self.problem}"
+
+
+@dataclass(frozen=True)
 class Nvidia:
-    """The GPUs, the driver, and the newest CUDA it runs; `reason` says why there are none."""
+    """The GPUs, the driver, and the newest CUDA it runs; `reason` says why there are none, or which of them is lost."""
 
     gpus: tuple[Gpu, ...] = ()
     driver_version: str | None = None
     cuda_version: tuple[int, int] | None = None
     reason: str | None = None
+    lost: tuple[LostGpu, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,28 +82,82 @@ class NvmlError(R1tuiError):
     """NVML is missing or failed."""
 
 
+class BrokenBindingError(NvmlError):
+    """Not the driver's word: its Python module raised what it should not."""
+
+
+ANSWERS_S = 30.0
+"""Eight GPUs without the persistence daemon take seconds each to wake."""
+
+
+class Binding:
+    """The driver's library, opened; none of its calls raises anything but NvmlError."""
+
+    def __init__(self) -> None:
+        """Open it; raises NvmlError."""
+        try:
+            self._nvml: Any = import_module("pynvml")
+        except ImportError as error:
+            raise NvmlError(f"the NVML module is missing ({error})") from error
+        except Exception as error:
+            raise NvmlError(f"the NVML module is broken ({_words(error)})") from error
+        self.call("nvmlInit")
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """The call's answer; None for what driver, card or binding do not have. Raises NvmlError."""
+        try:
+            return getattr(self._nvml, name)(*arguments)
+        except Exception as error:
+            if self._is_unsupported(error):
+                return None
+            raise self._error(error) from error
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """The call's answer, or None whatever was wrong with it."""
+        try:
+            return self.call(name, *arguments)
+        except NvmlError:
+            return None
+
+    def number(self, name: str, *arguments: Any) -> int | None:
+        """The call's answer where it is a number."""
+        value = self.ask(name, *arguments)
+        return value if isinstance(value, int) else None
+
+    def constant(self, name: str) -> Any:
+        """A constant of the binding; None when it has none of that name."""
+        return getattr(self._nvml, name, None)
+
+    def name(self, handle: Any) -> str:
+        """The card's name, or one for all of them."""
+        return _text(self.ask("nvmlDeviceGetName", handle)) or "NVIDIA GPU"
+
+    def close(self) -> None:
+        """Close it; what NVML says to that does not matter any more."""
+        self.ask("nvmlShutdown")
+
+    def _is_unsupported(self, error: Exception) -> bool:
+        kind = self.constant("NVMLError_NotSupported")
+        return (isinstance(kind, type) and isinstance(error, kind)) or str(error) == "Not Supported"
+
+    def _error(self, error: Exception) -> NvmlError:
+        kind = self.constant("NVMLError")
+        if isinstance(kind, type) and isinstance(error, kind):
+            return NvmlError(_words(error))
+        return BrokenBindingError(f"NVML failed ({_words(error)})")
+
+
 class NvmlSession:
     """NVML opened once, its handles kept. Any call may hang when the driver does: use it in a thread of its own."""
 
     def __init__(self) -> None:
         """Open it; raises NvmlError."""
+        self._nvml = Binding()
         try:
-            import pynvml  # noqa: PLC0415
-        except ImportError as error:
-            raise NvmlError(f"the NVML module is missing ({error})") from error
-        self._nvml: Any = pynvml
-        try:
-            pynvml.nvmlInit()
-        except pynvml.NVMLError as error:
-            raise NvmlError(_words(error)) from error
-        try:
-            self._cards = [self._card(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        except pynvml.NVMLError as error:
+            self._cards = [self._card(index) for index in range(_count(self._nvml))]
+        except NvmlError:
             self.close()
-            raise NvmlError(_words(error)) from error
-        if not self._cards:
-            self.close()
-            raise NvmlError("the driver shows no GPU")
+            raise
 
     def read(self, pid: int | None = None) -> tuple[GpuUse, ...]:
         """Every GPU now, and what the process holds there; raises NvmlError when not one of them answers."""
@@ -98,37 +168,36 @@ class NvmlSession:
 
     def pids(self) -> set[int]:
         """The processes that hold memory of a GPU; in a container the driver may show none."""
-        found: set[int] = set()
-        for _, handle in self._cards:
-            if not isinstance(handle, Exception):
-                running = _ask(self._nvml, self._nvml.nvmlDeviceGetComputeRunningProcesses, handle)
-                found.update(process.pid for process in running or ())
-        return found
+        cards = [handle for _, handle in self._cards if not isinstance(handle, NvmlError)]
+        return {pid for handle in cards for pid, _ in self._processes(handle)}
 
     def close(self) -> None:
-        """Close it; what NVML says to that does not matter any more."""
-        _ask(self._nvml, self._nvml.nvmlShutdown)
+        """Close it; never raises."""
+        self._nvml.close()
 
     def _card(self, index: int) -> tuple[str, Any]:
         """Its name and handle; the handle's error where there is none, so that a lost card hides no other."""
         try:
-            handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-        except self._nvml.NVMLError as error:
+            handle = self._nvml.call("nvmlDeviceGetHandleByIndex", index)
+        except NvmlError as error:
             return "NVIDIA GPU", error
-        return _text(_ask(self._nvml, self._nvml.nvmlDeviceGetName, handle)) or "NVIDIA GPU", handle
+        return self._nvml.name(handle), handle
 
     def _use(self, index: int, name: str, handle: Any, pid: int | None) -> GpuUse:
-        nvml = self._nvml
-        if isinstance(handle, Exception):
-            return GpuUse(index, name, problem=_words(handle))
+        if isinstance(handle, NvmlError):
+            return GpuUse(index, name, problem=handle.cause)
         try:
-            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        except nvml.NVMLError_NotSupported:  # memory shared with the CPU, as on Jetson and Grace
-            memory = None
-        except nvml.NVMLError as error:
-            return GpuUse(index, name, problem=_words(error))
-        rates = _ask(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
-        milliwatts = _ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
+            return self._answered(index, name, handle, pid)
+        except NvmlError as error:
+            return GpuUse(index, name, problem=error.cause)
+        except Exception as error:  # an answer that is not what it should be
+            return GpuUse(index, name, problem=f"NVML failed ({_words(error)})")
+
+    def _answered(self, index: int, name: str, handle: Any, pid: int | None) -> GpuUse:
+        nvml = self._nvml
+        memory = nvml.call("nvmlDeviceGetMemoryInfo", handle)  # none where it is the CPU's: Jetson and Grace
+        rates = nvml.ask("nvmlDeviceGetUtilizationRates", handle)
+        milliwatts = nvml.number("nvmlDeviceGetPowerUsage", handle)
         return GpuUse(
             index,
             name,
@@ -140,72 +209,127 @@ class NvmlSession:
             own_bytes=None if pid is None else self._held_bytes(handle, pid),
         )
 
+    def _processes(self, handle: Any) -> list[tuple[int, int | None]]:
+        """Processes that compute there, and the memory that each holds, in bytes, where the driver tells it."""
+        running = self._nvml.ask("nvmlDeviceGetComputeRunningProcesses", handle)
+        found = [
+            (getattr(process, "pid", None), getattr(process, "usedGpuMemory", None))
+            for process in (running if isinstance(running, list | tuple) else ())
+        ]
+        return [(pid, held if isinstance(held, int) else None) for pid, held in found if isinstance(pid, int)]
+
     def _held_bytes(self, handle: Any, pid: int) -> int | None:
         """Without the counter of a process (WDDM, MIG without the right to) nothing is known of it."""
-        running = _ask(self._nvml, self._nvml.nvmlDeviceGetComputeRunningProcesses, handle)
-        held = [process.usedGpuMemory for process in running or () if process.pid == pid]
-        return sum(held) if held and None not in held else None
+        counted = [held_bytes for process, held_bytes in self._processes(handle) if process == pid]
+        held = [held_bytes for held_bytes in counted if held_bytes is not None]
+        return sum(held) if held and len(held) == len(counted) else None
 
     def _temperature_c(self, handle: Any) -> int | None:
         """Drivers older than CUDA 12.8 know only the second call, those of CUDA 14 will know only the first."""
-        nvml = self._nvml
+        sensor = self._nvml.constant("NVML_TEMPERATURE_GPU")
         for name in ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature"):
-            call = getattr(nvml, name, None)
-            value = _ask(nvml, call, handle, nvml.NVML_TEMPERATURE_GPU) if call else None
-            if isinstance(value, int):
+            if (value := self._nvml.number(name, handle, sensor)) is not None:
                 return value
         return None
 
 
-def read_nvidia() -> Nvidia:
-    """What is there at this moment. Never raises."""
-    try:
-        import pynvml  # noqa: PLC0415
-    except ImportError as error:
-        return Nvidia(reason=f"the NVML module is missing ({error})")
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return Nvidia(reason=_words(error))
-    try:
-        return _read(pynvml)
-    except pynvml.NVMLError as error:
-        return Nvidia(reason=_words(error))
-    finally:
-        _ask(pynvml, pynvml.nvmlShutdown)
+class _Look:
+    """One `read_nvidia` in a thread of its own, which a driver that hangs takes with it."""
 
+    def __init__(self) -> None:
+        self._found = Nvidia(reason="")
+        self._thread = threading.Thread(target=self._run, name="nvml-look", daemon=True)
+        self._thread.start()
 
-def _read(pynvml: Any) -> Nvidia:
-    cuda = _ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion_v2)
-    count = pynvml.nvmlDeviceGetCount()
-    gpus, failures = [], []
-    for index in range(count):
+    def wait(self, most_s: float) -> Nvidia:
+        """What was found; after so long, that NVML hangs."""
+        self._thread.join(most_s)
+        if self._thread.is_alive():
+            return Nvidia(reason=f"NVML has not answered for {most_s:.0f} s")
+        return self._found
+
+    @property
+    def hangs(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
         try:
-            gpus.append(_gpu(pynvml, index))
-        except pynvml.NVMLError as error:  # a card that fell off the bus hides no other
-            failures.append(f"GPU {index}: {_words(error)}")
-    reason = "; ".join(failures) or (None if gpus else "the driver shows no GPU")
+            nvml = Binding()
+        except NvmlError as error:
+            self._found = Nvidia(reason=error.cause)
+            return
+        try:
+            self._found = _read(nvml)
+        except NvmlError as error:
+            self._found = Nvidia(reason=error.cause)
+        except Exception as error:  # an answer that is not what it should be
+            self._found = Nvidia(reason=f"NVML failed ({_words(error)})")
+        finally:
+            nvml.close()
+
+
+_hanging: list[_Look] = []
+"""The looks that the driver has not come back from; while there is one, nobody waits for another."""
+
+
+def read_nvidia(most_s: float = ANSWERS_S) -> Nvidia:
+    """What is there at this moment. Never raises; a driver that hangs is a reason after `most_s`."""
+    if any(look.hangs for look in _hanging):
+        return Nvidia(reason="NVML does not answer")
+    look = _Look()
+    found = look.wait(most_s)
+    _hanging[:] = [look] if look.hangs else []
+    return found
+
+
+def _count(nvml: Binding) -> int:
+    """How many GPUs the driver counts; raises NvmlError when it is none."""
+    count = nvml.call("nvmlDeviceGetCount")
+    if not isinstance(count, int) or count < 1:
+        raise NvmlError("the driver shows no GPU")
+    return count
+
+
+def _read(nvml: Binding) -> Nvidia:
+    cuda = nvml.number("nvmlSystemGetCudaDriverVersion_v2")
+    gpus, lost = [], []
+    try:
+        for index in range(_count(nvml)):
+            try:
+                gpus.append(_gpu(nvml, index))
+            except NvmlError as error:  # a card that fell off the bus hides no other
+                lost.append(LostGpu(index, error.cause))
+            except Exception as error:  # an answer that is not what it should be
+                lost.append(LostGpu(index, f"NVML failed ({_words(error)})"))
+        reason = "; ".join(map(str, lost)) or None
+    except NvmlError as error:
+        reason = error.cause
     return Nvidia(
         tuple(gpus),
-        _text(_ask(pynvml, pynvml.nvmlSystemGetDriverVersion)) or None,
+        _text(nvml.ask("nvmlSystemGetDriverVersion")) or None,
         (cuda // 1000, cuda % 1000 // 10) if cuda else None,  # 13020 is 13.2, nvml.h
         reason,
+        tuple(lost),
     )
 
 
-def _gpu(pynvml: Any, index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
-    capability = _ask(pynvml, pynvml.nvmlDeviceGetCudaComputeCapability, handle)
+def _gpu(nvml: Binding, index: int) -> Gpu:
+    """Raises NvmlError for a card that is lost, which some drivers say only when its memory is asked for."""
+    handle = nvml.call("nvmlDeviceGetHandleByIndex", index)
+    try:
+        memory = nvml.call("nvmlDeviceGetMemoryInfo", handle)
+    except BrokenBindingError:
+        memory = None
+    capability = nvml.ask("nvmlDeviceGetCudaComputeCapability", handle)
     return Gpu(
         index,
-        _text(_ask(pynvml, pynvml.nvmlDeviceGetName, handle)) or "NVIDIA GPU",
-        _text(_ask(pynvml, pynvml.nvmlDeviceGetUUID, handle)),
+        nvml.name(handle),
+        _text(nvml.ask("nvmlDeviceGetUUID", handle)),
         memory.total if memory else None,
         memory.free if memory else None,
         memory.used if memory else None,
         (int(capability[0]), int(capability[1])) if capability else None,
-        *_peaks(pynvml, handle),
+        *_peaks(nvml, handle),
     )
 
 
@@ -213,16 +337,15 @@ PCIE_LANE_GBPS = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
 """Of one lane, by the link's generation."""
 
 
-def _peaks(pynvml: Any, handle: Any) -> tuple[float | None, float | None, float | None]:
+def _peaks(nvml: Binding, handle: Any) -> tuple[float | None, float | None, float | None]:
     """What memory, arithmetic and bus reach at most; None for what driver, card or binding do not tell."""
 
     def ask(name: str, *arguments: Any) -> int | None:
-        call = getattr(pynvml, name, None)
-        value = None if call is None else _ask(pynvml, call, handle, *arguments)
-        return value if isinstance(value, int) and value > 0 else None
+        value = nvml.number(name, handle, *arguments)
+        return value if value is not None and value > 0 else None
 
-    memory_mhz = ask("nvmlDeviceGetMaxClockInfo", pynvml.NVML_CLOCK_MEM)
-    core_mhz = ask("nvmlDeviceGetMaxClockInfo", pynvml.NVML_CLOCK_SM)
+    memory_mhz = ask("nvmlDeviceGetMaxClockInfo", nvml.constant("NVML_CLOCK_MEM"))
+    core_mhz = ask("nvmlDeviceGetMaxClockInfo", nvml.constant("NVML_CLOCK_SM"))
     width_bits, cores = ask("nvmlDeviceGetMemoryBusWidth"), ask("nvmlDeviceGetNumGpuCores")
     lane_gbps = PCIE_LANE_GBPS.get(ask("nvmlDeviceGetMaxPcieLinkGeneration") or 0)
     lanes = ask("nvmlDeviceGetMaxPcieLinkWidth")
@@ -233,17 +356,9 @@ def _peaks(pynvml: Any, handle: Any) -> tuple[float | None, float | None, float 
     )
 
 
-def _ask(pynvml: Any, call: Any, *arguments: Any) -> Any:
-    """The call's answer, or None where this driver or card does not support it."""
-    try:
-        return call(*arguments)
-    except pynvml.NVMLError:
-        return None
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__

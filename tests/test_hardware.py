@@ -1,9 +1,6 @@
-"""What this machine is, from recorded /proc and /sys trees; NVML at its own boundary."""
+"""What this machine is, from recorded /proc and /sys trees."""
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +17,6 @@ from r1tui.hardware import (
     usable_logical_cpus,
     usable_physical_cores,
 )
-from r1tui.nvml import read_nvidia
 
 GIB = 1 << 30
 MEMINFO = "MemTotal: 65536000 kB\nMemFree: 1000 kB\nMemAvailable: 41943040 kB\nSwapTotal: 2048 kB\nSwapFree: 1024 kB\n"
@@ -202,86 +198,3 @@ def test_no_content_of_a_limit_file_raises(limit: str, used: str, stat: str) -> 
         )
         assert memory_available_bytes(root) >= 0
         assert usable_physical_cores(root, frozenset({0})) == 1
-
-
-class NVMLError(Exception):
-    """NVML's own error class, as its Python binding names it."""
-
-
-def fake_nvml(**changes: Any) -> SimpleNamespace:
-    """NVML with one H100; a change replaces a call."""
-    memory = SimpleNamespace(total=80 * GIB, free=79 * GIB, used=GIB)
-    calls: dict[str, Any] = {
-        "NVMLError": NVMLError,
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlSystemGetDriverVersion": lambda: "580.65.06",
-        "nvmlSystemGetCudaDriverVersion_v2": lambda: 13000,
-        "nvmlDeviceGetCount": lambda: 1,
-        "nvmlDeviceGetHandleByIndex": lambda index: index,
-        "nvmlDeviceGetName": lambda handle: "NVIDIA H100 80GB HBM3",
-        "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle}",
-        "nvmlDeviceGetMemoryInfo": lambda handle: memory,
-        "nvmlDeviceGetCudaComputeCapability": lambda handle: (9, 0),
-        "NVML_CLOCK_SM": 1,
-        "NVML_CLOCK_MEM": 2,
-        "nvmlDeviceGetMaxClockInfo": lambda handle, clock: {1: 1980, 2: 2619}[clock],
-        "nvmlDeviceGetMemoryBusWidth": lambda handle: 5120,
-        "nvmlDeviceGetNumGpuCores": lambda handle: 16896,
-        "nvmlDeviceGetMaxPcieLinkGeneration": lambda handle: 5,
-        "nvmlDeviceGetMaxPcieLinkWidth": lambda handle: 16,
-    }
-    return SimpleNamespace(**(calls | changes))
-
-
-def fails(*_: Any) -> Any:
-    raise NVMLError("Not Supported")
-
-
-def test_a_gpu_with_everything_that_nvml_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
-    found = read_nvidia()
-    (gpu,) = found.gpus
-    assert (gpu.name, gpu.uuid, gpu.architecture) == ("NVIDIA H100 80GB HBM3", "GPU-0", "90")
-    assert (gpu.total_bytes, gpu.free_bytes, gpu.used_bytes) == (80 * GIB, 79 * GIB, GIB)
-    assert (found.driver_version, found.cuda_version, found.reason) == ("580.65.06", (13, 0), None)
-    assert gpu.memory_gbps == pytest.approx(3352, rel=0.01)  # as in its data sheet
-    assert gpu.tflops == pytest.approx(66.9, rel=0.01)
-    assert gpu.bus_gbps == pytest.approx(63, rel=0.01)
-
-
-def test_calls_that_a_card_does_not_support_leave_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = {
-        name: fails for name in vars(fake_nvml()) if name.startswith(("nvmlDeviceGetM", "nvmlDeviceGetC", "nvmlSystem"))
-    }
-    del changes["nvmlDeviceGetCount"]
-    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**changes))
-    found = read_nvidia()
-    assert found.gpus[0].total_bytes is None
-    assert found.gpus[0].architecture is None
-    assert (found.gpus[0].memory_gbps, found.gpus[0].tflops, found.gpus[0].bus_gbps) == (None, None, None)
-    assert (found.driver_version, found.cuda_version) == (None, None)
-
-
-def test_a_card_that_fell_off_the_bus_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    handle = {0: 0}
-    changes = {
-        "nvmlDeviceGetCount": lambda: 2,
-        "nvmlDeviceGetHandleByIndex": lambda index: handle.get(index) if index in handle else fails(),
-    }
-    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**changes))
-    found = read_nvidia()
-    assert [gpu.index for gpu in found.gpus] == [0]
-    assert found.reason == "GPU 1: Not Supported"
-
-
-@pytest.mark.parametrize("call", ["nvmlInit", "nvmlDeviceGetCount"])
-def test_a_driver_that_fails_is_a_reason(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**{call: fails}))
-    assert read_nvidia().gpus == ()
-    assert read_nvidia().reason == "Not Supported"
-
-
-def test_a_missing_binding_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert "missing" in (read_nvidia().reason or "")

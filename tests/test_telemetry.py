@@ -128,13 +128,28 @@ def test_a_card_that_is_lost_on_the_way_and_comes_back(
     samples.until(lambda sample: sample.gpus)
 
 
-@pytest.mark.parametrize("broken", [{"nvmlInit": lambda: 1 / 0}, {"nvmlDeviceGetMemoryInfo": lambda handle: 1 / 0}])
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"nvmlInit": lambda: 1 / 0}, "NVML failed (division by zero)"),
+        ({"nvmlDeviceGetMemoryInfo": lambda handle: 1 / 0}, "GPU 0: NVML failed (division by zero)"),
+    ],
+)
 def test_a_binding_that_is_not_what_it_should_be(
-    nvml: Callable[..., None], sampling: Callable[..., Samples], broken: dict[str, Any]
+    nvml: Callable[..., None], sampling: Callable[..., Samples], broken: dict[str, Any], reason: str
 ) -> None:
     nvml(**broken)
     sample = sampling().until(lambda sample: sample.gpus_reason and "failed" in sample.gpus_reason)
-    assert sample.gpus_reason == "NVML failed (division by zero)"
+    assert sample.gpus_reason == reason
+
+
+def test_a_name_that_cannot_be_decoded_leaves_the_figures(
+    nvml: Callable[..., None], sampling: Callable[..., Samples]
+) -> None:
+    nvml(nvmlDeviceGetName=lambda handle: b"\xf8\x9e".decode())
+    sample = sampling().until(lambda sample: sample.gpus)
+    assert sample.gpus is not None
+    assert (sample.gpus[0].name, sample.gpus[0].used_bytes) == ("NVIDIA GPU", 20 * GIB)
 
 
 def test_no_binding_at_all(monkeypatch: pytest.MonkeyPatch, sampling: Callable[..., Samples]) -> None:

@@ -1,0 +1,134 @@
+"""What NVML says once, at its own boundary: cards, drivers and bindings that fail in every way."""
+
+import sys
+import threading
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from r1tui import nvml as nvml_module
+from r1tui.nvml import NvmlError, NvmlSession, read_nvidia
+from tests.fake_nvml import GIB, NVMLError, fails, fake_nvml, unsupported
+
+
+def test_a_gpu_with_everything_that_nvml_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
+    found = read_nvidia()
+    (gpu,) = found.gpus
+    assert (gpu.name, gpu.uuid, gpu.architecture) == ("NVIDIA H100 80GB HBM3", "GPU-0", "90")
+    assert (gpu.total_bytes, gpu.free_bytes, gpu.used_bytes) == (80 * GIB, 60 * GIB, 20 * GIB)
+    assert (found.driver_version, found.cuda_version, found.reason) == ("580.65.06", (13, 0), None)
+    assert gpu.memory_gbps == pytest.approx(3352, rel=0.01)  # as in its data sheet
+    assert gpu.tflops == pytest.approx(66.9, rel=0.01)
+    assert gpu.bus_gbps == pytest.approx(63, rel=0.01)
+
+
+def test_calls_that_a_card_does_not_support_leave_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    optional = ("nvmlDeviceGetM", "nvmlDeviceGetC", "nvmlSystem")
+    changes = {name: unsupported for name in vars(fake_nvml()) if name.startswith(optional)}
+    del changes["nvmlDeviceGetCount"]
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**changes))
+    found = read_nvidia()
+    assert found.gpus[0].total_bytes is None
+    assert found.gpus[0].architecture is None
+    assert (found.gpus[0].memory_gbps, found.gpus[0].tflops, found.gpus[0].bus_gbps) == (None, None, None)
+    assert (found.driver_version, found.cuda_version) == (None, None)
+
+
+@pytest.mark.parametrize("call", ["nvmlDeviceGetHandleByIndex", "nvmlDeviceGetMemoryInfo"])
+def test_a_card_that_fell_off_the_bus_hides_no_other(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    right = getattr(fake_nvml(), call)
+    changes = {"nvmlDeviceGetCount": lambda: 2, call: lambda index: right(index) if index == 0 else fails()}
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**changes))
+    found = read_nvidia()
+    assert [gpu.index for gpu in found.gpus] == [0]
+    assert [(card.index, card.problem) for card in found.lost] == [(1, "GPU is lost")]
+    assert found.reason == "GPU 1: GPU is lost"
+
+
+@pytest.mark.parametrize("call", ["nvmlInit", "nvmlDeviceGetCount"])
+def test_a_driver_that_fails_is_a_reason(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**{call: fails}))
+    assert read_nvidia().gpus == ()
+    assert read_nvidia().reason == "GPU is lost"
+
+
+def test_a_missing_binding_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert "missing" in (read_nvidia().reason or "")
+
+
+def undecodable(*_arguments: Any) -> str:
+    """The name of a card under WSL2's driver 555."""
+    return b"\xf8\x9e NVIDIA".decode()
+
+
+@pytest.mark.parametrize("call", ["nvmlDeviceGetName", "nvmlDeviceGetUUID", "nvmlSystemGetDriverVersion"])
+def test_a_text_that_cannot_be_decoded_leaves_the_card(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**{call: undecodable}))
+    found = read_nvidia()
+    assert [(gpu.total_bytes, gpu.architecture) for gpu in found.gpus] == [(80 * GIB, "90")]
+    assert found.reason is None
+    if call == "nvmlDeviceGetName":
+        assert found.gpus[0].name == "NVIDIA GPU"
+
+
+ERRORS = [
+    UnicodeDecodeError("utf-8", b"\xf8", 0, 1, "invalid start byte"), ZeroDivisionError(), OSError(5, "I/O"),
+    AttributeError("no such function"), TypeError("an integer is required"), NVMLError(), RuntimeError("a\nb"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("call", [name for name in vars(fake_nvml()) if name.startswith("nvml")])
+def test_no_call_ends_anything_whatever_it_raises(monkeypatch: pytest.MonkeyPatch, call: str, error: Exception) -> None:
+    def raises(*_arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**{call: raises}))
+    found = read_nvidia()
+    assert found.gpus or found.reason
+    assert "\n" not in (found.reason or "")
+    with suppress(NvmlError):
+        session = NvmlSession()
+        session.pids()
+        session.close()
+        assert session.read(4242)
+
+
+@pytest.mark.parametrize("answer", [None, "", b"\xff", -1, [], SimpleNamespace(), {}, [SimpleNamespace()], (None,)])
+@pytest.mark.parametrize("call", [name for name in vars(fake_nvml()) if name.startswith("nvml")])
+def test_no_answer_ends_anything_whatever_it_is(monkeypatch: pytest.MonkeyPatch, call: str, answer: object) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**{call: lambda *_arguments: answer}))
+    found = read_nvidia()
+    assert found.gpus or found.reason
+    with suppress(NvmlError):
+        session = NvmlSession()
+        session.pids()
+        session.close()
+        assert session.read(4242)
+
+
+@pytest.mark.parametrize("call", [name for name in vars(fake_nvml()) if name.startswith("nvml")])
+def test_an_old_binding_that_lacks_a_call_ends_nothing(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    binding = fake_nvml()
+    delattr(binding, call)
+    monkeypatch.setitem(sys.modules, "pynvml", binding)
+    found = read_nvidia()
+    assert found.gpus or found.reason
+
+
+def test_a_driver_that_hangs_is_a_reason_and_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlInit=released.wait))
+    try:
+        assert read_nvidia(0.05).reason == "NVML has not answered for 0 s"
+        assert read_nvidia(3600.0).reason == "NVML does not answer"
+    finally:
+        released.set()
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
+    for look in list(nvml_module._hanging):
+        look.wait(30.0)
+    assert read_nvidia().gpus
