@@ -86,27 +86,6 @@ def test_an_exact_plan_has_the_engines_own_figures(r1tui: CommandLine, tmp_path:
     assert abs(exact["host"]["kv_mib"] - estimate["host"]["kv_mib"]) <= 1
 
 
-def test_doctor_finds_a_compiler_and_says_what_is_missing(r1tui: CommandLine) -> None:
-    report = of_json(r1tui, "doctor")
-    assert report["ok"]
-    checks = {check["name"]: check for check in report["checks"]}
-    assert checks["compiler"]["level"] == "ok"
-    assert checks["engine"]["level"] in ("ok", "note")
-    assert all(check["remedy"] for check in report["checks"] if check["level"] == "missing")
-
-
-def test_doctor_without_a_compiler_names_the_command_that_installs_one(
-    r1tui: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    report = of_json(r1tui, "doctor")
-    [check] = [check for check in report["checks"] if check["name"] == "compiler"]
-    assert not report["ok"]
-    assert check["level"] == "missing"
-    assert "install" in check["remedy"]
-
-
 def test_build_with_a_llama_server_that_is_there_prints_it(r1tui: CommandLine, llama_server: Path) -> None:
     assert r1tui("build", "--source", llama_server).stdout.strip() == str(llama_server)
     events = [json.loads(line) for line in r1tui("build", "--source", llama_server, "--json").stdout.splitlines()]
@@ -137,7 +116,8 @@ def test_status_stop_and_doctor_work_with_a_wrong_config(r1tui: CommandLine) -> 
     r1tui.configure("{{{")
     assert of_json(r1tui, "status")["state"] == "stopped"
     assert r1tui("stop").returncode == 0
-    assert not of_json(r1tui, "doctor")["ok"]
+    ran = r1tui("doctor", "--json")
+    assert (ran.returncode, json.loads(ran.stdout)["ok"]) == (1, False)
 
 
 def test_config_names_another_file(r1tui: CommandLine, tmp_path: Path) -> None:

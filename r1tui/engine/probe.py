@@ -29,6 +29,12 @@ def probe(server: Path, toolkit: Toolkit | None = None, cancel: Cancel | None = 
         return Capabilities(version, number, flags, devices)
 
 
+def check_runs(server: Path) -> None:
+    """Raise R1tuiError when the binary does not run here: another processor, a library or the driver missing."""
+    with _environment(None) as env:
+        _ask(server, ["--version"], env, None)
+
+
 def list_devices(server: Path, rpc: Sequence[str] = (), cancel: Cancel | None = None) -> tuple[EngineDevice, ...]:
     """The binary's devices at this moment, with those of the RPC workers (HOST:PORT). Raises R1tuiError."""
     workers = ["--rpc", ",".join(rpc)] if rpc else []

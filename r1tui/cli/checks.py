@@ -1,0 +1,281 @@
+"""What `r1tui doctor` looks at: each part of the way to a chat on this machine, and what mends the one that is missing.
+
+A part is needed when there is no chat without it: a config that can be read, folders that can be written, and an
+engine that runs or all that building one takes. A GPU, or a toolkit beside an engine that runs, is not.
+"""
+
+import errno
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from r1tui import __version__
+from r1tui.bandwidth import load_bandwidth
+from r1tui.catalog import load_catalog
+from r1tui.cli.context import Context
+from r1tui.cli.folders import FolderProblem, problem_of, sockets_problem
+from r1tui.cli.packages import missing_packages
+from r1tui.config import Config
+from r1tui.engine import Engine, find_engine
+from r1tui.engine.probe import check_runs
+from r1tui.engine.recipe import choose, ways_on
+from r1tui.engine.source import source_kind
+from r1tui.engine.system import System, install_command, survey
+from r1tui.engine.toolchain import bundled_toolkit
+from r1tui.errors import R1tuiError
+from r1tui.hardware import detect_machine
+from r1tui.hub import ollama
+from r1tui.hub.disks import existing
+from r1tui.hub.found import Search
+from r1tui.hub.places import OWNERS, model_roots
+from r1tui.keeper.state import status
+from r1tui.log import unforeseen
+from r1tui.text import size
+
+ENGINE_BYTES = 2 << 30
+"""Room for source and build of the CPU engine, roughly; a CUDA one takes twice that."""
+STATE_BYTES = 16 << 20
+"""Room for what is said and logged; less is gone in an evening."""
+SHOWN = 5
+"""Places without a usable model that are listed."""
+
+Level = Literal["ok", "note", "missing"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. `remedy` is empty when there is nothing to mend; `missing` is only what is needed."""
+
+    name: str
+    level: Level
+    found: str
+    remedy: str = ""
+    needed: bool = False
+
+
+class Checkup:
+    """One look at everything; what several checks rest on is looked at once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._paths = context.paths
+
+    def checks(self) -> Iterator[Check]:
+        """All findings, in the order in which things are needed."""
+        yield Check("r1tui", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+        looks: tuple[tuple[Callable[[], Iterator[Check]], bool], ...] = (
+            (self._packages, True), (self._settings, True), (self._engine, True),
+            (self._compiler, not self._has_engine), (self._gpus, not self._has_engine), (self._memory, False),
+            (self._folders, True), (self._models, False), (self._server, False),
+        )  # fmt: skip
+        for look, needed in looks:
+            yield from _guarded(look, needed=needed)
+
+    @cached_property
+    def _config(self) -> Config:
+        """The settings; all defaults where they cannot be read, which is a finding of its own."""
+        try:
+            return self._context.config
+        except R1tuiError:
+            return Config()
+
+    @cached_property
+    def _system(self) -> System:
+        return survey(os.environ, self._config.engine.cuda_toolkit, bundled_toolkit(self._paths))
+
+    @cached_property
+    def _built(self) -> Engine | None:
+        return find_engine(self._config.engine, self._paths)
+
+    @cached_property
+    def _given(self) -> Path | None:
+        """A llama-server of the user's that the settings name."""
+        kind, path = source_kind(self._config.engine)
+        return path if kind == "binary" else None
+
+    @cached_property
+    def _has_engine(self) -> bool:
+        """Whether there is an engine that runs, so that none has to be built."""
+        try:
+            server = self._built.server if self._built else self._given
+            if server is None:
+                return False
+            check_runs(server)
+        except R1tuiError:
+            return False
+        return True
+
+    def _lacking(self) -> Level:
+        """How much the lack of something that a build takes matters."""
+        return "note" if self._has_engine else "missing"
+
+    def _packages(self) -> Iterator[Check]:
+        missing = missing_packages()
+        remedy = f"{sys.executable} -m pip install {' '.join(repr(one) for one in missing)}"
+        yield (
+            Check("packages", "missing", f"not installed: {', '.join(missing)}", remedy, needed=True)
+            if missing
+            else Check("packages", "ok", "all that r1tui needs", needed=True)
+        )
+
+    def _settings(self) -> Iterator[Check]:
+        path = Path(self._context.config_file or self._paths.config_file)
+        try:
+            _ = self._context.config
+        except R1tuiError as error:
+            yield Check("config", "missing", error.cause, error.remedy, needed=True)
+            return
+        found = str(path) if path.exists() else f"all defaults; {path} would change them"
+        yield Check("config", "ok", found, needed=True)
+
+    def _engine(self) -> Iterator[Check]:
+        engine, server = self._built, self._given
+        if engine is None and server is None:
+            choose(self._config.engine, self._system)  # raises what building it would end with
+            yield Check("engine", "note", "not built yet", "r1tui build", needed=True)
+            return
+        server = engine.server if engine else server
+        assert server is not None  # noqa: S101  see above
+        check_runs(server)
+        what = f"{engine.backend}, {engine.capabilities.version}: {engine.server}" if engine else str(server)
+        yield Check("engine", "ok", what, needed=True)
+        for note in engine.notes if engine else ():
+            yield Check("engine", "note", note)
+
+    def _compiler(self) -> Iterator[Check]:
+        manager, needed = self._system.package_manager, not self._has_engine
+        if self._system.cxx is None:
+            remedy = install_command(manager, "compiler")
+            yield Check("compiler", self._lacking(), "no C++ compiler", remedy, needed=needed)
+        else:
+            yield Check("compiler", "ok", str(self._system.cxx), needed=needed)
+        tools = [name for name in ("cmake", "ninja", "pip") if importlib.util.find_spec(name) is None]
+        if tools:
+            remedy = f"{sys.executable} -m pip install {' '.join(tools)}"
+            yield Check("tools", self._lacking(), f"{', '.join(tools)} not installed", remedy, needed=needed)
+        else:
+            yield Check("tools", "ok", "cmake, ninja and pip in r1tui's own environment", needed=needed)
+        if shutil.which("git") is None:
+            found = "not installed; llama.cpp's source comes from PyPI then"
+            yield Check("git", "note", found, install_command(manager, "git"))
+
+    def _gpus(self) -> Iterator[Check]:
+        system, nvidia = self._system, self._system.nvidia
+        for gpu in nvidia.gpus:
+            memory = f", {size(gpu.free_bytes or 0)} of {size(gpu.total_bytes)} free" if gpu.total_bytes else ""
+            yield Check(f"GPU {gpu.index}", "ok", f"{gpu.name}{memory}, driver {nvidia.driver_version or 'unknown'}")
+        for lost in nvidia.lost:
+            yield Check(
+                f"GPU {lost.index}",
+                "note",
+                f"does not answer, and is not used: {lost.problem}",
+                "Look for `Xid` in `sudo dmesg`; restart the machine, or the container, to bring the GPU back.",
+            )
+        if nvidia.gpus:
+            if system.toolkit is not None:
+                yield Check("CUDA", "ok", str(system.toolkit.nvcc))
+            elif self._config.engine.cuda_toolkit != "pypi":
+                yield self._for_gpu("CUDA", "no CUDA compiler (nvcc)", ways_on(system))
+        elif not nvidia.lost:
+            why = f"none seen ({nvidia.reason})" if nvidia.reason else "none"
+            if system.nvidia_hardware:
+                yield self._for_gpu("GPU", why, "Install NVIDIA's driver; `nvidia-smi` must list the GPU.")
+            else:
+                yield Check("GPU", "note", "an AMD one" if system.amd_hardware else why)
+
+    def _for_gpu(self, name: str, found: str, remedy: str) -> Check:
+        """What the card needs and lacks: missing as long as there is no engine and none is wanted without the card."""
+        needed = not self._has_engine and self._config.engine.backend in ("auto", "cuda")
+        return Check(name, "missing" if needed else "note", found, remedy, needed=needed)
+
+    def _memory(self) -> Iterator[Check]:
+        machine = detect_machine()
+        cores, threads = machine.physical_cores, machine.logical_cpus
+        yield Check("CPU", "ok", f"{machine.cpu_name}: {cores} cores for this process, {threads} threads")
+        free, total = size(machine.memory_available_bytes), size(machine.memory_total_bytes)
+        yield Check("memory", "ok", f"{free} of {total} free for this process")
+        rates = load_bandwidth(self._paths, machine.fingerprint)
+        if rates is None:
+            yield Check("rates", "note", "how fast memory and disk are read was not measured", "r1tui doctor --measure")
+            return
+        found = [f"memory {rates.memory_gbps:.0f} GB/s"]
+        found += [f"bus to GPU {index} {gbps:.0f} GB/s" for index, gbps in rates.bus_gbps.items()]
+        found += [f"disk {rates.disk_gbps:.1f} GB/s"] if rates.disk_gbps else []
+        yield Check("rates", "ok", ", ".join(found))
+
+    def _folders(self) -> Iterator[Check]:
+        yield _folder("state", self._paths.state, STATE_BYTES, needed=True)
+        yield _folder("run", self._paths.run, 0, needed=True)
+        if (problem := sockets_problem(self._paths.run)) is not None:
+            yield Check("run", "missing", problem.found, problem.remedy, needed=True)
+        building = not self._has_engine
+        yield _folder("engines", self._paths.engines, ENGINE_BYTES if building else 0, needed=building)
+        search = Search(self._paths, self._config)
+        has_model = any(search.find(one) is not None for one in load_catalog(self._config))
+        own, *others = model_roots(self._paths, self._config)
+        yield _folder("models", own, ENGINE_BYTES, needed=not has_model)
+        for root in others:
+            there = root.is_dir()
+            yield _folder("models", root, 0, needed=False) if there else Check("models", "note", f"{root} is not there")
+
+    def _models(self) -> Iterator[Check]:
+        search = Search(self._paths, self._config)
+        catalog = load_catalog(self._config)
+        here = [(one.name, found) for one in catalog if (found := search.find(one)) is not None]
+        names = ", ".join(name if found.owner == "r1tui" else f"{name} ({OWNERS[found.owner]})" for name, found in here)
+        yield Check("on disk", "ok" if here else "note", names or "no model yet", "" if here else "r1tui variants")
+        for path, why in list(search.ignored.items())[:SHOWN]:
+            yield Check("on disk", "note", f"{path}: {why}", _way_in(path, why))
+        if len(search.ignored) > SHOWN:
+            yield Check("on disk", "note", f"{len(search.ignored) - SHOWN} more places were left out")
+
+    def _server(self) -> Iterator[Check]:
+        now = status(self._paths)
+        text = now.state + (f" {now.variant}" if now.variant else "") + (f": {now.cause}" if now.cause else "")
+        yield Check("server", "note" if now.cause else "ok", text, now.remedy or "")
+
+
+def is_healthy(checks: list[Check]) -> bool:
+    """Whether nothing that is needed is missing."""
+    return all(check.level != "missing" for check in checks)
+
+
+def _guarded(look: Callable[[], Iterator[Check]], *, needed: bool) -> Iterator[Check]:
+    """A check that fails is a finding too."""
+    name = look.__name__.strip("_")
+    try:
+        yield from look()
+    except R1tuiError as error:
+        yield Check(name, "missing" if needed else "note", error.cause, error.remedy, needed=needed)
+    except OSError as error:
+        yield Check(name, "note", f"cannot be looked at: {error}")
+    except Exception as error:
+        told = unforeseen(error, f"The look at {name}")
+        yield Check(name, "note", told.cause, told.remedy)
+
+
+def _folder(name: str, folder: Path, room_bytes: int, *, needed: bool) -> Check:
+    """Whether a folder of ours can be written, and has room; where it is not there yet, the one that it will be in."""
+    problem = problem_of(folder)
+    if problem is None:
+        free_bytes = shutil.disk_usage(existing(folder)).free
+        if free_bytes >= room_bytes:
+            return Check(name, "ok", f"{size(free_bytes)} free in {folder}", needed=needed)
+        found = f"{size(free_bytes)} free in {existing(folder)}"
+        problem = FolderProblem(found, "Make room, or set R1TUI_HOME elsewhere.")
+    return Check(name, "missing" if needed else "note", problem.found, problem.remedy, needed=needed)
+
+
+def _way_in(path: Path, why: str) -> str:
+    if why != os.strerror(errno.EACCES):
+        return ""
+    if path.is_relative_to(ollama.SYSTEM_FOLDER):
+        return "sudo usermod -aG ollama $USER, and log in again, to use Ollama's models"
+    return "Make it readable to use the models there."
