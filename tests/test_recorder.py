@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, ServerStopped, StreamEvent, Timings
 from r1tui.keeper import client
-from r1tui.keeper.recorder import LONGEST_AGE_S, MOST_RECORDS, prune
+from r1tui.keeper.record_file import LONGEST_AGE_S, MOST_RECORDS, prune
 from r1tui.keeper.state import new_conversation_id
 from r1tui.keeper.state import read_record as read_state
 from r1tui.paths import Paths

@@ -1,7 +1,7 @@
 """`python -m r1tui.keeper SPECFILE` starts and keeps a server; `--adopt SPECFILE` takes over one whose keeper is gone.
 
-SPECFILE is gone as soon as the keeper is there and its state is written. What prevents that is left in it as a JSON
-object with `cause` and `remedy`, for the program that started the keeper.
+SPECFILE is gone as soon as the keeper is there, its server is spawned and its state is written. What prevents that is
+left in it as a JSON object with `cause` and `remedy`, for the program that started the keeper.
 """
 
 import sys
@@ -11,9 +11,10 @@ from time import strftime
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.files import write_private
+from r1tui.files import decode, write_private
 from r1tui.keeper.machine import adopt_server, run_keeper
 from r1tui.keeper.state import ServerSpec, Status
+from r1tui.log import begin_log, unforeseen
 from r1tui.paths import Paths
 
 
@@ -21,9 +22,11 @@ def main(arguments: list[str]) -> int:
     """Run the keeper; the exit status says whether the server was stopped on purpose."""
     adopts, spec_file = arguments[0] == "--adopt", Path(arguments[-1])
     paths = Paths.from_environment()
+    begin_log(paths, "keeper")
 
     def note(status: Status) -> None:
-        spec_file.unlink(missing_ok=True)
+        if status.state != "starting":
+            spec_file.unlink(missing_ok=True)
         detail = f": {status.cause}" if status.cause else ""
         sys.stderr.write(f"{strftime('%F %T')} {status.state} (llama-server {status.pid}){detail}\n")
         sys.stderr.flush()
@@ -34,13 +37,19 @@ def main(arguments: list[str]) -> int:
         else:
             if not spec_file.exists():
                 return 1  # the starter was killed, and a stop came before this keeper did
-            spec = msgspec.json.decode(spec_file.read_bytes(), type=ServerSpec)
-            last = run_keeper(spec, paths, note, detached=True)
+            last = run_keeper(decode(spec_file.read_bytes(), ServerSpec), paths, note, detached=True)
     except R1tuiError as error:
-        if spec_file.exists():  # else nobody asks any more
-            write_private(spec_file, msgspec.json.encode({"cause": error.cause, "remedy": error.remedy}))
-        return error.exit_status
+        return _refuse(error, spec_file)
+    except Exception as error:
+        return _refuse(unforeseen(error, "The supervisor"), spec_file)
     return 0 if last.state == "stopped" else 1
+
+
+def _refuse(error: R1tuiError, spec_file: Path) -> int:
+    """Leave what went wrong for the program that started this one, unless nobody asks any more."""
+    if spec_file.exists():
+        write_private(spec_file, msgspec.json.encode({"cause": error.cause, "remedy": error.remedy}))
+    return error.exit_status
 
 
 if __name__ == "__main__":

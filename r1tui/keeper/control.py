@@ -19,7 +19,7 @@ class Server(Protocol):
     def unsubscribe(self, queue: "asyncio.Queue[Status]") -> None: ...
     def request_stop(self) -> None: ...
     def request_restart(self) -> None: ...
-    def note_answer(self, conversation_id: str, *, running: bool) -> None: ...
+    async def note_answer(self, conversation_id: str, *, running: bool) -> None: ...
 
 
 class Control:
@@ -63,19 +63,19 @@ class Control:
                         await self._tell(request.op, reader, writer)
                         break
                     else:
-                        await _send(writer, self._obey(request))
+                        await _send(writer, await self._obey(request))
             except ValueError:  # a line longer than the limit
                 await _send(writer, Reply(False, None, "The request is too long."))
             finally:
                 writer.close()
 
-    def _obey(self, request: Request) -> Reply:
+    async def _obey(self, request: Request) -> Reply:
         if request.op == "restart":
             self._keeper.request_restart()
         elif request.op != "status":
             if request.conversation_id is None:
                 return Reply(False, None, f"{request.op} needs a conversation_id.")
-            self._keeper.note_answer(request.conversation_id, running=request.op == "answer_started")
+            await self._keeper.note_answer(request.conversation_id, running=request.op == "answer_started")
         return Reply(True, self._keeper.status())
 
     async def _tell(self, op: Op, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -11,7 +11,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from r1tui.keeper.guard import whatever_happens
 from r1tui.keeper.http import request
+from r1tui.keeper.in_order import in_thread
 from r1tui.keeper.prompts import LOOK_S, Slot, keep_at_end
 from r1tui.keeper.state import ServerSpec, asker_of
 from r1tui.paths import Paths
@@ -37,14 +39,19 @@ async def end_server(server: ProcessId, spec: ServerSpec, answers: Sequence[str]
     Bounded by END_S, shorter for one that hangs.
     llama-server that is generating stops its tokens at SIGTERM and may then wait for ever, so the answers go first.
     """
+    key = None
+    with suppress(TimeoutError):
+        key = await asyncio.wait_for(in_thread(read_key, spec), ANSWERS_S)
     if answers:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(_end_answers(Path(spec.socket), read_key(spec), answers), ANSWERS_S)
+        with whatever_happens("Ending the answers"), suppress(TimeoutError):
+            await asyncio.wait_for(_end_answers(Path(spec.socket), key, answers), ANSWERS_S)
     if not hangs:
-        await keep_at_end(spec.argv, server, Path(spec.socket), read_key(spec))
-    if not await asyncio.to_thread(stop, server, HANGING_WAITS_S if hangs else STOP_WAITS_S):
+        with whatever_happens("Keeping the prompt cache"):
+            await keep_at_end(spec.argv, server, Path(spec.socket), key)
+    if not await in_thread(stop, server, HANGING_WAITS_S if hangs else STOP_WAITS_S):
         return False
-    await asyncio.to_thread(wait_vram_free, server.pid)
+    with whatever_happens("The look at the GPU's memory"):
+        await in_thread(wait_vram_free, server.pid)
     return True
 
 

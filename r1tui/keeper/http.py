@@ -1,8 +1,8 @@
 """The least of HTTP over a Unix socket: one request, its status code and body, whole or as it comes."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 LONGEST_ANSWER_BYTES = 1 << 20
@@ -16,10 +16,11 @@ async def request(
     with suppress(OSError, TimeoutError, ValueError, IndexError):
         async with asyncio.timeout(timeout_s), opened(socket, method, target, key, body) as (status, pieces):
             answer = b""
-            async for piece in pieces:
-                answer += piece
-                if len(answer) >= LONGEST_ANSWER_BYTES:
-                    break
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    answer += piece
+                    if len(answer) >= LONGEST_ANSWER_BYTES:
+                        break
             return status, answer
     return None
 
@@ -27,7 +28,7 @@ async def request(
 @asynccontextmanager
 async def opened(
     socket: Path, method: str, target: str, key: str | None = None, body: bytes = b""
-) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+) -> AsyncIterator[tuple[int, AsyncGenerator[bytes]]]:
     """The status code and the pieces of the body as they come.
 
     Raises OSError when nobody listens or the connection breaks before the body's end, ValueError or IndexError for
@@ -50,12 +51,12 @@ async def opened(
         writer.close()
 
 
-async def _rest(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _rest(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
     while piece := await reader.read(PIECE_BYTES):
         yield piece
 
 
-async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _chunks(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
     """The body of `Transfer-Encoding: chunked` (RFC 9112, 7.1), without its framing."""
     while left := int((await reader.readline()).split(b";")[0] or b"-1", 16):
         if left < 0:

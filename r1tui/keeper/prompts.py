@@ -12,7 +12,9 @@ from typing import Literal
 import msgspec
 
 from r1tui.errors import R1tuiError
+from r1tui.keeper.guard import whatever_happens
 from r1tui.keeper.http import request
+from r1tui.keeper.in_order import in_thread
 from r1tui.keeper.pulse import feel_pulse
 from r1tui.process import ProcessId, boot_id
 from r1tui.server.slots import LONGEST_S, Held, KeptPrompts, Note, folder_of
@@ -63,28 +65,28 @@ async def keep(kept: KeptPrompts, held: Held, socket: Path, key: str | None) -> 
     if slot is None or slot.id_task != held.task:
         return "no"
     n_bytes = slot.n_prompt_tokens * held.bytes_per_token
-    worth = await asyncio.to_thread(kept.is_worth, held, n_bytes)
+    worth = await in_thread(kept.is_worth, held, n_bytes)
     written = worth and await _write(kept, held, n_bytes, socket, key)
-    await asyncio.to_thread(kept.hold, msgspec.structs.replace(held, saved=True))
+    await in_thread(kept.hold, msgspec.structs.replace(held, saved=True))
     return "kept" if written else "no"
 
 
 async def _write(kept: KeptPrompts, held: Held, n_bytes: float, socket: Path, key: str | None) -> bool:
-    await asyncio.to_thread(kept.make_room, n_bytes, held.limit_bytes)
+    await in_thread(kept.make_room, n_bytes, held.limit_bytes)
     part = kept.file(held.prompt).with_suffix(f".{os.getpid()}.part")
     done = await _act("save", part, socket, key, LONGEST_S)
-    if done is not None and (await asyncio.to_thread(part.stat)).st_size == done.n_written:
+    if done is not None and (await in_thread(part.stat)).st_size == done.n_written:
         note = Note(held.prompt, done.n_written, done.timings.get("save_ms", 0.0) / 1000, boot_id())
-        await asyncio.to_thread(kept.keep, part, note)
+        await in_thread(kept.keep, part, note)
         return True
-    await asyncio.to_thread(part.unlink, missing_ok=True)
+    await in_thread(part.unlink, missing_ok=True)
     return False
 
 
 async def restore(kept: KeptPrompts, note: Note, socket: Path, key: str | None) -> bool:
     """Have the slot hold the kept prompt; one that is refused, or that a server has died of, is deleted."""
     done = await _act("restore", kept.file(note.prompt), socket, key, RESTORE_S)
-    await asyncio.to_thread(kept.drop if done is None else kept.used, note.prompt)
+    await in_thread(kept.drop if done is None else kept.used, note.prompt)
     return done is not None
 
 
@@ -105,14 +107,15 @@ async def keep_at_end(argv: Sequence[str], server: ProcessId, socket: Path, key:
     folder = folder_of(argv)
     if folder is None:
         return True
-    with suppress(OSError, R1tuiError):
-        kept = KeptPrompts(folder)
-        held = kept.held(server)
-        if held is None or held.saved:
-            return True
-        sleeps = idle_s(argv) is not None
-        if await feel_pulse(socket, key, sleeps=sleeps, timeout_s=LOOK_S / 2) == "ready":
-            return await keep(kept, held, socket, key) != "busy"
+    with whatever_happens("Keeping the prompt cache"), suppress(OSError, R1tuiError):
+        async with asyncio.timeout(LOOK_S + LONGEST_S):
+            kept = KeptPrompts(folder)
+            held = await in_thread(kept.held, server)
+            if held is None or held.saved:
+                return True
+            sleeps = idle_s(argv) is not None
+            if await feel_pulse(socket, key, sleeps=sleeps, timeout_s=LOOK_S / 2) == "ready":
+                return await keep(kept, held, socket, key) != "busy"
     return True
 
 

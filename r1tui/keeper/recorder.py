@@ -2,24 +2,29 @@
 reader, and what llama-server's buffer forgets. A keeper that comes after a killed one goes on where the file ends."""
 
 import asyncio
-import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
 from pathlib import Path
-from time import time
 from typing import Literal
 from urllib.parse import quote
 
-from r1tui.keeper.http import opened
+import msgspec
+
+from r1tui.files import decode_foreign
+from r1tui.keeper.guard import whatever_happens
+from r1tui.keeper.http import opened, request
+from r1tui.keeper.in_order import InOrder
+from r1tui.keeper.record_file import RecordFile, prune
 from r1tui.keeper.state import asker_of
+from r1tui.log import unforeseen
 from r1tui.paths import private_folder
 from r1tui.process import identify
 from r1tui.server.record import (
-    DONE_EVENT,
     LOST_EVENT,
     SERVER_ENDED_EVENT,
     SERVER_STOPPED_EVENT,
     STOPPED_EVENT,
+    UNRECORDED_EVENT,
     record_file,
 )
 
@@ -30,33 +35,39 @@ SYNC_S = 1.0
 LAST_LOOKS = 3
 NEVER_BEGAN_S = 30.0
 """How long an answer may be announced by nobody who can be asked, before it is given up."""
-MOST_RECORDS = 1000
-MOST_BYTES = 512 << 20
-LONGEST_AGE_S = 14 * 86400.0
+CLOSE_S = 3.0
+"""How long the end of a record waits for a disk that hangs."""
+BUFFER_BYTES = 4 << 20
+"""What llama-server b11434 keeps of a stream (tools/server/server-stream.cpp); the oldest bytes are dropped first."""
+LEAST_MARGIN_BYTES = 4 << 10
 
-Outcome = Literal["done", "cut", "unknown", "lost"]
+Outcome = Literal["done", "cut", "unknown", "dropped"]
+Over = Callable[[str], Awaitable[None]]
 
 
 class Recorder:
-    """Records the answers of one server, each in a task of its own. `over` is told of each that has ended."""
+    """Records the answers of one server, each in a task of its own. `over` is told of each that has ended.
 
-    def __init__(self, folder: Path, socket: Path, key: Callable[[], str | None], over: Callable[[str], None]) -> None:
+    A task that dies by what nobody foresaw costs its own record the rest, and nothing else.
+    """
+
+    def __init__(self, folder: Path, socket: Path, key: Callable[[], str | None], over: Over, disk: InOrder) -> None:
         self._folder = folder
         self._socket = socket
         self._key = key
         self._over = over
+        self._disk = disk
         self._recordings: dict[str, _Recording] = {}
 
     def begin(self, conversation_id: str) -> None:
         """Record this answer from where its file ends; it may begin only later."""
         if conversation_id in self._recordings:
             return
-        with suppress(OSError):
-            private_folder(self._folder)
-            prune(self._folder, keep=[record_file(self._folder, one) for one in self._recordings])
-        recording = _Recording(conversation_id, record_file(self._folder, conversation_id), self._socket, self._key)
+        self._disk.put(_make_room, self._folder, [record_file(self._folder, one) for one in self._recordings])
+        path = record_file(self._folder, conversation_id)
+        recording = _Recording(conversation_id, path, self._socket, self._key, self._disk)
         self._recordings[conversation_id] = recording
-        recording.task.add_done_callback(lambda _: self._ended(conversation_id))
+        recording.task = asyncio.create_task(self._record(conversation_id, recording))
 
     def asker_done(self, conversation_id: str) -> None:
         """Whoever asked waits no more: an answer that the server does not know by now is given up soon."""
@@ -72,65 +83,103 @@ class Recorder:
         """The server is gone: every record that has no end yet gets one."""
         recordings, self._recordings = list(self._recordings.values()), {}
         for recording in recordings:
-            recording.task.cancel()
-            await asyncio.wait([recording.task])
-            if recording.began:
-                recording.finish(SERVER_STOPPED_EVENT if stopped else SERVER_ENDED_EVENT)
+            if recording.task is not None:
+                recording.task.cancel()
+                await asyncio.wait([recording.task])
+            await recording.close(SERVER_STOPPED_EVENT if stopped else SERVER_ENDED_EVENT)
 
-    def _ended(self, conversation_id: str) -> None:
+    async def _record(self, conversation_id: str, recording: "_Recording") -> None:
+        try:
+            await recording.record()
+        except Exception as error:
+            unforeseen(error, "The recording of an answer")
+            with whatever_happens("The end of an answer's record"):
+                await recording.give_up()
         if self._recordings.pop(conversation_id, None) is not None:
-            self._over(conversation_id)
+            with whatever_happens("The end of a recording"):
+                await self._over(conversation_id)
+
+
+class _Stream(msgspec.Struct, frozen=True):
+    """What llama-server says of a stream."""
+
+    total_bytes: int = 0
 
 
 class _Recording:
     """One answer's record."""
 
-    def __init__(self, conversation_id: str, path: Path, socket: Path, key: Callable[[], str | None]) -> None:
+    def __init__(
+        self, conversation_id: str, path: Path, socket: Path, key: Callable[[], str | None], disk: InOrder
+    ) -> None:
         self._id = conversation_id
-        self._path = path
         self._socket = socket
         self._key = key
-        self._bytes = path.stat().st_size if path.exists() else 0
-        self._last_event = _tail(path)
-        self._syncing: asyncio.Task[None] | None = None
+        self._disk = disk
+        self._file = RecordFile(path)
+        self._unsynced = asyncio.Event()
         self.stopped_event = STOPPED_EVENT
         """What an answer that is stopped ends with."""
         self.asker_gone = asyncio.Event()
-        self.began = self._bytes > 0
+        self._began = False
         """Whether the server has ever known of it."""
         self._followed = False
         """Whether this keeper has had its stream, to the last byte that there was."""
-        self.task = asyncio.create_task(self._record())
+        self.task: asyncio.Task[None] | None = None
 
-    def finish(self, event: bytes) -> None:
-        """Write how it ended, unless the record says so already."""
-        if not self._is_whole():
-            with suppress(OSError):
-                self._append(event)
+    async def record(self) -> None:
+        """Record it to its end, or until nobody will ask for it any more."""
+        syncing = asyncio.create_task(self._sync_now_and_then())
+        try:
+            await self._disk.do(self._file.open)
+            self._began = self._file.began
+            await self._read_to_the_end()
+        finally:
+            syncing.cancel()
+        with suppress(OSError):
+            await self._disk.do(self._file.sync)
 
-    async def _record(self) -> None:
+    async def close(self, event: bytes) -> None:
+        """Write how it ended, unless its record says so already; does not wait for ever for a disk that hangs."""
+        await self._disk.patiently(self._disk.put(self._finish_if_begun, event), CLOSE_S)
+
+    async def give_up(self) -> None:
+        """End the record, and on the server the answer: nobody will see the rest of it."""
+        await self.close(UNRECORDED_EVENT)
+        await request(self._socket, "DELETE", self._target(), self._key())
+
+    def _finish_if_begun(self, event: bytes) -> None:
+        self._file.open()
+        if self._began or self._file.began:
+            self._file.finish(event)
+
+    async def _finish(self, event: bytes) -> None:
+        with suppress(OSError):
+            await self._disk.do(self._file.finish, event)
+
+    async def _read_to_the_end(self) -> None:
         pause_s, waited_s, ends, looks_left = RETRY_S, 0.0, 0, LAST_LOOKS
-        while not self._is_whole():
-            before = self._bytes
-            outcome = await self._read()
-            ends = ends + 1 if outcome == "done" and self._bytes == before else 0
-            if outcome == "lost":
-                self.finish(LOST_EVENT)
-            elif outcome == "unknown" and self.began:
-                self.finish(self.stopped_event if self._followed else LOST_EVENT)
-            elif not self.began and outcome != "done" and self._is_given_up(waited_s):
+        while not self._file.is_whole:
+            before = self._file.offset
+            outcome = await self._read(before)
+            if outcome == "dropped":
+                outcome = await self._read_what_is_left()
+            ends = ends + 1 if outcome == "done" and self._file.offset == before else 0
+            if outcome == "dropped":
+                await self._finish(LOST_EVENT)
+            elif outcome == "unknown" and self._began:
+                await self._finish(self.stopped_event if self._followed else LOST_EVENT)
+            elif not self._began and outcome != "done" and self._is_given_up(waited_s):
                 looks_left -= 1  # a question may be on its way to the server while its asker goes
                 if not looks_left:
                     return
             elif ends > 1:  # it is known, it has ended, and it never said how
-                self.finish(SERVER_ENDED_EVENT)
-            if not self._is_whole():
-                soon = self._bytes != before or self.asker_gone.is_set()
+                await self._finish(SERVER_ENDED_EVENT)
+            if not self._file.is_whole:
+                soon = self._file.offset != before or self.asker_gone.is_set()
                 pause_s = RETRY_S if soon else min(pause_s * 1.5, LONGEST_RETRY_S)
                 waited_s += pause_s
                 await self._rest(pause_s)
-        if self._syncing is not None:
-            await self._syncing
 
     async def _rest(self, pause_s: float) -> None:
         """A pause, which ends when it is told that nobody waits for the answer."""
@@ -140,49 +189,70 @@ class _Recording:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.asker_gone.wait(), pause_s)
 
-    async def _read(self) -> Outcome:
-        """Read on from the file's end until the stream ends or breaks."""
-        held = b""
-        target = f"/v1/stream?conv_id={quote(self._id, safe='')}&from={self._bytes}"
+    async def _read_what_is_left(self) -> Outcome:
+        """The server has dropped what comes next: go on where its buffer begins, which moves on while we ask."""
+        margin_bytes = 0
+        while margin_bytes <= BUFFER_BYTES:
+            if (total_bytes := await self._total_bytes()) is None:
+                return "cut"
+            outcome = await self._read(max(total_bytes - BUFFER_BYTES + margin_bytes, self._file.offset))
+            if outcome != "dropped":
+                return outcome
+            margin_bytes = max(2 * margin_bytes, LEAST_MARGIN_BYTES)
+        return "dropped"
+
+    async def _total_bytes(self) -> int | None:
+        """How many bytes the stream has had so far; None when the server does not say."""
+        body = msgspec.json.encode({"conversation_ids": [self._id]})
+        answer = await request(self._socket, "POST", "/v1/streams/lookup", self._key(), body=body)
+        with suppress(msgspec.DecodeError, IndexError):
+            return decode_foreign(answer[1], list[_Stream])[0].total_bytes if answer and answer[0] == 200 else None
+        return None
+
+    async def _read(self, offset: int) -> Outcome:
+        """Read on from here until the stream ends or breaks; what is before the first whole event belongs to a gap."""
+        gap, held = offset > self._file.offset, b""
+        is_cut = gap
         try:
-            async with opened(self._socket, "GET", target, self._key()) as (status, pieces):
+            async with opened(self._socket, "GET", f"{self._target()}&from={offset}", self._key()) as (status, pieces):
                 if status != 200:
-                    return "lost" if status == 400 else "unknown" if status == 404 else "cut"
-                self.began = self._followed = True
-                async for piece in pieces:
-                    whole, end, held = (held + piece).rpartition(b"\n\n")
-                    if end:
-                        self._append(whole + end)
+                    return "dropped" if status == 400 else "unknown" if status == 404 else "cut"
+                self._began = self._followed = True
+                async with aclosing(pieces):
+                    async for piece in pieces:
+                        whole, end, held = (held + piece).rpartition(b"\n\n")
+                        whole += end
+                        if is_cut and end:
+                            cut, _, whole = whole.partition(b"\n\n")
+                            offset, is_cut = offset + len(cut) + 2, False
+                        if whole:
+                            await self._add(whole, offset if gap else None)
+                            gap = False
         except (OSError, ValueError, IndexError):
             return "cut"
         return "done"
 
-    def _append(self, data: bytes) -> None:
-        """Add whole events; raises OSError, with the file as it was, when there is no room for them."""
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    async def _add(self, events: bytes, after_gap_at: int | None) -> None:
         try:
-            try:
-                written = os.pwrite(fd, data, self._bytes)
-                while written < len(data):
-                    written += os.pwrite(fd, data[written:], self._bytes + written)
-            except OSError:
-                self._followed = False
-                os.ftruncate(fd, self._bytes)
-                raise
-        finally:
-            os.close(fd)
-        self._bytes += len(data)
-        self._last_event = data.rstrip(b"\n").rpartition(b"\n\n")[2]
-        if self._syncing is None or self._syncing.done():
-            self._syncing = asyncio.create_task(self._sync_soon())
+            if after_gap_at is None:
+                await self._disk.do(self._file.append, events)
+            else:
+                await self._disk.do(self._file.skip, after_gap_at, events)
+        except OSError:
+            self._followed = False
+            raise
+        self._unsynced.set()
 
-    async def _sync_soon(self) -> None:
-        await asyncio.sleep(0 if self._is_whole() else SYNC_S)
-        with suppress(OSError):
-            await asyncio.to_thread(_sync, self._path)
+    async def _sync_now_and_then(self) -> None:
+        while True:
+            await self._unsynced.wait()
+            await asyncio.sleep(SYNC_S)
+            self._unsynced.clear()
+            with suppress(OSError):
+                await self._disk.do(self._file.sync)
 
-    def _is_whole(self) -> bool:
-        return self._last_event.startswith((DONE_EVENT, b'data: {"error"', b"error:"))
+    def _target(self) -> str:
+        return f"/v1/stream?conv_id={quote(self._id, safe='')}"
 
     def _is_given_up(self, waited_s: float) -> bool:
         """Whether nobody will ask any more for an answer that has not begun."""
@@ -192,32 +262,6 @@ class _Recording:
         return waited_s > NEVER_BEGAN_S if asker is None else identify(asker) is None
 
 
-def prune(folder: Path, keep: list[Path]) -> None:
-    """Remove the oldest records: those beyond the number, the size, or the age that are kept."""
-    found = sorted(
-        ((path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("*.sse") if path not in keep),
-        reverse=True,
-    )
-    total_bytes = 0
-    for number, (changed_s, size_bytes, path) in enumerate(found, 1):
-        total_bytes += size_bytes
-        if number >= MOST_RECORDS or total_bytes > MOST_BYTES or time() - changed_s > LONGEST_AGE_S:
-            path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _tail(path: Path) -> bytes:
-    """The last event of a record."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - (1 << 16), 0))
-            return file.read().rstrip(b"\n").rpartition(b"\n\n")[2]
-    except OSError:
-        return b""
+def _make_room(folder: Path, recording: list[Path]) -> None:
+    private_folder(folder)
+    prune(folder, keep=recording)

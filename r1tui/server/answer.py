@@ -19,8 +19,10 @@ from r1tui.events import (
 )
 from r1tui.server import wire
 from r1tui.server.think import ThinkSplitter
-from r1tui.server.wire import Chunk, ChunkTimings, ServerError
+from r1tui.server.wire import Chunk, ChunkTimings, Gap, ServerError
+from r1tui.text import size
 
+GAP_TEXT = "\n\n[About {} are missing here: they were made while nobody recorded them.]\n\n"
 SERVER_STOPPED = ("The server was stopped.", "Start it, and ask again.")
 _decoder = msgspec.json.Decoder(Chunk)
 
@@ -42,6 +44,7 @@ class AnswerReader:
         self._prompt_tokens: int | None = None
         self._completion_tokens: int | None = None
         self._finish_reason: str | None = None
+        self._missing: Gap | None = None
 
     def read(self, payload: bytes) -> Iterator[StreamEvent]:
         """The events of one server-sent event's payload."""
@@ -83,6 +86,11 @@ class AnswerReader:
             yield from self._finish()
 
     def _read_chunk(self, chunk: Chunk) -> Iterator[StreamEvent]:
+        if chunk.r1tui_gap is not None:
+            self._missing = chunk.r1tui_gap
+            return
+        if self._missing is not None and (chunk.choices or chunk.timings):
+            yield from self._tell_gap(self._missing, chunk)
         if chunk.id and not self._told_id:
             self._told_id = True
             yield Begun(chunk.id)
@@ -109,6 +117,18 @@ class AnswerReader:
                 completion_tokens=seen_timings.predicted_n,
                 tps=seen_timings.predicted_per_second or 0.0,
             )
+
+    def _tell_gap(self, gap: Gap, after: Chunk) -> Iterator[StreamEvent]:
+        """Say in the answer, where it belongs, how much of it is missing: in tokens where the server counts them."""
+        self._missing = None
+        tokens = after.timings.predicted_n - self._timings.predicted_n - 1 if after.timings else 0
+        about = f"{tokens:,} tokens" if tokens > 0 else size(gap.missing_bytes)
+        text = GAP_TEXT.format(about)
+        if any(choice.delta.reasoning_content for choice in after.choices):
+            yield from self._token(Reasoning(text))
+        else:
+            for piece in self._splitter.feed(text):
+                yield from self._token(piece)
 
     def _token(self, piece: Reasoning | Content) -> Iterator[Reasoning | Content]:
         if isinstance(piece, Reasoning):
@@ -168,5 +188,7 @@ def explain(error: ServerError) -> tuple[str, str]:
             return "llama-server ended in the middle of the answer.", "`r1tui logs` shows why; ask again."
         case wire.LOST_ERROR:
             return "A part of the answer was lost while no keeper recorded it.", "Ask again."
+        case wire.UNRECORDED_ERROR:
+            return "The rest of the answer could not be recorded, by an error in r1tui.", "Its log says why; ask again."
         case _:
             return f"The server refused: {error.message or error.type or 'no reason given'}.", "See `r1tui logs`."

@@ -1,6 +1,7 @@
 """The record of an answer: the bytes of its stream in a file, whole events only, written by the keeper.
 
-A record that ended other than by `[DONE]` has one event of ours at its end, which says how.
+A record that ended other than by `[DONE]` has one event of ours at its end, which says how; where a piece is missing
+in the middle, one says how much.
 """
 
 import asyncio
@@ -13,8 +14,18 @@ from pathlib import Path
 import msgspec
 
 from r1tui.events import Content, Reasoning, StreamEvent, Timings
+from r1tui.files import decode
 from r1tui.server.answer import AnswerReader
-from r1tui.server.wire import ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, STOPPED_ERROR, EventSplitter
+from r1tui.server.wire import (
+    ENDED_ERROR,
+    LOST_ERROR,
+    SERVER_STOPPED_ERROR,
+    STOPPED_ERROR,
+    UNRECORDED_ERROR,
+    Chunk,
+    EventSplitter,
+    Gap,
+)
 
 POLL_S = 0.1
 PIECE_BYTES = 1 << 20
@@ -28,6 +39,23 @@ def _event_of(error_type: str) -> bytes:
 
 STOPPED_EVENT, SERVER_STOPPED_EVENT = _event_of(STOPPED_ERROR), _event_of(SERVER_STOPPED_ERROR)
 SERVER_ENDED_EVENT, LOST_EVENT = _event_of(ENDED_ERROR), _event_of(LOST_ERROR)
+UNRECORDED_EVENT = _event_of(UNRECORDED_ERROR)
+_GAP = b'data: {"r1tui_gap":'  # no text of a model: there a newline is two characters
+
+
+def gap_event(missing_bytes: int, resumes_at: int) -> bytes:
+    """What stands in a record where so many bytes of the stream are missing, which goes on at an offset."""
+    return _GAP + msgspec.json.encode(Gap(missing_bytes, resumes_at)) + b"}\n\n"
+
+
+def resumes_at(record: bytes) -> int:
+    """The offset in the stream of what comes after these bytes of its record."""
+    start = record.rfind(_GAP)
+    if start < 0 or record[max(start - 2, 0) : start] not in (b"", b"\n\n"):
+        return len(record)
+    end = record.index(b"\n\n", start) + 2
+    gap = decode(record[start + len(b"data: ") : end], Chunk).r1tui_gap
+    return (gap.resumes_at if gap else end) + len(record) - end
 
 
 def record_file(folder: Path, conversation_id: str) -> Path:

@@ -7,8 +7,8 @@ import msgspec
 MAX_EVENT_BYTES = 1 << 24
 STOPPED_ERROR, SERVER_STOPPED_ERROR = "r1tui_stopped", "r1tui_server_stopped"
 """The types of errors that are ours, in a record: the answer was stopped, or its server in order."""
-ENDED_ERROR, LOST_ERROR = "r1tui_server_ended", "r1tui_lost"
-"""As above: the server ended by itself, a part was lost."""
+ENDED_ERROR, LOST_ERROR, UNRECORDED_ERROR = "r1tui_server_ended", "r1tui_lost", "r1tui_unrecorded"
+"""As above: the server ended by itself, the rest was lost, the rest could not be recorded."""
 TOO_LONG_ERROR = "exceed_context_size_error"
 """llama-server's own: the prompt does not fit the context."""
 
@@ -65,8 +65,15 @@ class ServerError(msgspec.Struct, frozen=True):
     n_ctx: int | None = None
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """What is missing in a record: so many bytes of the stream, which goes on at an offset."""
+
+    missing_bytes: int = 0
+    resumes_at: int = 0
+
+
 class Chunk(msgspec.Struct, frozen=True):
-    """One event of a streamed completion."""
+    """One event of a streamed completion, or one of ours in its record."""
 
     id: str = ""
     choices: list[Choice] = []
@@ -74,6 +81,7 @@ class Chunk(msgspec.Struct, frozen=True):
     prompt_progress: ChunkProgress | None = None
     usage: Usage | None = None
     error: ServerError | None = None
+    r1tui_gap: Gap | None = None
 
 
 class GenerationSettings(msgspec.Struct, frozen=True):

@@ -1,0 +1,120 @@
+"""The keeper's record: kept in memory, written to the state file, told to everybody who watches."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from r1tui.errors import R1tuiError
+from r1tui.keeper.in_order import InOrder
+from r1tui.keeper.state import ENDED, VERSION, ServerRecord, State, Status, describe, write_record
+from r1tui.paths import Paths
+from r1tui.process import identify
+
+OnStatus = Callable[[Status], None]
+DISK_S = 3.0
+"""How long a change waits to be written before it is told; a disk that hangs must not keep it from those who watch."""
+REPORT_S = 2.0
+_log = logging.getLogger(__name__)
+
+
+class Book:
+    """The one who writes the record. Changes happen on the event loop, so a state is never seen half-made."""
+
+    def __init__(self, record: ServerRecord, paths: Paths, disk: InOrder, on_status: OnStatus | None) -> None:
+        self.record = msgspec.structs.replace(record, version=VERSION, keeper=identify(os.getpid()))
+        self._paths = paths
+        self._disk = disk
+        self._on_status = on_status
+        self._reports = InOrder("reports")
+        self._queues: set[asyncio.Queue[Status]] = set()
+        self._written: ServerRecord | None = None
+        self._erased = False
+
+    def status(self) -> Status:
+        """What clients are told."""
+        if self.record.state in ENDED:
+            return describe(self.record, server=None, keeper_pid=None)
+        return describe(self.record, server=self.record.server, keeper_pid=os.getpid())
+
+    def subscribe(self) -> "asyncio.Queue[Status]":
+        """A queue that receives every status from now on."""
+        queue: asyncio.Queue[Status] = asyncio.Queue()
+        self._queues.add(queue)
+        return queue
+
+    def unsubscribe(self, queue: "asyncio.Queue[Status]") -> None:
+        """Forget the queue."""
+        self._queues.discard(queue)
+
+    def replace(self, **fields: Any) -> None:
+        """Change the record in memory alone: it is written and told with the next change."""
+        self.record = msgspec.structs.replace(self.record, **fields)
+
+    async def note(self, **fields: Any) -> None:
+        """Change the record and write it, without telling."""
+        self.replace(**fields)
+        await self._save()
+
+    async def catch_up(self) -> None:
+        """Write the record if the last one could not be written, now that there may be room."""
+        if self._written is not self.record:
+            await self._save()
+
+    async def erase(self, remove: Callable[[], None]) -> None:
+        """Remove what is left of a server that was stopped; the file is not written again."""
+        self._erased = True
+        await self._disk.patiently(self._disk.put(remove), DISK_S)
+
+    async def change(self, state: State, *, must_save: bool = False, **fields: Any) -> None:
+        """Enter a state: written to the state file first, then told to everybody.
+
+        With `must_save` it raises R1tuiError when the file cannot be written. Without, a full disk costs nothing but
+        the file, and one that hangs nothing but DISK_S.
+        """
+        self.replace(state=state, **fields)
+        try:
+            await self._save(must=must_save)
+        finally:
+            self.tell()
+
+    def tell(self, **fields: Any) -> None:
+        """Tell the status as it is, or as it becomes by these fields, which are not written."""
+        self.replace(**fields)
+        current = self.status()
+        for queue in self._queues:
+            queue.put_nowait(current)
+        if self._on_status is not None:
+            self._reports.put(self._on_status, current)
+
+    async def close(self) -> None:
+        """Wait until everything is written and reported, but not for a disk or a terminal that hangs."""
+        await self._disk.finish(DISK_S)
+        await self._reports.finish(REPORT_S)
+
+    async def _save(self, *, must: bool = False) -> None:
+        outcome = self._disk.put(self._write_newest)
+        if not must:
+            await self._disk.patiently(outcome, DISK_S)
+            return
+        try:
+            await asyncio.shield(outcome)
+        except OSError as error:
+            raise R1tuiError(
+                f"{self._paths.state_file} cannot be written: {error.strerror}.", "Make room there, or set R1TUI_HOME."
+            ) from error
+
+    def _write_newest(self) -> None:
+        """Write the record as it is by now, unless it stands there already; in the disk's thread."""
+        record = self.record
+        if record is self._written or self._erased:
+            return
+        try:
+            write_record(self._paths, record)
+        except OSError as error:
+            _log.warning("the state file cannot be written: %s", error)
+            raise
+        self._written = record

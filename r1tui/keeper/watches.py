@@ -1,0 +1,69 @@
+"""The tasks that go on while a server runs; each lasts until it is cancelled."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+from r1tui.keeper.book import Book
+from r1tui.keeper.in_order import InOrder
+from r1tui.keeper.log import cap_log
+from r1tui.keeper.memory import OomWatch
+from r1tui.keeper.pulse import feel_pulse
+from r1tui.keeper.state import asked_by_others
+from r1tui.paths import Paths
+from r1tui.process import wait_ended
+
+FIRST_POLL_S = 0.1
+LONGEST_POLL_S = 1.0
+PULSE_S = 5.0
+"""Between two looks at a ready server; a crash is noticed at once, a hang need not be."""
+PULSE_TIMEOUT_S = 5.0
+SLEEP_POLL_S = 1.0
+LOOK_S = 1.0
+OWNER_CHECK_S = 1.0
+
+HANGS = "llama-server runs but has stopped answering."
+HANGS_REMEDY = "Ctrl+R starts it again; `r1tui stop` ends it."
+
+
+async def follow_health(book: Book, key: str | None) -> None:
+    """Keep the state true while the server runs; loading may take as long as it takes."""
+    spec, pause_s, well_s = book.record.spec, FIRST_POLL_S, monotonic()
+    timeout_s = min(PULSE_TIMEOUT_S, spec.silence_s)
+    while True:
+        pulse = await feel_pulse(Path(spec.socket), key, sleeps=spec.sleeps, timeout_s=timeout_s)
+        state, hangs = book.record.state, book.status().hangs
+        loading = state == "loading"
+        if pulse is not None:
+            well_s = monotonic()
+        if pulse is not None and (pulse != state or hangs) and pulse != "loading":
+            ready_s = book.record.ready_s or monotonic()
+            await book.change(pulse, ready_s=ready_s, cause=None, remedy=None, evidence=[])
+        elif pulse is None and not loading and monotonic() - well_s >= spec.silence_s and not hangs:
+            await book.change(state, cause=HANGS, remedy=HANGS_REMEDY)
+        rest_s = min(SLEEP_POLL_S if spec.sleeps else PULSE_S, spec.silence_s)
+        await asyncio.sleep(pause_s if loading else rest_s)
+        pause_s = min(pause_s * 1.2, LONGEST_POLL_S)
+
+
+async def follow_owner(book: Book, stop: Callable[[], None]) -> None:
+    """Stop with the process that the server is for, and with the last answer that somebody else still waits for."""
+    if (owner := book.record.spec.owner) is not None:
+        await wait_ended(owner)
+        while asked_by_others(book.record.answers, owner.pid):  # noqa: ASYNC110
+            await asyncio.sleep(OWNER_CHECK_S)
+        stop()
+
+
+async def look_after(book: Book, paths: Paths, disk: InOrder, oom_watch: OomWatch) -> None:
+    """Keep the log small, the state file as new as the record, and in mind whom the kernel kills."""
+    limit_bytes = book.record.spec.log_max_mib << 20
+    while True:
+        await asyncio.sleep(LOOK_S)
+        oom_watch.look()
+        with suppress(OSError):
+            if await disk.do(cap_log, paths.server_log, limit_bytes):
+                await book.note(log_capped=True)
+        await book.catch_up()
