@@ -9,13 +9,12 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 
-from r1tui.files import write_private
+from r1tui.files import decode_foreign, read_json_if_any, write_json
 from r1tui.hardware import detect_machine, memory_available_bytes, usable_physical_cores
 from r1tui.paths import Paths
 
@@ -42,10 +41,8 @@ class Bandwidth(msgspec.Struct, frozen=True):
 
 def load_bandwidth(paths: Paths, machine: str) -> Bandwidth | None:
     """What was measured on this machine before; None without, and for another machine with the same home."""
-    with suppress(OSError, msgspec.DecodeError):
-        found = msgspec.json.decode(_file(paths).read_bytes(), type=Bandwidth)
-        return found if found.machine == machine else None
-    return None
+    found = read_json_if_any(_file(paths), Bandwidth)
+    return found if found is not None and found.machine == machine else None
 
 
 def measure(paths: Paths, model: Path | None) -> Bandwidth:
@@ -57,8 +54,7 @@ def measure(paths: Paths, model: Path | None) -> Bandwidth:
     known = load_bandwidth(paths, machine)
     disk_gbps = disk_rate(model, DISK_S) if model is not None else None
     measured = Bandwidth(machine, memory_rate(MEMORY_S), bus_rates(), disk_gbps or (known.disk_gbps if known else None))
-    paths.state.mkdir(parents=True, exist_ok=True)
-    write_private(_file(paths), msgspec.json.encode(measured))
+    write_json(_file(paths), measured)
     return measured
 
 
@@ -126,7 +122,7 @@ def bus_rates() -> dict[int, float]:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "r1tui.pcie"], capture_output=True, timeout=BUS_TIMEOUT_S, check=False
         )
-        return msgspec.json.decode(done.stdout, type=dict[int, float]) if done.returncode == 0 else {}
+        return decode_foreign(done.stdout, dict[int, float]) if done.returncode == 0 else {}
     except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
         return {}
 

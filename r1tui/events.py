@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from r1tui.files import decode
 from r1tui.text import duration, size
 
 Stage = Literal["engine", "model", "plan", "server"]
@@ -243,4 +244,4 @@ def encode_event(event: StageEvent | StreamEvent) -> str:
 
 def decode_event(line: str | bytes) -> StageEvent:
     """The stage event of one JSON line; raises msgspec.DecodeError for anything else."""
-    return _decoder.decode(line)
+    return decode(line, _decoder)

@@ -4,14 +4,15 @@ import errno
 import logging
 import os
 import stat
-import tempfile
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.json import Decoder
 
 from r1tui.text import one_line
 
@@ -50,8 +51,10 @@ def take_damages() -> list[Damage]:
     return taken
 
 
-def read_json(path: Path, kind: type[T]) -> T | None:
+def read_json(path: Path, kind: "type[T] | Decoder[T]", *, forgiving: bool = False) -> T | None:
     """What a file of ours says; None where there is none that can be used.
+
+    With `forgiving`, for words that a person wrote, bytes that are no UTF-8 become U+FFFD.
 
     One that cannot be understood, nor ever be read, is renamed to NAME.damaged (the newest is kept), and that is
     logged and told by `take_damages`. So the next one to read finds nothing, and may write it anew.
@@ -71,13 +74,13 @@ def read_json(path: Path, kind: type[T]) -> T | None:
         _set_aside(path, f"larger than {LARGEST_BYTES >> 20} MiB, or no file", info)
         return None
     try:
-        return decode(raw, kind)
+        return decode_foreign(raw, kind) if forgiving else decode(raw, kind)
     except msgspec.DecodeError as error:
         _set_aside(path, one_line(str(error)) or "no JSON", info)
         return None
 
 
-def read_json_if_any(path: Path, kind: type[T]) -> T | None:
+def read_json_if_any(path: Path, kind: "type[T] | Decoder[T]") -> T | None:
     """As `read_json`, for what is only a help: None too where it cannot be read now."""
     try:
         return read_json(path, kind)
@@ -91,10 +94,18 @@ def set_aside(path: Path, why: str) -> None:
     _set_aside(path, why, None)
 
 
-def decode(raw: bytes | str, kind: type[T]) -> T:
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file of ours that need not be JSON; raises OSError, also for what is no plain file."""
+    raw, _ = _read(path)
+    if raw is None:
+        raise OSError(errno.EINVAL, "Not a file of ours", str(path))
+    return raw
+
+
+def decode(raw: bytes | str, kind: "type[T] | Decoder[T]") -> T:
     """What JSON says; raises msgspec.DecodeError for all that is not of this kind, whatever it is."""
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return kind.decode(raw) if isinstance(kind, Decoder) else msgspec.json.decode(raw, type=kind)
     except msgspec.DecodeError:
         raise
     except UnicodeDecodeError as error:
@@ -105,7 +116,7 @@ def decode(raw: bytes | str, kind: type[T]) -> T:
         raise msgspec.DecodeError(str(error)) from error
 
 
-def decode_foreign(raw: bytes, kind: type[T]) -> T:
+def decode_foreign(raw: bytes, kind: "type[T] | Decoder[T]") -> T:
     """What JSON of a server, the hub or another program says, with U+FFFD for bytes that are no UTF-8.
 
     Raises msgspec.DecodeError for all that is not of this kind, whatever it is.
@@ -117,25 +128,45 @@ def decode_foreign(raw: bytes, kind: type[T]) -> T:
     return decode(raw, kind)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace a file of ours by this value as JSON, as `write_private` does; its folder is made. Raises OSError."""
+def write_json(path: Path, value: Any, *, private: bool = True) -> None:
+    """Replace a file of ours by this value as JSON, as `write_private` does; its folder is made. Raises OSError.
+
+    One that is not private can be read by whom the umask lets.
+    """
     make_folder(path.parent)
-    write_private(path, msgspec.json.encode(value))
+    _replace(path, msgspec.json.encode(value), 0o600 if private else 0o644)
 
 
 def write_private(path: Path, data: bytes) -> None:
     """Replace a file by one that only this user can read, in one step, even through a power loss. Raises OSError."""
-    fd, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:200]}.")
+    _replace(path, data, 0o600)
+
+
+def _replace(path: Path, data: bytes, mode: int) -> None:
+    partial = path.with_name(f".{path.name[:200]}.{token_hex(6)}")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(partial).replace(path)
+        partial.replace(path)
     except BaseException:
         with suppress(OSError):
-            Path(partial).unlink()
+            partial.unlink()
         raise
+
+
+def delete(path: Path) -> None:
+    """Delete a file of ours that is of no more use, and what was set aside of it. Raises OSError."""
+    path.unlink(missing_ok=True)
+    with suppress(IsADirectoryError, PermissionError):
+        aside_of(path).unlink(missing_ok=True)
+
+
+def aside_of(path: Path) -> Path:
+    """Where a file of ours goes that cannot be understood."""
+    return path.with_name(f"{path.name[:200]}.damaged")
 
 
 def make_folder(path: Path) -> Path:
@@ -144,6 +175,12 @@ def make_folder(path: Path) -> Path:
         make_folder(path.parent)
         path.mkdir(0o755, exist_ok=True)
     return path
+
+
+def keep_others_out() -> None:
+    """Have nobody else write into what this process and its children make, should the umask let everybody do so."""
+    before = os.umask(0o077)
+    os.umask(before if before & stat.S_IWOTH else before | stat.S_IWOTH | stat.S_IWGRP)
 
 
 def _read(path: Path) -> tuple[bytes | None, os.stat_result]:
@@ -159,7 +196,7 @@ def _read(path: Path) -> tuple[bytes | None, os.stat_result]:
 
 def _set_aside(path: Path, why: str, seen: os.stat_result | None) -> None:
     """Rename the file, unless another process has replaced it since it was seen."""
-    target = path.with_name(f"{path.name[:200]}.damaged")
+    target = aside_of(path)
     kept: Path | None
     try:
         now = path.lstat() if path.is_symlink() else path.stat()

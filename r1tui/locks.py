@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from r1tui.errors import R1tuiError
+from r1tui.files import make_folder
 
 POLL_S = 0.1
 GRACE_S = 0.3  # `holder` shares the lock for an instant
@@ -51,7 +52,7 @@ def locked(
 
 
 def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll: Callable[[], None]) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     started_s = monotonic()
     told = False
     while True:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from r1tui.config import EngineSettings
+from r1tui.files import take_damages
 from r1tui.paths import Paths
 from tests.hub_server import REPO, Hub, Repository, running_hub
 
@@ -23,6 +24,12 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup, where n
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
+
+
+@pytest.fixture(autouse=True)
+def _damages_of_this_test_alone() -> None:
+    """What earlier tests have damaged is not told in this one."""
+    take_damages()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import logging
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,6 @@ class Known(msgspec.Struct):
 
     name: str
     count: int = 0
-
-
-@pytest.fixture(autouse=True)
-def _nothing_told() -> Iterator[None]:
-    take_damages()
-    yield
-    take_damages()
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:

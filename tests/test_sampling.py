@@ -13,6 +13,7 @@ from r1tui.chat.choices import SamplingChoices
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Content, Finished, Reasoning
+from r1tui.files import take_damages
 from r1tui.paths import Paths
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
@@ -111,17 +112,24 @@ def _unreadable(_: Path) -> bytes:
     raise OSError(errno.EIO, "Input/output error")
 
 
+def test_choices_that_cannot_be_understood_are_set_aside_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "sampling.json"
+    path.write_text('{"old": {"temperature": 0.5},}')
+    choices = SamplingChoices(path, SamplingSettings())
+    choices.choose("new", SamplingSettings(temperature=1.0))
+    choices.write("new")
+    assert (tmp_path / "sampling.json.damaged").read_text() == '{"old": {"temperature": 0.5},}'
+    assert SamplingChoices(path, SamplingSettings()).of("new").temperature == 1.0
+    assert [damage.path for damage in take_damages()] == [path]
+
+
 def test_choices_that_cannot_be_read_are_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "sampling.json"
     choices = SamplingChoices(path, SamplingSettings())
     choices.choose("new", SamplingSettings(temperature=1.0))
-    path.write_text('{"old": {"temperature": 0.5},}')
-    with pytest.raises(R1tuiError, match="left as it is"):
-        choices.write("new")
-    assert path.read_text() == '{"old": {"temperature": 0.5},}'
     path.write_text('{"old": {"temperature": 0.5}}')
     with monkeypatch.context() as broken:
-        broken.setattr(Path, "read_bytes", _unreadable)
+        broken.setattr("r1tui.files._read", _unreadable)
         assert choices.of("old") == SamplingSettings()
         with pytest.raises(R1tuiError, match="Input/output error"):
             choices.write("new")

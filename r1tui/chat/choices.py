@@ -1,14 +1,13 @@
 """How each model's tokens are chosen, where the user has said otherwise than the config: kept between starts."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from r1tui.config import SamplingSettings
-from r1tui.errors import R1tuiError, os_error
-from r1tui.files import write_private
+from r1tui.errors import os_error
+from r1tui.files import read_json, write_json
 from r1tui.locks import locked
 from r1tui.paths import private_folder
 
@@ -48,14 +47,9 @@ class SamplingChoices:
                 every.pop(model, None)
                 if chosen := self._now.get(model):
                     every[model] = chosen
-                write_private(self._path, msgspec.json.encode(every))
+                write_json(self._path, every)
         except OSError as error:
             raise os_error(error, self._path) from error
-        except msgspec.DecodeError as error:
-            remedy = "Mend it, or delete it."
-            raise R1tuiError(f"{self._path} holds no sampling settings, and was left as it is.", remedy) from error
 
     def _read(self) -> dict[str, Chosen]:
-        with suppress(FileNotFoundError):  # any other error must not make a file that is there an empty one
-            return msgspec.json.decode(self._path.read_bytes() or b"{}", type=dict[str, Chosen])
-        return {}
+        return read_json(self._path, dict[str, Chosen]) or {}

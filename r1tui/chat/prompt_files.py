@@ -8,7 +8,7 @@ import msgspec
 
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError, os_error
-from r1tui.files import write_private
+from r1tui.files import decode_foreign, read_bytes, read_json, write_json, write_private
 from r1tui.locks import holder, locked
 from r1tui.paths import private_folder
 
@@ -31,7 +31,7 @@ class PromptHistory:
         with suppress(OSError):
             for line in _lines(self._read())[-self._most_entries :]:
                 with suppress(msgspec.DecodeError):
-                    found.append(msgspec.json.decode(line, type=Typed))
+                    found.append(decode_foreign(line, Typed))
         return found
 
     def add(self, typed: Typed) -> None:
@@ -55,7 +55,7 @@ class PromptHistory:
 
     def _read(self) -> bytes:
         with suppress(FileNotFoundError):  # any other error must not make a file that is there an empty one
-            return self._path.read_bytes()
+            return read_bytes(self._path)
         return b""
 
 
@@ -74,8 +74,8 @@ class Drafts:
         with suppress(OSError):
             for path in sorted(self._folder.glob("draft-*.json"), key=_changed_ns, reverse=True):
                 if self._hold(path):
-                    with suppress(OSError, msgspec.DecodeError):
-                        return msgspec.json.decode(path.read_bytes(), type=Typed)
+                    with suppress(OSError):
+                        return read_json(path, Typed, forgiving=True)
         return None
 
     def save(self, typed: Typed) -> None:
@@ -91,7 +91,7 @@ class Drafts:
                     paths = (self._folder / f"draft-{number}.json" for number in range(MOST_DRAFTS))
                     any(not path.exists() and self._hold(path) for path in paths)  # what is there is another's draft
                 if self._path is not None and typed:
-                    write_private(self._path, msgspec.json.encode(typed))
+                    write_json(self._path, typed)
                 elif self._path is not None:
                     self._path.unlink(missing_ok=True)
             except OSError as error:

@@ -15,6 +15,7 @@ from r1tui.chat.changes import Tracker
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.database import NAME, Database, Tell
 from r1tui.errors import R1tuiError
+from r1tui.files import decode_foreign, read_bytes
 
 
 class SavedTurn(msgspec.Struct, frozen=True):
@@ -54,7 +55,7 @@ def take_over(database: Database, folder: Path, is_held: Callable[[str], bool], 
         if is_held(path.stem):
             continue
         try:
-            saved = msgspec.json.decode(path.read_bytes(), type=SavedConversation)
+            saved = decode_foreign(read_bytes(path), SavedConversation)
         except (OSError, msgspec.DecodeError):
             continue
         if saved.version == 1 and f"{saved.id}.json" == path.name:

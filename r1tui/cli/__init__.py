@@ -15,6 +15,7 @@ import click
 from r1tui import __version__
 from r1tui.cli.context import Context
 from r1tui.errors import CancelledError, R1tuiError, os_error
+from r1tui.files import keep_others_out, take_damages
 from r1tui.text import plain
 
 _COMMANDS = {
@@ -81,6 +82,7 @@ def cli(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 done, 1 failed, 2 usage or config, 130 interrupted."""
+    keep_others_out()
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _interrupt)
@@ -111,7 +113,16 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _tell(os_error(error))
     except Exception as error:
         return _tell(_unforeseen(error, sys.argv[1:] if arguments is None else arguments))
+    finally:
+        _tell_damages()
     return result if isinstance(result, int) else 0
+
+
+def _tell_damages() -> None:
+    """Say which files of ours were found damaged, and are aside now."""
+    for damage in take_damages():
+        with suppress(OSError, ValueError):
+            click.echo(plain(damage.notice()), err=True)
 
 
 def _tell(error: R1tuiError) -> int:

@@ -30,6 +30,7 @@ from r1tui.engine.system import System, find_toolkit, install_command, survey
 from r1tui.engine.toolchain import bundled_toolkit, fetch_toolkit
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Notice, StageDone, StageStarted
+from r1tui.files import make_folder
 from r1tui.hardware import memory_available_bytes, usable_physical_cores
 from r1tui.locks import locked
 from r1tui.nvml import read_nvidia
@@ -187,7 +188,7 @@ class _Work:
         backend = next((name for name in ("cuda", "hip", "rocm", "vulkan", "metal")
                         if any(device.lower().startswith(name) for device in devices)), "cpu")  # fmt: skip
         notes = missing_gpus(read_nvidia(), capabilities, backend)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         identity = Identity("existing", backend, (), (), str(server), "", "", "")
         return _engine(_record(folder, identity, server, capabilities, notes=notes, seconds=0.0, on_purpose=True))
 

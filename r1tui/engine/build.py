@@ -6,14 +6,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from r1tui.children import Cancel, run_lines
 from r1tui.engine.diagnose import diagnose
 from r1tui.engine.recipe import TARGETS, Recipe
 from r1tui.environment import clean_environment
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Meter
+from r1tui.files import make_folder, read_json_if_any, write_json
 
 STEP = re.compile(r"^\[(\d+)/(\d+)\] ")
 CONFIGURED = "r1tui-configured.json"
@@ -50,7 +49,7 @@ class Builder:
         Raises R1tuiError with the first compiler error, CancelledError; what was compiled stays.
         """
         self._empty_temporary()
-        self._log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._log.parent)
         self._log.write_text("")
         self._configure(source, arguments)
         self._compile()
@@ -63,7 +62,7 @@ class Builder:
     def _empty_temporary(self) -> None:
         """The compilers' own temporary folder: killed ones leave gigabytes, which here the next start removes."""
         shutil.rmtree(self._temporary, ignore_errors=True)
-        self._temporary.mkdir(parents=True)
+        make_folder(self._temporary)
 
     def _configure(self, source: Path, arguments: Sequence[str]) -> None:
         command = [str(cmake_binary()), "-S", str(source), "-B", str(self._folder), "-G", "Ninja", *arguments]
@@ -82,7 +81,7 @@ class Builder:
             shutil.rmtree(self._folder / "CMakeFiles", ignore_errors=True)
             (self._folder / "CMakeCache.txt").unlink(missing_ok=True)
             raise self._diagnose("cmake", status, said)
-        done.write_bytes(msgspec.json.encode(command))
+        write_json(done, command)
 
     def _clear(self) -> None:
         """Empty the build folder."""
@@ -163,10 +162,7 @@ def _there(program: Path, package: str) -> Path:
 
 
 def _read_list(path: Path) -> list[str] | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=list[str])
-    except (OSError, msgspec.DecodeError):
-        return None
+    return read_json_if_any(path, list[str])
 
 
 def _configured_source(folder: Path) -> Path | None:

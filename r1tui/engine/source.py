@@ -14,6 +14,7 @@ from r1tui.engine import pins
 from r1tui.engine.recipe import build_number
 from r1tui.engine.system import install_command
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.files import make_folder
 from r1tui.locks import locked
 from r1tui.paths import Paths, expand
 from r1tui.wheels import fetch_sdist, unpack
@@ -120,7 +121,7 @@ def _from_git(ref: str, folder: Path, line: Line, cancel: Cancel | None, upstrea
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)  # no marker: not whole
-    partial.mkdir(parents=True)
+    make_folder(partial)
     if run("init", "--quiet", partial) != 0:
         raise R1tuiError("git could not make a repository.", f"Try it by hand: git init {partial}")
     fetched = run("-C", partial, "fetch", "--depth", "1", "--no-tags", "--progress", upstream, ref)

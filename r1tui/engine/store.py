@@ -12,7 +12,7 @@ from r1tui.config import EngineSettings
 from r1tui.engine.recipe import Recipe
 from r1tui.engine.source import source_kind
 from r1tui.engine.system import find_cxx
-from r1tui.files import write_private
+from r1tui.files import read_json_if_any, write_json
 from r1tui.hardware import cpu_features
 from r1tui.paths import Paths
 
@@ -88,16 +88,15 @@ def identify(settings: EngineSettings, recipe: Recipe, env: Mapping[str, str]) -
 
 def read_record(folder: Path) -> Record | None:
     """The record of a finished build whose binary is there; None for anything else."""
-    try:
-        record = msgspec.json.decode((folder / RECORD).read_bytes(), type=Record)
-    except (OSError, msgspec.DecodeError):
+    record = read_json_if_any(folder / RECORD, Record)
+    if record is None or record.version != RECORD_VERSION or "\0" in record.server:
         return None
-    return record if record.version == RECORD_VERSION and os.access(record.server, os.X_OK) else None
+    return record if os.access(record.server, os.X_OK) else None
 
 
 def write_record(folder: Path, record: Record) -> None:
     """Keep the record of a finished build."""
-    write_private(folder / RECORD, msgspec.json.encode(record))
+    write_json(folder / RECORD, record)
 
 
 def find_record(paths: Paths, identity: Identity) -> Record | None:

@@ -9,6 +9,7 @@ from r1tui.children import Cancel, check, run_lines
 from r1tui.engine import pins
 from r1tui.engine.system import Toolkit
 from r1tui.errors import R1tuiError
+from r1tui.files import make_folder
 from r1tui.locks import locked
 from r1tui.paths import Paths
 from r1tui.wheels import fetch_wheel, unpack
@@ -85,7 +86,7 @@ def make_driver_stub(root: Path, cc: Path, line: Callable[[str], None], cancel: 
     """Link `lib/stubs/libcuda.so`, which stands for the driver's library at link time; the driver brings its own."""
     header = root / "include" / "cuda.h"
     stubs = root / "lib" / "stubs"
-    stubs.mkdir(parents=True, exist_ok=True)
+    make_folder(stubs)
     source = stubs / "libcuda.c"
     source.write_text(stub_source(header.read_text(errors="replace")))
     said: list[str] = []

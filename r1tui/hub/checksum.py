@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from r1tui.files import read_json_if_any, write_json
+
 CHUNK_BYTES = 4 << 20
 
 
@@ -35,16 +37,11 @@ class Record(msgspec.Struct):
     @classmethod
     def load(cls, folder: Path) -> "Record":
         """The record of a repository's folder; an empty one where none can be read."""
-        try:
-            return msgspec.json.decode((folder / _NAME).read_bytes(), type=cls)
-        except (OSError, msgspec.DecodeError):
-            return cls()
+        return read_json_if_any(folder / _NAME, cls) or cls()
 
     def save(self, folder: Path) -> None:
         """Replace the folder's record in one step."""
-        temporary = folder / f"{_NAME}.new"
-        temporary.write_bytes(msgspec.json.encode(self))
-        temporary.replace(folder / _NAME)
+        write_json(folder / _NAME, self, private=False)
 
 
 _NAME = ".r1tui.json"

@@ -5,12 +5,11 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
 from r1tui.catalog import Variant
 from r1tui.children import cancelled
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, Notice
+from r1tui.files import read_json_if_any, write_json
 from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
 from r1tui.hub.part import Part, in_thread
 from r1tui.hub.pin import pin, unpin
@@ -101,16 +100,12 @@ class Fetch:
         self._tell("; ".join(words) + ".")
 
     def _last_rate(self) -> float | None:
-        try:
-            return msgspec.json.decode(self._rate_file.read_bytes(), type=dict[str, float])["bytes_per_s"]
-        except (OSError, msgspec.DecodeError, KeyError):
-            return None
+        return (read_json_if_any(self._rate_file, dict[str, float]) or {}).get("bytes_per_s")
 
     def _remember_rate(self) -> None:
         if (rate := self._report.average) is not None and self._report.came_bytes > 16 << 20:
             with suppress(OSError):
-                self._rate_file.parent.mkdir(parents=True, exist_ok=True)
-                self._rate_file.write_bytes(msgspec.json.encode({"bytes_per_s": rate}))
+                write_json(self._rate_file, {"bytes_per_s": rate})
 
     async def _is_right(self, part: Part) -> bool:
         """Read a complete part again and put it in its place, unless it is wrong."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from r1tui.catalog import Variant
 from r1tui.errors import R1tuiError
+from r1tui.files import make_folder
 from r1tui.gguf.stub import write_stub
 from r1tui.hub.names import choose, is_complete
 from r1tui.hub.remembered import ask_hub
@@ -95,7 +96,7 @@ def fetch_headers(variant: Variant, paths: Paths) -> Path:
     for file in listing.files:
         target = folder / file.path
         if not target.is_file() or target.stat().st_size != file.size_bytes:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             write_stub(HubSource(listing, file), target)
     os.utime(folder)
     return folder / listing.files[0].path

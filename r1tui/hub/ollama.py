@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from r1tui.files import decode_foreign
 from r1tui.hub.walk import Complain, files_below
 
 SYSTEM_FOLDER = Path("/usr/share/ollama/.ollama/models")
@@ -87,7 +88,7 @@ def _weights(manifest: Path, complain: Complain) -> _Layer | None:
     try:
         with manifest.open("rb") as file:
             raw = file.read(MAX_MANIFEST_BYTES)
-        layers = msgspec.json.decode(raw, type=_Manifest).layers
+        layers = decode_foreign(raw, _Manifest).layers
     except OSError as error:
         complain(manifest, error.strerror or str(error))
         return None

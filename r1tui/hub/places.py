@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from r1tui.config import Config
+from r1tui.files import decode
 from r1tui.hub.ollama import ollama_folders
 from r1tui.paths import Paths, expand
 
@@ -105,7 +106,7 @@ class _LmStudioSettings(msgspec.Struct, frozen=True):
 
 def _downloads_folder(settings: str) -> str | None:
     try:
-        folder = msgspec.json.decode(settings, type=_LmStudioSettings).folder
+        folder = decode(settings, _LmStudioSettings).folder
     except msgspec.DecodeError:
         return None
     return folder if folder and folder.startswith("/") else None

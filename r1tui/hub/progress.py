@@ -6,6 +6,7 @@ import msgspec
 
 from r1tui.catalog import Variant
 from r1tui.config import Config
+from r1tui.files import read_json_if_any
 from r1tui.gguf.header import SHARD_NAME
 from r1tui.hub.found import own_folder
 from r1tui.hub.names import choose_by_name
@@ -68,7 +69,5 @@ def _has(folder: Path, file: RemoteFile) -> bool:
 
 
 def _saved_bytes(journal: Path) -> int:
-    try:
-        return sum(stop - start for start, stop in msgspec.json.decode(journal.read_bytes(), type=_Journal).saved)
-    except (OSError, msgspec.DecodeError):
-        return 0
+    known = read_json_if_any(journal, _Journal)
+    return 0 if known is None else sum(stop - start for start, stop in known.saved)

@@ -10,7 +10,7 @@ import msgspec
 
 from r1tui.catalog import Variant
 from r1tui.errors import R1tuiError
-from r1tui.files import write_private
+from r1tui.files import read_json_if_any, write_json
 from r1tui.hub.remote import Listing, Tree, fetch_tree, select
 from r1tui.paths import Paths
 
@@ -67,17 +67,13 @@ def known_files(variant: Variant, paths: Paths) -> Known | None:
 
 def load_note(path: Path, kind: type[T]) -> T | None:
     """A remembered value; None where there is none that can be understood."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError):
-        return None
+    return read_json_if_any(path, kind)
 
 
 def save_note(path: Path, value: object) -> None:
     """Remember a value, whole or not at all; where that is impossible it is not remembered."""
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, msgspec.json.encode(value))
+        write_json(path, value)
 
 
 def _place(repo: str, paths: Paths) -> Path:

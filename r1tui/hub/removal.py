@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from r1tui.catalog import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError, os_error
+from r1tui.files import delete
 from r1tui.hub.checksum import Record
 from r1tui.hub.found import Search, download_lock, own_folders
 from r1tui.hub.names import choose, choose_by_name
@@ -125,7 +126,7 @@ def _forget(folder: Path, files: tuple[Path, ...]) -> None:
         if left:
             Record(left).save(folder)
         else:
-            (folder / ".r1tui.json").unlink(missing_ok=True)
+            delete(folder / ".r1tui.json")
 
 
 def _prune(folder: Path, keep: set[Path]) -> None:

@@ -11,7 +11,7 @@ from time import strftime
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.files import decode, write_private
+from r1tui.files import decode, keep_others_out, write_json
 from r1tui.keeper.machine import adopt_server, run_keeper
 from r1tui.keeper.state import ServerSpec, Status
 from r1tui.log import begin_log, unforeseen
@@ -21,6 +21,7 @@ from r1tui.paths import Paths
 def main(arguments: list[str]) -> int:
     """Run the keeper; the exit status says whether the server was stopped on purpose."""
     adopts, spec_file = arguments[0] == "--adopt", Path(arguments[-1])
+    keep_others_out()
     paths = Paths.from_environment()
     begin_log(paths, "keeper")
 
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
         else:
             if not spec_file.exists():
                 return 1  # the starter was killed, and a stop came before this keeper did
-            last = run_keeper(decode(spec_file.read_bytes(), ServerSpec), paths, note, detached=True)
+            last = run_keeper(_read_spec(spec_file), paths, note, detached=True)
     except R1tuiError as error:
         return _refuse(error, spec_file)
     except Exception as error:
@@ -48,8 +49,15 @@ def main(arguments: list[str]) -> int:
 def _refuse(error: R1tuiError, spec_file: Path) -> int:
     """Leave what went wrong for the program that started this one, unless nobody asks any more."""
     if spec_file.exists():
-        write_private(spec_file, msgspec.json.encode({"cause": error.cause, "remedy": error.remedy}))
+        write_json(spec_file, {"cause": error.cause, "remedy": error.remedy})
     return error.exit_status
+
+
+def _read_spec(file: Path) -> ServerSpec:
+    try:
+        return decode(file.read_bytes(), ServerSpec)
+    except (OSError, msgspec.DecodeError) as error:
+        raise R1tuiError(f"What was to be started cannot be read: {error}.", "Start it again.") from error
 
 
 if __name__ == "__main__":

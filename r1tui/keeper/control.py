@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from r1tui.files import decode
 from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, Op, Reply, Request, Version, encode_line
 from r1tui.keeper.state import ENDED, RESTART, VERSION, Status
 
@@ -108,11 +109,11 @@ class Control:
 def _understand(line: bytes) -> Request | Reply:
     """The request, or the reply that says what is wrong with it."""
     try:
-        version = msgspec.json.decode(line, type=Version).v
+        version = decode(line, Version).v
         if version != VERSION:
             return Reply(False, None, f"This keeper speaks version {VERSION} of the protocol, not {version}.", RESTART)
-        return msgspec.json.decode(line, type=Request)
-    except (msgspec.DecodeError, RecursionError) as error:
+        return decode(line, Request)
+    except msgspec.DecodeError as error:
         return Reply(False, None, f"Not a request: {error}.", RESTART)
 
 

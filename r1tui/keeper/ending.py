@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from r1tui.files import decode_foreign
 from r1tui.keeper.guard import whatever_happens
 from r1tui.keeper.http import request
 from r1tui.keeper.in_order import in_thread
@@ -105,7 +106,7 @@ async def _end_answers(socket: Path, key: str | None, answers: Sequence[str]) ->
 
 def _is_busy(code: int, body: bytes) -> bool:
     try:
-        return code == 200 and any(slot.is_processing for slot in msgspec.json.decode(body, type=list[Slot]))
+        return code == 200 and any(slot.is_processing for slot in decode_foreign(body, list[Slot]))
     except msgspec.DecodeError:
         return False
 
@@ -121,7 +122,7 @@ def key_in(key_file: str | None) -> str | None:
         return None
     try:
         return Path(key_file).read_text().strip() or None
-    except OSError:
+    except (OSError, ValueError):  # no text, or no path
         return None
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from r1tui.errors import R1tuiError
+from r1tui.files import decode
 from r1tui.keeper.state import RESTART, VERSION, Status
 
 LONGEST_REQUEST_BYTES = 64 << 10
@@ -57,10 +58,10 @@ def encode_line(message: Request | Reply) -> bytes:
 def read_status(line: bytes) -> Status:
     """The status that a reply carries; raises VersionError, or R1tuiError with what stands against the request."""
     try:
-        version = msgspec.json.decode(line, type=Version).v
+        version = decode(line, Version).v
         if version != VERSION:
             raise VersionError(f"The keeper belongs to another r1tui (protocol {version}, here {VERSION}).", RESTART)
-        reply = msgspec.json.decode(line, type=Reply)
+        reply = decode(line, Reply)
     except msgspec.DecodeError as error:
         raise R1tuiError(f"The keeper's answer cannot be understood: {error}.", RESTART) from error
     if reply.status is None:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from r1tui.files import decode_foreign
 from r1tui.keeper.http import request
 
 Pulse = Literal["loading", "ready", "sleeping"]
@@ -25,7 +26,7 @@ async def feel_pulse(socket: Path, key: str | None, *, sleeps: bool, timeout_s: 
         return "ready"
     props = await request(socket, "GET", "/props", key, timeout_s)
     try:
-        asleep = props is not None and msgspec.json.decode(props[1], type=_Props).is_sleeping
+        asleep = props is not None and decode_foreign(props[1], _Props).is_sleeping
     except msgspec.DecodeError:
         asleep = False
     return "sleeping" if asleep else "ready"

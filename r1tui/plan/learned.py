@@ -4,7 +4,6 @@ One record for each file, engine and machine, in one small JSON file of the user
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -13,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from r1tui.files import write_private
+from r1tui.files import make_folder, read_json, read_json_if_any, write_private
 from r1tui.gguf.header import shard_paths
 from r1tui.locks import locked
 from r1tui.plan.rates import Range, Speed
@@ -179,23 +178,29 @@ def _by_hand(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def read_records(path: Path) -> list[Record]:
-    """All records; none where the file is missing or not ours to read."""
-    with suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(path.read_bytes(), type=list[Record])
-    return []
+    """All records; none where the file is missing or cannot be used."""
+    return read_json_if_any(path, list[Record]) or []
 
 
 def find_record(path: Path, key: Key) -> Record | None:
     """The record of this file, engine and machine."""
-    return next((record for record in read_records(path) if record.key == key), None)
+    return _of(key, read_records(path))
+
+
+def _of(key: Key, records: Sequence[Record]) -> Record | None:
+    return next((record for record in records if record.key == key), None)
 
 
 def remember(path: Path, key: Key, run: Run, change: Callable[[Run], Run]) -> None:
-    """Write down what was seen of a run: `change` is applied to what is known of its layout, or to `run` itself."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write down what was seen of a run: `change` is applied to what is known of its layout, or to `run` itself.
+
+    Raises OSError, and leaves the file as it is, where it cannot be read now.
+    """
+    make_folder(path.parent)
     with locked(path.with_suffix(".lock"), "the planner's record", waiting=lambda _: None):
-        others = [record for record in read_records(path) if record.key != key]
-        record = find_record(path, key) or Record(key)
+        every = read_json(path, list[Record]) or []
+        others = [record for record in every if record.key != key]
+        record = _of(key, every) or Record(key)
         known = record.run_of(run.layout) or run
         current = msgspec.structs.replace(
             known,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from r1tui.files import read_json_if_any, write_json
 from r1tui.locks import locked
 from r1tui.process.child import (
     STOP_WAITS_S,
@@ -74,9 +75,8 @@ class Job:
 
     def running(self) -> ProcessId | None:
         """The process that does the job now, whoever started it."""
-        try:
-            record = msgspec.json.decode(self._identity.read_bytes(), type=JobRecord)
-        except (OSError, msgspec.DecodeError):
+        record = read_json_if_any(self._identity, JobRecord)
+        if record is None:
             return None
         if record.process is None:  # its starter was killed half-way
             return find_command(record.argv)
@@ -93,6 +93,4 @@ class Job:
         return process is None or stop(process, waits_s)
 
     def _record(self, record: JobRecord) -> None:
-        partial = self._identity.with_suffix(".new")
-        partial.write_bytes(msgspec.json.encode(record))
-        partial.replace(self._identity)
+        write_json(self._identity, record)

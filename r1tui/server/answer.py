@@ -17,6 +17,7 @@ from r1tui.events import (
     Timings,
     TooLong,
 )
+from r1tui.files import decode_foreign
 from r1tui.server import wire
 from r1tui.server.think import ThinkSplitter
 from r1tui.server.wire import Chunk, ChunkTimings, Gap, ServerError
@@ -54,7 +55,7 @@ class AnswerReader:
             yield from self._finish()
             return
         try:
-            chunk = _decoder.decode(payload)
+            chunk = decode_foreign(payload, _decoder)
         except msgspec.DecodeError as error:
             yield self._fail(f"The server sent something that is no answer: {error}.", "See `r1tui logs`.")
             return

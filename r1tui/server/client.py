@@ -13,6 +13,7 @@ import msgspec
 from r1tui.config import SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, StreamEvent
+from r1tui.files import decode_foreign
 from r1tui.server.answer import AnswerReader, explain
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.think import CLOSE, OPEN
@@ -334,7 +335,7 @@ class ServerClient:
         if response.status_code != 200:
             raise R1tuiError(*explain(await _error_of(response)))
         try:
-            return msgspec.json.decode(response.content, type=kind)
+            return decode_foreign(response.content, kind)
         except msgspec.DecodeError as error:
             raise R1tuiError(f"{self.endpoint} does not answer like llama-server.", "Check the address.") from error
 
@@ -354,6 +355,6 @@ def _json_of(messages: Sequence[Message]) -> list[dict[str, str]]:
 async def _error_of(response: httpx2.Response) -> ServerError:
     body = await response.aread()
     try:
-        return msgspec.json.decode(body, type=ErrorBody).error
+        return decode_foreign(body, ErrorBody).error
     except msgspec.DecodeError:
         return ServerError(f"HTTP {response.status_code}", code=response.status_code)

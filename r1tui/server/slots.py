@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from r1tui.files import write_private
+from r1tui.files import read_json_if_any, write_json
 from r1tui.gguf.header import shard_paths
 from r1tui.paths import private_folder
 from r1tui.process import ProcessId, boot_id
@@ -148,7 +148,7 @@ class KeptPrompts:
     def hold(self, held: Held) -> None:
         """Note what the slot holds."""
         private_folder(self._folder)
-        write_private(self._folder / "held", msgspec.json.encode(held))
+        write_json(self._folder / "held", held)
 
     def best(self, request: Prompt) -> Note | None:
         """The kept prompt that saves this request the most."""
@@ -190,7 +190,7 @@ class KeptPrompts:
 
     def keep(self, part: Path, note: Note) -> None:
         """Take a written file up, in place of those of which it is the continuation."""
-        write_private(self._note_file(note.prompt), msgspec.json.encode(note))
+        write_json(self._note_file(note.prompt), note)
         part.replace(self.file(note.prompt))
         for other in list(self._notes()):
             ours, theirs = note.prompt, other.prompt
@@ -228,7 +228,7 @@ class KeptPrompts:
         before = vain.pop(identity, 0)
         if in_vain or before:
             after = vain | ({identity: before + 1} if in_vain else {})
-            write_private(self._folder / "vain", msgspec.json.encode(after))
+            write_json(self._folder / "vain", after)
         return in_vain and before + 1 == MOST_VAIN
 
     def _vain(self) -> dict[str, int]:
@@ -254,6 +254,4 @@ class KeptPrompts:
 
 
 def _read(path: Path, kind: type[T]) -> T | None:
-    with suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    return None
+    return read_json_if_any(path, kind)

@@ -18,6 +18,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
+from r1tui.files import take_damages
 from r1tui.text import plain
 from r1tui.tui.clipboard import CopyingApp
 from r1tui.tui.dressed import Dressed
@@ -263,7 +264,12 @@ class R1App(Dressed, CopyingApp):
         """Hand a worker's message to the screen that owns what it is about."""
         self.seat.post_message(message)
 
+    def _tell_damages(self) -> None:
+        for damage in take_damages():
+            self.notify(damage.notice(), severity="warning", timeout=15)
+
     def _sample(self) -> None:
+        self._tell_damages()
         sample = self.sampler.latest()
         if sample is not None:
             self._tell(Sampled(sample))
