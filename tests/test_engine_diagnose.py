@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.engine.diagnose import diagnose
+from r1tui.engine.diagnose import Means, diagnose
 
 LOG = Path("/logs/build.log")
+WAYS = "the ways to a CUDA toolkit"
 HEAD = [
     "[10/221] Building CXX object a.o",
     "[11/221] Building CXX object b.o",
@@ -17,7 +18,7 @@ TAIL = ["ninja: build stopped: subcommand failed."]
 
 
 def of(*lines: str, status: int = 1, manager: str = "apt-get", jobs: int = 8) -> tuple[str, str]:
-    error = diagnose("ninja", [*HEAD, *lines, *TAIL], status, log=LOG, package_manager=manager, jobs=jobs)
+    error = diagnose("ninja", [*HEAD, *lines, *TAIL], status, log=LOG, means=Means(manager, WAYS), jobs=jobs)
     assert str(LOG) in error.remedy
     return error.cause, error.remedy
 
@@ -84,7 +85,45 @@ def test_a_compiler_too_new_for_nvcc() -> None:
 def test_a_toolkit_too_old_for_the_gpu() -> None:
     cause, remedy = of("nvcc fatal   : Unsupported gpu architecture 'compute_120'")
     assert cause.endswith("Unsupported gpu architecture 'compute_120'")
-    assert "--cuda-toolkit pypi" in remedy
+    assert WAYS in remedy
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/s/c.cu:3:10: fatal error: cublas_v2.h: No such file or directory",
+        "/usr/bin/ld: cannot find -lcublas: No such file or directory",
+        "nvcc error   : 'cicc' not found",
+        "nvcc fatal   : Could not find 'ptxas'",
+    ],
+)
+def test_what_a_toolkit_lacks_leads_to_the_ways_that_suit_this_machine(line: str) -> None:
+    assert WAYS in of(line)[1]
+
+
+@pytest.mark.parametrize(
+    ("library", "said"),
+    [("CUDA::cublas", "the CUDA toolkit has no cuBLAS (CUDA::cublas), which ggml-cuda needs."),
+     ("CUDA::cuda_driver", "the CUDA toolkit has no cuda_driver (CUDA::cuda_driver), which ggml-cuda needs.")],
+)  # fmt: skip
+def test_a_toolkit_without_a_library_is_a_whole_sentence(library: str, said: str) -> None:
+    lines = [
+        "-- Configuring done (0.4s)",
+        "CMake Error at ggml/src/ggml-cuda/CMakeLists.txt:175 (target_link_libraries):",
+        '  Target "ggml-cuda" links to:',
+        "",
+        f"    {library}",
+        "",
+        "  but the target was not found.  Possible reasons include:",
+        "",
+        "    * There is a typo in the target name.",
+        "    * A find_package call is missing for an IMPORTED target.",
+        "",
+        "-- Generating done (0.0s)",
+    ]
+    error = diagnose("cmake", lines, 1, log=LOG, means=Means("apt-get", WAYS), jobs=2)
+    assert error.cause == f"The build failed: cmake: {said}"
+    assert WAYS in error.remedy
 
 
 @pytest.mark.parametrize(
@@ -111,7 +150,7 @@ def test_cmake_s_sentence_is_put_together() -> None:
         "",
         "-- Configuring incomplete, errors occurred!",
     ]  # fmt: skip
-    error = diagnose("cmake", said, 1, log=LOG, package_manager="apt-get", jobs=2)
+    error = diagnose("cmake", said, 1, log=LOG, means=Means("apt-get", WAYS), jobs=2)
     assert "Could NOT find Vulkan (missing: Vulkan_LIBRARY Vulkan_INCLUDE_DIR glslc)" in error.cause
     assert "Call Stack" not in error.cause
     assert "libvulkan-dev" in error.remedy
@@ -124,6 +163,6 @@ def test_cmake_without_a_compiler() -> None:
         "",
         "  Tell CMake where to find the compiler by setting either the environment",
     ]
-    error = diagnose("cmake", said, 1, log=LOG, package_manager="dnf", jobs=2)
+    error = diagnose("cmake", said, 1, log=LOG, means=Means("dnf", WAYS), jobs=2)
     assert error.cause == "The build failed: cmake: No CMAKE_CXX_COMPILER could be found."
     assert "gcc-c++" in error.remedy

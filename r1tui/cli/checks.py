@@ -24,8 +24,9 @@ from r1tui.cli.folders import FolderProblem, problem_of, sockets_problem
 from r1tui.cli.packages import missing_packages
 from r1tui.config import Config
 from r1tui.engine import Engine, find_engine
+from r1tui.engine.cuda import ways_on
 from r1tui.engine.probe import check_runs
-from r1tui.engine.recipe import choose, ways_on
+from r1tui.engine.recipe import choose
 from r1tui.engine.source import source_kind
 from r1tui.engine.system import System, install_command, survey
 from r1tui.engine.toolchain import bundled_toolkit

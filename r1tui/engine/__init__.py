@@ -13,6 +13,8 @@ from r1tui.capabilities import Capabilities, EngineDevice
 from r1tui.children import Cancel, check, run_lines, sigterm_raises
 from r1tui.config import EngineSettings
 from r1tui.engine.build import Builder, build_environment, ninja_binary
+from r1tui.engine.cuda import ways_on
+from r1tui.engine.diagnose import Means
 from r1tui.engine.probe import list_devices, missing_gpus, probe
 from r1tui.engine.recipe import Recipe, choose, cmake_arguments, compile_jobs, flags_against_broken_amx
 from r1tui.engine.source import fetch_source, source_kind
@@ -153,7 +155,7 @@ class _Work:
             folder,
             log=self._paths.logs / "build.log",
             env=env,
-            package_manager=system.package_manager,
+            means=Means(system.package_manager, ways_on(system)),
             jobs=jobs,
             emit=self._emit,
             cancel=self._cancel,

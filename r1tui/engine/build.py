@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from r1tui.children import Cancel, run_lines
-from r1tui.engine.diagnose import diagnose
+from r1tui.engine.diagnose import Means, diagnose
 from r1tui.engine.recipe import TARGETS, Recipe
 from r1tui.environment import clean_environment
 from r1tui.errors import R1tuiError
@@ -29,7 +29,7 @@ class Builder:
         *,
         log: Path,
         env: Mapping[str, str],
-        package_manager: str | None,
+        means: Means,
         jobs: int,
         emit: Emit,
         cancel: Cancel | None,
@@ -38,7 +38,7 @@ class Builder:
         self._log = log
         self._temporary = folder / "tmp"
         self._env = {**env, "TMPDIR": str(self._temporary)}
-        self._package_manager = package_manager
+        self._means = means
         self._jobs = jobs
         self._emit = emit
         self._cancel = cancel
@@ -102,7 +102,7 @@ class Builder:
             raise self._diagnose("ninja", status, said)
 
     def _diagnose(self, step: str, status: int, said: list[str]) -> R1tuiError:
-        return diagnose(step, said, status, log=self._log, package_manager=self._package_manager, jobs=self._jobs)
+        return diagnose(step, said, status, log=self._log, means=self._means, jobs=self._jobs)
 
     def _step(self, command: Sequence[str]) -> tuple[int, list[str]]:
         """Run it; its exit status and all that it said, which goes to the log and to the events too."""

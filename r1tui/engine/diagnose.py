@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from r1tui.engine.system import install_command
@@ -20,20 +21,27 @@ NVCC = re.compile(r"^(?P<where>[^\s(]+\(\d+\)): (?:catastrophic )?error:? (?P<wh
 NVCC_FATAL = re.compile(r"^nvcc (?:fatal|error) *: *(?P<what>.+)$")
 HEADER = re.compile(r"^(?P<header>\S+): No such file or directory|'(?P<quoted>[^']+)' file not found")
 LINK = re.compile(r"undefined reference to [`'\"]?(?P<symbol>[^`'\"]+)|cannot find (?P<library>-l\S+)")
+TARGET = re.compile(r'Target "(?P<target>[^"]+)" links to: (?P<library>\S+) but the target was not found')
 CMAKE = re.compile(r"^CMake Error(?: at (?P<where>\S+?:\d+))?")
 NEEDS = (  # part of a header, library or cmake message -> what to install
     ("vulkan", "vulkan"), ("glslc", "vulkan"), ("spirv", "vulkan"),
     ("hip/", "hip"), ("hipblas", "hip"), ("rocblas", "hip"),
-    ("cuda", "cuda"), ("cublas", "cuda"),
+    ("cuda", "cuda"), ("cublas", "cuda"), ("cudart", "cuda"),
     ("CMAKE_CXX_COMPILER", "compiler"), ("CMAKE_C_COMPILER", "compiler"), ("stdc++", "compiler"),
     ("simple test program", "compiler"),
     ("stdlib.h", "compiler"), ("stdio.h", "compiler"), ("bits/", "compiler"), ("crt1.o", "compiler"),
 )  # fmt: skip
 
 
-def diagnose(
-    step: str, output: Sequence[str], status: int, *, log: Path, package_manager: str | None, jobs: int
-) -> R1tuiError:
+@dataclass(frozen=True)
+class Means:
+    """How things are got here: the package manager, and the ways to a CUDA toolkit that suits."""
+
+    package_manager: str | None
+    cuda: str
+
+
+def diagnose(step: str, output: Sequence[str], status: int, *, log: Path, means: Means, jobs: int) -> R1tuiError:
     """The error to raise for a failed step (`cmake` or `ninja`): `output` is all it said, `log` where that is kept."""
     see = f"The whole log: {log}"
     text = "\n".join(line for line in output if not QUOTED.match(line))
@@ -45,60 +53,77 @@ def diagnose(
             f"The build failed: the system killed a compiler for want of memory ({jobs} at once).",
             f"Set engine.jobs: {fewer} in config.yaml, then r1tui build goes on where it was. {see}",
         )
-    cause, remedy = _first(output, package_manager)
+    cause, remedy = _first(output, means)
     if cause is None:
         last = next((line for line in reversed(output) if line.strip()), f"{step} ended with status {status}")
         cause = f"{step} failed: {last}"
     return R1tuiError(f"The build failed: {cause}", f"{remedy}\n{see}" if remedy else see)
 
 
-def _first(output: Sequence[str], manager: str | None) -> tuple[str | None, str]:
+def _first(output: Sequence[str], means: Means) -> tuple[str | None, str]:
     """The first error's cause and remedy; (None, "") where no line looks like one."""
     for index, line in enumerate(output):
         if found := COMPILE.match(line) or NVCC.match(line):
-            return f"{found['where']}: {found['what']}", _for_compile(found["what"], manager)
+            return f"{found['where']}: {found['what']}", _for_compile(found["what"], means)
         if found := NVCC_FATAL.match(line):
-            return f"nvcc: {found['what']}", _for_nvcc(found["what"])
+            return f"nvcc: {found['what']}", _for_nvcc(found["what"], means)
         if found := LINK.search(line):
-            return line.strip(), _needs(found["library"] or found["symbol"] or "", manager)
+            return line.strip(), _needs(found["library"] or found["symbol"] or "", means)
         if CMAKE.match(line):
             message = _cmake_message(output[index : index + 12])
-            return f"cmake: {message}", _needs(message, manager)
+            if missing := TARGET.search(message):
+                message = _lacking(missing["library"], missing["target"])
+            return f"cmake: {message}", _needs(message, means)
     return None, ""
 
 
-def _for_compile(what: str, manager: str | None) -> str:
+def _for_compile(what: str, means: Means) -> str:
     if "unsupported GNU version" in what or "unsupported clang version" in what:
-        return _for_nvcc(what)
+        return _for_nvcc(what, means)
     found = HEADER.search(what)
-    return _needs((found["header"] or found["quoted"]) if found else what, manager) if found else ""
+    return _needs((found["header"] or found["quoted"]) if found else what, means) if found else ""
 
 
-def _for_nvcc(what: str) -> str:
+def _for_nvcc(what: str, means: Means) -> str:
     if "Unsupported gpu architecture" in what:
-        return "This CUDA toolkit is too old for the GPU: r1tui build --backend cuda --cuda-toolkit pypi"
+        return f"This CUDA toolkit is too old for the GPU.\n{means.cuda}"
     if "unsupported GNU version" in what or "unsupported clang version" in what:
         return (
             "The C++ compiler is newer than this CUDA toolkit knows. Install an older one and name it: "
-            "CUDAHOSTCXX=g++-13 r1tui build, or r1tui build --backend cuda --cuda-toolkit pypi"
+            f"CUDAHOSTCXX=g++-13 r1tui build, or take another toolkit.\n{means.cuda}"
         )
     if "cicc" in what or "ptxas" in what or "cudafe" in what:
-        return "The CUDA toolkit is not whole: r1tui build --backend cuda --cuda-toolkit pypi"
+        return f"The CUDA toolkit is not whole.\n{means.cuda}"
     return ""
 
 
 def _cmake_message(lines: Sequence[str]) -> str:
-    """The sentence of a `CMake Error at …` block: its indented lines, up to where the indentation ends."""
+    """The sentence of a `CMake Error at …` block: its indented lines up to its full stop, over gaps between them."""
     words: list[str] = []
     for line in lines[1:]:
-        if words and not line.startswith(" "):
+        if line.strip() and not line.startswith(" "):
+            break
+        if words and not line.strip() and words[-1].endswith("."):
             break
         words += line.split()
     return " ".join(words) or lines[0]
 
 
-def _needs(what: str, manager: str | None) -> str:
+def _lacking(library: str, target: str) -> str:
+    """A sentence for a library of a toolkit that cmake has not found."""
+    if library.startswith("CUDA::cublas"):
+        return f"the CUDA toolkit has no cuBLAS ({library}), which {target} needs."
+    if library.startswith("CUDA::"):
+        return f"the CUDA toolkit has no {library.removeprefix('CUDA::')} ({library}), which {target} needs."
+    return f"{library} was not found, which {target} needs."
+
+
+def _needs(what: str, means: Means) -> str:
     for part, need in NEEDS:
         if part.lower() in what.lower():
-            return f"Install what is missing: {install_command(manager, need)}"
+            return (
+                means.cuda
+                if need == "cuda"
+                else f"Install what is missing: {install_command(means.package_manager, need)}"
+            )
     return ""

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Literal
 
 from r1tui.config import EngineSettings
-from r1tui.engine.system import System, Toolkit, install_command
+from r1tui.engine import pins
+from r1tui.engine.cuda import (
+    architectures_of,
+    check_cublas,
+    check_toolkit,
+    default_architectures,
+    machine_code,
+    ways_on,
+)
+from r1tui.engine.system import System, Toolkit, hip_way
 from r1tui.errors import R1tuiError
 
 TARGETS = ("llama-server", "llama-fit-params", "ggml-rpc-server", "llama-bench")
@@ -15,15 +24,7 @@ JOB_BYTES = GIB  # the largest compiler process of a CUDA build took 0.9 GB
 
 BuiltBackend = Literal["cpu", "cuda", "hip", "vulkan", "metal"]
 
-# The first CUDA release that compiles for an architecture, and the last that does (release notes of CUDA 11 to 13).
-FIRST_CUDA = {
-    "80": (11, 0), "86": (11, 1), "87": (11, 4), "89": (11, 8), "90": (11, 8), "100": (12, 8), "120": (12, 8),
-    "103": (12, 9), "121": (12, 9), "110": (13, 0),
-}  # fmt: skip
-OLDEST_IN_CUDA_13 = 75
-DRIVER_OF_CUDA = {13: "580", 12: "525", 11: "450"}  # the oldest Linux driver that runs a release
 MENDED_AMX = {11: 5, 12: 4, 13: 3}  # minor versions of GCC
-PYPI_DRIVER_CUDA = (13, 0)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def choose(settings: EngineSettings, system: System) -> Recipe:
             if system.hipcc is None:
                 raise R1tuiError(
                     "A hip build needs AMD's ROCm, and there is no hipcc.",
-                    f"Install it: {install_command(system.package_manager, 'hip')}",
+                    f"Install it: {hip_way(system)}",
                 )
             return Recipe("hip")
         case "metal":
@@ -117,21 +118,6 @@ def compile_jobs(asked: int | None, cores: int, available_bytes: int) -> int:
     return asked or max(1, min(cores, available_bytes // JOB_BYTES))
 
 
-def ways_on(system: System) -> str:
-    """What to do about a GPU without a CUDA compiler, the best way first."""
-    driver = system.nvidia.driver_version
-    here = f"; here: {driver}" if driver else ""
-    return "\n".join(
-        [
-            "Choose one of:",
-            f"  r1tui build --backend cuda --cuda-toolkit pypi   the CUDA 13 compiler from NVIDIA's PyPI wheels "
-            f"(needs driver {DRIVER_OF_CUDA[13]} or newer{here})",
-            f"  {install_command(system.package_manager, 'cuda')}   then r1tui build again",
-            "  r1tui build --backend cpu   leaves the GPU unused on purpose",
-        ]
-    )
-
-
 def _automatic(settings: EngineSettings, system: System) -> Recipe:
     if system.platform == "darwin":
         return Recipe("metal")
@@ -154,7 +140,7 @@ def _automatic(settings: EngineSettings, system: System) -> Recipe:
             "cpu",
             notices=(
                 "An AMD GPU is here, but no ROCm compiler (hipcc): this build is for the CPU alone. For the GPU: "
-                f"{install_command(system.package_manager, 'hip')}, or r1tui build --backend vulkan",
+                f"{hip_way(system)}, or r1tui build --backend vulkan",
             ),
         )
     return Recipe("cpu")
@@ -166,57 +152,24 @@ def _cuda(settings: EngineSettings, system: System) -> Recipe:
         raise R1tuiError("There is no CUDA for macOS.", "Leave --backend out: Metal is used.")
     if system.toolkit is None and not from_pypi:
         raise R1tuiError("A CUDA build needs the CUDA compiler (nvcc), and there is none.", ways_on(system))
-    version = PYPI_DRIVER_CUDA if from_pypi or system.toolkit is None else system.toolkit.version
-    architectures = tuple(dict.fromkeys(gpu.architecture for gpu in system.nvidia.gpus if gpu.architecture))
-    notices = _check_toolkit(version, architectures, system)
+    version = pins.CUDA if from_pypi or system.toolkit is None else system.toolkit.version
+    notices = check_toolkit(version, system)
+    if system.toolkit is not None and not _says_where_libraries_are(settings):
+        check_cublas(system.toolkit, system)
+    architectures = machine_code(architectures_of(system))
     if any("CMAKE_CUDA_ARCHITECTURES" in argument for argument in settings.cmake_args):
         architectures = ()
     elif not architectures:
         architectures = default_architectures(version)
         notices.append(
             f"No GPU is visible: compiling for {', '.join(architectures)}, which takes several times as long as "
-            "for one. For one: engine.cmake_args: ['-DCMAKE_CUDA_ARCHITECTURES=90']"
+            "for one. For one: engine.cmake_args: ['-DCMAKE_CUDA_ARCHITECTURES=90-real']"
         )
     return Recipe("cuda", architectures, system.toolkit, from_pypi and system.toolkit is None, tuple(notices))
 
 
-def default_architectures(version: tuple[int, int] | None) -> tuple[str, ...]:
-    """For a machine whose GPUs cannot be seen: machine code for the common cards, PTX for what lies between."""
-    known = version or (12, 0)
-    common = ["75-virtual", "80-real", "86-real", "89-real", "90-real"]
-    return (*common, "120a-real") if known >= FIRST_CUDA["120"] else tuple(common)
-
-
-def _check_toolkit(version: tuple[int, int] | None, architectures: Sequence[str], system: System) -> list[str]:
-    """What the toolkit cannot do for these GPUs and this driver: errors raised, mere warnings returned."""
-    if version is None:
-        return []
-    name = "CUDA {}.{}".format(*version)
-    for architecture in architectures:
-        first = FIRST_CUDA.get(architecture)
-        if first is not None and version < first:
-            raise R1tuiError(
-                f"{name} is too old for this GPU: compute capability {_dotted(architecture)} needs "
-                f"{first[0]}.{first[1]}.",
-                ways_on(system),
-            )
-        if version[0] >= 13 and int(architecture) < OLDEST_IN_CUDA_13:
-            raise R1tuiError(
-                f"{name} no longer compiles for this GPU (compute capability {_dotted(architecture)}).",
-                "Install a CUDA 12 toolkit and name its folder: engine.cuda_toolkit: /usr/local/cuda-12.9",
-            )
-    runs = system.nvidia.cuda_version
-    if runs is None or version <= runs:
-        return []
-    driver = f"the driver {system.nvidia.driver_version} runs CUDA up to {runs[0]}.{runs[1]}"
-    if version[0] > runs[0]:
-        needed = DRIVER_OF_CUDA.get(version[0], "a newer one")
-        raise R1tuiError(
-            f"{name} is too new: {driver}.",
-            f"Update the NVIDIA driver ({needed} or newer), or install a CUDA {runs[0]} toolkit and name its folder in "
-            "engine.cuda_toolkit, or leave the GPU unused on purpose: r1tui build --backend cpu",
-        )
-    return [f"{name} is newer than {driver}. It works for machine code of this very GPU; updating the driver is safer."]
+def _says_where_libraries_are(settings: EngineSettings) -> bool:
+    return any("CMAKE_PREFIX_PATH" in argument or "CUDAToolkit" in argument for argument in settings.cmake_args)
 
 
 def _cuda_arguments(recipe: Recipe) -> dict[str, str]:
@@ -233,7 +186,3 @@ def _cuda_arguments(recipe: Recipe) -> dict[str, str]:
                 "GGML_CUDA_NCCL": "OFF",  # the system's belongs to another toolkit
             }
     return arguments
-
-
-def _dotted(architecture: str) -> str:
-    return f"{architecture[:-1]}.{architecture[-1]}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1tui.engine.distribution import WITHOUT_HIPBLAS, PackagedCuda, codename, packaged_cuda
 from r1tui.errors import R1tuiError
 from r1tui.hardware import ROOT, amd_hardware, nvidia_hardware
 from r1tui.nvml import Nvidia, read_nvidia
@@ -20,10 +21,6 @@ PACKAGES = {  # what a build needs -> its packages by package manager
         "apt-get": "build-essential", "dnf": "gcc-c++", "yum": "gcc-c++", "pacman": "base-devel",
         "zypper": "gcc-c++", "apk": "build-base",
     },
-    "cuda": {
-        "apt-get": "nvidia-cuda-toolkit", "dnf": "cuda-toolkit", "yum": "cuda-toolkit", "pacman": "cuda",
-        "zypper": "cuda-toolkit",
-    },
     "hip": {"apt-get": "hipcc libhipblas-dev librocblas-dev", "dnf": "rocm-hip-devel hipblas-devel rocblas-devel",
             "pacman": "rocm-hip-sdk", "zypper": "rocm-hip-devel"},
     "vulkan": {
@@ -34,6 +31,8 @@ PACKAGES = {  # what a build needs -> its packages by package manager
     },
     "git": dict.fromkeys(("apt-get", "dnf", "yum", "pacman", "zypper", "apk"), "git"),
 }  # fmt: skip
+HEADERS = ("cuda_runtime.h", "cublas_v2.h")
+SEARCHED = ("CMAKE_PREFIX_PATH", "CUDAToolkit_ROOT", "CPATH", "CPLUS_INCLUDE_PATH")  # where parts may lie elsewhere
 INSTALL = {"pacman": "pacman -S", "apk": "apk add"}  # the others: NAME install
 
 
@@ -44,6 +43,8 @@ class Toolkit:
     nvcc: Path
     version: tuple[int, int] | None
     bundled: bool = False
+    has_cublas: bool = True
+    """False where its other headers are found and cuBLAS's is not."""
 
     @property
     def root(self) -> Path:
@@ -62,11 +63,23 @@ class System:
     hipcc: Path | None
     package_manager: str | None
     cxx: Path | None
+    packaged_cuda: PackagedCuda | None = None
+    """What the package manager would install."""
+    codename: str = ""
+    """The distribution's release: bookworm, noble."""
 
 
 def survey(env: Mapping[str, str], cuda_toolkit: str, bundled: Toolkit | None, root: Path = ROOT) -> System:
     """Look at this machine; `bundled` is the toolkit from PyPI where it has been fetched already."""
     nvidia = read_nvidia()
+    manager = next(
+        (
+            name
+            for name in ("apt-get", "dnf", "yum", "pacman", "zypper", "apk")
+            if shutil.which(name, path=env.get("PATH"))
+        ),
+        None,
+    )
     return System(
         platform=sys.platform,
         nvidia=nvidia,
@@ -74,10 +87,11 @@ def survey(env: Mapping[str, str], cuda_toolkit: str, bundled: Toolkit | None, r
         amd_hardware=amd_hardware(root),
         toolkit=find_toolkit(env, cuda_toolkit, root) or bundled,
         hipcc=_find("hipcc", env, [root / "opt/rocm/bin"]),
-        package_manager=next((name for name in ("apt-get", "dnf", "yum", "pacman", "zypper", "apk")
-                              if shutil.which(name, path=env.get("PATH"))), None),
+        package_manager=manager,
         cxx=find_cxx(env),
-    )  # fmt: skip
+        packaged_cuda=packaged_cuda(manager, root),
+        codename=codename(root),
+    )
 
 
 def find_cxx(env: Mapping[str, str]) -> Path | None:
@@ -99,12 +113,12 @@ def find_toolkit(env: Mapping[str, str], cuda_toolkit: str, root: Path = ROOT) -
                 f"engine.cuda_toolkit names {cuda_toolkit}, which has no bin/nvcc.",
                 "Name the folder that holds bin/nvcc, or `pypi`, or `auto`.",
             )
-        return Toolkit(nvcc, toolkit_version(nvcc))
+        return _toolkit(nvcc, env, root)
     if cuda_toolkit == "pypi":
         return None
     folders = [Path(env[name]) / "bin" for name in ("CUDA_HOME", "CUDA_PATH") if env.get(name)]
     nvcc_found = _find("nvcc", env, [*folders, root / "usr/local/cuda/bin"])
-    return None if nvcc_found is None else Toolkit(nvcc_found, toolkit_version(nvcc_found))
+    return None if nvcc_found is None else _toolkit(nvcc_found, env, root)
 
 
 def toolkit_version(nvcc: Path) -> tuple[int, int] | None:
@@ -127,8 +141,35 @@ def install_command(manager: str | None, need: str) -> str:
     package = PACKAGES[need].get(manager or "")
     if manager is None or package is None:
         return f"install {PACKAGES[need]['apt-get']} (or what your distribution calls it)"
+    return install(manager, package)
+
+
+def install(manager: str | None, package: str) -> str:
+    """The package manager's command for a package."""
     sudo = "" if os.geteuid() == 0 else "sudo "
-    return f"{sudo}{INSTALL.get(manager, f'{manager} install')} {package}"
+    return f"{sudo}{INSTALL.get(manager or '', f'{manager} install')} {package}"
+
+
+def hip_way(system: System) -> str:
+    """How to get AMD's compiler and libraries here."""
+    if system.codename in WITHOUT_HIPBLAS:
+        return f"AMD's own ROCm packages (those of {system.codename} have no hipBLAS)"
+    return install_command(system.package_manager, "hip")
+
+
+def _toolkit(nvcc: Path, env: Mapping[str, str], root: Path) -> Toolkit:
+    return Toolkit(nvcc, toolkit_version(nvcc), has_cublas=_has_cublas(nvcc, env, root))
+
+
+def _has_cublas(nvcc: Path, env: Mapping[str, str], root: Path) -> bool:
+    """Whether cuBLAS's header lies where the toolkit's others do; True where that cannot be told."""
+    if any(env.get(name) for name in SEARCHED):
+        return True
+    real = nvcc.resolve()
+    base = (_wrapped(real) or real).parent.parent
+    folders = [base / "include", *base.glob("targets/*/include"), root / "usr/include"]
+    lies = {header: any((folder / header).exists() for folder in folders) for header in HEADERS}
+    return not lies["cuda_runtime.h"] or lies["cublas_v2.h"]
 
 
 def _version_in(file: Path) -> tuple[int, int] | None:
