@@ -12,13 +12,13 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import localtime, monotonic, sleep, strftime
 from types import TracebackType
 
-from r1tui.errors import R1tuiError
+from r1tui.errors import R1tuiError, os_error
 from r1tui.paths import Paths, private_folder
 
 LIMIT_BYTES = 1 << 20
@@ -56,6 +56,8 @@ class LogHandler(logging.Handler):
         self._who = who
         self._lines: queue.Queue[str] = queue.Queue(_WAITING)
         self._writing: threading.Thread | None = None
+        self.tell: Callable[[R1tuiError], object] | None = None
+        """Who shows what was raised where nobody catches it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take the record; it is written in a moment."""
@@ -127,6 +129,12 @@ def begin_log(paths: Paths, who: str) -> None:
     _hook_strays()
 
 
+def tell_strays(tell: Callable[[R1tuiError], object] | None) -> None:
+    """Have this called, in whatever thread, with what was raised where nobody catches it; it is logged in any case."""
+    if (handler := _handler()) is not None:
+        handler.tell = tell
+
+
 def log_file() -> Path | None:
     """Where this process logs; None before `begin_log`."""
     handler = _handler()
@@ -149,6 +157,15 @@ def unforeseen(error: BaseException, what: str) -> R1tuiError:
         f"{what} ended with an unexpected error ({type(error).__name__}).",
         f"Details: {file}" if (file := log_file()) else "",
     )
+
+
+def as_told(error: BaseException, what: str) -> R1tuiError:
+    """The error as a user should read it: our own, what the system refused, or one nobody expected, which is logged."""
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return as_told(error.exceptions[0], what)
+    if isinstance(error, R1tuiError):
+        return error
+    return os_error(error) if isinstance(error, OSError) else unforeseen(error, what)
 
 
 def without_secrets(text: str) -> str:
@@ -204,8 +221,9 @@ def _hook_strays() -> None:
 
     def in_thread(stray: threading.ExceptHookArgs) -> None:
         if stray.exc_value is not None and stray.exc_type is not SystemExit:
-            name = stray.thread.name if stray.thread else "?"
-            unforeseen(stray.exc_value, f"The thread {name}")
+            told = unforeseen(stray.exc_value, f"The thread {stray.thread.name if stray.thread else '?'}")
+            if (handler := _handler()) is not None and handler.tell is not None:
+                handler.tell(told)
         if earlier is not threading.__excepthook__:
             earlier(stray)
 

@@ -51,6 +51,8 @@ def run_screen(context: Context, variant: str | None, attach: str | None, *, mou
         left = app.seat.leave_draft_at_once
         signal.signal(signal.SIGHUP, partial(_leave_at_once, left, context.paths if stops else None))
     app.run(mouse=mouse)
+    if app.failure is not None:
+        raise app.failure
     if app.return_code:
         raise SystemExit(app.return_code)
 

@@ -19,14 +19,17 @@ from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
 from r1tui.files import take_damages
+from r1tui.log import tell_strays, unforeseen
 from r1tui.text import plain
 from r1tui.tui.clipboard import CopyingApp
 from r1tui.tui.dressed import Dressed
+from r1tui.tui.guarded import FatalError, Guarded
 from r1tui.tui.messages import Sampled
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.widgets.transcript_rows import foreign
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from textual.command import Provider
 
     from r1tui.catalog import Catalog, Variant
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from r1tui.tui.session import Session
 
 SAMPLE_S = 1.0
+QUITTING = "Quitting"
 SETTLED_S = 1.5
 """When what stays for good has been imported; the garbage collector need not look at it again, for 60 ms at a time."""
 
@@ -50,7 +54,7 @@ def _actions() -> type[Provider]:
     return ActionsProvider
 
 
-class R1App(Dressed, CopyingApp):
+class R1App(Guarded, Dressed, CopyingApp):
     """r1tui's screen."""
 
     TITLE = "r1tui"
@@ -92,6 +96,8 @@ class R1App(Dressed, CopyingApp):
         """The keys that actions have by the config, by the ids of their bindings."""
         self._attached_to = attach
         self._leaving = False
+        self.failure: FatalError | None = None
+        """What nobody expected and ended the screen."""
         self._complaints = self.dress()
 
     @property
@@ -153,6 +159,8 @@ class R1App(Dressed, CopyingApp):
 
     async def _furnish(self) -> None:
         """Do what the first screen can be shown without."""
+        asyncio.get_running_loop().set_exception_handler(self._stray)
+        tell_strays(self._tell_stray)
         with suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         await self.seat.opened.wait()
@@ -174,10 +182,39 @@ class R1App(Dressed, CopyingApp):
         self.set_timer(SETTLED_S, gc.freeze)
 
     async def on_unmount(self) -> None:
-        if "saved" in vars(self):
-            await self.saved.close()
-        self.sampler.stop()
-        await self.session.close()
+        try:
+            if "saved" in vars(self):
+                await self.saved.close()
+        finally:
+            tell_strays(None)
+            self.sampler.stop()
+            await self.session.close()
+
+    def panic(self, *renderables: RenderableType) -> None:
+        """End, and say why in one line when the terminal is as it was before."""
+        if not isinstance(renderables[0] if renderables else None, FatalError):
+            traces = [trace for one in renderables if (trace := getattr(one, "trace", None)) is not None]  # of Rich
+            kind = traces[0].stacks[0].exc_type if traces else "no exception"
+            self.failure = _fatal(unforeseen(RuntimeError(f"Textual ended it: {kind}"), "The screen"))
+            renderables = (self.failure,)
+        super().panic(*renderables)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """What a handler, a timer or a callback raised ends the screen; Textual has no public name for this moment."""
+        told = unforeseen(error, "The screen")
+        if self.failure is None:  # what fails after it, fails because of it
+            self.failure = _fatal(told)
+            self.failure.__cause__ = error
+            super()._handle_exception(self.failure)
+
+    def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Of a task or a callback of the event loop that nobody waits for."""
+        error = context.get("exception") or RuntimeError(context.get("message", "?"))
+        self._tell_stray(unforeseen(error, "Something"))
+
+    def _tell_stray(self, error: R1tuiError) -> None:
+        if self.is_running:
+            self.call_later(self.show_error, error)
 
     async def save(self, conversation: Conversation) -> None:
         """Put on disk what has changed of the conversation; a full disk is told and costs nothing else."""
@@ -208,7 +245,7 @@ class R1App(Dressed, CopyingApp):
         else:
             self.push_screen(KeysScreen(actions(self.screen), self.keymap))
 
-    @work(exit_on_error=False)
+    @work(name=QUITTING)
     async def action_leave(self) -> None:
         """Leave; the server stays, stops, or the user is asked, as the config says."""
         if self._leaving:
@@ -220,6 +257,14 @@ class R1App(Dressed, CopyingApp):
                 self.exit(message=await asyncio.to_thread(self._left_behind))
         finally:
             self._leaving = False
+
+    def work_failed(self, name: str, error: R1tuiError) -> None:
+        """Say so; where it was the question what happens to the server, leave without an answer: the server stays."""
+        if name == QUITTING:
+            self.failure = _fatal(error)
+            self.exit(return_code=1)
+        else:
+            super().work_failed(name, error)
 
     def _left_behind(self) -> str | None:
         """What the terminal says afterwards about downloads that go on."""
@@ -273,3 +318,7 @@ class R1App(Dressed, CopyingApp):
         sample = self.sampler.latest()
         if sample is not None:
             self._tell(Sampled(sample))
+
+
+def _fatal(error: R1tuiError) -> FatalError:
+    return FatalError(error.cause, error.remedy)

@@ -88,7 +88,7 @@ class CopyingApp(App[None]):
     def copy_to_clipboard(self, text: str) -> None:
         """Copy a text, to tmux's buffer too where it runs in one; nothing in it acts as a key where it is pasted."""
         self._copied = text = _KEYS.sub("", text)
-        self.run_worker(self._send(text), group="copy", exit_on_error=False)
+        self.run_worker(self._send(text), name="Copying", group="copy")
 
     async def _send(self, text: str) -> None:
         if not await asyncio.to_thread(give_to_tmux, text):

@@ -99,7 +99,7 @@ class Dressed(App[None]):
     def _keep(self, theme: str | None) -> None:
         if theme is not None:
             self._chosen = theme
-            self.run_worker(self._remember(theme), exit_on_error=False)
+            self.run_worker(self._remember(theme), name="Remembering the theme")
 
     async def _remember(self, theme: str) -> None:
         try:

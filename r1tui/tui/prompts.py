@@ -19,6 +19,7 @@ from r1tui.keeper.state import Status
 from r1tui.paths import Paths
 from r1tui.process import ProcessId, identify
 from r1tui.server.slots import LEAST_GAIN_S, Held, KeptPrompts, Note, Prompt, folder_of, identity_of, prompt_of
+from r1tui.tui.guarded import report_at_end
 from r1tui.tui.messages import AnswerWaits
 
 WAKE_S = 3600.0
@@ -61,6 +62,7 @@ class PromptKeeper:
         """
         self._server = self._asked = self._restored = None
         self._work = asyncio.create_task(self._make_ready(status, messages, conversation))
+        report_at_end(self._work)
         try:
             await asyncio.wait([self._work])
         finally:
@@ -90,6 +92,7 @@ class PromptKeeper:
                 if isinstance(event, Timings) and not noted:
                     noted = True
                     self._noting = asyncio.create_task(self._note(event))
+                    report_at_end(self._noting)
                 yield event
 
     def _server_of(self, status: Status) -> _Server | None:

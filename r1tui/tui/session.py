@@ -6,22 +6,20 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import msgspec
-from textual.message import Message
 
-from r1tui.catalog import Variant
 from r1tui.chat.answer import CONTEXT_FULL
 from r1tui.chat.choices import SamplingChoices
 from r1tui.chat.conversation import Messages
 from r1tui.chat.pace import paced
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
-from r1tui.events import Failed, Finished, ServerStopped, StageFailed, StageStarted, StreamEvent, TooLong
+from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
 from r1tui.experience import remember_speed
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status, is_being_stopped
+from r1tui.log import as_told
 from r1tui.paths import Paths
 from r1tui.server.answer import SERVER_STOPPED
 from r1tui.server.client import Beginning, ChatRequest, ServerClient
@@ -29,21 +27,20 @@ from r1tui.server.endpoint import Endpoint
 from r1tui.server.record import read_record, record_file
 from r1tui.server.wire import Props
 from r1tui.tui.connection import Connection, as_chat
-from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, LaunchEnded, ServerChanged, StageReported
+from r1tui.tui.launches import Launches, Post
+from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, ServerChanged
 from r1tui.tui.prompts import PromptKeeper
 
-if TYPE_CHECKING:
-    from r1tui.launch import Launch
-
-Post = Callable[[Message], object]
 Begins = Callable[[bool], Awaitable[None]]
 UNHEARD_S = 5.0
 """An answer that another r1tui asked for is let go of when its stop has no effect for so long."""
+LOOK_S = 1.0
+LONGEST_PAUSE_S = 60.0
 BURST_S = 0.02
 """What comes within this time of each other is one batch."""
 
 
-class Session:
+class Session(Launches):
     """One user's way to one server, managed or attached."""
 
     def __init__(
@@ -57,26 +54,17 @@ class Session:
     ) -> None:
         self.batch_s = 0.1
         """Events of an answer are handed over in batches; ten a second look live and cost little."""
-        self._paths = paths
-        self._config = config
-        self._config_file = config_file
-        self._post = post
+        super().__init__(paths, config, post, Connection(paths, attach), config_file)
         self._attach = attach
-        self.server = Connection(paths, attach)
-        """The way to the server's own answers."""
         self.choices = SamplingChoices(paths.sampling_choices, config.sampling)
         """How tokens are chosen, by the model's name."""
         self._attached_name = str(attach or "")
-        self._launch: Launch | None = None
         self._answering: str | None = None
         self._begun = False
         """Whether anything of that answer has come; before, it may wait for another's."""
         self._adopting = asyncio.Lock()
         self._reading: asyncio.Task[Finished | None] | None = None
         self._failed = False
-        self._given_up = False
-        self.following = False
-        """Whether the server that comes up was started by somebody else, or by its keeper."""
         self._prompts = PromptKeeper(paths, config, post)
         self._stopped_s: float | None = None
         """When the user wanted the answer to stop."""
@@ -96,95 +84,27 @@ class Session:
         """The name of the model that would answer; empty where none runs."""
         return self._attached_name if self.attached else self.status().variant or ""
 
-    def status(self) -> Status:
-        """What is true of the managed server now; quick."""
-        return keeper.status(self._paths)
-
-    async def launch(self, variant: Variant, *, replace: bool) -> None:
-        """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
-        from r1tui.launch import Launch  # noqa: PLC0415  the screen opens without it
-
-        ready, self._given_up = False, False
-        launch = self._launch = Launch(variant, self._config, self._paths, config_file=self._config_file)
-        try:
-            async with aclosing(launch.prepare()) as events:
-                async for event in events:
-                    self._post(StageReported(event))
-            if launch.prepared is None:
-                return
-            if replace:  # not before there is something to start in its place
-                await self.stop_answer()
-                await asyncio.to_thread(keeper.stop, self._paths)
-                self._post(ServerChanged(self.status()))
-            await self.server.forget()  # not at the end: the server may be asked as soon as it is ready
-            async with aclosing(launch.start()) as events:
-                async for event in events:
-                    self._post(StageReported(event))
-                    ready = not isinstance(event, StageFailed)
-        except R1tuiError as error:
-            self._post(StageReported(StageFailed("server", error.cause, error.remedy, error.exit_status)))
-        except asyncio.CancelledError:
-            ready = False
-            await self._cancelled(stop=launch.started)
-            raise
-        finally:
-            self._post(LaunchEnded(ready))
-
-    async def follow(self, now: Status) -> None:
-        """Follow a server that comes up without a launch of ours. Posts its events, then LaunchEnded."""
-        from r1tui.loading import follow_server, outcome  # noqa: PLC0415
-
-        last, wanted = now, False
-        self._given_up, self.following = False, True
-
-        def note(status: Status) -> None:
-            nonlocal last
-            last = status
-
-        try:
-            if not self.answering:  # that answer fails by itself, and lets go of the connection then
-                await self.server.forget()
-            self._post(StageReported(StageStarted("server", f"llama-server with {now.variant or now.model}")))
-            events = follow_server(self._paths, self._config.server.stuck_s, note, restarts=now.restarts)
-            async with aclosing(events) as closing:
-                async for event in closing:
-                    self._post(StageReported(event))
-            self._post(StageReported(outcome(last)))
-            wanted = True
-        except asyncio.CancelledError:
-            await self._cancelled(stop=True)
-            raise
-        finally:
-            self.following = False
-            self._post(LaunchEnded(wanted and last.state in ("ready", "sleeping")))
-
-    def give_up(self) -> None:
-        """The launch that is about to be cancelled is not wanted; without this word only the screen is left."""
-        self._given_up = True
-
-    async def _cancelled(self, *, stop: bool) -> None:
-        if self._given_up:
-            if stop:
-                await asyncio.to_thread(keeper.stop, self._paths)
-            self._post(StageReported(StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130)))
-
-    def leave_download(self) -> None:
-        """The screen is about to end: a download goes on without it."""
-        if self._launch is not None:
-            self._launch.leave_download = True
-
     async def watch(self) -> None:
         """Follow the managed server, taking it over when its keeper was killed; posts each change, for ever."""
         told: int | None = None
+        pause_s = LOOK_S
         while True:
-            with suppress(R1tuiError, OSError):  # a full disk passes
+            try:
                 await self._adopt()
                 async for status in keeper.watch_async(self._paths):
                     self._post(ServerChanged(status))
                     if status.keeper_pid != told and self._answering is not None:
                         await self._tell_keeper(self._answering, running=True)  # the one before may have been killed
                     told = status.keeper_pid
-            await asyncio.sleep(1.0)  # nothing runs: look again now and then for one that another r1tui started
+                pause_s = LOOK_S
+            except (R1tuiError, OSError):  # a full disk passes
+                pause_s = LOOK_S
+            except Exception as error:  # this must go on, or the screen would show what is past
+                if pause_s == LOOK_S:
+                    failed = as_told(error, "Watching the server")
+                    self._post(AnswerWaits(f"{failed.cause} {failed.remedy}"))
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)  # nothing runs: look again now and then for one that another r1tui started
 
     async def look_at_attached(self) -> None:
         """Post what an attached server says of itself; where it does not answer, the first question will tell."""
@@ -213,6 +133,7 @@ class Session:
         just_stopped = self._stopped_s is not None and monotonic() - self._stopped_s < UNHEARD_S
         self._answering, self._begun, self._stopped_s = answer_id, False, None
         left = False
+        end: Finished | None = None
         try:
             client = await self.server.client()
             if not just_stopped:  # then what runs is the end of the user's own
@@ -230,8 +151,8 @@ class Session:
                 await asyncio.to_thread(remember_speed, self._paths, self.status(), end)
             if self._failed:
                 await self.server.forget()  # the next server may have another key
-        except R1tuiError as error:
-            self._post(AnswerReceived([Failed(error.cause, error.remedy)]))
+        except Exception as error:
+            self._post_broken(error, is_whole=end is not None)
         except asyncio.CancelledError:
             left = True
             raise
@@ -262,9 +183,17 @@ class Session:
                     self._post(AnswerReceived([self._in_full(event) for event in events]))
         except OSError as error:
             self._post(AnswerReceived([Failed(f"{path} cannot be read: {error.strerror}.", "Ask again.")]))
+        except Exception as error:
+            self._post_broken(error)
         finally:
             self._answered(answer_id)
             self._post(AnswerEnded())
+
+    def _post_broken(self, error: Exception, *, is_whole: bool = False) -> None:
+        """End the answer with this error; one that `is_whole` stays as it is."""
+        told = as_told(error, "The answer")
+        failed = AnswerReceived([Failed(told.cause, told.remedy)])
+        self._post(AnswerWaits(f"{told.cause} {told.remedy}") if is_whole else failed)
 
     def _answered(self, answer_id: str) -> None:
         """That answer is no longer received; another one may be meanwhile."""
@@ -396,5 +325,7 @@ class Session:
     async def _tell_keeper(self, conversation_id: str, *, running: bool) -> None:
         if self._attach is None:
             tell = keeper.answer_started if running else keeper.answer_ended
-            with suppress(R1tuiError, OSError):  # only a stop in the middle of the answer would miss it
+            try:
                 await asyncio.to_thread(tell, self._paths, conversation_id)
+            except Exception as error:  # only a stop in the middle of the answer would miss it
+                as_told(error, "Telling the supervisor of the answer")

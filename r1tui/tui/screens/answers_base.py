@@ -11,6 +11,7 @@ from textual.binding import Binding
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.room import Room
 from r1tui.chat.special_tokens import defuse
+from r1tui.errors import R1tuiError
 from r1tui.events import Failed, StreamEvent, TooLong
 from r1tui.text import shortened
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from r1tui.chat.answer import Answer
     from r1tui.server.client import Beginning
     from r1tui.tui.widgets.transcript import Transcript
+
+
+ANSWER = "The answer"
 
 
 def _nothing(*_: object) -> None:
@@ -77,12 +81,19 @@ class AnswersBase(EditBase):
         self.receiving = None
         if answer.running:
             self._take_in(answer, Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
-        self.run_worker(self._save_and_leave(conversation), group="save", exit_on_error=False)
+        self.run_worker(self._save_and_leave(conversation), group="save", name="Saving the conversation")
         self.furniture.transcript.touch()
         if answer.finished is None:
             self.instruments.update_answer(None)
         self._read_on()
         self.refresh_bindings()
+
+    def work_failed(self, name: str, error: R1tuiError) -> None:
+        """An answer whose work is gone has failed."""
+        super().work_failed(name, error)
+        if name == ANSWER and self.receiving is not None:
+            self._take_in(self.receiving.turn.answer, Failed(error.cause, error.remedy))
+            self._answer_ended()
 
     def _read_on(self) -> None:
         """Receive what the keeper records for the conversation, of an answer that another r1tui asked for."""
@@ -146,7 +157,7 @@ class AnswersBase(EditBase):
 
     def _weigh_first(self, work: Coroutine[Any, Any, None]) -> None:
         self._weighing = True
-        self.run_worker(work, group="ask", exit_on_error=False)
+        self.run_worker(work, group="ask", name="Asking")
 
     async def _ask_with_room(self, question: str, instead_of: Turn | None, *, typed: bool = True) -> None:
         """Ask, unless the context has no room; where it has little, the user decides.
@@ -221,7 +232,7 @@ class AnswersBase(EditBase):
 
     def _receive(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
         self.receiving = Receiving(self.conversation, turn)
-        self.run_worker(work, group="answer", exclusive=True, exit_on_error=False)
+        self.run_worker(work, group="answer", exclusive=True, name=ANSWER)
         self.refresh_bindings()
 
     def _refuse(self, text: str, why: str, edited: Turn | None = None) -> None:
@@ -267,7 +278,7 @@ class AnswersBase(EditBase):
             self._cancel_launch()
 
     def _stop_answer(self) -> None:  # beside the keys: a server that hangs keeps its caller waiting
-        self.run_worker(self.r1.session.stop_answer(), group="stop", exclusive=True, exit_on_error=False)
+        self.run_worker(self.r1.session.stop_answer(), group="stop", exclusive=True, name="Stopping the answer")
 
     def action_thinking(self) -> None:
         """Open or close the thinking."""
@@ -308,7 +319,7 @@ class AnswersBase(EditBase):
         if self.receiving is None:
             return
         work = self.r1.session.end_thinking(self.receiving.turn.answer.completion_id)
-        self.run_worker(work, group="end_thinking", exclusive=True, exit_on_error=False)
+        self.run_worker(work, group="end_thinking", exclusive=True, name="Ending the thinking")
 
     @staticmethod
     def _new_id() -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from r1tui.tui.app import R1App
     from r1tui.tui.screens.conversations_base import ConversationsBase
 
+LIST = "The list of conversations"
 PAGE = 100
 """So many are read at a time; more when the cursor comes to the last one."""
 NAME, LAST, WHEN, ASKED = "conversation", "last question", "when", "asked"
@@ -87,6 +88,8 @@ class ConversationsScreen(TableScreen[str | None]):
         self._whole = False
         """Whether there are no more than are listed."""
         self._wanted = ""
+        self._unread: R1tuiError | None = None
+        """Why the list could not be read; then what is listed may be past, and an empty list says nothing."""
 
     def _heading(self) -> ComposeResult:
         yield StillInput(placeholder="Search titles, questions and answers")
@@ -105,7 +108,7 @@ class ConversationsScreen(TableScreen[str | None]):
     def _look(self, *, more: bool = False) -> None:
         self._read(self._wanted, len(self._listed), more=more)
 
-    @work(exclusive=True, group="look", exit_on_error=False)
+    @work(name=LIST, exclusive=True, group="look")
     async def _read(self, wanted: str, listed: int, *, more: bool) -> None:
         limit, offset = (PAGE, listed) if more else (max(PAGE, listed), 0)
         try:
@@ -114,12 +117,20 @@ class ConversationsScreen(TableScreen[str | None]):
             else:
                 found = await self._r1.saved.read(lambda store: store.newest(limit, offset))
         except R1tuiError as error:
-            self._r1.show_error(error)
+            self.work_failed(LIST, error)
             return
         self.post_message(self.Found(found, more, is_whole=bool(wanted.strip()) or len(found) < limit))
 
+    def work_failed(self, name: str, error: R1tuiError) -> None:
+        """Where the list could not be read, it says so for as long as that is so."""
+        super().work_failed(name, error)
+        if name == LIST and self.is_attached:
+            self._unread = error
+            self._show_detail()
+
     @on(Found)
     def _found(self, message: Found) -> None:
+        self._unread = None
         cursor = self.cursor
         kept = self._listed[cursor].id if cursor < len(self._listed) and not self._wanted else ""
         self._listed = [*self._listed, *message.listed] if message.more else message.listed
@@ -173,6 +184,9 @@ class ConversationsScreen(TableScreen[str | None]):
 
     def _show_detail(self) -> None:
         one = self._under_cursor()
+        if one is None and self._unread is not None:
+            self._say(["The list could not be read.", self._unread.cause, self._unread.remedy])
+            return
         if one is None:
             said = "Nothing has these words." if self._wanted.strip() else "There are no conversations yet."
             self._say([said])
@@ -248,7 +262,7 @@ class ConversationsScreen(TableScreen[str | None]):
         if (one := self._under_cursor()) is not None:
             self._export(one)
 
-    @work(exit_on_error=False)
+    @work(name="The export")
     async def _export(self, one: Listed) -> None:
         kind = await self.app.push_screen_wait(AskScreen(f"Export “{shortened(one.name)}” as what?", FORMATS))
         if kind is None:
@@ -267,7 +281,7 @@ class ConversationsScreen(TableScreen[str | None]):
         if path is not None:
             self.notify(plain(f"Written to {path}."), markup=False)
 
-    @work(exit_on_error=False)
+    @work(name="The change")
     async def _do(self, change: Callable[[], Awaitable[object]], told: str) -> None:
         try:
             await change()

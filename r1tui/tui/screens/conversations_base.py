@@ -73,7 +73,7 @@ class ConversationsBase(AnswersBase):
         self.furniture.transcript.show(conversation)
         if self.receiving is None:
             self.instruments.update_answer(None)
-            self.run_worker(self.r1.session.leave_conversation(), group="leave", exit_on_error=False)
+            self.run_worker(self.r1.session.leave_conversation(), group="leave", name="Keeping the prompt cache")
         self.instruments.show_context(conversation.context_tokens)
         self._read_on()
         self._keep_open()
@@ -81,7 +81,7 @@ class ConversationsBase(AnswersBase):
 
     def _save_shown(self) -> None:
         """Write how an answer ended whose r1tui was killed, so that it is found by its words."""
-        self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
+        self.run_worker(self.r1.save(self.conversation), group="save", name="Saving the conversation")
 
     def _empty(self) -> Conversation:
         return Conversation(self._new_id())
@@ -98,6 +98,6 @@ class ConversationsBase(AnswersBase):
 
         def chosen(conversation_id: str | None) -> None:
             if conversation_id is not None:
-                self.run_worker(self.open_conversation(conversation_id), group="open", exit_on_error=False)
+                self.run_worker(self.open_conversation(conversation_id), group="open", name="Opening the conversation")
 
         self.app.push_screen(ConversationsScreen(self.r1, self), chosen)

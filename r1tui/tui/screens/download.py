@@ -19,6 +19,7 @@ from r1tui.hub.jobs import download_job, follow_events
 from r1tui.paths import Paths
 from r1tui.process.job import r1tui_command
 from r1tui.text import size
+from r1tui.tui.guarded import Guarded
 from r1tui.tui.messages import DownloadEnded, DownloadReported
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.widgets.download_rows import DownloadView, download_rows
@@ -49,7 +50,7 @@ class Download(Rows):
         return download_rows(self.view, width, height, self.ink)
 
 
-class DownloadScreen(Screen[Variant | None]):
+class DownloadScreen(Guarded, Screen[Variant | None]):
     """Follows the download of a variant, whoever began it; the answer is the variant when it is to be brought up."""
 
     BINDINGS = [
@@ -93,7 +94,7 @@ class DownloadScreen(Screen[Variant | None]):
         """What is shown."""
         return self.query_one(Download).view
 
-    @work(exit_on_error=False, exclusive=True, group="download")
+    @work(name="Following the download", exclusive=True, group="download")
     async def _follow(self, *, begin: bool) -> None:
         """Post what the download reports until its process ends; begin it first where it does not run."""
         try:
@@ -107,6 +108,9 @@ class DownloadScreen(Screen[Variant | None]):
                 self.post_message(DownloadReported(event))
         except (R1tuiError, OSError) as error:
             self.notify(str(error), severity="error", markup=False)
+        except Exception:
+            self.post_message(DownloadEnded())
+            raise
         self.post_message(DownloadEnded())
 
     @on(DownloadReported)
@@ -130,7 +134,7 @@ class DownloadScreen(Screen[Variant | None]):
             case _:
                 return True
 
-    @work(exit_on_error=False, group="pause")
+    @work(name="Pausing the download", group="pause")
     async def action_pause(self) -> None:
         """Stop the process and keep what came, or go on where it was."""
         if self.running:
@@ -140,7 +144,7 @@ class DownloadScreen(Screen[Variant | None]):
             self.running = True
             self._follow(begin=True)
 
-    @work(exit_on_error=False, group="give_up")
+    @work(name="Deleting the download", group="give_up")
     async def action_give_up(self) -> None:
         """Stop it and delete what came, once the user has said so."""
         here, total = unfinished(self.variant, self._paths, self._config) or (0, 0)

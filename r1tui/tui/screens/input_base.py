@@ -16,6 +16,7 @@ from textual.widgets import TextArea
 from r1tui.chat.attachments import mention, mentions
 from r1tui.chat.paths import Candidates, candidates
 from r1tui.errors import R1tuiError
+from r1tui.log import unforeseen
 from r1tui.tui.messages import AnswerEnded, FileChosen, FilesClosed, ServerChanged
 from r1tui.tui.screens.seat_base import SeatBase
 from r1tui.tui.widgets.prompt import Prompt
@@ -62,19 +63,30 @@ class InputBase(SeatBase):
         self._scales = Scales(self.r1.session.server.count_tokens)
         self._read_prompt()
 
-    @work(exit_on_error=False)
+    @work(name="Reading earlier questions")
     async def _read_prompt(self) -> None:
-        self.prompt.recall.entries = await asyncio.to_thread(self._history.entries)
-        draft = await asyncio.to_thread(self._drafts.take)
-        if draft:
-            self.prompt.put_before(draft)
+        try:
+            if draft := await asyncio.to_thread(self._drafts.take):
+                self.prompt.put_before(draft)
+            self._has_read_draft = True
+            self.prompt.recall.entries = await asyncio.to_thread(self._history.entries)
+        except Exception:
+            self._begin_drafting()
+            raise
+        self._begin_drafting()
+
+    def _begin_drafting(self) -> None:
+        """Keep from now on what is typed."""
         self._has_read_draft = True
         self._drafting = False
         self._prompt_changed()
 
     async def on_unmount(self) -> None:
         if self.furnished:
-            await asyncio.to_thread(self._leave_draft, self.prompt.draft)
+            try:
+                await asyncio.to_thread(self._leave_draft, self.prompt.draft)
+            except Exception as error:  # what comes after it is saved all the same
+                unforeseen(error, "Saving the draft")
 
     def leave_draft_at_once(self) -> None:
         """Write what is typed before anything else happens: the process is about to end."""
@@ -85,7 +97,7 @@ class InputBase(SeatBase):
     def _remember(self, message: Prompt.Submitted) -> None:
         self._add_to_history(message.typed)
 
-    @work(exit_on_error=False)
+    @work(name="Saving the question")
     async def _add_to_history(self, typed: Typed) -> None:
         self.prompt.recall.entries = [*self.prompt.recall.entries, typed]
         try:
@@ -106,7 +118,7 @@ class InputBase(SeatBase):
             self._mentioned = named
             self._weigh_again()
 
-    @work(exit_on_error=False)
+    @work(name="Saving the draft")
     async def _keep_draft(self) -> None:
         """Write the draft until it changes no more, at most so often."""
         kept: Typed | None = None
@@ -136,7 +148,7 @@ class InputBase(SeatBase):
             self._editing = True
             self._edit()
 
-    @work(exit_on_error=False)
+    @work(name="The editor")
     async def _edit(self) -> None:
         from r1tui.tui.editor import edited  # noqa: PLC0415  as above
 
@@ -187,7 +199,7 @@ class InputBase(SeatBase):
             self._looking = True
             self._look()
 
-    @work(exit_on_error=False)
+    @work(name="The list of files")
     async def _look(self) -> None:
         """Offer what the name may become, until that is what is typed now; one look at a time on a slow disk."""
         looked: str | None = None
@@ -237,7 +249,7 @@ class InputBase(SeatBase):
             self._weighing_files = True
             self._weigh()
 
-    @work(exit_on_error=False)
+    @work(name="Counting the attached files")
     async def _weigh(self) -> None:
         from r1tui.tui.attached import in_words, too_heavy  # noqa: PLC0415  as above
 

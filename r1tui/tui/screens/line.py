@@ -9,13 +9,14 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
+from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.still_input import StillInput
 
 T = TypeVar("T")
 
 
-class AsksLine(ModalScreen[T | None]):
+class AsksLine(Guarded, ModalScreen[T | None]):
     """A question and a line; the answer is what `_take` makes of it, or None when the user goes back."""
 
     DEFAULT_CSS = """

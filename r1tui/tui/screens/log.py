@@ -11,6 +11,7 @@ from textual.widgets import Input, Label, Log
 
 from r1tui.process import follow
 from r1tui.server.diagnosis import level
+from r1tui.tui.guarded import Guarded
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
 from r1tui.tui.widgets.transcript_rows import foreign
@@ -24,7 +25,7 @@ LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
 )
 
 
-class LogScreen(Screen[None]):
+class LogScreen(Guarded, Screen[None]):
     """The last MiB of a log file and what is added to it, or what of that has the text that is searched for."""
 
     DEFAULT_CSS = """
@@ -61,7 +62,7 @@ class LogScreen(Screen[None]):
         self._show()
         self._follow()
 
-    @work(exit_on_error=False)
+    @work(name="The log")
     async def _follow(self) -> None:
         log = self.query_one(Log)
         if not self._path.exists():

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from textual import on
 from textual.binding import Binding
 
+from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageFailed
 from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
 from r1tui.tui.news import server_news
@@ -20,6 +21,9 @@ from r1tui.tui.widgets.prompt import Prompt
 if TYPE_CHECKING:
     from r1tui.catalog import Variant
     from r1tui.keeper.state import Status
+
+
+LAUNCH = "The launch"
 
 
 class ModelsBase(SeatBase):
@@ -51,9 +55,9 @@ class ModelsBase(SeatBase):
         session, wanted = self.r1.session, self.r1.wanted
         if session.attached:
             self.ready = True
-            self.run_worker(session.look_at_attached(), exit_on_error=False)
+            self.run_worker(session.look_at_attached(), name="Asking the server")
             return
-        self.run_worker(session.watch(), group="watch", exit_on_error=False)
+        self.run_worker(session.watch(), group="watch", name="Watching the server")
         now = session.status()
         if now.running and (wanted is None or now.variant == wanted.name or not self.r1.insists):
             self._show_status(now)
@@ -130,7 +134,7 @@ class ModelsBase(SeatBase):
     def action_start(self) -> None:
         """Bring the last model up again, or end a server that hangs and start it again."""
         if self.status is not None and self.status.waits_for_start:
-            self.run_worker(self.r1.session.restart_server(), group="restart", exit_on_error=False)
+            self.run_worker(self.r1.session.restart_server(), group="restart", name="Restarting the server")
         elif self._last_variant is not None and self._launching is None and not self.ready:
             self._launch(self._last_variant, replace=False)
 
@@ -143,7 +147,7 @@ class ModelsBase(SeatBase):
     def _show_stages(self, work: Coroutine[Any, Any, None]) -> None:
         self.add_class("-launching")
         self.furniture.stages.reset()
-        self._launching = self.run_worker(work, group="launch", exclusive=True, exit_on_error=False)
+        self._launching = self.run_worker(work, group="launch", exclusive=True, name=LAUNCH)
         self.refresh_bindings()
 
     def _show_status(self, status: Status) -> None:
@@ -165,9 +169,16 @@ class ModelsBase(SeatBase):
         if status.comes_up and not self.launching:
             self._show_stages(self.r1.session.follow(status))
 
+    def work_failed(self, name: str, error: R1tuiError) -> None:
+        """A launch whose work is gone has failed."""
+        super().work_failed(name, error)
+        if name == LAUNCH and self._launching is not None:
+            self.post_message(StageReported(StageFailed("server", error.cause, error.remedy)))
+            self.post_message(LaunchEnded(ready=False))
+
     def action_download(self) -> None:
         """Show the download that runs, or the unfinished one of the last model."""
-        self.run_worker(self._look_for_download(), group="look", exclusive=True, exit_on_error=False)
+        self.run_worker(self._look_for_download(), group="look", exclusive=True, name="Looking for downloads")
 
     async def _look_for_download(self) -> None:
         variant = await asyncio.to_thread(self._downloading)
@@ -214,7 +225,7 @@ class ModelsBase(SeatBase):
 
     def action_step(self, step: int) -> None:
         """Switch to the next or previous model on disk."""
-        self.run_worker(self._step(step), group="look", exclusive=True, exit_on_error=False)
+        self.run_worker(self._step(step), group="look", exclusive=True, name="Switching models")
 
     async def _step(self, step: int) -> None:
         from r1tui.tui.switching import neighbour  # noqa: PLC0415  the screen opens without it
@@ -239,7 +250,7 @@ class ModelsBase(SeatBase):
         """
         if variant is not None:
             switching = self._switch_to(variant, unasked=unasked, known_size=known_size)
-            self.run_worker(switching, group="switch", exclusive=True, exit_on_error=False)
+            self.run_worker(switching, group="switch", exclusive=True, name="Switching models")
 
     async def _switch_to(self, variant: Variant, *, unasked: bool, known_size: bool) -> None:
         from r1tui.tui.switching import how, may_replace  # noqa: PLC0415  as above

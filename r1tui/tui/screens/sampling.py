@@ -19,6 +19,7 @@ from textual.widgets import Input, Label, Static
 
 from r1tui.config import SamplingSettings, check_setting
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
@@ -96,7 +97,7 @@ class Switch(Static, can_focus=True):
         self.post_message(self.Turned())
 
 
-class SamplingScreen(ModalScreen[None]):
+class SamplingScreen(Guarded, ModalScreen[None]):
     """Every valid change counts from the next question on; leaving needs no confirmation."""
 
     DEFAULT_CSS = """
@@ -156,7 +157,7 @@ class SamplingScreen(ModalScreen[None]):
         yield KeyLine()
 
     def on_mount(self) -> None:
-        self.run_worker(self._fill(), exit_on_error=False)
+        self.run_worker(self._fill(), name="Reading the settings")
 
     async def _fill(self) -> None:
         """Show what is true of the model that runs now."""
@@ -208,7 +209,7 @@ class SamplingScreen(ModalScreen[None]):
             return
         self._now = wanted
         self._session.choices.choose(self._model, wanted)
-        self.app.run_worker(self._keep(), exit_on_error=False)  # the app's: this screen may be left meanwhile
+        self.app.run_worker(self._keep(), name="Saving the settings")  # the app's: this screen may be left meanwhile
 
     async def _keep(self) -> None:
         if not self._model:

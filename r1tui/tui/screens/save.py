@@ -35,7 +35,7 @@ class SaveScreen(AsksLine[Path]):
         if field.value == self._line:  # nobody has typed another meanwhile
             field.value = name
 
-    @work(exit_on_error=False, exclusive=True)
+    @work(name="Saving the file", exclusive=True)
     async def _take(self, line: str) -> None:
         try:
             path = await asyncio.to_thread(target, line, self._folder, self._line)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from textual.screen import Screen
 
+from r1tui.tui.guarded import Guarded
 from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.prompt import Prompt
 
@@ -31,7 +32,7 @@ class Receiving:
     turn: Turn
 
 
-class SeatBase(Screen[None]):
+class SeatBase(Guarded, Screen[None]):
     """The state of the chat screen, whose parts, one class each, change it."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:

@@ -11,6 +11,7 @@ from textual import on
 from textual.binding import Binding
 from textual.events import DescendantFocus
 
+from r1tui.errors import R1tuiError
 from r1tui.text import plain
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.answers_base import AnswersBase
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation, Removal, Turn
     from r1tui.tui.widgets.select_bar import SelectBar
 
+CHECK = "The check"
 STILL_COMING = "The answer is still coming. <select.leave> leaves the selection, then <chat.stop> stops the answer."
 
 
@@ -133,7 +135,7 @@ class SelectBase(AnswersBase):
             mark = listings[0]
             self._put(mark)
         self._say("Checking…")
-        self.run_worker(self._check(mark), group="check", exclusive=True, exit_on_error=False)
+        self.run_worker(self._check(mark), group="check", exclusive=True, name=CHECK)
 
     def action_select_edit(self) -> None:
         """Put the question into the prompt; sent, it begins a branch."""
@@ -146,7 +148,7 @@ class SelectBase(AnswersBase):
         """Ask the same question again; the answer that there is stays as a branch."""
         if (mark := self.mark) is None or not self._may_change() or not self._may_ask():
             return
-        self.run_worker(self._warn_of_the_same(), exit_on_error=False)
+        self.run_worker(self._warn_of_the_same(), name="Reading the settings")
         self._end_marking(focus_prompt=True)
         self._ask_anew(mark.turn)
 
@@ -273,6 +275,12 @@ class SelectBase(AnswersBase):
         name = self.furniture.transcript.cursor.listing(mark).file_name() if mark.listing else "answer.md"
         self.app.push_screen(SaveScreen(self._text_of(mark), name), saved)
 
+    def work_failed(self, name: str, error: R1tuiError) -> None:
+        """Where the bar says that something is being done, it says how that ended."""
+        super().work_failed(name, error)
+        if name == CHECK:
+            self._say(error.cause)
+
     async def _check(self, mark: Mark) -> None:
         from r1tui.chat.check import check  # noqa: PLC0415
 
@@ -288,7 +296,7 @@ class SelectBase(AnswersBase):
         self.furniture.transcript.catch_up()
         self.instruments.show_context(self.conversation.context_tokens)
         self._put(mark)
-        self.run_worker(self.r1.save(self.conversation), group="save", exit_on_error=False)
+        self.run_worker(self.r1.save(self.conversation), group="save", name="Saving the conversation")
 
     def _may_change(self) -> bool:
         """Whether another path may be shown; the running answer is the end of this one."""

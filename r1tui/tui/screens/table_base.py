@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen, ScreenResultType
 from textual.widgets import DataTable, Label
 
+from r1tui.tui.guarded import Guarded
 from r1tui.tui.widgets.gauges import one_line
 from r1tui.tui.widgets.key_line import KeyLine
 
@@ -18,7 +19,7 @@ WIDEST = 116
 SHARE_PERCENT = 96
 
 
-class TableScreen(ModalScreen[ScreenResultType]):
+class TableScreen(Guarded, ModalScreen[ScreenResultType]):
     """Subclasses fill the table, and `_say` what is under the cursor."""
 
     TABLE_TITLE: ClassVar[str] = ""

@@ -25,6 +25,7 @@ from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets.transcript_rows import foreign
 
+LIST = "The list of models"
 VERDICTS = {
     "gpu": "GPU",
     "hybrid": "GPU and memory",
@@ -80,7 +81,7 @@ class VariantsScreen(TableScreen[Variant | None]):
         table.move_cursor(row=max(0, self._index_of_current()))
         self._look(self._catalog)
 
-    @work(thread=True, exclusive=True, group="look", exit_on_error=False)
+    @work(name=LIST, thread=True, exclusive=True, group="look")
     def _look(self, catalog: Catalog) -> None:
         worker = get_current_worker()
         try:
@@ -97,9 +98,9 @@ class VariantsScreen(TableScreen[Variant | None]):
                     return
                 self.app.call_from_thread(self._show_other, entry)
         except R1tuiError as error:
-            self._tell(error)
+            self.app.call_from_thread(self.work_failed, LIST, error)
 
-    @work(thread=True, exit_on_error=False)
+    @work(name="Asking the hub", thread=True)
     def _ask(self, variant: Variant, *, headers: bool) -> None:
         """Sizes and, where the model is not here, its headers: what an exact verdict needs."""
         try:
@@ -111,7 +112,7 @@ class VariantsScreen(TableScreen[Variant | None]):
             self._tell(error)
         self.app.call_from_thread(self._look_again)
 
-    @work(thread=True, exit_on_error=False)
+    @work(name="Deleting the model", thread=True)
     def _find_removal(self, variant: Variant) -> None:
         now = status(self._paths)
         in_use = Path(now.model) if now.running and now.model else None
@@ -122,7 +123,7 @@ class VariantsScreen(TableScreen[Variant | None]):
             return
         self.app.call_from_thread(self._confirm, removal)
 
-    @work(thread=True, exit_on_error=False)
+    @work(name="Deleting the model", thread=True)
     def _remove(self, removal: Removal) -> None:
         try:
             remove(removal, self._paths, self._config)
@@ -131,6 +132,14 @@ class VariantsScreen(TableScreen[Variant | None]):
         except R1tuiError as error:
             self._tell(error)
         self.app.call_from_thread(self._look_again)
+
+    def work_failed(self, name: str, error: R1tuiError) -> None:
+        """Say so; models that could not be looked at do not look as if they still were."""
+        super().work_failed(name, error)
+        if name == LIST and self.is_attached:
+            for variant in self._catalog:
+                if variant.name not in self._entries:
+                    self._show(Entry(variant, None, variant.size_gib, None))
 
     def _look_again(self) -> None:
         if self.is_attached:

@@ -50,7 +50,7 @@ class WelcomeScreen(VariantsScreen):
     def _looked(self, entries: list[Entry]) -> None:
         self._advise(entries)
 
-    @work(thread=True, exclusive=True, group="advise", exit_on_error=False)
+    @work(name="The advice", thread=True, exclusive=True, group="advise")
     def _advise(self, entries: list[Entry]) -> None:
         machine = detect_machine()
         here = surroundings(machine, self._paths, self._config)

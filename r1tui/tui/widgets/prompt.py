@@ -16,6 +16,7 @@ from r1tui.chat.attachments import as_asked, mentions, mentions_pasted, question
 from r1tui.chat.recall import Recall
 from r1tui.chat.typed import Typed, cleaned, is_large, label_for, typed_of
 from r1tui.errors import R1tuiError
+from r1tui.tui.guarded import Guarded
 
 if TYPE_CHECKING:
     from r1tui.tui.widgets.completion import Completion
@@ -25,7 +26,7 @@ SENT_FROM_ASIDE = "sent from aside"
 """The group of the worker that reads the files of a text for which another was put aside."""
 
 
-class Prompt(TextArea):
+class Prompt(Guarded, TextArea):
     """A text area that grows with its text up to a third of a small terminal."""
 
     DEFAULT_CSS = """
@@ -242,18 +243,20 @@ class Prompt(TextArea):
         self._bring_back()
         if mentions(typed.text):
             group = "default" if title is None else SENT_FROM_ASIDE
-            self.run_worker(self._read_and_post(typed, title), group=group, exit_on_error=False)
+            self.run_worker(self._read_and_post(typed, title), group=group, name="Reading the attached files")
         else:
             self._post(typed, question_of(typed))
 
     async def _read_and_post(self, typed: Typed, title: str | None) -> None:
         try:
             text = await asyncio.to_thread(with_files, typed)
-        except R1tuiError as error:
+        except Exception as error:  # whatever it was, the question is not lost
             if title is None:
                 self.put_before(typed)
             else:
                 self._put_aside(typed, title)
+            if not isinstance(error, R1tuiError):
+                raise
             self.notify(f"{error.cause} {error.remedy}", severity="warning", markup=False)
         else:
             self._post(typed, text)

@@ -18,6 +18,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from r1tui.chat.conversation import Conversation, Turn
+from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import in_words
 from r1tui.tui.widgets.transcript_blocks import Block, Work
 from r1tui.tui.widgets.transcript_code import warm_up
@@ -44,7 +45,7 @@ QUIET_PERIOD_S = 0.25
 """How often the one line of folded thinking is brought up to date: its figures need no more."""
 
 
-class Transcript(Widget, can_focus=True):
+class Transcript(Guarded, Widget, can_focus=True):
     """Shows a conversation. Following, it stays at the end; scrolling up releases it, End takes it again."""
 
     ALLOW_SELECT = False
@@ -253,7 +254,7 @@ class Transcript(Widget, can_focus=True):
 
     def _warm_up(self) -> None:
         """Import in a thread what the first Markdown would otherwise stall on."""
-        self.run_worker(warm_up, thread=True, exit_on_error=False)
+        self.run_worker(warm_up, thread=True, name="Preparing Markdown")
 
     def _flush(self) -> None:
         """Take up what the model has that is new, and show it."""

@@ -1,0 +1,97 @@
+"""Exceptions on the screen that nobody expected: what was going on ends, one line says so, the log has the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from rich.text import Text
+
+from r1tui.errors import R1tuiError
+from r1tui.log import as_told
+
+if TYPE_CHECKING:
+    from textual.app import App
+    from textual.dom import DOMNode as Node
+    from textual.worker import Worker, WorkType
+else:
+    Node = object  # a mixin that were a DOMNode would hide the CSS of the class beside it
+
+T = TypeVar("T")
+
+
+class FatalError(R1tuiError):
+    """The screen has ended by what nobody expected; who ran it says so, when the terminal is as it was before."""
+
+    def __rich__(self) -> Text:
+        """What Textual prints itself: nothing, since it would cut a long path."""
+        return Text("", end="")
+
+
+class Guarded(Node):
+    """A mixin for what runs workers: none of them fails in silence.
+
+    A worker's `name` says what ends with it, as the beginning of a sentence: `@work(name="The export")`.
+    """
+
+    def run_worker(self, work: WorkType[T], name: str | None = "", *args: Any, **options: Any) -> Worker[T]:
+        """As Textual's; what it raises is logged and given to `work_failed`, and the screen lives on."""
+        guarded = _guarded(work, self, self.app, name or "Something", thread=options.get("thread", False))
+        return super().run_worker(guarded, name, *args, **options | {"exit_on_error": False})
+
+    def work_failed(self, name: str, error: R1tuiError) -> None:
+        """The worker of this name has failed: say so. Where its end must be seen elsewhere too, override this."""
+        show_error(self.app, error)
+
+
+def show_error(app: App[Any], error: R1tuiError) -> None:
+    """Show a notice with what went wrong."""
+    show = getattr(app, "show_error", None)
+    if show is not None:
+        show(error)
+    else:
+        app.notify(f"{error.cause} {error.remedy}", severity="warning", markup=False)
+
+
+def report_at_end(task: asyncio.Task[Any]) -> None:
+    """Have what the task raises logged and shown, although nobody waits for it."""
+
+    def ended(task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            context = {"message": "A task failed", "exception": error, "task": task}
+            task.get_loop().call_exception_handler(context)
+
+    task.add_done_callback(ended)
+
+
+def _guarded(work: WorkType[T], node: Guarded, app: App[Any], name: str, *, thread: bool) -> WorkType[T]:
+    """The same work; what it raises is reported, and raised again for who waits for the worker."""
+
+    def failed(error: Exception) -> None:
+        if app.is_running:
+            app.call_later(node.work_failed, name, as_told(error, name))
+        else:
+            logging.getLogger(__name__).info("%s ended while the screen closed", name, exc_info=error)
+
+    if thread:
+
+        def in_thread() -> T:
+            try:
+                return cast("Callable[[], T]", work)()
+            except Exception as error:
+                failed(error)
+                raise
+
+        return in_thread
+
+    async def on_loop() -> T:
+        try:
+            return await cast("Awaitable[T]", work if inspect.isawaitable(work) else cast("Callable[[], T]", work)())
+        except Exception as error:
+            failed(error)
+            raise
+
+    return on_loop

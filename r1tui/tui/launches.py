@@ -1,0 +1,137 @@
+"""What of a session is about launches: a variant is brought up, or a server that comes up by itself is followed."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+from r1tui.catalog import Variant
+from r1tui.config import Config
+from r1tui.events import Stage, StageFailed, StageStarted
+from r1tui.keeper import client as keeper
+from r1tui.keeper.state import Status
+from r1tui.log import as_told
+from r1tui.paths import Paths
+from r1tui.tui.connection import Connection
+from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
+
+if TYPE_CHECKING:
+    from r1tui.launch import Launch
+
+Post = Callable[[Message], object]
+
+
+class Launches:
+    """The part of a session that brings its server up. However a launch ends, its last two messages say so."""
+
+    def __init__(
+        self, paths: Paths, config: Config, post: Post, server: Connection, config_file: str | None = None
+    ) -> None:
+        self._paths = paths
+        self._config = config
+        self._config_file = config_file
+        self._post = post
+        self.server = server
+        """The way to the server's own answers."""
+        self._launch: Launch | None = None
+        self._given_up = False
+        self.following = False
+        """Whether the server that comes up was started by somebody else, or by its keeper."""
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is being received."""
+        raise NotImplementedError
+
+    async def stop_answer(self) -> None:
+        """Stop the running answer on the server."""
+        raise NotImplementedError
+
+    def status(self) -> Status:
+        """What is true of the managed server now; quick."""
+        return keeper.status(self._paths)
+
+    async def launch(self, variant: Variant, *, replace: bool) -> None:
+        """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
+        from r1tui.launch import Launch  # noqa: PLC0415  the screen opens without it
+
+        ready, self._given_up = False, False
+        stage: Stage = "engine"
+        launch = self._launch = Launch(variant, self._config, self._paths, config_file=self._config_file)
+        try:
+            async with aclosing(launch.prepare()) as events:
+                async for event in events:
+                    stage = event.stage
+                    self._post(StageReported(event))
+            if launch.prepared is None:
+                return
+            if replace:  # not before there is something to start in its place
+                await self.stop_answer()
+                await asyncio.to_thread(keeper.stop, self._paths)
+                self._post(ServerChanged(self.status()))
+            await self.server.forget()  # not at the end: the server may be asked as soon as it is ready
+            stage = "server"
+            async with aclosing(launch.start()) as events:
+                async for event in events:
+                    self._post(StageReported(event))
+                    ready = not isinstance(event, StageFailed)
+        except Exception as error:
+            ready = False
+            self._post_failed(stage, error)
+        except asyncio.CancelledError:
+            ready = False
+            await self._cancelled(stop=launch.started)
+            raise
+        finally:
+            self._post(LaunchEnded(ready))
+
+    async def follow(self, now: Status) -> None:
+        """Follow a server that comes up without a launch of ours. Posts its events, then LaunchEnded."""
+        from r1tui.loading import follow_server, outcome  # noqa: PLC0415
+
+        last, wanted = now, False
+        self._given_up, self.following = False, True
+
+        def note(status: Status) -> None:
+            nonlocal last
+            last = status
+
+        try:
+            if not self.answering:  # that answer fails by itself, and lets go of the connection then
+                await self.server.forget()
+            self._post(StageReported(StageStarted("server", f"llama-server with {now.variant or now.model}")))
+            events = follow_server(self._paths, self._config.server.stuck_s, note, restarts=now.restarts)
+            async with aclosing(events) as closing:
+                async for event in closing:
+                    self._post(StageReported(event))
+            self._post(StageReported(outcome(last)))
+            wanted = True
+        except Exception as error:
+            self._post_failed("server", error)
+        except asyncio.CancelledError:
+            await self._cancelled(stop=True)
+            raise
+        finally:
+            self.following = False
+            self._post(LaunchEnded(wanted and last.state in ("ready", "sleeping")))
+
+    def _post_failed(self, stage: Stage, error: Exception) -> None:
+        told = as_told(error, "The launch")
+        self._post(StageReported(StageFailed(stage, told.cause, told.remedy, told.exit_status)))
+
+    def give_up(self) -> None:
+        """The launch that is about to be cancelled is not wanted; without this word only the screen is left."""
+        self._given_up = True
+
+    async def _cancelled(self, *, stop: bool) -> None:
+        if self._given_up:
+            if stop:
+                await asyncio.to_thread(keeper.stop, self._paths)
+            self._post(StageReported(StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130)))
+
+    def leave_download(self) -> None:
+        """The screen is about to end: a download goes on without it."""
+        if self._launch is not None:
+            self._launch.leave_download = True

@@ -1,0 +1,427 @@
+"""What nobody expected on the screen: what was going on ends, one line says so, the log has the traceback."""
+
+import ast
+import asyncio
+import gc
+import importlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import DataTable, Label
+
+import r1tui.tui
+from r1tui.catalog import Variant
+from r1tui.chat.conversation import Conversation
+from r1tui.chat.typed import Typed
+from r1tui.hub.removal import Removal
+from r1tui.log import begin_log, flush_log
+from r1tui.tui.app import R1App
+from r1tui.tui.guarded import FatalError, Guarded
+from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.conversations import ConversationsScreen
+from r1tui.tui.screens.download import DownloadScreen
+from r1tui.tui.screens.sampling import SamplingScreen
+from r1tui.tui.screens.save import SaveScreen
+from r1tui.tui.screens.seat_base import Receiving
+from r1tui.tui.screens.variants import VariantsScreen
+from r1tui.tui.screens.welcome import WelcomeScreen
+from r1tui.tui.widgets.stages import Stages
+from tests.screen_rig import STATUS, StillApp
+from tests.tui_rig import opened, until
+
+DEMO = Variant("demo", "A model", repo="someone/something", size_gib=0.1)
+SOURCES = sorted(Path(r1tui.tui.__path__[0]).rglob("*.py"))
+
+
+class SurpriseError(Exception):
+    """What nobody expects."""
+
+
+def fail(*arguments: object, **options: object) -> None:
+    raise SurpriseError
+
+
+async def fail_async(*arguments: object, **options: object) -> None:
+    raise SurpriseError
+
+
+async def fail_while_iterated(*arguments: object, **options: object) -> AsyncIterator[None]:
+    for wanted in (False,):
+        if not wanted:
+            raise SurpriseError
+        yield
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> StillApp:
+    app = StillApp(tmp_path)
+    begin_log(app.paths, "screen")
+    return app
+
+
+def logged(app: StillApp) -> str:
+    flush_log()
+    return app.paths.own_log.read_text() if app.paths.own_log.exists() else ""
+
+
+def notices(app: StillApp) -> list[str]:
+    return [one.message for one in app._notifications]
+
+
+Begin = Callable[[StillApp, Pilot[None]], Awaitable[object]]
+
+
+@dataclass
+class Case:
+    """A worker, what it calls that fails, how it is begun, and what must be true afterwards."""
+
+    name: str
+    target: str
+    begin: Begin
+    after: Callable[[StillApp], bool] = lambda app: True
+    failing: Callable[..., object] = fail
+
+
+def do(begin: Callable[[StillApp], object]) -> Callable[[StillApp, Pilot[None]], Awaitable[object]]:
+    async def begun(app: StillApp, pilot: Pilot[None]) -> None:
+        begin(app)
+
+    return begun
+
+
+async def typed(app: StillApp, pilot: Pilot[None], text: str, keys: tuple[str, ...] = ()) -> None:
+    app.seat.prompt.insert(text)
+    await pilot.pause()
+    await pilot.press(*keys)
+
+
+async def in_models(app: StillApp, pilot: Pilot[None], begin: Callable[[VariantsScreen], object]) -> None:
+    await begin_models(app, pilot)
+    screen = app.screen
+    assert isinstance(screen, VariantsScreen)
+    begin(screen)
+
+
+async def begin_models(app: StillApp, pilot: Pilot[None], kind: type[VariantsScreen] = VariantsScreen) -> None:
+    args = () if kind is WelcomeScreen else (None,)
+    await app.push_screen(kind(app.catalog, app.config, app.paths, *args))
+
+
+async def in_download(app: StillApp, pilot: Pilot[None], begin: Callable[[DownloadScreen], object]) -> None:
+    screen = DownloadScreen(DEMO, app.paths, app.config)
+    await app.push_screen(screen)
+    await until(pilot, lambda: not screen.running)
+    begin(screen)
+
+
+def pause(screen: DownloadScreen) -> None:
+    screen.running = True
+    screen.action_pause()
+
+
+def is_listed(app: StillApp) -> bool:
+    screen = app.screen
+    return isinstance(screen, ConversationsScreen) and bool(screen.query(DataTable)) and bool(screen._listed)
+
+
+async def in_conversations(app: StillApp, pilot: Pilot[None], keys: tuple[str, ...]) -> None:
+    app.show_chat()
+    await app.save(app.seat.conversation)
+    app.seat.action_conversations()
+    await until(pilot, lambda: is_listed(app))
+    for key in keys:
+        await pilot.press(key)
+        await pilot.pause()
+
+
+async def with_sampling(app: StillApp, pilot: Pilot[None]) -> None:
+    app.seat.action_sampling()
+    await until(pilot, lambda: isinstance(app.screen, SamplingScreen) and app.screen.filled)
+    screen = app.screen
+    assert isinstance(screen, SamplingScreen)
+    screen._choose(msgspec.structs.replace(screen._now, temperature=0.123))
+
+
+async def save_file(app: StillApp, pilot: Pilot[None]) -> None:
+    await app.push_screen(SaveScreen("text", "name.md"))
+    await pilot.press("enter")
+
+
+async def check_code(app: StillApp, pilot: Pilot[None]) -> None:
+    app.show_chat()
+    await app.seat.action_select()
+    await pilot.pause()
+    app.seat.action_select_check()
+
+
+def unattached(app: StillApp) -> None:
+    """As if a server of ours could be there; another's is looked at by its watch alone."""
+    app.session._attach = None
+    app.seat._begin()
+
+
+def restart(app: StillApp) -> None:
+    app.session._attach = None
+    app.seat.status = msgspec.structs.replace(STATUS, state="restarting")
+    assert app.seat.status.waits_for_start
+    app.seat.action_start()
+
+
+def end_thinking(app: StillApp) -> None:
+    app.show_chat()
+    app.seat.receiving = Receiving(app.seat.conversation, app.seat.conversation.turns[0])
+    app.seat.action_end_thinking()
+
+
+def answer(app: StillApp) -> None:
+    app.seat._ask("Why?")
+
+
+def launch_failed(app: StillApp) -> bool:
+    stages = app.seat.query_one(Stages)
+    states = [view.state for view in stages._views]
+    return not app.seat.launching and "failed" in states and "running" not in states
+
+
+def answer_failed(app: StillApp) -> bool:
+    turn = app.seat.conversation.turns[-1]
+    return app.seat.receiving is None and not app.session.answering and turn.answer.state == "failed"
+
+
+def models_are_looked_at(app: StillApp) -> bool:
+    table = app.screen.query_one(DataTable)
+    return all("…" not in str(table.get_cell(row, "verdict")) for row in table.rows)
+
+
+CASES = [
+    Case("Remembering the theme", "r1tui.tui.dressed.keep_theme", do(lambda app: app._keep("r1-dark"))),
+    Case("Copying", "r1tui.tui.app.R1App._send", do(lambda app: app.copy_to_clipboard("x")), failing=fail_async),
+    Case("Reading earlier questions", "r1tui.chat.prompt_files.PromptHistory.entries",
+         do(lambda app: app.seat._read_prompt()), lambda app: app.seat._has_read_draft),
+    Case("Reading earlier questions", "r1tui.chat.prompt_files.Drafts.take",
+         do(lambda app: app.seat._read_prompt()), lambda app: app.seat._has_read_draft),
+    Case("Saving the question", "r1tui.chat.prompt_files.PromptHistory.add",
+         do(lambda app: app.seat._add_to_history(Typed("x")))),
+    Case("Saving the draft", "r1tui.chat.prompt_files.Drafts.save", partial(typed, text="x"),
+         lambda app: not app.seat._drafting),
+    Case("The editor", "r1tui.tui.editor.edited", do(lambda app: app.seat.action_edit()),
+         lambda app: not app.seat._editing),
+    Case("The list of files", "r1tui.tui.screens.input_base.candidates", partial(typed, text="@x"),
+         lambda app: not app.seat._looking),
+    Case("Counting the attached files", "r1tui.tui.attached.Scales.weigh", partial(typed, text="@x "),
+         lambda app: not app.seat._weighing_files),
+    Case("Reading the settings", "r1tui.chat.choices.SamplingChoices.of", do(lambda app: app.seat.action_sampling())),
+    Case("Reading the settings", "r1tui.tui.session.Session.sampling",
+         do(lambda app: app.seat.run_worker(app.seat._warn_of_the_same(), name="Reading the settings"))),
+    Case("Saving the settings", "r1tui.chat.choices.SamplingChoices.write", with_sampling),
+    Case("Saving the file", "r1tui.tui.screens.save.target", save_file),
+    Case("The list of models", "r1tui.tui.screens.variants.overview", begin_models, models_are_looked_at),
+    Case("Asking the hub", "r1tui.tui.screens.variants.ask_hub",
+         partial(in_models, begin=lambda screen: screen._ask(DEMO, headers=False))),
+    Case("Deleting the model", "r1tui.tui.screens.variants.removal_of",
+         partial(in_models, begin=lambda screen: screen._find_removal(DEMO))),
+    Case("Deleting the model", "r1tui.tui.screens.variants.remove",
+         partial(in_models, begin=lambda screen: screen._remove(Removal(DEMO, (), 0)))),
+    Case("The list of conversations", "r1tui.chat.store.Store.newest",
+         do(lambda app: app.seat.action_conversations()),
+         lambda app: "could not be read" in str(app.screen.query_one(Label).render())),
+    Case("The export", "r1tui.chat.store.Store.look", partial(in_conversations, keys=("x", "m"))),
+    Case("The change", "r1tui.chat.store.Store.restore", partial(in_conversations, keys=("u",))),
+    Case("The advice", "r1tui.tui.screens.welcome.detect_machine", partial(begin_models, kind=WelcomeScreen)),
+    Case("Following the download", "r1tui.tui.screens.download.follow_events", partial(in_download, begin=id),
+         lambda app: not app.screen.running, failing=fail_while_iterated),  # type: ignore[attr-defined]
+    Case("Pausing the download", "r1tui.process.job.Job.stop",
+         partial(in_download, begin=pause)),
+    Case("Deleting the download", "r1tui.tui.screens.download.unfinished",
+         partial(in_download, begin=lambda screen: screen.action_give_up())),
+    Case("Saving the conversation", "r1tui.tui.saver.Saver.save", do(lambda app: app.seat._save_shown())),
+    Case("Saving the conversation", "r1tui.tui.saver.Saver.save",
+         do(lambda app: app.seat.run_worker(
+             app.seat._save_and_leave(app.seat.conversation), name="Saving the conversation"))),
+    Case("Asking", "r1tui.tui.connection.Connection.room", partial(typed, text="Why?", keys=("enter",)),
+         lambda app: app.seat.prompt.text == "Why?" and not app.seat._weighing),
+    Case("The answer", "r1tui.tui.connection.Connection.client", do(answer), answer_failed),
+    Case("The answer", "r1tui.tui.session.Session.answer", do(answer), answer_failed, fail_async),
+    Case("The answer", "r1tui.tui.session.Session.sampling", do(answer), answer_failed),
+    Case("Stopping the answer", "r1tui.tui.session.Session.stop_answer",
+         do(lambda app: app.seat._stop_answer()), failing=fail_async),
+    Case("Ending the thinking", "r1tui.tui.session.Session.end_thinking", do(end_thinking), failing=fail_async),
+    Case("Keeping the prompt cache", "r1tui.tui.prompts.PromptKeeper.leave",
+         do(lambda app: app.seat._show_conversation(Conversation("x")))),
+    Case("Opening the conversation", "r1tui.tui.screens.chat.ChatScreen.open_conversation",
+         partial(in_conversations, keys=("enter",)), failing=fail_async),
+    Case("The check", "r1tui.chat.check.check", check_code),
+    Case("Asking the server", "r1tui.tui.connection.Connection.client", do(lambda app: app.seat._begin())),
+    Case("Watching the server", "r1tui.keeper.client.adopt", do(unattached)),
+    Case("Watching the server", "r1tui.tui.session.Session.watch", do(unattached), failing=fail_async),
+    Case("Restarting the server", "r1tui.keeper.client.restart", do(restart)),
+    Case("The launch", "r1tui.launch.Launch.prepare", do(lambda app: app.seat._launch(DEMO, replace=False)),
+         launch_failed, fail_while_iterated),
+    Case("The launch", "r1tui.tui.session.Session.launch", do(lambda app: app.seat._launch(DEMO, replace=False)),
+         launch_failed, fail_async),
+    Case("The launch", "r1tui.loading.follow_server",
+         do(lambda app: app.seat._show_stages(app.session.follow(STATUS))), launch_failed, fail_while_iterated),
+    Case("Looking for downloads", "r1tui.tui.switching.downloading", do(lambda app: app.seat.action_download())),
+    Case("Switching models", "r1tui.tui.switching.neighbour", do(lambda app: app.seat.action_step(1))),
+    Case("Switching models", "r1tui.tui.switching.how", do(lambda app: app.seat._switch(DEMO))),
+    Case("Reading the attached files", "r1tui.tui.widgets.prompt.with_files",
+         partial(typed, text="See @x.py", keys=("escape", "enter")), lambda app: app.seat.prompt.text == "See @x.py"),
+    Case("Preparing Markdown", "r1tui.tui.widgets.transcript.warm_up",
+         do(lambda app: app.seat.furniture.transcript._warm_up())),
+]  # fmt: skip
+
+
+def said(app: StillApp) -> list[str]:
+    """What the screen says of failures: in notices, in the stages, in answers."""
+    stages = [f"{view.said} {view.remedy}" for view in app.seat.furniture.stages._views]
+    errors = [f"{turn.answer.cause} {turn.answer.remedy}" for turn in app.seat.conversation.turns]
+    return [*notices(app), *stages, *errors]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name}: {case.target.rpartition('.')[2]}")
+async def test_an_exception_in_any_worker_is_said_and_logged_and_leaves_nothing_hanging(
+    case: Case, app: StillApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(app, (200, 50)) as pilot:
+        await until(pilot, lambda: not app.seat._drafting)
+        monkeypatch.setattr(case.target, case.failing)
+        await case.begin(app, pilot)
+        line = f"{case.name} ended with an unexpected error (SurpriseError)."
+        await until(pilot, lambda: any(line in one for one in said(app)))
+        await until(pilot, lambda: case.after(app))
+        told = next(one for one in said(app) if line in one)
+        assert str(app.paths.own_log) in told
+        assert "\n" not in told.strip().replace("\nDetails", " Details")
+        assert f"ERROR r1tui: {case.name} ended unexpectedly\n" in logged(app)
+        assert ", in fail" in logged(app)
+        assert logged(app).count("SurpriseError: ") >= 1
+        monkeypatch.undo()
+        assert app.is_running  # and goes on
+        await pilot.press("escape", "f1")
+        await pilot.pause()
+
+
+def workers_of(source: Path) -> Iterator[tuple[ast.ClassDef, ast.Call]]:
+    """The calls in the source that begin a worker, or say that a method is one, and their classes."""
+    for kind in ast.walk(ast.parse(source.read_text())):
+        if isinstance(kind, ast.ClassDef):
+            for call in ast.walk(kind):
+                name = call.func if isinstance(call, ast.Call) else None
+                is_run = isinstance(name, ast.Attribute) and name.attr == "run_worker"
+                if isinstance(call, ast.Call) and is_run:
+                    yield kind, call
+            for method in kind.body:
+                for mark in getattr(method, "decorator_list", ()):
+                    if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "work":
+                        yield kind, mark
+
+
+def name_of(call: ast.Call, module: object) -> str:
+    """What a worker is called; through the constant where it is one."""
+    value = next((one.value for one in call.keywords if one.arg == "name"), None)
+    return str(getattr(module, value.id) if isinstance(value, ast.Name) else ast.literal_eval(value) if value else "")
+
+
+def test_every_worker_is_guarded_and_has_a_name_for_people_and_a_case_above() -> None:
+    names = set()
+    for source in SOURCES:
+        if source.name == "guarded.py":
+            continue
+        dotted = "r1tui.tui." + ".".join(source.relative_to(r1tui.tui.__path__[0]).with_suffix("").parts)
+        for kind, call in workers_of(source):
+            module = importlib.import_module(dotted)
+            name = name_of(call, module)
+            assert name[:1].isupper(), f"{source}:{call.lineno}"
+            names.add(name)
+            cls = getattr(module, kind.name)
+            users = [one for one in subclasses(cls) if one.__module__.startswith("r1tui.")] or [cls]
+            assert all(issubclass(one, Guarded) for one in users), cls
+    assert names - {case.name for case in CASES} == {"Quitting", "The log"}  # which have tests of their own
+
+
+def subclasses(cls: type[object]) -> list[type[object]]:
+    """All that inherit from it, to the last."""
+    direct: list[type[object]] = cls.__subclasses__()
+    return [one for sub in direct for one in (sub, *subclasses(sub))]
+
+
+async def test_quitting_ends_the_screen_also_when_it_fails(app: StillApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("r1tui.tui.app.R1App._may_leave", fail_async)
+    async with opened(app) as pilot:
+        app.seat.prompt.insert("a draft")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not app.is_running)
+    assert app.return_code == 1
+    assert "Quitting ended unexpectedly" in logged(app)
+
+
+@pytest.mark.parametrize("where", ["a handler", "a timer", "a callback", "an action of the app"])
+async def test_a_handler_that_fails_ends_the_screen_with_one_line_and_nothing_is_lost(
+    where: str, app: StillApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def end() -> None:
+        async with opened(app) as pilot:
+            await until(pilot, lambda: not app.seat._drafting)
+            monkeypatch.setattr("r1tui.tui.screens.input_base.DRAFT_S", 3600.0)  # what follows is saved at the end only
+            app.seat.prompt.insert("typed ")
+            app.show_chat()
+            await app.save(app.seat.conversation)
+            app.seat.conversation.ask("Not saved yet?")
+            app.seat.prompt.insert("and not sent")
+            monkeypatch.setattr(ChatScreen, "on_paste", fail)
+            monkeypatch.setattr(R1App, "action_keys", fail)
+            begin: dict[str, Callable[[], object]] = {
+                "a handler": lambda: app.seat.post_message(events.Paste("x")),
+                "an action of the app": lambda: app.simulate_key("f1"),
+                "a timer": lambda: app.seat.set_timer(0.001, fail),
+                "a callback": lambda: app.seat.call_later(fail),
+            }
+            begin[where]()
+            await until(pilot, lambda: app.return_code == 1)
+
+    with pytest.raises(FatalError) as ended:
+        await end()
+    assert isinstance(ended.value.__cause__, SurpriseError)
+    assert app.return_code == 1
+    assert str(ended.value) == (
+        f"The screen ended with an unexpected error (SurpriseError).\nDetails: {app.paths.own_log}"
+    )
+    assert capsys.readouterr().err.strip() == ""  # the command prints it
+    assert "The screen ended unexpectedly\n" in logged(app)
+    (draft,) = app.paths.prompt.glob("draft-*.json")
+    assert msgspec.json.decode(draft.read_bytes())["text"] == "typed and not sent"
+    again = StillApp(app.paths.state.parent)
+    async with opened(again):
+        assert [turn.question for turn in again.seat.conversation.turns][-1] == "Not saved yet?"
+
+
+async def test_what_nobody_waits_for_is_said_too(app: StillApp) -> None:
+    async def fails() -> None:
+        raise SurpriseError
+
+    loop = asyncio.get_running_loop()
+    async with opened(app) as pilot:
+        tasks = [loop.create_task(fails())]
+        await until(pilot, tasks[0].done)
+        tasks.clear()
+        gc.collect()
+        await until(pilot, lambda: len(notices(app)) == 1)
+        loop.call_later(0.001, fail)
+        await until(pilot, lambda: logged(app).count("Something ended unexpectedly") == 2)
+        assert app.is_running
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_what_a_thread_raises_is_said_too(app: StillApp) -> None:
+    async with opened(app) as pilot:
+        threading.Thread(target=fail, name="reader").start()
+        line = "The thread reader ended with an unexpected error (SurpriseError)."
+        await until(pilot, lambda: any(line in one for one in notices(app)))
+        assert app.is_running
