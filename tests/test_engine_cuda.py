@@ -16,7 +16,7 @@ def test_llama_server_links_against_the_wheels(monkeypatch: pytest.MonkeyPatch, 
     """Kept in the user's cache: about 40 minutes on 2 cores the first time, none the second."""
     monkeypatch.setenv("CUDA_HOME", "/nonexistent")
     paths = Paths.from_environment()
-    settings = EngineSettings(backend="cuda", cuda_toolkit="pypi", cmake_args=["-DCMAKE_CUDA_ARCHITECTURES=90"])
+    settings = EngineSettings(backend="cuda", cuda_toolkit="pypi", cmake_args=["-DCMAKE_CUDA_ARCHITECTURES=90-real"])
     engine = build_engine(settings, paths, print)
     assert engine.capabilities.build_number == 11434
     assert engine.capabilities.accepts("--n-gpu-layers")
