@@ -12,9 +12,9 @@ from r1tui.config import Config, VariantSettings
 from r1tui.errors import ConfigError, UsageError
 from r1tui.paths import expand
 
-HUB_NAME = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*):(?P<quant>[\w.-]+)")
-PACKAGE = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+)")
-REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+HUB_NAME = re.compile(r"hf:(?P<repo>\w[\w.-]{0,95}/\w[\w.-]{0,95}):(?P<quant>[\w.-]{1,96})", re.ASCII)
+PACKAGE = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]{0,99})==(?P<version>[\w.!+-]{1,99})", re.ASCII)
+REPO = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
 
 @dataclass(frozen=True)

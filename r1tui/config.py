@@ -2,6 +2,7 @@
 
 import re
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -9,6 +10,7 @@ import msgspec
 from msgspec import Meta, field
 
 from r1tui.errors import ConfigError, UsageError
+from r1tui.text import plain
 
 Backend = Literal["auto", "cpu", "cuda", "hip", "vulkan", "metal"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
@@ -222,11 +224,35 @@ def parse_config(raw: bytes, name: str) -> Config:
     if data is None:
         return Config()
     try:
-        return msgspec.convert(data, Config)
+        config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:
         raise _explain(error, data, name) from error
     except (RecursionError, TypeError, ValueError) as error:
         raise ConfigError(f"{name}: cannot be understood: {error}.", _SEE) from error
+    for keys, text in _texts(msgspec.to_builtins(config), ()):
+        if (found := (_NO_TEXT if keys[0] == "prompts" else _NO_LINE).search(text)) is not None:
+            where = ".".join(keys).encode(errors="backslashreplace").decode()
+            what = "line break" if found[0] in "\r\n" else f"character U+{ord(found[0]):04X}"
+            raise ConfigError(f"{name}: {plain(where)}: a {what} stands in it.", f"Write it without. {_SEE}")
+    return config
+
+
+# In a path, an argument, an address or a name nothing of this is meant; a prompt may have lines.
+_NO_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+
+
+def _texts(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """All texts of the settings, keys included, with the keys that lead to them."""
+    if isinstance(value, str):
+        yield keys, value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield (*keys, str(key)), str(key)
+            yield from _texts(one, (*keys, str(key)))
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one, keys)
 
 
 def check_setting(section: type[Section], key: str, value: object, name: str) -> None:

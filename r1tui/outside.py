@@ -1,5 +1,6 @@
 """Names from outside (the hub, files, archives, models, titles), made paths that stay where they belong."""
 
+import hashlib
 import os
 import re
 import unicodedata
@@ -37,30 +38,43 @@ def component(name: str) -> str:
     return name
 
 
+def relative(name: str) -> str:
+    """The name itself, if it can be a path below some folder, with / between its parts; raises OutsideError."""
+    if name.startswith("/"):
+        raise OutsideError(name, "it is absolute")
+    for part in name.split("/"):
+        component(part)
+    if len(name.encode()) > LONGEST_PATH_BYTES:
+        raise OutsideError(name, f"it has more than {LONGEST_PATH_BYTES} bytes")
+    return name
+
+
 def inside(folder: Path, name: str) -> Path:
     """The path of a name, with / between its parts, below a folder; raises OutsideError when it would lie elsewhere.
 
     Neither `..` nor a link that is already there leads out; a link in the last part is the caller's: replace it by a
     rename, or open it with O_NOFOLLOW.
     """
-    if name.startswith("/"):
-        raise OutsideError(name, "it is absolute")
-    parts = [component(part) for part in name.split("/")]
-    if len(name.encode()) > LONGEST_PATH_BYTES:
-        raise OutsideError(name, f"it has more than {LONGEST_PATH_BYTES} bytes")
-    path = folder.joinpath(*parts)
-    if len(parts) > 1 and not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder)):
+    path = folder / relative(name)
+    if "/" in name and not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder)):
         raise OutsideError(name, f"a link in {folder} leads out of it")
     return path
 
 
-def is_inside(folder: Path, name: str) -> bool:
-    """Whether `inside` takes the name."""
+def is_relative(name: str) -> bool:
+    """Whether `relative` takes the name."""
     try:
-        inside(folder, name)
+        relative(name)
     except OutsideError:
         return False
     return True
+
+
+def stem_of(identifier: str) -> str:
+    """What a file for anything with this identifier is called, without its ending: itself where it is plain."""
+    if re.fullmatch(r"[0-9A-Za-z_-]{1,100}", identifier):
+        return identifier
+    return hashlib.sha256(identifier.encode(errors="surrogatepass")).hexdigest()
 
 
 def name_from(text: str, otherwise: str, most_bytes: int = LONGEST_BYTES) -> str:

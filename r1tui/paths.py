@@ -157,6 +157,8 @@ class Paths:
 
 def expand(text: str) -> Path:
     """The full path that a user means, `~` included. Raises UsageError for a user or a folder that is not there."""
+    if "\0" in text:
+        raise UsageError(f"{text!r} is no path.", "Give a full path.")
     try:
         path = Path(text).expanduser().absolute()
         os.fspath(path).encode()

@@ -1,6 +1,7 @@
 """Packages from PyPI by pip itself, so that mirrors and proxies work as they do there; checked, unpacked with care."""
 
 import hashlib
+import posixpath
 import shutil
 import stat
 import tarfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from r1tui.children import Cancel, check, sigterm_raises
 from r1tui.errors import R1tuiError, os_error
+from r1tui.outside import OutsideError, inside
 from r1tui.pip_download import Wanted, find_origins, pip_download
 
 CHUNK_BYTES = 1 << 20
@@ -61,6 +63,8 @@ def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None
             with tarfile.open(archive) as tar:
                 for member in tar:
                     check(cancel, f"Unpacking {archive.name}")
+                    if (name := posixpath.normpath(member.name)) != ".":
+                        _place(archive, folder, name)
                     tar.extract(member, folder, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError) as error:
         raise R1tuiError(f"{archive.name} is damaged: {error}.", f"Delete {archive} and try again.") from error
@@ -124,18 +128,32 @@ def _present(folder: Path, name: str, version: str, kinds: tuple[str, ...]) -> P
     return None
 
 
+def _place(archive: Path, folder: Path, name: str) -> Path:
+    """Where a member goes; raises R1tuiError where that would be elsewhere than in the folder."""
+    try:
+        place = inside(folder, name)
+    except OutsideError as error:
+        raise _astray(archive, name) from error
+    if place.is_symlink() and not place.resolve().is_relative_to(folder.resolve()):
+        raise _astray(archive, name)
+    return place
+
+
+def _astray(archive: Path, name: str) -> R1tuiError:
+    return R1tuiError(
+        f"{archive.name} holds {name!r}, which would land outside its folder.",
+        "Check the package index that pip uses (pip config list).",
+    )
+
+
 def _unzip(archive: Path, folder: Path, cancel: Cancel | None) -> None:
-    root = folder.resolve()
     with zipfile.ZipFile(archive) as whole:
         for member in whole.infolist():
             check(cancel, f"Unpacking {archive.name}")
             mode = member.external_attr >> 16
-            target = (root / member.filename).resolve()
-            if not target.is_relative_to(root) or stat.S_ISLNK(mode):
-                raise R1tuiError(
-                    f"{archive.name} holds {member.filename!r}, which would land outside its folder.",
-                    "Check the package index that pip uses (pip config list).",
-                )
+            if stat.S_ISLNK(mode):
+                raise _astray(archive, member.filename)
+            target = _place(archive, folder, member.filename.removesuffix("/"))
             if member.is_dir():
                 target.mkdir(parents=True, exist_ok=True)
                 continue

@@ -1,5 +1,8 @@
 """config.yaml: every key documented, every mistake one clear message, never a traceback."""
 
+import json
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +197,43 @@ def test_every_setting_has_a_docstring_in_the_source() -> None:
         for name in section.__struct_fields__:
             _, _, after = source.partition(f"    {name}: ")
             assert after.partition("\n")[2].lstrip().startswith('"""'), name
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('model_folders: ["/a", "/b\\0c"]', "model_folders"),
+        ('variant: "a\\nb"', "variant"),
+        ('engine: {source: "\\udc80"}', "engine.source"),
+        ('engine: {cmake_args: ["-DX=1\\n"]}', "engine.cmake_args"),
+        ('server: {extra_args: ["--x\\0"]}', "server.extra_args"),
+        ('server: {tcp: "localhost:1\\r"}', "server.tcp"),
+        ('server: {rpc: ["a\\tb:1"]}', "server.rpc"),
+        ('plan: {margins_mib: {"CUDA\\e0": 1}}', "plan.margins_mib.CUDA"),
+        ('variants: {a: {file: "/x\\0"}}', "variants.a.file"),
+        ('variants: {"a\\nb": {file: "/x"}}', "variants.a"),
+        ('ui: {keys: {"app.quit": "ctrl\\x85"}}', "ui.keys.app.quit"),
+        ('prompts: {a: "b\\0"}', "prompts.a"),
+    ],
+)
+def test_what_no_path_address_or_argument_has_is_refused_by_its_key(text: str, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text.encode(), "config.yaml")
+    assert caught.value.cause.startswith(f"config.yaml: {key}")
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]", str(caught.value))
+
+
+def test_a_prompt_may_have_lines() -> None:
+    assert parse_config(b'prompts: {a: "b\\nc\\td"}', "config.yaml").prompts["a"] == "b\nc\td"
+
+
+@given(st.text(st.characters() | st.sampled_from("\0\n\x85\ud800"), min_size=1, max_size=50))
+def test_a_text_from_the_config_never_breaks_a_path_or_a_command(text: str) -> None:
+    raw = json.dumps({"model_folders": [text], "server": {"extra_args": [text]}, "variants": {text: {"file": text}}})
+    try:
+        config = parse_config(raw.encode(), "config.yaml")
+    except ConfigError:
+        return
+    (Path("/nowhere") / config.model_folders[0]).exists()
+    with pytest.raises(OSError):  # noqa: PT011  there is no such program; a NUL would be a ValueError
+        subprocess.run(["/nowhere/at/all", *config.server.extra_args], check=False)

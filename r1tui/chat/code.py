@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from r1tui.outside import is_relative
+
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
@@ -70,8 +72,8 @@ class Listing:
         places = (self.info, first if _COMMENT.match(first) else "", before)
         for place in places:
             names = [name for name, ending in _NAME.findall(place) if ending in (endings or _ALL)]
-            if names:
-                return PurePosixPath(names[-1]).name
+            if names and is_relative(name := PurePosixPath(names[-1]).name):
+                return name
         return f"code.{endings[0] if endings else 'txt'}"
 
 

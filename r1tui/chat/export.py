@@ -18,6 +18,7 @@ import msgspec
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.rows import Loaded
 from r1tui.errors import R1tuiError, os_error
+from r1tui.outside import component
 from r1tui.text import duration, one_line, plain
 
 SUFFIXES = {"markdown": ".md", "json": ".json"}
@@ -62,7 +63,7 @@ def written_as(loaded: Loaded, kind: str, *, thinking: bool = False) -> str:
 def file_name(name: str, kind: str) -> str:
     """A name for the file of a conversation that is called so."""
     words = re.sub(r"[^\w]+", "-", plain(name))[:_LONGEST_NAME].strip("-_")
-    return (words or "conversation") + SUFFIXES[kind]
+    return component((words or "conversation") + SUFFIXES[kind])
 
 
 def write_file(path: Path, text: str, *, replace: bool = False) -> bool:

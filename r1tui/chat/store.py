@@ -19,6 +19,7 @@ from r1tui.chat.rows import Loaded, Recorded
 from r1tui.chat.takeover import has_files, take_over
 from r1tui.errors import R1tuiError
 from r1tui.locks import holder, locked
+from r1tui.outside import stem_of
 
 KEPT_DELETED_S = 30 * 86400.0
 """How long a deleted conversation can be brought back."""
@@ -243,7 +244,7 @@ class Store:
         return self._do(work)
 
     def _lock(self, conversation_id: str) -> Path:
-        return self._folder / f"{conversation_id}.lock"
+        return self._folder / f"{stem_of(conversation_id)}.lock"
 
     def _held_by_other(self, conversation_id: str) -> int | None:
         return None if conversation_id in self._held else holder(self._lock(conversation_id))
@@ -267,8 +268,8 @@ class Store:
             raise HeldError(pid)
 
     def _with_holders(self, found: list[Listed]) -> list[Listed]:
-        locks = {path.stem for path in self._folder.glob("*.lock")} - self._held.keys()
-        return [replace(one, open_in=self._held_by_other(one.id)) if one.id in locks else one for one in found]
+        locks = {path.stem for path in self._folder.glob("*.lock")} - set(map(stem_of, self._held))
+        return [replace(one, open_in=self._held_by_other(one.id)) if stem_of(one.id) in locks else one for one in found]
 
 
 def _last_opened(database: Database, server: str) -> list[tuple[str, bool]]:

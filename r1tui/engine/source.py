@@ -33,7 +33,7 @@ def source_kind(settings: EngineSettings) -> tuple[Kind, Path]:
     Raises UsageError.
     """
     if settings.source in ("auto", "git", "pypi"):
-        if not re.fullmatch(r"[A-Za-z0-9_][\w./-]*", settings.ref) or ".." in settings.ref:
+        if not re.fullmatch(r"\w[\w./-]{0,127}", settings.ref, re.ASCII) or ".." in settings.ref:
             raise UsageError(f"engine.ref: {settings.ref!r} is no git ref.", "Use a release such as b11434.")
         return "release", Path()
     path = expand(settings.source)

@@ -16,6 +16,7 @@ from r1tui.hub.pin import pin, unpin
 from r1tui.hub.remote import Listing, RemoteFile
 from r1tui.hub.report import Report
 from r1tui.hub.transfer import Manners, Transfer
+from r1tui.outside import inside
 from r1tui.text import duration, size
 
 ATTEMPTS = 3
@@ -63,14 +64,14 @@ class Fetch:
             self._report.now()
             self._remember_rate()
         self._clean_up()
-        return self._folder / self._listing.files[0].path
+        return inside(self._folder, self._listing.files[0].path)
 
     def _tell(self, text: str) -> None:
         self._emit(Notice("model", text))
 
     def _is_here(self, file: RemoteFile) -> bool:
         """Whether the file in its place is this one, and was found right when it was last changed."""
-        known, place = self._record.files.get(file.path), self._folder / file.path
+        known, place = self._record.files.get(file.path), inside(self._folder, file.path)
         if known is None and place.is_symlink():  # another's file, which is neither moved nor written to
             return place.is_file() and place.stat().st_size == file.size_bytes
         return known is not None and known.sha256 == file.sha256 and known.is_at(place)
@@ -78,7 +79,7 @@ class Fetch:
     def _part(self, file: RemoteFile) -> Part:
         """The file as far as it has come; one in its place that may be it is checked before it is fetched."""
         part = Part(self._staging, file, self._listing.revision)
-        known, place = self._record.files.get(file.path), self._folder / file.path
+        known, place = self._record.files.get(file.path), inside(self._folder, file.path)
         may_be = known is None or known.sha256 == file.sha256
         if may_be and not place.is_symlink() and place.is_file() and place.stat().st_size == file.size_bytes:
             part.adopt(place)
@@ -141,7 +142,7 @@ class Fetch:
             del self._report.checked[path]
 
     def _admit(self, part: Part) -> None:
-        file, place = part.file, self._folder / part.file.path
+        file, place = part.file, inside(self._folder, part.file.path)
         part.move_to(place)
         self._record.files[file.path] = KnownFile(
             file.size_bytes, file.sha256, self._listing.revision, place.stat().st_mtime_ns

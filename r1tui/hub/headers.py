@@ -13,6 +13,7 @@ from r1tui.gguf.stub import write_stub
 from r1tui.hub.names import choose, is_complete
 from r1tui.hub.remembered import ask_hub
 from r1tui.hub.remote import Listing, RemoteFile, explained, hub_api
+from r1tui.outside import component, inside
 from r1tui.paths import Paths
 
 IGNORED_RANGE_BYTES = 64 << 20
@@ -92,9 +93,9 @@ def fetch_headers(variant: Variant, paths: Paths) -> Path:
         if (known := known_headers(variant, paths)) is not None:
             return known
         raise
-    folder = _folder(variant, paths) / listing.revision
+    folder = _folder(variant, paths) / component(listing.revision)
     for file in listing.files:
-        target = folder / file.path
+        target = inside(folder, file.path)
         if not target.is_file() or target.stat().st_size != file.size_bytes:
             make_folder(target.parent)
             write_stub(HubSource(listing, file), target)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from hashlib import sha256
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -12,11 +13,16 @@ from r1tui.paths import Paths
 from r1tui.process.job import Job
 
 _PREFIX = "model-"
+LONGEST_NAME = 200
+"""With what is added to it, a file's name still."""
 
 
 def download_job(variant: Variant, paths: Paths) -> Job:
     """The job of fetching the variant, running or not."""
-    return Job(paths.jobs, _PREFIX + quote(variant.name, safe=""))
+    name = _PREFIX + quote(variant.name, safe="", errors="backslashreplace")
+    if len(name) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME - 20]}-{sha256(name.encode()).hexdigest()[:16]}"
+    return Job(paths.jobs, name)
 
 
 def running_downloads(paths: Paths) -> list[str]:

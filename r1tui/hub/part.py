@@ -14,6 +14,7 @@ from r1tui.files import delete, make_folder, read_json_if_any, write_json
 from r1tui.hub.folders import RESERVE_BYTES
 from r1tui.hub.ranges import Range, Ranges, joined, length, missing
 from r1tui.hub.remote import RemoteFile
+from r1tui.outside import inside
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,13 +40,13 @@ class Part:
 
     def __init__(self, staging: Path, file: RemoteFile, revision: str) -> None:
         self.file = file
-        self.path = staging / f"{file.path}{_SUFFIX}"
+        self.path = inside(staging, f"{file.path}{_SUFFIX}")
         self.claimed: list[Range] = []
         """What connections are fetching now."""
         self.attempts = 1
         """How many times the file has been fetched, this time included."""
         self._revision = revision
-        self._journal = staging / f"{file.path}{_JOURNAL}"
+        self._journal = inside(staging, f"{file.path}{_JOURNAL}")
         self._saving = asyncio.Lock()
         known = _read(self._journal)
         usable = known is not None and self._is_of_this(known) and _size(self.path) == file.size_bytes
@@ -72,7 +73,7 @@ class Part:
         """Make the file at its full length, as far as it is not there; call it before the first write."""
         if self._fd is None:
             make_folder(self.path.parent)
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             os.ftruncate(self._fd, self.file.size_bytes)
 
     def close(self) -> None:

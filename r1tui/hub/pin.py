@@ -11,6 +11,7 @@ import msgspec
 from r1tui.catalog import Variant
 from r1tui.files import delete, read_json_if_any, write_json
 from r1tui.hub.remote import Listing
+from r1tui.outside import is_relative
 
 
 class _Pinned(msgspec.Struct, frozen=True):
@@ -21,7 +22,10 @@ class _Pinned(msgspec.Struct, frozen=True):
 def pinned(staging: Path, variant: Variant) -> Listing | None:
     """The list that an unfinished download of this variant goes by."""
     found = read_json_if_any(_place(staging, variant), _Pinned)
-    return found.listing if found is not None and found.asked == _asked(variant) else None
+    if found is None or found.asked != _asked(variant):
+        return None
+    sound = all(is_relative(file.path) and file.size_bytes >= 0 for file in found.listing.files)
+    return found.listing if sound and found.listing.files and is_relative(found.listing.revision) else None
 
 
 def pin(staging: Path, variant: Variant, listing: Listing) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from r1tui.config import Config
 from r1tui.files import decode
 from r1tui.hub.ollama import ollama_folders
+from r1tui.outside import OutsideError, inside
 from r1tui.paths import Paths, expand
 
 Owner = Literal["r1tui", "model_folders", "huggingface", "llama.cpp", "lmstudio", "ollama", "file"]
@@ -115,8 +116,11 @@ def _downloads_folder(settings: str) -> str | None:
 def _snapshots(repository: Path, revision: str | None) -> list[Path]:
     """The repository's revisions in a Hugging Face cache, the wanted one first; only that one if it was named."""
     wanted = revision or "main"
-    commit = _read(repository / "refs" / wanted).strip() or wanted
-    first = repository / "snapshots" / commit
+    try:
+        commit = _read(inside(repository / "refs", wanted)).strip() or wanted
+        first = inside(repository / "snapshots", commit)
+    except OutsideError:
+        return []
     if revision is not None:
         return [first]
     try:

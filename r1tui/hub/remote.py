@@ -11,6 +11,7 @@ from r1tui.catalog import Variant
 from r1tui.errors import R1tuiError
 from r1tui.hub.names import choose, models, wanted
 from r1tui.hub.refusals import UnreachableError, explained, is_offline, no_hub
+from r1tui.outside import component, relative
 
 __all__ = ["Listing", "RemoteFile", "Tree", "explained", "fetch_tree", "hub_api", "is_offline", "list_files", "select"]
 
@@ -80,13 +81,21 @@ def _ask(repo: str, wanted_revision: str | None) -> Tree:
     from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
 
     api = hub_api()
-    revision = str(api.model_info(repo, revision=wanted_revision).sha)
+    revision = component(str(api.model_info(repo, revision=wanted_revision).sha))
     files = (
-        RemoteFile(entry.path, entry.lfs.size if entry.lfs else entry.size, entry.lfs.sha256 if entry.lfs else None)
+        RemoteFile(
+            str(entry.path), _size(entry.lfs.size if entry.lfs else entry.size), entry.lfs.sha256 if entry.lfs else None
+        )
         for entry in api.list_repo_tree(repo, recursive=True, revision=revision)
         if isinstance(entry, RepoFile) and entry.path.endswith(".gguf")
     )
     return Tree(repo, revision, tuple(files))
+
+
+def _size(said: Any) -> int:
+    if not isinstance(said, int) or said < 0:
+        raise ValueError(f"a file of {said!r} bytes")
+    return said
 
 
 def select(tree: Tree, variant: Variant) -> Listing:
@@ -97,6 +106,9 @@ def select(tree: Tree, variant: Variant) -> Listing:
     if not chosen:
         raise _no_such_file(tree.repo, pattern, paths)
     files = sorted((file for file in tree.files if file.path in chosen), key=lambda file: file.path)
+    for file in files:
+        relative(file.path)
+    component(tree.revision)
     return Listing(tree.repo, tree.revision, tuple(files))
 
 

@@ -5,9 +5,7 @@ in the middle, one says how much.
 """
 
 import asyncio
-import hashlib
 import os
-import re
 from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import msgspec
 
 from r1tui.events import Content, Reasoning, StreamEvent, Timings
 from r1tui.files import decode
+from r1tui.outside import stem_of
 from r1tui.server.answer import AnswerReader
 from r1tui.server.wire import (
     ENDED_ERROR,
@@ -60,9 +59,7 @@ def resumes_at(record: bytes) -> int:
 
 def record_file(folder: Path, conversation_id: str) -> Path:
     """Where the answer's bytes are; any id makes a file's name."""
-    plain = re.fullmatch(r"[0-9A-Za-z_-]{1,100}", conversation_id)
-    name = conversation_id if plain else hashlib.sha256(conversation_id.encode()).hexdigest()
-    return folder / f"{name}.sse"
+    return folder / f"{stem_of(conversation_id)}.sse"
 
 
 async def read_record(
