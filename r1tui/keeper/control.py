@@ -10,6 +10,7 @@ import msgspec
 from r1tui.files import decode
 from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, Op, Reply, Request, Version, encode_line
 from r1tui.keeper.state import ENDED, RESTART, VERSION, Status
+from r1tui.log import unforeseen
 
 
 class Server(Protocol):
@@ -56,17 +57,20 @@ class Control:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             try:
-                while line := await reader.readline():
-                    request = _understand(line)
+                while line := await _next_line(reader):
+                    request = line if isinstance(line, Reply) else _understand(line)
                     if isinstance(request, Reply):
                         await _send(writer, request)
+                        if line is request:
+                            break
                     elif request.op in ("watch", "stop"):
                         await self._tell(request.op, reader, writer)
                         break
                     else:
                         await _send(writer, await self._obey(request))
-            except ValueError:  # a line longer than the limit
-                await _send(writer, Reply(False, None, "The request is too long."))
+            except Exception as error:
+                told = unforeseen(error, "The supervisor's answer to a request")
+                await _send(writer, Reply(False, None, told.cause, told.remedy))
             finally:
                 writer.close()
 
@@ -104,6 +108,14 @@ class Control:
         finally:
             gone.cancel()
             self._keeper.unsubscribe(queue)
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes | Reply:
+    """The next request, or what is replied to one without an end."""
+    try:
+        return await reader.readline()
+    except ValueError:
+        return Reply(False, None, "The request is too long.")
 
 
 def _understand(line: bytes) -> Request | Reply:

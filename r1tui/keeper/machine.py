@@ -47,6 +47,7 @@ from r1tui.server.slots import folder_of
 
 MOST_ANSWERS = 256
 MOST_ENDINGS = 16
+KILL_S = 2.0
 UMASK = 0o077
 """Of the keeper and of its server: what they write holds what people wrote."""
 
@@ -132,7 +133,8 @@ class Keeper:
                     await self._live()
                 except Exception as error:
                     await self._give_up(error)
-                await self._book.close()
+                finally:
+                    await self._book.close()
                 return self.status()
 
     @property
@@ -314,6 +316,16 @@ class Keeper:
         child, self._child = self._child, None
         return child.wait() if child is not None else None
 
+    async def _kill_child(self) -> int | None:
+        """Have nothing of ours run on, whatever went wrong; its exit status, if it has ended by now."""
+        if self._child is None:
+            return None
+        self._child.kill()  # nothing, to one that has ended
+        with suppress(subprocess.TimeoutExpired):
+            await in_thread(self._child.wait, KILL_S)
+            return self._collect()
+        return None
+
     async def _stopped(self, exit_status: int | None) -> None:
         await self._book.erase(partial(clean_up, self._paths, self._record.spec))
         self._book.tell(state="stopped", exit_status=exit_status, answers=[])
@@ -333,7 +345,10 @@ class Keeper:
         died = first if isinstance(first, TaskDiedError) else None
         told = unforeseen((died and died.__cause__) or first, died.what if died else "The supervisor")
         remedy = f"{START_AGAIN} {told.remedy}".strip()
-        server = self._record.server or (identify(self._child.pid) if self._child is not None else None)
+        server = self._record.server
+        if server is None and self._child is not None:  # it died between spawning and telling
+            with whatever_happens("The look for the server"):
+                server = identify(self._child.pid)
         if server is not None:
             with whatever_happens("Telling of the end"):
                 await self._book.change("stopping", cause=told.cause, remedy=remedy)
@@ -344,7 +359,7 @@ class Keeper:
                 await in_thread(stop, server)
             with whatever_happens("The end of the answers' records"):
                 await self._recorder.close(stopped=False)
-        exit_status = self._collect() if self._child is not None and self._child.poll() is not None else None
+        exit_status = await self._kill_child()
         with whatever_happens("Telling of the end"):
             await self._fail(told.cause, remedy, exit_status=exit_status)
 
