@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -274,18 +276,19 @@ def test_the_disk_is_never_touched_on_the_event_loop(
 def test_a_disk_that_hangs_does_not_make_the_keeper_deaf(hook: Hook, paths: Paths, tmp_path: Path) -> None:
     start_ready(Toy(paths, tmp_path).spec(silence_s=0.2), paths)
     server = server_of(paths)
-    watching = client.watch(paths)
-    assert next(watching).state == "ready"
+    seen: list[Status] = []
+    threading.Thread(target=lambda: deque(map(seen.append, client.watch(paths)), maxlen=0), daemon=True).start()
+    until(lambda: seen)
     hook.stalls()
     client.answer_started(paths, "1-a")
     os.kill(server.pid, signal.SIGSTOP)
-    assert next(watching).hangs
+    until(lambda: seen[-1].hangs)
     os.kill(server.pid, signal.SIGCONT)
-    assert not next(watching).hangs
+    until(lambda: not seen[-1].hangs)
     client.answer_ended(paths, "1-a")
     assert client.stop(paths) == Status()
     assert not alive(server)
-    assert [one.state for one in watching][-1] == "stopped"
+    until(lambda: seen[-1].state == "stopped")
 
 
 def test_what_a_hanging_disk_held_up_is_written_in_order_when_it_goes_on(

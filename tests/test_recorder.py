@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from r1tui.keeper.state import read_record as read_state
 from r1tui.paths import Paths
 from r1tui.process import wait
 from r1tui.server.answer import AnswerReader
-from r1tui.server.record import merged_text, read_record, record_file
+from r1tui.server.record import merged_text, read_record, record_file, resumes_at
 from r1tui.server.wire import EventSplitter
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
@@ -143,6 +144,40 @@ def test_stopping_the_server_stops_its_answers(kept: Paths) -> None:
     until(lambda: record_file(kept.answers, name).exists(), PATIENCE_S)
     client.stop(kept)
     assert isinstance(answered(kept, name)[-1], ServerStopped)
+
+
+def test_a_part_that_the_server_has_dropped_is_told_and_what_it_still_has_is_kept(kept: Paths) -> None:
+    name = new_conversation_id()
+    tokens = 2_000
+    client.answer_started(kept, name)
+    large = {"logprobs": True, "top_logprobs": 40}  # some 5 kB a token: the server keeps the last 800
+    stream = open_stream(kept.server_socket, name, max_tokens=tokens, **large)
+    record = record_file(kept.answers, name)
+    until(lambda: record.exists() and record.stat().st_size > 5_000, PATIENCE_S)
+    state = read_state(kept)
+    assert state is not None
+    assert state.keeper is not None
+    os.kill(state.keeper.pid, signal.SIGSTOP)
+    assert stream.read().endswith(b"data: [DONE]\n\n")
+    os.kill(state.keeper.pid, signal.SIGKILL)
+    assert wait(state.keeper, 5)
+    client.adopt(kept)
+    events = answered(kept, name)
+    assert isinstance(events[-1], Finished)
+    assert events[-1].completion_tokens == tokens
+    shown = text(events)
+    before, told, after = re.split(r"\n\n\[About ([\d,]+) tokens are missing here[^]]*]\n\n", shown)
+    expected = undisturbed(kept, tokens)
+    assert expected.startswith(before)
+    assert expected.endswith(after)
+    missing = len(expected) - len(before) - len(after)
+    assert missing == pytest.approx(int(told.replace(",", "")) * len(expected) / tokens, rel=0.02)
+    asked = {"conversation_ids": [name]}
+    code, found = call(SocketConnection(kept.server_socket), "POST", "/v1/streams/lookup", asked)
+    assert code == 200
+    total_bytes = json.loads(found)[0]["total_bytes"]
+    assert resumes_at(record.read_bytes()) == total_bytes
+    assert len(after) / len(expected) == pytest.approx((4 << 20) / total_bytes, rel=0.05)
 
 
 def test_an_answer_whose_server_was_killed_keeps_what_came_and_says_so(kept: Paths) -> None:

@@ -15,7 +15,7 @@ from r1tui.paths import Paths
 from r1tui.process import identify
 
 OnStatus = Callable[[Status], None]
-DISK_S = 3.0
+DISK_S = 1.0
 """How long a change waits to be written before it is told; a disk that hangs must not keep it from those who watch."""
 REPORT_S = 2.0
 _log = logging.getLogger(__name__)
