@@ -13,7 +13,7 @@ from r1tui.bandwidth import load_bandwidth, measure
 from r1tui.catalog import Variant
 from r1tui.config import Config
 from r1tui.engine import Engine, find_engine
-from r1tui.errors import R1tuiError, os_error
+from r1tui.errors import R1tuiError
 from r1tui.events import LogLine, Notice, Stage, StageDone, StageEvent, StageFailed, StageStarted, decode_event
 from r1tui.experience import remember_load
 from r1tui.gguf.header import shard_paths
@@ -23,6 +23,7 @@ from r1tui.hub.jobs import download_job
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import ServerSpec, Smaller, Status
 from r1tui.loading import follow_server, outcome
+from r1tui.log import as_told
 from r1tui.paths import Paths, private_folder
 from r1tui.plan import Plan
 from r1tui.planning import Held, for_variant, plan_here, request_here, server_argv, subject_of
@@ -116,7 +117,7 @@ class Launch:
                 yield LogLine("plan", "Measuring how fast memory, bus and disk are read, once: some ten seconds.")
                 await asyncio.to_thread(measure, self._paths, model[0])
             self.prepared = await asyncio.to_thread(self._plan, engine[0], model[0])
-        except (R1tuiError, OSError) as error:
+        except Exception as error:
             yield _failed("plan", error)
             return
         yield StageDone("plan", self.prepared.plan.verdict, " ".join(self.prepared.plan.reasons))
@@ -133,7 +134,7 @@ class Launch:
             async with aclosing(follow_server(self._paths, self._config.server.stuck_s, self._note)) as events:
                 async for event in events:
                     yield event
-        except (R1tuiError, OSError) as error:
+        except Exception as error:
             yield _failed("server", error)
             return
         await asyncio.to_thread(self._learn)
@@ -226,7 +227,7 @@ class Launch:
                         yield event
                         if isinstance(event, StageFailed):
                             return
-        except (R1tuiError, OSError) as error:
+        except Exception as error:
             yield _failed(stage, error)
             return
         into.append(found)
@@ -336,6 +337,6 @@ async def merged(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[S
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _failed(stage: Stage, reason: R1tuiError | OSError) -> StageFailed:
-    error = os_error(reason) if isinstance(reason, OSError) else reason
+def _failed(stage: Stage, reason: Exception) -> StageFailed:
+    error = as_told(reason, "The launch")
     return StageFailed(stage, error.cause, error.remedy, error.exit_status)

@@ -13,6 +13,7 @@ import pytest
 
 from r1tui import log
 from r1tui.cli import _COMMANDS, cli, main
+from r1tui.events import StageFailed, decode_event
 from r1tui.log import LogHandler, begin_log, flush_log, log_file, unforeseen, without_secrets
 from r1tui.paths import Paths
 
@@ -203,3 +204,45 @@ def test_the_traceback_is_shown_to_who_asks_for_it(
     with pytest.raises(SystemExit):
         main(["doctor", "--json"])
     assert "Traceback (most recent call last):" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "target"),
+    [
+        (["build", "--json"], "r1tui.cli.build.build_engine"),
+        (["download", "--json", "demo"], "r1tui.cli.models.download_model"),
+        (["serve", "--json", "--detach", "demo"], "r1tui.launch.find_engine"),
+    ],
+)
+def test_a_command_s_json_ends_with_a_failed_event(
+    command: list[str], target: str, own_log: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(target, fail)
+    monkeypatch.setattr("r1tui.cli.models._hint_at_plan", lambda *arguments: None)
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    assert left.value.code == 1
+    said = capsys.readouterr()
+    last = decode_event(said.out.splitlines()[-1])
+    assert isinstance(last, StageFailed)
+    assert last.cause.endswith("ended with an unexpected error (KeyError).")
+    assert last.remedy == f"Details: {own_log.own_log}"
+    assert said.err == ""
+    assert logged(own_log).count("KeyError: 'surprise'") == 1
+
+
+@pytest.mark.parametrize("raised", [KeyError("surprise"), OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_who_follows_a_download_in_the_foreground_sees_how_it_failed(
+    raised: BaseException, own_log: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*arguments: object, **options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("r1tui.cli.models.download_model", end)
+    monkeypatch.setattr("r1tui.cli.models._hint_at_plan", lambda *arguments: None)
+    with pytest.raises(SystemExit) as left:
+        main(["download", "demo"])
+    lines = (own_log.jobs / "model-demo.jsonl").read_text().splitlines()
+    event = decode_event(lines[-1])
+    assert isinstance(event, StageFailed)
+    assert event.exit_status == left.value.code == (130 if isinstance(raised, KeyboardInterrupt) else 1)

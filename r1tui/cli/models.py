@@ -10,7 +10,7 @@ import click
 from r1tui.catalog import Catalog, Variant, load_catalog
 from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.cli.printer import Printer
-from r1tui.cli.stages import reporting
+from r1tui.cli.stages import failed_event, our_errors, reporting
 from r1tui.cli.target import needed_variant
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Notice, StageDone, StageFailed
@@ -124,8 +124,14 @@ def download(context: Context, variant: str, *, verify: bool, as_json: bool) -> 
         while (other := job.take()) is not None and other.pid != os.getpid():
             _follow(target, job, other.pid, show)
         emit = logged(job, show) if other is None else show
-        _hint_at_plan(target, context, emit)
-        path = download_model(target, context.paths, emit, config=context.config, verify=verify)
+        try:
+            with our_errors("model"):
+                _hint_at_plan(target, context, emit)
+                path = download_model(target, context.paths, emit, config=context.config, verify=verify)
+        except (R1tuiError, KeyboardInterrupt) as error:
+            if other is None:  # who follows this process reads its log
+                logged(job, lambda event: None)(failed_event("model", error))
+            raise
     if not as_json:
         click.echo(str(path))
 

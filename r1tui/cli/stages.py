@@ -6,6 +6,9 @@ from contextlib import aclosing, contextmanager
 from r1tui.cli.printer import Printer
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Stage, StageEvent, StageFailed
+from r1tui.log import as_told
+
+WORK: dict[Stage, str] = {"engine": "build", "model": "download", "plan": "plan", "server": "server"}
 
 
 class FailedError(R1tuiError):
@@ -16,21 +19,40 @@ class FailedError(R1tuiError):
         self.exit_status = event.exit_status
 
 
+def failed_event(stage: Stage, error: R1tuiError | KeyboardInterrupt) -> StageFailed:
+    """The last event of a stage that ended by this."""
+    if isinstance(error, KeyboardInterrupt):
+        return StageFailed(stage, "Stopped.", "Start it again to go on.", CancelledError.exit_status)
+    return StageFailed(stage, error.cause, error.remedy, error.exit_status)
+
+
+@contextmanager
+def our_errors(stage: Stage) -> Iterator[None]:
+    """Raise what the block raises as our own error; what nobody expected is logged. A closed pipe stays what it is."""
+    try:
+        yield
+    except (R1tuiError, BrokenPipeError):
+        raise
+    except Exception as error:
+        raise as_told(error, f"The {WORK[stage]}") from error
+
+
 @contextmanager
 def reporting(stage: Stage, printer: Printer, *, as_json: bool) -> Iterator[Emit]:
     """Give the block an `emit`; with JSON its failure becomes the last event, else it is raised as it is."""
     try:
-        yield printer
+        with our_errors(stage):
+            yield printer
     except KeyboardInterrupt:
         if not as_json:
             raise
-        event = StageFailed(stage, "Stopped.", "Start it again to go on.", CancelledError.exit_status)
+        event = failed_event(stage, KeyboardInterrupt())
         printer(event)
         raise FailedError(event, told=True) from None
     except R1tuiError as error:
         if not as_json:
             raise
-        event = StageFailed(stage, error.cause, error.remedy, error.exit_status)
+        event = failed_event(stage, error)
         printer(event)
         raise FailedError(event, told=True) from error
     finally:
