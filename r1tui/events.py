@@ -185,26 +185,45 @@ class Content(Event, frozen=True):
     text: str
 
 
+class ContentWasThinking(Event, frozen=True):
+    """All content so far was the model's thinking: it ended with `</think>`, and `<think>` had stood in the prompt."""
+
+
 class Timings(Event, frozen=True):
-    """The server's own counters so far, for the prompt and the answer."""
+    """The server's own counters so far, for the prompt and the answer; rates are None where it does not give them."""
 
     prompt_tokens: int
     cached_tokens: int
-    prompt_tps: float
+    prompt_tps: float | None
     completion_tokens: int
-    tps: float
+    tps: float | None
+
+    @property
+    def context_tokens(self) -> int | None:
+        """What prompt and answer take of the context."""
+        return self.prompt_tokens + self.completion_tokens
 
 
 class Finished(Event, frozen=True):
-    """The answer is whole; the keys are those of `chat --json`'s last line. `ttft_ms` is None if nothing came."""
+    """The answer is whole; the keys are those of `chat --json`'s last line.
+
+    Figures that the server does not give are None, as is `ttft_ms` if nothing came.
+    """
 
     finish_reason: str
-    prompt_tokens: int
-    reasoning_tokens: int
-    completion_tokens: int
-    prompt_tps: float
-    tps: float
+    prompt_tokens: int | None
+    reasoning_tokens: int | None
+    completion_tokens: int | None
+    prompt_tps: float | None
+    tps: float | None
     ttft_ms: float | None
+
+    @property
+    def context_tokens(self) -> int | None:
+        """What prompt and answer take of the context; None where the server has not counted."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        return self.prompt_tokens + self.completion_tokens
 
 
 class Failed(Event, frozen=True):
@@ -231,7 +250,7 @@ class Begun(Event, frozen=True):
     completion_id: str
 
 
-StreamEvent = Begun | PromptProgress | Reasoning | Content | Timings | Finished | Failed
+StreamEvent = Begun | PromptProgress | Reasoning | Content | ContentWasThinking | Timings | Finished | Failed
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[StageEvent] = msgspec.json.Decoder(StageEvent)

@@ -50,8 +50,8 @@ def remember_out_of_memory(paths: Paths, server: Running) -> None:
 
 def remember_speed(paths: Paths, server: Running, end: Finished) -> None:
     """How fast an answer came."""
-    prompt_tps = end.prompt_tps if end.prompt_tokens >= SHORTEST_PROMPT else 0.0
-    answer_tps = end.tps if end.completion_tokens >= SHORTEST_ANSWER else 0.0
+    prompt_tps = (end.prompt_tps or 0.0) if (end.prompt_tokens or 0) >= SHORTEST_PROMPT else 0.0
+    answer_tps = (end.tps or 0.0) if (end.completion_tokens or 0) >= SHORTEST_ANSWER else 0.0
     if prompt_tps or answer_tps:
         _remember(paths, server, learned.answered(prompt_tps, answer_tps))
 

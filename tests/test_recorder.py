@@ -23,7 +23,7 @@ from r1tui.paths import Paths
 from r1tui.process import wait
 from r1tui.server.answer import AnswerReader
 from r1tui.server.record import merged_text, read_record, record_file, resumes_at
-from r1tui.server.wire import EventSplitter
+from r1tui.server.sse import EventSplitter
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from textual.app import App
 
 from r1tui.chat.room import Room, surely_has_room
-from r1tui.server.answer import explain
+from r1tui.server.refusal import explain
 from r1tui.server.wire import ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, TOO_LONG_ERROR, ServerError
 from r1tui.tui.remedies import in_words, to_go_on
 

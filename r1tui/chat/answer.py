@@ -11,6 +11,7 @@ from typing import Literal, Self
 from r1tui.events import (
     Begun,
     Content,
+    ContentWasThinking,
     Failed,
     Finished,
     PromptProgress,
@@ -138,7 +139,7 @@ class Answer:
     def context_tokens(self) -> int | None:
         """What its prompt and itself take of the context; None where nobody has counted."""
         counters = self.finished or self.timings
-        return counters.prompt_tokens + counters.completion_tokens or None if counters else None
+        return counters.context_tokens or None if counters else None
 
     @property
     def rest_is_missing(self) -> bool:
@@ -215,6 +216,8 @@ class Answer:
                 self.state = "answering"
                 self.content.append(text)
                 self._count()
+            case ContentWasThinking():
+                self._content_was_thinking()
             case Timings():
                 self._count_as(event)
             case Begun(completion_id):
@@ -226,8 +229,9 @@ class Answer:
             case Finished():
                 self._end_thinking()
                 self.finished = event
-                self.tokens = max(self.tokens, self._base.tokens + event.completion_tokens)
-                self.thinking_tokens = max(self.thinking_tokens, self._base.thinking_tokens + event.reasoning_tokens)
+                self.tokens = max(self.tokens, self._base.tokens + (event.completion_tokens or 0))
+                thinking_tokens = self._base.thinking_tokens + (event.reasoning_tokens or 0)
+                self.thinking_tokens = max(self.thinking_tokens, thinking_tokens)
                 self.state = "stopped" if event.finish_reason == "cancelled" else "done"
                 self.cut = _CUTS.get(event.finish_reason, "")
             case ServerStopped(cause):
@@ -248,13 +252,20 @@ class Answer:
         if self.timings is None:
             self.thinking_tokens = self._base.thinking_tokens + self.tokens - self._base.tokens
 
+    def _content_was_thinking(self) -> None:
+        """What has come as content is thinking; both texts are new ones, for whoever has read them."""
+        self.thinking, self.content = Pieces(self.thinking.text + self.content.text), Pieces()
+        self.has_thoughts = bool(self.thinking.text.strip())
+        self.thinking_tokens = self.tokens
+        self.state = "thinking"
+
     def _count_as(self, timings: Timings) -> None:
         """Count as the server does, and tell the time by it."""
         self.timings = timings
         self.tokens = self._base.tokens + timings.completion_tokens
         if self.state == "thinking":
             self.thinking_tokens = self._base.thinking_tokens + timings.completion_tokens
-            if timings.tps > 0:
+            if timings.tps:
                 self._thinking_from_s = self._clock() - timings.completion_tokens / timings.tps
 
     def _count(self) -> None:

@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from r1tui import __version__
-from r1tui.cli.context import Context
+from r1tui.cli.context import Context, model_name_option
 from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.files import keep_others_out, take_damages
 from r1tui.text import plain
@@ -62,11 +62,18 @@ class _LazyGroup(click.Group):
 @click.option("--config", "config_file", metavar="FILE", help="Read this config instead of the usual one.")
 @click.option("--variant", metavar="NAME", help="The model to bring up; default: the running one, else the config's.")
 @click.option("--attach", metavar="URL", help="Talk to a llama-server at http://HOST:PORT or unix:/path/x.sock.")
+@model_name_option
 @click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal.")
 @click.version_option(__version__, message="r1tui %(version)s")
 @click.pass_context
 def cli(
-    context: click.Context, config_file: str | None, variant: str | None, attach: str | None, *, no_mouse: bool
+    context: click.Context,
+    *,
+    config_file: str | None,
+    variant: str | None,
+    attach: str | None,
+    model_name: str | None,
+    no_mouse: bool,
 ) -> None:
     """Run DeepSeek-R1 on your own GPU box: build the engine, fetch the model, plan the memory, serve, chat.
 
@@ -77,7 +84,7 @@ def cli(
     if context.invoked_subcommand is None:
         from r1tui.cli.screen import run_screen  # noqa: PLC0415
 
-        run_screen(context.obj, variant, attach, mouse=not no_mouse)
+        run_screen(context.obj, variant, attach, model_name, mouse=not no_mouse)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -12,12 +12,22 @@ import click
 import msgspec
 
 from r1tui.chat.special_tokens import defuse
-from r1tui.cli.context import Context, is_terminal, json_option, pass_context, print_json
+from r1tui.cli.context import Context, is_terminal, json_option, model_name_option, pass_context, print_json
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import show
-from r1tui.cli.target import check_same_model, needed_variant, wanted_variant
+from r1tui.cli.target import attached_endpoint, check_same_model, needed_variant, wanted_variant
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.events import Begun, Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, encode_event
+from r1tui.events import (
+    Begun,
+    Content,
+    ContentWasThinking,
+    Failed,
+    Finished,
+    PromptProgress,
+    Reasoning,
+    StreamEvent,
+    encode_event,
+)
 from r1tui.experience import remember_speed
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status, asked_by_others, new_conversation_id
@@ -34,10 +44,18 @@ from r1tui.text import plain
 @click.option("--variant", metavar="V", help="The variant to ask; default: the running one, else the config's.")
 @click.option("--model", metavar="FILE", help="A GGUF file instead of a variant.")
 @click.option("--attach", metavar="URL", help="Ask a server at http://HOST:PORT or unix:/path/x.sock instead.")
+@model_name_option
 @json_option
 @pass_context
 def chat(
-    context: Context, prompt: str | None, variant: str | None, model: str | None, attach: str | None, *, as_json: bool
+    context: Context,
+    prompt: str | None,
+    *,
+    variant: str | None,
+    model: str | None,
+    attach: str | None,
+    model_name: str | None,
+    as_json: bool,
 ) -> None:
     """Ask one question; PROMPT is read from stdin when it is left out or is `-`.
 
@@ -45,10 +63,10 @@ def chat(
     """
     if attach and (variant or model):
         raise UsageError("--attach was given together with a model.", "A server that runs already has its model.")
-    endpoint = Endpoint.parse(attach) if attach else None
+    endpoint = attached_endpoint(attach, model_name)
     text = _read_prompt(prompt)
     show_answer = _ShowJson() if as_json else _ShowText()
-    run_async(_chat(context, text, _Wanted(variant, model, endpoint), show_answer))
+    run_async(_chat(context, text, _Wanted(variant, model, endpoint, model_name or ""), show_answer))
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,8 @@ class _Wanted:
     variant: str | None
     model: str | None
     endpoint: Endpoint | None
+    model_name: str
+    """Which of the endpoint's models."""
 
 
 def _read_prompt(prompt: str | None) -> str:
@@ -75,13 +95,14 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
         click.echo(f"Control tokens in the question were made harmless: {' '.join(found)}", err=True)
     async with _server(context, wanted) as (endpoint, key, kept):
         conversation_id = new_conversation_id()
-        async with ServerClient(endpoint, key) as client:
+        async with ServerClient(endpoint, key, ours=wanted.endpoint is None, model=wanted.model_name) as client:
+            await client.need_model()
             request = ChatRequest([Message("user", harmless)], context.config.sampling)
             if kept:
                 _tell_keeper(context, conversation_id, running=True)
             whole = False
             try:
-                async with aclosing(client.stream_chat(request, conversation_id)) as events:
+                async with aclosing(_events(client, request, conversation_id, live=output.is_live)) as events:
                     async for event in events:
                         output(event)
                         if isinstance(event, Failed):
@@ -96,6 +117,25 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
                         await client.stop_answer(conversation_id)
                 if kept:
                     _tell_keeper(context, conversation_id, running=False)
+
+
+async def _events(
+    client: ServerClient, request: ChatRequest, conversation_id: str, *, live: bool
+) -> AsyncGenerator[StreamEvent, None]:
+    """The answer's events. Not `live`, content that may turn out to be thinking is held back until that is known."""
+    held: list[StreamEvent] = []
+    async with aclosing(client.stream_chat(request, conversation_id)) as events:
+        async for event in events:
+            if isinstance(event, ContentWasThinking) and not live:
+                held = [Reasoning(one.text) if isinstance(one, Content) else one for one in held]
+            elif not isinstance(event, Begun):
+                held.append(event)
+            is_end = isinstance(event, Reasoning | ContentWasThinking | Finished | Failed)
+            live = live or is_end or client.knows_prompt(request.sampling)
+            if live:
+                for one in held:
+                    yield one
+                held.clear()
 
 
 @asynccontextmanager
@@ -149,9 +189,14 @@ class _ShowText:
         self._last = {False: "\n", True: "\n"}
         self._safe = {False: is_terminal(sys.stdout), True: is_terminal(sys.stderr)}
         self._progress_shown = False
+        self.is_live = self._safe[False]
+        """Whether somebody watches the answer come, so that nothing is held back."""
 
     def __call__(self, event: StreamEvent) -> None:
         match event:
+            case ContentWasThinking():
+                self.end()
+                self._write("(What stands above was the model's thinking.)\n\n", err=True)
             case PromptProgress(total, _, processed) if self._safe[True] and total:
                 click.echo(f"\r\x1b[Kreading the question: {100 * processed // total} %", nl=False, err=True)
                 self._progress_shown = True
@@ -190,10 +235,12 @@ class _ShowText:
 class _ShowJson:
     """Every event as a JSON line; the last line is the statistics."""
 
+    is_live = False
+
     def __call__(self, event: StreamEvent) -> None:
         if isinstance(event, Finished):
             print_json(msgspec.structs.asdict(event))
-        elif not isinstance(event, Begun):
+        else:
             click.echo(encode_event(event))
 
     def end(self) -> None:
@@ -201,6 +248,13 @@ class _ShowJson:
 
 
 def _statistics(end: Finished) -> str:
+    """The figures of an answer in one line; – where the server does not give one."""
     thought = f" ({end.reasoning_tokens} of them thinking)" if end.reasoning_tokens else ""
-    prompt = f"prompt {end.prompt_tokens} at {end.prompt_tps:.1f}/s"
-    return f"{end.completion_tokens} tokens{thought} at {end.tps:.1f}/s, {prompt}"
+    prompt = f"prompt {_figure(end.prompt_tokens)} at {_figure(end.prompt_tps)}/s"
+    return f"{_figure(end.completion_tokens)} tokens{thought} at {_figure(end.tps)}/s, {prompt}"
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)

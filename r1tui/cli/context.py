@@ -51,6 +51,9 @@ class Context:
 
 pass_context = click.make_pass_decorator(Context)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
+model_name_option = click.option(
+    "--model-name", metavar="NAME", help="Which of the models of the server at --attach; default: the only one."
+)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -12,10 +12,9 @@ from types import FrameType
 import click
 
 from r1tui.cli.context import Context, is_terminal, pass_context
-from r1tui.cli.target import wanted_variant
+from r1tui.cli.target import attached_endpoint, wanted_variant
 from r1tui.errors import CancelledError, R1tuiError, UsageError
 from r1tui.paths import Paths
-from r1tui.server.endpoint import Endpoint
 
 SMALLEST = (60, 16)
 """Columns and rows that the chat needs; it is made for 80×24 and more."""
@@ -27,15 +26,17 @@ _HEADLESS = "Without one, `r1tui serve` and `r1tui chat` do the same: r1tui --he
 @pass_context
 def demo(context: Context, *, no_mouse: bool) -> None:
     """The screen with a small model: engine, model, server, chat, with no further question."""
-    run_screen(context, "demo", None, mouse=not no_mouse)
+    run_screen(context, "demo", None, None, mouse=not no_mouse)
 
 
-def run_screen(context: Context, variant: str | None, attach: str | None, *, mouse: bool) -> None:
+def run_screen(
+    context: Context, variant: str | None, attach: str | None, model_name: str | None, *, mouse: bool
+) -> None:
     """Run the screen until the user leaves it."""
     _check_terminal()
     if attach and variant:
         raise UsageError("--attach was given together with a variant.", "A server that runs already has its model.")
-    endpoint = Endpoint.parse(attach) if attach else None
+    endpoint = attached_endpoint(attach, model_name)
     target = None if endpoint else wanted_variant(context, variant, None)
     config = context.config
     if config.variants:  # the screen loads the catalog when it is open; a fault of the user's is told before
@@ -45,7 +46,15 @@ def run_screen(context: Context, variant: str | None, attach: str | None, *, mou
     from r1tui.tui.app import R1App  # noqa: PLC0415  textual, for the screen alone
 
     named = variant is not None
-    app = R1App(context.paths, config, config_file=context.config_file, variant=target, insists=named, attach=endpoint)
+    app = R1App(
+        context.paths,
+        config,
+        config_file=context.config_file,
+        variant=target,
+        insists=named,
+        attach=endpoint,
+        model_name=model_name or "",
+    )
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         stops = config.server.on_hangup == "stop" and endpoint is None
         left = app.seat.leave_draft_at_once

@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING
 from r1tui.cli.context import Context
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.paths import expand
+from r1tui.server.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from r1tui.catalog import Variant
     from r1tui.keeper.state import Status
+
+
+def attached_endpoint(attach: str | None, model_name: str | None) -> Endpoint | None:
+    """The server that `--attach` names, None without it. Raises UsageError."""
+    if attach is None and model_name is not None:
+        raise UsageError("--model-name was given without --attach.", "For a model of r1tui's own use --variant.")
+    return Endpoint.parse(attach) if attach is not None else None
 
 
 def wanted_variant(context: Context, variant: str | None, model: str | None) -> Variant | None:

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from time import monotonic
 
-import msgspec
-
 from r1tui.events import (
     Begun,
-    Content,
+    ContentWasThinking,
     Failed,
     Finished,
     PromptProgress,
@@ -17,47 +15,62 @@ from r1tui.events import (
     Timings,
     TooLong,
 )
-from r1tui.files import decode_foreign
 from r1tui.server import wire
-from r1tui.server.think import ThinkSplitter
+from r1tui.server.lenient import read_chunk, read_whole_answer
+from r1tui.server.refusal import OURS, Whose, explain
+from r1tui.server.think import Piece, ThinkSplitter
 from r1tui.server.wire import Chunk, ChunkTimings, Gap, ServerError
 from r1tui.text import size
 
 GAP_TEXT = "\n\n[About {} are missing here: they were made while nobody recorded them.]\n\n"
-SERVER_STOPPED = ("The server was stopped.", "Start it, and ask again.")
-_decoder = msgspec.json.Decoder(Chunk)
 
 
 class AnswerReader:
     """Reads one answer. `inside_thinking` says that the prompt ended in `<think>`, or in the thinking of an answer
-    whose beginning is known, so that this one `goes_on`."""
+    whose beginning is known, so that this one `goes_on`; `knows_prompt`, that this can be relied on."""
 
-    def __init__(self, *, inside_thinking: bool = False, goes_on: bool = False) -> None:
+    def __init__(
+        self, *, inside_thinking: bool = False, goes_on: bool = False, knows_prompt: bool = True, whose: Whose = OURS
+    ) -> None:
         self.done = False
         """Whether Finished or Failed was yielded."""
         self._goes_on = goes_on
-        self._splitter = ThinkSplitter(inside=inside_thinking, goes_on=goes_on)
+        self._whose = whose
+        self._splitter = ThinkSplitter(inside=inside_thinking, goes_on=goes_on, may_lack_open=not knows_prompt)
         self._told_id = False
         self._started_s = monotonic()
         self._first_token_s: float | None = None
-        self._timings = ChunkTimings()
-        self._reasoning_tokens = 0
+        self._timings: ChunkTimings | None = None
+        self._has_thoughts = False
+        self._reasoning_tokens: int | None = None
         self._prompt_tokens: int | None = None
         self._completion_tokens: int | None = None
         self._finish_reason: str | None = None
         self._missing: Gap | None = None
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the server has said why the answer ended, if not yet that its stream did."""
+        return self._finish_reason is not None
 
     def read(self, payload: bytes) -> Iterator[StreamEvent]:
         """The events of one server-sent event's payload."""
         if self.done:
             return
         if payload.strip() == b"[DONE]":
-            yield from self._finish()
+            yield from self.finish()
             return
-        try:
-            chunk = decode_foreign(payload, _decoder)
-        except msgspec.DecodeError as error:
-            yield self._fail(f"The server sent something that is no answer: {error}.", "See `r1tui logs`.")
+        yield from self._read(read_chunk(payload))
+
+    def read_whole(self, body: bytes) -> Iterator[StreamEvent]:
+        """The events of a whole answer, from a server that does not stream."""
+        yield from self._read(read_whole_answer(body))
+        if not self.done:
+            yield from self.finish()
+
+    def _read(self, chunk: Chunk | None) -> Iterator[StreamEvent]:
+        if chunk is None:
+            yield self._fail("The server sent something that is no answer.", self._whose.log)
             return
         if chunk.error and chunk.error.type == wire.STOPPED_ERROR:
             yield from self.cancel()
@@ -84,7 +97,7 @@ class AnswerReader:
         """End an answer that the user stopped."""
         if not self.done:
             self._finish_reason = "cancelled"
-            yield from self._finish()
+            yield from self.finish()
 
     def _read_chunk(self, chunk: Chunk) -> Iterator[StreamEvent]:
         if chunk.r1tui_gap is not None:
@@ -103,9 +116,12 @@ class AnswerReader:
         if chunk.usage:
             self._prompt_tokens = chunk.usage.prompt_tokens
             self._completion_tokens = chunk.usage.completion_tokens
+            if (details := chunk.usage.completion_tokens_details) is not None:
+                self._reasoning_tokens = details.reasoning_tokens
         for choice in chunk.choices:
-            if choice.delta.reasoning_content:
-                yield from self._token(Reasoning(choice.delta.reasoning_content))
+            if thought := choice.delta.thinking:
+                self._splitter.is_split_already()
+                yield from self._token(Reasoning(thought))
             for piece in self._splitter.feed(choice.delta.content or choice.text or ""):
                 yield from self._token(piece)
             self._finish_reason = choice.finish_reason or self._finish_reason
@@ -114,52 +130,62 @@ class AnswerReader:
             yield Timings(
                 prompt_tokens=seen_timings.prompt_n + seen_timings.cache_n,
                 cached_tokens=seen_timings.cache_n,
-                prompt_tps=seen_timings.prompt_per_second or 0.0,
+                prompt_tps=seen_timings.prompt_per_second,
                 completion_tokens=seen_timings.predicted_n,
-                tps=seen_timings.predicted_per_second or 0.0,
+                tps=seen_timings.predicted_per_second,
             )
 
     def _tell_gap(self, gap: Gap, after: Chunk) -> Iterator[StreamEvent]:
         """Say in the answer, where it belongs, how much of it is missing: in tokens where the server counts them."""
         self._missing = None
-        tokens = after.timings.predicted_n - self._timings.predicted_n - 1 if after.timings else 0
+        tokens = (
+            after.timings.predicted_n - (self._timings.predicted_n if self._timings else 0) - 1 if after.timings else 0
+        )
         about = f"{tokens:,} tokens" if tokens > 0 else size(gap.missing_bytes)
         text = GAP_TEXT.format(about)
-        if any(choice.delta.reasoning_content for choice in after.choices):
+        if any(choice.delta.thinking for choice in after.choices):
             yield from self._token(Reasoning(text))
         else:
             for piece in self._splitter.feed(text):
                 yield from self._token(piece)
 
-    def _token(self, piece: Reasoning | Content) -> Iterator[Reasoning | Content]:
+    def _token(self, piece: Piece) -> Iterator[Piece]:
         if isinstance(piece, Reasoning):
             if self._first_token_s is None and not self._goes_on:
                 piece = Reasoning(piece.text.lstrip("\n"))  # of the template's `<think>\n`
             if not piece.text:
                 return
-            self._reasoning_tokens = self._timings.predicted_n
+        if isinstance(piece, Reasoning | ContentWasThinking):
+            self._has_thoughts = True
+            if self._timings is not None:
+                self._reasoning_tokens = self._timings.predicted_n
         if self._first_token_s is None:
             self._first_token_s = monotonic()
         yield piece
 
-    def _finish(self) -> Iterator[StreamEvent]:
+    def finish(self) -> Iterator[StreamEvent]:
+        """End an answer that is whole; nothing if it was already done."""
+        if self.done:
+            return
         yield from self._splitter.finish()
         self.done = True
         seen = self._timings
         ttft_ms = (self._first_token_s - self._started_s) * 1000 if self._first_token_s is not None else None
+        counted_prompt, counted = (seen.prompt_n + seen.cache_n, seen.predicted_n) if seen else (None, None)
+        thoughts = self._reasoning_tokens if self._has_thoughts else 0
         yield Finished(
             finish_reason=self._finish_reason or "stop",
-            prompt_tokens=seen.prompt_n + seen.cache_n if self._prompt_tokens is None else self._prompt_tokens,
-            reasoning_tokens=self._reasoning_tokens,
-            completion_tokens=seen.predicted_n if self._completion_tokens is None else self._completion_tokens,
-            prompt_tps=seen.prompt_per_second or 0.0,
-            tps=seen.predicted_per_second or 0.0,
+            prompt_tokens=counted_prompt if self._prompt_tokens is None else self._prompt_tokens,
+            reasoning_tokens=thoughts,
+            completion_tokens=counted if self._completion_tokens is None else self._completion_tokens,
+            prompt_tps=seen.prompt_per_second if seen else None,
+            tps=seen.predicted_per_second if seen else None,
             ttft_ms=ttft_ms,
         )
 
     def _failure(self, error: ServerError) -> Failed:
         self.done = True
-        said = explain(error)
+        said = explain(error, self._whose)
         if error.type == wire.SERVER_STOPPED_ERROR:
             return ServerStopped(*said)
         if error.type == wire.TOO_LONG_ERROR:
@@ -169,27 +195,3 @@ class AnswerReader:
     def _fail(self, cause: str, remedy: str) -> Failed:
         self.done = True
         return Failed(cause, remedy)
-
-
-def explain(error: ServerError) -> tuple[str, str]:
-    """Cause and remedy of an error that llama-server reports."""
-    match error.type:
-        case wire.TOO_LONG_ERROR:
-            return (
-                f"The conversation has {error.n_prompt_tokens} tokens and the context holds {error.n_ctx}.",
-                "Start a new conversation, or set a larger plan.ctx_size and start the server again.",
-            )
-        case "authentication_error":
-            return "The server wants another key.", "Set LLAMA_API_KEY to the key that it was started with."
-        case "unavailable_error":
-            return "The model is still loading.", "Wait until `r1tui status` says ready."
-        case wire.SERVER_STOPPED_ERROR:
-            return SERVER_STOPPED
-        case wire.ENDED_ERROR:
-            return "llama-server ended in the middle of the answer.", "`r1tui logs` shows why; ask again."
-        case wire.LOST_ERROR:
-            return "A part of the answer was lost while no keeper recorded it.", "Ask again."
-        case wire.UNRECORDED_ERROR:
-            return "The rest of the answer could not be recorded, by an error in r1tui.", "Its log says why; ask again."
-        case _:
-            return f"The server refused: {error.message or error.type or 'no reason given'}.", "See `r1tui logs`."

@@ -15,6 +15,7 @@ from r1tui.events import Content, Reasoning, StreamEvent, Timings
 from r1tui.files import decode
 from r1tui.outside import stem_of
 from r1tui.server.answer import AnswerReader
+from r1tui.server.sse import EventSplitter
 from r1tui.server.wire import (
     ENDED_ERROR,
     LOST_ERROR,
@@ -22,7 +23,6 @@ from r1tui.server.wire import (
     STOPPED_ERROR,
     UNRECORDED_ERROR,
     Chunk,
-    EventSplitter,
     Gap,
 )
 

@@ -1,8 +1,9 @@
 """Takes R1's thinking out of content in which llama-server left it."""
 
-from r1tui.events import Content, Reasoning
+from r1tui.events import Content, ContentWasThinking, Reasoning
 
 OPEN, CLOSE = "<think>", "</think>"
+Piece = Reasoning | Content | ContentWasThinking
 
 
 class ThinkSplitter:
@@ -11,27 +12,36 @@ class ThinkSplitter:
     With `inside` the prompt ended in `<think>`, so thinking comes first even without the opening tag. Tags count
     only where they open a reply and end its thinking; later ones are the answer's own words. A reply that `goes_on`
     begins in the middle of its thinking, with `inside`, or of its answer.
+
+    With `may_lack_open` it is not known how the prompt ended: a first `</think>` with no `<think>` before it tells
+    that everything up to it was thinking.
     """
 
-    def __init__(self, *, inside: bool, goes_on: bool = False) -> None:
+    def __init__(self, *, inside: bool, goes_on: bool = False, may_lack_open: bool = False) -> None:
         self._forced = inside
+        self._may_lack_open = may_lack_open and not inside and not goes_on
+        self._before = ""
+        """The last character that was passed on."""
         self._state = ("thinking" if inside else "answer") if goes_on else "start"
         self._held = ""
 
-    def feed(self, text: str) -> list[Reasoning | Content]:
+    def is_split_already(self) -> None:
+        """The server tells thinking and answer apart itself: tags in the answer are its own words."""
+        self._may_lack_open = False
+
+    def feed(self, text: str) -> list[Piece]:
         """What is certain after this piece; at most a partial tag and leading white space are held back."""
         self._held += text
-        out: list[Reasoning | Content] = []
+        out: list[Piece] = []
         if self._state == "start" and not self._decide_start():
             return out
         if self._state == "thinking":
             self._read_thinking(out)
         if self._state == "answer" and self._held:
-            out.append(Content(self._held))
-            self._held = ""
+            self._read_answer(out)
         return out
 
-    def finish(self) -> list[Reasoning | Content]:
+    def finish(self) -> list[Piece]:
         """What was still held back when the stream ended."""
         held, self._held = self._held, ""
         if not held:
@@ -47,11 +57,30 @@ class ThinkSplitter:
         if stripped.startswith(OPEN):
             self._held = stripped.removeprefix(OPEN)
             self._state = "thinking"
+            self._may_lack_open = False
         else:
             self._state = "thinking" if self._forced else "answer"
         return True
 
-    def _read_thinking(self, out: list[Reasoning | Content]) -> None:
+    def _read_answer(self, out: list[Piece]) -> None:
+        if not self._may_lack_open:
+            out.append(Content(self._held))
+            self._held = ""
+            return
+        said, tag, rest = self._held.partition(CLOSE)
+        if tag and (said or self._before)[-1:] != "`":  # a quoted tag is the answer's own word
+            self._may_lack_open = False
+            thought: list[Piece] = [Content(said)] if said else []
+            out += [*thought, ContentWasThinking(), *([Content(rest)] if rest else [])]
+            self._held = ""
+            return
+        keep = 0 if tag else _partial_tag_length(self._held)
+        said, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        if said:
+            self._before = said[-1]
+            out.append(Content(said))
+
+    def _read_thinking(self, out: list[Piece]) -> None:
         thought, tag, rest = self._held.partition(CLOSE)
         if tag:
             self._state = "answer"

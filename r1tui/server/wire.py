@@ -1,10 +1,7 @@
 """The parts of llama-server's JSON that r1tui reads; everything else in it is ignored."""
 
-from collections.abc import Iterator
-
 import msgspec
 
-MAX_EVENT_BYTES = 1 << 24
 STOPPED_ERROR, SERVER_STOPPED_ERROR = "r1tui_stopped", "r1tui_server_stopped"
 """The types of errors that are ours, in a record: the answer was stopped, or its server in order."""
 ENDED_ERROR, LOST_ERROR, UNRECORDED_ERROR = "r1tui_server_ended", "r1tui_lost", "r1tui_unrecorded"
@@ -18,6 +15,13 @@ class Delta(msgspec.Struct, frozen=True):
 
     content: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
+    """The thinking, as Ollama, vLLM and others call it."""
+
+    @property
+    def thinking(self) -> str | None:
+        """The thinking, under whichever name."""
+        return self.reasoning_content or self.reasoning
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -48,11 +52,18 @@ class ChunkProgress(msgspec.Struct, frozen=True):
     time_ms: float = 0.0
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """Token counts of the whole request."""
+class TokenDetails(msgspec.Struct, frozen=True):
+    """What kinds of tokens an answer has."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    reasoning_tokens: int | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Token counts of the whole request; None where the server does not give them."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    completion_tokens_details: TokenDetails | None = None
 
 
 class ServerError(msgspec.Struct, frozen=True):
@@ -61,6 +72,8 @@ class ServerError(msgspec.Struct, frozen=True):
     message: str = ""
     type: str = ""
     code: int | str | None = None
+    status: int | None = None
+    """Of the HTTP response."""
     n_prompt_tokens: int | None = None
     n_ctx: int | None = None
 
@@ -101,35 +114,3 @@ class Props(msgspec.Struct, frozen=True):
     def has_thinking_switch(self) -> bool:
         """Whether the model's template can be told not to think."""
         return "enable_thinking" in self.chat_template
-
-
-class ErrorBody(msgspec.Struct, frozen=True):
-    """The body of a response that is not 200."""
-
-    error: ServerError
-
-
-class EventSplitter:
-    """Cuts a stream of server-sent events into payloads and counts the bytes of the whole ones.
-
-    The count is what `/v1/stream?from=` wants, which is why httpx2's own reader, which hides it, does not serve here.
-    """
-
-    def __init__(self, offset: int = 0) -> None:
-        self.offset = offset
-        """Bytes of the stream up to the end of the last whole event."""
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The payloads of the events that the data completes; raises ValueError for an event beyond 16 MiB."""
-        self._buffer += data
-        while (end := self._buffer.find(b"\n\n")) >= 0:
-            event = bytes(self._buffer[:end])
-            del self._buffer[: end + 2]
-            self.offset += end + 2
-            lines = event.splitlines()
-            payload = b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
-            if payload:
-                yield payload
-        if len(self._buffer) > MAX_EVENT_BYTES:
-            raise ValueError("the server sent an endless event")

@@ -81,6 +81,7 @@ class R1App(Guarded, Dressed, CopyingApp):
         variant: Variant | None = None,
         insists: bool = False,
         attach: Endpoint | None = None,
+        model_name: str = "",
         clock: Callable[[], float] = monotonic,
     ) -> None:
         super().__init__()
@@ -95,6 +96,7 @@ class R1App(Guarded, Dressed, CopyingApp):
         self.keymap: dict[str, str] = {}
         """The keys that actions have by the config, by the ids of their bindings."""
         self._attached_to = attach
+        self._model_name = model_name
         self._leaving = False
         self.failure: FatalError | None = None
         """What nobody expected and ended the screen."""
@@ -120,7 +122,14 @@ class R1App(Guarded, Dressed, CopyingApp):
         """The way to the server."""
         from r1tui.tui.session import Session  # noqa: PLC0415  as above
 
-        return Session(self.paths, self.config, self._tell, config_file=self.config_file, attach=self._attached_to)
+        return Session(
+            self.paths,
+            self.config,
+            self._tell,
+            config_file=self.config_file,
+            attach=self._attached_to,
+            model_name=self._model_name,
+        )
 
     @cached_property
     def saved(self) -> Saver:

@@ -5,8 +5,6 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
 from r1tui.chat.conversation import Messages
 from r1tui.chat.room import Room, surely_has_room
 from r1tui.errors import R1tuiError
@@ -14,7 +12,6 @@ from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
-from r1tui.server.wire import Props
 
 ROOM_S = 3.0
 """How long an answer waits at most for each figure of the context."""
@@ -23,7 +20,9 @@ ROOM_S = 3.0
 class Connection:
     """The way to the managed server, or to the one at `attach`."""
 
-    def __init__(self, paths: Paths, attach: Endpoint | None) -> None:
+    def __init__(self, paths: Paths, attach: Endpoint | None, model_name: str = "") -> None:
+        self.model_name = model_name
+        """Which of an attached server's models answers; empty until it is known or chosen."""
         self._paths = paths
         self._attach = attach
         self._client: ServerClient | None = None
@@ -34,10 +33,25 @@ class Connection:
         """The client of the server that runs now. Raises R1tuiError when none can be asked."""
         if self._client is None:
             if self._attach is not None:
-                self._client = ServerClient(self._attach, os.environ.get("LLAMA_API_KEY"))
+                key = os.environ.get("LLAMA_API_KEY")
+                self._client = ServerClient(self._attach, key, ours=False, model=self.model_name)
             else:
                 self._client = self._managed_client()
         return self._client
+
+    async def choose(self, model_name: str) -> None:
+        """Have this one of an attached server's models answer from now on."""
+        await self.forget()
+        self.model_name = model_name
+
+    async def need_model(self) -> None:
+        """Know which model to ask. Raises R1tuiError where an attached server has several and none was chosen."""
+        if self._attach is not None and not self.model_name:
+            client = await self.client()
+            if names := await client.choose_model():
+                cause = f"The server has {len(names)} models, and none is chosen."
+                raise R1tuiError(cause, "<chat.variants> lists them. Then ask again.")
+            self.model_name = client.model
 
     async def forget(self) -> None:
         """Let go of the server: the next one may be another."""
@@ -70,8 +84,8 @@ class Connection:
 
     async def has_thinking_switch(self) -> bool | None:
         """Whether the model can be told not to think; None where no server says."""
-        with suppress(R1tuiError, msgspec.ValidationError):
-            return msgspec.convert(await (await self.client()).props(), Props).has_thinking_switch
+        with suppress(R1tuiError):
+            return (await (await self.client()).props()).has_thinking_switch
         return None
 
     async def count_tokens(self, text: str) -> int | None:

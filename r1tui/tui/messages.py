@@ -38,6 +38,13 @@ class ServerChanged(Message):
 
 
 @dataclass
+class ModelsOffered(Message):
+    """A server of the user's own has these models."""
+
+    names: list[str]
+
+
+@dataclass
 class AnswerReceived(Message):
     """Events of the running answer, in order."""
 

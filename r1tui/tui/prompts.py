@@ -177,7 +177,7 @@ class PromptKeeper:
 def reading_tps(timings: Timings, before_tps: float) -> float:
     """How fast the server reads prompts; by an earlier one where this one was mostly cached."""
     few = timings.prompt_tokens - timings.cached_tokens < ENOUGH_TOKENS
-    return before_tps if few and before_tps else timings.prompt_tps
+    return before_tps if few and before_tps else timings.prompt_tps or 0.0
 
 
 def bytes_per_token(plan: dict[str, Any]) -> float:

@@ -4,7 +4,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
-from pathlib import Path
 from time import monotonic
 
 import msgspec
@@ -21,14 +20,14 @@ from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status, is_being_stopped
 from r1tui.log import as_told
 from r1tui.paths import Paths
-from r1tui.server.answer import SERVER_STOPPED
-from r1tui.server.client import Beginning, ChatRequest, ServerClient
+from r1tui.server.client import Beginning, ChatRequest, ServerClient, model_title
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.record import read_record, record_file
+from r1tui.server.refusal import SERVER_STOPPED
 from r1tui.server.wire import Props
 from r1tui.tui.connection import Connection, as_chat
 from r1tui.tui.launches import Launches, Post
-from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, ServerChanged
+from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, ModelsOffered, ServerChanged
 from r1tui.tui.prompts import PromptKeeper
 
 Begins = Callable[[bool], Awaitable[None]]
@@ -51,10 +50,11 @@ class Session(Launches):
         *,
         config_file: str | None = None,
         attach: Endpoint | None = None,
+        model_name: str = "",
     ) -> None:
         self.batch_s = 0.1
         """Events of an answer are handed over in batches; ten a second look live and cost little."""
-        super().__init__(paths, config, post, Connection(paths, attach), config_file)
+        super().__init__(paths, config, post, Connection(paths, attach, model_name), config_file)
         self._attach = attach
         self.choices = SamplingChoices(paths.sampling_choices, config.sampling)
         """How tokens are chosen, by the model's name."""
@@ -107,12 +107,39 @@ class Session(Launches):
             await asyncio.sleep(pause_s)  # nothing runs: look again now and then for one that another r1tui started
 
     async def look_at_attached(self) -> None:
-        """Post what an attached server says of itself; where it does not answer, the first question will tell."""
-        with suppress(R1tuiError, msgspec.ValidationError):
+        """Post what an attached server says of itself, and its models where one must be chosen.
+
+        Where it does not answer, the first question will tell.
+        """
+        with suppress(R1tuiError):
             client = await self.server.client()
-            props = msgspec.convert(await client.props(), Props)
-            name = self._attached_name = Path(props.model_path).stem or str(client.endpoint)
-            self._post(ServerChanged(Status(state="ready", variant=name), props.default_generation_settings.n_ctx))
+            names = await client.choose_model()
+            if names:
+                self._post(ModelsOffered(names))
+            self.server.model_name = client.model
+            props = await self._props(client)
+            self._attached_name = model_title(props.model_path) or client.model or str(client.endpoint)
+            status = Status(state="ready", variant=self._attached_name)
+            self._post(ServerChanged(status, props.default_generation_settings.n_ctx))
+
+    async def choose_model(self, name: str) -> None:
+        """Ask this one of an attached server's models from now on."""
+        await self.server.choose(name)
+        await self.look_at_attached()
+
+    async def offer_models(self) -> None:
+        """Post the models of an attached server, to choose from; raises R1tuiError when it does not say."""
+        names = await (await self.server.client()).models()
+        if not names:
+            raise R1tuiError("This server does not say which models it has.", "It answers with the one that it has.")
+        self._post(ModelsOffered(names))
+
+    async def _props(self, client: ServerClient) -> Props:
+        """What a llama-server says of itself; another server says nothing."""
+        try:
+            return await client.props()
+        except R1tuiError:
+            return Props()
 
     async def answer(
         self,
@@ -135,6 +162,7 @@ class Session(Launches):
         left = False
         end: Finished | None = None
         try:
+            await self.server.need_model()
             client = await self.server.client()
             if not just_stopped:  # then what runs is the end of the user's own
                 await self._tell_of_waiting(client)
@@ -292,7 +320,7 @@ class Session(Launches):
         """The event with what only we know: whether the context was full, or the server was stopped in order."""
         match event:
             case Finished(finish_reason="length") if (size := self.server.context_tokens) is not None:
-                if event.prompt_tokens + event.completion_tokens >= size:
+                if (event.context_tokens or 0) >= size:
                     return msgspec.structs.replace(event, finish_reason=CONTEXT_FULL)
             case Failed() if not isinstance(event, TooLong | ServerStopped):
                 if self._attach is None and is_being_stopped(self._paths):

@@ -12,7 +12,7 @@ from textual.binding import Binding
 
 from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageFailed
-from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
+from r1tui.tui.messages import LaunchEnded, ModelsOffered, ServerChanged, StageReported
 from r1tui.tui.news import server_news
 from r1tui.tui.remedies import in_words
 from r1tui.tui.screens.seat_base import SeatBase
@@ -98,6 +98,22 @@ class ModelsBase(SeatBase):
         elif self._replaced is not None:
             self.notify(f"<chat.back> brings {self._replaced.name} back.", markup=False)
         self.refresh_bindings()
+
+    @on(ModelsOffered)
+    def _models_offered(self, message: ModelsOffered) -> None:
+        from r1tui.tui.screens.server_models import ServerModelsScreen  # noqa: PLC0415  when it is wanted
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self.run_worker(self.r1.session.choose_model(name), group="attached", exit_on_error=False)
+
+        self.app.push_screen(ServerModelsScreen(message.names, self.r1.session.server.model_name), chosen)
+
+    async def _offer_models(self) -> None:
+        try:
+            await self.r1.session.offer_models()
+        except R1tuiError as error:
+            self.r1.show_error(error)
 
     @on(ServerChanged)
     def _server_changed(self, message: ServerChanged) -> None:
@@ -207,6 +223,9 @@ class ModelsBase(SeatBase):
 
     def action_variants(self) -> None:
         """Choose a model."""
+        if self.r1.session.attached:
+            self.run_worker(self._offer_models(), group="attached", exclusive=True, exit_on_error=False)
+            return
         from r1tui.tui.screens.variants import VariantsScreen  # noqa: PLC0415  planner and hub
 
         current = self.status.variant if self.status else None
@@ -277,7 +296,7 @@ class ModelsBase(SeatBase):
                 return waits or not (self.launching or self.ready or self._last_variant is None)
             case "back":
                 return self._launching is None and not self.ready and self._replaced is not None
-            case "variants" | "step" | "number" | "log" | "download":
+            case "step" | "number" | "log" | "download":
                 return not self.r1.session.attached
             case _:
                 return super().check_action(action, parameters)

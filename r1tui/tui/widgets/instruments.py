@@ -79,8 +79,7 @@ class Instruments(Rows):
         if events is None:
             self.figures.speed.end()
         elif (counters := self.figures.speed.take(events)) is not None and shown:
-            tokens = counters.prompt_tokens + counters.completion_tokens
-            self.figures.context_used = tokens or self.figures.context_used
+            self.figures.context_used = counters.context_tokens or self.figures.context_used
         self.touch()
 
     def show_context(self, tokens: int | None) -> None:

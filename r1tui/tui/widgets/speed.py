@@ -56,6 +56,7 @@ class SpeedMeter:
         self.average_tps = timings.tps or self.average_tps
         self.prompt_tps = timings.prompt_tps or self.prompt_tps
         if isinstance(timings, Finished):
+            self.average_tps, self.prompt_tps = timings.tps, timings.prompt_tps
             if timings.ttft_ms is not None and self._is_ours:
                 self.first_token_s = timings.ttft_ms / 1000
             self.end()

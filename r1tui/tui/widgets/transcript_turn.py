@@ -49,10 +49,12 @@ class TurnView:
         self._branch = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
         self._thoughts: list[PlainBlock] = []
         self._thoughts_seen = 0
+        self._thinking_of = turn.answer.thinking
         self._splitter = MarkdownSplitter()
         self._answer: list[AnswerBlock] = []
         self._unread = ""
         self._content_seen = 0
+        self._content_of = turn.answer.content
         self._tail = PlainBlock("", "answer")
         self._status = PlainBlock("", "status", gap=True, first=MARGIN, rest=MARGIN)
         self._remedy = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
@@ -99,6 +101,8 @@ class TurnView:
         self.head.replace(("▾ " if self.open else "▸ ") + _thinking(answer))
         if not self.open:
             return
+        if self._thinking_of is not answer.thinking:
+            self._thinking_of, self._thoughts, self._thoughts_seen = answer.thinking, [], 0
         text, self._thoughts_seen = answer.thinking.since(self._thoughts_seen)
         text = clean(text)
         if not self._thoughts:
@@ -113,10 +117,11 @@ class TurnView:
             text = text[end:]
 
     def _absorb_content(self, answer: Answer) -> list[AnswerBlock]:
-        if self._splitter.closed and answer.running:  # it goes on, and its last block with it
+        is_another = self._content_of is not answer.content  # what has come of it was thinking
+        if is_another or (self._splitter.closed and answer.running):  # it goes on, and its last block with it
             self._splitter, self._answer, self._tail = MarkdownSplitter(), [], PlainBlock("", "answer")
             self.listings.clear()
-            self._content_seen = 0
+            self._content_of, self._content_seen, self._unread = answer.content, 0, ""
         text, self._content_seen = answer.content.since(self._content_seen)
         self._unread += clean(text)
         piece, self._unread = self._unread[:FEED_CHARS], self._unread[FEED_CHARS:]

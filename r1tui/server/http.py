@@ -1,0 +1,193 @@
+"""HTTP to one server: redirects within it, its errors in its own words, everything else as R1tuiError."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+
+from r1tui.errors import R1tuiError
+from r1tui.server.endpoint import Endpoint
+from r1tui.server.lenient import foreign_json, looks_like_html, read_error
+from r1tui.server.refusal import Whose, explain
+from r1tui.server.unreachable import HTTPS_HINT, explain_transport, speaks_https, web_page
+from r1tui.server.wire import ServerError
+
+if TYPE_CHECKING:
+    import httpx2
+
+T = TypeVar("T")
+TIMEOUT_S = 10.0
+MOST_REDIRECTS = 5
+LARGEST_BODY_BYTES = 64 << 20
+_KEEP_METHOD = (307, 308)
+_GET_ONLY = (301, 302, 303)
+
+
+class ServerHttp:
+    """The connection to one server, for as long as it is not closed."""
+
+    def __init__(self, endpoint: Endpoint, key: str | None, whose: Whose) -> None:
+        import httpx2  # noqa: PLC0415  a quarter of a second
+
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise R1tuiError("The server's key has a character that no key can have.", "Check LLAMA_API_KEY.")
+        transport = httpx2.AsyncHTTPTransport(uds=str(endpoint.socket)) if endpoint.socket else None
+        self.endpoint = endpoint
+        self.whose = whose
+        authorization = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            self._client = httpx2.AsyncClient(
+                base_url=endpoint.base_url,
+                transport=transport,
+                trust_env=not endpoint.is_loopback,
+                headers={"Accept-Encoding": "identity", **authorization},
+                timeout=httpx2.Timeout(TIMEOUT_S),
+            )
+        except (httpx2.InvalidURL, ValueError, ImportError) as error:
+            raise R1tuiError(
+                f"{endpoint} cannot be asked: {error}.", "Check the address, and HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
+            ) from error
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    async def is_healthy(self) -> bool:
+        """Whether `/health` answers 200; False while a model loads and when nobody answers."""
+        import httpx2  # noqa: PLC0415
+
+        try:
+            return (await self._client.get("/health")).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    async def fetch(
+        self, method: str, path: str, kind: type[T], body: object = None, params: dict[str, str] | None = None
+    ) -> T:
+        """The JSON of an answer as `kind`. Raises R1tuiError."""
+        response = await self.send(self._client.build_request(method, path, json=body, params=params))
+        try:
+            if response.status_code != 200:
+                raise await self.refusal(response)
+            content = await self.body(response)
+        finally:
+            await response.aclose()
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if looks_like_html(content):
+                raise web_page(self.endpoint) from error
+            raise R1tuiError(f"{self.endpoint} does not answer like a model's server.", "Check the address.") from error
+
+    async def ask(self, path: str) -> Any:
+        """The JSON that a server of whatever kind answers; None where it has none. Raises R1tuiError when nobody does,
+        or what answers is a web page."""
+        response = await self.send(self._client.build_request("GET", path))
+        try:
+            if response.status_code in (401, 403):
+                raise await self.refusal(response)
+            content = await self.body(response)
+        finally:
+            await response.aclose()
+        if response.status_code == 200 and looks_like_html(content):
+            raise web_page(self.endpoint)
+        return foreign_json(content) if response.status_code == 200 else None
+
+    async def delete(self, path: str, params: dict[str, str], timeout_s: float) -> bool:
+        """Whether the server says that it has done so. Raises R1tuiError when nobody answers."""
+        request = self._client.build_request("DELETE", path, params=params, timeout=timeout_s)
+        response = await self.send(request)
+        await response.aclose()
+        return response.is_success
+
+    def streaming_request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str],
+        body: object = None,
+        params: dict[str, str] | None = None,
+    ) -> httpx2.Request:
+        """A request whose answer may take as long as it takes."""
+        import httpx2  # noqa: PLC0415
+
+        timeout = httpx2.Timeout(TIMEOUT_S, read=None)
+        return self._client.build_request(method, path, json=body, params=params, headers=headers, timeout=timeout)
+
+    async def send(self, request: httpx2.Request) -> httpx2.Response:
+        """The response, not read yet, after redirects within the same host. Raises R1tuiError."""
+        import httpx2  # noqa: PLC0415
+
+        for _ in range(MOST_REDIRECTS):
+            try:
+                response = await self._client.send(request, stream=True)
+            except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+                raise explain_transport(error, self.endpoint, self.whose) from error
+            follows = response.status_code in (*_KEEP_METHOD, *(_GET_ONLY if request.method == "GET" else ()))
+            if not follows:
+                return response
+            request = await self._redirected(request, response)
+        raise R1tuiError(f"{self.endpoint} sends from one address to the next without end.", "Check the address.")
+
+    async def body(self, response: httpx2.Response) -> bytes:
+        """All of a response, up to 64 MiB. Raises R1tuiError."""
+        import httpx2  # noqa: PLC0415
+
+        content = bytearray()
+        try:
+            async for data in response.aiter_bytes():
+                content += data
+                if len(content) > LARGEST_BODY_BYTES:
+                    raise R1tuiError(f"{self.endpoint} answers without end.", "Check the address.")
+        except httpx2.DecodingError as error:
+            raise R1tuiError(f"{self.endpoint} sends what cannot be unpacked.", "Check the address.") from error
+        except (httpx2.HTTPError, OSError) as error:
+            raise explain_transport(error, self.endpoint, self.whose) from error
+        return bytes(content)
+
+    async def error_of(self, response: httpx2.Response) -> ServerError | R1tuiError:
+        """What a response that is not 200 says: the server's own words with its status, or why they are none."""
+        content = await self.body(response)
+        location = response.headers.get("location", "")
+        if HTTPS_HINT.search(content) and self.endpoint.base_url.startswith("http:"):
+            return speaks_https(self.endpoint)
+        if response.is_redirect and location:
+            return self._elsewhere(location)
+        if looks_like_html(content):
+            return web_page(self.endpoint, response.status_code)
+        return read_error(content, response.status_code)
+
+    async def refusal(self, response: httpx2.Response) -> R1tuiError:
+        """As `error_of`, in words."""
+        error = await self.error_of(response)
+        return error if isinstance(error, R1tuiError) else R1tuiError(*explain(error, self.whose))
+
+    async def _redirected(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Request:
+        """The same request to where it is sent on to, if that is the same host."""
+        await response.aclose()
+        location = response.headers.get("location", "")
+        target = urlsplit(urljoin(str(request.url), location))
+        downgrades = request.url.scheme == "https" and target.scheme != "https"
+        if not location or target.hostname != request.url.host or target.scheme not in ("http", "https") or downgrades:
+            raise self._elsewhere(location)
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
+        return self._client.build_request(
+            request.method, target.geturl(), content=request.content, headers=headers,
+            timeout=request.extensions.get("timeout") and _timeout(request),
+        )  # fmt: skip
+
+    def _elsewhere(self, location: str) -> R1tuiError:
+        where = urlsplit(location)
+        shown = f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}" if where.netloc else location
+        return R1tuiError(
+            f"{self.endpoint} sends elsewhere: {shown or 'nowhere'}.", "Use that address, if you trust it."
+        )
+
+
+def _timeout(request: httpx2.Request) -> Any:
+    import httpx2  # noqa: PLC0415
+
+    return httpx2.Timeout(**request.extensions["timeout"])

@@ -1,0 +1,193 @@
+"""The stream of one answer: read to its end, taken up again where it broke, ended by closing its connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING
+
+from r1tui.errors import R1tuiError
+from r1tui.events import StreamEvent
+from r1tui.server.answer import AnswerReader
+from r1tui.server.http import LARGEST_BODY_BYTES, ServerHttp
+from r1tui.server.lenient import foreign_json, looks_like_html
+from r1tui.server.sse import EventSplitter
+from r1tui.server.unreachable import explain_transport, web_page
+
+if TYPE_CHECKING:
+    import httpx2
+
+RECONNECT_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+_CLOSE = {"Connection": "close"}  # a pooled connection is dead one time in five
+_GONE = ("The answer was stopped, or the server has it no more.", "Ask again.")
+_DONE = b"[DONE]"
+
+
+class AnswerStream:
+    """One answer on its way from a server to a reader."""
+
+    def __init__(self, http: ServerHttp, reader: AnswerReader, conversation_id: str) -> None:
+        self.is_stopped = False
+        """Whether the user has stopped it."""
+        self._http = http
+        self._reader = reader
+        self._id = conversation_id
+        self._splitter = EventSplitter()
+        self._sending: asyncio.Task[httpx2.Response] | None = None
+        self._response: httpx2.Response | None = None
+
+    async def events(self, request: httpx2.Request) -> AsyncGenerator[StreamEvent, None]:
+        """The answer's events, closed by exactly one Finished or Failed; reconnects when it breaks after it began."""
+        reader, delays = self._reader, iter(RECONNECT_DELAYS_S)
+        while True:
+            began, broken = self._splitter.offset, R1tuiError("")
+            try:
+                async for event in self._read_once(request):
+                    yield event
+            except R1tuiError as error:
+                broken = error
+            if reader.done:
+                return
+            if self._splitter.offset > began:
+                delays = iter(RECONNECT_DELAYS_S)
+            hopeless = self.is_stopped or reader.has_end or not self._splitter.offset
+            if hopeless or not await self._pause(next(delays, None)):
+                break
+            self._splitter = EventSplitter(self._splitter.offset)
+            request = self._resume_request()
+        for event in self._last(broken):
+            yield event
+
+    async def cut(self) -> bool:
+        """Close the connection, which ends the answer of a server that has no call for it; False without one."""
+        sending, response = self._sending, self._response
+        if sending is not None:
+            sending.cancel()
+        if response is not None:
+            await response.aclose()
+        return sending is not None or response is not None
+
+    def _last(self, broken: R1tuiError) -> list[StreamEvent]:
+        reader, whose = self._reader, self._http.whose
+        if self.is_stopped:
+            return list(reader.cancel())
+        if reader.has_end:
+            return list(reader.finish())
+        if self._splitter.offset:
+            return list(reader.fail(f"{whose.subject} ended in the middle of the answer.", whose.after_break))
+        cause = broken.cause or f"{self._http.endpoint} ends the connection without an answer."
+        return list(reader.fail(cause, broken.remedy or whose.look))
+
+    async def _read_once(self, request: httpx2.Request) -> AsyncGenerator[StreamEvent, None]:
+        """The events until the answer is done or its connection ends; raises R1tuiError for one that breaks."""
+        response = await self._sent(request)
+        if response is None:
+            return
+        self._response = response
+        try:
+            if response.status_code != 200:
+                for event in await self._refused(response):
+                    yield event
+            elif self._splitter.offset:
+                async for event in self._read_events(_pieces(response)):
+                    yield event
+            else:
+                async for event in self._read_any(_pieces(response)):
+                    yield event
+        except Exception as error:
+            import httpx2  # noqa: PLC0415  a quarter of a second
+
+            if isinstance(error, httpx2.HTTPError | httpx2.StreamError | OSError | ValueError):
+                raise explain_transport(error, self._http.endpoint, self._http.whose) from error
+            raise
+        finally:
+            self._response = None
+            await response.aclose()
+
+    async def _sent(self, request: httpx2.Request) -> httpx2.Response | None:
+        """The response; None when the answer was stopped before there was one."""
+        sending = self._sending = asyncio.ensure_future(self._http.send(request))
+        try:
+            return await sending
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if not self.is_stopped or (me is not None and me.cancelling()):
+                sending.cancel()
+                raise
+            return None
+        finally:
+            self._sending = None
+
+    async def _refused(self, response: httpx2.Response) -> list[StreamEvent]:
+        if response.status_code == 404 and self._splitter.offset:
+            if not self._http.whose.is_ours:
+                raise R1tuiError("")  # it keeps no answers: the connection just broke
+            return list(self._reader.fail(*_GONE))
+        refusal = await self._http.error_of(response)
+        if isinstance(refusal, R1tuiError):
+            return list(self._reader.fail(refusal.cause, refusal.remedy))
+        return list(self._reader.refuse(refusal))
+
+    async def _read_any(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[StreamEvent, None]:
+        """The events of an event stream, or of a whole answer: which it is, its first character tells."""
+        head = b""
+        async for data in pieces:
+            head += data
+            if start := head.lstrip()[:1]:
+                break
+        else:
+            return
+        if start not in b"{[<":
+            async for event in self._read_events(_chained(head, pieces)):
+                yield event
+            return
+        body = bytearray(head)
+        async for data in pieces:
+            body += data
+            if len(body) > LARGEST_BODY_BYTES:
+                raise ValueError("an endless answer")
+        if looks_like_html(bytes(body[:1024])):
+            error = web_page(self._http.endpoint)
+            last = self._reader.fail(error.cause, error.remedy)
+        else:
+            last = self._reader.read_whole(bytes(body))
+        for event in last:
+            yield event
+
+    async def _read_events(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[StreamEvent, None]:
+        reader, splitter = self._reader, self._splitter
+        async for data in pieces:
+            for payload in splitter.feed(data):
+                for event in reader.read(payload):
+                    yield event
+            if reader.done:
+                return
+        if not self._http.whose.is_ours:  # ours is asked for the rest of an event that broke off
+            rest = splitter.rest()
+            if rest.strip() == _DONE or foreign_json(rest) is not None:
+                for event in reader.read(rest):
+                    yield event
+
+    async def _pause(self, delay_s: float | None) -> bool:
+        """Wait before another connection; False when there is no hope: a local server gone, or no more tries."""
+        is_local = self._http.endpoint.socket is not None
+        if delay_s is None or (delay_s and is_local and not await self._http.is_healthy()):
+            return False
+        await asyncio.sleep(delay_s)
+        return True
+
+    def _resume_request(self) -> httpx2.Request:
+        params = {"conv_id": self._id, "from": str(self._splitter.offset)}
+        return self._http.streaming_request("GET", "/v1/stream", params=params, headers=_CLOSE)
+
+
+def _pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """The body as it comes; unpacked where a server packs it although it was asked not to."""
+    packed = response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    return response.aiter_bytes() if packed else response.aiter_raw()
+
+
+async def _chained(head: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for data in pieces:
+        yield data

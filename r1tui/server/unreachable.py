@@ -1,0 +1,62 @@
+"""Why a server could not be asked: what the HTTP library raised, told apart for a person."""
+
+import re
+
+from r1tui.errors import R1tuiError
+from r1tui.server.endpoint import Endpoint
+from r1tui.server.refusal import Whose
+
+_UNKNOWN_HOST = re.compile(
+    r"Name or service not known|nodename nor servname|getaddrinfo|name resolution|No address", re.I
+)
+_BAD_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|Hostname mismatch", re.I)
+_NOT_TLS = re.compile(r"WRONG_VERSION_NUMBER|wrong version number|record layer|UNEXPECTED_EOF|packet length", re.I)
+WEB_PAGE = "answers with a web page, as a proxy, a login page or another program does"
+HTTPS_HINT = re.compile(rb"HTTP request (was sent )?to (an )?HTTPS|plain HTTP request", re.I)
+
+
+def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1tuiError:
+    """Cause and remedy of an HTTP library's error while `endpoint` was asked."""
+    import httpx2  # noqa: PLC0415  a quarter of a second
+
+    said = " ".join(str(one) for one in _chain(error))
+    address = "Check the address."
+    if isinstance(error, httpx2.ProxyError):
+        remedy = f"Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or set NO_PROXY={endpoint.host}."
+        return R1tuiError(f"The proxy does not let us reach {endpoint}.", remedy)
+    if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+        return R1tuiError(f"{endpoint} is no address that can be asked.", address)
+    if _BAD_CERTIFICATE.search(said):
+        remedy = "Set SSL_CERT_FILE to the file of the authority that signed it, or use the name that stands in it."
+        return R1tuiError(f"The certificate of {endpoint} is not trusted.", remedy)
+    if endpoint.base_url.startswith("https:") and _NOT_TLS.search(said):
+        return R1tuiError(f"{endpoint} does not speak https.", "Write http:// in the address.")
+    if _UNKNOWN_HOST.search(said):
+        return R1tuiError(f"There is no host named {endpoint.host}.", "Check the name, and the network.")
+    if isinstance(error, httpx2.RemoteProtocolError) and "illegal" in said.lower():
+        return R1tuiError(f"{endpoint} does not speak HTTP.", "Check the port; an https server needs https://.")
+    if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError) and not whose.is_ours:
+        remedy = "Check the port; if the server speaks https, write https:// in the address."
+        return R1tuiError(f"{endpoint} ends the connection without an answer.", remedy)
+    if isinstance(error, httpx2.TimeoutException):
+        return R1tuiError(f"{endpoint} does not answer in time.", whose.look)
+    return R1tuiError(f"No {whose.name} answers at {endpoint}.", whose.look)
+
+
+def web_page(endpoint: Endpoint, status: int | None = None) -> R1tuiError:
+    """The error of an address at which a web page answers."""
+    shown = f" ({status})" if status else ""
+    return R1tuiError(f"{endpoint} {WEB_PAGE}{shown}.", "Check the address and its port.")
+
+
+def speaks_https(endpoint: Endpoint) -> R1tuiError:
+    """The error of an https server that was asked by http."""
+    return R1tuiError(f"{endpoint} speaks https.", "Write https:// in the address.")
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found

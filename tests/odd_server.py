@@ -1,0 +1,288 @@
+"""A server that plays the habits of OpenAI-style servers by name: the next report of one is one line more.
+
+The habits are written after the sources, documentation and bug reports of Ollama, vLLM, LM Studio, llama-swap and
+others; none of these programs was run.
+"""
+
+import gzip
+import json
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+CERTIFICATE = Path(__file__).parent / "data" / "localhost.pem"
+"""Of localhost, signed by itself, with its key."""
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is answered to a chat; `endless` goes on with words until the client closes its connection."""
+
+    body: bytes
+    status: int = 200
+    kind: str = "text/event-stream"
+    headers: tuple[str, ...] = ()
+    endless: bool = False
+    late: bool = False
+    """Nothing is sent before the client has gone."""
+    has_length: bool = True
+
+
+def chunk(content: object = None, finish: str | None = None, **delta: object) -> Json:
+    """One event of a streamed chat completion."""
+    said = {**({"content": content} if content is not None else {}), **delta}
+    return {"id": "c", "object": "chat.completion.chunk", "choices": [{"delta": said, "finish_reason": finish}]}
+
+
+def events(*chunks: Json | bytes, eol: str = "\n", done: bool = True, blank: bool = True) -> bytes:
+    """An event stream of these chunks."""
+    payloads = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in chunks]
+    payloads += [b"[DONE]"] if done else []
+    line_end = eol.encode()
+    stream = (line_end * 2).join(b"data: " + payload for payload in payloads)
+    return stream + (line_end * 2 if blank else b"")
+
+
+def whole(content: object, **message: object) -> bytes:
+    """A chat completion that is not streamed."""
+    said = {"role": "assistant", "content": content, **message}
+    return json.dumps({"id": "c", "choices": [{"message": said, "finish_reason": "stop"}]}).encode()
+
+
+HELLO = (chunk("Hel"), chunk("lo."), chunk(finish="stop"))
+THOUGHT = "Hm, well."
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": THOUGHT}]}, {"type": "text", "text": "Hello."}]
+ODD = {"choices": [{"delta": {"content": "Hello.", "role": None, "tool_calls": None}, "finish_reason": "stop"}]}
+
+ANSWERS: dict[str, Reply] = {
+    "plain": Reply(events(*HELLO)),
+    "crlf": Reply(events(*HELLO, eol="\r\n")),
+    "cr": Reply(events(*HELLO, eol="\r")),
+    "comments and event names": Reply(b": ping\n\nevent: message\nid: 7\n" + events(*HELLO) + b": bye\n\n"),
+    "gzip, unasked": Reply(gzip.compress(events(*HELLO)), headers=("Content-Encoding: gzip",)),
+    "no [DONE]": Reply(events(*HELLO, done=False)),
+    "no [DONE], no length": Reply(events(*HELLO, done=False), has_length=False),
+    "no blank line at the end": Reply(events(*HELLO, done=False, blank=False)),
+    "no blank line after [DONE]": Reply(events(*HELLO, blank=False)),
+    "another content type": Reply(events(*HELLO), kind="text/plain; charset=utf-8"),
+    "null side fields": Reply(events({**ODD, "id": None, "usage": None, "timings": None, "error": None})),
+    "integer id": Reply(events({**ODD, "id": 17})),
+    "no id": Reply(events(ODD)),
+    "odd usage": Reply(events({**ODD, "usage": 12}, {"choices": [], "usage": {"prompt_tokens": "many"}})),
+    "odd timings": Reply(events({**ODD, "timings": [1, 2]}, {**ODD, "choices": [], "timings": {"predicted_n": None}})),
+    "null choices": Reply(events({"id": "c", "choices": None}, *HELLO)),
+    "missing choices": Reply(events({"id": "c", "usage": {"total_tokens": 3}}, *HELLO)),
+    "null delta": Reply(events({"choices": [{"delta": None, "finish_reason": None}]}, *HELLO)),
+    "missing delta": Reply(events({"choices": [{"finish_reason": None}]}, *HELLO)),
+    "integer finish reason": Reply(events({"choices": [{"delta": {"content": "Hello."}, "finish_reason": 0}]})),
+    "content in parts": Reply(
+        events(chunk([{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo."}], "stop"))
+    ),
+    "whole": Reply(whole("Hello."), kind="application/json"),
+    "whole, in parts": Reply(whole([{"type": "text", "text": "Hello."}]), kind="application/json"),
+    "whole, as text": Reply(b"\n" + whole("Hello."), kind="text/plain"),
+    "whole, null usage": Reply(whole("Hello.").replace(b'"id"', b'"usage": null, "id"'), kind="application/json"),
+    "redirected": Reply(b"", 307, headers=("Location: /again/v1/chat/completions",)),
+    "redirected for good": Reply(b"", 308, headers=("Location: /again/v1/chat/completions",)),
+}
+"""All of these say `Hello.`, and no thinking."""
+
+THINKERS: dict[str, Reply] = {
+    "reasoning_content": Reply(events(chunk(reasoning_content=THOUGHT), *HELLO)),
+    "reasoning": Reply(events(chunk(reasoning=THOUGHT), *HELLO)),
+    "reasoning with empty content": Reply(events(chunk("", reasoning=THOUGHT), *HELLO)),
+    "both names": Reply(events(chunk(reasoning=THOUGHT, reasoning_content=THOUGHT), *HELLO)),
+    "null reasoning": Reply(events(chunk(reasoning=THOUGHT), chunk("Hello.", "stop", reasoning=None))),
+    "tags": Reply(events(chunk("<think>"), chunk(f"{THOUGHT}</think>"), *HELLO)),
+    "no opening tag": Reply(events(chunk(THOUGHT), chunk("</think>"), *HELLO)),
+    "no opening tag, in pieces": Reply(
+        events(chunk("Hm, "), chunk("well.</th"), chunk("ink>Hel"), chunk("lo.", "stop"))
+    ),
+    "thinking in parts": Reply(events(chunk(PARTS, "stop"))),
+    "whole, with reasoning": Reply(whole("Hello.", reasoning=THOUGHT), kind="application/json"),
+    "whole, in tags": Reply(whole(f"<think>{THOUGHT}</think>Hello."), kind="application/json"),
+    "whole, no opening tag": Reply(whole(f"{THOUGHT}</think>Hello."), kind="application/json"),
+}
+"""All of these think THOUGHT and say `Hello.`"""
+
+BROKEN_TEXT: dict[str, Reply] = {
+    "half a surrogate pair": Reply(events(b'{"choices":[{"delta":{"content":"a\\ud83db"},"finish_reason":"stop"}]}')),
+    "second half": Reply(events(b'{"choices":[{"delta":{"content":"a\\udc00b"},"finish_reason":"stop"}]}')),
+    "bad utf-8": Reply(events(b'{"choices":[{"delta":{"content":"a\xffb"},"finish_reason":"stop"}]}')),
+    "bad utf-8, whole": Reply(whole("aXb").replace(b"X", b"\xff"), kind="application/json"),
+}
+"""All of these say `a�b`."""
+
+
+def refused(status: int, body: object, kind: str = "application/json") -> Reply:
+    """An error response; what is no bytes is JSON."""
+    return Reply(body if isinstance(body, bytes) else json.dumps(body).encode(), status, kind)
+
+
+REFUSALS: dict[str, tuple[Reply, str]] = {
+    "error object": (refused(400, {"error": {"message": "no such model 'x'", "type": "e"}}), "no such model 'x'"),
+    "error text": (refused(404, {"error": "model 'x' not found"}), "model 'x' not found"),
+    "message": (refused(422, {"object": "error", "message": "too hot", "code": 422}), "too hot"),
+    "detail": (refused(401, {"detail": "Not authenticated"}), "Not authenticated"),
+    "detail list": (refused(422, {"detail": [{"loc": ["body"], "msg": "field required"}]}), "field required"),
+    "nested": (refused(500, {"error": {"error": {"message": "deep"}}}), "deep"),
+    "no words": (refused(500, {}), "500"),
+    "list": (refused(500, [{"error": {"message": "in a list"}}]), "in a list"),
+    "plain text": (refused(429, b"slow down\n", "text/plain"), "slow down"),
+    "nothing": (refused(502, b"", "text/plain"), "502"),
+    "bad bytes": (refused(500, b"caf\xe9", "text/plain"), "caf"),
+    "escapes": (refused(500, b"\x1b[31mred", "text/plain"), "red"),
+    "page": (refused(502, b"<html><body>Bad Gateway</body></html>", "text/html"), "web page"),
+    "page with 200": (Reply(b"<!DOCTYPE html><html>Log in</html>", kind="text/html"), "web page"),
+    "error in the stream": (Reply(events({"error": {"message": "out of luck", "code": 500}})), "out of luck"),
+    "error text in the stream": (Reply(events({"error": "out of luck"})), "out of luck"),
+    "error in the stream, other shape": (Reply(events({"object": "error", "message": "out of luck"})), "out of luck"),
+    "error as a whole answer": (Reply(b'{"error": "out of luck"}', kind="application/json"), "out of luck"),
+    "no JSON": (Reply(events(b"{no")), "no answer"),
+    "elsewhere": (Reply(b"", 307, headers=("Location: http://example.invalid/v1",)), "example.invalid"),
+    "moved": (Reply(b"", 301, headers=("Location: http://127.0.0.1:1/v1",)), "127.0.0.1:1"),
+    "nowhere": (Reply(b"", 307), "nowhere"),
+    "in a circle": (Reply(b"", 307, headers=("Location: /v1/chat/completions",)), "without end"),
+    "empty answer": (Reply(b"", kind="text/event-stream"), "without an answer"),
+    "cut short": (Reply(events(chunk("Hel"), done=False)), "middle of the answer"),
+}
+"""What r1tui says contains these words."""
+
+
+@dataclass
+class Seen:
+    """One request."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Json:
+        said: Json = json.loads(self.body)
+        return said
+
+
+@dataclass
+class OddServer:
+    """The habits that it has now, and what it was asked."""
+
+    port: int
+    reply: Reply = ANSWERS["plain"]
+    models: list[str] | None = None
+    """What `/v1/models` lists; None: it has no such path."""
+    others: dict[str, Reply] = field(default_factory=dict)
+    """What it answers at other paths; 404 where nothing is named."""
+    seen: list[Seen] = field(default_factory=list)
+    closed: threading.Event = field(default_factory=threading.Event)
+    """A client has closed its connection during an endless or late answer."""
+    begun: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def chats(self) -> list[Seen]:
+        """The questions."""
+        return [one for one in self.seen if one.path.endswith("/chat/completions")]
+
+    def reply_to(self, seen: Seen) -> Reply:
+        path = seen.path.partition("?")[0]
+        if path == "/again/v1/chat/completions":
+            return ANSWERS["plain"]
+        if path == "/v1/chat/completions":
+            return self.reply
+        if path in self.others:
+            return self.others[path]
+        if path == "/v1/models" and self.models is not None:
+            return refused(200, {"object": "list", "data": [{"id": name} for name in self.models]})
+        return refused(404, {"error": "404 page not found"})
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    def __init__(self, odd: Callable[[], OddServer], *arguments: Any) -> None:
+        self._odd = odd()
+        super().__init__(*arguments)
+
+    def handle(self) -> None:
+        if not self.connection.recv(1, socket.MSG_PEEK).isalpha():  # TLS where none is spoken
+            self.wfile.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            return
+        method, _, rest = self.rfile.readline().decode("latin-1").strip().partition(" ")
+        headers: dict[str, str] = {}
+        while line := self.rfile.readline().decode("latin-1").strip():
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        seen = Seen(method, rest.rpartition(" ")[0], headers, body)
+        self._odd.seen.append(seen)
+        self._send(self._odd.reply_to(seen))
+
+    def _send(self, reply: Reply) -> None:
+        if reply.late:
+            self._wait_until_closed()
+            return
+        length = [] if reply.endless or not reply.has_length else [f"Content-Length: {len(reply.body)}"]
+        head = [
+            f"HTTP/1.1 {reply.status} X",
+            f"Content-Type: {reply.kind}",
+            "Connection: close",
+            *length,
+            *reply.headers,
+        ]
+        self.wfile.write("\r\n".join([*head, "", ""]).encode() + reply.body)
+        if reply.endless:
+            self._odd.begun.set()
+            self._say_words()
+
+    def _say_words(self) -> None:
+        try:
+            while True:
+                self.wfile.write(events(chunk("word "), done=False))
+                if self._odd.closed.wait(0.01):
+                    return
+        except OSError:
+            self._odd.closed.set()
+
+    def _wait_until_closed(self) -> None:
+        self._odd.begun.set()
+        if self.connection.recv(1) == b"":
+            self._odd.closed.set()
+
+
+class _Listener(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes is no error of a test's."""
+
+
+@contextmanager
+def odd_server(reply: Reply = ANSWERS["plain"], *, tls: bool = False, **habits: Any) -> Iterator[OddServer]:
+    """A server with these habits, for the block."""
+    made: list[OddServer] = []
+    with _Listener(("127.0.0.1", 0), partial(_Handler, lambda: made[0])) as listener:
+        made.append(OddServer(listener.server_address[1], reply, **habits))
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(CERTIFICATE)
+            listener.socket = context.wrap_socket(listener.socket, server_side=True)
+        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield made[0]
+        finally:
+            made[0].closed.set()
+            listener.shutdown()
+            thread.join()

@@ -1,0 +1,297 @@
+"""Servers that are not ours: whatever their habits, an answer is an answer, and a refusal says why in their words."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r1tui.errors import R1tuiError, UsageError
+from r1tui.events import Content, ContentWasThinking, Failed, Finished, Reasoning, StreamEvent
+from r1tui.server.answer import AnswerReader
+from r1tui.server.client import ChatRequest, Message, ServerClient, model_title
+from r1tui.server.endpoint import Endpoint
+from r1tui.server.sse import EventSplitter
+from tests.odd_server import (
+    ANSWERS,
+    BROKEN_TEXT,
+    REFUSALS,
+    THINKERS,
+    THOUGHT,
+    OddServer,
+    Reply,
+    chunk,
+    events,
+    odd_server,
+)
+
+HI = ChatRequest([Message("user", "hi")])
+
+
+def client_of(server: OddServer, model: str = "") -> ServerClient:
+    return ServerClient(Endpoint.parse(server.url), ours=False, model=model)
+
+
+async def collect(stream: AsyncIterator[StreamEvent]) -> list[StreamEvent]:
+    return [event async for event in stream]
+
+
+def texts(seen: list[StreamEvent]) -> tuple[str, str]:
+    """Thinking and answer, as the screen has them at the end."""
+    thinking = answer = ""
+    for event in seen:
+        match event:
+            case Reasoning(text):
+                thinking += text
+            case Content(text):
+                answer += text
+            case ContentWasThinking():
+                thinking, answer = thinking + answer, ""
+    return thinking, answer
+
+
+async def ask(server: OddServer) -> list[StreamEvent]:
+    async with client_of(server) as client:
+        return await collect(client.stream_chat(HI, "c"))
+
+
+@pytest.mark.parametrize("habit", ANSWERS)
+async def test_an_answer_of_whatever_habit_is_an_answer(habit: str) -> None:
+    with odd_server(ANSWERS[habit]) as server:
+        seen = await ask(server)
+    assert texts(seen) == ("", "Hello.")
+    assert isinstance(seen[-1], Finished), seen[-1]
+    assert (seen[-1].finish_reason, seen[-1].reasoning_tokens) == ("stop", 0)
+    assert len(server.chats) == (2 if "redirected" in habit else 1)
+
+
+@pytest.mark.parametrize("habit", THINKERS)
+async def test_thinking_of_whatever_habit_is_thinking(habit: str) -> None:
+    with odd_server(THINKERS[habit]) as server:
+        seen = await ask(server)
+    assert texts(seen) == (THOUGHT, "Hello.")
+    assert isinstance(seen[-1], Finished)
+
+
+@pytest.mark.parametrize("habit", BROKEN_TEXT)
+async def test_what_is_no_text_becomes_a_replacement_character(habit: str) -> None:
+    with odd_server(BROKEN_TEXT[habit]) as server:
+        seen = await ask(server)
+    assert texts(seen) == ("", "a\ufffdb")
+    assert isinstance(seen[-1], Finished)
+
+
+@pytest.mark.parametrize("habit", REFUSALS)
+async def test_a_refusal_says_the_server_s_own_words_and_no_command_of_ours(habit: str) -> None:
+    reply, words = REFUSALS[habit]
+    with odd_server(reply) as server:
+        seen = await ask(server)
+    assert isinstance(seen[-1], Failed), seen[-1]
+    assert words in seen[-1].cause
+    assert "llama-server" not in seen[-1].cause
+    assert "r1tui logs" not in seen[-1].remedy
+    assert "r1tui status" not in seen[-1].remedy
+    assert seen[-1].remedy
+    if reply.status >= 400 and "page" not in habit:
+        assert str(reply.status) in seen[-1].cause
+
+
+async def test_figures_that_are_not_given_are_none_and_those_that_are_stay() -> None:
+    with odd_server() as server:
+        end = (await ask(server))[-1]
+        usage = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
+        server.reply = Reply(events(chunk("Hello.", "stop"), usage))
+        counted = (await ask(server))[-1]
+        details = {"prompt_tokens": 5, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 4}}
+        server.reply = Reply(events(chunk(reasoning="Hm."), chunk("Hello.", "stop"), {"choices": [], "usage": details}))
+        detailed = (await ask(server))[-1]
+    assert isinstance(end, Finished)
+    assert (end.prompt_tokens, end.completion_tokens, end.prompt_tps, end.tps) == (None, None, None, None)
+    assert isinstance(counted, Finished)
+    assert (counted.prompt_tokens, counted.completion_tokens, counted.tps) == (5, 2, None)
+    assert isinstance(detailed, Finished)
+    assert detailed.reasoning_tokens == 4
+
+
+async def test_identity_is_asked_for() -> None:
+    with odd_server() as server:
+        await ask(server)
+    assert server.chats[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["in mid-answer", "before the answer"])
+async def test_a_stop_that_is_not_confirmed_closes_the_connection(*, late: bool) -> None:
+    with odd_server(Reply(b"", endless=not late, late=late)) as server:
+        async with client_of(server) as client:
+            stream = asyncio.create_task(collect(client.stream_chat(HI, "c")))
+            assert await asyncio.to_thread(server.begun.wait, 30)
+            await client.stop_answer("c")
+            seen = await asyncio.wait_for(stream, 30)
+            assert await asyncio.to_thread(server.closed.wait, 30)
+    assert isinstance(seen[-1], Finished)
+    assert seen[-1].finish_reason == "cancelled"
+
+
+async def test_a_stop_before_the_question_is_a_stop() -> None:
+    with odd_server() as server:
+        async with client_of(server) as client:
+            await client.stop_answer("c")
+            seen = await collect(client.stream_chat(HI, "c"))
+    assert isinstance(seen[-1], Finished)
+    assert seen[-1].finish_reason == "cancelled"
+    assert server.chats == []
+
+
+async def test_the_only_model_is_named_in_every_question() -> None:
+    with odd_server(models=["deepseek-r1:671b"]) as server:
+        async with client_of(server) as client:
+            await client.need_model()
+            await collect(client.stream_chat(HI, "c"))
+    assert server.chats[0].json["model"] == "deepseek-r1:671b"
+
+
+async def test_of_several_models_one_must_be_named() -> None:
+    with odd_server(models=["a", "b"]) as server:
+        async with client_of(server) as client:
+            with pytest.raises(UsageError, match="2 models: a, b") as caught:
+                await client.need_model()
+        async with client_of(server, "b") as client:
+            await client.need_model()
+            await collect(client.stream_chat(HI, "c"))
+    assert "--model-name" in caught.value.remedy
+    assert [one.json["model"] for one in server.chats] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        Reply(b'{"object": "list", "data": null}', kind="application/json"),
+        Reply(b'{"data": [{"id": 3}, null, "x"]}', kind="application/json"),
+        Reply(b"[]", kind="application/json"),
+        Reply(b"nothing", kind="text/plain"),
+        Reply(b"", 500),
+    ],
+)
+async def test_a_list_of_models_that_is_none_leaves_the_question_without_a_model(listed: Reply) -> None:
+    with odd_server(others={"/v1/models": listed}) as server:
+        async with client_of(server) as client:
+            await client.need_model()
+            assert texts(await collect(client.stream_chat(HI, "c"))) == ("", "Hello.")
+    assert "model" not in server.chats[0].json
+
+
+async def test_addresses_that_are_wrong_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def why(url: str) -> str:
+        async with ServerClient(Endpoint.parse(url), ours=False) as client:
+            with pytest.raises(R1tuiError) as caught:
+                await client.need_model()
+            [failed] = await collect(client.stream_chat(HI, "c"))
+        assert isinstance(failed, Failed)
+        assert failed.cause == caught.value.cause
+        assert "r1tui" not in caught.value.remedy
+        return f"{caught.value.cause} {caught.value.remedy}"
+
+    with odd_server(tls=True) as tls, odd_server() as http:
+        assert "certificate of https://localhost" in await why(f"https://localhost:{tls.port}")
+        assert "does not speak https" in await why(f"https://localhost:{http.port}")
+        assert "https" in await why(f"http://localhost:{tls.port}")
+    assert "no host named nowhere.invalid" in await why("http://nowhere.invalid:80")
+    assert "No server answers" in await why("http://127.0.0.1:1")
+    page = Reply(b"<html>hello</html>", kind="text/html")
+    with odd_server(page, others={"/v1/models": page}) as server:
+        assert "web page" in await why(server.url)
+
+
+async def test_the_redirects_of_another_host_and_of_a_circle_are_not_followed() -> None:
+    circle = Reply(b"", 308, headers=("Location: /v1/models",))
+    with odd_server(others={"/v1/models": circle}) as server:
+        async with client_of(server) as client:
+            with pytest.raises(R1tuiError, match="without end"):
+                await client.need_model()
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        (r"C:\models\R1-IQ1_S.gguf", "R1-IQ1_S"),
+        ("/models/R1.v2-IQ1_S.gguf", "R1.v2-IQ1_S"),
+        ("R1", "R1"),
+        ("", ""),
+        (r"D:\a/b.gguf", "b"),
+    ],
+)
+def test_a_model_s_path_is_cut_at_its_own_separators(path: str, title: str) -> None:
+    assert model_title(path) == title
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/models", "/health"])
+def test_what_is_copied_along_with_an_address_does_not_count(path: str) -> None:
+    assert Endpoint.parse(f"http://h:8080{path}").base_url == "http://h:8080"
+    assert Endpoint.parse(f"http://h:8080/proxy{path}").base_url == "http://h:8080/proxy"
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [("http://0.0.0.0:80", "http://127.0.0.1:80"), ("http://[::]:80/v1", "http://[::1]:80")],
+)
+def test_the_address_that_servers_print_for_all_is_this_machine(address: str, meant: str) -> None:
+    endpoint = Endpoint.parse(address)
+    assert endpoint.base_url == meant
+    assert endpoint.is_loopback
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    assert "secret" not in str(Endpoint.parse("http://me:secret@h:80"))
+
+
+async def test_no_proxy_lies_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with odd_server() as server:
+        async with ServerClient(Endpoint.parse(f"http://0.0.0.0:{server.port}"), ours=False) as client:
+            assert texts(await collect(client.stream_chat(HI, "c"))) == ("", "Hello.")
+
+
+@given(st.sampled_from(["\n", "\r\n", "\r"]), st.lists(st.integers(1, 40), max_size=30))
+def test_events_are_the_same_however_their_bytes_are_cut(eol: str, cuts: list[int]) -> None:
+    stream = events(chunk("Hel"), chunk("lo."), b"x", eol=eol)
+    expected = events(chunk("Hel"), chunk("lo."), b"x").decode().replace("data: ", "").split("\n\n")[:-1]
+    splitter, seen, at = EventSplitter(), [], 0
+    for cut in (*cuts, len(stream)):
+        seen += [payload.decode() for payload in splitter.feed(stream[at : at + cut])]
+        at += cut
+    assert seen == expected
+    assert splitter.rest() == b""
+
+
+@given(payload=st.binary(max_size=300), whole=st.booleans())
+def test_no_payload_raises(payload: bytes, *, whole: bool) -> None:
+    reader = AnswerReader(knows_prompt=False)
+    seen = list(reader.read_whole(payload) if whole else reader.read(payload))
+    for event in seen:
+        if isinstance(event, Content | Reasoning):
+            event.text.encode()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["choices", "delta", "message", "content", "reasoning", "error", "id", "usage", "timings",
+                         "finish_reason", "prompt_tokens", "type", "text", "predicted_n"]),
+        inner, max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(said=json_values, whole=st.booleans())
+def test_no_json_raises(said: object, *, whole: bool) -> None:
+    reader = AnswerReader(knows_prompt=False)
+    payload = json.dumps(said).encode()
+    list(reader.read_whole(payload) if whole else reader.read(payload))
+    list(reader.finish())
+    assert reader.done
