@@ -14,7 +14,7 @@ from r1tui.events import Failed, StreamEvent
 from r1tui.server.answer import AnswerReader
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.http import ServerHttp
-from r1tui.server.refusal import FOREIGN, OURS
+from r1tui.server.refusal import FOREIGN, FOREIGN_SOCKET, OURS
 from r1tui.server.request import Beginning, ChatRequest, Message, json_messages, template_arguments
 from r1tui.server.stream import AnswerStream
 from r1tui.server.think import CLOSE, OPEN
@@ -37,7 +37,8 @@ class ServerClient:
     def __init__(self, endpoint: Endpoint, key: str | None = None, *, ours: bool = True, model: str = "") -> None:
         self.endpoint = endpoint
         self.model = model
-        self._http = ServerHttp(endpoint, key, OURS if ours else FOREIGN)
+        foreign = FOREIGN if endpoint.socket is None else FOREIGN_SOCKET
+        self._http = ServerHttp(endpoint, key, OURS if ours else foreign)
         self._ours = ours
         self._context_tokens: int | None = None
         self._forces_thinking: dict[bool | None, bool] = {}

@@ -21,7 +21,7 @@ class Whose:
     @property
     def subject(self) -> str:
         """Its name at the beginning of a sentence."""
-        return self.name if self.is_ours else f"The {self.name}"
+        return f"The {self.name}" if self.name == "server" else self.name
 
     @property
     def log(self) -> str:
@@ -43,6 +43,8 @@ class Whose:
 
 OURS = Whose()
 FOREIGN = Whose("server", is_ours=False)
+FOREIGN_SOCKET = Whose(is_ours=False)
+"""On a Unix socket nothing but a llama-server listens."""
 
 
 def explain(error: ServerError, whose: Whose = OURS) -> tuple[str, str]:
