@@ -11,7 +11,7 @@ from r1tui.events import Content, Finished, Reasoning, StreamEvent
 from r1tui.keeper.record_file import RecordFile
 from r1tui.server.answer import AnswerReader
 from r1tui.server.record import LOST_EVENT, gap_event, resumes_at
-from r1tui.server.wire import EventSplitter
+from r1tui.server.sse import EventSplitter
 
 DONE = b"data: [DONE]\n\n"
 
