@@ -1,6 +1,7 @@
 """What becomes of what cannot be written for a while: a full disk, in the hands of the screen's saver."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from r1tui.chat.changes import Changes
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.database import NAME
+from r1tui.chat.rescue import Unsaved
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.events import Content
@@ -42,7 +44,11 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 @asynccontextmanager
 async def saving(folder: Path, told: list[R1tuiError]) -> AsyncIterator[Saver]:
-    saver = Saver(folder, "", lambda _: False, told.append)
+    def hear(unsaved: Unsaved | None) -> None:
+        if unsaved is not None:
+            told.append(unsaved.why)
+
+    saver = Saver(folder, "", lambda _: False, told.append, unsaved=hear)
     try:
         yield saver
     finally:
@@ -70,21 +76,77 @@ async def until(fact: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_what_cannot_be_written_is_told_once_and_written_when_it_can_be(
-    folder: Path, told: list[R1tuiError], disk: Disk
+async def test_what_cannot_be_written_is_told_while_it_is_so_and_written_when_it_can_be(
+    folder: Path, disk: Disk
 ) -> None:
-    conversation = Conversation("c1")
-    async with saving(folder, told) as saver:
-        disk.is_full = True
+    conversation, heard = Conversation("c1"), list[Unsaved | None]()
+    saver = Saver(folder, "", lambda _: False, lambda _: None, unsaved=heard.append)
+    try:
         turn = conversation.ask("lost?")
-        for word in ("one ", "two ", "three"):
+        turn.answer.apply(Content("one "))
+        await saver.save(conversation)
+        disk.is_full = True
+        for word in ("two ", "three"):
             turn.answer.apply(Content(word))
             await saver.save(conversation)
-        assert len(told) == 1
-        assert "full" in told[0].cause
+        await until(lambda: heard[-1:] != [] and heard[-1] is not None and heard[-1].words == 2)
+        assert heard[-1] is not None
+        assert "full" in heard[-1].why.cause
+        assert heard[-1].conversations == (conversation,)
+        assert await saver.flush() is not None
         disk.is_full = False
+        await until(lambda: heard[-1] is None)
         await until(lambda: questions(folder, "c1") == ["lost?"])
         await until(lambda: kept_answer(folder) == "one two three")
+        assert await saver.flush() is None
+    finally:
+        assert await saver.close() is None
+
+
+async def test_a_disk_that_hangs_is_told_and_holds_up_nobody_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, write = threading.Event(), Store.write
+
+    def hang(self: Store, changes: Iterable[Changes]) -> None:
+        answers.wait()
+        write(self, changes)
+
+    monkeypatch.setattr(Store, "write", hang)
+    monkeypatch.setattr("r1tui.tui.saver.PATIENCE_S", 0.1)
+    conversation, heard = Conversation("c1"), list[Unsaved | None]()
+    saver = Saver(folder, "", lambda _: False, lambda _: None, unsaved=heard.append)
+    say(conversation, "lost?")
+    await saver.save(conversation)
+    await until(lambda: heard != [])
+    unsaved = saver.flush_at_once()
+    assert unsaved is not None
+    assert unsaved.why.cause == "The disk does not answer."
+    answers.set()
+    await until(lambda: heard[-1] is None)
+    assert await saver.close() is None
+    assert questions(folder, "c1") == ["lost?"]
+
+
+async def test_an_error_that_nobody_foresaw_keeps_what_waits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, fails = Store.write, [True]
+
+    def fail(self: Store, changes: Iterable[Changes]) -> None:
+        if fails:
+            raise KeyError("x")
+        write(self, changes)
+
+    monkeypatch.setattr(Store, "write", fail)
+    monkeypatch.setattr("r1tui.tui.saver.RETRY_S", 0.05)
+    conversation, heard = Conversation("c1"), list[Unsaved | None]()
+    saver = Saver(folder, "", lambda _: False, lambda _: None, unsaved=heard.append)
+    say(conversation, "lost?")
+    await saver.save(conversation)
+    await until(lambda: heard != [])
+    fails.clear()
+    await until(lambda: heard[-1] is None)
+    assert await saver.close() is None
+    assert questions(folder, "c1") == ["lost?"]
 
 
 def kept_answer(folder: Path) -> str:

@@ -61,7 +61,7 @@ async def test_a_stopped_answer_keeps_what_came_and_says_so() -> None:
     async with seat.run_test(size=(80, 24)) as pilot:
         await send(pilot, seat, Content("one **two"), Finished("cancelled", 12, 0, 4, 100.0, 50.0, 10.0))
         assert "  one **two" in seat.lines
-        assert "  Stopped. What came is kept. F8 goes on with it." in seat.lines
+        assert "  Stopped. F8 goes on with it." in seat.lines
 
 
 async def test_an_answer_that_goes_on_is_drawn_as_one_that_came_at_once() -> None:

@@ -43,6 +43,10 @@ class Drop:
     number: int
 
 
+Extent = tuple[int, int]
+"""How many characters of an exchange's answer and thinking there are."""
+
+
 @dataclass(frozen=True)
 class Changes:
     """Of one conversation."""
@@ -54,6 +58,20 @@ class Changes:
     whole: bool
     """Whether this is all of it, and not only what is new."""
     exchanges: list[Put | Grow | Drop]
+
+    def extents(self, known: dict[int, Extent]) -> dict[int, Extent]:
+        """How much of each exchange is on disk when these are, after what was `known` before, by its number."""
+        extents = dict(known)
+        for change in self.exchanges:
+            match change:
+                case Put(number, columns):
+                    extents[number] = (len(str(columns["answer"])), len(str(columns["thinking"])))
+                case Grow(number, answer, thinking):
+                    n_answer, n_thinking = extents.get(number, (0, 0))
+                    extents[number] = (n_answer + len(answer), n_thinking + len(thinking))
+                case Drop(number):
+                    extents.pop(number, None)
+        return extents
 
 
 class _Written(NamedTuple):
@@ -84,6 +102,23 @@ class Tracker:
     def forget(self) -> None:
         """Nothing of it is on disk any more."""
         self._written, self._head = {}, None
+
+    def extents(self) -> dict[int, Extent]:
+        """How much there is of each exchange, by its number."""
+        return {self.numbers[turn]: _extent(turn) for turn in self.conversation.every if turn in self.numbers}
+
+    def words_beyond(self, known: dict[int, Extent]) -> int:
+        """How many words there are beyond these extents; questions that are in none of them count, too."""
+        words = 0
+        for turn in self.conversation.every:
+            extent = known.get(self.numbers.get(turn, -1))
+            if extent is None:
+                words += len(turn.question.split())
+            if extent != _extent(turn):
+                n_answer, n_thinking = extent or (0, 0)
+                new = (turn.answer.content.text[n_answer:], turn.answer.thinking.text[n_thinking:])
+                words += sum(len(text.split()) for text in new)
+        return words
 
     def changes(self) -> Changes | None:
         """What is new since the last call; None when nothing is. An empty conversation is nothing."""
@@ -136,6 +171,10 @@ class Tracker:
         ended = f"{state} {answer.cause}{answer.remedy}{answer.cut}{answer.finished}"
         parent = self.numbers.get(turn.parent) if turn.parent is not None else None
         return parent, turn.question, turn.answer_id, turn.inside_thinking, turn.model, answer.running, ended
+
+
+def _extent(turn: Turn) -> Extent:
+    return len(turn.answer.content.text), len(turn.answer.thinking.text)
 
 
 def _columns(turn: Turn, answer: Answer, numbers: dict[Turn, int]) -> dict[str, Value]:

@@ -12,7 +12,7 @@ from r1tui.chat.changes import Changes, Drop, Grow, Put, Tracker
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.events import Finished
 
-LEFT = "r1tui ended while this answer came."
+LEFT = "r1tui ended while this answer came; its end may not have been saved."
 Recorded = Callable[[str], bool]
 """Whether the answer with this id has a record, which has all of it from its request on."""
 

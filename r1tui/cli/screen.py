@@ -5,19 +5,27 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from r1tui.cli.context import Context, is_terminal, pass_context
 from r1tui.cli.target import attached_endpoint, wanted_variant
 from r1tui.errors import CancelledError, R1tuiError, UsageError
+from r1tui.log import flush_log, unforeseen
 from r1tui.paths import Paths
+from r1tui.text import plain
+
+if TYPE_CHECKING:
+    from r1tui.tui.app import R1App
 
 SMALLEST = (60, 16)
 """Columns and rows that the chat needs; it is made for 80×24 and more."""
+SAY_S = 1.0
+"""How long a terminal may take to show the last words after a hang-up."""
 _HEADLESS = "Without one, `r1tui serve` and `r1tui chat` do the same: r1tui --help"
 
 
@@ -57,22 +65,31 @@ def run_screen(
     )
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         stops = config.server.on_hangup == "stop" and endpoint is None
-        left = app.seat.leave_draft_at_once
-        signal.signal(signal.SIGHUP, partial(_leave_at_once, left, context.paths if stops else None))
-    app.run(mouse=mouse)
+        signal.signal(signal.SIGHUP, partial(_leave_at_once, app, context.paths if stops else None))
+    try:
+        app.run(mouse=mouse)
+    finally:
+        for line in app.unsaved.last_words:
+            click.echo(plain(line), err=True)
     if app.failure is not None:
         raise app.failure
-    if app.return_code:
-        raise SystemExit(app.return_code)
+    if app.return_code or app.unsaved.has_lost:
+        raise SystemExit(app.return_code or 1)
 
 
-def _leave_at_once(leave: Callable[[], None], stopped: Paths | None, number: int, frame: FrameType | None) -> None:
+def _leave_at_once(app: "R1App", stopped: Paths | None, number: int, frame: FrameType | None) -> None:
     """The terminal is gone, and an orderly end would wait for it for ever; what must last is the keeper's, and what
-    `leave` writes.
+    is written here.
 
     The server of `stopped` is stopped before.
     """
-    leave()
+    try:
+        app.unsaved.rescue_at_once()
+    except Exception as error:  # the process must end all the same
+        unforeseen(error, "saving at a hang-up")
+    saying = threading.Thread(target=_say_at_once, args=(app.unsaved.last_words,), daemon=True)  # nobody may read it
+    saying.start()
+    saying.join(SAY_S)
     if stopped is not None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         from r1tui.keeper.client import stop  # noqa: PLC0415  asyncio, sockets
@@ -82,7 +99,15 @@ def _leave_at_once(leave: Callable[[], None], stopped: Paths | None, number: int
             stopping = threading.Thread(target=stop, args=(stopped,), daemon=True)  # this one runs the screen's loop
             stopping.start()
             stopping.join()
+    flush_log()
     os._exit(CancelledError.exit_status)
+
+
+def _say_at_once(lines: list[str]) -> None:
+    """Print these below the screen, where the terminal is still there."""
+    with suppress(OSError):
+        for line in lines:
+            os.write(2, f"\x1b[?1049l\r\n{plain(line)}\r\n".encode(errors="replace"))
 
 
 def _check_terminal() -> None:

@@ -41,9 +41,12 @@ if TYPE_CHECKING:
     from r1tui.telemetry import Sampler
     from r1tui.tui.saver import Saver
     from r1tui.tui.session import Session
+    from r1tui.tui.unsaved import UnsavedWork
 
 SAMPLE_S = 1.0
 QUITTING = "Quitting"
+LAST_WORDS_S = 3.0
+"""How long the end of an answer that was stopped is waited for."""
 SETTLED_S = 1.5
 """When what stays for good has been imported; the garbage collector need not look at it again, for 60 ms at a time."""
 
@@ -138,8 +141,16 @@ class R1App(Guarded, Dressed, CopyingApp):
         from r1tui.tui.saver import Saver  # noqa: PLC0415  as above
 
         server = str(self._attached_to) if self._attached_to is not None else ""
-        forget = KeptPrompts(self.paths.kept_prompts).drop_of
-        return Saver(self.paths.conversations, server, self._has_record, self.show_error, forget)
+        forget, hear = KeptPrompts(self.paths.kept_prompts).drop_of, self.unsaved.hear_of_words
+        folder, tell = self.paths.conversations, self.show_error
+        return Saver(folder, server, self._has_record, tell, purged=forget, unsaved=hear)
+
+    @cached_property
+    def unsaved(self) -> UnsavedWork:
+        """What should be on disk and is not."""
+        from r1tui.tui.unsaved import UnsavedWork  # noqa: PLC0415  as above
+
+        return UnsavedWork(self)
 
     def _has_record(self, answer_id: str) -> bool:
         """Whether the keeper has, or will have, all of this answer from its request on."""
@@ -189,11 +200,15 @@ class R1App(Guarded, Dressed, CopyingApp):
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
         self.set_timer(SETTLED_S, gc.freeze)
+        from r1tui.tui.unsaved import where_the_last_went  # noqa: PLC0415  as above
+
+        if said := await asyncio.to_thread(where_the_last_went):
+            self.notify(said, timeout=15)
 
     async def on_unmount(self) -> None:
         try:
-            if "saved" in vars(self):
-                await self.saved.close()
+            unsaved = await self.saved.close() if "saved" in vars(self) else None
+            await self.unsaved.rescue_rest(unsaved)
         finally:
             tell_strays(None)
             self.sampler.stop()
@@ -226,7 +241,7 @@ class R1App(Guarded, Dressed, CopyingApp):
             self.call_later(self.show_error, error)
 
     async def save(self, conversation: Conversation) -> None:
-        """Put on disk what has changed of the conversation; a full disk is told and costs nothing else."""
+        """Put on disk what has changed of the conversation; a full disk is told for as long as it is full."""
         await self.saved.save(conversation)
 
     def notify(self, message: str, *, title: str = "", **options: Any) -> None:
@@ -261,7 +276,10 @@ class R1App(Guarded, Dressed, CopyingApp):
             return
         self._leaving = True
         try:
-            if await self._may_leave():
+            if (choice := await self._may_leave()) and await self.unsaved.may_leave():
+                if choice == "stop":
+                    self.notify("Stopping the server…", markup=False)
+                    await self.session.stop_server()
                 self.session.leave_download()
                 self.exit(message=await asyncio.to_thread(self._left_behind))
         finally:
@@ -282,13 +300,14 @@ class R1App(Guarded, Dressed, CopyingApp):
         names = running_downloads(self.paths)
         return f"The download of {names[0]} goes on: r1tui download {names[0]} shows it." if names else None
 
-    async def _may_leave(self) -> bool:
+    async def _may_leave(self) -> str | None:
+        """What becomes of the server, `keep` or `stop`; None when the user stays. An answer that ends with it has."""
         status = self.session.status()
         if self.session.attached:
-            await self.session.stop_answer()  # nobody would read it
-            return True
+            await self._end_answer()  # nobody would read it
+            return "keep"
         if not status.running:
-            return True
+            return "keep"
         choice: str | None = self.config.server.on_exit
         if choice == "ask":
             from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen  # noqa: PLC0415
@@ -297,13 +316,17 @@ class R1App(Guarded, Dressed, CopyingApp):
             if self.session.answering:
                 question += " The answer that is coming goes on with it, or ends with it."
             choice = await self.push_screen_wait(AskScreen(question, STAY_OR_GO))
-        if choice is None or (choice == "stop" and not await self.may_stop_answers()):
-            return False
         if choice == "stop":
-            await self.session.stop_answer()
-            self.notify("Stopping the server…", markup=False)
-            await self.session.stop_server()
-        return True
+            if not await self.may_stop_answers():
+                return None
+            await self._end_answer()
+        return choice
+
+    async def _end_answer(self) -> None:
+        """Stop the answer that comes, and wait a moment for its last words, which are to be saved."""
+        await self.session.stop_answer()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.seat.free.wait(), LAST_WORDS_S)
 
     async def may_stop_answers(self) -> bool:
         """Whether the server may be stopped: the user is asked when it computes somebody else's answer."""

@@ -9,6 +9,7 @@ from r1tui.tui.widgets.greeting import Greeting
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.stages import Stages
 from r1tui.tui.widgets.transcript import Transcript
+from r1tui.tui.widgets.unsaved_line import UnsavedLine
 
 if TYPE_CHECKING:
     from r1tui.tui.widgets.figures import Figures
@@ -21,4 +22,5 @@ class Furniture:
         self.greeting = Greeting(figures)
         self.stages = Stages(clock=clock)
         self.transcript = Transcript()
+        self.unsaved = UnsavedLine()
         self.footer = KeyLine()

@@ -1,18 +1,22 @@
 """The conversations of the screen and the disk: all that waits for the disk does so in one thread of its own.
 
 What has changed is worked out on the event loop, where conversations change, and written in that thread; what could not
-be written stays and is tried again.
+be written stays, is told for as long as that is so, and is tried again.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooSlowError
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 
-from r1tui.chat.changes import Changes, Tracker
+from r1tui.chat.changes import Changes, Extent, Tracker
 from r1tui.chat.conversation import Conversation
+from r1tui.chat.rescue import Unsaved
 from r1tui.chat.rows import Recorded
 from r1tui.chat.store import GoneError, HeldError, Opened, Store
 from r1tui.errors import R1tuiError, os_error
@@ -20,14 +24,18 @@ from r1tui.errors import R1tuiError, os_error
 SOON_S = 1.0
 """At most so much of a running answer is lost with the process."""
 RETRY_S = 5.0
+PATIENCE_S = 5.0
+"""A disk that takes longer than that over a writing is said to hang, and nobody waits for it any more."""
+HANGS = R1tuiError("The disk does not answer.", "What is not written yet is written when it does.")
 T = TypeVar("T")
 
 
 class Saver:
     """Reads and writes conversations for the event loop that it is made in.
 
-    `tell` hears, on the loop, what the user should know: once when saving fails, and again only after it has worked.
-    `purged` hears, in the disk's thread, of conversations that are gone for good.
+    `tell` hears, on the loop, what the user should know. `unsaved` hears there of what the disk refuses, again and
+    again while that is so, and None when all is written. `purged` hears, in the disk's thread, of conversations that
+    are gone for good.
     """
 
     def __init__(
@@ -36,10 +44,13 @@ class Saver:
         server: str,
         recorded: Recorded,
         tell: Callable[[R1tuiError], None],
+        *,
         purged: Callable[[list[str]], object] = lambda _: None,
+        unsaved: Callable[[Unsaved | None], object] = lambda _: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell = tell
+        self._tell_unsaved = unsaved
         self._thread = ThreadPoolExecutor(1, "conversations")
         self._store = Store(folder, server=server, recorded=recorded, tell=self._tell_from_thread, purged=purged)
         self._trackers: dict[str, Tracker] = {}
@@ -51,14 +62,33 @@ class Saver:
         """What is not written yet, oldest first: the loop adds, the thread takes away."""
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
-        self._is_failing = False
+        self._refusal: R1tuiError | None = None
+        """Why the last writing failed; None when it has worked."""
+        self._writing_from_s: float | None = None
+        """Since when the thread waits for the disk, if it does."""
+        self._told_unsaved = False
+        self._extents: dict[str, dict[int, Extent]] = {}
+        """How much of each exchange is on disk, by its conversation's id and its number."""
 
     async def save(self, conversation: Conversation) -> None:
-        """Write what has changed of it; returns when that is done, or has failed and been told."""
+        """Write what has changed of it; returns when that is done, or has failed and been told, or takes too long."""
         if (pid := self.elsewhere(conversation)) is not None:
             self._tell(HeldError(pid))
         self._collect(conversation)
-        await asyncio.wrap_future(self._write_soon())
+        await asyncio.wait([asyncio.wrap_future(self._write_soon())], timeout=PATIENCE_S)
+
+    async def flush(self) -> Unsaved | None:
+        """Write all that there is; what is not on disk after that, because the disk refuses it or takes too long."""
+        self._collect_all()
+        await asyncio.wait([asyncio.wrap_future(self._write_soon())], timeout=PATIENCE_S)
+        return self._unsaved(HANGS)
+
+    def flush_at_once(self) -> Unsaved | None:
+        """As `flush`, for a process that is about to end: the event loop stands still meanwhile."""
+        self._collect_all()
+        with suppress(TooSlowError):
+            self._write_soon().result(PATIENCE_S)
+        return self._unsaved(HANGS)
 
     def save_soon(self) -> None:
         """Write within a second what has changed of the conversations that are open; call it as often as you like."""
@@ -105,20 +135,21 @@ class Saver:
             del self._elsewhere[one]
         self._write_soon()
 
-    async def close(self) -> None:
-        """Write what there is, and let go of everything."""
+    async def close(self) -> Unsaved | None:
+        """Write what there is, and let go of everything; what could not be written."""
         for handle in (self._timer, self._retry):
             if handle is not None:
                 handle.cancel()
-        self._collect_all()
-        self._write_soon()
-        await asyncio.wrap_future(self._thread.submit(self._store.close))
+        unsaved = await self.flush()
+        await asyncio.wait([asyncio.wrap_future(self._thread.submit(self._store.close))], timeout=PATIENCE_S)
         self._thread.shutdown(wait=False)
+        return unsaved
 
     def _opened(self, opened: Opened | None) -> Opened | None:
         if opened is not None and opened.open_in is None:
             self._elsewhere.pop(opened.conversation.id, None)
             self._trackers[opened.conversation.id] = opened.tracker
+            self._extents[opened.conversation.id] = opened.tracker.extents()
         elif opened is not None and opened.open_in is not None:
             self._elsewhere[opened.conversation.id] = opened.open_in
         return opened
@@ -144,38 +175,79 @@ class Saver:
             self._waiting.append(changes)
 
     def _write_soon(self) -> "Future[None]":
+        if self._waiting:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_later(PATIENCE_S, self._report)
         return self._thread.submit(self._write_waiting)
 
     def _write_waiting(self) -> None:
         """In the thread: write all that waits, or leave it for the next time."""
+        self._writing_from_s = monotonic()
+        try:
+            self._write_each()
+        except Exception as error:  # whatever it is, what waits is not written and must be told
+            logging.getLogger(__name__).exception("A conversation could not be saved.")
+            self._refusal = R1tuiError(f"Saving failed ({type(error).__name__}).", "r1tui's log says more.")
+            self._from_thread(self._try_again)
+        finally:
+            self._writing_from_s = None
+        if self._told_unsaved or self._refusal is not None:
+            self._from_thread(self._report)
+
+    def _write_each(self) -> None:
         while waiting := self._waiting:
             try:
                 self._write(waiting[0])
             except HeldError as error:  # another r1tui was faster
                 self._tell_from_thread(error)
             except GoneError:
-                self._loop.call_soon_threadsafe(self._write_anew)
+                self._from_thread(self._write_anew)
                 break
             except R1tuiError as error:
-                if not self._is_failing:
-                    self._tell_from_thread(error)
-                self._is_failing = True
-                self._loop.call_soon_threadsafe(self._try_again)
+                self._refusal = error
+                self._from_thread(self._try_again)
                 break
-            self._is_failing = False
-            del waiting[0]
+            self._refusal = None
+            self._has_written(waiting.pop(0))
         unwritten = {one.id for one in self._waiting}
         for one in [one for one in list(self._left) if one not in unwritten]:
             self._left.pop(one, None)
+            self._extents.pop(one, None)
             self._store.let_go([one])
 
     def _write(self, changes: Changes) -> None:
         _with_our_errors(lambda store: store.write([changes]), self._store)
 
+    def _has_written(self, changes: Changes) -> None:
+        known = {} if changes.whole else self._extents.get(changes.id, {})
+        self._extents[changes.id] = changes.extents(known)
+
+    def _unsaved(self, hangs: R1tuiError) -> Unsaved | None:
+        """What waits for the disk, because it has refused it or, where it has not, `hangs`."""
+        waiting = list(self._waiting)
+        if not waiting:
+            return None
+        trackers = {one.conversation.id: one for one in [*self._left.values(), *self._trackers.values()]}
+        found = [trackers[id_] for id_ in dict.fromkeys(one.id for one in waiting) if id_ in trackers]
+        words = sum(one.words_beyond(self._extents.get(one.conversation.id, {})) for one in found)
+        return Unsaved(self._refusal or hangs, words, tuple(one.conversation for one in found))
+
+    def _report(self) -> None:
+        """Tell what the disk refuses, or that it refuses nothing any more."""
+        from_s = self._writing_from_s
+        is_stuck = self._refusal is not None or (from_s is not None and monotonic() - from_s >= PATIENCE_S)
+        unsaved = self._unsaved(HANGS) if is_stuck else None
+        if unsaved is not None or self._told_unsaved:
+            self._told_unsaved = unsaved is not None
+            self._tell_unsaved(unsaved)
+        if from_s is not None and not self._loop.is_closed():  # look again: it may still wait then
+            self._loop.call_later(PATIENCE_S, self._report)
+
     def _write_anew(self) -> None:
         """The database is another one: all of the open conversations, and of those not written yet, goes there."""
         self._waiting = []  # the thread may be at the one before
         trackers = [*self._trackers.values(), *self._left.values()]
+        self._extents = {}
         for tracker in trackers:
             tracker.forget()
             if (changes := tracker.changes()) is not None:
@@ -191,8 +263,11 @@ class Saver:
             self._retry = self._loop.call_later(RETRY_S, again)
 
     def _tell_from_thread(self, error: R1tuiError) -> None:
+        self._from_thread(lambda: self._tell(error))
+
+    def _from_thread(self, call: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._tell, error)
+            self._loop.call_soon_threadsafe(call)
 
 
 def _with_our_errors(work: Callable[[Store], T], store: Store) -> T:

@@ -79,6 +79,7 @@ class AnswersBase(EditBase):
             return
         conversation, answer = self.receiving.conversation, self.receiving.turn.answer
         self.receiving = None
+        self.free.set()
         if answer.running:
             self._take_in(answer, Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
         self.run_worker(self._save_and_leave(conversation), group="save", name="Saving the conversation")
@@ -232,6 +233,7 @@ class AnswersBase(EditBase):
 
     def _receive(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
         self.receiving = Receiving(self.conversation, turn)
+        self.free.clear()
         self.run_worker(work, group="answer", exclusive=True, name=ANSWER)
         self.refresh_bindings()
 

@@ -70,11 +70,12 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
         with self.app.batch_update():
             self.remove_class("-bare")
             self.prompt.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
-            await self.mount(new.stages, new.greeting, new.transcript, before=self.prompt)
+            await self.mount(new.stages, new.greeting, new.transcript, new.unsaved, before=self.prompt)
             await self.mount(new.footer)
         await self._open_last()
         self._open_prompt()
         self.furnished = True
+        self.r1.unsaved.show()
         self.refresh_bindings()
         self._begin()
 

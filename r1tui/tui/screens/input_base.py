@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DRAFT_S = 1.0
 """A draft is written at most so often."""
+RETRY_S = 5.0
+"""What the disk refuses is tried again after so long."""
 
 
 class InputBase(SeatBase):
@@ -51,6 +53,8 @@ class InputBase(SeatBase):
         self._weighing_files = False
         self._mentioned: tuple[list[str], tuple[str, ...]] = ([], ())
         """The files that the prompt names, and which of the names are pasted ones."""
+        self._not_in_history: list[Typed] = []
+        """Questions that the file of the history could not take yet."""
         self._has_read_draft = False
         """Whether what was left by another r1tui stands in the prompt; before that nothing may take its place."""
 
@@ -88,6 +92,11 @@ class InputBase(SeatBase):
             except Exception as error:  # what comes after it is saved all the same
                 unforeseen(error, "Saving the draft")
 
+    async def save_draft(self) -> None:
+        """Try to write what is typed; whether that worked is told."""
+        if self.furnished and self._has_read_draft:
+            await self._has_kept(self.prompt.draft)
+
     def leave_draft_at_once(self) -> None:
         """Write what is typed before anything else happens: the process is about to end."""
         if self.furnished:
@@ -100,13 +109,43 @@ class InputBase(SeatBase):
     @work(name="Saving the question")
     async def _add_to_history(self, typed: Typed) -> None:
         self.prompt.recall.entries = [*self.prompt.recall.entries, typed]
-        try:
-            await asyncio.to_thread(self._history.add, typed)
-            if self._has_read_draft:
-                await asyncio.to_thread(self._drafts.save, self.prompt.draft)  # at once: what was sent is no draft
+        self._not_in_history.append(typed)
+        await self.save_draft()  # at once: what was sent is no draft
+        await self._remember_all()
+
+    async def _remember_all(self) -> None:
+        """Write what the history lacks, now or as soon as the disk takes it."""
+        if await self._has_remembered():
             self.prompt.recall.entries = await asyncio.to_thread(self._history.entries)  # of another r1tui too
+        else:
+            self.set_timer(RETRY_S, self._remember_all)
+
+    async def _has_remembered(self) -> bool:
+        """Whether the history has all questions now; it is said for as long as it has not."""
+        from r1tui.tui.unsaved import HISTORY  # noqa: PLC0415  as above
+
+        try:
+            while self._not_in_history:
+                typed = self._not_in_history[0]
+                await asyncio.to_thread(self._history.add, typed)
+                self._not_in_history = [one for one in self._not_in_history if one is not typed]
         except R1tuiError as error:
-            self._tell(error)
+            self.r1.unsaved.hear_of_prompt(HISTORY, error)
+            return False
+        self.r1.unsaved.hear_of_prompt(HISTORY, None)
+        return True
+
+    async def _has_kept(self, draft: Typed) -> bool:
+        """Whether the draft is on disk now; it is said for as long as it is not."""
+        from r1tui.tui.unsaved import DRAFT  # noqa: PLC0415  as above
+
+        try:
+            await asyncio.to_thread(self._drafts.save, draft)
+        except R1tuiError as error:
+            self.r1.unsaved.hear_of_prompt(DRAFT, error if draft.whole.strip() else None)
+            return False
+        self.r1.unsaved.hear_of_prompt(DRAFT, None)
+        return True
 
     @on(TextArea.Changed)
     def _prompt_changed(self) -> None:
@@ -124,11 +163,8 @@ class InputBase(SeatBase):
         kept: Typed | None = None
         try:
             while (draft := self.prompt.draft) != kept:
-                await asyncio.to_thread(self._drafts.save, draft)
-                kept = draft
-                await asyncio.sleep(DRAFT_S)
-        except R1tuiError as error:
-            self._tell(error)
+                kept = draft if await self._has_kept(draft) else None
+                await asyncio.sleep(DRAFT_S if kept is not None else RETRY_S)
         finally:
             self._drafting = False
 

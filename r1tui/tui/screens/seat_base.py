@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -46,6 +47,9 @@ class SeatBase(Guarded, Screen[None]):
         self.conversation: Conversation
         """The one that is shown."""
         self.receiving: Receiving | None = None
+        self.free = asyncio.Event()
+        """Set while no answer is received."""
+        self.free.set()
         self.status: Status | None = None
         """What is true of the server, as far as was told."""
         self.ready = False

@@ -174,8 +174,7 @@ def _status(answer: Answer, *, is_last: bool) -> str:
         case "reading" if answer.prompt and answer.prompt.total:
             return _reading(answer.prompt, answer.reading_left_s)
         case "stopped":
-            kept = "" if answer.is_empty else " What came is kept."
-            return f"{answer.cause or 'Stopped.'}{kept}{goes_on}"
+            return f"{answer.cause or 'Stopped.'}{goes_on}"
         case "done" if answer.cut == "limit":
             return f"Cut off at the limit of tokens (sampling.max_tokens).{goes_on}"
         case "done" if answer.cut == "context":

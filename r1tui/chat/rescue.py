@@ -1,0 +1,115 @@
+"""Conversations that their own disk has no room for, as files in another place; private, and found again later."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from time import localtime, strftime, time
+
+from r1tui.chat.conversation import Conversation
+from r1tui.chat.export import SUFFIXES, written_as
+from r1tui.chat.rows import Loaded
+from r1tui.errors import R1tuiError, os_error
+
+PREFIX = "r1tui-unsaved"
+_MEMORY = Path("/dev/shm")  # noqa: S108  each file there is made for its owner alone
+"""Where there is room when no disk has any; gone with the machine's next start."""
+
+
+@dataclass(frozen=True)
+class Unsaved:
+    """What a person wrote or was shown that is not on disk although it should be."""
+
+    why: R1tuiError
+    words: int = 0
+    conversations: tuple[Conversation, ...] = ()
+    draft: str = ""
+    """What stands in the prompt, where that could not be kept."""
+
+    @property
+    def said(self) -> str:
+        """What is not saved, in a few words."""
+        parts = [n_words(self.words)] if self.words or not self.draft else []
+        return " and ".join([*parts, "the draft"] if self.draft else parts)
+
+
+def n_words(number: int) -> str:
+    """`1 word`, `2,449 words`."""
+    return "1 word" if number == 1 else f"{number:,} words"
+
+
+def places() -> list[Path]:
+    """The folders that are tried, best first: the home folder, the temporary one, memory."""
+    found = []
+    with suppress(RuntimeError):
+        found.append(Path.home())
+    if (named := os.environ.get("TMPDIR")) is not None:
+        found.append(Path(named))
+    with suppress(OSError):
+        found.append(Path(tempfile.gettempdir()))
+    return list(dict.fromkeys([*found, _MEMORY]))
+
+
+def rescue(unsaved: Unsaved, folders: Iterable[Path] | None = None) -> list[Path]:
+    """Write all of these conversations, as Markdown and as JSON, and the draft, to the first folder that has room.
+
+    Nothing that is there is replaced. Raises R1tuiError when none has.
+    """
+    refusal = R1tuiError("There is no other place.", "Make room.")
+    for folder in places() if folders is None else folders:
+        written: list[Path] = []
+        try:
+            for name, suffix, text in _texts(unsaved):
+                written.append(_write_new(folder, name, suffix, text))
+        except OSError as error:
+            refusal = os_error(error, folder)
+            for path in written:
+                path.unlink(missing_ok=True)
+        else:
+            return written
+    raise refusal
+
+
+def left_behind() -> list[Path]:
+    """The Markdown files and drafts of this user that `rescue` once wrote to its own places, the oldest first."""
+    found: list[Path] = []
+    for folder in places():
+        with suppress(OSError):
+            texts = [path for path in folder.glob(f"{PREFIX}-*") if path.suffix != SUFFIXES["json"]]
+            found += [path for path in texts if path.lstat().st_uid == os.getuid()]
+    return sorted(dict.fromkeys(found), key=lambda path: path.name)
+
+
+def _texts(unsaved: Unsaved) -> Iterator[tuple[str, str, str]]:
+    """Of each file the first part of its name, its suffix, and its text."""
+    stamp = f"{PREFIX}-{strftime('%Y-%m-%d-%H%M%S', localtime())}"
+    for conversation in unsaved.conversations:
+        began_s = min((turn.asked_s for turn in conversation.every), default=time())
+        for kind, suffix in SUFFIXES.items():
+            yield stamp, suffix, written_as(Loaded(conversation, began_s, time()), kind, thinking=True)
+    if unsaved.draft:
+        yield f"{stamp}-draft", ".txt", unsaved.draft
+
+
+def _write_new(folder: Path, name: str, suffix: str, text: str) -> Path:
+    """Write a file that only this user can read, under a name that is free; nothing of it stays where that fails."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    for number in count(1):
+        path = folder / f"{name}{f'-{number}' if number > 1 else ''}{suffix}"
+        try:
+            fd = os.open(path, flags, 0o600)
+        except FileExistsError:
+            continue
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(text.encode(errors="replace"))
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+    raise AssertionError  # count() has no end
