@@ -19,6 +19,7 @@ from textual.widgets import DataTable, Label
 import r1tui.tui
 from r1tui.catalog import Variant
 from r1tui.chat.conversation import Conversation
+from r1tui.chat.rescue import Unsaved
 from r1tui.chat.typed import Typed
 from r1tui.hub.removal import Removal
 from r1tui.log import begin_log, flush_log
@@ -30,6 +31,7 @@ from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.screens.seat_base import Receiving
+from r1tui.tui.screens.unsaved import ElsewhereScreen, UnsavedScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.screens.welcome import WelcomeScreen
 from r1tui.tui.widgets.stages import Stages
@@ -200,6 +202,18 @@ def models_are_looked_at(app: StillApp) -> bool:
     return all("…" not in str(table.get_cell(row, "verdict")) for row in table.rows)
 
 
+async def try_again(app: StillApp, pilot: Pilot[None]) -> None:
+    screen = UnsavedScreen(UNSAVED, app.unsaved._written)
+    await app.push_screen(screen)
+    screen._try()
+
+
+async def save_elsewhere(app: StillApp, pilot: Pilot[None]) -> None:
+    await app.push_screen(screen := ElsewhereScreen(UNSAVED))
+    screen._take(str(app.paths.state))
+
+
+UNSAVED = Unsaved(R1tuiError("The disk is full.", "Make room."), draft="x")
 CASES = [
     Case("Remembering the theme", "r1tui.tui.dressed.keep_theme", do(lambda app: app._keep("r1-dark"))),
     Case("Copying", "r1tui.tui.app.R1App._send", do(lambda app: app.copy_to_clipboard("x")), failing=fail_async),
@@ -222,6 +236,8 @@ CASES = [
          do(lambda app: app.seat.run_worker(app.seat._warn_of_the_same(), name="Reading the settings"))),
     Case("Saving the settings", "r1tui.chat.choices.SamplingChoices.write", with_sampling),
     Case("Saving the file", "r1tui.tui.screens.save.target", save_file),
+    Case("Saving again", "r1tui.tui.unsaved.UnsavedWork._written", try_again, failing=fail_async),
+    Case("Saving elsewhere", "r1tui.tui.screens.unsaved.rescue", save_elsewhere),
     Case("The list of models", "r1tui.tui.screens.variants.overview", begin_models, models_are_looked_at),
     Case("Asking the hub", "r1tui.tui.screens.variants.ask_hub",
          partial(in_models, begin=lambda screen: screen._ask(DEMO, headers=False))),

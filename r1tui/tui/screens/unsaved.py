@@ -36,7 +36,7 @@ class UnsavedScreen(Guarded, AskScreen):
     def on_mount(self) -> None:
         self.set_interval(AGAIN_S, self._try)
 
-    @work(exclusive=True, name="Saving")
+    @work(exclusive=True, name="Saving again")
     async def _try(self) -> None:
         if await self._still() is None and self.is_current:
             self.dismiss("again")
@@ -52,7 +52,7 @@ class ElsewhereScreen(AsksLine[list[Path]]):
         super().__init__(f"Save {unsaved.said} in this folder, as Markdown and as JSON:", str(places()[0]))
         self._unsaved = unsaved
 
-    @work(exclusive=True, name="Saving")
+    @work(exclusive=True, name="Saving elsewhere")
     async def _take(self, line: str) -> None:
         try:
             self.dismiss(await asyncio.to_thread(_written_to, line, self._unsaved))
