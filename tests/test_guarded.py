@@ -21,6 +21,7 @@ from r1tui.catalog import Variant
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.rescue import Unsaved
 from r1tui.chat.typed import Typed
+from r1tui.errors import R1tuiError
 from r1tui.hub.removal import Removal
 from r1tui.log import begin_log, flush_log
 from r1tui.tui.app import R1App
