@@ -1,6 +1,6 @@
 # Everything from nothing: a Python (3.11 or newer), a C++ compiler and make. Builds and models are cached outside.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint pictures slow clean
+.PHONY: help demo run test lint pictures slow gpu clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -30,6 +30,9 @@ pictures: $(VENV)/dev.stamp  ## the README's pictures, from the running program
 
 slow: $(VENV)/dev.stamp  ## the tests that take many minutes, such as the CUDA build
 	$(BIN)/python -m pytest -m slow
+
+gpu: $(VENV)/dev.stamp  ## what this machine's NVIDIA card does with the plans (9 minutes); ARGS="--only pool,grid"
+	$(BIN)/python -m tests.gpu $(ARGS)
 
 clean:  ## remove the environment; engines and models stay in the cache
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

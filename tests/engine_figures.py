@@ -3,7 +3,7 @@
 import resource
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import sleep
@@ -38,16 +38,19 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def breakdown(server: Path, model: Path, workers: list[str], layout: Layout) -> list[list[int]]:
+def breakdown(
+    server: Path, model: Path, workers: list[str], layout: Layout, env: Mapping[str, str] | None = None
+) -> list[list[int]]:
     """Weights, cache and compute in MiB of each device and of the host; raises CalledProcessError when it refuses."""
     command: list[str | Path] = [
         server.with_name("llama-fit-params"), "-m", model, "-fitp", "on", "--no-repack",
-        *(["--rpc", ",".join(workers), "-ts", ",".join(map(str, layout.split))] if workers else []),
+        *(["--rpc", ",".join(workers)] if workers else []),
+        *(["-ts", ",".join(map(str, layout.split))] if workers or len(layout.split) > 1 else []),
         *(["-ot", ",".join(f"{pattern}={where}" for pattern, where in layout.overrides)] if layout.overrides else []),
         "-ngl", str(layout.n_gpu_layers), "-ncmoe", str(layout.n_cpu_moe), "-c", str(layout.ctx_size),
         "-ctk", layout.type_k, "-ctv", layout.type_v, "-fa", "on" if layout.flash_attention else "off",
         "-b", str(max(2048, layout.ubatch_size)), "-ub", str(layout.ubatch_size),
         *(["-nkvo"] if layout.kv_on_host else []),
     ]  # fmt: skip
-    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=env).stdout
     return [[int(figure) for figure in line.split()[1:]] for line in output.splitlines()]
