@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client, memory
+from r1tui.keeper import asking, client, memory
 from r1tui.keeper.state import ServerRecord, Smaller, Status, read_record, write_record
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, spawn_detached, wait
@@ -325,7 +325,7 @@ def test_a_second_stop_leaves_the_one_alone_that_is_at_it(paths: Paths, tmp_path
         first.stdout.readline()
         second = threading.Thread(target=client.stop, args=(paths,))
         second.start()
-        second.join(client.REPLY_S + 2)  # by then it would have sent a signal
+        second.join(asking.REPLY_S + 2)  # by then it would have sent a signal
         assert first.poll() is None
         first.stdin.close()
         second.join(90)

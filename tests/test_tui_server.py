@@ -10,9 +10,11 @@ import pytest
 
 from r1tui.catalog import variant_of_file
 from r1tui.config import Config, PlanSettings, ServerSettings, VariantSettings
+from r1tui.keeper import asking
 from r1tui.keeper import client as keeper
 from r1tui.launch import Launch
 from r1tui.paths import Paths
+from r1tui.process import identify
 from r1tui.tui.app import R1App
 from r1tui.tui.remedies import in_words, to_go_on
 from r1tui.tui.screens.ask import AskScreen
@@ -189,7 +191,7 @@ async def test_a_switch_while_a_model_loads_brings_the_other_up(
     app.wanted = app.catalog.find("first")
     async with opened(app) as pilot:
         await until(pilot, lambda: seat(app).query_one(Stages).running("server"))
-        await until(pilot, lambda: keeper.status(paths).state == "loading")
+        await until(pilot, lambda: keeper.status(paths).state == "loading" and bool(toy.starts))
         await pilot.press("f4")
         await ready(app, pilot, "second")
 
@@ -247,3 +249,24 @@ async def test_a_server_that_hangs_is_shown_and_started_again_with_a_key(
 
 def panel(app: R1App) -> str:
     return "\n".join(str(row) for row in seat(app).instruments.rows(36, 30))
+
+
+async def test_a_keeper_that_hangs_is_shown_and_a_key_starts_both_again(
+    paths: Paths, config: Config, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "REPLY_S", 1.0)
+    monkeypatch.setattr(asking, "SILENCE_S", 1.0)
+    app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer=ANSWER)))
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        before = keeper.status(paths)
+        assert before.keeper_pid is not None
+        os.kill(before.keeper_pid, signal.SIGSTOP)
+        await until(pilot, lambda: "hangs" in panel(app))
+        assert "does not answer" in (app.session.status().cause or "")
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: seat(app).ready and seat(app).server_pid not in (None, before.pid))
+        assert not app.session.status().hangs
+        assert identify(before.keeper_pid) is None
+        assert before.pid is not None
+        assert identify(before.pid) is None

@@ -99,7 +99,7 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
             await client.need_model()
             request = ChatRequest([Message("user", harmless)], context.config.sampling)
             if kept:
-                _tell_keeper(context, conversation_id, running=True)
+                await _tell_keeper(context, conversation_id, running=True)
             whole = False
             try:
                 async with aclosing(_events(client, request, conversation_id, live=output.is_live)) as events:
@@ -116,7 +116,7 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
                     with suppress(R1tuiError):
                         await client.stop_answer(conversation_id)
                 if kept:
-                    _tell_keeper(context, conversation_id, running=False)
+                    await _tell_keeper(context, conversation_id, running=False)
 
 
 async def _events(
@@ -177,9 +177,13 @@ def _address(status: Status) -> tuple[Endpoint, str | None]:
     return Endpoint.parse(status.endpoint), key
 
 
-def _tell_keeper(context: Context, conversation_id: str, *, running: bool) -> None:
-    with suppress(R1tuiError, OSError):  # only a stop in the middle of the answer would miss it
-        (keeper.answer_started if running else keeper.answer_ended)(context.paths, conversation_id)
+async def _tell_keeper(context: Context, conversation_id: str, *, running: bool) -> None:
+    """Tell the keeper of the answer; only a stop in the middle of it would miss that."""
+    tell = keeper.answer_started if running else keeper.answer_ended
+    try:
+        await asyncio.to_thread(tell, context.paths, conversation_id)
+    except R1tuiError as error:
+        click.echo(plain(f"{error.cause} {error.remedy}"), err=True)
 
 
 class _ShowText:

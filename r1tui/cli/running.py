@@ -17,6 +17,10 @@ from r1tui.text import duration, plain
 def status(context: Context, *, as_json: bool) -> None:
     """Show the running server."""
     now = current_status(context.paths)
+    if now.keeper_pid is not None:
+        from r1tui.keeper.client import tested  # noqa: PLC0415  sockets
+
+        now = tested(context.paths, now)
     if as_json:
         print_json(now.as_json())
         return

@@ -6,16 +6,29 @@ Everything here works on what is true, whether the keeper answers, hangs, or is 
 import os
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.protocol import LONGEST_REPLY_BYTES, Op, Request, VersionError, connect, encode_line, read_status
+from r1tui.files import decode
+from r1tui.keeper.asking import (
+    POLL_S,
+    REPLY_S,
+    KeeperHangsError,
+    ask,
+    hanging,
+    settled,
+    settled_end,
+    tested,
+    wait_until,
+    watch,
+    watch_async,
+)
+from r1tui.keeper.protocol import Request, Talk, VersionError, connect, read_status
 from r1tui.keeper.state import (
     ENDED,
     ServerSpec,
@@ -30,32 +43,26 @@ from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, older_log, spawn_detached, wait
 from r1tui.process import stop as stop_process
 
-if TYPE_CHECKING:
-    import asyncio
-
 __all__ = [
+    "KeeperHangsError",
     "adopt",
     "answer_ended",
     "answer_started",
+    "hanging",
     "restart",
     "run_keeper",
     "settled",
     "start",
     "status",
     "stop",
+    "tested",
     "watch",
     "watch_async",
 ]
 
-POLL_S = 0.02
-WATCH_POLL_S = 0.1
 START_S = 30.0
 """The longest that a keeper may take to come up; it is a tenth of a second on an idle machine."""
-REPLY_S = 3.0
-"""A keeper that has not answered by then hangs."""
 HANGING_S = 2.0
-SILENCE_S = 10.0
-"""A watcher whom nothing was told for so long asks whether the keeper still lives."""
 SPAWN_S = 0.2
 """A child whose parent was killed while spawning it shows its own command by then."""
 KEEPER_LOG_BYTES = 1 << 20
@@ -68,7 +75,7 @@ def start(spec: ServerSpec, paths: Paths) -> Status:
 
     Raises R1tuiError when another server is running, or the keeper could not start.
     """
-    current = _settled_end(paths)
+    current = settled_end(paths)
     if current.running:
         raise another_server(current)
     return _spawn_keeper(paths, msgspec.json.encode(spec))
@@ -86,7 +93,7 @@ def run_keeper(spec: ServerSpec, paths: Paths, on_status: Callable[[Status], Non
 
 def adopt(paths: Paths) -> Status:
     """Give a server whose keeper was killed a new keeper; without such a server just the status."""
-    current = _settled_end(paths)
+    current = settled_end(paths)
     if current.keeper_pid is not None or current.pid is None:
         return current
     try:
@@ -98,104 +105,19 @@ def adopt(paths: Paths) -> Status:
         return current  # somebody else was faster
 
 
-def watch(paths: Paths) -> Iterator[Status]:
-    """The status now and at every change, until the server has ended or its keeper has."""
-    changes = _Changes(paths)
-    while not changes.over:
-        with suppress(OSError), connect(paths.keeper_socket) as connection, connection.makefile("rb") as lines:
-            connection.sendall(encode_line(Request("watch")))
-            for line in lines:
-                yield changes.told(line)
-        if not changes.over:  # no keeper listens: it is gone, or going
-            yield from changes.found()
-            sleep(0 if changes.over else WATCH_POLL_S)
-
-
-async def watch_async(paths: Paths) -> AsyncGenerator[Status, None]:
-    """As `watch`, for an event loop."""
-    import asyncio  # noqa: PLC0415  `r1tui status` needs none
-
-    changes = _Changes(paths)
-    while not changes.over:
-        with suppress(OSError):
-            reader, writer = await asyncio.open_unix_connection(str(paths.keeper_socket), limit=LONGEST_REPLY_BYTES)
-            try:
-                writer.write(encode_line(Request("watch")))
-                while line := await _next_line(paths, reader):
-                    yield changes.told(line)
-            finally:
-                writer.close()
-        if not changes.over:
-            for found in await asyncio.to_thread(changes.found):
-                yield found
-            await asyncio.sleep(0 if changes.over else WATCH_POLL_S)
-
-
-async def _next_line(paths: Paths, reader: "asyncio.StreamReader") -> bytes:
-    """The keeper's next line; while it is silent, it is asked whether it lives. Raises R1tuiError when it does not."""
-    import asyncio  # noqa: PLC0415
-
-    line = asyncio.ensure_future(reader.readline())
-    try:
-        while True:
-            done, _ = await asyncio.wait([line], timeout=SILENCE_S)
-            if done:
-                return line.result()
-            await asyncio.to_thread(_must_answer, paths)
-    finally:
-        line.cancel()
-
-
-def _must_answer(paths: Paths) -> None:
-    try:
-        _ask(paths, "status")
-    except TimeoutError as error:
-        raise R1tuiError("The keeper does not answer.", "`r1tui stop` ends it and its server.") from error
-
-
-class _Changes:
-    """What a watcher has seen: told by the keeper or, where none listens, found by looking."""
-
-    def __init__(self, paths: Paths) -> None:
-        self._paths = paths
-        self._last: Status | None = None
-        self.over = False
-
-    def told(self, line: bytes) -> Status:
-        self._last = read_status(line)
-        self.over = self._last.state in ENDED
-        return self._last
-
-    def found(self) -> list[Status]:
-        last, now = self._last, _settled_end(self._paths)
-        self.over = now.keeper_pid is None
-        self._last = now
-        known = last is not None and (last.state, last.pid, last.keeper_pid) == (now.state, now.pid, now.keeper_pid)
-        return [] if known else [now]
-
-
-async def settled(paths: Paths) -> Status:
-    """The status once nothing more will happen by itself; waits as long as that takes."""
-    async with aclosing(watch_async(paths)) as statuses:
-        async for now in statuses:
-            if now.settled:
-                return now
-    return status(paths)
-
-
 def answer_started(paths: Paths, conversation_id: str) -> None:
     """Tell the keeper that an answer is being generated, so that a stop ends it first."""
-    _ask(paths, "answer_started", conversation_id)
+    ask(paths, "answer_started", conversation_id)
 
 
 def answer_ended(paths: Paths, conversation_id: str) -> None:
     """Tell the keeper that the answer is whole or was stopped."""
-    _ask(paths, "answer_ended", conversation_id)
+    ask(paths, "answer_ended", conversation_id)
 
 
 def restart(paths: Paths) -> None:
     """Have the keeper end the server and start it again as it was; without a keeper nothing happens."""
-    _ask(paths, "restart")
+    ask(paths, "restart")
 
 
 def stop(paths: Paths) -> Status:
@@ -210,7 +132,7 @@ def stop(paths: Paths) -> Status:
         if keeper is not None:
             if (grace_s := _ask_to_stop(paths, keeper)) is not None:
                 stop_process(keeper, (grace_s, 0.0, 2.0))
-            _wait_until(lambda: holder(paths.keeper_lock) is None, 5.0)
+            wait_until(lambda: holder(paths.keeper_lock) is None, 5.0)
         try:
             with locked(paths.keeper_lock, "The keeper of this R1TUI_HOME"):
                 stopped = _stop_without_keeper(paths)
@@ -238,7 +160,7 @@ def _stop_without_keeper(paths: Paths) -> Status:
         stop_process(record.keeper, (STOP_S, 0.0, 2.0))  # somebody has removed its lock's file
     server = running_server(record) if record is not None else None
     if record is not None and server is None and record.state in ("starting", "restarting"):
-        _wait_until(lambda: running_server(record) is not None, SPAWN_S)
+        wait_until(lambda: running_server(record) is not None, SPAWN_S)
         server = running_server(record)
     if record is not None and server is not None:
         import asyncio  # noqa: PLC0415
@@ -253,6 +175,8 @@ def _listens(paths: Paths) -> bool:
     """Whether a keeper listens; one that could not write the state file is known by that alone."""
     try:
         connect(paths.keeper_socket).close()
+    except TimeoutError:
+        return True
     except OSError:
         return False
     return True
@@ -263,14 +187,12 @@ def _ask_to_stop(paths: Paths, keeper: ProcessId) -> float | None:
     deadline_s = monotonic() + REPLY_S
     while alive(keeper) and monotonic() < deadline_s:
         try:
-            with connect(paths.keeper_socket) as connection, connection.makefile("rb") as lines:
-                connection.settimeout(REPLY_S)
-                connection.sendall(encode_line(Request("stop")))
-                read_status(lines.readline())
-                connection.settimeout(STOP_S)
-                while line := lines.readline():
+            with Talk(paths.keeper_socket, Request("stop"), REPLY_S) as talk:
+                line = talk.line(REPLY_S)
+                while line:
                     if read_status(line).state in ENDED:
                         return None
+                    line = talk.line(STOP_S)
         except VersionError:
             return STOP_S  # it understands a signal
         except (OSError, R1tuiError):
@@ -293,7 +215,7 @@ def _spawn_keeper(paths: Paths, spec: bytes, *options: str) -> Status:
     try:
         argv = [sys.executable, "-P", "-m", "r1tui.keeper", *options, name]
         keeper = spawn_detached(argv, os.environ, paths.keeper_log, Path("/"))
-        _wait_until(lambda: not spec_file.exists() or not alive(keeper), START_S)
+        wait_until(lambda: not spec_file.exists() or not alive(keeper), START_S)
         if not spec_file.exists():
             return status(paths)
         stop_process(keeper, (1.0, 0.0, 1.0))
@@ -304,7 +226,7 @@ def _spawn_keeper(paths: Paths, spec: bytes, *options: str) -> Status:
 
 def _why_not(paths: Paths, spec_file: Path) -> R1tuiError:
     with suppress(OSError, msgspec.DecodeError):
-        reason = msgspec.json.decode(spec_file.read_bytes(), type=dict[str, str])
+        reason = decode(spec_file.read_bytes(), dict[str, str])
         if "cause" in reason:
             return R1tuiError(reason["cause"], reason.get("remedy", ""))
     return R1tuiError("The keeper could not start.", f"{paths.keeper_log} says why.")
@@ -321,31 +243,3 @@ def _recorded_keeper(paths: Paths) -> ProcessId | None:
         record = read_record(paths)
         return record.keeper if record is not None else None
     return None
-
-
-def _settled_end(paths: Paths) -> Status:
-    """The status, after the moment in which a keeper comes up or goes after its server."""
-    _wait_until(lambda: not _between(paths), 2.0)
-    return status(paths)
-
-
-def _between(paths: Paths) -> bool:
-    now = status(paths)
-    return now.keeper_pid is not None and (now.state in ENDED or not paths.state_file.exists())
-
-
-def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    deadline_s = monotonic() + timeout_s
-    while not condition():
-        if monotonic() >= deadline_s:
-            return False
-        sleep(POLL_S)
-    return True
-
-
-def _ask(paths: Paths, op: Op, conversation_id: str | None = None) -> None:
-    """One request; a keeper that is gone has nothing to be told."""
-    with suppress(OSError), connect(paths.keeper_socket) as connection, connection.makefile("rb") as lines:
-        connection.settimeout(REPLY_S)
-        connection.sendall(encode_line(Request(op, conversation_id=conversation_id)))
-        read_status(lines.readline())

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from r1tui.errors import R1tuiError
+from r1tui.files import decode_foreign
 from r1tui.keeper.guard import whatever_happens
 from r1tui.keeper.http import request
 from r1tui.keeper.in_order import in_thread
@@ -53,7 +54,7 @@ async def look(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> 
     """The slot as it is; None when the server does not say. It wakes a server that sleeps."""
     answer = await request(socket, "GET", "/slots", key, timeout_s)
     with suppress(msgspec.DecodeError, IndexError):
-        return msgspec.json.decode(answer[1], type=list[Slot])[0] if answer and answer[0] == 200 else None
+        return decode_foreign(answer[1], list[Slot])[0] if answer and answer[0] == 200 else None
     return None
 
 
@@ -95,7 +96,7 @@ async def _act(action: str, file: Path, socket: Path, key: str | None, timeout_s
     body = msgspec.json.encode({"filename": file.name})
     answer = await request(socket, "POST", f"/slots/0?action={action}", key, timeout_s, body=body)
     with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(answer[1], type=_Done) if answer and answer[0] == 200 else None
+        return decode_foreign(answer[1], _Done) if answer and answer[0] == 200 else None
     return None
 
 

@@ -7,17 +7,22 @@ to with a line now and one at every change, `stop` with one at once and one when
 
 import socket
 from pathlib import Path
-from typing import Annotated, Literal
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Annotated, Literal, Self
 
 import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.files import decode
 from r1tui.keeper.state import RESTART, VERSION, Status
+from r1tui.keeper.trust import check_peer, check_socket
 
 LONGEST_REQUEST_BYTES = 64 << 10
 LONGEST_REPLY_BYTES = 16 << 20  # a status carries the plan and the command
 CONNECT_S = 3.0
+POLL_S = 0.02
+PIECE_BYTES = 1 << 16
 
 Op = Literal["status", "watch", "stop", "restart", "answer_started", "answer_ended"]
 
@@ -70,13 +75,57 @@ def read_status(line: bytes) -> Status:
 
 
 def connect(path: Path) -> socket.socket:
-    """A connection to the keeper that waits for ever in reading; raises OSError when there is no keeper."""
+    """A connection to the keeper, which is this user's own process.
+
+    Raises TimeoutError when it does not take connections, another OSError when there is none, and ForeignError when
+    what is there is another user's.
+    """
+    check_socket(path)
+    deadline_s = monotonic() + CONNECT_S
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(CONNECT_S)
-        connection.connect(str(path))
-        connection.settimeout(None)
-    except OSError:
+        while True:
+            try:
+                connection.connect(str(path))
+                break
+            except BlockingIOError as error:  # as many wait for it as may
+                if monotonic() >= deadline_s:
+                    raise TimeoutError("so many wait for the keeper that none can join them") from error
+            sleep(POLL_S)
+        check_peer(connection, path)
+    except BaseException:
         connection.close()
         raise
     return connection
+
+
+class Talk:
+    """A request to the keeper and its replies, line by line, for as long as the block lasts."""
+
+    def __init__(self, path: Path, request: Request, timeout_s: float) -> None:
+        self._connection = connect(path)
+        self._held = b""
+        try:
+            self._connection.settimeout(timeout_s)
+            self._connection.sendall(encode_line(request))
+        except OSError:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._connection.close()
+
+    def line(self, timeout_s: float) -> bytes:
+        """The next line; empty when the keeper has said its last. Raises TimeoutError when it says nothing in time."""
+        self._connection.settimeout(timeout_s)
+        while b"\n" not in self._held:
+            piece = self._connection.recv(PIECE_BYTES)
+            if not piece or len(self._held) > LONGEST_REPLY_BYTES:
+                return b""
+            self._held += piece
+        line, _, self._held = self._held.partition(b"\n")
+        return line

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.files import write_private
+from r1tui.files import decode, write_private
 from r1tui.locks import holder
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, boot_id, find_command, runs_command
@@ -139,18 +139,20 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     kind: str | None = None
     endings: list[Ending] = []
     version: int = VERSION
+    keeper_hangs: bool = False
+    """Whether its keeper was asked and did not answer; no keeper says so of itself."""
 
     @property
     def hangs(self) -> bool:
-        """Whether a server that was ready has stopped answering; `cause` says for how long."""
+        """Whether a server that was ready has stopped answering, or its keeper has; `cause` says so."""
         silent = self.cause is not None and self.version == VERSION
-        return self.state in ("ready", "sleeping") and self.keeper_pid is not None and silent
+        return self.keeper_hangs or (self.state in ("ready", "sleeping") and self.keeper_pid is not None and silent)
 
     @property
     def comes_up(self) -> bool:
         """Whether a keeper is bringing it up."""
         known = self.keeper_pid is not None and self.argv is not None  # a keeper that is going has no record any more
-        return known and self.state in ("starting", "loading", "restarting")
+        return known and not self.keeper_hangs and self.state in ("starting", "loading", "restarting")
 
     @property
     def waits_for_start(self) -> bool:
@@ -295,7 +297,7 @@ def read_record(paths: Paths) -> ServerRecord | None:
         return None
     except OSError as error:
         raise msgspec.DecodeError(str(error)) from error
-    return msgspec.json.decode(raw, type=ServerRecord)
+    return decode(raw, ServerRecord)
 
 
 def write_record(paths: Paths, record: ServerRecord) -> None:

@@ -10,11 +10,12 @@ from textual.message import Message
 from r1tui.catalog import Variant
 from r1tui.config import Config
 from r1tui.events import Stage, StageFailed, StageStarted
-from r1tui.keeper import client as keeper
+from r1tui.keeper.client import KeeperHangsError
 from r1tui.keeper.state import Status
 from r1tui.log import as_told
 from r1tui.paths import Paths
 from r1tui.tui.connection import Connection
+from r1tui.tui.kept import KeptServer
 from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Launches:
         self._post = post
         self.server = server
         """The way to the server's own answers."""
+        self._kept = KeptServer(paths, post)
         self._launch: Launch | None = None
         self._given_up = False
         self.following = False
@@ -51,7 +53,7 @@ class Launches:
 
     def status(self) -> Status:
         """What is true of the managed server now; quick."""
-        return keeper.status(self._paths)
+        return self._kept.status()
 
     async def launch(self, variant: Variant, *, replace: bool) -> None:
         """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
@@ -69,7 +71,7 @@ class Launches:
                 return
             if replace:  # not before there is something to start in its place
                 await self.stop_answer()
-                await asyncio.to_thread(keeper.stop, self._paths)
+                await self._kept.stop()
                 self._post(ServerChanged(self.status()))
             await self.server.forget()  # not at the end: the server may be asked as soon as it is ready
             stage = "server"
@@ -118,6 +120,8 @@ class Launches:
             self._post(LaunchEnded(wanted and last.state in ("ready", "sleeping")))
 
     def _post_failed(self, stage: Stage, error: Exception) -> None:
+        if isinstance(error, KeeperHangsError):
+            self._kept.note_hanging()
         told = as_told(error, "The launch")
         self._post(StageReported(StageFailed(stage, told.cause, told.remedy, told.exit_status)))
 
@@ -128,7 +132,7 @@ class Launches:
     async def _cancelled(self, *, stop: bool) -> None:
         if self._given_up:
             if stop:
-                await asyncio.to_thread(keeper.stop, self._paths)
+                await self._kept.stop()
             self._post(StageReported(StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130)))
 
     def leave_download(self) -> None:

@@ -16,7 +16,6 @@ from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
 from r1tui.experience import remember_speed
-from r1tui.keeper import client as keeper
 from r1tui.keeper.state import Status, is_being_stopped
 from r1tui.log import as_told
 from r1tui.paths import Paths
@@ -33,8 +32,6 @@ from r1tui.tui.prompts import PromptKeeper
 Begins = Callable[[bool], Awaitable[None]]
 UNHEARD_S = 5.0
 """An answer that another r1tui asked for is let go of when its stop has no effect for so long."""
-LOOK_S = 1.0
-LONGEST_PAUSE_S = 60.0
 BURST_S = 0.02
 """What comes within this time of each other is one batch."""
 
@@ -62,7 +59,6 @@ class Session(Launches):
         self._answering: str | None = None
         self._begun = False
         """Whether anything of that answer has come; before, it may wait for another's."""
-        self._adopting = asyncio.Lock()
         self._reading: asyncio.Task[Finished | None] | None = None
         self._failed = False
         self._prompts = PromptKeeper(paths, config, post)
@@ -86,25 +82,7 @@ class Session(Launches):
 
     async def watch(self) -> None:
         """Follow the managed server, taking it over when its keeper was killed; posts each change, for ever."""
-        told: int | None = None
-        pause_s = LOOK_S
-        while True:
-            try:
-                await self._adopt()
-                async for status in keeper.watch_async(self._paths):
-                    self._post(ServerChanged(status))
-                    if status.keeper_pid != told and self._answering is not None:
-                        await self._tell_keeper(self._answering, running=True)  # the one before may have been killed
-                    told = status.keeper_pid
-                pause_s = LOOK_S
-            except (R1tuiError, OSError):  # a full disk passes
-                pause_s = LOOK_S
-            except Exception as error:  # this must go on, or the screen would show what is past
-                if pause_s == LOOK_S:
-                    failed = as_told(error, "Watching the server")
-                    self._post(AnswerWaits(f"{failed.cause} {failed.remedy}"))
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            await asyncio.sleep(pause_s)  # nothing runs: look again now and then for one that another r1tui started
+        await self._kept.watch(lambda: self._answering)
 
     async def look_at_attached(self) -> None:
         """Post what an attached server says of itself, and its models where one must be chosen.
@@ -203,7 +181,7 @@ class Session(Launches):
             return not given_up and answer_id in self.status().answers
 
         try:
-            await self._have_recorded(answer_id)
+            await self._kept.have_recorded(answer_id)
             await self.server.learn_context()
             batches = read_record(path, running, inside_thinking=inside_thinking, goes_on=goes_on)
             async with aclosing(batches) as closing:
@@ -227,18 +205,6 @@ class Session(Launches):
         """That answer is no longer received; another one may be meanwhile."""
         if self._answering == answer_id:
             self._answering = None
-
-    async def _have_recorded(self, answer_id: str) -> None:
-        """Have the keeper, a new one in place of a killed one, record what the server still has of the answer."""
-        with suppress(R1tuiError, OSError):
-            await self._adopt()
-        await self._tell_keeper(answer_id, running=True)
-        await self._tell_keeper(answer_id, running=False)  # whoever asked is gone
-
-    async def _adopt(self) -> None:
-        """Give a server whose keeper was killed a new one, once."""
-        async with self._adopting:
-            await asyncio.to_thread(keeper.adopt, self._paths)
 
     async def stop_answer(self) -> None:
         """Stop the running answer on the server, so that its stream ends; what came stays."""
@@ -285,13 +251,13 @@ class Session(Launches):
         """What the server has computed of the conversation that is left is kept, while it has nothing else to do."""
         await self._prompts.leave(self.status())
 
-    async def restart_server(self) -> None:
-        """Have the managed server ended and started again."""
-        await asyncio.to_thread(keeper.restart, self._paths)
+    async def restart_server(self) -> bool:
+        """Have the managed server ended and started again; one whose keeper does not answer is only ended: False."""
+        return await self._kept.restart()
 
     async def stop_server(self) -> None:
         """Stop the managed server in order."""
-        await asyncio.to_thread(keeper.stop, self._paths)
+        await self._kept.stop()
 
     async def close(self) -> None:
         """Let go of the connection; the server stays as it is."""
@@ -352,8 +318,4 @@ class Session(Launches):
 
     async def _tell_keeper(self, conversation_id: str, *, running: bool) -> None:
         if self._attach is None:
-            tell = keeper.answer_started if running else keeper.answer_ended
-            try:
-                await asyncio.to_thread(tell, self._paths, conversation_id)
-            except Exception as error:  # only a stop in the middle of the answer would miss it
-                as_told(error, "Telling the supervisor of the answer")
+            await self._kept.tell(conversation_id, running=running)

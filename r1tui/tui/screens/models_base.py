@@ -150,9 +150,15 @@ class ModelsBase(SeatBase):
     def action_start(self) -> None:
         """Bring the last model up again, or end a server that hangs and start it again."""
         if self.status is not None and self.status.waits_for_start:
-            self.run_worker(self.r1.session.restart_server(), group="restart", name="Restarting the server")
+            self.run_worker(self._restart(), group="restart", exclusive=True, name="Restarting the server")
         elif self._last_variant is not None and self._launching is None and not self.ready:
             self._launch(self._last_variant, replace=False)
+
+    async def _restart(self) -> None:
+        """Have the server started again, by its keeper or, where that hangs, by a new one."""
+        variant = self._last_variant or (self.r1.variant_named(self.status) if self.status is not None else None)
+        if not await self.r1.session.restart_server() and variant is not None and not self.launching:
+            self._launch(variant, replace=False)
 
     def _launch(self, variant: Variant, *, replace: bool) -> None:
         if replace and self.ready and self.status is not None:

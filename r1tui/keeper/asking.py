@@ -1,0 +1,217 @@
+"""Requests to the keeper and what it tells of changes; every wait is bounded, and a keeper that hangs is an error."""
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from r1tui.errors import R1tuiError
+from r1tui.keeper.protocol import LONGEST_REPLY_BYTES, Op, Request, Talk, connect, encode_line, read_status
+from r1tui.keeper.state import ENDED, Status, status
+from r1tui.paths import Paths
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+
+POLL_S = 0.02
+WATCH_POLL_S = 0.1
+REPLY_S = 5.0
+"""A keeper that has not answered by then hangs."""
+SILENCE_S = 10.0
+"""A watcher whom nothing was told for so long asks whether the keeper still lives."""
+SETTLING_S = 2.0
+UNREACHABLE_S = 60.0
+"""A keeper that nobody could connect to for so long hangs; whoever stops a server takes less."""
+
+
+class KeeperHangsError(R1tuiError):
+    """The keeper runs and does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The keeper, which watches over llama-server, does not answer.",
+            "Ctrl+R starts it again; `r1tui stop` ends it and its server.",
+        )
+
+
+def ask(paths: Paths, op: Op, conversation_id: str | None = None) -> Status | None:
+    """What the keeper replies to one request; None when there is no keeper to be told.
+
+    Raises KeeperHangsError when none comes in time, and R1tuiError for a refusal.
+    """
+    request = Request(op, conversation_id=conversation_id)
+    try:
+        with Talk(paths.keeper_socket, request, REPLY_S) as talk:
+            line = talk.line(REPLY_S)
+    except TimeoutError as error:
+        raise KeeperHangsError from error
+    except OSError:
+        return None
+    return read_status(line) if line else None
+
+
+def tested(paths: Paths, now: Status) -> Status:
+    """The status, found by looking, with what is wrong when its keeper does not answer."""
+    if now.keeper_pid is None:
+        return now
+    try:
+        ask(paths, "status")
+    except KeeperHangsError as error:
+        return hanging(now, error)
+    except R1tuiError:  # it belongs to another r1tui, and the status says so
+        pass
+    return now
+
+
+def hanging(now: Status, error: KeeperHangsError) -> Status:
+    """The status of a server whose keeper does not answer."""
+    return msgspec.structs.replace(now, cause=error.cause, remedy=error.remedy, keeper_hangs=True)
+
+
+def watch(paths: Paths) -> Iterator[Status]:
+    """The status now and at every change, until the server has ended or its keeper has.
+
+    Raises KeeperHangsError as soon as the keeper is seen to hang.
+    """
+    changes = _Changes(paths)
+    while not changes.over:
+        try:
+            with Talk(paths.keeper_socket, Request("watch"), REPLY_S) as talk:
+                line = talk.line(REPLY_S)
+                while line:
+                    yield changes.told(line)
+                    line = _next_line(paths, talk)
+        except TimeoutError as error:
+            raise KeeperHangsError from error
+        except OSError:  # no keeper listens: it is gone, or going
+            pass
+        if not changes.over:
+            yield from changes.found()
+            sleep(0 if changes.over else WATCH_POLL_S)
+
+
+def _next_line(paths: Paths, talk: Talk) -> bytes:
+    """The keeper's next line; while it is silent, it is asked whether it lives."""
+    while True:
+        try:
+            return talk.line(SILENCE_S)
+        except TimeoutError:
+            ask(paths, "status")
+
+
+async def watch_async(paths: Paths) -> AsyncGenerator[Status, None]:
+    """As `watch`, for an event loop."""
+    import asyncio  # noqa: PLC0415  `r1tui status` needs none
+
+    changes = _Changes(paths)
+    while not changes.over:
+        try:
+            connection = await _connect_async(paths)
+            reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LONGEST_REPLY_BYTES)
+            try:
+                writer.write(encode_line(Request("watch")))
+                line = await asyncio.wait_for(reader.readline(), REPLY_S)
+                while line:
+                    yield changes.told(line)
+                    line = await _next_line_async(paths, reader)
+            finally:
+                writer.close()
+        except TimeoutError as error:
+            raise KeeperHangsError from error
+        except OSError:
+            pass
+        if not changes.over:
+            for found in await asyncio.to_thread(changes.found):
+                yield found
+            await asyncio.sleep(0 if changes.over else WATCH_POLL_S)
+
+
+async def _connect_async(paths: Paths) -> "socket.socket":
+    """As `connect`; what is opened after a cancellation is closed."""
+    import asyncio  # noqa: PLC0415
+
+    opening = asyncio.ensure_future(asyncio.to_thread(connect, paths.keeper_socket))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close_opened)
+        raise
+
+
+def _close_opened(opening: "asyncio.Future[socket.socket]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+async def _next_line_async(paths: Paths, reader: "asyncio.StreamReader") -> bytes:
+    import asyncio  # noqa: PLC0415
+
+    line = asyncio.ensure_future(reader.readline())
+    try:
+        while True:
+            done, _ = await asyncio.wait([line], timeout=SILENCE_S)
+            if done:
+                return line.result()
+            await asyncio.to_thread(ask, paths, "status")
+    finally:
+        line.cancel()
+
+
+async def settled(paths: Paths) -> Status:
+    """The status once nothing more will happen by itself; waits as long as that takes.
+
+    Raises KeeperHangsError when the keeper is seen to hang.
+    """
+    async with aclosing(watch_async(paths)) as statuses:
+        async for now in statuses:
+            if now.settled:
+                return now
+    return status(paths)
+
+
+class _Changes:
+    """What a watcher has seen: told by the keeper or, where none listens, found by looking."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._last: Status | None = None
+        self._heard_s = monotonic()
+        self.over = False
+
+    def told(self, line: bytes) -> Status:
+        self._last, self._heard_s = read_status(line), monotonic()
+        self.over = self._last.state in ENDED
+        return self._last
+
+    def found(self) -> list[Status]:
+        last, now = self._last, settled_end(self._paths)
+        self.over = now.keeper_pid is None
+        if not self.over and monotonic() - self._heard_s > UNREACHABLE_S:
+            raise KeeperHangsError
+        self._last = now
+        known = last is not None and (last.state, last.pid, last.keeper_pid) == (now.state, now.pid, now.keeper_pid)
+        return [] if known else [now]
+
+
+def settled_end(paths: Paths) -> Status:
+    """The status, after the moment in which a keeper comes up or goes after its server."""
+    wait_until(lambda: not _between(paths), SETTLING_S)
+    return status(paths)
+
+
+def _between(paths: Paths) -> bool:
+    now = status(paths)
+    return now.keeper_pid is not None and (now.state in ENDED or not paths.state_file.exists())
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether the condition came true in time."""
+    deadline_s = monotonic() + timeout_s
+    while not condition():
+        if monotonic() >= deadline_s:
+            return False
+        sleep(POLL_S)
+    return True

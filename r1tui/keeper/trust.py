@@ -1,0 +1,76 @@
+"""Whether a folder, a file or the process behind a socket is this user's own: asked before anything is said to it.
+
+Another user of the machine may have made a folder in /tmp first, or listen in our name.
+"""
+
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+
+from r1tui.errors import R1tuiError
+from r1tui.paths import private_folder
+
+LONGEST_KEY_BYTES = 4096
+_OWN_FOLDER = "Set R1TUI_HOME to a folder of your own."
+_SOL_LOCAL, _LOCAL_PEERCRED, _LOCAL_PEERPID = 0, 1, 2  # macOS, <sys/un.h>
+_XUCRED_BYTES = 76
+
+
+class ForeignError(R1tuiError):
+    """Something in our place is another user's."""
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ForeignError when the folder is there and another user's; one of our own is closed to others."""
+    if os.path.lexists(folder):
+        try:
+            private_folder(folder)
+        except FileExistsError as error:
+            raise ForeignError(f"{folder} is no folder.", _OWN_FOLDER) from error
+        except R1tuiError as error:
+            raise ForeignError(error.cause, error.remedy) from error
+
+
+def check_socket(path: Path) -> None:
+    """Raise ForeignError when the socket or its folder is another user's, FileNotFoundError when there is none."""
+    check_folder(path.parent)
+    info = path.lstat()
+    if not stat.S_ISSOCK(info.st_mode) or info.st_uid != os.getuid():
+        raise ForeignError(f"{path} is not a socket of yours.", "Remove it, then `r1tui stop`.")
+
+
+def check_peer(connection: socket.socket, path: Path) -> None:
+    """Raise ForeignError when another user's process listens at the other end of a connected Unix socket."""
+    if (uid := peer(connection)[1]) != os.geteuid():
+        raise ForeignError(f"A process of another user (uid {uid}) listens at {path}.", _OWN_FOLDER)
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """The pid and uid of the process that listens at the other end of a connected Unix socket. Raises OSError."""
+    if hasattr(socket, "SO_PEERCRED"):
+        pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return pid, uid
+    _, uid = struct.unpack_from("2I", connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED_BYTES))
+    (pid,) = struct.unpack("i", connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID, 4))
+    return pid, uid
+
+
+def read_own_key(path: Path) -> str | None:
+    """The API key in a file of this user's own in a private folder of his; None without one.
+
+    Raises ForeignError for any other file, whoever names it.
+    """
+    check_folder(path.parent)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ForeignError(f"{path} cannot be read: {error.strerror}.", "Remove it, then `r1tui stop`.") from error
+    with os.fdopen(fd, "rb") as file:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid():
+            raise ForeignError(f"{path} is not a file of yours.", "Remove it, then `r1tui stop`.")
+        return file.read(LONGEST_KEY_BYTES).decode(errors="replace").strip() or None

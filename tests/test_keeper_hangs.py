@@ -1,0 +1,124 @@
+"""A keeper that runs and does not answer: nobody waits for it for ever, and everybody is told what mends it."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+
+import pytest
+
+from r1tui.keeper import asking, client
+from r1tui.keeper.protocol import CONNECT_S
+from r1tui.keeper.state import Status, read_record
+from r1tui.loading import follow_server
+from r1tui.paths import Paths
+from r1tui.process import alive
+from tests.conftest import CommandLine, TinyModel
+from tests.keeper_rig import Toy, start_ready
+
+
+@pytest.fixture
+def hanging(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Status]:
+    """The status of a ready server whose keeper was stopped by SIGSTOP afterwards."""
+    monkeypatch.setattr(asking, "REPLY_S", 0.5)
+    monkeypatch.setattr(asking, "SILENCE_S", 0.5)
+    monkeypatch.setattr(client, "REPLY_S", 0.5)
+    monkeypatch.setattr(client, "HANGING_S", 0.5)
+    ready = start_ready(Toy(paths, tmp_path).spec(), paths)
+    stop_keeper(ready)
+    yield ready
+    client.stop(paths)
+
+
+def stop_keeper(ready: Status) -> None:
+    assert ready.keeper_pid is not None
+    os.kill(ready.keeper_pid, signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("ask", [client.restart, lambda paths: client.answer_started(paths, "1-a")])
+def test_a_request_says_that_the_keeper_does_not_answer(paths: Paths, hanging: Status, ask: object) -> None:
+    assert callable(ask)
+    with pytest.raises(client.KeeperHangsError, match="does not answer") as caught:
+        ask(paths)
+    assert "r1tui stop" in caught.value.remedy
+
+
+def test_a_watcher_is_told_whether_it_came_before_or_after(paths: Paths, hanging: Status) -> None:
+    with pytest.raises(client.KeeperHangsError):
+        next(client.watch(paths))
+    assert hanging.keeper_pid is not None
+    os.kill(hanging.keeper_pid, signal.SIGCONT)
+    watching = client.watch(paths)
+    assert next(watching).state == "ready"
+    stop_keeper(hanging)
+    with pytest.raises(client.KeeperHangsError):
+        next(watching)
+
+
+async def test_so_is_one_in_an_event_loop(paths: Paths, hanging: Status) -> None:
+    with pytest.raises(client.KeeperHangsError):
+        await client.settled(paths)
+    assert hanging.keeper_pid is not None
+    os.kill(hanging.keeper_pid, signal.SIGCONT)
+    async with aclosing(client.watch_async(paths)) as changes:
+        assert (await anext(changes)).state == "ready"
+        stop_keeper(hanging)
+        with pytest.raises(client.KeeperHangsError):
+            await anext(changes)
+
+
+async def test_a_launch_that_follows_it_fails(paths: Paths, hanging: Status) -> None:
+    with pytest.raises(client.KeeperHangsError):
+        async for _ in follow_server(paths, 60):
+            pass
+
+
+def test_one_that_so_many_wait_for_that_no_more_can_is_seen_to_hang(
+    paths: Paths, hanging: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("r1tui.keeper.protocol.CONNECT_S", 0.2)
+    with ExitStack() as waiting:
+        while True:
+            connection = waiting.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            connection.setblocking(False)
+            try:
+                connection.connect(str(paths.keeper_socket))
+            except BlockingIOError:
+                break
+        with pytest.raises(client.KeeperHangsError):
+            client.restart(paths)
+        with pytest.raises(client.KeeperHangsError):
+            asyncio.run(client.settled(paths))
+    assert CONNECT_S > 0.2
+
+
+def test_a_status_that_was_tested_says_so(paths: Paths, hanging: Status) -> None:
+    now = client.tested(paths, client.status(paths))
+    assert (now.state, now.hangs, now.comes_up) == ("ready", True, False)
+    assert "does not answer" in (now.cause or "")
+
+
+def test_stop_ends_it_and_its_server(paths: Paths, hanging: Status) -> None:
+    record = read_record(paths)
+    assert record is not None
+    assert client.stop(paths) == Status()
+    assert not any(map(alive, (record.keeper, record.server)))
+
+
+def test_every_command_ends_with_a_sentence(r1tui: CommandLine, paths: Paths, tiny_r1: TinyModel) -> None:
+    model = tiny_r1()
+    assert r1tui("serve", "--model", model, "--detach").returncode == 0
+    record = read_record(paths)
+    assert record is not None
+    stop_keeper(client.status(paths))
+    for arguments in (("serve", "--model", model, "--detach"), ("chat", "hi")):
+        ran = r1tui(*arguments)
+        assert (ran.returncode, "does not answer" in ran.stderr, "r1tui stop" in ran.stderr) == (1, True, True), ran
+    told = r1tui("status")
+    assert (told.returncode, "does not answer" in told.stdout) == (0, True)
+    assert r1tui("stop").returncode == 0
+    assert not any(map(alive, (record.keeper, record.server)))
+    assert client.status(paths) == Status()
