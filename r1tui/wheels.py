@@ -1,6 +1,7 @@
 """Packages from PyPI by pip itself, so that mirrors and proxies work as they do there; checked, unpacked with care."""
 
 import hashlib
+import os
 import posixpath
 import shutil
 import stat
@@ -66,7 +67,7 @@ def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None
                     if (name := posixpath.normpath(member.name)) != ".":
                         _place(archive, folder, name)
                     tar.extract(member, folder, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, LookupError, RecursionError) as error:
         raise R1tuiError(f"{archive.name} is damaged: {error}.", f"Delete {archive} and try again.") from error
     except OSError as error:
         raise os_error(error, folder) from error
@@ -134,7 +135,7 @@ def _place(archive: Path, folder: Path, name: str) -> Path:
         place = inside(folder, name)
     except OutsideError as error:
         raise _astray(archive, name) from error
-    if place.is_symlink() and not place.resolve().is_relative_to(folder.resolve()):
+    if place.is_symlink() and not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder)):
         raise _astray(archive, name)
     return place
 

@@ -72,7 +72,7 @@ def load_note(path: Path, kind: type[T]) -> T | None:
 
 def save_note(path: Path, value: object) -> None:
     """Remember a value, whole or not at all; where that is impossible it is not remembered."""
-    with suppress(OSError):
+    with suppress(OSError, UnicodeEncodeError):  # what is no text cannot be kept as JSON
         write_json(path, value)
 
 

@@ -1,5 +1,6 @@
 """Deletes a model's files: only r1tui's own, and never while somebody fetches them."""
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def removal_of(variant: Variant, paths: Paths, config: Config, in_use: Path | No
     files = tuple(sorted(set(_files(variant, paths, config))))
     if not files:
         raise _nothing_ours(variant, paths, config)
-    if in_use is not None and in_use.resolve() in {file.resolve() for file in files}:
+    if in_use is not None and os.path.realpath(in_use) in map(os.path.realpath, files):
         raise R1tuiError(f"The server that runs uses {variant.name}.", "Stop it first: r1tui stop")
     if (pid := holder(download_lock(variant, paths))) is not None:
         raise R1tuiError(
