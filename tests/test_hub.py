@@ -270,7 +270,7 @@ def test_a_known_package_is_taken_with_its_checksum_alone(package: Variant, path
 def test_the_checksum_of_an_unknown_package_is_said(package: Variant, paths: Paths) -> None:
     events: list[StageEvent] = []
     download(package, paths, events.append)
-    (said,) = [event.text for event in events if isinstance(event, Notice) and "checksum" in event.text]
+    (said,) = [event.text for event in events if isinstance(event, Notice) and "sha256" in event.text]
     assert "tiny_model-1.0-py3-none-any.whl" in said
 
 
