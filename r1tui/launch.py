@@ -240,18 +240,19 @@ class Launch:
         done = False
         last_line = ""
         try:
-            async for line in job.follow():
-                try:
-                    event = decode_event(line)
-                except msgspec.DecodeError:
-                    last_line = line
-                    yield LogLine(stage, line)
-                    continue
-                done = isinstance(event, StageDone | StageFailed)
-                if isinstance(event, StageFailed) and not ours:
-                    return  # it was for other settings, or stopped by its user: now it is our turn
-                if not isinstance(event, StageDone):
-                    yield event
+            async with aclosing(job.follow()) as lines:
+                async for line in lines:
+                    try:
+                        event = decode_event(line)
+                    except msgspec.DecodeError:
+                        last_line = line
+                        yield LogLine(stage, line)
+                        continue
+                    done = isinstance(event, StageDone | StageFailed)
+                    if isinstance(event, StageFailed) and not ours:
+                        return  # it was for other settings, or stopped by its user: now it is our turn
+                    if not isinstance(event, StageDone):
+                        yield event
             if ours and not done:
                 said = f" It said: {last_line}" if last_line else ""
                 yield StageFailed(stage, f"The process that does it ended.{said}", "Start it again to go on.")

@@ -1,7 +1,7 @@
 """Reads a stream in batches, so that each token does not wake the whole program."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from time import monotonic
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 _BURST_S = 0.005
 
 
-async def paced(items: AsyncIterator[Item], period_s: Callable[[], float]) -> AsyncIterator[Item]:
+async def paced(items: AsyncIterator[Item], period_s: Callable[[], float]) -> AsyncGenerator[Item]:
     """The items, with a pause of `period_s()` after each burst: what comes meanwhile waits in the socket's buffer.
 
     An item that had to be waited for ends its burst; those that lie ready are passed on at once.

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import click
@@ -141,9 +141,10 @@ def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
 
     async def show_events() -> None:
         emit(Notice("model", f"Process {pid} is downloading {target.name} already; this is how far it is."))
-        async for event in follow_events(job):
-            if not isinstance(event, StageDone | StageFailed):
-                emit(event)
+        async with aclosing(follow_events(job)) as events:
+            async for event in events:
+                if not isinstance(event, StageDone | StageFailed):
+                    emit(event)
 
     try:
         run_async(show_events())

@@ -1,5 +1,6 @@
 """`r1tui status`, `stop` and `logs`: the running server. None of them reads the config or speaks HTTP."""
 
+from contextlib import aclosing
 from pathlib import Path
 
 import click
@@ -93,7 +94,8 @@ def _follow(context: Context, path: Path, offset: int) -> None:
     from r1tui.process import follow  # noqa: PLC0415
 
     async def run() -> None:
-        async for line in follow(path, offset, lambda: current_status(context.paths).running):
-            click.echo(plain(line))
+        async with aclosing(follow(path, offset, lambda: current_status(context.paths).running)) as lines:
+            async for line in lines:
+                click.echo(plain(line))
 
     asyncio.run(run())

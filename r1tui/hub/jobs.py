@@ -1,7 +1,7 @@
 """Downloads as jobs: one process a variant, in the foreground of a terminal or detached, that others follow."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from hashlib import sha256
 from urllib.parse import quote, unquote
 
@@ -33,9 +33,10 @@ def running_downloads(paths: Paths) -> list[str]:
 
 async def follow_events(job: Job, from_offset: int = 0) -> AsyncGenerator[StageEvent, None]:
     """The events of the running or last download, until it has ended; lines that are none are left out."""
-    async for line in job.follow(from_offset):
-        with suppress(msgspec.DecodeError):
-            yield decode_event(line)
+    async with aclosing(job.follow(from_offset)) as lines:
+        async for line in lines:
+            with suppress(msgspec.DecodeError):
+                yield decode_event(line)
 
 
 def logged(job: Job, emit: Emit) -> Callable[[StageEvent], None]:

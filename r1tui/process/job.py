@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -82,7 +82,7 @@ class Job:
             return find_command(record.argv)
         return record.process if alive(record.process) else None
 
-    def follow(self, from_offset: int = 0) -> AsyncIterator[str]:
+    def follow(self, from_offset: int = 0) -> AsyncGenerator[str]:
         """The lines of the running or last job's log, until it has ended and all is read."""
         process = self.running()
         return follow(self.log, from_offset, lambda: alive(process))

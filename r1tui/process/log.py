@@ -1,7 +1,7 @@
 """A log that somebody else writes, line by line as it grows."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 POLL_S = 0.1
@@ -9,7 +9,7 @@ LONGEST_LINE_BYTES = 1 << 20
 HEAD_BYTES = 256
 
 
-async def follow(log: Path, from_offset: int, is_alive: Callable[[], bool]) -> AsyncIterator[str]:
+async def follow(log: Path, from_offset: int, is_alive: Callable[[], bool]) -> AsyncGenerator[str]:
     """The log's lines from a byte offset on, as they are written, until `is_alive` says no and all is read.
 
     A line is given out when it is whole, or when nothing can be added to it any more. A log that was started afresh,

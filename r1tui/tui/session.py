@@ -307,11 +307,12 @@ class Session(Launches):
 
         loop = asyncio.get_running_loop()
         try:
-            async for event in paced(events, lambda: self.batch_s):
-                if not batch:
-                    loop.call_later(BURST_S, flush)
-                batch.append(self._in_full(event))
-                end = event if isinstance(event, Finished) else end
+            async with aclosing(paced(events, lambda: self.batch_s)) as bursts:
+                async for event in bursts:
+                    if not batch:
+                        loop.call_later(BURST_S, flush)
+                    batch.append(self._in_full(event))
+                    end = event if isinstance(event, Finished) else end
         finally:
             flush()
         return end

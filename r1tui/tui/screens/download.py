@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 from textual import on, work
@@ -104,8 +105,9 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
             self.running = self._job.running() is not None
             self.refresh_bindings()
             start = max(0, _size(self._job.log) - TAIL_BYTES)
-            async for event in follow_events(self._job, start):
-                self.post_message(DownloadReported(event))
+            async with aclosing(follow_events(self._job, start)) as events:
+                async for event in events:
+                    self.post_message(DownloadReported(event))
         except (R1tuiError, OSError) as error:
             self.notify(str(error), severity="error", markup=False)
         except Exception:
