@@ -4,6 +4,7 @@ survives a dropped connection."""
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import PurePosixPath, PureWindowsPath
 from types import TracebackType
 from typing import Any, Self
@@ -165,8 +166,9 @@ class ServerClient:
         post = self._http.streaming_request("POST", target, body=self._named(body), headers=headers)
         stream = self._streams[conversation_id] = AnswerStream(self._http, reader, conversation_id)
         try:
-            async for event in stream.events(post):
-                yield event
+            async with aclosing(stream.events(post)) as events:
+                async for event in events:
+                    yield event
         finally:
             del self._streams[conversation_id]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from r1tui.errors import R1tuiError
@@ -42,8 +43,9 @@ class AnswerStream:
         while True:
             began, broken = self._splitter.offset, R1tuiError("")
             try:
-                async for event in self._read_once(request):
-                    yield event
+                async with aclosing(self._read_once(request)) as events:
+                    async for event in events:
+                        yield event
             except R1tuiError as error:
                 broken = error
             if reader.done:
@@ -88,12 +90,11 @@ class AnswerStream:
             if response.status_code != 200:
                 for event in await self._refused(response):
                     yield event
-            elif self._splitter.offset:
-                async for event in self._read_events(_pieces(response)):
-                    yield event
             else:
-                async for event in self._read_any(_pieces(response)):
-                    yield event
+                read = self._read_events if self._splitter.offset else self._read_any
+                async with aclosing(read(_pieces(response))) as events:
+                    async for event in events:
+                        yield event
         except Exception as error:
             import httpx2  # noqa: PLC0415  a quarter of a second
 
@@ -138,8 +139,9 @@ class AnswerStream:
         else:
             return
         if start not in b"{[<":
-            async for event in self._read_events(_chained(head, pieces)):
-                yield event
+            async with aclosing(_chained(head, pieces)) as chained, aclosing(self._read_events(chained)) as events:
+                async for event in events:
+                    yield event
             return
         body = bytearray(head)
         async for data in pieces:
@@ -187,7 +189,7 @@ def _pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
     return response.aiter_bytes() if packed else response.aiter_raw()
 
 
-async def _chained(head: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _chained(head: bytes, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     yield head
     async for data in pieces:
         yield data

@@ -1,6 +1,7 @@
 """A log in full, followed while it grows: the engine's build or the server; searched, and without what is harmless."""
 
 from collections import deque
+from contextlib import aclosing
 from pathlib import Path
 
 from textual import on, work
@@ -68,13 +69,14 @@ class LogScreen(Guarded, Screen[None]):
         if not self._path.exists():
             log.write_line("There is nothing here yet.")
         start = max(0, self._path.stat().st_size - SHOWN_BYTES) if self._path.exists() else 0
-        async for line in follow(self._path, start, lambda: True):
-            text = foreign(line)
-            self._lines.append((text, level(text)))
-            if self._is_shown(*self._lines[-1]):
-                log.write_line(text)
-                if self._nothing:
-                    self._title(nothing=False)
+        async with aclosing(follow(self._path, start, lambda: True)) as lines:
+            async for line in lines:
+                text = foreign(line)
+                self._lines.append((text, level(text)))
+                if self._is_shown(*self._lines[-1]):
+                    log.write_line(text)
+                    if self._nothing:
+                        self._title(nothing=False)
 
     def _is_shown(self, line: str, its_level: str) -> bool:
         return (not self._level or its_level in LEVELS[self._level][1]) and self._wanted in line.casefold()
