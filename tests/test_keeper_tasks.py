@@ -309,3 +309,29 @@ def test_what_a_hanging_disk_held_up_is_written_in_order_when_it_goes_on(
     keeper = client.status(paths).keeper_pid
     assert keeper is not None
     assert identify(keeper)
+
+
+def test_an_open_umask_opens_nothing_of_the_keeper_or_its_server(
+    paths: Paths, llama_server: Path, tiny_r1: TinyModel
+) -> None:
+    before = os.umask(0)
+    try:
+        spec = spec_for(llama_server, tiny_r1(), paths, FLAG, str(paths.kept_prompts), tcp=True)
+        start_ready(spec, paths)
+    finally:
+        os.umask(before)
+    key = paths.api_key.read_text().strip()
+    name = new_conversation_id()
+    client.answer_started(paths, name)
+    connection = SocketConnection(paths.server_socket)
+    body = json.dumps({"messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 5})
+    headers = {"Authorization": f"Bearer {key}", "X-Conversation-Id": name}
+    connection.request("POST", "/v1/chat/completions", body, headers)
+    connection.getresponse().read()
+    until(lambda: record_file(paths.answers, name).exists())
+    saved = call(SocketConnection(paths.server_socket), "POST", "/slots/0?action=save", {"filename": "x.kv"}, key)
+    assert saved[0] == 200
+    made = [file for folder in (paths.state, paths.run, paths.kept_prompts) for file in (folder, *folder.rglob("*"))]
+    assert {paths.kept_prompts / "x.kv", paths.server_socket, paths.state_file, paths.api_key} <= set(made)
+    assert [file for file in made if file.exists() and file.stat().st_mode & 0o077] == []
+    client.stop(paths)

@@ -15,8 +15,10 @@ from r1tui.paths import Paths
 from r1tui.process import identify
 
 OnStatus = Callable[[Status], None]
-DISK_S = 1.0
+DISK_S = 2.5
 """How long a change waits to be written before it is told; a disk that hangs must not keep it from those who watch."""
+NOTE_S = 1.0
+"""As above, for what a client waits to be confirmed."""
 REPORT_S = 2.0
 _log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class Book:
     async def note(self, **fields: Any) -> None:
         """Change the record and write it, without telling."""
         self.replace(**fields)
-        await self._save()
+        await self._save(NOTE_S)
 
     async def catch_up(self) -> None:
         """Write the record if the last one could not be written, now that there may be room."""
@@ -95,10 +97,10 @@ class Book:
         await self._disk.finish(DISK_S)
         await self._reports.finish(REPORT_S)
 
-    async def _save(self, *, must: bool = False) -> None:
+    async def _save(self, patience_s: float = DISK_S, *, must: bool = False) -> None:
         outcome = self._disk.put(self._write_newest)
         if not must:
-            await self._disk.patiently(outcome, DISK_S)
+            await self._disk.patiently(outcome, patience_s)
             return
         try:
             await asyncio.shield(outcome)
