@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from r1tui.files import decode
-from r1tui.text import duration, size
+from r1tui.text import duration, safe_json, size
 
 Stage = Literal["engine", "model", "plan", "server"]
 Unit = Literal["steps", "bytes"]
@@ -258,7 +258,7 @@ _decoder: msgspec.json.Decoder[StageEvent] = msgspec.json.Decoder(StageEvent)
 
 def encode_event(event: StageEvent | StreamEvent) -> str:
     """One JSON line without its newline."""
-    return _encoder.encode(event).decode()
+    return safe_json(_encoder.encode(event).decode())
 
 
 def decode_event(line: str | bytes) -> StageEvent:

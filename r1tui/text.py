@@ -11,10 +11,37 @@ _SEQUENCES = re.compile(
     r"|\x9b[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
 
+# Characters that nobody sees and that turn text around, join it, or hide text in it: soft hyphen, Arabic letter mark,
+# zero-width and bidirectional controls, invisible operators, interlinear marks, tags, variation selectors 17 to 256.
+# Right-to-left letters need none of them: terminals order those by themselves.
+UNSEEN = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
+"""As what stands in a regular expression's brackets."""
+_UNSEEN = re.compile(f"[{UNSEEN}]")
+_NO_CHARACTERS = re.compile("[\ud800-\udfff\u2028\u2029]")
+_HIDDEN_IN_JSON = re.compile(f"[{UNSEEN}\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 
 def plain(text: str) -> str:
-    """The text without terminal control sequences and characters; tabs and newlines stay."""
+    """The text as a terminal may have it: without control sequences, and without characters that nobody sees.
+
+    Tabs and newlines stay. What is no character (a byte that was no UTF-8) is U+FFFD: it is never sent as it is.
+    """
+    return _NO_CHARACTERS.sub("\ufffd", _UNSEEN.sub("", without_controls(text)))
+
+
+def without_controls(text: str) -> str:
+    """The text without terminal control sequences and characters, for files and prompts; tabs and newlines stay."""
     return _SEQUENCES.sub("", text)
+
+
+def safe_json(text: str) -> str:
+    """The same JSON, whatever of it a terminal must not have, or nobody sees, written as `\\uXXXX`."""
+    return _HIDDEN_IN_JSON.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def one_line(text: str) -> str:

@@ -73,6 +73,10 @@ class Terminal:
         assert self._status is not None
         return self._status
 
+    def drain(self) -> None:
+        """After its end: have all that it has written in `shown`."""
+        self._reader.join(PATIENCE_S)
+
     def _collected(self) -> bool:
         if self._status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)

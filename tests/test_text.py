@@ -1,10 +1,14 @@
 """Words for people."""
 
+import json
+import unicodedata
 from time import mktime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from r1tui.text import day
+from r1tui.text import day, plain, safe_json, without_controls
 
 NOW = (2025, 11, 20, 18, 30, 0, 0, 0, -1)
 
@@ -22,3 +26,37 @@ NOW = (2025, 11, 20, 18, 30, 0, 0, 0, -1)
 def test_a_day_in_words_has_its_time(then: tuple[int, ...], words: str) -> None:
     time_s = mktime((*then, 0, 0, 0, -1))  # type: ignore[arg-type]
     assert day(time_s, mktime(NOW)) == words
+
+
+SEEN = "grün 日本 שלום العربية 🦙 a\tb\n"
+UNSEEN = "\u200b\u200d\u200e\u202e\u2066\u2069\u061c\u00ad\ufeff\u2060\U000e0041\U000e0100"
+CONTROLS = "\x00\x07\x08\x0b\r\x7f\x84\x9b31m\x1b[31m\x1b]0;t\x07\x1bc\x9d"
+
+
+def test_a_terminal_gets_nothing_that_it_obeys_and_nothing_that_nobody_sees() -> None:
+    assert plain(SEEN) == SEEN
+    assert plain(UNSEEN) == ""
+    assert plain(CONTROLS) == ""
+    assert plain("a\udc9bb\u2028") == "a\ufffdb\ufffd", "a raw byte is none any more"
+
+
+@given(st.text(st.characters()) | st.text(st.sampled_from(UNSEEN + CONTROLS + "[0m;")))
+def test_whatever_the_text_what_is_left_is_harmless(text: str) -> None:
+    left = plain(text)
+    left.encode()  # raises for what would go out as a raw byte
+    assert not any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\t\n" for one in left)
+    assert not set(left) & set(UNSEEN)
+    assert plain(left) == left
+
+
+@given(st.text(st.characters()))
+def test_json_says_the_same_with_nothing_hidden_in_it(text: str) -> None:
+    said = safe_json(json.dumps({text: [text]}, ensure_ascii=False))
+    assert json.loads(said) == {text: [text]}
+    assert not any(unicodedata.category(one) in ("Cc", "Cs") for one in said)
+    assert not set(said) & set(UNSEEN)
+    assert safe_json('"שלום 🦙"') == '"שלום 🦙"'
+
+
+def test_a_file_keeps_what_is_content() -> None:
+    assert without_controls(f"\x1b[31m{UNSEEN}\x9b") == UNSEEN

@@ -19,7 +19,7 @@ from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.rows import Loaded
 from r1tui.errors import R1tuiError, os_error
 from r1tui.outside import component
-from r1tui.text import duration, one_line, plain
+from r1tui.text import duration, one_line, plain, safe_json, without_controls
 
 SUFFIXES = {"markdown": ".md", "json": ".json"}
 _LONGEST_NAME = 60
@@ -50,13 +50,13 @@ def as_markdown(conversation: Conversation, *, thinking: bool = False) -> str:
             quoted = "\n".join(f"> {line}".rstrip() for line in turn.answer.thinking.text.strip().splitlines())
             parts.append(f"> *{_thought(turn)}*\n>\n{quoted}")
         parts += [_closed(turn.answer.content.text), _ending(turn)]
-    return plain("\n\n".join(part for part in parts if part)) + "\n"
+    return without_controls("\n\n".join(part for part in parts if part)) + "\n"
 
 
 def written_as(loaded: Loaded, kind: str, *, thinking: bool = False) -> str:
     """The text of a file of this kind, `markdown` or `json`."""
     if kind == "json":
-        return json.dumps(as_object(loaded), ensure_ascii=False, indent=2) + "\n"
+        return safe_json(json.dumps(as_object(loaded), ensure_ascii=False, indent=2)) + "\n"
     return as_markdown(loaded.conversation, thinking=thinking)
 
 

@@ -7,7 +7,7 @@ import re
 
 import msgspec
 
-from r1tui.text import plain, size
+from r1tui.text import size, without_controls
 
 LONGEST_SHOWN_CHARS = 4_000
 MOST_SHOWN_LINES = 60
@@ -76,7 +76,7 @@ def in_short(text: str, known: dict[str, str]) -> str:
 
 def cleaned(text: str) -> str:
     """Text from a clipboard, a file or an editor without what must not reach a terminal, its lines ended alike."""
-    return plain(text.replace("\r\n", "\n").replace("\r", "\n"))
+    return without_controls(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _any_of(texts: dict[str, str]) -> re.Pattern[str]:

@@ -1,5 +1,6 @@
 """The command line. A command's module is imported when it runs, so that `r1tui status` stays quick."""
 
+import io
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import NoReturn
 import click
 
 from r1tui import __version__
-from r1tui.cli.context import Context, model_name_option
+from r1tui.cli.context import WORDS, Context, model_name_option
 from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.files import keep_others_out, take_damages
 from r1tui.text import plain
@@ -60,8 +61,12 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--config", "config_file", metavar="FILE", help="Read this config instead of the usual one.")
-@click.option("--variant", metavar="NAME", help="The model to bring up; default: the running one, else the config's.")
-@click.option("--attach", metavar="URL", help="Talk to a llama-server at http://HOST:PORT or unix:/path/x.sock.")
+@click.option(
+    "--variant", type=WORDS, metavar="NAME", help="The model to bring up; default: the running one, else the config's."
+)
+@click.option(
+    "--attach", type=WORDS, metavar="URL", help="Talk to a llama-server at http://HOST:PORT or unix:/path/x.sock."
+)
 @model_name_option
 @click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal.")
 @click.version_option(__version__, message="r1tui %(version)s")
@@ -106,7 +111,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()  # a full disk is noticed here, not when Python ends
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(plain(said.getvalue()), err=True, nl=False)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return CancelledError.exit_status

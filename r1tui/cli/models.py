@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from r1tui.catalog import Catalog, Variant, load_catalog
-from r1tui.cli.context import Context, json_option, pass_context, print_json
+from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json, print_text
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import failed_event, our_errors, reporting
 from r1tui.cli.target import needed_variant
@@ -59,9 +59,8 @@ def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     shown = [n for n, column in enumerate(zip(*rows[1:], strict=True)) if any(column)]
     for row in rows:
-        click.echo(
-            "  ".join(f"{row[n]:>{widths[n]}}" if n in (1, 2) else f"{row[n]:<{widths[n]}}" for n in shown).rstrip()
-        )
+        cells = (f"{row[n]:>{widths[n]}}" if n in (1, 2) else f"{row[n]:<{widths[n]}}" for n in shown)
+        click.echo(plain("  ".join(cells).rstrip()))
     click.echo(plain(f"\n{_age_of_sizes(entries)}"))
     if advice is not None:
         click.echo(plain(f"To begin with on this machine: {advice.variant.name}, {advice.why}"))
@@ -109,7 +108,7 @@ def _refresh(catalog: Catalog, context: Context) -> None:
 
 
 @click.command()
-@click.argument("variant")
+@click.argument("variant", type=WORDS)
 @click.option("--verify", is_flag=True, help="Read a model that is there again and check it.")
 @json_option
 @pass_context
@@ -133,7 +132,7 @@ def download(context: Context, variant: str, *, verify: bool, as_json: bool) -> 
                 logged(job, lambda event: None)(failed_event("model", error))
             raise
     if not as_json:
-        click.echo(str(path))
+        print_text(str(path))
 
 
 def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
@@ -168,7 +167,7 @@ def _hint_at_plan(target: Variant, context: Context, emit: Emit) -> None:
 
 
 @click.command()
-@click.argument("variant")
+@click.argument("variant", type=WORDS)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @pass_context

@@ -8,7 +8,7 @@ import msgspec
 
 from r1tui.catalog import load_catalog
 from r1tui.cli.compare import Row, compare, compared
-from r1tui.cli.context import Context, json_option, pass_context, print_json
+from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json
 from r1tui.cli.target import needed_variant, wanted_variant
 from r1tui.config import Config, PlanSettings, check_setting
 from r1tui.engine import Engine, find_engine
@@ -35,17 +35,17 @@ _NAMES: dict[DeviceBackend, str] = {"cuda": "CUDA", "hip": "ROCm", "vulkan": "Vu
 
 
 @click.command()
-@click.argument("variant", required=False)
+@click.argument("variant", type=WORDS, required=False)
 @click.option("--model", metavar="FILE", help="A GGUF file instead of a variant.")
 @click.option("--gpu-backend", type=click.Choice(list(_NAMES)), help="The kind of device that --vram means.")
 @click.option("--strategy", type=click.Choice(["auto", "experts", "layers", "rule", "engine"]))
 @click.option("--vram", metavar="GIB[,GIB…]", help="Plan for GPUs with this much memory; 0 for none.")
 @click.option("--ram", type=click.FloatRange(min=0.1), metavar="GIB", help="Plan for this much memory.")
 @click.option("--ctx", type=click.IntRange(min=256), metavar="N", help="Context in tokens.")
-@click.option("--cache-type", metavar="TYPE", help="Of K; for MLA files of K and V.")
+@click.option("--cache-type", type=WORDS, metavar="TYPE", help="Of K; for MLA files of K and V.")
 @click.option("--n-gpu-layers", type=click.IntRange(min=0), metavar="N", help="Take this as given.")
 @click.option("--n-cpu-moe", type=click.IntRange(min=0), metavar="N", help="Take this as given.")
-@click.option("--rpc", metavar="HOST:PORT,…", help="Offload to these ggml-rpc-servers.")
+@click.option("--rpc", type=WORDS, metavar="HOST:PORT,…", help="Offload to these ggml-rpc-servers.")
 @click.option("--exact", is_flag=True, help="Let the engine itself work out the memory, on the real devices.")
 @click.option("--compare", "comparing", is_flag=True, help="All variants (or the one named) by each strategy.")
 @json_option

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from r1tui.cli.context import Context, json_option, pass_context
+from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_text
 from r1tui.cli.printer import Printer
 from r1tui.cli.running import describe
 from r1tui.cli.stages import show
@@ -22,9 +22,9 @@ from r1tui.text import plain
 
 
 @click.command()
-@click.argument("variant", required=False)
+@click.argument("variant", type=WORDS, required=False)
 @click.option("--model", metavar="FILE", help="A GGUF file instead of a variant.")
-@click.option("--tcp", metavar="HOST:PORT", help="Listen on a loopback port too, guarded by a random key.")
+@click.option("--tcp", type=WORDS, metavar="HOST:PORT", help="Listen on a loopback port too, guarded by a random key.")
 @click.option("--detach", is_flag=True, help="Leave the server running; return when it is ready (0) or failed (1).")
 @click.option(
     "--print",
@@ -60,7 +60,7 @@ def serve(
     printer = Printer(as_json=as_json)
     if print_only:
         run_async(show(launch.prepare(), printer, as_json=as_json))
-        click.echo(_script(context, launch), nl=False)
+        print_text(_script(context, launch), nl=False)
         return
     now = keeper.adopt(context.paths)
     if now.running:
@@ -108,7 +108,7 @@ def _tell(status: Status, *, as_json: bool) -> None:
         click.echo(plain(line), err=True)
     if status.tcp:
         click.echo(f"  from another machine: {ssh_line(parse_tcp(status.tcp))}", err=True)
-    click.echo(status.endpoint or "")
+    print_text(status.endpoint or "")
 
 
 def _script(context: Context, launch: Launch) -> str:

@@ -9,17 +9,14 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, get_character_cell_size
 
-from r1tui.text import plain
+from r1tui.text import UNSEEN, plain
 
 Span = tuple[str, str]
 """Text and its role: a name, or several with spaces between, of the transcript's component styles."""
 
 TAB = "    "
 _HARMLESS = re.compile(r"[\t\n\x20-\x7e]*")
-_DROPPED = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\U0001f3fb-\U0001f3ff"
-    "\U000e0000-\U000e0fff\u061c\u180b-\u180f]"
-)
+_DROPPED = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{UNSEEN}\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\u180b-\u180f]")
 _ODD = re.compile("[\ud800-\udfff\u2028\u2029]")
 
 
