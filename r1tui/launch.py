@@ -290,9 +290,7 @@ class Launch:
             )
 
         def argv_of(one: Plan) -> list[str]:
-            return server_argv(
-                engine, self.variant, model, one, config, paths=self._paths, header=subject.header, tcp=tcp
-            )
+            return server_argv(engine, self.variant, model, one, config, paths=self._paths, tcp=tcp)
 
         smaller = [
             Smaller(

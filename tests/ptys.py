@@ -11,6 +11,7 @@ import termios
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Self
 
@@ -76,6 +77,21 @@ class Terminal:
     def drain(self) -> None:
         """After its end: have all that it has written in `shown`."""
         self._reader.join(PATIENCE_S)
+
+    def has_ended(self, within_s: float) -> bool:
+        """Whether the program ends by itself in this time."""
+        deadline_s = monotonic() + within_s
+        while not self._collected() and monotonic() < deadline_s:
+            sleep(0.02)
+        return self._collected()
+
+    def calm(self, quiet_s: float = 0.4, most_s: float = 5.0) -> None:
+        """Return when nothing new was shown for a moment; after `most_s` at the latest."""
+        deadline_s, length, since_s = monotonic() + most_s, len(self.shown), monotonic()
+        while (now_s := monotonic()) < deadline_s and now_s - since_s < quiet_s:
+            if len(self.shown) != length:
+                length, since_s = len(self.shown), now_s
+            sleep(0.02)
 
     def _collected(self) -> bool:
         if self._status is None:

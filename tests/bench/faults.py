@@ -1,239 +1,154 @@
-"""Faults against the real llama-server, as a table: `python -m tests.bench.faults [ROUNDS [WORD]]`.
+"""Faults against the real llama-server, as a table: `python -m tests.bench.faults [--quick] [--only WORD] [ROUNDS]`.
 
 Each fault has folders, a keeper and a server of its own; afterwards nothing may run that `status` does not know, and
-one stop must end it. `ROUNDS` (20) is how often screen, keeper or both are killed at a random moment; with WORD only
-the faults that have it in their name.
+one stop must end it. ROUNDS is how often screen, keeper or both are killed at a random moment. The table is over in
+a quarter of an hour, with `--quick` in three minutes; `--long` loses more screens and waits until a server forgets.
 """
 
-import shutil
+import argparse
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
-
-import msgspec
+from typing import Literal
 
 from r1tui.config import EngineSettings
 from r1tui.engine import build_engine
-from r1tui.keeper import client
 from r1tui.paths import Paths
-from r1tui.process import identify
-from tests.bench.faults_rig import PATIENCE_S, RESTARTS, Home, home, kill, told
+from r1tui.text import one_line
+from tests.bench import faults_disk, faults_hangs, faults_home, faults_inside, faults_server
+from tests.bench.faults_rig import Home, NotTriedError, home, limited
 from tests.bench.faults_screen import long_answers, lost_screens, random_kills
-from tests.engine_figures import running_worker
-from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, until
-from tests.provoked import memory_cgroup, without_library
 from tests.sparse_r1 import build as build_sparse
 from tests.tiny_r1 import build
 
 THINK, WORDS = "Hm.\n", "one two three four.\n\n"
+WHOLE_S, QUICK_S = 15 * 60.0, 3 * 60.0
+ROW_S = 150.0
+LOST: tuple[tuple[str, str, Literal["close", "kill"], Literal["at once", "ended", "forgotten"]], ...] = (
+    ("terminals closed", "at once", "close", "at once"),
+    ("terminals closed", "after the end", "close", "ended"),
+    ("screens killed", "at once", "kill", "at once"),
+    ("screens killed", "after the end", "kill", "ended"),
+    ("terminals closed", "when forgotten", "close", "forgotten"),
+)
 
 
-def killed_idle(here: Home) -> str:
-    """kill -9 of an idle server."""
-    kill(here.ready().pid)
-    return told(here.settled())
+@dataclass(frozen=True)
+class Row:
+    """A line of the table; `fault` says what was seen, and raises AssertionError for what must not be."""
+
+    name: str
+    fault: Callable[[Home], str]
+    quick: bool = False
+    limit_s: float = ROW_S
 
 
-def killed_loading(here: Home) -> str:
-    """kill -9 of a server that loads."""
-    spec = spec_for(here.server, here.model, here.paths, restart_delays_s=RESTARTS)
-    client.start(spec, here.paths)
-    kill(until(lambda: client.status(here.paths).pid))
-    return told(here.settled())
+def words_of(function: Callable[..., object]) -> str:
+    """The first line of what a function says of itself."""
+    return (function.__doc__ or function.__name__).splitlines()[0]
 
 
-def killed_answering(here: Home) -> str:
-    """kill -9 of a server in the middle of an answer."""
-    pid = here.ready().pid
-    open_stream(here.paths.server_socket, "c1").close()
-    kill(pid)
-    return told(here.settled())
+def rows(rounds: int, *, long: bool) -> Iterator[Row]:
+    """The table's lines, the short ones first."""
+    of_server = faults_server
+    for fault in (
+        of_server.killed_idle, of_server.killed_loading, of_server.killed_answering, of_server.killed_keeper_answering,
+        of_server.killed_both, of_server.stopped_server, of_server.stopped_keeper, of_server.missing_shard,
+        of_server.removed_run_folder, of_server.full_disk, of_server.too_little_memory, of_server.killed_for_memory,
+        of_server.missing_library, of_server.lost_worker,
+    ):  # fmt: skip
+        yield Row(words_of(fault), fault, quick=fault in (of_server.killed_both, of_server.full_disk))
+    for change in (of_server.cut, of_server.zeroed):
+        yield Row(f"A model's file: {words_of(change)}", partial(of_server.broken_file, change=change))
+    yield from _hangs()
+    yield from _disks()
+    for damage in faults_home.DAMAGES:
+        for keeper_too in (False, True):
+            name = f"{words_of(damage)[:-1]}{', and the keeper killed' if keeper_too else ''}."
+            fault = partial(faults_home.forgotten, damage=damage, keeper_too=keeper_too)
+            yield Row(name, fault, quick=keeper_too and damage in (faults_home.no_record, faults_home.garbled_record))
+    for bytes_change in (faults_home.not_utf8, faults_home.emptied, faults_home.other_json):
+        name = f"Files of ours: {words_of(bytes_change)}"
+        yield Row(f"{name} All at once.", partial(faults_home.bad_bytes, change=bytes_change, one_by_one=False),
+                  quick=bytes_change is faults_home.not_utf8)  # fmt: skip
+    yield Row(f"Files of ours, one by one: {words_of(faults_home.not_utf8)}",
+              partial(faults_home.bad_bytes, change=faults_home.not_utf8, one_by_one=True))  # fmt: skip
+    for place in faults_inside.KEEPER_PLACES:
+        name = f"An exception in the keeper, {place.partition(':')[2]}."
+        yield Row(name, partial(faults_inside.keeper_task, place=place), quick=place.endswith("follow_health"))
+    yield Row("An exception in each worker of the screen.", faults_inside.each_worker, limit_s=400)
+    yield Row("A closed and a killed screen, and an answer of more than 4 MiB.", long_answers, limit_s=240)
+    yield Row(f"{rounds} kill -9 at random moments.", partial(random_kills, number=rounds), limit_s=400)
+    screens = 10 if long else 3
+    for verb, back, how, when in LOST if long else LOST[:-1]:
+        fault = partial(lost_screens, how=how, when=when, screens=screens)
+        yield Row(f"{screens} {verb}, back {back}.", fault, limit_s=600)
 
 
-def killed_keeper_answering(here: Home) -> str:
-    """kill -9 of the keeper in the middle of an answer, then the next r1tui."""
-    before = here.ready(max_tokens=2000)
-    client.answer_started(here.paths, "c1")
-    open_stream(here.paths.server_socket, "c1").close()
-    kill(before.keeper_pid)
-    after = client.adopt(here.paths)
-    assert after.pid == before.pid
-    until(lambda: not client.status(here.paths).answers, PATIENCE_S)
-    return f"{told(here.settled())}, same server, answer recorded to its end"
+def _hangs() -> Iterator[Row]:
+    hangs = faults_hangs
+    for phase in (hangs.ready, hangs.loading, hangs.answering, hangs.restarting, hangs.stopping):
+        name = f"SIGSTOP of the keeper: {phase.__name__}."
+        yield Row(name, partial(hangs.keeper_hangs, phase=phase), quick=phase is hangs.ready)
+    for phase in (hangs.ready, hangs.loading, hangs.answering):
+        name = f"SIGSTOP of the server: {phase.__name__}."
+        yield Row(name, partial(hangs.server_hangs, phase=phase), quick=phase is hangs.answering)
+    yield Row("SIGSTOP of the keeper under a screen.", hangs.screen_with_a_keeper_that_hangs, quick=True)
+    yield Row("SIGSTOP of the keeper, then a screen.", hangs.screen_that_comes_to_a_keeper_that_hangs)
 
 
-def killed_both(here: Home) -> str:
-    """kill -9 of keeper and server."""
-    before = here.ready()
-    kill(before.keeper_pid)
-    kill(before.pid)
-    return told(client.status(here.paths))
+def _disks() -> Iterator[Row]:
+    disk = faults_disk
+    for fault in (disk.full_before, disk.read_only, disk.no_inodes, disk.full_in_an_answer):
+        yield Row(words_of(fault), fault, quick=fault is disk.full_before)
 
 
-def stopped_server(here: Home) -> str:
-    """SIGSTOP of a ready server, then Ctrl+R."""
-    pid = here.ready(silence_s=1.0).pid
-    kill(pid, signal.SIGSTOP)
-    hanging = next(status for status in client.watch(here.paths) if status.hangs)
-    client.restart(here.paths)
-    until(lambda: (now := client.status(here.paths)).pid not in (None, pid) and now.state == "ready", PATIENCE_S)
-    return f"{hanging.cause} then {told(client.status(here.paths))}"
-
-
-def stopped_keeper(here: Home) -> str:
-    """SIGSTOP of the keeper, then a stop."""
-    kill(here.ready().keeper_pid, signal.SIGSTOP)
-    started_s = monotonic()
-    after = client.stop(here.paths)
-    return f"{told(after)} after {monotonic() - started_s:.1f} s"
-
-
-def broken_file(here: Home, change: Callable[[bytearray], None]) -> str:
-    """A model's file that is not what it should be."""
-    data = bytearray(here.model.read_bytes())
-    change(data)
-    here.model = here.model.parent / "broken.gguf"
-    here.model.write_bytes(data)
-    client.start(spec_for(here.server, here.model, here.paths, restart_delays_s=RESTARTS), here.paths)
-    return told(here.settled())
-
-
-def cut(data: bytearray) -> None:
-    """Half of it is missing."""
-    del data[len(data) // 2 :]
-
-
-def zeroed(data: bytearray) -> None:
-    """Its second half is zeros, which only a checksum tells."""
-    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
-
-
-def missing_shard(here: Home) -> str:
-    """The second shard is not there."""
-    folder = here.paths.state.parent
-    first = build(folder / "tiny.gguf", shard_tensors=40)
-    for shard in first.parent.glob("*-00002-of-*"):
-        shard.unlink()
-    here.model = first
-    client.start(spec_for(here.server, first, here.paths, restart_delays_s=RESTARTS), here.paths)
-    return told(here.settled())
-
-
-def removed_run_folder(here: Home) -> str:
-    """The folder of the sockets is removed under a ready server."""
-    ready = here.ready()
-    pid = ready.pid
-    shutil.rmtree(here.paths.run)
-    before = client.adopt(here.paths)
-    assert (before.pid, before.keeper_pid) == (ready.pid, ready.keeper_pid)
-    client.stop(here.paths)
-    assert pid is None or identify(pid) is None
-    return f"{told(before)}; one stop ended it"
-
-
-def full_disk(here: Home) -> str:
-    """The disk under log and state is full (a tmpfs of 256 KiB)."""
-    here.paths.state.mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", here.paths.state], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        return "not tried: no right to mount"
-    try:
-        here.ready()
-        with (here.paths.state / "filler").open("wb", buffering=0) as filler, suppress(OSError):
-            while filler.write(bytes(4096)) == 4096:
-                pass
-        connection = SocketConnection(here.paths.server_socket)
-        body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 200}
-        code = call(connection, "POST", "/v1/chat/completions", body)[0]
-        return f"{told(client.status(here.paths))}; it answers {code}; {told(client.stop(here.paths))}"
-    finally:
-        client.stop(here.paths)
-        subprocess.run(["umount", here.paths.state], check=False)
-
-
-def too_little_memory(here: Home) -> str:
-    """ulimit -v makes loading fail."""
-    spec = spec_for(
-        here.server, here.model, here.paths, "--ctx-size", "8000000", "--fit", "off", restart_delays_s=RESTARTS
-    )
-    limited = ["/bin/sh", "-c", 'ulimit -v 3000000; exec "$@"', "sh", *spec.argv]
-    client.start(msgspec.structs.replace(spec, argv=limited), here.paths)
-    return told(here.settled())
-
-
-def lost_worker(here: Home) -> str:
-    """The RPC worker is killed in the middle of an answer."""
-    with running_worker(here.server) as worker:
-        here.ready("--rpc", worker, "--n-gpu-layers", "99")
-        stream = open_stream(here.paths.server_socket, "c1")
-    until(lambda: client.status(here.paths).state == "failed", PATIENCE_S)
-    stream.close()
-    return told(client.status(here.paths))
-
-
-def missing_library(here: Home) -> str:
-    """A library that llama-server is linked with is not there."""
-    spec = spec_for(here.server, here.model, here.paths, restart_delays_s=RESTARTS)
-    broken = without_library(here.server, here.paths.state.parent / "llama-server")
-    client.start(msgspec.structs.replace(spec, argv=[str(broken), *spec.argv[1:]]), here.paths)
-    return told(here.settled())
-
-
-def killed_for_memory(here: Home) -> str:
-    """The kernel kills a loading server for want of memory (a memory cgroup)."""
-    spec = spec_for(here.server, here.model, here.paths, "--ctx-size", "131072", restart_delays_s=RESTARTS)
-    with memory_cgroup(40 << 20) as limited:
-        if limited is None:
-            return "not tried: no right to make a memory cgroup"
-        client.start(msgspec.structs.replace(spec, argv=limited(spec.argv)), here.paths)
-        end = told(here.settled())
-        client.stop(here.paths)
-        return end
-
-
-def main(rounds: int = 20, word: str = "") -> int:
+def main(arguments: list[str]) -> int:
     """Print the table; the exit status says whether all went well."""
+    parser = argparse.ArgumentParser(prog="faults")
+    parser.add_argument("rounds", nargs="?", type=int, default=10)
+    parser.add_argument("word", nargs="?", default="", help="only the faults with it in their name")
+    parser.add_argument("--only", default="", help="the same")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--long", action="store_true")
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # and sweep
     server = build_engine(EngineSettings(), Paths.from_environment(), lambda event: None).server
+    begun_s, most_s = monotonic(), QUICK_S if given.quick else WHOLE_S + (600.0 if given.long else 0.0)
+    wrong = 0
+    print("| fault | seen | | |\n|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         looping = build(Path(folder) / "loop.gguf", think=THINK, answer=WORDS, loop=True, context=16384)
         large = build_sparse(Path(folder) / "large.gguf", mla=True, layers=4)
-        faults: list[tuple[str, Callable[[Home], str]]] = [
-            (fault.__doc__ or "", fault)
-            for fault in (
-                killed_idle, killed_loading, killed_answering, killed_keeper_answering, killed_both, stopped_server,
-                stopped_keeper, missing_shard, removed_run_folder, full_disk, too_little_memory, killed_for_memory,
-                missing_library, lost_worker, long_answers,
-            )
-        ]  # fmt: skip
-        faults += [
-            ("A file that was cut.", lambda here: broken_file(here, cut)),
-            ("A file whose second half is zeros.", lambda here: broken_file(here, zeroed)),
-            (f"{rounds} kill -9 at random moments.", lambda here: random_kills(here, rounds, large)),
-            ("Ten terminals closed, back at once.", lambda here: lost_screens(here, "close", "at once")),
-            ("Ten terminals closed, back after the end.", lambda here: lost_screens(here, "close", "ended")),
-            ("Ten screens killed, back at once.", lambda here: lost_screens(here, "kill", "at once")),
-            ("Ten screens killed, back after the end.", lambda here: lost_screens(here, "kill", "ended")),
-            ("Ten terminals closed, back when forgotten.", lambda here: lost_screens(here, "close", "forgotten")),
-        ]
-        failed = 0
-        for name, fault in [one for one in faults if word in one[0]]:
+        for row in rows(given.rounds, long=given.long):
+            if (given.quick and not row.quick) or not all(word in row.name for word in (given.word, given.only)):
+                continue
             started_s = monotonic()
-            try:
-                with home(server, looping) as here:
-                    outcome = fault(here)
-            except Exception as error:
-                failed += 1
-                outcome = f"FAILED: {type(error).__name__}: {error}"
-            print(f"| {name} | {outcome} | {monotonic() - started_s:.1f} s |", flush=True)
-    return 1 if failed else 0
+            left_s = most_s - (started_s - begun_s)
+            seen, right = _try(row, server, looping, large, left_s)
+            wrong += right == "WRONG"
+            print(f"| {row.name} | {seen} | {right} | {monotonic() - started_s:.1f} s |", flush=True)
+    print(f"\n{wrong} wrong, {monotonic() - begun_s:.0f} s")
+    return 1 if wrong else 0
+
+
+def _try(row: Row, server: Path, model: Path, large: Path, left_s: float) -> tuple[str, str]:
+    if left_s < 5:
+        return "not tried: out of time", "–"
+    try:
+        with home(server, model, large) as here, limited(min(row.limit_s, left_s)):
+            return one_line(row.fault(here)), "right"
+    except NotTriedError as error:
+        return f"not tried: {error}", "–"
+    except Exception as error:
+        kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+        return one_line(f"{kind}{error}") or repr(error), "WRONG"
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20, "".join(sys.argv[2:3])))
+    sys.exit(main(sys.argv[1:]))

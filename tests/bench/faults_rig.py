@@ -3,13 +3,15 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,6 +21,7 @@ from r1tui.keeper import client
 from r1tui.keeper.state import Status
 from r1tui.paths import Paths
 from r1tui.process import command_line, identify, wait
+from r1tui.text import shortened
 from tests.keeper_rig import SocketConnection, call, spec_for, start_ready, until
 from tests.ptys import Terminal
 from tests.stored import conversations
@@ -29,13 +32,33 @@ ANSWER_TOKENS = 3000
 NEW_CHAT = "\x0e"  # ctrl+n
 
 
+class NotTriedError(Exception):
+    """A fault that cannot be made on this machine."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    words: str
+    seconds: float
+
+    def told(self, name: str) -> str:
+        """It in a few words: its first line where it failed."""
+        why = "" if self.code == 0 else f" ({shortened(self.words.strip().removeprefix('Error: '), 90)})"
+        return f"{name} {self.code} in {self.seconds:.1f} s{why}"
+
+
 @dataclass
 class Home:
-    """One fault's folders, its engine and its model."""
+    """One fault's folders, its engine, its model, and one that takes seconds to load."""
 
     paths: Paths
     server: Path
     model: Path
+    large: Path
+    children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def ready(self, *extra: str, max_tokens: int = 100_000, **fields: Any) -> Status:
         """A ready server under a keeper that starts it again."""
@@ -47,14 +70,55 @@ class Home:
         """What it comes to."""
         return next(status for status in client.watch(self.paths) if status.settled)
 
-    def strangers(self) -> list[int]:
-        """Processes of these folders that `status` does not name."""
-        found = [
+    def command(self, *arguments: str, within_s: float = 60.0, ok: bool = False, foreseen: bool = True) -> Ran:
+        """Run `r1tui`; fails when it hangs, ends in a traceback or without a cause, or not well though it is to.
+
+        An error that r1tui itself did not foresee is none unless it was made on purpose (`foreseen`).
+        """
+        started_s = monotonic()
+        name = " ".join(arguments[:2])
+        try:
+            ran = subprocess.run(
+                [sys.executable, "-m", "r1tui", *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                timeout=within_s, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"`{name}` still runs after {within_s:.0f} s") from None
+        said, error = ran.stdout.decode(errors="replace"), ran.stderr.decode(errors="replace")
+        assert "Traceback" not in said + error, f"`{name}` ends in a traceback: {error[-300:]}"
+        assert not foreseen or "unexpected error" not in error, f"`{name}`: {error}"
+        assert ran.returncode == 0 or (error or said).strip(), f"`{name}` fails without a word"
+        assert not ok or ran.returncode == 0, f"`{name}` ends with {ran.returncode}: {error}"
+        return Ran(ran.returncode, error or said, monotonic() - started_s)
+
+    def meanwhile(self, child: "subprocess.Popen[bytes]") -> None:
+        """A process that goes on beside; it is collected at the end."""
+        self.children.append(child)
+
+    def processes(self) -> list[int]:
+        """The processes of these folders, whether `status` knows them or not."""
+        return [
             pid for pid in (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
             if pid != os.getpid() and str(self.paths.state.parent) in " ".join(command_line(pid)) and identify(pid)
         ]  # fmt: skip
+
+    def servers(self) -> list[int]:
+        """Those of them that are a llama-server."""
+        return [pid for pid in self.processes() if command_line(pid)[0].endswith("llama-server")]
+
+    def strangers(self) -> list[int]:
+        """Those of them that `status` does not name."""
         now = client.status(self.paths)
-        return [pid for pid in found if pid not in (now.pid, now.keeper_pid)]
+        return [pid for pid in self.processes() if pid not in (now.pid, now.keeper_pid)]
+
+    def sweep(self) -> None:
+        """Kill what is left, whatever state it is in."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for child in self.children:
+            child.kill()
+            child.wait()
 
     def conversation(self) -> Conversation | None:
         """The newest conversation as it is on the disk now, whoever holds it."""
@@ -93,36 +157,55 @@ class Home:
         assert code == 200, reply
         return answer_id.encode() in reply
 
-    def set_longest_answer(self, tokens: int) -> None:
+    def keep_on_exit(self) -> None:
+        """A screen that is left asks nothing, and leaves the server."""
+        self.set_longest_answer(ANSWER_TOKENS, on_exit="keep")
+
+    def set_longest_answer(self, tokens: int, on_exit: Literal["ask", "keep"] = "ask") -> None:
         """What screens that start from now on ask for."""
         settings = Config(
             engine=EngineSettings(source=str(self.server)),
-            server=ServerSettings(threads=1),
+            server=ServerSettings(threads=1, on_exit=on_exit),
             sampling=SamplingSettings(max_tokens=tokens, temperature=0.0),
         )
         self.paths.config_file.write_bytes(msgspec.json.encode(settings))
 
 
 @contextmanager
-def home(server: Path, model: Path) -> Iterator[Home]:
+def home(server: Path, model: Path, large: Path) -> Iterator[Home]:
     """Folders of its own for the block; whatever happened, one stop leaves nothing."""
     folder = Path(tempfile.mkdtemp(prefix="r1tui-faults-"))
     os.environ["R1TUI_HOME"] = str(folder / "home")
     paths = Paths.from_environment()
     paths.config_file.parent.mkdir(parents=True)
-    here = Home(paths, server, model)
+    here = Home(paths, server, model, large)
     here.set_longest_answer(ANSWER_TOKENS)
     try:
         yield here
         until(lambda: not here.strangers(), 10)  # a keeper that has failed ends a moment later
-        client.stop(paths)
+        here.command("stop", ok=True)
         left = [str(path) for path in paths.run.iterdir()] if paths.run.exists() else []
         assert not left, f"left over: {left}"
-        assert not here.strangers(), "a process outlives the stop"
+        until(lambda: not here.processes(), 10)
     finally:
-        with suppress(Exception):
-            client.stop(paths)
+        here.sweep()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise AssertionError in the block after so long."""
+
+    def over(number: int, frame: object) -> None:
+        raise AssertionError(f"it still went on after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def kill(pid: int | None, number: signal.Signals = signal.SIGKILL) -> None:

@@ -25,7 +25,6 @@ PHASES: tuple[Phase, ...] = ("start", "load", "ask", "chat", "stop")
 LATEST_S: dict[Phase, float] = {"start": 1.5, "load": 10.0, "ask": 0.5, "chat": 2.0, "stop": 1.0}
 """The latest moment of a kill, after the screen's start, the first sign of loading, Enter, the answer's first byte,
 or the start of `r1tui stop` in the middle of an answer."""
-SCREENS = 10
 LONG_TOKENS = 10_000
 BUFFER_BYTES = 4 << 20
 """What llama-server keeps of an answer."""
@@ -93,11 +92,8 @@ def rounds_of(number: int) -> list[Round]:
     ]
 
 
-def random_kills(here: Home, number: int, large: Path) -> str:
-    """kill -9 of screen, keeper or both at a random moment of start, load, question, answer and stop.
-
-    `large` is a model that takes seconds to load; the other one answers.
-    """
+def random_kills(here: Home, number: int) -> str:
+    """kill -9 of screen, keeper or both at a random moment of start, load, question, answer and stop."""
     folder = here.paths.state.parent
     small = folder / "model.gguf"
     shutil.copy(here.model, small)
@@ -109,7 +105,7 @@ def random_kills(here: Home, number: int, large: Path) -> str:
         shutil.rmtree(here.paths.conversations, ignore_errors=True)
         shutil.rmtree(here.paths.prompt, ignore_errors=True)  # a question that was killed before it was sent
         try:
-            outcome = _round(here, one, large if one.phase == "load" else small, undisturbed)
+            outcome = _round(here, one, here.large if one.phase == "load" else small, undisturbed)
         except AssertionError as error:
             where = [frame.line for frame in extract_tb(error.__traceback__) if frame.filename == __file__]
             wrong.append(f"{one}: {error} ({where[-1]})")
@@ -181,15 +177,17 @@ def _kill(here: Home, victim: Victim, terminal: Terminal) -> None:
     terminal.kill()
 
 
-def lost_screens(here: Home, how: Literal["close", "kill"], when: Literal["at once", "ended", "forgotten"]) -> str:
-    """Ten screens lost in the middle of a 3,000-token answer; the next one has it whole.
+def lost_screens(
+    here: Home, how: Literal["close", "kill"], when: Literal["at once", "ended", "forgotten"], screens: int
+) -> str:
+    """Screens lost in the middle of a 3,000-token answer; the next one has it whole.
 
     It comes at once, when the answer has ended, or when the server has forgotten it.
     """
     here.ready(max_tokens=ANSWER_TOKENS)
     undisturbed = Undisturbed(here)
     same = 0
-    aside = [here.paths.conversations.with_name(f"aside-{number}") for number in range(SCREENS)]
+    aside = [here.paths.conversations.with_name(f"aside-{number}") for number in range(screens)]
     for folder in aside:
         shutil.rmtree(here.paths.conversations, ignore_errors=True)
         _lose(here, how)
@@ -207,8 +205,8 @@ def lost_screens(here: Home, how: Literal["close", "kill"], when: Literal["at on
         assert turn is not None
         assert here.knows(turn.answer_id) == (when == "ended"), "the server's buffer is not as expected"
         same += undisturbed.same(turn)
-    assert same == SCREENS, f"only {same} answers are whole"
-    return f"{same} of {SCREENS} answers byte for byte as an undisturbed one, {undisturbed.bytes} bytes"
+    assert same == screens, f"only {same} answers are whole"
+    return f"{same} of {screens} answers byte for byte as an undisturbed one, {undisturbed.bytes} bytes"
 
 
 def long_answers(here: Home) -> str:
