@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from r1tui.config import Config, VariantSettings
+from r1tui.config import Config, SamplingSettings, VariantSettings
 from r1tui.errors import ConfigError, UsageError
 from r1tui.paths import expand
 
@@ -45,6 +45,8 @@ class Variant:
     quality: str = ""
     shards: int | None = None
     extra_args: tuple[str, ...] = ()
+    sampling: SamplingSettings | None = None
+    """How its makers advise to choose its tokens."""
 
     @property
     def fetched_as(self) -> str:
@@ -103,10 +105,15 @@ def _from_hub(name: str) -> Variant:
 
 def load_catalog(config: Config) -> Catalog:
     """The built-in variants with the config's over them; raises ConfigError for one without a source."""
-    variants = {name: Variant(name=name, **fields) for name, fields in _built_in().items()}
+    variants = {name: _of_row(name, fields) for name, fields in _built_in().items()}
     for name, settings in config.variants.items():
         variants[name] = _merged(name, variants.get(name), settings)
     return Catalog(variants)
+
+
+def _of_row(name: str, fields: dict[str, Any]) -> Variant:
+    sampling = fields.get("sampling")
+    return Variant(name=name, **{**fields, "sampling": SamplingSettings(**sampling) if sampling else None})
 
 
 def _built_in() -> dict[str, dict[str, Any]]:
@@ -121,6 +128,7 @@ def _built_in() -> dict[str, dict[str, Any]]:
 _OTHER_SOURCE: dict[str, Any] = {
     "repo": None, "pattern": None, "revision": None, "file": None, "package": None,
     "member": None, "sha256": "", "package_sha256": "", "size_gib": None, "bits": None, "quality": "", "shards": None,
+    "sampling": None,
 }  # fmt: skip
 
 
@@ -136,7 +144,7 @@ def _merged(name: str, known: Variant | None, settings: VariantSettings) -> Vari
         variant = replace(variant, **(_OTHER_SOURCE | kept))
     given: dict[str, Any] = {
         field: value
-        for field in ("title", "repo", "pattern", "revision", "package", "bits", "quality")
+        for field in ("title", "repo", "pattern", "revision", "package", "bits", "quality", "sampling")
         if (value := getattr(settings, field)) is not None
     }
     if settings.file is not None:

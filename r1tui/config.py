@@ -107,16 +107,24 @@ class PlanSettings(Section, frozen=True):
 
 
 class SamplingSettings(Section, frozen=True):
-    """How tokens are chosen; applied to every request."""
+    """How tokens are chosen. null: what the catalog or the file says for the model, for R1 what its makers advise."""
 
-    temperature: Annotated[float, Meta(ge=0, le=5)] = 0.6
+    temperature: Annotated[float, Meta(ge=0, le=5)] | None = None
     """DeepSeek advises 0.5 to 0.7 for R1."""
-    top_p: Annotated[float, Meta(ge=0, le=1)] = 0.95
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     """Keep the likeliest tokens that together have this probability."""
-    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.05
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     """Drop tokens less likely than this share of the likeliest; Unsloth advises 0.05, 0.1 for long answers."""
-    seed: Annotated[int, Meta(ge=0, le=2**32 - 2)] | None = 3407
-    """The same seed and prompt give the same answer; null: a new one each time."""
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    """Keep only so many of the likeliest tokens; 0: all."""
+    repeat_penalty: Annotated[float, Meta(ge=0, le=5)] | None = None
+    """Make tokens that stood there lately less likely; 1: as likely as before."""
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    """Taken off tokens that stood there at all."""
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    """Taken off tokens for each time that they stood there."""
+    seed: Annotated[int, Meta(ge=-1, le=2**32 - 2)] | None = None
+    """The same seed and prompt give the same answer; -1: a new one each time."""
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     """The longest answer, thinking included; null: until the context is full."""
     thinking_budget: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
@@ -181,6 +189,8 @@ class VariantSettings(Section, frozen=True):
     """How good its answers are, in a word or two, for the lists."""
     extra_args: list[str] = field(default_factory=list)
     """More arguments for llama-server with this model alone."""
+    sampling: SamplingSettings | None = None
+    """How this model's tokens are chosen, where `sampling` above says nothing."""
 
 
 class Config(Section, frozen=True):

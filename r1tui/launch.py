@@ -290,7 +290,9 @@ class Launch:
             )
 
         def argv_of(one: Plan) -> list[str]:
-            return server_argv(engine, self.variant, model, one, config, paths=self._paths, tcp=tcp)
+            return server_argv(
+                engine, self.variant, model, one, config, paths=self._paths, header=subject.header, tcp=tcp
+            )
 
         smaller = [
             Smaller(

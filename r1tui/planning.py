@@ -28,6 +28,7 @@ from r1tui.plan.rates import DeviceRates, HostRates, Range, host_rates
 from r1tui.plan.repack import repacked_types
 from r1tui.plan.verdict import Verdict, judge
 from r1tui.server.command import Option, Tcp, compose, parse_options
+from r1tui.server.sampling import sampling_for
 
 
 @dataclass(frozen=True)
@@ -337,9 +338,13 @@ def server_argv(
     config: Config,
     *,
     paths: Paths,
+    header: Header | None = None,
     tcp: Tcp | None = None,
 ) -> list[str]:
-    """llama-server's whole command for a plan; before there is an engine, only what the plan itself wants."""
+    """llama-server's whole command for a plan; before there is an engine, only what the plan itself wants.
+
+    The model's `header` says what the file has of its own about sampling.
+    """
     if engine is None:
         return ["llama-server", "--model", str(model), *plan.arguments(None)]
     own, settings = _without_rules(variant.extra_args, variant.name), config.server
@@ -350,7 +355,7 @@ def server_argv(
         model,
         plan.arguments(engine.capabilities),
         server=settings,
-        sampling=config.sampling,
+        sampling=sampling_for(config.sampling, variant, header).passed,
         socket=paths.server_socket,
         tcp=tcp,
         threads=plan.threads,

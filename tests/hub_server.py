@@ -9,6 +9,8 @@ import json
 import os
 import re
 import secrets
+import socket
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,6 +21,8 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from time import sleep
 from typing import Any
+
+from tests.hub_habits import Answer, Habit
 
 REPO = "acme/Tiny-R1-GGUF"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -92,6 +96,12 @@ class Hub:
     """Bytes of each file that were asked for."""
     sent: Counter[str] = field(default_factory=Counter)
     """Bytes of each file that went out."""
+    file_habit: Habit | None = None
+    """What happens to each answer with a file's bytes; `habitual` times."""
+    list_habit: Habit | None = None
+    """What happens to each answer with JSON."""
+    habitual: int | None = None
+    """How many answers are still changed by a habit; None: all."""
     limit_bytes: int | None = None
     """Once so many have gone out, nothing more does until this changes."""
     url: str = ""
@@ -110,6 +120,15 @@ class Hub:
     def fetched(self) -> list[str]:
         """The files whose bytes were asked for."""
         return [line.rpartition("/")[2] for line in self.requests if line.startswith("GET") and "/resolve/" in line]
+
+    def played(self, habit: Habit | None, right: Answer) -> Answer | None:
+        """What a habit makes of the right answer; None when there is none (any more)."""
+        with self.lock:
+            if habit is None or self.habitual == 0:
+                return None
+            if self.habitual:
+                self.habitual -= 1
+        return habit(right)
 
     def take(self, fault: str) -> bool:
         """Whether a fault that is counted down strikes now."""
@@ -206,6 +225,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _json(self, body: Any) -> None:
         raw = json.dumps(body).encode()
+        right = Answer(200, {"Content-Type": "application/json"}, raw, url=f"{self.hub.url}{self.path}")
+        if (answer := self.hub.played(self.hub.list_habit, right)) is not None:
+            self._send(answer)
+            return
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(raw)))
@@ -248,24 +271,58 @@ class _Handler(BaseHTTPRequestHandler):
         data = repository.served.get(path, true)
         size = _size(data)
         asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        status, start, stop, headers = 200, 0, size, dict[str, str]()
         if asked and not faults.ignore_range:
-            start, stop = int(asked[1]), min(int(asked[2] or size) + 1, size)
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
-        else:
-            start, stop = 0, size
-            self.send_response(200)
+            status, start, stop = 206, int(asked[1]), min(int(asked[2] or size) + 1, size)
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
         digest = repository.sha256[path] if path in repository.sha256 else _sha256(true)
-        for key, value in {
+        headers |= {
             "ETag": f'"{digest}"', "X-Repo-Commit": repository.commit, "X-Linked-Size": str(_size(true)),
             "X-Linked-ETag": f'"{digest}"', "Accept-Ranges": "bytes", "Content-Length": str(stop - start),
-        }.items():  # fmt: skip
+        }  # fmt: skip
+        if self.hub.file_habit is not None and with_body:
+            right = Answer(status, headers, data[start:stop], url=f"{self.hub.url}{self.path}")
+            if (answer := self.hub.played(self.hub.file_habit, right)) is not None:
+                self._send(answer)
+                return
+        self.send_response(status)
+        for key, value in headers.items():
             self.send_header(key, value)
         self.end_headers()
         if with_body:
             with self.hub.lock:
                 self.hub.asked[path] += stop - start
             self._body(path, data, start, stop)
+
+    def _send(self, answer: Answer) -> None:
+        """An answer as its habit wants it."""
+        if answer.silent_after is not None and answer.silent_after < 0:
+            self.hub.closing.wait()
+            self.close_connection = True
+            return
+        bare = answer.status < 200 or answer.status in (204, 304)
+        self.send_response(answer.status)
+        for key, value in answer.headers.items():
+            self.send_header(key, value)
+        if answer.framing == "length" and "Content-Length" not in answer.headers and not bare:
+            self.send_header("Content-Length", str(len(answer.body)))
+        if answer.framing == "chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+        self.close_connection |= answer.framing == "close" or answer.cut is not None
+        self.end_headers()
+        stop = min(edge for edge in (answer.cut, answer.silent_after, len(answer.body)) if edge is not None)
+        for at in range(0, stop, answer.piece_bytes):
+            piece = answer.body[at : min(at + answer.piece_bytes, stop)]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if answer.framing == "chunked" else piece)
+            if answer.pause_s:
+                sleep(answer.pause_s)
+        if answer.silent_after is not None:
+            self.hub.closing.wait()
+            self.close_connection = True
+        elif answer.cut is not None:  # a reset, not an orderly end
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif answer.framing == "chunked":
+            self.wfile.write(b"0\r\n\r\n")
 
     def _body(self, path: str, data: Any, start: int, stop: int) -> None:
         faults, hub = self.hub.faults, self.hub

@@ -26,6 +26,7 @@ from r1tui.gguf import read_header
 from r1tui.hub import download
 from r1tui.hub.checksum import KnownFile, Record
 from r1tui.hub.download import discard, unfinished
+from r1tui.hub.failures import Manners
 from r1tui.hub.fetch import Fetch
 from r1tui.hub.found import download_lock, find_model, own_folder
 from r1tui.hub.headers import HubSource, fetch_headers, known_headers
@@ -38,7 +39,6 @@ from r1tui.hub.progress import progress_of, staging_folder
 from r1tui.hub.remembered import known_files, save_note
 from r1tui.hub.remote import Listing, RemoteFile, Tree
 from r1tui.hub.removal import removal_of, remove
-from r1tui.hub.transfer import Manners
 from r1tui.outside import component
 from r1tui.paths import Paths
 from r1tui.server.record import record_file

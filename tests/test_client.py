@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import re
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,40 @@ async def test_a_connection_that_breaks_is_taken_up_where_it_broke(endless: Path
     assert isinstance(events[-1], Finished)
 
 
+@dataclass(frozen=True)
+class Large(ChatRequest):
+    """An answer of some 5 kB a token, of which the server keeps the last 4 MiB."""
+
+    def body(self, *, raw_reasoning: bool) -> dict[str, Any]:
+        """As it is, with what nobody reads."""
+        return {**super().body(raw_reasoning=raw_reasoning), "logprobs": True, "top_logprobs": 40}
+
+
+async def test_after_a_long_break_what_the_server_still_has_is_read_and_the_gap_is_told(
+    llama_server: Path, tiny_r1: TinyModel, tmp_path: Path
+) -> None:
+    model = tiny_r1(think=THINK, answer="one two three four ", loop=True)
+    request = Large(HI.messages, SamplingSettings(max_tokens=2000))
+    with bare_server(llama_server, model, tmp_path, ["--ctx-size", "4096"]) as (path, _):
+        async with connect(path) as client:
+            undisturbed = answer(await collect(client.stream_chat(request, "c-a")))
+
+            async def has_ended() -> None:
+                async with connect(path) as other:
+                    await idle_slots(other)
+
+            proxy = cutting_proxy(path, tmp_path / "p.sock", cut_after_bytes=100_000, before_others=has_ended)
+            async with proxy as cut, connect(cut) as reading:
+                events = await collect(reading.stream_chat(request, "c-b"))
+    assert isinstance(events[-1], Finished)
+    before, told, after = re.split(r"\n\n\[About ([\d,]+) tokens are missing here[^]]*]\n\n", answer(events))
+    assert undisturbed.startswith(before)
+    assert undisturbed.endswith(after)
+    missing = len(undisturbed) - len(before) - len(after)
+    assert missing == pytest.approx(int(told.replace(",", "")) * len(undisturbed) / 2000, rel=0.03)
+    assert len(after) > 100
+
+
 async def test_a_server_that_dies_is_a_failure_that_keeps_what_came(
     llama_server: Path, tiny_r1: TinyModel, tmp_path: Path
 ) -> None:
@@ -199,8 +235,12 @@ def test_addresses() -> None:
 class cutting_proxy:  # noqa: N801  used as a function
     """A Unix socket in front of another whose first answer beyond some bytes is cut off."""
 
-    def __init__(self, target: Path, path: Path, cut_after_bytes: int) -> None:
+    def __init__(
+        self, target: Path, path: Path, cut_after_bytes: int, before_others: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._target, self._path, self._left = target, path, cut_after_bytes
+        self._before_others = before_others
+        """What is waited for before another connection goes through after the cut."""
         self._cut = False
 
     async def __aenter__(self) -> Path:
@@ -212,6 +252,8 @@ class cutting_proxy:  # noqa: N801  used as a function
         self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._cut and self._before_others is not None:
+            await self._before_others()
         up_reader, up_writer = await asyncio.open_unix_connection(self._target)
 
         async def forward() -> None:

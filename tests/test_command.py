@@ -26,6 +26,7 @@ from r1tui.server.command import (
     ssh_line,
     with_free_port,
 )
+from r1tui.server.sampling import R1_VALUES
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, call, capabilities_of, until
 
@@ -77,7 +78,7 @@ def value(argv: list[str], flag: str) -> str:
 def test_what_the_founding_documents_ask_for() -> None:
     argv = composed(
         "--cache-type-k", "q4_0", "--ctx-size", "8192", "--n-gpu-layers", "7",
-        server=ServerSettings(threads=16, prio=2),
+        server=ServerSettings(threads=16, prio=2), sampling=R1_VALUES,
     )  # fmt: skip
     assert argv == [
         "/bin/llama-server", "--model", "/models/r1.gguf", "--host", str(SOCKET), "--verbosity", "4", "--parallel", "1",
@@ -87,8 +88,9 @@ def test_what_the_founding_documents_ask_for() -> None:
 
 
 def test_defaults_that_say_nothing_are_left_out() -> None:
-    argv = composed(sampling=SamplingSettings(seed=None))
-    assert not {"--prio", "--seed", "--device", "--rpc", "--port", "--no-ui", "--threads"} & set(argv)
+    argv = composed()
+    assert not {"--prio", "--device", "--rpc", "--port", "--no-ui", "--threads"} & set(argv)
+    assert not {"--temp", "--top-p", "--min-p", "--top-k", "--seed", "--repeat-penalty"} & set(argv)
 
 
 def test_threads_of_the_settings_come_before_those_of_the_machine() -> None:
@@ -153,7 +155,7 @@ def test_extra_arguments_replace_ours_and_the_plans_whatever_their_spelling(
     extra: list[str], flag: str, expected: str
 ) -> None:
     plan = ["--ctx-size", "8192", "--n-gpu-layers", "62", "--load-mode", "none"]
-    argv = composed(*plan, server=ServerSettings(extra_args=extra))
+    argv = composed(*plan, server=ServerSettings(extra_args=extra), sampling=R1_VALUES)
     assert value(argv, flag) == expected
     pairs = [("--ctx-size", "-c"), ("--n-gpu-layers", "-ngl"), ("--seed", "-s"), ("--load-mode", "-lm")]
     for one, other in pairs:

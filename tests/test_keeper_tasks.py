@@ -68,9 +68,16 @@ class Hook:
         return (self._folder / "on-loop").read_text().splitlines()
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_left(paths: Paths) -> Iterator[None]:
+    """After every test, whatever happened in it, no process runs on."""
+    yield
+    client.stop(paths)
+
+
 @pytest.fixture
 def hook(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
-    """A hook in every keeper of this test; no process is left behind it."""
+    """A hook in every keeper of this test."""
     folder = tmp_path / "hook"
     folder.mkdir()
     hooks = str(Path(__file__).with_name("hooks"))
@@ -79,7 +86,6 @@ def hook(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     hook = Hook(folder)
     yield hook
     hook.goes_on()
-    client.stop(paths)
 
 
 def server_of(paths: Paths) -> ProcessId:

@@ -6,13 +6,14 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from r1tui.chat.changes import Tracker
 from r1tui.chat.database import NAME, UPGRADES, VERSION
+from r1tui.chat.export import written_as
 from r1tui.chat.store import GoneError, Store
 from r1tui.errors import R1tuiError
 from r1tui.events import Content
@@ -278,3 +279,61 @@ def test_a_full_disk_is_told_and_nothing_that_was_written_is_lost(store: Store) 
     connection.execute("PRAGMA max_page_count = 1000000")
     store.write([changes])
     assert [one.id for one in store.newest()] == ["c2", "c1"]
+
+
+BAD_TEXT = "CAST(x'77ff68793f' AS TEXT)"
+DAMAGED_ROWS = [
+    "UPDATE exchanges SET question = BAD_TEXT",
+    "UPDATE exchanges SET answer = BAD_TEXT, thinking = BAD_TEXT",
+    "UPDATE exchanges SET cause = BAD_TEXT, remedy = BAD_TEXT, model = BAD_TEXT, cut = BAD_TEXT",
+    "UPDATE conversations SET title = BAD_TEXT",
+    "UPDATE conversations SET server = BAD_TEXT",
+    "UPDATE exchanges SET figures = BAD_TEXT, base = '{'",
+    "UPDATE exchanges SET figures = '[]', base = 'null'",
+    "UPDATE exchanges SET asked_s = 9e99, tokens = 'x', thinking_tokens = 'x', thinking_s = 'x'",
+    "UPDATE conversations SET created_s = -9e99, updated_s = 'x'",
+]
+
+
+@pytest.mark.parametrize("change", DAMAGED_ROWS)
+def test_a_damaged_row_is_shown_as_far_as_it_can_be_and_hides_no_other(
+    store: Store, folder: Path, told: list[R1tuiError], change: str
+) -> None:
+    for number in range(3):
+        store.write([whole(said(f"c{number}", "why not?", "so it is"))])
+    store.close()
+    with closing(sqlite3.connect(folder / NAME)) as connection, connection:
+        key = "conversation" if "exchanges" in change else "key"
+        connection.execute(f"{change.replace('BAD_TEXT', BAD_TEXT)} WHERE {key} = 2")
+    assert {one.id for one in store.newest()} == {"c0", "c1", "c2"}
+    assert {"c0", "c2"} <= {one.id for one in store.search("why")}
+    for kind in ("json", "markdown"):
+        assert "so it is" in written_as(store.look("c0"), kind)
+        shown = written_as(store.look("c1"), kind)
+        if "question" in change or "answer" in change or "title" in change:
+            assert "w\ufffdhy?" in shown
+    opened = store.open("c1")
+    assert opened is not None
+    opened.conversation.turns[0].question += " more"
+    store.write([whole(opened.conversation)])
+    store.rename("c1", "new")
+    assert store.look("c1").conversation.turns[0].question.endswith(" more")
+    assert told == []
+
+
+def test_a_byte_changed_anywhere_in_a_database_is_told_in_words_at_worst(folder: Path, tmp_path: Path) -> None:
+    with Store(tmp_path / "sound") as sound:
+        for number in range(3):
+            sound.write([whole(said(f"c{number}", f"why {number}?", "so it is " * 20))])
+    data = (tmp_path / "sound" / NAME).read_bytes()
+    folder.mkdir()
+    positions = [at for at in range(100, len(data)) if data[at]]
+    for at in positions[:: max(1, len(positions) // 150)]:
+        for path in folder.iterdir():
+            path.unlink()
+        (folder / NAME).write_bytes(data[:at] + b"\xff" + data[at + 1 :])
+        with suppress(R1tuiError), Store(folder) as store:
+            for work in (store.newest, lambda: store.search("why"), lambda: written_as(store.look("c1"), "json")):
+                with suppress(R1tuiError):
+                    work()
+            store.write([whole(said("new"))])

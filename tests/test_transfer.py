@@ -18,8 +18,8 @@ from r1tui.events import FilesProgress, Notice, StageEvent
 from r1tui.hub import download, find_model, ranges, report, transfer
 from r1tui.hub import part as parts
 from r1tui.hub.download import discard, unfinished
+from r1tui.hub.failures import Manners
 from r1tui.hub.progress import staging_folder
-from r1tui.hub.transfer import Manners
 from r1tui.paths import Paths
 from tests.conftest import tiny_files
 from tests.hub_server import REPO, Faults, Hub

@@ -10,6 +10,7 @@ end of sentence. The script starts after the newline of a template's `<think>\\n
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,7 @@ def build(
     shard_tensors: int = 0,
     context: int = 8192,
     template: str = TEMPLATE,
+    sampling: Mapping[str, float] | None = None,
 ) -> Path:
     """Write the model and return its (first) file.
 
@@ -152,7 +154,8 @@ def build(
     with what follows it); `loop` repeats the answer for ever, `loop_think` the thinking, which then ends only when made
     to; `reachable` lets the words of the script be read as the tokens they are written as, so that an answer whose
     beginning is in the prompt goes on there; `mla=False` writes the layout of the first uploads, with
-    a K and V cache per head; `shard_tensors` splits the file into PATH-00001-of-0000N.gguf.
+    a K and V cache per head; `shard_tensors` splits the file into PATH-00001-of-0000N.gguf;
+    `sampling` is what the file itself says of sampling (general.sampling.*).
     """
     script = _Script(reachable=reachable)
     thought = script.chain(pieces(think, split_bytes=split_bytes), NEWLINE)
@@ -166,6 +169,8 @@ def build(
         writer, width=width, layers=layers, experts=experts, expert_width=expert_width, dense=dense, mla=mla
     )
     writer.add_context_length(context)
+    for key, value in (sampling or {}).items():
+        writer.add_float32(f"general.sampling.{key}", value)
     _add_vocabulary(writer, script, template)
     _add_weights(writer, script, width, [layers, experts, expert_width, dense], mla=mla)
     writer.write_header_to_file()

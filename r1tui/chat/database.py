@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import localtime, monotonic, strftime
@@ -21,9 +22,21 @@ NAME = "conversations.db"
 UPGRADES = tuple(sorted(Path(__file__).with_name("upgrades").glob("*.sql")))
 """The SQL that makes each version out of the one before; the first makes it out of nothing."""
 VERSION = len(UPGRADES)
+LAST_TIME_S = 253_402_214_400
+"""The end of the year 9999, a day before the last that Python knows."""
 BUSY_S = 5.0
 """How long another r1tui's writing is waited for."""
+_NEEDED = (
+    "key, id, title, server, created_s, updated_s, opened_s, deleted_s, shown FROM conversations",
+    "key, conversation, number, parent, asked_s, state, base, cut, tokens, thinking_tokens, thinking_s, cause, remedy,"
+    " answer_id, inside_thinking, model, figures, question, answer, thinking FROM exchanges",
+    "key, exchange, answer, thinking, tokens, thinking_tokens, thinking_s FROM pieces",
+    "title FROM titles",
+    "question, answer FROM words",
+)
 Tell = Callable[[R1tuiError], None]
+_TEXT = partial(str, encoding="utf-8", errors="replace")
+"""One byte that is no UTF-8 must not hide the row that it is in, and with it all the others."""
 
 
 class NewerError(R1tuiError):
@@ -41,11 +54,13 @@ class Database:
         if self._file.st_size:
             _must_not_be_newer(path)
         self.connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        self.connection.text_factory = _TEXT
         try:
             for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 self.connection.execute(f"PRAGMA {setting}")
             self._upgrade()
-            self.connection.execute("SELECT shown FROM conversations, exchanges, pieces, titles, words LIMIT 0")
+            for columns_and_table in _NEEDED:
+                self.connection.execute(f"SELECT {columns_and_table} LIMIT 0")
         except BaseException:
             self.connection.close()
             raise
@@ -60,7 +75,8 @@ class Database:
         path = folder / NAME
         with _alone(folder):
             try:
-                return cls(path)
+                with legible():
+                    return cls(path)
             except NewerError as error:
                 tell(error)
                 path = _beside(path)
@@ -113,6 +129,29 @@ class Database:
                     for statement in _statements(file.read_text()):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {number}")
+
+
+def text_of(value: object) -> str:
+    """A column's text, as far as there is one where it is damaged."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def time_of(value: object) -> float:
+    """A column's Unix time; the beginning of 1970 where it is damaged, so that what shows it can."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < LAST_TIME_S else 0.0
+
+
+@contextmanager
+def legible() -> Iterator[None]:
+    """Raise sqlite3.DatabaseError for a schema so damaged that SQLite's own words about it are no text."""
+    try:
+        yield
+    except UnicodeDecodeError as error:  # never of a row: see _TEXT
+        damage = sqlite3.DatabaseError("its schema is damaged")
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damage from error
 
 
 def is_damage(error: sqlite3.Error) -> bool:

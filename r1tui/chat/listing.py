@@ -7,6 +7,7 @@ from typing import Any
 
 from r1tui.chat.answer import RUNNING
 from r1tui.chat.conversation import name_of
+from r1tui.chat.database import text_of, time_of
 from r1tui.text import one_line
 
 NAME_CHARS = 200
@@ -129,7 +130,7 @@ def _hits_of_text(connection: sqlite3.Connection, text: str, limit: int) -> dict
         if len(hits) >= limit:
             break
         if key not in hits:
-            hits[key] = _around(question, text) or _around(answer, text)
+            hits[key] = _around(text_of(question), text) or _around(text_of(answer), text)
     return hits
 
 
@@ -147,14 +148,14 @@ def _around(whole: str, text: str) -> str:
 def _listed(row: tuple[Any, ...], passage: str = "") -> Listed:
     _, id_, title, created_s, updated_s, deleted_s, state, answer_id, question, exchanges, last = row
     return Listed(
-        id_,
-        name_of(title, question or ""),
-        created_s,
-        updated_s,
+        text_of(id_),
+        name_of(text_of(title), text_of(question)),
+        time_of(created_s),
+        time_of(updated_s),
         exchanges,
         state in RUNNING,
-        answer_id or "",
-        last_question=one_line(last or ""),
+        text_of(answer_id),
+        last_question=one_line(text_of(last)),
         passage=passage,
-        deleted_s=deleted_s,
+        deleted_s=None if deleted_s is None else time_of(deleted_s),
     )

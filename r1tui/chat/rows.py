@@ -1,18 +1,28 @@
 """A conversation out of the rows of the database, and its changes into them."""
 
+import logging
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import time
+from typing import Any, TypeVar
 
 import msgspec
 
 from r1tui.chat.answer import RUNNING, Answer, Base
 from r1tui.chat.changes import Changes, Drop, Grow, Put, Tracker
 from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.database import text_of, time_of
 from r1tui.events import Finished
+from r1tui.files import decode
 
 LEFT = "r1tui ended while this answer came; its end may not have been saved."
+T = TypeVar("T")
+Row = dict[str, Any]
+_TEXTS = frozenset(
+    ("question", "answer", "thinking", "state", "cause", "remedy", "cut", "answer_id", "model"),
+)
+_log = logging.getLogger(__name__)
 Recorded = Callable[[str], bool]
 """Whether the answer with this id has a record, which has all of it from its request on."""
 
@@ -51,8 +61,8 @@ def load(
         turns[exchange["number"]] = turn
         if exchange["state"] in RUNNING:
             unsettled.append(turn)
-    conversation = Conversation(conversation_id, _path(turns.get(shown)), title, list(turns.values()))
-    loaded = Loaded(conversation, created_s, updated_s)
+    conversation = Conversation(conversation_id, _path(turns.get(shown)), text_of(title), list(turns.values()))
+    loaded = Loaded(conversation, time_of(created_s), time_of(updated_s))
     loaded.tracker = Tracker(conversation, {turn: number for number, turn in turns.items()})
     loaded.tracker.is_loaded(but=unsettled)
     return loaded
@@ -107,7 +117,7 @@ def _write(connection: sqlite3.Connection, conversation: int | None, change: Put
 
 def _turn(
     connection: sqlite3.Connection,
-    row: sqlite3.Row,
+    row: Row,
     parent: Turn | None,
     recorded: Recorded | None,
     open_in: int | None,
@@ -117,10 +127,10 @@ def _turn(
         answer_id=row["answer_id"],
         inside_thinking=bool(row["inside_thinking"]),
         parent=parent,
-        asked_s=row["asked_s"],
+        asked_s=time_of(row["asked_s"]),
         model=row["model"],
     )
-    base = msgspec.json.decode(row["base"], type=Base) if row["base"] is not None else None
+    base = _json(row["base"], Base)
     running = row["state"] in RUNNING
     if running and recorded is not None and open_in is None and recorded(turn.answer_id):
         turn.answer = Answer.resumed(row["answer"], row["thinking"], base) if base is not None else Answer()
@@ -132,33 +142,50 @@ def _turn(
         answer.remedy = "Open the conversation again to see more of it."
     elif running and recorded is not None:
         answer.state, answer.cause = "stopped", LEFT
-    if row["figures"] is not None:
-        answer.finished = msgspec.json.decode(row["figures"], type=Finished)
+    answer.finished = _json(row["figures"], Finished)
     return turn
 
 
-def _past(row: sqlite3.Row, pieces: list[sqlite3.Row]) -> Answer:
+def _json(text: object, kind: type[T]) -> T | None:
+    """What a column has in JSON; None where it has nothing, or is damaged: the words are worth more than that."""
+    if text is None:
+        return None
+    try:
+        return decode(text_of(text), kind)
+    except msgspec.DecodeError:
+        _log.warning("a damaged column of the conversations' database was left out")
+        return None
+
+
+def _past(row: Row, pieces: list[Row]) -> Answer:
     """The answer as it was written, with the pieces that came after that."""
     newest = pieces[-1] if pieces else row
     return Answer.past(
         row["answer"] + "".join(piece["answer"] for piece in pieces),
         row["thinking"] + "".join(piece["thinking"] for piece in pieces),
-        thinking_tokens=newest["thinking_tokens"],
-        thinking_s=newest["thinking_s"],
-        tokens=newest["tokens"],
+        thinking_tokens=_count(newest["thinking_tokens"]),
+        thinking_s=None if newest["thinking_s"] is None else time_of(newest["thinking_s"]),
+        tokens=_count(newest["tokens"]),
         state=row["state"],
         cut=row["cut"],
     )
 
 
-def _pieces(connection: sqlite3.Connection, exchange: int) -> list[sqlite3.Row]:
+def _count(value: object) -> int:
+    """A column's number; 0 where it is damaged."""
+    return value if isinstance(value, int) else 0
+
+
+def _pieces(connection: sqlite3.Connection, exchange: int) -> list[Row]:
     return _named(connection, "SELECT * FROM pieces WHERE exchange = ? ORDER BY key", exchange)
 
 
-def _named(connection: sqlite3.Connection, statement: str, key: int) -> list[sqlite3.Row]:
+def _named(connection: sqlite3.Connection, statement: str, key: int) -> list[Row]:
+    """The rows by their columns' names; a text is one, whatever a damaged row has in its place."""
     cursor = connection.cursor()
     cursor.row_factory = sqlite3.Row
-    return cursor.execute(statement, (key,)).fetchall()
+    found = cursor.execute(statement, (key,)).fetchall()
+    return [{name: text_of(row[name]) if name in _TEXTS else row[name] for name in row.keys()} for row in found]  # noqa: SIM118
 
 
 def _path(end: Turn | None) -> list[Turn]:

@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 
 from r1tui.chat import listing, rows
 from r1tui.chat.changes import Changes
-from r1tui.chat.database import Database, Tell, is_damage, is_damaged_index, refused
+from r1tui.chat.database import Database, Tell, is_damage, is_damaged_index, legible, refused
 from r1tui.chat.listing import Listed
 from r1tui.chat.rows import Loaded, Recorded
 from r1tui.chat.takeover import has_files, take_over
@@ -219,7 +219,8 @@ class Store:
         rebuilt = set_aside = False
         while True:
             try:
-                return work(self._now())
+                with legible():
+                    return work(self._now())
             except sqlite3.Error as error:
                 if self._database is not None and is_damaged_index(error) and not rebuilt:
                     rebuilt = True

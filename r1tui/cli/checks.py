@@ -38,6 +38,7 @@ from r1tui.hub.found import Search
 from r1tui.hub.places import OWNERS, model_roots
 from r1tui.keeper.state import status
 from r1tui.log import unforeseen
+from r1tui.server.sampling import repeats_old_example
 from r1tui.text import size
 
 ENGINE_BYTES = 2 << 30
@@ -135,6 +136,13 @@ class Checkup:
             return
         found = str(path) if path.exists() else f"all defaults; {path} would change them"
         yield Check("config", "ok", found, needed=True)
+        if repeats_old_example(self._config.sampling):
+            yield Check(
+                "sampling",
+                "note",
+                "The config's sampling section repeats an older example: R1's values for every model.",
+                f"Remove temperature, top_p, min_p and seed from it ({path}); each model then has its own.",
+            )
 
     def _engine(self) -> Iterator[Check]:
         engine, server = self._built, self._given

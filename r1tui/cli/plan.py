@@ -96,7 +96,7 @@ def plan(
     made = _made(
         subject, request, None if what_if else engine, context.paths, config.server.rpc, held=held, exact=exact
     )
-    argv = server_argv(engine, target, subject.model, made, config, paths=context.paths)
+    argv = server_argv(engine, target, subject.model, made, config, paths=context.paths, header=subject.header)
     if as_json:
         print_json({"variant": target.name, "model": str(subject.model), **made.to_json(), "argv": argv})
         return

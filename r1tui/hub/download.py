@@ -13,7 +13,9 @@ from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.events import Emit, Meter, Notice, StageDone, StageStarted
 from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
+from r1tui.hub.answers import GoneError
 from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
+from r1tui.hub.failures import Manners
 from r1tui.hub.fetch import Fetch, remove_empty_folders
 from r1tui.hub.folders import choose_folder
 from r1tui.hub.found import download_lock, find_model, own_folder, own_folders
@@ -24,8 +26,6 @@ from r1tui.hub.places import model_roots
 from r1tui.hub.progress import bytes_here, staging_folder
 from r1tui.hub.remembered import ask_hub, latest_files
 from r1tui.hub.remote import Listing, check_online
-from r1tui.hub.source import GoneError
-from r1tui.hub.transfer import Manners
 from r1tui.locks import locked
 from r1tui.paths import Paths
 from r1tui.process.signals import run_async

@@ -11,11 +11,12 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Emit, Notice
 from r1tui.files import read_json_if_any, write_json
 from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
+from r1tui.hub.failures import Manners
 from r1tui.hub.part import Part, in_thread
 from r1tui.hub.pin import pin, unpin
-from r1tui.hub.remote import Listing, RemoteFile
+from r1tui.hub.remote import Listing, RemoteFile, check_sizes
 from r1tui.hub.report import Report
-from r1tui.hub.transfer import Manners, Transfer
+from r1tui.hub.transfer import Transfer
 from r1tui.outside import inside
 from r1tui.text import duration, size
 
@@ -52,6 +53,7 @@ class Fetch:
 
     async def run(self) -> Path:
         """The (first) file, when all are here and right. Raises R1tuiError, OSError."""
+        check_sizes(self._listing)
         pin(self._staging, self._variant, self._listing)
         self._announce()
         transfer = Transfer(self._listing, self.parts, self._manners, self._tell, self._is_right)

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from time import time
+from time import sleep, time
 from typing import Any
 
 from r1tui.catalog import Variant
 from r1tui.errors import R1tuiError
 from r1tui.files import make_folder
 from r1tui.gguf.stub import write_stub
+from r1tui.hub.answers import LOST_TRIES, MAGIC, SURE_TRIES, RetryError, check_beginning, promised, refused
 from r1tui.hub.names import choose, is_complete
 from r1tui.hub.remembered import ask_hub
 from r1tui.hub.remote import Listing, RemoteFile, explained, hub_api
@@ -18,6 +19,9 @@ from r1tui.paths import Paths
 
 IGNORED_RANGE_BYTES = 64 << 20
 """A server that ignores Range sends the file from its start; we read on to a place no farther than this."""
+TIMEOUT_S = 30.0
+PAUSES_S = (0.5, 2.0)
+"""Before an answer that was cut is asked for again."""
 
 
 class HubSource:
@@ -34,27 +38,44 @@ class HubSource:
         self._headers: Mapping[str, str] = hub_utilities().build_hf_headers(library_name="r1tui")
 
     def read_at(self, offset: int, length: int) -> bytes:
-        utilities = hub_utilities()
+        """The bytes from `offset`, all that there are of `length`; raises R1tuiError when they cannot be had."""
         length = min(length, self.size_bytes - offset)
         if length <= 0:
             return b""
+        for pause_s in (*PAUSES_S, None):
+            try:
+                with explained(self._repo):
+                    return self._ask(offset, length)
+            except RetryError as error:
+                if pause_s is None or error.tries == SURE_TRIES:
+                    raise R1tuiError(f"{self.name} cannot be read on the hub: {error.reason}.", error.remedy) from error
+                sleep(pause_s)
+        raise AssertionError  # the last try has returned or raised
+
+    def _ask(self, offset: int, length: int) -> bytes:
+        """One try; raises RetryError, and what huggingface_hub and httpx2 raise."""
+        utilities = hub_utilities()
         headers = {**self._headers, "Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
-        with (
-            explained(self._repo),
-            utilities.get_session().stream(
-                "GET", self._url, headers=headers, follow_redirects=True, timeout=30
-            ) as response,
-        ):
-            utilities.hf_raise_for_status(response)
-            skip = 0 if response.status_code == 206 else offset
-            if skip > IGNORED_RANGE_BYTES:
+        with utilities.get_session().stream(
+            "GET", self._url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S
+        ) as response:
+            if response.status_code not in (200, 206):
+                utilities.hf_raise_for_status(response)
+                raise refused(response.status_code, response.headers)
+            first, stop = promised(response, offset, offset + length, self.size_bytes)
+            if offset - first > IGNORED_RANGE_BYTES:
                 raise R1tuiError(f"The hub sends {self.name} only whole.", "Unset HF_ENDPOINT, or fetch the model.")
+            wanted = min(stop, offset + length) - first
             read = bytearray()
             for chunk in response.iter_bytes(1 << 20):
+                if len(read) < len(MAGIC) <= len(read) + len(chunk) and first == 0:
+                    check_beginning(bytes(read + chunk[: len(MAGIC) + 60]), response, self.size_bytes)
                 read += chunk
-                if len(read) >= skip + length:
+                if len(read) >= wanted:
                     break
-        return bytes(read[skip : skip + length])
+        if len(read) < offset - first + length:
+            raise RetryError("the answer ended early", tries=LOST_TRIES)
+        return bytes(read[offset - first : offset - first + length])
 
 
 def hub_utilities() -> Any:

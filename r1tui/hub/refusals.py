@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from r1tui.errors import R1tuiError
+from r1tui.hub.answers import LOG_IN, LOGIN_NEEDED
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"
@@ -59,12 +60,17 @@ def explained(repo: str, revision: str | None = None) -> Iterator[None]:
         raise R1tuiError(f"Fetching from {repo} failed: {error}.", "Start again: whole files are kept.") from error
 
 
-def no_hub(error: Exception) -> R1tuiError:
+def no_hub(why: str) -> R1tuiError:
     """What answers is something else than a hub."""
     return R1tuiError(
-        f"{_host()} answers, but not as a hub does ({type(error).__name__}).",
+        f"{_host()} answers, but not as a hub does: {why}.",
         "Check HF_ENDPOINT, or whether a proxy or a login page stands in between.",
     )
+
+
+def web_page() -> R1tuiError:
+    """A page for a browser came where the hub's list was asked for."""
+    return R1tuiError(f"{_host()} answers with a web page (captive portal or proxy?).", LOG_IN)
 
 
 def _gated(repo: str) -> R1tuiError:
@@ -113,6 +119,8 @@ def _refused(repo: str, status: int) -> R1tuiError:
             "The hub has had too many requests from here (429).",
             "Wait some minutes and start again; with HF_TOKEN set it allows more.",
         )
+    if status == LOGIN_NEEDED:
+        return R1tuiError(f"The network wants a login before {_host()} can be reached ({status}).", LOG_IN)
     return R1tuiError(f"The hub answered {status} for {repo}.", "Start again later: whole files are kept.")
 
 
@@ -125,6 +133,15 @@ def _unreachable(repo: str, error: BaseException) -> UnreachableError:
             f"{_host()} is no address that can be asked for {repo} ({kind}).",
             "Write HF_ENDPOINT as https://HOST, and proxies as http://HOST:PORT.",
         )
+    if isinstance(error, httpx2.TooManyRedirects):
+        return UnreachableError(
+            f"{_host()} sends us in a circle, from address to address (captive portal or proxy?).", LOG_IN
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return UnreachableError(
+            f"The certificate of {_host()} is not trusted (captive portal or proxy?).",
+            f"{LOG_IN} For a company's own certificates set SSL_CERT_FILE.",
+        )
     if isinstance(error, httpx2.ProxyError):
         return UnreachableError(
             f"The proxy does not let us reach {_host()} for {repo}.", f"Check {_proxy()}, or unset it."
@@ -133,6 +150,8 @@ def _unreachable(repo: str, error: BaseException) -> UnreachableError:
         remedy = "Check HF_ENDPOINT, or unset it to ask huggingface.co itself."
     else:
         remedy = f"Check the network{f' and {proxy}' if (proxy := _proxy()) else ''}; for a mirror set HF_ENDPOINT."
+    if isinstance(error, httpx2.ReadError | httpx2.RemoteProtocolError | httpx2.ReadTimeout | httpx2.DecodingError):
+        return UnreachableError(f"The hub at {_host()} gives no whole answer for {repo} ({kind}).", remedy)
     return UnreachableError(f"The hub at {_host()} cannot be reached for {repo} ({kind}).", remedy)
 
 

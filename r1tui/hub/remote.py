@@ -9,8 +9,9 @@ from typing import Any
 
 from r1tui.catalog import Variant
 from r1tui.errors import R1tuiError
+from r1tui.hub.api import Api, Entry
 from r1tui.hub.names import choose, models, wanted
-from r1tui.hub.refusals import UnreachableError, explained, is_offline, no_hub
+from r1tui.hub.refusals import UnreachableError, explained, is_offline
 from r1tui.outside import component, relative
 
 __all__ = ["Listing", "RemoteFile", "Tree", "explained", "fetch_tree", "hub_api", "is_offline", "list_files", "select"]
@@ -70,32 +71,20 @@ def fetch_tree(variant: Variant) -> Tree:
     """The GGUF files of the variant's repository as the hub has them now; raises R1tuiError."""
     repo = variant.repo or ""
     check_online(variant)
-    try:
-        with explained(repo, variant.revision):
-            return _ask(repo, variant.revision)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # what huggingface_hub makes of other answers
-        raise no_hub(error) from error
+    with explained(repo, variant.revision):
+        api = Api(hub_api().endpoint)
+        commit = component(api.commit(repo, variant.revision))
+        return Tree(repo, commit, tuple(_remote(entry) for entry in api.entries(repo, commit) if _is_model(entry)))
 
 
-def _ask(repo: str, wanted_revision: str | None) -> Tree:
-    from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
-
-    api = hub_api()
-    revision = component(str(api.model_info(repo, revision=wanted_revision).sha))
-    files = (
-        RemoteFile(
-            str(entry.path), _size(entry.lfs.size if entry.lfs else entry.size), entry.lfs.sha256 if entry.lfs else None
-        )
-        for entry in api.list_repo_tree(repo, recursive=True, revision=revision)
-        if isinstance(entry, RepoFile) and entry.path.endswith(".gguf")
-    )
-    return Tree(repo, revision, tuple(files))
+def _is_model(entry: Entry) -> bool:
+    return entry.type == "file" and entry.path.endswith(".gguf")
 
 
-def _size(said: Any) -> int:
-    if not isinstance(said, int) or said < 0:
-        raise ValueError(f"a file of {said!r} bytes")
-    return said
+def _remote(entry: Entry) -> RemoteFile:
+    if entry.lfs is None:
+        return RemoteFile(entry.path, entry.size, None)
+    return RemoteFile(entry.path, entry.lfs.size, entry.lfs.sha256)
 
 
 def select(tree: Tree, variant: Variant) -> Listing:
@@ -109,7 +98,19 @@ def select(tree: Tree, variant: Variant) -> Listing:
     for file in files:
         relative(file.path)
     component(tree.revision)
-    return Listing(tree.repo, tree.revision, tuple(files))
+    listing = Listing(tree.repo, tree.revision, tuple(files))
+    check_sizes(listing)
+    return listing
+
+
+def check_sizes(listing: Listing) -> None:
+    """Raise R1tuiError for a file without a byte: no model is in it."""
+    for file in listing.files:
+        if file.size_bytes == 0:
+            raise R1tuiError(
+                f"{file.path} of {listing.repo} is empty on the hub (0 bytes).",
+                "Choose another quantisation or repository: hf:OWNER/REPO:QUANT.",
+            )
 
 
 def _no_such_file(repo: str, pattern: str, paths: list[str]) -> R1tuiError:

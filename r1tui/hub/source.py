@@ -1,45 +1,37 @@
 """One file on the hub, asked for by ranges: the hub's redirect to a signed address, and every way to be refused."""
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 from r1tui.errors import R1tuiError
+from r1tui.hub.answers import (
+    LOST_TRIES,
+    MAGIC,
+    SURE_TRIES,
+    TRANSIENT,
+    GoneError,
+    RetryError,
+    check_beginning,
+    is_packed,
+    promised,
+    refused,
+)
 from r1tui.hub.headers import hub_utilities
 from r1tui.hub.refusals import explained
 from r1tui.hub.remote import Listing, RemoteFile, hub_api
 from r1tui.text import duration
 
 READ_BYTES = 1 << 20
-LONGEST_WAIT_S = 900.0
-"""A server may ask for a longer pause; we look again."""
-TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529})
-
-
-class RetryError(Exception):
-    """It did not work this time. With `hope` it will, however often it takes; without, some tries are enough."""
-
-    def __init__(self, reason: str, *, hope: bool = True, after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.hope = hope
-        self.after_s = after_s
-        """How long the server asks us to wait."""
-
-
-class GoneError(R1tuiError):
-    """The hub has the revision or the file no more."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """Bytes that arrive, and the offset of the first; `ranged` is False for a server that sends the file whole."""
+    """Bytes that arrive, from `start` up to `stop`; `ranged` is False for a server that sends the file whole."""
 
     start: int
+    stop: int
     chunks: AsyncIterator[bytes]
     ranged: bool
 
@@ -75,25 +67,28 @@ class Source:
         ) as response:
             if response.status_code not in (200, 206):
                 self._refuse(response, signed)
-            body = self._body(response, start, stop)
-            if signed is not None:
-                self._served_again = True
-            elif self._keeps and response.url.origin != self._url.origin:
-                self._signed = response.url
-            yield body
+            try:
+                body = self._body(response, start, stop)
+                if signed is not None:
+                    self._served_again = True
+                elif self._keeps and response.url.origin != self._url.origin:
+                    self._signed = response.url
+                yield body
+            except RetryError as error:
+                if error.tries == SURE_TRIES:  # the hub may know a better address
+                    self._signed = None
+                raise
 
     def _refuse(self, response: Any, signed: Any) -> NoReturn:
         status = response.status_code
-        if status in TRANSIENT:
-            raise RetryError(_answer(status), after_s=_retry_after_s(response.headers.get("Retry-After", "")))
-        if signed is not None:
+        if signed is not None and status not in TRANSIENT:
             self._keeps = self._served_again
             if self._signed == signed:
                 self._signed = None
-            raise RetryError(f"the signed address has expired ({status})", after_s=0.0)
-        if response.url.origin == self._url.origin and 400 <= status < 500 and status != 416:
+            raise RetryError(f"the signed address has expired ({status})", tries=None, after_s=0.0)
+        if response.url.origin == self._url.origin and 400 <= status < 500 and status not in (*TRANSIENT, 416):
             self._refused_by_the_hub(response)
-        raise RetryError(_answer(status), hope=False)
+        raise refused(status, response.headers)
 
     def _refused_by_the_hub(self, response: Any) -> None:
         try:
@@ -106,15 +101,26 @@ class Source:
 
     def _body(self, response: Any, start: int, stop: int) -> Body:
         """What a good answer brings; raises RetryError when it is about another file or another range."""
-        size = self.file.size_bytes
-        if response.status_code == 200:
-            if int(response.headers.get("Content-Length") or size) != size:
-                raise RetryError("the server sends something else in the file's place", hope=False)
-            return Body(0, _chunks(response, self._stall_s), ranged=False)
-        said = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if not said or int(said[1]) != start or int(said[2]) >= stop or said[3] not in ("*", str(size)):
-            raise RetryError("the server sends another range than it was asked for", hope=False)
-        return Body(start, _chunks(response, self._stall_s), ranged=True)
+        size_bytes = self.file.size_bytes
+        first, last = promised(response, start, stop, size_bytes)
+        chunks = _chunks(response, self._stall_s)
+        if first == 0:
+            chunks = _checked(chunks, response, size_bytes)
+        return Body(first, last, chunks, ranged=response.status_code == 206)
+
+
+async def _checked(chunks: AsyncIterator[bytes], response: Any, size_bytes: int) -> AsyncIterator[bytes]:
+    """The same bytes; raises RetryError before the first when they are not those of a GGUF file."""
+    head, enough = b"", min(len(MAGIC), size_bytes)
+    async for chunk in chunks:
+        if len(head) < enough:
+            head += chunk
+            if len(head) < enough:
+                continue
+            check_beginning(head, response, size_bytes)
+            yield head
+        else:
+            yield chunk
 
 
 async def _chunks(response: Any, stall_s: float) -> AsyncIterator[bytes]:
@@ -126,8 +132,12 @@ async def _chunks(response: Any, stall_s: float) -> AsyncIterator[bytes]:
     """
     import httpcore2  # noqa: PLC0415
 
+    if is_packed(response):
+        async for chunk in response.aiter_bytes():
+            yield chunk
+        return
     parsed = response.aiter_raw()
-    left = int(response.headers.get("Content-Length", 0))
+    left = 0 if "Transfer-Encoding" in response.headers else int(response.headers.get("Content-Length", 0))
     connection = response.extensions.get("network_stream")
     direct = connection is not None and response.http_version == "HTTP/1.1" and left
     async for chunk in parsed:
@@ -139,25 +149,10 @@ async def _chunks(response: Any, stall_s: float) -> AsyncIterator[bytes]:
         try:
             chunk = await connection.read(min(left, READ_BYTES), timeout=stall_s)
         except httpcore2.TimeoutException:
-            raise RetryError(f"no byte came for {duration(stall_s)}") from None
+            raise RetryError(f"no byte came for {duration(stall_s)}", tries=LOST_TRIES) from None
         except (httpcore2.NetworkError, OSError):
             chunk = b""
         if not chunk:
-            raise RetryError("the connection was lost")
+            raise RetryError("the connection was lost", tries=LOST_TRIES)
         yield chunk
         left -= len(chunk)
-
-
-def _answer(status: int) -> str:
-    return "too many requests (429)" if status == 429 else f"the server answered {status}"
-
-
-def _retry_after_s(value: str) -> float | None:
-    """Seconds, from a number or a date (RFC 9110, 10.2.3)."""
-    if value.strip().isdigit():
-        return min(float(value), LONGEST_WAIT_S)
-    try:
-        left_s = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-    except (TypeError, ValueError):
-        return None
-    return min(max(left_s, 0.0), LONGEST_WAIT_S)

@@ -34,6 +34,7 @@ class Book:
         self._reports = InOrder("reports")
         self._queues: set[asyncio.Queue[Status]] = set()
         self._written: ServerRecord | None = None
+        self._is_refused = False
         self._erased = False
 
     def status(self) -> Status:
@@ -117,6 +118,8 @@ class Book:
         try:
             write_record(self._paths, record)
         except OSError as error:
-            _log.warning("the state file cannot be written: %s", error)
+            if not self._is_refused:  # it is tried again and again
+                _log.warning("the state file cannot be written: %s", error)
+            self._is_refused = True
             raise
-        self._written = record
+        self._written, self._is_refused = record, False

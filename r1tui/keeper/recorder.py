@@ -19,6 +19,7 @@ from r1tui.keeper.state import asker_of
 from r1tui.log import unforeseen
 from r1tui.paths import private_folder
 from r1tui.process import identify
+from r1tui.server.dropped import LOOKUP, FoundStream, first_kept, lookup_body, margins_bytes
 from r1tui.server.record import (
     LOST_EVENT,
     SERVER_ENDED_EVENT,
@@ -37,9 +38,6 @@ NEVER_BEGAN_S = 30.0
 """How long an answer may be announced by nobody who can be asked, before it is given up."""
 CLOSE_S = 3.0
 """How long the end of a record waits for a disk that hangs."""
-BUFFER_BYTES = 4 << 20
-"""What llama-server b11434 keeps of a stream (tools/server/server-stream.cpp); the oldest bytes are dropped first."""
-LEAST_MARGIN_BYTES = 4 << 10
 
 Outcome = Literal["done", "cut", "unknown", "dropped"]
 Over = Callable[[str], Awaitable[None]]
@@ -98,12 +96,6 @@ class Recorder:
         if self._recordings.pop(conversation_id, None) is not None:
             with whatever_happens("The end of a recording"):
                 await self._over(conversation_id)
-
-
-class _Stream(msgspec.Struct, frozen=True):
-    """What llama-server says of a stream."""
-
-    total_bytes: int = 0
 
 
 class _Recording:
@@ -191,22 +183,20 @@ class _Recording:
 
     async def _read_what_is_left(self) -> Outcome:
         """The server has dropped what comes next: go on where its buffer begins, which moves on while we ask."""
-        margin_bytes = 0
-        while margin_bytes <= BUFFER_BYTES:
+        for margin_bytes in margins_bytes():
             if (total_bytes := await self._total_bytes()) is None:
                 return "cut"
-            outcome = await self._read(max(total_bytes - BUFFER_BYTES + margin_bytes, self._file.offset))
+            outcome = await self._read(max(first_kept(total_bytes, margin_bytes), self._file.offset))
             if outcome != "dropped":
                 return outcome
-            margin_bytes = max(2 * margin_bytes, LEAST_MARGIN_BYTES)
         return "dropped"
 
     async def _total_bytes(self) -> int | None:
         """How many bytes the stream has had so far; None when the server does not say."""
-        body = msgspec.json.encode({"conversation_ids": [self._id]})
-        answer = await request(self._socket, "POST", "/v1/streams/lookup", self._key(), body=body)
+        body = msgspec.json.encode(lookup_body(self._id))
+        answer = await request(self._socket, "POST", LOOKUP, self._key(), body=body)
         with suppress(msgspec.DecodeError, IndexError):
-            return decode_foreign(answer[1], list[_Stream])[0].total_bytes if answer and answer[0] == 200 else None
+            return decode_foreign(answer[1], list[FoundStream])[0].total_bytes if answer and answer[0] == 200 else None
         return None
 
     async def _read(self, offset: int) -> Outcome:

@@ -81,6 +81,10 @@ class AnswerReader:
             return
         yield from self._read_chunk(chunk)
 
+    def skip(self, missing_bytes: int) -> None:
+        """Go on after so many bytes of the stream that nobody has any more; the answer says so."""
+        self._missing = Gap(missing_bytes)
+
     def refuse(self, error: ServerError) -> Iterator[StreamEvent]:
         """End an answer that the server did not begin, or not go on with."""
         if not self.done:
@@ -138,9 +142,8 @@ class AnswerReader:
     def _tell_gap(self, gap: Gap, after: Chunk) -> Iterator[StreamEvent]:
         """Say in the answer, where it belongs, how much of it is missing: in tokens where the server counts them."""
         self._missing = None
-        tokens = (
-            after.timings.predicted_n - (self._timings.predicted_n if self._timings else 0) - 1 if after.timings else 0
-        )
+        before = self._timings.predicted_n if self._timings else 0
+        tokens = after.timings.predicted_n - before - 1 if after.timings else 0
         about = f"{tokens:,} tokens" if tokens > 0 else size(gap.missing_bytes)
         text = GAP_TEXT.format(about)
         if any(choice.delta.thinking for choice in after.choices):

@@ -35,6 +35,12 @@ _SPELLINGS = (
 _FIRST_SPELLING = {spelling: group[0] for group in _SPELLINGS for spelling in group}
 _ALL_SPELLINGS = {group[0]: group for group in _SPELLINGS}
 
+SAMPLING_FLAGS = {
+    "temperature": "--temp", "top_p": "--top-p", "min_p": "--min-p", "top_k": "--top-k",
+    "repeat_penalty": "--repeat-penalty", "presence_penalty": "--presence-penalty",
+    "frequency_penalty": "--frequency-penalty", "seed": "--seed",
+}  # fmt: skip
+
 # How weights are loaded, in the words of newer and of older builds.
 _LOAD_MODES = {
     ("--load-mode", "auto"): [],
@@ -265,13 +271,8 @@ def _ours(server: ServerSettings, sampling: SamplingSettings, threads: int | Non
         options.append(Option("--threads", (str(count),)))
     if server.prio:
         options.append(Option("--prio", (str(server.prio),)))
-    options += [
-        Option("--temp", (str(sampling.temperature),)),
-        Option("--top-p", (str(sampling.top_p),)),
-        Option("--min-p", (str(sampling.min_p),)),
-    ]
-    if sampling.seed is not None:
-        options.append(Option("--seed", (str(sampling.seed),)))
+    said = ((flag, getattr(sampling, key)) for key, flag in SAMPLING_FLAGS.items())
+    options += [Option(flag, (str(value),)) for flag, value in said if value is not None]
     if tcp is not None:
         options += [Option("--no-ui"), Option("--cors-origins", ("localhost",))]
     return options

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from secrets import randbelow
 from typing import Any, Literal
 
 from r1tui.config import SamplingSettings
 from r1tui.server.think import CLOSE, OPEN
+
+RANDOM_SEED = -1
+_PASSED = ("temperature", "top_p", "min_p", "top_k", "repeat_penalty", "presence_penalty", "frequency_penalty")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Beginning:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """What to answer and how. Tokens are chosen by `sampling`, which overrides what the server was started with."""
+    """What to answer and how. Where `sampling` has null, what the server was started with counts."""
 
     messages: Sequence[Message]
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
@@ -59,15 +63,13 @@ class ChatRequest:
     def _common(self) -> dict[str, Any]:
         chosen = self.sampling
         optional = {
-            "seed": chosen.seed,
+            **{key: getattr(chosen, key) for key in _PASSED},
+            "seed": randbelow(2**31) if chosen.seed == RANDOM_SEED else chosen.seed,
             "max_tokens": chosen.max_tokens,
             "reasoning_budget_tokens": chosen.thinking_budget,
             "chat_template_kwargs": template_arguments(chosen),
         }
         return {
-            "temperature": chosen.temperature,
-            "top_p": chosen.top_p,
-            "min_p": chosen.min_p,
             **{key: value for key, value in optional.items() if value is not None},
             "stream": True,
             "stream_options": {"include_usage": True},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from r1tui.errors import R1tuiError
 from r1tui.events import StreamEvent
 from r1tui.server.answer import AnswerReader
+from r1tui.server.dropped import LOOKUP, FoundStream, first_kept, lookup_body, margins_bytes
 from r1tui.server.http import LARGEST_BODY_BYTES, ServerHttp
 from r1tui.server.lenient import foreign_json, looks_like_html
 from r1tui.server.sse import EventSplitter
@@ -34,6 +35,9 @@ class AnswerStream:
         self._reader = reader
         self._id = conversation_id
         self._splitter = EventSplitter()
+        self._margins_bytes = margins_bytes()
+        self._first_kept: int | None = None
+        """Where the server's buffer begins; None while it has all that is to come."""
         self._sending: asyncio.Task[httpx2.Response] | None = None
         self._response: httpx2.Response | None = None
 
@@ -53,10 +57,10 @@ class AnswerStream:
             if self._splitter.offset > began:
                 delays = iter(RECONNECT_DELAYS_S)
             hopeless = self.is_stopped or reader.has_end or not self._splitter.offset
-            if hopeless or not await self._pause(next(delays, None)):
+            if hopeless or not (self._first_kept or await self._pause(next(delays, None))):
                 break
             self._splitter = EventSplitter(self._splitter.offset)
-            request = self._resume_request()
+            request = self._resume_request(max(self._splitter.offset, self._first_kept or 0))
         for event in self._last(broken):
             yield event
 
@@ -87,10 +91,13 @@ class AnswerStream:
             return
         self._response = response
         try:
+            if response.status_code == 400 and await self._finds_what_is_kept():
+                return
             if response.status_code != 200:
                 for event in await self._refused(response):
                     yield event
             else:
+                self._skip_what_was_dropped()
                 read = self._read_events if self._splitter.offset else self._read_any
                 async with aclosing(read(_pieces(response))) as events:
                     async for event in events:
@@ -178,8 +185,28 @@ class AnswerStream:
         await asyncio.sleep(delay_s)
         return True
 
-    def _resume_request(self) -> httpx2.Request:
-        params = {"conv_id": self._id, "from": str(self._splitter.offset)}
+    async def _finds_what_is_kept(self) -> bool:
+        """Whether the server still has later bytes of a stream of which it has dropped those that come next."""
+        margin_bytes = next(self._margins_bytes, None)
+        if margin_bytes is None or not self._splitter.offset:
+            return False
+        try:
+            found = await self._http.fetch("POST", LOOKUP, list[FoundStream], lookup_body(self._id))
+        except R1tuiError:
+            return False
+        if found:
+            self._first_kept = first_kept(found[0].total_bytes, margin_bytes)
+        return bool(found)
+
+    def _skip_what_was_dropped(self) -> None:
+        """Go on in the server's buffer, in the middle of an event as a rule, which is none then and passed over."""
+        start, self._first_kept = self._first_kept, None
+        if start is not None and start > self._splitter.offset:
+            self._reader.skip(start - self._splitter.offset)
+            self._splitter = EventSplitter(start)
+
+    def _resume_request(self, offset: int) -> httpx2.Request:
+        params = {"conv_id": self._id, "from": str(offset)}
         return self._http.streaming_request("GET", "/v1/stream", params=params, headers=_CLOSE)
 
 

@@ -23,10 +23,12 @@ from r1tui.server.client import Beginning, ChatRequest, ServerClient, model_titl
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.record import read_record, record_file
 from r1tui.server.refusal import SERVER_STOPPED
+from r1tui.server.sampling import Sampling
 from r1tui.server.wire import Props
 from r1tui.tui.connection import Connection, as_chat
 from r1tui.tui.launches import Launches, Post
 from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, ModelsOffered, ServerChanged
+from r1tui.tui.model_sampling import sampling_of_running, sampling_of_stranger
 from r1tui.tui.prompts import PromptKeeper
 
 Begins = Callable[[bool], Awaitable[None]]
@@ -235,8 +237,17 @@ class Session(Launches):
         return 0
 
     async def sampling(self) -> SamplingSettings:
-        """How the next answer's tokens are chosen."""
+        """How the next answer's tokens are chosen, as far as the user has said; null leaves it to the server."""
         return await asyncio.to_thread(self.choices.of, self.model)
+
+    async def effective_sampling(self) -> Sampling:
+        """What counts for the model that runs where the user has not chosen otherwise, and who says so.
+
+        Nothing is known of somebody else's server but what the config says.
+        """
+        if self.attached:
+            return sampling_of_stranger(self.choices.default)
+        return await asyncio.to_thread(sampling_of_running, self.status(), self._config)
 
     async def _tell_of_waiting(self, client: ServerClient) -> None:
         """Post why the answer will not begin at once, if it will not."""

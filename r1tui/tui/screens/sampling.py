@@ -19,6 +19,7 @@ from textual.widgets import Input, Label, Static
 
 from r1tui.config import SamplingSettings, check_setting
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.server.sampling import Sampling, Source
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.key_line import KeyLine
@@ -45,8 +46,16 @@ NUMBERS = (
             "Keeps the likeliest tokens that together have this probability; 1 keeps all."),
     Setting("min_p", "min p", "0 to 1", "drops the unlikely",
             "Drops tokens below this share of the likeliest. Unsloth advises 0.1 for long answers."),
-    Setting("seed", "seed", "from 0", "repeats an answer",
-            "The same seed and prompt give the same answer. Empty: a new one each time."),
+    Setting("top_k", "top k", "from 0", "keeps so many",
+            "Keeps only so many of the likeliest tokens; 0 keeps all."),
+    Setting("repeat_penalty", "repeat penalty", "0 to 5", "against loops",
+            "Makes tokens that stood there lately less likely; 1 changes nothing."),
+    Setting("presence_penalty", "presence", "-2 to 2", "for new words",
+            "Taken off tokens that stood there at all; 0 changes nothing."),
+    Setting("frequency_penalty", "frequency", "-2 to 2", "against repeats",
+            "Taken off tokens for each time that they stood there; 0 changes nothing."),
+    Setting("seed", "seed", "from -1", "repeats an answer",
+            "The same seed and prompt give the same answer; -1: a new one each time."),
     Setting("max_tokens", "most tokens", "from 1", "ends the answer",
             "The longest answer, thinking included. Empty: until the context is full."),
     Setting("thinking_budget", "thinking budget", "from 1", "ends the thinking",
@@ -56,15 +65,18 @@ THINKING = Setting(
     "thinking", "thinking", "on or off", "Space changes it", "Whether it thinks at all. Space and the arrows change it."
 )
 SETTINGS = (*NUMBERS, THINKING)
+LIMITS = ("max_tokens", "thinking_budget")
 ANSWERS: dict[bool | None, str] = {None: "as it is", True: "on", False: "off"}
 NO_SWITCH = "no switch in this model; see the budget"
 NOT_KNOWN = "no model is ready that could tell"
-RESTART = (
-    ("context size", "plan.ctx_size"),
-    ("cache type", "plan.cache_type_k, plan.cache_type_v"),
-    ("layers on the GPU", "plan.n_gpu_layers, plan.n_cpu_moe"),
-    ("threads", "server.threads"),
-)
+RESTART = "plan.ctx_size, plan.cache_type_k, plan.cache_type_v, plan.n_gpu_layers, plan.n_cpu_moe, server.threads"
+SAID_BY: dict[Source, str] = {
+    "config": "config",
+    "catalog": "catalog",
+    "file": "the model's file",
+    "R1's makers": "R1's makers",
+    "llama.cpp": "llama.cpp",
+}
 
 
 class Switch(Static, can_focus=True):
@@ -135,6 +147,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         self._config_file = config_file
         self._model = ""
         self._now = session.choices.default
+        self._effective = Sampling()
         self._refused: dict[str, UsageError] = {}
         self.filled = False
         """Whether the fields show what is true."""
@@ -147,7 +160,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
                     yield Label(setting.label, classes="name", markup=False)
                     field = StillInput(id=setting.key, compact=True, placeholder="none")
                     yield field
-                    yield Label(self._help(setting), classes="help", markup=False)
+                    yield Label(self._help(setting), classes="help", id=f"help-{setting.key}", markup=False)
             with Horizontal():
                 yield Label(THINKING.label, classes="name", markup=False)
                 yield Switch(None)
@@ -163,6 +176,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         """Show what is true of the model that runs now."""
         self._model = self._session.model
         self._now = await asyncio.to_thread(self._session.choices.of, self._model)
+        self._effective = await self._session.effective_sampling()
         self.query_exactly_one("SamplingScreen > Vertical").border_subtitle = Content(
             f"remembered for {self._model}" if self._model else "for this start"
         )
@@ -176,8 +190,11 @@ class SamplingScreen(Guarded, ModalScreen[None]):
     def _show(self) -> None:
         for setting in NUMBERS:
             value = getattr(self._now, setting.key)
+            field = self.query_one(f"#{setting.key}", Input)
+            field.placeholder = _shown(self._effective.sources.get(setting.key, (None, ""))[0])
             with self.prevent(Input.Changed):
-                self.query_one(f"#{setting.key}", Input).value = "" if value is None else f"{value}"
+                field.value = "" if value is None else f"{value}"
+            self._say_source(setting)
         self.query_one(Switch).show(self._now.thinking)
 
     @on(Input.Changed)
@@ -196,6 +213,8 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         """Apply the value, or say what is allowed."""
         label = next(setting.label for setting in SETTINGS if setting.key == key)
         self._refused.pop(key, None)
+        if value is None and key not in LIMITS:  # nothing is chosen here: what counts without is the config's
+            value = getattr(self._session.choices.default, key)
         try:
             check_setting(SamplingSettings, key, value, label)
         except UsageError as error:
@@ -208,6 +227,8 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         if wanted == self._now:
             return
         self._now = wanted
+        for setting in NUMBERS:
+            self._say_source(setting)
         self._session.choices.choose(self._model, wanted)
         self.app.run_worker(self._keep(), name="Saving the settings")  # the app's: this screen may be left meanwhile
 
@@ -242,16 +263,30 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         self.dismiss()
 
     def _help(self, setting: Setting) -> str:
+        """What is allowed, where the value comes from that counts, and what it does."""
         default = getattr(self._session.choices.default, setting.key)
-        said = ANSWERS[default] if setting is THINKING else "none" if default is None else f"{default}"
-        return f"{setting.allowed}; default {said}: {setting.meaning}"
+        if setting is THINKING:
+            return f"{setting.allowed}; default {ANSWERS[default]}: {setting.meaning}"
+        value, said_by = self._effective.sources.get(setting.key, (None, None))
+        if getattr(self._now, setting.key) != default:
+            where = "chosen here"
+        elif value is None:
+            where = "the server's own" if self._session.attached and setting.key not in LIMITS else "none"
+        else:
+            where = f"{_shown(value)} from {SAID_BY[said_by]}" if said_by else "none"
+        return f"{setting.allowed}; {where}: {setting.meaning}"
+
+    def _say_source(self, setting: Setting) -> None:
+        self.query_one(f"#help-{setting.key}", Label).update(self._help(setting))
 
     def _restart(self) -> Content:
-        rows = [Content.styled(f"{what:<19}{keys}") for what, keys in RESTART]
-        title = Content.styled("Needs a restart of the server", "bold")
+        title = Content.styled("Needs a restart of the server: ", "bold") + Content(f"{RESTART}.")
         how = f"Change them in {self._config_file}, leave with <app.quit>, stop the server, start again."
-        where = Content(in_keys(how, self.app))
-        return Content("\n").join([title, *rows, where])
+        return Content("\n").join([title, Content(in_keys(how, self.app))])
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{round(value, 4):g}" if isinstance(value, float) else f"{value}"
 
 
 def _value(text: str) -> object:

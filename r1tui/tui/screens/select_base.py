@@ -153,7 +153,9 @@ class SelectBase(AnswersBase):
         self._ask_anew(mark.turn)
 
     async def _warn_of_the_same(self) -> None:
-        if (await self.r1.session.sampling()).temperature == 0:
+        session = self.r1.session
+        chosen = (await session.sampling()).temperature
+        if chosen == 0 or (chosen is None and (await session.effective_sampling()).temperature == 0):
             self.notify("At temperature 0 the same answer comes again.", markup=False)
 
     def action_select_thinking(self) -> None:

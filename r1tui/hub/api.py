@@ -1,0 +1,110 @@
+"""The hub's JSON, asked for with bounds in time, length and number of pages, whatever it is that answers."""
+
+from time import sleep
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from r1tui.hub.answers import is_web_page
+from r1tui.hub.refusals import no_hub, web_page
+
+T = TypeVar("T")
+TIMEOUT_S = 30.0
+CONNECT_S = 10.0
+PAUSES_S = (0.5, 2.0)
+"""Before a question whose answer was cut is asked again."""
+MOST_BYTES = 64 << 20
+MOST_PAGES = 200
+"""A page has a thousand names."""
+
+Bytes = Annotated[int, msgspec.Meta(ge=0)]
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class LargeFile(msgspec.Struct, frozen=True):
+    """What the hub says about a file that it does not keep in git."""
+
+    size: Bytes
+    sha256: Sha256 = msgspec.field(name="oid")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A name in a repository; `type` is file or directory."""
+
+    type: str
+    path: str
+    size: Bytes = 0
+    lfs: LargeFile | None = None
+
+
+class _Info(msgspec.Struct, frozen=True):
+    sha: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Api:
+    """The hub's endpoint of now, asked with huggingface_hub's own session and token."""
+
+    def __init__(self, endpoint: str) -> None:
+        from huggingface_hub import utils  # noqa: PLC0415  half a second
+
+        self._utils: Any = utils
+        self._endpoint = endpoint.rstrip("/")
+        self._headers: dict[str, str] = self._utils.build_hf_headers(library_name="r1tui")
+
+    def commit(self, repo: str, revision: str | None) -> str:
+        """The commit that a revision (None: the main branch) is now.
+
+        This and `entries` raise R1tuiError, huggingface_hub's errors and httpx2's.
+        """
+        self._utils.validate_repo_id(repo)
+        at = f"/revision/{quote(revision, safe='')}" if revision else ""
+        return self._ask(f"{self._endpoint}/api/models/{repo}{at}", _Info)[0].sha
+
+    def entries(self, repo: str, commit: str) -> list[Entry]:
+        """All names of a repository in a commit."""
+        url: str | None = f"{self._endpoint}/api/models/{repo}/tree/{quote(commit, safe='')}?recursive=true"
+        entries, asked = list[Entry](), set[str]()
+        while url is not None:
+            if url in asked or len(asked) == MOST_PAGES:
+                raise no_hub("its list of files has no end")
+            asked.add(url)
+            page, following = self._ask(url, list[Entry])
+            entries += page
+            # a mirror may send the hub's own links on: they are followed on the mirror
+            _, api, path = following.partition("/api/")
+            url = f"{self._endpoint}{api}{path}" if api else None
+        return entries
+
+    def _ask(self, url: str, kind: type[T]) -> tuple[T, str]:
+        """The answer, and the address of the next page, empty without one; asks again when an answer was cut."""
+        import httpx2  # noqa: PLC0415
+
+        for pause_s in PAUSES_S:
+            try:
+                return self._ask_once(url, kind)
+            except (httpx2.ReadError, httpx2.RemoteProtocolError):
+                sleep(pause_s)
+        return self._ask_once(url, kind)
+
+    def _ask_once(self, url: str, kind: type[T]) -> tuple[T, str]:
+        import httpx2  # noqa: PLC0415
+
+        timeout = httpx2.Timeout(TIMEOUT_S, connect=CONNECT_S)
+        with self._utils.get_session().stream("GET", url, headers=self._headers, timeout=timeout) as response:
+            self._utils.hf_raise_for_status(response)
+            body = bytearray()
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise no_hub("its answer has no end")
+        if is_web_page(response.headers.get("Content-Type", ""), bytes(body[:64])):
+            raise web_page()
+        try:
+            return msgspec.json.decode(body, type=kind), str(response.links.get("next", {}).get("url", ""))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise no_hub(_what(body)) from error
+
+
+def _what(body: bytes | bytearray) -> str:
+    return "its answer is no list of a model's files" if body else "its answer is empty"
