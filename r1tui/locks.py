@@ -17,7 +17,7 @@ GRACE_S = 0.3  # `holder` shares the lock for an instant
 def holder(path: Path) -> int | None:
     """The pid of the process that holds the lock now (0 when it is only just taking it), or None."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:

@@ -11,7 +11,8 @@ from r1tui.chat.answer import Answer
 from r1tui.chat.changes import Changes, Tracker
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.database import NAME
-from r1tui.chat.store import KEPT_DELETED_S, Store
+from r1tui.chat.purge import KEPT_DELETED_S
+from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.events import Content, Finished, StreamEvent
 
@@ -61,7 +62,9 @@ def other(folder: Path) -> Iterator[Store]:
 def let_deletions_age(folder: Path) -> None:
     """What was deleted was so as long ago as can be undone."""
     with closing(sqlite3.connect(folder / NAME)) as connection, connection:
-        connection.execute("UPDATE conversations SET deleted_s = deleted_s - ?", (KEPT_DELETED_S,))
+        connection.execute(
+            "UPDATE conversations SET deleted_own_s = coalesce(deleted_own_s, 0) - ?", (KEPT_DELETED_S + 1,)
+        )
 
 
 def kept(store: Store, conversation: Conversation) -> Conversation:

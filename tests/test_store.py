@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from time import time
 
 import pytest
 from hypothesis import example, given
@@ -17,6 +18,7 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Content, Failed, Finished, Reasoning
 from tests.store_rig import FINISHED, answered, folder, kept, other, rows, running, said, store, told, whole
 
+DAY_S = 86400.0
 __all__ = ["folder", "other", "store", "told"]
 
 
@@ -302,7 +304,7 @@ def test_one_that_another_takes_in_the_same_moment_counts_as_held(
     store.close()
     hold = Store._hold
 
-    def lose(self: Store, conversation_id: str) -> int | None:
+    def lose(self: Store, conversation_id: str, *, must: bool) -> int | None:
         if self is store and conversation_id == "c2":
             assert hold(other, conversation_id) is None
         return hold(self, conversation_id)
@@ -330,3 +332,51 @@ def test_another_reads_what_is_open_elsewhere_and_changes_nothing_of_it(store: S
             change()
     assert [(one.id, one.open_in, one.running) for one in other.newest()] == [("c1", os.getpid(), True)]
     assert [one.open_in for one in store.newest()] == [None]
+
+
+def test_a_clock_that_jumps_ahead_purges_nothing(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = time()
+    at = [now_s]
+    monkeypatch.setattr("r1tui.chat.purge.time", lambda: at[0])
+    kept(store, said("c1"))
+    store.let_go(["c1"])
+    store.delete("c1")
+    for clock_s in (now_s + 60 * DAY_S, now_s, now_s + 400 * DAY_S, now_s + 400 * DAY_S + 5, now_s - 9 * DAY_S, now_s):
+        at[0] = clock_s
+        store.close()
+        assert [one.id for one in store.newest(deleted=True)] == ["c1"]
+    assert store.restore() == "c1"
+
+
+def test_what_was_deleted_goes_when_r1tui_has_been_used_for_30_days_since(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = [time()]
+    monkeypatch.setattr("r1tui.chat.purge.time", lambda: at[0])
+    kept(store, said("c1"))
+    store.delete("c1")
+    for day in range(30):
+        store.close()
+        assert [one.id for one in store.newest(deleted=True)] == ["c1"], day
+        at[0] += DAY_S
+    store.close()
+    assert len(store.newest(deleted=True)) == 1
+    at[0] += DAY_S
+    store.close()
+    assert store.newest(deleted=True) == []
+
+
+def test_what_was_brought_back_and_deleted_again_has_its_whole_time(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = [time()]
+    monkeypatch.setattr("r1tui.chat.purge.time", lambda: at[0])
+    kept(store, said("c1"))
+    for _ in range(2):
+        store.let_go(["c1"])
+        store.delete("c1")
+        for _ in range(25):
+            store.close()
+            assert len(store.newest(deleted=True)) == 1
+            at[0] += DAY_S
+        store.restore()

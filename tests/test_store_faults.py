@@ -270,7 +270,7 @@ def test_what_was_written_survives_a_kill_and_the_database_is_sound(folder: Path
 
 def test_a_full_disk_is_told_and_nothing_that_was_written_is_lost(store: Store) -> None:
     store.write([whole(said("c1"))])
-    connection = store._now().connection
+    connection = store._now(writes=False).connection
     connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0] + 2}")
     changes = whole(said("c2", "why?", "word " * 20_000))
     with pytest.raises(R1tuiError, match="is full"):

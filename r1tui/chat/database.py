@@ -4,6 +4,7 @@ A damaged one is set aside under another name; one that a newer r1tui wrote is l
 it.
 """
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 from time import localtime, monotonic, strftime
 from typing import Self
 
-from r1tui.errors import R1tuiError
+from r1tui.errors import R1tuiError, is_full
 from r1tui.locks import locked
 from r1tui.paths import private_folder
 
@@ -35,7 +36,7 @@ _NEEDED = (
     "question, answer FROM words",
 )
 Tell = Callable[[R1tuiError], None]
-_TEXT = partial(str, encoding="utf-8", errors="replace")
+TEXT = partial(str, encoding="utf-8", errors="replace")
 """One byte that is no UTF-8 must not hide the row that it is in, and with it all the others."""
 
 
@@ -54,7 +55,7 @@ class Database:
         if self._file.st_size:
             _must_not_be_newer(path)
         self.connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-        self.connection.text_factory = _TEXT
+        self.connection.text_factory = TEXT
         try:
             for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 self.connection.execute(f"PRAGMA {setting}")
@@ -85,6 +86,11 @@ class Database:
                     raise
                 tell(_set_aside(path, error))
             return cls(path)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written to it."""
+        return False
 
     @property
     def is_in_place(self) -> bool:
@@ -125,7 +131,7 @@ class Database:
     def _upgrade(self) -> None:
         for number, file in enumerate(UPGRADES, 1):
             with self.transaction() as connection:
-                if _version(connection) < number:
+                if version_of(connection) < number:
                     for statement in _statements(file.read_text()):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {number}")
@@ -148,7 +154,7 @@ def legible() -> Iterator[None]:
     """Raise sqlite3.DatabaseError for a schema so damaged that SQLite's own words about it are no text."""
     try:
         yield
-    except UnicodeDecodeError as error:  # never of a row: see _TEXT
+    except UnicodeDecodeError as error:  # never of a row: see TEXT
         damage = sqlite3.DatabaseError("its schema is damaged")
         damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise damage from error
@@ -162,6 +168,14 @@ def is_damage(error: sqlite3.Error) -> bool:
 def is_damaged_index(error: sqlite3.Error) -> bool:
     """Whether only what searching needs is damaged, which `Database.rebuild` mends."""
     return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a file system had no room for what must be written, or takes nothing at all."""
+    if isinstance(error, OSError):
+        return is_full(error) or error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+    refusals = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+    return isinstance(error, sqlite3.Error) and _code(error) in refusals
 
 
 def refused(error: sqlite3.Error, path: Path) -> R1tuiError:
@@ -186,7 +200,7 @@ def _is_foreign(error: sqlite3.Error) -> bool:
 def _must_not_be_newer(path: Path) -> None:
     """Raises NewerError for a newer r1tui's database, which is only read for that."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as connection:
-        version = _version(connection)
+        version = version_of(connection)
     if version > VERSION:
         raise NewerError(
             f"{path} was written by a newer r1tui (version {version}; this one writes {VERSION}) and is left as it is.",
@@ -198,7 +212,8 @@ def _beside(path: Path) -> Path:
     return path.with_stem(f"{path.stem}-v{VERSION}")
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def version_of(connection: sqlite3.Connection) -> int:
+    """The version of its schema; 0 for an empty file."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 

@@ -13,16 +13,16 @@ from typing import Self, TypeVar
 
 from r1tui.chat import listing, rows
 from r1tui.chat.changes import Changes
-from r1tui.chat.database import Database, Tell, is_damage, is_damaged_index, legible, refused
+from r1tui.chat.database import Database, Tell, is_damage, is_damaged_index, is_refusal, legible, refused
 from r1tui.chat.listing import Listed
+from r1tui.chat.purge import purge
+from r1tui.chat.readonly import read_only
 from r1tui.chat.rows import Loaded, Recorded
 from r1tui.chat.takeover import has_files, take_over
 from r1tui.errors import R1tuiError
 from r1tui.locks import holder, locked
 from r1tui.outside import stem_of
 
-KEPT_DELETED_S = 30 * 86400.0
-"""How long a deleted conversation can be brought back."""
 T = TypeVar("T")
 
 
@@ -83,7 +83,7 @@ class Store:
             if self._held_by_other(conversation_id) is not None:
                 others = True
             elif not others or running:
-                if self._hold(conversation_id) is None:
+                if self._hold(conversation_id, must=False) is None:
                     return self.open(conversation_id)
                 others = True  # another was faster
         return None
@@ -92,7 +92,7 @@ class Store:
         """The conversation, held from now on unless another r1tui holds it; None when there is none."""
         if not self._is_there:
             return None
-        open_in = self._hold(conversation_id)
+        open_in = self._hold(conversation_id, must=False)
         loaded = self._do(lambda db: rows.load(db.connection, conversation_id, self._recorded, open_in))
         if loaded is None:
             self.let_go([conversation_id])
@@ -124,7 +124,7 @@ class Store:
                     if not rows.write(connection, one, self._server):
                         raise GoneError("The conversation is not in its database any more.", "It is written anew.")
 
-        self._do(work)
+        self._do(work, writes=True)
 
     def let_go(self, conversation_ids: Iterable[str]) -> None:
         """Leave these to whoever comes next."""
@@ -154,7 +154,7 @@ class Store:
     def delete(self, conversation_id: str) -> None:
         """Take it out of the list; `restore` brings it back as long as KEPT_DELETED_S."""
         self._must_be_free(conversation_id)
-        deleted = "UPDATE conversations SET deleted_s = ? WHERE id = ? AND deleted_s IS NULL"
+        deleted = "UPDATE conversations SET deleted_s = ?, deleted_own_s = NULL WHERE id = ? AND deleted_s IS NULL"
         if not self._change(deleted, time(), conversation_id):
             raise _unknown(conversation_id)
         self.let_go([conversation_id])
@@ -191,36 +191,40 @@ class Store:
             return self._database is not None or has_files(self._folder)
         return False
 
-    def _now(self) -> Database:
-        """The database, opened anew when another r1tui has set it aside."""
-        if self._database is not None and not self._database.is_in_place:
+    def _now(self, *, writes: bool) -> Database:
+        """The database, opened anew when another r1tui has set it aside, or to find out if it can be written now."""
+        is_stale = self._database is not None and not self._database.is_in_place
+        if self._database is not None and (is_stale or (writes and self._database.is_read_only)):
             self._database.close()
             self._database = None
         if self._database is None:
-            self._database = Database.of_folder(self._folder, self._tell)
-            self._tidy(self._database)
+            self._database = self._opened()
         return self._database
+
+    def _opened(self) -> Database:
+        try:
+            database = Database.of_folder(self._folder, self._tell)
+        except (OSError, sqlite3.OperationalError) as error:
+            return read_only(self._folder, error)
+        self._tidy(database)
+        return database
 
     def _tidy(self, database: Database) -> None:
         """Take over what older versions left, and purge what was deleted long ago; a full disk puts it off."""
         with suppress(sqlite3.OperationalError, OSError):
             take_over(database, self._folder, lambda id_: holder(self._lock(id_)) is not None, self._tell)
             with database.transaction() as connection:
-                old_s = time() - KEPT_DELETED_S
-                empty = "NOT EXISTS (SELECT 1 FROM exchanges WHERE conversation = conversations.key) AND opened_s < ?"
-                old = f"FROM conversations WHERE deleted_s < ? OR {empty}"
-                gone = [id_ for (id_,) in connection.execute(f"SELECT id {old}", (old_s, old_s))]
-                connection.execute(f"DELETE {old}", (old_s, old_s))
+                gone = purge(connection)
             if gone:
                 self._purged(gone)
 
-    def _do(self, work: Callable[[Database], T]) -> T:
+    def _do(self, work: Callable[[Database], T], *, writes: bool = False) -> T:
         """Do the work; a database that turns out to be damaged is set aside, and the work done on a new one."""
         rebuilt = set_aside = False
         while True:
             try:
                 with legible():
-                    return work(self._now())
+                    return work(self._now(writes=writes))
             except sqlite3.Error as error:
                 if self._database is not None and is_damaged_index(error) and not rebuilt:
                     rebuilt = True
@@ -242,7 +246,7 @@ class Store:
             with database.transaction() as connection:
                 return connection.execute(statement, values).rowcount > 0
 
-        return self._do(work)
+        return self._do(work, writes=True)
 
     def _lock(self, conversation_id: str) -> Path:
         return self._folder / f"{stem_of(conversation_id)}.lock"
@@ -250,8 +254,11 @@ class Store:
     def _held_by_other(self, conversation_id: str) -> int | None:
         return None if conversation_id in self._held else holder(self._lock(conversation_id))
 
-    def _hold(self, conversation_id: str) -> int | None:
-        """Hold it; the process that holds it instead, if one does."""
+    def _hold(self, conversation_id: str, *, must: bool = True) -> int | None:
+        """Hold it; the process that holds it instead, if one does.
+
+        Where no lock can be made, because nothing can be written, OSError is raised only when it `must` be held.
+        """
         if conversation_id in self._held:
             return None
         if (pid := self._held_by_other(conversation_id)) is not None:
@@ -261,6 +268,10 @@ class Store:
             held.enter_context(locked(self._lock(conversation_id), "The conversation"))
         except R1tuiError:
             return holder(self._lock(conversation_id)) or 0
+        except OSError as error:
+            if must or not is_refusal(error):
+                raise
+            return None
         self._held[conversation_id] = held
         return None
 
