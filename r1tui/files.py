@@ -105,6 +105,8 @@ def read_bytes(path: Path) -> bytes:
 def decode(raw: bytes | str, kind: "type[T] | Decoder[T]") -> T:
     """What JSON says; raises msgspec.DecodeError for all that is not of this kind, whatever it is."""
     try:
+        if isinstance(raw, bytes):
+            raw.decode()  # msgspec looks at no text that nobody wants: a damaged key would be as if it were not there
         return kind.decode(raw) if isinstance(kind, Decoder) else msgspec.json.decode(raw, type=kind)
     except msgspec.DecodeError:
         raise

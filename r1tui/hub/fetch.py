@@ -98,12 +98,9 @@ class Fetch:
         if needed < total:
             words.append(f"{size(total - needed)} here already, {size(needed)} to fetch")
         words.append(f"into {self._folder} ({size(shutil.disk_usage(self._staging).free)} free)")
-        if needed and (rate := self._last_rate()):
+        if needed and (rate := last_rate(self._rate_file)):
             words.append(f"about {duration(needed / rate)} at the last rate, {size(rate)}/s")
         self._tell("; ".join(words) + ".")
-
-    def _last_rate(self) -> float | None:
-        return (read_json_if_any(self._rate_file, dict[str, float]) or {}).get("bytes_per_s")
 
     def _remember_rate(self) -> None:
         if (rate := self._report.average) is not None and self._report.came_bytes > 16 << 20:
@@ -155,6 +152,12 @@ class Fetch:
         """Nothing of this download is left beside the model."""
         unpin(self._staging, self._variant)
         remove_empty_folders(self._staging)
+
+
+def last_rate(file: Path) -> float | None:
+    """Bytes a second of the last download; None where that is not known."""
+    rate = (read_json_if_any(file, dict[str, float]) or {}).get("bytes_per_s", 0.0)
+    return rate if rate > 0 else None
 
 
 def remove_empty_folders(folder: Path) -> None:

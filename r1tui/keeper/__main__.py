@@ -55,9 +55,12 @@ def _refuse(error: R1tuiError, spec_file: Path) -> int:
 
 def _read_spec(file: Path) -> ServerSpec:
     try:
-        return decode(file.read_bytes(), ServerSpec)
+        spec = decode(file.read_bytes(), ServerSpec)
     except (OSError, msgspec.DecodeError) as error:
         raise R1tuiError(f"What was to be started cannot be read: {error}.", "Start it again.") from error
+    if not spec.argv:
+        raise R1tuiError("What was to be started cannot be read: it has no command.", "Start it again.")
+    return spec
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ def kill_session(process: ProcessId) -> None:
     A pid is not given out again while a session goes by it, so what is found in that session is the process's own.
     """
     leader = identify(process.pid)
-    if leader is not None and leader != process:
+    if process.pid <= 1 or (leader is not None and leader != process):
         return
     for pid in _pids():
         if pid != os.getpid() and _session(pid) == process.pid:
