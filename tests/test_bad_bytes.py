@@ -35,6 +35,7 @@ from r1tui.hub import download, find_model
 from r1tui.hub.checksum import Record
 from r1tui.hub.disks import read_rate
 from r1tui.hub.download import unfinished
+from r1tui.hub.failures import Manners
 from r1tui.hub.fetch import last_rate
 from r1tui.hub.found import own_folder
 from r1tui.hub.jobs import download_job, follow_events, running_downloads
@@ -43,7 +44,6 @@ from r1tui.hub.pin import pinned
 from r1tui.hub.progress import progress_of, staging_folder
 from r1tui.hub.remembered import known_files, save_note
 from r1tui.hub.removal import removal_of
-from r1tui.hub.transfer import Manners
 from r1tui.keeper import client as keeper
 from r1tui.keeper import state
 from r1tui.keeper.__main__ import main as keeper_main
