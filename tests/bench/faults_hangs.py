@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from time import monotonic
 
 from r1tui.keeper import client
 from r1tui.keeper.state import State, Status
@@ -70,31 +71,43 @@ def server_hangs(here: Home, phase: Phase) -> str:
 
 
 def screen_with_a_keeper_that_hangs(here: Home) -> str:
-    """The keeper is stopped under a screen; then Ctrl+R, a question, and the way out."""
+    """The keeper is stopped under a screen; it says so, and Ctrl+R starts both again."""
     here.keep_on_exit()
     now = here.ready()
     with Terminal() as terminal:
         terminal.wait_for("Models")
         until(lambda: client.status(here.paths).state == "ready", PATIENCE_S)
         kill(now.keeper_pid, signal.SIGSTOP)
-        terminal.type("\x12")  # Ctrl+R
-        until(lambda: b"not answer" in terminal.shown, SAID_S)
-        terminal.type("\x11")  # Ctrl+Q
-        status = terminal.ended()
-    here.command("stop")
-    return f"Ctrl+R: said; Ctrl+Q: exit {status}; stop ended both"
+        started_s = monotonic()
+        until(lambda: _is_said(terminal), SAID_S)
+        said_s = monotonic() - started_s
+        outcome = _starts_again(here, terminal, now)
+    here.command("stop", ok=True)
+    return f"said after {said_s:.0f} s; {outcome}"
 
 
 def screen_that_comes_to_a_keeper_that_hangs(here: Home) -> str:
-    """The keeper is stopped before the screen comes."""
+    """The keeper is stopped before the screen comes; it says so, and Ctrl+R starts both again."""
     here.keep_on_exit()
-    kill(here.ready().keeper_pid, signal.SIGSTOP)
+    now = here.ready()
+    kill(now.keeper_pid, signal.SIGSTOP)
     with Terminal() as terminal:
-        until(lambda: b"not answer" in terminal.shown, SAID_S)
-        terminal.type("\x11")
-        status = terminal.ended()
-    here.command("stop")
-    return f"said; Ctrl+Q: exit {status}; stop ended both"
+        until(lambda: _is_said(terminal), SAID_S)
+        outcome = _starts_again(here, terminal, now)
+    here.command("stop", ok=True)
+    return f"said; {outcome}"
+
+
+def _is_said(terminal: Terminal) -> bool:
+    return b"hangs" in terminal.shown or b"not answer" in terminal.shown
+
+
+def _starts_again(here: Home, terminal: Terminal, before: Status) -> str:
+    terminal.type("\x12")  # Ctrl+R
+    until(lambda: client.status(here.paths).keeper_pid not in (None, before.keeper_pid), SAID_S)
+    until(lambda: client.status(here.paths).state == "ready", PATIENCE_S)
+    terminal.type("\x11")  # Ctrl+Q
+    return f"Ctrl+R: a keeper and a server that answer; Ctrl+Q: exit {terminal.ended()}"
 
 
 def _when(here: Home, state: State) -> Status:
