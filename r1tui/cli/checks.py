@@ -36,6 +36,7 @@ from r1tui.hub import ollama
 from r1tui.hub.disks import existing
 from r1tui.hub.found import Search
 from r1tui.hub.places import OWNERS, model_roots
+from r1tui.keeper.client import tested
 from r1tui.keeper.state import status
 from r1tui.log import unforeseen
 from r1tui.server.sampling import repeats_old_example
@@ -246,7 +247,7 @@ class Checkup:
             yield Check("on disk", "note", f"{len(search.ignored) - SHOWN} more places were left out")
 
     def _server(self) -> Iterator[Check]:
-        now = status(self._paths)
+        now = tested(self._paths, status(self._paths))
         text = now.state + (f" {now.variant}" if now.variant else "") + (f": {now.cause}" if now.cause else "")
         yield Check("server", "note" if now.cause else "ok", text, now.remedy or "")
 

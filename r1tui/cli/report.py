@@ -24,6 +24,7 @@ from r1tui.engine import find_engine
 from r1tui.environment import is_secret
 from r1tui.errors import R1tuiError
 from r1tui.hardware import detect_machine
+from r1tui.keeper.client import tested
 from r1tui.keeper.state import Status, status
 from r1tui.log import unforeseen
 from r1tui.paths import Paths
@@ -53,7 +54,7 @@ Read it before you send it: nobody can promise that a log holds nothing else tha
 
 def parts_of_report(context: Context, checks: list[Check]) -> Iterator[tuple[str, bytes]]:
     """Names and contents, in a fixed order; a part that cannot be had says why."""
-    now = status(context.paths)
+    now = tested(context.paths, status(context.paths))
     keys = [context.paths.api_key, Path(now.key_file or os.devnull), *_token_files()]
     redactor = Redactor(_root(context.paths), keys)
 
