@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import FrameType
@@ -26,6 +27,8 @@ SMALLEST = (60, 16)
 """Columns and rows that the chat needs; it is made for 80×24 and more."""
 SAY_S = 1.0
 """How long a terminal may take to show the last words after a hang-up."""
+RESCUE_S = 20.0
+"""How long saving may take then, a disk that hangs included."""
 _HEADLESS = "Without one, `r1tui serve` and `r1tui chat` do the same: r1tui --help"
 
 
@@ -83,15 +86,10 @@ def _leave_at_once(app: "R1App", stopped: Paths | None, number: int, frame: Fram
 
     The server of `stopped` is stopped before.
     """
-    try:
-        app.unsaved.rescue_at_once()
-    except Exception as error:  # the process must end all the same
-        unforeseen(error, "saving at a hang-up")
-    saying = threading.Thread(target=_say_at_once, args=(app.unsaved.last_words,), daemon=True)  # nobody may read it
-    saying.start()
-    saying.join(SAY_S)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the kernel sends it again when the terminal is closed
+    _in_time(app.unsaved.rescue_at_once, RESCUE_S)
+    _in_time(partial(_say_at_once, app.unsaved.last_words), SAY_S)
     if stopped is not None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         from r1tui.keeper.client import stop  # noqa: PLC0415  asyncio, sockets
         from r1tui.keeper.state import asked_by_others, status  # noqa: PLC0415
 
@@ -101,6 +99,20 @@ def _leave_at_once(app: "R1App", stopped: Paths | None, number: int, frame: Fram
             stopping.join()
     flush_log()
     os._exit(CancelledError.exit_status)
+
+
+def _in_time(work: Callable[[], None], longest_s: float) -> None:
+    """Do this in a thread: this one, which was interrupted anywhere, may hold what it needs."""
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:  # the process must end all the same
+            unforeseen(error, "Leaving at a hang-up")
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(longest_s)
 
 
 def _say_at_once(lines: list[str]) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from textual.app import App
 from textual.driver import Driver
 
+from r1tui.tui.driver import with_safe_pastes
+
 OSC_52 = "\x1b]52;"
 MOST_BYTES = 74_000
 """Many terminals drop a longer text: 100 KB, as xterm and others allow, once it is in base64."""
@@ -77,8 +79,8 @@ class CopyingApp(App[None]):
     _copied = ""
 
     def get_driver_class(self) -> type[Driver]:
-        """The platform's, wrapping."""
-        return wrapping(super().get_driver_class())
+        """The platform's, wrapping; a paste presses no keys in it."""
+        return wrapping(with_safe_pastes(super().get_driver_class()))
 
     @property
     def clipboard(self) -> str:

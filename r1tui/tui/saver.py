@@ -8,9 +8,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TooSlowError
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 from typing import TypeVar
 
@@ -86,8 +86,11 @@ class Saver:
     def flush_at_once(self) -> Unsaved | None:
         """As `flush`, for a process that is about to end: the event loop stands still meanwhile."""
         self._collect_all()
-        with suppress(TooSlowError):
-            self._write_soon().result(PATIENCE_S)
+        writing = Thread(
+            target=lambda: self._write_soon().result(), daemon=True
+        )  # whoever was interrupted may be at it
+        writing.start()
+        writing.join(PATIENCE_S)
         return self._unsaved(HANGS)
 
     def save_soon(self) -> None:
