@@ -31,24 +31,63 @@ def holder(path: Path) -> int | None:
     return None
 
 
+class Hold:
+    """A lock that this process holds, though somebody may take its file away."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self._path = path
+        self._fd = fd
+        self._write_name()
+
+    def is_there(self) -> bool:
+        """Whether whoever asks by the file's name is told of this lock."""
+        return _is_at(self._fd, self._path)
+
+    def is_taken(self) -> bool:
+        """Whether the file's name stands for a lock that another process holds."""
+        return not self.is_there() and holder(self._path) is not None
+
+    def take_again(self) -> bool:
+        """Have the file there again; False while another process holds one of that name. Raises OSError."""
+        if self.is_there():
+            return True
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        os.close(self._fd)
+        self._fd = fd
+        self._write_name()
+        return self.is_there()
+
+    def release(self) -> None:
+        """Let go of the lock, and remove its file if it is this lock's."""
+        if self.is_there():
+            self._path.unlink(missing_ok=True)
+        os.close(self._fd)
+
+    def _write_name(self) -> None:
+        with suppress(OSError):  # on a full disk the lock is as good without a name
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+
+
 @contextmanager
 def locked(
     path: Path, what: str, waiting: Callable[[int], None] | None = None, poll: Callable[[], None] = lambda: None
-) -> Iterator[None]:
+) -> Iterator[Hold]:
     """Hold the lock for the block; its file is gone afterwards.
 
     With `waiting`, wait for another holder and call that once with its pid; without, raise R1tuiError naming it.
     `poll` is called many times a second meanwhile: what it raises ends the wait.
     """
-    fd = _acquire(path, what, waiting, poll)
+    hold = Hold(path, _acquire(path, what, waiting, poll))
     try:
-        with suppress(OSError):  # on a full disk the lock is as good without a name
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, str(os.getpid()).encode(), 0)
-        yield
+        yield hold
     finally:
-        path.unlink(missing_ok=True)
-        os.close(fd)
+        hold.release()
 
 
 def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll: Callable[[], None]) -> int:
@@ -79,5 +118,5 @@ def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll:
 def _is_at(fd: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False

@@ -70,6 +70,9 @@ class LogHandler(logging.Handler):
             except RuntimeError:  # no more threads, or the interpreter is ending
                 self._write_waiting()
 
+    makes_folder = True
+    """Whether the folder above the log's is made where there is none."""
+
     def flush(self) -> None:
         """Wait until all is written, for FLUSH_S at most."""
         until_s = monotonic() + FLUSH_S
@@ -101,7 +104,8 @@ class LogHandler(logging.Handler):
             self._lines.task_done()
 
     def _append(self, line: bytes) -> None:
-        private_folder(self.file.parent)
+        if self.makes_folder or self.file.parent.parent.is_dir():
+            private_folder(self.file.parent)
         fd = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.write(fd, line)
@@ -133,6 +137,12 @@ def tell_strays(tell: Callable[[R1tuiError], object] | None) -> None:
     """Have this called, in whatever thread, with what was raised where nobody catches it; it is logged in any case."""
     if (handler := _handler()) is not None:
         handler.tell = tell
+
+
+def make_no_log_folder() -> None:
+    """Log only while there is a state folder: one that somebody removes does not come back for this process's sake."""
+    if (handler := _handler()) is not None:
+        handler.makes_folder = False
 
 
 def log_file() -> Path | None:

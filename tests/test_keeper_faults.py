@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import asking, client, memory
+from r1tui.keeper import asking, client, memory, stopping
 from r1tui.keeper.state import ServerRecord, Smaller, Status, read_record, write_record
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, spawn_detached, wait
@@ -224,8 +224,8 @@ def test_after_a_reboot_nothing_runs(paths: Paths, orphan: ProcessId) -> None:
 def test_a_keeper_that_hangs_is_killed_and_its_server_stopped(
     paths: Paths, llama_server: Path, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "REPLY_S", 0.5)
-    monkeypatch.setattr(client, "HANGING_S", 0.5)
+    monkeypatch.setattr(stopping, "REPLY_S", 0.5)
+    monkeypatch.setattr(stopping, "HANGING_S", 0.5)
     start_ready(spec_for(llama_server, tiny_r1(), paths), paths)
     record = record_of(paths)
     assert record.keeper is not None
@@ -291,7 +291,7 @@ def test_a_removed_folder_of_sockets_hides_neither_keeper_nor_server(paths: Path
 
 
 def test_a_lost_control_socket_does_not_prevent_a_stop(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "REPLY_S", 0.3)
+    monkeypatch.setattr(stopping, "REPLY_S", 0.3)
     client.start(idle_spec(paths), paths)
     until(lambda: record_of(paths).server)
     record = record_of(paths)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.keeper import asking, client
+from r1tui.keeper import asking, client, stopping
 from r1tui.keeper.protocol import CONNECT_S
 from r1tui.keeper.state import Status, read_record
 from r1tui.loading import follow_server
@@ -25,8 +25,8 @@ def hanging(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """The status of a ready server whose keeper was stopped by SIGSTOP afterwards."""
     monkeypatch.setattr(asking, "REPLY_S", 0.5)
     monkeypatch.setattr(asking, "SILENCE_S", 0.5)
-    monkeypatch.setattr(client, "REPLY_S", 0.5)
-    monkeypatch.setattr(client, "HANGING_S", 0.5)
+    monkeypatch.setattr(stopping, "REPLY_S", 0.5)
+    monkeypatch.setattr(stopping, "HANGING_S", 0.5)
     ready = start_ready(Toy(paths, tmp_path).spec(), paths)
     stop_keeper(ready)
     yield ready

@@ -56,6 +56,8 @@ def serves(status: Status, variant: Variant, context: Context) -> bool:
 
 def check_same_model(status: Status, variant: Variant | None, context: Context) -> None:
     """Raise R1tuiError when another model than the wanted one runs."""
+    if status.stray:
+        raise R1tuiError(status.cause or "", status.remedy or "")
     if variant is not None and not serves(status, variant, context):
         raise R1tuiError(
             f"The server runs {status.variant or status.model}, not {variant.name}.",

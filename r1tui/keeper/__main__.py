@@ -12,7 +12,7 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.files import decode, keep_others_out, write_json
-from r1tui.keeper.machine import adopt_server, run_keeper
+from r1tui.keeper.running import adopt_server, run_keeper
 from r1tui.keeper.state import ServerSpec, Status
 from r1tui.log import begin_log, unforeseen
 from r1tui.paths import Paths

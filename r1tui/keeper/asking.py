@@ -102,11 +102,11 @@ def _next_line(paths: Paths, talk: Talk) -> bytes:
             ask(paths, "status")
 
 
-async def watch_async(paths: Paths) -> AsyncGenerator[Status, None]:
-    """As `watch`, for an event loop."""
+async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[Status, None]:
+    """As `watch`, for an event loop; `max_age_s` as in `status`."""
     import asyncio  # noqa: PLC0415  `r1tui status` needs none
 
-    changes = _Changes(paths)
+    changes = _Changes(paths, max_age_s)
     while not changes.over:
         try:
             connection = await _connect_async(paths)
@@ -175,8 +175,9 @@ async def settled(paths: Paths) -> Status:
 class _Changes:
     """What a watcher has seen: told by the keeper or, where none listens, found by looking."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, max_age_s: float = 0.0) -> None:
         self._paths = paths
+        self._max_age_s = max_age_s
         self._last: Status | None = None
         self._heard_s = monotonic()
         self.over = False
@@ -187,7 +188,7 @@ class _Changes:
         return self._last
 
     def found(self) -> list[Status]:
-        last, now = self._last, settled_end(self._paths)
+        last, now = self._last, settled_end(self._paths, self._max_age_s)
         self.over = now.keeper_pid is None
         if not self.over and monotonic() - self._heard_s > UNREACHABLE_S:
             raise KeeperHangsError
@@ -196,15 +197,15 @@ class _Changes:
         return [] if known else [now]
 
 
-def settled_end(paths: Paths) -> Status:
-    """The status, after the moment in which a keeper comes up or goes after its server."""
-    wait_until(lambda: not _between(paths), SETTLING_S)
-    return status(paths)
-
-
-def _between(paths: Paths) -> bool:
-    now = status(paths)
-    return now.keeper_pid is not None and (now.state in ENDED or not paths.state_file.exists())
+def settled_end(paths: Paths, max_age_s: float = 0.0) -> Status:
+    """The status, after the moment in which a keeper comes up or goes after its server; `max_age_s` as in `status`."""
+    deadline_s = monotonic() + SETTLING_S
+    while True:
+        now = status(paths, max_age_s)
+        between = now.keeper_pid is not None and (now.state in ENDED or not paths.state_file.exists())
+        if not between or monotonic() >= deadline_s:
+            return now
+        sleep(POLL_S)
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 from r1tui.errors import R1tuiError
 from r1tui.keeper.in_order import InOrder
 from r1tui.keeper.state import ENDED, VERSION, ServerRecord, State, Status, describe, write_record
+from r1tui.locks import Hold
 from r1tui.paths import Paths
 from r1tui.process import identify
 
@@ -26,10 +27,13 @@ _log = logging.getLogger(__name__)
 class Book:
     """The one who writes the record. Changes happen on the event loop, so a state is never seen half-made."""
 
-    def __init__(self, record: ServerRecord, paths: Paths, disk: InOrder, on_status: OnStatus | None) -> None:
+    def __init__(
+        self, record: ServerRecord, paths: Paths, disk: InOrder, lock: Hold, on_status: OnStatus | None
+    ) -> None:
         self.record = msgspec.structs.replace(record, version=VERSION, keeper=identify(os.getpid()))
         self._paths = paths
         self._disk = disk
+        self._lock = lock
         self._on_status = on_status
         self._reports = InOrder("reports")
         self._queues: set[asyncio.Queue[Status]] = set()
@@ -66,6 +70,11 @@ class Book:
         """Write the record if the last one could not be written, now that there may be room."""
         if self._written is not self.record:
             await self._save()
+
+    async def write_again(self) -> None:
+        """Write the record though it was written before: somebody has removed or damaged the file."""
+        self._written = None
+        await self._save()
 
     async def erase(self, remove: Callable[[], None]) -> None:
         """Remove what is left of a server that was stopped; the file is not written again."""
@@ -113,7 +122,7 @@ class Book:
     def _write_newest(self) -> None:
         """Write the record as it is by now, unless it stands there already; in the disk's thread."""
         record = self.record
-        if record is self._written or self._erased:
+        if record is self._written or self._erased or self._lock.is_taken():  # then it is another keeper's
             return
         try:
             write_record(self._paths, record)

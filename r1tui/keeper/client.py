@@ -9,15 +9,12 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
 
 import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.files import decode
 from r1tui.keeper.asking import (
-    POLL_S,
-    REPLY_S,
     KeeperHangsError,
     ask,
     hanging,
@@ -28,19 +25,11 @@ from r1tui.keeper.asking import (
     watch,
     watch_async,
 )
-from r1tui.keeper.protocol import Request, Talk, VersionError, connect, read_status
-from r1tui.keeper.state import (
-    ENDED,
-    ServerSpec,
-    Status,
-    another_server,
-    read_record,
-    running_server,
-    status,
-)
-from r1tui.locks import holder, locked
+from r1tui.keeper.found import keeper_environment
+from r1tui.keeper.state import ServerSpec, Status, another_server, glance, status
+from r1tui.keeper.stopping import stop
 from r1tui.paths import Paths, private_folder
-from r1tui.process import ProcessId, alive, identify, older_log, spawn_detached, wait
+from r1tui.process import alive, older_log, spawn_detached
 from r1tui.process import stop as stop_process
 
 __all__ = [
@@ -48,6 +37,7 @@ __all__ = [
     "adopt",
     "answer_ended",
     "answer_started",
+    "glance",
     "hanging",
     "restart",
     "run_keeper",
@@ -62,12 +52,7 @@ __all__ = [
 
 START_S = 30.0
 """The longest that a keeper may take to come up; it is a tenth of a second on an idle machine."""
-HANGING_S = 2.0
-SPAWN_S = 0.2
-"""A child whose parent was killed while spawning it shows its own command by then."""
 KEEPER_LOG_BYTES = 1 << 20
-STOP_S = 45.0
-"""The longest that an orderly stop takes (`r1tui.keeper.ending.END_S`), and some."""
 
 
 def start(spec: ServerSpec, paths: Paths) -> Status:
@@ -86,15 +71,18 @@ def run_keeper(spec: ServerSpec, paths: Paths, on_status: Callable[[Status], Non
 
     Raises R1tuiError, before anything is started, when another server is running.
     """
-    from r1tui.keeper.machine import run_keeper as run  # noqa: PLC0415  asyncio, which `r1tui status` needs not
+    from r1tui.keeper.running import run_keeper as run  # noqa: PLC0415  asyncio, which `r1tui status` needs not
 
     return run(spec, paths, on_status)
 
 
-def adopt(paths: Paths) -> Status:
-    """Give a server whose keeper was killed a new keeper; without such a server just the status."""
-    current = settled_end(paths)
-    if current.keeper_pid is not None or current.pid is None:
+def adopt(paths: Paths, max_age_s: float = 0.0) -> Status:
+    """Give a server whose keeper was killed a new keeper; without such a server just the status.
+
+    `max_age_s` as in `status`.
+    """
+    current = settled_end(paths, max_age_s)
+    if current.keeper_pid is not None or current.pid is None or current.stray:
         return current
     try:
         return _spawn_keeper(paths, b"", "--adopt")
@@ -120,87 +108,6 @@ def restart(paths: Paths) -> None:
     ask(paths, "restart")
 
 
-def stop(paths: Paths) -> Status:
-    """Stop the server and its keeper, in order if they let us, and clean up; bounded, and done when it returns."""
-    deadline_s = monotonic() + 2 * STOP_S
-    last_keeper = _recorded_keeper(paths)
-    while monotonic() < deadline_s:
-        keeper, recorded = _keeper(paths), _recorded_keeper(paths)
-        if keeper is not None and recorded is not None and keeper != recorded and not _listens(paths):
-            sleep(POLL_S)  # a client that stops what nobody keeps, or a keeper that is only just there
-            continue
-        if keeper is not None:
-            if (grace_s := _ask_to_stop(paths, keeper)) is not None:
-                stop_process(keeper, (grace_s, 0.0, 2.0))
-            wait_until(lambda: holder(paths.keeper_lock) is None, 5.0)
-        try:
-            with locked(paths.keeper_lock, "The keeper of this R1TUI_HOME"):
-                stopped = _stop_without_keeper(paths)
-        except R1tuiError:
-            if holder(paths.keeper_lock) is None:
-                raise
-            continue
-        except OSError:  # a full or read-only disk must not keep a server alive
-            return _stop_without_keeper(paths)
-        if last_keeper is not None:
-            wait(last_keeper, 0.5)  # its last act was to let go of the lock
-        return stopped
-    raise R1tuiError("The keeper cannot be stopped.", "End it with kill -9; `r1tui status` names its process.")
-
-
-def _stop_without_keeper(paths: Paths) -> Status:
-    """End a server that nobody keeps; the lock is held."""
-    from r1tui.keeper.ending import clean_up, end_server, undead  # noqa: PLC0415  asyncio, which `r1tui status` needs not
-
-    try:
-        record = read_record(paths)
-    except msgspec.DecodeError:
-        record = None
-    if record is not None and record.state not in ENDED and record.keeper is not None and alive(record.keeper):
-        stop_process(record.keeper, (STOP_S, 0.0, 2.0))  # somebody has removed its lock's file
-    server = running_server(record) if record is not None else None
-    if record is not None and server is None and record.state in ("starting", "restarting"):
-        wait_until(lambda: running_server(record) is not None, SPAWN_S)
-        server = running_server(record)
-    if record is not None and server is not None:
-        import asyncio  # noqa: PLC0415
-
-        if not asyncio.run(end_server(server, record.spec, record.answers)):
-            raise R1tuiError(*undead(server))
-    clean_up(paths, record.spec if record is not None else None)
-    return Status()
-
-
-def _listens(paths: Paths) -> bool:
-    """Whether a keeper listens; one that could not write the state file is known by that alone."""
-    try:
-        connect(paths.keeper_socket).close()
-    except TimeoutError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def _ask_to_stop(paths: Paths, keeper: ProcessId) -> float | None:
-    """Have the keeper stop: None when it has, else how long it deserves after a SIGTERM."""
-    deadline_s = monotonic() + REPLY_S
-    while alive(keeper) and monotonic() < deadline_s:
-        try:
-            with Talk(paths.keeper_socket, Request("stop"), REPLY_S) as talk:
-                line = talk.line(REPLY_S)
-                while line:
-                    if read_status(line).state in ENDED:
-                        return None
-                    line = talk.line(STOP_S)
-        except VersionError:
-            return STOP_S  # it understands a signal
-        except (OSError, R1tuiError):
-            pass
-        sleep(POLL_S)  # it may only just be starting
-    return HANGING_S if alive(keeper) else None
-
-
 def _spawn_keeper(paths: Paths, spec: bytes, *options: str) -> Status:
     """A detached keeper that holds the lock and has written its state."""
     private_folder(paths.run)
@@ -214,7 +121,7 @@ def _spawn_keeper(paths: Paths, spec: bytes, *options: str) -> Status:
     spec_file = Path(name)
     try:
         argv = [sys.executable, "-P", "-m", "r1tui.keeper", *options, name]
-        keeper = spawn_detached(argv, os.environ, paths.keeper_log, Path("/"))
+        keeper = spawn_detached(argv, keeper_environment(os.environ, paths), paths.keeper_log, Path("/"))
         wait_until(lambda: not spec_file.exists() or not alive(keeper), START_S)
         if not spec_file.exists():
             return status(paths)
@@ -230,16 +137,3 @@ def _why_not(paths: Paths, spec_file: Path) -> R1tuiError:
         if "cause" in reason:
             return R1tuiError(reason["cause"], reason.get("remedy", ""))
     return R1tuiError("The keeper could not start.", f"{paths.keeper_log} says why.")
-
-
-def _keeper(paths: Paths) -> ProcessId | None:
-    """The process that holds the keeper's lock."""
-    pid = holder(paths.keeper_lock)
-    return identify(pid) if pid else None
-
-
-def _recorded_keeper(paths: Paths) -> ProcessId | None:
-    with suppress(msgspec.DecodeError):
-        record = read_record(paths)
-        return record.keeper if record is not None else None
-    return None

@@ -1,6 +1,7 @@
 """The keeper's end of the control socket."""
 
 import asyncio
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -33,21 +34,37 @@ class Control:
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
+        self._bound: os.stat_result | None = None
 
     async def __aenter__(self) -> "Control":
-        self._path.unlink(missing_ok=True)
-        self._listener = await asyncio.start_unix_server(self._accept, str(self._path), limit=LONGEST_REQUEST_BYTES)
-        self._path.chmod(0o600)
+        await self.listen()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._listener is not None:
             self._listener.close()
-        self._path.unlink(missing_ok=True)
+        if self.is_there():
+            self._path.unlink(missing_ok=True)
         if self._telling:  # whoever waits for the end is told it
             await asyncio.wait(self._telling, timeout=0.5)
         for task in self._tasks:
             task.cancel()
+
+    async def listen(self) -> None:
+        """Have the socket there, in place of one that was removed or replaced. Raises OSError."""
+        if self._listener is not None:
+            self._listener.close()
+        self._path.unlink(missing_ok=True)
+        self._listener = await asyncio.start_unix_server(self._accept, str(self._path), limit=LONGEST_REQUEST_BYTES)
+        self._path.chmod(0o600)
+        self._bound = self._path.stat()
+
+    def is_there(self) -> bool:
+        """Whether whoever connects to the socket's path reaches this one."""
+        try:
+            return self._bound is not None and os.path.samestat(self._bound, self._path.stat())
+        except OSError:
+            return False
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))

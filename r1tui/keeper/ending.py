@@ -132,8 +132,9 @@ def clean_up(paths: Paths, spec: ServerSpec | None, *, keep_state: bool = False)
     Also the specs of starts whose starter was killed.
     """
     leftovers = [paths.server_socket, paths.keeper_socket]
-    if spec is not None:
-        leftovers += [Path(name) for name in (spec.socket, spec.key_file) if name]
+    if spec is not None:  # what a file names elsewhere is not ours to remove
+        named = [Path(name) for name in (spec.socket, spec.key_file) if name]
+        leftovers += [one for one in named if one.parent == paths.run]
     if not keep_state:
         leftovers.append(paths.state_file)
     for spec_file in paths.run.glob("spec-*.json"):

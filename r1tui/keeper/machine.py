@@ -3,25 +3,24 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-import msgspec
-
 from r1tui.environment import server_environment
-from r1tui.errors import CancelledError, R1tuiError
+from r1tui.errors import R1tuiError
 from r1tui.keeper.book import DISK_S, Book, OnStatus
 from r1tui.keeper.control import Control
 from r1tui.keeper.ending import clean_up, end_server, read_key, undead, wait_vram_free
+from r1tui.keeper.found import look, marked
 from r1tui.keeper.guard import TaskDiedError, named, whatever_happens
 from r1tui.keeper.in_order import InOrder, in_thread
 from r1tui.keeper.log import begin_log, last_lines
 from r1tui.keeper.memory import OomWatch, learn_too_large
 from r1tui.keeper.policy import gave_up, what_next, with_less
+from r1tui.keeper.presence import Presence
 from r1tui.keeper.prompts import keep_before_sleep
 from r1tui.keeper.recorder import Recorder
 from r1tui.keeper.signals import stop_signals
@@ -32,86 +31,34 @@ from r1tui.keeper.state import (
     ServerSpec,
     Status,
     another_server,
-    read_record,
-    running_server,
-    status,
 )
 from r1tui.keeper.watches import follow_health, follow_owner, look_after
-from r1tui.locks import locked
+from r1tui.locks import Hold
 from r1tui.log import unforeseen
 from r1tui.paths import Paths, private_folder
-from r1tui.process import ProcessId, boot_id, identify, kill_session, runs_command, spawn, stop, wait_ended
+from r1tui.process import ProcessId, identify, kill_session, spawn, stop, variable, wait_ended
 from r1tui.server.command import new_api_key
 from r1tui.server.diagnosis import diagnose
 from r1tui.server.slots import folder_of
 
 MOST_ANSWERS = 256
+ON_REQUEST = "It was ended on request."
 MOST_ENDINGS = 16
 KILL_S = 2.0
-UMASK = 0o077
-"""Of the keeper and of its server: what they write holds what people wrote."""
-
-
-def run_keeper(spec: ServerSpec, paths: Paths, on_status: OnStatus | None = None, *, detached: bool = False) -> Status:
-    """Start the server and keep it until it ends or is told to stop: by a client, SIGTERM or Ctrl+C.
-
-    The status at the end is `stopped` or `failed`. Raises R1tuiError, before anything is started, when another server
-    is running, and CancelledError, after everything is stopped, for Ctrl+C.
-    """
-    with _keeper_lock(paths):
-        before = status(paths)
-        if before.pid is not None:
-            raise another_server(before)
-        clean_up(paths, None)
-        record = ServerRecord(spec=spec, boot=boot_id(), log=str(paths.server_log))
-        keeper = Keeper(record, paths, on_status)
-        last = asyncio.run(keeper.run(detached=detached))
-    if keeper.interrupted:
-        raise CancelledError("The server was stopped.")
-    return last
-
-
-def adopt_server(paths: Paths, on_status: OnStatus | None = None, *, detached: bool = False) -> Status:
-    """Take over the server of a keeper that was killed, as `run_keeper` does; raises R1tuiError when there is none."""
-    with _keeper_lock(paths):
-        record = read_record(paths)
-        server = running_server(record) if record is not None else None
-        if record is None or server is None:
-            raise R1tuiError("There is no server to take over.", START_AGAIN)
-        keeper = Keeper(_caught_up(record, server), paths, on_status)
-        return asyncio.run(keeper.run(detached=detached))
-
-
-def _caught_up(record: ServerRecord, server: ProcessId) -> ServerRecord:
-    """The record of this server, which may have been started since the file could last be written."""
-    if server == record.server:
-        return record
-    smaller = next((one for one in record.spec.smaller if runs_command(server.pid, one.argv)), None)
-    less = with_less(record, smaller) if smaller else {}
-    return msgspec.structs.replace(record, server=server, state="loading", started_s=monotonic(), ready_s=None, **less)
-
-
-@contextmanager
-def _keeper_lock(paths: Paths) -> Iterator[None]:
-    with ExitStack() as held:
-        held.callback(os.umask, os.umask(UMASK))
-        private_folder(paths.run)
-        try:
-            held.enter_context(locked(paths.keeper_lock, "The keeper of this R1TUI_HOME"))
-        except R1tuiError as error:
-            raise another_server(status(paths)) from error
-        yield
 
 
 class Keeper:
     """One server's life. Everything is decided in one event loop, and every disk access is in a thread beside it."""
 
-    def __init__(self, record: ServerRecord, paths: Paths, on_status: OnStatus | None = None) -> None:
+    def __init__(self, record: ServerRecord, paths: Paths, lock: Hold, on_status: OnStatus | None = None) -> None:
         self._paths = paths
+        self._lock = lock
         self._disk = InOrder("disk")
-        self._book = Book(record, paths, self._disk, on_status)
+        self._book = Book(record, paths, self._disk, lock, on_status)
         self._told = asyncio.Event()
         self._wish: Literal["stop", "restart"] | None = None
+        self._why = ON_REQUEST
+        """Of the next restart that is wished."""
         self._child: subprocess.Popen[bytes] | None = None
         self._key: str | None = None
         self._oom_watch = OomWatch()
@@ -126,11 +73,11 @@ class Keeper:
         Raises R1tuiError, before anything is started, when the state file cannot be written.
         """
         with stop_signals(self.request_stop, self._interrupt, detached=detached):
-            async with Control(self._paths.keeper_socket, self):
+            async with Control(self._paths.keeper_socket, self) as control:
                 if self._record.server is None:
                     await self._book.change("starting", must_save=True, **_FRESH)
                 try:
-                    await self._live()
+                    await self._live(Presence(self._paths, self._lock, control, self._book, self._recorder))
                 except Exception as error:
                     await self._give_up(error)
                 finally:
@@ -163,6 +110,10 @@ class Keeper:
         self._wish = self._wish or "restart"
         self._told.set()
 
+    def _restart_for(self, why: str) -> None:
+        self._why = why
+        self.request_restart()
+
     def _interrupt(self) -> None:
         self.interrupted = True
         self.request_stop()
@@ -183,12 +134,16 @@ class Keeper:
         if answers != self._record.answers:
             await self._book.note(answers=answers)
 
-    async def _live(self) -> None:
+    async def _live(self, presence: Presence) -> None:
         """From the start, or from where another keeper was killed, to the end."""
-        server = self._record.server
-        server = await (self._start() if server is None else self._take_over(server))
-        while server is not None:
-            server = await self._keep(server)
+        async with asyncio.TaskGroup() as tasks:
+            work = presence.watch(lambda: self._key, self.request_stop, self._restart_for)
+            found = tasks.create_task(named("The look at the supervisor's files", work))
+            server = self._record.server
+            server = await (self._start() if server is None else self._take_over(server))
+            while server is not None:
+                server = await self._keep(server)
+            found.cancel()
 
     async def _start(self) -> ProcessId | None:
         """Spawn the server; None when it could not be started, which is then the state."""
@@ -197,8 +152,9 @@ class Keeper:
             await self._book.change("starting", **_FRESH)
         self._oom_watch = OomWatch()
         try:
+            await in_thread(self._must_be_alone)
             self._key = await self._disk.do(_make_ready, spec, self._paths)
-            env = server_environment(os.environ, self._key)
+            env = marked(server_environment(os.environ, self._key), self._paths)
             self._child = await in_thread(spawn, spec.argv, env, self._paths.server_log, Path(spec.cwd or "/"))
         except OSError as error:
             await self._fail(f"{spec.argv[0]} cannot be started: {error.strerror}.", "Build it again: `r1tui build`.")
@@ -210,9 +166,19 @@ class Keeper:
         await self._book.change("loading", server=server, started_s=monotonic())
         return server
 
+    def _must_be_alone(self) -> None:
+        """Raises R1tuiError where another server of this home runs, or another process has the lock in our place."""
+        if others := look(self._paths).servers:
+            raise another_server(Status(state="failed", pid=others[0].pid))
+        private_folder(self._paths.run)
+        if not self._lock.take_again():
+            raise R1tuiError("Another r1tui has taken over; this one starts no second server.", START_AGAIN)
+
     async def _take_over(self, server: ProcessId) -> ProcessId:
         """Go on where a killed keeper was: with its answers, or with a stop or a restart that it did not finish."""
         self._key = await self._disk.do(read_key, self._record.spec)
+        if self._key is None and self._record.spec.key_file:
+            self._key = variable(server.pid, "LLAMA_API_KEY")  # its file was removed
         for answer in self._record.answers:
             self._recorder.begin(answer)
         state = self._record.state
@@ -262,7 +228,8 @@ class Keeper:
             return None
         self._wish = None
         self._told.clear()
-        again = self._endings("It was ended on request.", "It starts again.")
+        again = self._endings(self._why, "It starts again.")
+        self._why = ON_REQUEST
         self._book.replace(failures=0, restarts=self._record.restarts + 1, endings=again)
         return await self._start()
 
@@ -327,8 +294,13 @@ class Keeper:
         return None
 
     async def _stopped(self, exit_status: int | None) -> None:
-        await self._book.erase(partial(clean_up, self._paths, self._record.spec))
+        await self._book.erase(partial(self._clean_up, keep_state=False))
         self._book.tell(state="stopped", exit_status=exit_status, answers=[])
+
+    def _clean_up(self, *, keep_state: bool) -> None:
+        """Remove what is left, unless it is another keeper's by now."""
+        if not self._lock.is_taken():
+            clean_up(self._paths, self._record.spec, keep_state=keep_state)
 
     async def _fail(
         self, cause: str, remedy: str, evidence: tuple[str, ...] = (), exit_status: int | None = None
@@ -336,12 +308,14 @@ class Keeper:
         fields = {"cause": cause, "remedy": remedy, "evidence": list(evidence), "exit_status": exit_status}
         self._book.replace(**fields, answers=[])
         await self._book.change("failed")
-        cleaning = self._disk.put(clean_up, self._paths, self._record.spec, keep_state=True)
+        cleaning = self._disk.put(self._clean_up, keep_state=True)
         await self._disk.patiently(cleaning, DISK_S)
 
     async def _give_up(self, error: Exception) -> None:
         """After what nobody foresaw: end the server in order, and say by what it came."""
-        first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+        first = error
+        while isinstance(first, ExceptionGroup):
+            first = first.exceptions[0]
         died = first if isinstance(first, TaskDiedError) else None
         told = unforeseen((died and died.__cause__) or first, died.what if died else "The supervisor")
         remedy = f"{START_AGAIN} {told.remedy}".strip()

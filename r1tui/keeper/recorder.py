@@ -67,6 +67,11 @@ class Recorder:
         self._recordings[conversation_id] = recording
         recording.task = asyncio.create_task(self._record(conversation_id, recording))
 
+    @property
+    def reads(self) -> bool:
+        """Whether an answer is being received."""
+        return any(recording.reading for recording in self._recordings.values())
+
     def asker_done(self, conversation_id: str) -> None:
         """Whoever asked waits no more: an answer that the server does not know by now is given up soon."""
         if (recording := self._recordings.get(conversation_id)) is not None:
@@ -117,6 +122,8 @@ class _Recording:
         """Whether the server has ever known of it."""
         self._followed = False
         """Whether this keeper has had its stream, to the last byte that there was."""
+        self.reading = False
+        """Whether its stream is open."""
         self.task: asyncio.Task[None] | None = None
 
     async def record(self) -> None:
@@ -207,7 +214,7 @@ class _Recording:
             async with opened(self._socket, "GET", f"{self._target()}&from={offset}", self._key()) as (status, pieces):
                 if status != 200:
                     return "dropped" if status == 400 else "unknown" if status == 404 else "cut"
-                self._began = self._followed = True
+                self._began = self._followed = self.reading = True
                 async with aclosing(pieces):
                     async for piece in pieces:
                         whole, end, held = (held + piece).rpartition(b"\n\n")
@@ -220,6 +227,8 @@ class _Recording:
                             gap = False
         except (OSError, ValueError, IndexError):
             return "cut"
+        finally:
+            self.reading = False
         return "done"
 
     async def _add(self, events: bytes, after_gap_at: int | None) -> None:

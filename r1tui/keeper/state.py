@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, Literal
 
@@ -10,9 +11,12 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.files import decode, write_private
+from r1tui.keeper.found import Found, look
+from r1tui.keeper.found import glance as glance_at
+from r1tui.keeper.trust import check_folder
 from r1tui.locks import holder
-from r1tui.paths import Paths, private_folder
-from r1tui.process import ProcessId, alive, boot_id, find_command, runs_command
+from r1tui.paths import Paths
+from r1tui.process import ProcessId, alive, boot_id, runs_command
 
 VERSION = 2
 """Of the state file and the control protocol; raised when an older r1tui could misread them."""
@@ -20,6 +24,7 @@ VERSION = 2
 State = Literal["stopped", "starting", "loading", "ready", "sleeping", "restarting", "stopping", "failed"]
 ENDED = ("stopped", "failed")
 START_AGAIN = "Start it again with `r1tui serve`."
+STRAY = "`r1tui stop` ends it."
 RESTART = "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`."
 
 
@@ -165,6 +170,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         return self.pid is not None or self.keeper_pid is not None
 
     @property
+    def stray(self) -> bool:
+        """Whether nobody keeps this server and no file tells what it is: it can be stopped, and no more."""
+        return self.pid is not None and self.keeper_pid is None and self.argv is None
+
+    @property
     def settled(self) -> bool:
         """Whether nothing more will happen by itself before somebody uses the server."""
         return self.state in ("stopped", "ready", "sleeping", "failed")
@@ -197,28 +207,69 @@ def asked_by_others(answers: Sequence[str], pid: int) -> bool:
     return any(asker_of(answer) not in (pid, None) for answer in answers)
 
 
-def status(paths: Paths) -> Status:
-    """The truth, from the state file and the processes it names; asks nobody and starts nothing."""
-    keeper = holder(paths.keeper_lock) or None
+def status(paths: Paths, max_age_s: float = 0.0) -> Status:
+    """The truth, from the state file and the processes that there are; asks nobody and starts nothing.
+
+    Where no file tells of a process, the system's list of them is looked through, unless that was done in the last
+    `max_age_s`. That is no work for an event loop, see `glance`.
+    """
+    return _status(paths, partial(look, paths, max_age_s))
+
+
+def glance(paths: Paths) -> Status:
+    """As `status`, by the last look at the system's list of processes: quick enough for an event loop."""
+    return _status(paths, partial(glance_at, paths))
+
+
+def _status(paths: Paths, find: Callable[[], Found]) -> Status:
+    try:
+        check_folder(paths.run)
+        holder_pid, foreign = holder(paths.keeper_lock) or None, None
+    except R1tuiError as error:
+        holder_pid, foreign = None, error
+    record, damage = None, ""
     try:
         record = read_record(paths)
     except msgspec.DecodeError as error:
-        return Status(
-            state="failed",
-            keeper_pid=keeper,
-            cause=f"{paths.state_file} cannot be understood: {error}.",
-            remedy=RESTART,
-        )
-    if record is None:
-        return Status(state="starting" if keeper else "stopped", keeper_pid=keeper)
-    if record.keeper is not None and record.keeper.pid == keeper and not alive(record.keeper):
-        keeper = None  # somebody else looks at the lock that a killed keeper left
-    elif keeper is None and record.state not in ENDED and alive(record.keeper):
-        keeper = record.keeper.pid if record.keeper else None  # somebody has removed its lock's file
-    return describe(record, server=running_server(record), keeper_pid=keeper)
+        damage = f"{paths.state_file} cannot be understood: {error}."
+    keeper = _keeper_pid(record, holder_pid)
+    server = running_server(record, find) if record is not None else None
+    if keeper is None and server is None and ((found := find()).keepers or found.servers):
+        now = _without_record(paths, found, damage)
+    elif record is not None:
+        now = describe(record, server=server, keeper_pid=keeper)
+    elif damage:
+        now = Status(state="failed", keeper_pid=keeper, cause=damage, remedy=RESTART)
+    else:
+        now = Status(state="starting" if keeper else "stopped", keeper_pid=keeper)
+    if foreign is not None:
+        now = msgspec.structs.replace(now, state="failed", cause=foreign.cause, remedy=foreign.remedy)
+    return now
 
 
-def running_server(record: ServerRecord) -> ProcessId | None:
+def _keeper_pid(record: ServerRecord | None, holder_pid: int | None) -> int | None:
+    """The keeper: the lock's holder, or the one that the record names where somebody has removed the lock's file."""
+    named = record.keeper if record is not None else None
+    if record is None or named is None:
+        return holder_pid
+    if named.pid == holder_pid and not alive(named):
+        return None  # somebody else looks at the lock that a killed keeper left
+    if holder_pid is None and record.state not in ENDED and alive(named):
+        return named.pid
+    return holder_pid
+
+
+def _without_record(paths: Paths, found: Found, damage: str) -> Status:
+    """What runs though the state file does not tell of it; a keeper that lives writes it anew in a moment."""
+    keeper = found.keepers[0].pid if found.keepers else None
+    server = found.servers[0].pid if found.servers else None
+    if keeper is not None:
+        return Status(state="starting", pid=server, keeper_pid=keeper)
+    why = damage or f"{paths.state_file} does not tell of it."
+    return Status(state="failed", pid=server, cause=f"A llama-server runs (process {server}). {why}", remedy=STRAY)
+
+
+def running_server(record: ServerRecord, find: Callable[[], Found]) -> ProcessId | None:
     """The record's llama-server if it runs: the same pid, the same start, the same command.
 
     Where keeper and server are dead there may be another one with a command of the record's: its keeper was killed
@@ -229,7 +280,8 @@ def running_server(record: ServerRecord) -> ProcessId | None:
         return server
     if record.state in ENDED or record.boot not in ("", boot_id()) or alive(record.keeper):
         return None
-    return next(filter(None, map(find_command, (spec.argv, *(one.argv for one in spec.smaller)))), None)
+    commands = (spec.argv, *(one.argv for one in spec.smaller))
+    return next((one for one in find().servers if any(runs_command(one.pid, argv) for argv in commands)), None)
 
 
 def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int | None) -> Status:
@@ -292,7 +344,9 @@ def is_being_stopped(paths: Paths) -> bool:
 def read_record(paths: Paths) -> ServerRecord | None:
     """The state file; None when there is none. Raises msgspec.DecodeError for anything but a record."""
     try:
-        raw = paths.state_file.read_bytes()
+        fd = os.open(paths.state_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would keep us waiting
+        with os.fdopen(fd, "rb") as file:
+            raw = file.read() or b""
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -301,6 +355,5 @@ def read_record(paths: Paths) -> ServerRecord | None:
 
 
 def write_record(paths: Paths, record: ServerRecord) -> None:
-    """Replace the state file, whole or not at all, also across a power failure."""
-    private_folder(paths.state)
+    """Replace the state file, whole or not at all, also across a power failure; its folder is not made for it."""
     write_private(paths.state_file, msgspec.json.encode(record))

@@ -72,6 +72,68 @@ def command_line(pid: int) -> list[str]:
         return []
 
 
+def variable(pid: int, name: str) -> str | None:
+    """The environment variable that the process was started with; None without, and where it cannot be read."""
+    if _HAS_PROC:
+        try:
+            raw = (_PROC / str(pid) / "environ").read_bytes()
+        except OSError:
+            return None
+        _, found, rest = (b"\0" + raw).partition(b"\0" + os.fsencode(name) + b"=")
+        return os.fsdecode(rest.partition(b"\0")[0]) if found else None
+    import psutil  # noqa: PLC0415
+
+    try:
+        return psutil.Process(pid).environ().get(name)
+    except psutil.Error:
+        return None
+
+
+def has_open(pid: int, name: str) -> bool:
+    """Whether the process has a file of this name open, be it removed; True where the system does not say."""
+    if not _HAS_PROC:
+        return True
+    links = []
+    with suppress(OSError), os.scandir(_PROC / str(pid) / "fd") as entries:
+        for entry in entries:
+            with suppress(OSError):
+                links.append(os.readlink(entry.path).removesuffix(" (deleted)"))  # noqa: PTH115
+    return any(link.rpartition("/")[2] == name for link in links)
+
+
+def parent(pid: int) -> int | None:
+    """The pid of the process's parent; None when it has ended."""
+    if _HAS_PROC:
+        stat = _stat(pid)
+        return int(stat[1]) if stat is not None else None
+    import psutil  # noqa: PLC0415
+
+    try:
+        return psutil.Process(pid).ppid()
+    except psutil.Error:
+        return None
+
+
+def is_own(pid: int) -> bool:
+    """Whether the process is this user's."""
+    if _HAS_PROC:
+        try:
+            return (_PROC / str(pid)).stat().st_uid == os.geteuid()
+        except OSError:
+            return False
+    import psutil  # noqa: PLC0415
+
+    try:
+        return psutil.Process(pid).uids().effective == os.geteuid()
+    except psutil.Error:
+        return False
+
+
+def leads_session(pid: int) -> bool:
+    """Whether the process leads a session, as what `spawn` starts does and its children do not."""
+    return _session(pid) == pid
+
+
 def runs_command(pid: int, argv: Sequence[str]) -> bool:
     """Whether the process runs this command; the interpreter that a script names for itself may stand before it."""
     return bool(argv) and command_line(pid)[-len(argv) :] == list(argv)
@@ -79,7 +141,7 @@ def runs_command(pid: int, argv: Sequence[str]) -> bool:
 
 def find_command(argv: Sequence[str]) -> ProcessId | None:
     """A process of this user that runs exactly this command, whoever started it."""
-    for pid in _pids():
+    for pid in own_pids():
         if pid != os.getpid() and runs_command(pid, argv) and (found := identify(pid)):
             return found
     return None
@@ -195,7 +257,7 @@ def kill_session(process: ProcessId) -> None:
     leader = identify(process.pid)
     if process.pid <= 1 or (leader is not None and leader != process):
         return
-    for pid in _pids():
+    for pid in own_pids():
         if pid != os.getpid() and _session(pid) == process.pid:
             _send(pid, signal.SIGKILL)
 
@@ -212,7 +274,7 @@ def _session(pid: int) -> int:
         return -1
 
 
-def _pids() -> Iterator[int]:
+def own_pids() -> Iterator[int]:
     """The pids of this user's processes."""
     if _HAS_PROC:
         with os.scandir(_PROC) as entries:

@@ -69,7 +69,7 @@ class Connection:
     async def room(self, messages: Messages, beginning: Beginning | None = None) -> Room | None:
         """What a prompt, and the beginning of its answer, take of the context; None where that is little, or cannot be
         told now."""
-        if self._attach is None and keeper.status(self._paths).state != "ready":
+        if self._attach is None and keeper.glance(self._paths).state != "ready":
             return None  # a model that sleeps is not loaded for this
         await self.learn_context()
         size = self.context_tokens
@@ -91,12 +91,12 @@ class Connection:
     async def count_tokens(self, text: str) -> int | None:
         """The tokens of a text; None where no server says, or one would have to load its model for it."""
         with suppress(R1tuiError, LookupError):
-            if self._attach is not None or keeper.status(self._paths).state == "ready":
+            if self._attach is not None or keeper.glance(self._paths).state == "ready":
                 return len(await (await self.client()).tokenize(text, parse_special=False))
         return None
 
     def _managed_client(self) -> ServerClient:
-        status = keeper.status(self._paths)
+        status = keeper.glance(self._paths)
         if status.endpoint is None or status.state not in ("ready", "sleeping"):
             raise R1tuiError(f"The server is {status.state}.", "Wait until it is ready, or start it, and ask again.")
         key = Path(status.key_file).read_text().strip() if status.key_file else None

@@ -17,6 +17,8 @@ from r1tui.tui.messages import AnswerWaits, ServerChanged
 LOOK_S = 1.0
 """Between two looks for a server while none runs, or while its keeper hangs."""
 LONGEST_PAUSE_S = 60.0
+AGE_S = 3.0
+"""How old a look at the system's list of processes may be for one who looks again and again."""
 _log = logging.getLogger(__name__)
 
 
@@ -32,13 +34,13 @@ class KeptServer:
 
     def status(self) -> Status:
         """What is true now; quick."""
-        now = keeper.status(self._paths)
+        now = keeper.glance(self._paths)
         hangs = self._hanging_pid is not None and self._hanging_pid == now.keeper_pid
         return keeper.hanging(now, keeper.KeeperHangsError()) if hangs else now
 
     def note_hanging(self) -> None:
         """The keeper that there is does not answer; posted, and part of the status from now on."""
-        self._hanging_pid = keeper.status(self._paths).keeper_pid
+        self._hanging_pid = keeper.glance(self._paths).keeper_pid
         self._post(ServerChanged(self.status()))
 
     async def watch(self, answering: Callable[[], str | None]) -> None:
@@ -50,8 +52,8 @@ class KeptServer:
         pause_s = LOOK_S
         while True:
             try:
-                await self.adopt()
-                async with aclosing(keeper.watch_async(self._paths)) as changes:
+                await self.adopt(AGE_S)
+                async with aclosing(keeper.watch_async(self._paths, AGE_S)) as changes:
                     async for status in changes:
                         self._hanging_pid = None
                         self._post(ServerChanged(status))
@@ -71,10 +73,10 @@ class KeptServer:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)  # nothing runs: look again for one that another r1tui started
 
-    async def adopt(self) -> None:
+    async def adopt(self, max_age_s: float = 0.0) -> None:
         """Give a server whose keeper was killed a new one, once."""
         async with self._adopting:
-            await asyncio.to_thread(keeper.adopt, self._paths)
+            await asyncio.to_thread(keeper.adopt, self._paths, max_age_s)
 
     async def tell(self, conversation_id: str, *, running: bool) -> None:
         """Tell the keeper that an answer begins or is over; one that hangs is not told, and known to hang."""

@@ -152,7 +152,7 @@ class ModelsBase(SeatBase):
         if self.status is not None and self.status.waits_for_start:
             self.run_worker(self._restart(), group="restart", exclusive=True, name="Restarting the server")
         elif self._last_variant is not None and self._launching is None and not self.ready:
-            self._launch(self._last_variant, replace=False)
+            self._launch(self._last_variant, replace=self.status is not None and self.status.stray)
 
     async def _restart(self) -> None:
         """Have the server started again, by its keeper or, where that hangs, by a new one."""

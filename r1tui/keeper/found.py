@@ -1,0 +1,107 @@
+"""The keepers and llama-servers of a home as the system's list of processes shows them, whatever files are left.
+
+A process is one of ours by what cannot be taken from it: the variable that it was started with, or the socket in its
+command. Looking takes some ten milliseconds on a busy machine, so what was seen is kept for those who may not wait.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from time import monotonic
+
+from r1tui.paths import Paths
+from r1tui.process import (
+    ProcessId,
+    alive,
+    command_line,
+    has_open,
+    identify,
+    is_own,
+    leads_session,
+    own_pids,
+    parent,
+    variable,
+)
+
+KEEPER_OF = "R1TUI_KEEPER_OF"
+SERVER_OF = "R1TUI_SERVER_OF"
+"""The variables of a keeper and of its server; both hold the folder of their sockets."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What runs of a home, this process left out."""
+
+    keepers: tuple[ProcessId, ...] = ()
+    servers: tuple[ProcessId, ...] = ()
+
+    def still_alive(self) -> "Found":
+        """What of it has not ended meanwhile."""
+        return Found(tuple(filter(alive, self.keepers)), tuple(filter(alive, self.servers)))
+
+
+_seen: dict[Path, tuple[float, Found]] = {}
+
+
+def look(paths: Paths, max_age_s: float = 0.0) -> Found:
+    """What runs of this home now, or by a look that is no older than `max_age_s`."""
+    at_s, seen = _seen.get(paths.run, (float("-inf"), Found()))
+    if monotonic() - at_s > max_age_s:
+        at_s, seen = monotonic(), _look(paths)
+        _seen[paths.run] = at_s, seen
+        return seen
+    return seen.still_alive()
+
+
+def glance(paths: Paths) -> Found:
+    """What of the last look still runs; no look is taken."""
+    return _seen.get(paths.run, (0.0, Found()))[1].still_alive()
+
+
+def keeper_environment(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
+    """The environment of a keeper of this home."""
+    return {**env, KEEPER_OF: str(paths.run)}
+
+
+def marked(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
+    """The environment of a server of this home."""
+    return {name: value for name, value in env.items() if name != KEEPER_OF} | {SERVER_OF: str(paths.run)}
+
+
+def is_server(pid: int, paths: Paths) -> bool:
+    """Whether this process of ours is a server of this home."""
+    if variable(pid, SERVER_OF) == str(paths.run):
+        return leads_session(pid)
+    socket = str(paths.server_socket)  # one that an older r1tui has started
+    return any(flag == "--host" and value.split(",")[0] == socket for flag, value in pairwise(command_line(pid)))
+
+
+def is_keeper(pid: int, paths: Paths) -> bool:
+    """Whether the process is this user's, and a keeper of this home or another program of r1tui's."""
+    return is_own(pid) and (
+        variable(pid, KEEPER_OF) == str(paths.run) or any("r1tui" in word for word in command_line(pid))
+    )
+
+
+def _look(paths: Paths) -> Found:
+    keepers: dict[int, None] = {}
+    servers: dict[int, None] = {}
+    for pid in own_pids():
+        if pid == os.getpid():
+            continue
+        if variable(pid, KEEPER_OF) == str(paths.run):
+            keepers[pid] = None
+        elif is_server(pid, paths):
+            servers[pid] = None
+    for pid in servers:  # a keeper in a terminal has no such variable; its server is its child
+        keeper = parent(pid)
+        if keeper not in (None, 0, 1, os.getpid()) and keeper is not None and is_keeper(keeper, paths):
+            keepers[keeper] = None
+    keeping = [pid for pid in keepers if has_open(pid, paths.keeper_lock.name)]  # one that is going has let go of it
+    return Found(_known(keeping), _known(servers))
+
+
+def _known(pids: Iterable[int]) -> tuple[ProcessId, ...]:
+    return tuple(filter(None, map(identify, pids)))

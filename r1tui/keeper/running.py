@@ -1,0 +1,88 @@
+"""A keeper's whole run: the lock taken, its server started or taken over, and kept until the end."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from time import monotonic
+
+import msgspec
+
+from r1tui.errors import CancelledError, R1tuiError
+from r1tui.keeper.book import OnStatus
+from r1tui.keeper.ending import clean_up
+from r1tui.keeper.found import look
+from r1tui.keeper.machine import Keeper
+from r1tui.keeper.policy import with_less
+from r1tui.keeper.state import (
+    START_AGAIN,
+    ServerRecord,
+    ServerSpec,
+    Status,
+    another_server,
+    read_record,
+    running_server,
+    status,
+)
+from r1tui.locks import Hold, locked
+from r1tui.log import make_no_log_folder
+from r1tui.paths import Paths, private_folder
+from r1tui.process import ProcessId, boot_id, runs_command
+
+UMASK = 0o077
+"""Of the keeper and of its server: what they write holds what people wrote."""
+
+
+def run_keeper(spec: ServerSpec, paths: Paths, on_status: OnStatus | None = None, *, detached: bool = False) -> Status:
+    """Start the server and keep it until it ends or is told to stop: by a client, SIGTERM or Ctrl+C.
+
+    The status at the end is `stopped` or `failed`. Raises R1tuiError, before anything is started, when another server
+    is running, and CancelledError, after everything is stopped, for Ctrl+C.
+    """
+    with _keeper_lock(paths) as lock:
+        before = status(paths)
+        servers = look(paths).servers  # of a keeper whose files somebody has removed, too
+        if before.pid is not None or servers:
+            raise another_server(before if before.pid is not None else Status(state="failed", pid=servers[0].pid))
+        clean_up(paths, None)
+        record = ServerRecord(spec=spec, boot=boot_id(), log=str(paths.server_log))
+        keeper = Keeper(record, paths, lock, on_status)
+        last = asyncio.run(keeper.run(detached=detached))
+    if keeper.interrupted:
+        raise CancelledError("The server was stopped.")
+    return last
+
+
+def adopt_server(paths: Paths, on_status: OnStatus | None = None, *, detached: bool = False) -> Status:
+    """Take over the server of a keeper that was killed, as `run_keeper` does; raises R1tuiError when there is none."""
+    with _keeper_lock(paths) as lock:
+        record = read_record(paths)
+        server = running_server(record, partial(look, paths)) if record is not None else None
+        if record is None or server is None:
+            raise R1tuiError("There is no server to take over.", START_AGAIN)
+        keeper = Keeper(_caught_up(record, server), paths, lock, on_status)
+        return asyncio.run(keeper.run(detached=detached))
+
+
+def _caught_up(record: ServerRecord, server: ProcessId) -> ServerRecord:
+    """The record of this server, which may have been started since the file could last be written."""
+    if server == record.server:
+        return record
+    smaller = next((one for one in record.spec.smaller if runs_command(server.pid, one.argv)), None)
+    less = with_less(record, smaller) if smaller else {}
+    return msgspec.structs.replace(record, server=server, state="loading", started_s=monotonic(), ready_s=None, **less)
+
+
+@contextmanager
+def _keeper_lock(paths: Paths) -> Iterator[Hold]:
+    with ExitStack() as held:
+        held.callback(os.umask, os.umask(UMASK))
+        private_folder(paths.run)
+        private_folder(paths.state)
+        make_no_log_folder()
+        try:
+            lock = held.enter_context(locked(paths.keeper_lock, "The keeper of this R1TUI_HOME"))
+        except R1tuiError as error:
+            raise another_server(status(paths)) from error
+        yield lock

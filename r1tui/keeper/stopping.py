@@ -1,0 +1,168 @@
+"""How a server and its keeper are stopped by others: in order if they let us, and whatever files are left of them."""
+
+import os
+import signal
+from contextlib import suppress
+from functools import partial
+from time import monotonic, sleep
+
+import msgspec
+
+from r1tui.errors import R1tuiError
+from r1tui.keeper.asking import POLL_S, REPLY_S, wait_until
+from r1tui.keeper.found import is_keeper, look
+from r1tui.keeper.protocol import Request, Talk, VersionError, connect, read_status
+from r1tui.keeper.state import ENDED, ServerRecord, Status, read_record, running_server
+from r1tui.keeper.trust import ForeignError, check_folder
+from r1tui.locks import holder, locked
+from r1tui.paths import Paths
+from r1tui.process import ProcessId, alive, identify, wait
+from r1tui.process import stop as stop_process
+
+HANGING_S = 2.0
+SPAWN_S = 0.2
+"""A child whose parent was killed while spawning it shows its own command by then."""
+STOP_S = 45.0
+"""The longest that an orderly stop takes (`r1tui.keeper.ending.END_S`), and some."""
+ROUNDS = 3
+"""How often it is looked for what somebody has started meanwhile."""
+NOT_OURS_S = 3.0
+
+
+def stop(paths: Paths) -> Status:
+    """Stop the server and its keeper, in order if they let us, and clean up; bounded, and done when it returns.
+
+    Ends only what is proved to be this user's and of this home. Raises R1tuiError for what does not end, and
+    ForeignError, after our own were stopped, when the folder of the sockets is another user's.
+    """
+    try:
+        check_folder(paths.run)
+    except ForeignError:
+        _stop_without_keeper(paths, clean=False)
+        raise
+    deadline_s = monotonic() + 2 * STOP_S
+    unknown_s = monotonic() + NOT_OURS_S
+    last_keeper = _recorded_keeper(paths)
+    while monotonic() < deadline_s:
+        keeper, recorded = _lock_holder(paths), _recorded_keeper(paths)
+        if keeper is not None and not is_keeper(keeper.pid, paths):
+            if monotonic() > unknown_s:
+                raise R1tuiError(
+                    f"Process {keeper.pid} holds {paths.keeper_lock} and is no r1tui.",
+                    "Remove that file, and try again.",
+                )
+            sleep(POLL_S)  # the name of an earlier holder
+            continue
+        if keeper is not None and recorded is not None and keeper != recorded and not _listens(paths):
+            sleep(POLL_S)  # a client that stops what nobody keeps, or a keeper that is only just there
+            continue
+        if keeper is not None:
+            if (grace_s := _ask_to_stop(paths, keeper)) is not None:
+                stop_process(keeper, (grace_s, 0.0, 2.0))
+            wait_until(lambda: holder(paths.keeper_lock) is None, 5.0)
+        try:
+            with locked(paths.keeper_lock, "The keeper of this R1TUI_HOME"):
+                stopped = _stop_without_keeper(paths)
+        except R1tuiError:
+            if holder(paths.keeper_lock) is None:
+                raise
+            continue
+        except OSError:  # a full or read-only disk must not keep a server alive
+            return _stop_without_keeper(paths)
+        if last_keeper is not None:
+            wait(last_keeper, 0.5)  # its last act was to let go of the lock
+        return stopped
+    raise R1tuiError("The keeper cannot be stopped.", "End it with kill -9; `r1tui status` names its process.")
+
+
+def _stop_without_keeper(paths: Paths, *, clean: bool = True) -> Status:
+    """End every server that nobody keeps, and keepers whose files somebody has removed; the lock is held."""
+    from r1tui.keeper.ending import clean_up, undead  # noqa: PLC0415  asyncio, which `r1tui status` needs not
+
+    record = _record(paths)
+    if record is not None and record.state not in ENDED and record.keeper is not None:
+        _stop_forgotten(record.keeper, paths)
+    _end_recorded(paths, record)
+    for _ in range(ROUNDS):
+        found = look(paths)
+        for keeper in found.keepers:
+            _stop_forgotten(keeper, paths)
+        for server in filter(alive, found.servers):
+            if not stop_process(server):
+                raise R1tuiError(*undead(server))
+        if not found.keepers and not found.servers:
+            break
+    if clean:
+        clean_up(paths, record.spec if record is not None else None)
+    return Status()
+
+
+def _end_recorded(paths: Paths, record: ServerRecord | None) -> None:
+    """End the server that the state file tells of: its answers first, and what it has computed is kept."""
+    if record is None:
+        return
+    server = running_server(record, partial(look, paths))
+    if server is None and record.state in ("starting", "restarting"):
+        wait_until(lambda: running_server(record, partial(look, paths)) is not None, SPAWN_S)
+        server = running_server(record, partial(look, paths))
+    if server is not None:
+        import asyncio  # noqa: PLC0415
+
+        from r1tui.keeper.ending import end_server, undead  # noqa: PLC0415
+
+        if not asyncio.run(end_server(server, record.spec, record.answers)):
+            raise R1tuiError(*undead(server))
+
+
+def _stop_forgotten(keeper: ProcessId, paths: Paths) -> None:
+    """End a keeper that no lock names; it stops its server in order."""
+    if alive(keeper) and is_keeper(keeper.pid, paths):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(keeper.pid, signal.SIGCONT)
+        stop_process(keeper, (STOP_S, 0.0, 2.0))
+
+
+def _listens(paths: Paths) -> bool:
+    """Whether a keeper listens; one that could not write the state file is known by that alone."""
+    try:
+        connect(paths.keeper_socket).close()
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _ask_to_stop(paths: Paths, keeper: ProcessId) -> float | None:
+    """Have the keeper stop: None when it has, else how long it deserves after a SIGTERM."""
+    deadline_s = monotonic() + REPLY_S
+    while alive(keeper) and monotonic() < deadline_s:
+        try:
+            with Talk(paths.keeper_socket, Request("stop"), REPLY_S) as talk:
+                line = talk.line(REPLY_S)
+                while line:
+                    if read_status(line).state in ENDED:
+                        return None
+                    line = talk.line(STOP_S)
+        except VersionError:
+            return STOP_S  # it understands a signal
+        except (OSError, R1tuiError):
+            pass
+        sleep(POLL_S)  # it may only just be starting
+    return HANGING_S if alive(keeper) else None
+
+
+def _lock_holder(paths: Paths) -> ProcessId | None:
+    pid = holder(paths.keeper_lock)
+    return identify(pid) if pid else None
+
+
+def _recorded_keeper(paths: Paths) -> ProcessId | None:
+    record = _record(paths)
+    return record.keeper if record is not None else None
+
+
+def _record(paths: Paths) -> ServerRecord | None:
+    with suppress(msgspec.DecodeError):
+        return read_record(paths)
+    return None

@@ -1,0 +1,268 @@
+"""Whatever somebody removes or damages of a home, no server of it runs that no command finds, and never two of them."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from r1tui.errors import R1tuiError
+from r1tui.keeper import client, found, presence
+from r1tui.keeper.state import ServerRecord, Status, glance, read_record
+from r1tui.locks import holder
+from r1tui.paths import Paths, private_folder
+from r1tui.process import ProcessId, alive, identify, wait
+from tests.conftest import CommandLine, TinyModel
+from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_afterwards(paths: Paths) -> Iterator[None]:
+    """After every test one `stop` is enough, whatever was removed."""
+    yield
+    client.stop(paths)
+    assert found.look(paths) == found.Found()
+    assert not paths.run.exists() or list(paths.run.iterdir()) == []
+
+
+@pytest.fixture
+def toy(paths: Paths, tmp_path: Path) -> Toy:
+    return Toy(paths, tmp_path)
+
+
+def record_of(paths: Paths) -> ServerRecord:
+    record = read_record(paths)
+    assert record is not None
+    return record
+
+
+def kill(process: ProcessId | None) -> None:
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    assert wait(process, 5)
+
+
+def answers_and_is_known(paths: Paths, ready: Status) -> bool:
+    """Whether the control socket, the lock and the state file tell of this keeper again."""
+    with suppress(OSError, R1tuiError):
+        now = client.status(paths)
+        told = next(client.watch(paths))
+        there = (now.pid, now.keeper_pid) == (told.pid, told.keeper_pid) == (ready.pid, ready.keeper_pid)
+        return there and told.state == "ready" and holder(paths.keeper_lock) == ready.keeper_pid
+    return False
+
+
+def remove(*files: str) -> Callable[[Paths], None]:
+    def damage(paths: Paths) -> None:
+        for name in files:
+            getattr(paths, name).unlink()
+
+    return damage
+
+
+def garble(content: bytes) -> Callable[[Paths], None]:
+    def damage(paths: Paths) -> None:
+        paths.state_file.write_bytes(content)
+
+    return damage
+
+
+def remove_home(paths: Paths) -> None:
+    shutil.rmtree(paths.run)
+    shutil.rmtree(paths.state)
+
+
+def put_folder_in_place(paths: Paths) -> None:
+    paths.state_file.unlink()
+    paths.state_file.mkdir()
+
+
+DAMAGES = {
+    "lock": remove("keeper_lock"),
+    "control socket": remove("keeper_socket"),
+    "state file": remove("state_file"),
+    "all three": remove("keeper_lock", "keeper_socket", "state_file"),
+    "empty": garble(b""),
+    "garbled": garble(b'{"spec": '),
+    "one bad byte": lambda paths: garble(paths.state_file.read_bytes().replace(b"toy", b"t\xffy"))(paths),
+    "a folder": put_folder_in_place,
+}
+
+
+@pytest.mark.parametrize(
+    "damage", [pytest.param(damage, id=name) for name, damage in DAMAGES.items() if name != "a folder"]
+)
+def test_a_keeper_that_lives_puts_everything_back(paths: Paths, toy: Toy, damage: Callable[[Paths], None]) -> None:
+    ready = start_ready(toy.spec(restart_delays_s=[0.0] * 9), paths)
+    damage(paths)
+    with pytest.raises(R1tuiError):
+        client.start(toy.spec(), paths)  # at once, before anything is mended
+    until(lambda: answers_and_is_known(paths, ready), 20)
+    assert len(toy.starts) == 1
+
+
+@pytest.mark.parametrize("damage", [pytest.param(damage, id=name) for name, damage in DAMAGES.items()])
+def test_a_server_whose_keeper_was_killed_too_is_known_and_stopped(
+    paths: Paths, toy: Toy, damage: Callable[[Paths], None]
+) -> None:
+    start_ready(toy.spec(), paths)
+    record = record_of(paths)
+    kill(record.keeper)
+    damage(paths)
+    now = client.status(paths)
+    assert record.server is not None
+    assert now.running
+    assert now.pid == record.server.pid
+    assert glance(paths).pid == record.server.pid
+    with pytest.raises(R1tuiError, match=f"process {record.server.pid}"):
+        client.start(toy.spec(), paths)
+    if now.stray:
+        assert "r1tui stop" in (now.remedy or "")
+        assert client.adopt(paths).keeper_pid is None  # nobody knows what it is
+    assert client.stop(paths) == Status()
+    assert not alive(record.server)
+    if paths.state_file.is_dir():
+        paths.state_file.rmdir()
+
+
+def test_a_server_s_socket_that_was_removed_comes_back_with_another_start(paths: Paths, toy: Toy) -> None:
+    ready = start_ready(toy.spec(), paths)
+    paths.server_socket.unlink()
+    again = next(status for status in client.watch(paths) if status.state == "ready" and status.pid != ready.pid)
+    assert again.keeper_pid == ready.keeper_pid
+    assert again.endings[-1].cause == presence.SOCKET_GONE
+    assert call(SocketConnection(paths.server_socket), "GET", "/health")[0] == 200
+
+
+def test_an_answer_that_comes_is_not_ended_by_a_socket_that_was_removed(
+    paths: Paths, llama_server: Path, tiny_r1: TinyModel
+) -> None:
+    spec = spec_for(llama_server, tiny_r1(loop=True, context=65536), paths, "--ctx-size", "65536")
+    ready = start_ready(spec, paths)
+    stream = open_stream(paths.server_socket, "c1", max_tokens=4000)
+    client.answer_started(paths, "c1")
+    until(lambda: paths.answers.exists() and any(file.stat().st_size for file in paths.answers.iterdir()))
+    shutil.rmtree(paths.run)
+    lines = [line for line in stream if line.strip()]
+    assert lines[-1] == b"data: [DONE]\n"
+    again = next(status for status in client.watch(paths) if status.state == "ready" and status.pid != ready.pid)
+    assert again.keeper_pid == ready.keeper_pid
+
+
+def test_a_home_that_is_gone_for_long_ends_its_server(
+    paths: Paths, toy: Toy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = toy.spec()
+    private_folder(paths.run)
+    code = (
+        "import sys, msgspec; from r1tui.keeper import presence, __main__ as keeper\n"
+        "presence.GONE_S = 2.0; sys.exit(keeper.main([sys.argv[1]]))"
+    )
+    spec_file = tmp_path / "spec.json"
+    spec_file.write_bytes(msgspec.json.encode(spec))
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(spec_file)], env=found.keeper_environment(os.environ, paths)
+    ) as keeper:
+        until(lambda: client.status(paths).state == "ready")
+        server = record_of(paths).server
+        remove_home(paths)
+        assert client.status(paths).pid == (server.pid if server else 0)  # found, and not touched yet
+        assert keeper.wait(60) == 0
+    assert not alive(server)
+    assert not paths.state.exists()
+
+
+def test_a_home_that_comes_back_soon_goes_on(paths: Paths, toy: Toy) -> None:
+    ready = start_ready(toy.spec(), paths)
+    paths.state.rename(paths.state.with_name("elsewhere"))
+    assert client.status(paths).keeper_pid == ready.keeper_pid
+    paths.state.with_name("elsewhere").rename(paths.state)
+    until(lambda: answers_and_is_known(paths, ready), 20)
+    assert len(toy.starts) == 1
+
+
+def test_a_keeper_whose_lock_is_another_s_starts_nothing_and_touches_nothing(paths: Paths, toy: Toy) -> None:
+    toy.acts({}, {})
+    start_ready(toy.spec(restart_delays_s=[3.0] * 9), paths)
+    record = record_of(paths)
+    code = (
+        "import sys; from r1tui.locks import locked; from r1tui.paths import Paths\n"
+        "with locked(Paths.from_environment().keeper_lock, 'x'): print('held', flush=True); sys.stdin.read()"
+    )
+    paths.keeper_lock.unlink()
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        other.stdout.readline()
+        if holder(paths.keeper_lock) != other.pid:
+            pytest.skip("the keeper was faster")
+        kill(record.server)  # it waits now, to start it again
+        paths.state_file.write_bytes(b"another keeper's")
+        assert record.keeper is not None
+        assert wait(record.keeper, 30)
+        assert len(toy.starts) == 1
+        assert paths.state_file.read_bytes() == b"another keeper's"
+        assert holder(paths.keeper_lock) == other.pid
+        other.stdin.close()
+        other.wait(30)
+
+
+def test_a_keeper_in_a_terminal_is_found_by_its_server(paths: Paths, toy: Toy) -> None:
+    code = (
+        "from r1tui.keeper.client import run_keeper; from r1tui.keeper.state import ServerSpec\n"
+        "from r1tui.paths import Paths; import msgspec, sys\n"
+        "run_keeper(msgspec.json.decode(sys.argv[1], type=ServerSpec), Paths.from_environment())"
+    )
+    argv = [sys.executable, "-c", code, msgspec.json.encode(toy.spec()).decode()]
+    with subprocess.Popen(argv) as keeper:
+        until(lambda: client.status(paths).state == "ready")
+        remove_home(paths)
+        now = client.status(paths)
+        assert now.keeper_pid == keeper.pid
+        assert client.stop(paths) == Status()
+        assert keeper.wait(10) == 0
+
+
+def test_a_look_takes_no_time_on_an_event_loop(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def no_pids() -> Iterator[int]:
+        looks.append(1)
+        return iter(())
+
+    monkeypatch.setattr(found, "own_pids", no_pids)
+    for _ in range(10):
+        assert glance(paths) == Status()
+    assert looks == []
+    client.status(paths, 60.0)
+    client.status(paths, 60.0)
+    assert looks == [1]
+    client.status(paths)
+    assert looks == [1, 1]
+
+
+def test_the_commands_find_it(r1tui: CommandLine, paths: Paths, tiny_r1: TinyModel) -> None:
+    model = tiny_r1()
+    assert r1tui("serve", "--model", model, "--detach").returncode == 0
+    record = record_of(paths)
+    kill(record.keeper)
+    remove_home(paths)
+    shown = r1tui("status")
+    assert record.server is not None
+    assert f"process {record.server.pid}" in shown.stdout
+    assert "r1tui stop" in shown.stdout
+    for command in (("serve", "--model", model, "--detach"), ("chat", "hi")):
+        ran = r1tui(*command)
+        assert (ran.returncode, str(record.server.pid) in ran.stderr) == (1, True), ran
+    assert alive(record.server)
+    assert r1tui("stop").stderr == "Stopped.\n"
+    assert identify(record.server.pid) is None
+    assert r1tui("stop").stderr == "Nothing was running.\n"
