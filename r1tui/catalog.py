@@ -12,7 +12,9 @@ from r1tui.config import Config, SamplingSettings, VariantSettings
 from r1tui.errors import ConfigError, UsageError
 from r1tui.paths import expand
 
-HUB_NAME = re.compile(r"hf:(?P<repo>\w[\w.-]{0,95}/\w[\w.-]{0,95}):(?P<quant>[\w.-]{1,96})", re.ASCII)
+HUB_NAME = re.compile(
+    r"hf:(?P<repo>\w[\w.-]{0,95}/\w[\w.-]{0,95}):(?P<quant>[\w.-]{1,96}(?:/[\w.-]{1,96}){0,4})", re.ASCII
+)
 PACKAGE = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]{0,99})==(?P<version>[\w.!+-]{1,99})", re.ASCII)
 REPO = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
@@ -76,7 +78,7 @@ class Catalog:
             return found
         if name.startswith("hf:"):
             return _from_hub(name)
-        if name.endswith(".gguf") or "/" in name:
+        if ".gguf" in name.casefold() or "/" in name:
             return variant_of_file(Path(name))
         near = get_close_matches(name.casefold(), by_name, n=3, cutoff=0.4)
         hint = f"Did you mean {', '.join(near)}? " if near else ""

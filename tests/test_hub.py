@@ -109,7 +109,7 @@ def test_the_revision_is_pinned(hub: Hub, paths: Paths) -> None:
         (VARIANT, (429, ""), "too many requests"),
         (VARIANT, (503, ""), "503"),
         (Variant("x", repo="acme/Nothing", pattern="*"), None, "no repository acme/Nothing"),
-        (Variant("x", repo=REPO, pattern="*Q8_1*"), None, "Tiny-R1-Q8_0"),
+        (Variant("x", repo=REPO, pattern="*Q8_1*"), None, "It has Q4_0, Q8_0"),
         (Variant("x", repo=REPO, pattern="*Tiny*"), None, "several models"),
         (Variant("x", repo=REPO, pattern="*Q8_0*", revision="old"), None, "revision"),
     ],

@@ -1,5 +1,6 @@
 """What the planner needs to know of a model: the headers of all its shards as one."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -8,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 
 from r1tui.gguf.errors import GgufError
+from r1tui.gguf.kinds import check_alone, check_kind, check_name, check_shard_names
 from r1tui.gguf.parse import Shard, Tensor, Value, parse_shard
 from r1tui.gguf.source import FileSource, Source
 from r1tui.gguf.types import FILE_TYPES
 
-SHARD_NAME = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$", re.DOTALL)
+SHARD_NAME = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?i:gguf)$", re.DOTALL)
 """How llama.cpp names the files of a split model (llama_split_path)."""
 
 MAX_LAYERS = 1024
@@ -85,8 +87,10 @@ def read_header(path: Path) -> Header:
 
     Raises GgufError when a shard is missing or belongs to another model, and for whatever is wrong in a file.
     """
+    check_name(path)
     with ExitStack() as stack:
         paths = shard_paths(path)
+        check_shard_names(paths)
         return _combine([stack.enter_context(FileSource(one)) for one in paths], paths)
 
 
@@ -96,14 +100,18 @@ def read_header_from(sources: Sequence[Source]) -> Header:
 
 
 def shard_paths(path: Path) -> list[Path]:
-    """All files of the model that the file belongs to, by its name; raises GgufError when some are missing."""
+    """All files of the model that the file belongs to, by its name or the name of what it is a link to.
+
+    Raises GgufError when some are missing.
+    """
+    path = followed(path)
     match = SHARD_NAME.match(path.name)
     if not match:
         return [path]
     count = int(match["count"])
     if not 1 <= count <= MAX_SHARDS or not 1 <= int(match["number"]) <= count:
         raise GgufError(f"{path}: no such shard can be.", "Shards are named NAME-00001-of-00003.gguf and so on.")
-    paths = [path.with_name(f"{match['stem']}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+    paths = _numbered(path, match)
     if missing := [one.name for one in paths if not one.exists()]:
         raise GgufError(
             f"{path}: {len(missing)} of {count} shards are missing: {', '.join(missing[:5])}.", GgufError.FETCH_AGAIN
@@ -111,9 +119,26 @@ def shard_paths(path: Path) -> list[Path]:
     return paths
 
 
+def followed(path: Path) -> Path:
+    """The file, or the shard that it is a link to under another name or away from the others."""
+    match = SHARD_NAME.match(path.name)
+    if not path.is_symlink() or (match and all(one.exists() for one in _numbered(path, match))):
+        return path
+    real = Path(os.path.realpath(path))
+    return real if SHARD_NAME.match(real.name) else path
+
+
+def _numbered(path: Path, match: "re.Match[str]") -> list[Path]:
+    """The names of all shards of one model beside each other."""
+    count = min(int(match["count"]), MAX_SHARDS)
+    return [path.with_name(f"{match['stem']}-{one:05}-of-{count:05}{path.suffix}") for one in range(1, count + 1)]
+
+
 def _combine(sources: Sequence[Source], paths: Sequence[Path]) -> Header:
     shards = [parse_shard(source, index) for index, source in enumerate(sources)]
     first, names = shards[0], [source.name for source in sources]
+    check_kind(names[0], first.metadata)
+    check_alone(names[0], first.metadata, len(shards))
     for index, shard in enumerate(shards):
         number, count = shard.metadata.get("split.no", 0), shard.metadata.get("split.count", 0) or 1
         if (number, count) != (index, len(shards)):

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from r1tui.catalog import PACKAGE, Variant
 from r1tui.config import Config
-from r1tui.gguf.header import SHARD_NAME
+from r1tui.gguf.header import SHARD_NAME, followed
 from r1tui.hub.checksum import Record
 from r1tui.hub.names import choose, choose_by_name, is_complete, is_exactly, models, stem, wanted
 from r1tui.hub.ollama import OllamaModel, ollama_models
@@ -181,7 +181,7 @@ class Search:
 
 def whole_model(path: Path) -> Path | None:
     """The first file of the model that the file belongs to, if all are there."""
-    shards = _shards(path)
+    shards = _shards(followed(path))
     return shards[0] if shards and all(shard.is_file() for shard in shards) else None
 
 
@@ -189,8 +189,8 @@ def _shards(path: Path) -> list[Path]:
     match = SHARD_NAME.match(path.name)
     if not match:
         return [path]
-    count = match["count"]
-    return [path.with_name(f"{match['stem']}-{number:05}-of-{count}.gguf") for number in range(1, int(count) + 1)]
+    last = f"of-{match['count']}{path.suffix}"
+    return [path.with_name(f"{match['stem']}-{number:05}-{last}") for number in range(1, int(match["count"]) + 1)]
 
 
 def _own_place(root: Path, variant: Variant, paths: Paths) -> Place:

@@ -1,24 +1,41 @@
-"""Which of many GGUF files make up the model that a repository and a pattern mean."""
+"""Which of many GGUF files make up the model that a repository and a pattern mean.
+
+A quantisation is a whole word of a file's or a folder's name, `UD-` and its kin included: Q2_K is neither UD-Q2_K nor
+Q2_K_L, F16 is not BF16.
+"""
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 from r1tui.gguf.header import SHARD_NAME
 
 _SUFFIX = ".gguf"
-_PROJECTOR = re.compile(r"(^|[-_.])mmproj", re.IGNORECASE)
-_DYNAMIC = re.compile(r"(^|[-._])(ud|i1)[-._]$")
-"""Before a quantisation's name it means another one: Unsloth's dynamic, and weighted ones."""
+_NO_MODEL = re.compile(r"(^|[-_.])(mmproj|imatrix)", re.IGNORECASE)
+"""What lies beside models and answers nothing."""
+_BESIDE = re.compile(r"^(mtp|draft|eagle3?|dflash)[-_.]|(^|[-_.])(lora|draft|eagle3|dflash)([-_.]|$)", re.IGNORECASE)
+"""What may lie beside a model and be taken for it: drafts, adapters. A model may have such a word in its name too."""
+_QUANT = re.compile(
+    r"(?<![0-9a-z])(?:(?P<modifier>ud|i1|smol)[-_.])?"
+    r"(?P<type>bf16|f16|f32|f64|fp16|fp32|fp8|fp4|(?:mxfp|nvfp)\d(?:_moe)?|(?:iq|tq|q)\d(?:_[0-9a-z]{1,3})*)(?![0-9a-z])"
+)
+_SHARD_NUMBER = re.compile(r"-\d{5}-of-\d{5}$")
+_WILD = re.compile(r"[*?\[]")
+
+
+def is_gguf(name: str) -> bool:
+    """Whether a file is called a GGUF, in capitals or not."""
+    return name.casefold().endswith(_SUFFIX)
 
 
 def stem(path: str) -> str:
     """The model's path without its shard number and suffix: what its files have in common."""
     name = PurePosixPath(path)
     match = SHARD_NAME.match(name.name)
-    return str(name.with_name(match["stem"] if match else name.name.removesuffix(_SUFFIX)))
+    plain = name.name[: -len(_SUFFIX)] if is_gguf(name.name) else name.name
+    return str(name.with_name(match["stem"] if match else plain or name.name))
 
 
 def is_complete(paths: Iterable[str]) -> bool:
@@ -28,15 +45,25 @@ def is_complete(paths: Iterable[str]) -> bool:
     return len(names) == (int(shards[0]["count"]) if shards else 1)
 
 
+def quant_of(model: str) -> str:
+    """The quantisation of a model by its stem, in lower case: `ud-q2_k_xl`; empty where no name says one.
+
+    That of the file's name, or else of the nearest folder; a folder's `UD-` holds for the files in it.
+    """
+    *folders, name = [_last_quant(part) for part in model.casefold().split("/")]
+    folder = next((quant for quant in reversed(folders) if quant), "")
+    return folder if not name or folder.endswith(f"-{name}") else name
+
+
 def models(paths: Iterable[str], pattern: str) -> dict[str, list[str]]:
     """The files that match the shell pattern (upper and lower case alike), by model."""
     found: dict[str, list[str]] = defaultdict(list)
-    wanted = pattern.casefold()
+    shape = pattern.casefold()
     for path in sorted(paths):
         whole, name = path.casefold(), PurePosixPath(path).name.casefold()
-        if not name.endswith(_SUFFIX) or _PROJECTOR.search(name):
+        if not is_gguf(name) or _NO_MODEL.search(name):
             continue
-        if fnmatch(whole, wanted) or fnmatch(name, wanted):
+        if fnmatch(whole, shape) or fnmatch(name, shape):
             found[stem(path)].append(path)
     return dict(found)
 
@@ -45,35 +72,130 @@ def is_exactly(model: str, repo: str, pattern: str) -> bool:
     """Whether a model's stem is the repository's own name with what the pattern asks for, and nothing between."""
     base = repo.rpartition("/")[2].casefold().removesuffix("-gguf")
     name = PurePosixPath(model).name.casefold()
-    return name.startswith(base) and name.removeprefix(base).strip("-._") == wanted(pattern)
+    return name.startswith(base) and _quant_or_text(name.removeprefix(base).strip("-._")) == _quant_or_text(
+        wanted(pattern)
+    )
 
 
-def ends_as_wanted(model: str, pattern: str) -> bool:
-    """Whether a model's stem ends in what the pattern asks for, whole: for Q4_K neither Q4_K_M nor UD-Q4_K."""
-    name, word = PurePosixPath(model).name.casefold(), wanted(pattern)
-    before = name.removesuffix(word)
-    return bool(word) and before != name and (not before or before[-1] in "-._") and not _DYNAMIC.search(before)
+def is_meant(model: str, pattern: str) -> bool:
+    """Whether a model's stem has what the pattern asks for as a whole word."""
+    word = wanted(pattern)
+    if not word:
+        return True
+    if _is_quant(word):
+        return quant_of(model) == _quant_or_text(word) or _is_last_folder(model, word)
+    path = model.casefold()
+    return any(_is_whole(path, match.start(), match.end()) for match in re.finditer(re.escape(word), path))
 
 
 def wanted(pattern: str) -> str:
-    """What a pattern asks for, without its wildcards, in lower case: `q4_k_m` for `*-Q4_K_M*`."""
-    return PurePosixPath(pattern.casefold()).name.strip("*").removesuffix(_SUFFIX).strip("-._")
+    """What a pattern asks for as one word, in lower case: `q4_k_m` for `*-Q4_K_M*`.
+
+    Empty for one that is more than a word between wildcards, which means all that matches it.
+    """
+    text = pattern.casefold().strip("*/").removesuffix(_SUFFIX)
+    text = _SHARD_NUMBER.sub("", text).strip("*/").strip("-._")
+    return "" if _WILD.search(text) else text
 
 
 def choose(paths: Iterable[str], repo: str, pattern: str) -> list[str]:
     """The files of the one model of a repository that is meant, by all of its files; [] when that is not clear.
 
-    The exactly named model goes before one whose name only ends so, and that before the only one that matches.
+    The exactly named model goes before one whose name only ends so, and that before the only other one.
     """
-    found = models(paths, pattern)
-    exact = [model for model in found if is_exactly(model, repo, pattern)]
-    ending = [model for model in found if ends_as_wanted(model, pattern)]
-    candidates = exact or ending or list(found)
-    return found[candidates[0]] if len(candidates) == 1 else []
+    found = candidates(paths, repo, pattern)
+    return next(iter(found.values())) if len(found) == 1 else []
 
 
 def choose_by_name(paths: Iterable[str], repo: str, pattern: str) -> list[str]:
     """As `choose`, by some of a repository's files: the only one of these need not be the one that is meant."""
-    chosen = choose(paths, repo, pattern)
-    clear = chosen and (is_exactly(stem(chosen[0]), repo, pattern) or ends_as_wanted(stem(chosen[0]), pattern))
-    return chosen if clear else []
+    chosen, word = choose(paths, repo, pattern), wanted(pattern)
+    if not chosen or not word:
+        return []
+    model = stem(chosen[0])
+    return chosen if _is_quant(word) or is_exactly(model, repo, pattern) or _ends_so(model, word) else []
+
+
+def candidates(paths: Iterable[str], repo: str, pattern: str) -> dict[str, list[str]]:
+    """The models that may be meant, which nothing tells apart: one, when it is clear."""
+    found = {model: files for model, files in models(paths, _loose(pattern)).items() if is_meant(model, pattern)}
+    word = wanted(pattern)
+    tests: tuple[Callable[[str], bool], ...] = (
+        lambda model: word in (model.casefold(), PurePosixPath(model).name.casefold()),
+        lambda model: is_exactly(model, repo, pattern),
+        lambda model: _ends_so(model, word) and not _is_beside(model),
+        lambda model: quant_of(model) == _quant_or_text(word) and not _is_beside(model),
+        lambda model: not _is_beside(model),
+    )
+    for test in tests:
+        if best := {model: files for model, files in found.items() if test(model)}:
+            return best
+    return found
+
+
+def names_of(paths: Sequence[str]) -> dict[str, str]:
+    """What each model of a repository is asked for by, by its stem: its quantisation, or its path where that is not
+    enough."""
+    found = list(models(paths, "*"))
+    quants = [quant_of(model) for model in found]
+    return {
+        model: _as_written(model, quant) if quant and quants.count(quant) == 1 else model
+        for model, quant in zip(found, quants, strict=True)
+    }
+
+
+def _loose(pattern: str) -> str:
+    """The shell pattern; for a file's whole name one that its other shards match too."""
+    word = wanted(pattern)
+    text = pattern.strip("*")
+    return f"*{word}*" if word and (is_gguf(text) or _SHARD_NUMBER.search(text)) else pattern
+
+
+def _last_quant(text: str) -> str:
+    matches = list(_QUANT.finditer(text))
+    return _spelled(matches[-1]) if matches else ""
+
+
+def _spelled(match: "re.Match[str]") -> str:
+    return f"{match['modifier']}-{match['type']}" if match["modifier"] else match["type"]
+
+
+def _is_quant(word: str) -> bool:
+    return _QUANT.fullmatch(word) is not None
+
+
+def _quant_or_text(word: str) -> str:
+    match = _QUANT.fullmatch(word)
+    return _spelled(match) if match else word
+
+
+def _is_last_folder(model: str, word: str) -> bool:
+    """Whether the file's name says no other quantisation, and a folder is called by the word."""
+    *folders, name = model.casefold().split("/")
+    return not _last_quant(name) and word in folders
+
+
+def _is_whole(text: str, start: int, stop: int) -> bool:
+    """Whether a part of a path is whole words, and no quantisation is cut by it."""
+    if text[start - 1 : start].isalnum() or text[stop : stop + 1].isalnum():
+        return False
+    return all(
+        (start <= quant.start() and quant.end() <= stop) or quant.end() <= start or stop <= quant.start()
+        for quant in _QUANT.finditer(text)
+    )
+
+
+def _ends_so(model: str, word: str) -> bool:
+    name = PurePosixPath(model).name.casefold()
+    before = len(name) - len(word)
+    return bool(word) and name.endswith(word) and _is_whole(name, before, len(name))
+
+
+def _is_beside(model: str) -> bool:
+    return _BESIDE.search(PurePosixPath(model).name) is not None
+
+
+def _as_written(model: str, quant: str) -> str:
+    """The quantisation as the model's path spells it."""
+    match = re.search(re.escape(quant).replace(r"\-", "[-_.]"), model, re.IGNORECASE)
+    return match[0] if match else quant

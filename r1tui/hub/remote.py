@@ -4,13 +4,13 @@ import logging
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import PurePosixPath
 from typing import Any
 
 from r1tui.catalog import Variant
 from r1tui.errors import R1tuiError
+from r1tui.gguf.kinds import PIECE, join_command
 from r1tui.hub.api import Api, Entry
-from r1tui.hub.names import choose, models, wanted
+from r1tui.hub.names import candidates, choose, is_gguf, is_meant, names_of, stem, wanted
 from r1tui.hub.refusals import UnreachableError, explained, is_offline
 from r1tui.outside import component, relative
 
@@ -33,6 +33,8 @@ class Tree:
     repo: str
     revision: str
     files: tuple[RemoteFile, ...]
+    pieces: tuple[str, ...] = ()
+    """Paths of files that are no GGUFs until they are joined."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,9 @@ def fetch_tree(variant: Variant) -> Tree:
     with explained(repo, variant.revision):
         api = Api(hub_api().endpoint)
         commit = component(api.commit(repo, variant.revision))
-        return Tree(repo, commit, tuple(_remote(entry) for entry in api.entries(repo, commit) if _is_model(entry)))
-
-
-def _is_model(entry: Entry) -> bool:
-    return entry.type == "file" and entry.path.endswith(".gguf")
+        files = [entry for entry in api.entries(repo, commit) if entry.type == "file"]
+        pieces = tuple(entry.path for entry in files if PIECE.fullmatch(entry.path))
+        return Tree(repo, commit, tuple(_remote(entry) for entry in files if is_gguf(entry.path)), pieces)
 
 
 def _remote(entry: Entry) -> RemoteFile:
@@ -93,7 +93,7 @@ def select(tree: Tree, variant: Variant) -> Listing:
     paths = [file.path for file in tree.files]
     chosen = set(choose(paths, tree.repo, pattern))
     if not chosen:
-        raise _no_such_file(tree.repo, pattern, paths)
+        raise _no_such_file(tree, pattern, paths)
     files = sorted((file for file in tree.files if file.path in chosen), key=lambda file: file.path)
     for file in files:
         relative(file.path)
@@ -113,21 +113,37 @@ def check_sizes(listing: Listing) -> None:
             )
 
 
-def _no_such_file(repo: str, pattern: str, paths: list[str]) -> R1tuiError:
-    matching = models(paths, pattern)
-    if len(matching) > 1:
+def _no_such_file(tree: Tree, pattern: str, paths: list[str]) -> R1tuiError:
+    repo, asked = tree.repo, pattern.strip("*") or pattern
+    if several := candidates(paths, repo, pattern):
+        first, *others = sorted(several)
         return R1tuiError(
-            f"{repo} has several models for {pattern}: {', '.join(sorted(matching)[:6])}.", "Name one of them whole."
+            f"{repo} has several models for {asked}: {_some([first, *others])}.",
+            f"Name one of them whole, for example hf:{repo}:{first}.",
         )
-    present = models(paths, "*")
-    if not present:
+    pieces = [path for path in tree.pieces if is_meant(_before_pieces(path), pattern)]
+    names = sorted(set(names_of(paths).values()), key=str.casefold)
+    if pieces:
+        return R1tuiError(
+            f"{repo} has {asked} only in pieces that must be joined: {_some(pieces, 3)}.",
+            f"Fetch them (hf download {repo}), join them ({join_command(pieces)}), and name the file: --model FILE.",
+        )
+    if not names:
+        if paths:
+            return R1tuiError(f"{repo} has no model, only {_some(sorted(paths))}.", "Choose another repository.")
         return R1tuiError(f"{repo} has no GGUF files.", "Look for the repository whose name ends in -GGUF.")
-    base = repo.rpartition("/")[2].removesuffix("-GGUF")
-    names = [PurePosixPath(one).name for one in present]
-    by_quant = {name.removeprefix(base).strip("-._").casefold(): name for name in names}
-    near = [by_quant[one] for one in get_close_matches(wanted(pattern), by_quant, n=4, cutoff=0.5)]
-    others = f"It has {', '.join(sorted(names)[:8])}{' and others' if len(names) > 8 else ''}."
-    return R1tuiError(
-        f"{repo} has no file for {pattern}: it was renamed, or never was there.",
-        f"The nearest are {', '.join(near)}." if near else others,
-    )
+    by_name = {name.casefold(): name for name in names}
+    near = [by_name[one] for one in get_close_matches(wanted(pattern), by_name, n=4, cutoff=0.5)]
+    nearest = f"The nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}. " if near and len(names) > 6 else ""
+    return R1tuiError(f"{repo} has no file for {asked}.", f"{nearest}It has {_some(names, 24)}.")
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _before_pieces(path: str) -> str:
+    """The stem of the model that a piece belongs to."""
+    match = PIECE.fullmatch(path)
+    return stem(match["whole"]) if match else path

@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from r1tui.hub.names import is_gguf
+
 MAX_DEPTH = 4
 MAX_ENTRIES = 20_000
 """Names looked at below one folder; a folder of models has hundreds."""
@@ -12,11 +14,11 @@ Complain = Callable[[Path, str], None]
 
 
 def gguf_files(root: Path, complain: Complain, depth: int = MAX_DEPTH) -> list[Path]:
-    """The files below `root` whose name ends in .gguf, links followed, in order. A folder that is not there has none.
+    """The files below `root` whose name ends in .gguf or .GGUF, links followed, in order; none for a missing folder.
 
     `complain` is told of folders that cannot be read, and of a walk that was given up.
     """
-    return [path for path in files_below(root, complain, depth) if path.name.endswith(".gguf")]
+    return [path for path in files_below(root, complain, depth) if is_gguf(path.name)]
 
 
 def files_below(root: Path, complain: Complain, depth: int = MAX_DEPTH) -> Iterator[Path]:

@@ -1,0 +1,88 @@
+"""GGUF files that are no model of their own, by their name or metadata: each is called what it is, with what to do."""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from r1tui.gguf.errors import GgufError
+from r1tui.gguf.parse import Value
+
+PIECE = re.compile(r"(?P<whole>.+\.gguf)(?:[-._]?(?:part(?!ial)|split)[-._]?\w+|\.\d{3})", re.IGNORECASE | re.DOTALL)
+"""A piece of a file that was cut by other means than llama.cpp's: `.gguf.part1of2`, `.gguf-split-a`, `.gguf.001`."""
+_DRAFTS = frozenset({"eagle3", "dflash", "gemma4-assistant"})
+_EMBEDDINGS = frozenset({
+    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
+    "gemma-embedding", "llama-embed", "t5encoder",
+})  # fmt: skip
+_VOICES = frozenset({"wavtokenizer-dec", "qwen3tts", "pockettts"})
+
+
+def join_command(pieces: Iterable[str]) -> str:
+    """The shell command that makes one file of its pieces."""
+    ordered = sorted(pieces, key=_in_order)
+    match = PIECE.fullmatch(ordered[0])
+    return f"cat {shlex.join(ordered)} > {shlex.quote(match['whole'] if match else 'model.gguf')}"
+
+
+def check_name(path: Path) -> None:
+    """Raise GgufError for a piece of a file, by its name."""
+    match = PIECE.fullmatch(path.name)
+    if match is None:
+        return
+    start = match["whole"].casefold()
+    pieces = [
+        one.name
+        for one in path.parent.glob("*")
+        if (other := PIECE.fullmatch(one.name)) and other["whole"].casefold() == start
+    ]
+    raise GgufError(
+        f"{path}: it is a piece of a model, and all pieces must be joined first.",
+        f"In {path.parent}: {join_command(pieces or [path.name])}",
+    )
+
+
+def check_shard_names(paths: list[Path]) -> None:
+    """Raise GgufError for shards that llama.cpp does not find by their names."""
+    suffix = paths[0].suffix
+    if len(paths) > 1 and suffix != ".gguf":
+        raise GgufError(
+            f"{paths[0]}: llama.cpp finds the parts of a split model only when their names end in .gguf.",
+            f'In {paths[0].parent}: for f in *{suffix}; do mv "$f" "${{f%.*}}.gguf"; done',
+        )
+
+
+def check_alone(name: str, metadata: Mapping[str, Value], shards: int) -> None:
+    """Raise GgufError for one shard of several whose name does not say so: the others cannot be found."""
+    number, count = metadata.get("split.no", 0), metadata.get("split.count", 0)
+    if shards == 1 and isinstance(number, int) and isinstance(count, int) and count > 1:
+        raise GgufError(
+            f"{name}: it is part {number + 1} of {count} of a split model, under another name.",
+            f"Give it back its name, NAME-{number + 1:05}-of-{count:05}.gguf, beside the other parts.",
+        )
+
+
+def check_kind(name: str, metadata: Mapping[str, Value]) -> None:
+    """Raise GgufError for what is no model that answers, by its own metadata."""
+    kind, architecture = metadata.get("general.type"), metadata.get("general.architecture")
+    if kind == "imatrix" or any(key.startswith("imatrix.") for key in metadata):
+        said = "an importance matrix (imatrix), which only quantising uses", "Name the model itself."
+    elif kind == "adapter" or "adapter.type" in metadata:
+        said = "a LoRA adapter", f"Name its model, with `extra_args: [--lora, {name}]` in the config."
+    elif kind == "mmproj" or architecture == "clip":
+        said = "the part of a model that sees pictures (mmproj)", "Name the model itself, which lies beside it."
+    elif architecture in _DRAFTS:
+        remedy = f"Name that one, with `extra_args: [--model-draft, {name}]` in the config."
+        said = "a draft model, which only helps another one", remedy
+    elif architecture in _EMBEDDINGS:
+        said = "an embedding model, which writes no text", "Name a model that answers (`r1tui variants`)."
+    elif architecture in _VOICES:
+        said = "a model that makes sound, not text", "Name a model that answers (`r1tui variants`)."
+    else:
+        return
+    raise GgufError(f"{name}: it is {said[0]}.", said[1])
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """So that part 10 comes after part 9."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]{1,9})", name)]
