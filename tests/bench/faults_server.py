@@ -10,6 +10,7 @@ from time import monotonic
 import msgspec
 
 from r1tui.keeper import client
+from r1tui.keeper.state import Status
 from r1tui.process import identify
 from tests.bench.faults_rig import PATIENCE_S, RESTARTS, Home, kill, told
 from tests.engine_figures import running_worker
@@ -18,10 +19,17 @@ from tests.provoked import memory_cgroup, without_library
 from tests.tiny_r1 import build
 
 
+def _started_again(here: Home) -> Status:
+    until(lambda: client.status(here.paths).restarts, PATIENCE_S)
+    now = here.settled()
+    assert now.state == "ready", told(now)
+    return now
+
+
 def killed_idle(here: Home) -> str:
     """kill -9 of an idle server."""
     kill(here.ready().pid)
-    return told(here.settled())
+    return told(_started_again(here))
 
 
 def killed_loading(here: Home) -> str:
@@ -37,7 +45,7 @@ def killed_answering(here: Home) -> str:
     pid = here.ready().pid
     open_stream(here.paths.server_socket, "c1").close()
     kill(pid)
-    return told(here.settled())
+    return told(_started_again(here))
 
 
 def killed_keeper_answering(here: Home) -> str:
