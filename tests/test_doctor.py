@@ -1,6 +1,8 @@
 """`r1tui doctor`: what is needed for a chat and missing is exit status 1; what only would be better is not."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,9 +19,11 @@ from r1tui.cli.checks import Check, Checkup, is_healthy
 from r1tui.cli.context import Context
 from r1tui.cli.folders import problem_of, sockets_problem
 from r1tui.errors import R1tuiError
+from r1tui.keeper.found import marked
 from r1tui.paths import Paths
 from tests.conftest import CommandLine
 from tests.fake_nvml import fails, fake_nvml
+from tests.keeper_rig import Toy, start_ready
 
 
 def report_of(r1tui: CommandLine, status: int) -> dict[str, dict[str, Any]]:
@@ -238,3 +242,36 @@ def test_a_look_that_fails_is_a_finding_and_the_others_go_on(
 
 def test_help_says_when_it_fails(r1tui: CommandLine) -> None:
     assert "Exit status: 1" in r1tui("doctor", "--help").stdout
+
+
+def test_a_keeper_that_hangs_is_named(r1tui: CommandLine, tmp_path: Path) -> None:
+    ready = start_ready(Toy(r1tui.paths, tmp_path).spec(), r1tui.paths)
+    assert ready.keeper_pid is not None
+    os.kill(ready.keeper_pid, signal.SIGSTOP)
+    server = report_of(r1tui, 0)["server"]
+    assert server["level"] == "note"
+    assert "does not answer" in server["found"]
+    assert "r1tui stop" in server["remedy"]
+
+
+def test_what_is_left_of_a_home_is_named_with_the_command_that_ends_it(r1tui: CommandLine, tmp_path: Path) -> None:
+    ready = start_ready(Toy(r1tui.paths, tmp_path).spec(), r1tui.paths)
+    stray = subprocess.Popen(["sleep", "600"], env=marked(os.environ, r1tui.paths), start_new_session=True)
+    try:
+        server = report_of(r1tui, 0)["server"]
+        assert str(stray.pid) in server["found"]
+        assert "r1tui stop" in server["remedy"]
+        assert ready.keeper_pid is not None
+        os.kill(ready.keeper_pid, signal.SIGKILL)
+        r1tui.paths.state_file.unlink()
+        ran = r1tui("doctor", "--json")
+        told = [check for check in json.loads(ran.stdout)["checks"] if check["name"] == "server"]
+        assert {pid for pid in (ready.pid, stray.pid) if any(str(pid) in check["found"] for check in told)} == {
+            ready.pid,
+            stray.pid,
+        }
+        assert all("r1tui stop" in check["remedy"] for check in told)
+        assert r1tui("stop").returncode == 0
+        assert stray.wait(10) != 0
+    finally:
+        stray.kill()

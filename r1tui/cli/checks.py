@@ -37,7 +37,8 @@ from r1tui.hub.disks import existing
 from r1tui.hub.found import Search
 from r1tui.hub.places import OWNERS, model_roots
 from r1tui.keeper.client import tested
-from r1tui.keeper.state import status
+from r1tui.keeper.found import look
+from r1tui.keeper.state import STRAY, status
 from r1tui.log import unforeseen
 from r1tui.server.sampling import repeats_old_example
 from r1tui.text import size
@@ -78,8 +79,8 @@ class Checkup:
             (self._compiler, not self._has_engine), (self._gpus, not self._has_engine), (self._memory, False),
             (self._folders, True), (self._models, False), (self._server, False),
         )  # fmt: skip
-        for look, needed in looks:
-            yield from _guarded(look, needed=needed)
+        for check, needed in looks:
+            yield from _guarded(check, needed=needed)
 
     @cached_property
     def _config(self) -> Config:
@@ -250,6 +251,13 @@ class Checkup:
         now = tested(self._paths, status(self._paths))
         text = now.state + (f" {now.variant}" if now.variant else "") + (f": {now.cause}" if now.cause else "")
         yield Check("server", "note" if now.cause else "ok", text, now.remedy or "")
+        found = look(self._paths)
+        for what, processes, known in (
+            ("llama-server", found.servers, now.pid), ("keeper", found.keepers, now.keeper_pid)
+        ):  # fmt: skip
+            for process in processes:
+                if process.pid != known and now.running:
+                    yield Check("server", "note", f"another {what} of this home runs (process {process.pid})", STRAY)
 
 
 def is_healthy(checks: list[Check]) -> bool:

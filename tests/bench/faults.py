@@ -105,7 +105,7 @@ def _hangs() -> Iterator[Row]:
 def _disks() -> Iterator[Row]:
     disk = faults_disk
     for fault in (disk.full_before, disk.read_only, disk.no_inodes, disk.full_in_an_answer):
-        yield Row(words_of(fault), fault, quick=fault is disk.full_before)
+        yield Row(words_of(fault), fault, quick=fault is disk.full_before, limit_s=2 * ROW_S)
 
 
 def main(arguments: list[str]) -> int:

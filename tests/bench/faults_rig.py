@@ -46,7 +46,8 @@ class Ran:
 
     def told(self, name: str) -> str:
         """It in a few words: its first line where it failed."""
-        why = "" if self.code == 0 else f" ({shortened(self.words.strip().removeprefix('Error: '), 90)})"
+        said = self.words.partition("Error: ")[2] or self.words
+        why = "" if self.code == 0 else f" ({shortened(said.strip(), 90)})"
         return f"{name} {self.code} in {self.seconds:.1f} s{why}"
 
 
