@@ -45,6 +45,7 @@ class Record(msgspec.Struct, frozen=True):
     version: int
     identity: Identity
     server: str
+    """Its path: on disk relative to the record's folder, but for a server of the user's; absolute in memory."""
     version_line: str
     build_number: int | None
     flags: tuple[str, ...]
@@ -91,12 +92,24 @@ def read_record(folder: Path) -> Record | None:
     record = read_json_if_any(folder / RECORD, Record)
     if record is None or record.version != RECORD_VERSION or "\0" in record.server:
         return None
-    return record if os.access(record.server, os.X_OK) else None
+    server = _server_here(folder, Path(record.server))
+    return msgspec.structs.replace(record, server=str(server)) if os.access(server, os.X_OK) else None
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Keep the record of a finished build."""
+    """Keep the record of a finished build; its server relative to the folder, so that the folder can be moved."""
+    server = Path(record.server)
+    if server.is_relative_to(folder):
+        record = msgspec.structs.replace(record, server=str(server.relative_to(folder)))
     write_json(folder / RECORD, record)
+
+
+def _server_here(folder: Path, recorded: Path) -> Path:
+    """The server that a folder's record means: in that folder, wherever an older record says that the folder was."""
+    if not recorded.is_absolute():
+        return folder / recorded
+    names = [place for place, name in enumerate(recorded.parts) if name == folder.name]
+    return folder.joinpath(*recorded.parts[names[-1] + 1 :]) if names else recorded
 
 
 def find_record(paths: Paths, identity: Identity) -> Record | None:
