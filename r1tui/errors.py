@@ -34,6 +34,13 @@ class CancelledError(R1tuiError):
     exit_status = 130
 
 
+def unwritable(error: UnicodeEncodeError) -> R1tuiError:
+    """A name, of a file or of a program's argument, that this locale's encoding has no letters for."""
+    letter = error.object[error.start : error.start + 1]
+    where = f"{ascii(letter)[1:-1]}, which this locale ({error.encoding}) cannot write"
+    return R1tuiError(f"A name has the letter {where}.", "Use a locale of UTF-8: LC_ALL=C.UTF-8 r1tui …")
+
+
 def is_full(error: OSError) -> bool:
     """Whether a disk or a quota had no room."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

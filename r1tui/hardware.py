@@ -265,6 +265,6 @@ def _number(text: str) -> float | None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace").strip()
+        return path.read_text("utf-8", "replace").strip()
     except OSError:
         return ""

@@ -147,7 +147,7 @@ class Launch:
         status = self.status
         if status is not None and status.log and status.state in ("ready", "sleeping"):
             with suppress(OSError):
-                remember_load(self._paths, status, Path(status.log).read_text(errors="replace").splitlines())
+                remember_load(self._paths, status, Path(status.log).read_text("utf-8", "replace").splitlines())
 
     async def run(self) -> AsyncGenerator[StageEvent, None]:
         """All four stages."""
@@ -201,7 +201,7 @@ class Launch:
         prepared = self.prepared
         if prepared is None or not prepared.plan.devices or prepared.plan.n_gpu_layers == 0:
             return None
-        with suppress(OSError), self._paths.server_log.open(errors="replace") as log:
+        with suppress(OSError), self._paths.server_log.open(encoding="utf-8", errors="replace") as log:
             if (line := left_on_cpu(log.read(LOG_HEAD_CHARS).splitlines())) is not None:
                 words = f"llama-server runs on the CPU alone: {line}. `r1tui doctor` shows the driver and the engine."
                 return Notice("server", words)

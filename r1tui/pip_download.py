@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from r1tui.children import Cancel, run_lines
 from r1tui.errors import R1tuiError
+from r1tui.variables import check_proxies
 
 INDEX_S = 60.0
 _UNREACHABLE = re.compile(
@@ -134,7 +135,8 @@ def _run_pip(
     cancel: Cancel | None,
     timeout_s: float | None = None,
 ) -> int:
-    """Run pip; -P: a folder `pip` in the current one is not it."""
+    """Run pip; -P: a folder `pip` in the current one is not it. Raises UsageError for a proxy that is mistyped."""
+    check_proxies()
     argv = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", *arguments]
     whole = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", **env}
     return run_lines(argv, line, what=what, env=whole, cancel=cancel, timeout_s=timeout_s)

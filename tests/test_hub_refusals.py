@@ -88,7 +88,8 @@ def test_a_repository_without_ggufs(hub: Hub, paths: Paths) -> None:
     [
         ("http://127.0.0.1:9", "The hub at 127.0.0.1:9 cannot be reached", "Check HF_ENDPOINT"),
         ("http://me:secret@127.0.0.1:9", "The hub at 127.0.0.1:9 cannot be reached", "Check HF_ENDPOINT"),
-        ("mirror.example", "mirror.example is no address", "https://HOST"),
+        ("mirror.example", "HF_ENDPOINT has no https:// in front", "https://HOST"),
+        ("http://127.0.0.1:9/base/path/", "The hub at 127.0.0.1:9/base/path cannot be reached", "Check HF_ENDPOINT"),
     ],
 )
 def test_an_endpoint_that_cannot_be_reached(

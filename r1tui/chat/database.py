@@ -132,7 +132,7 @@ class Database:
         for number, file in enumerate(UPGRADES, 1):
             with self.transaction() as connection:
                 if version_of(connection) < number:
-                    for statement in _statements(file.read_text()):
+                    for statement in _statements(file.read_text("utf-8")):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {number}")
 

@@ -15,8 +15,9 @@ import click
 
 from r1tui import __version__
 from r1tui.cli.context import WORDS, Context, model_name_option
-from r1tui.errors import CancelledError, R1tuiError, os_error
+from r1tui.errors import CancelledError, R1tuiError, os_error, unwritable
 from r1tui.files import keep_others_out, take_damages
+from r1tui.streams import forgive_streams
 from r1tui.text import plain
 
 _COMMANDS = {
@@ -95,6 +96,7 @@ def cli(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 done, 1 failed, 2 usage or config, 130 interrupted."""
     keep_others_out()
+    forgive_streams()
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _interrupt)
@@ -125,6 +127,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         _drop_output()
         return _tell(os_error(error))
+    except UnicodeEncodeError as error:  # what is printed never is the reason: a file's name
+        return _tell(unwritable(error))
     except Exception as error:
         return _tell(_unforeseen(error, sys.argv[1:] if arguments is None else arguments))
     finally:

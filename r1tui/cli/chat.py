@@ -12,7 +12,16 @@ import click
 import msgspec
 
 from r1tui.chat.special_tokens import defuse
-from r1tui.cli.context import WORDS, Context, is_terminal, json_option, model_name_option, pass_context, print_json
+from r1tui.cli.context import (
+    WORDS,
+    Context,
+    is_terminal,
+    json_option,
+    model_name_option,
+    pass_context,
+    print_json,
+    print_json_line,
+)
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import show
 from r1tui.cli.target import attached_endpoint, check_same_model, needed_variant, wanted_variant
@@ -36,6 +45,7 @@ from r1tui.process import identify
 from r1tui.process.signals import run_async
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.streams import from_pipe
 from r1tui.text import plain
 
 
@@ -86,7 +96,7 @@ def _read_prompt(prompt: str | None) -> str:
     if prompt is None or prompt == "-":
         if sys.stdin is None or is_terminal(sys.stdin):
             raise UsageError("There is no question.", 'Give one: r1tui chat "…", or pipe it in.')
-        prompt = sys.stdin.buffer.read().decode(errors="replace")
+        prompt = from_pipe(sys.stdin.buffer.read())
     if not prompt.strip():
         raise UsageError("The question is empty.", 'Give one: r1tui chat "…"')
     return prompt
@@ -176,7 +186,7 @@ def _named(wanted: _Wanted) -> bool:
 def _address(status: Status) -> tuple[Endpoint, str | None]:
     if status.endpoint is None or status.state not in ("ready", "sleeping"):
         raise R1tuiError(status.cause or f"The server is {status.state}.", status.remedy or "`r1tui logs` shows why.")
-    key = Path(status.key_file).read_text().strip() if status.key_file else None
+    key = Path(status.key_file).read_text("utf-8", "replace").strip() if status.key_file else None
     return Endpoint.parse(status.endpoint), key
 
 
@@ -248,7 +258,7 @@ class _ShowJson:
         if isinstance(event, Finished):
             print_json(msgspec.structs.asdict(event))
         else:
-            click.echo(encode_event(event))
+            print_json_line(encode_event(event))
 
     def end(self) -> None:
         """Nothing is left open."""

@@ -1,7 +1,6 @@
 """What every command gets: the folders, the settings, and how it prints JSON."""
 
 import json
-import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import click
 
 from r1tui.errors import R1tuiError
 from r1tui.paths import Paths
+from r1tui.streams import from_argument
 from r1tui.text import plain, safe_json
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class _Words(_Type):
     name = "text"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return os.fsencode(value).decode(errors="replace")
+        return from_argument(value)
 
 
 WORDS = _Words()
@@ -84,7 +84,12 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def print_json(value: object) -> None:
     """One JSON object on one line of stdout."""
-    click.echo(safe_json(json.dumps(value, ensure_ascii=False)))
+    print_json_line(safe_json(json.dumps(value, ensure_ascii=False)))
+
+
+def print_json_line(line: str) -> None:
+    """JSON on a line of stdout, which is UTF-8 whatever encoding the terminal has."""
+    click.echo(line.encode())
 
 
 def print_text(text: str, *, nl: bool = True) -> None:

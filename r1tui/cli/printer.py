@@ -6,7 +6,7 @@ from time import monotonic
 
 import click
 
-from r1tui.cli.context import is_terminal
+from r1tui.cli.context import is_terminal, print_json_line
 from r1tui.errors import is_full
 from r1tui.events import (
     LogLine,
@@ -39,7 +39,7 @@ class Printer:
     def __call__(self, event: StageEvent) -> None:
         if self._json:
             try:
-                click.echo(encode_event(event))
+                print_json_line(encode_event(event))
             except OSError as error:
                 if not is_full(error):  # the log is on the disk that the download waits for: it is written later
                     raise

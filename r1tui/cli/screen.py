@@ -18,6 +18,7 @@ from r1tui.cli.target import attached_endpoint, wanted_variant
 from r1tui.errors import CancelledError, R1tuiError, UsageError
 from r1tui.log import flush_log, unforeseen
 from r1tui.paths import Paths
+from r1tui.streams import is_utf8
 from r1tui.text import plain
 
 if TYPE_CHECKING:
@@ -126,6 +127,13 @@ def _check_terminal() -> None:
     """Raise R1tuiError with a sentence where the screen cannot be shown."""
     if not all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise R1tuiError("The screen needs a terminal.", _HEADLESS)
+    if not is_utf8(sys.__stderr__):  # what the screen is written to
+        encoding = getattr(sys.__stderr__, "encoding", "unknown")
+        cure = "Unset PYTHONIOENCODING" if os.environ.get("PYTHONIOENCODING") else "Start it with LC_ALL=C.UTF-8"
+        raise R1tuiError(
+            f"This terminal's encoding is {encoding}; the screen needs UTF-8.",
+            f"{cure}, if the terminal shows UTF-8, as nearly all do; else use `r1tui chat`.",
+        )
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
         raise R1tuiError("This terminal (TERM=dumb) cannot show the screen.", _HEADLESS)
     columns, rows = shutil.get_terminal_size()

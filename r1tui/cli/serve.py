@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_text
+from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json_line, print_text
 from r1tui.cli.printer import Printer
 from r1tui.cli.running import describe
 from r1tui.cli.stages import show
@@ -102,7 +102,7 @@ def _tell(status: Status, *, as_json: bool) -> None:
         cause = status.cause or f"The server is {status.state}."
         raise R1tuiError(cause, status.remedy or "`r1tui logs` shows why.")
     if as_json:
-        click.echo(encode_event(StageDone("server", status.endpoint or "", status.state)))
+        print_json_line(encode_event(StageDone("server", status.endpoint or "", status.state)))
         return
     for line in describe(status):
         click.echo(plain(line), err=True)

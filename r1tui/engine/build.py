@@ -108,7 +108,7 @@ class Builder:
         """Run it; its exit status and all that it said, which goes to the log and to the events too."""
         said: list[str] = []
         meter = Meter("engine", "steps", self._emit)
-        with self._log.open("a", errors="replace") as log:
+        with self._log.open("a", encoding="utf-8", errors="replace") as log:
 
             def line(text: str) -> None:
                 said.append(text)
@@ -168,7 +168,7 @@ def _read_list(path: Path) -> list[str] | None:
 def _configured_source(folder: Path) -> Path | None:
     """The source folder that a CMakeCache.txt was made for."""
     try:
-        text = (folder / "CMakeCache.txt").read_text(errors="replace")
+        text = (folder / "CMakeCache.txt").read_text("utf-8", "replace")
     except OSError:
         return None
     found = re.search(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", text, re.MULTILINE)

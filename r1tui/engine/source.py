@@ -164,5 +164,5 @@ def _from_pypi(ref: str, paths: Paths, folder: Path, line: Line, *, notice: Line
 
 
 def _finish(partial: Path, folder: Path, origin: str) -> Path:
-    (partial / MARKER).write_text(origin + "\n")
+    (partial / MARKER).write_text(origin + "\n", "utf-8")
     return partial.rename(folder)

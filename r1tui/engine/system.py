@@ -174,7 +174,7 @@ def _has_cublas(nvcc: Path, env: Mapping[str, str], root: Path) -> bool:
 
 def _version_in(file: Path) -> tuple[int, int] | None:
     try:
-        text = file.read_text(errors="replace")
+        text = file.read_text("utf-8", "replace")
     except OSError:
         return None
     if file.name == "version.json":

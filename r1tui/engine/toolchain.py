@@ -88,7 +88,7 @@ def make_driver_stub(root: Path, cc: Path, line: Callable[[str], None], cancel: 
     stubs = root / "lib" / "stubs"
     make_folder(stubs)
     source = stubs / "libcuda.c"
-    source.write_text(stub_source(header.read_text(errors="replace")))
+    source.write_text(stub_source(header.read_text("utf-8", "replace")))
     said: list[str] = []
     argv: list[str | Path] = [
         cc,

@@ -2,7 +2,7 @@
 
 from time import sleep
 from typing import Annotated, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
@@ -71,10 +71,19 @@ class Api:
             asked.add(url)
             page, following = self._ask(url, list[Entry])
             entries += page
-            # a mirror may send the hub's own links on: they are followed on the mirror
-            _, api, path = following.partition("/api/")
-            url = f"{self._endpoint}{api}{path}" if api else None
+            url = self._here(url, following) if following else None
         return entries
+
+    def _here(self, url: str, following: str) -> str:
+        """The next page on this hub: a mirror may send the hub's own links on, and leave its own path out of them."""
+        whole = urljoin(url, following)
+        if whole.startswith(f"{self._endpoint}/"):
+            return whole
+        parts = urlsplit(whole)
+        _, api, path = parts.path.rpartition("/api/models/")
+        if not api:
+            raise no_hub("its list of files goes on elsewhere")
+        return f"{self._endpoint}{api}{path}?{parts.query}"
 
     def _ask(self, url: str, kind: type[T]) -> tuple[T, str]:
         """The answer, and the address of the next page, empty without one; asks again when an answer was cut."""

@@ -83,7 +83,7 @@ def is_network(folder: Path, mounts: str | None = None) -> bool:
 def _mounts(text: str | None) -> list[tuple[Path, str]]:
     if text is None:
         try:
-            text = Path("/proc/self/mounts").read_text(errors="replace")
+            text = Path("/proc/self/mounts").read_text("utf-8", "replace")
         except OSError:
             return []
     rows = [line.split() for line in text.splitlines()]

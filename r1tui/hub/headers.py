@@ -12,8 +12,9 @@ from r1tui.files import make_folder
 from r1tui.gguf.stub import write_stub
 from r1tui.hub.answers import LOST_TRIES, MAGIC, SURE_TRIES, RetryError, check_beginning, promised, refused
 from r1tui.hub.names import choose_by_name, is_complete, is_gguf
+from r1tui.hub.ready import ready_endpoint
 from r1tui.hub.remembered import MAIN, ask_hub, known_files
-from r1tui.hub.remote import Listing, RemoteFile, explained, hub_api
+from r1tui.hub.remote import Listing, RemoteFile, explained
 from r1tui.outside import component, inside
 from r1tui.paths import Paths
 
@@ -28,12 +29,12 @@ class HubSource:
     """A file of a repository, read in ranges with huggingface_hub's own session, token and endpoint."""
 
     def __init__(self, listing: Listing, file: RemoteFile) -> None:
+        endpoint = ready_endpoint()
         from huggingface_hub import hf_hub_url  # noqa: PLC0415  half a second
 
         self.name = file.path
         self.size_bytes = file.size_bytes
         self._repo = listing.repo
-        endpoint = hub_api().endpoint
         self._url = hf_hub_url(listing.repo, file.path, revision=listing.revision, endpoint=endpoint)
         self._headers: Mapping[str, str] = hub_utilities().build_hf_headers(library_name="r1tui")
 

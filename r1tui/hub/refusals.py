@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from r1tui.errors import R1tuiError
 from r1tui.hub.answers import LOG_IN, LOGIN_NEEDED
+from r1tui.variables import HUB
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"
@@ -146,10 +147,11 @@ def _unreachable(repo: str, error: BaseException) -> UnreachableError:
         return UnreachableError(
             f"The proxy does not let us reach {_host()} for {repo}.", f"Check {_proxy()}, or unset it."
         )
+    with_proxy = f" and {proxy}" if (proxy := _proxy()) else ""
     if os.environ.get("HF_ENDPOINT"):
-        remedy = "Check HF_ENDPOINT, or unset it to ask huggingface.co itself."
+        remedy = f"Check HF_ENDPOINT{with_proxy}, or unset it to ask huggingface.co itself."
     else:
-        remedy = f"Check the network{f' and {proxy}' if (proxy := _proxy()) else ''}; for a mirror set HF_ENDPOINT."
+        remedy = f"Check the network{with_proxy}; for a mirror set HF_ENDPOINT."
     if isinstance(error, httpx2.ReadError | httpx2.RemoteProtocolError | httpx2.ReadTimeout | httpx2.DecodingError):
         return UnreachableError(f"The hub at {_host()} gives no whole answer for {repo} ({kind}).", remedy)
     return UnreachableError(f"The hub at {_host()} cannot be reached for {repo} ({kind}).", remedy)
@@ -162,13 +164,13 @@ def _has_token() -> bool:
 
 
 def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    return os.environ.get("HF_ENDPOINT", "").strip() or HUB
 
 
 def _host() -> str:
-    """The endpoint's host and port: never a name or password that stands before them."""
+    """The endpoint's host and port, and its path: never a name or password that stands before them."""
     parts = urlsplit(_endpoint())
-    return parts.netloc.rpartition("@")[2] or parts.path.strip("/")
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}".strip("/")
 
 
 def _page(repo: str) -> str:

@@ -1,20 +1,18 @@
 """What the hub says: the files of a model in one revision."""
 
-import logging
-import os
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
 from r1tui.catalog import Variant
 from r1tui.errors import R1tuiError
 from r1tui.gguf.kinds import PIECE, join_command
 from r1tui.hub.api import Api, Entry
 from r1tui.hub.names import candidates, choose, is_gguf, is_meant, names_of, stem, wanted
+from r1tui.hub.ready import ready_endpoint
 from r1tui.hub.refusals import UnreachableError, explained, is_offline
 from r1tui.outside import component, relative
 
-__all__ = ["Listing", "RemoteFile", "Tree", "explained", "fetch_tree", "hub_api", "is_offline", "list_files", "select"]
+__all__ = ["Listing", "RemoteFile", "Tree", "explained", "fetch_tree", "is_offline", "list_files", "select"]
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,6 @@ class Listing(Tree):
         return sum(file.size_bytes for file in self.files)
 
 
-def hub_api() -> Any:
-    """huggingface_hub's client for the endpoint of now; the token is its own affair."""
-    from huggingface_hub import HfApi  # noqa: PLC0415  half a second
-
-    # its warnings name signed URLs, and what failed is told by our errors
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
-
-
 def list_files(variant: Variant) -> Listing:
     """The variant's files as the hub has them now; raises R1tuiError for all that can go wrong with that."""
     return select(fetch_tree(variant), variant)
@@ -73,8 +62,9 @@ def fetch_tree(variant: Variant) -> Tree:
     """The GGUF files of the variant's repository as the hub has them now; raises R1tuiError."""
     repo = variant.repo or ""
     check_online(variant)
+    endpoint = ready_endpoint()
     with explained(repo, variant.revision):
-        api = Api(hub_api().endpoint)
+        api = Api(endpoint)
         commit = component(api.commit(repo, variant.revision))
         files = [entry for entry in api.entries(repo, commit) if entry.type == "file"]
         pieces = tuple(entry.path for entry in files if PIECE.fullmatch(entry.path))

@@ -19,8 +19,9 @@ from r1tui.hub.answers import (
     refused,
 )
 from r1tui.hub.headers import hub_utilities
+from r1tui.hub.ready import ready_endpoint
 from r1tui.hub.refusals import explained
-from r1tui.hub.remote import Listing, RemoteFile, hub_api
+from r1tui.hub.remote import Listing, RemoteFile
 from r1tui.text import duration
 
 READ_BYTES = 1 << 20
@@ -40,6 +41,7 @@ class Source:
     """A file of a listing. Its signed address is remembered until it is refused, so that the hub is asked rarely."""
 
     def __init__(self, listing: Listing, file: RemoteFile, session: Any, stall_s: float) -> None:
+        endpoint = ready_endpoint()
         import httpx2  # noqa: PLC0415
         from huggingface_hub import hf_hub_url  # noqa: PLC0415
 
@@ -48,7 +50,7 @@ class Source:
         self._session = session
         self._stall_s = stall_s
         self._timeout = httpx2.Timeout(stall_s, pool=None)
-        url = hf_hub_url(listing.repo, file.path, revision=listing.revision, endpoint=hub_api().endpoint)
+        url = hf_hub_url(listing.repo, file.path, revision=listing.revision, endpoint=endpoint)
         self._url = httpx2.URL(url)
         self._authorised: dict[str, str] = hub_utilities().build_hf_headers(library_name="r1tui")
         self._signed: Any = None

@@ -11,7 +11,8 @@ from r1tui.hub.failures import NETWORK, Failure, Failures, Manners, Silence, exp
 from r1tui.hub.folders import RESERVE_BYTES
 from r1tui.hub.part import Part, in_thread
 from r1tui.hub.ranges import piece_bytes
-from r1tui.hub.remote import Listing, hub_api
+from r1tui.hub.ready import ready_endpoint
+from r1tui.hub.remote import Listing
 from r1tui.hub.source import Body, Source
 from r1tui.text import duration, size
 
@@ -64,9 +65,9 @@ class Transfer:
 
     async def run(self) -> None:
         """Until all parts are checked. Raises R1tuiError, OSError; what has come is safe on disk then."""
+        ready_endpoint()  # before the library is imported
         from huggingface_hub import get_async_session  # noqa: PLC0415
 
-        hub_api()  # silences its log
         async with get_async_session() as session:
             sources = {
                 part.file.path: Source(self._listing, part.file, session, self._manners.stall_s) for part in self.parts

@@ -16,12 +16,14 @@ from r1tui.keeper.running import adopt_server, run_keeper
 from r1tui.keeper.state import ServerSpec, Status
 from r1tui.log import begin_log, unforeseen
 from r1tui.paths import Paths
+from r1tui.streams import forgive_streams
 
 
 def main(arguments: list[str]) -> int:
     """Run the keeper; the exit status says whether the server was stopped on purpose."""
     adopts, spec_file = arguments[0] == "--adopt", Path(arguments[-1])
     keep_others_out()
+    forgive_streams("utf-8")  # they are the log
     paths = Paths.from_environment()
     begin_log(paths, "keeper")
 

@@ -121,7 +121,7 @@ def key_in(key_file: str | None) -> str | None:
     if key_file is None:
         return None
     try:
-        return Path(key_file).read_text().strip() or None
+        return Path(key_file).read_text("utf-8").strip() or None
     except (OSError, ValueError):  # no text, or no path
         return None
 

@@ -13,6 +13,7 @@ from r1tui.server.lenient import foreign_json, looks_like_html, read_error
 from r1tui.server.refusal import Whose, explain
 from r1tui.server.unreachable import HTTPS_HINT, explain_transport, speaks_https, web_page
 from r1tui.server.wire import ServerError
+from r1tui.variables import check_network, secret
 
 if TYPE_CHECKING:
     import httpx2
@@ -21,6 +22,8 @@ T = TypeVar("T")
 TIMEOUT_S = 10.0
 MOST_REDIRECTS = 5
 LARGEST_BODY_BYTES = 64 << 20
+_THEIR_KEY = ("LLAMA_API_KEY", "Set it to the server's key alone, in plain characters, or unset it.")
+_OWN_KEY = ("The file of the server's key", "It is damaged: r1tui stop, then start the server again.")
 _KEEP_METHOD = (307, 308)
 _GET_ONLY = (301, 302, 303)
 
@@ -31,8 +34,10 @@ class ServerHttp:
     def __init__(self, endpoint: Endpoint, key: str | None, whose: Whose) -> None:
         import httpx2  # noqa: PLC0415  a quarter of a second
 
-        if key is not None and not (key.isascii() and key.isprintable()):
-            raise R1tuiError("The server's key has a character that no key can have.", "Check LLAMA_API_KEY.")
+        if not endpoint.is_loopback:
+            check_network()
+        if key:
+            key = secret(key, *(_OWN_KEY if whose.is_ours else _THEIR_KEY))
         transport = httpx2.AsyncHTTPTransport(uds=str(endpoint.socket)) if endpoint.socket else None
         self.endpoint = endpoint
         self.whose = whose
@@ -45,9 +50,10 @@ class ServerHttp:
                 headers={"Accept-Encoding": "identity", **authorization},
                 timeout=httpx2.Timeout(TIMEOUT_S),
             )
-        except (httpx2.InvalidURL, ValueError, ImportError) as error:
+        except (httpx2.InvalidURL, ValueError, OSError) as error:
             raise R1tuiError(
-                f"{endpoint} cannot be asked: {error}.", "Check the address, and HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
+                f"{endpoint} cannot be asked ({type(error).__name__}).",
+                "Check the address, and HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE.",
             ) from error
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ import re
 from r1tui.errors import R1tuiError
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.refusal import Whose
+from r1tui.variables import proxy_variable
 
 _UNKNOWN_HOST = re.compile(
     r"Name or service not known|nodename nor servname|getaddrinfo|name resolution|No address", re.I
@@ -31,6 +32,8 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
         return R1tuiError(f"The certificate of {endpoint} is not trusted.", remedy)
     if endpoint.base_url.startswith("https:") and _NOT_TLS.search(said):
         return R1tuiError(f"{endpoint} does not speak https.", "Write http:// in the address.")
+    if isinstance(error, httpx2.ConnectError) and (proxy := _proxy(endpoint)):
+        return R1tuiError(f"{endpoint} cannot be reached through the proxy of {proxy}.", f"Check {proxy}, or unset it.")
     if _UNKNOWN_HOST.search(said):
         return R1tuiError(f"There is no host named {endpoint.host}.", "Check the name, and the network.")
     if isinstance(error, httpx2.RemoteProtocolError) and "illegal" in said.lower():
@@ -52,6 +55,11 @@ def web_page(endpoint: Endpoint, status: int | None = None) -> R1tuiError:
 def speaks_https(endpoint: Endpoint) -> R1tuiError:
     """The error of an https server that was asked by http."""
     return R1tuiError(f"{endpoint} speaks https.", "Write https:// in the address.")
+
+
+def _proxy(endpoint: Endpoint) -> str:
+    """The variable of the proxy that may lie between; empty without one."""
+    return "" if endpoint.is_loopback else proxy_variable(endpoint.base_url)
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -99,7 +99,7 @@ class Connection:
         status = keeper.glance(self._paths)
         if status.endpoint is None or status.state not in ("ready", "sleeping"):
             raise R1tuiError(f"The server is {status.state}.", "Wait until it is ready, or start it, and ask again.")
-        key = Path(status.key_file).read_text().strip() if status.key_file else None
+        key = Path(status.key_file).read_text("utf-8", "replace").strip() if status.key_file else None
         return ServerClient(Endpoint.parse(status.endpoint), key)
 
 

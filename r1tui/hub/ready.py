@@ -1,0 +1,74 @@
+"""What is looked at before the hub is asked: the variables that say how, and the token."""
+
+import logging
+import os
+import re
+from pathlib import Path
+
+from r1tui.errors import R1tuiError, UsageError
+from r1tui.hub.refusals import UnreachableError
+from r1tui.variables import check_network, check_seconds, hub_endpoint, secret
+
+_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_UTF_16 = re.compile(rb"\xff\xfe|\xfe\xff|[^\0]\0|\0[^\0]")
+MOST_BYTES = 1 << 16
+
+
+def ready_endpoint() -> str:
+    """The address to ask the hub at. Call it before huggingface_hub is imported, which chokes on some variables.
+
+    Raises UnreachableError, naming the variable or the file, for what no hub can be asked with.
+    """
+    # its warnings name signed URLs, and what failed is told by our errors
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        check_network()
+        check_seconds()
+        endpoint = hub_endpoint()
+        _check_token()
+    except UsageError as error:
+        raise UnreachableError(error.cause, error.remedy) from error
+    return endpoint
+
+
+def _check_token() -> None:
+    """Raise R1tuiError for a token that no request can carry; huggingface_hub itself finds and sends it."""
+    from huggingface_hub import constants, get_token  # noqa: PLC0415  half a second
+
+    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        return
+    name = next((name for name in _TOKENS if os.environ.get(name, "").strip()), "")
+    if name:
+        remedy = f"Set {name} to the token alone, in plain characters: export {name}=hf_…, or unset it."
+        secret(os.environ[name], name, remedy)
+    elif not os.environ.get("HF_OIDC_RESOURCE"):
+        _check_file(Path(constants.HF_TOKEN_PATH))
+    try:
+        get_token()
+    except OSError as error:
+        raise _unreadable(Path(constants.HF_TOKEN_PATH), error) from error
+    except Exception as error:  # what huggingface_hub makes of HF_OIDC_RESOURCE, of other files beside the token
+        raise UnreachableError(
+            f"huggingface_hub finds no token to use ({type(error).__name__}).",
+            "Set HF_TOKEN to a token, or unset HF_OIDC_RESOURCE and run `hf auth login`.",
+        ) from error
+
+
+def _check_file(file: Path) -> None:
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(MOST_BYTES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    remedy = "Write it anew with `hf auth login`, or set HF_TOKEN to the token."
+    if _UTF_16.match(raw):
+        raise UsageError(f"The token's file {file} is UTF-16, not plain text.", remedy)
+    secret(raw.decode("utf-8", "replace"), f"The token in {file}", remedy)
+
+
+def _unreadable(file: Path, error: OSError) -> R1tuiError:
+    return UnreachableError(
+        f"The token's file {file} cannot be read: {error.strerror}.", "Make it yours (chown, chmod), or set HF_TOKEN."
+    )
