@@ -60,6 +60,7 @@ def check_same_model(status: Status, variant: Variant | None, context: Context) 
         raise R1tuiError(status.cause or "", status.remedy or "")
     if variant is not None and not serves(status, variant, context):
         raise R1tuiError(
-            f"The server runs {status.variant or status.model}, not {variant.name}.",
+            f"The server runs {status.variant or status.model or 'a model that no file names any more'}, "
+            f"not {variant.name}.",
             "Stop it first: r1tui stop",
         )
