@@ -380,3 +380,58 @@ def test_what_was_brought_back_and_deleted_again_has_its_whole_time(
             assert len(store.newest(deleted=True)) == 1
             at[0] += DAY_S
         store.restore()
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_what_is_on_disk_is_kept_where_an_answers_record_has_less_of_it(folder: Path, *, goes_on: bool) -> None:
+    conversation = Conversation("c1")
+    turn = conversation.ask("why?", "1-a")
+    turn.answer.apply(Reasoning("Hm, yes."))
+    turn.answer.apply(Content("one "))
+    if goes_on:
+        turn.answer.apply(Failed("It broke.", ""))
+        turn.answer.go_on()
+    tracker = Tracker(conversation)
+    with Store(folder) as store:
+        store.write([one for one in [tracker.changes()] if one])
+        turn.answer.apply(Content("two three"))
+        store.write([one for one in [tracker.changes()] if one])
+    with Store(folder, recorded=lambda _: True) as store:
+        opened = store.open("c1")
+        assert opened is not None
+        answer = opened.conversation.turns[0].answer
+        assert answer.running
+        if not goes_on:
+            answer.apply(Reasoning("Hm, "))
+        assert opened.tracker.changes() is None, "less than there is takes its place"
+        assert saved_text(folder) == ("Hm, yes.", "one two three")
+        answer.apply(Failed("The record ends in the middle.", ""))
+        assert (answer.thinking.text, answer.content.text) == ("Hm, yes.", "one two three")
+        assert answer.state == "failed"
+        changes = opened.tracker.changes()
+        assert changes is not None
+        store.write([changes])
+    assert saved_text(folder) == ("Hm, yes.", "one two three")
+
+
+def test_a_record_that_has_more_than_the_disk_takes_its_place(folder: Path) -> None:
+    with Store(folder) as store:
+        store.write([whole(running("c1"))])
+    with Store(folder, recorded=lambda _: True) as store:
+        opened = store.open("c1")
+        assert opened is not None
+        answer = opened.conversation.turns[0].answer
+        for text in ("so ", "far", ", and on"):
+            answer.apply(Content(text))
+            if changes := opened.tracker.changes():
+                store.write([changes])
+        assert saved_text(folder)[1] == "so far, and on"
+        answer.apply(FINISHED)
+        assert answer.content.text == "so far, and on"
+
+
+def saved_text(folder: Path) -> tuple[str, str]:
+    """Of the only conversation's last answer: thinking and content."""
+    with Store(folder) as store:
+        answer = store.look("c1").conversation.turns[-1].answer
+    return answer.thinking.text, answer.content.text

@@ -41,7 +41,8 @@ class Pieces:
 
     def append(self, text: str) -> None:
         """Add a piece at the end."""
-        self._pieces.append(text)
+        if text:
+            self._pieces.append(text)
 
     def since(self, seen: int) -> tuple[str, int]:
         """What came after the first `seen` pieces, and the number to ask with the next time."""
@@ -91,6 +92,8 @@ class Answer:
         """What cut it off; empty while it runs and when it ended by itself."""
         self.base: Base | None = None
         """What it had when it was last gone on with; None: one request made all of it."""
+        self.saved = ("", "")
+        """What was on disk of it, answer and thinking, when its record was begun to be read, which may have less."""
         self.completion_id = ""
         """What the server calls it while it runs."""
         self._before: tuple[State, Cut, str, str] = ("stopped", "", "", "")
@@ -142,11 +145,18 @@ class Answer:
         return counters.context_tokens or None if counters else None
 
     @property
+    def has_less_than_saved(self) -> bool:
+        """Whether less of it has been read again than is on disk."""
+        return len(self.content.text) < len(self.saved[0]) or len(self.thinking.text) < len(self.saved[1])
+
+    @property
     def rest_is_missing(self) -> bool:
         """Whether it is gone on with, and nothing has come yet."""
         base = self.base
-        return base is not None and (
-            len(self.content.text) == base.content_chars and len(self.thinking.text) == base.thinking_chars
+        return (
+            base is not None
+            and not self.has_less_than_saved
+            and (len(self.content.text) == base.content_chars and len(self.thinking.text) == base.thinking_chars)
         )
 
     def does_not_go_on(self, *, context_full: bool) -> None:
@@ -161,6 +171,7 @@ class Answer:
         self._before = (self.state, self.cut, self.cause, self.remedy)
         self.state, self.cut, self.cause, self.remedy, self.completion_id = "waiting", "", "", "", ""
         self.prompt = self.timings = self.finished = None
+        self.saved = ("", "")
         self._thinking_from_s, self._thinking_s = None, thinking_s
 
     @property
@@ -227,7 +238,7 @@ class Answer:
                 if self.state == "waiting":
                     self.state = "reading"
             case Finished():
-                self._end_thinking()
+                self._end()
                 self.finished = event
                 self.tokens = max(self.tokens, self._base.tokens + (event.completion_tokens or 0))
                 thinking_tokens = self._base.thinking_tokens + (event.reasoning_tokens or 0)
@@ -235,10 +246,10 @@ class Answer:
                 self.state = "stopped" if event.finish_reason == "cancelled" else "done"
                 self.cut = _CUTS.get(event.finish_reason, "")
             case ServerStopped(cause):
-                self._end_thinking()
+                self._end()
                 self.state, self.cause = "stopped", cause
             case Failed(cause, remedy):
-                self._end_thinking()
+                self._end()
                 self.state, self.cause, self.remedy = "failed", cause, remedy
 
     def _think(self, text: str) -> None:
@@ -255,6 +266,7 @@ class Answer:
     def _content_was_thinking(self) -> None:
         """What has come as content is thinking; both texts are new ones, for whoever has read them."""
         self.thinking, self.content = Pieces(self.thinking.text + self.content.text), Pieces()
+        self.saved = ("", "")  # which was sorted otherwise
         self.has_thoughts = bool(self.thinking.text.strip())
         self.thinking_tokens = self.tokens
         self.state = "thinking"
@@ -271,6 +283,14 @@ class Answer:
     def _count(self) -> None:
         if self.timings is None:
             self.tokens += 1
+
+    def _end(self) -> None:
+        """Nothing more comes: what the disk had beyond that is a part of it."""
+        for pieces, saved in zip((self.content, self.thinking), self.saved, strict=True):
+            if saved.startswith(text := pieces.text):
+                pieces.append(saved[len(text) :])
+        self.has_thoughts = self.has_thoughts or bool(self.thinking.text.strip())
+        self._end_thinking()
 
     def _end_thinking(self) -> None:
         self._thinking_s, self._thinking_from_s = self.thinking_s, None

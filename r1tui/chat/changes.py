@@ -148,6 +148,8 @@ class Tracker:
 
     def _change(self, turn: Turn) -> Put | Grow | None:
         answer, written = turn.answer, self._written.get(turn)
+        if answer.running and answer.has_less_than_saved:  # what is on disk stays until it is all here again
+            return Put(self.numbers[turn], _columns(turn, answer, self.numbers)) if self._head is None else None
         fixed = self._fixed(turn)
         same = written is not None and written.fixed == fixed
         same = same and written is not None and written.answer is answer.content and written.thinking is answer.thinking
@@ -178,13 +180,15 @@ def _extent(turn: Turn) -> Extent:
 
 
 def _columns(turn: Turn, answer: Answer, numbers: dict[Turn, int]) -> dict[str, Value]:
+    is_behind = answer.running and answer.has_less_than_saved
+    texts = answer.saved if is_behind else (answer.content.text, answer.thinking.text)
     columns: dict[str, Value] = {
         "parent": numbers.get(turn.parent) if turn.parent is not None else None,
         "asked_s": turn.asked_s,
         "question": turn.question,
         "state": answer.state,
-        "answer": answer.content.text,
-        "thinking": answer.thinking.text,
+        "answer": texts[0],
+        "thinking": texts[1],
         "base": msgspec.json.encode(answer.base).decode() if answer.base is not None else None,
         "cut": answer.cut,
         "tokens": answer.tokens,

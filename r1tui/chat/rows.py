@@ -134,6 +134,8 @@ def _turn(
     running = row["state"] in RUNNING
     if running and recorded is not None and open_in is None and recorded(turn.answer_id):
         turn.answer = Answer.resumed(row["answer"], row["thinking"], base) if base is not None else Answer()
+        before = _past(row, _pieces(connection, row["key"]))
+        turn.answer.saved = (before.content.text, before.thinking.text)
         return turn
     answer = turn.answer = _past(row, _pieces(connection, row["key"]) if running else [])
     answer.base, answer.cause, answer.remedy = base, row["cause"], row["remedy"]
