@@ -17,11 +17,15 @@ from r1tui.chat.rescue import PREFIX, Unsaved, left_behind, rescue
 from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
+from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from tests.bench.replay import Replay, Script
 from tests.keeper_rig import until
 from tests.ptys import Terminal
 from tests.small_disk import SmallDisk, small_disk
+from tests.test_survival import Ready, ask, is_computing, ready, undisturbed
+
+__all__ = ["ready"]
 
 N_TOKENS, BEFORE = 3_000, 600
 
@@ -214,3 +218,26 @@ def test_the_first_place_with_room_is_taken_and_nothing_is_left_in_the_others(tm
     assert {path.suffix for path in first} == {".md", ".json", ".txt"}
     assert not set(first) & set(again)
     assert {path.parent for path in [*first, *again]} == {room}
+
+
+def test_quitting_with_its_server_loses_nothing_of_an_answer_that_the_disk_has_no_room_for(
+    paths: Paths, disk: SmallDisk, home: Path, ready: Ready
+) -> None:
+    ready(3_000, on_exit="stop")
+    wanted = undisturbed(paths)
+    with Terminal(columns=140) as terminal:
+        ask(terminal, paths)
+        until(lambda: bool(kept_answer(paths)), 60)
+        disk.fill()
+        terminal.wait_for("Not saved: ")
+        until(lambda: not is_computing(paths), 120)
+        terminal.type("\x11")
+        terminal.wait_for("Leave and lose")
+        assert keeper.status(paths).running, "who stays keeps it"
+        terminal.type("f")
+        terminal.wait_for("in this folder")
+        terminal.type("\r")
+        assert terminal.ended() == 0
+    assert keeper.status(paths).state == "stopped"
+    assert wanted.strip() in saved_elsewhere(home)
+    disk.empty()
