@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import stat
 from collections import deque
 from contextlib import suppress
@@ -21,6 +22,7 @@ LARGEST_BYTES = 64 << 20
 """No file of ours in JSON comes near this; a larger one is none of ours."""
 _NEVER_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 """Why a file cannot be opened, where trying again is no use."""
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _log = logging.getLogger(__name__)
 _damages: "deque[Damage]" = deque(maxlen=100)
 _stuck: "set[Damage]" = set()
@@ -74,7 +76,7 @@ def read_json(path: Path, kind: "type[T] | Decoder[T]", *, forgiving: bool = Fal
         _set_aside(path, f"larger than {LARGEST_BYTES >> 20} MiB, or no file", info)
         return None
     try:
-        return decode_foreign(raw, kind) if forgiving else decode(raw, kind)
+        return decode_foreign(raw, kind) if forgiving else decode_own(raw, kind)
     except msgspec.DecodeError as error:
         _set_aside(path, one_line(str(error)) or "no JSON", info)
         return None
@@ -118,6 +120,13 @@ def decode(raw: bytes | str, kind: "type[T] | Decoder[T]") -> T:
         raise msgspec.DecodeError(str(error)) from error
 
 
+def decode_own(raw: bytes, kind: "type[T] | Decoder[T]") -> T:
+    """As `decode`, for a file of ours: none has a NUL in a text, which a path or a command would not survive."""
+    if _NUL.search(raw):
+        raise msgspec.DecodeError("a NUL stands in it")
+    return decode(raw, kind)
+
+
 def decode_foreign(raw: bytes, kind: "type[T] | Decoder[T]") -> T:
     """What JSON of a server, the hub or another program says, with U+FFFD for bytes that are no UTF-8.
 
@@ -135,7 +144,7 @@ def write_json(path: Path, value: Any, *, private: bool = True) -> None:
 
     One that is not private can be read by whom the umask lets.
     """
-    make_folder(path.parent)
+    make_folder(path.parent, private=private)
     _replace(path, msgspec.json.encode(value), 0o600 if private else 0o644)
 
 
@@ -171,11 +180,14 @@ def aside_of(path: Path) -> Path:
     return path.with_name(f"{path.name[:200]}.damaged")
 
 
-def make_folder(path: Path) -> Path:
-    """Make a folder and those above it that nobody but this user can write into, whatever the umask. Raises OSError."""
+def make_folder(path: Path, *, private: bool = False) -> Path:
+    """Make a folder and those above it that nobody but this user can write into, whatever the umask. Raises OSError.
+
+    A private one, which is left as it is where it is there, can be read by nobody else either.
+    """
     if not path.is_dir():
         make_folder(path.parent)
-        path.mkdir(0o755, exist_ok=True)
+        path.mkdir(0o700 if private else 0o755, exist_ok=True)
     return path
 
 

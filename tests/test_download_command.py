@@ -4,6 +4,7 @@ import json
 import random
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
@@ -179,3 +180,16 @@ def test_before_the_first_byte_it_says_what_comes_and_how_it_would_run(hub: Hub,
     assert notices[1].startswith("2 files, ")
     assert "GiB free)" in notices[1]
     assert events[-1]["event"] == "stage_done"
+
+
+def test_an_open_umask_lets_nobody_else_write(hub: Hub, paths: Paths) -> None:
+    def run(*arguments: str) -> int:
+        program = f"import os; os.umask(0); from r1tui.cli import main; main({list(arguments)!r})"
+        return subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode
+
+    assert run("plan", f"hf:{REPO}:Q8_0") in (0, 1)  # there need not be an engine
+    assert run("download", f"hf:{REPO}:Q8_0") == 0
+    home = paths.state.parent
+    assert [path for path in home.rglob("*.gguf") if path.is_relative_to(paths.models)]
+    open_to_others = [path for path in (home, *home.rglob("*")) if path.exists() and path.stat().st_mode & 0o022]
+    assert open_to_others == []

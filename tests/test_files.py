@@ -53,6 +53,7 @@ BAD = {
     "deep in a field": b'{"more": ' + b"[" * 100_000,
     "wrong type": b'{"name": 1}',
     "huge integer": b'{"name": "a", "count": 1' + b"0" * 5000 + b"}",
+    "NUL": b'{"name": "a\\u0000"}',
     "half a surrogate pair": b'{"name": "\\ud800"}',
 }
 
@@ -175,6 +176,11 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, monkeypatc
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_backslash_before_u0000_is_no_nul(tmp_path: Path) -> None:
+    write_json(tmp_path / "known.json", Known("C:\\u0000"))
+    assert read_json(tmp_path / "known.json", Known) == Known("C:\\u0000")
+
+
 def test_folders_are_nobody_elses_to_write_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
@@ -184,3 +190,5 @@ def test_folders_are_nobody_elses_to_write_whatever_the_umask(tmp_path: Path) ->
     for folder in (made, made.parent, made.parent.parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o755
     assert make_folder(made) == made
+    assert stat.S_IMODE(make_folder(tmp_path / "x/y", private=True).stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) & 0o022 == 0

@@ -66,7 +66,18 @@ def test_a_choice_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) ->
     assert chosen_theme(file, DEFAULT) == DEFAULT
     keep_theme(file, "r1-light", DEFAULT)
     assert chosen_theme(file, DEFAULT) == "r1-light"
-    assert chosen_theme(tmp_path, DEFAULT) == DEFAULT
+
+
+@pytest.mark.parametrize("content", [b'{"theme": "\xff"}', b"[" * 100_000, b""])
+async def test_a_damaged_choice_costs_only_the_choice_and_is_said(tmp_path: Path, content: bytes) -> None:
+    choice = StillApp(tmp_path).paths.theme_choice
+    choice.parent.mkdir(parents=True, exist_ok=True)
+    choice.write_bytes(content)
+    app = StillApp(tmp_path)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await until(pilot, lambda: "theme.json.damaged" in told(app))
+        assert app.theme == DEFAULT
+    assert choice.with_name("theme.json.damaged").read_bytes() == content
 
 
 async def test_a_theme_that_is_gone_is_told_and_a_choice_that_cannot_be_kept_too(tmp_path: Path) -> None:

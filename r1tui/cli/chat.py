@@ -6,7 +6,6 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 import msgspec
@@ -39,6 +38,7 @@ from r1tui.events import (
 )
 from r1tui.experience import remember_speed
 from r1tui.keeper import client as keeper
+from r1tui.keeper.ending import key_in
 from r1tui.keeper.state import Status, asked_by_others, new_conversation_id
 from r1tui.launch import Launch
 from r1tui.process import identify
@@ -186,7 +186,7 @@ def _named(wanted: _Wanted) -> bool:
 def _address(status: Status) -> tuple[Endpoint, str | None]:
     if status.endpoint is None or status.state not in ("ready", "sleeping"):
         raise R1tuiError(status.cause or f"The server is {status.state}.", status.remedy or "`r1tui logs` shows why.")
-    key = Path(status.key_file).read_text("utf-8", "replace").strip() if status.key_file else None
+    key = key_in(status.key_file)
     return Endpoint.parse(status.endpoint), key
 
 

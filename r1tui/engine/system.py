@@ -180,7 +180,7 @@ def _version_in(file: Path) -> tuple[int, int] | None:
     if file.name == "version.json":
         try:
             text = "CUDA Version " + str(json.loads(text)["cuda"]["version"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
     if found := re.search(r"CUDA Version (\d+)\.(\d+)", text):
         return int(found[1]), int(found[2])

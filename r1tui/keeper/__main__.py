@@ -11,7 +11,7 @@ from time import strftime
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.files import decode, keep_others_out, write_json
+from r1tui.files import decode_own, keep_others_out, write_json
 from r1tui.keeper.running import adopt_server, run_keeper
 from r1tui.keeper.state import ServerSpec, Status
 from r1tui.log import begin_log, unforeseen
@@ -57,7 +57,7 @@ def _refuse(error: R1tuiError, spec_file: Path) -> int:
 
 def _read_spec(file: Path) -> ServerSpec:
     try:
-        spec = decode(file.read_bytes(), ServerSpec)
+        spec = decode_own(file.read_bytes(), ServerSpec)
     except (OSError, msgspec.DecodeError) as error:
         raise R1tuiError(f"What was to be started cannot be read: {error}.", "Start it again.") from error
     if not spec.argv:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.files import decode, write_private
+from r1tui.files import decode_own, write_private
 from r1tui.keeper.found import Found, look
 from r1tui.keeper.found import glance as glance_at
 from r1tui.keeper.trust import check_folder
@@ -351,7 +351,7 @@ def read_record(paths: Paths) -> ServerRecord | None:
         return None
     except OSError as error:
         raise msgspec.DecodeError(str(error)) from error
-    return decode(raw, ServerRecord)
+    return decode_own(raw, ServerRecord)
 
 
 def write_record(paths: Paths, record: ServerRecord) -> None:

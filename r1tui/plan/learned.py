@@ -196,7 +196,7 @@ def remember(path: Path, key: Key, run: Run, change: Callable[[Run], Run]) -> No
 
     Raises OSError, and leaves the file as it is, where it cannot be read now.
     """
-    make_folder(path.parent)
+    make_folder(path.parent, private=True)
     with locked(path.with_suffix(".lock"), "the planner's record", waiting=lambda _: None):
         every = read_json(path, list[Record]) or []
         others = [record for record in every if record.key != key]

@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 
 from r1tui.errors import R1tuiError
+from r1tui.files import decode_foreign
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.lenient import foreign_json, looks_like_html, read_error
 from r1tui.server.refusal import Whose, explain
@@ -81,8 +82,8 @@ class ServerHttp:
         finally:
             await response.aclose()
         try:
-            return msgspec.json.decode(content, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return decode_foreign(content, kind)
+        except msgspec.DecodeError as error:
             if looks_like_html(content):
                 raise web_page(self.endpoint) from error
             raise R1tuiError(f"{self.endpoint} does not answer like a model's server.", "Check the address.") from error

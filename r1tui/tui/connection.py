@@ -3,12 +3,12 @@
 import asyncio
 import os
 from contextlib import suppress
-from pathlib import Path
 
 from r1tui.chat.conversation import Messages
 from r1tui.chat.room import Room, surely_has_room
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client as keeper
+from r1tui.keeper.ending import key_in
 from r1tui.paths import Paths
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
@@ -99,7 +99,7 @@ class Connection:
         status = keeper.glance(self._paths)
         if status.endpoint is None or status.state not in ("ready", "sleeping"):
             raise R1tuiError(f"The server is {status.state}.", "Wait until it is ready, or start it, and ask again.")
-        key = Path(status.key_file).read_text("utf-8", "replace").strip() if status.key_file else None
+        key = key_in(status.key_file)
         return ServerClient(Endpoint.parse(status.endpoint), key)
 
 
