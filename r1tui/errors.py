@@ -3,6 +3,8 @@
 import errno
 from pathlib import Path
 
+LOCAL_DISK = "Set R1TUI_HOME to a folder on a disk of this machine."
+
 
 class R1tuiError(Exception):
     """A failure that a user sees: `cause` says what happened, `remedy` the command or key that mends it."""
@@ -53,6 +55,8 @@ def os_error(error: OSError, place: Path | None = None) -> R1tuiError:
         disk = f"The disk that holds {where}" if where else "The disk"
         return R1tuiError(f"{disk} is full.", "Make room, or set R1TUI_HOME to a folder on a larger disk.")
     said = error.strerror or str(error)
+    if error.errno == errno.ENOLCK:
+        return R1tuiError(f"{where}: {said}.", LOCAL_DISK)
     return R1tuiError(
         f"{where}: {said}." if where else f"{said}.",
         "Make it a place that you can read and write, or set R1TUI_HOME to a folder of your own.",

@@ -1,5 +1,6 @@
 """A lock file that the kernel releases when its holder dies, with the holder's pid to name it."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -15,7 +16,10 @@ GRACE_S = 0.3  # `holder` shares the lock for an instant
 
 
 def holder(path: Path) -> int | None:
-    """The pid of the process that holds the lock now (0 when it is only just taking it), or None."""
+    """The pid of the process that holds the lock now (0 when it is only just taking it), or None.
+
+    Raises OSError where the file system has no locks.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -26,6 +30,8 @@ def holder(path: Path) -> int | None:
         with suppress(ValueError):
             return int(os.pread(fd, 20, 0))
         return 0
+    except OSError as error:
+        raise _without_locks(path, error) from error
     finally:
         os.close(fd)
     return None
@@ -57,6 +63,9 @@ class Hold:
         except BlockingIOError:
             os.close(fd)
             return False
+        except OSError as error:
+            os.close(fd)
+            raise _without_locks(self._path, error) from error
         os.close(self._fd)
         self._fd = fd
         self._write_name()
@@ -81,7 +90,8 @@ def locked(
     """Hold the lock for the block; its file is gone afterwards.
 
     With `waiting`, wait for another holder and call that once with its pid; without, raise R1tuiError naming it.
-    `poll` is called many times a second meanwhile: what it raises ends the wait.
+    `poll` is called many times a second meanwhile: what it raises ends the wait. Raises OSError, naming the folder,
+    where nothing can be written or the file system has no locks.
     """
     hold = Hold(path, _acquire(path, what, waiting, poll))
     try:
@@ -104,6 +114,9 @@ def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll:
             continue
         except BlockingIOError:
             os.close(fd)
+        except OSError as error:
+            os.close(fd)
+            raise _without_locks(path, error) from error
         if monotonic() - started_s > GRACE_S:
             pid = holder(path) or 0
             if waiting is None:
@@ -113,6 +126,12 @@ def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll:
                 told = True
         poll()
         sleep(POLL_S)
+
+
+def _without_locks(path: Path, error: OSError) -> OSError:
+    """What a file system says that knows no locks: some network disks, FUSE."""
+    why = f"this file system has no file locks that work ({error.strerror or error})"
+    return OSError(errno.ENOLCK, why, str(path.parent))
 
 
 def _is_at(fd: int, path: Path) -> bool:

@@ -110,7 +110,8 @@ class LogHandler(logging.Handler):
         try:
             os.write(fd, line)
             if os.fstat(fd).st_size > LIMIT_BYTES:
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                with suppress(OSError):  # on a disk without locks two may do this at once, and some lines are lost
+                    fcntl.flock(fd, fcntl.LOCK_EX)
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(fd), self.file.stat()):  # else another process was first
                         self.file.replace(self.file.with_name(self.file.name + ".1"))

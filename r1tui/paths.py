@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1tui.errors import R1tuiError, UsageError
+from r1tui.errors import LOCAL_DISK, R1tuiError, UsageError
 from r1tui.files import make_folder
 
 SOCKET_PATH_BYTES = 108  # sockaddr_un.sun_path, unix(7), its closing NUL included
@@ -177,7 +177,11 @@ def private_folder(path: Path) -> Path:
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
         raise R1tuiError(f"{path} belongs to another user.", "Set R1TUI_HOME to a folder of your own.")
     if info.st_mode & 0o077:
-        path.chmod(0o700)
+        try:
+            path.chmod(0o700)
+        except PermissionError as error:
+            cause = f"{path} cannot be closed to others: its disk knows no permissions."
+            raise R1tuiError(cause, LOCAL_DISK) from error
     return path
 
 

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1tui.errors import LOCAL_DISK
+
 ELSEWHERE = "Set R1TUI_HOME to a folder of your own."
 TRIED_BYTES = 4096
 
@@ -62,7 +64,7 @@ def sockets_problem(folder: Path) -> FolderProblem | None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             return None  # said by `problem_of`
         found = f"{folder} is on a file system without {what}: {error.strerror or error}"
-        return FolderProblem(found, "Set R1TUI_HOME to a folder on a local disk.")
+        return FolderProblem(found, LOCAL_DISK)
     finally:
         with suppress(OSError):
             tried.unlink()

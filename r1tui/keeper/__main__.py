@@ -10,7 +10,7 @@ from time import strftime
 
 import msgspec
 
-from r1tui.errors import R1tuiError
+from r1tui.errors import R1tuiError, os_error
 from r1tui.files import decode_own, keep_others_out, write_json
 from r1tui.keeper.running import adopt_server, run_keeper
 from r1tui.keeper.state import ServerSpec, Status
@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> int:
             last = run_keeper(_read_spec(spec_file), paths, note, detached=True)
     except R1tuiError as error:
         return _refuse(error, spec_file)
+    except OSError as error:
+        return _refuse(os_error(error), spec_file)
     except Exception as error:
         return _refuse(unforeseen(error, "The supervisor"), spec_file)
     return 0 if last.state == "stopped" else 1

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from r1tui.errors import LOCAL_DISK, R1tuiError
 from r1tui.files import decode
 from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, Op, Reply, Request, Version, encode_line
 from r1tui.keeper.state import ENDED, RESTART, VERSION, Status
@@ -37,7 +38,11 @@ class Control:
         self._bound: os.stat_result | None = None
 
     async def __aenter__(self) -> "Control":
-        await self.listen()
+        try:
+            await self.listen()
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise R1tuiError(f"No Unix socket can be made in {self._path.parent}: {why}.", LOCAL_DISK) from error
         return self
 
     async def __aexit__(self, *_: object) -> None:

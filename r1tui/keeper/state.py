@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from r1tui.errors import R1tuiError
+from r1tui.errors import R1tuiError, os_error
 from r1tui.files import decode_own, write_private
 from r1tui.keeper.found import Found, look
 from r1tui.keeper.found import glance as glance_at
@@ -227,6 +227,8 @@ def _status(paths: Paths, find: Callable[[], Found]) -> Status:
         holder_pid, foreign = holder(paths.keeper_lock) or None, None
     except R1tuiError as error:
         holder_pid, foreign = None, error
+    except OSError as error:
+        holder_pid, foreign = None, os_error(error)
     record, damage = None, ""
     try:
         record = read_record(paths)

@@ -153,8 +153,10 @@ def _ask_to_stop(paths: Paths, keeper: ProcessId) -> float | None:
 
 
 def _lock_holder(paths: Paths) -> ProcessId | None:
-    pid = holder(paths.keeper_lock)
-    return identify(pid) if pid else None
+    with suppress(OSError):  # without locks there is none, and a server ends all the same
+        pid = holder(paths.keeper_lock)
+        return identify(pid) if pid else None
+    return None
 
 
 def _recorded_keeper(paths: Paths) -> ProcessId | None:
