@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from textual import events
-from textual.widgets import Label, Log, Static
+from textual.widgets import Label, Static
 
 from r1tui.catalog import variant_of_file
 from r1tui.config import Config, ServerSettings, UiSettings, VariantSettings
@@ -22,6 +22,7 @@ from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.variants import VariantsScreen
+from r1tui.tui.widgets.log_view import LogView
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.stages import Stages
 from tests.bare_server import bare_server
@@ -315,7 +316,7 @@ def title(screen: LogScreen) -> str:
 
 
 def shown(screen: LogScreen) -> list[str]:
-    return [line for log in screen.query(Log) for line in log.lines if line]
+    return [line.text for log in screen.query(LogView) for line in log.lines]
 
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (120, 40), (200, 60)])

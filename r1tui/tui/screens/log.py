@@ -1,38 +1,44 @@
-"""A log in full, followed while it grows: the engine's build or the server; searched, and without what is harmless."""
+"""A log's last lines, followed while it grows: the engine's build or the server; searched, and by level."""
 
-from collections import deque
-from contextlib import aclosing
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Input, Label, Log
+from textual.widgets import Input, Label
+from textual.worker import get_current_worker
 
-from r1tui.process import follow
-from r1tui.server.diagnosis import level
+from r1tui.errors import R1tuiError
+from r1tui.process.log import POLL_S, LogReader
 from r1tui.tui.guarded import Guarded
+from r1tui.tui.log_lines import Line, Lines, batches
 from r1tui.tui.widgets.key_line import KeyLine
+from r1tui.tui.widgets.log_view import LogView
 from r1tui.tui.widgets.still_input import StillInput
 from r1tui.tui.widgets.transcript_rows import foreign
 
 SHOWN_BYTES = 1 << 20
-MOST_LINES = 20_000
 LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("all lines", frozenset({"error", "warning", "other"})),
+    ("all lines", frozenset()),
     ("warnings and errors", frozenset({"error", "warning"})),
     ("errors", frozenset({"error"})),
 )
 
 
 class LogScreen(Guarded, Screen[None]):
-    """The last MiB of a log file and what is added to it, or what of that has the text that is searched for."""
+    """The last MiB of a log file and what is added to it, or what of that has the text that is searched for.
+
+    A thread reads it in slices and waits with the next one until the last is taken.
+    """
 
     DEFAULT_CSS = """
     LogScreen {
         Label { width: 1fr; background: $primary-muted; color: $text; padding: 0 1; }
-        Log { height: 1fr; }
+        LogView { height: 1fr; }
         Input { display: none; height: 1; border: none; }
         &.-searching Input { display: block; }
     }
@@ -43,57 +49,85 @@ class LogScreen(Guarded, Screen[None]):
         Binding("l", "level", "Level", id="log.level"),
     ]
 
+    @dataclass
+    class Grown(Message):
+        """More of the log was read; nothing at all where there is none yet."""
+
+        lines: list[Line]
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        self._lines: deque[tuple[str, str]] = deque(maxlen=MOST_LINES)
+        self._lines = Lines()
         self._level = 0
         self._wanted = ""
-        self._nothing = False
-        """Whether it is said that there is nothing to show."""
+        self._said = ""
+        self._taken = threading.Event()
+        """Set when the last slice is shown."""
 
     def compose(self) -> ComposeResult:
         yield Label(markup=False)
-        yield Log(max_lines=MOST_LINES)
+        yield LogView()
         yield StillInput(placeholder="Search")
         yield KeyLine()
 
     def on_mount(self) -> None:
-        self.query_one(Log).focus()
-        self._show()
+        self.query_one(LogView).focus()
+        self._title()
         self._follow()
 
-    @work(name="The log")
-    async def _follow(self) -> None:
-        log = self.query_one(Log)
-        if not self._path.exists():
-            log.write_line("There is nothing here yet.")
-        start = max(0, self._path.stat().st_size - SHOWN_BYTES) if self._path.exists() else 0
-        async with aclosing(follow(self._path, start, lambda: True)) as lines:
-            async for line in lines:
-                text = foreign(line)
-                self._lines.append((text, level(text)))
-                if self._is_shown(*self._lines[-1]):
-                    log.write_line(text)
-                    if self._nothing:
-                        self._title(nothing=False)
+    @work(name="The log", thread=True)
+    def _follow(self) -> None:
+        worker = get_current_worker()
+        size_bytes = self._path.stat().st_size if self._path.exists() else 0
+        reader = LogReader(self._path, max(0, size_bytes - SHOWN_BYTES))
+        begins_within = size_bytes > SHOWN_BYTES
+        number = 0
+        try:
+            self.post_message(self.Grown([]))
+            while not worker.is_cancelled:
+                lines = reader.lines()
+                if begins_within:  # of a line, of which the rest would look like one
+                    begins_within = next(lines, None) is None
+                for batch in batches(lines, number):
+                    number += len(batch)
+                    self._taken.clear()
+                    self.post_message(self.Grown(batch))
+                    while not self._taken.wait(POLL_S):
+                        if worker.cancelled_event.is_set():
+                            return
+                worker.cancelled_event.wait(POLL_S)
+        finally:
+            reader.close()
 
-    def _is_shown(self, line: str, its_level: str) -> bool:
-        return (not self._level or its_level in LEVELS[self._level][1]) and self._wanted in line.casefold()
+    @on(Grown)
+    def _grown(self, message: Grown) -> None:
+        n_gone = self._lines.add(message.lines)
+        self.query_one(LogView).show(self._lines.shown, n_gone=n_gone)
+        self._title()
+        self._taken.set()
+
+    def work_failed(self, name: str, error: R1tuiError) -> None:
+        """Say so where the log should be too."""
+        super().work_failed(name, error)
+        self._say("it could not be read on")
 
     def _show(self) -> None:
         """Everything anew, after a change of what is wanted."""
-        log = self.query_one(Log)
-        log.clear()
-        shown = [line for line, its_level in self._lines if self._is_shown(line, its_level)]
-        log.write_lines(shown)
-        self._title(nothing=bool(self._lines) and not shown)
+        self._lines.want(LEVELS[self._level][1], self._wanted)
+        self.query_one(LogView).show(self._lines.shown, to_end=True)
+        self._title()
 
-    def _title(self, *, nothing: bool) -> None:
-        """Say what is shown, and that it is nothing."""
-        self._nothing = nothing
+    def _title(self) -> None:
+        """Say what is shown, and when it is nothing."""
         what = f"{LEVELS[self._level][0]} with {self._wanted!r}" if self._wanted else LEVELS[self._level][0]
-        self.query_one(Label).update(foreign(f"{self._path}: {what}{': there are none' if nothing else ''}"))
+        none = "" if self._lines.shown else ": there are none" if self._lines.all else ": there is nothing here yet"
+        self._say(f"{what}{none}")
+
+    def _say(self, text: str) -> None:
+        if text != self._said:  # a label lays the whole screen out again
+            self._said = text
+            self.query_one(Label).update(foreign(f"{self._path}: {text}"))
 
     @on(Input.Changed)
     def _search(self, message: Input.Changed) -> None:
@@ -102,7 +136,7 @@ class LogScreen(Guarded, Screen[None]):
 
     @on(Input.Submitted)
     def _searched(self) -> None:
-        self.query_one(Log).focus()
+        self.query_one(LogView).focus()
 
     def action_search(self) -> None:
         """Show only lines with what is typed now; going back shows all again."""
@@ -119,6 +153,6 @@ class LogScreen(Guarded, Screen[None]):
         if self.has_class("-searching"):
             self.remove_class("-searching")
             self.query_one(Input).clear()
-            self.query_one(Log).focus()
+            self.query_one(LogView).focus()
         else:
             self.dismiss()
