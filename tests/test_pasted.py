@@ -26,6 +26,7 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
     def submitted(prompt: Prompt, typed: Typed, text: str) -> None:
+        prompt.was_asked(typed)
         found.append(text)
 
     monkeypatch.setattr(Prompt, "_post", submitted)
@@ -81,6 +82,7 @@ async def test_a_file_that_was_named_by_hand_is_attached_though_a_pasted_text_na
         assert (await send(pilot, sent)).endswith(BLOCK)
 
 
+@pytest.mark.usefixtures("sent")
 async def test_the_border_says_when_a_pasted_name_becomes_one_that_is_attached(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
     async with opened(app) as pilot:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from r1tui.catalog import variant_of_file
+from r1tui.chat.prompt_files import PromptHistory
 from r1tui.config import Config, PlanSettings, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client as keeper
@@ -313,6 +314,8 @@ async def test_a_question_for_which_there_is_no_room_is_in_the_prompt_again_with
         assert seat(app).query_one(Prompt).text.strip() == question.strip()
         assert seat(app).conversation.every == []
         assert isinstance(app.screen, ChatScreen)
+        await until(pilot, lambda: seat(app).prompt.recall.entries == [])
+        assert PromptHistory(paths.prompt).entries() == []  # as if it had not been asked
 
 
 async def test_a_full_context_is_told_from_the_token_limit_and_the_conversation_goes_on(

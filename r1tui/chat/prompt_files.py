@@ -24,6 +24,8 @@ class PromptHistory:
         self._path = folder / "history.jsonl"
         self._most_entries = most_entries
         self._most_bytes = most_bytes
+        self._added: bytes | None = None
+        """The line that was added last, if any was."""
 
     def entries(self) -> list[Typed]:
         """The questions, oldest first; lines that are none are left out."""
@@ -42,7 +44,8 @@ class PromptHistory:
             with locked(self._path.with_suffix(".lock"), "The prompt's history", waiting=lambda _: None):
                 before = self._read()
                 lines = _lines(before)
-                if lines and lines[-1] == new:
+                self._added = None if lines and lines[-1] == new else new
+                if self._added is None:
                     return
                 kept = _newest([*lines, new], self._most_entries, self._most_bytes)
                 if before and len(kept) == len(lines) + 1:
@@ -50,6 +53,17 @@ class PromptHistory:
                         file.write((b"" if before.endswith(b"\n") else b"\n") + new + b"\n")
                 else:
                     write_private(self._path, b"".join(line + b"\n" for line in kept))
+        except OSError as error:
+            raise os_error(error, self._path) from error
+
+    def forget(self, typed: Typed) -> None:
+        """Take a question out again that was added just now: it was refused. Raises R1tuiError."""
+        new = msgspec.json.encode(typed)
+        try:
+            with locked(self._path.with_suffix(".lock"), "The prompt's history", waiting=lambda _: None):
+                lines = _lines(self._read())
+                if lines and lines[-1] == new == self._added:
+                    write_private(self._path, b"".join(line + b"\n" for line in lines[:-1]))
         except OSError as error:
             raise os_error(error, self._path) from error
 

@@ -4,6 +4,7 @@ A text area wraps all that it holds, which takes seconds for a megabyte, and nob
 """
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 
@@ -72,6 +73,16 @@ def in_short(text: str, known: dict[str, str]) -> str:
         return text
     beginning = "".join(text[:LONGEST_SHOWN_CHARS].splitlines(keepends=True)[:BEGINNING_LINES])
     return f"{beginning.rstrip()}\n{label_for(text[len(beginning) :], {}, 'and another')}"
+
+
+def joined(parts: Iterable[Typed]) -> Typed:
+    """What is not empty of these, below each other; a label means the same in all of them."""
+    there = [one for one in parts if one.text.strip()]
+    if len(there) <= 1:
+        return there[0] if there else Typed()
+    pieces = {label: piece for one in there for label, piece in one.pieces.items()}
+    pasted = sorted({name for one in there for name in one.pasted})
+    return Typed("\n".join(one.text for one in there), pieces, tuple(pasted))
 
 
 def cleaned(text: str) -> str:

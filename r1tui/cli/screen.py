@@ -55,7 +55,10 @@ def run_screen(
         from r1tui.catalog import load_catalog  # noqa: PLC0415
 
         load_catalog(config)
-    from r1tui.tui.app import R1App  # noqa: PLC0415  textual, for the screen alone
+    import asyncio  # noqa: PLC0415  for the screen alone, as all of this
+
+    from r1tui.process.threads import leaving_threads  # noqa: PLC0415
+    from r1tui.tui.app import R1App  # noqa: PLC0415
 
     named = variant is not None
     app = R1App(
@@ -71,7 +74,7 @@ def run_screen(
         stops = config.server.on_hangup == "stop" and endpoint is None
         signal.signal(signal.SIGHUP, partial(_leave_at_once, app, context.paths if stops else None))
     try:
-        app.run(mouse=mouse)
+        asyncio.run(leaving_threads(app.run_async(mouse=mouse)))
     finally:
         for line in app.unsaved.last_words:
             click.echo(plain(line), err=True)

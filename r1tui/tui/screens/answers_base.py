@@ -22,15 +22,12 @@ from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from r1tui.chat.answer import Answer
+    from r1tui.chat.typed import Typed
     from r1tui.server.client import Beginning
     from r1tui.tui.widgets.transcript import Transcript
 
 
 ANSWER = "The answer"
-
-
-def _nothing(*_: object) -> None:
-    """Leave everything as it is."""
 
 
 class AnswersBase(EditBase):
@@ -136,6 +133,8 @@ class AnswersBase(EditBase):
         if conversation is not self.conversation:
             turn.answer.apply(Failed(does_not_fit(room), refused.remedy))
         else:
+            if receiving.typed is not None:
+                self._forget(receiving.typed)
             conversation.remove(turn)
             self.furniture.transcript.show(conversation)
             self.instruments.show_context(conversation.context_tokens)
@@ -149,24 +148,30 @@ class AnswersBase(EditBase):
     def _submitted(self, message: Prompt.Submitted) -> None:
         """Ask, if somebody can answer; else the text is in the prompt again."""
         if (why := self._why_not_now()) is not None:
+            self.prompt.came_back(message.typed)
             self._refuse(message.text, f"{why} Your question waits here.")
             return
         question, found = defuse(message.text.strip())
         if found:
             self.notify(f"Control tokens were made harmless: {' '.join(found)}", markup=False)
-        self._weigh_first(self._ask_with_room(question, self._leave_edit()))
+        self._weigh_first(self._ask_with_room(question, self._leave_edit(), message.typed))
 
     def _weigh_first(self, work: Coroutine[Any, Any, None]) -> None:
         self._weighing = True
         self.run_worker(work, group="ask", name="Asking")
 
-    async def _ask_with_room(self, question: str, instead_of: Turn | None, *, typed: bool = True) -> None:
+    async def _ask_with_room(self, question: str, instead_of: Turn | None, typed: Typed | None = None) -> None:
         """Ask, unless the context has no room; where it has little, the user decides.
 
-        What is `typed` and not asked is in the prompt again; of a question that is asked anew nothing is lost.
+        What was `typed` and is not asked is in the prompt again; of a question that is asked anew nothing is lost.
         """
         conversation = self.conversation
-        give_back = self._give_back if typed else _nothing
+
+        def give_back(question: str, edited: Turn | None) -> None:
+            if typed is not None:
+                self.prompt.came_back(typed)
+                self._give_back(question, edited)
+
         try:
             room = await self.r1.session.server.room(conversation.messages_with(question, instead_of))
             choice = await self._decide(room)
@@ -186,7 +191,7 @@ class AnswersBase(EditBase):
         else:
             if choice == "new":
                 self.action_new()
-            self._ask(question, instead_of if instead_of in self.conversation.turns else None)
+            self._ask(question, instead_of if instead_of in self.conversation.turns else None, typed)
 
     async def _decide(self, room: Room | None, *, goes_on: bool = False) -> str | None:
         """What is to be done with a question, or an answer that `goes_on`, where there is little room, or none."""
@@ -201,10 +206,12 @@ class AnswersBase(EditBase):
 
     def _ask_anew(self, turn: Turn) -> None:
         """Ask the question of this exchange again; the answer that it has stays as a branch."""
-        self._weigh_first(self._ask_with_room(turn.question, turn, typed=False))
+        self._weigh_first(self._ask_with_room(turn.question, turn))
 
-    def _ask(self, question: str, instead_of: Turn | None = None) -> None:
+    def _ask(self, question: str, instead_of: Turn | None = None, typed: Typed | None = None) -> None:
         """Ask at the end, or as a branch beside a question; the same question again is for another answer."""
+        if typed is not None:
+            self._remember(typed)
         same = instead_of is not None and question == instead_of.question
         vary = instead_of is not None and same and not instead_of.answer.is_empty
         if instead_of is None:
@@ -216,9 +223,11 @@ class AnswersBase(EditBase):
                 self.conversation.remove(instead_of)
             self._leave_foreign_edit()
         self.furniture.transcript.action_to_end()
-        self._have_answered(turn, vary=vary)
+        self._have_answered(turn, vary=vary, typed=typed)
 
-    def _have_answered(self, turn: Turn, beginning: Beginning | None = None, *, vary: bool = False) -> None:
+    def _have_answered(
+        self, turn: Turn, beginning: Beginning | None = None, *, vary: bool = False, typed: Typed | None = None
+    ) -> None:
         conversation = self.conversation
         self.instruments.asked()
         turn.model = (self.status.variant if self.status is not None else None) or ""
@@ -229,10 +238,10 @@ class AnswersBase(EditBase):
 
         messages, id_ = conversation.messages(), conversation.id
         answering = self.r1.session.answer(messages, turn.answer_id, begins, beginning, vary=vary, conversation_id=id_)
-        self._receive(turn, answering)
+        self._receive(turn, answering, typed)
 
-    def _receive(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
-        self.receiving = Receiving(self.conversation, turn)
+    def _receive(self, turn: Turn, work: Coroutine[Any, Any, None], typed: Typed | None = None) -> None:
+        self.receiving = Receiving(self.conversation, turn, typed)
         self.free.clear()
         self.run_worker(work, group="answer", exclusive=True, name=ANSWER)
         self.refresh_bindings()

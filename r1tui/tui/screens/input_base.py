@@ -19,7 +19,6 @@ from r1tui.errors import R1tuiError
 from r1tui.log import unforeseen
 from r1tui.tui.messages import AnswerEnded, FileChosen, FilesClosed, ServerChanged
 from r1tui.tui.screens.seat_base import SeatBase
-from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from r1tui.chat.typed import Typed
@@ -102,9 +101,18 @@ class InputBase(SeatBase):
         if self.furnished:
             self._leave_draft(self.prompt.draft)
 
-    @on(Prompt.Submitted)
-    def _remember(self, message: Prompt.Submitted) -> None:
-        self._add_to_history(message.typed)
+    def _remember(self, typed: Typed) -> None:
+        self.prompt.was_asked(typed)
+        self._add_to_history(typed)
+
+    def _forget(self, typed: Typed) -> None:
+        self._take_from_history(typed)
+
+    @work(name="Saving the question")
+    async def _take_from_history(self, typed: Typed) -> None:
+        with suppress(R1tuiError):  # a question too many costs nothing
+            await asyncio.to_thread(self._history.forget, typed)
+        self.prompt.recall.entries = await asyncio.to_thread(self._history.entries)
 
     @work(name="Saving the question")
     async def _add_to_history(self, typed: Typed) -> None:

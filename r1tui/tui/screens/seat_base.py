@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from r1tui.catalog import Variant
     from r1tui.chat.conversation import Conversation, Turn
+    from r1tui.chat.typed import Typed
     from r1tui.events import StageFailed
     from r1tui.keeper.state import Status
     from r1tui.tui.app import R1App
@@ -31,6 +32,8 @@ class Receiving:
 
     conversation: Conversation
     turn: Turn
+    typed: Typed | None = None
+    """What stood in the prompt, where its question was typed just now."""
 
 
 class SeatBase(Guarded, Screen[None]):
@@ -75,6 +78,14 @@ class SeatBase(Guarded, Screen[None]):
         return self.is_active or (super().is_current and getattr(self.app.screen, "shows_below", False))
 
     def _cancel_launch(self) -> None:
+        raise NotImplementedError
+
+    def _remember(self, typed: Typed) -> None:
+        """This was asked: it is of the history, and no draft any more."""
+        raise NotImplementedError
+
+    def _forget(self, typed: Typed) -> None:
+        """This was refused after it was asked: it is not of the history."""
         raise NotImplementedError
 
     def action_new(self) -> None:

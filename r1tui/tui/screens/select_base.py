@@ -21,6 +21,7 @@ from r1tui.tui.widgets.transcript_cursor import Mark
 
 if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation, Removal, Turn
+    from r1tui.chat.typed import Typed
     from r1tui.tui.widgets.select_bar import SelectBar
 
 CHECK = "The check"
@@ -310,8 +311,8 @@ class SelectBase(AnswersBase):
             return False
         return True
 
-    def _ask(self, question: str, instead_of: Turn | None = None) -> None:
-        super()._ask(question, instead_of)
+    def _ask(self, question: str, instead_of: Turn | None = None, typed: Typed | None = None) -> None:
+        super()._ask(question, instead_of, typed)
         if self.mark is not None and self.mark.turn not in self.conversation.turns:
             self._end_marking(focus_prompt=True)
 

@@ -14,14 +14,17 @@ from textual.widgets import TextArea
 
 from r1tui.chat.attachments import as_asked, mentions, mentions_pasted, question_of, unfinished_mention, with_files
 from r1tui.chat.recall import Recall
-from r1tui.chat.typed import Typed, cleaned, is_large, label_for, typed_of
+from r1tui.chat.typed import Typed, cleaned, is_large, joined, label_for, typed_of
 from r1tui.errors import R1tuiError
+from r1tui.text import one_line
 from r1tui.tui.guarded import Guarded
 
 if TYPE_CHECKING:
     from r1tui.tui.widgets.completion import Completion
 
 
+READ_S = 15.0
+"""How long the attached files may take to be read."""
 SENT_FROM_ASIDE = "sent from aside"
 """The group of the worker that reads the files of a text for which another was put aside."""
 
@@ -72,6 +75,8 @@ class Prompt(Guarded, TextArea):
         self._aside: Typed | None = None
         self._title = ""
         self._sent: tuple[str, Typed] = ("", Typed())
+        self._on_its_way: list[Typed] = []
+        """What was sent and is neither asked nor here again: its files are being read, its room is being counted."""
 
     @property
     def typed(self) -> Typed:
@@ -84,7 +89,8 @@ class Prompt(Guarded, TextArea):
     @property
     def draft(self) -> Typed:
         """What would be missed if this were lost."""
-        return self._aside or self.recall.draft(self.typed)
+        here = self._aside or self.recall.draft(self.typed)
+        return joined([*self._on_its_way, here]) if self._on_its_way else here
 
     @property
     def unfinished_mention(self) -> str | None:
@@ -131,6 +137,14 @@ class Prompt(Guarded, TextArea):
         """Have the text again, before what was typed since."""
         sent, typed = self._sent
         self.put_before(typed if text == sent else as_asked(text))
+
+    def was_asked(self, typed: Typed) -> None:
+        """What was sent is asked now."""
+        self._on_its_way = [one for one in self._on_its_way if one is not typed]
+
+    def came_back(self, typed: Typed) -> None:
+        """What was sent is not asked: whoever says so puts it here again."""
+        self.was_asked(typed)
 
     def put_before(self, typed: Typed) -> None:
         """Have this before what stands here."""
@@ -238,6 +252,7 @@ class Prompt(Guarded, TextArea):
             return
         title = self._title if self._aside is not None else None
         self.recall.leave()
+        self._on_its_way.append(typed)
         self.clear()
         self._pasted.clear()
         self._bring_back()
@@ -249,8 +264,13 @@ class Prompt(Guarded, TextArea):
 
     async def _read_and_post(self, typed: Typed, title: str | None) -> None:
         try:
-            text = await asyncio.to_thread(with_files, typed)
+            text = await self._with_files(typed)
+        except asyncio.CancelledError:
+            if title is not None:  # the edit was left; otherwise r1tui is, and the draft has it
+                self.was_asked(typed)
+            raise
         except Exception as error:  # whatever it was, the question is not lost
+            self.came_back(typed)
             if title is None:
                 self.put_before(typed)
             else:
@@ -260,6 +280,16 @@ class Prompt(Guarded, TextArea):
             self.notify(f"{error.cause} {error.remedy}", severity="warning", markup=False)
         else:
             self._post(typed, text)
+
+    @staticmethod
+    async def _with_files(typed: Typed) -> str:
+        """As `with_files`; of a disk that does not answer the thread is left behind."""
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(with_files, typed), READ_S)
+        except TimeoutError:
+            named = ", ".join(f"@{name}" for name in mentions(typed.text))
+            cause = f"{one_line(named)}: not read within {READ_S:.0f} s."
+            raise R1tuiError(cause, "<prompt.send> tries again; without the @ it is sent as text.") from None
 
     def _post(self, typed: Typed, text: str) -> None:
         self._sent = (text, typed)
