@@ -26,12 +26,14 @@ from r1tui.hub.removal import Removal
 from r1tui.log import begin_log, flush_log
 from r1tui.tui.app import R1App
 from r1tui.tui.guarded import FatalError, Guarded
+from r1tui.tui.messages import ModelsOffered
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.conversations import ConversationsScreen
 from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.screens.save import SaveScreen
 from r1tui.tui.screens.seat_base import Receiving
+from r1tui.tui.screens.server_models import ServerModelsScreen
 from r1tui.tui.screens.unsaved import ElsewhereScreen, UnsavedScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.screens.welcome import WelcomeScreen
@@ -164,6 +166,13 @@ async def check_code(app: StillApp, pilot: Pilot[None]) -> None:
     app.seat.action_select_check()
 
 
+async def choose_model(app: StillApp, pilot: Pilot[None]) -> None:
+    app.seat.post_message(ModelsOffered(["one", "two"]))
+    await until(pilot, lambda: isinstance(app.screen, ServerModelsScreen))
+    await pilot.pause()
+    await pilot.press("enter")
+
+
 def unattached(app: StillApp) -> None:
     """As if a server of ours could be there; another's is looked at by its watch alone."""
     app.session._attach = None
@@ -266,7 +275,6 @@ CASES = [
          lambda app: app.seat.prompt.text == "Why?" and not app.seat._weighing),
     Case("The answer", "r1tui.tui.connection.Connection.client", do(answer), answer_failed),
     Case("The answer", "r1tui.tui.session.Session.answer", do(answer), answer_failed, fail_async),
-    Case("The answer", "r1tui.tui.session.Session.sampling", do(answer), answer_failed),
     Case("Stopping the answer", "r1tui.tui.session.Session.stop_answer",
          do(lambda app: app.seat._stop_answer()), failing=fail_async),
     Case("Ending the thinking", "r1tui.tui.session.Session.end_thinking", do(end_thinking), failing=fail_async),
@@ -285,6 +293,9 @@ CASES = [
          launch_failed, fail_async),
     Case("The launch", "r1tui.loading.follow_server",
          do(lambda app: app.seat._show_stages(app.session.follow(STATUS))), launch_failed, fail_while_iterated),
+    Case("The list of models", "r1tui.tui.connection.Connection.client", do(lambda app: app.seat.action_variants())),
+    Case("Choosing the model", "r1tui.tui.session.Session.choose_model",
+         choose_model, failing=fail_async),
     Case("Looking for downloads", "r1tui.tui.switching.downloading", do(lambda app: app.seat.action_download())),
     Case("Switching models", "r1tui.tui.switching.neighbour", do(lambda app: app.seat.action_step(1))),
     Case("Switching models", "r1tui.tui.switching.how", do(lambda app: app.seat._switch(DEMO))),

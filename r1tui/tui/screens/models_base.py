@@ -105,7 +105,7 @@ class ModelsBase(SeatBase):
 
         def chosen(name: str | None) -> None:
             if name is not None:
-                self.run_worker(self.r1.session.choose_model(name), group="attached", exit_on_error=False)
+                self.run_worker(self.r1.session.choose_model(name), name="Choosing the model", group="attached")
 
         self.app.push_screen(ServerModelsScreen(message.names, self.r1.session.server.model_name), chosen)
 
@@ -230,7 +230,7 @@ class ModelsBase(SeatBase):
     def action_variants(self) -> None:
         """Choose a model."""
         if self.r1.session.attached:
-            self.run_worker(self._offer_models(), group="attached", exclusive=True, exit_on_error=False)
+            self.run_worker(self._offer_models(), name="The list of models", group="attached", exclusive=True)
             return
         from r1tui.tui.screens.variants import VariantsScreen  # noqa: PLC0415  planner and hub
 
