@@ -10,6 +10,7 @@ import socket
 import socketserver
 import ssl
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ class Reply:
     late: bool = False
     """Nothing is sent before the client has gone."""
     has_length: bool = True
+    stays_open: bool = False
+    """The connection is kept after the answer."""
+    version: str = "HTTP/1.1"
 
 
 def chunk(content: object = None, finish: str | None = None, **delta: object) -> Json:
@@ -49,6 +53,17 @@ def events(*chunks: Json | bytes, eol: str = "\n", done: bool = True, blank: boo
     line_end = eol.encode()
     stream = (line_end * 2).join(b"data: " + payload for payload in payloads)
     return stream + (line_end * 2 if blank else b"")
+
+
+def lines(*chunks: Json, before: bytes = b"") -> bytes:
+    """A chunk on each line."""
+    return b"".join(before + json.dumps(one).encode() + b"\n" for one in chunks)
+
+
+def in_chunks(*parts: bytes, is_cut: bool = False) -> Reply:
+    """An event stream in HTTP's chunks, without the last one if it `is_cut`."""
+    body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + (b"" if is_cut else b"0\r\n\r\n")
+    return Reply(body, headers=("Transfer-Encoding: chunked",), has_length=False)
 
 
 def whole(content: object, **message: object) -> bytes:
@@ -90,6 +105,52 @@ ANSWERS: dict[str, Reply] = {
     "whole, in parts": Reply(whole([{"type": "text", "text": "Hello."}]), kind="application/json"),
     "whole, as text": Reply(b"\n" + whole("Hello."), kind="text/plain"),
     "whole, null usage": Reply(whole("Hello.").replace(b'"id"', b'"usage": null, "id"'), kind="application/json"),
+    "byte order mark": Reply(b"\xef\xbb\xbf" + events(*HELLO)),
+    "byte order mark, whole": Reply(b"\xef\xbb\xbf" + whole("Hello."), kind="application/json"),
+    "no space after data:": Reply(events(*HELLO).replace(b"data: ", b"data:")),
+    "a chunk on each line": Reply(lines(*HELLO), kind="application/x-ndjson"),
+    "no blank line between events": Reply(lines(*HELLO, before=b"data: ") + b"data: [DONE]\n"),
+    "an event in lines": Reply(events(*HELLO).replace(b'"choices"', b'\ndata: "choices"')),
+    "ping with text": Reply(b"event: ping\ndata: keep-alive\n\n" + events(*HELLO)),
+    "ping with JSON": Reply(b'event: ping\ndata: {"type": "ping"}\n\n' + events(*HELLO)),
+    "other JSON between": Reply(events(b"null", b"[]", b"3", *HELLO)),
+    "quoted [DONE]": Reply(events(*HELLO, b'"[DONE]"', done=False)),
+    "[done]": Reply(events(*HELLO, b"[done]", done=False)),
+    "two choices": Reply(
+        events(
+            {
+                "choices": [
+                    {"index": n, "delta": {"content": said}, "finish_reason": "stop"}
+                    for n, said in enumerate(("Hello.", "Bye."))
+                ]
+            }
+        )
+    ),
+    "two choices, apart": Reply(
+        events(
+            *({"choices": [{"index": n, "delta": {"content": said}}]} for n, said in enumerate(("Hello.", "Bye."))),
+            *HELLO[2:],
+        )
+    ),
+    "usage in every chunk": Reply(events(*({**one, "usage": {"prompt_tokens": 3}} for one in HELLO))),
+    "empty finish reason": Reply(events(chunk("Hel", ""), chunk("lo.", ""), chunk(finish="stop"))),
+    "deflate, unasked": Reply(zlib.compress(events(*HELLO)), headers=("Content-Encoding: deflate",)),
+    "x-gzip, unasked": Reply(gzip.compress(events(*HELLO)), headers=("Content-Encoding: x-gzip",)),
+    "in HTTP's chunks": in_chunks(events(*HELLO)[:20], events(*HELLO)[20:]),
+    "in HTTP's chunks, cut behind the end": in_chunks(events(*HELLO), is_cut=True),
+    "HTTP/1.0": Reply(events(*HELLO), version="HTTP/1.0", has_length=False),
+    "message in place of delta": Reply(
+        events({"choices": [{"message": {"content": "Hello."}, "finish_reason": "stop"}]})
+    ),
+    "text in place of delta": Reply(events({"choices": [{"text": "Hello.", "finish_reason": "stop"}]})),
+    "content as an object": Reply(events(chunk({"type": "text", "text": "Hello."}, "stop"))),
+    "text as an object": Reply(events(chunk([{"type": "text", "text": {"value": "Hello."}}], "stop"))),
+    "refusal": Reply(events(chunk(refusal="Hello."), chunk(finish="stop"))),
+    "error without words": Reply(events({**ODD, "error": {"code": 0, "message": ""}})),
+    "status 201": Reply(events(*HELLO), 201),
+    "connection kept after [DONE]": Reply(events(*HELLO), stays_open=True, has_length=False),
+    "connection kept, no blank line": Reply(events(*HELLO, blank=False), stays_open=True, has_length=False),
+    "connection kept, no [DONE]": Reply(events(*HELLO, done=False), stays_open=True, has_length=False),
     "redirected": Reply(b"", 307, headers=("Location: /again/v1/chat/completions",)),
     "redirected for good": Reply(b"", 308, headers=("Location: /again/v1/chat/completions",)),
 }
@@ -146,6 +207,28 @@ REFUSALS: dict[str, tuple[Reply, str]] = {
     "error text in the stream": (Reply(events({"error": "out of luck"})), "out of luck"),
     "error in the stream, other shape": (Reply(events({"object": "error", "message": "out of luck"})), "out of luck"),
     "error as a whole answer": (Reply(b'{"error": "out of luck"}', kind="application/json"), "out of luck"),
+    "error event": (Reply(b'event: error\ndata: {"message": "out of luck"}\n\n'), "out of luck"),
+    "error event, text": (Reply(b"event: error\ndata: out of luck\n\n"), "out of luck"),
+    "error line": (Reply(b'error: {"code": 500, "message": "out of luck"}\n\n'), "out of luck"),
+    "error: true": (Reply(b'{"error": true, "message": "out of luck"}'), "out of luck"),
+    "error, no choices": (Reply(b'{"error": {"message": "out of luck"}, "choices": []}'), "out of luck"),
+    "errors": (refused(500, {"errors": ["out of luck"]}), "out of luck"),
+    "errors as an answer": (Reply(b'{"errors": [{"message": "out of luck"}]}'), "out of luck"),
+    "Message": (refused(400, {"Message": "out of luck"}), "out of luck"),
+    "other keys": (refused(400, {"error": 5, "why": "out of luck"}), "out of luck"),
+    "event stream": (Reply(events({"error": {"message": "out of luck"}}), 400), "(400): out of luck."),
+    "raw escapes in JSON": (refused(400, b'{"error": "\x1b[31mout of luck"}'), "out of luck"),
+    "text as an answer": (Reply(b"Service is starting", kind="text/plain"), "Service is starting"),
+    "empty error": (Reply(b'{"error": {}}', kind="application/json"), "no answer"),
+    "empty object": (Reply(b"{}", kind="application/json"), "no answer"),
+    "empty objects": (Reply(events({}, {"choices": []})), "no answer"),
+    "a tool's call": (Reply(events(chunk(tool_calls=[{"index": 0}]), chunk(finish="tool_calls"))), "tool_calls"),
+    "filtered": (Reply(events(chunk(finish="content_filter"))), "content_filter"),
+    "error as a reason": (Reply(events(chunk("Hel"), chunk(finish="error"))), "middle of the answer"),
+    "brotli": (Reply(b"\x0b\x05\x80", headers=("Content-Encoding: br",)), "(br)"),
+    "zstd": (Reply(b"\x28\xb5\x2f\xfd", headers=("Content-Encoding: zstd",)), "(zstd)"),
+    "no gzip": (Reply(b"nope", headers=("Content-Encoding: gzip",)), "unpacked"),
+    "cut HTTP chunks": (in_chunks(events(chunk("Hel"), done=False), is_cut=True), "middle of the answer"),
     "no JSON": (Reply(events(b"{no")), "no answer"),
     "elsewhere": (Reply(b"", 307, headers=("Location: http://example.invalid/v1",)), "example.invalid"),
     "moved": (Reply(b"", 301, headers=("Location: http://127.0.0.1:1/v1",)), "127.0.0.1:1"),
@@ -234,13 +317,15 @@ class _Handler(socketserver.StreamRequestHandler):
             return
         length = [] if reply.endless or not reply.has_length else [f"Content-Length: {len(reply.body)}"]
         head = [
-            f"HTTP/1.1 {reply.status} X",
+            f"{reply.version} {reply.status} X",
             f"Content-Type: {reply.kind}",
             "Connection: close",
             *length,
             *reply.headers,
         ]
         self.wfile.write("\r\n".join([*head, "", ""]).encode() + reply.body)
+        if reply.stays_open:
+            self._wait_until_closed()
         if reply.endless:
             self._odd.begun.set()
             self._say_words()

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,14 @@ from hypothesis import strategies as st
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Content, ContentWasThinking, Failed, Finished, Reasoning, StreamEvent
 from r1tui.server.answer import AnswerReader
-from r1tui.server.client import ChatRequest, Message, ServerClient, model_title
+from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.server.model_names import model_title
 from r1tui.server.sse import EventSplitter
 from tests.odd_server import (
     ANSWERS,
     BROKEN_TEXT,
+    CERTIFICATE,
     REFUSALS,
     THINKERS,
     THOUGHT,
@@ -26,6 +30,7 @@ from tests.odd_server import (
     chunk,
     events,
     odd_server,
+    refused,
 )
 
 HI = ChatRequest([Message("user", "hi")])
@@ -135,6 +140,108 @@ async def test_a_stop_that_is_not_confirmed_closes_the_connection(*, late: bool)
     assert seen[-1].finish_reason == "cancelled"
 
 
+async def test_a_stop_that_is_confirmed_and_not_done_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("r1tui.server.client.STOP_S", 0.1)
+    with odd_server(Reply(b"", endless=True), others={"/v1/stream": refused(200, {"success": True})}) as server:
+        async with client_of(server) as client:
+            stream = asyncio.create_task(collect(client.stream_chat(HI, "c")))
+            assert await asyncio.to_thread(server.begun.wait, 30)
+            await client.stop_answer("c")
+            seen = await asyncio.wait_for(stream, 30)
+            assert await asyncio.to_thread(server.closed.wait, 30)
+    assert isinstance(seen[-1], Finished)
+    assert seen[-1].finish_reason == "cancelled"
+
+
+async def test_a_server_that_never_says_its_template_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("r1tui.server.client.ASIDE_S", 0.1)
+    with odd_server(others={"/apply-template": Reply(b"", late=True)}) as server:
+        async with client_of(server) as client:
+            await client.begins_inside(HI)
+            for _ in range(2):
+                assert texts(await collect(client.stream_chat(HI, "c"))) == ("", "Hello.")
+    assert [one.path for one in server.seen].count("/apply-template") <= 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"nothing", b"[]", b"{}", b'{"default_generation_settings": null, "model_path": 3, "prompt": 4, "tokens": 5}'],
+)
+async def test_side_answers_that_are_garbage_say_nothing(body: bytes) -> None:
+    paths = ("/props", "/apply-template", "/tokenize", "/v1/chat/completions/input_tokens", "/slots")
+    with odd_server(others={path: Reply(body, kind="application/json") for path in paths}) as server:
+        async with client_of(server) as client:
+            with suppress(R1tuiError):
+                assert await client.context_tokens() is None
+            for side in (client.tokenize("x"), client.count_tokens(HI), client.end_thinking("x")):
+                with pytest.raises(R1tuiError):
+                    await side
+            assert texts(await collect(client.stream_chat(HI, "c"))) == ("", "Hello.")
+
+
+LLAMA_SERVER = {"data": [{"id": "/m/alpha.gguf", "aliases": ["mine"], "owned_by": "llamacpp"}]}
+ROUTER = {"data": [{"id": "alpha", "owned_by": "llamacpp", "status": {"value": "unloaded"}}]}
+OLLAMA = {"models": [{"name": "alpha:latest", "model": "alpha:latest"}]}
+LLAMA_SWAP = {"data": [{"id": "alpha", "owned_by": "llama-swap"}]}
+
+
+@pytest.mark.parametrize(
+    ("listed", "name", "is_asked"),
+    [
+        (LLAMA_SERVER, "beta", False),
+        (LLAMA_SERVER, "alpha", True),
+        (LLAMA_SERVER, "mine", True),
+        (LLAMA_SERVER, "/m/alpha.gguf", True),
+        (ROUTER, "beta", True),
+        (OLLAMA, "alpha", True),
+        (LLAMA_SWAP, "unlisted", True),
+        (["alpha", "beta"], "beta", True),
+    ],
+)
+async def test_no_other_model_answers_than_the_one_that_was_named(listed: object, name: str, *, is_asked: bool) -> None:
+    with odd_server(others={"/v1/models": refused(200, listed)}) as server:
+        async with client_of(server, name) as client:
+            if is_asked:
+                await client.need_model()
+                await collect(client.stream_chat(HI, "c"))
+            else:
+                with pytest.raises(UsageError, match="no model beta, but"):
+                    await client.need_model()
+    assert [one.json["model"] for one in server.chats] == ([name] if is_asked else [])
+
+
+@pytest.mark.parametrize(("listed", "name"), [(OLLAMA, "alpha:latest"), (LLAMA_SWAP, "alpha"), (["x"], "x")])
+async def test_lists_of_models_have_whatever_shape(listed: object, name: str) -> None:
+    with odd_server(others={"/v1/models": refused(200, listed)}) as server:
+        async with client_of(server) as client:
+            await client.need_model()
+            assert client.model == name
+
+
+async def test_another_port_of_the_same_host_does_not_get_the_key() -> None:
+    with odd_server() as other:
+        with odd_server(Reply(b"", 307, headers=(f"Location: {other.url}/v1/chat/completions",))) as server:
+            async with ServerClient(Endpoint.parse(server.url), "secret", ours=False) as client:
+                assert texts(await collect(client.stream_chat(HI, "c"))) == ("", "Hello.")
+        assert server.chats[0].headers["authorization"] == "Bearer secret"
+        assert "authorization" not in other.chats[0].headers
+
+
+async def test_a_server_that_is_busy_says_when_to_ask_again() -> None:
+    with odd_server(replace(refused(503, {"error": "busy"}), headers=("Retry-After: 17",))) as server:
+        [failed] = await ask(server)
+    assert isinstance(failed, Failed)
+    assert "17 s" in failed.remedy
+
+
+async def test_a_path_at_which_no_server_listens_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, said in (("none", "does not exist"), ("file", "is no socket"), ("file/x", "does not exist")):
+        async with ServerClient(Endpoint.parse(f"unix:{tmp_path / name}"), ours=False) as client:
+            with pytest.raises(R1tuiError, match=said):
+                await client.need_model()
+
+
 async def test_a_stop_before_the_question_is_a_stop() -> None:
     with odd_server() as server:
         async with client_of(server) as client:
@@ -169,7 +276,7 @@ async def test_of_several_models_one_must_be_named() -> None:
     "listed",
     [
         Reply(b'{"object": "list", "data": null}', kind="application/json"),
-        Reply(b'{"data": [{"id": 3}, null, "x"]}', kind="application/json"),
+        Reply(b'{"data": [{"id": 3}, null, 7]}', kind="application/json"),
         Reply(b"[]", kind="application/json"),
         Reply(b"nothing", kind="text/plain"),
         Reply(b"", 500),
@@ -196,6 +303,9 @@ async def test_addresses_that_are_wrong_are_told_apart(tmp_path: Path, monkeypat
 
     with odd_server(tls=True) as tls, odd_server() as http:
         assert "certificate of https://localhost" in await why(f"https://localhost:{tls.port}")
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+        assert "is for another name" in await why(f"https://127.1:{tls.port}")
+        monkeypatch.delenv("SSL_CERT_FILE")
         assert "does not speak https" in await why(f"https://localhost:{http.port}")
         assert "https" in await why(f"http://localhost:{tls.port}")
     assert "no host named nowhere.invalid" in await why("http://nowhere.invalid:80")
@@ -221,13 +331,21 @@ async def test_the_redirects_of_another_host_and_of_a_circle_are_not_followed() 
         ("R1", "R1"),
         ("", ""),
         (r"D:\a/b.gguf", "b"),
+        (r"\\host\share\R1.gguf", "R1"),
+        (r"models\R1.GGUF", "R1"),
+        ("/m/a\\b.gguf", "a\\b"),
+        ("/models/DeepSeek-R1.v2", "DeepSeek-R1.v2"),
+        ("deepseek-ai/DeepSeek-R1", "deepseek-ai/DeepSeek-R1"),
+        ("deepseek-r1:1.5b", "deepseek-r1:1.5b"),
     ],
 )
 def test_a_model_s_path_is_cut_at_its_own_separators(path: str, title: str) -> None:
     assert model_title(path) == title
 
 
-@pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/models", "/health"])
+@pytest.mark.parametrize(
+    "path", ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/models", "/health", "/api/chat", "/V1/", "/#/x"]
+)
 def test_what_is_copied_along_with_an_address_does_not_count(path: str) -> None:
     assert Endpoint.parse(f"http://h:8080{path}").base_url == "http://h:8080"
     assert Endpoint.parse(f"http://h:8080/proxy{path}").base_url == "http://h:8080/proxy"
@@ -235,7 +353,15 @@ def test_what_is_copied_along_with_an_address_does_not_count(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("address", "meant"),
-    [("http://0.0.0.0:80", "http://127.0.0.1:80"), ("http://[::]:80/v1", "http://[::1]:80")],
+    [
+        ("http://0.0.0.0:80", "http://127.0.0.1:80"),
+        ("http://[::]:80/v1", "http://[::1]:80"),
+        ("http://[0:0:0:0:0:0:0:0]:80", "http://[::1]:80"),
+        ("http://0:80", "http://127.0.0.1:80"),
+        (" http://0.0.0.0 ", "http://127.0.0.1"),
+        ("https://me:p@0.0.0.0:80", "https://me:p@127.0.0.1:80"),
+        ("http://[::ffff:127.0.0.1]:80", "http://[::ffff:127.0.0.1]:80"),
+    ],
 )
 def test_the_address_that_servers_print_for_all_is_this_machine(address: str, meant: str) -> None:
     endpoint = Endpoint.parse(address)
@@ -245,6 +371,10 @@ def test_the_address_that_servers_print_for_all_is_this_machine(address: str, me
 
 def test_a_password_in_an_address_is_not_shown() -> None:
     assert "secret" not in str(Endpoint.parse("http://me:secret@h:80"))
+    for address in ("http://me:secret@h:nope", "http://me:sec/secret@h", "ftp://me:secret@h", "http://me:secret@"):
+        with pytest.raises(UsageError) as caught:
+            Endpoint.parse(address)
+        assert "secret" not in caught.value.cause
 
 
 async def test_no_proxy_lies_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

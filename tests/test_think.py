@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.events import Content, Reasoning
+from r1tui.events import Content, ContentWasThinking, Reasoning
 from r1tui.server.think import ThinkSplitter
 
 
@@ -56,3 +56,52 @@ def test_nothing_is_lost_but_the_tags(text: str, inside: bool) -> None:
     thinking, answer = split([text], inside=inside)
     shapes = {opened + thinking + closed + answer for opened in ("", "<think>") for closed in ("", "</think>")}
     assert text in shapes or text.lstrip() in shapes
+
+
+def split_unknown(pieces: list[str]) -> tuple[str, str]:
+    """Thinking and answer where it is not known how the prompt ended."""
+    splitter = ThinkSplitter(inside=False, may_lack_open=True)
+    thinking = answer = ""
+    for event in [event for piece in pieces for event in splitter.feed(piece)] + splitter.finish():
+        match event:
+            case Reasoning(text):
+                thinking += text
+            case Content(text):
+                answer += text
+            case ContentWasThinking():
+                thinking, answer = thinking + answer, ""
+    return thinking, answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Use `</think>` there.",
+        'The tag "</think>" ends it.',
+        "R1 writes </think> behind its thoughts.",
+        "So:\n```html\n</think>\n```\nThat is all.",
+        "So:\n~~~\nx = 1\n</think>\n~~~\n",
+        "So: ``a </think>`` is it.",
+        "It has <think> and\n</think>\nin it.",
+        "<|thinking|>Hm.<|/thinking|>Yes.",
+        "[THINK]Hm.[/THINK]Yes.",
+        "`</think>`" * 300,
+    ],
+)
+def test_an_answer_that_quotes_the_tag_is_an_answer(text: str) -> None:
+    for pieces in ([text], list(text)):
+        assert split_unknown(pieces) == ("", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking", "answer"),
+    [
+        ("Hm, well.\n</think>\n\nYes.", "Hm, well.\n", "\n\nYes."),
+        ("Hm. It would end with `</think>`.</think>Yes.", "Hm. It would end with `</think>`.", "Yes."),
+        ("Code:\n```\nx\n```\nFine. </think>Yes </think> again.", "Code:\n```\nx\n```\nFine. ", "Yes </think> again."),
+        ("</think>Yes.", "", "Yes."),
+    ],
+)
+def test_a_tag_without_its_opening_ends_the_thinking(text: str, thinking: str, answer: str) -> None:
+    for pieces in ([text], list(text)):
+        assert split_unknown(pieces) == (thinking, answer)

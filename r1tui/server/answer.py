@@ -16,10 +16,10 @@ from r1tui.events import (
     TooLong,
 )
 from r1tui.server import wire
-from r1tui.server.lenient import read_chunk, read_whole_answer
+from r1tui.server.lenient import is_done, read_chunk, read_whole_answer
 from r1tui.server.refusal import OURS, Whose, explain
 from r1tui.server.think import Piece, ThinkSplitter
-from r1tui.server.wire import Chunk, ChunkTimings, Gap, ServerError
+from r1tui.server.wire import Choice, Chunk, ChunkTimings, Gap, ServerError
 from r1tui.text import size
 
 GAP_TEXT = "\n\n[About {} are missing here: they were made while nobody recorded them.]\n\n"
@@ -38,6 +38,8 @@ class AnswerReader:
         self._whose = whose
         self._splitter = ThinkSplitter(inside=inside_thinking, goes_on=goes_on, may_lack_open=not knows_prompt)
         self._told_id = False
+        self._choice: int | None = None
+        """Which of a server's answers is read; None before the first."""
         self._started_s = monotonic()
         self._first_token_s: float | None = None
         self._timings: ChunkTimings | None = None
@@ -57,14 +59,25 @@ class AnswerReader:
         """The events of one server-sent event's payload."""
         if self.done:
             return
-        if payload.strip() == b"[DONE]":
+        if is_done(payload):
             yield from self.finish()
             return
-        yield from self._read(read_chunk(payload))
+        chunk = read_chunk(payload)
+        lines = payload.splitlines()
+        if chunk is None and len(lines) > 1:  # events without the blank line between them
+            for line in lines:
+                yield from self.read(line)
+            return
+        yield from self._read(chunk)
 
     def read_whole(self, body: bytes) -> Iterator[StreamEvent]:
-        """The events of a whole answer, from a server that does not stream."""
-        yield from self._read(read_whole_answer(body))
+        """The events of a whole answer, from a server that does not stream, or writes a chunk on each line."""
+        chunk = read_whole_answer(body)
+        lines = [line for line in body.splitlines() if line.strip()]
+        if chunk is not None or len(lines) < 2:
+            yield from self._read(chunk)
+        for line in lines if chunk is None else ():
+            yield from self.read(line)
         if not self.done:
             yield from self.finish()
 
@@ -122,13 +135,8 @@ class AnswerReader:
             self._completion_tokens = chunk.usage.completion_tokens
             if (details := chunk.usage.completion_tokens_details) is not None:
                 self._reasoning_tokens = details.reasoning_tokens
-        for choice in chunk.choices:
-            if thought := choice.delta.thinking:
-                self._splitter.is_split_already()
-                yield from self._token(Reasoning(thought))
-            for piece in self._splitter.feed(choice.delta.content or choice.text or ""):
-                yield from self._token(piece)
-            self._finish_reason = choice.finish_reason or self._finish_reason
+        for choice in chunk.choices[:1]:
+            yield from self._read_choice(choice)
         if chunk.timings and chunk.timings.predicted_n:
             seen_timings = chunk.timings
             yield Timings(
@@ -138,6 +146,18 @@ class AnswerReader:
                 completion_tokens=seen_timings.predicted_n,
                 tps=seen_timings.predicted_per_second,
             )
+
+    def _read_choice(self, choice: Choice) -> Iterator[StreamEvent]:
+        if self._choice is None:
+            self._choice = choice.index
+        if choice.index != self._choice:  # of an answer that nobody asked for
+            return
+        if thought := choice.said.thinking:
+            self._splitter.is_split_already()
+            yield from self._token(Reasoning(thought))
+        for piece in self._splitter.feed(choice.said.text or choice.text or ""):
+            yield from self._token(piece)
+        self._finish_reason = choice.finish_reason or self._finish_reason
 
     def _tell_gap(self, gap: Gap, after: Chunk) -> Iterator[StreamEvent]:
         """Say in the answer, where it belongs, how much of it is missing: in tokens where the server counts them."""
@@ -171,6 +191,9 @@ class AnswerReader:
         if self.done:
             return
         yield from self._splitter.finish()
+        if (missing := self._why_no_answer()) is not None:
+            yield self._fail(*missing)
+            return
         self.done = True
         seen = self._timings
         ttft_ms = (self._first_token_s - self._started_s) * 1000 if self._first_token_s is not None else None
@@ -185,6 +208,19 @@ class AnswerReader:
             tps=seen.predicted_per_second if seen else None,
             ttft_ms=ttft_ms,
         )
+
+    def _why_no_answer(self) -> tuple[str, str] | None:
+        """Cause and remedy of an end that is none of an answer; a llama-server of ours has no such ends."""
+        reason = self._finish_reason
+        if self._whose.is_ours or reason == "cancelled":
+            return None
+        if self._choice is None:
+            return "The server sent something that is no answer.", self._whose.log
+        if reason == "error":
+            return f"{self._whose.subject} ended in the middle of the answer.", self._whose.after_break
+        if self._first_token_s is None and reason not in (None, "stop", "length"):
+            return f"The server sent no text; its reason: {reason}.", "Ask in other words, or another model."
+        return None
 
     def _failure(self, error: ServerError) -> Failed:
         self.done = True

@@ -3,11 +3,12 @@ survives a dropped connection."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from pathlib import PurePosixPath, PureWindowsPath
+from contextlib import aclosing, suppress
+from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from r1tui.config import SamplingSettings
 from r1tui.errors import R1tuiError, UsageError
@@ -15,18 +16,25 @@ from r1tui.events import Failed, StreamEvent
 from r1tui.server.answer import AnswerReader
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.http import ServerHttp
+from r1tui.server.lenient import known
+from r1tui.server.model_names import model_title, names_of, only_model
 from r1tui.server.refusal import FOREIGN, FOREIGN_SOCKET, OURS
 from r1tui.server.request import Beginning, ChatRequest, Message, json_messages, template_arguments
 from r1tui.server.stream import AnswerStream
 from r1tui.server.think import CLOSE, OPEN
-from r1tui.server.wire import Props
+from r1tui.server.wire import Done, InputTokens, Prompt, Props, Tokens
 
-__all__ = ["Beginning", "ChatRequest", "Message", "ServerClient", "model_title"]
+__all__ = ["Beginning", "ChatRequest", "Message", "ServerClient"]
 
 CONVERSATION_HEADER = "X-Conversation-Id"
 MOST_NAMED = 8
 STOP_S = 3.0
-"""How long a server may take to confirm a stop, before the connection is closed."""
+"""How long a server may take to confirm a stop, and another's to do it, before the connection is closed."""
+ASIDE_S = 5.0
+"""How long a question waits for what another's server says of its models or its template, where it can do without."""
+SILENT_S = 30.0
+"""How long such a server is not asked that again."""
+T = TypeVar("T")
 
 
 class ServerClient:
@@ -42,7 +50,11 @@ class ServerClient:
         self._http = ServerHttp(endpoint, key, OURS if ours else foreign)
         self._ours = ours
         self._context_tokens: int | None = None
+        self._only_model: frozenset[str] | None = None
+        """The names of the one model of a llama-server that has no other; None while it was not asked."""
         self._forces_thinking: dict[bool | None, bool] = {}
+        self._silent_until_s = 0.0
+        """Until when the server is not asked again for what it did not say."""
         self._stopped: set[str] = set()
         self._streams: dict[str, AnswerStream] = {}
 
@@ -58,23 +70,36 @@ class ServerClient:
 
     async def models(self) -> list[str]:
         """The names of the server's models; empty where it does not say. Raises R1tuiError when nobody answers."""
-        said = await self._http.ask("/v1/models")
-        listed = (said.get("data") or said.get("models")) if isinstance(said, dict) else said
-        names = (
-            [one.get("id") or one.get("name") for one in listed if isinstance(one, dict)]
-            if isinstance(listed, list)
-            else []
-        )
-        return list(dict.fromkeys(name for name in names if isinstance(name, str) and name))
+        return list(dict.fromkeys(name for one in await self._listed() for name in names_of(one)[:1]))
 
     async def choose_model(self) -> list[str]:
-        """Take the server's model if there is one; the names to choose from where there are several."""
-        if self.model or self._ours:
+        """Take the server's model if there is one; the names to choose from where there are several.
+
+        Raises UsageError for a name that a llama-server of one model has not: it would answer with that one.
+        """
+        if self._ours:
+            return []
+        if self.model:
+            await self._check_model()
             return []
         names = await self.models()
         if len(names) == 1:
             self.model = names[0]
         return names if len(names) > 1 else []
+
+    async def _check_model(self) -> None:
+        if self._only_model is None:
+            with suppress(R1tuiError, TimeoutError):
+                async with asyncio.timeout(ASIDE_S):
+                    self._only_model = only_model(await self._listed())
+        if self._only_model and not {self.model, model_title(self.model)} & self._only_model:
+            has = ", ".join(sorted(self._only_model))
+            raise UsageError(f"The server has no model {self.model}, but {has}.", "Name that one, or none.")
+
+    async def _listed(self) -> list[Any]:
+        said = await self._http.ask("/v1/models")
+        listed = (said.get("data") or said.get("models")) if isinstance(said, dict) else said
+        return listed if isinstance(listed, list) else []
 
     async def need_model(self) -> None:
         """As `choose_model`, and raise UsageError where there are several."""
@@ -85,13 +110,14 @@ class ServerClient:
     async def props(self) -> Props:
         """`/props`: the model's path, context size and template."""
         params = {"model": self.model, "autoload": "false"} if self.model else None
-        return await self._http.fetch("GET", "/props", Props, params=params)
+        said = await self._http.fetch("GET", "/props", dict[str, Any], params=params)
+        return known(Props, said) or Props()
 
     async def tokenize(self, text: str, *, parse_special: bool = True, add_special: bool = False) -> list[int]:
         """The text's tokens, special ones as the chat would read them, or as plain text; `add_special`: and with those
         that the model wants around a prompt."""
         body = {"content": text, "parse_special": parse_special, "add_special": add_special}
-        return list((await self._post("/tokenize", body))["tokens"])
+        return (await self._post("/tokenize", body, Tokens)).tokens
 
     async def count_tokens(self, request: ChatRequest) -> int:
         """How many tokens the prompt of this request has; llama-server refuses one that is beyond its context."""
@@ -99,19 +125,20 @@ class ServerClient:
             _, body, _ = await self._target_and_body(request)
             return len(await self.tokenize(body["prompt"], add_special=True))
         body = {"messages": json_messages(request.messages)}
-        return int((await self._post("/v1/chat/completions/input_tokens", body))["input_tokens"])
+        return (await self._post("/v1/chat/completions/input_tokens", body, InputTokens)).input_tokens
 
     async def context_tokens(self) -> int | None:
         """How much the context of one answer holds, its prompt included; None when the server does not say."""
         if self._context_tokens is None:
-            self._context_tokens = (await self.props()).default_generation_settings.n_ctx
+            self._context_tokens = (await self.props()).context_tokens
         return self._context_tokens
 
     async def end_thinking(self, completion_id: str) -> None:
         """Have a running answer end its thinking at once and begin its text. Raises R1tuiError when it cannot."""
-        answer = await self._post("/v1/chat/completions/control", {"id": completion_id, "action": "reasoning_end"})
-        if not answer.get("success"):
-            raise R1tuiError(f"The server says: {answer.get('message', 'no')}.", "The answer goes on as it was.")
+        body = {"id": completion_id, "action": "reasoning_end"}
+        answer = await self._post("/v1/chat/completions/control", body, Done)
+        if not answer.success:
+            raise R1tuiError(f"The server says: {answer.message}.", "The answer goes on as it was.")
 
     async def busy_slots(self) -> int:
         """How many answers are being computed. Asking often would keep an idle server from sleeping."""
@@ -127,14 +154,18 @@ class ServerClient:
         """
         thinking = sampling.thinking if sampling else None
         if thinking not in self._forces_thinking:
+            if monotonic() < self._silent_until_s:
+                return False
             body: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
             if sampling and (arguments := template_arguments(sampling)):
                 body["chat_template_kwargs"] = arguments
             try:
-                answer = await self._post("/apply-template", body)
-                self._forces_thinking[thinking] = str(answer["prompt"]).rstrip().endswith(OPEN)
-            except (R1tuiError, KeyError):  # another server, or an older one
+                async with asyncio.timeout(None if self._ours else ASIDE_S):
+                    answer = await self._post("/apply-template", body, Prompt)
+            except (R1tuiError, TimeoutError):  # another server, or an older one
+                self._silent_until_s = 0.0 if self._ours else monotonic() + SILENT_S
                 return False
+            self._forces_thinking[thinking] = answer.prompt.rstrip().endswith(OPEN)
         return self._forces_thinking[thinking]
 
     def knows_prompt(self, sampling: SamplingSettings | None = None) -> bool:
@@ -186,39 +217,34 @@ class ServerClient:
             if stream is None or self._ours or not await stream.cut():
                 raise
             return
-        if not confirmed and stream is not None:
+        if stream is not None and not (confirmed and (self._ours or await stream.ends_within(STOP_S))):
             await stream.cut()
 
     async def begins_inside(self, request: ChatRequest) -> bool:
         """Whether the stream of the answer begins inside its thinking."""
-        beginning = request.beginning
         forced = await self.forces_thinking(request.sampling)
-        return forced if beginning is None else not beginning.content and bool(beginning.thinking or forced)
+        return forced if request.beginning is None else request.beginning.is_inside(forced=forced)
 
     async def _target_and_body(self, request: ChatRequest) -> tuple[str, dict[str, Any], bool]:
         """Where to post what, and whether the stream begins inside the thinking."""
-        inside = await self.begins_inside(request)
-        if request.beginning is None:
+        beginning = request.beginning
+        if beginning is None:
+            inside = await self.forces_thinking(request.sampling)
             return "/v1/chat/completions", request.body(raw_reasoning=inside), inside
-        forced = await self.forces_thinking(request.sampling)
-        if request.beginning.thinking and not forced and CLOSE not in (await self.props()).chat_template:
-            raise R1tuiError("How this model marks its thinking is not known.", "Ask again.")
         body: dict[str, Any] = {"messages": json_messages(request.messages)}
         if arguments := template_arguments(request.sampling):
             body["chat_template_kwargs"] = arguments
-        answer = await self._post("/apply-template", body)
-        prompt = str(answer["prompt"]) + request.beginning.as_written(forced=forced)
+        prompt = (await self._post("/apply-template", body, Prompt)).prompt
+        forced = prompt.rstrip().endswith(OPEN)
+        if beginning.thinking and not forced and CLOSE not in (await self.props()).chat_template:
+            raise R1tuiError("How this model marks its thinking is not known.", "Ask again.")
+        inside = beginning.is_inside(forced=forced)
+        prompt += beginning.as_written(forced=forced)
         return "/v1/completions", request.body_of_rest(prompt, inside_thinking=inside), inside
 
-    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await self._http.fetch("POST", path, dict[str, Any], self._named(body))
+    async def _post(self, path: str, body: dict[str, Any], kind: type[T]) -> T:
+        return await self._http.fetch("POST", path, kind, self._named(body))
 
     def _named(self, body: dict[str, Any]) -> dict[str, Any]:
         """The body with the name of the model that is asked, where one was chosen."""
         return {**body, "model": self.model} if self.model else body
-
-
-def model_title(path: str) -> str:
-    """A model's name by its path, on whichever system the server runs; empty for an empty path."""
-    is_windows = "\\" in path and "/" not in path
-    return (PureWindowsPath(path) if is_windows else PurePosixPath(path)).stem

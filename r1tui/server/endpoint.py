@@ -9,9 +9,13 @@ from urllib.parse import urlsplit
 from r1tui.errors import UsageError
 
 _REMEDY = "Use http://HOST:PORT or unix:/path/server.sock."
-_API_PATH = re.compile(r"(?:/v1)?(?:/(?:chat/completions|completions|models|health|props))?/*$")
+_API_PATH = re.compile(
+    r"/*(?:/api/(?:chat|generate|tags)"
+    r"|(?:/v1)?(?:/+(?:chat/completions|completions|responses|models|health|props|slots))?)/*$",
+    re.IGNORECASE,
+)
 """What people copy along with an address."""
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  what servers print; nobody can be called so
+_USER = re.compile(r"(?<=://).*@")
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,17 @@ class Endpoint:
         """Whether it is on this machine, so that no proxy lies in between."""
         if self.socket is not None or self.host == "localhost" or self.host.endswith(".localhost"):
             return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        address = _address(self.host)
+        mapped = getattr(address, "ipv4_mapped", None)
+        return address is not None and (mapped or address).is_loopback
 
     @classmethod
     def parse(cls, text: str) -> "Endpoint":
         """The endpoint that the text names; raises UsageError when it names none."""
+        text = text.strip()
+        wrong = UsageError(f"{_USER.sub('', text)!r} is not an address.", _REMEDY)
         if not text.isprintable():
-            raise UsageError(f"{text!r} is not an address.", _REMEDY)
+            raise wrong
         if text.startswith("unix:"):
             path = text.removeprefix("unix:").removeprefix("//")
             if not path.startswith("/"):
@@ -57,13 +62,22 @@ class Endpoint:
             parts = urlsplit(text)
             port_is_fine = parts.port is None or parts.port > 0
         except ValueError:
-            raise UsageError(f"{text!r} is not an address.", _REMEDY) from None
+            raise wrong from None
         host = parts.hostname
         if parts.scheme not in ("http", "https") or not host or not port_is_fine or re.search(r"\s", parts.netloc):
-            raise UsageError(f"{text!r} is not an address.", _REMEDY)
+            raise wrong
         netloc = parts.netloc
-        if host in _EVERY_ADDRESS:
-            shown = f"[{host}]" if ":" in host else host
-            before, at, address = netloc.rpartition("@")
-            netloc = before + at + address.replace(shown, _EVERY_ADDRESS[host], 1)
+        address = _address(host)
+        if address is not None and address.is_unspecified:  # what servers print; nobody can be called so
+            user, at, shown = netloc.rpartition("@")
+            here = "[::1]" if address.version == 6 else "127.0.0.1"
+            netloc = user + at + here + shown[len(f"[{host}]" if address.version == 6 else host) :]
         return cls(f"{parts.scheme}://{netloc}{_API_PATH.sub('', parts.path)}")
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The host as a number, None where it is a name."""
+    try:
+        return ipaddress.ip_address("0.0.0.0" if host == "0" else host)  # noqa: S104  as the system reads it
+    except ValueError:
+        return None

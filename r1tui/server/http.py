@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -76,7 +77,7 @@ class ServerHttp:
         """The JSON of an answer as `kind`. Raises R1tuiError."""
         response = await self.send(self._client.build_request(method, path, json=body, params=params))
         try:
-            if response.status_code != 200:
+            if not response.is_success:
                 raise await self.refusal(response)
             content = await self.body(response)
         finally:
@@ -149,8 +150,6 @@ class ServerHttp:
                 content += data
                 if len(content) > LARGEST_BODY_BYTES:
                     raise R1tuiError(f"{self.endpoint} answers without end.", "Check the address.")
-        except httpx2.DecodingError as error:
-            raise R1tuiError(f"{self.endpoint} sends what cannot be unpacked.", "Check the address.") from error
         except (httpx2.HTTPError, OSError) as error:
             raise explain_transport(error, self.endpoint, self.whose) from error
         return bytes(content)
@@ -165,7 +164,9 @@ class ServerHttp:
             return self._elsewhere(location)
         if looks_like_html(content):
             return web_page(self.endpoint, response.status_code)
-        return read_error(content, response.status_code)
+        wait = response.headers.get("retry-after", "").strip()
+        wait_s = int(wait) if re.fullmatch("[0-9]{1,5}", wait) else None
+        return msgspec.structs.replace(read_error(content, response.status_code), wait_s=wait_s)
 
     async def refusal(self, response: httpx2.Response) -> R1tuiError:
         """As `error_of`, in words."""
@@ -181,10 +182,13 @@ class ServerHttp:
         if not location or target.hostname != request.url.host or target.scheme not in ("http", "https") or downgrades:
             raise self._elsewhere(location)
         headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
-        return self._client.build_request(
+        again = self._client.build_request(
             request.method, target.geturl(), content=request.content, headers=headers,
             timeout=request.extensions.get("timeout") and _timeout(request),
         )  # fmt: skip
+        if again.url.scheme == request.url.scheme and again.url.port != request.url.port:
+            again.headers.pop("authorization", None)  # another port may be another's server
+        return again
 
     def _elsewhere(self, location: str) -> R1tuiError:
         where = urlsplit(location)

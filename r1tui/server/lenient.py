@@ -6,17 +6,20 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from r1tui.server.sse import BOM, DONE, EventSplitter
 from r1tui.server.wire import Choice, Chunk, ChunkProgress, ChunkTimings, Delta, ServerError, Usage
 
 _decoder = msgspec.json.Decoder(Chunk)
-_ERROR_KEYS = ("message", "detail", "error", "msg", "error_description", "title", "reason")
+_ERROR_KEYS = ("message", "detail", "error", "errors", "msg", "error_description", "title", "reason", "description")
+_TEXT_KEYS = ("thinking", "reasoning", "text", "content", "refusal", "value")
 _LONGEST_WORDS = 400
 _MOST_DEPTH = 6
 S = TypeVar("S", bound=msgspec.Struct)
 
 
 def read_chunk(payload: bytes) -> Chunk | None:
-    """The chunk that an event's payload means; None when it is no JSON object."""
+    """The chunk that an event's payload means, without anything where it is JSON of another kind; None when it is no
+    JSON."""
     try:
         chunk = _decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -25,18 +28,32 @@ def read_chunk(payload: bytes) -> Chunk | None:
         if chunk != _NOTHING and (chunk.error is None or chunk.error.message):
             return chunk
     said = foreign_json(payload)
-    return _chunk(said, "delta") if isinstance(said, dict) else None
+    if isinstance(said, dict):
+        return _chunk(said)
+    return _NOTHING if is_json(payload) else None
 
 
 def read_whole_answer(body: bytes) -> Chunk | None:
     """A whole chat completion as one chunk, from a server that does not stream; None when it is none."""
     said = foreign_json(body)
-    return _chunk(said, "message") if isinstance(said, dict) else None
+    return _chunk(said) if isinstance(said, dict) else None
 
 
-def read_error(body: bytes, status: int) -> ServerError:
-    """The error in a response's body, whatever its shape: JSON of any kind, plain text, a web page."""
+def is_whole_event(payload: bytes) -> bool:
+    """Whether nothing is missing in a payload: JSON, the word that ends a stream, or such lines."""
+    return is_done(payload) or is_json(payload) or all(is_done(line) or is_json(line) for line in payload.splitlines())
+
+
+def is_done(payload: bytes) -> bool:
+    """Whether the payload says that the stream is at its end."""
+    return payload.strip().strip(b'"').upper() == DONE
+
+
+def read_error(body: bytes, status: int | None = None) -> ServerError:
+    """The error in a body, whatever its shape: JSON of any kind, plain text, a web page."""
     said = foreign_json(body)
+    if said is None:
+        said = next((inner for one in EventSplitter().all(body) if (inner := foreign_json(one)) is not None), None)
     if said is None:
         return ServerError("" if looks_like_html(body) else _shortened(body.decode(errors="replace")), status=status)
     return msgspec.structs.replace(_error(said), status=status)
@@ -51,9 +68,14 @@ def looks_like_html(body: bytes) -> bool:
 def foreign_json(body: bytes) -> Any:
     """The JSON of a body, with U+FFFD for bytes and surrogates that are no text; None for what is no JSON."""
     try:
-        return json.loads(body.decode(errors="replace"))
+        return json.loads(body.removeprefix(BOM).decode(errors="replace"), strict=False)
     except (ValueError, RecursionError):
         return None
+
+
+def is_json(body: bytes) -> bool:
+    """Whether this is JSON of any kind."""
+    return foreign_json(body) is not None or body.strip() == b"null"
 
 
 def sound_text(text: str) -> str:
@@ -65,31 +87,40 @@ def sound_text(text: str) -> str:
     return text
 
 
-def _chunk(said: dict[str, Any], answer_key: str) -> Chunk:
+def _chunk(said: dict[str, Any]) -> Chunk:
     choices = said.get("choices")
-    listed = choices if isinstance(choices, list) else []
-    error = said.get("error") or (said if choices is None and _words(said) else None)
+    listed = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
     identity = said.get("id")
     return Chunk(
         id=sound_text(str(identity)) if isinstance(identity, str | int) else "",
-        choices=[_choice(one, answer_key) for one in listed if isinstance(one, dict)],
-        timings=_known(ChunkTimings, said.get("timings")),
-        prompt_progress=_known(ChunkProgress, said.get("prompt_progress")),
-        usage=_known(Usage, said.get("usage")),
-        error=_error(error) if error else None,
+        choices=[_choice(one) for one in listed],
+        timings=known(ChunkTimings, said.get("timings")),
+        prompt_progress=known(ChunkProgress, said.get("prompt_progress")),
+        usage=known(Usage, said.get("usage")),
+        error=_error_in(said, has_choices=bool(listed)),
     )
 
 
-def _choice(said: dict[str, Any], answer_key: str) -> Choice:
-    delta, reason, text = said.get(answer_key), said.get("finish_reason"), said.get("text")
-    fields = delta if isinstance(delta, dict) else {}
-    content, in_parts = _answer_and_thinking(fields.get("content"))
+def _error_in(said: dict[str, Any], *, has_choices: bool) -> ServerError | None:
+    """The error that a chunk is, or has beside its choices."""
+    inner = said.get("error")
+    if inner and (_words(inner) or not has_choices):
+        return _error(inner if _words(inner) else said)
+    return _error(said) if not has_choices and "choices" not in said and _words(said) else None
+
+
+def _choice(said: dict[str, Any]) -> Choice:
+    delta, reason, text, index = (said.get(key) for key in ("delta", "finish_reason", "text", "index"))
+    fields = delta if isinstance(delta, dict) and delta else said.get("message")
+    fields = fields if isinstance(fields, dict) else {}
+    content, in_parts = _answer_and_thinking(fields.get("content") or fields.get("refusal"))
     named = next((one for key in ("reasoning_content", "reasoning") if (one := fields.get(key))), None)
     thinking = "".join(_answer_and_thinking(named)) or in_parts
     return Choice(
         Delta(content, thinking or None),
-        sound_text(text) if isinstance(text, str) else None,
-        reason if isinstance(reason, str) else None,
+        text=sound_text(text) if isinstance(text, str) else None,
+        finish_reason=reason if isinstance(reason, str) else None,
+        index=index if isinstance(index, int) else 0,
     )
 
 
@@ -98,10 +129,11 @@ def _answer_and_thinking(content: object, depth: int = 0) -> tuple[str, str]:
     if isinstance(content, str):
         return sound_text(content), ""
     answer = thinking = ""
-    for part in content if isinstance(content, list) and depth < _MOST_DEPTH else []:
+    parts = [content] if isinstance(content, dict) else content if isinstance(content, list) else []
+    for part in parts if depth < _MOST_DEPTH else []:
         if isinstance(part, dict):
             kind = str(part.get("type", "text"))
-            said = part.get("thinking") or part.get("reasoning") or part.get("text") or part.get("content")
+            said = next((one for key in _TEXT_KEYS if (one := part.get(key))), None)
             inner = _answer_and_thinking(said, depth + 1)
             thinks = "thinking" in kind or "reasoning" in kind
             answer, thinking = answer + ("" if thinks else inner[0]), thinking + (inner[0] if thinks else "") + inner[1]
@@ -113,8 +145,9 @@ def _answer_and_thinking(content: object, depth: int = 0) -> tuple[str, str]:
 def _error(said: object) -> ServerError:
     """The error of an `error` object, text or list."""
     inner = said["error"] if isinstance(said, dict) and isinstance(said.get("error"), dict) else said
-    known = _known(ServerError, inner) or ServerError()
-    return msgspec.structs.replace(known, message=_shortened(_words(said)), status=None)
+    fields = known(ServerError, inner) or ServerError()
+    words = _words(said) or (json.dumps(said, ensure_ascii=False) if said else "")
+    return msgspec.structs.replace(fields, message=_shortened(words), status=None)
 
 
 def _words(said: object, depth: int = 0) -> str:
@@ -124,7 +157,8 @@ def _words(said: object, depth: int = 0) -> str:
     if depth >= _MOST_DEPTH:
         return ""
     if isinstance(said, dict):
-        return next((words for key in _ERROR_KEYS if (words := _words(said.get(key), depth + 1))), "")
+        lower = {str(key).lower(): value for key, value in said.items()}
+        return next((words for key in _ERROR_KEYS if (words := _words(lower.get(key), depth + 1))), "")
     if isinstance(said, list):
         return "; ".join(words for one in said[:3] if (words := _words(one, depth + 1)))
     return ""
@@ -135,7 +169,7 @@ def _shortened(words: str) -> str:
     return line if len(line) <= _LONGEST_WORDS else line[: _LONGEST_WORDS - 1] + "…"
 
 
-def _known(kind: type[S], said: object) -> S | None:
+def known(kind: type[S], said: object) -> S | None:
     """The struct with those fields that are what they should be; None where there is no object."""
     if not isinstance(said, dict):
         return None

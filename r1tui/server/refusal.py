@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from r1tui.server import wire
 from r1tui.server.wire import ServerError
+from r1tui.text import duration
 
 SERVER_STOPPED = ("The server was stopped.", "Start it, and ask again.")
 OWN_LOG = "See `r1tui logs`."
@@ -85,6 +86,8 @@ def _refused(error: ServerError, whose: Whose) -> tuple[str, str]:
         return cause, OWN_LOG
     if error.status == 503 and "load" in said.lower():
         return cause, "Wait until its model is loaded, and ask again."
+    if error.status in (429, 503):
+        return cause, f"Wait {duration(error.wait_s) if error.wait_s else 'a little'}, and ask again."
     if error.status in (400, 404, 422) and "model" in said.lower():
         return cause, NAME_A_MODEL
     return cause, FOREIGN_LOG

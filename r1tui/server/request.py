@@ -27,6 +27,10 @@ class Beginning:
     thinking: str
     content: str
 
+    def is_inside(self, *, forced: bool) -> bool:
+        """Whether it ends within the thinking."""
+        return not self.content and bool(self.thinking or forced)
+
     def as_written(self, *, forced: bool) -> str:
         """What the model wrote, behind a prompt that ended in `<think>` if `forced`."""
         if not (self.thinking or forced):

@@ -1,9 +1,12 @@
 """Server-sent events as bytes: cut into payloads, and counted."""
 
+import json
 import re
 from collections.abc import Iterator
 
 MAX_EVENT_BYTES = 1 << 24
+BOM = b"\xef\xbb\xbf"
+DONE = b"[DONE]"
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 """The end of an event, whichever of the three line ends of the WHATWG's specification a server writes."""
 
@@ -27,17 +30,28 @@ class EventSplitter:
         while (end := self._end_of_event()) is not None:
             event = bytes(self._buffer[: end[0]])
             del self._buffer[: end[1]]
+            event = event if self.offset else event.removeprefix(BOM)
             self.offset += end[1]
             if payload := _payload(event):
                 yield payload
         if len(self._buffer) > MAX_EVENT_BYTES:
             raise ValueError("the server sent an endless event")
 
+    def all(self, data: bytes) -> list[bytes]:
+        """The payloads of what is a whole stream."""
+        payloads = [*self.feed(data), self.rest()] if len(data) <= MAX_EVENT_BYTES else []
+        return [one for one in payloads if one]
+
     def rest(self) -> bytes:
         """The payload of an event that the stream's end left without its blank line; empty where there is none."""
-        event = bytes(self._buffer)
+        event = self.pending
         self._buffer.clear()
         return _payload(event)
+
+    @property
+    def pending(self) -> bytes:
+        """What has come of an event that is not whole yet."""
+        return bytes(self._buffer) if self.offset else bytes(self._buffer).removeprefix(BOM)
 
     def _end_of_event(self) -> tuple[int, int] | None:
         """Where the first whole event ends, without its blank line and with it."""
@@ -49,5 +63,14 @@ class EventSplitter:
 
 
 def _payload(event: bytes) -> bytes:
-    lines = event.splitlines()
-    return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
+    """An event's data. Text that an `error` event has is put into JSON; other text with a name is no answer's."""
+    fields = [
+        (name, value.removeprefix(b" ")) for name, _, value in (line.partition(b":") for line in event.splitlines())
+    ]
+    data = b"\n".join(value for name, value in fields if name == b"data")
+    kind = next((value for name, value in reversed(fields) if name == b"event"), b"message")
+    if not data:  # so wrote llama-server once
+        kind, data = b"error", next((value for name, value in fields if name == b"error"), b"")
+    if not data or kind == b"message" or data.startswith((b"{", DONE)):
+        return data
+    return json.dumps({"error": data.decode(errors="replace")}).encode() if kind == b"error" else b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from r1tui.errors import R1tuiError
@@ -12,8 +12,8 @@ from r1tui.events import StreamEvent
 from r1tui.server.answer import AnswerReader
 from r1tui.server.dropped import LOOKUP, FoundStream, first_kept, lookup_body, margins_bytes
 from r1tui.server.http import LARGEST_BODY_BYTES, ServerHttp
-from r1tui.server.lenient import foreign_json, looks_like_html
-from r1tui.server.sse import EventSplitter
+from r1tui.server.lenient import is_done, is_whole_event, looks_like_html, read_error
+from r1tui.server.sse import BOM, EventSplitter
 from r1tui.server.unreachable import explain_transport, web_page
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 RECONNECT_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _CLOSE = {"Connection": "close"}  # a pooled connection is dead one time in five
+_UNREADABLE = ("br", "zstd", "compress")
 _GONE = ("The answer was stopped, or the server has it no more.", "Ask again.")
-_DONE = b"[DONE]"
+LAST_WORDS_S = 3.0
+"""How long a server that has said why the answer ended may take for what it still has to say, such as figures."""
 
 
 class AnswerStream:
@@ -34,6 +36,9 @@ class AnswerStream:
         self._http = http
         self._reader = reader
         self._id = conversation_id
+        self._is_kept = True
+        """Whether the server may have the rest of an answer that broke off."""
+        self._ended = asyncio.Event()
         self._splitter = EventSplitter()
         self._margins_bytes = margins_bytes()
         self._first_kept: int | None = None
@@ -53,14 +58,16 @@ class AnswerStream:
             except R1tuiError as error:
                 broken = error
             if reader.done:
+                self._ended.set()
                 return
             if self._splitter.offset > began:
                 delays = iter(RECONNECT_DELAYS_S)
-            hopeless = self.is_stopped or reader.has_end or not self._splitter.offset
+            hopeless = self.is_stopped or reader.has_end or not (self._splitter.offset and self._is_kept)
             if hopeless or not (self._first_kept or await self._pause(next(delays, None))):
                 break
             self._splitter = EventSplitter(self._splitter.offset)
             request = self._resume_request(max(self._splitter.offset, self._first_kept or 0))
+        self._ended.set()
         for event in self._last(broken):
             yield event
 
@@ -72,6 +79,13 @@ class AnswerStream:
         if response is not None:
             await response.aclose()
         return sending is not None or response is not None
+
+    async def ends_within(self, wait_s: float) -> bool:
+        """Whether the answer ends by itself in this time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._ended.wait()
+        return self._ended.is_set()
 
     def _last(self, broken: R1tuiError) -> list[StreamEvent]:
         reader, whose = self._reader, self._http.whose
@@ -93,7 +107,7 @@ class AnswerStream:
         try:
             if response.status_code == 400 and await self._finds_what_is_kept():
                 return
-            if response.status_code != 200:
+            if not response.is_success:
                 for event in await self._refused(response):
                     yield event
             else:
@@ -128,8 +142,9 @@ class AnswerStream:
 
     async def _refused(self, response: httpx2.Response) -> list[StreamEvent]:
         if response.status_code == 404 and self._splitter.offset:
-            if not self._http.whose.is_ours:
-                raise R1tuiError("")  # it keeps no answers: the connection just broke
+            if not self._http.whose.is_ours:  # it keeps no answers: the connection just broke
+                self._is_kept = False
+                raise R1tuiError("")
             return list(self._reader.fail(*_GONE))
         refusal = await self._http.error_of(response)
         if isinstance(refusal, R1tuiError):
@@ -141,7 +156,7 @@ class AnswerStream:
         head = b""
         async for data in pieces:
             head += data
-            if start := head.lstrip()[:1]:
+            if start := head.removeprefix(BOM).lstrip()[:1]:
                 break
         else:
             return
@@ -164,18 +179,33 @@ class AnswerStream:
             yield event
 
     async def _read_events(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[StreamEvent, None]:
-        reader, splitter = self._reader, self._splitter
-        async for data in pieces:
+        reader, splitter, is_ours = self._reader, self._splitter, self._http.whose.is_ours
+        async for data in pieces if is_ours else self._until_told(pieces):
             for payload in splitter.feed(data):
                 for event in reader.read(payload):
                     yield event
             if reader.done:
                 return
-        if not self._http.whose.is_ours:  # ours is asked for the rest of an event that broke off
-            rest = splitter.rest()
-            if rest.strip() == _DONE or foreign_json(rest) is not None:
-                for event in reader.read(rest):
-                    yield event
+        if is_ours:  # asked for the rest of an event that broke off
+            return
+        words, rest = splitter.pending, splitter.rest()
+        if rest and is_whole_event(rest):
+            for event in reader.read(rest):
+                yield event
+        elif words.strip() and not splitter.offset and not rest:
+            for event in reader.refuse(read_error(words)):
+                yield event
+
+    async def _until_told(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """What comes up to the word that the answer is whole: some servers keep the connection afterwards."""
+        following = aiter(pieces)
+        while not is_done(self._splitter.pending.removeprefix(b"data:")):
+            try:
+                async with asyncio.timeout(LAST_WORDS_S if self._reader.has_end else None):
+                    data = await anext(following)
+            except (StopAsyncIteration, TimeoutError):
+                return
+            yield data
 
     async def _pause(self, delay_s: float | None) -> bool:
         """Wait before another connection; False when there is no hope: a local server gone, or no more tries."""
@@ -211,8 +241,14 @@ class AnswerStream:
 
 
 def _pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """The body as it comes; unpacked where a server packs it although it was asked not to."""
-    packed = response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    """The body as it comes; unpacked where a server packs it although it was asked not to. Raises R1tuiError."""
+    packed = response.headers.get("content-encoding", "").strip().lower()
+    if packed in _UNREADABLE:
+        raise R1tuiError(
+            f"The server packs its answer ({packed}) although asked not to.", "Have it send text as it is."
+        )
+    if packed == "x-gzip":  # the same by its older name
+        response.headers["content-encoding"] = "gzip"
     return response.aiter_bytes() if packed else response.aiter_raw()
 
 

@@ -1,8 +1,14 @@
 """Takes R1's thinking out of content in which llama-server left it."""
 
+import re
+
 from r1tui.events import Content, ContentWasThinking, Reasoning
 
 OPEN, CLOSE = "<think>", "</think>"
+MOST_QUOTED = 100
+"""After so many quoted tags none is expected to be the thinking's end."""
+_FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
+_QUOTES = ("`", '"', "'", "(", "[", "“", "‘", "«", "„")
 Piece = Reasoning | Content | ContentWasThinking
 
 
@@ -14,14 +20,15 @@ class ThinkSplitter:
     begins in the middle of its thinking, with `inside`, or of its answer.
 
     With `may_lack_open` it is not known how the prompt ended: a first `</think>` with no `<think>` before it tells
-    that everything up to it was thinking.
+    that everything up to it was thinking. One that the answer quotes, in code or in the middle of a sentence, does not.
     """
 
     def __init__(self, *, inside: bool, goes_on: bool = False, may_lack_open: bool = False) -> None:
         self._forced = inside
         self._may_lack_open = may_lack_open and not inside and not goes_on
-        self._before = ""
-        """The last character that was passed on."""
+        self._said: list[str] = []
+        """What was passed on, while a `</think>` may still tell what it was."""
+        self._quoted = 0
         self._state = ("thinking" if inside else "answer") if goes_on else "start"
         self._held = ""
 
@@ -63,21 +70,24 @@ class ThinkSplitter:
         return True
 
     def _read_answer(self, out: list[Piece]) -> None:
-        if not self._may_lack_open:
-            out.append(Content(self._held))
-            self._held = ""
-            return
-        said, tag, rest = self._held.partition(CLOSE)
-        if tag and (said or self._before)[-1:] != "`":  # a quoted tag is the answer's own word
-            self._may_lack_open = False
-            thought: list[Piece] = [Content(said)] if said else []
-            out += [*thought, ContentWasThinking(), *([Content(rest)] if rest else [])]
-            self._held = ""
-            return
-        keep = 0 if tag else _partial_tag_length(self._held)
+        while self._held and self._may_lack_open:
+            said, tag, rest = self._held.partition(CLOSE)
+            if not tag:
+                break
+            self._said = ["".join([*self._said, said])]
+            if _is_quoted(self._said[0]):
+                self._said.append(tag)
+                self._quoted += 1
+                self._may_lack_open = self._quoted < MOST_QUOTED
+                out.append(Content(said + tag))
+            else:
+                self._may_lack_open = False
+                out += [*([Content(said)] if said else []), ContentWasThinking()]
+            self._held = rest
+        keep = _partial_tag_length(self._held) if self._may_lack_open else 0
         said, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         if said:
-            self._before = said[-1]
+            self._said.append(said)
             out.append(Content(said))
 
     def _read_thinking(self, out: list[Piece]) -> None:
@@ -90,6 +100,13 @@ class ThinkSplitter:
             thought, self._held = thought[: len(thought) - keep], thought[len(thought) - keep :]
         if thought:
             out.append(Reasoning(thought))
+
+
+def _is_quoted(before: str) -> bool:
+    """Whether a `</think>` after this text is a word of the answer: in code, behind `<think>`, or within a sentence."""
+    in_code = len(_FENCE.findall(before)) % 2 or before.rpartition("\n")[2].count("`") % 2
+    in_sentence = before[-1:] in _QUOTES or (before[-1:] == " " and before.rstrip()[-1:].isalnum())
+    return bool(in_code) or in_sentence or OPEN in before
 
 
 def _partial_tag_length(text: str) -> int:

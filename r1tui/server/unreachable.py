@@ -1,5 +1,6 @@
 """Why a server could not be asked: what the HTTP library raised, told apart for a person."""
 
+import errno
 import re
 
 from r1tui.errors import R1tuiError
@@ -10,7 +11,9 @@ from r1tui.variables import proxy_variable
 _UNKNOWN_HOST = re.compile(
     r"Name or service not known|nodename nor servname|getaddrinfo|name resolution|No address", re.I
 )
-_BAD_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|Hostname mismatch", re.I)
+_BAD_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed", re.I)
+_EXPIRED = re.compile(r"certificate has expired|not yet valid", re.I)
+_ANOTHER_NAME = re.compile(r"(Hostname|IP address) mismatch", re.I)
 _NOT_TLS = re.compile(r"WRONG_VERSION_NUMBER|wrong version number|record layer|UNEXPECTED_EOF|packet length", re.I)
 WEB_PAGE = "answers with a web page, as a proxy, a login page or another program does"
 HTTPS_HINT = re.compile(rb"HTTP request (was sent )?to (an )?HTTPS|plain HTTP request", re.I)
@@ -27,11 +30,19 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
         return R1tuiError(f"The proxy does not let us reach {endpoint}.", remedy)
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
         return R1tuiError(f"{endpoint} is no address that can be asked.", address)
+    if isinstance(error, httpx2.DecodingError):
+        return R1tuiError(f"{endpoint} sends what cannot be unpacked.", address)
+    if _EXPIRED.search(said):
+        return R1tuiError(f"The certificate of {endpoint} has expired.", "Have it renewed, and check this clock.")
+    if _ANOTHER_NAME.search(said):
+        return R1tuiError(f"The certificate of {endpoint} is for another name.", "Use the name that stands in it.")
     if _BAD_CERTIFICATE.search(said):
-        remedy = "Set SSL_CERT_FILE to the file of the authority that signed it, or use the name that stands in it."
+        remedy = "Set SSL_CERT_FILE to the file of the authority that signed it."
         return R1tuiError(f"The certificate of {endpoint} is not trusted.", remedy)
     if endpoint.base_url.startswith("https:") and _NOT_TLS.search(said):
         return R1tuiError(f"{endpoint} does not speak https.", "Write http:// in the address.")
+    if endpoint.socket is not None and (missing := _not_listening(error)):
+        return R1tuiError(f"{endpoint.socket} {missing}.", whose.look)
     if isinstance(error, httpx2.ConnectError) and (proxy := _proxy(endpoint)):
         return R1tuiError(f"{endpoint} cannot be reached through the proxy of {proxy}.", f"Check {proxy}, or unset it.")
     if _UNKNOWN_HOST.search(said):
@@ -44,6 +55,16 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
     if isinstance(error, httpx2.TimeoutException):
         return R1tuiError(f"{endpoint} does not answer in time.", whose.look)
     return R1tuiError(f"No {whose.name} answers at {endpoint}.", whose.look)
+
+
+def _not_listening(error: Exception) -> str:
+    """What the system says of a path at which no socket listens; empty where it says something else."""
+    codes = {one.errno for one in _chain(error) if isinstance(one, OSError)}
+    if codes & {errno.ENOENT, errno.ENOTDIR}:
+        return "does not exist"
+    if errno.EACCES in codes:
+        return "may not be opened by you"
+    return "is no socket at which a server listens" if codes & {errno.ECONNREFUSED, errno.ENOTSOCK} else ""
 
 
 def web_page(endpoint: Endpoint, status: int | None = None) -> R1tuiError:

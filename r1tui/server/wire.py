@@ -17,6 +17,13 @@ class Delta(msgspec.Struct, frozen=True):
     reasoning_content: str | None = None
     reasoning: str | None = None
     """The thinking, as Ollama, vLLM and others call it."""
+    refusal: str | None = None
+    """Why the model does not answer, in its own words."""
+
+    @property
+    def text(self) -> str:
+        """The piece of the answer."""
+        return self.content or self.refusal or ""
 
     @property
     def thinking(self) -> str | None:
@@ -28,9 +35,21 @@ class Choice(msgspec.Struct, frozen=True):
     """The one choice of a chunk."""
 
     delta: Delta = Delta()
+    message: Delta | None = None
+    """In place of `delta`, where the answer is whole."""
     text: str | None = None
     """Of a completion that is no chat."""
     finish_reason: str | None = None
+    index: int = 0
+    """Which of several answers; r1tui asks for one."""
+
+    @property
+    def said(self) -> Delta:
+        """The piece, under whichever name."""
+        return self.message if self.message is not None and self.delta == _NOTHING_SAID else self.delta
+
+
+_NOTHING_SAID = Delta()
 
 
 class ChunkTimings(msgspec.Struct, frozen=True):
@@ -74,6 +93,8 @@ class ServerError(msgspec.Struct, frozen=True):
     code: int | str | None = None
     status: int | None = None
     """Of the HTTP response."""
+    wait_s: int | None = None
+    """After how many seconds to ask again, where the server says."""
     n_prompt_tokens: int | None = None
     n_ctx: int | None = None
 
@@ -106,11 +127,48 @@ class GenerationSettings(msgspec.Struct, frozen=True):
 class Props(msgspec.Struct, frozen=True):
     """What a server says of itself."""
 
+    role: str = ""
+    """`router` where it stands for several models, and has none of its own."""
     model_path: str = ""
     chat_template: str = ""
     default_generation_settings: GenerationSettings = GenerationSettings()
 
     @property
+    def context_tokens(self) -> int | None:
+        """How much the context holds; None where it does not say, as a router that stands for several models."""
+        return self.default_generation_settings.n_ctx or None
+
+    @property
+    def model(self) -> str:
+        """The model's path; empty for a router, which has none."""
+        return "" if self.role == "router" else self.model_path
+
+    @property
     def has_thinking_switch(self) -> bool:
         """Whether the model's template can be told not to think."""
         return "enable_thinking" in self.chat_template
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """What a template makes of messages."""
+
+    prompt: str
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """The tokens of a text."""
+
+    tokens: list[int]
+
+
+class InputTokens(msgspec.Struct, frozen=True):
+    """How many tokens a request's prompt has."""
+
+    input_tokens: int
+
+
+class Done(msgspec.Struct, frozen=True):
+    """Whether a running answer did what it was told."""
+
+    success: bool = False
+    message: str = "no"

@@ -45,8 +45,9 @@ class Connection:
         self.model_name = model_name
 
     async def need_model(self) -> None:
-        """Know which model to ask. Raises R1tuiError where an attached server has several and none was chosen."""
-        if self._attach is not None and not self.model_name:
+        """Know which model to ask. Raises R1tuiError where an attached server has several and none was chosen, or has
+        not the one that was."""
+        if self._attach is not None:
             client = await self.client()
             if names := await client.choose_model():
                 cause = f"The server has {len(names)} models, and none is chosen."

@@ -19,8 +19,9 @@ from r1tui.experience import remember_speed
 from r1tui.keeper.state import Status, is_being_stopped
 from r1tui.log import as_told
 from r1tui.paths import Paths
-from r1tui.server.client import Beginning, ChatRequest, ServerClient, model_title
+from r1tui.server.client import Beginning, ChatRequest, ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.server.model_names import model_title
 from r1tui.server.record import read_record, record_file
 from r1tui.server.refusal import SERVER_STOPPED
 from r1tui.server.sampling import Sampling
@@ -98,9 +99,9 @@ class Session(Launches):
                 self._post(ModelsOffered(names))
             self.server.model_name = client.model
             props = await self._props(client)
-            self._attached_name = model_title(props.model_path) or client.model or str(client.endpoint)
+            self._attached_name = model_title(client.model or props.model) or str(client.endpoint)
             status = Status(state="ready", variant=self._attached_name)
-            self._post(ServerChanged(status, props.default_generation_settings.n_ctx))
+            self._post(ServerChanged(status, props.context_tokens))
 
     async def choose_model(self, name: str) -> None:
         """Ask this one of an attached server's models from now on."""
@@ -288,7 +289,7 @@ class Session(Launches):
             me = asyncio.current_task()
             if self._stopped_s is None or (me is not None and me.cancelling()):
                 raise
-            self._post(AnswerReceived([Finished("cancelled", 0, 0, 0, 0.0, 0.0, None)]))
+            self._post(AnswerReceived([Finished("cancelled", None, 0, 0, None, None, None)]))
             return None
         finally:
             self._reading = None
