@@ -32,13 +32,8 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
         return R1tuiError(f"{endpoint} is no address that can be asked.", address)
     if isinstance(error, httpx2.DecodingError):
         return R1tuiError(f"{endpoint} sends what cannot be unpacked.", address)
-    if _EXPIRED.search(said):
-        return R1tuiError(f"The certificate of {endpoint} has expired.", "Have it renewed, and check this clock.")
-    if _ANOTHER_NAME.search(said):
-        return R1tuiError(f"The certificate of {endpoint} is for another name.", "Use the name that stands in it.")
-    if _BAD_CERTIFICATE.search(said):
-        remedy = "Set SSL_CERT_FILE to the file of the authority that signed it."
-        return R1tuiError(f"The certificate of {endpoint} is not trusted.", remedy)
+    if (wrong := _bad_certificate(said, endpoint)) is not None:
+        return wrong
     if endpoint.base_url.startswith("https:") and _NOT_TLS.search(said):
         return R1tuiError(f"{endpoint} does not speak https.", "Write http:// in the address.")
     if endpoint.socket is not None and (missing := _not_listening(error)):
@@ -55,6 +50,19 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
     if isinstance(error, httpx2.TimeoutException):
         return R1tuiError(f"{endpoint} does not answer in time.", whose.look)
     return R1tuiError(f"No {whose.name} answers at {endpoint}.", whose.look)
+
+
+def _bad_certificate(said: str, endpoint: Endpoint) -> R1tuiError | None:
+    """The error of a certificate that is not accepted, None where it is another error."""
+    its = f"The certificate of {endpoint}"
+    if _EXPIRED.search(said):
+        return R1tuiError(f"{its} has expired.", "Have it renewed, and check this machine's clock.")
+    if _ANOTHER_NAME.search(said):
+        return R1tuiError(f"{its} is for another name.", "Use the name that stands in it.")
+    if _BAD_CERTIFICATE.search(said):
+        remedy = "Set SSL_CERT_FILE to the file of the authority that signed it."
+        return R1tuiError(f"{its} is not trusted.", remedy)
+    return None
 
 
 def _not_listening(error: Exception) -> str:
