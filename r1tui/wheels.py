@@ -13,6 +13,7 @@ from pathlib import Path
 
 from r1tui.children import Cancel, check, sigterm_raises
 from r1tui.errors import R1tuiError, os_error
+from r1tui.files import make_folder
 from r1tui.outside import OutsideError, inside
 from r1tui.pip_download import Wanted, find_origins, pip_download
 
@@ -57,7 +58,7 @@ def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None
     Raises R1tuiError for a damaged archive, one whose members would land elsewhere, and a full disk.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if archive.suffix in {".whl", ".zip"}:
             _unzip(archive, folder, cancel)
         else:
@@ -90,7 +91,7 @@ def _fetch(
     if present is not None and (not wanted.sha256 or sha256_of(present) in wanted.sha256):
         return present
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         temporary = Path(tempfile.mkdtemp(prefix=f".{wanted.name}-", dir=folder))
     except OSError as error:
         raise os_error(error, folder) from error
@@ -157,9 +158,9 @@ def _unzip(archive: Path, folder: Path, cancel: Cancel | None) -> None:
                 raise _astray(archive, member.filename)
             target = _place(archive, folder, member.filename.removesuffix("/"))
             if member.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
+                make_folder(target)
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             with whole.open(member) as source, target.open("wb") as copy:
                 shutil.copyfileobj(source, copy, CHUNK_BYTES)
             target.chmod(0o755 if mode & 0o111 else 0o644)

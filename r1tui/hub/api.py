@@ -6,6 +6,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
+from r1tui.files import decode_foreign
 from r1tui.hub.answers import is_web_page
 from r1tui.hub.refusals import no_hub, web_page
 
@@ -110,8 +111,8 @@ class Api:
         if is_web_page(response.headers.get("Content-Type", ""), bytes(body[:64])):
             raise web_page()
         try:
-            return msgspec.json.decode(body, type=kind), str(response.links.get("next", {}).get("url", ""))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return decode_foreign(bytes(body), kind), str(response.links.get("next", {}).get("url", ""))
+        except msgspec.DecodeError as error:
             raise no_hub(_what(body)) from error
 
 
