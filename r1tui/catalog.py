@@ -51,6 +51,11 @@ class Variant:
     """How its makers advise to choose its tokens."""
 
     @property
+    def pinned(self) -> str | None:
+        """The revision where it is named and not the main branch, whose files lie apart from those of others."""
+        return None if self.revision in (None, "main") else self.revision
+
+    @property
     def fetched_as(self) -> str:
         """What `r1tui download` knows it by; empty for a file of the user's own."""
         return "" if self.file is not None else self.name

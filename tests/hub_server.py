@@ -50,6 +50,10 @@ class Repository:
         """The files of a revision; None for an unknown one."""
         return self.files if name in (None, "main", self.commit) else self.older.get(name or "")
 
+    def commit_of(self, _: str | None) -> str:
+        """The commit that a revision is."""
+        return self.commit
+
     def upload(self, files: dict[str, Any], *, keep: bool) -> None:
         """Other files in a new revision; `keep` says whether the old one is still served."""
         self.older = {self.commit: self.files} if keep else {}
@@ -210,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif info and info[2] == "tree":
             self._json([_entry(path, data, repository.sha256.get(path)) for path, data in files.items()])
         elif info:
-            self._json({"id": name, "sha": repository.commit, "siblings": []})
+            self._json({"id": name, "sha": repository.commit_of(revision), "siblings": []})
         elif file and file[3] in files:
             self._file(name, revision, file[3], with_body=with_body)
         else:

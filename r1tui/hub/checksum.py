@@ -19,6 +19,8 @@ class KnownFile(msgspec.Struct, frozen=True):
     revision: str
     mtime_ns: int | None = None
     """The file's time of change when it was last read and found right."""
+    fetched_for: str = ""
+    """The revision's name that it was fetched for, `main` without one; empty: not recorded then."""
 
     def is_at(self, path: Path) -> bool:
         """Whether the file there is as it was when it was found right; looks at no content."""

@@ -73,7 +73,7 @@ def discard(variant: Variant, paths: Paths, config: Config) -> int:
         if begun is None:
             return 0
         listing, root = begun
-        staging = staging_folder(listing.repo, root)
+        staging = staging_folder(listing.repo, root, variant.pinned)
         parts = [Part(staging, file, listing.revision) for file in listing.files]
         gone = sum(part.arrived_bytes for part in parts)
         for part in parts:
@@ -86,7 +86,7 @@ def discard(variant: Variant, paths: Paths, config: Config) -> int:
 def _begun(variant: Variant, paths: Paths, config: Config) -> tuple[Listing, Path] | None:
     """The list that an unfinished download goes by, and the root that it goes below."""
     for root in model_roots(paths, config):
-        if (listing := pinned(staging_folder(variant.repo or "", root), variant)) is not None:
+        if (listing := pinned(staging_folder(variant.repo or "", root, variant.pinned), variant)) is not None:
             return listing, root
     return None
 
@@ -153,7 +153,7 @@ class _Download:
         """The files as the hub has them now; what has come of files that it has no more is deleted."""
         listing = ask_hub(self._variant, self._paths)
         if begun := _begun(self._variant, self._paths, self._config):
-            staging = staging_folder(old.repo, begun[1])
+            staging = staging_folder(old.repo, begun[1], self._variant.pinned)
             unpin(staging, self._variant)
             for file in old.files:
                 if file not in listing.files:
@@ -167,10 +167,10 @@ class _Download:
         )  # fmt: skip
         if chosen.reason:
             self._notice(chosen.reason)
-        staging = staging_folder(listing.repo, chosen.root)
+        staging = staging_folder(listing.repo, chosen.root, self._variant.pinned)
         for root in model_roots(self._paths, self._config):
             if root != chosen.root:
-                unpin(staging_folder(listing.repo, root), self._variant)
+                unpin(staging_folder(listing.repo, root, self._variant.pinned), self._variant)
         fetch = Fetch(
             self._variant,
             listing,

@@ -1,6 +1,7 @@
 """One download: what is missing is fetched, checked against the hub's sha256, and put in its place file by file."""
 
 import asyncio
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -9,13 +10,15 @@ from r1tui.catalog import Variant
 from r1tui.children import cancelled
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, Notice
-from r1tui.files import read_json_if_any, write_json
+from r1tui.files import make_folder, read_json_if_any, write_json
 from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
 from r1tui.hub.failures import Manners
 from r1tui.hub.part import Part, in_thread
 from r1tui.hub.pin import pin, unpin
+from r1tui.hub.remembered import MAIN
 from r1tui.hub.remote import Listing, RemoteFile, check_sizes
 from r1tui.hub.report import Report
+from r1tui.hub.revisions import same_file_elsewhere
 from r1tui.hub.transfer import Transfer
 from r1tui.outside import inside
 from r1tui.text import duration, size
@@ -47,7 +50,7 @@ class Fetch:
         self._rate_file = rate_file
         self._record = Record.load(folder)
         self._one_at_a_time = asyncio.Lock()
-        here = [file for file in listing.files if self._is_here(file)]
+        here = [file for file in listing.files if self._is_here(file) or self._is_linked(file)]
         self.parts = [self._part(file) for file in listing.files if file not in here]
         self._report = Report(listing, here, self.parts, emit)
 
@@ -77,6 +80,22 @@ class Fetch:
         if known is None and place.is_symlink():  # another's file, which is neither moved nor written to
             return place.is_file() and place.stat().st_size == file.size_bytes
         return known is not None and known.sha256 == file.sha256 and known.is_at(place)
+
+    def _is_linked(self, file: RemoteFile) -> bool:
+        """Whether the very file of another revision could be given its place here too, without fetching it again."""
+        place = inside(self._folder, file.path)
+        if place.exists() or place.is_symlink():
+            return False
+        same = same_file_elsewhere(self._folder, self._listing.repo, file.sha256)
+        if same is None:
+            return False
+        try:
+            make_folder(place.parent)
+            os.link(same, place)
+        except OSError:  # this file system has none, or the other revision lies on another one
+            return False
+        self._note(file, place)
+        return True
 
     def _part(self, file: RemoteFile) -> Part:
         """The file as far as it has come; one in its place that may be it is checked before it is fetched."""
@@ -143,8 +162,16 @@ class Fetch:
     def _admit(self, part: Part) -> None:
         file, place = part.file, inside(self._folder, part.file.path)
         part.move_to(place)
+        self._note(file, place)
+
+    def _note(self, file: RemoteFile, place: Path) -> None:
+        """Record that the file in its place is right."""
         self._record.files[file.path] = KnownFile(
-            file.size_bytes, file.sha256, self._listing.revision, place.stat().st_mtime_ns
+            file.size_bytes,
+            file.sha256,
+            self._listing.revision,
+            place.stat().st_mtime_ns,
+            self._variant.pinned or MAIN,
         )
         self._record.save(self._folder)
 

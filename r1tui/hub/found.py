@@ -1,7 +1,7 @@
 """Models that are on this machine already, in r1tui's folders or another program's; looks at names and sizes only."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -14,6 +14,7 @@ from r1tui.hub.names import choose, choose_by_name, is_complete, is_exactly, mod
 from r1tui.hub.ollama import OllamaModel, ollama_models
 from r1tui.hub.places import Elsewhere, Owner, Place, model_roots
 from r1tui.hub.remembered import Known, known_files
+from r1tui.hub.revisions import counted, folder_name
 from r1tui.hub.walk import gguf_files
 from r1tui.paths import Paths
 
@@ -39,13 +40,13 @@ def own_folder(variant: Variant, paths: Paths, root: Path | None = None) -> Path
     if variant.package is not None:
         match = PACKAGE.fullmatch(variant.package)
         return root / "packages" / (f"{match['name']}-{match['version']}" if match else variant.package)
-    return root / (variant.repo or "other")
+    return root / folder_name(variant.repo or "other", variant.pinned)
 
 
 def own_folders(variant: Variant, paths: Paths, config: Config) -> list[Path]:
     """The folders of the variant's repository or package whose files are r1tui's to change, whether there or not."""
     roots = model_roots(paths, config) if variant.package is None else (paths.models,)
-    places = [_own_place(root, variant, paths) for root in roots]
+    places = [place for root in roots for place in _own_places(root, variant, paths)]
     return [place.folder for place in places if place.owner == "r1tui"]
 
 
@@ -89,10 +90,11 @@ class Search:
 
     def _in_repository_places(self, variant: Variant, known: Known | None) -> Found | None:
         repo = variant.repo or ""
-        ours = [_own_place(root, variant, self.paths) for root in self._roots]
-        for place in (*ours, *self._elsewhere.repository_places(repo, variant.revision)):
+        ours = [place for root in self._roots for place in _own_places(root, variant, self.paths)]
+        for place in (*ours, *self._elsewhere.repository_places(repo, variant.pinned)):
             here = {path.relative_to(place.folder).as_posix(): path for path in gguf_files(place.folder, self._ignore)}
-            chosen = [here[name] for name in _chosen(here, variant, known, place)]
+            names = counted(variant, place.folder, here, self.paths) if place in ours else list(here)
+            chosen = [here[name] for name in _chosen(names, variant, known, place)]
             if (
                 chosen
                 and is_complete(path.name for path in chosen)
@@ -103,8 +105,8 @@ class Search:
 
     def _outside(self, variant: Variant, known: Known | None) -> Found | None:
         """In places that do not keep to the repository's layout."""
-        if variant.revision is not None and known is None:
-            return None  # nothing tells one revision's files from another's
+        if variant.pinned is not None:  # only a checksum tells one revision's files from another's
+            return self._in_ollama(variant, known)
         return (
             self._in_flat_caches(variant, known)
             or self._in_ollama(variant, known)
@@ -131,7 +133,7 @@ class Search:
         for model in self._ollama:
             if sha256 is not None and model.sha256 == sha256:
                 return Found(model.blob, "ollama")
-        for model in self._ollama:
+        for model in self._ollama if variant.pinned is None else ():
             same = model.from_hub and model.repo.casefold() == (variant.repo or "").casefold()
             if same and model.tag.casefold() == wanted(variant.pattern or ""):
                 if known is None:
@@ -193,11 +195,18 @@ def _shards(path: Path) -> list[Path]:
     return [path.with_name(f"{match['stem']}-{number:05}-{last}") for number in range(1, int(match["count"]) + 1)]
 
 
-def _own_place(root: Path, variant: Variant, paths: Paths) -> Place:
-    """The repository's folder below a root; in one of the user's only what r1tui has made a record of is its own."""
-    folder = own_folder(variant, paths, root)
-    ours = root == paths.models or bool(Record.load(folder).files)
-    return Place(folder, "r1tui" if ours else "model_folders", whole=ours)
+def _own_places(root: Path, variant: Variant, paths: Paths) -> list[Place]:
+    """The repository's folder below a root; in one of the user's only what r1tui has made a record of is its own.
+
+    For a revision that is named the repository's usual folder too, where r1tui once put the files of all.
+    """
+    folders = [own_folder(variant, paths, root)]
+    if variant.pinned is not None:
+        folders.append(own_folder(replace(variant, revision=None), paths, root))
+    ours = [root == paths.models or bool(Record.load(folder).files) for folder in folders]
+    return [
+        Place(folder, "r1tui" if own else "model_folders", whole=own) for folder, own in zip(folders, ours, strict=True)
+    ]
 
 
 def _found(path: Path | None, owner: Owner) -> Found | None:

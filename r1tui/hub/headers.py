@@ -13,8 +13,9 @@ from r1tui.gguf.stub import write_stub
 from r1tui.hub.answers import LOST_TRIES, MAGIC, SURE_TRIES, RetryError, check_beginning, promised, refused
 from r1tui.hub.names import choose_by_name, is_complete, is_gguf
 from r1tui.hub.ready import ready_endpoint
-from r1tui.hub.remembered import MAIN, ask_hub, known_files
+from r1tui.hub.remembered import ask_hub, known_files
 from r1tui.hub.remote import Listing, RemoteFile, explained
+from r1tui.hub.revisions import other_commits
 from r1tui.outside import component, inside
 from r1tui.paths import Paths
 
@@ -93,25 +94,27 @@ def known_headers(variant: Variant, paths: Paths, within_s: float | None = None)
     """
     if variant.repo is None or variant.pattern is None:
         return None
-    known = known_files(variant, paths)
+    known, others = known_files(variant, paths), other_commits(variant, paths)
     revisions = sorted(_folder(variant, paths).glob("*/"), key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in revisions:
         if within_s is not None and time() - folder.stat().st_mtime > within_s:
             break
+        if variant.pinned is None and folder.name in others:
+            continue
         if known is not None:
             if _has_all(folder, known.listing, variant):
                 return inside(folder, known.listing.files[0].path)
             continue
         here = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if is_gguf(path.name)]
         chosen = choose_by_name(here, variant.repo, variant.pattern)
-        if chosen and is_complete(chosen) and variant.revision in (None, MAIN, folder.name):
+        if chosen and is_complete(chosen) and variant.pinned in (None, folder.name):
             return folder / chosen[0]
     return None
 
 
 def _has_all(folder: Path, listing: Listing, variant: Variant) -> bool:
     """Whether a revision's folder has the headers of these very files; an earlier revision's will do for the newest."""
-    if folder.name != listing.revision and variant.revision not in (None, MAIN):
+    if folder.name != listing.revision and variant.pinned is not None:
         return False
     targets = [(inside(folder, file.path), file.size_bytes) for file in listing.files]
     return all(target.is_file() and target.stat().st_size == size_bytes for target, size_bytes in targets)

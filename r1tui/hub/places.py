@@ -125,9 +125,11 @@ def _snapshots(repository: Path, revision: str | None) -> list[Path]:
         return [first]
     try:
         others = sorted((repository / "snapshots").iterdir())
+        refs = [path for path in (repository / "refs").rglob("*") if path.is_file()]
     except OSError:
-        others = []
-    return [first, *(other for other in others if other != first)]
+        others, refs = [], []
+    named = {_read(path).strip() for path in refs if path != repository / "refs/main"}  # branches and tags of their own
+    return [first, *(other for other in others if other != first and other.name not in named)]
 
 
 def _read(path: Path) -> str:

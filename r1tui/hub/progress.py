@@ -13,6 +13,7 @@ from r1tui.hub.names import choose_by_name
 from r1tui.hub.places import model_roots
 from r1tui.hub.remembered import Known, known_files
 from r1tui.hub.remote import RemoteFile
+from r1tui.hub.revisions import folder_name
 from r1tui.hub.walk import gguf_files
 from r1tui.paths import Paths
 
@@ -23,9 +24,9 @@ class _Journal(msgspec.Struct, frozen=True):
     saved: list[tuple[int, int]]
 
 
-def staging_folder(repo: str, root: Path) -> Path:
-    """Where files of a repository are on their way, below one of the folders for models."""
-    return root / ".incoming" / repo.replace("/", "--")
+def staging_folder(repo: str, root: Path, pinned: str | None = None) -> Path:
+    """Where files of a repository (in a revision that is named) are on their way, below a folder for models."""
+    return root / ".incoming" / folder_name(repo, pinned).replace("/", "--")
 
 
 def progress_of(variant: Variant, paths: Paths, config: Config) -> float | None:
@@ -40,7 +41,7 @@ def progress_of(variant: Variant, paths: Paths, config: Config) -> float | None:
 
 def bytes_here(variant: Variant, root: Path, paths: Paths, files: tuple[RemoteFile, ...]) -> int:
     """How much of the hub's files is below a root already: whole ones, and what is safe of the others."""
-    done, coming = own_folder(variant, paths, root), staging_folder(variant.repo or "", root)
+    done, coming = own_folder(variant, paths, root), staging_folder(variant.repo or "", root, variant.pinned)
     return sum(
         file.size_bytes
         if _has(done, file) or _has(coming, file)

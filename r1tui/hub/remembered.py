@@ -65,6 +65,12 @@ def known_files(variant: Variant, paths: Paths) -> Known | None:
         return None
 
 
+def known_commits(repo: str, paths: Paths) -> dict[str, str]:
+    """The commit that each revision of a repository was when the hub was asked last, by the revision's name."""
+    notes = load_note(_place(repo, paths), dict[str, _Noted]) or {}
+    return {name: noted.tree.revision for name, noted in notes.items()}
+
+
 def load_note(path: Path, kind: type[T]) -> T | None:
     """A remembered value; None where there is none that can be understood."""
     return read_json_if_any(path, kind)

@@ -17,6 +17,7 @@ from r1tui.hub.pin import unpin
 from r1tui.hub.places import OWNERS, model_roots
 from r1tui.hub.progress import staging_folder
 from r1tui.hub.remembered import Known, known_files
+from r1tui.hub.revisions import counted, is_apart
 from r1tui.locks import holder, locked
 from r1tui.paths import Paths
 
@@ -63,7 +64,7 @@ def remove(removal: Removal, paths: Paths, config: Config) -> None:
             _forget(folder, removal.files)
         roots = model_roots(paths, config)
         for root in roots:
-            unpin(staging_folder(variant.repo or "", root), variant)
+            unpin(staging_folder(variant.repo or "", root, variant.pinned), variant)
         for folder in {file.parent for file in removal.files}:
             _prune(folder, {*roots, *(above for root in roots for above in root.parents)})
 
@@ -87,10 +88,17 @@ def _files(variant: Variant, paths: Paths, config: Config) -> Iterator[Path]:
             continue
         root = folder.parent.parent
         ours = None if root == paths.models else {folder / name for name in Record.load(folder).files}
-        for place in (folder, staging_folder(variant.repo or "", root)):
+        for place in (folder, staging_folder(variant.repo or "", root, variant.pinned)):
             for path in _of_variant(place, variant, known):
-                if ours is None or place != folder or _finished(path) in ours:
+                recorded = ours is None or _finished(path) in ours
+                if place != folder or (recorded and _counts(path, variant, folder, paths)):
                     yield path
+
+
+def _counts(path: Path, variant: Variant, folder: Path, paths: Paths) -> bool:
+    """Whether a file in a folder of ours is of the variant's revision."""
+    name = _finished(path).relative_to(folder).as_posix()
+    return is_apart(variant, folder) or bool(counted(variant, folder, [name], paths))
 
 
 def _of_variant(folder: Path, variant: Variant, known: Known | None) -> Iterator[Path]:
