@@ -15,7 +15,7 @@ import pytest
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client, found, presence
 from r1tui.keeper.state import ServerRecord, Status, glance, read_record
-from r1tui.locks import holder
+from r1tui.locks import holder, locked
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, wait
 from tests.conftest import CommandLine, TinyModel
@@ -191,28 +191,15 @@ def test_a_keeper_whose_lock_is_another_s_starts_nothing_and_touches_nothing(pat
     toy.acts({}, {})
     start_ready(toy.spec(restart_delays_s=[3.0] * 9), paths)
     record = record_of(paths)
-    code = (
-        "import sys; from r1tui.locks import locked; from r1tui.paths import Paths\n"
-        "with locked(Paths.from_environment().keeper_lock, 'x'): print('held', flush=True); sys.stdin.read()"
-    )
     paths.keeper_lock.unlink()
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdin is not None
-        other.stdout.readline()
-        if holder(paths.keeper_lock) != other.pid:
-            pytest.skip("the keeper was faster")
+    with locked(paths.keeper_lock, "the test"):
         kill(record.server)  # it waits now, to start it again
         paths.state_file.write_bytes(b"another keeper's")
         assert record.keeper is not None
-        assert wait(record.keeper, 30)
+        assert wait(record.keeper, 60)
         assert len(toy.starts) == 1
         assert paths.state_file.read_bytes() == b"another keeper's"
-        assert holder(paths.keeper_lock) == other.pid
-        other.stdin.close()
-        other.wait(30)
+        assert holder(paths.keeper_lock) == os.getpid()
 
 
 def test_a_keeper_in_a_terminal_is_found_by_its_server(paths: Paths, toy: Toy) -> None:

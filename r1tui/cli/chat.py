@@ -38,7 +38,7 @@ from r1tui.events import (
 )
 from r1tui.experience import remember_speed
 from r1tui.keeper import client as keeper
-from r1tui.keeper.ending import key_in
+from r1tui.keeper.access import address_of
 from r1tui.keeper.state import Status, asked_by_others, new_conversation_id
 from r1tui.launch import Launch
 from r1tui.process import identify
@@ -162,7 +162,7 @@ async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[End
         check_same_model(
             now, wanted_variant(context, wanted.variant, wanted.model) if _named(wanted) else None, context
         )
-        yield *_address(await keeper.settled(context.paths)), True
+        yield *_address(await keeper.settled(context.paths), context), True
         return
     variant = needed_variant(context, wanted.variant, wanted.model)
     launch = Launch(
@@ -171,7 +171,7 @@ async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[End
     try:
         await show(launch.run(), Printer())
         assert launch.status is not None  # noqa: S101  show() raised otherwise
-        yield *_address(launch.status), True
+        yield *_address(launch.status, context), True
     finally:
         if launch.started and not asked_by_others(keeper.status(context.paths).answers, os.getpid()):
             await asyncio.to_thread(keeper.stop, context.paths)
@@ -183,11 +183,10 @@ def _named(wanted: _Wanted) -> bool:
     return wanted.variant is not None or wanted.model is not None
 
 
-def _address(status: Status) -> tuple[Endpoint, str | None]:
+def _address(status: Status, context: Context) -> tuple[Endpoint, str | None]:
     if status.endpoint is None or status.state not in ("ready", "sleeping"):
         raise R1tuiError(status.cause or f"The server is {status.state}.", status.remedy or "`r1tui logs` shows why.")
-    key = key_in(status.key_file)
-    return Endpoint.parse(status.endpoint), key
+    return address_of(status, context.paths)
 
 
 async def _tell_keeper(context: Context, conversation_id: str, *, running: bool) -> None:

@@ -17,6 +17,7 @@ from r1tui.keeper.http import request
 from r1tui.keeper.in_order import in_thread
 from r1tui.keeper.prompts import LOOK_S, Slot, keep_at_end
 from r1tui.keeper.state import ServerSpec, asker_of
+from r1tui.keeper.trust import ForeignError, read_own_key
 from r1tui.paths import Paths
 from r1tui.process import STOP_WAITS_S, ProcessId, identify, stop
 from r1tui.server.slots import LONGEST_S
@@ -112,18 +113,10 @@ def _is_busy(code: int, body: bytes) -> bool:
 
 
 def read_key(spec: ServerSpec) -> str | None:
-    """The API key of the server, if it has one."""
-    return key_in(spec.key_file)
-
-
-def key_in(key_file: str | None) -> str | None:
-    """The API key that was written to the file; None without one."""
-    if key_file is None:
-        return None
-    try:
-        return Path(key_file).read_text("utf-8").strip() or None
-    except (OSError, ValueError):  # no text, or no path
-        return None
+    """The API key of the server; None without one, and where its file is not this user's own."""
+    with suppress(ForeignError, OSError, ValueError):
+        return read_own_key(Path(spec.key_file)) if spec.key_file is not None else None
+    return None
 
 
 def clean_up(paths: Paths, spec: ServerSpec | None, *, keep_state: bool = False) -> None:

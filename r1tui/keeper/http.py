@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
+from r1tui.keeper.trust import ForeignError, check_peer
+
 LONGEST_ANSWER_BYTES = 1 << 20
 PIECE_BYTES = 1 << 16
 
@@ -34,7 +36,7 @@ async def opened(
     Raises OSError when nobody listens or the connection breaks before the body's end, ValueError or IndexError for
     what is no HTTP.
     """
-    reader, writer = await asyncio.open_unix_connection(str(socket))
+    reader, writer = await _connect(socket)
     try:
         authorization = f"Authorization: Bearer {key}\r\n" if key else ""
         length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
@@ -49,6 +51,17 @@ async def opened(
         yield status, _chunks(reader) if chunked else _rest(reader)
     finally:
         writer.close()
+
+
+async def _connect(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to this user's own process. Raises OSError when there is none, or another's in its place."""
+    reader, writer = await asyncio.open_unix_connection(str(socket))
+    try:
+        check_peer(writer.get_extra_info("socket"), socket)
+    except ForeignError as error:
+        writer.close()
+        raise ConnectionRefusedError(error.cause) from error
+    return reader, writer
 
 
 async def _rest(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:

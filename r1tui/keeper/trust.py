@@ -10,7 +10,6 @@ import struct
 from pathlib import Path
 
 from r1tui.errors import R1tuiError
-from r1tui.paths import private_folder
 
 LONGEST_KEY_BYTES = 4096
 _OWN_FOLDER = "Set R1TUI_HOME to a folder of your own."
@@ -24,13 +23,14 @@ class ForeignError(R1tuiError):
 
 def check_folder(folder: Path) -> None:
     """Raise ForeignError when the folder is there and another user's; one of our own is closed to others."""
-    if os.path.lexists(folder):
-        try:
-            private_folder(folder)
-        except FileExistsError as error:
-            raise ForeignError(f"{folder} is no folder.", _OWN_FOLDER) from error
-        except R1tuiError as error:
-            raise ForeignError(error.cause, error.remedy) from error
+    try:
+        info = folder.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+        raise ForeignError(f"{folder} belongs to another user.", _OWN_FOLDER)
+    if info.st_mode & 0o077:
+        folder.chmod(0o700)
 
 
 def check_socket(path: Path) -> None:
@@ -67,10 +67,11 @@ def read_own_key(path: Path) -> str | None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise ForeignError(f"{path} cannot be read: {error.strerror}.", "Remove it, then `r1tui stop`.") from error
+    except (OSError, ValueError) as error:  # the latter: no path
+        raise ForeignError(f"{path} cannot be read: {error}.", "Remove it, then `r1tui stop`.") from error
     with os.fdopen(fd, "rb") as file:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid():
             raise ForeignError(f"{path} is not a file of yours.", "Remove it, then `r1tui stop`.")
-        return file.read(LONGEST_KEY_BYTES).decode(errors="replace").strip() or None
+        raw = file.read(LONGEST_KEY_BYTES).strip()
+    return raw.decode() if raw.isascii() and raw else None

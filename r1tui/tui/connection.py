@@ -8,7 +8,7 @@ from r1tui.chat.conversation import Messages
 from r1tui.chat.room import Room, surely_has_room
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client as keeper
-from r1tui.keeper.ending import key_in
+from r1tui.keeper.access import address_of
 from r1tui.paths import Paths
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
@@ -36,7 +36,8 @@ class Connection:
                 key = os.environ.get("LLAMA_API_KEY")
                 self._client = ServerClient(self._attach, key, ours=False, model=self.model_name)
             else:
-                self._client = self._managed_client()
+                address, key = await asyncio.to_thread(self._managed)
+                self._client = self._client or ServerClient(address, key)
         return self._client
 
     async def choose(self, model_name: str) -> None:
@@ -96,12 +97,12 @@ class Connection:
                 return len(await (await self.client()).tokenize(text, parse_special=False))
         return None
 
-    def _managed_client(self) -> ServerClient:
+    def _managed(self) -> tuple[Endpoint, str | None]:
+        """The address and the key of the server that runs."""
         status = keeper.glance(self._paths)
         if status.endpoint is None or status.state not in ("ready", "sleeping"):
             raise R1tuiError(f"The server is {status.state}.", "Wait until it is ready, or start it, and ask again.")
-        key = key_in(status.key_file)
-        return ServerClient(Endpoint.parse(status.endpoint), key)
+        return address_of(status, self._paths)
 
 
 def as_chat(messages: Messages) -> list[Message]:

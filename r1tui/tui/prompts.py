@@ -13,7 +13,7 @@ from textual.message import Message
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import PromptProgress, StreamEvent, Timings
-from r1tui.keeper.ending import key_in
+from r1tui.keeper.access import key_of
 from r1tui.keeper.prompts import keep, keep_at_end, look, rest, restore
 from r1tui.keeper.state import Status
 from r1tui.paths import Paths
@@ -106,7 +106,7 @@ class PromptKeeper:
             return None
         socket = Path(status.endpoint.removeprefix("unix:"))
         look_s = WAKE_S if status.state == "sleeping" else LEAST_GAIN_S
-        return _Server(server, identity, argv, socket, key_in(status.key_file), per_token, look_s)
+        return _Server(server, identity, argv, socket, key_of(status, self._paths), per_token, look_s)
 
     async def _make_ready(self, status: Status, messages: Sequence[tuple[str, str]], conversation: str) -> None:
         with suppress(OSError, R1tuiError):

@@ -1,0 +1,40 @@
+"""How other programs reach the managed server: its address and its key, once it is sure that both are this user's."""
+
+from pathlib import Path
+
+from r1tui.errors import R1tuiError
+from r1tui.keeper.protocol import connect
+from r1tui.keeper.state import Status
+from r1tui.keeper.trust import ForeignError, read_own_key
+from r1tui.paths import Paths
+from r1tui.server.endpoint import Endpoint
+
+
+def address_of(status: Status, paths: Paths) -> tuple[Endpoint, str | None]:
+    """Where a server that can be asked listens, and its key, if it wants one.
+
+    Raises ForeignError when what listens there, or the key's file, is not this user's own in the folder of his
+    sockets, and R1tuiError when nothing listens. Blocks for seconds where it hangs.
+    """
+    endpoint = Endpoint.parse(status.endpoint or "")
+    if endpoint.socket is None or endpoint.socket.parent != paths.run:
+        raise ForeignError(
+            f"{status.endpoint} is not where r1tui's servers listen.", "`r1tui stop`, then start it again."
+        )
+    try:
+        connect(endpoint.socket).close()
+    except OSError as error:
+        raise R1tuiError(
+            f"Nothing answers at {endpoint}.", "`r1tui status` says what runs; wait a moment, and ask again."
+        ) from error
+    return endpoint, key_of(status, paths)
+
+
+def key_of(status: Status, paths: Paths) -> str | None:
+    """The server's key; None when it wants none. Raises ForeignError for a file that is none of r1tui's keys."""
+    if status.key_file is None:
+        return None
+    file = Path(status.key_file)
+    if file.parent != paths.run:
+        raise ForeignError(f"{file} is not where r1tui keeps keys.", "`r1tui stop`, then start it again.")
+    return read_own_key(file)
