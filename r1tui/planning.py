@@ -218,7 +218,9 @@ def request_here(
         host_free_mib=min(total_mib, free_mib + (held.host_mib if held else 0)),
         threads=server.threads or machine.physical_cores,
         settings=settings,
-        devices=tuple(_with_margin(device, settings) for device in here),
+        devices=tuple(
+            replace(device, margin_mib=settings.margins_mib.get(device.name, settings.margin_mib)) for device in here
+        ),
         numa_nodes=sum(1 for node in machine.numa_nodes if node.memory_total_bytes) or 1,
         rates=_host_rates(machine, load_bandwidth(paths, machine.fingerprint)),
         repacked_types=repacked_types(cpu_features()),
@@ -317,10 +319,6 @@ def _without_rules(arguments: Sequence[str], origin: str) -> list[str]:
         if not _places_tensors(option)
         for word in (option.flag, *option.values)
     ]
-
-
-def _with_margin(device: Device, settings: PlanSettings) -> Device:
-    return replace(device, margin_mib=settings.margins_mib.get(device.name, settings.margin_mib))
 
 
 def _check_margins(settings: PlanSettings, devices: Sequence[Device]) -> None:
