@@ -230,7 +230,7 @@ def load_config(path: Path, *, required: bool = False) -> Config:
 
 def parse_config(raw: bytes, name: str) -> Config:
     """The settings of a config's bytes; `name` stands in messages. Raises ConfigError, nothing else."""
-    data = _parse_yaml(raw, name)
+    data = _without_empty(_parse_yaml(raw, name))
     if data is None:
         return Config()
     try:
@@ -299,7 +299,8 @@ def _explain(error: msgspec.ValidationError, data: Any, name: str) -> ConfigErro
     in_key = location.startswith("key")
     keys, hint = _locate(re.findall(r"\[[^\]]*\]|[^.\[]+", location.partition("$")[2].rstrip("`")), data)
     if unknown := re.fullmatch("Object contains unknown field `(.*)`", message, re.DOTALL):
-        known = sorted(hint.__struct_fields__) if isinstance(hint, type) and issubclass(hint, Section) else []
+        section = _section(hint)
+        known = sorted(section.__struct_fields__) if section is not None else []
         setting = ".".join([*keys, unknown[1]])
         return ConfigError(f"{name}: {setting!r} is not a setting.", f"Allowed here: {', '.join(known)}. {_SEE}")
     place = ("a key of " if in_key else "") + (".".join(keys) if keys else "the file")
@@ -313,7 +314,7 @@ def _locate(steps: list[str], data: Any) -> tuple[list[str], Any]:
     for step in steps:
         if not step.startswith("["):
             keys.append(step)
-            kind = get_type_hints(kind, include_extras=True)[step]
+            kind = get_type_hints(_section(kind), include_extras=True)[step]
             data = data[step]
             continue
         kind = get_args(kind)[-1]
@@ -326,6 +327,21 @@ def _locate(steps: list[str], data: Any) -> tuple[list[str], Any]:
                 data = element
                 break
     return keys, kind
+
+
+def _section(kind: Any) -> type[Section] | None:
+    """The section that a type is, or may be beside null."""
+    kinds = (kind, *get_args(kind))
+    return next((one for one in kinds if isinstance(one, type) and issubclass(one, Section)), None)
+
+
+def _without_empty(data: Any) -> Any:
+    """The settings without headings under which nothing stands."""
+    if not isinstance(data, dict):
+        return data
+    hints = get_type_hints(Config)
+    empty = {key for key, value in data.items() if value is None and (_section(hints.get(key)) or key == "variants")}
+    return {key: value for key, value in data.items() if key not in empty}
 
 
 def _plain(message: str) -> str:

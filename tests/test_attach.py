@@ -127,3 +127,4 @@ async def test_figures_that_are_not_given_are_dashes(paths: Paths, tmp_path: Pat
             answer = await ask(app, pilot, "hi")
             await until(pilot, lambda: answer.state == "done" and "Hello." in app.export_screenshot())
             assert not re.search(r"(?<![0-9.])0\.0(?![0-9.])", app.export_screenshot())
+            assert app.seat.instruments.figures.context_used is None

@@ -57,6 +57,21 @@ def test_a_missing_file_is_all_defaults_unless_it_was_asked_for(tmp_path: Path) 
 def test_an_empty_file_is_all_defaults() -> None:
     assert parse_config(b"", "c") == Config()
     assert parse_config(b"# nothing\n", "c") == Config()
+    assert parse_config(b"sampling:\n  # temperature: 0.6\nvariants:\nui: null\n", "c") == Config()
+
+
+@pytest.mark.parametrize(
+    ("sampling", "said"),
+    [
+        ("{temperature: 9}", "variants.v.sampling.temperature"),
+        ("{heat: 1}", "temperature"),
+        ("3", "variants.v.sampling"),
+    ],
+)
+def test_a_mistake_in_a_variant_s_sampling_is_told(sampling: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(f"variants: {{v: {{file: /x.gguf, sampling: {sampling}}}}}".encode(), "c")
+    assert said in f"{caught.value.cause} {caught.value.remedy}"
 
 
 def test_the_founding_arguments_are_expressible() -> None:

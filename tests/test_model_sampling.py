@@ -1,5 +1,6 @@
 """Each model's own sampling values: the config's, the catalog's, the file's, R1's for R1 alone, and nothing else."""
 
+from dataclasses import replace as replace_field
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ from textual.widgets import Input
 from r1tui.catalog import Variant, load_catalog, variant_of_file
 from r1tui.config import Config, SamplingSettings, VariantSettings
 from r1tui.gguf import read_header
+from r1tui.keeper.state import Status
 from r1tui.paths import Paths
 from r1tui.server.client import ChatRequest, Message
 from r1tui.server.endpoint import Endpoint
-from r1tui.server.sampling import R1_VALUES, is_r1, repeats_old_example, sampling_for
+from r1tui.server.sampling import R1_VALUES, file_values, is_r1, repeats_old_example, sampling_for
 from r1tui.tui.app import R1App
+from r1tui.tui.model_sampling import sampling_of_running
 from tests.bare_server import SMALL, serving
 from tests.conftest import CommandLine, TinyModel
 from tests.odd_server import odd_server
@@ -134,6 +137,24 @@ async def test_the_panel_says_where_each_value_comes_from(paths: Paths) -> None:
             await until(pilot, lambda: "chosen here" in str(screen.query_one("#help-temperature").render()))
             screen.query_one("#temperature", Input).value = ""
             await until(pilot, lambda: "the server's own" in str(screen.query_one("#help-temperature").render()))
+
+
+def test_the_panel_knows_what_the_command_line_says(tiny_r1: TinyModel) -> None:
+    argv = ["llama-server", "--temperature", "0.9", "--top-k=7", "--seed", "3407", "--alias", "a b"]
+    status = Status(state="ready", model=str(tiny_r1()), argv=argv)
+    found = sampling_of_running(status, Config(sampling=SamplingSettings(top_p=0.5)))
+    said = {key: found.sources[key] for key in ("temperature", "top_k", "top_p", "min_p")}
+    assert said == {
+        "temperature": (0.9, "extra_args"), "top_k": (7, "extra_args"), "top_p": (0.5, "config"),
+        "min_p": (0.05, "llama.cpp"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "0.5", True, None, [1]])
+def test_what_is_no_number_in_a_file_says_nothing(tiny_r1: TinyModel, value: object) -> None:
+    header = read_header(tiny_r1())
+    found = file_values(replace_field(header, metadata={**header.metadata, "general.sampling.temp": value}))
+    assert found == {}
 
 
 def test_a_seed_of_minus_one_is_another_one_each_time() -> None:

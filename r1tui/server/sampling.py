@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal
 
 import msgspec
@@ -10,7 +11,7 @@ from r1tui.catalog import Variant
 from r1tui.config import SamplingSettings
 from r1tui.gguf.header import Header
 
-Source = Literal["config", "catalog", "file", "R1's makers", "llama.cpp"]
+Source = Literal["config", "extra_args", "catalog", "file", "R1's makers", "llama.cpp"]
 
 R1_VALUES = SamplingSettings(temperature=0.6, top_p=0.95, min_p=0.05, seed=3407)
 """DeepSeek's advice for R1 and its distills, and Unsloth's for their quantisations of it."""
@@ -70,7 +71,11 @@ def file_values(header: Header | None) -> dict[str, float]:
     if header is None:
         return {}
     said = {key: header.metadata.get(f"general.sampling.{name}") for key, name in FILE_KEYS.items()}
-    return {key: value for key, value in said.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    return {
+        key: value
+        for key, value in said.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    }
 
 
 def is_r1(variant: Variant | None, header: Header | None) -> bool:

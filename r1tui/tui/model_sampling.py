@@ -7,9 +7,10 @@ import msgspec
 
 from r1tui.catalog import load_catalog
 from r1tui.config import Config, SamplingSettings
-from r1tui.errors import R1tuiError
+from r1tui.errors import R1tuiError, UsageError
 from r1tui.gguf import GgufError, read_header
 from r1tui.keeper.state import Status
+from r1tui.server.command import SAMPLING_FLAGS, parse_options
 from r1tui.server.sampling import Sampling, sampling_for
 
 
@@ -20,7 +21,26 @@ def sampling_of_running(status: Status, config: Config) -> Sampling:
         variant = load_catalog(config).find(status.variant) if status.variant else None
     with suppress(GgufError, R1tuiError, OSError):
         header = read_header(Path(status.model)) if status.model else None
-    return sampling_for(config.sampling, variant, header)
+    found = sampling_for(config.sampling, variant, header)
+    for key, value in _started_with(status.argv or []).items():
+        if getattr(config.sampling, key) is None and value != found.sources[key][0]:
+            found.sources[key] = (value, "extra_args")
+    return found
+
+
+def _started_with(argv: list[str]) -> dict[str, float]:
+    """What a server's command line says of sampling, by our settings' names."""
+    with suppress(UsageError):
+        said = {one.subject: one.values[0] for one in parse_options(argv[1:], "argv") if one.values}
+        return {key: number for key, flag in SAMPLING_FLAGS.items() if (number := _number(said.get(flag))) is not None}
+    return {}
+
+
+def _number(text: str | None) -> float | None:
+    for kind in (int, float):
+        with suppress(ValueError, TypeError):
+            return kind(text or "")
+    return None
 
 
 def sampling_of_stranger(config: SamplingSettings) -> Sampling:

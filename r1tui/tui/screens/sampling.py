@@ -72,6 +72,7 @@ NOT_KNOWN = "no model is ready that could tell"
 RESTART = "plan.ctx_size, plan.cache_type_k, plan.cache_type_v, plan.n_gpu_layers, plan.n_cpu_moe, server.threads"
 SAID_BY: dict[Source, str] = {
     "config": "config",
+    "extra_args": "extra_args",
     "catalog": "catalog",
     "file": "the model's file",
     "R1's makers": "R1's makers",
@@ -120,6 +121,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
             max-width: 96%;
             height: auto;
             max-height: 100%;
+            overflow-y: auto;
             border: round $primary;
             background: $surface;
             padding: 0 1;
@@ -185,7 +187,8 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         knows = await self._session.server.has_thinking_switch()
         if not knows:
             self.query_one(Switch).disabled = True
-            self.query_one("#switch", Label).update(NO_SWITCH if knows is False else NOT_KNOWN)
+            unknown = "the server does not say" if self._session.attached else NOT_KNOWN
+            self.query_one("#switch", Label).update(NO_SWITCH if knows is False else unknown)
 
     def _show(self) -> None:
         for setting in NUMBERS:

@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from r1tui.text import plain
+from r1tui.text import one_line
 from r1tui.tui.widgets.key_line import KeyLine
 
 
@@ -39,7 +39,7 @@ class ServerModelsScreen(ModalScreen[str | None]):
         self._chosen_name = chosen
 
     def compose(self) -> ComposeResult:
-        models = OptionList(*(Option(Content(plain(name))) for name in self._names), markup=False)
+        models = OptionList(*(Option(Content(one_line(name) or ascii(name))) for name in self._names), markup=False)
         models.border_title = "The server's models"
         models.border_subtitle = "Enter asks this one from now on"
         yield models

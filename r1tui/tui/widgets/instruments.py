@@ -79,7 +79,7 @@ class Instruments(Rows):
         if events is None:
             self.figures.speed.end()
         elif (counters := self.figures.speed.take(events)) is not None and shown:
-            self.figures.context_used = counters.context_tokens or self.figures.context_used
+            self.figures.context_used = counters.context_tokens or self.figures.context_used or None
         self.touch()
 
     def show_context(self, tokens: int | None) -> None:
