@@ -12,9 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
+from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from tests.bare_server import bare_server
 from tests.conftest import CommandLine, TinyModel
+from tests.keeper_rig import Toy, until
 from tests.tiny_r1 import UNRECOGNISED_TEMPLATE
 
 THINK = "Hm, 日本 and 🦙.\n"
@@ -295,3 +297,21 @@ def test_a_thinking_budget_of_the_config_is_kept_to(
         ran = r1tui("chat", "--attach", f"unix:{socket}", "--json", "hi")
     assert ran.returncode == 0, ran.stderr
     assert 0 < json.loads(ran.stdout.splitlines()[-1])["reasoning_tokens"] <= 5
+
+
+@pytest.mark.parametrize("command", [("serve", "--detach"), ("chat", "hello")], ids=" ".join)
+def test_who_joins_a_server_that_comes_up_is_told_what_it_does(
+    r1tui: CommandLine, tiny_r1: TinyModel, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    r1tui.configure(r1tui.paths.config_file.read_text().replace("threads: 1", "threads: 1, stuck_s: 5"))
+    toy = Toy(r1tui.paths, tmp_path)
+    toy.acts({"loads": True})
+    keeper.start(toy.spec(model=str(tiny_r1())), r1tui.paths)
+    pid = until(lambda: keeper.status(r1tui.paths).pid)
+    os.kill(pid, signal.SIGSTOP)
+    with r1tui.start(*command, "--model", tiny_r1()) as joining:
+        assert joining.stderr is not None
+        assert "which is" in joining.stderr.readline()
+        assert any("has done nothing for 5 s" in line for line in joining.stderr)
+        assert r1tui("stop").returncode == 0
+        assert joining.wait(60) == (1 if command[0] == "chat" else 0)  # `serve` goes on to start one of its own

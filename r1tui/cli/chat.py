@@ -22,7 +22,7 @@ from r1tui.cli.context import (
     print_json_line,
 )
 from r1tui.cli.printer import Printer
-from r1tui.cli.stages import show
+from r1tui.cli.stages import join, show
 from r1tui.cli.target import attached_endpoint, check_same_model, needed_variant, wanted_variant
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import (
@@ -162,7 +162,7 @@ async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[End
         check_same_model(
             now, wanted_variant(context, wanted.variant, wanted.model) if _named(wanted) else None, context
         )
-        yield *_address(await keeper.settled(context.paths), context), True
+        yield *_address(await join(context, now), context), True
         return
     variant = needed_variant(context, wanted.variant, wanted.model)
     launch = Launch(

@@ -8,7 +8,7 @@ import msgspec
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json_line, print_text
 from r1tui.cli.printer import Printer
 from r1tui.cli.running import describe
-from r1tui.cli.stages import show
+from r1tui.cli.stages import join, show
 from r1tui.cli.target import check_same_model, needed_variant
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import StageDone, encode_event
@@ -65,7 +65,7 @@ def serve(
     now = keeper.adopt(context.paths)
     if now.running:
         check_same_model(now, target, context)
-        now = run_async(keeper.settled(context.paths))
+        now = run_async(join(context, now))
         if now.state != "stopped":
             _tell(now, as_json=as_json)
             return

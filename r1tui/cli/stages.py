@@ -3,9 +3,12 @@
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
+from r1tui.cli.context import Context
 from r1tui.cli.printer import Printer
 from r1tui.errors import CancelledError, R1tuiError
-from r1tui.events import Emit, Stage, StageEvent, StageFailed
+from r1tui.events import Emit, Stage, StageEvent, StageFailed, StageStarted
+from r1tui.keeper.state import Status
+from r1tui.loading import follow_server
 from r1tui.log import as_told
 
 WORK: dict[Stage, str] = {"engine": "build", "model": "download", "plan": "plan", "server": "server"}
@@ -69,3 +72,17 @@ async def show(events: AsyncGenerator[StageEvent, None], printer: Printer, *, as
                     raise FailedError(event, told=as_json)
     finally:
         printer.clear()
+
+
+async def join(context: Context, now: Status) -> Status:
+    """Wait with the user for a server that somebody else brings up: what it does is told on stderr; how it is then."""
+    last, printer = now, Printer()
+
+    def note(status: Status) -> None:
+        nonlocal last
+        last = status
+
+    if not now.settled:
+        printer(StageStarted("server", f"llama-server with {now.variant or now.model}, which is {now.state}"))
+    await show(follow_server(context.paths, context.config.server.stuck_s, note, restarts=now.restarts), printer)
+    return last

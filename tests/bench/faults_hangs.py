@@ -67,7 +67,8 @@ def server_hangs(here: Home, phase: Phase) -> str:
     if now.state == "ready":
         hanging = until(lambda: (seen := client.status(here.paths)).hangs and seen, PATIENCE_S)
         return f"{hanging.cause} {_each_command(here, now, chat=False)}"
-    return _each_command(here, now, chat=False)
+    said = here.command("status", "--json", within_s=15).told("status")  # loading may take as long as it takes
+    return f"{said}; {here.command('stop', within_s=60, ok=True).told('stop')}"
 
 
 def screen_with_a_keeper_that_hangs(here: Home) -> str:
