@@ -214,7 +214,10 @@ class Config(Section, frozen=True):
 def load_config(path: Path, *, required: bool = False) -> Config:
     """The settings of the file; a missing file is all defaults unless `required`. Raises ConfigError, nothing else."""
     try:
-        raw = path.read_bytes()
+        if not required and path.is_fifo():
+            raise ConfigError(f"{path}: no file.", "Make it a file that you can read.")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         if required:
             raise ConfigError(

@@ -36,6 +36,18 @@ class CancelledError(R1tuiError):
     exit_status = 130
 
 
+_OWN_PLACE = "Make it a place that you can read and write, or set R1TUI_HOME to a folder of your own."
+_REMEDIES = {
+    errno.EMFILE: "Raise the limit with `ulimit -n 4096`, and try again.",
+    errno.ENFILE: "End some programs, and try again.",
+    errno.EAGAIN: "End some programs, or raise the limit of processes with `ulimit -u`.",
+    errno.ENOMEM: "End some programs, which take the memory.",
+    errno.EFBIG: "Raise the limit with `ulimit -f unlimited`, or set R1TUI_HOME to a disk that takes large files.",
+    errno.EIO: "The disk may be failing: `dmesg` says more.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+}
+
+
 def unwritable(error: UnicodeEncodeError) -> R1tuiError:
     """A name, of a file or of a program's argument, that this locale's encoding has no letters for."""
     letter = error.object[error.start : error.start + 1]
@@ -57,7 +69,4 @@ def os_error(error: OSError, place: Path | None = None) -> R1tuiError:
     said = error.strerror or str(error)
     if error.errno == errno.ENOLCK:
         return R1tuiError(f"{where}: {said}.", LOCAL_DISK)
-    return R1tuiError(
-        f"{where}: {said}." if where else f"{said}.",
-        "Make it a place that you can read and write, or set R1TUI_HOME to a folder of your own.",
-    )
+    return R1tuiError(f"{where}: {said}." if where else f"{said}.", _REMEDIES.get(error.errno or 0, _OWN_PLACE))

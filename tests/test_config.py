@@ -1,6 +1,7 @@
 """config.yaml: every key documented, every mistake one clear message, never a traceback."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -163,6 +164,13 @@ def test_a_huge_file_is_refused(tmp_path: Path) -> None:
 def test_a_folder_in_the_files_place_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="directory"):
         load_config(tmp_path)
+
+
+def test_a_pipe_in_the_files_place_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "config.yaml"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match="no file"):
+        load_config(pipe)
 
 
 def outcome(raw: bytes) -> Config | ConfigError:

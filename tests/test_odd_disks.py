@@ -46,6 +46,16 @@ def test_the_folder_without_locks_is_named(number: int, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
+    ("number", "command"),
+    [(errno.EMFILE, "ulimit -n"), (errno.EAGAIN, "ulimit -u"), (errno.EFBIG, "ulimit -f"), (errno.EIO, "dmesg")],
+)
+def test_a_limit_that_is_hit_is_not_called_a_place_that_cannot_be_written(number: int, command: str) -> None:
+    told = os_error(OSError(number, os.strerror(number), "/somewhere"))
+    assert os.strerror(number) in told.cause
+    assert command in told.remedy
+
+
+@pytest.mark.parametrize(
     "line",
     [["serve", "--model", "MODEL"], ["chat", "--model", "MODEL", "Hi"], ["download", f"hf:{REPO}:Q8_0"]],
     ids=lambda line: line[0],

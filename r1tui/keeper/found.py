@@ -72,17 +72,44 @@ def marked(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
 
 def is_server(pid: int, paths: Paths) -> bool:
     """Whether this process of ours is a server of this home."""
-    if variable(pid, SERVER_OF) == str(paths.run):
-        return leads_session(pid)
+    if (run := variable(pid, SERVER_OF)) is not None:
+        return _is_run(run, paths) and leads_session(pid)
     socket = str(paths.server_socket)  # one that an older r1tui has started
     return any(flag == "--host" and value.split(",")[0] == socket for flag, value in pairwise(command_line(pid)))
 
 
+def is_recorded_server(pid: int, paths: Paths) -> bool:
+    """Whether a process that this home's state file names is its server; started before the home was moved, maybe.
+
+    A copy of a home names the server of the other one, which is none of its own.
+    """
+    if is_server(pid, paths):
+        return True
+    run = variable(pid, SERVER_OF)
+    return run is not None and _is_moved(run) and leads_session(pid)
+
+
 def is_keeper(pid: int, paths: Paths) -> bool:
-    """Whether the process is this user's, and a keeper of this home or another program of r1tui's."""
-    return is_own(pid) and (
-        variable(pid, KEEPER_OF) == str(paths.run) or any("r1tui" in word for word in command_line(pid))
-    )
+    """Whether the process is this user's, and a keeper of this home or another program of r1tui's that has its lock.
+
+    That a file names it proves nothing: the home may be a copy of another one.
+    """
+    if not is_own(pid):
+        return False
+    run = variable(pid, KEEPER_OF)
+    if run is not None and (_is_run(run, paths) or not _is_moved(run)):
+        return _is_run(run, paths)
+    return any("r1tui" in word for word in command_line(pid)) and has_open(pid, paths.keeper_lock)
+
+
+def _is_moved(run: str) -> bool:
+    """Whether the home of a process's variable is no longer where it was."""
+    return not Path(run).parent.exists()
+
+
+def _is_run(run: str, paths: Paths) -> bool:
+    """Whether a process's variable means the folder of this home's sockets, whatever links or moves lie between."""
+    return run == str(paths.run) or os.path.realpath(run) == os.path.realpath(paths.run)
 
 
 def _look(paths: Paths) -> Found:
@@ -91,15 +118,16 @@ def _look(paths: Paths) -> Found:
     for pid in own_pids():
         if pid == os.getpid():
             continue
-        if variable(pid, KEEPER_OF) == str(paths.run):
-            keepers[pid] = None
+        if (run := variable(pid, KEEPER_OF)) is not None:
+            if _is_run(run, paths):
+                keepers[pid] = None
         elif is_server(pid, paths):
             servers[pid] = None
     for pid in servers:  # a keeper in a terminal has no such variable; its server is its child
         keeper = parent(pid)
         if keeper not in (None, 0, 1, os.getpid()) and keeper is not None and is_keeper(keeper, paths):
             keepers[keeper] = None
-    keeping = [pid for pid in keepers if has_open(pid, paths.keeper_lock.name)]  # one that is going has let go of it
+    keeping = [pid for pid in keepers if has_open(pid, paths.keeper_lock)]  # one that is going has let go of it
     return Found(_known(keeping), _known(servers))
 
 

@@ -121,8 +121,11 @@ class Talk:
 
     def line(self, timeout_s: float) -> bytes:
         """The next line; empty when the keeper has said its last. Raises TimeoutError when it says nothing in time."""
-        self._connection.settimeout(timeout_s)
+        deadline_s = monotonic() + timeout_s
         while b"\n" not in self._held:
+            if (left_s := deadline_s - monotonic()) <= 0:
+                raise TimeoutError("a line began and did not end")
+            self._connection.settimeout(left_s)
             piece = self._connection.recv(PIECE_BYTES)
             if not piece or len(self._held) > LONGEST_REPLY_BYTES:
                 return b""

@@ -58,7 +58,7 @@ def adopt_server(paths: Paths, on_status: OnStatus | None = None, *, detached: b
     """Take over the server of a keeper that was killed, as `run_keeper` does; raises R1tuiError when there is none."""
     with _keeper_lock(paths) as lock:
         record = read_record(paths)
-        server = running_server(record, partial(look, paths)) if record is not None else None
+        server = running_server(record, paths, partial(look, paths)) if record is not None else None
         if record is None or server is None:
             raise R1tuiError("There is no server to take over.", START_AGAIN)
         keeper = Keeper(_caught_up(record, server), paths, lock, on_status)

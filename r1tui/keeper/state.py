@@ -10,8 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from r1tui.errors import R1tuiError, os_error
-from r1tui.files import decode_own, write_private
-from r1tui.keeper.found import Found, look
+from r1tui.files import decode_own, read_bytes, write_private
+from r1tui.keeper.found import Found, is_keeper, is_recorded_server, look
 from r1tui.keeper.found import glance as glance_at
 from r1tui.keeper.trust import check_folder
 from r1tui.locks import holder
@@ -234,8 +234,8 @@ def _status(paths: Paths, find: Callable[[], Found]) -> Status:
         record = read_record(paths)
     except msgspec.DecodeError as error:
         damage = f"{paths.state_file} cannot be understood: {error}."
-    keeper = _keeper_pid(record, holder_pid)
-    server = running_server(record, find) if record is not None else None
+    keeper = _keeper_pid(record, holder_pid, paths)
+    server = running_server(record, paths, find) if record is not None else None
     if keeper is None and server is None and ((found := find()).keepers or found.servers):
         now = _without_record(paths, found, damage)
     elif record is not None:
@@ -249,14 +249,14 @@ def _status(paths: Paths, find: Callable[[], Found]) -> Status:
     return now
 
 
-def _keeper_pid(record: ServerRecord | None, holder_pid: int | None) -> int | None:
+def _keeper_pid(record: ServerRecord | None, holder_pid: int | None, paths: Paths) -> int | None:
     """The keeper: the lock's holder, or the one that the record names where somebody has removed the lock's file."""
     named = record.keeper if record is not None else None
     if record is None or named is None:
         return holder_pid
     if named.pid == holder_pid and not alive(named):
         return None  # somebody else looks at the lock that a killed keeper left
-    if holder_pid is None and record.state not in ENDED and alive(named):
+    if holder_pid is None and record.state not in ENDED and alive(named) and is_keeper(named.pid, paths):
         return named.pid
     return holder_pid
 
@@ -271,14 +271,15 @@ def _without_record(paths: Paths, found: Found, damage: str) -> Status:
     return Status(state="failed", pid=server, cause=f"A llama-server runs (process {server}). {why}", remedy=STRAY)
 
 
-def running_server(record: ServerRecord, find: Callable[[], Found]) -> ProcessId | None:
-    """The record's llama-server if it runs: the same pid, the same start, the same command.
+def running_server(record: ServerRecord, paths: Paths, find: Callable[[], Found]) -> ProcessId | None:
+    """The record's llama-server if it runs: the same pid, the same start, the same command, and of this home.
 
     Where keeper and server are dead there may be another one with a command of the record's: its keeper was killed
     while spawning it, or could not write the file.
     """
     spec, server = record.spec, record.server
-    if server is not None and alive(server) and runs_command(server.pid, spec.argv):
+    named = server is not None and alive(server) and runs_command(server.pid, spec.argv)
+    if server is not None and named and is_recorded_server(server.pid, paths):
         return server
     if record.state in ENDED or record.boot not in ("", boot_id()) or alive(record.keeper):
         return None
@@ -346,13 +347,11 @@ def is_being_stopped(paths: Paths) -> bool:
 def read_record(paths: Paths) -> ServerRecord | None:
     """The state file; None when there is none. Raises msgspec.DecodeError for anything but a record."""
     try:
-        fd = os.open(paths.state_file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would keep us waiting
-        with os.fdopen(fd, "rb") as file:
-            raw = file.read() or b""
-    except FileNotFoundError:
+        raw = read_bytes(paths.state_file)
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise msgspec.DecodeError(str(error)) from error
+        raise msgspec.DecodeError(error.strerror or str(error)) from error
     return decode_own(raw, ServerRecord)
 
 

@@ -101,10 +101,10 @@ def _end_recorded(paths: Paths, record: ServerRecord | None) -> None:
     """End the server that the state file tells of: its answers first, and what it has computed is kept."""
     if record is None:
         return
-    server = running_server(record, partial(look, paths))
+    server = running_server(record, paths, partial(look, paths))
     if server is None and record.state in ("starting", "restarting"):
-        wait_until(lambda: running_server(record, partial(look, paths)) is not None, SPAWN_S)
-        server = running_server(record, partial(look, paths))
+        wait_until(lambda: running_server(record, paths, partial(look, paths)) is not None, SPAWN_S)
+        server = running_server(record, paths, partial(look, paths))
     if server is not None:
         import asyncio  # noqa: PLC0415
 

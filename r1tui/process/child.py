@@ -89,16 +89,21 @@ def variable(pid: int, name: str) -> str | None:
         return None
 
 
-def has_open(pid: int, name: str) -> bool:
-    """Whether the process has a file of this name open, be it removed; True where the system does not say."""
+def has_open(pid: int, path: Path) -> bool:
+    """Whether the process has the file at this path open, or had it there before it was removed or replaced.
+
+    True where the system does not say.
+    """
     if not _HAS_PROC:
         return True
-    links = []
+    name = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
     with suppress(OSError), os.scandir(_PROC / str(pid) / "fd") as entries:
         for entry in entries:
             with suppress(OSError):
-                links.append(os.readlink(entry.path).removesuffix(" (deleted)"))  # noqa: PTH115
-    return any(link.rpartition("/")[2] == name for link in links)
+                link = os.readlink(entry.path)  # noqa: PTH115
+                if link.removesuffix(" (deleted)") == name or os.path.samestat(entry.stat(), path.stat()):
+                    return True
+    return False
 
 
 def parent(pid: int) -> int | None:
