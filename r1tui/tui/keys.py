@@ -18,6 +18,7 @@ from r1tui.tui.screens.panel import PanelScreen
 from r1tui.tui.screens.prompts import PromptsScreen
 from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.screens.save import SaveScreen
+from r1tui.tui.screens.server_models import ServerModelsScreen
 from r1tui.tui.screens.theme import ThemeScreen
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.prompt import Prompt
@@ -38,6 +39,7 @@ TOGETHER: tuple[Nodes, ...] = (
     (PromptsScreen,),
     (SamplingScreen,),
     (SaveScreen,),
+    (ServerModelsScreen,),
     (ThemeScreen,),
     (VariantsScreen,),
 )
