@@ -32,7 +32,10 @@ from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, se
 
 __all__ = ["config"]
 
-SCREENS = ("ask", "conversations", "download", "keys", "line", "log", "panel", "prompts", "sampling", "save", "server_models", "theme")
+SCREENS = (
+    "ask", "conversations", "download", "keys", "line", "log", "panel", "prompts", "sampling", "save", "server_models",
+    "theme",
+)  # fmt: skip
 BACK = ["select.leave", *(f"{screen}.back" for screen in (*SCREENS, "variants"))]
 
 
