@@ -14,7 +14,7 @@ import pytest
 
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client, found, presence
-from r1tui.keeper.state import ServerRecord, Status, glance, read_record
+from r1tui.keeper.state import ServerRecord, Status, glance, is_being_stopped, read_record
 from r1tui.locks import holder, locked
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, wait
@@ -234,6 +234,19 @@ def test_a_look_takes_no_time_on_an_event_loop(paths: Paths, monkeypatch: pytest
     assert looks == [1]
     client.status(paths)
     assert looks == [1, 1]
+
+
+def test_no_byte_of_the_state_file_ends_in_a_traceback_or_hides_the_server(paths: Paths, toy: Toy) -> None:
+    ready = start_ready(toy.spec(tcp="127.0.0.1:1", key_file=str(paths.api_key)), paths)
+    kill(record_of(paths).keeper)
+    raw = paths.state_file.read_bytes()
+    assert ready.pid in [one.pid for one in found.look(paths).servers]
+    for position in range(len(raw)):
+        for byte in (b"\xff", b"\0", b"9"):
+            paths.state_file.write_bytes(raw[:position] + byte + raw[position + 1 :])
+            now = client.status(paths, 600.0)
+            assert now.pid == ready.pid, (position, byte, now)
+            is_being_stopped(paths)
 
 
 def test_the_commands_find_it(r1tui: CommandLine, paths: Paths, tiny_r1: TinyModel) -> None:

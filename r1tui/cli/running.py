@@ -94,7 +94,7 @@ def _follow(context: Context, path: Path, offset: int) -> None:
     from r1tui.process import follow  # noqa: PLC0415
 
     async def run() -> None:
-        async with aclosing(follow(path, offset, lambda: current_status(context.paths).running)) as lines:
+        async with aclosing(follow(path, offset, lambda: current_status(context.paths, 3.0).running)) as lines:
             async for line in lines:
                 click.echo(plain(line))
 

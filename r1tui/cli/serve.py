@@ -1,5 +1,6 @@
 """`r1tui serve`: a variant's server, under a keeper, here or detached."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -19,6 +20,8 @@ from r1tui.launch import Launch
 from r1tui.process.signals import run_async
 from r1tui.server.command import as_script, parse_tcp, ssh_line
 from r1tui.text import plain
+
+KEPT = "It was running already, and goes on with the settings that it was started with."
 
 
 @click.command()
@@ -67,7 +70,9 @@ def serve(
         check_same_model(now, target, context)
         now = run_async(join(context, now))
         if now.state != "stopped":
+            _check_port(now, tcp, config.server.tcp, f"--model {shlex.quote(model)}" if model else target.name)
             _tell(now, as_json=as_json)
+            click.echo(KEPT if detach else f"{KEPT} This terminal does not keep it.", err=True)
             return
     if detach:
         try:
@@ -76,11 +81,31 @@ def serve(
             if launch.started:
                 keeper.stop(context.paths)
             raise
+        now = current_status(context.paths)
+        if not launch.started:  # another r1tui was faster
+            _check_port(now, tcp, config.server.tcp, f"--model {shlex.quote(model)}" if model else target.name)
         if not as_json:  # its events have told it
-            _tell(current_status(context.paths), as_json=False)
+            _tell(now, as_json=False)
         return
     run_async(show(launch.prepare(), printer, as_json=as_json))
     _in_foreground(context, launch, as_json=as_json)
+
+
+def _check_port(now: Status, wanted: str | None, configured: str | None, target: str) -> None:
+    """Raise R1tuiError when a server that ran before does not listen where it is wanted to; say it of the config's."""
+    address = wanted or configured
+    if address is None or now.state not in ("ready", "sleeping"):
+        return
+    tcp = parse_tcp(address)
+    listens = parse_tcp(now.tcp) if now.tcp else None
+    if listens is not None and listens.host == tcp.host and tcp.port in (0, listens.port):
+        return
+    has = f"listens on {listens}" if listens else "has no port"
+    cause = f"The server runs already and {has}; a running one gets no other."
+    remedy = f"`r1tui stop`, then `r1tui serve {target} --detach --tcp {tcp}`."
+    if wanted is not None:
+        raise R1tuiError(cause, remedy)
+    click.echo(plain(f"{cause} The config names {tcp}: {remedy}"), err=True)
 
 
 def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:

@@ -124,7 +124,7 @@ def clean_up(paths: Paths, spec: ServerSpec | None, *, keep_state: bool = False)
 
     Also the specs of starts whose starter was killed.
     """
-    leftovers = [paths.server_socket, paths.keeper_socket]
+    leftovers = [paths.server_socket, paths.keeper_socket, paths.api_key]
     if spec is not None:  # what a file names elsewhere is not ours to remove
         named = [Path(name) for name in (spec.socket, spec.key_file) if name]
         leftovers += [one for one in named if one.parent == paths.run]
@@ -135,5 +135,5 @@ def clean_up(paths: Paths, spec: ServerSpec | None, *, keep_state: bool = False)
         if starter is not None and identify(starter) is None:
             leftovers.append(spec_file)
     for leftover in leftovers:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             leftover.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ VERSION = 2
 State = Literal["stopped", "starting", "loading", "ready", "sleeping", "restarting", "stopping", "failed"]
 ENDED = ("stopped", "failed")
 START_AGAIN = "Start it again with `r1tui serve`."
+LONGEST_PID = 10
 STRAY = "`r1tui stop` ends it."
 RESTART = "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`."
 
@@ -199,7 +200,7 @@ def new_conversation_id() -> str:
 def asker_of(name: str) -> int | None:
     """The process that asked; None for a name that does not tell."""
     pid = name.partition("-")[0]
-    return int(pid) if pid.isdecimal() else None
+    return int(pid) if pid.isdecimal() and len(pid) <= LONGEST_PID else None
 
 
 def asked_by_others(answers: Sequence[str], pid: int) -> bool:

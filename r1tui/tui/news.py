@@ -20,6 +20,8 @@ def server_news(before: Status | None, now: Status) -> News | None:
     what = f"{now.cause or ''} {now.remedy or ''}".strip()
     if now.hangs:
         return News("The server hangs", what, "error")
+    if now.stray:
+        return News("A server runs that r1tui knows nothing of", what, "error")
     if before is None:
         return None
     if now.state == "failed":
