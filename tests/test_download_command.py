@@ -41,7 +41,7 @@ def command(paths: Paths) -> CommandLine:
 @pytest.fixture
 def big(hub: Hub) -> bytes:
     """A file on the hub that is large enough to be interrupted in."""
-    data = random.Random(3407).randbytes(SIZE_BYTES)  # noqa: S311
+    data = b"GGUF" + random.Random(3407).randbytes(SIZE_BYTES - 4)  # noqa: S311
     hub.repositories[REPO].files["Tiny-R1-Big.gguf"] = data
     return data
 

@@ -61,7 +61,7 @@ def serve(file: Path, sha256: str | None) -> None:
 
 def repository(file: Path, sha256: str | None) -> Repository:
     """The file as a model."""
-    return Repository({FILE: file, "Bench-Q0.gguf": b"small"}, sha256={} if sha256 is None else {FILE: sha256})
+    return Repository({FILE: file, "Bench-Q0.gguf": b"GGUF small"}, sha256={} if sha256 is None else {FILE: sha256})
 
 
 def measured(command: list[str], env: dict[str, str]) -> tuple[float, float, float]:
@@ -92,6 +92,8 @@ def rate(folder: Path, n_bytes: int, rounds: int) -> None:
     with file.open("wb") as served:
         for _ in range(n_bytes >> 24):
             served.write(os.urandom(1 << 24))
+        served.seek(0)
+        served.write(b"GGUF")
     target = folder / "curl.out"
     print(f"{size(n_bytes)} per download, {CONNECTIONS} connections; load {os.getloadavg()[0]:.1f}")
     print(f"{'':<24}{'GB/s':>8}{'CPU s/GB':>10}{'peak MiB':>10}")
@@ -113,7 +115,7 @@ def rate(folder: Path, n_bytes: int, rounds: int) -> None:
 
 def kill_often(folder: Path, n_bytes: int, kills: int, seed: int) -> None:
     """Kill it at random moments, then let it end."""
-    data = os.urandom(n_bytes)
+    data = b"GGUF" + os.urandom(n_bytes - 4)
     moments = random.Random(seed)  # noqa: S311
     home = folder / "home"
     os.environ |= {"R1TUI_HOME": str(home), "HF_HOME": str(home / "hf")}
