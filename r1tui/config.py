@@ -218,7 +218,7 @@ def load_config(path: Path, *, required: bool = False) -> Config:
             raise ConfigError(f"{path}: no file.", "Make it a file that you can read.")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if required:
             raise ConfigError(
                 f"{path}: no such file.", "Copy config.example.yaml there, or leave --config out."

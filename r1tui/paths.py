@@ -136,7 +136,10 @@ class Paths:
         """The folders for this user and environment; makes none of them."""
         env = os.environ if env is None else env
         if home := env.get("R1TUI_HOME"):
-            root = expand(home)
+            try:
+                root = expand(home)
+            except UsageError as error:
+                raise UsageError(f"R1TUI_HOME: {error.cause}", "Set it to the full path of a folder.") from error
             return cls(root / "config", root / "data", root / "cache", root / "state", _short_run_dir(root / "run"))
         from platformdirs import PlatformDirs  # noqa: PLC0415  a tenth of `r1tui status`
 
@@ -167,6 +170,14 @@ def expand(text: str) -> Path:
     except UnicodeEncodeError as error:
         raise UsageError(f"{text!r} is no UTF-8.", "Rename it, or link to it under a plain name.") from error
     return path
+
+
+def expand_if_known(text: str) -> Path:
+    """The path with `~` resolved; as it stands where there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def private_folder(path: Path) -> Path:

@@ -109,6 +109,8 @@ class Hub:
     limit_bytes: int | None = None
     """Once so many have gone out, nothing more does until this changes."""
     url: str = ""
+    base: str = ""
+    """The path of its host that all of it lies below."""
     cdn_url: str = ""
     sending: Event = field(default_factory=Event)
     """Set when the first piece of a file has been sent."""
@@ -200,12 +202,13 @@ class _Handler(BaseHTTPRequestHandler):
         asked = re.sub("^http://[^/]+", "", self.path)  # whole, when we are asked as a proxy
         self.hub.requests.append(f"{self.command} {asked}")
         path = asked.partition("?")[0]
+        below, path = path.startswith(f"{self.hub.base}/"), path.removeprefix(self.hub.base)
         info = re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+))?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         name, revision = (info[1], info[3]) if info else (file[1], file[2]) if file else ("", "")
         repository = self.hub.repositories.get(name)
         files = repository.revision(revision) if repository else None
-        if repository is None:
+        if repository is None or not below:
             self._refuse(404, "RepoNotFound")
         elif repository.refusal:
             self._refuse(*repository.refusal)

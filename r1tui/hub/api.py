@@ -2,7 +2,7 @@
 
 from time import sleep
 from typing import Annotated, Any, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -72,19 +72,8 @@ class Api:
             asked.add(url)
             page, following = self._ask(url, list[Entry])
             entries += page
-            url = self._here(url, following) if following else None
+            url = _next_page(url, following) if following else None
         return entries
-
-    def _here(self, url: str, following: str) -> str:
-        """The next page on this hub: a mirror may send the hub's own links on, and leave its own path out of them."""
-        whole = urljoin(url, following)
-        if whole.startswith(f"{self._endpoint}/"):
-            return whole
-        parts = urlsplit(whole)
-        _, api, path = parts.path.rpartition("/api/models/")
-        if not api:
-            raise no_hub("its list of files goes on elsewhere")
-        return f"{self._endpoint}{api}{path}?{parts.query}"
 
     def _ask(self, url: str, kind: type[T]) -> tuple[T, str]:
         """The answer, and the address of the next page, empty without one; asks again when an answer was cut."""
@@ -114,6 +103,14 @@ class Api:
             return decode_foreign(bytes(body), kind), str(response.links.get("next", {}).get("url", ""))
         except msgspec.DecodeError as error:
             raise no_hub(_what(body)) from error
+
+
+def _next_page(url: str, following: str) -> str:
+    """The next page's address: a mirror may send the hub's own links on, or leave its own path out of them."""
+    query = urlsplit(following).query
+    if not query:
+        raise no_hub("its list of files goes on elsewhere")
+    return f"{url.partition('?')[0]}?{query}"
 
 
 def _what(body: bytes | bytearray) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from r1tui.files import decode_foreign
 from r1tui.hub.walk import Complain, files_below
+from r1tui.paths import expand_if_known
 
 SYSTEM_FOLDER = Path("/usr/share/ollama/.ollama/models")
 """Where Ollama's own service on Linux keeps them."""
@@ -49,7 +50,7 @@ class OllamaModel:
 
 def ollama_folders(env: Mapping[str, str], home: Path) -> list[Path]:
     """Where Ollama keeps models for this user and for its service."""
-    given = [Path(env["OLLAMA_MODELS"]).expanduser()] if env.get("OLLAMA_MODELS") else []
+    given = [expand_if_known(env["OLLAMA_MODELS"])] if env.get("OLLAMA_MODELS") else []
     return [*given, home / ".ollama/models", SYSTEM_FOLDER]
 
 

@@ -13,7 +13,7 @@ from r1tui.config import Config
 from r1tui.files import decode
 from r1tui.hub.ollama import ollama_folders
 from r1tui.outside import OutsideError, inside
-from r1tui.paths import Paths, expand
+from r1tui.paths import Paths, expand, expand_if_known
 
 Owner = Literal["r1tui", "model_folders", "huggingface", "llama.cpp", "lmstudio", "ollama", "file"]
 OWNERS: dict[Owner, str] = {
@@ -48,7 +48,7 @@ class Elsewhere:
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self._env = os.environ if env is None else env
-        self._home = Path(self._env.get("HOME") or "~").expanduser()
+        self._home = expand_if_known(self._env.get("HOME") or "~")
 
     def repository_places(self, repo: str, revision: str | None) -> Iterator[Place]:
         """Where the repository's files would lie under their own names."""
@@ -98,7 +98,7 @@ class Elsewhere:
         return self._expand(given) if given else self._home / ".cache"
 
     def _expand(self, text: str) -> Path:
-        return Path(os.path.expandvars(text)).expanduser()
+        return expand_if_known(os.path.expandvars(text))
 
 
 class _LmStudioSettings(msgspec.Struct, frozen=True):

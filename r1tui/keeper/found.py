@@ -30,6 +30,9 @@ SERVER_OF = "R1TUI_SERVER_OF"
 """The variables of a keeper and of its server; both hold the folder of their sockets."""
 
 
+_FOLDERS = ("R1TUI_HOME", "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "TMPDIR")
+
+
 @dataclass(frozen=True)
 class Found:
     """What runs of a home, this process left out."""
@@ -61,8 +64,9 @@ def glance(paths: Paths) -> Found:
 
 
 def keeper_environment(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
-    """The environment of a keeper of this home."""
-    return {**env, KEEPER_OF: str(paths.run)}
+    """The environment of a keeper of this home, which runs in another folder."""
+    folders = {name: env[name] for name in _FOLDERS if env.get(name) and not env[name].startswith(("/", "~"))}
+    return {**env, **{name: str(Path(value).absolute()) for name, value in folders.items()}, KEEPER_OF: str(paths.run)}
 
 
 def marked(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
