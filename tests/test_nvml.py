@@ -7,10 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from textual.widgets import DataTable
 
 from r1tui import nvml as nvml_module
+from r1tui.cli import _run
+from r1tui.config import Config
 from r1tui.nvml import NvmlError, NvmlSession, read_nvidia
+from r1tui.paths import Paths
+from r1tui.tui.app import R1App
+from tests.conftest import TinyModel
 from tests.fake_nvml import GIB, NVMLError, fails, fake_nvml, unsupported
+from tests.tui_rig import opened, until
 
 
 def test_a_gpu_with_everything_that_nvml_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,3 +139,28 @@ def test_a_driver_that_hangs_is_a_reason_and_is_not_waited_for_again(monkeypatch
     for look in list(nvml_module._hanging):
         look.wait(30.0)
     assert read_nvidia().gpus
+
+
+@pytest.mark.parametrize("command", [["status"], ["variants"], ["doctor"], ["plan", "--model", "MODEL"]], ids=" ".join)
+def test_commands_on_wsl_with_a_name_that_cannot_be_decoded(
+    command: list[str],
+    paths: Paths,
+    tiny_r1: TinyModel,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlDeviceGetName=undecodable))
+    assert _run([str(tiny_r1()) if word == "MODEL" else word for word in command]) in (0, 1)
+    said = "".join(capsys.readouterr())
+    assert said.strip()
+    assert "unexpected" not in said
+
+
+async def test_the_screen_on_wsl_with_a_name_that_cannot_be_decoded(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlDeviceGetName=undecodable))
+    app = R1App(paths, Config())
+    async with opened(app) as pilot:
+        await until(pilot, lambda: app.screen.query(DataTable).first().row_count == len(app.catalog))
+    assert app.failure is None
