@@ -171,12 +171,18 @@ def unforeseen(error: BaseException, what: str) -> R1tuiError:
 
 
 def as_told(error: BaseException, what: str) -> R1tuiError:
-    """The error as a user should read it: our own, what the system refused, or one nobody expected, which is logged."""
+    """The error as a user should read it: our own; or, logged, what the system refused or nobody expected."""
     if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         return as_told(error.exceptions[0], what)
     if isinstance(error, R1tuiError):
         return error
-    return os_error(error) if isinstance(error, OSError) else unforeseen(error, what)
+    return refused(error, what) if isinstance(error, OSError) else unforeseen(error, what)
+
+
+def refused(error: OSError, what: str) -> R1tuiError:
+    """Log what the system refused, with its traceback: the name alone may not tell who asked; the error to show."""
+    logging.getLogger("r1tui").warning("%s ended: the system refused something", what, exc_info=error)
+    return os_error(error)
 
 
 def without_secrets(text: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from r1tui import log
 from r1tui.cli import _COMMANDS, cli, main
 from r1tui.events import StageFailed, decode_event
-from r1tui.log import LogHandler, begin_log, flush_log, log_file, unforeseen, without_secrets
+from r1tui.log import LogHandler, as_told, begin_log, flush_log, log_file, unforeseen, without_secrets
 from r1tui.paths import Paths
 
 SECRET = "hf_" + "x" * 30
@@ -51,6 +51,17 @@ def test_an_unforeseen_exception_stands_there_with_its_traceback_and_the_user_re
     assert f"test[{os.getpid()}] ERROR r1tui: The search ended unexpectedly" in said
     assert "in test_an_unforeseen_exception" in said
     assert "KeyError: 'b'" in said
+
+
+def test_what_the_system_refused_stands_there_with_who_asked(own_log: Paths) -> None:
+    try:
+        open("no/such/file")  # noqa: PTH123,SIM115  what any library might do
+    except OSError as error:
+        told = as_told(error, "The answer")
+    assert told.cause == "no/such/file: No such file or directory."
+    said = logged(own_log)
+    assert "The answer ended: the system refused something" in said
+    assert "in test_what_the_system_refused" in said
 
 
 def test_the_log_and_its_folder_are_this_user_s_alone(own_log: Paths) -> None:
@@ -204,6 +215,23 @@ def test_the_traceback_is_shown_to_who_asks_for_it(
     with pytest.raises(SystemExit):
         main(["doctor", "--json"])
     assert "Traceback (most recent call last):" in capsys.readouterr().err
+
+
+def test_what_the_system_refuses_a_command_is_logged(
+    own_log: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", "/some/where")
+
+    invoke = click.Command.invoke
+    monkeypatch.setattr(
+        click.Command, "invoke", lambda self, context: (invoke if self is cli else refuse)(self, context)
+    )
+    with pytest.raises(SystemExit) as left:
+        main(["doctor"])
+    assert left.value.code == 1
+    assert capsys.readouterr().err.startswith("Error: /some/where: Permission denied.\n")
+    assert "in refuse\n" in logged(own_log)
 
 
 @pytest.mark.parametrize(

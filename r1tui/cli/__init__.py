@@ -16,7 +16,7 @@ import click
 
 from r1tui import __version__
 from r1tui.cli.context import WORDS, Context, model_name_option
-from r1tui.errors import CancelledError, R1tuiError, os_error, unwritable
+from r1tui.errors import CancelledError, R1tuiError, unwritable
 from r1tui.files import keep_others_out, take_damages
 from r1tui.streams import forgive_streams
 from r1tui.text import plain
@@ -132,11 +132,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 1
     except OSError as error:
         _drop_output()
-        return _tell(os_error(error))
+        return _tell(_logged(error, arguments))
     except UnicodeEncodeError as error:  # what is printed never is the reason: a file's name
         return _tell(unwritable(error))
     except Exception as error:
-        return _tell(_unforeseen(error, sys.argv[1:] if arguments is None else arguments))
+        return _tell(_logged(error, arguments))
     finally:
         _tell_damages()
     return result if isinstance(result, int) else 0
@@ -157,15 +157,16 @@ def _tell(error: R1tuiError) -> int:
     return error.exit_status
 
 
-def _unforeseen(error: Exception, arguments: Sequence[str]) -> R1tuiError:
-    from r1tui.log import log_file, unforeseen  # noqa: PLC0415  as above
+def _logged(error: Exception, arguments: Sequence[str] | None) -> R1tuiError:
+    from r1tui.log import as_told, log_file  # noqa: PLC0415  logging: not for --help
 
     if os.environ.get("R1TUI_DEBUG"):
         traceback.print_exception(error)
-    name = next((one for one in arguments if one in _COMMANDS), "")
+    words = sys.argv[1:] if arguments is None else arguments
+    name = next((one for one in words if one in _COMMANDS), "")
     if log_file() is None:
         Context().begin_log(name or "r1tui")
-    return unforeseen(error, f"r1tui {name}".strip())
+    return as_told(error, f"r1tui {name}".strip())
 
 
 def _drop_output() -> None:
