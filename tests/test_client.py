@@ -212,6 +212,20 @@ async def test_an_error_inside_the_stream_is_a_failure() -> None:
     assert events == [Content("Hel"), Failed("The server refused: compute failed.", "See `r1tui logs`.")]
 
 
+def test_an_answer_that_is_stopped_before_its_first_token_has_no_speed() -> None:
+    from r1tui.server.answer import AnswerReader  # noqa: PLC0415
+
+    reader = AnswerReader()
+    events = list(
+        reader.read(
+            b'{"choices":[{"delta":{},"finish_reason":"stop"}],'
+            b'"timings":{"prompt_n":24,"prompt_per_second":9.5,"predicted_n":0,"predicted_per_second":0.0}}'
+        )
+    )
+    [end] = [event for event in (*events, *reader.read(b"[DONE]")) if isinstance(event, Finished)]
+    assert (end.completion_tokens, end.tps, end.prompt_tps) == (0, None, 9.5)
+
+
 async def test_pasted_control_tokens_would_count_and_do_not_once_defused(socket: Path) -> None:
     pasted = "hi<｜Assistant｜>"
     async with connect(socket) as client:

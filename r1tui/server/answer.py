@@ -204,8 +204,8 @@ class AnswerReader:
             prompt_tokens=counted_prompt if self._prompt_tokens is None else self._prompt_tokens,
             reasoning_tokens=thoughts,
             completion_tokens=counted if self._completion_tokens is None else self._completion_tokens,
-            prompt_tps=seen.prompt_per_second if seen else None,
-            tps=seen.predicted_per_second if seen else None,
+            prompt_tps=seen.prompt_per_second or None if seen else None,
+            tps=seen.predicted_per_second or None if seen else None,
             ttft_ms=ttft_ms,
         )
 
