@@ -131,12 +131,20 @@ async def test_the_panel_says_where_each_value_comes_from(paths: Paths) -> None:
         async with opened(app, (80, 24)) as pilot:
             screen = await panel(app, pilot)
             said = {key: str(screen.query_one(f"#help-{key}").render()) for key in ("temperature", "top_k")}
-            assert "the server's own" in said["temperature"]
-            assert "3 from config" in said["top_k"]
+            placeholders = {
+                key: screen.query_one(f"#{key}", Input).placeholder for key in ("temperature", "max_tokens")
+            }
+            assert placeholders == {"temperature": "server's", "max_tokens": "none"}
+            assert said == {
+                "temperature": "0 to 5 · how freely it chooses",
+                "top_k": "from config · 0 or more · keeps so many",
+            }
+            assert screen.query_one("#top_k", Input).value == "3"
+            assert not screen.query("#restart"), "that server's settings are not ours"
             screen.query_one("#temperature", Input).value = "1.5"
             await until(pilot, lambda: "chosen here" in str(screen.query_one("#help-temperature").render()))
             screen.query_one("#temperature", Input).value = ""
-            await until(pilot, lambda: "the server's own" in str(screen.query_one("#help-temperature").render()))
+            await until(pilot, lambda: "chosen here" not in str(screen.query_one("#help-temperature").render()))
 
 
 def test_the_panel_knows_what_the_command_line_says(tiny_r1: TinyModel) -> None:

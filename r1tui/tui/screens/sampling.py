@@ -46,7 +46,7 @@ NUMBERS = (
             "Keeps the likeliest tokens that together have this probability; 1 keeps all."),
     Setting("min_p", "min p", "0 to 1", "drops the unlikely",
             "Drops tokens below this share of the likeliest. Unsloth advises 0.1 for long answers."),
-    Setting("top_k", "top k", "from 0", "keeps so many",
+    Setting("top_k", "top k", "0 or more", "keeps so many",
             "Keeps only so many of the likeliest tokens; 0 keeps all."),
     Setting("repeat_penalty", "repeat penalty", "0 to 5", "against loops",
             "Makes tokens that stood there lately less likely; 1 changes nothing."),
@@ -54,11 +54,11 @@ NUMBERS = (
             "Taken off tokens that stood there at all; 0 changes nothing."),
     Setting("frequency_penalty", "frequency", "-2 to 2", "against repeats",
             "Taken off tokens for each time that they stood there; 0 changes nothing."),
-    Setting("seed", "seed", "from -1", "repeats an answer",
+    Setting("seed", "seed", "-1 or more", "repeats an answer",
             "The same seed and prompt give the same answer; -1: a new one each time."),
-    Setting("max_tokens", "most tokens", "from 1", "ends the answer",
+    Setting("max_tokens", "most tokens", "1 or more", "ends the answer",
             "The longest answer, thinking included. Empty: until the context is full."),
-    Setting("thinking_budget", "thinking budget", "from 1", "ends the thinking",
+    Setting("thinking_budget", "thinking budget", "1 or more", "ends the thinking",
             "After so many tokens of thinking the answer begins. Empty: as many as it likes."),
 )  # fmt: skip
 THINKING = Setting(
@@ -66,7 +66,7 @@ THINKING = Setting(
 )
 SETTINGS = (*NUMBERS, THINKING)
 LIMITS = ("max_tokens", "thinking_budget")
-ANSWERS: dict[bool | None, str] = {None: "as it is", True: "on", False: "off"}
+ANSWERS: dict[bool | None, str] = {None: "default", True: "on", False: "off"}
 NO_SWITCH = "no switch in this model; see the budget"
 NOT_KNOWN = "no model is ready that could tell"
 RESTART = "plan.ctx_size, plan.cache_type_k, plan.cache_type_v, plan.n_gpu_layers, plan.n_cpu_moe, server.threads"
@@ -168,7 +168,8 @@ class SamplingScreen(Guarded, ModalScreen[None]):
                 yield Switch(None)
                 yield Label(self._help(THINKING), classes="help", id="switch", markup=False)
             yield Label(id="about", markup=False)
-            yield Label(self._restart(), id="restart", markup=False)
+            if not self._session.attached:  # somebody else's server has settings of its own
+                yield Label(self._restart(), id="restart", markup=False)
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -194,7 +195,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         for setting in NUMBERS:
             value = getattr(self._now, setting.key)
             field = self.query_one(f"#{setting.key}", Input)
-            field.placeholder = _shown(self._effective.sources.get(setting.key, (None, ""))[0])
+            field.placeholder = self._default(setting)
             with self.prevent(Input.Changed):
                 field.value = "" if value is None else f"{value}"
             self._say_source(setting)
@@ -266,18 +267,24 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         self.dismiss()
 
     def _help(self, setting: Setting) -> str:
-        """What is allowed, where the value comes from that counts, and what it does."""
+        """Where the value comes from that counts, what is allowed, and what it does."""
         default = getattr(self._session.choices.default, setting.key)
-        if setting is THINKING:
-            return f"{setting.allowed}; default {ANSWERS[default]}: {setting.meaning}"
         value, said_by = self._effective.sources.get(setting.key, (None, None))
+        where = ""
         if getattr(self._now, setting.key) != default:
             where = "chosen here"
-        elif value is None:
-            where = "the server's own" if self._session.attached and setting.key not in LIMITS else "none"
-        else:
-            where = f"{_shown(value)} from {SAID_BY[said_by]}" if said_by else "none"
-        return f"{setting.allowed}; {where}: {setting.meaning}"
+        elif setting is THINKING and default is not None:
+            where = "from config"
+        elif value is not None and said_by:
+            where = f"from {SAID_BY[said_by]}"
+        return " · ".join(part for part in (where, setting.allowed, setting.meaning) if part)
+
+    def _default(self, setting: Setting) -> str:
+        """What counts where nothing is chosen, as it stands in an empty field."""
+        value = self._effective.sources.get(setting.key, (None, ""))[0]
+        if value is None and self._session.attached and setting.key not in LIMITS:
+            return "server's"
+        return _shown(value)
 
     def _say_source(self, setting: Setting) -> None:
         self.query_one(f"#help-{setting.key}", Label).update(self._help(setting))
