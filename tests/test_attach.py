@@ -81,7 +81,9 @@ async def test_the_screen_asks_which_model(paths: Paths) -> None:
             assert app.session.model == "deepseek-r1:70b"
             await pilot.press("f2")
             await until(pilot, lambda: isinstance(app.screen, ServerModelsScreen))
-            assert app.screen.query_one(OptionList).highlighted == 1
+            models = app.screen.query_one(OptionList)
+            assert models.highlighted == 1
+            assert (models.has_focus, models.styles.border_top[0]) == (True, "round"), "framed like all lists"
             await pilot.press("escape")
     assert [one.json["model"] for one in server.chats] == ["deepseek-r1:70b"]
 

@@ -25,10 +25,10 @@ class ServerModelsScreen(ModalScreen[str | None]):
             max-width: 96%;
             height: auto;
             max-height: 80%;
-            border: round $primary;
             background: $surface;
             padding: 0 1;
         }
+        & > OptionList, & > OptionList:focus { border: round $primary; }
     }
     """
     BINDINGS = [Binding("escape", "back", "Back", id="server_models.back")]
@@ -41,7 +41,7 @@ class ServerModelsScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         models = OptionList(*(Option(Content(one_line(name) or ascii(name))) for name in self._names), markup=False)
         models.border_title = "The server's models"
-        models.border_subtitle = "Enter asks this one from now on"
+        models.border_subtitle = "Enter chooses one for the next questions"
         yield models
         yield KeyLine()
 
