@@ -4,9 +4,12 @@
 set -eu
 venv=$1 what=$2
 
+say_begin() { echo "Installing r1tui into $venv; the first time takes a minute or two." >&2; }
+
 suitable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
 if command -v uv >/dev/null 2>&1; then
+    say_begin
     [ -x "$venv/bin/python" ] || uv venv --quiet --python '>=3.11' "$venv"
     exec uv pip install --quiet --python "$venv/bin/python" --constraints constraints.txt --editable "$what"
 fi
@@ -23,5 +26,6 @@ r1tui needs Python 3.11 or newer with venv. Either of these helps (then run make
 END
     exit 1
 fi
+say_begin
 [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv"
 exec "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable "$what"
