@@ -144,7 +144,7 @@ def test_the_screen_goes_on_on_a_read_only_home(
         terminal.wait_for("Not saved: the draft")
         terminal.type("\r")
         terminal.wait_for("THE-END")
-        until_said = "words; r1tui goes on trying"
+        until_said = "words. r1tui keeps trying"
         terminal.wait_for(until_said)
         terminal.type("\x11")
         terminal.wait_for("Leave and lose")

@@ -161,7 +161,7 @@ def test_welcome(app: StillApp, snap_compare: Compare, size: tuple[int, int], mo
 def test_leaving(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
-        app.push_screen(AskScreen("r1-iq1_s is ready. What happens to its server?", STAY_OR_GO))
+        app.push_screen(AskScreen("r1-iq1_s is ready. Keep the server?", STAY_OR_GO))
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)

@@ -85,10 +85,10 @@ def disk(paths: Paths, home: Path) -> Iterator[SmallDisk]:
 
 
 @contextmanager
-def filled_in_mid_answer(paths: Paths, disk: SmallDisk) -> Iterator[Terminal]:
+def filled_in_mid_answer(paths: Paths, disk: SmallDisk, columns: int = 140) -> Iterator[Terminal]:
     """The screen, with all of an answer that the disk has only the beginning of."""
     socket = paths.state.parent / "s"
-    with answering(socket) as server, Terminal("--attach", f"unix:{socket}", columns=140) as terminal:
+    with answering(socket) as server, Terminal("--attach", f"unix:{socket}", columns=columns) as terminal:
         terminal.wait_for("New chat")
         terminal.type("hello")
         terminal.wait_for("hello")
@@ -132,8 +132,11 @@ def test_leaving_waits_for_room_and_then_everything_is_there(paths: Paths, disk:
     assert left_behind() == []
 
 
-def test_the_line_goes_when_there_is_room_again(paths: Paths, disk: SmallDisk) -> None:
-    with filled_in_mid_answer(paths, disk) as terminal:
+def test_the_line_names_the_key_where_the_screen_is_narrow_and_goes_when_there_is_room_again(
+    paths: Paths, disk: SmallDisk
+) -> None:
+    with filled_in_mid_answer(paths, disk, columns=80) as terminal:
+        terminal.wait_for("Ctrl+Q offers more")
         disk.empty()
         until(lambda: kept_answer(paths).strip() == whole_answer().strip())
         terminal.type("\x11")
@@ -187,7 +190,7 @@ def test_an_end_without_a_question_saves_it_elsewhere_and_says_where(
             until(lambda: f"is in {home / PREFIX}" in terminal.shown.decode())
     assert whole_answer().strip() in saved_elsewhere(home)
     with Terminal("--attach", f"unix:{paths.run}/none.sock", columns=140) as terminal:
-        terminal.wait_for("What could not")
+        terminal.wait_for("Words that an earlier")
 
 
 def test_a_draft_that_cannot_be_saved_is_said_and_saved_elsewhere(paths: Paths, disk: SmallDisk, home: Path) -> None:

@@ -182,9 +182,9 @@ def refused(error: sqlite3.Error, path: Path) -> R1tuiError:
     """SQLite's refusal in our words."""
     match _code(error):
         case sqlite3.SQLITE_FULL:
-            return R1tuiError(f"The disk that holds {path} is full.", "Make room; what is not written yet is then.")
+            return R1tuiError(f"The disk that holds {path} is full.", "Make room: then r1tui writes the rest.")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return R1tuiError(f"Another program keeps {path} locked.", "What is not written yet is tried again.")
+            return R1tuiError(f"Another program keeps {path} locked.", "r1tui tries again.")
     return R1tuiError(f"{path}: {error}.", "Make it a place that you can read and write.")
 
 

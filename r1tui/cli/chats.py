@@ -161,7 +161,7 @@ def _print(found: list[Listed], *, as_json: bool) -> None:
         print_json({"conversations": [_listed(one) for one in found]})
         return
     if not found:
-        click.echo("There are none.", err=True)
+        click.echo("No conversations.", err=True)
     for one in found:
         state = f"  (open in process {one.open_in})" if one.open_in is not None else ""
         when, name = day(one.updated_s, time()), shortened(one.name, 60)

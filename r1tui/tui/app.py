@@ -312,9 +312,9 @@ class R1App(Guarded, Dressed, CopyingApp):
         if choice == "ask":
             from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen  # noqa: PLC0415
 
-            question = f"{status.variant or 'A model'} is {status.state}. What happens to its server?"
+            question = f"{status.variant or 'A model'} is {status.state}. Keep the server?"
             if self.session.answering:
-                question += " The answer that is coming goes on with it, or ends with it."
+                question = "An answer is running. Keep the server? Stopping it ends the answer."
             choice = await self.push_screen_wait(AskScreen(question, STAY_OR_GO))
         if choice == "stop":
             if not await self.may_stop_answers():

@@ -38,9 +38,9 @@ class UnsavedWork:
         """What the standing line says; empty when all is saved."""
         if self._words is not None:
             words = self._words
-            return f"Not saved: {words.said}; r1tui goes on trying. {one_line(words.why.cause)} <app.quit> offers more."
+            return f"Not saved: {words.said}. r1tui keeps trying; <app.quit> offers more. {one_line(words.why.cause)}"
         for name, why in self._prompt.items():
-            return f"Not saved: {name}; r1tui goes on trying. {one_line(why.cause)}"
+            return f"Not saved: {name}. r1tui keeps trying. {one_line(why.cause)}"
         return ""
 
     def hear_of_words(self, unsaved: Unsaved | None) -> None:
@@ -133,4 +133,4 @@ def where_the_last_went() -> str:
     if not files:
         return ""
     more = f", and {len(files) - 1} more there" if len(files) > 1 else ""
-    return f"What could not be saved once is in {files[-1]}{more}. Delete it when you have it."
+    return f"Words that an earlier r1tui could not save are in {files[-1]}{more}. Delete the file when you have them."

@@ -74,8 +74,8 @@ class AskScreen(ModalScreen[str | None]):
 
 
 STAY_OR_GO = (
-    Choice("k", "keep", "Keep it: the next r1tui is in the chat at once"),
-    Choice("s", "stop", "Stop it: its memory is free again"),
+    Choice("k", "keep", "Keep it: the next r1tui goes on at once"),
+    Choice("s", "stop", "Stop it: frees its memory"),
 )
 """What may happen to the server when r1tui is left."""
 
