@@ -20,6 +20,7 @@ from r1tui.gguf.header import shard_paths
 from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
 from r1tui.hub.jobs import download_job
+from r1tui.hub.part import in_thread
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import ServerSpec, Smaller, Status
 from r1tui.loading import follow_server, outcome
@@ -129,7 +130,7 @@ class Launch:
             try:
                 await self._start_keeper()
             except R1tuiError:
-                if not self._runs_already():
+                if not await asyncio.to_thread(self._runs_already):
                     raise
             async with aclosing(follow_server(self._paths, self._config.server.stuck_s, self._note)) as events:
                 async for event in events:
@@ -138,7 +139,7 @@ class Launch:
             yield _failed("server", error)
             return
         await asyncio.to_thread(self._learn)
-        if (notice := self._cpu_instead()) is not None:
+        if (notice := await asyncio.to_thread(self._cpu_instead)) is not None:
             yield notice
         yield outcome(self.status)
 
@@ -257,8 +258,8 @@ class Launch:
                 said = f" It said: {last_line}" if last_line else ""
                 yield StageFailed(stage, f"The process that does it ended.{said}", "Start it again to go on.")
         finally:
-            if ours and not (self.leave_download and stage == "model") and job.running():
-                job.stop()
+            if ours and not (self.leave_download and stage == "model"):
+                await in_thread(job.stop)
 
     def _speed_matters(self, model: Path) -> bool:
         """Whether the model is large and this machine's rates are not known yet."""

@@ -173,10 +173,14 @@ async def choose_model(app: StillApp, pilot: Pilot[None]) -> None:
     await pilot.press("enter")
 
 
-def unattached(app: StillApp) -> None:
+async def unattached(app: StillApp, pilot: Pilot[None]) -> None:
     """As if a server of ours could be there; another's is looked at by its watch alone."""
     app.session._attach = None
-    app.seat._begin()
+    await app.seat._begin()
+
+
+async def begin(app: StillApp, pilot: Pilot[None]) -> None:
+    await app.seat._begin()
 
 
 def restart(app: StillApp) -> None:
@@ -283,9 +287,9 @@ CASES = [
     Case("Opening the conversation", "r1tui.tui.screens.chat.ChatScreen.open_conversation",
          partial(in_conversations, keys=("enter",)), failing=fail_async),
     Case("The check", "r1tui.chat.check.check", check_code),
-    Case("Asking the server", "r1tui.tui.connection.Connection.client", do(lambda app: app.seat._begin())),
-    Case("Watching the server", "r1tui.keeper.client.adopt", do(unattached)),
-    Case("Watching the server", "r1tui.tui.session.Session.watch", do(unattached), failing=fail_async),
+    Case("Asking the server", "r1tui.tui.connection.Connection.client", begin),
+    Case("Watching the server", "r1tui.keeper.client.adopt", unattached),
+    Case("Watching the server", "r1tui.tui.session.Session.watch", unattached, failing=fail_async),
     Case("Restarting the server", "r1tui.keeper.client.restart", do(restart)),
     Case("The launch", "r1tui.launch.Launch.prepare", do(lambda app: app.seat._launch(DEMO, replace=False)),
          launch_failed, fail_while_iterated),

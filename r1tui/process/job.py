@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
@@ -82,10 +83,14 @@ class Job:
             return find_command(record.argv)
         return record.process if alive(record.process) else None
 
-    def follow(self, from_offset: int = 0) -> AsyncGenerator[str]:
+    async def follow(self, from_offset: int = 0) -> AsyncGenerator[str]:
         """The lines of the running or last job's log, until it has ended and all is read."""
-        process = self.running()
-        return follow(self.log, from_offset, lambda: alive(process))
+        import asyncio  # noqa: PLC0415  commands that follow nothing need none
+
+        process = await asyncio.to_thread(self.running)
+        async with aclosing(follow(self.log, from_offset, lambda: alive(process))) as lines:
+            async for line in lines:
+                yield line
 
     def stop(self, waits_s: tuple[float, float, float] = STOP_WAITS_S) -> bool:
         """End it if it runs; True when it does not run any more."""

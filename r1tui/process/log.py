@@ -2,27 +2,32 @@
 
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 POLL_S = 0.1
 LONGEST_LINE_BYTES = 1 << 20
 HEAD_BYTES = 256
+SLICE_LINES = 500
 
 
 async def follow(log: Path, from_offset: int, is_alive: Callable[[], bool]) -> AsyncGenerator[str]:
     """The log's lines from a byte offset on, as they are written, until `is_alive` says no and all is read.
 
-    A line is given out when it is whole, or when nothing can be added to it any more. A log that was started afresh,
-    in place or as a new file, is read from its beginning, after what its predecessor `NAME.1` still holds of it.
+    It is read in threads. A line is given out when it is whole, or when nothing can be added to it any more. A log that
+    was started afresh, in place or as a new file, is read from its beginning, after what its predecessor `NAME.1` still
+    holds of it.
     """
     import asyncio  # noqa: PLC0415
 
     reader = LogReader(log, from_offset)
     try:
         while True:
-            running = is_alive()  # asked before reading: what was written until then is read
-            for line in reader.lines():
-                yield line
+            running = await asyncio.to_thread(is_alive)  # asked before reading: what was written until then is read
+            lines = reader.lines()
+            while slice_ := await asyncio.to_thread(_next_slice, lines):
+                for line in slice_:
+                    yield line
             if not running:
                 break
             await asyncio.sleep(POLL_S)
@@ -30,6 +35,10 @@ async def follow(log: Path, from_offset: int, is_alive: Callable[[], bool]) -> A
             yield rest
     finally:
         reader.close()
+
+
+def _next_slice(lines: Iterator[str]) -> list[str]:
+    return list(islice(lines, SLICE_LINES))
 
 
 class LogReader:

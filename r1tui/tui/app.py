@@ -188,6 +188,8 @@ class R1App(Guarded, Dressed, CopyingApp):
 
         self.keymap = keymap(self.config.ui)
         self.set_keymap(self.keymap)
+        if self.has_log:  # an attached server's models are its own
+            await asyncio.to_thread(lambda: self.catalog)
         await self.seat.furnish()
         self.set_pace()
         if self._complaints:
@@ -251,13 +253,15 @@ class R1App(Guarded, Dressed, CopyingApp):
         super().notify(foreign(in_keys(message, self)), title=foreign(title), **{"markup": False, **options})
 
     def variant_named(self, status: Status) -> Variant | None:
-        """The variant that the running server was started with."""
-        from r1tui.catalog import variant_of_file  # noqa: PLC0415
+        """The variant that the running server was started with; the disk is not asked, it may hang."""
+        from r1tui.catalog import Variant  # noqa: PLC0415  after the first screen
 
-        try:
-            return self.catalog.find(status.variant or "")
-        except R1tuiError:
-            return variant_of_file(Path(status.model)) if status.model and Path(status.model).is_file() else None
+        name = status.variant or ""
+        with suppress(R1tuiError):
+            if name.startswith("hf:") or not ("/" in name or ".gguf" in name.casefold()):
+                return self.catalog.find(name)
+        file = Path(status.model) if status.model else None
+        return Variant(name=file.stem, title=str(file), file=file) if file is not None else None
 
     def action_keys(self) -> None:
         """Show or hide the list of keys."""

@@ -77,7 +77,7 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
         self.furnished = True
         self.r1.unsaved.show()
         self.refresh_bindings()
-        self._begin()
+        await self._begin()
 
     def refresh_bindings(self) -> None:
         """What keys do has changed, and with it, it may be, whether anything has been asked."""

@@ -102,9 +102,9 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
             if begin:
                 command = r1tui_command(["download", "--json", self.variant.name], self._config_file)
                 await asyncio.to_thread(self._job.start, command)
-            self.running = self._job.running() is not None
+            self.running = await asyncio.to_thread(self._job.running) is not None
             self.refresh_bindings()
-            start = max(0, _size(self._job.log) - TAIL_BYTES)
+            start = max(0, await asyncio.to_thread(_size, self._job.log) - TAIL_BYTES)
             async with aclosing(follow_events(self._job, start)) as events:
                 async for event in events:
                     self.post_message(DownloadReported(event))
@@ -149,7 +149,8 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
     @work(name="Deleting the download", group="give_up")
     async def action_give_up(self) -> None:
         """Stop it and delete what came, once the user has said so."""
-        here, total = unfinished(self.variant, self._paths, self._config) or (0, 0)
+        found = await asyncio.to_thread(unfinished, self.variant, self._paths, self._config)
+        here, total = found or (0, 0)
         question = f"Give {self.variant.name} up? {size(here)} of {size(total)} are here."
         if await self.app.push_screen_wait(AskScreen(question, GIVE_UP)) != "delete":
             return

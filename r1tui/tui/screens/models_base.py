@@ -50,7 +50,7 @@ class ModelsBase(SeatBase):
         """Whether a model is being brought up."""
         return self._launching is not None
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         """Be in the chat at once where a server runs; else bring up the wanted model, or let the user choose one."""
         session, wanted = self.r1.session, self.r1.wanted
         if session.attached:
@@ -66,7 +66,7 @@ class ModelsBase(SeatBase):
             self._switch(wanted, unasked=False)
         elif wanted is not None:
             self._launch(wanted, replace=False)
-        elif (variant := self._downloading()) is not None:
+        elif (variant := await asyncio.to_thread(self._downloading)) is not None:
             self._show_download(variant, begin=False)
         else:
             self._welcome()
