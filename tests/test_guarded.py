@@ -122,7 +122,7 @@ async def begin_models(app: StillApp, pilot: Pilot[None], kind: type[VariantsScr
 async def in_download(app: StillApp, pilot: Pilot[None], begin: Callable[[DownloadScreen], object]) -> None:
     screen = DownloadScreen(DEMO, app.paths, app.config)
     await app.push_screen(screen)
-    await until(pilot, lambda: not screen.running)
+    await until(pilot, lambda: not any(worker.group == "download" for worker in app.workers))
     begin(screen)
 
 

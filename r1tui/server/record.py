@@ -7,6 +7,7 @@ in the middle, one says how much.
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -27,7 +28,7 @@ from r1tui.server.wire import (
 )
 
 POLL_S = 0.1
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18
 DONE_EVENT = b"data: [DONE]"
 _BROKEN = ("The record of this answer ends in the middle: nobody kept it.", "Ask again.")
 
@@ -76,9 +77,9 @@ async def read_record(
     try:
         while not reader.done:
             running = is_running()  # asked before reading: what was written until then is read
-            if file is None and path.exists():
-                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            data = os.read(file, PIECE_BYTES) if file is not None else b""
+            if file is None:
+                file = await asyncio.to_thread(_opened, path)
+            data = await asyncio.to_thread(os.read, file, PIECE_BYTES) if file is not None else b""
             events = [event for payload in splitter.feed(data) for event in reader.read(payload)]
             if not data and not running:
                 events += reader.fail(*_BROKEN)
@@ -89,6 +90,12 @@ async def read_record(
     finally:
         if file is not None:
             os.close(file)
+
+
+def _opened(path: Path) -> int | None:
+    with suppress(FileNotFoundError):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return None
 
 
 def merged_text(events: Iterable[StreamEvent]) -> list[StreamEvent]:
