@@ -234,6 +234,7 @@ def test_quitting_with_its_server_loses_nothing_of_an_answer_that_the_disk_has_n
         disk.fill()
         terminal.wait_for("Not saved: ")
         until(lambda: not is_computing(paths), 120)
+        terminal.wait_for("Cut off at the limit")  # the screen may be behind the server
         terminal.type("\x11")
         terminal.wait_for("Leave and lose")
         assert keeper.status(paths).running, "who stays keeps it"
