@@ -77,12 +77,12 @@ def rows(rounds: int, *, long: bool) -> Iterator[Row]:
         yield Row(f"{name} All at once.", partial(faults_home.bad_bytes, change=bytes_change, one_by_one=False),
                   quick=bytes_change is faults_home.not_utf8)  # fmt: skip
     yield Row(f"Files of ours, one by one: {words_of(faults_home.not_utf8)}",
-              partial(faults_home.bad_bytes, change=faults_home.not_utf8, one_by_one=True))  # fmt: skip
+              partial(faults_home.bad_bytes, change=faults_home.not_utf8, one_by_one=True), limit_s=300)  # fmt: skip
     for place in faults_inside.KEEPER_PLACES:
         name = f"An exception in the keeper, {place.partition(':')[2]}."
         yield Row(name, partial(faults_inside.keeper_task, place=place), quick=place.endswith("follow_health"))
     yield Row("An exception in each worker of the screen.", faults_inside.each_worker, limit_s=400)
-    yield Row("A closed and a killed screen, and an answer of more than 4 MiB.", long_answers, limit_s=240)
+    yield Row("A closed and a killed screen, and an answer of more than 4 MiB.", long_answers, limit_s=400)
     yield Row(f"{rounds} kill -9 at random moments.", partial(random_kills, number=rounds), limit_s=400)
     screens = 10 if long else 3
     for verb, back, how, when in LOST if long else LOST[:-1]:
