@@ -96,6 +96,21 @@ def set_aside(path: Path, why: str) -> None:
     _set_aside(path, why, None)
 
 
+def make_way(path: Path) -> None:
+    """Have nothing in the place of a file or a socket of ours but such: a folder is set aside, all else removed.
+
+    Raises OSError where something cannot be removed.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISDIR(mode):
+        _set_aside(path, "it is a folder", None)
+    elif not stat.S_ISREG(mode) and not stat.S_ISSOCK(mode):
+        path.unlink(missing_ok=True)
+
+
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file of ours that need not be JSON; raises OSError, also for what is no plain file."""
     raw, _ = _read(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from r1tui.errors import R1tuiError
-from r1tui.files import make_folder
+from r1tui.files import make_folder, make_way
 
 POLL_S = 0.1
 GRACE_S = 0.3  # `holder` shares the lock for an instant
@@ -21,7 +21,7 @@ def holder(path: Path) -> int | None:
     Raises OSError where the file system has no locks.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
@@ -57,7 +57,7 @@ class Hold:
         """Have the file there again; False while another process holds one of that name. Raises OSError."""
         if self.is_there():
             return True
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = _open(self._path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -105,7 +105,7 @@ def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll:
     started_s = monotonic()
     told = False
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = _open(path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(fd, path):
@@ -128,6 +128,11 @@ def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll:
         sleep(POLL_S)
 
 
+def _open(path: Path) -> int:
+    make_way(path)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
 def _without_locks(path: Path, error: OSError) -> OSError:
     """What a file system says that knows no locks: some network disks, FUSE."""
     why = f"this file system has no file locks that work ({error.strerror or error})"
@@ -136,6 +141,6 @@ def _without_locks(path: Path, error: OSError) -> OSError:
 
 def _is_at(fd: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(fd), path.stat())
+        return os.path.samestat(os.fstat(fd), path.lstat())
     except (FileNotFoundError, NotADirectoryError):
         return False

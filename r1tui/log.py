@@ -106,7 +106,9 @@ class LogHandler(logging.Handler):
     def _append(self, line: bytes) -> None:
         if self.makes_folder or self.file.parent.parent.is_dir():
             private_folder(self.file.parent)
-        fd = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(  # a pipe in its place keeps nobody waiting
+            self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
+        )
         try:
             os.write(fd, line)
             if os.fstat(fd).st_size > LIMIT_BYTES:

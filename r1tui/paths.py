@@ -185,6 +185,8 @@ def private_folder(path: Path) -> Path:
     make_folder(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
     info = path.lstat()
+    if stat.S_ISLNK(info.st_mode):
+        raise R1tuiError(f"{path} is a link, which may lead to another user's folder.", "Make it a folder of your own.")
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
         raise R1tuiError(f"{path} belongs to another user.", "Set R1TUI_HOME to a folder of your own.")
     if info.st_mode & 0o077:

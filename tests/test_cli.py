@@ -194,3 +194,20 @@ def test_a_question_that_is_no_utf8_is_asked_all_the_same(r1tui: CommandLine) ->
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert "does not answer" in ran.stderr or "No llama-server answers" in ran.stderr
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+from r1tui.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_while_the_program_is_imported_is_no_traceback() -> None:
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT, "status"], capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")

@@ -28,7 +28,7 @@ def nothing_runs_afterwards(paths: Paths) -> Iterator[None]:
     yield
     client.stop(paths)
     assert found.look(paths) == found.Found()
-    assert not paths.run.exists() or list(paths.run.iterdir()) == []
+    assert not paths.run.exists() or [one for one in paths.run.iterdir() if one.suffix != ".damaged"] == []
 
 
 @pytest.fixture
@@ -78,9 +78,16 @@ def remove_home(paths: Paths) -> None:
     shutil.rmtree(paths.state)
 
 
-def put_folder_in_place(paths: Paths) -> None:
-    paths.state_file.unlink()
-    paths.state_file.mkdir()
+def replace_by(name: str, make: Callable[[Path], object]) -> Callable[[Paths], None]:
+    def damage(paths: Paths) -> None:
+        getattr(paths, name).unlink()
+        make(getattr(paths, name))
+
+    return damage
+
+
+def link_to_null(path: Path) -> None:
+    path.symlink_to("/dev/null")
 
 
 DAMAGES = {
@@ -91,13 +98,17 @@ DAMAGES = {
     "empty": garble(b""),
     "garbled": garble(b'{"spec": '),
     "one bad byte": lambda paths: garble(paths.state_file.read_bytes().replace(b"toy", b"t\xffy"))(paths),
-    "a folder": put_folder_in_place,
+    "a folder": replace_by("state_file", Path.mkdir),
+    "a pipe": replace_by("state_file", os.mkfifo),
+    "lock a folder": replace_by("keeper_lock", Path.mkdir),
+    "lock a pipe": replace_by("keeper_lock", os.mkfifo),
+    "lock a link": replace_by("keeper_lock", link_to_null),
+    "control socket a folder": replace_by("keeper_socket", Path.mkdir),
+    "control socket a file": replace_by("keeper_socket", Path.touch),
 }
 
 
-@pytest.mark.parametrize(
-    "damage", [pytest.param(damage, id=name) for name, damage in DAMAGES.items() if name != "a folder"]
-)
+@pytest.mark.parametrize("damage", [pytest.param(damage, id=name) for name, damage in DAMAGES.items()])
 def test_a_keeper_that_lives_puts_everything_back(paths: Paths, toy: Toy, damage: Callable[[Paths], None]) -> None:
     ready = start_ready(toy.spec(restart_delays_s=[0.0] * 9), paths)
     damage(paths)
@@ -127,13 +138,16 @@ def test_a_server_whose_keeper_was_killed_too_is_known_and_stopped(
         assert client.adopt(paths).keeper_pid is None  # nobody knows what it is
     assert client.stop(paths) == Status()
     assert not alive(record.server)
-    if paths.state_file.is_dir():
-        paths.state_file.rmdir()
+    assert not paths.state_file.exists()
 
 
-def test_a_server_s_socket_that_was_removed_comes_back_with_another_start(paths: Paths, toy: Toy) -> None:
+@pytest.mark.parametrize("put", [lambda path: None, Path.touch, Path.mkdir], ids=["removed", "a file", "a folder"])
+def test_a_server_s_socket_that_was_removed_comes_back_with_another_start(
+    paths: Paths, toy: Toy, put: Callable[[Path], object]
+) -> None:
     ready = start_ready(toy.spec(), paths)
     paths.server_socket.unlink()
+    put(paths.server_socket)
     again = next(status for status in client.watch(paths) if status.state == "ready" and status.pid != ready.pid)
     assert again.keeper_pid == ready.keeper_pid
     assert again.endings[-1].cause == presence.SOCKET_GONE
@@ -176,6 +190,13 @@ def test_a_home_that_is_gone_for_long_ends_its_server(
         assert keeper.wait(60) == 0
     assert not alive(server)
     assert not paths.state.exists()
+
+
+def test_a_keeper_is_asked_where_no_file_tells_of_its_server(paths: Paths, toy: Toy) -> None:
+    ready = start_ready(toy.spec(), paths)
+    paths.state.rename(paths.state.with_name("elsewhere"))
+    told = client.tested(paths, client.status(paths))
+    assert (told.state, told.pid, told.argv) == ("ready", ready.pid, ready.argv)
 
 
 def test_a_home_that_comes_back_soon_goes_on(paths: Paths, toy: Toy) -> None:

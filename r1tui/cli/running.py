@@ -69,7 +69,7 @@ def stop(context: Context) -> None:
 def logs(context: Context, lines: int, *, follow: bool) -> None:
     """Show the server's log, without terminal control sequences."""
     path = context.paths.server_log
-    if not path.exists():
+    if not path.is_file():
         raise R1tuiError("There is no server log yet.", "`r1tui serve VARIANT` starts a server.")
     tail, offset = _tail(path, lines)
     for line in tail:

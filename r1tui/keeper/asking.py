@@ -54,16 +54,16 @@ def ask(paths: Paths, op: Op, conversation_id: str | None = None) -> Status | No
 
 
 def tested(paths: Paths, now: Status) -> Status:
-    """The status, found by looking, with what is wrong when its keeper does not answer."""
+    """The status, found by looking, or by the keeper where no file tells; and what is wrong when that is silent."""
     if now.keeper_pid is None:
         return now
     try:
-        ask(paths, "status")
+        told = ask(paths, "status")
     except KeeperHangsError as error:
         return hanging(now, error)
     except R1tuiError:  # it belongs to another r1tui, and the status says so
-        pass
-    return now
+        return now
+    return now if told is None or now.argv is not None else told
 
 
 def hanging(now: Status, error: KeeperHangsError) -> Status:

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from r1tui.errors import LOCAL_DISK, R1tuiError
-from r1tui.files import decode
+from r1tui.files import decode, make_way
 from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, Op, Reply, Request, Version, encode_line
 from r1tui.keeper.state import ENDED, RESTART, VERSION, Status
 from r1tui.log import unforeseen
@@ -59,6 +59,7 @@ class Control:
         """Have the socket there, in place of one that was removed or replaced. Raises OSError."""
         if self._listener is not None:
             self._listener.close()
+        make_way(self._path)
         self._path.unlink(missing_ok=True)
         self._listener = await asyncio.start_unix_server(self._accept, str(self._path), limit=LONGEST_REQUEST_BYTES)
         self._path.chmod(0o600)

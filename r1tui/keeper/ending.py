@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from r1tui.files import decode_foreign
+from r1tui.files import decode_foreign, make_way
 from r1tui.keeper.guard import whatever_happens
 from r1tui.keeper.http import request
 from r1tui.keeper.in_order import in_thread
@@ -136,4 +136,5 @@ def clean_up(paths: Paths, spec: ServerSpec | None, *, keep_state: bool = False)
             leftovers.append(spec_file)
     for leftover in leftovers:
         with suppress(OSError, ValueError):
+            make_way(leftover)
             leftover.unlink(missing_ok=True)

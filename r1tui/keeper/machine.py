@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from r1tui.environment import server_environment
 from r1tui.errors import R1tuiError
+from r1tui.files import make_way
 from r1tui.keeper.book import DISK_S, Book, OnStatus
 from r1tui.keeper.control import Control
 from r1tui.keeper.ending import clean_up, end_server, read_key, undead, wait_vram_free
@@ -350,6 +351,7 @@ def _make_ready(spec: ServerSpec, paths: Paths) -> str | None:
     begin_log(paths.server_log)
     if (kept := folder_of(spec.argv)) is not None:  # llama-server refuses one that is not there
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_way(Path(spec.socket))
     Path(spec.socket).unlink(missing_ok=True)  # llama-server refuses one that is left over
     return new_api_key(Path(spec.key_file)) if spec.key_file else None
 

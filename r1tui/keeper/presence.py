@@ -14,7 +14,7 @@ from time import monotonic
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.files import write_private
+from r1tui.files import make_way, write_private
 from r1tui.keeper.book import Book
 from r1tui.keeper.control import Control
 from r1tui.keeper.in_order import in_thread
@@ -95,6 +95,8 @@ class Presence:
         if not self._lock.take_again():
             return _Seen(home=True)
         spec = record.spec
+        for ours in (paths.keeper_socket, paths.state_file):
+            make_way(ours)
         if key is not None and spec.key_file is not None and not Path(spec.key_file).exists():
             write_private(Path(spec.key_file), key.encode() + b"\n")
         return _Seen(
@@ -102,7 +104,7 @@ class Presence:
             lock=True,
             control=self._control.is_there(),
             record=self._is_written(record),
-            socket=Path(spec.socket).exists(),
+            socket=Path(spec.socket).is_socket(),
         )
 
     def _is_written(self, record: ServerRecord) -> bool:

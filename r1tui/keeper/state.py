@@ -16,7 +16,7 @@ from r1tui.keeper.found import glance as glance_at
 from r1tui.keeper.trust import check_folder
 from r1tui.locks import holder
 from r1tui.paths import Paths
-from r1tui.process import ProcessId, alive, boot_id, runs_command
+from r1tui.process import ProcessId, alive, boot_id, identify, runs_command
 
 VERSION = 2
 """Of the state file and the control protocol; raised when an older r1tui could misread them."""
@@ -253,8 +253,8 @@ def _status(paths: Paths, find: Callable[[], Found]) -> Status:
 def _keeper_pid(record: ServerRecord | None, holder_pid: int | None, paths: Paths) -> int | None:
     """The keeper: the lock's holder, or the one that the record names where somebody has removed the lock's file."""
     named = record.keeper if record is not None else None
-    if record is None or named is None:
-        return holder_pid
+    if record is None or named is None:  # a killed one lets go of its lock a moment after its end
+        return holder_pid if holder_pid is not None and identify(holder_pid) is not None else None
     if named.pid == holder_pid and not alive(named):
         return None  # somebody else looks at the lock that a killed keeper left
     if holder_pid is None and record.state not in ENDED and alive(named) and is_keeper(named.pid, paths):

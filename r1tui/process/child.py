@@ -13,7 +13,7 @@ from time import monotonic, sleep
 
 import msgspec
 
-from r1tui.files import make_folder
+from r1tui.files import make_folder, make_way
 
 POLL_S = 0.1
 STOP_WAITS_S = (5.0, 3.0, 2.0)
@@ -165,6 +165,8 @@ def spawn_detached(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: 
 def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
     """As `spawn_detached`, for a caller that wants the exit status and collects the child itself."""
     make_folder(log.parent)
+    if not log.is_symlink():  # which a user may have made on purpose
+        make_way(log)
     fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         child = subprocess.Popen(
