@@ -247,7 +247,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
     @on(events.DescendantFocus)
     def _complain(self) -> None:
         """Say what is wrong, or what the field with the focus is about."""
-        wrong = [f"{error.cause} {error.remedy}" for error in self._refused.values()]
+        wrong = [f"{error.cause} {error.remedy}".replace(" or null", "") for error in self._refused.values()]
         focused = self.focused.id or THINKING.key if self.focused else ""
         about = [setting.about for setting in SETTINGS if setting.key == focused]
         self.query_one("#about", Label).set_class(bool(wrong), "-wrong").update("\n".join(wrong or about))
