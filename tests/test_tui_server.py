@@ -10,7 +10,7 @@ import pytest
 
 from r1tui.catalog import variant_of_file
 from r1tui.config import Config, PlanSettings, ServerSettings, VariantSettings
-from r1tui.keeper import asking
+from r1tui.keeper import asking, stopping
 from r1tui.keeper import client as keeper
 from r1tui.launch import Launch
 from r1tui.paths import Paths
@@ -256,6 +256,7 @@ async def test_a_keeper_that_hangs_is_shown_and_a_key_starts_both_again(
 ) -> None:
     monkeypatch.setattr(asking, "REPLY_S", 1.0)
     monkeypatch.setattr(asking, "SILENCE_S", 1.0)
+    monkeypatch.setattr(stopping, "REPLY_S", 1.0)
     app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer=ANSWER)))
     async with opened(app) as pilot:
         await ready(app, pilot)

@@ -29,6 +29,7 @@ class KeptServer:
         self._paths = paths
         self._post = post
         self._adopting = asyncio.Lock()
+        """Held while a keeper is replaced, and while it is stopped with its server."""
         self._hanging_pid: int | None = None
         """The keeper that was last seen not to answer."""
 
@@ -111,4 +112,5 @@ class KeptServer:
 
     async def stop(self) -> None:
         """Stop the server in order. Raises R1tuiError when it cannot be ended."""
-        await asyncio.to_thread(keeper.stop, self._paths)
+        async with self._adopting:  # a server whose keeper has just been ended is not taken over
+            await asyncio.to_thread(keeper.stop, self._paths)

@@ -157,7 +157,8 @@ class ModelsBase(SeatBase):
     async def _restart(self) -> None:
         """Have the server started again, by its keeper or, where that hangs, by a new one."""
         variant = self._last_variant or (self.r1.variant_named(self.status) if self.status is not None else None)
-        if not await self.r1.session.restart_server() and variant is not None and not self.launching:
+        done = await self.r1.session.restart_server()
+        if not done and variant is not None and (self.r1.session.following or not self.launching):
             self._launch(variant, replace=False)
 
     def _launch(self, variant: Variant, *, replace: bool) -> None:
