@@ -11,6 +11,7 @@ from r1tui.errors import LOCAL_DISK, R1tuiError, UsageError
 from r1tui.files import make_folder
 
 SOCKET_PATH_BYTES = 108  # sockaddr_un.sun_path, unix(7), its closing NUL included
+LONGEST_NAME_BYTES, LONGEST_PATH_BYTES = 255, 4096  # limits.h: NAME_MAX, PATH_MAX
 LONGEST_SOCKET_NAME = "/keeper.sock"
 FALLBACK = Path("/tmp")  # noqa: S108  the same for every shell, unlike $TMPDIR; the folder in it is checked and private
 
@@ -164,7 +165,9 @@ def expand(text: str) -> Path:
         raise UsageError(f"{text!r} is no path.", "Give a full path.")
     try:
         path = Path(text).expanduser().absolute()
-        os.fspath(path).encode()
+        long = max((len(part.encode()) for part in path.parts), default=0) > LONGEST_NAME_BYTES
+        if long or len(os.fspath(path).encode()) >= LONGEST_PATH_BYTES:
+            raise UsageError(f"{text[:40]}…: the name is too long for a file.", "Give a shorter path.")
     except (RuntimeError, FileNotFoundError) as error:
         raise UsageError(f"{text}: there is no such place.", "Give a full path.") from error
     except UnicodeEncodeError as error:

@@ -38,7 +38,7 @@ FIXED = {
     "Enter keeps it, <theme.back> does not",  # Enter is Textual's in a list and in a line of text
     "Enter takes it, <",
     "Enter puts it into yours · prompts: in the config",
-    "Enter asks this one from now on",
+    "Enter chooses one for the next questions",
     r"Ctrl\+R starts it again",  # the core's own
     r"Esc or Ctrl\+C gives up",
 }

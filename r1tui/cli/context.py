@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from r1tui.errors import R1tuiError
-from r1tui.paths import Paths
+from r1tui.paths import Paths, expand
 from r1tui.streams import from_argument
 from r1tui.text import plain, safe_json
 
@@ -31,7 +31,7 @@ class Context:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a file that is not there, also for commands that read no config."""
-        if self.config_file is not None and not Path(self.config_file).exists():
+        if self.config_file is not None and not expand(self.config_file).exists():
             _ = self.config
 
     @cached_property
