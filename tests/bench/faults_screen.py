@@ -222,7 +222,8 @@ def long_answers(here: Home) -> str:
         until(lambda: not client.status(here.paths).answers, PATIENCE_S)
         [record] = here.records() - before
         sizes.append(record.stat().st_size)
-        assert sizes[-1] > BUFFER_BYTES, sizes
+        end = record.read_bytes()[-80:]
+        assert sizes[-1] > BUFFER_BYTES, f"after {how} a record of {sizes[-1]} bytes, which ends with {end!r}"
         assert undisturbed.same(_last(here)), f"after {how}"
     mib = ", ".join(f"{size / 2**20:.1f}" for size in sizes)
     return f"2 of 2 answers byte for byte as an undisturbed one, {undisturbed.bytes} bytes in records of {mib} MiB"
