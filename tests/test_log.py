@@ -157,14 +157,28 @@ def test_a_folder_that_cannot_be_written_ends_nothing(own_log: Paths, spoiled: s
 def test_a_disk_that_hangs_holds_up_neither_the_caller_nor_the_end(
     own_log: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own_log.logs.mkdir(parents=True)
-    os.mkfifo(own_log.own_log)  # opening it waits for a reader that never comes
+    answers, begun = threading.Event(), threading.Event()
+
+    def append(handler: LogHandler, line: bytes) -> None:
+        begun.set()
+        answers.wait()
+
+    monkeypatch.setattr(LogHandler, "_append", append)
     monkeypatch.setattr(log, "FLUSH_S", 0.05)
     for n in range(2000):
         logging.getLogger("r1tui").error("line %d", n)
     flush_log()
-    with own_log.own_log.open("rb"):
-        pass  # let the thread go
+    assert begun.is_set()
+    answers.set()  # let the thread go
+
+
+def test_a_pipe_in_the_log_s_place_holds_up_nobody(own_log: Paths) -> None:
+    own_log.logs.mkdir(parents=True)
+    os.mkfifo(own_log.own_log)  # opening it as usual waits for a reader that never comes
+    logging.getLogger("r1tui").error("a line")
+    flush_log()
+    handler = next(one for one in logging.getLogger().handlers if isinstance(one, LogHandler))
+    assert handler._lines.unfinished_tasks == 0
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -53,6 +53,7 @@ class InputBase(SeatBase):
         self._mentioned: tuple[list[str], tuple[str, ...]] = ([], ())
         """The files that the prompt names, and which of the names are pasted ones."""
         self._not_in_history: list[Typed] = []
+        self._remembering = asyncio.Lock()
         """Questions that the file of the history could not take yet."""
         self._has_read_draft = False
         """Whether what was left by another r1tui stands in the prompt; before that nothing may take its place."""
@@ -123,10 +124,12 @@ class InputBase(SeatBase):
 
     async def _remember_all(self) -> None:
         """Write what the history lacks, now or as soon as the disk takes it."""
-        if await self._has_remembered():
-            self.prompt.recall.entries = await asyncio.to_thread(self._history.entries)  # of another r1tui too
-        else:
-            self.set_timer(RETRY_S, self._remember_all)
+        async with self._remembering:  # two at once would write a question twice
+            if await self._has_remembered():
+                entries = await asyncio.to_thread(self._history.entries)  # of another r1tui too
+                self.prompt.recall.entries = [*entries, *self._not_in_history]
+            else:
+                self.set_timer(RETRY_S, self._remember_all)
 
     async def _has_remembered(self) -> bool:
         """Whether the history has all questions now; it is said for as long as it has not."""
