@@ -1,4 +1,4 @@
-"""What tests of how a screen looks share: the sizes, and the waits that make every picture the same each time."""
+"""What tests of how a screen looks share: the size, and the waits that make every picture the same each time."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +13,8 @@ from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import ENTRIES, StillApp
 
 Compare = Callable[..., bool]
-SIZES = [(80, 24), (120, 40), (200, 60)]
-sizes = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+SIZE = (120, 40)
+sizes = pytest.mark.parametrize("size", [(80, 24), SIZE, (200, 60)], ids=["80x24", "120x40", "200x60"])
 
 
 def still(monkeypatch: pytest.MonkeyPatch, config: Config | None = None) -> StillApp:

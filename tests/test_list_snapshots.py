@@ -1,4 +1,4 @@
-"""How the lists and forms look at three sizes. After a wanted change: pytest … --snapshot-update."""
+"""How the lists and forms look, the models at three sizes. After a wanted change: pytest … --snapshot-update."""
 
 import pytest
 from textual.pilot import Pilot
@@ -11,9 +11,7 @@ from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.screens.sampling import SamplingScreen
 from tests.listed_rig import LISTED, LISTED_PASSAGES, NOW_S
 from tests.screen_rig import ENTRIES, StillApp
-from tests.snapshot_rig import Compare, furnished, settle, sizes, still
-
-pytestmark = sizes
+from tests.snapshot_rig import SIZE, Compare, furnished, settle, sizes, still
 
 
 @pytest.fixture
@@ -21,6 +19,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> StillApp:
     return still(monkeypatch)
 
 
+@sizes
 def test_models(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
@@ -33,7 +32,7 @@ def test_models(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> 
 
 @pytest.mark.parametrize("searched", [False, True], ids=["all", "searched"])
 def test_conversations(
-    app: StillApp, snap_compare: Compare, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, *, searched: bool
+    app: StillApp, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, *, searched: bool
 ) -> None:
     monkeypatch.setattr(conversations, "time", lambda: NOW_S)
     monkeypatch.setattr(Store, "newest", lambda *_: LISTED)
@@ -49,19 +48,19 @@ def test_conversations(
             await pilot.pause(0.05)
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_asking_for_a_line(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_asking_for_a_line(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.push_screen(LineScreen("Into which file?", "/home/me/Flappy-Bird.md"))
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_sampling(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_sampling(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         await pilot.press("ctrl+s")
@@ -73,4 +72,4 @@ def test_sampling(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -
             await pilot.pause(0.02)
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)

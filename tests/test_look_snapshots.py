@@ -8,7 +8,7 @@ from r1tui.config import Config, UiSettings
 from r1tui.tui.screens import variants
 from r1tui.tui.themes import DEFAULT, load_themes
 from tests.screen_rig import ENTRIES, StillApp
-from tests.snapshot_rig import Compare, furnished, settle, sizes, still
+from tests.snapshot_rig import SIZE, Compare, furnished, settle, still
 
 OTHERS = sorted(theme.name for theme in load_themes().themes if theme.name != DEFAULT)
 
@@ -25,23 +25,22 @@ async def keys(pilot: Pilot[None], *pressed: str) -> None:
     await settle(pilot)
 
 
-@sizes
 @pytest.mark.parametrize("pressed", ["ctrl+o", "ctrl+underscore", "f1"], ids=["panel", "themes", "keys"])
-def test_screens(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], pressed: str) -> None:
-    assert snap_compare(still(monkeypatch), terminal_size=size, run_before=lambda pilot: keys(pilot, pressed))
+def test_screens(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, pressed: str) -> None:
+    assert snap_compare(still(monkeypatch), terminal_size=SIZE, run_before=lambda pilot: keys(pilot, pressed))
 
 
 def test_a_theme_at_the_cursor(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     app = still(monkeypatch)
     assert snap_compare(
-        app, terminal_size=(120, 40), run_before=lambda pilot: keys(pilot, "ctrl+underscore", "down", "down")
+        app, terminal_size=SIZE, run_before=lambda pilot: keys(pilot, "ctrl+underscore", "down", "down")
     )
 
 
 @pytest.mark.parametrize("theme", OTHERS)
 def test_the_chat_in_each_theme(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, theme: str) -> None:
     app = still(monkeypatch, Config(ui=UiSettings(theme=theme)))
-    assert snap_compare(app, terminal_size=(120, 40), run_before=keys)
+    assert snap_compare(app, terminal_size=SIZE, run_before=keys)
 
 
 @pytest.mark.parametrize("what", ["chat", "models", "panel"])
@@ -58,4 +57,4 @@ def test_without_colours(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch,
             await pilot.press("ctrl+o")
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=(120, 40), run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)

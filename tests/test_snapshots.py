@@ -1,4 +1,4 @@
-"""How each screen looks at three sizes. After a wanted change: pytest tests/test_snapshots.py --snapshot-update."""
+"""How each screen looks, the chat at three sizes. After a wanted change: pytest … --snapshot-update."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +23,7 @@ from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.prompts import PromptsScreen
 from r1tui.tui.screens.save import SaveScreen
 from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
-from tests.snapshot_rig import Compare, furnished, settle, sizes, still
-
-pytestmark = sizes
+from tests.snapshot_rig import SIZE, Compare, furnished, settle, sizes, still
 
 
 @pytest.fixture
@@ -33,16 +31,17 @@ def app(monkeypatch: pytest.MonkeyPatch) -> StillApp:
     return still(monkeypatch)
 
 
-def test_launching(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_launching(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.show_launch()
         app.show_figures()
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
+@sizes
 def test_chat(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
@@ -53,7 +52,7 @@ def test_chat(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> No
     assert snap_compare(app, terminal_size=size, run_before=before)
 
 
-def test_chat_with_its_thinking_open(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_chat_with_its_thinking_open(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.show_chat()
@@ -61,10 +60,10 @@ def test_chat_with_its_thinking_open(app: StillApp, snap_compare: Compare, size:
         await pilot.press("ctrl+t")
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_selecting_code(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_selecting_code(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.show_chat()
@@ -73,10 +72,10 @@ def test_selecting_code(app: StillApp, snap_compare: Compare, size: tuple[int, i
         await pilot.press("ctrl+y")
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_selecting_a_branch(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_selecting_a_branch(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.show_branches()
@@ -84,10 +83,10 @@ def test_selecting_a_branch(app: StillApp, snap_compare: Compare, size: tuple[in
         await pilot.press("ctrl+y", "end", "up")
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_editing_a_question(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_editing_a_question(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.show_branches()
@@ -96,16 +95,16 @@ def test_editing_a_question(app: StillApp, snap_compare: Compare, size: tuple[in
         await pilot.press("ctrl+y", "end", "up", "e")
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_saving_code(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_saving_code(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         await app.push_screen(SaveScreen("x = 1\n", "flappy.py", Path("/nowhere")))
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
 CUT = Content("Pygame has `pygame.mixer` for that. Put a `flap.wav` beside the script, and")
@@ -120,17 +119,17 @@ CUT = Content("Pygame has `pygame.mixer` for that. Put a `flap.wav` beside the s
     ],
     ids=["reads", "token limit", "context full"],
 )
-def test_answer(app: StillApp, snap_compare: Compare, size: tuple[int, int], events: list[StreamEvent]) -> None:
+def test_answer(app: StillApp, snap_compare: Compare, events: list[StreamEvent]) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.show_answer(*events)
         app.show_figures()
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_little_room(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_little_room(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.show_chat()
@@ -138,10 +137,10 @@ def test_little_room(app: StillApp, snap_compare: Compare, size: tuple[int, int]
         app.push_screen(little_room(Room(7410, 8192)))
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_welcome(app: StillApp, snap_compare: Compare, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_welcome(app: StillApp, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     h100 = Gpu(0, "NVIDIA H100", "", 80 << 30, 79 << 30, 1 << 30, (9, 0))
     machine = Machine("EPYC", 32, 64, 256 << 30, 240 << 30, 0, 0, Nvidia((h100,)), ())
     monkeypatch.setattr(welcome, "detect_machine", lambda: machine)
@@ -155,28 +154,28 @@ def test_welcome(app: StillApp, snap_compare: Compare, size: tuple[int, int], mo
         app.push_screen(welcome.WelcomeScreen(catalog, app.config, app.paths))
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_leaving(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_leaving(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.push_screen(AskScreen("r1-iq1_s is ready. Keep the server?", STAY_OR_GO))
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_log(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_log(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.push_screen(LogScreen(Path("/nowhere/server.log")))
         await pilot.pause(0.3)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_prompts(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_prompts(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         await pilot.press("f12")
@@ -187,12 +186,10 @@ def test_prompts(app: StillApp, snap_compare: Compare, size: tuple[int, int]) ->
             await pilot.pause(0.02)
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_attaching(
-    app: StillApp, snap_compare: Compare, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_attaching(app: StillApp, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     offered = [Candidate("parts/"), *(Candidate(f"part{n}.py", 1234 * n) for n in range(1, 12))]
     monkeypatch.setattr(input_base, "candidates", lambda _: Candidates(offered, partial=True))
 
@@ -212,10 +209,10 @@ def test_attaching(
             await pilot.pause(0.02)
         await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_download(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_download(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         screen = DownloadScreen(ENTRIES[1].variant, app.paths, app.config)
         await app.push_screen(screen)
@@ -228,4 +225,4 @@ def test_download(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -
         screen.query_one(Download).draw()
         await pilot.pause()
 
-    assert snap_compare(app, terminal_size=size, run_before=before)
+    assert snap_compare(app, terminal_size=SIZE, run_before=before)
