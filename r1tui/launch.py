@@ -22,9 +22,9 @@ from r1tui.hub import find_model
 from r1tui.hub.jobs import download_job
 from r1tui.hub.part import in_thread
 from r1tui.keeper import client as keeper
-from r1tui.keeper.state import ServerSpec, Smaller, Status
 from r1tui.loading import follow_server, outcome
 from r1tui.log import as_told
+from r1tui.messages import FallbackPlan, ServerSpec, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.plan import Plan
 from r1tui.planning import Held, for_variant, plan_here, request_here, server_argv, subject_of
@@ -52,7 +52,7 @@ class Prepared:
     plan: Plan
     argv: list[str]
     tcp: Tcp | None
-    smaller: list[Smaller]
+    smaller: list[FallbackPlan]
     """What is tried when memory runs out."""
 
     @property
@@ -296,7 +296,7 @@ class Launch:
             )
 
         smaller = [
-            Smaller(
+            FallbackPlan(
                 argv=(argv := argv_of(less)),
                 plan=_plan_json(self.variant, model, less, argv),
                 words=in_words(less, plan),

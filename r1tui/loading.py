@@ -15,7 +15,7 @@ from typing import Any
 from r1tui.errors import CancelledError
 from r1tui.events import LogLine, Meter, Notice, StageDone, StageEvent, StageFailed
 from r1tui.keeper import client as keeper
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.process import LogReader
 from r1tui.text import duration, plain

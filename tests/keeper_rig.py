@@ -13,7 +13,7 @@ from typing import Any
 from r1tui.capabilities import Capabilities, parse_flags
 from r1tui.config import SamplingSettings, ServerSettings
 from r1tui.keeper import client
-from r1tui.keeper.state import ServerSpec, Status
+from r1tui.messages import ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.server.command import compose, parse_tcp, with_free_port
 

@@ -20,7 +20,7 @@ from r1tui.events import (
     StreamEvent,
     Timings,
 )
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.nvml import GpuUse
 from r1tui.overview import Entry
 from r1tui.paths import Paths

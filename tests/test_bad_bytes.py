@@ -47,6 +47,7 @@ from r1tui.hub.removal import removal_of
 from r1tui.keeper import client as keeper
 from r1tui.keeper import state
 from r1tui.keeper.__main__ import main as keeper_main
+from r1tui.messages import ServerRecord, ServerSpec
 from r1tui.paths import Paths, private_folder
 from r1tui.plan import learned
 from r1tui.process import ProcessId, boot_id
@@ -114,10 +115,10 @@ def _use(paths: Paths) -> None:
     job.start([sys.executable, "-c", "print('{}')"])
     while job.running():
         pass
-    spec = state.ServerSpec(variant="tiny", argv=["/bin/nothing", "ünï"], socket=str(paths.server_socket))
+    spec = ServerSpec(variant="tiny", argv=["/bin/nothing", "ünï"], socket=str(paths.server_socket))
     private_folder(paths.run)
     write_json(paths.run / "spec-1-x.json", spec)
-    record = state.ServerRecord(spec=spec, state="ready", server=ProcessId(1, "then"), boot=boot_id(), log="ünï")
+    record = ServerRecord(spec=spec, state="ready", server=ProcessId(1, "then"), boot=boot_id(), log="ünï")
     state.write_record(paths, record)
     save_note(paths.cache / "disks.json", {str(paths.models): {"bytes_per_s": 1e9, "measured_s": 0.0}})
 

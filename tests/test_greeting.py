@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from r1tui.config import Config, UiSettings
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
 from r1tui.tui.app import R1App

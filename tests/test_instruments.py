@@ -14,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Label
 
 from r1tui.events import Timings
-from r1tui.keeper.state import Ending, Status
+from r1tui.messages import Ending, Status
 from r1tui.nvml import GpuUse
 from r1tui.telemetry import Sample, ServerUse
 from r1tui.text import plan_in_words

@@ -18,8 +18,9 @@ import pytest
 
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client
-from r1tui.keeper.state import ServerSpec, Status, read_record
+from r1tui.keeper.state import read_record
 from r1tui.locks import holder
+from r1tui.messages import ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.process import alive, follow, identify, older_log, wait
 from tests.conftest import TinyModel
@@ -78,7 +79,7 @@ def test_the_whole_life_in_the_foreground_ends_in_order_at_ctrl_c(
         "import sys, msgspec\n"
         "from r1tui.errors import CancelledError\n"
         "from r1tui.keeper.client import run_keeper\n"
-        "from r1tui.keeper.state import ServerSpec\n"
+        "from r1tui.messages import ServerSpec\n"
         "from r1tui.paths import Paths\n"
         "spec = msgspec.json.decode(open(sys.argv[1], 'rb').read(), type=ServerSpec)\n"
         "try: run_keeper(spec, Paths.from_environment(), lambda status: print(status.state, flush=True))\n"

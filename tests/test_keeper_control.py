@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client
 from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, VersionError, read_status
-from r1tui.keeper.state import VERSION
+from r1tui.messages import VERSION
 from r1tui.paths import Paths
 from tests.keeper_rig import idle_spec, until
 

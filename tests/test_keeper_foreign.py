@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from r1tui.keeper import asking, client
-from r1tui.keeper.state import ServerRecord, ServerSpec, Status, read_record, write_record
+from r1tui.keeper.state import read_record, write_record
+from r1tui.messages import ServerRecord, ServerSpec, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.process import alive, boot_id, identify, wait
 from tests.keeper_rig import Toy, start_ready

@@ -14,8 +14,9 @@ import pytest
 
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client, found, presence
-from r1tui.keeper.state import ServerRecord, Status, glance, is_being_stopped, read_record
+from r1tui.keeper.state import glance, is_being_stopped, read_record
 from r1tui.locks import holder, locked
+from r1tui.messages import ServerRecord, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, wait
 from tests.conftest import CommandLine, TinyModel
@@ -226,7 +227,7 @@ def test_a_keeper_whose_lock_is_another_s_starts_nothing_and_touches_nothing(pat
 
 def test_a_keeper_in_a_terminal_is_found_by_its_server(paths: Paths, toy: Toy) -> None:
     code = (
-        "from r1tui.keeper.client import run_keeper; from r1tui.keeper.state import ServerSpec\n"
+        "from r1tui.keeper.client import run_keeper; from r1tui.messages import ServerSpec\n"
         "from r1tui.paths import Paths; import msgspec, sys\n"
         "run_keeper(msgspec.json.decode(sys.argv[1], type=ServerSpec), Paths.from_environment())"
     )

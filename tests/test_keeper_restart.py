@@ -11,7 +11,8 @@ import pytest
 from r1tui.experience import records_file
 from r1tui.keeper import client
 from r1tui.keeper.policy import gave_up, what_next, with_less
-from r1tui.keeper.state import ServerRecord, ServerSpec, Smaller, Status, read_record
+from r1tui.keeper.state import read_record
+from r1tui.messages import FallbackPlan, ServerRecord, ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.plan.learned import read_records
 from r1tui.process import alive, identify, older_log, wait
@@ -95,10 +96,10 @@ def test_without_a_policy_or_with_a_lasting_cause_it_is_a_failure_at_once(
     assert len(toy.starts) == 1
 
 
-def smaller(toy: Toy) -> list[Smaller]:
+def smaller(toy: Toy) -> list[FallbackPlan]:
     return [
-        Smaller(argv=toy.argv("cpu-moe"), plan={"n_cpu_moe": 3}, words="the experts of 3 more layers on the CPU"),
-        Smaller(argv=toy.argv("short"), plan={"ctx_size": 4096}, words="a context of 4096", spares_host=True),
+        FallbackPlan(argv=toy.argv("cpu-moe"), plan={"n_cpu_moe": 3}, words="the experts of 3 more layers on the CPU"),
+        FallbackPlan(argv=toy.argv("short"), plan={"ctx_size": 4096}, words="a context of 4096", spares_host=True),
     ]
 
 
@@ -163,7 +164,7 @@ def test_what_follows_an_end(
 
 
 def test_a_smaller_plan_uses_up_those_before_it() -> None:
-    plans = [Smaller(argv=[name], words=name) for name in "abc"]
+    plans = [FallbackPlan(argv=[name], words=name) for name in "abc"]
     fields = with_less(ServerRecord(spec=ServerSpec(smaller=plans)), plans[1])
     assert (fields["spec"].argv, fields["spec"].smaller) == (["b"], plans[2:])
 

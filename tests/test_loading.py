@@ -11,8 +11,8 @@ import pytest
 
 from r1tui.events import LogLine, Notice, Progress, StageDone, StageEvent, StageFailed
 from r1tui.keeper import client
-from r1tui.keeper.state import Status
 from r1tui.loading import LoadingWatch, follow_server, outcome, read_signs, weights_bytes
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from tests.conftest import TinyModel
 from tests.keeper_rig import Toy, spec_for

@@ -10,7 +10,7 @@ from textual.widgets import Input
 from r1tui.catalog import Variant, load_catalog, variant_of_file
 from r1tui.config import Config, SamplingSettings, VariantSettings
 from r1tui.gguf import read_header
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.server.client import ChatRequest, Message
 from r1tui.server.endpoint import Endpoint

@@ -2,7 +2,7 @@
 
 import pytest
 
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.tui.news import server_news
 
 

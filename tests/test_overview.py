@@ -8,7 +8,7 @@ from r1tui.engine import build_engine
 from r1tui.events import Finished
 from r1tui.experience import remember_speed
 from r1tui.hub.remembered import ask_hub
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.overview import Entry, overview
 from r1tui.paths import Paths
 from r1tui.text import duration

@@ -22,8 +22,8 @@ from r1tui.gguf.source import FileSource
 from r1tui.gguf.stub import write_stub
 from r1tui.hardware import Machine
 from r1tui.keeper import client as keeper
-from r1tui.keeper.state import State, Status
 from r1tui.launch import Launch
+from r1tui.messages import State, Status
 from r1tui.nvml import Gpu, Nvidia
 from r1tui.paths import Paths
 from r1tui.plan import Device, Plan, PlanRequest, make_plan

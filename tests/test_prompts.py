@@ -16,7 +16,8 @@ from r1tui.config import Config, ServerSettings
 from r1tui.events import StreamEvent, Timings
 from r1tui.keeper import client as keeper
 from r1tui.keeper import prompts
-from r1tui.keeper.state import Status, read_record
+from r1tui.keeper.state import read_record
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.process import identify
 from r1tui.server import slots

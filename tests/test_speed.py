@@ -10,7 +10,7 @@ from r1tui.config import PlanSettings
 from r1tui.events import Finished
 from r1tui.experience import known_of, records_file, remember_load, remember_out_of_memory, remember_speed
 from r1tui.gguf import Header, read_header
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.learned import FORGOTTEN_AFTER_S, KEPT_SPEEDS, Key, Layout, Record, Run, read_records

@@ -16,7 +16,7 @@ from r1tui.keeper import client, found, stopping, trust
 from r1tui.keeper.access import address_of, key_of
 from r1tui.keeper.http import request
 from r1tui.keeper.protocol import connect
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.paths import Paths, private_folder
 from r1tui.process import identify
 from tests.conftest import CommandLine

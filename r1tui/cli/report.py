@@ -25,8 +25,9 @@ from r1tui.environment import is_secret
 from r1tui.errors import R1tuiError
 from r1tui.hardware import detect_machine
 from r1tui.keeper.client import tested
-from r1tui.keeper.state import Status, status
+from r1tui.keeper.state import status
 from r1tui.log import unforeseen
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.plan import make_plan
 from r1tui.planning import Held, find_subject, for_variant, request_here

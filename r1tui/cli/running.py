@@ -7,8 +7,8 @@ import click
 
 from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.errors import R1tuiError
-from r1tui.keeper.state import Status
 from r1tui.keeper.state import status as current_status
+from r1tui.messages import Status
 from r1tui.text import duration, plain
 
 

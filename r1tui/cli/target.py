@@ -12,7 +12,7 @@ from r1tui.server.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from r1tui.catalog import Variant
-    from r1tui.keeper.state import Status
+    from r1tui.messages import Status
 
 
 def attached_endpoint(attach: str | None, model_name: str | None) -> Endpoint | None:

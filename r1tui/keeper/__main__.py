@@ -13,8 +13,8 @@ import msgspec
 from r1tui.errors import R1tuiError, os_error
 from r1tui.files import decode_own, keep_others_out, write_json
 from r1tui.keeper.running import adopt_server, run_keeper
-from r1tui.keeper.state import ServerSpec, Status
 from r1tui.log import begin_log, unforeseen
+from r1tui.messages import Refusal, ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.streams import forgive_streams
 
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
 def _refuse(error: R1tuiError, spec_file: Path) -> int:
     """Leave what went wrong for the program that started this one, unless nobody asks any more."""
     if spec_file.exists():
-        write_json(spec_file, {"cause": error.cause, "remedy": error.remedy})
+        write_json(spec_file, Refusal(error.cause, error.remedy))
     return error.exit_status
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from r1tui.errors import R1tuiError
 from r1tui.keeper.protocol import connect
-from r1tui.keeper.state import Status
 from r1tui.keeper.trust import ForeignError, read_own_key
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
 

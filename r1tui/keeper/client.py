@@ -26,8 +26,9 @@ from r1tui.keeper.asking import (
     watch_async,
 )
 from r1tui.keeper.found import keeper_environment
-from r1tui.keeper.state import ServerSpec, Status, another_server, glance, status
+from r1tui.keeper.state import another_server, glance, status
 from r1tui.keeper.stopping import stop
+from r1tui.messages import Refusal, ServerSpec, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.process import alive, older_log, spawn_detached
 from r1tui.process import stop as stop_process
@@ -133,7 +134,6 @@ def _spawn_keeper(paths: Paths, spec: bytes, *options: str) -> Status:
 
 def _why_not(paths: Paths, spec_file: Path) -> R1tuiError:
     with suppress(OSError, msgspec.DecodeError):
-        reason = decode(spec_file.read_bytes(), dict[str, str])
-        if "cause" in reason:
-            return R1tuiError(reason["cause"], reason.get("remedy", ""))
+        refusal = decode(spec_file.read_bytes(), Refusal)
+        return R1tuiError(refusal.cause, refusal.remedy)
     return R1tuiError("The keeper could not start.", f"{paths.keeper_log} says why.")

@@ -10,9 +10,10 @@ import msgspec
 
 from r1tui.errors import LOCAL_DISK, R1tuiError
 from r1tui.files import decode, make_way
-from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, Op, Reply, Request, Version, encode_line
-from r1tui.keeper.state import ENDED, RESTART, VERSION, Status
+from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, encode_line
+from r1tui.keeper.state import RESTART
 from r1tui.log import unforeseen
+from r1tui.messages import ENDED, VERSION, Op, Reply, Request, Status, Version
 
 
 class Server(Protocol):

@@ -16,8 +16,9 @@ from r1tui.keeper.guard import whatever_happens
 from r1tui.keeper.http import request
 from r1tui.keeper.in_order import in_thread
 from r1tui.keeper.prompts import LOOK_S, Slot, keep_at_end
-from r1tui.keeper.state import ServerSpec, asker_of
+from r1tui.keeper.state import asker_of
 from r1tui.keeper.trust import ForeignError, read_own_key
+from r1tui.messages import ServerSpec
 from r1tui.paths import Paths
 from r1tui.process import STOP_WAITS_S, ProcessId, identify, stop
 from r1tui.server.slots import LONGEST_S

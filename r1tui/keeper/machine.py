@@ -25,17 +25,11 @@ from r1tui.keeper.presence import Presence
 from r1tui.keeper.prompts import keep_before_sleep
 from r1tui.keeper.recorder import Recorder
 from r1tui.keeper.signals import stop_signals
-from r1tui.keeper.state import (
-    START_AGAIN,
-    Ending,
-    ServerRecord,
-    ServerSpec,
-    Status,
-    another_server,
-)
+from r1tui.keeper.state import START_AGAIN, another_server
 from r1tui.keeper.watches import follow_health, follow_owner, look_after
 from r1tui.locks import Hold
 from r1tui.log import unforeseen
+from r1tui.messages import Ending, ServerRecord, ServerSpec, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, identify, kill_session, spawn, stop, variable, wait_ended
 from r1tui.server.command import new_api_key

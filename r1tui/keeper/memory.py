@@ -4,7 +4,7 @@ import threading
 from collections import deque
 
 from r1tui.hardware import oom_kills
-from r1tui.keeper.state import ServerSpec
+from r1tui.messages import ServerSpec
 from r1tui.paths import Paths
 
 RECENT_LOOKS = 60

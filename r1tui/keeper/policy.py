@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from r1tui.keeper.state import ServerRecord, Smaller
+from r1tui.messages import FallbackPlan, ServerRecord
 from r1tui.server.diagnosis import MEMORY_KINDS, Diagnosis
 
 
@@ -17,7 +17,7 @@ class Again:
     delay_s: float
     failures: int
     words: str
-    smaller: Smaller | None = None
+    smaller: FallbackPlan | None = None
 
 
 def what_next(record: ServerRecord, diagnosis: Diagnosis, exit_status: int | None, now_s: float) -> Again | None:
@@ -41,14 +41,14 @@ def what_next(record: ServerRecord, diagnosis: Diagnosis, exit_status: int | Non
     return Again(delay_s, failures + 1, words)
 
 
-def _less(record: ServerRecord, diagnosis: Diagnosis) -> Smaller | None:
+def _less(record: ServerRecord, diagnosis: Diagnosis) -> FallbackPlan | None:
     """The next smaller plan that helps against this want of memory."""
     if diagnosis.kind not in MEMORY_KINDS:
         return None
     return next((one for one in record.spec.smaller if diagnosis.kind == "gpu_memory" or one.spares_host), None)
 
 
-def with_less(record: ServerRecord, smaller: Smaller) -> dict[str, Any]:
+def with_less(record: ServerRecord, smaller: FallbackPlan) -> dict[str, Any]:
     """The record's fields for a start with the smaller plan: it and all before it are used up."""
     left = record.spec.smaller[record.spec.smaller.index(smaller) + 1 :]
     return {"spec": msgspec.structs.replace(record.spec, argv=smaller.argv, plan=smaller.plan, smaller=left)}

@@ -19,8 +19,9 @@ from r1tui.keeper.book import Book
 from r1tui.keeper.control import Control
 from r1tui.keeper.in_order import in_thread
 from r1tui.keeper.recorder import Recorder
-from r1tui.keeper.state import ENDED, ServerRecord, read_record
+from r1tui.keeper.state import read_record
 from r1tui.locks import Hold
+from r1tui.messages import ENDED, ServerRecord
 from r1tui.paths import Paths, private_folder
 
 LOOK_S = 1.0

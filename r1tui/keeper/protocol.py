@@ -9,46 +9,21 @@ import socket
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
-from typing import Annotated, Literal, Self
+from typing import Self
 
 import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.files import decode
-from r1tui.keeper.state import RESTART, VERSION, Status
+from r1tui.keeper.state import RESTART
 from r1tui.keeper.trust import check_peer, check_socket
+from r1tui.messages import VERSION, Reply, Request, Status, Version
 
 LONGEST_REQUEST_BYTES = 64 << 10
 LONGEST_REPLY_BYTES = 16 << 20  # a status carries the plan and the command
 CONNECT_S = 3.0
 POLL_S = 0.02
 PIECE_BYTES = 1 << 16
-
-Op = Literal["status", "watch", "stop", "restart", "answer_started", "answer_ended"]
-
-
-class Version(msgspec.Struct, frozen=True):
-    """What can be read of a line of any version."""
-
-    v: int = 0
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What a client asks for."""
-
-    op: Op
-    v: int = VERSION
-    conversation_id: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,256}$")] | None = None
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """What the keeper says."""
-
-    ok: bool
-    status: Status | None = None
-    cause: str = ""
-    remedy: str = ""
-    v: int = VERSION
 
 
 class VersionError(R1tuiError):

@@ -15,18 +15,10 @@ from r1tui.keeper.ending import clean_up
 from r1tui.keeper.found import look
 from r1tui.keeper.machine import Keeper
 from r1tui.keeper.policy import with_less
-from r1tui.keeper.state import (
-    START_AGAIN,
-    ServerRecord,
-    ServerSpec,
-    Status,
-    another_server,
-    read_record,
-    running_server,
-    status,
-)
+from r1tui.keeper.state import START_AGAIN, another_server, read_record, running_server, status
 from r1tui.locks import Hold, locked
 from r1tui.log import make_no_log_folder
+from r1tui.messages import ServerRecord, ServerSpec, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, boot_id, runs_command
 

@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, Literal
 
 import msgspec
 
@@ -15,174 +14,14 @@ from r1tui.keeper.found import Found, is_keeper, is_recorded_server, look
 from r1tui.keeper.found import glance as glance_at
 from r1tui.keeper.trust import check_folder
 from r1tui.locks import holder
+from r1tui.messages import ENDED, VERSION, ServerRecord, Status
 from r1tui.paths import Paths
 from r1tui.process import ProcessId, alive, boot_id, identify, runs_command
 
-VERSION = 2
-"""Of the state file and the control protocol; raised when an older r1tui could misread them."""
-
-State = Literal["stopped", "starting", "loading", "ready", "sleeping", "restarting", "stopping", "failed"]
-ENDED = ("stopped", "failed")
 START_AGAIN = "Start it again with `r1tui serve`."
 LONGEST_PID = 10
 STRAY = "`r1tui stop` ends it."
 RESTART = "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`."
-
-
-class Smaller(msgspec.Struct, frozen=True, kw_only=True):
-    """The same server with a plan that takes less memory, for when it runs out."""
-
-    argv: list[str]
-    plan: dict[str, Any] | None = None
-    words: str = ""
-    """What is less, for a person."""
-    spares_host: bool = False
-    """Whether it takes less of the machine's own memory too, not only of a GPU's."""
-
-
-class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a keeper needs to start a server, and to start it again."""
-
-    version: int = VERSION
-    variant: str = ""
-    fetched_as: str = ""
-    """What `r1tui download` knows the model by; empty for a file of the user's own."""
-    model: str = ""
-    argv: list[str] = []
-    """llama-server's command, the binary first."""
-    socket: str = ""
-    """The Unix socket that `argv` makes it listen on."""
-    tcp: str | None = None
-    """HOST:PORT for other tools, if it listens there too."""
-    plan: dict[str, Any] | None = None
-    """The plan's JSON object as it came."""
-    key_file: str | None = None
-    """Where the keeper writes a random API key for the server; it removes it at the end. None: no key."""
-    log_max_mib: int = 64
-    owner: ProcessId | None = None
-    """The server is for this process and ends with it, unless somebody else's answer is running; None: it stays."""
-    restart_delays_s: list[float] = []
-    """The waits before it is started again after it ended by itself; one after the last gives up. Empty: never."""
-    steady_s: float = 600.0
-    """A server that was ready for so long has its earlier failures forgotten."""
-    smaller: list[Smaller] = []
-    """What is tried in turn when memory runs out."""
-    sleeps: bool = False
-    """Whether it frees its memory when nobody uses it (`--sleep-idle-seconds`)."""
-    silence_s: float = 20.0
-    """A ready server that has not said for so long that it is well is shown as hanging."""
-    cwd: str | None = None
-    """The folder that relative paths in `argv` mean; None: the home of nothing, `/`."""
-
-
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that ended and was started again."""
-
-    cause: str
-    next: str
-    """What was done then, for a person."""
-    kind: str = ""
-    """Of the cause, see `r1tui.server.diagnosis.Kind`."""
-    plan: dict[str, Any] | None = None
-    """The plan that it ran by."""
-
-
-class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The state file's content."""
-
-    version: int = VERSION
-    spec: ServerSpec = ServerSpec()
-    state: State = "stopped"
-    keeper: ProcessId | None = None
-    server: ProcessId | None = None
-    boot: str = ""
-    started_s: float = 0.0
-    """When llama-server was started, by the system's monotonic clock of that boot."""
-    ready_s: float | None = None
-    """When it became ready, by the same clock; None: it has not been."""
-    restarts: int = 0
-    """How often it was started again in all."""
-    failures: int = 0
-    """How often in a row, without a steady time between."""
-    exit_status: int | None = None
-    """Of the last server that ended by itself; negative for a signal, None while unknown."""
-    log: str = ""
-    log_capped: bool = False
-    """Whether the older log holds the beginning of this server's."""
-    cause: str | None = None
-    remedy: str | None = None
-    evidence: list[str] = []
-    """The lines of the log that the cause rests on."""
-    kind: str | None = None
-    """Of the cause of a failure, see `r1tui.server.diagnosis.Kind`."""
-    endings: list[Ending] = []
-    """The last ones, oldest first; `restarts` counts them all."""
-    answers: list[str] = []
-    """The conversation ids of the answers being generated."""
-
-
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What is true of the managed server now. The first twelve fields are the object of `status --json`."""
-
-    state: State = "stopped"
-    pid: int | None = None
-    keeper_pid: int | None = None
-    restarts: int = 0
-    exit_status: int | None = None
-    variant: str | None = None
-    endpoint: str | None = None
-    uptime_s: float | None = None
-    argv: list[str] | None = None
-    log: str | None = None
-    cause: str | None = None
-    remedy: str | None = None
-    model: str | None = None
-    tcp: str | None = None
-    key_file: str | None = None
-    plan: dict[str, Any] | None = None
-    answers: list[str] = []
-    evidence: list[str] = []
-    kind: str | None = None
-    endings: list[Ending] = []
-    version: int = VERSION
-    keeper_hangs: bool = False
-    """Whether its keeper was asked and did not answer; no keeper says so of itself."""
-
-    @property
-    def hangs(self) -> bool:
-        """Whether a server that was ready has stopped answering, or its keeper has; `cause` says so."""
-        silent = self.cause is not None and self.version == VERSION
-        return self.keeper_hangs or (self.state in ("ready", "sleeping") and self.keeper_pid is not None and silent)
-
-    @property
-    def comes_up(self) -> bool:
-        """Whether a keeper is bringing it up."""
-        known = self.keeper_pid is not None and self.argv is not None  # a keeper that is going has no record any more
-        return known and not self.keeper_hangs and self.state in ("starting", "loading", "restarting")
-
-    @property
-    def waits_for_start(self) -> bool:
-        """Whether its keeper can start it again now: it hangs, or waits to be started again."""
-        return self.hangs or self.state == "restarting"
-
-    @property
-    def running(self) -> bool:
-        """Whether there is a server, or a keeper that is about to have one."""
-        return self.pid is not None or self.keeper_pid is not None
-
-    @property
-    def stray(self) -> bool:
-        """Whether nobody keeps this server and no file tells what it is: it can be stopped, and no more."""
-        return self.pid is not None and self.keeper_pid is None and self.argv is None
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing more will happen by itself before somebody uses the server."""
-        return self.state in ("stopped", "ready", "sleeping", "failed")
-
-    def as_json(self) -> dict[str, Any]:
-        """The object of `status --json`."""
-        return {name: getattr(self, name) for name in self.__struct_fields__[:12]}
 
 
 def another_server(other: Status) -> R1tuiError:

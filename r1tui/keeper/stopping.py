@@ -11,10 +11,11 @@ import msgspec
 from r1tui.errors import R1tuiError
 from r1tui.keeper.asking import POLL_S, REPLY_S, wait_until
 from r1tui.keeper.found import is_keeper, look
-from r1tui.keeper.protocol import Request, Talk, VersionError, connect, read_status
-from r1tui.keeper.state import ENDED, ServerRecord, Status, read_record, running_server
+from r1tui.keeper.protocol import Talk, VersionError, connect, read_status
+from r1tui.keeper.state import read_record, running_server
 from r1tui.keeper.trust import ForeignError, check_folder
 from r1tui.locks import holder, locked
+from r1tui.messages import ENDED, Request, ServerRecord, Status
 from r1tui.paths import Paths
 from r1tui.process import ProcessId, alive, identify, wait
 from r1tui.process import stop as stop_process

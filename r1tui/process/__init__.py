@@ -4,9 +4,9 @@ What runs detached outlives the terminal and the program that started it, so a p
 a pid alone may belong to somebody else by now.
 """
 
+from r1tui.messages import ProcessId
 from r1tui.process.child import (
     STOP_WAITS_S,
-    ProcessId,
     alive,
     boot_id,
     command_line,

@@ -11,22 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
-import msgspec
-
 from r1tui.files import make_folder, make_way
+from r1tui.messages import ProcessId
 
 POLL_S = 0.1
 STOP_WAITS_S = (5.0, 3.0, 2.0)
 
 _PROC = Path("/proc")
 _HAS_PROC = sys.platform == "linux"
-
-
-class ProcessId(msgspec.Struct, frozen=True):
-    """One process for ever: `start_time` is opaque and differs when the same pid is given out again."""
-
-    pid: int
-    start_time: str
 
 
 def identify(pid: int) -> ProcessId | None:

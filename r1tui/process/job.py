@@ -6,13 +6,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-import msgspec
-
 from r1tui.files import read_json_if_any, write_json
 from r1tui.locks import locked
+from r1tui.messages import JobRecord, ProcessId
 from r1tui.process.child import (
     STOP_WAITS_S,
-    ProcessId,
     alive,
     command_line,
     find_command,
@@ -27,13 +25,6 @@ def r1tui_command(arguments: Sequence[str], config_file: str | None = None) -> l
     """The command line of an r1tui command as a job, with the same interpreter and settings as this one."""
     options = ["--config", config_file] if config_file else []
     return [sys.executable, "-P", "-m", "r1tui", *options, *arguments]
-
-
-class JobRecord(msgspec.Struct, frozen=True):
-    """What the identity file of a job holds; `process` is None while it is being started."""
-
-    argv: list[str]
-    process: ProcessId | None = None
 
 
 class Job:

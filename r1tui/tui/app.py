@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from r1tui.catalog import Catalog, Variant
     from r1tui.chat.conversation import Conversation
     from r1tui.config import Config
-    from r1tui.keeper.state import Status
+    from r1tui.messages import Status
     from r1tui.paths import Paths
     from r1tui.server.endpoint import Endpoint
     from r1tui.telemetry import Sampler

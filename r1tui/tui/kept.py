@@ -9,8 +9,8 @@ from textual.message import Message
 
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client as keeper
-from r1tui.keeper.state import Status
 from r1tui.log import as_told
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.tui.messages import AnswerWaits, ServerChanged
 

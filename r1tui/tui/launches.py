@@ -11,8 +11,8 @@ from r1tui.catalog import Variant
 from r1tui.config import Config
 from r1tui.events import Stage, StageFailed, StageStarted
 from r1tui.keeper.client import KeeperHangsError
-from r1tui.keeper.state import Status
 from r1tui.log import as_told
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.tui.connection import Connection
 from r1tui.tui.kept import KeptServer

@@ -10,7 +10,7 @@ from textual.message import Message
 if TYPE_CHECKING:
     from r1tui.chat.paths import Candidate
     from r1tui.events import StageEvent, StreamEvent
-    from r1tui.keeper.state import Status
+    from r1tui.messages import Status
     from r1tui.telemetry import Sample
 
 

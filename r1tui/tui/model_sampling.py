@@ -9,7 +9,7 @@ from r1tui.catalog import load_catalog
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.gguf import GgufError, read_header
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.server.command import SAMPLING_FLAGS, parse_options
 from r1tui.server.sampling import Sampling, sampling_for
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 
 
 @dataclass(frozen=True)

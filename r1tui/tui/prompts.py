@@ -15,7 +15,7 @@ from r1tui.errors import R1tuiError
 from r1tui.events import PromptProgress, StreamEvent, Timings
 from r1tui.keeper.access import key_of
 from r1tui.keeper.prompts import keep, keep_at_end, look, rest, restore
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.process import ProcessId, identify
 from r1tui.server.slots import LEAST_GAIN_S, Held, KeptPrompts, Note, Prompt, folder_of, identity_of, prompt_of

@@ -16,8 +16,9 @@ from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
 from r1tui.experience import remember_speed
-from r1tui.keeper.state import Status, is_being_stopped
+from r1tui.keeper.state import is_being_stopped
 from r1tui.log import as_told
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.server.client import Beginning, ChatRequest, ServerClient
 from r1tui.server.endpoint import Endpoint

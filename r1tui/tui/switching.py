@@ -14,7 +14,7 @@ from r1tui.tui.screens.ask import AskScreen, Choice
 
 if TYPE_CHECKING:
     from r1tui.catalog import Variant
-    from r1tui.keeper.state import Status
+    from r1tui.messages import Status
     from r1tui.tui.app import R1App
 
 ASK_BEFORE_FETCHING_GIB = 1.0

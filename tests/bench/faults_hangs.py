@@ -10,7 +10,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from r1tui.keeper import client
-from r1tui.keeper.state import State, Status
+from r1tui.messages import State, Status
 from tests.bench.faults_rig import PATIENCE_S, Home, kill
 from tests.keeper_rig import open_stream, spec_for, until
 from tests.ptys import Terminal

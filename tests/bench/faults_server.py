@@ -10,7 +10,7 @@ from time import monotonic
 import msgspec
 
 from r1tui.keeper import client
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.process import identify
 from tests.bench.faults_rig import PATIENCE_S, RESTARTS, Home, kill, told
 from tests.engine_figures import running_worker

@@ -20,7 +20,7 @@ from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from r1tui.catalog import Variant
-    from r1tui.keeper.state import Status
+    from r1tui.messages import Status
 
 
 LAUNCH = "The launch"

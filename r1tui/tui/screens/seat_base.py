@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation, Turn
     from r1tui.chat.typed import Typed
     from r1tui.events import StageFailed
-    from r1tui.keeper.state import Status
+    from r1tui.messages import Status
     from r1tui.tui.app import R1App
     from r1tui.tui.furniture import Furniture
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from r1tui.tui.widgets.speed import SpeedMeter
 
 if TYPE_CHECKING:
-    from r1tui.keeper.state import Status
+    from r1tui.messages import Status
     from r1tui.nvml import GpuUse
     from r1tui.telemetry import Sample
 

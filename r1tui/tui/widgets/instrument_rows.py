@@ -15,7 +15,7 @@ from r1tui.tui.widgets.instrument_sheet import LABEL, WIDE, Group, Sheet
 from r1tui.tui.widgets.quantities import alarm, gib, of_gib, per_second, percent, seconds, share_of, tps, whole_gib
 
 if TYPE_CHECKING:
-    from r1tui.keeper.state import Status
+    from r1tui.messages import Status
     from r1tui.nvml import GpuUse
 
 TALL = (5, 4, 3, 2)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from r1tui.events import StreamEvent
-    from r1tui.keeper.state import Status
+    from r1tui.messages import Status
     from r1tui.telemetry import Sample
 
 
