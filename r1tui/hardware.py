@@ -34,8 +34,6 @@ class Machine:
     logical_cpus: int
     memory_total_bytes: int
     memory_available_bytes: int
-    swap_total_bytes: int
-    swap_free_bytes: int
     nvidia: Nvidia
     numa_nodes: tuple[NumaNode, ...]
 
@@ -55,15 +53,12 @@ class Machine:
 
 def detect_machine(root: Path = ROOT) -> Machine:
     """Look at everything once; never raises for what is missing."""
-    swap = _meminfo(root)
     return Machine(
         cpu_name(root),
         usable_physical_cores(root),
         usable_logical_cpus(root),
         memory_total_bytes(root),
         memory_available_bytes(root),
-        swap.get("SwapTotal", 0),
-        swap.get("SwapFree", 0),
         read_nvidia(),
         numa_nodes(root),
     )
@@ -247,12 +242,10 @@ def _meminfo(root: Path) -> dict[str, int]:
         return found
     import psutil  # noqa: PLC0415
 
-    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    memory = psutil.virtual_memory()
     return {
         "MemTotal": memory.total,
         "MemAvailable": memory.available,
-        "SwapTotal": swap.total,
-        "SwapFree": swap.free,
     }
 
 

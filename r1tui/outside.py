@@ -75,10 +75,3 @@ def stem_of(identifier: str) -> str:
     if re.fullmatch(r"[0-9A-Za-z_-]{1,100}", identifier):
         return identifier
     return hashlib.sha256(identifier.encode(errors="surrogatepass")).hexdigest()
-
-
-def name_from(text: str, otherwise: str, most_bytes: int = LONGEST_BYTES) -> str:
-    """A name in a path that is like the text: what is unfit becomes `-`; `otherwise` when nothing is left."""
-    tidy = "".join("-" if char == "/" or unicodedata.category(char) in _UNFIT else char for char in text)
-    tidy = re.sub(r"\s+", " ", tidy).encode()[:most_bytes].decode(errors="ignore").strip(" .-")
-    return component(tidy or otherwise)

@@ -265,9 +265,6 @@ def _device_rates(device: EngineDevice, machine: Machine) -> DeviceRates | None:
     return None
 
 
-WRITE_A_RULE = "Write REGEX=DEVICE, such as exps=CPU."
-
-
 def for_variant(request: PlanRequest, config: Config, variant: Variant) -> PlanRequest:
     """The request with the -ot rules that the variant's arguments, the server's or the plan's settings have.
 

@@ -5,7 +5,6 @@ Two daemon threads: one owns NVML and may hang with it, the other reads everythi
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from time import monotonic
 
 from r1tui.nvml import GpuUse, NvmlError, NvmlSession
 
-HISTORY = 120
 NVML_RETRY_S = 30.0
 STOP_S = 0.5
 ROOT = Path("/")
@@ -72,10 +70,7 @@ class Limits:
 
 
 class Sampler:
-    """Samples until it is stopped. Reading is free: `latest()` and `history` are what there is already.
-
-    `server_pid` is asked at every sample. `on_sample` is called with each new sample, in the sampler's own thread.
-    """
+    """Samples until it is stopped. Reading is free: `latest()` is there already. `server_pid` is asked each time."""
 
     def __init__(
         self,
@@ -83,17 +78,15 @@ class Sampler:
         interval_s: float = 1.0,
         *,
         limits: Limits | None = None,
-        on_sample: Callable[[Sample], None] | None = None,
         nvml_retry_s: float = NVML_RETRY_S,
         root: Path = ROOT,
     ) -> None:
         self._interval_s = interval_s
-        self._on_sample = on_sample
         self._host = HostReader(server_pid, limits or Limits(), root)
         self._gpus = GpuReader(interval_s, nvml_retry_s, server_pid)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._samples: deque[Sample] = deque(maxlen=HISTORY)
+        self._latest: Sample | None = None
 
     def start(self) -> None:
         """Begin; the first sample comes at once."""
@@ -110,19 +103,11 @@ class Sampler:
 
     def latest(self) -> Sample | None:
         """The newest sample; None before the first."""
-        return self._samples[-1] if self._samples else None
-
-    @property
-    def history(self) -> tuple[Sample, ...]:
-        """The last two minutes' samples (120 of them), oldest first."""
-        return tuple(self._samples)
+        return self._latest
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            sample = self._host.read(*self._gpus.latest())
-            self._samples.append(sample)
-            if self._on_sample is not None:
-                self._on_sample(sample)
+            self._latest = self._host.read(*self._gpus.latest())
             self._stopping.wait(self._interval_s)
 
 

@@ -20,8 +20,6 @@ from r1tui import bandwidth
 from r1tui.catalog import Variant
 from r1tui.chat.choices import SamplingChoices
 from r1tui.chat.prompt_files import Drafts, PromptHistory
-from r1tui.chat.store import Store
-from r1tui.chat.takeover import SavedConversation, SavedTurn
 from r1tui.chat.typed import Typed
 from r1tui.cli import _run
 from r1tui.config import Config, SamplingSettings
@@ -93,9 +91,6 @@ def _use(paths: Paths) -> None:
     drafts = Drafts(paths.prompt)
     drafts.save(Typed("what was typed — ünï"))
     drafts.leave(None)
-    private_folder(paths.conversations)
-    old = SavedConversation("c1", [SavedTurn("why — ünï?", content="so")])
-    (paths.conversations / "c1.json").write_bytes(msgspec.json.encode(old))
     identity = Identity("b1", "cpu", (), (), "", "cpu", "", "")
     folder = paths.engines / identity.name
     known = EngineRecord(
@@ -163,11 +158,6 @@ def _take_draft(paths: Paths) -> None:
     drafts.leave(None)
 
 
-def _take_over(paths: Paths) -> None:
-    with Store(paths.conversations) as store:
-        store.newest()
-
-
 def _sampling(paths: Paths) -> None:
     choices = SamplingChoices(paths.sampling_choices, SamplingSettings())
     choices.of("tiny")
@@ -231,7 +221,6 @@ READERS: dict[str, list[Callable[[Paths], object]]] = {
     "state/jobs/*.json": [_jobs],
     "state/prompt/draft-0.json": [_take_draft],
     "state/prompt/history.jsonl": [lambda paths: PromptHistory(paths.prompt).entries()],
-    "state/conversations/c1.json": [_take_over],
     "cache/disks.json": [lambda paths: read_rate(paths.models, paths)],
     "cache/hub/*.json": [lambda paths: known_files(VARIANT, paths), _parts, _model],
     "cache/engines/*/engine.json": [_engines],
@@ -247,7 +236,6 @@ READERS: dict[str, list[Callable[[Paths], object]]] = {
 NEVER_ASIDE = {
     "state/server.json",  # the keeper that lives writes it anew
     "state/prompt/history.jsonl",  # the other lines are worth more
-    "state/conversations/c1.json",  # taken over by a version that understands it
 }
 SLOW: dict[str, Callable[[Paths], object]] = {"state/learned.json": _learn, "state/server.json": _whole_status}
 """What takes longer, for every tenth damage."""

@@ -7,7 +7,7 @@ import pytest
 
 from r1tui.chat.check import check
 from r1tui.chat.code import Listing, listing
-from r1tui.chat.markdown import split_markdown
+from tests.markdown_rig import split_markdown
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from r1tui.chat.answer import Answer, Pieces
 from r1tui.chat.conversation import Conversation, Turn
-from r1tui.chat.markdown import MAX_BLOCK_CHARS, MarkdownBlock, MarkdownSplitter, block_parser, split_markdown
+from r1tui.chat.markdown import MAX_BLOCK_CHARS, MarkdownBlock, MarkdownSplitter, block_parser
 from r1tui.chat.pace import paced
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
+from tests.markdown_rig import split_markdown
 
 
 class Clock:

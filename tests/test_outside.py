@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from r1tui.outside import OutsideError, component, inside, is_relative, name_from
+from r1tui.outside import OutsideError, component, inside, is_relative
 
 REFUSED = ["", ".", "..", "/", "a/", "/a", "a/b", "\0", "a\nb", "a\x1bb", "a\x85b", "a\u2028b", "\udcff", "ä" * 128]
 BAD_PATHS = ["", "/", "//", "/etc/x", "..", "../a", "a/../../b", "a/..", "a//b", "./a", "a/./b", "a/", "a\0", "\udc00"]
@@ -67,11 +67,3 @@ def test_no_name_escapes(name: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()  # the system takes it too
         assert [one.name for one in Path(top).iterdir()] == ["in"]
-
-
-@given(NAMES, st.integers(8, 255))
-def test_any_text_makes_a_name(text: str, most_bytes: int) -> None:
-    name = name_from(text, "other", most_bytes)
-    assert component(name) == name
-    assert len(name.encode()) <= most_bytes
-    assert not name.startswith(("-", "."))

@@ -202,7 +202,7 @@ def test_devices_have_the_rates_that_the_driver_tells_by_name_not_by_number() ->
         Gpu(0, "NVIDIA RTX A6000", "a", 48 << 30, 48 << 30, 0, (8, 6), 768.0, 38.7, 31.5),
         Gpu(1, "NVIDIA H100 80GB HBM3", "b", 80 << 30, 80 << 30, 0, (9, 0), 3352.0, 66.9, 63.0),
     )
-    machine = Machine("CPU", 8, 16, 64 << 30, 60 << 30, 0, 0, Nvidia(gpus), ())
+    machine = Machine("CPU", 8, 16, 64 << 30, 60 << 30, Nvidia(gpus), ())
     there = [EngineDevice("CUDA0", "NVIDIA H100 80GB HBM3", 81559, 80000), EngineDevice("CUDA1", "Other", 100, 90)]
     first, second = plan_devices(there, None, machine)
     assert first.rates is not None
@@ -211,7 +211,7 @@ def test_devices_have_the_rates_that_the_driver_tells_by_name_not_by_number() ->
 
 
 def test_what_our_own_server_holds_is_free_for_the_next() -> None:
-    machine = Machine("CPU", 8, 16, 64 << 30, 60 << 30, 0, 0, Nvidia(), ())
+    machine = Machine("CPU", 8, 16, 64 << 30, 60 << 30, Nvidia(), ())
     there = [EngineDevice("CUDA0", "GPU", 24000, 3000)]
     (device,) = plan_devices(there, None, machine, Held({"CUDA0": 20000}, 0))
     assert device.free_mib == 23000

@@ -55,7 +55,7 @@ def test_without_room_for_anything_nothing_is_recommended() -> None:
 
 def test_the_machine_is_told_in_a_line() -> None:
     h100 = Gpu(0, "NVIDIA H100", "a", 80 * GIB, 79 * GIB, GIB, (9, 0))
-    machine = Machine("EPYC", 32, 64, 512 * GIB, 500 * GIB, 0, 0, Nvidia((h100, h100)), ())
+    machine = Machine("EPYC", 32, 64, 512 * GIB, 500 * GIB, Nvidia((h100, h100)), ())
     assert machine_in_words(machine, 900 * GIB) == (
         "2 × NVIDIA H100 (80.0 GiB) · 512.0 GiB memory · 32 cores · 900.0 GiB of disk free"
     )

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from r1tui.chat.code import is_code
 from r1tui.chat.conversation import Conversation
-from r1tui.chat.markdown import split_markdown
 from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_cursor import Mark
+from tests.markdown_rig import split_markdown
 from tests.select_rig import exchange, marked
 from tests.transcript_rig import Seat, settle
 

@@ -142,7 +142,7 @@ def test_little_room(app: StillApp, snap_compare: Compare) -> None:
 
 def test_welcome(app: StillApp, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     h100 = Gpu(0, "NVIDIA H100", "", 80 << 30, 79 << 30, 1 << 30, (9, 0))
-    machine = Machine("EPYC", 32, 64, 256 << 30, 240 << 30, 0, 0, Nvidia((h100,)), ())
+    machine = Machine("EPYC", 32, 64, 256 << 30, 240 << 30, Nvidia((h100,)), ())
     monkeypatch.setattr(welcome, "detect_machine", lambda: machine)
     monkeypatch.setattr(welcome, "surroundings", lambda *_: Surroundings(900 << 30, 200.0))
     far = [replace(entry, path=None, owner=None) for entry in ENTRIES]

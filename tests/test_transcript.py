@@ -8,10 +8,10 @@ from textual.pilot import Pilot
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
-from r1tui.chat.markdown import split_markdown
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning
 from r1tui.tui.widgets.transcript import JUMP_ROWS, Transcript
 from r1tui.tui.widgets.transcript_blocks import AnswerBlock, PlainBlock, Work
+from tests.markdown_rig import split_markdown
 from tests.transcript_rig import FINISHED, MARKDOWN, Seat, asked, past, send, settle, timings
 
 

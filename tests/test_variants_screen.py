@@ -197,7 +197,7 @@ async def test_the_speed_of_the_recommended_model_is_seen_at_every_size(
     far = [replace(entry, path=None, owner=None) for entry in ENTRIES]
     monkeypatch.setattr(variants, "overview", lambda *_: iter(far))
     h100 = Gpu(0, "NVIDIA H100", "", 80 << 30, 79 << 30, 1 << 30, (9, 0))
-    machine = Machine("EPYC", 32, 64, 256 << 30, 240 << 30, 0, 0, Nvidia((h100,)), ())
+    machine = Machine("EPYC", 32, 64, 256 << 30, 240 << 30, Nvidia((h100,)), ())
     monkeypatch.setattr(welcome, "detect_machine", lambda: machine)
     monkeypatch.setattr(welcome, "surroundings", lambda *_: Surroundings(900 << 30, 200.0))
     app = Listening(paths)

@@ -100,6 +100,11 @@ class Database:
         except FileNotFoundError:
             return False
 
+    def files_not_read(self) -> list[Path]:
+        """Files beside it that other versions of r1tui kept conversations in."""
+        found = [*self.path.parent.glob(f"{Path(NAME).stem}-v*.db"), *self.path.parent.glob("[!.]*.json")]
+        return sorted(path for path in found if path != self.path)
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All that the block writes, or nothing."""

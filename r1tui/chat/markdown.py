@@ -131,17 +131,6 @@ class MarkdownSplitter:
         self._looked_to = 0
 
 
-def split_markdown(text: str) -> list[MarkdownBlock]:
-    """All blocks of a text that is whole."""
-    splitter = MarkdownSplitter()
-    splitter.feed(text)
-    splitter.close()
-    found: list[MarkdownBlock] = []
-    while blocks := splitter.step():
-        found += blocks
-    return found
-
-
 def _spans(tokens: "list[Token]") -> list[tuple[int, int, int, int]]:
     """Per top-level block: its first token and the one after its last, its first line and the one after its last."""
     spans: list[tuple[int, int, int, int]] = []

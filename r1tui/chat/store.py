@@ -13,12 +13,11 @@ from typing import Self, TypeVar
 
 from r1tui.chat import listing, rows
 from r1tui.chat.changes import Changes
-from r1tui.chat.database import Database, Tell, is_damage, is_damaged_index, is_refusal, legible, refused
+from r1tui.chat.database import NAME, Database, Tell, is_damage, is_damaged_index, is_refusal, legible, refused
 from r1tui.chat.listing import Listed
 from r1tui.chat.purge import purge
 from r1tui.chat.readonly import read_only
 from r1tui.chat.rows import Loaded, Recorded
-from r1tui.chat.takeover import has_files, take_over
 from r1tui.errors import R1tuiError
 from r1tui.locks import holder, locked
 from r1tui.outside import stem_of
@@ -188,7 +187,7 @@ class Store:
     def _is_there(self) -> bool:
         """Whether there is anything to read; nothing is made for a reader."""
         with suppress(OSError):
-            return self._database is not None or has_files(self._folder)
+            return self._database is not None or (self._folder / NAME).exists()
         return False
 
     def _now(self, *, writes: bool) -> Database:
@@ -207,12 +206,13 @@ class Store:
         except (OSError, sqlite3.OperationalError) as error:
             return read_only(self._folder, error)
         self._tidy(database)
+        if not_read := database.files_not_read():
+            self._tell(_not_read(not_read))
         return database
 
     def _tidy(self, database: Database) -> None:
-        """Take over what older versions left, and purge what was deleted long ago; a full disk puts it off."""
+        """Purge what was deleted long ago; a full disk puts it off."""
         with suppress(sqlite3.OperationalError, OSError):
-            take_over(database, self._folder, lambda id_: holder(self._lock(id_)) is not None, self._tell)
             with database.transaction() as connection:
                 gone = purge(connection)
             if gone:
@@ -294,6 +294,14 @@ def _last_opened(database: Database, server: str) -> list[tuple[str, bool]]:
         (server,),
     )
     return [(conversation_id, bool(running)) for conversation_id, running in found]
+
+
+def _not_read(files: list[Path]) -> R1tuiError:
+    more = f" and {len(files) - 1} other files" if len(files) > 1 else ""
+    return R1tuiError(
+        f"{files[0]}{more}: conversations of another version of r1tui, which this one does not read.",
+        "Move them to another folder to stop this message.",
+    )
 
 
 def _unknown(conversation_id: str) -> R1tuiError:

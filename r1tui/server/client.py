@@ -64,10 +64,6 @@ class ServerClient:
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         await self._http.close()
 
-    async def is_ready(self) -> bool:
-        """Whether the model is loaded; False while it loads and when nobody answers."""
-        return await self._http.is_healthy()
-
     async def models(self) -> list[str]:
         """The names of the server's models; empty where it does not say. Raises R1tuiError when nobody answers."""
         return list(dict.fromkeys(name for one in await self._listed() for name in names_of(one)[:1]))
