@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, settings
 
-from r1tui.config import EngineSettings
 from r1tui.files import take_damages
 from r1tui.paths import Paths
 from tests.hub_server import REPO, Hub, Repository, running_hub
@@ -66,12 +65,10 @@ def empty_hub(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub
 
 @pytest.fixture(scope="session")
 def llama_server() -> Path:
-    """The llama-server that our recipe builds; kept in the user's cache. `$R1TUI_TEST_SERVER` names another."""
-    if given := os.environ.get("R1TUI_TEST_SERVER"):
-        return Path(given)
-    from r1tui.engine import build_engine  # noqa: PLC0415
+    """The real llama-server; `make test` builds it before the tests start."""
+    from tests.tools.engine import engine_for_tests  # noqa: PLC0415
 
-    return build_engine(EngineSettings(), Paths.from_environment(), print).server
+    return engine_for_tests(print)
 
 
 @pytest.fixture(scope="session")
