@@ -3,18 +3,25 @@
 import errno
 from pathlib import Path
 
+from r1tui.remedies import AnyRemedy, Run, as_remedies, in_commands
+
 LOCAL_DISK = "Set R1TUI_HOME to a folder on a disk of this machine."
 
 
 class R1tuiError(Exception):
-    """A failure that a user sees: `cause` says what happened, `remedy` the command or key that mends it."""
+    """A failure that a user sees: `cause` says what happened, `remedies` what mends it; a text is advice."""
 
     exit_status = 1
 
-    def __init__(self, cause: str, remedy: str = "") -> None:
+    def __init__(self, cause: str, *remedies: str | AnyRemedy) -> None:
         super().__init__(cause)
         self.cause = cause
-        self.remedy = remedy
+        self.remedies = as_remedies(remedies)
+
+    @property
+    def remedy(self) -> str:
+        """The remedies in words, with commands."""
+        return in_commands(self.remedies)
 
     def __str__(self) -> str:
         return f"{self.cause}\n{self.remedy}" if self.remedy else self.cause
@@ -37,14 +44,17 @@ class CancelledError(R1tuiError):
 
 
 _OWN_PLACE = "Make it a place that you can read and write, or set R1TUI_HOME to a folder of your own."
-_REMEDIES = {
-    errno.EMFILE: "Raise the limit with `ulimit -n 4096`, and try again.",
-    errno.ENFILE: "End some programs, and try again.",
-    errno.EAGAIN: "End some programs, or raise the limit of processes with `ulimit -u`.",
-    errno.ENOMEM: "End some programs, which take the memory.",
-    errno.EFBIG: "Raise the limit with `ulimit -f unlimited`, or set R1TUI_HOME to a disk that takes large files.",
-    errno.EIO: "The disk may be failing: `dmesg` says more.",
-    errno.ENAMETOOLONG: "Choose a shorter name.",
+_REMEDIES: dict[int, tuple[str | AnyRemedy, ...]] = {
+    errno.EMFILE: (Run("ulimit -n 4096", "raises the limit; then try again"),),
+    errno.ENFILE: ("End some programs, and try again.",),
+    errno.EAGAIN: ("End some programs.", Run("ulimit -u", "shows and raises the limit of processes")),
+    errno.ENOMEM: ("End some programs, which take the memory.",),
+    errno.EFBIG: (
+        Run("ulimit -f unlimited", "raises the limit"),
+        "Or set R1TUI_HOME to a disk that takes large files.",
+    ),
+    errno.EIO: ("The disk may be failing.", Run("dmesg", "says more")),
+    errno.ENAMETOOLONG: ("Choose a shorter name.",),
 }
 
 
@@ -52,7 +62,7 @@ def unwritable(error: UnicodeEncodeError) -> R1tuiError:
     """A name, of a file or of a program's argument, that this locale's encoding has no letters for."""
     letter = error.object[error.start : error.start + 1]
     where = f"{ascii(letter)[1:-1]}, which this locale ({error.encoding}) cannot write"
-    return R1tuiError(f"A name has the letter {where}.", "Use a locale of UTF-8: LC_ALL=C.UTF-8 r1tui …")
+    return R1tuiError(f"A name has the letter {where}.", "Use a locale of UTF-8: set LC_ALL=C.UTF-8.")
 
 
 def is_full(error: OSError) -> bool:
@@ -69,4 +79,4 @@ def os_error(error: OSError, place: Path | None = None) -> R1tuiError:
     said = error.strerror or str(error)
     if error.errno == errno.ENOLCK:
         return R1tuiError(f"{where}: {said}.", LOCAL_DISK)
-    return R1tuiError(f"{where}: {said}." if where else f"{said}.", _REMEDIES.get(error.errno or 0, _OWN_PLACE))
+    return R1tuiError(f"{where}: {said}." if where else f"{said}.", *_REMEDIES.get(error.errno or 0, (_OWN_PLACE,)))

@@ -5,11 +5,13 @@ Stage events are what `--json` writes, one object a line; the `event` key names 
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 
+from r1tui.errors import R1tuiError
 from r1tui.files import decode
+from r1tui.remedies import AnyRemedy, Remedies, in_commands, settle
 from r1tui.text import duration, safe_json, size
 
 Stage = Literal["engine", "model", "plan", "server"]
@@ -79,6 +81,13 @@ class Notice(Event, frozen=True):
 
     stage: Stage
     text: str
+    """All of it, with the remedies' commands at its end."""
+    remedies: Remedies = ()
+
+    @classmethod
+    def of(cls, stage: Stage, text: str, *remedies: AnyRemedy) -> Self:
+        """A notice that ends with what can be done."""
+        return cls(stage, f"{text} {in_commands(remedies)}".strip(), remedies)
 
 
 class StageDone(Event, frozen=True):
@@ -96,6 +105,15 @@ class StageFailed(Event, frozen=True):
     cause: str
     remedy: str = ""
     exit_status: int = 1
+    remedies: Remedies = ()
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+    @classmethod
+    def of(cls, stage: Stage, error: R1tuiError) -> Self:
+        """The end of a stage by an error."""
+        return cls(stage, error.cause, exit_status=error.exit_status, remedies=error.remedies)
 
 
 StageEvent = StageStarted | Progress | FilesProgress | LogLine | Notice | StageDone | StageFailed
@@ -231,6 +249,15 @@ class Failed(Event, frozen=True):
 
     cause: str
     remedy: str = ""
+    remedies: Remedies = ()
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+    @classmethod
+    def of(cls, error: R1tuiError) -> Self:
+        """The end of an answer by an error."""
+        return cls(error.cause, remedies=error.remedies)
 
 
 class ServerStopped(Failed, frozen=True):

@@ -343,4 +343,4 @@ async def merged(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[S
 
 def _failed(stage: Stage, reason: Exception) -> StageFailed:
     error = as_told(reason, "The launch")
-    return StageFailed(stage, error.cause, error.remedy, error.exit_status)
+    return StageFailed.of(stage, error)

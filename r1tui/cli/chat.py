@@ -120,7 +120,7 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
                     async for event in events:
                         output(event)
                         if isinstance(event, Failed):
-                            raise R1tuiError(event.cause, event.remedy)
+                            raise R1tuiError(event.cause, *event.remedies)
                         if isinstance(event, Finished) and kept:
                             remember_speed(context.paths, keeper.status(context.paths), event)
                 whole = True

@@ -18,7 +18,7 @@ class FailedError(R1tuiError):
     """A stage failed; with an empty cause stdout's JSON has told it already."""
 
     def __init__(self, event: StageFailed, *, told: bool) -> None:
-        super().__init__("" if told else event.cause, "" if told else event.remedy)
+        super().__init__("" if told else event.cause, *(() if told else event.remedies))
         self.exit_status = event.exit_status
 
 
@@ -26,7 +26,7 @@ def failed_event(stage: Stage, error: R1tuiError | KeyboardInterrupt) -> StageFa
     """The last event of a stage that ended by this."""
     if isinstance(error, KeyboardInterrupt):
         return StageFailed(stage, "Stopped.", "Start it again to go on.", CancelledError.exit_status)
-    return StageFailed(stage, error.cause, error.remedy, error.exit_status)
+    return StageFailed.of(stage, error)
 
 
 @contextmanager

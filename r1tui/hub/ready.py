@@ -27,7 +27,7 @@ def ready_endpoint() -> str:
         endpoint = hub_endpoint()
         _check_token()
     except UsageError as error:
-        raise UnreachableError(error.cause, error.remedy) from error
+        raise UnreachableError(error.cause, *error.remedies) from error
     return endpoint
 
 

@@ -98,7 +98,7 @@ class Source:
                 hub_utilities().hf_raise_for_status(response)
         except R1tuiError as error:
             if response.status_code in (404, 410):
-                raise GoneError(error.cause, error.remedy) from None
+                raise GoneError(error.cause, *error.remedies) from None
             raise
 
     def _body(self, response: Any, start: int, stop: int) -> Body:

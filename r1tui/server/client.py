@@ -177,7 +177,7 @@ class ServerClient:
         try:
             target, body, inside = await self._target_and_body(request)
         except R1tuiError as error:
-            yield Failed(error.cause, error.remedy)
+            yield Failed.of(error)
             return
         reader = AnswerReader(
             inside_thinking=inside,

@@ -123,7 +123,7 @@ class Launches:
         if isinstance(error, KeeperHangsError):
             self._kept.note_hanging()
         told = as_told(error, "The launch")
-        self._post(StageReported(StageFailed(stage, told.cause, told.remedy, told.exit_status)))
+        self._post(StageReported(StageFailed.of(stage, told)))
 
     def give_up(self) -> None:
         """The launch that is about to be cancelled is not wanted; without this word only the screen is left."""

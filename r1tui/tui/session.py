@@ -202,7 +202,7 @@ class Session(Launches):
     def _post_broken(self, error: Exception, *, is_whole: bool = False) -> None:
         """End the answer with this error; one that `is_whole` stays as it is."""
         told = as_told(error, "The answer")
-        failed = AnswerReceived([Failed(told.cause, told.remedy)])
+        failed = AnswerReceived([Failed.of(told)])
         self._post(AnswerWaits(f"{told.cause} {told.remedy}") if is_whole else failed)
 
     def _answered(self, answer_id: str) -> None:

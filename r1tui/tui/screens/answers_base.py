@@ -90,7 +90,7 @@ class AnswersBase(EditBase):
         """An answer whose work is gone has failed."""
         super().work_failed(name, error)
         if name == ANSWER and self.receiving is not None:
-            self._take_in(self.receiving.turn.answer, Failed(error.cause, error.remedy))
+            self._take_in(self.receiving.turn.answer, Failed.of(error))
             self._answer_ended()
 
     def _read_on(self) -> None:
@@ -116,7 +116,7 @@ class AnswersBase(EditBase):
     def _take_in(self, answer: Answer, event: StreamEvent) -> None:
         """Let the answer have the event; an answer that is not gone on with stays as it was."""
         match event:
-            case TooLong(_, _, prompt, context) if answer.rest_is_missing:
+            case TooLong(prompt_tokens=prompt, context_tokens=context) if answer.rest_is_missing:
                 answer.does_not_go_on(context_full=True)
                 said = f"The answer does not go on. {does_not_fit(Room(prompt, context))} {MORE_ROOM}"
                 self.notify(said, markup=False)
@@ -131,7 +131,7 @@ class AnswersBase(EditBase):
         conversation, turn = receiving.conversation, receiving.turn
         room = Room(refused.prompt_tokens, refused.context_tokens)
         if conversation is not self.conversation:
-            turn.answer.apply(Failed(does_not_fit(room), refused.remedy))
+            turn.answer.apply(Failed(does_not_fit(room), remedies=refused.remedies))
         else:
             if receiving.typed is not None:
                 self._forget(receiving.typed)

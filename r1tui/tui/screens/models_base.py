@@ -196,7 +196,7 @@ class ModelsBase(SeatBase):
         """A launch whose work is gone has failed."""
         super().work_failed(name, error)
         if name == LAUNCH and self._launching is not None:
-            self.post_message(StageReported(StageFailed("server", error.cause, error.remedy)))
+            self.post_message(StageReported(StageFailed.of("server", error)))
             self.post_message(LaunchEnded(ready=False))
 
     def action_download(self) -> None:

@@ -1,0 +1,250 @@
+"""Remedies as data: what mends a failure. The command line says a remedy with its command, the screen with its key.
+
+`command` and `action` (the id of a binding of the screen) follow from the kind; JSON has both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+class Remedy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag=_snake):
+    """Base of all remedies; immutable."""
+
+    command: str = ""
+    """What to type in a shell; empty where no command does it."""
+    action: str = ""
+    """The id of the screen's action that does it; empty where none does."""
+
+    def __post_init__(self) -> None:
+        _set(self, "command", self._command() or self.command)
+        _set(self, "action", ACTIONS.get(type(self), ""))
+
+    def _command(self) -> str:
+        return COMMANDS.get(type(self), ("", ""))[0]
+
+    def words(self) -> str:
+        """The sentence that the command line says."""
+        return COMMANDS[type(self)][1].format(self.command)
+
+
+class Advice(Remedy, frozen=True):
+    """A sentence that names no command and no key."""
+
+    text: str
+
+    def words(self) -> str:
+        """The sentence itself."""
+        return self.text
+
+
+class Run(Remedy, frozen=True):
+    """A command that no action of the screen stands for; `purpose` goes on after it: "`dmesg` says more"."""
+
+    command: str
+    purpose: str
+
+    def words(self) -> str:
+        """The command and its purpose."""
+        return f"`{self.command}` {self.purpose}."
+
+
+class AskAgain(Remedy, frozen=True):
+    """Ask the same question again."""
+
+
+class ContinueAnswer(Remedy, frozen=True):
+    """Go on with an answer that has a beginning."""
+
+
+class AskAnew(Remedy, frozen=True):
+    """Ask an earlier question anew."""
+
+
+class NewChat(Remedy, frozen=True):
+    """Begin a new conversation."""
+
+
+class StartServer(Remedy, frozen=True):
+    """Start the server that ended."""
+
+
+class StopServer(Remedy, frozen=True):
+    """Stop the server that runs."""
+
+
+class RestartServer(Remedy, frozen=True):
+    """Stop the server that runs, and start it again; the screen does both at once for one that `hangs`."""
+
+    hangs: bool = False
+
+
+class ShowLog(Remedy, frozen=True):
+    """Read the server's log."""
+
+
+class ShowStatus(Remedy, frozen=True):
+    """Look at what runs."""
+
+
+class GiveUp(Remedy, frozen=True):
+    """Stop waiting for what is being done."""
+
+
+class ListModels(Remedy, frozen=True):
+    """See which models there are."""
+
+
+class CheckMachine(Remedy, frozen=True):
+    """Have the machine, the driver and the engine checked."""
+
+
+class BuildEngine(Remedy, frozen=True):
+    """Build the engine; `options` are of the command."""
+
+    options: str = ""
+
+    def _command(self) -> str:
+        return f"r1tui build {self.options}".strip()
+
+
+class ShowPlan(Remedy, frozen=True):
+    """See what goes where in memory."""
+
+    variant: str = ""
+
+    def _command(self) -> str:
+        return f"r1tui plan {self.variant}".strip()
+
+
+class FetchModel(Remedy, frozen=True):
+    """Fetch a model, or with `verify` check all of it and fetch what is wrong."""
+
+    variant: str = "VARIANT"
+    verify: bool = False
+
+    def _command(self) -> str:
+        return f"r1tui download {self.variant}" + (" --verify" if self.verify else "")
+
+    def words(self) -> str:
+        """What the command does, checked or not."""
+        return f"`{self.command}` {'checks it and fetches what is wrong' if self.verify else 'fetches it'}."
+
+
+AnyRemedy: TypeAlias = (
+    Advice
+    | Run
+    | AskAgain
+    | ContinueAnswer
+    | AskAnew
+    | NewChat
+    | StartServer
+    | StopServer
+    | RestartServer
+    | ShowLog
+    | ShowStatus
+    | GiveUp
+    | ListModels
+    | CheckMachine
+    | BuildEngine
+    | ShowPlan
+    | FetchModel
+)
+Remedies: TypeAlias = tuple[AnyRemedy, ...]
+
+COMMANDS: dict[type[Remedy], tuple[str, str]] = {
+    AskAgain: ("", "Ask again."),
+    ContinueAnswer: ("", "Ask again."),
+    AskAnew: ("", "Ask again."),
+    NewChat: ("", "Start a new conversation."),
+    StartServer: ("r1tui serve", "Start it again with `{}`."),
+    StopServer: ("r1tui stop", "`{}` stops it."),
+    RestartServer: ("r1tui stop && r1tui serve", "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`."),
+    ShowLog: ("r1tui logs", "`{}` shows why."),
+    ShowStatus: ("r1tui status", "`{}` shows what runs."),
+    GiveUp: ("", "Ctrl+C gives up."),
+    ListModels: ("r1tui variants", "`{}` lists the models."),
+    CheckMachine: ("r1tui doctor", "`{}` checks the driver and the engine."),
+    BuildEngine: ("r1tui build", "`{}` builds the engine."),
+    ShowPlan: ("r1tui plan", "`{}` shows what goes where."),
+}
+"""By kind: the command, and the command line's sentence with it."""
+
+ACTIONS: dict[type[Remedy], str] = {
+    AskAgain: "chat.again",
+    ContinueAnswer: "chat.continue",
+    AskAnew: "chat.select",
+    NewChat: "chat.new",
+    StartServer: "chat.start",
+    StopServer: "chat.stop_server",
+    RestartServer: "chat.stop_server",
+    ShowLog: "chat.log",
+    ShowStatus: "chat.panel",
+    GiveUp: "chat.stop",
+    ListModels: "chat.variants",
+    ShowPlan: "chat.variants",
+    FetchModel: "chat.variants",
+}
+"""By kind: the id of the screen's action, where one does it."""
+
+
+def as_remedies(given: Iterable[str | AnyRemedy]) -> Remedies:
+    """The remedies that these are; a text is advice, an empty one none."""
+    return tuple(Advice(one) if isinstance(one, str) else one for one in given if one)
+
+
+def in_commands(remedies: Iterable[Remedy]) -> str:
+    """What the command line says: the sentences of all."""
+    return " ".join(remedy.words() for remedy in remedies)
+
+
+def read(text: str) -> Remedies:
+    """The remedies of a text that `in_commands` has made: as saved with an answer, or by a version before."""
+    found: list[AnyRemedy] = []
+    left = text.strip()
+    while left:
+        start, length, known = min(
+            ((left.find(one.words()), len(one.words()), one) for one in _PLAIN if one.words() in left),
+            default=(len(left), 0, None),
+            key=lambda place: place[0],
+        )
+        found += as_remedies([left[:start].strip()])
+        found += [known] if known is not None else []
+        left = left[start + length :].strip()
+    return tuple(found)
+
+
+class _Told(Protocol):
+    @property
+    def remedy(self) -> str | None: ...
+    @property
+    def remedies(self) -> Remedies: ...
+
+
+def settle(struct: _Told) -> None:
+    """Give a struct both `remedy` and `remedies` where it has one, as its `__post_init__`.
+
+    What a version before has written has the text alone.
+    """
+    if struct.remedies:
+        _set(struct, "remedy", in_commands(struct.remedies))
+    elif struct.remedy:
+        _set(struct, "remedies", read(struct.remedy))
+
+
+def _set(struct: Any, name: str, value: Any) -> None:
+    msgspec.structs.force_setattr(struct, name, value)
+
+
+_PLAIN: Remedies = (
+    AskAgain(), NewChat(), StartServer(), StopServer(), RestartServer(), ShowLog(), ShowStatus(), ListModels(),
+    CheckMachine(), BuildEngine(), ShowPlan(),
+)  # fmt: skip
+"""Those whose sentence is always the same."""

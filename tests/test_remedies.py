@@ -1,0 +1,105 @@
+"""Remedies: what the command line says, what JSON has, and what comes of the texts of a version before."""
+
+from typing import get_args
+
+import msgspec
+import pytest
+
+from r1tui.errors import R1tuiError
+from r1tui.events import Failed, StageFailed, decode_event, encode_event
+from r1tui.remedies import (
+    Advice,
+    AnyRemedy,
+    AskAgain,
+    AskAnew,
+    BuildEngine,
+    CheckMachine,
+    ContinueAnswer,
+    FetchModel,
+    GiveUp,
+    ListModels,
+    NewChat,
+    Remedies,
+    RestartServer,
+    Run,
+    ShowLog,
+    ShowPlan,
+    ShowStatus,
+    StartServer,
+    StopServer,
+    in_commands,
+    read,
+)
+
+SAID: tuple[tuple[AnyRemedy, str, str, str], ...] = (
+    (Advice("Wait a little."), "Wait a little.", "", ""),
+    (Run("dmesg", "says more"), "`dmesg` says more.", "dmesg", ""),
+    (AskAgain(), "Ask again.", "", "chat.again"),
+    (ContinueAnswer(), "Ask again.", "", "chat.continue"),
+    (AskAnew(), "Ask again.", "", "chat.select"),
+    (NewChat(), "Start a new conversation.", "", "chat.new"),
+    (StartServer(), "Start it again with `r1tui serve`.", "r1tui serve", "chat.start"),
+    (StopServer(), "`r1tui stop` stops it.", "r1tui stop", "chat.stop_server"),
+    (
+        RestartServer(),
+        "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`.",
+        "r1tui stop && r1tui serve",
+        "chat.stop_server",
+    ),
+    (ShowLog(), "`r1tui logs` shows why.", "r1tui logs", "chat.log"),
+    (ShowStatus(), "`r1tui status` shows what runs.", "r1tui status", "chat.panel"),
+    (GiveUp(), "Ctrl+C gives up.", "", "chat.stop"),
+    (ListModels(), "`r1tui variants` lists the models.", "r1tui variants", "chat.variants"),
+    (CheckMachine(), "`r1tui doctor` checks the driver and the engine.", "r1tui doctor", ""),
+    (BuildEngine(), "`r1tui build` builds the engine.", "r1tui build", ""),
+    (BuildEngine("--backend cpu"), "`r1tui build --backend cpu` builds the engine.", "r1tui build --backend cpu", ""),
+    (ShowPlan("demo"), "`r1tui plan demo` shows what goes where.", "r1tui plan demo", "chat.variants"),
+    (FetchModel("demo"), "`r1tui download demo` fetches it.", "r1tui download demo", "chat.variants"),
+    (
+        FetchModel("demo", verify=True),
+        "`r1tui download demo --verify` checks it and fetches what is wrong.",
+        "r1tui download demo --verify",
+        "chat.variants",
+    ),
+)
+
+
+def test_every_kind_is_in_the_table() -> None:
+    assert {type(remedy) for remedy, *_ in SAID} == set(get_args(AnyRemedy))
+
+
+@pytest.mark.parametrize(("remedy", "words", "command", "action"), SAID)
+def test_what_the_command_line_says_and_what_json_has(remedy: AnyRemedy, words: str, command: str, action: str) -> None:
+    assert in_commands([remedy]) == words
+    line = encode_event(StageFailed.of("server", R1tuiError("It ended.", remedy)))
+    said = msgspec.json.decode(line)
+    assert said["remedy"] == words
+    (one,) = said["remedies"]
+    assert (one.get("command", ""), one.get("action", "")) == (command, action)
+    back = decode_event(line)
+    assert isinstance(back, StageFailed)
+    assert back.remedies == (remedy,)
+
+
+def test_a_text_is_advice_and_an_empty_one_nothing() -> None:
+    assert R1tuiError("It ended.", "Wait.", ShowLog()).remedies == (Advice("Wait."), ShowLog())
+    assert str(R1tuiError("It ended.", "Wait.", ShowLog())) == "It ended.\nWait. `r1tui logs` shows why."
+    assert R1tuiError("It ended.", "").remedies == R1tuiError("It ended.").remedies == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "remedies"),
+    [
+        ("Make room.", (Advice("Make room."),)),
+        ("Wait. `r1tui logs` shows why. Ask again.", (Advice("Wait."), ShowLog(), AskAgain())),
+        ("Ask again. Or leave it.", (AskAgain(), Advice("Or leave it."))),
+        ("", ()),
+    ],
+)
+def test_the_text_that_a_version_before_has_written_is_read(text: str, remedies: Remedies) -> None:
+    assert read(text) == remedies
+    assert in_commands(read(text)) == text
+    assert Failed("It ended.", text).remedies == remedies
+    event = decode_event(msgspec.json.encode({"event": "stage_failed", "stage": "plan", "cause": "c", "remedy": text}))
+    assert isinstance(event, StageFailed)
+    assert (event.remedy, event.remedies) == (text, remedies)
