@@ -16,6 +16,8 @@ Backend = Literal["auto", "cpu", "cuda", "hip", "vulkan", "metal"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
 Strategy = Literal["auto", "experts", "layers", "rule", "engine"]
 MAX_BYTES = 1 << 20
+RANDOM_SEED = -1
+"""Another seed for each answer."""
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

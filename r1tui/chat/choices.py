@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from r1tui.config import SamplingSettings
+from r1tui.config import RANDOM_SEED, SamplingSettings
 from r1tui.errors import os_error
 from r1tui.files import read_json, write_json
 from r1tui.locks import locked
@@ -28,6 +28,8 @@ class SamplingChoices:
         """How to choose the model's tokens: as was chosen here or, before, by another r1tui; else by the config."""
         try:
             chosen = self._now[model] if model in self._now else self._read().get(model, {})
+            if chosen.get("seed", 0) is None:  # an older r1tui's word for what is -1 now; this one writes no null
+                chosen = {**chosen, "seed": RANDOM_SEED}
             return msgspec.convert(msgspec.structs.asdict(self.default) | chosen, SamplingSettings)
         except (OSError, msgspec.DecodeError):  # of another version, or written by hand
             return self.default

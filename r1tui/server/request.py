@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from secrets import randbelow
 from typing import Any, Literal
 
-from r1tui.config import SamplingSettings
+from r1tui.config import RANDOM_SEED, SamplingSettings
 from r1tui.server.think import CLOSE, OPEN
 
-RANDOM_SEED = -1
 _PASSED = ("temperature", "top_p", "min_p", "top_k", "repeat_penalty", "presence_penalty", "frequency_penalty")
 
 
