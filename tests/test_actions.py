@@ -1,40 +1,124 @@
 """Keys and palette: every action is in both, with words; no key means two things, or is one that terminals swallow."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from textual.command import CommandPalette
-from textual.dom import DOMNode
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.config import Config, UiSettings
-from r1tui.tui.actions import actions, bindings
+from r1tui.tui.actions import actions
 from r1tui.tui.app import R1App
-from r1tui.tui.keys import TAKING_TURNS, TOGETHER, Nodes
+from r1tui.tui.commands import COMMANDS, SHARED, Command, of_context
+from r1tui.tui.keymap import clashes, keys_in
 from r1tui.tui.palette import ActionsProvider
-from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.panel import PanelScreen
 from r1tui.tui.widgets.prompt import Prompt
-from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.transcript import Transcript
-from r1tui.tui.wordbook import HEADINGS, HERE, PLACES
 from tests.screen_rig import StillApp
+from tests.tools.keys import README, made
 from tests.tui_rig import opened, seat, until
 
-README = Path(__file__).parent.parent / "README.md"
 SWALLOWED = re.compile(r"ctrl\+(shift\+|[abhim]$|space|tab)|shift\+f|super|hyper|f11")
 """Sent as another key or not at all, or the prefixes of screen and tmux."""
 
 
-def ids(*nodes: type[DOMNode]) -> list[str]:
-    return [binding.id or "" for node in nodes for binding in bindings(node)]
+KEYS = {
+    "app.slow_link": "f10,ctrl+backslash",
+    "app.theme": "ctrl+underscore,ctrl+slash",
+    "app.commands": "ctrl+p",
+    "app.quit": "ctrl+q",
+    "app.keys": "f1",
+    "chat.edit": "ctrl+g",
+    "chat.attach": "ctrl+f",
+    "chat.sampling": "ctrl+s",
+    "chat.prompts": "f12",
+    "chat.stop": "escape",
+    "chat.interrupt": "ctrl+c",
+    "chat.thinking": "ctrl+t",
+    "chat.continue": "f8",
+    "chat.again": "f8",
+    "chat.end_thinking": "ctrl+d",
+    "chat.select": "ctrl+y",
+    "chat.new": "ctrl+n",
+    "chat.conversations": "ctrl+l",
+    "chat.variants": "f2",
+    "chat.previous": "f3",
+    "chat.next": "f4",
+    "chat.log": "f6",
+    "chat.download": "f7",
+    "chat.start": "ctrl+r",
+    "chat.back": "f9",
+    "chat.panel": "f5",
+    "chat.whole_panel": "ctrl+o",
+    "prompt.send": "enter",
+    "prompt.newline": "ctrl+j,alt+enter",
+    "prompt.older": "up",
+    "prompt.newer": "down",
+    "transcript.line_up": "up,k",
+    "transcript.line_down": "down,j",
+    "transcript.half_up": "ctrl+up,u",
+    "transcript.half_down": "ctrl+down,d",
+    "transcript.page_up": "pageup,b",
+    "transcript.page_down": "pagedown,space",
+    "transcript.start": "home,g",
+    "transcript.end": "end,G",
+    "select.leave": "escape,q",
+    "select.copy": "y",
+    "select.save": "s",
+    "select.check": "c",
+    "select.edit": "e",
+    "select.anew": "r",
+    "select.thinking": "t",
+    "select.branch_before": "left,h",
+    "select.branch_after": "right,l",
+    "select.delete": "d",
+    "select.undo": "u",
+    "select.up": "up,k",
+    "select.down": "down,j",
+    "select.first": "home,g",
+    "select.last": "end,G",
+    "select.page_up": "pageup",
+    "select.page_down": "pagedown",
+    "ask.back": "escape",
+    "conversations.back": "escape",
+    "conversations.choose": "enter",
+    "conversations.search": "slash",
+    "conversations.rename": "r",
+    "conversations.delete": "d",
+    "conversations.restore": "u,ctrl+z",
+    "conversations.export": "x",
+    "conversations.to_list": "down",
+    "download.pause": "p",
+    "download.give_up": "x",
+    "download.choose": "enter",
+    "download.back": "escape,q",
+    "keys.back": "escape,q",
+    "line.back": "escape",
+    "log.back": "escape,q",
+    "log.search": "slash",
+    "log.level": "l",
+    "panel.back": "escape,q,ctrl+o",
+    "prompts.back": "escape",
+    "sampling.back": "escape",
+    "sampling.reset": "ctrl+r",
+    "sampling.up": "up",
+    "sampling.down": "down",
+    "save.back": "escape",
+    "server_models.back": "escape",
+    "theme.back": "escape",
+    "variants.back": "escape",
+    "variants.choose": "enter",
+    "variants.delete": "d",
+    "variants.ask_hub": "r",
+    **{f"chat.model{n}": f"alt+{n}" for n in range(1, 10)},
+    **{f"variants.pick{n}": str(n) for n in range(1, 10)},
+}
 
 
 async def test_every_action_of_the_chat_is_in_the_palette_and_in_the_help(tmp_path: Path) -> None:
@@ -42,27 +126,24 @@ async def test_every_action_of_the_chat_is_in_the_palette_and_in_the_help(tmp_pa
     async with opened(app) as pilot:
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, KeysScreen))
-        listed = {row.name for row in actions(app.screen_stack[0])}
+        listed = {action.command for action in actions(app.screen_stack[0])}
         shown = " ".join(help_lines(app))
         await pilot.press("escape")
-        wanted = {*ids(ChatScreen, R1App, Prompt, Transcript)}
-        assert wanted <= listed
-        assert all(name in shown for name in wanted if not name.startswith("chat.model"))
-        assert set(ids(SelectBar)) <= listed  # of the marking too, though nothing is marked
-        assert all(name in shown for name in ids(SelectBar))
+        wanted = {command for context in SHARED for command in of_context(context)}
+        assert wanted == listed  # of the selection too, though nothing is selected
+        assert all(one.id in shown for one in wanted if one.keys and not one.is_numbered)
         provider = ActionsProvider(seat(app))
-        for action in actions(seat(app)):
-            found = [hit.text async for hit in provider.search(action.title)]
-            assert action.title in found
+        for command in wanted:
+            found = [hit.text async for hit in provider.search(command.title)]
+            assert found[0] == command.title or command.title in found
 
 
-async def test_every_action_is_told_in_a_sentence(tmp_path: Path) -> None:
-    app = StillApp(tmp_path)
-    async with opened(app):
-        for action in actions(seat(app)):
-            assert action.does.endswith("."), action.name
-            assert action.does[0].isupper()
-            assert action.title != action.does
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_command_is_told_in_a_sentence(command: Command) -> None:
+    assert command.help[0].isupper()
+    assert command.help.endswith(".")
+    assert command.title not in ("", command.help)
+    assert command.heading
 
 
 OTHER_WORDS = {
@@ -102,16 +183,37 @@ async def test_the_palette_knows_an_action_by_other_words_too(tmp_path: Path) ->
         provider = ActionsProvider(seat(app))
         for wanted, title in OTHER_WORDS.items():
             hits = [hit async for hit in provider.search(wanted)]
-            best = max((hit.score for hit in hits), default=0.0)
-            assert title in [hit.text for hit in hits if hit.score == best][:3], wanted
+            hits.sort(key=lambda hit: -hit.score)
+            assert title in [hit.text for hit in hits[:3]], wanted
 
 
-async def test_the_palette_offers_nothing_for_letters_that_are_no_word_of_an_action(tmp_path: Path) -> None:
+async def test_the_palette_offers_nothing_for_what_is_no_command(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
     async with opened(app):
         provider = ActionsProvider(seat(app))
-        for letters in ("etn", "oe", "xyzzy", "log xyzzy"):
+        for letters in ("xyzzy", "log xyzzy", " "):
             assert [hit.text async for hit in provider.search(letters)] == [], letters
+
+
+async def test_the_palette_opens_with_what_matters(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app):
+        offered = [hit.text async for hit in ActionsProvider(seat(app)).discover()]
+        assert offered[:4] == ["Stop", "Commands", "Help", "Quit"]
+        assert offered.index("New chat") < offered.index("Models") < offered.index("Delete exchange")
+        assert not {"Send", "Model 1", "Line up", "Select the next"} & set(offered)
+
+
+async def test_keys_of_the_user_are_text_in_the_palette(tmp_path: Path) -> None:
+    app = StillApp(tmp_path, Config(ui=UiSettings(keys={"chat.log": "[,]", "chat.new": "[b]"})))
+    async with opened(app) as pilot:
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: isinstance(app.screen, CommandPalette) and bool(app.screen.query(Input)))
+        options = app.screen.query_one(OptionList)
+        app.screen.query_one(Input).value = "new chat"
+        await until(pilot, lambda: any("[b])" in str(option.prompt) for option in options.options))
+        app.screen.query_one(Input).value = "log"
+        await until(pilot, lambda: any("([, ])" in str(option.prompt) for option in options.options))
 
 
 async def test_the_help_begins_with_what_matters_most_and_has_a_heading_for_all_of_the_chat(tmp_path: Path) -> None:
@@ -120,13 +222,11 @@ async def test_the_help_begins_with_what_matters_most_and_has_a_heading_for_all_
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, KeysScreen))
         lines = help_lines(app)
-        assert lines[0] == next(iter(HEADINGS))
+        headings = list(dict.fromkeys(one.heading for one in COMMANDS.values() if one.context in SHARED))
+        assert lines[0] == headings[0]
         firsts = [line.split()[0] for line in lines[1 : lines.index("")] if line[0] != " "]
         assert firsts == ["Enter", "Ctrl+J,", "Esc", "Ctrl+P", "F1", "Ctrl+Q"]
-        assert [line for line in lines if line in HEADINGS] == list(HEADINGS)
-        assert HERE not in lines
-    own = {*ids(ChatScreen, R1App, Prompt, Transcript, SelectBar), *(action for _, action in ChatScreen.KEYLESS)}
-    assert own == set(PLACES)
+        assert [line for line in lines if line in headings] == headings
 
 
 async def test_the_help_of_another_screen_begins_with_its_own_keys(tmp_path: Path) -> None:
@@ -135,9 +235,9 @@ async def test_the_help_of_another_screen_begins_with_its_own_keys(tmp_path: Pat
         await pilot.press("ctrl+l", "f1")
         await until(pilot, lambda: isinstance(app.screen, KeysScreen))
         lines = help_lines(app)
-        assert lines[0] == HERE
+        assert lines[0] == COMMANDS["conversations.rename"].heading
         assert "conversations.rename" in " ".join(lines[: lines.index("")])
-        assert next(iter(HEADINGS)) in lines
+        assert COMMANDS["app.keys"].heading in lines
 
 
 def help_lines(app: R1App) -> list[str]:
@@ -172,42 +272,25 @@ async def test_what_cannot_be_done_now_is_said(tmp_path: Path) -> None:
         await until(pilot, lambda: any("nothing to do" in str(toast.render()) for toast in app.screen.query("Toast")))
 
 
-def defaults(*nodes: type[DOMNode]) -> Iterator[tuple[str, str]]:
-    for node in nodes:
-        for binding in bindings(node):
-            for key in binding.key.split(","):
-                yield key.strip(), binding.id or ""
-
-
-@pytest.mark.parametrize("nodes", TOGETHER, ids=lambda nodes: nodes[0].__name__)
-def test_no_key_means_two_things_from_the_start(nodes: Nodes) -> None:
-    screen = nodes[0]
-    for focused in nodes[1:] or nodes:
-        found = {*defaults(R1App), *defaults(screen), *defaults(focused)}
-        keys = Counter(key for key, _ in found)
-        twice = [pair for pair in sorted(found) if keys[pair[0]] > 1]
-        assert [name for _, name in twice if not any(name in names for names in TAKING_TURNS)] == []
+def test_no_key_means_two_things_from_the_start() -> None:
+    assert [(first.id, second.id) for _, first, second in clashes({})] == [("chat.continue", "chat.again")] * 2
 
 
 def test_no_key_is_one_that_a_terminal_swallows() -> None:
-    for key, name in defaults(R1App, *(node for nodes in TOGETHER for node in nodes)):
-        assert not SWALLOWED.search(key), f"{name}: {key}"
+    for command in COMMANDS.values():
+        for key in keys_in(command.keys):
+            assert not SWALLOWED.search(key), f"{command.id}: {key}"
 
 
-def test_ids_are_of_one_action_each() -> None:
-    found = Counter(ids(R1App, *{node for nodes in TOGETHER for node in nodes}))
-    assert [name for name, count in found.items() if count > 1] == []
+def test_ids_and_default_keys_stay_what_they_are() -> None:
+    """Users' configs name them."""
+    assert {name: command.keys for name, command in COMMANDS.items() if command.keys} == KEYS
 
 
-def test_the_readme_names_actions_that_there_are() -> None:
-    known = set(ids(R1App, *{node for nodes in TOGETHER for node in nodes}))
-    table = README.read_text().partition("## The screen")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`([a-z]+\.[a-z_0-9]+)`", table)) - {f"ui.{key}" for key in UiSettings.__struct_fields__}
-    assert len(named) > 20
-    assert named <= known
-    assert {name for name in known if name.startswith(("app.", "chat."))} - named <= {
-        f"chat.model{n}" for n in range(10)
-    }
+def test_the_table_of_the_readme_is_the_one_that_is_made() -> None:
+    text = README.read_text()
+    assert text == made(text), "make it anew: python -m tests.tools.keys"
+    assert all(f"`{name}`" in text for name, command in COMMANDS.items() if not command.is_numbered and command.keys)
 
 
 def conversation() -> Conversation:

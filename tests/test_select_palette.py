@@ -12,7 +12,7 @@ from tests.tui_rig import until
 
 
 def named(app: StillApp, name: str) -> Action:
-    (found,) = [action for action in actions(app.seat) if action.name == name]
+    (found,) = [action for action in actions(app.seat) if action.command.id == name]
     return found
 
 
@@ -66,7 +66,7 @@ async def test_the_palette_has_what_the_keys_do(tmp_path: Path) -> None:
     async with chat(tmp_path, talk()) as one:
 
         def offered() -> dict[str, Action]:
-            return {action.title: action for action in actions(one.app.screen)}
+            return {action.command.title: action for action in actions(one.app.screen)}
 
         wanted = {"Copy answer or code", "Check code", "Ask anew", "Copy the last code block"}
         assert wanted <= offered().keys()

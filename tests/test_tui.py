@@ -15,7 +15,7 @@ from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
 from r1tui.tui.app import R1App
-from r1tui.tui.keys import complaints
+from r1tui.tui.keymap import complaints
 from r1tui.tui.messages import StageReported
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
@@ -273,7 +273,7 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
     ],
 )
 def test_keys_that_mean_nothing_or_two_things_are_found(keys: dict[str, str], said: list[str]) -> None:
-    assert list(complaints(keys, R1App)) == said
+    assert list(complaints(keys)) == said
 
 
 async def test_what_is_wrong_with_the_users_keys_is_told_once(paths: Paths, tmp_path: Path) -> None:

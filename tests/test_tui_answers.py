@@ -378,7 +378,7 @@ async def test_an_answer_that_cannot_go_on_stays_what_it_was_and_is_asked_again_
             await until(pilot, lambda: any("It is not known how." in text for text in said))
             await until(pilot, lambda: not app.session.answering)
         assert (answer.state, answer.cut, answer.content.text) == ("done", "limit", text)
-        [again] = [one for one in actions(app.screen) if one.title == "Ask again"]
+        [again] = [one for one in actions(app.screen) if one.command.title == "Ask again"]
         await run(app, again)
         await until(pilot, lambda: answers(app)[-1] is not answer and not app.session.answering)
         conversation = seat(app).conversation

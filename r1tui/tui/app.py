@@ -13,7 +13,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from textual import work
-from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 
@@ -22,6 +21,7 @@ from r1tui.files import take_damages
 from r1tui.log import tell_strays, unforeseen
 from r1tui.text import plain
 from r1tui.tui.clipboard import CopyingApp
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.dressed import Dressed
 from r1tui.tui.guarded import FatalError, Guarded
 from r1tui.tui.messages import Sampled
@@ -68,12 +68,7 @@ class R1App(Guarded, Dressed, CopyingApp):
     """Notices are where neither the prompt nor the end of a long answer is."""
     ENABLE_COMMAND_PALETTE = True
     COMMANDS = {_actions}
-    BINDINGS = [
-        Binding("ctrl+p", "command_palette", "Commands", id="app.commands", priority=True,
-                tooltip="Find any action by its words, and do it."),
-        Binding("ctrl+q", "leave", "Quit", id="app.quit", priority=True),
-        Binding("f1", "keys", "Help", id="app.keys", priority=True),
-    ]  # fmt: skip
+    BINDINGS = bindings_of("app")
 
     def __init__(
         self,
@@ -184,7 +179,7 @@ class R1App(Guarded, Dressed, CopyingApp):
         with suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         await self.seat.opened.wait()
-        from r1tui.tui.keymap import keymap  # noqa: PLC0415  knows the transcript
+        from r1tui.tui.keymap import complaints, keymap  # noqa: PLC0415  after the first screen
 
         self.keymap = keymap(self.config.ui)
         self.set_keymap(self.keymap)
@@ -194,11 +189,8 @@ class R1App(Guarded, Dressed, CopyingApp):
         self.set_pace()
         if self._complaints:
             self.notify("\n".join(self._complaints), title="Themes", severity="warning", markup=False)
-        if self.config.ui.keys:
-            from r1tui.tui.keys import complaints  # noqa: PLC0415  knows every screen
-
-            if said := "\n".join(complaints(self.keymap, R1App)):
-                self.notify(said, title="ui.keys", severity="warning", markup=False)
+        if self.config.ui.keys and (said := "\n".join(complaints(self.keymap))):
+            self.notify(said, title="ui.keys", severity="warning", markup=False)
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
         self.set_timer(SETTLED_S, gc.freeze)
@@ -271,7 +263,7 @@ class R1App(Guarded, Dressed, CopyingApp):
         if isinstance(self.screen, KeysScreen):
             self.screen.dismiss()
         else:
-            self.push_screen(KeysScreen(actions(self.screen), self.keymap))
+            self.push_screen(KeysScreen([one.command for one in actions(self.screen)], self.keymap))
 
     @work(name=QUITTING)
     async def action_leave(self) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.app import App
-from textual.binding import Binding
 from textual.filter import ANSIToTruecolor, LineFilter, NoColor
 
 from r1tui.tui.choice import chosen_theme, keep_theme
@@ -25,10 +24,6 @@ SLOW_HZ = 2.0
 class Dressed(App[None]):
     """An application with themes of its own."""
 
-    BINDINGS = [
-        Binding("f10,ctrl+backslash", "slow_link", "Slow link", id="app.slow_link", show=False, priority=True),
-        Binding("ctrl+underscore,ctrl+slash", "change_theme", "Theme", id="app.theme", show=False, priority=True),
-    ]
     paths: Paths
     config: Config
     seat: ChatScreen

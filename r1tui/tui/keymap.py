@@ -1,7 +1,10 @@
-"""Which keys actions have: the config's own, and how a key is written for people."""
+"""The keys that commands have by the user's config, how a key is written for people, and what is wrong with them."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 
 from r1tui.config import UiSettings
-from r1tui.tui.widgets.transcript_keys import SCROLLING
+from r1tui.tui.commands import COMMANDS, FOCUSED_ON, Command, of_context
 
 SPELLED = {
     "escape": "Esc", "pageup": "Page Up", "pagedown": "Page Down", "slash": "/", "backslash": "\\", "underscore": "_",
@@ -9,14 +12,58 @@ SPELLED = {
 
 
 def keymap(settings: UiSettings) -> dict[str, str]:
-    """Other keys than the default ones, by the ids of their bindings."""
-    given = {} if settings.vim else {binding.id or "": _without_letters(binding.key) for binding in SCROLLING}
+    """Other keys than the default ones, by the ids of their commands."""
+    given = {} if settings.vim else {one.id: _without_letters(one.keys) for one in of_context("transcript")}
     return given | settings.keys
+
+
+def keys_of(command: Command, own: Mapping[str, str]) -> str:
+    """All keys that a command has, written for people; `own` are the user's."""
+    return spelled(own.get(command.id, command.keys))
+
+
+def key_of(name: str, own: Mapping[str, str]) -> str | None:
+    """The first key of the command with this id; None where it has none, or there is no such command."""
+    keys = own.get(name, COMMANDS[name].keys) if name in COMMANDS else ""
+    return spelled(keys.partition(",")[0]) or None
 
 
 def spelled(keys: str) -> str:
     """`ctrl+j,alt+enter` as `Ctrl+J, Alt+Enter`, `g,G` as `G, Shift+G`."""
     return ", ".join(_spelled(key.strip()) for key in keys.split(","))
+
+
+def complaints(own: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each id that there is not, and for each key that would mean two things."""
+    known = [command.id for command in COMMANDS.values() if command.keys]
+    for name in own:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            yield f"There is no action {name!r}." + (f" Did you mean {near[0]}?" if near else "")
+    yield from dict.fromkeys(
+        f"{key} is the key of {first.id} and of {second.id}."
+        for key, first, second in clashes(own)
+        if {first.id, second.id} & own.keys() and not set(keys_in(first.keys)) & set(keys_in(second.keys))
+    )
+
+
+def clashes(own: Mapping[str, str]) -> Iterator[tuple[str, Command, Command]]:
+    """Each key that two commands have in one place, and the two. Those that share one by default take turns."""
+    for context in dict.fromkeys(command.context for command in COMMANDS.values()):
+        if context in FOCUSED_ON.values():
+            continue  # with what has the focus there
+        owners: dict[str, Command] = {}
+        for place in dict.fromkeys(("app", FOCUSED_ON.get(context, context), context)):
+            for command in of_context(place):
+                for key in keys_in(own.get(command.id, command.keys)):
+                    owner = owners.setdefault(key, command)
+                    if owner is not command:
+                        yield key, owner, command
+
+
+def keys_in(keys: str) -> list[str]:
+    """Each of some keys that commas separate."""
+    return [key.strip() for key in keys.split(",") if key.strip()]
 
 
 def _spelled(key: str) -> str:
@@ -27,4 +74,4 @@ def _spelled(key: str) -> str:
 
 
 def _without_letters(keys: str) -> str:
-    return ",".join(key for key in keys.split(",") if len(key) > 1 and key != "space")
+    return ",".join(key for key in keys_in(keys) if len(key) > 1 and key != "space")

@@ -6,11 +6,9 @@ import re
 from typing import Any
 
 from textual.app import App
-from textual.dom import DOMNode
 
 from r1tui.chat.room import Room
-from r1tui.tui.actions import bindings
-from r1tui.tui.keymap import spelled
+from r1tui.tui.keymap import key_of
 
 MORE_ROOM = (
     "<chat.new> begins a new chat; or ask less, delete exchanges, or set a larger plan.ctx_size and start the model "
@@ -37,7 +35,8 @@ _COMMANDS = (
 
 def in_keys(text: str, app: App[Any]) -> str:
     """The text with keys in place of the actions that it names; what is the id of none stays."""
-    return NAMED.sub(lambda found: _key(found[1], app) or found[0], text) if "<" in text else text
+    own = getattr(app, "keymap", {})
+    return NAMED.sub(lambda found: key_of(found[1], own) or found[0], text) if "<" in text else text
 
 
 def in_words(remedy: str, app: App[Any]) -> str:
@@ -65,17 +64,3 @@ def to_go_on(remedy: str, *, is_last: bool = True) -> str:
 def does_not_fit(room: Room) -> str:
     """What is wrong with a prompt that is larger than the context."""
     return f"The prompt would have {room.prompt_tokens:,} tokens; the context holds {room.context_tokens:,}."
-
-
-def _key(name: str, app: App[Any]) -> str | None:
-    """The first of the keys that an action has, as people write it."""
-    from r1tui.tui.screens.chat import ChatScreen  # noqa: PLC0415  which says such texts itself
-    from r1tui.tui.widgets.prompt import Prompt  # noqa: PLC0415
-    from r1tui.tui.widgets.select_bar import SelectBar  # noqa: PLC0415
-
-    owners: list[type[DOMNode]] = [type(app), ChatScreen, Prompt, SelectBar]
-    owners += [type(screen) for screen in app.screen_stack]
-    keys = {binding.id: binding.key for owner in owners for binding in bindings(owner)}
-    if name not in keys:
-        return None
-    return spelled(getattr(app, "keymap", {}).get(name, keys[name]).partition(",")[0])

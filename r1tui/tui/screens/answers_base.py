@@ -6,7 +6,6 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from textual import on
-from textual.binding import Binding
 
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.room import Room
@@ -32,15 +31,6 @@ ANSWER = "The answer"
 
 class AnswersBase(EditBase):
     """A screen that owns a conversation; its session does the work."""
-
-    BINDINGS = [
-        Binding("escape", "stop", "Stop", id="chat.stop", priority=True),
-        Binding("ctrl+c", "interrupt", "Interrupt", id="chat.interrupt", show=False, priority=True),
-        Binding("ctrl+t", "thinking", "Thinking", id="chat.thinking", priority=True),
-        Binding("f8", "go_on", "Continue", id="chat.continue", priority=True),
-        Binding("f8", "again", "Ask again", id="chat.again", priority=True),
-        Binding("ctrl+d", "end_thinking", "End thinking", id="chat.end_thinking", priority=True),
-    ]
 
     @property
     def answering_here(self) -> bool:

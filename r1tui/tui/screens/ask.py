@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Label, OptionList
 from textual.widgets.option_list import Option
 
 from r1tui.chat.room import Room
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.transcript_rows import foreign
 
@@ -43,7 +43,7 @@ class AskScreen(ModalScreen[str | None]):
         OptionList, OptionList:focus { height: auto; border: none; background: $surface; padding: 0; }
     }
     """
-    BINDINGS = [Binding("escape", "back", "Back", id="ask.back")]
+    BINDINGS = bindings_of("ask")
 
     def __init__(self, question: str, choices: Sequence[Choice]) -> None:
         super().__init__()

@@ -11,8 +11,8 @@ from time import monotonic
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.messages import Sampled
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.conversations_base import ConversationsBase
@@ -40,10 +40,7 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
     }
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (180, "-vast")]
-    BINDINGS = [
-        Binding("f5", "panel", "Side panel", id="chat.panel", show=False, priority=True),
-        Binding("ctrl+o", "whole_panel", "All instruments", id="chat.whole_panel", show=False, priority=True),
-    ]
+    BINDINGS = bindings_of("chat")
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__(clock)

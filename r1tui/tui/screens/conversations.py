@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import DataTable, Input
 
@@ -20,6 +19,7 @@ from r1tui.chat.listing import MARKS, Listed
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.text import day, one_line, plain, shortened
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.line import LineScreen
@@ -61,16 +61,7 @@ class ConversationsScreen(TableScreen[str | None]):
     """
     TABLE_TITLE = "Conversations"
     SAID_ROWS = 3
-    BINDINGS = [
-        Binding("escape", "back", "Back", id="conversations.back"),
-        Binding("enter", "choose", "Open", id="conversations.choose"),
-        Binding("slash", "search", "Search", id="conversations.search"),
-        Binding("r", "rename", "Rename", id="conversations.rename"),
-        Binding("d", "delete", "Delete", id="conversations.delete"),
-        Binding("u,ctrl+z", "restore", "Undo", id="conversations.restore"),
-        Binding("x", "export", "Export", id="conversations.export"),
-        Binding("down", "to_list", show=False, id="conversations.to_list"),
-    ]
+    BINDINGS = bindings_of("conversations")
 
     @dataclass
     class Found(Message):

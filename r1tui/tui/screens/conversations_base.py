@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from textual.binding import Binding
-
 from r1tui.chat.conversation import Conversation
 from r1tui.errors import R1tuiError
 from r1tui.text import shortened
@@ -13,11 +11,6 @@ from r1tui.tui.widgets.prompt import Prompt
 
 class ConversationsBase(AnswersBase):
     """A screen that shows one of many conversations. The answer of one that is left goes on coming, and is saved."""
-
-    BINDINGS = [
-        Binding("ctrl+n", "new", "New chat", id="chat.new", priority=True),
-        Binding("ctrl+l", "conversations", "Chats", id="chat.conversations", priority=True),
-    ]
 
     async def _open_last(self) -> None:
         """Be where the last r1tui was; an answer that was running then is read on."""

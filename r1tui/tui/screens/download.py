@@ -7,7 +7,6 @@ from pathlib import Path
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.content import Content
 from textual.screen import Screen
 
@@ -20,6 +19,7 @@ from r1tui.hub.jobs import download_job, follow_events
 from r1tui.paths import Paths
 from r1tui.process.job import r1tui_command
 from r1tui.text import size
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.messages import DownloadEnded, DownloadReported
 from r1tui.tui.screens.ask import AskScreen, Choice
@@ -54,12 +54,7 @@ class Download(Rows):
 class DownloadScreen(Guarded, Screen[Variant | None]):
     """Follows the download of a variant, whoever began it; the answer is the variant when it is to be brought up."""
 
-    BINDINGS = [
-        Binding("p", "pause", "Pause, go on", id="download.pause"),
-        Binding("x", "give_up", "Give up", id="download.give_up"),
-        Binding("enter", "choose", "Bring it up", id="download.choose"),
-        Binding("escape,q", "back", "Back", id="download.back"),
-    ]
+    BINDINGS = bindings_of("download")
 
     def __init__(
         self,

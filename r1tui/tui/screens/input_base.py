@@ -10,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from textual import events, on, work
-from textual.binding import Binding
 from textual.widgets import TextArea
 
 from r1tui.chat.attachments import mention, mentions
@@ -31,13 +30,6 @@ RETRY_S = 5.0
 
 class InputBase(SeatBase):
     """A screen with a prompt, whose files are read and written beside the event loop."""
-
-    BINDINGS = [
-        Binding("ctrl+g", "edit", "Editor", id="chat.edit", show=False, priority=True),
-        Binding("ctrl+f", "attach", "Attach a file", id="chat.attach", show=False, priority=True),
-        Binding("ctrl+s", "sampling", "Sampling", id="chat.sampling", show=False, priority=True),
-        Binding("f12", "prompts", "Prompts", id="chat.prompts", show=False, priority=True),
-    ]
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__(clock)

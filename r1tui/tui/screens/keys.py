@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from r1tui.tui.keymap import spelled
-from r1tui.tui.wordbook import heading_of, place_of
-
-if TYPE_CHECKING:
-    from r1tui.tui.actions import Action
+from r1tui.tui.commands import SHARED, Command, bindings_of
+from r1tui.tui.keymap import keys_of
 
 KEYS_WIDTH = 20
 
@@ -42,11 +37,12 @@ class KeysScreen(ModalScreen[None]):
         Static { width: 1fr; }
     }
     """
-    BINDINGS = [Binding("escape,q", "dismiss", "Back", id="keys.back", tooltip="Go back.")]
+    BINDINGS = bindings_of("keys")
 
-    def __init__(self, rows: Sequence[Action], own: Mapping[str, str]) -> None:
+    def __init__(self, rows: Iterable[Command], own: Mapping[str, str]) -> None:
+        """List the commands that have keys; `own` are the user's keys."""
         super().__init__()
-        self._rows = rows
+        self._rows = sorted((row for row in rows if row.keys), key=lambda row: row.context in SHARED)
         self._own = own
 
     def compose(self) -> ComposeResult:
@@ -56,7 +52,7 @@ class KeysScreen(ModalScreen[None]):
             frame.border_subtitle = "ui.keys in the config gives an id another key"
             yield Static(Group(*groups))
 
-    def _group(self, heading: str, rows: Sequence[Action], *, is_first: bool) -> Group:
+    def _group(self, heading: str, rows: Sequence[Command], *, is_first: bool) -> Group:
         table = Table.grid(padding=(0, 1))
         table.add_column(width=KEYS_WIDTH)
         table.add_column()
@@ -64,19 +60,16 @@ class KeysScreen(ModalScreen[None]):
             table.add_row(Text(keys, "bold"), Text.assemble(does, "  ", (name, "dim italic")))
         return Group(*([] if is_first else [""]), Text(heading, "bold underline"), table)
 
-    def _headed(self) -> Iterator[tuple[str, list[Action]]]:
-        """The actions with keys under their headings, as the wordbook has them one after the other."""
-        rows = sorted((row for row in self._rows if row.keys), key=lambda row: place_of(row.name))
-        for heading, group in groupby(rows, lambda row: heading_of(row.name)):
+    def _headed(self) -> Iterator[tuple[str, list[Command]]]:
+        """The commands with keys under their headings; those that only this screen has come first."""
+        for heading, group in groupby(self._rows, lambda row: row.heading):
             yield heading, list(group)
 
-    def _lines(self, rows: Sequence[Action]) -> Iterator[tuple[str, str, str]]:
-        """Keys, sentence and id of each action; a row of alike ones is one line."""
-        for does, group in groupby(rows, lambda row: row.does if row.is_one_of_many else row):
+    def _lines(self, rows: Sequence[Command]) -> Iterator[tuple[str, str, str]]:
+        """Keys, sentence and id of each command; a row of alike ones is one line."""
+        for _, group in groupby(rows, lambda row: row.help if row.is_numbered else row.id):
             first, *others = group
-            keys = spelled(self._own.get(first.name, first.keys))
+            keys, name = keys_of(first, self._own), first.id
             if others:
-                last = others[-1]
-                yield f"{keys} … {spelled(self._own.get(last.name, last.keys))}", str(does), f"{first.name} …"
-            else:
-                yield keys, first.does, first.name
+                keys, name = f"{keys} … {keys_of(others[-1], self._own)}", f"{name} …"
+            yield keys, first.help, name

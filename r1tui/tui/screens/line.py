@@ -4,11 +4,11 @@ from typing import ClassVar, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.still_input import StillInput
@@ -74,7 +74,7 @@ class LineScreen(AsksLine[str]):
     """The answer is the line."""
 
     BACK = "line.back"
-    BINDINGS = [Binding("escape", "back", "Back", id=BACK)]
+    BINDINGS = bindings_of("line")
 
     def _take(self, line: str) -> None:
         self.dismiss(line)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input, Label
@@ -14,6 +13,7 @@ from textual.worker import get_current_worker
 
 from r1tui.errors import R1tuiError
 from r1tui.process.log import POLL_S, LogReader
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.log_lines import Line, Lines, batches
 from r1tui.tui.widgets.key_line import KeyLine
@@ -43,11 +43,7 @@ class LogScreen(Guarded, Screen[None]):
         &.-searching Input { display: block; }
     }
     """
-    BINDINGS = [
-        Binding("escape,q", "back", "Back", id="log.back"),
-        Binding("slash", "search", "Search", id="log.search"),
-        Binding("l", "level", "Level", id="log.level"),
-    ]
+    BINDINGS = bindings_of("log")
 
     @dataclass
     class Grown(Message):

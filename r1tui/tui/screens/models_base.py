@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from textual import on
-from textual.binding import Binding
 
 from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageFailed
@@ -28,22 +27,6 @@ LAUNCH = "The launch"
 
 class ModelsBase(SeatBase):
     """A screen that shows what runs and brings models up."""
-
-    BINDINGS = [
-        Binding("f2", "variants", "Models", id="chat.variants", priority=True),
-        Binding("f3", "step(-1)", "Previous model", id="chat.previous", show=False, priority=True,
-                tooltip="Switch to the previous model on disk."),
-        Binding("f4", "step(1)", "Next model", id="chat.next", show=False, priority=True,
-                tooltip="Switch to the next model on disk."),
-        Binding("f6", "log", "Log", id="chat.log", show=False, priority=True),
-        Binding("f7", "download", "Download", id="chat.download", show=False, priority=True),
-        Binding("ctrl+r", "start", "Start", id="chat.start", priority=True),
-        Binding("f9", "back", "Bring back", id="chat.back", priority=True),
-        *(
-            Binding(f"alt+{n}", f"number({n})", f"Model {n}", id=f"chat.model{n}", show=False, priority=True)
-            for n in range(1, 10)
-        ),
-    ]  # fmt: skip
 
     @property
     def launching(self) -> bool:

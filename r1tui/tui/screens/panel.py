@@ -1,9 +1,9 @@
 """The instruments alone, on the whole screen: all that is known of server, answer, GPUs and machine."""
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.screen import Screen
 
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.instrument_board import Board
 from r1tui.tui.widgets.key_line import KeyLine
@@ -15,7 +15,7 @@ class PanelScreen(Screen[None]):
     DEFAULT_CSS = """
     PanelScreen { overflow: hidden; }
     """
-    BINDINGS = [Binding("escape,q,ctrl+o", "dismiss", "Back", id="panel.back", tooltip="Go back to the chat.")]
+    BINDINGS = bindings_of("panel")
 
     def __init__(self, figures: Figures) -> None:
         super().__init__()

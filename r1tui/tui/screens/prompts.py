@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
@@ -12,6 +11,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from r1tui.chat.typed import cleaned
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.widgets.key_line import KeyLine
 
 
@@ -42,7 +42,7 @@ class PromptsScreen(ModalScreen[str | None]):
         Static { width: 1fr; }
     }
     """
-    BINDINGS = [Binding("escape", "back", "Back", id="prompts.back")]
+    BINDINGS = bindings_of("prompts")
 
     def __init__(self, prompts: Mapping[str, str]) -> None:
         super().__init__()

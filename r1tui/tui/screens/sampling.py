@@ -20,6 +20,7 @@ from textual.widgets import Input, Label, Static
 from r1tui.config import SamplingSettings, check_setting
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.server.sampling import Sampling, Source
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.key_line import KeyLine
@@ -136,12 +137,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         #about.-wrong { color: $error; }
     }
     """
-    BINDINGS = [
-        Binding("escape", "back", "Back", id="sampling.back"),
-        Binding("ctrl+r", "reset", "As in the config", id="sampling.reset", priority=True),
-        Binding("up", "app.focus_previous", "Field before", id="sampling.up", show=False),
-        Binding("down", "app.focus_next", "Next field", id="sampling.down", show=False),
-    ]
+    BINDINGS = bindings_of("sampling")
 
     def __init__(self, session: Session, config_file: Path) -> None:
         super().__init__()

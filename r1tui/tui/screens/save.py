@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from textual import work
-from textual.binding import Binding
 from textual.widgets import Input
 
 from r1tui.chat.export import write_file
 from r1tui.errors import R1tuiError
 from r1tui.text import plain
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.line import AsksLine
 
@@ -21,7 +21,7 @@ class SaveScreen(AsksLine[Path]):
     """The answer is the file that was written."""
 
     BACK = "save.back"
-    BINDINGS = [Binding("escape", "back", "Back", id=BACK)]
+    BINDINGS = bindings_of("save")
 
     def __init__(self, text: str, name: str, folder: Path | None = None) -> None:
         self._folder = folder or _current_folder()

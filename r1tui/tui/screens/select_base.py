@@ -8,7 +8,6 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from textual import on
-from textual.binding import Binding
 from textual.events import DescendantFocus
 
 from r1tui.errors import R1tuiError
@@ -30,10 +29,6 @@ STILL_COMING = "The answer is still coming. <select.leave> leaves the selection,
 
 class SelectBase(AnswersBase):
     """A screen with a mode in which single letters act on what is marked; the prompt has the focus again after it."""
-
-    BINDINGS = [Binding("ctrl+y", "select", "Select", id="chat.select", priority=True)]
-    KEYLESS = [("Copy the last code block", "copy_code"), ("Save the last code block", "save_code")]
-    """What the palette offers besides."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__(clock)
@@ -62,13 +57,6 @@ class SelectBase(AnswersBase):
         await self.mount(bar, before=self.query_one(Prompt))
         self._put(mark)
         self.set_focus(bar)
-
-    @staticmethod
-    def mode_of_keys() -> tuple[str, str, type[SelectBar]]:
-        """For those who list actions: what begins the marking, what begins it and does one thing, who has the keys."""
-        from r1tui.tui.widgets.select_bar import SelectBar  # noqa: PLC0415  as above
-
-        return "chat.select", "begin_with", SelectBar
 
     async def action_begin_with(self, action: str) -> None:
         """Mark the last exchange, or else listing, that this can be done with, and do it."""

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from r1tui.text import one_line
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.widgets.key_line import KeyLine
 
 
@@ -31,7 +31,7 @@ class ServerModelsScreen(ModalScreen[str | None]):
         & > OptionList, & > OptionList:focus { border: round $primary; }
     }
     """
-    BINDINGS = [Binding("escape", "back", "Back", id="server_models.back")]
+    BINDINGS = bindings_of("server_models")
 
     def __init__(self, names: Sequence[str], chosen: str) -> None:
         super().__init__()

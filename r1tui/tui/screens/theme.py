@@ -2,7 +2,6 @@
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.theme import BUILTIN_THEMES, Theme
@@ -10,6 +9,7 @@ from textual.timer import Timer
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.remedies import in_keys
 
 SHOWN_S = 1.0
@@ -32,7 +32,7 @@ class ThemeScreen(ModalScreen[str | None]):
         }
     }
     """
-    BINDINGS = [Binding("escape", "back", "Back", id="theme.back")]
+    BINDINGS = bindings_of("theme")
 
     def __init__(self) -> None:
         super().__init__()

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from textual import work
-from textual.binding import Binding
 
 from r1tui.chat.rescue import Unsaved, places, rescue
 from r1tui.errors import R1tuiError
 from r1tui.paths import expand
 from r1tui.text import one_line, plain
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.line import AsksLine
@@ -46,7 +46,7 @@ class ElsewhereScreen(AsksLine[list[Path]]):
     """The answer is the files that were written."""
 
     BACK = SaveScreen.BACK
-    BINDINGS = [Binding("escape", "back", "Back", id=BACK)]
+    BINDINGS = bindings_of("save")
 
     def __init__(self, unsaved: Unsaved) -> None:
         super().__init__(f"Save {unsaved.said} in this folder, as Markdown and as JSON:", str(places()[0]))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from rich.text import Text
 from textual import work
-from textual.binding import Binding
 from textual.widgets import DataTable
 from textual.worker import get_current_worker
 
@@ -20,6 +19,7 @@ from r1tui.keeper.state import status
 from r1tui.overview import Entry, others, overview
 from r1tui.paths import Paths
 from r1tui.text import duration, size
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.table_base import TableScreen
@@ -50,13 +50,7 @@ class VariantsScreen(TableScreen[Variant | None]):
     """The answer is the chosen variant, or None."""
 
     TABLE_TITLE = "Models"
-    BINDINGS = [
-        Binding("escape", "back", "Back", id="variants.back"),
-        Binding("enter", "choose", "Bring it up", id="variants.choose"),
-        Binding("d", "delete", "Delete", id="variants.delete"),
-        Binding("r", "ask_hub", "Ask the hub", id="variants.ask_hub"),
-        *(Binding(str(n), f"pick({n})", show=False, id=f"variants.pick{n}") for n in range(1, 10)),
-    ]
+    BINDINGS = bindings_of("variants")
 
     def __init__(self, catalog: Catalog, config: Config, paths: Paths, current: str | None) -> None:
         super().__init__()

@@ -11,18 +11,10 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 
-from r1tui.tui.actions import bindings
+from r1tui.tui.commands import COMMANDS, OWN_RANK
 
-OTHERS = ""
-MATTERS = (
-    "app.keys",
-    *(f"select.{name}" for name in ("leave", "copy", "save", "check", "edit", "anew", "delete")),
-    *("select.branch_after", "select.undo", "select.thinking"),
-    *("chat.stop", "chat.end_thinking", "chat.continue", "chat.again", "chat.start", "chat.back"),
-    OTHERS,
-    *("app.quit", "chat.variants", "chat.thinking", "chat.conversations", "chat.select", "chat.new", "app.commands"),
-)
-"""The ids of what is shown, what has to be there first; `OTHERS` are those of other screens, in their own order."""
+HELP = "app.keys"
+"""The id of the key that is always there."""
 
 
 class Shown(NamedTuple):
@@ -107,7 +99,7 @@ class KeyLine(Widget):
     def _fitting(self) -> list[Shown]:
         """What there is room for."""
         room, shown = self.size.width, []
-        for binding in sorted(self._offered(), key=_place):
+        for binding in sorted(self._offered(), key=_rank):
             one = Shown(binding.key, self.app.get_key_display(binding), binding.description, _is_of_app(binding))
             if one.content.cell_length <= room:
                 room -= one.content.cell_length
@@ -123,14 +115,15 @@ class KeyLine(Widget):
             if is_wanted and binding.action not in actions:
                 actions.add(binding.action)
                 yield binding
-        own = getattr(self.app, "keymap", {})
-        for binding in bindings(type(self.app)):
-            if binding.id == MATTERS[0] and binding.action not in actions:
-                yield binding.with_key(own.get(binding.id, binding.key).partition(",")[0].strip())
+        help_key = COMMANDS[HELP].binding()
+        if help_key.action not in actions:
+            own = getattr(self.app, "keymap", {})
+            yield help_key.with_key(own.get(HELP, help_key.key).partition(",")[0].strip())
 
 
-def _place(binding: Binding) -> int:
-    return MATTERS.index(binding.id if binding.id in MATTERS else OTHERS)
+def _rank(binding: Binding) -> int:
+    command = COMMANDS.get(binding.id or "")
+    return command.rank if command is not None else OWN_RANK
 
 
 def _is_of_app(binding: Binding) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual import events
-from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
@@ -17,6 +16,7 @@ from r1tui.chat.recall import Recall
 from r1tui.chat.typed import Typed, cleaned, is_large, joined, label_for, typed_of
 from r1tui.errors import R1tuiError
 from r1tui.text import one_line
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 
 if TYPE_CHECKING:
@@ -46,12 +46,7 @@ class Prompt(Guarded, TextArea):
         &.-too-heavy { border-subtitle-color: $error; }
     }
     """
-    BINDINGS = [
-        Binding("enter", "submit", "Send", id="prompt.send", show=False, priority=True),
-        Binding("ctrl+j,alt+enter", "newline", "New line", id="prompt.newline", show=False, priority=True),
-        Binding("up", "older", "Earlier question", id="prompt.older", show=False),
-        Binding("down", "newer", "Later question", id="prompt.newer", show=False),
-    ]
+    BINDINGS = bindings_of("prompt")
 
     @dataclass
     class Submitted(Message):

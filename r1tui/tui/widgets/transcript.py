@@ -10,7 +10,6 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import BindingType
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
@@ -18,12 +17,12 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from r1tui.chat.conversation import Conversation, Turn
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import in_words
 from r1tui.tui.widgets.transcript_blocks import Block, Work
 from r1tui.tui.widgets.transcript_code import warm_up
 from r1tui.tui.widgets.transcript_cursor import Cursor, Mark
-from r1tui.tui.widgets.transcript_keys import SCROLLING
 from r1tui.tui.widgets.transcript_layout import Layout
 from r1tui.tui.widgets.transcript_queue import RenderQueue
 from r1tui.tui.widgets.transcript_rows import EMPTY, Row
@@ -51,7 +50,7 @@ class Transcript(Guarded, Widget, can_focus=True):
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = COMPONENTS
     DEFAULT_CSS = CSS
-    BINDINGS: ClassVar[list[BindingType]] = [*SCROLLING]
+    BINDINGS = bindings_of("transcript")
 
     class Typed(Message):
         """A character was typed here, which nobody reads."""

@@ -1,0 +1,329 @@
+"""All that a key or the palette can do, in one table: bindings, footer, help, palette and texts take it from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.structs import replace
+from textual.binding import Binding, BindingType
+
+OWN_RANK = 20
+"""The rank of the keys of the smaller screens, which stand in the footer in the table's order."""
+
+
+class Command(Struct, frozen=True):
+    """One thing that the user can have done."""
+
+    id: str
+    """By which `ui.keys` gives it another key: its context, a dot, its name."""
+    keys: str
+    """The default ones, as Textual names them, separated by commas; none: the palette alone has it."""
+    title: str
+    action: str
+    """What Textual runs on the screen or widget that has the keys."""
+    help: str
+    """A sentence."""
+    short: str = ""
+    """The footer's word; none: not in the footer."""
+    synonyms: str = ""
+    """Other words that people look for."""
+    rank: int = OWN_RANK
+    """The smaller, the sooner it is in the footer where room is short."""
+    always: bool = False
+    """Whether its key comes before those of the focused widget, as all of the application and the chat do."""
+    display: str | None = None
+    """How the footer writes its keys, where not as Textual does."""
+    heading: str = ""
+    """Under which the help and the README have it."""
+
+    @property
+    def context(self) -> str:
+        """The name of the screen or widget that has the keys."""
+        return self.id.partition(".")[0]
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether it is one of a row of alike ones, such as `chat.model1`."""
+        return self.id[-1].isdigit()
+
+    @property
+    def only_moves(self) -> bool:
+        """Whether all it does is to move a view or the selection."""
+        return self.heading in (SELECTING, READING)
+
+    def binding(self) -> Binding:
+        """Its binding, for the screen or widget that it is of."""
+        return Binding(
+            self.keys,
+            self.action,
+            self.short or self.title,
+            show=bool(self.short),
+            key_display=self.display,
+            priority=self.always or self.context in ("app", "chat"),
+            id=self.id,
+        )
+
+
+SELECTING, READING = "Moving the selection", "Reading, with the conversation focused"
+
+
+def _under(heading: str, *commands: Command) -> tuple[Command, ...]:
+    return tuple(replace(command, heading=heading) for command in commands)
+
+
+_TABLE: tuple[Command, ...] = (
+    *_under(
+        "First of all",
+        Command("prompt.send", "enter", "Send", "submit", "Send what is typed.",
+                synonyms="ask submit question", always=True),
+        Command("prompt.newline", "ctrl+j,alt+enter", "New line", "newline", "Begin another line.",
+                synonyms="break multi-line", always=True),
+        Command("chat.stop", "escape", "Stop", "stop",
+                "Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time.",
+                short="Stop", rank=12, synonyms="cancel abort halt end interrupt escape"),
+        Command("app.commands", "ctrl+p", "Commands", "command_palette", "Find any action by its words, and do it.",
+                short="Commands", rank=27, synonyms="palette search find actions"),
+        Command("app.keys", "f1", "Help", "keys", "Show or hide the list of keys.",
+                short="Help", rank=0, synonyms="keys shortcuts keyboard bindings manual"),
+        Command("app.quit", "ctrl+q", "Quit", "leave",
+                "Leave; the server stays, stops, or the user is asked, as the config says.",
+                short="Quit", rank=21, synonyms="exit leave close stop server"),
+    ),
+    *_under(
+        "Your question",
+        Command("prompt.older", "up", "Earlier question", "older",
+                "The row above; from the first one, the question before.",
+                synonyms="history previous last recall"),
+        Command("prompt.newer", "down", "Later question", "newer",
+                "The row below; from the last one, the question after, in the end what was being typed.",
+                synonyms="history next recall"),
+        Command("chat.edit", "ctrl+g", "Editor", "edit", "Open what is typed in the user's editor.",
+                synonyms="vim nano emacs external write"),
+        Command("chat.attach", "ctrl+f", "Attach a file", "attach", "Attach a text file: begin its name.",
+                synonyms="upload include document text"),
+        Command("chat.prompts", "f12", "Prompts", "prompts", "Choose one of the config's prompts.",
+                synonyms="library templates examples presets snippets"),
+        Command("chat.sampling", "ctrl+s", "Sampling", "sampling",
+                "Say how the next answer's tokens are chosen: temperature, seed, limits and the like.",
+                synonyms="temperature top_p top-p min_p min-p seed max_tokens limit budget settings options parameters "
+                "random thinking"),
+    ),
+    *_under(
+        "Answers",
+        Command("chat.thinking", "ctrl+t", "Thinking", "thinking", "Open or close the thinking.",
+                short="Thinking", rank=23, synonyms="reasoning thoughts fold unfold expand collapse show hide"),
+        Command("chat.end_thinking", "ctrl+d", "End thinking", "end_thinking",
+                "Have the model end its thinking, and begin its answer.",
+                short="End thinking", rank=13, synonyms="reasoning skip stop enough"),
+        Command("chat.continue", "f8", "Continue", "go_on",
+                "Go on with the answer that was cut off, stopped or failed, where it ended.",
+                short="Continue", rank=14, synonyms="resume more cut"),
+        Command("chat.again", "f8", "Ask again", "again",
+                "Ask the last question again; what the answer that failed or was stopped has stays as a branch.",
+                short="Ask again", rank=15, synonyms="retry regenerate repeat redo resend"),
+        Command("chat.interrupt", "ctrl+c", "Interrupt", "interrupt",
+                "Stop the answer, never the server; with nothing to stop, copy what is selected.",
+                synonyms="cancel abort stop copy"),
+        Command("chat.select", "ctrl+y", "Select", "select", "Mark an exchange or a code block; or no longer.",
+                short="Select", rank=25, synonyms="mark choose copy code"),
+        Command("chat.copy_code", "", "Copy the last code block", "copy_code",
+                "Copy the last code block, whatever is marked.", synonyms="clipboard"),
+        Command("chat.save_code", "", "Save the last code block", "save_code",
+                "Save the last code block, whatever is marked.", synonyms="write file"),
+    ),
+    *_under(
+        "Conversations",
+        Command("chat.new", "ctrl+n", "New chat", "new", "Begin another conversation.",
+                short="New chat", rank=26, synonyms="conversation clear reset begin context"),
+        Command("chat.conversations", "ctrl+l", "Conversations", "conversations",
+                "List all conversations, and open one.", short="Chats", rank=24,
+                synonyms="chats history list open search find rename title delete export markdown json restore"),
+    ),
+    *_under(
+        "Models and server",
+        Command("chat.variants", "f2", "Models", "variants", "Choose a model.", short="Models", rank=22,
+                synonyms="variants switch change choose download fetch load quantisation quant list delete"),
+        Command("chat.previous", "f3", "Previous model", "step(-1)", "Switch to the previous model on disk.",
+                synonyms="switch change variant"),
+        Command("chat.next", "f4", "Next model", "step(1)", "Switch to the next model on disk.",
+                synonyms="switch change variant"),
+        Command("chat.start", "ctrl+r", "Start", "start",
+                "Bring the last model up again, or end a server that hangs and start it again.",
+                short="Start", rank=16, synonyms="restart reload server model"),
+        Command("chat.back", "f9", "Bring back", "back", "Bring the model back that ran before a switch that failed.",
+                short="Bring back", rank=17, synonyms="restore previous model switch"),
+        Command("chat.download", "f7", "Download", "download",
+                "Show the download that runs, or the unfinished one of the last model.",
+                synonyms="fetch pull progress pause model"),
+        Command("chat.log", "f6", "Log", "log", "Show the log of what goes on: the engine's build, else the server.",
+                synonyms="logs output debug errors server build"),
+        *(Command(f"chat.model{n}", f"alt+{n}", f"Model {n}", f"number({n})",
+                "Switch to the model with this number in the list.", synonyms="switch variant") for n in range(1, 10)),
+    ),
+    *_under(
+        "View",
+        Command("chat.panel", "f5", "Side panel", "panel", "Hide or show the instruments.",
+                synonyms="instruments sidebar hide show gpu memory speed"),
+        Command("chat.whole_panel", "ctrl+o", "All instruments", "whole_panel",
+                "Show the instruments on the whole screen, with all that is known.",
+                synonyms="full-screen fullscreen gpu vram cpu memory context cache server status dashboard tokens"),
+        Command("app.theme", "ctrl+underscore,ctrl+slash", "Theme", "change_theme",
+                "Look at the other themes, and keep one.", synonyms="colours colors dark light appearance"),
+        Command("app.slow_link", "f10,ctrl+backslash", "Slow link", "slow_link",
+                "Send less to the terminal, or all again: two frames a second, no animation, 16 colours, wider jumps.",
+                synonyms="ssh bandwidth latency refresh animation"),
+    ),
+    *_under(
+        "While selecting",
+        Command("select.copy", "y", "Copy answer or code", "screen.select_copy",
+                "Copy the code block, or the answer as Markdown, without its thinking.",
+                short="Copy", rank=2, synonyms="clipboard yank"),
+        Command("select.save", "s", "Save answer or code", "screen.select_save",
+                "Save the code block, or the answer, to a file.", short="Save", rank=3, synonyms="write file"),
+        Command("select.check", "c", "Check code", "screen.select_check",
+                "Find out whether the code (Python, JSON, TOML, YAML) parses, and show the line that does not.",
+                short="Check", rank=4, synonyms="parse syntax lint python"),
+        Command("select.edit", "e", "Edit question", "screen.select_edit",
+                "Put the question into the prompt; sent, it begins a branch.",
+                short="Edit", rank=5, synonyms="change rewrite"),
+        Command("select.anew", "r", "Ask anew", "screen.select_anew",
+                "Ask the same question again; the answer that there is stays as a branch.",
+                short="Ask anew", rank=6, synonyms="regenerate retry another redo"),
+        Command("select.thinking", "t", "Thinking of the exchange", "screen.select_thinking",
+                "Open or close the thinking of the marked exchange.",
+                short="Thinking", rank=10, synonyms="reasoning thoughts"),
+        Command("select.branch_before", "left,h", "Branch before", "screen.select_branch(-1)",
+                "Show the branch before this one; before the first is the last.",
+                synonyms="version alternative other"),
+        Command("select.branch_after", "right,l", "Branch after", "screen.select_branch(1)",
+                "Show the next branch; after the last comes the first.",
+                short="Branch", rank=8, display="←→", synonyms="version alternative other"),
+        Command("select.delete", "d", "Delete exchange", "screen.select_delete",
+                "Take the exchange out of the conversation.", short="Delete", rank=7, synonyms="remove message turn"),
+        Command("select.undo", "u", "Undo the deletion", "screen.select_undo", "Put back what was deleted last.",
+                short="Undo", rank=9, synonyms="restore back"),
+        Command("select.leave", "escape,q", "End the selection", "screen.select_leave", "Mark nothing any more.",
+                short="Done", rank=1, synonyms="leave"),
+    ),
+    *_under(
+        SELECTING,
+        Command("select.up", "up,k", "Select the one before", "screen.select_step(-1)", "Mark the one before.",
+                synonyms="mark scroll"),
+        Command("select.down", "down,j", "Select the next", "screen.select_step(1)", "Mark the next one.",
+                synonyms="mark scroll"),
+        Command("select.first", "home,g", "Select the first", "screen.select_end(0)", "Mark the first one.",
+                synonyms="mark scroll"),
+        Command("select.last", "end,G", "Select the last", "screen.select_end(-1)", "Mark the last one.",
+                synonyms="mark scroll"),
+        Command("select.page_up", "pageup", "Page up", "screen.select_page(-1)",
+                "Scroll up by a page, with the mark where it is.", synonyms="mark scroll"),
+        Command("select.page_down", "pagedown", "Page down", "screen.select_page(1)",
+                "Scroll down by a page, with the mark where it is.", synonyms="mark scroll"),
+    ),
+    *_under(
+        READING,
+        Command("transcript.line_up", "up,k", "Line up", "line_up", "Scroll up by a row."),
+        Command("transcript.line_down", "down,j", "Line down", "line_down", "Scroll down by a row."),
+        Command("transcript.half_up", "ctrl+up,u", "Half a page up", "half_page_up", "Scroll up by half a page."),
+        Command("transcript.half_down", "ctrl+down,d", "Half a page down", "half_page_down",
+                "Scroll down by half a page."),
+        Command("transcript.page_up", "pageup,b", "Page up", "page_up", "Scroll up by a page, less one row."),
+        Command("transcript.page_down", "pagedown,space", "Page down", "page_down",
+                "Scroll down by a page, less one row."),
+        Command("transcript.start", "home,g", "To the start", "to_start", "Scroll to the beginning."),
+        Command("transcript.end", "end,G", "To the end", "to_end", "Scroll to the end and stay there."),
+    ),
+    *_under("In a question", Command("ask.back", "escape", "Back", "back", "Choose nothing.", short="Back")),
+    *_under(
+        "In the list of conversations",
+        Command("conversations.back", "escape", "Back", "back", "End the search; without one, leave the list.",
+                short="Back"),
+        Command("conversations.choose", "enter", "Open", "choose", "Open the conversation under the cursor.",
+                short="Open"),
+        Command("conversations.search", "slash", "Search", "search",
+                "Show only those with what is typed now; going back shows all again.", short="Search"),
+        Command("conversations.rename", "r", "Rename", "rename",
+                "Give the conversation under the cursor another title.", short="Rename"),
+        Command("conversations.delete", "d", "Delete", "delete",
+                "Delete the conversation under the cursor; undo brings it back.", short="Delete"),
+        Command("conversations.restore", "u,ctrl+z", "Undo", "restore",
+                "Bring back the conversation that was deleted last.", short="Undo"),
+        Command("conversations.export", "x", "Export", "export",
+                "Write the conversation under the cursor to a file.", short="Export"),
+        Command("conversations.to_list", "down", "To the list", "to_list", "Go from the search to what was found."),
+    ),
+    *_under(
+        "In a download",
+        Command("download.pause", "p", "Pause, go on", "pause",
+                "Stop the process and keep what came, or go on where it was.", short="Pause, go on"),
+        Command("download.give_up", "x", "Give up", "give_up",
+                "Stop it and delete what came, once the user has said so.", short="Give up"),
+        Command("download.choose", "enter", "Bring it up", "choose", "Bring the model up.", short="Bring it up"),
+        Command("download.back", "escape,q", "Back", "back", "Leave it to itself: it goes on.", short="Back"),
+    ),
+    *_under("In the help", Command("keys.back", "escape,q", "Back", "dismiss", "Go back.", short="Back")),
+    *_under("In a line", Command("line.back", "escape", "Back", "back", "Give no line.", short="Back")),
+    *_under(
+        "In the log",
+        Command("log.back", "escape,q", "Back", "back", "End the search; without one, leave the log.", short="Back"),
+        Command("log.search", "slash", "Search", "search",
+                "Show only lines with what is typed now; going back shows all again.", short="Search"),
+        Command("log.level", "l", "Level", "level", "Show all lines, warnings and errors, or errors alone.",
+                short="Level"),
+    ),
+    *_under(
+        "In the instruments",
+        Command("panel.back", "escape,q,ctrl+o", "Back", "dismiss", "Go back to the chat.", short="Back"),
+    ),
+    *_under("In the prompts", Command("prompts.back", "escape", "Back", "back", "Choose nothing.", short="Back")),
+    *_under(
+        "In the sampling",
+        Command("sampling.back", "escape", "Back", "back", "Leave; a field that cannot be used changes nothing.",
+                short="Back"),
+        Command("sampling.reset", "ctrl+r", "As in the config", "reset", "Have for this model what the config says.",
+                short="As in the config", always=True),
+        Command("sampling.up", "up", "Field before", "app.focus_previous", "Go to the field before."),
+        Command("sampling.down", "down", "Next field", "app.focus_next", "Go to the next field."),
+    ),
+    *_under("Where to save", Command("save.back", "escape", "Back", "back", "Give no line.", short="Back")),
+    *_under(
+        "In a server's models",
+        Command("server_models.back", "escape", "Back", "back", "Choose nothing.", short="Back"),
+    ),
+    *_under(
+        "In the themes",
+        Command("theme.back", "escape", "Back", "back", "Have the theme again that was there before.", short="Back"),
+    ),
+    *_under(
+        "In the list of models",
+        Command("variants.back", "escape", "Back", "back", "Choose nothing.", short="Back"),
+        Command("variants.choose", "enter", "Bring it up", "choose", "Bring the model under the cursor up.",
+                short="Bring it up"),
+        Command("variants.delete", "d", "Delete", "delete",
+                "Delete the files of the model under the cursor, after a question.", short="Delete"),
+        Command("variants.ask_hub", "r", "Ask the hub", "ask_hub",
+                "Get sizes, and the header of a model that is not here, from the hub.", short="Ask the hub"),
+        *(Command(f"variants.pick{n}", str(n), f"Model {n}", f"pick({n})", "Take the model with this number.")
+          for n in range(1, 10)),
+    ),
+)  # fmt: skip
+
+COMMANDS: Mapping[str, Command] = MappingProxyType({command.id: command for command in _TABLE})
+"""By their ids, in the order of the help and the palette: what matters most first."""
+
+SHARED = ("app", "chat", "prompt", "transcript", "select")
+"""The contexts of the application and the chat; each of the others is a screen of its own."""
+FOCUSED_ON = {"prompt": "chat", "transcript": "chat"}
+"""The widgets that share their keys with a screen while they have the focus; the selection takes all for itself."""
+
+
+def of_context(context: str) -> Iterator[Command]:
+    """The commands of a screen or widget."""
+    return (command for command in COMMANDS.values() if command.context == context)
+
+
+def bindings_of(context: str) -> list[BindingType]:
+    """The `BINDINGS` of a screen or widget."""
+    return [command.binding() for command in of_context(context) if command.keys]
