@@ -15,13 +15,17 @@ import msgspec
 import pytest
 
 from r1tui.catalog import Variant
+from r1tui.chat.answer import Answer
+from r1tui.chat.changes import Tracker
 from r1tui.chat.choices import SamplingChoices
-from r1tui.chat.conversation import Conversation
+from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.database import NAME
 from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
 from r1tui.config import Config, load_config
 from r1tui.engine import find_engine
+from r1tui.engine.store import Identity, Record, find_record, write_record
 from r1tui.hub.download import unfinished
 from r1tui.hub.headers import known_headers
 from r1tui.hub.jobs import download_job, running_downloads
@@ -118,6 +122,20 @@ def test_every_conversation_is_there_with_its_branches_thinking_and_failure(home
     assert told == []
 
 
+def test_what_the_version_before_kept_beside_a_newer_database_is_taken_over(home: Paths) -> None:
+    (home.conversations / NAME).rename(home.conversations / "conversations-v2.db")
+    told: list[Exception] = []
+    with Store(home.conversations, tell=told.append) as store:
+        store.write(filter(None, [Tracker(Conversation("newer", [Turn("Who?", Answer.past("I."))])).changes()]))
+    with Store(home.conversations, tell=told.append) as store:
+        assert sorted(one.id for one in store.newest()) == ["20261124-1", "20261124-3", "newer"]
+        tree = store.look("20261124-1").conversation
+        assert [one.question for one in tree.branches(tree.turns[1])] == ["And in raspberry?", "And in blackcurrant?"]
+        assert tree.turns[0].answer.thinking.text == "s-t-r-a-w: one. b-e-r-r-y: two."
+        assert said(store.look("20261124-3").conversation) == [("Count to a hundred.", "stopped", "", "1, 2, 3")]
+    assert told == []
+
+
 def test_the_settings_count_and_doctor_names_those_of_the_old_example(home: Paths, r1tui: CommandLine) -> None:
     config = load_config(home.config_file)
     assert (config.variant, config.plan.ctx_size, config.server.threads, config.server.restart) == (
@@ -162,6 +180,18 @@ def test_what_was_found_out_is_still_known(home: Paths, llama_server: Path) -> N
     assert known_headers(HALF, home) is not None
     assert running_downloads(home) == []
     assert "stage_failed" in download_job(HALF, home).log.read_text()
+
+
+@pytest.mark.parametrize("compiler", ["/usr/bin/c++:1:2", ""])
+def test_an_engine_for_the_gpu_is_not_built_again(home: Paths, llama_server: Path, compiler: str) -> None:
+    """Then it had PTX beside the machine code of the cards; now it would have none."""
+    then = Identity("b1", "cuda", ("90",), (), "", "cpu", "/usr/local/cuda/bin/nvcc:1:2", "/usr/bin/c++:1:2")
+    record = Record(2, then, str(llama_server), "b1", 1, (), (), (), 1.0, 1.0, on_purpose=False)
+    (home.engines / then.name).mkdir()
+    write_record(home.engines / then.name, record)
+    now = msgspec.structs.replace(then, architectures=("90-real",), compiler=compiler)
+    assert find_record(home, now) == record
+    assert find_record(home, msgspec.structs.replace(now, architectures=("89-real",))) is None
 
 
 def test_half_a_download_goes_on_where_it_was(home: Paths, hub: Hub, r1tui: CommandLine) -> None:

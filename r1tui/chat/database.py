@@ -102,8 +102,7 @@ class Database:
 
     def files_not_read(self) -> list[Path]:
         """Files beside it that other versions of r1tui kept conversations in."""
-        found = [*self.path.parent.glob(f"{Path(NAME).stem}-v*.db"), *self.path.parent.glob("[!.]*.json")]
-        return sorted(path for path in found if path != self.path)
+        return sorted(self.path.parent.glob("[!.]*.json"))
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

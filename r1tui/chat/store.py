@@ -18,6 +18,7 @@ from r1tui.chat.listing import Listed
 from r1tui.chat.purge import purge
 from r1tui.chat.readonly import read_only
 from r1tui.chat.rows import Loaded, Recorded
+from r1tui.chat.takeover import take_over
 from r1tui.errors import R1tuiError
 from r1tui.locks import holder, locked
 from r1tui.outside import stem_of
@@ -211,8 +212,9 @@ class Store:
         return database
 
     def _tidy(self, database: Database) -> None:
-        """Purge what was deleted long ago; a full disk puts it off."""
+        """Take over what an older version left, and purge what was deleted long ago; a full disk puts it off."""
         with suppress(sqlite3.OperationalError, OSError):
+            take_over(database, lambda id_: holder(self._lock(id_)) is not None, self._tell)
             with database.transaction() as connection:
                 gone = purge(connection)
             if gone:

@@ -113,18 +113,20 @@ def _server_here(folder: Path, recorded: Path) -> Path:
 
 
 def find_record(paths: Paths, identity: Identity) -> Record | None:
-    """The finished build of this identity; where no compiler is left, one that differs in the compiler alone."""
-    if (record := read_record(paths.engines / identity.name)) is not None:
-        return record
+    """The finished build of this identity; where no compiler is left, one that differs in the compiler alone.
+
+    One for the same cards that has PTX beside their machine code, as an older r1tui built it, does as well.
+    """
+    with_ptx = tuple(name.removesuffix("-real") for name in identity.architectures)
+    wanted = (identity, msgspec.structs.replace(identity, architectures=with_ptx))
+    for one in wanted:
+        if (record := read_record(paths.engines / one.name)) is not None:
+            return record
     if identity.compiler:
         return None
-    same = [
-        record
-        for record in records(paths)
-        if msgspec.structs.replace(record.identity, compiler="", toolkit="")
-        == msgspec.structs.replace(identity, toolkit="")
-    ]
-    return same[0] if same else None
+    made = [msgspec.structs.replace(one, toolkit="") for one in wanted]
+    alike = (one for one in records(paths) if msgspec.structs.replace(one.identity, compiler="", toolkit="") in made)
+    return next(alike, None)
 
 
 def find_made_on_purpose(paths: Paths, settings: EngineSettings) -> Record | None:
