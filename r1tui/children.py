@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from types import FrameType
 
 from r1tui.errors import CancelledError
+from r1tui.sessions import members, send
 from r1tui.text import plain
 
 POLL_S = 0.1
@@ -171,30 +172,15 @@ def _end_session(child: subprocess.Popen[bytes]) -> None:
             os.killpg(child.pid, signal.SIGTERM)
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline_s = monotonic() + GRACE_S
-        while left := _session_members(child.pid):
+        while left := members(child.pid):
             if monotonic() > deadline_s:
                 break
             if number == signal.SIGKILL or child.poll() is not None:
                 for pid in left:  # ninja gives each compiler a process group of its own
-                    with suppress(ProcessLookupError, PermissionError):
-                        os.kill(pid, number)
+                    send(pid, number)
             sleep(0.02)
             child.poll()
         if not left:
             break
     with suppress(subprocess.TimeoutExpired):
         child.wait(GRACE_S)
-
-
-def _session_members(session: int) -> list[int]:
-    """The processes of a session that still run (zombies do not)."""
-    import psutil  # noqa: PLC0415
-
-    members = []
-    for pid in psutil.pids():
-        try:
-            if os.getsid(pid) == session and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                members.append(pid)
-        except (ProcessLookupError, PermissionError, psutil.Error):
-            continue
-    return members

@@ -13,6 +13,8 @@ _SPEAKS_TO_LLAMA = ("LLAMA_", "LLAMACPP_", "AIP_", "HF_", "HUGGING_FACE_", "HUGG
 _HARDWARE = ("CUDA_", "GGML_", "HIP_")
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "API_KEY", "APIKEY", "ACCESS_KEY", "CREDENTIAL")
 _SECRET = re.compile("|".join(_SECRET_WORDS), re.IGNORECASE)
+KEY_VARIABLE = "LLAMA_API_KEY"
+"""What llama-server reads its key from, and r1tui that of a server of somebody else's."""
 CONFIG_FOLDER = {"XDG_CONFIG_HOME": os.devnull}
 """llama.cpp takes arguments from `llama.cpp/config.ini` there too: a folder that cannot exist."""
 
@@ -25,7 +27,7 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
 def server_environment(env: Mapping[str, str], api_key: str | None = None) -> dict[str, str]:
     """The environment for a llama.cpp program that loads a model or listens: clean, and without anybody's secrets."""
     kept = {name: value for name, value in clean_environment(env).items() if not is_secret(name)} | CONFIG_FOLDER
-    return kept | ({"LLAMA_API_KEY": api_key} if api_key else {})
+    return kept | ({KEY_VARIABLE: api_key} if api_key else {})
 
 
 def is_secret(name: str) -> bool:

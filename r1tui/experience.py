@@ -39,7 +39,7 @@ class Running(Protocol):
 
 def remember_load(paths: Paths, server: Running, log: Sequence[str]) -> None:
     """That the model was loaded, and what its buffers took, from the server's log."""
-    used = {one.name: one.weights_mib + one.kv_mib + one.compute_mib for one in read_buffers(log) if one.name != HOST}
+    used = {one.name: one.total_mib for one in read_buffers(log) if one.name != HOST}
     _remember(paths, server, learned.loaded(used))
 
 

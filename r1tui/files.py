@@ -172,14 +172,32 @@ def _replace(path: Path, data: bytes, mode: int) -> None:
     partial = path.with_name(f".{path.name[:200]}.{token_hex(6)}")
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_all(fd, data)
         partial.replace(path)
     except BaseException:
         with suppress(OSError):
             partial.unlink()
+        raise
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that only this user can read and that is not there yet; nothing of it stays where that fails.
+
+    Raises FileExistsError, and OSError.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        _write_all(fd, data)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
         raise
 
 

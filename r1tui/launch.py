@@ -14,7 +14,7 @@ from r1tui.catalog import Variant
 from r1tui.config import Config
 from r1tui.engine import Engine, find_engine
 from r1tui.errors import R1tuiError
-from r1tui.events import LogLine, Notice, Stage, StageDone, StageEvent, StageFailed, StageStarted, decode_event
+from r1tui.events import LogLine, Notice, Stage, StageDone, StageEvent, StageFailed, StageStarted
 from r1tui.experience import remember_load
 from r1tui.gguf.header import shard_paths
 from r1tui.hardware import detect_machine
@@ -241,13 +241,11 @@ class Launch:
         done = False
         last_line = ""
         try:
-            async with aclosing(job.follow()) as lines:
-                async for line in lines:
-                    try:
-                        event = decode_event(line)
-                    except msgspec.DecodeError:
-                        last_line = line
-                        yield LogLine(stage, line)
+            async with aclosing(job.events()) as events:
+                async for event in events:
+                    if isinstance(event, str):
+                        last_line = event
+                        yield LogLine(stage, event)
                         continue
                     done = isinstance(event, StageDone | StageFailed)
                     if isinstance(event, StageFailed) and not ours:

@@ -80,13 +80,12 @@ class Entry:
     @property
     def gpu_mib(self) -> int | None:
         """Memory that it takes on all GPUs."""
-        return sum(device.planned_mib for device in self.plan.devices) if self.plan else None
+        return self.plan.on_devices_mib if self.plan else None
 
     @property
     def host_mib(self) -> int | None:
         """Memory that it takes on the host, the weights that the kernel may drop included."""
-        host = self.plan.host if self.plan else None
-        return host.weights_mib + host.kv_mib + host.compute_mib if host else None
+        return self.plan.host.planned_mib if self.plan else None
 
     @property
     def speed(self) -> str:

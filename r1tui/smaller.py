@@ -50,17 +50,13 @@ def in_words(smaller: Plan, plan: Plan) -> str:
 def _add(found: list[Plan], plan: Plan, smaller: Plan) -> None:
     """Keep the plan if it can start and is less than the one before."""
     before = found[-1] if found else plan
-    if smaller.can_start and in_words(smaller, before) and _on_gpus_mib(smaller) <= _on_gpus_mib(before):
+    if smaller.can_start and in_words(smaller, before) and smaller.on_devices_mib <= before.on_devices_mib:
         found.append(smaller)
-
-
-def _on_gpus_mib(plan: Plan) -> int:
-    return sum(one.weights_mib + one.kv_mib + one.compute_mib for one in plan.devices)
 
 
 def _less_on_gpus(header: Header, request: PlanRequest, plan: Plan, number: int) -> PlanRequest:
     settings = request.settings
-    used_mib = {one.name: one.weights_mib + one.kv_mib + one.compute_mib for one in plan.devices}
+    used_mib = {one.name: one.planned_mib for one in plan.devices}
     devices = tuple(
         replace(device, margin_mib=int(device.free_mib - _less(used_mib.get(device.name, 0), number)))
         for device in request.devices

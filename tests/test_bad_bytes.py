@@ -36,7 +36,7 @@ from r1tui.hub.download import unfinished
 from r1tui.hub.failures import Manners
 from r1tui.hub.fetch import last_rate
 from r1tui.hub.found import own_folder
-from r1tui.hub.jobs import download_job, follow_events, running_downloads
+from r1tui.hub.jobs import download_job, running_downloads
 from r1tui.hub.part import Part
 from r1tui.hub.pin import pinned
 from r1tui.hub.progress import progress_of, staging_folder
@@ -311,7 +311,7 @@ def test_lines_of_a_jobs_log_that_are_no_events_are_left_out(made: Paths) -> Non
     job.log.write_bytes(b"\n".join([sound, *bad, sound]) + b"\n")
 
     async def read() -> list[StageEvent]:
-        return [event async for event in follow_events(job)]
+        return [event async for event in job.events() if not isinstance(event, str)]
 
     told = asyncio.run(read())
     assert told[0] == told[-1] == Notice("model", "sound")

@@ -21,7 +21,6 @@ from r1tui.server.command import (
     Tcp,
     as_script,
     compose,
-    new_api_key,
     parse_tcp,
     ssh_line,
     with_free_port,
@@ -263,16 +262,6 @@ def test_the_line_that_makes_the_port_reachable_from_elsewhere() -> None:
     assert ssh_line(Tcp("127.0.0.1", 8080), "me", "box") == "ssh -N -L 8080:127.0.0.1:8080 me@box"
     assert ssh_line(Tcp("::1", 8080), "me", "box") == "ssh -N -L 8080:[::1]:8080 me@box"
     assert ssh_line(Tcp("127.0.0.1", 1)).startswith("ssh -N -L 1:127.0.0.1:1 ")
-
-
-def test_a_key_is_private_and_new_each_time(tmp_path: Path) -> None:
-    first = new_api_key(tmp_path / "key")
-    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
-    assert (tmp_path / "key").read_text().strip() == first
-    second = new_api_key(tmp_path / "key")
-    assert first != second
-    assert len(first) >= 40
-    assert "," not in first + second  # separates keys in LLAMA_API_KEY
 
 
 def test_a_script_quotes_everything_and_holds_no_key(tmp_path: Path) -> None:

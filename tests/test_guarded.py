@@ -265,7 +265,7 @@ CASES = [
     Case("The export", "r1tui.chat.store.Store.look", partial(in_conversations, keys=("x", "m"))),
     Case("The change", "r1tui.chat.store.Store.restore", partial(in_conversations, keys=("u",))),
     Case("The advice", "r1tui.tui.screens.welcome.detect_machine", partial(begin_models, kind=WelcomeScreen)),
-    Case("Following the download", "r1tui.tui.screens.download.follow_events", partial(in_download, begin=id),
+    Case("Following the download", "r1tui.process.job.Job.events", partial(in_download, begin=id),
          lambda app: not app.screen.running, failing=fail_while_iterated),  # type: ignore[attr-defined]
     Case("Pausing the download", "r1tui.process.job.Job.stop",
          partial(in_download, begin=pause)),

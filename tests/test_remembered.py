@@ -123,7 +123,8 @@ def test_how_far_an_unfinished_model_is(hub: Hub, paths: Paths) -> None:
     total = sum(map(len, SHARDS.values()))
     assert progress_of(VARIANT, paths, Config()) == len(SHARDS[names[0]]) / total
     (coming / "Q8_0").mkdir(parents=True)
-    (coming / f"{names[1]}.journal").write_text(json.dumps({"version": 1, "saved": [[0, 50], [100, 150]]}))
+    known = {"version": 1, "revision": "abc", "size_bytes": 200, "sha256": None, "saved": [[0, 50], [100, 150]]}
+    (coming / f"{names[1]}.journal").write_text(json.dumps(known))
     assert progress_of(VARIANT, paths, Config()) == (len(SHARDS[names[0]]) + 100) / total
     (coming / f"{names[1]}.journal").write_text("{")
     (folder / names[2]).write_bytes(b"short")

@@ -13,8 +13,9 @@ import pytest
 
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client, found, stopping, trust
-from r1tui.keeper.access import address_of, key_of
+from r1tui.keeper.access import address_of
 from r1tui.keeper.http import request
+from r1tui.keeper.key import key_of, make_key
 from r1tui.keeper.protocol import connect
 from r1tui.messages import Status
 from r1tui.paths import Paths, private_folder
@@ -149,6 +150,16 @@ def test_a_folder_that_others_can_enter_is_closed_before_anything_is_said(paths:
     with pytest.raises(FileNotFoundError):
         connect(paths.keeper_socket)
     assert paths.run.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_key_is_private_and_new_each_time(tmp_path: Path) -> None:
+    first = make_key(tmp_path / "key")
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "key").read_text().strip() == first
+    second = make_key(tmp_path / "key")
+    assert first != second
+    assert len(first) >= 40
+    assert "," not in first + second  # separates keys in LLAMA_API_KEY
 
 
 def test_only_a_key_of_ours_is_sent(paths: Paths, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from r1tui.chat.conversation import Conversation
 from r1tui.chat.export import SUFFIXES, written_as
 from r1tui.chat.rows import Loaded
 from r1tui.errors import R1tuiError, os_error
+from r1tui.files import write_new
 
 PREFIX = "r1tui-unsaved"
 _MEMORY = Path("/dev/shm")  # noqa: S108  each file there is made for its owner alone
@@ -95,21 +96,12 @@ def _texts(unsaved: Unsaved) -> Iterator[tuple[str, str, str]]:
 
 
 def _write_new(folder: Path, name: str, suffix: str, text: str) -> Path:
-    """Write a file that only this user can read, under a name that is free; nothing of it stays where that fails."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    """As `write_new`, under a name that is free."""
     for number in count(1):
         path = folder / f"{name}{f'-{number}' if number > 1 else ''}{suffix}"
         try:
-            fd = os.open(path, flags, 0o600)
+            write_new(path, text.encode(errors="replace"))
         except FileExistsError:
             continue
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(text.encode(errors="replace"))
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
         return path
     raise AssertionError  # count() has no end

@@ -5,11 +5,11 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from time import gmtime, time
 
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.files import write_new
 
 FOLDER = "r1tui-report"
 LARGEST_BYTES = 16 << 20
@@ -46,16 +46,9 @@ def pack(target: Path, parts: Iterable[tuple[str, bytes]]) -> list[tuple[str, in
 
 def _write(target: Path, archive: bytes) -> None:
     try:
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        write_new(target, archive)
     except FileExistsError as error:
         raise R1tuiError(f"{target} is there already.", "Choose another name, or delete it first.") from error
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(archive)
-    except BaseException:
-        with suppress(OSError):
-            target.unlink()
-        raise
 
 
 def _tar(members: Iterable[tuple[str, bytes]]) -> bytes:

@@ -24,6 +24,7 @@ from r1tui.cli.context import (
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import join, show
 from r1tui.cli.target import attached_endpoint, check_same_model, needed_variant, wanted_variant
+from r1tui.environment import KEY_VARIABLE
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import (
     Begun,
@@ -156,7 +157,7 @@ async def _events(
 async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[Endpoint, str | None, bool], None]:
     """Where to ask, with which key, and whether a keeper is behind it; a server started for this is stopped again."""
     if wanted.endpoint is not None:
-        yield wanted.endpoint, os.environ.get("LLAMA_API_KEY"), False
+        yield wanted.endpoint, os.environ.get(KEY_VARIABLE), False
         return
     now = keeper.adopt(context.paths)
     if now.running:

@@ -79,8 +79,6 @@ def _cells(row: Row) -> tuple[str, ...]:
     plan = row.plan
     if plan is None:
         return (row.variant.name, row.strategy, f"~{row.verdict}", *("",) * 5, row.problem)
-    gpu_mib = sum(device.planned_mib for device in plan.devices)
-    host_mib = plan.host.weights_mib + plan.host.kv_mib + plan.host.compute_mib
     return (
         row.variant.name,
         row.strategy,
@@ -88,7 +86,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         str(plan.n_gpu_layers or 0),
         str(plan.n_cpu_moe or 0),
         f"{plan.ctx_size:,}",
-        f"{gpu_mib / 1024:.1f} GiB",
-        f"{host_mib / 1024:.1f} GiB",
+        f"{plan.on_devices_mib / 1024:.1f} GiB",
+        f"{plan.host.planned_mib / 1024:.1f} GiB",
         rough(*plan.speed.answer) if plan.can_start else "",
     )

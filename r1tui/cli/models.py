@@ -20,7 +20,7 @@ from r1tui.hub import download as download_model
 from r1tui.hub import find_model
 from r1tui.hub.download import unfinished
 from r1tui.hub.headers import fetch_headers
-from r1tui.hub.jobs import download_job, follow_events, logged
+from r1tui.hub.jobs import download_job, logged
 from r1tui.hub.refusals import UnreachableError
 from r1tui.hub.remembered import ask_hub
 from r1tui.hub.removal import removal_of, remove
@@ -140,9 +140,9 @@ def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
 
     async def show_events() -> None:
         emit(Notice("model", f"Process {pid} is downloading {target.name} already; this is how far it is."))
-        async with aclosing(follow_events(job)) as events:
+        async with aclosing(job.events()) as events:
             async for event in events:
-                if not isinstance(event, StageDone | StageFailed):
+                if not isinstance(event, StageDone | StageFailed | str):
                     emit(event)
 
     try:

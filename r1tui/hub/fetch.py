@@ -13,7 +13,7 @@ from r1tui.events import Emit, Notice
 from r1tui.files import make_folder, read_json_if_any, write_json
 from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
 from r1tui.hub.failures import Manners
-from r1tui.hub.part import Part, in_thread
+from r1tui.hub.part import PART, Part, in_thread
 from r1tui.hub.pin import pin, unpin
 from r1tui.hub.remembered import MAIN
 from r1tui.hub.remote import Listing, RemoteFile, check_sizes
@@ -142,7 +142,7 @@ class Fetch:
                 f"{file.path} arrived damaged {ATTEMPTS} times (its sha256 differs from the hub's).",
                 "Try another network or proxy; with HF_ENDPOINT set, try without it.",
             )
-        self._tell(f"{part.path.name.removesuffix('.part')} arrived damaged (its sha256 differs): it is fetched again.")
+        self._tell(f"{part.path.name.removesuffix(PART)} arrived damaged (its sha256 differs): it is fetched again.")
         return False
 
     async def _digest(self, part: Part) -> str:

@@ -1,14 +1,12 @@
 """Downloads as jobs: one process a variant, in the foreground of a terminal or detached, that others follow."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from urllib.parse import quote, unquote
 
-import msgspec
-
 from r1tui.catalog import Variant
-from r1tui.events import Emit, StageEvent, decode_event, encode_event
+from r1tui.events import Emit, StageEvent, encode_event
 from r1tui.paths import Paths
 from r1tui.process.job import Job
 
@@ -29,14 +27,6 @@ def running_downloads(paths: Paths) -> list[str]:
     """The names of the variants that are being fetched now, the last begun first."""
     logs = sorted(paths.jobs.glob(f"{_PREFIX}*.jsonl"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     return [unquote(log.stem.removeprefix(_PREFIX)) for log in logs if Job(paths.jobs, log.stem).running()]
-
-
-async def follow_events(job: Job, from_offset: int = 0) -> AsyncGenerator[StageEvent, None]:
-    """The events of the running or last download, until it has ended; lines that are none are left out."""
-    async with aclosing(job.follow(from_offset)) as lines:
-        async for line in lines:
-            with suppress(msgspec.DecodeError):
-                yield decode_event(line)
 
 
 def logged(job: Job, emit: Emit) -> Callable[[StageEvent], None]:

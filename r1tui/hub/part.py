@@ -21,7 +21,8 @@ T = TypeVar("T")
 VERSION = 1
 SAVE_BYTES = 8 << 20
 """Bytes of one file that are written and not yet safe, before they are made safe."""
-_SUFFIX, _JOURNAL = ".part", ".journal"
+PART, JOURNAL = ".part", ".journal"
+"""What is added to the names of a file on its way and of its journal."""
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -40,13 +41,13 @@ class Part:
 
     def __init__(self, staging: Path, file: RemoteFile, revision: str) -> None:
         self.file = file
-        self.path = inside(staging, f"{file.path}{_SUFFIX}")
+        self.path = inside(staging, f"{file.path}{PART}")
         self.claimed: list[Range] = []
         """What connections are fetching now."""
         self.attempts = 1
         """How many times the file has been fetched, this time included."""
         self._revision = revision
-        self._journal = inside(staging, f"{file.path}{_JOURNAL}")
+        self._journal = inside(staging, f"{file.path}{JOURNAL}")
         self._saving = asyncio.Lock()
         known = _read(self._journal)
         usable = known is not None and self._is_of_this(known) and _size(self.path) == file.size_bytes
@@ -171,6 +172,12 @@ class Part:
 def _read(journal: Path) -> Journal | None:
     found = read_json_if_any(journal, Journal)
     return found if found is not None and found.version == VERSION else None
+
+
+def saved_bytes(staging: Path, file: RemoteFile) -> int:
+    """How much of a file is safely on disk, by its journal alone."""
+    known = _read(staging / f"{file.path}{JOURNAL}")
+    return 0 if known is None else min(length(known.saved), file.size_bytes)
 
 
 def _size(path: Path) -> int:

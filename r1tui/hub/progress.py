@@ -2,26 +2,18 @@
 
 from pathlib import Path, PurePosixPath
 
-import msgspec
-
 from r1tui.catalog import Variant
 from r1tui.config import Config
-from r1tui.files import read_json_if_any
 from r1tui.gguf.header import SHARD_NAME
 from r1tui.hub.found import own_folder
 from r1tui.hub.names import choose_by_name
+from r1tui.hub.part import saved_bytes
 from r1tui.hub.places import model_roots
 from r1tui.hub.remembered import Known, known_files
 from r1tui.hub.remote import RemoteFile
 from r1tui.hub.revisions import folder_name
 from r1tui.hub.walk import gguf_files
 from r1tui.paths import Paths
-
-
-class _Journal(msgspec.Struct, frozen=True):
-    """What the journal beside a part says is safely on disk, as half-open ranges."""
-
-    saved: list[tuple[int, int]]
 
 
 def staging_folder(repo: str, root: Path, pinned: str | None = None) -> Path:
@@ -43,10 +35,7 @@ def bytes_here(variant: Variant, root: Path, paths: Paths, files: tuple[RemoteFi
     """How much of the hub's files is below a root already: whole ones, and what is safe of the others."""
     done, coming = own_folder(variant, paths, root), staging_folder(variant.repo or "", root, variant.pinned)
     return sum(
-        file.size_bytes
-        if _has(done, file) or _has(coming, file)
-        else min(_saved_bytes(coming / f"{file.path}.journal"), file.size_bytes)
-        for file in files
+        file.size_bytes if _has(done, file) or _has(coming, file) else saved_bytes(coming, file) for file in files
     )
 
 
@@ -67,8 +56,3 @@ def _has(folder: Path, file: RemoteFile) -> bool:
         return path.is_file() and path.stat().st_size == file.size_bytes
     except OSError:
         return False
-
-
-def _saved_bytes(journal: Path) -> int:
-    known = read_json_if_any(journal, _Journal)
-    return 0 if known is None else sum(stop - start for start, stop in known.saved)

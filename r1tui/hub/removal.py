@@ -13,6 +13,7 @@ from r1tui.files import delete
 from r1tui.hub.checksum import Record
 from r1tui.hub.found import Search, download_lock, own_folders
 from r1tui.hub.names import choose, choose_by_name
+from r1tui.hub.part import JOURNAL, PART
 from r1tui.hub.pin import unpin
 from r1tui.hub.places import OWNERS, model_roots
 from r1tui.hub.progress import staging_folder
@@ -21,7 +22,7 @@ from r1tui.hub.revisions import counted, is_apart
 from r1tui.locks import holder, locked
 from r1tui.paths import Paths
 
-_UNFINISHED = (".part", ".journal", ".damaged", ".incomplete")
+_UNFINISHED = (PART, JOURNAL, ".damaged", ".incomplete")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _freed_bytes(path: Path) -> int:
     with suppress(OSError):
         info = path.lstat()
         if not path.is_symlink() and info.st_nlink == 1:
-            return min(info.st_size, info.st_blocks * 512) if path.suffix == ".part" else info.st_size  # it has holes
+            return min(info.st_size, info.st_blocks * 512) if path.suffix == PART else info.st_size  # it has holes
     return 0
 
 

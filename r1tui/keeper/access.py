@@ -1,10 +1,9 @@
 """How other programs reach the managed server: its address and its key, once it is sure that both are this user's."""
 
-from pathlib import Path
-
 from r1tui.errors import R1tuiError
+from r1tui.keeper.key import key_of
 from r1tui.keeper.protocol import connect
-from r1tui.keeper.trust import ForeignError, read_own_key
+from r1tui.keeper.trust import ForeignError
 from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
@@ -28,13 +27,3 @@ def address_of(status: Status, paths: Paths) -> tuple[Endpoint, str | None]:
             f"Nothing answers at {endpoint}.", "`r1tui status` says what runs; wait a moment, and ask again."
         ) from error
     return endpoint, key_of(status, paths)
-
-
-def key_of(status: Status, paths: Paths) -> str | None:
-    """The server's key; None when it wants none. Raises ForeignError for a file that is none of r1tui's keys."""
-    if status.key_file is None:
-        return None
-    file = Path(status.key_file)
-    if file.parent != paths.run:
-        raise ForeignError(f"{file} is not where r1tui keeps keys.", "`r1tui stop`, then start it again.")
-    return read_own_key(file)

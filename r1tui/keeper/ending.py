@@ -9,19 +9,16 @@ from pathlib import Path
 from time import monotonic, sleep
 from urllib.parse import quote
 
-import msgspec
-
-from r1tui.files import decode_foreign, make_way
+from r1tui.files import make_way
 from r1tui.keeper.guard import whatever_happens
 from r1tui.keeper.http import request
 from r1tui.keeper.in_order import in_thread
-from r1tui.keeper.prompts import LOOK_S, Slot, keep_at_end
+from r1tui.keeper.key import key_if_any
+from r1tui.keeper.prompts import keep_at_end, look_at_all
 from r1tui.keeper.state import asker_of
-from r1tui.keeper.trust import ForeignError, read_own_key
 from r1tui.messages import ServerSpec
 from r1tui.paths import Paths
 from r1tui.process import STOP_WAITS_S, ProcessId, identify, stop
-from r1tui.server.slots import LONGEST_S
 
 ANSWERS_S = 2.0
 """How long the ending of running answers may take."""
@@ -32,19 +29,17 @@ VRAM_S = 10.0
 VRAM_POLL_S = 0.1
 STEADY_BYTES = 16 << 20
 NVIDIA_DEVICE = Path("/dev/nvidiactl")
-END_S = ANSWERS_S + LOOK_S + LONGEST_S + sum(STOP_WAITS_S) + VRAM_S
-"""The longest that `end_server` takes."""
 
 
 async def end_server(server: ProcessId, spec: ServerSpec, answers: Sequence[str], *, hangs: bool = False) -> bool:
     """End the running answers, keep what was computed, end the process; True when it has ended.
 
-    Bounded by END_S, shorter for one that hangs.
+    Bounded by the sum of the waits (`stopping.STOP_S` is more), shorter for one that hangs.
     llama-server that is generating stops its tokens at SIGTERM and may then wait for ever, so the answers go first.
     """
     key = None
     with suppress(TimeoutError):
-        key = await asyncio.wait_for(in_thread(read_key, spec), ANSWERS_S)
+        key = await asyncio.wait_for(in_thread(key_if_any, spec), ANSWERS_S)
     if answers:
         with whatever_happens("Ending the answers"), suppress(TimeoutError):
             await asyncio.wait_for(_end_answers(Path(spec.socket), key, answers), ANSWERS_S)
@@ -102,22 +97,8 @@ async def _end_answers(socket: Path, key: str | None, answers: Sequence[str]) ->
     """Stop these answers and wait until no slot computes any more, which is some time after llama-server says so."""
     targets = [f"/v1/stream?conv_id={quote(answer, safe='')}" for answer in answers]
     await asyncio.gather(*(request(socket, "DELETE", target, key) for target in targets))
-    while (reply := await request(socket, "GET", "/slots", key)) is not None and _is_busy(*reply):  # noqa: ASYNC110  in another process
+    while any(slot.is_processing for slot in await look_at_all(socket, key)):  # noqa: ASYNC110  in another process
         await asyncio.sleep(SLOTS_POLL_S)
-
-
-def _is_busy(code: int, body: bytes) -> bool:
-    try:
-        return code == 200 and any(slot.is_processing for slot in decode_foreign(body, list[Slot]))
-    except msgspec.DecodeError:
-        return False
-
-
-def read_key(spec: ServerSpec) -> str | None:
-    """The API key of the server; None without one, and where its file is not this user's own."""
-    with suppress(ForeignError, OSError, ValueError):
-        return read_own_key(Path(spec.key_file)) if spec.key_file is not None else None
-    return None
 
 
 def clean_up(paths: Paths, spec: ServerSpec | None, *, keep_state: bool = False) -> None:

@@ -18,12 +18,11 @@ from r1tui.process import (
     command_line,
     has_open,
     identify,
-    is_own,
     leads_session,
-    own_pids,
     parent,
     variable,
 )
+from r1tui.sessions import is_own, own_pids
 
 KEEPER_OF = "R1TUI_KEEPER_OF"
 SERVER_OF = "R1TUI_SERVER_OF"

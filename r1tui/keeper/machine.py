@@ -9,15 +9,16 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-from r1tui.environment import server_environment
+from r1tui.environment import KEY_VARIABLE, server_environment
 from r1tui.errors import R1tuiError
 from r1tui.files import make_way
 from r1tui.keeper.book import DISK_S, Book, OnStatus
 from r1tui.keeper.control import Control
-from r1tui.keeper.ending import clean_up, end_server, read_key, undead, wait_vram_free
+from r1tui.keeper.ending import clean_up, end_server, undead, wait_vram_free
 from r1tui.keeper.found import look, marked
 from r1tui.keeper.guard import TaskDiedError, named, whatever_happens
 from r1tui.keeper.in_order import InOrder, in_thread
+from r1tui.keeper.key import key_if_any, make_key
 from r1tui.keeper.log import begin_log, last_lines
 from r1tui.keeper.memory import OomWatch, learn_too_large
 from r1tui.keeper.policy import gave_up, what_next, with_less
@@ -32,7 +33,6 @@ from r1tui.log import unforeseen
 from r1tui.messages import Ending, ServerRecord, ServerSpec, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, identify, kill_session, spawn, stop, variable, wait_ended
-from r1tui.server.command import new_api_key
 from r1tui.server.diagnosis import diagnose
 from r1tui.server.slots import folder_of
 
@@ -171,9 +171,9 @@ class Keeper:
 
     async def _take_over(self, server: ProcessId) -> ProcessId:
         """Go on where a killed keeper was: with its answers, or with a stop or a restart that it did not finish."""
-        self._key = await self._disk.do(read_key, self._record.spec)
+        self._key = await self._disk.do(key_if_any, self._record.spec)
         if self._key is None and self._record.spec.key_file:
-            self._key = variable(server.pid, "LLAMA_API_KEY")  # its file was removed
+            self._key = variable(server.pid, KEY_VARIABLE)  # its file was removed
         for answer in self._record.answers:
             self._recorder.begin(answer)
         state = self._record.state
@@ -347,7 +347,7 @@ def _make_ready(spec: ServerSpec, paths: Paths) -> str | None:
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
     make_way(Path(spec.socket))
     Path(spec.socket).unlink(missing_ok=True)  # llama-server refuses one that is left over
-    return new_api_key(Path(spec.key_file)) if spec.key_file else None
+    return make_key(Path(spec.key_file)) if spec.key_file else None
 
 
 async def _wait_for(event: asyncio.Event) -> None:

@@ -14,10 +14,11 @@ from time import monotonic
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.files import make_way, write_private
+from r1tui.files import make_way
 from r1tui.keeper.book import Book
 from r1tui.keeper.control import Control
 from r1tui.keeper.in_order import in_thread
+from r1tui.keeper.key import write_key
 from r1tui.keeper.recorder import Recorder
 from r1tui.keeper.state import read_record
 from r1tui.locks import Hold
@@ -99,7 +100,7 @@ class Presence:
         for ours in (paths.keeper_socket, paths.state_file):
             make_way(ours)
         if key is not None and spec.key_file is not None and not Path(spec.key_file).exists():
-            write_private(Path(spec.key_file), key.encode() + b"\n")
+            write_key(Path(spec.key_file), key)
         return _Seen(
             home=True,
             lock=True,

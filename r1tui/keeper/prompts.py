@@ -19,20 +19,12 @@ from r1tui.keeper.in_order import in_thread
 from r1tui.keeper.pulse import feel_pulse
 from r1tui.process import ProcessId, boot_id
 from r1tui.server.slots import LONGEST_S, Held, KeptPrompts, Note, folder_of
+from r1tui.server.wire import Slot
 
 LOOK_S = 6.0
 """The longest that it takes to see how a server is."""
 SETTLE_S = 1.0
 RESTORE_S = 120.0
-
-
-class Slot(msgspec.Struct, frozen=True):
-    """What llama-server says of its slot."""
-
-    is_processing: bool = False
-    id_task: int | None = None
-    n_prompt_tokens: int = 0
-    """In its cache, answers included."""
 
 
 class _Done(msgspec.Struct, frozen=True):
@@ -52,10 +44,15 @@ async def rest(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> 
 
 async def look(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> Slot | None:
     """The slot as it is; None when the server does not say. It wakes a server that sleeps."""
+    return next(iter(await look_at_all(socket, key, timeout_s)), None)
+
+
+async def look_at_all(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> list[Slot]:
+    """As `look`, all slots of the server."""
     answer = await request(socket, "GET", "/slots", key, timeout_s)
-    with suppress(msgspec.DecodeError, IndexError):
-        return decode_foreign(answer[1], list[Slot])[0] if answer and answer[0] == 200 else None
-    return None
+    with suppress(msgspec.DecodeError):
+        return decode_foreign(answer[1], list[Slot]) if answer and answer[0] == 200 else []
+    return []
 
 
 async def keep(kept: KeptPrompts, held: Held, socket: Path, key: str | None) -> Literal["kept", "no", "busy"]:

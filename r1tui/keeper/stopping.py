@@ -24,7 +24,7 @@ HANGING_S = 2.0
 SPAWN_S = 0.2
 """A child whose parent was killed while spawning it shows its own command by then."""
 STOP_S = 45.0
-"""The longest that an orderly stop takes (`r1tui.keeper.ending.END_S`), and some."""
+"""The longest that an orderly stop takes (the sum of the waits in `r1tui.keeper.ending.end_server`), and some."""
 ROUNDS = 3
 """How often it is looked for what somebody has started meanwhile."""
 NOT_OURS_S = 3.0

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from r1tui.errors import R1tuiError
 
-LONGEST_KEY_BYTES = 4096
 _OWN_FOLDER = "Set R1TUI_HOME to a folder of your own."
 _SOL_LOCAL, _LOCAL_PEERCRED, _LOCAL_PEERPID = 0, 1, 2  # macOS, <sys/un.h>
 _XUCRED_BYTES = 76
@@ -55,23 +54,3 @@ def peer(connection: socket.socket) -> tuple[int, int]:
     _, uid = struct.unpack_from("2I", connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED_BYTES))
     (pid,) = struct.unpack("i", connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID, 4))
     return pid, uid
-
-
-def read_own_key(path: Path) -> str | None:
-    """The API key in a file of this user's own in a private folder of his; None without one.
-
-    Raises ForeignError for any other file, whoever names it.
-    """
-    check_folder(path.parent)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:  # the latter: no path
-        raise ForeignError(f"{path} cannot be read: {error}.", "Remove it, then `r1tui stop`.") from error
-    with os.fdopen(fd, "rb") as file:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid():
-            raise ForeignError(f"{path} is not a file of yours.", "Remove it, then `r1tui stop`.")
-        raw = file.read(LONGEST_KEY_BYTES).strip()
-    return raw.decode() if raw.isascii() and raw else None

@@ -56,6 +56,11 @@ class HostPlan:
     anonymous_mib: int
     """Cache, compute buffers and the weights that the CPU back end copies."""
 
+    @property
+    def planned_mib(self) -> int:
+        """What the plan puts there in all."""
+        return self.weights_mib + self.kv_mib + self.compute_mib
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -91,6 +96,11 @@ class Plan:
     speed: Speed = NO_SPEED
     """Tokens per second to expect."""
     source: Literal["estimate", "engine"] = "estimate"
+
+    @property
+    def on_devices_mib(self) -> int:
+        """What it puts on all devices together."""
+        return sum(device.planned_mib for device in self.devices)
 
     @property
     def fits(self) -> bool:

@@ -4,41 +4,31 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
 from r1tui.files import make_folder, make_way
 from r1tui.messages import ProcessId
+from r1tui.sessions import HAS_PROC, PROC, members, own_pids, send, session_of, started_at, stat_fields
 
 POLL_S = 0.1
 STOP_WAITS_S = (5.0, 3.0, 2.0)
 
-_PROC = Path("/proc")
-_HAS_PROC = sys.platform == "linux"
-
 
 def identify(pid: int) -> ProcessId | None:
     """Who has the pid now; None when nobody has, or only a zombie that has ended and not been collected."""
-    if _HAS_PROC:
-        stat = _stat(pid)
-        return None if stat is None or stat[0] in "ZX" else ProcessId(pid, f"{boot_id()}/{stat[19]}")
-    import psutil  # noqa: PLC0415  Linux has no need of it
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else ProcessId(pid, f"{process.create_time():.2f}")
-    except psutil.Error:
+    if (start := started_at(pid)) is None:
         return None
+    return ProcessId(pid, f"{boot_id()}/{start}" if HAS_PROC else start)
 
 
 def boot_id() -> str:
     """What differs between two boots of this machine; empty where it cannot be known."""
     try:
-        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
 
@@ -50,9 +40,9 @@ def alive(process: ProcessId | None) -> bool:
 
 def command_line(pid: int) -> list[str]:
     """The arguments that the process was started with; empty when they cannot be read."""
-    if _HAS_PROC:
+    if HAS_PROC:
         try:
-            raw = (_PROC / str(pid) / "cmdline").read_bytes()
+            raw = (PROC / str(pid) / "cmdline").read_bytes()
         except OSError:
             return []
         return [os.fsdecode(part) for part in raw.removesuffix(b"\0").split(b"\0")] if raw else []
@@ -66,9 +56,9 @@ def command_line(pid: int) -> list[str]:
 
 def variable(pid: int, name: str) -> str | None:
     """The environment variable that the process was started with; None without, and where it cannot be read."""
-    if _HAS_PROC:
+    if HAS_PROC:
         try:
-            raw = (_PROC / str(pid) / "environ").read_bytes()
+            raw = (PROC / str(pid) / "environ").read_bytes()
         except OSError:
             return None
         _, found, rest = (b"\0" + raw).partition(b"\0" + os.fsencode(name) + b"=")
@@ -86,10 +76,10 @@ def has_open(pid: int, path: Path) -> bool:
 
     True where the system does not say.
     """
-    if not _HAS_PROC:
+    if not HAS_PROC:
         return True
     name = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
-    with suppress(OSError), os.scandir(_PROC / str(pid) / "fd") as entries:
+    with suppress(OSError), os.scandir(PROC / str(pid) / "fd") as entries:
         for entry in entries:
             with suppress(OSError):
                 link = os.readlink(entry.path)  # noqa: PTH115
@@ -100,8 +90,8 @@ def has_open(pid: int, path: Path) -> bool:
 
 def parent(pid: int) -> int | None:
     """The pid of the process's parent; None when it has ended."""
-    if _HAS_PROC:
-        stat = _stat(pid)
+    if HAS_PROC:
+        stat = stat_fields(pid)
         return int(stat[1]) if stat is not None else None
     import psutil  # noqa: PLC0415
 
@@ -111,24 +101,9 @@ def parent(pid: int) -> int | None:
         return None
 
 
-def is_own(pid: int) -> bool:
-    """Whether the process is this user's."""
-    if _HAS_PROC:
-        try:
-            return (_PROC / str(pid)).stat().st_uid == os.geteuid()
-        except OSError:
-            return False
-    import psutil  # noqa: PLC0415
-
-    try:
-        return psutil.Process(pid).uids().effective == os.geteuid()
-    except psutil.Error:
-        return False
-
-
 def leads_session(pid: int) -> bool:
     """Whether the process leads a session, as what `spawn` starts does and its children do not."""
-    return _session(pid) == pid
+    return session_of(pid) == pid
 
 
 def runs_command(pid: int, argv: Sequence[str]) -> bool:
@@ -241,7 +216,7 @@ def stop(process: ProcessId, waits_s: tuple[float, float, float] = STOP_WAITS_S)
     ended = False
     for number, wait_s in zip((signal.SIGTERM, signal.SIGTERM, signal.SIGKILL), waits_s, strict=True):
         if alive(process):
-            _send(process.pid, number)
+            send(process.pid, number)
         if ended := wait(process, wait_s):
             break
     kill_session(process)
@@ -256,43 +231,5 @@ def kill_session(process: ProcessId) -> None:
     leader = identify(process.pid)
     if process.pid <= 1 or (leader is not None and leader != process):
         return
-    for pid in own_pids():
-        if pid != os.getpid() and _session(pid) == process.pid:
-            _send(pid, signal.SIGKILL)
-
-
-def _send(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
-
-
-def own_pids() -> Iterator[int]:
-    """The pids of this user's processes."""
-    if _HAS_PROC:
-        with os.scandir(_PROC) as entries:
-            for entry in entries:
-                with suppress(OSError):
-                    if entry.name.isdigit() and entry.stat().st_uid == os.geteuid():
-                        yield int(entry.name)
-        return
-    import psutil  # noqa: PLC0415
-
-    for process in psutil.process_iter(["uids"]):
-        if (uids := process.info["uids"]) and uids.effective == os.geteuid():
-            yield process.pid
-
-
-def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the third on (proc(5)): state first, start time in ticks at index 19."""
-    try:
-        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
-    except OSError:
-        return None
-    return text[text.rindex(")") + 2 :].split()  # the name in parentheses may hold anything
+    for pid in members(process.pid):
+        send(pid, signal.SIGKILL)

@@ -6,6 +6,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
+import msgspec
+
+from r1tui.events import StageEvent, decode_event
 from r1tui.files import read_json_if_any, write_json
 from r1tui.locks import locked
 from r1tui.messages import JobRecord, ProcessId
@@ -82,6 +85,15 @@ class Job:
         async with aclosing(follow(self.log, from_offset, lambda: alive(process))) as lines:
             async for line in lines:
                 yield line
+
+    async def events(self, from_offset: int = 0) -> AsyncGenerator[StageEvent | str, None]:
+        """What the running or last job reports, until it has ended; a line that is no event comes as it is."""
+        async with aclosing(self.follow(from_offset)) as lines:
+            async for line in lines:
+                try:
+                    yield decode_event(line)
+                except msgspec.DecodeError:
+                    yield line
 
     def stop(self, waits_s: tuple[float, float, float] = STOP_WAITS_S) -> bool:
         """End it if it runs; True when it does not run any more."""

@@ -18,6 +18,11 @@ class Buffers:
     kv_mib: int
     compute_mib: int
 
+    @property
+    def total_mib(self) -> int:
+        """All of them."""
+        return self.weights_mib + self.kv_mib + self.compute_mib
+
 
 def read_buffers(lines: Iterable[str]) -> tuple[Buffers, ...]:
     """The buffers of the last load that the log tells of; empty when it tells of none."""

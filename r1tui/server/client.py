@@ -22,7 +22,7 @@ from r1tui.server.refusal import FOREIGN, FOREIGN_SOCKET, OURS
 from r1tui.server.request import Beginning, ChatRequest, Message, json_messages, template_arguments
 from r1tui.server.stream import AnswerStream
 from r1tui.server.think import CLOSE, OPEN
-from r1tui.server.wire import Done, InputTokens, Prompt, Props, Tokens
+from r1tui.server.wire import Done, InputTokens, Prompt, Props, Slot, Tokens
 
 __all__ = ["Beginning", "ChatRequest", "Message", "ServerClient"]
 
@@ -138,8 +138,8 @@ class ServerClient:
 
     async def busy_slots(self) -> int:
         """How many answers are being computed. Asking often would keep an idle server from sleeping."""
-        slots = await self._http.fetch("GET", "/slots", list[dict[str, Any]])
-        return sum(bool(slot.get("is_processing")) for slot in slots)
+        slots = await self._http.fetch("GET", "/slots", list[Slot])
+        return sum(slot.is_processing for slot in slots)
 
     async def forces_thinking(self, sampling: SamplingSettings | None = None) -> bool:
         """Whether the model's template ends the prompt with `<think>`, so that a reply begins inside it.

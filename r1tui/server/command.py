@@ -3,9 +3,7 @@
 import difflib
 import getpass
 import ipaddress
-import os
 import re
-import secrets
 import shlex
 import socket as sockets
 from collections.abc import Iterable, Sequence
@@ -14,7 +12,7 @@ from pathlib import Path
 
 from r1tui.capabilities import Capabilities
 from r1tui.config import SamplingSettings, ServerSettings
-from r1tui.environment import shell_lines
+from r1tui.environment import KEY_VARIABLE, shell_lines
 from r1tui.errors import R1tuiError, UsageError
 
 # Spellings of one flag, from `llama-server --help` of b11434; the first stands for the flag.
@@ -203,16 +201,6 @@ def with_free_port(tcp: Tcp) -> Tcp:
         return Tcp(tcp.host, probe.getsockname()[1])
 
 
-def new_api_key(path: Path) -> str:
-    """A random key, written to `path` for this user alone (0600)."""
-    key = secrets.token_urlsafe(32)
-    path.unlink(missing_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(key + "\n")
-    return key
-
-
 def as_script(argv: Sequence[str], socket: Path, key_file: Path | None = None) -> str:
     """The command as a POSIX shell script that runs the server in the foreground; the key itself is not in it.
 
@@ -232,8 +220,8 @@ def as_script(argv: Sequence[str], socket: Path, key_file: Path | None = None) -
         file = shlex.quote(str(key_file))
         lines += [
             f"[ -s {file} ] || od -An -N32 -tx1 /dev/urandom | tr -d ' \\n' > {file}",
-            f"LLAMA_API_KEY=$(cat {file})",
-            "export LLAMA_API_KEY",
+            f"{KEY_VARIABLE}=$(cat {file})",
+            f"export {KEY_VARIABLE}",
         ]
     parts = [f"exec {shlex.quote(binary)}"]
     parts += [shlex.join((option.flag, *option.values)) for option in parse_options(arguments, "the command")]

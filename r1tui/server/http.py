@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
+from r1tui.environment import KEY_VARIABLE
 from r1tui.errors import R1tuiError
 from r1tui.files import decode_foreign
 from r1tui.server.endpoint import Endpoint
@@ -24,7 +25,7 @@ T = TypeVar("T")
 TIMEOUT_S = 10.0
 MOST_REDIRECTS = 5
 LARGEST_BODY_BYTES = 64 << 20
-_THEIR_KEY = ("LLAMA_API_KEY", "Set it to the server's key alone, in plain characters, or unset it.")
+_THEIR_KEY = (KEY_VARIABLE, "Set it to the server's key alone, in plain characters, or unset it.")
 _OWN_KEY = ("The file of the server's key", "It is damaged: r1tui stop, then start the server again.")
 _KEEP_METHOD = (307, 308)
 _GET_ONLY = (301, 302, 303)

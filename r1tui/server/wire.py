@@ -10,6 +10,16 @@ TOO_LONG_ERROR = "exceed_context_size_error"
 """llama-server's own: the prompt does not fit the context."""
 
 
+class Slot(msgspec.Struct, frozen=True):
+    """One place for an answer, as `/slots` shows it."""
+
+    is_processing: bool = False
+    """Whether an answer is being computed in it."""
+    id_task: int | None = None
+    n_prompt_tokens: int = 0
+    """In its cache, answers included."""
+
+
 class Delta(msgspec.Struct, frozen=True):
     """A piece of the message."""
 

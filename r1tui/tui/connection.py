@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from r1tui.chat.conversation import Messages
 from r1tui.chat.room import Room, surely_has_room
+from r1tui.environment import KEY_VARIABLE
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client as keeper
 from r1tui.keeper.access import address_of
@@ -33,7 +34,7 @@ class Connection:
         """The client of the server that runs now. Raises R1tuiError when none can be asked."""
         if self._client is None:
             if self._attach is not None:
-                key = os.environ.get("LLAMA_API_KEY")
+                key = os.environ.get(KEY_VARIABLE)
                 self._client = ServerClient(self._attach, key, ours=False, model=self.model_name)
             else:
                 address, key = await asyncio.to_thread(self._managed)

@@ -13,7 +13,7 @@ from textual.message import Message
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import PromptProgress, StreamEvent, Timings
-from r1tui.keeper.access import key_of
+from r1tui.keeper.key import key_of
 from r1tui.keeper.prompts import keep, keep_at_end, look, rest, restore
 from r1tui.messages import Status
 from r1tui.paths import Paths

@@ -15,7 +15,7 @@ from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent
 from r1tui.hub.download import discard, unfinished
-from r1tui.hub.jobs import download_job, follow_events
+from r1tui.hub.jobs import download_job
 from r1tui.paths import Paths
 from r1tui.process.job import r1tui_command
 from r1tui.text import size
@@ -100,9 +100,10 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
             self.running = await asyncio.to_thread(self._job.running) is not None
             self.refresh_bindings()
             start = max(0, await asyncio.to_thread(_size, self._job.log) - TAIL_BYTES)
-            async with aclosing(follow_events(self._job, start)) as events:
+            async with aclosing(self._job.events(start)) as events:
                 async for event in events:
-                    self.post_message(DownloadReported(event))
+                    if not isinstance(event, str):
+                        self.post_message(DownloadReported(event))
         except (R1tuiError, OSError) as error:
             self.notify(str(error), severity="error", markup=False)
         except Exception:

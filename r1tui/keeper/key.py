@@ -1,0 +1,63 @@
+"""The key of a server that listens on a port too: made, written and read here alone."""
+
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from r1tui.files import write_private
+from r1tui.keeper.trust import ForeignError, check_folder
+from r1tui.messages import ServerSpec, Status
+from r1tui.paths import Paths
+
+LONGEST_KEY_BYTES = 4096
+
+
+def make_key(path: Path) -> str:
+    """A random key, written to `path` for this user alone (0600). Raises OSError."""
+    key = secrets.token_urlsafe(32)
+    write_key(path, key)
+    return key
+
+
+def write_key(path: Path, key: str) -> None:
+    """Have the file hold this key. Raises OSError."""
+    write_private(path, key.encode() + b"\n")
+
+
+def key_of(status: Status, paths: Paths) -> str | None:
+    """The server's key; None when it wants none. Raises ForeignError for a file that is none of r1tui's keys."""
+    if status.key_file is None:
+        return None
+    file = Path(status.key_file)
+    if file.parent != paths.run:
+        raise ForeignError(f"{file} is not where r1tui keeps keys.", "`r1tui stop`, then start it again.")
+    return _read_own(file)
+
+
+def key_if_any(spec: ServerSpec) -> str | None:
+    """The key of the server of this spec; None without one, and where its file is not this user's own."""
+    with suppress(ForeignError, OSError, ValueError):
+        return _read_own(Path(spec.key_file)) if spec.key_file is not None else None
+    return None
+
+
+def _read_own(path: Path) -> str | None:
+    """The API key in a file of this user's own in a private folder of his; None without one.
+
+    Raises ForeignError for any other file, whoever names it.
+    """
+    check_folder(path.parent)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # the latter: no path
+        raise ForeignError(f"{path} cannot be read: {error}.", "Remove it, then `r1tui stop`.") from error
+    with os.fdopen(fd, "rb") as file:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid():
+            raise ForeignError(f"{path} is not a file of yours.", "Remove it, then `r1tui stop`.")
+        raw = file.read(LONGEST_KEY_BYTES).strip()
+    return raw.decode() if raw.isascii() and raw else None
