@@ -36,6 +36,7 @@ from r1tui.plan.learned import read_records
 from r1tui.process import alive, boot_id, identify
 from r1tui.tui.app import R1App
 from r1tui.tui.choice import chosen_theme
+from r1tui.tui.keymap import complaints
 from tests import keeper_before
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import REPO, Hub, Repository
@@ -149,6 +150,11 @@ def test_the_settings_count_and_doctor_names_those_of_the_old_example(home: Path
     assert checks["config"]["level"] == "ok"
     assert "older example" in checks["sampling"]["found"]
     assert "Remove temperature, top_p, min_p and seed" in checks["sampling"]["remedy"]
+
+
+@pytest.mark.parametrize("command", (DATA / "keys.txt").read_text().split())
+def test_every_key_can_be_changed_by_its_old_id(command: str) -> None:
+    assert list(complaints({command: "f23"})) == []
 
 
 def test_what_was_chosen_and_typed_on_the_screen_is_kept(home: Paths) -> None:
