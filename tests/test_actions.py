@@ -14,7 +14,7 @@ from r1tui.config import Config, UiSettings
 from r1tui.tui.actions import actions
 from r1tui.tui.app import R1App
 from r1tui.tui.commands import COMMANDS, SHARED, Command, of_context
-from r1tui.tui.keymap import clashes, keys_in
+from r1tui.tui.keymap import clashes, keys_in, spelled
 from r1tui.tui.palette import ActionsProvider
 from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.panel import PanelScreen
@@ -280,6 +280,20 @@ def test_no_key_is_one_that_a_terminal_swallows() -> None:
     for command in COMMANDS.values():
         for key in keys_in(command.keys):
             assert not SWALLOWED.search(key), f"{command.id}: {key}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "written"),
+    [
+        ("ctrl+j,alt+enter", "Ctrl+J, Alt+Enter"),
+        ("g,G", "G, Shift+G"),
+        ("escape,pageup,f10", "Esc, Page Up, F10"),
+        ("slash,ctrl+backslash,ctrl+underscore", "/, Ctrl+\\, Ctrl+_"),
+        ("ctrl+right_square_bracket,plus", "Ctrl+], +"),
+    ],
+)
+def test_keys_are_written_for_people(keys: str, written: str) -> None:
+    assert spelled(keys) == written
 
 
 def test_ids_and_default_keys_stay_what_they_are() -> None:

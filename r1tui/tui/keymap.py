@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from string import punctuation
+
+from textual.keys import format_key
 
 from r1tui.config import UiSettings
 from r1tui.tui.commands import COMMANDS, FOCUSED_ON, Command, of_context
 
-SPELLED = {
-    "escape": "Esc", "pageup": "Page Up", "pagedown": "Page Down", "slash": "/", "backslash": "\\", "underscore": "_",
-}  # fmt: skip
+SPELLED = {"escape": "Esc", "pageup": "Page Up", "pagedown": "Page Down"}
 
 
 def keymap(settings: UiSettings) -> dict[str, str]:
@@ -70,7 +71,9 @@ def _spelled(key: str) -> str:
     *modifiers, last = key.split("+")
     if last.isupper() and len(last) == 1:
         modifiers.append("shift")
-    return "+".join([*(part.capitalize() for part in modifiers), SPELLED.get(last) or last.capitalize()])
+    sign = format_key(last)  # `slash` is "/"
+    word = sign if sign in punctuation else SPELLED.get(last, last.capitalize())
+    return "+".join([*(part.capitalize() for part in modifiers), word])
 
 
 def _without_letters(keys: str) -> str:
