@@ -45,6 +45,7 @@ KEYS = {
     "chat.again": "f8",
     "chat.end_thinking": "ctrl+d",
     "chat.select": "ctrl+y",
+    "chat.copy_last": "ctrl+right_square_bracket,alt+c",
     "chat.new": "ctrl+n",
     "chat.conversations": "ctrl+l",
     "chat.variants": "f2",

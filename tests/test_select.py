@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.events import Content, Reasoning
@@ -85,6 +87,19 @@ async def test_copies_are_the_code_or_the_answers_markdown(tmp_path: Path) -> No
         await one.press("escape")
         one.app.seat.action_copy_code()
         assert one.app.clipboard == "x = 1\ny = (2\nz = 3\n"
+
+
+@pytest.mark.parametrize("key", ["ctrl+right_square_bracket", "alt+c"])
+async def test_a_key_copies_the_last_answer_that_has_words(tmp_path: Path, key: str) -> None:
+    conversation = Conversation("c", [exchange("First?", "**One.**", "Hm."), exchange("Second?", "")])
+    async with chat(tmp_path, conversation) as one:
+        await one.press("x", key)
+        assert one.app.clipboard == "**One.**"
+        assert one.prompt.text == "x"
+    async with chat(tmp_path, Conversation("c", [exchange("First?", "")])) as one:
+        await one.press(key)
+        assert one.app.clipboard == ""
+        assert one.said == ["There is no answer in this conversation."]
 
 
 async def test_what_is_copied_is_not_a_key_where_it_is_pasted(tmp_path: Path) -> None:

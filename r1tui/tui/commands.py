@@ -128,6 +128,8 @@ _TABLE: tuple[Command, ...] = (
                 synonyms="cancel abort stop copy"),
         Command("chat.select", "ctrl+y", "Select", "select", "Mark an exchange or a code block; or no longer.",
                 short="Select", rank=25, synonyms="mark choose copy code"),
+        Command("chat.copy_last", "ctrl+right_square_bracket,alt+c", "Copy last answer", "copy_last",
+                "Copy the last answer as Markdown, without its thinking.", synonyms="clipboard yank"),
         Command("chat.copy_code", "", "Copy the last code block", "copy_code",
                 "Copy the last code block, whatever is marked.", synonyms="clipboard"),
         Command("chat.save_code", "", "Save the last code block", "save_code",

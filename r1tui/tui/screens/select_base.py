@@ -96,6 +96,14 @@ class SelectBase(AnswersBase):
         if self.mark is not None:
             self._copy(self._text_of(self.mark))
 
+    def action_copy_last(self) -> None:
+        """Copy the last answer that has words, as Markdown, whatever is selected."""
+        texts = [turn.answer.content.text for turn in self.conversation.turns if turn.answer.content]
+        if texts:
+            self._copy(texts[-1])
+        else:
+            self.notify("There is no answer in this conversation.", markup=False)
+
     def action_copy_code(self) -> None:
         """Copy the last listing, whatever is marked."""
         if (mark := self._last_listing()) is not None:
