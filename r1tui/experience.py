@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
 
 from r1tui.errors import R1tuiError
 from r1tui.events import Finished
 from r1tui.hardware import detect_machine
+from r1tui.messages import ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.plan import learned
 from r1tui.server.buffers import HOST, read_buffers
@@ -26,29 +26,18 @@ def known_of(paths: Paths, model: Path, server: Path) -> learned.Record | None:
     return learned.find_record(records_file(paths), _key(model, server))
 
 
-class Running(Protocol):
-    """What is needed of a server's status; a part that is None means that nothing can be learned."""
-
-    @property
-    def model(self) -> str | None: ...
-    @property
-    def argv(self) -> list[str] | None: ...
-    @property
-    def plan(self) -> dict[str, Any] | None: ...
-
-
-def remember_load(paths: Paths, server: Running, log: Sequence[str]) -> None:
+def remember_load(paths: Paths, server: Status | ServerSpec, log: Sequence[str]) -> None:
     """That the model was loaded, and what its buffers took, from the server's log."""
     used = {one.name: one.total_mib for one in read_buffers(log) if one.name != HOST}
     _remember(paths, server, learned.loaded(used))
 
 
-def remember_out_of_memory(paths: Paths, server: Running) -> None:
+def remember_out_of_memory(paths: Paths, server: Status | ServerSpec) -> None:
     """That memory did not suffice for this plan."""
     _remember(paths, server, learned.out_of_memory)
 
 
-def remember_speed(paths: Paths, server: Running, end: Finished) -> None:
+def remember_speed(paths: Paths, server: Status | ServerSpec, end: Finished) -> None:
     """How fast an answer came."""
     prompt_tps = (end.prompt_tps or 0.0) if (end.prompt_tokens or 0) >= SHORTEST_PROMPT else 0.0
     answer_tps = (end.tps or 0.0) if (end.completion_tokens or 0) >= SHORTEST_ANSWER else 0.0
@@ -60,8 +49,8 @@ def _key(model: Path, server: Path) -> learned.Key:
     return learned.key_of(model, str(server), detect_machine().fingerprint)
 
 
-def _remember(paths: Paths, server: Running, change: Callable[[learned.Run], learned.Run]) -> None:
-    """A record that cannot be written costs nothing but a worse plan."""
+def _remember(paths: Paths, server: Status | ServerSpec, change: Callable[[learned.Run], learned.Run]) -> None:
+    """Write it down, where model, command and plan are known; where it cannot be written, the next plan is worse."""
     if not (server.model and server.argv and server.plan):
         return
     with suppress(R1tuiError, OSError):

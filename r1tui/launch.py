@@ -24,7 +24,7 @@ from r1tui.hub.part import in_thread
 from r1tui.keeper import client as keeper
 from r1tui.loading import follow_server, outcome
 from r1tui.log import as_told
-from r1tui.messages import FallbackPlan, ServerSpec, Status
+from r1tui.messages import FallbackPlan, PlanSummary, ServerSpec, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.plan import Plan
 from r1tui.planning import Held, for_variant, plan_here, request_here, server_argv, subject_of
@@ -56,9 +56,9 @@ class Prepared:
     """What is tried when memory runs out."""
 
     @property
-    def plan_json(self) -> dict[str, object]:
-        """The object of `plan --json`."""
-        return _plan_json(self.variant, self.model, self.plan, self.argv)
+    def summary(self) -> PlanSummary:
+        """The plan that the server is to run by."""
+        return self.plan.summary(self.variant.name, str(self.model), self.argv)
 
 
 class Launch:
@@ -172,7 +172,7 @@ class Launch:
             argv=prepared.argv,
             socket=str(self._paths.server_socket),
             tcp=str(prepared.tcp) if prepared.tcp else None,
-            plan=prepared.plan_json,
+            plan=prepared.summary,
             key_file=str(self._paths.api_key) if prepared.tcp else None,
             log_max_mib=self._config.server.log_max_mib,
             owner=self._owner,
@@ -296,17 +296,13 @@ class Launch:
         smaller = [
             FallbackPlan(
                 argv=(argv := argv_of(less)),
-                plan=_plan_json(self.variant, model, less, argv),
+                plan=less.summary(self.variant.name, str(model), argv),
                 words=in_words(less, plan),
                 spares_host=less.ctx_size < plan.ctx_size,
             )
             for less in smaller_plans(subject.header, request, plan)
         ]
         return Prepared(self.variant, engine, model, plan, argv_of(plan), tcp, smaller)
-
-
-def _plan_json(variant: Variant, model: Path, plan: Plan, argv: list[str]) -> dict[str, object]:
-    return {"variant": variant.name, "model": str(model), **plan.to_json(), "argv": argv}
 
 
 async def merged(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[StageEvent, None]:

@@ -10,7 +10,6 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from r1tui.errors import CancelledError
 from r1tui.events import LogLine, Meter, Notice, StageDone, StageEvent, StageFailed
@@ -141,19 +140,12 @@ async def follow_server(
             if status.settled:
                 return
             if status.state == "loading" and status.pid is not None:
-                loading = LoadingWatch(status.pid, paths.server_log, weights_bytes(status.plan), stuck_s)
+                weights_bytes = status.plan.weights_bytes or None if status.plan else None
+                loading = LoadingWatch(status.pid, paths.server_log, weights_bytes, stuck_s)
     finally:
         watching.cancel()
         if loading is not None:
             loading.close()
-
-
-def weights_bytes(plan: dict[str, Any] | None) -> int | None:
-    """The model's size by the plan's JSON object."""
-    places = [(plan or {}).get("host"), *((plan or {}).get("devices") or ())]
-    mib = [place.get("weights_mib") for place in places if isinstance(place, dict)]
-    total_mib = sum(part for part in mib if isinstance(part, int))
-    return total_mib << 20 if total_mib else None
 
 
 def outcome(status: Status | None) -> StageEvent:

@@ -1,6 +1,8 @@
-"""What crosses a process border, in files and over sockets: the server's status and record, requests, jobs."""
+"""What crosses a process border, in files and over sockets: plans, the server's status and record, requests, jobs."""
 
-from typing import Annotated, Any, Literal
+from itertools import pairwise
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -19,11 +21,120 @@ class ProcessId(msgspec.Struct, frozen=True):
     start_time: str
 
 
+class DevicePlan(msgspec.Struct, frozen=True):
+    """One device's memory and what the plan puts there, in MiB."""
+
+    name: str = ""
+    total_mib: int = 0
+    free_mib: int = 0
+    weights_mib: int = 0
+    kv_mib: int = 0
+    compute_mib: int = 0
+
+    @property
+    def planned_mib(self) -> int:
+        """What the plan puts there in all."""
+        return self.weights_mib + self.kv_mib + self.compute_mib
+
+
+class HostPlan(msgspec.Struct, frozen=True):
+    """The host's memory, in MiB; weights are mapped, which the kernel may drop, the rest is anonymous."""
+
+    total_mib: int = 0
+    weights_mib: int = 0
+    kv_mib: int = 0
+    compute_mib: int = 0
+    anonymous_mib: int = 0
+    """Cache, compute buffers and the weights that the CPU back end copies."""
+
+    @property
+    def planned_mib(self) -> int:
+        """What the plan puts there in all."""
+        return self.weights_mib + self.kv_mib + self.compute_mib
+
+    @property
+    def mapped_weights_mib(self) -> int:
+        """The weights that are mapped and not copied."""
+        return self.weights_mib - max(0, self.anonymous_mib - self.kv_mib - self.compute_mib)
+
+
+class Range(NamedTuple):
+    """From the worst that is likely to the best."""
+
+    low: float
+    high: float
+
+
+class Speed(msgspec.Struct, frozen=True):
+    """Tokens per second of reading a prompt and of writing an answer."""
+
+    prompt: Range
+    answer: Range
+
+
+NO_SPEED = Speed(Range(0.0, 0.0), Range(0.0, 0.0))
+
+
+class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The object of `plan --json`, and what a supervisor and the screen know of the plan that a server runs by.
+
+    Words are text, whichever r1tui wrote them; keys that another version knows are ignored, those that it lacks empty.
+    """
+
+    variant: str = ""
+    model: str = ""
+    strategy: str = ""
+    n_gpu_layers: int | None = None
+    n_cpu_moe: int | None = None
+    ctx_size: int = 0
+    cache_type_k: str = ""
+    cache_type_v: str = ""
+    threads: int = 0
+    devices: tuple[DevicePlan, ...] = ()
+    host: HostPlan = HostPlan()
+    ubatch_size: int = 0
+    flash_attn: str = ""
+    tensor_split: tuple[int, ...] = ()
+    tps: Speed = NO_SPEED
+    fits: bool = False
+    verdict: str = ""
+    source: str = ""
+    reasons: tuple[str, ...] = ()
+    argv: list[str] = []
+
+    @property
+    def placement(self) -> str:
+        """What goes where, in a few words."""
+        names = ", ".join(one.name for one in self.devices)
+        if names and self.n_gpu_layers is None:
+            said = "llama.cpp decides what goes where"
+        elif not names or not self.n_gpu_layers:
+            said = "all on the CPU"
+        elif self.verdict == "gpu":
+            said = f"all on {names}"
+        elif self.n_cpu_moe:
+            said = f"{self.n_gpu_layers} layers on {names}, experts of {self.n_cpu_moe} on the CPU"
+        else:
+            said = f"{self.n_gpu_layers} layers on {names}"
+        return f"{said}, weights from disk" if self.verdict == "disk" else said
+
+    @property
+    def weights_bytes(self) -> int:
+        """The model's size."""
+        return (self.host.weights_mib + sum(one.weights_mib for one in self.devices)) << 20
+
+    @property
+    def bytes_per_token(self) -> float:
+        """What a token takes in the cache; 0 where it is not known."""
+        kv_mib = self.host.kv_mib + sum(one.kv_mib for one in self.devices)
+        return (kv_mib << 20) / self.ctx_size if self.ctx_size else 0.0
+
+
 class FallbackPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The same server with a plan that takes less memory, for when it runs out."""
 
     argv: list[str]
-    plan: dict[str, Any] | None = None
+    plan: PlanSummary | None = None
     words: str = ""
     """What is less, for a person."""
     spares_host: bool = False
@@ -44,8 +155,7 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The Unix socket that `argv` makes it listen on."""
     tcp: str | None = None
     """HOST:PORT for other tools, if it listens there too."""
-    plan: dict[str, Any] | None = None
-    """The plan's JSON object as it came."""
+    plan: PlanSummary | None = None
     key_file: str | None = None
     """Where the keeper writes a random API key for the server; it removes it at the end. None: no key."""
     log_max_mib: int = 64
@@ -64,6 +174,13 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     cwd: str | None = None
     """The folder that relative paths in `argv` mean; None: the home of nothing, `/`."""
 
+    @property
+    def model_name(self) -> str | None:
+        """What llama-server calls the model: the first of its aliases by the alphabet, else its file's name."""
+        said = [value for flag, value in pairwise(self.argv) if flag in ("--alias", "-a")]
+        aliases = sorted(filter(None, (alias.strip() for value in said for alias in value.split(","))))
+        return aliases[0] if aliases else PurePath(self.model).name or None
+
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """A server that ended and was started again."""
@@ -73,8 +190,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """What was done then, for a person."""
     kind: str = ""
     """Of the cause, see `r1tui.server.diagnosis.Kind`."""
-    plan: dict[str, Any] | None = None
-    """The plan that it ran by."""
+    plan: PlanSummary | None = None
+    """That it ran by."""
 
 
 class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +229,7 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What is true of the managed server now. The first twelve fields are the object of `status --json`."""
+    """What is true of the managed server now. The first thirteen fields are the object of `status --json`."""
 
     state: State = "stopped"
     pid: int | None = None
@@ -126,10 +243,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     log: str | None = None
     cause: str | None = None
     remedy: str | None = None
+    model_name: str | None = None
+    """What the server itself calls the model."""
     model: str | None = None
     tcp: str | None = None
     key_file: str | None = None
-    plan: dict[str, Any] | None = None
+    plan: PlanSummary | None = None
     answers: list[str] = []
     evidence: list[str] = []
     kind: str | None = None
@@ -172,7 +291,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_json(self) -> dict[str, Any]:
         """The object of `status --json`."""
-        return {name: getattr(self, name) for name in self.__struct_fields__[:12]}
+        return {name: getattr(self, name) for name in self.__struct_fields__[:13]}
 
 
 class Version(msgspec.Struct, frozen=True):

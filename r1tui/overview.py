@@ -21,7 +21,7 @@ from r1tui.paths import Paths
 from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
 from r1tui.plan.learned import run_of_plan
 from r1tui.planning import Held, find_subject, for_variant, request_here
-from r1tui.text import plan_in_words, rough, size
+from r1tui.text import rough, size
 
 _ELSEWHERE: dict[Owner, str] = {
     "huggingface": "HF cache",
@@ -75,7 +75,7 @@ class Entry:
     @property
     def layers(self) -> str:
         """What of it the GPUs take, in a few words; empty without GPUs, and before its header is known."""
-        return plan_in_words(self.plan.to_json()) if self.plan and self.plan.devices else ""
+        return self.plan.summary().placement if self.plan and self.plan.devices else ""
 
     @property
     def gpu_mib(self) -> int | None:
@@ -114,7 +114,7 @@ class Entry:
             "n_cpu_moe": self.plan.n_cpu_moe if self.plan else None,
             "gpu_mib": self.gpu_mib,
             "host_mib": self.host_mib,
-            "tps": self.plan.to_json()["tps"]["answer"] if self.plan and self.plan.can_start else None,
+            "tps": self.plan.summary().tps.answer if self.plan and self.plan.can_start else None,
             "measured_tps": round(self.measured_tps, 2) if self.measured_tps is not None else None,
         }
 
@@ -165,7 +165,7 @@ def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search
     except R1tuiError as error:
         return replace(entry, problem=error.cause)
     plan = make_plan(subject.header, replace(for_variant(request, config, variant), learned=learned))
-    run = learned.run_of(run_of_plan(plan.to_json(), plan.arguments()).layout) if learned else None
+    run = learned.run_of(run_of_plan(plan.summary(), plan.arguments()).layout) if learned else None
     measured_tps = median(run.answer_tps) if run and run.answer_tps else None
     size_gib = subject.header.size_bytes / 2**30
     return replace(entry, size_gib=size_gib, verdict=plan.verdict, plan=plan, measured_tps=measured_tps)

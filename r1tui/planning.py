@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
 
 import msgspec
 
@@ -21,10 +20,11 @@ from r1tui.gguf import GgufError, Header, read_header
 from r1tui.hardware import Machine, cpu_features, detect_machine
 from r1tui.hub.found import Search, own_folder
 from r1tui.hub.headers import fetch_headers, known_headers, place_in_repository
+from r1tui.messages import Range, Status
 from r1tui.paths import Paths
 from r1tui.plan import Device, DeviceBackend, Plan, PlanRequest, is_known, make_plan
 from r1tui.plan.memory import EMBEDDING, MIB
-from r1tui.plan.rates import DeviceRates, HostRates, Range, host_rates
+from r1tui.plan.rates import DeviceRates, HostRates, host_rates
 from r1tui.plan.repack import repacked_types
 from r1tui.plan.verdict import Verdict, judge
 from r1tui.server.command import Option, Tcp, compose, parse_options
@@ -43,19 +43,6 @@ class Subject:
     on_disk: bool
 
 
-class Server(Protocol):
-    """A server's status, as far as its memory goes."""
-
-    @property
-    def pid(self) -> int | None: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def argv(self) -> list[str] | None: ...
-    @property
-    def plan(self) -> dict[str, Any] | None: ...
-
-
 @dataclass(frozen=True)
 class Held:
     """What our own server holds, from its plan: process ids would not tell it from others in a container, where the
@@ -70,19 +57,19 @@ class Held:
     """The same as devices, as they were before it."""
 
     @classmethod
-    def by(cls, server: Server) -> "Held | None":
+    def by(cls, server: Status) -> "Held | None":
         """None for one that does not run, and for one that sleeps or was started without a plan."""
         plan = server.plan
-        if server.pid is None or server.state not in HOLDING or not plan:
+        if server.pid is None or server.state not in HOLDING or plan is None:
             return None
-        held = {one["name"]: one["weights_mib"] + one["kv_mib"] + one["compute_mib"] for one in plan["devices"]}
         workers = tuple(
-            EngineDevice(one["name"], "", one["total_mib"], one["free_mib"] - held[one["name"]])
-            for one in plan["devices"]
-            if device_backend(one["name"]) == "rpc"
+            EngineDevice(one.name, "", one.total_mib, one.free_mib - one.planned_mib)
+            for one in plan.devices
+            if device_backend(one.name) == "rpc"
         )
         rpc = next((value for flag, value in pairwise(server.argv or ()) if flag == "--rpc"), "")
-        return cls(held, plan["host"]["anonymous_mib"], frozenset(rpc.split(",")) - {""}, workers)
+        held = {one.name: one.planned_mib for one in plan.devices}
+        return cls(held, plan.host.anonymous_mib, frozenset(rpc.split(",")) - {""}, workers)
 
     def occupies(self, rpc: Sequence[str]) -> bool:
         """Whether these workers are its own. Raises R1tuiError where only some of them are."""

@@ -1,9 +1,7 @@
 """Text from models, files and programs, made safe and short for a terminal."""
 
 import re
-from collections.abc import Mapping
 from time import localtime, strftime
-from typing import Any
 
 # CSI, OSC and other string sequences, two-character escapes, then every control character but tab and newline.
 _SEQUENCES = re.compile(
@@ -81,24 +79,6 @@ def day(time_s: float, now_s: float) -> str:
     then, now, day_before = (localtime(one)[:3] for one in (time_s, now_s, now_s - 86400))
     words = {now: "today", day_before: "yesterday"}.get(then, "%Y-%m-%d")
     return strftime(f"{words} %H:%M", localtime(time_s))
-
-
-def plan_in_words(plan: Mapping[str, Any]) -> str:
-    """A plan's JSON object in a few words."""
-    devices = plan.get("devices")
-    names = ", ".join(str(one.get("name", "?")) for one in devices or () if isinstance(one, Mapping))
-    layers, experts, verdict = plan.get("n_gpu_layers"), plan.get("n_cpu_moe"), plan.get("verdict")
-    if names and layers is None:
-        said = "llama.cpp decides what goes where"
-    elif not names or not layers:
-        said = "all on the CPU"
-    elif verdict == "gpu":
-        said = f"all on {names}"
-    elif experts:
-        said = f"{layers} layers on {names}, experts of {experts} on the CPU"
-    else:
-        said = f"{layers} layers on {names}"
-    return f"{said}, weights from disk" if verdict == "disk" else said
 
 
 def rough(low: float, high: float) -> str:

@@ -20,12 +20,11 @@ from r1tui.events import (
     StreamEvent,
     Timings,
 )
-from r1tui.messages import Status
+from r1tui.messages import Range, Speed, Status
 from r1tui.nvml import GpuUse
 from r1tui.overview import Entry
 from r1tui.paths import Paths
 from r1tui.plan import DevicePlan, HostPlan, Plan
-from r1tui.plan.rates import Range, Speed
 from r1tui.server.endpoint import Endpoint
 from r1tui.telemetry import Sample, ServerUse
 from r1tui.tui.app import R1App
@@ -73,7 +72,7 @@ PLAN = Plan(
 )  # fmt: skip
 STATUS = Status(
     state="ready", pid=4242, keeper_pid=4240, variant="r1-iq1_s", endpoint="unix:/run/r1tui/server.sock", uptime_s=7380,
-    plan=PLAN.to_json(), model="/m/r1.gguf", log="/state/logs/server.log",
+    plan=PLAN.summary(), model="/m/r1.gguf", log="/state/logs/server.log",
 )  # fmt: skip
 SAMPLE = Sample(
     time_s=1000.0, cpu_percent=61.0, memory_total_bytes=256 * GIB, memory_available_bytes=228 * GIB,

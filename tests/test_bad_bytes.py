@@ -45,7 +45,7 @@ from r1tui.hub.removal import removal_of
 from r1tui.keeper import client as keeper
 from r1tui.keeper import state
 from r1tui.keeper.__main__ import main as keeper_main
-from r1tui.messages import ServerRecord, ServerSpec
+from r1tui.messages import DevicePlan, PlanSummary, ServerRecord, ServerSpec
 from r1tui.paths import Paths, private_folder
 from r1tui.plan import learned
 from r1tui.process import ProcessId, boot_id
@@ -84,7 +84,7 @@ def _use(paths: Paths) -> None:
     choices = SamplingChoices(paths.sampling_choices, SamplingSettings())
     choices.choose("tiny", SamplingSettings(temperature=0.9))
     choices.write("tiny")
-    plan = {"devices": [{"name": "CUDA0", "weights_mib": 1, "kv_mib": 2, "compute_mib": 3, "free_mib": 9}]}
+    plan = PlanSummary(devices=(DevicePlan("CUDA0", 0, 9, 1, 2, 3),))
     learned.remember(learned_file(paths), KEY, learned.run_of_plan(plan, []), learned.answered(10.0, 2.0))
     bandwidth.measure(paths, None)
     PromptHistory(paths.prompt).add(Typed("what was asked — ünï"))
@@ -166,7 +166,7 @@ def _sampling(paths: Paths) -> None:
 
 
 def _learn(paths: Paths) -> None:
-    learned.remember(learned_file(paths), KEY, learned.run_of_plan({}, []), learned.out_of_memory)
+    learned.remember(learned_file(paths), KEY, learned.run_of_plan(PlanSummary(), []), learned.out_of_memory)
 
 
 def _kept(paths: Paths) -> None:

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as changed
 
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.gauges import LEVELS, SHADES
 from r1tui.tui.widgets.instrument_rows import panel
-from tests.test_instruments import GIB, GPU, PLAN, SAMPLE, SERVER, STATUS, TIMINGS, replace_plan
+from tests.test_instruments import GIB, GPU, PLAN, SAMPLE, SERVER, STATUS, TIMINGS
 
 BIG = 68, 59
 """What a terminal of 200×60 leaves beside the chat."""
@@ -15,7 +16,7 @@ BIG = 68, 59
 
 def big(n_gpus: int, seconds: int = 400) -> list[str]:
     """The rows of a big panel after so many samples of a GPU box in full use."""
-    status = replace_plan(STATUS, PLAN | {"threads": 16, "cache_type_k": "f16", "cache_type_v": "f16"})
+    status = changed(STATUS, plan=changed(PLAN, threads=16, cache_type_k="f16", cache_type_v="f16"))
     figures = Figures(status=status, context_size=8192)
     gpus = tuple(replace(GPU, index=index, own_bytes=60 * GIB) for index in range(n_gpus))
     for _ in range(seconds):

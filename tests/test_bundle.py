@@ -17,6 +17,7 @@ from r1tui.cli.report import LOG_BYTES
 from r1tui.cli.server_lines import without_chat
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client
+from r1tui.messages import PlanSummary
 from tests.conftest import CommandLine, TinyModel
 from tests.keeper_rig import SocketConnection, call, spec_for, start_ready
 
@@ -138,7 +139,7 @@ def test_argv_and_plan_of_the_last_server(
 ) -> None:
     """A real one, as talkative as it can be, that was asked something."""
     model = tiny_r1(think=THINK, answer=ANSWER)
-    spec = spec_for(llama_server, model, marked.paths, "--verbosity", "9", tcp=True, plan={"verdict": "cpu"})
+    spec = spec_for(llama_server, model, marked.paths, "--verbosity", "9", tcp=True, plan=PlanSummary(verdict="cpu"))
     for log in (*marked.paths.logs.iterdir(), *marked.paths.jobs.iterdir()):  # they name the key of an earlier server
         log.unlink()
     start_ready(spec, marked.paths)

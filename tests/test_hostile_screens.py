@@ -17,6 +17,7 @@ from textual.widget import Widget
 
 from r1tui.catalog import Catalog, Variant
 from r1tui.events import FileProgress, FilesProgress, LogLine, Notice, Progress, StageDone, StageFailed, StageStarted
+from r1tui.messages import DevicePlan, PlanSummary
 from r1tui.overview import Entry
 from r1tui.paths import Paths
 from r1tui.tui.messages import AnswerWaits, DownloadReported, ServerChanged, StageReported
@@ -70,7 +71,7 @@ async def drawn(app: StillApp, pilot: Pilot[None]) -> None:
 def in_chat(app: StillApp, text: str) -> None:
     app.seat.conversation = past(text, text, text)
     app.seat.furniture.transcript.show(app.seat.conversation)
-    plan = {"verdict": text, "n_gpu_layers": 5, "devices": [{"name": text}]}
+    plan = PlanSummary(verdict=text, n_gpu_layers=5, devices=(DevicePlan(text),), cache_type_k=text, cache_type_v=text)
     app.seat.post_message(ServerChanged(msgspec.structs.replace(STATUS, variant=text, plan=plan)))
 
 

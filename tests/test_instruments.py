@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as changed
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.geometry import Region
@@ -14,10 +14,9 @@ from textual.widget import Widget
 from textual.widgets import Label
 
 from r1tui.events import Timings
-from r1tui.messages import Ending, Status
+from r1tui.messages import DevicePlan, Ending, HostPlan, PlanSummary, Range, Speed, Status
 from r1tui.nvml import GpuUse
 from r1tui.telemetry import Sample, ServerUse
-from r1tui.text import plan_in_words
 from r1tui.tui.themes import TERMINAL, load_themes
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.gauges import SHADES, SIXTEEN
@@ -30,7 +29,7 @@ GIB = 1 << 30
 GPU = GpuUse(0, "NVIDIA H100 80GB HBM3", 62 * GIB, 80 * GIB, 87, 63, 412.5)
 SERVER = ServerUse(7, 90 * GIB, 12 * GIB, 78 * GIB, 42.0)
 SAMPLE = Sample(0.0, 45.3, 128 * GIB, 32 * GIB, 29 * GIB, SERVER, (GPU,), None, 0.1)
-PLAN = {"ctx_size": 8192, "n_gpu_layers": 62, "n_cpu_moe": 33, "verdict": "hybrid", "devices": [{"name": "CUDA0"}]}
+PLAN = PlanSummary(ctx_size=8192, n_gpu_layers=62, n_cpu_moe=33, verdict="hybrid", devices=(DevicePlan("CUDA0"),))
 STATUS = Status(state="ready", variant="r1-iq1_s", uptime_s=4020.0, plan=PLAN)
 TIMINGS = Timings(prompt_tokens=1000, cached_tokens=0, prompt_tps=210.4, completion_tokens=229, tps=12.34)
 
@@ -209,7 +208,7 @@ def test_eight_gpus_take_a_row_each_where_there_is_no_room_for_more() -> None:
     assert "8 GPUs 496/640 GiB  87 %" in line(figures, 200, SHADES).plain
 
 
-DEVICE = {"name": "CUDA0", "total_mib": 80 << 10, "weights_mib": 48 << 10, "kv_mib": 10 << 10, "compute_mib": 2 << 10}
+DEVICE = DevicePlan("CUDA0", 80 << 10, 0, 48 << 10, 10 << 10, 2 << 10)
 OWN = replace(GPU, own_bytes=60 * GIB)
 
 
@@ -217,29 +216,25 @@ OWN = replace(GPU, own_bytes=60 * GIB)
     ("gpu", "device", "said"),
     [
         (OWN, DEVICE, ["ours        60.0 of 60.0 GiB planned", "others            2.0 GiB, 18.0 free"]),
-        (OWN, DEVICE | {"name": "CUDA1"}, ["ours                        60.0 GiB"]),
-        (OWN, DEVICE | {"total_mib": 24 << 10}, ["ours                        60.0 GiB"]),
+        (OWN, changed(DEVICE, name="CUDA1"), ["ours                        60.0 GiB"]),
+        (OWN, changed(DEVICE, total_mib=24 << 10), ["ours                        60.0 GiB"]),
         (GPU, DEVICE, ["          60.0 GiB planned, 18.0 free"]),
-        (GPU, {}, ["                           18.0 free"]),
+        (GPU, DevicePlan(), ["                           18.0 free"]),
     ],
 )  # fmt: skip
 def test_a_gpu_s_memory_is_ours_or_others_and_as_planned_or_not(
-    gpu: GpuUse, device: dict[str, Any], said: list[str]
+    gpu: GpuUse, device: DevicePlan, said: list[str]
 ) -> None:
-    status = replace_plan(STATUS, PLAN | {"devices": [device]})
+    status = changed(STATUS, plan=changed(PLAN, devices=(device,)))
     text = text_of(Figures(replace(SAMPLE, gpus=(gpu,)), status))
     for words in said:
         assert words.strip() in [row.strip() for row in text.splitlines()]
 
 
-def replace_plan(status: Status, plan: dict[str, Any]) -> Status:
-    return msgspec.structs.replace(status, plan=plan)
-
-
 def test_more_on_a_gpu_than_planned_is_marked() -> None:
     def style(own_gib: int) -> bool:
         gpu = replace(GPU, own_bytes=own_gib * GIB)
-        figures = Figures(replace(SAMPLE, gpus=(gpu,)), replace_plan(STATUS, PLAN | {"devices": [DEVICE]}))
+        figures = Figures(replace(SAMPLE, gpus=(gpu,)), changed(STATUS, plan=changed(PLAN, devices=(DEVICE,))))
         (row,) = [row for row in panel(figures, 36, 60, SHADES) if row.plain.startswith("ours")]
         return any("$warning" in str(span.style) for span in row.spans)
 
@@ -258,10 +253,9 @@ def test_more_on_a_gpu_than_planned_is_marked() -> None:
 def test_how_much_of_the_model_is_in_memory(
     host: tuple[int, int, int, int], mapped: int, gpus: tuple[GpuUse, ...], said: list[str]
 ) -> None:
-    names = ("weights", "kv", "compute", "anonymous")
-    plan = PLAN | {"host": {f"{name}_mib": gib << 10 for name, gib in zip(names, host, strict=True)}}
+    plan = changed(PLAN, host=HostPlan(0, *(gib << 10 for gib in host)))
     sample = replace(SAMPLE, gpus=gpus or None, server=replace(SERVER, mapped_bytes=mapped * GIB))
-    rows = text_of(Figures(sample, replace_plan(STATUS, plan))).splitlines()
+    rows = text_of(Figures(sample, changed(STATUS, plan=plan))).splitlines()
     at = [y for y, row in enumerate(rows) if row.startswith("model")]
     found = [words for y in at for words in (rows[y][-len(said[0]) :], rows[y + 1].strip())]
     assert found == said
@@ -293,17 +287,17 @@ def test_a_course_is_the_mean_of_five_samples_and_stands_still_meanwhile() -> No
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        ({}, "all on the CPU"),
+        (PlanSummary(), "all on the CPU"),
         (PLAN, "62 layers on CUDA0, experts of 33 on the CPU"),
-        (PLAN | {"n_cpu_moe": 0}, "62 layers on CUDA0"),
-        (PLAN | {"n_cpu_moe": 0, "verdict": "gpu"}, "all on CUDA0"),
-        (PLAN | {"n_gpu_layers": None}, "llama.cpp decides what goes where"),
-        (PLAN | {"n_gpu_layers": 0}, "all on the CPU"),
-        (PLAN | {"verdict": "disk", "devices": []}, "all on the CPU, weights from disk"),
+        (changed(PLAN, n_cpu_moe=0), "62 layers on CUDA0"),
+        (changed(PLAN, n_cpu_moe=0, verdict="gpu"), "all on CUDA0"),
+        (changed(PLAN, n_gpu_layers=None), "llama.cpp decides what goes where"),
+        (changed(PLAN, n_gpu_layers=0), "all on the CPU"),
+        (changed(PLAN, verdict="disk", devices=()), "all on the CPU, weights from disk"),
     ],
 )
-def test_a_plan_in_a_few_words(plan: dict[str, Any], words: str) -> None:
-    assert plan_in_words(plan) == words
+def test_a_plan_in_a_few_words(plan: PlanSummary, words: str) -> None:
+    assert plan.placement == words
 
 
 SIZES = st.none() | st.integers(0, 1 << 50)
@@ -315,14 +309,13 @@ GPUS = st.builds(GpuUse, st.integers(0, 15), st.text(), SIZES, SIZES, SMALL, SMA
 SERVERS = st.builds(
     ServerUse, st.integers(1), st.integers(0, 1 << 50), SIZES, SIZES, st.none() | st.floats(0, 100), RATES
 )
-JSON = st.recursive(
-    st.none() | st.integers(-5, 1 << 30) | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
-)
-MIB = st.none() | st.integers(0, 1 << 30) | st.text()
-PLACES = st.fixed_dictionaries({f"{part}_mib": MIB for part in ("total", "weights", "kv", "compute", "anonymous")})
-PLANS = st.fixed_dictionaries(
-    {}, optional={"host": JSON | PLACES, "devices": st.lists(PLACES | JSON), "tps": JSON, "verdict": JSON,
-                  "n_gpu_layers": st.none() | st.integers(0, 99), "cache_type_k": JSON, "threads": JSON},
+MIB = st.integers(0, 1 << 30)
+TPS = st.builds(Range, st.floats(0, 1e9), st.floats(0, 1e9))
+PLANS = st.builds(
+    PlanSummary, n_gpu_layers=st.none() | st.integers(0, 99), cache_type_k=st.text(), cache_type_v=st.text(),
+    threads=st.integers(0, 999), verdict=st.text(), tps=st.builds(Speed, TPS, TPS),
+    devices=st.lists(st.builds(DevicePlan, st.text(), MIB, MIB, MIB, MIB, MIB), max_size=3).map(tuple),
+    host=st.builds(HostPlan, MIB, MIB, MIB, MIB, MIB),
 )  # fmt: skip
 SAMPLES = st.builds(
     Sample, st.just(0.0), st.none() | st.floats(0, 100), st.integers(0, 1 << 50), st.integers(0, 1 << 50),
@@ -336,7 +329,7 @@ ROOMS = st.tuples(st.integers(1, 200), st.integers(1, 60))
 
 @given(SAMPLES, st.text(), ROOMS, st.floats(0, 1e6), PLANS)
 def test_any_figures_in_any_room(
-    sample: Sample, name: str, room: tuple[int, int], tps: float, plan: dict[str, Any]
+    sample: Sample, name: str, room: tuple[int, int], tps: float, plan: PlanSummary
 ) -> None:
     width, height = room
     ending = Ending(cause=name, next=name)

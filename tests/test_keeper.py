@@ -20,7 +20,7 @@ from r1tui.errors import R1tuiError
 from r1tui.keeper import client
 from r1tui.keeper.state import read_record
 from r1tui.locks import holder
-from r1tui.messages import ServerSpec, Status
+from r1tui.messages import PlanSummary, ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.process import alive, follow, identify, older_log, wait
 from tests.conftest import TinyModel
@@ -41,7 +41,7 @@ def nothing_is_left(paths: Paths) -> Iterator[None]:
 
 def test_start_ready_stop(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> None:
     assert client.status(paths) == Status()
-    spec = spec_for(llama_server, tiny_r1(), paths, plan={"verdict": "cpu", "reasons": ["no GPU"]})
+    spec = spec_for(llama_server, tiny_r1(), paths, plan=PlanSummary(verdict="cpu", reasons=("no GPU",)))
     started = client.start(spec, paths)
     assert started.state in ("starting", "loading", "ready")
     states = []
@@ -54,7 +54,7 @@ def test_start_ready_stop(paths: Paths, llama_server: Path, tiny_r1: TinyModel) 
     assert ready.state == "ready"
     assert list(ready.as_json()) == [
         "state", "pid", "keeper_pid", "restarts", "exit_status", "variant",
-        "endpoint", "uptime_s", "argv", "log", "cause", "remedy",
+        "endpoint", "uptime_s", "argv", "log", "cause", "remedy", "model_name",
     ]  # fmt: skip
     assert ready.endpoint == f"unix:{paths.server_socket}"
     assert (ready.argv, ready.plan, ready.variant) == (spec.argv, spec.plan, "tiny")
@@ -79,7 +79,7 @@ def test_the_whole_life_in_the_foreground_ends_in_order_at_ctrl_c(
         "import sys, msgspec\n"
         "from r1tui.errors import CancelledError\n"
         "from r1tui.keeper.client import run_keeper\n"
-        "from r1tui.messages import ServerSpec\n"
+        "from r1tui.messages import PlanSummary, ServerSpec\n"
         "from r1tui.paths import Paths\n"
         "spec = msgspec.json.decode(open(sys.argv[1], 'rb').read(), type=ServerSpec)\n"
         "try: run_keeper(spec, Paths.from_environment(), lambda status: print(status.state, flush=True))\n"

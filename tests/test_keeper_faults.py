@@ -18,7 +18,7 @@ import pytest
 from r1tui.errors import R1tuiError
 from r1tui.keeper import asking, client, memory, stopping
 from r1tui.keeper.state import read_record, write_record
-from r1tui.messages import FallbackPlan, ServerRecord, Status
+from r1tui.messages import FallbackPlan, PlanSummary, ServerRecord, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, alive, identify, spawn_detached, wait
 from r1tui.server.record import LOST_EVENT, record_file
@@ -179,12 +179,12 @@ def test_a_smaller_server_that_no_file_names_is_taken_over_as_what_it_is(paths: 
     start_ready(toy.spec(), paths)
     record = record_of(paths)
     kill(record.keeper)
-    less = FallbackPlan(argv=toy.argv(), plan={"n_cpu_moe": 3})
+    less = FallbackPlan(argv=toy.argv(), plan=PlanSummary(n_cpu_moe=3))
     larger = msgspec.structs.replace(record.spec, argv=toy.argv("larger"), smaller=[less])
     change_record(paths, spec=larger, server=ProcessId(record.server.pid if record.server else 0, "the larger one"))
     client.adopt(paths)
     now = next(status for status in client.watch(paths) if status.settled)
-    assert (now.state, now.plan, now.argv) == ("ready", {"n_cpu_moe": 3}, toy.argv())
+    assert (now.state, now.plan, now.argv) == ("ready", PlanSummary(n_cpu_moe=3), toy.argv())
     assert record_of(paths).server == record.server
 
 

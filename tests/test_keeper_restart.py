@@ -12,7 +12,7 @@ from r1tui.experience import records_file
 from r1tui.keeper import client
 from r1tui.keeper.policy import gave_up, what_next, with_less
 from r1tui.keeper.state import read_record
-from r1tui.messages import FallbackPlan, ServerRecord, ServerSpec, Status
+from r1tui.messages import DevicePlan, FallbackPlan, PlanSummary, ServerRecord, ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.plan.learned import read_records
 from r1tui.process import alive, identify, older_log, wait
@@ -98,16 +98,20 @@ def test_without_a_policy_or_with_a_lasting_cause_it_is_a_failure_at_once(
 
 def smaller(toy: Toy) -> list[FallbackPlan]:
     return [
-        FallbackPlan(argv=toy.argv("cpu-moe"), plan={"n_cpu_moe": 3}, words="the experts of 3 more layers on the CPU"),
-        FallbackPlan(argv=toy.argv("short"), plan={"ctx_size": 4096}, words="a context of 4096", spares_host=True),
+        FallbackPlan(
+            argv=toy.argv("cpu-moe"), plan=PlanSummary(n_cpu_moe=3), words="the experts of 3 more layers on the CPU"
+        ),
+        FallbackPlan(
+            argv=toy.argv("short"), plan=PlanSummary(ctx_size=4096), words="a context of 4096", spares_host=True
+        ),
     ]
 
 
 def test_a_gpu_that_is_too_small_gets_less_step_by_step(paths: Paths, toy: Toy) -> None:
     toy.acts({"say": [GPU_OUT], "exit": 1}, {"say": [GPU_OUT], "exit": 1}, {})
-    client.start(toy.spec(smaller=smaller(toy), plan={"n_cpu_moe": 0}), paths)
+    client.start(toy.spec(smaller=smaller(toy), plan=PlanSummary(n_cpu_moe=0)), paths)
     ready = last_settled(paths)
-    assert (ready.state, ready.restarts, ready.plan) == ("ready", 2, {"ctx_size": 4096})
+    assert (ready.state, ready.restarts, ready.plan) == ("ready", 2, PlanSummary(ctx_size=4096))
     assert toy.starts == ["", "cpu-moe", "short"]
     assert ready.argv == toy.argv("short")
     record = read_record(paths)
@@ -116,8 +120,7 @@ def test_a_gpu_that_is_too_small_gets_less_step_by_step(paths: Paths, toy: Toy) 
 
 
 def test_what_does_not_fit_a_gpu_is_learned_though_nobody_follows(paths: Paths, toy: Toy, tiny_r1: TinyModel) -> None:
-    device = {"name": "CUDA0", "weights_mib": 9, "kv_mib": 2, "compute_mib": 1, "free_mib": 12}
-    plan = {"n_gpu_layers": 4, "devices": [device]}
+    plan = PlanSummary(n_gpu_layers=4, devices=(DevicePlan("CUDA0", 12, 12, 9, 2, 1),))
     toy.acts({"say": [GPU_OUT], "exit": 1})
     client.start(toy.spec(model=str(tiny_r1()), plan=plan), paths)
     until(lambda: not client.status(paths).running)

@@ -11,8 +11,8 @@ import pytest
 
 from r1tui.events import LogLine, Notice, Progress, StageDone, StageEvent, StageFailed
 from r1tui.keeper import client
-from r1tui.loading import LoadingWatch, follow_server, outcome, read_signs, weights_bytes
-from r1tui.messages import Status
+from r1tui.loading import LoadingWatch, follow_server, outcome, read_signs
+from r1tui.messages import DevicePlan, HostPlan, PlanSummary, Status
 from r1tui.paths import Paths
 from tests.conftest import TinyModel
 from tests.keeper_rig import Toy, spec_for
@@ -75,10 +75,8 @@ def test_figures_of_no_process_are_none(tmp_path: Path) -> None:
 
 
 def test_the_weights_of_a_plan_are_those_of_all_places() -> None:
-    plan = {"host": {"weights_mib": 10}, "devices": [{"weights_mib": 5}, {"weights_mib": 7}]}
-    assert weights_bytes(plan) == 22 * MIB
-    assert weights_bytes(None) is None
-    assert weights_bytes({"host": None, "devices": [1]}) is None
+    devices = (DevicePlan(weights_mib=5), DevicePlan(weights_mib=7))
+    assert PlanSummary(host=HostPlan(weights_mib=10), devices=devices).weights_bytes == 22 * MIB
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_a_measured_speed_takes_the_place_of_the_expected_one(
     assert before.speed.startswith("~ ")
     assert before.to_json()["tps"] is not None
     assert before.to_json()["measured_tps"] is None
-    running = Status(model=str(tiny_r1()), argv=[str(engine.server)], plan=before.plan.to_json())
+    running = Status(model=str(tiny_r1()), argv=[str(engine.server)], plan=before.plan.summary())
     for tps in (40.0, 44.0, 90.0):
         remember_speed(paths, running, Finished("stop", 200, 0, 100, 500.0, tps, 1.0))
     after = look(variant, config, paths)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from r1tui.capabilities import Capabilities
@@ -232,11 +233,12 @@ def test_larger_batches_cost_experts(r1: dict[str, Header]) -> None:
 
 
 def test_json_has_the_keys_of_the_contract(r1: dict[str, Header]) -> None:
-    summary = plan(r1["mla"], (24,)).to_json()
-    assert set(summary) == {
-        "strategy", "n_gpu_layers", "n_cpu_moe", "ctx_size", "cache_type_k", "cache_type_v", "threads", "devices",
-        "host", "ubatch_size", "flash_attn", "tensor_split", "tps", "fits", "verdict", "source", "reasons",
-    }  # fmt: skip
+    summary = msgspec.to_builtins(plan(r1["mla"], (24,)).summary())
+    assert list(summary) == [
+        "variant", "model", "strategy", "n_gpu_layers", "n_cpu_moe", "ctx_size", "cache_type_k", "cache_type_v",
+        "threads", "devices", "host", "ubatch_size", "flash_attn", "tensor_split", "tps", "fits", "verdict", "source",
+        "reasons", "argv",
+    ]  # fmt: skip
     assert set(summary["devices"][0]) == {"name", "total_mib", "free_mib", "weights_mib", "kv_mib", "compute_mib"}
     assert set(summary["host"]) == {"total_mib", "weights_mib", "kv_mib", "compute_mib", "anonymous_mib"}
     for low, high in summary["tps"].values():

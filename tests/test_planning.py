@@ -23,11 +23,10 @@ from r1tui.gguf.stub import write_stub
 from r1tui.hardware import Machine
 from r1tui.keeper import client as keeper
 from r1tui.launch import Launch
-from r1tui.messages import State, Status
+from r1tui.messages import DevicePlan, PlanSummary, Range, State, Status
 from r1tui.nvml import Gpu, Nvidia
 from r1tui.paths import Paths
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.plan.rates import Range
 from r1tui.planning import (
     Held,
     Subject,
@@ -115,7 +114,7 @@ def test_llama_cpp_s_own_choice_is_asked_for_and_shown(
 
 @pytest.mark.parametrize(("state", "pid"), [("failed", None), ("sleeping", 5), ("stopping", 5)])
 def test_a_server_that_holds_nothing_frees_nothing(state: State, pid: int | None) -> None:
-    plan = {"devices": [{"name": "CUDA0", "weights_mib": 5, "kv_mib": 0, "compute_mib": 0}], "host": {}}
+    plan = PlanSummary(devices=(DevicePlan("CUDA0", weights_mib=5),))
     assert Held.by(Status(state=state, pid=pid, plan=plan, argv=["llama-server"])) is None
 
 
@@ -173,15 +172,15 @@ def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_
         assert status.state == "ready", status.cause
         assert status.plan is not None
         assert status.argv is not None
-        planned = status.plan["devices"][0]
+        planned = status.plan.devices[0]
         record = known_of(paths, model, llama_server)
         assert record is not None
         used = record.runs[0].used_mib["RPC0"]
-        assert used == pytest.approx(sum(planned[f"{part}_mib"] for part in ("weights", "kv", "compute")), abs=3)
+        assert used == pytest.approx(planned.planned_mib, abs=3)
         remember_speed(paths, status, Finished("stop", 500, 0, 100, 8.0, 2.5, 10.0))
         running = Held.by(status)
         assert running is not None
-        assert running.devices_mib == {"RPC0": sum(planned[f"{part}_mib"] for part in ("weights", "kv", "compute"))}
+        assert running.devices_mib == {"RPC0": planned.planned_mib}
         engine = build_engine(config.engine, paths, lambda event: None)
         again = plan_here(
             Subject(read_header(model), model, model, on_disk=True),
@@ -191,7 +190,7 @@ def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_
             config.server.rpc,
             held=running,
         )
-        assert again.devices[0].free_mib == planned["free_mib"]
+        assert again.devices[0].free_mib == planned.free_mib
         assert again.speed.answer == Range(2.5, 2.5)
     finally:
         keeper.stop(paths)

@@ -17,7 +17,7 @@ from r1tui.events import StreamEvent, Timings
 from r1tui.keeper import client as keeper
 from r1tui.keeper import prompts
 from r1tui.keeper.state import read_record
-from r1tui.messages import Status
+from r1tui.messages import HostPlan, PlanSummary, Status
 from r1tui.paths import Paths
 from r1tui.process import identify
 from r1tui.server import slots
@@ -282,7 +282,7 @@ async def test_a_model_that_uses_nothing_of_restored_prompts_is_said_once_and_le
 ) -> None:
     """The files hold another text than their notes say, as a cache would that the model cannot use."""
     now = start(llama_server, tiny_r1(), paths, "--cache-ram", "0")  # its own memory of prompts would help out
-    plan = {"host": {"kv_mib": 8}, "devices": [], "ctx_size": 4096}
+    plan = PlanSummary(host=HostPlan(kv_mib=8), ctx_size=4096)
     told: list[object] = []
     session = PromptKeeper(paths, Config(), told.append)
     other = [{"role": "user", "content": "Nothing of it."}]

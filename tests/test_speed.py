@@ -10,11 +10,11 @@ from r1tui.config import PlanSettings
 from r1tui.events import Finished
 from r1tui.experience import known_of, records_file, remember_load, remember_out_of_memory, remember_speed
 from r1tui.gguf import Header, read_header
-from r1tui.messages import Status
+from r1tui.messages import NO_SPEED, Range, Status
 from r1tui.paths import Paths
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.learned import FORGOTTEN_AFTER_S, KEPT_SPEEDS, Key, Layout, Record, Run, read_records
-from r1tui.plan.rates import CARDS, DeviceRates, HostRates, Range, typical_device
+from r1tui.plan.rates import CARDS, DeviceRates, HostRates, typical_device
 from tests import sparse_r1
 
 GIB = 1024
@@ -91,7 +91,7 @@ def test_a_gpu_of_unknown_make_is_one_of_its_size() -> None:
 
 
 def test_what_cannot_run_has_no_speed(mla: Header) -> None:
-    assert plan(mla, ram_gib=0).to_json()["tps"] == {"prompt": [0.0, 0.0], "answer": [0.0, 0.0]}
+    assert plan(mla, ram_gib=0).summary().tps == NO_SPEED
 
 
 class Server:
@@ -111,7 +111,7 @@ class Server:
         return make_plan(self._header, replace(request, learned=known))
 
     def status(self, plan: Plan) -> Status:
-        return Status(model=str(self._header.path), argv=[str(self._program)], plan=plan.to_json())
+        return Status(model=str(self._header.path), argv=[str(self._program)], plan=plan.summary())
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_another_engine_or_file_has_a_record_of_its_own(
 ) -> None:
     plan = server.plan()
     remember_speed(paths, server.status(plan), end(5.0))
-    other = Status(model=str(tiny_r1()), argv=["/elsewhere/llama-server"], plan=plan.to_json())
+    other = Status(model=str(tiny_r1()), argv=["/elsewhere/llama-server"], plan=plan.summary())
     remember_speed(paths, other, end(50.0))
     assert len(read_records(records_file(paths))) == 2
     assert server.plan().speed.answer.high < 10

@@ -29,14 +29,14 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """An element of `plan --compare --json`."""
-        figures = self.plan.to_json() if self.plan else {}
-        return {
+        figures = msgspec.to_builtins(self.plan.summary(self.variant.name)) if self.plan else {}
+        row = {
             "variant": self.variant.name,
             "strategy": self.strategy,
             "verdict": self.verdict,
             "problem": self.problem,
-            **figures,
         }
+        return row | {key: value for key, value in figures.items() if key not in ("model", "argv")}
 
 
 def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, paths: Paths) -> list[Row]:

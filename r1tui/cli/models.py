@@ -30,7 +30,7 @@ from r1tui.planning import find_subject
 from r1tui.process import Job
 from r1tui.process.signals import run_async
 from r1tui.recommend import recommend, surroundings
-from r1tui.text import duration, plain, plan_in_words, size
+from r1tui.text import duration, plain, size
 
 
 @click.command()
@@ -162,7 +162,7 @@ def _hint_at_plan(target: Variant, context: Context, emit: Emit) -> None:
         fetch_headers(target, paths)
         entry = next(overview(Catalog({target.name: target}), context.config, paths))
         if entry.plan is not None:
-            said = plan_in_words(entry.plan.to_json())
+            said = entry.plan.summary().placement
             emit(Notice("model", f"On this machine: {said}. `r1tui plan {target.name}` says why."))
 
 

@@ -28,7 +28,7 @@ from r1tui.planning import (
     request_here,
     server_argv,
 )
-from r1tui.text import plain, plan_in_words
+from r1tui.text import plain
 
 BAR_WIDTH = 40
 _NAMES: dict[DeviceBackend, str] = {"cuda": "CUDA", "hip": "ROCm", "vulkan": "Vulkan", "metal": "MTL", "rpc": "RPC"}
@@ -98,7 +98,7 @@ def plan(
     )
     argv = server_argv(engine, target, subject.model, made, config, paths=context.paths, header=subject.header)
     if as_json:
-        print_json({"variant": target.name, "model": str(subject.model), **made.to_json(), "argv": argv})
+        print_json(msgspec.to_builtins(made.summary(target.name, str(subject.model), argv)))
         return
     click.echo(plain(f"{target.title}  ({subject.model}{'' if subject.on_disk else ', not fetched yet'})"))
     for line in table(made):
@@ -183,7 +183,7 @@ def _made(
 def table(made: Plan) -> list[str]:
     """The plan for a person: a bar of weights, cache, compute and free per device, and the reasons."""
     lines = [
-        f"{made.verdict}: {plan_in_words(made.to_json())}, context {made.ctx_size:,}, {made.threads} threads",
+        f"{made.verdict}: {made.summary().placement}, context {made.ctx_size:,}, {made.threads} threads",
         "",
     ]
     for device in made.devices:

@@ -65,7 +65,7 @@ def parts_of_report(context: Context, checks: list[Check]) -> Iterator[tuple[str
     parts: Mapping[str, Callable[[], Any]] = {
         "doctor.json": lambda: {"ok": is_healthy(checks), "checks": [asdict(check) for check in checks]},
         "status.json": lambda: now.as_json() | {"endings": [msgspec.to_builtins(one) for one in now.endings]},
-        "plan.json": lambda: now.plan or _plan(context, now),
+        "plan.json": lambda: msgspec.to_builtins(now.plan) if now.plan else _plan(context, now),
         "config.json": lambda: _config(context),
         "hardware.json": lambda: asdict(detect_machine()),
         "versions.json": lambda: _versions(context),
@@ -117,10 +117,9 @@ def _plan(context: Context, now: Status) -> dict[str, Any]:
         return {"none": "no server was started, and the config names no model that is here"}
     engine = find_engine(context.config.engine, context.paths)
     request = request_here(context.config, context.paths, engine, Held.by(now))
-    return {
-        "variant": variant.name,
-        **make_plan(subject.header, for_variant(request, context.config, variant)).to_json(),
-    }
+    plan = make_plan(subject.header, for_variant(request, context.config, variant))
+    summary: dict[str, Any] = msgspec.to_builtins(plan.summary(variant.name, str(subject.model)))
+    return summary
 
 
 def _versions(context: Context) -> dict[str, Any]:

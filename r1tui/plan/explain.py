@@ -2,8 +2,8 @@
 
 from r1tui.config import Strategy
 from r1tui.gguf import Header, kv_bytes_per_token
+from r1tui.messages import Speed
 from r1tui.plan.memory import MIB, Layout, Usage
-from r1tui.plan.rates import Speed
 from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.verdict import Verdict
 from r1tui.text import rough

@@ -8,14 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import time
-from typing import Any
 
 import msgspec
 
 from r1tui.files import make_folder, read_json, read_json_if_any, write_private
 from r1tui.gguf.header import shard_paths
 from r1tui.locks import locked
-from r1tui.plan.rates import Range, Speed
+from r1tui.messages import PlanSummary, Range, Speed
 
 KEPT_RUNS, KEPT_SPEEDS, KEPT_RECORDS = 20, 9, 100
 
@@ -156,16 +155,15 @@ def _speeds(run: Run, name: str) -> tuple[float, ...]:
     return run.prompt_tps if name == "prompt" else run.answer_tps
 
 
-def run_of_plan(plan: Mapping[str, Any], arguments: Sequence[str]) -> Run:
-    """The run that a plan's JSON object and llama-server's arguments announce."""
-    devices = plan.get("devices") or []
-    layout = msgspec.convert(dict(plan), Layout)
+def run_of_plan(plan: PlanSummary, arguments: Sequence[str]) -> Run:
+    """The run that a plan and llama-server's arguments announce."""
+    layout = msgspec.convert(plan, Layout, from_attributes=True)
     return Run(
         layout=msgspec.structs.replace(layout, by_hand=tuple(_by_hand(arguments))),
-        planned_mib={one["name"]: one["weights_mib"] + one["kv_mib"] + one["compute_mib"] for one in devices},
-        free_mib={one["name"]: one["free_mib"] for one in devices},
+        planned_mib={one.name: one.planned_mib for one in plan.devices},
+        free_mib={one.name: one.free_mib for one in plan.devices},
         at_unix_s=time(),
-        expected={name: tuple(values) for name, values in (plan.get("tps") or {}).items() if values},
+        expected={"prompt": plan.tps.prompt, "answer": plan.tps.answer},
     )
 
 

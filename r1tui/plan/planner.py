@@ -6,13 +6,14 @@ from time import time
 
 from r1tui.config import Strategy
 from r1tui.gguf import Header
+from r1tui.messages import DevicePlan, HostPlan
 from r1tui.plan import explain
 from r1tui.plan.cache import CacheChoice, choose_cache, is_legacy_deepseek
 from r1tui.plan.compute import CONTEXT_STEP
 from r1tui.plan.learned import Record, run_of_plan
 from r1tui.plan.memory import MIB, Layout, Model, Usage
 from r1tui.plan.request import Device, PlanRequest
-from r1tui.plan.result import DEFAULT_CACHE_RAM_MIB, DevicePlan, HostPlan, Plan
+from r1tui.plan.result import DEFAULT_CACHE_RAM_MIB, Plan
 from r1tui.plan.search import Search
 from r1tui.plan.speed import estimate
 from r1tui.plan.verdict import IN_MEMORY, Verdict, judge
@@ -252,7 +253,7 @@ class _Planner:
         if plan.verdict == "no":
             return plan
         expected, record = estimate(self._model, layout, self._request, plan.verdict), self._request.learned
-        seen = record.speed(run_of_plan(plan.to_json(), plan.arguments()).layout, expected) if record else None
+        seen = record.speed(run_of_plan(plan.summary(), plan.arguments()).layout, expected) if record else None
         reason = explain.expected_speed(seen or expected, measured=seen is not None)
         return replace(plan, speed=seen or expected, reasons=(*plan.reasons, reason))
 

@@ -3,12 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-
-class Range(NamedTuple):
-    """From the worst that is likely to the best."""
-
-    low: float
-    high: float
+from r1tui.messages import Range
 
 
 @dataclass(frozen=True)
@@ -26,17 +21,6 @@ class HostRates:
     memory_gbps: Range
     disk_gbps: Range
     bus_gbps: Range
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Tokens per second of reading a prompt and of writing an answer."""
-
-    prompt: Range
-    answer: Range
-
-
-NO_SPEED = Speed(Range(0.0, 0.0), Range(0.0, 0.0))
 
 
 class Card(NamedTuple):

@@ -1,14 +1,16 @@
 """A finished plan: the figures for `r1tui plan --json`, the arguments for llama-server, the reasons for a person."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 from r1tui.capabilities import Capabilities
 from r1tui.config import CacheType, Strategy
+from r1tui.messages import NO_SPEED, DevicePlan, HostPlan, PlanSummary, Range, Speed
 from r1tui.plan.cache import FlashAttention
-from r1tui.plan.rates import NO_SPEED, Range, Speed
 from r1tui.plan.verdict import IN_MEMORY, Verdict
 
 DEFAULT_BATCH = 2048  # llama-server's --batch-size
@@ -26,40 +28,6 @@ class Figures(Protocol):
     def kv_mib(self) -> int: ...
     @property
     def compute_mib(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class DevicePlan:
-    """One device's memory and what the plan puts there, in MiB."""
-
-    name: str
-    total_mib: int
-    free_mib: int
-    weights_mib: int
-    kv_mib: int
-    compute_mib: int
-
-    @property
-    def planned_mib(self) -> int:
-        """What the plan puts there in all."""
-        return self.weights_mib + self.kv_mib + self.compute_mib
-
-
-@dataclass(frozen=True)
-class HostPlan:
-    """The host's memory, in MiB; weights are mapped, which the kernel may drop, the rest is anonymous."""
-
-    total_mib: int
-    weights_mib: int
-    kv_mib: int
-    compute_mib: int
-    anonymous_mib: int
-    """Cache, compute buffers and the weights that the CPU back end copies."""
-
-    @property
-    def planned_mib(self) -> int:
-        """What the plan puts there in all."""
-        return self.weights_mib + self.kv_mib + self.compute_mib
 
 
 @dataclass(frozen=True)
@@ -133,7 +101,7 @@ class Plan:
         reasons = (*self.reasons, *_disagreements((*self.devices, self.host), figures))
         of = {one.name: one for one in figures}
         devices = tuple(
-            replace(
+            msgspec.structs.replace(
                 device,
                 weights_mib=of[device.name].weights_mib,
                 kv_mib=of[device.name].kv_mib,
@@ -149,7 +117,7 @@ class Plan:
         return replace(
             self,
             devices=devices,
-            host=replace(
+            host=msgspec.structs.replace(
                 self.host,
                 weights_mib=host.weights_mib,
                 kv_mib=host.kv_mib,
@@ -160,27 +128,30 @@ class Plan:
             source="engine",
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """The object of `r1tui plan --json` less `variant`, `model` and `argv`, which the caller knows."""
-        return {
-            "strategy": self.strategy,
-            "n_gpu_layers": self.n_gpu_layers,
-            "n_cpu_moe": self.n_cpu_moe,
-            "ctx_size": self.ctx_size,
-            "cache_type_k": self.cache_type_k,
-            "cache_type_v": self.cache_type_v,
-            "threads": self.threads,
-            "devices": [asdict(device) for device in self.devices],
-            "host": asdict(self.host),
-            "ubatch_size": self.ubatch_size,
-            "flash_attn": self.flash_attn,
-            "tensor_split": list(self.tensor_split),
-            "tps": {"prompt": _rounded(self.speed.prompt), "answer": _rounded(self.speed.answer)},
-            "fits": self.fits,
-            "verdict": self.verdict,
-            "source": self.source,
-            "reasons": list(self.reasons),
-        }
+    def summary(self, variant: str = "", model: str = "", argv: Sequence[str] = ()) -> PlanSummary:
+        """The object of `r1tui plan --json`, with what the caller knows."""
+        return PlanSummary(
+            variant=variant,
+            model=model,
+            strategy=self.strategy,
+            n_gpu_layers=self.n_gpu_layers,
+            n_cpu_moe=self.n_cpu_moe,
+            ctx_size=self.ctx_size,
+            cache_type_k=self.cache_type_k,
+            cache_type_v=self.cache_type_v,
+            threads=self.threads,
+            devices=self.devices,
+            host=self.host,
+            ubatch_size=self.ubatch_size,
+            flash_attn=self.flash_attn,
+            tensor_split=self.tensor_split,
+            tps=Speed(_rounded(self.speed.prompt), _rounded(self.speed.answer)),
+            fits=self.fits,
+            verdict=self.verdict,
+            source=self.source,
+            reasons=self.reasons,
+            argv=list(argv),
+        )
 
     def arguments(self, capabilities: Capabilities | None = None) -> list[str]:
         """llama-server's arguments for this plan; of optional ones only those that the binary has."""
@@ -248,6 +219,6 @@ def _disagreements(ours: Sequence[DevicePlan | HostPlan], theirs: Sequence[Figur
     return said
 
 
-def _rounded(tps: Range) -> list[float]:
+def _rounded(tps: Range) -> Range:
     """To two digits: more would be a lie."""
-    return [float(f"{value:.2g}") for value in tps]
+    return Range(*(float(f"{value:.2g}") for value in tps))

@@ -5,9 +5,10 @@ field: 3.3 tokens/s with 8 layers on an RTX 3090, 4.4 with 29 on an H100, 9.2 on
 memory and NVMe alone) and from above by the hardware. Hence wide ranges, until a run was measured.
 """
 
+from r1tui.messages import Range, Speed
 from r1tui.plan.memory import Layout, Model, place
 from r1tui.plan.pins import ON_HOST, Reads
-from r1tui.plan.rates import WORKER, DeviceRates, Range, Speed, typical_device, typical_host
+from r1tui.plan.rates import WORKER, DeviceRates, typical_device, typical_host
 from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.verdict import Verdict
 

@@ -5,7 +5,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from textual.message import Message
@@ -101,7 +100,7 @@ class PromptKeeper:
         server = identify(pid) if pid is not None else None
         if server is None or not plan or status.endpoint is None or folder_of(argv) != self._paths.kept_prompts:
             return None
-        identity, per_token = identity_of(argv), bytes_per_token(plan)
+        identity, per_token = identity_of(argv), plan.bytes_per_token
         if not self._limit_bytes or not per_token or self._kept.is_off(identity):
             return None
         socket = Path(status.endpoint.removeprefix("unix:"))
@@ -178,12 +177,3 @@ def reading_tps(timings: Timings, before_tps: float) -> float:
     """How fast the server reads prompts; by an earlier one where this one was mostly cached."""
     few = timings.prompt_tokens - timings.cached_tokens < ENOUGH_TOKENS
     return before_tps if few and before_tps else timings.prompt_tps or 0.0
-
-
-def bytes_per_token(plan: dict[str, Any]) -> float:
-    """What a token takes in the cache, by the plan's JSON object; 0 where another r1tui's does not say it."""
-    try:
-        kv_mib = plan["host"]["kv_mib"] + sum(device["kv_mib"] for device in plan["devices"])
-        return float(kv_mib * (1 << 20) / plan["ctx_size"])
-    except (KeyError, TypeError, ZeroDivisionError):
-        return 0.0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from r1tui.tui.widgets.speed import SpeedMeter
 
 if TYPE_CHECKING:
-    from r1tui.messages import Status
+    from r1tui.messages import PlanSummary, Status
     from r1tui.nvml import GpuUse
     from r1tui.telemetry import Sample
 
@@ -75,31 +74,20 @@ class Figures:
         return self.sample.disk_bytes_per_s if own is None else own
 
     @property
-    def plan(self) -> Mapping[str, Any]:
-        """The plan's JSON object that the server runs by; empty without one."""
-        return (self.status.plan if self.status else None) or {}
+    def plan(self) -> PlanSummary | None:
+        """The plan that the server runs by."""
+        return self.status.plan if self.status else None
 
     def planned_bytes(self, gpu: GpuUse) -> int | None:
         """What the plan puts on this GPU; CUDA may number equal ones alone as the driver does, so sizes must agree."""
-        devices = [one for one in self.plan.get("devices") or () if isinstance(one, Mapping)]
-        for device in devices:
-            total, parts = device.get("total_mib"), [device.get(f"{part}_mib") for part in ("weights", "kv", "compute")]
-            planned = [part for part in parts if isinstance(part, int)]
-            if device.get("name") == f"CUDA{gpu.index}" and isinstance(total, int) and len(planned) == 3:
-                alike = gpu.total_bytes and abs((total << 20) / gpu.total_bytes - 1) < ALIKE
-                return sum(planned) << 20 if alike else None
+        for device in self.plan.devices if self.plan else ():
+            if device.name == f"CUDA{gpu.index}" and device.total_mib:
+                alike = gpu.total_bytes and abs((device.total_mib << 20) / gpu.total_bytes - 1) < ALIKE
+                return device.planned_mib << 20 if alike else None
         return None
 
     @property
     def mapped_weights_bytes(self) -> int | None:
         """What of the model the server maps and does not copy: the part that must be in memory for it to be fast."""
-        host = self.plan.get("host")
-        if not isinstance(host, Mapping):
-            return None
-        mib = [host.get(f"{part}_mib") for part in ("weights", "kv", "compute", "anonymous")]
-        whole = [part for part in mib if isinstance(part, int)]
-        if len(whole) != 4:
-            return None
-        weights, kv, compute, anonymous = whole
-        copied = max(0, anonymous - kv - compute)
-        return (weights - copied) << 20 if weights > copied else None
+        mib = self.plan.host.mapped_weights_mib if self.plan else 0
+        return mib << 20 if mib > 0 else None

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from r1tui.text import plan_in_words
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.gauges import Ink, one_line
 from r1tui.tui.widgets.instrument_rows import state
@@ -41,7 +40,7 @@ class Greeting(Rows):
 def greeting(figures: Figures, title: str, hints: Sequence[Hint], room: tuple[int, int], ink: Ink) -> list[Content]:
     """In a room of columns and rows; with few rows the keys alone, with fewer nothing."""
     width, height = room
-    plan = plan_in_words(figures.plan) if figures.plan else ""
+    plan = figures.plan.placement if figures.plan else ""
     model = [state(figures)] if figures.status else []
     model += [Content.styled(words, ink.muted) for words in (one_line(title), one_line(plan)) if words]
     column = max([KEY_COLUMNS, *(len(key) + 2 for key, _ in hints)])

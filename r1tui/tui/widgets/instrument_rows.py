@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from r1tui.text import duration, plan_in_words, rough
+from r1tui.text import duration, rough
 from r1tui.tui.widgets.figures import SPAN, Figures
 from r1tui.tui.widgets.gauges import Ink, elided, one_line, sides
 from r1tui.tui.widgets.instrument_sheet import LABEL, WIDE, Group, Sheet
 from r1tui.tui.widgets.quantities import alarm, gib, of_gib, per_second, percent, seconds, share_of, tps, whole_gib
 
 if TYPE_CHECKING:
-    from r1tui.messages import Status
+    from r1tui.messages import PlanSummary, Status
     from r1tui.nvml import GpuUse
 
 TALL = (5, 4, 3, 2)
@@ -95,7 +95,7 @@ def _server(figures: Figures, sheet: Sheet) -> Group:
     if status is not None and status.restarts:
         times = "once" if status.restarts == 1 else f"{status.restarts} times"
         rows.append(Content.styled(f"restarted {times}", "$warning"))
-    return rows + (sheet.words(plan_in_words(figures.plan)) if figures.plan else [])
+    return rows + (sheet.words(figures.plan.placement) if figures.plan else [])
 
 
 def _answer(figures: Figures, sheet: Sheet) -> Group:
@@ -239,7 +239,7 @@ def _facts(figures: Figures, sheet: Sheet) -> Group:
     if status is None:
         return []
     rows = [Content.styled("Plan", sheet.ink.strong)] if figures.plan else []
-    said = [(label, value, "") for label, value in _plan_rows(figures.plan) if value]
+    said = [(label, value, "") for label, value in _plan_rows(figures.plan) if value] if figures.plan else []
     rows += [row for at in range(0, len(said), 2) for row in sheet.beside(*said[at : at + 2])]
     rows += [
         sheet.row(label, elided(one_line(value), sheet.width - LABEL - 2))
@@ -251,20 +251,15 @@ def _facts(figures: Figures, sheet: Sheet) -> Group:
     return rows
 
 
-def _plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
-    caches = [plan.get(key) for key in ("cache_type_k", "cache_type_v")]
-    speeds = plan.get("tps")
-    expected = [
-        (kind, f"{rough(*pair)} tok/s")
-        for kind in ("prompt", "answer")
-        if isinstance(speeds, Mapping) and isinstance(pair := speeds.get(kind), list) and len(pair) == 2 and any(pair)
-    ]
+def _plan_rows(plan: PlanSummary) -> list[tuple[str, str]]:
+    caches = (plan.cache_type_k, plan.cache_type_v)
+    speeds = (("prompt", plan.tps.prompt), ("answer", plan.tps.answer))
     return [
-        ("verdict", one_line(str(plan.get("verdict") or ""))),
-        ("KV cache", f"K {caches[0]}, V {caches[1]}" if all(isinstance(one, str) for one in caches) else ""),
-        ("threads", str(plan.get("threads") or "")),
-        ("prompt batch", str(plan.get("ubatch_size") or "")),
-        *expected,
+        ("verdict", one_line(plan.verdict)),
+        ("KV cache", one_line(f"K {caches[0]}, V {caches[1]}") if all(caches) else ""),
+        ("threads", str(plan.threads or "")),
+        ("prompt batch", str(plan.ubatch_size or "")),
+        *((kind, f"{rough(*tps)} tok/s") for kind, tps in speeds if any(tps)),
     ]
 
 

@@ -59,9 +59,8 @@ class Instruments(Rows):
     def update_server(self, status: Status | None) -> None:
         """What is true of the server; None when it is not known."""
         self.figures.status = status
-        plan = status.plan if status else None
-        if plan is not None and isinstance(size := plan.get("ctx_size"), int):
-            self.figures.context_size = size
+        if (plan := self.figures.plan) is not None and plan.ctx_size:
+            self.figures.context_size = plan.ctx_size
         self.touch()
 
     def update_context_size(self, tokens: int | None) -> None:
