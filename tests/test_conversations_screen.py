@@ -340,7 +340,7 @@ async def test_an_answer_goes_on_and_is_saved_while_another_conversation_is_show
                 await pilot.press("enter")
                 await pilot.pause()
                 assert seat(app).query_one(Prompt).text == "and?" or not answer.running
-            await until(pilot, lambda: answer.state == "done" and seat(app).receiving is None)
+            await until(pilot, lambda: answer.state == "done" and seat(app).answers.receiving is None)
             assert answer.content.text.split() == ["one", "two", "three", "four"] * 20
             assert [one.question for one in seat(app).conversation.turns][:1] == ["Old?"]
             await until(pilot, lambda: last_states(paths)[0] == "done")

@@ -79,9 +79,9 @@ async def test_a_question_on_its_way_is_still_a_draft(tmp_path: Path, monkeypatc
 
     async with opened(app) as pilot:
         await until(pilot, lambda: not app.seat._drafting)
-        monkeypatch.setattr(app.session.server, "room", counts)
+        monkeypatch.setattr(app.session.chat, "room", counts)
         await pilot.press(*"why", "enter")
-        await until(pilot, lambda: app.seat._weighing)
+        await until(pilot, lambda: app.seat.answers.is_weighing)
         await pilot.press(*"next")
         assert prompt(app).draft.text == "why\nnext"
         counted.set()

@@ -8,6 +8,7 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
+from r1tui.chat.conversation import Turn
 from r1tui.chat.typed import Typed
 from r1tui.config import Config
 from r1tui.paths import Paths
@@ -29,7 +30,7 @@ def prompt(app: R1App) -> Prompt:
 async def sent(app: R1App, pilot: Pilot[None], text: str) -> None:
     """Have it in the history, as if it had been asked."""
     count = len(prompt(app).recall.entries)
-    app.seat._remember(Typed(text))
+    app.seat.note_asked(Typed(text))
     await until(pilot, lambda: len(prompt(app).recall.entries) > count)
 
 
@@ -153,9 +154,9 @@ async def test_a_question_is_held_aside_while_another_text_is_edited(tmp_path: P
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press(*"draft")
-        prompt(app).put_aside("question two", "Editing question 2")
+        prompt(app).begin_edit(Turn("question two"), 2)
         assert prompt(app).text == "question two"
-        assert prompt(app).border_title == "Editing question 2"
+        assert str(prompt(app).border_title).startswith("Editing question 2:")
         assert prompt(app).draft == Typed("draft")
         await pilot.press("enter")
         await until(pilot, lambda: "draft" in prompt(app).text)
@@ -169,15 +170,15 @@ async def test_an_edited_question_whose_file_cannot_be_read_is_edited_on(tmp_pat
         await shut(app, pilot)
         await pilot.press(*"draft")
         text = f"see @{tmp_path}/data"
-        prompt(app).put_aside("see ", "Editing question 2")
+        prompt(app).begin_edit(Turn("see "), 2)
         prompt(app).insert(f"@{tmp_path}/data")
         said = len(app._notifications)
         prompt(app).action_submit()
         await until(pilot, lambda: len(app._notifications) > said)
         assert prompt(app).text == text
         assert prompt(app).draft == Typed("draft")
-        assert str(prompt(app).border_title) == "Editing question 2"
-        prompt(app).bring_back()
+        assert str(prompt(app).border_title).startswith("Editing question 2:")
+        prompt(app).leave_edit()
         assert prompt(app).text == "draft"
         assert prompt(app).border_title is None
 
@@ -196,10 +197,10 @@ async def test_a_question_that_is_no_longer_edited_is_not_sent(tmp_path: Path, m
     async with opened(app) as pilot:
         await shut(app, pilot)
         monkeypatch.setattr(prompt(app), "_post", lambda typed, _: sent.append(typed.text))
-        prompt(app).put_aside("see @slow", "Editing question 2")
+        prompt(app).begin_edit(Turn("see @slow"), 2)
         prompt(app).action_submit()
         await until(pilot, reads.is_set)
-        prompt(app).bring_back()
+        prompt(app).leave_edit()
         prompt(app).have(Typed("see @another"))
         prompt(app).action_submit()
         may_end.set()

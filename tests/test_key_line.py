@@ -12,6 +12,7 @@ from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.config import Config, UiSettings
 from r1tui.events import Content, Failed, Finished, Reasoning, StreamEvent
+from r1tui.tui.controllers.answers import Receiving
 from r1tui.tui.screens.conversations import ConversationsScreen
 from r1tui.tui.screens.keys import KeysScreen
 from r1tui.tui.screens.panel import PanelScreen
@@ -30,8 +31,11 @@ def line(app: StillApp) -> str:
 
 def answer(*events: StreamEvent, comes: bool = False) -> State:
     def begin(app: StillApp, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(Session, "answering", comes)
         app.show_answer(*events)
+        if comes:
+            shown = app.seat.conversation
+            app.seat.answers.receiving = Receiving(shown, shown.turns[-1])
+            app.seat.refresh_bindings()
 
     return begin
 

@@ -209,10 +209,10 @@ async def test_another_key_stops_though_the_prompt_has_a_use_for_it(tmp_path: Pa
         await until(pilot, lambda: seat(app).query_one(Transcript).settled)
         seat(app).ready = True
         await pilot.press("f8", "home", "e")
-        await until(pilot, lambda: seat(app).editing)
+        await until(pilot, lambda: seat(app).prompt.edited is not None)
         assert str(seat(app).prompt.border_title) == "Editing question 1: Ctrl+E asks it anew, Ctrl+X leaves it"
         await pilot.press("ctrl+x")
-        await until(pilot, lambda: not seat(app).editing)
+        await until(pilot, lambda: seat(app).prompt.edited is None)
         assert app.clipboard == ""
 
 
@@ -227,23 +227,23 @@ async def test_esc_closes_the_list_of_files_and_leaves_the_marking_before_it_sto
         await until(pilot, lambda: seat(app).query_one(Transcript).settled)
         seat(app).ready = True
         await pilot.press("ctrl+y", "home", "e", "space", "@", "f")
-        await until(pilot, lambda: seat(app).editing and seat(app).prompt.is_completing)
+        await until(pilot, lambda: seat(app).prompt.edited is not None and seat(app).prompt.is_completing)
         seat(app).query_one(Transcript).focus()
         await until(pilot, lambda: not seat(app).prompt.has_focus)
         await pilot.press("escape")  # the list does not get it
-        await until(pilot, lambda: not seat(app).editing)
+        await until(pilot, lambda: seat(app).prompt.edited is None)
         await pilot.press("ctrl+y", "home", "e", "space", "@", "f")
-        await until(pilot, lambda: seat(app).editing and seat(app).prompt.is_completing)
+        await until(pilot, lambda: seat(app).prompt.edited is not None and seat(app).prompt.is_completing)
         await pilot.press("escape")
         await until(pilot, lambda: not seat(app).prompt.is_completing)
-        assert seat(app).editing
+        assert seat(app).prompt.edited is not None
         await pilot.press("ctrl+y")
         await until(pilot, lambda: bool(seat(app).query(SelectBar)))
         await pilot.press("escape")
         await until(pilot, lambda: not seat(app).query(SelectBar))
-        assert seat(app).editing
+        assert seat(app).prompt.edited is not None
         await pilot.press("escape")
-        await until(pilot, lambda: not seat(app).editing)
+        await until(pilot, lambda: seat(app).prompt.edited is None)
 
 
 async def test_a_key_of_its_own_is_said_by_its_first_name(tmp_path: Path) -> None:

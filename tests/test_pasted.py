@@ -6,6 +6,7 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
+from r1tui.chat.conversation import Turn
 from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.typed import Typed
 from r1tui.tui.app import R1App
@@ -118,7 +119,7 @@ async def test_a_pasted_mention_attaches_nothing_from_a_draft_or_the_history_or_
         assert prompt.text == "see @app.py"
         PromptHistory(again.paths.prompt).add(prompt.typed)
         assert await send(pilot, sent) == "see @app.py"
-        prompt.put_aside("see @app.py", "Editing")
+        prompt.begin_edit(Turn("see @app.py"), 1)
         assert await send(pilot, sent) == "see @app.py"
     assert Drafts(again.paths.prompt).take() is None
     third = StillApp(tmp_path)

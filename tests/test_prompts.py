@@ -22,9 +22,9 @@ from r1tui.paths import Paths
 from r1tui.process import identify
 from r1tui.server import slots
 from r1tui.server.slots import Held, KeptPrompts, identity_of, prompt_of
-from r1tui.tui import prompts as screen_prompts
 from r1tui.tui.app import R1App
-from r1tui.tui.prompts import PromptKeeper
+from r1tui.tui.services import prompt_cache
+from r1tui.tui.services.prompt_cache import PromptCache
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, start_ready
 from tests.keeper_rig import until as until_true
@@ -164,7 +164,7 @@ def slow_reading(timings: Timings, before_tps: float) -> float:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(screen_prompts, "reading_tps", slow_reading)
+    monkeypatch.setattr(prompt_cache, "reading_tps", slow_reading)
 
 
 def noted(paths: Paths) -> bool:
@@ -284,7 +284,7 @@ async def test_a_model_that_uses_nothing_of_restored_prompts_is_said_once_and_le
     now = start(llama_server, tiny_r1(), paths, "--cache-ram", "0")  # its own memory of prompts would help out
     plan = PlanSummary(host=HostPlan(kv_mib=8), ctx_size=4096)
     told: list[object] = []
-    session = PromptKeeper(paths, Config(), told.append)
+    session = PromptCache(paths, Config(), told.append)
     other = [{"role": "user", "content": "Nothing of it."}]
     for _ in range(3):
         held = note_held(paths, now, answer(paths, other)[1]["prompt_n"] + 1000)
@@ -306,7 +306,7 @@ async def test_a_model_that_uses_nothing_of_restored_prompts_is_said_once_and_le
 async def test_a_lost_folder_costs_nothing_but_a_reading(
     paths: Paths, config: Config, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screen_prompts, "reading_tps", slow_reading)
+    monkeypatch.setattr(prompt_cache, "reading_tps", slow_reading)
     app = R1App(paths, config, variant=variant_of_file(tiny_r1()))
     async with opened(app) as pilot:
         await ready(app, pilot)

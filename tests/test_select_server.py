@@ -11,8 +11,8 @@ from r1tui.events import Content, Failed
 from r1tui.paths import Paths
 from r1tui.server.client import Beginning, ChatRequest
 from r1tui.server.endpoint import Endpoint
-from r1tui.tui import session
 from r1tui.tui.app import R1App
+from r1tui.tui.services import chat_client
 from r1tui.tui.widgets.prompt import Prompt
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
@@ -30,7 +30,7 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         found.append(sampling.seed)
         return ChatRequest(messages, sampling, beginning)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(session, "ChatRequest", request)
+    monkeypatch.setattr(chat_client, "ChatRequest", request)
     return found
 
 

@@ -277,7 +277,7 @@ async def test_little_room_is_asked_about_before_an_answer_goes_on_and_before_it
             await pilot.press(*keys)
             await until(pilot, is_asked)
             await pilot.press("escape")
-            await until(pilot, lambda: not is_asked() and seat(app)._why_not_now() is None)
+            await until(pilot, lambda: not is_asked() and seat(app).answers.why_not_now() is None)
             assert (answers(app), answer.content.text, answer.cut, prompt.text) == ([answer], text, "limit", "")
         await pilot.press("f8")
         await until(pilot, is_asked)
@@ -305,7 +305,7 @@ async def test_a_question_for_which_there_is_no_room_is_in_the_prompt_again_with
             async def unknown(_: object) -> None:
                 """Nothing is known of the room."""
 
-            monkeypatch.setattr(app.session.server, "room", unknown)
+            monkeypatch.setattr(app.session.chat, "room", unknown)
         seat(app).query_one(Prompt).text = question
         await pilot.press("enter")
         await until(pilot, lambda: any("the context holds 512" in text for text in said))

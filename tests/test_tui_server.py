@@ -97,7 +97,7 @@ async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
         await until(pilot, lambda: any("cut" in text for text in said))
         came = len(answer.content.text)
         await until(pilot, lambda: len(answer.content.text) > came)
-        assert seat(app).answering_here
+        assert seat(app).answers.is_shown
         assert seat(app).ready
         assert keeper.status(paths).pid == pid
         assert not seat(app).has_class("-launching")

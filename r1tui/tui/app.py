@@ -309,7 +309,7 @@ class R1App(Guarded, Dressed, CopyingApp):
             from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen  # noqa: PLC0415
 
             question = f"{status.variant or 'A model'} is {status.state}. Keep the server?"
-            if self.session.answering:
+            if self.session.chat.answer_id is not None:
                 question = "An answer is running. Keep the server? Stopping it ends the answer."
             choice = await self.push_screen_wait(AskScreen(question, STAY_OR_GO))
         if choice == "stop":
@@ -320,13 +320,13 @@ class R1App(Guarded, Dressed, CopyingApp):
 
     async def _end_answer(self) -> None:
         """Stop the answer that comes, and wait a moment for its last words, which are to be saved."""
-        await self.session.stop_answer()
+        await self.session.chat.stop()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.seat.free.wait(), LAST_WORDS_S)
+            await asyncio.wait_for(self.seat.answers.free.wait(), LAST_WORDS_S)
 
     async def may_stop_answers(self) -> bool:
         """Whether the server may be stopped: the user is asked when it computes somebody else's answer."""
-        if not await self.session.others_answers():
+        if not await self.session.chat.others_answers():
             return True
         from r1tui.tui.screens.ask import AskScreen, Choice  # noqa: PLC0415
 

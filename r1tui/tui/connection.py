@@ -4,18 +4,13 @@ import asyncio
 import os
 from contextlib import suppress
 
-from r1tui.chat.conversation import Messages
-from r1tui.chat.room import Room, surely_has_room
 from r1tui.environment import KEY_VARIABLE
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client as keeper
 from r1tui.keeper.access import address_of
 from r1tui.paths import Paths
-from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
+from r1tui.server.client import ServerClient
 from r1tui.server.endpoint import Endpoint
-
-ROOM_S = 3.0
-"""How long an answer waits at most for each figure of the context."""
 
 
 class Connection:
@@ -27,8 +22,6 @@ class Connection:
         self._paths = paths
         self._attach = attach
         self._client: ServerClient | None = None
-        self.context_tokens: int | None = None
-        """How much the context holds, as the server last said; None while it has not."""
 
     async def client(self) -> ServerClient:
         """The client of the server that runs now. Raises R1tuiError when none can be asked."""
@@ -59,31 +52,8 @@ class Connection:
     async def forget(self) -> None:
         """Let go of the server: the next one may be another."""
         client, self._client = self._client, None
-        self.context_tokens = None
         if client is not None:
             await client.__aexit__(None, None, None)
-
-    async def learn_context(self) -> None:
-        """Ask how much the context holds; a server that does not answer soon will fail with what follows."""
-        with suppress(R1tuiError, OSError, KeyError):  # a foreign server, a key file that is gone
-            async with asyncio.timeout(ROOM_S):
-                self.context_tokens = await (await self.client()).context_tokens()
-
-    async def room(self, messages: Messages, beginning: Beginning | None = None) -> Room | None:
-        """What a prompt, and the beginning of its answer, take of the context; None where that is little, or cannot be
-        told now."""
-        if self._attach is None and keeper.glance(self._paths).state != "ready":
-            return None  # a model that sleeps is not loaded for this
-        await self.learn_context()
-        size = self.context_tokens
-        begun = [beginning.thinking, beginning.content] if beginning is not None else []
-        if size is None or surely_has_room([*(text for _, text in messages), *begun], size):
-            return None
-        with suppress(R1tuiError, OSError, KeyError):  # a foreign server, a key file that is gone
-            async with asyncio.timeout(ROOM_S):
-                client = await self.client()
-                return Room(await client.count_tokens(ChatRequest(as_chat(messages), beginning=beginning)), size)
-        return None
 
     async def has_thinking_switch(self) -> bool | None:
         """Whether the model can be told not to think; None where no server says."""
@@ -104,8 +74,3 @@ class Connection:
         if status.endpoint is None or status.state not in ("ready", "sleeping"):
             raise R1tuiError(f"The server is {status.state}.", "Wait until it is ready, or start it, and ask again.")
         return address_of(status, self._paths)
-
-
-def as_chat(messages: Messages) -> list[Message]:
-    """The messages as a request has them."""
-    return [Message(role, text) for role, text in messages]

@@ -68,7 +68,7 @@ class Dressed(App[None]):
 
     def set_pace(self) -> None:
         """Tell those who draw and receive how often they may."""
-        self.session.batch_s = 1 / self.refresh_hz
+        self.session.chat.batch_s = 1 / self.refresh_hz
         self.seat.furniture.transcript.set_pace(self.refresh_hz, wide_jumps=self.slow_link)
         self.seat.instruments.slow_down(5.0 if self.slow_link else 1.0)
 

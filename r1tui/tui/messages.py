@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
+    from r1tui.chat.conversation import Conversation
     from r1tui.chat.paths import Candidate
     from r1tui.events import StageEvent, StreamEvent
     from r1tui.messages import Status
@@ -46,9 +47,10 @@ class ModelsOffered(Message):
 
 @dataclass
 class AnswerReceived(Message):
-    """Events of the running answer, in order."""
+    """Events of the running answer, in order, which the answer has taken in."""
 
     events: list[StreamEvent]
+    conversation: Conversation
 
 
 @dataclass
@@ -61,6 +63,10 @@ class AnswerWaits(Message):
 @dataclass
 class AnswerEnded(Message):
     """The running answer is over, however it ended."""
+
+    conversation: Conversation
+    has_last_word: bool
+    """Whether the server said how it ended."""
 
 
 @dataclass

@@ -8,17 +8,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
 
+from r1tui.chat.attachments import as_asked
 from r1tui.tui.commands import bindings_of
-from r1tui.tui.messages import Sampled
+from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, Sampled
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.conversations_base import ConversationsBase
 from r1tui.tui.screens.input_base import InputBase
 from r1tui.tui.screens.models_base import ModelsBase
 from r1tui.tui.screens.select_base import SelectBase
+from r1tui.tui.widgets.prompt import Prompt
+
+if TYPE_CHECKING:
+    from r1tui.chat.room import Room
+    from r1tui.chat.typed import Typed
+    from r1tui.tui.controllers.answers import Question
+    from r1tui.tui.widgets.transcript import Transcript
 
 
 class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
@@ -48,6 +57,11 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
         """Set when the prompt is on the screen."""
 
     @property
+    def running_model(self) -> str | None:
+        """The name of the model that would answer; None where none does."""
+        return (self.status and self.status.variant) or "" if self.ready else None
+
+    @property
     def server_pid(self) -> int | None:
         """llama-server's process, as far as it is known."""
         return self.status.pid if self.status else None
@@ -61,8 +75,10 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
 
     async def furnish(self) -> None:
         """Bring all that is not there yet, and begin."""
-        from r1tui.tui.furniture import Furniture  # noqa: PLC0415  after the first screen
+        from r1tui.tui.controllers.answers import AnswerController  # noqa: PLC0415  after the first screen
+        from r1tui.tui.furniture import Furniture  # noqa: PLC0415  as above
 
+        self.answers = AnswerController(self.r1.session.chat, self.r1.saved, self)
         self.furniture = new = Furniture(self.instruments.figures, self._clock)
         with self.app.batch_update():
             self.remove_class("-bare")
@@ -89,11 +105,130 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
         does = [("chat.prompts", "prompts to try"), first, ("app.keys", "all keys")]
         return [(in_keys(f"<{name}>", self.app), words) for name, words in does]
 
+    @on(Prompt.Submitted)
+    def _submitted(self, message: Prompt.Submitted) -> None:
+        self.answers.submit(message.text, message.typed, self.prompt.leave_edit())
+
+    @on(AnswerReceived)
+    def _answer_received(self, message: AnswerReceived) -> None:
+        is_shown = message.conversation is self.conversation
+        self.instruments.update_answer(message.events, shown=is_shown)
+        if is_shown:
+            self.furniture.transcript.touch()
+
+    @on(AnswerWaits)
+    def _answer_waits(self, message: AnswerWaits) -> None:
+        self.tell(message.why)
+
+    @on(AnswerEnded)
+    def _answer_ended(self, message: AnswerEnded) -> None:
+        saving = self._save_and_leave(message.conversation)
+        self.run_worker(saving, group="save", name="Saving the conversation")
+        self.furniture.transcript.touch()
+        if not message.has_last_word:
+            self.instruments.update_answer(None)
+        self.answers.read_on()
+        self._weigh_again()
+        self.refresh_bindings()
+
+    def on_transcript_typed(self, message: Transcript.Typed) -> None:
+        """What is typed while reading belongs into the prompt."""
+        self.prompt.focus().insert(message.character)
+
+    async def choose_in_little_room(self, room: Room, *, goes_on: bool) -> str | None:
+        """What the user wants done where an answer has little room: `send`, `new` for a new conversation, or None."""
+        from r1tui.tui.screens.ask import little_room  # noqa: PLC0415  the screen opens without it
+
+        return await self.app.push_screen_wait(little_room(room, goes_on=goes_on))
+
+    def begin_new(self) -> None:
+        """Show an empty conversation."""
+        self.action_new()
+
+    def note_asked(self, typed: Typed | None) -> None:
+        """What was typed is asked, at the end of the conversation that is shown."""
+        if typed is not None:
+            self.prompt.was_asked(typed)
+            self._add_to_history(typed)
+        self.prompt.leave_edit_unless_of(self.conversation.turns)
+        self._leave_lost_mark()
+        self.furniture.transcript.action_to_end()
+        self.instruments.asked()
+
+    def note_refused(self, typed: Typed | None) -> None:
+        """What was asked is none of its questions any more."""
+        if typed is not None:
+            self._take_from_history(typed)
+        self.furniture.transcript.show(self.conversation)
+        self.instruments.show_context(self.conversation.context_tokens)
+
+    def give_back(self, question: Question) -> None:
+        """Have the question in the prompt again, as the edit of an exchange where it was one."""
+        turns, typed = self.conversation.turns, question.typed or as_asked(question.text)
+        if question.instead_of in turns:
+            self.prompt.was_asked(typed)
+            self.prompt.begin_edit(question.instead_of, turns.index(question.instead_of) + 1, typed)
+        else:
+            self.prompt.give_back(typed)
+
     @on(Sampled)
     def _sampled(self, message: Sampled) -> None:
         self.instruments.update_sample(message.sample)
         if not self.r1.session.attached:
             self._show_status(self.r1.session.status())  # its uptime goes on
+
+    async def action_stop(self) -> None:
+        """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
+        if self.prompt.edited is not None:
+            self.prompt.leave_edit()
+        elif self.answers.is_shown:
+            self.answers.stop()
+        else:
+            self._cancel_launch()
+
+    async def action_interrupt(self) -> None:
+        """Stop the answer, never the server; with nothing to stop, copy what is selected."""
+        if self.answers.is_shown:
+            self.answers.stop()
+        elif self.get_selected_text():
+            self.action_copy_text()
+        else:
+            self.tell("<app.quit> leaves r1tui.")
+
+    def action_thinking(self) -> None:
+        """Open or close the thinking."""
+        self.furniture.transcript.toggle_thinking()
+
+    def action_again(self) -> None:
+        """Ask the last question again; what the answer that failed or was stopped has stays as a branch."""
+        self.answers.ask_anew(self.conversation.turns[-1])
+
+    def action_go_on(self) -> None:
+        """Go on with the answer that was cut off, stopped or failed, where it ended."""
+        self.answers.go_on()
+
+    def action_end_thinking(self) -> None:
+        """Have the model end its thinking, and begin its answer."""
+        self.answers.end_thinking()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys show where they do something."""
+        if not self.furnished:
+            return False
+        match action:
+            case "stop" if self._bar is None:
+                something = self.prompt.edited is not None or self.answers.is_shown or self.launching
+                return something and not self.prompt.is_completing  # whose list has the key first
+            case "go_on":
+                return self.answers.can_go_on
+            case "again":  # behind the one above, which has the same key
+                return self.answers.can_ask_again
+            case "thinking":
+                return any(turn.answer.has_thoughts for turn in self.conversation.turns)
+            case "end_thinking":
+                return self.answers.is_thinking
+            case _:
+                return super().check_action(action, parameters)
 
     def action_panel(self) -> None:
         """Hide or show the instruments."""

@@ -161,7 +161,7 @@ class ConversationsScreen(TableScreen[str | None]):
     def _state(self, one: Listed) -> str:
         here = self._seat.open_here(one.id)
         if here is not None:
-            coming = self._seat.receiving is not None and self._seat.receiving.conversation is here
+            coming = self._seat.answers.receiving is not None and self._seat.answers.receiving.conversation is here
             return "answering" if coming else "shown"
         if one.open_in is not None:
             return "open elsewhere"
@@ -233,7 +233,7 @@ class ConversationsScreen(TableScreen[str | None]):
         one = self._under_cursor()
         if one is None:
             return
-        coming = self._seat.receiving
+        coming = self._seat.answers.receiving
         if coming is not None and coming.conversation.id == one.id:
             self.notify("Its answer is still coming. <chat.stop> in the chat stops it.", markup=False)
             return

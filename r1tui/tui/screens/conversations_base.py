@@ -5,11 +5,11 @@ from __future__ import annotations
 from r1tui.chat.conversation import Conversation
 from r1tui.errors import R1tuiError
 from r1tui.text import shortened
-from r1tui.tui.screens.answers_base import AnswersBase
+from r1tui.tui.screens.seat_base import SeatBase
 from r1tui.tui.widgets.prompt import Prompt
 
 
-class ConversationsBase(AnswersBase):
+class ConversationsBase(SeatBase):
     """A screen that shows one of many conversations. The answer of one that is left goes on coming, and is saved."""
 
     async def _open_last(self) -> None:
@@ -24,7 +24,7 @@ class ConversationsBase(AnswersBase):
 
     async def open_conversation(self, conversation_id: str) -> None:
         """Show this conversation, and read on the answer that it waits for."""
-        coming = self.receiving.conversation if self.receiving is not None else None
+        coming = self.answers.receiving.conversation if self.answers.receiving is not None else None
         if coming is not None and coming.id == conversation_id:
             self._show_conversation(coming)
             return
@@ -50,7 +50,7 @@ class ConversationsBase(AnswersBase):
 
     def leave(self, conversation_id: str) -> bool:
         """Show another conversation if this one is shown; whether it can be left for good: no answer of it comes."""
-        if self.receiving is not None and self.receiving.conversation.id == conversation_id:
+        if (coming := self.answers.receiving) is not None and coming.conversation.id == conversation_id:
             return False
         if self.conversation.id == conversation_id:
             self._show_conversation(self._empty())
@@ -58,26 +58,43 @@ class ConversationsBase(AnswersBase):
 
     def open_here(self, conversation_id: str) -> Conversation | None:
         """The conversation with this id if it is shown here, or its answer comes here."""
-        coming = [self.receiving.conversation] if self.receiving is not None else []
-        return next((one for one in (self.conversation, *coming) if one.id == conversation_id), None)
+        return next((one for one in self._open_conversations() if one.id == conversation_id), None)
 
     def _show_conversation(self, conversation: Conversation) -> None:
         self.conversation = conversation
         self.furniture.transcript.show(conversation)
-        if self.receiving is None:
+        if self.answers.receiving is None:
             self.instruments.update_answer(None)
-            self.run_worker(self.r1.session.leave_conversation(), group="leave", name="Keeping the prompt cache")
+            self.run_worker(self.r1.session.chat.leave_conversation(), group="leave", name="Keeping the prompt cache")
         self.instruments.show_context(conversation.context_tokens)
-        self._read_on()
+        self.answers.read_on()
         self._keep_open()
         self.refresh_bindings()
+
+    def _open_conversations(self) -> list[Conversation]:
+        """The one that is shown, and the one whose answer comes."""
+        coming = [self.answers.receiving.conversation] if self.answers.receiving is not None else []
+        return [self.conversation, *coming]
+
+    def _keep_open(self) -> None:
+        """Let go of all other conversations."""
+        self.r1.saved.keep_only(self._open_conversations())
+
+    async def _save_and_leave(self, conversation: Conversation) -> None:
+        """Save a conversation whose answer has ended; one that is not shown is left then."""
+        await self.r1.save(conversation)
+        if conversation is not self.conversation:
+            self.notify(f"The answer in “{shortened(conversation.name)}” is there.", markup=False)
+            self._keep_open()
 
     def _save_shown(self) -> None:
         """Write how an answer ended whose r1tui was killed, so that it is found by its words."""
         self.run_worker(self.r1.save(self.conversation), group="save", name="Saving the conversation")
 
     def _empty(self) -> Conversation:
-        return Conversation(self._new_id())
+        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415  the screen opens without it
+
+        return Conversation(new_conversation_id())
 
     def action_new(self) -> None:
         """Begin another conversation."""

@@ -16,7 +16,7 @@ from r1tui.chat.attachments import mention, mentions
 from r1tui.chat.paths import Candidates, candidates
 from r1tui.errors import R1tuiError
 from r1tui.log import unforeseen
-from r1tui.tui.messages import AnswerEnded, FileChosen, FilesClosed, ServerChanged
+from r1tui.tui.messages import FileChosen, FilesClosed, ServerChanged
 from r1tui.tui.screens.seat_base import SeatBase
 
 if TYPE_CHECKING:
@@ -93,13 +93,6 @@ class InputBase(SeatBase):
         """Write what is typed before anything else happens: the process is about to end."""
         if self.furnished:
             self._leave_draft(self.prompt.draft)
-
-    def _remember(self, typed: Typed) -> None:
-        self.prompt.was_asked(typed)
-        self._add_to_history(typed)
-
-    def _forget(self, typed: Typed) -> None:
-        self._take_from_history(typed)
 
     @work(name="Saving the question")
     async def _take_from_history(self, typed: Typed) -> None:
@@ -281,7 +274,6 @@ class InputBase(SeatBase):
             self.prompt.complete(f"{mention(name)} ")
 
     @on(ServerChanged)
-    @on(AnswerEnded)
     def _weigh_again(self) -> None:
         """Say anew what the attached files weigh: a server may say now, or the context has grown."""
         if not self._weighing_files and (self._mentioned[0] or self.prompt.border_subtitle):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -18,22 +16,12 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from r1tui.catalog import Variant
-    from r1tui.chat.conversation import Conversation, Turn
-    from r1tui.chat.typed import Typed
+    from r1tui.chat.conversation import Conversation
     from r1tui.events import StageFailed
     from r1tui.messages import Status
     from r1tui.tui.app import R1App
+    from r1tui.tui.controllers.answers import AnswerController
     from r1tui.tui.furniture import Furniture
-
-
-@dataclass
-class Receiving:
-    """The exchange whose answer comes, and its conversation, shown or not."""
-
-    conversation: Conversation
-    turn: Turn
-    typed: Typed | None = None
-    """What stood in the prompt, where its question was typed just now."""
 
 
 class SeatBase(Guarded, Screen[None]):
@@ -49,16 +37,11 @@ class SeatBase(Guarded, Screen[None]):
         self.furniture: Furniture
         self.conversation: Conversation
         """The one that is shown."""
-        self.receiving: Receiving | None = None
-        self.free = asyncio.Event()
-        """Set while no answer is received."""
-        self.free.set()
+        self.answers: AnswerController
         self.status: Status | None = None
         """What is true of the server, as far as was told."""
         self.ready = False
         """Whether a question would be answered."""
-        self._weighing = False
-        """Whether it is being looked whether a question has room."""
         self._launching: Worker[None] | None = None
         self._last_variant: Variant | None = None
         self._failure: StageFailed | None = None
@@ -77,17 +60,6 @@ class SeatBase(Guarded, Screen[None]):
         so only where the other is there to look at this one."""
         return self.is_active or (super().is_current and getattr(self.app.screen, "shows_below", False))
 
-    def _cancel_launch(self) -> None:
-        raise NotImplementedError
-
-    def _remember(self, typed: Typed) -> None:
-        """This was asked: it is of the history, and no draft any more."""
-        raise NotImplementedError
-
-    def _forget(self, typed: Typed) -> None:
-        """This was refused after it was asked: it is not of the history."""
-        raise NotImplementedError
-
-    def action_new(self) -> None:
-        """Begin another conversation."""
-        raise NotImplementedError
+    def tell(self, text: str) -> None:
+        """Show the user a notice."""
+        self.notify(text, markup=False)

@@ -13,21 +13,20 @@ from textual.events import DescendantFocus
 from r1tui.errors import R1tuiError
 from r1tui.text import plain
 from r1tui.tui.remedies import in_keys
-from r1tui.tui.screens.answers_base import AnswersBase
+from r1tui.tui.screens.seat_base import SeatBase
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_cursor import Mark
 
 if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation, Removal, Turn
-    from r1tui.chat.typed import Typed
     from r1tui.tui.widgets.select_bar import SelectBar
 
 CHECK = "The check"
 STILL_COMING = "The answer is still coming. <select.leave> leaves the selection, then <chat.stop> stops the answer."
 
 
-class SelectBase(AnswersBase):
+class SelectBase(SeatBase):
     """A screen with a mode in which single letters act on what is marked; the prompt has the focus again after it."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -136,18 +135,18 @@ class SelectBase(AnswersBase):
 
     def action_select_edit(self) -> None:
         """Put the question into the prompt; sent, it begins a branch."""
-        if (mark := self.mark) is None or not self._may_change() or not self._may_ask():
+        if (mark := self.mark) is None or not self._may_change() or not self.answers.can_ask():
             return
         self._end_marking(focus_prompt=True)
-        self._begin_edit(mark.turn)
+        self.prompt.begin_edit(mark.turn, self.conversation.turns.index(mark.turn) + 1)
 
     def action_select_anew(self) -> None:
         """Ask the same question again; the answer that there is stays as a branch."""
-        if (mark := self.mark) is None or not self._may_change() or not self._may_ask():
+        if (mark := self.mark) is None or not self._may_change() or not self.answers.can_ask():
             return
         self.run_worker(self._warn_of_the_same(), name="Reading the settings")
         self._end_marking(focus_prompt=True)
-        self._ask_anew(mark.turn)
+        self.answers.ask_anew(mark.turn)
 
     async def _warn_of_the_same(self) -> None:
         session = self.r1.session
@@ -198,7 +197,7 @@ class SelectBase(AnswersBase):
         if self.mark is None or self.mark.turn not in self.conversation.turns:
             self._end_marking(focus_prompt=False)
         self._removed = [one for one in self._removed if one[0] is self.conversation]
-        self._leave_foreign_edit()
+        self.prompt.leave_edit_unless_of(self.conversation.turns)
         self.refresh_bindings()
 
     @on(DescendantFocus)
@@ -291,7 +290,7 @@ class SelectBase(AnswersBase):
 
     def _changed(self, mark: Mark | None) -> None:
         """The shown path is another: show and save it."""
-        self._leave_foreign_edit()
+        self.prompt.leave_edit_unless_of(self.conversation.turns)
         self.furniture.transcript.catch_up()
         self.instruments.show_context(self.conversation.context_tokens)
         self._put(mark)
@@ -302,13 +301,13 @@ class SelectBase(AnswersBase):
         if (pid := self.r1.saved.elsewhere(self.conversation)) is not None:
             self.notify(f"This conversation is open in another r1tui (process {pid}).", markup=False)
             return False
-        if self.answering_here or self.conversation.running:
+        if self.answers.is_shown or self.conversation.running:
             self.notify(STILL_COMING, markup=False)
             return False
         return True
 
-    def _ask(self, question: str, instead_of: Turn | None = None, typed: Typed | None = None) -> None:
-        super()._ask(question, instead_of, typed)
+    def _leave_lost_mark(self) -> None:
+        """End the marking where what is marked is not shown any more."""
         if self.mark is not None and self.mark.turn not in self.conversation.turns:
             self._end_marking(focus_prompt=True)
 

@@ -18,8 +18,10 @@ from r1tui.errors import R1tuiError
 from r1tui.text import one_line
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
+from r1tui.tui.remedies import in_keys
 
 if TYPE_CHECKING:
+    from r1tui.chat.conversation import Turn
     from r1tui.tui.widgets.completion import Completion
 
 
@@ -50,7 +52,7 @@ class Prompt(Guarded, TextArea):
 
     @dataclass
     class Submitted(Message):
-        """The user wants this asked. The prompt is empty again; `give_back` is for what cannot be asked now."""
+        """The user wants this asked, of which the prompt is empty again; either `was_asked` or `give_back` follows."""
 
         text: str
         """All of it, with large pieces and attached files."""
@@ -67,9 +69,10 @@ class Prompt(Guarded, TextArea):
         self._pieces: dict[str, str] = {}
         self._pasted: set[str] = set()
         """Names of files that were pasted with their `@`, or decided about when the question was asked first."""
+        self.edited: Turn | None = None
+        """The exchange whose question stands here, to be asked anew."""
         self._aside: Typed | None = None
         self._title = ""
-        self._sent: tuple[str, Typed] = ("", Typed())
         self._on_its_way: list[Typed] = []
         """What was sent and is neither asked nor here again: its files are being read, its room is being counted."""
 
@@ -128,18 +131,14 @@ class Prompt(Guarded, TextArea):
         self._pasted.difference_update(mentions(mention))
         self.replace(mention, (row, column - len(begun) - 1), (row, column), maintain_selection_offset=False)
 
-    def give_back(self, text: str) -> None:
-        """Have the text again, before what was typed since."""
-        sent, typed = self._sent
-        self.put_before(typed if text == sent else as_asked(text))
-
     def was_asked(self, typed: Typed) -> None:
         """What was sent is asked now."""
         self._on_its_way = [one for one in self._on_its_way if one is not typed]
 
-    def came_back(self, typed: Typed) -> None:
-        """What was sent is not asked: whoever says so puts it here again."""
+    def give_back(self, typed: Typed) -> None:
+        """Have what was sent and is not asked again, before what was typed since."""
         self.was_asked(typed)
+        self.put_before(typed)
 
     def put_before(self, typed: Typed) -> None:
         """Have this before what stands here."""
@@ -151,14 +150,34 @@ class Prompt(Guarded, TextArea):
         before = self.document.get_line(row)[:column]
         self.insert("@" if unfinished_mention(f"{before}@") is not None else " @")
 
-    def put_aside(self, text: str, title: str) -> None:
-        """Have this text for a while, under a title; what stands here comes back when that is sent or `bring_back`."""
-        self._put_aside(as_asked(text), title)
+    def begin_edit(self, turn: Turn, number: int, typed: Typed | None = None) -> None:
+        """Have the question of this exchange here, or what has become of it; what stands here comes back when that is
+        sent or left."""
+        self.leave_edit()
+        self.edited = turn
+        title = in_keys(f"Editing question {number}: <prompt.send> asks it anew, <chat.stop> leaves it", self.app)
+        self._put_aside(as_asked(turn.question) if typed is None else typed, title)
+        self.screen.refresh_bindings()
 
-    def bring_back(self) -> None:
-        """Have again what was put aside, if anything was; what was sent meanwhile and is still being read is not."""
-        self.workers.cancel_group(self, SENT_FROM_ASIDE)
-        self._bring_back()
+    def leave_edit(self) -> Turn | None:
+        """Have again what was put aside; what was edited, even if its files are being read, is not sent.
+
+        Returns the exchange that was edited.
+        """
+        edited, self.edited = self.edited, None
+        if edited is not None:
+            self.workers.cancel_group(self, SENT_FROM_ASIDE)
+            self._bring_back()
+            self.screen.refresh_bindings()
+        return edited
+
+    def leave_edit_unless_of(self, turns: list[Turn]) -> None:
+        """Leave it when its question is none of these exchanges' any more."""
+        if self.edited is not None and self.edited not in turns:
+            changed, question = self.typed, self.edited.question
+            self.leave_edit()
+            if changed.whole.strip() not in ("", question.strip()):  # of which nobody else knows
+                self.put_before(changed)
 
     def _put_aside(self, typed: Typed, title: str) -> None:
         if self._aside is None:
@@ -265,10 +284,10 @@ class Prompt(Guarded, TextArea):
                 self.was_asked(typed)
             raise
         except Exception as error:  # whatever it was, the question is not lost
-            self.came_back(typed)
             if title is None:
-                self.put_before(typed)
+                self.give_back(typed)
             else:
+                self.was_asked(typed)
                 self._put_aside(typed, title)
             if not isinstance(error, R1tuiError):
                 raise
@@ -287,7 +306,6 @@ class Prompt(Guarded, TextArea):
             raise R1tuiError(cause, "<prompt.send> tries again; without the @ it is sent as text.") from None
 
     def _post(self, typed: Typed, text: str) -> None:
-        self._sent = (text, typed)
         self.post_message(self.Submitted(text, typed))
 
     def _adopted(self, typed: Typed) -> str:

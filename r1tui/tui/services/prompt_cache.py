@@ -39,7 +39,7 @@ class _Server(msgspec.Struct, frozen=True):
     look_s: float
 
 
-class PromptKeeper:
+class PromptCache:
     """Of one session. `make_ready` comes before a request, and `noting` sees its events."""
 
     def __init__(self, paths: Paths, config: Config, post: Callable[[Message], object]) -> None:

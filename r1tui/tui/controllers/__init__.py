@@ -1,0 +1,1 @@
+"""The state of the screen and what changes it, without a widget."""

@@ -1,0 +1,354 @@
+"""The answer that is being received: asking, asking anew, going on, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from r1tui.chat.room import Room
+from r1tui.chat.special_tokens import defuse
+from r1tui.events import Failed, StreamEvent, TooLong
+from r1tui.keeper.state import new_conversation_id
+from r1tui.log import as_told
+from r1tui.server.request import Beginning
+from r1tui.text import shortened
+from r1tui.tui.messages import AnswerEnded, AnswerReceived
+from r1tui.tui.remedies import ASKS_ANEW, MORE_ROOM, does_not_fit
+from r1tui.tui.services.chat_client import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from textual.message import Message
+
+    from r1tui.chat.answer import Answer
+    from r1tui.chat.conversation import Conversation, Turn
+    from r1tui.chat.typed import Typed
+    from r1tui.tui.services.chat_client import ChatClient
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question that the user wants asked."""
+
+    text: str
+    typed: Typed | None = None
+    """What stood in the prompt; None of a question that is asked anew."""
+    instead_of: Turn | None = None
+    """The exchange beside which it begins a branch."""
+
+
+@dataclass(frozen=True)
+class Receiving:
+    """The exchange whose answer comes, and its conversation, shown or not."""
+
+    conversation: Conversation
+    turn: Turn
+    typed: Typed | None = None
+    """What stood in the prompt, where its question was typed just now."""
+
+
+class Disk(Protocol):
+    """Where conversations are saved."""
+
+    async def save(self, conversation: Conversation) -> None:
+        """Write what has changed of it."""
+
+    def save_soon(self) -> None:
+        """Write within a second what has changed."""
+
+    def elsewhere(self, conversation: Conversation) -> int | None:
+        """The process that has the conversation, which then is only read here."""
+
+
+class AnswerView(Protocol):
+    """Where the conversation is shown, and its questions are typed."""
+
+    @property
+    def conversation(self) -> Conversation:
+        """The one that is shown."""
+
+    @property
+    def running_model(self) -> str | None:
+        """The name of the model that would answer; None where none does."""
+
+    def run_worker(self, work: Coroutine[Any, Any, None], *, name: str, group: str, exclusive: bool = False) -> object:
+        """Do this beside all else; what it raises is told."""
+
+    def tell(self, text: str) -> None:
+        """Show the user a notice."""
+
+    def post_message(self, message: Message) -> object:
+        """Tell what has come, or that it has ended."""
+
+    def refresh_bindings(self) -> None:
+        """What keys do has changed."""
+
+    async def choose_in_little_room(self, room: Room, *, goes_on: bool) -> str | None:
+        """What the user wants done where an answer has little room: `send`, `new` for a new conversation, or None."""
+
+    def begin_new(self) -> None:
+        """Show an empty conversation."""
+
+    def note_asked(self, typed: Typed | None) -> None:
+        """What was typed is asked, at the end of the conversation that is shown."""
+
+    def note_refused(self, typed: Typed | None) -> None:
+        """What was asked is none of its questions any more."""
+
+    def give_back(self, question: Question) -> None:
+        """Have the question in the prompt again."""
+
+
+class AnswerController:
+    """Owns which answer comes; one at a time, of the conversation that is shown or of one that was left."""
+
+    def __init__(self, client: ChatClient, disk: Disk, view: AnswerView) -> None:
+        self.receiving: Receiving | None = None
+        self.free = asyncio.Event()
+        """Set while no answer is received."""
+        self.free.set()
+        self.is_weighing = False
+        """Whether it is being looked whether a question has room."""
+        self._client = client
+        self._disk = disk
+        self._view = view
+
+    @property
+    def left_conversation(self) -> Conversation | None:
+        """The conversation whose answer comes, where another is shown."""
+        coming = self.receiving.conversation if self.receiving is not None else None
+        return coming if coming is not self._view.conversation else None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether an answer of the conversation that is shown comes."""
+        return self.receiving is not None and self.left_conversation is None
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether the answer that comes is shown, and may be told to end its thinking."""
+        return self.is_shown and (last := self._last) is not None and last.state == "thinking"
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the last answer is one to go on with."""
+        return (last := self._last) is not None and self._is_free and last.can_go_on
+
+    @property
+    def can_ask_again(self) -> bool:
+        """Whether the last question is one to ask again."""
+        last = self._last
+        return last is not None and self._is_free and (last.can_go_on or last.state in ("failed", "stopped"))
+
+    @property
+    def _last(self) -> Answer | None:
+        turns = self._view.conversation.turns
+        return turns[-1].answer if turns else None
+
+    @property
+    def _is_free(self) -> bool:
+        return not self.is_shown and self._disk.elsewhere(self._view.conversation) is None
+
+    def why_not_now(self) -> str | None:
+        """Why nothing can be asked in this conversation now; None when it can."""
+        if (pid := self._disk.elsewhere(self._view.conversation)) is not None:
+            return f"This conversation is open in another r1tui (process {pid}). <chat.new>: a new one."
+        if (left := self.left_conversation) is not None:
+            return f"The answer in “{shortened(left.name)}” is still coming. <chat.conversations> goes back to it."
+        if self.receiving is not None or self.is_weighing:
+            return "The last answer is still coming. <chat.stop> stops it."
+        return (
+            None if self._view.running_model is not None else "No model is ready yet. <chat.variants> lists the models."
+        )
+
+    def can_ask(self) -> bool:
+        """Whether something can be asked now; the user is told why not."""
+        if (why := self.why_not_now()) is not None:
+            self._view.tell(why)
+        return why is None
+
+    def submit(self, text: str, typed: Typed, instead_of: Turn | None) -> None:
+        """Ask, if somebody can answer; else the text is in the prompt again."""
+        if (why := self.why_not_now()) is not None:
+            self._view.give_back(Question(text, typed, instead_of))
+            self._view.tell(f"{why} Your question waits here.")
+            return
+        question, found = defuse(text.strip())
+        if found:
+            self._view.tell(f"Control tokens were made harmless: {' '.join(found)}")
+        self._begin(self._ask_with_room(Question(question, typed, instead_of)))
+
+    def ask_anew(self, turn: Turn) -> None:
+        """Ask the question of this exchange again; the answer that it has stays as a branch."""
+        if self.can_ask():
+            self._begin(self._ask_with_room(Question(turn.question, instead_of=turn)))
+
+    def go_on(self) -> None:
+        """Go on with the last answer, which was cut off, stopped or failed, where it ended."""
+        if self.can_ask():
+            self._begin(self._go_on_with_room(self._view.conversation.turns[-1]))
+
+    def stop(self) -> None:
+        """Stop the answer, and keep what came; beside the keys, since a server that hangs keeps its caller waiting."""
+        self._view.run_worker(self._client.stop(), name="Stopping the answer", group="stop", exclusive=True)
+
+    def end_thinking(self) -> None:
+        """Have the model end its thinking, and begin its answer."""
+        if self.receiving is not None:
+            work = self._client.end_thinking(self.receiving.turn.answer.completion_id)
+            self._view.run_worker(work, name="Ending the thinking", group="end_thinking", exclusive=True)
+
+    def read_on(self) -> None:
+        """Receive what the supervisor records for the conversation, of an answer that another r1tui asked for."""
+        conversation = self._view.conversation
+        turn = next((turn for turn in conversation.every if turn.answer.running), None)
+        if turn is not None and self.receiving is None:
+            self.receiving = receiving = Receiving(conversation, turn)
+            work = self._client.read_on(
+                turn.answer_id,
+                lambda events: self._take(receiving, events),
+                inside_thinking=turn.inside_thinking,
+                goes_on=turn.answer.base is not None,
+            )
+            self._view.run_worker(self._receive(receiving, work), name="The answer", group="ask")
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self.is_weighing = True
+        self._view.run_worker(work, name="Asking", group="ask")
+
+    async def _ask_with_room(self, question: Question) -> None:
+        """Ask, unless the context has no room; where it has little, the user decides.
+
+        What was typed and is not asked is in the prompt again; of a question that is asked anew nothing is lost.
+        """
+        conversation, typed, instead_of = self._view.conversation, question.typed, question.instead_of
+        try:
+            room = await self._client.room(conversation.messages_with(question.text, instead_of))
+            choice = await self._decide(room)
+        except Exception:  # whatever it was, the question is not lost
+            self._give_back(question)
+            raise
+        finally:
+            self.is_weighing = False
+        if choice is None:
+            self._give_back(question)
+        elif conversation is not self._view.conversation:
+            self._give_back(Question(question.text, typed))
+            self._view.tell("Another conversation has been opened, so the question was not asked.")
+        elif not self.can_ask():
+            self._give_back(question)
+        else:
+            if choice == "new":
+                self._view.begin_new()
+            await self._ask(question)
+
+    async def _go_on_with_room(self, turn: Turn) -> None:
+        """Go on with this last answer, unless the context has no room; where it has little, the user decides."""
+        conversation, answer = self._view.conversation, turn.answer
+        beginning = Beginning(answer.thinking.text, answer.content.text)
+        try:
+            choice = await self._decide(await self._client.room(conversation.messages(), beginning), goes_on=True)
+        finally:
+            self.is_weighing = False
+        is_last = conversation is self._view.conversation and turn is conversation.turns[-1]
+        if choice is not None and is_last and self.can_ask():
+            answer.go_on()
+            turn.answer_id = new_conversation_id()
+            await self._have_answered(turn, beginning=beginning)
+
+    async def _decide(self, room: Room | None, *, goes_on: bool = False) -> str | None:
+        """What is to be done with a question, or an answer that `goes_on`, where there is little room, or none."""
+        if room is None or not room.is_nearly_full:
+            return "send"
+        if room.is_full:
+            self._view.tell(f"{does_not_fit(room)} {MORE_ROOM}")
+            return None
+        return await self._view.choose_in_little_room(room, goes_on=goes_on)
+
+    async def _ask(self, question: Question) -> None:
+        """Ask at the end, or as a branch beside a question; the same question again is for another answer."""
+        conversation, old = self._view.conversation, question.instead_of
+        if old is None or old not in conversation.turns:
+            turn, vary = conversation.ask(question.text, new_conversation_id()), False
+        else:
+            same, is_last = question.text == old.question, old is conversation.turns[-1]
+            vary = same and not old.answer.is_empty
+            turn = conversation.ask_instead(old, question.text, new_conversation_id())
+            if same and is_last and old.answer.is_empty:
+                conversation.remove(old)
+        await self._have_answered(turn, vary=vary, typed=question.typed)
+
+    async def _have_answered(
+        self, turn: Turn, *, beginning: Beginning | None = None, vary: bool = False, typed: Typed | None = None
+    ) -> None:
+        receiving = Receiving(self._view.conversation, turn, typed)
+        turn.model = self._view.running_model or ""
+        self._view.note_asked(typed)
+
+        async def begins(inside_thinking: bool) -> None:
+            turn.inside_thinking = inside_thinking
+            await self._disk.save(receiving.conversation)
+
+        messages, id_ = receiving.conversation.messages(), receiving.conversation.id
+        asked = Request(messages, turn.answer_id, beginning, vary=vary, conversation_id=id_)
+        await self._receive(receiving, self._client.ask(asked, begins, lambda events: self._take(receiving, events)))
+
+    async def _receive(self, receiving: Receiving, work: Coroutine[Any, Any, None]) -> None:
+        self.receiving = receiving
+        self.free.clear()
+        self._view.refresh_bindings()
+        answer = receiving.turn.answer
+        try:
+            await work
+        except Exception as error:
+            told = as_told(error, "The answer")
+            self._take_in(answer, Failed.of(told))
+        if answer.running:
+            self._take_in(answer, Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
+        self.receiving = None
+        self.free.set()
+        self._view.post_message(AnswerEnded(receiving.conversation, has_last_word=answer.finished is not None))
+
+    def _take(self, receiving: Receiving, events: list[StreamEvent]) -> None:
+        answer = receiving.turn.answer
+        state = answer.state
+        for event in events:
+            if isinstance(event, TooLong) and answer.base is None:
+                self._refuse(receiving, event)
+                return
+            self._take_in(answer, event)
+        if "thinking" in (state, answer.state) and state != answer.state:
+            self._view.refresh_bindings()
+        self._disk.save_soon()
+        self._view.post_message(AnswerReceived(events, receiving.conversation))
+
+    def _take_in(self, answer: Answer, event: StreamEvent) -> None:
+        """Let the answer have the event; an answer that is not gone on with stays as it was."""
+        match event:
+            case TooLong(prompt_tokens=prompt, context_tokens=context) if answer.rest_is_missing:
+                answer.does_not_go_on(context_full=True)
+                self._view.tell(f"The answer does not go on. {does_not_fit(Room(prompt, context))} {MORE_ROOM}")
+            case Failed(cause) if answer.rest_is_missing:
+                answer.does_not_go_on(context_full=False)
+                self._view.tell(f"The answer does not go on. {cause} {ASKS_ANEW}.")
+            case _:
+                answer.apply(event)
+
+    def _refuse(self, receiving: Receiving, refused: TooLong) -> None:
+        """The server has no room for what was asked: the question is in the prompt again."""
+        conversation, turn = receiving.conversation, receiving.turn
+        why = does_not_fit(Room(refused.prompt_tokens, refused.context_tokens))
+        if conversation is not self._view.conversation:
+            turn.answer.apply(Failed(why, remedies=refused.remedies))
+            return
+        conversation.remove(turn)
+        self._view.note_refused(receiving.typed)
+        self._view.give_back(Question(turn.question, receiving.typed))
+        self._view.tell(f"{why} Your question is in the prompt again. {MORE_ROOM}")
+
+    def _give_back(self, question: Question) -> None:
+        if question.typed is not None:
+            self._view.give_back(question)

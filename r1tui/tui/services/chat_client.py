@@ -1,0 +1,302 @@
+"""The HTTP side of one answer at a time: its room in the context, its request, its events in batches, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from r1tui.chat.answer import CONTEXT_FULL
+from r1tui.chat.pace import paced
+from r1tui.chat.room import Room, surely_has_room
+from r1tui.errors import R1tuiError
+from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
+from r1tui.experience import remember_speed
+from r1tui.keeper.state import is_being_stopped
+from r1tui.log import as_told
+from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
+from r1tui.server.record import read_record, record_file
+from r1tui.server.refusal import SERVER_STOPPED
+from r1tui.tui.messages import AnswerWaits
+from r1tui.tui.services.prompt_cache import PromptCache
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from textual.message import Message as ScreenMessage
+
+    from r1tui.chat.conversation import Messages
+    from r1tui.config import Config, SamplingSettings
+    from r1tui.messages import Status
+    from r1tui.paths import Paths
+    from r1tui.tui.connection import Connection
+
+    Begins = Callable[[bool], Awaitable[None]]
+    """Told, before the question is sent, whether the stream begins inside the thinking."""
+    Take = Callable[[list[StreamEvent]], None]
+    """Given the events of an answer, in order."""
+
+UNHEARD_S = 5.0
+"""An answer that another r1tui asked for is let go of when its stop has no effect for so long."""
+BURST_S = 0.02
+"""What comes within this time of each other is one batch."""
+ROOM_S = 3.0
+"""How long an answer waits at most for each figure of the context."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the server. With `vary` a random seed takes the place of the configured one, with which the
+    same answer would come again."""
+
+    messages: Messages
+    answer_id: str
+    beginning: Beginning | None = None
+    """What the answer goes on from."""
+    vary: bool = False
+    conversation_id: str = ""
+
+
+class ManagedServer(Protocol):
+    """The server of this home, and its supervisor."""
+
+    def status(self) -> Status:
+        """What is true of it now; quick."""
+
+    async def tell(self, conversation_id: str, *, running: bool) -> None:
+        """Tell the supervisor that an answer begins or is over."""
+
+    async def have_recorded(self, conversation_id: str) -> None:
+        """Have the supervisor record what the server still has of an answer."""
+
+
+class ChatClient:
+    """Asks the server, and hands over what comes. Another's server is not `managed`."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        config: Config,
+        post: Callable[[ScreenMessage], object],
+        connection: Connection,
+        *,
+        sampling: Callable[[], Awaitable[SamplingSettings]],
+        managed: ManagedServer | None,
+    ) -> None:
+        self.batch_s = 0.1
+        """The pause between two batches; ten a second look live and cost little."""
+        self.answer_id: str | None = None
+        """The answer that is being received."""
+        self._paths = paths
+        self._post = post
+        self._connection = connection
+        self._sampling = sampling
+        self._managed = managed
+        self._cache = PromptCache(paths, config, post) if managed is not None else None
+        self._begun = False
+        """Whether anything of that answer has come; before, it may wait for another's."""
+        self._context_tokens: int | None = None
+        self._reading: asyncio.Task[Finished | None] | None = None
+        self._failed = False
+        self._stopped_s: float | None = None
+        """When the user wanted the answer to stop."""
+
+    async def room(self, messages: Messages, beginning: Beginning | None = None) -> Room | None:
+        """What a prompt, and the beginning of its answer, take of the context; None where that is little, or cannot be
+        told now."""
+        if self._managed is not None and self._managed.status().state != "ready":
+            return None  # a model that sleeps is not loaded for this
+        await self._learn_context()
+        size = self._context_tokens
+        begun = [beginning.thinking, beginning.content] if beginning is not None else []
+        if size is None or surely_has_room([*(text for _, text in messages), *begun], size):
+            return None
+        with suppress(R1tuiError, OSError, KeyError):  # a foreign server, a key file that is gone
+            async with asyncio.timeout(ROOM_S):
+                request = ChatRequest(_as_chat(messages), beginning=beginning)
+                return Room(await (await self._connection.client()).count_tokens(request), size)
+        return None
+
+    async def ask(self, asked: Request, begins: Begins, take: Take) -> None:
+        """Ask, and have the answer's events taken until it ends, which whatever goes wrong does.
+
+        When this is cancelled, the answer goes on at the server.
+        """
+        just_stopped = self._stopped_s is not None and monotonic() - self._stopped_s < UNHEARD_S
+        self.answer_id, self._begun, self._stopped_s = asked.answer_id, False, None
+        left = False
+        end: Finished | None = None
+        try:
+            await self._connection.need_model()
+            client = await self._connection.client()
+            if not just_stopped:  # then what runs is the end of the user's own
+                await self._tell_of_waiting(client)
+            sampling = await self._sampling()
+            if asked.vary:
+                sampling = msgspec.structs.replace(sampling, seed=secrets.randbelow(2**32 - 1))
+            request = ChatRequest(_as_chat(asked.messages), sampling, asked.beginning)
+            await begins(await client.begins_inside(request))
+            await self._learn_context()
+            events = client.stream_chat(request, asked.answer_id)
+            if self._cache is not None and self._managed is not None:
+                await self._cache.make_ready(self._managed.status(), asked.messages, asked.conversation_id)
+                await self._managed.tell(asked.answer_id, running=True)
+                events = self._cache.noting(events)
+            end = await self._read(events, take)
+            if end is not None and self._managed is not None:
+                await asyncio.to_thread(remember_speed, self._paths, self._managed.status(), end)
+            if self._failed:
+                await self._connection.forget()  # the next server may have another key
+        except Exception as error:
+            self._broken(error, take, is_whole=end is not None)
+        except asyncio.CancelledError:
+            left = True
+            raise
+        finally:
+            try:
+                if not left and self._managed is not None:
+                    await self._managed.tell(asked.answer_id, running=False)
+            finally:
+                self.answer_id = None
+
+    async def read_on(self, answer_id: str, take: Take, *, inside_thinking: bool, goes_on: bool = False) -> None:
+        """As `ask`, of an answer that another r1tui asked for, from its record."""
+        self.answer_id, self._begun, self._stopped_s = answer_id, True, None
+        path = record_file(self._paths.answers, answer_id)
+
+        def running() -> bool:
+            given_up = self._stopped_s is not None and monotonic() - self._stopped_s > UNHEARD_S
+            return not given_up and self._managed is not None and answer_id in self._managed.status().answers
+
+        try:
+            if self._managed is not None:
+                await self._managed.have_recorded(answer_id)
+            await self._learn_context()
+            batches = read_record(path, running, inside_thinking=inside_thinking, goes_on=goes_on)
+            async with aclosing(batches) as closing:
+                async for events in closing:
+                    take([self._in_full(event) for event in events])
+        except OSError as error:
+            take([Failed(f"{path} cannot be read: {error.strerror}.", "Ask again.")])
+        except Exception as error:
+            self._broken(error, take)
+        finally:
+            self.answer_id = None
+
+    async def stop(self) -> None:
+        """Stop the running answer on the server, so that its stream ends; what came stays."""
+        self._stopped_s = monotonic()
+        if self._cache is not None:
+            self._cache.give_up()
+        if self.answer_id is not None:
+            try:
+                await (await self._connection.client()).stop_answer(self.answer_id)
+            except R1tuiError:
+                self._post(AnswerWaits("The server does not answer; <chat.start> starts it again when it hangs."))
+                return
+            if not self._begun and self._reading is not None:
+                self._reading.cancel()  # its stream would end only when its turn came
+
+    async def end_thinking(self, completion_id: str) -> None:
+        """Have the running answer end its thinking; a failure is posted."""
+        try:
+            await (await self._connection.client()).end_thinking(completion_id)
+        except R1tuiError as error:
+            self._post(AnswerWaits(f"The thinking could not be ended. {error.cause} {error.remedy}"))
+
+    async def others_answers(self) -> int:
+        """How many answers the server computes for others than this r1tui; 0 when it does not say."""
+        with suppress(R1tuiError):
+            if self._managed is not None and self._managed.status().state == "ready":
+                busy = await (await self._connection.client()).busy_slots()
+                return max(0, busy - (self.answer_id is not None and self._begun))
+        return 0
+
+    async def leave_conversation(self) -> None:
+        """What the server has computed of the conversation that is left is kept, while it has nothing else to do."""
+        if self._cache is not None and self._managed is not None:
+            await self._cache.leave(self._managed.status())
+
+    async def _learn_context(self) -> None:
+        """Ask how much the context holds; a server that does not answer soon will fail with what follows."""
+        self._context_tokens = None
+        with suppress(R1tuiError, OSError, KeyError):  # a foreign server, a key file that is gone
+            async with asyncio.timeout(ROOM_S):
+                self._context_tokens = await (await self._connection.client()).context_tokens()
+
+    async def _tell_of_waiting(self, client: ServerClient) -> None:
+        """Post why the answer will not begin at once, if it will not."""
+        state = self._managed.status().state if self._managed is not None else ""
+        with suppress(R1tuiError):
+            if state == "sleeping":
+                self._post(AnswerWaits("The model was unloaded while idle. Reloading…"))
+            elif state == "ready" and await client.busy_slots():
+                self._post(AnswerWaits("Another client's answer is running on this server; yours comes after it."))
+
+    def _broken(self, error: Exception, take: Take, *, is_whole: bool = False) -> None:
+        """End the answer with this error; one that `is_whole` stays as it is."""
+        told = as_told(error, "The answer")
+        if is_whole:
+            self._post(AnswerWaits(f"{told.cause} {told.remedy}"))
+        else:
+            take([Failed.of(told)])
+
+    async def _read(self, events: AsyncGenerator[StreamEvent], take: Take) -> Finished | None:
+        """Have the stream's events taken to its end, or until it was stopped before anything came; its last word."""
+        reading = self._reading = asyncio.create_task(self._take_batches(events, take))
+        try:
+            return await reading
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if self._stopped_s is None or (me is not None and me.cancelling()):
+                raise
+            take([Finished("cancelled", None, 0, 0, None, None, None)])
+            return None
+        finally:
+            self._reading = None
+
+    async def _take_batches(self, events: AsyncGenerator[StreamEvent], take: Take) -> Finished | None:
+        """Have what comes in one burst taken at once; the last word of a whole answer."""
+        batch: list[StreamEvent] = []
+        end: Finished | None = None
+
+        def flush() -> None:
+            if batch:
+                self._begun = True
+                self._failed = any(isinstance(event, Failed) for event in batch)
+                taken = batch.copy()
+                batch.clear()
+                take(taken)
+
+        loop = asyncio.get_running_loop()
+        try:
+            async with aclosing(events), aclosing(paced(events, lambda: self.batch_s)) as bursts:
+                async for event in bursts:
+                    if not batch:
+                        loop.call_later(BURST_S, flush)
+                    batch.append(self._in_full(event))
+                    end = event if isinstance(event, Finished) else end
+        finally:
+            flush()
+        return end
+
+    def _in_full(self, event: StreamEvent) -> StreamEvent:
+        """The event with what only we know: whether the context was full, or the server was stopped in order."""
+        match event:
+            case Finished(finish_reason="length") if self._context_tokens is not None:
+                if (event.context_tokens or 0) >= self._context_tokens:
+                    return msgspec.structs.replace(event, finish_reason=CONTEXT_FULL)
+            case Failed() if not isinstance(event, TooLong | ServerStopped):
+                if self._managed is not None and is_being_stopped(self._paths):
+                    return ServerStopped(*SERVER_STOPPED)
+        return event
+
+
+def _as_chat(messages: Messages) -> list[Message]:
+    """The messages as a request has them."""
+    return [Message(role, text) for role, text in messages]
