@@ -10,11 +10,11 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from r1tui.capabilities import Capabilities, parse_flags
 from r1tui.config import SamplingSettings, ServerSettings
 from r1tui.keeper import client
 from r1tui.messages import ServerSpec, Status
 from r1tui.paths import Paths
+from r1tui.plan.capabilities import Capabilities, parse_flags
 from r1tui.server.command import compose, parse_tcp, with_free_port
 
 

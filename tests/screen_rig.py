@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.config import Config
@@ -20,13 +20,13 @@ from r1tui.events import (
     StreamEvent,
     Timings,
 )
+from r1tui.listing.overview import Entry
+from r1tui.machine.nvml import GpuUse
+from r1tui.machine.telemetry import Sample, ServerUse
 from r1tui.messages import Range, Speed, Status
-from r1tui.nvml import GpuUse
-from r1tui.overview import Entry
 from r1tui.paths import Paths
 from r1tui.plan import DevicePlan, HostPlan, Plan
 from r1tui.server.endpoint import Endpoint
-from r1tui.telemetry import Sample, ServerUse
 from r1tui.tui.app import R1App
 from r1tui.tui.messages import Sampled, ServerChanged, StageReported
 from r1tui.tui.widgets.rows import Rows

@@ -16,8 +16,7 @@ from threading import Event
 import msgspec
 import pytest
 
-from r1tui import bandwidth
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.chat.choices import SamplingChoices
 from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.typed import Typed
@@ -45,6 +44,7 @@ from r1tui.hub.removal import removal_of
 from r1tui.keeper import client as keeper
 from r1tui.keeper import state
 from r1tui.keeper.__main__ import main as keeper_main
+from r1tui.machine import bandwidth
 from r1tui.messages import DevicePlan, PlanSummary, ServerRecord, ServerSpec
 from r1tui.paths import Paths, private_folder
 from r1tui.plan import learned

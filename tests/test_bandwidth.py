@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from r1tui import bandwidth, pcie
-from r1tui.bandwidth import Bandwidth, bus_rates, disk_rate, load_bandwidth, measure, memory_rate
-from r1tui.hardware import detect_machine
+from r1tui.machine import bandwidth
+from r1tui.machine import bus_probe as pcie
+from r1tui.machine.bandwidth import Bandwidth, bus_rates, disk_rate, load_bandwidth, measure, memory_rate
+from r1tui.machine.hardware import detect_machine
 from r1tui.paths import Paths
 
 LIBCUDA = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.capabilities import Capabilities, parse_devices, parse_flags, parse_version
+from r1tui.plan.capabilities import Capabilities, parse_devices, parse_flags, parse_version
 
 
 @pytest.fixture(scope="session")

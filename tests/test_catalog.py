@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.catalog import Catalog, load_catalog
+from r1tui.catalog.variants import Catalog, load_catalog
 from r1tui.config import Config, parse_config
 from r1tui.errors import ConfigError, UsageError
 

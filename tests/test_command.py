@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.capabilities import Capabilities, parse_flags
 from r1tui.config import SamplingSettings, ServerSettings
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.plan.capabilities import Capabilities, parse_flags
 from r1tui.process import identify, stop
 from r1tui.server.command import (
     Tcp,

@@ -9,7 +9,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Label
 
-from r1tui.catalog import variant_of_file
+from r1tui.catalog.variants import variant_of_file
 from r1tui.chat.answer import Answer
 from r1tui.chat.changes import Tracker
 from r1tui.chat.conversation import Conversation, Turn

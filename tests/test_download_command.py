@@ -11,7 +11,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.hub.download import unfinished
 from r1tui.hub.jobs import download_job, running_downloads

@@ -6,7 +6,7 @@ from time import monotonic
 import pytest
 from textual.pilot import Pilot
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.events import FileProgress, FilesProgress, Notice, StageEvent, StageFailed
 from r1tui.hub import find_model

@@ -11,7 +11,7 @@ from r1tui.engine.distribution import PackagedCuda, codename, packaged_cuda
 from r1tui.engine.recipe import choose
 from r1tui.engine.system import System, Toolkit, find_toolkit, hip_way, survey
 from r1tui.errors import R1tuiError
-from r1tui.nvml import Gpu, Nvidia
+from r1tui.machine.nvml import Gpu, Nvidia
 
 GIB = 1 << 30
 PYPI = "r1tui build --backend cuda --cuda-toolkit pypi"

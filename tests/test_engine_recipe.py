@@ -19,7 +19,7 @@ from r1tui.engine.system import (
     toolkit_version,
 )
 from r1tui.errors import R1tuiError
-from r1tui.nvml import Gpu, Nvidia
+from r1tui.machine.nvml import Gpu, Nvidia
 
 GIB = 1 << 30
 NINJA = Path("/n/ninja")

@@ -20,7 +20,7 @@ from r1tui.engine.system import find_cxx
 from r1tui.engine.toolchain import bundled_toolkit, complete, fetch_toolkit, toolkit_folder
 from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageEvent
-from r1tui.nvml import Nvidia
+from r1tui.machine.nvml import Nvidia
 from r1tui.paths import Paths
 from tests.toy_cuda import cuda_source, publish_toolkit
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from r1tui.catalog import Variant, load_catalog
+from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config
 from r1tui.hub import ollama
 from r1tui.hub.found import Found, Search, find_model

@@ -17,7 +17,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable, Label
 
 import r1tui.tui
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.rescue import Unsaved
 from r1tui.chat.typed import Typed
@@ -292,11 +292,11 @@ CASES = [
     Case("Watching the server", "r1tui.keeper.client.adopt", unattached),
     Case("Watching the server", "r1tui.tui.session.Session.watch", unattached, failing=fail_async),
     Case("Restarting the server", "r1tui.keeper.client.restart", do(restart)),
-    Case("The launch", "r1tui.launch.Launch.prepare", do(lambda app: app.seat._launch(DEMO, replace=False)),
+    Case("The launch", "r1tui.launch.stages.Launch.prepare", do(lambda app: app.seat._launch(DEMO, replace=False)),
          launch_failed, fail_while_iterated),
     Case("The launch", "r1tui.tui.session.Session.launch", do(lambda app: app.seat._launch(DEMO, replace=False)),
          launch_failed, fail_async),
-    Case("The launch", "r1tui.loading.follow_server",
+    Case("The launch", "r1tui.launch.loading.follow_server",
          do(lambda app: app.seat._show_stages(app.session.follow(STATUS))), launch_failed, fail_while_iterated),
     Case("The list of models", "r1tui.tui.connection.Connection.client", do(lambda app: app.seat.action_variants())),
     Case("Choosing the model", "r1tui.tui.session.Session.choose_model",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.hardware import (
+from r1tui.machine.hardware import (
     amd_hardware,
     cpu_quota,
     detect_machine,

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.chat.answer import Answer
 from r1tui.chat.changes import Tracker
 from r1tui.chat.choices import SamplingChoices

@@ -15,10 +15,10 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widget import Widget
 
-from r1tui.catalog import Catalog, Variant
+from r1tui.catalog.variants import Catalog, Variant
 from r1tui.events import FileProgress, FilesProgress, LogLine, Notice, Progress, StageDone, StageFailed, StageStarted
+from r1tui.listing.overview import Entry
 from r1tui.messages import DevicePlan, PlanSummary
-from r1tui.overview import Entry
 from r1tui.paths import Paths
 from r1tui.tui.messages import AnswerWaits, DownloadReported, ServerChanged, StageReported
 from r1tui.tui.screens import variants

@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 import pytest
 
-from r1tui.catalog import Variant, load_catalog
+from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Notice, Progress, StageDone, StageEvent, StageStarted

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.hub.remembered import ask_hub
 from r1tui.paths import Paths

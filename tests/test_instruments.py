@@ -14,9 +14,9 @@ from textual.widget import Widget
 from textual.widgets import Label
 
 from r1tui.events import Timings
+from r1tui.machine.nvml import GpuUse
+from r1tui.machine.telemetry import Sample, ServerUse
 from r1tui.messages import DevicePlan, Ending, HostPlan, PlanSummary, Range, Speed, Status
-from r1tui.nvml import GpuUse
-from r1tui.telemetry import Sample, ServerUse
 from r1tui.tui.themes import TERMINAL, load_themes
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.gauges import SHADES, SIXTEEN

@@ -13,7 +13,7 @@ import pytest
 from r1tui.keeper import asking, client, stopping
 from r1tui.keeper.protocol import CONNECT_S
 from r1tui.keeper.state import read_record
-from r1tui.loading import follow_server
+from r1tui.launch.loading import follow_server
 from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.process import alive

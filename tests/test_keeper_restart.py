@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from r1tui.experience import records_file
 from r1tui.keeper import client
 from r1tui.keeper.policy import gave_up, what_next, with_less
 from r1tui.keeper.state import read_record
 from r1tui.messages import DevicePlan, FallbackPlan, PlanSummary, ServerRecord, ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.plan.learned import read_records
+from r1tui.planning.history import records_file
 from r1tui.process import alive, identify, older_log, wait
 from r1tui.server.diagnosis import Diagnosis, Kind
 from tests.conftest import TinyModel

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.config import Config, UiSettings

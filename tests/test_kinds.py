@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 
-from r1tui.catalog import Variant, load_catalog, variant_of_file
+from r1tui.catalog.variants import Variant, load_catalog, variant_of_file
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.gguf import read_header
 from r1tui.gguf.kinds import join_command
 from r1tui.hub import find_model
 from r1tui.paths import Paths
-from r1tui.planning import find_subject
+from r1tui.planning.subject import find_subject
 from tests.conftest import CommandLine, TinyModel
 from tests.tiny_r1 import build
 

@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from r1tui.capabilities import EngineDevice
 from r1tui.errors import UsageError
 from r1tui.events import LogLine, StageEvent
-from r1tui.hardware import detect_machine
-from r1tui.launch import merged
-from r1tui.planning import plan_devices
+from r1tui.launch.stages import merged
+from r1tui.machine.hardware import detect_machine
+from r1tui.plan.capabilities import EngineDevice
+from r1tui.planning.devices import plan_devices
 from tests.conftest import CommandLine, TinyModel
 from tests.test_cli_chat import left_behind, status
 

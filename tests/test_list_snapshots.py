@@ -4,7 +4,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable
 
-from r1tui.catalog import Catalog
+from r1tui.catalog.variants import Catalog
 from r1tui.chat.store import Store
 from r1tui.tui.screens import conversations, variants
 from r1tui.tui.screens.line import LineScreen

@@ -11,7 +11,7 @@ import pytest
 
 from r1tui.events import LogLine, Notice, Progress, StageDone, StageEvent, StageFailed
 from r1tui.keeper import client
-from r1tui.loading import LoadingWatch, follow_server, outcome, read_signs
+from r1tui.launch.loading import LoadingWatch, follow_server, outcome, read_signs
 from r1tui.messages import DevicePlan, HostPlan, PlanSummary, Status
 from r1tui.paths import Paths
 from tests.conftest import TinyModel

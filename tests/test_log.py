@@ -253,7 +253,7 @@ def test_what_the_system_refuses_a_command_is_logged(
     [
         (["build", "--json"], "r1tui.cli.build.build_engine"),
         (["download", "--json", "demo"], "r1tui.cli.models.download_model"),
-        (["serve", "--json", "--detach", "demo"], "r1tui.launch.find_engine"),
+        (["serve", "--json", "--detach", "demo"], "r1tui.launch.stages.find_engine"),
     ],
 )
 def test_a_command_s_json_ends_with_a_failed_event(

@@ -3,7 +3,7 @@
 import pytest
 from textual.pilot import Pilot
 
-from r1tui.catalog import Catalog
+from r1tui.catalog.variants import Catalog
 from r1tui.config import Config, UiSettings
 from r1tui.tui.screens import variants
 from r1tui.tui.themes import DEFAULT, load_themes

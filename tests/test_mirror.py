@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.hub.remembered import ask_hub
 from r1tui.hub.remote import fetch_tree

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from textual.widgets import Input
 
-from r1tui.catalog import Variant, load_catalog, variant_of_file
+from r1tui.catalog.variants import Variant, load_catalog, variant_of_file
 from r1tui.config import Config, SamplingSettings, VariantSettings
 from r1tui.gguf import read_header
 from r1tui.messages import Status

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.catalog import Variant, load_catalog
+from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from textual.widgets import DataTable
 
-from r1tui import nvml as nvml_module
 from r1tui.cli import _run
 from r1tui.config import Config
-from r1tui.nvml import NvmlError, NvmlSession, read_nvidia
+from r1tui.machine import nvml as nvml_module
+from r1tui.machine.nvml import NvmlError, NvmlSession, read_nvidia
 from r1tui.paths import Paths
 from r1tui.tui.app import R1App
 from tests.conftest import TinyModel

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from r1tui.catalog import Catalog, Variant
+from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config, EngineSettings
 from r1tui.engine import build_engine
 from r1tui.events import Finished
-from r1tui.experience import remember_speed
 from r1tui.hub.remembered import ask_hub
+from r1tui.listing.overview import Entry, overview
 from r1tui.messages import Status
-from r1tui.overview import Entry, overview
 from r1tui.paths import Paths
+from r1tui.planning.history import remember_speed
 from r1tui.text import duration
 from tests.conftest import TinyModel
 from tests.hub_server import Hub, Repository

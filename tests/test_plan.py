@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from r1tui.capabilities import Capabilities
 from r1tui.config import PlanSettings
 from r1tui.gguf import Header, read_header
 from r1tui.plan import Device, Plan, PlanRequest, make_plan, rule_of_thumb, verdict_by_size
+from r1tui.plan.capabilities import Capabilities
 from r1tui.plan.memory import Layout, Model, place
 from r1tui.plan.pins import ON_HOST
 from r1tui.plan.repack import repacked_types

@@ -9,36 +9,31 @@ from types import SimpleNamespace
 
 import pytest
 
-from r1tui.bandwidth import Bandwidth
-from r1tui.capabilities import EngineDevice
-from r1tui.catalog import Variant, variant_of_file
+from r1tui.catalog.variants import Variant, variant_of_file
 from r1tui.config import Config, EngineSettings, PlanSettings, ServerSettings
 from r1tui.engine import Engine, build_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Finished, StageEvent
-from r1tui.experience import known_of, remember_speed
 from r1tui.gguf import read_header
 from r1tui.gguf.source import FileSource
 from r1tui.gguf.stub import write_stub
-from r1tui.hardware import Machine
 from r1tui.keeper import client as keeper
-from r1tui.launch import Launch
+from r1tui.launch.stages import Launch
+from r1tui.machine.bandwidth import Bandwidth
+from r1tui.machine.hardware import Machine
+from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import DevicePlan, PlanSummary, Range, State, Status
-from r1tui.nvml import Gpu, Nvidia
 from r1tui.paths import Paths
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.planning import (
-    Held,
-    Subject,
-    ask_engine,
-    fitting_by_the_engine,
-    for_variant,
-    override_rules,
-    plan_devices,
-    plan_here,
-    request_here,
-    server_argv,
-)
+from r1tui.plan.capabilities import EngineDevice
+from r1tui.planning.command import server_argv
+from r1tui.planning.corrected import ask_engine, fitting_by_the_engine, plan_here
+from r1tui.planning.devices import plan_devices
+from r1tui.planning.held import Held
+from r1tui.planning.history import known_of, remember_speed
+from r1tui.planning.overrides import for_variant, override_rules
+from r1tui.planning.request import request_here
+from r1tui.planning.subject import Subject
 from tests import sparse_r1
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import Hub, Repository, running_hub
@@ -266,7 +261,7 @@ def test_a_margin_for_a_device_that_is_not_there_is_refused(paths: Paths) -> Non
 
 def test_measured_rates_are_the_plan_s(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Bandwidth("this machine", 180.0, {0: 24.0, 1: 12.0}, 3.5)
-    monkeypatch.setattr("r1tui.planning.load_bandwidth", lambda paths, machine: measured)
+    monkeypatch.setattr("r1tui.planning.request.load_bandwidth", lambda paths, machine: measured)
     rates = request_here(Config(), paths, None, devices=()).rates
     assert rates is not None
     assert (rates.memory_gbps, rates.disk_gbps, rates.bus_gbps) == (Range(180, 180), Range(3.5, 3.5), Range(12, 24))

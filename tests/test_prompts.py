@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from r1tui.catalog import variant_of_file
+from r1tui.catalog.variants import variant_of_file
 from r1tui.chat.answer import Answer
 from r1tui.config import Config, ServerSettings
 from r1tui.events import StreamEvent, Timings

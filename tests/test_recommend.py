@@ -2,13 +2,13 @@
 
 import pytest
 
-from r1tui.catalog import load_catalog
+from r1tui.catalog.variants import load_catalog
 from r1tui.config import Config
-from r1tui.hardware import Machine
-from r1tui.nvml import Gpu, Nvidia
-from r1tui.overview import Entry
+from r1tui.listing.overview import Entry
+from r1tui.listing.recommend import Surroundings, machine_in_words, recommend
+from r1tui.machine.hardware import Machine
+from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.plan import Device, PlanRequest, verdict_by_size
-from r1tui.recommend import Surroundings, machine_in_words, recommend
 
 GIB = 1 << 30
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageEvent

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from textual.widgets import DataTable
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.conversations import ConversationsScreen

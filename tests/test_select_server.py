@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.catalog import variant_of_file
+from r1tui.catalog.variants import variant_of_file
 from r1tui.chat.answer import Answer
 from r1tui.config import Config, SamplingSettings
 from r1tui.events import Content, Failed

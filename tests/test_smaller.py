@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from r1tui.config import PlanSettings
-from r1tui.experience import records_file
 from r1tui.gguf import Header, read_header
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.smaller import MOST, in_words, smaller_plans
+from r1tui.plan.fallbacks import MOST, in_words, smaller_plans
+from r1tui.planning.history import records_file
 from tests import sparse_r1
 from tests.conftest import CommandLine, TinyModel
 from tests.engine_figures import running_worker

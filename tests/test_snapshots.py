@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from r1tui.catalog import Catalog
+from r1tui.catalog.variants import Catalog
 from r1tui.chat.paths import Candidate, Candidates
 from r1tui.chat.room import Room
 from r1tui.chat.typed import Typed
 from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEvent, Timings
-from r1tui.hardware import Machine
-from r1tui.nvml import Gpu, Nvidia
-from r1tui.recommend import Surroundings
+from r1tui.listing.recommend import Surroundings
+from r1tui.machine.hardware import Machine
+from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.tui.attached import Scales, Weight
 from r1tui.tui.messages import DownloadReported
 from r1tui.tui.screens import input_base, variants, welcome

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.catalog import load_catalog
+from r1tui.catalog.variants import load_catalog
 from r1tui.config import Config, EngineSettings, VariantSettings
 from r1tui.engine import pins
 from r1tui.engine.recipe import build_number

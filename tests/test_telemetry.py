@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from r1tui.telemetry import Limits, Rate, Sample, Sampler
+from r1tui.machine.telemetry import Limits, Rate, Sample, Sampler
 from tests.fake_nvml import fails, fake_nvml, unsupported
 
 GIB = 1 << 30

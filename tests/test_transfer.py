@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import FilesProgress, Notice, StageEvent

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from r1tui.catalog import variant_of_file
+from r1tui.catalog.variants import variant_of_file
 from r1tui.chat.prompt_files import PromptHistory
 from r1tui.config import Config, PlanSettings, SamplingSettings
 from r1tui.errors import R1tuiError

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from r1tui.catalog import variant_of_file
+from r1tui.catalog.variants import variant_of_file
 from r1tui.config import Config, PlanSettings, ServerSettings, VariantSettings
 from r1tui.keeper import asking, stopping
 from r1tui.keeper import client as keeper
-from r1tui.launch import Launch
+from r1tui.launch.stages import Launch
 from r1tui.paths import Paths
 from r1tui.process import identify
 from r1tui.tui.app import R1App

@@ -10,7 +10,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.cli import _run
 from r1tui.config import Config, VariantSettings
 from r1tui.errors import R1tuiError, UsageError

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from textual.widgets import DataTable, Label, Static
 
-from r1tui.catalog import Catalog, Variant
+from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config, VariantSettings
-from r1tui.hardware import Machine
 from r1tui.hub import find_model
-from r1tui.nvml import Gpu, Nvidia
+from r1tui.listing.recommend import Surroundings
+from r1tui.machine.hardware import Machine
+from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.paths import Paths
-from r1tui.recommend import Surroundings
 from r1tui.tui.app import R1App
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens import variants, welcome

@@ -37,12 +37,12 @@ from r1tui.events import (
     StreamEvent,
     encode_event,
 )
-from r1tui.experience import remember_speed
 from r1tui.keeper import client as keeper
 from r1tui.keeper.access import address_of
 from r1tui.keeper.state import asked_by_others, new_conversation_id
-from r1tui.launch import Launch
+from r1tui.launch.stages import Launch
 from r1tui.messages import Status
+from r1tui.planning.history import remember_speed
 from r1tui.process import identify
 from r1tui.process.signals import run_async
 from r1tui.server.client import ChatRequest, Message, ServerClient

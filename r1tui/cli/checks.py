@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from r1tui import __version__
-from r1tui.bandwidth import load_bandwidth
-from r1tui.catalog import load_catalog
+from r1tui.catalog.variants import load_catalog
 from r1tui.cli.context import Context
 from r1tui.cli.folders import FolderProblem, problem_of, sockets_problem
 from r1tui.cli.packages import missing_packages
@@ -31,7 +30,6 @@ from r1tui.engine.source import source_kind
 from r1tui.engine.system import System, install_command, survey
 from r1tui.engine.toolchain import bundled_toolkit
 from r1tui.errors import R1tuiError
-from r1tui.hardware import detect_machine
 from r1tui.hub import ollama
 from r1tui.hub.disks import existing
 from r1tui.hub.found import Search
@@ -40,6 +38,8 @@ from r1tui.keeper.client import tested
 from r1tui.keeper.found import look
 from r1tui.keeper.state import STRAY, status
 from r1tui.log import unforeseen
+from r1tui.machine.bandwidth import load_bandwidth
+from r1tui.machine.hardware import detect_machine
 from r1tui.server.sampling import repeats_old_example
 from r1tui.text import size
 

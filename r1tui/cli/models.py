@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from r1tui.catalog import Catalog, Variant, load_catalog
+from r1tui.catalog.variants import Catalog, Variant, load_catalog
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json, print_text
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import failed_event, our_errors, reporting
@@ -15,7 +15,6 @@ from r1tui.cli.target import needed_variant
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Notice, StageDone, StageFailed
 from r1tui.gguf import inspect as inspect_header
-from r1tui.hardware import detect_machine
 from r1tui.hub import download as download_model
 from r1tui.hub import find_model
 from r1tui.hub.download import unfinished
@@ -25,11 +24,12 @@ from r1tui.hub.refusals import UnreachableError
 from r1tui.hub.remembered import ask_hub
 from r1tui.hub.removal import removal_of, remove
 from r1tui.keeper.state import status
-from r1tui.overview import Entry, others, overview
-from r1tui.planning import find_subject
+from r1tui.listing.overview import Entry, others, overview
+from r1tui.listing.recommend import recommend, surroundings
+from r1tui.machine.hardware import detect_machine
+from r1tui.planning.subject import find_subject
 from r1tui.process import Job
 from r1tui.process.signals import run_async
-from r1tui.recommend import recommend, surroundings
 from r1tui.text import duration, plain, size
 
 

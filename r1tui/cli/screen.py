@@ -52,7 +52,7 @@ def run_screen(
     target = None if endpoint else wanted_variant(context, variant, None)
     config = context.config
     if config.variants:  # the screen loads the catalog when it is open; a fault of the user's is told before
-        from r1tui.catalog import load_catalog  # noqa: PLC0415
+        from r1tui.catalog.variants import load_catalog  # noqa: PLC0415
 
         load_catalog(config)
     import asyncio  # noqa: PLC0415  for the screen alone, as all of this

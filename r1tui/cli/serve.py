@@ -15,7 +15,7 @@ from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import StageDone, encode_event
 from r1tui.keeper import client as keeper
 from r1tui.keeper.state import status as current_status
-from r1tui.launch import Launch
+from r1tui.launch.stages import Launch
 from r1tui.messages import Status
 from r1tui.process.signals import run_async
 from r1tui.server.command import as_script, parse_tcp, ssh_line

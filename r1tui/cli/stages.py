@@ -7,7 +7,7 @@ from r1tui.cli.context import Context
 from r1tui.cli.printer import Printer
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Stage, StageEvent, StageFailed, StageStarted
-from r1tui.loading import follow_server
+from r1tui.launch.loading import follow_server
 from r1tui.log import as_told
 from r1tui.messages import Status
 

@@ -11,7 +11,7 @@ from r1tui.paths import expand
 from r1tui.server.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from r1tui.catalog import Variant
+    from r1tui.catalog.variants import Variant
     from r1tui.messages import Status
 
 
@@ -31,7 +31,7 @@ def wanted_variant(context: Context, variant: str | None, model: str | None) -> 
         return None
     if model and not Path(name).is_file():
         raise UsageError(f"{name}: no such file.", "Give a GGUF file (the first one, if the model is split).")
-    from r1tui.catalog import load_catalog  # noqa: PLC0415  the screen opens without it
+    from r1tui.catalog.variants import load_catalog  # noqa: PLC0415  the screen opens without it
 
     return load_catalog(context.config).find(name)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from r1tui.capabilities import Capabilities, EngineDevice
 from r1tui.config import EngineSettings
 from r1tui.engine.recipe import Recipe
 from r1tui.engine.source import source_kind
 from r1tui.engine.system import find_cxx
 from r1tui.files import read_json_if_any, write_json
-from r1tui.hardware import cpu_features
+from r1tui.machine.hardware import cpu_features
 from r1tui.paths import Paths
+from r1tui.plan.capabilities import Capabilities, EngineDevice
 
 RECORD = "engine.json"
 RECORD_VERSION = 2

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from r1tui.engine.distribution import WITHOUT_HIPBLAS, PackagedCuda, codename, packaged_cuda
 from r1tui.errors import R1tuiError
-from r1tui.hardware import ROOT, amd_hardware, nvidia_hardware
-from r1tui.nvml import Nvidia, read_nvidia
+from r1tui.machine.hardware import ROOT, amd_hardware, nvidia_hardware
+from r1tui.machine.nvml import Nvidia, read_nvidia
 from r1tui.paths import expand
 
 COMPILERS = ("c++", "g++", "clang++")

@@ -8,9 +8,9 @@ from time import time
 
 import msgspec
 
-from r1tui.bandwidth import disk_rate
 from r1tui.hub.remembered import load_note, save_note
 from r1tui.hub.walk import gguf_files
+from r1tui.machine.bandwidth import disk_rate
 from r1tui.paths import Paths
 
 SAMPLE_S = 0.4

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.children import sigterm_raises
 from r1tui.config import Config
 from r1tui.errors import CancelledError, R1tuiError, os_error

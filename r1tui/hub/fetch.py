@@ -6,7 +6,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.children import cancelled
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, Notice

@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-from r1tui.catalog import PACKAGE, Variant
+from r1tui.catalog.variants import PACKAGE, Variant
 from r1tui.config import Config
 from r1tui.gguf.header import SHARD_NAME, followed
 from r1tui.hub.checksum import Record

@@ -6,7 +6,7 @@ from pathlib import Path
 from time import sleep, time
 from typing import Any
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.files import make_folder
 from r1tui.gguf.stub import write_stub

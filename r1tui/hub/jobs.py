@@ -5,7 +5,7 @@ from contextlib import suppress
 from hashlib import sha256
 from urllib.parse import quote, unquote
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.events import Emit, StageEvent, encode_event
 from r1tui.paths import Paths
 from r1tui.process.job import Job

@@ -4,7 +4,7 @@ import hashlib
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from r1tui.catalog import PACKAGE, Variant
+from r1tui.catalog.variants import PACKAGE, Variant
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Meter, Notice
 from r1tui.files import make_folder

@@ -2,7 +2,7 @@
 
 from pathlib import Path, PurePosixPath
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.gguf.header import SHARD_NAME
 from r1tui.hub.found import own_folder

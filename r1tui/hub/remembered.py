@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.files import read_json_if_any, write_json
 from r1tui.hub.remote import Listing, Tree, fetch_tree, select

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.gguf.kinds import PIECE, join_command
 from r1tui.hub.api import Api, Entry

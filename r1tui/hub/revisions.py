@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.hub.checksum import KnownFile, Record
 from r1tui.hub.remembered import MAIN, known_commits
 from r1tui.outside import stem_of

@@ -75,7 +75,7 @@ def wait_vram_free(pid: int) -> None:
 
 
 def _watch_vram(pid: int) -> None:
-    from r1tui.nvml import NvmlError, NvmlSession  # noqa: PLC0415
+    from r1tui.machine.nvml import NvmlError, NvmlSession  # noqa: PLC0415
 
     deadline_s = monotonic() + VRAM_S
     with suppress(NvmlError):

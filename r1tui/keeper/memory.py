@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 
-from r1tui.hardware import oom_kills
+from r1tui.machine.hardware import oom_kills
 from r1tui.messages import ServerSpec
 from r1tui.paths import Paths
 
@@ -31,7 +31,7 @@ def learn_too_large(paths: Paths, spec: ServerSpec) -> None:
     """Have the next plan know that a GPU's memory did not suffice for this one; bounded, also when a driver hangs."""
 
     def learn() -> None:
-        from r1tui.experience import remember_out_of_memory  # noqa: PLC0415  the planner's, which is seldom needed
+        from r1tui.planning.history import remember_out_of_memory  # noqa: PLC0415  the planner's, which is seldom needed
 
         remember_out_of_memory(paths, spec)
 

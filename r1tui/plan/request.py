@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from r1tui.capabilities import Capabilities
 from r1tui.config import PlanSettings
+from r1tui.plan.capabilities import Capabilities
 from r1tui.plan.learned import Record
 from r1tui.plan.rates import DeviceRates, HostRates
 

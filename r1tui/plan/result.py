@@ -7,10 +7,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from r1tui.capabilities import Capabilities
 from r1tui.config import CacheType, Strategy
 from r1tui.messages import NO_SPEED, DevicePlan, HostPlan, PlanSummary, Range, Speed
 from r1tui.plan.cache import FlashAttention
+from r1tui.plan.capabilities import Capabilities
 from r1tui.plan.verdict import IN_MEMORY, Verdict
 
 DEFAULT_BATCH = 2048  # llama-server's --batch-size

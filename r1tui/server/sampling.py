@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import SamplingSettings
 from r1tui.gguf.header import Header
 

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from textual.command import Provider
 
-    from r1tui.catalog import Catalog, Variant
+    from r1tui.catalog.variants import Catalog, Variant
     from r1tui.chat.conversation import Conversation
     from r1tui.config import Config
+    from r1tui.machine.telemetry import Sampler
     from r1tui.messages import Status
     from r1tui.paths import Paths
     from r1tui.server.endpoint import Endpoint
-    from r1tui.telemetry import Sampler
     from r1tui.tui.saver import Saver
     from r1tui.tui.session import Session
     from r1tui.tui.unsaved import UnsavedWork
@@ -111,7 +111,7 @@ class R1App(Guarded, Dressed, CopyingApp):
     @cached_property
     def catalog(self) -> Catalog:
         """The models that there are."""
-        from r1tui.catalog import load_catalog  # noqa: PLC0415  after the first screen
+        from r1tui.catalog.variants import load_catalog  # noqa: PLC0415  after the first screen
 
         return load_catalog(self.config)
 
@@ -163,8 +163,8 @@ class R1App(Guarded, Dressed, CopyingApp):
     @cached_property
     def sampler(self) -> Sampler:
         """What looks at the machine."""
-        from r1tui.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus  # noqa: PLC0415
-        from r1tui.telemetry import Limits, Sampler  # noqa: PLC0415
+        from r1tui.machine.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus  # noqa: PLC0415
+        from r1tui.machine.telemetry import Limits, Sampler  # noqa: PLC0415
 
         limits = Limits(usable_logical_cpus(), memory_total_bytes(), memory_available_bytes)
         return Sampler(lambda: self.seat.server_pid, SAMPLE_S, limits=limits)
@@ -246,7 +246,7 @@ class R1App(Guarded, Dressed, CopyingApp):
 
     def variant_named(self, status: Status) -> Variant | None:
         """The variant that the running server was started with; the disk is not asked, it may hang."""
-        from r1tui.catalog import Variant  # noqa: PLC0415  after the first screen
+        from r1tui.catalog.variants import Variant  # noqa: PLC0415  after the first screen
 
         name = status.variant or ""
         with suppress(R1tuiError):

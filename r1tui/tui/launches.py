@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.events import Stage, StageFailed, StageStarted
 from r1tui.keeper.client import KeeperHangsError
@@ -19,7 +19,7 @@ from r1tui.tui.kept import KeptServer
 from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
 
 if TYPE_CHECKING:
-    from r1tui.launch import Launch
+    from r1tui.launch.stages import Launch
 
 Post = Callable[[Message], object]
 
@@ -57,7 +57,7 @@ class Launches:
 
     async def launch(self, variant: Variant, *, replace: bool) -> None:
         """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
-        from r1tui.launch import Launch  # noqa: PLC0415  the screen opens without it
+        from r1tui.launch.stages import Launch  # noqa: PLC0415  the screen opens without it
 
         ready, self._given_up = False, False
         stage: Stage = "engine"
@@ -91,7 +91,7 @@ class Launches:
 
     async def follow(self, now: Status) -> None:
         """Follow a server that comes up without a launch of ours. Posts its events, then LaunchEnded."""
-        from r1tui.loading import follow_server, outcome  # noqa: PLC0415
+        from r1tui.launch.loading import follow_server, outcome  # noqa: PLC0415
 
         last, wanted = now, False
         self._given_up, self.following = False, True

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation
     from r1tui.chat.paths import Candidate
     from r1tui.events import StageEvent, StreamEvent
+    from r1tui.machine.telemetry import Sample
     from r1tui.messages import Status
-    from r1tui.telemetry import Sample
 
 
 @dataclass

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from r1tui.catalog import load_catalog
+from r1tui.catalog.variants import load_catalog
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.gguf import GgufError, read_header

@@ -13,7 +13,7 @@ from r1tui.hub.jobs import running_downloads
 from r1tui.tui.screens.ask import AskScreen, Choice
 
 if TYPE_CHECKING:
-    from r1tui.catalog import Variant
+    from r1tui.catalog.variants import Variant
     from r1tui.messages import Status
     from r1tui.tui.app import R1App
 

@@ -20,7 +20,7 @@ from time import monotonic, sleep
 
 import msgspec
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.cli import main as main_command
 from r1tui.config import Config
 from r1tui.hub.download import unfinished

@@ -4,7 +4,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from r1tui.nvml import NvmlError, NvmlSession
+from r1tui.machine.nvml import NvmlError, NvmlSession
 
 MIB = 1 << 20
 PEAK_S = 0.02

@@ -113,7 +113,7 @@ def nvml(rig: Rig) -> None:
             continue
         rig.say(f"{name}: {took_ms:.3f} ms")
         rig.record("nvml", call=name, ms=took_ms)
-    for module, *arguments in (("tests.bench.sampling", "6"), ("r1tui.pcie",)):
+    for module, *arguments in (("tests.bench.sampling", "6"), ("r1tui.machine.bus_probe",)):
         said = rig.ask(sys.executable, "-m", module, *arguments)
         rig.say(f"{module}:", said.stdout[-700:].strip(), said.stderr[-300:].strip())
         rig.record(module, said=said.stdout)

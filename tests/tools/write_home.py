@@ -21,7 +21,7 @@ from time import sleep
 import msgspec
 from gguf import GGUFWriter
 
-from r1tui.catalog import load_catalog
+from r1tui.catalog.variants import load_catalog
 from r1tui.chat.answer import Answer
 from r1tui.chat.changes import Tracker
 from r1tui.chat.choices import SamplingChoices

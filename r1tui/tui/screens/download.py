@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import Screen
 
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent

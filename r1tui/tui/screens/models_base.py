@@ -18,7 +18,7 @@ from r1tui.tui.screens.seat_base import SeatBase
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
-    from r1tui.catalog import Variant
+    from r1tui.catalog.variants import Variant
     from r1tui.messages import Status
 
 

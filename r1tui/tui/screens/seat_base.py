@@ -15,7 +15,7 @@ from r1tui.tui.widgets.prompt import Prompt
 if TYPE_CHECKING:
     from textual.worker import Worker
 
-    from r1tui.catalog import Variant
+    from r1tui.catalog.variants import Variant
     from r1tui.chat.conversation import Conversation
     from r1tui.events import StageFailed
     from r1tui.messages import Status

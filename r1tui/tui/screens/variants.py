@@ -8,7 +8,7 @@ from textual import work
 from textual.widgets import DataTable
 from textual.worker import get_current_worker
 
-from r1tui.catalog import Catalog, Variant
+from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.hub.headers import fetch_headers
@@ -16,7 +16,7 @@ from r1tui.hub.places import OWNERS
 from r1tui.hub.remembered import ask_hub
 from r1tui.hub.removal import Removal, removal_of, remove
 from r1tui.keeper.state import status
-from r1tui.overview import Entry, others, overview
+from r1tui.listing.overview import Entry, others, overview
 from r1tui.paths import Paths
 from r1tui.text import duration, size
 from r1tui.tui.commands import bindings_of

@@ -5,12 +5,12 @@ from textual import work
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from r1tui.catalog import Catalog
+from r1tui.catalog.variants import Catalog
 from r1tui.config import Config
-from r1tui.hardware import detect_machine
-from r1tui.overview import Entry
+from r1tui.listing.overview import Entry
+from r1tui.listing.recommend import Recommendation, machine_in_words, recommend, surroundings
+from r1tui.machine.hardware import detect_machine
 from r1tui.paths import Paths
-from r1tui.recommend import Recommendation, machine_in_words, recommend, surroundings
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.transcript_rows import foreign

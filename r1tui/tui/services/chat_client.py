@@ -16,9 +16,9 @@ from r1tui.chat.pace import paced
 from r1tui.chat.room import Room, surely_has_room
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
-from r1tui.experience import remember_speed
 from r1tui.keeper.state import is_being_stopped
 from r1tui.log import as_told
+from r1tui.planning.history import remember_speed
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.record import read_record, record_file
 from r1tui.server.refusal import SERVER_STOPPED

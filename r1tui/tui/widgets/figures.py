@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from r1tui.tui.widgets.speed import SpeedMeter
 
 if TYPE_CHECKING:
+    from r1tui.machine.nvml import GpuUse
+    from r1tui.machine.telemetry import Sample
     from r1tui.messages import PlanSummary, Status
-    from r1tui.nvml import GpuUse
-    from r1tui.telemetry import Sample
 
 SPAN = 5
 """Samples that one mark of a course stands for: it is redrawn every five seconds, and 36 of them are three minutes."""

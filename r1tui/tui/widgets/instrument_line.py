@@ -12,7 +12,7 @@ from r1tui.tui.widgets.instrument_rows import state
 from r1tui.tui.widgets.quantities import alarm, percent, share_of, tps, whole_gib
 
 if TYPE_CHECKING:
-    from r1tui.telemetry import Sample
+    from r1tui.machine.telemetry import Sample
 
 
 def line(figures: Figures, width: int, ink: Ink) -> Content:

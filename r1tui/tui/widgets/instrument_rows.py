@@ -15,8 +15,8 @@ from r1tui.tui.widgets.instrument_sheet import LABEL, WIDE, Group, Sheet
 from r1tui.tui.widgets.quantities import alarm, gib, of_gib, per_second, percent, seconds, share_of, tps, whole_gib
 
 if TYPE_CHECKING:
+    from r1tui.machine.nvml import GpuUse
     from r1tui.messages import PlanSummary, Status
-    from r1tui.nvml import GpuUse
 
 TALL = (5, 4, 3, 2)
 """Rows of a course beside the chat, where there is room: more would be all that is seen."""

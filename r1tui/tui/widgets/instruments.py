@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from r1tui.events import StreamEvent
+    from r1tui.machine.telemetry import Sample
     from r1tui.messages import Status
-    from r1tui.telemetry import Sample
 
 
 class Instruments(Rows):

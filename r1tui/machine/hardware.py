@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1tui.nvml import Gpu, Nvidia, read_nvidia
+from r1tui.machine.nvml import Gpu, Nvidia, read_nvidia
 
 ROOT = Path("/")
 DISPLAY_CLASS = "0x03"  # the PCI base class of graphics cards, 3D controllers included

@@ -9,30 +9,35 @@ from typing import TypeVar
 
 import msgspec
 
-from r1tui.bandwidth import load_bandwidth, measure
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.engine import Engine, find_engine
 from r1tui.errors import R1tuiError
 from r1tui.events import LogLine, Notice, Stage, StageDone, StageEvent, StageFailed, StageStarted
-from r1tui.experience import remember_load
 from r1tui.gguf.header import shard_paths
-from r1tui.hardware import detect_machine
 from r1tui.hub import find_model
 from r1tui.hub.jobs import download_job
 from r1tui.hub.part import in_thread
 from r1tui.keeper import client as keeper
-from r1tui.loading import follow_server, outcome
+from r1tui.launch.loading import follow_server, outcome
 from r1tui.log import as_told
+from r1tui.machine.bandwidth import load_bandwidth, measure
+from r1tui.machine.hardware import detect_machine
 from r1tui.messages import FallbackPlan, PlanSummary, ServerSpec, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.plan import Plan
-from r1tui.planning import Held, for_variant, plan_here, request_here, server_argv, subject_of
+from r1tui.plan.fallbacks import in_words, smaller_plans
+from r1tui.planning.command import server_argv
+from r1tui.planning.corrected import plan_here
+from r1tui.planning.held import Held
+from r1tui.planning.history import remember_load
+from r1tui.planning.overrides import for_variant
+from r1tui.planning.request import request_here
+from r1tui.planning.subject import subject_of
 from r1tui.process import Job, ProcessId
 from r1tui.process.job import r1tui_command
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
 from r1tui.server.diagnosis import left_on_cpu
-from r1tui.smaller import in_words, smaller_plans
 
 T = TypeVar("T")
 MEASURED_FROM_BYTES = 8 << 30

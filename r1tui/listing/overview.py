@@ -6,11 +6,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from r1tui.catalog import Catalog, Variant
+from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config
 from r1tui.engine import Engine, find_engine
 from r1tui.errors import R1tuiError
-from r1tui.experience import known_of
 from r1tui.hub.found import Search
 from r1tui.hub.others import other_models
 from r1tui.hub.places import OWNERS, Owner
@@ -20,7 +19,11 @@ from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
 from r1tui.plan.learned import run_of_plan
-from r1tui.planning import Held, find_subject, for_variant, request_here
+from r1tui.planning.held import Held
+from r1tui.planning.history import known_of
+from r1tui.planning.overrides import for_variant
+from r1tui.planning.request import request_here
+from r1tui.planning.subject import find_subject
 from r1tui.text import rough, size
 
 _ELSEWHERE: dict[Owner, str] = {

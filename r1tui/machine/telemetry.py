@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from r1tui.nvml import GpuUse, NvmlError, NvmlSession
+from r1tui.machine.nvml import GpuUse, NvmlError, NvmlSession
 
 NVML_RETRY_S = 30.0
 STOP_S = 0.5

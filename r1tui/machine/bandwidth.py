@@ -15,7 +15,7 @@ from time import monotonic
 import msgspec
 
 from r1tui.files import decode_foreign, read_json_if_any, write_json
-from r1tui.hardware import detect_machine, memory_available_bytes, usable_physical_cores
+from r1tui.machine.hardware import detect_machine, memory_available_bytes, usable_physical_cores
 from r1tui.paths import Paths
 
 MEMORY_S, DISK_S, BUS_TIMEOUT_S = 3.0, 3.0, 30.0
@@ -120,7 +120,10 @@ def bus_rates() -> dict[int, float]:
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "r1tui.pcie"], capture_output=True, timeout=BUS_TIMEOUT_S, check=False
+            [sys.executable, "-P", "-m", "r1tui.machine.bus_probe"],
+            capture_output=True,
+            timeout=BUS_TIMEOUT_S,
+            check=False,
         )
         return decode_foreign(done.stdout, dict[int, float]) if done.returncode == 0 else {}
     except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):

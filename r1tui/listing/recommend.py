@@ -4,14 +4,14 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from r1tui.bandwidth import load_bandwidth
-from r1tui.catalog import Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.hardware import Machine
 from r1tui.hub.disks import existing
 from r1tui.hub.folders import RESERVE_BYTES
 from r1tui.hub.places import model_roots
-from r1tui.overview import Entry
+from r1tui.listing.overview import Entry
+from r1tui.machine.bandwidth import load_bandwidth
+from r1tui.machine.hardware import Machine
 from r1tui.paths import Paths
 from r1tui.plan.rates import typical_host
 from r1tui.plan.verdict import IN_MEMORY

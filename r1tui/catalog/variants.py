@@ -127,7 +127,7 @@ def _built_in() -> dict[str, dict[str, Any]]:
     import yaml  # noqa: PLC0415
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = files("r1tui").joinpath("catalog.yaml").read_text(encoding="utf-8")
+    text = files("r1tui.catalog").joinpath("catalog.yaml").read_text(encoding="utf-8")
     loaded: dict[str, dict[str, Any]] = yaml.load(text, Loader=loader)  # noqa: S506  both are safe loaders
     return loaded
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from r1tui.errors import R1tuiError
 from r1tui.events import Finished
-from r1tui.hardware import detect_machine
+from r1tui.machine.hardware import detect_machine
 from r1tui.messages import ServerSpec, Status
 from r1tui.paths import Paths
 from r1tui.plan import learned

@@ -1,0 +1,1 @@
+"""The models by name: the built-in ones and the user's own."""

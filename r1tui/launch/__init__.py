@@ -1,0 +1,1 @@
+"""From a variant to a running server, as a sequence of stage events."""

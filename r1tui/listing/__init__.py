@@ -1,0 +1,1 @@
+"""The list of models with a verdict for each, and the recommendation."""

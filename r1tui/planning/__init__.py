@@ -1,0 +1,1 @@
+"""Machine, engine, settings and model, brought together for the planner."""

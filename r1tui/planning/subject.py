@@ -1,0 +1,55 @@
+"""A model to plan for: its header, from its file or from the hub."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1tui.catalog.variants import Variant
+from r1tui.config import Config
+from r1tui.errors import R1tuiError
+from r1tui.gguf import GgufError, Header, read_header
+from r1tui.hub.found import Search, own_folder
+from r1tui.hub.headers import fetch_headers, known_headers, place_in_repository
+from r1tui.paths import Paths
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to plan for, which need not be here: a file of headers alone does for planning and for the engine."""
+
+    header: Header
+    file: Path
+    """What can be read: the model's (first) file, or its header as a file of full length without weights."""
+    model: Path
+    """Where the model is, or will be."""
+    on_disk: bool
+
+
+FRESH_S = 86400.0
+"""Headers fetched so long ago are asked for again: models are uploaded anew."""
+
+
+def find_subject(
+    variant: Variant, paths: Paths, config: Config, *, fetch: bool = False, search: Search | None = None
+) -> Subject | None:
+    """The model as far as it is known here; `fetch` asks the hub for its headers. Raises R1tuiError.
+
+    One `search` for a whole list saves looking into the same folders again and again.
+    """
+    found = (search or Search(paths, config)).find(variant)
+    if found is not None:
+        return subject_of(variant, found.path)
+    stub = known_headers(variant, paths, FRESH_S) if fetch else known_headers(variant, paths)
+    if stub is None and fetch and variant.repo is not None:
+        stub = fetch_headers(variant, paths)
+    if stub is None:
+        return None
+    return Subject(read_header(stub), stub, own_folder(variant, paths) / place_in_repository(stub, variant, paths),
+                   on_disk=False)  # fmt: skip
+
+
+def subject_of(variant: Variant, model: Path) -> Subject:
+    """The variant's file on this machine. Raises R1tuiError, which says what fetches it again."""
+    try:
+        return Subject(read_header(model), model, model, on_disk=True)
+    except GgufError as error:
+        raise R1tuiError(error.cause, error.remedy.replace("VARIANT", variant.fetched_as or "VARIANT")) from error
