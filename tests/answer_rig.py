@@ -1,0 +1,97 @@
+"""Answers without a screen: a server that runs, the client that asks it, and a view that only remembers."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from textual.message import Message
+
+from r1tui.chat.conversation import Conversation
+from r1tui.chat.room import Room
+from r1tui.chat.typed import Typed
+from r1tui.config import Config, SamplingSettings
+from r1tui.events import Content, Reasoning, StreamEvent
+from r1tui.keeper import client as keeper
+from r1tui.paths import Paths
+from r1tui.tui.controllers.answers import Question
+from r1tui.tui.services.chat_client import ChatClient
+from r1tui.tui.session import Session
+from tests.keeper_rig import spec_for, start_ready
+
+PATIENCE_S = 90.0
+
+
+@contextmanager
+def served(server: Path, model: Path, paths: Paths, *, context_tokens: int = 4096) -> Iterator[None]:
+    """The managed server with this model."""
+    start_ready(spec_for(server, model, paths, "--ctx-size", str(context_tokens)), paths)
+    try:
+        yield
+    finally:
+        keeper.stop(paths)
+
+
+def client_of(paths: Paths, told: list[Message], **sampling: float) -> ChatClient:
+    """A client of the managed server."""
+    return Session(paths, Config(sampling=SamplingSettings(**sampling)), told.append).chat  # type: ignore[arg-type]
+
+
+def text_of(events: list[StreamEvent]) -> str:
+    """What was thought and said."""
+    return "".join(event.text for event in events if isinstance(event, Reasoning | Content))
+
+
+async def until(fact: Callable[[], Any]) -> None:
+    """Wait until this is so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not fact():  # noqa: ASYNC110  it is no event of ours
+            await asyncio.sleep(0.01)
+
+
+class View:
+    """Where the conversation would be shown: what it is told stays here."""
+
+    def __init__(self) -> None:
+        self.conversation = Conversation("c")
+        self.running_model: str | None = "tiny"
+        self.said: list[str] = []
+        self.posted: list[Message] = []
+        self.given_back: list[Question] = []
+        self.asked: list[Typed | None] = []
+        self.refused: list[Typed | None] = []
+        self.choice: str | None = None
+        """What the user wants done where there is little room."""
+        self.work: set[asyncio.Task[None]] = set()
+
+    def run_worker(self, work: Coroutine[Any, Any, None], *, name: str, group: str, exclusive: bool = False) -> object:
+        task = asyncio.create_task(work, name=name)
+        self.work.add(task)
+        task.add_done_callback(self.work.discard)
+        return task
+
+    def tell(self, text: str) -> None:
+        self.said.append(text)
+
+    def post_message(self, message: Message) -> object:
+        self.posted.append(message)
+        return True
+
+    def refresh_bindings(self) -> None:
+        """No keys are shown."""
+
+    async def choose_in_little_room(self, room: Room, *, goes_on: bool) -> str | None:
+        return self.choice
+
+    def begin_new(self) -> None:
+        self.conversation = Conversation("new")
+
+    def note_asked(self, typed: Typed | None) -> None:
+        self.asked.append(typed)
+
+    def note_refused(self, typed: Typed | None) -> None:
+        self.refused.append(typed)
+
+    def give_back(self, question: Question) -> None:
+        self.given_back.append(question)

@@ -1,0 +1,98 @@
+"""One answer asked of a real llama-server, without a screen."""
+
+import asyncio
+from pathlib import Path
+
+from textual.message import Message
+
+from r1tui.events import Failed, Finished, StreamEvent
+from r1tui.keeper import client as keeper
+from r1tui.paths import Paths
+from r1tui.tui.services.chat_client import Request
+from tests.answer_rig import client_of, served, text_of, until
+from tests.conftest import TinyModel
+
+ANSWER = "One two three four five six."
+HELLO = Request([("user", "Hello.")], "a1")
+begun: list[bool] = []
+
+
+async def begins(inside_thinking: bool) -> None:
+    begun.append(inside_thinking)
+
+
+async def test_an_answer_comes_in_batches_and_its_end_is_told_to_the_supervisor(
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths
+) -> None:
+    batches: list[list[StreamEvent]] = []
+    running: list[bool] = []
+    with served(llama_server, tiny_r1(think="Hm.\n", answer=ANSWER), paths):
+        client = client_of(paths, [])
+
+        def take(events: list[StreamEvent]) -> None:
+            batches.append(events)
+            running.append("a1" in keeper.status(paths).answers)
+
+        await client.ask(HELLO, begins, take)
+        await until(lambda: "a1" not in keeper.status(paths).answers)
+    assert running[0]
+    events = [event for batch in batches for event in batch]
+    assert text_of(events).endswith(ANSWER)
+    assert isinstance(events[-1], Finished)
+    assert len(batches) < len(events)
+    assert client.answer_id is None
+
+
+async def test_an_answer_whose_client_is_gone_goes_on_and_another_reads_all_of_it(
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths
+) -> None:
+    seen: list[StreamEvent] = []
+    whole: list[StreamEvent] = []
+    with served(llama_server, tiny_r1(answer=ANSWER * 30), paths):
+        client = client_of(paths, [])
+        asking = asyncio.create_task(client.ask(HELLO, begins, seen.extend))
+        await until(lambda: seen)
+        asking.cancel()
+        await asyncio.wait([asking])
+        await client_of(paths, []).read_on("a1", whole.extend, inside_thinking=begun[-1])
+    assert text_of(whole).endswith(ANSWER * 30)
+    assert text_of(whole).startswith(text_of(seen))
+    assert isinstance(whole[-1], Finished)
+
+
+async def test_an_answer_that_is_stopped_ends_and_keeps_what_came(
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths
+) -> None:
+    events: list[StreamEvent] = []
+    with served(llama_server, tiny_r1(answer="on and on ", loop=True, context=65536), paths, context_tokens=65536):
+        client = client_of(paths, [])
+        asking = asyncio.create_task(client.ask(HELLO, begins, events.extend))
+        await until(lambda: text_of(events))
+        assert await client.others_answers() == 0
+        await client.stop()
+        async with asyncio.timeout(60):
+            await asking
+    assert "on and on" in text_of(events)
+    assert isinstance(events[-1], Finished)
+    assert events[-1].finish_reason == "cancelled"
+
+
+async def test_room_is_counted_where_it_may_be_little(llama_server: Path, tiny_r1: TinyModel, paths: Paths) -> None:
+    with served(llama_server, tiny_r1(), paths, context_tokens=512):
+        client = client_of(paths, [])
+        assert await client.room([("user", "Hello.")]) is None
+        room = await client.room([("user", "a " * 300)])
+    assert room is not None
+    assert room.is_full
+    assert room.context_tokens == 512
+    assert await client.room([("user", "a " * 300)]) is None  # nobody can say
+
+
+async def test_what_no_server_answers_ends_with_the_reason(paths: Paths) -> None:
+    events: list[StreamEvent] = []
+    told: list[Message] = []
+    await client_of(paths, told).ask(HELLO, begins, events.extend)
+    [failed] = events
+    assert isinstance(failed, Failed)
+    assert failed.cause == "The server is stopped."
+    assert told == []
