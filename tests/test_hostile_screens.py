@@ -18,7 +18,7 @@ from textual.widget import Widget
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.events import FileProgress, FilesProgress, LogLine, Notice, Progress, StageDone, StageFailed, StageStarted
 from r1tui.listing.overview import Entry
-from r1tui.messages import DevicePlan, PlanSummary
+from r1tui.messages import DevicePlan, PlanSummary, Status
 from r1tui.paths import Paths
 from r1tui.tui.messages import AnswerWaits, DownloadReported, ServerChanged, StageReported
 from r1tui.tui.screens import variants
@@ -106,7 +106,7 @@ def in_download(app: StillApp, text: str) -> None:
 
 def in_models(app: StillApp, text: str) -> None:
     variant = Variant(text, text, quality=text)
-    app.push_screen(VariantsScreen(Catalog({text: variant}), app.config, app.paths, text))
+    app.push_screen(VariantsScreen(Catalog({text: variant}), app.config, app.paths, lambda: Status(variant=text)))
 
 
 def in_log(app: StillApp, text: str) -> None:

@@ -14,6 +14,7 @@ from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEve
 from r1tui.listing.recommend import Surroundings
 from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
+from r1tui.messages import Status
 from r1tui.tui.attached import Scales, Weight
 from r1tui.tui.messages import DownloadReported
 from r1tui.tui.screens import input_base, variants, welcome
@@ -151,7 +152,7 @@ def test_welcome(app: StillApp, snap_compare: Compare, monkeypatch: pytest.Monke
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         catalog = Catalog({entry.variant.name: entry.variant for entry in far})
-        app.push_screen(welcome.WelcomeScreen(catalog, app.config, app.paths))
+        app.push_screen(welcome.WelcomeScreen(catalog, app.config, app.paths, Status))
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=SIZE, run_before=before)

@@ -264,10 +264,10 @@ async def test_a_keeper_that_hangs_is_shown_and_a_key_starts_both_again(
         assert before.keeper_pid is not None
         os.kill(before.keeper_pid, signal.SIGSTOP)
         await until(pilot, lambda: "hangs" in panel(app))
-        assert "does not answer" in (app.session.status().cause or "")
+        assert "does not answer" in (app.monitor.status.cause or "")
         await pilot.press("ctrl+r")
         await until(pilot, lambda: seat(app).ready and seat(app).server_pid not in (None, before.pid))
-        assert not app.session.status().hangs
+        assert not app.monitor.status.hangs
         assert identify(before.keeper_pid) is None
         assert before.pid is not None
         assert identify(before.pid) is None

@@ -14,6 +14,7 @@ from r1tui.hub import find_model
 from r1tui.listing.recommend import Surroundings
 from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.remedies import in_keys
@@ -162,7 +163,7 @@ async def test_a_model_that_no_variant_means_has_a_row_and_can_be_taken(
         assert str(table.get_cell(name, "verdict")) == "memory"
         assert str(table.get_cell(name, "name")) == "  another-model-with-…"
         taken: list[Variant | None] = []
-        await app.push_screen(VariantsScreen(app.catalog, app.config, app.paths, None), taken.append)
+        await app.push_screen(VariantsScreen(app.catalog, app.config, app.paths, Status), taken.append)
         await until(pilot, lambda: app.screen.query_one(DataTable).row_count == len(app.catalog) + 1)
         app.screen.query_one(DataTable).move_cursor(row=len(app.catalog))
         await pilot.press("enter")
@@ -202,7 +203,9 @@ async def test_the_speed_of_the_recommended_model_is_seen_at_every_size(
     monkeypatch.setattr(welcome, "surroundings", lambda *_: Surroundings(900 << 30, 200.0))
     app = Listening(paths)
     async with opened(app, size) as pilot:
-        screen = welcome.WelcomeScreen(Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths)
+        screen = welcome.WelcomeScreen(
+            Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths, Status
+        )
         app.push_screen(screen)
         await until(pilot, lambda: screen.recommended == "r1-iq1_s")
         table = screen.query_one(DataTable)
@@ -210,7 +213,9 @@ async def test_the_speed_of_the_recommended_model_is_seen_at_every_size(
         assert re.search(r"r1-iq1_s .*~ 4\.1(–| to )9\.3", row)
         assert "R asks for its speed" not in str(screen.query_one("#welcome", Static).render())
         far[1] = replace(far[1], variant=replace(far[1].variant, repo="acme/R1"), plan=None)
-        screen = welcome.WelcomeScreen(Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths)
+        screen = welcome.WelcomeScreen(
+            Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths, Status
+        )
         app.push_screen(screen)
         await until(pilot, lambda: screen.recommended == "r1-iq1_s")
         assert "R asks for its speed" in screen.query_one("#welcome").render_line(2).text

@@ -21,6 +21,8 @@ from r1tui.text import duration, plain
 
 LOOK_S = 0.5
 PROC = Path("/proc")
+Changes = Callable[[], AsyncGenerator[Status, None]]
+"""The status now and at each change, until the server has ended."""
 _STEPS = (
     ("load_tensors:", "reading the weights"),
     ("llama_context: constructing", "making room for the context"),
@@ -99,19 +101,24 @@ class LoadingWatch:
 
 
 async def follow_server(
-    paths: Paths, stuck_s: float, note: Callable[[Status], None] = lambda status: None, *, restarts: int = 0
+    paths: Paths,
+    stuck_s: float,
+    note: Callable[[Status], None] = lambda status: None,
+    *,
+    restarts: int = 0,
+    changes: Changes | None = None,
 ) -> AsyncGenerator[StageEvent, None]:
     """The events of a server that comes up, until it is ready, has failed or was stopped; `note` is told each status.
 
     Each time that it ends by itself and is started again is told, beyond the first `restarts`. Waits as long as loading
-    takes.
+    takes. Who watches the server already hands over its `changes`.
     """
     statuses: asyncio.Queue[Status | None] = asyncio.Queue()
 
     async def watch() -> None:
         try:
-            async with aclosing(keeper.watch_async(paths)) as changes:
-                async for status in changes:
+            async with aclosing(changes() if changes is not None else keeper.watch_async(paths)) as told:
+                async for status in told:
                     statuses.put_nowait(status)
         finally:
             statuses.put_nowait(None)

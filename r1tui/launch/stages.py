@@ -19,7 +19,7 @@ from r1tui.hub import find_model
 from r1tui.hub.jobs import download_job
 from r1tui.hub.part import in_thread
 from r1tui.keeper import client as keeper
-from r1tui.launch.loading import follow_server, outcome
+from r1tui.launch.loading import Changes, follow_server, outcome
 from r1tui.log import as_told
 from r1tui.machine.bandwidth import load_bandwidth, measure
 from r1tui.machine.hardware import detect_machine
@@ -78,6 +78,7 @@ class Launch:
         config_file: str | None = None,
         tcp: str | None = None,
         owner: ProcessId | None = None,
+        changes: Changes | None = None,
     ) -> None:
         self.variant = variant
         self.prepared: Prepared | None = None
@@ -91,6 +92,7 @@ class Launch:
         self._config_file = config_file
         self._tcp = tcp or config.server.tcp
         self._owner = owner
+        self._changes = changes
 
     async def prepare(self) -> AsyncGenerator[StageEvent, None]:
         """Engine, model and plan; `prepared` is there unless the last event is a StageFailed."""
@@ -137,7 +139,9 @@ class Launch:
             except R1tuiError:
                 if not await asyncio.to_thread(self._runs_already):
                     raise
-            async with aclosing(follow_server(self._paths, self._config.server.stuck_s, self._note)) as events:
+            stuck_s = self._config.server.stuck_s
+            following = follow_server(self._paths, stuck_s, self._note, changes=self._changes)
+            async with aclosing(following) as events:
                 async for event in events:
                     yield event
         except Exception as error:

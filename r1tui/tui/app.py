@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from r1tui.messages import Status
     from r1tui.paths import Paths
     from r1tui.server.endpoint import Endpoint
+    from r1tui.tui.monitor import ServerMonitor
     from r1tui.tui.saver import Saver
     from r1tui.tui.session import Session
     from r1tui.tui.unsaved import UnsavedWork
@@ -116,6 +117,13 @@ class R1App(Guarded, Dressed, CopyingApp):
         return load_catalog(self.config)
 
     @cached_property
+    def monitor(self) -> ServerMonitor:
+        """The server's status."""
+        from r1tui.tui.monitor import ServerMonitor  # noqa: PLC0415  as above
+
+        return ServerMonitor(self.paths, self._tell, managed=self._attached_to is None)
+
+    @cached_property
     def session(self) -> Session:
         """The way to the server."""
         from r1tui.tui.session import Session  # noqa: PLC0415  as above
@@ -124,6 +132,7 @@ class R1App(Guarded, Dressed, CopyingApp):
             self.paths,
             self.config,
             self._tell,
+            self.monitor,
             config_file=self.config_file,
             attach=self._attached_to,
             model_name=self._model_name,
@@ -149,7 +158,7 @@ class R1App(Guarded, Dressed, CopyingApp):
 
     def _has_record(self, answer_id: str) -> bool:
         """Whether the keeper has, or will have, all of this answer from its request on."""
-        from r1tui.tui.recorded import has_record  # noqa: PLC0415  as above
+        from r1tui.keeper.recorded import has_record  # noqa: PLC0415  as above
 
         return has_record(self.paths, answer_id, managed=self._attached_to is None)
 
@@ -298,7 +307,7 @@ class R1App(Guarded, Dressed, CopyingApp):
 
     async def _may_leave(self) -> str | None:
         """What becomes of the server, `keep` or `stop`; None when the user stays. An answer that ends with it has."""
-        status = self.session.status()
+        status = self.monitor.refresh()
         if self.session.attached:
             await self._end_answer()  # nobody would read it
             return "keep"

@@ -6,20 +6,22 @@ from contextlib import suppress
 
 from r1tui.environment import KEY_VARIABLE
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client as keeper
 from r1tui.keeper.access import address_of
+from r1tui.keeper.state import Status
 from r1tui.paths import Paths
 from r1tui.server.client import ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.tui.monitor import ServerMonitor
 
 
 class Connection:
     """The way to the managed server, or to the one at `attach`."""
 
-    def __init__(self, paths: Paths, attach: Endpoint | None, model_name: str = "") -> None:
+    def __init__(self, paths: Paths, monitor: ServerMonitor, attach: Endpoint | None, model_name: str = "") -> None:
         self.model_name = model_name
         """Which of an attached server's models answers; empty until it is known or chosen."""
         self._paths = paths
+        self._monitor = monitor
         self._attach = attach
         self._client: ServerClient | None = None
 
@@ -30,7 +32,7 @@ class Connection:
                 key = os.environ.get(KEY_VARIABLE)
                 self._client = ServerClient(self._attach, key, ours=False, model=self.model_name)
             else:
-                address, key = await asyncio.to_thread(self._managed)
+                address, key = await asyncio.to_thread(self._managed, self._monitor.refresh())
                 self._client = self._client or ServerClient(address, key)
         return self._client
 
@@ -64,13 +66,12 @@ class Connection:
     async def count_tokens(self, text: str) -> int | None:
         """The tokens of a text; None where no server says, or one would have to load its model for it."""
         with suppress(R1tuiError, LookupError):
-            if self._attach is not None or keeper.glance(self._paths).state == "ready":
+            if self._attach is not None or self._monitor.status.state == "ready":
                 return len(await (await self.client()).tokenize(text, parse_special=False))
         return None
 
-    def _managed(self) -> tuple[Endpoint, str | None]:
+    def _managed(self, status: Status) -> tuple[Endpoint, str | None]:
         """The address and the key of the server that runs."""
-        status = keeper.glance(self._paths)
         if status.endpoint is None or status.state not in ("ready", "sleeping"):
             raise R1tuiError(f"The server is {status.state}.", "Wait until it is ready, or start it, and ask again.")
         return address_of(status, self._paths)

@@ -16,7 +16,8 @@ from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.tui.connection import Connection
 from r1tui.tui.kept import KeptServer
-from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
+from r1tui.tui.messages import LaunchEnded, StageReported
+from r1tui.tui.monitor import ServerMonitor
 
 if TYPE_CHECKING:
     from r1tui.launch.stages import Launch
@@ -28,7 +29,14 @@ class Launches:
     """The part of a session that brings its server up. However a launch ends, its last two messages say so."""
 
     def __init__(
-        self, paths: Paths, config: Config, post: Post, server: Connection, config_file: str | None = None
+        self,
+        paths: Paths,
+        config: Config,
+        post: Post,
+        monitor: ServerMonitor,
+        server: Connection,
+        *,
+        config_file: str | None = None,
     ) -> None:
         self._paths = paths
         self._config = config
@@ -36,7 +44,8 @@ class Launches:
         self._post = post
         self.server = server
         """The way to the server's own answers."""
-        self._kept = KeptServer(paths, post)
+        self._monitor = monitor
+        self._kept = KeptServer(paths, monitor)
         self._launch: Launch | None = None
         self._given_up = False
         self.following = False
@@ -51,17 +60,15 @@ class Launches:
         """Stop the running answer on the server."""
         raise NotImplementedError
 
-    def status(self) -> Status:
-        """What is true of the managed server now; quick."""
-        return self._kept.status()
-
     async def launch(self, variant: Variant, *, replace: bool) -> None:
         """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
         from r1tui.launch.stages import Launch  # noqa: PLC0415  the screen opens without it
 
         ready, self._given_up = False, False
         stage: Stage = "engine"
-        launch = self._launch = Launch(variant, self._config, self._paths, config_file=self._config_file)
+        launch = self._launch = Launch(
+            variant, self._config, self._paths, config_file=self._config_file, changes=self._monitor.changes
+        )
         try:
             async with aclosing(launch.prepare()) as events:
                 async for event in events:
@@ -72,7 +79,6 @@ class Launches:
             if replace:  # not before there is something to start in its place
                 await self.stop_answer()
                 await self._kept.stop()
-                self._post(ServerChanged(self.status()))
             await self.server.forget()  # not at the end: the server may be asked as soon as it is ready
             stage = "server"
             async with aclosing(launch.start()) as events:
@@ -87,7 +93,7 @@ class Launches:
             await self._cancelled(stop=launch.started)
             raise
         finally:
-            self._post(LaunchEnded(ready))
+            self._ended(ready=ready)
 
     async def follow(self, now: Status) -> None:
         """Follow a server that comes up without a launch of ours. Posts its events, then LaunchEnded."""
@@ -104,7 +110,8 @@ class Launches:
             if not self.answering:  # that answer fails by itself, and lets go of the connection then
                 await self.server.forget()
             self._post(StageReported(StageStarted("server", f"llama-server with {now.variant or now.model}")))
-            events = follow_server(self._paths, self._config.server.stuck_s, note, restarts=now.restarts)
+            stuck_s, changes = self._config.server.stuck_s, self._monitor.changes
+            events = follow_server(self._paths, stuck_s, note, restarts=now.restarts, changes=changes)
             async with aclosing(events) as closing:
                 async for event in closing:
                     self._post(StageReported(event))
@@ -117,11 +124,15 @@ class Launches:
             raise
         finally:
             self.following = False
-            self._post(LaunchEnded(wanted and last.state in ("ready", "sleeping")))
+            self._ended(ready=wanted and last.state in ("ready", "sleeping"))
+
+    def _ended(self, *, ready: bool) -> None:
+        self._monitor.refresh()  # before the last word: who hears that may ask at once
+        self._post(LaunchEnded(ready))
 
     def _post_failed(self, stage: Stage, error: Exception) -> None:
         if isinstance(error, KeeperHangsError):
-            self._kept.note_hanging()
+            self._monitor.note_hanging()
         told = as_told(error, "The launch")
         self._post(StageReported(StageFailed.of(stage, told)))
 

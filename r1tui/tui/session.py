@@ -15,8 +15,9 @@ from r1tui.server.sampling import Sampling
 from r1tui.server.wire import Props
 from r1tui.tui.connection import Connection
 from r1tui.tui.launches import Launches, Post
-from r1tui.tui.messages import ModelsOffered, ServerChanged
+from r1tui.tui.messages import ModelsOffered
 from r1tui.tui.model_sampling import sampling_of_running, sampling_of_stranger
+from r1tui.tui.monitor import ServerMonitor
 from r1tui.tui.services.chat_client import ChatClient
 
 
@@ -28,12 +29,14 @@ class Session(Launches):
         paths: Paths,
         config: Config,
         post: Post,
+        monitor: ServerMonitor,
         *,
         config_file: str | None = None,
         attach: Endpoint | None = None,
         model_name: str = "",
     ) -> None:
-        super().__init__(paths, config, post, Connection(paths, attach, model_name), config_file)
+        connection = Connection(paths, monitor, attach, model_name)
+        super().__init__(paths, config, post, monitor, connection, config_file=config_file)
         self._attach = attach
         self.choices = SamplingChoices(paths.sampling_choices, config.sampling)
         """How tokens are chosen, by the model's name."""
@@ -55,11 +58,15 @@ class Session(Launches):
     @property
     def model(self) -> str:
         """The name of the model that would answer; empty where none runs."""
-        return self._attached_name if self.attached else self.status().variant or ""
+        return self._attached_name if self.attached else self._monitor.status.variant or ""
 
     async def watch(self) -> None:
         """Follow the managed server, taking it over when its keeper was killed; posts each change, for ever."""
-        await self._kept.watch(lambda: self.chat.answer_id)
+        await self._monitor.watch(self._meet_supervisor)
+
+    async def _meet_supervisor(self) -> None:
+        if (answer_id := self.chat.answer_id) is not None:
+            await self._kept.tell(answer_id, running=True)  # the one before may have been killed
 
     async def look_at_attached(self) -> None:
         """Post what an attached server says of itself, and its models where one must be chosen.
@@ -74,8 +81,7 @@ class Session(Launches):
             self.server.model_name = client.model
             props = await self._props(client)
             self._attached_name = model_title(client.model or props.model) or str(client.endpoint)
-            status = Status(state="ready", variant=self._attached_name)
-            self._post(ServerChanged(status, props.context_tokens))
+            self._monitor.told(Status(state="ready", variant=self._attached_name), props.context_tokens)
 
     async def choose_model(self, name: str) -> None:
         """Ask this one of an attached server's models from now on."""
@@ -107,7 +113,7 @@ class Session(Launches):
         """
         if self.attached:
             return sampling_of_stranger(self.choices.default)
-        return await asyncio.to_thread(sampling_of_running, self.status(), self._config)
+        return await asyncio.to_thread(sampling_of_running, self._monitor.status, self._config)
 
     async def stop_answer(self) -> None:
         """Stop the running answer on the server."""

@@ -15,7 +15,7 @@ from textual.app import ComposeResult
 
 from r1tui.chat.attachments import as_asked
 from r1tui.tui.commands import bindings_of
-from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, Sampled
+from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, Sampled, ServerChanged
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.conversations_base import ConversationsBase
 from r1tui.tui.screens.input_base import InputBase
@@ -174,8 +174,12 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
     @on(Sampled)
     def _sampled(self, message: Sampled) -> None:
         self.instruments.update_sample(message.sample)
-        if not self.r1.session.attached:
-            self._show_status(self.r1.session.status())  # its uptime goes on
+
+    @on(ServerChanged)
+    def _server_changed(self, message: ServerChanged) -> None:
+        self._show_status(message.status)
+        self.instruments.update_context_size(message.context_size)
+        self._weigh_again()
 
     async def action_stop(self) -> None:
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""

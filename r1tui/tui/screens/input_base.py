@@ -16,7 +16,7 @@ from r1tui.chat.attachments import mention, mentions
 from r1tui.chat.paths import Candidates, candidates
 from r1tui.errors import R1tuiError
 from r1tui.log import unforeseen
-from r1tui.tui.messages import FileChosen, FilesClosed, ServerChanged
+from r1tui.tui.messages import FileChosen, FilesClosed
 from r1tui.tui.screens.seat_base import SeatBase
 
 if TYPE_CHECKING:
@@ -273,7 +273,6 @@ class InputBase(SeatBase):
         else:
             self.prompt.complete(f"{mention(name)} ")
 
-    @on(ServerChanged)
     def _weigh_again(self) -> None:
         """Say anew what the attached files weigh: a server may say now, or the context has grown."""
         if not self._weighing_files and (self._mentioned[0] or self.prompt.border_subtitle):

@@ -11,7 +11,7 @@ from textual import on
 
 from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageFailed
-from r1tui.tui.messages import LaunchEnded, ModelsOffered, ServerChanged, StageReported
+from r1tui.tui.messages import LaunchEnded, ModelsOffered, StageReported
 from r1tui.tui.news import server_news
 from r1tui.tui.remedies import in_words
 from r1tui.tui.screens.seat_base import SeatBase
@@ -41,12 +41,11 @@ class ModelsBase(SeatBase):
             self.run_worker(session.look_at_attached(), name="Asking the server")
             return
         self.run_worker(session.watch(), group="watch", name="Watching the server")
-        now = session.status()
-        if now.running and (wanted is None or now.variant == wanted.name or not self.r1.insists):
-            self._show_status(now)
-        elif wanted is not None and now.running:
-            self._show_status(now)
+        now = self.r1.monitor.refresh()
+        if now.running and wanted is not None and now.variant != wanted.name and self.r1.insists:
             self._switch(wanted, unasked=False)
+        elif now.running:
+            return
         elif wanted is not None:
             self._launch(wanted, replace=False)
         elif (variant := await asyncio.to_thread(self._downloading)) is not None:
@@ -69,7 +68,8 @@ class ModelsBase(SeatBase):
         if self._launching is not None and not self._launching.is_finished:
             return  # of a launch that another has replaced
         self._launching = None
-        self._show_status(self.r1.session.status())
+        if self.status is not None:
+            self._show_status(self.status)
         if message.ready:
             self.remove_class("-launching")
             self._replaced = None
@@ -98,16 +98,10 @@ class ModelsBase(SeatBase):
         except R1tuiError as error:
             self.r1.show_error(error)
 
-    @on(ServerChanged)
-    def _server_changed(self, message: ServerChanged) -> None:
-        attached = self.r1.session.attached
-        self._show_status(message.status if attached else self.r1.session.status())  # what was posted may be past
-        self.instruments.update_context_size(message.context_size)
-
     def action_back(self) -> None:
         """Bring the model back that ran before a switch that failed."""
         if self._replaced is not None:
-            self._launch(self._replaced, replace=self.r1.session.status().running)
+            self._launch(self._replaced, replace=self.r1.monitor.refresh().running)
 
     def action_log(self) -> None:
         """Show the log of what goes on: the engine's build, else the server."""
@@ -218,14 +212,13 @@ class ModelsBase(SeatBase):
             return
         from r1tui.tui.screens.variants import VariantsScreen  # noqa: PLC0415  planner and hub
 
-        current = self.status.variant if self.status else None
-        screen = VariantsScreen(self.r1.catalog, self.r1.config, self.r1.paths, current)
+        screen = VariantsScreen(self.r1.catalog, self.r1.config, self.r1.paths, self.r1.monitor.refresh)
         self.app.push_screen(screen, self._switch)
 
     def _welcome(self) -> None:
         from r1tui.tui.screens.welcome import WelcomeScreen  # noqa: PLC0415  as above
 
-        screen = WelcomeScreen(self.r1.catalog, self.r1.config, self.r1.paths)
+        screen = WelcomeScreen(self.r1.catalog, self.r1.config, self.r1.paths, self.r1.monitor.refresh)
 
         def chosen(variant: Variant | None) -> None:
             self._switch(variant, known_size=variant is not None and variant.name == screen.recommended)
@@ -239,7 +232,7 @@ class ModelsBase(SeatBase):
     async def _step(self, step: int) -> None:
         from r1tui.tui.switching import neighbour  # noqa: PLC0415  the screen opens without it
 
-        found = await asyncio.to_thread(neighbour, self.r1, self.r1.session.status().variant, step)
+        found = await asyncio.to_thread(neighbour, self.r1, self.r1.monitor.refresh().variant, step)
         if found is None:
             self.notify(
                 "There is no other model on disk. <chat.variants> lists those that can be fetched.", markup=False
@@ -264,7 +257,7 @@ class ModelsBase(SeatBase):
     async def _switch_to(self, variant: Variant, *, unasked: bool, known_size: bool) -> None:
         from r1tui.tui.switching import how, may_replace  # noqa: PLC0415  as above
 
-        now = self.r1.session.status()
+        now = self.r1.monitor.refresh()
         if now.running and now.variant == variant.name:
             self.notify(f"{variant.name} runs already.", markup=False)
             return
@@ -274,7 +267,7 @@ class ModelsBase(SeatBase):
         if choice == "only":
             self._show_download(variant, begin=True)
         elif choice == "launch" and await self.r1.may_stop_answers():
-            self._launch(variant, replace=self.r1.session.status().running)
+            self._launch(variant, replace=self.r1.monitor.refresh().running)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""

@@ -1,6 +1,6 @@
 """The list of models with what each needs; choosing one brings it up."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.text import Text
@@ -15,7 +15,7 @@ from r1tui.hub.headers import fetch_headers
 from r1tui.hub.places import OWNERS
 from r1tui.hub.remembered import ask_hub
 from r1tui.hub.removal import Removal, removal_of, remove
-from r1tui.keeper.state import status
+from r1tui.messages import Status
 from r1tui.listing.overview import Entry, others, overview
 from r1tui.paths import Paths
 from r1tui.text import duration, size
@@ -52,12 +52,13 @@ class VariantsScreen(TableScreen[Variant | None]):
     TABLE_TITLE = "Models"
     BINDINGS = bindings_of("variants")
 
-    def __init__(self, catalog: Catalog, config: Config, paths: Paths, current: str | None) -> None:
+    def __init__(self, catalog: Catalog, config: Config, paths: Paths, server: Callable[[], Status]) -> None:
         super().__init__()
         self._catalog = catalog
         self._config = config
         self._paths = paths
-        self._current = current
+        self._server = server
+        self._current = server().variant
         self._entries: dict[str, Entry] = {}
         self._is_wide = True
         self._offered: tuple[bool, ...] = ()
@@ -107,8 +108,7 @@ class VariantsScreen(TableScreen[Variant | None]):
         self.app.call_from_thread(self._look_again)
 
     @work(name="Deleting the model", thread=True)
-    def _find_removal(self, variant: Variant) -> None:
-        now = status(self._paths)
+    def _find_removal(self, variant: Variant, now: Status) -> None:
         in_use = Path(now.model) if now.running and now.model else None
         try:
             removal = removal_of(variant, self._paths, self._config, in_use)
@@ -230,7 +230,7 @@ class VariantsScreen(TableScreen[Variant | None]):
 
     def action_delete(self) -> None:
         """Delete the files of the model under the cursor, after a question."""
-        self._find_removal(self._under_cursor())
+        self._find_removal(self._under_cursor(), self._server())
 
     def action_ask_hub(self) -> None:
         """Get sizes, and the header of a model that is not here, from the hub."""

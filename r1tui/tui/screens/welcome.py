@@ -1,5 +1,7 @@
 """The first thing to see where no model is named: this machine, the models, and one to begin with."""
 
+from collections.abc import Callable
+
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
@@ -10,6 +12,7 @@ from r1tui.config import Config
 from r1tui.listing.overview import Entry
 from r1tui.listing.recommend import Recommendation, machine_in_words, recommend, surroundings
 from r1tui.machine.hardware import detect_machine
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.variants import VariantsScreen
@@ -29,8 +32,8 @@ class WelcomeScreen(VariantsScreen):
     }
     """
 
-    def __init__(self, catalog: Catalog, config: Config, paths: Paths) -> None:
-        super().__init__(catalog, config, paths, None)
+    def __init__(self, catalog: Catalog, config: Config, paths: Paths, server: Callable[[], Status]) -> None:
+        super().__init__(catalog, config, paths, server)
         self.recommended: str | None = None
         """The name of the model that the user was told to begin with, its size included."""
 

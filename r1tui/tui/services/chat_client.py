@@ -16,7 +16,6 @@ from r1tui.chat.pace import paced
 from r1tui.chat.room import Room, surely_has_room
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
-from r1tui.keeper.state import is_being_stopped
 from r1tui.log import as_told
 from r1tui.planning.history import remember_speed
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
@@ -65,8 +64,15 @@ class Request:
 class ManagedServer(Protocol):
     """The server of this home, and its supervisor."""
 
+    @property
     def status(self) -> Status:
-        """What is true of it now; quick."""
+        """Its status, as it was last seen."""
+
+    def refresh(self) -> Status:
+        """Look at it again; quick."""
+
+    def is_being_stopped(self) -> bool:
+        """Whether it is being stopped in order, or was and is gone."""
 
     async def tell(self, conversation_id: str, *, running: bool) -> None:
         """Tell the supervisor that an answer begins or is over."""
@@ -109,7 +115,7 @@ class ChatClient:
     async def room(self, messages: Messages, beginning: Beginning | None = None) -> Room | None:
         """What a prompt, and the beginning of its answer, take of the context; None where that is little, or cannot be
         told now."""
-        if self._managed is not None and self._managed.status().state != "ready":
+        if self._managed is not None and self._managed.status.state != "ready":
             return None  # a model that sleeps is not loaded for this
         await self._learn_context()
         size = self._context_tokens
@@ -144,12 +150,12 @@ class ChatClient:
             await self._learn_context()
             events = client.stream_chat(request, asked.answer_id)
             if self._cache is not None and self._managed is not None:
-                await self._cache.make_ready(self._managed.status(), asked.messages, asked.conversation_id)
+                await self._cache.make_ready(self._managed.status, asked.messages, asked.conversation_id)
                 await self._managed.tell(asked.answer_id, running=True)
                 events = self._cache.noting(events)
             end = await self._read(events, take)
             if end is not None and self._managed is not None:
-                await asyncio.to_thread(remember_speed, self._paths, self._managed.status(), end)
+                await asyncio.to_thread(remember_speed, self._paths, self._managed.status, end)
             if self._failed:
                 await self._connection.forget()  # the next server may have another key
         except Exception as error:
@@ -171,7 +177,7 @@ class ChatClient:
 
         def running() -> bool:
             given_up = self._stopped_s is not None and monotonic() - self._stopped_s > UNHEARD_S
-            return not given_up and self._managed is not None and answer_id in self._managed.status().answers
+            return not given_up and self._managed is not None and answer_id in self._managed.refresh().answers
 
         try:
             if self._managed is not None:
@@ -212,7 +218,7 @@ class ChatClient:
     async def others_answers(self) -> int:
         """How many answers the server computes for others than this r1tui; 0 when it does not say."""
         with suppress(R1tuiError):
-            if self._managed is not None and self._managed.status().state == "ready":
+            if self._managed is not None and self._managed.status.state == "ready":
                 busy = await (await self._connection.client()).busy_slots()
                 return max(0, busy - (self.answer_id is not None and self._begun))
         return 0
@@ -220,7 +226,7 @@ class ChatClient:
     async def leave_conversation(self) -> None:
         """What the server has computed of the conversation that is left is kept, while it has nothing else to do."""
         if self._cache is not None and self._managed is not None:
-            await self._cache.leave(self._managed.status())
+            await self._cache.leave(self._managed.status)
 
     async def _learn_context(self) -> None:
         """Ask how much the context holds; a server that does not answer soon will fail with what follows."""
@@ -231,7 +237,7 @@ class ChatClient:
 
     async def _tell_of_waiting(self, client: ServerClient) -> None:
         """Post why the answer will not begin at once, if it will not."""
-        state = self._managed.status().state if self._managed is not None else ""
+        state = self._managed.status.state if self._managed is not None else ""
         with suppress(R1tuiError):
             if state == "sleeping":
                 self._post(AnswerWaits("The model was unloaded while idle. Reloading…"))
@@ -292,7 +298,7 @@ class ChatClient:
                 if (event.context_tokens or 0) >= self._context_tokens:
                     return msgspec.structs.replace(event, finish_reason=CONTEXT_FULL)
             case Failed() if not isinstance(event, TooLong | ServerStopped):
-                if self._managed is not None and is_being_stopped(self._paths):
+                if self._managed is not None and self._managed.is_being_stopped():
                     return ServerStopped(*SERVER_STOPPED)
         return event
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from r1tui.tui.widgets.speed import SpeedMeter
@@ -43,6 +45,9 @@ class Figures:
 
     sample: Sample | None = None
     status: Status | None = None
+    status_s: float | None = None
+    """When it was told, by `clock`."""
+    clock: Callable[[], float] = monotonic
     speed: SpeedMeter = field(default_factory=SpeedMeter)
     context_size: int | None = None
     context_used: int | None = None
@@ -63,6 +68,13 @@ class Figures:
             add[f"gpu {gpu.index} memory"] = gpu.used_bytes
         for name, value in add.items():
             self.courses[name].add(value)
+
+    @property
+    def uptime_s(self) -> float | None:
+        """How long the server has been running."""
+        if self.status is None or self.status.uptime_s is None:
+            return None
+        return self.status.uptime_s + (self.clock() - self.status_s if self.status_s is not None else 0.0)
 
     @property
     def disk_bytes_per_s(self) -> float | None:

@@ -88,7 +88,7 @@ def state(figures: Figures) -> Content:
 
 def _server(figures: Figures, sheet: Sheet) -> Group:
     status = figures.status
-    uptime = duration(status.uptime_s) if status and status.uptime_s is not None else ""
+    uptime = duration(figures.uptime_s) if figures.uptime_s is not None else ""
     rows = [sides(state(figures), Content.styled(uptime, sheet.ink.muted), sheet.width)]
     if figures.slow_link:
         rows.append(Content.styled("slow link: drawn seldom", sheet.ink.muted))

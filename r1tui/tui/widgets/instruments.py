@@ -43,7 +43,7 @@ class Instruments(Rows):
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
-        self.figures = Figures(speed=SpeedMeter(clock))
+        self.figures = Figures(speed=SpeedMeter(clock), clock=clock)
         """What is shown; changed here alone."""
 
     @property
@@ -58,7 +58,7 @@ class Instruments(Rows):
 
     def update_server(self, status: Status | None) -> None:
         """What is true of the server; None when it is not known."""
-        self.figures.status = status
+        self.figures.status, self.figures.status_s = status, self.figures.clock()
         if (plan := self.figures.plan) is not None and plan.ctx_size:
             self.figures.context_size = plan.ctx_size
         self.touch()

@@ -5,7 +5,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client as keeper
+from r1tui.keeper import client
 from r1tui.paths import Paths
 from r1tui.server.record import record_file
 
@@ -20,17 +20,17 @@ def has_record(paths: Paths, answer_id: str, *, managed: bool) -> bool:
     Of a `managed` server it has what it never heard of too: it is told to record what the server still knows.
     """
     record = record_file(paths.answers, answer_id)
-    status = keeper.status(paths)
+    status = client.status(paths)
     if record.exists() or answer_id in status.answers:
         return True
     if not (managed and status.running):
         return False
     with suppress(R1tuiError, OSError):
-        keeper.adopt(paths)
-        keeper.answer_started(paths, answer_id)
-        keeper.answer_ended(paths, answer_id)  # whoever asked is gone
+        client.adopt(paths)
+        client.answer_started(paths, answer_id)
+        client.answer_ended(paths, answer_id)  # whoever asked is gone
     deadline_s = monotonic() + LOOK_S
-    while (coming := answer_id in keeper.status(paths).answers) and not record.exists() and monotonic() < deadline_s:
+    while (coming := answer_id in client.status(paths).answers) and not record.exists() and monotonic() < deadline_s:
         sleep(POLL_S)
     return _has_answer(record) if record.exists() else coming
 
