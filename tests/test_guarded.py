@@ -115,8 +115,7 @@ async def in_models(app: StillApp, pilot: Pilot[None], begin: Callable[[Variants
 
 
 async def begin_models(app: StillApp, pilot: Pilot[None], kind: type[VariantsScreen] = VariantsScreen) -> None:
-    args = () if kind is WelcomeScreen else (None,)
-    await app.push_screen(kind(app.catalog, app.config, app.paths, *args))
+    await app.push_screen(kind(app.catalog, app.config, app.paths, app.monitor.refresh))
 
 
 async def in_download(app: StillApp, pilot: Pilot[None], begin: Callable[[DownloadScreen], object]) -> None:
