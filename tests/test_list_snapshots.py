@@ -6,7 +6,7 @@ from textual.widgets import DataTable
 
 from r1tui.catalog.variants import Catalog
 from r1tui.chat.store import Store
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.tui.screens import conversations, variants
 from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.screens.sampling import SamplingScreen

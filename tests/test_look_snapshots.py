@@ -5,7 +5,7 @@ from textual.pilot import Pilot
 
 from r1tui.catalog.variants import Catalog
 from r1tui.config import Config, UiSettings
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.tui.screens import variants
 from r1tui.tui.themes import DEFAULT, load_themes
 from tests.screen_rig import ENTRIES, StillApp

@@ -15,7 +15,7 @@ from textual.message import Message
 
 from r1tui.keeper import asking, client, stopping
 from r1tui.keeper.protocol import connect
-from r1tui.keeper.state import Status
+from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.process import identify, wait_ended
 from r1tui.tui import monitor as monitoring

@@ -10,8 +10,9 @@ from textual.message import Message
 
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client as keeper
-from r1tui.keeper.state import ENDED, Status, is_being_stopped
+from r1tui.keeper.state import is_being_stopped
 from r1tui.log import as_told
+from r1tui.messages import ENDED, Status
 from r1tui.paths import Paths
 from r1tui.tui.messages import AnswerWaits, ServerChanged
 
