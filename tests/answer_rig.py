@@ -16,6 +16,7 @@ from r1tui.events import Content, Reasoning, StreamEvent
 from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from r1tui.tui.controllers.answers import Question
+from r1tui.tui.monitor import ServerMonitor
 from r1tui.tui.services.chat_client import ChatClient
 from r1tui.tui.session import Session
 from tests.keeper_rig import spec_for, start_ready
@@ -35,7 +36,8 @@ def served(server: Path, model: Path, paths: Paths, *, context_tokens: int = 409
 
 def client_of(paths: Paths, told: list[Message], **sampling: float) -> ChatClient:
     """A client of the managed server."""
-    return Session(paths, Config(sampling=SamplingSettings(**sampling)), told.append).chat  # type: ignore[arg-type]
+    monitor = ServerMonitor(paths, told.append)
+    return Session(paths, Config(sampling=SamplingSettings(**sampling)), told.append, monitor).chat  # type: ignore[arg-type]
 
 
 def text_of(events: list[StreamEvent]) -> str:
