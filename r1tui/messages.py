@@ -1,7 +1,6 @@
 """What crosses a process border, in files and over sockets: plans, the server's status and record, requests, jobs."""
 
 from itertools import pairwise
-from pathlib import PurePath
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -174,13 +173,6 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     cwd: str | None = None
     """The folder that relative paths in `argv` mean; None: the home of nothing, `/`."""
 
-    @property
-    def model_name(self) -> str | None:
-        """What llama-server calls the model: the first of its aliases by the alphabet, else its file's name."""
-        said = [value for flag, value in pairwise(self.argv) if flag in ("--alias", "-a")]
-        aliases = sorted(filter(None, (alias.strip() for value in said for alias in value.split(","))))
-        return aliases[0] if aliases else PurePath(self.model).name or None
-
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """A server that ended and was started again."""
@@ -229,7 +221,7 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What is true of the managed server now. The first thirteen fields are the object of `status --json`."""
+    """What is true of the managed server now. The first twelve fields are in the object of `status --json`."""
 
     state: State = "stopped"
     pid: int | None = None
@@ -243,8 +235,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     log: str | None = None
     cause: str | None = None
     remedy: str | None = None
-    model_name: str | None = None
-    """What the server itself calls the model."""
     model: str | None = None
     tcp: str | None = None
     key_file: str | None = None
@@ -256,6 +246,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     version: int = VERSION
     keeper_hangs: bool = False
     """Whether its keeper was asked and did not answer; no keeper says so of itself."""
+
+    @property
+    def model_name(self) -> str | None:
+        """What the running server calls its model: the first of its aliases by the alphabet, else its file."""
+        if self.pid is None:
+            return None
+        said = [value for flag, value in pairwise(self.argv or ()) if flag in ("--alias", "-a")]
+        aliases = sorted(filter(None, (alias.strip() for value in said for alias in value.split(","))))
+        return aliases[0] if aliases else self.model
 
     @property
     def hangs(self) -> bool:
@@ -291,7 +290,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_json(self) -> dict[str, Any]:
         """The object of `status --json`."""
-        return {name: getattr(self, name) for name in self.__struct_fields__[:13]}
+        return {name: getattr(self, name) for name in self.__struct_fields__[:12]} | {"model_name": self.model_name}
 
 
 class Version(msgspec.Struct, frozen=True):

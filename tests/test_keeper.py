@@ -39,9 +39,11 @@ def nothing_is_left(paths: Paths) -> Iterator[None]:
         assert one is None or one.pid == os.getpid() or not alive(one)
 
 
-def test_start_ready_stop(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> None:
+@pytest.mark.parametrize("alias", [(), ("--alias", "zed,alpha")])
+def test_start_ready_stop(paths: Paths, llama_server: Path, tiny_r1: TinyModel, alias: tuple[str, ...]) -> None:
     assert client.status(paths) == Status()
-    spec = spec_for(llama_server, tiny_r1(), paths, plan=PlanSummary(verdict="cpu", reasons=("no GPU",)))
+    plan = PlanSummary(verdict="cpu", reasons=("no GPU",))
+    spec = spec_for(llama_server, tiny_r1(), paths, *alias, plan=plan)
     started = client.start(spec, paths)
     assert started.state in ("starting", "loading", "ready")
     states = []
@@ -62,6 +64,8 @@ def test_start_ready_stop(paths: Paths, llama_server: Path, tiny_r1: TinyModel) 
     assert 0 <= ready.uptime_s < 60
     assert ready.keeper_pid == holder(paths.keeper_lock)
     assert call(SocketConnection(paths.server_socket), "GET", "/health")[0] == 200
+    listed = json.loads(call(SocketConnection(paths.server_socket), "GET", "/v1/models")[1])
+    assert ready.model_name == listed["data"][0]["id"]
     assert "buffer size" in Path(ready.log or "").read_text(errors="replace")
     for private in (paths.run, paths.logs, paths.server_log, paths.state_file, paths.keeper_socket):
         assert private.stat().st_mode & 0o077 == 0

@@ -16,6 +16,7 @@ from r1tui.keeper.in_order import in_thread
 from r1tui.keeper.key import key_if_any
 from r1tui.keeper.prompts import keep_at_end, look_at_all
 from r1tui.keeper.state import asker_of
+from r1tui.machine.nvml import NvmlError, NvmlSession
 from r1tui.messages import ServerSpec
 from r1tui.paths import Paths
 from r1tui.process import STOP_WAITS_S, ProcessId, identify, stop
@@ -75,8 +76,6 @@ def wait_vram_free(pid: int) -> None:
 
 
 def _watch_vram(pid: int) -> None:
-    from r1tui.machine.nvml import NvmlError, NvmlSession  # noqa: PLC0415
-
     deadline_s = monotonic() + VRAM_S
     with suppress(NvmlError):
         session = NvmlSession()

@@ -6,6 +6,7 @@ from collections import deque
 from r1tui.machine.hardware import oom_kills
 from r1tui.messages import ServerSpec
 from r1tui.paths import Paths
+from r1tui.planning.history import remember_out_of_memory
 
 RECENT_LOOKS = 60
 """Looks are a second apart. A killed server may take that long to give its memory back, and only then it has ended."""
@@ -30,11 +31,6 @@ class OomWatch:
 def learn_too_large(paths: Paths, spec: ServerSpec) -> None:
     """Have the next plan know that a GPU's memory did not suffice for this one; bounded, also when a driver hangs."""
 
-    def learn() -> None:
-        from r1tui.planning.history import remember_out_of_memory  # noqa: PLC0415  the planner's, which is seldom needed
-
-        remember_out_of_memory(paths, spec)
-
-    learning = threading.Thread(target=learn, daemon=True)
+    learning = threading.Thread(target=remember_out_of_memory, args=(paths, spec), daemon=True)
     learning.start()
     learning.join(LEARN_S)

@@ -3,8 +3,9 @@
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from time import monotonic
 
 import msgspec
@@ -32,6 +33,7 @@ def run_keeper(spec: ServerSpec, paths: Paths, on_status: OnStatus | None = None
     The status at the end is `stopped` or `failed`. Raises R1tuiError, before anything is started, when another server
     is running, and CancelledError, after everything is stopped, for Ctrl+C.
     """
+    _load_all()
     with _keeper_lock(paths) as lock:
         before = status(paths)
         servers = look(paths).servers  # of a keeper whose files somebody has removed, too
@@ -48,6 +50,7 @@ def run_keeper(spec: ServerSpec, paths: Paths, on_status: OnStatus | None = None
 
 def adopt_server(paths: Paths, on_status: OnStatus | None = None, *, detached: bool = False) -> Status:
     """Take over the server of a keeper that was killed, as `run_keeper` does; raises R1tuiError when there is none."""
+    _load_all()
     with _keeper_lock(paths) as lock:
         record = read_record(paths)
         server = running_server(record, paths, partial(look, paths)) if record is not None else None
@@ -55,6 +58,13 @@ def adopt_server(paths: Paths, on_status: OnStatus | None = None, *, detached: b
             raise R1tuiError("There is no server to take over.", START_AGAIN)
         keeper = Keeper(_caught_up(record, server), paths, lock, on_status)
         return asyncio.run(keeper.run(detached=detached))
+
+
+def _load_all() -> None:
+    """Import what else is imported only when it is needed: packages may be replaced while the supervisor runs."""
+    for name in ("psutil", "pynvml"):
+        with suppress(Exception):  # bindings of a driver raise anything; their user says what is wrong with them
+            import_module(name)
 
 
 def _caught_up(record: ServerRecord, server: ProcessId) -> ServerRecord:

@@ -163,7 +163,6 @@ def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int 
         log=record.log or None,
         cause=cause,
         remedy=remedy,
-        model_name=spec.model_name if server else None,
         model=spec.model or None,
         tcp=None if gone else spec.tcp,
         key_file=None if gone else spec.key_file,
