@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from r1tui.files import take_damages
+from r1tui.keeper import client as keeper
 from r1tui.paths import Paths
 from tests.hub_server import REPO, Hub, Repository, running_hub
 
@@ -154,4 +155,4 @@ def r1tui(paths: Paths, llama_server: Path) -> Iterator[CommandLine]:
     command_line = CommandLine(paths)
     command_line.configure(f"engine: {{source: '{llama_server}'}}\nserver: {{threads: 1}}\n")
     yield command_line
-    assert command_line("stop").returncode == 0
+    keeper.stop(paths)

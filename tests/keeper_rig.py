@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -18,6 +19,7 @@ from r1tui.plan.capabilities import Capabilities, parse_flags
 from r1tui.server.command import compose, parse_tcp, with_free_port
 
 
+@cache
 def capabilities_of(binary: Path) -> Capabilities:
     """What the binary says of itself."""
     shown = subprocess.run([str(binary), "--help"], capture_output=True, text=True, check=True, timeout=60)
