@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -128,16 +130,27 @@ def tiny_files(answer: str = "Hello.") -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """Runs `r1tui` in a process of its own, without a terminal."""
+    """Runs `r1tui` without a terminal: a call in this process, which saves half a second, the others in their own."""
 
     paths: Paths
 
     def __call__(self, *arguments: str | Path, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        from r1tui.cli import run  # noqa: PLC0415
+
+        out, err = (TextIOWrapper(BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "stdin", TextIOWrapper(BytesIO(stdin.encode()), "utf-8"))
+            status = run([*map(str, arguments)])
+        said = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+        return subprocess.CompletedProcess([*arguments], status, *said)
+
+    def alone(self, *arguments: str | Path, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """As a call, in a process of its own."""
         command = [sys.executable, "-m", "r1tui", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=300, check=False)
 
     def start(self, *arguments: str | Path) -> "subprocess.Popen[str]":
-        """As a call, but do not wait for it."""
+        """As `alone`, but do not wait for it."""
         command = [sys.executable, "-m", "r1tui", *map(str, arguments)]
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

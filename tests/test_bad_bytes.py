@@ -20,7 +20,7 @@ from r1tui.catalog.variants import Variant
 from r1tui.chat.choices import SamplingChoices
 from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.typed import Typed
-from r1tui.cli import _run
+from r1tui.cli import run
 from r1tui.config import Config, SamplingSettings
 from r1tui.engine.build import _read_list
 from r1tui.engine.store import RECORD_VERSION, Identity, find_record, read_record, write_record
@@ -337,7 +337,7 @@ def test_commands_end_in_words_whatever_the_files_are(
     for content in (b"", b"[]", b'{"a": "\xff"}', b"[" * 100_000, b'"\xff'):
         for path in files:
             path.write_bytes(content)
-        assert _run(command) in (0, 1, 2, 3)
+        assert run(command) in (0, 1, 2, 3)
         said = capsys.readouterr()
         assert "Traceback" not in said.out + said.err
         assert "unexpected error" not in said.out + said.err

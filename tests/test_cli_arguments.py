@@ -7,7 +7,7 @@ import click
 import pytest
 
 from r1tui.chat.store import Store
-from r1tui.cli import _run, cli
+from r1tui.cli import cli, run
 from r1tui.paths import Paths
 from tests.conftest import TinyModel
 from tests.hub_server import Hub
@@ -107,7 +107,7 @@ def test_no_value_of_any_parameter_ends_in_a_traceback(
     for name, value in VALUES.items():
         with Store(home.conversations) as store:
             store.write([whole(said("c1"))])
-        status = _run(line(*case, value, model))
+        status = run(line(*case, value, model))
         shown = capsys.readouterr()
         assert "Traceback" not in shown.err, f"{name}: {shown.err}"
         assert "unexpected error" not in shown.err, f"{name}: {shown.err}"

@@ -22,7 +22,7 @@ EVERY_HELP = """
 import sys
 from r1tui import cli
 for name in ("", *cli._COMMANDS):
-    assert cli._run([*filter(None, [name]), "--help"]) == 0, name
+    assert cli.run([*filter(None, [name]), "--help"]) == 0, name
     sys.stdout.flush()
 """
 EMOJI = Reply(events(chunk("a😀→日"), chunk(finish="stop")))

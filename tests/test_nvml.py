@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from textual.widgets import DataTable
 
-from r1tui.cli import _run
+from r1tui.cli import run
 from r1tui.config import Config
 from r1tui.machine import nvml as nvml_module
 from r1tui.machine.nvml import NvmlError, NvmlSession, read_nvidia
@@ -150,7 +150,7 @@ def test_commands_on_wsl_with_a_name_that_cannot_be_decoded(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlDeviceGetName=undecodable))
-    assert _run([str(tiny_r1()) if word == "MODEL" else word for word in command]) in (0, 1)
+    assert run([str(tiny_r1()) if word == "MODEL" else word for word in command]) in (0, 1)
     said = "".join(capsys.readouterr())
     assert said.strip()
     assert "unexpected" not in said

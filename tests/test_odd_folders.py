@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.cli import _run
+from r1tui.cli import run
 from r1tui.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import REPO, Hub
@@ -57,7 +57,7 @@ def test_a_folder_of_others_may_be_any(
     kind: str,
 ) -> None:
     monkeypatch.setenv(name, FOLDERS[kind])
-    status = _run(["variants"])
+    status = run(["variants"])
     said = capsys.readouterr()
     assert status == 0, said.err
     assert "unexpected" not in said.err
@@ -86,7 +86,7 @@ def test_r1tui_s_own_may_be_any(
     command: str,
 ) -> None:
     monkeypatch.setenv("R1TUI_HOME", FOLDERS[kind])
-    assert _run([command]) in (0, 1, 2)
+    assert run([command]) in (0, 1, 2)
     said = "".join(capsys.readouterr())
     assert said.strip()
     assert "unexpected" not in said

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable
 
 from r1tui.catalog.variants import Variant
-from r1tui.cli import _run
+from r1tui.cli import run
 from r1tui.config import Config, VariantSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.remembered import ask_hub
@@ -217,16 +217,16 @@ def one_sentence(
 ) -> Callable[[str, list[str]], int]:
     """Runs a command with a variable of `FOR_THE_HUB`: its status, once it has named the variable and nothing else."""
 
-    def run(name: str, line: list[str]) -> int:
+    def named(name: str, line: list[str]) -> int:
         monkeypatch.setenv(name, FOR_THE_HUB[name])
-        status = _run(line)
+        status = run(line)
         said = "".join(capsys.readouterr())
         assert name in said
         assert not [word for word in (SECRET, "Traceback", "unexpected") if word in said], said
         assert hub.requests == []
         return status
 
-    return run
+    return named
 
 
 @pytest.mark.parametrize("name", FOR_THE_HUB)
@@ -303,7 +303,7 @@ def test_a_key_for_another_server_is_checked(
 ) -> None:
     monkeypatch.setenv("LLAMA_API_KEY", value)
     with odd_server() as server:
-        assert _run(["chat", "--attach", server.url, "Hi"]) in (1, 2)
+        assert run(["chat", "--attach", server.url, "Hi"]) in (1, 2)
         assert server.seen == []
     said = capsys.readouterr()
     assert "LLAMA_API_KEY " in said.err
@@ -316,7 +316,7 @@ def test_chat_with_a_server_elsewhere_names_the_proxy(
     name: str, value: str, paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert _run(["chat", "--attach", "http://server.invalid:8080", "Hi"]) in (1, 2)
+    assert run(["chat", "--attach", "http://server.invalid:8080", "Hi"]) in (1, 2)
     assert name in capsys.readouterr().err
 
 

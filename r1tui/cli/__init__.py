@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _interrupt)
-    status = _run(arguments)
+    status = run(arguments)
     if threading.active_count() > 1:
         from r1tui.process.threads import end_process  # noqa: PLC0415  asyncio
 
@@ -113,7 +113,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def run(arguments: Sequence[str] | None) -> int:
+    """The exit status of a command, which has run in this process."""
     try:
         result = cli.main(arguments, prog_name="r1tui", standalone_mode=False)
         if sys.stdout is not None:
