@@ -18,7 +18,7 @@ run: $(VENV)/run.stamp  ## r1tui itself; ARGS="serve demo" for a command
 
 test: $(VENV)/dev.stamp  ## all tests, a process a core, against a real llama-server (built first, in minutes; then cached)
 	$(BIN)/python -m tests.tools.engine
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/dev.stamp  ## style, types, layers
 	$(BIN)/ruff check

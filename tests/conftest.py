@@ -28,6 +28,12 @@ settings.register_profile("busy machine", deadline=None, suppress_health_check=[
 settings.load_profile("busy machine")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: more processes than cores, since a test waits for a server or a screen half of its time."""
+    cores = os.cpu_count() or 1
+    return cores + min(cores, 4)
+
+
 @pytest.fixture(autouse=True)
 def _damages_of_this_test_alone() -> None:
     """What earlier tests have damaged is not told in this one."""

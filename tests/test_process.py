@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -89,9 +88,7 @@ async def test_an_end_is_noticed_with_and_without_pidfds(
 
 
 def test_stop_ends_a_willing_child_at_once_and_an_unwilling_one_in_bounded_time(tmp_path: Path) -> None:
-    started_s = monotonic()
-    assert stop(sleeper(tmp_path), (5.0, 5.0, 5.0))
-    assert monotonic() - started_s < 2
+    assert stop(sleeper(tmp_path), (3600.0, 3600.0, 3600.0))
     stubborn = shell(tmp_path, "trap '' TERM; echo ready; while :; do sleep 0.1; done")
     assert stop(stubborn, SHORT)
     assert not alive(stubborn)
