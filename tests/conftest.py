@@ -24,8 +24,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup, where no hang-up could be
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy machine")
+for profile, examples in (("usual", 50), ("thorough", 1000)):  # pytest --hypothesis-profile=thorough
+    checks = [HealthCheck.too_slow]
+    settings.register_profile(profile, max_examples=examples, deadline=None, suppress_health_check=checks)
+settings.load_profile("usual")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.config import Config, Section, load_config, parse_config
@@ -185,7 +185,6 @@ def understandable(result: Config | ConfigError) -> bool:
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
 def test_any_bytes_are_a_config_or_a_config_error(raw: bytes) -> None:
     assert understandable(outcome(raw))
 
@@ -196,7 +195,6 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.di
 
 
 @given(st.dictionaries(st.sampled_from(Config.__struct_fields__), VALUES | st.dictionaries(KEYS, VALUES, max_size=3)))
-@settings(max_examples=300, deadline=None)
 def test_any_structure_is_a_config_or_a_config_error(data: dict[str, Any]) -> None:
     assert understandable(outcome(yaml.safe_dump(data).encode()))
 
@@ -205,7 +203,6 @@ SPLICES = st.lists(st.tuples(st.integers(0, 4000), st.binary(max_size=6)), max_s
 
 
 @given(SPLICES)
-@settings(max_examples=300, deadline=None)
 def test_a_damaged_example_is_a_config_or_a_config_error(splices: list[tuple[int, bytes]]) -> None:
     raw = EXAMPLE.read_bytes()
     for position, piece in splices:

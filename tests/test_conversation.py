@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.chat.answer import Answer, Pieces
@@ -191,13 +191,11 @@ LINES = st.sampled_from(
 MARKDOWN = st.lists(LINES, max_size=30).map("\n".join)
 
 
-@settings(max_examples=400, deadline=None)
 @given(MARKDOWN, st.lists(st.integers(1, 12), min_size=1, max_size=8))
 def test_blocks_do_not_depend_on_how_the_text_arrives(text: str, sizes: list[int]) -> None:
     assert shape(in_pieces(text, sizes)) == shape(split_markdown(text))
 
 
-@settings(max_examples=300, deadline=None)
 @given(MARKDOWN)
 def test_blocks_are_those_of_one_parse_of_the_whole(text: str) -> None:
     whole = [(token.type, token.content) for token in block_parser().parse(text)]
@@ -205,7 +203,6 @@ def test_blocks_are_those_of_one_parse_of_the_whole(text: str) -> None:
     assert [(token.type, token.content) for block in blocks for token in block.tokens] == whole
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.text(alphabet=st.sampled_from("ab `*_[]()<>|#-+>~1.\\\n\t=:!"), max_size=120), st.integers(1, 9))
 def test_nor_do_those_of_any_text(text: str, size: int) -> None:
     assert shape(in_pieces(text, [size])) == shape(split_markdown(text))
@@ -232,7 +229,6 @@ def test_the_finished_blocks_of_a_long_answer_are_never_parsed_again() -> None:
     assert seen == 499
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=12), st.lists(st.integers(0, 9)))
 def test_what_was_removed_is_put_back_where_it_was(asked: list[tuple[bool, int]], removed: list[int]) -> None:
     conversation = Conversation("c")

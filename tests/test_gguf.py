@@ -185,7 +185,7 @@ def test_a_file_of_holes_that_claims_endless_lists_is_refused_at_once() -> None:
         read_header_from([Bytes(data, claimed_bytes=1 << 40)])
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_header_does_worse_than_a_clear_error(tiny_bytes: bytes, data: st.DataObject) -> None:
     head = bytearray(tiny_bytes[:12_000])
@@ -199,7 +199,6 @@ def test_no_header_does_worse_than_a_clear_error(tiny_bytes: bytes, data: st.Dat
         inspect(read_header_from([Bytes(whole[:cut])]))
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400))
 def test_no_bytes_do_worse_than_a_clear_error(tail: bytes) -> None:
     with pytest.raises(GgufError):

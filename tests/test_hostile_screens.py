@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.geometry import Region
@@ -148,7 +148,7 @@ def test_foreign_text_is_text_on_every_screen(
 def test_no_foreign_text_breaks_a_screen(
     show: Callable[..., list[str]], place: Callable[[StillApp, str], None]
 ) -> None:
-    @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=6)
     @given(HOSTILE)
     def check(text: str) -> None:
         assert show(place, text, (80, 24)) == []

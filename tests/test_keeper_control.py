@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.errors import R1tuiError
@@ -98,7 +98,6 @@ def test_a_reply_of_another_version_is_an_error_of_its_own() -> None:
 def test_no_bytes_bring_the_keeper_down(keeper: Paths) -> None:
     before = client.status(keeper)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(st.binary(max_size=200) | st.text(max_size=50).map(str.encode), max_size=4).map(b"\n".join))
     def send(garbage: bytes) -> None:
         for reply in exchange(keeper, garbage):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.cli import run
 from r1tui.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import REPO, Hub
@@ -44,57 +43,45 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", FOLDERS)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_of_others_may_be_any(
-    hub: Hub,
-    paths: Paths,
-    here: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    *,
-    name: str,
-    kind: str,
+    hub: Hub, paths: Paths, here: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setenv(name, FOLDERS[kind])
-    status = run(["variants"])
-    said = capsys.readouterr()
-    assert status == 0, said.err
-    assert "unexpected" not in said.err
+    for kind, value in FOLDERS.items():
+        monkeypatch.setenv(name, value)
+        ran = CommandLine(paths)("variants")
+        assert ran.returncode == 0, (kind, ran.stderr)
+        assert "unexpected" not in ran.stderr, kind
 
 
-@pytest.mark.parametrize("name", ["HF_HOME", "HF_TOKEN_PATH", "TMPDIR"])
-@pytest.mark.parametrize("kind", ["nobody's", "relative", "no folder", "empty"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("HF_HOME", "nobody's"), ("HF_HOME", "no folder"), ("HF_TOKEN_PATH", "relative"), ("TMPDIR", "empty"),
+     ("TMPDIR", "no folder")],
+)  # fmt: skip
 def test_a_model_comes_all_the_same(
     hub: Hub, paths: Paths, here: Path, monkeypatch: pytest.MonkeyPatch, *, name: str, kind: str
 ) -> None:
     monkeypatch.setenv(name, FOLDERS[kind])
-    fetched = CommandLine(paths)("download", f"hf:{REPO}:Q8_0")
+    fetched = CommandLine(paths).alone("download", f"hf:{REPO}:Q8_0")
     no_trace(fetched)
     assert fetched.returncode == 0 or "HF_TOKEN" in fetched.stderr, fetched.stderr
 
 
-@pytest.mark.parametrize("command", ["status", "variants", "doctor", "chats", "stop", "logs"])
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_r1tui_s_own_may_be_any(
-    empty_home: Path,
-    here: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    *,
-    kind: str,
-    command: str,
+    paths: Paths, empty_home: Path, here: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setenv("R1TUI_HOME", FOLDERS[kind])
-    assert run([command]) in (0, 1, 2)
-    said = "".join(capsys.readouterr())
-    assert said.strip()
-    assert "unexpected" not in said
-    if kind == "nobody's":
-        assert "R1TUI_HOME: ~nobody-is-called-so/x" in said
-    if kind in ("no folder", "not writable") and command == "doctor":
-        assert FOLDERS[kind].rpartition("/")[0] in said
-        assert "R1TUI_HOME" in said
+    for command in ("status", "variants", "doctor", "chats", "stop", "logs"):
+        ran = CommandLine(paths)(command)
+        assert ran.returncode in (0, 1, 2), command
+        said = no_trace(ran)
+        if kind == "nobody's":
+            assert "R1TUI_HOME: ~nobody-is-called-so/x" in said
+        if kind in ("no folder", "not writable") and command == "doctor":
+            assert FOLDERS[kind].rpartition("/")[0] in said
+            assert "R1TUI_HOME" in said
 
 
 def test_a_server_runs_in_a_relative_home(
@@ -121,15 +108,15 @@ def test_a_server_where_nothing_can_be_written_names_the_folder(
     config.parent.mkdir(parents=True)
     config.write_text(f"engine: {{source: '{llama_server}'}}\n", "utf-8")
     monkeypatch.setenv("R1TUI_HOME", FOLDERS[kind])
-    said = no_trace(CommandLine(paths)("--config", config, "serve", "--detach", "--model", tiny_r1()))
+    said = no_trace(CommandLine(paths).alone("--config", config, "serve", "--detach", "--model", tiny_r1()))
     assert FOLDERS[kind].removesuffix("/x").removesuffix("/nope") in said
     assert "R1TUI_HOME" in said
 
 
-@pytest.mark.parametrize("names", [("HOME",), ("TERM",), ("HOME", "USER", "LOGNAME", "LANG"), ("PATH",)], ids=" ".join)
+@pytest.mark.parametrize("names", [("HOME",), ("HOME", "USER", "LOGNAME", "LANG", "TERM"), ("PATH",)], ids=" ".join)
 def test_variables_that_are_not_there(paths: Paths, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]) -> None:
     for name in names:
         monkeypatch.delenv(name, raising=False)
     for command in ("status", "variants", "doctor"):
-        no_trace(CommandLine(paths)(command))
+        no_trace(CommandLine(paths).alone(command))
     assert not set(names) & set(os.environ)

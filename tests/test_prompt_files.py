@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.chat.attachments import (
@@ -31,7 +31,6 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 @given(st.lists(TEXTS, max_size=30), st.integers(1, 10), st.integers(50, 2_000))
-@settings(max_examples=50)
 def test_the_history_keeps_the_newest_questions_whole_within_its_bounds(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], most: int, most_bytes: int
 ) -> None:
@@ -53,7 +52,6 @@ def test_the_history_keeps_the_newest_questions_whole_within_its_bounds(
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=50)
 def test_a_history_that_is_broken_anywhere_loses_that_line_only(
     tmp_path_factory: pytest.TempPathFactory, rubbish: bytes
 ) -> None:
@@ -172,7 +170,6 @@ def test_a_text_with_pieces_is_whole_again(pieces: list[str], rest: str) -> None
 
 
 @given(st.text(), st.integers(0, 9_000))
-@settings(max_examples=30)
 def test_what_is_too_large_is_one_label(text: str, repeats: int) -> None:
     large = text * repeats
     typed = typed_of(large)

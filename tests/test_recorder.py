@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, ServerStopped, StreamEvent, Timings
@@ -238,7 +238,6 @@ EVENTS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(EVENTS, max_size=30))
 def test_fewer_events_say_the_same(events: list[StreamEvent]) -> None:
     merged = merged_text(events)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r1tui.chat.code import is_code
@@ -23,7 +23,7 @@ PARTS = st.sampled_from(
 ANSWERS = st.lists(st.lists(PARTS, max_size=6).map("".join), min_size=1, max_size=4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(ANSWERS, st.integers(12, 100), st.integers(3, 40), st.booleans())
 def test_the_mark_walks_all_items_and_is_always_in_view(
     answers: list[str], width: int, height: int, is_open: bool

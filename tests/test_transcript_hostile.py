@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from itertools import cycle
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -55,7 +55,6 @@ WITH_LONG_LINES = st.tuples(
 ).map("".join)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(WITH_LONG_LINES, WITH_LONG_LINES, st.integers(10, 130))
 def test_no_row_of_hostile_text_is_wider_than_the_view_or_holds_a_control_character(
     content: str, thinking: str, width: int
@@ -66,7 +65,6 @@ def test_no_row_of_hostile_text_is_wider_than_the_view_or_holds_a_control_charac
         "".join(text for text, _ in row.spans).encode()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(WITH_LONG_LINES, WITH_LONG_LINES, st.lists(st.integers(1, 400), min_size=1, max_size=20), st.integers(10, 130))
 def test_a_streamed_answer_ends_as_the_whole_one_is_drawn(
     content: str, thinking: str, sizes: list[int], width: int
@@ -92,7 +90,7 @@ def test_a_streamed_answer_ends_as_the_whole_one_is_drawn(
     assert drawn(view.blocks, width) == whole(past, width)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12)
 @given(HOSTILE, HOSTILE, st.sampled_from([(80, 24), (120, 40), (12, 4), (3, 3)]))
 def test_every_line_is_exactly_as_wide_as_the_widget(question: str, content: str, size: tuple[int, int]) -> None:
     async def check() -> None:
