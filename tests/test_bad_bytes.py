@@ -56,7 +56,7 @@ from tests.hub_server import REPO, Hub, Repository, running_hub
 
 VARIANT = Variant("tiny", "Tiny", repo=REPO, pattern="*Q8_0*")
 KEY = learned.Key("a.gguf", "/engine", "machine")
-MOST_PLACES = 3000
+MOST_PLACES = 300
 """Of a longer file so many bytes are changed, evenly spread."""
 
 

@@ -71,6 +71,7 @@ def home(paths: Paths, fill: Fill, empty_home: Path) -> Iterator[Paths]:
     """The home, as if this machine's; nothing in it may be found damaged, and no traceback be left behind."""
     root = paths.state.parent
     shutil.copytree(DATA / "home", root)
+    paths.kept_prompts.mkdir()  # which was empty, and git keeps no empty folder
     for path in root.rglob("*"):
         if path.is_file() and path.suffix not in (".db", ".gguf", ".part"):
             path.write_text(fill(path.read_text("utf-8")), "utf-8")
