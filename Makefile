@@ -16,7 +16,7 @@ demo: $(VENV)/run.stamp  ## from nothing to a chat with a small model; without a
 run: $(VENV)/run.stamp  ## r1tui itself; ARGS="serve demo" for a command
 	@$(BIN)/r1tui $(ARGS)
 
-test: $(VENV)/dev.stamp  ## all tests, a process a core, against a real llama-server (built first, in minutes; then cached)
+test: $(VENV)/dev.stamp  ## all tests on all cores, against a real llama-server (built first, in minutes; then cached)
 	$(BIN)/python -m tests.tools.engine
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
