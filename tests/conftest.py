@@ -149,7 +149,7 @@ class CommandLine:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.setattr(sys, "stdin", TextIOWrapper(BytesIO(stdin.encode()), "utf-8"))
             status = run([*map(str, arguments)])
-        said = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+        said = [stream.buffer.getvalue().decode() for stream in (out, err)]
         return subprocess.CompletedProcess([*arguments], status, *said)
 
     def alone(self, *arguments: str | Path, stdin: str = "") -> "subprocess.CompletedProcess[str]":
