@@ -11,7 +11,7 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.files import decode
-from r1tui.remedies import AnyRemedy, Remedies, in_commands, settle
+from r1tui.remedies import Advice, AnyRemedy, Remedies, in_commands, settle
 from r1tui.text import duration, safe_json, size
 
 Stage = Literal["engine", "model", "plan", "server"]
@@ -88,6 +88,11 @@ class Notice(Event, frozen=True):
     def of(cls, stage: Stage, text: str, *remedies: AnyRemedy) -> Self:
         """A notice that ends with what can be done."""
         return cls(stage, f"{text} {in_commands(remedies)}".strip(), remedies)
+
+    @property
+    def parts(self) -> Remedies:
+        """What it says, and the remedies at its end apart."""
+        return (Advice(self.text.removesuffix(in_commands(self.remedies)).rstrip()), *self.remedies)
 
 
 class StageDone(Event, frozen=True):

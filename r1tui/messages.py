@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from r1tui.remedies import Remedies, settle
+
 VERSION = 2
 """Of the state file and the control protocol; raised when an older r1tui could misread them."""
 
@@ -210,6 +212,8 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the older log holds the beginning of this server's."""
     cause: str | None = None
     remedy: str | None = None
+    """`remedies` in words; all there is in the file of a version before."""
+    remedies: Remedies = ()
     evidence: list[str] = []
     """The lines of the log that the cause rests on."""
     kind: str | None = None
@@ -219,9 +223,15 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     answers: list[str] = []
     """The conversation ids of the answers being generated."""
 
+    def __post_init__(self) -> None:
+        settle(self)
+
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What is true of the managed server now. The first twelve fields are in the object of `status --json`."""
+    """What is true of the managed server now.
+
+    The first twelve fields, `model_name` and `remedies` are the object of `status --json`.
+    """
 
     state: State = "stopped"
     pid: int | None = None
@@ -246,6 +256,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     version: int = VERSION
     keeper_hangs: bool = False
     """Whether its keeper was asked and did not answer; no keeper says so of itself."""
+    remedies: Remedies = ()
+
+    def __post_init__(self) -> None:
+        settle(self)
 
     @property
     def model_name(self) -> str | None:
@@ -290,7 +304,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_json(self) -> dict[str, Any]:
         """The object of `status --json`."""
-        return {name: getattr(self, name) for name in self.__struct_fields__[:12]} | {"model_name": self.model_name}
+        shown = {name: getattr(self, name) for name in self.__struct_fields__[:12]}
+        return shown | {"model_name": self.model_name, "remedies": msgspec.to_builtins(self.remedies)}
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -315,6 +330,10 @@ class Reply(msgspec.Struct, frozen=True):
     cause: str = ""
     remedy: str = ""
     v: int = VERSION
+    remedies: Remedies = ()
+
+    def __post_init__(self) -> None:
+        settle(self)
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -322,6 +341,10 @@ class Refusal(msgspec.Struct, frozen=True):
 
     cause: str
     remedy: str = ""
+    remedies: Remedies = ()
+
+    def __post_init__(self) -> None:
+        settle(self)
 
 
 class JobRecord(msgspec.Struct, frozen=True):

@@ -25,10 +25,13 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
     def __post_init__(self) -> None:
         _set(self, "command", self._command() or self.command)
-        _set(self, "action", ACTIONS.get(type(self), ""))
+        _set(self, "action", self._action())
 
     def _command(self) -> str:
         return COMMANDS.get(type(self), ("", ""))[0]
+
+    def _action(self) -> str:
+        return ACTIONS.get(type(self), "")
 
     def words(self) -> str:
         """The sentence that the command line says."""
@@ -102,6 +105,10 @@ class ListModels(Remedy, frozen=True):
     """See which models there are."""
 
 
+class ChooseModel(Remedy, frozen=True):
+    """Choose one of the models of a server of somebody else's."""
+
+
 class CheckMachine(Remedy, frozen=True):
     """Have the machine, the driver and the engine checked."""
 
@@ -133,6 +140,9 @@ class FetchModel(Remedy, frozen=True):
     def _command(self) -> str:
         return f"r1tui download {self.variant}" + (" --verify" if self.verify else "")
 
+    def _action(self) -> str:
+        return "" if self.verify else "chat.variants"
+
     def words(self) -> str:
         """What the command does, checked or not."""
         return f"`{self.command}` {'checks it and fetches what is wrong' if self.verify else 'fetches it'}."
@@ -152,6 +162,7 @@ AnyRemedy: TypeAlias = (
     | ShowStatus
     | GiveUp
     | ListModels
+    | ChooseModel
     | CheckMachine
     | BuildEngine
     | ShowPlan
@@ -171,6 +182,7 @@ COMMANDS: dict[type[Remedy], tuple[str, str]] = {
     ShowStatus: ("r1tui status", "`{}` shows what runs."),
     GiveUp: ("", "Ctrl+C gives up."),
     ListModels: ("r1tui variants", "`{}` lists the models."),
+    ChooseModel: ("", "Name one of the server's models: --model-name NAME."),
     CheckMachine: ("r1tui doctor", "`{}` checks the driver and the engine."),
     BuildEngine: ("r1tui build", "`{}` builds the engine."),
     ShowPlan: ("r1tui plan", "`{}` shows what goes where."),
@@ -186,9 +198,10 @@ ACTIONS: dict[type[Remedy], str] = {
     StopServer: "chat.stop_server",
     RestartServer: "chat.stop_server",
     ShowLog: "chat.log",
-    ShowStatus: "chat.panel",
+    ShowStatus: "chat.whole_panel",
     GiveUp: "chat.stop",
     ListModels: "chat.variants",
+    ChooseModel: "chat.variants",
     ShowPlan: "chat.variants",
     FetchModel: "chat.variants",
 }
@@ -203,6 +216,14 @@ def as_remedies(given: Iterable[str | AnyRemedy]) -> Remedies:
 def in_commands(remedies: Iterable[Remedy]) -> str:
     """What the command line says: the sentences of all."""
     return " ".join(remedy.words() for remedy in remedies)
+
+
+def with_variant(remedies: Remedies, variant: str) -> Remedies:
+    """The remedies with the variant that is to be fetched, where that is known."""
+    return tuple(
+        msgspec.structs.replace(one, variant=variant) if isinstance(one, FetchModel) and variant else one
+        for one in remedies
+    )
 
 
 def read(text: str) -> Remedies:
@@ -245,6 +266,6 @@ def _set(struct: Any, name: str, value: Any) -> None:
 
 _PLAIN: Remedies = (
     AskAgain(), NewChat(), StartServer(), StopServer(), RestartServer(), ShowLog(), ShowStatus(), ListModels(),
-    CheckMachine(), BuildEngine(), ShowPlan(),
+    ChooseModel(), CheckMachine(), BuildEngine(), ShowPlan(),
 )  # fmt: skip
 """Those whose sentence is always the same."""

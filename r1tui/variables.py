@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from r1tui.errors import UsageError
+from r1tui.remedies import AnyRemedy
 
 HUB = "https://huggingface.co"
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -75,7 +76,7 @@ def check_seconds() -> None:
             raise UsageError(f"{name} is no whole number of seconds.", f"Write it as {name}=10, or unset it.")
 
 
-def secret(value: str, where: str, remedy: str) -> str:
+def secret(value: str, where: str, remedy: str | AnyRemedy) -> str:
     """A key or token as a request can carry it: without the space around it, which a file or a paste brings.
 
     Raises UsageError, with `where` it stands and the `remedy`, for what no key can be.

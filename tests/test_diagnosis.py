@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from r1tui.remedies import in_commands
 from r1tui.server.diagnosis import Diagnosis, diagnose, left_on_cpu, level
 from tests.conftest import TinyModel
 from tests.provoked import without_library
@@ -44,7 +45,7 @@ def fails(llama_server: Path, tiny_r1: TinyModel, tmp_path: Path) -> Fails:
 def test_a_missing_model(fails: Fails, tmp_path: Path) -> None:
     found = fails(model=tmp_path / "nowhere.gguf")
     assert found.cause == f"{tmp_path}/nowhere.gguf does not exist."
-    assert "r1tui download" in found.remedy
+    assert "r1tui download" in in_commands(found.remedies)
     assert any("No such file or directory" in line for line in found.evidence)
 
 
@@ -56,7 +57,7 @@ def test_a_model_that_was_cut(fails: Fails, tiny_r1: TinyModel, tmp_path: Path, 
     cut.write_bytes(tiny_r1().read_bytes()[:length])
     found = fails(model=cut)
     assert cause in found.cause
-    assert "r1tui download" in found.remedy
+    assert "r1tui download" in in_commands(found.remedies)
 
 
 def test_a_missing_shard(fails: Fails, tiny_r1: TinyModel, tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_something_else_than_a_model(fails: Fails, tmp_path: Path) -> None:
 def test_cache_types_that_the_model_does_not_take(fails: Fails) -> None:
     found = fails("--cache-type-k", "q4_0")
     assert found.cause == "This model wants one type for both caches; K was q4_0 and V f16."
-    assert "plan.cache_type_v" in found.remedy
+    assert "plan.cache_type_v" in in_commands(found.remedies)
 
 
 def test_an_argument_that_it_does_not_know(fails: Fails) -> None:
@@ -100,7 +101,7 @@ def test_a_port_that_is_taken(fails: Fails) -> None:
         port = other.getsockname()[1]
         found = fails("--host", "127.0.0.1", "--port", str(port))
     assert found.cause == f"Port {port} on 127.0.0.1 is in use by another program."
-    assert "server.tcp" in found.remedy
+    assert "server.tcp" in in_commands(found.remedies)
 
 
 def test_a_socket_that_is_left_over(fails: Fails, tmp_path: Path) -> None:
@@ -108,13 +109,13 @@ def test_a_socket_that_is_left_over(fails: Fails, tmp_path: Path) -> None:
         other.bind(str(tmp_path / "x.sock"))
         found = fails()
     assert f"cannot listen on {tmp_path}/x.sock" in found.cause
-    assert "r1tui stop" in found.remedy
+    assert "r1tui stop" in in_commands(found.remedies)
 
 
 def test_too_little_memory_on_the_host(fails: Fails) -> None:
     found = fails("--ctx-size", "8000000", "--fit", "off", limit_kib=3_000_000)
     assert found.cause == "This machine has too little free memory for this plan."
-    assert "plan.ctx_size" in found.remedy
+    assert "plan.ctx_size" in in_commands(found.remedies)
 
 
 def test_an_rpc_worker_that_is_not_there(fails: Fails) -> None:
@@ -134,8 +135,8 @@ def test_a_template_that_it_cannot_use(fails: Fails, tmp_path: Path) -> None:
 
 def test_the_remedy_names_the_variant_that_can_be_fetched_again() -> None:
     lines = ["0.00.000.001 E gguf_init: failed to read key-value pairs"]
-    assert "`r1tui download r1-iq1_s --verify`" in diagnose(lines, 1, variant="r1-iq1_s").remedy
-    assert "`r1tui download VARIANT --verify`" in diagnose(lines, 1).remedy  # of a file that r1tui did not fetch
+    assert "`r1tui download r1-iq1_s --verify`" in in_commands(diagnose(lines, 1, variant="r1-iq1_s").remedies)
+    assert "`r1tui download VARIANT --verify`" in in_commands(diagnose(lines, 1).remedies)
 
 
 def test_a_quantised_v_cache_without_flash_attention(fails: Fails) -> None:
@@ -150,7 +151,7 @@ def test_weights_that_are_no_numbers(fails: Fails, tiny_r1: TinyModel, tmp_path:
     damaged.write_bytes(data)
     found = fails("--check-tensors", model=damaged)
     assert "damaged" in found.cause
-    assert "r1tui download" in found.remedy
+    assert "r1tui download" in in_commands(found.remedies)
 
 
 def test_an_architecture_that_it_does_not_know(fails: Fails, tiny_r1: TinyModel, tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ CUDA_OUT = [
 def test_too_little_memory_on_a_gpu() -> None:
     found = diagnose([*CUDA_OUT, "0.01.000.003 E srv load_model: failed to load model, 'r1.gguf'"], 1)
     assert found.cause == "A GPU has too little free memory for this plan."
-    assert "plan.n_cpu_moe" in found.remedy
+    assert "plan.n_cpu_moe" in in_commands(found.remedies)
     assert CUDA_OUT[1] in found.evidence
 
 
@@ -258,7 +259,7 @@ def test_memory_that_sufficed_without_pipeline_parallelism_is_not_the_cause() ->
 def test_the_exit_status_tells_when_the_log_does_not(exit_status: int | None, cause: str) -> None:
     found = diagnose(["0.00.000.001 I all is well"], exit_status)
     assert cause in found.cause
-    assert found.remedy
+    assert in_commands(found.remedies)
 
 
 def test_an_unknown_failure_shows_the_lines_around_the_first_error() -> None:
@@ -273,5 +274,5 @@ def test_an_unknown_failure_shows_the_lines_around_the_first_error() -> None:
 def test_any_log_has_a_diagnosis_without_control_characters(lines: list[str], exit_status: int) -> None:
     found = diagnose(lines, exit_status)
     assert found.cause
-    assert found.remedy
+    assert in_commands(found.remedies)
     assert "\x1b" not in "".join((found.cause, *found.evidence))

@@ -16,6 +16,7 @@ from r1tui.paths import Paths
 from r1tui.plan.learned import read_records
 from r1tui.planning.history import records_file
 from r1tui.process import alive, identify, older_log, wait
+from r1tui.remedies import RestartServer
 from r1tui.server.diagnosis import Diagnosis, Kind
 from tests.conftest import TinyModel
 from tests.engine_figures import running_worker
@@ -63,7 +64,7 @@ def test_a_killed_server_is_started_again_by_itself(paths: Paths, llama_server: 
 def test_it_gives_up_after_the_last_wait_with_the_reason(paths: Paths, toy: Toy) -> None:
     toy.acts({"say": ["0.00.000.001 E it cannot be"], "exit": 134})
     record = ServerRecord(spec=toy.spec(restart_delays_s=[0.0, 0.0]), ready_s=1.0)
-    diagnosis = Diagnosis("It ended.", "", kind="passing")
+    diagnosis = Diagnosis("It ended.", (), kind="passing")
     steps = []
     while (again := what_next(record, diagnosis, 1, 10.0)) is not None:
         steps.append(again.failures)
@@ -162,7 +163,7 @@ def test_what_follows_an_end(
 ) -> None:
     spec = ServerSpec(restart_delays_s=[1.0, 2.0], steady_s=100.0)
     record = ServerRecord(spec=spec, ready_s=ready_s, failures=failures)
-    again = what_next(record, Diagnosis("", "", kind=kind), exit_status, 10.0)
+    again = what_next(record, Diagnosis("", (), kind=kind), exit_status, 10.0)
     assert (again.delay_s if again else None) == delay_s
 
 
@@ -274,7 +275,7 @@ def test_a_server_that_stops_answering_is_told_and_told_well_again(paths: Paths,
     hanging = next(status for status in client.watch(paths) if status.hangs)
     assert (hanging.state, hanging.pid) == ("ready", ready.pid)
     assert "stopped answering" in (hanging.cause or "")
-    assert "Ctrl+R" in (hanging.remedy or "")
+    assert hanging.remedies == (RestartServer(hangs=True),)
     kill(ready.pid, signal.SIGCONT)
     assert next(status for status in client.watch(paths) if not status.hangs).cause is None
 

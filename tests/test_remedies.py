@@ -14,6 +14,7 @@ from r1tui.remedies import (
     AskAnew,
     BuildEngine,
     CheckMachine,
+    ChooseModel,
     ContinueAnswer,
     FetchModel,
     GiveUp,
@@ -47,9 +48,10 @@ SAID: tuple[tuple[AnyRemedy, str, str, str], ...] = (
         "chat.stop_server",
     ),
     (ShowLog(), "`r1tui logs` shows why.", "r1tui logs", "chat.log"),
-    (ShowStatus(), "`r1tui status` shows what runs.", "r1tui status", "chat.panel"),
+    (ShowStatus(), "`r1tui status` shows what runs.", "r1tui status", "chat.whole_panel"),
     (GiveUp(), "Ctrl+C gives up.", "", "chat.stop"),
     (ListModels(), "`r1tui variants` lists the models.", "r1tui variants", "chat.variants"),
+    (ChooseModel(), "Name one of the server's models: --model-name NAME.", "", "chat.variants"),
     (CheckMachine(), "`r1tui doctor` checks the driver and the engine.", "r1tui doctor", ""),
     (BuildEngine(), "`r1tui build` builds the engine.", "r1tui build", ""),
     (BuildEngine("--backend cpu"), "`r1tui build --backend cpu` builds the engine.", "r1tui build --backend cpu", ""),
@@ -59,7 +61,7 @@ SAID: tuple[tuple[AnyRemedy, str, str, str], ...] = (
         FetchModel("demo", verify=True),
         "`r1tui download demo --verify` checks it and fetches what is wrong.",
         "r1tui download demo --verify",
-        "chat.variants",
+        "",
     ),
 )
 

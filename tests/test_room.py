@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from textual.app import App
 
 from r1tui.chat.room import Room, surely_has_room
+from r1tui.remedies import AnyRemedy, AskAgain, ShowLog
 from r1tui.server.refusal import explain
 from r1tui.server.wire import ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, TOO_LONG_ERROR, ServerError
 from r1tui.tui.remedies import in_words, to_go_on
@@ -37,38 +38,37 @@ def test_what_surely_has_room_has_it_though_each_byte_is_a_token(texts: list[str
     TOO_LONG_ERROR, ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, "authentication_error",
 )])  # fmt: skip
 def test_no_remedy_on_the_screen_names_a_command(kind: str) -> None:
-    _, remedy = explain(ServerError("m", kind))
-    said = in_words(remedy, App())
+    said = in_words(explain(ServerError("m", kind)).remedies, App())
     assert "`" not in said
     assert "sk again" not in said.replace("asks again", "")
 
 
 @pytest.mark.parametrize(
-    ("remedy", "said"),
+    ("remedies", "said"),
     [
-        ("Ask again.", ""),
-        ("`r1tui logs` shows why; ask again.", "F6 (the log) shows why; "),
-        ("`r1tui logs` shows why.", "F6 (the log) shows why. "),
-        ("", ""),
+        ([AskAgain()], ""),
+        ([ShowLog(), AskAgain()], "F6 (the log) shows why. "),
+        ([ShowLog()], "F6 (the log) shows why. "),
+        ([], ""),
     ],
 )
-def test_the_remedy_of_an_answer_that_has_a_beginning_is_to_go_on_with_it(remedy: str, said: str) -> None:
+def test_the_remedy_of_an_answer_that_has_a_beginning_is_to_go_on_with_it(remedies: list[AnyRemedy], said: str) -> None:
     goes_on = "F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
-    assert in_words(to_go_on(remedy), App()) == said + goes_on
+    assert in_words(to_go_on(tuple(remedies)), App()) == said + goes_on
 
 
 def test_remedies_name_the_user_s_own_keys() -> None:
-    remedy = "`r1tui logs` shows why; ask again."
-    assert in_words(remedy, App()) == "F6 (the log) shows why; F8 asks again."
+    remedies = (ShowLog(), AskAgain())
+    assert in_words(remedies, App()) == "F6 (the log) shows why. F8 asks again."
     app = Elsewhere()
-    assert in_words(remedy, app) == "The server's log shows why; Ctrl+X asks again."
-    assert in_words(to_go_on("Ask again."), app) == "F2 goes on where it stopped (F3, then N, asks anew)."
+    assert in_words(remedies, app) == "The server's log shows why. Ctrl+X asks again."
+    assert in_words(to_go_on((AskAgain(),)), app) == "F2 goes on where it stopped (F3, then N, asks anew)."
 
 
 class Elsewhere(App[None]):
     """One with another key, whose server is on another machine."""
 
-    has_log = False
+    has_own_server = False
     keymap: ClassVar = {
         "chat.again": "ctrl+x,f12", "chat.continue": "f2", "chat.select": "f3", "select.anew": "n"
     }  # fmt: skip

@@ -46,7 +46,7 @@ async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_wi
         assert "one two" in before
         assert "ended in the middle" in answer.cause
         assert answer.remedy == "`r1tui logs` shows why."
-        said = in_words(to_go_on(answer.remedy), app)
+        said = in_words(to_go_on(answer.remedies), app)
         assert said == "F6 (the log) shows why. F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
         await until(pilot, lambda: seat(app).server_pid not in (None, pid) and seat(app).ready)
         await until(pilot, lambda: not seat(app).launching)

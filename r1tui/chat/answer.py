@@ -20,6 +20,7 @@ from r1tui.events import (
     StreamEvent,
     Timings,
 )
+from r1tui.remedies import Remedies, in_commands
 
 State = Literal["waiting", "reading", "thinking", "answering", "done", "stopped", "failed"]
 Cut = Literal["", "limit", "context"]
@@ -83,8 +84,8 @@ class Answer:
         self.timings: Timings | None = None
         self.finished: Finished | None = None
         self.cause = ""
-        """What went wrong, of a failed answer; otherwise empty, as is `remedy`."""
-        self.remedy = ""
+        """What went wrong, of a failed answer; otherwise empty, as are its `remedies`."""
+        self.remedies: Remedies = ()
         self.tokens = 0
         """Tokens made so far, thinking included: the server's count, or ours where it sends none."""
         self.thinking_tokens = 0
@@ -96,8 +97,8 @@ class Answer:
         """What was on disk of it, answer and thinking, when its record was begun to be read, which may have less."""
         self.completion_id = ""
         """What the server calls it while it runs."""
-        self._before: tuple[State, Cut, str, str] = ("stopped", "", "", "")
-        """What it was before it was gone on with, with cause and remedy."""
+        self._before: tuple[State, Cut, str, Remedies] = ("stopped", "", "", ())
+        """What it was before it was gone on with, with cause and remedies."""
         self._clock = clock
         self._progress_s = 0.0
         self._thinking_from_s: float | None = None
@@ -161,18 +162,23 @@ class Answer:
 
     def does_not_go_on(self, *, context_full: bool) -> None:
         """There is no rest: be what it was, or cut off by the context where that has no room."""
-        ended = self._before if not context_full else ("done", "context", "", "")
-        self.state, self.cut, self.cause, self.remedy = ended
+        ended = self._before if not context_full else ("done", "context", "", ())
+        self.state, self.cut, self.cause, self.remedies = ended
 
     def go_on(self) -> None:
         """Wait for the rest, which another request brings: its text comes after what is here, and counts go on."""
         thinking_s = self.thinking_s
         self.base = Base(len(self.content.text), len(self.thinking.text), self.tokens, self.thinking_tokens, thinking_s)
-        self._before = (self.state, self.cut, self.cause, self.remedy)
-        self.state, self.cut, self.cause, self.remedy, self.completion_id = "waiting", "", "", "", ""
+        self._before = (self.state, self.cut, self.cause, self.remedies)
+        self.state, self.cut, self.cause, self.remedies, self.completion_id = "waiting", "", "", (), ""
         self.prompt = self.timings = self.finished = None
         self.saved = ("", "")
         self._thinking_from_s, self._thinking_s = None, thinking_s
+
+    @property
+    def remedy(self) -> str:
+        """The remedies in words, with commands: as they are saved."""
+        return in_commands(self.remedies)
 
     @property
     def running(self) -> bool:
@@ -248,9 +254,9 @@ class Answer:
             case ServerStopped(cause):
                 self._end()
                 self.state, self.cause = "stopped", cause
-            case Failed(cause, remedy):
+            case Failed(cause):
                 self._end()
-                self.state, self.cause, self.remedy = "failed", cause, remedy
+                self.state, self.cause, self.remedies = "failed", cause, event.remedies
 
     def _think(self, text: str) -> None:
         if not self.content:

@@ -15,6 +15,7 @@ from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.database import text_of, time_of
 from r1tui.events import Finished
 from r1tui.files import decode
+from r1tui.remedies import Advice, read
 
 LEFT = "r1tui ended while this answer came; its end may not have been saved."
 T = TypeVar("T")
@@ -138,10 +139,10 @@ def _turn(
         turn.answer.saved = (before.content.text, before.thinking.text)
         return turn
     answer = turn.answer = _past(row, _pieces(connection, row["key"]) if running else [])
-    answer.base, answer.cause, answer.remedy = base, row["cause"], row["remedy"]
+    answer.base, answer.cause, answer.remedies = base, row["cause"], read(row["remedy"])
     if running and recorded is not None and open_in is not None:
         answer.state, answer.cause = "failed", f"This answer is coming in another r1tui (process {open_in})."
-        answer.remedy = "Open the conversation again to see more of it."
+        answer.remedies = (Advice("Open the conversation again to see more of it."),)
     elif running and recorded is not None:
         answer.state, answer.cause = "stopped", LEFT
     answer.finished = _json(row["figures"], Finished)

@@ -45,6 +45,7 @@ from r1tui.messages import Status
 from r1tui.planning.history import remember_speed
 from r1tui.process import identify
 from r1tui.process.signals import run_async
+from r1tui.remedies import ShowLog
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.streams import from_pipe
@@ -187,7 +188,7 @@ def _named(wanted: _Wanted) -> bool:
 
 def _address(status: Status, context: Context) -> tuple[Endpoint, str | None]:
     if status.endpoint is None or status.state not in ("ready", "sleeping"):
-        raise R1tuiError(status.cause or f"The server is {status.state}.", status.remedy or "`r1tui logs` shows why.")
+        raise R1tuiError(status.cause or f"The server is {status.state}.", *(status.remedies or (ShowLog(),)))
     return address_of(status, context.paths)
 
 

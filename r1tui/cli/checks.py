@@ -36,10 +36,11 @@ from r1tui.hub.found import Search
 from r1tui.hub.places import OWNERS, model_roots
 from r1tui.keeper.client import tested
 from r1tui.keeper.found import look
-from r1tui.keeper.state import STRAY, status
+from r1tui.keeper.state import status
 from r1tui.log import unforeseen
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import detect_machine
+from r1tui.remedies import StopServer, in_commands
 from r1tui.server.sampling import repeats_old_example
 from r1tui.text import size
 
@@ -251,13 +252,18 @@ class Checkup:
         now = tested(self._paths, status(self._paths))
         text = now.state + (f" {now.variant}" if now.variant else "") + (f": {now.cause}" if now.cause else "")
         yield Check("server", "note" if now.cause else "ok", text, now.remedy or "")
-        found = look(self._paths)
+        found, stop = look(self._paths), in_commands([StopServer()])
         for what, processes, known in (
             ("llama-server", found.servers, now.pid), ("keeper", found.keepers, now.keeper_pid)
         ):  # fmt: skip
             for process in processes:
                 if process.pid != known and now.running:
-                    yield Check("server", "note", f"another {what} of this home runs (process {process.pid})", STRAY)
+                    yield Check(
+                        "server",
+                        "note",
+                        f"another {what} of this home runs (process {process.pid})",
+                        stop,
+                    )
 
 
 def is_healthy(checks: list[Check]) -> bool:

@@ -24,6 +24,7 @@ from r1tui.planning.held import Held
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject, find_subject
+from r1tui.remedies import StopServer
 from r1tui.text import plain
 
 BAR_WIDTH = 40
@@ -164,7 +165,7 @@ def _made(
     if engine is not None:
         made = plan_here(subject, request, engine, paths, rpc, held=held)
         if exact and held is not None and held.occupies(rpc):
-            raise R1tuiError("The RPC workers answer only the running server.", "Stop it first: r1tui stop")
+            raise R1tuiError("The RPC workers answer only the running server.", StopServer())
         return made if made.source == "engine" or not exact else ask_engine(made, engine, subject.file, rpc)
     if exact:
         raise R1tuiError("There is no engine to ask yet.", "Build it: r1tui build")

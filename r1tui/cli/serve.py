@@ -18,6 +18,7 @@ from r1tui.keeper.state import status as current_status
 from r1tui.launch.stages import Launch
 from r1tui.messages import Status
 from r1tui.process.signals import run_async
+from r1tui.remedies import ShowLog
 from r1tui.server.command import as_script, parse_tcp, ssh_line
 from r1tui.text import plain
 
@@ -118,14 +119,14 @@ def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:
 
     last = keeper.run_keeper(launch.spec(), context.paths, changed)
     if last.state == "failed":
-        raise R1tuiError(last.cause or "llama-server ended.", last.remedy or "`r1tui logs` shows why.")
+        raise R1tuiError(last.cause or "llama-server ended.", *(last.remedies or (ShowLog(),)))
 
 
 def _tell(status: Status, *, as_json: bool) -> None:
     """Where the server listens; raises R1tuiError when it does not answer there."""
     if status.state not in ("ready", "sleeping"):
         cause = status.cause or f"The server is {status.state}."
-        raise R1tuiError(cause, status.remedy or "`r1tui logs` shows why.")
+        raise R1tuiError(cause, *(status.remedies or (ShowLog(),)))
     if as_json:
         print_json_line(encode_event(StageDone("server", status.endpoint or "", status.state)))
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from r1tui.cli.context import Context
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.paths import expand
+from r1tui.remedies import StopServer
 from r1tui.server.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ def serves(status: Status, variant: Variant, context: Context) -> bool:
 def check_same_model(status: Status, variant: Variant | None, context: Context) -> None:
     """Raise R1tuiError when another model than the wanted one runs."""
     if status.stray:
-        raise R1tuiError(status.cause or "", status.remedy or "")
+        raise R1tuiError(status.cause or "", *status.remedies)
     if variant is not None and not serves(status, variant, context):
         raise R1tuiError(
             f"The server runs {status.variant or status.model or 'a model that no file names any more'}, "
             f"not {variant.name}.",
-            "Stop it first: r1tui stop",
+            StopServer(),
         )

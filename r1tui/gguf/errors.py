@@ -1,12 +1,13 @@
 """What a GGUF file can have wrong."""
 
 from r1tui.errors import R1tuiError
+from r1tui.remedies import FetchModel
 
 
 class GgufError(R1tuiError):
     """The file is no GGUF that can be used: `cause` names the file and what is wrong with it."""
 
-    FETCH_AGAIN = "If it was downloaded, check and fetch it again: r1tui download VARIANT --verify."
+    FETCH_AGAIN = FetchModel(verify=True)
 
     @classmethod
     def broken(cls, name: str, what: str) -> "GgufError":

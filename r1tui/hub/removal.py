@@ -21,6 +21,7 @@ from r1tui.hub.remembered import Known, known_files
 from r1tui.hub.revisions import counted, is_apart
 from r1tui.locks import holder, locked
 from r1tui.paths import Paths
+from r1tui.remedies import StopServer
 
 _UNFINISHED = (PART, JOURNAL, ".damaged", ".incomplete")
 
@@ -44,7 +45,7 @@ def removal_of(variant: Variant, paths: Paths, config: Config, in_use: Path | No
     if not files:
         raise _nothing_ours(variant, paths, config)
     if in_use is not None and os.path.realpath(in_use) in map(os.path.realpath, files):
-        raise R1tuiError(f"The server that runs uses {variant.name}.", "Stop it first: r1tui stop")
+        raise R1tuiError(f"The server that runs uses {variant.name}.", StopServer())
     if (pid := holder(download_lock(variant, paths))) is not None:
         raise R1tuiError(
             f"{variant.name} is being downloaded by process {pid}.", "Stop the download first; what it has is kept."

@@ -6,6 +6,7 @@ from r1tui.keeper.protocol import connect
 from r1tui.keeper.trust import ForeignError
 from r1tui.messages import Status
 from r1tui.paths import Paths
+from r1tui.remedies import AskAgain, RestartServer, ShowStatus
 from r1tui.server.endpoint import Endpoint
 
 
@@ -17,13 +18,9 @@ def address_of(status: Status, paths: Paths) -> tuple[Endpoint, str | None]:
     """
     endpoint = Endpoint.parse(status.endpoint or "")
     if endpoint.socket is None or endpoint.socket.parent != paths.run:
-        raise ForeignError(
-            f"{status.endpoint} is not where r1tui's servers listen.", "`r1tui stop`, then start it again."
-        )
+        raise ForeignError(f"{status.endpoint} is not where r1tui's servers listen.", RestartServer())
     try:
         connect(endpoint.socket).close()
     except OSError as error:
-        raise R1tuiError(
-            f"Nothing answers at {endpoint}.", "`r1tui status` says what runs; wait a moment, and ask again."
-        ) from error
+        raise R1tuiError(f"Nothing answers at {endpoint}.", ShowStatus(), "Wait a moment.", AskAgain()) from error
     return endpoint, key_of(status, paths)

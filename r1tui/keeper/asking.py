@@ -12,6 +12,7 @@ from r1tui.keeper.protocol import LONGEST_REPLY_BYTES, Talk, connect, encode_lin
 from r1tui.keeper.state import status
 from r1tui.messages import ENDED, Op, Request, Status
 from r1tui.paths import Paths
+from r1tui.remedies import RestartServer
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,7 +35,7 @@ class KeeperHangsError(R1tuiError):
     def __init__(self) -> None:
         super().__init__(
             "The keeper, which watches over llama-server, does not answer.",
-            "Ctrl+R starts it again; `r1tui stop` ends it and its server.",
+            RestartServer(hangs=True),
         )
 
 
@@ -69,7 +70,7 @@ def tested(paths: Paths, now: Status) -> Status:
 
 def hanging(now: Status, error: KeeperHangsError) -> Status:
     """The status of a server whose keeper does not answer."""
-    return msgspec.structs.replace(now, cause=error.cause, remedy=error.remedy, keeper_hangs=True)
+    return msgspec.structs.replace(now, cause=error.cause, remedies=error.remedies, keeper_hangs=True)
 
 
 def watch(paths: Paths) -> Iterator[Status]:

@@ -59,7 +59,12 @@ class Book:
         self._queues.discard(queue)
 
     def replace(self, **fields: Any) -> None:
-        """Change the record in memory alone: it is written and told with the next change."""
+        """Change the record in memory alone: it is written and told with the next change.
+
+        A new cause has its own remedies, or none.
+        """
+        if "cause" in fields:
+            fields = {"remedy": None, "remedies": (), **fields}
         self.record = msgspec.structs.replace(self.record, **fields)
 
     async def note(self, **fields: Any) -> None:

@@ -135,5 +135,5 @@ def _spawn_keeper(paths: Paths, spec: bytes, *options: str) -> Status:
 def _why_not(paths: Paths, spec_file: Path) -> R1tuiError:
     with suppress(OSError, msgspec.DecodeError):
         refusal = decode(spec_file.read_bytes(), Refusal)
-        return R1tuiError(refusal.cause, refusal.remedy)
+        return R1tuiError(refusal.cause, *refusal.remedies)
     return R1tuiError("The keeper could not start.", f"{paths.keeper_log} says why.")

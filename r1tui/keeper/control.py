@@ -11,9 +11,9 @@ import msgspec
 from r1tui.errors import LOCAL_DISK, R1tuiError
 from r1tui.files import decode, make_way
 from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, encode_line
-from r1tui.keeper.state import RESTART
 from r1tui.log import unforeseen
 from r1tui.messages import ENDED, VERSION, Op, Reply, Request, Status, Version
+from r1tui.remedies import RestartServer
 
 
 class Server(Protocol):
@@ -94,7 +94,7 @@ class Control:
                         await _send(writer, await self._obey(request))
             except Exception as error:
                 told = unforeseen(error, "The supervisor's answer to a request")
-                await _send(writer, Reply(False, None, told.cause, told.remedy))
+                await _send(writer, Reply(False, None, told.cause, remedies=told.remedies))
             finally:
                 writer.close()
 
@@ -147,10 +147,11 @@ def _understand(line: bytes) -> Request | Reply:
     try:
         version = decode(line, Version).v
         if version != VERSION:
-            return Reply(False, None, f"This keeper speaks version {VERSION} of the protocol, not {version}.", RESTART)
+            cause = f"This keeper speaks version {VERSION} of the protocol, not {version}."
+            return Reply(False, None, cause, remedies=(RestartServer(),))
         return decode(line, Request)
     except msgspec.DecodeError as error:
-        return Reply(False, None, f"Not a request: {error}.", RESTART)
+        return Reply(False, None, f"Not a request: {error}.", remedies=(RestartServer(),))
 
 
 async def _send(writer: asyncio.StreamWriter, reply: Reply) -> None:

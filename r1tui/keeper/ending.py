@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from urllib.parse import quote
 
+from r1tui.errors import R1tuiError
 from r1tui.files import make_way
 from r1tui.keeper.guard import whatever_happens
 from r1tui.keeper.http import request
@@ -54,9 +55,9 @@ async def end_server(server: ProcessId, spec: ServerSpec, answers: Sequence[str]
     return True
 
 
-def undead(server: ProcessId) -> tuple[str, str]:
-    """Cause and remedy for a server that did not end."""
-    return (
+def undead(server: ProcessId) -> R1tuiError:
+    """The error of a server that did not end."""
+    return R1tuiError(
         f"llama-server (process {server.pid}) did not end when it was killed.",
         "It waits for a disk or a driver; a restart of the machine ends it.",
     )

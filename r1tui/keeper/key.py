@@ -10,6 +10,7 @@ from r1tui.files import write_private
 from r1tui.keeper.trust import ForeignError, check_folder
 from r1tui.messages import ServerSpec, Status
 from r1tui.paths import Paths
+from r1tui.remedies import RestartServer, StopServer
 
 LONGEST_KEY_BYTES = 4096
 
@@ -32,7 +33,7 @@ def key_of(status: Status, paths: Paths) -> str | None:
         return None
     file = Path(status.key_file)
     if file.parent != paths.run:
-        raise ForeignError(f"{file} is not where r1tui keeps keys.", "`r1tui stop`, then start it again.")
+        raise ForeignError(f"{file} is not where r1tui keeps keys.", RestartServer())
     return _read_own(file)
 
 
@@ -54,10 +55,10 @@ def _read_own(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # the latter: no path
-        raise ForeignError(f"{path} cannot be read: {error}.", "Remove it, then `r1tui stop`.") from error
+        raise ForeignError(f"{path} cannot be read: {error}.", "Remove it.", StopServer()) from error
     with os.fdopen(fd, "rb") as file:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid():
-            raise ForeignError(f"{path} is not a file of yours.", "Remove it, then `r1tui stop`.")
+            raise ForeignError(f"{path} is not a file of yours.", "Remove it.", StopServer())
         raw = file.read(LONGEST_KEY_BYTES).strip()
     return raw.decode() if raw.isascii() and raw else None

@@ -26,13 +26,14 @@ from r1tui.keeper.presence import Presence
 from r1tui.keeper.prompts import keep_before_sleep
 from r1tui.keeper.recorder import Recorder
 from r1tui.keeper.signals import stop_signals
-from r1tui.keeper.state import START_AGAIN, another_server
+from r1tui.keeper.state import another_server
 from r1tui.keeper.watches import follow_health, follow_owner, look_after
 from r1tui.locks import Hold
 from r1tui.log import unforeseen
 from r1tui.messages import Ending, ServerRecord, ServerSpec, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, identify, kill_session, spawn, stop, variable, wait_ended
+from r1tui.remedies import Advice, BuildEngine, StartServer
 from r1tui.server.diagnosis import diagnose
 from r1tui.server.slots import folder_of
 
@@ -152,10 +153,10 @@ class Keeper:
             env = marked(server_environment(os.environ, self._key), self._paths)
             self._child = await in_thread(spawn, spec.argv, env, self._paths.server_log, Path(spec.cwd or "/"))
         except OSError as error:
-            await self._fail(f"{spec.argv[0]} cannot be started: {error.strerror}.", "Build it again: `r1tui build`.")
+            await self._fail(R1tuiError(f"{spec.argv[0]} cannot be started: {error.strerror}.", BuildEngine()))
             return None
         except R1tuiError as error:
-            await self._fail(error.cause, error.remedy)
+            await self._fail(error)
             return None
         server = identify(self._child.pid) or ProcessId(self._child.pid, "")
         await self._book.change("loading", server=server, started_s=monotonic())
@@ -167,7 +168,7 @@ class Keeper:
             raise another_server(Status(state="failed", pid=others[0].pid))
         private_folder(self._paths.run)
         if not self._lock.take_again():
-            raise R1tuiError("Another r1tui has taken over; this one starts no second server.", START_AGAIN)
+            raise R1tuiError("Another r1tui has taken over; this one starts no second server.", StartServer())
 
     async def _take_over(self, server: ProcessId) -> ProcessId:
         """Go on where a killed keeper was: with its answers, or with a stop or a restart that it did not finish."""
@@ -210,10 +211,10 @@ class Keeper:
     async def _end(self, server: ProcessId) -> ProcessId | None:
         """End the server as it was wished, and start it again if that was the wish."""
         hangs = self.status().hangs
-        await self._book.change("stopping" if self._wish == "stop" else "restarting", cause=None, remedy=None)
+        await self._book.change("stopping" if self._wish == "stop" else "restarting", cause=None)
         self._recorder.server_stops()
         if not await end_server(server, self._record.spec, [] if hangs else self._record.answers, hangs=hangs):
-            await self._fail(*undead(server))
+            await self._fail(undead(server))
             return None
         exit_status = self._collect()
         with whatever_happens("The end of the answers' records"):
@@ -243,7 +244,7 @@ class Keeper:
         if again is None:
             cause = diagnosis.cause + gave_up(self._record)
             self._book.replace(kind=diagnosis.kind)
-            await self._fail(cause, diagnosis.remedy, diagnosis.evidence, exit_status)
+            await self._fail(R1tuiError(cause, *diagnosis.remedies), diagnosis.evidence, exit_status)
             await learning
             return None
         await self._book.change(
@@ -254,7 +255,7 @@ class Keeper:
             restarts=self._record.restarts + 1,
             failures=again.failures,
             cause=diagnosis.cause,
-            remedy=again.words,
+            remedies=(Advice(again.words),),
             evidence=list(diagnosis.evidence),
             **(with_less(self._record, again.smaller) if again.smaller else {}),
         )
@@ -297,11 +298,9 @@ class Keeper:
         if not self._lock.is_taken():
             clean_up(self._paths, self._record.spec, keep_state=keep_state)
 
-    async def _fail(
-        self, cause: str, remedy: str, evidence: tuple[str, ...] = (), exit_status: int | None = None
-    ) -> None:
-        fields = {"cause": cause, "remedy": remedy, "evidence": list(evidence), "exit_status": exit_status}
-        self._book.replace(**fields, answers=[])
+    async def _fail(self, error: R1tuiError, evidence: tuple[str, ...] = (), exit_status: int | None = None) -> None:
+        why = {"cause": error.cause, "remedies": error.remedies, "evidence": list(evidence)}
+        self._book.replace(**why, exit_status=exit_status, answers=[])
         await self._book.change("failed")
         cleaning = self._disk.put(self._clean_up, keep_state=True)
         await self._disk.patiently(cleaning, DISK_S)
@@ -313,14 +312,14 @@ class Keeper:
             first = first.exceptions[0]
         died = first if isinstance(first, TaskDiedError) else None
         told = unforeseen((died and died.__cause__) or first, died.what if died else "The supervisor")
-        remedy = f"{START_AGAIN} {told.remedy}".strip()
+        told = R1tuiError(told.cause, StartServer(), *told.remedies)
         server = self._record.server
         if server is None and self._child is not None:  # it died between spawning and telling
             with whatever_happens("The look for the server"):
                 server = identify(self._child.pid)
         if server is not None:
             with whatever_happens("Telling of the end"):
-                await self._book.change("stopping", cause=told.cause, remedy=remedy)
+                await self._book.change("stopping", cause=told.cause, remedies=told.remedies)
             try:
                 await end_server(server, self._record.spec, self._record.answers)
             except Exception as second:
@@ -330,7 +329,7 @@ class Keeper:
                 await self._recorder.close(stopped=False)
         exit_status = await self._kill_child()
         with whatever_happens("Telling of the end"):
-            await self._fail(told.cause, remedy, exit_status=exit_status)
+            await self._fail(told, exit_status=exit_status)
 
 
 _FRESH: dict[str, Any] = {"server": None, "ready_s": None, "log_capped": False, "answers": []}

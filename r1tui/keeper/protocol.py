@@ -15,9 +15,9 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.files import decode
-from r1tui.keeper.state import RESTART
 from r1tui.keeper.trust import check_peer, check_socket
 from r1tui.messages import VERSION, Reply, Request, Status, Version
+from r1tui.remedies import RestartServer
 
 LONGEST_REQUEST_BYTES = 64 << 10
 LONGEST_REPLY_BYTES = 16 << 20  # a status carries the plan and the command
@@ -40,12 +40,14 @@ def read_status(line: bytes) -> Status:
     try:
         version = decode(line, Version).v
         if version != VERSION:
-            raise VersionError(f"The keeper belongs to another r1tui (protocol {version}, here {VERSION}).", RESTART)
+            raise VersionError(
+                f"The keeper belongs to another r1tui (protocol {version}, here {VERSION}).", RestartServer()
+            )
         reply = decode(line, Reply)
     except msgspec.DecodeError as error:
-        raise R1tuiError(f"The keeper's answer cannot be understood: {error}.", RESTART) from error
+        raise R1tuiError(f"The keeper's answer cannot be understood: {error}.", RestartServer()) from error
     if reply.status is None:
-        raise R1tuiError(reply.cause, reply.remedy)
+        raise R1tuiError(reply.cause, *reply.remedies)
     return reply.status
 
 

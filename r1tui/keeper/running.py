@@ -16,12 +16,13 @@ from r1tui.keeper.ending import clean_up
 from r1tui.keeper.found import look
 from r1tui.keeper.machine import Keeper
 from r1tui.keeper.policy import with_less
-from r1tui.keeper.state import START_AGAIN, another_server, read_record, running_server, status
+from r1tui.keeper.state import another_server, read_record, running_server, status
 from r1tui.locks import Hold, locked
 from r1tui.log import make_no_log_folder
 from r1tui.messages import ServerRecord, ServerSpec, Status
 from r1tui.paths import Paths, private_folder
 from r1tui.process import ProcessId, boot_id, runs_command
+from r1tui.remedies import StartServer
 
 UMASK = 0o077
 """Of the keeper and of its server: what they write holds what people wrote."""
@@ -55,7 +56,7 @@ def adopt_server(paths: Paths, on_status: OnStatus | None = None, *, detached: b
         record = read_record(paths)
         server = running_server(record, paths, partial(look, paths)) if record is not None else None
         if record is None or server is None:
-            raise R1tuiError("There is no server to take over.", START_AGAIN)
+            raise R1tuiError("There is no server to take over.", StartServer())
         keeper = Keeper(_caught_up(record, server), paths, lock, on_status)
         return asyncio.run(keeper.run(detached=detached))
 

@@ -17,18 +17,16 @@ from r1tui.locks import holder
 from r1tui.messages import ENDED, VERSION, ServerRecord, Status
 from r1tui.paths import Paths
 from r1tui.process import ProcessId, alive, boot_id, identify, runs_command
+from r1tui.remedies import RestartServer, Run, StartServer, StopServer
 
-START_AGAIN = "Start it again with `r1tui serve`."
 LONGEST_PID = 10
-STRAY = "`r1tui stop` ends it."
-RESTART = "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`."
 
 
 def another_server(other: Status) -> R1tuiError:
     """The error of a start while there is a server."""
     name = other.variant or other.model or "A server"
     process = f", process {other.pid}" if other.pid else ""
-    return R1tuiError(f"{name} is running already ({other.state}{process}).", "Stop it first: `r1tui stop`.")
+    return R1tuiError(f"{name} is running already ({other.state}{process}).", StopServer())
 
 
 def new_conversation_id() -> str:
@@ -81,11 +79,11 @@ def _status(paths: Paths, find: Callable[[], Found]) -> Status:
     elif record is not None:
         now = describe(record, server=server, keeper_pid=keeper)
     elif damage:
-        now = Status(state="failed", keeper_pid=keeper, cause=damage, remedy=RESTART)
+        now = Status(state="failed", keeper_pid=keeper, cause=damage, remedies=(RestartServer(),))
     else:
         now = Status(state="starting" if keeper else "stopped", keeper_pid=keeper)
     if foreign is not None:
-        now = msgspec.structs.replace(now, state="failed", cause=foreign.cause, remedy=foreign.remedy)
+        now = msgspec.structs.replace(now, state="failed", cause=foreign.cause, remedies=foreign.remedies)
     return now
 
 
@@ -108,7 +106,9 @@ def _without_record(paths: Paths, found: Found, damage: str) -> Status:
     if keeper is not None:
         return Status(state="starting", pid=server, keeper_pid=keeper)
     why = damage or f"{paths.state_file} does not tell of it."
-    return Status(state="failed", pid=server, cause=f"A llama-server runs (process {server}). {why}", remedy=STRAY)
+    return Status(
+        state="failed", pid=server, cause=f"A llama-server runs (process {server}). {why}", remedies=(StopServer(),)
+    )
 
 
 def running_server(record: ServerRecord, paths: Paths, find: Callable[[], Found]) -> ProcessId | None:
@@ -130,25 +130,24 @@ def running_server(record: ServerRecord, paths: Paths, find: Callable[[], Found]
 def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int | None) -> Status:
     """The record in the light of which of its processes run."""
     spec = record.spec
-    state, cause, remedy = record.state, record.cause, record.remedy
+    state, cause, remedies = record.state, record.cause, record.remedies
     if server is None and keeper_pid is None and state not in ENDED:
         rebooted = record.boot != boot_id()
         state = "stopped" if rebooted or state == "stopping" else "failed"
         waited = record.state == "restarting" and record.server is None
         killed = "The keeper was killed while it waited" if waited else "llama-server and its keeper were both killed"
         cause = None if state == "stopped" else f"{killed}."
-        remedy = None if state == "stopped" else START_AGAIN
+        remedies = () if state == "stopped" else (StartServer(),)
     elif server is not None and keeper_pid is None:
         if state != "failed":
-            cause, remedy = (
-                "The keeper was killed; llama-server runs on.",
-                "`r1tui` takes it over; `r1tui stop` ends it.",
-            )
+            cause = "The keeper was killed; llama-server runs on."
+            remedies = (Run("r1tui", "takes it over"), StopServer())
         state = "loading" if state == "starting" or (state == "restarting" and record.server is None) else state
     elif server is None and state in ("loading", "ready", "sleeping"):
         state = "restarting" if spec.restart_delays_s else "stopping"  # its keeper is about to see that it has ended
     elif record.version != VERSION and cause is None:
-        cause, remedy = f"The keeper belongs to another r1tui (state version {record.version}).", RESTART
+        cause = f"The keeper belongs to another r1tui (state version {record.version})."
+        remedies = (RestartServer(),)
     gone = state in ENDED
     return Status(
         state=state,
@@ -162,7 +161,7 @@ def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int 
         argv=list(spec.argv) or None,
         log=record.log or None,
         cause=cause,
-        remedy=remedy,
+        remedies=remedies,
         model=spec.model or None,
         tcp=None if gone else spec.tcp,
         key_file=None if gone else spec.key_file,

@@ -19,6 +19,7 @@ from r1tui.messages import ENDED, Request, ServerRecord, Status
 from r1tui.paths import Paths
 from r1tui.process import ProcessId, alive, identify, wait
 from r1tui.process import stop as stop_process
+from r1tui.remedies import Run, ShowStatus
 
 HANGING_S = 2.0
 SPAWN_S = 0.2
@@ -73,7 +74,7 @@ def stop(paths: Paths) -> Status:
         if last_keeper is not None:
             wait(last_keeper, 0.5)  # its last act was to let go of the lock
         return stopped
-    raise R1tuiError("The keeper cannot be stopped.", "End it with kill -9; `r1tui status` names its process.")
+    raise R1tuiError("The keeper cannot be stopped.", ShowStatus(), Run("kill -9 PROCESS", "ends it"))
 
 
 def _stop_without_keeper(paths: Paths, *, clean: bool = True) -> Status:
@@ -90,7 +91,7 @@ def _stop_without_keeper(paths: Paths, *, clean: bool = True) -> Status:
             _stop_forgotten(keeper, paths)
         for server in filter(alive, found.servers):
             if not stop_process(server):
-                raise R1tuiError(*undead(server))
+                raise undead(server)
         if not found.keepers and not found.servers:
             break
     if clean:
@@ -112,7 +113,7 @@ def _end_recorded(paths: Paths, record: ServerRecord | None) -> None:
         from r1tui.keeper.ending import end_server, undead  # noqa: PLC0415
 
         if not asyncio.run(end_server(server, record.spec, record.answers)):
-            raise R1tuiError(*undead(server))
+            raise undead(server)
 
 
 def _stop_forgotten(keeper: ProcessId, paths: Paths) -> None:

@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 
 from r1tui.errors import R1tuiError
+from r1tui.remedies import StopServer
 
 _OWN_FOLDER = "Set R1TUI_HOME to a folder of your own."
 _SOL_LOCAL, _LOCAL_PEERCRED, _LOCAL_PEERPID = 0, 1, 2  # macOS, <sys/un.h>
@@ -37,7 +38,7 @@ def check_socket(path: Path) -> None:
     check_folder(path.parent)
     info = path.lstat()
     if not stat.S_ISSOCK(info.st_mode) or info.st_uid != os.getuid():
-        raise ForeignError(f"{path} is not a socket of yours.", "Remove it, then `r1tui stop`.")
+        raise ForeignError(f"{path} is not a socket of yours.", "Remove it.", StopServer())
 
 
 def check_peer(connection: socket.socket, path: Path) -> None:

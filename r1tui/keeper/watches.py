@@ -14,6 +14,7 @@ from r1tui.keeper.pulse import feel_pulse
 from r1tui.keeper.state import asked_by_others
 from r1tui.paths import Paths
 from r1tui.process import wait_ended
+from r1tui.remedies import RestartServer
 
 FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 1.0
@@ -25,7 +26,6 @@ LOOK_S = 1.0
 OWNER_CHECK_S = 1.0
 
 HANGS = "llama-server runs but has stopped answering."
-HANGS_REMEDY = "Ctrl+R starts it again; `r1tui stop` ends it."
 
 
 async def follow_health(book: Book, key: str | None) -> None:
@@ -40,9 +40,9 @@ async def follow_health(book: Book, key: str | None) -> None:
             well_s = monotonic()
         if pulse is not None and (pulse != state or hangs) and pulse != "loading":
             ready_s = book.record.ready_s or monotonic()
-            await book.change(pulse, ready_s=ready_s, cause=None, remedy=None, evidence=[])
+            await book.change(pulse, ready_s=ready_s, cause=None, evidence=[])
         elif pulse is None and not loading and monotonic() - well_s >= spec.silence_s and not hangs:
-            await book.change(state, cause=HANGS, remedy=HANGS_REMEDY)
+            await book.change(state, cause=HANGS, remedies=(RestartServer(hangs=True),))
         rest_s = min(SLEEP_POLL_S if spec.sleeps else PULSE_S, spec.silence_s)
         await asyncio.sleep(pause_s if loading else rest_s)
         pause_s = min(pause_s * 1.2, LONGEST_POLL_S)

@@ -17,6 +17,7 @@ from r1tui.keeper import client as keeper
 from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.process import LogReader
+from r1tui.remedies import GiveUp, ShowLog
 from r1tui.text import duration, plain
 
 LOOK_S = 0.5
@@ -92,8 +93,8 @@ class LoadingWatch:
             self._signs, self._alive_s, self._told = signs, monotonic(), False
         elif not self._told and monotonic() - self._alive_s >= self._stuck_s:
             self._told = True
-            yield Notice("server", f"llama-server has done nothing for {duration(self._stuck_s)}: no CPU time, "
-                         "no reading, no log. It is left alone; Esc or Ctrl+C gives up.")  # fmt: skip
+            idle = f"llama-server has done nothing for {duration(self._stuck_s)}: no CPU time, no reading, no log."
+            yield Notice.of("server", f"{idle} It is left alone.", GiveUp())
 
     def close(self) -> None:
         """Let go of the log."""
@@ -162,4 +163,4 @@ def outcome(status: Status | None) -> StageEvent:
         return StageDone("server", status.endpoint or "", f"ready{took}")
     if status is None or status.state == "stopped":
         return StageFailed("server", "The server was stopped while it started.", "", CancelledError.exit_status)
-    return StageFailed("server", status.cause or "llama-server ended.", status.remedy or "`r1tui logs` shows why.")
+    return StageFailed("server", status.cause or "llama-server ended.", remedies=status.remedies or (ShowLog(),))

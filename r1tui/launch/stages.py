@@ -36,6 +36,7 @@ from r1tui.planning.request import request_here
 from r1tui.planning.subject import subject_of
 from r1tui.process import Job, ProcessId
 from r1tui.process.job import r1tui_command
+from r1tui.remedies import CheckMachine, ListModels, ShowPlan
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
 from r1tui.server.diagnosis import left_on_cpu
 
@@ -213,8 +214,7 @@ class Launch:
             return None
         with suppress(OSError), self._paths.server_log.open(encoding="utf-8", errors="replace") as log:
             if (line := left_on_cpu(log.read(LOG_HEAD_CHARS).splitlines())) is not None:
-                words = f"llama-server runs on the CPU alone: {line}. `r1tui doctor` shows the driver and the engine."
-                return Notice("server", words)
+                return Notice.of("server", f"llama-server runs on the CPU alone: {line}.", CheckMachine())
         return None
 
     def _runs_already(self) -> bool:
@@ -294,7 +294,8 @@ class Launch:
         if not plan.can_start:
             raise R1tuiError(
                 f"{self.variant.name} does not fit this machine: {' '.join(plan.reasons)}",
-                "Choose a smaller variant (`r1tui variants`), or see what would help with `r1tui plan`.",
+                ListModels(),
+                ShowPlan(self.variant.name),
             )
 
         def argv_of(one: Plan) -> list[str]:

@@ -8,6 +8,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import Status
 from r1tui.plan.capabilities import EngineDevice
 from r1tui.planning.backends import device_backend
+from r1tui.remedies import StopServer
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Held:
         """Whether these workers are its own. Raises R1tuiError where only some of them are."""
         taken = self.rpc.intersection(rpc)
         if taken and taken != set(rpc):
-            raise R1tuiError(f"{', '.join(sorted(taken))} serves the running server.", "Stop it first: r1tui stop")
+            raise R1tuiError(f"{', '.join(sorted(taken))} serves the running server.", StopServer())
         return bool(taken)
 
 

@@ -10,6 +10,7 @@ from r1tui.gguf import GgufError, Header, read_header
 from r1tui.hub.found import Search, own_folder
 from r1tui.hub.headers import fetch_headers, known_headers, place_in_repository
 from r1tui.paths import Paths
+from r1tui.remedies import with_variant
 
 
 @dataclass(frozen=True)
@@ -52,4 +53,4 @@ def subject_of(variant: Variant, model: Path) -> Subject:
     try:
         return Subject(read_header(model), model, model, on_disk=True)
     except GgufError as error:
-        raise R1tuiError(error.cause, error.remedy.replace("VARIANT", variant.fetched_as or "VARIANT")) from error
+        raise R1tuiError(error.cause, *with_variant(error.remedies, variant.fetched_as)) from error

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from time import monotonic
 
+from r1tui.errors import R1tuiError
 from r1tui.events import (
     Begun,
     ContentWasThinking,
@@ -15,6 +16,7 @@ from r1tui.events import (
     Timings,
     TooLong,
 )
+from r1tui.remedies import AnyRemedy
 from r1tui.server import wire
 from r1tui.server.lenient import is_done, read_chunk, read_whole_answer
 from r1tui.server.refusal import OURS, Whose, explain
@@ -83,7 +85,7 @@ class AnswerReader:
 
     def _read(self, chunk: Chunk | None) -> Iterator[StreamEvent]:
         if chunk is None:
-            yield self._fail("The server sent something that is no answer.", self._whose.log)
+            yield self._fail(self._no_answer())
             return
         if chunk.error and chunk.error.type == wire.STOPPED_ERROR:
             yield from self.cancel()
@@ -104,11 +106,11 @@ class AnswerReader:
             yield from self._splitter.finish()
             yield self._failure(error)
 
-    def fail(self, cause: str, remedy: str) -> Iterator[StreamEvent]:
+    def fail(self, cause: str, *remedies: str | AnyRemedy) -> Iterator[StreamEvent]:
         """End an answer whose stream broke off: what was held back, then Failed; nothing if it was already done."""
         if not self.done:
             yield from self._splitter.finish()
-            yield self._fail(cause, remedy)
+            yield self._fail(R1tuiError(cause, *remedies))
 
     def cancel(self) -> Iterator[StreamEvent]:
         """End an answer that the user stopped."""
@@ -192,7 +194,7 @@ class AnswerReader:
             return
         yield from self._splitter.finish()
         if (missing := self._why_no_answer()) is not None:
-            yield self._fail(*missing)
+            yield self._fail(missing)
             return
         self.done = True
         seen = self._timings
@@ -209,28 +211,34 @@ class AnswerReader:
             ttft_ms=ttft_ms,
         )
 
-    def _why_no_answer(self) -> tuple[str, str] | None:
-        """Cause and remedy of an end that is none of an answer; a llama-server of ours has no such ends."""
+    def _no_answer(self) -> R1tuiError:
+        return R1tuiError("The server sent something that is no answer.", self._whose.log)
+
+    def _why_no_answer(self) -> R1tuiError | None:
+        """The error of an end that is none of an answer; a llama-server of ours has no such ends."""
         reason = self._finish_reason
         if self._whose.is_ours or reason == "cancelled":
             return None
         if self._choice is None:
-            return "The server sent something that is no answer.", self._whose.log
+            return self._no_answer()
         if reason == "error":
-            return f"{self._whose.subject} ended in the middle of the answer.", self._whose.after_break
+            return R1tuiError(f"{self._whose.subject} ended in the middle of the answer.", self._whose.after_break)
         if self._first_token_s is None and reason not in (None, "stop", "length"):
-            return f"The server sent no text; its reason: {reason}.", "Ask in other words, or another model."
+            return R1tuiError(
+                f"The server sent no text; its reason: {reason}.", "Ask in other words, or another model."
+            )
         return None
 
     def _failure(self, error: ServerError) -> Failed:
         self.done = True
         said = explain(error, self._whose)
         if error.type == wire.SERVER_STOPPED_ERROR:
-            return ServerStopped(*said)
+            return ServerStopped.of(said)
         if error.type == wire.TOO_LONG_ERROR:
-            return TooLong(*said, prompt_tokens=error.n_prompt_tokens or 0, context_tokens=error.n_ctx or 0)
-        return Failed(*said)
+            prompt_tokens, context_tokens = error.n_prompt_tokens or 0, error.n_ctx or 0
+            return TooLong(said.cause, "", said.remedies, prompt_tokens, context_tokens)
+        return Failed.of(said)
 
-    def _fail(self, cause: str, remedy: str) -> Failed:
+    def _fail(self, error: R1tuiError) -> Failed:
         self.done = True
-        return Failed(cause, remedy)
+        return Failed.of(error)

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from r1tui.config import SamplingSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Failed, StreamEvent
+from r1tui.remedies import AskAgain
 from r1tui.server.answer import AnswerReader
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.http import ServerHttp
@@ -233,7 +234,7 @@ class ServerClient:
         prompt = (await self._post("/apply-template", body, Prompt)).prompt
         forced = prompt.rstrip().endswith(OPEN)
         if beginning.thinking and not forced and CLOSE not in (await self.props()).chat_template:
-            raise R1tuiError("How this model marks its thinking is not known.", "Ask again.")
+            raise R1tuiError("How this model marks its thinking is not known.", AskAgain())
         inside = beginning.is_inside(forced=forced)
         prompt += beginning.as_written(forced=forced)
         return "/v1/completions", request.body_of_rest(prompt, inside_thinking=inside), inside

@@ -14,6 +14,7 @@ from r1tui.config import SamplingSettings, ServerSettings
 from r1tui.environment import KEY_VARIABLE, shell_lines
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.plan.capabilities import Capabilities
+from r1tui.remedies import AnyRemedy, BuildEngine, FetchModel, Run
 
 # Spellings of one flag, from `llama-server --help` of b11434; the first stands for the flag.
 _SPELLINGS = (
@@ -49,27 +50,27 @@ _LOAD_MODES = {
     ("--mlock",): ["--load-mode", "mlock"],
 }
 
-_EXPOSED = "Arguments can be read by every user of the machine. "
-_REFUSED = {
-    "--host": "The socket is r1tui's own; for a port set `server.tcp` or pass `--tcp 127.0.0.1:PORT`.",
-    "--port": "Set `server.tcp` or pass `--tcp 127.0.0.1:PORT`.",
-    "--api-key": _EXPOSED + "With `server.tcp` r1tui makes a key of its own; leave this out.",
-    "--api-key-file": "With `server.tcp` r1tui makes a key of its own; leave this out.",
-    "--hf-token": _EXPOSED + "Set HF_TOKEN and fetch the model with `r1tui download`.",
+_EXPOSED = "Arguments can be read by every user of the machine."
+_REFUSED: dict[str, tuple[str | AnyRemedy, ...]] = {
+    "--host": ("The socket is r1tui's own; for a port set `server.tcp` or pass `--tcp 127.0.0.1:PORT`.",),
+    "--port": ("Set `server.tcp` or pass `--tcp 127.0.0.1:PORT`.",),
+    "--api-key": (_EXPOSED, "With `server.tcp` r1tui makes a key of its own; leave this out."),
+    "--api-key-file": ("With `server.tcp` r1tui makes a key of its own; leave this out.",),
+    "--hf-token": (_EXPOSED, "Set HF_TOKEN, and fetch the model first.", FetchModel()),
     **dict.fromkeys(
         ("--model", "--model-url", "--hf-repo", "--hf-file", "--docker-repo", "--models-dir", "--models-preset"),
-        "Choose the model with a variant or `--model FILE`.",
+        ("Choose the model with a variant or `--model FILE`.",),
     ),
     **dict.fromkeys(
-        ("--log-file", "--log-disable", "--log-jsonl"), "r1tui reads the server's log: `r1tui logs` shows it."
+        ("--log-file", "--log-disable", "--log-jsonl"), ("r1tui reads the server's log, and shows it itself.",)
     ),
     **dict.fromkeys(
         ("--api-prefix", "--ssl-key-file", "--ssl-cert-file"),
-        "r1tui talks to the server itself, without them; put a proxy in front of `server.tcp`.",
+        ("r1tui talks to the server itself, without them; put a proxy in front of `server.tcp`.",),
     ),
     **dict.fromkeys(
         ("--help", "--version", "--list-devices", "--cache-list", "--completion-bash"),
-        "It makes the server print something and end; run the binary itself (`r1tui doctor` names it).",
+        ("It makes the server print something and end; run the binary itself.", Run("r1tui doctor", "names it")),
     ),
 }
 
@@ -132,7 +133,7 @@ def compose(
         if _spelled(option, capabilities) is None:
             raise R1tuiError(
                 f"This llama-server ({capabilities.version or 'unknown version'}) has no {option.flag}.",
-                "Build the one that r1tui is tested with: `r1tui build`.",
+                BuildEngine(),
             )
     groups = [ours, needed, _extra(server.extra_args, capabilities), _extra(extra_args, capabilities)]
     argv = [str(binary), "--model", str(model), *_address(socket, tcp)]
@@ -186,7 +187,8 @@ def parse_tcp(text: str) -> Tcp:
     if not loopback:
         raise UsageError(
             f"{host} is not this machine's loopback address: anybody on the network could reach the server.",
-            "Use 127.0.0.1 and reach it from elsewhere with `ssh -L 8080:127.0.0.1:8080 THIS-MACHINE`.",
+            "Use 127.0.0.1.",
+            Run("ssh -L 8080:127.0.0.1:8080 THIS-MACHINE", "reaches it from elsewhere"),
         )
     return Tcp(host, int(port_text))
 
@@ -282,7 +284,7 @@ def _extra(arguments: Sequence[str], capabilities: Capabilities) -> list[Option]
     for option in options:
         refusal = _REFUSED.get(_FIRST_SPELLING.get(option.flag, option.flag))
         if refusal is not None:
-            raise UsageError(f"extra_args: {option.flag} cannot be given.", refusal)
+            raise UsageError(f"extra_args: {option.flag} cannot be given.", *refusal)
         if _spelled(option, capabilities) is None:
             near = difflib.get_close_matches(option.flag, sorted(capabilities.flags), n=1, cutoff=0.0)
             raise UsageError(

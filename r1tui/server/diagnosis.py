@@ -6,11 +6,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from r1tui.errors import R1tuiError
+from r1tui.remedies import (
+    Advice,
+    AnyRemedy,
+    BuildEngine,
+    FetchModel,
+    ListModels,
+    Remedies,
+    Run,
+    ShowLog,
+    ShowPlan,
+    StartServer,
+    StopServer,
+    with_variant,
+)
 from r1tui.text import plain
 
 EVIDENCE_LINES = 6
-_BUILD = "Build the engine that r1tui is tested with: `r1tui build`."
-_LESS_MEMORY = "a smaller `plan.ctx_size` or a smaller variant (`r1tui variants`) needs less"
+_LESS_MEMORY = (Advice("A smaller `plan.ctx_size` or a smaller model needs less."), ListModels())
 
 
 Kind = Literal["gpu_memory", "memory", "lasting", "passing"]
@@ -23,7 +37,7 @@ class Diagnosis:
     """What happened, what mends it, and the lines of the log that say so."""
 
     cause: str
-    remedy: str
+    remedies: Remedies
     evidence: tuple[str, ...] = ()
     kind: Kind = "passing"
 
@@ -33,7 +47,7 @@ class Rule:
     """A line that tells the cause. The rules are tried in order, each on all lines: the first match of all counts."""
 
     pattern: re.Pattern[str]
-    explain: Callable[[re.Match[str]], tuple[str, str]]
+    explain: Callable[[re.Match[str]], R1tuiError]
     kind: Kind = "lasting"
 
 
@@ -46,24 +60,28 @@ def diagnose(
     model, where it is one that can be fetched.
     """
     found = _diagnose(log_lines, exit_status, oom_killed=oom_killed)
-    return replace(found, remedy=found.remedy.replace("VARIANT", variant or "VARIANT"))
+    return replace(found, remedies=with_variant(found.remedies, variant))
 
 
 def _diagnose(log_lines: Sequence[str], exit_status: int | None, *, oom_killed: bool) -> Diagnosis:
     lines = list(_without_recovered(plain(line).rstrip() for line in log_lines))
     if exit_status == -signal.SIGKILL:
-        return Diagnosis(*_killed(oom_killed), tuple(lines[-EVIDENCE_LINES:]), "memory" if oom_killed else "passing")
+        return _as_diagnosis(_killed(oom_killed), lines[-EVIDENCE_LINES:], "memory" if oom_killed else "passing")
     for rule in RULES:
         for number, line in enumerate(lines):
             if match := rule.pattern.search(line):
                 kind = _memory_kind(line) if rule.explain is _out_of_memory else rule.kind
-                return Diagnosis(*rule.explain(match), _around(lines, number), kind)
+                return _as_diagnosis(rule.explain(match), _around(lines, number), kind)
     first_error = next((number for number, line in enumerate(lines) if _ERROR.search(line)), None)
     evidence = _around(lines, first_error) if first_error is not None else tuple(lines[-EVIDENCE_LINES:])
-    cause, remedy = _explain_exit(exit_status)
+    told = _explain_exit(exit_status)
     if first_error is not None:
-        cause = f"{cause} Its first error: {message(lines[first_error])}"
-    return Diagnosis(cause, remedy, evidence, "lasting" if exit_status == -signal.SIGILL else "passing")
+        told = R1tuiError(f"{told.cause} Its first error: {message(lines[first_error])}", *told.remedies)
+    return _as_diagnosis(told, evidence, "lasting" if exit_status == -signal.SIGILL else "passing")
+
+
+def _as_diagnosis(told: R1tuiError, evidence: Sequence[str], kind: Kind) -> Diagnosis:
+    return Diagnosis(told.cause, told.remedies, tuple(evidence), kind)
 
 
 def left_on_cpu(log_lines: Sequence[str]) -> str | None:
@@ -119,14 +137,15 @@ def _around(lines: Sequence[str], number: int) -> tuple[str, ...]:
     return tuple(lines[max(number - 1, 0) : number - 1 + EVIDENCE_LINES if number else EVIDENCE_LINES])
 
 
-def _socket_or_port(match: re.Match[str]) -> tuple[str, str]:
+def _socket_or_port(match: re.Match[str]) -> R1tuiError:
     host, port = match[1], match[2]
     if host.endswith(".sock"):
-        return (
+        return R1tuiError(
             f"llama-server cannot listen on {host}: the file is there already, or its folder cannot be written to.",
-            "End what is left of an earlier server with `r1tui stop`, then start again.",
+            "What is left of an earlier server has to go.",
+            StopServer(),
         )
-    return (
+    return R1tuiError(
         f"Port {port} on {host} is in use by another program.",
         "Set `server.tcp` (or `--tcp`) to another port; 127.0.0.1:0 takes a free one.",
     )
@@ -137,38 +156,44 @@ def _memory_kind(line: str) -> Kind:
     return "gpu_memory" if on_gpu else "memory"
 
 
-def _out_of_memory(match: re.Match[str]) -> tuple[str, str]:
+def _out_of_memory(match: re.Match[str]) -> R1tuiError:
     if _memory_kind(match.string) == "gpu_memory":
-        return (
+        return R1tuiError(
             "A GPU has too little free memory for this plan.",
-            f"`r1tui plan` shows what goes where: lower `plan.n_gpu_layers` or raise `plan.n_cpu_moe`; {_LESS_MEMORY}. "
-            "`nvidia-smi` shows who else uses the GPU.",
+            "Lower `plan.n_gpu_layers` or raise `plan.n_cpu_moe`.",
+            ShowPlan(),
+            *_LESS_MEMORY,
+            Run("nvidia-smi", "shows who else uses the GPU"),
         )
-    return (
+    return R1tuiError(
         "This machine has too little free memory for this plan.",
-        f"Close what else uses memory; {_LESS_MEMORY}. `r1tui plan` shows what goes where.",
+        "Close what else uses memory.",
+        *_LESS_MEMORY,
+        ShowPlan(),
     )
 
 
-def _lost_worker(match: re.Match[str]) -> tuple[str, str]:
-    return (
+def _lost_worker(match: re.Match[str]) -> R1tuiError:
+    return R1tuiError(
         f"The RPC worker {match[1]} does not answer.".replace("  ", " "),
-        "Start `ggml-rpc-server` on it and check the address in `server.rpc`.",
+        Run("ggml-rpc-server", "has to run on it"),
+        "Check the address in `server.rpc`.",
     )
 
 
-def _model_file(what: str, remedy: str) -> Callable[[re.Match[str]], tuple[str, str]]:
-    def explain(match: re.Match[str]) -> tuple[str, str]:
+def _model_file(what: str, *remedies: str | AnyRemedy) -> Callable[[re.Match[str]], R1tuiError]:
+    def explain(match: re.Match[str]) -> R1tuiError:
         named = next((group for group in match.groups() if group), None)
-        return what.format(named or "The model's file"), remedy
+        return R1tuiError(what.format(named or "The model's file"), *remedies)
 
     return explain
 
 
-_FETCH = "Fetch it again: `r1tui download VARIANT --verify` finds and replaces what is wrong."
-
+_FETCH = FetchModel(verify=True)
 _DRIVER = (
-    "`nvidia-smi` names the driver and the newest CUDA it runs; update it, or build for what it runs: `r1tui build`."
+    Run("nvidia-smi", "names the driver and the newest CUDA it runs"),
+    "Update it, or build for what it runs.",
+    BuildEngine(),
 )
 
 RULES: tuple[Rule, ...] = tuple(
@@ -176,22 +201,24 @@ RULES: tuple[Rule, ...] = tuple(
     for pattern, explain in (
         (
             r"error: invalid argument: (\S+)",
-            lambda match: (
+            lambda match: R1tuiError(
                 f"llama-server does not know the argument {match[1]}.",
-                f"Remove it from `extra_args` in config.yaml. {_BUILD}",
+                "Remove it from `extra_args` in config.yaml, or build the engine that r1tui is tested with.",
+                BuildEngine(),
             ),
         ),
         (
             r'error while handling argument "([^"]+)": (.*)',
-            lambda match: (
+            lambda match: R1tuiError(
                 f"llama-server does not accept what {match[1]} was given: {match[2].strip()}.",
-                "Correct it in config.yaml; `r1tui doctor` lists this machine's devices.",
+                "Correct it in config.yaml.",
+                Run("r1tui doctor", "lists this machine's devices"),
             ),
         ),
         (r"couldn't bind HTTP server socket, hostname: (.+), port: (\d+)", _socket_or_port),
         (
             r"model does not support different K \((\w+)\) and V \((\w+)\) cache types",
-            lambda match: (
+            lambda match: R1tuiError(
                 f"This model wants one type for both caches; K was {match[1]} and V {match[2]}.",
                 "Set `plan.cache_type_k` and `plan.cache_type_v` alike, or leave both out.",
             ),
@@ -203,25 +230,28 @@ RULES: tuple[Rule, ...] = tuple(
         (
             r"CUDA driver version is insufficient|unsupported toolchain|no kernel image is available"
             r"|CUDA driver is a stub|forward compatibility was attempted",
-            lambda match: (f"The NVIDIA driver and this build's CUDA do not go together: {match[0]}.", _DRIVER),
+            lambda match: R1tuiError(
+                f"The NVIDIA driver and this build's CUDA do not go together: {match[0]}.", *_DRIVER
+            ),
         ),
         (
             r"error while loading shared libraries: ([^\s:]+)",
-            lambda match: (
+            lambda match: R1tuiError(
                 f"llama-server cannot start without {match[1]}, which is not on this machine.",
-                f"Install what brings it, or build for what is here. {_BUILD}",
+                "Install what brings it, or build for what is here.",
+                BuildEngine(),
             ),
         ),
         (
             r"quantized V cache (?:requires flash_attn|was requested)",
-            lambda _: (
+            lambda _: R1tuiError(
                 "A quantised V cache needs flash attention, and it is off.",
                 "Leave `plan.cache_type_v` out, or set it to f16.",
             ),
         ),
         (
             r"the supplied chat template is not supported|failed to (?:initialize|apply) (?:chat )?template",
-            lambda _: (
+            lambda _: R1tuiError(
                 "llama-server cannot use the chat template.",
                 "Leave `--chat-template-file` and `--chat-template` out of `extra_args`: the model's own is used then.",
             ),
@@ -229,7 +259,7 @@ RULES: tuple[Rule, ...] = tuple(
         (r"(?i:" + _MEMORY.pattern + ")", _out_of_memory),
         (
             r"failed to open GGUF file '([^']*)' \(No such file",
-            _model_file("{} does not exist.", "Fetch it with `r1tui download VARIANT`, or correct the path."),
+            _model_file("{} does not exist.", FetchModel(), "Or correct the path."),
         ),
         (
             r"failed to open GGUF file '([^']*)'",
@@ -245,7 +275,7 @@ RULES: tuple[Rule, ...] = tuple(
         ),
         (
             r"tensor '([^']*)' has invalid data",
-            lambda match: (f"The model's file is damaged: {match[1]} holds what is no number.", _FETCH),
+            lambda match: R1tuiError(f"The model's file is damaged: {match[1]} holds what is no number.", _FETCH),
         ),
         (
             r"illegal split file|invalid split|failed to load GGUF split",
@@ -253,34 +283,39 @@ RULES: tuple[Rule, ...] = tuple(
         ),
         (
             r"unknown model architecture: '([^']*)'",
-            lambda match: (f"This llama-server does not know models of the kind {match[1]!r}.", _BUILD),
+            lambda match: R1tuiError(
+                f"This llama-server does not know models of the kind {match[1]!r}.", BuildEngine()
+            ),
         ),
     )
 )
 
 
-def _killed(oom_killed: bool) -> tuple[str, str]:
+def _killed(oom_killed: bool) -> R1tuiError:
     if oom_killed:
-        return "The system killed llama-server because memory ran out.", f"Close what else uses memory; {_LESS_MEMORY}."
-    return (
+        return R1tuiError(
+            "The system killed llama-server because memory ran out.", "Close what else uses memory.", *_LESS_MEMORY
+        )
+    return R1tuiError(
         "llama-server was killed, most likely by a person or by the system because memory ran out.",
-        f"`dmesg | grep -i oom` tells; {_LESS_MEMORY}.",
+        Run("dmesg | grep -i oom", "tells"),
+        *_LESS_MEMORY,
     )
 
 
-def _explain_exit(exit_status: int | None) -> tuple[str, str]:
-    logs = "`r1tui logs` shows the whole log; then start again with `r1tui serve`."
+def _explain_exit(exit_status: int | None) -> R1tuiError:
+    logs = (ShowLog(), StartServer())
     if exit_status is None:
-        return "llama-server has ended; how is unknown, since its keeper had been killed.", logs
+        return R1tuiError("llama-server has ended; how is unknown, since its keeper had been killed.", *logs)
     if exit_status == -signal.SIGILL:
-        return (
+        return R1tuiError(
             "llama-server was built for another CPU: it met an instruction that this one lacks.",
-            "Build it here: `r1tui build`.",
+            BuildEngine(),
         )
     if exit_status < 0:
         try:
             name = signal.Signals(-exit_status).name
         except ValueError:
             name = f"signal {-exit_status}"
-        return f"llama-server was ended by {name}.", logs
-    return f"llama-server ended by itself with exit status {exit_status}.", logs
+        return R1tuiError(f"llama-server was ended by {name}.", *logs)
+    return R1tuiError(f"llama-server ended by itself with exit status {exit_status}.", *logs)

@@ -11,6 +11,7 @@ import msgspec
 from r1tui.environment import KEY_VARIABLE
 from r1tui.errors import R1tuiError
 from r1tui.files import decode_foreign
+from r1tui.remedies import AnyRemedy, RestartServer
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.lenient import foreign_json, looks_like_html, read_error
 from r1tui.server.refusal import Whose, explain
@@ -25,8 +26,11 @@ T = TypeVar("T")
 TIMEOUT_S = 10.0
 MOST_REDIRECTS = 5
 LARGEST_BODY_BYTES = 64 << 20
-_THEIR_KEY = (KEY_VARIABLE, "Set it to the server's key alone, in plain characters, or unset it.")
-_OWN_KEY = ("The file of the server's key", "It is damaged: r1tui stop, then start the server again.")
+_THEIR_KEY: tuple[str, str | AnyRemedy] = (
+    KEY_VARIABLE,
+    "Set it to the server's key alone, in plain characters, or unset it.",
+)
+_OWN_KEY: tuple[str, str | AnyRemedy] = ("The file of the server's key", RestartServer())
 _KEEP_METHOD = (307, 308)
 _GET_ONLY = (301, 302, 303)
 
@@ -174,7 +178,7 @@ class ServerHttp:
     async def refusal(self, response: httpx2.Response) -> R1tuiError:
         """As `error_of`, in words."""
         error = await self.error_of(response)
-        return error if isinstance(error, R1tuiError) else R1tuiError(*explain(error, self.whose))
+        return error if isinstance(error, R1tuiError) else explain(error, self.whose)
 
     async def _redirected(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Request:
         """The same request to where it is sent on to, if that is the same host."""

@@ -15,6 +15,7 @@ import msgspec
 from r1tui.events import Content, Reasoning, StreamEvent, Timings
 from r1tui.files import decode
 from r1tui.outside import stem_of
+from r1tui.remedies import AskAgain
 from r1tui.server.answer import AnswerReader
 from r1tui.server.sse import EventSplitter
 from r1tui.server.wire import (
@@ -30,7 +31,7 @@ from r1tui.server.wire import (
 POLL_S = 0.1
 PIECE_BYTES = 1 << 18
 DONE_EVENT = b"data: [DONE]"
-_BROKEN = ("The record of this answer ends in the middle: nobody kept it.", "Ask again.")
+_BROKEN = "The record of this answer ends in the middle: nobody kept it."
 
 
 def _event_of(error_type: str) -> bytes:
@@ -82,7 +83,7 @@ async def read_record(
             data = await asyncio.to_thread(os.read, file, PIECE_BYTES) if file is not None else b""
             events = [event for payload in splitter.feed(data) for event in reader.read(payload)]
             if not data and not running:
-                events += reader.fail(*_BROKEN)
+                events += reader.fail(_BROKEN, AskAgain())
             if events:
                 yield merged_text(events)
             if not data and not reader.done:

@@ -2,14 +2,23 @@
 
 from dataclasses import dataclass
 
+from r1tui.errors import R1tuiError
+from r1tui.remedies import (
+    Advice,
+    AnyRemedy,
+    AskAgain,
+    ChooseModel,
+    NewChat,
+    Remedies,
+    ShowLog,
+    ShowStatus,
+    StartServer,
+)
 from r1tui.server import wire
 from r1tui.server.wire import ServerError
 from r1tui.text import duration
 
-SERVER_STOPPED = ("The server was stopped.", "Start it, and ask again.")
-OWN_LOG = "See `r1tui logs`."
-FOREIGN_LOG = "Its own log may say more; `--attach` must name the server's address."
-NAME_A_MODEL = "Name one of the server's models: --model-name NAME."
+FOREIGN_LOG = Advice("Its own log may say more; --attach must name the server's address.")
 
 
 @dataclass(frozen=True)
@@ -25,21 +34,21 @@ class Whose:
         return f"The {self.name}" if self.name == "server" else self.name
 
     @property
-    def log(self) -> str:
+    def log(self) -> AnyRemedy:
         """Where more is said about a failure."""
-        return OWN_LOG if self.is_ours else FOREIGN_LOG
+        return ShowLog() if self.is_ours else FOREIGN_LOG
 
     @property
-    def after_break(self) -> str:
+    def after_break(self) -> AnyRemedy:
         """What to do after an answer that broke off."""
-        return "`r1tui logs` shows why." if self.is_ours else "Ask again."
+        return ShowLog() if self.is_ours else AskAgain()
 
     @property
-    def look(self) -> str:
+    def look(self) -> Remedies:
         """How to find out whether a server is there."""
         if self.is_ours:
-            return "`r1tui status` says what runs; or check the address."
-        return "Check that the server runs, and its address."
+            return ShowStatus(), Advice("Or check the address.")
+        return (Advice("Check that the server runs, and its address."),)
 
 
 OURS = Whose()
@@ -48,46 +57,50 @@ FOREIGN_SOCKET = Whose(is_ours=False)
 """On a Unix socket nothing but a llama-server listens."""
 
 
-def explain(error: ServerError, whose: Whose = OURS) -> tuple[str, str]:
-    """Cause and remedy of an error that a server reports."""
+def server_stopped() -> R1tuiError:
+    """The error of an answer whose server was stopped in order."""
+    return R1tuiError("The server was stopped.", StartServer(), AskAgain())
+
+
+def explain(error: ServerError, whose: Whose = OURS) -> R1tuiError:
+    """Cause and remedies of an error that a server reports."""
     match error.type:
         case wire.TOO_LONG_ERROR if error.n_prompt_tokens and error.n_ctx:
-            larger = (
-                "set a larger plan.ctx_size and start the server again" if whose.is_ours else "give it a larger one"
-            )
-            return (
+            ours = "Or set a larger plan.ctx_size and start the server again."
+            return R1tuiError(
                 f"The conversation has {error.n_prompt_tokens} tokens and the context holds {error.n_ctx}.",
-                f"Start a new conversation, or {larger}.",
+                NewChat(),
+                ours if whose.is_ours else "Or give the server a larger context.",
             )
         case "authentication_error":
-            return "The server wants another key.", "Set LLAMA_API_KEY to the key that it was started with."
+            return R1tuiError("The server wants another key.", "Set LLAMA_API_KEY to the key that it was started with.")
         case "unavailable_error" if whose.is_ours:
-            return "The model is still loading.", "Wait until `r1tui status` says ready."
+            return R1tuiError("The model is still loading.", "Wait until it is loaded.", ShowStatus())
         case wire.SERVER_STOPPED_ERROR:
-            return SERVER_STOPPED
+            return server_stopped()
         case wire.ENDED_ERROR:
-            return "llama-server ended in the middle of the answer.", "`r1tui logs` shows why; ask again."
+            return R1tuiError("llama-server ended in the middle of the answer.", ShowLog(), AskAgain())
         case wire.LOST_ERROR:
-            return "A part of the answer was lost while no keeper recorded it.", "Ask again."
+            return R1tuiError("A part of the answer was lost while no keeper recorded it.", AskAgain())
         case wire.UNRECORDED_ERROR:
-            return "The rest of the answer could not be recorded, by an error in r1tui.", "Its log says why; ask again."
+            return R1tuiError(
+                "The rest of the answer could not be recorded, by an error in r1tui.", "Its log says why.", AskAgain()
+            )
         case _:
             return _refused(error, whose)
 
 
-def _refused(error: ServerError, whose: Whose) -> tuple[str, str]:
+def _refused(error: ServerError, whose: Whose) -> R1tuiError:
     status = f" ({error.status})" if error.status else ""
     said = error.message or error.type
     words = f": {said.rstrip('.')}." if said else " and says no reason."
     cause = f"The server refused{status}{words}"
     if error.status in (401, 403):
-        return cause, "Set LLAMA_API_KEY to the server's key."
-    if whose.is_ours:
-        return cause, OWN_LOG
-    if error.status == 503 and "load" in said.lower():
-        return cause, "Wait until its model is loaded, and ask again."
-    if error.status in (429, 503):
-        return cause, f"Wait {duration(error.wait_s) if error.wait_s else 'a little'}, and ask again."
-    if error.status in (400, 404, 422) and "model" in said.lower():
-        return cause, NAME_A_MODEL
-    return cause, FOREIGN_LOG
+        return R1tuiError(cause, "Set LLAMA_API_KEY to the server's key.")
+    if not whose.is_ours and error.status == 503 and "load" in said.lower():
+        return R1tuiError(cause, "Wait until its model is loaded.", AskAgain())
+    if not whose.is_ours and error.status in (429, 503):
+        return R1tuiError(cause, f"Wait {duration(error.wait_s) if error.wait_s else 'a little'}.", AskAgain())
+    if not whose.is_ours and error.status in (400, 404, 422) and "model" in said.lower():
+        return R1tuiError(cause, ChooseModel())
+    return R1tuiError(cause, whose.log)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from r1tui.errors import R1tuiError
 from r1tui.events import StreamEvent
+from r1tui.remedies import AskAgain
 from r1tui.server.answer import AnswerReader
 from r1tui.server.dropped import LOOKUP, FoundStream, first_kept, lookup_body, margins_bytes
 from r1tui.server.http import LARGEST_BODY_BYTES, ServerHttp
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 RECONNECT_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _CLOSE = {"Connection": "close"}  # a pooled connection is dead one time in five
 _UNREADABLE = ("br", "zstd", "compress")
-_GONE = ("The answer was stopped, or the server has it no more.", "Ask again.")
+_GONE = "The answer was stopped, or the server has it no more."
 LAST_WORDS_S = 3.0
 """How long a server that has said why the answer ended may take for what it still has to say, such as figures."""
 
@@ -96,7 +97,7 @@ class AnswerStream:
         if self._splitter.offset:
             return list(reader.fail(f"{whose.subject} ended in the middle of the answer.", whose.after_break))
         cause = broken.cause or f"{self._http.endpoint} ends the connection without an answer."
-        return list(reader.fail(cause, broken.remedy or whose.look))
+        return list(reader.fail(cause, *(broken.remedies or whose.look)))
 
     async def _read_once(self, request: httpx2.Request) -> AsyncGenerator[StreamEvent, None]:
         """The events until the answer is done or its connection ends; raises R1tuiError for one that breaks."""
@@ -145,10 +146,10 @@ class AnswerStream:
             if not self._http.whose.is_ours:  # it keeps no answers: the connection just broke
                 self._is_kept = False
                 raise R1tuiError("")
-            return list(self._reader.fail(*_GONE))
+            return list(self._reader.fail(_GONE, AskAgain()))
         refusal = await self._http.error_of(response)
         if isinstance(refusal, R1tuiError):
-            return list(self._reader.fail(refusal.cause, refusal.remedy))
+            return list(self._reader.fail(refusal.cause, *refusal.remedies))
         return list(self._reader.refuse(refusal))
 
     async def _read_any(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[StreamEvent, None]:
@@ -172,7 +173,7 @@ class AnswerStream:
                 raise ValueError("an endless answer")
         if looks_like_html(bytes(body[:1024])):
             error = web_page(self._http.endpoint)
-            last = self._reader.fail(error.cause, error.remedy)
+            last = self._reader.fail(error.cause, *error.remedies)
         else:
             last = self._reader.read_whole(bytes(body))
         for event in last:

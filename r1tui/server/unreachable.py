@@ -37,7 +37,7 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
     if endpoint.base_url.startswith("https:") and _NOT_TLS.search(said):
         return R1tuiError(f"{endpoint} does not speak https.", "Write http:// in the address.")
     if endpoint.socket is not None and (missing := _not_listening(error)):
-        return R1tuiError(f"{endpoint.socket} {missing}.", whose.look)
+        return R1tuiError(f"{endpoint.socket} {missing}.", *whose.look)
     if isinstance(error, httpx2.ConnectError) and (proxy := _proxy(endpoint)):
         return R1tuiError(f"{endpoint} cannot be reached through the proxy of {proxy}.", f"Check {proxy}, or unset it.")
     if _UNKNOWN_HOST.search(said):
@@ -48,8 +48,8 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
         remedy = "Check the port; if the server speaks https, write https:// in the address."
         return R1tuiError(f"{endpoint} ends the connection without an answer.", remedy)
     if isinstance(error, httpx2.TimeoutException):
-        return R1tuiError(f"{endpoint} does not answer in time.", whose.look)
-    return R1tuiError(f"No {whose.name} answers at {endpoint}.", whose.look)
+        return R1tuiError(f"{endpoint} does not answer in time.", *whose.look)
+    return R1tuiError(f"No {whose.name} answers at {endpoint}.", *whose.look)
 
 
 def _bad_certificate(said: str, endpoint: Endpoint) -> R1tuiError | None:

@@ -102,8 +102,8 @@ class R1App(Guarded, Dressed, CopyingApp):
         self._complaints = self.dress()
 
     @property
-    def has_log(self) -> bool:
-        """Whether the server's log is on this machine."""
+    def has_own_server(self) -> bool:
+        """Whether the server is r1tui's own; the log of somebody else's is not on this machine."""
         return self._attached_to is None
 
     def get_default_screen(self) -> Screen[None]:
@@ -166,7 +166,7 @@ class R1App(Guarded, Dressed, CopyingApp):
         """Tell the user what happened and what mends it."""
         from r1tui.tui.remedies import in_words  # noqa: PLC0415  as above
 
-        told = f"{error.cause}\n{in_words(error.remedy, self)}".strip()
+        told = f"{error.cause}\n{in_words(error.remedies, self)}".strip()
         self.notify(plain(told), severity="warning", timeout=15, markup=False)
 
     @cached_property
@@ -192,7 +192,7 @@ class R1App(Guarded, Dressed, CopyingApp):
 
         self.keymap = keymap(self.config.ui)
         self.set_keymap(self.keymap)
-        if self.has_log:  # an attached server's models are its own
+        if self.has_own_server:  # an attached server's models are its own
             await asyncio.to_thread(lambda: self.catalog)
         await self.seat.furnish()
         self.set_pace()
@@ -358,4 +358,4 @@ class R1App(Guarded, Dressed, CopyingApp):
 
 
 def _fatal(error: R1tuiError) -> FatalError:
-    return FatalError(error.cause, error.remedy)
+    return FatalError(error.cause, *error.remedies)

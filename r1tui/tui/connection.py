@@ -9,6 +9,7 @@ from r1tui.errors import R1tuiError
 from r1tui.keeper.access import address_of
 from r1tui.messages import Status
 from r1tui.paths import Paths
+from r1tui.remedies import AskAgain, ChooseModel, StartServer
 from r1tui.server.client import ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.tui.monitor import ServerMonitor
@@ -48,7 +49,7 @@ class Connection:
             client = await self.client()
             if names := await client.choose_model():
                 cause = f"The server has {len(names)} models, and none is chosen."
-                raise R1tuiError(cause, "<chat.variants> lists them. Then ask again.")
+                raise R1tuiError(cause, ChooseModel(), AskAgain())
             self.model_name = client.model
 
     async def forget(self) -> None:
@@ -73,5 +74,5 @@ class Connection:
     def _managed(self, status: Status) -> tuple[Endpoint, str | None]:
         """The address and the key of the server that runs."""
         if status.endpoint is None or status.state not in ("ready", "sleeping"):
-            raise R1tuiError(f"The server is {status.state}.", "Wait until it is ready, or start it, and ask again.")
+            raise R1tuiError(f"The server is {status.state}.", StartServer(), "Wait until it is ready.", AskAgain())
         return address_of(status, self._paths)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from r1tui.messages import Status
+from r1tui.tui.remedies import say
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class News:
 
 def server_news(before: Status | None, now: Status) -> News | None:
     """What is to be said of the change; None for one that speaks for itself. `before` is None at the first look."""
-    what = f"{now.cause or ''} {now.remedy or ''}".strip()
+    what = f"{now.cause or ''} {say(now.remedies)}".strip()
     if now.hangs:
         return News("The server hangs", what, "error")
     if now.stray:

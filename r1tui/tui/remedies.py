@@ -1,13 +1,36 @@
-"""Texts that name keys: `<chat.new>` in one is the key that this action has now; and the core's commands, in keys."""
+"""Texts that name keys: `<chat.new>` in one is the key that this action has now; and remedies, in keys."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
 from textual.app import App
 
 from r1tui.chat.room import Room
+from r1tui.errors import R1tuiError
+from r1tui.events import Notice, StageEvent, StageFailed
+from r1tui.remedies import (
+    Advice,
+    AskAgain,
+    AskAnew,
+    ChooseModel,
+    ContinueAnswer,
+    FetchModel,
+    GiveUp,
+    ListModels,
+    NewChat,
+    Remedies,
+    Remedy,
+    RestartServer,
+    ShowLog,
+    ShowPlan,
+    ShowStatus,
+    StartServer,
+    StopServer,
+)
 from r1tui.tui.keymap import key_of
 
 MORE_ROOM = (
@@ -17,20 +40,26 @@ MORE_ROOM = (
 ASKS_ANEW = "<chat.select>, then <select.anew>, asks anew"
 """How a question is asked anew whose answer can be gone on with."""
 GOES_ON = f"<chat.continue> goes on where it stopped ({ASKS_ANEW})"
-_ASK_AGAIN = re.compile(r"\b[Aa]sk again|\b\S+ asks again")
-"""As the core says it, and as it was once saved with its key."""
 NAMED = re.compile(r"<([a-z]+\.[a-z_0-9]+)>")
 """An action in a text, by the id of its binding."""
-_COMMANDS = (
-    (r"See `r1tui logs`", "<chat.log> (the log) may show why"),
-    (r"`r1tui logs`", "<chat.log> (the log)"),
-    (r"`r1tui status`", "the panel"),
-    (r"[Ss]tart a new conversation", "<chat.new> begins a new chat"),
-    (r"[Ss]tart it, and ask again", "<chat.start> starts it; then <chat.again> asks again"),
-    (r"\b[Aa]sk again", "<chat.again> asks again"),
-    (r"Ctrl\+R starts it again", "<chat.start> starts it again"),
-    (r"Esc or Ctrl\+C gives up", "<chat.stop> gives up"),
-)
+_SAID: dict[type[Remedy], tuple[str, str]] = {
+    AskAgain: ("<chat.again> asks again.", ""),
+    ContinueAnswer: (f"{GOES_ON}.", ""),
+    AskAnew: (f"{ASKS_ANEW}.", ""),
+    NewChat: ("<chat.new> begins a new chat.", ""),
+    StartServer: ("<chat.start> starts it again.", "Start it again."),
+    StopServer: ("<chat.stop_server> stops it.", "Stop it."),
+    RestartServer: ("<chat.stop_server> stops it, then <chat.start> starts it again.", "Stop it, and start it again."),
+    ShowLog: ("<chat.log> (the log) shows why.", "The server's log shows why."),
+    ShowStatus: ("<chat.whole_panel> shows what runs.", ""),
+    GiveUp: ("<chat.stop> gives up.", ""),
+    ListModels: ("<chat.variants> lists the models.", ""),
+    ChooseModel: ("<chat.variants> lists the server's models.", ""),
+    ShowPlan: ("<chat.variants> shows the plan of each model.", ""),
+    FetchModel: ("<chat.variants> lists the models; choose it there to fetch it.", ""),
+}
+"""By kind: the sentence with keys, and that for a server of somebody else's where the screen lacks the action."""
+_HANGS = "<chat.start> starts it again; <chat.stop_server> stops it."
 
 
 def in_keys(text: str, app: App[Any]) -> str:
@@ -39,26 +68,48 @@ def in_keys(text: str, app: App[Any]) -> str:
     return NAMED.sub(lambda found: key_of(found[1], own) or found[0], text) if "<" in text else text
 
 
-def in_words(remedy: str, app: App[Any]) -> str:
-    """A remedy of the core, or any text of ours, as the screen says it: with keys for commands, too."""
-    said = remedy
-    for command, ours in _COMMANDS:
-        said = re.sub(command, ours, said)
-    if said == remedy:
-        return in_keys(said, app)
-    if not getattr(app, "has_log", True):
-        said = said.replace("<chat.log> (the log)", "the server's log")
-    said = in_keys(said, app)
-    return said[:1].upper() + said[1:]
+def say(what: str | Iterable[Remedy], *, attached: bool = False) -> str:
+    """Remedies in words, with actions by their ids; a text as it is. `attached`: the server is somebody else's."""
+    return what if isinstance(what, str) else " ".join(_sentence(remedy, attached=attached) for remedy in what)
 
 
-def to_go_on(remedy: str, *, is_last: bool = True) -> str:
-    """The remedy of an answer that has a beginning: to go on with it, where another's question is asked again.
+def _sentence(remedy: Remedy, *, attached: bool) -> str:
+    with_keys, without = _SAID.get(type(remedy), ("", "")) if remedy.action else ("", "")
+    if attached and without:
+        return without
+    if isinstance(remedy, RestartServer) and remedy.hangs:
+        return _HANGS
+    return with_keys or remedy.words()
+
+
+def in_words(what: str | Iterable[Remedy], app: App[Any]) -> str:
+    """Remedies, or a text that names actions, with the keys that these have now."""
+    return in_keys(say(what, attached=not getattr(app, "has_own_server", True)), app)
+
+
+def told(error: R1tuiError, app: App[Any]) -> str:
+    """Cause and remedies on one line."""
+    return f"{error.cause} {in_words(error.remedies, app)}".strip()
+
+
+def with_keys(event: StageEvent, app: App[Any]) -> StageEvent:
+    """What a stage tells, with keys in its remedies."""
+    match event:
+        case StageFailed():
+            return replace(event, remedies=(Advice(in_words(event.remedies, app)),) if event.remedies else ())
+        case Notice():
+            return replace(event, text=in_words(event.parts, app), remedies=())
+        case _:
+            return event
+
+
+def to_go_on(remedies: Remedies, *, is_last: bool = True) -> Remedies:
+    """The remedies of an answer that has a beginning: to go on with it, where another's question is asked again.
 
     Only the last one can be gone on with; others can be asked anew.
     """
-    how = GOES_ON if is_last else ASKS_ANEW
-    return _ASK_AGAIN.sub(how, remedy) if _ASK_AGAIN.search(remedy) else f"{remedy} {how}.".strip()
+    others = (one for one in remedies if not isinstance(one, AskAgain))
+    return (*others, ContinueAnswer() if is_last else AskAnew())
 
 
 def does_not_fit(room: Room) -> str:

@@ -11,6 +11,7 @@ from r1tui.chat.special_tokens import defuse
 from r1tui.events import Failed, StreamEvent, TooLong
 from r1tui.keeper.state import new_conversation_id
 from r1tui.log import as_told
+from r1tui.remedies import AskAgain, ShowLog
 from r1tui.server.request import Beginning
 from r1tui.text import shortened
 from r1tui.tui.messages import AnswerEnded, AnswerReceived
@@ -307,7 +308,7 @@ class AnswerController:
             told = as_told(error, "The answer")
             self._take_in(answer, Failed.of(told))
         if answer.running:
-            self._take_in(answer, Failed("The answer broke off.", "Ask again; `r1tui logs` may show why."))
+            self._take_in(answer, Failed("The answer broke off.", remedies=(ShowLog(), AskAgain())))
         self.receiving = None
         self.free.set()
         self._view.post_message(AnswerEnded(receiving.conversation, has_last_word=answer.finished is not None))

@@ -20,7 +20,7 @@ from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.text import day, one_line, plain, shortened
 from r1tui.tui.commands import bindings_of
-from r1tui.tui.remedies import in_keys
+from r1tui.tui.remedies import in_keys, told
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.line import LineScreen
 from r1tui.tui.screens.save import SaveScreen
@@ -176,7 +176,7 @@ class ConversationsScreen(TableScreen[str | None]):
     def _show_detail(self) -> None:
         one = self._under_cursor()
         if one is None and self._unread is not None:
-            self._say(["The list could not be read.", self._unread.cause, self._unread.remedy])
+            self._say(["The list could not be read.", told(self._unread, self.app)])
             return
         if one is None:
             said = "Nothing has these words." if self._wanted.strip() else "There are no conversations yet."

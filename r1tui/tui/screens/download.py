@@ -22,6 +22,7 @@ from r1tui.text import size
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.messages import DownloadEnded, DownloadReported
+from r1tui.tui.remedies import with_keys
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.widgets.download_rows import DownloadView, download_rows
 from r1tui.tui.widgets.key_line import KeyLine
@@ -113,7 +114,7 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
 
     @on(DownloadReported)
     def _reported(self, message: DownloadReported) -> None:
-        self.query_one(Download).apply(message.event)
+        self.query_one(Download).apply(with_keys(message.event, self.app))
 
     @on(DownloadEnded)
     def _ended(self) -> None:

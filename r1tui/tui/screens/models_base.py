@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
 from textual import on
 
 from r1tui.errors import R1tuiError
-from r1tui.events import Notice, StageFailed
+from r1tui.events import StageFailed
 from r1tui.tui.messages import LaunchEnded, ModelsOffered, StageReported
 from r1tui.tui.news import server_news
-from r1tui.tui.remedies import in_words
+from r1tui.tui.remedies import in_words, with_keys
 from r1tui.tui.screens.seat_base import SeatBase
 from r1tui.tui.widgets.prompt import Prompt
 
@@ -55,12 +54,9 @@ class ModelsBase(SeatBase):
 
     @on(StageReported)
     def _stage_reported(self, message: StageReported) -> None:
-        event = message.event
-        match event:
-            case StageFailed():
-                self._failure = event = replace(event, remedy=in_words(event.remedy, self.app))
-            case Notice():
-                event = replace(event, text=in_words(event.text, self.app))
+        event = with_keys(message.event, self.app)
+        if isinstance(event, StageFailed):
+            self._failure = event
         self.furniture.stages.apply(event)
 
     @on(LaunchEnded)

@@ -22,7 +22,7 @@ from r1tui.errors import R1tuiError, UsageError
 from r1tui.server.sampling import Sampling, Source
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
-from r1tui.tui.remedies import in_keys
+from r1tui.tui.remedies import in_keys, told
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
 
@@ -238,12 +238,12 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         try:
             await asyncio.to_thread(self._session.choices.write, self._model)
         except R1tuiError as error:
-            self.app.notify(f"{error.cause} {error.remedy}", severity="warning", markup=False)
+            self.app.notify(told(error, self.app), severity="warning", markup=False)
 
     @on(events.DescendantFocus)
     def _complain(self) -> None:
         """Say what is wrong, or what the field with the focus is about."""
-        wrong = [f"{error.cause} {error.remedy}".replace(" or null", "") for error in self._refused.values()]
+        wrong = [told(error, self.app).replace(" or null", "") for error in self._refused.values()]
         focused = self.focused.id or THINKING.key if self.focused else ""
         about = [setting.about for setting in SETTINGS if setting.key == focused]
         self.query_one("#about", Label).set_class(bool(wrong), "-wrong").update("\n".join(wrong or about))

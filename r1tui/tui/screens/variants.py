@@ -20,7 +20,7 @@ from r1tui.messages import Status
 from r1tui.paths import Paths
 from r1tui.text import duration, size
 from r1tui.tui.commands import bindings_of
-from r1tui.tui.remedies import in_keys
+from r1tui.tui.remedies import in_keys, told
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets.transcript_rows import foreign
@@ -140,7 +140,7 @@ class VariantsScreen(TableScreen[Variant | None]):
             self._look(self._catalog)
 
     def _tell(self, error: R1tuiError) -> None:
-        said = foreign(f"{error.cause} {error.remedy}")
+        said = foreign(told(error, self.app))
         self.app.call_from_thread(self.notify, said, severity="warning", timeout=15, markup=False)
 
     def _confirm(self, removal: Removal) -> None:

@@ -18,10 +18,12 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
 from r1tui.log import as_told
 from r1tui.planning.history import remember_speed
+from r1tui.remedies import AskAgain
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.record import read_record, record_file
-from r1tui.server.refusal import SERVER_STOPPED
+from r1tui.server.refusal import server_stopped
 from r1tui.tui.messages import AnswerWaits
+from r1tui.tui.remedies import say
 from r1tui.tui.services.prompt_cache import PromptCache
 
 if TYPE_CHECKING:
@@ -188,7 +190,7 @@ class ChatClient:
                 async for events in closing:
                     take([self._in_full(event) for event in events])
         except OSError as error:
-            take([Failed(f"{path} cannot be read: {error.strerror}.", "Ask again.")])
+            take([Failed(f"{path} cannot be read: {error.strerror}.", remedies=(AskAgain(),))])
         except Exception as error:
             self._broken(error, take)
         finally:
@@ -213,7 +215,7 @@ class ChatClient:
         try:
             await (await self._connection.client()).end_thinking(completion_id)
         except R1tuiError as error:
-            self._post(AnswerWaits(f"The thinking could not be ended. {error.cause} {error.remedy}"))
+            self._post(AnswerWaits(f"The thinking could not be ended. {self._said(error)}"))
 
     async def others_answers(self) -> int:
         """How many answers the server computes for others than this r1tui; 0 when it does not say."""
@@ -244,11 +246,14 @@ class ChatClient:
             elif state == "ready" and await client.busy_slots():
                 self._post(AnswerWaits("Another client's answer is running on this server; yours comes after it."))
 
+    def _said(self, error: R1tuiError) -> str:
+        return f"{error.cause} {say(error.remedies, attached=self._managed is None)}".strip()
+
     def _broken(self, error: Exception, take: Take, *, is_whole: bool = False) -> None:
         """End the answer with this error; one that `is_whole` stays as it is."""
         told = as_told(error, "The answer")
         if is_whole:
-            self._post(AnswerWaits(f"{told.cause} {told.remedy}"))
+            self._post(AnswerWaits(self._said(told)))
         else:
             take([Failed.of(told)])
 
@@ -299,7 +304,7 @@ class ChatClient:
                     return msgspec.structs.replace(event, finish_reason=CONTEXT_FULL)
             case Failed() if not isinstance(event, TooLong | ServerStopped):
                 if self._managed is not None and self._managed.is_being_stopped():
-                    return ServerStopped(*SERVER_STOPPED)
+                    return ServerStopped.of(server_stopped())
         return event
 
 

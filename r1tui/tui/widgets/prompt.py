@@ -18,7 +18,7 @@ from r1tui.errors import R1tuiError
 from r1tui.text import one_line
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
-from r1tui.tui.remedies import in_keys
+from r1tui.tui.remedies import in_keys, told
 
 if TYPE_CHECKING:
     from r1tui.chat.conversation import Turn
@@ -291,7 +291,7 @@ class Prompt(Guarded, TextArea):
                 self._put_aside(typed, title)
             if not isinstance(error, R1tuiError):
                 raise
-            self.notify(f"{error.cause} {error.remedy}", severity="warning", markup=False)
+            self.notify(told(error, self.app), severity="warning", markup=False)
         else:
             self._post(typed, text)
 

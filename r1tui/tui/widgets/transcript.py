@@ -81,7 +81,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         self.work = Work()
         self._period_s = 1 / refresh_hz
         self._jump_rows = JUMP_ROWS
-        self._views = Views(lambda text: in_words(text, self.app))
+        self._views = Views(lambda what: in_words(what, self.app))
         self._layout = Layout()
         self.cursor = Cursor(self._views, self._layout)
         """What is marked."""

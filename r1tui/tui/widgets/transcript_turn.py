@@ -1,6 +1,6 @@
 """One turn as blocks: the question, the thinking behind its one line, the answer, and what became of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.attachments import files_in
@@ -9,11 +9,13 @@ from r1tui.chat.conversation import Turn
 from r1tui.chat.markdown import MarkdownSplitter, open_listing
 from r1tui.chat.typed import in_short
 from r1tui.events import PromptProgress
+from r1tui.remedies import Remedies, Remedy
 from r1tui.text import duration
-from r1tui.tui.remedies import to_go_on
+from r1tui.tui.remedies import say, to_go_on
 from r1tui.tui.widgets.transcript_blocks import CHUNK_CHARS, MARGIN, AnswerBlock, Block, OpenListing, PlainBlock
 from r1tui.tui.widgets.transcript_rows import clean
 
+InWords = Callable[[str | Iterable[Remedy]], str]
 BAR_CELLS = 20
 CONTEXT_FULL = (
     " A further question may have room, since thoughts are not sent again. <chat.new> begins a new chat; "
@@ -26,7 +28,7 @@ FEED_CHARS = 8_000
 class TurnView:
     """The blocks of a turn. `absorb` takes up what is new in the model; nothing else reads it."""
 
-    def __init__(self, turn: Turn, *, is_first: bool, in_words: Callable[[str], str] = str) -> None:
+    def __init__(self, turn: Turn, *, is_first: bool, in_words: InWords = say) -> None:
         self.turn = turn
         self._in_words = in_words
         self.is_first = is_first
@@ -73,7 +75,7 @@ class TurnView:
         self._branch.replace("◂ {}/{} ▸".format(*self.place) if self.place[1] > 1 else "")
         failed = answer.state == "failed"
         self._failure.replace(clean(answer.cause) if failed else "")
-        self._remedy.replace(clean(self._in_words(_remedy(answer, is_last=self.is_last))) if failed else "")
+        self._remedy.replace(clean(self._in_words(_remedies(answer, is_last=self.is_last))) if failed else "")
         self._status.replace(self._in_words(_status(answer, is_last=self.is_last)))
         parts: list[tuple[bool, list[PlainBlock] | list[AnswerBlock]]] = [
             (True, [self._question]),
@@ -162,8 +164,8 @@ def _reading(prompt: PromptProgress, left_s: float | None) -> str:
     return f"reading {bar} {int(100 * share)} % of {prompt.total:,} tokens{rate}{left}"
 
 
-def _remedy(answer: Answer, *, is_last: bool) -> str:
-    return to_go_on(answer.remedy, is_last=is_last) if answer.can_go_on else answer.remedy
+def _remedies(answer: Answer, *, is_last: bool) -> Remedies:
+    return to_go_on(answer.remedies, is_last=is_last) if answer.can_go_on else answer.remedies
 
 
 def _status(answer: Answer, *, is_last: bool) -> str:

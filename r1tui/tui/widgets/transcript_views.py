@@ -1,16 +1,15 @@
 """The exchanges of a transcript, each as a view of it; kept where the same exchange is shown again."""
 
-from collections.abc import Callable
-
 from r1tui.chat.conversation import Conversation, Turn
+from r1tui.tui.remedies import say
 from r1tui.tui.widgets.transcript_blocks import Block
-from r1tui.tui.widgets.transcript_turn import TurnView
+from r1tui.tui.widgets.transcript_turn import InWords, TurnView
 
 
 class Views:
     """Views of the shown exchanges, from top to bottom."""
 
-    def __init__(self, in_words: Callable[[str], str] = str) -> None:
+    def __init__(self, in_words: InWords = say) -> None:
         """`in_words` says our texts and remedies with the keys of the screen."""
         self._in_words = in_words
         self.conversation = Conversation("")
