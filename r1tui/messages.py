@@ -257,6 +257,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     keeper_hangs: bool = False
     """Whether its keeper was asked and did not answer; no keeper says so of itself."""
     remedies: Remedies = ()
+    load_s: float | None = None
+    """How long it took to become ready; None before."""
 
     def __post_init__(self) -> None:
         settle(self)

@@ -54,6 +54,7 @@ KEYS = {
     "chat.log": "f6",
     "chat.download": "f7",
     "chat.start": "ctrl+r",
+    "chat.stop_server": "alt+s,ctrl+circumflex_accent",
     "chat.back": "f9",
     "chat.panel": "f5",
     "chat.whole_panel": "ctrl+o",

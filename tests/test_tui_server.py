@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from textual.widgets import Label
 
 from r1tui.catalog.variants import variant_of_file
 from r1tui.config import Config, PlanSettings, ServerSettings, VariantSettings
@@ -17,6 +18,7 @@ from r1tui.paths import Paths
 from r1tui.process import identify
 from r1tui.tui.app import R1App
 from r1tui.tui.remedies import in_words, to_go_on
+from r1tui.tui.screens import models_base
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.widgets.stages import Stages
@@ -75,6 +77,54 @@ async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(
         await until(pilot, lambda: keeper.status(paths).state == "failed" and not seat(app).ready)
         await pilot.press("ctrl+r")
         await ready(app, pilot)
+
+
+async def test_a_key_stops_the_server_asks_first_where_an_answer_runs_and_another_starts_it_again(
+    paths: Paths, config: Config, tiny_r1: TinyModel
+) -> None:
+    model = tiny_r1(think=THINK, answer="one two three four ", loop=True, reachable=True, context=65536)
+    app = R1App(
+        paths, msgspec.structs.replace(config, plan=PlanSettings(ctx_size=65536)), variant=variant_of_file(model)
+    )
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: bool(answer.content))
+        await pilot.press("alt+s")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is seat(app))
+        assert answer.running
+        await pilot.press("alt+s")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("s")
+        await until(pilot, lambda: answer.state == "stopped")
+        await until(pilot, lambda: not keeper.status(paths).running and not seat(app).ready)
+        assert answer.content.text.startswith("one two")
+        await until(pilot, lambda: seat(app).check_action("start", ()) is True)
+        await pilot.press("ctrl+r")
+        await ready(app, pilot)
+        await until(pilot, lambda: not seat(app).launching)
+        await pilot.press("ctrl+circumflex_accent")  # nothing runs and it loaded quickly: no question
+        await until(pilot, lambda: not keeper.status(paths).running)
+        assert app.screen is seat(app)
+        await until(pilot, lambda: seat(app).check_action("stop_server", ()) is False)
+
+
+async def test_a_server_that_was_long_loading_is_not_stopped_unasked(
+    paths: Paths, config: Config, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models_base, "LONG_LOAD_S", 0.0)
+    app = R1App(paths, config, variant=variant_of_file(tiny_r1()))
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        await until(pilot, lambda: not seat(app).launching)
+        await pilot.press("alt+s")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen) and bool(app.screen.query(Label)))
+        assert "to load. Stop the server?" in str(app.screen.query_one(Label).render())
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is seat(app))
+        assert keeper.status(paths).state == "ready"
 
 
 async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(

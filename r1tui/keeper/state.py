@@ -171,6 +171,7 @@ def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int 
         kind=record.kind,
         endings=list(record.endings),
         version=record.version,
+        load_s=None if record.ready_s is None else record.ready_s - record.started_s,
     )
 
 

@@ -15,6 +15,7 @@ from r1tui.log import as_told
 from r1tui.messages import ENDED, Status
 from r1tui.paths import Paths
 from r1tui.tui.messages import AnswerWaits, ServerChanged
+from r1tui.tui.remedies import say
 
 LOOK_S = 1.0
 """Between two looks for a server while none runs, or while its supervisor hangs."""
@@ -115,7 +116,7 @@ class ServerMonitor:
             except Exception as error:  # this must go on, or the screen would show what is past
                 if pause_s == LOOK_S:
                     failed = as_told(error, "Watching the server")
-                    self._post(AnswerWaits(f"{failed.cause} {failed.remedy}"))
+                    self._post(AnswerWaits(f"{failed.cause} {say(failed.remedies)}".strip()))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             with suppress(TimeoutError):  # nothing runs: look again for one that another r1tui started
                 await asyncio.wait_for(self._awake.wait(), pause_s)

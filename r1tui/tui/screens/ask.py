@@ -86,6 +86,12 @@ def stop_or_wait() -> AskScreen:
     return AskScreen("This server was not started here. Stop it all the same?", choices)
 
 
+def ask_stop(loss: str) -> AskScreen:
+    """Whether the server is stopped although something is lost by it."""
+    choices = (Choice("s", "stop", "Stop it; <chat.start> starts it again"),)
+    return AskScreen(f"{loss} Stop the server?", choices)
+
+
 def little_room(room: Room, *, goes_on: bool = False) -> AskScreen:
     """What happens to a question that leaves little of the context for its answer, or to an answer that `goes_on`."""
     if goes_on:

@@ -10,6 +10,7 @@ from textual import on
 
 from r1tui.errors import R1tuiError
 from r1tui.events import StageFailed
+from r1tui.text import duration
 from r1tui.tui.messages import LaunchEnded, ModelsOffered, StageReported
 from r1tui.tui.news import server_news
 from r1tui.tui.remedies import in_words, with_keys
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 
 LAUNCH = "The launch"
+LONG_LOAD_S = 30.0
+"""From which loading time on the user is asked before the server is stopped."""
 
 
 class ModelsBase(SeatBase):
@@ -126,6 +129,26 @@ class ModelsBase(SeatBase):
             self.run_worker(self._restart(), group="restart", exclusive=True, name="Restarting the server")
         elif self._last_variant is not None and self._launching is None and not self.ready:
             self._launch(self._last_variant, replace=self.status is not None and self.status.stray)
+
+    def action_stop_server(self) -> None:
+        """Stop the server, and stay here."""
+        self.run_worker(self._stop_server(), group="restart", exclusive=True, name="Stopping the server")
+
+    async def _stop_server(self) -> None:
+        from r1tui.tui.screens.ask import ask_stop  # noqa: PLC0415  as above
+
+        now, session = self.r1.session.status(), self.r1.session
+        loss = ""
+        if session.answering:
+            loss = "An answer is running, and ends with the server."
+        elif now.load_s is not None and now.load_s >= LONG_LOAD_S:
+            loss = f"{now.variant or 'The model'} took {duration(now.load_s)} to load."
+        if loss and not await self.app.push_screen_wait(ask_stop(loss)):
+            return
+        if await self.r1.may_stop_answers():
+            self.notify("Stopping the server…", markup=False)
+            await session.stop_server()
+            self.notify("The server is stopped. <chat.start> starts it again.", markup=False)
 
     async def _restart(self) -> None:
         """Have the server started again, by its keeper or, where that hangs, by a new one."""
@@ -275,6 +298,9 @@ class ModelsBase(SeatBase):
                 return waits or not (self.launching or self.ready or self._last_variant is None)
             case "back":
                 return self._launching is None and not self.ready and self._replaced is not None
+            case "stop_server":
+                runs = self.status is not None and self.status.running
+                return runs and not (self.launching or self.r1.session.attached)
             case "step" | "number" | "log" | "download":
                 return not self.r1.session.attached
             case _:
