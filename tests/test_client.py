@@ -16,6 +16,7 @@ from r1tui.chat.special_tokens import defuse
 from r1tui.config import SamplingSettings
 from r1tui.errors import UsageError
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
+from r1tui.remedies import ShowLog
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from tests.bare_server import SMALL, bare_server
@@ -209,7 +210,7 @@ async def test_an_error_inside_the_stream_is_a_failure() -> None:
     events = list(reader.read(b'{"choices":[{"delta":{"content":"Hel"}}]}'))
     events += reader.read(b'{"error":{"code":500,"message":"compute failed","type":"server_error"}}')
     events += reader.read(b"[DONE]")
-    assert events == [Content("Hel"), Failed("The server refused: compute failed.", "See `r1tui logs`.")]
+    assert events == [Content("Hel"), Failed("The server refused: compute failed.", remedies=(ShowLog(),))]
 
 
 def test_an_answer_that_is_stopped_before_its_first_token_has_no_speed() -> None:

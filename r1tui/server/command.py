@@ -62,7 +62,8 @@ _REFUSED: dict[str, tuple[str | AnyRemedy, ...]] = {
         ("Choose the model with a variant or `--model FILE`.",),
     ),
     **dict.fromkeys(
-        ("--log-file", "--log-disable", "--log-jsonl"), ("r1tui reads the server's log, and shows it itself.",)
+        ("--log-file", "--log-disable", "--log-jsonl"),
+        ("r1tui needs the server's log itself.", Run("r1tui logs", "shows it")),
     ),
     **dict.fromkeys(
         ("--api-prefix", "--ssl-key-file", "--ssl-cert-file"),
