@@ -15,7 +15,7 @@ from r1tui.chat.conversation import Conversation, Turn
 from r1tui.config import Config, UiSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Content, Finished, Notice, StageFailed, StageStarted
-from r1tui.remedies import AskAgain, NewChat, ShowLog, StartServer
+from r1tui.remedies import AskAgain, GiveUp, NewChat, ShowLog, StartServer
 from r1tui.tui.app import R1App
 from r1tui.tui.commands import COMMANDS
 from r1tui.tui.messages import StageReported
@@ -179,7 +179,7 @@ async def test_stages_of_a_launch_name_the_keys_that_actions_have_now(tmp_path: 
         seat(app).add_class("-launching")
         for event in (
             StageStarted("server", "demo"),
-            Notice("server", "It does nothing. It is left alone; Esc or Ctrl+C gives up."),
+            Notice.of("server", "It does nothing. It is left alone.", GiveUp()),
             StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130),
         ):
             seat(app).post_message(StageReported(event))
@@ -189,7 +189,7 @@ async def test_stages_of_a_launch_name_the_keys_that_actions_have_now(tmp_path: 
             return " ".join(" ".join(stages.render_line(y).text.split()) for y in range(stages.size.height))
 
         await until(pilot, lambda: "Ctrl+W goes on where it was." in shown())
-        assert "It is left alone; Ctrl+X gives up." in shown()
+        assert "It is left alone. Ctrl+X gives up." in shown()
 
 
 async def test_the_line_that_marks_names_the_keys_that_actions_have_now(tmp_path: Path) -> None:
