@@ -137,7 +137,7 @@ class ModelsBase(SeatBase):
     async def _stop_server(self) -> None:
         from r1tui.tui.screens.ask import ask_stop  # noqa: PLC0415  as above
 
-        now, session = self.r1.session.status(), self.r1.session
+        now, session = self.r1.monitor.refresh(), self.r1.session
         loss = ""
         if session.answering:
             loss = "An answer is running, and ends with the server."
