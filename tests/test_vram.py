@@ -42,25 +42,25 @@ def test_it_waits_until_the_process_is_gone_and_the_memory_is_steady(
     here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpus = Gpus([70, 70, 40, 3, 3], [{42}, {42}, {42}, set()])
-    monkeypatch.setattr(nvml, "NvmlSession", gpus)
+    monkeypatch.setattr(ending, "NvmlSession", gpus)
     ending.wait_vram_free(42)
     assert gpus.looks == 5
 
 
 def test_what_others_hold_is_not_waited_for(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = Gpus([30], [{7}])
-    monkeypatch.setattr(nvml, "NvmlSession", gpus)
+    monkeypatch.setattr(ending, "NvmlSession", gpus)
     ending.wait_vram_free(42)
     assert gpus.looks == 2
 
 
 def test_it_does_not_wait_for_ever(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ending, "VRAM_S", 0.05)
-    monkeypatch.setattr(nvml, "NvmlSession", Gpus([70], [{42}]))
+    monkeypatch.setattr(ending, "NvmlSession", Gpus([70], [{42}]))
     ending.wait_vram_free(42)
 
 
 def test_without_a_gpu_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ending, "NVIDIA_DEVICE", tmp_path / "none")
-    monkeypatch.setattr(nvml, "NvmlSession", lambda: pytest.fail("NVML was asked"))
+    monkeypatch.setattr(ending, "NvmlSession", lambda: pytest.fail("NVML was asked"))
     ending.wait_vram_free(42)
