@@ -188,6 +188,12 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """That it ran by."""
 
 
+class RecordVersion(msgspec.Struct, frozen=True):
+    """What can be read of a state file of any version."""
+
+    version: int = VERSION
+
+
 class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The state file's content."""
 

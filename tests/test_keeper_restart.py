@@ -169,8 +169,8 @@ def test_what_follows_an_end(
 
 def test_a_smaller_plan_uses_up_those_before_it() -> None:
     plans = [FallbackPlan(argv=[name], words=name) for name in "abc"]
-    fields = with_less(ServerRecord(spec=ServerSpec(smaller=plans)), plans[1])
-    assert (fields["spec"].argv, fields["spec"].smaller) == (["b"], plans[2:])
+    spec = with_less(ServerSpec(smaller=plans), plans[1])
+    assert (spec.argv, spec.smaller) == (["b"], plans[2:])
 
 
 def test_a_stop_while_it_waits_to_start_again_is_obeyed_at_once(paths: Paths, toy: Toy) -> None:

@@ -129,6 +129,12 @@ def test_a_state_file_that_makes_no_sense_is_said(paths: Paths) -> None:
     )
 
 
+def test_a_state_file_that_only_a_newer_one_understands_is_said(paths: Paths) -> None:
+    now = status(written(paths, RECORD | {"version": 3, "answers": {"7-ab": "running"}}))
+    assert now.cause == f"{paths.state_file} cannot be understood: another r1tui wrote it (state version 3)."
+    assert "r1tui stop" in str(now.remedy)
+
+
 def test_a_job_of_the_version_before_is_known() -> None:
     record = msgspec.json.decode(b'{"argv":["r1tui","build"],"process":{"pid":7,"start_time":"b/1"}}', type=JobRecord)
     assert record == JobRecord(["r1tui", "build"], ProcessId(7, "b/1"))

@@ -257,7 +257,7 @@ class Keeper:
             cause=diagnosis.cause,
             remedies=(Advice(again.words),),
             evidence=list(diagnosis.evidence),
-            **(with_less(self._record, again.smaller) if again.smaller else {}),
+            spec=with_less(spec, again.smaller) if again.smaller else spec,
         )
         await learning
         await in_thread(wait_vram_free, server.pid)

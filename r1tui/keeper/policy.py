@@ -2,11 +2,10 @@
 
 import signal
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from r1tui.messages import FallbackPlan, ServerRecord
+from r1tui.messages import FallbackPlan, ServerRecord, ServerSpec
 from r1tui.server.diagnosis import MEMORY_KINDS, Diagnosis
 
 
@@ -48,10 +47,10 @@ def _less(record: ServerRecord, diagnosis: Diagnosis) -> FallbackPlan | None:
     return next((one for one in record.spec.smaller if diagnosis.kind == "gpu_memory" or one.spares_host), None)
 
 
-def with_less(record: ServerRecord, smaller: FallbackPlan) -> dict[str, Any]:
-    """The record's fields for a start with the smaller plan: it and all before it are used up."""
-    left = record.spec.smaller[record.spec.smaller.index(smaller) + 1 :]
-    return {"spec": msgspec.structs.replace(record.spec, argv=smaller.argv, plan=smaller.plan, smaller=left)}
+def with_less(spec: ServerSpec, smaller: FallbackPlan) -> ServerSpec:
+    """The spec of a start with the smaller plan: it and all before it are used up."""
+    left = spec.smaller[spec.smaller.index(smaller) + 1 :]
+    return msgspec.structs.replace(spec, argv=smaller.argv, plan=smaller.plan, smaller=left)
 
 
 def gave_up(record: ServerRecord) -> str:

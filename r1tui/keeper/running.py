@@ -73,8 +73,10 @@ def _caught_up(record: ServerRecord, server: ProcessId) -> ServerRecord:
     if server == record.server:
         return record
     smaller = next((one for one in record.spec.smaller if runs_command(server.pid, one.argv)), None)
-    less = with_less(record, smaller) if smaller else {}
-    return msgspec.structs.replace(record, server=server, state="loading", started_s=monotonic(), ready_s=None, **less)
+    spec = with_less(record.spec, smaller) if smaller else record.spec
+    return msgspec.structs.replace(
+        record, spec=spec, server=server, state="loading", started_s=monotonic(), ready_s=None
+    )
 
 
 @contextmanager

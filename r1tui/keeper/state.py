@@ -14,7 +14,7 @@ from r1tui.keeper.found import Found, is_keeper, is_recorded_server, look
 from r1tui.keeper.found import glance as glance_at
 from r1tui.keeper.trust import check_folder
 from r1tui.locks import holder
-from r1tui.messages import ENDED, VERSION, ServerRecord, Status
+from r1tui.messages import ENDED, VERSION, RecordVersion, ServerRecord, Status
 from r1tui.paths import Paths
 from r1tui.process import ProcessId, alive, boot_id, identify, runs_command
 from r1tui.remedies import RestartServer, Run, StartServer, StopServer
@@ -192,7 +192,13 @@ def read_record(paths: Paths) -> ServerRecord | None:
         return None
     except OSError as error:
         raise msgspec.DecodeError(error.strerror or str(error)) from error
-    return decode_own(raw, ServerRecord)
+    try:
+        return decode_own(raw, ServerRecord)
+    except msgspec.DecodeError:
+        version = decode_own(raw, RecordVersion).version
+        if version == VERSION:
+            raise
+        raise msgspec.DecodeError(f"another r1tui wrote it (state version {version})") from None
 
 
 def write_record(paths: Paths, record: ServerRecord) -> None:
