@@ -10,7 +10,7 @@ from typing import Literal, Self
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.files import decode
+from r1tui.messages import decode
 from r1tui.remedies import Advice, AnyRemedy, Remedies, in_commands, settle
 from r1tui.text import duration, safe_json, size
 

@@ -14,7 +14,7 @@ from r1tui.chat.typed import Typed
 from r1tui.config import Config, SamplingSettings
 from r1tui.events import Content, Reasoning, StreamEvent
 from r1tui.keeper import client as keeper
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from r1tui.tui.controllers.answers import Question
 from r1tui.tui.monitor import ServerMonitor
 from r1tui.tui.services.chat_client import ChatClient

@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, settings
 
-from r1tui.files import take_damages
 from r1tui.keeper import client as keeper
-from r1tui.paths import Paths
+from r1tui.system.files import take_damages
+from r1tui.system.paths import Paths
 from tests.hub_server import REPO, Hub, Repository, running_hub
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, where no Ctrl+C could be tested

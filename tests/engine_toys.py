@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from r1tui.engine.source import MARKER
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 SERVER = r"""
 #include <cstdio>

@@ -17,9 +17,9 @@ from typing import Any
 
 import msgspec
 
-from r1tui.locks import locked
-from r1tui.paths import Paths
-from r1tui.process import identify
+from r1tui.system.locks import locked
+from r1tui.system.paths import Paths
+from r1tui.system.processes import identify
 
 REMEDY = "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`."
 

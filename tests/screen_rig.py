@@ -24,9 +24,9 @@ from r1tui.listing.overview import Entry
 from r1tui.machine.nvml import GpuUse
 from r1tui.machine.telemetry import Sample, ServerUse
 from r1tui.messages import Range, Speed, Status
-from r1tui.paths import Paths
 from r1tui.plan import DevicePlan, HostPlan, Plan
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.messages import Sampled, ServerChanged, StageReported
 from r1tui.tui.widgets.rows import Rows

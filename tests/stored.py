@@ -2,7 +2,7 @@
 
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.store import Store
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 
 def last_conversation(paths: Paths) -> Conversation:

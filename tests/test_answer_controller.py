@@ -9,7 +9,7 @@ import pytest
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.store import Store
 from r1tui.chat.typed import Typed
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.messages import AnswerEnded
 from r1tui.tui.saver import Saver

@@ -21,7 +21,6 @@ from r1tui.chat.export import file_name
 from r1tui.chat.store import Store
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.files import write_json
 from r1tui.gguf import read_header
 from r1tui.hub import download
 from r1tui.hub.checksum import KnownFile, Record
@@ -39,11 +38,12 @@ from r1tui.hub.progress import progress_of, staging_folder
 from r1tui.hub.remembered import known_files, save_note
 from r1tui.hub.remote import Listing, RemoteFile, Tree
 from r1tui.hub.removal import removal_of, remove
-from r1tui.outside import component
-from r1tui.paths import Paths
 from r1tui.server.record import record_file
+from r1tui.system.files import write_json
+from r1tui.system.outside import component
+from r1tui.system.paths import Paths
+from r1tui.system.wheels import unpack
 from r1tui.tui.screens.save import target
-from r1tui.wheels import unpack
 from tests.hub_server import REPO, Hub
 from tests.store_rig import said, whole
 

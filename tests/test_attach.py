@@ -8,8 +8,8 @@ import pytest
 from textual.widgets import OptionList
 
 from r1tui.config import Config
-from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.server_models import ServerModelsScreen
 from tests.conftest import CommandLine

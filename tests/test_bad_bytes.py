@@ -27,7 +27,6 @@ from r1tui.engine.store import RECORD_VERSION, Identity, find_record, read_recor
 from r1tui.engine.store import Record as EngineRecord
 from r1tui.errors import R1tuiError
 from r1tui.events import FilesProgress, Notice, StageEvent, encode_event
-from r1tui.files import take_damages, write_json
 from r1tui.hub import download, find_model
 from r1tui.hub.checksum import Record
 from r1tui.hub.disks import read_rate
@@ -45,11 +44,12 @@ from r1tui.keeper import client as keeper
 from r1tui.keeper import state
 from r1tui.keeper.__main__ import main as keeper_main
 from r1tui.machine import bandwidth
-from r1tui.messages import DevicePlan, PlanSummary, ServerRecord, ServerSpec
-from r1tui.paths import Paths, private_folder
+from r1tui.messages import DevicePlan, PlanSummary, ProcessId, ServerRecord, ServerSpec
 from r1tui.plan import learned
-from r1tui.process import ProcessId, boot_id
 from r1tui.server.slots import Held, KeptPrompts, Note, prompt_of
+from r1tui.system.files import take_damages, write_json
+from r1tui.system.paths import Paths, private_folder
+from r1tui.system.processes import boot_id
 from r1tui.tui.choice import chosen_theme, keep_theme
 from tests.conftest import tiny_files
 from tests.hub_server import REPO, Hub, Repository, running_hub

@@ -10,7 +10,7 @@ from r1tui.machine import bandwidth
 from r1tui.machine import bus_probe as pcie
 from r1tui.machine.bandwidth import Bandwidth, bus_rates, disk_rate, load_bandwidth, measure, memory_rate
 from r1tui.machine.hardware import detect_machine
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 LIBCUDA = """
 #include <stdlib.h>

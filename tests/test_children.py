@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from r1tui.children import run_lines, sigterm_raises
 from r1tui.errors import CancelledError
+from r1tui.system.children import run_lines, sigterm_raises
 
 # A program with a child in a process group of its own (as ninja starts compilers) that is deaf to SIGTERM.
 FAMILY = """
@@ -26,7 +26,7 @@ child.wait()
 # Runs FAMILY through run_lines and prints its lines.
 RUNNER = """
 import sys
-from r1tui.children import run_lines, sigterm_raises
+from r1tui.system.children import run_lines, sigterm_raises
 with sigterm_raises("It"):
     run_lines([sys.executable, "-c", sys.argv[1]], lambda text: print(text, flush=True), what="It")
 """

@@ -8,7 +8,7 @@ import pytest
 
 from r1tui.chat.store import Store
 from r1tui.cli import cli, run
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import TinyModel
 from tests.hub_server import Hub
 from tests.store_rig import said, whole

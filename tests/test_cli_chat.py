@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from r1tui.keeper import client as keeper
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.bare_server import bare_server
 from tests.conftest import CommandLine, TinyModel
 from tests.keeper_rig import Toy, until

@@ -10,9 +10,9 @@ from r1tui.chat.changes import Tracker
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.store import Store
 from r1tui.events import Finished
-from r1tui.paths import Paths, private_folder
-from r1tui.process import boot_id
 from r1tui.server.slots import KeptPrompts, Note, prompt_of
+from r1tui.system.paths import Paths, private_folder
+from r1tui.system.processes import boot_id
 from tests.conftest import CommandLine
 from tests.store_rig import let_deletions_age
 

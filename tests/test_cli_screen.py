@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.ptys import Terminal
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from r1tui.chat.store import Store
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.ptys import Terminal
 from tests.store_rig import said, whole
 

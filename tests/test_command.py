@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from r1tui.config import SamplingSettings, ServerSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.plan.capabilities import Capabilities, parse_flags
-from r1tui.process import identify, stop
 from r1tui.server.command import (
     Tcp,
     as_script,
@@ -26,6 +25,7 @@ from r1tui.server.command import (
     with_free_port,
 )
 from r1tui.server.sampling import R1_VALUES
+from r1tui.system.processes import identify, stop
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, call, capabilities_of, until
 

@@ -6,8 +6,8 @@ from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.config import Config
 from r1tui.events import Failed, Finished
-from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from tests.bench.replay import Replay, Script
 from tests.screen_rig import StillApp

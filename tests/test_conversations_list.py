@@ -8,7 +8,7 @@ from textual.widgets import DataTable, Label
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.store import Store
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.store_rig import said, whole
 from tests.test_conversations_screen import Listening, keep, listed
 from tests.tui_rig import opened

@@ -20,7 +20,7 @@ from r1tui.cli.context import Context
 from r1tui.cli.folders import problem_of, sockets_problem
 from r1tui.errors import R1tuiError
 from r1tui.keeper.found import marked
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.fake_nvml import fails, fake_nvml
 from tests.keeper_rig import Toy, start_ready

@@ -13,7 +13,7 @@ from r1tui.hub import find_model
 from r1tui.hub.download import unfinished
 from r1tui.hub.jobs import download_job
 from r1tui.hub.progress import staging_folder
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.download import DownloadScreen

@@ -17,8 +17,8 @@ from r1tui.engine.store import RECORD, find_made_on_purpose
 from r1tui.errors import CancelledError, R1tuiError, UsageError
 from r1tui.events import LogLine, Notice, Progress, StageDone, StageEvent, StageStarted, decode_event
 from r1tui.machine.nvml import Gpu, Nvidia
-from r1tui.paths import Paths
 from r1tui.plan.capabilities import Capabilities, EngineDevice
+from r1tui.system.paths import Paths
 from tests.engine_toys import close_gate, fetched_release, open_gate, toy_source
 
 CPU = EngineSettings(backend="cpu", ref="b1", jobs=1)
@@ -27,7 +27,7 @@ import sys
 from r1tui.config import EngineSettings
 from r1tui.engine import build_engine
 from r1tui.events import encode_event
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 settings = EngineSettings(backend="cpu", ref="b1", jobs=1)
 build_engine(settings, Paths.from_environment(), lambda event: print(encode_event(event), flush=True))
 """

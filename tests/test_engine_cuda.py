@@ -8,7 +8,7 @@ import pytest
 from r1tui.config import EngineSettings
 from r1tui.engine import build_engine, find_engine
 from r1tui.engine.probe import driver_library
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from r1tui.config import EngineSettings
 from r1tui.engine import build_engine, find_engine
 from r1tui.engine.store import RECORD
 from r1tui.events import Progress, StageEvent
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.engine_toys import fetched_release
 
 CPU = EngineSettings(backend="cpu", ref="b1", jobs=1)

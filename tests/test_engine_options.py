@@ -8,7 +8,7 @@ import pytest
 from r1tui.config import EngineSettings
 from r1tui.engine.recipe import BuiltBackend, Recipe, cmake_arguments
 from r1tui.engine.system import Toolkit
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "config.example.yaml", *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("r1tui/**/*.py"),

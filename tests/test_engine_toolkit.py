@@ -21,7 +21,7 @@ from r1tui.engine.toolchain import bundled_toolkit, complete, fetch_toolkit, too
 from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageEvent
 from r1tui.machine.nvml import Nvidia
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.toy_cuda import cuda_source, publish_toolkit
 
 ARCHITECTURE = "-DCMAKE_CUDA_ARCHITECTURES=90-real"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from r1tui.config import EngineSettings
-from r1tui.environment import clean_environment, server_environment, shell_lines
 from r1tui.keeper import client
-from r1tui.paths import Paths
+from r1tui.system.environment import clean_environment, server_environment, shell_lines
+from r1tui.system.paths import Paths
 from tests.conftest import TinyModel
 from tests.keeper_rig import call, spec_for, start_ready
 

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.files import (
+from r1tui.messages import decode, decode_foreign
+from r1tui.system.files import (
     LARGEST_BYTES,
-    decode,
-    decode_foreign,
     make_folder,
     read_json,
     read_json_if_any,

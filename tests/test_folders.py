@@ -15,7 +15,7 @@ from r1tui.errors import R1tuiError
 from r1tui.hub import disks, folders
 from r1tui.hub.disks import Disk, is_network, look_at, read_rate
 from r1tui.hub.folders import choose_folder
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 GB = 10**9
 MODEL = 131 * GB

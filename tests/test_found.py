@@ -13,7 +13,7 @@ from r1tui.config import Config
 from r1tui.hub import ollama
 from r1tui.hub.found import Found, Search, find_model
 from r1tui.hub.remembered import ask_hub
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.hub_server import COMMIT, Hub, Repository
 

@@ -7,8 +7,8 @@ import pytest
 
 from r1tui.config import Config, UiSettings
 from r1tui.messages import Status
-from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.messages import ServerChanged
 from r1tui.tui.widgets.figures import Figures

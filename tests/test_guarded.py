@@ -23,7 +23,7 @@ from r1tui.chat.rescue import Unsaved
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
 from r1tui.hub.removal import Removal
-from r1tui.log import begin_log, flush_log
+from r1tui.system.logs import begin_log, flush_log
 from r1tui.tui.app import R1App
 from r1tui.tui.controllers.answers import Question, Receiving
 from r1tui.tui.guarded import FatalError, Guarded
@@ -264,9 +264,9 @@ CASES = [
     Case("The export", "r1tui.chat.store.Store.look", partial(in_conversations, keys=("x", "m"))),
     Case("The change", "r1tui.chat.store.Store.restore", partial(in_conversations, keys=("u",))),
     Case("The advice", "r1tui.tui.screens.welcome.detect_machine", partial(begin_models, kind=WelcomeScreen)),
-    Case("Following the download", "r1tui.process.job.Job.events", partial(in_download, begin=id),
+    Case("Following the download", "r1tui.system.jobs.Job.events", partial(in_download, begin=id),
          lambda app: not app.screen.running, failing=fail_while_iterated),  # type: ignore[attr-defined]
-    Case("Pausing the download", "r1tui.process.job.Job.stop",
+    Case("Pausing the download", "r1tui.system.jobs.Job.stop",
          partial(in_download, begin=pause)),
     Case("Deleting the download", "r1tui.tui.screens.download.unfinished",
          partial(in_download, begin=lambda screen: screen.action_give_up())),

@@ -31,9 +31,9 @@ from r1tui.hub.headers import known_headers
 from r1tui.hub.jobs import download_job, running_downloads
 from r1tui.hub.remembered import known_files
 from r1tui.keeper import client as keeper
-from r1tui.paths import Paths, private_folder
 from r1tui.plan.learned import read_records
-from r1tui.process import alive, boot_id, identify
+from r1tui.system.paths import Paths, private_folder
+from r1tui.system.processes import alive, boot_id, identify
 from r1tui.tui.app import R1App
 from r1tui.tui.choice import chosen_theme
 from r1tui.tui.keymap import complaints

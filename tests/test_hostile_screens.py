@@ -19,7 +19,7 @@ from r1tui.catalog.variants import Catalog, Variant
 from r1tui.events import FileProgress, FilesProgress, LogLine, Notice, Progress, StageDone, StageFailed, StageStarted
 from r1tui.listing.overview import Entry
 from r1tui.messages import DevicePlan, PlanSummary, Status
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from r1tui.tui.messages import AnswerWaits, DownloadReported, ServerChanged, StageReported
 from r1tui.tui.screens import variants
 from r1tui.tui.screens.ask import AskScreen, Choice

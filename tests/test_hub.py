@@ -20,8 +20,8 @@ from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Notice, Progress, StageDone, StageEvent, StageStarted
 from r1tui.hub import download, find_model
 from r1tui.hub.names import choose, is_complete, models
-from r1tui.locks import locked
-from r1tui.paths import Paths
+from r1tui.system.locks import locked
+from r1tui.system.paths import Paths
 from tests.hub_server import COMMIT, REPO, Hub
 
 VARIANT = Variant("tiny", "Tiny", repo=REPO, pattern="*Q8_0*")
@@ -166,7 +166,7 @@ def test_two_downloads_of_one_model_do_not_meet(hub: Hub, paths: Paths) -> None:
 _HOLD = """
 import signal, sys
 from pathlib import Path
-from r1tui.locks import locked
+from r1tui.system.locks import locked
 with locked(Path(sys.argv[1]), "it"):
     print("held", flush=True)
     signal.pause()

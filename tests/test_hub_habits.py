@@ -15,7 +15,7 @@ from r1tui.hub import answers, api, download, find_model, headers, ranges, trans
 from r1tui.hub.failures import Manners
 from r1tui.hub.headers import fetch_headers
 from r1tui.hub.remembered import ask_hub
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import tiny_files
 from tests.hub_habits import FILES, LISTS, WHOLE, Answer, page
 from tests.hub_server import REPO, Faults, Hub, Repository

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 HEAVY = (
     "textual",

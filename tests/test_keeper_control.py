@@ -13,7 +13,7 @@ from r1tui.errors import R1tuiError
 from r1tui.keeper import client
 from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, VersionError, read_status
 from r1tui.messages import VERSION
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.keeper_rig import idle_spec, until
 
 

@@ -18,10 +18,10 @@ import pytest
 from r1tui.errors import R1tuiError
 from r1tui.keeper import asking, client, memory, stopping
 from r1tui.keeper.state import read_record, write_record
-from r1tui.messages import FallbackPlan, PlanSummary, ServerRecord, Status
-from r1tui.paths import Paths, private_folder
-from r1tui.process import ProcessId, alive, identify, spawn_detached, wait
+from r1tui.messages import FallbackPlan, PlanSummary, ProcessId, ServerRecord, Status
 from r1tui.server.record import LOST_EVENT, record_file
+from r1tui.system.paths import Paths, private_folder
+from r1tui.system.processes import alive, identify, spawn_detached, wait
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, Toy, call, idle_spec, open_stream, spec_for, start_ready, until
 from tests.provoked import memory_cgroup
@@ -301,7 +301,7 @@ def test_a_second_stop_leaves_the_one_alone_that_is_at_it(paths: Paths, tmp_path
     start_ready(Toy(paths, tmp_path).spec(), paths)
     kill(record_of(paths).keeper)
     code = (
-        "import sys; from r1tui.locks import locked; from r1tui.paths import Paths\n"
+        "import sys; from r1tui.system.locks import locked; from r1tui.system.paths import Paths\n"
         "with locked(Paths.from_environment().keeper_lock, 'x'): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -15,8 +15,8 @@ from r1tui.keeper.protocol import CONNECT_S
 from r1tui.keeper.state import read_record
 from r1tui.launch.loading import follow_server
 from r1tui.messages import Status
-from r1tui.paths import Paths
-from r1tui.process import alive
+from r1tui.system.paths import Paths
+from r1tui.system.processes import alive
 from tests.conftest import CommandLine, TinyModel
 from tests.keeper_rig import Toy, start_ready
 

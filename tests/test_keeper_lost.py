@@ -15,10 +15,10 @@ import pytest
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client, found, presence
 from r1tui.keeper.state import glance, is_being_stopped, read_record
-from r1tui.locks import holder, locked
-from r1tui.messages import ServerRecord, Status
-from r1tui.paths import Paths, private_folder
-from r1tui.process import ProcessId, alive, identify, wait
+from r1tui.messages import ProcessId, ServerRecord, Status
+from r1tui.system.locks import holder, locked
+from r1tui.system.paths import Paths, private_folder
+from r1tui.system.processes import alive, identify, wait
 from tests.conftest import CommandLine, TinyModel
 from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
 
@@ -228,7 +228,7 @@ def test_a_keeper_whose_lock_is_another_s_starts_nothing_and_touches_nothing(pat
 def test_a_keeper_in_a_terminal_is_found_by_its_server(paths: Paths, toy: Toy) -> None:
     code = (
         "from r1tui.keeper.client import run_keeper; from r1tui.messages import ServerSpec\n"
-        "from r1tui.paths import Paths; import msgspec, sys\n"
+        "from r1tui.system.paths import Paths; import msgspec, sys\n"
         "run_keeper(msgspec.json.decode(sys.argv[1], type=ServerSpec), Paths.from_environment())"
     )
     argv = [sys.executable, "-c", code, msgspec.json.encode(toy.spec()).decode()]

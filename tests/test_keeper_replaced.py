@@ -12,10 +12,10 @@ import r1tui
 from r1tui.keeper import client
 from r1tui.keeper.state import new_conversation_id
 from r1tui.messages import DevicePlan, FallbackPlan, PlanSummary
-from r1tui.paths import Paths
 from r1tui.plan.learned import read_records
 from r1tui.planning.history import records_file
 from r1tui.server.record import record_file
+from r1tui.system.paths import Paths
 from tests.conftest import TinyModel
 from tests.keeper_rig import Toy, open_stream, spec_for, start_ready, until
 

@@ -12,12 +12,13 @@ from r1tui.keeper import client
 from r1tui.keeper.policy import gave_up, what_next, with_less
 from r1tui.keeper.state import read_record
 from r1tui.messages import DevicePlan, FallbackPlan, PlanSummary, ServerRecord, ServerSpec, Status
-from r1tui.paths import Paths
 from r1tui.plan.learned import read_records
 from r1tui.planning.history import records_file
-from r1tui.process import alive, identify, older_log, wait
 from r1tui.remedies import RestartServer
 from r1tui.server.diagnosis import Diagnosis, Kind
+from r1tui.system.log_reader import older_log
+from r1tui.system.paths import Paths
+from r1tui.system.processes import alive, identify, wait
 from tests.conftest import TinyModel
 from tests.engine_figures import running_worker
 from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until

@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client
 from r1tui.messages import Status
-from r1tui.paths import Paths
-from r1tui.process import command_line, identify
+from r1tui.system.paths import Paths
+from r1tui.system.processes import command_line, identify
 from tests.keeper_rig import SocketConnection, Toy, call, until
 
 PATIENCE_S = 90.0

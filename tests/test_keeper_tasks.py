@@ -14,11 +14,11 @@ import pytest
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client
 from r1tui.keeper.state import asker_of, new_conversation_id, read_record
-from r1tui.messages import ServerSpec, Status
-from r1tui.paths import Paths
-from r1tui.process import ProcessId, alive, identify, spawn_detached
+from r1tui.messages import ProcessId, ServerSpec, Status
 from r1tui.server.record import UNRECORDED_EVENT, record_file
 from r1tui.server.slots import FLAG, KeptPrompts
+from r1tui.system.paths import Paths
+from r1tui.system.processes import alive, identify, spawn_detached
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
 

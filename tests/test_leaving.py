@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from r1tui.config import Config
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.keeper_rig import until
 from tests.ptys import Terminal
 

@@ -13,7 +13,7 @@ from r1tui.events import LogLine, Notice, Progress, StageDone, StageEvent, Stage
 from r1tui.keeper import client
 from r1tui.launch.loading import LoadingWatch, follow_server, outcome, read_signs
 from r1tui.messages import DevicePlan, HostPlan, PlanSummary, Status
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import TinyModel
 from tests.keeper_rig import Toy, spec_for
 

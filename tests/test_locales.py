@@ -12,8 +12,8 @@ import pytest
 
 from r1tui.chat.store import Store
 from r1tui.errors import unwritable
-from r1tui.paths import Paths
-from r1tui.streams import from_argument, from_pipe
+from r1tui.system.paths import Paths
+from r1tui.system.streams import from_argument, from_pipe
 from tests.odd_server import Reply, chunk, events, odd_server
 from tests.store_rig import said, whole
 from tests.test_cli_screen import in_terminal
@@ -71,7 +71,7 @@ def locale(request: pytest.FixtureRequest, locales: Path, paths: Paths, monkeypa
 def test_every_help_is_shown(locale: Locale) -> None:
     env = os.environ | {"PYTHONUTF8": "0"} | locale.variables
     ran = subprocess.run(
-        [sys.executable, "-c", "from r1tui.streams import forgive_streams; forgive_streams()" + EVERY_HELP],
+        [sys.executable, "-c", "from r1tui.system.streams import forgive_streams; forgive_streams()" + EVERY_HELP],
         env=env, capture_output=True, timeout=300, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from r1tui.errors import R1tuiError
-from r1tui.locks import holder, locked
+from r1tui.system.locks import holder, locked
 
 HOLD = """
 import sys
 from pathlib import Path
-from r1tui.locks import locked
+from r1tui.system.locks import locked
 with locked(Path(sys.argv[1]), "It"):
     print("held", flush=True)
     sys.stdin.read()

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from r1tui import log
 from r1tui.cli import _COMMANDS, cli, main
 from r1tui.events import StageFailed, decode_event
-from r1tui.log import LogHandler, as_told, begin_log, flush_log, log_file, unforeseen, without_secrets
-from r1tui.paths import Paths
+from r1tui.system import logs as log
+from r1tui.system.logs import LogHandler, as_told, begin_log, flush_log, log_file, unforeseen, without_secrets
+from r1tui.system.paths import Paths
 
 SECRET = "hf_" + "x" * 30
 TEXT = "How do I tell my sister that I am leaving?"
@@ -126,8 +126,8 @@ def test_a_log_that_is_large_is_put_aside_once_however_many_write(
 ) -> None:
     code = (
         "import logging\n"
-        "from r1tui import log\n"
-        "from r1tui.paths import Paths\n"
+        "from r1tui.system import logs as log\n"
+        "from r1tui.system.paths import Paths\n"
         "log.LIMIT_BYTES = 20_000\n"
         "log.FLUSH_S = 60\n"
         "log.begin_log(Paths.from_environment(), 'x')\n"

@@ -20,7 +20,7 @@ from r1tui.messages import (
     Speed,
     Status,
 )
-from r1tui.paths import Paths, private_folder
+from r1tui.system.paths import Paths, private_folder
 
 PLAN: dict[str, Any] = {
     "variant": "r1-iq1_s", "model": "/m/r1.gguf", "strategy": "experts", "n_gpu_layers": 62, "n_cpu_moe": 31,

@@ -11,10 +11,10 @@ from r1tui.catalog.variants import Variant, load_catalog, variant_of_file
 from r1tui.config import Config, SamplingSettings, VariantSettings
 from r1tui.gguf import read_header
 from r1tui.messages import Status
-from r1tui.paths import Paths
 from r1tui.server.client import ChatRequest, Message
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.sampling import R1_VALUES, file_values, is_r1, repeats_old_example, sampling_for
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.model_sampling import sampling_of_running
 from tests.bare_server import SMALL, serving

@@ -16,8 +16,8 @@ from textual.message import Message
 from r1tui.keeper import asking, client, stopping
 from r1tui.keeper.protocol import connect
 from r1tui.messages import Status
-from r1tui.paths import Paths
-from r1tui.process import identify, wait_ended
+from r1tui.system.paths import Paths
+from r1tui.system.processes import identify, wait_ended
 from r1tui.tui import monitor as monitoring
 from r1tui.tui.messages import ServerChanged
 from r1tui.tui.monitor import ServerMonitor

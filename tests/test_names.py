@@ -17,7 +17,7 @@ from r1tui.hub import download, find_model
 from r1tui.hub.headers import fetch_headers, known_headers
 from r1tui.hub.names import choose, choose_by_name, models, names_of, quant_of, stem
 from r1tui.hub.removal import removal_of, remove
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import Hub, Repository
 

@@ -13,7 +13,7 @@ from r1tui.cli import run
 from r1tui.config import Config
 from r1tui.machine import nvml as nvml_module
 from r1tui.machine.nvml import NvmlError, NvmlSession, read_nvidia
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from tests.conftest import TinyModel
 from tests.fake_nvml import GIB, NVMLError, fails, fake_nvml, unsupported

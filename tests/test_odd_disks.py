@@ -11,8 +11,8 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import LOCAL_DISK, R1tuiError, os_error
 from r1tui.keeper import client
-from r1tui.locks import holder, locked
-from r1tui.paths import Paths, private_folder
+from r1tui.system.locks import holder, locked
+from r1tui.system.paths import Paths, private_folder
 from r1tui.tui.app import R1App
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import REPO, Hub

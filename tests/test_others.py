@@ -7,7 +7,7 @@ import pytest
 
 from r1tui.config import Config
 from r1tui.hub.others import Other, other_models
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 from tests.test_found import put, put_in_ollama
 

@@ -9,8 +9,8 @@ from r1tui.events import Finished
 from r1tui.hub.remembered import ask_hub
 from r1tui.listing.overview import Entry, overview
 from r1tui.messages import Status
-from r1tui.paths import Paths
 from r1tui.planning.history import remember_speed
+from r1tui.system.paths import Paths
 from r1tui.text import duration
 from tests.conftest import TinyModel
 from tests.hub_server import Hub, Repository

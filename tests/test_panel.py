@@ -8,8 +8,8 @@ from textual.pilot import Pilot
 
 from r1tui.chat.answer import Answer
 from r1tui.config import Config
-from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.panel import PanelScreen

@@ -23,7 +23,6 @@ from r1tui.machine.bandwidth import Bandwidth
 from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import DevicePlan, PlanSummary, Range, State, Status
-from r1tui.paths import Paths
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.capabilities import EngineDevice
 from r1tui.planning.command import server_argv
@@ -34,6 +33,7 @@ from r1tui.planning.history import known_of, remember_speed
 from r1tui.planning.overrides import for_variant, override_rules
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject
+from r1tui.system.paths import Paths
 from tests import sparse_r1
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import Hub, Repository, running_hub

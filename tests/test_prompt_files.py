@@ -73,7 +73,7 @@ def test_a_history_that_cannot_be_read_is_not_replaced(tmp_path: Path, monkeypat
     history = PromptHistory(tmp_path)
     history.add(Typed("before"))
     with monkeypatch.context() as broken:
-        broken.setattr("r1tui.files._read", _unreadable)
+        broken.setattr("r1tui.system.files._read", _unreadable)
         assert history.entries() == []
         with pytest.raises(R1tuiError, match="Input/output error"):
             history.add(Typed("meanwhile"))

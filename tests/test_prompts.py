@@ -18,10 +18,10 @@ from r1tui.keeper import client as keeper
 from r1tui.keeper import prompts
 from r1tui.keeper.state import read_record
 from r1tui.messages import HostPlan, PlanSummary, Status
-from r1tui.paths import Paths
-from r1tui.process import identify
 from r1tui.server import slots
 from r1tui.server.slots import Held, KeptPrompts, identity_of, prompt_of
+from r1tui.system.paths import Paths
+from r1tui.system.processes import identify
 from r1tui.tui.app import R1App
 from r1tui.tui.services import prompt_cache
 from r1tui.tui.services.prompt_cache import PromptCache

@@ -14,7 +14,7 @@ import pytest
 from r1tui.chat.database import NAME
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import TinyModel
 from tests.ptys import Terminal
 from tests.small_disk import SmallDisk, small_disk

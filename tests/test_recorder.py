@@ -19,11 +19,11 @@ from r1tui.keeper import client
 from r1tui.keeper.record_file import LONGEST_AGE_S, MOST_RECORDS, prune
 from r1tui.keeper.state import new_conversation_id
 from r1tui.keeper.state import read_record as read_state
-from r1tui.paths import Paths
-from r1tui.process import wait
 from r1tui.server.answer import AnswerReader
 from r1tui.server.record import merged_text, read_record, record_file, resumes_at
 from r1tui.server.sse import EventSplitter
+from r1tui.system.paths import Paths
+from r1tui.system.processes import wait
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
 

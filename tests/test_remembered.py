@@ -15,7 +15,7 @@ from r1tui.events import StageEvent
 from r1tui.hub import download, find_model
 from r1tui.hub.progress import progress_of
 from r1tui.hub.remembered import ask_hub, known_files, latest_files
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.hub_server import COMMIT, Hub, Repository
 

@@ -14,8 +14,8 @@ from r1tui.events import Notice, StageEvent
 from r1tui.hub import download, find_model
 from r1tui.hub.found import download_lock
 from r1tui.hub.removal import removal_of, remove
-from r1tui.locks import locked
-from r1tui.paths import Paths
+from r1tui.system.locks import locked
+from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import Hub, Repository
 

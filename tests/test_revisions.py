@@ -16,7 +16,7 @@ from r1tui.hub.headers import fetch_headers, known_headers
 from r1tui.hub.progress import progress_of
 from r1tui.hub.remembered import ask_hub
 from r1tui.hub.removal import removal_of, remove
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import COMMIT, Hub, Repository
 

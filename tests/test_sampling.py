@@ -13,10 +13,10 @@ from r1tui.chat.choices import SamplingChoices
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Content, Finished, Reasoning
-from r1tui.files import take_damages
-from r1tui.paths import Paths
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.files import take_damages
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.sampling import SamplingScreen, Switch
@@ -132,7 +132,7 @@ def test_choices_that_cannot_be_read_are_not_replaced(tmp_path: Path, monkeypatc
     choices.choose("new", SamplingSettings(temperature=1.0))
     path.write_text('{"old": {"temperature": 0.5}}')
     with monkeypatch.context() as broken:
-        broken.setattr("r1tui.files._read", _unreadable)
+        broken.setattr("r1tui.system.files._read", _unreadable)
         assert choices.of("old") == SamplingSettings()
         with pytest.raises(R1tuiError, match="Input/output error"):
             choices.write("new")

@@ -13,7 +13,7 @@ import pytest
 from textual.widgets import DataTable
 
 from r1tui.catalog.variants import Variant
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.conversations import ConversationsScreen
 from r1tui.tui.screens.download import DownloadScreen

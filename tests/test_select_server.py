@@ -8,9 +8,9 @@ from r1tui.catalog.variants import variant_of_file
 from r1tui.chat.answer import Answer
 from r1tui.config import Config, SamplingSettings
 from r1tui.events import Content, Failed
-from r1tui.paths import Paths
 from r1tui.server.client import Beginning, ChatRequest
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.services import chat_client
 from r1tui.tui.widgets.prompt import Prompt

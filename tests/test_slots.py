@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from r1tui.process import ProcessId, boot_id
+from r1tui.messages import ProcessId
 from r1tui.server import slots
 from r1tui.server.slots import Held, KeptPrompts, Note, Prompt, folder_of, identity_of, prompt_of
+from r1tui.system.processes import boot_id
 
 LONG = [("user", "x" * 900), ("assistant", "y" * 50), ("user", "z" * 50)]
 GIB = 1 << 30

@@ -10,11 +10,11 @@ from r1tui.config import PlanSettings
 from r1tui.events import Finished
 from r1tui.gguf import Header, read_header
 from r1tui.messages import NO_SPEED, Range, Status
-from r1tui.paths import Paths
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.learned import FORGOTTEN_AFTER_S, KEPT_SPEEDS, Key, Layout, Record, Run, read_records
 from r1tui.plan.rates import CARDS, DeviceRates, HostRates, typical_device
 from r1tui.planning.history import known_of, records_file, remember_load, remember_out_of_memory, remember_speed
+from r1tui.system.paths import Paths
 from tests import sparse_r1
 
 GIB = 1024

@@ -10,7 +10,7 @@ from r1tui.config import Config, EngineSettings, VariantSettings
 from r1tui.engine import pins
 from r1tui.engine.recipe import build_number
 from r1tui.errors import R1tuiError
-from r1tui.wheels import fetch_sdist, fetch_wheel, sha256_of
+from r1tui.system.wheels import fetch_sdist, fetch_wheel, sha256_of
 from tests.package_index import only_these_indexes, publish, sdist, wheel
 
 

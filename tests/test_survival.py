@@ -14,9 +14,9 @@ from r1tui.chat.store import Store
 from r1tui.config import Config, EngineSettings, ServerSettings
 from r1tui.keeper import client as keeper
 from r1tui.keeper.recorded import has_record
-from r1tui.paths import Paths
-from r1tui.process import identify, wait
 from r1tui.server.record import LOST_EVENT, record_file
+from r1tui.system.paths import Paths
+from r1tui.system.processes import identify, wait
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, call, spec_for, start_ready, until
 from tests.ptys import Terminal

@@ -7,8 +7,8 @@ import pytest
 from textual.widgets import OptionList
 
 from r1tui.config import Config, UiSettings
-from r1tui.paths import Paths
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.choice import chosen_theme, keep_theme
 from r1tui.tui.screens.keys import KeysScreen

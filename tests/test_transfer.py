@@ -20,7 +20,7 @@ from r1tui.hub import part as parts
 from r1tui.hub.download import discard, unfinished
 from r1tui.hub.failures import Manners
 from r1tui.hub.progress import staging_folder
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.conftest import tiny_files
 from tests.hub_server import REPO, Faults, Hub
 

@@ -18,8 +18,8 @@ from r1tui.keeper.http import request
 from r1tui.keeper.key import key_of, make_key
 from r1tui.keeper.protocol import connect
 from r1tui.messages import Status
-from r1tui.paths import Paths, private_folder
-from r1tui.process import identify
+from r1tui.system.paths import Paths, private_folder
+from r1tui.system.processes import identify
 from tests.conftest import CommandLine
 from tests.keeper_rig import Toy, start_ready
 

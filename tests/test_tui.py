@@ -11,9 +11,9 @@ from r1tui.catalog.variants import variant_of_file
 from r1tui.config import Config, ServerSettings, UiSettings, VariantSettings
 from r1tui.events import StageFailed
 from r1tui.keeper import client as keeper
-from r1tui.paths import Paths
 from r1tui.planning.history import known_of
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.keymap import complaints
 from r1tui.tui.messages import StageReported

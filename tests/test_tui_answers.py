@@ -13,8 +13,8 @@ from r1tui.chat.prompt_files import PromptHistory
 from r1tui.config import Config, PlanSettings, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client as keeper
-from r1tui.paths import Paths
 from r1tui.server.client import ServerClient
+from r1tui.system.paths import Paths
 from r1tui.tui.actions import actions, run
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.ask import AskScreen

@@ -14,8 +14,8 @@ from r1tui.config import Config, PlanSettings, ServerSettings, VariantSettings
 from r1tui.keeper import asking, stopping
 from r1tui.keeper import client as keeper
 from r1tui.launch.stages import Launch
-from r1tui.paths import Paths
-from r1tui.process import identify
+from r1tui.system.paths import Paths
+from r1tui.system.processes import identify
 from r1tui.tui.app import R1App
 from r1tui.tui.remedies import in_words, to_go_on
 from r1tui.tui.screens import models_base

@@ -15,12 +15,12 @@ from r1tui.cli import run
 from r1tui.config import Config, VariantSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.remembered import ask_hub
-from r1tui.paths import Paths
 from r1tui.server.client import ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.paths import Paths
+from r1tui.system.variables import HUB, check_network, check_proxies, hub_endpoint, secret
 from r1tui.tui.app import R1App
 from r1tui.tui.widgets.prompt import Prompt
-from r1tui.variables import HUB, check_network, check_proxies, hub_endpoint, secret
 from tests.conftest import CommandLine
 from tests.hub_server import Hub, Repository
 from tests.odd_server import odd_server

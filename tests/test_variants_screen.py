@@ -15,7 +15,7 @@ from r1tui.listing.recommend import Surroundings
 from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import Status
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens import variants, welcome

@@ -10,7 +10,7 @@ from typing import Any
 
 from r1tui.config import Config, SamplingSettings, VariantSettings
 from r1tui.errors import ConfigError, UsageError
-from r1tui.paths import expand
+from r1tui.system.paths import expand
 
 HUB_NAME = re.compile(
     r"hf:(?P<repo>\w[\w.-]{0,95}/\w[\w.-]{0,95}):(?P<quant>[\w.-]{1,96}(?:/[\w.-]{1,96}){0,4})", re.ASCII

@@ -7,9 +7,9 @@ import msgspec
 
 from r1tui.config import RANDOM_SEED, SamplingSettings
 from r1tui.errors import os_error
-from r1tui.files import read_json, write_json
-from r1tui.locks import locked
-from r1tui.paths import private_folder
+from r1tui.system.files import read_json, write_json
+from r1tui.system.locks import locked
+from r1tui.system.paths import private_folder
 
 Chosen = dict[str, Any]
 """The settings that differ from the config's, by their names there."""

@@ -16,8 +16,8 @@ from time import localtime, monotonic, strftime
 from typing import Self
 
 from r1tui.errors import R1tuiError, is_full
-from r1tui.locks import locked
-from r1tui.paths import private_folder
+from r1tui.system.locks import locked
+from r1tui.system.paths import private_folder
 
 NAME = "conversations.db"
 UPGRADES = tuple(sorted(Path(__file__).with_name("upgrades").glob("*.sql")))

@@ -8,9 +8,10 @@ import msgspec
 
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError, os_error
-from r1tui.files import decode_foreign, read_bytes, read_json, write_json, write_private
-from r1tui.locks import holder, locked
-from r1tui.paths import private_folder
+from r1tui.messages import decode_foreign
+from r1tui.system.files import read_bytes, read_json, write_json, write_private
+from r1tui.system.locks import holder, locked
+from r1tui.system.paths import private_folder
 
 MOST_ENTRIES = 1_000
 MOST_BYTES = 4 << 20

@@ -13,7 +13,7 @@ from r1tui.chat.conversation import Conversation
 from r1tui.chat.export import SUFFIXES, written_as
 from r1tui.chat.rows import Loaded
 from r1tui.errors import R1tuiError, os_error
-from r1tui.files import write_new
+from r1tui.system.files import write_new
 
 PREFIX = "r1tui-unsaved"
 _MEMORY = Path("/dev/shm")  # noqa: S108  each file there is made for its owner alone

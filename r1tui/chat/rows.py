@@ -14,7 +14,7 @@ from r1tui.chat.changes import Changes, Drop, Grow, Put, Tracker
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.database import text_of, time_of
 from r1tui.events import Finished
-from r1tui.files import decode
+from r1tui.messages import decode
 from r1tui.remedies import Advice, read
 
 LEFT = "r1tui ended while this answer came; its end may not have been saved."

@@ -20,8 +20,8 @@ from r1tui.chat.readonly import read_only
 from r1tui.chat.rows import Loaded, Recorded
 from r1tui.chat.takeover import take_over
 from r1tui.errors import R1tuiError
-from r1tui.locks import holder, locked
-from r1tui.outside import stem_of
+from r1tui.system.locks import holder, locked
+from r1tui.system.outside import stem_of
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ import click
 from r1tui import __version__
 from r1tui.cli.context import WORDS, Context, model_name_option
 from r1tui.errors import CancelledError, R1tuiError, unwritable
-from r1tui.files import keep_others_out, take_damages
-from r1tui.streams import forgive_streams
+from r1tui.system.files import keep_others_out, take_damages
+from r1tui.system.streams import forgive_streams
 from r1tui.text import plain
 
 _COMMANDS = {
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         signal.signal(signal.SIGHUP, _interrupt)
     status = run(arguments)
     if threading.active_count() > 1:
-        from r1tui.process.threads import end_process  # noqa: PLC0415  asyncio
+        from r1tui.system.threads import end_process  # noqa: PLC0415  asyncio
 
         end_process(status)
     sys.exit(status)
@@ -159,7 +159,7 @@ def _tell(error: R1tuiError) -> int:
 
 
 def _logged(error: Exception, arguments: Sequence[str] | None) -> R1tuiError:
-    from r1tui.log import as_told, log_file  # noqa: PLC0415  logging: not for --help
+    from r1tui.system.logs import as_told, log_file  # noqa: PLC0415  logging: not for --help
 
     if os.environ.get("R1TUI_DEBUG"):
         traceback.print_exception(error)

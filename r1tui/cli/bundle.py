@@ -9,7 +9,7 @@ from pathlib import Path
 from time import gmtime, time
 
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.files import write_new
+from r1tui.system.files import write_new
 
 FOLDER = "r1tui-report"
 LARGEST_BYTES = 16 << 20

@@ -24,7 +24,6 @@ from r1tui.cli.context import (
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import join, show
 from r1tui.cli.target import attached_endpoint, check_same_model, needed_variant, wanted_variant
-from r1tui.environment import KEY_VARIABLE
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import (
     Begun,
@@ -43,12 +42,13 @@ from r1tui.keeper.state import asked_by_others, new_conversation_id
 from r1tui.launch.stages import Launch
 from r1tui.messages import Status
 from r1tui.planning.history import remember_speed
-from r1tui.process import identify
-from r1tui.process.signals import run_async
 from r1tui.remedies import ShowLog
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
-from r1tui.streams import from_pipe
+from r1tui.system.environment import KEY_VARIABLE
+from r1tui.system.processes import identify
+from r1tui.system.signals import run_async
+from r1tui.system.streams import from_pipe
 from r1tui.text import plain
 
 

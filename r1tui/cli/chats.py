@@ -11,7 +11,7 @@ from r1tui.chat.listing import MARKS, Listed
 from r1tui.chat.store import Store
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json, print_text
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.paths import expand
+from r1tui.system.paths import expand
 from r1tui.text import day, one_line, plain, shortened
 
 MOST = 50

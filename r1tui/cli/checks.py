@@ -37,11 +37,11 @@ from r1tui.hub.places import OWNERS, model_roots
 from r1tui.keeper.client import tested
 from r1tui.keeper.found import look
 from r1tui.keeper.state import status
-from r1tui.log import unforeseen
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import detect_machine
 from r1tui.remedies import StopServer, in_commands
 from r1tui.server.sampling import repeats_old_example
+from r1tui.system.logs import unforeseen
 from r1tui.text import size
 
 ENGINE_BYTES = 2 << 30

@@ -9,10 +9,10 @@ import msgspec
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config, Strategy
 from r1tui.errors import R1tuiError
-from r1tui.paths import Paths
 from r1tui.plan import Plan, PlanRequest, is_known, make_plan, verdict_by_size
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.subject import find_subject
+from r1tui.system.paths import Paths
 from r1tui.text import rough
 
 STRATEGIES: tuple[Strategy, ...] = ("experts", "layers", "rule")

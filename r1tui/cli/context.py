@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from r1tui.errors import R1tuiError
-from r1tui.paths import Paths, expand
-from r1tui.streams import from_argument
+from r1tui.system.paths import Paths, expand
+from r1tui.system.streams import from_argument
 from r1tui.text import plain, safe_json
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Context:
 
     def begin_log(self, who: str) -> None:
         """Have this command log to r1tui's own log; without a home folder there is none."""
-        from r1tui.log import begin_log  # noqa: PLC0415  logging, queue: not for --help
+        from r1tui.system.logs import begin_log  # noqa: PLC0415  logging, queue: not for --help
 
         with suppress(R1tuiError):
             begin_log(self.paths, who)

@@ -13,7 +13,7 @@ from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.cli.report import parts_of_report
 from r1tui.hub.found import Search
 from r1tui.machine.bandwidth import measure
-from r1tui.paths import expand
+from r1tui.system.paths import expand
 from r1tui.text import plain, size
 
 

@@ -28,8 +28,8 @@ from r1tui.listing.overview import Entry, others, overview
 from r1tui.listing.recommend import recommend, surroundings
 from r1tui.machine.hardware import detect_machine
 from r1tui.planning.subject import find_subject
-from r1tui.process import Job
-from r1tui.process.signals import run_async
+from r1tui.system.jobs import Job
+from r1tui.system.signals import run_async
 from r1tui.text import duration, plain, size
 
 

@@ -15,7 +15,6 @@ from r1tui.engine import Engine, find_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.keeper import client as keeper
 from r1tui.machine.hardware import detect_machine
-from r1tui.paths import Paths
 from r1tui.plan import Device, DeviceBackend, Plan, PlanRequest, is_known, make_plan
 from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import ask_engine, plan_here
@@ -25,6 +24,7 @@ from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject, find_subject
 from r1tui.remedies import StopServer
+from r1tui.system.paths import Paths
 from r1tui.text import plain
 
 BAR_WIDTH = 40

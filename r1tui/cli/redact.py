@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from r1tui.environment import is_secret
-from r1tui.log import without_secrets
+from r1tui.system.environment import is_secret
+from r1tui.system.logs import without_secrets
 from r1tui.text import plain
 
 SHORTEST = 4

@@ -91,7 +91,7 @@ def _tail(path: Path, count: int) -> tuple[list[str], int]:
 def _follow(context: Context, path: Path, offset: int) -> None:
     import asyncio  # noqa: PLC0415
 
-    from r1tui.process import follow  # noqa: PLC0415
+    from r1tui.system.log_reader import follow  # noqa: PLC0415
 
     async def run() -> None:
         async with aclosing(follow(path, offset, lambda: current_status(context.paths, 3.0).running)) as lines:

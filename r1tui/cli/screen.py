@@ -16,9 +16,9 @@ import click
 from r1tui.cli.context import Context, is_terminal, pass_context
 from r1tui.cli.target import attached_endpoint, wanted_variant
 from r1tui.errors import CancelledError, R1tuiError, UsageError
-from r1tui.log import flush_log, unforeseen
-from r1tui.paths import Paths
-from r1tui.streams import is_utf8
+from r1tui.system.logs import flush_log, unforeseen
+from r1tui.system.paths import Paths
+from r1tui.system.streams import is_utf8
 from r1tui.text import plain
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run_screen(
         load_catalog(config)
     import asyncio  # noqa: PLC0415  for the screen alone, as all of this
 
-    from r1tui.process.threads import leaving_threads  # noqa: PLC0415
+    from r1tui.system.threads import leaving_threads  # noqa: PLC0415
     from r1tui.tui.app import R1App  # noqa: PLC0415
 
     named = variant is not None

@@ -17,9 +17,9 @@ from r1tui.keeper import client as keeper
 from r1tui.keeper.state import status as current_status
 from r1tui.launch.stages import Launch
 from r1tui.messages import Status
-from r1tui.process.signals import run_async
 from r1tui.remedies import ShowLog
 from r1tui.server.command import as_script, parse_tcp, ssh_line
+from r1tui.system.signals import run_async
 from r1tui.text import plain
 
 KEPT = "It was running already, and goes on with the settings that it was started with."

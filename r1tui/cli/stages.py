@@ -8,8 +8,8 @@ from r1tui.cli.printer import Printer
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Stage, StageEvent, StageFailed, StageStarted
 from r1tui.launch.loading import follow_server
-from r1tui.log import as_told
 from r1tui.messages import Status
+from r1tui.system.logs import as_told
 
 WORK: dict[Stage, str] = {"engine": "build", "model": "download", "plan": "plan", "server": "server"}
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from r1tui.cli.context import Context
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.paths import expand
 from r1tui.remedies import StopServer
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.paths import expand
 
 if TYPE_CHECKING:
     from r1tui.catalog.variants import Variant

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-from r1tui.children import Cancel, check, run_lines, sigterm_raises
 from r1tui.config import EngineSettings
 from r1tui.engine.build import Builder, build_environment, ninja_binary
 from r1tui.engine.cuda import ways_on
@@ -31,12 +30,13 @@ from r1tui.engine.system import System, find_toolkit, install_command, survey
 from r1tui.engine.toolchain import bundled_toolkit, fetch_toolkit
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Notice, StageDone, StageStarted
-from r1tui.files import make_folder
-from r1tui.locks import locked
 from r1tui.machine.hardware import memory_available_bytes, usable_physical_cores
 from r1tui.machine.nvml import read_nvidia
-from r1tui.paths import Paths
 from r1tui.plan.capabilities import Capabilities, EngineDevice
+from r1tui.system.children import Cancel, check, run_lines, sigterm_raises
+from r1tui.system.files import make_folder
+from r1tui.system.locks import locked
+from r1tui.system.paths import Paths
 
 __all__ = ["Engine", "build_engine", "current_devices", "find_engine"]
 

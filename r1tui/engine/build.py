@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from r1tui.children import Cancel, run_lines
 from r1tui.engine.diagnose import Means, diagnose
 from r1tui.engine.recipe import TARGETS, Recipe
-from r1tui.environment import clean_environment
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Meter
-from r1tui.files import make_folder, read_json_if_any, write_json
+from r1tui.system.children import Cancel, run_lines
+from r1tui.system.environment import clean_environment
+from r1tui.system.files import make_folder, read_json_if_any, write_json
 
 STEP = re.compile(r"^\[(\d+)/(\d+)\] ")
 CONFIGURED = "r1tui-configured.json"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from r1tui.children import run_lines
 from r1tui.engine import Engine
-from r1tui.environment import server_environment
 from r1tui.errors import R1tuiError
+from r1tui.system.children import run_lines
+from r1tui.system.environment import server_environment
 
 TIMEOUT_S = 120.0  # under a second for a full-size R1 on an idle machine
 HOST = "Host"

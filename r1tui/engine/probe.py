@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from r1tui.children import Cancel, run_lines
 from r1tui.engine.system import Toolkit
-from r1tui.environment import server_environment
 from r1tui.errors import R1tuiError
 from r1tui.machine.nvml import Nvidia
 from r1tui.plan.capabilities import Capabilities, EngineDevice, parse_devices, parse_flags, parse_version
+from r1tui.system.children import Cancel, run_lines
+from r1tui.system.environment import server_environment
 
 TIMEOUT_S = 60.0  # CUDA's first start on a machine with many GPUs takes many seconds
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from r1tui.children import Cancel, check, run_lines
 from r1tui.config import EngineSettings
 from r1tui.engine import pins
 from r1tui.engine.recipe import build_number
 from r1tui.engine.system import install_command
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.files import make_folder
-from r1tui.locks import locked
-from r1tui.paths import Paths, expand
-from r1tui.wheels import fetch_sdist, unpack
+from r1tui.system.children import Cancel, check, run_lines
+from r1tui.system.files import make_folder
+from r1tui.system.locks import locked
+from r1tui.system.paths import Paths, expand
+from r1tui.system.wheels import fetch_sdist, unpack
 
 UPSTREAM = "https://github.com/ggml-org/llama.cpp"
 PROBE_S = 10.0  # an unreachable GitHub must not hold up the rest for longer

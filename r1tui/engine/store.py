@@ -11,10 +11,10 @@ from r1tui.config import EngineSettings
 from r1tui.engine.recipe import Recipe
 from r1tui.engine.source import source_kind
 from r1tui.engine.system import find_cxx
-from r1tui.files import read_json_if_any, write_json
 from r1tui.machine.hardware import cpu_features
-from r1tui.paths import Paths
 from r1tui.plan.capabilities import Capabilities, EngineDevice
+from r1tui.system.files import read_json_if_any, write_json
+from r1tui.system.paths import Paths
 
 RECORD = "engine.json"
 RECORD_VERSION = 2

@@ -13,7 +13,7 @@ from r1tui.engine.distribution import WITHOUT_HIPBLAS, PackagedCuda, codename, p
 from r1tui.errors import R1tuiError
 from r1tui.machine.hardware import ROOT, amd_hardware, nvidia_hardware
 from r1tui.machine.nvml import Nvidia, read_nvidia
-from r1tui.paths import expand
+from r1tui.system.paths import expand
 
 COMPILERS = ("c++", "g++", "clang++")
 PACKAGES = {  # what a build needs -> its packages by package manager

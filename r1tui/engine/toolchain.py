@@ -5,14 +5,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from r1tui.children import Cancel, check, run_lines
 from r1tui.engine import pins
 from r1tui.engine.system import Toolkit
 from r1tui.errors import R1tuiError
-from r1tui.files import make_folder
-from r1tui.locks import locked
-from r1tui.paths import Paths
-from r1tui.wheels import fetch_wheel, unpack
+from r1tui.system.children import Cancel, check, run_lines
+from r1tui.system.files import make_folder
+from r1tui.system.locks import locked
+from r1tui.system.paths import Paths
+from r1tui.system.wheels import fetch_wheel, unpack
 
 UNPACKED = Path("nvidia/cu13")  # where the wheels' files lie, all together
 MARKER = ".r1tui-complete"

@@ -6,9 +6,9 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from r1tui.files import decode_foreign
 from r1tui.hub.answers import is_web_page
 from r1tui.hub.refusals import no_hub, web_page
+from r1tui.messages import decode_foreign
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0

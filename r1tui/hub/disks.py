@@ -11,7 +11,7 @@ import msgspec
 from r1tui.hub.remembered import load_note, save_note
 from r1tui.hub.walk import gguf_files
 from r1tui.machine.bandwidth import disk_rate
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 SAMPLE_S = 0.4
 KEPT_S = 7 * 24 * 3600.0

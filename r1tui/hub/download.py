@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 
 from r1tui.catalog.variants import Variant
-from r1tui.children import sigterm_raises
 from r1tui.config import Config
 from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.events import Emit, Meter, Notice, StageDone, StageStarted
@@ -26,9 +25,10 @@ from r1tui.hub.places import model_roots
 from r1tui.hub.progress import bytes_here, staging_folder
 from r1tui.hub.remembered import ask_hub, latest_files
 from r1tui.hub.remote import Listing, check_online
-from r1tui.locks import locked
-from r1tui.paths import Paths
-from r1tui.process.signals import run_async
+from r1tui.system.children import sigterm_raises
+from r1tui.system.locks import locked
+from r1tui.system.paths import Paths
+from r1tui.system.signals import run_async
 
 LISTINGS = 3
 """Times that a download begins with a new list because the hub has the old one's files no more."""

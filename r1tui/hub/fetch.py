@@ -7,10 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from r1tui.catalog.variants import Variant
-from r1tui.children import cancelled
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, Notice
-from r1tui.files import make_folder, read_json_if_any, write_json
 from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
 from r1tui.hub.failures import Manners
 from r1tui.hub.part import PART, Part, in_thread
@@ -20,7 +18,9 @@ from r1tui.hub.remote import Listing, RemoteFile, check_sizes
 from r1tui.hub.report import Report
 from r1tui.hub.revisions import same_file_elsewhere
 from r1tui.hub.transfer import Transfer
-from r1tui.outside import inside
+from r1tui.system.children import cancelled
+from r1tui.system.files import make_folder, read_json_if_any, write_json
+from r1tui.system.outside import inside
 from r1tui.text import duration, size
 
 ATTEMPTS = 3

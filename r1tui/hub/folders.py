@@ -10,7 +10,7 @@ from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.hub.disks import Disk, existing, is_network, look_at
 from r1tui.hub.places import model_roots
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 RESERVE_BYTES = 256 << 20
 """Left free on the disk beside the model."""

@@ -16,7 +16,7 @@ from r1tui.hub.places import Elsewhere, Owner, Place, model_roots
 from r1tui.hub.remembered import Known, known_files
 from r1tui.hub.revisions import counted, folder_name
 from r1tui.hub.walk import gguf_files
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 
 @dataclass(frozen=True)

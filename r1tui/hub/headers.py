@@ -8,7 +8,6 @@ from typing import Any
 
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
-from r1tui.files import make_folder
 from r1tui.gguf.stub import write_stub
 from r1tui.hub.answers import LOST_TRIES, MAGIC, SURE_TRIES, RetryError, check_beginning, promised, refused
 from r1tui.hub.names import choose_by_name, is_complete, is_gguf
@@ -16,8 +15,9 @@ from r1tui.hub.ready import ready_endpoint
 from r1tui.hub.remembered import ask_hub, known_files
 from r1tui.hub.remote import Listing, RemoteFile, explained
 from r1tui.hub.revisions import other_commits
-from r1tui.outside import component, inside
-from r1tui.paths import Paths
+from r1tui.system.files import make_folder
+from r1tui.system.outside import component, inside
+from r1tui.system.paths import Paths
 
 IGNORED_RANGE_BYTES = 64 << 20
 """A server that ignores Range sends the file from its start; we read on to a place no farther than this."""

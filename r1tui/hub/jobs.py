@@ -7,8 +7,8 @@ from urllib.parse import quote, unquote
 
 from r1tui.catalog.variants import Variant
 from r1tui.events import Emit, StageEvent, encode_event
-from r1tui.paths import Paths
-from r1tui.process.job import Job
+from r1tui.system.jobs import Job
+from r1tui.system.paths import Paths
 
 _PREFIX = "model-"
 LONGEST_NAME = 200

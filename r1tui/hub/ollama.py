@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from r1tui.files import decode_foreign
 from r1tui.hub.walk import Complain, files_below
-from r1tui.paths import expand_if_known
+from r1tui.messages import decode_foreign
+from r1tui.system.paths import expand_if_known
 
 SYSTEM_FOLDER = Path("/usr/share/ollama/.ollama/models")
 """Where Ollama's own service on Linux keeps them."""

@@ -10,7 +10,7 @@ from r1tui.hub.names import models, stem
 from r1tui.hub.ollama import ollama_models
 from r1tui.hub.places import Elsewhere, Owner, model_roots
 from r1tui.hub.walk import gguf_files
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 MOST = 200
 """More of them would be no list to choose from."""

@@ -7,13 +7,13 @@ from pathlib import Path, PurePosixPath
 from r1tui.catalog.variants import PACKAGE, Variant
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Meter, Notice
-from r1tui.files import make_folder
 from r1tui.hub.found import own_folder
 from r1tui.hub.names import is_gguf
 from r1tui.hub.part import PART
-from r1tui.outside import component
-from r1tui.paths import Paths
-from r1tui.wheels import fetch_wheel
+from r1tui.system.files import make_folder
+from r1tui.system.outside import component
+from r1tui.system.paths import Paths
+from r1tui.system.wheels import fetch_wheel
 
 CHUNK_BYTES = 1 << 20
 

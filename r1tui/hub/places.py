@@ -10,10 +10,10 @@ from typing import Literal
 import msgspec
 
 from r1tui.config import Config
-from r1tui.files import decode
 from r1tui.hub.ollama import ollama_folders
-from r1tui.outside import OutsideError, inside
-from r1tui.paths import Paths, expand, expand_if_known
+from r1tui.messages import decode
+from r1tui.system.outside import OutsideError, inside
+from r1tui.system.paths import Paths, expand, expand_if_known
 
 Owner = Literal["r1tui", "model_folders", "huggingface", "llama.cpp", "lmstudio", "ollama", "file"]
 OWNERS: dict[Owner, str] = {

@@ -13,7 +13,7 @@ from r1tui.hub.remembered import Known, known_files
 from r1tui.hub.remote import RemoteFile
 from r1tui.hub.revisions import folder_name
 from r1tui.hub.walk import gguf_files
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 
 def staging_folder(repo: str, root: Path, pinned: str | None = None) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.refusals import UnreachableError
-from r1tui.variables import check_network, check_seconds, hub_endpoint, secret
+from r1tui.system.variables import check_network, check_seconds, hub_endpoint, secret
 
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _UTF_16 = re.compile(rb"\xff\xfe|\xfe\xff|[^\0]\0|\0[^\0]")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from r1tui.errors import R1tuiError
 from r1tui.hub.answers import LOG_IN, LOGIN_NEEDED
-from r1tui.variables import HUB
+from r1tui.system.variables import HUB
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"

@@ -10,9 +10,9 @@ import msgspec
 
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
-from r1tui.files import read_json_if_any, write_json
 from r1tui.hub.remote import Listing, Tree, fetch_tree, select
-from r1tui.paths import Paths
+from r1tui.system.files import read_json_if_any, write_json
+from r1tui.system.paths import Paths
 
 T = TypeVar("T")
 MAIN = "main"

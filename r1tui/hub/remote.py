@@ -10,7 +10,7 @@ from r1tui.hub.api import Api, Entry
 from r1tui.hub.names import candidates, choose, is_gguf, is_meant, names_of, stem, wanted
 from r1tui.hub.ready import ready_endpoint
 from r1tui.hub.refusals import UnreachableError, explained, is_offline
-from r1tui.outside import component, relative
+from r1tui.system.outside import component, relative
 
 __all__ = ["Listing", "RemoteFile", "Tree", "explained", "fetch_tree", "is_offline", "list_files", "select"]
 

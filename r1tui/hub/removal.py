@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError, os_error
-from r1tui.files import delete
 from r1tui.hub.checksum import Record
 from r1tui.hub.found import Search, download_lock, own_folders
 from r1tui.hub.names import choose, choose_by_name
@@ -19,9 +18,10 @@ from r1tui.hub.places import OWNERS, model_roots
 from r1tui.hub.progress import staging_folder
 from r1tui.hub.remembered import Known, known_files
 from r1tui.hub.revisions import counted, is_apart
-from r1tui.locks import holder, locked
-from r1tui.paths import Paths
 from r1tui.remedies import StopServer
+from r1tui.system.files import delete
+from r1tui.system.locks import holder, locked
+from r1tui.system.paths import Paths
 
 _UNFINISHED = (PART, JOURNAL, ".damaged", ".incomplete")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from r1tui.catalog.variants import Variant
 from r1tui.hub.checksum import KnownFile, Record
 from r1tui.hub.remembered import MAIN, known_commits
-from r1tui.outside import stem_of
-from r1tui.paths import Paths
+from r1tui.system.outside import stem_of
+from r1tui.system.paths import Paths
 
 _PLAIN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
 

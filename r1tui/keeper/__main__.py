@@ -11,12 +11,12 @@ from time import strftime
 import msgspec
 
 from r1tui.errors import R1tuiError, os_error
-from r1tui.files import decode_own, keep_others_out, write_json
 from r1tui.keeper.running import adopt_server, run_keeper
-from r1tui.log import begin_log, unforeseen
-from r1tui.messages import Refusal, ServerSpec, Status
-from r1tui.paths import Paths
-from r1tui.streams import forgive_streams
+from r1tui.messages import Refusal, ServerSpec, Status, decode_own
+from r1tui.system.files import keep_others_out, write_json
+from r1tui.system.logs import begin_log, unforeseen
+from r1tui.system.paths import Paths
+from r1tui.system.streams import forgive_streams
 
 
 def main(arguments: list[str]) -> int:

@@ -5,9 +5,9 @@ from r1tui.keeper.key import key_of
 from r1tui.keeper.protocol import connect
 from r1tui.keeper.trust import ForeignError
 from r1tui.messages import Status
-from r1tui.paths import Paths
 from r1tui.remedies import AskAgain, RestartServer, ShowStatus
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.paths import Paths
 
 
 def address_of(status: Status, paths: Paths) -> tuple[Endpoint, str | None]:

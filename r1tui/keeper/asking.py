@@ -11,8 +11,8 @@ from r1tui.errors import R1tuiError
 from r1tui.keeper.protocol import LONGEST_REPLY_BYTES, Talk, connect, encode_line, read_status
 from r1tui.keeper.state import status
 from r1tui.messages import ENDED, Op, Request, Status
-from r1tui.paths import Paths
 from r1tui.remedies import RestartServer
+from r1tui.system.paths import Paths
 
 if TYPE_CHECKING:
     import asyncio

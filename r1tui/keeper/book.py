@@ -11,10 +11,10 @@ import msgspec
 from r1tui.errors import R1tuiError
 from r1tui.keeper.in_order import InOrder
 from r1tui.keeper.state import describe, write_record
-from r1tui.locks import Hold
 from r1tui.messages import ENDED, VERSION, ServerRecord, State, Status
-from r1tui.paths import Paths
-from r1tui.process import identify
+from r1tui.system.locks import Hold
+from r1tui.system.paths import Paths
+from r1tui.system.processes import identify
 
 OnStatus = Callable[[Status], None]
 DISK_S = 2.5

@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.files import decode
 from r1tui.keeper.asking import (
     KeeperHangsError,
     ask,
@@ -28,10 +27,11 @@ from r1tui.keeper.asking import (
 from r1tui.keeper.found import keeper_environment
 from r1tui.keeper.state import another_server, glance, status
 from r1tui.keeper.stopping import stop
-from r1tui.messages import Refusal, ServerSpec, Status
-from r1tui.paths import Paths, private_folder
-from r1tui.process import alive, older_log, spawn_detached
-from r1tui.process import stop as stop_process
+from r1tui.messages import Refusal, ServerSpec, Status, decode
+from r1tui.system.log_reader import older_log
+from r1tui.system.paths import Paths, private_folder
+from r1tui.system.processes import alive, spawn_detached
+from r1tui.system.processes import stop as stop_process
 
 __all__ = [
     "KeeperHangsError",

@@ -10,7 +10,6 @@ from time import monotonic, sleep
 from urllib.parse import quote
 
 from r1tui.errors import R1tuiError
-from r1tui.files import make_way
 from r1tui.keeper.guard import whatever_happens
 from r1tui.keeper.http import request
 from r1tui.keeper.in_order import in_thread
@@ -18,9 +17,10 @@ from r1tui.keeper.key import key_if_any
 from r1tui.keeper.prompts import keep_at_end, look_at_all
 from r1tui.keeper.state import asker_of
 from r1tui.machine.nvml import NvmlError, NvmlSession
-from r1tui.messages import ServerSpec
-from r1tui.paths import Paths
-from r1tui.process import STOP_WAITS_S, ProcessId, identify, stop
+from r1tui.messages import ProcessId, ServerSpec
+from r1tui.system.files import make_way
+from r1tui.system.paths import Paths
+from r1tui.system.processes import STOP_WAITS_S, identify, stop
 
 ANSWERS_S = 2.0
 """How long the ending of running answers may take."""

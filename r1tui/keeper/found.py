@@ -11,18 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 
-from r1tui.paths import Paths
-from r1tui.process import (
-    ProcessId,
-    alive,
-    command_line,
-    has_open,
-    identify,
-    leads_session,
-    parent,
-    variable,
-)
-from r1tui.sessions import is_own, own_pids
+from r1tui.messages import ProcessId
+from r1tui.system.paths import Paths
+from r1tui.system.processes import alive, command_line, has_open, identify, leads_session, parent, variable
+from r1tui.system.sessions import is_own, own_pids
 
 KEEPER_OF = "R1TUI_KEEPER_OF"
 SERVER_OF = "R1TUI_SERVER_OF"

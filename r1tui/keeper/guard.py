@@ -4,7 +4,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from r1tui.log import unforeseen
+from r1tui.system.logs import unforeseen
 
 
 class TaskDiedError(Exception):

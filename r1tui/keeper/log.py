@@ -5,8 +5,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from r1tui.paths import private_folder
-from r1tui.process import older_log
+from r1tui.system.log_reader import older_log
+from r1tui.system.paths import private_folder
 
 TAIL_BYTES = 256 << 10
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-from r1tui.environment import KEY_VARIABLE, server_environment
 from r1tui.errors import R1tuiError
-from r1tui.files import make_way
 from r1tui.keeper.book import DISK_S, Book, OnStatus
 from r1tui.keeper.control import Control
 from r1tui.keeper.ending import clean_up, end_server, undead, wait_vram_free
@@ -28,14 +26,16 @@ from r1tui.keeper.recorder import Recorder
 from r1tui.keeper.signals import stop_signals
 from r1tui.keeper.state import another_server
 from r1tui.keeper.watches import follow_health, follow_owner, look_after
-from r1tui.locks import Hold
-from r1tui.log import unforeseen
-from r1tui.messages import Ending, ServerRecord, ServerSpec, Status
-from r1tui.paths import Paths, private_folder
-from r1tui.process import ProcessId, identify, kill_session, spawn, stop, variable, wait_ended
+from r1tui.messages import Ending, ProcessId, ServerRecord, ServerSpec, Status
 from r1tui.remedies import Advice, BuildEngine, StartServer
 from r1tui.server.diagnosis import diagnose
 from r1tui.server.slots import folder_of
+from r1tui.system.environment import KEY_VARIABLE, server_environment
+from r1tui.system.files import make_way
+from r1tui.system.locks import Hold
+from r1tui.system.logs import unforeseen
+from r1tui.system.paths import Paths, private_folder
+from r1tui.system.processes import identify, kill_session, spawn, stop, variable, wait_ended
 
 MOST_ANSWERS = 256
 ON_REQUEST = "It was ended on request."

@@ -5,8 +5,8 @@ from collections import deque
 
 from r1tui.machine.hardware import oom_kills
 from r1tui.messages import ServerSpec
-from r1tui.paths import Paths
 from r1tui.planning.history import remember_out_of_memory
+from r1tui.system.paths import Paths
 
 RECENT_LOOKS = 60
 """Looks are a second apart. A killed server may take that long to give its memory back, and only then it has ended."""

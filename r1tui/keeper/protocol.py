@@ -14,9 +14,8 @@ from typing import Self
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.files import decode
 from r1tui.keeper.trust import check_peer, check_socket
-from r1tui.messages import VERSION, Reply, Request, Status, Version
+from r1tui.messages import VERSION, Reply, Request, Status, Version, decode
 from r1tui.remedies import RestartServer
 
 LONGEST_REQUEST_BYTES = 64 << 10

@@ -5,8 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from r1tui.files import decode_foreign
 from r1tui.keeper.http import request
+from r1tui.messages import decode_foreign
 
 Pulse = Literal["loading", "ready", "sleeping"]
 

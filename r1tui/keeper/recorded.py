@@ -6,8 +6,8 @@ from time import monotonic, sleep
 
 from r1tui.errors import R1tuiError
 from r1tui.keeper import client
-from r1tui.paths import Paths
 from r1tui.server.record import record_file
+from r1tui.system.paths import Paths
 
 LOOK_S = 3.0
 """The longest that is waited for the keeper's asking the server."""

@@ -10,15 +10,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from r1tui.files import decode_foreign
 from r1tui.keeper.guard import whatever_happens
 from r1tui.keeper.http import opened, request
 from r1tui.keeper.in_order import InOrder
 from r1tui.keeper.record_file import RecordFile, prune
 from r1tui.keeper.state import asker_of
-from r1tui.log import unforeseen
-from r1tui.paths import private_folder
-from r1tui.process import identify
+from r1tui.messages import decode_foreign
 from r1tui.server.dropped import LOOKUP, FoundStream, first_kept, lookup_body, margins_bytes
 from r1tui.server.record import (
     LOST_EVENT,
@@ -28,6 +25,9 @@ from r1tui.server.record import (
     UNRECORDED_EVENT,
     record_file,
 )
+from r1tui.system.logs import unforeseen
+from r1tui.system.paths import private_folder
+from r1tui.system.processes import identify
 
 RETRY_S = 0.1
 LONGEST_RETRY_S = 1.0

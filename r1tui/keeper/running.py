@@ -17,12 +17,12 @@ from r1tui.keeper.found import look
 from r1tui.keeper.machine import Keeper
 from r1tui.keeper.policy import with_less
 from r1tui.keeper.state import another_server, read_record, running_server, status
-from r1tui.locks import Hold, locked
-from r1tui.log import make_no_log_folder
-from r1tui.messages import ServerRecord, ServerSpec, Status
-from r1tui.paths import Paths, private_folder
-from r1tui.process import ProcessId, boot_id, runs_command
+from r1tui.messages import ProcessId, ServerRecord, ServerSpec, Status
 from r1tui.remedies import StartServer
+from r1tui.system.locks import Hold, locked
+from r1tui.system.logs import make_no_log_folder
+from r1tui.system.paths import Paths, private_folder
+from r1tui.system.processes import boot_id, runs_command
 
 UMASK = 0o077
 """Of the keeper and of its server: what they write holds what people wrote."""

@@ -9,15 +9,15 @@ from time import monotonic
 import msgspec
 
 from r1tui.errors import R1tuiError, os_error
-from r1tui.files import decode_own, read_bytes, write_private
 from r1tui.keeper.found import Found, is_keeper, is_recorded_server, look
 from r1tui.keeper.found import glance as glance_at
 from r1tui.keeper.trust import check_folder
-from r1tui.locks import holder
-from r1tui.messages import ENDED, VERSION, RecordVersion, ServerRecord, Status
-from r1tui.paths import Paths
-from r1tui.process import ProcessId, alive, boot_id, identify, runs_command
+from r1tui.messages import ENDED, VERSION, ProcessId, RecordVersion, ServerRecord, Status, decode_own
 from r1tui.remedies import RestartServer, Run, StartServer, StopServer
+from r1tui.system.files import read_bytes, write_private
+from r1tui.system.locks import holder
+from r1tui.system.paths import Paths
+from r1tui.system.processes import alive, boot_id, identify, runs_command
 
 LONGEST_PID = 10
 

@@ -14,12 +14,12 @@ from r1tui.keeper.found import is_keeper, look
 from r1tui.keeper.protocol import Talk, VersionError, connect, read_status
 from r1tui.keeper.state import read_record, running_server
 from r1tui.keeper.trust import ForeignError, check_folder
-from r1tui.locks import holder, locked
-from r1tui.messages import ENDED, Request, ServerRecord, Status
-from r1tui.paths import Paths
-from r1tui.process import ProcessId, alive, identify, wait
-from r1tui.process import stop as stop_process
+from r1tui.messages import ENDED, ProcessId, Request, ServerRecord, Status
 from r1tui.remedies import Run, ShowStatus
+from r1tui.system.locks import holder, locked
+from r1tui.system.paths import Paths
+from r1tui.system.processes import alive, identify, wait
+from r1tui.system.processes import stop as stop_process
 
 HANGING_S = 2.0
 SPAWN_S = 0.2

@@ -12,9 +12,9 @@ from r1tui.keeper.log import cap_log
 from r1tui.keeper.memory import OomWatch
 from r1tui.keeper.pulse import feel_pulse
 from r1tui.keeper.state import asked_by_others
-from r1tui.paths import Paths
-from r1tui.process import wait_ended
 from r1tui.remedies import RestartServer
+from r1tui.system.paths import Paths
+from r1tui.system.processes import wait_ended
 
 FIRST_POLL_S = 0.1
 LONGEST_POLL_S = 1.0

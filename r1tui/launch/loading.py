@@ -15,9 +15,9 @@ from r1tui.errors import CancelledError
 from r1tui.events import LogLine, Meter, Notice, StageDone, StageEvent, StageFailed
 from r1tui.keeper import client as keeper
 from r1tui.messages import Status
-from r1tui.paths import Paths
-from r1tui.process import LogReader
 from r1tui.remedies import GiveUp, ShowLog
+from r1tui.system.log_reader import LogReader
+from r1tui.system.paths import Paths
 from r1tui.text import duration, plain
 
 LOOK_S = 0.5

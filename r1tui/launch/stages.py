@@ -20,11 +20,9 @@ from r1tui.hub.jobs import download_job
 from r1tui.hub.part import in_thread
 from r1tui.keeper import client as keeper
 from r1tui.launch.loading import Changes, follow_server, outcome
-from r1tui.log import as_told
 from r1tui.machine.bandwidth import load_bandwidth, measure
 from r1tui.machine.hardware import detect_machine
-from r1tui.messages import FallbackPlan, PlanSummary, ServerSpec, Status
-from r1tui.paths import Paths, private_folder
+from r1tui.messages import FallbackPlan, PlanSummary, ProcessId, ServerSpec, Status
 from r1tui.plan import Plan
 from r1tui.plan.fallbacks import in_words, smaller_plans
 from r1tui.planning.command import server_argv
@@ -34,11 +32,12 @@ from r1tui.planning.history import remember_load
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import subject_of
-from r1tui.process import Job, ProcessId
-from r1tui.process.job import r1tui_command
 from r1tui.remedies import CheckMachine, ListModels, ShowPlan
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
 from r1tui.server.diagnosis import left_on_cpu
+from r1tui.system.jobs import Job, r1tui_command
+from r1tui.system.logs import as_told
+from r1tui.system.paths import Paths, private_folder
 
 T = TypeVar("T")
 MEASURED_FROM_BYTES = 8 << 30

@@ -12,9 +12,9 @@ from r1tui.hub.places import model_roots
 from r1tui.listing.overview import Entry
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import Machine
-from r1tui.paths import Paths
 from r1tui.plan.rates import typical_host
 from r1tui.plan.verdict import IN_MEMORY
+from r1tui.system.paths import Paths
 from r1tui.text import size
 
 QUALITIES = ("fair", "good", "better", "best")

@@ -14,9 +14,10 @@ from time import monotonic
 
 import msgspec
 
-from r1tui.files import decode_foreign, read_json_if_any, write_json
 from r1tui.machine.hardware import detect_machine, memory_available_bytes, usable_physical_cores
-from r1tui.paths import Paths
+from r1tui.messages import decode_foreign
+from r1tui.system.files import read_json_if_any, write_json
+from r1tui.system.paths import Paths
 
 MEMORY_S, DISK_S, BUS_TIMEOUT_S = 3.0, 3.0, 30.0
 BUFFER_BYTES = 128 << 20

@@ -11,10 +11,10 @@ from time import time
 
 import msgspec
 
-from r1tui.files import make_folder, read_json, read_json_if_any, write_private
 from r1tui.gguf.header import shard_paths
-from r1tui.locks import locked
 from r1tui.messages import PlanSummary, Range, Speed
+from r1tui.system.files import make_folder, read_json, read_json_if_any, write_private
+from r1tui.system.locks import locked
 
 KEPT_RUNS, KEPT_SPEEDS, KEPT_RECORDS = 20, 9, 100
 

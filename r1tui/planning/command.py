@@ -8,11 +8,11 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.engine import Engine
 from r1tui.gguf import Header
-from r1tui.paths import Paths
 from r1tui.plan import Plan
 from r1tui.planning.overrides import without_rules
 from r1tui.server.command import Tcp, compose
 from r1tui.server.sampling import sampling_for
+from r1tui.system.paths import Paths
 
 
 def server_argv(

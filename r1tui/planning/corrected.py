@@ -8,13 +8,13 @@ from r1tui.engine import Engine
 from r1tui.engine.dry_run import dry_run, fit
 from r1tui.errors import R1tuiError
 from r1tui.gguf import Header
-from r1tui.paths import Paths
 from r1tui.plan import Plan, PlanRequest, is_known, make_plan
 from r1tui.plan.memory import EMBEDDING, MIB
 from r1tui.plan.verdict import Verdict, judge
 from r1tui.planning.held import Held
 from r1tui.planning.history import known_of
 from r1tui.planning.subject import Subject
+from r1tui.system.paths import Paths
 
 
 def ask_engine(plan: Plan, engine: Engine, file: Path, rpc: Sequence[str]) -> Plan:

@@ -8,9 +8,9 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Finished
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import ServerSpec, Status
-from r1tui.paths import Paths
 from r1tui.plan import learned
 from r1tui.server.buffers import HOST, read_buffers
+from r1tui.system.paths import Paths
 
 SHORTEST_PROMPT, SHORTEST_ANSWER = 128, 16
 """Fewer tokens say nothing about speed."""

@@ -9,12 +9,12 @@ from r1tui.errors import UsageError
 from r1tui.machine.bandwidth import Bandwidth, load_bandwidth
 from r1tui.machine.hardware import Machine, cpu_features, detect_machine
 from r1tui.messages import Range
-from r1tui.paths import Paths
 from r1tui.plan import Device, PlanRequest
 from r1tui.plan.rates import HostRates, host_rates
 from r1tui.plan.repack import repacked_types
 from r1tui.planning.devices import devices_here
 from r1tui.planning.held import Held
+from r1tui.system.paths import Paths
 
 
 def request_here(

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r1tui.config import SamplingSettings, ServerSettings
-from r1tui.environment import KEY_VARIABLE, shell_lines
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.plan.capabilities import Capabilities
 from r1tui.remedies import AnyRemedy, BuildEngine, FetchModel, Run
+from r1tui.system.environment import KEY_VARIABLE, shell_lines
 
 # Spellings of one flag, from `llama-server --help` of b11434; the first stands for the flag.
 _SPELLINGS = (

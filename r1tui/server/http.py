@@ -8,16 +8,16 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from r1tui.environment import KEY_VARIABLE
 from r1tui.errors import R1tuiError
-from r1tui.files import decode_foreign
+from r1tui.messages import decode_foreign
 from r1tui.remedies import AnyRemedy, RestartServer
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.lenient import foreign_json, looks_like_html, read_error
 from r1tui.server.refusal import Whose, explain
 from r1tui.server.unreachable import HTTPS_HINT, explain_transport, speaks_https, web_page
 from r1tui.server.wire import ServerError
-from r1tui.variables import check_network, secret
+from r1tui.system.environment import KEY_VARIABLE
+from r1tui.system.variables import check_network, secret
 
 if TYPE_CHECKING:
     import httpx2

@@ -13,8 +13,7 @@ from pathlib import Path
 import msgspec
 
 from r1tui.events import Content, Reasoning, StreamEvent, Timings
-from r1tui.files import decode
-from r1tui.outside import stem_of
+from r1tui.messages import decode
 from r1tui.remedies import AskAgain
 from r1tui.server.answer import AnswerReader
 from r1tui.server.sse import EventSplitter
@@ -27,6 +26,7 @@ from r1tui.server.wire import (
     Chunk,
     Gap,
 )
+from r1tui.system.outside import stem_of
 
 POLL_S = 0.1
 PIECE_BYTES = 1 << 18

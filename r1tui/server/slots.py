@@ -17,11 +17,12 @@ from typing import TypeVar
 
 import msgspec
 
-from r1tui.files import read_json_if_any, write_json
 from r1tui.gguf.header import shard_paths
-from r1tui.paths import private_folder
-from r1tui.process import ProcessId, boot_id
+from r1tui.messages import ProcessId
 from r1tui.server.command import parse_options
+from r1tui.system.files import read_json_if_any, write_json
+from r1tui.system.paths import private_folder
+from r1tui.system.processes import boot_id
 
 T = TypeVar("T")
 FLAG = "--slot-save-path"

@@ -17,8 +17,8 @@ from textual.message import Message
 from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
-from r1tui.files import take_damages
-from r1tui.log import tell_strays, unforeseen
+from r1tui.system.files import take_damages
+from r1tui.system.logs import tell_strays, unforeseen
 from r1tui.text import plain
 from r1tui.tui.clipboard import CopyingApp
 from r1tui.tui.commands import bindings_of
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from r1tui.config import Config
     from r1tui.machine.telemetry import Sampler
     from r1tui.messages import Status
-    from r1tui.paths import Paths
     from r1tui.server.endpoint import Endpoint
+    from r1tui.system.paths import Paths
     from r1tui.tui.monitor import ServerMonitor
     from r1tui.tui.saver import Saver
     from r1tui.tui.session import Session

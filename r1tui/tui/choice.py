@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from r1tui.files import read_json_if_any, write_json
+from r1tui.system.files import read_json_if_any, write_json
 
 
 class Choice(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from r1tui.tui.themes import DEFAULT, TERMINAL, load_themes
 
 if TYPE_CHECKING:
     from r1tui.config import Config
-    from r1tui.paths import Paths
+    from r1tui.system.paths import Paths
     from r1tui.tui.screens.chat import ChatScreen
     from r1tui.tui.session import Session
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from textual.app import App, SuspendNotSupported
 
 from r1tui.errors import R1tuiError, os_error
-from r1tui.paths import private_folder
+from r1tui.system.paths import private_folder
 
 FALLBACKS = ("nano", "vim", "vi", "micro", "emacs")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from rich.text import Text
 
 from r1tui.errors import R1tuiError
-from r1tui.log import as_told
+from r1tui.system.logs import as_told
 
 if TYPE_CHECKING:
     from textual.app import App

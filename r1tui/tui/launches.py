@@ -11,9 +11,9 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.events import Stage, StageFailed, StageStarted
 from r1tui.keeper.client import KeeperHangsError
-from r1tui.log import as_told
 from r1tui.messages import Status
-from r1tui.paths import Paths
+from r1tui.system.logs import as_told
+from r1tui.system.paths import Paths
 from r1tui.tui.connection import Connection
 from r1tui.tui.kept import KeptServer
 from r1tui.tui.messages import LaunchEnded, StageReported

@@ -7,12 +7,12 @@ from r1tui.chat.choices import SamplingChoices
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.messages import Status
-from r1tui.paths import Paths
 from r1tui.server.client import ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.model_names import model_title
 from r1tui.server.sampling import Sampling
 from r1tui.server.wire import Props
+from r1tui.system.paths import Paths
 from r1tui.tui.connection import Connection
 from r1tui.tui.launches import Launches, Post
 from r1tui.tui.messages import ModelsOffered

@@ -22,9 +22,9 @@ import msgspec
 
 from r1tui.config import Config, SamplingSettings, ServerSettings
 from r1tui.keeper import client as keeper
-from r1tui.paths import Paths
 from r1tui.server.client import ChatRequest, Message
 from r1tui.server.wire import Chunk
+from r1tui.system.paths import Paths
 from tests.bench.terminal import Terminal, cpu_ms
 
 QUESTION = "Tell me a long story about a lighthouse keeper and the sea."

@@ -18,7 +18,7 @@ from typing import Literal
 
 from r1tui.config import EngineSettings
 from r1tui.engine import build_engine
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from r1tui.text import one_line
 from tests.bench import faults_disk, faults_hangs, faults_home, faults_inside, faults_server
 from tests.bench.faults_rig import Home, NotTriedError, home, limited

@@ -11,7 +11,7 @@ import msgspec
 
 from r1tui.keeper import client
 from r1tui.messages import Status
-from r1tui.process import identify
+from r1tui.system.processes import identify
 from tests.bench.faults_rig import PATIENCE_S, RESTARTS, Home, kill, told
 from tests.engine_figures import running_worker
 from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, until

@@ -19,8 +19,8 @@ from pathlib import Path
 from r1tui.config import CacheType, EngineSettings
 from r1tui.engine import build_engine
 from r1tui.gguf import read_header
-from r1tui.paths import Paths
 from r1tui.plan.memory import MIB, Layout, Model, Share
+from r1tui.system.paths import Paths
 from tests import sparse_dense, sparse_r1
 from tests.engine_figures import breakdown, running_worker
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from r1tui.config import EngineSettings
 from r1tui.engine import build_engine
 from r1tui.errors import R1tuiError
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from tests.gpu.memory import facts, grid, oom, pool
 from tests.gpu.rig import Rig
 from tests.gpu.speed import full, graphs, hybrid, jit, nvml

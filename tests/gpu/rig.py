@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
-from r1tui.environment import clean_environment
+from r1tui.system.environment import clean_environment
 from tests import random_r1, sparse_r1
 from tests.gpu.card import Card
 

@@ -7,7 +7,7 @@ from r1tui.cli.printer import Printer
 from r1tui.config import EngineSettings
 from r1tui.engine import build_engine
 from r1tui.events import Emit
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 
 
 def engine_for_tests(emit: Emit) -> Path:

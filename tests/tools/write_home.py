@@ -33,8 +33,8 @@ from r1tui.config import Config, EngineSettings, SamplingSettings, load_config
 from r1tui.engine import build_engine
 from r1tui.events import Content, Failed, Finished, Reasoning
 from r1tui.hub.headers import fetch_headers
-from r1tui.paths import Paths
-from r1tui.process import boot_id
+from r1tui.system.paths import Paths
+from r1tui.system.processes import boot_id
 from r1tui.tui.choice import keep_theme
 from tests.hub_server import REPO, Repository, running_hub
 from tests.tiny_r1 import build

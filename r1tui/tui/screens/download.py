@@ -16,8 +16,8 @@ from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent
 from r1tui.hub.download import discard, unfinished
 from r1tui.hub.jobs import download_job
-from r1tui.paths import Paths
-from r1tui.process.job import r1tui_command
+from r1tui.system.jobs import r1tui_command
+from r1tui.system.paths import Paths
 from r1tui.text import size
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded

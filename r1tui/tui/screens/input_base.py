@@ -15,7 +15,7 @@ from textual.widgets import TextArea
 from r1tui.chat.attachments import mention, mentions
 from r1tui.chat.paths import Candidates, candidates
 from r1tui.errors import R1tuiError
-from r1tui.log import unforeseen
+from r1tui.system.logs import unforeseen
 from r1tui.tui.messages import FileChosen, FilesClosed
 from r1tui.tui.screens.seat_base import SeatBase
 

@@ -12,7 +12,7 @@ from textual.widgets import Input, Label
 from textual.worker import get_current_worker
 
 from r1tui.errors import R1tuiError
-from r1tui.process.log import POLL_S, LogReader
+from r1tui.system.log_reader import POLL_S, LogReader
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.log_lines import Line, Lines, batches

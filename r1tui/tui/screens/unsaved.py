@@ -10,7 +10,7 @@ from textual import work
 
 from r1tui.chat.rescue import Unsaved, places, rescue
 from r1tui.errors import R1tuiError
-from r1tui.paths import expand
+from r1tui.system.paths import expand
 from r1tui.text import one_line, plain
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded

@@ -17,7 +17,7 @@ from r1tui.hub.remembered import ask_hub
 from r1tui.hub.removal import Removal, removal_of, remove
 from r1tui.listing.overview import Entry, others, overview
 from r1tui.messages import Status
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from r1tui.text import duration, size
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.remedies import in_keys, told

@@ -13,7 +13,7 @@ from r1tui.listing.overview import Entry
 from r1tui.listing.recommend import Recommendation, machine_in_words, recommend, surroundings
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Status
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.variants import VariantsScreen
 from r1tui.tui.widgets.transcript_rows import foreign

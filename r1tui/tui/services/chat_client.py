@@ -16,12 +16,12 @@ from r1tui.chat.pace import paced
 from r1tui.chat.room import Room, surely_has_room
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
-from r1tui.log import as_told
 from r1tui.planning.history import remember_speed
 from r1tui.remedies import AskAgain
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.record import read_record, record_file
 from r1tui.server.refusal import server_stopped
+from r1tui.system.logs import as_told
 from r1tui.tui.messages import AnswerWaits
 from r1tui.tui.remedies import say
 from r1tui.tui.services.prompt_cache import PromptCache
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from r1tui.chat.conversation import Messages
     from r1tui.config import Config, SamplingSettings
     from r1tui.messages import Status
-    from r1tui.paths import Paths
+    from r1tui.system.paths import Paths
     from r1tui.tui.connection import Connection
 
     Begins = Callable[[bool], Awaitable[None]]

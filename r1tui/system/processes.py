@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
-from r1tui.files import make_folder, make_way
 from r1tui.messages import ProcessId
-from r1tui.sessions import HAS_PROC, PROC, members, own_pids, send, session_of, started_at, stat_fields
+from r1tui.system.files import make_folder, make_way
+from r1tui.system.sessions import HAS_PROC, PROC, members, own_pids, send, session_of, started_at, stat_fields
 
 POLL_S = 0.1
 STOP_WAITS_S = (5.0, 3.0, 2.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from r1tui.errors import R1tuiError
-from r1tui.files import make_folder, make_way
+from r1tui.system.files import make_folder, make_way
 
 POLL_S = 0.1
 GRACE_S = 0.3  # `holder` shares the lock for an instant

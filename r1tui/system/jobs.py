@@ -9,19 +9,11 @@ from pathlib import Path
 import msgspec
 
 from r1tui.events import StageEvent, decode_event
-from r1tui.files import read_json_if_any, write_json
-from r1tui.locks import locked
 from r1tui.messages import JobRecord, ProcessId
-from r1tui.process.child import (
-    STOP_WAITS_S,
-    alive,
-    command_line,
-    find_command,
-    identify,
-    spawn_detached,
-    stop,
-)
-from r1tui.process.log import follow
+from r1tui.system.files import read_json_if_any, write_json
+from r1tui.system.locks import locked
+from r1tui.system.log_reader import follow
+from r1tui.system.processes import STOP_WAITS_S, alive, command_line, find_command, identify, spawn_detached, stop
 
 
 def r1tui_command(arguments: Sequence[str], config_file: str | None = None) -> list[str]:

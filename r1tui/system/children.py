@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from types import FrameType
 
 from r1tui.errors import CancelledError
-from r1tui.sessions import members, send
+from r1tui.system.sessions import members, send
 from r1tui.text import plain
 
 POLL_S = 0.1

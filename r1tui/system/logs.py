@@ -19,7 +19,7 @@ from time import localtime, monotonic, sleep, strftime
 from types import TracebackType
 
 from r1tui.errors import R1tuiError, os_error
-from r1tui.paths import Paths, private_folder
+from r1tui.system.paths import Paths, private_folder
 
 LIMIT_BYTES = 1 << 20
 """A larger log is put aside as `r1tui.log.1`, which takes the place of the one before."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from r1tui.children import Cancel, run_lines
 from r1tui.errors import R1tuiError
-from r1tui.variables import check_proxies
+from r1tui.system.children import Cancel, run_lines
+from r1tui.system.variables import check_proxies
 
 INDEX_S = 60.0
 _UNREACHABLE = re.compile(

@@ -11,11 +11,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from r1tui.children import Cancel, check, sigterm_raises
 from r1tui.errors import R1tuiError, os_error
-from r1tui.files import make_folder
-from r1tui.outside import OutsideError, inside
-from r1tui.pip_download import Wanted, find_origins, pip_download
+from r1tui.system.children import Cancel, check, sigterm_raises
+from r1tui.system.files import make_folder
+from r1tui.system.outside import OutsideError, inside
+from r1tui.system.pip_download import Wanted, find_origins, pip_download
 
 CHUNK_BYTES = 1 << 20
 
