@@ -1,12 +1,16 @@
 """What crosses a process border, in files and over sockets: plans, the server's status and record, requests, jobs."""
 
+import re
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.json import Decoder
 
 from r1tui.remedies import Remedies, settle
 
+T = TypeVar("T")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 VERSION = 2
 """Of the state file and the control protocol; raised when an older r1tui could misread them."""
 
@@ -360,3 +364,38 @@ class JobRecord(msgspec.Struct, frozen=True):
 
     argv: list[str]
     process: ProcessId | None = None
+
+
+def decode(raw: bytes | str, kind: "type[T] | Decoder[T]") -> T:
+    """What JSON says; raises msgspec.DecodeError for all that is not of this kind, whatever it is."""
+    try:
+        if isinstance(raw, bytes):
+            raw.decode()  # msgspec looks at no text that nobody wants: a damaged key would be as if it were not there
+        return kind.decode(raw) if isinstance(kind, Decoder) else msgspec.json.decode(raw, type=kind)
+    except msgspec.DecodeError:
+        raise
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"no UTF-8 at byte {error.start}") from error
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deep") from error
+    except (ValueError, OverflowError) as error:
+        raise msgspec.DecodeError(str(error)) from error
+
+
+def decode_own(raw: bytes, kind: "type[T] | Decoder[T]") -> T:
+    """As `decode`, for a file of ours: none has a NUL in a text, which a path or a command would not survive."""
+    if _NUL.search(raw):
+        raise msgspec.DecodeError("a NUL stands in it")
+    return decode(raw, kind)
+
+
+def decode_foreign(raw: bytes, kind: "type[T] | Decoder[T]") -> T:
+    """What JSON of a server, the hub or another program says, with U+FFFD for bytes that are no UTF-8.
+
+    Raises msgspec.DecodeError for all that is not of this kind, whatever it is.
+    """
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        raw = raw.decode(errors="replace").encode()
+    return decode(raw, kind)

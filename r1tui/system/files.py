@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import re
 import stat
 from collections import deque
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.json import Decoder
 
+from r1tui.messages import decode_foreign, decode_own
 from r1tui.text import one_line
 
 T = TypeVar("T")
@@ -22,7 +22,6 @@ LARGEST_BYTES = 64 << 20
 """No file of ours in JSON comes near this; a larger one is none of ours."""
 _NEVER_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 """Why a file cannot be opened, where trying again is no use."""
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _log = logging.getLogger(__name__)
 _damages: "deque[Damage]" = deque(maxlen=100)
 _stuck: "set[Damage]" = set()
@@ -117,41 +116,6 @@ def read_bytes(path: Path) -> bytes:
     if raw is None:
         raise OSError(errno.EINVAL, "Not a file of ours", str(path))
     return raw
-
-
-def decode(raw: bytes | str, kind: "type[T] | Decoder[T]") -> T:
-    """What JSON says; raises msgspec.DecodeError for all that is not of this kind, whatever it is."""
-    try:
-        if isinstance(raw, bytes):
-            raw.decode()  # msgspec looks at no text that nobody wants: a damaged key would be as if it were not there
-        return kind.decode(raw) if isinstance(kind, Decoder) else msgspec.json.decode(raw, type=kind)
-    except msgspec.DecodeError:
-        raise
-    except UnicodeDecodeError as error:
-        raise msgspec.DecodeError(f"no UTF-8 at byte {error.start}") from error
-    except RecursionError as error:
-        raise msgspec.DecodeError("nested too deep") from error
-    except (ValueError, OverflowError) as error:
-        raise msgspec.DecodeError(str(error)) from error
-
-
-def decode_own(raw: bytes, kind: "type[T] | Decoder[T]") -> T:
-    """As `decode`, for a file of ours: none has a NUL in a text, which a path or a command would not survive."""
-    if _NUL.search(raw):
-        raise msgspec.DecodeError("a NUL stands in it")
-    return decode(raw, kind)
-
-
-def decode_foreign(raw: bytes, kind: "type[T] | Decoder[T]") -> T:
-    """What JSON of a server, the hub or another program says, with U+FFFD for bytes that are no UTF-8.
-
-    Raises msgspec.DecodeError for all that is not of this kind, whatever it is.
-    """
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        raw = raw.decode(errors="replace").encode()
-    return decode(raw, kind)
 
 
 def write_json(path: Path, value: Any, *, private: bool = True) -> None:
