@@ -1,10 +1,16 @@
 """Remedies: what the command line says, what JSON has, and what comes of the texts of a version before."""
 
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import msgspec
 import pytest
 
+import r1tui
+from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, StageFailed, decode_event, encode_event
 from r1tui.remedies import (
@@ -31,6 +37,8 @@ from r1tui.remedies import (
     in_commands,
     read,
 )
+from r1tui.tui.commands import COMMANDS
+from r1tui.tui.remedies import say
 
 SAID: tuple[tuple[AnyRemedy, str, str, str], ...] = (
     (Advice("Wait a little."), "Wait a little.", "", ""),
@@ -105,3 +113,68 @@ def test_the_text_that_a_version_before_has_written_is_read(text: str, remedies:
     event = decode_event(msgspec.json.encode({"event": "stage_failed", "stage": "plan", "cause": "c", "remedy": text}))
     assert isinstance(event, StageFailed)
     assert (event.remedy, event.remedies) == (text, remedies)
+
+
+SOURCES = sorted(Path(r1tui.__file__).parent.rglob("*.py"))
+SETTINGS = {"config", "extra_args", "variant", "revision", *Config.__struct_fields__}
+A_COMMAND = re.compile(r"\br1tui (?:serve|stop|logs|status|build|variants|download|plan|doctor|chats?|models)\b")
+A_KEY = re.compile(r"Ctrl\+|\bEsc\b|\bF\d{1,2}\b|[Aa]sk again|new conversation")
+QUOTED = re.compile(r"`([^`]*)`")
+
+
+def _advice(tree: ast.Module) -> Iterator[str]:
+    """The texts in a module that stand where a remedy does: after an error's cause, and in `Advice`."""
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        is_error, is_advice = name.endswith("Error"), name == "Advice"
+        for argument in node.args[1:] if is_error else node.args if is_advice else ():
+            named = constants.get(argument.id) if isinstance(argument, ast.Name) else None
+            if not isinstance(argument, ast.Call):
+                yield from _texts(named if named is not None else argument)
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Call):  # another remedy, or a text that is made elsewhere
+        return
+    if isinstance(node, ast.JoinedStr):
+        yield "".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)  # type: ignore[misc]
+    elif isinstance(node, ast.Constant):
+        yield from [node.value] if isinstance(node.value, str) else []
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _texts(child)
+
+
+def _is_setting(quoted: str) -> bool:
+    return quoted.startswith("-") or re.split(r"[.:]", quoted)[0] in SETTINGS
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(SOURCES[0].parent)))
+def test_no_advice_names_a_command_or_a_key(path: Path) -> None:
+    for text in _advice(ast.parse(path.read_text())):
+        assert not A_COMMAND.search(text), text
+        assert not A_KEY.search(text), text
+        assert all(_is_setting(quoted) for quoted in QUOTED.findall(text)), text
+
+
+def test_the_walk_finds_what_it_forbids() -> None:
+    tree = ast.parse("X = 'See `r1tui logs`.'\nraise UsageError('No.', X, f'Press {k} or Ctrl+C.', Run('a', 'b'))")
+    assert list(_advice(tree)) == ["See `r1tui logs`.", "Press X or Ctrl+C."]
+
+
+@pytest.mark.parametrize("remedy", [remedy for remedy, *_ in SAID])
+def test_the_screen_says_a_key_where_there_is_one(remedy: AnyRemedy) -> None:
+    said = say([remedy])
+    assert (f"<{remedy.action}>" in said) == bool(remedy.action)
+    assert ("`" in said) == (not remedy.action and bool(remedy.command))
+    assert remedy.action in {*COMMANDS, ""}
+    assert "<chat.log>" not in say([remedy], attached=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from r1tui.config import Config, SamplingSettings, VariantSettings
 from r1tui.errors import ConfigError, UsageError
+from r1tui.remedies import ListModels
 from r1tui.system.paths import expand
 
 HUB_NAME = re.compile(
@@ -86,8 +87,8 @@ class Catalog:
         if ".gguf" in name.casefold() or "/" in name:
             return variant_of_file(Path(name))
         near = get_close_matches(name.casefold(), by_name, n=3, cutoff=0.4)
-        hint = f"Did you mean {', '.join(near)}? " if near else ""
-        raise UsageError(f"There is no variant {name!r}.", f"{hint}`r1tui variants` lists them all.")
+        hint = f"Did you mean {', '.join(near)}?" if near else ""
+        raise UsageError(f"There is no variant {name!r}.", hint, ListModels())
 
 
 def variant_of_file(path: Path) -> Variant:

@@ -20,6 +20,7 @@ from r1tui.chat.readonly import read_only
 from r1tui.chat.rows import Loaded, Recorded
 from r1tui.chat.takeover import take_over
 from r1tui.errors import R1tuiError
+from r1tui.remedies import Run
 from r1tui.system.locks import holder, locked
 from r1tui.system.outside import stem_of
 
@@ -167,7 +168,10 @@ class Store:
             raise R1tuiError("No conversation was deleted.", "")
         restored = "UPDATE conversations SET deleted_s = NULL WHERE id = ? AND deleted_s IS NOT NULL"
         if not self._change(restored, conversation_id):
-            raise R1tuiError(f"No conversation {conversation_id} was deleted.", "`r1tui chats list --deleted`")
+            raise R1tuiError(
+                f"No conversation {conversation_id} was deleted.",
+                Run("r1tui chats list --deleted", "lists those"),
+            )
         return conversation_id
 
     def close(self) -> None:
@@ -307,4 +311,4 @@ def _not_read(files: list[Path]) -> R1tuiError:
 
 
 def _unknown(conversation_id: str) -> R1tuiError:
-    return R1tuiError(f"There is no conversation {conversation_id}.", "`r1tui chats` lists them.")
+    return R1tuiError(f"There is no conversation {conversation_id}.", Run("r1tui chats", "lists them"))

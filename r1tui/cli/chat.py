@@ -42,7 +42,7 @@ from r1tui.keeper.state import asked_by_others, new_conversation_id
 from r1tui.launch.stages import Launch
 from r1tui.messages import Status
 from r1tui.planning.history import remember_speed
-from r1tui.remedies import ShowLog
+from r1tui.remedies import Run, ShowLog
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.environment import KEY_VARIABLE
@@ -98,10 +98,10 @@ class _Wanted:
 def _read_prompt(prompt: str | None) -> str:
     if prompt is None or prompt == "-":
         if sys.stdin is None or is_terminal(sys.stdin):
-            raise UsageError("There is no question.", 'Give one: r1tui chat "…", or pipe it in.')
+            raise UsageError("There is no question.", Run('r1tui chat "…"', "asks one"), "Or pipe it in.")
         prompt = from_pipe(sys.stdin.buffer.read())
     if not prompt.strip():
-        raise UsageError("The question is empty.", 'Give one: r1tui chat "…"')
+        raise UsageError("The question is empty.", Run('r1tui chat "…"', "asks one"))
     return prompt
 
 

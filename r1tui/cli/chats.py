@@ -11,6 +11,7 @@ from r1tui.chat.listing import MARKS, Listed
 from r1tui.chat.store import Store
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json, print_text
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.remedies import Run
 from r1tui.system.paths import expand
 from r1tui.text import day, one_line, plain, shortened
 
@@ -152,7 +153,7 @@ def _id(store: Store, given: str, *, deleted: bool = False) -> str:
     found = [one for one in ids if one == given] or [one for one in ids if one.startswith(given)]
     if len(found) != 1:
         many = "Several conversations begin with" if found else "There is no conversation"
-        raise UsageError(f"{many} {given}.", f"`r1tui chats list{' --deleted' if deleted else ''}` lists them.")
+        raise UsageError(f"{many} {given}.", Run(f"r1tui chats list{' --deleted' if deleted else ''}", "lists them"))
     return found[0]
 
 

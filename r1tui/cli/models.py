@@ -28,6 +28,7 @@ from r1tui.listing.overview import Entry, others, overview
 from r1tui.listing.recommend import recommend, surroundings
 from r1tui.machine.hardware import detect_machine
 from r1tui.planning.subject import find_subject
+from r1tui.remedies import FetchModel, Run
 from r1tui.system.jobs import Job
 from r1tui.system.signals import run_async
 from r1tui.text import duration, plain, size
@@ -149,7 +150,7 @@ def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
         run_async(show_events())
     except KeyboardInterrupt:
         raise CancelledError(
-            f"The download of {target.name} goes on in process {pid}.", f"`r1tui download {target.name}` shows it."
+            f"The download of {target.name} goes on in process {pid}.", Run(f"r1tui download {target.name}", "shows it")
         ) from None
 
 
@@ -198,7 +199,7 @@ def inspect(context: Context, file: str, *, as_json: bool) -> None:
     target = needed_variant(context, file, None)
     subject = find_subject(target, context.paths, context.config, fetch=True)
     if subject is None:
-        raise R1tuiError(f"{target.name} is not on this machine yet.", f"Fetch it: r1tui download {target.name}")
+        raise R1tuiError(f"{target.name} is not on this machine yet.", FetchModel(target.name))
     header = subject.header
     facts = inspect_header(header)
     if as_json:

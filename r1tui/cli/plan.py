@@ -23,7 +23,7 @@ from r1tui.planning.held import Held
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject, find_subject
-from r1tui.remedies import StopServer
+from r1tui.remedies import BuildEngine, FetchModel, StopServer
 from r1tui.system.paths import Paths
 from r1tui.text import plain
 
@@ -85,7 +85,7 @@ def plan(
     target = needed_variant(context, variant, model)
     subject = find_subject(target, context.paths, config, fetch=True)
     if subject is None:
-        raise R1tuiError(f"{target.name} is not on this machine yet.", f"Fetch it: r1tui download {target.name}")
+        raise R1tuiError(f"{target.name} is not on this machine yet.", FetchModel(target.name))
     what_if = vram is not None or ram is not None
     if exact and what_if:
         raise UsageError("--exact asks the devices that are here.", "Leave --vram and --ram out.")
@@ -168,11 +168,12 @@ def _made(
             raise R1tuiError("The RPC workers answer only the running server.", StopServer())
         return made if made.source == "engine" or not exact else ask_engine(made, engine, subject.file, rpc)
     if exact:
-        raise R1tuiError("There is no engine to ask yet.", "Build it: r1tui build")
+        raise R1tuiError("There is no engine to ask yet.", BuildEngine())
     if not is_known(subject.header):
         raise R1tuiError(
             f"Only llama.cpp knows how much memory a model of {subject.header.architecture} takes.",
-            "Build it (`r1tui build`), and plan without --vram and --ram.",
+            BuildEngine(),
+            "Then plan without --vram and --ram.",
         )
     return make_plan(subject.header, request)
 

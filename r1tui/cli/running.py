@@ -9,6 +9,7 @@ from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.errors import R1tuiError
 from r1tui.keeper.state import status as current_status
 from r1tui.messages import Status
+from r1tui.remedies import Run
 from r1tui.text import duration, plain
 
 
@@ -58,7 +59,7 @@ def stop(context: Context) -> None:
     before = current_status(context.paths)
     after = stop_server(context.paths)
     if after.pid is not None:
-        raise R1tuiError(f"llama-server {after.pid} does not end.", f"Look at it with `ps -fp {after.pid}`.")
+        raise R1tuiError(f"llama-server {after.pid} does not end.", Run(f"ps -fp {after.pid}", "shows it"))
     click.echo("Stopped." if before.running else "Nothing was running.", err=True)
 
 
@@ -70,7 +71,7 @@ def logs(context: Context, lines: int, *, follow: bool) -> None:
     """Show the server's log, without terminal control sequences."""
     path = context.paths.server_log
     if not path.is_file():
-        raise R1tuiError("There is no server log yet.", "`r1tui serve VARIANT` starts a server.")
+        raise R1tuiError("There is no server log yet.", Run("r1tui serve VARIANT", "starts a server"))
     tail, offset = _tail(path, lines)
     for line in tail:
         click.echo(plain(line))

@@ -16,6 +16,7 @@ import click
 from r1tui.cli.context import Context, is_terminal, pass_context
 from r1tui.cli.target import attached_endpoint, wanted_variant
 from r1tui.errors import CancelledError, R1tuiError, UsageError
+from r1tui.remedies import Run
 from r1tui.system.logs import flush_log, unforeseen
 from r1tui.system.paths import Paths
 from r1tui.system.streams import is_utf8
@@ -30,7 +31,8 @@ SAY_S = 1.0
 """How long a terminal may take to show the last words after a hang-up."""
 RESCUE_S = 20.0
 """How long saving may take then, a disk that hangs included."""
-_HEADLESS = "Without one, `r1tui serve` and `r1tui chat` do the same: r1tui --help"
+_CHAT = Run("r1tui chat", "chats without the screen")
+_HEADLESS = (_CHAT, Run("r1tui serve", "runs a server without it"))
 
 
 @click.command()
@@ -129,19 +131,21 @@ def _say_at_once(lines: list[str]) -> None:
 def _check_terminal() -> None:
     """Raise R1tuiError with a sentence where the screen cannot be shown."""
     if not all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)):
-        raise R1tuiError("The screen needs a terminal.", _HEADLESS)
+        raise R1tuiError("The screen needs a terminal.", *_HEADLESS)
     if not is_utf8(sys.__stderr__):  # what the screen is written to
         encoding = getattr(sys.__stderr__, "encoding", "unknown")
         cure = "Unset PYTHONIOENCODING" if os.environ.get("PYTHONIOENCODING") else "Start it with LC_ALL=C.UTF-8"
         raise R1tuiError(
             f"This terminal's encoding is {encoding}; the screen needs UTF-8.",
-            f"{cure}, if the terminal shows UTF-8, as nearly all do; else use `r1tui chat`.",
+            f"{cure}, if the terminal shows UTF-8, as nearly all do.",
+            _CHAT,
         )
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
-        raise R1tuiError("This terminal (TERM=dumb) cannot show the screen.", _HEADLESS)
+        raise R1tuiError("This terminal (TERM=dumb) cannot show the screen.", *_HEADLESS)
     columns, rows = shutil.get_terminal_size()
     if columns < SMALLEST[0] or rows < SMALLEST[1]:
         raise R1tuiError(
             f"This terminal is {columns}×{rows}; the screen needs {SMALLEST[0]}×{SMALLEST[1]}.",
-            "Make it larger, or use `r1tui chat`.",
+            "Make it larger.",
+            _CHAT,
         )

@@ -17,7 +17,7 @@ from r1tui.keeper import client as keeper
 from r1tui.keeper.state import status as current_status
 from r1tui.launch.stages import Launch
 from r1tui.messages import Status
-from r1tui.remedies import ShowLog
+from r1tui.remedies import Run, ShowLog
 from r1tui.server.command import as_script, parse_tcp, ssh_line
 from r1tui.system.signals import run_async
 from r1tui.text import plain
@@ -103,10 +103,10 @@ def _check_port(now: Status, wanted: str | None, configured: str | None, target:
         return
     has = f"listens on {listens}" if listens else "has no port"
     cause = f"The server runs already and {has}; a running one gets no other."
-    remedy = f"`r1tui stop`, then `r1tui serve {target} --detach --tcp {tcp}`."
+    remedy = Run(f"r1tui stop && r1tui serve {target} --detach --tcp {tcp}", "has it listen there")
     if wanted is not None:
         raise R1tuiError(cause, remedy)
-    click.echo(plain(f"{cause} The config names {tcp}: {remedy}"), err=True)
+    click.echo(plain(f"{cause} The config names {tcp}: {remedy.words()}"), err=True)
 
 
 def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:

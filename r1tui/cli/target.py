@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from r1tui.cli.context import Context
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.remedies import StopServer
+from r1tui.remedies import ListModels, StopServer
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import expand
 
@@ -41,7 +41,7 @@ def needed_variant(context: Context, variant: str | None, model: str | None) -> 
     """As `wanted_variant`, for commands that need one."""
     found = wanted_variant(context, variant, model)
     if found is None:
-        raise UsageError("No variant was named.", "`r1tui variants` lists them; `variant:` in the config sets one.")
+        raise UsageError("No variant was named.", ListModels(), "`variant:` in the config sets one.")
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from r1tui.engine.system import install_command
 from r1tui.errors import R1tuiError
+from r1tui.remedies import BuildEngine
 
 KILLED = re.compile(
     r"Killed signal terminated program|internal compiler error: Killed|died due to signal 9|virtual memory exhausted"
@@ -46,12 +47,14 @@ def diagnose(step: str, output: Sequence[str], status: int, *, log: Path, means:
     see = f"The whole log: {log}"
     text = "\n".join(line for line in output if not QUOTED.match(line))
     if FULL.search(text):
-        return R1tuiError("The build failed: the disk is full.", f"Make room, then r1tui build goes on. {see}")
+        return R1tuiError("The build failed: the disk is full.", "Make room.", BuildEngine(), see)
     if KILLED.search(text) or status == -9:
         fewer = max(1, jobs // 2)
         return R1tuiError(
             f"The build failed: the system killed a compiler for want of memory ({jobs} at once).",
-            f"Set engine.jobs: {fewer} in config.yaml, then r1tui build goes on where it was. {see}",
+            f"Set engine.jobs: {fewer} in config.yaml.",
+            BuildEngine(),
+            see,
         )
     cause, remedy = _first(output, means)
     if cause is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from r1tui.engine import Engine
 from r1tui.errors import R1tuiError
+from r1tui.remedies import BuildEngine, ListModels
 from r1tui.system.children import run_lines
 from r1tui.system.environment import server_environment
 
@@ -38,7 +39,7 @@ def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Meas
     found = [re.fullmatch(r"(\w+) (\d+) (\d+) (\d+)\s*", line) for line in said]
     figures = tuple(Measured(match[1], *(int(match[n]) for n in (2, 3, 4))) for match in found if match)
     if not figures:
-        raise R1tuiError(f"llama-fit-params says nothing that r1tui understands: {said[-1:]}", "Build it: r1tui build")
+        raise R1tuiError(f"llama-fit-params says nothing that r1tui understands: {said[-1:]}", BuildEngine())
     return figures
 
 
@@ -47,7 +48,7 @@ def fit(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
     said = _ask(engine, model, arguments)
     chosen = next((line for line in reversed(said) if re.match(r"-(c|ngl) \d+", line)), None)
     if chosen is None:
-        raise R1tuiError("llama.cpp's --fit finds no way to fit the model.", "Choose a smaller one: r1tui variants")
+        raise R1tuiError("llama.cpp's --fit finds no way to fit the model.", "Choose a smaller one.", ListModels())
     return shlex.split(chosen)
 
 
@@ -59,7 +60,7 @@ def _ask(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
     """What llama-fit-params says. Raises R1tuiError when it is not there or fails."""
     tool = engine.tool("llama-fit-params")
     if tool is None:
-        raise R1tuiError(f"There is no llama-fit-params beside {engine.server}.", "Build the engine: r1tui build")
+        raise R1tuiError(f"There is no llama-fit-params beside {engine.server}.", BuildEngine())
     said: list[str] = []
     shared, words = list[str](), iter(arguments)
     for word in words:

@@ -12,6 +12,7 @@ from r1tui.engine.system import Toolkit
 from r1tui.errors import R1tuiError
 from r1tui.machine.nvml import Nvidia
 from r1tui.plan.capabilities import Capabilities, EngineDevice, parse_devices, parse_flags, parse_version
+from r1tui.remedies import AnyRemedy, BuildEngine, Run
 from r1tui.system.children import Cancel, run_lines
 from r1tui.system.environment import server_environment
 
@@ -65,7 +66,7 @@ def _ask(server: Path, arguments: Sequence[str], env: Mapping[str, str], cancel:
     try:
         status = run_lines(argv, said.append, what=what, env=env, cancel=cancel, timeout_s=TIMEOUT_S)
     except (TimeoutError, OSError) as error:
-        raise R1tuiError(f"{server} does not run: {error}", "Build it again: r1tui build") from error
+        raise R1tuiError(f"{server} does not run: {error}", BuildEngine()) from error
     text = "\n".join(said)
     if status == 0:
         return text
@@ -74,7 +75,7 @@ def _ask(server: Path, arguments: Sequence[str], env: Mapping[str, str], cancel:
             f"The RPC worker {worker[1]} cannot be reached.",
             "Start ggml-rpc-server there, or take it out of server.rpc.",
         )
-    raise R1tuiError(f"{what} {_why(status, text)}", _remedy(text))
+    raise R1tuiError(f"{what} {_why(status, text)}", *_remedies(text))
 
 
 def missing_gpus(nvidia: Nvidia, capabilities: Capabilities, backend: str) -> tuple[str, ...]:
@@ -113,9 +114,9 @@ def _why(status: int, text: str) -> str:
     return f"{ended}: {last}" if last else f"{ended}."
 
 
-def _remedy(text: str) -> str:
+def _remedies(text: str) -> tuple[str | AnyRemedy, ...]:
     if "libcuda.so" in text:
-        return "Install the NVIDIA driver (nvidia-smi must list the GPU), or r1tui build --backend cpu"
+        return "Install the NVIDIA driver.", Run("nvidia-smi", "must list the GPU"), BuildEngine("--backend cpu")
     if "error while loading shared libraries" in text:
-        return "Install that library, or build again: r1tui build"
-    return "Build it on this machine: r1tui build"
+        return "Install that library, or build again.", BuildEngine()
+    return (BuildEngine(),)

@@ -17,6 +17,7 @@ from r1tui.engine.cuda import (
 )
 from r1tui.engine.system import System, Toolkit, hip_way
 from r1tui.errors import R1tuiError
+from r1tui.remedies import BuildEngine, Run
 
 TARGETS = ("llama-server", "llama-fit-params", "ggml-rpc-server", "llama-bench")
 GIB = 1 << 30
@@ -126,8 +127,10 @@ def _automatic(settings: EngineSettings, system: System) -> Recipe:
             reason = system.nvidia.reason or "unknown"
             raise R1tuiError(
                 f"An NVIDIA GPU is here, but its driver does not show it ({reason}).",
-                "Install or mend the NVIDIA driver (nvidia-smi must list the GPU; a container is started with it), "
-                "or leave the GPU unused on purpose: r1tui build --backend cpu",
+                "Install or mend the NVIDIA driver; a container is started with it.",
+                Run("nvidia-smi", "must list the GPU"),
+                "Or leave the GPU unused on purpose.",
+                BuildEngine("--backend cpu"),
             )
         if system.toolkit is None and settings.cuda_toolkit != "pypi":
             names = ", ".join(sorted({gpu.name for gpu in system.nvidia.gpus}))

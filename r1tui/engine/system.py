@@ -111,7 +111,7 @@ def find_toolkit(env: Mapping[str, str], cuda_toolkit: str, root: Path = ROOT) -
         if not nvcc.is_file():
             raise R1tuiError(
                 f"engine.cuda_toolkit names {cuda_toolkit}, which has no bin/nvcc.",
-                "Name the folder that holds bin/nvcc, or `pypi`, or `auto`.",
+                "Name the folder that holds bin/nvcc, or pypi, or auto.",
             )
         return _toolkit(nvcc, env, root)
     if cuda_toolkit == "pypi":

@@ -8,6 +8,7 @@ from pathlib import Path
 from r1tui.engine import pins
 from r1tui.engine.system import Toolkit
 from r1tui.errors import R1tuiError
+from r1tui.remedies import Run
 from r1tui.system.children import Cancel, check, run_lines
 from r1tui.system.files import make_folder
 from r1tui.system.locks import locked
@@ -72,7 +73,8 @@ def complete(root: Path) -> None:
     if not (root / "bin" / "nvcc").is_file() or not library.is_dir():
         raise R1tuiError(
             "The CUDA wheels from the package index hold no nvcc.",
-            "Check the package index that pip uses (pip config list), and start again.",
+            "Check the package index that pip uses, and start again.",
+            Run("pip config list", "names it"),
         )
     for versioned in sorted(library.glob("*.so.*")):
         plain = library / (versioned.name.partition(".so.")[0] + ".so")

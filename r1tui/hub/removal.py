@@ -18,7 +18,7 @@ from r1tui.hub.places import OWNERS, model_roots
 from r1tui.hub.progress import staging_folder
 from r1tui.hub.remembered import Known, known_files
 from r1tui.hub.revisions import counted, is_apart
-from r1tui.remedies import StopServer
+from r1tui.remedies import ListModels, StopServer
 from r1tui.system.files import delete
 from r1tui.system.locks import holder, locked
 from r1tui.system.paths import Paths
@@ -74,7 +74,7 @@ def remove(removal: Removal, paths: Paths, config: Config) -> None:
 def _nothing_ours(variant: Variant, paths: Paths, config: Config) -> R1tuiError:
     found = Search(paths, config).find(variant)
     if found is None:
-        return R1tuiError(f"{variant.name} is not on this machine.", "`r1tui variants` shows what is.")
+        return R1tuiError(f"{variant.name} is not on this machine.", ListModels())
     whose = "is" if found.owner == "file" else "belongs to"
     return R1tuiError(
         f"{found.path} {whose} {OWNERS[found.owner]}: r1tui deletes only what it fetched itself.",
