@@ -1,11 +1,13 @@
 """What the keeper's tests share: specs for the real llama-server, raw requests over its socket, waiting for a fact."""
 
+import asyncio
 import http.client
 import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
@@ -56,10 +58,34 @@ def idle_spec(paths: Paths, *arguments: str) -> ServerSpec:
     return ServerSpec(variant="idle", argv=["/bin/sleep", *(arguments or ("1000",))], socket=str(paths.server_socket))
 
 
+def watch(paths: Paths) -> Iterator[Status]:
+    """As `client.watch_async`, for tests without an event loop."""
+    loop = asyncio.new_event_loop()
+    statuses = client.watch_async(paths)
+    try:
+        while True:
+            yield loop.run_until_complete(anext(statuses))
+    except StopAsyncIteration:
+        return
+    finally:
+        loop.run_until_complete(statuses.aclose())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+async def settled(paths: Paths) -> Status:
+    """The status once nothing more will happen by itself; waits as long as that takes."""
+    async with aclosing(client.watch_async(paths)) as statuses:
+        async for now in statuses:
+            if now.settled:
+                return now
+    return client.status(paths)
+
+
 def start_ready(spec: ServerSpec, paths: Paths) -> Status:
     """A started server that answers."""
     client.start(spec, paths)
-    last = next(status for status in client.watch(paths) if status.settled)
+    last = next(status for status in watch(paths) if status.settled)
     assert last.state == "ready", last
     return last
 

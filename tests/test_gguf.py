@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from r1tui.gguf import GgufError, inspect, kv_bytes_per_token, read_header, read_header_from, special_tokens
+from r1tui.gguf import GgufError, inspect, kv_bytes_per_token, read_header, read_header_from
 from r1tui.gguf.header import is_expert, layer_of
 from r1tui.gguf.types import TENSOR_TYPES
 from tests import sparse_r1
@@ -134,10 +134,6 @@ def test_a_shard_under_another_number_is_noticed(tmp_path: Path) -> None:
     second.write_bytes(first.read_bytes())
     with pytest.raises(GgufError, match="shard 1"):
         read_header(first)
-
-
-def test_control_tokens(tiny_r1: Callable[..., Path]) -> None:
-    assert special_tokens(tiny_r1()) == frozenset(tiny.SPECIAL[:4])
 
 
 def test_version_2_is_read_too(tiny_bytes: bytes) -> None:

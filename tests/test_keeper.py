@@ -26,7 +26,7 @@ from r1tui.system.log_reader import follow, older_log
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, wait
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, call, idle_spec, open_stream, spec_for, start_ready, until
+from tests.keeper_rig import SocketConnection, call, idle_spec, open_stream, spec_for, start_ready, until, watch
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def test_start_ready_stop(paths: Paths, llama_server: Path, tiny_r1: TinyModel, 
     started = client.start(spec, paths)
     assert started.state in ("starting", "loading", "ready")
     states = []
-    for status in client.watch(paths):
+    for status in watch(paths):
         states.append(status.state)
         if status.settled:
             break
@@ -121,7 +121,7 @@ async def test_watchers_see_every_change_to_the_end(paths: Paths) -> None:
 
 
 def test_watching_without_a_server_ends_at_once(paths: Paths) -> None:
-    assert list(client.watch(paths)) == [Status()]
+    assert list(watch(paths)) == [Status()]
 
 
 def test_a_model_that_cannot_be_loaded_is_a_failure_with_a_cause(
@@ -130,7 +130,7 @@ def test_a_model_that_cannot_be_loaded_is_a_failure_with_a_cause(
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(tiny_r1().read_bytes()[:8_000_000])
     client.start(spec_for(llama_server, cut, paths), paths)
-    assert list(client.watch(paths))[-1].state == "failed"
+    assert list(watch(paths))[-1].state == "failed"
     failed = client.status(paths)
     assert (failed.state, failed.exit_status, failed.pid, failed.endpoint) == ("failed", 1, None, None)
     assert failed.cause == "The model's file is incomplete or damaged."
@@ -146,7 +146,7 @@ def test_a_model_that_cannot_be_loaded_is_a_failure_with_a_cause(
 def test_a_binary_that_is_not_there_is_a_failure_with_a_cause(paths: Paths, tmp_path: Path) -> None:
     spec = ServerSpec(argv=[str(tmp_path / "llama-server")], socket=str(paths.server_socket))
     client.start(spec, paths)
-    failed = list(client.watch(paths))[-1]
+    failed = list(watch(paths))[-1]
     assert failed.state == "failed"
     assert "cannot be started: No such file or directory" in (failed.cause or "")
 

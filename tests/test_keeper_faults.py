@@ -23,7 +23,7 @@ from r1tui.server.record import LOST_EVENT, record_file
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, identify, spawn_detached, wait
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, Toy, call, idle_spec, open_stream, spec_for, start_ready, until
+from tests.keeper_rig import SocketConnection, Toy, call, idle_spec, open_stream, spec_for, start_ready, until, watch
 from tests.provoked import memory_cgroup
 
 
@@ -64,7 +64,7 @@ def orphan(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> ProcessId:
 
 def test_a_killed_server_is_a_failure(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> None:
     ready = start_ready(spec_for(llama_server, tiny_r1(), paths), paths)
-    watching = client.watch(paths)
+    watching = watch(paths)
     assert next(watching).state == "ready"
     assert ready.pid is not None
     os.kill(ready.pid, signal.SIGKILL)
@@ -106,7 +106,7 @@ def test_a_server_without_keeper_is_taken_over(paths: Paths, orphan: ProcessId) 
     client_status = client.adopt(paths)
     assert client_status.pid == orphan.pid
     assert client_status.keeper_pid is not None
-    watching = client.watch(paths)
+    watching = watch(paths)
     assert next(status for status in watching if status.settled).state == "ready"
     assert client.adopt(paths).keeper_pid == client_status.keeper_pid  # once is enough
     kill(orphan)
@@ -127,7 +127,7 @@ def test_a_server_taken_over_while_it_loads_becomes_ready(paths: Paths, llama_se
     kill(record_of(paths).keeper)
     change_record(paths, state="loading")
     client.adopt(paths)
-    assert next(status for status in client.watch(paths) if status.settled).state == "ready"
+    assert next(status for status in watch(paths) if status.settled).state == "ready"
 
 
 def test_what_a_killed_keeper_did_not_finish_stopping_is_finished(paths: Paths, orphan: ProcessId) -> None:
@@ -158,7 +158,7 @@ def test_a_server_that_no_file_names_since_the_disk_was_full_is_known_by_its_com
     change_record(paths, server=ProcessId(ended.pid, "one that it replaced"))
     assert client.status(paths).pid == orphan.pid
     client.adopt(paths)
-    assert next(status for status in client.watch(paths) if status.settled).state == "ready"
+    assert next(status for status in watch(paths) if status.settled).state == "ready"
     assert record_of(paths).server == orphan
     client.stop(paths)
     assert not alive(orphan)
@@ -173,7 +173,7 @@ def test_a_smaller_server_that_no_file_names_is_taken_over_as_what_it_is(paths: 
     larger = msgspec.structs.replace(record.spec, argv=toy.argv("larger"), smaller=[less])
     change_record(paths, spec=larger, server=ProcessId(record.server.pid if record.server else 0, "the larger one"))
     client.adopt(paths)
-    now = next(status for status in client.watch(paths) if status.settled)
+    now = next(status for status in watch(paths) if status.settled)
     assert (now.state, now.plan, now.argv) == ("ready", PlanSummary(n_cpu_moe=3), toy.argv())
     assert record_of(paths).server == record.server
 
@@ -182,7 +182,7 @@ def test_a_restart_that_a_killed_keeper_did_not_finish_is_finished(paths: Paths,
     change_record(paths, state="restarting")
     assert client.status(paths).state == "restarting"
     client.adopt(paths)
-    again = next(status for status in client.watch(paths) if status.state == "ready" and status.pid != orphan.pid)
+    again = next(status for status in watch(paths) if status.state == "ready" and status.pid != orphan.pid)
     assert again.restarts == 1
     assert not alive(orphan)
 
@@ -190,7 +190,7 @@ def test_a_restart_that_a_killed_keeper_did_not_finish_is_finished(paths: Paths,
 def test_a_keeper_that_could_not_write_its_name_is_stopped(paths: Paths, orphan: ProcessId) -> None:
     before = record_of(paths).keeper
     client.adopt(paths)
-    next(status for status in client.watch(paths) if status.settled)
+    next(status for status in watch(paths) if status.settled)
     change_record(paths, keeper=before)
     assert client.stop(paths) == Status()
     assert not alive(orphan)
@@ -354,7 +354,7 @@ def test_a_kill_by_the_kernel_for_memory_is_known(paths: Paths, llama_server: Pa
         if limited is None:
             pytest.skip("no right to make a memory cgroup")
         client.start(msgspec.structs.replace(spec, argv=limited(spec.argv)), paths)
-        failed = next(status for status in client.watch(paths) if status.settled)
+        failed = next(status for status in watch(paths) if status.settled)
         client.stop(paths)
     assert (failed.state, failed.exit_status, failed.kind) == ("failed", -signal.SIGKILL, "memory")
     assert failed.cause == "The system killed llama-server because memory ran out."

@@ -18,7 +18,7 @@ from r1tui.messages import Status
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive
 from tests.conftest import CommandLine, TinyModel
-from tests.keeper_rig import Toy, start_ready
+from tests.keeper_rig import Toy, settled, start_ready, watch
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def test_a_request_says_that_the_keeper_does_not_answer(paths: Paths, hanging: S
 
 def test_a_watcher_is_told_whether_it_came_before_or_after(paths: Paths, hanging: Status) -> None:
     with pytest.raises(client.KeeperHangsError):
-        next(client.watch(paths))
+        next(watch(paths))
     assert hanging.keeper_pid is not None
     os.kill(hanging.keeper_pid, signal.SIGCONT)
-    watching = client.watch(paths)
+    watching = watch(paths)
     assert next(watching).state == "ready"
     stop_keeper(hanging)
     with pytest.raises(client.KeeperHangsError):
@@ -61,7 +61,7 @@ def test_a_watcher_is_told_whether_it_came_before_or_after(paths: Paths, hanging
 
 async def test_so_is_one_in_an_event_loop(paths: Paths, hanging: Status) -> None:
     with pytest.raises(client.KeeperHangsError):
-        await client.settled(paths)
+        await settled(paths)
     assert hanging.keeper_pid is not None
     os.kill(hanging.keeper_pid, signal.SIGCONT)
     async with aclosing(client.watch_async(paths)) as changes:
@@ -92,7 +92,7 @@ def test_one_that_so_many_wait_for_that_no_more_can_is_seen_to_hang(
         with pytest.raises(client.KeeperHangsError):
             client.restart(paths)
         with pytest.raises(client.KeeperHangsError):
-            asyncio.run(client.settled(paths))
+            asyncio.run(settled(paths))
     assert CONNECT_S > 0.2
 
 

@@ -20,7 +20,7 @@ from r1tui.system.locks import holder, locked
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, identify, wait
 from tests.conftest import CommandLine, TinyModel
-from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
+from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def answers_and_is_known(paths: Paths, ready: Status) -> bool:
     """Whether the control socket, the lock and the state file tell of this keeper again."""
     with suppress(OSError, R1tuiError):
         now = client.status(paths)
-        told = next(client.watch(paths))
+        told = next(watch(paths))
         there = (now.pid, now.keeper_pid) == (told.pid, told.keeper_pid) == (ready.pid, ready.keeper_pid)
         return there and told.state == "ready" and holder(paths.keeper_lock) == ready.keeper_pid
     return False
@@ -149,7 +149,7 @@ def test_a_server_s_socket_that_was_removed_comes_back_with_another_start(
     ready = start_ready(toy.spec(), paths)
     paths.server_socket.unlink()
     put(paths.server_socket)
-    again = next(status for status in client.watch(paths) if status.state == "ready" and status.pid != ready.pid)
+    again = next(status for status in watch(paths) if status.state == "ready" and status.pid != ready.pid)
     assert again.keeper_pid == ready.keeper_pid
     assert again.endings[-1].cause == presence.SOCKET_GONE
     assert call(SocketConnection(paths.server_socket), "GET", "/health")[0] == 200
@@ -166,7 +166,7 @@ def test_an_answer_that_comes_is_not_ended_by_a_socket_that_was_removed(
     shutil.rmtree(paths.run)
     lines = [line for line in stream if line.strip()]
     assert lines[-1] == b"data: [DONE]\n"
-    again = next(status for status in client.watch(paths) if status.state == "ready" and status.pid != ready.pid)
+    again = next(status for status in watch(paths) if status.state == "ready" and status.pid != ready.pid)
     assert again.keeper_pid == ready.keeper_pid
 
 

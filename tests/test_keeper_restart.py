@@ -21,7 +21,7 @@ from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, wait
 from tests.conftest import TinyModel
 from tests.engine_figures import running_worker
-from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
+from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
 
 GPU_OUT = "0.01.000.001 E ggml_backend_cuda: allocating 2438.00 MiB on device 0: cudaMalloc failed: out of memory"
 HOST_OUT = "0.01.000.001 E llama: unable to allocate CPU buffer"
@@ -35,7 +35,7 @@ def toy(paths: Paths, tmp_path: Path) -> Iterator[Toy]:
 
 
 def last_settled(paths: Paths) -> Status:
-    return next(status for status in client.watch(paths) if status.settled)
+    return next(status for status in watch(paths) if status.settled)
 
 
 def kill(pid: int | None, number: signal.Signals = signal.SIGKILL) -> None:
@@ -45,7 +45,7 @@ def kill(pid: int | None, number: signal.Signals = signal.SIGKILL) -> None:
 
 def test_a_killed_server_is_started_again_by_itself(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> None:
     first = start_ready(spec_for(llama_server, tiny_r1(), paths, restart_delays_s=[0.05]), paths)
-    watching = client.watch(paths)
+    watching = watch(paths)
     assert next(watching).state == "ready"
     kill(first.pid)
     seen = []
@@ -85,7 +85,7 @@ def test_a_crash_after_it_was_ready_is_tried_again_and_a_failed_load_is_not(path
 
 
 def last_settled_after(paths: Paths, state: str) -> Status:
-    return next(status for status in client.watch(paths) if status.state == state)
+    return next(status for status in watch(paths) if status.state == state)
 
 
 @pytest.mark.parametrize("delays_s", [[], [0.0]])
@@ -208,7 +208,7 @@ def test_a_keeper_killed_while_it_waits_leaves_a_failure_that_the_next_start_cle
 def test_a_ready_server_is_ended_in_order_and_started_again(paths: Paths, toy: Toy) -> None:
     first = start_ready(toy.spec(), paths)
     client.restart(paths)
-    again = next(status for status in client.watch(paths) if status.state == "ready" and status.pid != first.pid)
+    again = next(status for status in watch(paths) if status.state == "ready" and status.pid != first.pid)
     assert again.restarts == 1
     assert len(toy.starts) == 2
 
@@ -273,12 +273,12 @@ def test_the_real_server_falls_asleep_and_wakes_for_a_question(
 def test_a_server_that_stops_answering_is_told_and_told_well_again(paths: Paths, toy: Toy) -> None:
     ready = start_ready(toy.spec(silence_s=0.3), paths)
     kill(ready.pid, signal.SIGSTOP)
-    hanging = next(status for status in client.watch(paths) if status.hangs)
+    hanging = next(status for status in watch(paths) if status.hangs)
     assert (hanging.state, hanging.pid) == ("ready", ready.pid)
     assert "stopped answering" in (hanging.cause or "")
     assert hanging.remedies == (RestartServer(hangs=True),)
     kill(ready.pid, signal.SIGCONT)
-    assert next(status for status in client.watch(paths) if not status.hangs).cause is None
+    assert next(status for status in watch(paths) if not status.hangs).cause is None
 
 
 def test_a_server_that_hangs_is_started_again_when_that_is_wished(
@@ -286,10 +286,10 @@ def test_a_server_that_hangs_is_started_again_when_that_is_wished(
 ) -> None:
     ready = start_ready(toy.spec(silence_s=0.3), paths)
     kill(ready.pid, signal.SIGSTOP)
-    next(status for status in client.watch(paths) if status.hangs)
+    next(status for status in watch(paths) if status.hangs)
     assert ready.pid is not None
     hung = identify(ready.pid)
     client.restart(paths)
-    again = next(status for status in client.watch(paths) if status.state == "ready" and status.pid != ready.pid)
+    again = next(status for status in watch(paths) if status.state == "ready" and status.pid != ready.pid)
     assert not alive(hung)
     assert not again.hangs

@@ -20,7 +20,7 @@ from r1tui.server.slots import FLAG, KeptPrompts
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, spawn_detached
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
+from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
 
 POINTS = {
     "r1tui.keeper.watches:feel_pulse": "The health check of the supervisor",
@@ -98,7 +98,7 @@ def server_of(paths: Paths) -> ProcessId:
 
 def ended(paths: Paths) -> Status:
     """How it ended, as a watcher sees it, and who looks at the file."""
-    last = list(client.watch(paths))[-1]
+    last = list(watch(paths))[-1]
     until(lambda: client.status(paths).keeper_pid is None)
     now = client.status(paths)
     assert (now.state, now.cause) == (last.state, last.cause)
@@ -284,7 +284,7 @@ def test_a_disk_that_hangs_does_not_make_the_keeper_deaf(hook: Hook, paths: Path
     start_ready(Toy(paths, tmp_path).spec(silence_s=0.2), paths)
     server = server_of(paths)
     seen: list[Status] = []
-    threading.Thread(target=lambda: deque(map(seen.append, client.watch(paths)), maxlen=0), daemon=True).start()
+    threading.Thread(target=lambda: deque(map(seen.append, watch(paths)), maxlen=0), daemon=True).start()
     until(lambda: seen)
     hook.stalls()
     client.answer_started(paths, "1-a")

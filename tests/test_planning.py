@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +23,7 @@ from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import DevicePlan, PlanSummary, Range, State, Status
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.plan.capabilities import EngineDevice
+from r1tui.plan.capabilities import Buffers, EngineDevice
 from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import ask_engine, fitting_by_the_engine, plan_here
 from r1tui.planning.devices import plan_devices
@@ -77,7 +76,7 @@ def test_a_plan_that_is_too_large_by_the_engine_s_figures_is_made_again_just_sma
 
     def engine_says(plan: Plan) -> Plan:
         (ours,) = plan.devices
-        figures = replace(ours, compute_mib=ours.compute_mib + more_mib)
+        figures = Buffers(ours.name, ours.weights_mib, ours.kv_mib, ours.compute_mib + more_mib)
         return plan.with_engine_figures([figures])
 
     made = fitting_by_the_engine(make_plan(subject.header, request), subject, request, engine_says)
@@ -90,7 +89,8 @@ def test_a_plan_that_no_layer_saves_has_the_verdict_no(mla: Path) -> None:
     request = PlanRequest(256 * GIB, 256 * GIB, 8, PlanSettings(), (Device("CUDA0", "cuda", 24 * GIB, 24 * GIB),))
 
     def engine_says(plan: Plan) -> Plan:
-        return plan.with_engine_figures([replace(device, compute_mib=99_999) for device in plan.devices])
+        figures = [Buffers(device.name, device.weights_mib, device.kv_mib, 99_999) for device in plan.devices]
+        return plan.with_engine_figures(figures)
 
     made = fitting_by_the_engine(make_plan(subject.header, request), subject, request, engine_says)
     assert (made.verdict, made.can_start) == ("no", False)
@@ -127,7 +127,7 @@ def test_what_the_engine_sees_otherwise_is_said(
     subject = Subject(read_header(tiny_r1()), tiny_r1(), tiny_r1(), on_disk=True)
     plan = plan_here(subject, request_for(4 * GIB, ctx_size=1024), engine, paths, workers[:1])
     (device,) = plan.devices
-    other = SimpleNamespace(name="RPC0", weights_mib=device.weights_mib, kv_mib=device.kv_mib + 9, compute_mib=900)
+    other = Buffers("RPC0", device.weights_mib, device.kv_mib + 9, 900)
     said = plan.with_engine_figures([other]).reasons[-2:]
     assert "cache" in said[0]
     assert f"llama.cpp says 900 MiB of compute buffer, the estimate was {device.compute_mib} MiB" in said[1]

@@ -21,7 +21,7 @@ from r1tui.messages import Status
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import identify
 from tests.conftest import CommandLine
-from tests.keeper_rig import Toy, start_ready
+from tests.keeper_rig import Toy, settled, start_ready, watch
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
@@ -79,8 +79,8 @@ def test_a_folder_that_another_user_made_first_is_told_nothing(in_tmp: Paths, tm
     for speak in (
         lambda: client.restart(in_tmp),
         lambda: client.answer_started(in_tmp, "1-a"),
-        lambda: next(client.watch(in_tmp)),
-        lambda: asyncio.run(client.settled(in_tmp)),
+        lambda: next(watch(in_tmp)),
+        lambda: asyncio.run(settled(in_tmp)),
         lambda: client.start(Toy(in_tmp, tmp_path).spec(), in_tmp),
         lambda: client.stop(in_tmp),
     ):

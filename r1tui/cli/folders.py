@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1tui.errors import LOCAL_DISK
+from r1tui.errors import LOCAL_DISK, is_full
 
 ELSEWHERE = "Set R1TUI_HOME to a folder of your own."
 TRIED_BYTES = 4096
@@ -37,7 +37,7 @@ def problem_of(folder: Path) -> FolderProblem | None:
         with tempfile.TemporaryFile(dir=place, buffering=0) as file:
             file.write(bytes(TRIED_BYTES))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             return FolderProblem(f"{place} is full", "Make room, or set R1TUI_HOME elsewhere.")
         return FolderProblem(f"{place} cannot be written: {error.strerror or error}", ELSEWHERE)
     return None

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -200,17 +200,8 @@ class _Work:
     def _line(self, text: str) -> None:
         self._emit(LogLine("engine", text))
 
-    def _waiting(self, what: str) -> "_Waiting":
-        return _Waiting(what, self._emit)
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    what: str
-    emit: Emit
-
-    def __call__(self, pid: int) -> None:
-        self.emit(Notice("engine", f"Another r1tui (process {pid}) is at work on {self.what}; waiting for it."))
+    def _waiting(self, what: str) -> Callable[[int], None]:
+        return lambda pid: self._notice(f"Another r1tui (process {pid}) is at work on {what}; waiting for it.")
 
 
 def _find(settings: EngineSettings, paths: Paths, env: Mapping[str, str]) -> Record | None:

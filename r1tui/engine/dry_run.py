@@ -4,40 +4,30 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from r1tui.engine import Engine
 from r1tui.errors import R1tuiError
+from r1tui.plan.capabilities import Buffers
 from r1tui.remedies import BuildEngine, ListModels
 from r1tui.system.children import run_lines
 from r1tui.system.environment import server_environment
 
 TIMEOUT_S = 120.0  # under a second for a full-size R1 on an idle machine
-HOST = "Host"
 SERVERS_OWN = {"--cache-ram": 2, "--no-warmup": 1}
 """Flags that llama-server has and llama-fit-params has not, and how many words each is with its value."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What one device, or the host under the name `Host`, would hold, in MiB."""
-
-    name: str
-    weights_mib: int
-    kv_mib: int
-    compute_mib: int
-
-
-def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Measured, ...]:
+def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Buffers, ...]:
     """The engine's own figures for the model with a plan's arguments. Raises R1tuiError when it has none.
 
     Weights that the CPU copies into a layout of its own (CPU_REPACK) count where they are mapped.
     """
-    said = _ask(engine, model, [*arguments, *_without_copies(engine), "--fit-print", "on"])
+    uncopied = ["--no-repack"] if engine.capabilities.accepts("--no-repack") else []
+    said = _ask(engine, model, [*arguments, *uncopied, "--fit-print", "on"])
     found = [re.fullmatch(r"(\w+) (\d+) (\d+) (\d+)\s*", line) for line in said]
-    figures = tuple(Measured(match[1], *(int(match[n]) for n in (2, 3, 4))) for match in found if match)
+    figures = tuple(Buffers(match[1], *(int(match[n]) for n in (2, 3, 4))) for match in found if match)
     if not figures:
         raise R1tuiError(f"llama-fit-params says nothing that r1tui understands: {said[-1:]}", BuildEngine())
     return figures
@@ -50,10 +40,6 @@ def fit(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
     if chosen is None:
         raise R1tuiError("llama.cpp's --fit finds no way to fit the model.", "Choose a smaller one.", ListModels())
     return shlex.split(chosen)
-
-
-def _without_copies(engine: Engine) -> list[str]:
-    return ["--no-repack"] if engine.capabilities.accepts("--no-repack") else []
 
 
 def _ask(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:

@@ -5,7 +5,6 @@ from r1tui.gguf.header import Header, read_header, read_header_from
 from r1tui.gguf.kv import inspect, kv_bytes_per_token
 from r1tui.gguf.parse import Tensor
 from r1tui.gguf.source import FileSource, Source
-from r1tui.gguf.tokens import special_tokens
 
 __all__ = [
     "FileSource",
@@ -17,5 +16,4 @@ __all__ = [
     "kv_bytes_per_token",
     "read_header",
     "read_header_from",
-    "special_tokens",
 ]

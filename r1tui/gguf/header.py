@@ -180,7 +180,7 @@ class _Reader:
         head_width = n_embedding // n_heads if n_heads else 0
         file_type = self._metadata.get("general.file_type")
         template = self._metadata.get("tokenizer.chat_template")
-        tokens = self._lists.get("tokenizer.ggml.tokens")
+        n_tokens = self._lists.get("tokenizer.ggml.tokens")
         return Header(
             architecture=self._architecture,
             name=str(self._metadata.get("general.name", "")),
@@ -198,7 +198,7 @@ class _Reader:
             mla=self._int("attention.key_length_mla", 0) > 0,
             kv_lora_rank=self._int("attention.kv_lora_rank", 0),
             sliding_window=self._int("attention.sliding_window", 0),
-            vocab_size=tokens.count if tokens else self._int("vocab_size", 0),
+            vocab_size=self._int("vocab_size", 0) if n_tokens is None else n_tokens,
             chat_template=template if isinstance(template, str) else None,
             shards=paths,
             size_bytes=size_bytes,

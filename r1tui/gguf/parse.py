@@ -53,21 +53,13 @@ class Tensor:
     shard: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class List:
-    """A list in the metadata that was not read: where its first element lies."""
-
-    type: int
-    count: int
-    offset: int
-
-
 @dataclass(frozen=True)
 class Shard:
     """One file's header."""
 
     metadata: dict[str, Value]
-    lists: dict[str, List]
+    lists: dict[str, int]
+    """How many elements each list has that its settings name."""
     tensors: tuple[Tensor, ...]
     size_bytes: int
     data_offset: int
@@ -79,7 +71,7 @@ def parse_shard(source: Source, index: int = 0) -> Shard:
     cursor = Cursor(source)
     n_tensors, n_pairs = _counts(cursor)
     metadata: dict[str, Value] = {}
-    lists: dict[str, List] = {}
+    lists: dict[str, int] = {}
     for _ in range(n_pairs):
         _pair(cursor, metadata, lists)
     alignment = metadata.get("general.alignment", 32)
@@ -119,7 +111,7 @@ def _counts(cursor: Cursor) -> tuple[int, int]:
     return n_tensors, n_pairs
 
 
-def _pair(cursor: Cursor, metadata: dict[str, Value], lists: dict[str, List]) -> None:
+def _pair(cursor: Cursor, metadata: dict[str, Value], lists: dict[str, int]) -> None:
     key = cursor.string()
     if not key or len(key) > MAX_KEY_BYTES:
         raise cursor.error("one of its settings has an empty or endless name")
@@ -136,11 +128,11 @@ def _pair(cursor: Cursor, metadata: dict[str, Value], lists: dict[str, List]) ->
         raise cursor.error(f"its setting {key!r} is of the unknown type {kind}")
 
 
-def _list(cursor: Cursor, key: str, metadata: dict[str, Value], lists: dict[str, List]) -> None:
+def _list(cursor: Cursor, key: str, metadata: dict[str, Value], lists: dict[str, int]) -> None:
     kind, count = int(cursor.number(_U32)), int(cursor.number(LENGTH))
     if kind != _STRING and kind not in _NUMBERS:
         raise cursor.error(f"its setting {key!r} is a list of the unknown type {kind}")
-    lists[key] = List(kind, count, cursor.offset)
+    lists[key] = count
     if kind == _STRING:
         cursor.skip_strings(count)
     elif count <= KEPT_NUMBERS:

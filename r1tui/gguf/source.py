@@ -110,7 +110,11 @@ class Cursor:
 
     def skip_strings(self, count: int) -> None:
         """Move over so many strings; a vocabulary of 129,280 takes 20 ms."""
-        self._spend_strings(count)
+        if count > self._strings_left:
+            raise self.error(f"it holds lists of more than {MAX_SKIPPED_STRINGS:,} strings")
+        if count * LENGTH.size > self._size_bytes - self.offset:
+            raise self._cut()
+        self._strings_left -= count
         length_at = LENGTH.unpack_from
         while count:
             buffer, place = self._buffer, self._place
@@ -121,18 +125,6 @@ class Cursor:
             self.skip(place - self._place)
             if count:
                 self._want(LENGTH.size)
-
-    def strings(self, count: int) -> list[str]:
-        """The next strings, whole."""
-        self._spend_strings(count)
-        return [self.string() or "" for _ in range(count)]
-
-    def _spend_strings(self, count: int) -> None:
-        if count > self._strings_left:
-            raise self.error(f"it holds lists of more than {MAX_SKIPPED_STRINGS:,} strings")
-        if count * LENGTH.size > self._size_bytes - self.offset:
-            raise self._cut()
-        self._strings_left -= count
 
     def _length(self) -> int:
         return int(self.number(LENGTH))

@@ -1,12 +1,11 @@
 """What the hub refuses, and why it cannot be reached, in words with a remedy."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from r1tui.errors import R1tuiError
+from r1tui.errors import R1tuiError, is_full
 from r1tui.hub.answers import LOG_IN, LOGIN_NEEDED
 from r1tui.system.variables import HUB
 
@@ -56,7 +55,7 @@ def explained(repo: str, revision: str | None = None) -> Iterator[None]:
     except (httpx2.HTTPError, httpx2.InvalidURL, ConnectionError) as error:
         raise _unreachable(repo, error) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise R1tuiError("The disk is full.", "Make room and start again: whole files are kept.") from error
         raise R1tuiError(f"Fetching from {repo} failed: {error}.", "Start again: whole files are kept.") from error
 

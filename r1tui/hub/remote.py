@@ -12,7 +12,7 @@ from r1tui.hub.ready import ready_endpoint
 from r1tui.hub.refusals import UnreachableError, explained, is_offline
 from r1tui.system.outside import component, relative
 
-__all__ = ["Listing", "RemoteFile", "Tree", "explained", "fetch_tree", "is_offline", "list_files", "select"]
+__all__ = ["Listing", "RemoteFile", "Tree", "explained", "fetch_tree", "is_offline", "select"]
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,6 @@ class Listing(Tree):
     @property
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files)
-
-
-def list_files(variant: Variant) -> Listing:
-    """The variant's files as the hub has them now; raises R1tuiError for all that can go wrong with that."""
-    return select(fetch_tree(variant), variant)
 
 
 def check_online(variant: Variant) -> None:

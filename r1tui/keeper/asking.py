@@ -1,7 +1,6 @@
 """Requests to the keeper and what it tells of changes; every wait is bounded, and a keeper that hangs is an error."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
@@ -73,39 +72,11 @@ def hanging(now: Status, error: KeeperHangsError) -> Status:
     return msgspec.structs.replace(now, cause=error.cause, remedies=error.remedies, keeper_hangs=True)
 
 
-def watch(paths: Paths) -> Iterator[Status]:
-    """The status now and at every change, until the server has ended or its keeper has.
+async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[Status, None]:
+    """The status now and at every change, until the server has ended or its keeper has; `max_age_s` as in `status`.
 
     Raises KeeperHangsError as soon as the keeper is seen to hang.
     """
-    changes = _Changes(paths)
-    while not changes.over:
-        try:
-            with Talk(paths.keeper_socket, Request("watch"), REPLY_S) as talk:
-                line = talk.line(REPLY_S)
-                while line:
-                    yield changes.told(line)
-                    line = _next_line(paths, talk)
-        except TimeoutError as error:
-            raise KeeperHangsError from error
-        except OSError:  # no keeper listens: it is gone, or going
-            pass
-        if not changes.over:
-            yield from changes.found()
-            sleep(0 if changes.over else WATCH_POLL_S)
-
-
-def _next_line(paths: Paths, talk: Talk) -> bytes:
-    """The keeper's next line; while it is silent, it is asked whether it lives."""
-    while True:
-        try:
-            return talk.line(SILENCE_S)
-        except TimeoutError:
-            ask(paths, "status")
-
-
-async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[Status, None]:
-    """As `watch`, for an event loop; `max_age_s` as in `status`."""
     import asyncio  # noqa: PLC0415  `r1tui status` needs none
 
     changes = _Changes(paths, max_age_s)
@@ -160,18 +131,6 @@ async def _next_line_async(paths: Paths, reader: "asyncio.StreamReader") -> byte
             await asyncio.to_thread(ask, paths, "status")
     finally:
         line.cancel()
-
-
-async def settled(paths: Paths) -> Status:
-    """The status once nothing more will happen by itself; waits as long as that takes.
-
-    Raises KeeperHangsError when the keeper is seen to hang.
-    """
-    async with aclosing(watch_async(paths)) as statuses:
-        async for now in statuses:
-            if now.settled:
-                return now
-    return status(paths)
 
 
 class _Changes:

@@ -17,11 +17,9 @@ from r1tui.keeper.asking import (
     KeeperHangsError,
     ask,
     hanging,
-    settled,
     settled_end,
     tested,
     wait_until,
-    watch,
     watch_async,
 )
 from r1tui.keeper.found import keeper_environment
@@ -42,12 +40,10 @@ __all__ = [
     "hanging",
     "restart",
     "run_keeper",
-    "settled",
     "start",
     "status",
     "stop",
     "tested",
-    "watch",
     "watch_async",
 ]
 

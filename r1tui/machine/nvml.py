@@ -188,10 +188,8 @@ class NvmlSession:
             return GpuUse(index, name, problem=handle.cause)
         try:
             return self._answered(index, name, handle, pid)
-        except NvmlError as error:
-            return GpuUse(index, name, problem=error.cause)
-        except Exception as error:  # an answer that is not what it should be
-            return GpuUse(index, name, problem=f"NVML failed ({_words(error)})")
+        except Exception as error:
+            return GpuUse(index, name, problem=why(error))
 
     def _answered(self, index: int, name: str, handle: Any, pid: int | None) -> GpuUse:
         nvml = self._nvml
@@ -255,17 +253,12 @@ class _Look:
     def _run(self) -> None:
         try:
             nvml = Binding()
-        except NvmlError as error:
-            self._found = Nvidia(reason=error.cause)
-            return
-        try:
-            self._found = _read(nvml)
-        except NvmlError as error:
-            self._found = Nvidia(reason=error.cause)
-        except Exception as error:  # an answer that is not what it should be
-            self._found = Nvidia(reason=f"NVML failed ({_words(error)})")
-        finally:
-            nvml.close()
+            try:
+                self._found = _read(nvml)
+            finally:
+                nvml.close()
+        except Exception as error:
+            self._found = Nvidia(reason=why(error))
 
 
 _hanging: list[_Look] = []
@@ -297,10 +290,8 @@ def _read(nvml: Binding) -> Nvidia:
         for index in range(_count(nvml)):
             try:
                 gpus.append(_gpu(nvml, index))
-            except NvmlError as error:  # a card that fell off the bus hides no other
-                lost.append(LostGpu(index, error.cause))
-            except Exception as error:  # an answer that is not what it should be
-                lost.append(LostGpu(index, f"NVML failed ({_words(error)})"))
+            except Exception as error:  # a card that fell off the bus hides no other
+                lost.append(LostGpu(index, why(error)))
         reason = "; ".join(map(str, lost)) or None
     except NvmlError as error:
         reason = error.cause
@@ -354,6 +345,11 @@ def _peaks(nvml: Binding, handle: Any) -> tuple[float | None, float | None, floa
         2 * core_mhz * cores / 1e6 if core_mhz and cores else None,
         lane_gbps * lanes if lane_gbps and lanes else None,
     )
+
+
+def why(error: Exception) -> str:
+    """What NVML said, or that an answer of it is not what it should be."""
+    return error.cause if isinstance(error, NvmlError) else f"NVML failed ({_words(error)})"
 
 
 def _words(error: Exception) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from r1tui.machine.nvml import GpuUse, NvmlError, NvmlSession
+from r1tui.machine.nvml import GpuUse, NvmlSession, why
 
 NVML_RETRY_S = 30.0
 STOP_S = 0.5
@@ -147,17 +147,15 @@ class GpuReader:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                session = NvmlSession()
-            except NvmlError as error:
-                self._failed(error.cause)
-            except Exception as error:  # a pynvml or a driver that is not what it should be
-                self._failed(f"NVML failed ({error or type(error).__name__})")
-            else:
-                self._follow(session)
+                self._follow()
+            except Exception as error:
+                with self._lock:
+                    self._uses, self._reason = None, why(error)
             self._stopping.wait(self._retry_s)
 
-    def _follow(self, session: NvmlSession) -> None:
-        """Read until it fails or all is over."""
+    def _follow(self) -> None:
+        """Read until all is over; raises whatever NVML does."""
+        session = NvmlSession()
         try:
             while not self._stopping.is_set():
                 uses = session.read(self._server_pid())
@@ -165,17 +163,8 @@ class GpuReader:
                 with self._lock:
                     self._uses, self._reason, self._answered_s = uses, "; ".join(problems) or None, monotonic()
                 self._stopping.wait(self._interval_s)
-        except NvmlError as error:
-            self._failed(error.cause)
-        except Exception as error:  # as above
-            self._failed(f"NVML failed ({error or type(error).__name__})")
         finally:
-            with suppress(Exception):
-                session.close()
-
-    def _failed(self, reason: str) -> None:
-        with self._lock:
-            self._uses, self._reason = None, reason
+            session.close()
 
 
 class Rate:

@@ -17,6 +17,24 @@ class EngineDevice:
     free_mib: int
 
 
+HOST = "Host"
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """What llama.cpp says that one device, or the host under the name `Host`, holds or would hold; in MiB."""
+
+    name: str
+    weights_mib: int
+    kv_mib: int
+    compute_mib: int
+
+    @property
+    def total_mib(self) -> int:
+        """All of them."""
+        return self.weights_mib + self.kv_mib + self.compute_mib
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """A binary's version, the flags it accepts and its devices."""

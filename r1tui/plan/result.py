@@ -3,31 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
 from r1tui.config import CacheType, Strategy
 from r1tui.messages import NO_SPEED, DevicePlan, HostPlan, PlanSummary, Range, Speed
 from r1tui.plan.cache import FlashAttention
-from r1tui.plan.capabilities import Capabilities
+from r1tui.plan.capabilities import HOST, Buffers, Capabilities
 from r1tui.plan.verdict import IN_MEMORY, Verdict
 
 DEFAULT_BATCH = 2048  # llama-server's --batch-size
 DEFAULT_CACHE_RAM_MIB = 8192  # llama-server's --cache-ram
-
-
-class Figures(Protocol):
-    """What llama.cpp says that one device would hold, in MiB."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def weights_mib(self) -> int: ...
-    @property
-    def kv_mib(self) -> int: ...
-    @property
-    def compute_mib(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -93,7 +80,7 @@ class Plan:
         """The plan with more reasons."""
         return replace(self, reasons=(*self.reasons, *reasons))
 
-    def with_engine_figures(self, figures: Sequence[Figures]) -> "Plan":
+    def with_engine_figures(self, figures: Sequence[Buffers]) -> "Plan":
         """The plan with the memory that llama.cpp itself works out for it; the host's is called `Host`.
 
         Where the estimate was off by more than the tolerance, the reasons say so.
@@ -111,7 +98,7 @@ class Plan:
             else device
             for device in self.devices
         )
-        if (host := of.get("Host")) is None:
+        if (host := of.get(HOST)) is None:
             return replace(self, devices=devices, reasons=reasons, source="engine")
         copied_mib = self.host.anonymous_mib - self.host.kv_mib - self.host.compute_mib  # llama.cpp leaves these out
         return replace(
@@ -200,8 +187,8 @@ ROUNDING_MIB, COMPUTE_MIB, COMPUTE_SHARE = 2, 64, 0.1
 """How far an estimate may be off: of weights and cache only by rounding, of compute buffers by the larger."""
 
 
-def _disagreements(ours: Sequence[DevicePlan | HostPlan], theirs: Sequence[Figures]) -> list[str]:
-    of = {"Host" if isinstance(one, HostPlan) else one.name: one for one in ours}
+def _disagreements(ours: Sequence[DevicePlan | HostPlan], theirs: Sequence[Buffers]) -> list[str]:
+    of = {HOST if isinstance(one, HostPlan) else one.name: one for one in ours}
     said: list[str] = []
     for their in theirs:
         if (our := of.get(their.name)) is None:

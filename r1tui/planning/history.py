@@ -9,7 +9,8 @@ from r1tui.events import Finished
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import ServerSpec, Status
 from r1tui.plan import learned
-from r1tui.server.buffers import HOST, read_buffers
+from r1tui.plan.capabilities import HOST
+from r1tui.server.buffers import read_buffers
 from r1tui.system.paths import Paths
 
 SHORTEST_PROMPT, SHORTEST_ANSWER = 128, 16

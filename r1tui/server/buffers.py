@@ -2,26 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from r1tui.plan.capabilities import HOST, Buffers
 
 _SIZE = re.compile(r": +(?P<name>[\w\[\].:-]+) +(?P<kind>model|KV|compute) buffer size = +(?P<mib>[\d.]+) MiB")
 _DEVICE = re.compile(r"using device (?P<name>\w+) \((?P<address>[^)]+)\)")
-HOST = "Host"
-
-
-@dataclass(frozen=True)
-class Buffers:
-    """One device's, or the host's under the name `Host`, in MiB."""
-
-    name: str
-    weights_mib: int
-    kv_mib: int
-    compute_mib: int
-
-    @property
-    def total_mib(self) -> int:
-        """All of them."""
-        return self.weights_mib + self.kv_mib + self.compute_mib
 
 
 def read_buffers(lines: Iterable[str]) -> tuple[Buffers, ...]:

@@ -90,11 +90,6 @@ def read_json_if_any(path: Path, kind: "type[T] | Decoder[T]") -> T | None:
         return None
 
 
-def set_aside(path: Path, why: str) -> None:
-    """Move a file of ours away of which a reader found that it makes no sense; logged, and told once."""
-    _set_aside(path, why, None)
-
-
 def make_way(path: Path) -> None:
     """Have nothing in the place of a file or a socket of ours but such: a folder is set aside, all else removed.
 

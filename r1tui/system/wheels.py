@@ -76,11 +76,8 @@ def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None
 
 def sha256_of(path: Path) -> str:
     """The file's sha256, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fetch(

@@ -22,7 +22,7 @@ from r1tui.messages import Status
 from r1tui.system.paths import Paths
 from r1tui.system.processes import command_line, identify, wait
 from r1tui.text import shortened
-from tests.keeper_rig import SocketConnection, call, spec_for, start_ready, until
+from tests.keeper_rig import SocketConnection, call, spec_for, start_ready, until, watch
 from tests.ptys import Terminal
 from tests.stored import conversations
 
@@ -69,7 +69,7 @@ class Home:
 
     def settled(self) -> Status:
         """What it comes to."""
-        return next(status for status in client.watch(self.paths) if status.settled)
+        return next(status for status in watch(self.paths) if status.settled)
 
     def command(self, *arguments: str, within_s: float = 60.0, ok: bool = False, foreseen: bool = True) -> Ran:
         """Run `r1tui`; fails when it hangs, ends in a traceback or without a cause, or not well though it is to.

@@ -14,7 +14,7 @@ from r1tui.messages import Status
 from r1tui.system.processes import identify
 from tests.bench.faults_rig import PATIENCE_S, RESTARTS, Home, kill, told
 from tests.engine_figures import running_worker
-from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, until
+from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, until, watch
 from tests.provoked import memory_cgroup, without_library
 from tests.tiny_r1 import build
 
@@ -72,7 +72,7 @@ def stopped_server(here: Home) -> str:
     """SIGSTOP of a ready server, then Ctrl+R."""
     pid = here.ready(silence_s=1.0).pid
     kill(pid, signal.SIGSTOP)
-    hanging = next(status for status in client.watch(here.paths) if status.hangs)
+    hanging = next(status for status in watch(here.paths) if status.hangs)
     client.restart(here.paths)
     until(lambda: (now := client.status(here.paths)).pid not in (None, pid) and now.state == "ready", PATIENCE_S)
     return f"{hanging.cause} then {told(client.status(here.paths))}"

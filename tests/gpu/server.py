@@ -12,7 +12,8 @@ from time import monotonic, sleep
 
 import httpx2
 
-from r1tui.server.buffers import HOST, Buffers, read_buffers
+from r1tui.plan.capabilities import HOST, Buffers
+from r1tui.server.buffers import read_buffers
 from tests.gpu.rig import Rig
 from tests.sparse_r1 import VOCAB
 
