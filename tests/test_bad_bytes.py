@@ -22,7 +22,6 @@ from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.typed import Typed
 from r1tui.cli import run
 from r1tui.config import Config, SamplingSettings
-from r1tui.engine.build import _read_list
 from r1tui.engine.store import RECORD_VERSION, Identity, find_record, read_record, write_record
 from r1tui.engine.store import Record as EngineRecord
 from r1tui.errors import R1tuiError
@@ -47,7 +46,7 @@ from r1tui.machine import bandwidth
 from r1tui.messages import DevicePlan, PlanSummary, ProcessId, ServerRecord, ServerSpec
 from r1tui.plan import learned
 from r1tui.server.slots import Held, KeptPrompts, Note, prompt_of
-from r1tui.system.files import take_damages, write_json
+from r1tui.system.files import read_json_if_any, take_damages, write_json
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import boot_id
 from r1tui.tui.choice import chosen_theme, keep_theme
@@ -182,7 +181,7 @@ def _kept(paths: Paths) -> None:
 def _engines(paths: Paths) -> None:
     for folder in paths.engines.glob("*/"):
         read_record(folder)
-        _read_list(folder / "r1tui-configured.json")
+        read_json_if_any(folder / "r1tui-configured.json", list[str])
     find_record(paths, Identity("b1", "cpu", (), (), "", "cpu", "", ""))
 
 

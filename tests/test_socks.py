@@ -12,7 +12,7 @@ import pytest
 
 from r1tui.errors import R1tuiError
 from r1tui.system.paths import Paths
-from r1tui.system.wheels import fetch_wheel
+from r1tui.system.wheels import fetch_package
 from tests.conftest import CommandLine
 from tests.hub_server import Hub, Repository
 from tests.odd_server import odd_server
@@ -119,7 +119,7 @@ def test_pip_fetches(
     name: str, index: str, socks: SocksServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, f"socks5h://127.0.0.1:{socks.port}")
-    fetched = fetch_wheel("toy", "1.0", tmp_path / "here", lambda line: None)
+    fetched = fetch_package("toy", "1.0", tmp_path / "here", lambda line: None)
     assert fetched.is_file()
     assert {host for host, _ in socks.asked} == {HOST}
 
@@ -129,4 +129,4 @@ def test_pip_is_not_begun_with_a_proxy_that_is_mistyped(
 ) -> None:
     monkeypatch.setenv("https_proxy", "“http://127.0.0.1:9”")
     with pytest.raises(R1tuiError, match="https_proxy stands in quotes"):
-        fetch_wheel("toy", "1.0", tmp_path / "here", lambda line: None)
+        fetch_package("toy", "1.0", tmp_path / "here", lambda line: None)

@@ -1,6 +1,7 @@
 """Packages that would do harm: other files than the known ones, and code that pip would run to read their metadata."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from r1tui.config import Config, EngineSettings, VariantSettings
 from r1tui.engine import pins
 from r1tui.engine.recipe import build_number
 from r1tui.errors import R1tuiError
-from r1tui.system.wheels import fetch_sdist, fetch_wheel, sha256_of
+from r1tui.system.wheels import fetch_package, sha256_of
 from tests.package_index import only_these_indexes, publish, sdist, wheel
+
+fetch_sdist = partial(fetch_package, source=True)
 
 
 @pytest.fixture
@@ -118,9 +121,9 @@ def test_another_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     publish(tmp_path / "main", other)
     only_these_indexes(monkeypatch, tmp_path / "main")
     with pytest.raises(R1tuiError, match="is not the file that r1tui knows"):
-        fetch_wheel("toy", "1.0", tmp_path / "here", lambda line: None, sha256=("0" * 64, sha256_of(known)))
+        fetch_package("toy", "1.0", tmp_path / "here", lambda line: None, sha256=("0" * 64, sha256_of(known)))
     publish(tmp_path / "main", known)
-    fetched = fetch_wheel("toy", "1.0", tmp_path / "here", lambda line: None, sha256=("0" * 64, sha256_of(known)))
+    fetched = fetch_package("toy", "1.0", tmp_path / "here", lambda line: None, sha256=("0" * 64, sha256_of(known)))
     assert sha256_of(fetched) == sha256_of(known)
 
 

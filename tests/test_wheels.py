@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.errors import CancelledError, R1tuiError
-from r1tui.system.wheels import fetch_sdist, fetch_wheel, sha256_of, unpack
+from r1tui.system.wheels import fetch_package, sha256_of, unpack
 
 METADATA = "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n"
 BACKEND = """
@@ -77,17 +77,17 @@ def make_sdist(folder: Path) -> Path:
 def test_a_wheel_arrives_whole_and_is_kept(index: Path, tmp_path: Path) -> None:
     made = make_wheel(index, {"toy/data.bin": "x" * 1000})
     said: list[str] = []
-    there = fetch_wheel("toy", "1.0", tmp_path / "here", said.append, sha256=(sha256_of(made),))
+    there = fetch_package("toy", "1.0", tmp_path / "here", said.append, sha256=(sha256_of(made),))
     assert there.read_bytes() == made.read_bytes()
     assert any("toy" in line for line in said)
     made.unlink()
-    assert fetch_wheel("toy", "1.0", tmp_path / "here", said.append) == there
+    assert fetch_package("toy", "1.0", tmp_path / "here", said.append) == there
     assert list((tmp_path / "here").iterdir()) == [there]
 
 
 def test_a_source_package_is_not_built(index: Path, tmp_path: Path) -> None:
     make_sdist(index)
-    archive = fetch_sdist("toy", "1.0", tmp_path / "here", lambda line: None)
+    archive = fetch_package("toy", "1.0", tmp_path / "here", lambda line: None, source=True)
     unpack(archive, tmp_path / "out")
     assert (tmp_path / "out" / "toy-1.0" / "b.py").is_file()
 
@@ -95,20 +95,22 @@ def test_a_source_package_is_not_built(index: Path, tmp_path: Path) -> None:
 def test_another_checksum_is_refused_and_leaves_nothing(index: Path, tmp_path: Path) -> None:
     make_wheel(index, {})
     with pytest.raises(R1tuiError, match="is not the file that r1tui knows"):
-        fetch_wheel("toy", "1.0", tmp_path / "here", lambda line: None, sha256=(hashlib.sha256(b"other").hexdigest(),))
+        fetch_package(
+            "toy", "1.0", tmp_path / "here", lambda line: None, sha256=(hashlib.sha256(b"other").hexdigest(),)
+        )
     assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_what_the_index_has_not_is_said(tmp_path: Path) -> None:
     with pytest.raises(R1tuiError, match=r"cannot be reached, or has no toy==1\.0") as caught:
-        fetch_wheel("toy", "1.0", tmp_path / "here", lambda line: None)
+        fetch_package("toy", "1.0", tmp_path / "here", lambda line: None)
     assert "PIP_INDEX_URL" in caught.value.remedy
 
 
 def test_another_version_is_named(index: Path, tmp_path: Path) -> None:
     make_wheel(index, {})
     with pytest.raises(R1tuiError, match=r"No matching distribution found for toy==2.0"):
-        fetch_wheel("toy", "2.0", tmp_path / "here", lambda line: None)
+        fetch_package("toy", "2.0", tmp_path / "here", lambda line: None)
 
 
 def test_an_unreachable_index_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +120,7 @@ def test_an_unreachable_index_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{unused.getsockname()[1]}/simple")
         monkeypatch.setenv("PIP_RETRIES", "1")
         with pytest.raises(R1tuiError, match="no connection") as caught:
-            fetch_wheel("toy", "1.0", tmp_path / "here", lambda line: None)
+            fetch_package("toy", "1.0", tmp_path / "here", lambda line: None)
     assert "HTTPS_PROXY" in caught.value.remedy
 
 
@@ -138,7 +140,7 @@ def test_cancelling_a_stalled_download_leaves_nothing(tmp_path: Path, monkeypatc
         stopper = threading.Thread(target=stop_once_asked)
         stopper.start()
         with pytest.raises(CancelledError):
-            fetch_wheel("toy", "1.0", tmp_path / "here", lambda line: None, cancel=cancel)
+            fetch_package("toy", "1.0", tmp_path / "here", lambda line: None, cancel=cancel)
         stopper.join()
     assert list((tmp_path / "here").iterdir()) == []
 

@@ -87,7 +87,9 @@ class Drafts:
     def take(self) -> Typed | None:
         """The newest draft that belongs to no running r1tui, which from now on is ours."""
         with suppress(OSError):
-            for path in sorted(self._folder.glob("draft-*.json"), key=_changed_ns, reverse=True):
+            for path in sorted(
+                self._folder.glob("draft-*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True
+            ):
                 if self._hold(path):
                     with suppress(OSError):
                         return read_json(path, Typed, forgiving=True)
@@ -141,10 +143,6 @@ class Drafts:
 
 def _lines(data: bytes) -> list[bytes]:
     return [line for line in data.split(b"\n") if line]
-
-
-def _changed_ns(path: Path) -> int:
-    return path.stat().st_mtime_ns
 
 
 def _newest(lines: list[bytes], most_entries: int, most_bytes: int) -> list[bytes]:

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -40,15 +39,10 @@ def doctor(context: Context, bundle: str | None, *, measuring: bool, as_json: bo
         _print_packed(target, members, as_json=as_json)
         return 0
     if as_json:
-        print_json(report(checks))
+        print_json({"ok": is_healthy(checks), "checks": [asdict(check) for check in checks]})
     else:
         _print(checks)
     return 0 if is_healthy(checks) else 1
-
-
-def report(checks: list[Check]) -> dict[str, Any]:
-    """The object of `doctor --json`."""
-    return {"ok": is_healthy(checks), "checks": [asdict(check) for check in checks]}
 
 
 def _print(checks: list[Check]) -> None:

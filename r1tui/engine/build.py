@@ -67,7 +67,7 @@ class Builder:
     def _configure(self, source: Path, arguments: Sequence[str]) -> None:
         command = [str(cmake_binary()), "-S", str(source), "-B", str(self._folder), "-G", "Ninja", *arguments]
         done = self._folder / CONFIGURED
-        if (self._folder / "build.ninja").is_file() and _read_list(done) == command:
+        if (self._folder / "build.ninja").is_file() and read_json_if_any(done, list[str]) == command:
             return
         done.unlink(missing_ok=True)
         if _configured_source(self._folder) not in (None, source):
@@ -159,10 +159,6 @@ def _there(program: Path, package: str) -> Path:
     if not program.is_file():
         raise R1tuiError(f"The Python package {package} is not whole.", f"pip install --force-reinstall {package}")
     return program
-
-
-def _read_list(path: Path) -> list[str] | None:
-    return read_json_if_any(path, list[str])
 
 
 def _configured_source(folder: Path) -> Path | None:

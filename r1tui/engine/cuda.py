@@ -94,12 +94,10 @@ def check_toolkit(version: tuple[int, int] | None, system: System) -> list[str]:
 def check_cublas(toolkit: Toolkit, system: System) -> None:
     """Raise R1tuiError for a toolkit that lacks cuBLAS, without which llama.cpp's CUDA code does not compile."""
     if not toolkit.has_cublas:
-        raise R1tuiError(f"The CUDA toolkit in {toolkit.root} has no cuBLAS (cublas_v2.h).", cublas_ways(system))
-
-
-def cublas_ways(system: System) -> str:
-    """What to do about a toolkit without cuBLAS."""
-    return f"Install the rest of that toolkit (libcublas and its headers), or another.\n{ways_on(system)}"
+        raise R1tuiError(
+            f"The CUDA toolkit in {toolkit.root} has no cuBLAS (cublas_v2.h).",
+            f"Install the rest of that toolkit (libcublas and its headers), or another.\n{ways_on(system)}",
+        )
 
 
 def _suits(version: tuple[int, int], system: System) -> bool:

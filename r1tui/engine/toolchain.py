@@ -13,7 +13,7 @@ from r1tui.system.children import Cancel, check, run_lines
 from r1tui.system.files import make_folder
 from r1tui.system.locks import locked
 from r1tui.system.paths import Paths
-from r1tui.system.wheels import fetch_wheel, unpack
+from r1tui.system.wheels import fetch_package, unpack
 
 UNPACKED = Path("nvidia/cu13")  # where the wheels' files lie, all together
 MARKER = ".r1tui-complete"
@@ -48,7 +48,7 @@ def fetch_toolkit(
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(final, ignore_errors=True)
         wheels = [
-            fetch_wheel(name, pin.version, paths.downloads, line, sha256=pin.sha256, cancel=cancel)
+            fetch_package(name, pin.version, paths.downloads, line, sha256=pin.sha256, cancel=cancel)
             for name, pin in pins.CUDA_WHEELS.items()
         ]
         for wheel in wheels:

@@ -142,8 +142,9 @@ def _combine(sources: Sequence[Source], paths: Sequence[Path]) -> Header:
     for index, shard in enumerate(shards):
         number, count = shard.metadata.get("split.no", 0), shard.metadata.get("split.count", 0) or 1
         if (number, count) != (index, len(shards)):
+            said = number + 1 if isinstance(number, int) else number
             raise GgufError.broken(
-                names[index], f"it says it is shard {_plus_one(number)} of {count}, not {index + 1} of {len(shards)}"
+                names[index], f"it says it is shard {said} of {count}, not {index + 1} of {len(shards)}"
             )
         architecture = shard.metadata.get("general.architecture", first.metadata.get("general.architecture"))
         if architecture != first.metadata.get("general.architecture"):
@@ -155,10 +156,6 @@ def _combine(sources: Sequence[Source], paths: Sequence[Path]) -> Header:
             names[0], f"its shards have {len(tensors)} tensors together, not the {expected} promised"
         )
     return _Reader(names[0], first).header(tensors, tuple(paths), sum(shard.size_bytes for shard in shards))
-
-
-def _plus_one(number: Value) -> Value:
-    return number + 1 if isinstance(number, int) else number
 
 
 class _Reader:

@@ -102,7 +102,7 @@ class Api:
         try:
             return decode_foreign(bytes(body), kind), str(response.links.get("next", {}).get("url", ""))
         except msgspec.DecodeError as error:
-            raise no_hub(_what(body)) from error
+            raise no_hub("its answer is no list of a model's files" if body else "its answer is empty") from error
 
 
 def _next_page(url: str, following: str) -> str:
@@ -111,7 +111,3 @@ def _next_page(url: str, following: str) -> str:
     if not query:
         raise no_hub("its list of files goes on elsewhere")
     return f"{url.partition('?')[0]}?{query}"
-
-
-def _what(body: bytes | bytearray) -> str:
-    return "its answer is no list of a model's files" if body else "its answer is empty"

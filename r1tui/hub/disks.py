@@ -8,9 +8,10 @@ from time import time
 
 import msgspec
 
-from r1tui.hub.remembered import load_note, save_note
+from r1tui.hub.remembered import save_note
 from r1tui.hub.walk import gguf_files
 from r1tui.machine.bandwidth import disk_rate
+from r1tui.system.files import read_json_if_any
 from r1tui.system.paths import Paths
 
 SAMPLE_S = 0.4
@@ -60,7 +61,7 @@ def read_rate(folder: Path, paths: Paths) -> float | None:
     Takes half a second at the most, and none when it was measured this week.
     """
     place = paths.cache / "disks.json"
-    rates = load_note(place, dict[str, _Rate]) or {}
+    rates = read_json_if_any(place, dict[str, _Rate]) or {}
     known = rates.get(str(folder))
     if known is not None and 0 <= time() - known.measured_s < KEPT_S:
         return known.bytes_per_s

@@ -1,7 +1,6 @@
 """Fetches a variant's files and checks them; what stands under its final name is whole and right."""
 
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -250,11 +249,8 @@ def _relative(path: Path, folder: Path) -> str:
     return ""
 
 
-def _advance(meter: Meter, before: int, so_far: int) -> None:
-    meter.update(before + so_far)
-
-
 def _is_right(path: Path, size_bytes: int, sha256: str | None, meter: Meter, before: int) -> bool:
     if not path.is_file() or path.stat().st_size != size_bytes:
         return False
-    return sha256_with_progress(path, partial(_advance, meter, before)) == sha256 or sha256 is None
+    digest = sha256_with_progress(path, lambda so_far: meter.update(before + so_far))
+    return sha256 in (digest, None)

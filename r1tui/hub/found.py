@@ -230,18 +230,14 @@ def _chosen(here: Iterable[str], variant: Variant, known: Known | None, place: P
 
 def _named_alone(here: Iterable[str], variant: Variant) -> list[str]:
     """The variant's among names whose folders' slashes became underscores."""
-    found = models(here, variant.pattern or "")
-    exact = [
-        files
-        for model, files in found.items()
-        if any(is_exactly(tail, variant.repo or "", variant.pattern or "") for tail in _tails(model))
-    ]
+    repo, pattern = variant.repo or "", variant.pattern or ""
+
+    def is_meant(model: str) -> bool:
+        words = model.split("_")
+        return any(is_exactly("_".join(words[start:]), repo, pattern) for start in range(len(words)))
+
+    exact = [files for model, files in models(here, pattern).items() if is_meant(model)]
     return exact[0] if len(exact) == 1 else []
-
-
-def _tails(name: str) -> list[str]:
-    words = name.split("_")
-    return ["_".join(words[start:]) for start in range(len(words))]
 
 
 def _publisher_differs(path: Path, repo: str) -> bool:

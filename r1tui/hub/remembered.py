@@ -4,7 +4,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
-from typing import TypeVar
 
 import msgspec
 
@@ -14,7 +13,6 @@ from r1tui.hub.remote import Listing, Tree, fetch_tree, select
 from r1tui.system.files import read_json_if_any, write_json
 from r1tui.system.paths import Paths
 
-T = TypeVar("T")
 MAIN = "main"
 
 
@@ -37,7 +35,7 @@ def ask_hub(variant: Variant, paths: Paths) -> Listing:
     """The variant's files as the hub has them now, which is remembered. Raises R1tuiError."""
     tree = fetch_tree(variant)
     place = _place(tree.repo, paths)
-    notes = load_note(place, dict[str, _Noted]) or {}
+    notes = read_json_if_any(place, dict[str, _Noted]) or {}
     save_note(place, notes | {variant.revision or MAIN: _Noted(tree, time())})
     return select(tree, variant)
 
@@ -56,7 +54,7 @@ def known_files(variant: Variant, paths: Paths) -> Known | None:
     """What the hub said last about the variant's files; asks no network. None: nothing that is any use."""
     if variant.repo is None:
         return None
-    noted = (load_note(_place(variant.repo, paths), dict[str, _Noted]) or {}).get(variant.revision or MAIN)
+    noted = (read_json_if_any(_place(variant.repo, paths), dict[str, _Noted]) or {}).get(variant.revision or MAIN)
     if noted is None:
         return None
     try:
@@ -67,13 +65,8 @@ def known_files(variant: Variant, paths: Paths) -> Known | None:
 
 def known_commits(repo: str, paths: Paths) -> dict[str, str]:
     """The commit that each revision of a repository was when the hub was asked last, by the revision's name."""
-    notes = load_note(_place(repo, paths), dict[str, _Noted]) or {}
+    notes = read_json_if_any(_place(repo, paths), dict[str, _Noted]) or {}
     return {name: noted.tree.revision for name, noted in notes.items()}
-
-
-def load_note(path: Path, kind: type[T]) -> T | None:
-    """A remembered value; None where there is none that can be understood."""
-    return read_json_if_any(path, kind)
 
 
 def save_note(path: Path, value: object) -> None:

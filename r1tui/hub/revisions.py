@@ -56,11 +56,8 @@ def same_file_elsewhere(folder: Path, repo: str, sha256: str | None) -> Path | N
     name = repo.rpartition("/")[2]
     beside = [one for one in folder.parent.glob("*") if one.name.partition("@")[0] == name and one != folder]
     for other in beside if sha256 else ():
-        for path, known in Record.load(other).files.items():
-            if known.sha256 == sha256 and _unchanged(other / path, known):
-                return other / path
+        for name, known in Record.load(other).files.items():
+            path = other / name
+            if known.sha256 == sha256 and not path.is_symlink() and known.is_at(path):
+                return path
     return None
-
-
-def _unchanged(path: Path, known: KnownFile) -> bool:
-    return not path.is_symlink() and known.is_at(path)

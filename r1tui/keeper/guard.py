@@ -15,7 +15,7 @@ class TaskDiedError(Exception):
         self.what = what
 
 
-async def named(what: str, work: Coroutine[Any, Any, None]) -> None:
+async def named(what: str, work: Coroutine[Any, Any, object]) -> None:
     """Do a task's work; raises TaskDiedError for whatever it raises, but not when it is cancelled."""
     try:
         await work

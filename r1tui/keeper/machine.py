@@ -200,7 +200,7 @@ class Keeper:
         }
         async with asyncio.TaskGroup() as tasks:
             ended = tasks.create_task(named("The wait for the server's end", wait_ended(server)))
-            told = tasks.create_task(named("The wait for requests", _wait_for(self._told)))
+            told = tasks.create_task(named("The wait for requests", self._told.wait()))
             helpers = [tasks.create_task(named(f"{what} of the supervisor", one)) for what, one in work.items()]
             await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
             over = ended.done()
@@ -347,7 +347,3 @@ def _make_ready(spec: ServerSpec, paths: Paths) -> str | None:
     make_way(Path(spec.socket))
     Path(spec.socket).unlink(missing_ok=True)  # llama-server refuses one that is left over
     return make_key(Path(spec.key_file)) if spec.key_file else None
-
-
-async def _wait_for(event: asyncio.Event) -> None:
-    await event.wait()

@@ -110,7 +110,7 @@ class Launch:
                 "model",
                 download_job(self.variant, self._paths),
                 ["download", "--json", self.variant.name],
-                self._find_model,
+                lambda: find_model(self.variant, self._paths, self._config),
                 model,
             ),
         )
@@ -221,9 +221,6 @@ class Launch:
         assert self.prepared is not None  # noqa: S101  prepare() comes first
         now = keeper.status(self._paths)
         return now.running and now.model == str(self.prepared.model)
-
-    def _find_model(self) -> Path | None:
-        return find_model(self.variant, self._paths, self._config)
 
     async def _obtain(
         self, stage: Stage, job: Job, command: list[str], find: Callable[[], T | None], into: list[T]

@@ -73,7 +73,7 @@ def recommend(entries: Iterable[Entry], here: Surroundings) -> Recommendation | 
     usable = [entry for entry in entries if _fits(entry, here.free_bytes) and entry.size_gib is not None]
     teachers = [entry for entry in usable if entry.variant.quality in QUALITIES and entry.verdict in IN_MEMORY]
     if teachers:
-        best = max(teachers, key=lambda one: (one.verdict == "gpu", _quality(one), -_gib(one)))
+        best = max(teachers, key=lambda one: (one.verdict == "gpu", QUALITIES.index(one.variant.quality), -_gib(one)))
         where = "all of it fits on the GPUs" if best.verdict == "gpu" else "the best R1 that memory holds here"
         return Recommendation(best.variant, f"{best.size}, {where}.")
     students = [one for one in usable if one.variant.quality == STUDENT and _bearable(one, here.memory_gbps)]
@@ -97,10 +97,6 @@ def _fits(entry: Entry, free_bytes: int) -> bool:
 def _bearable(entry: Entry, memory_gbps: float) -> bool:
     slow_bytes = _gib(entry) * 2**30
     return entry.verdict == "gpu" or (entry.verdict in IN_MEMORY and slow_bytes * BEARABLE_TPS <= memory_gbps * 1e9)
-
-
-def _quality(entry: Entry) -> int:
-    return QUALITIES.index(entry.variant.quality)
 
 
 def _gib(entry: Entry) -> float:

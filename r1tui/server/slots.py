@@ -13,7 +13,6 @@ from contextlib import suppress
 from itertools import pairwise, takewhile
 from pathlib import Path
 from time import time
-from typing import TypeVar
 
 import msgspec
 
@@ -24,7 +23,6 @@ from r1tui.system.files import read_json_if_any, write_json
 from r1tui.system.paths import private_folder
 from r1tui.system.processes import boot_id
 
-T = TypeVar("T")
 FLAG = "--slot-save-path"
 LONGEST_S = 10.0
 """The longest that keeping a prompt may delay a stop or the next question."""
@@ -143,7 +141,7 @@ class KeptPrompts:
 
     def held(self, server: ProcessId) -> Held | None:
         """What this server's slot holds, as far as was noted; it must be looked up whether it still does."""
-        held = _read(self._folder / "held", Held)
+        held = read_json_if_any(self._folder / "held", Held)
         return held if held is not None and held.server == server else None
 
     def hold(self, held: Held) -> None:
@@ -214,7 +212,7 @@ class KeptPrompts:
         for note in list(self._notes()):
             if note.prompt.conversation in conversations:
                 self.drop(note.prompt)
-        held = _read(self._folder / "held", Held)
+        held = read_json_if_any(self._folder / "held", Held)
         if held is not None and held.prompt.conversation in conversations:
             with suppress(OSError):
                 (self._folder / "held").unlink(missing_ok=True)
@@ -233,11 +231,11 @@ class KeptPrompts:
         return in_vain and before + 1 == MOST_VAIN
 
     def _vain(self) -> dict[str, int]:
-        return _read(self._folder / "vain", dict[str, int]) or {}
+        return read_json_if_any(self._folder / "vain", dict[str, int]) or {}
 
     def _notes(self) -> Iterator[Note]:
         for path in self._folder.glob("*.json"):
-            if (note := _read(path, Note)) is not None:
+            if (note := read_json_if_any(path, Note)) is not None:
                 yield note
 
     def _note_file(self, prompt: Prompt) -> Path:
@@ -252,7 +250,3 @@ class KeptPrompts:
         with suppress(OSError):
             return self.file(note.prompt).stat().st_size == note.n_bytes
         return False
-
-
-def _read(path: Path, kind: type[T]) -> T | None:
-    return read_json_if_any(path, kind)

@@ -20,36 +20,24 @@ from r1tui.system.pip_download import Wanted, find_origins, pip_download
 CHUNK_BYTES = 1 << 20
 
 
-def fetch_wheel(
+def fetch_package(
     name: str,
     version: str,
     folder: Path,
     line: Callable[[str], None],
     *,
+    source: bool = False,
     sha256: tuple[str, ...] = (),
     notice: Callable[[str], None] | None = None,
     cancel: Cancel | None = None,
 ) -> Path:
     """The wheel NAME==VERSION for this machine in `folder`, without its dependencies; one already there is kept.
 
-    `sha256` has what is known of it, one for each platform; nothing else is taken. Where none is known, the index's own
-    counts; `notice` (or `line`) says which and from where, `line` the whole of it. Raises R1tuiError, CancelledError.
+    With `source` the source package; nothing in it is executed. `sha256` has what is known of it, one for each
+    platform; nothing else is taken. Where none is known, the index's own counts; `notice` (or `line`) says which and
+    from where, `line` the whole of it. Raises R1tuiError, CancelledError.
     """
-    return _fetch(Wanted(name, version, True, sha256), folder, line, notice or line, cancel)
-
-
-def fetch_sdist(
-    name: str,
-    version: str,
-    folder: Path,
-    line: Callable[[str], None],
-    *,
-    sha256: tuple[str, ...] = (),
-    notice: Callable[[str], None] | None = None,
-    cancel: Cancel | None = None,
-) -> Path:
-    """The source package NAME==VERSION in `folder`; like `fetch_wheel`. Nothing in it is executed."""
-    return _fetch(Wanted(name, version, False, sha256), folder, line, notice or line, cancel)
+    return _fetch(Wanted(name, version, not source, sha256), folder, line, notice or line, cancel)
 
 
 def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None:
