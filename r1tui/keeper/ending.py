@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
-from urllib.parse import quote
 
 from r1tui.errors import R1tuiError
 from r1tui.keeper.guard import whatever_happens
@@ -18,6 +17,7 @@ from r1tui.keeper.prompts import keep_at_end, look_at_all
 from r1tui.keeper.state import asker_of
 from r1tui.machine.nvml import NvmlError, NvmlSession
 from r1tui.messages import ProcessId, ServerSpec
+from r1tui.server.dropped import stream_target
 from r1tui.system.files import make_way
 from r1tui.system.paths import Paths
 from r1tui.system.processes import STOP_WAITS_S, identify, stop
@@ -95,8 +95,7 @@ def _watch_vram(pid: int) -> None:
 
 async def _end_answers(socket: Path, key: str | None, answers: Sequence[str]) -> None:
     """Stop these answers and wait until no slot computes any more, which is some time after llama-server says so."""
-    targets = [f"/v1/stream?conv_id={quote(answer, safe='')}" for answer in answers]
-    await asyncio.gather(*(request(socket, "DELETE", target, key) for target in targets))
+    await asyncio.gather(*(request(socket, "DELETE", stream_target(answer), key) for answer in answers))
     while any(slot.is_processing for slot in await look_at_all(socket, key)):  # noqa: ASYNC110  in another process
         await asyncio.sleep(SLOTS_POLL_S)
 

@@ -4,9 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from r1tui.keeper.trust import ForeignError, check_peer
+from r1tui.messages import decode_foreign
 
+T = TypeVar("T")
 LONGEST_ANSWER_BYTES = 1 << 20
 PIECE_BYTES = 1 << 16
 
@@ -24,6 +29,24 @@ async def request(
                     if len(answer) >= LONGEST_ANSWER_BYTES:
                         break
             return status, answer
+    return None
+
+
+async def ask(
+    socket: Path,
+    method: str,
+    target: str,
+    kind: type[T],
+    key: str | None = None,
+    *,
+    timeout_s: float = 5.0,
+    body: object = None,
+) -> T | None:
+    """The JSON of a good answer; None for any other, and when none comes in time. The body is sent as JSON."""
+    sent = b"" if body is None else msgspec.json.encode(body)
+    answer = await request(socket, method, target, key, timeout_s, body=sent)
+    with suppress(msgspec.DecodeError):
+        return decode_foreign(answer[1], kind) if answer and answer[0] == 200 else None
     return None
 
 

@@ -13,10 +13,10 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.keeper.guard import whatever_happens
-from r1tui.keeper.http import request
+from r1tui.keeper.http import ask
 from r1tui.keeper.in_order import in_thread
 from r1tui.keeper.pulse import feel_pulse
-from r1tui.messages import ProcessId, decode_foreign
+from r1tui.messages import ProcessId
 from r1tui.server.slots import LONGEST_S, Held, KeptPrompts, Note, folder_of
 from r1tui.server.wire import Slot
 from r1tui.system.processes import boot_id
@@ -49,10 +49,7 @@ async def look(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> 
 
 async def look_at_all(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> list[Slot]:
     """As `look`, all slots of the server."""
-    answer = await request(socket, "GET", "/slots", key, timeout_s)
-    with suppress(msgspec.DecodeError):
-        return decode_foreign(answer[1], list[Slot]) if answer and answer[0] == 200 else []
-    return []
+    return await ask(socket, "GET", "/slots", list[Slot], key, timeout_s=timeout_s) or []
 
 
 async def keep(kept: KeptPrompts, held: Held, socket: Path, key: str | None) -> Literal["kept", "no", "busy"]:
@@ -90,11 +87,8 @@ async def restore(kept: KeptPrompts, note: Note, socket: Path, key: str | None) 
 
 async def _act(action: str, file: Path, socket: Path, key: str | None, timeout_s: float) -> _Done | None:
     """What was done; None when it was refused or no answer came."""
-    body = msgspec.json.encode({"filename": file.name})
-    answer = await request(socket, "POST", f"/slots/0?action={action}", key, timeout_s, body=body)
-    with suppress(msgspec.DecodeError):
-        return decode_foreign(answer[1], _Done) if answer and answer[0] == 200 else None
-    return None
+    target, body = f"/slots/0?action={action}", {"filename": file.name}
+    return await ask(socket, "POST", target, _Done, key, timeout_s=timeout_s, body=body)
 
 
 async def keep_at_end(argv: Sequence[str], server: ProcessId, socket: Path, key: str | None) -> bool:

@@ -5,8 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from r1tui.keeper.http import request
-from r1tui.messages import decode_foreign
+from r1tui.keeper.http import ask, request
 
 Pulse = Literal["loading", "ready", "sleeping"]
 
@@ -24,9 +23,5 @@ async def feel_pulse(socket: Path, key: str | None, *, sleeps: bool, timeout_s: 
         return "loading"
     if not sleeps:
         return "ready"
-    props = await request(socket, "GET", "/props", key, timeout_s)
-    try:
-        asleep = props is not None and decode_foreign(props[1], _Props).is_sleeping
-    except msgspec.DecodeError:
-        asleep = False
-    return "sleeping" if asleep else "ready"
+    props = await ask(socket, "GET", "/props", _Props, key, timeout_s=timeout_s)
+    return "sleeping" if props is not None and props.is_sleeping else "ready"

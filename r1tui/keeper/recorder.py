@@ -6,17 +6,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
-
-import msgspec
 
 from r1tui.keeper.guard import whatever_happens
-from r1tui.keeper.http import opened, request
+from r1tui.keeper.http import ask, opened, request
 from r1tui.keeper.in_order import InOrder
 from r1tui.keeper.record_file import RecordFile, prune
 from r1tui.keeper.state import asker_of
-from r1tui.messages import decode_foreign
-from r1tui.server.dropped import LOOKUP, FoundStream, first_kept, lookup_body, margins_bytes
+from r1tui.server.dropped import LOOKUP, FoundStream, first_kept, lookup_body, margins_bytes, stream_target
 from r1tui.server.record import (
     LOST_EVENT,
     SERVER_ENDED_EVENT,
@@ -110,6 +106,7 @@ class _Recording:
         self, conversation_id: str, path: Path, socket: Path, key: Callable[[], str | None], disk: InOrder
     ) -> None:
         self._id = conversation_id
+        self._target = stream_target(conversation_id)
         self._socket = socket
         self._key = key
         self._disk = disk
@@ -145,7 +142,7 @@ class _Recording:
     async def give_up(self) -> None:
         """End the record, and on the server the answer: nobody will see the rest of it."""
         await self.close(UNRECORDED_EVENT)
-        await request(self._socket, "DELETE", self._target(), self._key())
+        await request(self._socket, "DELETE", self._target, self._key())
 
     def _finish_if_begun(self, event: bytes) -> None:
         self._file.open()
@@ -200,18 +197,16 @@ class _Recording:
 
     async def _total_bytes(self) -> int | None:
         """How many bytes the stream has had so far; None when the server does not say."""
-        body = msgspec.json.encode(lookup_body(self._id))
-        answer = await request(self._socket, "POST", LOOKUP, self._key(), body=body)
-        with suppress(msgspec.DecodeError, IndexError):
-            return decode_foreign(answer[1], list[FoundStream])[0].total_bytes if answer and answer[0] == 200 else None
-        return None
+        body = lookup_body(self._id)
+        found = await ask(self._socket, "POST", LOOKUP, list[FoundStream], self._key(), body=body)
+        return found[0].total_bytes if found else None
 
     async def _read(self, offset: int) -> Outcome:
         """Read on from here until the stream ends or breaks; what is before the first whole event belongs to a gap."""
         gap, held = offset > self._file.offset, b""
         is_cut = gap
         try:
-            async with opened(self._socket, "GET", f"{self._target()}&from={offset}", self._key()) as (status, pieces):
+            async with opened(self._socket, "GET", f"{self._target}&from={offset}", self._key()) as (status, pieces):
                 if status != 200:
                     return "dropped" if status == 400 else "unknown" if status == 404 else "cut"
                 self._began = self._followed = self.reading = True
@@ -249,9 +244,6 @@ class _Recording:
             self._unsynced.clear()
             with suppress(OSError):
                 await self._disk.do(self._file.sync)
-
-    def _target(self) -> str:
-        return f"/v1/stream?conv_id={quote(self._id, safe='')}"
 
     def _is_given_up(self, waited_s: float) -> bool:
         """Whether nobody will ask any more for an answer that has not begun."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -9,6 +10,11 @@ LOOKUP = "/v1/streams/lookup"
 BUFFER_BYTES = 4 << 20
 """What llama-server b11434 keeps of a stream (tools/server/server-stream.cpp); the oldest bytes are dropped first."""
 LEAST_MARGIN_BYTES = 4 << 10
+
+
+def stream_target(conversation_id: str) -> str:
+    """Where the stream of an answer is, to be read on or ended."""
+    return f"/v1/stream?conv_id={quote(conversation_id, safe='')}"
 
 
 class FoundStream(msgspec.Struct, frozen=True):
