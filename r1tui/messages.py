@@ -81,10 +81,7 @@ NO_SPEED = Speed(Range(0.0, 0.0), Range(0.0, 0.0))
 
 
 class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The object of `plan --json`, and what a supervisor and the screen know of the plan that a server runs by.
-
-    Words are text, whichever r1tui wrote them; keys that another version knows are ignored, those that it lacks empty.
-    """
+    """The object of `plan --json`; the plan that a server runs by, as all processes know it, of any version."""
 
     variant: str = ""
     model: str = ""
