@@ -43,7 +43,7 @@ from r1tui.keeper import client as keeper
 from r1tui.keeper import state
 from r1tui.keeper.__main__ import main as keeper_main
 from r1tui.machine import bandwidth
-from r1tui.messages import DevicePlan, PlanSummary, ProcessId, ServerRecord, ServerSpec
+from r1tui.messages import DevicePlan, PlanSummary, ProcessId, Refusal, ServerRecord, ServerSpec
 from r1tui.plan import learned
 from r1tui.server.slots import Held, KeptPrompts, Note, prompt_of
 from r1tui.system.files import read_json_if_any, take_damages, write_json
@@ -322,7 +322,7 @@ def test_a_keeper_whose_spec_is_damaged_says_so_to_its_starter(made: Paths) -> N
     for damaged in (b"", b"[]", b"[" * 100_000, *(raw[:at] + b"\xff" + raw[at + 1 :] for at in range(0, len(raw), 29))):
         path.write_bytes(damaged)
         assert keeper_main([str(path)]) == 1
-        assert "cannot be read" in msgspec.json.decode(path.read_bytes(), type=dict[str, str])["cause"]
+        assert "cannot be read" in msgspec.json.decode(path.read_bytes(), type=Refusal).cause
 
 
 COMMANDS = [["status"], ["status", "--json"], ["variants", "--json"], ["chats", "list"], ["stop"]]
