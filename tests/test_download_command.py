@@ -166,7 +166,7 @@ def test_it_comes_through_a_proxy(hub: Hub, command: CommandLine, monkeypatch: p
     monkeypatch.setenv("NO_PROXY", "")
     for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, hub.url)
-    done = command("download", f"hf:{REPO}:Q8_0")
+    done = command.alone("download", f"hf:{REPO}:Q8_0")
     assert done.returncode == 0, done.stderr
     first = min(path for path in hub.repositories[REPO].files if path.startswith("Q8_0"))
     assert Path(done.stdout.strip()).read_bytes() == hub.repositories[REPO].files[first]

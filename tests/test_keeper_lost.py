@@ -158,9 +158,9 @@ def test_a_server_s_socket_that_was_removed_comes_back_with_another_start(
 def test_an_answer_that_comes_is_not_ended_by_a_socket_that_was_removed(
     paths: Paths, llama_server: Path, tiny_r1: TinyModel
 ) -> None:
-    spec = spec_for(llama_server, tiny_r1(loop=True, context=65536), paths, "--ctx-size", "65536")
+    spec = spec_for(llama_server, tiny_r1(loop=True, context=16384), paths, "--ctx-size", "16384")
     ready = start_ready(spec, paths)
-    stream = open_stream(paths.server_socket, "c1", max_tokens=4000)
+    stream = open_stream(paths.server_socket, "c1", max_tokens=1500)
     client.answer_started(paths, "c1")
     until(lambda: paths.answers.exists() and any(file.stat().st_size for file in paths.answers.iterdir()))
     shutil.rmtree(paths.run)
