@@ -46,7 +46,7 @@ def test_a_model_is_found_and_fetched(
     hub: Hub, socks: SocksServer, paths: Paths, monkeypatch: pytest.MonkeyPatch, *, name: str, scheme: str
 ) -> None:
     monkeypatch.setenv(name, f"{scheme}://127.0.0.1:{socks.port}/")
-    done = CommandLine(paths)("download", f"hf:{REPO}:Q8_0")
+    done = CommandLine(paths).alone("download", f"hf:{REPO}:Q8_0")
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).read_bytes() == DATA
     assert {host for host, _ in socks.asked} == {HOST}
@@ -57,11 +57,11 @@ def test_name_and_password_reach_the_proxy_and_nobody_else(
 ) -> None:
     with socks_server(wants_password=True) as socks:
         monkeypatch.setenv("ALL_PROXY", f"socks5h://{USER}:{PASSWORD}@127.0.0.1:{socks.port}")
-        done = CommandLine(paths)("download", f"hf:{REPO}:Q8_0")
+        done = CommandLine(paths).alone("download", f"hf:{REPO}:Q8_0")
         assert done.returncode == 0, done.stderr
         monkeypatch.setenv("ALL_PROXY", f"socks5h://{USER}:not{PASSWORD}@127.0.0.1:{socks.port}")
-        refused = CommandLine(paths)("variants", "--refresh")
-        fetched = CommandLine(paths)("download", f"hf:{REPO}:Q4_0")
+        refused = CommandLine(paths).alone("variants", "--refresh")
+        fetched = CommandLine(paths).alone("download", f"hf:{REPO}:Q4_0")
     assert fetched.returncode == 1
     assert "ALL_PROXY" in fetched.stderr
     assert not [said for said in (done, refused, fetched) if PASSWORD in said.stdout + said.stderr]
@@ -69,7 +69,7 @@ def test_name_and_password_reach_the_proxy_and_nobody_else(
 
 def test_a_proxy_that_is_not_there_is_named(hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5h://127.0.0.1:9")
-    failed = CommandLine(paths)("download", f"hf:{REPO}:Q8_0")
+    failed = CommandLine(paths).alone("download", f"hf:{REPO}:Q8_0")
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr
     assert HOST in failed.stderr
@@ -80,7 +80,7 @@ def test_a_server_is_asked(socks: SocksServer, paths: Paths, monkeypatch: pytest
     no_proxies(monkeypatch)
     monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{socks.port}")
     with odd_server() as server:
-        answered = CommandLine(paths)("chat", "--attach", f"http://{HOST}:{server.port}", "Hi")
+        answered = CommandLine(paths).alone("chat", "--attach", f"http://{HOST}:{server.port}", "Hi")
     assert answered.returncode == 0, answered.stderr
     assert answered.stdout.strip() == "Hello."
     assert {host for host, _ in socks.asked} == {HOST}
