@@ -249,21 +249,23 @@ def test_every_command_that_asks_the_hub_names_it(
     assert one_sentence(name, line) == (0 if command == "refresh" else 1)
 
 
+BAD_TOKENS = [
+    (f"hf_{SECRET}".encode("utf-16"), "is UTF-16"),
+    (f"hf_{SECRET}".encode("utf-16-le"), "is UTF-16"),
+    (f"hf_{SECRET}".encode("utf-16-be"), "is UTF-16"),
+    (f"hf_{SECRET}\n".encode("utf-8-sig"), "has a byte order mark"),
+    (f"hf_{SECRET}\0".encode(), "has a NUL"),
+    (f"hf_{SECRET}\nhf_{SECRET}\n".encode(), "has a line break"),
+    (f"‘hf_{SECRET}’".encode(), "stands in quotes"),
+    (f"hf_{SECRET}é".encode("latin-1"), "has a byte that is no UTF-8"),
+    (None, "cannot be read"),
+]
+
+
 @pytest.mark.parametrize(
-    ("raw", "fault"),
-    [
-        (f"hf_{SECRET}".encode("utf-16"), "is UTF-16"),
-        (f"hf_{SECRET}".encode("utf-16-le"), "is UTF-16"),
-        (f"hf_{SECRET}".encode("utf-16-be"), "is UTF-16"),
-        (f"hf_{SECRET}\n".encode("utf-8-sig"), "has a byte order mark"),
-        (f"hf_{SECRET}\0".encode(), "has a NUL"),
-        (f"hf_{SECRET}\nhf_{SECRET}\n".encode(), "has a line break"),
-        (f"‘hf_{SECRET}’".encode(), "stands in quotes"),
-        (f"hf_{SECRET}é".encode("latin-1"), "has a byte that is no UTF-8"),
-        (None, "cannot be read"),
-    ],
+    ("variable", "raw", "fault"),
+    [*(("HF_TOKEN_PATH", *case) for case in BAD_TOKENS), *(("HF_HOME", *case) for case in BAD_TOKENS[-2:])],
 )
-@pytest.mark.parametrize("variable", ["HF_TOKEN_PATH", "HF_HOME"])
 def test_a_token_s_file_that_is_no_token_is_named(
     hub: Hub,
     paths: Paths,
@@ -281,7 +283,7 @@ def test_a_token_s_file_that_is_no_token_is_named(
     else:
         file.write_bytes(raw)
     monkeypatch.setenv(variable, str(file if variable == "HF_TOKEN_PATH" else file.parent))
-    failed = CommandLine(paths)("download", f"hf:{REPO}:Q8_0")
+    failed = CommandLine(paths).alone("download", f"hf:{REPO}:Q8_0")
     assert failed.returncode == 1
     assert fault in failed.stderr
     assert str(file) in failed.stderr
