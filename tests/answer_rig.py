@@ -13,7 +13,7 @@ from r1tui.chat.room import Room
 from r1tui.chat.typed import Typed
 from r1tui.config import Config, SamplingSettings
 from r1tui.events import Content, Reasoning, StreamEvent
-from r1tui.keeper import client as keeper
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.controllers.answers import Question
 from r1tui.tui.monitor import ServerMonitor

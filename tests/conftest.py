@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, settings
 
-from r1tui.keeper import client as keeper
+from r1tui.supervisor import client as keeper
 from r1tui.system.files import take_damages
 from r1tui.system.paths import Paths
 from tests.hub_server import REPO, Hub, Repository, running_hub

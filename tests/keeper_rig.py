@@ -14,10 +14,10 @@ from time import monotonic, sleep
 from typing import Any
 
 from r1tui.config import SamplingSettings, ServerSettings
-from r1tui.keeper import client
 from r1tui.messages import ServerSpec, Status
 from r1tui.plan.capabilities import Capabilities, parse_flags
 from r1tui.server.command import compose, parse_tcp, with_free_port
+from r1tui.supervisor import client
 from r1tui.system.paths import Paths
 
 

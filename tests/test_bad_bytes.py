@@ -39,13 +39,14 @@ from r1tui.hub.pin import pinned
 from r1tui.hub.progress import progress_of, staging_folder
 from r1tui.hub.remembered import known_files, save_note
 from r1tui.hub.removal import removal_of
-from r1tui.keeper import client as keeper
-from r1tui.keeper import state
-from r1tui.keeper.__main__ import main as keeper_main
 from r1tui.machine import bandwidth
 from r1tui.messages import DevicePlan, PlanSummary, ProcessId, Refusal, ServerRecord, ServerSpec
 from r1tui.plan import learned
 from r1tui.server.slots import Held, KeptPrompts, Note, prompt_of
+from r1tui.supervisor import client as keeper
+from r1tui.supervisor import state_file
+from r1tui.supervisor import status as server_status
+from r1tui.supervisor.__main__ import main as keeper_main
 from r1tui.system.files import read_json_if_any, take_damages, write_json
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import boot_id

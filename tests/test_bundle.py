@@ -16,8 +16,8 @@ from r1tui.cli.redact import Redactor
 from r1tui.cli.report import LOG_BYTES
 from r1tui.cli.server_lines import without_chat
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client
 from r1tui.messages import PlanSummary
+from r1tui.supervisor import client
 from tests.conftest import CommandLine, TinyModel
 from tests.keeper_rig import SocketConnection, call, spec_for, start_ready
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from textual.message import Message
 
 from r1tui.events import Failed, Finished, StreamEvent
-from r1tui.keeper import client as keeper
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.services.chat_client import Request
 from tests.answer_rig import client_of, served, text_of, until

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from r1tui.keeper import client as keeper
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from tests.bare_server import bare_server
 from tests.conftest import CommandLine, TinyModel

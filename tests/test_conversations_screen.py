@@ -15,8 +15,8 @@ from r1tui.chat.changes import Tracker
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.store import Store
 from r1tui.config import Config
-from r1tui.keeper import client as keeper
 from r1tui.server.endpoint import Endpoint
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.remedies import in_keys

@@ -19,7 +19,7 @@ from r1tui.cli.checks import Check, Checkup, is_healthy
 from r1tui.cli.context import Context
 from r1tui.cli.folders import problem_of, sockets_problem
 from r1tui.errors import R1tuiError
-from r1tui.keeper.found import marked
+from r1tui.supervisor.found import marked
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.fake_nvml import fails, fake_nvml

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from r1tui.config import EngineSettings
-from r1tui.engine import build_engine, find_engine
+from r1tui.engine.find import find_engine
+from r1tui.engine.make import build_engine
 from r1tui.engine.probe import driver_library
 from r1tui.system.paths import Paths
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from r1tui.config import EngineSettings
-from r1tui.keeper import client
+from r1tui.supervisor import client
 from r1tui.system.environment import clean_environment, server_environment, shell_lines
 from r1tui.system.paths import Paths
 from tests.conftest import TinyModel

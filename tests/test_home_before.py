@@ -24,14 +24,14 @@ from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
 from r1tui.config import Config, load_config
-from r1tui.engine import find_engine
+from r1tui.engine.find import find_engine
 from r1tui.engine.store import Identity, Record, find_record, write_record
 from r1tui.hub.download import unfinished
 from r1tui.hub.headers import known_headers
 from r1tui.hub.jobs import download_job, running_downloads
 from r1tui.hub.remembered import known_files
-from r1tui.keeper import client as keeper
 from r1tui.plan.learned import read_records
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, boot_id, identify
 from r1tui.tui.app import R1App

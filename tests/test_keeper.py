@@ -18,9 +18,9 @@ import msgspec
 import pytest
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client
-from r1tui.keeper.state import read_record
 from r1tui.messages import PlanSummary, ServerSpec, Status
+from r1tui.supervisor import client
+from r1tui.supervisor.state_file import read_record
 from r1tui.system.locks import holder
 from r1tui.system.log_reader import follow, older_log
 from r1tui.system.paths import Paths
@@ -84,7 +84,7 @@ def test_the_whole_life_in_the_foreground_ends_in_order_at_ctrl_c(
     script = (
         "import sys, msgspec\n"
         "from r1tui.errors import CancelledError\n"
-        "from r1tui.keeper.client import run_keeper\n"
+        "from r1tui.supervisor.client import run_keeper\n"
         "from r1tui.messages import PlanSummary, ServerSpec\n"
         "from r1tui.system.paths import Paths\n"
         "spec = msgspec.json.decode(open(sys.argv[1], 'rb').read(), type=ServerSpec)\n"
@@ -306,7 +306,7 @@ def test_status_costs_little(paths: Paths, llama_server: Path, tiny_r1: TinyMode
         assert client.status(paths).state == "ready"
     assert (process_time() - started_s) / 20 < 0.01
     script = (
-        "import sys; from r1tui.keeper import client; from r1tui.system.paths import Paths\n"
+        "import sys; from r1tui.supervisor import client; from r1tui.system.paths import Paths\n"
         "client.status(Paths.from_environment())\n"
         "heavy = {'asyncio', 'http', 'httpx2', 'textual', 'huggingface_hub', 'yaml', 'psutil', 'platformdirs', 'ssl'}\n"
         "print(sorted(heavy & set(sys.modules)))"

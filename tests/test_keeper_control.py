@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client
-from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, VersionError, read_status
 from r1tui.messages import VERSION
+from r1tui.supervisor import client
+from r1tui.supervisor.protocol import LONGEST_REQUEST_BYTES, VersionError, read_status
 from r1tui.system.paths import Paths
 from tests.keeper_rig import idle_spec, until
 

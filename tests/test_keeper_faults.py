@@ -16,10 +16,10 @@ import msgspec
 import pytest
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import asking, client, memory, stopping
-from r1tui.keeper.state import read_record, write_record
 from r1tui.messages import FallbackPlan, PlanSummary, ProcessId, ServerRecord, Status
 from r1tui.server.record import LOST_EVENT, record_file
+from r1tui.supervisor import asking, client, memory, stopping
+from r1tui.supervisor.state_file import read_record, write_record
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, identify, spawn_detached, wait
 from tests.conftest import TinyModel

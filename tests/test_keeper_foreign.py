@@ -14,9 +14,9 @@ from time import sleep
 import msgspec
 import pytest
 
-from r1tui.keeper import asking, client
-from r1tui.keeper.state import read_record, write_record
 from r1tui.messages import ServerRecord, ServerSpec, Status
+from r1tui.supervisor import asking, client
+from r1tui.supervisor.state_file import read_record, write_record
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, boot_id, identify, wait
 from tests.keeper_rig import Toy, start_ready

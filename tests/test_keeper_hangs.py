@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.keeper import asking, client, stopping
-from r1tui.keeper.protocol import CONNECT_S
-from r1tui.keeper.state import read_record
 from r1tui.launch.loading import follow_server
 from r1tui.messages import Status
+from r1tui.supervisor import asking, client, stopping
+from r1tui.supervisor.protocol import CONNECT_S
+from r1tui.supervisor.state_file import read_record
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive
 from tests.conftest import CommandLine, TinyModel
@@ -80,7 +80,7 @@ async def test_a_launch_that_follows_it_fails(paths: Paths, hanging: Status) -> 
 def test_one_that_so_many_wait_for_that_no_more_can_is_seen_to_hang(
     paths: Paths, hanging: Status, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("r1tui.keeper.protocol.CONNECT_S", 0.2)
+    monkeypatch.setattr("r1tui.supervisor.protocol.CONNECT_S", 0.2)
     with ExitStack() as waiting:
         while True:
             connection = waiting.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))

@@ -13,9 +13,10 @@ import msgspec
 import pytest
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client, found, presence
-from r1tui.keeper.state import glance, is_being_stopped, read_record
 from r1tui.messages import ProcessId, ServerRecord, Status
+from r1tui.supervisor import client, found, presence
+from r1tui.supervisor.state_file import is_being_stopped, read_record
+from r1tui.supervisor.status import glance
 from r1tui.system.locks import holder, locked
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, identify, wait
@@ -176,7 +177,7 @@ def test_a_home_that_is_gone_for_long_ends_its_server(
     spec = toy.spec()
     private_folder(paths.run)
     code = (
-        "import sys, msgspec; from r1tui.keeper import presence, __main__ as keeper\n"
+        "import sys, msgspec; from r1tui.supervisor import presence, __main__ as keeper\n"
         "presence.GONE_S = 2.0; sys.exit(keeper.main([sys.argv[1]]))"
     )
     spec_file = tmp_path / "spec.json"
@@ -227,7 +228,7 @@ def test_a_keeper_whose_lock_is_another_s_starts_nothing_and_touches_nothing(pat
 
 def test_a_keeper_in_a_terminal_is_found_by_its_server(paths: Paths, toy: Toy) -> None:
     code = (
-        "from r1tui.keeper.client import run_keeper; from r1tui.messages import ServerSpec\n"
+        "from r1tui.supervisor.client import run_keeper; from r1tui.messages import ServerSpec\n"
         "from r1tui.system.paths import Paths; import msgspec, sys\n"
         "run_keeper(msgspec.json.decode(sys.argv[1], type=ServerSpec), Paths.from_environment())"
     )

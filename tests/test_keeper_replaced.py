@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import r1tui
-from r1tui.keeper import client
-from r1tui.keeper.state import new_conversation_id
 from r1tui.messages import DevicePlan, FallbackPlan, PlanSummary
 from r1tui.plan.learned import read_records
 from r1tui.planning.history import records_file
 from r1tui.server.record import record_file
+from r1tui.supervisor import client
+from r1tui.supervisor.askers import new_conversation_id
 from r1tui.system.paths import Paths
 from tests.conftest import TinyModel
 from tests.keeper_rig import Toy, open_stream, spec_for, start_ready, until
@@ -30,7 +30,7 @@ def note(event, args):
     elif event == "socket.connect" and os.path.exists({fail!r}):
         raise RuntimeError("nobody foresaw this")
 
-if "r1tui.keeper" in sys.orig_argv:
+if "r1tui.supervisor" in sys.orig_argv:
     imports = os.open({imports!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.addaudithook(note)
 """

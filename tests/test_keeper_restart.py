@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from r1tui.keeper import client
-from r1tui.keeper.policy import gave_up, what_next, with_less
-from r1tui.keeper.state import read_record
 from r1tui.messages import DevicePlan, FallbackPlan, PlanSummary, ServerRecord, ServerSpec, Status
 from r1tui.plan.learned import read_records
 from r1tui.planning.history import records_file
 from r1tui.remedies import RestartServer
 from r1tui.server.diagnosis import Diagnosis, Kind
+from r1tui.supervisor import client
+from r1tui.supervisor.policy import gave_up, what_next, with_less
+from r1tui.supervisor.state_file import read_record
 from r1tui.system.log_reader import older_log
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, wait

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client
 from r1tui.messages import Status
+from r1tui.supervisor import client
 from r1tui.system.paths import Paths
 from r1tui.system.processes import command_line, identify
 from tests.keeper_rig import SocketConnection, Toy, call, until

@@ -12,30 +12,31 @@ from typing import Any
 import pytest
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client
-from r1tui.keeper.state import asker_of, new_conversation_id, read_record
 from r1tui.messages import ProcessId, ServerSpec, Status
 from r1tui.server.record import UNRECORDED_EVENT, record_file
 from r1tui.server.slots import FLAG, KeptPrompts
+from r1tui.supervisor import client
+from r1tui.supervisor.askers import asker_of, new_conversation_id
+from r1tui.supervisor.state_file import read_record
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, spawn_detached
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
 
 POINTS = {
-    "r1tui.keeper.watches:feel_pulse": "The health check of the supervisor",
-    "r1tui.keeper.memory:OomWatch.look": "The look at log and memory of the supervisor",
-    "r1tui.keeper.watches:cap_log": "The look at log and memory of the supervisor",
-    "r1tui.keeper.watches:asked_by_others": "The wait for the server's owner of the supervisor",
-    "r1tui.keeper.prompts:idle_s": "The keeping of prompt caches of the supervisor",
+    "r1tui.supervisor.watches:feel_pulse": "The health check of the supervisor",
+    "r1tui.supervisor.memory:OomWatch.look": "The look at log and memory of the supervisor",
+    "r1tui.supervisor.watches:cap_log": "The look at log and memory of the supervisor",
+    "r1tui.supervisor.watches:asked_by_others": "The wait for the server's owner of the supervisor",
+    "r1tui.supervisor.prompts:idle_s": "The keeping of prompt caches of the supervisor",
 }
 """Where a task of a running server meets what nobody foresaw, and what it is called then."""
 OTHERS = (
-    "r1tui.keeper.machine:wait_ended", "r1tui.keeper.machine:diagnose", "r1tui.keeper.machine:end_server",
-    "r1tui.keeper.machine:clean_up", "r1tui.keeper.machine:begin_log", "r1tui.keeper.machine:identify",
-    "r1tui.keeper.recorder:opened", "r1tui.keeper.record_file:RecordFile.append", "r1tui.keeper.control:_understand",
-    "r1tui.keeper.book:write_record", "r1tui.keeper.ending:_end_answers", "r1tui.keeper.ending:keep_at_end",
-    "r1tui.keeper.ending:wait_vram_free",
+    "r1tui.supervisor.machine:wait_ended", "r1tui.supervisor.machine:diagnose", "r1tui.supervisor.machine:end_server",
+    "r1tui.supervisor.machine:clean_up", "r1tui.supervisor.machine:begin_log", "r1tui.supervisor.machine:identify",
+    "r1tui.supervisor.recorder:opened", "r1tui.supervisor.record_file:RecordFile.append", "r1tui.supervisor.control:_understand",
+    "r1tui.supervisor.book:write_record", "r1tui.supervisor.ending:_end_answers", "r1tui.supervisor.ending:keep_at_end",
+    "r1tui.supervisor.ending:wait_vram_free",
 )  # fmt: skip
 
 
@@ -146,7 +147,7 @@ def test_the_real_server_is_ended_in_order_when_a_task_dies(
     name = new_conversation_id()
     client.answer_started(paths, name)
     open_stream(paths.server_socket, name, max_tokens=100_000).close()
-    hook.raises("r1tui.keeper.watches:feel_pulse")
+    hook.raises("r1tui.supervisor.watches:feel_pulse")
     failed = ended(paths)
     assert (failed.state, failed.exit_status) == ("failed", 0)
     assert "health check" in (failed.cause or "")
@@ -158,7 +159,7 @@ def test_the_real_server_is_ended_in_order_when_a_task_dies(
 def test_the_keeper_s_own_course_may_not_die_in_silence_either(
     point: str, hook: Hook, paths: Paths, tmp_path: Path
 ) -> None:
-    name = f"r1tui.keeper.{point}"
+    name = f"r1tui.supervisor.{point}"
     spec = Toy(paths, tmp_path).spec(restart_delays_s=[0.0])
     server = None
     if point == "machine:diagnose":
@@ -197,7 +198,7 @@ def test_whatever_goes_wrong_in_a_stop_it_ends_the_server(
     start_ready(Toy(paths, tmp_path).spec(), paths)
     server = server_of(paths)
     client.answer_started(paths, "1-a")
-    hook.raises(*(f"r1tui.keeper.{point}" for point in points))
+    hook.raises(*(f"r1tui.supervisor.{point}" for point in points))
     assert client.stop(paths) == Status()
     assert not alive(server)
     assert client.status(paths) == Status()
@@ -213,7 +214,7 @@ def test_a_recording_that_dies_costs_its_answer_the_rest_and_not_the_server(
     open_stream(paths.server_socket, name, max_tokens=100_000).close()
     record = record_file(paths.answers, name)
     until(lambda: record.exists() and record.stat().st_size > 1000)
-    hook.raises("r1tui.keeper.record_file:RecordFile.append")
+    hook.raises("r1tui.supervisor.record_file:RecordFile.append")
     until(lambda: client.status(paths).answers == [])
     assert record.read_bytes().endswith(UNRECORDED_EVENT)
     hook.raises_nothing()
@@ -227,7 +228,7 @@ def test_a_request_that_fails_in_the_keeper_is_refused_and_the_next_one_is_not(
 ) -> None:
     start_ready(Toy(paths, tmp_path).spec(), paths)
     server = server_of(paths)
-    hook.raises("r1tui.keeper.control:_understand")
+    hook.raises("r1tui.supervisor.control:_understand")
     with pytest.raises(R1tuiError, match="KeyError"):
         client.answer_started(paths, "1-a")
     hook.raises_nothing()

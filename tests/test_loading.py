@@ -10,9 +10,9 @@ from time import monotonic, sleep
 import pytest
 
 from r1tui.events import LogLine, Notice, Progress, StageDone, StageEvent, StageFailed
-from r1tui.keeper import client
 from r1tui.launch.loading import LoadingWatch, follow_server, outcome, read_signs
 from r1tui.messages import DevicePlan, HostPlan, PlanSummary, Status
+from r1tui.supervisor import client
 from r1tui.system.paths import Paths
 from tests.conftest import TinyModel
 from tests.keeper_rig import Toy, spec_for

@@ -7,8 +7,6 @@ import msgspec
 import pytest
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.protocol import VersionError, read_status
-from r1tui.keeper.state import describe, read_record, status
 from r1tui.messages import (
     VERSION,
     DevicePlan,
@@ -20,6 +18,9 @@ from r1tui.messages import (
     Speed,
     Status,
 )
+from r1tui.supervisor.protocol import VersionError, read_status
+from r1tui.supervisor.state_file import read_record
+from r1tui.supervisor.status import describe, status
 from r1tui.system.paths import Paths, private_folder
 
 PLAN: dict[str, Any] = {

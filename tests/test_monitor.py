@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from textual.message import Message
 
-from r1tui.keeper import asking, client, stopping
-from r1tui.keeper.protocol import connect
 from r1tui.messages import Status
+from r1tui.supervisor import asking, client, stopping
+from r1tui.supervisor.protocol import connect
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify, wait_ended
 from r1tui.tui import monitor as monitoring

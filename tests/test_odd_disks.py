@@ -10,7 +10,7 @@ import pytest
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import LOCAL_DISK, R1tuiError, os_error
-from r1tui.keeper import client
+from r1tui.supervisor import client
 from r1tui.system.locks import holder, locked
 from r1tui.system.paths import Paths, private_folder
 from r1tui.tui.app import R1App

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config, EngineSettings
-from r1tui.engine import build_engine
+from r1tui.engine.make import build_engine
 from r1tui.events import Finished
 from r1tui.hub.remembered import ask_hub
 from r1tui.listing.overview import Entry, overview

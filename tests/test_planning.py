@@ -10,13 +10,13 @@ import pytest
 
 from r1tui.catalog.variants import Variant, variant_of_file
 from r1tui.config import Config, EngineSettings, PlanSettings, ServerSettings
-from r1tui.engine import Engine, build_engine
+from r1tui.engine.find import Engine
+from r1tui.engine.make import build_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Finished, StageEvent
 from r1tui.gguf import read_header
 from r1tui.gguf.source import FileSource
 from r1tui.gguf.stub import write_stub
-from r1tui.keeper import client as keeper
 from r1tui.launch.stages import Launch
 from r1tui.machine.bandwidth import Bandwidth
 from r1tui.machine.hardware import Machine
@@ -32,6 +32,7 @@ from r1tui.planning.history import known_of, remember_speed
 from r1tui.planning.overrides import for_variant, override_rules
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from tests import sparse_r1
 from tests.conftest import CommandLine, TinyModel

@@ -8,7 +8,7 @@ import pytest
 from r1tui.chat.prompt_files import PromptHistory
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client as keeper
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.editor import editor_command
 from tests.keeper_rig import until

@@ -14,12 +14,12 @@ from r1tui.catalog.variants import variant_of_file
 from r1tui.chat.answer import Answer
 from r1tui.config import Config, ServerSettings
 from r1tui.events import StreamEvent, Timings
-from r1tui.keeper import client as keeper
-from r1tui.keeper import prompts
-from r1tui.keeper.state import read_record
 from r1tui.messages import HostPlan, PlanSummary, Status
 from r1tui.server import slots
 from r1tui.server.slots import Held, KeptPrompts, identity_of, prompt_of
+from r1tui.supervisor import client as keeper
+from r1tui.supervisor import prompts
+from r1tui.supervisor.state_file import read_record
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
 from r1tui.tui.app import R1App

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.events import Content, Finished, Reasoning, StreamEvent
-from r1tui.keeper.record_file import RecordFile
 from r1tui.server.answer import AnswerReader
 from r1tui.server.record import LOST_EVENT, gap_event, resumes_at
 from r1tui.server.sse import EventSplitter
+from r1tui.supervisor.record_file import RecordFile
 
 DONE = b"data: [DONE]\n\n"
 

@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, ServerStopped, StreamEvent, Timings
-from r1tui.keeper import client
-from r1tui.keeper.record_file import LONGEST_AGE_S, MOST_RECORDS, prune
-from r1tui.keeper.state import new_conversation_id
-from r1tui.keeper.state import read_record as read_state
 from r1tui.server.answer import AnswerReader
 from r1tui.server.record import merged_text, read_record, record_file, resumes_at
 from r1tui.server.sse import EventSplitter
+from r1tui.supervisor import client
+from r1tui.supervisor.askers import new_conversation_id
+from r1tui.supervisor.record_file import LONGEST_AGE_S, MOST_RECORDS, prune
+from r1tui.supervisor.state_file import read_record as read_state
 from r1tui.system.paths import Paths
 from r1tui.system.processes import wait
 from tests.conftest import TinyModel

@@ -2,8 +2,8 @@
 
 import pytest
 
-from r1tui.keeper import client
 from r1tui.server.command import parse_tcp, with_free_port
+from r1tui.supervisor import client
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 

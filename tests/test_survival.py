@@ -12,9 +12,9 @@ import pytest
 
 from r1tui.chat.store import Store
 from r1tui.config import Config, EngineSettings, ServerSettings
-from r1tui.keeper import client as keeper
-from r1tui.keeper.recorded import has_record
 from r1tui.server.record import LOST_EVENT, record_file
+from r1tui.supervisor import client as keeper
+from r1tui.supervisor.recorded import has_record
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify, wait
 from tests.conftest import TinyModel

@@ -10,9 +10,9 @@ from textual.widgets import Label, Static
 from r1tui.catalog.variants import variant_of_file
 from r1tui.config import Config, ServerSettings, UiSettings, VariantSettings
 from r1tui.events import StageFailed
-from r1tui.keeper import client as keeper
 from r1tui.planning.history import known_of
 from r1tui.server.endpoint import Endpoint
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.keymap import complaints

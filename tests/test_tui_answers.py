@@ -12,8 +12,8 @@ from r1tui.catalog.variants import variant_of_file
 from r1tui.chat.prompt_files import PromptHistory
 from r1tui.config import Config, PlanSettings, SamplingSettings
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client as keeper
 from r1tui.server.client import ServerClient
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.actions import actions, run
 from r1tui.tui.app import R1App

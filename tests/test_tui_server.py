@@ -11,9 +11,9 @@ from textual.widgets import Label
 
 from r1tui.catalog.variants import variant_of_file
 from r1tui.config import Config, PlanSettings, ServerSettings, VariantSettings
-from r1tui.keeper import asking, stopping
-from r1tui.keeper import client as keeper
 from r1tui.launch.stages import Launch
+from r1tui.supervisor import asking, stopping
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
 from r1tui.tui.app import R1App

@@ -17,7 +17,7 @@ from r1tui.chat.rescue import PREFIX, Unsaved, left_behind, rescue
 from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client as keeper
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from tests.bench.replay import Replay, Script
 from tests.keeper_rig import until

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.keeper import ending
 from r1tui.machine import nvml
+from r1tui.supervisor import ending
 
 GIB = 1 << 30
 

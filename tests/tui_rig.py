@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from r1tui.chat.answer import Answer
 from r1tui.config import Config, EngineSettings, ServerSettings
-from r1tui.keeper import client as keeper
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.chat import ChatScreen

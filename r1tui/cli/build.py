@@ -6,7 +6,7 @@ import msgspec
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_text
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import reporting
-from r1tui.engine import build_engine
+from r1tui.engine.make import build_engine
 
 
 @click.command()

@@ -36,15 +36,15 @@ from r1tui.events import (
     StreamEvent,
     encode_event,
 )
-from r1tui.keeper import client as keeper
-from r1tui.keeper.access import address_of
-from r1tui.keeper.state import asked_by_others, new_conversation_id
 from r1tui.launch.stages import Launch
 from r1tui.messages import Status
 from r1tui.planning.history import remember_speed
 from r1tui.remedies import Run, ShowLog
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.supervisor import client as keeper
+from r1tui.supervisor.access import address_of
+from r1tui.supervisor.askers import asked_by_others, new_conversation_id
 from r1tui.system.environment import KEY_VARIABLE
 from r1tui.system.processes import identify
 from r1tui.system.signals import run_async

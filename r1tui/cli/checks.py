@@ -22,8 +22,8 @@ from r1tui.cli.context import Context
 from r1tui.cli.folders import FolderProblem, problem_of, sockets_problem
 from r1tui.cli.packages import missing_packages
 from r1tui.config import Config
-from r1tui.engine import Engine, find_engine
 from r1tui.engine.cuda import ways_on
+from r1tui.engine.find import Engine, find_engine
 from r1tui.engine.probe import check_runs
 from r1tui.engine.recipe import choose
 from r1tui.engine.source import source_kind
@@ -34,13 +34,13 @@ from r1tui.hub import ollama
 from r1tui.hub.disks import existing
 from r1tui.hub.found import Search
 from r1tui.hub.places import OWNERS, model_roots
-from r1tui.keeper.client import tested
-from r1tui.keeper.found import look
-from r1tui.keeper.state import status
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import detect_machine
 from r1tui.remedies import StopServer, in_commands
 from r1tui.server.sampling import repeats_old_example
+from r1tui.supervisor.client import tested
+from r1tui.supervisor.found import look
+from r1tui.supervisor.status import status
 from r1tui.system.logs import unforeseen
 from r1tui.text import size
 

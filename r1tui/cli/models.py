@@ -23,12 +23,12 @@ from r1tui.hub.jobs import download_job, logged
 from r1tui.hub.refusals import UnreachableError
 from r1tui.hub.remembered import ask_hub
 from r1tui.hub.removal import removal_of, remove
-from r1tui.keeper.state import status
 from r1tui.listing.overview import Entry, others, overview
 from r1tui.listing.recommend import recommend, surroundings
 from r1tui.machine.hardware import detect_machine
 from r1tui.planning.subject import find_subject
 from r1tui.remedies import FetchModel, Run
+from r1tui.supervisor.status import status
 from r1tui.system.jobs import Job
 from r1tui.system.signals import run_async
 from r1tui.text import duration, plain, size

@@ -11,9 +11,8 @@ from r1tui.cli.compare import Row, compare, compared
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json
 from r1tui.cli.target import needed_variant, wanted_variant
 from r1tui.config import Config, PlanSettings, check_setting
-from r1tui.engine import Engine, find_engine
+from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.keeper import client as keeper
 from r1tui.machine.hardware import detect_machine
 from r1tui.plan import Device, DeviceBackend, Plan, PlanRequest, is_known, make_plan
 from r1tui.planning.command import server_argv
@@ -24,6 +23,7 @@ from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject, find_subject
 from r1tui.remedies import BuildEngine, FetchModel, StopServer
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.text import plain
 

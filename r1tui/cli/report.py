@@ -20,10 +20,8 @@ from r1tui.cli.context import Context
 from r1tui.cli.redact import Redactor
 from r1tui.cli.server_lines import without_chat
 from r1tui.cli.target import wanted_variant
-from r1tui.engine import find_engine
+from r1tui.engine.find import find_engine
 from r1tui.errors import R1tuiError
-from r1tui.keeper.client import tested
-from r1tui.keeper.state import status
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Status
 from r1tui.plan import make_plan
@@ -31,6 +29,8 @@ from r1tui.planning.held import Held
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import find_subject
+from r1tui.supervisor.client import tested
+from r1tui.supervisor.status import status
 from r1tui.system.environment import is_secret
 from r1tui.system.logs import unforeseen
 from r1tui.system.paths import Paths

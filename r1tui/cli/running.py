@@ -7,9 +7,9 @@ import click
 
 from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.errors import R1tuiError
-from r1tui.keeper.state import status as current_status
 from r1tui.messages import Status
 from r1tui.remedies import Run
+from r1tui.supervisor.status import status as current_status
 from r1tui.text import duration, plain
 
 
@@ -20,7 +20,7 @@ def status(context: Context, *, as_json: bool) -> None:
     """Show the running server."""
     now = current_status(context.paths)
     if now.keeper_pid is not None:
-        from r1tui.keeper.client import tested  # noqa: PLC0415  sockets
+        from r1tui.supervisor.client import tested  # noqa: PLC0415  sockets
 
         now = tested(context.paths, now)
     if as_json:
@@ -54,7 +54,7 @@ def describe(now: Status) -> list[str]:
 @pass_context
 def stop(context: Context) -> None:
     """Stop the running server: running answers first, then llama-server, then its keeper."""
-    from r1tui.keeper.client import stop as stop_server  # noqa: PLC0415  asyncio, sockets
+    from r1tui.supervisor.client import stop as stop_server  # noqa: PLC0415  asyncio, sockets
 
     before = current_status(context.paths)
     after = stop_server(context.paths)

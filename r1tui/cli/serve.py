@@ -13,12 +13,12 @@ from r1tui.cli.stages import join, show
 from r1tui.cli.target import check_same_model, needed_variant
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import StageDone, encode_event
-from r1tui.keeper import client as keeper
-from r1tui.keeper.state import status as current_status
 from r1tui.launch.stages import Launch
 from r1tui.messages import Status
 from r1tui.remedies import Run, ShowLog
 from r1tui.server.command import as_script, parse_tcp, ssh_line
+from r1tui.supervisor import client as keeper
+from r1tui.supervisor.status import status as current_status
 from r1tui.system.signals import run_async
 from r1tui.text import plain
 

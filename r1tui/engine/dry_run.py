@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from r1tui.engine import Engine
+from r1tui.engine.find import Engine
 from r1tui.errors import R1tuiError
 from r1tui.plan.capabilities import Buffers
 from r1tui.remedies import BuildEngine, ListModels

@@ -13,9 +13,9 @@ from time import monotonic
 
 from r1tui.errors import CancelledError
 from r1tui.events import LogLine, Meter, Notice, StageDone, StageEvent, StageFailed
-from r1tui.keeper import client as keeper
 from r1tui.messages import Status
 from r1tui.remedies import GiveUp, ShowLog
+from r1tui.supervisor import client as keeper
 from r1tui.system.log_reader import LogReader
 from r1tui.system.paths import Paths
 from r1tui.text import duration, plain

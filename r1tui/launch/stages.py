@@ -11,14 +11,13 @@ import msgspec
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.engine import Engine, find_engine
+from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
 from r1tui.events import LogLine, Notice, Stage, StageDone, StageEvent, StageFailed, StageStarted
 from r1tui.gguf.header import shard_paths
 from r1tui.hub import find_model
 from r1tui.hub.jobs import download_job
 from r1tui.hub.part import in_thread
-from r1tui.keeper import client as keeper
 from r1tui.launch.loading import Changes, follow_server, outcome
 from r1tui.machine.bandwidth import load_bandwidth, measure
 from r1tui.machine.hardware import detect_machine
@@ -35,6 +34,7 @@ from r1tui.planning.subject import subject_of
 from r1tui.remedies import CheckMachine, ListModels, ShowPlan
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
 from r1tui.server.diagnosis import left_on_cpu
+from r1tui.supervisor import client as keeper
 from r1tui.system.jobs import Job, r1tui_command
 from r1tui.system.logs import as_told
 from r1tui.system.paths import Paths, private_folder

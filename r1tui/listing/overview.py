@@ -8,14 +8,13 @@ from typing import Any
 
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config
-from r1tui.engine import Engine, find_engine
+from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
 from r1tui.hub.found import Search
 from r1tui.hub.others import other_models
 from r1tui.hub.places import OWNERS, Owner
 from r1tui.hub.progress import progress_of
 from r1tui.hub.remembered import known_files
-from r1tui.keeper import client as keeper
 from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
 from r1tui.plan.learned import run_of_plan
 from r1tui.planning.held import Held
@@ -23,6 +22,7 @@ from r1tui.planning.history import known_of
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import find_subject
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.text import rough, size
 

@@ -6,7 +6,7 @@ import msgspec
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.engine import Engine
+from r1tui.engine.find import Engine
 from r1tui.gguf import Header
 from r1tui.plan import Plan
 from r1tui.planning.overrides import without_rules

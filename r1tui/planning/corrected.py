@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from r1tui.engine import Engine
 from r1tui.engine.dry_run import dry_run, fit
+from r1tui.engine.find import Engine
 from r1tui.errors import R1tuiError
 from r1tui.gguf import Header
 from r1tui.plan import Plan, PlanRequest, is_known, make_plan

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from r1tui.config import Config
-from r1tui.engine import Engine, current_devices
+from r1tui.engine.find import Engine, current_devices
 from r1tui.errors import UsageError
 from r1tui.machine.hardware import Machine
 from r1tui.messages import Range

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from r1tui.config import Config, PlanSettings
-from r1tui.engine import Engine
+from r1tui.engine.find import Engine
 from r1tui.errors import UsageError
 from r1tui.machine.bandwidth import Bandwidth, load_bandwidth
 from r1tui.machine.hardware import Machine, cpu_features, detect_machine

@@ -158,7 +158,7 @@ class R1App(Guarded, Dressed, CopyingApp):
 
     def _has_record(self, answer_id: str) -> bool:
         """Whether the keeper has, or will have, all of this answer from its request on."""
-        from r1tui.keeper.recorded import has_record  # noqa: PLC0415  as above
+        from r1tui.supervisor.recorded import has_record  # noqa: PLC0415  as above
 
         return has_record(self.paths, answer_id, managed=self._attached_to is None)
 

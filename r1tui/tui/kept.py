@@ -4,8 +4,8 @@ import asyncio
 from contextlib import suppress
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client as keeper
 from r1tui.messages import Status
+from r1tui.supervisor import client as keeper
 from r1tui.system.logs import as_told
 from r1tui.system.paths import Paths
 from r1tui.tui.monitor import ServerMonitor

@@ -10,8 +10,8 @@ from textual.message import Message
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.events import Stage, StageFailed, StageStarted
-from r1tui.keeper.client import KeeperHangsError
 from r1tui.messages import Status
+from r1tui.supervisor.client import KeeperHangsError
 from r1tui.system.logs import as_told
 from r1tui.system.paths import Paths
 from r1tui.tui.connection import Connection

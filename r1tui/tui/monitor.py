@@ -9,9 +9,9 @@ import msgspec
 from textual.message import Message
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client as keeper
-from r1tui.keeper.state import is_being_stopped
 from r1tui.messages import ENDED, Status
+from r1tui.supervisor import client as keeper
+from r1tui.supervisor.state_file import is_being_stopped
 from r1tui.system.logs import as_told
 from r1tui.system.paths import Paths
 from r1tui.tui.messages import AnswerWaits, ServerChanged

@@ -21,9 +21,9 @@ from time import monotonic
 import msgspec
 
 from r1tui.config import Config, SamplingSettings, ServerSettings
-from r1tui.keeper import client as keeper
 from r1tui.server.client import ChatRequest, Message
 from r1tui.server.wire import Chunk
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from tests.bench.terminal import Terminal, cpu_ms
 

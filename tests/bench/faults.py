@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Literal
 
 from r1tui.config import EngineSettings
-from r1tui.engine import build_engine
+from r1tui.engine.make import build_engine
 from r1tui.system.paths import Paths
 from r1tui.text import one_line
 from tests.bench import faults_disk, faults_hangs, faults_home, faults_inside, faults_server

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from time import monotonic
 
-from r1tui.keeper import client
 from r1tui.messages import State, Status
+from r1tui.supervisor import client
 from tests.bench.faults_rig import PATIENCE_S, Home, kill
 from tests.keeper_rig import open_stream, spec_for, until
 from tests.ptys import Terminal

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from r1tui.keeper import client
+from r1tui.supervisor import client
 from tests.bench.faults_rig import PATIENCE_S, Home, kill
 from tests.bench.faults_screen import ended_turn
 from tests.keeper_rig import until

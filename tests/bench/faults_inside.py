@@ -10,22 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from r1tui.keeper import client
+from r1tui.supervisor import client
 from tests.bench.faults_rig import PATIENCE_S, Home
 from tests.keeper_rig import open_stream, until
 from tests.ptys import Terminal
 
 INJECT = Path(__file__).with_name("inject")
 KEEPER_PLACES = (
-    "r1tui.keeper.watches:feel_pulse",
-    "r1tui.keeper.watches:cap_log",
-    "r1tui.keeper.machine:follow_health",
-    "r1tui.keeper.machine:look_after",
-    "r1tui.keeper.machine:follow_owner",
-    "r1tui.keeper.machine:keep_before_sleep",
-    "r1tui.keeper.machine:wait_ended",
-    "r1tui.keeper.machine:spawn",
-    "r1tui.keeper.book:Book.change",
+    "r1tui.supervisor.watches:feel_pulse",
+    "r1tui.supervisor.watches:cap_log",
+    "r1tui.supervisor.machine:follow_health",
+    "r1tui.supervisor.machine:look_after",
+    "r1tui.supervisor.machine:follow_owner",
+    "r1tui.supervisor.machine:keep_before_sleep",
+    "r1tui.supervisor.machine:wait_ended",
+    "r1tui.supervisor.machine:spawn",
+    "r1tui.supervisor.book:Book.change",
 )
 """What the keeper's tasks do, where they look it up."""
 STEPS = (

@@ -17,8 +17,8 @@ import msgspec
 
 from r1tui.chat.conversation import Conversation
 from r1tui.config import Config, EngineSettings, SamplingSettings, ServerSettings
-from r1tui.keeper import client
 from r1tui.messages import Status
+from r1tui.supervisor import client
 from r1tui.system.paths import Paths
 from r1tui.system.processes import command_line, identify, wait
 from r1tui.text import shortened

@@ -14,7 +14,7 @@ from traceback import extract_tb
 from typing import Literal
 
 from r1tui.chat.conversation import Turn
-from r1tui.keeper import client
+from r1tui.supervisor import client
 from tests.bench.faults_rig import ANSWER_TOKENS, NEW_CHAT, PATIENCE_S, Home, kill
 from tests.keeper_rig import until
 from tests.ptys import Terminal

@@ -9,8 +9,8 @@ from time import monotonic
 
 import msgspec
 
-from r1tui.keeper import client
 from r1tui.messages import Status
+from r1tui.supervisor import client
 from r1tui.system.processes import identify
 from tests.bench.faults_rig import PATIENCE_S, RESTARTS, Home, kill, told
 from tests.engine_figures import running_worker

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from r1tui.config import CacheType, EngineSettings
-from r1tui.engine import build_engine
+from r1tui.engine.make import build_engine
 from r1tui.gguf import read_header
 from r1tui.plan.memory import MIB, Layout, Model, Share
 from r1tui.system.paths import Paths

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from r1tui.config import EngineSettings
-from r1tui.engine import build_engine
+from r1tui.engine.make import build_engine
 from r1tui.errors import R1tuiError
 from r1tui.system.paths import Paths
 from tests.gpu.memory import facts, grid, oom, pool

@@ -99,5 +99,5 @@ def install(folder: str, home: str) -> None:
     builtins.open = io.open
 
 
-if "r1tui.keeper" in sys.orig_argv and "R1TUI_TEST_HOOK" in os.environ:
+if "r1tui.supervisor" in sys.orig_argv and "R1TUI_TEST_HOOK" in os.environ:
     install(os.environ["R1TUI_TEST_HOOK"], os.environ["R1TUI_HOME"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from r1tui.cli.printer import Printer
 from r1tui.config import EngineSettings
-from r1tui.engine import build_engine
+from r1tui.engine.make import build_engine
 from r1tui.events import Emit
 from r1tui.system.paths import Paths
 

@@ -11,8 +11,8 @@ import msgspec
 from textual.pilot import Pilot
 
 from r1tui.config import Config, EngineSettings, ServerSettings, UiSettings, VariantSettings
-from r1tui.engine import build_engine
-from r1tui.keeper import client as keeper
+from r1tui.engine.make import build_engine
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.variants import VariantsScreen

@@ -30,7 +30,7 @@ from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.store import Store
 from r1tui.chat.typed import Typed
 from r1tui.config import Config, EngineSettings, SamplingSettings, load_config
-from r1tui.engine import build_engine
+from r1tui.engine.make import build_engine
 from r1tui.events import Content, Failed, Finished, Reasoning
 from r1tui.hub.headers import fetch_headers
 from r1tui.system.paths import Paths

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 from r1tui.chat.room import Room
 from r1tui.chat.special_tokens import defuse
 from r1tui.events import Failed, StreamEvent, TooLong
-from r1tui.keeper.state import new_conversation_id
 from r1tui.remedies import AskAgain, ShowLog
 from r1tui.server.request import Beginning
+from r1tui.supervisor.askers import new_conversation_id
 from r1tui.system.logs import as_told
 from r1tui.text import shortened
 from r1tui.tui.messages import AnswerEnded, AnswerReceived

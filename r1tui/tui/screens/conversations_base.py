@@ -92,7 +92,7 @@ class ConversationsBase(SeatBase):
         self.run_worker(self.r1.save(self.conversation), group="save", name="Saving the conversation")
 
     def _empty(self) -> Conversation:
-        from r1tui.keeper.state import new_conversation_id  # noqa: PLC0415  the screen opens without it
+        from r1tui.supervisor.askers import new_conversation_id  # noqa: PLC0415  the screen opens without it
 
         return Conversation(new_conversation_id())
 

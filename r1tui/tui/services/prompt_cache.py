@@ -12,10 +12,10 @@ from textual.message import Message
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import PromptProgress, StreamEvent, Timings
-from r1tui.keeper.key import key_of
-from r1tui.keeper.prompts import keep, keep_at_end, look, rest, restore
 from r1tui.messages import ProcessId, Status
 from r1tui.server.slots import LEAST_GAIN_S, Held, KeptPrompts, Note, Prompt, folder_of, identity_of, prompt_of
+from r1tui.supervisor.key import key_of
+from r1tui.supervisor.prompts import keep, keep_at_end, look, rest, restore
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
 from r1tui.tui.guarded import report_at_end

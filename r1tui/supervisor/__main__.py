@@ -1,4 +1,4 @@
-"""`python -m r1tui.keeper SPECFILE` starts and keeps a server; `--adopt SPECFILE` takes over one whose keeper is gone.
+"""`python -m r1tui.supervisor SPECFILE` starts and keeps a server; `--adopt SPECFILE` takes over one whose keeper is gone.
 
 SPECFILE is gone as soon as the keeper is there, its server is spawned and its state is written. What prevents that is
 left in it as a JSON object with `cause` and `remedy`, for the program that started the keeper.
@@ -11,8 +11,8 @@ from time import strftime
 import msgspec
 
 from r1tui.errors import R1tuiError, os_error
-from r1tui.keeper.running import adopt_server, run_keeper
 from r1tui.messages import Refusal, ServerSpec, Status, decode_own
+from r1tui.supervisor.running import adopt_server, run_keeper
 from r1tui.system.files import keep_others_out, write_json
 from r1tui.system.logs import begin_log, unforeseen
 from r1tui.system.paths import Paths

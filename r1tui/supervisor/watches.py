@@ -6,13 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
-from r1tui.keeper.book import Book
-from r1tui.keeper.in_order import InOrder
-from r1tui.keeper.log import cap_log
-from r1tui.keeper.memory import OomWatch
-from r1tui.keeper.pulse import feel_pulse
-from r1tui.keeper.state import asked_by_others
 from r1tui.remedies import RestartServer
+from r1tui.supervisor.askers import asked_by_others
+from r1tui.supervisor.book import Book
+from r1tui.supervisor.in_order import InOrder
+from r1tui.supervisor.log import cap_log
+from r1tui.supervisor.memory import OomWatch
+from r1tui.supervisor.pulse import feel_pulse
 from r1tui.system.paths import Paths
 from r1tui.system.processes import wait_ended
 

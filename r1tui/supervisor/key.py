@@ -6,9 +6,9 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from r1tui.keeper.trust import ForeignError, check_folder
 from r1tui.messages import ServerSpec, Status
 from r1tui.remedies import RestartServer, StopServer
+from r1tui.supervisor.trust import ForeignError, check_folder
 from r1tui.system.files import write_private
 from r1tui.system.paths import Paths
 

@@ -14,13 +14,13 @@ from time import monotonic
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.book import Book
-from r1tui.keeper.control import Control
-from r1tui.keeper.in_order import in_thread
-from r1tui.keeper.key import write_key
-from r1tui.keeper.recorder import Recorder
-from r1tui.keeper.state import read_record
 from r1tui.messages import ENDED, ServerRecord
+from r1tui.supervisor.book import Book
+from r1tui.supervisor.control import Control
+from r1tui.supervisor.in_order import in_thread
+from r1tui.supervisor.key import write_key
+from r1tui.supervisor.recorder import Recorder
+from r1tui.supervisor.state_file import read_record
 from r1tui.system.files import make_way
 from r1tui.system.locks import Hold
 from r1tui.system.paths import Paths, private_folder

@@ -9,15 +9,15 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.guard import whatever_happens
-from r1tui.keeper.http import request
-from r1tui.keeper.in_order import in_thread
-from r1tui.keeper.key import key_if_any
-from r1tui.keeper.prompts import keep_at_end, look_at_all
-from r1tui.keeper.state import asker_of
 from r1tui.machine.nvml import NvmlError, NvmlSession
 from r1tui.messages import ProcessId, ServerSpec
 from r1tui.server.dropped import stream_target
+from r1tui.supervisor.askers import asker_of
+from r1tui.supervisor.guard import whatever_happens
+from r1tui.supervisor.http import request
+from r1tui.supervisor.in_order import in_thread
+from r1tui.supervisor.key import key_if_any
+from r1tui.supervisor.prompts import keep_at_end, look_at_all
 from r1tui.system.files import make_way
 from r1tui.system.paths import Paths
 from r1tui.system.processes import STOP_WAITS_S, identify, stop

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from r1tui.keeper.http import ask, request
+from r1tui.supervisor.http import ask, request
 
 Pulse = Literal["loading", "ready", "sleeping"]
 

@@ -9,9 +9,9 @@ from typing import Protocol
 import msgspec
 
 from r1tui.errors import LOCAL_DISK, R1tuiError
-from r1tui.keeper.protocol import LONGEST_REQUEST_BYTES, encode_line
 from r1tui.messages import ENDED, VERSION, Op, Reply, Request, Status, Version, decode
 from r1tui.remedies import RestartServer
+from r1tui.supervisor.protocol import LONGEST_REQUEST_BYTES, encode_line
 from r1tui.system.files import make_way
 from r1tui.system.logs import unforeseen
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.protocol import LONGEST_REPLY_BYTES, Talk, connect, encode_line, read_status
-from r1tui.keeper.state import status
 from r1tui.messages import ENDED, Op, Request, Status
 from r1tui.remedies import RestartServer
+from r1tui.supervisor.protocol import LONGEST_REPLY_BYTES, Talk, connect, encode_line, read_status
+from r1tui.supervisor.status import status
 from r1tui.system.paths import Paths
 
 if TYPE_CHECKING:

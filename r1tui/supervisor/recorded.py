@@ -5,8 +5,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper import client
 from r1tui.server.record import record_file
+from r1tui.supervisor import client
 from r1tui.system.paths import Paths
 
 LOOK_S = 3.0

@@ -9,13 +9,14 @@ from time import monotonic, sleep
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.asking import POLL_S, REPLY_S, wait_until
-from r1tui.keeper.found import is_keeper, look
-from r1tui.keeper.protocol import Talk, VersionError, connect, read_status
-from r1tui.keeper.state import read_record, running_server
-from r1tui.keeper.trust import ForeignError, check_folder
 from r1tui.messages import ENDED, ProcessId, Request, ServerRecord, Status
 from r1tui.remedies import Run, ShowStatus
+from r1tui.supervisor.asking import POLL_S, REPLY_S, wait_until
+from r1tui.supervisor.found import is_keeper, look
+from r1tui.supervisor.protocol import Talk, VersionError, connect, read_status
+from r1tui.supervisor.state_file import read_record
+from r1tui.supervisor.status import running_server
+from r1tui.supervisor.trust import ForeignError, check_folder
 from r1tui.system.locks import holder, locked
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, wait
@@ -25,7 +26,7 @@ HANGING_S = 2.0
 SPAWN_S = 0.2
 """A child whose parent was killed while spawning it shows its own command by then."""
 STOP_S = 45.0
-"""The longest that an orderly stop takes (the sum of the waits in `r1tui.keeper.ending.end_server`), and some."""
+"""The longest that an orderly stop takes (the sum of the waits in `r1tui.supervisor.ending.end_server`), and some."""
 ROUNDS = 3
 """How often it is looked for what somebody has started meanwhile."""
 NOT_OURS_S = 3.0
@@ -79,7 +80,7 @@ def stop(paths: Paths) -> Status:
 
 def _stop_without_keeper(paths: Paths, *, clean: bool = True) -> Status:
     """End every server that nobody keeps, and keepers whose files somebody has removed; the lock is held."""
-    from r1tui.keeper.ending import clean_up, undead  # noqa: PLC0415  asyncio, which `r1tui status` needs not
+    from r1tui.supervisor.ending import clean_up, undead  # noqa: PLC0415  asyncio, which `r1tui status` needs not
 
     record = _record(paths)
     if record is not None and record.state not in ENDED and record.keeper is not None:
@@ -110,7 +111,7 @@ def _end_recorded(paths: Paths, record: ServerRecord | None) -> None:
     if server is not None:
         import asyncio  # noqa: PLC0415
 
-        from r1tui.keeper.ending import end_server, undead  # noqa: PLC0415
+        from r1tui.supervisor.ending import end_server, undead  # noqa: PLC0415
 
         if not asyncio.run(end_server(server, record.spec, record.answers)):
             raise undead(server)

@@ -12,13 +12,13 @@ from typing import Literal
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.guard import whatever_happens
-from r1tui.keeper.http import ask
-from r1tui.keeper.in_order import in_thread
-from r1tui.keeper.pulse import feel_pulse
 from r1tui.messages import ProcessId
 from r1tui.server.slots import LONGEST_S, Held, KeptPrompts, Note, folder_of
 from r1tui.server.wire import Slot
+from r1tui.supervisor.guard import whatever_happens
+from r1tui.supervisor.http import ask
+from r1tui.supervisor.in_order import in_thread
+from r1tui.supervisor.pulse import feel_pulse
 from r1tui.system.processes import boot_id
 
 LOOK_S = 6.0

@@ -1,25 +1,21 @@
-"""What is known about the managed server: what it was started with, the state file, and what is true of it now."""
+"""What is true of the server now, by the state file and the processes that there are."""
 
-import os
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
 import msgspec
 
 from r1tui.errors import R1tuiError, os_error
-from r1tui.keeper.found import Found, is_keeper, is_recorded_server, look
-from r1tui.keeper.found import glance as glance_at
-from r1tui.keeper.trust import check_folder
-from r1tui.messages import ENDED, VERSION, ProcessId, RecordVersion, ServerRecord, Status, decode_own
+from r1tui.messages import ENDED, VERSION, ProcessId, ServerRecord, Status
 from r1tui.remedies import RestartServer, Run, StartServer, StopServer
-from r1tui.system.files import read_bytes, write_private
+from r1tui.supervisor.found import Found, is_keeper, is_recorded_server, look
+from r1tui.supervisor.found import glance as glance_at
+from r1tui.supervisor.state_file import read_record
+from r1tui.supervisor.trust import check_folder
 from r1tui.system.locks import holder
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, boot_id, identify, runs_command
-
-LONGEST_PID = 10
 
 
 def another_server(other: Status) -> R1tuiError:
@@ -27,22 +23,6 @@ def another_server(other: Status) -> R1tuiError:
     name = other.variant or other.model or "A server"
     process = f", process {other.pid}" if other.pid else ""
     return R1tuiError(f"{name} is running already ({other.state}{process}).", StopServer())
-
-
-def new_conversation_id() -> str:
-    """A name for an answer that nobody else uses and that tells which process asked."""
-    return f"{os.getpid()}-{secrets.token_hex(16)}"
-
-
-def asker_of(name: str) -> int | None:
-    """The process that asked; None for a name that does not tell."""
-    pid = name.partition("-")[0]
-    return int(pid) if pid.isdecimal() and len(pid) <= LONGEST_PID else None
-
-
-def asked_by_others(answers: Sequence[str], pid: int) -> bool:
-    """Whether one of these answers is for another process than `pid`; it may have been killed, and come back."""
-    return any(asker_of(answer) not in (pid, None) for answer in answers)
 
 
 def status(paths: Paths, max_age_s: float = 0.0) -> Status:
@@ -173,34 +153,3 @@ def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int 
         version=record.version,
         load_s=None if record.ready_s is None else record.ready_s - record.started_s,
     )
-
-
-def is_being_stopped(paths: Paths) -> bool:
-    """Whether the server is being stopped in order, or was and is gone; not one that ended by itself."""
-    try:
-        record = read_record(paths)
-    except msgspec.DecodeError:
-        return False
-    return record is None or record.state in ("stopping", "stopped")
-
-
-def read_record(paths: Paths) -> ServerRecord | None:
-    """The state file; None when there is none. Raises msgspec.DecodeError for anything but a record."""
-    try:
-        raw = read_bytes(paths.state_file)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise msgspec.DecodeError(error.strerror or str(error)) from error
-    try:
-        return decode_own(raw, ServerRecord)
-    except msgspec.DecodeError:
-        version = decode_own(raw, RecordVersion).version
-        if version == VERSION:
-            raise
-        raise msgspec.DecodeError(f"another r1tui wrote it (state version {version})") from None
-
-
-def write_record(paths: Paths, record: ServerRecord) -> None:
-    """Replace the state file, whole or not at all, also across a power failure; its folder is not made for it."""
-    write_private(paths.state_file, msgspec.json.encode(record))

@@ -10,26 +10,26 @@ from time import monotonic
 from typing import Any, Literal
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.book import DISK_S, Book, OnStatus
-from r1tui.keeper.control import Control
-from r1tui.keeper.ending import clean_up, end_server, undead, wait_vram_free
-from r1tui.keeper.found import look, marked
-from r1tui.keeper.guard import TaskDiedError, named, whatever_happens
-from r1tui.keeper.in_order import InOrder, in_thread
-from r1tui.keeper.key import key_if_any, make_key
-from r1tui.keeper.log import begin_log, last_lines
-from r1tui.keeper.memory import OomWatch, learn_too_large
-from r1tui.keeper.policy import gave_up, what_next, with_less
-from r1tui.keeper.presence import Presence
-from r1tui.keeper.prompts import keep_before_sleep
-from r1tui.keeper.recorder import Recorder
-from r1tui.keeper.signals import stop_signals
-from r1tui.keeper.state import another_server
-from r1tui.keeper.watches import follow_health, follow_owner, look_after
 from r1tui.messages import Ending, ProcessId, ServerRecord, ServerSpec, Status
 from r1tui.remedies import Advice, BuildEngine, StartServer
 from r1tui.server.diagnosis import diagnose
 from r1tui.server.slots import folder_of
+from r1tui.supervisor.book import DISK_S, Book, OnStatus
+from r1tui.supervisor.control import Control
+from r1tui.supervisor.ending import clean_up, end_server, undead, wait_vram_free
+from r1tui.supervisor.found import look, marked
+from r1tui.supervisor.guard import TaskDiedError, named, whatever_happens
+from r1tui.supervisor.in_order import InOrder, in_thread
+from r1tui.supervisor.key import key_if_any, make_key
+from r1tui.supervisor.log import begin_log, last_lines
+from r1tui.supervisor.memory import OomWatch, learn_too_large
+from r1tui.supervisor.policy import gave_up, what_next, with_less
+from r1tui.supervisor.presence import Presence
+from r1tui.supervisor.prompts import keep_before_sleep
+from r1tui.supervisor.recorder import Recorder
+from r1tui.supervisor.signals import stop_signals
+from r1tui.supervisor.status import another_server
+from r1tui.supervisor.watches import follow_health, follow_owner, look_after
 from r1tui.system.environment import KEY_VARIABLE, server_environment
 from r1tui.system.files import make_way
 from r1tui.system.locks import Hold

@@ -13,19 +13,11 @@ from pathlib import Path
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.asking import (
-    KeeperHangsError,
-    ask,
-    hanging,
-    settled_end,
-    tested,
-    wait_until,
-    watch_async,
-)
-from r1tui.keeper.found import keeper_environment
-from r1tui.keeper.state import another_server, glance, status
-from r1tui.keeper.stopping import stop
 from r1tui.messages import Refusal, ServerSpec, Status, decode
+from r1tui.supervisor.asking import KeeperHangsError, ask, hanging, settled_end, tested, wait_until, watch_async
+from r1tui.supervisor.found import keeper_environment
+from r1tui.supervisor.status import another_server, glance, status
+from r1tui.supervisor.stopping import stop
 from r1tui.system.log_reader import older_log
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, spawn_detached
@@ -68,7 +60,7 @@ def run_keeper(spec: ServerSpec, paths: Paths, on_status: Callable[[Status], Non
 
     Raises R1tuiError, before anything is started, when another server is running.
     """
-    from r1tui.keeper.running import run_keeper as run  # noqa: PLC0415  asyncio, which `r1tui status` needs not
+    from r1tui.supervisor.running import run_keeper as run  # noqa: PLC0415  asyncio, which `r1tui status` needs not
 
     return run(spec, paths, on_status)
 
@@ -117,7 +109,7 @@ def _spawn_keeper(paths: Paths, spec: bytes, *options: str) -> Status:
         file.write(spec)
     spec_file = Path(name)
     try:
-        argv = [sys.executable, "-P", "-m", "r1tui.keeper", *options, name]
+        argv = [sys.executable, "-P", "-m", "r1tui.supervisor", *options, name]
         keeper = spawn_detached(argv, keeper_environment(os.environ, paths), paths.keeper_log, Path("/"))
         wait_until(lambda: not spec_file.exists() or not alive(keeper), START_S)
         if not spec_file.exists():

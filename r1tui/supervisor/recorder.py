@@ -7,11 +7,6 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Literal
 
-from r1tui.keeper.guard import whatever_happens
-from r1tui.keeper.http import ask, opened, request
-from r1tui.keeper.in_order import InOrder
-from r1tui.keeper.record_file import RecordFile, prune
-from r1tui.keeper.state import asker_of
 from r1tui.server.dropped import LOOKUP, FoundStream, first_kept, lookup_body, margins_bytes, stream_target
 from r1tui.server.record import (
     LOST_EVENT,
@@ -21,6 +16,11 @@ from r1tui.server.record import (
     UNRECORDED_EVENT,
     record_file,
 )
+from r1tui.supervisor.askers import asker_of
+from r1tui.supervisor.guard import whatever_happens
+from r1tui.supervisor.http import ask, opened, request
+from r1tui.supervisor.in_order import InOrder
+from r1tui.supervisor.record_file import RecordFile, prune
 from r1tui.system.logs import unforeseen
 from r1tui.system.paths import private_folder
 from r1tui.system.processes import identify

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
-from r1tui.keeper.trust import ForeignError, check_peer
 from r1tui.messages import decode_foreign
+from r1tui.supervisor.trust import ForeignError, check_peer
 
 T = TypeVar("T")
 LONGEST_ANSWER_BYTES = 1 << 20

@@ -14,9 +14,9 @@ from typing import Self
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.trust import check_peer, check_socket
 from r1tui.messages import VERSION, Reply, Request, Status, Version, decode
 from r1tui.remedies import RestartServer
+from r1tui.supervisor.trust import check_peer, check_socket
 
 LONGEST_REQUEST_BYTES = 64 << 10
 LONGEST_REPLY_BYTES = 16 << 20  # a status carries the plan and the command

@@ -1,12 +1,12 @@
 """How other programs reach the managed server: its address and its key, once it is sure that both are this user's."""
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.key import key_of
-from r1tui.keeper.protocol import connect
-from r1tui.keeper.trust import ForeignError
 from r1tui.messages import Status
 from r1tui.remedies import AskAgain, RestartServer, ShowStatus
 from r1tui.server.endpoint import Endpoint
+from r1tui.supervisor.key import key_of
+from r1tui.supervisor.protocol import connect
+from r1tui.supervisor.trust import ForeignError
 from r1tui.system.paths import Paths
 
 

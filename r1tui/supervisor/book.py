@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.keeper.in_order import InOrder
-from r1tui.keeper.state import describe, write_record
 from r1tui.messages import ENDED, VERSION, ServerRecord, State, Status
+from r1tui.supervisor.in_order import InOrder
+from r1tui.supervisor.state_file import write_record
+from r1tui.supervisor.status import describe
 from r1tui.system.locks import Hold
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify

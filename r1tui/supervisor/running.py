@@ -11,14 +11,15 @@ from time import monotonic
 import msgspec
 
 from r1tui.errors import CancelledError, R1tuiError
-from r1tui.keeper.book import OnStatus
-from r1tui.keeper.ending import clean_up
-from r1tui.keeper.found import look
-from r1tui.keeper.machine import Keeper
-from r1tui.keeper.policy import with_less
-from r1tui.keeper.state import another_server, read_record, running_server, status
 from r1tui.messages import ProcessId, ServerRecord, ServerSpec, Status
 from r1tui.remedies import StartServer
+from r1tui.supervisor.book import OnStatus
+from r1tui.supervisor.ending import clean_up
+from r1tui.supervisor.found import look
+from r1tui.supervisor.machine import Keeper
+from r1tui.supervisor.policy import with_less
+from r1tui.supervisor.state_file import read_record
+from r1tui.supervisor.status import another_server, running_server, status
 from r1tui.system.locks import Hold, locked
 from r1tui.system.logs import make_no_log_folder
 from r1tui.system.paths import Paths, private_folder
