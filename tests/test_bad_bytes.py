@@ -114,7 +114,7 @@ def _use(paths: Paths) -> None:
     private_folder(paths.run)
     write_json(paths.run / "spec-1-x.json", spec)
     record = ServerRecord(spec=spec, state="ready", server=ProcessId(1, "then"), boot=boot_id(), log="ünï")
-    state.write_record(paths, record)
+    state_file.write_record(paths, record)
     save_note(paths.cache / "disks.json", {str(paths.models): {"bytes_per_s": 1e9, "measured_s": 0.0}})
 
 
@@ -188,12 +188,12 @@ def _engines(paths: Paths) -> None:
 
 def _server(paths: Paths) -> None:
     with suppress(msgspec.DecodeError):  # its callers expect that, and no other
-        state.read_record(paths)
-    state.is_being_stopped(paths)
+        state_file.read_record(paths)
+    state_file.is_being_stopped(paths)
 
 
 def _whole_status(paths: Paths) -> None:
-    state.status(paths)
+    server_status.status(paths)
     keeper.status(paths)
 
 

@@ -34,7 +34,8 @@ POINTS = {
 OTHERS = (
     "r1tui.supervisor.machine:wait_ended", "r1tui.supervisor.machine:diagnose", "r1tui.supervisor.machine:end_server",
     "r1tui.supervisor.machine:clean_up", "r1tui.supervisor.machine:begin_log", "r1tui.supervisor.machine:identify",
-    "r1tui.supervisor.recorder:opened", "r1tui.supervisor.record_file:RecordFile.append", "r1tui.supervisor.control:_understand",
+    "r1tui.supervisor.recorder:opened", "r1tui.supervisor.record_file:RecordFile.append",
+    "r1tui.supervisor.control:_understand",
     "r1tui.supervisor.book:write_record", "r1tui.supervisor.ending:_end_answers", "r1tui.supervisor.ending:keep_at_end",
     "r1tui.supervisor.ending:wait_vram_free",
 )  # fmt: skip

@@ -82,6 +82,7 @@ def find_finished(settings: EngineSettings, paths: Paths, env: Mapping[str, str]
 
 
 def engine_of(record: Record) -> Engine:
+    """The engine that a record tells of."""
     return Engine(
         Path(record.server), record.identity.backend, record.identity.ref, record.capabilities(), record.notes
     )

@@ -1,4 +1,4 @@
-"""`python -m r1tui.supervisor SPECFILE` starts and keeps a server; `--adopt SPECFILE` takes over one whose keeper is gone.
+"""`python -m r1tui.supervisor SPECFILE` starts and keeps a server; `--adopt SPECFILE` takes over one without a keeper.
 
 SPECFILE is gone as soon as the keeper is there, its server is spawned and its state is written. What prevents that is
 left in it as a JSON object with `cause` and `remedy`, for the program that started the keeper.
