@@ -86,14 +86,13 @@ class View:
     async def choose_in_little_room(self, room: Room, *, goes_on: bool) -> str | None:
         return self.choice
 
-    def begin_new(self) -> None:
+    def action_new(self) -> None:
         self.conversation = Conversation("new")
 
     def note_asked(self, typed: Typed | None) -> None:
         self.asked.append(typed)
 
-    def note_refused(self, typed: Typed | None) -> None:
-        self.refused.append(typed)
-
-    def give_back(self, question: Question) -> None:
+    def give_back(self, question: Question, *, was_asked: bool = False) -> None:
         self.given_back.append(question)
+        if was_asked:
+            self.refused.append(question.typed)

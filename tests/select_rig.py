@@ -10,7 +10,7 @@ from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.prompt import Prompt
-from r1tui.tui.widgets.select_bar import SelectBar
+from r1tui.tui.widgets.selection import Selection
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import StillApp
 from tests.transcript_rig import settle
@@ -41,7 +41,7 @@ class Chat:
     def __init__(self, app: StillApp, pilot: Pilot[None]) -> None:
         self.app, self.pilot = app, pilot
         self.said: list[str] = []
-        app.seat.notify = lambda text, **_: self.said.append(in_keys(text, app))  # type: ignore[method-assign]
+        app.notify = lambda text, **_: self.said.append(in_keys(text, app))  # type: ignore[method-assign]
 
     @property
     def transcript(self) -> Transcript:
@@ -57,12 +57,12 @@ class Chat:
 
     @property
     def mark(self) -> tuple[str, int] | None:
-        mark = self.app.seat.mark
+        mark = self.app.seat.furniture.selection.mark
         return (mark.turn.question, mark.listing) if mark else None
 
     @property
     def bar(self) -> str:
-        return str(self.app.seat.query_one(SelectBar).render())
+        return str(self.app.seat.query_one(Selection).render())
 
     @property
     def lines(self) -> list[str]:

@@ -327,9 +327,9 @@ async def test_letters_scroll_or_are_typed_as_the_user_likes(tmp_path: Path, vim
 
         async def after(key: str) -> tuple[str, str]:
             transcript.focus()
-            transcript.action_to_start()
+            transcript.action_scroll("all", -1)
             for _ in range(3):
-                transcript.action_page_down()
+                transcript.action_scroll("page", 1)
             await until(pilot, lambda: transcript.settled and app.focused is transcript)
             before, text = top(), prompt.text
             await pilot.press(key)

@@ -95,9 +95,9 @@ async def test_an_answer_is_stopped_gone_on_with_and_asked_for_anew(
             one.answers.stop()
             await one.ended()
             assert turn.answer.state == "stopped"
-            assert one.answers.can_go_on
+            assert one.answers.can("go_on")
             before = len(turn.answer.content.text)
-            one.answers.go_on()
+            one.answers.do("go_on")
             await until(lambda: len(turn.answer.content.text) > before + 20)
             one.answers.stop()
             await one.ended()

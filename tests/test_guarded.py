@@ -160,9 +160,9 @@ async def save_file(app: StillApp, pilot: Pilot[None]) -> None:
 
 async def check_code(app: StillApp, pilot: Pilot[None]) -> None:
     app.show_chat()
-    await app.seat.action_select()
+    await app.seat.action_selection("select")
     await pilot.pause()
-    app.seat.action_select_check()
+    app.seat.furniture.selection.action_check()
 
 
 async def choose_model(app: StillApp, pilot: Pilot[None]) -> None:
@@ -192,7 +192,7 @@ def restart(app: StillApp) -> None:
 def end_thinking(app: StillApp) -> None:
     app.show_chat()
     app.seat.answers.receiving = Receiving(app.seat.conversation, app.seat.conversation.turns[0])
-    app.seat.action_end_thinking()
+    app.seat.answers.end_thinking()
 
 
 def answer(app: StillApp) -> None:

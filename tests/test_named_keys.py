@@ -18,13 +18,12 @@ from r1tui.events import Content, Finished, Notice, StageFailed, StageStarted
 from r1tui.remedies import AskAgain, GiveUp, NewChat, ShowLog, StartServer
 from r1tui.tui.app import R1App
 from r1tui.tui.commands import COMMANDS
+from r1tui.tui.controllers.answers import STILL_COMING
 from r1tui.tui.messages import StageReported
 from r1tui.tui.remedies import NAMED, in_keys
 from r1tui.tui.screens.ask import AskScreen, stop_or_wait
 from r1tui.tui.screens.line import AsksLine, LineScreen
 from r1tui.tui.screens.save import SaveScreen
-from r1tui.tui.screens.select_base import STILL_COMING
-from r1tui.tui.widgets.select_bar import SelectBar
 from r1tui.tui.widgets.stages import Stages
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import StillApp
@@ -198,7 +197,7 @@ async def test_the_line_that_marks_names_the_keys_that_actions_have_now(tmp_path
         app.show_chat()
         await until(pilot, lambda: seat(app).query_one(Transcript).settled)
         await pilot.press("f8", "home", "d")
-        await until(pilot, lambda: "Z puts it back." in str(seat(app).query_one("SelectBar").render()))
+        await until(pilot, lambda: "Z puts it back." in str(seat(app).query_one("Selection").render()))
 
 
 async def test_another_key_stops_though_the_prompt_has_a_use_for_it(tmp_path: Path) -> None:
@@ -237,9 +236,9 @@ async def test_esc_closes_the_list_of_files_and_leaves_the_marking_before_it_sto
         await until(pilot, lambda: not seat(app).prompt.is_completing)
         assert seat(app).prompt.edited is not None
         await pilot.press("ctrl+y")
-        await until(pilot, lambda: bool(seat(app).query(SelectBar)))
+        await until(pilot, lambda: seat(app).furniture.selection.display)
         await pilot.press("escape")
-        await until(pilot, lambda: not seat(app).query(SelectBar))
+        await until(pilot, lambda: not seat(app).furniture.selection.display)
         assert seat(app).prompt.edited is not None
         await pilot.press("escape")
         await until(pilot, lambda: seat(app).prompt.edited is None)

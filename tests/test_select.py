@@ -8,7 +8,7 @@ from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.events import Content, Reasoning
 from r1tui.tui.widgets.prompt import Prompt
-from r1tui.tui.widgets.select_bar import SelectBar
+from r1tui.tui.widgets.selection import Selection
 from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_blocks import Work
 from tests.select_rig import BROKEN, PYTHON, chat, exchange, marked, talk
@@ -37,7 +37,7 @@ async def test_the_mark_walks_over_exchanges_and_listings_and_leaves_the_prompt_
         await one.press("home", "j")
         assert one.mark == ("First?", 1)
         await one.press("x", "escape")
-        assert one.app.seat.mark is None
+        assert one.app.seat.furniture.selection.mark is None
         assert one.marked_rows == []
         assert one.prompt.has_focus
         await one.press("!")
@@ -68,10 +68,10 @@ async def test_typing_elsewhere_ends_the_selection_and_a_click_marks_only_in_it(
         await one.press("ctrl+y", "home")
         await one.pilot.click(Transcript, offset=(5, row))
         await until(one.pilot, lambda: one.mark == ("Second?", 0))
-        assert one.app.seat.query_one(SelectBar).has_focus
+        assert one.app.seat.query_one(Selection).has_focus
         await one.pilot.click(Prompt)
         await until(one.pilot, lambda: one.mark is None)
-        assert not one.app.seat.query(SelectBar)
+        assert not one.app.seat.query_one(Selection).display
         assert one.prompt.has_focus
 
 
@@ -85,7 +85,7 @@ async def test_copies_are_the_code_or_the_answers_markdown(tmp_path: Path) -> No
         await one.press("home", "y")
         assert one.app.clipboard == one.conversation.turns[0].answer.content.text
         await one.press("escape")
-        one.app.seat.action_copy_code()
+        await one.app.seat.action_selection("copy_code")
         assert one.app.clipboard == "x = 1\ny = (2\nz = 3\n"
 
 
@@ -153,7 +153,7 @@ async def test_an_exchange_is_deleted_and_put_back(tmp_path: Path) -> None:
         assert one.mark == ("Second?", 0)
         await one.press("d")
         assert one.questions == []
-        assert one.app.seat.mark is None
+        assert one.app.seat.furniture.selection.mark is None
         await one.press("u")
         assert one.questions == ["Second?"]
         await one.press("u")

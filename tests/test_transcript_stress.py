@@ -44,11 +44,11 @@ class TypedInto(Seat):
 async def pages(pilot: Pilot[None], seat: Seat) -> list[list[str]]:
     """All that the transcript shows, from the first page to the last."""
     found: list[list[str]] = []
-    seat.transcript.action_to_start()
+    seat.transcript.action_scroll("all", -1)
     await settle(pilot, seat.transcript)
     while not found or seat.lines != found[-1]:
         found.append(seat.lines)
-        seat.transcript.action_page_down()
+        seat.transcript.action_scroll("page", 1)
         await settle(pilot, seat.transcript)
     return found
 

@@ -28,13 +28,13 @@ class Action(NamedTuple):
 def actions(screen: Screen[Any]) -> list[Action]:
     """Those of the screen, of what is on it, and of the application, in the table's order."""
     found: dict[str, Action] = {}
-    for node in (screen, *screen.walk_children(), screen.app):
+    for node in (screen, *(child for child in screen.walk_children() if child.display), screen.app):
         for context in _contexts(type(node)):
             for command in of_context(context):
                 found.setdefault(command.id, Action(command, node, command.action))
     if SELECTED_BY in found:
         for command in of_context("select"):
-            begun = Action(command, screen, f"begin_with({command.action!r})", SELECTED_BY)
+            begun = Action(command, screen, f"selection({command.action!r})", SELECTED_BY)
             found.setdefault(command.id, begun)
     return [found[name] for name in COMMANDS if name in found]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from r1tui.tui.widgets.greeting import Greeting
 from r1tui.tui.widgets.key_line import KeyLine
+from r1tui.tui.widgets.selection import Selection
 from r1tui.tui.widgets.stages import Stages
 from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.unsaved_line import UnsavedLine
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 class Furniture:
     """The widgets, not yet mounted."""
 
-    def __init__(self, figures: Figures, clock: Callable[[], float]) -> None:
+    def __init__(self, figures: Figures, clock: Callable[[], float], may_change: Callable[[], bool]) -> None:
+        """`may_change` says whether another path of the conversation may be shown."""
         self.greeting = Greeting(figures)
         self.stages = Stages(clock=clock)
         self.transcript = Transcript()
         self.unsaved = UnsavedLine()
+        self.selection = Selection(self.transcript, may_change)
         self.footer = KeyLine()

@@ -115,6 +115,11 @@ class Session(Launches):
             return sampling_of_stranger(self.choices.default)
         return await asyncio.to_thread(sampling_of_running, self._monitor.status, self._config)
 
+    async def is_deterministic(self) -> bool:
+        """Whether the same question gets the same answer: temperature 0 was chosen, or is what counts."""
+        chosen = (await self.sampling()).temperature
+        return chosen == 0 or (chosen is None and (await self.effective_sampling()).temperature == 0)
+
     async def stop_answer(self) -> None:
         """Stop the running answer on the server."""
         await self.chat.stop()

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from r1tui.tui.services.chat_client import ChatClient
 
 
+STILL_COMING = "The answer is still coming. <select.leave> leaves the selection, then <chat.stop> stops the answer."
+
+
 @dataclass(frozen=True)
 class Question:
     """A question that the user wants asked."""
@@ -90,17 +93,14 @@ class AnswerView(Protocol):
     async def choose_in_little_room(self, room: Room, *, goes_on: bool) -> str | None:
         """What the user wants done where an answer has little room: `send`, `new` for a new conversation, or None."""
 
-    def begin_new(self) -> None:
+    def action_new(self) -> None:
         """Show an empty conversation."""
 
     def note_asked(self, typed: Typed | None) -> None:
         """What was typed is asked, at the end of the conversation that is shown."""
 
-    def note_refused(self, typed: Typed | None) -> None:
-        """What was asked is none of its questions any more."""
-
-    def give_back(self, question: Question) -> None:
-        """Have the question in the prompt again."""
+    def give_back(self, question: Question, *, was_asked: bool = False) -> None:
+        """Have the question in the prompt again; one that was asked is none of the conversation's any more."""
 
 
 class AnswerController:
@@ -127,31 +127,6 @@ class AnswerController:
     def is_shown(self) -> bool:
         """Whether an answer of the conversation that is shown comes."""
         return self.receiving is not None and self.left_conversation is None
-
-    @property
-    def is_thinking(self) -> bool:
-        """Whether the answer that comes is shown, and may be told to end its thinking."""
-        return self.is_shown and (last := self._last) is not None and last.state == "thinking"
-
-    @property
-    def can_go_on(self) -> bool:
-        """Whether the last answer is one to go on with."""
-        return (last := self._last) is not None and self._is_free and last.can_go_on
-
-    @property
-    def can_ask_again(self) -> bool:
-        """Whether the last question is one to ask again."""
-        last = self._last
-        return last is not None and self._is_free and (last.can_go_on or last.state in ("failed", "stopped"))
-
-    @property
-    def _last(self) -> Answer | None:
-        turns = self._view.conversation.turns
-        return turns[-1].answer if turns else None
-
-    @property
-    def _is_free(self) -> bool:
-        return not self.is_shown and self._disk.elsewhere(self._view.conversation) is None
 
     def why_not_now(self) -> str | None:
         """Why nothing can be asked in this conversation now; None when it can."""
@@ -186,6 +161,40 @@ class AnswerController:
         """Ask the question of this exchange again; the answer that it has stays as a branch."""
         if self.can_ask():
             self._begin(self._ask_with_room(Question(turn.question, instead_of=turn)))
+
+    def do(self, what: str) -> None:
+        """Do something with the last answer: `go_on` where it ended, `ask_again`, or `end_thinking` of the one that
+        comes."""
+        match what:
+            case "go_on":
+                self.go_on()
+            case "ask_again":
+                self.ask_anew(self._view.conversation.turns[-1])
+            case "end_thinking":
+                self.end_thinking()
+
+    def can(self, what: str) -> bool:
+        """Whether that can be done now."""
+        last = self._view.conversation.turns[-1].answer if self._view.conversation.turns else None
+        if last is None:
+            return False
+        if what == "end_thinking":
+            return self.is_shown and last.state == "thinking"
+        if self.is_shown or self._disk.elsewhere(self._view.conversation) is not None:
+            return False
+        return last.can_go_on or (what == "ask_again" and last.state in ("failed", "stopped"))
+
+    def may_change(self) -> bool:
+        """Whether another path of the conversation may be shown, since a running answer is the end of this one; the
+        user is told why not."""
+        why = ""
+        if (pid := self._disk.elsewhere(self._view.conversation)) is not None:
+            why = f"This conversation is open in another r1tui (process {pid})."
+        elif self.is_shown or self._view.conversation.running:
+            why = STILL_COMING
+        if why:
+            self._view.tell(why)
+        return not why
 
     def go_on(self) -> None:
         """Go on with the last answer, which was cut off, stopped or failed, where it ended."""
@@ -243,7 +252,7 @@ class AnswerController:
             self._give_back(question)
         else:
             if choice == "new":
-                self._view.begin_new()
+                self._view.action_new()
             await self._ask(question)
 
     async def _go_on_with_room(self, turn: Turn) -> None:
@@ -346,8 +355,7 @@ class AnswerController:
             turn.answer.apply(Failed(why, remedies=refused.remedies))
             return
         conversation.remove(turn)
-        self._view.note_refused(receiving.typed)
-        self._view.give_back(Question(turn.question, receiving.typed))
+        self._view.give_back(Question(turn.question, receiving.typed), was_asked=True)
         self._view.tell(f"{why} Your question is in the prompt again. {MORE_ROOM}")
 
     def _give_back(self, question: Question) -> None:

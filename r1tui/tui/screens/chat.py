@@ -20,17 +20,17 @@ from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.conversations_base import ConversationsBase
 from r1tui.tui.screens.input_base import InputBase
 from r1tui.tui.screens.models_base import ModelsBase
-from r1tui.tui.screens.select_base import SelectBase
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from r1tui.chat.room import Room
     from r1tui.chat.typed import Typed
     from r1tui.tui.controllers.answers import Question
+    from r1tui.tui.widgets.selection import Selection
     from r1tui.tui.widgets.transcript import Transcript
 
 
-class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
+class ChatScreen(ModelsBase, ConversationsBase, InputBase):
     """All that the chat is: models, conversations, answers, what is done with what was said, and the input."""
 
     DEFAULT_CSS = """
@@ -79,11 +79,11 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
         from r1tui.tui.furniture import Furniture  # noqa: PLC0415  as above
 
         self.answers = AnswerController(self.r1.session.chat, self.r1.saved, self)
-        self.furniture = new = Furniture(self.instruments.figures, self._clock)
+        self.furniture = new = Furniture(self.instruments.figures, self._clock, self.answers.may_change)
         with self.app.batch_update():
             self.remove_class("-bare")
             self.prompt.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
-            await self.mount(new.stages, new.greeting, new.transcript, new.unsaved, before=self.prompt)
+            await self.mount(new.stages, new.greeting, new.transcript, new.unsaved, new.selection, before=self.prompt)
             await self.mount(new.footer)
         await self._open_last()
         self._open_prompt()
@@ -141,35 +141,56 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
 
         return await self.app.push_screen_wait(little_room(room, goes_on=goes_on))
 
-    def begin_new(self) -> None:
-        """Show an empty conversation."""
-        self.action_new()
-
     def note_asked(self, typed: Typed | None) -> None:
         """What was typed is asked, at the end of the conversation that is shown."""
         if typed is not None:
             self.prompt.was_asked(typed)
             self._add_to_history(typed)
         self.prompt.leave_edit_unless_of(self.conversation.turns)
-        self._leave_lost_mark()
-        self.furniture.transcript.action_to_end()
+        self.furniture.selection.leave_lost_mark()
+        self.furniture.transcript.to_end()
         self.instruments.asked()
 
-    def note_refused(self, typed: Typed | None) -> None:
-        """What was asked is none of its questions any more."""
-        if typed is not None:
-            self._take_from_history(typed)
-        self.furniture.transcript.show(self.conversation)
-        self.instruments.show_context(self.conversation.context_tokens)
-
-    def give_back(self, question: Question) -> None:
+    def give_back(self, question: Question, *, was_asked: bool = False) -> None:
         """Have the question in the prompt again, as the edit of an exchange where it was one."""
+        if was_asked:
+            if question.typed is not None:
+                self._take_from_history(question.typed)
+            self.furniture.transcript.show(self.conversation)
+            self.instruments.show_context(self.conversation.context_tokens)
         turns, typed = self.conversation.turns, question.typed or as_asked(question.text)
         if question.instead_of in turns:
             self.prompt.was_asked(typed)
             self.prompt.begin_edit(question.instead_of, turns.index(question.instead_of) + 1, typed)
         else:
             self.prompt.give_back(typed)
+
+    def on_transcript_shown(self) -> None:
+        """Another conversation is shown: leave what is of the one before."""
+        self.furniture.selection.keep_to_shown()
+        self.prompt.leave_edit_unless_of(self.conversation.turns)
+        self.refresh_bindings()
+
+    def on_selection_changed(self) -> None:
+        """Other exchanges are shown: save which."""
+        self.prompt.leave_edit_unless_of(self.conversation.turns)
+        self.instruments.show_context(self.conversation.context_tokens)
+        self._save_shown()
+
+    def on_selection_chosen(self, message: Selection.Chosen) -> None:
+        """The prompt has the question, or it is asked again."""
+        if not self.answers.can_ask():
+            return
+        self.furniture.selection.action_leave()
+        if message.what == "edit":
+            self.prompt.begin_edit(message.turn, self.conversation.turns.index(message.turn) + 1)
+        else:
+            self.run_worker(self._warn_of_the_same(), name="Reading the settings")
+            self.answers.ask_anew(message.turn)
+
+    async def _warn_of_the_same(self) -> None:
+        if await self.r1.session.is_deterministic():
+            self.tell("At temperature 0 the same answer comes again.")
 
     @on(Sampled)
     def _sampled(self, message: Sampled) -> None:
@@ -203,34 +224,29 @@ class ChatScreen(ModelsBase, ConversationsBase, SelectBase, InputBase):
         """Open or close the thinking."""
         self.furniture.transcript.toggle_thinking()
 
-    def action_again(self) -> None:
-        """Ask the last question again; what the answer that failed or was stopped has stays as a branch."""
-        self.answers.ask_anew(self.conversation.turns[-1])
+    def action_answers(self, what: str) -> None:
+        """Do something with the last answer."""
+        self.answers.do(what)
 
-    def action_go_on(self) -> None:
-        """Go on with the answer that was cut off, stopped or failed, where it ended."""
-        self.answers.go_on()
-
-    def action_end_thinking(self) -> None:
-        """Have the model end its thinking, and begin its answer."""
-        self.answers.end_thinking()
+    async def action_selection(self, what: str) -> None:
+        """Mark something, or do something with it."""
+        await self.furniture.selection.do(what)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""
         if not self.furnished:
             return False
         match action:
-            case "stop" if self._bar is None:
+            case "stop":
                 something = self.prompt.edited is not None or self.answers.is_shown or self.launching
-                return something and not self.prompt.is_completing  # whose list has the key first
-            case "go_on":
-                return self.answers.can_go_on
-            case "again":  # behind the one above, which has the same key
-                return self.answers.can_ask_again
+                others_first = self.prompt.is_completing or self.furniture.selection.display  # which have the same key
+                return something and not others_first
             case "thinking":
                 return any(turn.answer.has_thoughts for turn in self.conversation.turns)
-            case "end_thinking":
-                return self.answers.is_thinking
+            case "answers":
+                return self.answers.can(str(*parameters))
+            case "selection":
+                return self.furniture.selection.can(str(*parameters))
             case _:
                 return super().check_action(action, parameters)
 

@@ -4,8 +4,10 @@ It reads the conversation's model when told by `touch` that it changed, at most 
 Markdown are rendered in slices between other events, the visible ones first.
 """
 
+from __future__ import annotations
+
 from time import monotonic
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rich.segment import Segment
 from rich.style import Style
@@ -29,6 +31,9 @@ from r1tui.tui.widgets.transcript_rows import EMPTY, Row
 from r1tui.tui.widgets.transcript_styles import COMPONENTS, CSS, resolve
 from r1tui.tui.widgets.transcript_turn import TurnView
 from r1tui.tui.widgets.transcript_views import Views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SLICE_S = 0.008
 """How long the event loop is kept for rendering at a time."""
@@ -59,13 +64,6 @@ class Transcript(Guarded, Widget, can_focus=True):
             super().__init__()
             self.character = character
 
-    class Picked(Message):
-        """Something was clicked while marking."""
-
-        def __init__(self, mark: Mark) -> None:
-            super().__init__()
-            self.mark = mark
-
     class Shown(Message):
         """Another conversation is shown, or the same one from its end."""
 
@@ -85,6 +83,8 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._layout = Layout()
         self.cursor = Cursor(self._views, self._layout)
         """What is marked."""
+        self.when_picked: Callable[[Mark], object] = self.put_mark
+        """Told what is clicked while marking."""
         self._top = 0
         self._anchor: tuple[Block, int] | None = None
         self._drawn: list[Row] = []
@@ -95,6 +95,11 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._flush_is_late = False
         self._slice_timer: Timer | None = None
         self._last_flush_s = 0.0
+
+    @property
+    def conversation(self) -> Conversation:
+        """The one that is shown."""
+        return self._views.conversation
 
     @property
     def settled(self) -> bool:
@@ -115,7 +120,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         self.following = True
         self._anchor = None
         self._top = 0
-        self._flush()
+        self.flush()
         self.post_message(self.Shown())
 
     def touch(self) -> None:
@@ -125,19 +130,15 @@ class Transcript(Guarded, Widget, can_focus=True):
         quiet = bool(self._views.all) and self._views.all[-1].is_quiet
         wait_s = self._last_flush_s + (max(QUIET_PERIOD_S, self._period_s) if quiet else self._period_s) - monotonic()
         if wait_s <= 0:
-            self._flush()
+            self.flush()
         elif self._flush_timer is None:
-            self._flush_timer = self.set_timer(wait_s, self._flush)
+            self._flush_timer = self.set_timer(wait_s, self.flush)
         elif self._flush_is_late and not quiet:
             self._stop_flush_timer()
-            self._flush_timer = self.set_timer(wait_s, self._flush)
+            self._flush_timer = self.set_timer(wait_s, self.flush)
         else:
             return
         self._flush_is_late = quiet
-
-    def catch_up(self) -> None:
-        """The model has changed by the user's hand: show it now."""
-        self._flush()
 
     def first_mark(self) -> Mark | None:
         """What is marked first: the last of all while following, else the first that begins in the view."""
@@ -162,35 +163,16 @@ class Transcript(Guarded, Widget, can_focus=True):
         views = self._views.thoughtful()
         self._set_open(views, is_open=not all(view.open for view in views))
 
-    def action_line_up(self) -> None:
-        """Scroll up by a row."""
-        self._scroll_by(-1)
+    def action_scroll(self, by: Literal["line", "half", "page", "all"], direction: int) -> None:
+        """Scroll by a line, half a page, a page less one row, or all; at the end the view stays there."""
+        if by == "all" and direction > 0:
+            self.to_end()
+            return
+        height = self.size.height
+        rows = {"line": 1, "half": height // 2, "page": height - 1, "all": self._layout.total}[by]
+        self._scroll_by(direction * rows)
 
-    def action_line_down(self) -> None:
-        """Scroll down by a row."""
-        self._scroll_by(1)
-
-    def action_half_page_up(self) -> None:
-        """Scroll up by half a page."""
-        self._scroll_by(-(self.size.height // 2))
-
-    def action_half_page_down(self) -> None:
-        """Scroll down by half a page."""
-        self._scroll_by(self.size.height // 2)
-
-    def action_page_up(self) -> None:
-        """Scroll up by a page, less one row."""
-        self._scroll_by(1 - self.size.height)
-
-    def action_page_down(self) -> None:
-        """Scroll down by a page, less one row."""
-        self._scroll_by(self.size.height - 1)
-
-    def action_to_start(self) -> None:
-        """Scroll to the beginning."""
-        self._scroll_by(-self._layout.total)
-
-    def action_to_end(self) -> None:
+    def to_end(self) -> None:
         """Scroll to the end and stay there."""
         self.following = True
         self._top = self._last_top()
@@ -199,7 +181,7 @@ class Transcript(Guarded, Widget, can_focus=True):
     def on_mount(self) -> None:
         self.set_interval(1.0, self._tick)
         self.set_timer(WARM_UP_AFTER_S, self._warm_up)
-        self._flush()
+        self.flush()
 
     def on_resize(self, event: events.Resize) -> None:
         event.stop()
@@ -221,7 +203,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         row = self._top + event.y
         place = self._layout.find(row)
         if self.cursor.mark is not None and (hit := self.cursor.at(row)) is not None:
-            self.post_message(self.Picked(hit))
+            self.when_picked(hit)
         for view in self._views.all:
             if place is not None and self._layout.blocks[place[0]] is view.head:
                 self._set_open([view], is_open=not view.open)
@@ -255,7 +237,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         """Import in a thread what the first Markdown would otherwise stall on."""
         self.run_worker(warm_up, thread=True, name="Preparing Markdown")
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Take up what the model has that is new, and show it."""
         self._stop_flush_timer()
         self._last_flush_s = monotonic()

@@ -51,6 +51,50 @@ class Cursor:
         found = [mark for mark in self.marks() if (rows := self.rows(mark)) and rows[0] <= row < rows[1]]
         return found[-1] if found else None
 
+    def code_of(self, turn: Turn) -> list[Mark]:
+        """All code blocks of an exchange."""
+        return [one for one in self.marks() if one.turn is turn and one.listing]
+
+    def describe(self, mark: Mark) -> str:
+        """What is marked, in a line."""
+        turns = self._views.conversation.turns
+        if not mark.listing:
+            branches = self._views.conversation.branches(mark.turn)
+            which = f", branch {branches.index(mark.turn) + 1} of {len(branches)}" if len(branches) > 1 else ""
+            return f"Exchange {turns.index(mark.turn) + 1} of {len(turns)}{which}"
+        listing = self.listing(mark)
+        lines = "1 line" if listing.n_lines == 1 else f"{listing.n_lines:,} lines"
+        n_siblings = len(self.code_of(mark.turn))
+        words = (f"Code {mark.listing} of {n_siblings}", listing.language, lines, listing.file_name())
+        return " · ".join(word for word in words if word)
+
+    def text_of(self, mark: Mark) -> str:
+        """The code, or the answer as Markdown."""
+        return self.listing(mark).code if mark.listing else mark.turn.answer.content.text
+
+    def fits(self, action: str, mark: Mark | None) -> bool:
+        """Whether an action of the selection does something with this."""
+        is_exchange = mark is not None and not mark.listing
+        match action:
+            case "choose" | "delete":
+                return is_exchange
+            case "copy" | "save":
+                return mark is not None and (bool(mark.listing) or bool(mark.turn.answer.content))
+            case "check":
+                return mark is not None and bool(mark.listing or self.code_of(mark.turn))
+            case "thinking":
+                return mark is not None and is_exchange and mark.turn.answer.has_thoughts
+            case "branch":
+                return mark is not None and is_exchange and len(self._views.conversation.branches(mark.turn)) > 1
+            case _:
+                return action != "undo"
+
+    def last_for(self, action: str) -> Mark | None:
+        """The last exchange that an action is for, or else the last code block; a check is of a code block."""
+        marks = self.marks()
+        fitting = [mark for mark in marks if self.fits(action, mark)]
+        return max(fitting, key=lambda one: (bool(one.listing) == (action == "check"), marks.index(one)), default=None)
+
     def listing(self, mark: Mark) -> Listing:
         """The listing that a mark means."""
         view = self._views.of(mark.turn)
