@@ -196,7 +196,7 @@ async def test_a_question_that_is_no_longer_edited_is_not_sent(tmp_path: Path, m
     app = unready(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
-        monkeypatch.setattr(prompt(app), "_post", lambda typed, _: sent.append(typed.text))
+        monkeypatch.setattr(app.seat.answers, "submit", lambda _, typed, __: sent.append(typed.text))
         prompt(app).begin_edit(Turn("see @slow"), 2)
         prompt(app).action_submit()
         await until(pilot, reads.is_set)

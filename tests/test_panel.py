@@ -101,7 +101,7 @@ async def test_no_resize_and_no_layout_disturbs_a_stream(paths: Paths, tmp_path:
                 await until(pilot, lambda before=answer.tokens: answer.tokens > before)  # type: ignore[misc]
             assert answer.running
             assert seat(app).query_one(Prompt).region.bottom == size[1] - 1
-            await until(pilot, lambda: transcript.following and newest(answer) in screen_text(transcript))
+            await until(pilot, lambda: transcript.view.following and newest(answer) in screen_text(transcript))
         text = answer.content.text
     whole = "".join(script.tokens()[script.n_thinking : len(sent)]).partition("</think>")[2]
     assert text == whole[: len(text)]

@@ -247,4 +247,4 @@ async def test_a_mark_costs_nothing_while_the_answer_grows_and_stays_where_it_is
         for number in range(100):
             await send(pilot, seat, Content(f"\n\nline {number}"))
         assert marked(seat.transcript) == rows
-        assert not seat.transcript.following
+        assert not seat.transcript.view.following

@@ -11,7 +11,7 @@ from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_cursor import Mark
 from tests.markdown_rig import split_markdown
 from tests.select_rig import exchange, marked
-from tests.transcript_rig import Seat, settle
+from tests.transcript_rig import Seat, settle, toggle_all
 
 PARTS = st.sampled_from(
     [
@@ -35,7 +35,7 @@ def test_the_mark_walks_all_items_and_is_always_in_view(
             transcript = seat.transcript
             await settle(pilot, transcript)
             if is_open:
-                transcript.toggle_all()
+                toggle_all(transcript)
             marks = transcript.cursor.marks()
             fences = [sum(is_code(token) for block in split_markdown(one) for token in block.tokens) for one in answers]
             assert [mark.listing for mark in marks] == [n for count in fences for n in range(count + 1)]

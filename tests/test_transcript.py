@@ -9,10 +9,11 @@ from textual.pilot import Pilot
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning
-from r1tui.tui.widgets.transcript import JUMP_ROWS, Transcript
+from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_blocks import AnswerBlock, PlainBlock, Work
+from r1tui.tui.widgets.transcript_viewport import JUMP_ROWS
 from tests.markdown_rig import split_markdown
-from tests.transcript_rig import FINISHED, MARKDOWN, Seat, asked, past, send, settle, timings
+from tests.transcript_rig import FINISHED, MARKDOWN, Seat, asked, past, send, settle, timings, toggle_all
 
 
 def numbered(count: int, start: int = 0) -> Iterator[Content]:
@@ -20,7 +21,7 @@ def numbered(count: int, start: int = 0) -> Iterator[Content]:
 
 
 def follows(seat: Seat) -> bool:
-    return seat.transcript.following
+    return seat.transcript.view.following
 
 
 async def test_an_answer_is_markdown_with_its_parts() -> None:
@@ -209,10 +210,10 @@ async def test_all_thinking_opens_and_closes_together() -> None:
     seat = Seat(Conversation("c", turns))
     async with seat.run_test(size=(80, 24)) as pilot:
         await settle(pilot, seat.transcript)
-        seat.transcript.toggle_all()
+        toggle_all(seat.transcript)
         await settle(pilot, seat.transcript)
         assert {"│ thought one", "│ thought two"} <= set(seat.lines)
-        seat.transcript.toggle_all()
+        toggle_all(seat.transcript)
         await settle(pilot, seat.transcript)
         assert "│" not in seat.text
 

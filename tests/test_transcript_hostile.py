@@ -14,7 +14,7 @@ from r1tui.events import Content, Reasoning
 from r1tui.tui.widgets.transcript_blocks import Block, Work
 from r1tui.tui.widgets.transcript_rows import Row, clean
 from r1tui.tui.widgets.transcript_turn import TurnView
-from tests.transcript_rig import FINISHED, Seat, past, settle
+from tests.transcript_rig import FINISHED, Seat, past, settle, toggle_all
 
 
 def drawn(blocks: list[Block], width: int) -> list[Row]:
@@ -97,7 +97,7 @@ def test_every_line_is_exactly_as_wide_as_the_widget(question: str, content: str
         seat = Seat(past(content, content, question))
         async with seat.run_test(size=size) as pilot:
             await settle(pilot, seat.transcript)
-            seat.transcript.toggle_all()
+            toggle_all(seat.transcript)
             await settle(pilot, seat.transcript)
             for y in range(size[1]):
                 assert sum(cell_len(segment.text) for segment in seat.transcript.render_line(y)) == size[0]
@@ -121,7 +121,7 @@ async def test_a_line_of_ten_thousand_characters_is_wrapped() -> None:
 
 
 def follows(seat: Seat) -> bool:
-    return seat.transcript.following
+    return seat.transcript.view.following
 
 
 def numbered(count: int, start: int = 0) -> Iterator[Content]:

@@ -9,7 +9,7 @@ from r1tui.chat.conversation import Conversation, Turn
 from r1tui.events import Content, Reasoning, StreamEvent
 from r1tui.tui.widgets.transcript import Transcript
 from tests.bench.replay import Script
-from tests.transcript_rig import FINISHED, Seat, asked, settle
+from tests.transcript_rig import FINISHED, Seat, asked, settle, toggle_all
 
 N_TOKENS = 32_000
 LAST_SIZE = (100, 60)
@@ -75,7 +75,7 @@ async def test_nothing_is_lost_of_32000_tokens_while_the_screen_is_resized_scrol
         await pilot.resize_terminal(*LAST_SIZE)
         await settle(pilot, seat.transcript)
         if "▸ thought" in "\n".join((await pages(pilot, seat))[0]):
-            seat.transcript.toggle_all()
+            toggle_all(seat.transcript)
         streamed = await pages(pilot, seat)
     said = "".join(event.text for event in events if isinstance(event, Content))
     thought = "".join(event.text for event in events if isinstance(event, Reasoning))
@@ -85,7 +85,7 @@ async def test_nothing_is_lost_of_32000_tokens_while_the_screen_is_resized_scrol
     whole = Seat(Conversation("c", [Turn("Q?", past)]))
     async with whole.run_test(size=LAST_SIZE) as pilot:
         await settle(pilot, whole.transcript)
-        whole.transcript.toggle_all()
+        toggle_all(whole.transcript)
         expected = await pages(pilot, whole)
     assert len(expected) > 20
     assert streamed == expected

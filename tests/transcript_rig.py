@@ -89,3 +89,10 @@ def timings(tokens: int) -> Timings:
 
 
 FINISHED = Finished("stop", 12, 2, 4, 100.0, 50.0, 10.0)
+
+
+def toggle_all(transcript: Transcript) -> None:
+    """Open all thinking, or close it all if none is closed."""
+    views = transcript._views.thoughtful()
+    for view in [one for one in views if not one.open] or views:
+        transcript.toggle_thinking(view.turn)

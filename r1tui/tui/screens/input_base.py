@@ -190,7 +190,7 @@ class InputBase(SeatBase):
             if new != text:
                 self.prompt.rewrite(new)
         except R1tuiError as error:
-            self._tell(error)
+            self.r1.show_error(error)
         finally:
             self._editing = False
 
@@ -298,6 +298,3 @@ class InputBase(SeatBase):
         """Tokens that the next question and its answer have, as far as it is known."""
         size = self.instruments.context_size
         return None if size is None else max(size - (self.conversation.context_tokens or 0), 0)
-
-    def _tell(self, error: R1tuiError) -> None:
-        self.r1.show_error(error)

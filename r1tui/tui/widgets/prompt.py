@@ -274,11 +274,11 @@ class Prompt(Guarded, TextArea):
             group = "default" if title is None else SENT_FROM_ASIDE
             self.run_worker(self._read_and_post(typed, title), group=group, name="Reading the attached files")
         else:
-            self._post(typed, question_of(typed))
+            self.post_message(self.Submitted(question_of(typed), typed))
 
     async def _read_and_post(self, typed: Typed, title: str | None) -> None:
         try:
-            text = await self._with_files(typed)
+            text = await _with_files(typed)
         except asyncio.CancelledError:
             if title is not None:  # the edit was left; otherwise r1tui is, and the draft has it
                 self.was_asked(typed)
@@ -293,20 +293,7 @@ class Prompt(Guarded, TextArea):
                 raise
             self.notify(told(error, self.app), severity="warning", markup=False)
         else:
-            self._post(typed, text)
-
-    @staticmethod
-    async def _with_files(typed: Typed) -> str:
-        """As `with_files`; of a disk that does not answer the thread is left behind."""
-        try:
-            return await asyncio.wait_for(asyncio.to_thread(with_files, typed), READ_S)
-        except TimeoutError:
-            named = ", ".join(f"@{name}" for name in mentions(typed.text))
-            cause = f"{one_line(named)}: not read within {READ_S:.0f} s."
-            raise R1tuiError(cause, "<prompt.send> tries again; without the @ it is sent as text.") from None
-
-    def _post(self, typed: Typed, text: str) -> None:
-        self.post_message(self.Submitted(text, typed))
+            self.post_message(self.Submitted(text, typed))
 
     def _adopted(self, typed: Typed) -> str:
         """The text, whose pieces are known from now on; a label that means something else here is another one there."""
@@ -319,3 +306,13 @@ class Prompt(Guarded, TextArea):
                 text = text.replace(label, ours)
             self._pieces[ours] = piece
         return text
+
+
+async def _with_files(typed: Typed) -> str:
+    """As `with_files`; of a disk that does not answer the thread is left behind."""
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(with_files, typed), READ_S)
+    except TimeoutError:
+        named = ", ".join(f"@{name}" for name in mentions(typed.text))
+        cause = f"{one_line(named)}: not read within {READ_S:.0f} s."
+        raise R1tuiError(cause, "<prompt.send> tries again; without the @ it is sent as text.") from None

@@ -228,7 +228,7 @@ class Selection(Guarded, Static, can_focus=True):
         return self._transcript.conversation
 
     def _begin(self) -> None:
-        mark, self._followed = self._transcript.first_mark(), self._transcript.following
+        mark, self._followed = self._transcript.first_mark(), self._transcript.view.following
         self.display = True
         self._put(mark)
         self.screen.set_focus(self)

@@ -22,7 +22,7 @@ from r1tui.chat.conversation import Conversation, Turn
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import in_words
-from r1tui.tui.widgets.transcript_blocks import Block, Work
+from r1tui.tui.widgets.transcript_blocks import Work
 from r1tui.tui.widgets.transcript_code import warm_up
 from r1tui.tui.widgets.transcript_cursor import Cursor, Mark
 from r1tui.tui.widgets.transcript_layout import Layout
@@ -30,6 +30,7 @@ from r1tui.tui.widgets.transcript_queue import RenderQueue
 from r1tui.tui.widgets.transcript_rows import EMPTY, Row
 from r1tui.tui.widgets.transcript_styles import COMPONENTS, CSS, resolve
 from r1tui.tui.widgets.transcript_turn import TurnView
+from r1tui.tui.widgets.transcript_viewport import JUMP_ROWS, WIDE_JUMP_ROWS, Viewport
 from r1tui.tui.widgets.transcript_views import Views
 
 if TYPE_CHECKING:
@@ -40,10 +41,6 @@ SLICE_S = 0.008
 PAUSE_S = 0.004
 WARM_UP_AFTER_S = 0.5
 """Later than the first screen."""
-JUMP_ROWS = 10
-"""Following, the view jumps by this much instead of moving with each row: a moved row costs a repaint of the page."""
-WIDE_JUMP_ROWS = 30
-"""The same where each repaint of the page is one too many."""
 WHEEL_ROWS = 3
 QUIET_PERIOD_S = 0.25
 """How often the one line of folded thinking is brought up to date: its figures need no more."""
@@ -74,19 +71,16 @@ class Transcript(Guarded, Widget, can_focus=True):
 
     def __init__(self, *, refresh_hz: float = 10.0, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id, classes=classes)
-        self.following = True
-        """Whether the view stays at the end."""
         self.work = Work()
         self._period_s = 1 / refresh_hz
-        self._jump_rows = JUMP_ROWS
         self._views = Views(lambda what: in_words(what, self.app))
         self._layout = Layout()
         self.cursor = Cursor(self._views, self._layout)
         """What is marked."""
         self.when_picked: Callable[[Mark], object] = self.put_mark
         """Told what is clicked while marking."""
-        self._top = 0
-        self._anchor: tuple[Block, int] | None = None
+        self.view = Viewport(self._layout, self.cursor)
+        """Which rows are shown."""
         self._drawn: list[Row] = []
         self._scroll_cells: list[str] = []
         self._styles: dict[str, Style] = {}
@@ -110,16 +104,14 @@ class Transcript(Guarded, Widget, can_focus=True):
     def set_pace(self, refresh_hz: float, *, wide_jumps: bool) -> None:
         """Draw so often from now on, and jump by half a page where following needs a jump."""
         self._period_s = 1 / refresh_hz
-        self._jump_rows = WIDE_JUMP_ROWS if wide_jumps else JUMP_ROWS
+        self.view.jump_rows = WIDE_JUMP_ROWS if wide_jumps else JUMP_ROWS
 
     def show(self, conversation: Conversation) -> None:
         """Show this conversation from its end."""
         self._views.show(conversation)
         self._queue.replace([])
         self.cursor.put(None)
-        self.following = True
-        self._anchor = None
-        self._top = 0
+        self.view.reset()
         self.flush()
         self.post_message(self.Shown())
 
@@ -134,7 +126,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         elif self._flush_timer is None:
             self._flush_timer = self.set_timer(wait_s, self.flush)
         elif self._flush_is_late and not quiet:
-            self._stop_flush_timer()
+            self._flush_timer.stop()
             self._flush_timer = self.set_timer(wait_s, self.flush)
         else:
             return
@@ -143,13 +135,13 @@ class Transcript(Guarded, Widget, can_focus=True):
     def first_mark(self) -> Mark | None:
         """What is marked first: the last of all while following, else the first that begins in the view."""
         last = next(reversed(self.cursor.marks()), None)
-        return last if self.following else self.cursor.first(self._top, self.size.height)
+        return last if self.view.following else self.cursor.first(self.view.top, self.size.height)
 
     def put_mark(self, mark: Mark | None, *, line: int = 0) -> None:
         """Mark this, one of its lines as wrong, and bring it into view; None marks nothing."""
         self.cursor.put(mark, line=line)
         if mark is not None:
-            self.following = False
+            self.view.following = False
         self._redraw()
 
     def toggle_thinking(self, turn: Turn | None = None) -> None:
@@ -157,11 +149,6 @@ class Transcript(Guarded, Widget, can_focus=True):
         view = self._view_here() if turn is None else self._views.of(turn)
         if view is not None:
             self._set_open([view], is_open=not view.open)
-
-    def toggle_all(self) -> None:
-        """Open all thinking, or close it all if none is closed."""
-        views = self._views.thoughtful()
-        self._set_open(views, is_open=not all(view.open for view in views))
 
     def action_scroll(self, by: Literal["line", "half", "page", "all"], direction: int) -> None:
         """Scroll by a line, half a page, a page less one row, or all; at the end the view stays there."""
@@ -174,12 +161,11 @@ class Transcript(Guarded, Widget, can_focus=True):
 
     def to_end(self) -> None:
         """Scroll to the end and stay there."""
-        self.following = True
-        self._top = self._last_top()
+        self.view.to_end()
         self._redraw()
 
     def on_mount(self) -> None:
-        self.set_interval(1.0, self._tick)
+        self.set_interval(1.0, lambda: self.touch() if self._views.running else None)  # seconds are shown
         self.set_timer(WARM_UP_AFTER_S, self._warm_up)
         self.flush()
 
@@ -200,7 +186,7 @@ class Transcript(Guarded, Widget, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         """Open or close the thinking whose line was clicked; while marking, mark what was clicked."""
-        row = self._top + event.y
+        row = self.view.top + event.y
         place = self._layout.find(row)
         if self.cursor.mark is not None and (hit := self.cursor.at(row)) is not None:
             self.when_picked(hit)
@@ -228,18 +214,15 @@ class Transcript(Guarded, Widget, can_focus=True):
             style = self._styles[role] = resolve(self, role)
         return style
 
-    def _tick(self) -> None:
-        """Seconds are shown while an answer runs."""
-        if self._views.running:
-            self.touch()
-
     def _warm_up(self) -> None:
         """Import in a thread what the first Markdown would otherwise stall on."""
         self.run_worker(warm_up, thread=True, name="Preparing Markdown")
 
     def flush(self) -> None:
         """Take up what the model has that is new, and show it."""
-        self._stop_flush_timer()
+        if self._flush_timer is not None:
+            self._flush_timer.stop()
+            self._flush_timer = None
         self._last_flush_s = monotonic()
         changed, are_others_gone = self._views.update()
         for view in changed:
@@ -258,44 +241,28 @@ class Transcript(Guarded, Widget, can_focus=True):
         """Open or close; the line that was looked at stays where it is."""
         if not views:
             return
-        rows = [self._layout.start_of(view.head) for view in views]
-        running = views[-1].turn.answer.running and self.following
-        y = max(rows[-1] - self._top, -1) if rows[-1] is not None else 0
+        stays = views[-1].turn.answer.running and self.view.following
+        y = self.view.row_in_view(views[-1].head)
         for view in views:
             view.open = is_open
             self._absorb(view)
-        if not running:
-            self.following = False
-            self._anchor = (views[-1].head, -min(y, self.size.height - 1))
+        if not stays:
+            self.view.stay_at(views[-1].head, y)
         self._redraw()
         self._queue_all()
 
     def _view_here(self) -> TurnView | None:
         """The turn whose thinking is meant: the first one with any in view, the last one while following."""
         views = self._views.thoughtful()
-        if not self.following:
-            bottom = self._top + self.size.height
+        if not self.view.following:
             for view in views:
-                end = self._layout.end_of(view.blocks[-1])
-                start = self._layout.start_of(view.head)
-                if start is not None and end is not None and start < bottom and end > self._top:
+                if self.view.reaches(view.head, view.blocks[-1]):
                     return view
         return views[-1] if views else None
 
     def _scroll_by(self, rows: int) -> None:
-        last = self._last_top()
-        top = min(max(self._top + rows, 0), max(last, self._top if rows > 0 else 0))
-        if rows < 0:
-            self.following = False
-        elif top >= last:
-            self.following = self.following or self._top < last or rows > 0
-        self._top = top
-        self._anchor = self._layout.anchor(top)
-        self.cursor.pulls = False
+        self.view.scroll_by(rows)
         self._redraw()
-
-    def _last_top(self) -> int:
-        return max(self._layout.total - self.size.height, 0)
 
     def _redraw(self) -> None:
         """Lay out, place the view, and refresh the rows that differ from what is on the screen."""
@@ -303,9 +270,10 @@ class Transcript(Guarded, Widget, can_focus=True):
         if width < 1 or height < 1:
             return
         self._layout.set(self._views.blocks)
-        self._place(width, height)
-        rows = self.cursor.paint(self._layout.rows(self._top, height), self._top)
-        scroll = self._layout.scroll_cells(self._top, height, self._jump_rows)
+        view = self.view
+        view.place(width, height, self.work, grows=self._views.running)
+        rows = self.cursor.paint(self._layout.rows(view.top, height), view.top)
+        scroll = self._layout.scroll_cells(view.top, height, view.jump_rows)
         if len(self._drawn) != height or len(self._scroll_cells) != height:
             self._drawn, self._scroll_cells = rows, scroll
             self.work.rows_refreshed += height
@@ -323,32 +291,10 @@ class Transcript(Guarded, Widget, can_focus=True):
         if regions:
             self.refresh(*regions)
 
-    def _place(self, width: int, height: int) -> None:
-        """Find the top row; blocks in view are laid out on the way, which may move it."""
-        for _ in range(4):
-            if self.following:
-                self._top = self._following_top(height)
-            elif self._anchor is not None and (row := self._layout.row_of_anchor(self._anchor)) is not None:
-                self._top = row
-            if not self.following:
-                self._top = self.cursor.pull(self._top, height)
-            self._top = min(self._top, max(self._layout.total - 1, 0))
-            if not self._layout.lay_out(self._top, height, width, self.work):
-                break
-        if not self.following:
-            self._anchor = self._layout.anchor(self._top)
-
-    def _following_top(self, height: int) -> int:
-        """The top row that shows the end: the old one while it does, else with some room below."""
-        last = self._last_top()
-        wide = self._jump_rows > JUMP_ROWS
-        room = min(self._jump_rows, height // (2 if wide else 4)) if self._views.running else 0
-        return self._top if last <= self._top <= last + room else last + (room if last > 0 else 0)
-
     def _queue_all(self) -> None:
         """All that is not of this width waits for its slice: what is in view, then upwards from the end."""
         width = self.size.width - 1
-        visible = self._layout.visible(self._top, self.size.height)
+        visible = self._layout.visible(self.view.top, self.size.height)
         ordered = [*visible, *reversed(self._layout.blocks)]
         self._queue.replace(block for block in ordered if not block.is_fine(width))
         if self._queue:
@@ -372,8 +318,3 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._redraw()
         if self._queue or self._views.busy is not None:
             self._work_soon()
-
-    def _stop_flush_timer(self) -> None:
-        if self._flush_timer is not None:
-            self._flush_timer.stop()
-            self._flush_timer = None
