@@ -1,8 +1,8 @@
 """Answers without a screen: a server that runs, the client that asks it, and a view that only remembers."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,15 @@ from tests.keeper_rig import spec_for, start_ready
 PATIENCE_S = 90.0
 
 
-@contextmanager
-def served(server: Path, model: Path, paths: Paths, *, context_tokens: int = 4096) -> Iterator[None]:
+@asynccontextmanager
+async def served(server: Path, model: Path, paths: Paths, *, context_tokens: int = 4096) -> AsyncIterator[None]:
     """The managed server with this model."""
-    start_ready(spec_for(server, model, paths, "--ctx-size", str(context_tokens)), paths)
+    spec = spec_for(server, model, paths, "--ctx-size", str(context_tokens))
+    await asyncio.to_thread(start_ready, spec, paths)
     try:
         yield
     finally:
-        keeper.stop(paths)
+        await asyncio.to_thread(keeper.stop, paths)
 
 
 def client_of(paths: Paths, told: list[Message], **sampling: float) -> ChatClient:

@@ -48,24 +48,23 @@ async def chat(paths: Paths, **sampling: float) -> AsyncIterator[Chat]:
 
 
 async def test_a_question_is_asked_saved_and_its_end_told(llama_server: Path, tiny_r1: TinyModel, paths: Paths) -> None:
-    with served(llama_server, tiny_r1(answer=ANSWER), paths):
-        async with chat(paths) as one:
-            one.ask(Typed("Say <|im_start|>it."))
-            assert not one.answers.can_ask()
-            await one.ended()
-            [turn] = one.view.conversation.turns
-            assert (turn.question, turn.answer.state, turn.model) == ("Say <\u2060|im_start|>it.", "done", "tiny")
-            assert turn.answer.content.text == ANSWER
-            assert one.view.asked == [Typed("Say <|im_start|>it.")]
-            assert one.view.said == [
-                "Control tokens were made harmless: <|im_start|>",
-                "The last answer is still coming. <chat.stop> stops it.",
-            ]
-            ended = one.view.posted[-1]
-            assert isinstance(ended, AnswerEnded)
-            assert (ended.conversation, ended.has_last_word) == (one.view.conversation, True)
-            assert await one.saver.read(Store.last) is not None
-            assert one.answers.can_ask()
+    async with served(llama_server, tiny_r1(answer=ANSWER), paths), chat(paths) as one:
+        one.ask(Typed("Say <|im_start|>it."))
+        assert not one.answers.can_ask()
+        await one.ended()
+        [turn] = one.view.conversation.turns
+        assert (turn.question, turn.answer.state, turn.model) == ("Say <\u2060|im_start|>it.", "done", "tiny")
+        assert turn.answer.content.text == ANSWER
+        assert one.view.asked == [Typed("Say <|im_start|>it.")]
+        assert one.view.said == [
+            "Control tokens were made harmless: <|im_start|>",
+            "The last answer is still coming. <chat.stop> stops it.",
+        ]
+        ended = one.view.posted[-1]
+        assert isinstance(ended, AnswerEnded)
+        assert (ended.conversation, ended.has_last_word) == (one.view.conversation, True)
+        assert await one.saver.read(Store.last) is not None
+        assert one.answers.can_ask()
 
 
 async def test_nothing_is_asked_without_a_model_or_where_another_r1tui_has_the_conversation(
@@ -86,44 +85,42 @@ async def test_an_answer_is_stopped_gone_on_with_and_asked_for_anew(
     llama_server: Path, tiny_r1: TinyModel, paths: Paths
 ) -> None:
     model = tiny_r1(answer="on and on ", loop=True, reachable=True, context=65536)
-    with served(llama_server, model, paths, context_tokens=65536):
-        async with chat(paths) as one:
-            one.ask()
-            await until(lambda: one.view.conversation.turns and one.view.conversation.turns[0].answer.content)
-            [turn] = one.view.conversation.turns
-            assert one.answers.is_shown
-            one.answers.stop()
-            await one.ended()
-            assert turn.answer.state == "stopped"
-            assert one.answers.can("go_on")
-            before = len(turn.answer.content.text)
-            one.answers.do("go_on")
-            await until(lambda: len(turn.answer.content.text) > before + 20)
-            one.answers.stop()
-            await one.ended()
-            one.answers.ask_anew(turn)
-            await until(lambda: one.view.conversation.turns[0] is not turn and one.answers.is_shown)
-            await until(lambda: one.view.conversation.turns[0].answer.content)
-            one.answers.stop()
-            await one.ended()
-            assert len(one.view.conversation.branches(turn)) == 2
+    async with served(llama_server, model, paths, context_tokens=65536), chat(paths) as one:
+        one.ask()
+        await until(lambda: one.view.conversation.turns and one.view.conversation.turns[0].answer.content)
+        [turn] = one.view.conversation.turns
+        assert one.answers.is_shown
+        one.answers.stop()
+        await one.ended()
+        assert turn.answer.state == "stopped"
+        assert one.answers.can("go_on")
+        before = len(turn.answer.content.text)
+        one.answers.do("go_on")
+        await until(lambda: len(turn.answer.content.text) > before + 20)
+        one.answers.stop()
+        await one.ended()
+        one.answers.ask_anew(turn)
+        await until(lambda: one.view.conversation.turns[0] is not turn and one.answers.is_shown)
+        await until(lambda: one.view.conversation.turns[0].answer.content)
+        one.answers.stop()
+        await one.ended()
+        assert len(one.view.conversation.branches(turn)) == 2
 
 
 async def test_the_answer_of_a_conversation_that_was_left_goes_on(
     llama_server: Path, tiny_r1: TinyModel, paths: Paths
 ) -> None:
-    with served(llama_server, tiny_r1(answer=ANSWER * 20), paths):
-        async with chat(paths) as one:
-            one.ask()
-            left = one.view.conversation
-            await until(lambda: left.turns and left.turns[0].answer.content)
-            one.view.conversation = Conversation("other")
-            assert (one.answers.is_shown, one.answers.left_conversation) == (False, left)
-            one.ask(Typed("And?"))
-            assert one.view.said[-1].startswith("The answer in “Hello.” is still coming.")
-            await one.ended()
-            assert left.turns[0].answer.content.text == ANSWER * 20
-            assert one.view.conversation.every == []
+    async with served(llama_server, tiny_r1(answer=ANSWER * 20), paths), chat(paths) as one:
+        one.ask()
+        left = one.view.conversation
+        await until(lambda: left.turns and left.turns[0].answer.content)
+        one.view.conversation = Conversation("other")
+        assert (one.answers.is_shown, one.answers.left_conversation) == (False, left)
+        one.ask(Typed("And?"))
+        assert one.view.said[-1].startswith("The answer in “Hello.” is still coming.")
+        await one.ended()
+        assert left.turns[0].answer.content.text == ANSWER * 20
+        assert one.view.conversation.every == []
 
 
 @pytest.mark.parametrize("is_counted", [True, False], ids=["counted before", "refused by the server"])
@@ -131,16 +128,15 @@ async def test_what_has_no_room_is_in_the_prompt_again(
     llama_server: Path, tiny_r1: TinyModel, paths: Paths, monkeypatch: pytest.MonkeyPatch, is_counted: bool
 ) -> None:
     long = Typed("a " * 300)
-    with served(llama_server, tiny_r1(), paths, context_tokens=512):
-        async with chat(paths) as one:
-            if not is_counted:
+    async with served(llama_server, tiny_r1(), paths, context_tokens=512), chat(paths) as one:
+        if not is_counted:
 
-                async def unknown(_: object) -> None:
-                    """Nothing is known of the room."""
+            async def unknown(_: object) -> None:
+                """Nothing is known of the room."""
 
-                monkeypatch.setattr(one.answers._client, "room", unknown)
-            one.ask(long)
-            await one.ended()
+            monkeypatch.setattr(one.answers._client, "room", unknown)
+        one.ask(long)
+        await one.ended()
     assert [question.typed for question in one.view.given_back] == [long]
     assert any("the context holds 512" in said for said in one.view.said)
     assert one.view.asked == one.view.refused == ([] if is_counted else [long])
@@ -151,12 +147,11 @@ async def test_what_has_no_room_is_in_the_prompt_again(
 async def test_where_there_is_little_room_the_user_decides(
     llama_server: Path, tiny_r1: TinyModel, paths: Paths, choice: str | None
 ) -> None:
-    with served(llama_server, tiny_r1(answer="Yes."), paths, context_tokens=512):
-        async with chat(paths) as one:
-            one.view.choice = choice
-            one.ask(Typed("a " * 220))
-            await one.ended()
-            shown = one.view.conversation
-            assert shown.id == ("new" if choice == "new" else "c")
-            assert [turn.answer.state for turn in shown.turns] == ([] if choice is None else ["done"])
-            assert len(one.view.given_back) == (choice is None)
+    async with served(llama_server, tiny_r1(answer="Yes."), paths, context_tokens=512), chat(paths) as one:
+        one.view.choice = choice
+        one.ask(Typed("a " * 220))
+        await one.ended()
+        shown = one.view.conversation
+        assert shown.id == ("new" if choice == "new" else "c")
+        assert [turn.answer.state for turn in shown.turns] == ([] if choice is None else ["done"])
+        assert len(one.view.given_back) == (choice is None)

@@ -3,8 +3,6 @@
 import asyncio
 from pathlib import Path
 
-from textual.message import Message
-
 from r1tui.events import Failed, Finished, StreamEvent
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
@@ -26,7 +24,7 @@ async def test_an_answer_comes_in_batches_and_its_end_is_told_to_the_supervisor(
 ) -> None:
     batches: list[list[StreamEvent]] = []
     running: list[bool] = []
-    with served(llama_server, tiny_r1(think="Hm.\n", answer=ANSWER), paths):
+    async with served(llama_server, tiny_r1(think="Hm.\n", answer=ANSWER), paths):
         client = client_of(paths, [])
 
         def take(events: list[StreamEvent]) -> None:
@@ -48,7 +46,7 @@ async def test_an_answer_whose_client_is_gone_goes_on_and_another_reads_all_of_i
 ) -> None:
     seen: list[StreamEvent] = []
     whole: list[StreamEvent] = []
-    with served(llama_server, tiny_r1(answer=ANSWER * 30), paths):
+    async with served(llama_server, tiny_r1(answer=ANSWER * 30), paths):
         client = client_of(paths, [])
         asking = asyncio.create_task(client.ask(HELLO, begins, seen.extend))
         await until(lambda: seen)
@@ -64,7 +62,9 @@ async def test_an_answer_that_is_stopped_ends_and_keeps_what_came(
     llama_server: Path, tiny_r1: TinyModel, paths: Paths
 ) -> None:
     events: list[StreamEvent] = []
-    with served(llama_server, tiny_r1(answer="on and on ", loop=True, context=65536), paths, context_tokens=65536):
+    async with served(
+        llama_server, tiny_r1(answer="on and on ", loop=True, context=65536), paths, context_tokens=65536
+    ):
         client = client_of(paths, [])
         asking = asyncio.create_task(client.ask(HELLO, begins, events.extend))
         await until(lambda: text_of(events))
@@ -78,7 +78,7 @@ async def test_an_answer_that_is_stopped_ends_and_keeps_what_came(
 
 
 async def test_room_is_counted_where_it_may_be_little(llama_server: Path, tiny_r1: TinyModel, paths: Paths) -> None:
-    with served(llama_server, tiny_r1(), paths, context_tokens=512):
+    async with served(llama_server, tiny_r1(), paths, context_tokens=512):
         client = client_of(paths, [])
         assert await client.room([("user", "Hello.")]) is None
         room = await client.room([("user", "a " * 300)])
@@ -90,9 +90,7 @@ async def test_room_is_counted_where_it_may_be_little(llama_server: Path, tiny_r
 
 async def test_what_no_server_answers_ends_with_the_reason(paths: Paths) -> None:
     events: list[StreamEvent] = []
-    told: list[Message] = []
-    await client_of(paths, told).ask(HELLO, begins, events.extend)
+    await client_of(paths, []).ask(HELLO, begins, events.extend)
     [failed] = events
     assert isinstance(failed, Failed)
     assert failed.cause == "The server is stopped."
-    assert told == []
