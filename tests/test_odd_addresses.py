@@ -1,0 +1,112 @@
+"""Addresses of servers that are not ours: which are wrong and how, where a redirect leads, what is shown."""
+
+from pathlib import Path
+
+import pytest
+
+from r1tui.errors import R1tuiError, UsageError
+from r1tui.events import Failed
+from r1tui.server.client import ServerClient
+from r1tui.server.endpoint import Endpoint
+from r1tui.server.model_names import model_title
+from tests.odd_server import (
+    CERTIFICATE,
+    Reply,
+    odd_server,
+)
+from tests.test_odd_servers import HI, client_of, collect, texts
+
+
+async def test_addresses_that_are_wrong_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def why(url: str) -> str:
+        async with ServerClient(Endpoint.parse(url), ours=False) as client:
+            with pytest.raises(R1tuiError) as caught:
+                await client.need_model()
+            [failed] = await collect(client.stream_chat(HI, "c"))
+        assert isinstance(failed, Failed)
+        assert failed.cause == caught.value.cause
+        assert "r1tui" not in caught.value.remedy
+        return f"{caught.value.cause} {caught.value.remedy}"
+
+    with odd_server(tls=True) as tls, odd_server() as http:
+        assert "certificate of https://localhost" in await why(f"https://localhost:{tls.port}")
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+        assert "is for another name" in await why(f"https://127.1:{tls.port}")
+        monkeypatch.delenv("SSL_CERT_FILE")
+        assert "does not speak https" in await why(f"https://localhost:{http.port}")
+        assert "https" in await why(f"http://localhost:{tls.port}")
+    assert "no host named nowhere.invalid" in await why("http://nowhere.invalid:80")
+    assert "No server answers" in await why("http://127.0.0.1:1")
+    page = Reply(b"<html>hello</html>", kind="text/html")
+    with odd_server(page, others={"/v1/models": page}) as server:
+        assert "web page" in await why(server.url)
+
+
+async def test_the_redirects_of_another_host_and_of_a_circle_are_not_followed() -> None:
+    circle = Reply(b"", 308, headers=("Location: /v1/models",))
+    with odd_server(others={"/v1/models": circle}) as server:
+        async with client_of(server) as client:
+            with pytest.raises(R1tuiError, match="without end"):
+                await client.need_model()
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        (r"C:\models\R1-IQ1_S.gguf", "R1-IQ1_S"),
+        ("/models/R1.v2-IQ1_S.gguf", "R1.v2-IQ1_S"),
+        ("R1", "R1"),
+        ("", ""),
+        (r"D:\a/b.gguf", "b"),
+        (r"\\host\share\R1.gguf", "R1"),
+        (r"models\R1.GGUF", "R1"),
+        ("/m/a\\b.gguf", "a\\b"),
+        ("/models/DeepSeek-R1.v2", "DeepSeek-R1.v2"),
+        ("deepseek-ai/DeepSeek-R1", "deepseek-ai/DeepSeek-R1"),
+        ("deepseek-r1:1.5b", "deepseek-r1:1.5b"),
+    ],
+)
+def test_a_model_s_path_is_cut_at_its_own_separators(path: str, title: str) -> None:
+    assert model_title(path) == title
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/models", "/health", "/api/chat", "/V1/", "/#/x"]
+)
+def test_what_is_copied_along_with_an_address_does_not_count(path: str) -> None:
+    assert Endpoint.parse(f"http://h:8080{path}").base_url == "http://h:8080"
+    assert Endpoint.parse(f"http://h:8080/proxy{path}").base_url == "http://h:8080/proxy"
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("http://0.0.0.0:80", "http://127.0.0.1:80"),
+        ("http://[::]:80/v1", "http://[::1]:80"),
+        ("http://[0:0:0:0:0:0:0:0]:80", "http://[::1]:80"),
+        ("http://0:80", "http://127.0.0.1:80"),
+        (" http://0.0.0.0 ", "http://127.0.0.1"),
+        ("https://me:p@0.0.0.0:80", "https://me:p@127.0.0.1:80"),
+        ("http://[::ffff:127.0.0.1]:80", "http://[::ffff:127.0.0.1]:80"),
+    ],
+)
+def test_the_address_that_servers_print_for_all_is_this_machine(address: str, meant: str) -> None:
+    endpoint = Endpoint.parse(address)
+    assert endpoint.base_url == meant
+    assert endpoint.is_loopback
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    assert "secret" not in str(Endpoint.parse("http://me:secret@h:80"))
+    for address in ("http://me:secret@h:nope", "http://me:sec/secret@h", "ftp://me:secret@h", "http://me:secret@"):
+        with pytest.raises(UsageError) as caught:
+            Endpoint.parse(address)
+        assert "secret" not in caught.value.cause
+
+
+async def test_no_proxy_lies_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with odd_server() as server:
+        async with ServerClient(Endpoint.parse(f"http://0.0.0.0:{server.port}"), ours=False) as client:
+            assert texts(await collect(client.stream_chat(HI, "c"))) == ("", "Hello.")
