@@ -22,21 +22,20 @@ from r1tui.chat.store import Store
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.gguf import read_header
-from r1tui.hub import download
-from r1tui.hub.checksum import KnownFile, Record
-from r1tui.hub.download import discard, unfinished
-from r1tui.hub.failures import Manners
-from r1tui.hub.fetch import Fetch
-from r1tui.hub.found import download_lock, find_model, own_folder
-from r1tui.hub.headers import HubSource, fetch_headers, known_headers
-from r1tui.hub.jobs import download_job
-from r1tui.hub.ollama import MODEL_LAYER, ollama_models
-from r1tui.hub.part import Part
-from r1tui.hub.pin import pin, pinned
-from r1tui.hub.places import Elsewhere
-from r1tui.hub.progress import progress_of, staging_folder
-from r1tui.hub.remembered import known_files, save_note
-from r1tui.hub.remote import Listing, RemoteFile, Tree
+from r1tui.hub.download.failures import Manners
+from r1tui.hub.download.fetch import Fetch
+from r1tui.hub.download.headers import HubSource, fetch_headers, known_headers
+from r1tui.hub.download.jobs import download_job
+from r1tui.hub.download.model import discard, download, unfinished
+from r1tui.hub.download.part import Part
+from r1tui.hub.download.pin import pin, pinned
+from r1tui.hub.download.progress import progress_of, staging_folder
+from r1tui.hub.listing.remembered import known_files, save_note
+from r1tui.hub.listing.remote import Listing, RemoteFile, Tree
+from r1tui.hub.local.fetched import KnownFile, Record
+from r1tui.hub.local.found import download_lock, find_model, own_folder
+from r1tui.hub.local.ollama import MODEL_LAYER, ollama_models
+from r1tui.hub.local.places import Elsewhere
 from r1tui.hub.removal import removal_of, remove
 from r1tui.server.record import record_file
 from r1tui.system.files import write_json
@@ -131,7 +130,7 @@ def test_headers_of_a_mirror_stay_in_the_cache(names: list[str], revision: str) 
     with walled(f"cache/headers/{REPO.replace('/', '--')}/main") as (top, paths), pytest.MonkeyPatch.context() as patch:
         listing = listing_of(names, revision, top)
         tree = Tree(*(getattr(listing, field) for field in ("repo", "revision", "files")))
-        patch.setattr("r1tui.hub.remembered.fetch_tree", lambda variant: tree)
+        patch.setattr("r1tui.hub.listing.remembered.fetch_tree", lambda variant: tree)
         patch.setattr(HubSource, "read_at", read)
         with suppress(R1tuiError, OSError):  # a name that the disk does not take
             fetch_headers(VARIANT, paths)

@@ -26,18 +26,17 @@ from r1tui.engine.store import RECORD_VERSION, Identity, find_record, read_recor
 from r1tui.engine.store import Record as EngineRecord
 from r1tui.errors import R1tuiError
 from r1tui.events import FilesProgress, Notice, StageEvent, encode_event
-from r1tui.hub import download, find_model
-from r1tui.hub.checksum import Record
-from r1tui.hub.disks import read_rate
-from r1tui.hub.download import unfinished
-from r1tui.hub.failures import Manners
-from r1tui.hub.fetch import last_rate
-from r1tui.hub.found import own_folder
-from r1tui.hub.jobs import download_job, running_downloads
-from r1tui.hub.part import Part
-from r1tui.hub.pin import pinned
-from r1tui.hub.progress import progress_of, staging_folder
-from r1tui.hub.remembered import known_files, save_note
+from r1tui.hub.download.failures import Manners
+from r1tui.hub.download.fetch import last_rate
+from r1tui.hub.download.jobs import download_job, running_downloads
+from r1tui.hub.download.model import download, unfinished
+from r1tui.hub.download.part import Part
+from r1tui.hub.download.pin import pinned
+from r1tui.hub.download.progress import progress_of, staging_folder
+from r1tui.hub.listing.remembered import known_files, save_note
+from r1tui.hub.local.disks import read_rate
+from r1tui.hub.local.fetched import Record
+from r1tui.hub.local.found import find_model, own_folder
 from r1tui.hub.removal import removal_of
 from r1tui.machine import bandwidth
 from r1tui.messages import DevicePlan, PlanSummary, ProcessId, Refusal, ServerRecord, ServerSpec

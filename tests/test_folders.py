@@ -12,9 +12,9 @@ import pytest
 
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.hub import disks, folders
-from r1tui.hub.disks import Disk, is_network, look_at, read_rate
-from r1tui.hub.folders import choose_folder
+from r1tui.hub.local import disks, folders
+from r1tui.hub.local.disks import Disk, is_network, look_at, read_rate
+from r1tui.hub.local.folders import choose_folder
 from r1tui.system.paths import Paths
 
 GB = 10**9

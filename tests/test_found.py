@@ -10,9 +10,9 @@ import pytest
 
 from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config
-from r1tui.hub import ollama
-from r1tui.hub.found import Found, Search, find_model
-from r1tui.hub.remembered import ask_hub
+from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.local import ollama
+from r1tui.hub.local.found import Found, Search, find_model
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.hub_server import COMMIT, Hub, Repository

@@ -26,10 +26,10 @@ from r1tui.chat.store import Store
 from r1tui.config import Config, load_config
 from r1tui.engine.find import find_engine
 from r1tui.engine.store import Identity, Record, find_record, write_record
-from r1tui.hub.download import unfinished
-from r1tui.hub.headers import known_headers
-from r1tui.hub.jobs import download_job, running_downloads
-from r1tui.hub.remembered import known_files
+from r1tui.hub.download.headers import known_headers
+from r1tui.hub.download.jobs import download_job, running_downloads
+from r1tui.hub.download.model import unfinished
+from r1tui.hub.listing.remembered import known_files
 from r1tui.plan.learned import read_records
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths, private_folder

@@ -18,8 +18,9 @@ from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Notice, Progress, StageDone, StageEvent, StageStarted
-from r1tui.hub import download, find_model
-from r1tui.hub.names import choose, is_complete, models
+from r1tui.hub.download.model import download
+from r1tui.hub.listing.names import choose, is_complete, models
+from r1tui.hub.local.found import find_model
 from r1tui.system.locks import locked
 from r1tui.system.paths import Paths
 from tests.hub_server import COMMIT, REPO, Hub

@@ -11,10 +11,13 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import FilesProgress, Notice, StageEvent
-from r1tui.hub import answers, api, download, find_model, headers, ranges, transfer
-from r1tui.hub.failures import Manners
-from r1tui.hub.headers import fetch_headers
-from r1tui.hub.remembered import ask_hub
+from r1tui.hub.download import headers, ranges, transfer
+from r1tui.hub.download.failures import Manners
+from r1tui.hub.download.headers import fetch_headers
+from r1tui.hub.download.model import download
+from r1tui.hub.listing import answers, api
+from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.local.found import find_model
 from r1tui.system.paths import Paths
 from tests.conftest import tiny_files
 from tests.hub_habits import FILES, LISTS, WHOLE, Answer, page
@@ -167,9 +170,9 @@ def test_a_file_of_size_zero_is_told_and_not_waited_for(hub: Hub, paths: Paths, 
 
 
 def test_a_list_that_a_download_had_begun_with_may_hold_an_empty_file(hub: Hub, paths: Paths) -> None:
-    from r1tui.hub.pin import pin  # noqa: PLC0415
-    from r1tui.hub.progress import staging_folder  # noqa: PLC0415
-    from r1tui.hub.remote import Listing, RemoteFile  # noqa: PLC0415
+    from r1tui.hub.download.pin import pin  # noqa: PLC0415
+    from r1tui.hub.download.progress import staging_folder  # noqa: PLC0415
+    from r1tui.hub.listing.remote import Listing, RemoteFile  # noqa: PLC0415
 
     empty = Listing(REPO, "main", (RemoteFile("Tiny-R1-Q8_0.gguf", 0, "0" * 64),))
     pin(staging_folder(REPO, paths.models), VARIANT, empty)

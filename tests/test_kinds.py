@@ -14,7 +14,7 @@ from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.gguf import read_header
 from r1tui.gguf.kinds import join_command
-from r1tui.hub import find_model
+from r1tui.hub.local.found import find_model
 from r1tui.planning.subject import find_subject
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel

@@ -13,9 +13,10 @@ from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent
 from r1tui.gguf import read_header
-from r1tui.hub import download, find_model
-from r1tui.hub.headers import fetch_headers, known_headers
-from r1tui.hub.names import choose, choose_by_name, models, names_of, quant_of, stem
+from r1tui.hub.download.headers import fetch_headers, known_headers
+from r1tui.hub.download.model import download
+from r1tui.hub.listing.names import choose, choose_by_name, models, names_of, quant_of, stem
+from r1tui.hub.local.found import find_model
 from r1tui.hub.removal import removal_of, remove
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel

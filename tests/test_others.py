@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from r1tui.config import Config
-from r1tui.hub.others import Other, other_models
+from r1tui.hub.local.others import Other, other_models
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 from tests.test_found import put, put_in_ollama

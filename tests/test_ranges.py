@@ -5,7 +5,15 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.hub.ranges import LARGEST_PIECE_BYTES, SMALLEST_PIECE_BYTES, Range, joined, length, missing, piece_bytes
+from r1tui.hub.download.ranges import (
+    LARGEST_PIECE_BYTES,
+    SMALLEST_PIECE_BYTES,
+    Range,
+    joined,
+    length,
+    missing,
+    piece_bytes,
+)
 
 SIZE = 60
 a_range = st.tuples(st.integers(0, SIZE), st.integers(0, SIZE))

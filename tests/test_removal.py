@@ -11,8 +11,8 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageEvent
-from r1tui.hub import download, find_model
-from r1tui.hub.found import download_lock
+from r1tui.hub.download.model import download
+from r1tui.hub.local.found import download_lock, find_model
 from r1tui.hub.removal import removal_of, remove
 from r1tui.system.locks import locked
 from r1tui.system.paths import Paths

@@ -9,12 +9,12 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent
-from r1tui.hub import download, find_model
-from r1tui.hub.checksum import Record
-from r1tui.hub.found import Search, download_lock, own_folder
-from r1tui.hub.headers import fetch_headers, known_headers
-from r1tui.hub.progress import progress_of
-from r1tui.hub.remembered import ask_hub
+from r1tui.hub.download.headers import fetch_headers, known_headers
+from r1tui.hub.download.model import download
+from r1tui.hub.download.progress import progress_of
+from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.local.fetched import Record
+from r1tui.hub.local.found import Search, download_lock, find_model, own_folder
 from r1tui.hub.removal import removal_of, remove
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel

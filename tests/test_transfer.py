@@ -15,11 +15,12 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import FilesProgress, Notice, StageEvent
-from r1tui.hub import download, find_model, ranges, report, transfer
-from r1tui.hub import part as parts
-from r1tui.hub.download import discard, unfinished
-from r1tui.hub.failures import Manners
-from r1tui.hub.progress import staging_folder
+from r1tui.hub.download import part as parts
+from r1tui.hub.download import ranges, report, transfer
+from r1tui.hub.download.failures import Manners
+from r1tui.hub.download.model import discard, download, unfinished
+from r1tui.hub.download.progress import staging_folder
+from r1tui.hub.local.found import find_model
 from r1tui.system.paths import Paths
 from tests.conftest import tiny_files
 from tests.hub_server import REPO, Faults, Hub
@@ -190,7 +191,7 @@ def test_stopping_does_not_wait_for_a_check(hub: Hub, paths: Paths, monkeypatch:
             os.kill(os.getpid(), signal.SIGTERM)
 
     stopped = Event()
-    monkeypatch.setattr("r1tui.hub.fetch.sha256_with_progress", endless)
+    monkeypatch.setattr("r1tui.hub.download.fetch.sha256_with_progress", endless)
     with pytest.raises(CancelledError):
         fetch(paths, stop)
     assert unfinished(VARIANT, paths, Config()) is not None

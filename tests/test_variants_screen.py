@@ -10,7 +10,7 @@ from textual.widgets import DataTable, Label, Static
 
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config, VariantSettings
-from r1tui.hub import find_model
+from r1tui.hub.local.found import find_model
 from r1tui.listing.recommend import Surroundings
 from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia

@@ -30,10 +30,10 @@ from r1tui.engine.source import source_kind
 from r1tui.engine.system import System, install_command, survey
 from r1tui.engine.toolchain import bundled_toolkit
 from r1tui.errors import R1tuiError
-from r1tui.hub import ollama
-from r1tui.hub.disks import existing
-from r1tui.hub.found import Search
-from r1tui.hub.places import OWNERS, model_roots
+from r1tui.hub.local import ollama
+from r1tui.hub.local.disks import existing
+from r1tui.hub.local.found import Search
+from r1tui.hub.local.places import OWNERS, model_roots
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import detect_machine
 from r1tui.remedies import StopServer, in_commands

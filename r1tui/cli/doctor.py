@@ -10,7 +10,7 @@ from r1tui.cli.bundle import check_target, pack
 from r1tui.cli.checks import Check, Checkup, is_healthy
 from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.cli.report import parts_of_report
-from r1tui.hub.found import Search
+from r1tui.hub.local.found import Search
 from r1tui.machine.bandwidth import measure
 from r1tui.system.paths import expand
 from r1tui.text import plain, size

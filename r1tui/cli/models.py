@@ -15,13 +15,13 @@ from r1tui.cli.target import needed_variant
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Notice, StageDone, StageFailed
 from r1tui.gguf import inspect as inspect_header
-from r1tui.hub import download as download_model
-from r1tui.hub import find_model
-from r1tui.hub.download import unfinished
-from r1tui.hub.headers import fetch_headers
-from r1tui.hub.jobs import download_job, logged
-from r1tui.hub.refusals import UnreachableError
-from r1tui.hub.remembered import ask_hub
+from r1tui.hub.download.headers import fetch_headers
+from r1tui.hub.download.jobs import download_job, logged
+from r1tui.hub.download.model import download as download_model
+from r1tui.hub.download.model import unfinished
+from r1tui.hub.listing.refusals import UnreachableError
+from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.local.found import find_model
 from r1tui.hub.removal import removal_of, remove
 from r1tui.listing.overview import Entry, others, overview
 from r1tui.listing.recommend import recommend, surroundings

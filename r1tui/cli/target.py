@@ -49,7 +49,7 @@ def serves(status: Status, variant: Variant, context: Context) -> bool:
     """Whether the server that runs has this variant's model."""
     if status.variant == variant.name and variant.file is None:  # files in two folders may have one name
         return True
-    from r1tui.hub import find_model  # noqa: PLC0415  the screen opens without it
+    from r1tui.hub.local.found import find_model  # noqa: PLC0415  the screen opens without it
 
     model = find_model(variant, context.paths, context.config)
     return model is not None and status.model is not None and model.resolve() == Path(status.model).resolve()

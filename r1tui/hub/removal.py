@@ -9,15 +9,15 @@ from pathlib import Path, PurePosixPath
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError, os_error
-from r1tui.hub.checksum import Record
-from r1tui.hub.found import Search, download_lock, own_folders
-from r1tui.hub.names import choose, choose_by_name
-from r1tui.hub.part import JOURNAL, PART
-from r1tui.hub.pin import unpin
-from r1tui.hub.places import OWNERS, model_roots
-from r1tui.hub.progress import staging_folder
-from r1tui.hub.remembered import Known, known_files
-from r1tui.hub.revisions import counted, is_apart
+from r1tui.hub.download.part import JOURNAL, PART
+from r1tui.hub.download.pin import unpin
+from r1tui.hub.download.progress import staging_folder
+from r1tui.hub.listing.names import choose, choose_by_name
+from r1tui.hub.listing.remembered import Known, known_files
+from r1tui.hub.local.fetched import Record
+from r1tui.hub.local.found import Search, download_lock, own_folders
+from r1tui.hub.local.places import OWNERS, model_roots
+from r1tui.hub.local.revisions import counted, is_apart
 from r1tui.remedies import ListModels, StopServer
 from r1tui.system.files import delete
 from r1tui.system.locks import holder, locked

@@ -10,11 +10,11 @@ from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
-from r1tui.hub.found import Search
-from r1tui.hub.others import other_models
-from r1tui.hub.places import OWNERS, Owner
-from r1tui.hub.progress import progress_of
-from r1tui.hub.remembered import known_files
+from r1tui.hub.download.progress import progress_of
+from r1tui.hub.listing.remembered import known_files
+from r1tui.hub.local.found import Search
+from r1tui.hub.local.others import other_models
+from r1tui.hub.local.places import OWNERS, Owner
 from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
 from r1tui.plan.learned import run_of_plan
 from r1tui.planning.held import Held

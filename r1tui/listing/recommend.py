@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.hub.disks import existing
-from r1tui.hub.folders import RESERVE_BYTES
-from r1tui.hub.places import model_roots
+from r1tui.hub.local.disks import existing
+from r1tui.hub.local.folders import RESERVE_BYTES
+from r1tui.hub.local.places import model_roots
 from r1tui.listing.overview import Entry
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import Machine

@@ -7,8 +7,8 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.gguf import GgufError, Header, read_header
-from r1tui.hub.found import Search, own_folder
-from r1tui.hub.headers import fetch_headers, known_headers, place_in_repository
+from r1tui.hub.download.headers import fetch_headers, known_headers, place_in_repository
+from r1tui.hub.local.found import Search, own_folder
 from r1tui.remedies import with_variant
 from r1tui.system.paths import Paths
 

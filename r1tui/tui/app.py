@@ -300,7 +300,7 @@ class R1App(Guarded, Dressed, CopyingApp):
 
     def _left_behind(self) -> str | None:
         """What the terminal says afterwards about downloads that go on."""
-        from r1tui.hub.jobs import running_downloads  # noqa: PLC0415  the screen opens without it
+        from r1tui.hub.download.jobs import running_downloads  # noqa: PLC0415  the screen opens without it
 
         names = running_downloads(self.paths)
         return f"The download of {names[0]} goes on: r1tui download {names[0]} shows it." if names else None

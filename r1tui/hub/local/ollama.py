@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from r1tui.hub.walk import Complain, files_below
+from r1tui.hub.local.walk import Complain, files_below
 from r1tui.messages import decode_foreign
 from r1tui.system.paths import expand_if_known
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.hub.refusals import UnreachableError
+from r1tui.hub.listing.refusals import UnreachableError
 from r1tui.remedies import Run
 from r1tui.system.variables import check_network, check_seconds, hub_endpoint, secret
 

@@ -6,8 +6,8 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from r1tui.hub.answers import is_web_page
-from r1tui.hub.refusals import no_hub, web_page
+from r1tui.hub.listing.answers import is_web_page
+from r1tui.hub.listing.refusals import no_hub, web_page
 from r1tui.messages import decode_foreign
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from r1tui.catalog.variants import Variant
-from r1tui.hub.remote import Listing
+from r1tui.hub.listing.remote import Listing
 from r1tui.system.files import delete, read_json_if_any, write_json
 from r1tui.system.outside import is_relative
 

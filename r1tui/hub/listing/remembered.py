@@ -9,7 +9,7 @@ import msgspec
 
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
-from r1tui.hub.remote import Listing, Tree, fetch_tree, select
+from r1tui.hub.listing.remote import Listing, Tree, fetch_tree, select
 from r1tui.system.files import read_json_if_any, write_json
 from r1tui.system.paths import Paths
 

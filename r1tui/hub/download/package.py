@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 from r1tui.catalog.variants import PACKAGE, Variant
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Meter, Notice
-from r1tui.hub.found import own_folder
-from r1tui.hub.names import is_gguf
-from r1tui.hub.part import PART
+from r1tui.hub.download.part import PART
+from r1tui.hub.listing.names import is_gguf
+from r1tui.hub.local.found import own_folder
 from r1tui.remedies import Run
 from r1tui.system.files import make_folder
 from r1tui.system.outside import component

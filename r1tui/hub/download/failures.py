@@ -7,7 +7,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from r1tui.errors import R1tuiError
-from r1tui.hub.answers import KEPT, LOG_IN, LOST_TRIES, SURE_TRIES, GoneError, RetryError
+from r1tui.hub.listing.answers import KEPT, LOG_IN, LOST_TRIES, SURE_TRIES, GoneError, RetryError
 from r1tui.text import duration
 
 NETWORK = (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError, TimeoutError)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from r1tui.hub.names import is_gguf
+from r1tui.hub.listing.names import is_gguf
 
 MAX_DEPTH = 4
 MAX_ENTRIES = 20_000

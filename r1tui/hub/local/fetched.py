@@ -1,14 +1,10 @@
-"""Checksums of files, and the record of what the hub said about those that were fetched."""
+"""The record of what the hub said about the files that were fetched."""
 
-import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from r1tui.system.files import read_json_if_any, write_json
-
-CHUNK_BYTES = 4 << 20
 
 
 class KnownFile(msgspec.Struct, frozen=True):
@@ -47,15 +43,3 @@ class Record(msgspec.Struct):
 
 
 _NAME = ".r1tui.json"
-
-
-def sha256_with_progress(path: Path, progress: Callable[[int], None]) -> str:
-    """The file's sha256; `progress` is told the bytes read so far."""
-    digest = hashlib.sha256()
-    done = 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-            done += len(chunk)
-            progress(done)
-    return digest.hexdigest()

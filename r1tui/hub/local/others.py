@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r1tui.config import Config
-from r1tui.hub.found import whole_model
-from r1tui.hub.names import models, stem
-from r1tui.hub.ollama import ollama_models
-from r1tui.hub.places import Elsewhere, Owner, model_roots
-from r1tui.hub.walk import gguf_files
+from r1tui.hub.listing.names import models, stem
+from r1tui.hub.local.found import whole_model
+from r1tui.hub.local.ollama import ollama_models
+from r1tui.hub.local.places import Elsewhere, Owner, model_roots
+from r1tui.hub.local.walk import gguf_files
 from r1tui.system.paths import Paths
 
 MOST = 200

@@ -9,15 +9,16 @@ from pathlib import Path
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.events import Emit, Notice
-from r1tui.hub.checksum import KnownFile, Record, sha256_with_progress
-from r1tui.hub.failures import Manners
-from r1tui.hub.part import PART, Part, in_thread
-from r1tui.hub.pin import pin, unpin
-from r1tui.hub.remembered import MAIN
-from r1tui.hub.remote import Listing, RemoteFile, check_sizes
-from r1tui.hub.report import Report
-from r1tui.hub.revisions import same_file_elsewhere
-from r1tui.hub.transfer import Transfer
+from r1tui.hub.download.checksum import sha256_with_progress
+from r1tui.hub.download.failures import Manners
+from r1tui.hub.download.part import PART, Part, in_thread
+from r1tui.hub.download.pin import pin, unpin
+from r1tui.hub.download.report import Report
+from r1tui.hub.download.transfer import Transfer
+from r1tui.hub.listing.remembered import MAIN
+from r1tui.hub.listing.remote import Listing, RemoteFile, check_sizes
+from r1tui.hub.local.fetched import KnownFile, Record
+from r1tui.hub.local.revisions import same_file_elsewhere
 from r1tui.system.children import cancelled
 from r1tui.system.files import make_folder, read_json_if_any, write_json
 from r1tui.system.outside import inside

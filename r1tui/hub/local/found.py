@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 from r1tui.catalog.variants import PACKAGE, Variant
 from r1tui.config import Config
 from r1tui.gguf.header import SHARD_NAME, followed
-from r1tui.hub.checksum import Record
-from r1tui.hub.names import choose, choose_by_name, is_complete, is_exactly, models, stem, wanted
-from r1tui.hub.ollama import OllamaModel, ollama_models
-from r1tui.hub.places import Elsewhere, Owner, Place, model_roots
-from r1tui.hub.remembered import Known, known_files
-from r1tui.hub.revisions import counted, folder_name
-from r1tui.hub.walk import gguf_files
+from r1tui.hub.listing.names import choose, choose_by_name, is_complete, is_exactly, models, stem, wanted
+from r1tui.hub.listing.remembered import Known, known_files
+from r1tui.hub.local.fetched import Record
+from r1tui.hub.local.ollama import OllamaModel, ollama_models
+from r1tui.hub.local.places import Elsewhere, Owner, Place, model_roots
+from r1tui.hub.local.revisions import counted, folder_name
+from r1tui.hub.local.walk import gguf_files
 from r1tui.system.paths import Paths
 
 

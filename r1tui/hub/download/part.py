@@ -10,9 +10,9 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from r1tui.hub.folders import RESERVE_BYTES
-from r1tui.hub.ranges import Range, Ranges, joined, length, missing
-from r1tui.hub.remote import RemoteFile
+from r1tui.hub.download.ranges import Range, Ranges, joined, length, missing
+from r1tui.hub.listing.remote import RemoteFile
+from r1tui.hub.local.folders import RESERVE_BYTES
 from r1tui.system.files import delete, make_folder, read_json_if_any, write_json
 from r1tui.system.outside import inside
 

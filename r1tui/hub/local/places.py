@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from r1tui.config import Config
-from r1tui.hub.ollama import ollama_folders
+from r1tui.hub.local.ollama import ollama_folders
 from r1tui.messages import decode
 from r1tui.system.outside import OutsideError, inside
 from r1tui.system.paths import Paths, expand, expand_if_known

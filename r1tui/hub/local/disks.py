@@ -8,8 +8,8 @@ from time import time
 
 import msgspec
 
-from r1tui.hub.remembered import save_note
-from r1tui.hub.walk import gguf_files
+from r1tui.hub.listing.remembered import save_note
+from r1tui.hub.local.walk import gguf_files
 from r1tui.machine.bandwidth import disk_rate
 from r1tui.system.files import read_json_if_any
 from r1tui.system.paths import Paths

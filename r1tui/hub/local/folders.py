@@ -8,8 +8,8 @@ from pathlib import Path
 
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.hub.disks import Disk, existing, is_network, look_at
-from r1tui.hub.places import model_roots
+from r1tui.hub.local.disks import Disk, existing, is_network, look_at
+from r1tui.hub.local.places import model_roots
 from r1tui.remedies import ListModels
 from r1tui.system.paths import Paths
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from r1tui.errors import R1tuiError, is_full
-from r1tui.hub.answers import LOG_IN, LOGIN_NEEDED
+from r1tui.hub.listing.answers import LOG_IN, LOGIN_NEEDED
 from r1tui.system.variables import HUB
 
 TRUE = frozenset({"1", "true", "yes", "on"})

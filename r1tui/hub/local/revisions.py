@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from r1tui.catalog.variants import Variant
-from r1tui.hub.checksum import KnownFile, Record
-from r1tui.hub.remembered import MAIN, known_commits
+from r1tui.hub.listing.remembered import MAIN, known_commits
+from r1tui.hub.local.fetched import KnownFile, Record
 from r1tui.system.outside import stem_of
 from r1tui.system.paths import Paths
 

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from r1tui.errors import is_full, os_error
-from r1tui.hub.answers import LOST_TRIES, RetryError
-from r1tui.hub.failures import NETWORK, Failure, Failures, Manners, Silence, explain
-from r1tui.hub.folders import RESERVE_BYTES
-from r1tui.hub.part import Part, in_thread
-from r1tui.hub.ranges import piece_bytes
-from r1tui.hub.ready import ready_endpoint
-from r1tui.hub.remote import Listing
-from r1tui.hub.source import Body, Source
+from r1tui.hub.download.failures import NETWORK, Failure, Failures, Manners, Silence, explain
+from r1tui.hub.download.part import Part, in_thread
+from r1tui.hub.download.ranges import piece_bytes
+from r1tui.hub.download.source import Body, Source
+from r1tui.hub.listing.answers import LOST_TRIES, RetryError
+from r1tui.hub.listing.ready import ready_endpoint
+from r1tui.hub.listing.remote import Listing
+from r1tui.hub.local.folders import RESERVE_BYTES
 from r1tui.text import duration, size
 
 CHUNK_BYTES = 1 << 20

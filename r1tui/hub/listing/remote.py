@@ -6,10 +6,10 @@ from difflib import get_close_matches
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.gguf.kinds import PIECE, join_command
-from r1tui.hub.api import Api, Entry
-from r1tui.hub.names import candidates, choose, is_gguf, is_meant, names_of, stem, wanted
-from r1tui.hub.ready import ready_endpoint
-from r1tui.hub.refusals import UnreachableError, explained, is_offline
+from r1tui.hub.listing.api import Api, Entry
+from r1tui.hub.listing.names import candidates, choose, is_gguf, is_meant, names_of, stem, wanted
+from r1tui.hub.listing.ready import ready_endpoint
+from r1tui.hub.listing.refusals import UnreachableError, explained, is_offline
 from r1tui.system.outside import component, relative
 
 __all__ = ["Listing", "RemoteFile", "Tree", "explained", "fetch_tree", "is_offline", "select"]

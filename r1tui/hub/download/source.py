@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from r1tui.errors import R1tuiError
-from r1tui.hub.answers import (
+from r1tui.hub.download.headers import hub_utilities
+from r1tui.hub.listing.answers import (
     LOST_TRIES,
     MAGIC,
     SURE_TRIES,
@@ -18,10 +19,9 @@ from r1tui.hub.answers import (
     promised,
     refused,
 )
-from r1tui.hub.headers import hub_utilities
-from r1tui.hub.ready import ready_endpoint
-from r1tui.hub.refusals import explained
-from r1tui.hub.remote import Listing, RemoteFile
+from r1tui.hub.listing.ready import ready_endpoint
+from r1tui.hub.listing.refusals import explained
+from r1tui.hub.listing.remote import Listing, RemoteFile
 from r1tui.text import duration
 
 READ_BYTES = 1 << 20

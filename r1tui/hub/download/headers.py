@@ -9,12 +9,12 @@ from typing import Any
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.gguf.stub import write_stub
-from r1tui.hub.answers import LOST_TRIES, MAGIC, SURE_TRIES, RetryError, check_beginning, promised, refused
-from r1tui.hub.names import choose_by_name, is_complete, is_gguf
-from r1tui.hub.ready import ready_endpoint
-from r1tui.hub.remembered import ask_hub, known_files
-from r1tui.hub.remote import Listing, RemoteFile, explained
-from r1tui.hub.revisions import other_commits
+from r1tui.hub.listing.answers import LOST_TRIES, MAGIC, SURE_TRIES, RetryError, check_beginning, promised, refused
+from r1tui.hub.listing.names import choose_by_name, is_complete, is_gguf
+from r1tui.hub.listing.ready import ready_endpoint
+from r1tui.hub.listing.remembered import ask_hub, known_files
+from r1tui.hub.listing.remote import Listing, RemoteFile, explained
+from r1tui.hub.local.revisions import other_commits
 from r1tui.system.files import make_folder
 from r1tui.system.outside import component, inside
 from r1tui.system.paths import Paths

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from r1tui.events import Emit, FileProgress, FilesProgress, FileState, Meter
-from r1tui.hub.part import Part
-from r1tui.hub.remote import Listing, RemoteFile
-from r1tui.hub.transfer import Transfer
+from r1tui.hub.download.part import Part
+from r1tui.hub.download.transfer import Transfer
+from r1tui.hub.listing.remote import Listing, RemoteFile
 
 INTERVAL_S = 1.0
 

@@ -5,14 +5,14 @@ from pathlib import Path, PurePosixPath
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.gguf.header import SHARD_NAME
-from r1tui.hub.found import own_folder
-from r1tui.hub.names import choose_by_name
-from r1tui.hub.part import saved_bytes
-from r1tui.hub.places import model_roots
-from r1tui.hub.remembered import Known, known_files
-from r1tui.hub.remote import RemoteFile
-from r1tui.hub.revisions import folder_name
-from r1tui.hub.walk import gguf_files
+from r1tui.hub.download.part import saved_bytes
+from r1tui.hub.listing.names import choose_by_name
+from r1tui.hub.listing.remembered import Known, known_files
+from r1tui.hub.listing.remote import RemoteFile
+from r1tui.hub.local.found import own_folder
+from r1tui.hub.local.places import model_roots
+from r1tui.hub.local.revisions import folder_name
+from r1tui.hub.local.walk import gguf_files
 from r1tui.system.paths import Paths
 
 

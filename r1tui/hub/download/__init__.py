@@ -1,0 +1,1 @@
+"""Fetching: ranges, journal, checksums, and headers alone."""

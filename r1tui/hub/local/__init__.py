@@ -1,0 +1,1 @@
+"""What is on this machine already, and where there is room."""
