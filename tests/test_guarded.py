@@ -178,9 +178,17 @@ async def begin(app: StillApp, pilot: Pilot[None]) -> None:
 
 def restart(app: StillApp) -> None:
     app.session._attach = None
-    app.seat.status = msgspec.structs.replace(STATUS, state="restarting")
-    assert app.seat.status.waits_for_start
+    app.seat.models.status = msgspec.structs.replace(STATUS, state="restarting")
+    assert app.seat.models.status.waits_for_start
     app.seat.action_start()
+
+
+def launch(app: StillApp) -> None:
+    app.seat.models.launch(DEMO, replace=False)
+
+
+def follow(app: StillApp) -> None:
+    app.seat.models._bring_up(app.session.launcher.follow(STATUS))
 
 
 def end_thinking(app: StillApp) -> None:
@@ -196,7 +204,7 @@ def answer(app: StillApp) -> None:
 def launch_failed(app: StillApp) -> bool:
     stages = app.seat.query_one(Stages)
     states = [view.state for view in stages._views]
-    return not app.seat.launching and "failed" in states and "running" not in states
+    return not app.seat.models.launching and "failed" in states and "running" not in states
 
 
 def answer_failed(app: StillApp) -> bool:
@@ -220,6 +228,8 @@ async def save_elsewhere(app: StillApp, pilot: Pilot[None]) -> None:
     screen._take(str(app.paths.state))
 
 
+LOCAL = "r1tui.tui.services.local_models.LocalModels"
+MODELS = "r1tui.tui.controllers.models.ModelController"
 UNSAVED = Unsaved(R1tuiError("The disk is full.", "Make room."), draft="x")
 CASES = [
     Case("Remembering the theme", "r1tui.tui.dressed.keep_theme", do(lambda app: app._keep("r1-dark"))),
@@ -285,18 +295,18 @@ CASES = [
     Case("Watching the server", "r1tui.supervisor.client.adopt", unattached),
     Case("Watching the server", "r1tui.tui.session.Session.watch", unattached, failing=fail_async),
     Case("Restarting the server", "r1tui.supervisor.client.restart", do(restart)),
-    Case("The launch", "r1tui.launch.stages.Launch.prepare", do(lambda app: app.seat._launch(DEMO, replace=False)),
+    Case("The launch", "r1tui.launch.stages.Launch.prepare", do(launch),
          launch_failed, fail_while_iterated),
-    Case("The launch", "r1tui.tui.session.Session.launch", do(lambda app: app.seat._launch(DEMO, replace=False)),
+    Case("The launch", "r1tui.tui.services.launcher.Launcher.launch", do(launch),
          launch_failed, fail_async),
     Case("The launch", "r1tui.launch.loading.follow_server",
-         do(lambda app: app.seat._show_stages(app.session.follow(STATUS))), launch_failed, fail_while_iterated),
+         do(follow), launch_failed, fail_while_iterated),
     Case("The list of models", "r1tui.tui.connection.Connection.client", do(lambda app: app.seat.action_variants())),
     Case("Choosing the model", "r1tui.tui.session.Session.choose_model",
          choose_model, failing=fail_async),
-    Case("Looking for downloads", "r1tui.tui.switching.downloading", do(lambda app: app.seat.action_download())),
-    Case("Switching models", "r1tui.tui.switching.neighbour", do(lambda app: app.seat.action_step(1))),
-    Case("Switching models", "r1tui.tui.switching.how", do(lambda app: app.seat._switch(DEMO))),
+    Case("Looking for downloads", f"{LOCAL}.downloading", do(lambda app: app.seat.action_download())),
+    Case("Switching models", f"{LOCAL}.neighbour", do(lambda app: app.seat.action_step(1))),
+    Case("Switching models", f"{MODELS}._is_soon_here", do(lambda app: app.seat.models.switch(DEMO))),
     Case("Reading the attached files", "r1tui.tui.widgets.prompt.with_files",
          partial(typed, text="See @x.py", keys=("escape", "enter")), lambda app: app.seat.prompt.text == "See @x.py"),
     Case("Preparing Markdown", "r1tui.tui.widgets.transcript.warm_up",

@@ -37,14 +37,14 @@ async def sent(app: R1App, pilot: Pilot[None], text: str) -> None:
 def unready(home: Path) -> StillApp:
     """An app in whose chat nobody answers."""
     app = StillApp(home)
-    app.seat.ready = False
+    app.seat.models.ready = False
     return app
 
 
 async def shut(app: R1App, pilot: Pilot[None]) -> None:
     """Nobody answers from now on: what is sent comes back."""
     await until(pilot, lambda: not app.seat._drafting)
-    app.seat.ready = False
+    app.seat.models.ready = False
 
 
 async def test_the_arrows_walk_through_earlier_questions_and_back_to_the_draft(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ async def test_a_large_paste_is_one_label_and_is_sent_whole(tmp_path: Path, n_li
         assert prompt(app).typed.whole == f"look: {text}"
         await pilot.press("enter")
         await until(pilot, lambda: "pasted" in prompt(app).text)  # given back, as the label that it was
-        app.seat.ready = True
+        app.seat.models.ready = True
         await pilot.press("enter")
         await until(pilot, lambda: len(prompt(app).recall.entries) == 1)
         assert prompt(app).recall.entries[0].whole == f"look: {text}"

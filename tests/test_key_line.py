@@ -45,8 +45,8 @@ def nothing(app: StillApp, patch: pytest.MonkeyPatch) -> None:
 
 
 def launch_failed(app: StillApp, patch: pytest.MonkeyPatch) -> None:
-    app.seat.ready = False
-    app.seat._last_variant = app.seat._replaced = Variant("demo", "Demo")
+    app.seat.models.ready = False
+    app.seat.models.last = app.seat.models.replaced = Variant("demo", "Demo")
     app.show_answer(Failed("The server ended.", ""))
 
 

@@ -205,7 +205,7 @@ async def test_another_key_stops_though_the_prompt_has_a_use_for_it(tmp_path: Pa
     async with opened(app) as pilot:
         app.show_chat()
         await until(pilot, lambda: seat(app).query_one(Transcript).settled)
-        seat(app).ready = True
+        seat(app).models.ready = True
         await pilot.press("f8", "home", "e")
         await until(pilot, lambda: seat(app).prompt.edited is not None)
         assert str(seat(app).prompt.border_title) == "Editing question 1: Ctrl+E asks it anew, Ctrl+X leaves it"
@@ -223,7 +223,7 @@ async def test_esc_closes_the_list_of_files_and_leaves_the_marking_before_it_sto
     async with opened(app) as pilot:
         app.show_chat()
         await until(pilot, lambda: seat(app).query_one(Transcript).settled)
-        seat(app).ready = True
+        seat(app).models.ready = True
         await pilot.press("ctrl+y", "home", "e", "space", "@", "f")
         await until(pilot, lambda: seat(app).prompt.edited is not None and seat(app).prompt.is_completing)
         seat(app).query_one(Transcript).focus()

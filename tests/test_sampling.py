@@ -172,7 +172,7 @@ async def test_a_change_counts_for_the_next_question_and_is_remembered_for_the_m
     with bare_server(llama_server, tiny_r1(think=THINK, answer=ANSWER), tmp_path) as (socket, _):
         app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{socket}"))
         async with opened(app) as pilot:
-            await until(pilot, lambda: app.seat.status is not None)
+            await until(pilot, lambda: app.seat.models.status is not None)
             screen = await panel(app, pilot)
             await fill(screen, pilot, "temperature", "1.25")
             await fill(screen, pilot, "seed", "")
@@ -187,7 +187,7 @@ async def test_a_change_counts_for_the_next_question_and_is_remembered_for_the_m
             await until(pilot, paths.sampling_choices.exists)
         again = R1App(paths, WITH_VALUES, attach=Endpoint.parse(f"unix:{socket}"))
         async with opened(again) as pilot:
-            await until(pilot, lambda: again.seat.status is not None)
+            await until(pilot, lambda: again.seat.models.status is not None)
             screen = await panel(again, pilot)
             assert screen.query_one("#temperature", Input).value == "1.25"
             await pilot.press("ctrl+r")
@@ -243,13 +243,13 @@ async def test_the_thinking_row_is_live_only_where_the_template_has_a_switch(
 ) -> None:
     app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{socket}"))
     async with opened(app, (80, 24)) as pilot:
-        await until(pilot, lambda: app.seat.status is not None)
+        await until(pilot, lambda: app.seat.models.status is not None)
         screen = await panel(app, pilot)
         await until(pilot, lambda: "no switch" in str(screen.query_one("#switch").render()))
         assert screen.query_one(Switch).disabled
     app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{switched}"))
     async with opened(app, (80, 24)) as pilot:
-        await until(pilot, lambda: app.seat.status is not None)
+        await until(pilot, lambda: app.seat.models.status is not None)
         screen = await panel(app, pilot)
         screen.query_one(Switch).focus()
         await pilot.press("space", "space")

@@ -193,7 +193,7 @@ async def test_opening_the_thinking_of_the_marked_exchange(tmp_path: Path) -> No
 
 async def test_editing_says_so_and_esc_puts_back_what_the_prompt_had(tmp_path: Path) -> None:
     async with chat(tmp_path, talk()) as one:
-        one.app.seat.ready = True
+        one.app.seat.models.ready = True
         await one.press(*"draft", "ctrl+y", "home", "e")
         assert one.prompt.text == "First?"
         assert str(one.prompt.border_title) == "Editing question 1: Enter asks it anew, Esc leaves it"
@@ -210,7 +210,7 @@ async def test_an_edit_ends_with_the_branch_that_its_question_is_of(tmp_path: Pa
     conversation = talk()
     conversation.ask_instead(conversation.turns[1], "Other?").answer = Answer.past("Yes.")
     async with chat(tmp_path, conversation) as one:
-        one.app.seat.ready = True
+        one.app.seat.models.ready = True
         await one.press("ctrl+y", "e")
         assert one.prompt.text == "Other?"
         await one.press("ctrl+y", "end", "left")
@@ -224,7 +224,7 @@ async def test_while_an_answer_runs_nothing_can_lose_it_and_copies_work(tmp_path
     running = conversation.ask("Third?")
     running.answer.apply(Reasoning("Hm"))
     async with chat(tmp_path, conversation) as one:
-        one.app.seat.ready = True
+        one.app.seat.models.ready = True
         await one.press("ctrl+y")
         for key in "erd":
             await one.press(key)

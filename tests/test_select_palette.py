@@ -39,7 +39,7 @@ async def test_what_is_done_with_something_marked_can_be_begun_while_nothing_is(
         await begin("select.up")
         assert one.mark == ("First?", 2)
         await one.press("escape")
-        one.app.seat.ready = True
+        one.app.seat.models.ready = True
         await begin("select.edit")
         assert one.prompt.text == "Second?"
 

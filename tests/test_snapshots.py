@@ -91,7 +91,7 @@ def test_editing_a_question(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.show_branches()
-        app.seat.ready = True
+        app.seat.models.ready = True
         await settle(pilot)
         await pilot.press("ctrl+y", "end", "up", "e")
         await settle(pilot)

@@ -130,7 +130,7 @@ async def test_leaving_asks_once_and_the_next_start_is_in_the_chat_at_once(
     again = R1App(paths, asking)
     async with opened(again) as pilot:
         assert isinstance(again.screen, ChatScreen)
-        assert seat(again).ready
+        assert seat(again).models.ready
         assert not seat(again).has_class("-launching")
         answer = await ask(again, pilot, "still there?")
         await until(pilot, lambda: answer.state == "done")
@@ -148,7 +148,7 @@ async def test_a_launch_is_cancelled_with_a_key_and_goes_on_with_another(paths: 
     async with opened(app, (80, 24)) as pilot:
         await until(pilot, lambda: seat(app).query_one(Stages).running("model"))
         await pilot.press("escape")
-        await until(pilot, lambda: not seat(app).launching)
+        await until(pilot, lambda: not seat(app).models.launching)
         assert not keeper.status(paths).running
         await pilot.press("ctrl+r")
         await ready(app, pilot, "demo")
@@ -161,7 +161,7 @@ async def test_a_model_that_cannot_be_loaded_says_why_and_what_helps(
     bad.write_bytes(b"no model at all")
     app = R1App(paths, config, variant=variant_of_file(bad))
     async with opened(app) as pilot:
-        await until(pilot, lambda: not seat(app).launching)
+        await until(pilot, lambda: not seat(app).models.launching)
         shown = "\n".join(str(row) for row in seat(app).query_one(Stages).rows(100, 30))
         assert "bad.gguf" in shown
         await pilot.press("f2")
@@ -211,7 +211,7 @@ async def test_an_attached_server_is_chatted_with_and_left_alone(
             answer = await ask(app, pilot, "hi")
             await until(pilot, lambda: answer.state == "done")
             assert answer.content.text == ANSWER
-            await until(pilot, lambda: seat(app).status is not None)
+            await until(pilot, lambda: seat(app).models.status is not None)
             shown = "\n".join(str(row) for row in seat(app).instruments.rows(60, 20))
             assert f"● ready {model.stem}" in shown
             assert re.search(r"context .*\d / \d", shown)

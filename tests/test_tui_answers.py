@@ -191,7 +191,7 @@ async def test_a_thinking_that_is_read_on_ends_with_the_key_too(paths: Paths, co
     app = R1App(paths, config)
     async with opened(app) as pilot:
         [answer] = answers(app)
-        await until(pilot, lambda: answer.state == "thinking" and seat(app).ready)
+        await until(pilot, lambda: answer.state == "thinking" and seat(app).models.ready)
         await pilot.press("ctrl+d")
         await until(pilot, lambda: answer.state == "done")
         assert answer.content.text == "Enough."

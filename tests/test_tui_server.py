@@ -17,8 +17,8 @@ from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
 from r1tui.tui.app import R1App
+from r1tui.tui.controllers import models
 from r1tui.tui.remedies import in_words, to_go_on
-from r1tui.tui.screens import models_base
 from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.widgets.stages import Stages
@@ -50,8 +50,8 @@ async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_wi
         assert answer.remedy == "`r1tui logs` shows why."
         said = in_words(to_go_on(answer.remedies), app)
         assert said == "F6 (the log) shows why. F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
-        await until(pilot, lambda: seat(app).server_pid not in (None, pid) and seat(app).ready)
-        await until(pilot, lambda: not seat(app).launching)
+        await until(pilot, lambda: seat(app).server_pid not in (None, pid) and seat(app).models.ready)
+        await until(pilot, lambda: not seat(app).models.launching)
         await pilot.press("f8")
         await until(pilot, lambda: len(answer.content.text) > len(before) + 100)
         await pilot.press("escape")
@@ -74,7 +74,7 @@ async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(
         pid = keeper.status(paths).pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        await until(pilot, lambda: keeper.status(paths).state == "failed" and not seat(app).ready)
+        await until(pilot, lambda: keeper.status(paths).state == "failed" and not seat(app).models.ready)
         await pilot.press("ctrl+r")
         await ready(app, pilot)
 
@@ -99,12 +99,12 @@ async def test_a_key_stops_the_server_asks_first_where_an_answer_runs_and_anothe
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("s")
         await until(pilot, lambda: answer.state == "stopped")
-        await until(pilot, lambda: not keeper.status(paths).running and not seat(app).ready)
+        await until(pilot, lambda: not keeper.status(paths).running and not seat(app).models.ready)
         assert answer.content.text.startswith("one two")
         await until(pilot, lambda: seat(app).check_action("start", ()) is True)
         await pilot.press("ctrl+r")
         await ready(app, pilot)
-        await until(pilot, lambda: not seat(app).launching)
+        await until(pilot, lambda: not seat(app).models.launching)
         await pilot.press("ctrl+circumflex_accent")  # nothing runs and it loaded quickly: no question
         await until(pilot, lambda: not keeper.status(paths).running)
         assert app.screen is seat(app)
@@ -114,11 +114,11 @@ async def test_a_key_stops_the_server_asks_first_where_an_answer_runs_and_anothe
 async def test_a_server_that_was_long_loading_is_not_stopped_unasked(
     paths: Paths, config: Config, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models_base, "LONG_LOAD_S", 0.0)
+    monkeypatch.setattr(models, "LONG_LOAD_S", 0.0)
     app = R1App(paths, config, variant=variant_of_file(tiny_r1()))
     async with opened(app) as pilot:
         await ready(app, pilot)
-        await until(pilot, lambda: not seat(app).launching)
+        await until(pilot, lambda: not seat(app).models.launching)
         await pilot.press("alt+s")
         await until(pilot, lambda: isinstance(app.screen, AskScreen) and bool(app.screen.query(Label)))
         assert "to load. Stop the server?" in str(app.screen.query_one(Label).render())
@@ -148,7 +148,7 @@ async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
         came = len(answer.content.text)
         await until(pilot, lambda: len(answer.content.text) > came)
         assert seat(app).answers.is_shown
-        assert seat(app).ready
+        assert seat(app).models.ready
         assert keeper.status(paths).pid == pid
         assert not seat(app).has_class("-launching")
 
@@ -162,8 +162,8 @@ async def test_a_switch_that_fails_is_undone_with_a_key(paths: Paths, config: Co
     async with opened(app) as pilot:
         await ready(app, pilot, "good")
         await pilot.press("f4")
-        await until(pilot, lambda: not seat(app).launching and not keeper.status(paths).running)
-        assert not seat(app).ready
+        await until(pilot, lambda: not seat(app).models.launching and not keeper.status(paths).running)
+        assert not seat(app).models.ready
         await pilot.press("f9")
         await ready(app, pilot, "good")
 
@@ -278,7 +278,7 @@ async def test_a_server_that_comes_up_is_followed_by_a_screen_that_is_opened_mea
         await until(pilot, lambda: seat(app).query_one(Stages).running("server"))
         toy.acts({})
         keeper.restart(paths)
-        await until(pilot, lambda: seat(app).ready and not seat(app).launching)
+        await until(pilot, lambda: seat(app).models.ready and not seat(app).models.launching)
 
 
 async def test_a_server_that_hangs_is_shown_and_started_again_with_a_key(
@@ -294,7 +294,7 @@ async def test_a_server_that_hangs_is_shown_and_started_again_with_a_key(
         os.kill(pid, signal.SIGSTOP)
         await until(pilot, lambda: "hangs" in panel(app))
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: seat(app).server_pid not in (None, pid) and seat(app).ready)
+        await until(pilot, lambda: seat(app).server_pid not in (None, pid) and seat(app).models.ready)
 
 
 def panel(app: R1App) -> str:
@@ -316,7 +316,7 @@ async def test_a_keeper_that_hangs_is_shown_and_a_key_starts_both_again(
         await until(pilot, lambda: "hangs" in panel(app))
         assert "does not answer" in (app.monitor.status.cause or "")
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: seat(app).ready and seat(app).server_pid not in (None, before.pid))
+        await until(pilot, lambda: seat(app).models.ready and seat(app).server_pid not in (None, before.pid))
         assert not app.monitor.status.hangs
         assert identify(before.keeper_pid) is None
         assert before.pid is not None

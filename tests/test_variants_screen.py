@@ -177,7 +177,7 @@ async def test_without_a_model_one_is_recommended_and_enter_brings_it_up(
 ) -> None:
     app = Listening(paths)
     brought: list[tuple[str, bool]] = []
-    monkeypatch.setattr(app.seat, "_launch", lambda variant, replace: brought.append((variant.name, replace)))
+    monkeypatch.setattr(app.seat.models, "launch", lambda variant, replace: brought.append((variant.name, replace)))
     async with opened(app, (80, 24)) as pilot:
         screen = app.screen
         assert isinstance(screen, WelcomeScreen)

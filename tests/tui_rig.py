@@ -60,8 +60,8 @@ def answers(app: R1App) -> list[Answer]:
 
 async def ready(app: R1App, pilot: Pilot[None], variant: str | None = None) -> None:
     def fact() -> bool:
-        status = seat(app).status
-        return seat(app).ready and status is not None and (variant is None or status.variant == variant)
+        status = seat(app).models.status
+        return seat(app).models.ready and status is not None and (variant is None or status.variant == variant)
 
     await until(pilot, fact)
 

@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation
     from r1tui.config import Config
     from r1tui.machine.telemetry import Sampler
-    from r1tui.messages import Status
     from r1tui.server.endpoint import Endpoint
     from r1tui.system.paths import Paths
     from r1tui.tui.monitor import ServerMonitor
@@ -253,17 +251,6 @@ class R1App(Guarded, Dressed, CopyingApp):
 
         super().notify(foreign(in_keys(message, self)), title=foreign(title), **{"markup": False, **options})
 
-    def variant_named(self, status: Status) -> Variant | None:
-        """The variant that the running server was started with; the disk is not asked, it may hang."""
-        from r1tui.catalog.variants import Variant  # noqa: PLC0415  after the first screen
-
-        name = status.variant or ""
-        with suppress(R1tuiError):
-            if name.startswith("hf:") or not ("/" in name or ".gguf" in name.casefold()):
-                return self.catalog.find(name)
-        file = Path(status.model) if status.model else None
-        return Variant(name=file.stem, title=str(file), file=file) if file is not None else None
-
     def action_keys(self) -> None:
         """Show or hide the list of keys."""
         from r1tui.tui.actions import actions  # noqa: PLC0415
@@ -284,8 +271,8 @@ class R1App(Guarded, Dressed, CopyingApp):
             if (choice := await self._may_leave()) and await self.unsaved.may_leave():
                 if choice == "stop":
                     self.notify("Stopping the server…", markup=False)
-                    await self.session.stop_server()
-                self.session.leave_download()
+                    await self.session.launcher.managed.stop()
+                self.session.launcher.leave_download()
                 self.exit(message=await asyncio.to_thread(self._left_behind))
         finally:
             self._leaving = False
@@ -322,7 +309,7 @@ class R1App(Guarded, Dressed, CopyingApp):
                 question = "An answer is running. Keep the server? Stopping it ends the answer."
             choice = await self.push_screen_wait(AskScreen(question, STAY_OR_GO))
         if choice == "stop":
-            if not await self.may_stop_answers():
+            if not await self.seat.models.may_stop_answers():
                 return None
             await self._end_answer()
         return choice
@@ -332,15 +319,6 @@ class R1App(Guarded, Dressed, CopyingApp):
         await self.session.chat.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self.seat.answers.free.wait(), LAST_WORDS_S)
-
-    async def may_stop_answers(self) -> bool:
-        """Whether the server may be stopped: the user is asked when it computes somebody else's answer."""
-        if not await self.session.chat.others_answers():
-            return True
-        from r1tui.tui.screens.ask import AskScreen, Choice  # noqa: PLC0415
-
-        question = "Another client's answer is running on this server, and would be stopped with it."
-        return await self.push_screen_wait(AskScreen(question, [Choice("s", "stop", "Stop it all the same")])) == "stop"
 
     def _tell(self, message: Message) -> None:
         """Hand a worker's message to the screen that owns what it is about."""

@@ -1,7 +1,10 @@
 """The screen's ways to its server: its launches, its status, its answers, how it chooses tokens."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+
+from textual.message import Message
 
 from r1tui.chat.choices import SamplingChoices
 from r1tui.config import Config, SamplingSettings
@@ -14,36 +17,52 @@ from r1tui.server.sampling import Sampling
 from r1tui.server.wire import Props
 from r1tui.system.paths import Paths
 from r1tui.tui.connection import Connection
-from r1tui.tui.launches import Launches, Post
+from r1tui.tui.kept import KeptServer
 from r1tui.tui.messages import ModelsOffered
 from r1tui.tui.model_sampling import sampling_of_running, sampling_of_stranger
 from r1tui.tui.monitor import ServerMonitor
 from r1tui.tui.services.chat_client import ChatClient
+from r1tui.tui.services.launcher import Launcher
 
 
-class Session(Launches):
+class Session:
     """One user's way to one server, managed or attached."""
 
     def __init__(
         self,
         paths: Paths,
         config: Config,
-        post: Post,
+        post: Callable[[Message], object],
         monitor: ServerMonitor,
         *,
         config_file: str | None = None,
         attach: Endpoint | None = None,
         model_name: str = "",
     ) -> None:
-        connection = Connection(paths, monitor, attach, model_name)
-        super().__init__(paths, config, post, monitor, connection, config_file=config_file)
+        self.server = Connection(paths, monitor, attach, model_name)
+        """The way to the server's own answers."""
+        self._config = config
+        self._post = post
+        self._monitor = monitor
+        self._managed = KeptServer(paths, monitor)
         self._attach = attach
         self.choices = SamplingChoices(paths.sampling_choices, config.sampling)
         """How tokens are chosen, by the model's name."""
         self._attached_name = str(attach or "")
-        managed = None if attach is not None else self._kept
+        managed = None if attach is not None else self._managed
         self.chat = ChatClient(paths, config, post, self.server, sampling=self.sampling, managed=managed)
         """What asks the server, one answer at a time."""
+        self.launcher = Launcher(
+            paths,
+            config,
+            post,
+            monitor=monitor,
+            managed=self._managed,
+            connection=self.server,
+            chat=self.chat,
+            config_file=config_file,
+        )
+        """What brings the managed server up."""
 
     @property
     def attached(self) -> bool:
@@ -66,7 +85,7 @@ class Session(Launches):
 
     async def _meet_supervisor(self) -> None:
         if (answer_id := self.chat.answer_id) is not None:
-            await self._kept.tell(answer_id, running=True)  # the one before may have been killed
+            await self._managed.tell(answer_id, running=True)  # the one before may have been killed
 
     async def look_at_attached(self) -> None:
         """Post what an attached server says of itself, and its models where one must be chosen.
@@ -119,18 +138,6 @@ class Session(Launches):
         """Whether the same question gets the same answer: temperature 0 was chosen, or is what counts."""
         chosen = (await self.sampling()).temperature
         return chosen == 0 or (chosen is None and (await self.effective_sampling()).temperature == 0)
-
-    async def stop_answer(self) -> None:
-        """Stop the running answer on the server."""
-        await self.chat.stop()
-
-    async def restart_server(self) -> bool:
-        """Have the managed server ended and started again; one whose keeper does not answer is only ended: False."""
-        return await self._kept.restart()
-
-    async def stop_server(self) -> None:
-        """Stop the managed server in order."""
-        await self._kept.stop()
 
     async def close(self) -> None:
         """Let go of the connection; the server stays as it is."""

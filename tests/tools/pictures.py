@@ -40,7 +40,7 @@ async def take(paths: Paths, config: Config, theme: str, size: tuple[int, int], 
     shape = f"{size[0]}x{size[1]}"
     async with app.run_test(size=size) as pilot:
         seat = app.seat
-        await until(pilot, lambda: seat.ready and not seat.launching)
+        await until(pilot, lambda: seat.models.ready and not seat.models.launching)
         await pilot.press("ctrl+n")  # not below the last session's
         seat.query_one(Prompt).text = "Write Flappy Bird in Python."
         await pilot.press("enter")

@@ -14,12 +14,21 @@ from textual import on
 from textual.app import ComposeResult
 
 from r1tui.chat.attachments import as_asked
+from r1tui.errors import R1tuiError
 from r1tui.tui.commands import bindings_of
-from r1tui.tui.messages import AnswerEnded, AnswerReceived, AnswerWaits, Sampled, ServerChanged
+from r1tui.tui.messages import (
+    AnswerEnded,
+    AnswerReceived,
+    AnswerWaits,
+    LaunchEnded,
+    ModelsOffered,
+    Sampled,
+    ServerChanged,
+    StageReported,
+)
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.conversations_base import ConversationsBase
 from r1tui.tui.screens.input_base import InputBase
-from r1tui.tui.screens.models_base import ModelsBase
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
     from r1tui.tui.widgets.transcript import Transcript
 
 
-class ChatScreen(ModelsBase, ConversationsBase, InputBase):
+class ChatScreen(ConversationsBase, InputBase):
     """All that the chat is: models, conversations, answers, what is done with what was said, and the input."""
 
     DEFAULT_CSS = """
@@ -59,12 +68,12 @@ class ChatScreen(ModelsBase, ConversationsBase, InputBase):
     @property
     def running_model(self) -> str | None:
         """The name of the model that would answer; None where none does."""
-        return (self.status and self.status.variant) or "" if self.ready else None
+        return self.models.running_model
 
     @property
     def server_pid(self) -> int | None:
         """llama-server's process, as far as it is known."""
-        return self.status.pid if self.status else None
+        return self.r1.monitor.status.pid
 
     def compose(self) -> ComposeResult:
         yield self.instruments
@@ -76,9 +85,17 @@ class ChatScreen(ModelsBase, ConversationsBase, InputBase):
     async def furnish(self) -> None:
         """Bring all that is not there yet, and begin."""
         from r1tui.tui.controllers.answers import AnswerController  # noqa: PLC0415  after the first screen
+        from r1tui.tui.controllers.models import ModelController  # noqa: PLC0415  as above
         from r1tui.tui.furniture import Furniture  # noqa: PLC0415  as above
+        from r1tui.tui.screens.model_port import ModelPort  # noqa: PLC0415  as above
+        from r1tui.tui.services.local_models import LocalModels  # noqa: PLC0415  as above
 
-        self.answers = AnswerController(self.r1.session.chat, self.r1.saved, self)
+        r1, session = self.r1, self.r1.session
+        self.answers = AnswerController(session.chat, r1.saved, self)
+        self.port, local = ModelPort(self), LocalModels(lambda: r1.catalog, r1.paths, r1.config)
+        self.models = ModelController(
+            session.launcher, r1.monitor, session.chat, local, self.port, attached=session.attached
+        )
         self.furniture = new = Furniture(self.instruments.figures, self._clock, self.answers.may_change)
         with self.app.batch_update():
             self.remove_class("-bare")
@@ -91,6 +108,14 @@ class ChatScreen(ModelsBase, ConversationsBase, InputBase):
         self.r1.unsaved.show()
         self.refresh_bindings()
         await self._begin()
+
+    async def _begin(self) -> None:
+        r1 = self.r1
+        if r1.session.attached:
+            self.run_worker(r1.session.look_at_attached(), name="Asking the server")
+        else:
+            self.run_worker(r1.session.watch(), group="watch", name="Watching the server")
+            await self.models.begin(r1.wanted, insists=r1.insists)
 
     def refresh_bindings(self) -> None:
         """What keys do has changed, and with it, it may be, whether anything has been asked."""
@@ -198,9 +223,74 @@ class ChatScreen(ModelsBase, ConversationsBase, InputBase):
 
     @on(ServerChanged)
     def _server_changed(self, message: ServerChanged) -> None:
-        self._show_status(message.status)
+        self.models.take_status(message.status)
         self.instruments.update_context_size(message.context_size)
         self._weigh_again()
+
+    @on(StageReported)
+    def _stage_reported(self, message: StageReported) -> None:
+        self.models.take_stage(message.event)
+
+    @on(LaunchEnded)
+    def _launch_ended(self, message: LaunchEnded) -> None:
+        self.models.launch_ended(ready=message.ready)
+
+    @on(ModelsOffered)
+    def _models_offered(self, message: ModelsOffered) -> None:
+        from r1tui.tui.screens.server_models import ServerModelsScreen  # noqa: PLC0415  when it is wanted
+
+        session = self.r1.session
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self.run_worker(session.choose_model(name), name="Choosing the model", group="attached")
+
+        self.app.push_screen(ServerModelsScreen(message.names, session.server.model_name), chosen)
+
+    async def _offer_models(self) -> None:
+        try:
+            await self.r1.session.offer_models()
+        except R1tuiError as error:
+            self.r1.show_error(error)
+
+    def work_failed(self, name: str, error: R1tuiError) -> None:
+        super().work_failed(name, error)
+        self.models.work_failed(name, error)
+
+    def action_variants(self) -> None:
+        """Choose a model."""
+        if self.r1.session.attached:
+            self.run_worker(self._offer_models(), name="The list of models", group="attached", exclusive=True)
+        else:
+            self.port.show_models()
+
+    def action_step(self, step: int) -> None:
+        """Switch to the next or previous model on disk."""
+        self.models.step(step)
+
+    def action_number(self, number: int) -> None:
+        """Switch to the model with this number in the list."""
+        self.models.switch_to_number(number)
+
+    def action_start(self) -> None:
+        """Bring the last model up again, or end a server that hangs and start it again."""
+        self.models.start()
+
+    def action_stop_server(self) -> None:
+        """Stop the server, and stay here."""
+        self.models.stop_server()
+
+    def action_back(self) -> None:
+        """Bring the model back that ran before a switch that failed."""
+        self.models.bring_back()
+
+    def action_download(self) -> None:
+        """Show the download that runs, or the unfinished one of the last model."""
+        self.models.find_download()
+
+    def action_log(self) -> None:
+        """Show the log of what goes on: the engine's build, else the server."""
+        self.port.show_log()
 
     async def action_stop(self) -> None:
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
@@ -209,7 +299,7 @@ class ChatScreen(ModelsBase, ConversationsBase, InputBase):
         elif self.answers.is_shown:
             self.answers.stop()
         else:
-            self._cancel_launch()
+            self.models.cancel()
 
     async def action_interrupt(self) -> None:
         """Stop the answer, never the server; with nothing to stop, copy what is selected."""
@@ -238,9 +328,17 @@ class ChatScreen(ModelsBase, ConversationsBase, InputBase):
             return False
         match action:
             case "stop":
-                something = self.prompt.edited is not None or self.answers.is_shown or self.launching
+                something = self.prompt.edited is not None or self.answers.is_shown or self.models.launching
                 others_first = self.prompt.is_completing or self.furniture.selection.display  # which have the same key
                 return something and not others_first
+            case "start":
+                return self.models.can_start
+            case "back":
+                return self.models.can_bring_back
+            case "stop_server":
+                return self.models.can_stop
+            case "step" | "number" | "log" | "download":
+                return not self.r1.session.attached
             case "thinking":
                 return any(turn.answer.has_thoughts for turn in self.conversation.turns)
             case "answers":

@@ -168,7 +168,7 @@ class ConversationsScreen(TableScreen[str | None]):
         return "answering" if one.running and self._is_recorded(one) else ""
 
     def _is_recorded(self, one: Listed) -> bool:
-        return self._seat.status is not None and one.answer_id in self._seat.status.answers
+        return one.answer_id in self._r1.monitor.refresh().answers
 
     def _under_cursor(self) -> Listed | None:
         return self._listed[self.cursor] if self.cursor < len(self._listed) else None

@@ -13,14 +13,10 @@ from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
-    from textual.worker import Worker
-
-    from r1tui.catalog.variants import Variant
     from r1tui.chat.conversation import Conversation
-    from r1tui.events import StageFailed
-    from r1tui.messages import Status
     from r1tui.tui.app import R1App
     from r1tui.tui.controllers.answers import AnswerController
+    from r1tui.tui.controllers.models import ModelController
     from r1tui.tui.furniture import Furniture
 
 
@@ -38,16 +34,7 @@ class SeatBase(Guarded, Screen[None]):
         self.conversation: Conversation
         """The one that is shown."""
         self.answers: AnswerController
-        self.status: Status | None = None
-        """What is true of the server, as far as was told."""
-        self.ready = False
-        """Whether a question would be answered."""
-        self._launching: Worker[None] | None = None
-        self._last_variant: Variant | None = None
-        self._failure: StageFailed | None = None
-        """Why the last launch failed."""
-        self._replaced: Variant | None = None
-        """The model that ran before the one that is, or was, being brought up."""
+        self.models: ModelController
 
     @property
     def r1(self) -> R1App:

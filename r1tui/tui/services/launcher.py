@@ -1,4 +1,4 @@
-"""What of a session is about launches: a variant is brought up, or a server that comes up by itself is followed."""
+"""Brings a variant up, or follows a server that comes up by itself, and posts how that goes."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,44 +21,37 @@ from r1tui.tui.monitor import ServerMonitor
 
 if TYPE_CHECKING:
     from r1tui.launch.stages import Launch
+    from r1tui.tui.services.chat_client import ChatClient
 
-Post = Callable[[Message], object]
 
-
-class Launches:
-    """The part of a session that brings its server up. However a launch ends, its last two messages say so."""
+class Launcher:
+    """Brings the managed server up. However a launch ends, its last two messages say so."""
 
     def __init__(
         self,
         paths: Paths,
         config: Config,
-        post: Post,
-        monitor: ServerMonitor,
-        server: Connection,
+        post: Callable[[Message], object],
         *,
+        monitor: ServerMonitor,
+        managed: KeptServer,
+        connection: Connection,
+        chat: ChatClient,
         config_file: str | None = None,
     ) -> None:
         self._paths = paths
         self._config = config
         self._config_file = config_file
         self._post = post
-        self.server = server
-        """The way to the server's own answers."""
         self._monitor = monitor
-        self._kept = KeptServer(paths, monitor)
+        self.managed = managed
+        """The server that is brought up."""
+        self._connection = connection
+        self._chat = chat
         self._launch: Launch | None = None
         self._given_up = False
         self.following = False
         """Whether the server that comes up was started by somebody else, or by its keeper."""
-
-    @property
-    def answering(self) -> bool:
-        """Whether an answer is being received."""
-        raise NotImplementedError
-
-    async def stop_answer(self) -> None:
-        """Stop the running answer on the server."""
-        raise NotImplementedError
 
     async def launch(self, variant: Variant, *, replace: bool) -> None:
         """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
@@ -77,9 +70,9 @@ class Launches:
             if launch.prepared is None:
                 return
             if replace:  # not before there is something to start in its place
-                await self.stop_answer()
-                await self._kept.stop()
-            await self.server.forget()  # not at the end: the server may be asked as soon as it is ready
+                await self._chat.stop()
+                await self.managed.stop()
+            await self._connection.forget()  # not at the end: the server may be asked as soon as it is ready
             stage = "server"
             async with aclosing(launch.start()) as events:
                 async for event in events:
@@ -107,8 +100,8 @@ class Launches:
             last = status
 
         try:
-            if not self.answering:  # that answer fails by itself, and lets go of the connection then
-                await self.server.forget()
+            if self._chat.answer_id is None:  # that answer fails by itself, and lets go of the connection then
+                await self._connection.forget()
             self._post(StageReported(StageStarted("server", f"llama-server with {now.variant or now.model}")))
             stuck_s, changes = self._config.server.stuck_s, self._monitor.changes
             events = follow_server(self._paths, stuck_s, note, restarts=now.restarts, changes=changes)
@@ -143,7 +136,7 @@ class Launches:
     async def _cancelled(self, *, stop: bool) -> None:
         if self._given_up:
             if stop:
-                await self._kept.stop()
+                await self.managed.stop()
             self._post(StageReported(StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130)))
 
     def leave_download(self) -> None:

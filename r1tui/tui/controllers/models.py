@@ -1,0 +1,345 @@
+"""The model that runs, comes up, or has failed to: launching, switching, cancelling, going back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from r1tui.errors import R1tuiError
+from r1tui.events import StageFailed
+from r1tui.text import duration
+from r1tui.tui.messages import LaunchEnded, StageReported
+from r1tui.tui.news import server_news
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from textual.message import Message
+
+    from r1tui.catalog.variants import Variant
+    from r1tui.events import StageEvent
+    from r1tui.messages import Status
+    from r1tui.tui.monitor import ServerMonitor
+    from r1tui.tui.news import News
+    from r1tui.tui.services.chat_client import ChatClient
+    from r1tui.tui.services.launcher import Launcher
+    from r1tui.tui.services.local_models import LocalModels
+
+LAUNCH = "The launch"
+SWITCHING = "Switching models"
+ASK_BEFORE_FETCHING_GIB = 1.0
+LONG_LOAD_S = 30.0
+"""From which loading time on the user is asked before the server is stopped."""
+
+
+class Work(Protocol):
+    """What goes on beside all else."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended, however."""
+
+    def cancel(self) -> object:
+        """End it."""
+
+
+class ModelView(Protocol):
+    """Where models are shown and chosen, and the user is asked about them."""
+
+    def run_worker(self, work: Coroutine[Any, Any, None], *, name: str, group: str, exclusive: bool = True) -> Work:
+        """Do this beside all else; what it raises is told."""
+
+    def post(self, message: Message) -> object:
+        """Tell what has happened, after all that was told before."""
+
+    def tell(self, text: str) -> None:
+        """Show the user a notice."""
+
+    def tell_news(self, news: News) -> None:
+        """Show the user what has become of the server."""
+
+    def tell_failure(self, failed: StageFailed) -> None:
+        """Show the user why the model that runs was not replaced."""
+
+    def show_status(self, status: Status) -> None:
+        """The server's status is another one."""
+
+    def show_title(self, title: str) -> None:
+        """The model that runs has this name for people; none where nothing runs."""
+
+    def show_launch(self) -> None:
+        """A launch begins: none of its stages has been reported."""
+
+    def show_stage(self, event: StageEvent) -> None:
+        """A launch has got on."""
+
+    def hide_launch(self, *, focus: bool) -> None:
+        """No launch is of interest any more; with `focus` the user may ask now."""
+
+    def show_download(self, variant: Variant, *, begin: bool) -> None:
+        """Show its download, which is yet to `begin`, or goes on."""
+
+    def show_welcome(self) -> None:
+        """Let the user choose a first model."""
+
+    def refresh_bindings(self) -> None:
+        """What keys do has changed."""
+
+    async def may_stop_others(self) -> bool:
+        """Whether the server may be stopped although it computes somebody else's answer."""
+
+    async def may_stop_foreign(self) -> bool:
+        """Whether a server may be stopped that comes up without a launch of ours."""
+
+    async def may_lose(self, loss: str) -> bool:
+        """Whether the server may be stopped although this is lost by it."""
+
+    async def may_replace(self, now: Status, variant: Variant) -> bool:
+        """Whether the running model may go for the one that r1tui was started with."""
+
+    async def choose_fetching(self, variant: Variant) -> Literal["launch", "only"] | None:
+        """Whether a large model is to be fetched and brought up, or `only` fetched."""
+
+
+class ModelController:
+    """Owns which model runs or comes up, and which ran before. `attached`, it only shows somebody else's."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        monitor: ServerMonitor,
+        chat: ChatClient,
+        models: LocalModels,
+        view: ModelView,
+        *,
+        attached: bool,
+    ) -> None:
+        self.status: Status | None = None
+        """The server's status, as it is shown; None before the first word of it."""
+        self.ready = attached
+        """Whether a question would be answered."""
+        self._launcher = launcher
+        self._monitor = monitor
+        self._chat = chat
+        self._models = models
+        self._attached = attached
+        self._view = view
+        self._launch: Work | None = None
+        self._failure: StageFailed | None = None
+        """Why the launch has failed."""
+        self.last: Variant | None = None
+        """The model that runs, or was to be brought up last."""
+        self.replaced: Variant | None = None
+        """The model that ran before the one that is, or was, being brought up."""
+
+    @property
+    def running_model(self) -> str | None:
+        """The name of the model that would answer; None where none does."""
+        return (self.status and self.status.variant) or "" if self.ready else None
+
+    @property
+    def launching(self) -> bool:
+        """Whether a model is being brought up."""
+        return self._launch is not None
+
+    @property
+    def can_start(self) -> bool:
+        """Whether there is something to start, or to start again."""
+        waits = self.status is not None and self.status.waits_for_start
+        return waits or not (self.launching or self.ready or self.last is None)
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether there is a server of ours to stop."""
+        return self.status is not None and self.status.running and not (self.launching or self._attached)
+
+    @property
+    def can_bring_back(self) -> bool:
+        """Whether another model ran, and none does now."""
+        return not self.launching and not self.ready and self.replaced is not None
+
+    async def begin(self, wanted: Variant | None, *, insists: bool) -> None:
+        """Leave what runs; else bring up the wanted model, or let the user choose one.
+
+        A wanted model that the user `insists` on takes the place of another, if the user agrees.
+        """
+        now = self._monitor.refresh()
+        if now.running:
+            if wanted is not None and now.variant != wanted.name and insists:
+                self.switch(wanted, unasked=False)
+        elif wanted is not None:
+            self.launch(wanted, replace=False)
+        elif (variant := await asyncio.to_thread(self._models.downloading, None)) is not None:
+            self._view.show_download(variant, begin=False)
+        else:
+            self._view.show_welcome()
+
+    def take_status(self, status: Status) -> None:
+        """The server's status is another one, or is to be looked at anew."""
+        before, self.status = self.status, status
+        self.ready = status.state in ("ready", "sleeping")
+        self._view.show_status(status)
+        if not self._attached and (before is None or before.variant != status.variant or self.last is None):
+            variant = self._models.running(status)
+            self._view.show_title(variant.title if variant is not None else "")
+            if status.variant and self.last is None and self.ready:
+                self.last = variant
+        if self.ready and not self.launching:
+            self._view.hide_launch(focus=False)
+        if before is None or (before.state, before.hangs) != (status.state, status.hangs):
+            self._view.refresh_bindings()  # it asks for every key whether it does something
+            if not self.launching and (news := server_news(before, status)) is not None:
+                self._view.tell_news(news)
+        if status.comes_up and not self.launching:
+            self._bring_up(self._launcher.follow(status))
+
+    def take_stage(self, event: StageEvent) -> None:
+        """A launch has got on."""
+        if isinstance(event, StageFailed):
+            self._failure = event
+        self._view.show_stage(event)
+
+    def launch_ended(self, *, ready: bool) -> None:
+        """A launch is over, unless another has replaced it."""
+        if self._launch is not None and not self._launch.is_finished:
+            return
+        self._launch = None
+        if self.status is not None:
+            self.take_status(self.status)
+        if ready:
+            self._view.hide_launch(focus=True)
+            self.replaced = None
+        elif self.ready and self._failure is not None:  # what ran goes on
+            self._view.tell_failure(self._failure)
+        elif self.replaced is not None:
+            self._view.tell(f"<chat.back> brings {self.replaced.name} back.")
+        self._view.refresh_bindings()
+
+    def work_failed(self, name: str, error: R1tuiError) -> None:
+        """A launch whose work is gone has failed."""
+        if name == LAUNCH and self.launching:
+            self._view.post(StageReported(StageFailed.of("server", error)))
+            self._view.post(LaunchEnded(ready=False))
+
+    def launch(self, variant: Variant, *, replace: bool) -> None:
+        """Bring the model up; with `replace` in place of what runs."""
+        if replace and self.ready and self.status is not None:
+            self.replaced = self._models.running(self.status)
+        self.last = variant
+        self._bring_up(self._launcher.launch(variant, replace=replace))
+
+    def _bring_up(self, work: Coroutine[Any, Any, None]) -> None:
+        self._failure = None
+        self._view.show_launch()
+        self._launch = self._view.run_worker(work, group="launch", name=LAUNCH)
+        self._view.refresh_bindings()
+
+    def cancel(self) -> None:
+        """Give the launch up; a server that comes up without one is stopped if the user agrees."""
+        if self._launcher.following:
+            self._view.run_worker(self._cancel_foreign(), group="cancel", name="Cancelling the launch")
+        else:
+            self._give_up()
+
+    async def _cancel_foreign(self) -> None:
+        if await self._view.may_stop_foreign():
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self._launch is not None:
+            self._launcher.give_up()
+            self._launch.cancel()
+
+    def start(self) -> None:
+        """Bring the last model up again, or end a server that hangs and start it again."""
+        if self.status is not None and self.status.waits_for_start:
+            self._view.run_worker(self._restart(self.status), group="restart", name="Restarting the server")
+        elif self.last is not None and not self.launching and not self.ready:
+            self.launch(self.last, replace=self.status is not None and self.status.stray)
+
+    async def _restart(self, status: Status) -> None:
+        """Have the server started again, by its supervisor or, where that hangs, by a new one."""
+        variant = self.last or self._models.running(status)
+        done = await self._launcher.managed.restart()
+        if not done and variant is not None and (self._launcher.following or not self.launching):
+            self.launch(variant, replace=False)
+
+    def stop_server(self) -> None:
+        """Stop the server; the user is asked first where something is lost by it."""
+        self._view.run_worker(self._stop_server(), group="restart", name="Stopping the server")
+
+    async def _stop_server(self) -> None:
+        now, loss = self._monitor.refresh(), ""
+        if self._chat.answer_id is not None:
+            loss = "An answer is running, and ends with the server."
+        elif now.load_s is not None and now.load_s >= LONG_LOAD_S:
+            loss = f"{now.variant or 'The model'} took {duration(now.load_s)} to load."
+        if loss and not await self._view.may_lose(loss):
+            return
+        if await self.may_stop_answers():
+            self._view.tell("Stopping the server…")
+            await self._launcher.managed.stop()
+            self._view.tell("The server is stopped. <chat.start> starts it again.")
+
+    def bring_back(self) -> None:
+        """Bring the model back that ran before a switch that failed."""
+        if self.replaced is not None:
+            self.launch(self.replaced, replace=self._monitor.refresh().running)
+
+    def step(self, step: int) -> None:
+        """Switch to the model that stands so many places after the one that runs, of those on disk."""
+        self._view.run_worker(self._step(step), group="look", name=SWITCHING)
+
+    async def _step(self, step: int) -> None:
+        found = await asyncio.to_thread(self._models.neighbour, self._monitor.refresh().variant, step)
+        if found is None:
+            self._view.tell("There is no other model on disk. <chat.variants> lists those that can be fetched.")
+        self.switch(found)
+
+    def find_download(self) -> None:
+        """Show the download that runs, or the unfinished one of the last model."""
+        self._view.run_worker(self._find_download(), group="look", name="Looking for downloads")
+
+    async def _find_download(self) -> None:
+        if (variant := await asyncio.to_thread(self._models.downloading, self.last)) is not None:
+            self._view.show_download(variant, begin=False)
+        else:
+            self._view.tell("Nothing is being downloaded. <chat.variants> lists the models.")
+
+    def switch(self, variant: Variant | None, *, unasked: bool = True, known_size: bool = False) -> None:
+        """Bring the model up in place of what runs; not `unasked`, the user is asked first whether it may go.
+
+        With `known_size` the user was told how much there is to fetch, and is not asked again.
+        """
+        if variant is not None:
+            switching = self._switch(variant, unasked=unasked, known_size=known_size)
+            self._view.run_worker(switching, group="switch", name=SWITCHING)
+
+    async def _switch(self, variant: Variant, *, unasked: bool, known_size: bool) -> None:
+        now = self._monitor.refresh()
+        if now.running and now.variant == variant.name:
+            self._view.tell(f"{variant.name} is already running.")
+            return
+        if not unasked and not await self._view.may_replace(now, variant):
+            return
+        is_asked = not known_size and not await self._is_soon_here(variant)
+        choice = await self._view.choose_fetching(variant) if is_asked else "launch"
+        if choice == "only":
+            self._view.show_download(variant, begin=True)
+        elif choice == "launch" and await self.may_stop_answers():
+            self.launch(variant, replace=self._monitor.refresh().running)
+
+    def switch_to_number(self, number: int) -> None:
+        """Switch to the model with this number in the list, if there is one."""
+        self.switch(self._models.numbered(number))
+
+    async def _is_soon_here(self, variant: Variant) -> bool:
+        """Whether the model is on this machine, or small enough to be fetched unasked."""
+        if (variant.size_gib or 0.0) < ASK_BEFORE_FETCHING_GIB:
+            return True
+        return await asyncio.to_thread(self._models.is_here, variant)
+
+    async def may_stop_answers(self) -> bool:
+        """Whether the server may be stopped: the user is asked when it computes somebody else's answer."""
+        return not await self._chat.others_answers() or await self._view.may_stop_others()

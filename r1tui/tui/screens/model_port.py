@@ -1,0 +1,149 @@
+"""What the controller of models has shown and asked: stages, notices, questions, and the screens to choose from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from r1tui.tui.remedies import in_words, with_keys
+from r1tui.tui.screens.ask import AskScreen, Choice, ask_stop, stop_or_wait
+from r1tui.tui.widgets.prompt import Prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from textual.message import Message
+    from textual.worker import Worker
+
+    from r1tui.catalog.variants import Variant
+    from r1tui.events import StageEvent, StageFailed
+    from r1tui.messages import Status
+    from r1tui.tui.news import News
+    from r1tui.tui.screens.chat import ChatScreen
+
+
+class ModelPort:
+    """Shows and asks on the chat screen."""
+
+    def __init__(self, screen: ChatScreen) -> None:
+        self._screen = screen
+        self._app = screen.r1
+
+    def run_worker(
+        self, work: Coroutine[Any, Any, None], *, name: str, group: str, exclusive: bool = True
+    ) -> Worker[None]:
+        """Do this beside all else; what it raises is told."""
+        return self._screen.run_worker(work, name=name, group=group, exclusive=exclusive)
+
+    def post(self, message: Message) -> object:
+        """Tell what has happened, after all that was told before."""
+        return self._screen.post_message(message)
+
+    def tell(self, text: str) -> None:
+        """Show the user a notice."""
+        self._screen.tell(text)
+
+    def tell_news(self, news: News) -> None:
+        """Show the user what has become of the server."""
+        self._screen.notify(in_words(news.text, self._app), title=news.title, severity=news.severity, markup=False)
+
+    def tell_failure(self, failed: StageFailed) -> None:
+        """Show the user why the model that runs was not replaced."""
+        said = f"{failed.cause} {in_words(failed.remedies, self._app)}"
+        self._screen.notify(said, title="The model stays", severity="error", markup=False)
+
+    def show_status(self, status: Status) -> None:
+        """The server's status is another one."""
+        self._screen.instruments.update_server(status)
+        self._screen.furniture.greeting.touch()
+
+    def show_title(self, title: str) -> None:
+        """The model that runs has this name for people; none where nothing runs."""
+        self._screen.furniture.greeting.title = title
+
+    def show_launch(self) -> None:
+        """A launch begins: none of its stages has been reported."""
+        self._screen.add_class("-launching")
+        self._screen.furniture.stages.reset()
+
+    def show_stage(self, event: StageEvent) -> None:
+        """A launch has got on."""
+        self._screen.furniture.stages.apply(with_keys(event, self._app))
+
+    def hide_launch(self, *, focus: bool) -> None:
+        """No launch is of interest any more; with `focus` the user may ask now."""
+        self._screen.remove_class("-launching")
+        if focus:
+            self._screen.query_one(Prompt).focus()
+
+    def refresh_bindings(self) -> None:
+        """What keys do has changed."""
+        self._screen.refresh_bindings()
+
+    def show_models(self) -> None:
+        """Let the user choose a model."""
+        from r1tui.tui.screens.variants import VariantsScreen  # noqa: PLC0415  planner and hub
+
+        app, switch = self._app, self._screen.models.switch
+        app.push_screen(VariantsScreen(app.catalog, app.config, app.paths, app.monitor.refresh), switch)
+
+    def show_welcome(self) -> None:
+        """Let the user choose a first model."""
+        from r1tui.tui.screens.welcome import WelcomeScreen  # noqa: PLC0415  as above
+
+        app, switch = self._app, self._screen.models.switch
+        screen = WelcomeScreen(app.catalog, app.config, app.paths, app.monitor.refresh)
+
+        def chosen(variant: Variant | None) -> None:
+            switch(variant, known_size=variant is not None and variant.name == screen.recommended)
+
+        app.push_screen(screen, chosen)
+
+    def show_download(self, variant: Variant, *, begin: bool) -> None:
+        """Show its download, which is yet to `begin`, or goes on."""
+        from r1tui.tui.screens.download import DownloadScreen  # noqa: PLC0415  the hub
+
+        app, models = self._app, self._screen.models
+        screen = DownloadScreen(
+            variant, app.paths, app.config, config_file=app.config_file, begin=begin, before_stop=models.cancel
+        )
+        app.push_screen(screen, models.switch)
+
+    def show_log(self) -> None:
+        """Show the log of what goes on: the engine's build, else the server."""
+        from r1tui.tui.screens.log import LogScreen  # noqa: PLC0415
+
+        paths, screen = self._app.paths, self._screen
+        building = screen.models.launching and screen.furniture.stages.running("engine")
+        self._app.push_screen(LogScreen(paths.logs / "build.log" if building else paths.server_log))
+
+    async def may_stop_others(self) -> bool:
+        """Whether the server may be stopped although it computes somebody else's answer."""
+        question = "Another client's answer is running on this server, and would be stopped with it."
+        return await self._agrees(AskScreen(question, [Choice("s", "stop", "Stop it all the same")]))
+
+    async def may_stop_foreign(self) -> bool:
+        """Whether a server may be stopped that comes up without a launch of ours."""
+        return await self._agrees(stop_or_wait())
+
+    async def may_lose(self, loss: str) -> bool:
+        """Whether the server may be stopped although this is lost by it."""
+        return await self._agrees(ask_stop(loss))
+
+    async def may_replace(self, now: Status, variant: Variant) -> bool:
+        """Whether the running model may go for the one that r1tui was started with."""
+        question = f"{now.variant or 'A model'} is already running."
+        return await self._agrees(AskScreen(question, [Choice("s", "switch", f"Stop it, and start {variant.name}")]))
+
+    async def choose_fetching(self, variant: Variant) -> Literal["launch", "only"] | None:
+        """Whether a large model is to be fetched and brought up, or `only` fetched."""
+        question = f"{variant.name} is not on this machine: {variant.size_gib or 0.0:,.0f} GiB to fetch."
+        choices = [
+            Choice("f", "launch", "Fetch it, then start it"),
+            Choice("o", "only", "Only fetch it; what runs stays"),
+        ]
+        choice = await self._app.push_screen_wait(AskScreen(question, choices))
+        return "launch" if choice == "launch" else "only" if choice == "only" else None
+
+    async def _agrees(self, question: AskScreen) -> bool:
+        return await self._app.push_screen_wait(question) is not None

@@ -1,0 +1,68 @@
+"""The models of the catalog as they are on this machine's disk."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r1tui.catalog.variants import Catalog, Variant
+from r1tui.errors import R1tuiError
+from r1tui.hub.local.found import find_model
+from r1tui.hub.download.model import unfinished
+from r1tui.hub.download.jobs import running_downloads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from r1tui.config import Config
+    from r1tui.messages import Status
+    from r1tui.paths import Paths
+
+
+class LocalModels:
+    """Finds models; all but `numbered` and `running` read the disk."""
+
+    def __init__(self, load: Callable[[], Catalog], paths: Paths, config: Config) -> None:
+        self._load = load
+        self._paths = paths
+        self._config = config
+
+    @property
+    def catalog(self) -> Catalog:
+        """The models that there are."""
+        return self._load()
+
+    def numbered(self, number: int) -> Variant | None:
+        """The model with this number in the list, from 1 on."""
+        variants = list(self.catalog)
+        return variants[number - 1] if number <= len(variants) else None
+
+    def running(self, status: Status) -> Variant | None:
+        """The model that the server was started with; the disk is not asked, it may hang."""
+        name = status.variant or ""
+        with suppress(R1tuiError):
+            if name.startswith("hf:") or not ("/" in name or ".gguf" in name.casefold()):
+                return self.catalog.find(name)
+        file = Path(status.model) if status.model else None
+        return Variant(name=file.stem, title=str(file), file=file) if file is not None else None
+
+    def is_here(self, variant: Variant) -> bool:
+        """Whether all of it is on this machine."""
+        return find_model(variant, self._paths, self._config) is not None
+
+    def neighbour(self, current: str | None, step: int) -> Variant | None:
+        """The model on disk that stands so many places after the current one, if there is another."""
+        here = [one for one in self.catalog if self.is_here(one)]
+        if len(here) < 2:
+            return None
+        names = [one.name for one in here]
+        index = names.index(current) if current in names else -1
+        return here[(index + step) % len(here)]
+
+    def downloading(self, last: Variant | None) -> Variant | None:
+        """The model that is being downloaded, or the last one where its download is unfinished."""
+        for name in running_downloads(self._paths):
+            with suppress(R1tuiError):
+                return self.catalog.find(name)
+        return last if last is not None and unfinished(last, self._paths, self._config) else None
