@@ -71,6 +71,7 @@ async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(
     app = R1App(paths, once, variant=variant_of_file(tiny_r1(answer=ANSWER)))
     async with opened(app) as pilot:
         await ready(app, pilot)
+        await until(pilot, lambda: not seat(app).models.launching)
         pid = keeper.status(paths).pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)

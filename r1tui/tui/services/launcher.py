@@ -18,10 +18,10 @@ from r1tui.tui.connection import Connection
 from r1tui.tui.kept import KeptServer
 from r1tui.tui.messages import LaunchEnded, StageReported
 from r1tui.tui.monitor import ServerMonitor
+from r1tui.tui.services.chat_client import ChatClient
 
 if TYPE_CHECKING:
     from r1tui.launch.stages import Launch
-    from r1tui.tui.services.chat_client import ChatClient
 
 
 class Launcher:

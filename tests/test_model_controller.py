@@ -1,0 +1,270 @@
+"""Who decides about models, with real servers and no screen."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import pytest
+from textual.message import Message
+
+from r1tui.catalog.variants import Variant, load_catalog
+from r1tui.config import Config, VariantSettings
+from r1tui.events import StageEvent, StageFailed
+from r1tui.keeper import client as keeper
+from r1tui.messages import Status
+from r1tui.paths import Paths
+from r1tui.tui.controllers.models import ModelController
+from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
+from r1tui.tui.monitor import ServerMonitor
+from r1tui.tui.news import News
+from r1tui.tui.services.local_models import LocalModels
+from r1tui.tui.session import Session
+from tests.answer_rig import until
+from tests.conftest import TinyModel
+from tests.keeper_rig import Toy, start_ready
+from tests.tui_rig import config
+
+__all__ = ["config"]
+
+
+class Work:
+    """A task as the controller knows it."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    @property
+    def is_finished(self) -> bool:
+        return self._task.done()
+
+    def cancel(self) -> object:
+        return self._task.cancel()
+
+
+class View:
+    """Remembers what is shown and asked; `agrees` to what is in it."""
+
+    def __init__(self) -> None:
+        self.models: ModelController
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.agrees: set[str] = set()
+        self.fetching: Literal["launch", "only"] | None = None
+        self.shown: list[str] = []
+        self.failed: list[StageFailed] = []
+        self.title = ""
+        self.work: set[asyncio.Task[None]] = set()
+
+    def run_worker(self, work: Coroutine[Any, Any, None], *, name: str, group: str, exclusive: bool = True) -> Work:
+        for task in self.work if exclusive else ():
+            if task.get_name() == group:
+                task.cancel()
+        task = asyncio.create_task(work, name=group)
+        self.work.add(task)
+        task.add_done_callback(self.work.discard)
+        return Work(task)
+
+    def post(self, message: Message) -> object:
+        return asyncio.get_running_loop().call_soon(self._hand_over, message)
+
+    def _hand_over(self, message: Message) -> None:
+        match message:
+            case ServerChanged():
+                self.models.take_status(message.status)
+            case StageReported():
+                self.models.take_stage(message.event)
+            case LaunchEnded():
+                self.models.launch_ended(ready=message.ready)
+
+    def tell(self, text: str) -> None:
+        self.said.append(text)
+
+    def tell_news(self, news: News) -> None:
+        self.said.append(news.title)
+
+    def tell_failure(self, failed: StageFailed) -> None:
+        self.said.append(failed.cause)
+
+    def show_status(self, status: Status) -> None:
+        """No instruments are shown."""
+
+    def show_title(self, title: str) -> None:
+        self.title = title
+
+    def show_launch(self) -> None:
+        self.shown.append("launch")
+
+    def show_stage(self, event: StageEvent) -> None:
+        if isinstance(event, StageFailed):
+            self.failed.append(event)
+
+    def hide_launch(self, *, focus: bool) -> None:
+        """No stages are shown."""
+
+    def show_download(self, variant: Variant, *, begin: bool) -> None:
+        self.shown.append(f"download {variant.name} {begin}")
+
+    def show_welcome(self) -> None:
+        self.shown.append("welcome")
+
+    def refresh_bindings(self) -> None:
+        """No keys are shown."""
+
+    def _answer(self, question: str) -> bool:
+        self.asked.append(question)
+        return question in self.agrees
+
+    async def may_stop_others(self) -> bool:
+        return self._answer("others")
+
+    async def may_stop_foreign(self) -> bool:
+        return self._answer("foreign")
+
+    async def may_lose(self, loss: str) -> bool:
+        return self._answer("lose")
+
+    async def may_replace(self, now: Status, variant: Variant) -> bool:
+        return self._answer(f"replace {now.variant}")
+
+    async def choose_fetching(self, variant: Variant) -> Literal["launch", "only"] | None:
+        self.asked.append(f"fetch {variant.name}")
+        return self.fetching
+
+
+@asynccontextmanager
+async def chosen(paths: Paths, config: Config) -> AsyncIterator[View]:
+    """A controller of the models of these settings, which follows the server."""
+    view = View()
+    monitor = ServerMonitor(paths, view.post)
+    session = Session(paths, config, view.post, monitor)
+    local = LocalModels(lambda: load_catalog(config), paths, config)
+    view.models = ModelController(session.launcher, monitor, session.chat, local, view, attached=False)
+    watching = asyncio.create_task(session.watch())
+    try:
+        yield view
+    finally:
+        for task in (watching, *view.work):
+            task.cancel()
+        await asyncio.gather(watching, *view.work, return_exceptions=True)
+        await session.close()
+
+
+def of_files(config: Config, **files: VariantSettings) -> Config:
+    return msgspec.structs.replace(config, variants=files)
+
+
+async def ready(view: View, name: str) -> None:
+    await until(lambda: view.models.running_model == name and not view.models.launching)
+
+
+async def test_the_wanted_model_comes_up_and_another_takes_its_place(
+    paths: Paths, config: Config, tiny_r1: TinyModel
+) -> None:
+    file = str(tiny_r1())
+    fails = VariantSettings(title="Bad", file=file, extra_args=["--lora", "/nowhere.gguf"])
+    good = {name: VariantSettings(title=name.title(), file=file) for name in ("one", "two")}
+    settings = of_files(config, bad=fails, **good)
+    async with chosen(paths, settings) as view:
+        models = view.models
+        await models.begin(load_catalog(settings).find("one"), insists=False)
+        assert (models.launching, models.can_stop) == (True, False)
+        await ready(view, "one")
+        assert (view.title, models.last and models.last.name, models.replaced) == ("One", "one", None)
+        assert models.can_stop
+        models.switch(models.last)
+        await until(lambda: view.said == ["one is already running."])
+        models.step(1)
+        await ready(view, "two")
+        assert models.replaced is None
+        models.switch(load_catalog(settings).find("bad"))
+        await until(lambda: bool(view.failed) and not models.launching)
+        assert models.can_bring_back
+        assert models.can_start
+        assert view.said[-1] == "<chat.back> brings two back."
+        models.bring_back()
+        await ready(view, "two")
+        assert not view.asked
+
+
+@pytest.mark.parametrize("agrees", [False, True])
+async def test_a_model_that_comes_up_by_itself_is_cancelled_when_the_user_agrees(
+    paths: Paths, config: Config, tmp_path: Path, *, agrees: bool
+) -> None:
+    toy = Toy(paths, tmp_path)
+    toy.acts({"loads": True})
+    await asyncio.to_thread(keeper.start, toy.spec(), paths)
+    async with chosen(paths, config) as view:
+        view.agrees = {"foreign"} if agrees else set()
+        await view.models.begin(None, insists=False)
+        await until(lambda: view.models.launching and view.models.status is not None)
+        view.models.cancel()
+        await until(lambda: view.asked == ["foreign"])
+        if agrees:
+            await until(lambda: not view.models.launching)
+            assert [one.cause for one in view.failed] == ["Cancelled."]
+            assert keeper.status(paths).state == "stopped"
+        else:
+            toy.acts({})
+            await asyncio.to_thread(keeper.restart, paths)
+            await ready(view, "toy")
+
+
+async def test_what_runs_stays_unless_the_user_wants_another_and_agrees(
+    paths: Paths, config: Config, tmp_path: Path
+) -> None:
+    before = await asyncio.to_thread(start_ready, Toy(paths, tmp_path).spec(), paths)
+    other = Variant("other", "Other", file=tmp_path / "other.gguf")
+    async with chosen(paths, config) as view:
+        await view.models.begin(other, insists=False)
+        await ready(view, "toy")
+        assert not view.asked
+        await view.models.begin(other, insists=True)
+        await until(lambda: view.asked == ["replace toy"] and not view.work)
+        assert keeper.status(paths).pid == before.pid
+
+
+async def test_without_a_model_the_user_is_shown_some(paths: Paths, config: Config) -> None:
+    async with chosen(paths, config) as view:
+        await view.models.begin(None, insists=False)
+        assert view.shown == ["welcome"]
+        assert not view.models.can_start
+        view.models.find_download()
+        await until(lambda: view.said == ["Nothing is being downloaded. <chat.variants> lists the models."])
+        view.models.step(1)
+        await until(lambda: len(view.said) == 2)
+        assert "no other model on disk" in view.said[1]
+        view.models.switch_to_number(1000)
+        assert not view.work
+
+
+@pytest.mark.parametrize(("choice", "shown"), [("only", ["download far True"]), (None, [])])
+async def test_a_large_model_is_not_fetched_unasked(
+    paths: Paths, config: Config, choice: Literal["only"] | None, shown: list[str]
+) -> None:
+    far = Variant("far", "Far", repo="acme/far", pattern="*.gguf", size_gib=212.0)
+    async with chosen(paths, config) as view:
+        view.fetching = choice
+        view.models.switch(far)
+        await until(lambda: not view.work)
+        assert view.asked == ["fetch far"]
+        assert view.shown == shown
+
+
+async def test_a_server_is_stopped_and_started_again_from_here(
+    paths: Paths, config: Config, tiny_r1: TinyModel
+) -> None:
+    settings = of_files(config, one=VariantSettings(title="One", file=str(tiny_r1())))
+    async with chosen(paths, settings) as view:
+        await view.models.begin(load_catalog(settings).find("one"), insists=False)
+        await ready(view, "one")
+        view.models.stop_server()
+        await until(lambda: view.said[-1:] == ["The server is stopped. <chat.start> starts it again."])
+        await until(lambda: not view.models.ready and view.models.can_start)
+        assert keeper.status(paths).state == "stopped"
+        assert not view.models.can_stop
+        view.models.start()
+        await ready(view, "one")
+        assert not view.asked
