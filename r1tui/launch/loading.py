@@ -129,7 +129,8 @@ async def follow_server(
     try:
         while True:
             try:
-                status = await asyncio.wait_for(statuses.get(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):  # `wait_for` of Python 3.11 may lose a cancellation
+                    status = await statuses.get()
             except TimeoutError:
                 for event in loading.look() if loading else ():
                     yield event

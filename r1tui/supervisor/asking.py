@@ -86,7 +86,8 @@ async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[St
             reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LONGEST_REPLY_BYTES)
             try:
                 writer.write(encode_line(Request("watch")))
-                line = await asyncio.wait_for(reader.readline(), REPLY_S)
+                async with asyncio.timeout(REPLY_S):
+                    line = await reader.readline()
                 while line:
                     yield changes.told(line)
                     line = await _next_line_async(paths, reader)

@@ -183,7 +183,8 @@ class _Recording:
             await asyncio.sleep(pause_s)
         else:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.asker_gone.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self.asker_gone.wait()
 
     async def _read_what_is_left(self) -> Outcome:
         """The server has dropped what comes next: go on where its buffer begins, which moves on while we ask."""

@@ -119,7 +119,8 @@ class ServerMonitor:
                     self._post(AnswerWaits(f"{failed.cause} {say(failed.remedies)}".strip()))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             with suppress(TimeoutError):  # nothing runs: look again for one that another r1tui started
-                await asyncio.wait_for(self._awake.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._awake.wait()
 
     async def _hear(self, status: Status, meet: Callable[[], Awaitable[object]]) -> None:
         """Take a watched supervisor's word, unless another has taken its place while it was on its way."""
