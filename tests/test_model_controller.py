@@ -15,7 +15,7 @@ from r1tui.config import Config, VariantSettings
 from r1tui.events import StageEvent, StageFailed
 from r1tui.keeper import client as keeper
 from r1tui.messages import Status
-from r1tui.paths import Paths
+from r1tui.system.paths import Paths
 from r1tui.tui.controllers.models import ModelController
 from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
 from r1tui.tui.monitor import ServerMonitor

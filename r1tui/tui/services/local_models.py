@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from r1tui.config import Config
     from r1tui.messages import Status
-    from r1tui.paths import Paths
+    from r1tui.system.paths import Paths
 
 
 class LocalModels:
