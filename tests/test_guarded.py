@@ -19,6 +19,7 @@ from r1tui.chat.rescue import Unsaved
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
 from r1tui.hub.removal import Removal
+from r1tui.messages import Status
 from r1tui.system.logs import begin_log, flush_log
 from r1tui.tui.controllers.answers import Question, Receiving
 from r1tui.tui.guarded import Guarded
@@ -187,6 +188,11 @@ def launch(app: StillApp) -> None:
     app.seat.models.launch(DEMO, replace=False)
 
 
+def cancel(app: StillApp) -> None:
+    app.session.launcher.following = True
+    app.seat.models.cancel()
+
+
 def follow(app: StillApp) -> None:
     app.seat.models._bring_up(app.session.launcher.follow(STATUS))
 
@@ -259,7 +265,7 @@ CASES = [
     Case("Asking the hub", "r1tui.tui.screens.variants.ask_hub",
          partial(in_models, begin=lambda screen: screen._ask(DEMO, headers=False))),
     Case("Deleting the model", "r1tui.tui.screens.variants.removal_of",
-         partial(in_models, begin=lambda screen: screen._find_removal(DEMO))),
+         partial(in_models, begin=lambda screen: screen._find_removal(DEMO, Status()))),
     Case("Deleting the model", "r1tui.tui.screens.variants.remove",
          partial(in_models, begin=lambda screen: screen._remove(Removal(DEMO, (), 0)))),
     Case("The list of conversations", "r1tui.chat.store.Store.newest",
@@ -295,6 +301,8 @@ CASES = [
     Case("Watching the server", "r1tui.supervisor.client.adopt", unattached),
     Case("Watching the server", "r1tui.tui.session.Session.watch", unattached, failing=fail_async),
     Case("Restarting the server", "r1tui.supervisor.client.restart", do(restart)),
+    Case("Stopping the server", "r1tui.supervisor.client.stop", do(lambda app: app.seat.action_stop_server())),
+    Case("Cancelling the launch", "r1tui.tui.screens.model_port.stop_or_wait", do(cancel)),
     Case("The launch", "r1tui.launch.stages.Launch.prepare", do(launch),
          launch_failed, fail_while_iterated),
     Case("The launch", "r1tui.tui.services.launcher.Launcher.launch", do(launch),

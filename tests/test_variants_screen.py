@@ -17,6 +17,7 @@ from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import Status
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
+from r1tui.tui.controllers.models import ModelController
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens import variants, welcome
 from r1tui.tui.screens.ask import AskScreen
@@ -177,7 +178,7 @@ async def test_without_a_model_one_is_recommended_and_enter_brings_it_up(
 ) -> None:
     app = Listening(paths)
     brought: list[tuple[str, bool]] = []
-    monkeypatch.setattr(app.seat.models, "launch", lambda variant, replace: brought.append((variant.name, replace)))
+    monkeypatch.setattr(ModelController, "launch", lambda _, variant, replace: brought.append((variant.name, replace)))
     async with opened(app, (80, 24)) as pilot:
         screen = app.screen
         assert isinstance(screen, WelcomeScreen)

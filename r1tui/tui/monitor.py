@@ -14,6 +14,7 @@ from r1tui.supervisor import client as keeper
 from r1tui.supervisor.state_file import is_being_stopped
 from r1tui.system.logs import as_told
 from r1tui.system.paths import Paths
+from r1tui.system.processes import identify
 from r1tui.tui.messages import AnswerWaits, ServerChanged
 from r1tui.tui.remedies import say
 
@@ -123,9 +124,10 @@ class ServerMonitor:
                     await self._awake.wait()
 
     async def _hear(self, status: Status, meet: Callable[[], Awaitable[object]]) -> None:
-        """Take a watched supervisor's word, unless another has taken its place while it was on its way."""
+        """Take a watched supervisor's word, unless it has ended meanwhile or another is in its place."""
         now, before = keeper.glance(self._paths), self._followed_pid
-        if now.keeper_pid not in (None, status.keeper_pid, before):
+        is_gone = status.keeper_pid is not None and identify(status.keeper_pid) is None
+        if is_gone or now.keeper_pid not in (None, status.keeper_pid, before):
             self.refresh()
             return
         self._hanging_pid, self._followed_pid = None, status.keeper_pid

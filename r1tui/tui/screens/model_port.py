@@ -9,11 +9,7 @@ from r1tui.tui.screens.ask import AskScreen, Choice, ask_stop, stop_or_wait
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
-
     from textual.message import Message
-    from textual.worker import Worker
 
     from r1tui.catalog.variants import Variant
     from r1tui.events import StageEvent, StageFailed
@@ -28,12 +24,7 @@ class ModelPort:
     def __init__(self, screen: ChatScreen) -> None:
         self._screen = screen
         self._app = screen.r1
-
-    def run_worker(
-        self, work: Coroutine[Any, Any, None], *, name: str, group: str, exclusive: bool = True
-    ) -> Worker[None]:
-        """Do this beside all else; what it raises is told."""
-        return self._screen.run_worker(work, name=name, group=group, exclusive=exclusive)
+        self.run_worker = screen.run_worker
 
     def post(self, message: Message) -> object:
         """Tell what has happened, after all that was told before."""
