@@ -181,7 +181,7 @@ def restart(app: StillApp) -> None:
     app.session._attach = None
     app.seat.models.status = msgspec.structs.replace(STATUS, state="restarting")
     assert app.seat.models.status.waits_for_start
-    app.seat.action_start()
+    app.seat.models.start()
 
 
 def launch(app: StillApp) -> None:
@@ -301,7 +301,7 @@ CASES = [
     Case("Watching the server", "r1tui.supervisor.client.adopt", unattached),
     Case("Watching the server", "r1tui.tui.session.Session.watch", unattached, failing=fail_async),
     Case("Restarting the server", "r1tui.supervisor.client.restart", do(restart)),
-    Case("Stopping the server", "r1tui.supervisor.client.stop", do(lambda app: app.seat.action_stop_server())),
+    Case("Stopping the server", "r1tui.supervisor.client.stop", do(lambda app: app.seat.models.do("stop_server"))),
     Case("Cancelling the launch", "r1tui.tui.screens.model_port.stop_or_wait", do(cancel)),
     Case("The launch", "r1tui.launch.stages.Launch.prepare", do(launch),
          launch_failed, fail_while_iterated),
@@ -312,8 +312,8 @@ CASES = [
     Case("The list of models", "r1tui.tui.connection.Connection.client", do(lambda app: app.seat.action_variants())),
     Case("Choosing the model", "r1tui.tui.session.Session.choose_model",
          choose_model, failing=fail_async),
-    Case("Looking for downloads", f"{LOCAL}.downloading", do(lambda app: app.seat.action_download())),
-    Case("Switching models", f"{LOCAL}.neighbour", do(lambda app: app.seat.action_step(1))),
+    Case("Looking for downloads", f"{LOCAL}.downloading", do(lambda app: app.seat.models.do("find_download"))),
+    Case("Switching models", f"{LOCAL}.neighbour", do(lambda app: app.seat.models.do("next"))),
     Case("Switching models", f"{MODELS}._is_soon_here", do(lambda app: app.seat.models.switch(DEMO))),
     Case("Reading the attached files", "r1tui.tui.widgets.prompt.with_files",
          partial(typed, text="See @x.py", keys=("escape", "enter")), lambda app: app.seat.prompt.text == "See @x.py"),

@@ -13,8 +13,8 @@ from textual.message import Message
 from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config, VariantSettings
 from r1tui.events import StageEvent, StageFailed
-from r1tui.keeper import client as keeper
 from r1tui.messages import Status
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.controllers.models import ModelController
 from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
@@ -170,19 +170,19 @@ async def test_the_wanted_model_comes_up_and_another_takes_its_place(
     async with chosen(paths, settings) as view:
         models = view.models
         await models.begin(load_catalog(settings).find("one"), insists=False)
-        assert (models.launching, models.can_stop) == (True, False)
+        assert (models.launching, models.can("stop_server")) == (True, False)
         await ready(view, "one")
         assert (view.title, models.last and models.last.name, models.replaced) == ("One", "one", None)
-        assert models.can_stop
+        assert models.can("stop_server")
         models.switch(models.last)
         await until(lambda: view.said == ["one is already running."])
-        models.step(1)
+        models.do("next")
         await ready(view, "two")
         assert models.replaced is None
         models.switch(load_catalog(settings).find("bad"))
         await until(lambda: bool(view.failed) and not models.launching)
-        assert models.can_bring_back
-        assert models.can_start
+        assert models.can("bring_back")
+        assert models.can("start")
         assert view.said[-1] == "<chat.back> brings two back."
         models.bring_back()
         await ready(view, "two")
@@ -230,13 +230,13 @@ async def test_without_a_model_the_user_is_shown_some(paths: Paths, config: Conf
     async with chosen(paths, config) as view:
         await view.models.begin(None, insists=False)
         assert view.shown == ["welcome"]
-        assert not view.models.can_start
-        view.models.find_download()
+        assert not view.models.can("start")
+        view.models.do("find_download")
         await until(lambda: view.said == ["Nothing is being downloaded. <chat.variants> lists the models."])
-        view.models.step(1)
+        view.models.do("next")
         await until(lambda: len(view.said) == 2)
         assert "no other model on disk" in view.said[1]
-        view.models.switch_to_number(1000)
+        view.models.do(1000)
         assert not view.work
 
 
@@ -260,11 +260,11 @@ async def test_a_server_is_stopped_and_started_again_from_here(
     async with chosen(paths, settings) as view:
         await view.models.begin(load_catalog(settings).find("one"), insists=False)
         await ready(view, "one")
-        view.models.stop_server()
+        view.models.do("stop_server")
         await until(lambda: view.said[-1:] == ["The server is stopped. <chat.start> starts it again."])
-        await until(lambda: not view.models.ready and view.models.can_start)
+        await until(lambda: not view.models.ready and view.models.can("start"))
         assert keeper.status(paths).state == "stopped"
-        assert not view.models.can_stop
+        assert not view.models.can("stop_server")
         view.models.start()
         await ready(view, "one")
         assert not view.asked

@@ -143,21 +143,37 @@ class ModelController:
         """Whether a model is being brought up."""
         return self._launch is not None
 
-    @property
-    def can_start(self) -> bool:
-        """Whether there is something to start, or to start again."""
-        waits = self.status is not None and self.status.waits_for_start
-        return waits or not (self.launching or self.ready or self.last is None)
+    def can(self, what: object) -> bool:
+        """Whether that can be done now."""
+        status = self.status
+        match what:
+            case "start":
+                waits = status is not None and status.waits_for_start
+                return waits or not (self.launching or self.ready or self.last is None)
+            case "stop_server":
+                return status is not None and status.running and not (self.launching or self._attached)
+            case "bring_back":
+                return not self.launching and not self.ready and self.replaced is not None
+            case _:
+                return not self._attached
 
-    @property
-    def can_stop(self) -> bool:
-        """Whether there is a server of ours to stop."""
-        return self.status is not None and self.status.running and not (self.launching or self._attached)
-
-    @property
-    def can_bring_back(self) -> bool:
-        """Whether another model ran, and none does now."""
-        return not self.launching and not self.ready and self.replaced is not None
+    def do(self, what: str | int) -> None:
+        """Switch to the model with this number in the list, or to the `previous` or the `next` one on disk;
+        `start` one, `stop_server`, `bring_back` what ran before, or `find_download`."""
+        match what:
+            case int():
+                self.switch(self._models.numbered(what))
+            case "previous" | "next":
+                stepping = self._step(1 if what == "next" else -1)
+                self._view.run_worker(stepping, group="look", exclusive=True, name=SWITCHING)
+            case "start":
+                self.start()
+            case "stop_server":
+                self._view.run_worker(self._stop_server(), group="restart", exclusive=True, name="Stopping the server")
+            case "bring_back":
+                self.bring_back()
+            case "find_download":
+                self._view.run_worker(self._find_download(), group="look", exclusive=True, name="Looking for downloads")
 
     async def begin(self, wanted: Variant | None, *, insists: bool) -> None:
         """Leave what runs; else bring up the wanted model, or let the user choose one.
@@ -265,10 +281,6 @@ class ModelController:
         if not done and variant is not None and (self._launcher.following or not self.launching):
             self.launch(variant, replace=False)
 
-    def stop_server(self) -> None:
-        """Stop the server; the user is asked first where something is lost by it."""
-        self._view.run_worker(self._stop_server(), group="restart", name="Stopping the server")
-
     async def _stop_server(self) -> None:
         now, loss = self._monitor.refresh(), ""
         if self._chat.answer_id is not None:
@@ -287,19 +299,11 @@ class ModelController:
         if self.replaced is not None:
             self.launch(self.replaced, replace=self._monitor.refresh().running)
 
-    def step(self, step: int) -> None:
-        """Switch to the model that stands so many places after the one that runs, of those on disk."""
-        self._view.run_worker(self._step(step), group="look", name=SWITCHING)
-
     async def _step(self, step: int) -> None:
         found = await asyncio.to_thread(self._models.neighbour, self._monitor.refresh().variant, step)
         if found is None:
             self._view.tell("There is no other model on disk. <chat.variants> lists those that can be fetched.")
         self.switch(found)
-
-    def find_download(self) -> None:
-        """Show the download that runs, or the unfinished one of the last model."""
-        self._view.run_worker(self._find_download(), group="look", name="Looking for downloads")
 
     async def _find_download(self) -> None:
         if (variant := await asyncio.to_thread(self._models.downloading, self.last)) is not None:
@@ -329,10 +333,6 @@ class ModelController:
             self._view.show_download(variant, begin=True)
         elif choice == "launch" and await self.may_stop_answers():
             self.launch(variant, replace=self._monitor.refresh().running)
-
-    def switch_to_number(self, number: int) -> None:
-        """Switch to the model with this number in the list, if there is one."""
-        self.switch(self._models.numbered(number))
 
     async def _is_soon_here(self, variant: Variant) -> bool:
         """Whether the model is on this machine, or small enough to be fetched unasked."""

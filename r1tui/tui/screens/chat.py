@@ -237,56 +237,19 @@ class ChatScreen(ConversationsBase, InputBase):
 
     @on(ModelsOffered)
     def _models_offered(self, message: ModelsOffered) -> None:
-        from r1tui.tui.screens.server_models import ServerModelsScreen  # noqa: PLC0415  when it is wanted
-
-        session = self.r1.session
-
-        def chosen(name: str | None) -> None:
-            if name is not None:
-                self.run_worker(session.choose_model(name), name="Choosing the model", group="attached")
-
-        self.app.push_screen(ServerModelsScreen(message.names, session.server.model_name), chosen)
-
-    async def _offer_models(self) -> None:
-        try:
-            await self.r1.session.offer_models()
-        except R1tuiError as error:
-            self.r1.show_error(error)
+        self.port.offer(message.names)
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
         super().work_failed(name, error)
         self.models.work_failed(name, error)
 
+    def action_models(self, what: str | int) -> None:
+        """Do something about models, or switch to the one with this number in the list."""
+        self.models.do(what)
+
     def action_variants(self) -> None:
         """Choose a model."""
-        if self.r1.session.attached:
-            self.run_worker(self._offer_models(), name="The list of models", group="attached", exclusive=True)
-        else:
-            self.port.show_models()
-
-    def action_step(self, step: int) -> None:
-        """Switch to the next or previous model on disk."""
-        self.models.step(step)
-
-    def action_number(self, number: int) -> None:
-        """Switch to the model with this number in the list."""
-        self.models.switch_to_number(number)
-
-    def action_start(self) -> None:
-        """Bring the last model up again, or end a server that hangs and start it again."""
-        self.models.start()
-
-    def action_stop_server(self) -> None:
-        """Stop the server, and stay here."""
-        self.models.stop_server()
-
-    def action_back(self) -> None:
-        """Bring the model back that ran before a switch that failed."""
-        self.models.bring_back()
-
-    def action_download(self) -> None:
-        """Show the download that runs, or the unfinished one of the last model."""
-        self.models.find_download()
+        self.port.show_models()
 
     def action_log(self) -> None:
         """Show the log of what goes on: the engine's build, else the server."""
@@ -331,13 +294,9 @@ class ChatScreen(ConversationsBase, InputBase):
                 something = self.prompt.edited is not None or self.answers.is_shown or self.models.launching
                 others_first = self.prompt.is_completing or self.furniture.selection.display  # which have the same key
                 return something and not others_first
-            case "start":
-                return self.models.can_start
-            case "back":
-                return self.models.can_bring_back
-            case "stop_server":
-                return self.models.can_stop
-            case "step" | "number" | "log" | "download":
+            case "models":
+                return self.models.can(parameters[0])
+            case "log":
                 return not self.r1.session.attached
             case "thinking":
                 return any(turn.answer.has_thoughts for turn in self.conversation.turns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from r1tui.errors import R1tuiError
 from r1tui.tui.remedies import in_words, with_keys
 from r1tui.tui.screens.ask import AskScreen, Choice, ask_stop, stop_or_wait
 from r1tui.tui.widgets.prompt import Prompt
@@ -72,11 +73,32 @@ class ModelPort:
         self._screen.refresh_bindings()
 
     def show_models(self) -> None:
-        """Let the user choose a model."""
+        """Let the user choose a model; of somebody else's server, one that it has."""
+        if self._app.session.attached:
+            self._screen.run_worker(self._ask_for_models(), name="The list of models", group="attached", exclusive=True)
+            return
         from r1tui.tui.screens.variants import VariantsScreen  # noqa: PLC0415  planner and hub
 
         app, switch = self._app, self._screen.models.switch
         app.push_screen(VariantsScreen(app.catalog, app.config, app.paths, app.monitor.refresh), switch)
+
+    async def _ask_for_models(self) -> None:
+        try:
+            await self._app.session.offer_models()
+        except R1tuiError as error:
+            self._app.show_error(error)
+
+    def offer(self, names: list[str]) -> None:
+        """Let the user choose one of the models of somebody else's server."""
+        from r1tui.tui.screens.server_models import ServerModelsScreen  # noqa: PLC0415  when it is wanted
+
+        session = self._app.session
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self._screen.run_worker(session.choose_model(name), name="Choosing the model", group="attached")
+
+        self._app.push_screen(ServerModelsScreen(names, session.server.model_name), chosen)
 
     def show_welcome(self) -> None:
         """Let the user choose a first model."""

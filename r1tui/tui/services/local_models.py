@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.errors import R1tuiError
-from r1tui.hub.local.found import find_model
-from r1tui.hub.download.model import unfinished
 from r1tui.hub.download.jobs import running_downloads
+from r1tui.hub.download.model import unfinished
+from r1tui.hub.local.found import find_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
