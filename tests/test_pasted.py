@@ -10,6 +10,7 @@ from r1tui.chat.conversation import Turn
 from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.typed import Typed
 from r1tui.tui.app import R1App
+from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.widgets.prompt import Prompt
 from tests.screen_rig import StillApp
 from tests.tui_rig import opened, until
@@ -26,11 +27,11 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(here)
     found: list[str] = []
 
-    def submitted(prompt: Prompt, typed: Typed, text: str) -> None:
-        prompt.was_asked(typed)
+    def submitted(controller: AnswerController, text: str, typed: Typed, _: Turn | None) -> None:
+        controller._view.note_asked(typed)
         found.append(text)
 
-    monkeypatch.setattr(Prompt, "_post", submitted)
+    monkeypatch.setattr(AnswerController, "submit", submitted)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from textual import events
 from textual.binding import Binding
 from textual.content import Content
+from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -109,14 +110,14 @@ class KeyLine(Widget):
     def _offered(self) -> Iterator[Binding]:
         """The bindings that do something now, each action once, and the one that helps."""
         alone = self.screen.focused if getattr(self.screen.focused, "keys_alone", False) else None
-        actions: set[str] = set()
+        offered: set[tuple[DOMNode, str]] = set()
         for node, binding, _enabled, _tooltip in self.screen.active_bindings.values():
             is_wanted = binding.show and (alone is None or node is alone or _is_of_app(binding))
-            if is_wanted and binding.action not in actions:
-                actions.add(binding.action)
+            if is_wanted and (node, binding.action) not in offered:
+                offered.add((node, binding.action))
                 yield binding
         help_key = COMMANDS[HELP].binding()
-        if help_key.action not in actions:
+        if (self.app, help_key.action) not in offered:
             own = getattr(self.app, "keymap", {})
             yield help_key.with_key(own.get(HELP, help_key.key).partition(",")[0].strip())
 
