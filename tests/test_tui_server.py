@@ -50,7 +50,7 @@ async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_wi
         assert answer.remedy == "`r1tui logs` shows why."
         said = in_words(to_go_on(answer.remedies), app)
         assert said == "F6 (the log) shows why. F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
-        await until(pilot, lambda: seat(app).server_pid not in (None, pid) and seat(app).models.ready)
+        await until(pilot, lambda: app.monitor.status.pid not in (None, pid) and seat(app).models.ready)
         await until(pilot, lambda: not seat(app).models.launching)
         await pilot.press("f8")
         await until(pilot, lambda: len(answer.content.text) > len(before) + 100)
@@ -72,6 +72,8 @@ async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(
     async with opened(app) as pilot:
         await ready(app, pilot)
         await until(pilot, lambda: not seat(app).models.launching)
+        figures = seat(app).instruments.figures
+        await until(pilot, lambda: figures.sample is not None and figures.sample.server is not None)
         pid = keeper.status(paths).pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -295,7 +297,7 @@ async def test_a_server_that_hangs_is_shown_and_started_again_with_a_key(
         os.kill(pid, signal.SIGSTOP)
         await until(pilot, lambda: "hangs" in panel(app))
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: seat(app).server_pid not in (None, pid) and seat(app).models.ready)
+        await until(pilot, lambda: app.monitor.status.pid not in (None, pid) and seat(app).models.ready)
 
 
 def panel(app: R1App) -> str:
@@ -317,7 +319,7 @@ async def test_a_keeper_that_hangs_is_shown_and_a_key_starts_both_again(
         await until(pilot, lambda: "hangs" in panel(app))
         assert "does not answer" in (app.monitor.status.cause or "")
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: seat(app).models.ready and seat(app).server_pid not in (None, before.pid))
+        await until(pilot, lambda: seat(app).models.ready and app.monitor.status.pid not in (None, before.pid))
         assert not app.monitor.status.hangs
         assert identify(before.keeper_pid) is None
         assert before.pid is not None

@@ -174,7 +174,7 @@ class R1App(Guarded, Dressed, CopyingApp):
         from r1tui.machine.telemetry import Limits, Sampler  # noqa: PLC0415
 
         limits = Limits(usable_logical_cpus(), memory_total_bytes(), memory_available_bytes)
-        return Sampler(lambda: self.seat.server_pid, SAMPLE_S, limits=limits)
+        return Sampler(lambda: self.monitor.status.pid, SAMPLE_S, limits=limits)
 
     def on_load(self) -> None:
         self.call_later(self._furnish)  # before any key: those that were pressed meanwhile are handled after it

@@ -70,11 +70,6 @@ class ChatScreen(ConversationsBase, InputBase):
         """The name of the model that would answer; None where none does."""
         return self.models.running_model
 
-    @property
-    def server_pid(self) -> int | None:
-        """llama-server's process, as far as it is known."""
-        return self.r1.monitor.status.pid
-
     def compose(self) -> ComposeResult:
         yield self.instruments
         yield self.prompt
