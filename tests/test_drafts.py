@@ -10,30 +10,31 @@ import pytest
 
 from r1tui.chat.prompt_files import PromptHistory
 from r1tui.chat.typed import Typed
-from r1tui.tui.screens import input_base
+from r1tui.tui.services import prompt_saver
 from tests.screen_rig import StillApp
-from tests.test_input import prompt, shut, unready
+from tests.test_input import prompt, shut
 from tests.tui_rig import opened, until
 
 
 async def test_keys_just_before_the_end_leave_no_work_that_never_began(
     tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
-        app.seat._prompt_changed()
-        app.seat._cursor_moved()
+        prompt(app).insert("see @")
+        app.seat.composer._changed()
+        app.seat.composer._cursor_moved()
         app.workers.cancel_all()
     gc.collect()
     assert [str(one.message) for one in recwarn if "never awaited" in str(one.message)] == []
 
 
 async def test_a_question_that_was_sent_is_no_draft_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
-        await until(pilot, lambda: not app.seat._drafting)
-        monkeypatch.setattr(input_base, "DRAFT_S", 3600.0)
+        await until(pilot, lambda: app.seat.composer.is_settled)
+        monkeypatch.setattr(prompt_saver, "DRAFT_S", 3600.0)
         await pilot.press(*"hello")
         await until(pilot, lambda: any(app.paths.prompt.glob("draft-*.json")))
         await pilot.press("enter")
@@ -42,7 +43,7 @@ async def test_a_question_that_was_sent_is_no_draft_at_once(tmp_path: Path, monk
 
 
 async def test_a_draft_comes_back_at_the_next_start_and_a_sent_one_does_not(tmp_path: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press(*"half", "ctrl+j", *"done")
@@ -52,12 +53,12 @@ async def test_a_draft_comes_back_at_the_next_start_and_a_sent_one_does_not(tmp_
         prompt(again).clear()
     last = StillApp(tmp_path)
     async with opened(last) as pilot:
-        await until(pilot, lambda: not last.seat._drafting)
+        await until(pilot, lambda: last.seat.composer.is_settled)
         assert prompt(last).text == ""
 
 
 async def test_a_question_that_is_refused_is_no_history_and_stays_in_the_prompt(tmp_path: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press(*"why", "enter")
@@ -78,15 +79,15 @@ async def test_a_question_on_its_way_is_still_a_draft(tmp_path: Path, monkeypatc
         await counted.wait()
 
     async with opened(app) as pilot:
-        await until(pilot, lambda: not app.seat._drafting)
+        await until(pilot, lambda: app.seat.composer.is_settled)
         monkeypatch.setattr(app.session.chat, "room", counts)
         await pilot.press(*"why", "enter")
         await until(pilot, lambda: app.seat.answers.is_weighing)
         await pilot.press(*"next")
-        assert prompt(app).draft.text == "why\nnext"
+        assert app.seat.composer.draft.text == "why\nnext"
         counted.set()
         await until(pilot, lambda: len(app.seat.conversation.turns) == 1)
-        assert prompt(app).draft.text == "next"
+        assert app.seat.composer.draft.text == "next"
         assert [one.text for one in prompt(app).recall.entries] == ["why"]
 
 
@@ -96,16 +97,16 @@ async def test_a_file_whose_read_hangs_gives_the_question_back_and_leaving_loses
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     monkeypatch.setattr("r1tui.chat.attachments.stat.S_ISREG", lambda mode: True)  # as where a disk hangs after that
-    monkeypatch.setattr("r1tui.tui.widgets.prompt.READ_S", 0.2)
+    monkeypatch.setattr("r1tui.tui.widgets.composer.READ_S", 0.2)
     app = StillApp(tmp_path)
     async with opened(app) as pilot:
-        await until(pilot, lambda: not app.seat._drafting)
+        await until(pilot, lambda: app.seat.composer.is_settled)
         prompt(app).have(Typed(f"see @{fifo}"))
         await pilot.press("escape", "enter")
-        assert prompt(app).draft.text == f"see @{fifo}"
+        assert app.seat.composer.draft.text == f"see @{fifo}"
         await until(pilot, lambda: prompt(app).text == f"see @{fifo}")
-        assert prompt(app).draft.text == f"see @{fifo}"
-        monkeypatch.setattr("r1tui.tui.widgets.prompt.READ_S", 3600.0)
+        assert app.seat.composer.draft.text == f"see @{fifo}"
+        monkeypatch.setattr("r1tui.tui.widgets.composer.READ_S", 3600.0)
         await pilot.press("enter")
         assert prompt(app).text == ""
     monkeypatch.undo()

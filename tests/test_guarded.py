@@ -97,7 +97,7 @@ def do(begin: Callable[[StillApp], object]) -> Callable[[StillApp, Pilot[None]],
 
 
 async def typed(app: StillApp, pilot: Pilot[None], text: str, keys: tuple[str, ...] = ()) -> None:
-    app.seat.prompt.insert(text)
+    app.seat.composer.prompt.insert(text)
     await pilot.pause()
     await pilot.press(*keys)
 
@@ -241,19 +241,19 @@ CASES = [
     Case("Remembering the theme", "r1tui.tui.dressed.keep_theme", do(lambda app: app._keep("r1-dark"))),
     Case("Copying", "r1tui.tui.app.R1App._send", do(lambda app: app.copy_to_clipboard("x")), failing=fail_async),
     Case("Reading earlier questions", "r1tui.chat.prompt_files.PromptHistory.entries",
-         do(lambda app: app.seat._read_prompt()), lambda app: app.seat._has_read_draft),
+         do(lambda app: app.seat.composer._read()), lambda app: app.seat.composer.is_settled),
     Case("Reading earlier questions", "r1tui.chat.prompt_files.Drafts.take",
-         do(lambda app: app.seat._read_prompt()), lambda app: app.seat._has_read_draft),
+         do(lambda app: app.seat.composer._read()), lambda app: app.seat.composer.is_settled),
     Case("Saving the question", "r1tui.chat.prompt_files.PromptHistory.add",
-         do(lambda app: app.seat._add_to_history(Typed("x")))),
+         do(lambda app: app.seat.composer.was_asked(Typed("x")))),
     Case("Saving the draft", "r1tui.chat.prompt_files.Drafts.save", partial(typed, text="x"),
-         lambda app: not app.seat._drafting),
-    Case("The editor", "r1tui.tui.editor.edited", do(lambda app: app.seat.action_edit()),
-         lambda app: not app.seat._editing),
-    Case("The list of files", "r1tui.tui.screens.input_base.candidates", partial(typed, text="@x"),
-         lambda app: not app.seat._looking),
+         lambda app: app.seat.composer.is_settled),
+    Case("The editor", "r1tui.tui.editor.edited", do(lambda app: app.seat.composer.do("edit")),
+         lambda app: not app.seat.composer.is_editing),
+    Case("The list of files", "r1tui.tui.widgets.completion.candidates", partial(typed, text="@x"),
+         lambda app: not app.seat.composer.completion.is_looking),
     Case("Counting the attached files", "r1tui.tui.attached.Scales.weigh", partial(typed, text="@x "),
-         lambda app: not app.seat._weighing_files),
+         lambda app: not app.seat.composer.is_weighing),
     Case("Reading the settings", "r1tui.chat.choices.SamplingChoices.of", do(lambda app: app.seat.action_sampling())),
     Case("Reading the settings", "r1tui.tui.session.Session.sampling",
          do(lambda app: app.seat.run_worker(app.seat._warn_of_the_same(), name="Reading the settings"))),
@@ -285,7 +285,7 @@ CASES = [
          do(lambda app: app.seat.run_worker(
              app.seat._save_and_leave(app.seat.conversation), name="Saving the conversation"))),
     Case("Asking", "r1tui.tui.services.chat_client.ChatClient.room", partial(typed, text="Why?", keys=("enter",)),
-         lambda app: app.seat.prompt.text == "Why?" and not app.seat.answers.is_weighing),
+         lambda app: app.seat.composer.prompt.text == "Why?" and not app.seat.answers.is_weighing),
     Case("The answer", "r1tui.tui.connection.Connection.client", do(answer), answer_failed),
     Case("The answer", "r1tui.tui.services.chat_client.ChatClient.ask", do(answer), answer_failed, fail_async),
     Case("Stopping the answer", "r1tui.tui.services.chat_client.ChatClient.stop",
@@ -315,8 +315,9 @@ CASES = [
     Case("Looking for downloads", f"{LOCAL}.downloading", do(lambda app: app.seat.models.do("find_download"))),
     Case("Switching models", f"{LOCAL}.neighbour", do(lambda app: app.seat.models.do("next"))),
     Case("Switching models", f"{MODELS}._is_soon_here", do(lambda app: app.seat.models.switch(DEMO))),
-    Case("Reading the attached files", "r1tui.tui.widgets.prompt.with_files",
-         partial(typed, text="See @x.py", keys=("escape", "enter")), lambda app: app.seat.prompt.text == "See @x.py"),
+    Case("Reading the attached files", "r1tui.tui.widgets.composer.with_files",
+         partial(typed, text="See @x.py", keys=("escape", "enter")),
+         lambda app: app.seat.composer.prompt.text == "See @x.py"),
     Case("Preparing Markdown", "r1tui.tui.widgets.transcript.warm_up",
          do(lambda app: app.seat.furniture.transcript._warm_up())),
 ]  # fmt: skip
@@ -334,7 +335,7 @@ async def test_an_exception_in_any_worker_is_said_and_logged_and_leaves_nothing_
     case: Case, app: StillApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(app, (200, 50)) as pilot:
-        await until(pilot, lambda: not app.seat._drafting)
+        await until(pilot, lambda: app.seat.composer.is_settled)
         monkeypatch.setattr(case.target, case.failing)
         await case.begin(app, pilot)
         line = f"{case.name} ended with an unexpected error (SurpriseError)."

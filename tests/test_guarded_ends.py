@@ -12,6 +12,7 @@ from textual import events
 from r1tui.tui.app import R1App
 from r1tui.tui.guarded import FatalError
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.services import prompt_saver
 from tests.screen_rig import StillApp
 from tests.test_guarded import SurpriseError, app, fail, fail_async, logged, notices
 from tests.tui_rig import opened, until
@@ -22,7 +23,7 @@ __all__ = ["app"]
 async def test_quitting_ends_the_screen_also_when_it_fails(app: StillApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("r1tui.tui.app.R1App._may_leave", fail_async)
     async with opened(app) as pilot:
-        app.seat.prompt.insert("a draft")
+        app.seat.composer.prompt.insert("a draft")
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not app.is_running)
     assert app.return_code == 1
@@ -35,13 +36,13 @@ async def test_a_handler_that_fails_ends_the_screen_with_one_line_and_nothing_is
 ) -> None:
     async def end() -> None:
         async with opened(app) as pilot:
-            await until(pilot, lambda: not app.seat._drafting)
-            monkeypatch.setattr("r1tui.tui.screens.input_base.DRAFT_S", 3600.0)  # what follows is saved at the end only
-            app.seat.prompt.insert("typed ")
+            await until(pilot, lambda: app.seat.composer.is_settled)
+            monkeypatch.setattr(prompt_saver, "DRAFT_S", 3600.0)  # what follows is saved at the end only
+            app.seat.composer.prompt.insert("typed ")
             app.show_chat()
             await app.save(app.seat.conversation)
             app.seat.conversation.ask("Not saved yet?")
-            app.seat.prompt.insert("and not sent")
+            app.seat.composer.prompt.insert("and not sent")
             monkeypatch.setattr(ChatScreen, "on_paste", fail)
             monkeypatch.setattr(R1App, "action_keys", fail)
             begin: dict[str, Callable[[], object]] = {

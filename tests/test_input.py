@@ -24,7 +24,7 @@ from tests.tui_rig import ANSWER, answers, opened, until
 
 
 def prompt(app: R1App) -> Prompt:
-    return app.seat.prompt
+    return app.seat.composer.prompt
 
 
 async def sent(app: R1App, pilot: Pilot[None], text: str) -> None:
@@ -34,21 +34,14 @@ async def sent(app: R1App, pilot: Pilot[None], text: str) -> None:
     await until(pilot, lambda: len(prompt(app).recall.entries) > count)
 
 
-def unready(home: Path) -> StillApp:
-    """An app in whose chat nobody answers."""
-    app = StillApp(home)
-    app.seat.models.ready = False
-    return app
-
-
 async def shut(app: R1App, pilot: Pilot[None]) -> None:
     """Nobody answers from now on: what is sent comes back."""
-    await until(pilot, lambda: not app.seat._drafting)
+    await until(pilot, lambda: app.seat.composer.is_settled)
     app.seat.models.ready = False
 
 
 async def test_the_arrows_walk_through_earlier_questions_and_back_to_the_draft(tmp_path: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         for text in ("first", "second\nof two lines", "third"):
@@ -63,7 +56,7 @@ async def test_the_arrows_walk_through_earlier_questions_and_back_to_the_draft(t
 
 
 async def test_what_was_changed_on_the_walk_is_there_on_the_way_back(tmp_path: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         for text in ("first", "second"):
@@ -74,7 +67,7 @@ async def test_what_was_changed_on_the_walk_is_there_on_the_way_back(tmp_path: P
 
 
 async def test_within_several_rows_the_arrows_move_the_cursor(tmp_path: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         await sent(app, pilot, "before")
@@ -87,11 +80,11 @@ async def test_within_several_rows_the_arrows_move_the_cursor(tmp_path: Path) ->
 
 async def test_questions_of_an_earlier_start_are_there_at_the_next(tmp_path: Path) -> None:
     for text in ("one", "two"):
-        app = unready(tmp_path)
+        app = StillApp(tmp_path)
         async with opened(app) as pilot:
             await shut(app, pilot)
             await sent(app, pilot, text)
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press("up", "up")
@@ -100,7 +93,7 @@ async def test_questions_of_an_earlier_start_are_there_at_the_next(tmp_path: Pat
 
 @pytest.mark.parametrize("n_lines", [5_000, 50_000])
 async def test_a_large_paste_is_one_label_and_is_sent_whole(tmp_path: Path, n_lines: int) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     text = "x = 1  # a line of code\n" * n_lines
     async with opened(app) as pilot:
         await shut(app, pilot)
@@ -119,7 +112,7 @@ async def test_a_large_paste_is_one_label_and_is_sent_whole(tmp_path: Path, n_li
 
 
 async def test_a_label_is_deleted_at_once_and_undo_brings_it_back(tmp_path: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         prompt(app).paste("line\n" * 100)
@@ -130,7 +123,7 @@ async def test_a_label_is_deleted_at_once_and_undo_brings_it_back(tmp_path: Path
 
 
 async def test_two_pastes_of_one_size_stay_two(tmp_path: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         for letter in "ab":
@@ -139,7 +132,7 @@ async def test_two_pastes_of_one_size_stay_two(tmp_path: Path) -> None:
 
 
 async def test_what_is_pasted_while_reading_is_in_the_prompt_without_control_sequences(tmp_path: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         app.seat.furniture.transcript.focus()
@@ -150,14 +143,14 @@ async def test_what_is_pasted_while_reading_is_in_the_prompt_without_control_seq
 
 
 async def test_a_question_is_held_aside_while_another_text_is_edited(tmp_path: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press(*"draft")
-        prompt(app).begin_edit(Turn("question two"), 2)
+        app.seat.composer.begin_edit(Turn("question two"), 2)
         assert prompt(app).text == "question two"
         assert str(prompt(app).border_title).startswith("Editing question 2:")
-        assert prompt(app).draft == Typed("draft")
+        assert app.seat.composer.draft == Typed("draft")
         await pilot.press("enter")
         await until(pilot, lambda: "draft" in prompt(app).text)
         assert prompt(app).border_title is None
@@ -165,20 +158,20 @@ async def test_a_question_is_held_aside_while_another_text_is_edited(tmp_path: P
 
 async def test_an_edited_question_whose_file_cannot_be_read_is_edited_on(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"a\0b")
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press(*"draft")
         text = f"see @{tmp_path}/data"
-        prompt(app).begin_edit(Turn("see "), 2)
+        app.seat.composer.begin_edit(Turn("see "), 2)
         prompt(app).insert(f"@{tmp_path}/data")
         said = len(app._notifications)
         prompt(app).action_submit()
         await until(pilot, lambda: len(app._notifications) > said)
         assert prompt(app).text == text
-        assert prompt(app).draft == Typed("draft")
+        assert app.seat.composer.draft == Typed("draft")
         assert str(prompt(app).border_title).startswith("Editing question 2:")
-        prompt(app).leave_edit()
+        app.seat.composer.leave_edit()
         assert prompt(app).text == "draft"
         assert prompt(app).border_title is None
 
@@ -192,20 +185,20 @@ async def test_a_question_that_is_no_longer_edited_is_not_sent(tmp_path: Path, m
         may_end.wait(60)
         return typed.whole
 
-    monkeypatch.setattr("r1tui.tui.widgets.prompt.with_files", slowly)
-    app = unready(tmp_path)
+    monkeypatch.setattr("r1tui.tui.widgets.composer.with_files", slowly)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         monkeypatch.setattr(app.seat.answers, "submit", lambda _, typed, __: sent.append(typed.text))
-        prompt(app).begin_edit(Turn("see @slow"), 2)
+        app.seat.composer.begin_edit(Turn("see @slow"), 2)
         prompt(app).action_submit()
         await until(pilot, reads.is_set)
-        prompt(app).leave_edit()
+        app.seat.composer.leave_edit()
         prompt(app).have(Typed("see @another"))
         prompt(app).action_submit()
         may_end.set()
         await until(pilot, lambda: bool(sent))
-        await until(pilot, lambda: not any(worker.node is prompt(app) for worker in app.workers))
+        await until(pilot, lambda: not any(worker.node is app.seat.composer for worker in app.workers))
         assert sent == ["see @another"]
 
 
@@ -222,14 +215,14 @@ async def test_the_editor_gives_the_prompt_what_was_saved_or_says_why_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, editor: str, said: str, text: str
 ) -> None:
     monkeypatch.setenv("VISUAL", editor)
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     told: list[str] = []
     async with opened(app) as pilot:
         await shut(app, pilot)
         monkeypatch.setattr(app, "suspend", nullcontext)
         monkeypatch.setattr(app, "notify", lambda text, **_: told.append(text))
         await pilot.press(*"typed", "ctrl+g")
-        await until(pilot, lambda: prompt(app).text == text and not app.seat._editing)
+        await until(pilot, lambda: prompt(app).text == text and not app.seat.composer.is_editing)
         assert all(one.startswith(said) and "export" in one for one in told)
         assert bool(told) == bool(said)
         if not said:
@@ -254,12 +247,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def offered(app: R1App) -> list[str]:
     """The names in the list of files; empty where it is closed."""
-    completion = prompt(app).completion
-    return [one.name for one in completion._offered] if completion is not None and completion.is_open else []
+    return [one.name for one in app.seat.composer.completion._offered]
 
 
 async def test_an_at_sign_completes_a_path_with_folders_and_spaces(tmp_path: Path, folder: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press(*"see @")
@@ -276,7 +268,7 @@ async def test_an_at_sign_completes_a_path_with_folders_and_spaces(tmp_path: Pat
 
 
 async def test_the_list_of_files_is_moved_in_closed_and_left_alone(tmp_path: Path, folder: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press("ctrl+f", "a")
@@ -284,7 +276,7 @@ async def test_the_list_of_files_is_moved_in_closed_and_left_alone(tmp_path: Pat
         await pilot.press("escape")
         await until(pilot, lambda: offered(app) == [])
         await pilot.press("p")
-        await until(pilot, lambda: not app.seat._looking)
+        await until(pilot, lambda: not app.seat.composer.completion.is_looking)
         assert offered(app) == []
         await pilot.press("ctrl+f")
         await until(pilot, lambda: offered(app) == ["app.py", "apples.txt"])
@@ -296,7 +288,7 @@ async def test_hidden_files_are_offered_where_a_dot_is_typed_and_the_home_by_its
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(folder))
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press("@", ".")
@@ -339,11 +331,11 @@ async def test_attached_files_are_weighed_against_the_context_and_sent_below_the
 async def test_a_file_that_cannot_be_attached_is_refused_with_its_reason(
     tmp_path: Path, folder: Path, name: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     said: list[str] = []
     async with opened(app) as pilot:
         await shut(app, pilot)
-        monkeypatch.setattr(prompt(app), "notify", lambda text, **_: said.append(text))
+        monkeypatch.setattr(app.seat.composer, "notify", lambda text, **_: said.append(text))
         prompt(app).have(Typed(f"look at @{name}"))
         await until(pilot, lambda: why in (prompt(app).border_subtitle or ""))
         assert prompt(app).has_class("-too-heavy")
@@ -354,7 +346,7 @@ async def test_a_file_that_cannot_be_attached_is_refused_with_its_reason(
 
 
 async def test_a_prompt_of_the_config_is_chosen_from_a_list_and_seen_in_full(tmp_path: Path) -> None:
-    app = unready(tmp_path)
+    app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press(*"Please: ", "f12")

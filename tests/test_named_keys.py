@@ -113,7 +113,7 @@ async def test_notices_name_the_keys_that_actions_have_now(tmp_path: Path) -> No
 async def test_the_prompt_says_which_key_sends(tmp_path: Path) -> None:
     app = rebound(tmp_path)
     async with opened(app):
-        assert str(seat(app).prompt.placeholder) == "Ask something. Ctrl+E sends."
+        assert str(seat(app).composer.prompt.placeholder) == "Ask something. Ctrl+E sends."
 
 
 async def test_questions_name_the_keys_that_actions_have_now(tmp_path: Path) -> None:
@@ -207,10 +207,11 @@ async def test_another_key_stops_though_the_prompt_has_a_use_for_it(tmp_path: Pa
         await until(pilot, lambda: seat(app).query_one(Transcript).settled)
         seat(app).models.ready = True
         await pilot.press("f8", "home", "e")
-        await until(pilot, lambda: seat(app).prompt.edited is not None)
-        assert str(seat(app).prompt.border_title) == "Editing question 1: Ctrl+E asks it anew, Ctrl+X leaves it"
+        await until(pilot, lambda: seat(app).composer.edited is not None)
+        title = str(seat(app).composer.prompt.border_title)
+        assert title == "Editing question 1: Ctrl+E asks it anew, Ctrl+X leaves it"
         await pilot.press("ctrl+x")
-        await until(pilot, lambda: seat(app).prompt.edited is None)
+        await until(pilot, lambda: seat(app).composer.edited is None)
         assert app.clipboard == ""
 
 
@@ -225,23 +226,23 @@ async def test_esc_closes_the_list_of_files_and_leaves_the_marking_before_it_sto
         await until(pilot, lambda: seat(app).query_one(Transcript).settled)
         seat(app).models.ready = True
         await pilot.press("ctrl+y", "home", "e", "space", "@", "f")
-        await until(pilot, lambda: seat(app).prompt.edited is not None and seat(app).prompt.is_completing)
+        await until(pilot, lambda: seat(app).composer.edited is not None and seat(app).composer.prompt.is_completing)
         seat(app).query_one(Transcript).focus()
-        await until(pilot, lambda: not seat(app).prompt.has_focus)
+        await until(pilot, lambda: not seat(app).composer.prompt.has_focus)
         await pilot.press("escape")  # the list does not get it
-        await until(pilot, lambda: seat(app).prompt.edited is None)
+        await until(pilot, lambda: seat(app).composer.edited is None)
         await pilot.press("ctrl+y", "home", "e", "space", "@", "f")
-        await until(pilot, lambda: seat(app).prompt.edited is not None and seat(app).prompt.is_completing)
+        await until(pilot, lambda: seat(app).composer.edited is not None and seat(app).composer.prompt.is_completing)
         await pilot.press("escape")
-        await until(pilot, lambda: not seat(app).prompt.is_completing)
-        assert seat(app).prompt.edited is not None
+        await until(pilot, lambda: not seat(app).composer.prompt.is_completing)
+        assert seat(app).composer.edited is not None
         await pilot.press("ctrl+y")
         await until(pilot, lambda: seat(app).furniture.selection.display)
         await pilot.press("escape")
         await until(pilot, lambda: not seat(app).furniture.selection.display)
-        assert seat(app).prompt.edited is not None
+        assert seat(app).composer.edited is not None
         await pilot.press("escape")
-        await until(pilot, lambda: seat(app).prompt.edited is None)
+        await until(pilot, lambda: seat(app).composer.edited is None)
 
 
 async def test_a_key_of_its_own_is_said_by_its_first_name(tmp_path: Path) -> None:

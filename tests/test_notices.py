@@ -30,4 +30,4 @@ async def test_notices_cover_neither_the_prompt_nor_the_end_of_the_answer(
 
         await until(pilot, lambda: len(regions()) == 3)
         end = transcript.region.split_horizontal(-3)[1]
-        assert not any(region.overlaps(app.seat.prompt.region.union(end)) for region in regions())
+        assert not any(region.overlaps(app.seat.composer.prompt.region.union(end)) for region in regions())

@@ -64,7 +64,7 @@ async def test_no_screen_touches_the_disk_on_the_event_loop(
     touched.clear()  # of the moments before there is a screen
     async with opened(app) as pilot:
         await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
-        await until(pilot, lambda: app.seat.prompt.text == "left")
+        await until(pilot, lambda: app.seat.composer.prompt.text == "left")
         await pilot.press("escape")
         await pilot.press(*"typed", "enter", "up")
         await pilot.press("f6")

@@ -215,7 +215,7 @@ async def test_an_edit_ends_with_the_branch_that_its_question_is_of(tmp_path: Pa
         assert one.prompt.text == "Other?"
         await one.press("ctrl+y", "end", "left")
         assert one.questions == ["First?", "Second?"]
-        assert one.prompt.edited is None
+        assert one.app.seat.composer.edited is None
         assert one.prompt.text == ""
 
 

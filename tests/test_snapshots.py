@@ -17,12 +17,13 @@ from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import Status
 from r1tui.tui.attached import Scales, Weight
 from r1tui.tui.messages import DownloadReported
-from r1tui.tui.screens import input_base, variants, welcome
+from r1tui.tui.screens import variants, welcome
 from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen, little_room
 from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.prompts import PromptsScreen
 from r1tui.tui.screens.save import SaveScreen
+from r1tui.tui.widgets import completion
 from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
 from tests.snapshot_rig import SIZE, Compare, furnished, settle, sizes, still
 
@@ -192,7 +193,7 @@ def test_prompts(app: StillApp, snap_compare: Compare) -> None:
 
 def test_attaching(app: StillApp, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     offered = [Candidate("parts/"), *(Candidate(f"part{n}.py", 1234 * n) for n in range(1, 12))]
-    monkeypatch.setattr(input_base, "candidates", lambda _: Candidates(offered, partial=True))
+    monkeypatch.setattr(completion, "candidates", lambda _: Candidates(offered, partial=True))
 
     async def weigh(*_: object) -> list[Weight]:
         return [Weight("src/app.py", 1204), Weight("notes.md", 1227)]
@@ -203,10 +204,11 @@ def test_attaching(app: StillApp, snap_compare: Compare, monkeypatch: pytest.Mon
         await furnished(pilot)
         app.show_chat()
         app.show_figures()
-        app.seat.prompt.put_before(Typed("[pasted 2,431 lines, 95.7 KiB] against @src/app.py and @notes.md and @pa"))
-        while not (app.seat.prompt.completion and app.seat.prompt.completion.is_open):
+        typed = Typed("[pasted 2,431 lines, 95.7 KiB] against @src/app.py and @notes.md and @pa")
+        app.seat.composer.prompt.put_before(typed)
+        while not app.seat.composer.completion.is_open:
             await pilot.pause(0.02)
-        while "of 8,192 left" not in (app.seat.prompt.border_subtitle or ""):
+        while "of 8,192 left" not in (app.seat.composer.prompt.border_subtitle or ""):
             await pilot.pause(0.02)
         await settle(pilot)
 

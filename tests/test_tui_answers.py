@@ -314,7 +314,7 @@ async def test_a_question_for_which_there_is_no_room_is_in_the_prompt_again_with
         assert seat(app).query_one(Prompt).text.strip() == question.strip()
         assert seat(app).conversation.every == []
         assert isinstance(app.screen, ChatScreen)
-        await until(pilot, lambda: seat(app).prompt.recall.entries == [])
+        await until(pilot, lambda: seat(app).composer.prompt.recall.entries == [])
         assert PromptHistory(paths.prompt).entries() == []  # as if it had not been asked
 
 

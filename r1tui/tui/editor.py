@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from textual.app import App, SuspendNotSupported
 
@@ -36,7 +37,7 @@ def editor_command(env: Mapping[str, str]) -> list[str]:
     raise R1tuiError("There is no editor on this machine.", "Install one and name it: export EDITOR=nano")
 
 
-async def edited(app: App[None], text: str, folder: Path) -> str:
+async def edited(app: App[Any], text: str, folder: Path) -> str:
     """The text as the user has left it; its file, in a private folder, is gone afterwards. Raises R1tuiError."""
     command = editor_command(os.environ)
     try:
@@ -49,7 +50,7 @@ async def edited(app: App[None], text: str, folder: Path) -> str:
         raise os_error(error, folder) from error
 
 
-async def _run(app: App[None], command: list[str]) -> None:
+async def _run(app: App[Any], command: list[str]) -> None:
     try:
         # Nothing is painted meanwhile: the terminal is the editor's. The loop goes on, and with it the answer.
         with app.batch_update(), app.suspend(), _signals_of_the_terminal(lambda *_: None):

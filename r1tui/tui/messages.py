@@ -9,7 +9,6 @@ from textual.message import Message
 
 if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation
-    from r1tui.chat.paths import Candidate
     from r1tui.events import StageEvent, StreamEvent
     from r1tui.machine.telemetry import Sample
     from r1tui.messages import Status
@@ -67,18 +66,6 @@ class AnswerEnded(Message):
     conversation: Conversation
     has_last_word: bool
     """Whether the server said how it ended."""
-
-
-@dataclass
-class FileChosen(Message):
-    """The user has chosen this for what is being named in the prompt."""
-
-    candidate: Candidate
-
-
-@dataclass
-class FilesClosed(Message):
-    """The user wants no list of files for what is being named."""
 
 
 @dataclass

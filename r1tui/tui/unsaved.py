@@ -12,6 +12,7 @@ from r1tui.chat.rescue import Unsaved, left_behind, rescue
 from r1tui.errors import R1tuiError
 from r1tui.text import one_line, plain
 from r1tui.tui.remedies import in_keys
+from r1tui.tui.services.prompt_saver import DRAFT
 from r1tui.tui.widgets.transcript_rows import foreign
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class UnsavedWork:
     def rescue_at_once(self) -> None:
         """The process is about to end: write all, or put it elsewhere."""
         unsaved = self._app.saved.flush_at_once() if "saved" in vars(self._app) else None
-        self._app.seat.leave_draft_at_once()
+        self._app.seat.composer.leave_draft()
         if (left := self._with_draft(unsaved)) is not None:
             self._rescue(left)
 
@@ -112,19 +113,16 @@ class UnsavedWork:
 
     async def _written(self) -> Unsaved | None:
         """What is left after one more try."""
-        draft = asyncio.create_task(self._app.seat.save_draft())
+        draft = asyncio.create_task(self._app.seat.composer.save_draft())
         unsaved = await self._app.saved.flush()
         await draft
         return self._with_draft(unsaved)
 
     def _with_draft(self, unsaved: Unsaved | None) -> Unsaved | None:
-        why, draft = self._prompt.get(DRAFT), self._app.seat.prompt.draft.whole if self._app.seat.furnished else ""
+        why, draft = self._prompt.get(DRAFT), self._app.seat.composer.draft.whole
         if why is None or not draft.strip():
             return unsaved
         return replace(unsaved, draft=draft) if unsaved is not None else Unsaved(why, draft=draft)
-
-
-DRAFT, HISTORY = "the draft", "the prompt's history"
 
 
 def where_the_last_went() -> str:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 
 from r1tui.chat.attachments import as_asked
@@ -28,8 +29,7 @@ from r1tui.tui.messages import (
 )
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.conversations_base import ConversationsBase
-from r1tui.tui.screens.input_base import InputBase
-from r1tui.tui.widgets.prompt import Prompt
+from r1tui.tui.widgets.composer import Composer
 
 if TYPE_CHECKING:
     from r1tui.chat.room import Room
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from r1tui.tui.widgets.transcript import Transcript
 
 
-class ChatScreen(ConversationsBase, InputBase):
+class ChatScreen(ConversationsBase):
     """All that the chat is: models, conversations, answers, what is done with what was said, and the input."""
 
     DEFAULT_CSS = """
@@ -54,7 +54,7 @@ class ChatScreen(ConversationsBase, InputBase):
         &.-empty Greeting { display: block; }
         &.-empty Transcript { height: 1; }
         &.-bare { align-vertical: bottom; }
-        &.-bare Prompt { margin-bottom: 1; }
+        &.-bare Composer { margin-bottom: 1; }
     }
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (180, "-vast")]
@@ -72,7 +72,7 @@ class ChatScreen(ConversationsBase, InputBase):
 
     def compose(self) -> ComposeResult:
         yield self.instruments
-        yield self.prompt
+        yield self.composer
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.opened.set)
@@ -94,11 +94,11 @@ class ChatScreen(ConversationsBase, InputBase):
         self.furniture = new = Furniture(self.instruments.figures, self._clock, self.answers.may_change)
         with self.app.batch_update():
             self.remove_class("-bare")
-            self.prompt.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
-            await self.mount(new.stages, new.greeting, new.transcript, new.unsaved, new.selection, before=self.prompt)
+            await self.mount(new.stages, new.greeting, new.transcript, new.unsaved, new.selection, before=self.composer)
             await self.mount(new.footer)
         await self._open_last()
-        self._open_prompt()
+        count, hear = session.server.count_tokens, r1.unsaved.hear_of_prompt
+        self.composer.begin(r1.paths.prompt, count, self._context_left, hear)
         self.furnished = True
         self.r1.unsaved.show()
         self.refresh_bindings()
@@ -125,9 +125,9 @@ class ChatScreen(ConversationsBase, InputBase):
         does = [("chat.prompts", "prompts to try"), first, ("app.keys", "all keys")]
         return [(in_keys(f"<{name}>", self.app), words) for name, words in does]
 
-    @on(Prompt.Submitted)
-    def _submitted(self, message: Prompt.Submitted) -> None:
-        self.answers.submit(message.text, message.typed, self.prompt.leave_edit())
+    @on(Composer.Submitted)
+    def _submitted(self, message: Composer.Submitted) -> None:
+        self.answers.submit(message.text, message.typed, message.instead_of)
 
     @on(AnswerReceived)
     def _answer_received(self, message: AnswerReceived) -> None:
@@ -148,12 +148,22 @@ class ChatScreen(ConversationsBase, InputBase):
         if not message.has_last_word:
             self.instruments.update_answer(None)
         self.answers.read_on()
-        self._weigh_again()
+        self.composer.weigh()
         self.refresh_bindings()
 
     def on_transcript_typed(self, message: Transcript.Typed) -> None:
         """What is typed while reading belongs into the prompt."""
-        self.prompt.focus().insert(message.character)
+        self.composer.prompt.focus().insert(message.character)
+
+    def on_paste(self, event: events.Paste) -> None:
+        """What is pasted while reading belongs into the prompt."""
+        event.stop()
+        self.composer.prompt.focus().paste(event.text)
+
+    def _context_left(self) -> int | None:
+        """Tokens that the next question and its answer have, as far as it is known."""
+        size = self.instruments.context_size
+        return None if size is None else max(size - (self.conversation.context_tokens or 0), 0)
 
     async def choose_in_little_room(self, room: Room, *, goes_on: bool) -> str | None:
         """What the user wants done where an answer has little room: `send`, `new` for a new conversation, or None."""
@@ -164,9 +174,8 @@ class ChatScreen(ConversationsBase, InputBase):
     def note_asked(self, typed: Typed | None) -> None:
         """What was typed is asked, at the end of the conversation that is shown."""
         if typed is not None:
-            self.prompt.was_asked(typed)
-            self._add_to_history(typed)
-        self.prompt.leave_edit_unless_of(self.conversation.turns)
+            self.composer.was_asked(typed)
+        self.composer.leave_edit_unless_of(self.conversation.turns)
         self.furniture.selection.leave_lost_mark()
         self.furniture.transcript.to_end()
         self.instruments.asked()
@@ -175,25 +184,24 @@ class ChatScreen(ConversationsBase, InputBase):
         """Have the question in the prompt again, as the edit of an exchange where it was one."""
         if was_asked:
             if question.typed is not None:
-                self._take_from_history(question.typed)
+                self.composer.refused(question.typed)
             self.furniture.transcript.show(self.conversation)
             self.instruments.show_context(self.conversation.context_tokens)
         turns, typed = self.conversation.turns, question.typed or as_asked(question.text)
         if question.instead_of in turns:
-            self.prompt.was_asked(typed)
-            self.prompt.begin_edit(question.instead_of, turns.index(question.instead_of) + 1, typed)
+            self.composer.begin_edit(question.instead_of, turns.index(question.instead_of) + 1, typed)
         else:
-            self.prompt.give_back(typed)
+            self.composer.give_back(typed)
 
     def on_transcript_shown(self) -> None:
         """Another conversation is shown: leave what is of the one before."""
         self.furniture.selection.keep_to_shown()
-        self.prompt.leave_edit_unless_of(self.conversation.turns)
+        self.composer.leave_edit_unless_of(self.conversation.turns)
         self.refresh_bindings()
 
     def on_selection_changed(self) -> None:
         """Other exchanges are shown: save which."""
-        self.prompt.leave_edit_unless_of(self.conversation.turns)
+        self.composer.leave_edit_unless_of(self.conversation.turns)
         self.instruments.show_context(self.conversation.context_tokens)
         self._save_shown()
 
@@ -203,7 +211,7 @@ class ChatScreen(ConversationsBase, InputBase):
             return
         self.furniture.selection.action_leave()
         if message.what == "edit":
-            self.prompt.begin_edit(message.turn, self.conversation.turns.index(message.turn) + 1)
+            self.composer.begin_edit(message.turn, self.conversation.turns.index(message.turn) + 1)
         else:
             self.run_worker(self._warn_of_the_same(), name="Reading the settings")
             self.answers.ask_anew(message.turn)
@@ -220,7 +228,29 @@ class ChatScreen(ConversationsBase, InputBase):
     def _server_changed(self, message: ServerChanged) -> None:
         self.models.take_status(message.status)
         self.instruments.update_context_size(message.context_size)
-        self._weigh_again()
+        self.composer.weigh()
+
+    def action_composer(self, what: str) -> None:
+        """Do something with what is typed."""
+        self.composer.do(what)
+
+    def action_prompts(self) -> None:
+        """Choose one of the config's prompts."""
+        from r1tui.tui.screens.prompts import PromptsScreen  # noqa: PLC0415  after the first screen
+
+        def chosen(text: str | None) -> None:
+            self.composer.prompt.focus()
+            if text is not None:
+                self.composer.prompt.paste(text, is_own=True)
+
+        self.app.push_screen(PromptsScreen(self.r1.config.prompts), chosen)
+
+    def action_sampling(self) -> None:
+        """Say how the next answer's tokens are chosen: temperature, seed, limits and the like."""
+        from r1tui.tui.screens.sampling import SamplingScreen  # noqa: PLC0415  as above
+
+        config_file = Path(self.r1.config_file or self.r1.paths.config_file)
+        self.app.push_screen(SamplingScreen(self.r1.session, config_file))
 
     @on(StageReported)
     def _stage_reported(self, message: StageReported) -> None:
@@ -252,8 +282,8 @@ class ChatScreen(ConversationsBase, InputBase):
 
     async def action_stop(self) -> None:
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
-        if self.prompt.edited is not None:
-            self.prompt.leave_edit()
+        if self.composer.edited is not None:
+            self.composer.leave_edit()
         elif self.answers.is_shown:
             self.answers.stop()
         else:
@@ -285,10 +315,9 @@ class ChatScreen(ConversationsBase, InputBase):
         if not self.furnished:
             return False
         match action:
-            case "stop":
-                something = self.prompt.edited is not None or self.answers.is_shown or self.models.launching
-                others_first = self.prompt.is_completing or self.furniture.selection.display  # which have the same key
-                return something and not others_first
+            case "stop":  # the list of files and the selection, which have the same key, come first
+                something = self.composer.edited is not None or self.answers.is_shown or self.models.launching
+                return something and not (self.composer.prompt.is_completing or self.furniture.selection.display)
             case "models":
                 return self.models.can(parameters[0])
             case "log":

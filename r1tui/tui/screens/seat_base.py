@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 from textual.screen import Screen
 
 from r1tui.tui.guarded import Guarded
+from r1tui.tui.widgets.composer import Composer
 from r1tui.tui.widgets.instruments import Instruments
-from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation
@@ -27,7 +27,7 @@ class SeatBase(Guarded, Screen[None]):
         super().__init__(classes="-bare")
         self._clock = clock
         self.instruments = Instruments(clock=clock)
-        self.prompt = Prompt()
+        self.composer = Composer()
         self.furnished = False
         """Whether all is there."""
         self.furniture: Furniture

@@ -1,17 +1,21 @@
 """The list of files above the prompt while one is being named there; the prompt keeps the focus."""
 
-from textual import on
+import asyncio
+from dataclasses import dataclass
+
+from textual import on, work
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from r1tui.chat.paths import Candidate, Candidates
+from r1tui.chat.paths import Candidate, Candidates, candidates
 from r1tui.text import size
-from r1tui.tui.messages import FileChosen, FilesClosed
+from r1tui.tui.guarded import Guarded
 
 
-class Completion(OptionList):
-    """Closed until `offer` gives it something to choose from."""
+class Completion(Guarded, OptionList):
+    """Closed until there is something to choose from."""
 
     can_focus = False
     DEFAULT_CSS = """
@@ -26,15 +30,36 @@ class Completion(OptionList):
     }
     """
 
+    @dataclass
+    class Chosen(Message):
+        """The user has chosen this for what is being named."""
+
+        candidate: Candidate
+
     def __init__(self) -> None:
         super().__init__(markup=False)
         self.border_subtitle = Content("Tab takes it · Esc closes")
         self._offered: list[Candidate] = []
+        self._wanted: str | None = None
+        """The name, as far as it is typed, for which the list is wanted."""
+        self._dismissed = False
+        """Whether the user wants no list for the name that is being typed."""
+        self.is_looking = False
 
     @property
     def is_open(self) -> bool:
         """Whether there is something to choose."""
         return bool(self._offered)
+
+    def look_for(self, begun: str | None, *, again: bool = False) -> None:
+        """Offer what a name that has begun so may become; None closes the list, Esc too, until it is wanted `again`."""
+        self._dismissed = self._dismissed and begun is not None and not again
+        self._wanted = None if self._dismissed else begun
+        if self._wanted is None:
+            self.close()
+        elif not self.is_looking:
+            self.is_looking = True
+            self._look()
 
     def offer(self, offered: Candidates) -> None:
         """Have these; nothing closes the list."""
@@ -44,6 +69,11 @@ class Completion(OptionList):
         self.highlighted = 0 if offered.found else None
         self.border_title = Content("Attach a file" + (", the first of many" if offered.partial else ""))
         self.set_class(self.is_open, "-open")
+
+    def close(self) -> None:
+        """Offer nothing."""
+        if self.is_open:
+            self.offer(Candidates([]))
 
     def takes(self, key: str) -> bool:
         """Do what the key means to an open list; False where it means nothing."""
@@ -55,17 +85,38 @@ class Completion(OptionList):
             case "down":
                 self.action_cursor_down()
             case "tab" | "enter" if self.highlighted is not None:
-                self.post_message(FileChosen(self._offered[self.highlighted]))
+                self._choose(self.highlighted)
             case "escape":
-                self.post_message(FilesClosed())
+                self._dismissed, self._wanted = True, None
+                self.close()
             case _:
                 return False
         return True
 
+    @work(name="The list of files")
+    async def _look(self) -> None:
+        """Offer what the name may become, until that is what is typed now; one look at a time on a slow disk."""
+        looked: str | None = None
+        try:
+            while (begun := self._wanted) is not None and begun != looked:
+                looked = begun
+                typed = begun.removeprefix('"')
+                offered = await asyncio.to_thread(candidates, typed)
+                is_whole = [one.name for one in offered.found] == [typed]
+                if begun == self._wanted:
+                    self.offer(Candidates([]) if is_whole else offered)
+        finally:
+            self.is_looking = False
+
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        self.post_message(FileChosen(self._offered[event.option_index]))
+        self._choose(event.option_index)
+
+    def _choose(self, index: int) -> None:
+        chosen = self._offered[index]
+        self.close()
+        self.post_message(self.Chosen(chosen))
 
 
 def _row(candidate: Candidate) -> Content:

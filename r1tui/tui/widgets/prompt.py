@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from textual import events
-from textual.content import Content
-from textual.message import Message
 from textual.widgets import TextArea
 
-from r1tui.chat.attachments import as_asked, mentions, mentions_pasted, question_of, unfinished_mention, with_files
+from r1tui.chat.attachments import mentions, mentions_pasted, unfinished_mention
 from r1tui.chat.recall import Recall
-from r1tui.chat.typed import Typed, cleaned, is_large, joined, label_for, typed_of
-from r1tui.errors import R1tuiError
-from r1tui.text import one_line
+from r1tui.chat.typed import Typed, cleaned, is_large, label_for, typed_of
 from r1tui.tui.commands import bindings_of
-from r1tui.tui.guarded import Guarded
-from r1tui.tui.remedies import in_keys, told
-
-if TYPE_CHECKING:
-    from r1tui.chat.conversation import Turn
-    from r1tui.tui.widgets.completion import Completion
+from r1tui.tui.widgets.completion import Completion
 
 
-READ_S = 15.0
-"""How long the attached files may take to be read."""
-SENT_FROM_ASIDE = "sent from aside"
-"""The group of the worker that reads the files of a text for which another was put aside."""
-
-
-class Prompt(Guarded, TextArea):
+class Prompt(TextArea):
     """A text area that grows with its text up to a third of a small terminal."""
 
     DEFAULT_CSS = """
@@ -50,31 +33,17 @@ class Prompt(Guarded, TextArea):
     """
     BINDINGS = bindings_of("prompt")
 
-    @dataclass
-    class Submitted(Message):
-        """The user wants this asked, of which the prompt is empty again; either `was_asked` or `give_back` follows."""
-
-        text: str
-        """All of it, with large pieces and attached files."""
-        typed: Typed
-        """What stood in the prompt."""
-
-    def __init__(self) -> None:
+    def __init__(self, completion: Completion, send: Callable[[Typed], None]) -> None:
         super().__init__(soft_wrap=True, show_line_numbers=False, tab_behavior="focus", placeholder="Ask something.")
         self.cursor_blink = False  # two repaints a second, over SSH too
         self.recall = Recall()
         """What was asked before; whoever knows it puts it there."""
-        self.completion: Completion | None = None
-        """The list of files, where there is one; while it is open it has the keys that choose."""
+        self._completion = completion
+        """While it is open it has the keys that choose."""
+        self._send = send
         self._pieces: dict[str, str] = {}
         self._pasted: set[str] = set()
         """Names of files that were pasted with their `@`, or decided about when the question was asked first."""
-        self.edited: Turn | None = None
-        """The exchange whose question stands here, to be asked anew."""
-        self._aside: Typed | None = None
-        self._title = ""
-        self._on_its_way: list[Typed] = []
-        """What was sent and is neither asked nor here again: its files are being read, its room is being counted."""
 
     @property
     def typed(self) -> Typed:
@@ -85,12 +54,6 @@ class Prompt(Guarded, TextArea):
         return Typed(text, pieces, tuple(pasted))
 
     @property
-    def draft(self) -> Typed:
-        """What would be missed if this were lost."""
-        here = self._aside or self.recall.draft(self.typed)
-        return joined([*self._on_its_way, here]) if self._on_its_way else here
-
-    @property
     def unfinished_mention(self) -> str | None:
         """What is typed of a file's name up to the cursor, its `@` left out; None where no file is being named."""
         row, column = self.cursor_location
@@ -99,8 +62,7 @@ class Prompt(Guarded, TextArea):
     @property
     def is_completing(self) -> bool:
         """Whether the list of files is there for what is typed now, and takes keys."""
-        is_open = self.completion is not None and self.completion.is_open
-        return self.has_focus and is_open and self.unfinished_mention is not None
+        return self.has_focus and self._completion.is_open and self.unfinished_mention is not None
 
     def have(self, typed: Typed) -> None:
         """Have this in place of what stands here, ready to be walked on from."""
@@ -131,15 +93,6 @@ class Prompt(Guarded, TextArea):
         self._pasted.difference_update(mentions(mention))
         self.replace(mention, (row, column - len(begun) - 1), (row, column), maintain_selection_offset=False)
 
-    def was_asked(self, typed: Typed) -> None:
-        """What was sent is asked now."""
-        self._on_its_way = [one for one in self._on_its_way if one is not typed]
-
-    def give_back(self, typed: Typed) -> None:
-        """Have what was sent and is not asked again, before what was typed since."""
-        self.was_asked(typed)
-        self.put_before(typed)
-
     def put_before(self, typed: Typed) -> None:
         """Have this before what stands here."""
         self.insert(self._adopted(typed), (0, 0))
@@ -149,50 +102,6 @@ class Prompt(Guarded, TextArea):
         row, column = self.cursor_location
         before = self.document.get_line(row)[:column]
         self.insert("@" if unfinished_mention(f"{before}@") is not None else " @")
-
-    def begin_edit(self, turn: Turn, number: int, typed: Typed | None = None) -> None:
-        """Have the question of this exchange here, or what has become of it; what stands here comes back when that is
-        sent or left."""
-        self.leave_edit()
-        self.edited = turn
-        title = in_keys(f"Editing question {number}: <prompt.send> asks it anew, <chat.stop> leaves it", self.app)
-        self._put_aside(as_asked(turn.question) if typed is None else typed, title)
-        self.screen.refresh_bindings()
-
-    def leave_edit(self) -> Turn | None:
-        """Have again what was put aside; what was edited, even if its files are being read, is not sent.
-
-        Returns the exchange that was edited.
-        """
-        edited, self.edited = self.edited, None
-        if edited is not None:
-            self.workers.cancel_group(self, SENT_FROM_ASIDE)
-            self._bring_back()
-            self.screen.refresh_bindings()
-        return edited
-
-    def leave_edit_unless_of(self, turns: list[Turn]) -> None:
-        """Leave it when its question is none of these exchanges' any more."""
-        if self.edited is not None and self.edited not in turns:
-            changed, question = self.typed, self.edited.question
-            self.leave_edit()
-            if changed.whole.strip() not in ("", question.strip()):  # of which nobody else knows
-                self.put_before(changed)
-
-    def _put_aside(self, typed: Typed, title: str) -> None:
-        if self._aside is None:
-            self._aside = self.draft
-        self.recall.leave()
-        self.have(typed)
-        self.move_cursor(self.document.end)
-        self._title = title
-        self.border_title = Content(title)
-
-    def _bring_back(self) -> None:
-        if self._aside is not None:
-            self.have(self._aside)
-            self.move_cursor(self.document.end)
-        self._aside, self.border_title = None, None
 
     def action_submit(self) -> None:
         """Send what is typed.
@@ -256,44 +165,15 @@ class Prompt(Guarded, TextArea):
 
     def _completes(self, key: str) -> bool:
         """Whether the list of files takes the key; one that is still open for what is typed no more takes none."""
-        return self.completion is not None and self.unfinished_mention is not None and self.completion.takes(key)
+        return self.unfinished_mention is not None and self._completion.takes(key)
 
     def _submit(self) -> None:
-        if self._completes("enter"):
-            return
         typed = self.typed
-        if not typed.text.strip():
-            return
-        title = self._title if self._aside is not None else None
-        self.recall.leave()
-        self._on_its_way.append(typed)
-        self.clear()
-        self._pasted.clear()
-        self._bring_back()
-        if mentions(typed.text):
-            group = "default" if title is None else SENT_FROM_ASIDE
-            self.run_worker(self._read_and_post(typed, title), group=group, name="Reading the attached files")
-        else:
-            self.post_message(self.Submitted(question_of(typed), typed))
-
-    async def _read_and_post(self, typed: Typed, title: str | None) -> None:
-        try:
-            text = await _with_files(typed)
-        except asyncio.CancelledError:
-            if title is not None:  # the edit was left; otherwise r1tui is, and the draft has it
-                self.was_asked(typed)
-            raise
-        except Exception as error:  # whatever it was, the question is not lost
-            if title is None:
-                self.give_back(typed)
-            else:
-                self.was_asked(typed)
-                self._put_aside(typed, title)
-            if not isinstance(error, R1tuiError):
-                raise
-            self.notify(told(error, self.app), severity="warning", markup=False)
-        else:
-            self.post_message(self.Submitted(text, typed))
+        if not self._completes("enter") and typed.text.strip():
+            self.recall.leave()
+            self.clear()
+            self._pasted.clear()
+            self._send(typed)
 
     def _adopted(self, typed: Typed) -> str:
         """The text, whose pieces are known from now on; a label that means something else here is another one there."""
@@ -306,13 +186,3 @@ class Prompt(Guarded, TextArea):
                 text = text.replace(label, ours)
             self._pieces[ours] = piece
         return text
-
-
-async def _with_files(typed: Typed) -> str:
-    """As `with_files`; of a disk that does not answer the thread is left behind."""
-    try:
-        return await asyncio.wait_for(asyncio.to_thread(with_files, typed), READ_S)
-    except TimeoutError:
-        named = ", ".join(f"@{name}" for name in mentions(typed.text))
-        cause = f"{one_line(named)}: not read within {READ_S:.0f} s."
-        raise R1tuiError(cause, "<prompt.send> tries again; without the @ it is sent as text.") from None

@@ -1,0 +1,316 @@
+"""Where a question is composed: its text and files, its history and draft, the external editor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import TextArea
+
+from r1tui.chat.attachments import as_asked, mention, mentions, question_of, with_files
+from r1tui.chat.typed import Typed, joined
+from r1tui.errors import R1tuiError
+from r1tui.system.logs import unforeseen
+from r1tui.text import one_line
+from r1tui.tui.guarded import Guarded, show_error
+from r1tui.tui.remedies import in_keys, told
+from r1tui.tui.widgets.completion import Completion
+from r1tui.tui.widgets.prompt import Prompt
+
+if TYPE_CHECKING:
+    from r1tui.chat.conversation import Turn
+    from r1tui.tui.attached import Count
+    from r1tui.tui.services.prompt_saver import DraftSaver, Hear, HistorySaver
+
+READ_S = 15.0
+"""How long the attached files may take to be read."""
+SENT_FROM_ASIDE = "sent from aside"
+"""The group of the worker that reads the files of a text for which another was put aside."""
+
+
+class Composer(Guarded, Widget):
+    """The prompt with its list of files. It takes text at once; `begin` brings what is on disk."""
+
+    DEFAULT_CSS = "Composer { height: auto; }"
+
+    @dataclass
+    class Submitted(Message):
+        """The user wants this asked, of which the prompt is empty again; either `was_asked` or `give_back` follows."""
+
+        text: str
+        """All of it, with large pieces and attached files."""
+        typed: Typed
+        """What stood in the prompt."""
+        instead_of: Turn | None
+        """The exchange whose question it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.completion = Completion()
+        self.prompt = Prompt(self.completion, self._send)
+        self.edited: Turn | None = None
+        """The exchange whose question stands here, to be asked anew."""
+        self._aside: Typed | None = None
+        """What stood here before that."""
+        self._title = ""
+        self._on_its_way: list[Typed] = []
+        """What was sent and is neither asked nor here again: its files are being read, its room is being counted."""
+        self._edit_sent: Typed | None = None
+        """That of it for which something was put aside."""
+        self._has_begun = False
+        self._has_read = False
+        """Whether history and draft have been read."""
+        self._history: HistorySaver
+        self._drafts: DraftSaver
+        self.is_weighing = self.is_editing = False
+        self._mentioned: tuple[list[str], tuple[str, ...]] = ([], ())
+        """The files that the prompt names, and which of the names are pasted ones."""
+
+    def compose(self) -> ComposeResult:
+        yield self.completion
+        yield self.prompt
+
+    def begin(self, folder: Path, count: Count, context_left: Callable[[], int | None], hear: Hear) -> None:
+        """Read and keep history and draft in this folder; weigh files against the tokens that are left."""
+        from r1tui.chat.prompt_files import Drafts, PromptHistory  # noqa: PLC0415  after the first screen
+        from r1tui.tui.attached import Scales  # noqa: PLC0415  as above
+        from r1tui.tui.services.prompt_saver import DraftSaver, HistorySaver  # noqa: PLC0415  as above
+
+        self._folder, self._scales, self._context_left = folder, Scales(count), context_left
+        self._history = HistorySaver(PromptHistory(folder), self.prompt.recall, hear)
+        self._drafts = DraftSaver(Drafts(folder), lambda: self.draft, hear)
+        self._has_begun = True
+        self.prompt.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
+        self._read()
+
+    @property
+    def draft(self) -> Typed:
+        """What would be missed if this were lost."""
+        here = self._aside or self.prompt.recall.draft(self.prompt.typed)
+        return joined([*self._on_its_way, here]) if self._on_its_way else here
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether history and draft have been read, and the draft changes no more."""
+        return self._drafts.is_settled
+
+    def begin_edit(self, turn: Turn, number: int, typed: Typed | None = None) -> None:
+        """Have the question of this exchange here, or what has become of it; what stands here comes back when that is
+        sent or left."""
+        self.leave_edit()
+        self.edited = turn
+        title = in_keys(f"Editing question {number}: <prompt.send> asks it anew, <chat.stop> leaves it", self.app)
+        if typed is not None:
+            self._arrived(typed)
+        self._put_aside(as_asked(turn.question) if typed is None else typed, title)
+        self.screen.refresh_bindings()
+
+    def leave_edit(self) -> None:
+        """Have again what was put aside; what was edited, even if its files are being read, is not sent."""
+        if self.edited is not None:
+            self.edited = self._edit_sent = None
+            self.workers.cancel_group(self, SENT_FROM_ASIDE)
+            self._bring_back()
+            self.screen.refresh_bindings()
+
+    def leave_edit_unless_of(self, turns: list[Turn]) -> None:
+        """Leave it when its question is none of these exchanges' any more."""
+        if self.edited is not None and self.edited not in turns:
+            changed, question = self._edit_sent or self.prompt.typed, self.edited.question
+            self.leave_edit()
+            if changed.whole.strip() not in ("", question.strip()):  # of which nobody else knows
+                self.give_back(changed)
+
+    def was_asked(self, typed: Typed) -> None:
+        """What was sent is asked now: it is history, and no draft."""
+        self._arrived(typed)
+        self._add(typed)
+
+    @work(name="Saving the question")
+    async def refused(self, typed: Typed) -> None:
+        """What was asked just now is none of the questions any more."""
+        await self._history.forget(typed)
+
+    def give_back(self, typed: Typed) -> None:
+        """Have what was sent and is not asked again, before what was typed since."""
+        self._arrived(typed)
+        self.prompt.put_before(typed)
+
+    async def save_draft(self) -> None:
+        """Try to write what is typed; what comes of it is heard."""
+        if self._has_begun:
+            await self._drafts.save()
+
+    def leave_draft(self) -> None:
+        """Write what is typed; the process, or the screen, is about to end."""
+        if self._has_begun:
+            self._drafts.leave()
+
+    async def on_unmount(self) -> None:
+        try:
+            await asyncio.to_thread(self.leave_draft)
+        except Exception as error:  # what comes after it is saved all the same
+            unforeseen(error, "Saving the draft")
+
+    def weigh(self) -> None:
+        """Say anew what the attached files weigh: a server may say now, or the context has grown."""
+        if not self.is_weighing and (self._mentioned[0] or self.prompt.border_subtitle):
+            self.is_weighing = True
+            self._weigh()
+
+    def do(self, what: str) -> None:
+        """Open the user's editor (`edit`), or begin the name of a file (`attach`)."""
+        if what == "edit":
+            self._edit()
+            return
+        self.prompt.focus()
+        if self.prompt.unfinished_mention is None:
+            self.prompt.begin_mention()
+        self.completion.look_for(self.prompt.unfinished_mention, again=True)
+
+    @work(name="The editor")
+    async def _edit(self) -> None:
+        """Have what is typed in the user's editor, one at a time."""
+        from r1tui.tui.editor import edited  # noqa: PLC0415  as above
+
+        if self.is_editing:
+            return
+        self.is_editing = True
+        try:
+            before = self.prompt.typed.whole
+            if (new := await edited(self.app, before, self._folder)) != before:
+                self.prompt.rewrite(new)
+        except R1tuiError as error:
+            show_error(self.app, error)
+        finally:
+            self.is_editing = False
+
+    @work(name="Reading earlier questions")
+    async def _read(self) -> None:
+        try:
+            await self._drafts.take(self.prompt.put_before)
+            await self._history.read()
+        except Exception:
+            self._has_read = True
+            raise
+        self._has_read = True
+        self._changed()
+
+    @work(name="Saving the question")
+    async def _add(self, typed: Typed) -> None:
+        await self.save_draft()  # at once: what was sent is no draft
+        await self._history.add(typed)
+
+    @work(name="Saving the draft")
+    async def _follow(self) -> None:
+        await self._drafts.follow()
+
+    @on(TextArea.Changed)
+    def _changed(self) -> None:
+        if not self._has_read:
+            return
+        if not self._drafts.is_following:
+            self._follow()
+        typed = self.prompt.typed
+        if (named := (mentions(typed.text), typed.pasted)) != self._mentioned:
+            self._mentioned = named
+            self.weigh()
+
+    @on(TextArea.SelectionChanged)
+    def _cursor_moved(self) -> None:
+        self.completion.look_for(self.prompt.unfinished_mention)
+
+    @on(Completion.Chosen)
+    def _file_chosen(self, message: Completion.Chosen) -> None:
+        named = mention(message.candidate.name)
+        self.prompt.complete(named.removesuffix('"') if message.candidate.is_folder else f"{named} ")
+
+    @work(name="Counting the attached files")
+    async def _weigh(self) -> None:
+        from r1tui.tui.attached import in_words, too_heavy  # noqa: PLC0415  as above
+
+        weighed = None
+        try:
+            while weighed != self._mentioned:
+                weighed = self._mentioned
+                weights = await self._scales.weigh(self.prompt.typed)
+                left = self._context_left()
+                self.prompt.border_subtitle = in_words(weights, left) if weights else None
+                self.prompt.set_class(too_heavy(weights, left), "-too-heavy")
+        finally:
+            self.is_weighing = False
+
+    def _put_aside(self, typed: Typed, title: str) -> None:
+        if self._aside is None:
+            self._aside = self.draft
+        self.prompt.recall.leave()
+        self.prompt.have(typed)
+        self.prompt.move_cursor(self.prompt.document.end)
+        self._title = title
+        self.prompt.border_title = Content(title)
+
+    def _bring_back(self) -> None:
+        if self._aside is not None:
+            self.prompt.have(self._aside)
+            self.prompt.move_cursor(self.prompt.document.end)
+        self._aside, self.prompt.border_title = None, None
+
+    def _send(self, typed: Typed) -> None:
+        edited = self.edited if self._aside is not None else None
+        self._on_its_way.append(typed)
+        self._bring_back()
+        if not mentions(typed.text):
+            self._post(question_of(typed), typed, edited)
+            return
+        if edited is not None:
+            self._edit_sent = typed
+        group = "default" if edited is None else SENT_FROM_ASIDE
+        self.run_worker(self._read_and_post(typed, edited), group=group, name="Reading the attached files")
+
+    async def _read_and_post(self, typed: Typed, edited: Turn | None) -> None:
+        try:
+            text = await _read_files(typed)
+        except asyncio.CancelledError:
+            if edited is not None:  # the edit was left; otherwise r1tui is, and the draft has it
+                self._arrived(typed)
+            raise
+        except Exception as error:  # whatever it was, the question is not lost
+            if edited is None:
+                self.give_back(typed)
+            else:
+                self._arrived(typed)
+                self._put_aside(typed, self._title)
+            if not isinstance(error, R1tuiError):
+                raise
+            self.notify(told(error, self.app), severity="warning", markup=False)
+        else:
+            self._post(text, typed, edited)
+
+    def _post(self, text: str, typed: Typed, edited: Turn | None) -> None:
+        if edited is not None:
+            self.edited = self._edit_sent = None
+            self.screen.refresh_bindings()
+        self.post_message(self.Submitted(text, typed, edited))
+
+    def _arrived(self, typed: Typed) -> None:
+        self._on_its_way = [one for one in self._on_its_way if one is not typed]
+        if self._edit_sent is typed:
+            self._edit_sent = None
+
+
+async def _read_files(typed: Typed) -> str:
+    """As `with_files`; of a disk that does not answer the thread is left behind."""
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(with_files, typed), READ_S)
+    except TimeoutError:
+        named = ", ".join(f"@{name}" for name in mentions(typed.text))
+        cause = f"{one_line(named)}: not read within {READ_S:.0f} s."
+        raise R1tuiError(cause, "<prompt.send> tries again; without the @ it is sent as text.") from None
