@@ -11,6 +11,7 @@ from typing import Any
 from r1tui.config import Config, SamplingSettings, VariantSettings
 from r1tui.errors import ConfigError, UsageError
 from r1tui.remedies import ListModels
+from r1tui.system.lazy import yaml
 from r1tui.system.paths import expand
 
 HUB_NAME = re.compile(
@@ -125,11 +126,9 @@ def _of_row(name: str, fields: dict[str, Any]) -> Variant:
 
 
 def _built_in() -> dict[str, dict[str, Any]]:
-    import yaml  # noqa: PLC0415
-
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = files("r1tui.catalog").joinpath("catalog.yaml").read_text(encoding="utf-8")
-    loaded: dict[str, dict[str, Any]] = yaml.load(text, Loader=loader)  # noqa: S506  both are safe loaders
+    loaded: dict[str, dict[str, Any]] = yaml.load(text, Loader=loader)  # both are safe loaders
     return loaded
 
 

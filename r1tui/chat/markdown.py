@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from r1tui.system.lazy import markdown_it
+
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.rules_inline import StateInline
@@ -151,9 +153,7 @@ def _line_offsets(text: str) -> list[int]:
 @cache
 def block_parser() -> "MarkdownIt":
     """Parses block structure only; inline tokens keep their text for `parse_inline`."""
-    from markdown_it import MarkdownIt  # noqa: PLC0415
-
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 60}).enable(["table", "strikethrough"])
+    parser = markdown_it.MarkdownIt("commonmark", {"html": False, "maxNesting": 60}).enable(["table", "strikethrough"])
     parser.disable(["html_block", "html_inline", "reference", "entity"])
     parser.inline.ruler.before("escape", "math", _math)
     parser.core.ruler.enableOnly(["normalize", "block"])

@@ -10,6 +10,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import Status
 from r1tui.remedies import Run
 from r1tui.supervisor.status import status as current_status
+from r1tui.system.lazy import asyncio
 from r1tui.text import duration, plain
 
 
@@ -90,8 +91,6 @@ def _tail(path: Path, count: int) -> tuple[list[str], int]:
 
 
 def _follow(context: Context, path: Path, offset: int) -> None:
-    import asyncio  # noqa: PLC0415
-
     from r1tui.system.log_reader import follow  # noqa: PLC0415
 
     async def run() -> None:

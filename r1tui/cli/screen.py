@@ -17,6 +17,7 @@ from r1tui.cli.context import Context, is_terminal, pass_context
 from r1tui.cli.target import attached_endpoint, wanted_variant
 from r1tui.errors import CancelledError, R1tuiError, UsageError
 from r1tui.remedies import Run
+from r1tui.system.lazy import asyncio
 from r1tui.system.logs import flush_log, unforeseen
 from r1tui.system.paths import Paths
 from r1tui.system.streams import is_utf8
@@ -57,8 +58,6 @@ def run_screen(
         from r1tui.catalog.variants import load_catalog  # noqa: PLC0415
 
         load_catalog(config)
-    import asyncio  # noqa: PLC0415  for the screen alone, as all of this
-
     from r1tui.system.threads import leaving_threads  # noqa: PLC0415
     from r1tui.tui.app import R1App  # noqa: PLC0415
 

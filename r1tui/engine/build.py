@@ -13,6 +13,7 @@ from r1tui.events import Emit, LogLine, Meter
 from r1tui.system.children import Cancel, run_lines
 from r1tui.system.environment import clean_environment
 from r1tui.system.files import make_folder, read_json_if_any, write_json
+from r1tui.system.lazy import cmake, ninja
 
 STEP = re.compile(r"^\[(\d+)/(\d+)\] ")
 CONFIGURED = "r1tui-configured.json"
@@ -143,15 +144,11 @@ def build_environment(env: Mapping[str, str], recipe: Recipe, source: Path) -> d
 
 def cmake_binary() -> Path:
     """The cmake of the PyPI package, whatever the PATH holds."""
-    import cmake  # noqa: PLC0415
-
     return _there(Path(cmake.CMAKE_BIN_DIR) / "cmake", "cmake")
 
 
 def ninja_binary() -> Path:
     """The ninja of the PyPI package."""
-    import ninja  # noqa: PLC0415
-
     return _there(Path(ninja.BIN_DIR) / "ninja", "ninja")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r1tui.machine.nvml import Gpu, Nvidia, read_nvidia
+from r1tui.system.lazy import psutil
 
 ROOT = Path("/")
 DISPLAY_CLASS = "0x03"  # the PCI base class of graphics cards, 3D controllers included
@@ -73,8 +74,6 @@ def usable_physical_cores(root: Path = ROOT, affinity: frozenset[int] | None = N
     siblings = {_siblings(root, cpu) for cpu in cpus}
     cores = len(siblings) or 1
     if not (root / "sys/devices/system/cpu").is_dir():
-        import psutil  # noqa: PLC0415
-
         cores = psutil.cpu_count(logical=False) or cores
     quota = cpu_quota(root)
     return max(1, cores if quota is None else min(cores, int(quota)))
@@ -240,8 +239,6 @@ def _meminfo(root: Path) -> dict[str, int]:
             found[name] = int(words[0]) * (1024 if words[-1] == "kB" else 1)
     if "MemTotal" in found and "MemAvailable" in found:
         return found
-    import psutil  # noqa: PLC0415
-
     memory = psutil.virtual_memory()
     return {
         "MemTotal": memory.total,

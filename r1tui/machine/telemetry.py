@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 from r1tui.machine.nvml import GpuUse, NvmlSession, why
+from r1tui.system.lazy import psutil
 
 NVML_RETRY_S = 30.0
 STOP_S = 0.5
@@ -213,8 +214,6 @@ class HostReader:
         )
 
     def _memory(self) -> tuple[int, int, int]:
-        import psutil  # noqa: PLC0415
-
         memory = psutil.virtual_memory()
         total, available = memory.total, memory.available
         if self._limits.memory_total_bytes is not None:
@@ -225,8 +224,6 @@ class HostReader:
         return total, min(available, total), max(0, min(cache, available))
 
     def _disk_bytes(self) -> int | None:
-        import psutil  # noqa: PLC0415
-
         with suppress(OSError, RuntimeError, NotImplementedError):
             counters = psutil.disk_io_counters()
             return None if counters is None else counters.read_bytes
@@ -234,8 +231,6 @@ class HostReader:
 
     def _affinity_busy_s(self) -> float:
         """CPU seconds spent, by everybody, on the CPUs that this process may use."""
-        import psutil  # noqa: PLC0415
-
         times = psutil.cpu_times(percpu=True)
         if self._affinity and self._affinity[-1] < len(times):
             times = [times[cpu] for cpu in self._affinity]
@@ -257,8 +252,6 @@ class HostReader:
         return None
 
     def _server_use(self, now: float) -> ServerUse | None:
-        import psutil  # noqa: PLC0415
-
         pid = self._server_pid()
         if pid is None:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -17,10 +17,8 @@ from r1tui.server.refusal import Whose, explain
 from r1tui.server.unreachable import HTTPS_HINT, explain_transport, speaks_https, web_page
 from r1tui.server.wire import ServerError
 from r1tui.system.environment import KEY_VARIABLE
+from r1tui.system.lazy import httpx2
 from r1tui.system.variables import check_network, secret
-
-if TYPE_CHECKING:
-    import httpx2
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0
@@ -39,8 +37,6 @@ class ServerHttp:
     """The connection to one server, for as long as it is not closed."""
 
     def __init__(self, endpoint: Endpoint, key: str | None, whose: Whose) -> None:
-        import httpx2  # noqa: PLC0415  a quarter of a second
-
         if not endpoint.is_loopback:
             check_network()
         if key:
@@ -71,8 +67,6 @@ class ServerHttp:
 
     async def is_healthy(self) -> bool:
         """Whether `/health` answers 200; False while a model loads and when nobody answers."""
-        import httpx2  # noqa: PLC0415
-
         try:
             return (await self._client.get("/health")).status_code == 200
         except httpx2.HTTPError:
@@ -127,15 +121,11 @@ class ServerHttp:
         params: dict[str, str] | None = None,
     ) -> httpx2.Request:
         """A request whose answer may take as long as it takes."""
-        import httpx2  # noqa: PLC0415
-
         timeout = httpx2.Timeout(TIMEOUT_S, read=None)
         return self._client.build_request(method, path, json=body, params=params, headers=headers, timeout=timeout)
 
     async def send(self, request: httpx2.Request) -> httpx2.Response:
         """The response, not read yet, after redirects within the same host. Raises R1tuiError."""
-        import httpx2  # noqa: PLC0415
-
         for _ in range(MOST_REDIRECTS):
             try:
                 response = await self._client.send(request, stream=True)
@@ -149,8 +139,6 @@ class ServerHttp:
 
     async def body(self, response: httpx2.Response) -> bytes:
         """All of a response, up to 64 MiB. Raises R1tuiError."""
-        import httpx2  # noqa: PLC0415
-
         content = bytearray()
         try:
             async for data in response.aiter_bytes():
@@ -206,6 +194,4 @@ class ServerHttp:
 
 
 def _timeout(request: httpx2.Request) -> Any:
-    import httpx2  # noqa: PLC0415
-
     return httpx2.Timeout(**request.extensions["timeout"])

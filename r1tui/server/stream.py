@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING
 
 from r1tui.errors import R1tuiError
 from r1tui.events import StreamEvent
@@ -16,9 +15,7 @@ from r1tui.server.http import LARGEST_BODY_BYTES, ServerHttp
 from r1tui.server.lenient import is_done, is_whole_event, looks_like_html, read_error
 from r1tui.server.sse import BOM, EventSplitter
 from r1tui.server.unreachable import explain_transport, web_page
-
-if TYPE_CHECKING:
-    import httpx2
+from r1tui.system.lazy import httpx2
 
 RECONNECT_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _CLOSE = {"Connection": "close"}  # a pooled connection is dead one time in five
@@ -118,8 +115,6 @@ class AnswerStream:
                     async for event in events:
                         yield event
         except Exception as error:
-            import httpx2  # noqa: PLC0415  a quarter of a second
-
             if isinstance(error, httpx2.HTTPError | httpx2.StreamError | OSError | ValueError):
                 raise explain_transport(error, self._http.endpoint, self._http.whose) from error
             raise

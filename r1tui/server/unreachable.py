@@ -6,6 +6,7 @@ import re
 from r1tui.errors import R1tuiError
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.refusal import Whose
+from r1tui.system.lazy import httpx2
 from r1tui.system.variables import proxy_variable
 
 _UNKNOWN_HOST = re.compile(
@@ -21,8 +22,6 @@ HTTPS_HINT = re.compile(rb"HTTP request (was sent )?to (an )?HTTPS|plain HTTP re
 
 def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1tuiError:
     """Cause and remedy of an HTTP library's error while `endpoint` was asked."""
-    import httpx2  # noqa: PLC0415  a quarter of a second
-
     said = " ".join(str(one) for one in _chain(error))
     address = "Check the address."
     if isinstance(error, httpx2.ProxyError):

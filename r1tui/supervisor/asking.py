@@ -11,10 +11,10 @@ from r1tui.messages import ENDED, Op, Request, Status
 from r1tui.remedies import RestartServer
 from r1tui.supervisor.protocol import LONGEST_REPLY_BYTES, Talk, connect, encode_line, read_status
 from r1tui.supervisor.status import status
+from r1tui.system.lazy import asyncio
 from r1tui.system.paths import Paths
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
 
 POLL_S = 0.02
@@ -77,8 +77,6 @@ async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[St
 
     Raises KeeperHangsError as soon as the keeper is seen to hang.
     """
-    import asyncio  # noqa: PLC0415  `r1tui status` needs none
-
     changes = _Changes(paths, max_age_s)
     while not changes.over:
         try:
@@ -105,8 +103,6 @@ async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[St
 
 async def _connect_async(paths: Paths) -> "socket.socket":
     """As `connect`; what is opened after a cancellation is closed."""
-    import asyncio  # noqa: PLC0415
-
     opening = asyncio.ensure_future(asyncio.to_thread(connect, paths.keeper_socket))
     try:
         return await asyncio.shield(opening)
@@ -121,8 +117,6 @@ def _close_opened(opening: "asyncio.Future[socket.socket]") -> None:
 
 
 async def _next_line_async(paths: Paths, reader: "asyncio.StreamReader") -> bytes:
-    import asyncio  # noqa: PLC0415
-
     line = asyncio.ensure_future(reader.readline())
     try:
         while True:

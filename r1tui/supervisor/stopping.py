@@ -17,6 +17,7 @@ from r1tui.supervisor.protocol import Talk, VersionError, connect, read_status
 from r1tui.supervisor.state_file import read_record
 from r1tui.supervisor.status import running_server
 from r1tui.supervisor.trust import ForeignError, check_folder
+from r1tui.system.lazy import asyncio
 from r1tui.system.locks import holder, locked
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, wait
@@ -109,8 +110,6 @@ def _end_recorded(paths: Paths, record: ServerRecord | None) -> None:
         wait_until(lambda: running_server(record, paths, partial(look, paths)) is not None, SPAWN_S)
         server = running_server(record, paths, partial(look, paths))
     if server is not None:
-        import asyncio  # noqa: PLC0415
-
         from r1tui.supervisor.ending import end_server, undead  # noqa: PLC0415
 
         if not asyncio.run(end_server(server, record.spec, record.answers)):

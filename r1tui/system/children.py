@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from types import FrameType
 
 from r1tui.errors import CancelledError
+from r1tui.system.lazy import shutil
 from r1tui.system.sessions import members, send
 from r1tui.text import plain
 
@@ -125,8 +126,6 @@ def _started(
 
 
 def _which(program: str, env: Mapping[str, str] | None) -> str:
-    import shutil  # noqa: PLC0415
-
     found = shutil.which(program, path=None if env is None else env.get("PATH"))
     if found is None:
         raise FileNotFoundError(f"{program}: not found")

@@ -11,6 +11,7 @@ import msgspec
 from r1tui.events import StageEvent, decode_event
 from r1tui.messages import JobRecord, ProcessId
 from r1tui.system.files import read_json_if_any, write_json
+from r1tui.system.lazy import asyncio
 from r1tui.system.locks import locked
 from r1tui.system.log_reader import follow
 from r1tui.system.processes import STOP_WAITS_S, alive, command_line, find_command, identify, spawn_detached, stop
@@ -71,8 +72,6 @@ class Job:
 
     async def follow(self, from_offset: int = 0) -> AsyncGenerator[str]:
         """The lines of the running or last job's log, until it has ended and all is read."""
-        import asyncio  # noqa: PLC0415  commands that follow nothing need none
-
         process = await asyncio.to_thread(self.running)
         async with aclosing(follow(self.log, from_offset, lambda: alive(process))) as lines:
             async for line in lines:

@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from r1tui.system.lazy import asyncio
+
 POLL_S = 0.1
 LONGEST_LINE_BYTES = 1 << 20
 HEAD_BYTES = 256
@@ -18,8 +20,6 @@ async def follow(log: Path, from_offset: int, is_alive: Callable[[], bool]) -> A
     was started afresh, in place or as a new file, is read from its beginning, after what its predecessor `NAME.1` still
     holds of it.
     """
-    import asyncio  # noqa: PLC0415
-
     reader = LogReader(log, from_offset)
     try:
         while True:

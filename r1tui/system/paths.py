@@ -9,6 +9,7 @@ from pathlib import Path
 
 from r1tui.errors import LOCAL_DISK, R1tuiError, UsageError
 from r1tui.system.files import make_folder
+from r1tui.system.lazy import platformdirs
 
 SOCKET_PATH_BYTES = 108  # sockaddr_un.sun_path, unix(7), its closing NUL included
 LONGEST_NAME_BYTES, LONGEST_PATH_BYTES = 255, 4096  # limits.h: NAME_MAX, PATH_MAX
@@ -142,9 +143,7 @@ class Paths:
             except UsageError as error:
                 raise UsageError(f"R1TUI_HOME: {error.cause}", "Set it to the full path of a folder.") from error
             return cls(root / "config", root / "data", root / "cache", root / "state", _short_run_dir(root / "run"))
-        from platformdirs import PlatformDirs  # noqa: PLC0415  a tenth of `r1tui status`
-
-        dirs = PlatformDirs("r1tui", appauthor=False)
+        dirs = platformdirs.PlatformDirs("r1tui", appauthor=False)
         try:
             dirs.user_state_dir  # noqa: B018  raises for a user without a home
         except RuntimeError as error:

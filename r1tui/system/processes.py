@@ -12,6 +12,7 @@ from time import monotonic, sleep
 
 from r1tui.messages import ProcessId
 from r1tui.system.files import make_folder, make_way
+from r1tui.system.lazy import asyncio, psutil
 from r1tui.system.sessions import HAS_PROC, PROC, members, own_pids, send, session_of, started_at, stat_fields
 
 POLL_S = 0.1
@@ -46,8 +47,6 @@ def command_line(pid: int) -> list[str]:
         except OSError:
             return []
         return [os.fsdecode(part) for part in raw.removesuffix(b"\0").split(b"\0")] if raw else []
-    import psutil  # noqa: PLC0415
-
     try:
         return list(psutil.Process(pid).cmdline())
     except psutil.Error:
@@ -63,8 +62,6 @@ def variable(pid: int, name: str) -> str | None:
             return None
         _, found, rest = (b"\0" + raw).partition(b"\0" + os.fsencode(name) + b"=")
         return os.fsdecode(rest.partition(b"\0")[0]) if found else None
-    import psutil  # noqa: PLC0415
-
     try:
         return psutil.Process(pid).environ().get(name)
     except psutil.Error:
@@ -93,8 +90,6 @@ def parent(pid: int) -> int | None:
     if HAS_PROC:
         stat = stat_fields(pid)
         return int(stat[1]) if stat is not None else None
-    import psutil  # noqa: PLC0415
-
     try:
         return psutil.Process(pid).ppid()
     except psutil.Error:
@@ -169,14 +164,12 @@ def wait(process: ProcessId, timeout_s: float | None = None) -> bool:
 
 async def wait_ended(process: ProcessId) -> None:
     """As `wait`, without a limit, without a thread, and noticed at once where the system has pidfds."""
-    import asyncio  # noqa: PLC0415  `r1tui status` needs none
-
     try:
         fd = open_pidfd(process)
     except ProcessLookupError:
         return
     if fd is None:
-        while alive(process):  # noqa: ASYNC110  the system has no event for it
+        while alive(process):
             await asyncio.sleep(POLL_S)
         return
     loop = asyncio.get_running_loop()

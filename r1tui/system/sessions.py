@@ -5,6 +5,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from r1tui.system.lazy import psutil
+
 PROC = Path("/proc")
 HAS_PROC = sys.platform == "linux"
 
@@ -13,8 +15,6 @@ def all_pids() -> list[int]:
     """The pids of all processes that this one can see."""
     if HAS_PROC:
         return [int(one.name) for one in PROC.iterdir() if one.name.isdigit()]
-    import psutil  # noqa: PLC0415  Linux has no need of it
-
     return list(psutil.pids())
 
 
@@ -25,8 +25,6 @@ def is_own(pid: int) -> bool:
             return (PROC / str(pid)).stat().st_uid == os.geteuid()
         except OSError:
             return False
-    import psutil  # noqa: PLC0415
-
     try:
         return psutil.Process(pid).uids().effective == os.geteuid()
     except psutil.Error:
@@ -43,8 +41,6 @@ def started_at(pid: int) -> str | None:
     if HAS_PROC:
         fields = stat_fields(pid)
         return None if fields is None or fields[0] in "ZX" else fields[19]
-    import psutil  # noqa: PLC0415
-
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"

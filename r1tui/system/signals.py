@@ -4,14 +4,14 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from r1tui.system.lazy import asyncio
+
 T = TypeVar("T")
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run the coroutine; SIGINT, SIGTERM and SIGHUP cancel it, so that it cleans up, and raise KeyboardInterrupt."""
-    import asyncio  # noqa: PLC0415  `r1tui status` needs none
-
     numbers = [number for number in _INTERRUPTIONS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
 
     async def guarded() -> T:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from r1tui.errors import UsageError
 from r1tui.remedies import AnyRemedy
+from r1tui.system.lazy import urllib_request
 
 HUB = "https://huggingface.co"
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -37,9 +38,7 @@ def check_network() -> None:
 
 def check_proxies() -> None:
     """Raise UsageError for a proxy that is mistyped, unless NO_PROXY says that none is used."""
-    from urllib.request import getproxies_environment  # noqa: PLC0415  http.client, email
-
-    used = getproxies_environment()
+    used = urllib_request.getproxies_environment()
     if "*" in (one.strip() for one in used.get("no", "").split(",")):
         return
     for scheme in ("http", "https", "all"):
@@ -50,10 +49,8 @@ def check_proxies() -> None:
 
 def proxy_variable(url: str) -> str:
     """The variable that sets the proxy for this address; empty without one."""
-    from urllib.request import getproxies_environment, proxy_bypass  # noqa: PLC0415  as above
-
-    parts, used = urlsplit(url), getproxies_environment()
-    if proxy_bypass(parts.netloc.rpartition("@")[2]):
+    parts, used = urlsplit(url), urllib_request.getproxies_environment()
+    if urllib_request.proxy_bypass(parts.netloc.rpartition("@")[2]):
         return ""
     kind = next((kind for kind in (parts.scheme, "all") if used.get(kind)), "")
     return _variable(kind, used[kind]) if kind else ""

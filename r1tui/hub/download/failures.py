@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from r1tui.errors import R1tuiError
 from r1tui.hub.listing.answers import KEPT, LOG_IN, LOST_TRIES, SURE_TRIES, GoneError, RetryError
+from r1tui.system.lazy import httpx2
 from r1tui.text import duration
 
 NETWORK = (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError, TimeoutError)
@@ -93,8 +94,6 @@ class Failures:
 
 def explain(error: Exception, stall_s: float) -> Failure:
     """A failure of the network; raises any other error. Only where there is no way to the server is there no end."""
-    import httpx2  # noqa: PLC0415
-
     kind = type(error).__name__
     match error:
         case RetryError():

@@ -16,6 +16,7 @@ from r1tui.hub.listing.remembered import ask_hub, known_files
 from r1tui.hub.listing.remote import Listing, RemoteFile, explained
 from r1tui.hub.local.revisions import other_commits
 from r1tui.system.files import make_folder
+from r1tui.system.lazy import hub_utils, huggingface_hub
 from r1tui.system.outside import component, inside
 from r1tui.system.paths import Paths
 
@@ -31,12 +32,10 @@ class HubSource:
 
     def __init__(self, listing: Listing, file: RemoteFile) -> None:
         endpoint = ready_endpoint()
-        from huggingface_hub import hf_hub_url  # noqa: PLC0415  half a second
-
         self.name = file.path
         self.size_bytes = file.size_bytes
         self._repo = listing.repo
-        self._url = hf_hub_url(listing.repo, file.path, revision=listing.revision, endpoint=endpoint)
+        self._url = huggingface_hub.hf_hub_url(listing.repo, file.path, revision=listing.revision, endpoint=endpoint)
         self._headers: Mapping[str, str] = hub_utilities().build_hf_headers(library_name="r1tui")
 
     def read_at(self, offset: int, length: int) -> bytes:
@@ -82,9 +81,7 @@ class HubSource:
 
 def hub_utilities() -> Any:
     """huggingface_hub's session, which keeps to its settings of proxies and endpoints."""
-    from huggingface_hub import utils  # noqa: PLC0415
-
-    return utils
+    return hub_utils
 
 
 def known_headers(variant: Variant, paths: Paths, within_s: float | None = None) -> Path | None:

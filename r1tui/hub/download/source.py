@@ -22,6 +22,7 @@ from r1tui.hub.listing.answers import (
 from r1tui.hub.listing.ready import ready_endpoint
 from r1tui.hub.listing.refusals import explained
 from r1tui.hub.listing.remote import Listing, RemoteFile
+from r1tui.system.lazy import httpcore2, httpx2, huggingface_hub
 from r1tui.text import duration
 
 READ_BYTES = 1 << 20
@@ -42,15 +43,12 @@ class Source:
 
     def __init__(self, listing: Listing, file: RemoteFile, session: Any, stall_s: float) -> None:
         endpoint = ready_endpoint()
-        import httpx2  # noqa: PLC0415
-        from huggingface_hub import hf_hub_url  # noqa: PLC0415
-
         self.file = file
         self._repo = listing.repo
         self._session = session
         self._stall_s = stall_s
         self._timeout = httpx2.Timeout(stall_s, pool=None)
-        url = hf_hub_url(listing.repo, file.path, revision=listing.revision, endpoint=endpoint)
+        url = huggingface_hub.hf_hub_url(listing.repo, file.path, revision=listing.revision, endpoint=endpoint)
         self._url = httpx2.URL(url)
         self._authorised: dict[str, str] = hub_utilities().build_hf_headers(library_name="r1tui")
         self._signed: Any = None
@@ -132,8 +130,6 @@ async def _chunks(response: Any, stall_s: float) -> AsyncIterator[bytes]:
     over what came with the headers and holds nothing back, the rest is read from the connection itself, which is not
     used again then.
     """
-    import httpcore2  # noqa: PLC0415
-
     if is_packed(response):
         async for chunk in response.aiter_bytes():
             yield chunk

@@ -14,6 +14,7 @@ from r1tui.hub.listing.answers import LOST_TRIES, RetryError
 from r1tui.hub.listing.ready import ready_endpoint
 from r1tui.hub.listing.remote import Listing
 from r1tui.hub.local.folders import RESERVE_BYTES
+from r1tui.system.lazy import huggingface_hub
 from r1tui.text import duration, size
 
 CHUNK_BYTES = 1 << 20
@@ -66,9 +67,7 @@ class Transfer:
     async def run(self) -> None:
         """Until all parts are checked. Raises R1tuiError, OSError; what has come is safe on disk then."""
         ready_endpoint()  # before the library is imported
-        from huggingface_hub import get_async_session  # noqa: PLC0415
-
-        async with get_async_session() as session:
+        async with huggingface_hub.get_async_session() as session:
             sources = {
                 part.file.path: Source(self._listing, part.file, session, self._manners.stall_s) for part in self.parts
             }

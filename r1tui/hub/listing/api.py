@@ -9,6 +9,7 @@ import msgspec
 from r1tui.hub.listing.answers import is_web_page
 from r1tui.hub.listing.refusals import no_hub, web_page
 from r1tui.messages import decode_foreign
+from r1tui.system.lazy import httpx2, hub_utils
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0
@@ -47,9 +48,7 @@ class Api:
     """The hub's endpoint of now, asked with huggingface_hub's own session and token."""
 
     def __init__(self, endpoint: str) -> None:
-        from huggingface_hub import utils  # noqa: PLC0415  half a second
-
-        self._utils: Any = utils
+        self._utils: Any = hub_utils
         self._endpoint = endpoint.rstrip("/")
         self._headers: dict[str, str] = self._utils.build_hf_headers(library_name="r1tui")
 
@@ -77,8 +76,6 @@ class Api:
 
     def _ask(self, url: str, kind: type[T]) -> tuple[T, str]:
         """The answer, and the address of the next page, empty without one; asks again when an answer was cut."""
-        import httpx2  # noqa: PLC0415
-
         for pause_s in PAUSES_S:
             try:
                 return self._ask_once(url, kind)
@@ -87,8 +84,6 @@ class Api:
         return self._ask_once(url, kind)
 
     def _ask_once(self, url: str, kind: type[T]) -> tuple[T, str]:
-        import httpx2  # noqa: PLC0415
-
         timeout = httpx2.Timeout(TIMEOUT_S, connect=CONNECT_S)
         with self._utils.get_session().stream("GET", url, headers=self._headers, timeout=timeout) as response:
             self._utils.hf_raise_for_status(response)

@@ -8,6 +8,7 @@ from pathlib import Path
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.listing.refusals import UnreachableError
 from r1tui.remedies import Run
+from r1tui.system.lazy import hub_constants, huggingface_hub
 from r1tui.system.variables import check_network, check_seconds, hub_endpoint, secret
 
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -34,20 +35,18 @@ def ready_endpoint() -> str:
 
 def _check_token() -> None:
     """Raise R1tuiError for a token that no request can carry; huggingface_hub itself finds and sends it."""
-    from huggingface_hub import constants, get_token  # noqa: PLC0415  half a second
-
-    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+    if hub_constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
         return
     name = next((name for name in _TOKENS if os.environ.get(name, "").strip()), "")
     if name:
         remedy = f"Set {name} to the token alone, in plain characters: export {name}=hf_…, or unset it."
         secret(os.environ[name], name, remedy)
     elif not os.environ.get("HF_OIDC_RESOURCE"):
-        _check_file(Path(constants.HF_TOKEN_PATH))
+        _check_file(Path(hub_constants.HF_TOKEN_PATH))
     try:
-        get_token()
+        huggingface_hub.get_token()
     except OSError as error:
-        raise _unreadable(Path(constants.HF_TOKEN_PATH), error) from error
+        raise _unreadable(Path(hub_constants.HF_TOKEN_PATH), error) from error
     except Exception as error:  # what huggingface_hub makes of HF_OIDC_RESOURCE, of other files beside the token
         raise UnreachableError(
             f"huggingface_hub finds no token to use ({type(error).__name__}).",

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from r1tui.errors import R1tuiError, is_full
 from r1tui.hub.listing.answers import LOG_IN, LOGIN_NEEDED
+from r1tui.system.lazy import httpx2, hub_errors, huggingface_hub
 from r1tui.system.variables import HUB
 
 TRUE = frozenset({"1", "true", "yes", "on"})
@@ -26,29 +27,26 @@ def is_offline() -> bool:
 @contextmanager
 def explained(repo: str, revision: str | None = None) -> Iterator[None]:
     """Turn what huggingface_hub raises in the block into R1tuiError with a remedy."""
-    import httpx2  # noqa: PLC0415
-    from huggingface_hub import errors  # noqa: PLC0415
-
     try:
         yield
-    except errors.GatedRepoError as error:
+    except hub_errors.GatedRepoError as error:
         raise _gated(repo) from error
-    except errors.DisabledRepoError as error:
+    except hub_errors.DisabledRepoError as error:
         raise R1tuiError(f"The hub has disabled {repo}.", "Choose another repository: hf:OWNER/REPO:QUANT.") from error
-    except errors.RepositoryNotFoundError as error:
+    except hub_errors.RepositoryNotFoundError as error:
         raise _not_there(repo) from error
-    except errors.RevisionNotFoundError as error:
+    except hub_errors.RevisionNotFoundError as error:
         raise R1tuiError(
             f"{repo} has no revision {revision or 'main'}.",
             f"Its branches and tags are on {_page(repo)}; set the variant's `revision`, or leave it out.",
         ) from error
-    except errors.HFValidationError as error:
+    except hub_errors.HFValidationError as error:
         raise R1tuiError(f"{repo!r} is no repository's name.", "Write OWNER/NAME.") from error
-    except errors.EntryNotFoundError as error:
+    except hub_errors.EntryNotFoundError as error:
         raise _lost(repo, error) from error
-    except errors.HfHubHTTPError as error:
+    except hub_errors.HfHubHTTPError as error:
         raise _refused(repo, error.response.status_code) from error
-    except errors.OfflineModeIsEnabled as error:
+    except hub_errors.OfflineModeIsEnabled as error:
         raise UnreachableError(
             f"HF_HUB_OFFLINE forbids to ask the hub for {repo}.", "Unset HF_HUB_OFFLINE, and start again."
         ) from error
@@ -125,8 +123,6 @@ def _refused(repo: str, status: int) -> R1tuiError:
 
 
 def _unreachable(repo: str, error: BaseException) -> UnreachableError:
-    import httpx2  # noqa: PLC0415
-
     kind = type(error).__name__
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.LocalProtocolError):
         return UnreachableError(
@@ -157,9 +153,7 @@ def _unreachable(repo: str, error: BaseException) -> UnreachableError:
 
 
 def _has_token() -> bool:
-    from huggingface_hub import get_token  # noqa: PLC0415
-
-    return get_token() is not None
+    return huggingface_hub.get_token() is not None
 
 
 def _endpoint() -> str:

@@ -11,6 +11,7 @@ from r1tui.errors import R1tuiError
 from r1tui.hub.local.disks import Disk, existing, is_network, look_at
 from r1tui.hub.local.places import model_roots
 from r1tui.remedies import ListModels
+from r1tui.system.lazy import psutil
 from r1tui.system.paths import Paths
 
 RESERVE_BYTES = 256 << 20
@@ -117,8 +118,6 @@ def _no_room(name: str, disks: list[Disk], lacks: dict[Path, int]) -> R1tuiError
 
 def suggested_folders(need_bytes: int, besides: Iterable[Path]) -> list[Path]:
     """Local volumes with room where this user may write: the mount point, or a folder of the user's right below it."""
-    import psutil  # noqa: PLC0415
-
     taken = {path.stat().st_dev for path in besides}
     found = []
     for partition in psutil.disk_partitions(all=False):
