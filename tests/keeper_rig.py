@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import cache
 from pathlib import Path
@@ -83,9 +84,10 @@ async def settled(paths: Paths) -> Status:
 
 
 def start_ready(spec: ServerSpec, paths: Paths) -> Status:
-    """A started server that answers."""
+    """A started server that answers; waits for it beside the event loop that may run here."""
     client.start(spec, paths)
-    last = next(status for status in watch(paths) if status.settled)
+    with ThreadPoolExecutor(1) as beside:
+        last = beside.submit(asyncio.run, settled(paths)).result()
     assert last.state == "ready", last
     return last
 
