@@ -20,7 +20,7 @@ from r1tui.events import (
     StreamEvent,
     Timings,
 )
-from r1tui.listing.overview import Entry
+from r1tui.listing.overview import ModelEntry
 from r1tui.machine.nvml import GpuUse
 from r1tui.machine.telemetry import Sample, ServerUse
 from r1tui.messages import Range, Speed, Status
@@ -109,15 +109,15 @@ DONE: tuple[StageEvent, ...] = (
     StageStarted("plan", "What goes where"),
 )
 ENTRIES = (
-    Entry(Variant("demo", "SmolLM2 135M Instruct", bits=4.5, quality="fluent nonsense"), Path("/m/demo.gguf"), 0.09,
-          "gpu", owner="r1tui"),
-    Entry(Variant("r1-iq1_s", "DeepSeek-R1 671B, dynamic 1.58 bit", bits=1.58, quality="fair", shards=3),
+    ModelEntry(Variant("demo", "SmolLM2 135M Instruct", bits=4.5, quality="fluent nonsense"), Path("/m/demo.gguf"),
+          0.09, "gpu", owner="r1tui"),
+    ModelEntry(Variant("r1-iq1_s", "DeepSeek-R1 671B, dynamic 1.58 bit", bits=1.58, quality="fair", shards=3),
           Path("/m/r1.gguf"), 130.6, "hybrid", plan=PLAN, owner="r1tui", listed_age_s=3 * 86400.0),
-    Entry(Variant("r1-q2_k_xl", "DeepSeek-R1 671B, dynamic 2.51 bit", bits=2.51, quality="best"), None, 212.0, "disk",
-          progress=0.34),
-    Entry(Variant("qwen-7b", "DeepSeek-R1-Distill-Qwen-7B, Q4_K_M", bits=4.8, quality="distilled"),
+    ModelEntry(Variant("r1-q2_k_xl", "DeepSeek-R1 671B, dynamic 2.51 bit", bits=2.51, quality="best"), None, 212.0,
+          "disk", progress=0.34),
+    ModelEntry(Variant("qwen-7b", "DeepSeek-R1-Distill-Qwen-7B, Q4_K_M", bits=4.8, quality="distilled"),
           Path("/ollama/models/blobs/sha256-0123"), 4.36, "gpu", owner="ollama", measured_tps=88.0),
-    Entry(Variant("llama-70b", "DeepSeek-R1-Distill-Llama-70B, Q4_K_M", bits=4.8, quality="distilled"), None, 39.6,
+    ModelEntry(Variant("llama-70b", "DeepSeek-R1-Distill-Llama-70B, Q4_K_M", bits=4.8, quality="distilled"), None, 39.6,
           "gpu"),
 )  # fmt: skip
 

@@ -27,16 +27,16 @@ from r1tui.hub.download.fetch import Fetch
 from r1tui.hub.download.headers import HubSource, fetch_headers, known_headers
 from r1tui.hub.download.jobs import download_job
 from r1tui.hub.download.model import discard, download, unfinished
-from r1tui.hub.download.part import Part
+from r1tui.hub.download.part import PartialFile
 from r1tui.hub.download.pin import pin, pinned
 from r1tui.hub.download.progress import progress_of, staging_folder
 from r1tui.hub.listing.remembered import known_files, save_note
-from r1tui.hub.listing.remote import Listing, RemoteFile, Tree
-from r1tui.hub.local.fetched import KnownFile, Record
+from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, Tree
+from r1tui.hub.local.fetched import FetchRecord, KnownFile
 from r1tui.hub.local.found import download_lock, find_model, own_folder
 from r1tui.hub.local.ollama import MODEL_LAYER, ollama_models
 from r1tui.hub.local.places import Elsewhere
-from r1tui.hub.removal import removal_of, remove
+from r1tui.hub.removal import find_removal, remove
 from r1tui.server.record import record_file
 from r1tui.system.files import write_json
 from r1tui.system.outside import component
@@ -94,10 +94,10 @@ def _around(top: Path, home: Path) -> dict[str, object]:
     return found
 
 
-def listing_of(names: list[str], revision: str, top: Path) -> Listing:
+def listing_of(names: list[str], revision: str, top: Path) -> RemoteFiles:
     """What a mirror says."""
     files = tuple(RemoteFile(name.replace("TOP", str(top)), len(HEADER), None) for name in names)
-    return Listing(REPO, revision.replace("TOP", str(top)), files)
+    return RemoteFiles(REPO, revision.replace("TOP", str(top)), files)
 
 
 def _header() -> bytes:
@@ -149,7 +149,7 @@ def test_what_arrives_stays_in_its_folder(names: list[str], linked: bool) -> Non
         staging, folder = staging_folder(REPO, paths.models), own_folder(VARIANT, paths)
         for file in listing.files:
             with suppress(R1tuiError, OSError):
-                part = Part(staging, file, "main")
+                part = PartialFile(staging, file, "main")
                 part.open()
                 part.write(0, [HEADER])
                 part.arrived(0, len(HEADER))
@@ -172,7 +172,7 @@ def test_what_a_file_of_ours_says_of_names_is_not_believed_either(names: list[st
             pin(staging_folder(REPO, paths.models), VARIANT, listing)
             write_json(
                 own_folder(VARIANT, paths) / ".r1tui.json",
-                Record({file.path: KnownFile(file.size_bytes, None, "main") for file in listing.files}),
+                FetchRecord({file.path: KnownFile(file.size_bytes, None, "main") for file in listing.files}),
             )
             save_note(
                 paths.cache / "hub" / f"{REPO.replace('/', '--')}.json", {"main": {"tree": listing, "asked_s": 0}}
@@ -184,7 +184,7 @@ def test_what_a_file_of_ours_says_of_names_is_not_believed_either(names: list[st
         with suppress(R1tuiError):
             discard(VARIANT, paths, Config())
         with suppress(R1tuiError):
-            remove(removal_of(VARIANT, paths, Config()), paths, Config())
+            remove(find_removal(VARIANT, paths, Config()), paths, Config())
 
 
 UP = [f"../{CANARY}", f"../../../../../{CANARY}", f"Q8_0/../../../../../{CANARY}", f"/{CANARY}", f"Q8_0//{CANARY}"]

@@ -22,22 +22,21 @@ from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.typed import Typed
 from r1tui.cli import run
 from r1tui.config import Config, SamplingSettings
-from r1tui.engine.store import RECORD_VERSION, Identity, find_record, read_record, write_record
-from r1tui.engine.store import Record as EngineRecord
+from r1tui.engine.store import RECORD_VERSION, BuildRecord, Identity, find_record, read_record, write_record
 from r1tui.errors import R1tuiError
 from r1tui.events import FilesProgress, Notice, StageEvent, encode_event
 from r1tui.hub.download.failures import Manners
 from r1tui.hub.download.fetch import last_rate
 from r1tui.hub.download.jobs import download_job, running_downloads
 from r1tui.hub.download.model import download, unfinished
-from r1tui.hub.download.part import Part
+from r1tui.hub.download.part import PartialFile
 from r1tui.hub.download.pin import pinned
 from r1tui.hub.download.progress import progress_of, staging_folder
 from r1tui.hub.listing.remembered import known_files, save_note
 from r1tui.hub.local.disks import read_rate
-from r1tui.hub.local.fetched import Record
+from r1tui.hub.local.fetched import FetchRecord
 from r1tui.hub.local.found import find_model, own_folder
-from r1tui.hub.removal import removal_of
+from r1tui.hub.removal import find_removal
 from r1tui.machine import bandwidth
 from r1tui.messages import DevicePlan, PlanSummary, ProcessId, Refusal, ServerRecord, ServerSpec
 from r1tui.plan import learned
@@ -92,7 +91,7 @@ def _use(paths: Paths) -> None:
     drafts.leave(None)
     identity = Identity("b1", "cpu", (), (), "", "cpu", "", "")
     folder = paths.engines / identity.name
-    known = EngineRecord(
+    known = BuildRecord(
         version=RECORD_VERSION, identity=identity, server=sys.executable, version_line="version 1", build_number=1,
         flags=("--model",), devices=(), notes=(), seconds=1.0, finished_unix_s=2.0, on_purpose=False,
     )  # fmt: skip
@@ -144,7 +143,7 @@ def staging(paths: Paths) -> Path:
 def _parts(paths: Paths) -> None:
     known = known_files(VARIANT, paths)
     for file in known.listing.files if known else ():
-        Part(staging(paths), file, "main")
+        PartialFile(staging(paths), file, "main")
 
 
 def _rate(paths: Paths) -> None:
@@ -206,8 +205,8 @@ def _model(paths: Paths) -> None:
     progress_of(VARIANT, paths, Config())
     unfinished(VARIANT, paths, Config())
     pinned(staging(paths), VARIANT)
-    Record.load(own_folder(VARIANT, paths))
-    removal_of(VARIANT, paths, Config())
+    FetchRecord.load(own_folder(VARIANT, paths))
+    find_removal(VARIANT, paths, Config())
 
 
 READERS: dict[str, list[Callable[[Paths], object]]] = {

@@ -13,7 +13,7 @@ import pytest
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.hub.local import disks, folders
-from r1tui.hub.local.disks import Disk, is_network, look_at, read_rate
+from r1tui.hub.local.disks import ModelDisk, inspect_disk, is_network, read_rate
 from r1tui.hub.local.folders import choose_folder
 from r1tui.system.paths import Paths
 
@@ -22,8 +22,8 @@ MODEL = 131 * GB
 Disks = Callable[..., Config]
 
 
-def disk(*, free_gb: int = 1000, writable: bool = True, network: bool = False, rate: float | None = None) -> Disk:
-    return Disk(Path(), free_gb * GB, writable, network, rate)
+def disk(*, free_gb: int = 1000, writable: bool = True, network: bool = False, rate: float | None = None) -> ModelDisk:
+    return ModelDisk(Path(), free_gb * GB, writable, network, rate)
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def given(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Disks:
     """`given(default, other, …)`: what the disks of the default folder and of `model_folders` are like."""
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: [])  # noqa: A006  psutil's name
 
-    def make(*given: Disk) -> Config:
+    def make(*given: ModelDisk) -> Config:
         roots = [paths.models, *(Path(f"/disk{number}") for number in range(1, len(given)))]
         known = {root: replace(one, folder=root) for root, one in zip(roots, given, strict=True)}
-        monkeypatch.setattr(folders, "look_at", lambda root, _paths: known[root])
+        monkeypatch.setattr(folders, "inspect_disk", lambda root, _paths: known[root])
         return Config(model_folders=[str(root) for root in roots[1:]])
 
     return make
@@ -114,10 +114,10 @@ def test_a_local_disk_of_the_users_is_suggested_and_not_touched(
 
 def test_a_folder_of_the_users_that_is_not_there_is_not_made(paths: Paths, tmp_path: Path) -> None:
     """Its disk may not be mounted now."""
-    assert look_at(paths.models, paths).writable
-    assert not look_at(tmp_path / "gone", paths).writable
+    assert inspect_disk(paths.models, paths).writable
+    assert not inspect_disk(tmp_path / "gone", paths).writable
     (tmp_path / "gone").mkdir()
-    assert look_at(tmp_path / "gone", paths).writable
+    assert inspect_disk(tmp_path / "gone", paths).writable
 
 
 def test_a_network_volume_is_known_by_its_mount() -> None:

@@ -12,7 +12,7 @@ from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config
 from r1tui.hub.listing.remembered import ask_hub
 from r1tui.hub.local import ollama
-from r1tui.hub.local.found import Found, Search, find_model
+from r1tui.hub.local.found import FoundModel, ModelSearch, find_model
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.hub_server import COMMIT, Hub, Repository
@@ -78,7 +78,7 @@ def test_in_the_hugging_face_cache_through_its_links(
         put(repository, {f"blobs/{number}": data})
         (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
         (snapshot / name).symlink_to(f"../../../blobs/{number}")
-    assert Search(paths, Config()).find(TINY) == Found(snapshot / next(iter(SHARDS)), "huggingface")
+    assert ModelSearch(paths, Config()).find(TINY) == FoundModel(snapshot / next(iter(SHARDS)), "huggingface")
     (repository / "blobs/1").unlink()
     assert find_model(TINY, paths, Config()) is None
 
@@ -91,16 +91,16 @@ def test_a_pinned_revision_is_not_another_one(paths: Paths, home: Path) -> None:
     put(repository / "refs", {"v2": COMMIT.encode()})
     assert find_model(pinned, paths, Config()) is not None
     put(home / ".lmstudio/models" / REPO, SHARDS)
-    assert Search(paths, Config()).find(pinned) != Found(home / ".lmstudio/models" / REPO, "lmstudio")
+    assert ModelSearch(paths, Config()).find(pinned) != FoundModel(home / ".lmstudio/models" / REPO, "lmstudio")
 
 
 def test_in_llama_cpps_older_cache_of_flat_names(paths: Paths, home: Path, hub: Hub) -> None:
     first, second = put(home / ".cache/llama.cpp", flattened(SHARDS, "acme_Tiny-R1-GGUF_"))
-    assert Search(paths, Config()).find(TINY) == Found(first, "llama.cpp")
+    assert ModelSearch(paths, Config()).find(TINY) == FoundModel(first, "llama.cpp")
     ask_hub(TINY, paths)
-    assert Search(paths, Config()).find(TINY) == Found(first, "llama.cpp")
+    assert ModelSearch(paths, Config()).find(TINY) == FoundModel(first, "llama.cpp")
     second.write_bytes(b"short")
-    search = Search(paths, Config())
+    search = ModelSearch(paths, Config())
     assert search.find(TINY) is None
     assert "another size" in search.ignored[second]
     assert str(second) in search.rejected["tiny"]
@@ -121,7 +121,7 @@ def test_in_lm_studios_folders_which_drop_the_repositorys(paths: Paths, home: Pa
     if where == "chosen":
         put(home, {".lmstudio/settings.json": json.dumps({"downloadsFolder": f"{home}/chosen"}).encode()})
     first, second = put(home / where / REPO, {Path(name).name: data for name, data in SHARDS.items()})
-    assert Search(paths, Config()).find(TINY) == Found(first, "lmstudio")
+    assert ModelSearch(paths, Config()).find(TINY) == FoundModel(first, "lmstudio")
     ask_hub(TINY, paths)
     assert find_model(TINY, paths, Config()) == first
     second.rename(second.with_suffix(".gguf.part"))
@@ -130,7 +130,7 @@ def test_in_lm_studios_folders_which_drop_the_repositorys(paths: Paths, home: Pa
 
 def test_in_ollamas_blobs_by_the_hubs_name(paths: Paths, home: Path) -> None:
     blob = put_in_ollama(home / ".ollama/models", f"hf.co/{REPO}/Q4_0", b"GGUF single")
-    assert Search(paths, Config()).find(Q4) == Found(blob, "ollama")
+    assert ModelSearch(paths, Config()).find(Q4) == FoundModel(blob, "ollama")
     assert find_model(TINY, paths, Config()) is None
 
 
@@ -142,8 +142,8 @@ def test_in_ollamas_blobs_by_the_hubs_checksum_whatever_its_name(
     other = put_in_ollama(home / "ollama", f"hf.co/{REPO}/UD-Q4_0", b"GGUF from an older upload")
     assert find_model(Q4, paths, Config()) is None
     ask_hub(Q4, paths)
-    search = Search(paths, Config())
-    assert search.find(Q4) == Found(blob, "ollama")
+    search = ModelSearch(paths, Config())
+    assert search.find(Q4) == FoundModel(blob, "ollama")
     assert search.find(Variant("ud", repo=REPO, pattern="*UD-Q4_0*")) is None
     assert "another file than the hub has" in search.ignored[other]
 
@@ -160,15 +160,15 @@ def test_a_manifest_whose_blob_is_not_whole_is_nothing(paths: Paths, home: Path,
 def test_a_bad_manifest_is_told_and_hides_no_good_one(paths: Paths, home: Path, raw: bytes) -> None:
     put(home / ".ollama/models/manifests", {f"hf.co/{REPO}/Q2_K": raw, "too/short": b"{}", "a/b/c/d/e": b"{}"})
     blob = put_in_ollama(home / ".ollama/models", f"hf.co/{REPO}/Q4_0", b"GGUF single")
-    search = Search(paths, Config())
-    assert search.find(Q4) == Found(blob, "ollama")
+    search = ModelSearch(paths, Config())
+    assert search.find(Q4) == FoundModel(blob, "ollama")
     assert [path.name for path in search.ignored] == ["Q2_K"]
 
 
 def test_in_the_users_folders_by_name_size_and_publisher(paths: Paths, home: Path, hub: Hub) -> None:
     config = Config(model_folders=[str(home / "models")])
     (file,) = put(home / "models/deep/er", {"Tiny-R1-Q4_0.gguf": SINGLE["Tiny-R1-Q4_0.gguf"]})
-    assert Search(paths, config).find(Q4) == Found(file, "model_folders")
+    assert ModelSearch(paths, config).find(Q4) == FoundModel(file, "model_folders")
     ask_hub(Q4, paths)
     assert find_model(Q4, paths, config) == file
     file.write_bytes(b"half")
@@ -203,8 +203,8 @@ def test_loops_and_unreadable_folders_end_a_search_of_nothing(paths: Paths, home
     bad = models / "not-a-folder"
     bad.write_bytes(b"")
     config = Config(model_folders=[str(bad), str(home / "gone"), str(models)])
-    search = Search(paths, config)
-    assert search.find(Q4) == Found(file, "model_folders")
+    search = ModelSearch(paths, config)
+    assert search.find(Q4) == FoundModel(file, "model_folders")
     assert search.ignored == {}
 
 
@@ -215,8 +215,8 @@ def test_a_name_that_is_no_utf8_is_left_out(paths: Paths, home: Path) -> None:
         (models / os.fsdecode(b"\xff.gguf")).touch()
     except OSError:
         return  # this file system has no such names
-    search = Search(paths, Config(model_folders=[str(models)]))
-    assert search.find(Q4) == Found(file, "model_folders")
+    search = ModelSearch(paths, Config(model_folders=[str(models)]))
+    assert search.find(Q4) == FoundModel(file, "model_folders")
     assert "no UTF-8" in search.ignored[models]
 
 
@@ -231,7 +231,7 @@ def test_a_folder_that_may_not_be_read_is_told(paths: Paths, home: Path, monkeyp
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)  # root may read everything
-    search = Search(paths, Config())
+    search = ModelSearch(paths, Config())
     assert search.find(Q4) is None
     assert search.ignored == {closed: "Permission denied"}
 

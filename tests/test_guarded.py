@@ -18,7 +18,7 @@ from r1tui.chat.conversation import Conversation
 from r1tui.chat.rescue import Unsaved
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
-from r1tui.hub.removal import Removal
+from r1tui.hub.removal import ModelRemoval
 from r1tui.messages import Status
 from r1tui.system.logs import begin_log, flush_log
 from r1tui.tui.controllers.answers import Question, Receiving
@@ -267,7 +267,7 @@ CASES = [
     Case("Deleting the model", "r1tui.tui.screens.variants.removal_of",
          partial(in_models, begin=lambda screen: screen._find_removal(DEMO, Status()))),
     Case("Deleting the model", "r1tui.tui.screens.variants.remove",
-         partial(in_models, begin=lambda screen: screen._remove(Removal(DEMO, (), 0)))),
+         partial(in_models, begin=lambda screen: screen._remove(ModelRemoval(DEMO, (), 0)))),
     Case("The list of conversations", "r1tui.chat.store.Store.newest",
          do(lambda app: app.seat.action_conversations()),
          lambda app: "could not be read" in str(app.screen.query_one(Label).render())),

@@ -25,7 +25,7 @@ from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
 from r1tui.config import Config, load_config
 from r1tui.engine.find import find_engine
-from r1tui.engine.store import Identity, Record, find_record, write_record
+from r1tui.engine.store import BuildRecord, Identity, find_record, write_record
 from r1tui.hub.download.headers import known_headers
 from r1tui.hub.download.jobs import download_job, running_downloads
 from r1tui.hub.download.model import unfinished
@@ -193,7 +193,7 @@ def test_what_was_found_out_is_still_known(home: Paths, llama_server: Path) -> N
 def test_an_engine_for_the_gpu_is_not_built_again(home: Paths, llama_server: Path, compiler: str) -> None:
     """Then it had PTX beside the machine code of the cards; now it would have none."""
     then = Identity("b1", "cuda", ("90",), (), "", "cpu", "/usr/local/cuda/bin/nvcc:1:2", "/usr/bin/c++:1:2")
-    record = Record(2, then, str(llama_server), "b1", 1, (), (), (), 1.0, 1.0, on_purpose=False)
+    record = BuildRecord(2, then, str(llama_server), "b1", 1, (), (), (), 1.0, 1.0, on_purpose=False)
     (home.engines / then.name).mkdir()
     write_record(home.engines / then.name, record)
     now = msgspec.structs.replace(then, architectures=("90-real",), compiler=compiler)

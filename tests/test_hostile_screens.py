@@ -17,7 +17,7 @@ from textual.widget import Widget
 
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.events import FileProgress, FilesProgress, LogLine, Notice, Progress, StageDone, StageFailed, StageStarted
-from r1tui.listing.overview import Entry
+from r1tui.listing.overview import ModelEntry
 from r1tui.messages import DevicePlan, PlanSummary, Status
 from r1tui.system.paths import Paths
 from r1tui.tui.messages import AnswerWaits, DownloadReported, ServerChanged, StageReported
@@ -123,7 +123,7 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     """Shows text in a place, and says what is wrong with the screen then."""
 
     async def check(place: Callable[[StillApp, str], None], text: str, size: tuple[int, int]) -> list[str]:
-        entry = Entry(Variant(text, text, quality=text), Path("/m") / (text.replace("\0", "") or "x"), 1.0, "cpu",
+        entry = ModelEntry(Variant(text, text, quality=text), Path("/m") / (text.replace("\0", "") or "x"), 1.0, "cpu",
                       problem=text)  # fmt: skip
         monkeypatch.setattr(variants, "overview", lambda *_: iter([entry, *ENTRIES]))
         app = StillApp(tmp_path)

@@ -172,9 +172,9 @@ def test_a_file_of_size_zero_is_told_and_not_waited_for(hub: Hub, paths: Paths, 
 def test_a_list_that_a_download_had_begun_with_may_hold_an_empty_file(hub: Hub, paths: Paths) -> None:
     from r1tui.hub.download.pin import pin  # noqa: PLC0415
     from r1tui.hub.download.progress import staging_folder  # noqa: PLC0415
-    from r1tui.hub.listing.remote import Listing, RemoteFile  # noqa: PLC0415
+    from r1tui.hub.listing.remote import RemoteFile, RemoteFiles  # noqa: PLC0415
 
-    empty = Listing(REPO, "main", (RemoteFile("Tiny-R1-Q8_0.gguf", 0, "0" * 64),))
+    empty = RemoteFiles(REPO, "main", (RemoteFile("Tiny-R1-Q8_0.gguf", 0, "0" * 64),))
     pin(staging_folder(REPO, paths.models), VARIANT, empty)
     with pytest.raises(R1tuiError, match="is empty on the hub"):
         fetch(paths)

@@ -17,7 +17,7 @@ from r1tui.hub.download.headers import fetch_headers, known_headers
 from r1tui.hub.download.model import download
 from r1tui.hub.listing.names import choose, choose_by_name, models, names_of, quant_of, stem
 from r1tui.hub.local.found import find_model
-from r1tui.hub.removal import removal_of, remove
+from r1tui.hub.removal import find_removal, remove
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import Hub, Repository
@@ -184,10 +184,10 @@ def test_two_quantisations_never_meet(
         assert find_model(variants[1], paths, Config()) is None
         other_path = download(variants[1], paths, ignore)
         assert other_path.read_bytes() == files[layout.format(second)]
-        remove(removal_of(variants[0], paths, Config()), paths, Config())
+        remove(find_removal(variants[0], paths, Config()), paths, Config())
         assert find_model(variants[0], paths, Config()) is None
         assert find_model(variants[1], paths, Config()) == other_path
-        remove(removal_of(variants[1], paths, Config()), paths, Config())
+        remove(find_removal(variants[1], paths, Config()), paths, Config())
 
 
 @pytest.mark.parametrize(("one", "other", "layout"), PAIRS)

@@ -7,7 +7,7 @@ from r1tui.config import Config, EngineSettings
 from r1tui.engine.make import build_engine
 from r1tui.events import Finished
 from r1tui.hub.listing.remembered import ask_hub
-from r1tui.listing.overview import Entry, overview
+from r1tui.listing.overview import ModelEntry, overview
 from r1tui.messages import Status
 from r1tui.planning.history import remember_speed
 from r1tui.system.paths import Paths
@@ -16,7 +16,7 @@ from tests.conftest import TinyModel
 from tests.hub_server import Hub, Repository
 
 
-def look(variant: Variant, config: Config, paths: Paths) -> Entry:
+def look(variant: Variant, config: Config, paths: Paths) -> ModelEntry:
     (entry,) = overview(Catalog({variant.name: variant}), config, paths)
     return entry
 

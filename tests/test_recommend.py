@@ -4,8 +4,8 @@ import pytest
 
 from r1tui.catalog.variants import load_catalog
 from r1tui.config import Config
-from r1tui.listing.overview import Entry
-from r1tui.listing.recommend import Surroundings, machine_in_words, recommend
+from r1tui.listing.overview import ModelEntry
+from r1tui.listing.recommend import Surroundings, format_machine, recommend
 from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.plan import Device, PlanRequest, verdict_by_size
@@ -13,12 +13,12 @@ from r1tui.plan import Device, PlanRequest, verdict_by_size
 GIB = 1 << 30
 
 
-def entries(memory_gib: int, *gpus_gib: int) -> list[Entry]:
+def entries(memory_gib: int, *gpus_gib: int) -> list[ModelEntry]:
     """The catalog as the list shows it on a machine of this size, by sizes alone."""
     devices = tuple(Device(f"CUDA{n}", "cuda", gib * 1024, gib * 1024) for n, gib in enumerate(gpus_gib))
     request = PlanRequest(memory_gib * 1024, memory_gib * 1024, 16, devices=devices)
     return [
-        Entry(one, None, one.size_gib, verdict_by_size(one.size_gib, request) if one.size_gib else None)
+        ModelEntry(one, None, one.size_gib, verdict_by_size(one.size_gib, request) if one.size_gib else None)
         for one in load_catalog(Config())
     ]
 
@@ -56,6 +56,6 @@ def test_without_room_for_anything_nothing_is_recommended() -> None:
 def test_the_machine_is_told_in_a_line() -> None:
     h100 = Gpu(0, "NVIDIA H100", "a", 80 * GIB, 79 * GIB, GIB, (9, 0))
     machine = Machine("EPYC", 32, 64, 512 * GIB, 500 * GIB, Nvidia((h100, h100)), ())
-    assert machine_in_words(machine, 900 * GIB) == (
+    assert format_machine(machine, 900 * GIB) == (
         "2 × NVIDIA H100 (80.0 GiB) · 512.0 GiB memory · 32 cores · 900.0 GiB of disk free"
     )

@@ -13,7 +13,7 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageEvent
 from r1tui.hub.download.model import download
 from r1tui.hub.local.found import download_lock, find_model
-from r1tui.hub.removal import removal_of, remove
+from r1tui.hub.removal import find_removal, remove
 from r1tui.system.locks import locked
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
@@ -42,14 +42,14 @@ def all_files(folder: Path) -> set[str]:
 def test_a_variant_goes_and_another_of_the_same_repository_stays(hub: Hub, paths: Paths) -> None:
     download(VARIANT, paths, ignore)
     other = download(OTHER, paths, ignore)
-    removal = removal_of(VARIANT, paths, Config())
+    removal = find_removal(VARIANT, paths, Config())
     assert {path.name for path in removal.files} == {Path(path).name for path in SHARDS}
     assert removal.freed_bytes == sum(map(len, SHARDS.values()))
     remove(removal, paths, Config())
     assert find_model(VARIANT, paths, Config()) is None
     assert find_model(OTHER, paths, Config()) == other
     assert download(OTHER, paths, ignore, verify=True) == other
-    remove(removal_of(OTHER, paths, Config()), paths, Config())
+    remove(find_removal(OTHER, paths, Config()), paths, Config())
     assert all_files(paths.models) == set()
     assert not (paths.models / "acme").exists()
 
@@ -61,7 +61,7 @@ def test_unfinished_and_damaged_files_go_too(hub: Hub, paths: Paths) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     (coming / "Tiny-R1-Q4_0.gguf.part").write_bytes(b"x")
-    remove(removal_of(VARIANT, paths, Config()), paths, Config())
+    remove(find_removal(VARIANT, paths, Config()), paths, Config())
     assert all_files(paths.models) == {".incoming/acme--Tiny-R1-GGUF/Tiny-R1-Q4_0.gguf.part"}
 
 
@@ -70,11 +70,11 @@ def test_another_programs_files_are_named_and_left(hub: Hub, paths: Paths, empty
     snapshot.mkdir(parents=True)
     (snapshot / "Tiny-R1-Q4_0.gguf").write_bytes(b"GGUF")
     with pytest.raises(R1tuiError, match=f"{snapshot}.* belongs to the Hugging Face cache"):
-        removal_of(OTHER, paths, Config())
+        find_removal(OTHER, paths, Config())
     with pytest.raises(R1tuiError, match="is a file of your own"):
-        removal_of(Variant("mine", file=snapshot / "Tiny-R1-Q4_0.gguf"), paths, Config())
+        find_removal(Variant("mine", file=snapshot / "Tiny-R1-Q4_0.gguf"), paths, Config())
     with pytest.raises(R1tuiError, match="not on this machine"):
-        removal_of(VARIANT, paths, Config())
+        find_removal(VARIANT, paths, Config())
 
 
 def test_in_the_users_folders_only_what_r1tui_fetched_goes(
@@ -86,7 +86,7 @@ def test_in_the_users_folders_only_what_r1tui_fetched_goes(
     mine.write_bytes(b"GGUF single")
     config = Config(model_folders=[str(big)])
     with pytest.raises(R1tuiError, match="belongs to your model_folders"):
-        removal_of(OTHER, paths, config)
+        find_removal(OTHER, paths, config)
     usage = shutil.disk_usage("/")
     free = {True: usage._replace(free=10**12), False: usage._replace(free=1000)}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free[Path(path).is_relative_to(big)])
@@ -96,7 +96,7 @@ def test_in_the_users_folders_only_what_r1tui_fetched_goes(
     assert first == big / REPO / next(iter(SHARDS))
     assert any(text.startswith(f"It goes to {big}: {paths.models} has 0.0 GB free") for text in said)
     assert download(VARIANT, paths, ignore, config=config, verify=True) == first
-    remove(removal_of(VARIANT, paths, config), paths, config)
+    remove(find_removal(VARIANT, paths, config), paths, config)
     assert all_files(big) == {f"{REPO}/Tiny-R1-Q4_0.gguf"}
     assert big.is_dir()
 
@@ -106,7 +106,7 @@ def test_a_link_goes_and_what_it_points_to_stays(hub: Hub, paths: Paths, tmp_pat
     link = paths.models / REPO / "Tiny-R1-Q4_0.gguf"
     link.parent.mkdir(parents=True)
     link.symlink_to(tmp_path / "elsewhere.gguf")
-    removal = removal_of(OTHER, paths, Config())
+    removal = find_removal(OTHER, paths, Config())
     assert removal.freed_bytes == 0
     remove(removal, paths, Config())
     assert not link.is_symlink()
@@ -115,10 +115,10 @@ def test_a_link_goes_and_what_it_points_to_stays(hub: Hub, paths: Paths, tmp_pat
 
 def test_not_while_it_is_downloaded(hub: Hub, paths: Paths) -> None:
     download(OTHER, paths, ignore)
-    removal = removal_of(OTHER, paths, Config())
+    removal = find_removal(OTHER, paths, Config())
     with locked(download_lock(OTHER, paths), "it"):
         with pytest.raises(R1tuiError, match=f"being downloaded by process {os.getpid()}"):
-            removal_of(OTHER, paths, Config())
+            find_removal(OTHER, paths, Config())
         with pytest.raises(R1tuiError, match="in use"):
             remove(removal, paths, Config())
     assert find_model(OTHER, paths, Config()) is not None

@@ -13,9 +13,9 @@ from r1tui.hub.download.headers import fetch_headers, known_headers
 from r1tui.hub.download.model import download
 from r1tui.hub.download.progress import progress_of
 from r1tui.hub.listing.remembered import ask_hub
-from r1tui.hub.local.fetched import Record
-from r1tui.hub.local.found import Search, download_lock, find_model, own_folder
-from r1tui.hub.removal import removal_of, remove
+from r1tui.hub.local.fetched import FetchRecord
+from r1tui.hub.local.found import ModelSearch, download_lock, find_model, own_folder
+from r1tui.hub.removal import find_removal, remove
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import COMMIT, Hub, Repository
@@ -86,14 +86,14 @@ def test_each_has_its_own_file(
     assert find_model(other, paths, Config()) is None
     assert progress_of(other, paths, Config()) is None
     with pytest.raises(R1tuiError, match="not on this machine"):
-        removal_of(other, paths, Config())
+        find_removal(other, paths, Config())
     other_path = download(other, paths, ignore)
     assert other_path.read_bytes() == other_data
     assert find_model(one, paths, Config()) == path
     assert find_model(other, paths, Config()) == other_path
     for variant in (one, other):
         assert download(variant, paths, ignore, verify=True) == find_model(variant, paths, Config())
-    remove(removal_of(one, paths, Config()), paths, Config())
+    remove(find_removal(one, paths, Config()), paths, Config())
     assert find_model(one, paths, Config()) is None
     assert find_model(other, paths, Config()) == other_path
     assert other_path.read_bytes() == other_data
@@ -134,7 +134,7 @@ def put_as_before(paths: Paths, variant: Variant, data: bytes, commit: str | Non
         mtime_ns = (folder / NAME).stat().st_mtime_ns
         known = {"size_bytes": len(data), "sha256": None, "revision": commit, "mtime_ns": mtime_ns}
         (folder / ".r1tui.json").write_text(json.dumps({"files": {NAME: known}}))
-        assert NAME in Record.load(folder).files
+        assert NAME in FetchRecord.load(folder).files
     return folder / NAME
 
 
@@ -148,7 +148,7 @@ def test_what_an_older_r1tui_fetched_for_the_main_branch_stays_known(
         assert find_model(V1, paths, Config()) is None
         ask_hub(NEWEST, paths)
         ask_hub(V1, paths)
-    assert removal_of(NEWEST, paths, Config()).files == (path,)
+    assert find_removal(NEWEST, paths, Config()).files == (path,)
 
 
 def test_what_an_older_r1tui_fetched_for_a_named_revision_is_its_alone(
@@ -159,11 +159,11 @@ def test_what_an_older_r1tui_fetched_for_a_named_revision_is_its_alone(
     ask_hub(V1, paths)
     assert find_model(V1, paths, Config()) == path
     assert find_model(NEWEST, paths, Config()) is None
-    assert removal_of(V1, paths, Config()).files == (path,)
+    assert find_removal(V1, paths, Config()).files == (path,)
     by_commit = Variant("commit", repo=REPO, pattern="*Q8_0*", revision=OLD)
     assert find_model(by_commit, paths, Config()) == path
     with pytest.raises(R1tuiError, match="not on this machine"):
-        removal_of(NEWEST, paths, Config())
+        find_removal(NEWEST, paths, Config())
 
 
 def test_a_file_that_both_revisions_have_is_fetched_once_and_deleted_apart(
@@ -176,8 +176,8 @@ def test_a_file_that_both_revisions_have_is_fetched_once_and_deleted_apart(
     assert hub.fetched() == []
     assert second != first
     assert second.samefile(first)
-    assert removal_of(NEWEST, paths, Config()).freed_bytes == 0
-    remove(removal_of(NEWEST, paths, Config()), paths, Config())
+    assert find_removal(NEWEST, paths, Config()).freed_bytes == 0
+    remove(find_removal(NEWEST, paths, Config()), paths, Config())
     assert second.read_bytes() == models[0]
     assert find_model(V1, paths, Config()) == second
 
@@ -194,7 +194,7 @@ def test_the_main_branchs_file_stays_its_own_when_a_tag_is_put_where_it_was(
     assert find_model(NEWEST, paths, Config()) == path
     assert find_model(V1, paths, Config()) is None
     tagged = download(V1, paths, ignore)
-    remove(removal_of(V1, paths, Config()), paths, Config())
+    remove(find_removal(V1, paths, Config()), paths, Config())
     assert not tagged.exists()
     assert find_model(NEWEST, paths, Config()) == path
 
@@ -242,7 +242,7 @@ def test_a_file_whose_revision_nobody_knows_counts_for_no_named_one(
     place.write_bytes(models[0])
     config = Config(model_folders=[str(empty_home / "mine")])
     for _ in range(2):
-        assert Search(paths, config).find(V1) is None
+        assert ModelSearch(paths, config).find(V1) is None
         assert find_model(NEWEST, paths, config) == place
         ask_hub(V1, paths)
         ask_hub(NEWEST, paths)

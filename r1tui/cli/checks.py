@@ -32,7 +32,7 @@ from r1tui.engine.toolchain import bundled_toolkit
 from r1tui.errors import R1tuiError
 from r1tui.hub.local import ollama
 from r1tui.hub.local.disks import existing
-from r1tui.hub.local.found import Search
+from r1tui.hub.local.found import ModelSearch
 from r1tui.hub.local.places import OWNERS, model_roots
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import detect_machine
@@ -229,7 +229,7 @@ class Checkup:
             yield Check("run", "missing", problem.found, problem.remedy, needed=True)
         building = not self._has_engine
         yield _folder("engines", self._paths.engines, ENGINE_BYTES if building else 0, needed=building)
-        search = Search(self._paths, self._config)
+        search = ModelSearch(self._paths, self._config)
         has_model = any(search.find(one) is not None for one in load_catalog(self._config))
         own, *others = model_roots(self._paths, self._config)
         yield _folder("models", own, ENGINE_BYTES, needed=not has_model)
@@ -238,7 +238,7 @@ class Checkup:
             yield _folder("models", root, 0, needed=False) if there else Check("models", "note", f"{root} is not there")
 
     def _models(self) -> Iterator[Check]:
-        search = Search(self._paths, self._config)
+        search = ModelSearch(self._paths, self._config)
         catalog = load_catalog(self._config)
         here = [(one.name, found) for one in catalog if (found := search.find(one)) is not None]
         names = ", ".join(name if found.owner == "r1tui" else f"{name} ({OWNERS[found.owner]})" for name, found in here)

@@ -10,7 +10,7 @@ from r1tui.cli.bundle import check_target, pack
 from r1tui.cli.checks import Check, Checkup, is_healthy
 from r1tui.cli.context import Context, json_option, pass_context, print_json
 from r1tui.cli.report import parts_of_report
-from r1tui.hub.local.found import Search
+from r1tui.hub.local.found import ModelSearch
 from r1tui.machine.bandwidth import measure
 from r1tui.system.paths import expand
 from r1tui.text import plain, size
@@ -66,6 +66,6 @@ def _print_packed(target: Path, members: list[tuple[str, int]], *, as_json: bool
 
 def _largest_model(context: Context) -> Path | None:
     """The largest file of a model that is here: what the disk is measured with."""
-    search = Search(context.paths, context.config)
+    search = ModelSearch(context.paths, context.config)
     models = [found.path for variant in load_catalog(context.config) if (found := search.find(variant)) is not None]
     return max(models, key=lambda model: model.stat().st_size, default=None)

@@ -22,8 +22,8 @@ from r1tui.hub.download.model import unfinished
 from r1tui.hub.listing.refusals import UnreachableError
 from r1tui.hub.listing.remembered import ask_hub
 from r1tui.hub.local.found import find_model
-from r1tui.hub.removal import removal_of, remove
-from r1tui.listing.overview import Entry, others, overview
+from r1tui.hub.removal import find_removal, remove
+from r1tui.listing.overview import ModelEntry, others, overview
 from r1tui.listing.recommend import recommend, surroundings
 from r1tui.machine.hardware import detect_machine
 from r1tui.planning.subject import find_subject
@@ -72,7 +72,7 @@ def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
         click.echo(plain(f"{entry.size:>10}  {entry.verdict or '?':<6}  {entry.variant.file}  ({said})"))
 
 
-def _cells(entry: Entry) -> tuple[str, ...]:
+def _cells(entry: ModelEntry) -> tuple[str, ...]:
     variant = entry.variant
     cells = (
         variant.name,
@@ -88,7 +88,7 @@ def _cells(entry: Entry) -> tuple[str, ...]:
     return tuple(plain(cell) for cell in cells)
 
 
-def _age_of_sizes(entries: Sequence[Entry]) -> str:
+def _age_of_sizes(entries: Sequence[ModelEntry]) -> str:
     ages = [entry.listed_age_s for entry in entries if entry.listed_age_s is not None]
     if not ages:
         return "Sizes are the catalog's; `r1tui variants --refresh` asks the hub."
@@ -177,7 +177,7 @@ def delete(context: Context, variant: str, *, yes: bool, as_json: bool) -> None:
     target = load_catalog(context.config).find(variant)
     now = status(context.paths)
     in_use = Path(now.model) if now.running and now.model else None
-    removal = removal_of(target, context.paths, context.config, in_use)
+    removal = find_removal(target, context.paths, context.config, in_use)
     freed = size(removal.freed_bytes)
     if not yes:
         for file in removal.files:

@@ -13,7 +13,7 @@ from r1tui.engine.probe import list_devices
 from r1tui.engine.recipe import choose
 from r1tui.engine.source import source_kind
 from r1tui.engine.store import (
-    Record,
+    BuildRecord,
     find_made_on_purpose,
     find_record,
     identify,
@@ -64,7 +64,7 @@ def current_devices(engine: Engine, rpc: Sequence[str] = ()) -> tuple[EngineDevi
     return list_devices(engine.server, rpc)
 
 
-def find_finished(settings: EngineSettings, paths: Paths, env: Mapping[str, str]) -> Record | None:
+def find_finished(settings: EngineSettings, paths: Paths, env: Mapping[str, str]) -> BuildRecord | None:
     """The finished build for the settings; where `auto` cannot decide, the one that the user made on purpose."""
     try:
         recipe = choose(settings, survey(env, settings.cuda_toolkit, bundled_toolkit(paths)))
@@ -81,7 +81,7 @@ def find_finished(settings: EngineSettings, paths: Paths, env: Mapping[str, str]
     return made if same else None
 
 
-def engine_of(record: Record) -> Engine:
+def engine_of(record: BuildRecord) -> Engine:
     """The engine that a record tells of."""
     return Engine(
         Path(record.server), record.identity.backend, record.identity.ref, record.capabilities(), record.notes

@@ -16,8 +16,8 @@ from r1tui.engine.recipe import Recipe, choose, cmake_arguments, compile_jobs, f
 from r1tui.engine.source import fetch_source, source_kind
 from r1tui.engine.store import (
     RECORD_VERSION,
+    BuildRecord,
     Identity,
-    Record,
     identify,
     read_record,
     write_record,
@@ -101,7 +101,7 @@ class _Work:
                 return engine_of(record)
             return engine_of(self._build(folder, path, identity, recipe, system))
 
-    def _build(self, folder: Path, source: Path, identity: Identity, recipe: Recipe, system: System) -> Record:
+    def _build(self, folder: Path, source: Path, identity: Identity, recipe: Recipe, system: System) -> BuildRecord:
         started_s = time.monotonic()
         jobs = compile_jobs(self._settings.jobs, usable_physical_cores(), memory_available_bytes())
         cxx_flags = flags_against_broken_amx(_native_macros(system.cxx, self._cancel))
@@ -126,7 +126,7 @@ class _Work:
         on_purpose = self._settings.backend != "auto"
         return _record(folder, identity, server, capabilities, notes=notes, seconds=seconds, on_purpose=on_purpose)
 
-    def _known(self, record: Record) -> Engine:
+    def _known(self, record: BuildRecord) -> Engine:
         """A finished build; what it said about GPUs that it does not see is asked again, since that can be mended."""
         engine = engine_of(record)
         if not engine.notes:
@@ -171,9 +171,9 @@ def _record(
     notes: tuple[str, ...],
     seconds: float,
     on_purpose: bool,
-) -> Record:
+) -> BuildRecord:
     """Write and return the record that makes the folder a finished build."""
-    record = Record(
+    record = BuildRecord(
         RECORD_VERSION,
         identity,
         str(server),

@@ -39,7 +39,7 @@ class Identity(msgspec.Struct, frozen=True):
         return f"{self.ref.replace('/', '_')}-{self.backend}-{digest}"
 
 
-class Record(msgspec.Struct, frozen=True):
+class BuildRecord(msgspec.Struct, frozen=True):
     """engine.json: what was asked for, and what the binary said of itself. Written last."""
 
     version: int
@@ -87,16 +87,16 @@ def identify(settings: EngineSettings, recipe: Recipe, env: Mapping[str, str]) -
     )
 
 
-def read_record(folder: Path) -> Record | None:
+def read_record(folder: Path) -> BuildRecord | None:
     """The record of a finished build whose binary is there; None for anything else."""
-    record = read_json_if_any(folder / RECORD, Record)
+    record = read_json_if_any(folder / RECORD, BuildRecord)
     if record is None or record.version != RECORD_VERSION or "\0" in record.server:
         return None
     server = _server_here(folder, Path(record.server))
     return msgspec.structs.replace(record, server=str(server)) if os.access(server, os.X_OK) else None
 
 
-def write_record(folder: Path, record: Record) -> None:
+def write_record(folder: Path, record: BuildRecord) -> None:
     """Keep the record of a finished build; its server relative to the folder, so that the folder can be moved."""
     server = Path(record.server)
     if server.is_relative_to(folder):
@@ -112,7 +112,7 @@ def _server_here(folder: Path, recorded: Path) -> Path:
     return folder.joinpath(*recorded.parts[names[-1] + 1 :]) if names else recorded
 
 
-def find_record(paths: Paths, identity: Identity) -> Record | None:
+def find_record(paths: Paths, identity: Identity) -> BuildRecord | None:
     """The finished build of this identity; where no compiler is left, one that differs in the compiler alone.
 
     One for the same cards that has PTX beside their machine code, as an older r1tui built it, does as well.
@@ -129,7 +129,7 @@ def find_record(paths: Paths, identity: Identity) -> Record | None:
     return next(alike, None)
 
 
-def find_made_on_purpose(paths: Paths, settings: EngineSettings) -> Record | None:
+def find_made_on_purpose(paths: Paths, settings: EngineSettings) -> BuildRecord | None:
     """The latest build of this release that the user asked for by its back end, whatever `auto` would take here."""
     cpu = hashlib.sha256(cpu_features().encode()).hexdigest()[:16]
     for record in records(paths):
@@ -143,7 +143,7 @@ def find_made_on_purpose(paths: Paths, settings: EngineSettings) -> Record | Non
     return None
 
 
-def records(paths: Paths) -> list[Record]:
+def records(paths: Paths) -> list[BuildRecord]:
     """All finished builds, the latest first."""
     found = [record for folder in paths.engines.glob("*/") if (record := read_record(folder)) is not None]
     return sorted(found, key=lambda record: -record.finished_unix_s)

@@ -11,7 +11,7 @@ from pathlib import Path
 from r1tui.gguf.errors import GgufError
 from r1tui.gguf.kinds import check_alone, check_kind, check_name, check_shard_names
 from r1tui.gguf.parse import Shard, Tensor, Value, parse_shard
-from r1tui.gguf.source import FileSource, Source
+from r1tui.gguf.source import ByteSource, FileSource
 from r1tui.gguf.types import FILE_TYPES
 
 SHARD_NAME = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?i:gguf)$", re.DOTALL)
@@ -94,7 +94,7 @@ def read_header(path: Path) -> Header:
         return _combine([stack.enter_context(FileSource(one)) for one in paths], paths)
 
 
-def read_header_from(sources: Sequence[Source]) -> Header:
+def read_header_from(sources: Sequence[ByteSource]) -> Header:
     """The header of a model that is somewhere else; the sources are its shards in order."""
     return _combine(sources, [Path(source.name) for source in sources])
 
@@ -134,7 +134,7 @@ def _numbered(path: Path, match: "re.Match[str]") -> list[Path]:
     return [path.with_name(f"{match['stem']}-{one:05}-of-{count:05}{path.suffix}") for one in range(1, count + 1)]
 
 
-def _combine(sources: Sequence[Source], paths: Sequence[Path]) -> Header:
+def _combine(sources: Sequence[ByteSource], paths: Sequence[Path]) -> Header:
     shards = [parse_shard(source, index) for index, source in enumerate(sources)]
     first, names = shards[0], [source.name for source in sources]
     check_kind(names[0], first.metadata)

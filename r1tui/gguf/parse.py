@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 
 from r1tui.gguf.errors import GgufError
-from r1tui.gguf.source import LENGTH, Cursor, Source
+from r1tui.gguf.source import LENGTH, ByteSource, HeaderCursor
 from r1tui.gguf.types import TENSOR_TYPES
 
 MAGIC = b"GGUF"
@@ -66,9 +66,9 @@ class Shard:
     """Where the header ends and the weights begin."""
 
 
-def parse_shard(source: Source, index: int = 0) -> Shard:
+def parse_shard(source: ByteSource, index: int = 0) -> Shard:
     """Read one file's header; raises GgufError for anything that llama.cpp would refuse, in bounded time and memory."""
-    cursor = Cursor(source)
+    cursor = HeaderCursor(source)
     n_tensors, n_pairs = _counts(cursor)
     metadata: dict[str, Value] = {}
     lists: dict[str, int] = {}
@@ -95,7 +95,7 @@ def parse_shard(source: Source, index: int = 0) -> Shard:
     return Shard(metadata, lists, tuple(tensors), source.size_bytes, min(start, source.size_bytes))
 
 
-def _counts(cursor: Cursor) -> tuple[int, int]:
+def _counts(cursor: HeaderCursor) -> tuple[int, int]:
     if cursor.source.size_bytes == 0:
         raise cursor.error("it is empty")
     if cursor.source.size_bytes < len(MAGIC) or cursor.take(len(MAGIC)) != MAGIC:
@@ -111,7 +111,7 @@ def _counts(cursor: Cursor) -> tuple[int, int]:
     return n_tensors, n_pairs
 
 
-def _pair(cursor: Cursor, metadata: dict[str, Value], lists: dict[str, int]) -> None:
+def _pair(cursor: HeaderCursor, metadata: dict[str, Value], lists: dict[str, int]) -> None:
     key = cursor.string()
     if not key or len(key) > MAX_KEY_BYTES:
         raise cursor.error("one of its settings has an empty or endless name")
@@ -128,7 +128,7 @@ def _pair(cursor: Cursor, metadata: dict[str, Value], lists: dict[str, int]) -> 
         raise cursor.error(f"its setting {key!r} is of the unknown type {kind}")
 
 
-def _list(cursor: Cursor, key: str, metadata: dict[str, Value], lists: dict[str, int]) -> None:
+def _list(cursor: HeaderCursor, key: str, metadata: dict[str, Value], lists: dict[str, int]) -> None:
     kind, count = int(cursor.number(_U32)), int(cursor.number(LENGTH))
     if kind != _STRING and kind not in _NUMBERS:
         raise cursor.error(f"its setting {key!r} is a list of the unknown type {kind}")
@@ -141,7 +141,7 @@ def _list(cursor: Cursor, key: str, metadata: dict[str, Value], lists: dict[str,
         cursor.skip(count * _NUMBERS[kind].size)
 
 
-def _description(cursor: Cursor) -> tuple[str, tuple[int, ...], int, int]:
+def _description(cursor: HeaderCursor) -> tuple[str, tuple[int, ...], int, int]:
     """Name, shape, type and offset within the data, as stored."""
     name = cursor.string()
     if name is None or len(name.encode()) > MAX_NAME_BYTES:
@@ -153,7 +153,7 @@ def _description(cursor: Cursor) -> tuple[str, tuple[int, ...], int, int]:
     return name, shape, int(cursor.number(_U32)), int(cursor.number(LENGTH))
 
 
-def _size(cursor: Cursor, name: str, shape: tuple[int, ...], kind: int) -> int:
+def _size(cursor: HeaderCursor, name: str, shape: tuple[int, ...], kind: int) -> int:
     """The tensor's bytes."""
     if kind not in TENSOR_TYPES:
         raise GgufError(

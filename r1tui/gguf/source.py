@@ -13,7 +13,7 @@ MAX_SKIPPED_STRINGS = 8 << 20
 """Strings of all arrays of one file; the largest vocabularies have 262,144 tokens and twice as many merges."""
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """A file, here or behind HTTP."""
 
     @property
@@ -60,10 +60,10 @@ class FileSource:
         self._file.close()
 
 
-class Cursor:
+class HeaderCursor:
     """A place in a source that moves on with each read; whatever goes past the end raises GgufError."""
 
-    def __init__(self, source: Source, offset: int = 0) -> None:
+    def __init__(self, source: ByteSource, offset: int = 0) -> None:
         self.source = source
         self._size_bytes = source.size_bytes
         self._buffer = b""

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from r1tui.gguf.errors import GgufError
 from r1tui.gguf.parse import parse_shard
-from r1tui.gguf.source import CHUNK_BYTES, Source
+from r1tui.gguf.source import CHUNK_BYTES, ByteSource
 
 
 class _Copying:
     """A source whose bytes land in a file as they are read; `copied` is how far that file has them without a gap."""
 
-    def __init__(self, source: Source, file: int) -> None:
+    def __init__(self, source: ByteSource, file: int) -> None:
         self.name = source.name
         self.size_bytes = source.size_bytes
         self.copied = 0
@@ -30,7 +30,7 @@ class _Copying:
         return data
 
 
-def write_stub(source: Source, path: Path) -> Path:
+def write_stub(source: ByteSource, path: Path) -> Path:
     """Write the stub of one file; it appears under its name when it is whole. Raises GgufError for a broken header."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -14,8 +14,8 @@ from r1tui.hub.download.pin import unpin
 from r1tui.hub.download.progress import staging_folder
 from r1tui.hub.listing.names import choose, choose_by_name
 from r1tui.hub.listing.remembered import Known, known_files
-from r1tui.hub.local.fetched import Record
-from r1tui.hub.local.found import Search, download_lock, own_folders
+from r1tui.hub.local.fetched import FetchRecord
+from r1tui.hub.local.found import ModelSearch, download_lock, own_folders
 from r1tui.hub.local.places import OWNERS, model_roots
 from r1tui.hub.local.revisions import counted, is_apart
 from r1tui.remedies import ListModels, StopServer
@@ -27,7 +27,7 @@ _UNFINISHED = (PART, JOURNAL, ".damaged", ".incomplete")
 
 
 @dataclass(frozen=True)
-class Removal:
+class ModelRemoval:
     """What deleting a variant would delete."""
 
     variant: Variant
@@ -36,7 +36,7 @@ class Removal:
     """On the disk; a link frees nothing."""
 
 
-def removal_of(variant: Variant, paths: Paths, config: Config, in_use: Path | None = None) -> Removal:
+def find_removal(variant: Variant, paths: Paths, config: Config, in_use: Path | None = None) -> ModelRemoval:
     """The variant's files that are r1tui's, unfinished ones too. `in_use` is the model of the server that runs.
 
     Raises R1tuiError when there are none, and while they are used or being fetched.
@@ -50,10 +50,10 @@ def removal_of(variant: Variant, paths: Paths, config: Config, in_use: Path | No
         raise R1tuiError(
             f"{variant.name} is being downloaded by process {pid}.", "Stop the download first; what it has is kept."
         )
-    return Removal(variant, files, sum(map(_freed_bytes, files)))
+    return ModelRemoval(variant, files, sum(map(_freed_bytes, files)))
 
 
-def remove(removal: Removal, paths: Paths, config: Config) -> None:
+def remove(removal: ModelRemoval, paths: Paths, config: Config) -> None:
     """Delete the files, and the folders that are empty then. Raises R1tuiError while the variant is being fetched."""
     variant = removal.variant
     with locked(download_lock(variant, paths), f"The download of {variant.name}"):
@@ -72,7 +72,7 @@ def remove(removal: Removal, paths: Paths, config: Config) -> None:
 
 
 def _nothing_ours(variant: Variant, paths: Paths, config: Config) -> R1tuiError:
-    found = Search(paths, config).find(variant)
+    found = ModelSearch(paths, config).find(variant)
     if found is None:
         return R1tuiError(f"{variant.name} is not on this machine.", ListModels())
     whose = "is" if found.owner == "file" else "belongs to"
@@ -89,7 +89,7 @@ def _files(variant: Variant, paths: Paths, config: Config) -> Iterator[Path]:
             yield from (path for path in folder.glob("*") if path.is_file())
             continue
         root = folder.parent.parent
-        ours = None if root == paths.models else {folder / name for name in Record.load(folder).files}
+        ours = None if root == paths.models else {folder / name for name in FetchRecord.load(folder).files}
         for place in (folder, staging_folder(variant.repo or "", root, variant.pinned)):
             for path in _of_variant(place, variant, known):
                 recorded = ours is None or _finished(path) in ours
@@ -131,11 +131,11 @@ def _freed_bytes(path: Path) -> int:
 
 
 def _forget(folder: Path, files: tuple[Path, ...]) -> None:
-    record = Record.load(folder)
+    record = FetchRecord.load(folder)
     left = {name: known for name, known in record.files.items() if folder / name not in files}
     with suppress(OSError):
         if left:
-            Record(left).save(folder)
+            FetchRecord(left).save(folder)
         else:
             delete(folder / ".r1tui.json")
 

@@ -12,7 +12,7 @@ from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
 from r1tui.hub.download.progress import progress_of
 from r1tui.hub.listing.remembered import known_files
-from r1tui.hub.local.found import Search
+from r1tui.hub.local.found import ModelSearch
 from r1tui.hub.local.others import other_models
 from r1tui.hub.local.places import OWNERS, Owner
 from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
@@ -36,7 +36,7 @@ _ELSEWHERE: dict[Owner, str] = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelEntry:
     """One model. The verdict is the plan's where its header is known (`exact`), else from its size; None: unknown."""
 
     variant: Variant
@@ -122,19 +122,19 @@ class Entry:
         }
 
 
-def overview(catalog: Catalog, config: Config, paths: Paths) -> Iterator[Entry]:
+def overview(catalog: Catalog, config: Config, paths: Paths) -> Iterator[ModelEntry]:
     """Every model of the catalog, looked at one by one. Reads headers, no weights; asks no network.
 
     What our own running server holds counts as free.
     """
     engine = find_engine(config.engine, paths)
     request = request_here(config, paths, engine, Held.by(keeper.status(paths)))
-    search = Search(paths, config)
+    search = ModelSearch(paths, config)
     for variant in catalog:
         yield _entry(variant, request, engine, search)
 
 
-def others(entries: Collection[Entry], config: Config, paths: Paths) -> Catalog:
+def others(entries: Collection[ModelEntry], config: Config, paths: Paths) -> Catalog:
     """The models on this machine that are none of these, as variants by their files."""
     taken = {entry.variant.name.casefold() for entry in entries}
     found: dict[str, Variant] = {}
@@ -146,11 +146,11 @@ def others(entries: Collection[Entry], config: Config, paths: Paths) -> Catalog:
     return Catalog(found)
 
 
-def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search: Search) -> Entry:
+def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search: ModelSearch) -> ModelEntry:
     paths, config = search.paths, search.config
     found, known = search.find(variant), known_files(variant, paths)
     size_gib = known.listing.size_bytes / 2**30 if known else variant.size_gib
-    entry = Entry(
+    entry = ModelEntry(
         variant,
         found.path if found else None,
         size_gib,

@@ -9,7 +9,7 @@ from r1tui.config import Config
 from r1tui.hub.local.disks import existing
 from r1tui.hub.local.folders import RESERVE_BYTES
 from r1tui.hub.local.places import model_roots
-from r1tui.listing.overview import Entry
+from r1tui.listing.overview import ModelEntry
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import Machine
 from r1tui.plan.rates import typical_host
@@ -49,7 +49,7 @@ def surroundings(machine: Machine, paths: Paths, config: Config) -> Surroundings
     return Surroundings(free_bytes, measured.memory_gbps if measured else (low * high) ** 0.5)
 
 
-def machine_in_words(machine: Machine, free_bytes: int) -> str:
+def format_machine(machine: Machine, free_bytes: int) -> str:
     """`2 × H100 (80 GiB) · 512 GiB memory · 32 cores · 900 GiB of disk free`."""
     names = [f"{gpu.name} ({size(gpu.total_bytes)})" if gpu.total_bytes else gpu.name for gpu in machine.gpus]
     counts = {name: names.count(name) for name in names}
@@ -64,7 +64,7 @@ def machine_in_words(machine: Machine, free_bytes: int) -> str:
     )
 
 
-def recommend(entries: Iterable[Entry], here: Surroundings) -> Recommendation | None:
+def recommend(entries: Iterable[ModelEntry], here: Surroundings) -> Recommendation | None:
     """The model to begin with; None where nothing fits.
 
     R1 itself comes first, wholly on the GPUs before anything else, then as good as memory allows; then its largest
@@ -86,7 +86,7 @@ def recommend(entries: Iterable[Entry], here: Surroundings) -> Recommendation | 
     return None
 
 
-def _fits(entry: Entry, free_bytes: int) -> bool:
+def _fits(entry: ModelEntry, free_bytes: int) -> bool:
     """Whether it is here or the disk has room for the rest of it, and it can start."""
     rest_bytes = _gib(entry) * 2**30 * (1 - (entry.progress or 0.0)) + RESERVE_BYTES
     return (
@@ -94,10 +94,10 @@ def _fits(entry: Entry, free_bytes: int) -> bool:
     )
 
 
-def _bearable(entry: Entry, memory_gbps: float) -> bool:
+def _bearable(entry: ModelEntry, memory_gbps: float) -> bool:
     slow_bytes = _gib(entry) * 2**30
     return entry.verdict == "gpu" or (entry.verdict in IN_MEMORY and slow_bytes * BEARABLE_TPS <= memory_gbps * 1e9)
 
 
-def _gib(entry: Entry) -> float:
+def _gib(entry: ModelEntry) -> float:
     return entry.size_gib or 0.0

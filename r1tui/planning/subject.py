@@ -8,7 +8,7 @@ from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.gguf import GgufError, Header, read_header
 from r1tui.hub.download.headers import fetch_headers, known_headers, place_in_repository
-from r1tui.hub.local.found import Search, own_folder
+from r1tui.hub.local.found import ModelSearch, own_folder
 from r1tui.remedies import with_variant
 from r1tui.system.paths import Paths
 
@@ -30,13 +30,13 @@ FRESH_S = 86400.0
 
 
 def find_subject(
-    variant: Variant, paths: Paths, config: Config, *, fetch: bool = False, search: Search | None = None
+    variant: Variant, paths: Paths, config: Config, *, fetch: bool = False, search: ModelSearch | None = None
 ) -> Subject | None:
     """The model as far as it is known here; `fetch` asks the hub for its headers. Raises R1tuiError.
 
     One `search` for a whole list saves looking into the same folders again and again.
     """
-    found = (search or Search(paths, config)).find(variant)
+    found = (search or ModelSearch(paths, config)).find(variant)
     if found is not None:
         return subject_of(variant, found.path)
     stub = known_headers(variant, paths, FRESH_S) if fetch else known_headers(variant, paths)

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from r1tui.errors import R1tuiError
-from r1tui.hub.listing.answers import KEPT, LOG_IN, LOST_TRIES, SURE_TRIES, GoneError, RetryError
+from r1tui.hub.listing.answers import KEPT, LOG_IN, LOST_TRIES, SURE_TRIES, FilesGoneError, RetryError
 from r1tui.system.lazy import httpx2
 from r1tui.text import duration
 
@@ -80,7 +80,7 @@ class Failures:
         silence.counted += failure.tries is not None
         self.silent += 1
         if failure.tries is not None and silence.counted >= failure.tries:
-            raised = GoneError if failure.other else R1tuiError
+            raised = FilesGoneError if failure.other else R1tuiError
             raise raised(f"{name} cannot be fetched: {failure.reason}, {silence.counted} times.", failure.remedy)
         if (waited_s := monotonic() - self._last_news_s) > self._manners.patience_s:
             raise R1tuiError(f"Nothing of {name} came for {duration(waited_s)}: {failure.reason}.", failure.remedy)

@@ -11,13 +11,13 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Emit, Notice
 from r1tui.hub.download.checksum import sha256_with_progress
 from r1tui.hub.download.failures import Manners
-from r1tui.hub.download.part import PART, Part, in_thread
+from r1tui.hub.download.part import PART, PartialFile, in_thread
 from r1tui.hub.download.pin import pin, unpin
 from r1tui.hub.download.report import Report
 from r1tui.hub.download.transfer import Transfer
 from r1tui.hub.listing.remembered import MAIN
-from r1tui.hub.listing.remote import Listing, RemoteFile, check_sizes
-from r1tui.hub.local.fetched import KnownFile, Record
+from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, check_sizes
+from r1tui.hub.local.fetched import FetchRecord, KnownFile
 from r1tui.hub.local.revisions import same_file_elsewhere
 from r1tui.system.children import cancelled
 from r1tui.system.files import make_folder, read_json_if_any, write_json
@@ -34,7 +34,7 @@ class Fetch:
     def __init__(
         self,
         variant: Variant,
-        listing: Listing,
+        listing: RemoteFiles,
         emit: Emit,
         manners: Manners,
         *,
@@ -49,7 +49,7 @@ class Fetch:
         self._emit = emit
         self._manners = manners
         self._rate_file = rate_file
-        self._record = Record.load(folder)
+        self._record = FetchRecord.load(folder)
         self._one_at_a_time = asyncio.Lock()
         here = [file for file in listing.files if self._is_here(file) or self._is_linked(file)]
         self.parts = [self._part(file) for file in listing.files if file not in here]
@@ -98,9 +98,9 @@ class Fetch:
         self._note(file, place)
         return True
 
-    def _part(self, file: RemoteFile) -> Part:
+    def _part(self, file: RemoteFile) -> PartialFile:
         """The file as far as it has come; one in its place that may be it is checked before it is fetched."""
-        part = Part(self._staging, file, self._listing.revision)
+        part = PartialFile(self._staging, file, self._listing.revision)
         known, place = self._record.files.get(file.path), inside(self._folder, file.path)
         may_be = known is None or known.sha256 == file.sha256
         if may_be and not place.is_symlink() and place.is_file() and place.stat().st_size == file.size_bytes:
@@ -127,7 +127,7 @@ class Fetch:
             with suppress(OSError):
                 write_json(self._rate_file, {"bytes_per_s": rate})
 
-    async def _is_right(self, part: Part) -> bool:
+    async def _is_right(self, part: PartialFile) -> bool:
         """Read a complete part again and put it in its place, unless it is wrong."""
         file = part.file
         async with self._one_at_a_time:
@@ -146,7 +146,7 @@ class Fetch:
         self._tell(f"{part.path.name.removesuffix(PART)} arrived damaged (its sha256 differs): it is fetched again.")
         return False
 
-    async def _digest(self, part: Part) -> str:
+    async def _digest(self, part: PartialFile) -> str:
         task, path = asyncio.current_task(), part.file.path
 
         def read(done: int) -> None:  # called in the thread that reads
@@ -160,7 +160,7 @@ class Fetch:
         finally:
             del self._report.checked[path]
 
-    def _admit(self, part: Part) -> None:
+    def _admit(self, part: PartialFile) -> None:
         file, place = part.file, inside(self._folder, part.file.path)
         part.move_to(place)
         self._note(file, place)

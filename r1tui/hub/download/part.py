@@ -36,7 +36,7 @@ class Journal(msgspec.Struct, frozen=True):
     saved: Ranges
 
 
-class Part:
+class PartialFile:
     """One file that arrives. `written` may be lost with the process, `saved` survives a loss of power."""
 
     def __init__(self, staging: Path, file: RemoteFile, revision: str) -> None:

@@ -9,17 +9,17 @@ from pathlib import Path
 import msgspec
 
 from r1tui.catalog.variants import Variant
-from r1tui.hub.listing.remote import Listing
+from r1tui.hub.listing.remote import RemoteFiles
 from r1tui.system.files import delete, read_json_if_any, write_json
 from r1tui.system.outside import is_relative
 
 
 class _Pinned(msgspec.Struct, frozen=True):
     asked: list[str | None]
-    listing: Listing
+    listing: RemoteFiles
 
 
-def pinned(staging: Path, variant: Variant) -> Listing | None:
+def pinned(staging: Path, variant: Variant) -> RemoteFiles | None:
     """The list that an unfinished download of this variant goes by."""
     found = read_json_if_any(_place(staging, variant), _Pinned)
     if found is None or found.asked != _asked(variant):
@@ -28,7 +28,7 @@ def pinned(staging: Path, variant: Variant) -> Listing | None:
     return found.listing if sound and found.listing.files and is_relative(found.listing.revision) else None
 
 
-def pin(staging: Path, variant: Variant, listing: Listing) -> None:
+def pin(staging: Path, variant: Variant, listing: RemoteFiles) -> None:
     """Keep the list."""
     write_json(_place(staging, variant), _Pinned(_asked(variant), listing))
 

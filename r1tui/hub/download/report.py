@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from r1tui.events import Emit, FileProgress, FilesProgress, FileState, Meter
-from r1tui.hub.download.part import Part
+from r1tui.hub.download.part import PartialFile
 from r1tui.hub.download.transfer import Transfer
-from r1tui.hub.listing.remote import Listing, RemoteFile
+from r1tui.hub.listing.remote import RemoteFile, RemoteFiles
 
 INTERVAL_S = 1.0
 
@@ -15,7 +15,9 @@ INTERVAL_S = 1.0
 class Report:
     """Told by the transfer what it is at, it says so once a second."""
 
-    def __init__(self, listing: Listing, here: Sequence[RemoteFile], parts: Sequence[Part], emit: Emit) -> None:
+    def __init__(
+        self, listing: RemoteFiles, here: Sequence[RemoteFile], parts: Sequence[PartialFile], emit: Emit
+    ) -> None:
         self.transfer: Transfer | None = None
         self.checked: dict[str, int] = {}
         """Bytes of each file that is being checked that have been read."""

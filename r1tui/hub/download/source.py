@@ -12,16 +12,16 @@ from r1tui.hub.listing.answers import (
     MAGIC,
     SURE_TRIES,
     TRANSIENT,
-    GoneError,
+    FilesGoneError,
     RetryError,
     check_beginning,
+    check_range,
     is_packed,
-    promised,
-    refused,
+    status_error,
 )
 from r1tui.hub.listing.ready import ready_endpoint
-from r1tui.hub.listing.refusals import explained
-from r1tui.hub.listing.remote import Listing, RemoteFile
+from r1tui.hub.listing.refusals import explain_refusals
+from r1tui.hub.listing.remote import RemoteFile, RemoteFiles
 from r1tui.system.lazy import httpcore2, httpx2, huggingface_hub
 from r1tui.text import duration
 
@@ -38,10 +38,10 @@ class Body:
     ranged: bool
 
 
-class Source:
+class RangedFile:
     """A file of a listing. Its signed address is remembered until it is refused, so that the hub is asked rarely."""
 
-    def __init__(self, listing: Listing, file: RemoteFile, session: Any, stall_s: float) -> None:
+    def __init__(self, listing: RemoteFiles, file: RemoteFile, session: Any, stall_s: float) -> None:
         endpoint = ready_endpoint()
         self.file = file
         self._repo = listing.repo
@@ -88,21 +88,21 @@ class Source:
             raise RetryError(f"the signed address has expired ({status})", tries=None, after_s=0.0)
         if response.url.origin == self._url.origin and 400 <= status < 500 and status not in (*TRANSIENT, 416):
             self._refused_by_the_hub(response)
-        raise refused(status, response.headers)
+        raise status_error(status, response.headers)
 
     def _refused_by_the_hub(self, response: Any) -> None:
         try:
-            with explained(self._repo):
+            with explain_refusals(self._repo):
                 hub_utilities().hf_raise_for_status(response)
         except R1tuiError as error:
             if response.status_code in (404, 410):
-                raise GoneError(error.cause, *error.remedies) from None
+                raise FilesGoneError(error.cause, *error.remedies) from None
             raise
 
     def _body(self, response: Any, start: int, stop: int) -> Body:
         """What a good answer brings; raises RetryError when it is about another file or another range."""
         size_bytes = self.file.size_bytes
-        first, last = promised(response, start, stop, size_bytes)
+        first, last = check_range(response, start, stop, size_bytes)
         chunks = _chunks(response, self._stall_s)
         if first == 0:
             chunks = _checked(chunks, response, size_bytes)

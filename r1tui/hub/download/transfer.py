@@ -7,12 +7,12 @@ from contextlib import suppress
 
 from r1tui.errors import is_full, os_error
 from r1tui.hub.download.failures import NETWORK, Failure, Failures, Manners, Silence, explain
-from r1tui.hub.download.part import Part, in_thread
+from r1tui.hub.download.part import PartialFile, in_thread
 from r1tui.hub.download.ranges import piece_bytes
-from r1tui.hub.download.source import Body, Source
+from r1tui.hub.download.source import Body, RangedFile
 from r1tui.hub.listing.answers import LOST_TRIES, RetryError
 from r1tui.hub.listing.ready import ready_endpoint
-from r1tui.hub.listing.remote import Listing
+from r1tui.hub.listing.remote import RemoteFiles
 from r1tui.hub.local.folders import RESERVE_BYTES
 from r1tui.system.lazy import huggingface_hub
 from r1tui.text import duration, size
@@ -32,11 +32,11 @@ class Transfer:
 
     def __init__(
         self,
-        listing: Listing,
-        parts: list[Part],
+        listing: RemoteFiles,
+        parts: list[PartialFile],
         manners: Manners,
         tell: Tell,
-        check: Callable[[Part], Awaitable[bool]],
+        check: Callable[[PartialFile], Awaitable[bool]],
     ) -> None:
         self.parts = parts
         self.retries = 0
@@ -69,7 +69,8 @@ class Transfer:
         ready_endpoint()  # before the library is imported
         async with huggingface_hub.get_async_session() as session:
             sources = {
-                part.file.path: Source(self._listing, part.file, session, self._manners.stall_s) for part in self.parts
+                part.file.path: RangedFile(self._listing, part.file, session, self._manners.stall_s)
+                for part in self.parts
             }
             try:
                 for part in self.parts:
@@ -88,7 +89,7 @@ class Transfer:
                         await part.save()
                     part.close()
 
-    async def _connection(self, group: asyncio.TaskGroup, sources: dict[str, Source]) -> None:
+    async def _connection(self, group: asyncio.TaskGroup, sources: dict[str, RangedFile]) -> None:
         """Fetch piece after piece, whatever happens to each."""
         silence = Silence()
         while (claim := await self._claim()) is not None:
@@ -114,7 +115,7 @@ class Transfer:
             if pause_s:
                 await asyncio.sleep(pause_s)
 
-    async def _claim(self) -> tuple[Part, int, int] | None:
+    async def _claim(self) -> tuple[PartialFile, int, int] | None:
         """The next bytes to fetch, marked as taken; None when every part is right."""
         async with self._changed:
             while self._unsettled:
@@ -131,7 +132,7 @@ class Transfer:
                 await self._changed.wait()
         return None
 
-    async def _receive(self, part: Part, body: Body, piece: tuple[int, int], came: "_Came") -> None:
+    async def _receive(self, part: PartialFile, body: Body, piece: tuple[int, int], came: "_Came") -> None:
         """Write what arrives, and make it safe in time. Raises RetryError for a body that brings too little."""
         if body.ranged:
             self._whole.discard(part.file.path)
@@ -161,7 +162,7 @@ class Transfer:
         if body.stop < piece[1] and came.new_bytes < FEW_BYTES:
             raise RetryError(f"the server sends only {size(came.new_bytes)} at a time", tries=LOST_TRIES)
 
-    def _arrived(self, part: Part, start: int, stop: int, came: "_Came") -> None:
+    def _arrived(self, part: PartialFile, start: int, stop: int, came: "_Came") -> None:
         """Bytes have been written; only those that were not here before are news."""
         before = part.arrived_bytes
         part.arrived(start, stop)
@@ -170,7 +171,7 @@ class Transfer:
             self._failures.something_came()
             self._last_told = ""  # a failure from now on is news again
 
-    async def _settle(self, part: Part) -> None:
+    async def _settle(self, part: PartialFile) -> None:
         """Have a complete part checked; a wrong one is fetched again by whoever is free."""
         while True:
             await self._wait_for_room()
@@ -190,7 +191,7 @@ class Transfer:
         async with self._changed:
             self._changed.notify_all()
 
-    def _pause_s(self, part: Part, error: Exception, silence: Silence) -> float:
+    def _pause_s(self, part: PartialFile, error: Exception, silence: Silence) -> float:
         """Tell of a failure, and how long to wait before the next try. Raises where there is no hope."""
         if isinstance(error, OSError) and not isinstance(error, NETWORK):
             self._disk_is_full(error)
@@ -201,7 +202,7 @@ class Transfer:
         self._tell_of(part, failure, pause_s)
         return pause_s
 
-    def _tell_of(self, part: Part, failure: Failure, pause_s: float) -> None:
+    def _tell_of(self, part: PartialFile, failure: Failure, pause_s: float) -> None:
         """Say a failure when its reason is another than the last one's, and from time to time while it stays."""
         reason, tried = failure.reason, self._failures.silent
         self._last_reason = reason

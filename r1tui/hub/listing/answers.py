@@ -39,11 +39,11 @@ class RetryError(Exception):
         """Whether the server seems to have another file than the hub's list says."""
 
 
-class GoneError(R1tuiError):
+class FilesGoneError(R1tuiError):
     """The hub has the revision or the file no more."""
 
 
-def refused(status: int, headers: Any) -> RetryError:
+def status_error(status: int, headers: Any) -> RetryError:
     """A status that brings no bytes."""
     if status in TRANSIENT:
         reason = "too many requests (429)" if status == 429 else f"the server answered {status}"
@@ -55,7 +55,7 @@ def refused(status: int, headers: Any) -> RetryError:
     return RetryError(f"the server answered {status}")
 
 
-def promised(response: Any, start: int, stop: int, size_bytes: int) -> tuple[int, int]:
+def check_range(response: Any, start: int, stop: int, size_bytes: int) -> tuple[int, int]:
     """The range of bytes that a good answer (200, 206) to a question for one brings; a 200 brings the whole file.
 
     Raises RetryError when it is about another file or another range.

@@ -31,7 +31,7 @@ class LargeFile(msgspec.Struct, frozen=True):
     sha256: Sha256 = msgspec.field(name="oid")
 
 
-class Entry(msgspec.Struct, frozen=True):
+class RepositoryEntry(msgspec.Struct, frozen=True):
     """A name in a repository; `type` is file or directory."""
 
     type: str
@@ -61,15 +61,15 @@ class Api:
         at = f"/revision/{quote(revision, safe='')}" if revision else ""
         return self._ask(f"{self._endpoint}/api/models/{repo}{at}", _Info)[0].sha
 
-    def entries(self, repo: str, commit: str) -> list[Entry]:
+    def entries(self, repo: str, commit: str) -> list[RepositoryEntry]:
         """All names of a repository in a commit."""
         url: str | None = f"{self._endpoint}/api/models/{repo}/tree/{quote(commit, safe='')}?recursive=true"
-        entries, asked = list[Entry](), set[str]()
+        entries, asked = list[RepositoryEntry](), set[str]()
         while url is not None:
             if url in asked or len(asked) == MOST_PAGES:
                 raise no_hub("its list of files has no end")
             asked.add(url)
-            page, following = self._ask(url, list[Entry])
+            page, following = self._ask(url, list[RepositoryEntry])
             entries += page
             url = _next_page(url, following) if following else None
         return entries

@@ -25,7 +25,7 @@ def is_offline() -> bool:
 
 
 @contextmanager
-def explained(repo: str, revision: str | None = None) -> Iterator[None]:
+def explain_refusals(repo: str, revision: str | None = None) -> Iterator[None]:
     """Turn what huggingface_hub raises in the block into R1tuiError with a remedy."""
     try:
         yield

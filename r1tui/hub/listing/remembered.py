@@ -9,7 +9,7 @@ import msgspec
 
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
-from r1tui.hub.listing.remote import Listing, Tree, fetch_tree, select
+from r1tui.hub.listing.remote import RemoteFiles, Tree, fetch_tree, select
 from r1tui.system.files import read_json_if_any, write_json
 from r1tui.system.paths import Paths
 
@@ -27,11 +27,11 @@ class _Noted(msgspec.Struct, frozen=True):
 class Known:
     """A model's files as the hub gave them `age_s` ago."""
 
-    listing: Listing
+    listing: RemoteFiles
     age_s: float
 
 
-def ask_hub(variant: Variant, paths: Paths) -> Listing:
+def ask_hub(variant: Variant, paths: Paths) -> RemoteFiles:
     """The variant's files as the hub has them now, which is remembered. Raises R1tuiError."""
     tree = fetch_tree(variant)
     place = _place(tree.repo, paths)
@@ -40,7 +40,7 @@ def ask_hub(variant: Variant, paths: Paths) -> Listing:
     return select(tree, variant)
 
 
-def latest_files(variant: Variant, paths: Paths) -> Listing:
+def latest_files(variant: Variant, paths: Paths) -> RemoteFiles:
     """The variant's files as the hub has them now, or as it said last where it cannot be asked. Raises R1tuiError."""
     try:
         return ask_hub(variant, paths)

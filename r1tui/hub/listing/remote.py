@@ -6,13 +6,13 @@ from difflib import get_close_matches
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.gguf.kinds import PIECE, join_command
-from r1tui.hub.listing.api import Api, Entry
+from r1tui.hub.listing.api import Api, RepositoryEntry
 from r1tui.hub.listing.names import candidates, choose, is_gguf, is_meant, names_of, stem, wanted
 from r1tui.hub.listing.ready import ready_endpoint
-from r1tui.hub.listing.refusals import UnreachableError, explained, is_offline
+from r1tui.hub.listing.refusals import UnreachableError, explain_refusals, is_offline
 from r1tui.system.outside import component, relative
 
-__all__ = ["Listing", "RemoteFile", "Tree", "explained", "fetch_tree", "is_offline", "select"]
+__all__ = ["RemoteFile", "RemoteFiles", "Tree", "explain_refusals", "fetch_tree", "is_offline", "select"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Tree:
 
 
 @dataclass(frozen=True)
-class Listing(Tree):
+class RemoteFiles(Tree):
     """The files of one model among them, in order."""
 
     @property
@@ -58,7 +58,7 @@ def fetch_tree(variant: Variant) -> Tree:
     repo = variant.repo or ""
     check_online(variant)
     endpoint = ready_endpoint()
-    with explained(repo, variant.revision):
+    with explain_refusals(repo, variant.revision):
         api = Api(endpoint)
         commit = component(api.commit(repo, variant.revision))
         files = [entry for entry in api.entries(repo, commit) if entry.type == "file"]
@@ -66,13 +66,13 @@ def fetch_tree(variant: Variant) -> Tree:
         return Tree(repo, commit, tuple(_remote(entry) for entry in files if is_gguf(entry.path)), pieces)
 
 
-def _remote(entry: Entry) -> RemoteFile:
+def _remote(entry: RepositoryEntry) -> RemoteFile:
     if entry.lfs is None:
         return RemoteFile(entry.path, entry.size, None)
     return RemoteFile(entry.path, entry.lfs.size, entry.lfs.sha256)
 
 
-def select(tree: Tree, variant: Variant) -> Listing:
+def select(tree: Tree, variant: Variant) -> RemoteFiles:
     """The variant's files in its repository; raises R1tuiError, with the near names, when it is not clear which."""
     pattern = variant.pattern or ""
     paths = [file.path for file in tree.files]
@@ -83,12 +83,12 @@ def select(tree: Tree, variant: Variant) -> Listing:
     for file in files:
         relative(file.path)
     component(tree.revision)
-    listing = Listing(tree.repo, tree.revision, tuple(files))
+    listing = RemoteFiles(tree.repo, tree.revision, tuple(files))
     check_sizes(listing)
     return listing
 
 
-def check_sizes(listing: Listing) -> None:
+def check_sizes(listing: RemoteFiles) -> None:
     """Raise R1tuiError for a file without a byte: no model is in it."""
     for file in listing.files:
         if file.size_bytes == 0:

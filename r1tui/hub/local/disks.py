@@ -25,7 +25,7 @@ class _Rate(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Disk:
+class ModelDisk:
     """A folder for models and the file system that holds it."""
 
     folder: Path
@@ -38,10 +38,10 @@ class Disk:
     """As measured; None where there was nothing to read."""
 
 
-def look_at(folder: Path, paths: Paths) -> Disk:
+def inspect_disk(folder: Path, paths: Paths) -> ModelDisk:
     """What the folder's file system is like; makes nothing there."""
     place = existing(folder)
-    return Disk(
+    return ModelDisk(
         folder,
         shutil.disk_usage(place).free,
         os.access(place, os.W_OK | os.X_OK) and (folder.is_dir() or folder == paths.models),

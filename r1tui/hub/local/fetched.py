@@ -27,13 +27,13 @@ class KnownFile(msgspec.Struct, frozen=True):
         return now.st_size == self.size_bytes and now.st_mtime_ns == self.mtime_ns
 
 
-class Record(msgspec.Struct):
+class FetchRecord(msgspec.Struct):
     """Files of one repository by their path in it; kept beside them, so that they can be checked without the hub."""
 
     files: dict[str, KnownFile] = msgspec.field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path) -> "Record":
+    def load(cls, folder: Path) -> "FetchRecord":
         """The record of a repository's folder; an empty one where none can be read."""
         return read_json_if_any(folder / _NAME, cls) or cls()
 

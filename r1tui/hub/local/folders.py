@@ -8,7 +8,7 @@ from pathlib import Path
 
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.hub.local.disks import Disk, existing, is_network, look_at
+from r1tui.hub.local.disks import ModelDisk, existing, inspect_disk, is_network
 from r1tui.hub.local.places import model_roots
 from r1tui.remedies import ListModels
 from r1tui.system.lazy import psutil
@@ -40,7 +40,7 @@ def choose_folder(
     Raises R1tuiError, with the numbers, when no folder has room. Only places that the user named are candidates;
     others are suggested.
     """
-    disks = [look_at(root, paths) for root in dict.fromkeys(model_roots(paths, config))]
+    disks = [inspect_disk(root, paths) for root in dict.fromkeys(model_roots(paths, config))]
     lacks = {disk.folder: need_bytes - have(disk.folder) for disk in disks}
     fitting = [disk for disk in disks if disk.writable and lacks[disk.folder] + RESERVE_BYTES <= disk.free_bytes]
     begun = [disk for disk in fitting if lacks[disk.folder] < need_bytes]
@@ -66,17 +66,17 @@ def choose_folder(
     )
 
 
-def _speed(disk: Disk) -> tuple[bool, float]:
+def _speed(disk: ModelDisk) -> tuple[bool, float]:
     return (not disk.network, disk.read_bytes_per_s or 0.0)
 
 
-def _is_faster(disk: Disk, default: Disk) -> bool:
+def _is_faster(disk: ModelDisk, default: ModelDisk) -> bool:
     if disk.read_bytes_per_s is None or default.read_bytes_per_s is None:
         return default.network and not disk.network
     return disk.read_bytes_per_s >= WORTH_IT * default.read_bytes_per_s
 
 
-def _drawback(disk: Disk) -> str:
+def _drawback(disk: ModelDisk) -> str:
     """Why one would rather have another disk; empty for one that is good enough, or of which nothing is known."""
     rate = disk.read_bytes_per_s
     if rate is not None:
@@ -84,17 +84,17 @@ def _drawback(disk: Disk) -> str:
     return "is on a network volume" if disk.network else ""
 
 
-def _at(disk: Disk) -> str:
+def _at(disk: ModelDisk) -> str:
     return f" ({disk.read_bytes_per_s / 1e6:,.0f} MB/s)" if disk.read_bytes_per_s else ""
 
 
-def _obstacle(disk: Disk, lacking_bytes: int) -> str:
+def _obstacle(disk: ModelDisk, lacking_bytes: int) -> str:
     if not disk.writable:
         return f"{disk.folder} is not there or cannot be written"
     return f"{disk.folder} has {disk.free_bytes / GB:.1f} GB free for {lacking_bytes / GB:.1f} GB"
 
 
-def _no_room(name: str, disks: list[Disk], lacks: dict[Path, int]) -> R1tuiError:
+def _no_room(name: str, disks: list[ModelDisk], lacks: dict[Path, int]) -> R1tuiError:
     default, *others = disks
     needed = lacks[default.folder]
     more = "".join(f" {_obstacle(disk, lacks[disk.folder])}." for disk in others)

@@ -11,7 +11,7 @@ from r1tui.config import Config
 from r1tui.gguf.header import SHARD_NAME, followed
 from r1tui.hub.listing.names import choose, choose_by_name, is_complete, is_exactly, models, stem, wanted
 from r1tui.hub.listing.remembered import Known, known_files
-from r1tui.hub.local.fetched import Record
+from r1tui.hub.local.fetched import FetchRecord
 from r1tui.hub.local.ollama import OllamaModel, ollama_models
 from r1tui.hub.local.places import Elsewhere, Owner, Place, model_roots
 from r1tui.hub.local.revisions import counted, folder_name
@@ -20,7 +20,7 @@ from r1tui.system.paths import Paths
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundModel:
     """A model whose files are all here."""
 
     path: Path
@@ -30,7 +30,7 @@ class Found:
 
 def find_model(variant: Variant, paths: Paths, config: Config) -> Path | None:
     """The model's (first) file if all of its files are here."""
-    found = Search(paths, config).find(variant)
+    found = ModelSearch(paths, config).find(variant)
     return found.path if found else None
 
 
@@ -55,7 +55,7 @@ def download_lock(variant: Variant, paths: Paths) -> Path:
     return paths.models / f".{own_folder(variant, paths).relative_to(paths.models).as_posix().replace('/', '--')}.lock"
 
 
-class Search:
+class ModelSearch:
     """Looks for models. What is the same for all of them is looked at once, so use one for a whole list."""
 
     def __init__(self, paths: Paths, config: Config) -> None:
@@ -68,7 +68,7 @@ class Search:
         self._roots = model_roots(paths, config)
         self._elsewhere = Elsewhere()
 
-    def find(self, variant: Variant) -> Found | None:
+    def find(self, variant: Variant) -> FoundModel | None:
         """The model, in the first place that has all of it."""
         if variant.file is not None:
             return _found(whole_model(variant.file), "file")
@@ -79,16 +79,16 @@ class Search:
         known = known_files(variant, self.paths)
         return self._in_repository_places(variant, known) or self._outside(variant, known)
 
-    def _packaged(self, variant: Variant) -> Found | None:
+    def _packaged(self, variant: Variant) -> FoundModel | None:
         folder = own_folder(variant, self.paths)
         name = PurePosixPath(variant.member).name if variant.member else None
         if name is None:
             return _found(next(iter(gguf_files(folder, self._ignore, 0)), None), "r1tui")
         if (folder / name).is_file():
-            return Found(folder / name, "r1tui")
+            return FoundModel(folder / name, "r1tui")
         return _found(next((path for path in self._user_files if path.name == name), None), "model_folders")
 
-    def _in_repository_places(self, variant: Variant, known: Known | None) -> Found | None:
+    def _in_repository_places(self, variant: Variant, known: Known | None) -> FoundModel | None:
         repo = variant.repo or ""
         ours = [place for root in self._roots for place in _own_places(root, variant, self.paths)]
         for place in (*ours, *self._elsewhere.repository_places(repo, variant.pinned)):
@@ -100,10 +100,10 @@ class Search:
                 and is_complete(path.name for path in chosen)
                 and (place.whole or self._right(variant, chosen, known))
             ):
-                return Found(chosen[0], place.owner)
+                return FoundModel(chosen[0], place.owner)
         return None
 
-    def _outside(self, variant: Variant, known: Known | None) -> Found | None:
+    def _outside(self, variant: Variant, known: Known | None) -> FoundModel | None:
         """In places that do not keep to the repository's layout."""
         if variant.pinned is not None:  # only a checksum tells one revision's files from another's
             return self._in_ollama(variant, known)
@@ -113,7 +113,7 @@ class Search:
             or self._in_user_folders(variant, known)
         )
 
-    def _in_flat_caches(self, variant: Variant, known: Known | None) -> Found | None:
+    def _in_flat_caches(self, variant: Variant, known: Known | None) -> FoundModel | None:
         prefix = f"{(variant.repo or '').replace('/', '_')}_"
         for cache in self._elsewhere.flat_caches():
             here = {path.name.removeprefix(prefix): path for path in gguf_files(cache, self._ignore, 0)}
@@ -124,24 +124,24 @@ class Search:
             else:
                 chosen = [here[name] for name in _named_alone(here, variant)]
             if chosen and is_complete(path.name for path in chosen) and self._right(variant, chosen, known, prefix):
-                return Found(chosen[0], "llama.cpp")
+                return FoundModel(chosen[0], "llama.cpp")
         return None
 
-    def _in_ollama(self, variant: Variant, known: Known | None) -> Found | None:
+    def _in_ollama(self, variant: Variant, known: Known | None) -> FoundModel | None:
         files = known.listing.files if known else ()
         sha256 = files[0].sha256 if len(files) == 1 else None
         for model in self._ollama:
             if sha256 is not None and model.sha256 == sha256:
-                return Found(model.blob, "ollama")
+                return FoundModel(model.blob, "ollama")
         for model in self._ollama if variant.pinned is None else ():
             same = model.from_hub and model.repo.casefold() == (variant.repo or "").casefold()
             if same and model.tag.casefold() == wanted(variant.pattern or ""):
                 if known is None:
-                    return Found(model.blob, "ollama")
+                    return FoundModel(model.blob, "ollama")
                 self._reject(variant, model.blob, "another file than the hub has now")
         return None
 
-    def _in_user_folders(self, variant: Variant, known: Known | None) -> Found | None:
+    def _in_user_folders(self, variant: Variant, known: Known | None) -> FoundModel | None:
         """A model that is named after its repository, wherever below the user's folders it lies."""
         repo, pattern = variant.repo or "", variant.pattern or ""
         for path in self._user_files:
@@ -149,7 +149,7 @@ class Search:
                 continue
             whole = whole_model(path)
             if whole is not None and self._right(variant, _shards(whole), known):
-                return Found(whole, "model_folders")
+                return FoundModel(whole, "model_folders")
         return None
 
     def _right(self, variant: Variant, files: Iterable[Path], known: Known | None, prefix: str = "") -> bool:
@@ -203,14 +203,14 @@ def _own_places(root: Path, variant: Variant, paths: Paths) -> list[Place]:
     folders = [own_folder(variant, paths, root)]
     if variant.pinned is not None:
         folders.append(own_folder(replace(variant, revision=None), paths, root))
-    ours = [root == paths.models or bool(Record.load(folder).files) for folder in folders]
+    ours = [root == paths.models or bool(FetchRecord.load(folder).files) for folder in folders]
     return [
         Place(folder, "r1tui" if own else "model_folders", whole=own) for folder, own in zip(folders, ours, strict=True)
     ]
 
 
-def _found(path: Path | None, owner: Owner) -> Found | None:
-    return Found(path, owner) if path else None
+def _found(path: Path | None, owner: Owner) -> FoundModel | None:
+    return FoundModel(path, owner) if path else None
 
 
 def _chosen(here: Iterable[str], variant: Variant, known: Known | None, place: Place) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from r1tui.catalog.variants import Variant
 from r1tui.hub.listing.remembered import MAIN, known_commits
-from r1tui.hub.local.fetched import KnownFile, Record
+from r1tui.hub.local.fetched import FetchRecord, KnownFile
 from r1tui.system.outside import stem_of
 from r1tui.system.paths import Paths
 
@@ -25,7 +25,7 @@ def counted(variant: Variant, folder: Path, names: Iterable[str], paths: Paths) 
 
     r1tui once put the files of all revisions into one folder, and noted no more than their commits.
     """
-    record = Record.load(folder).files
+    record = FetchRecord.load(folder).files
     if variant.pinned is None:
         others = other_commits(variant, paths)
         return [name for name in names if name not in record or not _is_of(record[name], others)]
@@ -56,7 +56,7 @@ def same_file_elsewhere(folder: Path, repo: str, sha256: str | None) -> Path | N
     name = repo.rpartition("/")[2]
     beside = [one for one in folder.parent.glob("*") if one.name.partition("@")[0] == name and one != folder]
     for other in beside if sha256 else ():
-        for name, known in Record.load(other).files.items():
+        for name, known in FetchRecord.load(other).files.items():
             path = other / name
             if known.sha256 == sha256 and not path.is_symlink() and known.is_at(path):
                 return path

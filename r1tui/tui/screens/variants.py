@@ -14,8 +14,8 @@ from r1tui.errors import R1tuiError
 from r1tui.hub.download.headers import fetch_headers
 from r1tui.hub.listing.remembered import ask_hub
 from r1tui.hub.local.places import OWNERS
-from r1tui.hub.removal import Removal, removal_of, remove
-from r1tui.listing.overview import Entry, others, overview
+from r1tui.hub.removal import ModelRemoval, find_removal, remove
+from r1tui.listing.overview import ModelEntry, others, overview
 from r1tui.messages import Status
 from r1tui.system.paths import Paths
 from r1tui.text import duration, size
@@ -59,11 +59,11 @@ class VariantsScreen(TableScreen[Variant | None]):
         self._paths = paths
         self._server = server
         self._current = server().variant
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, ModelEntry] = {}
         self._is_wide = True
         self._offered: tuple[bool, ...] = ()
 
-    def _looked(self, entries: list[Entry]) -> None:
+    def _looked(self, entries: list[ModelEntry]) -> None:
         """All models of the catalog have been looked at."""
 
     def on_mount(self) -> None:
@@ -72,7 +72,7 @@ class VariantsScreen(TableScreen[Variant | None]):
         for key in COLUMNS if self._is_wide else NARROW:
             table.add_column(COLUMNS[key], key=key)
         for variant in self._catalog:
-            self._add_row(Entry(variant, None, variant.size_gib, None))
+            self._add_row(ModelEntry(variant, None, variant.size_gib, None))
         table.move_cursor(row=max(0, self._index_of_current()))
         self._look(self._catalog)
 
@@ -111,14 +111,14 @@ class VariantsScreen(TableScreen[Variant | None]):
     def _find_removal(self, variant: Variant, now: Status) -> None:
         in_use = Path(now.model) if now.running and now.model else None
         try:
-            removal = removal_of(variant, self._paths, self._config, in_use)
+            removal = find_removal(variant, self._paths, self._config, in_use)
         except R1tuiError as error:
             self._tell(error)
             return
         self.app.call_from_thread(self._confirm, removal)
 
     @work(name="Deleting the model", thread=True)
-    def _remove(self, removal: Removal) -> None:
+    def _remove(self, removal: ModelRemoval) -> None:
         try:
             remove(removal, self._paths, self._config)
             done = f"{removal.variant.name} is deleted: {size(removal.freed_bytes)} are free again."
@@ -133,7 +133,7 @@ class VariantsScreen(TableScreen[Variant | None]):
         if name == LIST and self.is_attached:
             for variant in self._catalog:
                 if variant.name not in self._entries:
-                    self._show(Entry(variant, None, variant.size_gib, None))
+                    self._show(ModelEntry(variant, None, variant.size_gib, None))
 
     def _look_again(self) -> None:
         if self.is_attached:
@@ -143,7 +143,7 @@ class VariantsScreen(TableScreen[Variant | None]):
         said = foreign(told(error, self.app))
         self.app.call_from_thread(self.notify, said, severity="warning", timeout=15, markup=False)
 
-    def _confirm(self, removal: Removal) -> None:
+    def _confirm(self, removal: ModelRemoval) -> None:
         if not self.is_current:
             return
         n_files = len(removal.files)
@@ -156,7 +156,7 @@ class VariantsScreen(TableScreen[Variant | None]):
 
         self.app.push_screen(AskScreen(foreign(f"Delete {removal.variant.name}? {files}."), [choice]), answered)
 
-    def _show(self, entry: Entry) -> None:
+    def _show(self, entry: ModelEntry) -> None:
         if not self.is_mounted:
             return
         name = entry.variant.name
@@ -168,7 +168,7 @@ class VariantsScreen(TableScreen[Variant | None]):
         if self._under_cursor().name == name:
             self._show_detail()
 
-    def _show_other(self, entry: Entry) -> None:
+    def _show_other(self, entry: ModelEntry) -> None:
         """A model that no variant means gets a row of its own at the end."""
         if not self.is_mounted:
             return
@@ -178,7 +178,7 @@ class VariantsScreen(TableScreen[Variant | None]):
             self._add_row(entry)
         self._show(entry)
 
-    def _add_row(self, entry: Entry) -> None:
+    def _add_row(self, entry: ModelEntry) -> None:
         table = self.query_one(DataTable)
         cells = {"n": str(table.row_count + 1)} | self._cells(entry) | {"verdict": "…"}
         table.add_row(*(_text(cells[str(key.value)]) for key in table.columns), key=entry.variant.name)
@@ -190,7 +190,7 @@ class VariantsScreen(TableScreen[Variant | None]):
             self._offered = offered
             self.refresh_bindings()
 
-    def _cells(self, entry: Entry) -> dict[str, str]:
+    def _cells(self, entry: ModelEntry) -> dict[str, str]:
         variant = entry.variant
         guess = "" if entry.exact else "~ "
         return {
@@ -207,10 +207,10 @@ class VariantsScreen(TableScreen[Variant | None]):
         return list(self._catalog)[self.cursor]
 
     @property
-    def _entry(self) -> Entry:
+    def _entry(self) -> ModelEntry:
         """What is known of the model under the cursor."""
         variant = self._under_cursor()
-        return self._entries.get(variant.name) or Entry(variant, None, variant.size_gib, None)
+        return self._entries.get(variant.name) or ModelEntry(variant, None, variant.size_gib, None)
 
     def _index_of_current(self) -> int:
         return next((n for n, variant in enumerate(self._catalog) if variant.name == self._current), 0)
@@ -249,7 +249,7 @@ class VariantsScreen(TableScreen[Variant | None]):
                 return super().check_action(action, parameters)
 
 
-def _detail(entry: Entry) -> Iterator[str]:
+def _detail(entry: ModelEntry) -> Iterator[str]:
     """What the table has no room for, in four lines."""
     variant = entry.variant
     speed = f"{entry.speed} tokens/s" if entry.speed else ""
@@ -266,7 +266,7 @@ def _detail(entry: Entry) -> Iterator[str]:
     yield f"<variants.choose> {does}.{age}"
 
 
-def _needs(entry: Entry) -> str:
+def _needs(entry: ModelEntry) -> str:
     if entry.plan is None or entry.gpu_mib is None or entry.host_mib is None:
         exactly = (
             "<variants.ask_hub> asks the hub for the header, which says exactly."

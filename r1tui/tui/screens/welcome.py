@@ -9,8 +9,8 @@ from textual.widgets import DataTable, Static
 
 from r1tui.catalog.variants import Catalog
 from r1tui.config import Config
-from r1tui.listing.overview import Entry
-from r1tui.listing.recommend import Recommendation, machine_in_words, recommend, surroundings
+from r1tui.listing.overview import ModelEntry
+from r1tui.listing.recommend import Recommendation, format_machine, recommend, surroundings
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Status
 from r1tui.system.paths import Paths
@@ -50,16 +50,16 @@ class WelcomeScreen(VariantsScreen):
     def _heading_rows(self) -> int:
         return HEADING_ROWS if self.size.height >= LOW else 0
 
-    def _looked(self, entries: list[Entry]) -> None:
+    def _looked(self, entries: list[ModelEntry]) -> None:
         self._advise(entries)
 
     @work(name="The advice", thread=True, exclusive=True, group="advise")
-    def _advise(self, entries: list[Entry]) -> None:
+    def _advise(self, entries: list[ModelEntry]) -> None:
         machine = detect_machine()
         here = surroundings(machine, self._paths, self._config)
         known = any(entry.path is not None for entry in entries)
         advice = None if known else recommend(entries, here)
-        self.app.call_from_thread(self._tell_advice, machine_in_words(machine, here.free_bytes), advice)
+        self.app.call_from_thread(self._tell_advice, format_machine(machine, here.free_bytes), advice)
 
     def _tell_advice(self, machine: str, advice: Recommendation | None) -> None:
         if not self.is_attached:
