@@ -26,6 +26,7 @@ from r1tui.chat.store import Store
 from r1tui.config import Config, load_config
 from r1tui.engine.find import find_engine
 from r1tui.engine.store import BuildRecord, Identity, find_record, write_record
+from r1tui.errors import R1tuiError
 from r1tui.hub.download.headers import known_headers
 from r1tui.hub.download.jobs import download_job, running_downloads
 from r1tui.hub.download.model import unfinished
@@ -124,18 +125,21 @@ def test_every_conversation_is_there_with_its_branches_thinking_and_failure(home
     assert told == []
 
 
-def test_what_the_version_before_kept_beside_a_newer_database_is_taken_over(home: Paths) -> None:
-    (home.conversations / NAME).rename(home.conversations / "conversations-v2.db")
-    told: list[Exception] = []
+def test_conversations_that_the_version_before_kept_beside_a_newer_database_are_named_and_can_be_had(
+    home: Paths,
+) -> None:
+    beside, used = home.conversations / "conversations-v2.db", home.conversations / NAME
+    used.rename(beside)
+    told: list[R1tuiError] = []
     with Store(home.conversations, tell=told.append) as store:
         store.write(filter(None, [Tracker(Conversation("newer", [Turn("Who?", Answer.past("I."))])).changes()]))
+    [error] = told
+    assert str(beside) in error.cause
+    assert f"move {NAME} away and rename that file to {NAME}" in error.remedy
+    used.rename(home.conversations / "other.db")
+    beside.rename(used)
     with Store(home.conversations, tell=told.append) as store:
-        assert sorted(one.id for one in store.newest()) == ["20261124-1", "20261124-3", "newer"]
-        tree = store.look("20261124-1").conversation
-        assert [one.question for one in tree.branches(tree.turns[1])] == ["And in raspberry?", "And in blackcurrant?"]
-        assert tree.turns[0].answer.thinking.text == "s-t-r-a-w: one. b-e-r-r-y: two."
-        assert said(store.look("20261124-3").conversation) == [("Count to a hundred.", "stopped", "", "1, 2, 3")]
-    assert told == []
+        assert sorted(one.id for one in store.newest()) == ["20261124-1", "20261124-3"]
 
 
 def test_the_settings_count_and_doctor_names_those_of_the_old_example(home: Paths, r1tui: CommandLine) -> None:

@@ -108,61 +108,32 @@ def test_a_damaged_index_is_made_anew(store: Store, folder: Path, told: list[R1t
     assert told == []
 
 
-def test_a_newer_database_is_left_as_it_is_and_another_is_used_beside_it(
-    store: Store, folder: Path, told: list[R1tuiError]
-) -> None:
+def test_a_newer_database_is_left_as_it_is(store: Store, folder: Path) -> None:
     kept(store, said("c1"))
     store.close()
     with closing(sqlite3.connect(folder / NAME)) as connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     before = (folder / NAME).read_bytes()
-    kept(store, said("c2"))
-    assert "newer r1tui" in told[0].cause
-    assert [one.id for one in store.newest()] == ["c2"]
-    store.close()
+    with pytest.raises(R1tuiError, match="newer r1tui") as raised:
+        store.write([whole(said("c2"))])
+    assert "Update r1tui" in raised.value.remedy
+    with pytest.raises(R1tuiError, match="newer r1tui"):
+        store.newest()
     assert (folder / NAME).read_bytes() == before
-    with closing(sqlite3.connect(folder / NAME)) as connection:
-        connection.execute(f"PRAGMA user_version = {VERSION}")  # as if this r1tui were the newer one
-    (folder / "c3.json").write_bytes(b"{}")
-    told.clear()
-    assert {one.id for one in store.newest()} == {"c1", "c2"}, "what was kept beside it is in it now"
-    [error] = told
-    assert f"{folder / 'c3.json'}: conversations of another version" in error.cause, (
-        "what is not read is said, and stays"
-    )
-    store.close()
-    assert {one.id for one in store.newest()} == {"c1", "c2"}
+    assert [path.name for path in folder.glob("*.db")] == [NAME]
 
 
-def beside(folder: Path, conversation_id: str, answer: str) -> Path:
-    """A database that another version of r1tui kept beside the one that is in use, with one conversation."""
-    apart = folder / "apart"
-    with Store(apart) as store:
-        store.write([whole(said(conversation_id, "why?", answer))])
-    return (apart / NAME).replace(folder / "conversations-v1.db")
-
-
-def test_a_damaged_database_beside_the_one_in_use_costs_the_one_in_use_nothing(
-    store: Store, folder: Path, told: list[R1tuiError]
+@pytest.mark.parametrize("name", ["conversations-v2.db", "c3.json"])
+def test_conversations_of_another_version_are_named_and_stay(
+    store: Store, folder: Path, told: list[R1tuiError], name: str
 ) -> None:
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(b"theirs")
     store.write([whole(said("c1"))])
-    store.close()
-    path = beside(folder, "old", "word " * 2000)
-    damage_words(path)
-    assert [one.id for one in store.newest()] == ["c1"]
     [error] = told
-    assert f"{path} cannot be read" in error.cause
-    assert path.exists()
-    assert list(folder.glob("*damaged*")) == []
-
-
-def test_a_database_that_was_taken_over_replaces_no_earlier_one(store: Store, folder: Path) -> None:
-    store.write([whole(said("c0"))])
-    for number in (1, 2, 3):
-        store.close()
-        beside(folder, f"c{number}", "so")
-        assert len(store.newest()) == number + 1
-    assert len(list(folder.glob("*.taken*"))) == 3
+    assert str(folder / name) in error.cause
+    assert ("rename" in error.remedy) == name.endswith(".db")
+    assert (folder / name).read_bytes() == b"theirs"
 
 
 def test_a_database_of_the_first_version_goes_to_the_newest(store: Store, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whether code parses, found out by a process of its own that is bound in time and memory. Nothing is executed."""
+"""Checks in a process of its own, bound in time and memory, that Python code parses. Nothing is executed."""
 
 import asyncio
 import json
@@ -6,34 +6,44 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
-from r1tui.chat import checker
-
 WAIT_S = 40.0
 """Twice the time that the check may compute, since the model has the same cores."""
+LANGUAGES = ("python", "py", "python3")
+_PROGRAM = """
+import json, os, resource, sys, textwrap
+os.nice(10)
+for limit, most in ((resource.RLIMIT_CPU, 20), (resource.RLIMIT_AS, 3 << 30), (resource.RLIMIT_CORE, 0)):
+    resource.setrlimit(limit, (most, most))
+fault = None
+try:
+    compile(textwrap.dedent(sys.stdin.buffer.read().decode("utf-8", "replace")), "code", "exec")
+except SyntaxError as error:
+    fault = error.lineno or 1, error.msg
+json.dump(fault, sys.stdout)
+"""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a check, in a sentence."""
+    """The result of a check, in a sentence."""
 
     text: str
     parses: bool | None = None
-    """None when it could not be told."""
+    """None when that could not be found out."""
     line: int = 0
     """The line at fault, the first one being 1; 0 for none."""
 
 
 async def check(code: str, language: str, wait_s: float = WAIT_S) -> Verdict:
     """Check code in a language as a fence names it."""
-    if language not in checker.CHECKS:
-        name = language or "Code without a language"
-        return Verdict(f"{name} cannot be checked; Python, JSON, TOML and YAML can.")
+    if language not in LANGUAGES:
+        return Verdict(f"Only Python code can be checked, not {language or 'code without a language'}.")
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-W", "ignore", checker.__file__, language,
+        sys.executable, "-I", "-W", "ignore", "-c", _PROGRAM,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        said, _ = await asyncio.wait_for(child.communicate(code.encode("utf-8", "replace")), wait_s)
+        output, _ = await asyncio.wait_for(child.communicate(code.encode("utf-8", "replace")), wait_s)
     except TimeoutError:
         return Verdict(f"Not checked: it took longer than {wait_s:.0f} s.")
     finally:
@@ -43,7 +53,7 @@ async def check(code: str, language: str, wait_s: float = WAIT_S) -> Verdict:
             await child.wait()
     if child.returncode != 0:
         return Verdict("Not checked: it is nested too deeply, or too large.")
-    fault = json.loads(said)
+    fault = json.loads(output)
     if fault is None:
         return Verdict("It parses; nothing was executed.", parses=True)
     line, message = fault

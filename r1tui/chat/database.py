@@ -1,7 +1,6 @@
 """The file of the conversations' database: private, in the newest schema, and never overwritten.
 
-A damaged one is set aside under another name; one that a newer r1tui wrote is left alone, and another is used beside
-it.
+A damaged one is set aside under another name; one that a newer r1tui wrote is left alone.
 """
 
 import errno
@@ -43,6 +42,12 @@ TEXT = partial(str, encoding="utf-8", errors="replace")
 class NewerError(R1tuiError):
     """The database is a newer r1tui's."""
 
+    def __init__(self, path: Path, version: int) -> None:
+        super().__init__(
+            f"{path} was written by a newer r1tui (version {version}; this one reads {VERSION}).",
+            "Update r1tui. Until then nothing is saved there.",
+        )
+
 
 class Database:
     """An open database, for the thread that opened it."""
@@ -78,9 +83,6 @@ class Database:
             try:
                 with legible():
                     return cls(path)
-            except NewerError as error:
-                tell(error)
-                path = _beside(path)
             except sqlite3.DatabaseError as error:
                 if not (is_damage(error) or _is_foreign(error)):
                     raise
@@ -99,10 +101,6 @@ class Database:
             return os.path.samestat(self._file, self.path.stat())
         except FileNotFoundError:
             return False
-
-    def files_not_read(self) -> list[Path]:
-        """Files beside it that other versions of r1tui kept conversations in."""
-        return sorted(self.path.parent.glob("[!.]*.json"))
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -206,14 +204,7 @@ def _must_not_be_newer(path: Path) -> None:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as connection:
         version = version_of(connection)
     if version > VERSION:
-        raise NewerError(
-            f"{path} was written by a newer r1tui (version {version}; this one writes {VERSION}) and is left as it is.",
-            f"Conversations are kept in {_beside(path).name} beside it; update r1tui to see them all.",
-        )
-
-
-def _beside(path: Path) -> Path:
-    return path.with_stem(f"{path.stem}-v{VERSION}")
+        raise NewerError(path, version)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -50,8 +50,7 @@ class ReadOnlyDatabase(Database):
                     closing.pop_all()
                     return connection
             if version > VERSION:
-                newer = f"{self.path} was written by a newer r1tui (version {version})."
-                raise NewerError(newer, "Update r1tui to read it.")
+                raise NewerError(self.path, version)
         return self._of_copy()
 
     def _of_copy(self) -> sqlite3.Connection:

@@ -18,7 +18,6 @@ from r1tui.chat.listing import Listed
 from r1tui.chat.purge import purge
 from r1tui.chat.readonly import read_only
 from r1tui.chat.rows import Loaded, Recorded
-from r1tui.chat.takeover import take_over
 from r1tui.errors import R1tuiError
 from r1tui.remedies import Run
 from r1tui.system.locks import holder, locked
@@ -210,15 +209,14 @@ class Store:
             database = Database.of_folder(self._folder, self._tell)
         except (OSError, sqlite3.OperationalError) as error:
             return read_only(self._folder, error)
-        self._tidy(database)
-        if not_read := database.files_not_read():
-            self._tell(_not_read(not_read))
+        self._purge(database)
+        if not_read := sorted(self._folder.glob("conversations-v*.db")) + sorted(self._folder.glob("[!.]*.json")):
+            self._tell(_not_read_error(not_read))
         return database
 
-    def _tidy(self, database: Database) -> None:
-        """Take over what an older version left, and purge what was deleted long ago; a full disk puts it off."""
+    def _purge(self, database: Database) -> None:
+        """Purge what was deleted long ago; a full disk puts it off."""
         with suppress(sqlite3.OperationalError, OSError):
-            take_over(database, lambda id_: holder(self._lock(id_)) is not None, self._tell)
             with database.transaction() as connection:
                 gone = purge(connection)
             if gone:
@@ -302,12 +300,12 @@ def _last_opened(database: Database, server: str) -> list[tuple[str, bool]]:
     return [(conversation_id, bool(running)) for conversation_id, running in found]
 
 
-def _not_read(files: list[Path]) -> R1tuiError:
-    more = f" and {len(files) - 1} other files" if len(files) > 1 else ""
-    return R1tuiError(
-        f"{files[0]}{more}: conversations of another version of r1tui, which this one does not read.",
-        "Move them to another folder to stop this message.",
-    )
+def _not_read_error(files: list[Path]) -> R1tuiError:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    remedy = "Move them to another folder to stop this message."
+    if files[0].suffix == ".db":
+        remedy = f"To open it, quit r1tui, move {NAME} away and rename that file to {NAME}."
+    return R1tuiError(f"Conversations of another r1tui version are not read: {files[0]}{more}.", remedy)
 
 
 def _unknown(conversation_id: str) -> R1tuiError:

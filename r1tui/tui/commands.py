@@ -190,7 +190,7 @@ _TABLE: tuple[Command, ...] = (
         Command("select.save", "s", "Save answer or code", "save",
                 "Save the code block, or the answer, to a file.", short="Save", rank=3, synonyms="write file"),
         Command("select.check", "c", "Check code", "check",
-                "Find out whether the code (Python, JSON, TOML, YAML) parses, and show the line that does not.",
+                "Check that Python code parses, and show the line that does not.",
                 short="Check", rank=4, synonyms="parse syntax lint python"),
         Command("select.edit", "e", "Edit question", "choose('edit')",
                 "Put the question into the prompt; sent, it begins a branch.",
