@@ -1,6 +1,5 @@
 """The prompt, driven by its keys: history, drafts, large pastes, files, prompts."""
 
-import threading
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
-from r1tui.chat.conversation import Turn
 from r1tui.chat.typed import Typed
 from r1tui.config import Config
 from r1tui.server.endpoint import Endpoint
@@ -140,66 +138,6 @@ async def test_what_is_pasted_while_reading_is_in_the_prompt_without_control_seq
         app.post_message(events.Paste("red \x1b[31mtext"))
         await until(pilot, lambda: prompt(app).text == "red text")
         assert prompt(app).has_focus
-
-
-async def test_a_question_is_held_aside_while_another_text_is_edited(tmp_path: Path) -> None:
-    app = StillApp(tmp_path)
-    async with opened(app) as pilot:
-        await shut(app, pilot)
-        await pilot.press(*"draft")
-        app.seat.composer.begin_edit(Turn("question two"), 2)
-        assert prompt(app).text == "question two"
-        assert str(prompt(app).border_title).startswith("Editing question 2:")
-        assert app.seat.composer.draft == Typed("draft")
-        await pilot.press("enter")
-        await until(pilot, lambda: "draft" in prompt(app).text)
-        assert prompt(app).border_title is None
-
-
-async def test_an_edited_question_whose_file_cannot_be_read_is_edited_on(tmp_path: Path) -> None:
-    (tmp_path / "data").write_bytes(b"a\0b")
-    app = StillApp(tmp_path)
-    async with opened(app) as pilot:
-        await shut(app, pilot)
-        await pilot.press(*"draft")
-        text = f"see @{tmp_path}/data"
-        app.seat.composer.begin_edit(Turn("see "), 2)
-        prompt(app).insert(f"@{tmp_path}/data")
-        said = len(app._notifications)
-        prompt(app).action_submit()
-        await until(pilot, lambda: len(app._notifications) > said)
-        assert prompt(app).text == text
-        assert app.seat.composer.draft == Typed("draft")
-        assert str(prompt(app).border_title).startswith("Editing question 2:")
-        app.seat.composer.leave_edit()
-        assert prompt(app).text == "draft"
-        assert prompt(app).border_title is None
-
-
-async def test_a_question_that_is_no_longer_edited_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads, may_end = threading.Event(), threading.Event()
-    sent: list[str] = []
-
-    def slowly(typed: Typed) -> str:
-        reads.set()
-        may_end.wait(60)
-        return typed.whole
-
-    monkeypatch.setattr("r1tui.tui.widgets.composer.with_files", slowly)
-    app = StillApp(tmp_path)
-    async with opened(app) as pilot:
-        await shut(app, pilot)
-        monkeypatch.setattr(app.seat.answers, "submit", lambda _, typed, __: sent.append(typed.text))
-        app.seat.composer.begin_edit(Turn("see @slow"), 2)
-        prompt(app).action_submit()
-        await until(pilot, reads.is_set)
-        app.seat.composer.leave_edit()
-        prompt(app).have(Typed("see @another"))
-        prompt(app).action_submit()
-        may_end.set()
-        await until(pilot, lambda: bool(sent))
-        await until(pilot, lambda: not any(worker.node is app.seat.composer for worker in app.workers))
-        assert sent == ["see @another"]
 
 
 @pytest.mark.parametrize(

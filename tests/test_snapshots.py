@@ -15,7 +15,6 @@ from r1tui.listing.recommend import Surroundings
 from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import Status
-from r1tui.tui.attached import Scales, Weight
 from r1tui.tui.messages import DownloadReported
 from r1tui.tui.screens import variants, welcome
 from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen, little_room
@@ -23,6 +22,7 @@ from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.prompts import PromptsScreen
 from r1tui.tui.screens.save import SaveScreen
+from r1tui.tui.services.attached import Scales, Weight
 from r1tui.tui.widgets import completion
 from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
 from tests.snapshot_rig import SIZE, Compare, furnished, settle, sizes, still

@@ -27,7 +27,7 @@ from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from r1tui.chat.conversation import Turn
-    from r1tui.tui.attached import Count
+    from r1tui.tui.services.attached import Count
     from r1tui.tui.services.prompt_saver import DraftSaver, Hear, HistorySaver
 
 READ_S = 15.0
@@ -81,7 +81,7 @@ class Composer(Guarded, Widget):
     def begin(self, folder: Path, count: Count, context_left: Callable[[], int | None], hear: Hear) -> None:
         """Read and keep history and draft in this folder; weigh files against the tokens that are left."""
         from r1tui.chat.prompt_files import Drafts, PromptHistory  # noqa: PLC0415  after the first screen
-        from r1tui.tui.attached import Scales  # noqa: PLC0415  as above
+        from r1tui.tui.services.attached import Scales  # noqa: PLC0415  as above
         from r1tui.tui.services.prompt_saver import DraftSaver, HistorySaver  # noqa: PLC0415  as above
 
         self._folder, self._scales, self._context_left = folder, Scales(count), context_left
@@ -160,11 +160,22 @@ class Composer(Guarded, Widget):
         except Exception as error:  # what comes after it is saved all the same
             unforeseen(error, "Saving the draft")
 
-    def weigh(self) -> None:
+    @work(name="Counting the attached files")
+    async def weigh(self) -> None:
         """Say anew what the attached files weigh: a server may say now, or the context has grown."""
-        if not self.is_weighing and (self._mentioned[0] or self.prompt.border_subtitle):
-            self.is_weighing = True
-            self._weigh()
+        from r1tui.tui.services.attached import in_words, too_heavy  # noqa: PLC0415  as above
+
+        if self.is_weighing or not (self._mentioned[0] or self.prompt.border_subtitle):
+            return
+        self.is_weighing, weighed = True, None
+        try:
+            while weighed != self._mentioned:
+                weighed = self._mentioned
+                weights, left = await self._scales.weigh(self.prompt.typed), self._context_left()
+                self.prompt.border_subtitle = in_words(weights, left) if weights else None
+                self.prompt.set_class(too_heavy(weights, left), "-too-heavy")
+        finally:
+            self.is_weighing = False
 
     def do(self, what: str) -> None:
         """Open the user's editor (`edit`), or begin the name of a file (`attach`)."""
@@ -179,7 +190,7 @@ class Composer(Guarded, Widget):
     @work(name="The editor")
     async def _edit(self) -> None:
         """Have what is typed in the user's editor, one at a time."""
-        from r1tui.tui.editor import edited  # noqa: PLC0415  as above
+        from r1tui.tui.services.editor import edited  # noqa: PLC0415  as above
 
         if self.is_editing:
             return
@@ -206,8 +217,7 @@ class Composer(Guarded, Widget):
 
     @work(name="Saving the question")
     async def _add(self, typed: Typed) -> None:
-        await self.save_draft()  # at once: what was sent is no draft
-        await self._history.add(typed)
+        await asyncio.gather(self.save_draft(), self._history.add(typed))  # at once: what was sent is no draft
 
     @work(name="Saving the draft")
     async def _follow(self) -> None:
@@ -232,21 +242,6 @@ class Composer(Guarded, Widget):
     def _file_chosen(self, message: Completion.Chosen) -> None:
         named = mention(message.candidate.name)
         self.prompt.complete(named.removesuffix('"') if message.candidate.is_folder else f"{named} ")
-
-    @work(name="Counting the attached files")
-    async def _weigh(self) -> None:
-        from r1tui.tui.attached import in_words, too_heavy  # noqa: PLC0415  as above
-
-        weighed = None
-        try:
-            while weighed != self._mentioned:
-                weighed = self._mentioned
-                weights = await self._scales.weigh(self.prompt.typed)
-                left = self._context_left()
-                self.prompt.border_subtitle = in_words(weights, left) if weights else None
-                self.prompt.set_class(too_heavy(weights, left), "-too-heavy")
-        finally:
-            self.is_weighing = False
 
     def _put_aside(self, typed: Typed, title: str) -> None:
         if self._aside is None:

@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,7 +53,7 @@ async def edited(app: App[Any], text: str, folder: Path) -> str:
 async def _run(app: App[Any], command: list[str]) -> None:
     try:
         # Nothing is painted meanwhile: the terminal is the editor's. The loop goes on, and with it the answer.
-        with app.batch_update(), app.suspend(), _signals_of_the_terminal(lambda *_: None):
+        with app.batch_update(), app.suspend(), _signals_of_the_terminal():
             process = await asyncio.create_subprocess_exec(*command)
             try:
                 status = await process.wait()
@@ -72,9 +72,9 @@ async def _run(app: App[Any], command: list[str]) -> None:
 
 
 @contextmanager
-def _signals_of_the_terminal(ours: Callable[..., None]) -> Iterator[None]:
+def _signals_of_the_terminal() -> Iterator[None]:
     """Ctrl+C and Ctrl+\\ are the editor's for the block: they reach the whole foreground group."""
-    before = {number: signal.signal(number, ours) for number in (signal.SIGINT, signal.SIGQUIT)}
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGQUIT)}
     try:
         yield
     finally:
