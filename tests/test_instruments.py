@@ -13,7 +13,7 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Label
 
-from r1tui.events import Timings
+from r1tui.events import Finished, PromptProgress, Timings
 from r1tui.machine.nvml import GpuUse
 from r1tui.machine.telemetry import Sample, ServerUse
 from r1tui.messages import DevicePlan, Ending, HostPlan, PlanSummary, Range, Speed, Status
@@ -268,6 +268,25 @@ def test_what_is_read_from_disk_is_the_server_s_where_that_is_known() -> None:
     rows = text_of(Figures(whole)).splitlines()
     assert rows.index("disk" + "2.79 GiB/s".rjust(32)) < rows.index("llama-server")
     assert not any(row.startswith("disk") for row in text_of(Figures(SAMPLE)).splitlines())
+
+
+def test_how_much_of_a_prompt_was_reused() -> None:
+    figures = Figures(SAMPLE, STATUS)
+
+    def said(height: int = 60) -> list[str]:
+        rows = text_of(figures, height=height).splitlines()
+        return [row.split("reused")[1].strip() for row in rows if row.startswith("prompt reused")]
+
+    assert said() == ["–"]
+    figures.speed.asked()
+    figures.speed.take([PromptProgress(12_345, 12_000, 12_000, 0.0)])
+    assert said() == ["12,000 / 12,345"]
+    figures.speed.take([changed(TIMINGS, cached_tokens=770)])
+    figures.speed.take([Finished("stop", 1000, 0, 229, 210.4, 12.34, 900.0)])
+    assert said() == ["770 / 1,000"]
+    assert said(height=12) == []
+    figures.speed.asked()
+    assert said() == ["–"]
 
 
 def test_a_course_is_the_mean_of_five_samples_and_stands_still_meanwhile() -> None:

@@ -103,6 +103,7 @@ def _answer(figures: Figures, sheet: Sheet) -> Group:
     used, size = figures.context_used, figures.context_size
     share = share_of(used, size)
     context = " / ".join(["–" if used is None else f"{used:,}", *([f"{size:,}"] if size else [])])
+    reused = "–" if speed.reused is None else " / ".join(f"{tokens:,}" for tokens in speed.reused)
     return [
         sheet.row("answer", "" if speed.now_tps is None else _rate(speed.now_tps), value_style=sheet.ink.strong),
         *sheet.chart(speed.history, style="$accent"),
@@ -111,6 +112,7 @@ def _answer(figures: Figures, sheet: Sheet) -> Group:
             ("prompt", _rate(speed.prompt_tps), ""),
             ("first token", "–" if speed.first_token_s is None else seconds(speed.first_token_s), ""),
         ),
+        *([sheet.row("prompt reused", reused)] if sheet.detail >= 2 else []),
         sheet.row("context", context, sheet.bar(share, alarm(share, "$accent"))),
     ]
 

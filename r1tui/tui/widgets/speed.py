@@ -28,13 +28,15 @@ class SpeedMeter:
         self.prompt_tps: float | None = None
         self.first_token_s: float | None = None
         """From the question to the first token of its answer."""
+        self.reused: tuple[int, int] | None = None
+        """Tokens of the newest prompt that the server had in its cache and need not read, and all of its tokens."""
         self.history: deque[float] = deque(maxlen=HISTORY)
         """The speeds of the last seconds in which tokens came, oldest first."""
 
     def asked(self) -> None:
         """A question goes to the server now."""
         self._asked_s, self._is_ours = self._clock(), True
-        self.first_token_s = None
+        self.first_token_s = self.reused = None
 
     def take(self, events: Iterable[StreamEvent]) -> Timings | Finished | None:
         """Take what has come of the answer; of several counters the last one is true of all, and is returned."""
@@ -43,8 +45,9 @@ class SpeedMeter:
             match event:
                 case Timings() | Finished():
                     counters = event
-                case PromptProgress(_, cached, processed, time_ms) if time_ms > 0 and processed > cached:
-                    self.prompt_tps = (processed - cached) / time_ms * 1000
+                case PromptProgress(total, cached):
+                    self.reused = cached, total
+                    self.prompt_tps = event.tps or self.prompt_tps
                 case Reasoning() | Content() if self._asked_s is not None:
                     self.first_token_s, self._asked_s = self._clock() - self._asked_s, None
         if counters is not None:
@@ -61,6 +64,7 @@ class SpeedMeter:
                 self.first_token_s = timings.ttft_ms / 1000
             self.end()
             return
+        self.reused = timings.cached_tokens, timings.prompt_tokens
         now = self._clock()
         if self._points and timings.completion_tokens < self._points[-1][1]:
             self._points.clear()  # another answer
