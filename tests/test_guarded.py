@@ -132,7 +132,7 @@ def is_listed(app: StillApp) -> bool:
 
 async def in_conversations(app: StillApp, pilot: Pilot[None], keys: tuple[str, ...]) -> None:
     app.show_chat()
-    await app.save(app.seat.conversation)
+    await app.saved.save(app.seat.conversation)
     app.seat.action_conversations()
     await until(pilot, lambda: is_listed(app))
     for key in keys:
@@ -170,11 +170,11 @@ async def choose_model(app: StillApp, pilot: Pilot[None]) -> None:
 async def unattached(app: StillApp, pilot: Pilot[None]) -> None:
     """As if a server of ours could be there; another's is looked at by its watch alone."""
     app.session._attach = None
-    await app.seat._begin()
+    app.seat._watch()
 
 
 async def begin(app: StillApp, pilot: Pilot[None]) -> None:
-    await app.seat._begin()
+    app.seat._watch()
 
 
 def restart(app: StillApp) -> None:
@@ -238,7 +238,7 @@ LOCAL = "r1tui.tui.services.local_models.LocalModels"
 MODELS = "r1tui.tui.controllers.models.ModelController"
 UNSAVED = Unsaved(R1tuiError("The disk is full.", "Make room."), draft="x")
 CASES = [
-    Case("Remembering the theme", "r1tui.tui.dressed.keep_theme", do(lambda app: app._keep("r1-dark"))),
+    Case("Remembering the theme", "r1tui.tui.appearance.keep_theme", do(lambda app: app._keep("r1-dark"))),
     Case("Copying", "r1tui.tui.app.R1App._send", do(lambda app: app.copy_to_clipboard("x")), failing=fail_async),
     Case("Reading earlier questions", "r1tui.chat.prompt_files.PromptHistory.entries",
          do(lambda app: app.seat.composer._read()), lambda app: app.seat.composer.is_settled),

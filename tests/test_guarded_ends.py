@@ -40,7 +40,7 @@ async def test_a_handler_that_fails_ends_the_screen_with_one_line_and_nothing_is
             monkeypatch.setattr(prompt_saver, "DRAFT_S", 3600.0)  # what follows is saved at the end only
             app.seat.composer.prompt.insert("typed ")
             app.show_chat()
-            await app.save(app.seat.conversation)
+            await app.saved.save(app.seat.conversation)
             app.seat.conversation.ask("Not saved yet?")
             app.seat.composer.prompt.insert("and not sent")
             monkeypatch.setattr(ChatScreen, "on_paste", fail)

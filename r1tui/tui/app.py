@@ -19,12 +19,16 @@ from r1tui.errors import R1tuiError
 from r1tui.system.files import take_damages
 from r1tui.system.logs import tell_strays, unforeseen
 from r1tui.text import plain
+from r1tui.tui.actions import actions
+from r1tui.tui.appearance import ThemedApp
 from r1tui.tui.clipboard import CopyingApp
 from r1tui.tui.commands import bindings_of
-from r1tui.tui.dressed import Dressed
 from r1tui.tui.guarded import FatalError, Guarded
+from r1tui.tui.keymap import complaints, keymap
 from r1tui.tui.messages import Sampled
+from r1tui.tui.remedies import in_keys, in_words
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.later import dialogs, second_wave
 from r1tui.tui.widgets.transcript_rows import foreign
 
 if TYPE_CHECKING:
@@ -32,13 +36,13 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from r1tui.catalog.variants import Catalog, Variant
-    from r1tui.chat.conversation import Conversation
     from r1tui.config import Config
     from r1tui.machine.telemetry import Sampler
     from r1tui.server.endpoint import Endpoint
     from r1tui.system.paths import Paths
     from r1tui.tui.monitor import ServerMonitor
     from r1tui.tui.saver import Saver
+    from r1tui.tui.services.shared import Services
     from r1tui.tui.session import Session
     from r1tui.tui.unsaved import UnsavedWork
 
@@ -51,12 +55,10 @@ SETTLED_S = 1.5
 
 
 def _actions() -> type[Provider]:
-    from r1tui.tui.palette import ActionsProvider  # noqa: PLC0415  when it is wanted
-
-    return ActionsProvider
+    return second_wave().actions_provider
 
 
-class R1App(Guarded, Dressed, CopyingApp):
+class R1App(Guarded, ThemedApp, CopyingApp):
     """r1tui's screen."""
 
     TITLE = "r1tui"
@@ -97,7 +99,7 @@ class R1App(Guarded, Dressed, CopyingApp):
         self._leaving = False
         self.failure: FatalError | None = None
         """What nobody expected and ended the screen."""
-        self._complaints = self.dress()
+        self._complaints = self.choose_theme()
 
     @property
     def has_own_server(self) -> bool:
@@ -108,44 +110,37 @@ class R1App(Guarded, Dressed, CopyingApp):
         return self.seat
 
     @cached_property
-    def catalog(self) -> Catalog:
-        """The models that there are."""
-        from r1tui.catalog.variants import load_catalog  # noqa: PLC0415  after the first screen
-
-        return load_catalog(self.config)
-
-    @cached_property
-    def monitor(self) -> ServerMonitor:
-        """The server's status."""
-        from r1tui.tui.monitor import ServerMonitor  # noqa: PLC0415  as above
-
-        return ServerMonitor(self.paths, self._tell, managed=self._attached_to is None)
-
-    @cached_property
-    def session(self) -> Session:
-        """The way to the server."""
-        from r1tui.tui.session import Session  # noqa: PLC0415  as above
-
-        return Session(
+    def services(self) -> Services:
+        """What screens and controllers get, made when the first of them needs it."""
+        wave = second_wave()
+        return wave.services(
             self.paths,
             self.config,
-            self._tell,
-            self.monitor,
+            wave.hearers(self._tell, self.show_error, self.unsaved.hear_of_words),
             config_file=self.config_file,
             attach=self._attached_to,
             model_name=self._model_name,
         )
 
-    @cached_property
+    @property
+    def session(self) -> Session:
+        """The way to the server."""
+        return self.services.session
+
+    @property
+    def monitor(self) -> ServerMonitor:
+        """The server's status."""
+        return self.services.monitor
+
+    @property
+    def catalog(self) -> Catalog:
+        """The models that there are."""
+        return self.services.catalog
+
+    @property
     def saved(self) -> Saver:
         """The conversations on disk."""
-        from r1tui.server.slots import KeptPrompts  # noqa: PLC0415  as above
-        from r1tui.tui.saver import Saver  # noqa: PLC0415  as above
-
-        server = str(self._attached_to) if self._attached_to is not None else ""
-        forget, hear = KeptPrompts(self.paths.kept_prompts).drop_of, self.unsaved.hear_of_words
-        folder, tell = self.paths.conversations, self.show_error
-        return Saver(folder, server, self._has_record, tell, purged=forget, unsaved=hear)
+        return self.services.saved
 
     @cached_property
     def unsaved(self) -> UnsavedWork:
@@ -154,27 +149,15 @@ class R1App(Guarded, Dressed, CopyingApp):
 
         return UnsavedWork(self)
 
-    def _has_record(self, answer_id: str) -> bool:
-        """Whether the keeper has, or will have, all of this answer from its request on."""
-        from r1tui.supervisor.recorded import has_record  # noqa: PLC0415  as above
-
-        return has_record(self.paths, answer_id, managed=self._attached_to is None)
-
     def show_error(self, error: R1tuiError) -> None:
         """Tell the user what happened and what mends it."""
-        from r1tui.tui.remedies import in_words  # noqa: PLC0415  as above
-
         told = f"{error.cause}\n{in_words(error.remedies, self)}".strip()
         self.notify(plain(told), severity="warning", timeout=15, markup=False)
 
     @cached_property
     def sampler(self) -> Sampler:
         """What looks at the machine."""
-        from r1tui.machine.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus  # noqa: PLC0415
-        from r1tui.machine.telemetry import Limits, Sampler  # noqa: PLC0415
-
-        limits = Limits(usable_logical_cpus(), memory_total_bytes(), memory_available_bytes)
-        return Sampler(lambda: self.monitor.status.pid, SAMPLE_S, limits=limits)
+        return second_wave().sampler(self.services.monitor)
 
     def on_load(self) -> None:
         self.call_later(self._furnish)  # before any key: those that were pressed meanwhile are handled after it
@@ -186,13 +169,12 @@ class R1App(Guarded, Dressed, CopyingApp):
         with suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         await self.seat.opened.wait()
-        from r1tui.tui.keymap import complaints, keymap  # noqa: PLC0415  after the first screen
-
         self.keymap = keymap(self.config.ui)
         self.set_keymap(self.keymap)
+        services = self.services
         if self.has_own_server:  # an attached server's models are its own
-            await asyncio.to_thread(lambda: self.catalog)
-        await self.seat.furnish()
+            await asyncio.to_thread(lambda: services.catalog)
+        await self.seat.furnish(services, self.wanted, insists=self.insists)
         self.set_pace()
         if self._complaints:
             self.notify("\n".join(self._complaints), title="Themes", severity="warning", markup=False)
@@ -208,12 +190,13 @@ class R1App(Guarded, Dressed, CopyingApp):
 
     async def on_unmount(self) -> None:
         try:
-            unsaved = await self.saved.close() if "saved" in vars(self) else None
+            unsaved = await self.services.saved.close() if "services" in vars(self) else None
             await self.unsaved.rescue_rest(unsaved)
         finally:
             tell_strays(None)
-            self.sampler.stop()
-            await self.session.close()
+            if "services" in vars(self):
+                self.sampler.stop()
+                await self.services.session.close()
 
     def panic(self, *renderables: RenderableType) -> None:
         """End, and say why in one line when the terminal is as it was before."""
@@ -241,25 +224,17 @@ class R1App(Guarded, Dressed, CopyingApp):
         if self.is_running:
             self.call_later(self.show_error, error)
 
-    async def save(self, conversation: Conversation) -> None:
-        """Put on disk what has changed of the conversation; a full disk is told for as long as it is full."""
-        await self.saved.save(conversation)
-
     def notify(self, message: str, *, title: str = "", **options: Any) -> None:
         """Show a notice; what is foreign in it is text, and the actions that it names are their keys."""
-        from r1tui.tui.remedies import in_keys  # noqa: PLC0415  as above
-
         super().notify(foreign(in_keys(message, self)), title=foreign(title), **{"markup": False, **options})
 
     def action_keys(self) -> None:
         """Show or hide the list of keys."""
-        from r1tui.tui.actions import actions  # noqa: PLC0415
-        from r1tui.tui.screens.keys import KeysScreen  # noqa: PLC0415
-
-        if isinstance(self.screen, KeysScreen):
+        keys = dialogs().keys
+        if isinstance(self.screen, keys):
             self.screen.dismiss()
         else:
-            self.push_screen(KeysScreen([one.command for one in actions(self.screen)], self.keymap))
+            self.push_screen(keys([one.command for one in actions(self.screen)], self.keymap))
 
     @work(name=QUITTING)
     async def action_leave(self) -> None:
@@ -302,12 +277,10 @@ class R1App(Guarded, Dressed, CopyingApp):
             return "keep"
         choice: str | None = self.config.server.on_exit
         if choice == "ask":
-            from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen  # noqa: PLC0415
-
             question = f"{status.variant or 'A model'} is {status.state}. Keep the server?"
             if self.session.chat.answer_id is not None:
                 question = "An answer is running. Keep the server? Stopping it ends the answer."
-            choice = await self.push_screen_wait(AskScreen(question, STAY_OR_GO))
+            choice = await self.push_screen_wait(dialogs().ask(question, dialogs().stay_or_go))
         if choice == "stop":
             if not await self.seat.models.may_stop_answers():
                 return None
@@ -319,6 +292,12 @@ class R1App(Guarded, Dressed, CopyingApp):
         await self.session.chat.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self.seat.answers.free.wait(), LAST_WORDS_S)
+
+    def set_pace(self) -> None:
+        """Tell those who draw and receive how often they may."""
+        if self.seat.furnished:
+            self.services.session.chat.batch_s = 1 / self.refresh_hz
+            self.seat.set_pace(self.refresh_hz, slow_link=self.slow_link)
 
     def _tell(self, message: Message) -> None:
         """Hand a worker's message to the screen that owns what it is about."""

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
 from textual.color import Color, ColorParseError
 from textual.css.constants import VALID_STYLE_FLAGS
 from textual.theme import Theme
@@ -151,8 +152,6 @@ def _files(folder: Path | None) -> Iterator[Path]:
 
 
 def _parse_yaml(raw: bytes) -> Any:
-    import yaml  # noqa: PLC0415
-
     try:
         return yaml.safe_load(raw)
     except yaml.MarkedYAMLError as error:

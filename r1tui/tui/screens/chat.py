@@ -29,12 +29,15 @@ from r1tui.tui.messages import (
 )
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.conversations_base import ConversationsBase
+from r1tui.tui.screens.later import dialogs, second_wave
 from r1tui.tui.widgets.composer import Composer
 
 if TYPE_CHECKING:
+    from r1tui.catalog.variants import Variant
     from r1tui.chat.room import Room
     from r1tui.chat.typed import Typed
     from r1tui.tui.controllers.answers import Question
+    from r1tui.tui.services.shared import Services
     from r1tui.tui.widgets.selection import Selection
     from r1tui.tui.widgets.transcript import Transcript
 
@@ -77,40 +80,36 @@ class ChatScreen(ConversationsBase):
     def on_mount(self) -> None:
         self.call_after_refresh(self.opened.set)
 
-    async def furnish(self) -> None:
-        """Bring all that is not there yet, and begin."""
-        from r1tui.tui.controllers.answers import AnswerController  # noqa: PLC0415  after the first screen
-        from r1tui.tui.controllers.models import ModelController  # noqa: PLC0415  as above
-        from r1tui.tui.furniture import Furniture  # noqa: PLC0415  as above
-        from r1tui.tui.screens.model_port import ModelPort  # noqa: PLC0415  as above
-        from r1tui.tui.services.local_models import LocalModels  # noqa: PLC0415  as above
-
-        r1, session = self.r1, self.r1.session
-        self.answers = AnswerController(session.chat, r1.saved, self)
-        self.port, local = ModelPort(self), LocalModels(lambda: r1.catalog, r1.paths, r1.config)
-        self.models = ModelController(
-            session.launcher, r1.monitor, session.chat, local, self.port, attached=session.attached
+    async def furnish(self, services: Services, wanted: Variant | None, *, insists: bool) -> None:
+        """Bring all that is not there yet, and begin, with the `wanted` model where there is one."""
+        self.services, wave, session = services, second_wave(), services.session
+        self.answers = wave.answers(session.chat, services.saved, self)
+        self.port = wave.model_port(self, services)
+        local = wave.local_models(lambda: services.catalog, services.paths, services.config)
+        self.models = wave.models(
+            session.launcher, services.monitor, session.chat, local, self.port, attached=session.attached
         )
-        self.furniture = new = Furniture(self.instruments.figures, self._clock, self.answers.may_change)
+        self.furniture = new = wave.furniture(self.instruments.figures, self._clock, self.answers.may_change)
         with self.app.batch_update():
             self.remove_class("-bare")
             await self.mount(new.stages, new.greeting, new.transcript, new.unsaved, new.selection, before=self.composer)
             await self.mount(new.footer)
         await self._open_last()
-        count, hear = session.server.count_tokens, r1.unsaved.hear_of_prompt
-        self.composer.begin(r1.paths.prompt, count, self._context_left, hear)
+        count, hear = session.server.count_tokens, services.unsaved.hear_of_prompt
+        self.composer.begin(services.paths.prompt, count, self._context_left, hear)
         self.furnished = True
-        self.r1.unsaved.show()
+        services.unsaved.show()
         self.refresh_bindings()
-        await self._begin()
+        self._watch()
+        if not session.attached:
+            await self.models.begin(wanted, insists=insists)
 
-    async def _begin(self) -> None:
-        r1 = self.r1
-        if r1.session.attached:
-            self.run_worker(r1.session.look_at_attached(), name="Asking the server")
+    def _watch(self) -> None:
+        session = self.services.session
+        if session.attached:
+            self.run_worker(session.look_at_attached(), name="Asking the server")
         else:
-            self.run_worker(r1.session.watch(), group="watch", name="Watching the server")
-            await self.models.begin(r1.wanted, insists=r1.insists)
+            self.run_worker(session.watch(), group="watch", name="Watching the server")
 
     def refresh_bindings(self) -> None:
         """What keys do has changed, and with it, it may be, whether anything has been asked."""
@@ -121,7 +120,11 @@ class ChatScreen(ConversationsBase):
 
     def _hints(self) -> list[tuple[str, str]]:
         """Three things to begin with, and their keys."""
-        first = ("chat.conversations", "earlier chats") if self.r1.session.attached else ("chat.variants", "the models")
+        first = (
+            ("chat.conversations", "earlier chats")
+            if self.services.session.attached
+            else ("chat.variants", "the models")
+        )
         does = [("chat.prompts", "prompts to try"), first, ("app.keys", "all keys")]
         return [(in_keys(f"<{name}>", self.app), words) for name, words in does]
 
@@ -167,9 +170,7 @@ class ChatScreen(ConversationsBase):
 
     async def choose_in_little_room(self, room: Room, *, goes_on: bool) -> str | None:
         """What the user wants done where an answer has little room: `send`, `new` for a new conversation, or None."""
-        from r1tui.tui.screens.ask import little_room  # noqa: PLC0415  the screen opens without it
-
-        return await self.app.push_screen_wait(little_room(room, goes_on=goes_on))
+        return await self.app.push_screen_wait(dialogs().little_room(room, goes_on=goes_on))
 
     def note_asked(self, typed: Typed | None) -> None:
         """What was typed is asked, at the end of the conversation that is shown."""
@@ -217,7 +218,7 @@ class ChatScreen(ConversationsBase):
             self.answers.ask_anew(message.turn)
 
     async def _warn_of_the_same(self) -> None:
-        if await self.r1.session.is_deterministic():
+        if await self.services.session.is_deterministic():
             self.tell("At temperature 0 the same answer comes again.")
 
     @on(Sampled)
@@ -236,21 +237,17 @@ class ChatScreen(ConversationsBase):
 
     def action_prompts(self) -> None:
         """Choose one of the config's prompts."""
-        from r1tui.tui.screens.prompts import PromptsScreen  # noqa: PLC0415  after the first screen
-
         def chosen(text: str | None) -> None:
             self.composer.prompt.focus()
             if text is not None:
                 self.composer.prompt.paste(text, is_own=True)
 
-        self.app.push_screen(PromptsScreen(self.r1.config.prompts), chosen)
+        self.app.push_screen(dialogs().prompts(self.services.config.prompts), chosen)
 
     def action_sampling(self) -> None:
         """Say how the next answer's tokens are chosen: temperature, seed, limits and the like."""
-        from r1tui.tui.screens.sampling import SamplingScreen  # noqa: PLC0415  as above
-
         config_file = Path(self.r1.config_file or self.r1.paths.config_file)
-        self.app.push_screen(SamplingScreen(self.r1.session, config_file))
+        self.app.push_screen(SamplingScreen(self.services.session, config_file))
 
     @on(StageReported)
     def _stage_reported(self, message: StageReported) -> None:
@@ -279,6 +276,16 @@ class ChatScreen(ConversationsBase):
     def action_log(self) -> None:
         """Show the log of what goes on: the engine's build, else the server."""
         self.port.show_log()
+
+    def show_unsaved(self, text: str) -> None:
+        """Say for as long as that is so what is not saved; without text, nothing."""
+        if self.furnished:
+            self.furniture.unsaved.say(text)
+
+    def set_pace(self, refresh_hz: float, *, slow_link: bool) -> None:
+        """Draw so often."""
+        self.furniture.transcript.set_pace(refresh_hz, wide_jumps=slow_link)
+        self.instruments.slow_down(5.0 if slow_link else 1.0)
 
     async def action_stop(self) -> None:
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
@@ -321,7 +328,7 @@ class ChatScreen(ConversationsBase):
             case "models":
                 return self.models.can(parameters[0])
             case "log":
-                return not self.r1.session.attached
+                return not self.services.session.attached
             case "thinking":
                 return any(turn.answer.has_thoughts for turn in self.conversation.turns)
             case "answers":
@@ -337,6 +344,4 @@ class ChatScreen(ConversationsBase):
 
     def action_whole_panel(self) -> None:
         """Show the instruments on the whole screen, with all that is known."""
-        from r1tui.tui.screens.panel import PanelScreen  # noqa: PLC0415
-
-        self.app.push_screen(PanelScreen(self.instruments.figures))
+        self.app.push_screen(dialogs().panel(self.instruments.figures))

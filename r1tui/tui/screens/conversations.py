@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.text import Text
 from textual import on, work
@@ -20,6 +20,7 @@ from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.text import day, one_line, plain, shortened
 from r1tui.tui.commands import bindings_of
+from r1tui.tui.guarded import show_error
 from r1tui.tui.remedies import in_keys, told
 from r1tui.tui.screens.ask import AskScreen, Choice
 from r1tui.tui.screens.line import LineScreen
@@ -28,8 +29,8 @@ from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets.still_input import StillInput
 
 if TYPE_CHECKING:
-    from r1tui.tui.app import R1App
-    from r1tui.tui.screens.conversations_base import ConversationsBase
+    from r1tui.chat.conversation import Conversation
+    from r1tui.tui.saver import Saver
 
 LIST = "The list of conversations"
 PAGE = 100
@@ -47,6 +48,22 @@ FORMATS = (
     Choice("t", "thinking", "Markdown with the thinking too"),
     Choice("j", "json", "JSON: everything, in all branches"),
 )
+
+
+class Chat(Protocol):
+    """What the list wants to know of the chat below it."""
+
+    def open_here(self, conversation_id: str) -> Conversation | None:
+        """The conversation with this id if it is shown there, or its answer comes there."""
+
+    def is_answering(self, conversation_id: str) -> bool:
+        """Whether an answer of it comes there."""
+
+    def is_computed(self, answer_id: str) -> bool:
+        """Whether the server is known to compute this answer."""
+
+    def leave(self, conversation_id: str) -> object:
+        """Show another conversation if this one is shown."""
 
 
 class ConversationsScreen(TableScreen[str | None]):
@@ -71,10 +88,10 @@ class ConversationsScreen(TableScreen[str | None]):
         more: bool
         is_whole: bool
 
-    def __init__(self, r1: R1App, seat: ConversationsBase) -> None:
+    def __init__(self, saved: Saver, chat: Chat) -> None:
         super().__init__()
-        self._r1 = r1
-        self._seat = seat
+        self._saved = saved
+        self._chat = chat
         self._listed: list[Listed] = []
         self._whole = False
         """Whether there are no more than are listed."""
@@ -104,9 +121,9 @@ class ConversationsScreen(TableScreen[str | None]):
         limit, offset = (PAGE, listed) if more else (max(PAGE, listed), 0)
         try:
             if wanted.strip():
-                found = await self._r1.saved.read(lambda store: store.search(wanted, PAGE))
+                found = await self._saved.read(lambda store: store.search(wanted, PAGE))
             else:
-                found = await self._r1.saved.read(lambda store: store.newest(limit, offset))
+                found = await self._saved.read(lambda store: store.newest(limit, offset))
         except R1tuiError as error:
             self.work_failed(LIST, error)
             return
@@ -159,16 +176,12 @@ class ConversationsScreen(TableScreen[str | None]):
         return {NAME: max(NARROWEST_NAME, name), **last, **WIDTHS}
 
     def _state(self, one: Listed) -> str:
-        here = self._seat.open_here(one.id)
+        here = self._chat.open_here(one.id)
         if here is not None:
-            coming = self._seat.answers.receiving is not None and self._seat.answers.receiving.conversation is here
-            return "answering" if coming else "shown"
+            return "answering" if self._chat.is_answering(one.id) else "shown"
         if one.open_in is not None:
             return "open elsewhere"
-        return "answering" if one.running and self._is_recorded(one) else ""
-
-    def _is_recorded(self, one: Listed) -> bool:
-        return one.answer_id in self._r1.monitor.refresh().answers
+        return "answering" if one.running and self._chat.is_computed(one.answer_id) else ""
 
     def _under_cursor(self) -> Listed | None:
         return self._listed[self.cursor] if self.cursor < len(self._listed) else None
@@ -221,32 +234,31 @@ class ConversationsScreen(TableScreen[str | None]):
 
     def _rename(self, one: Listed, title: str) -> None:
         title = one_line(title)
-        here = self._seat.open_here(one.id)
-        if here is not None and self._r1.saved.elsewhere(here) is None:
+        here = self._chat.open_here(one.id)
+        if here is not None and self._saved.elsewhere(here) is None:
             here.title = title
-            self._do(lambda: self._r1.save(here), "")
+            self._do(lambda: self._saved.save(here), "")
         else:
-            self._do(lambda: self._r1.saved.read(lambda store: store.rename(one.id, title)), "")
+            self._do(lambda: self._saved.read(lambda store: store.rename(one.id, title)), "")
 
     def action_delete(self) -> None:
         """Delete the conversation under the cursor; undo brings it back."""
         one = self._under_cursor()
         if one is None:
             return
-        coming = self._seat.answers.receiving
-        if coming is not None and coming.conversation.id == one.id:
+        if self._chat.is_answering(one.id):
             self.notify("Its answer is still coming. <chat.stop> in the chat stops it.", markup=False)
             return
         told = f"“{shortened(one.name)}” is deleted. <conversations.restore> brings it back, for 30 days."
         self._do(lambda: self._delete(one), told)
 
     async def _delete(self, one: Listed) -> None:
-        await self._r1.saved.written(one.id, lambda store: store.delete(one.id))
-        self._seat.leave(one.id)
+        await self._saved.written(one.id, lambda store: store.delete(one.id))
+        self._chat.leave(one.id)
 
     def action_restore(self) -> None:
         """Bring back the conversation that was deleted last."""
-        self._do(lambda: self._r1.saved.read(Store.restore), "It is back.")
+        self._do(lambda: self._saved.read(Store.restore), "It is back.")
 
     def action_export(self) -> None:
         """Write the conversation under the cursor to a file."""
@@ -259,12 +271,12 @@ class ConversationsScreen(TableScreen[str | None]):
         if kind is None:
             return
         try:
-            here = self._seat.open_here(one.id)
-            if here is not None and self._r1.saved.elsewhere(here) is None:
-                await self._r1.save(here)
-            loaded = await self._r1.saved.read(lambda store: store.look(one.id))
+            here = self._chat.open_here(one.id)
+            if here is not None and self._saved.elsewhere(here) is None:
+                await self._saved.save(here)
+            loaded = await self._saved.read(lambda store: store.look(one.id))
         except R1tuiError as error:
-            self._r1.show_error(error)
+            show_error(self.app, error)
             return
         format_ = "json" if kind == "json" else "markdown"
         text = await asyncio.to_thread(written_as, loaded, format_, thinking=kind == "thinking")
@@ -277,7 +289,7 @@ class ConversationsScreen(TableScreen[str | None]):
         try:
             await change()
         except R1tuiError as error:
-            self._r1.show_error(error)
+            show_error(self.app, error)
         else:
             if told:
                 self.notify(told, markup=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from r1tui.chat.conversation import Conversation
 from r1tui.errors import R1tuiError
 from r1tui.text import shortened
+from r1tui.tui.guarded import show_error
+from r1tui.tui.screens.later import dialogs, second_wave
 from r1tui.tui.screens.seat_base import SeatBase
 from r1tui.tui.widgets.prompt import Prompt
 
@@ -15,9 +17,9 @@ class ConversationsBase(SeatBase):
     async def _open_last(self) -> None:
         """Be where the last r1tui was; an answer that was running then is read on."""
         try:
-            last = await self.r1.saved.last()
+            last = await self.services.saved.last()
         except R1tuiError as error:
-            self.r1.show_error(error)
+            show_error(self.app, error)
             last = None
         self._show_conversation(last.conversation if last is not None else self._empty())
         self._save_shown()
@@ -31,9 +33,9 @@ class ConversationsBase(SeatBase):
         if self.conversation.id == conversation_id:
             return
         try:
-            opened = await self.r1.saved.open(conversation_id)
+            opened = await self.services.saved.open(conversation_id)
         except R1tuiError as error:
-            self.r1.show_error(error)
+            show_error(self.app, error)
             return
         if opened is None:
             self.notify("That conversation is not there any more.", markup=False)
@@ -50,7 +52,7 @@ class ConversationsBase(SeatBase):
 
     def leave(self, conversation_id: str) -> bool:
         """Show another conversation if this one is shown; whether it can be left for good: no answer of it comes."""
-        if (coming := self.answers.receiving) is not None and coming.conversation.id == conversation_id:
+        if self.is_answering(conversation_id):
             return False
         if self.conversation.id == conversation_id:
             self._show_conversation(self._empty())
@@ -60,12 +62,22 @@ class ConversationsBase(SeatBase):
         """The conversation with this id if it is shown here, or its answer comes here."""
         return next((one for one in self._open_conversations() if one.id == conversation_id), None)
 
+    def is_answering(self, conversation_id: str) -> bool:
+        """Whether an answer of it comes here."""
+        return self.answers.receiving is not None and self.answers.receiving.conversation.id == conversation_id
+
+    def is_computed(self, answer_id: str) -> bool:
+        """Whether the server is known to compute this answer."""
+        return answer_id in self.services.monitor.refresh().answers
+
     def _show_conversation(self, conversation: Conversation) -> None:
         self.conversation = conversation
         self.furniture.transcript.show(conversation)
         if self.answers.receiving is None:
             self.instruments.update_answer(None)
-            self.run_worker(self.r1.session.chat.leave_conversation(), group="leave", name="Keeping the prompt cache")
+            self.run_worker(
+                self.services.session.chat.leave_conversation(), group="leave", name="Keeping the prompt cache"
+            )
         self.instruments.show_context(conversation.context_tokens)
         self.answers.read_on()
         self._keep_open()
@@ -78,23 +90,21 @@ class ConversationsBase(SeatBase):
 
     def _keep_open(self) -> None:
         """Let go of all other conversations."""
-        self.r1.saved.keep_only(self._open_conversations())
+        self.services.saved.keep_only(self._open_conversations())
 
     async def _save_and_leave(self, conversation: Conversation) -> None:
         """Save a conversation whose answer has ended; one that is not shown is left then."""
-        await self.r1.save(conversation)
+        await self.services.saved.save(conversation)
         if conversation is not self.conversation:
             self.notify(f"The answer in “{shortened(conversation.name)}” is there.", markup=False)
             self._keep_open()
 
     def _save_shown(self) -> None:
         """Write how an answer ended whose r1tui was killed, so that it is found by its words."""
-        self.run_worker(self.r1.save(self.conversation), group="save", name="Saving the conversation")
+        self.run_worker(self.services.saved.save(self.conversation), group="save", name="Saving the conversation")
 
     def _empty(self) -> Conversation:
-        from r1tui.supervisor.askers import new_conversation_id  # noqa: PLC0415  the screen opens without it
-
-        return Conversation(new_conversation_id())
+        return Conversation(second_wave().new_conversation_id())
 
     def action_new(self) -> None:
         """Begin another conversation."""
@@ -104,10 +114,9 @@ class ConversationsBase(SeatBase):
 
     def action_conversations(self) -> None:
         """List all conversations, and open one."""
-        from r1tui.tui.screens.conversations import ConversationsScreen  # noqa: PLC0415
 
         def chosen(conversation_id: str | None) -> None:
             if conversation_id is not None:
                 self.run_worker(self.open_conversation(conversation_id), group="open", name="Opening the conversation")
 
-        self.app.push_screen(ConversationsScreen(self.r1, self), chosen)
+        self.app.push_screen(dialogs().conversations(self.services.saved, self), chosen)

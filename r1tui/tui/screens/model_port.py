@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from r1tui.errors import R1tuiError
+from r1tui.tui.guarded import show_error
 from r1tui.tui.remedies import in_words, with_keys
 from r1tui.tui.screens.ask import AskScreen, Choice, ask_stop, stop_or_wait
+from r1tui.tui.screens.later import dialogs, model_dialogs
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -16,15 +18,17 @@ if TYPE_CHECKING:
     from r1tui.events import StageEvent, StageFailed
     from r1tui.messages import Status
     from r1tui.tui.news import News
-    from r1tui.tui.screens.chat import ChatScreen
+    from r1tui.tui.screens.seat_base import SeatBase
+    from r1tui.tui.services.shared import Services
 
 
 class ModelPort:
     """Shows and asks on the chat screen."""
 
-    def __init__(self, screen: ChatScreen) -> None:
+    def __init__(self, screen: SeatBase, services: Services) -> None:
         self._screen = screen
-        self._app = screen.r1
+        self._services = services
+        self._app = screen.app
         self.run_worker = screen.run_worker
 
     def post(self, message: Message) -> object:
@@ -74,61 +78,52 @@ class ModelPort:
 
     def show_models(self) -> None:
         """Let the user choose a model; of somebody else's server, one that it has."""
-        if self._app.session.attached:
+        if self._services.session.attached:
             self._screen.run_worker(self._ask_for_models(), name="The list of models", group="attached", exclusive=True)
             return
-        from r1tui.tui.screens.variants import VariantsScreen  # noqa: PLC0415  planner and hub
-
-        app, switch = self._app, self._screen.models.switch
-        app.push_screen(VariantsScreen(app.catalog, app.config, app.paths, app.monitor.refresh), switch)
+        lent = self._services
+        screen = model_dialogs().models(lent.catalog, lent.config, lent.paths, lent.monitor.refresh)
+        self._app.push_screen(screen, self._screen.models.switch)
 
     async def _ask_for_models(self) -> None:
         try:
-            await self._app.session.offer_models()
+            await self._services.session.offer_models()
         except R1tuiError as error:
-            self._app.show_error(error)
+            show_error(self._app, error)
 
     def offer(self, names: list[str]) -> None:
         """Let the user choose one of the models of somebody else's server."""
-        from r1tui.tui.screens.server_models import ServerModelsScreen  # noqa: PLC0415  when it is wanted
-
-        session = self._app.session
+        session = self._services.session
 
         def chosen(name: str | None) -> None:
             if name is not None:
                 self._screen.run_worker(session.choose_model(name), name="Choosing the model", group="attached")
 
-        self._app.push_screen(ServerModelsScreen(names, session.server.model_name), chosen)
+        self._app.push_screen(dialogs().server_models(names, session.server.model_name), chosen)
 
     def show_welcome(self) -> None:
         """Let the user choose a first model."""
-        from r1tui.tui.screens.welcome import WelcomeScreen  # noqa: PLC0415  as above
-
-        app, switch = self._app, self._screen.models.switch
-        screen = WelcomeScreen(app.catalog, app.config, app.paths, app.monitor.refresh)
+        lent, switch = self._services, self._screen.models.switch
+        screen = model_dialogs().welcome(lent.catalog, lent.config, lent.paths, lent.monitor.refresh)
 
         def chosen(variant: Variant | None) -> None:
             switch(variant, known_size=variant is not None and variant.name == screen.recommended)
 
-        app.push_screen(screen, chosen)
+        self._app.push_screen(screen, chosen)
 
     def show_download(self, variant: Variant, *, begin: bool) -> None:
         """Show its download, which is yet to `begin`, or goes on."""
-        from r1tui.tui.screens.download import DownloadScreen  # noqa: PLC0415  the hub
-
-        app, models = self._app, self._screen.models
-        screen = DownloadScreen(
-            variant, app.paths, app.config, config_file=app.config_file, begin=begin, before_stop=models.cancel
+        lent, models = self._services, self._screen.models
+        screen = model_dialogs().download(
+            variant, lent.paths, lent.config, config_file=lent.config_file, begin=begin, before_stop=models.cancel
         )
-        app.push_screen(screen, models.switch)
+        self._app.push_screen(screen, models.switch)
 
     def show_log(self) -> None:
         """Show the log of what goes on: the engine's build, else the server."""
-        from r1tui.tui.screens.log import LogScreen  # noqa: PLC0415
-
-        paths, screen = self._app.paths, self._screen
+        paths, screen = self._services.paths, self._screen
         building = screen.models.launching and screen.furniture.stages.running("engine")
-        self._app.push_screen(LogScreen(paths.logs / "build.log" if building else paths.server_log))
+        self._app.push_screen(dialogs().log(paths.logs / "build.log" if building else paths.server_log))
 
     async def may_stop_others(self) -> bool:
         """Whether the server may be stopped although it computes somebody else's answer."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from r1tui.tui.controllers.answers import AnswerController
     from r1tui.tui.controllers.models import ModelController
     from r1tui.tui.furniture import Furniture
+    from r1tui.tui.services.shared import Services
 
 
 class SeatBase(Guarded, Screen[None]):
@@ -30,6 +31,7 @@ class SeatBase(Guarded, Screen[None]):
         self.composer = Composer()
         self.furnished = False
         """Whether all is there."""
+        self.services: Services
         self.furniture: Furniture
         self.conversation: Conversation
         """The one that is shown."""

@@ -1,4 +1,4 @@
-"""What the application wears: its theme, with the one that was chosen last, and what a slow link leaves of it."""
+"""The application's appearance: its theme, with the one that was chosen last, and what a slow link leaves of it."""
 
 from __future__ import annotations
 
@@ -10,32 +10,25 @@ from textual.app import App
 from textual.filter import ANSIToTruecolor, LineFilter, NoColor
 
 from r1tui.tui.choice import chosen_theme, keep_theme
+from r1tui.tui.screens.later import dialogs
 from r1tui.tui.themes import DEFAULT, TERMINAL, load_themes
 
 if TYPE_CHECKING:
     from r1tui.config import Config
     from r1tui.system.paths import Paths
-    from r1tui.tui.screens.chat import ChatScreen
-    from r1tui.tui.session import Session
 
 SLOW_HZ = 2.0
 
 
-class Dressed(App[None]):
+class ThemedApp(App[None]):
     """An application with themes of its own."""
 
     paths: Paths
     config: Config
-    seat: ChatScreen
     slow_link: bool = False
     """Whether little is sent to the terminal."""
 
-    @property
-    def session(self) -> Session:
-        """The way to the server."""
-        raise NotImplementedError
-
-    def dress(self) -> list[str]:
+    def choose_theme(self) -> list[str]:
         """Have the wanted theme from the first moment: changing it later draws everything twice. What was wrong."""
         themes, complaints = load_themes(self.paths.config / "themes")
         for theme in themes:
@@ -68,28 +61,23 @@ class Dressed(App[None]):
 
     def set_pace(self) -> None:
         """Tell those who draw and receive how often they may."""
-        self.session.chat.batch_s = 1 / self.refresh_hz
-        self.seat.furniture.transcript.set_pace(self.refresh_hz, wide_jumps=self.slow_link)
-        self.seat.instruments.slow_down(5.0 if self.slow_link else 1.0)
+        raise NotImplementedError
 
     def action_slow_link(self) -> None:
         """Send less to the terminal, or all again: two frames a second, no animation, 16 colours, wider jumps."""
         self.slow_link = not self.slow_link
         self.animation_level = "none" if self.slow_link else "full"
-        if self.seat.furnished:
-            self.set_pace()
+        self.set_pace()
         if not self.no_color and self.theme in (TERMINAL, self._chosen):
             self.theme = TERMINAL if self.slow_link else self._chosen
         self.notify(f"Slow link: {'on' if self.slow_link else 'off'}.", markup=False)
 
     def action_change_theme(self) -> None:
         """Look at the other themes, and keep one."""
-        from r1tui.tui.screens.theme import ThemeScreen  # noqa: PLC0415
-
         if self.no_color:
             self.notify("NO_COLOR is set: without colours there is one theme.", markup=False)
-        elif not isinstance(self.screen, ThemeScreen):
-            self.push_screen(ThemeScreen(), self._keep)
+        elif not isinstance(self.screen, dialogs().theme):
+            self.push_screen(dialogs().theme(), self._keep)
 
     def _keep(self, theme: str | None) -> None:
         if theme is not None:
