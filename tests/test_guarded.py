@@ -280,7 +280,7 @@ CASES = [
          partial(in_download, begin=pause)),
     Case("Deleting the download", "r1tui.tui.screens.download.unfinished",
          partial(in_download, begin=lambda screen: screen.action_give_up())),
-    Case("Saving the conversation", "r1tui.tui.saver.Saver.save", do(lambda app: app.seat._save_shown())),
+    Case("Saving the conversation", "r1tui.tui.saver.Saver.save", do(lambda app: app.seat._save_shown()), failing=fail_async),
     Case("Saving the conversation", "r1tui.tui.saver.Saver.save",
          do(lambda app: app.seat.run_worker(
              app.seat._save_and_leave(app.seat.conversation), name="Saving the conversation"))),
