@@ -259,7 +259,7 @@ CASES = [
          do(lambda app: app.seat.run_worker(app.seat._warn_of_the_same(), name="Reading the settings"))),
     Case("Saving the settings", "r1tui.chat.choices.SamplingChoices.write", with_sampling),
     Case("Saving the file", "r1tui.tui.screens.save.target", save_file),
-    Case("Saving again", "r1tui.tui.unsaved.UnsavedWork._written", try_again, failing=fail_async),
+    Case("Saving again", "r1tui.tui.services.unsaved.UnsavedWork._written", try_again, failing=fail_async),
     Case("Saving elsewhere", "r1tui.tui.screens.unsaved.rescue", save_elsewhere),
     Case("The list of models", "r1tui.tui.screens.variants.overview", begin_models, models_are_looked_at),
     Case("Asking the hub", "r1tui.tui.screens.variants.ask_hub",
@@ -280,7 +280,8 @@ CASES = [
          partial(in_download, begin=pause)),
     Case("Deleting the download", "r1tui.tui.screens.download.unfinished",
          partial(in_download, begin=lambda screen: screen.action_give_up())),
-    Case("Saving the conversation", "r1tui.tui.saver.Saver.save", do(lambda app: app.seat._save_shown()), failing=fail_async),
+    Case("Saving the conversation", "r1tui.tui.saver.Saver.save", do(lambda app: app.seat._save_shown()),
+         failing=fail_async),
     Case("Saving the conversation", "r1tui.tui.saver.Saver.save",
          do(lambda app: app.seat.run_worker(
              app.seat._save_and_leave(app.seat.conversation), name="Saving the conversation"))),

@@ -28,23 +28,29 @@ from r1tui.tui.keymap import complaints, keymap
 from r1tui.tui.messages import Sampled
 from r1tui.tui.remedies import in_keys, in_words
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.screens.later import dialogs, second_wave
+from r1tui.tui.screens.later import dialogs
 from r1tui.tui.widgets.transcript_rows import foreign
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from pathlib import Path
+
     from rich.console import RenderableType
+    from textual.app import App
     from textual.command import Provider
 
     from r1tui.catalog.variants import Catalog, Variant
+    from r1tui.chat.rescue import Unsaved
     from r1tui.config import Config
     from r1tui.machine.telemetry import Sampler
     from r1tui.server.endpoint import Endpoint
     from r1tui.system.paths import Paths
     from r1tui.tui.monitor import ServerMonitor
     from r1tui.tui.saver import Saver
+    from r1tui.tui.screens.second_wave import SecondWave
     from r1tui.tui.services.shared import Services
+    from r1tui.tui.services.unsaved import UnsavedWork
     from r1tui.tui.session import Session
-    from r1tui.tui.unsaved import UnsavedWork
 
 SAMPLE_S = 1.0
 QUITTING = "Quitting"
@@ -54,8 +60,14 @@ SETTLED_S = 1.5
 """When what stays for good has been imported; the garbage collector need not look at it again, for 60 ms at a time."""
 
 
+def _second_wave() -> type[SecondWave]:
+    from r1tui.tui.screens.second_wave import SecondWave  # noqa: PLC0415  after the first screen
+
+    return SecondWave
+
+
 def _actions() -> type[Provider]:
-    return second_wave().actions_provider
+    return _second_wave().actions_provider
 
 
 class R1App(Guarded, ThemedApp, CopyingApp):
@@ -112,11 +124,12 @@ class R1App(Guarded, ThemedApp, CopyingApp):
     @cached_property
     def services(self) -> Services:
         """What screens and controllers get, made when the first of them needs it."""
-        wave = second_wave()
-        return wave.services(
+        return _second_wave().services(
             self.paths,
             self.config,
-            wave.hearers(self._tell, self.show_error, self.unsaved.hear_of_words),
+            self.unsaved,
+            post=self._tell,
+            tell=self.show_error,
             config_file=self.config_file,
             attach=self._attached_to,
             model_name=self._model_name,
@@ -145,9 +158,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
     @cached_property
     def unsaved(self) -> UnsavedWork:
         """What should be on disk and is not."""
-        from r1tui.tui.unsaved import UnsavedWork  # noqa: PLC0415  as above
-
-        return UnsavedWork(self)
+        return _second_wave().unsaved(self.seat.composer, _AsksOfUnsaved(self), self.seat.show_unsaved)
 
     def show_error(self, error: R1tuiError) -> None:
         """Tell the user what happened and what mends it."""
@@ -157,7 +168,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
     @cached_property
     def sampler(self) -> Sampler:
         """What looks at the machine."""
-        return second_wave().sampler(self.services.monitor)
+        return _second_wave().sampler(self.services.monitor)
 
     def on_load(self) -> None:
         self.call_later(self._furnish)  # before any key: those that were pressed meanwhile are handled after it
@@ -174,7 +185,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         services = self.services
         if self.has_own_server:  # an attached server's models are its own
             await asyncio.to_thread(lambda: services.catalog)
-        await self.seat.furnish(services, self.wanted, insists=self.insists)
+        await self.seat.furnish(_second_wave(), services, self.wanted, insists=self.insists)
         self.set_pace()
         if self._complaints:
             self.notify("\n".join(self._complaints), title="Themes", severity="warning", markup=False)
@@ -183,9 +194,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
         self.set_timer(SETTLED_S, gc.freeze)
-        from r1tui.tui.unsaved import where_the_last_went  # noqa: PLC0415  as above
-
-        if said := await asyncio.to_thread(where_the_last_went):
+        if said := await asyncio.to_thread(_second_wave().where_the_last_went):
             self.notify(said, timeout=15)
 
     async def on_unmount(self) -> None:
@@ -262,9 +271,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     def _left_behind(self) -> str | None:
         """What the terminal says afterwards about downloads that go on."""
-        from r1tui.hub.download.jobs import running_downloads  # noqa: PLC0415  the screen opens without it
-
-        names = running_downloads(self.paths)
+        names = _second_wave().running_downloads(self.paths)
         return f"The download of {names[0]} goes on: r1tui download {names[0]} shows it." if names else None
 
     async def _may_leave(self) -> str | None:
@@ -312,6 +319,21 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         sample = self.sampler.latest()
         if sample is not None:
             self._tell(Sampled(sample))
+
+
+class _AsksOfUnsaved:
+    """Asks the user what becomes of what is not saved."""
+
+    def __init__(self, app: App[None]) -> None:
+        self._app = app
+
+    async def choose(self, unsaved: Unsaved, again: Callable[[], Awaitable[Unsaved | None]]) -> str | None:
+        """What is to become of it."""
+        return await self._app.push_screen_wait(dialogs().unsaved(unsaved, again))
+
+    async def save_elsewhere(self, unsaved: Unsaved) -> list[Path] | None:
+        """The files in which it is now."""
+        return await self._app.push_screen_wait(dialogs().elsewhere(unsaved))
 
 
 def _fatal(error: R1tuiError) -> FatalError:

@@ -16,6 +16,7 @@ from textual.app import ComposeResult
 
 from r1tui.chat.attachments import as_asked
 from r1tui.errors import R1tuiError
+from r1tui.text import plain
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.messages import (
     AnswerEnded,
@@ -29,7 +30,7 @@ from r1tui.tui.messages import (
 )
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.conversations_base import ConversationsBase
-from r1tui.tui.screens.later import dialogs, second_wave
+from r1tui.tui.screens.later import dialogs
 from r1tui.tui.widgets.composer import Composer
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from r1tui.chat.room import Room
     from r1tui.chat.typed import Typed
     from r1tui.tui.controllers.answers import Question
+    from r1tui.tui.screens.second_wave import SecondWave
     from r1tui.tui.services.shared import Services
     from r1tui.tui.widgets.selection import Selection
     from r1tui.tui.widgets.transcript import Transcript
@@ -80,9 +82,11 @@ class ChatScreen(ConversationsBase):
     def on_mount(self) -> None:
         self.call_after_refresh(self.opened.set)
 
-    async def furnish(self, services: Services, wanted: Variant | None, *, insists: bool) -> None:
+    async def furnish(
+        self, wave: type[SecondWave], services: Services, wanted: Variant | None, *, insists: bool
+    ) -> None:
         """Bring all that is not there yet, and begin, with the `wanted` model where there is one."""
-        self.services, wave, session = services, second_wave(), services.session
+        self.services, session = services, services.session
         self.answers = wave.answers(session.chat, services.saved, self)
         self.port = wave.model_port(self, services)
         local = wave.local_models(lambda: services.catalog, services.paths, services.config)
@@ -217,6 +221,15 @@ class ChatScreen(ConversationsBase):
             self.run_worker(self._warn_of_the_same(), name="Reading the settings")
             self.answers.ask_anew(message.turn)
 
+    def on_selection_saving(self, message: Selection.Saving) -> None:
+        """Ask where the text goes, and save it there."""
+
+        def saved(path: Path | None) -> None:
+            if path is not None:
+                self.tell(f"Saved as {plain(str(path))}.")
+
+        self.app.push_screen(dialogs().save(message.text, message.name), saved)
+
     async def _warn_of_the_same(self) -> None:
         if await self.services.session.is_deterministic():
             self.tell("At temperature 0 the same answer comes again.")
@@ -237,6 +250,7 @@ class ChatScreen(ConversationsBase):
 
     def action_prompts(self) -> None:
         """Choose one of the config's prompts."""
+
         def chosen(text: str | None) -> None:
             self.composer.prompt.focus()
             if text is not None:
@@ -246,8 +260,8 @@ class ChatScreen(ConversationsBase):
 
     def action_sampling(self) -> None:
         """Say how the next answer's tokens are chosen: temperature, seed, limits and the like."""
-        config_file = Path(self.r1.config_file or self.r1.paths.config_file)
-        self.app.push_screen(SamplingScreen(self.services.session, config_file))
+        lent = self.services
+        self.app.push_screen(dialogs().sampling(lent.session, Path(lent.config_file or lent.paths.config_file)))
 
     @on(StageReported)
     def _stage_reported(self, message: StageReported) -> None:

@@ -6,7 +6,7 @@ from r1tui.chat.conversation import Conversation
 from r1tui.errors import R1tuiError
 from r1tui.text import shortened
 from r1tui.tui.guarded import show_error
-from r1tui.tui.screens.later import dialogs, second_wave
+from r1tui.tui.screens.later import dialogs
 from r1tui.tui.screens.seat_base import SeatBase
 from r1tui.tui.widgets.prompt import Prompt
 
@@ -21,7 +21,7 @@ class ConversationsBase(SeatBase):
         except R1tuiError as error:
             show_error(self.app, error)
             last = None
-        self._show_conversation(last.conversation if last is not None else self._empty())
+        self._show_conversation(last.conversation if last is not None else self.services.saved.new())
         self._save_shown()
 
     async def open_conversation(self, conversation_id: str) -> None:
@@ -55,7 +55,7 @@ class ConversationsBase(SeatBase):
         if self.is_answering(conversation_id):
             return False
         if self.conversation.id == conversation_id:
-            self._show_conversation(self._empty())
+            self._show_conversation(self.services.saved.new())
         return True
 
     def open_here(self, conversation_id: str) -> Conversation | None:
@@ -103,13 +103,10 @@ class ConversationsBase(SeatBase):
         """Write how an answer ended whose r1tui was killed, so that it is found by its words."""
         self.run_worker(self.services.saved.save(self.conversation), group="save", name="Saving the conversation")
 
-    def _empty(self) -> Conversation:
-        return Conversation(second_wave().new_conversation_id())
-
     def action_new(self) -> None:
         """Begin another conversation."""
         if self.conversation.every:
-            self._show_conversation(self._empty())
+            self._show_conversation(self.services.saved.new())
         self.query_one(Prompt).focus()
 
     def action_conversations(self) -> None:

@@ -1,4 +1,4 @@
-"""What is imported after the first screen, for its sake: each wave of it when the first of it is wanted."""
+"""The screens over the chat, imported when the first of a kind is wanted: the chat opens without them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from r1tui.tui.screens.dialogs import Dialogs
     from r1tui.tui.screens.model_dialogs import ModelDialogs
-    from r1tui.tui.screens.second_wave import SecondWave
-
-
-def second_wave() -> type[SecondWave]:
-    """What the whole chat needs."""
-    from r1tui.tui.screens.second_wave import SecondWave  # noqa: PLC0415
-
-    return SecondWave
 
 
 def dialogs() -> type[Dialogs]:

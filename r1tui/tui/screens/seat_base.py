@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from textual.screen import Screen
 
@@ -14,7 +14,6 @@ from r1tui.tui.widgets.instruments import Instruments
 
 if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation
-    from r1tui.tui.app import R1App
     from r1tui.tui.controllers.answers import AnswerController
     from r1tui.tui.controllers.models import ModelController
     from r1tui.tui.furniture import Furniture
@@ -37,11 +36,6 @@ class SeatBase(Guarded, Screen[None]):
         """The one that is shown."""
         self.answers: AnswerController
         self.models: ModelController
-
-    @property
-    def r1(self) -> R1App:
-        """The application, with its type."""
-        return cast("R1App", self.app)
 
     @property
     def is_current(self) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from r1tui.hub.download.jobs import running_downloads
 from r1tui.machine.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus
 from r1tui.machine.telemetry import Limits, Sampler
 from r1tui.server.slots import KeptPrompts
-from r1tui.supervisor.askers import new_conversation_id
 from r1tui.supervisor.recorded import has_record
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.controllers.models import ModelController
@@ -19,6 +18,7 @@ from r1tui.tui.saver import Saver
 from r1tui.tui.screens.model_port import ModelPort
 from r1tui.tui.services.local_models import LocalModels
 from r1tui.tui.services.shared import Services
+from r1tui.tui.services.unsaved import UnsavedWork, where_the_last_went
 from r1tui.tui.session import Session
 
 if TYPE_CHECKING:
@@ -26,25 +26,12 @@ if TYPE_CHECKING:
 
     from textual.message import Message
 
-    from r1tui.chat.rescue import Unsaved
     from r1tui.config import Config
     from r1tui.errors import R1tuiError
     from r1tui.server.endpoint import Endpoint
     from r1tui.system.paths import Paths
 
 SAMPLE_S = 1.0
-
-
-@dataclass(frozen=True)
-class Hearers:
-    """Whom services tell what happens."""
-
-    post: Callable[[Message], object]
-    """Takes a worker's message to the screen."""
-    tell: Callable[[R1tuiError], None]
-    """Takes an error to the user."""
-    tell_unsaved: Callable[[Unsaved | None], object]
-    """Takes what cannot be saved now."""
 
 
 class SecondWave:
@@ -56,34 +43,36 @@ class SecondWave:
     local_models = LocalModels
     model_port = ModelPort
     models = ModelController
-    hearers = Hearers
-    new_conversation_id = staticmethod(new_conversation_id)
+    unsaved = UnsavedWork
+    running_downloads = staticmethod(running_downloads)
+    where_the_last_went = staticmethod(where_the_last_went)
 
     @staticmethod
     def services(
         paths: Paths,
         config: Config,
-        hear: Hearers,
+        unsaved: UnsavedWork,
         *,
+        post: Callable[[Message], object],
+        tell: Callable[[R1tuiError], None],
         config_file: str | None = None,
         attach: Endpoint | None = None,
         model_name: str = "",
     ) -> Services:
-        """One of each, for the event loop that runs."""
+        """One of each, for the event loop that runs; `post` takes their messages, `tell` an error to the user."""
         managed = attach is None
-        monitor = ServerMonitor(paths, hear.post, managed=managed)
-        session = Session(
-            paths, config, hear.post, monitor, config_file=config_file, attach=attach, model_name=model_name
-        )
+        monitor = ServerMonitor(paths, post, managed=managed)
+        session = Session(paths, config, post, monitor, config_file=config_file, attach=attach, model_name=model_name)
         saver = Saver(
             paths.conversations,
             str(attach or ""),
             lambda answer_id: has_record(paths, answer_id, managed=managed),
-            hear.tell,
+            tell,
             purged=KeptPrompts(paths.kept_prompts).drop_of,
-            unsaved=hear.tell_unsaved,
+            unsaved=unsaved.hear_of_words,
         )
-        return Services(paths, config, config_file, monitor, session, saver)
+        unsaved.saver = saver
+        return Services(paths, config, config_file, monitor, session, saver, unsaved)
 
     @staticmethod
     def sampler(monitor: ServerMonitor) -> Sampler:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from r1tui.system.paths import Paths
     from r1tui.tui.monitor import ServerMonitor
     from r1tui.tui.saver import Saver
+    from r1tui.tui.services.unsaved import UnsavedWork
     from r1tui.tui.session import Session
 
 
@@ -30,6 +31,8 @@ class Services:
     """The way to the server."""
     saved: Saver
     """The conversations on disk."""
+    unsaved: UnsavedWork
+    """What should be on disk and is not."""
 
     @cached_property
     def catalog(self) -> Catalog:

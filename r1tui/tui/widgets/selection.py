@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from r1tui.chat.check import check
 from r1tui.errors import R1tuiError
-from r1tui.text import plain
+from r1tui.tui.clipboard import told
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import in_keys
@@ -49,6 +49,13 @@ class Selection(Guarded, Static, can_focus=True):
 
         turn: Turn
         what: Literal["edit", "anew"]
+
+    @dataclass
+    class Saving(Message):
+        """This text is to be saved, in a file that may have this name."""
+
+        text: str
+        name: str
 
     class Changed(Message):
         """Other exchanges of the conversation are shown than before."""
@@ -250,26 +257,16 @@ class Selection(Guarded, Static, can_focus=True):
             self.notify(f"There is no {what} in this conversation.", markup=False)
 
     def _copy(self, mark: Mark) -> None:
-        from r1tui.tui.clipboard import told  # noqa: PLC0415
-
         text = self._cursor.text_of(mark)
         self.app.copy_to_clipboard(text)
         how = "<select.save>" if self.display else "<chat.select> and <select.save>"
         self.notify(f"{told(text)} {how} saves it to a file.", markup=False)
 
     def _save(self, mark: Mark) -> None:
-        from r1tui.tui.screens.save import SaveScreen  # noqa: PLC0415
-
-        def saved(path: Path | None) -> None:
-            if path is not None:
-                self.notify(f"Saved as {plain(str(path))}.", markup=False)
-
         name = self._cursor.listing(mark).file_name() if mark.listing else "answer.md"
-        self.app.push_screen(SaveScreen(self._cursor.text_of(mark), name), saved)
+        self.post_message(self.Saving(self._cursor.text_of(mark), name))
 
     async def _check(self, mark: Mark) -> None:
-        from r1tui.chat.check import check  # noqa: PLC0415
-
         listing = self._cursor.listing(mark)
         verdict = await check(listing.code, listing.language)
         if self.mark == mark:

@@ -3,6 +3,9 @@
 from textual.content import Content
 from textual.widgets import Static
 
+from r1tui.tui.remedies import in_keys
+from r1tui.tui.widgets.transcript_rows import foreign
+
 
 class UnsavedLine(Static):
     """One line above the prompt, there as long as it has something to say."""
@@ -20,7 +23,7 @@ class UnsavedLine(Static):
     """
 
     def say(self, text: str) -> None:
-        """Show this text; without any, be gone."""
+        """Show this text, with keys in place of the actions that it names; without any, be gone."""
         if text:
-            self.update(Content(text), layout=False)
+            self.update(Content(foreign(in_keys(text, self.app))), layout=False)
         self.display = bool(text)

@@ -6,24 +6,54 @@ import asyncio
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from r1tui.chat.rescue import Unsaved, left_behind, rescue
 from r1tui.errors import R1tuiError
 from r1tui.text import one_line, plain
-from r1tui.tui.remedies import in_keys
 from r1tui.tui.services.prompt_saver import DRAFT
-from r1tui.tui.widgets.transcript_rows import foreign
 
 if TYPE_CHECKING:
-    from r1tui.tui.app import R1App
+    from collections.abc import Awaitable, Callable
+
+    from r1tui.chat.typed import Typed
+    from r1tui.tui.saver import Saver
+
+
+class Desk(Protocol):
+    """Where a question is composed."""
+
+    @property
+    def draft(self) -> Typed:
+        """What would be missed if this were lost."""
+
+    async def save_draft(self) -> object:
+        """Write it now."""
+
+    def leave_draft(self) -> None:
+        """Leave it to the next r1tui."""
+
+
+class AsksOfUnsaved(Protocol):
+    """Asks the user."""
+
+    async def choose(self, unsaved: Unsaved, again: Callable[[], Awaitable[Unsaved | None]]) -> str | None:
+        """What is to become of it: `again`, `elsewhere` or `lose`; None to stay."""
+
+    async def save_elsewhere(self, unsaved: Unsaved) -> list[Path] | None:
+        """The files in which it is now; None where the user has gone back."""
 
 
 class UnsavedWork:
-    """What of an app is not saved, and what becomes of it when the app is left."""
+    """What is not saved, and what becomes of it when r1tui is left."""
 
-    def __init__(self, app: R1App) -> None:
-        self._app = app
+    def __init__(self, desk: Desk, ask: AsksOfUnsaved, say: Callable[[str], None]) -> None:
+        """`say` takes what is to be said for as long as it is so; nothing when all is saved."""
+        self._desk = desk
+        self._ask = ask
+        self._say = say
+        self.saver: Saver | None = None
+        """Who writes the conversations, once there are any."""
         self._words: Unsaved | None = None
         self._prompt: dict[str, R1tuiError] = {}
         """Why what belongs to the prompt could not be saved, by its name."""
@@ -59,17 +89,14 @@ class UnsavedWork:
 
     def show(self) -> None:
         """Bring the standing line up to date."""
-        if self._app.seat.furnished:
-            self._app.seat.furniture.unsaved.say(foreign(in_keys(self.line, self._app)))
+        self._say(self.line)
 
     async def may_leave(self) -> bool:
         """Whether r1tui may end: all is saved, saved elsewhere, or the user gives it up."""
-        from r1tui.tui.screens.unsaved import ElsewhereScreen, UnsavedScreen  # noqa: PLC0415  hardly ever
-
         while (unsaved := await self._written()) is not None:
-            match await self._app.push_screen_wait(UnsavedScreen(unsaved, self._written)):
+            match await self._ask.choose(unsaved, self._written):
                 case "elsewhere":
-                    files = await self._app.push_screen_wait(ElsewhereScreen(unsaved))
+                    files = await self._ask.save_elsewhere(unsaved)
                     if files:
                         self._end_with(unsaved, files)
                         return True
@@ -89,8 +116,8 @@ class UnsavedWork:
 
     def rescue_at_once(self) -> None:
         """The process is about to end: write all, or put it elsewhere."""
-        unsaved = self._app.saved.flush_at_once() if "saved" in vars(self._app) else None
-        self._app.seat.composer.leave_draft()
+        unsaved = self.saver.flush_at_once() if self.saver is not None else None
+        self._desk.leave_draft()
         if (left := self._with_draft(unsaved)) is not None:
             self._rescue(left)
 
@@ -113,13 +140,13 @@ class UnsavedWork:
 
     async def _written(self) -> Unsaved | None:
         """What is left after one more try."""
-        draft = asyncio.create_task(self._app.seat.composer.save_draft())
-        unsaved = await self._app.saved.flush()
+        draft = asyncio.create_task(self._desk.save_draft())
+        unsaved = await self.saver.flush() if self.saver is not None else None
         await draft
         return self._with_draft(unsaved)
 
     def _with_draft(self, unsaved: Unsaved | None) -> Unsaved | None:
-        why, draft = self._prompt.get(DRAFT), self._app.seat.composer.draft.whole
+        why, draft = self._prompt.get(DRAFT), self._desk.draft.whole
         if why is None or not draft.strip():
             return unsaved
         return replace(unsaved, draft=draft) if unsaved is not None else Unsaved(why, draft=draft)
