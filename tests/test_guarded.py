@@ -264,7 +264,7 @@ CASES = [
     Case("The list of models", "r1tui.tui.screens.variants.overview", begin_models, models_are_looked_at),
     Case("Asking the hub", "r1tui.tui.screens.variants.ask_hub",
          partial(in_models, begin=lambda screen: screen._ask(DEMO, headers=False))),
-    Case("Deleting the model", "r1tui.tui.screens.variants.removal_of",
+    Case("Deleting the model", "r1tui.tui.screens.variants.find_removal",
          partial(in_models, begin=lambda screen: screen._find_removal(DEMO, Status()))),
     Case("Deleting the model", "r1tui.tui.screens.variants.remove",
          partial(in_models, begin=lambda screen: screen._remove(ModelRemoval(DEMO, (), 0)))),
