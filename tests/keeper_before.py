@@ -106,10 +106,10 @@ def main(record_file: str) -> None:
     paths = Paths.from_environment()
     before = Before(paths, json.loads(Path(record_file).read_text()))
     signal.signal(signal.SIGTERM, lambda *_: before.stopping.set())
-    with locked(paths.keeper_lock, "The keeper"):
+    with locked(paths.supervisor_lock, "The keeper"):
         server = before.start()
         with ThreadingUnixStreamServer(
-            str(paths.keeper_socket), type("Bound", (Handler,), {"before": before})
+            str(paths.supervisor_socket), type("Bound", (Handler,), {"before": before})
         ) as listener:
             Thread(target=listener.serve_forever, daemon=True).start()
             while not before.stopping.wait(0.05) and server.poll() is None:
@@ -119,7 +119,7 @@ def main(record_file: str) -> None:
             before.record |= {"state": "stopped"}
             before.ended.set()
             listener.shutdown()
-        for left in (paths.keeper_socket, paths.server_socket, paths.state_file):
+        for left in (paths.supervisor_socket, paths.server_socket, paths.state_file):
             left.unlink(missing_ok=True)
 
 

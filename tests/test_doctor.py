@@ -19,7 +19,7 @@ from r1tui.cli.checks import Check, Checkup, is_healthy
 from r1tui.cli.context import Context
 from r1tui.cli.folders import problem_of, sockets_problem
 from r1tui.errors import R1tuiError
-from r1tui.supervisor.found import marked
+from r1tui.supervisor.found import mark_environment
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.fake_nvml import fails, fake_nvml
@@ -256,7 +256,7 @@ def test_a_keeper_that_hangs_is_named(r1tui: CommandLine, tmp_path: Path) -> Non
 
 def test_what_is_left_of_a_home_is_named_with_the_command_that_ends_it(r1tui: CommandLine, tmp_path: Path) -> None:
     ready = start_ready(Toy(r1tui.paths, tmp_path).spec(), r1tui.paths)
-    stray = subprocess.Popen(["sleep", "600"], env=marked(os.environ, r1tui.paths), start_new_session=True)
+    stray = subprocess.Popen(["sleep", "600"], env=mark_environment(os.environ, r1tui.paths), start_new_session=True)
     try:
         server = report_of(r1tui, 0)["server"]
         assert str(stray.pid) in server["found"]

@@ -37,7 +37,7 @@ def test_the_places_that_get_an_exception_exist(place: str) -> None:
 
 
 def test_an_exception_in_the_keeper_s_health_check_is_seen(here: Home) -> None:
-    assert "unexpected error" in keeper_task(here, "r1tui.supervisor.machine:follow_health")
+    assert "unexpected error" in keeper_task(here, "r1tui.supervisor.lifecycle:follow_health")
 
 
 def test_a_row_that_is_not_right_is_called_wrong(

@@ -289,7 +289,7 @@ def supervisor(home: Paths, fill: Fill, tmp_path: Path) -> Iterator["subprocess.
     record.write_text(fill((DATA / "running-server.json").read_text()))
     home.state_file.unlink()
     with subprocess.Popen([sys.executable, "-m", keeper_before.__name__, str(record)]) as process:
-        wait_until(lambda: home.state_file.exists() and home.keeper_socket.exists())
+        wait_until(lambda: home.state_file.exists() and home.supervisor_socket.exists())
         yield process
         process.terminate()
 

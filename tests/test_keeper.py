@@ -64,12 +64,12 @@ def test_start_ready_stop(paths: Paths, llama_server: Path, tiny_r1: TinyModel, 
     assert (ready.argv, ready.plan, ready.variant) == (spec.argv, spec.plan, "tiny")
     assert ready.uptime_s is not None
     assert 0 <= ready.uptime_s < 60
-    assert ready.keeper_pid == holder(paths.keeper_lock)
+    assert ready.keeper_pid == holder(paths.supervisor_lock)
     assert call(SocketConnection(paths.server_socket), "GET", "/health")[0] == 200
     listed = json.loads(call(SocketConnection(paths.server_socket), "GET", "/v1/models")[1])
     assert ready.model_name == listed["data"][0]["id"]
     assert "buffer size" in Path(ready.log or "").read_text(errors="replace")
-    for private in (paths.run, paths.logs, paths.server_log, paths.state_file, paths.keeper_socket):
+    for private in (paths.run, paths.logs, paths.server_log, paths.state_file, paths.supervisor_socket):
         assert private.stat().st_mode & 0o077 == 0
     assert client.stop(paths) == Status()
     assert client.status(paths) == Status()
@@ -84,11 +84,11 @@ def test_the_whole_life_in_the_foreground_ends_in_order_at_ctrl_c(
     script = (
         "import sys, msgspec\n"
         "from r1tui.errors import CancelledError\n"
-        "from r1tui.supervisor.client import run_keeper\n"
+        "from r1tui.supervisor.client import run_supervisor\n"
         "from r1tui.messages import PlanSummary, ServerSpec\n"
         "from r1tui.system.paths import Paths\n"
         "spec = msgspec.json.decode(open(sys.argv[1], 'rb').read(), type=ServerSpec)\n"
-        "try: run_keeper(spec, Paths.from_environment(), lambda status: print(status.state, flush=True))\n"
+        "try: run_supervisor(spec, Paths.from_environment(), lambda status: print(status.state, flush=True))\n"
         "except CancelledError: print('interrupted')\n"
     )
     command = [sys.executable, "-c", script, str(spec_file)]
@@ -136,7 +136,7 @@ def test_a_model_that_cannot_be_loaded_is_a_failure_with_a_cause(
     assert failed.cause == "The model's file is incomplete or damaged."
     assert "r1tui download" in (failed.remedy or "")
     assert any("not within the file bounds" in line for line in failed.evidence)
-    until(lambda: holder(paths.keeper_lock) is None)
+    until(lambda: holder(paths.supervisor_lock) is None)
     assert list(paths.run.iterdir()) == []
     start_ready(spec_for(llama_server, tiny_r1(), paths), paths)  # the next start clears it
     assert client.status(paths).cause is None
@@ -153,11 +153,11 @@ def test_a_binary_that_is_not_there_is_a_failure_with_a_cause(paths: Paths, tmp_
 
 def test_a_second_server_is_refused_by_name(paths: Paths) -> None:
     first = client.start(idle_spec(paths), paths)
-    with pytest.raises(R1tuiError, match="idle is running already") as caught:
+    with pytest.raises(R1tuiError, match="idle is already running") as caught:
         client.start(idle_spec(paths), paths)
     assert "r1tui stop" in caught.value.remedy
-    with pytest.raises(R1tuiError, match="idle is running already"):
-        client.run_keeper(idle_spec(paths), paths)
+    with pytest.raises(R1tuiError, match="idle is already running"):
+        client.run_supervisor(idle_spec(paths), paths)
     assert client.status(paths).keeper_pid == first.keeper_pid
 
 
@@ -179,7 +179,7 @@ def test_of_two_starts_at_once_one_wins(paths: Paths) -> None:
         thread.join()
     errors = [outcome for outcome in outcomes if isinstance(outcome, R1tuiError)]
     assert len(errors) == 2
-    assert all("is running already" in error.cause for error in errors), errors
+    assert all("is already running" in error.cause for error in errors), errors
     assert client.status(paths).running
     assert not list(paths.run.glob("spec-*"))
 

@@ -29,7 +29,7 @@ def exchange(paths: Paths, sent: bytes) -> list[dict[str, Any]]:
     """All replies to what is sent before the client closes its end."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(60)
-        connection.connect(str(paths.keeper_socket))
+        connection.connect(str(paths.supervisor_socket))
         received = b""
         try:
             connection.sendall(sent)
@@ -113,7 +113,7 @@ def test_clients_that_leave_without_a_word_are_forgotten(keeper: Paths) -> None:
     connections = []
     for _ in range(50):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.connect(str(keeper.keeper_socket))
+        connection.connect(str(keeper.supervisor_socket))
         connection.sendall(request(op="watch"))
         connections.append(connection)
     for connection in connections:

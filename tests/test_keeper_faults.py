@@ -77,9 +77,9 @@ def test_a_killed_server_is_a_failure(paths: Paths, llama_server: Path, tiny_r1:
 def test_a_killed_keeper_costs_nothing(paths: Paths, orphan: ProcessId) -> None:
     status = client.status(paths)
     assert (status.state, status.pid, status.keeper_pid) == ("ready", orphan.pid, None)
-    assert "keeper was killed" in (status.cause or "")
+    assert "supervisor was killed" in (status.cause or "")
     assert call(SocketConnection(paths.server_socket), "GET", "/health")[0] == 200
-    with pytest.raises(R1tuiError, match="tiny is running already"):
+    with pytest.raises(R1tuiError, match="tiny is already running"):
         client.start(idle_spec(paths), paths)
 
 
@@ -284,7 +284,7 @@ def test_a_lost_control_socket_does_not_prevent_a_stop(paths: Paths, monkeypatch
     client.start(idle_spec(paths), paths)
     until(lambda: record_of(paths).server)
     record = record_of(paths)
-    paths.keeper_socket.unlink()
+    paths.supervisor_socket.unlink()
     assert client.stop(paths) == Status()  # by SIGTERM, which a keeper obeys in the same order
     assert not alive(record.server)
     assert not alive(record.keeper)
@@ -302,7 +302,7 @@ def test_a_second_stop_leaves_the_one_alone_that_is_at_it(paths: Paths, tmp_path
     kill(record_of(paths).keeper)
     code = (
         "import sys; from r1tui.system.locks import locked; from r1tui.system.paths import Paths\n"
-        "with locked(Paths.from_environment().keeper_lock, 'x'): print('held', flush=True); sys.stdin.read()"
+        "with locked(Paths.from_environment().supervisor_lock, 'x'): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

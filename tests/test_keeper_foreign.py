@@ -72,7 +72,7 @@ def test_a_copy_of_a_home_leaves_the_other_s_server_alone(paths: Paths, toy: Toy
     copy.state.mkdir(parents=True)
     copy.run.mkdir()
     shutil.copy(paths.state_file, copy.state_file)
-    shutil.copy(paths.keeper_lock, copy.keeper_lock)
+    shutil.copy(paths.supervisor_lock, copy.supervisor_lock)
     now = client.status(copy)
     assert (now.pid, now.keeper_pid) == (None, None)
     assert client.stop(copy) == Status()
@@ -111,7 +111,7 @@ def test_a_listener_that_never_ends_its_line_hangs(paths: Paths, monkeypatch: py
     monkeypatch.setattr(asking, "REPLY_S", 0.5)
     private_folder(paths.run)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(paths.keeper_socket))
+        listener.bind(str(paths.supervisor_socket))
         listener.listen()
 
         def drip() -> None:
@@ -123,7 +123,7 @@ def test_a_listener_that_never_ends_its_line_hangs(paths: Paths, monkeypatch: py
 
         dripping = Thread(target=drip)
         dripping.start()
-        with pytest.raises(client.KeeperHangsError):
+        with pytest.raises(client.SupervisorHangsError):
             client.restart(paths)
         dripping.join()
 

@@ -42,37 +42,37 @@ def stop_keeper(ready: Status) -> None:
 @pytest.mark.parametrize("ask", [client.restart, lambda paths: client.answer_started(paths, "1-a")])
 def test_a_request_says_that_the_keeper_does_not_answer(paths: Paths, hanging: Status, ask: object) -> None:
     assert callable(ask)
-    with pytest.raises(client.KeeperHangsError, match="does not answer") as caught:
+    with pytest.raises(client.SupervisorHangsError, match="does not answer") as caught:
         ask(paths)
     assert "r1tui stop" in caught.value.remedy
 
 
 def test_a_watcher_is_told_whether_it_came_before_or_after(paths: Paths, hanging: Status) -> None:
-    with pytest.raises(client.KeeperHangsError):
+    with pytest.raises(client.SupervisorHangsError):
         next(watch(paths))
     assert hanging.keeper_pid is not None
     os.kill(hanging.keeper_pid, signal.SIGCONT)
     watching = watch(paths)
     assert next(watching).state == "ready"
     stop_keeper(hanging)
-    with pytest.raises(client.KeeperHangsError):
+    with pytest.raises(client.SupervisorHangsError):
         next(watching)
 
 
 async def test_so_is_one_in_an_event_loop(paths: Paths, hanging: Status) -> None:
-    with pytest.raises(client.KeeperHangsError):
+    with pytest.raises(client.SupervisorHangsError):
         await settled(paths)
     assert hanging.keeper_pid is not None
     os.kill(hanging.keeper_pid, signal.SIGCONT)
     async with aclosing(client.watch_async(paths)) as changes:
         assert (await anext(changes)).state == "ready"
         stop_keeper(hanging)
-        with pytest.raises(client.KeeperHangsError):
+        with pytest.raises(client.SupervisorHangsError):
             await anext(changes)
 
 
 async def test_a_launch_that_follows_it_fails(paths: Paths, hanging: Status) -> None:
-    with pytest.raises(client.KeeperHangsError):
+    with pytest.raises(client.SupervisorHangsError):
         async for _ in follow_server(paths, 60):
             pass
 
@@ -86,18 +86,18 @@ def test_one_that_so_many_wait_for_that_no_more_can_is_seen_to_hang(
             connection = waiting.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             connection.setblocking(False)
             try:
-                connection.connect(str(paths.keeper_socket))
+                connection.connect(str(paths.supervisor_socket))
             except BlockingIOError:
                 break
-        with pytest.raises(client.KeeperHangsError):
+        with pytest.raises(client.SupervisorHangsError):
             client.restart(paths)
-        with pytest.raises(client.KeeperHangsError):
+        with pytest.raises(client.SupervisorHangsError):
             asyncio.run(settled(paths))
     assert CONNECT_S > 0.2
 
 
 def test_a_status_that_was_tested_says_so(paths: Paths, hanging: Status) -> None:
-    now = client.tested(paths, client.status(paths))
+    now = client.verified_status(paths, client.status(paths))
     assert (now.state, now.hangs, now.comes_up) == ("ready", True, False)
     assert "does not answer" in (now.cause or "")
 

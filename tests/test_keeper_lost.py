@@ -16,7 +16,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import ProcessId, ServerRecord, Status
 from r1tui.supervisor import client, found, presence
 from r1tui.supervisor.state_file import is_being_stopped, read_record
-from r1tui.supervisor.status import glance
+from r1tui.supervisor.status import recent_status
 from r1tui.system.locks import holder, locked
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, identify, wait
@@ -29,7 +29,7 @@ def nothing_runs_afterwards(paths: Paths) -> Iterator[None]:
     """After every test one `stop` is enough, whatever was removed."""
     yield
     client.stop(paths)
-    assert found.look(paths) == found.Found()
+    assert found.find_processes(paths) == found.Found()
     assert not paths.run.exists() or [one for one in paths.run.iterdir() if one.suffix != ".damaged"] == []
 
 
@@ -56,7 +56,7 @@ def answers_and_is_known(paths: Paths, ready: Status) -> bool:
         now = client.status(paths)
         told = next(watch(paths))
         there = (now.pid, now.keeper_pid) == (told.pid, told.keeper_pid) == (ready.pid, ready.keeper_pid)
-        return there and told.state == "ready" and holder(paths.keeper_lock) == ready.keeper_pid
+        return there and told.state == "ready" and holder(paths.supervisor_lock) == ready.keeper_pid
     return False
 
 
@@ -93,20 +93,20 @@ def link_to_null(path: Path) -> None:
 
 
 DAMAGES = {
-    "lock": remove("keeper_lock"),
-    "control socket": remove("keeper_socket"),
+    "lock": remove("supervisor_lock"),
+    "control socket": remove("supervisor_socket"),
     "state file": remove("state_file"),
-    "all three": remove("keeper_lock", "keeper_socket", "state_file"),
+    "all three": remove("supervisor_lock", "supervisor_socket", "state_file"),
     "empty": garble(b""),
     "garbled": garble(b'{"spec": '),
     "one bad byte": lambda paths: garble(paths.state_file.read_bytes().replace(b"toy", b"t\xffy"))(paths),
     "a folder": replace_by("state_file", Path.mkdir),
     "a pipe": replace_by("state_file", os.mkfifo),
-    "lock a folder": replace_by("keeper_lock", Path.mkdir),
-    "lock a pipe": replace_by("keeper_lock", os.mkfifo),
-    "lock a link": replace_by("keeper_lock", link_to_null),
-    "control socket a folder": replace_by("keeper_socket", Path.mkdir),
-    "control socket a file": replace_by("keeper_socket", Path.touch),
+    "lock a folder": replace_by("supervisor_lock", Path.mkdir),
+    "lock a pipe": replace_by("supervisor_lock", os.mkfifo),
+    "lock a link": replace_by("supervisor_lock", link_to_null),
+    "control socket a folder": replace_by("supervisor_socket", Path.mkdir),
+    "control socket a file": replace_by("supervisor_socket", Path.touch),
 }
 
 
@@ -132,7 +132,7 @@ def test_a_server_whose_keeper_was_killed_too_is_known_and_stopped(
     assert record.server is not None
     assert now.running
     assert now.pid == record.server.pid
-    assert glance(paths).pid == record.server.pid
+    assert recent_status(paths).pid == record.server.pid
     with pytest.raises(R1tuiError, match=f"process {record.server.pid}"):
         client.start(toy.spec(), paths)
     if now.stray:
@@ -183,7 +183,7 @@ def test_a_home_that_is_gone_for_long_ends_its_server(
     spec_file = tmp_path / "spec.json"
     spec_file.write_bytes(msgspec.json.encode(spec))
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(spec_file)], env=found.keeper_environment(os.environ, paths)
+        [sys.executable, "-c", code, str(spec_file)], env=found.supervisor_environment(os.environ, paths)
     ) as keeper:
         until(lambda: client.status(paths).state == "ready")
         server = record_of(paths).server
@@ -197,7 +197,7 @@ def test_a_home_that_is_gone_for_long_ends_its_server(
 def test_a_keeper_is_asked_where_no_file_tells_of_its_server(paths: Paths, toy: Toy) -> None:
     ready = start_ready(toy.spec(), paths)
     paths.state.rename(paths.state.with_name("elsewhere"))
-    told = client.tested(paths, client.status(paths))
+    told = client.verified_status(paths, client.status(paths))
     assert (told.state, told.pid, told.argv) == ("ready", ready.pid, ready.argv)
 
 
@@ -215,22 +215,22 @@ def test_a_keeper_whose_lock_is_another_s_starts_nothing_and_touches_nothing(pat
     start_ready(toy.spec(restart_delays_s=[3.0] * 9), paths)
     until(lambda: record_of(paths).state == "ready")  # written, and not only told, on a slow disk too
     record = record_of(paths)
-    paths.keeper_lock.unlink()
-    with locked(paths.keeper_lock, "the test"):
+    paths.supervisor_lock.unlink()
+    with locked(paths.supervisor_lock, "the test"):
         kill(record.server)  # it waits now, to start it again
         paths.state_file.write_bytes(b"another keeper's")
         assert record.keeper is not None
         assert wait(record.keeper, 60)
         assert len(toy.starts) == 1
         assert paths.state_file.read_bytes() == b"another keeper's"
-        assert holder(paths.keeper_lock) == os.getpid()
+        assert holder(paths.supervisor_lock) == os.getpid()
 
 
 def test_a_keeper_in_a_terminal_is_found_by_its_server(paths: Paths, toy: Toy) -> None:
     code = (
-        "from r1tui.supervisor.client import run_keeper; from r1tui.messages import ServerSpec\n"
+        "from r1tui.supervisor.client import run_supervisor; from r1tui.messages import ServerSpec\n"
         "from r1tui.system.paths import Paths; import msgspec, sys\n"
-        "run_keeper(msgspec.json.decode(sys.argv[1], type=ServerSpec), Paths.from_environment())"
+        "run_supervisor(msgspec.json.decode(sys.argv[1], type=ServerSpec), Paths.from_environment())"
     )
     argv = [sys.executable, "-c", code, msgspec.json.encode(toy.spec()).decode()]
     with subprocess.Popen(argv) as keeper:
@@ -251,7 +251,7 @@ def test_a_look_takes_no_time_on_an_event_loop(paths: Paths, monkeypatch: pytest
 
     monkeypatch.setattr(found, "own_pids", no_pids)
     for _ in range(10):
-        assert glance(paths) == Status()
+        assert recent_status(paths) == Status()
     assert looks == []
     client.status(paths, 60.0)
     client.status(paths, 60.0)
@@ -264,7 +264,7 @@ def test_no_byte_of_the_state_file_ends_in_a_traceback_or_hides_the_server(paths
     ready = start_ready(toy.spec(tcp="127.0.0.1:1", key_file=str(paths.api_key)), paths)
     kill(record_of(paths).keeper)
     raw = paths.state_file.read_bytes()
-    assert ready.pid in [one.pid for one in found.look(paths).servers]
+    assert ready.pid in [one.pid for one in found.find_processes(paths).servers]
     for position in range(0, len(raw), 7):
         for byte in (b"\xff", b"\0", b"9"):
             paths.state_file.write_bytes(raw[:position] + byte + raw[position + 1 :])

@@ -14,7 +14,7 @@ from r1tui.planning.history import records_file
 from r1tui.remedies import RestartServer
 from r1tui.server.diagnosis import Diagnosis, Kind
 from r1tui.supervisor import client
-from r1tui.supervisor.policy import gave_up, what_next, with_less
+from r1tui.supervisor.policy import decide_restart, format_gave_up, with_fallback
 from r1tui.supervisor.state_file import read_record
 from r1tui.system.log_reader import older_log
 from r1tui.system.paths import Paths
@@ -56,7 +56,7 @@ def test_a_killed_server_is_started_again_by_itself(paths: Paths, llama_server: 
     assert [status.state for status in seen] == ["restarting", "starting", "loading", "ready"]
     assert seen[0].pid is None
     assert "was killed" in (seen[0].cause or "")
-    assert "starts again in 0 s (try 1 of 1)" in (seen[0].remedy or "")
+    assert "Restarting in 0 s (attempt 1 of 1)" in (seen[0].remedy or "")
     assert (seen[-1].restarts, seen[-1].cause, seen[-1].keeper_pid) == (1, None, first.keeper_pid)
     assert seen[-1].pid not in (None, first.pid)
     client.stop(paths)
@@ -67,11 +67,11 @@ def test_it_gives_up_after_the_last_wait_with_the_reason(paths: Paths, toy: Toy)
     record = ServerRecord(spec=toy.spec(restart_delays_s=[0.0, 0.0]), ready_s=1.0)
     diagnosis = Diagnosis("It ended.", (), kind="passing")
     steps = []
-    while (again := what_next(record, diagnosis, 1, 10.0)) is not None:
+    while (again := decide_restart(record, diagnosis, 1, 10.0)) is not None:
         steps.append(again.failures)
         record = msgspec.structs.replace(record, failures=again.failures)
     assert steps == [1, 2]
-    assert gave_up(record) == " It was started again 2 times, in vain."
+    assert format_gave_up(record) == " Gave up after 2 restarts."
 
 
 def test_a_crash_after_it_was_ready_is_tried_again_and_a_failed_load_is_not(paths: Paths, toy: Toy) -> None:
@@ -81,7 +81,7 @@ def test_a_crash_after_it_was_ready_is_tried_again_and_a_failed_load_is_not(path
     assert len(toy.starts) == 2
     assert (failed.state, failed.exit_status, failed.restarts) == ("failed", 1, 1)
     assert "it cannot be" in (failed.cause or "")
-    assert "started again once, in vain" in (failed.cause or "")
+    assert "Gave up after 1 restart." in (failed.cause or "")
 
 
 def last_settled_after(paths: Paths, state: str) -> Status:
@@ -164,13 +164,13 @@ def test_what_follows_an_end(
 ) -> None:
     spec = ServerSpec(restart_delays_s=[1.0, 2.0], steady_s=100.0)
     record = ServerRecord(spec=spec, ready_s=ready_s, failures=failures)
-    again = what_next(record, Diagnosis("", (), kind=kind), exit_status, 10.0)
+    again = decide_restart(record, Diagnosis("", (), kind=kind), exit_status, 10.0)
     assert (again.delay_s if again else None) == delay_s
 
 
 def test_a_smaller_plan_uses_up_those_before_it() -> None:
     plans = [FallbackPlan(argv=[name], words=name) for name in "abc"]
-    spec = with_less(ServerSpec(smaller=plans), plans[1])
+    spec = with_fallback(ServerSpec(smaller=plans), plans[1])
     assert (spec.argv, spec.smaller) == (["b"], plans[2:])
 
 

@@ -42,7 +42,7 @@ class Commands(RuleBasedStateMachine):
             assert client.start(self.toy.spec(restart_delays_s=[0.0] * 20), self.paths).running
         except R1tuiError as error:
             refused = error.cause
-        assert not refused or "is running already" in refused
+        assert not refused or "is already running" in refused
 
     @rule()
     def stop(self) -> None:

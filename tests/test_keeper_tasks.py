@@ -24,7 +24,7 @@ from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
 
 POINTS = {
-    "r1tui.supervisor.watches:feel_pulse": "The health check of the supervisor",
+    "r1tui.supervisor.watches:check_health": "The health check of the supervisor",
     "r1tui.supervisor.memory:OomWatch.look": "The look at log and memory of the supervisor",
     "r1tui.supervisor.watches:cap_log": "The look at log and memory of the supervisor",
     "r1tui.supervisor.watches:asked_by_others": "The wait for the server's owner of the supervisor",
@@ -32,11 +32,12 @@ POINTS = {
 }
 """Where a task of a running server meets what nobody foresaw, and what it is called then."""
 OTHERS = (
-    "r1tui.supervisor.machine:wait_ended", "r1tui.supervisor.machine:diagnose", "r1tui.supervisor.machine:end_server",
-    "r1tui.supervisor.machine:clean_up", "r1tui.supervisor.machine:begin_log", "r1tui.supervisor.machine:identify",
+    "r1tui.supervisor.lifecycle:wait_ended", "r1tui.supervisor.lifecycle:diagnose",
+    "r1tui.supervisor.lifecycle:end_server", "r1tui.supervisor.lifecycle:clean_up",
+    "r1tui.supervisor.lifecycle:begin_log", "r1tui.supervisor.lifecycle:identify",
     "r1tui.supervisor.recorder:opened", "r1tui.supervisor.record_file:RecordFile.append",
     "r1tui.supervisor.control:_understand",
-    "r1tui.supervisor.book:write_record", "r1tui.supervisor.ending:_end_answers", "r1tui.supervisor.ending:keep_at_end",
+    "r1tui.supervisor.book:write_record", "r1tui.supervisor.ending:_end_answers", "r1tui.supervisor.ending:save_at_end",
     "r1tui.supervisor.ending:wait_vram_free",
 )  # fmt: skip
 
@@ -148,7 +149,7 @@ def test_the_real_server_is_ended_in_order_when_a_task_dies(
     name = new_conversation_id()
     client.answer_started(paths, name)
     open_stream(paths.server_socket, name, max_tokens=100_000).close()
-    hook.raises("r1tui.supervisor.watches:feel_pulse")
+    hook.raises("r1tui.supervisor.watches:check_health")
     failed = ended(paths)
     assert (failed.state, failed.exit_status) == ("failed", 0)
     assert "health check" in (failed.cause or "")
@@ -156,19 +157,21 @@ def test_the_real_server_is_ended_in_order_when_a_task_dies(
     assert not list(paths.run.iterdir())
 
 
-@pytest.mark.parametrize("point", ["machine:wait_ended", "machine:diagnose", "machine:begin_log", "machine:identify"])
+@pytest.mark.parametrize(
+    "point", ["lifecycle:wait_ended", "lifecycle:diagnose", "lifecycle:begin_log", "lifecycle:identify"]
+)
 def test_the_keeper_s_own_course_may_not_die_in_silence_either(
     point: str, hook: Hook, paths: Paths, tmp_path: Path
 ) -> None:
     name = f"r1tui.supervisor.{point}"
     spec = Toy(paths, tmp_path).spec(restart_delays_s=[0.0])
     server = None
-    if point == "machine:diagnose":
+    if point == "lifecycle:diagnose":
         start_ready(spec, paths)
         server = server_of(paths)
         hook.raises(name)
         os.kill(server.pid, signal.SIGKILL)
-    elif point == "machine:begin_log":
+    elif point == "lifecycle:begin_log":
         start_ready(spec, paths)
         server = server_of(paths)
         hook.raises(name)
@@ -187,9 +190,9 @@ def test_the_keeper_s_own_course_may_not_die_in_silence_either(
 @pytest.mark.parametrize(
     "points",
     [
-        ("machine:end_server",),
-        ("machine:clean_up",),
-        ("ending:_end_answers", "ending:keep_at_end", "ending:wait_vram_free"),
+        ("lifecycle:end_server",),
+        ("lifecycle:clean_up",),
+        ("ending:_end_answers", "ending:save_at_end", "ending:wait_vram_free"),
         ("book:write_record",),
     ],
 )

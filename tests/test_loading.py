@@ -107,7 +107,7 @@ async def test_every_new_start_is_told_with_its_reason(stopped: Paths, tmp_path:
             client.restart(stopped)
             break
     rest = [event async for event in follow_server(stopped, 60.0)]
-    assert Notice("server", "It was ended on request. It starts again.") in rest
+    assert Notice("server", "Stopped on request. Restarting.") in rest
     assert rest[-1] == LogLine("server", "ready")
     await events.aclose()
     again = [event async for event in follow_server(stopped, 60.0, restarts=1)]

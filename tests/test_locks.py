@@ -47,7 +47,7 @@ def test_another_process_s_lock_names_it(tmp_path: Path) -> None:
     child = hold(path)
     try:
         assert holder(path) == child.pid
-        with pytest.raises(R1tuiError, match=f"It is in use by process {child.pid}"), locked(path, "It"):
+        with pytest.raises(R1tuiError, match=f"PID {child.pid}"), locked(path, "It"):
             pass
     finally:
         end(child)

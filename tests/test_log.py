@@ -14,7 +14,7 @@ import pytest
 from r1tui.cli import _COMMANDS, cli, main
 from r1tui.events import StageFailed, decode_event
 from r1tui.system import logs as log
-from r1tui.system.logs import LogHandler, as_told, begin_log, flush_log, log_file, unforeseen, without_secrets
+from r1tui.system.logs import LogHandler, as_user_error, begin_log, flush_log, log_file, log_unexpected, without_secrets
 from r1tui.system.paths import Paths
 
 SECRET = "hf_" + "x" * 30
@@ -44,7 +44,7 @@ def test_an_unforeseen_exception_stands_there_with_its_traceback_and_the_user_re
     try:
         _ = {"a": 1}["b"]
     except KeyError as error:
-        told = unforeseen(error, "The search")
+        told = log_unexpected(error, "The search")
     assert told.cause == "The search ended with an unexpected error (KeyError)."
     assert told.remedy == f"Details: {own_log.own_log}"
     said = logged(own_log)
@@ -57,7 +57,7 @@ def test_what_the_system_refused_stands_there_with_who_asked(own_log: Paths) -> 
     try:
         open("no/such/file")  # noqa: PTH123,SIM115  what any library might do
     except OSError as error:
-        told = as_told(error, "The answer")
+        told = as_user_error(error, "The answer")
     assert told.cause == "no/such/file: No such file or directory."
     said = logged(own_log)
     assert "The answer ended: the system refused something" in said
@@ -113,7 +113,7 @@ def test_what_people_wrote_stays_out_of_messages_causes_groups_and_other_librari
         except ValueError as error:
             raise ExceptionGroup("several", [KeyError(TEXT), RuntimeError(f"line one\n{TEXT}")]) from error
     except ExceptionGroup as error:
-        unforeseen(error, "The answer")
+        log_unexpected(error, "The answer")
     logging.getLogger("other").error("sent %r", TEXT)
     said = logged(own_log)
     for name in ("ValueError", "KeyError", "RuntimeError: line one", "ExceptionGroup: several", "other: sent"):
@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_written_ends_nothing(own_log: Paths, spoiled: s
         own_log.logs.write_text("")
     else:
         own_log.logs.symlink_to("/proc")  # where nobody can write, root neither
-    assert unforeseen(ValueError("x"), "Something").cause
+    assert log_unexpected(ValueError("x"), "Something").cause
     flush_log()
 
 

@@ -118,7 +118,7 @@ def test_a_state_file_of_another_version_is_said(paths: Paths, version: int) -> 
     record = read_record(written(paths, RECORD | {"version": version}))
     assert record is not None
     now = describe(record, server=record.server, keeper_pid=8)
-    assert now.cause == f"The keeper belongs to another r1tui (state version {version})."
+    assert now.cause == f"The supervisor belongs to another r1tui (state version {version})."
     assert "r1tui stop" in str(now.remedy)
 
 

@@ -161,7 +161,7 @@ async def test_one_that_hangs_is_part_of_the_status_until_it_answers(
         async with aclosing(heard.monitor.changes()) as changes:
             assert (await anext(changes)).state == "ready"
             os.kill(ready.keeper_pid, signal.SIGSTOP)
-            with pytest.raises(client.KeeperHangsError):
+            with pytest.raises(client.SupervisorHangsError):
                 await anext(changes)
         assert heard.monitor.refresh().hangs
         os.kill(ready.keeper_pid, signal.SIGCONT)

@@ -72,7 +72,7 @@ class Listener:
 @as_root
 def test_a_folder_that_another_user_made_first_is_told_nothing(in_tmp: Paths, tmp_path: Path) -> None:
     in_tmp.run.mkdir(mode=0o755)
-    listener = Listener(in_tmp.keeper_socket, whose="theirs")
+    listener = Listener(in_tmp.supervisor_socket, whose="theirs")
     now = client.status(in_tmp)
     assert (now.state, now.running) == ("failed", False)
     assert "belongs to another user" in (now.cause or "")
@@ -95,7 +95,7 @@ def test_no_command_says_anything_there(
     r1tui: CommandLine, in_tmp: Paths, monkeypatch: pytest.MonkeyPatch, paths: Paths
 ) -> None:
     in_tmp.run.mkdir(mode=0o755)
-    listener = Listener(in_tmp.keeper_socket, whose="theirs")
+    listener = Listener(in_tmp.supervisor_socket, whose="theirs")
     for command in (("status",), ("stop",), ("chat", "a secret")):
         ran = r1tui(*command)
         assert "Traceback" not in ran.stderr
@@ -105,7 +105,7 @@ def test_no_command_says_anything_there(
 
 
 @as_root
-@pytest.mark.parametrize("name", ["keeper_socket", "server_socket"])
+@pytest.mark.parametrize("name", ["supervisor_socket", "server_socket"])
 def test_another_user_s_process_behind_a_socket_of_ours_is_told_nothing(paths: Paths, name: str) -> None:
     private_folder(paths.run)
     path: Path = getattr(paths, name)
@@ -124,31 +124,31 @@ def test_another_user_s_process_behind_a_socket_of_ours_is_told_nothing(paths: P
 def test_a_socket_that_is_another_user_s_is_not_connected_to(paths: Paths) -> None:
     private_folder(paths.run)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(paths.keeper_socket))
-        os.chown(paths.keeper_socket, NOBODY, -1)
+        listener.bind(str(paths.supervisor_socket))
+        os.chown(paths.supervisor_socket, NOBODY, -1)
         listener.listen()
         with pytest.raises(trust.ForeignError, match="not a socket of yours"):
-            connect(paths.keeper_socket)
-    paths.keeper_socket.unlink()
+            connect(paths.supervisor_socket)
+    paths.supervisor_socket.unlink()
 
 
 def test_a_file_or_a_link_in_a_socket_s_place_is_not_connected_to(paths: Paths, tmp_path: Path) -> None:
     private_folder(paths.run)
-    paths.keeper_socket.write_text("")
+    paths.supervisor_socket.write_text("")
     with pytest.raises(trust.ForeignError):
-        connect(paths.keeper_socket)
-    paths.keeper_socket.unlink()
-    paths.keeper_socket.symlink_to(tmp_path / "elsewhere.sock")
+        connect(paths.supervisor_socket)
+    paths.supervisor_socket.unlink()
+    paths.supervisor_socket.symlink_to(tmp_path / "elsewhere.sock")
     with pytest.raises(trust.ForeignError):
-        connect(paths.keeper_socket)
-    paths.keeper_socket.unlink()
+        connect(paths.supervisor_socket)
+    paths.supervisor_socket.unlink()
 
 
 def test_a_folder_that_others_can_enter_is_closed_before_anything_is_said(paths: Paths) -> None:
     private_folder(paths.run)
     paths.run.chmod(0o777)
     with pytest.raises(FileNotFoundError):
-        connect(paths.keeper_socket)
+        connect(paths.supervisor_socket)
     assert paths.run.stat().st_mode & 0o777 == 0o700
 
 
@@ -197,7 +197,7 @@ def test_a_process_that_holds_the_lock_and_is_not_ours_is_left_alone(
 ) -> None:
     monkeypatch.setattr(stopping, "NOT_OURS_S", 0.2)
     private_folder(paths.run)
-    fd = os.open(paths.keeper_lock, os.O_RDWR | os.O_CREAT, 0o600)
+    fd = os.open(paths.supervisor_lock, os.O_RDWR | os.O_CREAT, 0o600)
     with subprocess.Popen(
         ["python3", "-c", HOLD, str(fd)], pass_fds=[fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as innocent:
@@ -221,7 +221,7 @@ def test_another_user_s_process_that_pretends_to_be_our_server_is_no_server_of_o
     ) as pretender:
         assert pretender.stdout is not None
         pretender.stdout.readline()
-        assert found.look(paths) == found.Found()
+        assert found.find_processes(paths) == found.Found()
         client.stop(paths)
         assert pretender.poll() is None
         pretender.kill()

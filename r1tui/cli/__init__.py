@@ -159,7 +159,7 @@ def _tell(error: R1tuiError) -> int:
 
 
 def _logged(error: Exception, arguments: Sequence[str] | None) -> R1tuiError:
-    from r1tui.system.logs import as_told, log_file  # noqa: PLC0415  logging: not for --help
+    from r1tui.system.logs import as_user_error, log_file  # noqa: PLC0415  logging: not for --help
 
     if os.environ.get("R1TUI_DEBUG"):
         traceback.print_exception(error)
@@ -167,7 +167,7 @@ def _logged(error: Exception, arguments: Sequence[str] | None) -> R1tuiError:
     name = next((one for one in words if one in _COMMANDS), "")
     if log_file() is None:
         Context().begin_log(name or "r1tui")
-    return as_told(error, f"r1tui {name}".strip())
+    return as_user_error(error, f"r1tui {name}".strip())
 
 
 def _drop_output() -> None:

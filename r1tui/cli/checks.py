@@ -38,10 +38,10 @@ from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import detect_machine
 from r1tui.remedies import StopServer, in_commands
 from r1tui.server.sampling import repeats_old_example
-from r1tui.supervisor.client import tested
-from r1tui.supervisor.found import look
+from r1tui.supervisor.client import verified_status
+from r1tui.supervisor.found import find_processes
 from r1tui.supervisor.status import status
-from r1tui.system.logs import unforeseen
+from r1tui.system.logs import log_unexpected
 from r1tui.text import size
 
 ENGINE_BYTES = 2 << 30
@@ -249,12 +249,12 @@ class Checkup:
             yield Check("on disk", "note", f"{len(search.ignored) - SHOWN} more places were left out")
 
     def _server(self) -> Iterator[Check]:
-        now = tested(self._paths, status(self._paths))
+        now = verified_status(self._paths, status(self._paths))
         text = now.state + (f" {now.variant}" if now.variant else "") + (f": {now.cause}" if now.cause else "")
         yield Check("server", "note" if now.cause else "ok", text, now.remedy or "")
-        found, stop = look(self._paths), in_commands([StopServer()])
+        found, stop = find_processes(self._paths), in_commands([StopServer()])
         for what, processes, known in (
-            ("llama-server", found.servers, now.pid), ("keeper", found.keepers, now.keeper_pid)
+            ("llama-server", found.servers, now.pid), ("keeper", found.supervisors, now.keeper_pid)
         ):  # fmt: skip
             for process in processes:
                 if process.pid != known and now.running:
@@ -281,7 +281,7 @@ def _guarded(look: Callable[[], Iterator[Check]], *, needed: bool) -> Iterator[C
     except OSError as error:
         yield Check(name, "note", f"cannot be looked at: {error}")
     except Exception as error:
-        told = unforeseen(error, f"The look at {name}")
+        told = log_unexpected(error, f"The look at {name}")
         yield Check(name, "note", told.cause, told.remedy)
 
 

@@ -29,10 +29,10 @@ from r1tui.planning.held import Held
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import find_subject
-from r1tui.supervisor.client import tested
+from r1tui.supervisor.client import verified_status
 from r1tui.supervisor.status import status
 from r1tui.system.environment import is_secret
-from r1tui.system.logs import unforeseen
+from r1tui.system.logs import log_unexpected
 from r1tui.system.paths import Paths
 
 LOG_BYTES = 512 << 10
@@ -58,7 +58,7 @@ Read it before you send it: nobody can promise that a log holds nothing else tha
 
 def parts_of_report(context: Context, checks: list[Check]) -> Iterator[tuple[str, bytes]]:
     """Names and contents, in a fixed order; a part that cannot be had says why."""
-    now = tested(context.paths, status(context.paths))
+    now = verified_status(context.paths, status(context.paths))
     keys = [context.paths.api_key, Path(now.key_file or os.devnull), *_token_files()]
     redactor = Redactor(_root(context.paths), keys)
 
@@ -94,7 +94,7 @@ def _guarded(name: str, make: Callable[[], Any]) -> Any:
     except OSError as error:
         return {"error": str(error)}
     except Exception as error:
-        return {"error": unforeseen(error, f"Packing {name}").cause}
+        return {"error": log_unexpected(error, f"Packing {name}").cause}
 
 
 def _config(context: Context) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def _files(paths: Paths) -> Iterator[str]:
 
 def _logs(paths: Paths, now: Status) -> Iterator[tuple[str, Path]]:
     """All logs by the names that they get, the older part of each before the newer."""
-    logs = [paths.server_log, paths.keeper_log, paths.own_log, paths.logs / "build.log"]
+    logs = [paths.server_log, paths.supervisor_log, paths.own_log, paths.logs / "build.log"]
     for log in logs:
         yield from ((path.name, path) for path in (log.with_name(f"{log.name}.1"), log))
     if now.log and Path(now.log) not in logs:

@@ -21,9 +21,9 @@ def status(context: Context, *, as_json: bool) -> None:
     """Show the running server."""
     now = current_status(context.paths)
     if now.keeper_pid is not None:
-        from r1tui.supervisor.client import tested  # noqa: PLC0415  sockets
+        from r1tui.supervisor.client import verified_status  # noqa: PLC0415  sockets
 
-        now = tested(context.paths, now)
+        now = verified_status(context.paths, now)
     if as_json:
         print_json(now.as_json())
         return

@@ -18,7 +18,7 @@ from r1tui.cli.target import attached_endpoint, wanted_variant
 from r1tui.errors import CancelledError, R1tuiError, UsageError
 from r1tui.remedies import Run
 from r1tui.system.lazy import asyncio
-from r1tui.system.logs import flush_log, unforeseen
+from r1tui.system.logs import flush_log, log_unexpected
 from r1tui.system.paths import Paths
 from r1tui.system.streams import is_utf8
 from r1tui.text import plain
@@ -114,7 +114,7 @@ def _in_time(work: Callable[[], None], longest_s: float) -> None:
         try:
             work()
         except Exception as error:  # the process must end all the same
-            unforeseen(error, "Leaving at a hang-up")
+            log_unexpected(error, "Leaving at a hang-up")
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

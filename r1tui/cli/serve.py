@@ -117,7 +117,7 @@ def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:
             why = f": {status.cause} {status.remedy}" if status.cause else ""
             click.echo(plain(f"server: {status.state}{why}"), err=True)
 
-    last = keeper.run_keeper(launch.spec(), context.paths, changed)
+    last = keeper.run_supervisor(launch.spec(), context.paths, changed)
     if last.state == "failed":
         raise R1tuiError(last.cause or "llama-server ended.", *(last.remedies or (ShowLog(),)))
 

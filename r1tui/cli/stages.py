@@ -9,7 +9,7 @@ from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Stage, StageEvent, StageFailed, StageStarted
 from r1tui.launch.loading import follow_server
 from r1tui.messages import Status
-from r1tui.system.logs import as_told
+from r1tui.system.logs import as_user_error
 
 WORK: dict[Stage, str] = {"engine": "build", "model": "download", "plan": "plan", "server": "server"}
 
@@ -37,7 +37,7 @@ def our_errors(stage: Stage) -> Iterator[None]:
     except (R1tuiError, BrokenPipeError):
         raise
     except Exception as error:
-        raise as_told(error, f"The {WORK[stage]}") from error
+        raise as_user_error(error, f"The {WORK[stage]}") from error
 
 
 @contextmanager

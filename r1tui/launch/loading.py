@@ -1,4 +1,4 @@
-"""A server that comes up, as events: what the keeper says, how much of the model is in memory, whether it is stuck.
+"""A server that comes up, as events: what the supervisor says, how much of the model is in memory, whether it is stuck.
 
 The figures are the process's own (/proc, proc(5)); where the system has none, only the states are told.
 """
@@ -15,7 +15,7 @@ from r1tui.errors import CancelledError
 from r1tui.events import LogLine, Meter, Notice, StageDone, StageEvent, StageFailed
 from r1tui.messages import Status
 from r1tui.remedies import GiveUp, ShowLog
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.log_reader import LogReader
 from r1tui.system.paths import Paths
 from r1tui.text import duration, plain
@@ -118,7 +118,7 @@ async def follow_server(
 
     async def watch() -> None:
         try:
-            async with aclosing(changes() if changes is not None else keeper.watch_async(paths)) as told:
+            async with aclosing(changes() if changes is not None else supervisor.watch_async(paths)) as told:
                 async for status in told:
                     statuses.put_nowait(status)
         finally:

@@ -34,9 +34,9 @@ from r1tui.planning.subject import subject_of
 from r1tui.remedies import CheckMachine, ListModels, ShowPlan
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
 from r1tui.server.diagnosis import left_on_cpu
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.jobs import Job, r1tui_command
-from r1tui.system.logs import as_told
+from r1tui.system.logs import as_user_error
 from r1tui.system.paths import Paths, private_folder
 
 T = TypeVar("T")
@@ -131,11 +131,11 @@ class Launch:
         yield StageDone("plan", self.prepared.plan.verdict, " ".join(self.prepared.plan.reasons))
 
     async def start(self) -> AsyncGenerator[StageEvent, None]:
-        """Start the prepared server under a keeper and wait, without a limit, until it is ready or has failed."""
+        """Start the prepared server under a supervisor and wait, without a limit, until it is ready or has failed."""
         yield StageStarted("server", f"llama-server with {self.variant.name}")
         try:
             try:
-                await self._start_keeper()
+                await self._start_supervisor()
             except R1tuiError:
                 if not await asyncio.to_thread(self._runs_already):
                     raise
@@ -171,7 +171,7 @@ class Launch:
                 return
 
     def spec(self) -> ServerSpec:
-        """What the keeper is told."""
+        """What the supervisor is told."""
         prepared = self.prepared
         assert prepared is not None  # noqa: S101  prepare() comes first
         return ServerSpec(
@@ -195,9 +195,9 @@ class Launch:
         """Take note of what the server is; called at each change, in order."""
         self.status = status
 
-    async def _start_keeper(self) -> None:
+    async def _start_supervisor(self) -> None:
         """Start it; when cancelled meanwhile, know all the same whether it has started."""
-        starting = asyncio.ensure_future(asyncio.to_thread(keeper.start, self.spec(), self._paths))
+        starting = asyncio.ensure_future(asyncio.to_thread(supervisor.start, self.spec(), self._paths))
         try:
             await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -219,7 +219,7 @@ class Launch:
     def _runs_already(self) -> bool:
         """Whether another r1tui was faster and has started the same model."""
         assert self.prepared is not None  # noqa: S101  prepare() comes first
-        now = keeper.status(self._paths)
+        now = supervisor.status(self._paths)
         return now.running and now.model == str(self.prepared.model)
 
     async def _obtain(
@@ -284,7 +284,7 @@ class Launch:
         config = self._with_folder()
         tcp = with_free_port(parse_tcp(self._tcp)) if self._tcp else None
         subject = subject_of(self.variant, model)
-        held = Held.by(keeper.status(self._paths))  # it is stopped before this one starts
+        held = Held.by(supervisor.status(self._paths))  # it is stopped before this one starts
         request = for_variant(request_here(config, self._paths, engine, held), config, self.variant)
         plan = plan_here(subject, request, engine, self._paths, config.server.rpc, held=held)
         if not plan.can_start:
@@ -342,5 +342,5 @@ async def merged(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[S
 
 
 def _failed(stage: Stage, reason: Exception) -> StageFailed:
-    error = as_told(reason, "The launch")
+    error = as_user_error(reason, "The launch")
     return StageFailed.of(stage, error)

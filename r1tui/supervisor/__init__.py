@@ -1,1 +1,1 @@
-"""The keeper: a small detached process that owns llama-server, and the client that talks to it."""
+"""The supervisor: a small detached process that owns llama-server, and the client that talks to it."""

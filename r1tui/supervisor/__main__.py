@@ -1,7 +1,6 @@
-"""`python -m r1tui.supervisor SPECFILE` starts and keeps a server; `--adopt SPECFILE` takes over one without a keeper.
+"""`python -m r1tui.supervisor SPECFILE` starts a server; `--adopt SPECFILE` takes over one without a supervisor.
 
-SPECFILE is gone as soon as the keeper is there, its server is spawned and its state is written. What prevents that is
-left in it as a JSON object with `cause` and `remedy`, for the program that started the keeper.
+SPECFILE is removed once the server is spawned and the state is written. A start that fails leaves a `Refusal` in it.
 """
 
 import sys
@@ -12,15 +11,15 @@ import msgspec
 
 from r1tui.errors import R1tuiError, os_error
 from r1tui.messages import Refusal, ServerSpec, Status, decode_own
-from r1tui.supervisor.running import adopt_server, run_keeper
+from r1tui.supervisor.running import adopt_server, run_supervisor
 from r1tui.system.files import keep_others_out, write_json
-from r1tui.system.logs import begin_log, unforeseen
+from r1tui.system.logs import begin_log, log_unexpected
 from r1tui.system.paths import Paths
 from r1tui.system.streams import forgive_streams
 
 
 def main(arguments: list[str]) -> int:
-    """Run the keeper; the exit status says whether the server was stopped on purpose."""
+    """Run the supervisor; the exit status says whether the server was stopped on purpose."""
     adopts, spec_file = arguments[0] == "--adopt", Path(arguments[-1])
     keep_others_out()
     forgive_streams("utf-8")  # they are the log
@@ -39,14 +38,14 @@ def main(arguments: list[str]) -> int:
             last = adopt_server(paths, note, detached=True)
         else:
             if not spec_file.exists():
-                return 1  # the starter was killed, and a stop came before this keeper did
-            last = run_keeper(_read_spec(spec_file), paths, note, detached=True)
+                return 1  # the starter was killed, and a stop came before this supervisor did
+            last = run_supervisor(_read_spec(spec_file), paths, note, detached=True)
     except R1tuiError as error:
         return _refuse(error, spec_file)
     except OSError as error:
         return _refuse(os_error(error), spec_file)
     except Exception as error:
-        return _refuse(unforeseen(error, "The supervisor"), spec_file)
+        return _refuse(log_unexpected(error, "The supervisor"), spec_file)
     return 0 if last.state == "stopped" else 1
 
 

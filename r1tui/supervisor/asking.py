@@ -1,4 +1,4 @@
-"""Requests to the keeper and what it tells of changes; every wait is bounded, and a keeper that hangs is an error."""
+"""Requests to the supervisor, and its reports of changes. Every wait is bounded; one that hangs is an error."""
 
 from collections.abc import AsyncGenerator, Callable
 from time import monotonic, sleep
@@ -20,62 +20,62 @@ if TYPE_CHECKING:
 POLL_S = 0.02
 WATCH_POLL_S = 0.1
 REPLY_S = 5.0
-"""A keeper that has not answered by then hangs."""
+"""A supervisor that has not answered by then hangs."""
 SILENCE_S = 10.0
-"""A watcher whom nothing was told for so long asks whether the keeper still lives."""
+"""A watcher whom nothing was told for so long asks whether the supervisor still lives."""
 SETTLING_S = 2.0
 UNREACHABLE_S = 60.0
-"""A keeper that nobody could connect to for so long hangs; whoever stops a server takes less."""
+"""A supervisor that nobody could connect to for so long hangs; whoever stops a server takes less."""
 
 
-class KeeperHangsError(R1tuiError):
-    """The keeper runs and does not answer."""
+class SupervisorHangsError(R1tuiError):
+    """The supervisor runs and does not answer."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The keeper, which watches over llama-server, does not answer.",
+            "The supervisor of llama-server does not answer.",
             RestartServer(hangs=True),
         )
 
 
 def ask(paths: Paths, op: Op, conversation_id: str | None = None) -> Status | None:
-    """What the keeper replies to one request; None when there is no keeper to be told.
+    """What the supervisor replies to one request; None when there is no supervisor to be told.
 
-    Raises KeeperHangsError when none comes in time, and R1tuiError for a refusal.
+    Raises SupervisorHangsError when none comes in time, and R1tuiError for a refusal.
     """
     request = Request(op, conversation_id=conversation_id)
     try:
-        with Talk(paths.keeper_socket, request, REPLY_S) as talk:
+        with Talk(paths.supervisor_socket, request, REPLY_S) as talk:
             line = talk.line(REPLY_S)
     except TimeoutError as error:
-        raise KeeperHangsError from error
+        raise SupervisorHangsError from error
     except OSError:
         return None
     return read_status(line) if line else None
 
 
-def tested(paths: Paths, now: Status) -> Status:
-    """The status, found by looking, or by the keeper where no file tells; and what is wrong when that is silent."""
+def verified_status(paths: Paths, now: Status) -> Status:
+    """The status, found by looking, or by the supervisor where no file tells; and what is wrong when that is silent."""
     if now.keeper_pid is None:
         return now
     try:
         told = ask(paths, "status")
-    except KeeperHangsError as error:
-        return hanging(now, error)
+    except SupervisorHangsError as error:
+        return hanging_status(now, error)
     except R1tuiError:  # it belongs to another r1tui, and the status says so
         return now
     return now if told is None or now.argv is not None else told
 
 
-def hanging(now: Status, error: KeeperHangsError) -> Status:
-    """The status of a server whose keeper does not answer."""
+def hanging_status(now: Status, error: SupervisorHangsError) -> Status:
+    """The status of a server whose supervisor does not answer."""
     return msgspec.structs.replace(now, cause=error.cause, remedies=error.remedies, keeper_hangs=True)
 
 
 async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[Status, None]:
-    """The status now and at every change, until the server has ended or its keeper has; `max_age_s` as in `status`.
+    """The status now and at every change, until the server has ended or its supervisor has; `max_age_s` as in `status`.
 
-    Raises KeeperHangsError as soon as the keeper is seen to hang.
+    Raises SupervisorHangsError as soon as the supervisor is seen to hang.
     """
     changes = _Changes(paths, max_age_s)
     while not changes.over:
@@ -92,7 +92,7 @@ async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[St
             finally:
                 writer.close()
         except TimeoutError as error:
-            raise KeeperHangsError from error
+            raise SupervisorHangsError from error
         except OSError:
             pass
         if not changes.over:
@@ -103,7 +103,7 @@ async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[St
 
 async def _connect_async(paths: Paths) -> "socket.socket":
     """As `connect`; what is opened after a cancellation is closed."""
-    opening = asyncio.ensure_future(asyncio.to_thread(connect, paths.keeper_socket))
+    opening = asyncio.ensure_future(asyncio.to_thread(connect, paths.supervisor_socket))
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
@@ -129,7 +129,7 @@ async def _next_line_async(paths: Paths, reader: "asyncio.StreamReader") -> byte
 
 
 class _Changes:
-    """What a watcher has seen: told by the keeper or, where none listens, found by looking."""
+    """What a watcher has seen: told by the supervisor or, where none listens, found by looking."""
 
     def __init__(self, paths: Paths, max_age_s: float = 0.0) -> None:
         self._paths = paths
@@ -144,17 +144,17 @@ class _Changes:
         return self._last
 
     def found(self) -> list[Status]:
-        last, now = self._last, settled_end(self._paths, self._max_age_s)
+        last, now = self._last, settled_status(self._paths, self._max_age_s)
         self.over = now.keeper_pid is None
         if not self.over and monotonic() - self._heard_s > UNREACHABLE_S:
-            raise KeeperHangsError
+            raise SupervisorHangsError
         self._last = now
         known = last is not None and (last.state, last.pid, last.keeper_pid) == (now.state, now.pid, now.keeper_pid)
         return [] if known else [now]
 
 
-def settled_end(paths: Paths, max_age_s: float = 0.0) -> Status:
-    """The status, after the moment in which a keeper comes up or goes after its server; `max_age_s` as in `status`."""
+def settled_status(paths: Paths, max_age_s: float = 0.0) -> Status:
+    """The status, once a supervisor that is coming up or ending has done so; `max_age_s` as in `status`."""
     deadline_s = monotonic() + SETTLING_S
     while True:
         now = status(paths, max_age_s)

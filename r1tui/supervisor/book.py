@@ -1,4 +1,4 @@
-"""The keeper's record: kept in memory, written to the state file, told to everybody who watches."""
+"""The supervisor's record: kept in memory, written to the state file, told to everybody who watches."""
 
 import asyncio
 import logging
@@ -10,9 +10,9 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.messages import ENDED, VERSION, ServerRecord, State, Status
-from r1tui.supervisor.in_order import InOrder
 from r1tui.supervisor.state_file import write_record
 from r1tui.supervisor.status import describe
+from r1tui.supervisor.worker import WorkerThread
 from r1tui.system.locks import Hold
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
@@ -30,14 +30,14 @@ class Book:
     """The one who writes the record. Changes happen on the event loop, so a state is never seen half-made."""
 
     def __init__(
-        self, record: ServerRecord, paths: Paths, disk: InOrder, lock: Hold, on_status: OnStatus | None
+        self, record: ServerRecord, paths: Paths, disk: WorkerThread, lock: Hold, on_status: OnStatus | None
     ) -> None:
         self.record = msgspec.structs.replace(record, version=VERSION, keeper=identify(os.getpid()))
         self._paths = paths
         self._disk = disk
         self._lock = lock
         self._on_status = on_status
-        self._reports = InOrder("reports")
+        self._reports = WorkerThread("reports")
         self._queues: set[asyncio.Queue[Status]] = set()
         self._written: ServerRecord | None = None
         self._is_refused = False
@@ -129,7 +129,7 @@ class Book:
     def _write_newest(self) -> None:
         """Write the record as it is by now, unless it stands there already; in the disk's thread."""
         record = self.record
-        if record is self._written or self._erased or self._lock.is_taken():  # then it is another keeper's
+        if record is self._written or self._erased or self._lock.is_taken():  # then it is another supervisor's
             return
         try:
             write_record(self._paths, record)

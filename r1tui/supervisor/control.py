@@ -1,4 +1,4 @@
-"""The keeper's end of the control socket."""
+"""The supervisor's end of the control socket."""
 
 import asyncio
 import os
@@ -13,11 +13,11 @@ from r1tui.messages import ENDED, VERSION, Op, Reply, Request, Status, Version, 
 from r1tui.remedies import RestartServer
 from r1tui.supervisor.protocol import LONGEST_REQUEST_BYTES, encode_line
 from r1tui.system.files import make_way
-from r1tui.system.logs import unforeseen
+from r1tui.system.logs import log_unexpected
 
 
 class Server(Protocol):
-    """What the control socket needs of the keeper."""
+    """What the control socket needs of the supervisor."""
 
     def status(self) -> Status: ...
     def subscribe(self) -> "asyncio.Queue[Status]": ...
@@ -30,9 +30,9 @@ class Server(Protocol):
 class Control:
     """Answers on the control socket for as long as the block lasts."""
 
-    def __init__(self, path: Path, keeper: Server) -> None:
+    def __init__(self, path: Path, supervisor: Server) -> None:
         self._path = path
-        self._keeper = keeper
+        self._supervisor = supervisor
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
@@ -93,32 +93,32 @@ class Control:
                     else:
                         await _send(writer, await self._obey(request))
             except Exception as error:
-                told = unforeseen(error, "The supervisor's answer to a request")
+                told = log_unexpected(error, "The supervisor's answer to a request")
                 await _send(writer, Reply(False, None, told.cause, remedies=told.remedies))
             finally:
                 writer.close()
 
     async def _obey(self, request: Request) -> Reply:
         if request.op == "restart":
-            self._keeper.request_restart()
+            self._supervisor.request_restart()
         elif request.op != "status":
             if request.conversation_id is None:
                 return Reply(False, None, f"{request.op} needs a conversation_id.")
-            await self._keeper.note_answer(request.conversation_id, running=request.op == "answer_started")
-        return Reply(True, self._keeper.status())
+            await self._supervisor.note_answer(request.conversation_id, running=request.op == "answer_started")
+        return Reply(True, self._supervisor.status())
 
     async def _tell(self, op: Op, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Tell of every change (of the end alone, for `stop`) until the server has ended or the client has gone."""
         task = asyncio.current_task()
-        queue = self._keeper.subscribe()
+        queue = self._supervisor.subscribe()
         if task is not None:
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
         gone = asyncio.ensure_future(reader.read(1))
         try:
             if op == "stop":
-                self._keeper.request_stop()
-            status = self._keeper.status()
+                self._supervisor.request_stop()
+            status = self._supervisor.status()
             await _send(writer, Reply(True, status))
             while status.state not in ENDED:
                 changed = asyncio.ensure_future(queue.get())
@@ -131,7 +131,7 @@ class Control:
                     await _send(writer, Reply(True, status))
         finally:
             gone.cancel()
-            self._keeper.unsubscribe(queue)
+            self._supervisor.unsubscribe(queue)
 
 
 async def _next_line(reader: asyncio.StreamReader) -> bytes | Reply:
@@ -147,7 +147,7 @@ def _understand(line: bytes) -> Request | Reply:
     try:
         version = decode(line, Version).v
         if version != VERSION:
-            cause = f"This keeper speaks version {VERSION} of the protocol, not {version}."
+            cause = f"This supervisor speaks version {VERSION} of the protocol, not {version}."
             return Reply(False, None, cause, remedies=(RestartServer(),))
         return decode(line, Request)
     except msgspec.DecodeError as error:

@@ -1,4 +1,4 @@
-"""How a llama-server is ended, and what is cleaned up after it; with a keeper or without one."""
+"""How a llama-server is ended, and what is cleaned up after it; with a supervisor or without one."""
 
 import asyncio
 import sys
@@ -13,11 +13,11 @@ from r1tui.machine.nvml import NvmlError, NvmlSession
 from r1tui.messages import ProcessId, ServerSpec
 from r1tui.server.dropped import stream_target
 from r1tui.supervisor.askers import asker_of
-from r1tui.supervisor.guard import whatever_happens
+from r1tui.supervisor.guard import log_errors
 from r1tui.supervisor.http import request
-from r1tui.supervisor.in_order import in_thread
-from r1tui.supervisor.key import key_if_any
-from r1tui.supervisor.prompts import keep_at_end, look_at_all
+from r1tui.supervisor.key import read_key_if_any
+from r1tui.supervisor.prompts import read_slots, save_at_end
+from r1tui.supervisor.worker import in_thread
 from r1tui.system.files import make_way
 from r1tui.system.paths import Paths
 from r1tui.system.processes import STOP_WAITS_S, identify, stop
@@ -41,24 +41,24 @@ async def end_server(server: ProcessId, spec: ServerSpec, answers: Sequence[str]
     """
     key = None
     with suppress(TimeoutError):
-        key = await asyncio.wait_for(in_thread(key_if_any, spec), ANSWERS_S)
+        key = await asyncio.wait_for(in_thread(read_key_if_any, spec), ANSWERS_S)
     if answers:
-        with whatever_happens("Ending the answers"), suppress(TimeoutError):
+        with log_errors("Ending the answers"), suppress(TimeoutError):
             await asyncio.wait_for(_end_answers(Path(spec.socket), key, answers), ANSWERS_S)
     if not hangs:
-        with whatever_happens("Keeping the prompt cache"):
-            await keep_at_end(spec.argv, server, Path(spec.socket), key)
+        with log_errors("Keeping the prompt cache"):
+            await save_at_end(spec.argv, server, Path(spec.socket), key)
     if not await in_thread(stop, server, HANGING_WAITS_S if hangs else STOP_WAITS_S):
         return False
-    with whatever_happens("The look at the GPU's memory"):
+    with log_errors("The look at the GPU's memory"):
         await in_thread(wait_vram_free, server.pid)
     return True
 
 
-def undead(server: ProcessId) -> R1tuiError:
+def did_not_exit_error(server: ProcessId) -> R1tuiError:
     """The error of a server that did not end."""
     return R1tuiError(
-        f"llama-server (process {server.pid}) did not end when it was killed.",
+        f"llama-server (PID {server.pid}) did not end when it was killed.",
         "It waits for a disk or a driver; a restart of the machine ends it.",
     )
 
@@ -96,7 +96,7 @@ def _watch_vram(pid: int) -> None:
 async def _end_answers(socket: Path, key: str | None, answers: Sequence[str]) -> None:
     """Stop these answers and wait until no slot computes any more, which is some time after llama-server says so."""
     await asyncio.gather(*(request(socket, "DELETE", stream_target(answer), key) for answer in answers))
-    while any(slot.is_processing for slot in await look_at_all(socket, key)):  # noqa: ASYNC110  in another process
+    while any(slot.is_processing for slot in await read_slots(socket, key)):  # noqa: ASYNC110  in another process
         await asyncio.sleep(SLOTS_POLL_S)
 
 
@@ -105,7 +105,7 @@ def clean_up(paths: Paths, spec: ServerSpec | None, *, keep_state: bool = False)
 
     Also the specs of starts whose starter was killed.
     """
-    leftovers = [paths.server_socket, paths.keeper_socket, paths.api_key]
+    leftovers = [paths.server_socket, paths.supervisor_socket, paths.api_key]
     if spec is not None:  # what a file names elsewhere is not ours to remove
         named = [Path(name) for name in (spec.socket, spec.key_file) if name]
         leftovers += [one for one in named if one.parent == paths.run]

@@ -1,4 +1,4 @@
-"""The keepers and llama-servers of a home as the system's list of processes shows them, whatever files are left.
+"""The supervisors and llama-servers of a home as the system's list of processes shows them, whatever files are left.
 
 A process is one of ours by what cannot be taken from it: the variable that it was started with, or the socket in its
 command. Looking takes some ten milliseconds on a busy machine, so what was seen is kept for those who may not wait.
@@ -18,7 +18,7 @@ from r1tui.system.sessions import is_own, own_pids
 
 KEEPER_OF = "R1TUI_KEEPER_OF"
 SERVER_OF = "R1TUI_SERVER_OF"
-"""The variables of a keeper and of its server; both hold the folder of their sockets."""
+"""The variables of a supervisor and of its server; both hold the folder of their sockets."""
 
 
 _FOLDERS = ("R1TUI_HOME", "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "TMPDIR")
@@ -28,39 +28,39 @@ _FOLDERS = ("R1TUI_HOME", "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE
 class Found:
     """What runs of a home, this process left out."""
 
-    keepers: tuple[ProcessId, ...] = ()
+    supervisors: tuple[ProcessId, ...] = ()
     servers: tuple[ProcessId, ...] = ()
 
     def still_alive(self) -> "Found":
         """What of it has not ended meanwhile."""
-        return Found(tuple(filter(alive, self.keepers)), tuple(filter(alive, self.servers)))
+        return Found(tuple(filter(alive, self.supervisors)), tuple(filter(alive, self.servers)))
 
 
 _seen: dict[Path, tuple[float, Found]] = {}
 
 
-def look(paths: Paths, max_age_s: float = 0.0) -> Found:
+def find_processes(paths: Paths, max_age_s: float = 0.0) -> Found:
     """What runs of this home now, or by a look that is no older than `max_age_s`."""
     at_s, seen = _seen.get(paths.run, (float("-inf"), Found()))
     if monotonic() - at_s > max_age_s:
-        at_s, seen = monotonic(), _look(paths)
+        at_s, seen = monotonic(), _find(paths)
         _seen[paths.run] = at_s, seen
         return seen
     return seen.still_alive()
 
 
-def glance(paths: Paths) -> Found:
+def recent_processes(paths: Paths) -> Found:
     """What of the last look still runs; no look is taken."""
     return _seen.get(paths.run, (0.0, Found()))[1].still_alive()
 
 
-def keeper_environment(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
-    """The environment of a keeper of this home, which runs in another folder."""
+def supervisor_environment(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
+    """The environment of a supervisor of this home, which runs in another folder."""
     folders = {name: env[name] for name in _FOLDERS if env.get(name) and not env[name].startswith(("/", "~"))}
     return {**env, **{name: str(Path(value).absolute()) for name, value in folders.items()}, KEEPER_OF: str(paths.run)}
 
 
-def marked(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
+def mark_environment(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
     """The environment of a server of this home."""
     return {name: value for name, value in env.items() if name != KEEPER_OF} | {SERVER_OF: str(paths.run)}
 
@@ -84,8 +84,8 @@ def is_recorded_server(pid: int, paths: Paths) -> bool:
     return run is not None and _is_moved(run) and leads_session(pid)
 
 
-def is_keeper(pid: int, paths: Paths) -> bool:
-    """Whether the process is this user's, and a keeper of this home or another program of r1tui's that has its lock.
+def is_supervisor(pid: int, paths: Paths) -> bool:
+    """Whether the process is this user's and supervises this home, or is another r1tui with its lock.
 
     That a file names it proves nothing: the home may be a copy of another one.
     """
@@ -94,7 +94,7 @@ def is_keeper(pid: int, paths: Paths) -> bool:
     run = variable(pid, KEEPER_OF)
     if run is not None and (_is_run(run, paths) or not _is_moved(run)):
         return _is_run(run, paths)
-    return any("r1tui" in word for word in command_line(pid)) and has_open(pid, paths.keeper_lock)
+    return any("r1tui" in word for word in command_line(pid)) and has_open(pid, paths.supervisor_lock)
 
 
 def _is_moved(run: str) -> bool:
@@ -107,22 +107,22 @@ def _is_run(run: str, paths: Paths) -> bool:
     return run == str(paths.run) or os.path.realpath(run) == os.path.realpath(paths.run)
 
 
-def _look(paths: Paths) -> Found:
-    keepers: dict[int, None] = {}
+def _find(paths: Paths) -> Found:
+    supervisors: dict[int, None] = {}
     servers: dict[int, None] = {}
     for pid in own_pids():
         if pid == os.getpid():
             continue
         if (run := variable(pid, KEEPER_OF)) is not None:
             if _is_run(run, paths):
-                keepers[pid] = None
+                supervisors[pid] = None
         elif is_server(pid, paths):
             servers[pid] = None
-    for pid in servers:  # a keeper in a terminal has no such variable; its server is its child
-        keeper = parent(pid)
-        if keeper not in (None, 0, 1, os.getpid()) and keeper is not None and is_keeper(keeper, paths):
-            keepers[keeper] = None
-    keeping = [pid for pid in keepers if has_open(pid, paths.keeper_lock)]  # one that is going has let go of it
+    for pid in servers:  # a supervisor in a terminal has no such variable; its server is its child
+        supervisor = parent(pid)
+        if supervisor not in (None, 0, 1, os.getpid()) and supervisor is not None and is_supervisor(supervisor, paths):
+            supervisors[supervisor] = None
+    keeping = [pid for pid in supervisors if has_open(pid, paths.supervisor_lock)]  # one that is going has let go of it
     return Found(_known(keeping), _known(servers))
 
 

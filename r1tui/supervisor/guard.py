@@ -1,14 +1,14 @@
-"""What becomes of exceptions that nobody foresaw: each is logged, and none ends a task of the keeper in silence."""
+"""What becomes of exceptions that nobody foresaw: each is logged, and none ends a task of the supervisor in silence."""
 
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from r1tui.system.logs import unforeseen
+from r1tui.system.logs import log_unexpected
 
 
 class TaskDiedError(Exception):
-    """A task of the keeper ended by an exception that nobody foresaw, its `__cause__`; `what` names the task."""
+    """A task of the supervisor ended by an exception that nobody foresaw, its `__cause__`; `what` names the task."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -24,9 +24,9 @@ async def named(what: str, work: Coroutine[Any, Any, object]) -> None:
 
 
 @contextmanager
-def whatever_happens(what: str) -> Iterator[None]:
+def log_errors(what: str) -> Iterator[None]:
     """Log what the block raises, and go on after it: for what must not keep a server from being ended."""
     try:
         yield
     except Exception as error:
-        unforeseen(error, what)
+        log_unexpected(error, what)

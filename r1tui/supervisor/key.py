@@ -37,7 +37,7 @@ def key_of(status: Status, paths: Paths) -> str | None:
     return _read_own(file)
 
 
-def key_if_any(spec: ServerSpec) -> str | None:
+def read_key_if_any(spec: ServerSpec) -> str | None:
     """The key of the server of this spec; None without one, and where its file is not this user's own."""
     with suppress(ForeignError, OSError, ValueError):
         return _read_own(Path(spec.key_file)) if spec.key_file is not None else None

@@ -1,4 +1,4 @@
-"""What the keeper notices of memory that runs out: whether the kernel has just killed for it, and what that teaches."""
+"""Memory that runs out: recent kills by the kernel, and plans that were too large."""
 
 import threading
 from collections import deque

@@ -19,13 +19,13 @@ class Again:
     smaller: FallbackPlan | None = None
 
 
-def what_next(record: ServerRecord, diagnosis: Diagnosis, exit_status: int | None, now_s: float) -> Again | None:
+def decide_restart(record: ServerRecord, diagnosis: Diagnosis, exit_status: int | None, now_s: float) -> Again | None:
     """How the server is started again; None when that is not wanted, pointless, or was tried often enough.
 
     `now_s` is of the clock that `ready_s` is of.
     """
     if smaller := _less(record, diagnosis):
-        return Again(0.0, record.failures, f"It starts again with less: {smaller.words}.", smaller)
+        return Again(0.0, record.failures, f"Restarting with less: {smaller.words}.", smaller)
     delays_s = record.spec.restart_delays_s
     was_ready = record.ready_s is not None
     by_itself = exit_status is not None and (exit_status >= 0 or exit_status == -signal.SIGABRT)
@@ -36,7 +36,7 @@ def what_next(record: ServerRecord, diagnosis: Diagnosis, exit_status: int | Non
     if failures >= len(delays_s):
         return None
     delay_s = delays_s[failures]
-    words = f"It starts again in {delay_s:.0f} s (try {failures + 1} of {len(delays_s)})."
+    words = f"Restarting in {delay_s:.0f} s (attempt {failures + 1} of {len(delays_s)})."
     return Again(delay_s, failures + 1, words)
 
 
@@ -47,14 +47,14 @@ def _less(record: ServerRecord, diagnosis: Diagnosis) -> FallbackPlan | None:
     return next((one for one in record.spec.smaller if diagnosis.kind == "gpu_memory" or one.spares_host), None)
 
 
-def with_less(spec: ServerSpec, smaller: FallbackPlan) -> ServerSpec:
+def with_fallback(spec: ServerSpec, smaller: FallbackPlan) -> ServerSpec:
     """The spec of a start with the smaller plan: it and all before it are used up."""
     left = spec.smaller[spec.smaller.index(smaller) + 1 :]
     return msgspec.structs.replace(spec, argv=smaller.argv, plan=smaller.plan, smaller=left)
 
 
-def gave_up(record: ServerRecord) -> str:
+def format_gave_up(record: ServerRecord) -> str:
     """What is added to the cause of a failure that came too often; empty for one that was not tried again."""
     if not record.failures:
         return ""
-    return f" It was started again {'once' if record.failures == 1 else f'{record.failures} times'}, in vain."
+    return f" Gave up after {record.failures} restart{'s' if record.failures > 1 else ''}."

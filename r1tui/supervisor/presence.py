@@ -1,4 +1,4 @@
-"""Sees to it that others find a keeper and its server: what somebody removes or damages is there again in a moment.
+"""Sees to it that others find a supervisor and its server: what somebody removes or damages is there again in a moment.
 
 That is the lock, the control socket, the state file, the key, and the server's socket, which needs another start.
 """
@@ -17,10 +17,10 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import ENDED, ServerRecord
 from r1tui.supervisor.book import Book
 from r1tui.supervisor.control import Control
-from r1tui.supervisor.in_order import in_thread
 from r1tui.supervisor.key import write_key
 from r1tui.supervisor.recorder import Recorder
 from r1tui.supervisor.state_file import read_record
+from r1tui.supervisor.worker import in_thread
 from r1tui.system.files import make_way
 from r1tui.system.locks import Hold
 from r1tui.system.paths import Paths, private_folder
@@ -46,7 +46,7 @@ class _Seen:
 
 
 class Presence:
-    """Of one keeper, for as long as its server is not wanted to end."""
+    """Of one supervisor, for as long as its server is not wanted to end."""
 
     def __init__(self, paths: Paths, lock: Hold, control: Control, book: Book, recorder: Recorder) -> None:
         self._paths = paths
@@ -66,7 +66,7 @@ class Presence:
             try:
                 seen = await in_thread(self._look, self._book.record, key())
             except (OSError, R1tuiError) as error:
-                _log.warning("what others find this keeper by cannot be looked at: %s", error)
+                _log.warning("what others find this supervisor by cannot be looked at: %s", error)
                 continue
             now_s = monotonic()
             there_s = now_s if seen.home else there_s
@@ -97,7 +97,7 @@ class Presence:
         if not self._lock.take_again():
             return _Seen(home=True)
         spec = record.spec
-        for ours in (paths.keeper_socket, paths.state_file):
+        for ours in (paths.supervisor_socket, paths.state_file):
             make_way(ours)
         if key is not None and spec.key_file is not None and not Path(spec.key_file).exists():
             write_key(Path(spec.key_file), key)
@@ -110,7 +110,7 @@ class Presence:
         )
 
     def _is_written(self, record: ServerRecord) -> bool:
-        """Whether the state file can be understood and names this keeper."""
+        """Whether the state file can be understood and names this supervisor."""
         try:
             written = read_record(self._paths)
         except msgspec.DecodeError:

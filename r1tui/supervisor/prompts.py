@@ -15,10 +15,10 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import ProcessId
 from r1tui.server.slots import LONGEST_S, Held, KeptPrompts, Note, folder_of
 from r1tui.server.wire import Slot
-from r1tui.supervisor.guard import whatever_happens
+from r1tui.supervisor.guard import log_errors
 from r1tui.supervisor.http import ask
-from r1tui.supervisor.in_order import in_thread
-from r1tui.supervisor.pulse import feel_pulse
+from r1tui.supervisor.pulse import check_health
+from r1tui.supervisor.worker import in_thread
 from r1tui.system.processes import boot_id
 
 LOOK_S = 6.0
@@ -44,10 +44,10 @@ async def rest(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> 
 
 async def look(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> Slot | None:
     """The slot as it is; None when the server does not say. It wakes a server that sleeps."""
-    return next(iter(await look_at_all(socket, key, timeout_s)), None)
+    return next(iter(await read_slots(socket, key, timeout_s)), None)
 
 
-async def look_at_all(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> list[Slot]:
+async def read_slots(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> list[Slot]:
     """As `look`, all slots of the server."""
     return await ask(socket, "GET", "/slots", list[Slot], key, timeout_s=timeout_s) or []
 
@@ -91,7 +91,7 @@ async def _act(action: str, file: Path, socket: Path, key: str | None, timeout_s
     return await ask(socket, "POST", target, _Done, key, timeout_s=timeout_s, body=body)
 
 
-async def keep_at_end(argv: Sequence[str], server: ProcessId, socket: Path, key: str | None) -> bool:
+async def save_at_end(argv: Sequence[str], server: ProcessId, socket: Path, key: str | None) -> bool:
     """Keep what the slot of a server holds before it is lost; False while it computes.
 
     Never raises, never wakes a server, and takes no longer than LOOK_S and LONGEST_S.
@@ -99,24 +99,24 @@ async def keep_at_end(argv: Sequence[str], server: ProcessId, socket: Path, key:
     folder = folder_of(argv)
     if folder is None:
         return True
-    with whatever_happens("Keeping the prompt cache"), suppress(OSError, R1tuiError):
+    with log_errors("Keeping the prompt cache"), suppress(OSError, R1tuiError):
         async with asyncio.timeout(LOOK_S + LONGEST_S):
             kept = KeptPrompts(folder)
             held = await in_thread(kept.held, server)
             if held is None or held.saved:
                 return True
             sleeps = idle_s(argv) is not None
-            if await feel_pulse(socket, key, sleeps=sleeps, timeout_s=LOOK_S / 2) == "ready":
+            if await check_health(socket, key, sleeps=sleeps, timeout_s=LOOK_S / 2) == "ready":
                 return await keep(kept, held, socket, key) != "busy"
     return True
 
 
-async def keep_before_sleep(argv: Sequence[str], server: ProcessId, socket: Path, key: str | None) -> None:
+async def save_before_sleep(argv: Sequence[str], server: ProcessId, socket: Path, key: str | None) -> None:
     """Look again and again, rarely, for something to keep: a server that falls asleep forgets it. Until cancelled."""
     pause_s = idle_s(argv)
     while pause_s is not None:
         await asyncio.sleep(pause_s / 4)
-        await keep_at_end(argv, server, socket, key)
+        await save_at_end(argv, server, socket, key)
 
 
 def idle_s(argv: Sequence[str]) -> float | None:

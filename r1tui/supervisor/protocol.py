@@ -1,4 +1,4 @@
-"""The control protocol: one JSON object a line in both directions over the keeper's socket, each with a version.
+"""The control protocol: one JSON object a line in both directions over the supervisor's socket, each with a version.
 
 Requests: `{"v": 2, "op": …, "conversation_id": …}`; `op` is one of `Op`, and the last two of them want the id.
 Replies: `{"v": 2, "ok": true, "status": {…}}` or `{"v": 1, "ok": false, "cause": …, "remedy": …}`. `watch` is replied
@@ -26,7 +26,7 @@ PIECE_BYTES = 1 << 16
 
 
 class VersionError(R1tuiError):
-    """The keeper belongs to another r1tui."""
+    """The supervisor belongs to another r1tui."""
 
 
 def encode_line(message: Request | Reply) -> bytes:
@@ -40,18 +40,18 @@ def read_status(line: bytes) -> Status:
         version = decode(line, Version).v
         if version != VERSION:
             raise VersionError(
-                f"The keeper belongs to another r1tui (protocol {version}, here {VERSION}).", RestartServer()
+                f"The supervisor belongs to another r1tui (protocol {version}, here {VERSION}).", RestartServer()
             )
         reply = decode(line, Reply)
     except msgspec.DecodeError as error:
-        raise R1tuiError(f"The keeper's answer cannot be understood: {error}.", RestartServer()) from error
+        raise R1tuiError(f"The supervisor's answer cannot be understood: {error}.", RestartServer()) from error
     if reply.status is None:
         raise R1tuiError(reply.cause, *reply.remedies)
     return reply.status
 
 
 def connect(path: Path) -> socket.socket:
-    """A connection to the keeper, which is this user's own process.
+    """A connection to the supervisor, which is this user's own process.
 
     Raises TimeoutError when it does not take connections, another OSError when there is none, and ForeignError when
     what is there is another user's.
@@ -67,7 +67,7 @@ def connect(path: Path) -> socket.socket:
                 break
             except BlockingIOError as error:  # as many wait for it as may
                 if monotonic() >= deadline_s:
-                    raise TimeoutError("so many wait for the keeper that none can join them") from error
+                    raise TimeoutError("so many wait for the supervisor that none can join them") from error
             sleep(POLL_S)
         check_peer(connection, path)
     except BaseException:
@@ -77,7 +77,7 @@ def connect(path: Path) -> socket.socket:
 
 
 class Talk:
-    """A request to the keeper and its replies, line by line, for as long as the block lasts."""
+    """A request to the supervisor and its replies, line by line, for as long as the block lasts."""
 
     def __init__(self, path: Path, request: Request, timeout_s: float) -> None:
         self._connection = connect(path)
@@ -96,7 +96,7 @@ class Talk:
         self._connection.close()
 
     def line(self, timeout_s: float) -> bytes:
-        """The next line; empty when the keeper has said its last. Raises TimeoutError when it says nothing in time."""
+        """The next line; empty at the end. Raises TimeoutError when none comes in time."""
         deadline_s = monotonic() + timeout_s
         while b"\n" not in self._held:
             if (left_s := deadline_s - monotonic()) <= 0:

@@ -14,7 +14,7 @@ class _Props(msgspec.Struct):
     is_sleeping: bool = False
 
 
-async def feel_pulse(socket: Path, key: str | None, *, sleeps: bool, timeout_s: float) -> Pulse | None:
+async def check_health(socket: Path, key: str | None, *, sleeps: bool, timeout_s: float) -> Pulse | None:
     """How the server is; None when it does not say so in time. Neither question keeps it from sleeping."""
     health = await request(socket, "GET", "/health", key, timeout_s)
     if health is None:

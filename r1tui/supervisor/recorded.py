@@ -10,12 +10,12 @@ from r1tui.supervisor import client
 from r1tui.system.paths import Paths
 
 LOOK_S = 3.0
-"""The longest that is waited for the keeper's asking the server."""
+"""The longest that is waited for the supervisor's asking the server."""
 POLL_S = 0.05
 
 
 def has_record(paths: Paths, answer_id: str, *, managed: bool) -> bool:
-    """Whether the keeper has, or will have, all of this answer from its request on; blocks for at most seconds.
+    """Whether the supervisor has, or will have, all of this answer from its request on; blocks for at most seconds.
 
     Of a `managed` server it has what it never heard of too: it is told to record what the server still knows.
     """

@@ -1,5 +1,7 @@
-"""Reads every answer to its end, whether anybody else does, and keeps the bytes in a file: the answer outlives its
-reader, and what llama-server's buffer forgets. A keeper that comes after a killed one goes on where the file ends."""
+"""Reads every answer to its end into a file, so that it outlives its reader and llama-server's buffer.
+
+A supervisor that follows a killed one goes on where the file ends.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,18 +19,18 @@ from r1tui.server.record import (
     record_file,
 )
 from r1tui.supervisor.askers import asker_of
-from r1tui.supervisor.guard import whatever_happens
+from r1tui.supervisor.guard import log_errors
 from r1tui.supervisor.http import ask, opened, request
-from r1tui.supervisor.in_order import InOrder
 from r1tui.supervisor.record_file import RecordFile, prune
-from r1tui.system.logs import unforeseen
+from r1tui.supervisor.worker import WorkerThread
+from r1tui.system.logs import log_unexpected
 from r1tui.system.paths import private_folder
 from r1tui.system.processes import identify
 
 RETRY_S = 0.1
 LONGEST_RETRY_S = 1.0
 SYNC_S = 1.0
-"""At most so much of an answer is lost with the power; nothing with the keeper."""
+"""At most so much of an answer is lost with the power; nothing with the supervisor."""
 LAST_LOOKS = 3
 NEVER_BEGAN_S = 30.0
 """How long an answer may be announced by nobody who can be asked, before it is given up."""
@@ -45,7 +47,9 @@ class Recorder:
     A task that dies by what nobody foresaw costs its own record the rest, and nothing else.
     """
 
-    def __init__(self, folder: Path, socket: Path, key: Callable[[], str | None], over: Over, disk: InOrder) -> None:
+    def __init__(
+        self, folder: Path, socket: Path, key: Callable[[], str | None], over: Over, disk: WorkerThread
+    ) -> None:
         self._folder = folder
         self._socket = socket
         self._key = key
@@ -91,11 +95,11 @@ class Recorder:
         try:
             await recording.record()
         except Exception as error:
-            unforeseen(error, "The recording of an answer")
-            with whatever_happens("The end of an answer's record"):
+            log_unexpected(error, "The recording of an answer")
+            with log_errors("The end of an answer's record"):
                 await recording.give_up()
         if self._recordings.pop(conversation_id, None) is not None:
-            with whatever_happens("The end of a recording"):
+            with log_errors("The end of a recording"):
                 await self._over(conversation_id)
 
 
@@ -103,7 +107,7 @@ class _Recording:
     """One answer's record."""
 
     def __init__(
-        self, conversation_id: str, path: Path, socket: Path, key: Callable[[], str | None], disk: InOrder
+        self, conversation_id: str, path: Path, socket: Path, key: Callable[[], str | None], disk: WorkerThread
     ) -> None:
         self._id = conversation_id
         self._target = stream_target(conversation_id)
@@ -118,7 +122,7 @@ class _Recording:
         self._began = False
         """Whether the server has ever known of it."""
         self._followed = False
-        """Whether this keeper has had its stream, to the last byte that there was."""
+        """Whether this supervisor has had its stream, to the last byte that there was."""
         self.reading = False
         """Whether its stream is open."""
         self.task: asyncio.Task[None] | None = None

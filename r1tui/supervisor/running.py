@@ -1,4 +1,4 @@
-"""A keeper's whole run: the lock taken, its server started or taken over, and kept until the end."""
+"""A supervisor's whole run: the lock taken, its server started or taken over, and kept until the end."""
 
 import asyncio
 import os
@@ -15,9 +15,9 @@ from r1tui.messages import ProcessId, ServerRecord, ServerSpec, Status
 from r1tui.remedies import StartServer
 from r1tui.supervisor.book import OnStatus
 from r1tui.supervisor.ending import clean_up
-from r1tui.supervisor.found import look
-from r1tui.supervisor.machine import Keeper
-from r1tui.supervisor.policy import with_less
+from r1tui.supervisor.found import find_processes
+from r1tui.supervisor.lifecycle import Supervisor
+from r1tui.supervisor.policy import with_fallback
 from r1tui.supervisor.state_file import read_record
 from r1tui.supervisor.status import another_server, running_server, status
 from r1tui.system.locks import Hold, locked
@@ -26,40 +26,42 @@ from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import boot_id, runs_command
 
 UMASK = 0o077
-"""Of the keeper and of its server: what they write holds what people wrote."""
+"""Of the supervisor and of its server: what they write holds what people wrote."""
 
 
-def run_keeper(spec: ServerSpec, paths: Paths, on_status: OnStatus | None = None, *, detached: bool = False) -> Status:
+def run_supervisor(
+    spec: ServerSpec, paths: Paths, on_status: OnStatus | None = None, *, detached: bool = False
+) -> Status:
     """Start the server and keep it until it ends or is told to stop: by a client, SIGTERM or Ctrl+C.
 
     The status at the end is `stopped` or `failed`. Raises R1tuiError, before anything is started, when another server
     is running, and CancelledError, after everything is stopped, for Ctrl+C.
     """
     _load_all()
-    with _keeper_lock(paths) as lock:
+    with _supervisor_lock(paths) as lock:
         before = status(paths)
-        servers = look(paths).servers  # of a keeper whose files somebody has removed, too
+        servers = find_processes(paths).servers  # of a supervisor whose files somebody has removed, too
         if before.pid is not None or servers:
             raise another_server(before if before.pid is not None else Status(state="failed", pid=servers[0].pid))
         clean_up(paths, None)
         record = ServerRecord(spec=spec, boot=boot_id(), log=str(paths.server_log))
-        keeper = Keeper(record, paths, lock, on_status)
-        last = asyncio.run(keeper.run(detached=detached))
-    if keeper.interrupted:
+        supervisor = Supervisor(record, paths, lock, on_status)
+        last = asyncio.run(supervisor.run(detached=detached))
+    if supervisor.interrupted:
         raise CancelledError("The server was stopped.")
     return last
 
 
 def adopt_server(paths: Paths, on_status: OnStatus | None = None, *, detached: bool = False) -> Status:
-    """Take over the server of a keeper that was killed, as `run_keeper` does; raises R1tuiError when there is none."""
+    """Take over the server of a killed supervisor, as `run_supervisor` does; raises R1tuiError without one."""
     _load_all()
-    with _keeper_lock(paths) as lock:
+    with _supervisor_lock(paths) as lock:
         record = read_record(paths)
-        server = running_server(record, paths, partial(look, paths)) if record is not None else None
+        server = running_server(record, paths, partial(find_processes, paths)) if record is not None else None
         if record is None or server is None:
             raise R1tuiError("There is no server to take over.", StartServer())
-        keeper = Keeper(_caught_up(record, server), paths, lock, on_status)
-        return asyncio.run(keeper.run(detached=detached))
+        supervisor = Supervisor(_caught_up(record, server), paths, lock, on_status)
+        return asyncio.run(supervisor.run(detached=detached))
 
 
 def _load_all() -> None:
@@ -74,21 +76,21 @@ def _caught_up(record: ServerRecord, server: ProcessId) -> ServerRecord:
     if server == record.server:
         return record
     smaller = next((one for one in record.spec.smaller if runs_command(server.pid, one.argv)), None)
-    spec = with_less(record.spec, smaller) if smaller else record.spec
+    spec = with_fallback(record.spec, smaller) if smaller else record.spec
     return msgspec.structs.replace(
         record, spec=spec, server=server, state="loading", started_s=monotonic(), ready_s=None
     )
 
 
 @contextmanager
-def _keeper_lock(paths: Paths) -> Iterator[Hold]:
+def _supervisor_lock(paths: Paths) -> Iterator[Hold]:
     with ExitStack() as held:
         held.callback(os.umask, os.umask(UMASK))
         private_folder(paths.run)
         private_folder(paths.state)
         make_no_log_folder()
         try:
-            lock = held.enter_context(locked(paths.keeper_lock, "The keeper of this R1TUI_HOME"))
+            lock = held.enter_context(locked(paths.supervisor_lock, "The supervisor of this R1TUI_HOME"))
         except R1tuiError as error:
             raise another_server(status(paths)) from error
         yield lock

@@ -1,4 +1,4 @@
-"""What signals mean to a keeper."""
+"""What signals mean to a supervisor."""
 
 import asyncio
 import signal
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 def stop_signals(stop: Callable[[], None], interrupt: Callable[[], None], *, detached: bool) -> Iterator[None]:
     """SIGTERM and a closed terminal call `stop`, Ctrl+C `interrupt`, while the block lasts.
 
-    A detached keeper outlives its terminal and knows no Ctrl+C; under nohup a closed terminal is nothing either.
+    A detached supervisor outlives its terminal and knows no Ctrl+C; under nohup a closed terminal is nothing either.
     """
     loop = asyncio.get_running_loop()
     numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]

@@ -1,4 +1,4 @@
-"""How a server and its keeper are stopped by others: in order if they let us, and whatever files are left of them."""
+"""Stops a server and its supervisor from outside: in order where possible, and whatever files are left."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import ENDED, ProcessId, Request, ServerRecord, Status
 from r1tui.remedies import Run, ShowStatus
 from r1tui.supervisor.asking import POLL_S, REPLY_S, wait_until
-from r1tui.supervisor.found import is_keeper, look
+from r1tui.supervisor.found import find_processes, is_supervisor
 from r1tui.supervisor.protocol import Talk, VersionError, connect, read_status
 from r1tui.supervisor.state_file import read_record
 from r1tui.supervisor.status import running_server
@@ -34,7 +34,7 @@ NOT_OURS_S = 3.0
 
 
 def stop(paths: Paths) -> Status:
-    """Stop the server and its keeper, in order if they let us, and clean up; bounded, and done when it returns.
+    """Stop the server and its supervisor, in order if they let us, and clean up; bounded, and done when it returns.
 
     Ends only what is proved to be this user's and of this home. Raises R1tuiError for what does not end, and
     ForeignError, after our own were stopped, when the folder of the sockets is another user's.
@@ -42,59 +42,59 @@ def stop(paths: Paths) -> Status:
     try:
         check_folder(paths.run)
     except ForeignError:
-        _stop_without_keeper(paths, clean=False)
+        _stop_unsupervised(paths, clean=False)
         raise
     deadline_s = monotonic() + 2 * STOP_S
     unknown_s = monotonic() + NOT_OURS_S
-    last_keeper = _recorded_keeper(paths)
+    last_supervisor = _recorded_supervisor(paths)
     while monotonic() < deadline_s:
-        keeper, recorded = _lock_holder(paths), _recorded_keeper(paths)
-        if keeper is not None and not is_keeper(keeper.pid, paths):
+        supervisor, recorded = _lock_holder(paths), _recorded_supervisor(paths)
+        if supervisor is not None and not is_supervisor(supervisor.pid, paths):
             if monotonic() > unknown_s:
                 raise R1tuiError(
-                    f"Process {keeper.pid} holds {paths.keeper_lock} and is no r1tui.",
+                    f"{paths.supervisor_lock} is held by process {supervisor.pid}, which is not r1tui.",
                     "Remove that file, and try again.",
                 )
             sleep(POLL_S)  # the name of an earlier holder
             continue
-        if keeper is not None and recorded is not None and keeper != recorded and not _listens(paths):
-            sleep(POLL_S)  # a client that stops what nobody keeps, or a keeper that is only just there
+        if supervisor is not None and recorded is not None and supervisor != recorded and not _listens(paths):
+            sleep(POLL_S)  # a client that stops what nobody keeps, or a supervisor that is only just there
             continue
-        if keeper is not None:
-            if (grace_s := _ask_to_stop(paths, keeper)) is not None:
-                stop_process(keeper, (grace_s, 0.0, 2.0))
-            wait_until(lambda: holder(paths.keeper_lock) is None, 5.0)
+        if supervisor is not None:
+            if (grace_s := _ask_to_stop(paths, supervisor)) is not None:
+                stop_process(supervisor, (grace_s, 0.0, 2.0))
+            wait_until(lambda: holder(paths.supervisor_lock) is None, 5.0)
         try:
-            with locked(paths.keeper_lock, "The keeper of this R1TUI_HOME"):
-                stopped = _stop_without_keeper(paths)
+            with locked(paths.supervisor_lock, "The supervisor of this R1TUI_HOME"):
+                stopped = _stop_unsupervised(paths)
         except R1tuiError:
-            if holder(paths.keeper_lock) is None:
+            if holder(paths.supervisor_lock) is None:
                 raise
             continue
         except OSError:  # a full or read-only disk must not keep a server alive
-            return _stop_without_keeper(paths)
-        if last_keeper is not None:
-            wait(last_keeper, 0.5)  # its last act was to let go of the lock
+            return _stop_unsupervised(paths)
+        if last_supervisor is not None:
+            wait(last_supervisor, 0.5)  # its last act was to let go of the lock
         return stopped
-    raise R1tuiError("The keeper cannot be stopped.", ShowStatus(), Run("kill -9 PROCESS", "ends it"))
+    raise R1tuiError("The supervisor cannot be stopped.", ShowStatus(), Run("kill -9 PROCESS", "ends it"))
 
 
-def _stop_without_keeper(paths: Paths, *, clean: bool = True) -> Status:
-    """End every server that nobody keeps, and keepers whose files somebody has removed; the lock is held."""
-    from r1tui.supervisor.ending import clean_up, undead  # noqa: PLC0415  asyncio, which `r1tui status` needs not
+def _stop_unsupervised(paths: Paths, *, clean: bool = True) -> Status:
+    """End every server that nobody keeps, and supervisors whose files somebody has removed; the lock is held."""
+    from r1tui.supervisor.ending import clean_up, did_not_exit_error  # noqa: PLC0415  asyncio, which `r1tui status` needs not
 
     record = _record(paths)
     if record is not None and record.state not in ENDED and record.keeper is not None:
         _stop_forgotten(record.keeper, paths)
     _end_recorded(paths, record)
     for _ in range(ROUNDS):
-        found = look(paths)
-        for keeper in found.keepers:
-            _stop_forgotten(keeper, paths)
+        found = find_processes(paths)
+        for supervisor in found.supervisors:
+            _stop_forgotten(supervisor, paths)
         for server in filter(alive, found.servers):
             if not stop_process(server):
-                raise undead(server)
-        if not found.keepers and not found.servers:
+                raise did_not_exit_error(server)
+        if not found.supervisors and not found.servers:
             break
     if clean:
         clean_up(paths, record.spec if record is not None else None)
@@ -105,29 +105,29 @@ def _end_recorded(paths: Paths, record: ServerRecord | None) -> None:
     """End the server that the state file tells of: its answers first, and what it has computed is kept."""
     if record is None:
         return
-    server = running_server(record, paths, partial(look, paths))
+    server = running_server(record, paths, partial(find_processes, paths))
     if server is None and record.state in ("starting", "restarting"):
-        wait_until(lambda: running_server(record, paths, partial(look, paths)) is not None, SPAWN_S)
-        server = running_server(record, paths, partial(look, paths))
+        wait_until(lambda: running_server(record, paths, partial(find_processes, paths)) is not None, SPAWN_S)
+        server = running_server(record, paths, partial(find_processes, paths))
     if server is not None:
-        from r1tui.supervisor.ending import end_server, undead  # noqa: PLC0415
+        from r1tui.supervisor.ending import did_not_exit_error, end_server  # noqa: PLC0415
 
         if not asyncio.run(end_server(server, record.spec, record.answers)):
-            raise undead(server)
+            raise did_not_exit_error(server)
 
 
-def _stop_forgotten(keeper: ProcessId, paths: Paths) -> None:
-    """End a keeper that no lock names; it stops its server in order."""
-    if alive(keeper) and is_keeper(keeper.pid, paths):
+def _stop_forgotten(supervisor: ProcessId, paths: Paths) -> None:
+    """End a supervisor that no lock names; it stops its server in order."""
+    if alive(supervisor) and is_supervisor(supervisor.pid, paths):
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(keeper.pid, signal.SIGCONT)
-        stop_process(keeper, (STOP_S, 0.0, 2.0))
+            os.kill(supervisor.pid, signal.SIGCONT)
+        stop_process(supervisor, (STOP_S, 0.0, 2.0))
 
 
 def _listens(paths: Paths) -> bool:
-    """Whether a keeper listens; one that could not write the state file is known by that alone."""
+    """Whether a supervisor listens; one that could not write the state file is known by that alone."""
     try:
-        connect(paths.keeper_socket).close()
+        connect(paths.supervisor_socket).close()
     except TimeoutError:
         return True
     except OSError:
@@ -135,12 +135,12 @@ def _listens(paths: Paths) -> bool:
     return True
 
 
-def _ask_to_stop(paths: Paths, keeper: ProcessId) -> float | None:
-    """Have the keeper stop: None when it has, else how long it deserves after a SIGTERM."""
+def _ask_to_stop(paths: Paths, supervisor: ProcessId) -> float | None:
+    """Have the supervisor stop: None when it has, else how long it deserves after a SIGTERM."""
     deadline_s = monotonic() + REPLY_S
-    while alive(keeper) and monotonic() < deadline_s:
+    while alive(supervisor) and monotonic() < deadline_s:
         try:
-            with Talk(paths.keeper_socket, Request("stop"), REPLY_S) as talk:
+            with Talk(paths.supervisor_socket, Request("stop"), REPLY_S) as talk:
                 line = talk.line(REPLY_S)
                 while line:
                     if read_status(line).state in ENDED:
@@ -151,17 +151,17 @@ def _ask_to_stop(paths: Paths, keeper: ProcessId) -> float | None:
         except (OSError, R1tuiError):
             pass
         sleep(POLL_S)  # it may only just be starting
-    return HANGING_S if alive(keeper) else None
+    return HANGING_S if alive(supervisor) else None
 
 
 def _lock_holder(paths: Paths) -> ProcessId | None:
     with suppress(OSError):  # without locks there is none, and a server ends all the same
-        pid = holder(paths.keeper_lock)
+        pid = holder(paths.supervisor_lock)
         return identify(pid) if pid else None
     return None
 
 
-def _recorded_keeper(paths: Paths) -> ProcessId | None:
+def _recorded_supervisor(paths: Paths) -> ProcessId | None:
     record = _record(paths)
     return record.keeper if record is not None else None
 

@@ -9,10 +9,10 @@ from time import monotonic
 from r1tui.remedies import RestartServer
 from r1tui.supervisor.askers import asked_by_others
 from r1tui.supervisor.book import Book
-from r1tui.supervisor.in_order import InOrder
 from r1tui.supervisor.log import cap_log
 from r1tui.supervisor.memory import OomWatch
-from r1tui.supervisor.pulse import feel_pulse
+from r1tui.supervisor.pulse import check_health
+from r1tui.supervisor.worker import WorkerThread
 from r1tui.system.paths import Paths
 from r1tui.system.processes import wait_ended
 
@@ -25,7 +25,7 @@ SLEEP_POLL_S = 1.0
 LOOK_S = 1.0
 OWNER_CHECK_S = 1.0
 
-HANGS = "llama-server runs but has stopped answering."
+HANGS = "llama-server is running but has stopped answering."
 
 
 async def follow_health(book: Book, key: str | None) -> None:
@@ -33,7 +33,7 @@ async def follow_health(book: Book, key: str | None) -> None:
     spec, pause_s, well_s = book.record.spec, FIRST_POLL_S, monotonic()
     timeout_s = min(PULSE_TIMEOUT_S, spec.silence_s)
     while True:
-        pulse = await feel_pulse(Path(spec.socket), key, sleeps=spec.sleeps, timeout_s=timeout_s)
+        pulse = await check_health(Path(spec.socket), key, sleeps=spec.sleeps, timeout_s=timeout_s)
         state, hangs = book.record.state, book.status().hangs
         loading = state == "loading"
         if pulse is not None:
@@ -57,7 +57,7 @@ async def follow_owner(book: Book, stop: Callable[[], None]) -> None:
         stop()
 
 
-async def look_after(book: Book, paths: Paths, disk: InOrder, oom_watch: OomWatch) -> None:
+async def maintain_files(book: Book, paths: Paths, disk: WorkerThread, oom_watch: OomWatch) -> None:
     """Keep the log small, the state file as new as the record, and in mind whom the kernel kills."""
     limit_bytes = book.record.spec.log_max_mib << 20
     while True:

@@ -120,7 +120,7 @@ def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll:
         if monotonic() - started_s > GRACE_S:
             pid = holder(path) or 0
             if waiting is None:
-                raise R1tuiError(f"{what} is in use by process {pid}.", "Wait for it to end, or stop it.")
+                raise R1tuiError(f"{what} is in use by another process (PID {pid}).", "Wait for it to end, or stop it.")
             if not told:
                 waiting(pid)
                 told = True

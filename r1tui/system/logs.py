@@ -136,7 +136,7 @@ def begin_log(paths: Paths, who: str) -> None:
     _hook_strays()
 
 
-def tell_strays(tell: Callable[[R1tuiError], object] | None) -> None:
+def on_stray_error(tell: Callable[[R1tuiError], object] | None) -> None:
     """Have this called, in whatever thread, with what was raised where nobody catches it; it is logged in any case."""
     if (handler := _handler()) is not None:
         handler.tell = tell
@@ -160,7 +160,7 @@ def flush_log() -> None:
         handler.flush()
 
 
-def unforeseen(error: BaseException, what: str) -> R1tuiError:
+def log_unexpected(error: BaseException, what: str) -> R1tuiError:
     """Log an exception that nobody expected, with its traceback; the error to show in its place.
 
     `what` names what ended by it, as the beginning of a sentence: "The search".
@@ -172,13 +172,13 @@ def unforeseen(error: BaseException, what: str) -> R1tuiError:
     )
 
 
-def as_told(error: BaseException, what: str) -> R1tuiError:
+def as_user_error(error: BaseException, what: str) -> R1tuiError:
     """The error as a user should read it: our own; or, logged, what the system refused or nobody expected."""
     if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        return as_told(error.exceptions[0], what)
+        return as_user_error(error.exceptions[0], what)
     if isinstance(error, R1tuiError):
         return error
-    return refused(error, what) if isinstance(error, OSError) else unforeseen(error, what)
+    return refused(error, what) if isinstance(error, OSError) else log_unexpected(error, what)
 
 
 def refused(error: OSError, what: str) -> R1tuiError:
@@ -240,7 +240,7 @@ def _hook_strays() -> None:
 
     def in_thread(stray: threading.ExceptHookArgs) -> None:
         if stray.exc_value is not None and stray.exc_type is not SystemExit:
-            told = unforeseen(stray.exc_value, f"The thread {stray.thread.name if stray.thread else '?'}")
+            told = log_unexpected(stray.exc_value, f"The thread {stray.thread.name if stray.thread else '?'}")
             if (handler := _handler()) is not None and handler.tell is not None:
                 handler.tell(told)
         if earlier is not threading.__excepthook__:
@@ -248,7 +248,7 @@ def _hook_strays() -> None:
 
     def unraisable(stray: "sys.UnraisableHookArgs") -> None:
         if stray.exc_value is not None:
-            unforeseen(stray.exc_value, "Tidying up")
+            log_unexpected(stray.exc_value, "Tidying up")
         if earlier_unraisable is not sys.__unraisablehook__:
             earlier_unraisable(stray)
 
@@ -256,7 +256,7 @@ def _hook_strays() -> None:
         if not isinstance(error, Exception):
             sys.__excepthook__(kind, error, trace)
             return
-        told = unforeseen(error, "r1tui")
+        told = log_unexpected(error, "r1tui")
         if sys.stderr is not None:
             sys.stderr.write(f"Error: {told}\n")
 

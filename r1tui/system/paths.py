@@ -68,7 +68,7 @@ class Paths:
         return self.logs / "server.log"
 
     @property
-    def keeper_log(self) -> Path:
+    def supervisor_log(self) -> Path:
         return self.logs / "keeper.log"
 
     @property
@@ -78,7 +78,7 @@ class Paths:
 
     @property
     def state_file(self) -> Path:
-        """What the keeper knows about its server, as JSON; there as long as there is something to know."""
+        """What the supervisor knows about its server, as JSON; there as long as there is something to know."""
         return self.state / "server.json"
 
     @property
@@ -126,11 +126,11 @@ class Paths:
         return self.run / "by-hand.sock"
 
     @property
-    def keeper_socket(self) -> Path:
+    def supervisor_socket(self) -> Path:
         return self.run / "keeper.sock"
 
     @property
-    def keeper_lock(self) -> Path:
+    def supervisor_lock(self) -> Path:
         return self.run / "keeper.lock"
 
     @classmethod

@@ -17,7 +17,7 @@ from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
 from r1tui.system.files import take_damages
-from r1tui.system.logs import tell_strays, unforeseen
+from r1tui.system.logs import log_unexpected, on_stray_error
 from r1tui.text import plain
 from r1tui.tui.actions import actions
 from r1tui.tui.appearance import ThemedApp
@@ -176,7 +176,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
     async def _furnish(self) -> None:
         """Do what the first screen can be shown without."""
         asyncio.get_running_loop().set_exception_handler(self._stray)
-        tell_strays(self._tell_stray)
+        on_stray_error(self._tell_stray)
         with suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         await self.seat.opened.wait()
@@ -202,7 +202,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
             unsaved = await self.services.saved.close() if "services" in vars(self) else None
             await self.unsaved.rescue_rest(unsaved)
         finally:
-            tell_strays(None)
+            on_stray_error(None)
             if "services" in vars(self):
                 self.sampler.stop()
                 await self.services.session.close()
@@ -212,13 +212,13 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         if not isinstance(renderables[0] if renderables else None, FatalError):
             traces = [trace for one in renderables if (trace := getattr(one, "trace", None)) is not None]  # of Rich
             kind = traces[0].stacks[0].exc_type if traces else "no exception"
-            self.failure = _fatal(unforeseen(RuntimeError(f"Textual ended it: {kind}"), "The screen"))
+            self.failure = _fatal(log_unexpected(RuntimeError(f"Textual ended it: {kind}"), "The screen"))
             renderables = (self.failure,)
         super().panic(*renderables)
 
     def _handle_exception(self, error: Exception) -> None:
         """What a handler, a timer or a callback raised ends the screen; Textual has no public name for this moment."""
-        told = unforeseen(error, "The screen")
+        told = log_unexpected(error, "The screen")
         if self.failure is None:  # what fails after it, fails because of it
             self.failure = _fatal(told)
             self.failure.__cause__ = error
@@ -227,7 +227,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
     def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Of a task or a callback of the event loop that nobody waits for."""
         error = context.get("exception") or RuntimeError(context.get("message", "?"))
-        self._tell_stray(unforeseen(error, "Something"))
+        self._tell_stray(log_unexpected(error, "Something"))
 
     def _tell_stray(self, error: R1tuiError) -> None:
         if self.is_running:

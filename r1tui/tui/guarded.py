@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from rich.text import Text
 
 from r1tui.errors import R1tuiError
-from r1tui.system.logs import as_told
+from r1tui.system.logs import as_user_error
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -72,7 +72,7 @@ def _guarded(work: WorkType[T], node: Guarded, app: App[Any], name: str, *, thre
 
     def failed(error: Exception) -> None:
         if app.is_running:
-            app.call_later(node.work_failed, name, as_told(error, name))
+            app.call_later(node.work_failed, name, as_user_error(error, name))
         else:
             logging.getLogger(__name__).info("%s ended while the screen closed", name, exc_info=error)
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from r1tui.errors import R1tuiError
 from r1tui.messages import Status
 from r1tui.supervisor import client as keeper
-from r1tui.system.logs import as_told
+from r1tui.system.logs import as_user_error
 from r1tui.system.paths import Paths
 from r1tui.tui.monitor import ServerMonitor
 
@@ -38,10 +38,10 @@ class KeptServer:
         tell = keeper.answer_started if running else keeper.answer_ended
         try:
             await asyncio.to_thread(tell, self._paths, conversation_id)
-        except keeper.KeeperHangsError:
+        except keeper.SupervisorHangsError:
             self._monitor.note_hanging()
         except Exception as error:  # only a stop in the middle of the answer would miss it
-            as_told(error, "Telling the supervisor of the answer")
+            as_user_error(error, "Telling the supervisor of the answer")
 
     async def have_recorded(self, conversation_id: str) -> None:
         """Have the keeper, a new one in place of a killed one, record what the server still has of an answer."""
@@ -57,7 +57,7 @@ class KeptServer:
         """
         try:
             await asyncio.to_thread(keeper.restart, self._paths)
-        except keeper.KeeperHangsError:
+        except keeper.SupervisorHangsError:
             await self.stop()
             return False
         return True

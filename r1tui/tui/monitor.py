@@ -12,7 +12,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import ENDED, Status
 from r1tui.supervisor import client as keeper
 from r1tui.supervisor.state_file import is_being_stopped
-from r1tui.system.logs import as_told
+from r1tui.system.logs import as_user_error
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
 from r1tui.tui.messages import AnswerWaits, ServerChanged
@@ -33,7 +33,7 @@ class ServerMonitor:
     """
 
     def __init__(self, paths: Paths, post: Callable[[Message], object], *, managed: bool = True) -> None:
-        self.status = keeper.glance(paths) if managed else Status()
+        self.status = keeper.recent_status(paths) if managed else Status()
         """The server's status, as it was last seen."""
         self.replacing = asyncio.Lock()
         """Held while a supervisor is replaced, and while it is stopped with its server."""
@@ -52,9 +52,9 @@ class ServerMonitor:
     def refresh(self) -> Status:
         """Look again, and tell what has changed; quick. Of somebody else's server it is what was last `told`."""
         if self._managed:
-            now = keeper.glance(self._paths)
+            now = keeper.recent_status(self._paths)
             hangs = self._hanging_pid is not None and self._hanging_pid == now.keeper_pid
-            self.told(keeper.hanging(now, keeper.KeeperHangsError()) if hangs else now)
+            self.told(keeper.hanging_status(now, keeper.SupervisorHangsError()) if hangs else now)
         return self.status
 
     def told(self, status: Status, context_tokens: int | None = None) -> None:
@@ -71,7 +71,7 @@ class ServerMonitor:
 
     def note_hanging(self) -> None:
         """The supervisor that there is does not answer."""
-        self._hanging_pid = keeper.glance(self._paths).keeper_pid
+        self._hanging_pid = keeper.recent_status(self._paths).keeper_pid
         self.refresh()
 
     def is_being_stopped(self) -> bool:
@@ -81,7 +81,7 @@ class ServerMonitor:
     async def changes(self) -> AsyncGenerator[Status, None]:
         """The status now and at every change until the server has ended, as `keeper.watch_async` gives.
 
-        Raises KeeperHangsError when the supervisor does not answer. It needs `watch` to run.
+        Raises SupervisorHangsError when the supervisor does not answer. It needs `watch` to run.
         """
         queue: asyncio.Queue[Status] = asyncio.Queue()
         status = self.refresh()
@@ -89,7 +89,7 @@ class ServerMonitor:
         try:
             while True:
                 if status.keeper_hangs:
-                    raise keeper.KeeperHangsError
+                    raise keeper.SupervisorHangsError
                 yield status
                 if status.keeper_pid is None or status.state in ENDED:
                     return
@@ -108,7 +108,7 @@ class ServerMonitor:
                     async for status in changes:
                         await self._hear(status, meet)
                 pause_s = LOOK_S
-            except keeper.KeeperHangsError:
+            except keeper.SupervisorHangsError:
                 self.note_hanging()
                 self._awake.clear()
             except (R1tuiError, OSError) as error:  # a full disk passes
@@ -116,7 +116,7 @@ class ServerMonitor:
                 pause_s = LOOK_S
             except Exception as error:  # this must go on, or the screen would show what is past
                 if pause_s == LOOK_S:
-                    failed = as_told(error, "Watching the server")
+                    failed = as_user_error(error, "Watching the server")
                     self._post(AnswerWaits(f"{failed.cause} {say(failed.remedies)}".strip()))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             with suppress(TimeoutError):  # nothing runs: look again for one that another r1tui started
@@ -125,7 +125,7 @@ class ServerMonitor:
 
     async def _hear(self, status: Status, meet: Callable[[], Awaitable[object]]) -> None:
         """Take a watched supervisor's word, unless it has ended meanwhile or another is in its place."""
-        now, before = keeper.glance(self._paths), self._followed_pid
+        now, before = keeper.recent_status(self._paths), self._followed_pid
         is_gone = status.keeper_pid is not None and identify(status.keeper_pid) is None
         if is_gone or now.keeper_pid not in (None, status.keeper_pid, before):
             self.refresh()

@@ -42,12 +42,12 @@ def no_server_socket(here: Home) -> None:
 
 def no_keeper_socket(here: Home) -> None:
     """The keeper's socket is gone."""
-    here.paths.keeper_socket.unlink(missing_ok=True)
+    here.paths.supervisor_socket.unlink(missing_ok=True)
 
 
 def no_lock(here: Home) -> None:
     """The keeper's lock is gone."""
-    here.paths.keeper_lock.unlink()
+    here.paths.supervisor_lock.unlink()
 
 
 def no_run_folder(here: Home) -> None:

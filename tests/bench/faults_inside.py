@@ -17,14 +17,14 @@ from tests.ptys import Terminal
 
 INJECT = Path(__file__).with_name("inject")
 KEEPER_PLACES = (
-    "r1tui.supervisor.watches:feel_pulse",
+    "r1tui.supervisor.watches:check_health",
     "r1tui.supervisor.watches:cap_log",
-    "r1tui.supervisor.machine:follow_health",
-    "r1tui.supervisor.machine:look_after",
-    "r1tui.supervisor.machine:follow_owner",
-    "r1tui.supervisor.machine:keep_before_sleep",
-    "r1tui.supervisor.machine:wait_ended",
-    "r1tui.supervisor.machine:spawn",
+    "r1tui.supervisor.lifecycle:follow_health",
+    "r1tui.supervisor.lifecycle:maintain_files",
+    "r1tui.supervisor.lifecycle:follow_owner",
+    "r1tui.supervisor.lifecycle:save_before_sleep",
+    "r1tui.supervisor.lifecycle:wait_ended",
+    "r1tui.supervisor.lifecycle:spawn",
     "r1tui.supervisor.book:Book.change",
 )
 """What the keeper's tasks do, where they look it up."""

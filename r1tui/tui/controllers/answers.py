@@ -12,7 +12,7 @@ from r1tui.events import Failed, StreamEvent, TooLong
 from r1tui.remedies import AskAgain, ShowLog
 from r1tui.server.request import Beginning
 from r1tui.supervisor.askers import new_conversation_id
-from r1tui.system.logs import as_told
+from r1tui.system.logs import as_user_error
 from r1tui.text import shortened
 from r1tui.tui.messages import AnswerEnded, AnswerReceived
 from r1tui.tui.remedies import ASKS_ANEW, MORE_ROOM, does_not_fit
@@ -314,7 +314,7 @@ class AnswerController:
         try:
             await work
         except Exception as error:
-            told = as_told(error, "The answer")
+            told = as_user_error(error, "The answer")
             self._take_in(answer, Failed.of(told))
         if answer.running:
             self._take_in(answer, Failed("The answer broke off.", remedies=(ShowLog(), AskAgain())))

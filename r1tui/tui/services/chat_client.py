@@ -21,7 +21,7 @@ from r1tui.remedies import AskAgain
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.record import read_record, record_file
 from r1tui.server.refusal import server_stopped
-from r1tui.system.logs import as_told
+from r1tui.system.logs import as_user_error
 from r1tui.tui.messages import AnswerWaits
 from r1tui.tui.remedies import say
 from r1tui.tui.services.prompt_cache import PromptCache
@@ -251,7 +251,7 @@ class ChatClient:
 
     def _broken(self, error: Exception, take: Take, *, is_whole: bool = False) -> None:
         """End the answer with this error; one that `is_whole` stays as it is."""
-        told = as_told(error, "The answer")
+        told = as_user_error(error, "The answer")
         if is_whole:
             self._post(AnswerWaits(self._said(told)))
         else:

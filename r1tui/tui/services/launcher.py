@@ -11,8 +11,8 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.events import Stage, StageFailed, StageStarted
 from r1tui.messages import Status
-from r1tui.supervisor.client import KeeperHangsError
-from r1tui.system.logs import as_told
+from r1tui.supervisor.client import SupervisorHangsError
+from r1tui.system.logs import as_user_error
 from r1tui.system.paths import Paths
 from r1tui.tui.connection import Connection
 from r1tui.tui.kept import KeptServer
@@ -124,9 +124,9 @@ class Launcher:
         self._post(LaunchEnded(ready))
 
     def _post_failed(self, stage: Stage, error: Exception) -> None:
-        if isinstance(error, KeeperHangsError):
+        if isinstance(error, SupervisorHangsError):
             self._monitor.note_hanging()
-        told = as_told(error, "The launch")
+        told = as_user_error(error, "The launch")
         self._post(StageReported(StageFailed.of(stage, told)))
 
     def give_up(self) -> None:

@@ -15,7 +15,7 @@ from r1tui.events import PromptProgress, StreamEvent, Timings
 from r1tui.messages import ProcessId, Status
 from r1tui.server.slots import LEAST_GAIN_S, Held, KeptPrompts, Note, Prompt, folder_of, identity_of, prompt_of
 from r1tui.supervisor.key import key_of
-from r1tui.supervisor.prompts import keep, keep_at_end, look, rest, restore
+from r1tui.supervisor.prompts import keep, look, rest, restore, save_at_end
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
 from r1tui.tui.guarded import report_at_end
@@ -76,7 +76,7 @@ class PromptCache:
         """Keep what the slot holds; in the background, so that nobody waits for it later."""
         with suppress(OSError, R1tuiError):
             if (server := await asyncio.to_thread(self._server_of, status)) is not None:
-                await keep_at_end(server.argv, server.id, server.socket, server.key)
+                await save_at_end(server.argv, server.id, server.socket, server.key)
 
     async def noting(self, events: AsyncGenerator[StreamEvent, None]) -> AsyncGenerator[StreamEvent, None]:
         """The same events; what they tell of the slot is noted."""

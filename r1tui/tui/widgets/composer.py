@@ -18,7 +18,7 @@ from textual.widgets import TextArea
 from r1tui.chat.attachments import as_asked, mention, mentions, question_of, with_files
 from r1tui.chat.typed import Typed, joined
 from r1tui.errors import R1tuiError
-from r1tui.system.logs import unforeseen
+from r1tui.system.logs import log_unexpected
 from r1tui.text import one_line
 from r1tui.tui.guarded import Guarded, show_error
 from r1tui.tui.remedies import in_keys, told
@@ -158,7 +158,7 @@ class Composer(Guarded, Widget):
         try:
             await asyncio.to_thread(self.leave_draft)
         except Exception as error:  # what comes after it is saved all the same
-            unforeseen(error, "Saving the draft")
+            log_unexpected(error, "Saving the draft")
 
     @work(name="Counting the attached files")
     async def weigh(self) -> None:

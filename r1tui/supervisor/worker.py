@@ -16,7 +16,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class InOrder:
+class WorkerThread:
     """A thread that does one piece of work after the other, in the order in which they were given to it."""
 
     def __init__(self, name: str) -> None:

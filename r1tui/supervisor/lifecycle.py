@@ -1,4 +1,4 @@
-"""The keeper itself: llama-server's parent and the only writer of its state, from the start to the end."""
+"""The supervisor itself: llama-server's parent and the only writer of its state, from the start to the end."""
 
 import asyncio
 import os
@@ -16,40 +16,40 @@ from r1tui.server.diagnosis import diagnose
 from r1tui.server.slots import folder_of
 from r1tui.supervisor.book import DISK_S, Book, OnStatus
 from r1tui.supervisor.control import Control
-from r1tui.supervisor.ending import clean_up, end_server, undead, wait_vram_free
-from r1tui.supervisor.found import look, marked
-from r1tui.supervisor.guard import TaskDiedError, named, whatever_happens
-from r1tui.supervisor.in_order import InOrder, in_thread
-from r1tui.supervisor.key import key_if_any, make_key
+from r1tui.supervisor.ending import clean_up, did_not_exit_error, end_server, wait_vram_free
+from r1tui.supervisor.found import find_processes, mark_environment
+from r1tui.supervisor.guard import TaskDiedError, log_errors, named
+from r1tui.supervisor.key import make_key, read_key_if_any
 from r1tui.supervisor.log import begin_log, last_lines
 from r1tui.supervisor.memory import OomWatch, learn_too_large
-from r1tui.supervisor.policy import gave_up, what_next, with_less
+from r1tui.supervisor.policy import decide_restart, format_gave_up, with_fallback
 from r1tui.supervisor.presence import Presence
-from r1tui.supervisor.prompts import keep_before_sleep
+from r1tui.supervisor.prompts import save_before_sleep
 from r1tui.supervisor.recorder import Recorder
 from r1tui.supervisor.signals import stop_signals
 from r1tui.supervisor.status import another_server
-from r1tui.supervisor.watches import follow_health, follow_owner, look_after
+from r1tui.supervisor.watches import follow_health, follow_owner, maintain_files
+from r1tui.supervisor.worker import WorkerThread, in_thread
 from r1tui.system.environment import KEY_VARIABLE, server_environment
 from r1tui.system.files import make_way
 from r1tui.system.locks import Hold
-from r1tui.system.logs import unforeseen
+from r1tui.system.logs import log_unexpected
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import identify, kill_session, spawn, stop, variable, wait_ended
 
 MOST_ANSWERS = 256
-ON_REQUEST = "It was ended on request."
+ON_REQUEST = "Stopped on request."
 MOST_ENDINGS = 16
 KILL_S = 2.0
 
 
-class Keeper:
+class Supervisor:
     """One server's life. Everything is decided in one event loop, and every disk access is in a thread beside it."""
 
     def __init__(self, record: ServerRecord, paths: Paths, lock: Hold, on_status: OnStatus | None = None) -> None:
         self._paths = paths
         self._lock = lock
-        self._disk = InOrder("disk")
+        self._disk = WorkerThread("disk")
         self._book = Book(record, paths, self._disk, lock, on_status)
         self._told = asyncio.Event()
         self._wish: Literal["stop", "restart"] | None = None
@@ -69,7 +69,7 @@ class Keeper:
         Raises R1tuiError, before anything is started, when the state file cannot be written.
         """
         with stop_signals(self.request_stop, self._interrupt, detached=detached):
-            async with Control(self._paths.keeper_socket, self) as control:
+            async with Control(self._paths.supervisor_socket, self) as control:
                 if self._record.server is None:
                     await self._book.change("starting", must_save=True, **_FRESH)
                 try:
@@ -131,7 +131,7 @@ class Keeper:
             await self._book.note(answers=answers)
 
     async def _live(self, presence: Presence) -> None:
-        """From the start, or from where another keeper was killed, to the end."""
+        """From the start, or from where another supervisor was killed, to the end."""
         async with asyncio.TaskGroup() as tasks:
             work = presence.watch(lambda: self._key, self.request_stop, self._restart_for)
             found = tasks.create_task(named("The look at the supervisor's files", work))
@@ -150,7 +150,7 @@ class Keeper:
         try:
             await in_thread(self._must_be_alone)
             self._key = await self._disk.do(_make_ready, spec, self._paths)
-            env = marked(server_environment(os.environ, self._key), self._paths)
+            env = mark_environment(server_environment(os.environ, self._key), self._paths)
             self._child = await in_thread(spawn, spec.argv, env, self._paths.server_log, Path(spec.cwd or "/"))
         except OSError as error:
             await self._fail(R1tuiError(f"{spec.argv[0]} cannot be started: {error.strerror}.", BuildEngine()))
@@ -164,15 +164,15 @@ class Keeper:
 
     def _must_be_alone(self) -> None:
         """Raises R1tuiError where another server of this home runs, or another process has the lock in our place."""
-        if others := look(self._paths).servers:
+        if others := find_processes(self._paths).servers:
             raise another_server(Status(state="failed", pid=others[0].pid))
         private_folder(self._paths.run)
         if not self._lock.take_again():
             raise R1tuiError("Another r1tui has taken over; this one starts no second server.", StartServer())
 
     async def _take_over(self, server: ProcessId) -> ProcessId:
-        """Go on where a killed keeper was: with its answers, or with a stop or a restart that it did not finish."""
-        self._key = await self._disk.do(key_if_any, self._record.spec)
+        """Go on where a killed supervisor was: with its answers, or with a stop or a restart that it did not finish."""
+        self._key = await self._disk.do(read_key_if_any, self._record.spec)
         if self._key is None and self._record.spec.key_file:
             self._key = variable(server.pid, KEY_VARIABLE)  # its file was removed
         for answer in self._record.answers:
@@ -194,9 +194,9 @@ class Keeper:
         spec, socket = self._record.spec, Path(self._record.spec.socket)
         work = {
             "The health check": follow_health(self._book, self._key),
-            "The look at log and memory": look_after(self._book, self._paths, self._disk, self._oom_watch),
+            "The look at log and memory": maintain_files(self._book, self._paths, self._disk, self._oom_watch),
             "The wait for the server's owner": follow_owner(self._book, self.request_stop),
-            "The keeping of prompt caches": keep_before_sleep(spec.argv, server, socket, self._key),
+            "The keeping of prompt caches": save_before_sleep(spec.argv, server, socket, self._key),
         }
         async with asyncio.TaskGroup() as tasks:
             ended = tasks.create_task(named("The wait for the server's end", wait_ended(server)))
@@ -214,17 +214,17 @@ class Keeper:
         await self._book.change("stopping" if self._wish == "stop" else "restarting", cause=None)
         self._recorder.server_stops()
         if not await end_server(server, self._record.spec, [] if hangs else self._record.answers, hangs=hangs):
-            await self._fail(undead(server))
+            await self._fail(did_not_exit_error(server))
             return None
         exit_status = self._collect()
-        with whatever_happens("The end of the answers' records"):
+        with log_errors("The end of the answers' records"):
             await self._recorder.close(stopped=True)
         if self._wish == "stop":
             await self._stopped(exit_status)
             return None
         self._wish = None
         self._told.clear()
-        again = self._endings(self._why, "It starts again.")
+        again = self._endings(self._why, "Restarting.")
         self._why = ON_REQUEST
         self._book.replace(failures=0, restarts=self._record.restarts + 1, endings=again)
         return await self._start()
@@ -236,13 +236,13 @@ class Keeper:
         lines = await self._disk.do(last_lines, self._paths.server_log, with_older=self._record.log_capped)
         spec, oom_killed = self._record.spec, self._oom_watch.killed()
         diagnosis = diagnose(lines, exit_status, oom_killed=oom_killed, variant=spec.fetched_as)
-        with whatever_happens("The end of the answers' records"):
+        with log_errors("The end of the answers' records"):
             await self._recorder.close(stopped=False)
         on_gpu = diagnosis.kind == "gpu_memory"
         learning = in_thread(learn_too_large, self._paths, spec) if on_gpu else asyncio.sleep(0)
-        again = what_next(self._record, diagnosis, exit_status, monotonic())
+        again = decide_restart(self._record, diagnosis, exit_status, monotonic())
         if again is None:
-            cause = diagnosis.cause + gave_up(self._record)
+            cause = diagnosis.cause + format_gave_up(self._record)
             self._book.replace(kind=diagnosis.kind)
             await self._fail(R1tuiError(cause, *diagnosis.remedies), diagnosis.evidence, exit_status)
             await learning
@@ -257,7 +257,7 @@ class Keeper:
             cause=diagnosis.cause,
             remedies=(Advice(again.words),),
             evidence=list(diagnosis.evidence),
-            spec=with_less(spec, again.smaller) if again.smaller else spec,
+            spec=with_fallback(spec, again.smaller) if again.smaller else spec,
         )
         await learning
         await in_thread(wait_vram_free, server.pid)
@@ -294,7 +294,7 @@ class Keeper:
         self._book.tell(state="stopped", exit_status=exit_status, answers=[])
 
     def _clean_up(self, *, keep_state: bool) -> None:
-        """Remove what is left, unless it is another keeper's by now."""
+        """Remove what is left, unless it is another supervisor's by now."""
         if not self._lock.is_taken():
             clean_up(self._paths, self._record.spec, keep_state=keep_state)
 
@@ -311,24 +311,24 @@ class Keeper:
         while isinstance(first, ExceptionGroup):
             first = first.exceptions[0]
         died = first if isinstance(first, TaskDiedError) else None
-        told = unforeseen((died and died.__cause__) or first, died.what if died else "The supervisor")
+        told = log_unexpected((died and died.__cause__) or first, died.what if died else "The supervisor")
         told = R1tuiError(told.cause, StartServer(), *told.remedies)
         server = self._record.server
         if server is None and self._child is not None:  # it died between spawning and telling
-            with whatever_happens("The look for the server"):
+            with log_errors("The look for the server"):
                 server = identify(self._child.pid)
         if server is not None:
-            with whatever_happens("Telling of the end"):
+            with log_errors("Telling of the end"):
                 await self._book.change("stopping", cause=told.cause, remedies=told.remedies)
             try:
                 await end_server(server, self._record.spec, self._record.answers)
             except Exception as second:
-                unforeseen(second, "Ending the server")
+                log_unexpected(second, "Ending the server")
                 await in_thread(stop, server)
-            with whatever_happens("The end of the answers' records"):
+            with log_errors("The end of the answers' records"):
                 await self._recorder.close(stopped=False)
         exit_status = await self._kill_child()
-        with whatever_happens("Telling of the end"):
+        with log_errors("Telling of the end"):
             await self._fail(told, exit_status=exit_status)
 
 
