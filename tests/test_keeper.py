@@ -58,7 +58,7 @@ def test_start_ready_stop(paths: Paths, llama_server: Path, tiny_r1: TinyModel, 
     assert ready.state == "ready"
     assert list(ready.as_json()) == [
         "state", "pid", "keeper_pid", "restarts", "exit_status", "variant",
-        "endpoint", "uptime_s", "argv", "log", "cause", "remedy", "model_name",
+        "endpoint", "uptime_s", "argv", "log", "cause", "remedy", "model_name", "remedies",
     ]  # fmt: skip
     assert ready.endpoint == f"unix:{paths.server_socket}"
     assert (ready.argv, ready.plan, ready.variant) == (spec.argv, spec.plan, "tiny")

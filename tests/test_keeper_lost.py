@@ -133,7 +133,7 @@ def test_a_server_whose_keeper_was_killed_too_is_known_and_stopped(
     assert now.running
     assert now.pid == record.server.pid
     assert recent_status(paths).pid == record.server.pid
-    with pytest.raises(R1tuiError, match=f"process {record.server.pid}"):
+    with pytest.raises(R1tuiError, match=f"PID {record.server.pid}"):
         client.start(toy.spec(), paths)
     if now.stray:
         assert "r1tui stop" in (now.remedy or "")
