@@ -6,9 +6,9 @@ import pytest
 from textual.pilot import Pilot
 
 from r1tui.system.log_reader import LogReader
-from r1tui.tui import log_lines
-from r1tui.tui.log_lines import BATCH_CHARS, BATCH_LINES, LONGEST_CHARS, MOST_CHARS, MOST_LINES, Lines, batches
 from r1tui.tui.screens.log import SHOWN_BYTES, LogScreen
+from r1tui.tui.widgets import log_lines
+from r1tui.tui.widgets.log_lines import BATCH_CHARS, BATCH_LINES, LONGEST_CHARS, MOST_CHARS, MOST_LINES, Lines, batches
 from r1tui.tui.widgets.log_view import LogView
 from tests.screen_rig import StillApp
 from tests.tui_rig import opened, until

@@ -32,6 +32,5 @@ def test_the_core_has_no_circle(imports: dict[str, set[str]]) -> None:
     assert set(circle(core | {asking: core[asking] | {client}})) >= {client, asking}
 
 
-@pytest.mark.xfail(reason="the chat screen still is one of stacked classes; the mark goes with them", strict=True)
 def test_the_package_has_no_circle(imports: dict[str, set[str]]) -> None:
     assert circle(imports) == []

@@ -271,7 +271,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     def _left_behind(self) -> str | None:
         """What the terminal says afterwards about downloads that go on."""
-        names = _second_wave().running_downloads(self.paths)
+        names = _second_wave().local_models(lambda: self.catalog, self.paths, self.config).downloads()
         return f"The download of {names[0]} goes on: r1tui download {names[0]} shows it." if names else None
 
     async def _may_leave(self) -> str | None:

@@ -15,8 +15,8 @@ from r1tui.errors import R1tuiError
 from r1tui.system.log_reader import POLL_S, LogReader
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
-from r1tui.tui.log_lines import Line, Lines, batches
 from r1tui.tui.widgets.key_line import KeyLine
+from r1tui.tui.widgets.log_lines import Line, Lines, batches
 from r1tui.tui.widgets.log_view import LogView
 from r1tui.tui.widgets.still_input import StillInput
 from r1tui.tui.widgets.transcript_rows import foreign

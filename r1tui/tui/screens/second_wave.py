@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from r1tui.hub.download.jobs import running_downloads
 from r1tui.machine.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus
 from r1tui.machine.telemetry import Limits, Sampler
 from r1tui.server.slots import KeptPrompts
@@ -44,7 +43,6 @@ class SecondWave:
     model_port = ModelPort
     models = ModelController
     unsaved = UnsavedWork
-    running_downloads = staticmethod(running_downloads)
     where_the_last_went = staticmethod(where_the_last_went)
 
     @staticmethod

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.errors import R1tuiError
-from r1tui.hub.download.jobs import running_downloads
-from r1tui.hub.download.model import unfinished
-from r1tui.hub.local.found import find_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +15,7 @@ if TYPE_CHECKING:
     from r1tui.config import Config
     from r1tui.messages import Status
     from r1tui.system.paths import Paths
+    from r1tui.tui.services.model_files import ModelFiles
 
 
 class LocalModels:
@@ -49,7 +47,7 @@ class LocalModels:
 
     def is_here(self, variant: Variant) -> bool:
         """Whether all of it is on this machine."""
-        return find_model(variant, self._paths, self._config) is not None
+        return self._files.is_here(variant)
 
     def neighbour(self, current: str | None, step: int) -> Variant | None:
         """The model on disk that stands so many places after the current one, if there is another."""
@@ -62,7 +60,17 @@ class LocalModels:
 
     def downloading(self, last: Variant | None) -> Variant | None:
         """The model that is being downloaded, or the last one where its download is unfinished."""
-        for name in running_downloads(self._paths):
+        for name in self.downloads():
             with suppress(R1tuiError):
                 return self.catalog.find(name)
-        return last if last is not None and unfinished(last, self._paths, self._config) else None
+        return last if last is not None and self._files.is_unfinished(last) else None
+
+    def downloads(self) -> list[str]:
+        """The names of models that are being downloaded."""
+        return self._files.downloads()
+
+    @property
+    def _files(self) -> ModelFiles:
+        from r1tui.tui.services.model_files import ModelFiles  # noqa: PLC0415  the hub
+
+        return ModelFiles(self._paths, self._config)

@@ -9,7 +9,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from r1tui.tui.log_lines import Line
+from r1tui.tui.widgets.log_lines import Line
 
 
 class LogView(ScrollView, can_focus=True):

@@ -67,12 +67,11 @@ def warm_up() -> None:
 @lru_cache(64)
 def _lexer(language: str) -> Any:
     """Pygments' lexer, or None; its classes are imported one by one."""
-    from pygments.lexers import get_lexer_by_name  # noqa: PLC0415
-    from pygments.util import ClassNotFound  # noqa: PLC0415
+    from pygments import lexers, util  # noqa: PLC0415
 
     try:
-        return get_lexer_by_name(language) if _LANGUAGE.fullmatch(language) else None
-    except ClassNotFound:
+        return lexers.get_lexer_by_name(language) if _LANGUAGE.fullmatch(language) else None
+    except util.ClassNotFound:
         return None
 
 
