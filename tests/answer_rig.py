@@ -8,8 +8,8 @@ from typing import Any
 
 from textual.message import Message
 
+from r1tui.chat.context_budget import ContextBudget
 from r1tui.chat.conversation import Conversation
-from r1tui.chat.room import Room
 from r1tui.chat.typed import Typed
 from r1tui.config import Config, SamplingSettings
 from r1tui.events import Content, Reasoning, StreamEvent
@@ -84,7 +84,7 @@ class View:
     def refresh_bindings(self) -> None:
         """No keys are shown."""
 
-    async def choose_in_little_room(self, room: Room, *, goes_on: bool) -> str | None:
+    async def choose_in_little_room(self, room: ContextBudget, *, goes_on: bool) -> str | None:
         return self.choice
 
     def action_new(self) -> None:

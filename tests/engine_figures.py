@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from time import sleep
 
-from r1tui.plan.memory import Layout
+from r1tui.plan.memory import ModelLayout
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def _listens(port: int) -> bool:
 
 
 def breakdown(
-    server: Path, model: Path, workers: list[str], layout: Layout, env: Mapping[str, str] | None = None
+    server: Path, model: Path, workers: list[str], layout: ModelLayout, env: Mapping[str, str] | None = None
 ) -> list[list[int]]:
     """Weights, cache and compute in MiB of each device and of the host; raises CalledProcessError when it refuses."""
     command: list[str | Path] = [

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from r1tui.catalog.variants import Catalog, Variant
-from r1tui.chat.code import Listing as Code
+from r1tui.chat.code import CodeBlock as Code
 from r1tui.chat.export import file_name
 from r1tui.chat.store import Store
 from r1tui.config import Config

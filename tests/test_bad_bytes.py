@@ -39,8 +39,8 @@ from r1tui.hub.local.found import find_model, own_folder
 from r1tui.hub.removal import find_removal
 from r1tui.machine import bandwidth
 from r1tui.messages import DevicePlan, PlanSummary, ProcessId, Refusal, ServerRecord, ServerSpec
-from r1tui.plan import learned
-from r1tui.server.slots import Held, KeptPrompts, Note, prompt_of
+from r1tui.plan import history
+from r1tui.server.prompt_cache import CacheNote, PromptCacheFolder, SlotContent, prompt_of
 from r1tui.supervisor import client as keeper
 from r1tui.supervisor import state_file
 from r1tui.supervisor import status as server_status
@@ -53,7 +53,7 @@ from tests.conftest import tiny_files
 from tests.hub_server import REPO, Hub, Repository, running_hub
 
 VARIANT = Variant("tiny", "Tiny", repo=REPO, pattern="*Q8_0*")
-KEY = learned.Key("a.gguf", "/engine", "machine")
+KEY = history.HistoryKey("a.gguf", "/engine", "machine")
 MOST_PLACES = 300
 """Of a longer file so many bytes are changed, evenly spread."""
 
@@ -83,7 +83,7 @@ def _use(paths: Paths) -> None:
     choices.choose("tiny", SamplingSettings(temperature=0.9))
     choices.write("tiny")
     plan = PlanSummary(devices=(DevicePlan("CUDA0", 0, 9, 1, 2, 3),))
-    learned.remember(learned_file(paths), KEY, learned.run_of_plan(plan, []), learned.answered(10.0, 2.0))
+    history.record_run(learned_file(paths), KEY, history.run_of_plan(plan, []), history.answered(10.0, 2.0))
     bandwidth.measure(paths, None)
     PromptHistory(paths.prompt).add(Typed("what was asked — ünï"))
     drafts = Drafts(paths.prompt)
@@ -97,12 +97,12 @@ def _use(paths: Paths) -> None:
     )  # fmt: skip
     write_record(folder, known)
     write_json(folder / "r1tui-configured.json", ["cmake", "-DX=1"])
-    kept = KeptPrompts(paths.kept_prompts)
+    kept = PromptCacheFolder(paths.kept_prompts)
     prompt = prompt_of("tiny", [("user", "why?")], "c1")
-    kept.hold(Held(prompt=prompt, server=ProcessId(1, "then"), task=1, bytes_per_token=1.0, limit_bytes=1 << 30))
+    kept.hold(SlotContent(prompt=prompt, server=ProcessId(1, "then"), task=1, bytes_per_token=1.0, limit_bytes=1 << 30))
     part = kept.file(prompt).with_suffix(".1.part")
     part.write_bytes(b"x")
-    kept.keep(part, Note(prompt, 1, 0.1, boot_id()))
+    kept.keep(part, CacheNote(prompt, 1, 0.1, boot_id()))
     kept.judge("tiny", in_vain=True)
     job = download_job(VARIANT, paths)
     job.start([sys.executable, "-c", "print('{}')"])
@@ -164,11 +164,11 @@ def _sampling(paths: Paths) -> None:
 
 
 def _learn(paths: Paths) -> None:
-    learned.remember(learned_file(paths), KEY, learned.run_of_plan(PlanSummary(), []), learned.out_of_memory)
+    history.record_run(learned_file(paths), KEY, history.run_of_plan(PlanSummary(), []), history.out_of_memory)
 
 
 def _kept(paths: Paths) -> None:
-    kept = KeptPrompts(paths.kept_prompts)
+    kept = PromptCacheFolder(paths.kept_prompts)
     prompt = prompt_of("tiny", [("user", "why?")])
     kept.best(prompt)
     kept.held(ProcessId(1, "then"))
@@ -212,7 +212,7 @@ def _model(paths: Paths) -> None:
 READERS: dict[str, list[Callable[[Paths], object]]] = {
     "state/theme.json": [lambda paths: chosen_theme(paths.theme_choice, "r1-dark")],
     "state/sampling.json": [_sampling],
-    "state/learned.json": [lambda paths: learned.find_record(learned_file(paths), KEY)],
+    "state/learned.json": [lambda paths: history.find_history(learned_file(paths), KEY)],
     "state/bandwidth.json": [lambda paths: bandwidth.load_bandwidth(paths, "machine")],
     "state/download-rate.json": [_rate],
     "state/server.json": [_server],

@@ -10,7 +10,7 @@ from r1tui.chat.changes import Tracker
 from r1tui.chat.conversation import Conversation, Turn
 from r1tui.chat.store import Store
 from r1tui.events import Finished
-from r1tui.server.slots import KeptPrompts, Note, prompt_of
+from r1tui.server.prompt_cache import CacheNote, PromptCacheFolder, prompt_of
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import boot_id
 from tests.conftest import CommandLine
@@ -114,11 +114,11 @@ def test_without_any_nothing_is_made(paths: Paths) -> None:
 
 def test_one_that_is_deleted_for_good_takes_its_kept_prompt_with_it(chats: CommandLine, paths: Paths) -> None:
     prompt = prompt_of("model", [("user", "Fish?")], "f-2")
-    prompts = KeptPrompts(paths.kept_prompts)
+    prompts = PromptCacheFolder(paths.kept_prompts)
     private_folder(paths.kept_prompts)
     part = prompts.file(prompt).with_suffix(".part")
     part.write_bytes(b"cache")
-    prompts.keep(part, Note(prompt, 5, 0.1, boot_id()))
+    prompts.keep(part, CacheNote(prompt, 5, 0.1, boot_id()))
     assert chats("chats", "delete", "f").returncode == 0
     assert ids(chats("chats", "list", "--json").stdout) == ["b-1"]
     assert prompts.file(prompt).exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from r1tui.chat.check import check
-from r1tui.chat.code import Listing, listing
+from r1tui.chat.code import CodeBlock, code_block
 from tests.markdown_rig import split_markdown
 
 
@@ -31,16 +31,16 @@ from tests.markdown_rig import split_markdown
     ],
 )  # fmt: skip
 def test_a_listing_is_called_what_the_text_around_it_says(info: str, code: str, before: str, name: str) -> None:
-    assert Listing(code, info, before).file_name() == name
+    assert CodeBlock(code, info, before).file_name() == name
 
 
 def test_listings_of_a_block_are_those_of_its_fences_with_the_text_that_leads_to_them() -> None:
     (block,) = split_markdown(
         "1. In `a.py`:\n   ```python\n   x\n   ```\n2. In `b.py`:\n   ~~~ {.python}\n   y\n   ~~~\n"
     )
-    assert listing(block, 1, "") == Listing("x\n", "python", "In `a.py`:")
-    assert listing(block, 2, "").file_name() == "b.py"
-    assert listing(block, 2, "").language == "python"
+    assert code_block(block, 1, "") == CodeBlock("x\n", "python", "In `a.py`:")
+    assert code_block(block, 2, "").file_name() == "b.py"
+    assert code_block(block, 2, "").language == "python"
 
 
 @pytest.mark.parametrize(

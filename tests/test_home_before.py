@@ -31,7 +31,7 @@ from r1tui.hub.download.headers import known_headers
 from r1tui.hub.download.jobs import download_job, running_downloads
 from r1tui.hub.download.model import unfinished
 from r1tui.hub.listing.remembered import known_files
-from r1tui.plan.learned import read_records
+from r1tui.plan.history import read_histories
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, boot_id, identify
@@ -183,7 +183,7 @@ def test_what_was_found_out_is_still_known(home: Paths, llama_server: Path) -> N
     engine = find_engine(config.engine, home)
     assert engine is not None
     assert engine.server == llama_server
-    [record] = read_records(home.state / "learned.json")
+    [record] = read_histories(home.state / "learned.json")
     assert record.runs[0].answer_tps
     known = known_files(HALF, home)
     assert known is not None

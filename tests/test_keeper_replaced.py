@@ -10,7 +10,7 @@ import pytest
 
 import r1tui
 from r1tui.messages import DevicePlan, FallbackPlan, PlanSummary
-from r1tui.plan.learned import read_records
+from r1tui.plan.history import read_histories
 from r1tui.planning.history import records_file
 from r1tui.server.record import record_file
 from r1tui.supervisor import client
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_learned_and_started_with_less(
     client.start(toy.spec(model=str(tiny_r1()), plan=plan, smaller=[less]), paths)
     package.replace()
     until(lambda: client.status(paths).state == "ready")
-    [record] = until(lambda: read_records(records_file(paths)))
+    [record] = until(lambda: read_histories(records_file(paths)))
     assert [run.failed for run in record.runs] == [True]
     client.stop(paths)
     assert package.imported_since == []

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from r1tui.messages import DevicePlan, FallbackPlan, PlanSummary, ServerRecord, ServerSpec, Status
-from r1tui.plan.learned import read_records
+from r1tui.plan.history import read_histories
 from r1tui.planning.history import records_file
 from r1tui.remedies import RestartServer
 from r1tui.server.diagnosis import Diagnosis, Kind
@@ -126,7 +126,7 @@ def test_what_does_not_fit_a_gpu_is_learned_though_nobody_follows(paths: Paths, 
     toy.acts({"say": [GPU_OUT], "exit": 1})
     client.start(toy.spec(model=str(tiny_r1()), plan=plan), paths)
     until(lambda: not client.status(paths).running)
-    [record] = read_records(records_file(paths))
+    [record] = read_histories(records_file(paths))
     assert [(run.failed, run.planned_mib) for run in record.runs] == [(True, {"CUDA0": 12})]
 
 

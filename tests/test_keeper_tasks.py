@@ -13,8 +13,8 @@ import pytest
 
 from r1tui.errors import R1tuiError
 from r1tui.messages import ProcessId, ServerSpec, Status
+from r1tui.server.prompt_cache import FLAG, PromptCacheFolder
 from r1tui.server.record import UNRECORDED_EVENT, record_file
-from r1tui.server.slots import FLAG, KeptPrompts
 from r1tui.supervisor import client
 from r1tui.supervisor.askers import asker_of, new_conversation_id
 from r1tui.supervisor.state_file import read_record
@@ -247,7 +247,7 @@ def test_a_damaged_note_of_the_slot_does_not_keep_a_server_from_being_stopped(
     paths.kept_prompts.mkdir(parents=True)
     start_ready(spec_for(llama_server, tiny_r1(), paths, FLAG, str(paths.kept_prompts)), paths)
     server = server_of(paths)
-    held = KeptPrompts(paths.kept_prompts)
+    held = PromptCacheFolder(paths.kept_prompts)
     for content in (b"\xff", b'{"prompt": "\xff"}', b"[" * 100_000, b"{}", b'{"task": 1e400}'):
         (paths.kept_prompts / "held").write_bytes(content)
         assert held.held(server) is None

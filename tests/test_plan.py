@@ -12,7 +12,7 @@ from r1tui.config import PlanSettings
 from r1tui.gguf import Header, read_header
 from r1tui.plan import Device, Plan, PlanRequest, make_plan, rule_of_thumb, verdict_by_size
 from r1tui.plan.capabilities import Capabilities
-from r1tui.plan.memory import Layout, Model, place
+from r1tui.plan.memory import Model, ModelLayout, place
 from r1tui.plan.pins import ON_HOST
 from r1tui.plan.repack import repacked_types
 from r1tui.plan.request import DeviceBackend
@@ -245,8 +245,8 @@ def test_json_has_the_keys_of_the_contract(r1: dict[str, Header]) -> None:
         assert 0 < low < high
 
 
-def layout(n_gpu_layers: int, n_cpu_moe: int, *, flash_attention: bool = True) -> Layout:
-    return Layout(n_gpu_layers, n_cpu_moe, (n_gpu_layers,), 8192, "f16", "f16", flash_attention, 512)
+def layout(n_gpu_layers: int, n_cpu_moe: int, *, flash_attention: bool = True) -> ModelLayout:
+    return ModelLayout(n_gpu_layers, n_cpu_moe, (n_gpu_layers,), 8192, "f16", "f16", flash_attention, 512)
 
 
 @pytest.mark.parametrize(
@@ -256,14 +256,14 @@ def layout(n_gpu_layers: int, n_cpu_moe: int, *, flash_attention: bool = True) -
         ("legacy", layout(7, 0, flash_attention=False), 2266),  # the scores of 8192 tokens, 128 heads
     ],
 )
-def test_compute_buffers_of_a_cuda_device(r1: dict[str, Header], name: str, chosen: Layout, mib: int) -> None:
+def test_compute_buffers_of_a_cuda_device(r1: dict[str, Header], name: str, chosen: ModelLayout, mib: int) -> None:
     (share,) = Model(r1[name], ("cuda",)).measure(chosen).devices
     assert round(share.compute_bytes / 2**20) == mib
 
 
 def test_a_cuda_device_takes_a_dense_layer_s_largest_tensor_from_the_host(tmp_path: Path) -> None:
     header = read_header(sparse_dense.build(tmp_path / "llama.gguf", "llama-70b"))
-    chosen = Layout(40, 0, (40,), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
+    chosen = ModelLayout(40, 0, (40,), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
     (cuda,), (rpc,) = (Model(header, (kind,)).measure(chosen).devices for kind in ("cuda", "rpc"))
     largest = max(tensor.size_bytes for tensor in header.layers[0])  # ffn_down, which offload_op sends for a batch
     assert cuda.compute_bytes >= largest > rpc.compute_bytes * 0.5
@@ -284,7 +284,7 @@ def test_what_a_cpu_copies_depends_on_its_instructions(features: str, types: set
 
 def test_only_matrices_and_experts_are_copied(r1: dict[str, Header]) -> None:
     avx2, nothing = (Model(r1["mla"], (), (), types) for types in (repacked_types("avx2"), frozenset[str]()))
-    on_host = Layout(0, 0, (), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
+    on_host = ModelLayout(0, 0, (), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
     matrices = [
         tensor.size_bytes
         for layer in r1["mla"].layers

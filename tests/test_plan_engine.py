@@ -9,7 +9,7 @@ import pytest
 from r1tui.config import CacheType, PlanSettings
 from r1tui.gguf import read_header
 from r1tui.plan import Device, PlanRequest, make_plan
-from r1tui.plan.memory import MIB, Layout, Model, Share
+from r1tui.plan.memory import MIB, Model, ModelLayout, Share
 from tests import sparse_dense, sparse_r1
 from tests.bare_server import serving
 from tests.engine_figures import breakdown
@@ -46,7 +46,7 @@ def test_weights_and_cache_agree_to_one_mib(
     cache: CacheType,
     flash: bool,
 ) -> None:
-    layout = Layout(layers, held, (layers,), context, cache, cache, flash_attention=flash, ubatch_size=512)
+    layout = ModelLayout(layers, held, (layers,), context, cache, cache, flash_attention=flash, ubatch_size=512)
     agrees(llama_server, models[name], workers[:1], layout)
 
 
@@ -68,13 +68,13 @@ def test_a_cache_on_the_host_and_rules_by_hand_agree(
     kv_on_host: bool,
     overrides: tuple[tuple[str, str], ...],
 ) -> None:
-    whole = Layout(62, 0, (62,), 8192, "f16", "f16", flash_attention=name == "mla", ubatch_size=512)
+    whole = ModelLayout(62, 0, (62,), 8192, "f16", "f16", flash_attention=name == "mla", ubatch_size=512)
     agrees(llama_server, models[name], workers[:1], replace(whole, kv_on_host=kv_on_host, overrides=overrides))
 
 
 def test_layers_that_only_predict_ahead_are_not_loaded(llama_server: Path, workers: list[str], tmp_path: Path) -> None:
     model = sparse_r1.build(tmp_path / "r1.gguf", mla=True, layers=8, n_nextn_layers=1)
-    layout = Layout(9, 2, (9,), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
+    layout = ModelLayout(9, 2, (9,), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
     agrees(llama_server, model, workers[:1], layout)
 
 
@@ -85,7 +85,7 @@ def test_distills_agree_too(
 ) -> None:
     model = sparse_dense.build(tmp_path / "model.gguf", name)
     placed = min(layers, sparse_dense.DISTILLS[name].layers + 1)
-    layout = Layout(placed, 0, (placed,), 8192, "f16", "f16", flash_attention=flash, ubatch_size=1024)
+    layout = ModelLayout(placed, 0, (placed,), 8192, "f16", "f16", flash_attention=flash, ubatch_size=1024)
     agrees(llama_server, model, workers[:1], layout)
 
 
@@ -101,11 +101,11 @@ def test_two_devices_share_as_llama_cpp_shares(
     held: int,
     split: tuple[int, int],
 ) -> None:
-    layout = Layout(layers, held, split, 8192, "f16", "f16", flash_attention=True, ubatch_size=512)
+    layout = ModelLayout(layers, held, split, 8192, "f16", "f16", flash_attention=True, ubatch_size=512)
     agrees(llama_server, models[name], workers, layout)
 
 
-def agrees(server: Path, model: Path, workers: list[str], layout: Layout) -> None:
+def agrees(server: Path, model: Path, workers: list[str], layout: ModelLayout) -> None:
     """Assert that weights and cache agree to 1 MiB, and compute buffers to 64 MiB or a tenth."""
     usage = Model(read_header(model), ("rpc",) * len(workers)).measure(layout)
     theirs = breakdown(server, model, workers, layout)

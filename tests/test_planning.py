@@ -27,8 +27,8 @@ from r1tui.plan.capabilities import Buffers, EngineDevice
 from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import ask_engine, fitting_by_the_engine, plan_here
 from r1tui.planning.devices import plan_devices
-from r1tui.planning.held import Held
-from r1tui.planning.history import known_of, remember_speed
+from r1tui.planning.held import HeldMemory
+from r1tui.planning.history import find_history_of, remember_speed
 from r1tui.planning.overrides import for_variant, override_rules
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject
@@ -111,11 +111,11 @@ def test_llama_cpp_s_own_choice_is_asked_for_and_shown(
 @pytest.mark.parametrize(("state", "pid"), [("failed", None), ("sleeping", 5), ("stopping", 5)])
 def test_a_server_that_holds_nothing_frees_nothing(state: State, pid: int | None) -> None:
     plan = PlanSummary(devices=(DevicePlan("CUDA0", weights_mib=5),))
-    assert Held.by(Status(state=state, pid=pid, plan=plan, argv=["llama-server"])) is None
+    assert HeldMemory.by(Status(state=state, pid=pid, plan=plan, argv=["llama-server"])) is None
 
 
 def test_only_the_running_server_s_own_workers_are_taken() -> None:
-    held = Held({}, 0, frozenset({"a:1", "b:2"}))
+    held = HeldMemory({}, 0, frozenset({"a:1", "b:2"}))
     assert held.occupies(["a:1"])
     assert not held.occupies(["c:3"])
     with pytest.raises(R1tuiError):
@@ -169,12 +169,12 @@ def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_
         assert status.plan is not None
         assert status.argv is not None
         planned = status.plan.devices[0]
-        record = known_of(paths, model, llama_server)
+        record = find_history_of(paths, model, llama_server)
         assert record is not None
         used = record.runs[0].used_mib["RPC0"]
         assert used == pytest.approx(planned.planned_mib, abs=3)
         remember_speed(paths, status, Finished("stop", 500, 0, 100, 8.0, 2.5, 10.0))
-        running = Held.by(status)
+        running = HeldMemory.by(status)
         assert running is not None
         assert running.devices_mib == {"RPC0": planned.planned_mib}
         engine = build_engine(config.engine, paths, lambda event: None)
@@ -208,9 +208,9 @@ def test_devices_have_the_rates_that_the_driver_tells_by_name_not_by_number() ->
 def test_what_our_own_server_holds_is_free_for_the_next() -> None:
     machine = Machine("CPU", 8, 16, 64 << 30, 60 << 30, Nvidia(), ())
     there = [EngineDevice("CUDA0", "GPU", 24000, 3000)]
-    (device,) = plan_devices(there, None, machine, Held({"CUDA0": 20000}, 0))
+    (device,) = plan_devices(there, None, machine, HeldMemory({"CUDA0": 20000}, 0))
     assert device.free_mib == 23000
-    (device,) = plan_devices(there, None, machine, Held({"CUDA0": 50000}, 0))
+    (device,) = plan_devices(there, None, machine, HeldMemory({"CUDA0": 50000}, 0))
     assert device.free_mib == 24000
 
 

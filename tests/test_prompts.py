@@ -15,8 +15,7 @@ from r1tui.chat.answer import Answer
 from r1tui.config import Config, ServerSettings
 from r1tui.events import StreamEvent, Timings
 from r1tui.messages import HostPlan, PlanSummary, Status
-from r1tui.server import slots
-from r1tui.server.slots import Held, KeptPrompts, identity_of, prompt_of
+from r1tui.server.prompt_cache import FLAG, PromptCacheFolder, SlotContent, identity_of, prompt_of
 from r1tui.supervisor import client as keeper
 from r1tui.supervisor import prompts
 from r1tui.supervisor.state_file import read_record
@@ -54,29 +53,31 @@ def slot(paths: Paths) -> dict[str, Any]:
 
 def start(server: Path, model: Path, paths: Paths, *extra: str) -> Status:
     paths.kept_prompts.mkdir(parents=True, exist_ok=True)
-    spec = spec_for(server, model, paths, slots.FLAG, str(paths.kept_prompts), "--ctx-size", "4096", *extra)
+    spec = spec_for(server, model, paths, FLAG, str(paths.kept_prompts), "--ctx-size", "4096", *extra)
     return start_ready(msgspec.structs.replace(spec, sleeps="--sleep-idle-seconds" in extra), paths)
 
 
-def note_held(paths: Paths, now: Status, tokens: int, messages: list[dict[str, str]] | None = None) -> Held:
+def note_held(paths: Paths, now: Status, tokens: int, messages: list[dict[str, str]] | None = None) -> SlotContent:
     """What a screen notes of an answer: its prompt is read at ten tokens a second."""
     said = [(one["role"], one["content"]) for one in messages or MESSAGES]
     prompt = msgspec.structs.replace(prompt_of(identity_of(now.argv or []), said), tokens=tokens, tps=10.0)
     server = identify(now.pid or 0)
     assert server is not None
-    held = Held(prompt=prompt, server=server, task=slot(paths)["id_task"], bytes_per_token=2000.0, limit_bytes=64 * MIB)
-    KeptPrompts(paths.kept_prompts).hold(held)
+    held = SlotContent(
+        prompt=prompt, server=server, task=slot(paths)["id_task"], bytes_per_token=2000.0, limit_bytes=64 * MIB
+    )
+    PromptCacheFolder(paths.kept_prompts).hold(held)
     return held
 
 
 @pytest.fixture
-def kept(paths: Paths) -> KeptPrompts:
-    return KeptPrompts(paths.kept_prompts)
+def kept(paths: Paths) -> PromptCacheFolder:
+    return PromptCacheFolder(paths.kept_prompts)
 
 
 @pytest.mark.parametrize("mla", [True, False])
 async def test_a_stop_keeps_the_prompt_and_the_next_server_reads_it_no_second_time(
-    mla: bool, llama_server: Path, tiny_r1: TinyModel, paths: Paths, kept: KeptPrompts
+    mla: bool, llama_server: Path, tiny_r1: TinyModel, paths: Paths, kept: PromptCacheFolder
 ) -> None:
     model = tiny_r1(mla=mla)
     now = start(llama_server, model, paths)
@@ -101,7 +102,7 @@ async def test_a_stop_keeps_the_prompt_and_the_next_server_reads_it_no_second_ti
 
 
 async def test_a_file_that_is_refused_is_deleted_and_the_question_answered(
-    llama_server: Path, tiny_r1: TinyModel, paths: Paths, kept: KeptPrompts
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths, kept: PromptCacheFolder
 ) -> None:
     now = start(llama_server, tiny_r1(), paths)
     _, timings = answer(paths, MESSAGES)
@@ -117,7 +118,7 @@ async def test_a_file_that_is_refused_is_deleted_and_the_question_answered(
 
 
 async def test_what_somebody_else_has_put_into_the_slot_is_not_kept(
-    llama_server: Path, tiny_r1: TinyModel, paths: Paths, kept: KeptPrompts
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths, kept: PromptCacheFolder
 ) -> None:
     now = start(llama_server, tiny_r1(), paths)
     held = note_held(paths, now, answer(paths, MESSAGES)[1]["prompt_n"])
@@ -128,7 +129,7 @@ async def test_what_somebody_else_has_put_into_the_slot_is_not_kept(
 
 
 async def test_a_busy_slot_is_left_alone_and_keeps_what_was_read_when_the_server_is_stopped(
-    llama_server: Path, tiny_r1: TinyModel, paths: Paths, kept: KeptPrompts
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths, kept: PromptCacheFolder
 ) -> None:
     now = start(llama_server, tiny_r1(answer="one two three four.\n\n", loop=True), paths)
     stream = open_stream(paths.server_socket, "1-busy", messages=MESSAGES)
@@ -144,7 +145,7 @@ async def test_a_busy_slot_is_left_alone_and_keeps_what_was_read_when_the_server
 
 
 def test_a_server_keeps_the_prompt_before_it_falls_asleep_and_is_not_woken_for_it(
-    llama_server: Path, tiny_r1: TinyModel, paths: Paths, kept: KeptPrompts
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths, kept: PromptCacheFolder
 ) -> None:
     now = start(llama_server, tiny_r1(), paths, "--sleep-idle-seconds", "4")
     held = note_held(paths, now, answer(paths, MESSAGES)[1]["prompt_n"])
@@ -170,7 +171,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 def noted(paths: Paths) -> bool:
     """Whether a screen has noted what the running server's slot holds."""
     record = read_record(paths)
-    return bool(record and record.server and KeptPrompts(paths.kept_prompts).held(record.server))
+    return bool(record and record.server and PromptCacheFolder(paths.kept_prompts).held(record.server))
 
 
 @pytest.mark.usefixtures("slow")
@@ -268,7 +269,7 @@ async def test_nothing_is_kept_when_it_is_turned_off(paths: Paths, config: Confi
     app = R1App(paths, Config(engine=config.engine, server=settings), variant=variant_of_file(tiny_r1()))
     async with opened(app) as pilot:
         await ready(app, pilot)
-        assert slots.FLAG not in (keeper.status(paths).argv or [])
+        assert FLAG not in (keeper.status(paths).argv or [])
         answered = await ask(app, pilot, LONG)
         await until(pilot, lambda: not app.session.answering)
         assert answered.state == "done"
@@ -278,7 +279,7 @@ async def test_nothing_is_kept_when_it_is_turned_off(paths: Paths, config: Confi
 
 
 async def test_a_model_that_uses_nothing_of_restored_prompts_is_said_once_and_left_alone(
-    paths: Paths, llama_server: Path, tiny_r1: TinyModel, kept: KeptPrompts
+    paths: Paths, llama_server: Path, tiny_r1: TinyModel, kept: PromptCacheFolder
 ) -> None:
     """The files hold another text than their notes say, as a cache would that the model cannot use."""
     now = start(llama_server, tiny_r1(), paths, "--cache-ram", "0")  # its own memory of prompts would help out

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.app import App
 
-from r1tui.chat.room import Room, surely_has_room
+from r1tui.chat.context_budget import ContextBudget, surely_has_room
 from r1tui.remedies import AnyRemedy, AskAgain, ShowLog
 from r1tui.server.refusal import explain
 from r1tui.server.wire import ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, TOO_LONG_ERROR, ServerError
@@ -22,7 +22,7 @@ from r1tui.tui.remedies import in_words, to_go_on
     ],
 )  # fmt: skip
 def test_little_is_what_r1_needs_to_think(context: int, left: int, nearly: bool) -> None:
-    room = Room(context - left, context)
+    room = ContextBudget(context - left, context)
     assert room.is_nearly_full == nearly
     assert room.is_full == (left <= 0)
 
@@ -31,7 +31,7 @@ def test_little_is_what_r1_needs_to_think(context: int, left: int, nearly: bool)
 def test_what_surely_has_room_has_it_though_each_byte_is_a_token(texts: list[str], context: int) -> None:
     most = sum(len(text.encode()) for text in texts) + 5 * len(texts)
     if surely_has_room(texts, context):
-        assert not Room(most, context).is_nearly_full
+        assert not ContextBudget(most, context).is_nearly_full
 
 
 @pytest.mark.parametrize("kind", ["server_error", "unavailable_error", *(

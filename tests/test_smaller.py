@@ -10,7 +10,7 @@ import pytest
 from r1tui.config import PlanSettings
 from r1tui.gguf import Header, read_header
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.plan.fallbacks import MOST, in_words, smaller_plans
+from r1tui.plan.fallbacks import MOST, fallback_plans, format_difference
 from r1tui.planning.history import records_file
 from tests import sparse_r1
 from tests.conftest import CommandLine, TinyModel
@@ -35,18 +35,21 @@ def on_gpus_mib(plan: Plan) -> int:
 def test_an_h100_keeps_fewer_experts_then_a_shorter_context(r1: Header) -> None:
     wanted = request(80)
     plan = make_plan(r1, wanted)
-    first, second, third = smaller_plans(r1, wanted, plan)
+    first, second, third = fallback_plans(r1, wanted, plan)
     assert (plan.n_cpu_moe or 0) < (first.n_cpu_moe or 0) < (second.n_cpu_moe or 0)
     assert on_gpus_mib(plan) - on_gpus_mib(first) >= 1024
     assert (first.ctx_size, second.ctx_size, third.ctx_size) == (8192, 8192, 4096)
-    assert in_words(first, plan) == f"the experts of {first.n_cpu_moe} layers on the CPU instead of {plan.n_cpu_moe}"
-    assert "a context of 4,096 tokens instead of 8,192" in in_words(third, plan)
+    assert (
+        format_difference(first, plan)
+        == f"the experts of {first.n_cpu_moe} layers on the CPU instead of {plan.n_cpu_moe}"
+    )
+    assert "a context of 4,096 tokens instead of 8,192" in format_difference(third, plan)
 
 
 def test_without_a_gpu_only_the_context_can_be_less(r1: Header) -> None:
     wanted = request()
     plan = make_plan(r1, wanted)
-    assert [less.ctx_size for less in smaller_plans(r1, wanted, plan)] == [4096, 2048, 1024]
+    assert [less.ctx_size for less in fallback_plans(r1, wanted, plan)] == [4096, 2048, 1024]
 
 
 @pytest.mark.parametrize(
@@ -55,9 +58,9 @@ def test_without_a_gpu_only_the_context_can_be_less(r1: Header) -> None:
 def test_what_the_user_settled_is_lessened_too(r1: Header, wishes: dict[str, Any]) -> None:
     wanted = request(80, **wishes)
     plan = make_plan(r1, wanted)
-    less = smaller_plans(r1, wanted, plan)
+    less = fallback_plans(r1, wanted, plan)
     assert on_gpus_mib(less[0]) < on_gpus_mib(plan)
-    assert all(in_words(one, plan) for one in less)
+    assert all(format_difference(one, plan) for one in less)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +69,10 @@ def test_what_the_user_settled_is_lessened_too(r1: Header, wishes: dict[str, Any
 def test_each_is_less_than_the_one_before(r1: Header, gpus_gib: list[int], host_gib: int) -> None:
     wanted = request(*gpus_gib, host_gib=host_gib)
     plans = [make_plan(r1, wanted)]
-    plans += smaller_plans(r1, wanted, plans[0])
+    plans += fallback_plans(r1, wanted, plans[0])
     assert len(plans) <= 1 + MOST
     for before, after in pairwise(plans):
-        assert in_words(after, before)
+        assert format_difference(after, before)
         assert on_gpus_mib(after) <= on_gpus_mib(before)
         assert after.ctx_size <= before.ctx_size
 

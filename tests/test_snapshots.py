@@ -7,8 +7,8 @@ import pytest
 from textual.pilot import Pilot
 
 from r1tui.catalog.variants import Catalog
+from r1tui.chat.context_budget import ContextBudget
 from r1tui.chat.paths import Candidate, Candidates
-from r1tui.chat.room import Room
 from r1tui.chat.typed import Typed
 from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEvent, Timings
 from r1tui.listing.recommend import Surroundings
@@ -136,7 +136,7 @@ def test_little_room(app: StillApp, snap_compare: Compare) -> None:
         await furnished(pilot)
         app.show_chat()
         await settle(pilot)
-        app.push_screen(little_room(Room(7410, 8192)))
+        app.push_screen(little_room(ContextBudget(7410, 8192)))
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=SIZE, run_before=before)

@@ -11,9 +11,17 @@ from r1tui.events import Finished
 from r1tui.gguf import Header, read_header
 from r1tui.messages import NO_SPEED, Range, Status
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.plan.learned import FORGOTTEN_AFTER_S, KEPT_SPEEDS, Key, Layout, Record, Run, read_records
+from r1tui.plan.history import (
+    FORGOTTEN_AFTER_S,
+    KEPT_SPEEDS,
+    HistoryKey,
+    PlanHistory,
+    PlanRun,
+    RunLayout,
+    read_histories,
+)
 from r1tui.plan.rates import CARDS, DeviceRates, HostRates, typical_device
-from r1tui.planning.history import known_of, records_file, remember_load, remember_out_of_memory, remember_speed
+from r1tui.planning.history import find_history_of, records_file, remember_load, remember_out_of_memory, remember_speed
 from r1tui.system.paths import Paths
 from tests import sparse_r1
 
@@ -107,8 +115,8 @@ class Server:
         devices = (Device("CUDA0", "cuda", 24 * GIB, 24 * GIB, rates=card("RTX 3090")),)
         settings = PlanSettings(**{"ubatch_size": 512, **wishes})  # type: ignore[arg-type]
         request = PlanRequest(256 * GIB, 256 * GIB, 32, settings, devices, rates=host(200))
-        known = known_of(self._paths, self._header.path, self._program)
-        return make_plan(self._header, replace(request, learned=known))
+        known = find_history_of(self._paths, self._header.path, self._program)
+        return make_plan(self._header, replace(request, history=known))
 
     def status(self, plan: Plan) -> Status:
         return Status(model=str(self._header.path), argv=[str(self._program)], plan=plan.summary())
@@ -143,9 +151,9 @@ def test_measured_answers_replace_the_guess_for_their_layout_and_shift_it_for_ot
 
 def test_short_prompts_and_answers_say_nothing(paths: Paths, server: Server) -> None:
     remember_speed(paths, server.status(server.plan()), end(900.0, 900.0, prompt_tokens=10, completion_tokens=3))
-    assert read_records(records_file(paths)) == []
+    assert read_histories(records_file(paths)) == []
     remember_speed(paths, server.status(server.plan()), end(5.0, 60.0, prompt_tokens=1000))
-    (record,) = read_records(records_file(paths))
+    (record,) = read_histories(records_file(paths))
     assert (record.runs[0].prompt_tps, record.runs[0].answer_tps) == ((60.0,), (5.0,))
 
 
@@ -162,7 +170,7 @@ def test_a_plan_that_failed_for_memory_is_not_made_again_until_as_much_was_loade
 def test_a_failure_counts_where_memory_ran_out_for_a_while_and_as_much_as_is_free(paths: Paths, server: Server) -> None:
     status = server.status(server.plan())
     remember_out_of_memory(paths, status)
-    (record,) = read_records(records_file(paths))
+    (record,) = read_histories(records_file(paths))
     now_s, full_mib = record.runs[0].at_unix_s, 24.0 * GIB
     assert record.extra_margin_mib("CUDA0", 24 * GIB, full_mib, now_s) > 0
     assert record.extra_margin_mib("CUDA1", 24 * GIB, full_mib, now_s) == 0
@@ -173,7 +181,7 @@ def test_a_failure_counts_where_memory_ran_out_for_a_while_and_as_much_as_is_fre
 
 
 def test_a_failure_without_a_device_says_nothing_of_one_that_comes_later() -> None:
-    record = Record(Key("f", "e", "m"), (Run(layout=Layout(), planned_mib={}, failed=True),))
+    record = PlanHistory(HistoryKey("f", "e", "m"), (PlanRun(layout=RunLayout(), planned_mib={}, failed=True),))
     assert record.extra_margin_mib("CUDA0", 24 * GIB, 23.0 * GIB, 0.0) == 0
 
 
@@ -196,7 +204,7 @@ def test_records_are_bounded_and_a_broken_file_is_begun_anew(paths: Paths, serve
     records_file(paths).write_text("not JSON")
     for number in range(KEPT_SPEEDS + 3):
         remember_speed(paths, server.status(server.plan(ctx_size=4096)), end(1.0 + number))
-    (record,) = read_records(records_file(paths))
+    (record,) = read_histories(records_file(paths))
     assert record.runs[0].answer_tps == tuple(4.0 + number for number in range(KEPT_SPEEDS))
 
 
@@ -207,5 +215,5 @@ def test_another_engine_or_file_has_a_record_of_its_own(
     remember_speed(paths, server.status(plan), end(5.0))
     other = Status(model=str(tiny_r1()), argv=["/elsewhere/llama-server"], plan=plan.summary())
     remember_speed(paths, other, end(50.0))
-    assert len(read_records(records_file(paths))) == 2
+    assert len(read_histories(records_file(paths))) == 2
     assert server.plan().speed.answer.high < 10

@@ -10,7 +10,7 @@ from textual.widgets import Label, Static
 from r1tui.catalog.variants import variant_of_file
 from r1tui.config import Config, ServerSettings, UiSettings, VariantSettings
 from r1tui.events import StageFailed
-from r1tui.planning.history import known_of
+from r1tui.planning.history import find_history_of
 from r1tui.server.endpoint import Endpoint
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
@@ -61,7 +61,7 @@ async def test_the_speed_of_an_answer_is_remembered_for_the_next_plan(
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: answer.state == "done" and not app.session.answering)
-        record = known_of(paths, model, llama_server)
+        record = find_history_of(paths, model, llama_server)
         assert record is not None
         assert len(record.runs[-1].answer_tps) == 1
 

@@ -40,7 +40,7 @@ _LINE_CHARS = 400
 
 
 @dataclass(frozen=True)
-class Listing:
+class CodeBlock:
     """A piece of code, without the characters that are not drawn either."""
 
     code: str
@@ -82,7 +82,7 @@ def is_code(token: Token) -> bool:
     return token.type in ("fence", "code_block")
 
 
-def listing(block: MarkdownBlock, number: int, before: str) -> Listing:
+def code_block(block: MarkdownBlock, number: int, before: str) -> CodeBlock:
     """The listing of a block, the first one being 1; `before` is the source of the block before."""
     for token in block.tokens:
         if token.type == "inline":
@@ -90,5 +90,5 @@ def listing(block: MarkdownBlock, number: int, before: str) -> Listing:
         elif is_code(token):
             number -= 1
             if number == 0:
-                return Listing(token.content, token.info, before)
+                return CodeBlock(token.content, token.info, before)
     raise ValueError("there is no such listing")

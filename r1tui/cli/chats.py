@@ -138,9 +138,9 @@ def _store(context: Context) -> Store:
         click.echo(plain(str(error)), err=True)
 
     def purged(conversations: list[str]) -> None:
-        from r1tui.server.slots import KeptPrompts  # noqa: PLC0415  for the few times that something is
+        from r1tui.server.prompt_cache import PromptCacheFolder  # noqa: PLC0415  for the few times that something is
 
-        KeptPrompts(context.paths.kept_prompts).drop_of(conversations)
+        PromptCacheFolder(context.paths.kept_prompts).drop_of(conversations)
 
     return Store(context.paths.conversations, tell=tell, purged=purged)
 

@@ -19,7 +19,7 @@ STRATEGIES: tuple[Strategy, ...] = ("experts", "layers", "rule")
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedPlan:
     """One variant by one strategy; without a plan where only the model's size is known."""
 
     variant: Variant
@@ -40,18 +40,18 @@ class Row:
         return row | {key: value for key, value in figures.items() if key not in ("model", "argv")}
 
 
-def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, paths: Paths) -> list[Row]:
+def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, paths: Paths) -> list[ComparedPlan]:
     """A row for each variant and strategy that makes a difference; asks no network."""
-    rows: list[Row] = []
+    rows: list[ComparedPlan] = []
     for variant in variants:
         try:
             subject = find_subject(variant, paths, config)
         except R1tuiError as error:
-            rows.append(Row(variant, "", None, "?", error.cause))
+            rows.append(ComparedPlan(variant, "", None, "?", error.cause))
             continue
         if subject is None or not is_known(subject.header):
             guess = verdict_by_size(variant.size_gib, request) if variant.size_gib is not None else "?"
-            rows.append(Row(variant, "", None, guess))
+            rows.append(ComparedPlan(variant, "", None, guess))
             continue
         all_of_them = STRATEGIES if subject.header.n_experts else STRATEGIES[1:]
         wanted = (request.settings.strategy,) if request.settings.strategy != "auto" else all_of_them
@@ -59,11 +59,11 @@ def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, p
         for strategy in wanted if request.devices else ("auto",):
             settings = msgspec.structs.replace(request.settings, strategy=strategy)
             plan = make_plan(subject.header, replace(ruled, settings=settings))
-            rows.append(Row(variant, strategy, plan, plan.verdict))
+            rows.append(ComparedPlan(variant, strategy, plan, plan.verdict))
     return rows
 
 
-def compared(rows: Sequence[Row]) -> list[str]:
+def compared(rows: Sequence[ComparedPlan]) -> list[str]:
     """The table for a person."""
     header = ("variant", "strategy", "verdict", "layers", "experts on CPU", "context", "GPU", "host", "tokens/s")
     table = [header, *(_cells(row) for row in rows)]
@@ -76,7 +76,7 @@ def compared(rows: Sequence[Row]) -> list[str]:
     return [*lines, hint] if hint else lines
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ComparedPlan) -> tuple[str, ...]:
     plan = row.plan
     if plan is None:
         return (row.variant.name, row.strategy, f"~{row.verdict}", *("",) * 5, row.problem)

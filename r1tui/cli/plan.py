@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from r1tui.catalog.variants import load_catalog
-from r1tui.cli.compare import Row, compare, compared
+from r1tui.cli.compare import ComparedPlan, compare, compared
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json
 from r1tui.cli.target import needed_variant, wanted_variant
 from r1tui.config import Config, PlanSettings, check_setting
@@ -18,7 +18,7 @@ from r1tui.plan import Device, DeviceBackend, Plan, PlanRequest, is_known, make_
 from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import ask_engine, plan_here
 from r1tui.planning.devices import devices_here
-from r1tui.planning.held import Held
+from r1tui.planning.held import HeldMemory
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject, find_subject
@@ -69,7 +69,7 @@ def plan(
     config = msgspec.structs.replace(config, plan=_settings(config.plan, wishes))
     engine = find_engine(config.engine, context.paths)
     devices = None if vram is None else _what_if(_numbers(vram), gpu_backend or _backend_here(config, engine))
-    held = Held.by(keeper.status(context.paths))
+    held = HeldMemory.by(keeper.status(context.paths))
     request = request_here(config, context.paths, engine, held, devices)
     if ram is not None:
         if not ram < 1e6:
@@ -102,7 +102,7 @@ def plan(
         click.echo(plain(line))
 
 
-def _show_comparison(rows: list[Row], *, as_json: bool) -> None:
+def _show_comparison(rows: list[ComparedPlan], *, as_json: bool) -> None:
     if as_json:
         print_json({"plans": [row.to_json() for row in rows]})
         return
@@ -158,7 +158,7 @@ def _made(
     paths: Paths,
     rpc: list[str],
     *,
-    held: Held | None,
+    held: HeldMemory | None,
     exact: bool,
 ) -> Plan:
     """The plan by the engine that is here, or without one the estimate; `exact` insists on the engine's figures."""

@@ -25,7 +25,7 @@ from r1tui.errors import R1tuiError
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Status
 from r1tui.plan import make_plan
-from r1tui.planning.held import Held
+from r1tui.planning.held import HeldMemory
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import find_subject
@@ -119,7 +119,7 @@ def _plan(context: Context, now: Status) -> dict[str, Any]:
     if variant is None or subject is None:
         return {"none": "no server was started, and the config names no model that is here"}
     engine = find_engine(context.config.engine, context.paths)
-    request = request_here(context.config, context.paths, engine, Held.by(now))
+    request = request_here(context.config, context.paths, engine, HeldMemory.by(now))
     plan = make_plan(subject.header, for_variant(request, context.config, variant))
     summary: dict[str, Any] = msgspec.to_builtins(plan.summary(variant.name, str(subject.model)))
     return summary

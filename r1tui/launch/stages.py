@@ -23,10 +23,10 @@ from r1tui.machine.bandwidth import load_bandwidth, measure
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import FallbackPlan, PlanSummary, ProcessId, ServerSpec, Status
 from r1tui.plan import Plan
-from r1tui.plan.fallbacks import in_words, smaller_plans
+from r1tui.plan.fallbacks import fallback_plans, format_difference
 from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import plan_here
-from r1tui.planning.held import Held
+from r1tui.planning.held import HeldMemory
 from r1tui.planning.history import remember_load
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
@@ -284,7 +284,7 @@ class Launch:
         config = self._with_folder()
         tcp = with_free_port(parse_tcp(self._tcp)) if self._tcp else None
         subject = subject_of(self.variant, model)
-        held = Held.by(supervisor.status(self._paths))  # it is stopped before this one starts
+        held = HeldMemory.by(supervisor.status(self._paths))  # it is stopped before this one starts
         request = for_variant(request_here(config, self._paths, engine, held), config, self.variant)
         plan = plan_here(subject, request, engine, self._paths, config.server.rpc, held=held)
         if not plan.can_start:
@@ -303,10 +303,10 @@ class Launch:
             FallbackPlan(
                 argv=(argv := argv_of(less)),
                 plan=less.summary(self.variant.name, str(model), argv),
-                words=in_words(less, plan),
+                words=format_difference(less, plan),
                 spares_host=less.ctx_size < plan.ctx_size,
             )
-            for less in smaller_plans(subject.header, request, plan)
+            for less in fallback_plans(subject.header, request, plan)
         ]
         return Prepared(self.variant, engine, model, plan, argv_of(plan), tcp, smaller)
 

@@ -16,9 +16,9 @@ from r1tui.hub.local.found import ModelSearch
 from r1tui.hub.local.others import other_models
 from r1tui.hub.local.places import OWNERS, Owner
 from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
-from r1tui.plan.learned import run_of_plan
-from r1tui.planning.held import Held
-from r1tui.planning.history import known_of
+from r1tui.plan.history import run_of_plan
+from r1tui.planning.held import HeldMemory
+from r1tui.planning.history import find_history_of
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import find_subject
@@ -128,7 +128,7 @@ def overview(catalog: Catalog, config: Config, paths: Paths) -> Iterator[ModelEn
     What our own running server holds counts as free.
     """
     engine = find_engine(config.engine, paths)
-    request = request_here(config, paths, engine, Held.by(keeper.status(paths)))
+    request = request_here(config, paths, engine, HeldMemory.by(keeper.status(paths)))
     search = ModelSearch(paths, config)
     for variant in catalog:
         yield _entry(variant, request, engine, search)
@@ -164,11 +164,11 @@ def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search
         subject = find_subject(variant, paths, config, search=search)
         if subject is None or not is_known(subject.header):
             return entry
-        learned = known_of(paths, subject.file, engine.server) if engine else None
+        history = find_history_of(paths, subject.file, engine.server) if engine else None
     except R1tuiError as error:
         return replace(entry, problem=error.cause)
-    plan = make_plan(subject.header, replace(for_variant(request, config, variant), learned=learned))
-    run = learned.run_of(run_of_plan(plan.summary(), plan.arguments()).layout) if learned else None
+    plan = make_plan(subject.header, replace(for_variant(request, config, variant), history=history))
+    run = history.run_of(run_of_plan(plan.summary(), plan.arguments()).layout) if history else None
     measured_tps = median(run.answer_tps) if run and run.answer_tps else None
     size_gib = subject.header.size_bytes / 2**30
     return replace(entry, size_gib=size_gib, verdict=plan.verdict, plan=plan, measured_tps=measured_tps)

@@ -3,14 +3,20 @@
 from r1tui.config import Strategy
 from r1tui.gguf import Header, kv_bytes_per_token
 from r1tui.messages import Speed
-from r1tui.plan.memory import MIB, Layout, Usage
+from r1tui.plan.memory import MIB, MemoryUsage, ModelLayout
 from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.verdict import Verdict
 from r1tui.text import rough
 
 
 def placement(
-    header: Header, layout: Layout, strategy: Strategy, devices: tuple[Device, ...], *, given: bool, everything: bool
+    header: Header,
+    layout: ModelLayout,
+    strategy: Strategy,
+    devices: tuple[Device, ...],
+    *,
+    given: bool,
+    everything: bool,
 ) -> list[str]:
     """Where the layers are."""
     if not devices:
@@ -45,7 +51,7 @@ def placement(
     return said
 
 
-def legacy(header: Header, layout: Layout) -> str:
+def legacy(header: Header, layout: ModelLayout) -> str:
     """What an older DeepSeek file costs more than its MLA conversion."""
     tokens = layout.ctx_size
     here = tokens * kv_bytes_per_token(header, layout.type_k, layout.type_v) // MIB
@@ -72,7 +78,7 @@ def larger_batch(size: int, cost: int) -> str:
     )
 
 
-def learned_margin(device: Device, extra_mib: int) -> str:
+def history_margin(device: Device, extra_mib: int) -> str:
     """That an earlier run showed the device's room to be less."""
     return f"{device.name} keeps {extra_mib:,} MiB more free than its margin: an earlier run needed or missed as much."
 
@@ -88,7 +94,7 @@ def whole_with_less_context(ctx_size: int) -> str:
     return f"With a context of {ctx_size:,} tokens every layer's attention and cache would be on the GPU."
 
 
-def shortage(verdict: Verdict, usage: Usage, request: PlanRequest) -> list[str]:
+def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list[str]:
     """What there is too little of."""
     if verdict == "disk":
         need = (usage.host.total_bytes) / 2**30

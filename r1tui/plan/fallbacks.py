@@ -17,7 +17,7 @@ FEWER_LAYERS = (2, 6)
 """The same for layers that the user gave by hand."""
 
 
-def smaller_plans(header: Header, request: PlanRequest, plan: Plan) -> list[Plan]:
+def fallback_plans(header: Header, request: PlanRequest, plan: Plan) -> list[Plan]:
     """At most three plans, each smaller than the one before; none where nothing helps."""
     found: list[Plan] = []
     for number in range(len(LESS_MIB)) if request.devices else ():
@@ -31,7 +31,7 @@ def smaller_plans(header: Header, request: PlanRequest, plan: Plan) -> list[Plan
     return found
 
 
-def in_words(smaller: Plan, plan: Plan) -> str:
+def format_difference(smaller: Plan, plan: Plan) -> str:
     """What is less, for a person."""
     said = []
     if (smaller.n_cpu_moe or 0) > (plan.n_cpu_moe or 0):
@@ -50,7 +50,7 @@ def in_words(smaller: Plan, plan: Plan) -> str:
 def _add(found: list[Plan], plan: Plan, smaller: Plan) -> None:
     """Keep the plan if it can start and is less than the one before."""
     before = found[-1] if found else plan
-    if smaller.can_start and in_words(smaller, before) and smaller.on_devices_mib <= before.on_devices_mib:
+    if smaller.can_start and format_difference(smaller, before) and smaller.on_devices_mib <= before.on_devices_mib:
         found.append(smaller)
 
 

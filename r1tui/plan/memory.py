@@ -24,7 +24,7 @@ OUTPUT = "output.weight"
 
 
 @dataclass(frozen=True)
-class Layout:
+class ModelLayout:
     """A choice of what goes where; `split` counts the layers (the output layer among them) of each device."""
 
     n_gpu_layers: int
@@ -54,7 +54,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Usage:
+class MemoryUsage:
     """What a layout takes."""
 
     devices: tuple[Share, ...]
@@ -127,7 +127,7 @@ class Model:
             for layer in (*self._tensors, output)
         ]
 
-    def kv_bytes(self, layer: int, layout: Layout) -> int:
+    def kv_bytes(self, layer: int, layout: ModelLayout) -> int:
         """One layer's cache for the whole context."""
         if layer >= self.header.n_layers - self.header.n_nextn_layers:
             return 0
@@ -141,20 +141,20 @@ class Model:
         """The experts among them."""
         return self._experts[layer]
 
-    def device_weights(self, layer: int, layout: Layout) -> int:
+    def device_weights(self, layer: int, layout: ModelLayout) -> int:
         """What a layer keeps on its device: all but what -ot rules place, and the experts that `--n-cpu-moe` holds."""
         if layer == self.header.n_layers:
             return self._output_bytes - sum(self._pinned(layout).from_output)
         own = self._own(layer, layout)
         return own.dense if layer < layout.n_cpu_moe else own.total
 
-    def _own(self, layer: int, layout: Layout) -> Reads:
+    def _own(self, layer: int, layout: ModelLayout) -> Reads:
         """A layer's weights less what -ot rules place."""
         pinned = self._pinned(layout).layers[layer]
         dense = self._layers[layer] - self._experts[layer]
         return Reads(dense - pinned.dense, self._experts[layer] - pinned.experts)
 
-    def reads(self, layout: Layout) -> dict[int, Reads]:
+    def reads(self, layout: ModelLayout) -> dict[int, Reads]:
         """The weights at each place, by the device's number or ON_HOST; the embeddings, of which a token takes one
         row, left out."""
         places = place(self.header.n_layers, layout.n_gpu_layers, layout.split)
@@ -184,18 +184,18 @@ class Model:
         experts = [tensor for tensor in tensors if is_expert(tensor)]
         return density([tensor for tensor in tensors if not is_expert(tensor)]), density(experts)
 
-    def _pinned(self, layout: Layout) -> Pins:
+    def _pinned(self, layout: ModelLayout) -> Pins:
         """What the layout's -ot rules place; worked out once."""
         rules = layout.overrides
         if rules not in self._pins:
             self._pins[rules] = pin(self.header, rules, self._names)
         return self._pins[rules]
 
-    def holds_everything(self, usage: Usage) -> bool:
+    def holds_everything(self, usage: MemoryUsage) -> bool:
         """Whether the devices have all weights but the embeddings, which stay on the host always."""
         return usage.host.weights_bytes <= self._sizes.get(EMBEDDING, 0)
 
-    def measure(self, layout: Layout) -> Usage:
+    def measure(self, layout: ModelLayout) -> MemoryUsage:
         """What the layout takes everywhere."""
         places = place(self.header.n_layers, layout.n_gpu_layers, layout.split)
         reads = self.reads(layout)
@@ -213,19 +213,19 @@ class Model:
             Share(weights[device], cache[device], self._device_compute(layout, places, device))
             for device in range(len(layout.split))
         )
-        return Usage(devices, Share(host_weights, host_kv, self._host_compute(layout, places)), repack)
+        return MemoryUsage(devices, Share(host_weights, host_kv, self._host_compute(layout, places)), repack)
 
-    def _widths(self, layout: Layout) -> Widths:
+    def _widths(self, layout: ModelLayout) -> Widths:
         kv = max(map(self.kv_bytes, range(self.header.n_layers), repeat(layout))) if layout.kv_on_host else 0
         return Widths(self.header, layout.ctx_size, layout.ubatch_size, layout.flash_attention, kv)
 
-    def _largest_on_host(self, layout: Layout, places: tuple[int, ...]) -> int:
+    def _largest_on_host(self, layout: ModelLayout, places: tuple[int, ...]) -> int:
         """The largest tensor of the layers, or of the experts, that stay on the host, in bytes; 0 when none does."""
         whole = (size for layer, size in enumerate(self._largest) if places[layer] == ON_HOST)
         pinned = self._pinned(layout).largest_on_host.values()
         return max((*whole, *self._largest_expert[: layout.n_cpu_moe], *pinned), default=0)
 
-    def _device_compute(self, layout: Layout, places: tuple[int, ...], device: int) -> int:
+    def _device_compute(self, layout: ModelLayout, places: tuple[int, ...], device: int) -> int:
         if device not in places:
             return 0
         fetches = self._backends[device] != "rpc"  # a GPU takes them for prompts, an RPC worker never does
@@ -235,14 +235,14 @@ class Model:
             fetched=self._largest_on_host(layout, places) if fetches else 0,
         )
 
-    def _host_compute(self, layout: Layout, places: tuple[int, ...]) -> int:
+    def _host_compute(self, layout: ModelLayout, places: tuple[int, ...]) -> int:
         return self._widths(layout).host(
             self._part(layout, places, ON_HOST),
             pipelined=self._is_pipelined(layout, places),
             several=len({*places[:-1]} - {ON_HOST}) > 1,
         )
 
-    def _part(self, layout: Layout, places: tuple[int, ...], where: int) -> Part:
+    def _part(self, layout: ModelLayout, places: tuple[int, ...], where: int) -> Part:
         repeating = places[:-1]
         held = {layer for layer in range(min(layout.n_cpu_moe, len(repeating))) if self._experts[layer]}
         held |= self._pinned(layout).largest_on_host.keys()
@@ -255,7 +255,7 @@ class Model:
             fed_last=last in held and repeating[last] == where,
         )
 
-    def _is_pipelined(self, layout: Layout, places: tuple[int, ...]) -> bool:
+    def _is_pipelined(self, layout: ModelLayout, places: tuple[int, ...]) -> bool:
         """Whether several devices work on several batches at once, each with copies of its inputs."""
         by_hand = layout.n_cpu_moe or layout.overrides or layout.kv_on_host  # llama_context's constructor
         return len(layout.split) > 1 and ON_HOST not in places and not by_hand

@@ -10,8 +10,8 @@ from r1tui.messages import DevicePlan, HostPlan
 from r1tui.plan import explain
 from r1tui.plan.cache import CacheChoice, choose_cache, is_legacy_deepseek
 from r1tui.plan.compute import CONTEXT_STEP
-from r1tui.plan.learned import Record, run_of_plan
-from r1tui.plan.memory import MIB, Layout, Model, Usage
+from r1tui.plan.history import PlanHistory, run_of_plan
+from r1tui.plan.memory import MIB, MemoryUsage, Model, ModelLayout
 from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.result import DEFAULT_CACHE_RAM_MIB, Plan
 from r1tui.plan.search import Search
@@ -45,7 +45,7 @@ class _Planner:
     def __init__(self, header: Header, request: PlanRequest) -> None:
         self._header = header
         self._reasons: list[str] = []
-        request = replace(request, devices=tuple(self._wiser(device, request.learned) for device in request.devices))
+        request = replace(request, devices=tuple(self._wiser(device, request.history) for device in request.devices))
         self._request = request
         self._settings = request.settings
         self._devices = request.devices
@@ -54,12 +54,12 @@ class _Planner:
         self._model = Model(header, backends, names, request.repacked_types)
         self._search = Search(self._model, request.devices)
 
-    def _wiser(self, device: Device, record: Record | None) -> Device:
+    def _wiser(self, device: Device, record: PlanHistory | None) -> Device:
         """The device with as much more left free as earlier runs showed to be needed."""
         extra_mib = record.extra_margin_mib(device.name, device.free_mib, device.usable_mib, time()) if record else 0
         if not extra_mib:
             return device
-        self._reasons.append(explain.learned_margin(device, extra_mib))
+        self._reasons.append(explain.history_margin(device, extra_mib))
         return device.with_margin(extra_mib)
 
     def plan(self) -> Plan:
@@ -108,8 +108,8 @@ class _Planner:
             return "engine"
         return "experts" if self._header.n_experts else "layers"
 
-    def _layout(self, cache: CacheChoice, ctx_size: int) -> Layout:
-        return Layout(
+    def _layout(self, cache: CacheChoice, ctx_size: int) -> ModelLayout:
+        return ModelLayout(
             n_gpu_layers=0,
             n_cpu_moe=0,
             split=(0,) * len(self._devices),
@@ -121,11 +121,11 @@ class _Planner:
             overrides=self._request.overrides,
         )
 
-    def _solve(self, strategy: Strategy, layout: Layout) -> tuple[Layout, Verdict]:
+    def _solve(self, strategy: Strategy, layout: ModelLayout) -> tuple[ModelLayout, Verdict]:
         solved = self._placed(strategy, layout)
         return solved, self._verdict(solved)
 
-    def _placed(self, strategy: Strategy, layout: Layout) -> Layout:
+    def _placed(self, strategy: Strategy, layout: ModelLayout) -> ModelLayout:
         """The layout with its layers placed; counts that the user gave are taken as given."""
         given_layers, given_experts = self._settings.n_gpu_layers, self._settings.n_cpu_moe
         if not self._devices:
@@ -141,7 +141,7 @@ class _Planner:
                 return self._search.layers(layout)
         return self._search.experts(layout) if self._header.n_experts else self._search.layers(layout)
 
-    def _verdict(self, layout: Layout) -> Verdict:
+    def _verdict(self, layout: ModelLayout) -> Verdict:
         usage = self._model.measure(layout)
         if not self._search.fits(layout):
             return "no"
@@ -154,7 +154,9 @@ class _Planner:
             all_on_devices=self._model.holds_everything(usage),
         )
 
-    def _with_less_context(self, strategy: Strategy, layout: Layout, verdict: Verdict) -> tuple[Layout, Verdict]:
+    def _with_less_context(
+        self, strategy: Strategy, layout: ModelLayout, verdict: Verdict
+    ) -> tuple[ModelLayout, Verdict]:
         """The same with a shorter context where the cache is what is too large.
 
         The longest that leaves everything in memory, unless it is less than half of what is wanted; else, where the
@@ -173,7 +175,7 @@ class _Planner:
                 return self._solve(strategy, replace(layout, ctx_size=_largest_context(shortest, longest, suits)))
         return layout, verdict
 
-    def _context_for_everything(self, strategy: Strategy, layout: Layout) -> int | None:
+    def _context_for_everything(self, strategy: Strategy, layout: ModelLayout) -> int | None:
         """The largest context that would keep all but experts on the devices, where the plan's own cannot."""
         moved = layout.kv_on_host or 0 < layout.n_gpu_layers < self._search.everything
         given = self._settings.n_gpu_layers is not None or self._settings.n_cpu_moe is not None
@@ -188,7 +190,7 @@ class _Planner:
             return None
         return _largest_context(SMALLEST_CONTEXT, layout.ctx_size, holds_everything)
 
-    def _with_larger_batch(self, strategy: Strategy, layout: Layout, verdict: Verdict) -> Layout:
+    def _with_larger_batch(self, strategy: Strategy, layout: ModelLayout, verdict: Verdict) -> ModelLayout:
         """The layout with the largest batch that costs hardly an expert, where batches make prompts faster."""
         fetches = any(device.backend != "rpc" for device in self._devices) and self._header.n_experts
         if not fetches or verdict not in ("hybrid", "disk") or not layout.n_gpu_layers:
@@ -203,7 +205,9 @@ class _Planner:
                 return found
         return layout
 
-    def _result(self, strategy: Strategy, layout: Layout, usage: Usage, cache: CacheChoice, verdict: Verdict) -> Plan:
+    def _result(
+        self, strategy: Strategy, layout: ModelLayout, usage: MemoryUsage, cache: CacheChoice, verdict: Verdict
+    ) -> Plan:
         host = usage.host
         copies = verdict != "disk" and all(device.backend == "rpc" for device in self._devices)
         anonymous = host.kv_bytes + host.compute_bytes + (usage.repack_bytes if copies else 0)
@@ -248,12 +252,12 @@ class _Planner:
         )
         return self._with_speed(plan, layout)
 
-    def _with_speed(self, plan: Plan, layout: Layout) -> Plan:
+    def _with_speed(self, plan: Plan, layout: ModelLayout) -> Plan:
         """The plan with the speed to expect, by what was measured here where something was."""
         if plan.verdict == "no":
             return plan
-        expected, record = estimate(self._model, layout, self._request, plan.verdict), self._request.learned
-        seen = record.speed(run_of_plan(plan.summary(), plan.arguments()).layout, expected) if record else None
+        expected, history = estimate(self._model, layout, self._request, plan.verdict), self._request.history
+        seen = history.speed(run_of_plan(plan.summary(), plan.arguments()).layout, expected) if history else None
         reason = explain.expected_speed(seen or expected, measured=seen is not None)
         return replace(plan, speed=seen or expected, reasons=(*plan.reasons, reason))
 

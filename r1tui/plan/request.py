@@ -5,7 +5,7 @@ from typing import Literal
 
 from r1tui.config import PlanSettings
 from r1tui.plan.capabilities import Capabilities
-from r1tui.plan.learned import Record
+from r1tui.plan.history import PlanHistory
 from r1tui.plan.rates import DeviceRates, HostRates
 
 DeviceBackend = Literal["cuda", "hip", "vulkan", "metal", "rpc"]
@@ -58,7 +58,7 @@ class PlanRequest:
     """Hand-written -ot rules: a regular expression for tensors' names, and the device or `CPU`."""
     rates: HostRates | None = None
     """None: nothing was measured."""
-    learned: Record | None = None
+    history: PlanHistory | None = None
     """What earlier runs of this model on this machine taught."""
     repacked_types: frozenset[str] = frozenset()
     """Tensor types that this CPU copies into a layout of its own, where no GPU is there."""

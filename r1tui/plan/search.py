@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from r1tui.plan.memory import MIB, Layout, Model, place
+from r1tui.plan.memory import MIB, Model, ModelLayout, place
 from r1tui.plan.pins import ON_HOST
 from r1tui.plan.request import Device
 from r1tui.plan.rule import rule_of_thumb
@@ -24,7 +24,7 @@ class Search:
         """--n-gpu-layers for all layers and the output."""
         return self._n_layers + 1
 
-    def fits(self, layout: Layout) -> bool:
+    def fits(self, layout: ModelLayout) -> bool:
         """Whether every device has room for its share."""
         shares = self._model.measure(layout).devices
         return all(
@@ -33,24 +33,24 @@ class Search:
             if share.total_bytes
         )
 
-    def given(self, layout: Layout, n_gpu_layers: int, n_cpu_moe: int) -> Layout:
+    def given(self, layout: ModelLayout, n_gpu_layers: int, n_cpu_moe: int) -> ModelLayout:
         """The layout with these counts, its layers spread so that it fits if any spread does."""
         bare = replace(layout, n_gpu_layers=min(n_gpu_layers, self.everything), n_cpu_moe=n_cpu_moe)
         return self._spread(bare) or replace(bare, split=self._by_free_memory(bare.n_gpu_layers))
 
-    def rule(self, layout: Layout) -> Layout:
+    def rule(self, layout: ModelLayout) -> ModelLayout:
         """As many layers as the rule of thumb says; all of the model's means the output layer too."""
         vram_gib = sum(device.total_mib for device in self._devices) / 1024
         layers = rule_of_thumb(vram_gib, self._model.header.size_bytes / 2**30, self._n_layers)
         return self.given(layout, self.everything if layers == self._n_layers else layers, 0)
 
-    def layers(self, layout: Layout, n_cpu_moe: int = 0) -> Layout:
+    def layers(self, layout: ModelLayout, n_cpu_moe: int = 0) -> ModelLayout:
         """The most whole layers that fit, with the experts of the first `n_cpu_moe` on the host."""
         bare = replace(layout, n_cpu_moe=n_cpu_moe)
         candidates = (replace(bare, n_gpu_layers=count) for count in range(self.everything, 0, -1))
         return self._first(candidates) or self._nothing(layout)
 
-    def experts(self, layout: Layout) -> Layout:
+    def experts(self, layout: ModelLayout) -> ModelLayout:
         """Everything but the experts of as few layers as possible.
 
         Where even that is too much, fewer layers, or the cache on the host: whichever leaves the host less to read for
@@ -64,12 +64,12 @@ class Search:
             return fewer
         return cacheless
 
-    def all_but_experts(self, layout: Layout) -> Layout | None:
+    def all_but_experts(self, layout: ModelLayout) -> ModelLayout | None:
         """Everything on the devices but the experts of as few layers as possible; None where even that is too much."""
         whole = (replace(layout, n_gpu_layers=self.everything, n_cpu_moe=held) for held in range(self._n_layers + 1))
         return self._first(whole)
 
-    def _fewer_layers(self, layout: Layout) -> Layout:
+    def _fewer_layers(self, layout: ModelLayout) -> ModelLayout:
         """As many layers as fit without experts, then the experts of as many of them as fit beside."""
         bare = (replace(layout, n_gpu_layers=count, n_cpu_moe=self._n_layers) for count in range(self._n_layers, 0, -1))
         found = self._first(bare)
@@ -80,7 +80,7 @@ class Search:
         )
         return self._first(filled) or found
 
-    def _host_reads(self, layout: Layout) -> float:
+    def _host_reads(self, layout: ModelLayout) -> float:
         """Bytes that the host reads for a token: its layers, the experts in use among its experts, half its cache."""
         header = self._model.header
         in_use = header.n_experts_used / header.n_experts if header.n_experts else 1.0
@@ -95,10 +95,10 @@ class Search:
                 total += self._model.kv_bytes(layer, layout) / 2
         return total
 
-    def _nothing(self, layout: Layout) -> Layout:
+    def _nothing(self, layout: ModelLayout) -> ModelLayout:
         return replace(layout, n_gpu_layers=0, n_cpu_moe=0, split=(0,) * len(self._devices))
 
-    def _first(self, layouts: Iterable[Layout]) -> Layout | None:
+    def _first(self, layouts: Iterable[ModelLayout]) -> ModelLayout | None:
         return next((spread for layout in layouts if (spread := self._spread(layout))), None)
 
     def _by_free_memory(self, layers: int) -> tuple[int, ...]:
@@ -108,7 +108,7 @@ class Search:
             split.append(round((layers - sum(split)) * free[index] / sum(free[index:])))
         return (*split, layers - sum(split)) if free else ()
 
-    def _spread(self, layout: Layout) -> Layout | None:
+    def _spread(self, layout: ModelLayout) -> ModelLayout | None:
         """The layout with its layers spread over the devices, the fullest as empty as possible; None if none fits."""
         if len(self._devices) == 1:
             single = replace(layout, split=(layout.n_gpu_layers,))
@@ -125,7 +125,7 @@ class Search:
                 low = middle
         return best
 
-    def _filled(self, layout: Layout, share: float) -> Layout | None:
+    def _filled(self, layout: ModelLayout, share: float) -> ModelLayout | None:
         """The devices filled one after the other to a share of what is usable; None if layers are left over."""
         n_layers = self._n_layers
         layer, split = n_layers + 1 - layout.n_gpu_layers, []

@@ -6,7 +6,7 @@ memory and NVMe alone) and from above by the hardware. Hence wide ranges, until 
 """
 
 from r1tui.messages import Range, Speed
-from r1tui.plan.memory import Layout, Model, place
+from r1tui.plan.memory import Model, ModelLayout, place
 from r1tui.plan.pins import ON_HOST, Reads
 from r1tui.plan.rates import WORKER, DeviceRates, typical_device, typical_host
 from r1tui.plan.request import Device, PlanRequest
@@ -30,7 +30,7 @@ OFFLOADED_BATCH = 32
 """From so many tokens on a GPU computes what lies on the host too (ggml-cuda.cu, offload_op)."""
 
 
-def estimate(model: Model, layout: Layout, request: PlanRequest, verdict: Verdict) -> Speed:
+def estimate(model: Model, layout: ModelLayout, request: PlanRequest, verdict: Verdict) -> Speed:
     """What a plan is likely to reach."""
     cases = [_Case(model, layout, request, verdict, index) for index in (0, 1)]
     return Speed(Range(*(1 / case.prompt_s() for case in cases)), Range(*(1 / case.answer_s() for case in cases)))
@@ -39,7 +39,7 @@ def estimate(model: Model, layout: Layout, request: PlanRequest, verdict: Verdic
 class _Case:
     """The worst (0) or the best case (1) of one plan."""
 
-    def __init__(self, model: Model, layout: Layout, request: PlanRequest, verdict: Verdict, index: int) -> None:
+    def __init__(self, model: Model, layout: ModelLayout, request: PlanRequest, verdict: Verdict, index: int) -> None:
         self._model = model
         self._layout = layout
         self._request = request

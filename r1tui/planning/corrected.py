@@ -11,8 +11,8 @@ from r1tui.gguf import Header
 from r1tui.plan import Plan, PlanRequest, is_known, make_plan
 from r1tui.plan.memory import EMBEDDING, MIB
 from r1tui.plan.verdict import Verdict, judge
-from r1tui.planning.held import Held
-from r1tui.planning.history import known_of
+from r1tui.planning.held import HeldMemory
+from r1tui.planning.history import find_history_of
 from r1tui.planning.subject import Subject
 from r1tui.system.paths import Paths
 
@@ -35,14 +35,14 @@ def plan_here(
     paths: Paths,
     rpc: Sequence[str],
     *,
-    held: Held | None = None,
+    held: HeldMemory | None = None,
 ) -> Plan:
     """The plan for this machine, corrected by what earlier runs showed and by the engine's own figures.
 
     The engine is asked where a device is to be filled and for models that r1tui does not know; a plan that is too
     large by its figures is made again with more left free. Raises R1tuiError for a model that cannot be read.
     """
-    request = replace(request, learned=known_of(paths, subject.file, engine.server))
+    request = replace(request, history=find_history_of(paths, subject.file, engine.server))
     plan = make_plan(subject.header, request)
     if is_known(subject.header) and not request.devices:
         return plan

@@ -11,11 +11,11 @@ from r1tui.plan import Device
 from r1tui.plan.capabilities import EngineDevice
 from r1tui.plan.rates import DeviceRates
 from r1tui.planning.backends import device_backend
-from r1tui.planning.held import Held
+from r1tui.planning.held import HeldMemory
 
 
 def devices_here(
-    config: Config, machine: Machine, engine: Engine | None, held: Held | None = None
+    config: Config, machine: Machine, engine: Engine | None, held: HeldMemory | None = None
 ) -> tuple[Device, ...]:
     """The devices that the engine sees; before there is one to ask, those that the driver shows."""
     if engine is not None:
@@ -43,7 +43,7 @@ def plan_devices(
     devices: Sequence[EngineDevice],
     chosen: Sequence[str] | None,
     machine: Machine,
-    held: Held | None = None,
+    held: HeldMemory | None = None,
 ) -> tuple[Device, ...]:
     """The engine's devices as the planner wants them; only the chosen ones, in that order. Raises UsageError.
 

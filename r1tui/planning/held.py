@@ -12,7 +12,7 @@ from r1tui.remedies import StopServer
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldMemory:
     """What our own server holds, from its plan: process ids would not tell it from others in a container, where the
     driver shows the host's."""
 
@@ -25,7 +25,7 @@ class Held:
     """The same as devices, as they were before it."""
 
     @classmethod
-    def by(cls, server: Status) -> "Held | None":
+    def by(cls, server: Status) -> "HeldMemory | None":
         """None for one that does not run, and for one that sleeps or was started without a plan."""
         plan = server.plan
         if server.pid is None or server.state not in HOLDING or plan is None:

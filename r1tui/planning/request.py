@@ -13,7 +13,7 @@ from r1tui.plan import Device, PlanRequest
 from r1tui.plan.rates import HostRates, host_rates
 from r1tui.plan.repack import repacked_types
 from r1tui.planning.devices import devices_here
-from r1tui.planning.held import Held
+from r1tui.planning.held import HeldMemory
 from r1tui.system.paths import Paths
 
 
@@ -21,7 +21,7 @@ def request_here(
     config: Config,
     paths: Paths,
     engine: Engine | None,
-    held: Held | None = None,
+    held: HeldMemory | None = None,
     devices: tuple[Device, ...] | None = None,
 ) -> PlanRequest:
     """What the planner is asked: the config's wishes, on this machine as it is now, for this engine.

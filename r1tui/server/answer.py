@@ -21,7 +21,7 @@ from r1tui.server import wire
 from r1tui.server.lenient import is_done, read_chunk, read_whole_answer
 from r1tui.server.refusal import OURS, Whose, explain
 from r1tui.server.think import Piece, ThinkSplitter
-from r1tui.server.wire import Choice, Chunk, ChunkTimings, Gap, ServerError
+from r1tui.server.wire import Chunk, ChunkChoice, ChunkTimings, Gap, ServerError
 from r1tui.text import size
 
 GAP_TEXT = "\n\n[About {} are missing here: they were made while nobody recorded them.]\n\n"
@@ -149,7 +149,7 @@ class AnswerReader:
                 tps=seen_timings.predicted_per_second,
             )
 
-    def _read_choice(self, choice: Choice) -> Iterator[StreamEvent]:
+    def _read_choice(self, choice: ChunkChoice) -> Iterator[StreamEvent]:
         if self._choice is None:
             self._choice = choice.index
         if choice.index != self._choice:  # of an answer that nobody asked for

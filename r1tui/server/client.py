@@ -23,7 +23,7 @@ from r1tui.server.refusal import FOREIGN, FOREIGN_SOCKET, OURS
 from r1tui.server.request import Beginning, ChatRequest, Message, json_messages, template_arguments
 from r1tui.server.stream import AnswerStream
 from r1tui.server.think import CLOSE, OPEN
-from r1tui.server.wire import Done, InputTokens, Prompt, Props, Slot, Tokens
+from r1tui.server.wire import Done, InputTokens, Props, RenderedPrompt, Slot, Tokens
 
 __all__ = ["Beginning", "ChatRequest", "Message", "ServerClient"]
 
@@ -158,7 +158,7 @@ class ServerClient:
                 body["chat_template_kwargs"] = arguments
             try:
                 async with asyncio.timeout(None if self._ours else ASIDE_S):
-                    answer = await self._post("/apply-template", body, Prompt)
+                    answer = await self._post("/apply-template", body, RenderedPrompt)
             except (R1tuiError, TimeoutError):  # another server, or an older one
                 self._silent_until_s = 0.0 if self._ours else monotonic() + SILENT_S
                 return False
@@ -231,7 +231,7 @@ class ServerClient:
         body: dict[str, Any] = {"messages": json_messages(request.messages)}
         if arguments := template_arguments(request.sampling):
             body["chat_template_kwargs"] = arguments
-        prompt = (await self._post("/apply-template", body, Prompt)).prompt
+        prompt = (await self._post("/apply-template", body, RenderedPrompt)).prompt
         forced = prompt.rstrip().endswith(OPEN)
         if beginning.thinking and not forced and CLOSE not in (await self.props()).chat_template:
             raise R1tuiError("How this model marks its thinking is not known.", AskAgain())

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from r1tui.server.sse import BOM, DONE, EventSplitter
-from r1tui.server.wire import Choice, Chunk, ChunkProgress, ChunkTimings, Delta, ServerError, Usage
+from r1tui.server.wire import Chunk, ChunkChoice, ChunkProgress, ChunkTimings, Delta, ServerError, TokenUsage
 
 _decoder = msgspec.json.Decoder(Chunk)
 _ERROR_KEYS = ("message", "detail", "error", "errors", "msg", "error_description", "title", "reason", "description")
@@ -96,7 +96,7 @@ def _chunk(said: dict[str, Any]) -> Chunk:
         choices=[_choice(one) for one in listed],
         timings=known(ChunkTimings, said.get("timings")),
         prompt_progress=known(ChunkProgress, said.get("prompt_progress")),
-        usage=known(Usage, said.get("usage")),
+        usage=known(TokenUsage, said.get("usage")),
         error=_error_in(said, has_choices=bool(listed)),
     )
 
@@ -109,14 +109,14 @@ def _error_in(said: dict[str, Any], *, has_choices: bool) -> ServerError | None:
     return _error(said) if not has_choices and "choices" not in said and _words(said) else None
 
 
-def _choice(said: dict[str, Any]) -> Choice:
+def _choice(said: dict[str, Any]) -> ChunkChoice:
     delta, reason, text, index = (said.get(key) for key in ("delta", "finish_reason", "text", "index"))
     fields = delta if isinstance(delta, dict) and delta else said.get("message")
     fields = fields if isinstance(fields, dict) else {}
     content, in_parts = _answer_and_thinking(fields.get("content") or fields.get("refusal"))
     named = next((one for key in ("reasoning_content", "reasoning") if (one := fields.get(key))), None)
     thinking = "".join(_answer_and_thinking(named)) or in_parts
-    return Choice(
+    return ChunkChoice(
         Delta(content, thinking or None),
         text=sound_text(text) if isinstance(text, str) else None,
         finish_reason=reason if isinstance(reason, str) else None,

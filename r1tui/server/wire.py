@@ -41,7 +41,7 @@ class Delta(msgspec.Struct, frozen=True):
         return self.reasoning_content or self.reasoning
 
 
-class Choice(msgspec.Struct, frozen=True):
+class ChunkChoice(msgspec.Struct, frozen=True):
     """The one choice of a chunk."""
 
     delta: Delta = Delta()
@@ -87,7 +87,7 @@ class TokenDetails(msgspec.Struct, frozen=True):
     reasoning_tokens: int | None = None
 
 
-class Usage(msgspec.Struct, frozen=True):
+class TokenUsage(msgspec.Struct, frozen=True):
     """Token counts of the whole request; None where the server does not give them."""
 
     prompt_tokens: int | None = None
@@ -120,10 +120,10 @@ class Chunk(msgspec.Struct, frozen=True):
     """One event of a streamed completion, or one of ours in its record."""
 
     id: str = ""
-    choices: list[Choice] = []
+    choices: list[ChunkChoice] = []
     timings: ChunkTimings | None = None
     prompt_progress: ChunkProgress | None = None
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
     error: ServerError | None = None
     r1tui_gap: Gap | None = None
 
@@ -159,7 +159,7 @@ class Props(msgspec.Struct, frozen=True):
         return "enable_thinking" in self.chat_template
 
 
-class Prompt(msgspec.Struct, frozen=True):
+class RenderedPrompt(msgspec.Struct, frozen=True):
     """What a template makes of messages."""
 
     prompt: str

@@ -13,7 +13,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import Ending, ProcessId, ServerRecord, ServerSpec, Status
 from r1tui.remedies import Advice, BuildEngine, StartServer
 from r1tui.server.diagnosis import diagnose
-from r1tui.server.slots import folder_of
+from r1tui.server.prompt_cache import folder_of
 from r1tui.supervisor.book import DISK_S, Book, OnStatus
 from r1tui.supervisor.control import Control
 from r1tui.supervisor.ending import clean_up, did_not_exit_error, end_server, wait_vram_free

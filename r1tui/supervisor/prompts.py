@@ -13,7 +13,7 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.messages import ProcessId
-from r1tui.server.slots import LONGEST_S, Held, KeptPrompts, Note, folder_of
+from r1tui.server.prompt_cache import LONGEST_S, CacheNote, PromptCacheFolder, SlotContent, folder_of
 from r1tui.server.wire import Slot
 from r1tui.supervisor.guard import log_errors
 from r1tui.supervisor.http import ask
@@ -52,7 +52,9 @@ async def read_slots(socket: Path, key: str | None, timeout_s: float = LOOK_S / 
     return await ask(socket, "GET", "/slots", list[Slot], key, timeout_s=timeout_s) or []
 
 
-async def keep(kept: KeptPrompts, held: Held, socket: Path, key: str | None) -> Literal["kept", "no", "busy"]:
+async def keep(
+    kept: PromptCacheFolder, held: SlotContent, socket: Path, key: str | None
+) -> Literal["kept", "no", "busy"]:
     """Keep what the slot holds, where that is worth it and nobody has used the slot since; at most LONGEST_S."""
     slot = await rest(socket, key)
     if slot is not None and slot.is_processing:
@@ -66,19 +68,19 @@ async def keep(kept: KeptPrompts, held: Held, socket: Path, key: str | None) -> 
     return "kept" if written else "no"
 
 
-async def _write(kept: KeptPrompts, held: Held, n_bytes: float, socket: Path, key: str | None) -> bool:
+async def _write(kept: PromptCacheFolder, held: SlotContent, n_bytes: float, socket: Path, key: str | None) -> bool:
     await in_thread(kept.make_room, n_bytes, held.limit_bytes)
     part = kept.file(held.prompt).with_suffix(f".{os.getpid()}.part")
     done = await _act("save", part, socket, key, LONGEST_S)
     if done is not None and (await in_thread(part.stat)).st_size == done.n_written:
-        note = Note(held.prompt, done.n_written, done.timings.get("save_ms", 0.0) / 1000, boot_id())
+        note = CacheNote(held.prompt, done.n_written, done.timings.get("save_ms", 0.0) / 1000, boot_id())
         await in_thread(kept.keep, part, note)
         return True
     await in_thread(part.unlink, missing_ok=True)
     return False
 
 
-async def restore(kept: KeptPrompts, note: Note, socket: Path, key: str | None) -> bool:
+async def restore(kept: PromptCacheFolder, note: CacheNote, socket: Path, key: str | None) -> bool:
     """Have the slot hold the kept prompt; one that is refused, or that a server has died of, is deleted."""
     done = await _act("restore", kept.file(note.prompt), socket, key, RESTORE_S)
     await in_thread(kept.drop if done is None else kept.used, note.prompt)
@@ -101,7 +103,7 @@ async def save_at_end(argv: Sequence[str], server: ProcessId, socket: Path, key:
         return True
     with log_errors("Keeping the prompt cache"), suppress(OSError, R1tuiError):
         async with asyncio.timeout(LOOK_S + LONGEST_S):
-            kept = KeptPrompts(folder)
+            kept = PromptCacheFolder(folder)
             held = await in_thread(kept.held, server)
             if held is None or held.saved:
                 return True

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 from textual.app import App
 
-from r1tui.chat.room import Room
+from r1tui.chat.context_budget import ContextBudget
 from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageEvent, StageFailed
 from r1tui.remedies import (
@@ -112,6 +112,6 @@ def to_go_on(remedies: Remedies, *, is_last: bool = True) -> Remedies:
     return (*others, ContinueAnswer() if is_last else AskAnew())
 
 
-def does_not_fit(room: Room) -> str:
+def does_not_fit(room: ContextBudget) -> str:
     """What is wrong with a prompt that is larger than the context."""
     return f"The prompt would have {room.prompt_tokens:,} tokens; the context holds {room.context_tokens:,}."

@@ -19,7 +19,7 @@ from pathlib import Path
 from r1tui.config import CacheType, EngineSettings
 from r1tui.engine.make import build_engine
 from r1tui.gguf import read_header
-from r1tui.plan.memory import MIB, Layout, Model, Share
+from r1tui.plan.memory import MIB, Model, ModelLayout, Share
 from r1tui.system.paths import Paths
 from tests import sparse_dense, sparse_r1
 from tests.engine_figures import breakdown, running_worker
@@ -37,7 +37,7 @@ class Point:
     """One layout, and what we and the engine say each of its devices, and last the host, hold: weights, KV, compute."""
 
     file: str
-    layout: Layout
+    layout: ModelLayout
     ours: list[tuple[float, float, float]]
     theirs: list[list[int]]
 
@@ -52,30 +52,30 @@ class Point:
         return all(abs(mine - its) <= max(TOLERANCE_MIB, TOLERANCE_SHARE * its) for mine, its in pairs)
 
 
-def layouts() -> Iterator[Layout]:
+def layouts() -> Iterator[ModelLayout]:
     """The grid of R1: one device; several, with everything offloaded or not; larger batches."""
     for layers, held, context, cache, flash in itertools.product(
         N_GPU_LAYERS, N_CPU_MOE, CONTEXTS, CACHE_TYPES, (True, False)
     ):
-        yield Layout(layers, held, (layers,), context, cache, cache, flash_attention=flash, ubatch_size=512)
+        yield ModelLayout(layers, held, (layers,), context, cache, cache, flash_attention=flash, ubatch_size=512)
     for split, held, context, flash in itertools.product(SPLITS, (0, 10), CONTEXTS, (True, False)):
-        yield Layout(62, held, split, context, "f16", "f16", flash_attention=flash, ubatch_size=512)
+        yield ModelLayout(62, held, split, context, "f16", "f16", flash_attention=flash, ubatch_size=512)
     for split, held in itertools.product(SPLITS[:2], (0, 10)):
-        yield Layout(62, held, split, 8192, "f16", "f16", flash_attention=True, ubatch_size=2048)
+        yield ModelLayout(62, held, split, 8192, "f16", "f16", flash_attention=True, ubatch_size=2048)
     for layers, held, context, flash in itertools.product((33, 62), (0, 59), CONTEXTS, (True, False)):
-        single = Layout(layers, held, (layers,), context, "f16", "f16", flash_attention=flash, ubatch_size=512)
+        single = ModelLayout(layers, held, (layers,), context, "f16", "f16", flash_attention=flash, ubatch_size=512)
         yield replace(single, kv_on_host=True)
     for layers, held, ubatch in itertools.product((7, 62), (0, 58), (1024, 4096)):
-        yield Layout(layers, held, (layers,), 8192, "f16", "f16", flash_attention=True, ubatch_size=ubatch)
+        yield ModelLayout(layers, held, (layers,), 8192, "f16", "f16", flash_attention=True, ubatch_size=ubatch)
 
 
-def dense_layouts(n_layers: int) -> Iterator[Layout]:
+def dense_layouts(n_layers: int) -> Iterator[ModelLayout]:
     """The grid of a dense model."""
     half = n_layers // 2
     for split, context, flash in itertools.product(
         ((0,), (1,), (half,), (n_layers,), (n_layers + 1,), (half, n_layers + 1 - half)), CONTEXTS, (True, False)
     ):
-        yield Layout(sum(split), 0, split, context, "f16", "f16", flash_attention=flash, ubatch_size=512)
+        yield ModelLayout(sum(split), 0, split, context, "f16", "f16", flash_attention=flash, ubatch_size=512)
 
 
 def in_mib(share: Share) -> tuple[float, float, float]:

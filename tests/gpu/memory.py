@@ -8,7 +8,7 @@ from time import monotonic
 
 from r1tui.config import CacheType
 from r1tui.gguf import read_header
-from r1tui.plan.memory import MIB, Layout, Model
+from r1tui.plan.memory import MIB, Model, ModelLayout
 from r1tui.server.diagnosis import diagnose
 from tests.engine_figures import breakdown
 from tests.gpu.ballast import ballast
@@ -104,7 +104,7 @@ def pool(rig: Rig) -> None:
             )  # fmt: skip
 
 
-def layouts() -> Iterator[tuple[File, Layout]]:
+def layouts() -> Iterator[tuple[File, ModelLayout]]:
     """One card, in parts and whole; with experts on the host; two and three cards."""
     files: tuple[File, ...] = ("legacy", "mla")
     for file in files:
@@ -116,8 +116,8 @@ def layouts() -> Iterator[tuple[File, Layout]]:
         for split in ((31, 31), (20, 20, 22)):
             for held in (0, 30):
                 yield file, _layout(62, held, split, flash=flash)
-    yield "mla", Layout(62, 30, (62,), 32768, "q4_0", "q4_0", flash_attention=True, ubatch_size=512)
-    yield "mla", Layout(62, 58, (62,), 8192, "f16", "f16", flash_attention=True, ubatch_size=512, kv_on_host=True)
+    yield "mla", ModelLayout(62, 30, (62,), 32768, "q4_0", "q4_0", flash_attention=True, ubatch_size=512)
+    yield "mla", ModelLayout(62, 58, (62,), 8192, "f16", "f16", flash_attention=True, ubatch_size=512, kv_on_host=True)
 
 
 def _layout(
@@ -129,18 +129,18 @@ def _layout(
     type_k: str = "f16",
     flash: bool,
     ubatch: int = 512,
-) -> Layout:
+) -> ModelLayout:
     kind: CacheType = "q4_0" if type_k == "q4_0" else "f16"
-    return Layout(offloaded, held, split, context, kind, "f16", flash_attention=flash, ubatch_size=ubatch)
+    return ModelLayout(offloaded, held, split, context, kind, "f16", flash_attention=flash, ubatch_size=ubatch)
 
 
 def grid(rig: Rig) -> None:
     """The planner's figures against the CUDA engine's own; several cards are GGML_CUDA_DEVICES' emulation of them."""
-    smoke = Layout(0, 0, (), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
-    wanted: list[tuple[File, Layout]] = [("mla", smoke)] if rig.smoke else list(layouts())
+    smoke = ModelLayout(0, 0, (), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
+    wanted: list[tuple[File, ModelLayout]] = [("mla", smoke)] if rig.smoke else list(layouts())
     headers = {file: read_header(rig.model(file, 61)) for file in dict(wanted)}
 
-    def measure(job: tuple[File, Layout]) -> list[list[int]] | str:
+    def measure(job: tuple[File, ModelLayout]) -> list[list[int]] | str:
         file, layout = job
         several = {"GGML_CUDA_DEVICES": str(len(layout.split))} if len(layout.split) > 1 else {}
         try:

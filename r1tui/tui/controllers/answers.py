@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from r1tui.chat.room import Room
+from r1tui.chat.context_budget import ContextBudget
 from r1tui.chat.special_tokens import defuse
 from r1tui.events import Failed, StreamEvent, TooLong
 from r1tui.remedies import AskAgain, ShowLog
@@ -90,7 +90,7 @@ class AnswerView(Protocol):
     def refresh_bindings(self) -> None:
         """What keys do has changed."""
 
-    async def choose_in_little_room(self, room: Room, *, goes_on: bool) -> str | None:
+    async def choose_in_little_room(self, room: ContextBudget, *, goes_on: bool) -> str | None:
         """What the user wants done where an answer has little room: `send`, `new` for a new conversation, or None."""
 
     def action_new(self) -> None:
@@ -269,7 +269,7 @@ class AnswerController:
             turn.answer_id = new_conversation_id()
             await self._have_answered(turn, beginning=beginning)
 
-    async def _decide(self, room: Room | None, *, goes_on: bool = False) -> str | None:
+    async def _decide(self, room: ContextBudget | None, *, goes_on: bool = False) -> str | None:
         """What is to be done with a question, or an answer that `goes_on`, where there is little room, or none."""
         if room is None or not room.is_nearly_full:
             return "send"
@@ -340,7 +340,9 @@ class AnswerController:
         match event:
             case TooLong(prompt_tokens=prompt, context_tokens=context) if answer.rest_is_missing:
                 answer.does_not_go_on(context_full=True)
-                self._view.tell(f"The answer does not go on. {does_not_fit(Room(prompt, context))} {MORE_ROOM}")
+                self._view.tell(
+                    f"The answer does not go on. {does_not_fit(ContextBudget(prompt, context))} {MORE_ROOM}"
+                )
             case Failed(cause) if answer.rest_is_missing:
                 answer.does_not_go_on(context_full=False)
                 self._view.tell(f"The answer does not go on. {cause} {ASKS_ANEW}.")
@@ -350,7 +352,7 @@ class AnswerController:
     def _refuse(self, receiving: Receiving, refused: TooLong) -> None:
         """The server has no room for what was asked: the question is in the prompt again."""
         conversation, turn = receiving.conversation, receiving.turn
-        why = does_not_fit(Room(refused.prompt_tokens, refused.context_tokens))
+        why = does_not_fit(ContextBudget(refused.prompt_tokens, refused.context_tokens))
         if conversation is not self._view.conversation:
             turn.answer.apply(Failed(why, remedies=refused.remedies))
             return

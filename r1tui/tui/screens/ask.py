@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Label, OptionList
 from textual.widgets.option_list import Option
 
-from r1tui.chat.room import Room
+from r1tui.chat.context_budget import ContextBudget
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.transcript_rows import foreign
@@ -92,7 +92,7 @@ def ask_stop(loss: str) -> AskScreen:
     return AskScreen(f"{loss} Stop the server?", choices)
 
 
-def little_room(room: Room, *, goes_on: bool = False) -> AskScreen:
+def little_room(room: ContextBudget, *, goes_on: bool = False) -> AskScreen:
     """What happens to a question that leaves little of the context for its answer, or to an answer that `goes_on`."""
     if goes_on:
         said = f"With what there is of this answer the prompt has {room}: {room.left:,} are left for the rest. "

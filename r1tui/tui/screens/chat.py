@@ -35,7 +35,7 @@ from r1tui.tui.widgets.composer import Composer
 
 if TYPE_CHECKING:
     from r1tui.catalog.variants import Variant
-    from r1tui.chat.room import Room
+    from r1tui.chat.context_budget import ContextBudget
     from r1tui.chat.typed import Typed
     from r1tui.tui.controllers.answers import Question
     from r1tui.tui.screens.second_wave import SecondWave
@@ -172,7 +172,7 @@ class ChatScreen(ConversationsBase):
         size = self.instruments.context_size
         return None if size is None else max(size - (self.conversation.context_tokens or 0), 0)
 
-    async def choose_in_little_room(self, room: Room, *, goes_on: bool) -> str | None:
+    async def choose_in_little_room(self, room: ContextBudget, *, goes_on: bool) -> str | None:
         """What the user wants done where an answer has little room: `send`, `new` for a new conversation, or None."""
         return await self.app.push_screen_wait(dialogs().little_room(room, goes_on=goes_on))
 

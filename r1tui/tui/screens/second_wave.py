@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from r1tui.machine.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus
 from r1tui.machine.telemetry import Limits, Sampler
-from r1tui.server.slots import KeptPrompts
+from r1tui.server.prompt_cache import PromptCacheFolder
 from r1tui.supervisor.recorded import has_record
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.controllers.models import ModelController
@@ -66,7 +66,7 @@ class SecondWave:
             str(attach or ""),
             lambda answer_id: has_record(paths, answer_id, managed=managed),
             tell,
-            purged=KeptPrompts(paths.kept_prompts).drop_of,
+            purged=PromptCacheFolder(paths.kept_prompts).drop_of,
             unsaved=unsaved.hear_of_words,
         )
         unsaved.saver = saver

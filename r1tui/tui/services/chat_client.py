@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from r1tui.chat.answer import CONTEXT_FULL
+from r1tui.chat.context_budget import ContextBudget, surely_has_room
 from r1tui.chat.pace import paced
-from r1tui.chat.room import Room, surely_has_room
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
 from r1tui.planning.history import remember_speed
@@ -114,7 +114,7 @@ class ChatClient:
         self._stopped_s: float | None = None
         """When the user wanted the answer to stop."""
 
-    async def room(self, messages: Messages, beginning: Beginning | None = None) -> Room | None:
+    async def room(self, messages: Messages, beginning: Beginning | None = None) -> ContextBudget | None:
         """What a prompt, and the beginning of its answer, take of the context; None where that is little, or cannot be
         told now."""
         if self._managed is not None and self._managed.status.state != "ready":
@@ -127,7 +127,7 @@ class ChatClient:
         with suppress(R1tuiError, OSError, KeyError):  # a foreign server, a key file that is gone
             async with asyncio.timeout(ROOM_S):
                 request = ChatRequest(_as_chat(messages), beginning=beginning)
-                return Room(await (await self._connection.client()).count_tokens(request), size)
+                return ContextBudget(await (await self._connection.client()).count_tokens(request), size)
         return None
 
     async def ask(self, asked: Request, begins: Begins, take: Take) -> None:

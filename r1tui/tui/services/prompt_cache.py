@@ -13,7 +13,16 @@ from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import PromptProgress, StreamEvent, Timings
 from r1tui.messages import ProcessId, Status
-from r1tui.server.slots import LEAST_GAIN_S, Held, KeptPrompts, Note, Prompt, folder_of, identity_of, prompt_of
+from r1tui.server.prompt_cache import (
+    LEAST_GAIN_S,
+    CacheNote,
+    PromptCacheFolder,
+    PromptChain,
+    SlotContent,
+    folder_of,
+    identity_of,
+    prompt_of,
+)
 from r1tui.supervisor.key import key_of
 from r1tui.supervisor.prompts import keep, look, rest, restore, save_at_end
 from r1tui.system.paths import Paths
@@ -46,11 +55,11 @@ class PromptCache:
         self._paths = paths
         self._limit_bytes = int(config.server.kv_cache_gib * (1 << 30))
         self._post = post
-        self._kept = KeptPrompts(paths.kept_prompts)
+        self._kept = PromptCacheFolder(paths.kept_prompts)
         self._work: asyncio.Task[None] | None = None
         self._server: _Server | None = None
-        self._asked: Prompt | None = None
-        self._restored: Note | None = None
+        self._asked: PromptChain | None = None
+        self._restored: CacheNote | None = None
         """What the slot has taken up for this request."""
         self._noting: asyncio.Task[None] | None = None
 
@@ -130,7 +139,7 @@ class PromptCache:
             if best.prompt.seconds(shared - there) >= LEAST_GAIN_S and await self._restore(best, server, slot.id_task):
                 self._restored = best
 
-    async def _restore(self, best: Note, server: _Server, task: int | None) -> bool:
+    async def _restore(self, best: CacheNote, server: _Server, task: int | None) -> bool:
         if not await restore(self._kept, best, server.socket, server.key):
             return False
         held = self._held(best.prompt, server, task, saved=True)
@@ -150,8 +159,8 @@ class PromptCache:
                 prompt = msgspec.structs.replace(asked, tokens=timings.prompt_tokens, tps=tps)
                 await asyncio.to_thread(self._kept.hold, self._held(prompt, server, slot.id_task, saved=False))
 
-    def _held(self, prompt: Prompt, server: _Server, task: int | None, *, saved: bool) -> Held:
-        return Held(
+    def _held(self, prompt: PromptChain, server: _Server, task: int | None, *, saved: bool) -> SlotContent:
+        return SlotContent(
             prompt=prompt,
             server=server.id,
             task=task,

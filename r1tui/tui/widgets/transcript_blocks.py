@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from r1tui.chat.code import Listing, is_code, listing
+from r1tui.chat.code import CodeBlock, code_block, is_code
 from r1tui.chat.markdown import MarkdownBlock
 from r1tui.tui.widgets.transcript_code import BESIDE_BAR
 from r1tui.tui.widgets.transcript_markdown import CODE_BAR, render
@@ -144,9 +144,9 @@ class AnswerBlock(Block):
         """How many listings it has."""
         self._fine_width = 0
 
-    def listing(self, number: int, before: "AnswerBlock | None") -> Listing:
+    def listing(self, number: int, before: "AnswerBlock | None") -> CodeBlock:
         """The listing of this number, the first one being 1; `before` is the block above."""
-        return listing(self._block, number, before._block.source if before and not before.listings else "")
+        return code_block(self._block, number, before._block.source if before and not before.listings else "")
 
     def rows_of(self, number: int) -> tuple[int, int]:
         """The first row of a listing and the one after its last; all rows while that is not known."""

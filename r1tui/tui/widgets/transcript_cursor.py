@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
-from r1tui.chat.code import Listing
+from r1tui.chat.code import CodeBlock
 from r1tui.chat.conversation import Turn
 from r1tui.tui.widgets.transcript_layout import Layout
 from r1tui.tui.widgets.transcript_rows import Row, row_of
@@ -95,7 +95,7 @@ class Cursor:
         fitting = [mark for mark in marks if self.fits(action, mark)]
         return max(fitting, key=lambda one: (bool(one.listing) == (action == "check"), marks.index(one)), default=None)
 
-    def listing(self, mark: Mark) -> Listing:
+    def listing(self, mark: Mark) -> CodeBlock:
         """The listing that a mark means."""
         view = self._views.of(mark.turn)
         if view is None:

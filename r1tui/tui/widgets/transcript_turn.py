@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.attachments import files_in
-from r1tui.chat.code import Listing
+from r1tui.chat.code import CodeBlock
 from r1tui.chat.conversation import Turn
 from r1tui.chat.markdown import MarkdownSplitter, open_listing
 from r1tui.chat.typed import in_short
@@ -91,7 +91,7 @@ class TurnView:
         self.blocks = [block for shown, blocks in parts if shown for block in blocks]
         return finished
 
-    def listing(self, number: int) -> Listing:
+    def listing(self, number: int) -> CodeBlock:
         """The answer's listing of this number, the first one being 1."""
         block, within = self.listings[number - 1]
         index = self._answer.index(block)

@@ -13,7 +13,7 @@ MESSAGE_TOKENS = 16
 
 
 @dataclass(frozen=True)
-class Room:
+class ContextBudget:
     """A prompt and the context that it goes into, in tokens."""
 
     prompt_tokens: int
@@ -43,4 +43,4 @@ class Room:
 def surely_has_room(texts: Iterable[str], context_tokens: int) -> bool:
     """Whether these messages leave room however they are cut into tokens: none is less than a byte."""
     most = sum(len(text.encode()) + MESSAGE_TOKENS for text in texts)
-    return not Room(most, context_tokens).is_nearly_full
+    return not ContextBudget(most, context_tokens).is_nearly_full

@@ -19,7 +19,7 @@ from r1tui.system.locks import locked
 KEPT_RUNS, KEPT_SPEEDS, KEPT_RECORDS = 20, 9, 100
 
 
-class Layout(msgspec.Struct, frozen=True):
+class RunLayout(msgspec.Struct, frozen=True):
     """What of a plan decides its memory and speed, by the names of `plan --json`."""
 
     n_gpu_layers: int | None = None
@@ -34,10 +34,10 @@ class Layout(msgspec.Struct, frozen=True):
     """What else of the arguments counts: --no-kv-offload, and the rules of --override-tensor."""
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class PlanRun(msgspec.Struct, frozen=True, kw_only=True):
     """One layout that was tried."""
 
-    layout: Layout
+    layout: RunLayout
     planned_mib: dict[str, int]
     """In all, by device."""
     free_mib: dict[str, int] = {}
@@ -63,7 +63,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.planned_mib, key=share, default="")
 
 
-class Key(msgspec.Struct, frozen=True):
+class HistoryKey(msgspec.Struct, frozen=True):
     """Whose record it is."""
 
     file: str
@@ -71,19 +71,19 @@ class Key(msgspec.Struct, frozen=True):
     machine: str
 
 
-def key_of(model: Path, server: str, machine: str) -> Key:
+def key_of(model: Path, server: str, machine: str) -> HistoryKey:
     """The key of a model's file (its name and the size of all its shards), a llama-server's path and a machine."""
     size_bytes = sum(shard.stat().st_size for shard in shard_paths(model))
-    return Key(f"{model.name}, {size_bytes} bytes", server, machine)
+    return HistoryKey(f"{model.name}, {size_bytes} bytes", server, machine)
 
 
-class Record(msgspec.Struct, frozen=True):
+class PlanHistory(msgspec.Struct, frozen=True):
     """All runs of one file with one engine on one machine, the latest last."""
 
-    key: Key
-    runs: tuple[Run, ...] = ()
+    key: HistoryKey
+    runs: tuple[PlanRun, ...] = ()
 
-    def run_of(self, layout: Layout) -> Run | None:
+    def run_of(self, layout: RunLayout) -> PlanRun | None:
         """What was seen with exactly this layout."""
         return next((run for run in self.runs if run.layout == layout), None)
 
@@ -104,7 +104,7 @@ class Record(msgspec.Struct, frozen=True):
                 limit = usable_mib
         return max(0, *beyond, round(usable_mib - limit))
 
-    def speed(self, layout: Layout, expected: Speed) -> Speed | None:
+    def speed(self, layout: RunLayout, expected: Speed) -> Speed | None:
         """What a layout is likely to reach after what was measured; None when nothing was.
 
         Its own measurements where there are some, else those of other layouts, by how much faster they were than
@@ -127,13 +127,13 @@ LIKELY_FACTOR = 1.5
 """How far from what other layouts let expect."""
 
 
-def _own(run: Run | None, name: str) -> Range | None:
+def _own(run: PlanRun | None, name: str) -> Range | None:
     """What was measured of this run."""
     measured = _speeds(run, name) if run else ()
     return Range(min(measured), max(measured)) if measured else None
 
 
-def _shifted(runs: Sequence[Run], name: str, expected: Range) -> Range | None:
+def _shifted(runs: Sequence[PlanRun], name: str, expected: Range) -> Range | None:
     """What is expected, by how much faster than expected other runs were."""
     factors = [
         value / middle
@@ -151,14 +151,14 @@ def _middle(values: Sequence[float]) -> float:
     return float((values[0] * values[1]) ** 0.5)
 
 
-def _speeds(run: Run, name: str) -> tuple[float, ...]:
+def _speeds(run: PlanRun, name: str) -> tuple[float, ...]:
     return run.prompt_tps if name == "prompt" else run.answer_tps
 
 
-def run_of_plan(plan: PlanSummary, arguments: Sequence[str]) -> Run:
+def run_of_plan(plan: PlanSummary, arguments: Sequence[str]) -> PlanRun:
     """The run that a plan and llama-server's arguments announce."""
-    layout = msgspec.convert(plan, Layout, from_attributes=True)
-    return Run(
+    layout = msgspec.convert(plan, RunLayout, from_attributes=True)
+    return PlanRun(
         layout=msgspec.structs.replace(layout, by_hand=tuple(_by_hand(arguments))),
         planned_mib={one.name: one.planned_mib for one in plan.devices},
         free_mib={one.name: one.free_mib for one in plan.devices},
@@ -175,30 +175,30 @@ def _by_hand(arguments: Sequence[str]) -> Iterator[str]:
             yield value
 
 
-def read_records(path: Path) -> list[Record]:
+def read_histories(path: Path) -> list[PlanHistory]:
     """All records; none where the file is missing or cannot be used."""
-    return read_json_if_any(path, list[Record]) or []
+    return read_json_if_any(path, list[PlanHistory]) or []
 
 
-def find_record(path: Path, key: Key) -> Record | None:
+def find_history(path: Path, key: HistoryKey) -> PlanHistory | None:
     """The record of this file, engine and machine."""
-    return _of(key, read_records(path))
+    return _of(key, read_histories(path))
 
 
-def _of(key: Key, records: Sequence[Record]) -> Record | None:
+def _of(key: HistoryKey, records: Sequence[PlanHistory]) -> PlanHistory | None:
     return next((record for record in records if record.key == key), None)
 
 
-def remember(path: Path, key: Key, run: Run, change: Callable[[Run], Run]) -> None:
+def record_run(path: Path, key: HistoryKey, run: PlanRun, change: Callable[[PlanRun], PlanRun]) -> None:
     """Write down what was seen of a run: `change` is applied to what is known of its layout, or to `run` itself.
 
     Raises OSError, and leaves the file as it is, where it cannot be read now.
     """
     make_folder(path.parent, private=True)
     with locked(path.with_suffix(".lock"), "the planner's record", waiting=lambda _: None):
-        every = read_json(path, list[Record]) or []
+        every = read_json(path, list[PlanHistory]) or []
         others = [record for record in every if record.key != key]
-        record = _of(key, every) or Record(key)
+        record = _of(key, every) or PlanHistory(key)
         known = record.run_of(run.layout) or run
         current = msgspec.structs.replace(
             known,
@@ -208,30 +208,30 @@ def remember(path: Path, key: Key, run: Run, change: Callable[[Run], Run]) -> No
             expected=known.expected or run.expected,
         )
         runs = (*(one for one in record.runs if one.layout != run.layout), change(current))
-        records = [*others, Record(key, runs[-KEPT_RUNS:])]
+        records = [*others, PlanHistory(key, runs[-KEPT_RUNS:])]
         write_private(path, msgspec.json.format(msgspec.json.encode(records[-KEPT_RECORDS:])))
 
 
-def loaded(used_mib: Mapping[str, int]) -> Callable[[Run], Run]:
+def loaded(used_mib: Mapping[str, int]) -> Callable[[PlanRun], PlanRun]:
     """The change that a load makes: these devices really hold so much; of a layout that is llama.cpp's own it is no
     matter."""
 
-    def change(run: Run) -> Run:
+    def change(run: PlanRun) -> PlanRun:
         known = dict(used_mib) if run.layout.n_gpu_layers is not None else {}
         return msgspec.structs.replace(run, used_mib=known, failed=False)
 
     return change
 
 
-def out_of_memory(run: Run) -> Run:
+def out_of_memory(run: PlanRun) -> PlanRun:
     """The change that a lack of memory makes."""
     return msgspec.structs.replace(run, failed=True)
 
 
-def answered(prompt_tps: float, answer_tps: float) -> Callable[[Run], Run]:
+def answered(prompt_tps: float, answer_tps: float) -> Callable[[PlanRun], PlanRun]:
     """The change that an answer makes; a speed of 0 was too short to measure."""
 
-    def change(run: Run) -> Run:
+    def change(run: PlanRun) -> PlanRun:
         prompt = (*run.prompt_tps, prompt_tps) if prompt_tps > 0 else run.prompt_tps
         answer = (*run.answer_tps, answer_tps) if answer_tps > 0 else run.answer_tps
         return msgspec.structs.replace(run, prompt_tps=prompt[-KEPT_SPEEDS:], answer_tps=answer[-KEPT_SPEEDS:])

@@ -49,7 +49,7 @@ _INDIFFERENT = frozenset(
 )  # fmt: skip
 
 
-class Prompt(msgspec.Struct, frozen=True):
+class PromptChain(msgspec.Struct, frozen=True):
     """The messages of a request."""
 
     identity: str
@@ -70,7 +70,7 @@ class Prompt(msgspec.Struct, frozen=True):
         """What its file is called."""
         return hashlib.sha256(f"{self.identity} {self.chain[-1]}".encode()).hexdigest()[:32]
 
-    def shared_tokens(self, other: "Prompt") -> int:
+    def shared_tokens(self, other: "PromptChain") -> int:
         """About how many of its tokens the other begins with too; its answer is followed by other text anyway."""
         if self.identity != other.identity:
             return 0
@@ -82,10 +82,10 @@ class Prompt(msgspec.Struct, frozen=True):
         return tokens / self.tps if self.tps else 0.0
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class SlotContent(msgspec.Struct, frozen=True, kw_only=True):
     """What a server's slot holds, and what its keeping depends on."""
 
-    prompt: Prompt
+    prompt: PromptChain
     server: ProcessId
     task: int | None
     """llama-server's number of the last request in the slot; another one means that somebody else has used it."""
@@ -96,17 +96,17 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is kept already, or need not be."""
 
 
-class Note(msgspec.Struct, frozen=True):
+class CacheNote(msgspec.Struct, frozen=True):
     """What is known of a file."""
 
-    prompt: Prompt
+    prompt: PromptChain
     n_bytes: int
     seconds: float
     """How long llama-server took to write it."""
     boot: str
 
 
-def prompt_of(identity: str, messages: Iterable[tuple[str, str]], conversation: str = "") -> Prompt:
+def prompt_of(identity: str, messages: Iterable[tuple[str, str]], conversation: str = "") -> PromptChain:
     """The prompt of (role, content) messages, and of the conversation with this id."""
     chain: list[str] = []
     chars: list[int] = []
@@ -114,7 +114,7 @@ def prompt_of(identity: str, messages: Iterable[tuple[str, str]], conversation: 
         text = f"{chain[-1] if chain else ''}\0{role}\0{content}"
         chain.append(hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:24])
         chars.append((chars[-1] if chars else 0) + len(content))
-    return Prompt(identity, tuple(chain), tuple(chars), conversation=conversation)
+    return PromptChain(identity, tuple(chain), tuple(chars), conversation=conversation)
 
 
 def identity_of(argv: Sequence[str]) -> str:
@@ -133,29 +133,29 @@ def folder_of(argv: Sequence[str]) -> Path | None:
     return next((Path(value) for flag, value in pairwise(argv) if flag == FLAG), None)
 
 
-class KeptPrompts:
+class PromptCacheFolder:
     """The folder. What cannot be read is as if it were not there; writing raises OSError and R1tuiError."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def held(self, server: ProcessId) -> Held | None:
+    def held(self, server: ProcessId) -> SlotContent | None:
         """What this server's slot holds, as far as was noted; it must be looked up whether it still does."""
-        held = read_json_if_any(self._folder / "held", Held)
+        held = read_json_if_any(self._folder / "held", SlotContent)
         return held if held is not None and held.server == server else None
 
-    def hold(self, held: Held) -> None:
+    def hold(self, held: SlotContent) -> None:
         """Note what the slot holds."""
         private_folder(self._folder)
         write_json(self._folder / "held", held)
 
-    def best(self, request: Prompt) -> Note | None:
+    def best(self, request: PromptChain) -> CacheNote | None:
         """The kept prompt that saves this request the most."""
         usable = (note for note in self._notes() if note.boot == boot_id() and self._is_whole(note))
         best = max(usable, key=lambda note: note.prompt.shared_tokens(request), default=None)
         return best if best is not None and best.prompt.shared_tokens(request) else None
 
-    def is_worth(self, held: Held, n_bytes: float) -> bool:
+    def is_worth(self, held: SlotContent, n_bytes: float) -> bool:
         """Whether keeping so many bytes is allowed, saves time and is quick enough."""
         speeds = sorted(note.n_bytes / note.seconds for note in self._notes() if note.seconds > 0)
         cost_s = n_bytes / (speeds[len(speeds) // 2] if speeds else USUAL_RATE)
@@ -183,11 +183,11 @@ class KeptPrompts:
             if n_bytes > limit_bytes:
                 self.drop(note.prompt)
 
-    def file(self, prompt: Prompt) -> Path:
+    def file(self, prompt: PromptChain) -> Path:
         """Where the prompt's cache is, or would be."""
         return self._folder / f"{prompt.name}.kv"
 
-    def keep(self, part: Path, note: Note) -> None:
+    def keep(self, part: Path, note: CacheNote) -> None:
         """Take a written file up, in place of those of which it is the continuation."""
         write_json(self._note_file(note.prompt), note)
         part.replace(self.file(note.prompt))
@@ -196,12 +196,12 @@ class KeptPrompts:
             if theirs.identity == ours.identity and theirs.chain == ours.chain[: len(theirs.chain)] != ours.chain:
                 self.drop(theirs)
 
-    def used(self, prompt: Prompt) -> None:
+    def used(self, prompt: PromptChain) -> None:
         """It counts as new again."""
         with suppress(OSError):
             self._note_file(prompt).touch()
 
-    def drop(self, prompt: Prompt) -> None:
+    def drop(self, prompt: PromptChain) -> None:
         """Delete it."""
         with suppress(OSError):
             self._note_file(prompt).unlink(missing_ok=True)
@@ -212,7 +212,7 @@ class KeptPrompts:
         for note in list(self._notes()):
             if note.prompt.conversation in conversations:
                 self.drop(note.prompt)
-        held = read_json_if_any(self._folder / "held", Held)
+        held = read_json_if_any(self._folder / "held", SlotContent)
         if held is not None and held.prompt.conversation in conversations:
             with suppress(OSError):
                 (self._folder / "held").unlink(missing_ok=True)
@@ -233,20 +233,20 @@ class KeptPrompts:
     def _vain(self) -> dict[str, int]:
         return read_json_if_any(self._folder / "vain", dict[str, int]) or {}
 
-    def _notes(self) -> Iterator[Note]:
+    def _notes(self) -> Iterator[CacheNote]:
         for path in self._folder.glob("*.json"):
-            if (note := read_json_if_any(path, Note)) is not None:
+            if (note := read_json_if_any(path, CacheNote)) is not None:
                 yield note
 
-    def _note_file(self, prompt: Prompt) -> Path:
+    def _note_file(self, prompt: PromptChain) -> Path:
         return self.file(prompt).with_suffix(".json")
 
-    def _time_of(self, prompt: Prompt) -> int:
+    def _time_of(self, prompt: PromptChain) -> int:
         with suppress(OSError):
             return self._note_file(prompt).stat().st_mtime_ns
         return 0
 
-    def _is_whole(self, note: Note) -> bool:
+    def _is_whole(self, note: CacheNote) -> bool:
         with suppress(OSError):
             return self.file(note.prompt).stat().st_size == note.n_bytes
         return False
