@@ -195,8 +195,40 @@ def test_a_kill_by_the_kernel_for_memory_is_told_from_a_kill_by_a_person() -> No
 
 def test_a_gpu_that_was_not_used_is_told() -> None:
     lines = ["0.00.001.000 I hello", "0.00.002.000 E ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device"]
-    assert left_on_cpu(lines) == "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device"
+    why = left_on_cpu(lines)
+    assert why is not None
+    assert why.cause == "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device."
+    assert "r1tui doctor" in why.remedy
     assert left_on_cpu(lines[:1]) is None
+
+
+NOT_READY = "0.00.044.862 E ggml_cuda_init: failed to initialize CUDA: system not yet initialized"
+MISMATCH = (
+    "0.00.044.862 E ggml_cuda_init: failed to initialize CUDA: "
+    "system has unsupported display driver / cuda driver combination"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "cause", "remedy"),
+    [
+        (NOT_READY, "CUDA is not ready", "`sudo systemctl enable --now nvidia-fabricmanager`"),
+        (MISMATCH, "have different versions", "restart the machine"),
+    ],
+)
+def test_a_driver_that_is_not_ready_or_not_of_one_version(line: str, cause: str, remedy: str) -> None:
+    no_device = 'error while handling argument "--device": invalid device: CUDA0'
+    found = diagnose([line, no_device], 1)
+    assert (cause in found.cause, found.kind, found.evidence[0]) == (True, "lasting", line)
+    assert remedy in in_commands(found.remedies)
+    running = left_on_cpu([line])
+    assert running is not None
+    assert (running.cause, running.remedies) == (found.cause, found.remedies)
+
+
+def test_a_server_that_ran_on_the_cpu_did_not_end_for_want_of_a_gpu() -> None:
+    found = diagnose([NOT_READY, "0.09.000.000 I srv llama_server: model loaded"], -signal.SIGSEGV)
+    assert (found.cause, found.kind) == ("llama-server was ended by SIGSEGV.", "passing")
 
 
 @pytest.mark.parametrize(

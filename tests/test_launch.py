@@ -4,15 +4,22 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncGenerator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from r1tui.catalog.variants import Variant
+from r1tui.config import Config, PlanSettings, ServerSettings
 from r1tui.errors import UsageError
 from r1tui.events import LogLine, StageEvent
-from r1tui.launch.stages import merged
+from r1tui.launch import stages
+from r1tui.launch.stages import Launch, merged
 from r1tui.machine.hardware import detect_machine
+from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.plan.capabilities import EngineDevice
 from r1tui.planning.devices import plan_devices
+from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 from tests.test_cli_chat import left_behind, status
 
@@ -94,3 +101,37 @@ def test_devices_that_are_chosen_must_exist() -> None:
     with pytest.raises(UsageError) as caught:
         plan_devices(devices, ["CUDA2"], machine)
     assert "CUDA0, CUDA1" in caught.value.remedy
+
+
+GPU = Gpu(0, "NVIDIA H100", "", None, None, None, None)
+ON_GPU = SimpleNamespace(devices=("CUDA0",), n_gpu_layers=62)
+ON_CPU = SimpleNamespace(devices=("CUDA0",), n_gpu_layers=0)
+BLIND = SimpleNamespace(devices=(), n_gpu_layers=0)
+"""The plan of an engine for which CUDA fails before the server is started, too."""
+
+
+@pytest.mark.parametrize(
+    ("plan", "gpus", "config", "told"),
+    [
+        (ON_GPU, (), Config(), True),
+        (ON_CPU, (GPU,), Config(), False),
+        (BLIND, (GPU,), Config(), True),
+        (BLIND, (), Config(), False),
+        (BLIND, (GPU,), Config(server=ServerSettings(devices=[])), False),
+        (BLIND, (GPU,), Config(plan=PlanSettings(n_gpu_layers=0)), False),
+    ],
+)
+def test_a_server_without_the_gpu_that_it_was_to_use_is_told_with_what_mends_it(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, *, plan: SimpleNamespace, gpus: tuple[Gpu, ...], config: Config,
+    told: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(stages, "read_nvidia", lambda: Nvidia(gpus))
+    paths.server_log.parent.mkdir(parents=True, exist_ok=True)
+    paths.server_log.write_text("0.00.1 E ggml_cuda_init: failed to initialize CUDA: system not yet initialized\n")
+    launch: Any = Launch(Variant("r1"), config, paths)
+    launch.prepared = SimpleNamespace(plan=plan)
+    notice = launch._cpu_instead()
+    assert (notice is not None) == told
+    if notice is not None:
+        assert notice.text.startswith("llama-server runs on the CPU alone. CUDA is not ready")
+        assert "nvidia-fabricmanager" in notice.text

@@ -21,6 +21,7 @@ from r1tui.hub.local.found import find_model
 from r1tui.launch.loading import Changes, follow_server, outcome
 from r1tui.machine.bandwidth import load_bandwidth, measure
 from r1tui.machine.hardware import detect_machine
+from r1tui.machine.nvml import read_nvidia
 from r1tui.messages import FallbackPlan, PlanSummary, ProcessId, ServerSpec, Status
 from r1tui.plan import Plan
 from r1tui.plan.fallbacks import fallback_plans, format_difference
@@ -31,7 +32,7 @@ from r1tui.planning.history import remember_load
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import subject_of
-from r1tui.remedies import CheckMachine, ListModels, ShowPlan
+from r1tui.remedies import ListModels, ShowPlan
 from r1tui.server.command import Tcp, parse_tcp, with_free_port
 from r1tui.server.diagnosis import left_on_cpu
 from r1tui.supervisor import client as supervisor
@@ -207,14 +208,21 @@ class Launch:
             self.started = starting.done() and starting.exception() is None
 
     def _cpu_instead(self) -> Notice | None:
-        """Said when a server that was planned for a GPU came up without one."""
-        prepared = self.prepared
-        if prepared is None or not prepared.plan.devices or prepared.plan.n_gpu_layers == 0:
-            return None
+        """Said when a server that was to use a GPU came up without one."""
         with suppress(OSError), self._paths.server_log.open(encoding="utf-8", errors="replace") as log:
-            if (line := left_on_cpu(log.read(LOG_HEAD_CHARS).splitlines())) is not None:
-                return Notice.of("server", f"llama-server runs on the CPU alone: {line}.", CheckMachine())
+            why = left_on_cpu(log.read(LOG_HEAD_CHARS).splitlines())
+            if why is not None and self._wants_gpu():
+                return Notice.of("server", f"llama-server runs on the CPU alone. {why.cause}", *why.remedies)
         return None
+
+    def _wants_gpu(self) -> bool:
+        """Whether the plan uses a GPU, or has none only because the engine could not see those that are here."""
+        if self.prepared is None:
+            return False
+        if self.prepared.plan.devices:
+            return self.prepared.plan.n_gpu_layers != 0
+        allowed = self._config.server.devices is None and self._config.plan.n_gpu_layers != 0
+        return allowed and bool(read_nvidia().gpus)
 
     def _runs_already(self) -> bool:
         """Whether another r1tui was faster and has started the same model."""

@@ -11,6 +11,7 @@ from r1tui.remedies import (
     Advice,
     AnyRemedy,
     BuildEngine,
+    CheckMachine,
     FetchModel,
     ListModels,
     Remedies,
@@ -65,6 +66,8 @@ def diagnose(
 
 def _diagnose(log_lines: Sequence[str], exit_status: int | None, *, oom_killed: bool) -> Diagnosis:
     lines = list(_without_recovered(plain(line).rstrip() for line in log_lines))
+    if any(_LOADED.search(line) for line in lines):  # on the CPU alone: why it ended is something else
+        lines = [line for line in lines if not _NO_GPU.search(line)]
     if exit_status == -signal.SIGKILL:
         return _as_diagnosis(_killed(oom_killed), lines[-EVIDENCE_LINES:], "memory" if oom_killed else "passing")
     for rule in RULES:
@@ -84,9 +87,13 @@ def _as_diagnosis(told: R1tuiError, evidence: Sequence[str], kind: Kind) -> Diag
     return Diagnosis(told.cause, told.remedies, tuple(evidence), kind)
 
 
-def left_on_cpu(log_lines: Sequence[str]) -> str | None:
-    """The line that says why a server that was to use a GPU runs on the CPU alone; None when none says so."""
-    return next((message(plain(line)) for line in log_lines if _NO_GPU.search(line)), None)
+def left_on_cpu(log_lines: Sequence[str]) -> R1tuiError | None:
+    """Why a server that was to use a GPU runs on the CPU alone, and what mends it; None when no line says so."""
+    line = next((message(plain(line)) for line in log_lines if _NO_GPU.search(line)), None)
+    if line is None:
+        return None
+    found = ((rule, match) for rule in RULES if (match := rule.pattern.search(line)))
+    return next((rule.explain(match) for rule, match in found), R1tuiError(f"{line}.", CheckMachine()))
 
 
 def message(line: str) -> str:
@@ -113,6 +120,7 @@ _NO_GPU = re.compile(
     r"failed to initialize (?:CUDA|ROCm|Vulkan)|no usable GPU found|lib(?:cuda|cudart|cublas)\S*: cannot open",
     re.IGNORECASE,
 )
+_LOADED = re.compile(r"\bmodel loaded\b")
 _MEMORY = re.compile(
     r"out of memory|cudaMalloc failed|(?:failed|unable) to allocate|insufficient memory|std::bad_alloc", re.IGNORECASE
 )
@@ -205,6 +213,24 @@ RULES: tuple[Rule, ...] = tuple(
                 f"llama-server does not know the argument {match[1]}.",
                 "Remove it from `extra_args` in config.yaml, or build the engine that r1tui is tested with.",
                 BuildEngine(),
+            ),
+        ),
+        (
+            r"system not yet initialized",  # cudaErrorSystemNotReady, 802
+            lambda _: R1tuiError(
+                "CUDA is not ready: GPUs joined by NVSwitch need the fabric manager, which most likely does not run.",
+                Run("systemctl status nvidia-fabricmanager", "shows its state"),
+                Run("sudo systemctl enable --now nvidia-fabricmanager", "starts it now and at every boot"),
+                "It must have exactly the driver's version. In a container, start it on the host.",
+            ),
+        ),
+        (
+            r"unsupported display driver / cuda driver combination",  # cudaErrorSystemDriverMismatch, 803
+            lambda _: R1tuiError(
+                "CUDA's driver library (libcuda.so.1) and the NVIDIA driver in the kernel have different versions.",
+                "After an update of the driver, restart the machine.",
+                "Leave `cuda-compat` out of LD_LIBRARY_PATH.",
+                Run("nvidia-smi", "runs without an error when they go together"),
             ),
         ),
         (
