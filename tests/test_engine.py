@@ -26,7 +26,7 @@ CPU = EngineSettings(backend="cpu", ref="b1", jobs=1)
 BUILD = """
 import sys
 from r1tui.config import EngineSettings
-from r1tui.engine import build_engine
+from r1tui.engine.make import build_engine
 from r1tui.events import encode_event
 from r1tui.system.paths import Paths
 settings = EngineSettings(backend="cpu", ref="b1", jobs=1)
