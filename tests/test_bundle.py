@@ -196,7 +196,7 @@ def test_what_is_there_is_not_replaced(r1tui: CommandLine, tmp_path: Path) -> No
     for name in ("a.zip", "link.tar.gz"):
         ran = r1tui("doctor", "--bundle", tmp_path / name)
         assert ran.returncode == 1
-        assert "is there already" in ran.stderr
+        assert "already exists" in ran.stderr
     assert (tmp_path / "a.zip").read_text() == "mine"
     assert not (tmp_path / "gone").exists()
     assert r1tui("doctor", "--bundle", tmp_path / "no" / "a.zip").returncode == 1

@@ -96,7 +96,7 @@ def test_one_is_renamed_deleted_and_brought_back(chats: CommandLine) -> None:
 def test_one_that_a_screen_has_open_is_shown_and_not_changed(chats: CommandLine, paths: Paths) -> None:
     with Store(paths.conversations) as store:
         assert store.open("b-1") is not None
-        assert "open in process" in chats("chats").stdout
+        assert "open in PID" in chats("chats").stdout
         assert "They" in chats("chats", "show", "b-1").stdout
         for command in (("delete", "b-1"), ("rename", "b-1", "x")):
             refused = chats("chats", *command)

@@ -275,10 +275,10 @@ async def test_one_that_is_shown_to_be_read_only_is_exported_and_stays_when_it_c
         await pilot.press("enter")
         await until(pilot, lambda: any("Written to" in text for text in app.told))
         assert "What is a heron?" in (tmp_path / "heron.md").read_text()
-        assert not any("leave it there" in text for text in app.told)
+        assert not any("close it there first" in text for text in app.told)
         await listed(app, pilot, *ALL)
         await pilot.press("d")
-        await until(pilot, lambda: any("leave it there" in text for text in app.told))
+        await until(pilot, lambda: any("close it there first" in text for text in app.told))
         await listed(app, pilot, *ALL)
         assert seat(app).conversation is shown
         other.close()

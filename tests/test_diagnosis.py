@@ -50,7 +50,7 @@ def test_a_missing_model(fails: Fails, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "cause"), [(0, "no GGUF file"), (2000, "incomplete or damaged"), (8_000_000, "incomplete or damaged")]
+    ("length", "cause"), [(0, "not a GGUF file"), (2000, "incomplete or damaged"), (8_000_000, "incomplete or damaged")]
 )
 def test_a_model_that_was_cut(fails: Fails, tiny_r1: TinyModel, tmp_path: Path, length: int, cause: str) -> None:
     cut = tmp_path / "cut.gguf"
@@ -72,7 +72,7 @@ def test_a_missing_shard(fails: Fails, tiny_r1: TinyModel, tmp_path: Path) -> No
 def test_something_else_than_a_model(fails: Fails, tmp_path: Path) -> None:
     page = tmp_path / "page.gguf"
     page.write_text("<html>404</html>" * 100)
-    assert "no GGUF file" in fails(model=page).cause
+    assert "not a GGUF file" in fails(model=page).cause
 
 
 def test_cache_types_that_the_model_does_not_take(fails: Fails) -> None:
@@ -285,7 +285,7 @@ def test_memory_that_sufficed_without_pipeline_parallelism_is_not_the_cause() ->
         (-signal.SIGSEGV, "ended by SIGSEGV"),
         (-99, "ended by signal 99"),
         (0, "ended by itself with exit status 0"),
-        (None, "how is unknown"),
+        (None, "unknown reason"),
     ],
 )
 def test_the_exit_status_tells_when_the_log_does_not(exit_status: int | None, cause: str) -> None:

@@ -108,7 +108,7 @@ def test_a_second_download_follows_the_first(hub: Hub, command: CommandLine, big
     stdout, _ = second.communicate(timeout=PATIENCE_S)
     first.communicate(timeout=PATIENCE_S)
     assert (first.returncode, second.returncode) == (0, 0)
-    assert f"Process {first.pid} is downloading" in json.loads(beginning)["text"]
+    assert f"is already being downloaded (PID {first.pid})" in json.loads(beginning)["text"]
     events = [json.loads(line) for line in stdout.splitlines()]
     assert any(event["event"] == "files_progress" for event in events)
     assert events[-1]["event"] == "stage_done"

@@ -234,7 +234,7 @@ async def test_a_server_that_is_busy_says_when_to_ask_again() -> None:
 
 async def test_a_path_at_which_no_server_listens_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for name, said in (("none", "does not exist"), ("file", "is no socket"), ("file/x", "does not exist")):
+    for name, said in (("none", "does not exist"), ("file", "no server listening"), ("file/x", "does not exist")):
         async with ServerClient(Endpoint.parse(f"unix:{tmp_path / name}"), ours=False) as client:
             with pytest.raises(R1tuiError, match=said):
                 await client.need_model()

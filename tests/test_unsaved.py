@@ -169,7 +169,7 @@ def test_what_is_given_up_is_not_called_kept(paths: Paths, disk: SmallDisk, home
     assert opened is not None
     answer = opened.conversation.turns[-1].answer
     assert (answer.state, answer.cause) == ("stopped", LEFT)
-    assert "may not have been saved" in LEFT
+    assert "may be missing" in LEFT
 
 
 def end_by(number: int) -> Callable[[Terminal], int]:

@@ -231,8 +231,8 @@ def _set_aside(path: Path, error: sqlite3.Error) -> R1tuiError:
         if part.exists():
             part.replace(f"{aside}{suffix}")
     return R1tuiError(
-        f"The database of the conversations is damaged ({error}). It was set aside as {aside}, and a new one is begun.",
-        f"What can be read of it: sqlite3 '{aside}' .recover",
+        f"The conversation database is damaged ({error}). It was renamed {aside}, and a new one was made.",
+        f"Recover what can be read: sqlite3 '{aside}' .recover",
     )
 
 
@@ -243,7 +243,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
     def poll() -> None:
         if monotonic() > deadline_s:
-            raise R1tuiError("Another r1tui keeps the conversations locked.", "What is not written is tried again.")
+            raise R1tuiError("Another r1tui has locked the conversations.", "Saving is tried again.")
 
     with locked(folder / "opening.lock", "The conversations", lambda _: None, poll):
         yield

@@ -116,10 +116,10 @@ def _ending(turn: Turn) -> str:
     """How the answer ended, if it did not end by itself."""
     answer = turn.answer
     if answer.state == "failed":
-        return f"*{one_line(answer.cause)}*" if answer.cause else "*It failed.*"
+        return f"*{one_line(answer.cause)}*" if answer.cause else "*Failed.*"
     if answer.state == "stopped":
-        return "*It was stopped here.*"
-    return "*It was cut here.*" if answer.is_cut else "*It is not there yet.*" if answer.running else ""
+        return "*Stopped here.*"
+    return "*Cut off here.*" if answer.is_cut else "*Still running.*" if answer.running else ""
 
 
 def _closed(text: str) -> str:

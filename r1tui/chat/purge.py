@@ -12,7 +12,7 @@ _SELDOM_S = 3600.0
 
 def purge(connection: sqlite3.Connection) -> list[str]:
     """Delete for good what was deleted long ago, in a transaction of the caller's; the ids of what is gone."""
-    now_s, own_s = time(), _told(connection, time())
+    now_s, own_s = time(), _advance_calendar(connection, time())
     connection.execute(
         "UPDATE conversations SET deleted_own_s = ? WHERE deleted_s IS NOT NULL AND deleted_own_s IS NULL", (own_s,)
     )
@@ -24,8 +24,8 @@ def purge(connection: sqlite3.Connection) -> list[str]:
     return gone
 
 
-def _told(connection: sqlite3.Connection, now_s: float) -> float:
-    """Tell the calendar the time; the time by it. A clock that was put back stops it for once."""
+def _advance_calendar(connection: sqlite3.Connection, now_s: float) -> float:
+    """Advance the calendar to now and return its time; a clock that was set back stops it for once."""
     wall_s, own_s = connection.execute("SELECT wall_s, own_s FROM calendar").fetchone()
     passed_s = min(max(now_s - wall_s, 0.0), MOST_PASSED_S) if wall_s else 0.0
     if wall_s and abs(now_s - wall_s) < _SELDOM_S:  # a start that only reads writes nothing

@@ -17,7 +17,7 @@ from r1tui.events import Finished
 from r1tui.messages import decode
 from r1tui.remedies import Advice, read
 
-LEFT = "r1tui ended while this answer came; its end may not have been saved."
+LEFT = "r1tui ended during this answer; its end may be missing."
 T = TypeVar("T")
 Row = dict[str, Any]
 _TEXTS = frozenset(
@@ -141,7 +141,7 @@ def _turn(
     answer = turn.answer = _past(row, _pieces(connection, row["key"]) if running else [])
     answer.base, answer.cause, answer.remedies = base, row["cause"], read(row["remedy"])
     if running and recorded is not None and open_in is not None:
-        answer.state, answer.cause = "failed", f"This answer is coming in another r1tui (process {open_in})."
+        answer.state, answer.cause = "failed", f"This answer is running in another r1tui (PID {open_in})."
         answer.remedies = (Advice("Open the conversation again to see more of it."),)
     elif running and recorded is not None:
         answer.state, answer.cause = "stopped", LEFT

@@ -35,7 +35,7 @@ class HeldError(R1tuiError):
 
     def __init__(self, pid: int) -> None:
         super().__init__(
-            f"The conversation is open in another r1tui (process {pid}).", "Do it there, or leave it there."
+            f"The conversation is open in another r1tui (PID {pid}).", "Change it there, or close it there first."
         )
 
 

@@ -19,11 +19,11 @@ LARGEST_BYTES = 16 << 20
 def check_target(target: Path) -> None:
     """Raise UsageError for a name that no archive has, and R1tuiError where there is a file, or no folder, already."""
     if not target.name.lower().endswith((".tar.gz", ".tgz", ".zip")):
-        raise UsageError(f"{target.name}: its kind is not known.", "Name it REPORT.tar.gz or REPORT.zip.")
+        raise UsageError(f"{target.name}: unknown type of archive.", "Name it REPORT.tar.gz or REPORT.zip.")
     if os.path.lexists(target):
-        raise R1tuiError(f"{target} is there already.", "Choose another name, or delete it first.")
+        raise R1tuiError(f"{target} already exists.", "Choose another name, or delete it first.")
     if not target.parent.is_dir():
-        raise R1tuiError(f"{target.parent} is no folder.", "Make it first, or name another one.")
+        raise R1tuiError(f"{target.parent} is not a folder.", "Make it first, or name another one.")
 
 
 def pack(target: Path, parts: Iterable[tuple[str, bytes]]) -> list[tuple[str, int]]:
@@ -48,7 +48,7 @@ def _write(target: Path, archive: bytes) -> None:
     try:
         write_new(target, archive)
     except FileExistsError as error:
-        raise R1tuiError(f"{target} is there already.", "Choose another name, or delete it first.") from error
+        raise R1tuiError(f"{target} already exists.", "Choose another name, or delete it first.") from error
 
 
 def _tar(members: Iterable[tuple[str, bytes]]) -> bytes:

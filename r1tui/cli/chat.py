@@ -42,7 +42,7 @@ from r1tui.planning.history import remember_speed
 from r1tui.remedies import Run, ShowLog
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.supervisor.access import address_of
 from r1tui.supervisor.askers import asked_by_others, new_conversation_id
 from r1tui.system.environment import KEY_VARIABLE
@@ -79,7 +79,7 @@ def chat(
     The running server answers if it has that model; with none running, one is started and stopped afterwards.
     """
     if attach and (variant or model):
-        raise UsageError("--attach was given together with a model.", "A server that runs already has its model.")
+        raise UsageError("--attach was given together with a model.", "The running server already has its model.")
     endpoint = attached_endpoint(attach, model_name)
     text = _read_prompt(prompt)
     show_answer = _ShowJson() if as_json else _ShowText()
@@ -115,7 +115,7 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
             await client.need_model()
             request = ChatRequest([Message("user", harmless)], context.config.sampling)
             if kept:
-                await _tell_keeper(context, conversation_id, running=True)
+                await _tell_supervisor(context, conversation_id, running=True)
             whole = False
             try:
                 async with aclosing(_events(client, request, conversation_id, live=output.is_live)) as events:
@@ -124,7 +124,7 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
                         if isinstance(event, Failed):
                             raise R1tuiError(event.cause, *event.remedies)
                         if isinstance(event, Finished) and kept:
-                            remember_speed(context.paths, keeper.status(context.paths), event)
+                            remember_speed(context.paths, supervisor.status(context.paths), event)
                 whole = True
             finally:
                 output.end()
@@ -132,7 +132,7 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
                     with suppress(R1tuiError):
                         await client.stop_answer(conversation_id)
                 if kept:
-                    await _tell_keeper(context, conversation_id, running=False)
+                    await _tell_supervisor(context, conversation_id, running=False)
 
 
 async def _events(
@@ -156,11 +156,11 @@ async def _events(
 
 @asynccontextmanager
 async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[Endpoint, str | None, bool], None]:
-    """Where to ask, with which key, and whether a keeper is behind it; a server started for this is stopped again."""
+    """Where to ask, with which key, and whether it has a supervisor; a server started for this is stopped again."""
     if wanted.endpoint is not None:
         yield wanted.endpoint, os.environ.get(KEY_VARIABLE), False
         return
-    now = keeper.adopt(context.paths)
+    now = supervisor.adopt(context.paths)
     if now.running:
         check_same_model(
             now, wanted_variant(context, wanted.variant, wanted.model) if _named(wanted) else None, context
@@ -176,10 +176,10 @@ async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[End
         assert launch.status is not None  # noqa: S101  show() raised otherwise
         yield *_address(launch.status, context), True
     finally:
-        if launch.started and not asked_by_others(keeper.status(context.paths).answers, os.getpid()):
-            await asyncio.to_thread(keeper.stop, context.paths)
+        if launch.started and not asked_by_others(supervisor.status(context.paths).answers, os.getpid()):
+            await asyncio.to_thread(supervisor.stop, context.paths)
         elif launch.started:
-            click.echo("The server ends after another answer that is running.", err=True)
+            click.echo("The server stops when another running answer has finished.", err=True)
 
 
 def _named(wanted: _Wanted) -> bool:
@@ -192,9 +192,9 @@ def _address(status: Status, context: Context) -> tuple[Endpoint, str | None]:
     return address_of(status, context.paths)
 
 
-async def _tell_keeper(context: Context, conversation_id: str, *, running: bool) -> None:
-    """Tell the keeper of the answer; only a stop in the middle of it would miss that."""
-    tell = keeper.answer_started if running else keeper.answer_ended
+async def _tell_supervisor(context: Context, conversation_id: str, *, running: bool) -> None:
+    """Tell the supervisor of the answer; only a stop in the middle of it would miss that."""
+    tell = supervisor.answer_started if running else supervisor.answer_ended
     try:
         await asyncio.to_thread(tell, context.paths, conversation_id)
     except R1tuiError as error:
@@ -215,7 +215,7 @@ class _ShowText:
         match event:
             case ContentWasThinking():
                 self.end()
-                self._write("(What stands above was the model's thinking.)\n\n", err=True)
+                self._write("(The text above was the model's thinking.)\n\n", err=True)
             case PromptProgress(total, _, processed) if self._safe[True] and total:
                 click.echo(f"\r\x1b[Kreading the question: {100 * processed // total} %", nl=False, err=True)
                 self._progress_shown = True

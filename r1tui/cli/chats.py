@@ -92,7 +92,7 @@ def export(
         return
     path = expand(output)
     if not write_file(path, text, replace=force):
-        raise R1tuiError(f"There is {path} already.", "Choose another file, or --force.")
+        raise R1tuiError(f"{path} already exists.", "Choose another file, or --force.")
     _done({"id": loaded.conversation.id, "file": str(path)}, f"Written to {path}.", as_json=as_json)
 
 
@@ -107,7 +107,7 @@ def rename(context: Context, conversation: str, title: str, *, as_json: bool) ->
     with _store(context) as store:
         found = _id(store, conversation)
         store.rename(found, title)
-    _done({"id": found, "title": title}, f"It is called {title} now." if title else "It has no title.", as_json=as_json)
+    _done({"id": found, "title": title}, f"Renamed to {title}." if title else "Title removed.", as_json=as_json)
 
 
 @chats.command()
@@ -119,7 +119,7 @@ def delete(context: Context, conversation: str, *, as_json: bool) -> None:
     with _store(context) as store:
         found = _id(store, conversation)
         store.delete(found)
-    _done({"id": found}, f"It is deleted. r1tui chats restore {found} brings it back.", as_json=as_json)
+    _done({"id": found}, f"Deleted. r1tui chats restore {found} brings it back.", as_json=as_json)
 
 
 @chats.command()
@@ -130,7 +130,7 @@ def restore(context: Context, conversation: str | None, *, as_json: bool) -> Non
     """Bring back the conversation ID, or the one that was deleted last."""
     with _store(context) as store:
         found = store.restore(_id(store, conversation, deleted=True) if conversation is not None else None)
-    _done({"id": found}, f"{found} is back.", as_json=as_json)
+    _done({"id": found}, f"Restored {found}.", as_json=as_json)
 
 
 def _store(context: Context) -> Store:
@@ -164,7 +164,7 @@ def _print(found: list[Listed], *, as_json: bool) -> None:
     if not found:
         click.echo("No conversations.", err=True)
     for one in found:
-        state = f"  (open in process {one.open_in})" if one.open_in is not None else ""
+        state = f"  (open in PID {one.open_in})" if one.open_in is not None else ""
         when, name = day(one.updated_s, time()), shortened(one.name, 60)
         click.echo(plain(f"{one.id[:ID_CHARS]:<{ID_CHARS}}  {when:<11}  {one.exchanges:>3}  {name}{state}"))
         if one.passage:

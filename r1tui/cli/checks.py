@@ -122,13 +122,11 @@ class Checkup:
         return "note" if self._has_engine else "missing"
 
     def _packages(self) -> Iterator[Check]:
-        missing = missing_packages()
-        remedy = f"{sys.executable} -m pip install {' '.join(repr(one) for one in missing)}"
-        yield (
-            Check("packages", "missing", f"not installed: {', '.join(missing)}", remedy, needed=True)
-            if missing
-            else Check("packages", "ok", "all that r1tui needs", needed=True)
-        )
+        if missing := missing_packages():
+            remedy = f"{sys.executable} -m pip install {' '.join(map(repr, missing))}"
+            yield Check("packages", "missing", f"not installed: {', '.join(missing)}", remedy, needed=True)
+        else:
+            yield Check("packages", "ok", "all that r1tui needs", needed=True)
 
     def _settings(self) -> Iterator[Check]:
         path = Path(self._context.config_file or self._paths.config_file)
@@ -215,7 +213,7 @@ class Checkup:
         yield Check("memory", "ok", f"{free} of {total} free for this process")
         rates = load_bandwidth(self._paths, machine.fingerprint)
         if rates is None:
-            yield Check("rates", "note", "how fast memory and disk are read was not measured", "r1tui doctor --measure")
+            yield Check("rates", "note", "speed of memory and disk not measured", "r1tui doctor --measure")
             return
         found = [f"memory {rates.memory_gbps:.0f} GB/s"]
         found += [f"bus to GPU {index} {gbps:.0f} GB/s" for index, gbps in rates.bus_gbps.items()]
@@ -234,8 +232,10 @@ class Checkup:
         own, *others = model_roots(self._paths, self._config)
         yield _folder("models", own, ENGINE_BYTES, needed=not has_model)
         for root in others:
-            there = root.is_dir()
-            yield _folder("models", root, 0, needed=False) if there else Check("models", "note", f"{root} is not there")
+            if root.is_dir():
+                yield _folder("models", root, 0, needed=False)
+            else:
+                yield Check("models", "note", f"{root} does not exist")
 
     def _models(self) -> Iterator[Check]:
         search = ModelSearch(self._paths, self._config)
@@ -253,17 +253,12 @@ class Checkup:
         text = now.state + (f" {now.variant}" if now.variant else "") + (f": {now.cause}" if now.cause else "")
         yield Check("server", "note" if now.cause else "ok", text, now.remedy or "")
         found, stop = find_processes(self._paths), in_commands([StopServer()])
-        for what, processes, known in (
-            ("llama-server", found.servers, now.pid), ("keeper", found.supervisors, now.keeper_pid)
-        ):  # fmt: skip
-            for process in processes:
-                if process.pid != known and now.running:
-                    yield Check(
-                        "server",
-                        "note",
-                        f"another {what} of this home runs (process {process.pid})",
-                        stop,
-                    )
+        ours = [("llama-server", one.pid) for one in found.servers] + [
+            ("supervisor", one.pid) for one in found.supervisors
+        ]
+        for what, pid in ours if now.running else ():
+            if pid not in (now.pid, now.keeper_pid):
+                yield Check("server", "note", f"another {what} of this home is running (PID {pid})", stop)
 
 
 def is_healthy(checks: list[Check]) -> bool:
@@ -279,7 +274,7 @@ def _guarded(look: Callable[[], Iterator[Check]], *, needed: bool) -> Iterator[C
     except R1tuiError as error:
         yield Check(name, "missing" if needed else "note", error.cause, error.remedy, needed=needed)
     except OSError as error:
-        yield Check(name, "note", f"cannot be looked at: {error}")
+        yield Check(name, "note", f"cannot be checked: {error}")
     except Exception as error:
         told = log_unexpected(error, f"The look at {name}")
         yield Check(name, "note", told.cause, told.remedy)

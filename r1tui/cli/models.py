@@ -64,7 +64,7 @@ def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
         click.echo(plain("  ".join(cells).rstrip()))
     click.echo(plain(f"\n{_age_of_sizes(entries)}"))
     if advice is not None:
-        click.echo(plain(f"To begin with on this machine: {advice.variant.name}, {advice.why}"))
+        click.echo(plain(f"Recommended for this machine: {advice.variant.name}, {advice.why}"))
     if found:
         click.echo("\nAlso on this machine, for --model:")
     for entry in found:
@@ -140,7 +140,7 @@ def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
     """Show what another process's download of this variant does, until that has ended."""
 
     async def show_events() -> None:
-        emit(Notice("model", f"Process {pid} is downloading {target.name} already; this is how far it is."))
+        emit(Notice("model", f"{target.name} is already being downloaded (PID {pid}); its progress follows."))
         async with aclosing(job.events()) as events:
             async for event in events:
                 if not isinstance(event, StageDone | StageFailed | str):
@@ -150,7 +150,7 @@ def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
         run_async(show_events())
     except KeyboardInterrupt:
         raise CancelledError(
-            f"The download of {target.name} goes on in process {pid}.", Run(f"r1tui download {target.name}", "shows it")
+            f"The download of {target.name} continues (PID {pid}).", Run(f"r1tui download {target.name}", "shows it")
         ) from None
 
 
@@ -187,7 +187,7 @@ def delete(context: Context, variant: str, *, yes: bool, as_json: bool) -> None:
     if as_json:
         print_json({"deleted": [str(file) for file in removal.files], "freed_bytes": removal.freed_bytes})
     else:
-        click.echo(plain(f"{target.name} is deleted: {freed} are free again."))
+        click.echo(plain(f"{target.name}: deleted, {freed} freed."))
 
 
 @click.command()

@@ -23,7 +23,7 @@ from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject, find_subject
 from r1tui.remedies import BuildEngine, FetchModel, StopServer
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.text import plain
 
@@ -69,11 +69,11 @@ def plan(
     config = msgspec.structs.replace(config, plan=_settings(config.plan, wishes))
     engine = find_engine(config.engine, context.paths)
     devices = None if vram is None else _what_if(_numbers(vram), gpu_backend or _backend_here(config, engine))
-    held = HeldMemory.by(keeper.status(context.paths))
+    held = HeldMemory.by(supervisor.status(context.paths))
     request = request_here(config, context.paths, engine, held, devices)
     if ram is not None:
         if not ram < 1e6:
-            raise UsageError(f"--ram {ram:g} is no size.", "Give GiB, such as --ram 128.")
+            raise UsageError(f"--ram {ram:g} is not a size.", "Give GiB, such as --ram 128.")
         request = replace(request, host_total_mib=int(ram * 1024), host_free_mib=int(ram * 1024))
     if comparing and exact:
         raise UsageError("--exact was given together with --compare.", "Plan one variant exactly.")
@@ -137,7 +137,7 @@ def _numbers(text: str) -> list[float]:
         numbers = [-1.0]
     if not all(0 <= number < 1e6 for number in numbers):
         raise UsageError(
-            f"--vram {text!r} is no list of sizes.", "Give GiB per GPU, such as --vram 24 or --vram 80,80."
+            f"--vram {text!r} is not a list of sizes.", "Give GiB per GPU, such as --vram 24 or --vram 80,80."
         )
     return numbers
 
@@ -147,7 +147,7 @@ def _addresses(rpc: str) -> list[str]:
     for address in addresses:
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal():
-            raise UsageError(f"--rpc {rpc!r} is no list of workers.", "Give HOST:PORT,…, such as 127.0.0.1:50052.")
+            raise UsageError(f"--rpc {rpc!r} is not a list of workers.", "Give HOST:PORT,…, such as 127.0.0.1:50052.")
     return addresses
 
 

@@ -36,7 +36,9 @@ def describe(now: Status) -> list[str]:
     what = f" {now.variant}" if now.variant else ""
     lines = [f"{now.state}{what}" + (f", up {duration(now.uptime_s)}" if now.uptime_s is not None else "")]
     if now.pid:
-        lines.append(f"  llama-server {now.pid}, keeper {now.keeper_pid or 'gone'}, {now.restarts} restarts")
+        lines.append(
+            f"  llama-server PID {now.pid}, supervisor PID {now.keeper_pid or 'none'}, {now.restarts} restarts"
+        )
     if now.endings:
         lines.append(f"  before that: {now.endings[-1].cause} {now.endings[-1].next}")
     if now.endpoint:
@@ -54,13 +56,13 @@ def describe(now: Status) -> list[str]:
 @click.command()
 @pass_context
 def stop(context: Context) -> None:
-    """Stop the running server: running answers first, then llama-server, then its keeper."""
+    """Stop the running server: running answers first, then llama-server, then its supervisor."""
     from r1tui.supervisor.client import stop as stop_server  # noqa: PLC0415  asyncio, sockets
 
     before = current_status(context.paths)
     after = stop_server(context.paths)
     if after.pid is not None:
-        raise R1tuiError(f"llama-server {after.pid} does not end.", Run(f"ps -fp {after.pid}", "shows it"))
+        raise R1tuiError(f"llama-server (PID {after.pid}) does not end.", Run(f"ps -fp {after.pid}", "shows it"))
     click.echo("Stopped." if before.running else "Nothing was running.", err=True)
 
 

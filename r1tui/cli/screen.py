@@ -50,7 +50,7 @@ def run_screen(
     """Run the screen until the user leaves it."""
     _check_terminal()
     if attach and variant:
-        raise UsageError("--attach was given together with a variant.", "A server that runs already has its model.")
+        raise UsageError("--attach was given together with a variant.", "The running server already has its model.")
     endpoint = attached_endpoint(attach, model_name)
     target = None if endpoint else wanted_variant(context, variant, None)
     config = context.config
@@ -86,7 +86,7 @@ def run_screen(
 
 
 def _leave_at_once(app: "R1App", stopped: Paths | None, number: int, frame: FrameType | None) -> None:
-    """The terminal is gone, and an orderly end would wait for it for ever; what must last is the keeper's, and what
+    """The terminal is gone, and an orderly end would wait for it for ever; what must last is the supervisor's, and what
     is written here.
 
     The server of `stopped` is stopped before.

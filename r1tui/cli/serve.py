@@ -1,4 +1,4 @@
-"""`r1tui serve`: a variant's server, under a keeper, here or detached."""
+"""`r1tui serve`: a variant's server, under a supervisor, here or detached."""
 
 import shlex
 from pathlib import Path
@@ -17,12 +17,12 @@ from r1tui.launch.stages import Launch
 from r1tui.messages import Status
 from r1tui.remedies import Run, ShowLog
 from r1tui.server.command import as_script, parse_tcp, ssh_line
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.supervisor.status import status as current_status
 from r1tui.system.signals import run_async
 from r1tui.text import plain
 
-KEPT = "It was running already, and goes on with the settings that it was started with."
+KEPT = "It was already running and keeps the settings that it was started with."
 
 
 @click.command()
@@ -66,21 +66,21 @@ def serve(
         run_async(show(launch.prepare(), printer, as_json=as_json))
         print_text(_script(context, launch), nl=False)
         return
-    now = keeper.adopt(context.paths)
+    now = supervisor.adopt(context.paths)
     if now.running:
         check_same_model(now, target, context)
         now = run_async(join(context, now))
         if now.state != "stopped":
             _check_port(now, tcp, config.server.tcp, f"--model {shlex.quote(model)}" if model else target.name)
             _tell(now, as_json=as_json)
-            click.echo(KEPT if detach else f"{KEPT} This terminal does not keep it.", err=True)
+            click.echo(KEPT if detach else f"{KEPT} It does not belong to this terminal.", err=True)
             return
     if detach:
         try:
             run_async(show(launch.run(), printer, as_json=as_json))
         except KeyboardInterrupt:
             if launch.started:
-                keeper.stop(context.paths)
+                supervisor.stop(context.paths)
             raise
         now = current_status(context.paths)
         if not launch.started:  # another r1tui was faster
@@ -102,7 +102,7 @@ def _check_port(now: Status, wanted: str | None, configured: str | None, target:
     if listens is not None and listens.host == tcp.host and tcp.port in (0, listens.port):
         return
     has = f"listens on {listens}" if listens else "has no port"
-    cause = f"The server runs already and {has}; a running one gets no other."
+    cause = f"The server is already running and {has}; it cannot take another port while it runs."
     remedy = Run(f"r1tui stop && r1tui serve {target} --detach --tcp {tcp}", "has it listen there")
     if wanted is not None:
         raise R1tuiError(cause, remedy)
@@ -117,7 +117,7 @@ def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:
             why = f": {status.cause} {status.remedy}" if status.cause else ""
             click.echo(plain(f"server: {status.state}{why}"), err=True)
 
-    last = keeper.run_supervisor(launch.spec(), context.paths, changed)
+    last = supervisor.run_supervisor(launch.spec(), context.paths, changed)
     if last.state == "failed":
         raise R1tuiError(last.cause or "llama-server ended.", *(last.remedies or (ShowLog(),)))
 

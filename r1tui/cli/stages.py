@@ -46,13 +46,7 @@ def reporting(stage: Stage, printer: Printer, *, as_json: bool) -> Iterator[Emit
     try:
         with our_errors(stage):
             yield printer
-    except KeyboardInterrupt:
-        if not as_json:
-            raise
-        event = failed_event(stage, KeyboardInterrupt())
-        printer(event)
-        raise FailedError(event, told=True) from None
-    except R1tuiError as error:
+    except (KeyboardInterrupt, R1tuiError) as error:
         if not as_json:
             raise
         event = failed_event(stage, error)

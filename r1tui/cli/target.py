@@ -61,7 +61,6 @@ def check_same_model(status: Status, variant: Variant | None, context: Context) 
         raise R1tuiError(status.cause or "", *status.remedies)
     if variant is not None and not serves(status, variant, context):
         raise R1tuiError(
-            f"The server runs {status.variant or status.model or 'a model that no file names any more'}, "
-            f"not {variant.name}.",
+            f"The server runs {status.variant or status.model or 'a model whose name is unknown'}, not {variant.name}.",
             StopServer(),
         )

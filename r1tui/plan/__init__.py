@@ -4,8 +4,7 @@ from r1tui.messages import DevicePlan, HostPlan
 from r1tui.plan.planner import is_known, make_plan
 from r1tui.plan.request import Device, DeviceBackend, PlanRequest
 from r1tui.plan.result import Plan
-from r1tui.plan.rule import rule_of_thumb, verdict_by_size
-from r1tui.plan.verdict import Verdict
+from r1tui.plan.verdict import Verdict, rule_of_thumb, verdict_by_size
 
 __all__ = [
     "Device",

@@ -28,7 +28,7 @@ def placement(
         return ["No layer goes to a GPU, as was asked: everything runs on the CPU."]
     if not count:
         usable = ", ".join(f"{max(device.usable_mib, 0):,.0f} MiB on {device.name}" for device in devices)
-        return [f"Not one layer fits into what can be used ({usable}): everything runs on the CPU."]
+        return [f"Not one layer fits into the usable VRAM ({usable}): everything runs on the CPU."]
     said = []
     if strategy == "rule":
         said.append("The rule of thumb is VRAM by file size by layers, less four; it ignores the K/V cache.")
@@ -64,11 +64,6 @@ def legacy(header: Header, layout: ModelLayout) -> str:
     )
 
 
-def shorter_context(wanted: int, actual: int) -> str:
-    """That the context was reduced."""
-    return f"The context is {actual:,} tokens instead of {wanted:,}: a larger cache has no room."
-
-
 def larger_batch(size: int, cost: int) -> str:
     """Why prompts are computed in larger batches."""
     price = f"it costs the experts of {cost} layers" if cost > 1 else "it costs one layer's experts"
@@ -78,20 +73,10 @@ def larger_batch(size: int, cost: int) -> str:
     )
 
 
-def history_margin(device: Device, extra_mib: int) -> str:
-    """That an earlier run showed the device's room to be less."""
-    return f"{device.name} keeps {extra_mib:,} MiB more free than its margin: an earlier run needed or missed as much."
-
-
 def expected_speed(speed: Speed, *, measured: bool) -> str:
     """How fast answers and prompts are likely to be."""
     why = "by what was measured here" if measured else "an estimate; measured answers narrow it"
     return f"Expect {rough(*speed.answer)} tokens/s for answers and {rough(*speed.prompt)} for prompts ({why})."
-
-
-def whole_with_less_context(ctx_size: int) -> str:
-    """What a shorter context would bring."""
-    return f"With a context of {ctx_size:,} tokens every layer's attention and cache would be on the GPU."
 
 
 def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list[str]:

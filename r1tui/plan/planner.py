@@ -59,7 +59,7 @@ class _Planner:
         extra_mib = record.extra_margin_mib(device.name, device.free_mib, device.usable_mib, time()) if record else 0
         if not extra_mib:
             return device
-        self._reasons.append(explain.history_margin(device, extra_mib))
+        self._reasons.append(f"{device.name} keeps {extra_mib:,} MiB more free: an earlier run needed it.")
         return device.with_margin(extra_mib)
 
     def plan(self) -> Plan:
@@ -84,9 +84,9 @@ class _Planner:
         if is_legacy_deepseek(self._header):
             self._reasons.append(explain.legacy(self._header, layout))
         if (shorter := self._context_for_everything(strategy, layout)) is not None:
-            self._reasons.append(explain.whole_with_less_context(shorter))
+            self._reasons.append(f"With a context of {shorter:,} tokens all attention and cache would be on the GPU.")
         if layout.ctx_size < wanted:
-            self._reasons.append(explain.shorter_context(wanted, layout.ctx_size))
+            self._reasons.append(f"The context is {layout.ctx_size:,} tokens instead of {wanted:,}: no room for more.")
         self._reasons += explain.shortage(verdict, usage, self._request)
         return self._result(strategy, layout, usage, cache, verdict)
 

@@ -9,6 +9,10 @@ from r1tui.plan.history import PlanHistory
 from r1tui.plan.rates import DeviceRates, HostRates
 
 DeviceBackend = Literal["cuda", "hip", "vulkan", "metal", "rpc"]
+_BACKENDS: dict[str, DeviceBackend] = {
+    "CUDA": "cuda", "ROCm": "hip", "Vulkan": "vulkan", "MTL": "metal", "Metal": "metal", "RPC": "rpc",
+}  # fmt: skip
+"""By the beginning of a device's name."""
 
 MARGIN_MIB = 1024
 MARGIN_SHARE = 0.03
@@ -39,6 +43,11 @@ class Device:
     def with_margin(self, extra_mib: int) -> "Device":
         """The device with so much more left free."""
         return replace(self, margin_mib=round(self._margin_mib) + extra_mib)
+
+
+def device_backend(name: str) -> DeviceBackend | None:
+    """The kind of device that llama.cpp means by a name such as `CUDA0`; None for one that takes no layers (BLAS)."""
+    return next((kind for prefix, kind in _BACKENDS.items() if name.startswith(prefix)), None)
 
 
 @dataclass(frozen=True)

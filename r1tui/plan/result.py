@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -13,6 +13,7 @@ from r1tui.plan.cache import FlashAttention
 from r1tui.plan.capabilities import HOST, Buffers, Capabilities
 from r1tui.plan.verdict import IN_MEMORY, Verdict
 
+Part = TypeVar("Part", DevicePlan, HostPlan)
 DEFAULT_BATCH = 2048  # llama-server's --batch-size
 DEFAULT_CACHE_RAM_MIB = 8192  # llama-server's --cache-ram
 
@@ -87,58 +88,17 @@ class Plan:
         """
         reasons = (*self.reasons, *_disagreements((*self.devices, self.host), figures))
         of = {one.name: one for one in figures}
-        devices = tuple(
-            msgspec.structs.replace(
-                device,
-                weights_mib=of[device.name].weights_mib,
-                kv_mib=of[device.name].kv_mib,
-                compute_mib=of[device.name].compute_mib,
-            )
-            if device.name in of
-            else device
-            for device in self.devices
-        )
-        if (host := of.get(HOST)) is None:
-            return replace(self, devices=devices, reasons=reasons, source="engine")
+        devices = tuple(_corrected(device, of.get(device.name)) for device in self.devices)
         copied_mib = self.host.anonymous_mib - self.host.kv_mib - self.host.compute_mib  # llama.cpp leaves these out
-        return replace(
-            self,
-            devices=devices,
-            host=msgspec.structs.replace(
-                self.host,
-                weights_mib=host.weights_mib,
-                kv_mib=host.kv_mib,
-                compute_mib=host.compute_mib,
-                anonymous_mib=host.kv_mib + host.compute_mib + copied_mib,
-            ),
-            reasons=reasons,
-            source="engine",
-        )
+        host = _corrected(self.host, of.get(HOST))
+        host = msgspec.structs.replace(host, anonymous_mib=host.kv_mib + host.compute_mib + copied_mib)
+        return replace(self, devices=devices, host=host, reasons=reasons, source="engine")
 
     def summary(self, variant: str = "", model: str = "", argv: Sequence[str] = ()) -> PlanSummary:
         """The object of `r1tui plan --json`, with what the caller knows."""
-        return PlanSummary(
-            variant=variant,
-            model=model,
-            strategy=self.strategy,
-            n_gpu_layers=self.n_gpu_layers,
-            n_cpu_moe=self.n_cpu_moe,
-            ctx_size=self.ctx_size,
-            cache_type_k=self.cache_type_k,
-            cache_type_v=self.cache_type_v,
-            threads=self.threads,
-            devices=self.devices,
-            host=self.host,
-            ubatch_size=self.ubatch_size,
-            flash_attn=self.flash_attn,
-            tensor_split=self.tensor_split,
-            tps=Speed(_rounded(self.speed.prompt), _rounded(self.speed.answer)),
-            fits=self.fits,
-            verdict=self.verdict,
-            source=self.source,
-            reasons=self.reasons,
-            argv=list(argv),
-        )
+        ours = {name: getattr(self, name) for name in PlanSummary.__struct_fields__ if hasattr(self, name)}
+        tps = Speed(_rounded(self.speed.prompt), _rounded(self.speed.answer))
+        return PlanSummary(**ours, tps=tps, variant=variant, model=model, argv=list(argv))
 
     def arguments(self, capabilities: Capabilities | None = None) -> list[str]:
         """llama-server's arguments for this plan; of optional ones only those that the binary has."""
@@ -181,6 +141,14 @@ class Plan:
         if not self.repack:
             flags["--no-repack"] = None
         return flags
+
+
+def _corrected(part: Part, engine: Buffers | None) -> Part:
+    if engine is None:
+        return part
+    return msgspec.structs.replace(
+        part, weights_mib=engine.weights_mib, kv_mib=engine.kv_mib, compute_mib=engine.compute_mib
+    )
 
 
 ROUNDING_MIB, COMPUTE_MIB, COMPUTE_SHARE = 2, 64, 0.1

@@ -6,7 +6,7 @@ from dataclasses import replace
 from r1tui.plan.memory import MIB, Model, ModelLayout, place
 from r1tui.plan.pins import ON_HOST
 from r1tui.plan.request import Device
-from r1tui.plan.rule import rule_of_thumb
+from r1tui.plan.verdict import rule_of_thumb
 
 SPLIT_STEPS = 12
 

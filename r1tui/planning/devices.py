@@ -10,7 +10,7 @@ from r1tui.messages import Range
 from r1tui.plan import Device
 from r1tui.plan.capabilities import EngineDevice
 from r1tui.plan.rates import DeviceRates
-from r1tui.planning.backends import device_backend
+from r1tui.plan.request import device_backend
 from r1tui.planning.held import HeldMemory
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from r1tui.errors import R1tuiError
 from r1tui.messages import Status
 from r1tui.plan.capabilities import EngineDevice
-from r1tui.planning.backends import device_backend
+from r1tui.plan.request import device_backend
 from r1tui.remedies import StopServer
 
 

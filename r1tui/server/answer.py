@@ -24,7 +24,7 @@ from r1tui.server.think import Piece, ThinkSplitter
 from r1tui.server.wire import Chunk, ChunkChoice, ChunkTimings, Gap, ServerError
 from r1tui.text import size
 
-GAP_TEXT = "\n\n[About {} are missing here: they were made while nobody recorded them.]\n\n"
+GAP_TEXT = "\n\n[About {} are missing here: no supervisor recorded them.]\n\n"
 
 
 class AnswerReader:
@@ -212,7 +212,7 @@ class AnswerReader:
         )
 
     def _no_answer(self) -> R1tuiError:
-        return R1tuiError("The server sent something that is no answer.", self._whose.log)
+        return R1tuiError("The server sent something that is not an answer.", self._whose.log)
 
     def _why_no_answer(self) -> R1tuiError | None:
         """The error of an end that is none of an answer; a llama-server of ours has no such ends."""

@@ -297,11 +297,13 @@ RULES: tuple[Rule, ...] = tuple(
         ),
         (
             r"invalid magic characters|failed to read magic",
-            _model_file("{} is no GGUF file.", _FETCH),
+            _model_file("{} is not a GGUF file.", _FETCH),
         ),
         (
             r"tensor '([^']*)' has invalid data",
-            lambda match: R1tuiError(f"The model's file is damaged: {match[1]} holds what is no number.", _FETCH),
+            lambda match: R1tuiError(
+                f"The model's file is damaged: {match[1]} holds values that are not numbers.", _FETCH
+            ),
         ),
         (
             r"illegal split file|invalid split|failed to load GGUF split",
@@ -332,7 +334,7 @@ def _killed(oom_killed: bool) -> R1tuiError:
 def _explain_exit(exit_status: int | None) -> R1tuiError:
     logs = (ShowLog(), StartServer())
     if exit_status is None:
-        return R1tuiError("llama-server has ended; how is unknown, since its keeper had been killed.", *logs)
+        return R1tuiError("llama-server ended for an unknown reason: its supervisor had been killed.", *logs)
     if exit_status == -signal.SIGILL:
         return R1tuiError(
             "llama-server was built for another CPU: it met an instruction that this one lacks.",

@@ -135,7 +135,7 @@ class ServerHttp:
             if not follows:
                 return response
             request = await self._redirected(request, response)
-        raise R1tuiError(f"{self.endpoint} sends from one address to the next without end.", "Check the address.")
+        raise R1tuiError(f"{self.endpoint} redirects without end.", "Check the address.")
 
     async def body(self, response: httpx2.Response) -> bytes:
         """All of a response, up to 64 MiB. Raises R1tuiError."""
@@ -177,10 +177,10 @@ class ServerHttp:
         if not location or target.hostname != request.url.host or target.scheme not in ("http", "https") or downgrades:
             raise self._elsewhere(location)
         headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
+        timeout = httpx2.Timeout(**request.extensions["timeout"])
         again = self._client.build_request(
-            request.method, target.geturl(), content=request.content, headers=headers,
-            timeout=request.extensions.get("timeout") and _timeout(request),
-        )  # fmt: skip
+            request.method, target.geturl(), content=request.content, headers=headers, timeout=timeout
+        )
         if again.url.scheme == request.url.scheme and again.url.port != request.url.port:
             again.headers.pop("authorization", None)  # another port may be another's server
         return again
@@ -189,9 +189,5 @@ class ServerHttp:
         where = urlsplit(location)
         shown = f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}" if where.netloc else location
         return R1tuiError(
-            f"{self.endpoint} sends elsewhere: {shown or 'nowhere'}.", "Use that address, if you trust it."
+            f"{self.endpoint} redirects to another host: {shown or 'nowhere'}.", "Use that address, if you trust it."
         )
-
-
-def _timeout(request: httpx2.Request) -> Any:
-    return httpx2.Timeout(**request.extensions["timeout"])

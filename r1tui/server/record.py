@@ -1,4 +1,4 @@
-"""The record of an answer: the bytes of its stream in a file, whole events only, written by the keeper.
+"""The record of an answer: the bytes of its stream in a file, whole events only, written by the supervisor.
 
 A record that ended other than by `[DONE]` has one event of ours at its end, which says how; where a piece is missing
 in the middle, one says how much.
@@ -31,7 +31,7 @@ from r1tui.system.outside import stem_of
 POLL_S = 0.1
 PIECE_BYTES = 1 << 18
 DONE_EVENT = b"data: [DONE]"
-_BROKEN = "The record of this answer ends in the middle: nobody kept it."
+_BROKEN = "The rest of this answer was not recorded."
 
 
 def _event_of(error_type: str) -> bytes:
@@ -69,7 +69,7 @@ async def read_record(
 ) -> AsyncGenerator[list[StreamEvent], None]:
     """The answer's events from its first on, in batches, and on while it is recorded; the last is Finished or Failed.
 
-    `is_running` says whether the keeper still writes. A batch holds what had been written: neighbouring pieces of
+    `is_running` says whether the supervisor still writes. A batch holds what had been written: neighbouring pieces of
     text come as one. A record that `goes_on` is that of the rest of an answer.
     """
     reader = AnswerReader(inside_thinking=inside_thinking, goes_on=goes_on)

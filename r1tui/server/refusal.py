@@ -73,7 +73,7 @@ def explain(error: ServerError, whose: Whose = OURS) -> R1tuiError:
                 ours if whose.is_ours else "Or give the server a larger context.",
             )
         case "authentication_error":
-            return R1tuiError("The server wants another key.", "Set LLAMA_API_KEY to the key that it was started with.")
+            return R1tuiError("The server does not accept this key.", "Set LLAMA_API_KEY to the server's key.")
         case "unavailable_error" if whose.is_ours:
             return R1tuiError("The model is still loading.", "Wait until it is loaded.", ShowStatus())
         case wire.SERVER_STOPPED_ERROR:
@@ -81,7 +81,7 @@ def explain(error: ServerError, whose: Whose = OURS) -> R1tuiError:
         case wire.ENDED_ERROR:
             return R1tuiError("llama-server ended in the middle of the answer.", ShowLog(), AskAgain())
         case wire.LOST_ERROR:
-            return R1tuiError("A part of the answer was lost while no keeper recorded it.", AskAgain())
+            return R1tuiError("Part of the answer was lost while no supervisor recorded it.", AskAgain())
         case wire.UNRECORDED_ERROR:
             return R1tuiError(
                 "The rest of the answer could not be recorded, by an error in r1tui.", "Its log says why.", AskAgain()

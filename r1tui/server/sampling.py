@@ -15,8 +15,6 @@ Source = Literal["config", "extra_args", "catalog", "file", "R1's makers", "llam
 
 R1_VALUES = SamplingSettings(temperature=0.6, top_p=0.95, min_p=0.05, seed=3407)
 """DeepSeek's advice for R1 and its distills, and Unsloth's for their quantisations of it."""
-OLD_EXAMPLE = R1_VALUES
-"""What config.example.yaml had once for every model."""
 FILE_KEYS = {
     "temperature": "temp", "top_p": "top_p", "min_p": "min_p", "top_k": "top_k", "repeat_penalty": "penalty_repeat",
 }  # fmt: skip
@@ -89,6 +87,6 @@ def is_r1(variant: Variant | None, header: Header | None) -> bool:
 
 
 def repeats_old_example(config: SamplingSettings) -> bool:
-    """Whether the config says what its example once said, so that every model gets R1's values."""
+    """Whether the config says what config.example.yaml once said for every model."""
     said = {key for key in ("temperature", "top_p", "min_p", "seed") if getattr(config, key) is not None}
-    return len(said) > 1 and all(getattr(config, key) == getattr(OLD_EXAMPLE, key) for key in said)
+    return len(said) > 1 and all(getattr(config, key) == getattr(R1_VALUES, key) for key in said)

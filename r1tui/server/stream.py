@@ -20,7 +20,7 @@ from r1tui.system.lazy import httpx2
 RECONNECT_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _CLOSE = {"Connection": "close"}  # a pooled connection is dead one time in five
 _UNREADABLE = ("br", "zstd", "compress")
-_GONE = "The answer was stopped, or the server has it no more."
+_GONE = "The answer was stopped, or the server no longer has it."
 LAST_WORDS_S = 3.0
 """How long a server that has said why the answer ended may take for what it still has to say, such as figures."""
 
@@ -93,7 +93,7 @@ class AnswerStream:
             return list(reader.finish())
         if self._splitter.offset:
             return list(reader.fail(f"{whose.subject} ended in the middle of the answer.", whose.after_break))
-        cause = broken.cause or f"{self._http.endpoint} ends the connection without an answer."
+        cause = broken.cause or f"{self._http.endpoint} closed the connection without an answer."
         return list(reader.fail(cause, *(broken.remedies or whose.look)))
 
     async def _read_once(self, request: httpx2.Request) -> AsyncGenerator[StreamEvent, None]:

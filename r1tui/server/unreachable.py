@@ -28,9 +28,9 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
         remedy = f"Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or set NO_PROXY={endpoint.host}."
         return R1tuiError(f"The proxy does not let us reach {endpoint}.", remedy)
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
-        return R1tuiError(f"{endpoint} is no address that can be asked.", address)
+        return R1tuiError(f"{endpoint} is not a valid address.", address)
     if isinstance(error, httpx2.DecodingError):
-        return R1tuiError(f"{endpoint} sends what cannot be unpacked.", address)
+        return R1tuiError(f"{endpoint} sends data that cannot be decompressed.", address)
     if (wrong := _bad_certificate(said, endpoint)) is not None:
         return wrong
     if endpoint.base_url.startswith("https:") and _NOT_TLS.search(said):
@@ -45,7 +45,7 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
         return R1tuiError(f"{endpoint} does not speak HTTP.", "Check the port; an https server needs https://.")
     if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError) and not whose.is_ours:
         remedy = "Check the port; if the server speaks https, write https:// in the address."
-        return R1tuiError(f"{endpoint} ends the connection without an answer.", remedy)
+        return R1tuiError(f"{endpoint} closed the connection without an answer.", remedy)
     if isinstance(error, httpx2.TimeoutException):
         return R1tuiError(f"{endpoint} does not answer in time.", *whose.look)
     return R1tuiError(f"No {whose.name} answers at {endpoint}.", *whose.look)
@@ -70,8 +70,8 @@ def _not_listening(error: Exception) -> str:
     if codes & {errno.ENOENT, errno.ENOTDIR}:
         return "does not exist"
     if errno.EACCES in codes:
-        return "may not be opened by you"
-    return "is no socket at which a server listens" if codes & {errno.ECONNREFUSED, errno.ENOTSOCK} else ""
+        return "cannot be opened: permission denied"
+    return "has no server listening" if codes & {errno.ECONNREFUSED, errno.ENOTSOCK} else ""
 
 
 def web_page(endpoint: Endpoint, status: int | None = None) -> R1tuiError:
