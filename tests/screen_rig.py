@@ -5,7 +5,7 @@ from pathlib import Path
 
 from r1tui.catalog.variants import Variant
 from r1tui.chat.answer import Answer
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.config import Config
 from r1tui.events import (
     FileProgress,
@@ -161,7 +161,7 @@ class StillApp(R1App):
     def show_chat(self) -> None:
         """As it is after an answer."""
         conversation = Conversation("c", [
-            Turn("Write Flappy Bird in Python.",
+            Exchange("Write Flappy Bird in Python.",
                  Answer.past(ANSWER, THINKING, thinking_tokens=1204, thinking_s=148.0)),
         ])  # fmt: skip
         self.seat.conversation = conversation
@@ -169,9 +169,9 @@ class StillApp(R1App):
 
     def show_branches(self) -> None:
         """As it is when the second question was asked anew."""
-        conversation = Conversation("c", [Turn("Which games are easy?", Answer.past("Snake, Pong, Flappy Bird."))])
+        conversation = Conversation("c", [Exchange("Which games are easy?", Answer.past("Snake, Pong, Flappy Bird."))])
         conversation.ask("Write Pong.").answer = Answer.past("Here it is.")
-        turn = conversation.ask_instead(conversation.turns[1], "Write Flappy Bird in Python.")
+        turn = conversation.ask_instead(conversation.exchanges[1], "Write Flappy Bird in Python.")
         turn.answer = Answer.past(ANSWER, THINKING, thinking_tokens=1204, thinking_s=148.0)
         self.seat.conversation = conversation
         self.seat.query_one(Transcript).show(conversation)

@@ -7,7 +7,7 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from r1tui.chat.answer import Answer
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.selection import Selection
@@ -20,8 +20,8 @@ PYTHON = "Save it as `game.py`:\n\n```python\nimport pygame\n\nprint('hi')\n```\
 BROKEN = "1. Broken:\n\n   ```python\n   x = 1\n   y = (2\n   z = 3\n   ```\n"
 
 
-def exchange(question: str, content: str, thinking: str = "") -> Turn:
-    return Turn(question, Answer.past(content, thinking, thinking_tokens=1204, thinking_s=130))
+def exchange(question: str, content: str, thinking: str = "") -> Exchange:
+    return Exchange(question, Answer.past(content, thinking, thinking_tokens=1204, thinking_s=130))
 
 
 def marked(transcript: Transcript) -> list[str]:
@@ -74,7 +74,7 @@ class Chat:
 
     @property
     def questions(self) -> list[str]:
-        return [turn.question for turn in self.conversation.turns]
+        return [turn.question for turn in self.conversation.exchanges]
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)

@@ -9,7 +9,7 @@ import pytest
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.changes import Changes, Tracker
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.database import NAME
 from r1tui.chat.purge import KEPT_DELETED_S
 from r1tui.chat.store import Store
@@ -33,7 +33,7 @@ def whole(conversation: Conversation) -> Changes:
 
 
 def said(conversation_id: str, question: str = "why?", answer: str = "so") -> Conversation:
-    return Conversation(conversation_id, [Turn(question, Answer.past(answer))])
+    return Conversation(conversation_id, [Exchange(question, Answer.past(answer))])
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def kept(store: Store, conversation: Conversation) -> Conversation:
 
 
 def running(conversation_id: str) -> Conversation:
-    return Conversation(conversation_id, [Turn("a", answered(Content("so far")), "1-a")])
+    return Conversation(conversation_id, [Exchange("a", answered(Content("so far")), "1-a")])
 
 
 def rows(folder: Path, statement: str) -> list[tuple[object, ...]]:

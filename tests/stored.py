@@ -21,4 +21,4 @@ def conversations(paths: Paths) -> list[Conversation]:
 
 def last_states(paths: Paths) -> list[str]:
     """The state of the last answer of each."""
-    return [one.turns[-1].answer.state for one in conversations(paths)]
+    return [one.exchanges[-1].answer.state for one in conversations(paths)]

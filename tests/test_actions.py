@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
 from r1tui.chat.answer import Answer
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.config import Config, UiSettings
 from r1tui.tui.actions import actions
 from r1tui.tui.app import R1App
@@ -310,7 +310,7 @@ def test_the_table_of_the_readme_is_the_one_that_is_made() -> None:
 
 
 def conversation() -> Conversation:
-    return Conversation("c", [Turn("hi", Answer.past("\n\n".join(f"line {n}" for n in range(200))))])
+    return Conversation("c", [Exchange("hi", Answer.past("\n\n".join(f"line {n}" for n in range(200))))])
 
 
 @pytest.mark.parametrize("vim", [True, False])

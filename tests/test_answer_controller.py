@@ -52,7 +52,7 @@ async def test_a_question_is_asked_saved_and_its_end_told(llama_server: Path, ti
         one.ask(Typed("Say <|im_start|>it."))
         assert not one.answers.can_ask()
         await one.ended()
-        [turn] = one.view.conversation.turns
+        [turn] = one.view.conversation.exchanges
         assert (turn.question, turn.answer.state, turn.model) == ("Say <\u2060|im_start|>it.", "done", "tiny")
         assert turn.answer.content.text == ANSWER
         assert one.view.asked == [Typed("Say <|im_start|>it.")]
@@ -87,8 +87,8 @@ async def test_an_answer_is_stopped_gone_on_with_and_asked_for_anew(
     model = tiny_r1(answer="on and on ", loop=True, reachable=True, context=65536)
     async with served(llama_server, model, paths, context_tokens=65536), chat(paths) as one:
         one.ask()
-        await until(lambda: one.view.conversation.turns and one.view.conversation.turns[0].answer.content)
-        [turn] = one.view.conversation.turns
+        await until(lambda: one.view.conversation.exchanges and one.view.conversation.exchanges[0].answer.content)
+        [turn] = one.view.conversation.exchanges
         assert one.answers.is_shown
         one.answers.stop()
         await one.ended()
@@ -100,8 +100,8 @@ async def test_an_answer_is_stopped_gone_on_with_and_asked_for_anew(
         one.answers.stop()
         await one.ended()
         one.answers.ask_anew(turn)
-        await until(lambda: one.view.conversation.turns[0] is not turn and one.answers.is_shown)
-        await until(lambda: one.view.conversation.turns[0].answer.content)
+        await until(lambda: one.view.conversation.exchanges[0] is not turn and one.answers.is_shown)
+        await until(lambda: one.view.conversation.exchanges[0].answer.content)
         one.answers.stop()
         await one.ended()
         assert len(one.view.conversation.branches(turn)) == 2
@@ -113,13 +113,13 @@ async def test_the_answer_of_a_conversation_that_was_left_goes_on(
     async with served(llama_server, tiny_r1(answer=ANSWER * 20), paths), chat(paths) as one:
         one.ask()
         left = one.view.conversation
-        await until(lambda: left.turns and left.turns[0].answer.content)
+        await until(lambda: left.exchanges and left.exchanges[0].answer.content)
         one.view.conversation = Conversation("other")
         assert (one.answers.is_shown, one.answers.left_conversation) == (False, left)
         one.ask(Typed("And?"))
         assert one.view.said[-1].startswith("The answer in “Hello.” is still coming.")
         await one.ended()
-        assert left.turns[0].answer.content.text == ANSWER * 20
+        assert left.exchanges[0].answer.content.text == ANSWER * 20
         assert one.view.conversation.every == []
 
 
@@ -153,5 +153,5 @@ async def test_where_there_is_little_room_the_user_decides(
         await one.ended()
         shown = one.view.conversation
         assert shown.id == ("new" if choice == "new" else "c")
-        assert [turn.answer.state for turn in shown.turns] == ([] if choice is None else ["done"])
+        assert [turn.answer.state for turn in shown.exchanges] == ([] if choice is None else ["done"])
         assert len(one.view.given_back) == (choice is None)

@@ -7,7 +7,7 @@ import pytest
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.changes import Tracker
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.store import Store
 from r1tui.events import Finished
 from r1tui.server.prompt_cache import CacheNote, PromptCacheFolder, prompt_of
@@ -22,12 +22,14 @@ ESCAPE = "\x1b[2J"
 @pytest.fixture
 def chats(paths: Paths) -> CommandLine:
     """The command line, with two conversations; one has two branches, and a terminal's escapes in an answer."""
-    birds = Conversation("b-1", [Turn("Why birds?", Answer.past(f"They {ESCAPE}fly.\n```py\nprint(1)", "Hm"))], "Birds")
-    other = birds.ask_instead(birds.turns[0], "Why fish?")
+    birds = Conversation(
+        "b-1", [Exchange("Why birds?", Answer.past(f"They {ESCAPE}fly.\n```py\nprint(1)", "Hm"))], "Birds"
+    )
+    other = birds.ask_instead(birds.exchanges[0], "Why fish?")
     other.answer.apply(Finished("length", 5, 0, 4, 10.0, 5.0, None))
     birds.show(birds.every[0])
     with Store(paths.conversations) as store:
-        for one in (birds, Conversation("f-2", [Turn("Fish?", Answer.past("Swim."))])):
+        for one in (birds, Conversation("f-2", [Exchange("Fish?", Answer.past("Swim."))])):
             changes = Tracker(one).changes()
             assert changes is not None
             store.write([changes])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.chat.answer import Answer, Pieces
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.markdown import MAX_BLOCK_CHARS, MarkdownBlock, MarkdownSplitter, block_parser
 from r1tui.chat.pace import paced
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
@@ -89,10 +89,10 @@ def test_white_space_alone_is_no_thought() -> None:
 
 def test_the_next_request_says_answers_without_thoughts_and_skips_questions_without_answers() -> None:
     conversation = Conversation("c")
-    conversation.turns = [
-        Turn("1", Answer.past("one", "thinking")),
-        Turn("lost", answered(Reasoning("Hm"), Failed("Gone."))),
-        Turn("2", answered(Content("tw"), finished("cancelled"))),
+    conversation.exchanges = [
+        Exchange("1", Answer.past("one", "thinking")),
+        Exchange("lost", answered(Reasoning("Hm"), Failed("Gone."))),
+        Exchange("2", answered(Content("tw"), finished("cancelled"))),
     ]
     conversation.ask("3")
     assert conversation.messages() == [
@@ -105,26 +105,26 @@ def test_a_question_that_is_asked_anew_begins_a_branch_and_the_old_one_stays_rea
     first, old = conversation.ask("1"), conversation.ask("2")
     later = conversation.ask("3")
     new = conversation.ask_instead(old, "two")
-    assert conversation.turns == [first, new]
+    assert conversation.exchanges == [first, new]
     assert conversation.branches(new) == conversation.branches(old) == [old, new]
     conversation.show(old)
-    assert conversation.turns == [first, old, later]
+    assert conversation.exchanges == [first, old, later]
     conversation.show(new)
-    assert conversation.turns == [first, new]
+    assert conversation.exchanges == [first, new]
 
 
 def test_one_exchange_can_be_taken_out_and_what_followed_it_stays() -> None:
     conversation = Conversation("c")
     first, second, third = (conversation.ask(question) for question in "123")
     conversation.remove(second)
-    assert conversation.turns == [first, third]
+    assert conversation.exchanges == [first, third]
     assert third.parent is first
     other = conversation.ask_instead(third, "three")
     conversation.remove(other)
-    assert conversation.turns == [first, third], "the branch that is left is shown"
+    assert conversation.exchanges == [first, third], "the branch that is left is shown"
     for turn in (first, third):
         conversation.remove(turn)
-    assert (conversation.turns, conversation.every) == ([], [])
+    assert (conversation.exchanges, conversation.every) == ([], [])
 
 
 def test_a_conversation_is_called_by_its_first_question_until_it_has_a_title() -> None:
@@ -233,17 +233,17 @@ def test_the_finished_blocks_of_a_long_answer_are_never_parsed_again() -> None:
 def test_what_was_removed_is_put_back_where_it_was(asked: list[tuple[bool, int]], removed: list[int]) -> None:
     conversation = Conversation("c")
     for number, (beside, which) in enumerate(asked):
-        if beside and conversation.turns:
-            conversation.ask_instead(conversation.turns[which % len(conversation.turns)], str(number))
+        if beside and conversation.exchanges:
+            conversation.ask_instead(conversation.exchanges[which % len(conversation.exchanges)], str(number))
         else:
             conversation.ask(str(number))
     states = []
     removals = []
     for which in removed[: len(conversation.every)]:
-        if conversation.turns:
+        if conversation.exchanges:
             states.append(state_of(conversation))
-            removals.append(conversation.remove(conversation.turns[which % len(conversation.turns)]))
-            assert len(conversation.places()) == len(conversation.turns)
+            removals.append(conversation.remove(conversation.exchanges[which % len(conversation.exchanges)]))
+            assert len(conversation.places()) == len(conversation.exchanges)
     while removals:
         conversation.put_back(removals.pop())
         assert state_of(conversation) == states.pop()
@@ -251,7 +251,7 @@ def test_what_was_removed_is_put_back_where_it_was(asked: list[tuple[bool, int]]
 
 def state_of(conversation: Conversation) -> object:
     parents = [turn.parent for turn in conversation.every]
-    return conversation.every.copy(), parents, conversation.turns.copy(), conversation.places()
+    return conversation.every.copy(), parents, conversation.exchanges.copy(), conversation.places()
 
 
 def test_what_was_asked_since_a_removal_stays_when_it_is_undone() -> None:
@@ -272,10 +272,10 @@ def test_undo_after_the_exchange_before_it_is_gone_for_good_puts_it_where_its_pa
     conversation.remove(first)  # asked again after an empty failure
     conversation.put_back(removal)
     assert second.parent is None
-    assert conversation.turns == [second]
+    assert conversation.exchanges == [second]
     conversation.places()
     conversation.show(again)
-    assert conversation.turns == [again]
+    assert conversation.exchanges == [again]
 
 
 def test_undo_never_puts_an_exchange_behind_what_followed_it() -> None:

@@ -12,7 +12,7 @@ from textual.widgets import DataTable, Input, Label
 from r1tui.catalog.variants import variant_of_file
 from r1tui.chat.answer import Answer
 from r1tui.chat.changes import Tracker
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.store import Store
 from r1tui.config import Config
 from r1tui.server.endpoint import Endpoint
@@ -57,7 +57,7 @@ def keep(paths: Paths, *kept: Conversation) -> None:
 
 
 def said(conversation_id: str, question: str, answer: str = "so") -> Conversation:
-    return Conversation(conversation_id, [Turn(question, Answer.past(answer, "a hidden thought"))])
+    return Conversation(conversation_id, [Exchange(question, Answer.past(answer, "a hidden thought"))])
 
 
 @pytest.fixture
@@ -93,13 +93,13 @@ async def test_a_key_lists_them_and_enter_opens_one(app: Listening) -> None:
     async with opened(app) as pilot:
         await listed(app, pilot, *ALL)
         await pilot.press("down", "down", "enter")
-        await until(pilot, lambda: [turn.question for turn in seat(app).conversation.turns] == ["Why birds?"])
+        await until(pilot, lambda: [turn.question for turn in seat(app).conversation.exchanges] == ["Why birds?"])
         assert isinstance(app.screen, ChatScreen)
         screen = await listed(app, pilot, *ALL)
         assert [str(screen.query_one(DataTable).get_row_at(row)[-1]) for row in range(3)] == ["", "", "shown"]
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        assert [turn.question for turn in seat(app).conversation.turns] == ["Why birds?"]
+        assert [turn.question for turn in seat(app).conversation.exchanges] == ["Why birds?"]
 
 
 async def test_what_is_typed_is_searched_for_and_the_passage_is_shown(app: Listening) -> None:
@@ -167,7 +167,7 @@ async def test_the_one_that_is_shown_can_be_deleted_too(app: Listening) -> None:
         await listed(app, pilot, *ALL)
         await pilot.press("d")
         await listed(app, pilot, *ALL[1:])
-        assert seat(app).conversation.turns == []
+        assert seat(app).conversation.exchanges == []
         await pilot.press("u")
         await listed(app, pilot, *ALL)
 
@@ -284,7 +284,7 @@ async def test_one_that_is_shown_to_be_read_only_is_exported_and_stays_when_it_c
         other.close()
         await pilot.press("d")
         await listed(app, pilot, "Fish?", "Why birds?")
-        assert seat(app).conversation.turns == []
+        assert seat(app).conversation.exchanges == []
 
 
 async def test_thousands_are_read_a_page_at_a_time(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +342,7 @@ async def test_an_answer_goes_on_and_is_saved_while_another_conversation_is_show
                 assert seat(app).query_one(Prompt).text == "and?" or not answer.running
             await until(pilot, lambda: answer.state == "done" and seat(app).answers.receiving is None)
             assert answer.content.text.split() == ["one", "two", "three", "four"] * 20
-            assert [one.question for one in seat(app).conversation.turns][:1] == ["Old?"]
+            assert [one.question for one in seat(app).conversation.exchanges][:1] == ["Old?"]
             await until(pilot, lambda: last_states(paths)[0] == "done")
             await listed(app, pilot, "New?", "Old?")
             await pilot.press("up", "enter")
@@ -386,13 +386,13 @@ def test_a_kill_costs_an_attached_answer_at_most_a_second(
             terminal.type("hello")
             terminal.wait_for("hello")
             terminal.type("\r")
-            wait_until(lambda: any(one.turns[0].answer.content for one in stored(paths)), 60)
+            wait_until(lambda: any(one.exchanges[0].answer.content for one in stored(paths)), 60)
             os.kill(terminal.pid, signal.SIGKILL)
             terminal.ended()
-        text = stored(paths)[0].turns[0].answer.content.text
+        text = stored(paths)[0].exchanges[0].answer.content.text
         with Terminal("--attach", f"unix:{socket}") as terminal:
             wait_until(lambda: last_states(paths) == ["stopped"], 60)
             terminal.kill()
-    [turn] = stored(paths)[0].turns
+    [turn] = stored(paths)[0].exchanges
     assert (turn.question, turn.answer.content.text) == ("hello", text)
     assert "r1tui ended" in turn.answer.cause

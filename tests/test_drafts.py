@@ -86,7 +86,7 @@ async def test_a_question_on_its_way_is_still_a_draft(tmp_path: Path, monkeypatc
         await pilot.press(*"next")
         assert app.seat.composer.draft.text == "why\nnext"
         counted.set()
-        await until(pilot, lambda: len(app.seat.conversation.turns) == 1)
+        await until(pilot, lambda: len(app.seat.conversation.exchanges) == 1)
         assert app.seat.composer.draft.text == "next"
         assert [one.text for one in prompt(app).recall.entries] == ["why"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.chat.conversation import Turn
+from r1tui.chat.conversation import Exchange
 from r1tui.chat.typed import Typed
 from r1tui.tui.app import R1App
 from tests.screen_rig import StillApp
@@ -18,7 +18,7 @@ async def test_a_question_is_held_aside_while_another_text_is_edited(tmp_path: P
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press(*"draft")
-        app.seat.composer.begin_edit(Turn("question two"), 2)
+        app.seat.composer.begin_edit(Exchange("question two"), 2)
         assert prompt(app).text == "question two"
         assert str(prompt(app).border_title).startswith("Editing question 2:")
         assert app.seat.composer.draft == Typed("draft")
@@ -34,7 +34,7 @@ async def test_an_edited_question_whose_file_cannot_be_read_is_edited_on(tmp_pat
         await shut(app, pilot)
         await pilot.press(*"draft")
         text = f"see @{tmp_path}/data"
-        app.seat.composer.begin_edit(Turn("see "), 2)
+        app.seat.composer.begin_edit(Exchange("see "), 2)
         prompt(app).insert(f"@{tmp_path}/data")
         said = len(app._notifications)
         prompt(app).action_submit()
@@ -52,7 +52,7 @@ class SlowDisk:
 
     def __init__(self, app: R1App, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reads, self.may_end = threading.Event(), threading.Event()
-        self.sent: list[tuple[str, Turn | None]] = []
+        self.sent: list[tuple[str, Exchange | None]] = []
         monkeypatch.setattr("r1tui.tui.widgets.composer.with_files", self.read)
         monkeypatch.setattr(app.seat.answers, "submit", lambda _, typed, turn: self.sent.append((typed.text, turn)))
 
@@ -67,7 +67,7 @@ async def test_a_question_that_is_no_longer_edited_is_not_sent(tmp_path: Path, m
     async with opened(app) as pilot:
         await shut(app, pilot)
         disk = SlowDisk(app, monkeypatch)
-        app.seat.composer.begin_edit(Turn("see @slow"), 2)
+        app.seat.composer.begin_edit(Exchange("see @slow"), 2)
         prompt(app).action_submit()
         await until(pilot, disk.reads.is_set)
         app.seat.composer.leave_edit()
@@ -82,7 +82,7 @@ async def test_a_question_that_is_no_longer_edited_is_not_sent(tmp_path: Path, m
 async def test_a_question_of_its_own_may_be_sent_while_the_files_of_an_edited_one_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app, edited = StillApp(tmp_path), Turn("see @slow")
+    app, edited = StillApp(tmp_path), Exchange("see @slow")
     async with opened(app) as pilot:
         await shut(app, pilot)
         disk = SlowDisk(app, monkeypatch)
@@ -104,7 +104,7 @@ async def test_an_edited_question_whose_exchange_is_gone_while_its_files_are_rea
         await shut(app, pilot)
         disk = SlowDisk(app, monkeypatch)
         await pilot.press(*"draft")
-        app.seat.composer.begin_edit(Turn("see it"), 2, Typed("see @slow, "))
+        app.seat.composer.begin_edit(Exchange("see it"), 2, Typed("see @slow, "))
         prompt(app).action_submit()
         await until(pilot, disk.reads.is_set)
         app.seat.composer.leave_edit_unless_of([])

@@ -59,9 +59,9 @@ async def test_it_goes_with_the_first_question_and_is_back_in_the_next_chat(path
         await ask(app, pilot, "again")
         await until(pilot, lambda: not answers(app)[-1].running and not app.session.answering)
         await pilot.press("ctrl+y", "end", "d")
-        await until(pilot, lambda: not seat(app).conversation.turns and "all keys" in shown(app))
+        await until(pilot, lambda: not seat(app).conversation.exchanges and "all keys" in shown(app))
         await pilot.press("u")
-        await until(pilot, lambda: bool(seat(app).conversation.turns) and not shown(app))
+        await until(pilot, lambda: bool(seat(app).conversation.exchanges) and not shown(app))
 
 
 async def test_a_conversation_that_is_opened_again_has_no_greeting(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def follow(app: StillApp) -> None:
 
 def end_thinking(app: StillApp) -> None:
     app.show_chat()
-    app.seat.answers.receiving = Receiving(app.seat.conversation, app.seat.conversation.turns[0])
+    app.seat.answers.receiving = Receiving(app.seat.conversation, app.seat.conversation.exchanges[0])
     app.seat.answers.end_thinking()
 
 
@@ -214,7 +214,7 @@ def launch_failed(app: StillApp) -> bool:
 
 
 def answer_failed(app: StillApp) -> bool:
-    turn = app.seat.conversation.turns[-1]
+    turn = app.seat.conversation.exchanges[-1]
     return app.seat.answers.receiving is None and not app.session.answering and turn.answer.state == "failed"
 
 
@@ -327,7 +327,7 @@ CASES = [
 def said(app: StillApp) -> list[str]:
     """What the screen says of failures: in notices, in the stages, in answers."""
     stages = [f"{view.said} {view.remedy}" for view in app.seat.furniture.stages._views]
-    errors = [f"{turn.answer.cause} {turn.answer.remedy}" for turn in app.seat.conversation.turns]
+    errors = [f"{turn.answer.cause} {turn.answer.remedy}" for turn in app.seat.conversation.exchanges]
     return [*notices(app), *stages, *errors]
 
 

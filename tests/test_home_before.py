@@ -18,7 +18,7 @@ from r1tui.catalog.variants import Variant
 from r1tui.chat.answer import Answer
 from r1tui.chat.changes import Tracker
 from r1tui.chat.choices import SamplingChoices
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.database import NAME
 from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.rows import LEFT
@@ -94,7 +94,7 @@ def r1tui(home: Paths) -> CommandLine:
 def said(conversation: Conversation) -> list[tuple[str, str, str, str]]:
     return [
         (turn.question, turn.answer.state, turn.answer.thinking.text, turn.answer.content.text)
-        for turn in conversation.turns
+        for turn in conversation.exchanges
     ]
 
 
@@ -110,7 +110,7 @@ def test_every_conversation_is_there_with_its_branches_thinking_and_failure(home
             ("And in blackcurrant?", "done", "", "Two."),
             ("Sure?", "failed", "", ""),
         ]
-        first, second, last = tree.turns
+        first, second, last = tree.exchanges
         assert first.answer.finished is not None
         assert first.answer.finished.tps == 5.5
         assert [one.question for one in tree.branches(second)] == ["And in raspberry?", "And in blackcurrant?"]
@@ -119,7 +119,7 @@ def test_every_conversation_is_there_with_its_branches_thinking_and_failure(home
         coming = store.open("20261124-3")
         assert coming is not None
         assert said(coming.conversation) == [("Count to a hundred.", "stopped", "", "1, 2, 3")]
-        assert coming.conversation.turns[0].answer.cause == LEFT
+        assert coming.conversation.exchanges[0].answer.cause == LEFT
         store.restore("20261124-2")
         assert said(store.look("20261124-2").conversation) == [("Forget this?", "done", "", "Forgotten.")]
     assert told == []
@@ -132,7 +132,7 @@ def test_conversations_that_the_version_before_kept_beside_a_newer_database_are_
     used.rename(beside)
     told: list[R1tuiError] = []
     with Store(home.conversations, tell=told.append) as store:
-        store.write(filter(None, [Tracker(Conversation("newer", [Turn("Who?", Answer.past("I."))])).changes()]))
+        store.write(filter(None, [Tracker(Conversation("newer", [Exchange("Who?", Answer.past("I."))])).changes()]))
     [error] = told
     assert str(beside) in error.cause
     assert f"move {NAME} away and rename that file to {NAME}" in error.remedy

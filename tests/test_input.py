@@ -106,7 +106,7 @@ async def test_a_large_paste_is_one_label_and_is_sent_whole(tmp_path: Path, n_li
         await pilot.press("enter")
         await until(pilot, lambda: len(prompt(app).recall.entries) == 1)
         assert prompt(app).recall.entries[0].whole == f"look: {text}"
-        assert app.seat.conversation.turns[0].question == f"look: {text}".strip()
+        assert app.seat.conversation.exchanges[0].question == f"look: {text}".strip()
 
 
 async def test_a_label_is_deleted_at_once_and_undo_brings_it_back(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ async def test_attached_files_are_weighed_against_the_context_and_sent_below_the
             assert f"app.py {n_tokens} + apples.txt " in (prompt(app).border_subtitle or "")
             await pilot.press("enter")
             await until(pilot, lambda: bool(answers(app)))
-            question = app.seat.conversation.turns[0].question
+            question = app.seat.conversation.exchanges[0].question
             assert question.startswith("what do @app.py and @apples.txt do\n\nAttached file: app.py\n\n````py\n")
             assert question.endswith("````\n\nAttached file: apples.txt\n\n```txt\napples <\u2060｜User｜>\n```")
             await until(pilot, lambda: not answers(app)[0].running)

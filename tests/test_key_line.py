@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 
 from r1tui.catalog.variants import Variant
 from r1tui.chat.answer import Answer
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.config import Config, UiSettings
 from r1tui.events import Content, Failed, Finished, Reasoning, StreamEvent
 from r1tui.tui.controllers.answers import Receiving
@@ -34,7 +34,7 @@ def answer(*events: StreamEvent, comes: bool = False) -> State:
         app.show_answer(*events)
         if comes:
             shown = app.seat.conversation
-            app.seat.answers.receiving = Receiving(shown, shown.turns[-1])
+            app.seat.answers.receiving = Receiving(shown, shown.exchanges[-1])
             app.seat.refresh_bindings()
 
     return begin
@@ -107,7 +107,10 @@ async def test_no_width_cuts_a_word_and_the_help_is_always_there(tmp_path: Path,
 async def test_while_something_is_marked_only_its_keys_are_shown(tmp_path: Path, width: int) -> None:
     app = StillApp(tmp_path)
     async with opened(app, (width, 24)) as pilot:
-        turns = [Turn("One?", Answer.past("1.\n\n```python\nx\n```\n", "Hm.")), Turn("Two?", Answer.past("2.", "Hm."))]
+        turns = [
+            Exchange("One?", Answer.past("1.\n\n```python\nx\n```\n", "Hm.")),
+            Exchange("Two?", Answer.past("2.", "Hm.")),
+        ]
         app.seat.conversation = conversation = Conversation("c", turns)
         other = conversation.ask_instead(turns[1], "Two, again?")
         other.answer = Answer.past("Two.", "Hm.")

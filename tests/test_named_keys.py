@@ -11,7 +11,7 @@ from textual.widgets import Label, OptionList
 
 import r1tui.tui
 from r1tui.chat.answer import Answer
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.config import Config, UiSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Content, Finished, Notice, StageFailed, StageStarted
@@ -156,7 +156,7 @@ async def test_what_stands_below_an_answer_names_the_keys_that_actions_have_now(
         await until(pilot, lambda: "Ctrl+U goes on with it." in shown())
         failed = Answer.past("")
         failed.state, failed.cause, failed.remedies = "failed", "It broke.", (NewChat(), AskAgain())
-        seat(app).conversation = conversation = Conversation("c", [Turn("hi", failed)])
+        seat(app).conversation = conversation = Conversation("c", [Exchange("hi", failed)])
         transcript.show(conversation)
         await until(pilot, lambda: "F3 begins a new chat. Ctrl+K asks again." in shown())
         assert failed.remedy == "Start a new conversation. Ask again."

@@ -6,7 +6,7 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
-from r1tui.chat.conversation import Turn
+from r1tui.chat.conversation import Exchange
 from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.typed import Typed
 from r1tui.tui.app import R1App
@@ -27,7 +27,7 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(here)
     found: list[str] = []
 
-    def submitted(controller: AnswerController, text: str, typed: Typed, _: Turn | None) -> None:
+    def submitted(controller: AnswerController, text: str, typed: Typed, _: Exchange | None) -> None:
         controller._view.note_asked(typed)
         found.append(text)
 
@@ -120,7 +120,7 @@ async def test_a_pasted_mention_attaches_nothing_from_a_draft_or_the_history_or_
         assert prompt.text == "see @app.py"
         PromptHistory(again.paths.prompt).add(prompt.typed)
         assert await send(pilot, sent) == "see @app.py"
-        again.seat.composer.begin_edit(Turn("see @app.py"), 1)
+        again.seat.composer.begin_edit(Exchange("see @app.py"), 1)
         assert await send(pilot, sent) == "see @app.py"
     assert Drafts(again.paths.prompt).take() is None
     third = StillApp(tmp_path)

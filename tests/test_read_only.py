@@ -55,7 +55,7 @@ def test_conversations_are_read_from_a_read_only_disk_and_writing_says_why_not(
         wanted = ["c3", "c2", "c1"] if has_log else ["c2", "c1"]
         assert [one.id for one in store.newest()] == wanted
         assert [one.id for one in store.search("so that")] == ["c1"]
-        assert store.look(wanted[0]).conversation.turns
+        assert store.look(wanted[0]).conversation.exchanges
         opened = store.last()
         assert opened is not None
         assert (opened.conversation.id, opened.open_in) == (wanted[0], None)

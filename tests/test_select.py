@@ -83,7 +83,7 @@ async def test_copies_are_the_code_or_the_answers_markdown(tmp_path: Path) -> No
         assert one.app.clipboard == "x = 1\ny = (2\nz = 3\n"
         assert one.said[-1] == "Sent to the terminal. S saves it to a file."
         await one.press("home", "y")
-        assert one.app.clipboard == one.conversation.turns[0].answer.content.text
+        assert one.app.clipboard == one.conversation.exchanges[0].answer.content.text
         await one.press("escape")
         await one.app.seat.action_selection("copy_code")
         assert one.app.clipboard == "x = 1\ny = (2\nz = 3\n"
@@ -164,7 +164,7 @@ async def test_an_exchange_is_deleted_and_put_back(tmp_path: Path) -> None:
 
 async def test_branches_are_numbered_and_walked(tmp_path: Path) -> None:
     conversation = talk()
-    first, second = conversation.turns
+    first, second = conversation.exchanges
     other = conversation.ask_instead(first, "First, again?")
     other.answer = Answer.past("Another answer.")
     async with chat(tmp_path, conversation) as one:
@@ -172,13 +172,13 @@ async def test_branches_are_numbered_and_walked(tmp_path: Path) -> None:
         await one.press("ctrl+y")
         assert one.bar == "Exchange 1 of 1, branch 2 of 2"
         await one.press("left")
-        assert one.conversation.turns == [first, second]
+        assert one.conversation.exchanges == [first, second]
         assert "  ◂ 1/2 ▸" in one.lines
         assert one.mark == ("First?", 0)
         await one.press("l")
-        assert one.conversation.turns == [other]
+        assert one.conversation.exchanges == [other]
         await one.press("l", "d")
-        assert one.conversation.turns == [second]
+        assert one.conversation.exchanges == [second]
         assert one.conversation.branches(second) == [second, other]
         assert "  ◂ 1/2 ▸" in one.lines
 
@@ -208,7 +208,7 @@ async def test_editing_says_so_and_esc_puts_back_what_the_prompt_had(tmp_path: P
 
 async def test_an_edit_ends_with_the_branch_that_its_question_is_of(tmp_path: Path) -> None:
     conversation = talk()
-    conversation.ask_instead(conversation.turns[1], "Other?").answer = Answer.past("Yes.")
+    conversation.ask_instead(conversation.exchanges[1], "Other?").answer = Answer.past("Yes.")
     async with chat(tmp_path, conversation) as one:
         one.app.seat.models.ready = True
         await one.press("ctrl+y", "e")

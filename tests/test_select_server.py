@@ -49,17 +49,17 @@ async def test_an_edited_question_and_the_same_one_again_are_branches_and_the_fi
             await ask(app, pilot, question)
             await until(pilot, settled)
         await pilot.press(*"draft", "ctrl+y", "home", "e", "!", "enter")
-        await until(pilot, lambda: [turn.question for turn in conversation.turns] == ["one!"])
+        await until(pilot, lambda: [turn.question for turn in conversation.exchanges] == ["one!"])
         await until(pilot, settled)
-        assert conversation.turns[0].answer.content.text == ANSWER
+        assert conversation.exchanges[0].answer.content.text == ANSWER
         assert prompt.text == "draft"
         assert prompt.has_focus
         await pilot.press("ctrl+y", "r")
         await until(pilot, lambda: len(conversation.every) == 4 and settled())
-        assert [turn.question for turn in conversation.turns] == ["one!"]
-        assert [turn.question for turn in conversation.branches(conversation.turns[0])] == ["one", "one!", "one!"]
+        assert [turn.question for turn in conversation.exchanges] == ["one!"]
+        assert [turn.question for turn in conversation.branches(conversation.exchanges[0])] == ["one", "one!", "one!"]
         await pilot.press("ctrl+y", "right")
-        assert [turn.question for turn in conversation.turns] == ["one", "two"]
+        assert [turn.question for turn in conversation.exchanges] == ["one", "two"]
         assert seeds[:3] == [None] * 3  # the server's own
         assert seeds[3] is not None
 
@@ -73,7 +73,7 @@ async def test_asking_again_replaces_an_empty_failed_answer_and_keeps_one_that_h
             conversation = seat(app).conversation
 
             async def again(answer: Answer, *keys: str) -> None:
-                conversation.turns[-1].answer = answer
+                conversation.exchanges[-1].answer = answer
                 await pilot.press(*keys)
                 await until(pilot, lambda: answers(app) != [answer] and answers(app)[-1].state == "done")
                 await until(pilot, lambda: not app.session.answering)
@@ -88,5 +88,5 @@ async def test_asking_again_replaces_an_empty_failed_answer_and_keeps_one_that_h
             assert [turn.answer.content.text for turn in conversation.every] == ["Half an", ANSWER]
             await again(empty, "f8")
             assert [turn.answer.content.text for turn in conversation.every] == ["Half an", ANSWER]
-            assert conversation.turns == conversation.every[1:]
+            assert conversation.exchanges == conversation.every[1:]
             assert [seed is None for seed in seeds] == [True, False, True]

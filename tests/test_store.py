@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.changes import Grow, Tracker
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.database import NAME
 from r1tui.chat.store import Store
 from r1tui.events import Content, Failed, Finished, Reasoning
@@ -21,13 +21,13 @@ __all__ = ["folder", "other", "store", "told"]
 
 def test_what_was_said_comes_back(store: Store) -> None:
     turns = [
-        Turn("whole?", answered(Reasoning("Hm"), Content("日本 🦙"), FINISHED), "1-a", asked_s=12.5, model="tiny"),
-        Turn("failed?", answered(Content("Half"), Failed("It ended.", "Ask again.")), "1-b"),
-        Turn("cut?", answered(Content("Ha"), Finished("length", 5, 0, 4, 10.0, 5.0, None)), "1-c"),
+        Exchange("whole?", answered(Reasoning("Hm"), Content("日本 🦙"), FINISHED), "1-a", asked_s=12.5, model="tiny"),
+        Exchange("failed?", answered(Content("Half"), Failed("It ended.", "Ask again.")), "1-b"),
+        Exchange("cut?", answered(Content("Ha"), Finished("length", 5, 0, 4, 10.0, 5.0, None)), "1-c"),
     ]
     found = kept(store, Conversation("c1", turns, "A title"))
     assert (found.id, found.title) == ("c1", "A title")
-    first, failed, cut = found.turns
+    first, failed, cut = found.exchanges
     assert (first.answer.state, first.answer.content.text, first.answer.thinking.text) == ("done", "日本 🦙", "Hm")
     assert (first.answer.thinking_tokens, first.answer.tokens, first.answer.finished) == (2, 4, FINISHED)
     assert (first.answer_id, first.asked_s, first.model) == ("1-a", 12.5, "tiny")
@@ -45,8 +45,8 @@ def test_all_branches_come_back_and_the_shown_one_is_shown(store: Store) -> None
         turn.answer.apply(FINISHED)
     conversation.show(old)
     found = kept(store, conversation)
-    assert [turn.question for turn in found.turns] == ["1", "2", "3"]
-    assert [turn.question for turn in found.branches(found.turns[1])] == ["2", "two"]
+    assert [turn.question for turn in found.exchanges] == ["1", "2", "3"]
+    assert [turn.question for turn in found.branches(found.exchanges[1])] == ["2", "two"]
     assert found.every[0].question == first.question
 
 
@@ -76,7 +76,7 @@ STEPS = st.lists(
 
 def step(conversation: Conversation, kind: str, value: object) -> None:
     """Do one thing that a user, or a stream, does to a conversation."""
-    turns, every = conversation.turns, conversation.every
+    turns, every = conversation.exchanges, conversation.every
     match kind, value:
         case "ask", str(text):
             conversation.ask(text, f"id {len(every)}")
@@ -87,7 +87,7 @@ def step(conversation: Conversation, kind: str, value: object) -> None:
         case "remove", int(n) if every:
             conversation.remove(every[n % len(every)])
         case "put first", str(text):
-            every.insert(0, Turn(text))
+            every.insert(0, Exchange(text))
         case "think", str(text) if turns:
             turns[-1].answer.apply(Reasoning(text))
         case "say", str(text) if turns:
@@ -112,7 +112,7 @@ def shape(conversation: Conversation) -> object:
         )
         for turn in conversation.every
     ]  # fmt: skip
-    return printable(conversation.title), [numbers[turn] for turn in conversation.turns], exchanges
+    return printable(conversation.title), [numbers[turn] for turn in conversation.exchanges], exchanges
 
 
 def printable(text: str) -> str:
@@ -162,7 +162,7 @@ def test_of_a_running_answer_only_what_is_new_is_written(store: Store, folder: P
 def half_answered(store: Store) -> None:
     """An answer that was continued once, and is in the middle again, of an r1tui that was killed."""
     conversation = said("c1", "go on?", "")
-    turn = conversation.turns[0]
+    turn = conversation.exchanges[0]
     turn.answer, turn.answer_id = answered(Reasoning("Hm"), Content("be"), Failed("It ended.")), "first"
     tracker = Tracker(conversation)
     store.write([changes for changes in [tracker.changes()] if changes])
@@ -178,7 +178,7 @@ def test_a_running_answer_without_a_record_was_stopped_with_all_that_had_come(st
     half_answered(store)
     opened = store.open("c1")
     assert opened is not None
-    [turn] = opened.conversation.turns
+    [turn] = opened.conversation.exchanges
     assert (turn.answer.state, turn.answer.content.text, turn.answer.thinking.text) == ("stopped", "before", "Hm")
     assert "r1tui ended" in turn.answer.cause
     assert turn.answer.can_go_on
@@ -193,7 +193,7 @@ def test_a_running_answer_with_a_record_has_what_it_had_before_its_request(folde
         half_answered(store)
         opened = store.open("c1")
         assert opened is not None
-        [turn] = opened.conversation.turns
+        [turn] = opened.conversation.exchanges
         assert (turn.answer.state, turn.answer.content.text, turn.answer_id) == ("waiting", "be", "second")
         assert opened.conversation.running
         turn.answer.apply(Content("hind"))
@@ -205,7 +205,7 @@ def test_a_running_answer_with_a_record_has_what_it_had_before_its_request(folde
         store.let_go(["c1"])
         again = store.open("c1")
         assert again is not None
-        assert again.conversation.turns[0].answer.content.text == "be", "the record's text is never there twice"
+        assert again.conversation.exchanges[0].answer.content.text == "be", "the record's text is never there twice"
 
 
 def test_an_answer_that_goes_on_comes_back_as_it_was_before_and_one_that_was_cut_as_cut(folder: Path) -> None:
@@ -215,7 +215,8 @@ def test_an_answer_that_goes_on_comes_back_as_it_was_before_and_one_that_was_cut
     cut = answered(Content("x"), Finished("context", 5, 0, 9, 10.0, 5.0, 100.0))
     with Store(folder, recorded=lambda _: True) as store:
         was_cut, goes_on = (
-            turn.answer for turn in kept(store, Conversation("c1", [Turn("cut?", cut), Turn("on?", going)])).turns
+            turn.answer
+            for turn in kept(store, Conversation("c1", [Exchange("cut?", cut), Exchange("on?", going)])).exchanges
         )
     assert (was_cut.state, was_cut.cut, was_cut.tokens, was_cut.can_go_on) == ("done", "context", 9, True)
     assert (goes_on.state, goes_on.content.text, goes_on.thinking.text) == ("waiting", "one two", "Hm")
@@ -304,7 +305,7 @@ def test_what_is_on_disk_is_kept_where_an_answers_record_has_less_of_it(folder: 
     with Store(folder, recorded=lambda _: True) as store:
         opened = store.open("c1")
         assert opened is not None
-        answer = opened.conversation.turns[0].answer
+        answer = opened.conversation.exchanges[0].answer
         assert answer.running
         if not goes_on:
             answer.apply(Reasoning("Hm, "))
@@ -325,7 +326,7 @@ def test_a_record_that_has_more_than_the_disk_takes_its_place(folder: Path) -> N
     with Store(folder, recorded=lambda _: True) as store:
         opened = store.open("c1")
         assert opened is not None
-        answer = opened.conversation.turns[0].answer
+        answer = opened.conversation.exchanges[0].answer
         for text in ("so ", "far", ", and on"):
             answer.apply(Content(text))
             if changes := opened.tracker.changes():
@@ -338,5 +339,5 @@ def test_a_record_that_has_more_than_the_disk_takes_its_place(folder: Path) -> N
 def saved_text(folder: Path) -> tuple[str, str]:
     """Of the only conversation's last answer: thinking and content."""
     with Store(folder) as store:
-        answer = store.look("c1").conversation.turns[-1].answer
+        answer = store.look("c1").conversation.exchanges[-1].answer
     return answer.thinking.text, answer.content.text

@@ -89,7 +89,7 @@ def test_what_grows_while_its_database_is_set_aside_is_asked_for_whole(store: St
     store.write([changes for changes in [tracker.changes()] if changes])
     for path in folder.glob(f"{NAME}*"):
         path.replace(path.with_name(f"aside{path.name}"))
-    conversation.turns[0].answer.apply(Content(", and on"))
+    conversation.exchanges[0].answer.apply(Content(", and on"))
     changes = tracker.changes()
     assert changes is not None
     with pytest.raises(GoneError):
@@ -166,7 +166,7 @@ def test_a_database_of_the_first_version_goes_to_the_newest(store: Store, folder
     assert [one.id for one in store.search("old")] == ["old"]
     opened = store.open("old")
     assert opened is not None
-    assert opened.conversation.turns[0].answer.content.text == "a bird"
+    assert opened.conversation.exchanges[0].answer.content.text == "a bird"
     assert rows(folder, "PRAGMA user_version") == [(len(UPGRADES),)]
 
 
@@ -216,7 +216,7 @@ def test_what_was_written_survives_a_kill_and_the_database_is_sound(folder: Path
     with Store(folder) as store:
         opened = store.open("c")
     assert opened is not None
-    numbers = opened.conversation.turns[0].answer.content.text.split()
+    numbers = opened.conversation.exchanges[0].answer.content.text.split()
     assert numbers == [str(n + 1) for n in range(len(numbers))]
     assert len(numbers) >= written
     assert rows(folder, "PRAGMA integrity_check") == [("ok",)]
@@ -268,10 +268,10 @@ def test_a_damaged_row_is_shown_as_far_as_it_can_be_and_hides_no_other(
             assert "w\ufffdhy?" in shown
     opened = store.open("c1")
     assert opened is not None
-    opened.conversation.turns[0].question += " more"
+    opened.conversation.exchanges[0].question += " more"
     store.write([whole(opened.conversation)])
     store.rename("c1", "new")
-    assert store.look("c1").conversation.turns[0].question.endswith(" more")
+    assert store.look("c1").conversation.exchanges[0].question.endswith(" more")
     assert told == []
 
 

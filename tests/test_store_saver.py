@@ -66,7 +66,7 @@ def questions(folder: Path, conversation_id: str) -> list[str]:
     with Store(folder) as store:
         if all(one.id != conversation_id for one in store.newest()):
             return []
-        return [turn.question for turn in store.look(conversation_id).conversation.turns]
+        return [turn.question for turn in store.look(conversation_id).conversation.exchanges]
 
 
 async def until(fact: Callable[[], bool]) -> None:
@@ -151,7 +151,7 @@ async def test_an_error_that_nobody_foresaw_keeps_what_waits(folder: Path, monke
 
 def kept_answer(folder: Path) -> str:
     with Store(folder) as store:
-        return store.look("c1").conversation.turns[0].answer.content.text
+        return store.look("c1").conversation.exchanges[0].answer.content.text
 
 
 async def test_a_conversation_is_opened_again_only_when_what_was_said_there_is_written(
@@ -177,7 +177,7 @@ async def test_a_conversation_is_opened_again_only_when_what_was_said_there_is_w
         disk.is_full = False
         opened = await saver.open("c1")
         assert opened is not None
-        assert [turn.question for turn in opened.conversation.turns] == ["kept?", "lost?"]
+        assert [turn.question for turn in opened.conversation.exchanges] == ["kept?", "lost?"]
         say(opened.conversation, "and?")
         await saver.save(opened.conversation)
         assert questions(folder, "c1") == ["kept?", "lost?", "and?"]

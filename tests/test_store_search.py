@@ -7,7 +7,7 @@ import pytest
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.changes import Tracker
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.listing import MARKS
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
@@ -59,8 +59,8 @@ def test_they_are_listed_newest_first_by_title_or_first_question(store: Store) -
 )  # fmt: skip
 def test_words_are_found_and_nothing_that_is_typed_is_a_command(store: Store, text: str, found: list[str]) -> None:
     code = "def drawBird() -> None:\n    pygame.init()\n    max_speed = 3"
-    flappy = Conversation("flappy", [Turn("Write Flappy Bird.", Answer.past(code, "hidden thought"))])
-    umlaut = Conversation("umlaut", [Turn("日本語", Answer.past("Über alles, zu 100% <sure>"))], "Renamed")
+    flappy = Conversation("flappy", [Exchange("Write Flappy Bird.", Answer.past(code, "hidden thought"))])
+    umlaut = Conversation("umlaut", [Exchange("日本語", Answer.past("Über alles, zu 100% <sure>"))], "Renamed")
     store.write([whole(flappy), whole(umlaut)])
     assert [one.id for one in store.search(text)] == found
 

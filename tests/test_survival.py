@@ -93,7 +93,7 @@ def test_an_answer_goes_on_without_its_screen_and_the_next_one_has_it_whole(
         until(lambda: last_states(paths) == ["done"], 60)
         terminal.kill()
     assert (keeper.status(paths).state, keeper.status(paths).pid) == ("ready", before.pid)
-    [turn] = last_conversation(paths).turns
+    [turn] = last_conversation(paths).exchanges
     assert (turn.question, turn.answer.state) == ("hello", "done")
     assert turn.answer.thinking.text == THINK
     assert turn.answer.content.text.lstrip() == undisturbed(paths)
@@ -118,7 +118,7 @@ def test_a_second_screen_does_not_take_the_first_ones_conversation(paths: Paths,
             assert keeper.status(paths).restarts == 0
             second.kill()
         first.kill()
-    assert [len(one.turns) for one in conversations(paths)] == [1, 1]
+    assert [len(one.exchanges) for one in conversations(paths)] == [1, 1]
 
 
 @pytest.mark.parametrize("screen_stays", [True, False])
@@ -143,7 +143,7 @@ def test_an_answer_that_a_killed_keeper_never_heard_of_is_whole_too(
     with Terminal() as terminal:
         until(lambda: last_states(paths) == ["done"], 60)
         terminal.kill()
-    assert last_conversation(paths).turns[-1].answer.content.text.lstrip() == undisturbed(paths)
+    assert last_conversation(paths).exchanges[-1].answer.content.text.lstrip() == undisturbed(paths)
 
 
 @pytest.mark.parametrize("lost", [True, False])
@@ -162,7 +162,7 @@ def test_an_answer_that_the_server_has_not_any_more_stays_as_it_was_written(
     with Store(paths.conversations, recorded=lambda one: has_record(paths, one, managed=True)) as store:
         opened = store.open("c1")
     assert opened is not None
-    answer = opened.conversation.turns[0].answer
+    answer = opened.conversation.exchanges[0].answer
     assert (answer.state, answer.content.text) == ("stopped", "so far")
     assert keeper.status(paths).answers == []
 

@@ -44,7 +44,7 @@ async def test_an_answer_is_markdown_with_its_parts() -> None:
 
 async def test_what_happens_to_an_answer_is_a_line() -> None:
     seat = Seat(asked())
-    seat.conversation.turns[-1].answer = Answer(lambda: 100.0)
+    seat.conversation.exchanges[-1].answer = Answer(lambda: 100.0)
     async with seat.run_test(size=(80, 24)) as pilot:
         await send(pilot, seat, PromptProgress(2800, 800, 1200, 4000.0))
         assert "  reading ████████░░░░░░░░░░░░ 42 % of 2,800 tokens, 100.0/s, 16 s left" in seat.lines
@@ -72,7 +72,7 @@ async def test_an_answer_that_goes_on_is_drawn_as_one_that_came_at_once() -> Non
         await send(pilot, seat, Content("```python\nx = 1"), cut)
         assert "  Cut off at the limit of tokens (sampling.max_tokens). F8 goes on with it." in seat.lines
         for rest in ("\ny = 2\n``", "`\n\n- one\n- two\n"):
-            seat.conversation.turns[-1].answer.go_on()
+            seat.conversation.exchanges[-1].answer.go_on()
             seat.transcript.touch()
             await settle(pilot, seat.transcript)
             await send(pilot, seat, Content(rest), FINISHED if rest.endswith("\n") else cut)
@@ -206,7 +206,7 @@ async def test_opening_from_the_end_shows_the_beginning_of_the_thinking() -> Non
 
 
 async def test_all_thinking_opens_and_closes_together() -> None:
-    turns = [*past("one", "thought one").turns, *past("two", "thought two").turns]
+    turns = [*past("one", "thought one").exchanges, *past("two", "thought two").exchanges]
     seat = Seat(Conversation("c", turns))
     async with seat.run_test(size=(80, 24)) as pilot:
         await settle(pilot, seat.transcript)

@@ -25,7 +25,7 @@ async def test_a_line_of_code_that_goes_on_in_the_next_row_is_marked_there(piece
         streamed = code(seat)
         await send(pilot, seat, Content("\n```\n\nThat is all."), FINISHED)
         finished = code(seat)
-        listing = seat.transcript.cursor.listing(Mark(seat.conversation.turns[-1], 1))
+        listing = seat.transcript.cursor.listing(Mark(seat.conversation.exchanges[-1], 1))
     assert streamed == finished
     assert [row[0] for row in finished if row] == [" ", " ", "↳", "↳", " ", "↳"]
     assert all(len(row) <= 37 for row in finished)

@@ -5,7 +5,7 @@ import random
 from textual.pilot import Pilot
 
 from r1tui.chat.answer import Answer
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.events import Content, Reasoning, StreamEvent
 from r1tui.tui.widgets.transcript import Transcript
 from tests.bench.replay import Script
@@ -55,7 +55,7 @@ async def pages(pilot: Pilot[None], seat: Seat) -> list[list[str]]:
 
 async def test_nothing_is_lost_of_32000_tokens_while_the_screen_is_resized_scrolled_typed_into_and_opened() -> None:
     seat, chance, pressed = TypedInto(asked()), random.Random(7), ""  # noqa: S311
-    answer, events = seat.conversation.turns[-1].answer, stream()
+    answer, events = seat.conversation.exchanges[-1].answer, stream()
     async with seat.run_test(size=(80, 24)) as pilot:
         for number, event in enumerate(events):
             answer.apply(event)
@@ -82,7 +82,7 @@ async def test_nothing_is_lost_of_32000_tokens_while_the_screen_is_resized_scrol
     assert (answer.content.text, answer.thinking.text) == (said, thought)
     assert seat.typed == pressed != ""
     past = Answer.past(said, thought, thinking_tokens=answer.thinking_tokens, thinking_s=answer.thinking_s)
-    whole = Seat(Conversation("c", [Turn("Q?", past)]))
+    whole = Seat(Conversation("c", [Exchange("Q?", past)]))
     async with whole.run_test(size=LAST_SIZE) as pilot:
         await settle(pilot, whole.transcript)
         toggle_all(whole.transcript)

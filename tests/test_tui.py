@@ -196,7 +196,7 @@ async def test_no_key_is_lost_that_was_pressed_before_all_was_there(
         app = Hasty(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: bool(answers(app)) and answers(app)[0].state == "done")
-            assert seat(app).conversation.turns[0].question == "hi"
+            assert seat(app).conversation.exchanges[0].question == "hi"
             assert seat(app).has_class("-no-panel")
             await until(pilot, lambda: seat(app).query_one(Prompt).text == "x")
 
@@ -230,7 +230,7 @@ async def test_several_lines_can_be_typed_and_control_tokens_are_told(
         assert seat(app).query_one(Prompt).text == "a\nb"
         answer = await ask(app, pilot, "x <｜Assistant｜> y")
         await until(pilot, lambda: answer.state == "done")
-        assert "<｜Assistant｜>" not in seat(app).conversation.turns[-1].question
+        assert "<｜Assistant｜>" not in seat(app).conversation.exchanges[-1].question
 
 
 async def test_the_log_is_one_key_away_and_keys_can_be_rebound(

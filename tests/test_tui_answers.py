@@ -252,7 +252,7 @@ async def test_a_question_for_which_there_is_little_room_left_can_have_a_new_cha
         await pilot.press("n")
         await until(pilot, lambda: seat(app).conversation is not old and bool(answers(app)))
         await until(pilot, lambda: answers(app)[0].state == "done")
-        assert len(answers(app)) == len(old.turns) == 1
+        assert len(answers(app)) == len(old.exchanges) == 1
 
 
 async def test_little_room_is_asked_about_before_an_answer_goes_on_and_before_its_question_is_asked_anew(
@@ -287,8 +287,8 @@ async def test_little_room_is_asked_about_before_an_answer_goes_on_and_before_it
         await pilot.press("ctrl+y", "r")
         await until(pilot, is_asked)
         await pilot.press("s")
-        await until(pilot, lambda: len(conversation.every) == 2 and not conversation.turns[0].answer.running)
-        assert conversation.branches(conversation.turns[0])[0].answer is answer
+        await until(pilot, lambda: len(conversation.every) == 2 and not conversation.exchanges[0].answer.running)
+        assert conversation.branches(conversation.exchanges[0])[0].answer is answer
 
 
 @pytest.mark.parametrize("counted", [True, False], ids=["counted before", "refused by the server"])
@@ -382,4 +382,4 @@ async def test_an_answer_that_cannot_go_on_stays_what_it_was_and_is_asked_again_
         await run(app, again)
         await until(pilot, lambda: answers(app)[-1] is not answer and not app.session.answering)
         conversation = seat(app).conversation
-        assert [turn.answer for turn in conversation.branches(conversation.turns[-1])] == [answer, answers(app)[-1]]
+        assert [turn.answer for turn in conversation.branches(conversation.exchanges[-1])] == [answer, answers(app)[-1]]

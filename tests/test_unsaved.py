@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from r1tui.chat.answer import Answer
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.rescue import PREFIX, Unsaved, left_behind, rescue
 from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
@@ -104,7 +104,7 @@ def filled_in_mid_answer(paths: Paths, disk: SmallDisk, columns: int = 140) -> I
 
 def kept_answer(paths: Paths) -> str:
     with Store(paths.conversations) as store:
-        return "".join(store.look(one.id).conversation.turns[-1].answer.content.text for one in store.newest())
+        return "".join(store.look(one.id).conversation.exchanges[-1].answer.content.text for one in store.newest())
 
 
 def whole_answer() -> str:
@@ -167,7 +167,7 @@ def test_what_is_given_up_is_not_called_kept(paths: Paths, disk: SmallDisk, home
     with Store(paths.conversations) as store:
         opened = store.open(store.newest()[0].id)
     assert opened is not None
-    answer = opened.conversation.turns[-1].answer
+    answer = opened.conversation.exchanges[-1].answer
     assert (answer.state, answer.cause) == ("stopped", LEFT)
     assert "may be missing" in LEFT
 
@@ -210,7 +210,7 @@ def test_a_draft_that_cannot_be_saved_is_said_and_saved_elsewhere(paths: Paths, 
 
 
 def test_the_first_place_with_room_is_taken_and_nothing_is_left_in_the_others(tmp_path: Path) -> None:
-    unsaved = Unsaved(FULL, 2, (Conversation("c", [Turn("why?", Answer.past("so " * 40_000))]),), "and then")
+    unsaved = Unsaved(FULL, 2, (Conversation("c", [Exchange("why?", Answer.past("so " * 40_000))]),), "and then")
     room = tmp_path / "room"
     room.mkdir()
     with small_disk(tmp_path / "full", "size=64k") as full:

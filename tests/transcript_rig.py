@@ -4,7 +4,7 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from r1tui.chat.answer import Answer
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.events import Finished, StreamEvent, Timings
 from r1tui.tui.widgets.transcript import Transcript
 
@@ -69,13 +69,13 @@ async def settle(pilot: Pilot[None], transcript: Transcript) -> None:
 async def send(pilot: Pilot[None], seat: Seat, *events: StreamEvent) -> None:
     """Apply events to the last answer and wait until they are on the screen."""
     for event in events:
-        seat.conversation.turns[-1].answer.apply(event)
+        seat.conversation.exchanges[-1].answer.apply(event)
         seat.transcript.touch()
     await settle(pilot, seat.transcript)
 
 
 def past(content: str, thinking: str = "", question: str = "Q?") -> Conversation:
-    return Conversation("c", [Turn(question, Answer.past(content, thinking, thinking_tokens=1204, thinking_s=130))])
+    return Conversation("c", [Exchange(question, Answer.past(content, thinking, thinking_tokens=1204, thinking_s=130))])
 
 
 def asked(question: str = "Q?") -> Conversation:

@@ -55,7 +55,7 @@ def seat(app: R1App) -> ChatScreen:
 
 
 def answers(app: R1App) -> list[Answer]:
-    return [turn.answer for turn in seat(app).conversation.turns]
+    return [turn.answer for turn in seat(app).conversation.exchanges]
 
 
 async def ready(app: R1App, pilot: Pilot[None], variant: str | None = None) -> None:

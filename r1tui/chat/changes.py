@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from r1tui.chat.answer import Answer, Pieces
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 
 Value = str | int | float | None
 
@@ -89,15 +89,15 @@ class Tracker:
     """Knows what was written of a conversation. A conversation that was loaded comes with its exchanges' numbers."""
 
     conversation: Conversation
-    numbers: dict[Turn, int] = field(default_factory=dict)
-    _written: dict[Turn, _Written] = field(default_factory=dict)
+    numbers: dict[Exchange, int] = field(default_factory=dict)
+    _written: dict[Exchange, _Written] = field(default_factory=dict)
     _head: tuple[str, int | None] | None = None
 
-    def is_loaded(self, but: Iterable[Turn] = ()) -> None:
+    def is_loaded(self, but: Iterable[Exchange] = ()) -> None:
         """All of it is on disk as it is now, `but` these."""
         self.changes()
-        for turn in but:
-            self._written.pop(turn, None)
+        for exchange in but:
+            self._written.pop(exchange, None)
 
     def forget(self) -> None:
         """Nothing of it is on disk any more."""
@@ -105,18 +105,18 @@ class Tracker:
 
     def extents(self) -> dict[int, Extent]:
         """How much there is of each exchange, by its number."""
-        return {self.numbers[turn]: _extent(turn) for turn in self.conversation.every if turn in self.numbers}
+        return {self.numbers[one]: _extent(one) for one in self.conversation.every if one in self.numbers}
 
     def words_beyond(self, known: dict[int, Extent]) -> int:
         """How many words there are beyond these extents; questions that are in none of them count, too."""
         words = 0
-        for turn in self.conversation.every:
-            extent = known.get(self.numbers.get(turn, -1))
+        for exchange in self.conversation.every:
+            extent = known.get(self.numbers.get(exchange, -1))
             if extent is None:
-                words += len(turn.question.split())
-            if extent != _extent(turn):
+                words += len(exchange.question.split())
+            if extent != _extent(exchange):
                 n_answer, n_thinking = extent or (0, 0)
-                new = (turn.answer.content.text[n_answer:], turn.answer.thinking.text[n_thinking:])
+                new = (exchange.answer.content.text[n_answer:], exchange.answer.thinking.text[n_thinking:])
                 words += sum(len(text.split()) for text in new)
         return words
 
@@ -125,32 +125,32 @@ class Tracker:
         conversation, known = self.conversation, self._written
         whole = self._head is None
         every = set(conversation.every)
-        changed: list[Put | Grow | Drop] = [Drop(self.numbers[turn]) for turn in known if turn not in every]
-        for turn in [turn for turn in known if turn not in every]:
-            del known[turn]
-        for turn in conversation.every:
-            if turn not in self.numbers:
-                self.numbers[turn] = max(self.numbers.values(), default=-1) + 1
-        order = [self.numbers[turn] for turn in conversation.every]
+        changed: list[Put | Grow | Drop] = [Drop(self.numbers[exchange]) for exchange in known if exchange not in every]
+        for exchange in [exchange for exchange in known if exchange not in every]:
+            del known[exchange]
+        for exchange in conversation.every:
+            if exchange not in self.numbers:
+                self.numbers[exchange] = max(self.numbers.values(), default=-1) + 1
+        order = [self.numbers[exchange] for exchange in conversation.every]
         if any(after <= before for before, after in pairwise(order)):  # something was put between others
-            self.numbers = {turn: number for number, turn in enumerate(conversation.every)}
+            self.numbers = {exchange: number for number, exchange in enumerate(conversation.every)}
             known.clear()
             whole, changed = True, []
-        for turn in conversation.every:
-            if (change := self._change(turn)) is not None:
+        for exchange in conversation.every:
+            if (change := self._change(exchange)) is not None:
                 changed.append(change)
-        shown = self.numbers[conversation.turns[-1]] if conversation.turns else None
+        shown = self.numbers[conversation.exchanges[-1]] if conversation.exchanges else None
         head = (conversation.title, shown)
         if (not changed and head == self._head) or (whole and not every):
             return None
         self._head = head
         return Changes(conversation.id, _storable(conversation.title), shown, whole, changed)
 
-    def _change(self, turn: Turn) -> Put | Grow | None:
-        answer, written = turn.answer, self._written.get(turn)
+    def _change(self, exchange: Exchange) -> Put | Grow | None:
+        answer, written = exchange.answer, self._written.get(exchange)
         if answer.running and answer.has_less_than_saved:  # what is on disk stays until it is all here again
-            return Put(self.numbers[turn], _columns(turn, answer, self.numbers)) if self._head is None else None
-        fixed = self._fixed(turn)
+            return Put(self.numbers[exchange], _columns(exchange, answer, self.numbers)) if self._head is None else None
+        fixed = self._fixed(exchange)
         same = written is not None and written.fixed == fixed
         same = same and written is not None and written.answer is answer.content and written.thinking is answer.thinking
         new_answer, answer_count = answer.content.since(written.answer_count if written and same else 0)
@@ -158,34 +158,35 @@ class Tracker:
         now = _Written(fixed, answer.content, answer.thinking, answer_count, thinking_count)
         if same and now == written:
             return None
-        self._written[turn] = now
+        self._written[exchange] = now
         if same and answer.running:
             return Grow(
-                self.numbers[turn], _storable(new_answer), _storable(new_thinking),
+                self.numbers[exchange], _storable(new_answer), _storable(new_thinking),
                 answer.tokens, answer.thinking_tokens, answer.thinking_s,
             )  # fmt: skip
-        return Put(self.numbers[turn], _columns(turn, answer, self.numbers))
+        return Put(self.numbers[exchange], _columns(exchange, answer, self.numbers))
 
-    def _fixed(self, turn: Turn) -> tuple[Value, ...]:
+    def _fixed(self, exchange: Exchange) -> tuple[Value, ...]:
         """What an exchange is besides the text of its answer; the figures of a running one come with its text."""
-        answer = turn.answer
+        answer = exchange.answer
         state = "" if answer.running else answer.state
         ended = f"{state} {answer.cause}{answer.remedy}{answer.cut}{answer.finished}"
-        parent = self.numbers.get(turn.parent) if turn.parent is not None else None
-        return parent, turn.question, turn.answer_id, turn.inside_thinking, turn.model, answer.running, ended
+        parent = self.numbers.get(exchange.parent) if exchange.parent is not None else None
+        asked = (exchange.question, exchange.answer_id, exchange.inside_thinking, exchange.model)
+        return (parent, *asked, answer.running, ended)
 
 
-def _extent(turn: Turn) -> Extent:
-    return len(turn.answer.content.text), len(turn.answer.thinking.text)
+def _extent(exchange: Exchange) -> Extent:
+    return len(exchange.answer.content.text), len(exchange.answer.thinking.text)
 
 
-def _columns(turn: Turn, answer: Answer, numbers: dict[Turn, int]) -> dict[str, Value]:
+def _columns(exchange: Exchange, answer: Answer, numbers: dict[Exchange, int]) -> dict[str, Value]:
     is_behind = answer.running and answer.has_less_than_saved
     texts = answer.saved if is_behind else (answer.content.text, answer.thinking.text)
     columns: dict[str, Value] = {
-        "parent": numbers.get(turn.parent) if turn.parent is not None else None,
-        "asked_s": turn.asked_s,
-        "question": turn.question,
+        "parent": numbers.get(exchange.parent) if exchange.parent is not None else None,
+        "asked_s": exchange.asked_s,
+        "question": exchange.question,
         "state": answer.state,
         "answer": texts[0],
         "thinking": texts[1],
@@ -196,9 +197,9 @@ def _columns(turn: Turn, answer: Answer, numbers: dict[Turn, int]) -> dict[str, 
         "thinking_s": answer.thinking_s,
         "cause": answer.cause,
         "remedy": answer.remedy,
-        "answer_id": turn.answer_id,
-        "inside_thinking": turn.inside_thinking,
-        "model": turn.model,
+        "answer_id": exchange.answer_id,
+        "inside_thinking": exchange.inside_thinking,
+        "model": exchange.model,
         "figures": msgspec.json.encode(answer.finished).decode() if answer.finished is not None else None,
     }
     return {name: _storable(value) if isinstance(value, str) else value for name, value in columns.items()}

@@ -14,7 +14,7 @@ Messages = list[tuple[Literal["user", "assistant"], str]]
 
 
 @dataclass(eq=False)
-class Turn:
+class Exchange:
     """A question and its answer."""
 
     question: str
@@ -23,7 +23,7 @@ class Turn:
     """What the server and the answer's record know the answer by."""
     inside_thinking: bool = False
     """Whether its stream begins with thinking that nothing marks."""
-    parent: "Turn | None" = field(default=None, repr=False)
+    parent: "Exchange | None" = field(default=None, repr=False)
     """The exchange that it follows; None for the first of a conversation."""
     asked_s: float = field(default_factory=time)
     """When it was asked, as Unix time."""
@@ -35,32 +35,32 @@ class Turn:
 class Removal:
     """An exchange that was taken out, and what it takes to put it back."""
 
-    turn: Turn
+    exchange: Exchange
     index: int
     """Where in `every` it was."""
-    followers: list[Turn]
+    followers: list[Exchange]
     """What followed it."""
-    end: Turn
+    end: Exchange
     """The end of the branch that was shown."""
 
 
 @dataclass
 class Conversation:
-    """Exchanges as a tree. `turns`, the path that is shown, changes only by the methods here."""
+    """Exchanges as a tree. `exchanges`, the path that is shown, changes only by the methods here."""
 
     id: str
-    turns: list[Turn] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
     """From the first exchange to the last one of the shown branch."""
     title: str = ""
     """The name that the user gave it; empty: its first question is its name."""
-    every: list[Turn] = field(default_factory=list)
+    every: list[Exchange] = field(default_factory=list)
     """All exchanges of all branches, in the order in which they were asked."""
 
     def __post_init__(self) -> None:
         if not self.every:
-            for before, turn in zip([None, *self.turns], self.turns, strict=False):
-                turn.parent = before
-            self.every = self.turns.copy()
+            for before, exchange in zip([None, *self.exchanges], self.exchanges, strict=False):
+                exchange.parent = before
+            self.every = self.exchanges.copy()
 
     @property
     def name(self) -> str:
@@ -70,66 +70,67 @@ class Conversation:
     @property
     def running(self) -> bool:
         """Whether its last answer may still grow."""
-        return bool(self.turns) and self.turns[-1].answer.running
+        return bool(self.exchanges) and self.exchanges[-1].answer.running
 
-    def ask(self, question: str, answer_id: str = "") -> Turn:
+    def ask(self, question: str, answer_id: str = "") -> Exchange:
         """Add an exchange at the end, whose answer waits for its first event."""
-        turn = Turn(question, answer_id=answer_id, parent=self.turns[-1] if self.turns else None)
-        self.turns.append(turn)
-        self.every.append(turn)
-        return turn
+        exchange = Exchange(question, answer_id=answer_id, parent=self.exchanges[-1] if self.exchanges else None)
+        self.exchanges.append(exchange)
+        self.every.append(exchange)
+        return exchange
 
-    def ask_instead(self, turn: Turn, question: str, answer_id: str = "") -> Turn:
+    def ask_instead(self, exchange: Exchange, question: str, answer_id: str = "") -> Exchange:
         """Begin a branch beside a shown exchange; what followed that one is no longer shown, and not lost."""
-        del self.turns[self.turns.index(turn) :]
+        del self.exchanges[self.exchanges.index(exchange) :]
         return self.ask(question, answer_id)
 
     def places(self) -> list[tuple[int, int]]:
         """Of each shown exchange, which of how many branches it is; the first one is 1."""
-        beside: dict[Turn | None, list[Turn]] = {}
+        beside: dict[Exchange | None, list[Exchange]] = {}
         for one in self.every:
             beside.setdefault(one.parent, []).append(one)
-        return [(beside[turn.parent].index(turn) + 1, len(beside[turn.parent])) for turn in self.turns]
+        return [(beside[one.parent].index(one) + 1, len(beside[one.parent])) for one in self.exchanges]
 
-    def branches(self, turn: Turn) -> list[Turn]:
+    def branches(self, exchange: Exchange) -> list[Exchange]:
         """The exchanges in whose place this one stands, itself among them, oldest first."""
-        return [one for one in self.every if one.parent is turn.parent]
+        return [one for one in self.every if one.parent is exchange.parent]
 
-    def show(self, turn: Turn) -> None:
+    def show(self, exchange: Exchange) -> None:
         """Show the branch of this exchange, to the end that was asked last."""
-        path = [turn]
+        path = [exchange]
         while (before := path[0].parent) is not None:
             path.insert(0, before)
         while after := [one for one in self.every if one.parent is path[-1]]:
             path.append(after[-1])
-        self.turns[:] = path
+        self.exchanges[:] = path
 
-    def remove(self, turn: Turn) -> Removal:
+    def remove(self, exchange: Exchange) -> Removal:
         """Take one exchange out; what followed it then follows the one before it."""
-        followers = [one for one in self.every if one.parent is turn]
-        removal = Removal(turn, self.every.index(turn), followers, self.turns[-1] if self.turns else turn)
+        followers = [one for one in self.every if one.parent is exchange]
+        end = self.exchanges[-1] if self.exchanges else exchange
+        removal = Removal(exchange, self.every.index(exchange), followers, end)
         for one in followers:
-            one.parent = turn.parent
-        self.every.remove(turn)
-        if turn in self.turns:
-            self.turns.remove(turn)
-        ends = [one for one in self.every if one.parent is (self.turns[-1] if self.turns else None)]
+            one.parent = exchange.parent
+        self.every.remove(exchange)
+        if exchange in self.exchanges:
+            self.exchanges.remove(exchange)
+        ends = [one for one in self.every if one.parent is (self.exchanges[-1] if self.exchanges else None)]
         if ends:  # another branch there
             self.show(ends[-1])
         return removal
 
     def put_back(self, removal: Removal) -> None:
         """Undo a removal, the last one first; what was asked since stays."""
-        turn = removal.turn
-        while turn.parent is not None and turn.parent not in self.every:  # it is gone for good
-            turn.parent = turn.parent.parent
+        exchange = removal.exchange
+        while exchange.parent is not None and exchange.parent not in self.every:  # it is gone for good
+            exchange.parent = exchange.parent.parent
         followers = [one for one in removal.followers if one in self.every]
-        first = self.every.index(turn.parent) + 1 if turn.parent is not None else 0
+        first = self.every.index(exchange.parent) + 1 if exchange.parent is not None else 0
         last = min([removal.index, *map(self.every.index, followers)])
-        self.every.insert(max(first, last), turn)
+        self.every.insert(max(first, last), exchange)
         for one in followers:
-            one.parent = turn
-        self.show(removal.end if removal.end in self.every else turn)
+            one.parent = exchange
+        self.show(removal.end if removal.end in self.every else exchange)
 
     def messages(self) -> Messages:
         """What the request for the last answer says: (role, content), questions and answers without any thoughts.
@@ -137,17 +138,17 @@ class Conversation:
         A stopped answer counts with what came. An earlier question without any answer is left out, since templates
         want the roles to alternate and whoever asks anew means the new question.
         """
-        return [*_said(self.turns[:-1]), *(("user", turn.question) for turn in self.turns[-1:])]
+        return [*_said(self.exchanges[:-1]), *(("user", exchange.question) for exchange in self.exchanges[-1:])]
 
     @property
     def context_tokens(self) -> int | None:
         """What it takes of the context, as the last answer knew that was counted; None where none was."""
-        known = (count for turn in reversed(self.turns) if (count := turn.answer.context_tokens) is not None)
-        return next(known, None if self.turns else 0)
+        known = (count for one in reversed(self.exchanges) if (count := one.answer.context_tokens) is not None)
+        return next(known, None if self.exchanges else 0)
 
-    def messages_with(self, question: str, instead_of: Turn | None = None) -> Messages:
+    def messages_with(self, question: str, instead_of: Exchange | None = None) -> Messages:
         """What the request would say if this were asked next, or in the place of an exchange that is shown."""
-        before = self.turns if instead_of is None else self.turns[: self.turns.index(instead_of)]
+        before = self.exchanges if instead_of is None else self.exchanges[: self.exchanges.index(instead_of)]
         return [*_said(before), ("user", question)]
 
 
@@ -156,10 +157,10 @@ def name_of(title: str, first_question: str) -> str:
     return title or first_question.strip().partition("\n")[0]
 
 
-def _said(turns: Sequence[Turn]) -> Messages:
+def _said(exchanges: Sequence[Exchange]) -> Messages:
     said: Messages = []
-    for turn in turns:
-        content = turn.answer.content.text
+    for exchange in exchanges:
+        content = exchange.answer.content.text
         if content.strip():
-            said += [("user", turn.question), ("assistant", content)]
+            said += [("user", exchange.question), ("assistant", content)]
     return said

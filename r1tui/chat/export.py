@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.rows import Loaded
 from r1tui.errors import R1tuiError, os_error
 from r1tui.system.outside import component
@@ -29,27 +29,27 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 def as_object(loaded: Loaded) -> dict[str, Any]:
     """All branches, with all that is known; see above for the keys."""
     conversation = loaded.conversation
-    numbers = {turn: number for number, turn in enumerate(conversation.every)}
+    numbers = {exchange: number for number, exchange in enumerate(conversation.every)}
     return {
         "version": 1,
         "id": conversation.id,
         "title": conversation.name,
         "created": iso_date(loaded.created_s),
         "updated": iso_date(loaded.updated_s),
-        "shown": [numbers[turn] for turn in conversation.turns],
-        "exchanges": [_exchange(turn, numbers) for turn in conversation.every],
+        "shown": [numbers[exchange] for exchange in conversation.exchanges],
+        "exchanges": [_exchange(exchange, numbers) for exchange in conversation.every],
     }
 
 
 def as_markdown(conversation: Conversation, *, thinking: bool = False) -> str:
     """The shown questions and answers under headings, with the thinking as quotes if it is wanted."""
     parts = [f"# {one_line(conversation.name) or 'Conversation'}"]
-    for turn in conversation.turns:
-        parts += ["## Question", _closed(turn.question), "## Answer"]
-        if thinking and turn.answer.has_thoughts:
-            quoted = "\n".join(f"> {line}".rstrip() for line in turn.answer.thinking.text.strip().splitlines())
-            parts.append(f"> *{_thought(turn)}*\n>\n{quoted}")
-        parts += [_closed(turn.answer.content.text), _ending(turn)]
+    for exchange in conversation.exchanges:
+        parts += ["## Question", _closed(exchange.question), "## Answer"]
+        if thinking and exchange.answer.has_thoughts:
+            quoted = "\n".join(f"> {line}".rstrip() for line in exchange.answer.thinking.text.strip().splitlines())
+            parts.append(f"> *{_thought(exchange)}*\n>\n{quoted}")
+        parts += [_closed(exchange.answer.content.text), _ending(exchange)]
     return without_controls("\n\n".join(part for part in parts if part)) + "\n"
 
 
@@ -85,13 +85,13 @@ def iso_date(time_s: float) -> str:
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds")
 
 
-def _exchange(turn: Turn, numbers: dict[Turn, int]) -> dict[str, Any]:
-    answer = turn.answer
+def _exchange(exchange: Exchange, numbers: dict[Exchange, int]) -> dict[str, Any]:
+    answer = exchange.answer
     return {
-        "number": numbers[turn],
-        "parent": numbers.get(turn.parent) if turn.parent is not None else None,
-        "asked": iso_date(turn.asked_s),
-        "question": turn.question,
+        "number": numbers[exchange],
+        "parent": numbers.get(exchange.parent) if exchange.parent is not None else None,
+        "asked": iso_date(exchange.asked_s),
+        "question": exchange.question,
         "state": answer.state,
         "answer": answer.content.text,
         "thinking": answer.thinking.text,
@@ -100,21 +100,21 @@ def _exchange(turn: Turn, numbers: dict[Turn, int]) -> dict[str, Any]:
         "thinking_s": answer.thinking_s,
         "cause": answer.cause,
         "remedy": answer.remedy,
-        "model": turn.model,
+        "model": exchange.model,
         "figures": msgspec.structs.asdict(answer.finished) if answer.finished is not None else None,
     }
 
 
-def _thought(turn: Turn) -> str:
-    answer = turn.answer
+def _thought(exchange: Exchange) -> str:
+    answer = exchange.answer
     tokens = f"{answer.thinking_tokens:,} tokens" if answer.thinking_tokens else ""
     seconds = duration(answer.thinking_s) if answer.thinking_s is not None else ""
     return ", ".join(filter(None, ("Thinking", tokens, seconds)))
 
 
-def _ending(turn: Turn) -> str:
+def _ending(exchange: Exchange) -> str:
     """How the answer ended, if it did not end by itself."""
-    answer = turn.answer
+    answer = exchange.answer
     if answer.state == "failed":
         return f"*{one_line(answer.cause)}*" if answer.cause else "*Failed.*"
     if answer.state == "stopped":

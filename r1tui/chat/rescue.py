@@ -88,7 +88,7 @@ def _texts(unsaved: Unsaved) -> Iterator[tuple[str, str, str]]:
     """Of each file the first part of its name, its suffix, and its text."""
     stamp = f"{PREFIX}-{strftime('%Y-%m-%d-%H%M%S', localtime())}"
     for conversation in unsaved.conversations:
-        began_s = min((turn.asked_s for turn in conversation.every), default=time())
+        began_s = min((exchange.asked_s for exchange in conversation.every), default=time())
         for kind, suffix in SUFFIXES.items():
             yield stamp, suffix, written_as(Loaded(conversation, began_s, time()), kind, thinking=True)
     if unsaved.draft:

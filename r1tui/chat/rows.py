@@ -11,7 +11,7 @@ import msgspec
 
 from r1tui.chat.answer import RUNNING, Answer, Base
 from r1tui.chat.changes import Changes, Drop, Grow, Put, Tracker
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.database import text_of, time_of
 from r1tui.events import Finished
 from r1tui.messages import decode
@@ -55,16 +55,16 @@ def load(
     if row is None:
         return None
     key, title, shown, created_s, updated_s = row
-    turns: dict[int, Turn] = {}
-    unsettled: list[Turn] = []
-    for exchange in _named(connection, "SELECT * FROM exchanges WHERE conversation = ? ORDER BY number", key):
-        turn = _turn(connection, exchange, turns.get(exchange["parent"]), recorded, open_in)
-        turns[exchange["number"]] = turn
-        if exchange["state"] in RUNNING:
-            unsettled.append(turn)
-    conversation = Conversation(conversation_id, _path(turns.get(shown)), text_of(title), list(turns.values()))
+    exchanges: dict[int, Exchange] = {}
+    unsettled: list[Exchange] = []
+    for one in _named(connection, "SELECT * FROM exchanges WHERE conversation = ? ORDER BY number", key):
+        exchange = _exchange(connection, one, exchanges.get(one["parent"]), recorded, open_in)
+        exchanges[one["number"]] = exchange
+        if one["state"] in RUNNING:
+            unsettled.append(exchange)
+    conversation = Conversation(conversation_id, _path(exchanges.get(shown)), text_of(title), list(exchanges.values()))
     loaded = Loaded(conversation, time_of(created_s), time_of(updated_s))
-    loaded.tracker = Tracker(conversation, {turn: number for number, turn in turns.items()})
+    loaded.tracker = Tracker(conversation, {exchange: number for number, exchange in exchanges.items()})
     loaded.tracker.is_loaded(but=unsettled)
     return loaded
 
@@ -116,14 +116,14 @@ def _write(connection: sqlite3.Connection, conversation: int | None, change: Put
             connection.execute("DELETE FROM exchanges WHERE conversation = ? AND number = ?", at)
 
 
-def _turn(
+def _exchange(
     connection: sqlite3.Connection,
     row: Row,
-    parent: Turn | None,
+    parent: Exchange | None,
     recorded: Recorded | None,
     open_in: int | None,
-) -> Turn:
-    turn = Turn(
+) -> Exchange:
+    exchange = Exchange(
         row["question"],
         answer_id=row["answer_id"],
         inside_thinking=bool(row["inside_thinking"]),
@@ -133,12 +133,12 @@ def _turn(
     )
     base = _json(row["base"], Base)
     running = row["state"] in RUNNING
-    if running and recorded is not None and open_in is None and recorded(turn.answer_id):
-        turn.answer = Answer.resumed(row["answer"], row["thinking"], base) if base is not None else Answer()
+    if running and recorded is not None and open_in is None and recorded(exchange.answer_id):
+        exchange.answer = Answer.resumed(row["answer"], row["thinking"], base) if base is not None else Answer()
         before = _past(row, _pieces(connection, row["key"]))
-        turn.answer.saved = (before.content.text, before.thinking.text)
-        return turn
-    answer = turn.answer = _past(row, _pieces(connection, row["key"]) if running else [])
+        exchange.answer.saved = (before.content.text, before.thinking.text)
+        return exchange
+    answer = exchange.answer = _past(row, _pieces(connection, row["key"]) if running else [])
     answer.base, answer.cause, answer.remedies = base, row["cause"], read(row["remedy"])
     if running and recorded is not None and open_in is not None:
         answer.state, answer.cause = "failed", f"This answer is running in another r1tui (PID {open_in})."
@@ -146,7 +146,7 @@ def _turn(
     elif running and recorded is not None:
         answer.state, answer.cause = "stopped", LEFT
     answer.finished = _json(row["figures"], Finished)
-    return turn
+    return exchange
 
 
 def _json(text: object, kind: type[T]) -> T | None:
@@ -191,8 +191,8 @@ def _named(connection: sqlite3.Connection, statement: str, key: int) -> list[Row
     return [{name: text_of(row[name]) if name in _TEXTS else row[name] for name in row.keys()} for row in found]  # noqa: SIM118
 
 
-def _path(end: Turn | None) -> list[Turn]:
-    path: list[Turn] = []
+def _path(end: Exchange | None) -> list[Exchange]:
+    path: list[Exchange] = []
     while end is not None:
         path.insert(0, end)
         end = end.parent

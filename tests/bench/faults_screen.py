@@ -13,7 +13,7 @@ from time import sleep
 from traceback import extract_tb
 from typing import Literal
 
-from r1tui.chat.conversation import Turn
+from r1tui.chat.conversation import Exchange
 from r1tui.supervisor import client
 from tests.bench.faults_rig import ANSWER_TOKENS, NEW_CHAT, PATIENCE_S, Home, kill
 from tests.keeper_rig import until
@@ -48,25 +48,25 @@ class Undisturbed:
         """How long it is."""
         return len("".join(self.whole).encode())
 
-    def same(self, turn: Turn | None) -> bool:
+    def same(self, turn: Exchange | None) -> bool:
         """Whether this is that answer, byte for byte."""
         return turn is not None and turn.answer.state == "done" and said(turn) == self.whole
 
-    def begins_with(self, turn: Turn) -> bool:
+    def begins_with(self, turn: Exchange) -> bool:
         """Whether what there is of this answer is a part of that one, from its first byte on."""
         whole, part = self.whole, said(turn)
         return whole[0].startswith(part[0]) and whole[1].startswith(part[1]) and (not part[1] or part[0] == whole[0])
 
 
-def said(turn: Turn) -> tuple[str, str]:
+def said(turn: Exchange) -> tuple[str, str]:
     """Thinking and answer."""
     return turn.answer.thinking.text, turn.answer.content.text
 
 
-def ended_turn(here: Home) -> Turn | None:
+def ended_turn(here: Home) -> Exchange | None:
     """The last turn of the newest conversation once its answer has ended."""
     found = here.conversation()
-    return found.turns[-1] if found is not None and found.turns and not found.running else None
+    return found.exchanges[-1] if found is not None and found.exchanges and not found.running else None
 
 
 @dataclass
@@ -150,11 +150,11 @@ def _round(here: Home, one: Round, model: Path, undisturbed: Undisturbed) -> str
         assert ready or before.pid is None, "it did not become ready"
         client.stop(here.paths)
         return f"{one.phase}: {'same server taken over, ready' if before.pid else 'before there was a server'}"
-    if found is None or not found.turns:
+    if found is None or not found.exchanges:
         assert one.phase == "ask", "the conversation is lost"
         assert here.records() == recorded, "the answer of a conversation that is lost"
         return "killed before it was asked"
-    turn = found.turns[-1]
+    turn = found.exchanges[-1]
     assert turn.question == "hello", turn
     if undisturbed.same(turn):
         return "answers whole"
@@ -240,7 +240,7 @@ def _lose(here: Home, how: str) -> None:
             terminal.kill()
 
 
-def _last(here: Home) -> Turn | None:
+def _last(here: Home) -> Exchange | None:
     """The last exchange that the next screen has."""
     found = here.come_back()
-    return found.turns[-1] if found is not None and found.turns else None
+    return found.exchanges[-1] if found is not None and found.exchanges else None

@@ -36,7 +36,7 @@ class Seat(App[None]):
     @work(exit_on_error=False)
     async def _stream(self) -> None:
         transcript = self.query_one(Transcript)
-        answer = self._conversation.turns[-1].answer
+        answer = self._conversation.exchanges[-1].answer
         async with ServerClient(self._endpoint) as client:
             request = ChatRequest([Message(role, content) for role, content in self._conversation.messages()])
             async for event in paced(client.stream_chat(request, self._conversation.id), lambda: PERIOD_S):

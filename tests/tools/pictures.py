@@ -44,7 +44,9 @@ async def take(paths: Paths, config: Config, theme: str, size: tuple[int, int], 
         await pilot.press("ctrl+n")  # not below the last session's
         seat.query_one(Prompt).text = "Write Flappy Bird in Python."
         await pilot.press("enter")
-        await until(pilot, lambda: bool(seat.conversation.turns) and not seat.conversation.turns[-1].answer.running)
+        await until(
+            pilot, lambda: bool(seat.conversation.exchanges) and not seat.conversation.exchanges[-1].answer.running
+        )
         await pilot.pause(2.5)
         (FOLDER / f"chat-{theme}-{shape}.svg").write_text(app.export_screenshot(title="r1tui"))
         if models:

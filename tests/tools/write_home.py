@@ -106,7 +106,7 @@ def say(paths: Paths) -> None:
             tracker = Tracker(one)
             store.write(filter(None, [tracker.changes()]))
             if one is coming:
-                one.turns[-1].answer.apply(Content(", 3"))
+                one.exchanges[-1].answer.apply(Content(", 3"))
                 store.write(filter(None, [tracker.changes()]))
         store.delete(deleted.id)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from textual.message import Message
 
     from r1tui.chat.answer import Answer
-    from r1tui.chat.conversation import Conversation, Turn
+    from r1tui.chat.conversation import Conversation, Exchange
     from r1tui.chat.typed import Typed
     from r1tui.tui.services.chat_client import ChatClient
 
@@ -40,7 +40,7 @@ class Question:
     text: str
     typed: Typed | None = None
     """What stood in the prompt; None of a question that is asked anew."""
-    instead_of: Turn | None = None
+    instead_of: Exchange | None = None
     """The exchange beside which it begins a branch."""
 
 
@@ -49,7 +49,7 @@ class Receiving:
     """The exchange whose answer comes, and its conversation, shown or not."""
 
     conversation: Conversation
-    turn: Turn
+    turn: Exchange
     typed: Typed | None = None
     """What stood in the prompt, where its question was typed just now."""
 
@@ -146,7 +146,7 @@ class AnswerController:
             self._view.tell(why)
         return why is None
 
-    def submit(self, text: str, typed: Typed, instead_of: Turn | None) -> None:
+    def submit(self, text: str, typed: Typed, instead_of: Exchange | None) -> None:
         """Ask, if somebody can answer; else the text is in the prompt again."""
         if (why := self.why_not_now()) is not None:
             self._view.give_back(Question(text, typed, instead_of))
@@ -157,7 +157,7 @@ class AnswerController:
             self._view.tell(f"Control tokens were made harmless: {' '.join(found)}")
         self._begin(self._ask_with_room(Question(question, typed, instead_of)))
 
-    def ask_anew(self, turn: Turn) -> None:
+    def ask_anew(self, turn: Exchange) -> None:
         """Ask the question of this exchange again; the answer that it has stays as a branch."""
         if self.can_ask():
             self._begin(self._ask_with_room(Question(turn.question, instead_of=turn)))
@@ -169,13 +169,13 @@ class AnswerController:
             case "go_on":
                 self.go_on()
             case "ask_again":
-                self.ask_anew(self._view.conversation.turns[-1])
+                self.ask_anew(self._view.conversation.exchanges[-1])
             case "end_thinking":
                 self.end_thinking()
 
     def can(self, what: str) -> bool:
         """Whether that can be done now."""
-        last = self._view.conversation.turns[-1].answer if self._view.conversation.turns else None
+        last = self._view.conversation.exchanges[-1].answer if self._view.conversation.exchanges else None
         if last is None:
             return False
         if what == "end_thinking":
@@ -199,7 +199,7 @@ class AnswerController:
     def go_on(self) -> None:
         """Go on with the last answer, which was cut off, stopped or failed, where it ended."""
         if self.can_ask():
-            self._begin(self._go_on_with_room(self._view.conversation.turns[-1]))
+            self._begin(self._go_on_with_room(self._view.conversation.exchanges[-1]))
 
     def stop(self) -> None:
         """Stop the answer, and keep what came; beside the keys, since a server that hangs keeps its caller waiting."""
@@ -255,7 +255,7 @@ class AnswerController:
                 self._view.action_new()
             await self._ask(question)
 
-    async def _go_on_with_room(self, turn: Turn) -> None:
+    async def _go_on_with_room(self, turn: Exchange) -> None:
         """Go on with this last answer, unless the context has no room; where it has little, the user decides."""
         conversation, answer = self._view.conversation, turn.answer
         beginning = Beginning(answer.thinking.text, answer.content.text)
@@ -263,7 +263,7 @@ class AnswerController:
             choice = await self._decide(await self._client.room(conversation.messages(), beginning), goes_on=True)
         finally:
             self.is_weighing = False
-        is_last = conversation is self._view.conversation and turn is conversation.turns[-1]
+        is_last = conversation is self._view.conversation and turn is conversation.exchanges[-1]
         if choice is not None and is_last and self.can_ask():
             answer.go_on()
             turn.answer_id = new_conversation_id()
@@ -281,10 +281,10 @@ class AnswerController:
     async def _ask(self, question: Question) -> None:
         """Ask at the end, or as a branch beside a question; the same question again is for another answer."""
         conversation, old = self._view.conversation, question.instead_of
-        if old is None or old not in conversation.turns:
+        if old is None or old not in conversation.exchanges:
             turn, vary = conversation.ask(question.text, new_conversation_id()), False
         else:
-            same, is_last = question.text == old.question, old is conversation.turns[-1]
+            same, is_last = question.text == old.question, old is conversation.exchanges[-1]
             vary = same and not old.answer.is_empty
             turn = conversation.ask_instead(old, question.text, new_conversation_id())
             if same and is_last and old.answer.is_empty:
@@ -292,7 +292,7 @@ class AnswerController:
         await self._have_answered(turn, vary=vary, typed=question.typed)
 
     async def _have_answered(
-        self, turn: Turn, *, beginning: Beginning | None = None, vary: bool = False, typed: Typed | None = None
+        self, turn: Exchange, *, beginning: Beginning | None = None, vary: bool = False, typed: Typed | None = None
     ) -> None:
         receiving = Receiving(self._view.conversation, turn, typed)
         turn.model = self._view.running_model or ""

@@ -118,7 +118,7 @@ class ChatScreen(ConversationsBase):
     def refresh_bindings(self) -> None:
         """What keys do has changed, and with it, it may be, whether anything has been asked."""
         super().refresh_bindings()
-        if self.furnished and self.has_class("-empty") == bool(self.conversation.turns):
+        if self.furnished and self.has_class("-empty") == bool(self.conversation.exchanges):
             self.toggle_class("-empty")
             self.furniture.greeting.hints = self._hints()
 
@@ -180,7 +180,7 @@ class ChatScreen(ConversationsBase):
         """What was typed is asked, at the end of the conversation that is shown."""
         if typed is not None:
             self.composer.was_asked(typed)
-        self.composer.leave_edit_unless_of(self.conversation.turns)
+        self.composer.leave_edit_unless_of(self.conversation.exchanges)
         self.furniture.selection.leave_lost_mark()
         self.furniture.transcript.to_end()
         self.instruments.asked()
@@ -192,7 +192,7 @@ class ChatScreen(ConversationsBase):
                 self.composer.refused(question.typed)
             self.furniture.transcript.show(self.conversation)
             self.instruments.show_context(self.conversation.context_tokens)
-        turns, typed = self.conversation.turns, question.typed or as_asked(question.text)
+        turns, typed = self.conversation.exchanges, question.typed or as_asked(question.text)
         if question.instead_of in turns:
             self.composer.begin_edit(question.instead_of, turns.index(question.instead_of) + 1, typed)
         else:
@@ -201,12 +201,12 @@ class ChatScreen(ConversationsBase):
     def on_transcript_shown(self) -> None:
         """Another conversation is shown: leave what is of the one before."""
         self.furniture.selection.keep_to_shown()
-        self.composer.leave_edit_unless_of(self.conversation.turns)
+        self.composer.leave_edit_unless_of(self.conversation.exchanges)
         self.refresh_bindings()
 
     def on_selection_changed(self) -> None:
         """Other exchanges are shown: save which."""
-        self.composer.leave_edit_unless_of(self.conversation.turns)
+        self.composer.leave_edit_unless_of(self.conversation.exchanges)
         self.instruments.show_context(self.conversation.context_tokens)
         self._save_shown()
 
@@ -216,7 +216,7 @@ class ChatScreen(ConversationsBase):
             return
         self.furniture.selection.action_leave()
         if message.what == "edit":
-            self.composer.begin_edit(message.turn, self.conversation.turns.index(message.turn) + 1)
+            self.composer.begin_edit(message.turn, self.conversation.exchanges.index(message.turn) + 1)
         else:
             self.run_worker(self._warn_of_the_same(), name="Reading the settings")
             self.answers.ask_anew(message.turn)
@@ -344,7 +344,7 @@ class ChatScreen(ConversationsBase):
             case "log":
                 return not self.services.session.attached
             case "thinking":
-                return any(turn.answer.has_thoughts for turn in self.conversation.turns)
+                return any(turn.answer.has_thoughts for turn in self.conversation.exchanges)
             case "answers":
                 return self.answers.can(str(*parameters))
             case "selection":

@@ -26,7 +26,7 @@ from r1tui.tui.widgets.completion import Completion
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
-    from r1tui.chat.conversation import Turn
+    from r1tui.chat.conversation import Exchange
     from r1tui.tui.services.attached import Count
     from r1tui.tui.services.prompt_saver import DraftSaver, Hear, HistorySaver
 
@@ -49,14 +49,14 @@ class Composer(Guarded, Widget):
         """All of it, with large pieces and attached files."""
         typed: Typed
         """What stood in the prompt."""
-        instead_of: Turn | None
+        instead_of: Exchange | None
         """The exchange whose question it was."""
 
     def __init__(self) -> None:
         super().__init__()
         self.completion = Completion()
         self.prompt = Prompt(self.completion, self._send)
-        self.edited: Turn | None = None
+        self.edited: Exchange | None = None
         """The exchange whose question stands here, to be asked anew."""
         self._aside: Typed | None = None
         """What stood here before that."""
@@ -102,7 +102,7 @@ class Composer(Guarded, Widget):
         """Whether history and draft have been read, and the draft changes no more."""
         return self._drafts.is_settled
 
-    def begin_edit(self, turn: Turn, number: int, typed: Typed | None = None) -> None:
+    def begin_edit(self, turn: Exchange, number: int, typed: Typed | None = None) -> None:
         """Have the question of this exchange here, or what has become of it; what stands here comes back when that is
         sent or left."""
         self.leave_edit()
@@ -121,7 +121,7 @@ class Composer(Guarded, Widget):
             self._bring_back()
             self.screen.refresh_bindings()
 
-    def leave_edit_unless_of(self, turns: list[Turn]) -> None:
+    def leave_edit_unless_of(self, turns: list[Exchange]) -> None:
         """Leave it when its question is none of these exchanges' any more."""
         if self.edited is not None and self.edited not in turns:
             changed, question = self._edit_sent or self.prompt.typed, self.edited.question
@@ -270,7 +270,7 @@ class Composer(Guarded, Widget):
         group = "default" if edited is None else SENT_FROM_ASIDE
         self.run_worker(self._read_and_post(typed, edited), group=group, name="Reading the attached files")
 
-    async def _read_and_post(self, typed: Typed, edited: Turn | None) -> None:
+    async def _read_and_post(self, typed: Typed, edited: Exchange | None) -> None:
         try:
             text = await _read_files(typed)
         except asyncio.CancelledError:
@@ -289,7 +289,7 @@ class Composer(Guarded, Widget):
         else:
             self._post(text, typed, edited)
 
-    def _post(self, text: str, typed: Typed, edited: Turn | None) -> None:
+    def _post(self, text: str, typed: Typed, edited: Exchange | None) -> None:
         if edited is not None:
             self.edited = self._edit_sent = None
             self.screen.refresh_bindings()

@@ -21,7 +21,7 @@ from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_cursor import Mark
 
 if TYPE_CHECKING:
-    from r1tui.chat.conversation import Conversation, Removal, Turn
+    from r1tui.chat.conversation import Conversation, Exchange, Removal
 
 CHECK = "The check"
 
@@ -47,7 +47,7 @@ class Selection(Guarded, Static, can_focus=True):
     class Chosen(Message):
         """The question of this exchange is to be edited, or asked anew as it is."""
 
-        turn: Turn
+        turn: Exchange
         what: Literal["edit", "anew"]
 
     @dataclass
@@ -87,7 +87,7 @@ class Selection(Guarded, Static, can_focus=True):
             case "select":
                 self._begin()
             case "copy_last":
-                answers = [Mark(turn) for turn in self._conversation.turns if turn.answer.content]
+                answers = [Mark(turn) for turn in self._conversation.exchanges if turn.answer.content]
                 self._do_with_last(answers, self._copy, "answer")
             case "copy_code" | "save_code":
                 do = self._copy if what == "copy_code" else self._save
@@ -103,7 +103,7 @@ class Selection(Guarded, Static, can_focus=True):
     def can(self, what: str) -> bool:
         """Whether that does something now."""
         if what == "select":
-            return bool(self._conversation.turns or self._removed)
+            return bool(self._conversation.exchanges or self._removed)
         if what in ("copy_last", "copy_code", "save_code"):
             return True
         name = _name(what)
@@ -123,12 +123,12 @@ class Selection(Guarded, Static, can_focus=True):
 
     def leave_lost_mark(self) -> None:
         """Leave where what is marked is not shown any more."""
-        if self.mark is not None and self.mark.turn not in self._conversation.turns:
+        if self.mark is not None and self.mark.turn not in self._conversation.exchanges:
             self.action_leave()
 
     def keep_to_shown(self) -> None:
         """Forget what is of another conversation."""
-        if self.mark is None or self.mark.turn not in self._conversation.turns:
+        if self.mark is None or self.mark.turn not in self._conversation.exchanges:
             self.action_leave(focus_prompt=False)
         self._removed = [one for one in self._removed if one[0] is self._conversation]
 
@@ -196,7 +196,7 @@ class Selection(Guarded, Static, can_focus=True):
         """Take the exchange out of the conversation."""
         if (mark := self.mark) is None or not self._may_change():
             return
-        turns = self._conversation.turns
+        turns = self._conversation.exchanges
         index, n_left = turns.index(mark.turn), len(self._conversation.branches(mark.turn)) - 1
         self._removed.append((self._conversation, self._conversation.remove(mark.turn)))
         self._changed(Mark(turns[min(index, len(turns) - 1)]) if turns else None)
@@ -208,7 +208,7 @@ class Selection(Guarded, Static, can_focus=True):
         if self._may_change():
             _, removal = self._removed.pop()
             self._conversation.put_back(removal)
-            self._changed(Mark(removal.turn))
+            self._changed(Mark(removal.exchange))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""

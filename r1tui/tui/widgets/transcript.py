@@ -18,7 +18,7 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import in_words
@@ -144,7 +144,7 @@ class Transcript(Guarded, Widget, can_focus=True):
             self.view.following = False
         self._redraw()
 
-    def toggle_thinking(self, turn: Turn | None = None) -> None:
+    def toggle_thinking(self, turn: Exchange | None = None) -> None:
         """Open or close the thinking of an exchange, else of the answer at the view: the last one while following."""
         view = self._view_here() if turn is None else self._views.of(turn)
         if view is not None:

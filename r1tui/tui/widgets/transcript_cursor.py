@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
 from r1tui.chat.code import CodeBlock
-from r1tui.chat.conversation import Turn
+from r1tui.chat.conversation import Exchange
 from r1tui.tui.widgets.transcript_layout import Layout
 from r1tui.tui.widgets.transcript_rows import Row, row_of
 from r1tui.tui.widgets.transcript_views import Views
@@ -16,7 +16,7 @@ Rows = tuple[int, int]
 class Mark(NamedTuple):
     """What is marked: a whole exchange, or its listing of this number, the first one being 1."""
 
-    turn: Turn
+    turn: Exchange
     listing: int = 0
 
 
@@ -51,13 +51,13 @@ class Cursor:
         found = [mark for mark in self.marks() if (rows := self.rows(mark)) and rows[0] <= row < rows[1]]
         return found[-1] if found else None
 
-    def code_of(self, turn: Turn) -> list[Mark]:
+    def code_of(self, turn: Exchange) -> list[Mark]:
         """All code blocks of an exchange."""
         return [one for one in self.marks() if one.turn is turn and one.listing]
 
     def describe(self, mark: Mark) -> str:
         """What is marked, in a line."""
-        turns = self._views.conversation.turns
+        turns = self._views.conversation.exchanges
         if not mark.listing:
             branches = self._views.conversation.branches(mark.turn)
             which = f", branch {branches.index(mark.turn) + 1} of {len(branches)}" if len(branches) > 1 else ""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from r1tui.chat.answer import Answer
 from r1tui.chat.attachments import files_in
 from r1tui.chat.code import CodeBlock
-from r1tui.chat.conversation import Turn
+from r1tui.chat.conversation import Exchange
 from r1tui.chat.markdown import MarkdownSplitter, open_listing
 from r1tui.chat.typed import in_short
 from r1tui.events import PromptProgress
@@ -28,7 +28,7 @@ FEED_CHARS = 8_000
 class TurnView:
     """The blocks of a turn. `absorb` takes up what is new in the model; nothing else reads it."""
 
-    def __init__(self, turn: Turn, *, is_first: bool, in_words: InWords = say) -> None:
+    def __init__(self, turn: Exchange, *, is_first: bool, in_words: InWords = say) -> None:
         self.turn = turn
         self._in_words = in_words
         self.is_first = is_first

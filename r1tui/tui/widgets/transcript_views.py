@@ -1,6 +1,6 @@
 """The exchanges of a transcript, each as a view of it; kept where the same exchange is shown again."""
 
-from r1tui.chat.conversation import Conversation, Turn
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.tui.remedies import say
 from r1tui.tui.widgets.transcript_blocks import Block
 from r1tui.tui.widgets.transcript_turn import InWords, TurnView
@@ -14,7 +14,7 @@ class Views:
         self._in_words = in_words
         self.conversation = Conversation("")
         self.all: list[TurnView] = []
-        self._counted: list[Turn] = []
+        self._counted: list[Exchange] = []
         """The conversation's exchanges when their branches were counted last."""
 
     def show(self, conversation: Conversation) -> None:
@@ -38,7 +38,7 @@ class Views:
         """The last one that has left something of its model for the next time."""
         return next((view for view in reversed(self.all) if view.busy), None)
 
-    def of(self, turn: Turn) -> TurnView | None:
+    def of(self, turn: Exchange) -> TurnView | None:
         """The view of an exchange; None for one that is not shown."""
         return next((view for view in self.all if view.turn is turn), None)
 
@@ -48,7 +48,7 @@ class Views:
 
     def update(self) -> tuple[list[TurnView], bool]:
         """Take up the shown path: the views that may have changed, and whether others were dropped."""
-        turns = self.conversation.turns
+        turns = self.conversation.exchanges
         pairs = enumerate(self.all)
         other = next((n for n, view in pairs if n >= len(turns) or view.turn is not turns[n]), None)
         first = max(len(self.all) - 1, 0) if other is None else other
