@@ -248,7 +248,7 @@ CASES = [
          do(lambda app: app.seat.composer.was_asked(Typed("x")))),
     Case("Saving the draft", "r1tui.chat.prompt_files.Drafts.save", partial(typed, text="x"),
          lambda app: app.seat.composer.is_settled),
-    Case("The editor", "r1tui.tui.services.editor.edited", do(lambda app: app.seat.composer.do("edit")),
+    Case("The editor", "r1tui.tui.services.composing.Composing.edited", do(lambda app: app.seat.composer.do("edit")),
          lambda app: not app.seat.composer.is_editing),
     Case("The list of files", "r1tui.tui.widgets.completion.candidates", partial(typed, text="@x"),
          lambda app: not app.seat.composer.completion.is_looking),

@@ -28,6 +28,7 @@ from r1tui.tui.widgets.prompt import Prompt
 if TYPE_CHECKING:
     from r1tui.chat.conversation import Exchange
     from r1tui.tui.services.attached import Count
+    from r1tui.tui.services.composing import Composing
     from r1tui.tui.services.prompt_saver import DraftSaver, Hear, HistorySaver
 
 READ_S = 15.0
@@ -68,6 +69,7 @@ class Composer(Guarded, Widget):
         self._has_begun = False
         self._has_read = False
         """Whether history and draft have been read."""
+        self._tools: type[Composing]
         self._history: HistorySaver
         self._drafts: DraftSaver
         self.is_weighing = self.is_editing = False
@@ -80,13 +82,12 @@ class Composer(Guarded, Widget):
 
     def begin(self, folder: Path, count: Count, context_left: Callable[[], int | None], hear: Hear) -> None:
         """Read and keep history and draft in this folder; weigh files against the tokens that are left."""
-        from r1tui.chat.prompt_files import Drafts, PromptHistory  # noqa: PLC0415  after the first screen
-        from r1tui.tui.services.attached import Scales  # noqa: PLC0415  as above
-        from r1tui.tui.services.prompt_saver import DraftSaver, HistorySaver  # noqa: PLC0415  as above
+        from r1tui.tui.services.composing import Composing  # noqa: PLC0415  after the first screen
 
-        self._folder, self._scales, self._context_left = folder, Scales(count), context_left
-        self._history = HistorySaver(PromptHistory(folder), self.prompt.recall, hear)
-        self._drafts = DraftSaver(Drafts(folder), lambda: self.draft, hear)
+        self._tools = tools = Composing
+        self._folder, self._scales, self._context_left = folder, tools.scales(count), context_left
+        self._history = tools.history_saver(tools.history(folder), self.prompt.recall, hear)
+        self._drafts = tools.draft_saver(tools.drafts(folder), lambda: self.draft, hear)
         self._has_begun = True
         self.prompt.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
         self._read()
@@ -163,8 +164,6 @@ class Composer(Guarded, Widget):
     @work(name="Counting the attached files")
     async def weigh(self) -> None:
         """Say anew what the attached files weigh: a server may say now, or the context has grown."""
-        from r1tui.tui.services.attached import in_words, too_heavy  # noqa: PLC0415  as above
-
         if self.is_weighing or not (self._mentioned[0] or self.prompt.border_subtitle):
             return
         self.is_weighing, weighed = True, None
@@ -172,8 +171,8 @@ class Composer(Guarded, Widget):
             while weighed != self._mentioned:
                 weighed = self._mentioned
                 weights, left = await self._scales.weigh(self.prompt.typed), self._context_left()
-                self.prompt.border_subtitle = in_words(weights, left) if weights else None
-                self.prompt.set_class(too_heavy(weights, left), "-too-heavy")
+                self.prompt.border_subtitle = self._tools.in_words(weights, left) if weights else None
+                self.prompt.set_class(self._tools.too_heavy(weights, left), "-too-heavy")
         finally:
             self.is_weighing = False
 
@@ -190,14 +189,12 @@ class Composer(Guarded, Widget):
     @work(name="The editor")
     async def _edit(self) -> None:
         """Have what is typed in the user's editor, one at a time."""
-        from r1tui.tui.services.editor import edited  # noqa: PLC0415  as above
-
         if self.is_editing:
             return
         self.is_editing = True
         try:
             before = self.prompt.typed.whole
-            if (new := await edited(self.app, before, self._folder)) != before:
+            if (new := await self._tools.edited(self.app, before, self._folder)) != before:
                 self.prompt.rewrite(new)
         except R1tuiError as error:
             show_error(self.app, error)
