@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning
+from r1tui.remedies import ShowLog
 from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_blocks import AnswerBlock, PlainBlock, Work
 from r1tui.tui.widgets.transcript_viewport import JUMP_ROWS
@@ -51,10 +52,10 @@ async def test_what_happens_to_an_answer_is_a_line() -> None:
         await send(pilot, seat, Reasoning("Hm"), timings(1204))
         assert any(line.startswith("▸ thinking… 1,204 tokens, ") for line in seat.lines)
         assert "reading" not in seat.text
-        await send(pilot, seat, Content("Half an ans"), Failed("The server [b]ended[/b].", "See `r1tui logs`."))
+        await send(pilot, seat, Content("Half an ans"), Failed("The server [b]ended[/b].", remedies=(ShowLog(),)))
         lines = seat.lines
     assert "  Half an ans" in lines
-    assert lines[lines.index("✗ The server [b]ended[/b].") + 1].startswith("  F6 (the log) may show why. F8 goes on")
+    assert lines[lines.index("✗ The server [b]ended[/b].") + 1].startswith("  F6 (the log) shows why. F8 goes on")
 
 
 async def test_a_stopped_answer_keeps_what_came_and_says_so() -> None:
