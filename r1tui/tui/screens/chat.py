@@ -96,6 +96,7 @@ class ChatScreen(ConversationsBase):
         self.furniture = new = wave.furniture(self.instruments.figures, self._clock, self.answers.may_change)
         with self.app.batch_update():
             self.remove_class("-bare")
+            self.composer.invite()
             await self.mount(new.stages, new.greeting, new.transcript, new.unsaved, new.selection, before=self.composer)
             await self.mount(new.footer)
         await self._open_last()

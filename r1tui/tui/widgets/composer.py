@@ -80,6 +80,10 @@ class Composer(Guarded, Widget):
         yield self.completion
         yield self.prompt
 
+    def invite(self) -> None:
+        """Say what is done here."""
+        self.prompt.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
+
     def begin(self, folder: Path, count: Count, context_left: Callable[[], int | None], hear: Hear) -> None:
         """Read and keep history and draft in this folder; weigh files against the tokens that are left."""
         from r1tui.tui.services.composing import Composing  # noqa: PLC0415  after the first screen
@@ -89,7 +93,6 @@ class Composer(Guarded, Widget):
         self._history = tools.history_saver(tools.history(folder), self.prompt.recall, hear)
         self._drafts = tools.draft_saver(tools.drafts(folder), lambda: self.draft, hear)
         self._has_begun = True
-        self.prompt.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
         self._read()
 
     @property
