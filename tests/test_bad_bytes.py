@@ -39,7 +39,8 @@ from r1tui.hub.local.found import find_model, own_folder
 from r1tui.hub.removal import find_removal
 from r1tui.machine import bandwidth
 from r1tui.messages import DevicePlan, PlanSummary, ProcessId, Refusal, ServerRecord, ServerSpec
-from r1tui.plan import history
+from r1tui.plan.history import HistoryKey, run_of_plan
+from r1tui.planning.history import read_histories, record_run
 from r1tui.server.prompt_cache import CacheNote, PromptCacheFolder, SlotContent, prompt_of
 from r1tui.supervisor import client as keeper
 from r1tui.supervisor import state_file
@@ -53,7 +54,7 @@ from tests.conftest import tiny_files
 from tests.hub_server import REPO, Hub, Repository, running_hub
 
 VARIANT = Variant("tiny", "Tiny", repo=REPO, pattern="*Q8_0*")
-KEY = history.HistoryKey("a.gguf", "/engine", "machine")
+KEY = HistoryKey("a.gguf", "/engine", "machine")
 MOST_PLACES = 300
 """Of a longer file so many bytes are changed, evenly spread."""
 
@@ -83,7 +84,9 @@ def _use(paths: Paths) -> None:
     choices.choose("tiny", SamplingSettings(temperature=0.9))
     choices.write("tiny")
     plan = PlanSummary(devices=(DevicePlan("CUDA0", 0, 9, 1, 2, 3),))
-    history.record_run(learned_file(paths), KEY, history.run_of_plan(plan, []), history.answered(10.0, 2.0))
+    record_run(
+        learned_file(paths), KEY, run_of_plan(plan, []), lambda run: msgspec.structs.replace(run, answer_tps=(2.0,))
+    )
     bandwidth.measure(paths, None)
     PromptHistory(paths.prompt).add(Typed("what was asked — ünï"))
     drafts = Drafts(paths.prompt)
@@ -164,7 +167,7 @@ def _sampling(paths: Paths) -> None:
 
 
 def _learn(paths: Paths) -> None:
-    history.record_run(learned_file(paths), KEY, history.run_of_plan(PlanSummary(), []), history.out_of_memory)
+    record_run(learned_file(paths), KEY, run_of_plan(PlanSummary(), []), lambda run: run)
 
 
 def _kept(paths: Paths) -> None:
@@ -212,7 +215,7 @@ def _model(paths: Paths) -> None:
 READERS: dict[str, list[Callable[[Paths], object]]] = {
     "state/theme.json": [lambda paths: chosen_theme(paths.theme_choice, "r1-dark")],
     "state/sampling.json": [_sampling],
-    "state/learned.json": [lambda paths: history.find_history(learned_file(paths), KEY)],
+    "state/learned.json": [lambda paths: read_histories(learned_file(paths))],
     "state/bandwidth.json": [lambda paths: bandwidth.load_bandwidth(paths, "machine")],
     "state/download-rate.json": [_rate],
     "state/server.json": [_server],

@@ -48,7 +48,7 @@ def composed(
     tcp: Tcp | None = None,
     threads: int | None = None,
     extra_args: list[str] | None = None,
-    kept_prompts: Path | None = None,
+    prompt_cache: Path | None = None,
 ) -> list[str]:
     return compose(
         Path("/bin/llama-server"),
@@ -60,7 +60,7 @@ def composed(
         socket=SOCKET,
         tcp=tcp,
         threads=threads,
-        kept_prompts=kept_prompts,
+        prompt_cache=prompt_cache,
         extra_args=extra_args or [],
     )
 
@@ -106,11 +106,11 @@ def test_devices_and_workers() -> None:
 
 def test_prompts_are_kept_where_the_binary_can_and_where_the_user_says() -> None:
     folder = Path("/cache/prompts")
-    assert "--slot-save-path" not in composed(kept_prompts=folder)
+    assert "--slot-save-path" not in composed(prompt_cache=folder)
     able = NEW | {"--slot-save-path"}
-    assert value(composed(kept_prompts=folder, flags=able), "--slot-save-path") == str(folder)
+    assert value(composed(prompt_cache=folder, flags=able), "--slot-save-path") == str(folder)
     own = ServerSettings(extra_args=["--slot-save-path", "/mine"])
-    assert value(composed(kept_prompts=folder, flags=able, server=own), "--slot-save-path") == "/mine"
+    assert value(composed(prompt_cache=folder, flags=able, server=own), "--slot-save-path") == "/mine"
 
 
 def test_a_port_comes_with_the_guards_that_browsers_need() -> None:

@@ -31,7 +31,7 @@ from r1tui.hub.download.headers import known_headers
 from r1tui.hub.download.jobs import download_job, running_downloads
 from r1tui.hub.download.model import unfinished
 from r1tui.hub.listing.remembered import known_files
-from r1tui.plan.history import read_histories
+from r1tui.planning.history import read_histories
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, boot_id, identify

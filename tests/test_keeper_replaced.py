@@ -10,8 +10,7 @@ import pytest
 
 import r1tui
 from r1tui.messages import DevicePlan, FallbackPlan, PlanSummary
-from r1tui.plan.history import read_histories
-from r1tui.planning.history import records_file
+from r1tui.planning.history import read_histories, records_file
 from r1tui.server.record import record_file
 from r1tui.supervisor import client
 from r1tui.supervisor.askers import new_conversation_id

@@ -9,8 +9,7 @@ import msgspec
 import pytest
 
 from r1tui.messages import DevicePlan, FallbackPlan, PlanSummary, ServerRecord, ServerSpec, Status
-from r1tui.plan.history import read_histories
-from r1tui.planning.history import records_file
+from r1tui.planning.history import read_histories, records_file
 from r1tui.remedies import RestartServer
 from r1tui.server.diagnosis import Diagnosis, Kind
 from r1tui.supervisor import client

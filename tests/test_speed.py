@@ -11,17 +11,17 @@ from r1tui.events import Finished
 from r1tui.gguf import Header, read_header
 from r1tui.messages import NO_SPEED, Range, Status
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.plan.history import (
-    FORGOTTEN_AFTER_S,
-    KEPT_SPEEDS,
-    HistoryKey,
-    PlanHistory,
-    PlanRun,
-    RunLayout,
-    read_histories,
-)
+from r1tui.plan.history import FORGOTTEN_AFTER_S, HistoryKey, PlanHistory, PlanRun, RunLayout
 from r1tui.plan.rates import CARDS, DeviceRates, HostRates, typical_device
-from r1tui.planning.history import find_history_of, records_file, remember_load, remember_out_of_memory, remember_speed
+from r1tui.planning.history import (
+    KEPT_SPEEDS,
+    find_history_of,
+    read_histories,
+    records_file,
+    remember_load,
+    remember_out_of_memory,
+    remember_speed,
+)
 from r1tui.system.paths import Paths
 from tests import sparse_r1
 

@@ -278,7 +278,6 @@ class Answer:
         self.state = "thinking"
 
     def _count_as(self, timings: Timings) -> None:
-        """Count as the server does, and tell the time by it."""
         self.timings = timings
         self.tokens = self._base.tokens + timings.completion_tokens
         if self.state == "thinking":

@@ -113,7 +113,6 @@ def _thought(exchange: Exchange) -> str:
 
 
 def _ending(exchange: Exchange) -> str:
-    """How the answer ended, if it did not end by itself."""
     answer = exchange.answer
     if answer.state == "failed":
         return f"*{one_line(answer.cause)}*" if answer.cause else "*Failed.*"

@@ -111,7 +111,6 @@ class MarkdownSplitter:
         return blocks
 
     def _worth_parsing(self, whole: int) -> bool:
-        """Whether there is a new whole line and it may close a block; while the text is short, each one may."""
         before, self._looked_to = self._looked_to, whole
         if whole <= before:
             return False

@@ -1,7 +1,8 @@
 """What was asked before, and what was typed and not sent, on disk for the next start; private, for several r1tui."""
 
 import threading
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -40,31 +41,33 @@ class PromptHistory:
     def add(self, typed: Typed) -> None:
         """Add a question that is not the newest already; the oldest go where there are too many. Raises R1tuiError."""
         new = msgspec.json.encode(typed)
-        try:
-            private_folder(self._path.parent)
-            with locked(self._path.with_suffix(".lock"), "The prompt's history", waiting=lambda _: None):
-                before = self._read()
-                lines = _lines(before)
-                self._added = None if lines and lines[-1] == new else new
-                if self._added is None:
-                    return
-                kept = _newest([*lines, new], self._most_entries, self._most_bytes)
-                if before and len(kept) == len(lines) + 1:
-                    with self._path.open("ab") as file:  # a line that a kill has cut is ended first
-                        file.write((b"" if before.endswith(b"\n") else b"\n") + new + b"\n")
-                else:
-                    write_private(self._path, b"".join(line + b"\n" for line in kept))
-        except OSError as error:
-            raise os_error(error, self._path) from error
+        with self._locked():
+            before = self._read()
+            lines = _lines(before)
+            self._added = None if lines and lines[-1] == new else new
+            if self._added is None:
+                return
+            kept = _newest([*lines, new], self._most_entries, self._most_bytes)
+            if before and len(kept) == len(lines) + 1:
+                with self._path.open("ab") as file:  # a line that a kill has cut is ended first
+                    file.write((b"" if before.endswith(b"\n") else b"\n") + new + b"\n")
+            else:
+                write_private(self._path, b"".join(line + b"\n" for line in kept))
 
     def forget(self, typed: Typed) -> None:
         """Take a question out again that was added just now: it was refused. Raises R1tuiError."""
         new = msgspec.json.encode(typed)
+        with self._locked():
+            lines = _lines(self._read())
+            if lines and lines[-1] == new == self._added:
+                write_private(self._path, b"".join(line + b"\n" for line in lines[:-1]))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         try:
+            private_folder(self._path.parent)
             with locked(self._path.with_suffix(".lock"), "The prompt's history", waiting=lambda _: None):
-                lines = _lines(self._read())
-                if lines and lines[-1] == new == self._added:
-                    write_private(self._path, b"".join(line + b"\n" for line in lines[:-1]))
+                yield
         except OSError as error:
             raise os_error(error, self._path) from error
 

@@ -79,7 +79,6 @@ def why_read_only(error: Exception, folder: Path) -> R1tuiError:
 
 
 def _has_log(path: Path) -> bool:
-    """Whether there is anything in its write-ahead log."""
     with suppress(FileNotFoundError):
         return Path(f"{path}-wal").stat().st_size > 0
     return False

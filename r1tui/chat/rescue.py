@@ -96,7 +96,6 @@ def _texts(unsaved: Unsaved) -> Iterator[tuple[str, str, str]]:
 
 
 def _write_new(folder: Path, name: str, suffix: str, text: str) -> Path:
-    """As `write_new`, under a name that is free."""
     for number in count(1):
         path = folder / f"{name}{f'-{number}' if number > 1 else ''}{suffix}"
         try:

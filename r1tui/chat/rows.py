@@ -161,7 +161,6 @@ def _json(text: object, kind: type[T]) -> T | None:
 
 
 def _past(row: Row, pieces: list[Row]) -> Answer:
-    """The answer as it was written, with the pieces that came after that."""
     newest = pieces[-1] if pieces else row
     return Answer.past(
         row["answer"] + "".join(piece["answer"] for piece in pieces),

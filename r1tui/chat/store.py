@@ -242,7 +242,6 @@ class Store:
                     raise refused(error, self._folder) from error
 
     def _change(self, statement: str, *values: object) -> bool:
-        """Run it; whether a row was changed."""
         if not self._is_there:
             return False
 

@@ -144,14 +144,12 @@ def run(arguments: Sequence[str] | None) -> int:
 
 
 def _tell_damages() -> None:
-    """Say which files of ours were found damaged, and are aside now."""
     for damage in take_damages():
         with suppress(OSError, ValueError):
             click.echo(plain(damage.notice()), err=True)
 
 
 def _tell(error: R1tuiError) -> int:
-    """Print what went wrong, and give the exit status."""
     with suppress(OSError, ValueError):  # stderr was closed, or its disk is full
         for line in filter(None, (error.cause and f"Error: {error.cause}", error.remedy)):
             click.echo(plain(line), err=True)

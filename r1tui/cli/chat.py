@@ -267,7 +267,6 @@ class _ShowJson:
 
 
 def _statistics(end: Finished) -> str:
-    """The figures of an answer in one line; – where the server does not give one."""
     thought = f" ({end.reasoning_tokens} of them thinking)" if end.reasoning_tokens else ""
     prompt = f"prompt {_figure(end.prompt_tokens)} at {_figure(end.prompt_tps)}/s"
     return f"{_figure(end.completion_tokens)} tokens{thought} at {_figure(end.tps)}/s, {prompt}"

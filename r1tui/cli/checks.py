@@ -101,7 +101,6 @@ class Checkup:
 
     @cached_property
     def _given(self) -> Path | None:
-        """A llama-server of the user's that the settings name."""
         kind, path = source_kind(self._config.engine)
         return path if kind == "binary" else None
 
@@ -118,7 +117,6 @@ class Checkup:
         return True
 
     def _lacking(self) -> Level:
-        """How much the lack of something that a build takes matters."""
         return "note" if self._has_engine else "missing"
 
     def _packages(self) -> Iterator[Check]:

@@ -65,7 +65,6 @@ def _print_packed(target: Path, members: list[tuple[str, int]], *, as_json: bool
 
 
 def _largest_model(context: Context) -> Path | None:
-    """The largest file of a model that is here: what the disk is measured with."""
     search = ModelSearch(context.paths, context.config)
     models = [found.path for variant in load_catalog(context.config) if (found := search.find(variant)) is not None]
     return max(models, key=lambda model: model.stat().st_size, default=None)

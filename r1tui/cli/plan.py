@@ -125,7 +125,6 @@ def _backend_here(config: Config, engine: Engine | None) -> DeviceBackend:
 
 
 def _what_if(sizes_gib: list[float], backend: DeviceBackend) -> tuple[Device, ...]:
-    """The devices that `--vram` describes."""
     totals_mib = [int(gib * 1024) for gib in sizes_gib if gib > 0]
     return tuple(Device(f"{_NAMES[backend]}{index}", backend, mib, mib) for index, mib in enumerate(totals_mib))
 

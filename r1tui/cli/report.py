@@ -226,7 +226,6 @@ def _tail(path: Path) -> list[str] | None:
 
 
 def _token_files() -> Iterable[Path]:
-    """Where Hugging Face keeps its token."""
     home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
     given = os.environ.get("HF_TOKEN_PATH")
     for path in (*([Path(given)] if given else []), home / "token", home / "stored_tokens"):

@@ -122,14 +122,12 @@ def _in_time(work: Callable[[], None], longest_s: float) -> None:
 
 
 def _say_at_once(lines: list[str]) -> None:
-    """Print these below the screen, where the terminal is still there."""
     with suppress(OSError):
         for line in lines:
             os.write(2, f"\x1b[?1049l\r\n{plain(line)}\r\n".encode(errors="replace"))
 
 
 def _check_terminal() -> None:
-    """Raise R1tuiError with a sentence where the screen cannot be shown."""
     if not all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise R1tuiError("The screen needs a terminal.", *_HEADLESS)
     if not is_utf8(sys.__stderr__):  # what the screen is written to

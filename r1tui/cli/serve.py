@@ -138,7 +138,6 @@ def _tell(status: Status, *, as_json: bool) -> None:
 
 
 def _script(context: Context, launch: Launch) -> str:
-    """The command of the prepared launch with a socket of its own, so that it runs beside a kept server."""
     spec = launch.spec()
     socket = context.paths.script_socket
     argv = [word.replace(spec.socket, str(socket)) for word in spec.argv]

@@ -47,7 +47,6 @@ class Widths:
     """One layer's whole cache, where the devices take it from the host for each batch (--no-kv-offload)."""
 
     def _rows(self, values: int) -> int:
-        """A float for each of so many values and each token of the batch."""
         return self.ubatch_size * values * 4
 
     def _parameter(self, name: str) -> int:
@@ -73,7 +72,6 @@ class Widths:
 
     @cached_property
     def _experts_width(self) -> int:
-        """Values inside the experts in use."""
         return self.header.n_experts_used * self._parameter("expert_feed_forward_length")
 
     @cached_property
@@ -83,7 +81,6 @@ class Widths:
 
     @cached_property
     def _feed_forward(self) -> int:
-        """Activations inside a dense layer, three times."""
         return 3 * self._rows(self._parameter("feed_forward_length"))
 
     def _layer(self, kv: int) -> int:

@@ -1,22 +1,13 @@
-"""What was seen when plans ran: memory really used, memory that was missing, speeds. It corrects the next plan.
+"""What was seen when plans ran: memory really used, memory that was missing, speeds. It corrects the next plan."""
 
-One record for each file, engine and machine, in one small JSON file of the user's state folder.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from time import time
 
 import msgspec
 
-from r1tui.gguf.header import shard_paths
 from r1tui.messages import PlanSummary, Range, Speed
-from r1tui.system.files import make_folder, read_json, read_json_if_any, write_private
-from r1tui.system.locks import locked
-
-KEPT_RUNS, KEPT_SPEEDS, KEPT_RECORDS = 20, 9, 100
 
 
 class RunLayout(msgspec.Struct, frozen=True):
@@ -71,12 +62,6 @@ class HistoryKey(msgspec.Struct, frozen=True):
     machine: str
 
 
-def key_of(model: Path, server: str, machine: str) -> HistoryKey:
-    """The key of a model's file (its name and the size of all its shards), a llama-server's path and a machine."""
-    size_bytes = sum(shard.stat().st_size for shard in shard_paths(model))
-    return HistoryKey(f"{model.name}, {size_bytes} bytes", server, machine)
-
-
 class PlanHistory(msgspec.Struct, frozen=True):
     """All runs of one file with one engine on one machine, the latest last."""
 
@@ -128,13 +113,11 @@ LIKELY_FACTOR = 1.5
 
 
 def _own(run: PlanRun | None, name: str) -> Range | None:
-    """What was measured of this run."""
     measured = _speeds(run, name) if run else ()
     return Range(min(measured), max(measured)) if measured else None
 
 
 def _shifted(runs: Sequence[PlanRun], name: str, expected: Range) -> Range | None:
-    """What is expected, by how much faster than expected other runs were."""
     factors = [
         value / middle
         for run in runs
@@ -173,67 +156,3 @@ def _by_hand(arguments: Sequence[str]) -> Iterator[str]:
             yield flag
         elif flag == "--override-tensor":
             yield value
-
-
-def read_histories(path: Path) -> list[PlanHistory]:
-    """All records; none where the file is missing or cannot be used."""
-    return read_json_if_any(path, list[PlanHistory]) or []
-
-
-def find_history(path: Path, key: HistoryKey) -> PlanHistory | None:
-    """The record of this file, engine and machine."""
-    return _of(key, read_histories(path))
-
-
-def _of(key: HistoryKey, records: Sequence[PlanHistory]) -> PlanHistory | None:
-    return next((record for record in records if record.key == key), None)
-
-
-def record_run(path: Path, key: HistoryKey, run: PlanRun, change: Callable[[PlanRun], PlanRun]) -> None:
-    """Write down what was seen of a run: `change` is applied to what is known of its layout, or to `run` itself.
-
-    Raises OSError, and leaves the file as it is, where it cannot be read now.
-    """
-    make_folder(path.parent, private=True)
-    with locked(path.with_suffix(".lock"), "the planner's record", waiting=lambda _: None):
-        every = read_json(path, list[PlanHistory]) or []
-        others = [record for record in every if record.key != key]
-        record = _of(key, every) or PlanHistory(key)
-        known = record.run_of(run.layout) or run
-        current = msgspec.structs.replace(
-            known,
-            planned_mib=run.planned_mib,
-            free_mib=run.free_mib,
-            at_unix_s=run.at_unix_s,
-            expected=known.expected or run.expected,
-        )
-        runs = (*(one for one in record.runs if one.layout != run.layout), change(current))
-        records = [*others, PlanHistory(key, runs[-KEPT_RUNS:])]
-        write_private(path, msgspec.json.format(msgspec.json.encode(records[-KEPT_RECORDS:])))
-
-
-def loaded(used_mib: Mapping[str, int]) -> Callable[[PlanRun], PlanRun]:
-    """The change that a load makes: these devices really hold so much; of a layout that is llama.cpp's own it is no
-    matter."""
-
-    def change(run: PlanRun) -> PlanRun:
-        known = dict(used_mib) if run.layout.n_gpu_layers is not None else {}
-        return msgspec.structs.replace(run, used_mib=known, failed=False)
-
-    return change
-
-
-def out_of_memory(run: PlanRun) -> PlanRun:
-    """The change that a lack of memory makes."""
-    return msgspec.structs.replace(run, failed=True)
-
-
-def answered(prompt_tps: float, answer_tps: float) -> Callable[[PlanRun], PlanRun]:
-    """The change that an answer makes; a speed of 0 was too short to measure."""
-
-    def change(run: PlanRun) -> PlanRun:
-        prompt = (*run.prompt_tps, prompt_tps) if prompt_tps > 0 else run.prompt_tps
-        answer = (*run.answer_tps, answer_tps) if answer_tps > 0 else run.answer_tps
-        return msgspec.structs.replace(run, prompt_tps=prompt[-KEPT_SPEEDS:], answer_tps=answer[-KEPT_SPEEDS:])
-
-    return change

@@ -149,7 +149,6 @@ class Model:
         return own.dense if layer < layout.n_cpu_moe else own.total
 
     def _own(self, layer: int, layout: ModelLayout) -> Reads:
-        """A layer's weights less what -ot rules place."""
         pinned = self._pinned(layout).layers[layer]
         dense = self._layers[layer] - self._experts[layer]
         return Reads(dense - pinned.dense, self._experts[layer] - pinned.experts)
@@ -175,8 +174,6 @@ class Model:
 
     @cached_property
     def _weights_per_byte(self) -> tuple[float, float]:
-        """Of the layers' dense tensors, and of experts."""
-
         def density(tensors: list[Tensor]) -> float:
             return sum(prod(tensor.shape) for tensor in tensors) / max(sum(tensor.size_bytes for tensor in tensors), 1)
 
@@ -185,7 +182,6 @@ class Model:
         return density([tensor for tensor in tensors if not is_expert(tensor)]), density(experts)
 
     def _pinned(self, layout: ModelLayout) -> Pins:
-        """What the layout's -ot rules place; worked out once."""
         rules = layout.overrides
         if rules not in self._pins:
             self._pins[rules] = pin(self.header, rules, self._names)

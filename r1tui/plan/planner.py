@@ -253,7 +253,6 @@ class _Planner:
         return self._with_speed(plan, layout)
 
     def _with_speed(self, plan: Plan, layout: ModelLayout) -> Plan:
-        """The plan with the speed to expect, by what was measured here where something was."""
         if plan.verdict == "no":
             return plan
         expected, history = estimate(self._model, layout, self._request, plan.verdict), self._request.history

@@ -70,7 +70,6 @@ class Search:
         return self._first(whole)
 
     def _fewer_layers(self, layout: ModelLayout) -> ModelLayout:
-        """As many layers as fit without experts, then the experts of as many of them as fit beside."""
         bare = (replace(layout, n_gpu_layers=count, n_cpu_moe=self._n_layers) for count in range(self._n_layers, 0, -1))
         found = self._first(bare)
         if found is None:

@@ -90,7 +90,6 @@ class _Case:
 
     @property
     def _host_flops(self) -> float:
-        """For a token: two operations for each weight."""
         return 2 * self._model.parameters(self._reads[ON_HOST], self._in_use)
 
     @property

@@ -44,6 +44,6 @@ def server_argv(
         socket=paths.server_socket,
         tcp=tcp,
         threads=plan.threads,
-        kept_prompts=paths.kept_prompts if config.server.kv_cache_gib else None,
+        prompt_cache=paths.kept_prompts if config.server.kv_cache_gib else None,
         extra_args=own,
     )

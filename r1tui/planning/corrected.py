@@ -72,7 +72,6 @@ def fitting_by_the_engine(plan: Plan, subject: Subject, request: PlanRequest, as
 
 
 def _verdict(asked: Plan, header: Header, request: PlanRequest) -> Verdict:
-    """The verdict by the engine's figures."""
     pairs = zip(asked.devices, request.devices, strict=True)
     if any(planned.planned_mib > max(device.usable_mib, 0) for planned, device in pairs if planned.planned_mib):
         return "no"

@@ -1,18 +1,27 @@
-"""What running a plan taught, written down so that the next plan for the same model is better."""
+"""The history of plans on disk: what each run taught, so that the next plan for the same model is better.
+
+One record for each model file, engine and machine, in one small JSON file of the state folder.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from r1tui.errors import R1tuiError
 from r1tui.events import Finished
+from r1tui.gguf.header import shard_paths
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import ServerSpec, Status
-from r1tui.plan import history
 from r1tui.plan.capabilities import HOST
+from r1tui.plan.history import HistoryKey, PlanHistory, PlanRun, run_of_plan
 from r1tui.server.buffers import read_buffers
+from r1tui.system.files import make_folder, read_json, read_json_if_any, write_private
+from r1tui.system.locks import locked
 from r1tui.system.paths import Paths
 
+KEPT_RUNS, KEPT_SPEEDS, KEPT_RECORDS = 20, 9, 100
 SHORTEST_PROMPT, SHORTEST_ANSWER = 128, 16
 """Fewer tokens say nothing about speed."""
 
@@ -22,38 +31,76 @@ def records_file(paths: Paths) -> Path:
     return paths.state / "learned.json"
 
 
-def find_history_of(paths: Paths, model: Path, server: Path) -> history.PlanHistory | None:
+def read_histories(path: Path) -> list[PlanHistory]:
+    """All records; none where the file is missing or cannot be used."""
+    return read_json_if_any(path, list[PlanHistory]) or []
+
+
+def find_history_of(paths: Paths, model: Path, server: Path) -> PlanHistory | None:
     """What is known of this model with this llama-server on this machine. Raises R1tuiError for missing shards."""
-    return history.find_history(records_file(paths), _key(model, server))
+    key = _key(model, server)
+    return next((one for one in read_histories(records_file(paths)) if one.key == key), None)
 
 
 def remember_load(paths: Paths, server: Status | ServerSpec, log: Sequence[str]) -> None:
-    """That the model was loaded, and what its buffers took, from the server's log."""
+    """Note that the model was loaded, and what its buffers took, from the server's log."""
     used = {one.name: one.total_mib for one in read_buffers(log) if one.name != HOST}
-    _remember(paths, server, history.loaded(used))
+
+    def change(run: PlanRun) -> PlanRun:
+        known = used if run.layout.n_gpu_layers is not None else {}  # llama.cpp's own layout is no matter
+        return msgspec.structs.replace(run, used_mib=known, failed=False)
+
+    _remember(paths, server, change)
 
 
 def remember_out_of_memory(paths: Paths, server: Status | ServerSpec) -> None:
-    """That memory did not suffice for this plan."""
-    _remember(paths, server, history.out_of_memory)
+    """Note that memory did not suffice for this plan."""
+    _remember(paths, server, lambda run: msgspec.structs.replace(run, failed=True))
 
 
 def remember_speed(paths: Paths, server: Status | ServerSpec, end: Finished) -> None:
-    """How fast an answer came."""
-    prompt_tps = (end.prompt_tps or 0.0) if (end.prompt_tokens or 0) >= SHORTEST_PROMPT else 0.0
-    answer_tps = (end.tps or 0.0) if (end.completion_tokens or 0) >= SHORTEST_ANSWER else 0.0
-    if prompt_tps or answer_tps:
-        _remember(paths, server, history.answered(prompt_tps, answer_tps))
+    """Note how fast an answer came, where it was long enough to tell."""
+    prompt = (end.prompt_tps,) if end.prompt_tps and (end.prompt_tokens or 0) >= SHORTEST_PROMPT else ()
+    answer = (end.tps,) if end.tps and (end.completion_tokens or 0) >= SHORTEST_ANSWER else ()
+
+    def change(run: PlanRun) -> PlanRun:
+        prompts, answers = (*run.prompt_tps, *prompt), (*run.answer_tps, *answer)
+        return msgspec.structs.replace(run, prompt_tps=prompts[-KEPT_SPEEDS:], answer_tps=answers[-KEPT_SPEEDS:])
+
+    if prompt or answer:
+        _remember(paths, server, change)
 
 
-def _key(model: Path, server: Path) -> history.HistoryKey:
-    return history.key_of(model, str(server), detect_machine().fingerprint)
+def record_run(path: Path, key: HistoryKey, run: PlanRun, change: Callable[[PlanRun], PlanRun]) -> None:
+    """Apply `change` to what is known of the run's layout, or to `run` itself, and write it.
+
+    Raises OSError, and leaves the file as it is, where it cannot be read now.
+    """
+    make_folder(path.parent, private=True)
+    with locked(path.with_suffix(".lock"), "the planner's record", waiting=lambda _: None):
+        every = read_json(path, list[PlanHistory]) or []
+        record = next((one for one in every if one.key == key), PlanHistory(key))
+        known = record.run_of(run.layout) or run
+        current = msgspec.structs.replace(
+            known,
+            planned_mib=run.planned_mib,
+            free_mib=run.free_mib,
+            at_unix_s=run.at_unix_s,
+            expected=known.expected or run.expected,
+        )
+        runs = (*(one for one in record.runs if one.layout != run.layout), change(current))
+        records = [*(one for one in every if one.key != key), PlanHistory(key, runs[-KEPT_RUNS:])]
+        write_private(path, msgspec.json.format(msgspec.json.encode(records[-KEPT_RECORDS:])))
 
 
-def _remember(paths: Paths, server: Status | ServerSpec, change: Callable[[history.PlanRun], history.PlanRun]) -> None:
+def _key(model: Path, server: Path) -> HistoryKey:
+    size_bytes = sum(shard.stat().st_size for shard in shard_paths(model))
+    return HistoryKey(f"{model.name}, {size_bytes} bytes", str(server), detect_machine().fingerprint)
+
+
+def _remember(paths: Paths, server: Status | ServerSpec, change: Callable[[PlanRun], PlanRun]) -> None:
     """Write it down, where model, command and plan are known; where it cannot be written, the next plan is worse."""
-    if not (server.model and server.argv and server.plan):
-        return
-    with suppress(R1tuiError, OSError):
-        key = _key(Path(server.model), Path(server.argv[0]))
-        history.record_run(records_file(paths), key, history.run_of_plan(server.plan, server.argv), change)
+    if server.model and server.argv and server.plan:
+        with suppress(R1tuiError, OSError):
+            key = _key(Path(server.model), Path(server.argv[0]))
+            record_run(records_file(paths), key, run_of_plan(server.plan, server.argv), change)

@@ -48,7 +48,6 @@ def request_here(
 
 
 def _host_rates(machine: Machine, bandwidth: Bandwidth | None) -> HostRates:
-    """What was measured, or what the driver says of the bus; the rest is typical."""
     peaks = [gpu.bus_gbps for gpu in machine.gpus if gpu.bus_gbps]
     bus = list(bandwidth.bus_gbps.values()) if bandwidth else []
     return host_rates(

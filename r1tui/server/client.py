@@ -243,5 +243,4 @@ class ServerClient:
         return await self._http.fetch("POST", path, kind, self._named(body))
 
     def _named(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The body with the name of the model that is asked, where one was chosen."""
         return {**body, "model": self.model} if self.model else body

@@ -114,20 +114,20 @@ def compose(
     socket: Path,
     tcp: Tcp | None = None,
     threads: int | None = None,
-    kept_prompts: Path | None = None,
+    prompt_cache: Path | None = None,
     extra_args: Sequence[str] = (),
 ) -> list[str]:
     """The whole command, the binary first.
 
-    `placement` is the plan's arguments; `threads` counts when the settings name none; `kept_prompts` is the folder,
+    `placement` is the plan's arguments; `threads` counts when the settings name none; `prompt_cache` is the folder,
     which must be there, for the caches of conversations that are left; `extra_args` are the variant's.
     The plan's arguments replace ours about the same thing, the settings' extra ones both, the variant's all. Raises
     UsageError for a flag among the extra arguments that the binary does not know or that is not the user's to give,
     and R1tuiError for one that plan or settings need and this binary lacks.
     """
     wishes = _ours(server, sampling, threads, tcp)
-    if kept_prompts is not None:
-        wishes.append(Option("--slot-save-path", (str(kept_prompts),)))
+    if prompt_cache is not None:
+        wishes.append(Option("--slot-save-path", (str(prompt_cache),)))
     ours = [option for option in wishes if _spelled(option, capabilities) is not None]
     needed = [*_ours_needed(server), *parse_options(placement, "the plan")]
     for option in needed:
@@ -256,7 +256,6 @@ def _address(socket: Path, tcp: Tcp | None) -> list[str]:
 
 
 def _ours(server: ServerSettings, sampling: SamplingSettings, threads: int | None, tcp: Tcp | None) -> list[Option]:
-    """What we would like to pass; a binary without one of these does as well without it."""
     options = [Option("--verbosity", ("4",)), Option("--parallel", ("1",))]  # the log shows buffer sizes from 4 on
     if count := server.threads or threads:
         options.append(Option("--threads", (str(count),)))

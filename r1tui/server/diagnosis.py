@@ -77,14 +77,14 @@ def _diagnose(log_lines: Sequence[str], exit_status: int | None, *, oom_killed: 
                 return _as_diagnosis(rule.explain(match), _around(lines, number), kind)
     first_error = next((number for number, line in enumerate(lines) if _ERROR.search(line)), None)
     evidence = _around(lines, first_error) if first_error is not None else tuple(lines[-EVIDENCE_LINES:])
-    told = _explain_exit(exit_status)
+    error = _explain_exit(exit_status)
     if first_error is not None:
-        told = R1tuiError(f"{told.cause} Its first error: {message(lines[first_error])}", *told.remedies)
-    return _as_diagnosis(told, evidence, "lasting" if exit_status == -signal.SIGILL else "passing")
+        error = R1tuiError(f"{error.cause} Its first error: {message(lines[first_error])}", *error.remedies)
+    return _as_diagnosis(error, evidence, "lasting" if exit_status == -signal.SIGILL else "passing")
 
 
-def _as_diagnosis(told: R1tuiError, evidence: Sequence[str], kind: Kind) -> Diagnosis:
-    return Diagnosis(told.cause, told.remedies, tuple(evidence), kind)
+def _as_diagnosis(error: R1tuiError, evidence: Sequence[str], kind: Kind) -> Diagnosis:
+    return Diagnosis(error.cause, error.remedies, tuple(evidence), kind)
 
 
 def left_on_cpu(log_lines: Sequence[str]) -> R1tuiError | None:

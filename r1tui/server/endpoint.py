@@ -76,7 +76,6 @@ class Endpoint:
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The host as a number, None where it is a name."""
     try:
         return ipaddress.ip_address("0.0.0.0" if host == "0" else host)  # noqa: S104  as the system reads it
     except ValueError:

@@ -143,7 +143,6 @@ def _answer_and_thinking(content: object, depth: int = 0) -> tuple[str, str]:
 
 
 def _error(said: object) -> ServerError:
-    """The error of an `error` object, text or list."""
     inner = said["error"] if isinstance(said, dict) and isinstance(said.get("error"), dict) else said
     fields = known(ServerError, inner) or ServerError()
     words = _words(said) or (json.dumps(said, ensure_ascii=False) if said else "")

@@ -1,4 +1,4 @@
-"""Kept prompts: what llama-server had computed of a conversation when it was left (its KV cache), as files.
+"""The prompt cache: what llama-server had computed of a conversation when it was left (its KV cache), as files.
 
 The folder has, for each prompt, the file that llama-server wrote and a note beside it, and one note of what the
 server's slot holds now. A prompt is known by hashes of its messages, so whatever conversation or branch begins alike
@@ -150,7 +150,7 @@ class PromptCacheFolder:
         write_json(self._folder / "held", held)
 
     def best(self, request: PromptChain) -> CacheNote | None:
-        """The kept prompt that saves this request the most."""
+        """The cached prompt that saves this request the most."""
         usable = (note for note in self._notes() if note.boot == boot_id() and self._is_whole(note))
         best = max(usable, key=lambda note: note.prompt.shared_tokens(request), default=None)
         return best if best is not None and best.prompt.shared_tokens(request) else None

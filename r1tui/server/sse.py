@@ -54,7 +54,6 @@ class EventSplitter:
         return bytes(self._buffer) if self.offset else bytes(self._buffer).removeprefix(BOM)
 
     def _end_of_event(self) -> tuple[int, int] | None:
-        """Where the first whole event ends, without its blank line and with it."""
         if not self._has_returns:
             end = self._buffer.find(b"\n\n")
             return (end, end + 2) if end >= 0 else None

@@ -123,7 +123,6 @@ class AnswerStream:
             await response.aclose()
 
     async def _sent(self, request: httpx2.Request) -> httpx2.Response | None:
-        """The response; None when the answer was stopped before there was one."""
         sending = self._sending = asyncio.ensure_future(self._http.send(request))
         try:
             return await sending
@@ -176,7 +175,7 @@ class AnswerStream:
 
     async def _read_events(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[StreamEvent, None]:
         reader, splitter, is_ours = self._reader, self._splitter, self._http.whose.is_ours
-        async for data in pieces if is_ours else self._until_told(pieces):
+        async for data in pieces if is_ours else self._until_done(pieces):
             for payload in splitter.feed(data):
                 for event in reader.read(payload):
                     yield event
@@ -192,7 +191,7 @@ class AnswerStream:
             for event in reader.refuse(read_error(words)):
                 yield event
 
-    async def _until_told(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async def _until_done(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         """What comes up to the word that the answer is whole: some servers keep the connection afterwards."""
         following = aiter(pieces)
         while not is_done(self._splitter.pending.removeprefix(b"data:")):

@@ -52,7 +52,6 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
 
 
 def _bad_certificate(said: str, endpoint: Endpoint) -> R1tuiError | None:
-    """The error of a certificate that is not accepted, None where it is another error."""
     its = f"The certificate of {endpoint}"
     if _EXPIRED.search(said):
         return R1tuiError(f"{its} has expired.", "Have it renewed, and check this machine's clock.")
@@ -86,7 +85,6 @@ def speaks_https(endpoint: Endpoint) -> R1tuiError:
 
 
 def _proxy(endpoint: Endpoint) -> str:
-    """The variable of the proxy that may lie between; empty without one."""
     return "" if endpoint.is_loopback else proxy_variable(endpoint.base_url)
 
 
