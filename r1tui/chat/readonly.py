@@ -64,18 +64,12 @@ class ReadOnlyDatabase(Database):
         return Database(folder / NAME).connection
 
 
-def read_only(folder: Path, error: Exception) -> ReadOnlyDatabase:
+def read_only(folder: Path, error: OSError | sqlite3.Error) -> ReadOnlyDatabase:
     """The folder's database for reading, if `error` says that it cannot be written; else raises `error`."""
     if not is_refusal(error) or not (folder / NAME).exists():
         raise error
-    return ReadOnlyDatabase(folder / NAME, why_read_only(error, folder))
-
-
-def why_read_only(error: Exception, folder: Path) -> R1tuiError:
-    """The refusal in our words."""
-    if isinstance(error, OSError):
-        return os_error(error, folder)
-    return refused(error, folder) if isinstance(error, sqlite3.Error) else R1tuiError(str(error))
+    why = os_error(error, folder) if isinstance(error, OSError) else refused(error, folder)
+    return ReadOnlyDatabase(folder / NAME, why)
 
 
 def _has_log(path: Path) -> bool:

@@ -33,13 +33,10 @@ class Unsaved:
     @property
     def said(self) -> str:
         """What is not saved, in a few words."""
-        parts = [n_words(self.words)] if self.words or not self.draft else []
-        return " and ".join([*parts, "the draft"] if self.draft else parts)
-
-
-def n_words(number: int) -> str:
-    """`1 word`, `2,449 words`."""
-    return "1 word" if number == 1 else f"{number:,} words"
+        words = "1 word" if self.words == 1 else f"{self.words:,} words"
+        if not self.draft:
+            return words
+        return f"{words} and the draft" if self.words else "the draft"
 
 
 def places() -> list[Path]:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from r1tui.catalog.variants import Variant
+from r1tui.cli.context import format_table
 from r1tui.config import Config, Strategy
 from r1tui.errors import R1tuiError
 from r1tui.plan import Plan, PlanRequest, is_known, make_plan, verdict_by_size
@@ -67,13 +68,10 @@ def compared(rows: Sequence[ComparedPlan]) -> list[str]:
     """The table for a person."""
     header = ("variant", "strategy", "verdict", "layers", "experts on CPU", "context", "GPU", "host", "tokens/s")
     table = [header, *(_cells(row) for row in rows)]
+    lines = format_table(table)
     if any(row.plan is None and not row.problem for row in rows):
-        hint = "~: by its size alone; `r1tui plan VARIANT` fetches the header of one that is not here, a few MB."
-    else:
-        hint = ""
-    widths = [max(len(line[column]) for line in table) for column in range(len(header))]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    return [*lines, hint] if hint else lines
+        lines.append("~: by its size alone; `r1tui plan VARIANT` fetches the header of one that is not here, a few MB.")
+    return lines
 
 
 def _cells(row: ComparedPlan) -> tuple[str, ...]:

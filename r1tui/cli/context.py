@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,6 +91,14 @@ def print_json(value: object) -> None:
 def print_json_line(line: str) -> None:
     """JSON on a line of stdout, which is UTF-8 whatever encoding the terminal has."""
     click.echo(line.encode())
+
+
+def format_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """The lines of a table; the columns `right` are aligned there."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    align = [">" if n in right else "<" for n in range(len(widths))]
+    cells = ([f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)] for row in rows)
+    return ["  ".join(line).rstrip() for line in cells]
 
 
 def print_text(text: str, *, nl: bool = True) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from r1tui.catalog.variants import Catalog, Variant, load_catalog
-from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json, print_text
+from r1tui.cli.context import WORDS, Context, format_table, json_option, pass_context, print_json, print_text
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import failed_event, our_errors, reporting
 from r1tui.cli.target import needed_variant
@@ -57,11 +57,10 @@ def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
         ("model", "bits", "size", "here", "verdict", "on the GPU", "tokens/s", "quality", ""),
         *map(_cells, entries),
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     shown = [n for n, column in enumerate(zip(*rows[1:], strict=True)) if any(column)]
-    for row in rows:
-        cells = (f"{row[n]:>{widths[n]}}" if n in (1, 2) else f"{row[n]:<{widths[n]}}" for n in shown)
-        click.echo(plain("  ".join(cells).rstrip()))
+    right = [shown.index(n) for n in (1, 2) if n in shown]
+    for line in format_table([[row[n] for n in shown] for row in rows], right):
+        click.echo(plain(line))
     click.echo(plain(f"\n{_age_of_sizes(entries)}"))
     if advice is not None:
         click.echo(plain(f"Recommended for this machine: {advice.variant.name}, {advice.why}"))

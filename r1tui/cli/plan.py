@@ -10,7 +10,7 @@ from r1tui.catalog.variants import load_catalog
 from r1tui.cli.compare import ComparedPlan, compare, compared
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json
 from r1tui.cli.target import needed_variant, wanted_variant
-from r1tui.config import Config, PlanSettings, check_setting
+from r1tui.config import PlanSettings, check_setting
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.machine.hardware import detect_machine
@@ -68,7 +68,12 @@ def plan(
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, rpc=_addresses(rpc)))
     config = msgspec.structs.replace(config, plan=_settings(config.plan, wishes))
     engine = find_engine(config.engine, context.paths)
-    devices = None if vram is None else _what_if(_numbers(vram), gpu_backend or _backend_here(config, engine))
+    devices = None
+    if vram is not None:
+        here = () if gpu_backend else devices_here(config, detect_machine(), engine)
+        backend = gpu_backend or (here[0].backend if here else "cuda")
+        totals_mib = [int(gib * 1024) for gib in _numbers(vram) if gib > 0]
+        devices = tuple(Device(f"{_NAMES[backend]}{n}", backend, mib, mib) for n, mib in enumerate(totals_mib))
     held = HeldMemory.by(supervisor.status(context.paths))
     request = request_here(config, context.paths, engine, held, devices)
     if ram is not None:
@@ -117,16 +122,6 @@ def _settings(settings: PlanSettings, wishes: dict[str, Any]) -> PlanSettings:
     if "cache_type_k" in given:
         check_setting(PlanSettings, "cache_type_k", given["cache_type_k"], "--cache-type")
     return msgspec.structs.replace(settings, **given)
-
-
-def _backend_here(config: Config, engine: Engine | None) -> DeviceBackend:
-    here = devices_here(config, detect_machine(), engine)
-    return here[0].backend if here else "cuda"
-
-
-def _what_if(sizes_gib: list[float], backend: DeviceBackend) -> tuple[Device, ...]:
-    totals_mib = [int(gib * 1024) for gib in sizes_gib if gib > 0]
-    return tuple(Device(f"{_NAMES[backend]}{index}", backend, mib, mib) for index, mib in enumerate(totals_mib))
 
 
 def _numbers(text: str) -> list[float]:

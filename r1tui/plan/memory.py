@@ -105,8 +105,10 @@ class Model:
         skipped = {tensor.name for layer in header.layers[loaded:] for tensor in layer}  # TENSOR_SKIP: never loaded
         self._sizes = {tensor.name: tensor.size_bytes for tensor in header.tensors if tensor.name not in skipped}
         self._tensors = (*header.layers[:loaded], *((),) * header.n_nextn_layers)
-        self._layers = [sum(tensor.size_bytes for tensor in layer) for layer in self._tensors]
-        self._experts = [sum(tensor.size_bytes for tensor in layer if is_expert(tensor)) for layer in self._tensors]
+        self.layers_bytes = [sum(tensor.size_bytes for tensor in layer) for layer in self._tensors]
+        self.experts_bytes = [
+            sum(tensor.size_bytes for tensor in layer if is_expert(tensor)) for layer in self._tensors
+        ]
         self._largest = [max((tensor.size_bytes for tensor in layer), default=0) for layer in self._tensors]
         self._largest_expert = [
             max((tensor.size_bytes for tensor in layer if is_expert(tensor)), default=0) for layer in self._tensors
@@ -133,14 +135,6 @@ class Model:
             return 0
         return padded_context(layout.ctx_size) * layer_kv_bytes(self.header, layer, layout.type_k, layout.type_v)
 
-    def layer_bytes(self, layer: int) -> int:
-        """A repeating layer's weights."""
-        return self._layers[layer]
-
-    def expert_bytes(self, layer: int) -> int:
-        """The experts among them."""
-        return self._experts[layer]
-
     def device_weights(self, layer: int, layout: ModelLayout) -> int:
         """What a layer keeps on its device: all but what -ot rules place, and the experts that `--n-cpu-moe` holds."""
         if layer == self.header.n_layers:
@@ -150,8 +144,8 @@ class Model:
 
     def _own(self, layer: int, layout: ModelLayout) -> Reads:
         pinned = self._pinned(layout).layers[layer]
-        dense = self._layers[layer] - self._experts[layer]
-        return Reads(dense - pinned.dense, self._experts[layer] - pinned.experts)
+        dense = self.layers_bytes[layer] - self.experts_bytes[layer]
+        return Reads(dense - pinned.dense, self.experts_bytes[layer] - pinned.experts)
 
     def reads(self, layout: ModelLayout) -> dict[int, Reads]:
         """The weights at each place, by the device's number or ON_HOST; the embeddings, of which a token takes one
@@ -240,7 +234,7 @@ class Model:
 
     def _part(self, layout: ModelLayout, places: tuple[int, ...], where: int) -> Part:
         repeating = places[:-1]
-        held = {layer for layer in range(min(layout.n_cpu_moe, len(repeating))) if self._experts[layer]}
+        held = {layer for layer in range(min(layout.n_cpu_moe, len(repeating))) if self.experts_bytes[layer]}
         held |= self._pinned(layout).largest_on_host.keys()
         last = len(repeating) - 1
         return Part(

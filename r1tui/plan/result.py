@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Literal, TypeVar
 
 import msgspec
@@ -67,11 +66,6 @@ class Plan:
     def can_start(self) -> bool:
         """Whether it is worth starting: all but the weights that can be read from disk has its place."""
         return self.verdict != "no" or self.as_given
-
-    def as_fitted(self, chosen: Sequence[str]) -> "Plan":
-        """The plan with the context that llama.cpp's --fit chose."""
-        context = next((int(value) for flag, value in pairwise(chosen) if flag == "-c"), self.ctx_size)
-        return replace(self, ctx_size=context)
 
     def judged(self, verdict: Verdict) -> "Plan":
         """The plan with another verdict, and what follows from it."""

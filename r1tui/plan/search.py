@@ -85,9 +85,9 @@ class Search:
         in_use = header.n_experts_used / header.n_experts if header.n_experts else 1.0
         total = 0.0
         for layer, device in enumerate(place(self._n_layers, layout.n_gpu_layers, layout.split)[:-1]):
-            experts = self._model.expert_bytes(layer)
+            experts = self._model.experts_bytes[layer]
             if device == ON_HOST:
-                total += self._model.layer_bytes(layer) - experts
+                total += self._model.layers_bytes[layer] - experts
             if device == ON_HOST or layer < layout.n_cpu_moe:
                 total += experts * in_use
             if device == ON_HOST or layout.kv_on_host:

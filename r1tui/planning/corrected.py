@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from r1tui.engine.dry_run import dry_run, fit
@@ -23,7 +24,8 @@ def ask_engine(plan: Plan, engine: Engine, file: Path, rpc: Sequence[str]) -> Pl
     arguments = [*workers, *plan.arguments(engine.capabilities)]
     if plan.n_gpu_layers is None:  # llama.cpp is to decide: have it do so, and ask what that takes
         chosen = fit(engine, file, arguments)
-        plan = plan.as_fitted(chosen)
+        context = next((int(value) for flag, value in pairwise(chosen) if flag == "-c"), plan.ctx_size)
+        plan = replace(plan, ctx_size=context)
         arguments = [*arguments, *chosen, "--fit", "off"]
     return plan.with_engine_figures(dry_run(engine, file, arguments))
 

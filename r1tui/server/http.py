@@ -14,7 +14,7 @@ from r1tui.remedies import AnyRemedy, RestartServer
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.lenient import foreign_json, looks_like_html, read_error
 from r1tui.server.refusal import Whose, explain
-from r1tui.server.unreachable import HTTPS_HINT, explain_transport, speaks_https, web_page
+from r1tui.server.unreachable import HTTPS_HINT, explain_transport, web_page
 from r1tui.server.wire import ServerError
 from r1tui.system.environment import KEY_VARIABLE
 from r1tui.system.lazy import httpx2
@@ -154,7 +154,7 @@ class ServerHttp:
         content = await self.body(response)
         location = response.headers.get("location", "")
         if HTTPS_HINT.search(content) and self.endpoint.base_url.startswith("http:"):
-            return speaks_https(self.endpoint)
+            return R1tuiError(f"{self.endpoint} speaks https.", "Write https:// in the address.")
         if response.is_redirect and location:
             return self._elsewhere(location)
         if looks_like_html(content):

@@ -79,11 +79,6 @@ def web_page(endpoint: Endpoint, status: int | None = None) -> R1tuiError:
     return R1tuiError(f"{endpoint} {WEB_PAGE}{shown}.", "Check the address and its port.")
 
 
-def speaks_https(endpoint: Endpoint) -> R1tuiError:
-    """The error of an https server that was asked by http."""
-    return R1tuiError(f"{endpoint} speaks https.", "Write https:// in the address.")
-
-
 def _proxy(endpoint: Endpoint) -> str:
     return "" if endpoint.is_loopback else proxy_variable(endpoint.base_url)
 
