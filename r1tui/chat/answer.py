@@ -41,7 +41,6 @@ class Pieces:
         return bool(self._pieces)
 
     def append(self, text: str) -> None:
-        """Add a piece at the end."""
         if text:
             self._pieces.append(text)
 
@@ -72,7 +71,7 @@ class Base:
 
 
 class Answer:
-    """An answer in whatever state it is. `clock` gives seconds."""
+    """An answer in any state; `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self.state: State = "waiting"
@@ -116,7 +115,7 @@ class Answer:
         state: State = "done",
         cut: Cut = "",
     ) -> Self:
-        """An answer of an earlier day."""
+        """An answer as it was saved."""
         answer = cls()
         answer.content, answer.thinking = Pieces(content), Pieces(thinking)
         answer.has_thoughts = bool(thinking.strip())
@@ -147,12 +146,12 @@ class Answer:
 
     @property
     def has_less_than_saved(self) -> bool:
-        """Whether less of it has been read again than is on disk."""
+        """Whether less of it was read again than is on disk."""
         return len(self.content.text) < len(self.saved[0]) or len(self.thinking.text) < len(self.saved[1])
 
     @property
     def rest_is_missing(self) -> bool:
-        """Whether it is gone on with, and nothing has come yet."""
+        """Whether it waits for its rest, of which nothing has come."""
         base = self.base
         return (
             base is not None
@@ -187,7 +186,7 @@ class Answer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has come, not even a thought."""
+        """Whether it has neither text nor thinking."""
         return not self.content and not self.has_thoughts
 
     @property

@@ -26,7 +26,7 @@ class Put:
 
 @dataclass(frozen=True)
 class Grow:
-    """What has come of a running answer."""
+    """New text of a running answer."""
 
     number: int
     answer: str
@@ -38,8 +38,6 @@ class Grow:
 
 @dataclass(frozen=True)
 class Drop:
-    """An exchange that is gone."""
-
     number: int
 
 
@@ -49,7 +47,7 @@ Extent = tuple[int, int]
 
 @dataclass(frozen=True)
 class Changes:
-    """Of one conversation."""
+    """The changes of one conversation."""
 
     id: str
     title: str
@@ -100,7 +98,7 @@ class Tracker:
             self._written.pop(exchange, None)
 
     def forget(self) -> None:
-        """Nothing of it is on disk any more."""
+        """Take everything as unsaved."""
         self._written, self._head = {}, None
 
     def extents(self) -> dict[int, Extent]:

@@ -35,13 +35,13 @@ class SamplingChoices:
             return self.default
 
     def choose(self, model: str, wanted: SamplingSettings) -> None:
-        """Have this from now on; `write` keeps it."""
+        """Use these settings from now on; `write` saves them."""
         default = msgspec.structs.asdict(self.default)
         chosen = msgspec.structs.asdict(wanted)
         self._now[model] = {key: value for key, value in chosen.items() if value != default[key]}
 
     def write(self, model: str) -> None:
-        """Keep what was chosen for the model. Raises R1tuiError."""
+        """Save the model's choices. Raises R1tuiError."""
         try:
             private_folder(self._path.parent)
             with locked(self._path.with_suffix(".lock"), "The sampling settings", waiting=lambda _: None):

@@ -57,7 +57,6 @@ class CodeBlock:
 
     @property
     def n_lines(self) -> int:
-        """How many lines it has."""
         return self.code.count("\n") + (not self.code.endswith("\n"))
 
     def file_name(self) -> str:
@@ -78,7 +77,6 @@ class CodeBlock:
 
 
 def is_code(token: Token) -> bool:
-    """Whether a block token is a listing."""
     return token.type in ("fence", "code_block")
 
 

@@ -91,7 +91,6 @@ class Database:
 
     @property
     def is_read_only(self) -> bool:
-        """Whether nothing can be written to it."""
         return False
 
     @property
@@ -104,7 +103,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that the block writes, or nothing."""
+        """A transaction: everything that the block writes, or nothing."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield self.connection
@@ -115,7 +114,7 @@ class Database:
             raise
 
     def rebuild(self) -> None:
-        """Make the index of all words anew."""
+        """Rebuild the search index."""
         with self.transaction() as connection:
             for index in ("titles", "words"):
                 connection.execute(f"INSERT INTO {index} ({index}) VALUES ('rebuild')")  # noqa: S608
@@ -127,7 +126,6 @@ class Database:
                 tell(_set_aside(self.path, error))
 
     def close(self) -> None:
-        """Let go of the file."""
         self.connection.close()
 
     def _upgrade(self) -> None:
@@ -163,7 +161,7 @@ def legible() -> Iterator[None]:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is no database any more."""
+    """Whether the file is damaged, or no database."""
     return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -208,7 +206,6 @@ def _must_not_be_newer(path: Path) -> None:
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """The version of its schema; 0 for an empty file."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 

@@ -58,7 +58,6 @@ class MarkdownSplitter:
         self.rest += text
 
     def close(self) -> None:
-        """No more text will come."""
         self.closed = True
 
     def step(self) -> list[MarkdownBlock]:

@@ -34,7 +34,6 @@ class ReadOnlyDatabase(Database):
         yield self.connection
 
     def close(self) -> None:
-        """Let go of the file, and of its copy."""
         super().close()
         self._copy.close()
 

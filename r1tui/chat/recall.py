@@ -26,7 +26,7 @@ class Recall:
         return self._step(-1, now)
 
     def leave(self) -> None:
-        """The walk is over: what stands in the prompt was sent."""
+        """End the walk: the prompt was sent."""
         self._at = 0
         self._left.clear()
 

@@ -32,7 +32,6 @@ class Unsaved:
 
     @property
     def said(self) -> str:
-        """What is not saved, in a few words."""
         words = "1 word" if self.words == 1 else f"{self.words:,} words"
         if not self.draft:
             return words

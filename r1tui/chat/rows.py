@@ -30,7 +30,7 @@ Recorded = Callable[[str], bool]
 
 @dataclass
 class Loaded:
-    """A conversation as it is on disk."""
+    """A conversation loaded from disk."""
 
     conversation: Conversation
     created_s: float

@@ -41,7 +41,7 @@ class HeldError(R1tuiError):
 
 @dataclass
 class Opened(Loaded):
-    """A conversation that was opened."""
+    """An opened conversation."""
 
     open_in: int | None = None
     """The process of another r1tui that holds it; None: this one does."""
@@ -127,7 +127,7 @@ class Store:
         self._do(work, writes=True)
 
     def let_go(self, conversation_ids: Iterable[str]) -> None:
-        """Leave these to whoever comes next."""
+        """Release these conversations for other r1tuis."""
         for conversation_id in conversation_ids:
             if (held := self._held.pop(conversation_id, None)) is not None:
                 held.close()
@@ -174,7 +174,6 @@ class Store:
         return conversation_id
 
     def close(self) -> None:
-        """Let go of everything."""
         self.let_go(list(self._held))
         if self._database is not None:
             with suppress(sqlite3.Error):

@@ -65,7 +65,6 @@ def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, p
 
 
 def compared(rows: Sequence[ComparedPlan]) -> list[str]:
-    """The table for a person."""
     header = ("variant", "strategy", "verdict", "layers", "experts on CPU", "context", "GPU", "host", "tokens/s")
     table = [header, *(_cells(row) for row in rows)]
     lines = format_table(table)

@@ -37,7 +37,6 @@ class Context:
 
     @cached_property
     def paths(self) -> Paths:
-        """This user's folders."""
         return Paths.from_environment()
 
     def begin_log(self, who: str) -> None:

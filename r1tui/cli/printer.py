@@ -62,7 +62,7 @@ class Printer:
                 self.clear()
 
     def clear(self) -> None:
-        """Take the live line away."""
+        """Clear the live line."""
         if self._line_shown:
             click.echo("\r\x1b[K", nl=False, err=True)
             self._line_shown = False

@@ -32,7 +32,7 @@ def status(context: Context, *, as_json: bool) -> None:
 
 
 def describe(now: Status) -> list[str]:
-    """What is true of the server, in lines for a person."""
+    """The server's status in lines for a person."""
     what = f" {now.variant}" if now.variant else ""
     lines = [f"{now.state}{what}" + (f", up {duration(now.uptime_s)}" if now.uptime_s is not None else "")]
     if now.pid:

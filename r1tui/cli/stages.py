@@ -23,7 +23,7 @@ class FailedError(R1tuiError):
 
 
 def failed_event(stage: Stage, error: R1tuiError | KeyboardInterrupt) -> StageFailed:
-    """The last event of a stage that ended by this."""
+    """The event of a stage that failed with this error."""
     if isinstance(error, KeyboardInterrupt):
         return StageFailed(stage, "Stopped.", "Start it again to go on.", CancelledError.exit_status)
     return StageFailed.of(stage, error)

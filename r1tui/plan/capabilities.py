@@ -31,7 +31,6 @@ class Buffers:
 
     @property
     def total_mib(self) -> int:
-        """All of them."""
         return self.weights_mib + self.kv_mib + self.compute_mib
 
 
@@ -45,7 +44,6 @@ class Capabilities:
     devices: tuple[EngineDevice, ...] = ()
 
     def accepts(self, flag: str) -> bool:
-        """Whether `--help` lists the flag."""
         return flag in self.flags
 
 

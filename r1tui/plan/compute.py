@@ -21,7 +21,7 @@ def padded_context(ctx_size: int) -> int:
 
 @dataclass(frozen=True)
 class Part:
-    """What one device, or the host, computes."""
+    """The share of one device, or of the host, in the computation."""
 
     layers: bool
     """Whether it has repeating layers."""

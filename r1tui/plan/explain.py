@@ -18,7 +18,6 @@ def placement(
     given: bool,
     everything: bool,
 ) -> list[str]:
-    """Where the layers are."""
     if not devices:
         return ["There is no GPU to use: everything runs on the CPU."]
     names = ", ".join(device.name for device in devices)
@@ -65,7 +64,7 @@ def legacy(header: Header, layout: ModelLayout) -> str:
 
 
 def larger_batch(size: int, cost: int) -> str:
-    """Why prompts are computed in larger batches."""
+    """The reason for larger batches of prompt tokens."""
     price = f"it costs the experts of {cost} layers" if cost > 1 else "it costs one layer's experts"
     return (
         f"Prompts are computed {size:,} tokens at once: the GPU fetches the host's experts for each batch, so larger "
@@ -74,13 +73,13 @@ def larger_batch(size: int, cost: int) -> str:
 
 
 def expected_speed(speed: Speed, *, measured: bool) -> str:
-    """How fast answers and prompts are likely to be."""
+    """The reason that names the expected speed."""
     why = "by what was measured here" if measured else "an estimate; measured answers narrow it"
     return f"Expect {rough(*speed.answer)} tokens/s for answers and {rough(*speed.prompt)} for prompts ({why})."
 
 
 def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list[str]:
-    """What there is too little of."""
+    """The reasons that name what is too small."""
     if verdict == "disk":
         need = (usage.host.total_bytes) / 2**30
         return [

@@ -32,7 +32,7 @@ def fallback_plans(header: Header, request: PlanRequest, plan: Plan) -> list[Pla
 
 
 def format_difference(smaller: Plan, plan: Plan) -> str:
-    """What is less, for a person."""
+    """The difference to the larger plan, for a person."""
     said = []
     if (smaller.n_cpu_moe or 0) > (plan.n_cpu_moe or 0):
         said.append(f"the experts of {smaller.n_cpu_moe} layers on the CPU instead of {plan.n_cpu_moe or 0}")

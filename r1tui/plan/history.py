@@ -26,7 +26,7 @@ class RunLayout(msgspec.Struct, frozen=True):
 
 
 class PlanRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One layout that was tried."""
+    """A layout that was tried."""
 
     layout: RunLayout
     planned_mib: dict[str, int]
@@ -55,7 +55,7 @@ class PlanRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryKey(msgspec.Struct, frozen=True):
-    """Whose record it is."""
+    """The key of a record."""
 
     file: str
     engine: str
@@ -69,7 +69,6 @@ class PlanHistory(msgspec.Struct, frozen=True):
     runs: tuple[PlanRun, ...] = ()
 
     def run_of(self, layout: RunLayout) -> PlanRun | None:
-        """What was seen with exactly this layout."""
         return next((run for run in self.runs if run.layout == layout), None)
 
     def extra_margin_mib(self, device: str, free_mib: int, usable_mib: float, now_unix_s: float) -> int:
@@ -139,7 +138,7 @@ def _speeds(run: PlanRun, name: str) -> tuple[float, ...]:
 
 
 def run_of_plan(plan: PlanSummary, arguments: Sequence[str]) -> PlanRun:
-    """The run that a plan and llama-server's arguments announce."""
+    """The run of a plan with llama-server's arguments."""
     layout = msgspec.convert(plan, RunLayout, from_attributes=True)
     return PlanRun(
         layout=msgspec.structs.replace(layout, by_hand=tuple(_by_hand(arguments))),

@@ -42,8 +42,6 @@ class ModelLayout:
 
 @dataclass(frozen=True)
 class Share:
-    """What one device, or the host, holds."""
-
     weights_bytes: int = 0
     kv_bytes: int = 0
     compute_bytes: int = 0
@@ -55,7 +53,7 @@ class Share:
 
 @dataclass(frozen=True)
 class MemoryUsage:
-    """What a layout takes."""
+    """The memory that a layout takes."""
 
     devices: tuple[Share, ...]
     host: Share
@@ -186,7 +184,7 @@ class Model:
         return usage.host.weights_bytes <= self._sizes.get(EMBEDDING, 0)
 
     def measure(self, layout: ModelLayout) -> MemoryUsage:
-        """What the layout takes everywhere."""
+        """The memory that the layout takes on every device and on the host."""
         places = place(self.header.n_layers, layout.n_gpu_layers, layout.split)
         reads = self.reads(layout)
         weights, cache = [reads[device].total for device in range(len(layout.split))], [0] * len(layout.split)

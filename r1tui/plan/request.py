@@ -33,7 +33,7 @@ class Device:
 
     @property
     def usable_mib(self) -> float:
-        """What a plan may fill."""
+        """The memory that a plan may fill."""
         return self.free_mib - self._margin_mib
 
     @property
@@ -41,7 +41,6 @@ class Device:
         return max(MARGIN_MIB, MARGIN_SHARE * self.total_mib) if self.margin_mib is None else self.margin_mib
 
     def with_margin(self, extra_mib: int) -> "Device":
-        """The device with so much more left free."""
         return replace(self, margin_mib=round(self._margin_mib) + extra_mib)
 
 

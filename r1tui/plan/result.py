@@ -54,7 +54,6 @@ class Plan:
 
     @property
     def on_devices_mib(self) -> int:
-        """What it puts on all devices together."""
         return sum(device.planned_mib for device in self.devices)
 
     @property
@@ -68,11 +67,10 @@ class Plan:
         return self.verdict != "no" or self.as_given
 
     def judged(self, verdict: Verdict) -> "Plan":
-        """The plan with another verdict, and what follows from it."""
+        """The plan with another verdict and its consequences."""
         return replace(self, verdict=verdict, repack=verdict != "disk")
 
     def because(self, *reasons: str) -> "Plan":
-        """The plan with more reasons."""
         return replace(self, reasons=(*self.reasons, *reasons))
 
     def with_engine_figures(self, figures: Sequence[Buffers]) -> "Plan":

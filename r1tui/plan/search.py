@@ -25,7 +25,7 @@ class Search:
         return self._n_layers + 1
 
     def fits(self, layout: ModelLayout) -> bool:
-        """Whether every device has room for its share."""
+        """Whether each device has room for its share."""
         shares = self._model.measure(layout).devices
         return all(
             share.total_bytes <= device.usable_mib * MIB

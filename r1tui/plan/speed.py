@@ -31,7 +31,7 @@ OFFLOADED_BATCH = 32
 
 
 def estimate(model: Model, layout: ModelLayout, request: PlanRequest, verdict: Verdict) -> Speed:
-    """What a plan is likely to reach."""
+    """The speed that a plan is likely to reach."""
     cases = [_Case(model, layout, request, verdict, index) for index in (0, 1)]
     return Speed(Range(*(1 / case.prompt_s() for case in cases)), Range(*(1 / case.answer_s() for case in cases)))
 

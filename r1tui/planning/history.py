@@ -27,7 +27,7 @@ SHORTEST_PROMPT, SHORTEST_ANSWER = 128, 16
 
 
 def records_file(paths: Paths) -> Path:
-    """Where all records are kept."""
+    """The file of all records."""
     return paths.state / "learned.json"
 
 

@@ -189,7 +189,7 @@ class AnswerReader:
         yield piece
 
     def finish(self) -> Iterator[StreamEvent]:
-        """End an answer that is whole; nothing if it was already done."""
+        """End a complete answer; nothing if it was already done."""
         if self.done:
             return
         yield from self._splitter.finish()

@@ -89,8 +89,6 @@ class Tcp:
 
 @dataclass(frozen=True)
 class Option:
-    """A flag with the values that follow it."""
-
     flag: str
     values: tuple[str, ...] = ()
 

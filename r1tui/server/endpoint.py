@@ -34,7 +34,6 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """The host's name, or its address."""
         return urlsplit(self.base_url).hostname or ""
 
     @property

@@ -62,7 +62,6 @@ class ServerHttp:
             ) from error
 
     async def close(self) -> None:
-        """Let go of the connections."""
         await self._client.aclose()
 
     async def is_healthy(self) -> bool:

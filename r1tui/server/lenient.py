@@ -60,7 +60,6 @@ def read_error(body: bytes, status: int | None = None) -> ServerError:
 
 
 def looks_like_html(body: bytes) -> bool:
-    """Whether this is a web page."""
     start = body[:512].lstrip().lower()
     return start.startswith((b"<!doctype", b"<html", b"<head", b"<body")) or (start[:1] == b"<" and b"<html" in start)
 
@@ -74,7 +73,6 @@ def foreign_json(body: bytes) -> Any:
 
 
 def is_json(body: bytes) -> bool:
-    """Whether this is JSON of any kind."""
     return foreign_json(body) is not None or body.strip() == b"null"
 
 

@@ -50,7 +50,7 @@ _INDIFFERENT = frozenset(
 
 
 class PromptChain(msgspec.Struct, frozen=True):
-    """The messages of a request."""
+    """The hashed messages of a request."""
 
     identity: str
     """Of the model, the engine and the arguments that decide what a cache holds."""
@@ -67,7 +67,6 @@ class PromptChain(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What its file is called."""
         return hashlib.sha256(f"{self.identity} {self.chain[-1]}".encode()).hexdigest()[:32]
 
     def shared_tokens(self, other: "PromptChain") -> int:
@@ -78,12 +77,11 @@ class PromptChain(msgspec.Struct, frozen=True):
         return self.tokens * self.chars[shared - 1] // max(self.chars[-1], 1) if shared else 0
 
     def seconds(self, tokens: int) -> float:
-        """How long it takes to read so many of its tokens."""
         return tokens / self.tps if self.tps else 0.0
 
 
 class SlotContent(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server's slot holds, and what its keeping depends on."""
+    """The contents of a server's slot, and what saving them depends on."""
 
     prompt: PromptChain
     server: ProcessId
@@ -97,7 +95,7 @@ class SlotContent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheNote(msgspec.Struct, frozen=True):
-    """What is known of a file."""
+    """The note beside a cache file."""
 
     prompt: PromptChain
     n_bytes: int
@@ -145,7 +143,6 @@ class PromptCacheFolder:
         return held if held is not None and held.server == server else None
 
     def hold(self, held: SlotContent) -> None:
-        """Note what the slot holds."""
         private_folder(self._folder)
         write_json(self._folder / "held", held)
 
@@ -197,12 +194,11 @@ class PromptCacheFolder:
                 self.drop(theirs)
 
     def used(self, prompt: PromptChain) -> None:
-        """It counts as new again."""
+        """Mark the prompt as used now."""
         with suppress(OSError):
             self._note_file(prompt).touch()
 
     def drop(self, prompt: PromptChain) -> None:
-        """Delete it."""
         with suppress(OSError):
             self._note_file(prompt).unlink(missing_ok=True)
             self.file(prompt).unlink(missing_ok=True)

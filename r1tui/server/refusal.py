@@ -30,22 +30,21 @@ class Whose:
 
     @property
     def subject(self) -> str:
-        """Its name at the beginning of a sentence."""
         return f"The {self.name}" if self.name == "server" else self.name
 
     @property
     def log(self) -> AnyRemedy:
-        """Where more is said about a failure."""
+        """The remedy that leads to more about a failure."""
         return ShowLog() if self.is_ours else FOREIGN_LOG
 
     @property
     def after_break(self) -> AnyRemedy:
-        """What to do after an answer that broke off."""
+        """The remedy after an answer that broke off."""
         return ShowLog() if self.is_ours else AskAgain()
 
     @property
     def look(self) -> Remedies:
-        """How to find out whether a server is there."""
+        """The remedies that find out whether a server is there."""
         if self.is_ours:
             return ShowStatus(), Advice("Or check the address.")
         return (Advice("Check that the server runs, and its address."),)

@@ -79,7 +79,7 @@ class AnswerStream:
         return sending is not None or response is not None
 
     async def ends_within(self, wait_s: float) -> bool:
-        """Whether the answer ends by itself in this time."""
+        """Wait for the answer's end at most this long; whether it ended."""
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._ended.wait()

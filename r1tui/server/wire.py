@@ -21,8 +21,6 @@ class Slot(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True):
-    """A piece of the message."""
-
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -32,12 +30,10 @@ class Delta(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The piece of the answer."""
         return self.content or self.refusal or ""
 
     @property
     def thinking(self) -> str | None:
-        """The thinking, under whichever name."""
         return self.reasoning_content or self.reasoning
 
 
@@ -73,8 +69,6 @@ class ChunkTimings(msgspec.Struct, frozen=True):
 
 
 class ChunkProgress(msgspec.Struct, frozen=True):
-    """How much of the prompt has been read."""
-
     total: int = 0
     cache: int = 0
     processed: int = 0
@@ -82,8 +76,6 @@ class ChunkProgress(msgspec.Struct, frozen=True):
 
 
 class TokenDetails(msgspec.Struct, frozen=True):
-    """What kinds of tokens an answer has."""
-
     reasoning_tokens: int | None = None
 
 
@@ -129,13 +121,13 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 class GenerationSettings(msgspec.Struct, frozen=True):
-    """What a request gets that asks for nothing else."""
+    """The settings of a request that names none."""
 
     n_ctx: int | None = None
 
 
 class Props(msgspec.Struct, frozen=True):
-    """What a server says of itself."""
+    """A server's answer to `/props`."""
 
     role: str = ""
     """`router` where it stands for several models, and has none of its own."""
@@ -160,25 +152,21 @@ class Props(msgspec.Struct, frozen=True):
 
 
 class RenderedPrompt(msgspec.Struct, frozen=True):
-    """What a template makes of messages."""
+    """The prompt that a template makes of messages."""
 
     prompt: str
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """The tokens of a text."""
-
     tokens: list[int]
 
 
 class InputTokens(msgspec.Struct, frozen=True):
-    """How many tokens a request's prompt has."""
-
     input_tokens: int
 
 
 class Done(msgspec.Struct, frozen=True):
-    """Whether a running answer did what it was told."""
+    """The result of a command to a running answer."""
 
     success: bool = False
     message: str = "no"
