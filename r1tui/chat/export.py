@@ -76,7 +76,7 @@ def write_file(path: Path, text: str, *, replace: bool = False) -> bool:
     except OSError as error:
         raise os_error(error, path) from error
     except ValueError as error:  # a NUL in the name
-        raise R1tuiError(f"{path!s} is no name for a file.", "Choose another.") from error
+        raise R1tuiError(f"{path!s} is not a valid file name.", "Choose another.") from error
     return True
 
 

@@ -122,7 +122,7 @@ class Store:
             with database.transaction() as connection:
                 for one in wanted:
                     if not rows.write(connection, one, self._server):
-                        raise GoneError("The conversation is not in its database any more.", "It is written anew.")
+                        raise GoneError("The conversation is no longer in its database.", "It is saved again.")
 
         self._do(work, writes=True)
 

@@ -33,7 +33,7 @@ def problem_of(folder: Path) -> FolderProblem | None:
     place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     try:
         if not place.is_dir():
-            return FolderProblem(f"{place} is no folder", f"Move it away, or: {ELSEWHERE}")
+            return FolderProblem(f"{place} is not a folder", f"Move it away, or: {ELSEWHERE}")
         with tempfile.TemporaryFile(dir=place, buffering=0) as file:
             file.write(bytes(TRIED_BYTES))
     except OSError as error:

@@ -162,7 +162,7 @@ def _made(
             raise R1tuiError("The RPC workers answer only the running server.", StopServer())
         return made if made.source == "engine" or not exact else ask_engine(made, engine, subject.file, rpc)
     if exact:
-        raise R1tuiError("There is no engine to ask yet.", BuildEngine())
+        raise R1tuiError("The engine is not built yet.", BuildEngine())
     if not is_known(subject.header):
         raise R1tuiError(
             f"Only llama.cpp knows how much memory a model of {subject.header.architecture} takes.",

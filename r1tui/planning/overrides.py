@@ -45,7 +45,7 @@ def override_rules(arguments: Sequence[str], origin: str) -> tuple[tuple[str, st
                     f"{origin}: -ot {rule!r}: {error}.", "Write REGEX=DEVICE, such as exps=CPU."
                 ) from error
             if not (equals and pattern and where):
-                raise UsageError(f"{origin}: -ot {rule!r} is no rule.", "Write REGEX=DEVICE, such as exps=CPU.")
+                raise UsageError(f"{origin}: -ot {rule!r} is not a rule.", "Write REGEX=DEVICE, such as exps=CPU.")
             rules.append((pattern, where))
     return tuple(rules)
 

@@ -149,7 +149,7 @@ def _socket_or_port(match: re.Match[str]) -> R1tuiError:
     host, port = match[1], match[2]
     if host.endswith(".sock"):
         return R1tuiError(
-            f"llama-server cannot listen on {host}: the file is there already, or its folder cannot be written to.",
+            f"llama-server cannot listen on {host}: the file exists already, or its folder cannot be written.",
             "What is left of an earlier server has to go.",
             StopServer(),
         )
@@ -184,7 +184,7 @@ def _out_of_memory(match: re.Match[str]) -> R1tuiError:
 def _lost_worker(match: re.Match[str]) -> R1tuiError:
     return R1tuiError(
         f"The RPC worker {match[1]} does not answer.".replace("  ", " "),
-        Run("ggml-rpc-server", "has to run on it"),
+        Run("ggml-rpc-server", "must run on it"),
         "Check the address in `server.rpc`.",
     )
 

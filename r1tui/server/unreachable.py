@@ -26,7 +26,7 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
     address = "Check the address."
     if isinstance(error, httpx2.ProxyError):
         remedy = f"Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or set NO_PROXY={endpoint.host}."
-        return R1tuiError(f"The proxy does not let us reach {endpoint}.", remedy)
+        return R1tuiError(f"The proxy refuses the connection to {endpoint}.", remedy)
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
         return R1tuiError(f"{endpoint} is not a valid address.", address)
     if isinstance(error, httpx2.DecodingError):
