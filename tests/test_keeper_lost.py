@@ -281,7 +281,7 @@ def test_the_commands_find_it(r1tui: CommandLine, paths: Paths, tiny_r1: TinyMod
     remove_home(paths)
     shown = r1tui("status")
     assert record.server is not None
-    assert f"process {record.server.pid}" in shown.stdout
+    assert f"PID {record.server.pid}" in shown.stdout
     assert "r1tui stop" in shown.stdout
     for command in (("serve", "--model", model, "--detach"), ("chat", "hi")):
         ran = r1tui(*command)

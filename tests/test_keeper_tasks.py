@@ -27,7 +27,7 @@ POINTS = {
     "r1tui.supervisor.watches:check_health": "The health check of the supervisor",
     "r1tui.supervisor.memory:OomWatch.look": "The look at log and memory of the supervisor",
     "r1tui.supervisor.watches:cap_log": "The look at log and memory of the supervisor",
-    "r1tui.supervisor.watches:asked_by_others": "The wait for the server's owner of the supervisor",
+    "r1tui.supervisor.watches:is_asked_by_others": "The wait for the server's owner of the supervisor",
     "r1tui.supervisor.prompts:idle_s": "The keeping of prompt caches of the supervisor",
 }
 """Where a task of a running server meets what nobody foresaw, and what it is called then."""
@@ -127,7 +127,7 @@ def test_a_task_that_dies_ends_the_server_and_says_so(point: str, hook: Hook, pa
         start_ready(watched_spec(paths, Toy(paths, tmp_path), owner), paths)
     server = server_of(paths)
     hook.raises(point)
-    if point.endswith("asked_by_others"):
+    if point.endswith("is_asked_by_others"):
         os.kill(owner.pid, signal.SIGKILL)
     failed = ended(paths)
     assert failed.state == "failed"

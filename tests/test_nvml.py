@@ -137,7 +137,7 @@ def test_a_driver_that_hangs_is_a_reason_and_is_not_waited_for_again(monkeypatch
         released.set()
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
     for look in list(nvml_module._hanging):
-        look.wait(30.0)
+        look.join(30.0)
     assert read_nvidia().gpus
 
 

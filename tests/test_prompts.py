@@ -123,7 +123,7 @@ async def test_what_somebody_else_has_put_into_the_slot_is_not_kept(
     now = start(llama_server, tiny_r1(), paths)
     held = note_held(paths, now, answer(paths, MESSAGES)[1]["prompt_n"])
     answer(paths, [{"role": "user", "content": "Another client."}])
-    assert await prompts.keep(kept, held, paths.server_socket, None) == "no"
+    assert await prompts.save_prompt(kept, held, paths.server_socket, None) == "no"
     keeper.stop(paths)
     assert not list(paths.kept_prompts.glob("*.kv*"))
 
@@ -138,7 +138,7 @@ async def test_a_busy_slot_is_left_alone_and_keeps_what_was_read_when_the_server
     until_true(lambda: slot(paths)["is_processing"] and slot(paths)["n_prompt_tokens"] > 100)
     keeper.answer_started(paths, "1-busy")
     held = note_held(paths, now, 1000)
-    assert await prompts.keep(kept, held, paths.server_socket, None) == "busy"
+    assert await prompts.save_prompt(kept, held, paths.server_socket, None) == "busy"
     keeper.stop(paths)
     reading.join()
     assert kept.file(held.prompt).exists()
@@ -289,7 +289,7 @@ async def test_a_model_that_uses_nothing_of_restored_prompts_is_said_once_and_le
     other = [{"role": "user", "content": "Nothing of it."}]
     for _ in range(3):
         held = note_held(paths, now, answer(paths, other)[1]["prompt_n"] + 1000)
-        await prompts.keep(kept, held, paths.server_socket, None)
+        await prompts.save_prompt(kept, held, paths.server_socket, None)
         answer(paths, [{"role": "user", "content": "Another client."}])
         await session.make_ready(msgspec.structs.replace(keeper.status(paths), plan=plan), [("user", LONG)])
 

@@ -44,7 +44,7 @@ from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.supervisor import client as supervisor
 from r1tui.supervisor.access import address_of
-from r1tui.supervisor.askers import asked_by_others, new_conversation_id
+from r1tui.supervisor.askers import is_asked_by_others, new_conversation_id
 from r1tui.system.environment import KEY_VARIABLE
 from r1tui.system.processes import identify
 from r1tui.system.signals import run_async
@@ -176,7 +176,7 @@ async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[End
         assert launch.status is not None  # noqa: S101  show() raised otherwise
         yield *_address(launch.status, context), True
     finally:
-        if launch.started and not asked_by_others(supervisor.status(context.paths).answers, os.getpid()):
+        if launch.started and not is_asked_by_others(supervisor.status(context.paths).answers, os.getpid()):
             await asyncio.to_thread(supervisor.stop, context.paths)
         elif launch.started:
             click.echo("The server stops when another running answer has finished.", err=True)

@@ -95,11 +95,11 @@ def _leave_at_once(app: "R1App", stopped: Paths | None, number: int, frame: Fram
     _in_time(app.unsaved.rescue_at_once, RESCUE_S)
     _in_time(partial(_say_at_once, app.unsaved.last_words), SAY_S)
     if stopped is not None:
-        from r1tui.supervisor.askers import asked_by_others  # noqa: PLC0415
+        from r1tui.supervisor.askers import is_asked_by_others  # noqa: PLC0415
         from r1tui.supervisor.client import stop  # noqa: PLC0415  asyncio, sockets
         from r1tui.supervisor.status import status  # noqa: PLC0415
 
-        if not asked_by_others(status(stopped).answers, os.getpid()):
+        if not is_asked_by_others(status(stopped).answers, os.getpid()):
             stopping = threading.Thread(target=stop, args=(stopped,), daemon=True)  # this one runs the screen's loop
             stopping.start()
             stopping.join()

@@ -70,8 +70,11 @@ def usable_physical_cores(root: Path = ROOT, affinity: frozenset[int] | None = N
 
     `affinity` stands in for the process's own.
     """
-    cpus = _affinity() if affinity is None else affinity
-    siblings = {_siblings(root, cpu) for cpu in cpus}
+    siblings = set()
+    for cpu in _affinity() if affinity is None else affinity:
+        topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
+        text = _read(topology / "core_cpus_list") or _read(topology / "thread_siblings_list")
+        siblings.add(_cpu_list(text) or (cpu,))
     cores = len(siblings) or 1
     if not (root / "sys/devices/system/cpu").is_dir():
         cores = psutil.cpu_count(logical=False) or cores
@@ -125,18 +128,17 @@ def numa_nodes(root: Path = ROOT) -> tuple[NumaNode, ...]:
 
 def cpu_name(root: Path = ROOT) -> str:
     """The processor's name as the system gives it."""
-    for line in _read(root / "proc/cpuinfo").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return _cpuinfo(root, "model name") or platform.processor() or platform.machine()
 
 
 def cpu_features(root: Path = ROOT) -> str:
     """What a binary built for exactly this processor depends on: its instruction sets, as the kernel lists them."""
-    for line in _read(root / "proc/cpuinfo").splitlines():
-        if line.startswith(("flags", "Features")):
-            return " ".join(sorted(line.partition(":")[2].split()))
-    return cpu_name(root)
+    return " ".join(sorted(_cpuinfo(root, "flags", "Features").split())) or cpu_name(root)
+
+
+def _cpuinfo(root: Path, *names: str) -> str:
+    lines = _read(root / "proc/cpuinfo").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(names)), "")
 
 
 def nvidia_hardware(root: Path = ROOT) -> bool:
@@ -160,12 +162,6 @@ def _affinity() -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))
-
-
-def _siblings(root: Path, cpu: int) -> tuple[int, ...]:
-    topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
-    text = _read(topology / "core_cpus_list") or _read(topology / "thread_siblings_list")
-    return _cpu_list(text) or (cpu,)
 
 
 def _cpu_list(text: str) -> tuple[int, ...]:
@@ -212,15 +208,9 @@ def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
         own.update(dict.fromkeys(controllers.split(","), path))  # v2's own name is empty
     for line in _read(root / "proc/self/mountinfo").splitlines():
         words = line.split()
-        separator = words.index("-")
-        kind, options = words[separator + 1], words[-1].split(",")
-        if kind == "cgroup2":
-            key = ""
-        elif kind == "cgroup" and controller in options:
-            key = controller
-        else:
-            continue
-        if key not in own:
+        kind, options = words[words.index("-") + 1], words[-1].split(",")
+        key = "" if kind == "cgroup2" else controller if kind == "cgroup" and controller in options else None
+        if key is None or key not in own:
             continue
         path = own[key]
         mount_root, mount = words[3], root / words[4].lstrip("/")
@@ -240,10 +230,7 @@ def _meminfo(root: Path) -> dict[str, int]:
     if "MemTotal" in found and "MemAvailable" in found:
         return found
     memory = psutil.virtual_memory()
-    return {
-        "MemTotal": memory.total,
-        "MemAvailable": memory.available,
-    }
+    return {"MemTotal": memory.total, "MemAvailable": memory.available}
 
 
 def _number(text: str) -> float | None:

@@ -91,10 +91,9 @@ ANSWERS_S = 30.0
 
 
 class Binding:
-    """The driver's library, opened; none of its calls raises anything but NvmlError."""
+    """The driver's library, opened; nothing of it raises anything but NvmlError."""
 
     def __init__(self) -> None:
-        """Open it; raises NvmlError."""
         try:
             self._nvml: Any = import_module("pynvml")
         except ImportError as error:
@@ -108,9 +107,11 @@ class Binding:
         try:
             return getattr(self._nvml, name)(*arguments)
         except Exception as error:
-            if self._is_unsupported(error):
+            if self._is(error, "NVMLError_NotSupported") or str(error) == "Not Supported":
                 return None
-            raise self._error(error) from error
+            if self._is(error, "NVMLError"):
+                raise NvmlError(_words(error)) from error
+            raise BrokenBindingError(f"NVML failed ({_words(error)})") from error
 
     def ask(self, name: str, *arguments: Any) -> Any:
         """The call's answer, or None whatever was wrong with it."""
@@ -136,22 +137,15 @@ class Binding:
         """Close it; what NVML says to that does not matter any more."""
         self.ask("nvmlShutdown")
 
-    def _is_unsupported(self, error: Exception) -> bool:
-        kind = self.constant("NVMLError_NotSupported")
-        return (isinstance(kind, type) and isinstance(error, kind)) or str(error) == "Not Supported"
-
-    def _error(self, error: Exception) -> NvmlError:
-        kind = self.constant("NVMLError")
-        if isinstance(kind, type) and isinstance(error, kind):
-            return NvmlError(_words(error))
-        return BrokenBindingError(f"NVML failed ({_words(error)})")
+    def _is(self, error: Exception, name: str) -> bool:
+        kind = self.constant(name)
+        return isinstance(kind, type) and isinstance(error, kind)
 
 
 class NvmlSession:
     """NVML opened once, its handles kept. Any call may hang when the driver does: use it in a thread of its own."""
 
     def __init__(self) -> None:
-        """Open it; raises NvmlError."""
         self._nvml = Binding()
         try:
             self._cards = [self._card(index) for index in range(_count(self._nvml))]
@@ -189,7 +183,7 @@ class NvmlSession:
         try:
             return self._answered(index, name, handle, pid)
         except Exception as error:
-            return GpuUse(index, name, problem=why(error))
+            return GpuUse(index, name, problem=format_error(error))
 
     def _answered(self, index: int, name: str, handle: Any, pid: int | None) -> GpuUse:
         nvml = self._nvml
@@ -208,71 +202,52 @@ class NvmlSession:
         )
 
     def _processes(self, handle: Any) -> list[tuple[int, int | None]]:
-        """Processes that compute there, and the memory that each holds, in bytes, where the driver tells it."""
+        """Processes that compute there, and the bytes of memory that each holds, where the driver tells it."""
         running = self._nvml.ask("nvmlDeviceGetComputeRunningProcesses", handle)
-        found = [
-            (getattr(process, "pid", None), getattr(process, "usedGpuMemory", None))
-            for process in (running if isinstance(running, list | tuple) else ())
-        ]
-        return [(pid, held if isinstance(held, int) else None) for pid, held in found if isinstance(pid, int)]
+        found = []
+        for process in running if isinstance(running, list | tuple) else ():
+            pid, held = getattr(process, "pid", None), getattr(process, "usedGpuMemory", None)
+            if isinstance(pid, int):
+                found.append((pid, held if isinstance(held, int) else None))
+        return found
 
     def _held_bytes(self, handle: Any, pid: int) -> int | None:
-        """Without the counter of a process (WDDM, MIG without the right to) nothing is known of it."""
-        counted = [held_bytes for process, held_bytes in self._processes(handle) if process == pid]
-        held = [held_bytes for held_bytes in counted if held_bytes is not None]
-        return sum(held) if held and len(held) == len(counted) else None
+        held = [held_bytes for process, held_bytes in self._processes(handle) if process == pid]
+        known = [one for one in held if one is not None]  # not all under WDDM, and with MIG
+        return sum(known) if known and len(known) == len(held) else None
 
     def _temperature_c(self, handle: Any) -> int | None:
         """Drivers older than CUDA 12.8 know only the second call, those of CUDA 14 will know only the first."""
         sensor = self._nvml.constant("NVML_TEMPERATURE_GPU")
-        for name in ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature"):
-            if (value := self._nvml.number(name, handle, sensor)) is not None:
-                return value
-        return None
+        names = ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature")
+        return next((value for name in names if (value := self._nvml.number(name, handle, sensor)) is not None), None)
 
 
-class _Look:
-    """One `read_nvidia` in a thread of its own, which a driver that hangs takes with it."""
-
-    def __init__(self) -> None:
-        self._found = Nvidia(reason="")
-        self._thread = threading.Thread(target=self._run, name="nvml-look", daemon=True)
-        self._thread.start()
-
-    def wait(self, most_s: float) -> Nvidia:
-        """What was found; after so long, that NVML hangs."""
-        self._thread.join(most_s)
-        if self._thread.is_alive():
-            return Nvidia(reason=f"NVML has not answered for {most_s:.0f} s")
-        return self._found
-
-    @property
-    def hangs(self) -> bool:
-        return self._thread.is_alive()
-
-    def _run(self) -> None:
-        try:
-            nvml = Binding()
-            try:
-                self._found = _read(nvml)
-            finally:
-                nvml.close()
-        except Exception as error:
-            self._found = Nvidia(reason=why(error))
-
-
-_hanging: list[_Look] = []
+_hanging: list[threading.Thread] = []
 """The looks that the driver has not come back from; while there is one, nobody waits for another."""
 
 
 def read_nvidia(most_s: float = ANSWERS_S) -> Nvidia:
     """What is there at this moment. Never raises; a driver that hangs is a reason after `most_s`."""
-    if any(look.hangs for look in _hanging):
+    if any(look.is_alive() for look in _hanging):
         return Nvidia(reason="NVML does not answer")
-    look = _Look()
-    found = look.wait(most_s)
-    _hanging[:] = [look] if look.hangs else []
-    return found
+    found: list[Nvidia] = []
+    look = threading.Thread(target=lambda: found.append(_look()), name="nvml-look", daemon=True)
+    look.start()
+    look.join(most_s)
+    _hanging[:] = [look] if look.is_alive() else []
+    return found[0] if found else Nvidia(reason=f"NVML has not answered for {most_s:.0f} s")
+
+
+def _look() -> Nvidia:
+    try:
+        nvml = Binding()
+        try:
+            return _read(nvml)
+        finally:
+            nvml.close()
+    except Exception as error:
+        return Nvidia(reason=format_error(error))
 
 
 def _count(nvml: Binding) -> int:
@@ -291,7 +266,7 @@ def _read(nvml: Binding) -> Nvidia:
             try:
                 gpus.append(_gpu(nvml, index))
             except Exception as error:  # a card that fell off the bus hides no other
-                lost.append(LostGpu(index, why(error)))
+                lost.append(LostGpu(index, format_error(error)))
         reason = "; ".join(map(str, lost)) or None
     except NvmlError as error:
         reason = error.cause
@@ -347,7 +322,7 @@ def _peaks(nvml: Binding, handle: Any) -> tuple[float | None, float | None, floa
     )
 
 
-def why(error: Exception) -> str:
+def format_error(error: Exception) -> str:
     """What NVML said, or that an answer of it is not what it should be."""
     return error.cause if isinstance(error, NvmlError) else f"NVML failed ({_words(error)})"
 

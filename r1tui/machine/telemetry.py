@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from r1tui.machine.nvml import GpuUse, NvmlSession, why
+from r1tui.machine.nvml import GpuUse, NvmlSession, format_error
 from r1tui.system.lazy import psutil
 
 NVML_RETRY_S = 30.0
@@ -70,7 +70,28 @@ class Limits:
     """Asked at every sample: what a cgroup leaves changes."""
 
 
-class Sampler:
+class _Repeating:
+    """Work in a daemon thread, again and again until it is stopped."""
+
+    def __init__(self, name: str) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End within STOP_S; a thread that hangs is left behind."""
+        self._stopping.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(STOP_S)
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class Sampler(_Repeating):
     """Samples until it is stopped. Reading is free: `latest()` is there already. `server_pid` is asked each time."""
 
     def __init__(
@@ -82,25 +103,21 @@ class Sampler:
         nvml_retry_s: float = NVML_RETRY_S,
         root: Path = ROOT,
     ) -> None:
+        super().__init__("telemetry")
         self._interval_s = interval_s
         self._host = HostReader(server_pid, limits or Limits(), root)
         self._gpus = GpuReader(interval_s, nvml_retry_s, server_pid)
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
         self._latest: Sample | None = None
 
     def start(self) -> None:
         """Begin; the first sample comes at once."""
         self._gpus.start()
-        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
-        self._thread.start()
+        super().start()
 
     def stop(self) -> None:
-        """End within a second, also when NVML hangs: its thread is then left behind."""
-        self._stopping.set()
+        """End within a second, also when NVML hangs."""
         self._gpus.stop()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(STOP_S)
+        super().stop()
 
     def latest(self) -> Sample | None:
         """The newest sample; None before the first."""
@@ -112,57 +129,42 @@ class Sampler:
             self._stopping.wait(self._interval_s)
 
 
-class GpuReader:
+class GpuReader(_Repeating):
     """Reads NVML in a thread of its own, opens it again now and then after a failure, and answers from memory."""
 
     def __init__(self, interval_s: float, retry_s: float, server_pid: Callable[[], int | None]) -> None:
+        super().__init__("nvml")
         self._interval_s = interval_s
         self._retry_s = retry_s
         self._server_pid = server_pid
         self._stale_s = max(5.0 * interval_s, 0.2)
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._uses: tuple[GpuUse, ...] | None = None
-        self._reason: str | None = "NVML has not answered yet"
-        self._answered_s: float | None = None
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(STOP_S)
+        self._read: tuple[tuple[GpuUse, ...] | None, str | None, float | None]
+        self._read = None, "NVML has not answered yet", None
+        """The GPUs, why there are none, and when that was read; replaced in one step."""
 
     def latest(self) -> tuple[tuple[GpuUse, ...] | None, str | None, float | None]:
         """The GPUs or None, why not, and how old the last answer is in seconds."""
-        now = monotonic()
-        with self._lock:
-            age_s = None if self._answered_s is None else now - self._answered_s
-            if self._uses is not None and age_s is not None and age_s > self._stale_s:
-                return None, f"NVML has not answered for {age_s:.0f} s", age_s
-            return self._uses, self._reason, age_s
+        uses, reason, answered_s = self._read
+        age_s = None if answered_s is None else monotonic() - answered_s
+        if uses is not None and age_s is not None and age_s > self._stale_s:
+            return None, f"NVML has not answered for {age_s:.0f} s", age_s
+        return uses, reason, age_s
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._follow()
             except Exception as error:
-                with self._lock:
-                    self._uses, self._reason = None, why(error)
+                self._read = None, format_error(error), self._read[2]
             self._stopping.wait(self._retry_s)
 
     def _follow(self) -> None:
-        """Read until all is over; raises whatever NVML does."""
         session = NvmlSession()
         try:
             while not self._stopping.is_set():
                 uses = session.read(self._server_pid())
                 problems = [f"GPU {use.index}: {use.problem}" for use in uses if use.problem]
-                with self._lock:
-                    self._uses, self._reason, self._answered_s = uses, "; ".join(problems) or None, monotonic()
+                self._read = uses, "; ".join(problems) or None, monotonic()
                 self._stopping.wait(self._interval_s)
         finally:
             session.close()
@@ -261,32 +263,27 @@ class HostReader:
                 times, rss = process.cpu_times(), process.memory_info().rss
         except (psutil.Error, OSError, ValueError):
             return None
-        kinds = self._memory_kinds(pid)
+        # Not smaps_rollup: it walks the page tables of 131 GiB under the mmap lock.
+        anonymous_bytes, mapped_bytes = self._numbers(pid, "status", "RssAnon", "RssFile")
+        (read_bytes,) = self._numbers(pid, "io", "read_bytes")  # from storage, page faults included
         return ServerUse(
             pid,
             rss,
-            kinds.get("RssAnon"),
-            kinds.get("RssFile"),
+            anonymous_bytes,
+            mapped_bytes,
             self._percent(self._server_cpu.look(now, times.user + times.system, pid)),
-            self._server_disk.look(now, self._read_bytes(pid), pid),
+            self._server_disk.look(now, read_bytes, pid),
         )
 
-    def _memory_kinds(self, pid: int) -> dict[str, int]:
-        """RssAnon and RssFile in bytes. Not smaps_rollup: it walks the page tables of 131 GiB under the mmap lock."""
-        kinds = self._numbers(pid, "status", ("RssAnon", "RssFile"))
-        return {name: kib * 1024 for name, kib in kinds.items()}
-
-    def _read_bytes(self, pid: int) -> int | None:
-        """What was fetched from storage for it so far, page faults included (proc(5): /proc/PID/io)."""
-        return self._numbers(pid, "io", ("read_bytes",)).get("read_bytes")
-
-    def _numbers(self, pid: int, file: str, names: tuple[str, ...]) -> dict[str, int]:
-        """The numbers behind these names in a file of /proc; empty where it cannot be read."""
+    def _numbers(self, pid: int, file: str, *names: str) -> list[int | None]:
+        """The numbers behind these names in a file of /proc, KiB as bytes; None where they cannot be read."""
+        found: dict[str, int] = {}
         with suppress(OSError, ValueError, IndexError):
-            lines = (self._root / f"proc/{pid}/{file}").read_text(errors="replace").splitlines()
-            pairs = (line.partition(":")[::2] for line in lines)
-            return {name: int(rest.split()[0]) for name, rest in pairs if name in names}
-        return {}
+            for line in (self._root / f"proc/{pid}/{file}").read_text(errors="replace").splitlines():
+                name, _, rest = line.partition(":")
+                if name in names:
+                    found[name] = int(rest.split()[0]) * (1024 if rest.endswith("kB") else 1)
+        return [found.get(name) for name in names]
 
     def _percent(self, busy: float | None) -> float | None:
         """CPU seconds a second as a share of the CPUs."""

@@ -18,6 +18,6 @@ def asker_of(name: str) -> int | None:
     return int(pid) if pid.isdecimal() and len(pid) <= LONGEST_PID else None
 
 
-def asked_by_others(answers: Sequence[str], pid: int) -> bool:
+def is_asked_by_others(answers: Sequence[str], pid: int) -> bool:
     """Whether one of these answers is for another process than `pid`; it may have been killed, and come back."""
     return any(asker_of(answer) not in (pid, None) for answer in answers)

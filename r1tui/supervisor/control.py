@@ -2,37 +2,28 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from r1tui.errors import LOCAL_DISK, R1tuiError
-from r1tui.messages import ENDED, VERSION, Op, Reply, Request, Status, Version, decode
+from r1tui.messages import ENDED, VERSION, Op, Reply, Request, Version, decode
 from r1tui.remedies import RestartServer
+from r1tui.supervisor.book import Book
 from r1tui.supervisor.protocol import LONGEST_REQUEST_BYTES, encode_line
 from r1tui.system.files import make_way
 from r1tui.system.logs import log_unexpected
 
 
-class Server(Protocol):
-    """What the control socket needs of the supervisor."""
-
-    def status(self) -> Status: ...
-    def subscribe(self) -> "asyncio.Queue[Status]": ...
-    def unsubscribe(self, queue: "asyncio.Queue[Status]") -> None: ...
-    def request_stop(self) -> None: ...
-    def request_restart(self) -> None: ...
-    async def note_answer(self, conversation_id: str, *, running: bool) -> None: ...
-
-
 class Control:
     """Answers on the control socket for as long as the block lasts."""
 
-    def __init__(self, path: Path, supervisor: Server) -> None:
+    def __init__(self, path: Path, book: Book, obey: Callable[[Op, str], Awaitable[None]]) -> None:
         self._path = path
-        self._supervisor = supervisor
+        self._book = book
+        self._obey = obey
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
@@ -91,34 +82,30 @@ class Control:
                         await self._tell(request.op, reader, writer)
                         break
                     else:
-                        await _send(writer, await self._obey(request))
+                        await _send(writer, await self._reply(request))
             except Exception as error:
                 told = log_unexpected(error, "The supervisor's answer to a request")
                 await _send(writer, Reply(False, None, told.cause, remedies=told.remedies))
             finally:
                 writer.close()
 
-    async def _obey(self, request: Request) -> Reply:
-        if request.op == "restart":
-            self._supervisor.request_restart()
-        elif request.op != "status":
-            if request.conversation_id is None:
-                return Reply(False, None, f"{request.op} needs a conversation_id.")
-            await self._supervisor.note_answer(request.conversation_id, running=request.op == "answer_started")
-        return Reply(True, self._supervisor.status())
+    async def _reply(self, request: Request) -> Reply:
+        if request.op.startswith("answer") and request.conversation_id is None:
+            return Reply(False, None, f"{request.op} needs a conversation_id.")
+        await self._obey(request.op, request.conversation_id or "")
+        return Reply(True, self._book.status())
 
     async def _tell(self, op: Op, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Tell of every change (of the end alone, for `stop`) until the server has ended or the client has gone."""
         task = asyncio.current_task()
-        queue = self._supervisor.subscribe()
+        queue = self._book.subscribe()
         if task is not None:
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
         gone = asyncio.ensure_future(reader.read(1))
         try:
-            if op == "stop":
-                self._supervisor.request_stop()
-            status = self._supervisor.status()
+            await self._obey(op, "")
+            status = self._book.status()
             await _send(writer, Reply(True, status))
             while status.state not in ENDED:
                 changed = asyncio.ensure_future(queue.get())
@@ -131,7 +118,7 @@ class Control:
                     await _send(writer, Reply(True, status))
         finally:
             gone.cancel()
-            self._supervisor.unsubscribe(queue)
+            self._book.unsubscribe(queue)
 
 
 async def _next_line(reader: asyncio.StreamReader) -> bytes | Reply:

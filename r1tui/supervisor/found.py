@@ -13,8 +13,17 @@ from time import monotonic
 
 from r1tui.messages import ProcessId
 from r1tui.system.paths import Paths
-from r1tui.system.processes import alive, command_line, has_open, identify, leads_session, parent, variable
-from r1tui.system.sessions import is_own, own_pids
+from r1tui.system.processes import (
+    alive,
+    command_line,
+    has_open,
+    identify,
+    is_own,
+    leads_session,
+    own_pids,
+    parent_pid,
+    variable,
+)
 
 KEEPER_OF = "R1TUI_KEEPER_OF"
 SERVER_OF = "R1TUI_SERVER_OF"
@@ -119,7 +128,7 @@ def _find(paths: Paths) -> Found:
         elif is_server(pid, paths):
             servers[pid] = None
     for pid in servers:  # a supervisor in a terminal has no such variable; its server is its child
-        supervisor = parent(pid)
+        supervisor = parent_pid(pid)
         if supervisor not in (None, 0, 1, os.getpid()) and supervisor is not None and is_supervisor(supervisor, paths):
             supervisors[supervisor] = None
     keeping = [pid for pid in supervisors if has_open(pid, paths.supervisor_lock)]  # one that is going has let go of it

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -12,8 +12,13 @@ from r1tui.messages import decode_foreign
 from r1tui.supervisor.trust import ForeignError, check_peer
 
 T = TypeVar("T")
+Health = Literal["loading", "ready", "sleeping"]
 LONGEST_ANSWER_BYTES = 1 << 20
 PIECE_BYTES = 1 << 16
+
+
+class _Props(msgspec.Struct):
+    is_sleeping: bool = False
 
 
 async def request(
@@ -48,6 +53,17 @@ async def ask(
     with suppress(msgspec.DecodeError):
         return decode_foreign(answer[1], kind) if answer and answer[0] == 200 else None
     return None
+
+
+async def check_health(socket: Path, key: str | None, *, sleeps: bool, timeout_s: float) -> Health | None:
+    """The server's state; None when it does not answer in time. Neither question keeps it from sleeping."""
+    health = await request(socket, "GET", "/health", key, timeout_s)
+    if health is None:
+        return None
+    if health[0] != 200:
+        return "loading"
+    props = await ask(socket, "GET", "/props", _Props, key, timeout_s=timeout_s) if sleeps else None
+    return "sleeping" if props is not None and props.is_sleeping else "ready"
 
 
 @asynccontextmanager

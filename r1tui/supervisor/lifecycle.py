@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from r1tui.errors import R1tuiError
-from r1tui.messages import Ending, ProcessId, ServerRecord, ServerSpec, Status
+from r1tui.messages import Ending, Op, ProcessId, ServerRecord, ServerSpec, Status
 from r1tui.remedies import Advice, BuildEngine, StartServer
 from r1tui.server.diagnosis import diagnose
 from r1tui.server.prompt_cache import folder_of
@@ -51,15 +51,15 @@ class Supervisor:
         self._lock = lock
         self._disk = WorkerThread("disk")
         self._book = Book(record, paths, self._disk, lock, on_status)
-        self._told = asyncio.Event()
+        self._requested = asyncio.Event()
         self._wish: Literal["stop", "restart"] | None = None
         self._why = ON_REQUEST
-        """Of the next restart that is wished."""
+        """Of a restart that is wished."""
         self._child: subprocess.Popen[bytes] | None = None
         self._key: str | None = None
         self._oom_watch = OomWatch()
         socket = Path(record.spec.socket)
-        self._recorder = Recorder(paths.answers, socket, lambda: self._key, self._answer_over, self._disk)
+        self._recorder = Recorder(paths.answers, socket, lambda: self._key, self._note_answers, self._disk)
         self.interrupted = False
         """Whether Ctrl+C stopped it."""
 
@@ -68,8 +68,8 @@ class Supervisor:
 
         Raises R1tuiError, before anything is started, when the state file cannot be written.
         """
-        with stop_signals(self.request_stop, self._interrupt, detached=detached):
-            async with Control(self._paths.supervisor_socket, self) as control:
+        with stop_signals(self._request_stop, self._interrupt, detached=detached):
+            async with Control(self._paths.supervisor_socket, self._book, self._obey) as control:
                 if self._record.server is None:
                     await self._book.change("starting", must_save=True, **_FRESH)
                 try:
@@ -78,62 +78,48 @@ class Supervisor:
                     await self._give_up(error)
                 finally:
                     await self._book.close()
-                return self.status()
+                return self._book.status()
 
     @property
     def _record(self) -> ServerRecord:
         return self._book.record
 
-    def status(self) -> Status:
-        """What clients are told."""
-        return self._book.status()
-
-    def subscribe(self) -> "asyncio.Queue[Status]":
-        """A queue that receives every status from now on."""
-        return self._book.subscribe()
-
-    def unsubscribe(self, queue: "asyncio.Queue[Status]") -> None:
-        """Forget the queue."""
-        self._book.unsubscribe(queue)
-
-    def request_stop(self) -> None:
-        """Stop the server in order, if that is not being done already."""
+    def _request_stop(self) -> None:
         self._wish = "stop"
-        self._told.set()
+        self._requested.set()
 
-    def request_restart(self) -> None:
-        """End the server in order and start it again, unless it is being stopped; while it waits, at once."""
-        self._wish = self._wish or "restart"
-        self._told.set()
-
-    def _restart_for(self, why: str) -> None:
+    def _request_restart(self, why: str = ON_REQUEST) -> None:
+        """End the server and start it again, unless it is being stopped; while it waits, at once."""
         self._why = why
-        self.request_restart()
+        self._wish = self._wish or "restart"
+        self._requested.set()
 
     def _interrupt(self) -> None:
         self.interrupted = True
-        self.request_stop()
+        self._request_stop()
 
-    async def note_answer(self, conversation_id: str, *, running: bool) -> None:
-        """An answer begins, and is recorded to its end; or whoever asked waits for it no more."""
-        if running:
-            self._recorder.begin(conversation_id)
-            others = [one for one in self._record.answers if one != conversation_id]
-            await self._note_answers([*others, conversation_id][-MOST_ANSWERS:])
-        else:
-            self._recorder.asker_done(conversation_id)
+    async def _obey(self, op: Op, conversation_id: str) -> None:
+        match op:
+            case "stop":
+                self._request_stop()
+            case "restart":
+                self._request_restart()
+            case "answer_started":
+                self._recorder.begin(conversation_id)
+                await self._note_answers(conversation_id, running=True)
+            case "answer_ended":
+                self._recorder.asker_done(conversation_id)
 
-    async def _answer_over(self, conversation_id: str) -> None:
-        await self._note_answers([one for one in self._record.answers if one != conversation_id])
-
-    async def _note_answers(self, answers: list[str]) -> None:
+    async def _note_answers(self, conversation_id: str, *, running: bool = False) -> None:
+        answers = [one for one in self._record.answers if one != conversation_id]
+        answers = [*answers, *([conversation_id] if running else [])][-MOST_ANSWERS:]
         if answers != self._record.answers:
             await self._book.note(answers=answers)
 
     async def _live(self, presence: Presence) -> None:
         """From the start, or from where another supervisor was killed, to the end."""
         async with asyncio.TaskGroup() as tasks:
-            work = presence.watch(lambda: self._key, self.request_stop, self._restart_for)
+            work = presence.watch(lambda: self._key, self._request_stop, self._request_restart)
             found = tasks.create_task(named("The look at the supervisor's files", work))
             server = self._record.server
             server = await (self._start() if server is None else self._take_over(server))
@@ -179,9 +165,9 @@ class Supervisor:
             self._recorder.begin(answer)
         state = self._record.state
         if state == "stopping":
-            self.request_stop()
+            self._request_stop()
         elif state == "restarting":
-            self.request_restart()
+            self._request_restart()
         else:
             await self._book.change(state if state in ("ready", "sleeping") else "loading")
         return server
@@ -195,12 +181,12 @@ class Supervisor:
         work = {
             "The health check": follow_health(self._book, self._key),
             "The look at log and memory": maintain_files(self._book, self._paths, self._disk, self._oom_watch),
-            "The wait for the server's owner": follow_owner(self._book, self.request_stop),
+            "The wait for the server's owner": follow_owner(self._book, self._request_stop),
             "The keeping of prompt caches": save_before_sleep(spec.argv, server, socket, self._key),
         }
         async with asyncio.TaskGroup() as tasks:
             ended = tasks.create_task(named("The wait for the server's end", wait_ended(server)))
-            told = tasks.create_task(named("The wait for requests", self._told.wait()))
+            told = tasks.create_task(named("The wait for requests", self._requested.wait()))
             helpers = [tasks.create_task(named(f"{what} of the supervisor", one)) for what, one in work.items()]
             await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
             over = ended.done()
@@ -210,7 +196,7 @@ class Supervisor:
 
     async def _end(self, server: ProcessId) -> ProcessId | None:
         """End the server as it was wished, and start it again if that was the wish."""
-        hangs = self.status().hangs
+        hangs = self._book.status().hangs
         await self._book.change("stopping" if self._wish == "stop" else "restarting", cause=None)
         self._recorder.server_stops()
         if not await end_server(server, self._record.spec, [] if hangs else self._record.answers, hangs=hangs):
@@ -223,10 +209,9 @@ class Supervisor:
             await self._stopped(exit_status)
             return None
         self._wish = None
-        self._told.clear()
-        again = self._endings(self._why, "Restarting.")
-        self._why = ON_REQUEST
-        self._book.replace(failures=0, restarts=self._record.restarts + 1, endings=again)
+        self._requested.clear()
+        endings = self._endings(self._why, "Restarting.")
+        self._book.replace(failures=0, restarts=self._record.restarts + 1, endings=endings)
         return await self._start()
 
     async def _go_on_after(self, server: ProcessId) -> ProcessId | None:
@@ -262,12 +247,12 @@ class Supervisor:
         await learning
         await in_thread(wait_vram_free, server.pid)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._told.wait(), again.delay_s)
+            await asyncio.wait_for(self._requested.wait(), again.delay_s)
         if self._wish == "stop":
             await self._stopped(exit_status)
             return None
         self._wish = None
-        self._told.clear()
+        self._requested.clear()
         return await self._start()
 
     def _endings(self, cause: str, then: str, kind: str = "") -> list[Ending]:

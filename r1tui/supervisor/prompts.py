@@ -16,8 +16,7 @@ from r1tui.messages import ProcessId
 from r1tui.server.prompt_cache import LONGEST_S, CacheNote, PromptCacheFolder, SlotContent, folder_of
 from r1tui.server.wire import Slot
 from r1tui.supervisor.guard import log_errors
-from r1tui.supervisor.http import ask
-from r1tui.supervisor.pulse import check_health
+from r1tui.supervisor.http import ask, check_health
 from r1tui.supervisor.worker import in_thread
 from r1tui.system.processes import boot_id
 
@@ -32,31 +31,31 @@ class _Done(msgspec.Struct, frozen=True):
     timings: dict[str, float] = {}
 
 
-async def rest(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> Slot | None:
-    """As `look`, but one that computes gets a moment to end: llama-server speaks of an end some time before it."""
+async def wait_until_idle(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> Slot | None:
+    """The slot; one that computes gets a moment to end, since llama-server announces an end some time before it."""
     deadline_s = monotonic() + SETTLE_S
-    slot = await look(socket, key, timeout_s)
+    slot = await read_slot(socket, key, timeout_s)
     while slot is not None and slot.is_processing and monotonic() < deadline_s:
         await asyncio.sleep(SETTLE_S / 10)
-        slot = await look(socket, key, timeout_s)
+        slot = await read_slot(socket, key, timeout_s)
     return slot
 
 
-async def look(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> Slot | None:
-    """The slot as it is; None when the server does not say. It wakes a server that sleeps."""
+async def read_slot(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> Slot | None:
+    """The slot now; None when the server does not answer. It wakes a server that sleeps."""
     return next(iter(await read_slots(socket, key, timeout_s)), None)
 
 
 async def read_slots(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> list[Slot]:
-    """As `look`, all slots of the server."""
+    """All slots of the server; empty when it does not answer."""
     return await ask(socket, "GET", "/slots", list[Slot], key, timeout_s=timeout_s) or []
 
 
-async def keep(
+async def save_prompt(
     kept: PromptCacheFolder, held: SlotContent, socket: Path, key: str | None
 ) -> Literal["kept", "no", "busy"]:
     """Keep what the slot holds, where that is worth it and nobody has used the slot since; at most LONGEST_S."""
-    slot = await rest(socket, key)
+    slot = await wait_until_idle(socket, key)
     if slot is not None and slot.is_processing:
         return "busy"
     if slot is None or slot.id_task != held.task:
@@ -109,7 +108,7 @@ async def save_at_end(argv: Sequence[str], server: ProcessId, socket: Path, key:
                 return True
             sleeps = idle_s(argv) is not None
             if await check_health(socket, key, sleeps=sleeps, timeout_s=LOOK_S / 2) == "ready":
-                return await keep(kept, held, socket, key) != "busy"
+                return await save_prompt(kept, held, socket, key) != "busy"
     return True
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from time import monotonic
 
 from r1tui.remedies import RestartServer
-from r1tui.supervisor.askers import asked_by_others
+from r1tui.supervisor.askers import is_asked_by_others
 from r1tui.supervisor.book import Book
+from r1tui.supervisor.http import check_health
 from r1tui.supervisor.log import cap_log
 from r1tui.supervisor.memory import OomWatch
-from r1tui.supervisor.pulse import check_health
 from r1tui.supervisor.worker import WorkerThread
 from r1tui.system.paths import Paths
 from r1tui.system.processes import wait_ended
@@ -52,7 +52,7 @@ async def follow_owner(book: Book, stop: Callable[[], None]) -> None:
     """Stop with the process that the server is for, and with the last answer that somebody else still waits for."""
     if (owner := book.record.spec.owner) is not None:
         await wait_ended(owner)
-        while asked_by_others(book.record.answers, owner.pid):  # noqa: ASYNC110
+        while is_asked_by_others(book.record.answers, owner.pid):  # noqa: ASYNC110
             await asyncio.sleep(OWNER_CHECK_S)
         stop()
 

@@ -15,7 +15,7 @@ from types import FrameType
 
 from r1tui.errors import CancelledError
 from r1tui.system.lazy import shutil
-from r1tui.system.sessions import members, send
+from r1tui.system.processes import members, send_signal
 from r1tui.text import plain
 
 POLL_S = 0.1
@@ -176,7 +176,7 @@ def _end_session(child: subprocess.Popen[bytes]) -> None:
                 break
             if number == signal.SIGKILL or child.poll() is not None:
                 for pid in left:  # ninja gives each compiler a process group of its own
-                    send(pid, number)
+                    send_signal(pid, number)
             sleep(0.02)
             child.poll()
         if not left:

@@ -17,6 +17,16 @@ LONGEST_SOCKET_NAME = "/keeper.sock"
 FALLBACK = Path("/tmp")  # noqa: S108  the same for every shell, unlike $TMPDIR; the folder in it is checked and private
 
 
+class _Place:
+    """A file or folder below one of the folders of `Paths`."""
+
+    def __init__(self, folder: str, *parts: str) -> None:
+        self._folder, self._parts = folder, parts
+
+    def __get__(self, paths: "Paths", owner: type) -> Path:
+        return Path(getattr(paths, self._folder), *self._parts)
+
+
 @dataclass(frozen=True)
 class Paths:
     """The folders; none is made before it is used."""
@@ -28,110 +38,38 @@ class Paths:
     run: Path
     """Sockets and locks; private (0700), short enough for a socket's path."""
 
-    @property
-    def config_file(self) -> Path:
-        return self.config / "config.yaml"
-
-    @property
-    def models(self) -> Path:
-        return self.data / "models"
-
-    @property
-    def engines(self) -> Path:
-        return self.cache / "engines"
-
-    @property
-    def sources(self) -> Path:
-        return self.cache / "sources"
-
-    @property
-    def downloads(self) -> Path:
-        """Packages from PyPI on their way."""
-        return self.cache / "downloads"
-
-    @property
-    def jobs(self) -> Path:
-        """Long work as detached processes: who does it, and its log."""
-        return self.state / "jobs"
-
-    @property
-    def download_rate(self) -> Path:
-        """How fast the last download was, as JSON."""
-        return self.state / "download-rate.json"
-
-    @property
-    def logs(self) -> Path:
-        return self.state / "logs"
-
-    @property
-    def server_log(self) -> Path:
-        return self.logs / "server.log"
-
-    @property
-    def supervisor_log(self) -> Path:
-        return self.logs / "keeper.log"
-
-    @property
-    def own_log(self) -> Path:
-        """r1tui's own log, of all its processes."""
-        return self.logs / "r1tui.log"
-
-    @property
-    def state_file(self) -> Path:
-        """What the supervisor knows about its server, as JSON; there as long as there is something to know."""
-        return self.state / "server.json"
-
-    @property
-    def answers(self) -> Path:
-        """The running and the last answers, byte for byte as llama-server sent them; private."""
-        return self.state / "answers"
-
-    @property
-    def conversations(self) -> Path:
-        """The conversations of the screen; private."""
-        return self.state / "conversations"
-
-    @property
-    def theme_choice(self) -> Path:
-        """The theme that was chosen on the screen, as JSON."""
-        return self.state / "theme.json"
-
-    @property
-    def prompt(self) -> Path:
-        """What was typed into the prompt, sent or not; private."""
-        return self.state / "prompt"
-
-    @property
-    def sampling_choices(self) -> Path:
-        """How tokens are chosen, where the user wants it otherwise than the config for a model."""
-        return self.state / "sampling.json"
-
-    @property
-    def kept_prompts(self) -> Path:
-        """KV caches of conversations that were left; private, since they hold their text."""
-        return self.cache / "prompts"
-
-    @property
-    def server_socket(self) -> Path:
-        return self.run / "server.sock"
-
-    @property
-    def api_key(self) -> Path:
-        """The key of a server that listens on a port; there as long as that server."""
-        return self.run / "api-key"
-
-    @property
-    def script_socket(self) -> Path:
-        """The socket of a server that a user starts by hand with `serve --print`'s script."""
-        return self.run / "by-hand.sock"
-
-    @property
-    def supervisor_socket(self) -> Path:
-        return self.run / "keeper.sock"
-
-    @property
-    def supervisor_lock(self) -> Path:
-        return self.run / "keeper.lock"
+    config_file = _Place("config", "config.yaml")
+    models = _Place("data", "models")
+    engines = _Place("cache", "engines")
+    sources = _Place("cache", "sources")
+    downloads = _Place("cache", "downloads")
+    """Packages from PyPI on their way."""
+    kept_prompts = _Place("cache", "prompts")
+    """KV caches of conversations that were left; private, since they hold their text."""
+    jobs = _Place("state", "jobs")
+    """Long work as detached processes: who does it, and its log."""
+    download_rate = _Place("state", "download-rate.json")
+    theme_choice = _Place("state", "theme.json")
+    sampling_choices = _Place("state", "sampling.json")
+    prompt = _Place("state", "prompt")
+    """What was typed into the prompt, sent or not; private."""
+    conversations = _Place("state", "conversations")
+    answers = _Place("state", "answers")
+    """The running and the last answers, byte for byte as llama-server sent them; private."""
+    state_file = _Place("state", "server.json")
+    """What the supervisor knows about its server; there as long as there is something to know."""
+    logs = _Place("state", "logs")
+    server_log = _Place("state", "logs", "server.log")
+    supervisor_log = _Place("state", "logs", "keeper.log")
+    own_log = _Place("state", "logs", "r1tui.log")
+    """r1tui's own log, of all its processes."""
+    server_socket = _Place("run", "server.sock")
+    script_socket = _Place("run", "by-hand.sock")
+    """The socket of a server that a user starts by hand with `serve --print`'s script."""
+    supervisor_socket = _Place("run", "keeper.sock")
+    supervisor_lock = _Place("run", "keeper.lock")
+    api_key = _Place("run", "api-key")
+    """The key of a server that listens on a port; there as long as that server."""
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] | None = None) -> "Paths":

@@ -1,29 +1,35 @@
-"""One detached process: spawned, known again by pid *and* start, waited for, stopped with all of its session."""
+"""Processes: started detached, known again by pid *and* start, waited for, stopped with all of their session."""
 
 import os
 import select
 import signal
 import subprocess
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TypeVar
 
 from r1tui.messages import ProcessId
 from r1tui.system.files import make_folder, make_way
 from r1tui.system.lazy import asyncio, psutil
-from r1tui.system.sessions import HAS_PROC, PROC, members, own_pids, send, session_of, started_at, stat_fields
 
+T = TypeVar("T")
+PROC = Path("/proc")
+HAS_PROC = sys.platform == "linux"
 POLL_S = 0.1
 STOP_WAITS_S = (5.0, 3.0, 2.0)
 
 
 def identify(pid: int) -> ProcessId | None:
     """Who has the pid now; None when nobody has, or only a zombie that has ended and not been collected."""
-    if (start := started_at(pid)) is None:
-        return None
-    return ProcessId(pid, f"{boot_id()}/{start}" if HAS_PROC else start)
+    if not HAS_PROC:
+        start = _from_psutil(pid, _started_at, default=None)
+        return None if start is None else ProcessId(pid, start)
+    fields = _stat_fields(pid)
+    return ProcessId(pid, f"{boot_id()}/{fields[19]}") if fields and fields[0] not in "ZX" else None
 
 
 def boot_id() -> str:
@@ -39,33 +45,50 @@ def alive(process: ProcessId | None) -> bool:
     return process is not None and identify(process.pid) == process
 
 
+def all_pids() -> list[int]:
+    """The pids of all processes that this one can see."""
+    if HAS_PROC:
+        return [int(one.name) for one in PROC.iterdir() if one.name.isdigit()]
+    return list(psutil.pids())
+
+
+def is_own(pid: int) -> bool:
+    """Whether the process is this user's."""
+    if not HAS_PROC:
+        return _from_psutil(pid, lambda process: process.uids().effective == os.geteuid(), default=False)
+    try:
+        return (PROC / str(pid)).stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def own_pids() -> list[int]:
+    """The pids of this user's processes."""
+    return list(filter(is_own, all_pids()))
+
+
 def command_line(pid: int) -> list[str]:
     """The arguments that the process was started with; empty when they cannot be read."""
-    if HAS_PROC:
-        try:
-            raw = (PROC / str(pid) / "cmdline").read_bytes()
-        except OSError:
-            return []
-        return [os.fsdecode(part) for part in raw.removesuffix(b"\0").split(b"\0")] if raw else []
-    try:
-        return list(psutil.Process(pid).cmdline())
-    except psutil.Error:
-        return []
+    if not HAS_PROC:
+        return _from_psutil(pid, lambda process: list(process.cmdline()), default=[])
+    raw = _read_proc(pid, "cmdline")
+    return [os.fsdecode(part) for part in raw.removesuffix(b"\0").split(b"\0")] if raw else []
 
 
 def variable(pid: int, name: str) -> str | None:
     """The environment variable that the process was started with; None without, and where it cannot be read."""
-    if HAS_PROC:
-        try:
-            raw = (PROC / str(pid) / "environ").read_bytes()
-        except OSError:
-            return None
-        _, found, rest = (b"\0" + raw).partition(b"\0" + os.fsencode(name) + b"=")
-        return os.fsdecode(rest.partition(b"\0")[0]) if found else None
-    try:
-        return psutil.Process(pid).environ().get(name)
-    except psutil.Error:
-        return None
+    if not HAS_PROC:
+        return _from_psutil(pid, lambda process: process.environ().get(name), default=None)
+    _, found, rest = (b"\0" + _read_proc(pid, "environ")).partition(b"\0" + os.fsencode(name) + b"=")
+    return os.fsdecode(rest.partition(b"\0")[0]) if found else None
+
+
+def parent_pid(pid: int) -> int | None:
+    """The pid of the process's parent; None when it has ended."""
+    if not HAS_PROC:
+        return _from_psutil(pid, lambda process: process.ppid(), default=None)
+    stat = _stat_fields(pid)
+    return int(stat[1]) if stat else None
 
 
 def has_open(pid: int, path: Path) -> bool:
@@ -83,17 +106,6 @@ def has_open(pid: int, path: Path) -> bool:
                 if link.removesuffix(" (deleted)") == name or os.path.samestat(entry.stat(), path.stat()):
                     return True
     return False
-
-
-def parent(pid: int) -> int | None:
-    """The pid of the process's parent; None when it has ended."""
-    if HAS_PROC:
-        stat = stat_fields(pid)
-        return int(stat[1]) if stat is not None else None
-    try:
-        return psutil.Process(pid).ppid()
-    except psutil.Error:
-        return None
 
 
 def leads_session(pid: int) -> bool:
@@ -209,7 +221,7 @@ def stop(process: ProcessId, waits_s: tuple[float, float, float] = STOP_WAITS_S)
     ended = False
     for number, wait_s in zip((signal.SIGTERM, signal.SIGTERM, signal.SIGKILL), waits_s, strict=True):
         if alive(process):
-            send(process.pid, number)
+            send_signal(process.pid, number)
         if ended := wait(process, wait_s):
             break
     kill_session(process)
@@ -225,4 +237,47 @@ def kill_session(process: ProcessId) -> None:
     if process.pid <= 1 or (leader is not None and leader != process):
         return
     for pid in members(process.pid):
-        send(pid, signal.SIGKILL)
+        send_signal(pid, signal.SIGKILL)
+
+
+def session_of(pid: int) -> int:
+    """The session that the process is in, named by its leader's pid; -1 when it has ended."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1
+
+
+def members(session: int) -> list[int]:
+    """The processes of a session that still run, this one left out."""
+    me = os.getpid()
+    return [pid for pid in all_pids() if pid != me and session_of(pid) == session and identify(pid) is not None]
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a process, if it is there."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _read_proc(pid: int, name: str) -> bytes:
+    try:
+        return (PROC / str(pid) / name).read_bytes()
+    except OSError:
+        return b""
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on (proc(5)): state first, start time in ticks at index 19."""
+    return _read_proc(pid, "stat").decode(errors="replace").rpartition(") ")[2].split()  # the name may hold anything
+
+
+def _from_psutil(pid: int, ask: "Callable[[psutil.Process], T]", default: T) -> T:
+    try:
+        return ask(psutil.Process(pid))
+    except psutil.Error:
+        return default
+
+
+def _started_at(process: "psutil.Process") -> str | None:
+    return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"

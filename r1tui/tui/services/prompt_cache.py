@@ -24,7 +24,7 @@ from r1tui.server.prompt_cache import (
     prompt_of,
 )
 from r1tui.supervisor.key import key_of
-from r1tui.supervisor.prompts import keep, look, rest, restore, save_at_end
+from r1tui.supervisor.prompts import read_slot, restore, save_at_end, save_prompt, wait_until_idle
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
 from r1tui.tui.guarded import report_at_end
@@ -125,14 +125,14 @@ class PromptCache:
             held, best = await asyncio.to_thread(lambda: (self._kept.held(server.id), self._kept.best(request)))
             if held is None and best is None:
                 return
-            slot = await rest(server.socket, server.key, server.look_s)
+            slot = await wait_until_idle(server.socket, server.key, server.look_s)
             if slot is None or slot.is_processing:
                 return
             if held is not None and held.task != slot.id_task:  # somebody else has used it
                 held = None
             there = held.prompt.shared_tokens(request) if held is not None else 0
             if held is not None and not held.saved and there < held.prompt.tokens:
-                await keep(self._kept, held, server.socket, server.key)
+                await save_prompt(self._kept, held, server.socket, server.key)
             if best is None:
                 return
             shared = best.prompt.shared_tokens(request)
@@ -154,7 +154,7 @@ class PromptCache:
         with suppress(OSError, R1tuiError):
             before = await asyncio.to_thread(self._kept.held, server.id)
             tps = reading_tps(timings, before.prompt.tps if before is not None else 0.0)
-            slot = await look(server.socket, server.key)
+            slot = await read_slot(server.socket, server.key)
             if slot is not None:
                 prompt = msgspec.structs.replace(asked, tokens=timings.prompt_tokens, tps=tps)
                 await asyncio.to_thread(self._kept.hold, self._held(prompt, server, slot.id_task, saved=False))
