@@ -18,7 +18,7 @@ import pytest
 from r1tui.errors import R1tuiError
 from r1tui.messages import FallbackPlan, PlanSummary, ProcessId, ServerRecord, Status
 from r1tui.server.record import LOST_EVENT, record_file
-from r1tui.supervisor import asking, client, memory, stopping
+from r1tui.supervisor import asking, client, stopping, watches
 from r1tui.supervisor.state_file import read_record, write_record
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, identify, spawn_detached, wait
@@ -362,11 +362,11 @@ def test_a_kill_by_the_kernel_for_memory_is_known(paths: Paths, llama_server: Pa
 
 def test_a_kill_for_memory_long_ago_is_not_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
     kills = 3
-    monkeypatch.setattr(memory, "oom_kills", lambda: kills)
-    watch = memory.OomWatch()
+    monkeypatch.setattr(watches, "oom_kills", lambda: kills)
+    watch = watches.OomWatch()
     assert not watch.killed()
     kills += 1
-    for _ in range(memory.RECENT_LOOKS - 1):
+    for _ in range(watches.RECENT_LOOKS - 1):
         watch.look()
         assert watch.killed()
     watch.look()

@@ -25,7 +25,7 @@ from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for,
 
 POINTS = {
     "r1tui.supervisor.watches:check_health": "The health check of the supervisor",
-    "r1tui.supervisor.memory:OomWatch.look": "The look at log and memory of the supervisor",
+    "r1tui.supervisor.watches:OomWatch.look": "The look at log and memory of the supervisor",
     "r1tui.supervisor.watches:cap_log": "The look at log and memory of the supervisor",
     "r1tui.supervisor.watches:is_asked_by_others": "The wait for the server's owner of the supervisor",
     "r1tui.supervisor.prompts:idle_s": "The keeping of prompt caches of the supervisor",

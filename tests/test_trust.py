@@ -14,9 +14,8 @@ import pytest
 from r1tui.errors import R1tuiError
 from r1tui.messages import Status
 from r1tui.supervisor import client, found, stopping, trust
-from r1tui.supervisor.access import address_of
 from r1tui.supervisor.http import request
-from r1tui.supervisor.key import key_of, make_key
+from r1tui.supervisor.key import address_of, key_of, make_key
 from r1tui.supervisor.protocol import connect
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import identify

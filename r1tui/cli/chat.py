@@ -45,6 +45,7 @@ from r1tui.server.endpoint import Endpoint
 from r1tui.supervisor import client as supervisor
 from r1tui.supervisor.access import address_of
 from r1tui.supervisor.askers import is_asked_by_others, new_conversation_id
+from r1tui.supervisor.key import address_of
 from r1tui.system.environment import KEY_VARIABLE
 from r1tui.system.processes import identify
 from r1tui.system.signals import run_async

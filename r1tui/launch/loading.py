@@ -75,7 +75,6 @@ class LoadingWatch:
         self._step = ""
 
     def look(self) -> Iterator[StageEvent]:
-        """What is new since the last look."""
         wrote = False
         for line in self._log.lines():
             wrote = True
@@ -97,7 +96,6 @@ class LoadingWatch:
             yield Notice.of("server", f"{idle} It is left alone.", GiveUp())
 
     def close(self) -> None:
-        """Let go of the log."""
         self._log.close()
 
 

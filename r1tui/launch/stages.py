@@ -50,8 +50,6 @@ LOG_HEAD_CHARS = 1 << 18
 
 @dataclass(frozen=True)
 class Prepared:
-    """What there is before the server starts."""
-
     variant: Variant
     engine: Engine
     model: Path
@@ -63,7 +61,6 @@ class Prepared:
 
     @property
     def summary(self) -> PlanSummary:
-        """The plan that the server is to run by."""
         return self.plan.summary(self.variant.name, str(self.model), self.argv)
 
 
@@ -154,14 +151,12 @@ class Launch:
         yield outcome(self.status)
 
     def _learn(self) -> None:
-        """Write down what loading took, for the next plan."""
         status = self.status
         if status is not None and status.log and status.state in ("ready", "sleeping"):
             with suppress(OSError):
                 remember_load(self._paths, status, Path(status.log).read_text("utf-8", "replace").splitlines())
 
     async def run(self) -> AsyncGenerator[StageEvent, None]:
-        """All four stages."""
         for stages in (self.prepare, self.start):
             failed = False
             async with aclosing(stages()) as events:
@@ -172,7 +167,6 @@ class Launch:
                 return
 
     def spec(self) -> ServerSpec:
-        """What the supervisor is told."""
         prepared = self.prepared
         assert prepared is not None  # noqa: S101  prepare() comes first
         return ServerSpec(
@@ -193,7 +187,6 @@ class Launch:
         )
 
     def _note(self, status: Status) -> None:
-        """Take note of what the server is; called at each change, in order."""
         self.status = status
 
     async def _start_supervisor(self) -> None:
@@ -225,7 +218,6 @@ class Launch:
         return allowed and bool(read_nvidia().gpus)
 
     def _runs_already(self) -> bool:
-        """Whether another r1tui was faster and has started the same model."""
         assert self.prepared is not None  # noqa: S101  prepare() comes first
         now = supervisor.status(self._paths)
         return now.running and now.model == str(self.prepared.model)
@@ -273,23 +265,16 @@ class Launch:
                 await in_thread(job.stop)
 
     def _speed_matters(self, model: Path) -> bool:
-        """Whether the model is large and this machine's rates are not known yet."""
         large = sum(shard.stat().st_size for shard in shard_paths(model)) >= MEASURED_FROM_BYTES
         return large and load_bandwidth(self._paths, detect_machine().fingerprint) is None
 
-    def _with_folder(self) -> Config:
-        """The settings; where the folder for kept prompts cannot be had, with none kept."""
+    def _plan(self, engine: Engine, model: Path) -> Prepared:
         config = self._config
         try:
             if config.server.kv_cache_gib:
                 private_folder(self._paths.kept_prompts)
         except (R1tuiError, OSError):
-            without = msgspec.structs.replace(config.server, kv_cache_gib=0.0)
-            return msgspec.structs.replace(config, server=without)
-        return config
-
-    def _plan(self, engine: Engine, model: Path) -> Prepared:
-        config = self._with_folder()
+            config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, kv_cache_gib=0.0))
         tcp = with_free_port(parse_tcp(self._tcp)) if self._tcp else None
         subject = subject_of(self.variant, model)
         held = HeldMemory.by(supervisor.status(self._paths))  # it is stopped before this one starts

@@ -14,27 +14,14 @@ BLOCK_BYTES, ROUNDS = 64 << 20, 16
 LIBRARY = "libcuda.so.1"
 
 
-class _Driver:
-    """libcuda's functions; a failed one raises OSError."""
-
-    def __init__(self) -> None:
-        self._library = ctypes.CDLL(LIBRARY)
-
-    def __call__(self, name: str, *arguments: object) -> None:
-        status = getattr(self._library, name)(*arguments)
-        if status:
-            raise OSError(f"{name}: CUDA error {status}")
+def cuda(name: str, *arguments: object) -> None:
+    """Call a function of the driver's library; raises OSError when there is none, or it fails."""
+    status = getattr(ctypes.CDLL(LIBRARY), name)(*arguments)
+    if status:
+        raise OSError(f"{name}: CUDA error {status}")
 
 
-def device_count(cuda: _Driver) -> int:
-    """How many CUDA devices there are."""
-    count = ctypes.c_int()
-    cuda("cuInit", 0)
-    cuda("cuDeviceGetCount", ctypes.byref(count))
-    return count.value
-
-
-def rate_gbps(cuda: _Driver, index: int) -> float:
+def rate_gbps(index: int) -> float:
     """GB/s of copies from pinned memory to one device."""
     device, context = ctypes.c_int(), ctypes.c_void_p()
     host, there = ctypes.c_void_p(), ctypes.c_uint64()
@@ -55,9 +42,11 @@ def rate_gbps(cuda: _Driver, index: int) -> float:
 
 def main() -> int:
     """Measure every device; 1 where there is no driver or it fails."""
+    count = ctypes.c_int()
     try:
-        cuda = _Driver()
-        print(json.dumps({index: rate_gbps(cuda, index) for index in range(device_count(cuda))}))  # noqa: T201
+        cuda("cuInit", 0)
+        cuda("cuDeviceGetCount", ctypes.byref(count))
+        print(json.dumps({index: rate_gbps(index) for index in range(count.value)}))  # noqa: T201
     except OSError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1

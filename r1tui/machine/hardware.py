@@ -19,8 +19,6 @@ NVIDIA_VENDOR, AMD_VENDOR = "0x10de", "0x1002"
 
 @dataclass(frozen=True)
 class NumaNode:
-    """One memory node and the logical CPUs beside it."""
-
     index: int
     cpus: tuple[int, ...]
     memory_total_bytes: int
@@ -40,7 +38,6 @@ class Machine:
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:
-        """The NVIDIA GPUs."""
         return self.nvidia.gpus
 
     @property

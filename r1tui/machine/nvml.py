@@ -134,7 +134,6 @@ class Binding:
         return _text(self.ask("nvmlDeviceGetName", handle)) or "NVIDIA GPU"
 
     def close(self) -> None:
-        """Close it; what NVML says to that does not matter any more."""
         self.ask("nvmlShutdown")
 
     def _is(self, error: Exception, name: str) -> bool:
@@ -166,7 +165,6 @@ class NvmlSession:
         return {pid for handle in cards for pid, _ in self._processes(handle)}
 
     def close(self) -> None:
-        """Close it; never raises."""
         self._nvml.close()
 
     def _card(self, index: int) -> tuple[str, Any]:
@@ -251,7 +249,6 @@ def _look() -> Nvidia:
 
 
 def _count(nvml: Binding) -> int:
-    """How many GPUs the driver counts; raises NvmlError when it is none."""
     count = nvml.call("nvmlDeviceGetCount")
     if not isinstance(count, int) or count < 1:
         raise NvmlError("the driver shows no GPU")
@@ -323,7 +320,6 @@ def _peaks(nvml: Binding, handle: Any) -> tuple[float | None, float | None, floa
 
 
 def format_error(error: Exception) -> str:
-    """What NVML said, or that an answer of it is not what it should be."""
     return error.cause if isinstance(error, NvmlError) else f"NVML failed ({_words(error)})"
 
 

@@ -196,7 +196,6 @@ class HostReader:
         self._cpu, self._disk, self._server_cpu, self._server_disk = Rate(), Rate(), Rate(), Rate()
 
     def read(self, gpus: tuple[GpuUse, ...] | None, gpus_reason: str | None, gpus_age_s: float | None) -> Sample:
-        """A sample with these GPUs in it."""
         now = monotonic()
         total, available, cache = self._memory()
         busy_s = self._quota_busy_s()
@@ -286,5 +285,4 @@ class HostReader:
         return [found.get(name) for name in names]
 
     def _percent(self, busy: float | None) -> float | None:
-        """CPU seconds a second as a share of the CPUs."""
         return None if busy is None else min(100.0, 100.0 * busy / self._cpus)

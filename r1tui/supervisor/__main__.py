@@ -50,7 +50,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _refuse(error: R1tuiError, spec_file: Path) -> int:
-    """Leave what went wrong for the program that started this one, unless nobody asks any more."""
     if spec_file.exists():
         write_json(spec_file, Refusal(error.cause, remedies=error.remedies))
     return error.exit_status

@@ -9,7 +9,7 @@ import msgspec
 from r1tui.errors import R1tuiError
 from r1tui.messages import ENDED, Op, Request, Status
 from r1tui.remedies import RestartServer
-from r1tui.supervisor.protocol import LONGEST_REPLY_BYTES, Talk, connect, encode_line, read_status
+from r1tui.supervisor.protocol import LONGEST_REPLY_BYTES, connect, encode_line, read_status, talk
 from r1tui.supervisor.status import status
 from r1tui.system.lazy import asyncio
 from r1tui.system.paths import Paths
@@ -29,8 +29,6 @@ UNREACHABLE_S = 60.0
 
 
 class SupervisorHangsError(R1tuiError):
-    """The supervisor runs and does not answer."""
-
     def __init__(self) -> None:
         super().__init__(
             "The supervisor of llama-server does not answer.",
@@ -45,8 +43,8 @@ def ask(paths: Paths, op: Op, conversation_id: str | None = None) -> Status | No
     """
     request = Request(op, conversation_id=conversation_id)
     try:
-        with Talk(paths.supervisor_socket, request, REPLY_S) as talk:
-            line = talk.line(REPLY_S)
+        with talk(paths.supervisor_socket, request, REPLY_S) as read_line:
+            line = read_line(REPLY_S)
     except TimeoutError as error:
         raise SupervisorHangsError from error
     except OSError:
@@ -68,7 +66,6 @@ def verified_status(paths: Paths, now: Status) -> Status:
 
 
 def hanging_status(now: Status, error: SupervisorHangsError) -> Status:
-    """The status of a server whose supervisor does not answer."""
     return msgspec.structs.replace(now, cause=error.cause, remedies=error.remedies, keeper_hangs=True)
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -44,20 +45,19 @@ class Book:
         self._erased = False
 
     def status(self) -> Status:
-        """What clients are told."""
         if self.record.state in ENDED:
             return describe(self.record, server=None, keeper_pid=None)
         return describe(self.record, server=self.record.server, keeper_pid=os.getpid())
 
-    def subscribe(self) -> "asyncio.Queue[Status]":
-        """A queue that receives every status from now on."""
+    @contextmanager
+    def statuses(self) -> "Iterator[asyncio.Queue[Status]]":
+        """A queue that receives every status while the block lasts."""
         queue: asyncio.Queue[Status] = asyncio.Queue()
         self._queues.add(queue)
-        return queue
-
-    def unsubscribe(self, queue: "asyncio.Queue[Status]") -> None:
-        """Forget the queue."""
-        self._queues.discard(queue)
+        try:
+            yield queue
+        finally:
+            self._queues.discard(queue)
 
     def replace(self, **fields: Any) -> None:
         """Change the record in memory alone: it is written and told with the next change.
@@ -73,15 +73,12 @@ class Book:
         self.replace(**fields)
         await self._save(NOTE_S)
 
-    async def catch_up(self) -> None:
-        """Write the record if the last one could not be written, now that there may be room."""
+    async def catch_up(self, *, is_lost: bool = False) -> None:
+        """Write the record if the last one could not be written, or is lost: somebody removed or damaged the file."""
+        if is_lost:
+            self._written = None
         if self._written is not self.record:
             await self._save()
-
-    async def write_again(self) -> None:
-        """Write the record though it was written before: somebody has removed or damaged the file."""
-        self._written = None
-        await self._save()
 
     async def erase(self, remove: Callable[[], None]) -> None:
         """Remove what is left of a server that was stopped; the file is not written again."""
@@ -127,7 +124,6 @@ class Book:
             ) from error
 
     def _write_newest(self) -> None:
-        """Write the record as it is by now, unless it stands there already; in the disk's thread."""
         record = self.record
         if record is self._written or self._erased or self._lock.is_taken():  # then it is another supervisor's
             return

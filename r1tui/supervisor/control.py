@@ -72,12 +72,17 @@ class Control:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             try:
-                while line := await _next_line(reader):
-                    request = line if isinstance(line, Reply) else _understand(line)
+                while True:
+                    try:
+                        line = await reader.readline()
+                    except ValueError:
+                        await _send(writer, Reply(False, None, "The request is too long."))
+                        break
+                    if not line:
+                        break
+                    request = _understand(line)
                     if isinstance(request, Reply):
                         await _send(writer, request)
-                        if line is request:
-                            break
                     elif request.op in ("watch", "stop"):
                         await self._tell(request.op, reader, writer)
                         break
@@ -97,40 +102,29 @@ class Control:
 
     async def _tell(self, op: Op, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Tell of every change (of the end alone, for `stop`) until the server has ended or the client has gone."""
-        task = asyncio.current_task()
-        queue = self._book.subscribe()
-        if task is not None:
+        if (task := asyncio.current_task()) is not None:
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
         gone = asyncio.ensure_future(reader.read(1))
-        try:
-            await self._obey(op, "")
-            status = self._book.status()
-            await _send(writer, Reply(True, status))
-            while status.state not in ENDED:
-                changed = asyncio.ensure_future(queue.get())
-                await asyncio.wait((gone, changed), return_when=asyncio.FIRST_COMPLETED)
-                if not changed.done():
-                    changed.cancel()
-                    return
-                status = changed.result()
-                if op == "watch" or status.state in ENDED:
-                    await _send(writer, Reply(True, status))
-        finally:
-            gone.cancel()
-            self._book.unsubscribe(queue)
-
-
-async def _next_line(reader: asyncio.StreamReader) -> bytes | Reply:
-    """The next request, or what is replied to one without an end."""
-    try:
-        return await reader.readline()
-    except ValueError:
-        return Reply(False, None, "The request is too long.")
+        with self._book.statuses() as queue:
+            try:
+                await self._obey(op, "")
+                status = self._book.status()
+                await _send(writer, Reply(True, status))
+                while status.state not in ENDED:
+                    changed = asyncio.ensure_future(queue.get())
+                    await asyncio.wait((gone, changed), return_when=asyncio.FIRST_COMPLETED)
+                    if not changed.done():
+                        changed.cancel()
+                        return
+                    status = changed.result()
+                    if op == "watch" or status.state in ENDED:
+                        await _send(writer, Reply(True, status))
+            finally:
+                gone.cancel()
 
 
 def _understand(line: bytes) -> Request | Reply:
-    """The request, or the reply that says what is wrong with it."""
     try:
         version = decode(line, Version).v
         if version != VERSION:

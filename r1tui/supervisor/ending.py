@@ -13,11 +13,10 @@ from r1tui.machine.nvml import NvmlError, NvmlSession
 from r1tui.messages import ProcessId, ServerSpec
 from r1tui.server.dropped import stream_target
 from r1tui.supervisor.askers import asker_of
-from r1tui.supervisor.guard import log_errors
 from r1tui.supervisor.http import request
 from r1tui.supervisor.key import read_key_if_any
 from r1tui.supervisor.prompts import read_slots, save_at_end
-from r1tui.supervisor.worker import in_thread
+from r1tui.supervisor.worker import in_thread, log_errors
 from r1tui.system.files import make_way
 from r1tui.system.paths import Paths
 from r1tui.system.processes import STOP_WAITS_S, identify, stop
@@ -56,7 +55,6 @@ async def end_server(server: ProcessId, spec: ServerSpec, answers: Sequence[str]
 
 
 def did_not_exit_error(server: ProcessId) -> R1tuiError:
-    """The error of a server that did not end."""
     return R1tuiError(
         f"llama-server (PID {server.pid}) did not end when it was killed.",
         "It waits for a disk or a driver; a restart of the machine ends it.",

@@ -41,7 +41,6 @@ class Found:
     servers: tuple[ProcessId, ...] = ()
 
     def still_alive(self) -> "Found":
-        """What of it has not ended meanwhile."""
         return Found(tuple(filter(alive, self.supervisors)), tuple(filter(alive, self.servers)))
 
 
@@ -70,7 +69,6 @@ def supervisor_environment(env: Mapping[str, str], paths: Paths) -> dict[str, st
 
 
 def mark_environment(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
-    """The environment of a server of this home."""
     return {name: value for name, value in env.items() if name != KEEPER_OF} | {SERVER_OF: str(paths.run)}
 
 
@@ -107,7 +105,6 @@ def is_supervisor(pid: int, paths: Paths) -> bool:
 
 
 def _is_moved(run: str) -> bool:
-    """Whether the home of a process's variable is no longer where it was."""
     return not Path(run).parent.exists()
 
 

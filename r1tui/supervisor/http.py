@@ -93,7 +93,6 @@ async def opened(
 
 
 async def _connect(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to this user's own process. Raises OSError when there is none, or another's in its place."""
     reader, writer = await asyncio.open_unix_connection(str(socket))
     try:
         check_peer(writer.get_extra_info("socket"), socket)

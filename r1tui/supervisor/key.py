@@ -1,4 +1,7 @@
-"""The key of a server that listens on a port too: made, written and read here alone."""
+"""How the managed server is reached: its address, and its key where it listens on a port too.
+
+Both are checked to be this user's own.
+"""
 
 import os
 import secrets
@@ -6,8 +9,11 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from r1tui.errors import R1tuiError
 from r1tui.messages import ServerSpec, Status
-from r1tui.remedies import RestartServer, StopServer
+from r1tui.remedies import AskAgain, RestartServer, ShowStatus, StopServer
+from r1tui.server.endpoint import Endpoint
+from r1tui.supervisor.protocol import connect
 from r1tui.supervisor.trust import ForeignError, check_folder
 from r1tui.system.files import write_private
 from r1tui.system.paths import Paths
@@ -23,7 +29,6 @@ def make_key(path: Path) -> str:
 
 
 def write_key(path: Path, key: str) -> None:
-    """Have the file hold this key. Raises OSError."""
     write_private(path, key.encode() + b"\n")
 
 
@@ -35,6 +40,22 @@ def key_of(status: Status, paths: Paths) -> str | None:
     if file.parent != paths.run:
         raise ForeignError(f"{file} is not where r1tui keeps keys.", RestartServer())
     return _read_own(file)
+
+
+def address_of(status: Status, paths: Paths) -> tuple[Endpoint, str | None]:
+    """Where a server that can be asked listens, and its key, if it wants one.
+
+    Raises ForeignError when what listens there, or the key's file, is not this user's own in the folder of his
+    sockets, and R1tuiError when nothing listens. Blocks for seconds where it hangs.
+    """
+    endpoint = Endpoint.parse(status.endpoint or "")
+    if endpoint.socket is None or endpoint.socket.parent != paths.run:
+        raise ForeignError(f"{status.endpoint} is not where r1tui's servers listen.", RestartServer())
+    try:
+        connect(endpoint.socket).close()
+    except OSError as error:
+        raise R1tuiError(f"Nothing answers at {endpoint}.", ShowStatus(), "Wait a moment.", AskAgain()) from error
+    return endpoint, key_of(status, paths)
 
 
 def read_key_if_any(spec: ServerSpec) -> str | None:

@@ -18,18 +18,16 @@ from r1tui.supervisor.book import DISK_S, Book, OnStatus
 from r1tui.supervisor.control import Control
 from r1tui.supervisor.ending import clean_up, did_not_exit_error, end_server, wait_vram_free
 from r1tui.supervisor.found import find_processes, mark_environment
-from r1tui.supervisor.guard import TaskDiedError, log_errors, named
 from r1tui.supervisor.key import make_key, read_key_if_any
 from r1tui.supervisor.log import begin_log, last_lines
-from r1tui.supervisor.memory import OomWatch, learn_too_large
 from r1tui.supervisor.policy import decide_restart, format_gave_up, with_fallback
 from r1tui.supervisor.presence import Presence
 from r1tui.supervisor.prompts import save_before_sleep
 from r1tui.supervisor.recorder import Recorder
 from r1tui.supervisor.signals import stop_signals
 from r1tui.supervisor.status import another_server
-from r1tui.supervisor.watches import follow_health, follow_owner, maintain_files
-from r1tui.supervisor.worker import WorkerThread, in_thread
+from r1tui.supervisor.watches import OomWatch, follow_health, follow_owner, learn_too_large, maintain_files
+from r1tui.supervisor.worker import TaskDiedError, WorkerThread, in_thread, log_errors, named
 from r1tui.system.environment import KEY_VARIABLE, server_environment
 from r1tui.system.files import make_way
 from r1tui.system.locks import Hold
@@ -117,7 +115,6 @@ class Supervisor:
             await self._book.note(answers=answers)
 
     async def _live(self, presence: Presence) -> None:
-        """From the start, or from where another supervisor was killed, to the end."""
         async with asyncio.TaskGroup() as tasks:
             work = presence.watch(lambda: self._key, self._request_stop, self._request_restart)
             found = tasks.create_task(named("The look at the supervisor's files", work))
@@ -128,7 +125,6 @@ class Supervisor:
             found.cancel()
 
     async def _start(self) -> ProcessId | None:
-        """Spawn the server; None when it could not be started, which is then the state."""
         spec = self._record.spec
         if self._record.state != "starting":
             await self._book.change("starting", **_FRESH)
@@ -149,7 +145,6 @@ class Supervisor:
         return server
 
     def _must_be_alone(self) -> None:
-        """Raises R1tuiError where another server of this home runs, or another process has the lock in our place."""
         if others := find_processes(self._paths).servers:
             raise another_server(Status(state="failed", pid=others[0].pid))
         private_folder(self._paths.run)
@@ -157,7 +152,6 @@ class Supervisor:
             raise R1tuiError("Another r1tui has taken over; this one starts no second server.", StartServer())
 
     async def _take_over(self, server: ProcessId) -> ProcessId:
-        """Go on where a killed supervisor was: with its answers, or with a stop or a restart that it did not finish."""
         self._key = await self._disk.do(read_key_if_any, self._record.spec)
         if self._key is None and self._record.spec.key_file:
             self._key = variable(server.pid, KEY_VARIABLE)  # its file was removed
@@ -195,7 +189,6 @@ class Supervisor:
         return await (self._go_on_after(server) if over else self._end(server))
 
     async def _end(self, server: ProcessId) -> ProcessId | None:
-        """End the server as it was wished, and start it again if that was the wish."""
         hangs = self._book.status().hangs
         await self._book.change("stopping" if self._wish == "stop" else "restarting", cause=None)
         self._recorder.server_stops()
@@ -215,7 +208,6 @@ class Supervisor:
         return await self._start()
 
     async def _go_on_after(self, server: ProcessId) -> ProcessId | None:
-        """The server ended by itself: start it again, after a while or with less, or give up."""
         exit_status = self._collect()
         await in_thread(kill_session, server)
         lines = await self._disk.do(last_lines, self._paths.server_log, with_older=self._record.log_capped)
@@ -260,7 +252,6 @@ class Supervisor:
         return [*self._record.endings, ending][-MOST_ENDINGS:]
 
     def _collect(self) -> int | None:
-        """The exit status of our child; None of a server that was taken over."""
         child, self._child = self._child, None
         return child.wait() if child is not None else None
 
@@ -279,7 +270,6 @@ class Supervisor:
         self._book.tell(state="stopped", exit_status=exit_status, answers=[])
 
     def _clean_up(self, *, keep_state: bool) -> None:
-        """Remove what is left, unless it is another supervisor's by now."""
         if not self._lock.is_taken():
             clean_up(self._paths, self._record.spec, keep_state=keep_state)
 
@@ -291,7 +281,6 @@ class Supervisor:
         await self._disk.patiently(cleaning, DISK_S)
 
     async def _give_up(self, error: Exception) -> None:
-        """After what nobody foresaw: end the server in order, and say by what it came."""
         first = error
         while isinstance(first, ExceptionGroup):
             first = first.exceptions[0]

@@ -41,7 +41,6 @@ def decide_restart(record: ServerRecord, diagnosis: Diagnosis, exit_status: int 
 
 
 def _less(record: ServerRecord, diagnosis: Diagnosis) -> FallbackPlan | None:
-    """The next smaller plan that helps against this want of memory."""
     if diagnosis.kind not in MEMORY_KINDS:
         return None
     return next((one for one in record.spec.smaller if diagnosis.kind == "gpu_memory" or one.spares_host), None)

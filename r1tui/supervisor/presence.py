@@ -82,7 +82,7 @@ class Presence:
                 with suppress(OSError):
                     await self._control.listen()
             if not seen.record:
-                await self._book.write_again()
+                await self._book.catch_up(is_lost=True)
             settled = record.state in ("ready", "sleeping")
             if settled and not seen.socket and missed and not self._recorder.reads:
                 restart(SOCKET_GONE)
@@ -101,18 +101,13 @@ class Presence:
             make_way(ours)
         if key is not None and spec.key_file is not None and not Path(spec.key_file).exists():
             write_key(Path(spec.key_file), key)
+        written = None
+        with suppress(msgspec.DecodeError):
+            written = read_record(paths)
         return _Seen(
             home=True,
             lock=True,
             control=self._control.is_there(),
-            record=self._is_written(record),
+            record=written is not None and written.keeper == record.keeper,
             socket=Path(spec.socket).is_socket(),
         )
-
-    def _is_written(self, record: ServerRecord) -> bool:
-        """Whether the state file can be understood and names this supervisor."""
-        try:
-            written = read_record(self._paths)
-        except msgspec.DecodeError:
-            return False
-        return written is not None and written.keeper == record.keeper

@@ -15,9 +15,8 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import ProcessId
 from r1tui.server.prompt_cache import LONGEST_S, CacheNote, PromptCacheFolder, SlotContent, folder_of
 from r1tui.server.wire import Slot
-from r1tui.supervisor.guard import log_errors
 from r1tui.supervisor.http import ask, check_health
-from r1tui.supervisor.worker import in_thread
+from r1tui.supervisor.worker import in_thread, log_errors
 from r1tui.system.processes import boot_id
 
 LOOK_S = 6.0
@@ -47,7 +46,6 @@ async def read_slot(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2
 
 
 async def read_slots(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> list[Slot]:
-    """All slots of the server; empty when it does not answer."""
     return await ask(socket, "GET", "/slots", list[Slot], key, timeout_s=timeout_s) or []
 
 
@@ -87,7 +85,6 @@ async def restore(kept: PromptCacheFolder, note: CacheNote, socket: Path, key: s
 
 
 async def _act(action: str, file: Path, socket: Path, key: str | None, timeout_s: float) -> _Done | None:
-    """What was done; None when it was refused or no answer came."""
     target, body = f"/slots/0?action={action}", {"filename": file.name}
     return await ask(socket, "POST", target, _Done, key, timeout_s=timeout_s, body=body)
 

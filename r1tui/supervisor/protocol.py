@@ -6,10 +6,10 @@ to with a line now and one at every change, `stop` with one at once and one when
 """
 
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
@@ -30,7 +30,6 @@ class VersionError(R1tuiError):
 
 
 def encode_line(message: Request | Reply) -> bytes:
-    """A message as it goes over the socket."""
     return msgspec.json.encode(message) + b"\n"
 
 
@@ -76,35 +75,29 @@ def connect(path: Path) -> socket.socket:
     return connection
 
 
-class Talk:
-    """A request to the supervisor and its replies, line by line, for as long as the block lasts."""
+@contextmanager
+def talk(path: Path, request: Request, timeout_s: float) -> Iterator[Callable[[float], bytes]]:
+    """Send a request. The function reads the next line of the replies, empty at the end.
 
-    def __init__(self, path: Path, request: Request, timeout_s: float) -> None:
-        self._connection = connect(path)
-        self._held = b""
-        try:
-            self._connection.settimeout(timeout_s)
-            self._connection.sendall(encode_line(request))
-        except OSError:
-            self._connection.close()
-            raise
+    It raises TimeoutError when no line comes within its seconds.
+    """
+    with connect(path) as connection:
+        connection.settimeout(timeout_s)
+        connection.sendall(encode_line(request))
+        held = b""
 
-    def __enter__(self) -> Self:
-        return self
+        def read_line(timeout_s: float) -> bytes:
+            nonlocal held
+            deadline_s = monotonic() + timeout_s
+            while b"\n" not in held:
+                if (left_s := deadline_s - monotonic()) <= 0:
+                    raise TimeoutError("a line began and did not end")
+                connection.settimeout(left_s)
+                piece = connection.recv(PIECE_BYTES)
+                if not piece or len(held) > LONGEST_REPLY_BYTES:
+                    return b""
+                held += piece
+            line, _, held = held.partition(b"\n")
+            return line
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self._connection.close()
-
-    def line(self, timeout_s: float) -> bytes:
-        """The next line; empty at the end. Raises TimeoutError when none comes in time."""
-        deadline_s = monotonic() + timeout_s
-        while b"\n" not in self._held:
-            if (left_s := deadline_s - monotonic()) <= 0:
-                raise TimeoutError("a line began and did not end")
-            self._connection.settimeout(left_s)
-            piece = self._connection.recv(PIECE_BYTES)
-            if not piece or len(self._held) > LONGEST_REPLY_BYTES:
-                return b""
-            self._held += piece
-        line, _, self._held = self._held.partition(b"\n")
-        return line
+        yield read_line

@@ -31,7 +31,6 @@ class RecordFile:
 
     @property
     def began(self) -> bool:
-        """Whether it holds anything."""
         return self._bytes > 0
 
     def open(self) -> None:

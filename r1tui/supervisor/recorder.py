@@ -19,10 +19,9 @@ from r1tui.server.record import (
     record_file,
 )
 from r1tui.supervisor.askers import asker_of
-from r1tui.supervisor.guard import log_errors
 from r1tui.supervisor.http import ask, opened, request
 from r1tui.supervisor.record_file import RecordFile, prune
-from r1tui.supervisor.worker import WorkerThread
+from r1tui.supervisor.worker import WorkerThread, log_errors
 from r1tui.system.logs import log_unexpected
 from r1tui.system.paths import private_folder
 from r1tui.system.processes import identify
@@ -69,7 +68,6 @@ class Recorder:
 
     @property
     def reads(self) -> bool:
-        """Whether an answer is being received."""
         return any(recording.reading for recording in self._recordings.values())
 
     def asker_done(self, conversation_id: str) -> None:
@@ -104,8 +102,6 @@ class Recorder:
 
 
 class _Recording:
-    """One answer's record."""
-
     def __init__(
         self, conversation_id: str, path: Path, socket: Path, key: Callable[[], str | None], disk: WorkerThread
     ) -> None:
@@ -182,7 +178,6 @@ class _Recording:
                 await self._rest(pause_s)
 
     async def _rest(self, pause_s: float) -> None:
-        """A pause, which ends when it is told that nobody waits for the answer."""
         if self.asker_gone.is_set():
             await asyncio.sleep(pause_s)
         else:
@@ -251,7 +246,6 @@ class _Recording:
                 await self._disk.do(self._file.sync)
 
     def _is_given_up(self, waited_s: float) -> bool:
-        """Whether nobody will ask any more for an answer that has not begun."""
         asker = asker_of(self._id)
         if self.asker_gone.is_set():
             return True

@@ -18,7 +18,6 @@ from r1tui.system.processes import alive, boot_id, identify, runs_command
 
 
 def another_server(other: Status) -> R1tuiError:
-    """The error of a start while there is a server."""
     name = other.variant or other.model or "A server"
     process = f", PID {other.pid}" if other.pid else ""
     return R1tuiError(f"{name} is already running ({other.state}{process}).", StopServer())
@@ -107,7 +106,6 @@ def running_server(record: ServerRecord, paths: Paths, find: Callable[[], Found]
 
 
 def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int | None) -> Status:
-    """The record in the light of which of its processes run."""
     spec = record.spec
     state, cause, remedies = record.state, record.cause, record.remedies
     if server is None and keeper_pid is None and state not in ENDED:

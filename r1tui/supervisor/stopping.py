@@ -13,7 +13,7 @@ from r1tui.messages import ENDED, ProcessId, Request, ServerRecord, Status
 from r1tui.remedies import Run, ShowStatus
 from r1tui.supervisor.asking import POLL_S, REPLY_S, wait_until
 from r1tui.supervisor.found import find_processes, is_supervisor
-from r1tui.supervisor.protocol import Talk, VersionError, connect, read_status
+from r1tui.supervisor.protocol import VersionError, connect, read_status, talk
 from r1tui.supervisor.state_file import read_record
 from r1tui.supervisor.status import running_server
 from r1tui.supervisor.trust import ForeignError, check_folder
@@ -102,7 +102,6 @@ def _stop_unsupervised(paths: Paths, *, clean: bool = True) -> Status:
 
 
 def _end_recorded(paths: Paths, record: ServerRecord | None) -> None:
-    """End the server that the state file tells of: its answers first, and what it has computed is kept."""
     if record is None:
         return
     server = running_server(record, paths, partial(find_processes, paths))
@@ -117,7 +116,6 @@ def _end_recorded(paths: Paths, record: ServerRecord | None) -> None:
 
 
 def _stop_forgotten(supervisor: ProcessId, paths: Paths) -> None:
-    """End a supervisor that no lock names; it stops its server in order."""
     if alive(supervisor) and is_supervisor(supervisor.pid, paths):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(supervisor.pid, signal.SIGCONT)
@@ -140,12 +138,12 @@ def _ask_to_stop(paths: Paths, supervisor: ProcessId) -> float | None:
     deadline_s = monotonic() + REPLY_S
     while alive(supervisor) and monotonic() < deadline_s:
         try:
-            with Talk(paths.supervisor_socket, Request("stop"), REPLY_S) as talk:
-                line = talk.line(REPLY_S)
+            with talk(paths.supervisor_socket, Request("stop"), REPLY_S) as read_line:
+                line = read_line(REPLY_S)
                 while line:
                     if read_status(line).state in ENDED:
                         return None
-                    line = talk.line(STOP_S)
+                    line = read_line(STOP_S)
         except VersionError:
             return STOP_S  # it understands a signal
         except (OSError, R1tuiError):

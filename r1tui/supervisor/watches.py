@@ -1,17 +1,21 @@
-"""The tasks that go on while a server runs; each lasts until it is cancelled."""
+"""The tasks that go on while a server runs, until they are cancelled: health, owner, log, memory that runs out."""
 
 import asyncio
+import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
+from r1tui.machine.hardware import oom_kills
+from r1tui.messages import ServerSpec
+from r1tui.planning.history import remember_out_of_memory
 from r1tui.remedies import RestartServer
 from r1tui.supervisor.askers import is_asked_by_others
 from r1tui.supervisor.book import Book
 from r1tui.supervisor.http import check_health
 from r1tui.supervisor.log import cap_log
-from r1tui.supervisor.memory import OomWatch
 from r1tui.supervisor.worker import WorkerThread
 from r1tui.system.paths import Paths
 from r1tui.system.processes import wait_ended
@@ -26,6 +30,31 @@ LOOK_S = 1.0
 OWNER_CHECK_S = 1.0
 
 HANGS = "llama-server is running but has stopped answering."
+
+
+RECENT_LOOKS = 60
+"""Looks are a second apart. A killed server may take that long to give its memory back, and only then it has ended."""
+LEARN_S = 10.0
+
+
+class OomWatch:
+    """Tells a kill for want of memory of the last minute from one of long ago, which was of something else."""
+
+    def __init__(self) -> None:
+        self._seen = deque([oom_kills()], maxlen=RECENT_LOOKS)
+
+    def look(self) -> None:
+        self._seen.append(oom_kills())
+
+    def killed(self) -> bool:
+        return oom_kills() > self._seen[0]
+
+
+def learn_too_large(paths: Paths, spec: ServerSpec) -> None:
+    """Have the next plan know that a GPU's memory did not suffice; bounded, also when a driver hangs."""
+    learning = threading.Thread(target=remember_out_of_memory, args=(paths, spec), daemon=True)
+    learning.start()
+    learning.join(LEARN_S)
 
 
 async def follow_health(book: Book, key: str | None) -> None:

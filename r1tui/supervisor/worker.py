@@ -1,15 +1,19 @@
-"""Work off the event loop, in daemon threads: a disk that hangs holds up neither the loop nor the program's end."""
+"""Work in daemon threads beside the event loop, so that a disk that hangs holds up neither it nor the program's end.
+
+Unexpected exceptions are logged, and none ends a task in silence.
+"""
 
 import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from r1tui.errors import R1tuiError
+from r1tui.system.logs import log_unexpected
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,3 +98,28 @@ def _future_of(work: Callable[[], T], start: Callable[[Callable[[], None]], None
 
     start(run)
     return future
+
+
+class TaskDiedError(Exception):
+    """A task of the supervisor ended by an exception that nobody foresaw, its `__cause__`; `what` names the task."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+async def named(what: str, work: Coroutine[Any, Any, object]) -> None:
+    """Do a task's work; raises TaskDiedError for whatever it raises, but not when it is cancelled."""
+    try:
+        await work
+    except Exception as error:
+        raise TaskDiedError(what) from error
+
+
+@contextmanager
+def log_errors(what: str) -> Iterator[None]:
+    """Log what the block raises, and go on after it: for what must not keep a server from being ended."""
+    try:
+        yield
+    except Exception as error:
+        log_unexpected(error, what)

@@ -46,7 +46,6 @@ def cancelled(what: str) -> CancelledError:
 
 
 def check(cancel: Cancel | None, what: str) -> None:
-    """Raise CancelledError when `cancel` is set."""
     if cancel is not None and cancel.is_set():
         raise cancelled(what)
 
@@ -101,8 +100,11 @@ def _started(
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     command = [os.fspath(part) for part in argv]
     if sys.platform == "linux":
-        found = _which(command[0], env)
-        command = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), found, *command[1:]]
+        found = shutil.which(command[0], path=None if env is None else env.get("PATH"))
+        if found is None:
+            raise FileNotFoundError(f"{command[0]}: not found")
+        leash = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid())]
+        command = [*leash, str(Path(found).absolute()), *command[1:]]
     output, theirs = os.pipe()
     try:
         try:
@@ -123,13 +125,6 @@ def _started(
             _end_session(child)
     finally:
         os.close(output)
-
-
-def _which(program: str, env: Mapping[str, str] | None) -> str:
-    found = shutil.which(program, path=None if env is None else env.get("PATH"))
-    if found is None:
-        raise FileNotFoundError(f"{program}: not found")
-    return str(Path(found).absolute())
 
 
 def _lines(child: subprocess.Popen[bytes], output: int) -> Iterator[str | None]:

@@ -30,8 +30,6 @@ _stuck: "set[Damage]" = set()
 
 @dataclass(frozen=True)
 class Damage:
-    """A file of ours that could not be understood."""
-
     path: Path
     why: str
     kept: Path | None
@@ -168,7 +166,6 @@ def delete(path: Path) -> None:
 
 
 def aside_of(path: Path) -> Path:
-    """Where a file of ours goes that cannot be understood."""
     return path.with_name(f"{path.name[:200]}.damaged")
 
 

@@ -57,15 +57,8 @@ class Hold:
         """Have the file there again; False while another process holds one of that name. Raises OSError."""
         if self.is_there():
             return True
-        fd = _open(self._path)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
+        if (fd := _lock(self._path)) is None:
             return False
-        except OSError as error:
-            os.close(fd)
-            raise _without_locks(self._path, error) from error
         os.close(self._fd)
         self._fd = fd
         self._write_name()
@@ -105,18 +98,11 @@ def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll:
     started_s = monotonic()
     told = False
     while True:
-        fd = _open(path)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if (fd := _lock(path)) is not None:
             if _is_at(fd, path):
                 return fd
             os.close(fd)  # its last holder removed the file between our open and our lock
             continue
-        except BlockingIOError:
-            os.close(fd)
-        except OSError as error:
-            os.close(fd)
-            raise _without_locks(path, error) from error
         if monotonic() - started_s > GRACE_S:
             pid = holder(path) or 0
             if waiting is None:
@@ -128,9 +114,18 @@ def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll:
         sleep(POLL_S)
 
 
-def _open(path: Path) -> int:
+def _lock(path: Path) -> int | None:
+    """The locked file; None while another process holds it."""
     make_way(path)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise _without_locks(path, error) from error
+    return fd
 
 
 def _without_locks(path: Path, error: OSError) -> OSError:

@@ -74,7 +74,6 @@ class LogReader:
         return rest.decode(errors="replace")
 
     def close(self) -> None:
-        """Let go of the file."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

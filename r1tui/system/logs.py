@@ -178,11 +178,9 @@ def as_user_error(error: BaseException, what: str) -> R1tuiError:
         return as_user_error(error.exceptions[0], what)
     if isinstance(error, R1tuiError):
         return error
-    return refused(error, what) if isinstance(error, OSError) else log_unexpected(error, what)
-
-
-def refused(error: OSError, what: str) -> R1tuiError:
-    """Log what the system refused, with its traceback: the name alone may not tell who asked; the error to show."""
+    if not isinstance(error, OSError):
+        return log_unexpected(error, what)
+    # With its traceback: the name alone may not tell who asked.
     logging.getLogger("r1tui").warning("%s ended: the system refused something", what, exc_info=error)
     return os_error(error)
 
@@ -233,7 +231,6 @@ def _cut(message: str) -> str:
 
 
 def _hook_strays() -> None:
-    """Log what threads and destructors raise, and the main thread where nothing else caught it."""
     if getattr(threading.excepthook, "is_r1tui", False):
         return
     earlier, earlier_unraisable = threading.excepthook, sys.unraisablehook

@@ -62,7 +62,6 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def is_relative(name: str) -> bool:
-    """Whether `relative` takes the name."""
     try:
         relative(name)
     except OutsideError:

@@ -70,7 +70,6 @@ class Wanted:
 
     @property
     def requirement(self) -> str:
-        """As pip writes it."""
         return f"{self.name}=={self.version}"
 
     @property

@@ -46,14 +46,12 @@ def alive(process: ProcessId | None) -> bool:
 
 
 def all_pids() -> list[int]:
-    """The pids of all processes that this one can see."""
     if HAS_PROC:
         return [int(one.name) for one in PROC.iterdir() if one.name.isdigit()]
     return list(psutil.pids())
 
 
 def is_own(pid: int) -> bool:
-    """Whether the process is this user's."""
     if not HAS_PROC:
         return _from_psutil(pid, lambda process: process.uids().effective == os.geteuid(), default=False)
     try:
@@ -63,7 +61,6 @@ def is_own(pid: int) -> bool:
 
 
 def own_pids() -> list[int]:
-    """The pids of this user's processes."""
     return list(filter(is_own, all_pids()))
 
 

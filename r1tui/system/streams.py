@@ -15,7 +15,6 @@ def forgive_streams(encoding: str | None = None) -> None:
 
 
 def is_utf8(stream: TextIO | None) -> bool:
-    """Whether every character can be written there."""
     try:
         return stream is not None and codecs.lookup(stream.encoding).name == "utf-8"
     except (LookupError, TypeError):

@@ -88,7 +88,6 @@ def secret(value: str, where: str, remedy: str | AnyRemedy) -> str:
 
 
 def _variable(scheme: str, value: str) -> str:
-    """The variable that this proxy comes from."""
     names = (name for name, given in os.environ.items() if given == value and name.lower() == f"{scheme}_proxy")
     return max(names, default=f"{scheme}_proxy", key=str.islower)  # small letters win
 

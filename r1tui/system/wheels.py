@@ -3,6 +3,7 @@
 import hashlib
 import os
 import posixpath
+import re
 import shutil
 import stat
 import tarfile
@@ -37,7 +38,37 @@ def fetch_package(
     platform; nothing else is taken. Where none is known, the index's own counts; `notice` (or `line`) says which and
     from where, `line` the whole of it. Raises R1tuiError, CancelledError.
     """
-    return _fetch(Wanted(name, version, not source, sha256), folder, line, notice or line, cancel)
+    wanted = Wanted(name, version, not source, sha256)
+    kinds = (".whl",) if wanted.binary else (".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
+    present = _present(folder, f"{name}_{version}", kinds)
+    if present is not None and (not wanted.sha256 or sha256_of(present) in wanted.sha256):
+        return present
+    try:
+        make_folder(folder)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{wanted.name}-", dir=folder))
+    except OSError as error:
+        raise os_error(error, folder) from error
+    try:
+        with sigterm_raises(f"Fetching {wanted.requirement}"):
+            pip_download(wanted, temporary, line, cancel)
+        found = [path for path in temporary.iterdir() if path.name.endswith(kinds)]
+        if len(found) != 1:
+            raise R1tuiError(
+                f"pip left no file for {wanted.requirement}.", f"Try it by hand: pip download {wanted.requirement}"
+            )
+        digest = sha256_of(found[0])
+        if not wanted.sha256:
+            origin = " or ".join(find_origins(wanted, found[0].name, cancel)) or "the package index"
+            line(f"sha256 {digest}  {found[0].name}  {origin}")
+            (notice or line)(f"Not a version that r1tui knows: {found[0].name}, sha256 {digest[:16]}…, from {origin}")
+        elif digest not in wanted.sha256:  # pip has checked it; this is for a pip that would not
+            raise R1tuiError(
+                f"{found[0].name} is not the file that r1tui knows: its sha256 is {digest[:16]}…",
+                "Check the package indexes that pip uses (pip config list, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL).",
+            )
+        return found[0].replace(folder / found[0].name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None:
@@ -63,57 +94,14 @@ def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None
 
 
 def sha256_of(path: Path) -> str:
-    """The file's sha256, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch(
-    wanted: Wanted, folder: Path, line: Callable[[str], None], notice: Callable[[str], None], cancel: Cancel | None
-) -> Path:
-    kinds = (".whl",) if wanted.binary else (".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
-    present = _present(folder, wanted.name, wanted.version, kinds)
-    if present is not None and (not wanted.sha256 or sha256_of(present) in wanted.sha256):
-        return present
-    try:
-        make_folder(folder)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{wanted.name}-", dir=folder))
-    except OSError as error:
-        raise os_error(error, folder) from error
-    try:
-        with sigterm_raises(f"Fetching {wanted.requirement}"):
-            pip_download(wanted, temporary, line, cancel)
-        found = [path for path in temporary.iterdir() if path.name.endswith(kinds)]
-        if len(found) != 1:
-            raise R1tuiError(
-                f"pip left no file for {wanted.requirement}.", f"Try it by hand: pip download {wanted.requirement}"
-            )
-        digest = sha256_of(found[0])
-        if not wanted.sha256:
-            origin = " or ".join(find_origins(wanted, found[0].name, cancel)) or "the package index"
-            line(f"sha256 {digest}  {found[0].name}  {origin}")
-            notice(f"Not a version that r1tui knows: {found[0].name}, sha256 {digest[:16]}…, from {origin}")
-        elif digest not in wanted.sha256:  # pip has checked it; this is for a pip that would not
-            raise R1tuiError(
-                f"{found[0].name} is not the file that r1tui knows: its sha256 is {digest[:16]}…",
-                "Check the package indexes that pip uses (pip config list, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL).",
-            )
-        return found[0].replace(folder / found[0].name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _present(folder: Path, name: str, version: str, kinds: tuple[str, ...]) -> Path | None:
-    normal = name.replace("-", "_").lower()
-    for path in sorted(folder.glob("*")):
-        stem = path.name.replace("-", "_").lower()
-        if (
-            path.name.endswith(kinds)
-            and stem.startswith(f"{normal}_{version}")
-            and stem[len(f"{normal}_{version}")] in "_."
-        ):
-            return path
-    return None
+def _present(folder: Path, stem: str, kinds: tuple[str, ...]) -> Path | None:
+    begins = re.compile(re.escape(stem.replace("-", "_")) + "[_.]", re.IGNORECASE)
+    found = (path for path in sorted(folder.glob("*")) if path.name.endswith(kinds))
+    return next((path for path in found if begins.match(path.name.replace("-", "_"))), None)
 
 
 def _place(archive: Path, folder: Path, name: str) -> Path:

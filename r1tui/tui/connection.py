@@ -9,7 +9,7 @@ from r1tui.messages import Status
 from r1tui.remedies import AskAgain, ChooseModel, StartServer
 from r1tui.server.client import ServerClient
 from r1tui.server.endpoint import Endpoint
-from r1tui.supervisor.access import address_of
+from r1tui.supervisor.key import address_of
 from r1tui.system.environment import KEY_VARIABLE
 from r1tui.system.paths import Paths
 from r1tui.tui.monitor import ServerMonitor
