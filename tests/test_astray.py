@@ -195,14 +195,14 @@ UP = [f"../{CANARY}", f"../../../../../{CANARY}", f"Q8_0/../../../../../{CANARY}
 def test_a_real_hub_that_names_them_is_refused_in_words(hub: Hub, paths: Paths, name: str, fetches: bool) -> None:
     repository = hub.repositories[REPO]
     repository.files = {name: next(iter(repository.files.values()))}
-    with pytest.raises(R1tuiError, match="no name for a file"):
+    with pytest.raises(R1tuiError, match="not a valid file name"):
         download(VARIANT, paths, lambda _: None) if fetches else fetch_headers(VARIANT, paths)
     assert not list(paths.data.parent.parent.rglob(CANARY))
 
 
 def test_a_real_hub_that_names_such_a_revision_is_refused(hub: Hub, paths: Paths) -> None:
     hub.repositories[REPO].commit = "../../../elsewhere"
-    with pytest.raises(R1tuiError, match="no name for a file"):
+    with pytest.raises(R1tuiError, match="not a valid file name"):
         fetch_headers(VARIANT, paths)
 
 

@@ -116,4 +116,4 @@ async def test_every_new_start_is_told_with_its_reason(stopped: Paths, tmp_path:
 
 def test_how_it_ended_is_told() -> None:
     assert isinstance(outcome(Status(state="failed", cause="x", remedy="y")), StageFailed)
-    assert outcome(None) == StageFailed("server", "The server was stopped while it started.", "", 130)
+    assert outcome(None) == StageFailed("server", "The server was stopped before it was ready.", "", 130)

@@ -178,7 +178,7 @@ async def test_stages_of_a_launch_name_the_keys_that_actions_have_now(tmp_path: 
         seat(app).add_class("-launching")
         for event in (
             StageStarted("server", "demo"),
-            Notice.of("server", "It does nothing. It is left alone.", GiveUp()),
+            Notice.of("server", "It does nothing. Still waiting.", GiveUp()),
             StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130),
         ):
             seat(app).post_message(StageReported(event))
@@ -188,7 +188,7 @@ async def test_stages_of_a_launch_name_the_keys_that_actions_have_now(tmp_path: 
             return " ".join(" ".join(stages.render_line(y).text.split()) for y in range(stages.size.height))
 
         await until(pilot, lambda: "Ctrl+W goes on where it was." in shown())
-        assert "It is left alone. Ctrl+X gives up." in shown()
+        assert "Still waiting. Ctrl+X gives up." in shown()
 
 
 async def test_the_line_that_marks_names_the_keys_that_actions_have_now(tmp_path: Path) -> None:

@@ -35,13 +35,13 @@ def name(number: int) -> str:
 def test_the_folder_without_locks_is_named(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "home" / "x.lock"
     without_locks(monkeypatch, tmp_path, number)
-    with pytest.raises(OSError, match="no file locks") as caught, locked(path, "It"):
+    with pytest.raises(OSError, match="no working file locks") as caught, locked(path, "It"):
         pass
     told = os_error(caught.value)
     assert told.cause.startswith(f"{path.parent}: ")
     assert os.strerror(number) in told.cause
     assert told.remedy == LOCAL_DISK
-    with pytest.raises(OSError, match="no file locks"):
+    with pytest.raises(OSError, match="no working file locks"):
         holder(path)
 
 
@@ -76,7 +76,7 @@ def test_a_command_on_a_disk_without_locks(
         stopped = r1tui("stop")
     told = said.stdout + said.stderr
     assert str(r1tui.paths.run.parent) in told
-    assert "no file locks" in told
+    assert "no working file locks" in told
     assert "R1TUI_HOME" in told
     assert "Traceback" not in told
     assert "unexpected" not in told
@@ -89,7 +89,7 @@ def test_a_server_is_stopped_where_locks_have_ceased_to_work(
 ) -> None:
     client.start(spec_for(llama_server, tiny_r1(), paths), paths)
     without_locks(monkeypatch, tmp_path, errno.ENOLCK)
-    assert "no file locks" in (client.status(paths).cause or "")
+    assert "no working file locks" in (client.status(paths).cause or "")
     client.stop(paths)
     monkeypatch.undo()
     assert client.status(paths).pid is None
@@ -152,6 +152,6 @@ def test_a_folder_that_cannot_be_closed_to_others_is_named(tmp_path: Path, monke
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(self))
 
     monkeypatch.setattr(Path, "chmod", chmod)
-    with pytest.raises(R1tuiError, match="knows no permissions") as caught:
+    with pytest.raises(R1tuiError, match="has no permissions") as caught:
         private_folder(folder)
     assert str(folder) in caught.value.cause

@@ -128,5 +128,5 @@ def test_pip_is_not_begun_with_a_proxy_that_is_mistyped(
     index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", "“http://127.0.0.1:9”")
-    with pytest.raises(R1tuiError, match="https_proxy stands in quotes"):
+    with pytest.raises(R1tuiError, match="https_proxy is in quotes"):
         fetch_package("toy", "1.0", tmp_path / "here", lambda line: None)

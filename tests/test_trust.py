@@ -126,7 +126,7 @@ def test_a_socket_that_is_another_user_s_is_not_connected_to(paths: Paths) -> No
         listener.bind(str(paths.supervisor_socket))
         os.chown(paths.supervisor_socket, NOBODY, -1)
         listener.listen()
-        with pytest.raises(trust.ForeignError, match="not a socket of yours"):
+        with pytest.raises(trust.ForeignError, match="not your socket"):
             connect(paths.supervisor_socket)
     paths.supervisor_socket.unlink()
 

@@ -33,30 +33,30 @@ __all__ = ["config"]
 REPO = "acme/Tiny-R1-GGUF"
 SECRET = "QxZvSecret"  # noqa: S105
 BAD_PROXIES = {
-    "htp://proxy:8080": "begins with no kind of proxy that can be used: htp",
+    "htp://proxy:8080": "has an unsupported proxy scheme: htp",
     "socks://proxy:1080": "that can be used: socks",
     "socks4://proxy:1080": "that can be used: socks4",
     f"htp://me:{SECRET}@proxy:8080": "that can be used: htp",
     f"me:{SECRET}://proxy:8080": "that can be used.",
     "http//proxy:8080": "has no http:// in front",
-    "http://": "names no host",
-    "http://:8080": "names no host",
-    f"http://me:{SECRET}@": "names no host",
+    "http://": "has no host",
+    "http://:8080": "has no host",
+    f"http://me:{SECRET}@": "has no host",
     "http://proxy:port": "has a port",
     "http://proxy:0": "has a port",
     "http://proxy:99999": "has a port",
     "http://proxy:8080:9090": "has a port",
-    "http://[::1": "host's name",
+    "http://[::1": "invalid host name",
     "http://[::1]8080": "has a port",
-    "http://pro%xy:8080": "host's name",
+    "http://pro%xy:8080": "invalid host name",
     " http://proxy:8080": "has a space",
     "http://proxy:8080 ": "has a space",
     "http://proxy :8080": "has a space",
     "http://proxy:8080\n": "has a line break",
     "http://proxy\t:8080": "has a tab",
-    "“http://proxy:8080”": "stands in quotes",
-    "'http://proxy:8080'": "stands in quotes",
-    '"http://proxy:8080': "stands in quotes",
+    "“http://proxy:8080”": "is in quotes",
+    "'http://proxy:8080'": "is in quotes",
+    '"http://proxy:8080': "is in quotes",
     "http://prøxy:8080": "not ASCII",
     f"http://me:{SECRET}/x@proxy:8080": "%2F",
     f"http://me:{SECRET}#x@proxy:8080": "%23",
@@ -133,12 +133,12 @@ async def test_no_form_of_no_proxy_ends_in_a_traceback(value: str, monkeypatch: 
         ("mirror.example", "has no https:// in front"),
         ("https:/mirror.example", "has no https:// in front"),
         ("ftp://mirror.example", "does not begin with https://"),
-        ("“https://mirror.example”", "stands in quotes"),
-        ("'https://mirror.example'", "stands in quotes"),
-        ("https://mirror.example”", "stands in quotes"),
+        ("“https://mirror.example”", "is in quotes"),
+        ("'https://mirror.example'", "is in quotes"),
+        ("https://mirror.example”", "is in quotes"),
         ("https://mirr or.example", "has a space"),
-        ("https://", "names no host"),
-        ("https://[x", "host's name"),
+        ("https://", "has no host"),
+        ("https://[x", "invalid host name"),
         ("https://mirror.example:x", "has a port"),
         ("https://mirror.example?x=1", "? or #"),
         (f"https://me:{SECRET}/@mirror.example", "%2F"),
@@ -165,9 +165,9 @@ def test_an_endpoint_s_ends_do_no_harm(value: str, meant: str, monkeypatch: pyte
 
 
 BAD_SECRETS = {
-    f"“{SECRET}”": "stands in quotes",
-    f"{SECRET}”": "stands in quotes",
-    f'"{SECRET}"': "stands in quotes",
+    f"“{SECRET}”": "is in quotes",
+    f"{SECRET}”": "is in quotes",
+    f'"{SECRET}"': "is in quotes",
     f"{SECRET}\n{SECRET}": "has a line break",
     f"{SECRET}\0": "has a NUL",
     f"{SECRET} x": "has a space",
@@ -193,7 +193,7 @@ def test_space_around_a_key_is_none_of_it() -> None:
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
 def test_certificates_that_are_not_there_are_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "/nowhere")
-    with pytest.raises(UsageError, match=f"^{name} names no"):
+    with pytest.raises(UsageError, match=f"^{name} points to a"):
         check_network()
 
 
@@ -256,7 +256,7 @@ BAD_TOKENS = [
     (f"hf_{SECRET}\n".encode("utf-8-sig"), "has a byte order mark"),
     (f"hf_{SECRET}\0".encode(), "has a NUL"),
     (f"hf_{SECRET}\nhf_{SECRET}\n".encode(), "has a line break"),
-    (f"‘hf_{SECRET}’".encode(), "stands in quotes"),
+    (f"‘hf_{SECRET}’".encode(), "is in quotes"),
     (f"hf_{SECRET}é".encode("latin-1"), "has a byte that is no UTF-8"),
     (None, "cannot be read"),
 ]

@@ -93,7 +93,7 @@ class LoadingWatch:
         elif not self._told and monotonic() - self._alive_s >= self._stuck_s:
             self._told = True
             idle = f"llama-server has done nothing for {duration(self._stuck_s)}: no CPU time, no reading, no log."
-            yield Notice.of("server", f"{idle} It is left alone.", GiveUp())
+            yield Notice.of("server", f"{idle} Still waiting.", GiveUp())
 
     def close(self) -> None:
         self._log.close()
@@ -161,5 +161,5 @@ def outcome(status: Status | None) -> StageEvent:
         took = f" in {duration(status.uptime_s)}" if status.uptime_s is not None else ""
         return StageDone("server", status.endpoint or "", f"ready{took}")
     if status is None or status.state == "stopped":
-        return StageFailed("server", "The server was stopped while it started.", "", CancelledError.exit_status)
+        return StageFailed("server", "The server was stopped before it was ready.", "", CancelledError.exit_status)
     return StageFailed("server", status.cause or "llama-server ended.", remedies=status.remedies or (ShowLog(),))

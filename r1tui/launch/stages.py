@@ -96,20 +96,12 @@ class Launch:
         """Engine, model and plan; `prepared` is there unless the last event is a StageFailed."""
         engine: list[Engine] = []
         model: list[Path] = []
+        config, paths, name = self._config, self._paths, self.variant.name
+        build, fetch = Job(paths.jobs, "engine"), download_job(self.variant, paths)
         stages = (
+            self._obtain("engine", build, ["build", "--json"], lambda: find_engine(config.engine, paths), engine),
             self._obtain(
-                "engine",
-                Job(self._paths.jobs, "engine"),
-                ["build", "--json"],
-                lambda: find_engine(self._config.engine, self._paths),
-                engine,
-            ),
-            self._obtain(
-                "model",
-                download_job(self.variant, self._paths),
-                ["download", "--json", self.variant.name],
-                lambda: find_model(self.variant, self._paths, self._config),
-                model,
+                "model", fetch, ["download", "--json", name], lambda: find_model(self.variant, paths, config), model
             ),
         )
         async with aclosing(merged(*stages)) as events:
@@ -120,11 +112,11 @@ class Launch:
         yield StageStarted("plan", "What goes where")
         try:
             if await asyncio.to_thread(self._speed_matters, model[0]):
-                yield LogLine("plan", "Measuring how fast memory, bus and disk are read, once: some ten seconds.")
+                yield LogLine("plan", "Measuring the speed of memory, bus and disk once (about 10 s).")
                 await asyncio.to_thread(measure, self._paths, model[0])
             self.prepared = await asyncio.to_thread(self._plan, engine[0], model[0])
         except Exception as error:
-            yield _failed("plan", error)
+            yield StageFailed.of("plan", as_user_error(error, "The launch"))
             return
         yield StageDone("plan", self.prepared.plan.verdict, " ".join(self.prepared.plan.reasons))
 
@@ -132,10 +124,12 @@ class Launch:
         """Start the prepared server under a supervisor and wait, without a limit, until it is ready or has failed."""
         yield StageStarted("server", f"llama-server with {self.variant.name}")
         try:
+            spec = self.spec()
             try:
-                await self._start_supervisor()
-            except R1tuiError:
-                if not await asyncio.to_thread(self._runs_already):
+                await self._start_supervisor(spec)
+            except R1tuiError:  # another r1tui may have been faster and started the same model
+                now = await asyncio.to_thread(supervisor.status, self._paths)
+                if not now.running or now.model != spec.model:
                     raise
             stuck_s = self._config.server.stuck_s
             following = follow_server(self._paths, stuck_s, self._note, changes=self._changes)
@@ -143,7 +137,7 @@ class Launch:
                 async for event in events:
                     yield event
         except Exception as error:
-            yield _failed("server", error)
+            yield StageFailed.of("server", as_user_error(error, "The launch"))
             return
         await asyncio.to_thread(self._learn)
         if (notice := await asyncio.to_thread(self._cpu_instead)) is not None:
@@ -189,9 +183,9 @@ class Launch:
     def _note(self, status: Status) -> None:
         self.status = status
 
-    async def _start_supervisor(self) -> None:
+    async def _start_supervisor(self, spec: ServerSpec) -> None:
         """Start it; when cancelled meanwhile, know all the same whether it has started."""
-        starting = asyncio.ensure_future(asyncio.to_thread(supervisor.start, self.spec(), self._paths))
+        starting = asyncio.ensure_future(asyncio.to_thread(supervisor.start, spec, self._paths))
         try:
             await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -234,7 +228,7 @@ class Launch:
                         if isinstance(event, StageFailed):
                             return
         except Exception as error:
-            yield _failed(stage, error)
+            yield StageFailed.of(stage, as_user_error(error, "The launch"))
             return
         into.append(found)
         path = found.server if isinstance(found, Engine) else found
@@ -259,7 +253,7 @@ class Launch:
                         yield event
             if ours and not done:
                 said = f" It said: {last_line}" if last_line else ""
-                yield StageFailed(stage, f"The process that does it ended.{said}", "Start it again to go on.")
+                yield StageFailed(stage, f"The job ended unexpectedly.{said}", "Start it again to go on.")
         finally:
             if ours and not (self.leave_download and stage == "model"):
                 await in_thread(job.stop)
@@ -332,8 +326,3 @@ async def merged(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[S
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _failed(stage: Stage, reason: Exception) -> StageFailed:
-    error = as_user_error(reason, "The launch")
-    return StageFailed.of(stage, error)

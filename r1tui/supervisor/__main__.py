@@ -59,9 +59,9 @@ def _read_spec(file: Path) -> ServerSpec:
     try:
         spec = decode_own(file.read_bytes(), ServerSpec)
     except (OSError, msgspec.DecodeError) as error:
-        raise R1tuiError(f"What was to be started cannot be read: {error}.", "Start it again.") from error
+        raise R1tuiError(f"The start request cannot be read: {error}.", "Start it again.") from error
     if not spec.argv:
-        raise R1tuiError("What was to be started cannot be read: it has no command.", "Start it again.")
+        raise R1tuiError("The start request cannot be read: it has no command.", "Start it again.")
     return spec
 
 

@@ -80,6 +80,6 @@ def _read_own(path: Path) -> str | None:
     with os.fdopen(fd, "rb") as file:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid():
-            raise ForeignError(f"{path} is not a file of yours.", "Remove it.", StopServer())
+            raise ForeignError(f"{path} is not your file.", "Remove it.", StopServer())
         raw = file.read(LONGEST_KEY_BYTES).strip()
     return raw.decode() if raw.isascii() and raw else None

@@ -149,7 +149,7 @@ class Supervisor:
             raise another_server(Status(state="failed", pid=others[0].pid))
         private_folder(self._paths.run)
         if not self._lock.take_again():
-            raise R1tuiError("Another r1tui has taken over; this one starts no second server.", StartServer())
+            raise R1tuiError("Another r1tui has taken over; no second server was started.", StartServer())
 
     async def _take_over(self, server: ProcessId) -> ProcessId:
         self._key = await self._disk.do(read_key_if_any, self._record.spec)
@@ -234,7 +234,7 @@ class Supervisor:
             cause=diagnosis.cause,
             remedies=(Advice(again.words),),
             evidence=list(diagnosis.evidence),
-            spec=with_fallback(spec, again.smaller) if again.smaller else spec,
+            spec=with_fallback(spec, again.fallback) if again.fallback else spec,
         )
         await learning
         await in_thread(wait_vram_free, server.pid)

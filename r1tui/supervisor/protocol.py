@@ -66,7 +66,7 @@ def connect(path: Path) -> socket.socket:
                 break
             except BlockingIOError as error:  # as many wait for it as may
                 if monotonic() >= deadline_s:
-                    raise TimeoutError("so many wait for the supervisor that none can join them") from error
+                    raise TimeoutError("the supervisor takes no more connections") from error
             sleep(POLL_S)
         check_peer(connection, path)
     except BaseException:

@@ -75,8 +75,8 @@ def _caught_up(record: ServerRecord, server: ProcessId) -> ServerRecord:
     """The record of this server, which may have been started since the file could last be written."""
     if server == record.server:
         return record
-    smaller = next((one for one in record.spec.smaller if runs_command(server.pid, one.argv)), None)
-    spec = with_fallback(record.spec, smaller) if smaller else record.spec
+    fallback = next((one for one in record.spec.smaller if runs_command(server.pid, one.argv)), None)
+    spec = with_fallback(record.spec, fallback) if fallback else record.spec
     return msgspec.structs.replace(
         record, spec=spec, server=server, state="loading", started_s=monotonic(), ready_s=None
     )

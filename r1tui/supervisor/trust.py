@@ -38,7 +38,7 @@ def check_socket(path: Path) -> None:
     check_folder(path.parent)
     info = path.lstat()
     if not stat.S_ISSOCK(info.st_mode) or info.st_uid != os.getuid():
-        raise ForeignError(f"{path} is not a socket of yours.", "Remove it.", StopServer())
+        raise ForeignError(f"{path} is not your socket.", "Remove it.", StopServer())
 
 
 def check_peer(connection: socket.socket, path: Path) -> None:

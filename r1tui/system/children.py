@@ -42,7 +42,7 @@ Cancel = threading.Event
 
 def cancelled(what: str) -> CancelledError:
     """The error of work that its user stopped."""
-    return CancelledError(f"{what} was stopped.", "Start it again to go on where it was.")
+    return CancelledError(f"{what} was stopped.", "Start it again to continue.")
 
 
 def check(cancel: Cancel | None, what: str) -> None:

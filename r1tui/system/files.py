@@ -5,7 +5,8 @@ import logging
 import os
 import stat
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -43,11 +44,7 @@ class Damage:
 
 def take_damages() -> list[Damage]:
     """What this process has found damaged and nobody has told the user yet; each comes once."""
-    taken = []
-    with suppress(IndexError):
-        while True:
-            taken.append(_damages.popleft())
-    return taken
+    return [_damages.popleft() for _ in range(len(_damages))]
 
 
 def read_json(path: Path, kind: "type[T] | Decoder[T]", *, forgiving: bool = False) -> T | None:
@@ -125,33 +122,26 @@ def write_private(path: Path, data: bytes) -> None:
     _replace(path, data, 0o600)
 
 
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    partial = path.with_name(f".{path.name[:200]}.{token_hex(6)}")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        _write_all(fd, data)
-        partial.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    with os.fdopen(fd, "wb") as file:
+def write_new(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file that is not there yet; nothing of it stays where that fails. Raises FileExistsError, OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with _removed_on_failure(path), os.fdopen(fd, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(fd)
 
 
-def write_new(path: Path, data: bytes) -> None:
-    """Write a file that only this user can read and that is not there yet; nothing of it stays where that fails.
+def _replace(path: Path, data: bytes, mode: int) -> None:
+    partial = path.with_name(f".{path.name[:200]}.{token_hex(6)}")
+    write_new(partial, data, mode)
+    with _removed_on_failure(partial):
+        partial.replace(path)
 
-    Raises FileExistsError, and OSError.
-    """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+@contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
     try:
-        _write_all(fd, data)
+        yield
     except BaseException:
         with suppress(OSError):
             path.unlink()
@@ -199,22 +189,20 @@ def _read(path: Path) -> tuple[bytes | None, os.stat_result]:
 
 def _set_aside(path: Path, why: str, seen: os.stat_result | None) -> None:
     """Rename the file, unless another process has replaced it since it was seen."""
-    target = aside_of(path)
-    kept: Path | None
+    kept: Path | None = aside_of(path)
     try:
         now = path.lstat() if path.is_symlink() else path.stat()
         if seen is not None and not path.is_symlink() and not os.path.samestat(now, seen):
             return
-        path.replace(target)
-        kept = target
+        path.replace(aside_of(path))
     except FileNotFoundError:
         return  # another process was first
     except OSError:
         kept = None
     damage = Damage(path, why, kept)
+    if damage in _stuck:
+        return
     if kept is None:
-        if damage in _stuck:
-            return
         _stuck.add(damage)
     _log.warning("%s", damage.notice())
     _damages.append(damage)

@@ -130,7 +130,7 @@ def _lock(path: Path) -> int | None:
 
 def _without_locks(path: Path, error: OSError) -> OSError:
     """What a file system says that knows no locks: some network disks, FUSE."""
-    why = f"this file system has no file locks that work ({error.strerror or error})"
+    why = f"this file system has no working file locks ({error.strerror or error})"
     return OSError(errno.ENOLCK, why, str(path.parent))
 
 

@@ -25,8 +25,8 @@ async def follow(log: Path, from_offset: int, is_alive: Callable[[], bool]) -> A
         while True:
             running = await asyncio.to_thread(is_alive)  # asked before reading: what was written until then is read
             lines = reader.lines()
-            while slice_ := await asyncio.to_thread(_next_slice, lines):
-                for line in slice_:
+            while some := await asyncio.to_thread(list, islice(lines, SLICE_LINES)):
+                for line in some:
                     yield line
             if not running:
                 break
@@ -35,10 +35,6 @@ async def follow(log: Path, from_offset: int, is_alive: Callable[[], bool]) -> A
             yield rest
     finally:
         reader.close()
-
-
-def _next_slice(lines: Iterator[str]) -> list[str]:
-    return list(islice(lines, SLICE_LINES))
 
 
 class LogReader:

@@ -22,7 +22,7 @@ class OutsideError(R1tuiError):
 
     def __init__(self, name: str, why: str) -> None:
         shown = shortened(name.encode(errors="backslashreplace").decode(), 80)
-        super().__init__(f"{shown!r} is no name for a file here: {why}.", "Get it from another place.")
+        super().__init__(f"{shown!r} is not a valid file name: {why}.", "Get it from another place.")
 
 
 def component(name: str) -> str:
@@ -30,11 +30,11 @@ def component(name: str) -> str:
     if name in ("", ".", ".."):
         raise OutsideError(name, "it names a folder" if name else "it is empty")
     if "/" in name:
-        raise OutsideError(name, "it has a /")
+        raise OutsideError(name, "it contains a /")
     if any(unicodedata.category(char) in _UNFIT for char in name):
-        raise OutsideError(name, "it has control characters")
+        raise OutsideError(name, "it contains control characters")
     if len(name.encode()) > LONGEST_BYTES:
-        raise OutsideError(name, f"it has more than {LONGEST_BYTES} bytes")
+        raise OutsideError(name, f"it is longer than {LONGEST_BYTES} bytes")
     return name
 
 
@@ -45,7 +45,7 @@ def relative(name: str) -> str:
     for part in name.split("/"):
         component(part)
     if len(name.encode()) > LONGEST_PATH_BYTES:
-        raise OutsideError(name, f"it has more than {LONGEST_PATH_BYTES} bytes")
+        raise OutsideError(name, f"it is longer than {LONGEST_PATH_BYTES} bytes")
     return name
 
 

@@ -99,7 +99,7 @@ class Paths:
 def expand(text: str) -> Path:
     """The full path that a user means, `~` included. Raises UsageError for a user or a folder that is not there."""
     if "\0" in text:
-        raise UsageError(f"{text!r} is no path.", "Give a full path.")
+        raise UsageError(f"{text!r} is not a path.", "Give a full path.")
     try:
         path = Path(text).expanduser().absolute()
         long = max((len(part.encode()) for part in path.parts), default=0) > LONGEST_NAME_BYTES
@@ -108,7 +108,7 @@ def expand(text: str) -> Path:
     except (RuntimeError, FileNotFoundError) as error:
         raise UsageError(f"{text}: there is no such place.", "Give a full path.") from error
     except UnicodeEncodeError as error:
-        raise UsageError(f"{text!r} is no UTF-8.", "Rename it, or link to it under a plain name.") from error
+        raise UsageError(f"{text!r} is not UTF-8.", "Rename it, or link to it under a plain name.") from error
     return path
 
 
@@ -133,7 +133,7 @@ def private_folder(path: Path) -> Path:
         try:
             path.chmod(0o700)
         except PermissionError as error:
-            cause = f"{path} cannot be closed to others: its disk knows no permissions."
+            cause = f"{path} cannot be made private: its disk has no permissions."
             raise R1tuiError(cause, LOCAL_DISK) from error
     return path
 

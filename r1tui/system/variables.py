@@ -33,7 +33,7 @@ def check_network() -> None:
     for name, is_right, what in (("SSL_CERT_FILE", Path.is_file, "file"), ("SSL_CERT_DIR", Path.is_dir, "folder")):
         if (given := os.environ.get(name)) and not is_right(Path(given)):
             remedy = f"Set it to a {what} of certificates, or unset it."
-            raise UsageError(f"{name} names no {what} that is here.", remedy)
+            raise UsageError(f"{name} points to a {what} that does not exist.", remedy)
 
 
 def check_proxies() -> None:
@@ -70,7 +70,7 @@ def check_seconds() -> None:
     """Raise UsageError for a time limit of huggingface_hub's that is no whole number."""
     for name in SECONDS:
         if (given := os.environ.get(name)) is not None and not re.fullmatch(r"\s*\d{1,9}\s*", given, re.ASCII):
-            raise UsageError(f"{name} is no whole number of seconds.", f"Write it as {name}=10, or unset it.")
+            raise UsageError(f"{name} is not a whole number of seconds.", f"Write it as {name}=10, or unset it.")
 
 
 def secret(value: str, where: str, remedy: str | AnyRemedy) -> str:
@@ -81,7 +81,7 @@ def secret(value: str, where: str, remedy: str | AnyRemedy) -> str:
     value = value.strip()
     quoted = value[:1] in _STRAIGHT and value[:1] == value[-1:] and len(value) > 1
     if quoted or value[:1] in (*_CURLY,) or value[-1:] in (*_CURLY,):
-        raise UsageError(f"{where} stands in quotes.", remedy)
+        raise UsageError(f"{where} is in quotes.", remedy)
     if fault := _no_character(value):
         raise UsageError(f"{where} {fault}.", remedy)
     return value
@@ -99,7 +99,7 @@ def _proxy_fault(value: str) -> str:
         return fault
     if separator and scheme.lower() not in PROXY_SCHEMES:
         shown = f": {scheme}" if _SCHEME.fullmatch(scheme) else ""
-        return f"begins with no kind of proxy that can be used{shown}"
+        return f"has an unsupported proxy scheme{shown}"
     if not separator and value.rstrip("/").count("/") > value.rpartition("@")[0].count("/"):
         return "has no http:// in front"
     return _address_fault(value if separator else f"http://{value}")
@@ -126,16 +126,16 @@ def _address_fault(url: str) -> str:
     address = authority.rpartition("@")[2]
     host, colon, port = re.fullmatch(r"(\[[^]]*\]|[^:]*)(:?)(.*)", address).groups()  # type: ignore[union-attr]
     if not host:
-        return "names no host"
+        return "has no host"
     if not _HOST.fullmatch(host):
-        return "has a host's name that no host can have"
+        return "has an invalid host name"
     if port and not (colon and re.fullmatch(r"\d{1,5}", port) and 0 < int(port) < 1 << 16):
-        return "has a port that is no number from 1 to 65535"
+        return "has an invalid port (1 to 65535)"
     return ""
 
 
 def _quoted(value: str) -> str:
-    return "stands in quotes" if value[0] in _STRAIGHT + _CURLY or value[-1] in _STRAIGHT + _CURLY else ""
+    return "is in quotes" if value[0] in _STRAIGHT + _CURLY or value[-1] in _STRAIGHT + _CURLY else ""
 
 
 def _no_character(value: str) -> str:

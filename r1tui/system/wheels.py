@@ -60,7 +60,7 @@ def fetch_package(
         if not wanted.sha256:
             origin = " or ".join(find_origins(wanted, found[0].name, cancel)) or "the package index"
             line(f"sha256 {digest}  {found[0].name}  {origin}")
-            (notice or line)(f"Not a version that r1tui knows: {found[0].name}, sha256 {digest[:16]}…, from {origin}")
+            (notice or line)(f"Unknown version: {found[0].name}, sha256 {digest[:16]}…, from {origin}")
         elif digest not in wanted.sha256:  # pip has checked it; this is for a pip that would not
             raise R1tuiError(
                 f"{found[0].name} is not the file that r1tui knows: its sha256 is {digest[:16]}…",
