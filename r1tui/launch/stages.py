@@ -211,11 +211,6 @@ class Launch:
         allowed = self._config.server.devices is None and self._config.plan.n_gpu_layers != 0
         return allowed and bool(read_nvidia().gpus)
 
-    def _runs_already(self) -> bool:
-        assert self.prepared is not None  # noqa: S101  prepare() comes first
-        now = supervisor.status(self._paths)
-        return now.running and now.model == str(self.prepared.model)
-
     async def _obtain(
         self, stage: Stage, job: Job, command: list[str], find: Callable[[], T | None], into: list[T]
     ) -> AsyncGenerator[StageEvent, None]:
