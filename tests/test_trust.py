@@ -204,7 +204,7 @@ def test_a_process_that_holds_the_lock_and_is_not_ours_is_left_alone(
         innocent.stdout.readline()
         os.pwrite(fd, str(innocent.pid).encode(), 0)
         os.close(fd)
-        with pytest.raises(R1tuiError, match="is no r1tui"):
+        with pytest.raises(R1tuiError, match="is not r1tui"):
             client.stop(paths)
         assert innocent.poll() is None
         innocent.communicate("")
