@@ -28,8 +28,7 @@ from r1tui.hub.download.headers import HubSource, fetch_headers, known_headers
 from r1tui.hub.download.jobs import download_job
 from r1tui.hub.download.model import discard, download, unfinished
 from r1tui.hub.download.part import PartialFile
-from r1tui.hub.download.pin import pin, pinned
-from r1tui.hub.download.progress import progress_of, staging_folder
+from r1tui.hub.download.staging import find_begun, pin, progress_of, staging_folder
 from r1tui.hub.listing.remembered import known_files, save_note
 from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, Tree
 from r1tui.hub.local.fetched import FetchRecord, KnownFile
@@ -146,7 +145,7 @@ def test_what_arrives_stays_in_its_folder(names: list[str], linked: bool) -> Non
     staged = f"data/models/.incoming/{REPO.replace('/', '--')}"
     with walled(staged if linked else f"data/models/{REPO}") as (top, paths):
         listing = listing_of(names, "main", top)
-        staging, folder = staging_folder(REPO, paths.models), own_folder(VARIANT, paths)
+        staging = staging_folder(VARIANT, paths.models)
         for file in listing.files:
             with suppress(R1tuiError, OSError):
                 part = PartialFile(staging, file, "main")
@@ -156,12 +155,9 @@ def test_what_arrives_stays_in_its_folder(names: list[str], linked: bool) -> Non
                 part._save(part.written)
                 part.close()
         with suppress(R1tuiError, OSError):
-            fetch = Fetch(
-                VARIANT, listing, lambda event: None, Manners(1, 1.0),
-                folder=folder, staging=staging, rate_file=paths.download_rate,
-            )  # fmt: skip
+            fetch = Fetch(VARIANT, listing, lambda event: None, Manners(1, 1.0), root=paths.models, paths=paths)
             for part in fetch.parts:
-                fetch._admit(part)
+                fetch._accept(part)
 
 
 @given(st.lists(PATHS, min_size=1, max_size=2), PATHS)
@@ -169,7 +165,7 @@ def test_what_a_file_of_ours_says_of_names_is_not_believed_either(names: list[st
     with walled(f"data/models/{REPO}") as (top, paths):
         listing = listing_of(names, revision, top)
         with suppress(UnicodeEncodeError):  # it cannot be written at all
-            pin(staging_folder(REPO, paths.models), VARIANT, listing)
+            pin(VARIANT, paths.models, listing)
             write_json(
                 own_folder(VARIANT, paths) / ".r1tui.json",
                 FetchRecord({file.path: KnownFile(file.size_bytes, None, "main") for file in listing.files}),
@@ -177,7 +173,7 @@ def test_what_a_file_of_ours_says_of_names_is_not_believed_either(names: list[st
             save_note(
                 paths.cache / "hub" / f"{REPO.replace('/', '--')}.json", {"main": {"tree": listing, "asked_s": 0}}
             )
-        pinned(staging_folder(REPO, paths.models), VARIANT)
+        find_begun(VARIANT, paths, Config())
         unfinished(VARIANT, paths, Config())
         progress_of(VARIANT, paths, Config())
         find_model(VARIANT, paths, Config())
@@ -214,7 +210,7 @@ def test_names_on_the_command_line_stay_in_their_folders(repo: str, quant: str) 
                 variant = Catalog({}).find(name)
             except R1tuiError:
                 continue
-            for path in (own_folder(variant, paths), staging_folder(variant.repo or "", paths.models)):
+            for path in (own_folder(variant, paths), staging_folder(variant, paths.models)):
                 assert os.path.realpath(path).startswith(f"{os.path.realpath(paths.models)}/")
             download_lock(variant, paths).relative_to(paths.models)
             component(download_job(variant, paths).log.name)

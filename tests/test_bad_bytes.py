@@ -30,8 +30,7 @@ from r1tui.hub.download.fetch import last_rate
 from r1tui.hub.download.jobs import download_job, running_downloads
 from r1tui.hub.download.model import download, unfinished
 from r1tui.hub.download.part import PartialFile
-from r1tui.hub.download.pin import pinned
-from r1tui.hub.download.progress import progress_of, staging_folder
+from r1tui.hub.download.staging import find_begun, progress_of, staging_folder
 from r1tui.hub.listing.remembered import known_files, save_note
 from r1tui.hub.local.disks import read_rate
 from r1tui.hub.local.fetched import FetchRecord
@@ -140,7 +139,7 @@ def learned_file(paths: Paths) -> Path:
 
 
 def staging(paths: Paths) -> Path:
-    return staging_folder(REPO, paths.models)
+    return staging_folder(VARIANT, paths.models)
 
 
 def _parts(paths: Paths) -> None:
@@ -207,7 +206,7 @@ def _model(paths: Paths) -> None:
     find_model(VARIANT, paths, Config())
     progress_of(VARIANT, paths, Config())
     unfinished(VARIANT, paths, Config())
-    pinned(staging(paths), VARIANT)
+    find_begun(VARIANT, paths, Config())
     FetchRecord.load(own_folder(VARIANT, paths))
     find_removal(VARIANT, paths, Config())
 

@@ -15,7 +15,7 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.hub.download.jobs import download_job, running_downloads
 from r1tui.hub.download.model import unfinished
-from r1tui.hub.download.progress import staging_folder
+from r1tui.hub.download.staging import staging_folder
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.hub_server import REPO, SIGNATURE, Faults, Hub
@@ -148,7 +148,7 @@ def test_a_small_disk_is_refused_before_the_first_byte(hub: Hub, command: Comman
     assert "needs 8796.1 GB more" in refused.stderr
     assert "GB free" in refused.stderr
     assert unfinished(BIG, command.paths, Config()) is None
-    assert not staging_folder(REPO, command.paths.models).exists()
+    assert not staging_folder(BIG, command.paths.models).exists()
 
 
 def test_a_download_that_was_started_detached_is_the_same_job(hub: Hub, command: CommandLine, big: bytes) -> None:

@@ -11,7 +11,7 @@ from r1tui.config import Config
 from r1tui.events import FileProgress, FilesProgress, Notice, StageEvent, StageFailed
 from r1tui.hub.download.jobs import download_job
 from r1tui.hub.download.model import unfinished
-from r1tui.hub.download.progress import staging_folder
+from r1tui.hub.download.staging import staging_folder
 from r1tui.hub.local.found import find_model
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
@@ -105,7 +105,7 @@ async def test_giving_up_asks_and_deletes_what_came(hub: Hub, app: R1App) -> Non
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
         assert download_job(VARIANT, app.paths).running() is None
-        assert not staging_folder(REPO, app.paths.models).exists()
+        assert not staging_folder(VARIANT, app.paths.models).exists()
 
 
 def shown(width: int, height: int, *events: StageEvent) -> list[str]:

@@ -161,7 +161,7 @@ def test_two_downloads_of_one_model_do_not_meet(hub: Hub, paths: Paths) -> None:
     assert holder.stdout.readline() == "held\n"
     download(VARIANT, paths, watch)
     holder.wait()
-    assert f"process {holder.pid}" in seen[0]
+    assert f"PID {holder.pid}" in seen[0]
 
 
 _HOLD = """

@@ -129,7 +129,7 @@ def test_silence_is_told_while_it_lasts(hub: Hub, paths: Paths) -> None:
     assert any("the answer ended early; again" in text for text in notices)
     last = [event for event in seen if isinstance(event, FilesProgress)][-1]
     assert last.retries > 0
-    assert re.match("Nothing comes: the answer ended early; tried [0-9]+ times", last.paused)
+    assert re.match(r"No data: the answer ended early \([0-9]+ attempts\)", last.paused)
 
 
 @pytest.mark.parametrize("name", FILES | WHOLE)
@@ -170,12 +170,11 @@ def test_a_file_of_size_zero_is_told_and_not_waited_for(hub: Hub, paths: Paths, 
 
 
 def test_a_list_that_a_download_had_begun_with_may_hold_an_empty_file(hub: Hub, paths: Paths) -> None:
-    from r1tui.hub.download.pin import pin  # noqa: PLC0415
-    from r1tui.hub.download.progress import staging_folder  # noqa: PLC0415
+    from r1tui.hub.download.staging import pin  # noqa: PLC0415
     from r1tui.hub.listing.remote import RemoteFile, RemoteFiles  # noqa: PLC0415
 
     empty = RemoteFiles(REPO, "main", (RemoteFile("Tiny-R1-Q8_0.gguf", 0, "0" * 64),))
-    pin(staging_folder(REPO, paths.models), VARIANT, empty)
+    pin(VARIANT, paths.models, empty)
     with pytest.raises(R1tuiError, match="is empty on the hub"):
         fetch(paths)
 

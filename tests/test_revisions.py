@@ -11,7 +11,7 @@ from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent
 from r1tui.hub.download.headers import fetch_headers, known_headers
 from r1tui.hub.download.model import download
-from r1tui.hub.download.progress import progress_of
+from r1tui.hub.download.staging import progress_of
 from r1tui.hub.listing.remembered import ask_hub
 from r1tui.hub.local.fetched import FetchRecord
 from r1tui.hub.local.found import ModelSearch, download_lock, find_model, own_folder

@@ -19,7 +19,7 @@ from r1tui.hub.download import part as parts
 from r1tui.hub.download import ranges, report, transfer
 from r1tui.hub.download.failures import Manners
 from r1tui.hub.download.model import discard, download, unfinished
-from r1tui.hub.download.progress import staging_folder
+from r1tui.hub.download.staging import staging_folder
 from r1tui.hub.local.found import find_model
 from r1tui.system.paths import Paths
 from tests.conftest import tiny_files
@@ -74,7 +74,7 @@ def assert_arrived(files: dict[str, Any], paths: Paths) -> None:
     folder = paths.models / REPO
     assert {path: (folder / path).read_bytes() for path in model_files(files)} == model_files(files)
     assert find_model(VARIANT, paths, Config()) is not None
-    assert not staging_folder(REPO, paths.models).exists()
+    assert not staging_folder(VARIANT, paths.models).exists()
     assert unfinished(VARIANT, paths, Config()) is None
 
 
@@ -168,7 +168,7 @@ def test_of_a_revision_that_is_gone_no_byte_is_used(hub: Hub, paths: Paths) -> N
     new = tiny_files("Something else.")
     hub.repositories[REPO].upload(new, keep=False)
     told = fetch(paths)
-    assert "The hub has other files now" in told.notices
+    assert "The files on the hub have changed" in told.notices
     assert_arrived(new, paths)
 
 
@@ -177,7 +177,7 @@ def test_what_came_of_files_that_are_gone_is_deleted(hub: Hub, paths: Paths) -> 
     renamed = {path.replace("Tiny-R1-Q8", "Tiny-R1-New-Q8"): data for path, data in tiny_files("Renamed.").items()}
     hub.repositories[REPO].upload(renamed, keep=False)
     fetch(paths)
-    assert not staging_folder(REPO, paths.models).exists()
+    assert not staging_folder(VARIANT, paths.models).exists()
 
 
 def test_stopping_does_not_wait_for_a_check(hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ def test_going_on_needs_no_list_from_the_hub(hub: Hub, paths: Paths) -> None:
 
 def test_a_journal_that_cannot_be_right_is_not_believed(hub: Hub, paths: Paths) -> None:
     interrupt(hub, paths)
-    staging = staging_folder(REPO, paths.models)
+    staging = staging_folder(VARIANT, paths.models)
     for path in staging.rglob("*.part"):
         os.truncate(path, path.stat().st_size - 1)
     for path in staging.rglob("*.journal"):
@@ -249,7 +249,7 @@ def test_what_came_can_be_thrown_away(hub: Hub, paths: Paths) -> None:
     interrupt(hub, paths)
     assert discard(VARIANT, paths, Config()) > 0
     assert unfinished(VARIANT, paths, Config()) is None
-    assert not staging_folder(REPO, paths.models).exists()
+    assert not staging_folder(VARIANT, paths.models).exists()
     assert discard(VARIANT, paths, Config()) == 0
 
 

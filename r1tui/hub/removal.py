@@ -10,8 +10,7 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError, os_error
 from r1tui.hub.download.part import JOURNAL, PART
-from r1tui.hub.download.pin import unpin
-from r1tui.hub.download.progress import staging_folder
+from r1tui.hub.download.staging import staging_folder, unpin
 from r1tui.hub.listing.names import choose, choose_by_name
 from r1tui.hub.listing.remembered import Known, known_files
 from r1tui.hub.local.fetched import FetchRecord
@@ -66,7 +65,7 @@ def remove(removal: ModelRemoval, paths: Paths, config: Config) -> None:
             _forget(folder, removal.files)
         roots = model_roots(paths, config)
         for root in roots:
-            unpin(staging_folder(variant.repo or "", root, variant.pinned), variant)
+            unpin(variant, root)
         for folder in {file.parent for file in removal.files}:
             _prune(folder, {*roots, *(above for root in roots for above in root.parents)})
 
@@ -90,7 +89,7 @@ def _files(variant: Variant, paths: Paths, config: Config) -> Iterator[Path]:
             continue
         root = folder.parent.parent
         ours = None if root == paths.models else {folder / name for name in FetchRecord.load(folder).files}
-        for place in (folder, staging_folder(variant.repo or "", root, variant.pinned)):
+        for place in (folder, staging_folder(variant, root)):
             for path in _of_variant(place, variant, known):
                 recorded = ours is None or _finished(path) in ours
                 if place != folder or (recorded and _counts(path, variant, folder, paths)):

@@ -10,7 +10,7 @@ from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
-from r1tui.hub.download.progress import progress_of
+from r1tui.hub.download.staging import progress_of
 from r1tui.hub.listing.remembered import known_files
 from r1tui.hub.local.found import ModelSearch
 from r1tui.hub.local.others import other_models

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     import yaml
     from huggingface_hub import constants as hub_constants
     from huggingface_hub import errors as hub_errors
-    from huggingface_hub import utils as hub_utils
+
+    hub_utils: Any  # it does not declare what it exports
 else:
     asyncio = _Lazy("asyncio")  # `r1tui status` needs none
     cmake = _Lazy("cmake")

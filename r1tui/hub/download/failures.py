@@ -4,10 +4,9 @@ import secrets
 import ssl
 from dataclasses import dataclass
 from time import monotonic
-from typing import NamedTuple
 
 from r1tui.errors import R1tuiError
-from r1tui.hub.listing.answers import KEPT, LOG_IN, LOST_TRIES, SURE_TRIES, FilesGoneError, RetryError
+from r1tui.hub.listing.answers import LOG_IN, LOST_TRIES, SURE_TRIES, FilesGoneError, RetryError
 from r1tui.system.lazy import httpx2
 from r1tui.text import duration
 
@@ -31,16 +30,6 @@ class Manners:
     """How often a full disk is looked at."""
 
 
-class Failure(NamedTuple):
-    """One, in words without an address, which may be signed; the rest as in RetryError."""
-
-    reason: str
-    tries: int | None
-    after_s: float | None = None
-    remedy: str = KEPT
-    other: bool = False
-
-
 @dataclass
 class Silence:
     """A connection's failures since it last brought something."""
@@ -53,7 +42,7 @@ class Silence:
 
 
 class Failures:
-    """Those of one transfer. A connection may fail as long as others bring something."""
+    """The failures of one transfer. A connection may fail as long as others bring something."""
 
     def __init__(self, manners: Manners) -> None:
         self.news = 0
@@ -69,10 +58,10 @@ class Failures:
         self.silent = 0
         self._last_news_s = monotonic()
 
-    def pause_s(self, silence: Silence, failure: Failure, name: str) -> float:
+    def pause_s(self, silence: Silence, failure: RetryError, name: str) -> float:
         """Count a failure of a connection with a file; how long to wait before the next try.
 
-        Raises R1tuiError (GoneError when the hub's list is to be asked for again) when there have been enough.
+        Raises R1tuiError (FilesGoneError when the hub's list is to be asked for again) when there have been enough.
         """
         if silence.news != self.news:
             silence.news, silence.counted = self.news, 0
@@ -92,29 +81,31 @@ class Failures:
         return pause_s
 
 
-def explain(error: Exception, stall_s: float) -> Failure:
-    """A failure of the network; raises any other error. Only where there is no way to the server is there no end."""
-    kind = type(error).__name__
+def explain(error: Exception, stall_s: float) -> RetryError:
+    """A failure of the network, without its address, which may be signed; raises any other error.
+
+    There is no end to the tries only where there is no way to the server.
+    """
     match error:
         case RetryError():
-            return Failure(error.reason, error.tries, error.after_s, error.remedy, error.other)
+            return error
         case httpx2.ReadTimeout() | TimeoutError():
-            return Failure(f"no byte came for {duration(stall_s)}", LOST_TRIES)
+            return RetryError(f"no byte came for {duration(stall_s)}", tries=LOST_TRIES)
         case httpx2.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return Failure("its certificate is not trusted (captive portal or proxy?)", SURE_TRIES, remedy=LOG_IN)
+            return RetryError("its certificate is not trusted (captive portal or proxy?)", remedy=LOG_IN)
         case httpx2.ConnectError() | httpx2.ConnectTimeout():
-            return Failure("no connection", None)
+            return RetryError("no connection", tries=None)
         case httpx2.ProxyError():
-            return Failure("the proxy failed", SURE_TRIES if "407" in str(error) else None, remedy=LOG_IN)
+            return RetryError("the proxy failed", tries=SURE_TRIES if "407" in str(error) else None, remedy=LOG_IN)
         case httpx2.TooManyRedirects():
-            return Failure("its addresses lead in a circle", SURE_TRIES)
+            return RetryError("its addresses lead in a circle")
         case httpx2.DecodingError():
-            return Failure("what came cannot be unpacked", SURE_TRIES)
-        case httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError():
-            return Failure(f"the request failed ({kind})", SURE_TRIES)
-        case httpx2.TransportError() | OSError():
-            return Failure("the connection was lost", LOST_TRIES)
+            return RetryError("what came cannot be unpacked")
+        case httpx2.TransportError() | OSError() if not isinstance(
+            error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError
+        ):
+            return RetryError("the connection was lost", tries=LOST_TRIES)
         case httpx2.HTTPError() | httpx2.InvalidURL():
-            return Failure(f"the request failed ({kind})", SURE_TRIES)
+            return RetryError(f"the request failed ({type(error).__name__})")
         case _:
             raise error

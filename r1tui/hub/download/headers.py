@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from time import sleep, time
-from typing import Any
 
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
@@ -44,7 +43,7 @@ class HubSource:
         self.size_bytes = file.size_bytes
         self._repo = listing.repo
         self._url = huggingface_hub.hf_hub_url(listing.repo, file.path, revision=listing.revision, endpoint=endpoint)
-        self._headers: Mapping[str, str] = hub_utilities().build_hf_headers(library_name="r1tui")
+        self._headers: Mapping[str, str] = hub_utils.build_hf_headers(library_name="r1tui")
 
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`, all that there are of `length`; raises R1tuiError when they cannot be had."""
@@ -63,13 +62,11 @@ class HubSource:
 
     def _ask(self, offset: int, length: int) -> bytes:
         """One try; raises RetryError, and what huggingface_hub and httpx2 raise."""
-        utilities = hub_utilities()
         headers = {**self._headers, "Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
-        with utilities.get_session().stream(
-            "GET", self._url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S
-        ) as response:
+        session = hub_utils.get_session()
+        with session.stream("GET", self._url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as response:
             if response.status_code not in (200, 206):
-                utilities.hf_raise_for_status(response)
+                hub_utils.hf_raise_for_status(response)
                 raise status_error(response.status_code, response.headers)
             first, stop = check_range(response, offset, offset + length, self.size_bytes)
             if offset - first > IGNORED_RANGE_BYTES:
@@ -85,11 +82,6 @@ class HubSource:
         if len(read) < offset - first + length:
             raise RetryError("the answer ended early", tries=LOST_TRIES)
         return bytes(read[offset - first : offset - first + length])
-
-
-def hub_utilities() -> Any:
-    """huggingface_hub's session, which keeps to its settings of proxies and endpoints."""
-    return hub_utils
 
 
 def known_headers(variant: Variant, paths: Paths, within_s: float | None = None) -> Path | None:

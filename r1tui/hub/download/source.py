@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from r1tui.errors import R1tuiError
-from r1tui.hub.download.headers import hub_utilities
 from r1tui.hub.listing.answers import (
     LOST_TRIES,
     MAGIC,
@@ -22,7 +21,7 @@ from r1tui.hub.listing.answers import (
 from r1tui.hub.listing.ready import ready_endpoint
 from r1tui.hub.listing.refusals import explain_refusals
 from r1tui.hub.listing.remote import RemoteFile, RemoteFiles
-from r1tui.system.lazy import httpcore2, httpx2, huggingface_hub
+from r1tui.system.lazy import httpcore2, httpx2, hub_utils, huggingface_hub
 from r1tui.text import duration
 
 READ_BYTES = 1 << 20
@@ -50,7 +49,7 @@ class RangedFile:
         self._timeout = httpx2.Timeout(stall_s, pool=None)
         url = huggingface_hub.hf_hub_url(listing.repo, file.path, revision=listing.revision, endpoint=endpoint)
         self._url = httpx2.URL(url)
-        self._authorised: dict[str, str] = hub_utilities().build_hf_headers(library_name="r1tui")
+        self._authorised: dict[str, str] = hub_utils.build_hf_headers(library_name="r1tui")
         self._signed: Any = None
         self._keeps = True
         self._served_again = False
@@ -68,12 +67,16 @@ class RangedFile:
             if response.status_code not in (200, 206):
                 self._refuse(response, signed)
             try:
-                body = self._body(response, start, stop)
+                size_bytes = self.file.size_bytes
+                first, last = check_range(response, start, stop, size_bytes)
+                chunks = _chunks(response, self._stall_s)
+                if first == 0:
+                    chunks = _checked(chunks, response, size_bytes)
                 if signed is not None:
                     self._served_again = True
                 elif self._keeps and response.url.origin != self._url.origin:
                     self._signed = response.url
-                yield body
+                yield Body(first, last, chunks, ranged=response.status_code == 206)
             except RetryError as error:
                 if error.tries == SURE_TRIES:  # the hub may know a better address
                     self._signed = None
@@ -87,63 +90,46 @@ class RangedFile:
                 self._signed = None
             raise RetryError(f"the signed address has expired ({status})", tries=None, after_s=0.0)
         if response.url.origin == self._url.origin and 400 <= status < 500 and status not in (*TRANSIENT, 416):
-            self._refused_by_the_hub(response)
+            try:
+                with explain_refusals(self._repo):
+                    hub_utils.hf_raise_for_status(response)
+            except R1tuiError as error:
+                if status in (404, 410):
+                    raise FilesGoneError(error.cause, *error.remedies) from None
+                raise
         raise status_error(status, response.headers)
-
-    def _refused_by_the_hub(self, response: Any) -> None:
-        try:
-            with explain_refusals(self._repo):
-                hub_utilities().hf_raise_for_status(response)
-        except R1tuiError as error:
-            if response.status_code in (404, 410):
-                raise FilesGoneError(error.cause, *error.remedies) from None
-            raise
-
-    def _body(self, response: Any, start: int, stop: int) -> Body:
-        """What a good answer brings; raises RetryError when it is about another file or another range."""
-        size_bytes = self.file.size_bytes
-        first, last = check_range(response, start, stop, size_bytes)
-        chunks = _chunks(response, self._stall_s)
-        if first == 0:
-            chunks = _checked(chunks, response, size_bytes)
-        return Body(first, last, chunks, ranged=response.status_code == 206)
 
 
 async def _checked(chunks: AsyncIterator[bytes], response: Any, size_bytes: int) -> AsyncIterator[bytes]:
     """The same bytes; raises RetryError before the first when they are not those of a GGUF file."""
     head, enough = b"", min(len(MAGIC), size_bytes)
     async for chunk in chunks:
-        if len(head) < enough:
-            head += chunk
-            if len(head) < enough:
-                continue
+        head += chunk
+        if len(head) >= enough:
             check_beginning(head, response, size_bytes)
             yield head
-        else:
-            yield chunk
+            break
+    async for chunk in chunks:
+        yield chunk
 
 
 async def _chunks(response: Any, stall_s: float) -> AsyncIterator[bytes]:
     """The body as it comes.
 
-    What httpx2 does to each 64 KiB costs as much processor time as all else together. So once its parser has handed
-    over what came with the headers and holds nothing back, the rest is read from the connection itself, which is not
-    used again then.
+    What httpx2 does to each 64 KiB costs nearly as much processor time as all else together. So once its parser has
+    handed over what came with the headers, the rest is read from the connection itself, which is not used again then.
     """
-    if is_packed(response):
+    connection = response.extensions.get("network_stream")
+    left = 0 if "Transfer-Encoding" in response.headers else int(response.headers.get("Content-Length", 0))
+    if is_packed(response) or connection is None or response.http_version != "HTTP/1.1" or not left:
         async for chunk in response.aiter_bytes():
             yield chunk
         return
-    parsed = response.aiter_raw()
-    left = 0 if "Transfer-Encoding" in response.headers else int(response.headers.get("Content-Length", 0))
-    connection = response.extensions.get("network_stream")
-    direct = connection is not None and response.http_version == "HTTP/1.1" and left
-    async for chunk in parsed:
+    async for chunk in response.aiter_raw():
         yield chunk
         left -= len(chunk)
-        if direct and left > 0:
-            break
-    while direct and left > 0:
+        break
+    while left > 0:
         try:
             chunk = await connection.read(min(left, READ_BYTES), timeout=stall_s)
         except httpcore2.TimeoutException:

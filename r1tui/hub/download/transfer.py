@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from r1tui.errors import is_full, os_error
-from r1tui.hub.download.failures import NETWORK, Failure, Failures, Manners, Silence, explain
+from r1tui.hub.download.failures import NETWORK, Failures, Manners, Silence, explain
 from r1tui.hub.download.part import PartialFile, in_thread
 from r1tui.hub.download.ranges import piece_bytes
 from r1tui.hub.download.source import Body, RangedFile
@@ -22,9 +22,8 @@ MOST_CHUNKS = 512
 """Written at once at most: the system takes no more than 1024 (IOV_MAX)."""
 FEW_BYTES = 64 << 10
 """An answer that ends before its piece does and has brought less than this is a failure: one waits before the next."""
-TOLD_AGAIN = 10
-"""Every so many failures in silence the same reason is told again."""
-Tell = Callable[[str], None]
+REPEAT_EVERY = 10
+"""Every so many failures in silence the same reason is reported again."""
 
 
 class Transfer:
@@ -35,34 +34,33 @@ class Transfer:
         listing: RemoteFiles,
         parts: list[PartialFile],
         manners: Manners,
-        tell: Tell,
+        notify: Callable[[str], None],
         check: Callable[[PartialFile], Awaitable[bool]],
     ) -> None:
         self.parts = parts
         self.retries = 0
-        self._waiting_for_room = ""
         self._listing = listing
         self._manners = manners
-        self._tell = tell
+        self._notify = notify
         self._check = check
         self._changed = asyncio.Condition()
         self._unsettled = list(parts)
         self._whole: set[str] = set()
         """Files that their server sends only whole."""
-        self._last_told = ""
         self._last_reason = ""
-        self._disk_full = False
+        self._reported_reason = ""
         self._room = asyncio.Lock()
+        self._disk_full = False
+        self._waiting_for_room = ""
         self._failures = Failures(manners)
 
     @property
     def paused(self) -> str:
         """Why nothing comes at the moment; empty while something does."""
         silent = self._failures.silent
-        nothing = (
-            f"Nothing comes: {self._last_reason}; tried {silent} times." if silent > self._manners.connections else ""
-        )
-        return self._waiting_for_room or nothing
+        if self._waiting_for_room or silent <= self._manners.connections:
+            return self._waiting_for_room
+        return f"No data: {self._last_reason} ({silent} attempts)."
 
     async def run(self) -> None:
         """Until all parts are checked. Raises R1tuiError, OSError; what has come is safe on disk then."""
@@ -82,7 +80,10 @@ class Transfer:
                     for _ in range(self._manners.connections):
                         group.create_task(self._connection(group, sources))
             except BaseExceptionGroup as errors:
-                raise _first(errors) from None
+                first: BaseException = errors
+                while isinstance(first, BaseExceptionGroup):
+                    first = first.exceptions[0]
+                raise first from None
             finally:
                 for part in self.parts:
                     with suppress(OSError):
@@ -111,7 +112,8 @@ class Transfer:
                 part.claimed.remove((start, stop))
             if part.complete and not part.claimed and part in self._unsettled:
                 group.create_task(self._settle(part))
-            await self._notify()
+            async with self._changed:
+                self._changed.notify_all()
             if pause_s:
                 await asyncio.sleep(pause_s)
 
@@ -119,8 +121,7 @@ class Transfer:
         """The next bytes to fetch, marked as taken; None when every part is right."""
         async with self._changed:
             while self._unsettled:
-                remaining = sum(part.file.size_bytes - part.arrived_bytes for part in self._unsettled)
-                most = piece_bytes(remaining, self._manners.connections)
+                most = piece_bytes(sum(part.missing_bytes for part in self._unsettled), self._manners.connections)
                 for part in self._unsettled:
                     whole = part.file.path in self._whole
                     if whole and part.claimed:
@@ -169,7 +170,7 @@ class Transfer:
         if new_bytes := part.arrived_bytes - before:
             came.new_bytes += new_bytes
             self._failures.something_came()
-            self._last_told = ""  # a failure from now on is news again
+            self._reported_reason = ""  # a failure from now on is news again
 
     async def _settle(self, part: PartialFile) -> None:
         """Have a complete part checked; a wrong one is fetched again by whoever is free."""
@@ -180,40 +181,35 @@ class Transfer:
                 right = await self._check(part)
                 break
             except OSError as error:
-                self._disk_is_full(error)
+                self._note_full_disk(error)
         if right:
             self._unsettled.remove(part)
         else:
             part.start_again()
-        await self._notify()
-
-    async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
     def _pause_s(self, part: PartialFile, error: Exception, silence: Silence) -> float:
-        """Tell of a failure, and how long to wait before the next try. Raises where there is no hope."""
+        """Report a failure whose reason is new, and from time to time while it stays; how long to wait after it.
+
+        Raises where there is no hope.
+        """
         if isinstance(error, OSError) and not isinstance(error, NETWORK):
-            self._disk_is_full(error)
+            self._note_full_disk(error)
             return 0.0
         failure = explain(error, self._manners.stall_s)
         pause_s = self._failures.pause_s(silence, failure, part.file.path)
         self.retries += 1
-        self._tell_of(part, failure, pause_s)
+        self._last_reason, tried = failure.reason, self._failures.silent
+        if failure.reason != self._reported_reason or tried % REPEAT_EVERY == 0:
+            self._reported_reason = failure.reason
+            when = f"again in {duration(pause_s)}" if pause_s >= 1 else "again at once"
+            so_far = f" ({tried} tries so far)" if tried >= REPEAT_EVERY else ""
+            self._notify(f"{part.file.path.rpartition('/')[2]}: {failure.reason}; {when}{so_far}.")
         return pause_s
 
-    def _tell_of(self, part: PartialFile, failure: Failure, pause_s: float) -> None:
-        """Say a failure when its reason is another than the last one's, and from time to time while it stays."""
-        reason, tried = failure.reason, self._failures.silent
-        self._last_reason = reason
-        if reason != self._last_told or tried % TOLD_AGAIN == 0:
-            self._last_told = reason
-            when = f"again in {duration(pause_s)}" if pause_s >= 1 else "again at once"
-            so_far = f" ({tried} tries so far)" if tried >= TOLD_AGAIN else ""
-            self._tell(f"{part.file.path.rpartition('/')[2]}: {reason}; {when}{so_far}.")
-
-    def _disk_is_full(self, error: OSError) -> None:
-        """Remember it; raises for any other trouble."""
+    def _note_full_disk(self, error: OSError) -> None:
+        """Raises for any other trouble."""
         if not is_full(error):
             raise os_error(error) from None
         self._disk_full = True
@@ -224,17 +220,15 @@ class Transfer:
             if not self._disk_full:
                 return
             folder = self.parts[0].path.parent
-            remaining = sum(part.file.size_bytes - part.arrived_bytes for part in self.parts)
-            self._waiting_for_room = (
-                f"The disk of {folder} is full, and {size(remaining)} are to come: waiting until there is room."
-            )
-            self._tell(self._waiting_for_room)
-            enough = min(2 * RESERVE_BYTES, RESERVE_BYTES + remaining)
+            missing_bytes = sum(part.missing_bytes for part in self.parts)
+            self._waiting_for_room = f"The disk of {folder} is full. Waiting for room: {size(missing_bytes)} to come."
+            self._notify(self._waiting_for_room)
+            enough = min(2 * RESERVE_BYTES, RESERVE_BYTES + missing_bytes)
             while shutil.disk_usage(folder).free < enough:  # noqa: ASYNC110  the system has no event for it
                 await asyncio.sleep(self._manners.disk_poll_s)
             self._waiting_for_room, self._disk_full = "", False
             self._failures.something_came()
-            self._tell("There is room on the disk again.")
+            self._notify("There is room on the disk again.")
 
 
 class _Came:
@@ -245,9 +239,3 @@ class _Came:
 
 class _NotWholeError(Exception):
     """The file comes only whole, and another connection is at it."""
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended the group."""
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,7 +1,7 @@
 """The hub's JSON, asked for with bounds in time, length and number of pages, whatever it is that answers."""
 
 from time import sleep
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -48,16 +48,15 @@ class Api:
     """The hub's endpoint of now, asked with huggingface_hub's own session and token."""
 
     def __init__(self, endpoint: str) -> None:
-        self._utils: Any = hub_utils
         self._endpoint = endpoint.rstrip("/")
-        self._headers: dict[str, str] = self._utils.build_hf_headers(library_name="r1tui")
+        self._headers: dict[str, str] = hub_utils.build_hf_headers(library_name="r1tui")
 
     def commit(self, repo: str, revision: str | None) -> str:
         """The commit that a revision (None: the main branch) is now.
 
         This and `entries` raise R1tuiError, huggingface_hub's errors and httpx2's.
         """
-        self._utils.validate_repo_id(repo)
+        hub_utils.validate_repo_id(repo)
         at = f"/revision/{quote(revision, safe='')}" if revision else ""
         return self._ask(f"{self._endpoint}/api/models/{repo}{at}", _Info)[0].sha
 
@@ -85,8 +84,8 @@ class Api:
 
     def _ask_once(self, url: str, kind: type[T]) -> tuple[T, str]:
         timeout = httpx2.Timeout(TIMEOUT_S, connect=CONNECT_S)
-        with self._utils.get_session().stream("GET", url, headers=self._headers, timeout=timeout) as response:
-            self._utils.hf_raise_for_status(response)
+        with hub_utils.get_session().stream("GET", url, headers=self._headers, timeout=timeout) as response:
+            hub_utils.hf_raise_for_status(response)
             body = bytearray()
             for chunk in response.iter_bytes():
                 body += chunk

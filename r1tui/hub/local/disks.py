@@ -65,7 +65,7 @@ def read_rate(folder: Path, paths: Paths) -> float | None:
     known = rates.get(str(folder))
     if known is not None and 0 <= time() - known.measured_s < KEPT_S:
         return known.bytes_per_s
-    files = [(file.stat().st_size, file) for file in gguf_files(folder, lambda _path, _why: None) if file.is_file()]
+    files = [(file.stat().st_size, file) for file in gguf_files(folder) if file.is_file()]
     if not files or (gbps := disk_rate(max(files)[1], SAMPLE_S)) is None:
         return None
     save_note(place, rates | {str(folder): _Rate(gbps * 1e9, time())})
