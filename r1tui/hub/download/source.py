@@ -125,10 +125,12 @@ async def _chunks(response: Any, stall_s: float) -> AsyncIterator[bytes]:
         async for chunk in response.aiter_bytes():
             yield chunk
         return
-    async for chunk in response.aiter_raw():
+    parsed = response.aiter_raw()  # held on to: its end closes the connection
+    async for chunk in parsed:
         yield chunk
         left -= len(chunk)
-        break
+        if left > 0:
+            break
     while left > 0:
         try:
             chunk = await connection.read(min(left, READ_BYTES), timeout=stall_s)
