@@ -40,5 +40,5 @@ def test_a_port_that_only_the_config_names_is_told_and_settings_are_said_to_stay
     ran = r1tui("serve", "--model", model, "--detach", *more)
     assert ran.returncode == 0
     assert "The config names 127.0.0.1:4711" in ran.stderr
-    assert "with the settings that it was started with" in ran.stderr
+    assert "keeps the settings that it was started with" in ran.stderr
     assert len(ran.stdout.splitlines()) == 1
