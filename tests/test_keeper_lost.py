@@ -29,7 +29,7 @@ def nothing_runs_afterwards(paths: Paths) -> Iterator[None]:
     """After every test one `stop` is enough, whatever was removed."""
     yield
     client.stop(paths)
-    assert found.find_processes(paths) == found.Found()
+    assert found.find_processes(paths) == found.HomeProcesses()
     assert not paths.run.exists() or [one for one in paths.run.iterdir() if one.suffix != ".damaged"] == []
 
 

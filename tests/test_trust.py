@@ -220,7 +220,7 @@ def test_another_user_s_process_that_pretends_to_be_our_server_is_no_server_of_o
     ) as pretender:
         assert pretender.stdout is not None
         pretender.stdout.readline()
-        assert found.find_processes(paths) == found.Found()
+        assert found.find_processes(paths) == found.HomeProcesses()
         client.stop(paths)
         assert pretender.poll() is None
         pretender.kill()

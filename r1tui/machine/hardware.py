@@ -5,6 +5,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,13 +76,15 @@ def usable_physical_cores(root: Path = ROOT, affinity: frozenset[int] | None = N
     cores = len(siblings) or 1
     if not (root / "sys/devices/system/cpu").is_dir():
         cores = psutil.cpu_count(logical=False) or cores
-    quota = cpu_quota(root)
-    return max(1, cores if quota is None else min(cores, int(quota)))
+    return _within_quota(root, cores)
 
 
 def usable_logical_cpus(root: Path = ROOT, affinity: frozenset[int] | None = None) -> int:
     """Logical CPUs that this process may use, bounded by the cgroup's quota; ≥ 1."""
-    cpus = len(_affinity() if affinity is None else affinity)
+    return _within_quota(root, len(_affinity() if affinity is None else affinity))
+
+
+def _within_quota(root: Path, cpus: int) -> int:
     quota = cpu_quota(root)
     return max(1, cpus if quota is None else min(cpus, int(quota)))
 
@@ -114,12 +117,9 @@ def numa_nodes(root: Path = ROOT) -> tuple[NumaNode, ...]:
     """The machine's memory nodes; empty where the kernel does not say."""
     nodes = []
     for folder in (root / "sys/devices/system/node").glob("node[0-9]*"):
-        total_kib = next(
-            (line.split()[3] for line in _read(folder / "meminfo").splitlines() if "MemTotal:" in line), "0"
-        )
-        nodes.append(
-            NumaNode(int(folder.name[4:]), _cpu_list(_read(folder / "cpulist")), int(_number(total_kib) or 0) * 1024)
-        )
+        total_kib = re.search(r"MemTotal:\s*(\d+)", _read(folder / "meminfo"))
+        total_bytes = int(total_kib[1]) * 1024 if total_kib else 0
+        nodes.append(NumaNode(int(folder.name[4:]), _cpu_list(_read(folder / "cpulist")), total_bytes))
     return tuple(sorted(nodes, key=lambda node: node.index))
 
 

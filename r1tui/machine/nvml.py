@@ -6,6 +6,7 @@ this module.
 """
 
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -239,11 +240,8 @@ def read_nvidia(most_s: float = ANSWERS_S) -> Nvidia:
 
 def _look() -> Nvidia:
     try:
-        nvml = Binding()
-        try:
+        with closing(Binding()) as nvml:
             return _read(nvml)
-        finally:
-            nvml.close()
     except Exception as error:
         return Nvidia(reason=format_error(error))
 

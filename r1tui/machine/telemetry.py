@@ -6,7 +6,7 @@ Two daemon threads: one owns NVML and may hang with it, the other reads everythi
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -159,15 +159,12 @@ class GpuReader(_Repeating):
             self._stopping.wait(self._retry_s)
 
     def _follow(self) -> None:
-        session = NvmlSession()
-        try:
+        with closing(NvmlSession()) as session:
             while not self._stopping.is_set():
                 uses = session.read(self._server_pid())
                 problems = [f"GPU {use.index}: {use.problem}" for use in uses if use.problem]
                 self._read = uses, "; ".join(problems) or None, monotonic()
                 self._stopping.wait(self._interval_s)
-        finally:
-            session.close()
 
 
 class Rate:

@@ -84,7 +84,7 @@ async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[St
                 async with asyncio.timeout(REPLY_S):
                     line = await reader.readline()
                 while line:
-                    yield changes.told(line)
+                    yield changes.heard(line)
                     line = await _next_line_async(paths, reader)
             finally:
                 writer.close()
@@ -93,24 +93,24 @@ async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[St
         except OSError:
             pass
         if not changes.over:
-            for found in await asyncio.to_thread(changes.found):
+            for found in await asyncio.to_thread(changes.look):
                 yield found
             await asyncio.sleep(0 if changes.over else WATCH_POLL_S)
 
 
 async def _connect_async(paths: Paths) -> "socket.socket":
     """As `connect`; what is opened after a cancellation is closed."""
+
+    def close(opened: "asyncio.Future[socket.socket]") -> None:
+        if not opened.cancelled() and opened.exception() is None:
+            opened.result().close()
+
     opening = asyncio.ensure_future(asyncio.to_thread(connect, paths.supervisor_socket))
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
-        opening.add_done_callback(_close_opened)
+        opening.add_done_callback(close)
         raise
-
-
-def _close_opened(opening: "asyncio.Future[socket.socket]") -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
 
 
 async def _next_line_async(paths: Paths, reader: "asyncio.StreamReader") -> bytes:
@@ -135,12 +135,12 @@ class _Changes:
         self._heard_s = monotonic()
         self.over = False
 
-    def told(self, line: bytes) -> Status:
+    def heard(self, line: bytes) -> Status:
         self._last, self._heard_s = read_status(line), monotonic()
         self.over = self._last.state in ENDED
         return self._last
 
-    def found(self) -> list[Status]:
+    def look(self) -> list[Status]:
         last, now = self._last, settled_status(self._paths, self._max_age_s)
         self.over = now.keeper_pid is None
         if not self.over and monotonic() - self._heard_s > UNREACHABLE_S:

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -76,19 +76,15 @@ def wait_vram_free(pid: int) -> None:
 
 def _watch_vram(pid: int) -> None:
     deadline_s = monotonic() + VRAM_S
-    with suppress(NvmlError):
-        session = NvmlSession()
-        try:
-            before_bytes: int | None = None
-            while monotonic() < deadline_s:
-                used_bytes = sum(use.used_bytes or 0 for use in session.read())
-                steady = before_bytes is not None and abs(before_bytes - used_bytes) <= STEADY_BYTES
-                if steady and pid not in session.pids():
-                    return
-                before_bytes = used_bytes
-                sleep(VRAM_POLL_S)
-        finally:
-            session.close()
+    with suppress(NvmlError), closing(NvmlSession()) as session:
+        before_bytes: int | None = None
+        while monotonic() < deadline_s:
+            used_bytes = sum(use.used_bytes or 0 for use in session.read())
+            steady = before_bytes is not None and abs(before_bytes - used_bytes) <= STEADY_BYTES
+            if steady and pid not in session.pids():
+                return
+            before_bytes = used_bytes
+            sleep(VRAM_POLL_S)
 
 
 async def _end_answers(socket: Path, key: str | None, answers: Sequence[str]) -> None:

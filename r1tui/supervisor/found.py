@@ -34,22 +34,22 @@ _FOLDERS = ("R1TUI_HOME", "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE
 
 
 @dataclass(frozen=True)
-class Found:
+class HomeProcesses:
     """What runs of a home, this process left out."""
 
     supervisors: tuple[ProcessId, ...] = ()
     servers: tuple[ProcessId, ...] = ()
 
-    def still_alive(self) -> "Found":
-        return Found(tuple(filter(alive, self.supervisors)), tuple(filter(alive, self.servers)))
+    def still_alive(self) -> "HomeProcesses":
+        return HomeProcesses(tuple(filter(alive, self.supervisors)), tuple(filter(alive, self.servers)))
 
 
-_seen: dict[Path, tuple[float, Found]] = {}
+_seen: dict[Path, tuple[float, HomeProcesses]] = {}
 
 
-def find_processes(paths: Paths, max_age_s: float = 0.0) -> Found:
+def find_processes(paths: Paths, max_age_s: float = 0.0) -> HomeProcesses:
     """What runs of this home now, or by a look that is no older than `max_age_s`."""
-    at_s, seen = _seen.get(paths.run, (float("-inf"), Found()))
+    at_s, seen = _seen.get(paths.run, (float("-inf"), HomeProcesses()))
     if monotonic() - at_s > max_age_s:
         at_s, seen = monotonic(), _find(paths)
         _seen[paths.run] = at_s, seen
@@ -57,9 +57,9 @@ def find_processes(paths: Paths, max_age_s: float = 0.0) -> Found:
     return seen.still_alive()
 
 
-def recent_processes(paths: Paths) -> Found:
+def recent_processes(paths: Paths) -> HomeProcesses:
     """What of the last look still runs; no look is taken."""
-    return _seen.get(paths.run, (0.0, Found()))[1].still_alive()
+    return _seen.get(paths.run, (0.0, HomeProcesses()))[1].still_alive()
 
 
 def supervisor_environment(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
@@ -113,7 +113,7 @@ def _is_run(run: str, paths: Paths) -> bool:
     return run == str(paths.run) or os.path.realpath(run) == os.path.realpath(paths.run)
 
 
-def _find(paths: Paths) -> Found:
+def _find(paths: Paths) -> HomeProcesses:
     supervisors: dict[int, None] = {}
     servers: dict[int, None] = {}
     for pid in own_pids():
@@ -129,7 +129,7 @@ def _find(paths: Paths) -> Found:
         if supervisor not in (None, 0, 1, os.getpid()) and supervisor is not None and is_supervisor(supervisor, paths):
             supervisors[supervisor] = None
     keeping = [pid for pid in supervisors if has_open(pid, paths.supervisor_lock)]  # one that is going has let go of it
-    return Found(_known(keeping), _known(servers))
+    return HomeProcesses(_known(keeping), _known(servers))
 
 
 def _known(pids: Iterable[int]) -> tuple[ProcessId, ...]:

@@ -87,7 +87,7 @@ async def opened(
         while (line := await reader.readline()).strip():
             name, _, value = line.partition(b":")
             chunked = chunked or (name.strip().lower() == b"transfer-encoding" and value.strip().lower() == b"chunked")
-        yield status, _chunks(reader) if chunked else _rest(reader)
+        yield status, _chunks(reader) if chunked else _plain(reader)
     finally:
         writer.close()
 
@@ -102,7 +102,7 @@ async def _connect(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWr
     return reader, writer
 
 
-async def _rest(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
+async def _plain(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
     while piece := await reader.read(PIECE_BYTES):
         yield piece
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import signal
 import subprocess
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -24,7 +26,6 @@ from r1tui.supervisor.policy import decide_restart, format_gave_up, with_fallbac
 from r1tui.supervisor.presence import Presence
 from r1tui.supervisor.prompts import save_before_sleep
 from r1tui.supervisor.recorder import Recorder
-from r1tui.supervisor.signals import stop_signals
 from r1tui.supervisor.status import another_server
 from r1tui.supervisor.watches import OomWatch, follow_health, follow_owner, learn_too_large, maintain_files
 from r1tui.supervisor.worker import TaskDiedError, WorkerThread, in_thread, log_errors, named
@@ -321,3 +322,26 @@ def _make_ready(spec: ServerSpec, paths: Paths) -> str | None:
     make_way(Path(spec.socket))
     Path(spec.socket).unlink(missing_ok=True)  # llama-server refuses one that is left over
     return make_key(Path(spec.key_file)) if spec.key_file else None
+
+
+@contextmanager
+def stop_signals(stop: Callable[[], None], interrupt: Callable[[], None], *, detached: bool) -> Iterator[None]:
+    """SIGTERM and a closed terminal call `stop`, Ctrl+C `interrupt`, while the block lasts.
+
+    A detached supervisor outlives its terminal and knows no Ctrl+C; under nohup a closed terminal is nothing either.
+    """
+    loop = asyncio.get_running_loop()
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+    with suppress(ValueError, RuntimeError):  # not the main thread: then its program sees to signals
+        for number in numbers:
+            if number is signal.SIGHUP and detached:
+                signal.signal(number, signal.SIG_IGN)
+            elif signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                in_person = number is signal.SIGINT and not detached
+                loop.add_signal_handler(number, interrupt if in_person else stop)
+    try:
+        yield
+    finally:
+        with suppress(ValueError, RuntimeError):
+            for number in numbers:
+                loop.remove_signal_handler(number)

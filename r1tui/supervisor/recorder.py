@@ -175,9 +175,9 @@ class _Recording:
                 soon = self._file.offset != before or self.asker_gone.is_set()
                 pause_s = RETRY_S if soon else min(pause_s * 1.5, LONGEST_RETRY_S)
                 waited_s += pause_s
-                await self._rest(pause_s)
+                await self._pause(pause_s)
 
-    async def _rest(self, pause_s: float) -> None:
+    async def _pause(self, pause_s: float) -> None:
         if self.asker_gone.is_set():
             await asyncio.sleep(pause_s)
         else:

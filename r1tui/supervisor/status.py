@@ -9,7 +9,7 @@ import msgspec
 from r1tui.errors import R1tuiError, os_error
 from r1tui.messages import ENDED, VERSION, ProcessId, ServerRecord, Status
 from r1tui.remedies import RestartServer, Run, StartServer, StopServer
-from r1tui.supervisor.found import Found, find_processes, is_recorded_server, is_supervisor, recent_processes
+from r1tui.supervisor.found import HomeProcesses, find_processes, is_recorded_server, is_supervisor, recent_processes
 from r1tui.supervisor.state_file import read_record
 from r1tui.supervisor.trust import check_folder
 from r1tui.system.locks import holder
@@ -37,7 +37,7 @@ def recent_status(paths: Paths) -> Status:
     return _status(paths, partial(recent_processes, paths))
 
 
-def _status(paths: Paths, find: Callable[[], Found]) -> Status:
+def _status(paths: Paths, find: Callable[[], HomeProcesses]) -> Status:
     try:
         check_folder(paths.run)
         holder_pid, foreign = holder(paths.supervisor_lock) or None, None
@@ -77,7 +77,7 @@ def _supervisor_pid(record: ServerRecord | None, holder_pid: int | None, paths: 
     return holder_pid
 
 
-def _without_record(paths: Paths, found: Found, damage: str) -> Status:
+def _without_record(paths: Paths, found: HomeProcesses, damage: str) -> Status:
     """What runs though the state file does not tell of it; a supervisor that lives writes it anew in a moment."""
     supervisor = found.supervisors[0].pid if found.supervisors else None
     server = found.servers[0].pid if found.servers else None
@@ -89,7 +89,7 @@ def _without_record(paths: Paths, found: Found, damage: str) -> Status:
     )
 
 
-def running_server(record: ServerRecord, paths: Paths, find: Callable[[], Found]) -> ProcessId | None:
+def running_server(record: ServerRecord, paths: Paths, find: Callable[[], HomeProcesses]) -> ProcessId | None:
     """The record's llama-server if it runs: the same pid, the same start, the same command, and of this home.
 
     Where both are dead, another one with a command of the record's counts: its supervisor was killed before it could

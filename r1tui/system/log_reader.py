@@ -31,7 +31,7 @@ async def follow(log: Path, from_offset: int, is_alive: Callable[[], bool]) -> A
             if not running:
                 break
             await asyncio.sleep(POLL_S)
-        if rest := reader.rest():
+        if rest := reader.take_partial():
             yield rest
     finally:
         reader.close()
@@ -57,14 +57,14 @@ class LogReader:
         yield from self._read()
         if self._replaced():
             yield from self._read()
-            if rest := self.rest():
+            if rest := self.take_partial():
                 yield rest
             self.close()
             self._offset = 0
             if self._open():
                 yield from self._read()
 
-    def rest(self) -> str:
+    def take_partial(self) -> str:
         """What stands after the last newline; it is forgotten here."""
         rest, self._partial = self._partial, b""
         return rest.decode(errors="replace")
@@ -113,7 +113,7 @@ class LogReader:
                     yield from self._split(data)
         except FileNotFoundError:
             pass
-        if rest := self.rest():
+        if rest := self.take_partial():
             yield rest
 
     def _split(self, data: bytes) -> Iterator[str]:
@@ -121,7 +121,7 @@ class LogReader:
         for line in whole:
             yield line.removesuffix(b"\r").decode(errors="replace")
         if len(self._partial) > LONGEST_LINE_BYTES:
-            yield self.rest()
+            yield self.take_partial()
 
 
 def _inode(path: Path) -> int | None:
