@@ -47,10 +47,7 @@ def load_bandwidth(paths: Paths, machine: str) -> Bandwidth | None:
 
 
 def measure(paths: Paths, model: Path | None) -> Bandwidth:
-    """Measure everything and keep it. `model` is a file to read from the disk.
-
-    All cores read memory: do it while no model runs. Raises OSError when it cannot be kept.
-    """
+    """Measure everything and save it, while no model runs. `model` is read from the disk. Raises OSError."""
     machine = detect_machine().fingerprint
     known = load_bandwidth(paths, machine)
     disk_gbps = disk_rate(model, DISK_S) if model is not None else None
@@ -80,10 +77,7 @@ def memory_rate(seconds: float) -> float:
 
 
 def disk_rate(path: Path, seconds: float) -> float | None:
-    """GB/s that a file is read with past the page cache; None where that cannot be known.
-
-    It cannot for a small file, one with holes, and on file systems without O_DIRECT.
-    """
+    """GB/s of reads past the page cache; None for small or sparse files, and without O_DIRECT."""
     info = path.stat()
     direct = getattr(os, "O_DIRECT", 0)
     if not direct or info.st_size < SMALLEST_FILE_BYTES or info.st_blocks * 512 < info.st_size * 0.9:
@@ -115,10 +109,7 @@ def disk_rate(path: Path, seconds: float) -> float | None:
 
 
 def bus_rates() -> dict[int, float]:
-    """GB/s from pinned host memory to each CUDA device; empty without one.
-
-    In a process of its own: a CUDA context takes hundreds of MiB on the card until its process ends.
-    """
+    """GB/s from pinned host memory to each CUDA device; in its own process, since a CUDA context takes VRAM."""
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "r1tui.machine.bus_probe"],

@@ -64,10 +64,7 @@ def detect_machine(root: Path = ROOT) -> Machine:
 
 
 def usable_physical_cores(root: Path = ROOT, affinity: frozenset[int] | None = None) -> int:
-    """Physical cores that this process may really use: its affinity, SMT siblings once, the cgroup's CPU quota; ≥ 1.
-
-    `affinity` stands in for the process's own.
-    """
+    """Usable physical cores, at least 1: affinity (or `affinity`), SMT siblings once, the cgroup's CPU quota."""
     siblings = set()
     for cpu in _affinity() if affinity is None else affinity:
         topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"

@@ -62,10 +62,7 @@ class Nvidia:
 
 @dataclass(frozen=True)
 class GpuUse:
-    """What one GPU is doing; None for what the driver or the card does not tell. `problem` says why it tells nothing.
-
-    `used_bytes` is everybody's, not only ours.
-    """
+    """One GPU's activity, of all processes; unknown values are None. `problem` says why nothing is known."""
 
     index: int
     name: str

@@ -37,10 +37,7 @@ class SupervisorHangsError(R1tuiError):
 
 
 def ask(paths: Paths, op: Op, conversation_id: str | None = None) -> Status | None:
-    """What the supervisor replies to one request; None when there is no supervisor to be told.
-
-    Raises SupervisorHangsError when none comes in time, and R1tuiError for a refusal.
-    """
+    """Ask the supervisor; None when there is none. Raises SupervisorHangsError, and R1tuiError for a refusal."""
     request = Request(op, conversation_id=conversation_id)
     try:
         with talk(paths.supervisor_socket, request, REPLY_S) as read_line:
@@ -70,10 +67,7 @@ def hanging_status(now: Status, error: SupervisorHangsError) -> Status:
 
 
 async def watch_async(paths: Paths, max_age_s: float = 0.0) -> AsyncGenerator[Status, None]:
-    """The status now and at every change, until the server has ended or its supervisor has; `max_age_s` as in `status`.
-
-    Raises SupervisorHangsError as soon as the supervisor is seen to hang.
-    """
+    """Yield the status now and at every change until the server has ended. Raises SupervisorHangsError."""
     changes = _Changes(paths, max_age_s)
     while not changes.over:
         try:

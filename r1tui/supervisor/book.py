@@ -60,10 +60,7 @@ class Book:
             self._queues.discard(queue)
 
     def replace(self, **fields: Any) -> None:
-        """Change the record in memory alone: it is written and told with the next change.
-
-        A new cause has its own remedies, or none.
-        """
+        """Change the record in memory; it is written and told with the next change. A new cause drops old remedies."""
         if "cause" in fields:
             fields = {"remedy": None, "remedies": (), **fields}
         self.record = msgspec.structs.replace(self.record, **fields)

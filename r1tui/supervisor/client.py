@@ -53,10 +53,7 @@ LOG_BYTES = 1 << 20
 
 
 def start(spec: ServerSpec, paths: Paths) -> Status:
-    """Start a detached supervisor with this server; returns long before the server is ready.
-
-    Raises R1tuiError when another server is running, or the supervisor could not start.
-    """
+    """Start a detached supervisor; returns before the server is ready. Raises R1tuiError, also when a server runs."""
     current = settled_status(paths)
     if current.running:
         raise another_server(current)
@@ -64,20 +61,14 @@ def start(spec: ServerSpec, paths: Paths) -> Status:
 
 
 def run_supervisor(spec: ServerSpec, paths: Paths, on_status: Callable[[Status], None] | None = None) -> Status:
-    """Keep the server in this process until it ends, or a client, a signal or Ctrl+C stops it; how it ended.
-
-    Raises R1tuiError, before anything is started, when another server is running.
-    """
+    """Supervise a server in this process until it ends; its last status. Raises R1tuiError when one runs already."""
     from r1tui.supervisor.running import run_supervisor as run  # noqa: PLC0415  asyncio, which `r1tui status` needs not
 
     return run(spec, paths, on_status)
 
 
 def adopt(paths: Paths, max_age_s: float = 0.0) -> Status:
-    """Give a server whose supervisor was killed a new supervisor; without such a server just the status.
-
-    `max_age_s` as in `status`.
-    """
+    """Give the server of a killed supervisor a new one; otherwise only the status. `max_age_s` as in `status`."""
     current = settled_status(paths, max_age_s)
     if current.keeper_pid is not None or current.pid is None or current.stray:
         return current

@@ -62,11 +62,7 @@ def did_not_exit_error(server: ProcessId) -> R1tuiError:
 
 
 def wait_vram_free(pid: int) -> None:
-    """Return when the GPUs' memory is seen to be free of the ended process: bounded, and at once without a GPU.
-
-    The driver lets go of it some time after the end, and whoever plans before that plans with too little. In a thread
-    that is left behind when NVML hangs.
-    """
+    """Wait, up to VRAM_S, until the ended process's VRAM is free, as the next plan needs; at once without a GPU."""
     if sys.platform == "linux" and not NVIDIA_DEVICE.exists():
         return
     watching = threading.Thread(target=_watch_vram, args=(pid,), daemon=True)
@@ -95,10 +91,7 @@ async def _end_answers(socket: Path, key: str | None, answers: Sequence[str]) ->
 
 
 def clean_up(paths: Paths, spec: ServerSpec | None, *, keep_state: bool = False) -> None:
-    """Remove what an ended server leaves: its sockets, its key and, unless it tells of a failure, the state file.
-
-    Also the specs of starts whose starter was killed.
-    """
+    """Remove the sockets, key and state file of an ended server, and the spec files of killed starters."""
     leftovers = [paths.server_socket, paths.supervisor_socket, paths.api_key]
     if spec is not None:  # what a file names elsewhere is not ours to remove
         named = [Path(name) for name in (spec.socket, spec.key_file) if name]

@@ -81,10 +81,7 @@ def is_server(pid: int, paths: Paths) -> bool:
 
 
 def is_recorded_server(pid: int, paths: Paths) -> bool:
-    """Whether a process that this home's state file names is its server; started before the home was moved, maybe.
-
-    A copy of a home names the server of the other one, which is none of its own.
-    """
+    """Whether the process in the state file is this home's server, also after the home was moved, not copied."""
     if is_server(pid, paths):
         return True
     run = variable(pid, SERVER_OF)
@@ -92,10 +89,7 @@ def is_recorded_server(pid: int, paths: Paths) -> bool:
 
 
 def is_supervisor(pid: int, paths: Paths) -> bool:
-    """Whether the process is this user's and supervises this home, or is another r1tui with its lock.
-
-    That a file names it proves nothing: the home may be a copy of another one.
-    """
+    """Whether this user's process supervises this home, or is another r1tui with its lock; no file proves that."""
     if not is_own(pid):
         return False
     run = variable(pid, KEEPER_OF)

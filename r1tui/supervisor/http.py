@@ -70,11 +70,7 @@ async def check_health(socket: Path, key: str | None, *, sleeps: bool, timeout_s
 async def opened(
     socket: Path, method: str, target: str, key: str | None = None, body: bytes = b""
 ) -> AsyncIterator[tuple[int, AsyncGenerator[bytes]]]:
-    """The status code and the pieces of the body as they come.
-
-    Raises OSError when nobody listens or the connection breaks before the body's end, ValueError or IndexError for
-    what is no HTTP.
-    """
+    """The status code, and the body piece by piece. Raises OSError; ValueError or IndexError for anything but HTTP."""
     reader, writer = await _connect(socket)
     try:
         authorization = f"Authorization: Bearer {key}\r\n" if key else ""

@@ -43,11 +43,7 @@ def key_of(status: Status, paths: Paths) -> str | None:
 
 
 def address_of(status: Status, paths: Paths) -> tuple[Endpoint, str | None]:
-    """Where a server that can be asked listens, and its key, if it wants one.
-
-    Raises ForeignError when what listens there, or the key's file, is not this user's own in the folder of his
-    sockets, and R1tuiError when nothing listens. Blocks for seconds where it hangs.
-    """
+    """The server's address, and its key if it has one. Raises ForeignError for another's. Blocks for seconds."""
     endpoint = Endpoint.parse(status.endpoint or "")
     if endpoint.socket is None or endpoint.socket.parent != paths.run:
         raise ForeignError(f"{status.endpoint} is not where r1tui's servers listen.", RestartServer())
@@ -66,10 +62,7 @@ def read_key_if_any(spec: ServerSpec) -> str | None:
 
 
 def _read_own(path: Path) -> str | None:
-    """The API key in a file of this user's own in a private folder of his; None without one.
-
-    Raises ForeignError for any other file, whoever names it.
-    """
+    """The key in this user's own file; None without one. Raises ForeignError for any other file."""
     check_folder(path.parent)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

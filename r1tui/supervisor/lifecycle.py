@@ -63,10 +63,7 @@ class Supervisor:
         """Whether Ctrl+C stopped it."""
 
     async def run(self, *, detached: bool) -> Status:
-        """Until the server has ended for good, for whatever reason.
-
-        Raises R1tuiError, before anything is started, when the state file cannot be written.
-        """
+        """Run until the server has ended for good. Raises R1tuiError when the state file cannot be written at first."""
         with stop_signals(self._request_stop, self._interrupt, detached=detached):
             async with Control(self._paths.supervisor_socket, self._book, self._obey) as control:
                 if self._record.server is None:
@@ -168,10 +165,7 @@ class Supervisor:
         return server
 
     async def _keep(self, server: ProcessId) -> ProcessId | None:
-        """Watch over the server until it ends or is ended; the one that is started in its place.
-
-        Raises an ExceptionGroup of TaskDiedErrors when one of the tasks ends by what nobody foresaw.
-        """
+        """Watch the server until it ends or is ended; the one started in its place. Raises grouped TaskDiedErrors."""
         spec, socket = self._record.spec, Path(self._record.spec.socket)
         work = {
             "The health check": follow_health(self._book, self._key),
@@ -312,10 +306,7 @@ _FRESH: dict[str, Any] = {"server": None, "ready_s": None, "log_capped": False, 
 
 
 def _make_ready(spec: ServerSpec, paths: Paths) -> str | None:
-    """Put out of the way what llama-server stumbles over; the key that was made for it, if it wants one.
-
-    Raises OSError, R1tuiError.
-    """
+    """Remove leftovers that llama-server refuses, and make its key if it needs one. Raises OSError, R1tuiError."""
     begin_log(paths.server_log)
     if (kept := folder_of(spec.argv)) is not None:  # llama-server refuses one that is not there
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -326,10 +317,7 @@ def _make_ready(spec: ServerSpec, paths: Paths) -> str | None:
 
 @contextmanager
 def stop_signals(stop: Callable[[], None], interrupt: Callable[[], None], *, detached: bool) -> Iterator[None]:
-    """SIGTERM and a closed terminal call `stop`, Ctrl+C `interrupt`, while the block lasts.
-
-    A detached supervisor outlives its terminal and knows no Ctrl+C; under nohup a closed terminal is nothing either.
-    """
+    """SIGTERM and a closed terminal call `stop`, Ctrl+C `interrupt`; a detached supervisor ignores its terminal."""
     loop = asyncio.get_running_loop()
     numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
     with suppress(ValueError, RuntimeError):  # not the main thread: then its program sees to signals

@@ -20,10 +20,7 @@ class Restart:
 
 
 def decide_restart(record: ServerRecord, diagnosis: Diagnosis, exit_status: int | None, now_s: float) -> Restart | None:
-    """How the server is restarted; None when that is not wanted, pointless, or was tried often enough.
-
-    `now_s` is of the clock that `ready_s` is of.
-    """
+    """How to restart; None when unwanted, pointless or tried often enough. `now_s` and `ready_s` share a clock."""
     if diagnosis.kind in MEMORY_KINDS:
         for fallback in record.spec.smaller:
             if diagnosis.kind == "gpu_memory" or fallback.spares_host:

@@ -90,10 +90,7 @@ async def _act(action: str, file: Path, socket: Path, key: str | None, timeout_s
 
 
 async def save_at_end(argv: Sequence[str], server: ProcessId, socket: Path, key: str | None) -> bool:
-    """Keep what the slot of a server holds before it is lost; False while it computes.
-
-    Never raises, never wakes a server, and takes no longer than LOOK_S and LONGEST_S.
-    """
+    """Save what the slot holds before it is lost; False while it computes. Never raises or wakes a server; bounded."""
     folder = folder_of(argv)
     if folder is None:
         return True

@@ -50,11 +50,7 @@ def read_status(line: bytes) -> Status:
 
 
 def connect(path: Path) -> socket.socket:
-    """A connection to the supervisor, which is this user's own process.
-
-    Raises TimeoutError when it does not take connections, another OSError when there is none, and ForeignError when
-    what is there is another user's.
-    """
+    """Connect to this user's supervisor. Raises TimeoutError when it is busy, OSError without one, ForeignError."""
     check_socket(path)
     deadline_s = monotonic() + CONNECT_S
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -77,10 +73,7 @@ def connect(path: Path) -> socket.socket:
 
 @contextmanager
 def talk(path: Path, request: Request, timeout_s: float) -> Iterator[Callable[[float], bytes]]:
-    """Send a request. The function reads the next line of the replies, empty at the end.
-
-    It raises TimeoutError when no line comes within its seconds.
-    """
+    """Send a request; yields a function that reads the next reply line within its seconds, else TimeoutError."""
     with connect(path) as connection:
         connection.settimeout(timeout_s)
         connection.sendall(encode_line(request))

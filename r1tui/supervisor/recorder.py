@@ -41,10 +41,7 @@ Over = Callable[[str], Awaitable[None]]
 
 
 class Recorder:
-    """Records the answers of one server, each in a task of its own. `over` is told of each that has ended.
-
-    A task that dies by what nobody foresaw costs its own record the rest, and nothing else.
-    """
+    """Records a server's answers, each in its own task, so that a fault costs one record; `over` hears each end."""
 
     def __init__(
         self, folder: Path, socket: Path, key: Callable[[], str | None], over: Over, disk: WorkerThread

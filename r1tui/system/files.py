@@ -86,10 +86,7 @@ def read_json_if_any(path: Path, kind: "type[T] | Decoder[T]") -> T | None:
 
 
 def make_way(path: Path) -> None:
-    """Have nothing in the place of a file or a socket of ours but such: a folder is set aside, all else removed.
-
-    Raises OSError where something cannot be removed.
-    """
+    """Clear the place of a file or socket of ours: set a folder aside, remove anything else foreign. Raises OSError."""
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -109,10 +106,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def write_json(path: Path, value: Any, *, private: bool = True) -> None:
-    """Replace a file of ours by this value as JSON, as `write_private` does; its folder is made. Raises OSError.
-
-    One that is not private can be read by whom the umask lets.
-    """
+    """Replace a file by this value as JSON, making its folder; the umask rules if not `private`. Raises OSError."""
     make_folder(path.parent, private=private)
     _replace(path, msgspec.json.encode(value), 0o600 if private else 0o644)
 
@@ -160,10 +154,7 @@ def aside_of(path: Path) -> Path:
 
 
 def make_folder(path: Path, *, private: bool = False) -> Path:
-    """Make a folder and those above it that nobody but this user can write into, whatever the umask. Raises OSError.
-
-    A private one, which is left as it is where it is there, can be read by nobody else either.
-    """
+    """Make a folder and its parents, writable by this user only; a new `private` one is 0700. Raises OSError."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(0o700 if private else 0o755, exist_ok=True)

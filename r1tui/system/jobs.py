@@ -49,10 +49,7 @@ class Job:
             return process, True
 
     def take(self) -> ProcessId | None:
-        """Make this process the one that does the job, with an empty log for it to write; or say who does it already.
-
-        That may be this process itself, when `start` has started it: its output is the log then.
-        """
+        """Make this process the one that does the job, with an empty log; or return the one that does it already."""
         with locked(self._lock, f"The job {self.name!r}", waiting=lambda pid: None):
             if (running := self.running()) is not None:
                 return running

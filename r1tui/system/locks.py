@@ -16,10 +16,7 @@ GRACE_S = 0.3  # `holder` shares the lock for an instant
 
 
 def holder(path: Path) -> int | None:
-    """The pid of the process that holds the lock now (0 when it is only just taking it), or None.
-
-    Raises OSError where the file system has no locks.
-    """
+    """The pid of the lock's holder (0 while it is taking it), or None. Raises OSError without file locks."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

@@ -45,10 +45,7 @@ _NAME = re.compile(r"[\w.:/+-]{0,60}")
 
 
 class LogHandler(logging.Handler):
-    """Appends records to a file that other processes append to as well; a disk that refuses or hangs holds up nobody.
-
-    The file is opened for each record: it may have been put aside by another process, or removed.
-    """
+    """Appends records to a shared file, opened anew for each; a disk that refuses or hangs holds up nobody."""
 
     def __init__(self, file: Path, who: str) -> None:
         super().__init__()
@@ -122,10 +119,7 @@ class LogHandler(logging.Handler):
 
 
 def begin_log(paths: Paths, who: str) -> None:
-    """Write what is logged in this process to r1tui's log, and see to what is raised where nobody catches it.
-
-    `who` names this process in each line. Makes no file before there is something to say.
-    """
+    """Log this process, named `who`, and its uncaught exceptions to r1tui's log; makes no file before it is needed."""
     handler = LogHandler(paths.own_log, who)
     root = logging.getLogger()
     for old in [one for one in root.handlers if isinstance(one, LogHandler)]:
@@ -161,10 +155,7 @@ def flush_log() -> None:
 
 
 def log_unexpected(error: BaseException, what: str) -> R1tuiError:
-    """Log an exception that nobody expected, with its traceback; the error to show in its place.
-
-    `what` names what ended by it, as the beginning of a sentence: "The search".
-    """
+    """Log an unexpected exception with its traceback; the error to show. `what` begins a sentence: "The search"."""
     logging.getLogger("r1tui").error("%s ended unexpectedly", what, exc_info=error)
     return R1tuiError(
         f"{what} ended with an unexpected error ({type(error).__name__}).",

@@ -82,10 +82,7 @@ class Wanted:
 
 
 def pip_download(wanted: Wanted, folder: Path, line: Callable[[str], None], cancel: Cancel | None) -> None:
-    """Fetch the file into `folder`, with one of the known sha256, or with the one that the index gives.
-
-    Raises R1tuiError when pip fails or the file is another, CancelledError.
-    """
+    """Fetch the file, with a known sha256 or the one in the index. Raises R1tuiError and CancelledError."""
     tools = folder / "tools"
     tools.mkdir()
     (tools / "sitecustomize.py").write_text(_STAND_IN)

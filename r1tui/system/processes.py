@@ -89,10 +89,7 @@ def parent_pid(pid: int) -> int | None:
 
 
 def has_open(pid: int, path: Path) -> bool:
-    """Whether the process has the file at this path open, or had it there before it was removed or replaced.
-
-    True where the system does not say.
-    """
+    """Whether the process has this file open, or had before it was removed; True where the system does not say."""
     if not HAS_PROC:
         return True
     name = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
@@ -124,10 +121,7 @@ def find_command(argv: Sequence[str]) -> ProcessId | None:
 
 
 def spawn_detached(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> ProcessId:
-    """Start a program in a session of its own, without input, its output appended to `log` (0600).
-
-    Raises OSError when it cannot be started.
-    """
+    """Start a program in its own session, without input, output appended to `log` (0600). Raises OSError."""
     child = spawn(argv, env, log, cwd)
     threading.Thread(target=child.wait, daemon=True).start()  # collects it, should it end before this program
     return identify(child.pid) or ProcessId(child.pid, "")
@@ -192,10 +186,7 @@ async def wait_ended(process: ProcessId) -> None:
 
 
 def open_pidfd(process: ProcessId) -> int | None:
-    """A descriptor that becomes readable at the process's end; None where the system has no such thing.
-
-    Raises ProcessLookupError when the process has ended.
-    """
+    """A descriptor that is readable at the process's end; None without pidfds. Raises ProcessLookupError when ended."""
     if not hasattr(os, "pidfd_open"):
         return None
     try:
@@ -211,10 +202,7 @@ def open_pidfd(process: ProcessId) -> int | None:
 
 
 def stop(process: ProcessId, waits_s: tuple[float, float, float] = STOP_WAITS_S) -> bool:
-    """End the process and its session: SIGTERM, a wait, SIGTERM, a wait, SIGKILL, a wait; then SIGKILL to what is left.
-
-    True when it has ended; at the latest after the sum of the waits.
-    """
+    """End the process and its session by SIGTERM twice, then SIGKILL, with these waits; True when it has ended."""
     ended = False
     for number, wait_s in zip((signal.SIGTERM, signal.SIGTERM, signal.SIGKILL), waits_s, strict=True):
         if alive(process):

@@ -74,10 +74,7 @@ def check_seconds() -> None:
 
 
 def secret(value: str, where: str, remedy: str | AnyRemedy) -> str:
-    """A key or token as a request can carry it: without the space around it, which a file or a paste brings.
-
-    Raises UsageError, with `where` it stands and the `remedy`, for what no key can be.
-    """
+    """A key or token without the space around it. Raises UsageError with `where` and `remedy` for an invalid one."""
     value = value.strip()
     quoted = value[:1] in _STRAIGHT and value[:1] == value[-1:] and len(value) > 1
     if quoted or value[:1] in (*_CURLY,) or value[-1:] in (*_CURLY,):

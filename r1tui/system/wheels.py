@@ -72,10 +72,7 @@ def fetch_package(
 
 
 def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None:
-    """Unpack a wheel or source package into `folder`, which may hold others already.
-
-    Raises R1tuiError for a damaged archive, one whose members would land elsewhere, and a full disk.
-    """
+    """Unpack a wheel or source package into `folder`. Raises R1tuiError: damaged, unsafe paths, full disk."""
     try:
         make_folder(folder)
         if archive.suffix in {".whl", ".zip"}:
