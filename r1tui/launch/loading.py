@@ -1,7 +1,4 @@
-"""A server that comes up, as events: what the supervisor says, how much of the model is in memory, whether it is stuck.
-
-The figures are the process's own (/proc, proc(5)); where the system has none, only the states are told.
-"""
+"""A server that comes up, as events: its states, how much of the model is in memory, whether it is stuck."""
 
 import asyncio
 import os

@@ -1,7 +1,4 @@
-"""How fast memory, the bus to each GPU and the disk are read: measured in some ten seconds, kept, used for estimates.
-
-Decoding a token reads every weight in use once, so these rates are what tokens per second come from.
-"""
+"""Measures how fast memory, the bus to each GPU and the disk are read, from which tokens per second are estimated."""
 
 import ctypes
 import mmap

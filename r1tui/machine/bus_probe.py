@@ -1,9 +1,4 @@
-"""Prints GB/s from host memory to each CUDA device as JSON, by the driver's own library.
-
-`python -m r1tui.machine.bus_probe` runs it as a program.
-
-llama.cpp sends the experts that stay on the host over this bus for every batch of a prompt.
-"""
+"""Prints GB/s from host memory to each CUDA device as JSON: `python -m r1tui.machine.bus_probe`."""
 
 import ctypes
 import json

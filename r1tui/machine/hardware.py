@@ -1,7 +1,4 @@
-"""What this machine is for this process: cores and memory after affinity and cgroup limits, GPUs, NUMA nodes.
-
-`root` stands for `/` in tests. Without /proc (macOS) psutil answers.
-"""
+"""This machine as this process may use it: cores, memory, GPUs, NUMA nodes. `root` stands for `/` in tests."""
 
 import os
 import platform

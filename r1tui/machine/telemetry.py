@@ -1,7 +1,4 @@
-"""What this machine is doing, sampled once a second: CPU, memory, the server's process, GPUs.
-
-Two daemon threads: one owns NVML and may hang with it, the other reads everything else and goes on.
-"""
+"""Samples the machine once a second: CPU, memory, the server's process; GPUs in a thread that may hang with NVML."""
 
 import os
 import threading

@@ -1,7 +1,4 @@
-"""What other programs do with the supervisor: start it, ask it, watch it, stop it, replace it when it was killed.
-
-Everything here works on what is true, whether the supervisor answers, hangs, or is gone.
-"""
+"""What other programs do with the supervisor, whether it answers, hangs or was killed."""
 
 import os
 import sys

@@ -1,8 +1,4 @@
-"""The supervisors and llama-servers of a home as the system's list of processes shows them, whatever files are left.
-
-A process is one of ours by what cannot be taken from it: the variable that it was started with, or the socket in its
-command. Looking takes some ten milliseconds on a busy machine, so what was seen is kept for those who may not wait.
-"""
+"""The supervisors and llama-servers of a home, found in the list of processes by their environment or command."""
 
 import os
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,4 @@
-"""How the managed server is reached: its address, and its key where it listens on a port too.
-
-Both are checked to be this user's own.
-"""
+"""How the managed server is reached: its address and its key, both checked to be this user's own."""
 
 import os
 import secrets

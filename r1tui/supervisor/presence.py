@@ -1,7 +1,4 @@
-"""Sees to it that others find a supervisor and its server: what somebody removes or damages is there again in a moment.
-
-That is the lock, the control socket, the state file, the key, and the server's socket, which needs another start.
-"""
+"""Restores what others find a supervisor by when it is removed: lock, sockets, state file and key."""
 
 import asyncio
 import logging

@@ -1,7 +1,4 @@
-"""Whether a folder, a file or the process behind a socket is this user's own: asked before anything is said to it.
-
-Another user of the machine may have made a folder in /tmp first, or listen in our name.
-"""
+"""Checks that a folder, a socket or the process behind it is this user's own, before anything is said to it."""
 
 import os
 import socket

@@ -1,7 +1,4 @@
-"""Modules that are imported when something of them is first used, so that no command's start waits for them.
-
-`from r1tui.system.lazy import httpx2` stands at the top, where an import belongs, and costs nothing.
-"""
+"""Modules that are imported at their first use: `from r1tui.system.lazy import httpx2` at the top costs nothing."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,8 +1,4 @@
-"""r1tui's own log, `state/logs/r1tui.log`: standard `logging`, written by all its processes at once.
-
-It holds times, places in the code and kinds of errors; secrets and what people wrote or were shown stay out of it.
-Elsewhere `logging.getLogger(__name__)` is enough; `unforeseen` is for an exception that nobody expected.
-"""
+"""r1tui's own log, `state/logs/r1tui.log`, of all its processes; secrets and what people wrote stay out of it."""
 
 import fcntl
 import logging

@@ -1,8 +1,4 @@
-"""What the environment says to us, and to the libraries that we ask the network with: checked before it is used.
-
-A fault is one sentence that names the variable, or the file, and how to mend it; never what stands there, which may be
-a secret.
-"""
+"""Checks the variables that we and the network libraries read; errors never show a value, which may be a secret."""
 
 import os
 import re
