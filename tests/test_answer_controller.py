@@ -1,5 +1,7 @@
 """Who decides about answers, with a real llama-server and no screen."""
 
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.store import Store
 from r1tui.chat.typed import Typed
+from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.messages import AnswerEnded
@@ -141,6 +144,26 @@ async def test_what_has_no_room_is_in_the_prompt_again(
     assert any("the context holds 512" in said for said in one.view.said)
     assert one.view.asked == one.view.refused == ([] if is_counted else [long])
     assert one.view.conversation.every == []
+
+
+async def test_a_question_that_is_stopped_before_it_is_asked_is_in_the_prompt_again(
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("r1tui.tui.services.chat_client.ROOM_S", 3600.0)
+    async with served(llama_server, tiny_r1(), paths), chat(paths) as one:
+        pid = keeper.status(paths).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)  # it does not say how much the context holds
+        one.ask()
+        await until(lambda: one.answers.can_stop)
+        one.answers.stop()
+        await one.ended()
+        os.kill(pid, signal.SIGCONT)
+        assert [question.typed for question in one.view.given_back] == [HELLO]
+        assert (one.view.asked, one.view.conversation.every, one.answers.can_stop) == ([], [], False)
+        one.ask()
+        await one.ended()
+        assert [turn.answer.state for turn in one.view.conversation.exchanges] == ["done"]
 
 
 @pytest.mark.parametrize("choice", ["send", "new", None])

@@ -63,7 +63,7 @@ _REFUSED: dict[str, tuple[str | AnyRemedy, ...]] = {
     ),
     **dict.fromkeys(
         ("--log-file", "--log-disable", "--log-jsonl"),
-        ("r1tui needs the server's log itself.", Run("r1tui logs", "shows it")),
+        ("r1tui keeps the server's log itself; leave this out.",),
     ),
     **dict.fromkeys(
         ("--api-prefix", "--ssl-key-file", "--ssl-cert-file"),

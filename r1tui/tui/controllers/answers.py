@@ -113,6 +113,8 @@ class AnswerController:
         self.free.set()
         self.is_weighing = False
         """Whether it is being looked whether a question has room."""
+        self._counting: asyncio.Task[ContextBudget | None] | None = None
+        """The tokens of the question are being counted."""
         self._client = client
         self._disk = disk
         self._view = view
@@ -127,6 +129,11 @@ class AnswerController:
     def is_shown(self) -> bool:
         """Whether an answer of the conversation that is shown comes."""
         return self.receiving is not None and self.left_conversation is None
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether something is to be stopped: the answer of the conversation that is shown, or the look for room."""
+        return self.is_shown or self._counting is not None
 
     def why_not_now(self) -> str | None:
         """Why nothing can be asked in this conversation now; None when it can."""
@@ -202,7 +209,13 @@ class AnswerController:
             self._begin(self._go_on_with_room(self._view.conversation.exchanges[-1]))
 
     def stop(self) -> None:
-        """Stop the answer, and keep what came; beside the keys, since a server that hangs keeps its caller waiting."""
+        """Stop the answer, and keep what came; beside the keys, since a server that hangs keeps its caller waiting.
+
+        A question that is not asked yet is in the prompt again.
+        """
+        if self._counting is not None:
+            self._counting.cancel()
+            return
         self._view.run_worker(self._client.stop(), name="Stopping the answer", group="stop", exclusive=True)
 
     def end_thinking(self) -> None:
@@ -236,8 +249,7 @@ class AnswerController:
         """
         conversation, typed, instead_of = self._view.conversation, question.typed, question.instead_of
         try:
-            room = await self._client.room(conversation.messages_with(question.text, instead_of))
-            choice = await self._decide(room)
+            choice = await self._decide(self._client.room(conversation.messages_with(question.text, instead_of)))
         except Exception:  # whatever it was, the question is not lost
             self._give_back(question)
             raise
@@ -260,7 +272,7 @@ class AnswerController:
         conversation, answer = self._view.conversation, turn.answer
         beginning = Beginning(answer.thinking.text, answer.content.text)
         try:
-            choice = await self._decide(await self._client.room(conversation.messages(), beginning), goes_on=True)
+            choice = await self._decide(self._client.room(conversation.messages(), beginning), goes_on=True)
         finally:
             self.is_weighing = False
         is_last = conversation is self._view.conversation and turn is conversation.exchanges[-1]
@@ -269,8 +281,22 @@ class AnswerController:
             turn.answer_id = new_conversation_id()
             await self._have_answered(turn, beginning=beginning)
 
-    async def _decide(self, room: ContextBudget | None, *, goes_on: bool = False) -> str | None:
-        """What is to be done with a question, or an answer that `goes_on`, where there is little room, or none."""
+    async def _decide(
+        self, counting: Coroutine[Any, Any, ContextBudget | None], *, goes_on: bool = False
+    ) -> str | None:
+        """What is to be done with a question, or an answer that `goes_on`, where there is little room, or none.
+
+        None where it has no room, and where the user stops the counting.
+        """
+        self._counting = task = asyncio.create_task(counting)
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+            self._counting = None
+        if task.cancelled():
+            return None
+        room = task.result()
         if room is None or not room.is_nearly_full:
             return "send"
         if room.is_full:

@@ -306,14 +306,14 @@ class ChatScreen(ConversationsBase):
         """Stop the answer, and keep what came; or cancel the launch, which goes on where it was next time."""
         if self.composer.edited is not None:
             self.composer.leave_edit()
-        elif self.answers.is_shown:
+        elif self.answers.can_stop:
             self.answers.stop()
         else:
             self.models.cancel()
 
     async def action_interrupt(self) -> None:
         """Stop the answer, never the server; with nothing to stop, copy what is selected."""
-        if self.answers.is_shown:
+        if self.answers.can_stop:
             self.answers.stop()
         elif self.get_selected_text():
             self.action_copy_text()
@@ -338,7 +338,7 @@ class ChatScreen(ConversationsBase):
             return False
         match action:
             case "stop":  # the list of files and the selection, which have the same key, come first
-                something = self.composer.edited is not None or self.answers.is_shown or self.models.launching
+                something = self.composer.edited is not None or self.answers.can_stop or self.models.launching
                 return something and not (self.composer.prompt.is_completing or self.furniture.selection.display)
             case "models":
                 return self.models.can(parameters[0])
