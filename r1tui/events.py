@@ -11,7 +11,7 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.messages import decode
-from r1tui.remedies import Advice, AnyRemedy, Remedies, in_commands, settle
+from r1tui.remedies import Advice, AnyRemedy, Remedies, in_commands, settle, snake
 from r1tui.text import duration, safe_json, size
 
 Stage = Literal["engine", "model", "plan", "server"]
@@ -19,11 +19,7 @@ Unit = Literal["steps", "bytes"]
 FileState = Literal["waiting", "arriving", "checking", "done"]
 
 
-def _snake(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
-
-
-class Event(msgspec.Struct, frozen=True, tag_field="event", tag=_snake):
+class Event(msgspec.Struct, frozen=True, tag_field="event", tag=snake):
     """Base of all events; immutable."""
 
 

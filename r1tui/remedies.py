@@ -11,11 +11,12 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """The tag of a class, by its name."""
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
-class Remedy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag=_snake):
+class Remedy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag=snake):
     """Base of all remedies; immutable."""
 
     command: str = ""
@@ -105,6 +106,10 @@ class ListModels(Remedy, frozen=True):
     """See which models there are."""
 
 
+class ListConversations(Remedy, frozen=True):
+    """See which conversations there are."""
+
+
 class ChooseModel(Remedy, frozen=True):
     """Choose one of the models of a server of somebody else's."""
 
@@ -162,6 +167,7 @@ AnyRemedy: TypeAlias = (
     | ShowStatus
     | GiveUp
     | ListModels
+    | ListConversations
     | ChooseModel
     | CheckMachine
     | BuildEngine
@@ -182,6 +188,7 @@ COMMANDS: dict[type[Remedy], tuple[str, str]] = {
     ShowStatus: ("r1tui status", "`{}` shows what runs."),
     GiveUp: ("", "Ctrl+C gives up."),
     ListModels: ("r1tui variants", "`{}` lists the models."),
+    ListConversations: ("r1tui chats", "`{}` lists the conversations."),
     ChooseModel: ("", "Name one of the server's models: --model-name NAME."),
     CheckMachine: ("r1tui doctor", "`{}` checks the driver and the engine."),
     BuildEngine: ("r1tui build", "`{}` builds the engine."),
@@ -201,6 +208,7 @@ ACTIONS: dict[type[Remedy], str] = {
     ShowStatus: "chat.whole_panel",
     GiveUp: "chat.stop",
     ListModels: "chat.variants",
+    ListConversations: "chat.conversations",
     ChooseModel: "chat.variants",
     ShowPlan: "chat.variants",
     FetchModel: "chat.variants",

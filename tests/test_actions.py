@@ -111,6 +111,8 @@ KEYS = {
     "sampling.reset": "ctrl+r",
     "sampling.up": "up",
     "sampling.down": "down",
+    "switch.change": "space,enter,right",
+    "switch.change_back": "left",
     "save.back": "escape",
     "server_models.back": "escape",
     "theme.back": "escape",

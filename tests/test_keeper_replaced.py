@@ -23,14 +23,17 @@ MOST_MIB = 36
 HOOK = """
 import os, sys
 
+class Imports:
+    def find_spec(self, name, path=None, target=None):
+        os.write(imports, (name + "\\n").encode())
+
 def note(event, args):
-    if event == "import":
-        os.write(imports, (args[0] + "\\n").encode())
-    elif event == "socket.connect" and os.path.exists({fail!r}):
+    if event == "socket.connect" and os.path.exists({fail!r}):
         raise RuntimeError("nobody foresaw this")
 
 if "r1tui.supervisor" in sys.orig_argv:
     imports = os.open({imports!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sys.meta_path.insert(0, Imports())
     sys.addaudithook(note)
 """
 

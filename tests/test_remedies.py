@@ -24,6 +24,7 @@ from r1tui.remedies import (
     ContinueAnswer,
     FetchModel,
     GiveUp,
+    ListConversations,
     ListModels,
     NewChat,
     Remedies,
@@ -59,6 +60,7 @@ SAID: tuple[tuple[AnyRemedy, str, str, str], ...] = (
     (ShowStatus(), "`r1tui status` shows what runs.", "r1tui status", "chat.whole_panel"),
     (GiveUp(), "Ctrl+C gives up.", "", "chat.stop"),
     (ListModels(), "`r1tui variants` lists the models.", "r1tui variants", "chat.variants"),
+    (ListConversations(), "`r1tui chats` lists the conversations.", "r1tui chats", "chat.conversations"),
     (ChooseModel(), "Name one of the server's models: --model-name NAME.", "", "chat.variants"),
     (CheckMachine(), "`r1tui doctor` checks the driver and the engine.", "r1tui doctor", ""),
     (BuildEngine(), "`r1tui build` builds the engine.", "r1tui build", ""),
@@ -178,3 +180,15 @@ def test_the_screen_says_a_key_where_there_is_one(remedy: AnyRemedy) -> None:
     assert ("`" in said) == (not remedy.action and bool(remedy.command))
     assert remedy.action in {*COMMANDS, ""}
     assert "<chat.log>" not in say([remedy], attached=True)
+
+
+CORE = [path for path in SOURCES if "cli" not in path.parts]
+"""What the screen uses too."""
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(SOURCES[0].parent)))
+def test_no_command_stands_where_the_screen_has_a_key(path: Path) -> None:
+    with_keys = {command for _, _, command, action in SAID if command and action}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Run":
+            assert not with_keys & set(_texts(node.args[0])), ast.unparse(node)

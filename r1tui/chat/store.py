@@ -19,7 +19,7 @@ from r1tui.chat.purge import purge
 from r1tui.chat.readonly import read_only
 from r1tui.chat.rows import Loaded, Recorded
 from r1tui.errors import R1tuiError
-from r1tui.remedies import Run
+from r1tui.remedies import ListConversations, Run
 from r1tui.system.locks import holder, locked
 from r1tui.system.outside import stem_of
 
@@ -307,4 +307,4 @@ def _not_read_error(files: list[Path]) -> R1tuiError:
 
 
 def _unknown(conversation_id: str) -> R1tuiError:
-    return R1tuiError(f"There is no conversation {conversation_id}.", Run("r1tui chats", "lists them"))
+    return R1tuiError(f"There is no conversation {conversation_id}.", ListConversations())

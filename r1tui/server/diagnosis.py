@@ -229,7 +229,7 @@ RULES: tuple[Rule, ...] = tuple(
             lambda _: R1tuiError(
                 "CUDA's driver library (libcuda.so.1) and the NVIDIA driver in the kernel have different versions.",
                 "After an update of the driver, restart the machine.",
-                "Leave `cuda-compat` out of LD_LIBRARY_PATH.",
+                "Leave cuda-compat out of LD_LIBRARY_PATH.",
                 Run("nvidia-smi", "runs without an error when they go together"),
             ),
         ),

@@ -294,6 +294,8 @@ _TABLE: tuple[Command, ...] = (
                 short="As in the config", always=True),
         Command("sampling.up", "up", "Field before", "app.focus_previous", "Go to the field before."),
         Command("sampling.down", "down", "Next field", "app.focus_next", "Go to the next field."),
+        Command("switch.change", "space,enter,right", "Change", "turn(1)", "Show the switch's next answer."),
+        Command("switch.change_back", "left", "Change back", "turn(-1)", "Show the switch's answer before this one."),
     ),
     *_under("Where to save", Command("save.back", "escape", "Back", "back", "Give no line.", short="Back")),
     *_under(
@@ -323,7 +325,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({command.id: command for comm
 
 SHARED = ("app", "chat", "prompt", "transcript", "select")
 """The contexts of the application and the chat; each of the others is a screen of its own."""
-FOCUSED_ON = {"prompt": "chat", "transcript": "chat"}
+FOCUSED_ON = {"prompt": "chat", "transcript": "chat", "switch": "sampling"}
 """The widgets that share their keys with a screen while they have the focus; the selection takes all for itself."""
 
 

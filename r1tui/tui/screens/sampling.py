@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
@@ -63,8 +62,9 @@ NUMBERS = (
             "After so many tokens of thinking the answer begins. Empty: as many as it likes."),
 )  # fmt: skip
 THINKING = Setting(
-    "thinking", "thinking", "on or off", "Space changes it", "Whether it thinks at all. Space and the arrows change it."
-)
+    "thinking", "thinking", "on or off", "<switch.change> changes it",
+    "Whether it thinks at all. <switch.change> shows the next answer, <switch.change_back> the one before.",
+)  # fmt: skip
 SETTINGS = (*NUMBERS, THINKING)
 LIMITS = ("max_tokens", "thinking_budget")
 ANSWERS: dict[bool | None, str] = {None: "default", True: "on", False: "off"}
@@ -82,12 +82,9 @@ SAID_BY: dict[Source, str] = {
 
 
 class Switch(Static, can_focus=True):
-    """Three answers, of which Space, Enter and the arrow keys show the next or the previous."""
+    """Three answers, one of which is shown."""
 
-    BINDINGS = [
-        Binding("space,enter,right", "turn(1)", "Change", show=False),
-        Binding("left", "turn(-1)", "Change back", show=False),
-    ]
+    BINDINGS = bindings_of("switch")
 
     class Turned(Message):
         """Another answer is chosen."""
@@ -245,7 +242,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         """Say what is wrong, or what the field with the focus is about."""
         wrong = [told(error, self.app).replace(" or null", "") for error in self._refused.values()]
         focused = self.focused.id or THINKING.key if self.focused else ""
-        about = [setting.about for setting in SETTINGS if setting.key == focused]
+        about = [in_keys(setting.about, self.app) for setting in SETTINGS if setting.key == focused]
         self.query_one("#about", Label).set_class(bool(wrong), "-wrong").update("\n".join(wrong or about))
 
     def action_reset(self) -> None:
@@ -273,7 +270,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
             where = "from config"
         elif value is not None and said_by:
             where = f"from {SAID_BY[said_by]}"
-        return " · ".join(part for part in (where, setting.allowed, setting.meaning) if part)
+        return in_keys(" · ".join(part for part in (where, setting.allowed, setting.meaning) if part), self.app)
 
     def _default(self, setting: Setting) -> str:
         """What counts where nothing is chosen, as it stands in an empty field."""
