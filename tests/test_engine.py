@@ -169,7 +169,7 @@ def test_two_at_once_build_once(paths: Paths) -> None:
     child.communicate(timeout=30)
     thread.join(30)
     assert child.returncode == 0
-    assert f"process {child.pid}" in next(event.text for event in events if isinstance(event, Notice))
+    assert f"PID {child.pid}" in next(event.text for event in events if isinstance(event, Notice))
     assert steps(events) == 0
     assert isinstance(events[-1], StageDone)
 

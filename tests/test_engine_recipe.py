@@ -163,7 +163,7 @@ def test_amd_without_rocm_builds_for_the_cpu_and_says_so() -> None:
 def test_hip_without_rocm_and_metal_elsewhere_are_refused() -> None:
     with pytest.raises(R1tuiError, match="no hipcc"):
         choose(EngineSettings(backend="hip"), BARE)
-    with pytest.raises(R1tuiError, match="no macOS"):
+    with pytest.raises(R1tuiError, match="only available on macOS"):
         choose(EngineSettings(backend="metal"), BARE)
     with pytest.raises(R1tuiError, match="no CUDA for macOS"):
         choose(EngineSettings(backend="cuda"), replace(BARE, platform="darwin"))

@@ -117,7 +117,7 @@ def test_not_while_it_is_downloaded(hub: Hub, paths: Paths) -> None:
     download(OTHER, paths, ignore)
     removal = find_removal(OTHER, paths, Config())
     with locked(download_lock(OTHER, paths), "it"):
-        with pytest.raises(R1tuiError, match=f"being downloaded by process {os.getpid()}"):
+        with pytest.raises(R1tuiError, match=f"being downloaded .PID {os.getpid()}."):
             find_removal(OTHER, paths, Config())
         with pytest.raises(R1tuiError, match="in use"):
             remove(removal, paths, Config())

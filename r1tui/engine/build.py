@@ -57,7 +57,7 @@ class Builder:
         shutil.rmtree(self._temporary, ignore_errors=True)
         server = self._folder / "bin" / "llama-server"
         if not os.access(server, os.X_OK):
-            raise R1tuiError(f"The build made no {server.name}.", f"The whole log: {self._log}")
+            raise R1tuiError(f"The build made no {server.name}.", f"Full log: {self._log}")
         return server
 
     def _empty_temporary(self) -> None:
@@ -85,7 +85,6 @@ class Builder:
         write_json(done, command)
 
     def _clear(self) -> None:
-        """Empty the build folder."""
         shutil.rmtree(self._folder)
         self._empty_temporary()
 
@@ -95,9 +94,7 @@ class Builder:
         run_lines([*ninja, "-t", "targets", "all"], said.append, what="The build", env=self._env, cancel=self._cancel)
         offered = {line.partition(":")[0] for line in said}
         if "llama-server" not in offered:
-            raise R1tuiError(
-                "This source builds no llama-server.", f"Use another engine.ref. The whole log: {self._log}"
-            )
+            raise R1tuiError("This source builds no llama-server.", f"Use another engine.ref. Full log: {self._log}")
         status, said = self._step([*ninja, "-j", str(self._jobs), *(name for name in TARGETS if name in offered)])
         if status != 0:
             raise self._diagnose("ninja", status, said)

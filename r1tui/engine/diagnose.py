@@ -44,7 +44,7 @@ class Means:
 
 def diagnose(step: str, output: Sequence[str], status: int, *, log: Path, means: Means, jobs: int) -> R1tuiError:
     """The error to raise for a failed step (`cmake` or `ninja`): `output` is all it said, `log` where that is kept."""
-    see = f"The whole log: {log}"
+    see = f"Full log: {log}"
     text = "\n".join(line for line in output if not QUOTED.match(line))
     if FULL.search(text):
         return R1tuiError("The build failed: the disk is full.", "Make room.", BuildEngine(), see)
@@ -114,19 +114,14 @@ def _cmake_message(lines: Sequence[str]) -> str:
 
 def _lacking(library: str, target: str) -> str:
     """A sentence for a library of a toolkit that cmake has not found."""
-    if library.startswith("CUDA::cublas"):
-        return f"the CUDA toolkit has no cuBLAS ({library}), which {target} needs."
     if library.startswith("CUDA::"):
-        return f"the CUDA toolkit has no {library.removeprefix('CUDA::')} ({library}), which {target} needs."
+        part = "cuBLAS" if library.startswith("CUDA::cublas") else library.removeprefix("CUDA::")
+        return f"the CUDA toolkit has no {part} ({library}), which {target} needs."
     return f"{library} was not found, which {target} needs."
 
 
 def _needs(what: str, means: Means) -> str:
-    for part, need in NEEDS:
-        if part.lower() in what.lower():
-            return (
-                means.cuda
-                if need == "cuda"
-                else f"Install what is missing: {install_command(means.package_manager, need)}"
-            )
-    return ""
+    need = next((need for part, need in NEEDS if part.lower() in what.lower()), None)
+    if need is None or need == "cuda":
+        return means.cuda if need else ""
+    return f"Install what is missing: {install_command(means.package_manager, need)}"

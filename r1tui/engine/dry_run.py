@@ -47,8 +47,7 @@ def _ask(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
     tool = engine.tool("llama-fit-params")
     if tool is None:
         raise R1tuiError(f"There is no llama-fit-params beside {engine.server}.", BuildEngine())
-    said: list[str] = []
-    shared, words = list[str](), iter(arguments)
+    said, shared, words = list[str](), list[str](), iter(arguments)
     for word in words:
         if (count := SERVERS_OWN.get(word)) is None:
             shared.append(word)

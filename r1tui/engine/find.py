@@ -12,13 +12,7 @@ from r1tui.config import EngineSettings
 from r1tui.engine.probe import list_devices
 from r1tui.engine.recipe import choose
 from r1tui.engine.source import source_kind
-from r1tui.engine.store import (
-    BuildRecord,
-    find_made_on_purpose,
-    find_record,
-    identify,
-    read_record,
-)
+from r1tui.engine.store import BuildRecord, find_made_on_purpose, find_record, identify, read_record
 from r1tui.engine.system import survey
 from r1tui.engine.toolchain import bundled_toolkit
 from r1tui.errors import R1tuiError
@@ -74,11 +68,8 @@ def find_finished(settings: EngineSettings, paths: Paths, env: Mapping[str, str]
     if (record := find_record(paths, identity)) is not None or settings.backend != "auto":
         return record
     made = find_made_on_purpose(paths, settings)
-    same = made is not None and (made.identity.backend, made.identity.architectures) == (
-        identity.backend,
-        identity.architectures,
-    )
-    return made if same else None
+    wanted = (identity.backend, identity.architectures)
+    return made if made and (made.identity.backend, made.identity.architectures) == wanted else None
 
 
 def engine_of(record: BuildRecord) -> Engine:

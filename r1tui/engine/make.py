@@ -77,10 +77,8 @@ class _Work:
         identity = identify(self._settings, recipe, os.environ)
         if recipe.fetch_toolkit:
             self._notice("Fetching NVIDIA's CUDA compiler from PyPI (about 530 MB).")
-            cc = system.cxx
-            toolkit = fetch_toolkit(
-                self._paths, cc, line=self._line, waiting=self._waiting("the CUDA toolkit"), cancel=self._cancel
-            )
+            waiting = self._waiting("the CUDA toolkit")
+            toolkit = fetch_toolkit(self._paths, system.cxx, line=self._line, waiting=waiting, cancel=self._cancel)
             recipe = replace(recipe, toolkit=toolkit, fetch_toolkit=False)
         if kind == "release":
             path = fetch_source(
@@ -95,11 +93,8 @@ class _Work:
         lock = folder.with_name(f"{identity.name}.lock")
         waiting, poll = self._waiting("this build"), lambda: check(self._cancel, "The build")
         with locked(lock, "The build folder", waiting, poll):
-            if (
-                kind == "release" and (record := read_record(folder)) is not None
-            ):  # another r1tui has built it meanwhile
-                return engine_of(record)
-            return engine_of(self._build(folder, path, identity, recipe, system))
+            record = read_record(folder) if kind == "release" else None  # another r1tui may have built it meanwhile
+            return engine_of(record or self._build(folder, path, identity, recipe, system))
 
     def _build(self, folder: Path, source: Path, identity: Identity, recipe: Recipe, system: System) -> BuildRecord:
         started_s = time.monotonic()
@@ -159,7 +154,7 @@ class _Work:
         self._emit(LogLine("engine", text))
 
     def _waiting(self, what: str) -> Callable[[int], None]:
-        return lambda pid: self._notice(f"Another r1tui (process {pid}) is at work on {what}; waiting for it.")
+        return lambda pid: self._notice(f"Another r1tui (PID {pid}) is at work on {what}; waiting for it.")
 
 
 def _record(

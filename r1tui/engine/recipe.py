@@ -49,13 +49,12 @@ def choose(settings: EngineSettings, system: System) -> Recipe:
         case "hip":
             if system.hipcc is None:
                 raise R1tuiError(
-                    "A hip build needs AMD's ROCm, and there is no hipcc.",
-                    f"Install it: {hip_way(system)}",
+                    "A hip build needs AMD's ROCm, and there is no hipcc.", f"Install it: {hip_way(system)}"
                 )
             return Recipe("hip")
         case "metal":
             if system.platform != "darwin":
-                raise R1tuiError("Metal is Apple's, and this is no macOS.", "Leave --backend out.")
+                raise R1tuiError("Metal is only available on macOS.", "Leave --backend out.")
             return Recipe("metal")
         case other:
             return Recipe(other)
@@ -136,17 +135,15 @@ def _automatic(settings: EngineSettings, system: System) -> Recipe:
             names = ", ".join(sorted({gpu.name for gpu in system.nvidia.gpus}))
             raise R1tuiError(f"There is a GPU ({names}) but no CUDA compiler (nvcc).", ways_on(system))
         return _cuda(settings, system)
-    if system.amd_hardware:
-        if system.hipcc is not None:
-            return Recipe("hip")
-        return Recipe(
-            "cpu",
-            notices=(
-                "An AMD GPU is here, but no ROCm compiler (hipcc): this build is for the CPU alone. For the GPU: "
-                f"{hip_way(system)}, or r1tui build --backend vulkan",
-            ),
-        )
-    return Recipe("cpu")
+    if not system.amd_hardware:
+        return Recipe("cpu")
+    if system.hipcc is not None:
+        return Recipe("hip")
+    notice = (
+        "An AMD GPU is here, but no ROCm compiler (hipcc): this build is for the CPU alone. For the GPU: "
+        f"{hip_way(system)}, or r1tui build --backend vulkan"
+    )
+    return Recipe("cpu", notices=(notice,))
 
 
 def _cuda(settings: EngineSettings, system: System) -> Recipe:
@@ -157,10 +154,11 @@ def _cuda(settings: EngineSettings, system: System) -> Recipe:
         raise R1tuiError("A CUDA build needs the CUDA compiler (nvcc), and there is none.", ways_on(system))
     version = pins.CUDA if from_pypi or system.toolkit is None else system.toolkit.version
     notices = check_toolkit(version, system)
-    if system.toolkit is not None and not _says_where_libraries_are(settings):
+    given = " ".join(settings.cmake_args)
+    if system.toolkit is not None and "CMAKE_PREFIX_PATH" not in given and "CUDAToolkit" not in given:
         check_cublas(system.toolkit, system)
     architectures = machine_code(architectures_of(system))
-    if any("CMAKE_CUDA_ARCHITECTURES" in argument for argument in settings.cmake_args):
+    if "CMAKE_CUDA_ARCHITECTURES" in given:
         architectures = ()
     elif not architectures:
         architectures = default_architectures(version)
@@ -169,10 +167,6 @@ def _cuda(settings: EngineSettings, system: System) -> Recipe:
             "for one. For one: engine.cmake_args: ['-DCMAKE_CUDA_ARCHITECTURES=90-real']"
         )
     return Recipe("cuda", architectures, system.toolkit, from_pypi and system.toolkit is None, tuple(notices))
-
-
-def _says_where_libraries_are(settings: EngineSettings) -> bool:
-    return any("CMAKE_PREFIX_PATH" in argument or "CUDAToolkit" in argument for argument in settings.cmake_args)
 
 
 def _cuda_arguments(recipe: Recipe) -> dict[str, str]:

@@ -69,12 +69,8 @@ def identify(settings: EngineSettings, recipe: Recipe, env: Mapping[str, str]) -
     """The build that these settings mean here. Starts no program: compilers are told apart by their files."""
     kind, path = source_kind(settings)
     cxx = find_cxx(env)
-    if recipe.fetch_toolkit:
-        toolkit = "pypi"
-    elif recipe.toolkit is None:
-        toolkit = ""
-    else:
-        toolkit = "pypi" if recipe.toolkit.bundled else _file_identity(recipe.toolkit.nvcc)
+    is_from_pypi = recipe.fetch_toolkit or (recipe.toolkit is not None and recipe.toolkit.bundled)
+    toolkit = "pypi" if is_from_pypi else _file_identity(recipe.toolkit.nvcc if recipe.toolkit else None)
     return Identity(
         settings.ref if kind == "release" else "local",
         recipe.backend,
@@ -83,7 +79,7 @@ def identify(settings: EngineSettings, recipe: Recipe, env: Mapping[str, str]) -
         "" if kind == "release" else str(path),
         hashlib.sha256(cpu_features().encode()).hexdigest()[:16],
         toolkit,
-        "" if cxx is None else _file_identity(cxx),
+        _file_identity(cxx),
     )
 
 
@@ -134,11 +130,8 @@ def find_made_on_purpose(paths: Paths, settings: EngineSettings) -> BuildRecord 
     cpu = hashlib.sha256(cpu_features().encode()).hexdigest()[:16]
     for record in records(paths):
         made = record.identity
-        if (made.ref, made.cmake_args, made.cpu) == (
-            settings.ref,
-            tuple(settings.cmake_args),
-            cpu,
-        ) and record.on_purpose:
+        same = (made.ref, made.cmake_args, made.cpu) == (settings.ref, tuple(settings.cmake_args), cpu)
+        if same and record.on_purpose:
             return record
     return None
 
@@ -149,7 +142,9 @@ def records(paths: Paths) -> list[BuildRecord]:
     return sorted(found, key=lambda record: -record.finished_unix_s)
 
 
-def _file_identity(program: Path) -> str:
+def _file_identity(program: Path | None) -> str:
+    if program is None:
+        return ""
     try:
         real = program.resolve(strict=True)
         info = real.stat()

@@ -72,14 +72,7 @@ class System:
 def survey(env: Mapping[str, str], cuda_toolkit: str, bundled: Toolkit | None, root: Path = ROOT) -> System:
     """Look at this machine; `bundled` is the toolkit from PyPI where it has been fetched already."""
     nvidia = read_nvidia()
-    manager = next(
-        (
-            name
-            for name in ("apt-get", "dnf", "yum", "pacman", "zypper", "apk")
-            if shutil.which(name, path=env.get("PATH"))
-        ),
-        None,
-    )
+    manager = next((name for name in PACKAGES["git"] if shutil.which(name, path=env.get("PATH"))), None)
     return System(
         platform=sys.platform,
         nvidia=nvidia,

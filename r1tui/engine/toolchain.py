@@ -27,9 +27,8 @@ def toolkit_folder(paths: Paths) -> Path:
 def bundled_toolkit(paths: Paths) -> Toolkit | None:
     """The toolkit from PyPI if it is here whole."""
     folder = toolkit_folder(paths)
-    if not (folder / MARKER).is_file():
-        return None
-    return _toolkit(folder)
+    nvcc = folder / UNPACKED / "bin" / "nvcc"
+    return Toolkit(nvcc, pins.CUDA, bundled=True) if (folder / MARKER).is_file() else None
 
 
 def fetch_toolkit(
@@ -60,11 +59,7 @@ def fetch_toolkit(
         partial.rename(final)
         for wheel in wheels:
             wheel.unlink(missing_ok=True)
-    return _toolkit(final)
-
-
-def _toolkit(folder: Path) -> Toolkit:
-    return Toolkit(folder / UNPACKED / "bin" / "nvcc", pins.CUDA, bundled=True)
+        return Toolkit(final / UNPACKED / "bin" / "nvcc", pins.CUDA, bundled=True)
 
 
 def complete(root: Path) -> None:
@@ -92,18 +87,8 @@ def make_driver_stub(root: Path, cc: Path, line: Callable[[str], None], cancel: 
     source = stubs / "libcuda.c"
     source.write_text(stub_source(header.read_text("utf-8", "replace")))
     said: list[str] = []
-    argv: list[str | Path] = [
-        cc,
-        "-x",
-        "c",
-        "-w",
-        "-shared",
-        "-fPIC",
-        "-Wl,-soname,libcuda.so.1",
-        "-o",
-        stubs / "libcuda.so",
-        source,
-    ]
+    options = ["-x", "c", "-w", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o"]
+    argv: list[str | Path] = [cc, *options, stubs / "libcuda.so", source]
     if run_lines(argv, said.append, what="Linking the driver's stub", cancel=cancel) != 0:
         for text in said:
             line(text)

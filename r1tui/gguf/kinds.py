@@ -68,10 +68,7 @@ def check_kind(name: str, metadata: Mapping[str, Value]) -> None:
     said: tuple[str | AnyRemedy, ...]
     kind, architecture = metadata.get("general.type"), metadata.get("general.architecture")
     if kind == "imatrix" or any(key.startswith("imatrix.") for key in metadata):
-        said = (
-            "an importance matrix (imatrix), which only quantising uses",
-            "Name the model itself.",
-        )
+        said = ("an importance matrix (imatrix), which only quantising uses", "Name the model itself.")
     elif kind == "adapter" or "adapter.type" in metadata:
         said = "a LoRA adapter", f"Name its model, with `extra_args: [--lora, {name}]` in the config."
     elif kind == "mmproj" or architecture == "clip":

@@ -16,13 +16,9 @@ MAX_SKIPPED_STRINGS = 8 << 20
 class ByteSource(Protocol):
     """A file, here or behind HTTP."""
 
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-
-    @property
-    def size_bytes(self) -> int:
-        """The whole file's length."""
+    name: str
+    """What messages call it."""
+    size_bytes: int
 
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`; fewer than `length` only at the end."""
@@ -32,26 +28,18 @@ class FileSource:
     """A file on this machine; raises GgufError when it cannot be opened or read."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.name = str(path)
         try:
             self._file = path.open("rb", buffering=0)
-            self._size_bytes = os.fstat(self._file.fileno()).st_size
+            self.size_bytes = os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise GgufError(f"{path}: {error.strerror}.", "Name a GGUF file that you can read.") from error
-
-    @property
-    def name(self) -> str:
-        return str(self.path)
-
-    @property
-    def size_bytes(self) -> int:
-        return self._size_bytes
 
     def read_at(self, offset: int, length: int) -> bytes:
         try:
             return os.pread(self._file.fileno(), length, offset)
         except OSError as error:
-            raise GgufError(f"{self.path}: {error.strerror}.", "Check the disk that it is on.") from error
+            raise GgufError(f"{self.name}: {error.strerror}.", "Check the disk that it is on.") from error
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +82,7 @@ class HeaderCursor:
 
     def string(self) -> str | None:
         """The next string; None, and skipped, where it is longer than MAX_STRING_BYTES."""
-        length = self._length()
+        length = int(self.number(LENGTH))
         if length <= MAX_STRING_BYTES:
             return self.take(length).decode(errors="replace")
         self.skip(length)
@@ -125,9 +113,6 @@ class HeaderCursor:
             self.skip(place - self._place)
             if count:
                 self._want(LENGTH.size)
-
-    def _length(self) -> int:
-        return int(self.number(LENGTH))
 
     def _want(self, length: int) -> None:
         """Have so many bytes at the place in the buffer."""

@@ -44,10 +44,10 @@ def find_removal(variant: Variant, paths: Paths, config: Config, in_use: Path | 
     if not files:
         raise _nothing_ours(variant, paths, config)
     if in_use is not None and os.path.realpath(in_use) in map(os.path.realpath, files):
-        raise R1tuiError(f"The server that runs uses {variant.name}.", StopServer())
+        raise R1tuiError(f"The running server uses {variant.name}.", StopServer())
     if (pid := holder(download_lock(variant, paths))) is not None:
         raise R1tuiError(
-            f"{variant.name} is being downloaded by process {pid}.", "Stop the download first; what it has is kept."
+            f"{variant.name} is being downloaded (PID {pid}).", "Stop the download first; what it has is kept."
         )
     return ModelRemoval(variant, files, sum(map(_freed_bytes, files)))
 

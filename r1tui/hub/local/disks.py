@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -74,18 +75,12 @@ def read_rate(folder: Path, paths: Paths) -> float | None:
 
 def is_network(folder: Path, mounts: str | None = None) -> bool:
     """Whether the folder's file system is reached over a network; `mounts` stands in for /proc/self/mounts."""
+    if mounts is None:
+        with suppress(OSError):
+            mounts = Path("/proc/self/mounts").read_text("utf-8", "replace")
     best, kind = Path("/"), ""
-    for mount_point, mounted in _mounts(mounts):
-        if folder.is_relative_to(mount_point) and len(mount_point.parts) >= len(best.parts):
-            best, kind = mount_point, mounted
+    for row in map(str.split, (mounts or "").splitlines()):
+        place = Path(row[1].replace("\\040", " "))
+        if folder.is_relative_to(place) and len(place.parts) >= len(best.parts):
+            best, kind = place, row[2]
     return kind in NETWORK_TYPES or kind.startswith("fuse.")
-
-
-def _mounts(text: str | None) -> list[tuple[Path, str]]:
-    if text is None:
-        try:
-            text = Path("/proc/self/mounts").read_text("utf-8", "replace")
-        except OSError:
-            return []
-    rows = [line.split() for line in text.splitlines()]
-    return [(Path(row[1].replace("\\040", " ")), row[2]) for row in rows if len(row) >= 3]

@@ -95,11 +95,8 @@ class ModelSearch:
             here = {path.relative_to(place.folder).as_posix(): path for path in gguf_files(place.folder, self._ignore)}
             names = counted(variant, place.folder, here, self.paths) if place in ours else list(here)
             chosen = [here[name] for name in _chosen(names, variant, known, place)]
-            if (
-                chosen
-                and is_complete(path.name for path in chosen)
-                and (place.whole or self._right(variant, chosen, known))
-            ):
+            complete = chosen and is_complete(path.name for path in chosen)
+            if complete and (place.whole or self._right(variant, chosen, known)):
                 return FoundModel(chosen[0], place.owner)
         return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from r1tui.hub.local.walk import Complain, files_below
+from r1tui.hub.local.walk import Complain, files_below, keep_silent
 from r1tui.messages import decode_foreign
 from r1tui.system.paths import expand_if_known
 
@@ -54,7 +54,7 @@ def ollama_folders(env: Mapping[str, str], home: Path) -> list[Path]:
     return [*given, home / ".ollama/models", SYSTEM_FOLDER]
 
 
-def ollama_models(root: Path, complain: Complain) -> list[OllamaModel]:
+def ollama_models(root: Path, complain: Complain = keep_silent) -> list[OllamaModel]:
     """The models in one of Ollama's folders whose weights are whole."""
     found = []
     try:

@@ -50,17 +50,13 @@ def _everything(paths: Paths, config: Config) -> Iterator[Other]:
     for folder in elsewhere.lmstudio_folders():
         yield from _ggufs(folder, "lmstudio")
     for folder in elsewhere.ollama():
-        for model in ollama_models(folder, _ignore):
+        for model in ollama_models(folder):
             name = f"{model.host}/{model.repo}".removeprefix("registry.ollama.ai/").removeprefix("library/")
             yield Other(f"{name}:{model.tag}", model.blob, "ollama")
 
 
 def _ggufs(root: Path, owner: Owner, depth: int = 4) -> Iterator[Other]:
-    here = {path.relative_to(root).as_posix(): path for path in gguf_files(root, _ignore, depth)}
+    here = {path.relative_to(root).as_posix(): path for path in gguf_files(root, depth=depth)}
     for files in models(here, "*").values():
         if (whole := whole_model(here[files[0]])) is not None:
             yield Other(Path(stem(whole.name)).name, whole, owner)
-
-
-def _ignore(path: Path, why: str) -> None:
-    """Places that cannot be looked into are told where variants are looked for."""

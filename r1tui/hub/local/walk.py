@@ -13,7 +13,11 @@ MAX_ENTRIES = 20_000
 Complain = Callable[[Path, str], None]
 
 
-def gguf_files(root: Path, complain: Complain = lambda _path, _why: None, depth: int = MAX_DEPTH) -> list[Path]:
+def keep_silent(path: Path, why: str) -> None:
+    """Report nothing of places that cannot be looked into."""
+
+
+def gguf_files(root: Path, complain: Complain = keep_silent, depth: int = MAX_DEPTH) -> list[Path]:
     """The files below `root` whose name ends in .gguf or .GGUF, links followed, in order; none for a missing folder.
 
     `complain` is told of folders that cannot be read, and of a walk that was given up.
