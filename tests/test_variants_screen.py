@@ -1,6 +1,8 @@
 """The list of models by its keys, over a hub of the test's own: what it shows, asking the hub, deleting."""
 
 import re
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from textual.widgets import DataTable, Label, Static
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config, VariantSettings
 from r1tui.hub.local.found import find_model
+from r1tui.listing.overview import ModelEntry, overview
 from r1tui.listing.recommend import Surroundings
 from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
@@ -74,6 +77,32 @@ async def test_a_key_asks_the_hub_and_the_verdict_is_exact(hub: Hub, paths: Path
         assert app.cell("here") == ""
         await until(pilot, lambda: "GiB memory" in app.detail() and "The size is the hub's" in app.detail())
         assert find_model(app.catalog.find("mine"), paths, MINE) is None
+
+
+async def test_a_list_that_is_left_while_it_looks_ends_in_silence(
+    hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, left = threading.Event(), threading.Event()
+
+    def slowly(catalog: Catalog, *_: Any) -> Iterator[ModelEntry]:
+        yield from overview(Catalog({"demo": catalog.find("demo")}), MINE, paths)
+        looked.set()
+        left.wait(5)
+
+    monkeypatch.setattr(variants, "overview", slowly)
+    app = Listening(paths)
+    async with opened(app, (80, 24)) as pilot:
+        await until(pilot, looked.is_set)
+        screen = app.screen
+        assert isinstance(screen, VariantsScreen)
+        app.to_mine()
+        await until(pilot, lambda: "Looking at it…" in app.detail())
+        assert "Not on this machine" not in app.detail()
+        await app.pop_screen()
+        screen._show(ModelEntry(app.catalog.find("mine"), None, None, None))
+        left.set()
+        await pilot.pause()
+        assert not [text for text in app.told if "unexpected" in text]
 
 
 async def test_a_refusal_of_the_hub_is_told_with_its_remedy_and_the_list_stays(hub: Hub, paths: Paths) -> None:

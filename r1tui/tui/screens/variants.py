@@ -78,22 +78,24 @@ class VariantsScreen(TableScreen[Variant | None]):
 
     @work(name=LIST, thread=True, exclusive=True, group="look")
     def _look(self, catalog: Catalog) -> None:
-        worker = get_current_worker()
+        worker, app = get_current_worker(), self.app  # a screen that was left is of no app
         try:
             entries = []
             for entry in overview(catalog, self._config, self._paths):
                 if worker.is_cancelled:
                     return
                 entries.append(entry)
-                self.app.call_from_thread(self._show, entry)
-            self.app.call_from_thread(self._looked, entries)
+                app.call_from_thread(self._show, entry)
+            if not self.is_attached:
+                return
+            app.call_from_thread(self._looked, entries)
             also = others(entries, self._config, self._paths)
             for entry in overview(also, self._config, self._paths):
                 if worker.is_cancelled:
                     return
-                self.app.call_from_thread(self._show_other, entry)
+                app.call_from_thread(self._show_other, entry)
         except R1tuiError as error:
-            self.app.call_from_thread(self.work_failed, LIST, error)
+            app.call_from_thread(self.work_failed, LIST, error)
 
     @work(name="Asking the hub", thread=True)
     def _ask(self, variant: Variant, *, headers: bool) -> None:
@@ -130,13 +132,18 @@ class VariantsScreen(TableScreen[Variant | None]):
     def work_failed(self, name: str, error: R1tuiError) -> None:
         """Say so; models that could not be looked at do not look as if they still were."""
         super().work_failed(name, error)
-        if name == LIST and self.is_attached:
+        if name == LIST and self._is_open:
             for variant in self._catalog:
                 if variant.name not in self._entries:
                     self._show(ModelEntry(variant, None, variant.size_gib, None))
 
+    @property
+    def _is_open(self) -> bool:
+        """Whether the list is there to be changed; one that is being closed has lost its table already."""
+        return self.is_attached and self in self.app.screen_stack
+
     def _look_again(self) -> None:
-        if self.is_attached:
+        if self._is_open:
             self._look(self._catalog)
 
     def _tell(self, error: R1tuiError) -> None:
@@ -157,7 +164,7 @@ class VariantsScreen(TableScreen[Variant | None]):
         self.app.push_screen(AskScreen(foreign(f"Delete {removal.variant.name}? {files}."), [choice]), answered)
 
     def _show(self, entry: ModelEntry) -> None:
-        if not self.is_mounted:
+        if not self._is_open:
             return
         name = entry.variant.name
         self._entries[name] = entry
@@ -170,7 +177,7 @@ class VariantsScreen(TableScreen[Variant | None]):
 
     def _show_other(self, entry: ModelEntry) -> None:
         """A model that no variant means gets a row of its own at the end."""
-        if not self.is_mounted:
+        if not self._is_open:
             return
         known = {variant.name: variant for variant in self._catalog}
         if entry.variant.name not in known:
@@ -184,7 +191,8 @@ class VariantsScreen(TableScreen[Variant | None]):
         table.add_row(*(_text(cells[str(key.value)]) for key in table.columns), key=entry.variant.name)
 
     def _show_detail(self) -> None:
-        self._say(in_keys(line, self.app) for line in _detail(self._entry))
+        lines = _detail(self._entry) if self._under_cursor().name in self._entries else _not_yet(self._under_cursor())
+        self._say(in_keys(line, self.app) for line in lines)
         offered = tuple(self.check_action(action, ()) is True for action in ("delete", "ask_hub"))
         if offered != self._offered:
             self._offered = offered
@@ -241,12 +249,20 @@ class VariantsScreen(TableScreen[Variant | None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something for the model under the cursor."""
         match action:
+            case "delete" | "ask_hub" if not self._is_open:
+                return False
             case "delete":
                 return self._entry.owner == "r1tui" or self._entry.progress is not None
             case "ask_hub":
                 return self._entry.variant.repo is not None
             case _:
                 return super().check_action(action, parameters)
+
+
+def _not_yet(variant: Variant) -> Iterator[str]:
+    """What can be said of a model before it has been looked at."""
+    yield " · ".join(filter(None, (variant.title, variant.quality)))
+    yield "Looking at it…"
 
 
 def _detail(entry: ModelEntry) -> Iterator[str]:
