@@ -12,6 +12,7 @@ from r1tui.chat.context_budget import ContextBudget
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.typed import Typed
 from r1tui.config import Config, SamplingSettings
+from r1tui.errors import R1tuiError
 from r1tui.events import Content, Reasoning, StreamEvent
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
@@ -81,13 +82,19 @@ class View:
         self.posted.append(message)
         return True
 
+    def show_error(self, error: R1tuiError) -> None:
+        self.said.append(error.cause)
+
+    def show(self, conversation: Conversation, *, answer_comes: bool) -> None:
+        self.conversation = conversation
+
     def refresh_bindings(self) -> None:
         """No keys are shown."""
 
     async def choose_in_little_room(self, room: ContextBudget, *, goes_on: bool) -> str | None:
         return self.choice
 
-    def action_new(self) -> None:
+    def begin_new(self) -> None:
         self.conversation = Conversation("new")
 
     def note_asked(self, typed: Typed | None) -> None:

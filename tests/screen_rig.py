@@ -164,7 +164,7 @@ class StillApp(R1App):
             Exchange("Write Flappy Bird in Python.",
                  Answer.past(ANSWER, THINKING, thinking_tokens=1204, thinking_s=148.0)),
         ])  # fmt: skip
-        self.seat.conversation = conversation
+        self.seat.conversations.shown = conversation
         self.seat.query_one(Transcript).show(conversation)
 
     def show_branches(self) -> None:
@@ -173,7 +173,7 @@ class StillApp(R1App):
         conversation.ask("Write Pong.").answer = Answer.past("Here it is.")
         turn = conversation.ask_instead(conversation.exchanges[1], "Write Flappy Bird in Python.")
         turn.answer = Answer.past(ANSWER, THINKING, thinking_tokens=1204, thinking_s=148.0)
-        self.seat.conversation = conversation
+        self.seat.conversations.shown = conversation
         self.seat.query_one(Transcript).show(conversation)
 
     def show_answer(self, *events: StreamEvent) -> None:

@@ -85,7 +85,7 @@ class Chat:
 async def chat(tmp_path: Path, conversation: Conversation, size: tuple[int, int] = (120, 50)) -> AsyncIterator[Chat]:
     app = StillApp(tmp_path)
     async with opened(app, size) as pilot:
-        app.seat.conversation = conversation
+        app.seat.conversations.shown = conversation
         transcript = app.seat.query_one(Transcript)
         transcript.show(conversation)
         app.seat.query_one(Prompt).focus()

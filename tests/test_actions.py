@@ -320,7 +320,7 @@ async def test_letters_scroll_or_are_typed_as_the_user_likes(tmp_path: Path, vim
     app = StillApp(tmp_path, Config(ui=UiSettings(vim=vim)))
     async with opened(app) as pilot:
         transcript, prompt = seat(app).query_one(Transcript), seat(app).query_one(Prompt)
-        seat(app).conversation = conversation()
+        seat(app).conversations.shown = conversation()
         transcript.show(seat(app).conversation)
         await until(pilot, lambda: transcript.settled and transcript.size.height > 20)
 

@@ -36,7 +36,7 @@ async def test_another_conversation_s_answer_does_not_fill_the_context_of_the_on
         await until(pilot, lambda: answer.tokens > before + 40)
         assert used(app) == 0
         assert seat(app).instruments.figures.speed.now_tps is not None  # the speed is the server's, whoever asked
-        await seat(app).open_conversation(first.id)
+        await seat(app).conversations.open(first.id)
         assert (used(app) or 0) > before
 
 
@@ -46,7 +46,7 @@ async def test_the_context_is_that_of_the_branch_that_is_shown(tmp_path: Path) -
         conversation = Conversation("c")
         for question, count in (("a", 100), ("b", 1000)):
             conversation.ask(question).answer.apply(Finished("stop", count, 0, 0, 1.0, 1.0, 1.0))
-        seat(app)._show_conversation(conversation)
+        seat(app).conversations.show(conversation)
         assert used(app) == 1000
         await pilot.press("ctrl+y", "d")
         await until(pilot, lambda: used(app) == 100)

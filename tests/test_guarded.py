@@ -133,7 +133,7 @@ def is_listed(app: StillApp) -> bool:
 async def in_conversations(app: StillApp, pilot: Pilot[None], keys: tuple[str, ...]) -> None:
     app.show_chat()
     await app.saved.save(app.seat.conversation)
-    app.seat.action_conversations()
+    app.seat.views.do("conversations")
     await until(pilot, lambda: is_listed(app))
     for key in keys:
         await pilot.press(key)
@@ -141,7 +141,7 @@ async def in_conversations(app: StillApp, pilot: Pilot[None], keys: tuple[str, .
 
 
 async def with_sampling(app: StillApp, pilot: Pilot[None]) -> None:
-    app.seat.action_sampling()
+    app.seat.views.do("sampling")
     await until(pilot, lambda: isinstance(app.screen, SamplingScreen) and app.screen.filled)
     screen = app.screen
     assert isinstance(screen, SamplingScreen)
@@ -155,7 +155,7 @@ async def save_file(app: StillApp, pilot: Pilot[None]) -> None:
 
 async def check_code(app: StillApp, pilot: Pilot[None]) -> None:
     app.show_chat()
-    await app.seat.action_selection("select")
+    await app.seat.action_do("selection", "select")
     await pilot.pause()
     app.seat.furniture.selection.action_check()
 
@@ -170,11 +170,11 @@ async def choose_model(app: StillApp, pilot: Pilot[None]) -> None:
 async def unattached(app: StillApp, pilot: Pilot[None]) -> None:
     """As if a server of ours could be there; another's is looked at by its watch alone."""
     app.session._attach = None
-    app.seat._watch()
+    app.seat.models._view.watch()
 
 
 async def begin(app: StillApp, pilot: Pilot[None]) -> None:
-    app.seat._watch()
+    app.seat.models._view.watch()
 
 
 def restart(app: StillApp) -> None:
@@ -254,9 +254,10 @@ CASES = [
          lambda app: not app.seat.composer.completion.is_looking),
     Case("Counting the attached files", "r1tui.tui.services.attached.Scales.weigh", partial(typed, text="@x "),
          lambda app: not app.seat.composer.is_weighing),
-    Case("Reading the settings", "r1tui.chat.choices.SamplingChoices.of", do(lambda app: app.seat.action_sampling())),
+    Case("Reading the settings", "r1tui.chat.choices.SamplingChoices.of",
+         do(lambda app: app.seat.views.do("sampling"))),
     Case("Reading the settings", "r1tui.tui.session.Session.sampling",
-         do(lambda app: app.seat.run_worker(app.seat._warn_of_the_same(), name="Reading the settings"))),
+         do(lambda app: app.seat.port.warn_of_the_same())),
     Case("Saving the settings", "r1tui.chat.choices.SamplingChoices.write", with_sampling),
     Case("Saving the file", "r1tui.tui.screens.save.target", save_file),
     Case("Saving again", "r1tui.tui.services.unsaved.UnsavedWork._written", try_again, failing=fail_async),
@@ -269,7 +270,7 @@ CASES = [
     Case("Deleting the model", "r1tui.tui.screens.variants.remove",
          partial(in_models, begin=lambda screen: screen._remove(ModelRemoval(DEMO, (), 0)))),
     Case("The list of conversations", "r1tui.chat.store.Store.newest",
-         do(lambda app: app.seat.action_conversations()),
+         do(lambda app: app.seat.views.do("conversations")),
          lambda app: "could not be read" in str(app.screen.query_one(Label).render())),
     Case("The export", "r1tui.chat.store.Store.look", partial(in_conversations, keys=("x", "m"))),
     Case("The change", "r1tui.chat.store.Store.restore", partial(in_conversations, keys=("u",))),
@@ -280,11 +281,11 @@ CASES = [
          partial(in_download, begin=pause)),
     Case("Deleting the download", "r1tui.tui.screens.download.unfinished",
          partial(in_download, begin=lambda screen: screen.action_give_up())),
-    Case("Saving the conversation", "r1tui.tui.saver.Saver.save", do(lambda app: app.seat._save_shown()),
+    Case("Saving the conversation", "r1tui.tui.saver.Saver.save", do(lambda app: app.seat.conversations.save_shown()),
          failing=fail_async),
     Case("Saving the conversation", "r1tui.tui.saver.Saver.save",
          do(lambda app: app.seat.run_worker(
-             app.seat._save_and_leave(app.seat.conversation), name="Saving the conversation"))),
+             app.seat.conversations._save_and_leave(app.seat.conversation), name="Saving the conversation"))),
     Case("Asking", "r1tui.tui.services.chat_client.ChatClient.room", partial(typed, text="Why?", keys=("enter",)),
          lambda app: app.seat.composer.prompt.text == "Why?" and not app.seat.answers.is_weighing),
     Case("The answer", "r1tui.tui.connection.Connection.client", do(answer), answer_failed),
@@ -294,10 +295,10 @@ CASES = [
     Case("Ending the thinking", "r1tui.tui.services.chat_client.ChatClient.end_thinking", do(end_thinking),
          failing=fail_async),
     Case("Keeping the prompt cache", "r1tui.tui.services.chat_client.ChatClient.leave_conversation",
-         do(lambda app: app.seat._show_conversation(Conversation("x"))), failing=fail_async),
-    Case("Opening the conversation", "r1tui.tui.screens.chat.ChatScreen.open_conversation",
+         do(lambda app: app.seat.conversations.show(Conversation("x"))), failing=fail_async),
+    Case("Opening the conversation", "r1tui.tui.controllers.conversations.ConversationController.open",
          partial(in_conversations, keys=("enter",)), failing=fail_async),
-    Case("The check", "r1tui.chat.check.check", check_code),
+    Case("The check", "r1tui.tui.widgets.selection.check", check_code),
     Case("Asking the server", "r1tui.tui.connection.Connection.client", begin),
     Case("Watching the server", "r1tui.supervisor.client.adopt", unattached),
     Case("Watching the server", "r1tui.tui.session.Session.watch", unattached, failing=fail_async),
@@ -310,7 +311,7 @@ CASES = [
          launch_failed, fail_async),
     Case("The launch", "r1tui.launch.loading.follow_server",
          do(follow), launch_failed, fail_while_iterated),
-    Case("The list of models", "r1tui.tui.connection.Connection.client", do(lambda app: app.seat.action_variants())),
+    Case("The list of models", "r1tui.tui.connection.Connection.client", do(lambda app: app.seat.views.do("models"))),
     Case("Choosing the model", "r1tui.tui.session.Session.choose_model",
          choose_model, failing=fail_async),
     Case("Looking for downloads", f"{LOCAL}.downloading", do(lambda app: app.seat.models.do("find_download"))),
@@ -388,8 +389,8 @@ def test_every_worker_is_guarded_and_has_a_name_for_people_and_a_case_above() ->
             names.add(name)
             cls = getattr(module, kind.name)
             users = [one for one in subclasses(cls) if one.__module__.startswith("r1tui.")] or [cls]
-            has_port = "controllers" in source.parts or source.stem.endswith("_port")  # of the chat screen
-            assert has_port or all(issubclass(one, Guarded) for one in users), cls
+            at_chat = "controllers" in source.parts or kind.name in ("ChatPort", "ModelPort", "Views")  # by its screen
+            assert at_chat or all(issubclass(one, Guarded) for one in users), cls
     assert names - {case.name for case in CASES} == {"Quitting", "The log"}  # which have tests of their own
 
 

@@ -69,7 +69,7 @@ async def drawn(app: StillApp, pilot: Pilot[None]) -> None:
 
 
 def in_chat(app: StillApp, text: str) -> None:
-    app.seat.conversation = past(text, text, text)
+    app.seat.conversations.shown = past(text, text, text)
     app.seat.furniture.transcript.show(app.seat.conversation)
     plan = PlanSummary(verdict=text, n_gpu_layers=5, devices=(DevicePlan(text),), cache_type_k=text, cache_type_v=text)
     app.seat.post_message(ServerChanged(msgspec.structs.replace(STATUS, variant=text, plan=plan)))

@@ -28,7 +28,7 @@ def prompt(app: R1App) -> Prompt:
 async def sent(app: R1App, pilot: Pilot[None], text: str) -> None:
     """Have it in the history, as if it had been asked."""
     count = len(prompt(app).recall.entries)
-    app.seat.note_asked(Typed(text))
+    app.seat.port.note_asked(Typed(text))
     await until(pilot, lambda: len(prompt(app).recall.entries) > count)
 
 

@@ -111,7 +111,7 @@ async def test_while_something_is_marked_only_its_keys_are_shown(tmp_path: Path,
             Exchange("One?", Answer.past("1.\n\n```python\nx\n```\n", "Hm.")),
             Exchange("Two?", Answer.past("2.", "Hm.")),
         ]
-        app.seat.conversation = conversation = Conversation("c", turns)
+        app.seat.conversations.shown = conversation = Conversation("c", turns)
         other = conversation.ask_instead(turns[1], "Two, again?")
         other.answer = Answer.past("Two.", "Hm.")
         app.seat.query_one(Transcript).show(conversation)

@@ -67,6 +67,9 @@ class View:
         task.add_done_callback(self.work.discard)
         return Work(task)
 
+    def watch(self) -> None:
+        """The monitor is refreshed where that matters."""
+
     def post(self, message: Message) -> object:
         return asyncio.get_running_loop().call_soon(self._hand_over, message)
 

@@ -156,7 +156,7 @@ async def test_what_stands_below_an_answer_names_the_keys_that_actions_have_now(
         await until(pilot, lambda: "Ctrl+U goes on with it." in shown())
         failed = Answer.past("")
         failed.state, failed.cause, failed.remedies = "failed", "It broke.", (NewChat(), AskAgain())
-        seat(app).conversation = conversation = Conversation("c", [Exchange("hi", failed)])
+        seat(app).conversations.shown = conversation = Conversation("c", [Exchange("hi", failed)])
         transcript.show(conversation)
         await until(pilot, lambda: "F3 begins a new chat. Ctrl+K asks again." in shown())
         assert failed.remedy == "Start a new conversation. Ask again."

@@ -85,7 +85,7 @@ async def test_copies_are_the_code_or_the_answers_markdown(tmp_path: Path) -> No
         await one.press("home", "y")
         assert one.app.clipboard == one.conversation.exchanges[0].answer.content.text
         await one.press("escape")
-        await one.app.seat.action_selection("copy_code")
+        await one.app.seat.action_do("selection", "copy_code")
         assert one.app.clipboard == "x = 1\ny = (2\nz = 3\n"
 
 

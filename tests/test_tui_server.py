@@ -104,14 +104,14 @@ async def test_a_key_stops_the_server_asks_first_where_an_answer_runs_and_anothe
         await until(pilot, lambda: answer.state == "stopped")
         await until(pilot, lambda: not keeper.status(paths).running and not seat(app).models.ready)
         assert answer.content.text.startswith("one two")
-        await until(pilot, lambda: seat(app).check_action("models", ("start",)) is True)
+        await until(pilot, lambda: seat(app).check_action("do", ("models", "start")) is True)
         await pilot.press("ctrl+r")
         await ready(app, pilot)
         await until(pilot, lambda: not seat(app).models.launching)
         await pilot.press("ctrl+circumflex_accent")  # nothing runs and it loaded quickly: no question
         await until(pilot, lambda: not keeper.status(paths).running)
         assert app.screen is seat(app)
-        await until(pilot, lambda: seat(app).check_action("models", ("stop_server",)) is False)
+        await until(pilot, lambda: seat(app).check_action("do", ("models", "stop_server")) is False)
 
 
 async def test_a_server_that_was_long_loading_is_not_stopped_unasked(

@@ -34,7 +34,7 @@ def actions(screen: Screen[Any]) -> list[Action]:
                 found.setdefault(command.id, Action(command, node, command.action))
     if SELECTED_BY in found:
         for command in of_context("select"):
-            begun = Action(command, screen, f"selection({command.action!r})", SELECTED_BY)
+            begun = Action(command, screen, f"do('selection', {command.action!r})", SELECTED_BY)
             found.setdefault(command.id, begun)
     return [found[name] for name in COMMANDS if name in found]
 

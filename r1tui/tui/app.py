@@ -304,7 +304,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         """Tell those who draw and receive how often they may."""
         if self.seat.furnished:
             self.services.session.chat.batch_s = 1 / self.refresh_hz
-            self.seat.set_pace(self.refresh_hz, slow_link=self.slow_link)
+            self.seat.furniture.set_pace(self.refresh_hz, slow_link=self.slow_link)
 
     def _tell(self, message: Message) -> None:
         """Hand a worker's message to the screen that owns what it is about."""

@@ -93,7 +93,7 @@ class AnswerView(Protocol):
     async def choose_in_little_room(self, room: ContextBudget, *, goes_on: bool) -> str | None:
         """What the user wants done where an answer has little room: `send`, `new` for a new conversation, or None."""
 
-    def action_new(self) -> None:
+    def begin_new(self) -> None:
         """Show an empty conversation."""
 
     def note_asked(self, typed: Typed | None) -> None:
@@ -264,7 +264,7 @@ class AnswerController:
             self._give_back(question)
         else:
             if choice == "new":
-                self._view.action_new()
+                self._view.begin_new()
             await self._ask(question)
 
     async def _go_on_with_room(self, turn: Exchange) -> None:

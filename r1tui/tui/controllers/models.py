@@ -50,6 +50,9 @@ class ModelView(Protocol):
     def run_worker(self, work: Coroutine[Any, Any, None], *, name: str, group: str, exclusive: bool = True) -> Work:
         """Do this beside all else; what it raises is told."""
 
+    def watch(self) -> None:
+        """Follow the server, beside all else."""
+
     def post(self, message: Message) -> object:
         """Tell what has happened, after all that was told before."""
 
@@ -176,10 +179,13 @@ class ModelController:
                 self._view.run_worker(self._find_download(), group="look", exclusive=True, name="Looking for downloads")
 
     async def begin(self, wanted: Variant | None, *, insists: bool) -> None:
-        """Leave what runs; else bring up the wanted model, or let the user choose one.
+        """Follow the server, and leave what runs; else bring up the wanted model, or let the user choose one.
 
         A wanted model that the user `insists` on takes the place of another, if the user agrees.
         """
+        self._view.watch()
+        if self._attached:
+            return
         now = self._monitor.refresh()
         if now.running:
             if wanted is not None and now.variant != wanted.name and insists:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual import on, work
@@ -29,7 +29,8 @@ from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets.still_input import StillInput
 
 if TYPE_CHECKING:
-    from r1tui.chat.conversation import Conversation
+    from r1tui.tui.controllers.conversations import ConversationController
+    from r1tui.tui.monitor import ServerMonitor
     from r1tui.tui.saver import Saver
 
 LIST = "The list of conversations"
@@ -48,22 +49,6 @@ FORMATS = (
     Choice("t", "thinking", "Markdown with the thinking too"),
     Choice("j", "json", "JSON: everything, in all branches"),
 )
-
-
-class Chat(Protocol):
-    """What the list wants to know of the chat below it."""
-
-    def open_here(self, conversation_id: str) -> Conversation | None:
-        """The conversation with this id if it is shown there, or its answer comes there."""
-
-    def is_answering(self, conversation_id: str) -> bool:
-        """Whether an answer of it comes there."""
-
-    def is_computed(self, answer_id: str) -> bool:
-        """Whether the server is known to compute this answer."""
-
-    def leave(self, conversation_id: str) -> object:
-        """Show another conversation if this one is shown."""
 
 
 class ConversationsScreen(TableScreen[str | None]):
@@ -88,10 +73,11 @@ class ConversationsScreen(TableScreen[str | None]):
         more: bool
         is_whole: bool
 
-    def __init__(self, saved: Saver, chat: Chat) -> None:
+    def __init__(self, saved: Saver, chat: ConversationController, monitor: ServerMonitor) -> None:
         super().__init__()
         self._saved = saved
         self._chat = chat
+        self._monitor = monitor
         self._listed: list[Listed] = []
         self._whole = False
         """Whether there are no more than are listed."""
@@ -181,7 +167,10 @@ class ConversationsScreen(TableScreen[str | None]):
             return "answering" if self._chat.is_answering(one.id) else "shown"
         if one.open_in is not None:
             return "open elsewhere"
-        return "answering" if one.running and self._chat.is_computed(one.answer_id) else ""
+        return "answering" if one.running and self._is_recorded(one) else ""
+
+    def _is_recorded(self, one: Listed) -> bool:
+        return one.answer_id in self._monitor.refresh().answers
 
     def _under_cursor(self) -> Listed | None:
         return self._listed[self.cursor] if self.cursor < len(self._listed) else None

@@ -1,35 +1,46 @@
-"""What the controller of models has shown and asked: stages, notices, questions, and the screens to choose from."""
+"""What the controller of models has shown and asked: stages, notices, questions, a first model, a download."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from r1tui.errors import R1tuiError
-from r1tui.tui.guarded import show_error
 from r1tui.tui.remedies import in_words, with_keys
 from r1tui.tui.screens.ask import AskScreen, Choice, ask_stop, stop_or_wait
-from r1tui.tui.screens.later import dialogs, model_dialogs
-from r1tui.tui.widgets.prompt import Prompt
+from r1tui.tui.screens.later import model_dialogs
 
 if TYPE_CHECKING:
     from textual.message import Message
+    from textual.screen import Screen
 
     from r1tui.catalog.variants import Variant
     from r1tui.events import StageEvent, StageFailed
     from r1tui.messages import Status
+    from r1tui.tui.controllers.models import ModelController
+    from r1tui.tui.furniture import Furniture
     from r1tui.tui.news import News
-    from r1tui.tui.screens.seat_base import SeatBase
     from r1tui.tui.services.shared import Services
 
 
 class ModelPort:
-    """Shows and asks on the chat screen."""
+    """Shows and asks on a screen with these widgets."""
 
-    def __init__(self, screen: SeatBase, services: Services) -> None:
+    models: ModelController
+    """Whoever makes the controller gives it to this."""
+
+    def __init__(self, screen: Screen[None], furniture: Furniture, services: Services) -> None:
         self._screen = screen
+        self._at = furniture
         self._services = services
         self._app = screen.app
         self.run_worker = screen.run_worker
+
+    def watch(self) -> None:
+        """Follow the server, beside all else; somebody else's says once what it is."""
+        session = self._services.session
+        if session.attached:
+            self.run_worker(session.look_at_attached(), name="Asking the server")
+        else:
+            self.run_worker(session.watch(), group="watch", name="Watching the server")
 
     def post(self, message: Message) -> object:
         """Tell what has happened, after all that was told before."""
@@ -37,7 +48,7 @@ class ModelPort:
 
     def tell(self, text: str) -> None:
         """Show the user a notice."""
-        self._screen.tell(text)
+        self._screen.notify(text, markup=False)
 
     def tell_news(self, news: News) -> None:
         """Show the user what has become of the server."""
@@ -50,60 +61,35 @@ class ModelPort:
 
     def show_status(self, status: Status) -> None:
         """The server's status is another one."""
-        self._screen.instruments.update_server(status)
-        self._screen.furniture.greeting.touch()
+        self._at.instruments.update_server(status)
+        self._at.greeting.touch()
 
     def show_title(self, title: str) -> None:
         """The model that runs has this name for people; none where nothing runs."""
-        self._screen.furniture.greeting.title = title
+        self._at.greeting.title = title
 
     def show_launch(self) -> None:
         """A launch begins: none of its stages has been reported."""
         self._screen.add_class("-launching")
-        self._screen.furniture.stages.reset()
+        self._at.stages.reset()
 
     def show_stage(self, event: StageEvent) -> None:
         """A launch has got on."""
-        self._screen.furniture.stages.apply(with_keys(event, self._app))
+        self._at.stages.apply(with_keys(event, self._app))
 
     def hide_launch(self, *, focus: bool) -> None:
         """No launch is of interest any more; with `focus` the user may ask now."""
         self._screen.remove_class("-launching")
         if focus:
-            self._screen.query_one(Prompt).focus()
+            self._at.composer.prompt.focus()
 
     def refresh_bindings(self) -> None:
         """What keys do has changed."""
         self._screen.refresh_bindings()
 
-    def show_models(self) -> None:
-        """Let the user choose a model; of somebody else's server, one that it has."""
-        if self._services.session.attached:
-            self._screen.run_worker(self._ask_for_models(), name="The list of models", group="attached", exclusive=True)
-            return
-        lent = self._services
-        screen = model_dialogs().models(lent.catalog, lent.config, lent.paths, lent.monitor.refresh)
-        self._app.push_screen(screen, self._screen.models.switch)
-
-    async def _ask_for_models(self) -> None:
-        try:
-            await self._services.session.offer_models()
-        except R1tuiError as error:
-            show_error(self._app, error)
-
-    def offer(self, names: list[str]) -> None:
-        """Let the user choose one of the models of somebody else's server."""
-        session = self._services.session
-
-        def chosen(name: str | None) -> None:
-            if name is not None:
-                self._screen.run_worker(session.choose_model(name), name="Choosing the model", group="attached")
-
-        self._app.push_screen(dialogs().server_models(names, session.server.model_name), chosen)
-
     def show_welcome(self) -> None:
         """Let the user choose a first model."""
-        lent, switch = self._services, self._screen.models.switch
+        lent, switch = self._services, self.models.switch
         screen = model_dialogs().welcome(lent.catalog, lent.config, lent.paths, lent.monitor.refresh)
 
         def chosen(variant: Variant | None) -> None:
@@ -113,17 +99,11 @@ class ModelPort:
 
     def show_download(self, variant: Variant, *, begin: bool) -> None:
         """Show its download, which is yet to `begin`, or goes on."""
-        lent, models = self._services, self._screen.models
+        lent, models = self._services, self.models
         screen = model_dialogs().download(
             variant, lent.paths, lent.config, config_file=lent.config_file, begin=begin, before_stop=models.cancel
         )
         self._app.push_screen(screen, models.switch)
-
-    def show_log(self) -> None:
-        """Show the log of what goes on: the engine's build, else the server."""
-        paths, screen = self._services.paths, self._screen
-        building = screen.models.launching and screen.furniture.stages.running("engine")
-        self._app.push_screen(dialogs().log(paths.logs / "build.log" if building else paths.server_log))
 
     async def may_stop_others(self) -> bool:
         """Whether the server may be stopped although it computes somebody else's answer."""

@@ -8,13 +8,10 @@ from r1tui.machine.hardware import memory_available_bytes, memory_total_bytes, u
 from r1tui.machine.telemetry import Limits, Sampler
 from r1tui.server.prompt_cache import PromptCacheFolder
 from r1tui.supervisor.recorded import has_record
-from r1tui.tui.controllers.answers import AnswerController
-from r1tui.tui.controllers.models import ModelController
-from r1tui.tui.furniture import Furniture
 from r1tui.tui.monitor import ServerMonitor
 from r1tui.tui.palette import ActionsProvider
 from r1tui.tui.saver import Saver
-from r1tui.tui.screens.model_port import ModelPort
+from r1tui.tui.screens.chat_parts import parts_of
 from r1tui.tui.services.local_models import LocalModels
 from r1tui.tui.services.shared import Services
 from r1tui.tui.services.unsaved import UnsavedWork, where_the_last_went
@@ -37,11 +34,8 @@ class SecondWave:
     """It by its names, and what is made of it."""
 
     actions_provider = ActionsProvider
-    answers = AnswerController
-    furniture = Furniture
+    chat_parts = staticmethod(parts_of)
     local_models = LocalModels
-    model_port = ModelPort
-    models = ModelController
     unsaved = UnsavedWork
     where_the_last_went = staticmethod(where_the_last_went)
 

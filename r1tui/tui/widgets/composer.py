@@ -80,10 +80,6 @@ class Composer(Guarded, Widget):
         yield self.completion
         yield self.prompt
 
-    def invite(self) -> None:
-        """Say what is done here."""
-        self.prompt.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
-
     def begin(self, folder: Path, count: Count, context_left: Callable[[], int | None], hear: Hear) -> None:
         """Read and keep history and draft in this folder; weigh files against the tokens that are left."""
         from r1tui.tui.services.composing import Composing  # noqa: PLC0415  after the first screen
@@ -188,6 +184,10 @@ class Composer(Guarded, Widget):
         if self.prompt.unfinished_mention is None:
             self.prompt.begin_mention()
         self.completion.look_for(self.prompt.unfinished_mention, again=True)
+
+    def can(self, what: str) -> bool:
+        """Whether that can be done now, as it always can."""
+        return True
 
     @work(name="The editor")
     async def _edit(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.gauges import Ink, one_line
 from r1tui.tui.widgets.instrument_rows import state
@@ -26,15 +27,21 @@ class Greeting(Rows):
     Greeting { height: 1fr; padding: 0 1; }
     """
 
-    def __init__(self, figures: Figures) -> None:
+    def __init__(self, figures: Figures, *, attached: bool) -> None:
+        """`attached` to somebody else's server, there are no models to begin with."""
         super().__init__()
         self._figures = figures
+        self._attached = attached
         self.title = ""
         """The model's name for people."""
-        self.hints: Sequence[Hint] = ()
+
+    def on_mount(self) -> None:
+        first = ("chat.conversations", "earlier chats") if self._attached else ("chat.variants", "the models")
+        does = [("chat.prompts", "prompts to try"), first, ("app.keys", "all keys")]
+        self._hints = [(in_keys(f"<{name}>", self.app), words) for name, words in does]
 
     def rows(self, width: int, height: int) -> list[Content]:
-        return greeting(self._figures, self.title, self.hints, (width, height), self.ink)
+        return greeting(self._figures, self.title, self._hints, (width, height), self.ink)
 
 
 def greeting(figures: Figures, title: str, hints: Sequence[Hint], room: tuple[int, int], ink: Ink) -> list[Content]:

@@ -11,6 +11,7 @@ from r1tui.chat.attachments import mentions, mentions_pasted, unfinished_mention
 from r1tui.chat.recall import Recall
 from r1tui.chat.typed import Typed, cleaned, is_large, label_for, typed_of
 from r1tui.tui.commands import bindings_of
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.completion import Completion
 
 
@@ -63,6 +64,10 @@ class Prompt(TextArea):
     def is_completing(self) -> bool:
         """Whether the list of files is there for what is typed now, and takes keys."""
         return self.has_focus and self._completion.is_open and self.unfinished_mention is not None
+
+    def invite(self) -> None:
+        """Say what is done here."""
+        self.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
 
     def have(self, typed: Typed) -> None:
         """Have this in place of what stands here, ready to be walked on from."""

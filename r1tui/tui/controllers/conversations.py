@@ -1,0 +1,131 @@
+"""The conversation that is shown: which one that is, opening, leaving and saving."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from r1tui.chat.conversation import Conversation
+from r1tui.errors import R1tuiError
+from r1tui.supervisor.askers import new_conversation_id
+from r1tui.text import shortened
+from r1tui.tui.controllers.answers import AnswerController, AnswerView
+
+if TYPE_CHECKING:
+    from r1tui.tui.saver import Saver
+    from r1tui.tui.services.chat_client import ChatClient
+
+
+class ConversationView(AnswerView, Protocol):
+    """Where a conversation is shown."""
+
+    def show_error(self, error: R1tuiError) -> None:
+        """Show the user what went wrong."""
+
+    def show(self, conversation: Conversation, *, answer_comes: bool) -> None:
+        """Show this conversation as it is now, and whether an answer comes, of it or of one that was left."""
+
+
+class ConversationController:
+    """Owns which conversation is shown. The answer of one that is left goes on coming, and is saved."""
+
+    def __init__(self, saved: Saver, answers: AnswerController, client: ChatClient, view: ConversationView) -> None:
+        self.shown = Conversation(new_conversation_id())
+        self._saved = saved
+        self._answers = answers
+        self._client = client
+        self._view = view
+
+    @property
+    def _answered(self) -> Conversation | None:
+        """The one whose answer comes, shown or not."""
+        return self._answers.receiving.conversation if self._answers.receiving is not None else None
+
+    async def open_last(self) -> None:
+        """Be where the last r1tui was; an answer that was running then is read on."""
+        try:
+            last = await self._saved.last()
+        except R1tuiError as error:
+            self._view.show_error(error)
+            last = None
+        self.show(last.conversation if last is not None else self.shown)
+        self.save_shown()  # how an answer ended whose r1tui was killed, so that it is found by its words
+
+    def begin_open(self, conversation_id: str | None) -> None:
+        """Show this conversation, beside all else; None stays with the one that is shown."""
+        if conversation_id is not None:
+            self._view.run_worker(self.open(conversation_id), group="open", name="Opening the conversation")
+
+    async def open(self, conversation_id: str) -> None:
+        """Show this conversation, and read on the answer that it waits for."""
+        coming = self._answered
+        if coming is not None and coming.id == conversation_id:
+            self.show(coming)
+            return
+        if self.shown.id == conversation_id:
+            return
+        try:
+            opened = await self._saved.open(conversation_id)
+        except R1tuiError as error:
+            self._view.show_error(error)
+            return
+        if opened is None:
+            self._view.tell("That conversation is not there any more.")
+        elif coming is not None and any(one.answer.running for one in opened.conversation.every):
+            self._view.tell(f"Its answer is read on when the one in “{shortened(coming.name)}” has ended.")
+            self._keep_open()
+        else:
+            self.show(opened.conversation)
+            if opened.open_in is not None:
+                self._view.tell(f"Open in another r1tui (process {opened.open_in}), and only to be read here.")
+            else:
+                self.save_shown()
+
+    def begin_new(self) -> None:
+        """Show an empty conversation."""
+        if self.shown.every:
+            self.show(Conversation(new_conversation_id()))
+
+    def show(self, conversation: Conversation) -> None:
+        """Show this one; the one before is left, unless its answer comes."""
+        self.shown = conversation
+        self._view.show(conversation, answer_comes=self._answered is not None)
+        if self._answered is None:
+            self._view.run_worker(self._client.leave_conversation(), group="leave", name="Keeping the prompt cache")
+        self._answers.read_on()
+        self._keep_open()
+        self._view.refresh_bindings()
+
+    def leave(self, conversation_id: str) -> None:
+        """Show another conversation if this one is shown, unless its answer comes."""
+        if self.shown.id == conversation_id and not self.is_answering(conversation_id):
+            self.show(Conversation(new_conversation_id()))
+
+    def open_here(self, conversation_id: str) -> Conversation | None:
+        """The conversation with this id if it is shown here, or its answer comes here."""
+        return next((one for one in self._open() if one.id == conversation_id), None)
+
+    def is_answering(self, conversation_id: str) -> bool:
+        """Whether an answer of it comes here."""
+        return self._answered is not None and self._answered.id == conversation_id
+
+    def save_shown(self) -> None:
+        """Save the one that is shown, beside all else."""
+        self._view.run_worker(self._saved.save(self.shown), group="save", name="Saving the conversation")
+
+    def answer_ended(self, conversation: Conversation) -> None:
+        """Save it, and leave it where it is not shown; read on the answer that the shown one waits for."""
+        self._view.run_worker(self._save_and_leave(conversation), group="save", name="Saving the conversation")
+        self._answers.read_on()
+
+    async def _save_and_leave(self, conversation: Conversation) -> None:
+        await self._saved.save(conversation)
+        if conversation is not self.shown:
+            self._view.tell(f"The answer in “{shortened(conversation.name)}” is there.")
+            self._keep_open()
+
+    def _open(self) -> list[Conversation]:
+        return [self.shown, *([self._answered] if self._answered is not None else [])]
+
+    def _keep_open(self) -> None:
+        """Let go of all other conversations."""
+        self._saved.keep_only(self._open())
