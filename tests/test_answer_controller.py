@@ -16,6 +16,7 @@ from r1tui.system.paths import Paths
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.messages import AnswerEnded
 from r1tui.tui.saver import Saver
+from r1tui.tui.services.chat_client import ChatClient
 from tests.answer_rig import View, client_of, served, until
 from tests.conftest import TinyModel
 
@@ -134,10 +135,10 @@ async def test_what_has_no_room_is_in_the_prompt_again(
     async with served(llama_server, tiny_r1(), paths, context_tokens=512), chat(paths) as one:
         if not is_counted:
 
-            async def unknown(_: object) -> None:
+            async def unknown(*_: object) -> None:
                 """Nothing is known of the room."""
 
-            monkeypatch.setattr(one.answers._client, "room", unknown)
+            monkeypatch.setattr(ChatClient, "room", unknown)
         one.ask(long)
         await one.ended()
     assert [question.typed for question in one.view.given_back] == [long]

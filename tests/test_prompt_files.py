@@ -55,9 +55,10 @@ def test_the_history_keeps_the_newest_questions_whole_within_its_bounds(
 def test_a_history_that_is_broken_anywhere_loses_that_line_only(
     tmp_path_factory: pytest.TempPathFactory, rubbish: bytes
 ) -> None:
-    history = PromptHistory(tmp_path_factory.mktemp("h"))
+    folder = tmp_path_factory.mktemp("h")
+    history = PromptHistory(folder)
     history.add(Typed("before"))
-    path = history._path
+    [path] = folder.glob("*.jsonl")
     path.write_bytes(path.read_bytes() + rubbish)
     history.add(Typed("after"))
     texts = [entry.text for entry in history.entries()]

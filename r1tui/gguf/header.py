@@ -111,7 +111,7 @@ def shard_paths(path: Path) -> list[Path]:
     count = int(match["count"])
     if not 1 <= count <= MAX_SHARDS or not 1 <= int(match["number"]) <= count:
         raise GgufError(f"{path}: no such shard can be.", "Shards are named NAME-00001-of-00003.gguf and so on.")
-    paths = _numbered(path, match)
+    paths = shards_of(path)
     if missing := [one.name for one in paths if not one.exists()]:
         raise GgufError(
             f"{path}: {len(missing)} of {count} shards are missing: {', '.join(missing[:5])}.", GgufError.FETCH_AGAIN
@@ -122,14 +122,17 @@ def shard_paths(path: Path) -> list[Path]:
 def followed(path: Path) -> Path:
     """The file, or the shard that it is a link to under another name or away from the others."""
     match = SHARD_NAME.match(path.name)
-    if not path.is_symlink() or (match and all(one.exists() for one in _numbered(path, match))):
+    if not path.is_symlink() or (match and all(one.exists() for one in shards_of(path))):
         return path
     real = Path(os.path.realpath(path))
     return real if SHARD_NAME.match(real.name) else path
 
 
-def _numbered(path: Path, match: "re.Match[str]") -> list[Path]:
-    """The names of all shards of one model beside each other."""
+def shards_of(path: Path) -> list[Path]:
+    """The names of all shards of the file's model beside each other; its own where it is no shard."""
+    match = SHARD_NAME.match(path.name)
+    if not match:
+        return [path]
     count = min(int(match["count"]), MAX_SHARDS)
     return [path.with_name(f"{match['stem']}-{one:05}-of-{count:05}{path.suffix}") for one in range(1, count + 1)]
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from r1tui.catalog.variants import PACKAGE, Variant
 from r1tui.config import Config
-from r1tui.gguf.header import SHARD_NAME, followed
+from r1tui.gguf.header import followed, shards_of
 from r1tui.hub.listing.names import choose, choose_by_name, is_complete, is_exactly, models, stem, wanted
 from r1tui.hub.listing.remembered import Known, known_files
 from r1tui.hub.local.fetched import FetchRecord
@@ -145,7 +145,7 @@ class ModelSearch:
             if not is_exactly(stem(path.name), repo, pattern) or _publisher_differs(path, repo):
                 continue
             whole = whole_model(path)
-            if whole is not None and self._right(variant, _shards(whole), known):
+            if whole is not None and self._right(variant, shards_of(whole), known):
                 return FoundModel(whole, "model_folders")
         return None
 
@@ -180,16 +180,8 @@ class ModelSearch:
 
 def whole_model(path: Path) -> Path | None:
     """The first file of the model that the file belongs to, if all are there."""
-    shards = _shards(followed(path))
+    shards = shards_of(followed(path))
     return shards[0] if shards and all(shard.is_file() for shard in shards) else None
-
-
-def _shards(path: Path) -> list[Path]:
-    match = SHARD_NAME.match(path.name)
-    if not match:
-        return [path]
-    last = f"of-{match['count']}{path.suffix}"
-    return [path.with_name(f"{match['stem']}-{number:05}-{last}") for number in range(1, int(match["count"]) + 1)]
 
 
 def _own_places(root: Path, variant: Variant, paths: Paths) -> list[Place]:
