@@ -61,6 +61,15 @@ def test_what_is_no_model_is_named(
     assert "--verify" not in caught.value.remedy
 
 
+def test_a_cut_file_of_ones_own_is_not_to_be_fetched(paths: Paths, tiny_r1: TinyModel, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(tiny_r1().read_bytes()[:-1000])
+    with pytest.raises(R1tuiError) as caught:
+        find_subject(variant_of_file(cut), paths, Config())
+    assert "it is cut" in caught.value.cause
+    assert caught.value.remedy == "Put a whole copy of the file in its place."
+
+
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("shards")

@@ -9,7 +9,7 @@ from r1tui.errors import R1tuiError
 from r1tui.gguf import GgufError, Header, read_header
 from r1tui.hub.download.headers import fetch_headers, known_headers, place_in_repository
 from r1tui.hub.local.found import ModelSearch, own_folder
-from r1tui.remedies import with_variant
+from r1tui.remedies import Advice, FetchModel, with_variant
 from r1tui.system.paths import Paths
 
 
@@ -25,6 +25,8 @@ class Subject:
     on_disk: bool
 
 
+REPLACE = Advice("Put a whole copy of the file in its place.")
+"""What mends a file that r1tui cannot fetch."""
 FRESH_S = 86400.0
 """Headers fetched so long ago are asked for again: models are uploaded anew."""
 
@@ -49,8 +51,11 @@ def find_subject(
 
 
 def subject_of(variant: Variant, model: Path) -> Subject:
-    """The variant's file on this machine. Raises R1tuiError, which says what fetches it again."""
+    """The variant's file on this machine. Raises R1tuiError, which says what makes it whole again."""
     try:
         return Subject(read_header(model), model, model, on_disk=True)
     except GgufError as error:
-        raise R1tuiError(error.cause, *with_variant(error.remedies, variant.fetched_as)) from error
+        remedies = with_variant(error.remedies, variant.fetched_as)
+        if not variant.fetched_as:
+            remedies = tuple(REPLACE if isinstance(one, FetchModel) else one for one in remedies)
+        raise R1tuiError(error.cause, *remedies) from error
