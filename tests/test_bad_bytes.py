@@ -4,6 +4,7 @@ The files are made by what writes them. Each has the readers that would meet it.
 """
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -324,6 +325,19 @@ def test_a_keeper_whose_spec_is_damaged_says_so_to_its_starter(made: Paths) -> N
         path.write_bytes(damaged)
         assert keeper_main([str(path)]) == 1
         assert "cannot be read" in msgspec.json.decode(path.read_bytes(), type=Refusal).cause
+
+
+def test_a_keeper_says_why_it_cannot_start_where_the_disk_has_room_for_no_file(
+    made: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("r1tui.supervisor.__main__.write_json", refused)
+    path = made.run / "spec-1-x.json"
+    path.write_bytes(b"[]")
+    assert keeper_main([str(path)]) == 1
+    assert "cannot be read" in msgspec.json.decode(path.read_bytes(), type=Refusal).cause
 
 
 COMMANDS = [["status"], ["status", "--json"], ["variants", "--json"], ["chats", "list"], ["stop"]]

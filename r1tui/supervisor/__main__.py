@@ -4,6 +4,7 @@ SPECFILE is removed once the server is spawned and the state is written. A start
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from time import strftime
 
@@ -50,8 +51,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _refuse(error: R1tuiError, spec_file: Path) -> int:
-    if spec_file.exists():
-        write_json(spec_file, Refusal(error.cause, remedies=error.remedies))
+    refusal = Refusal(error.cause, remedies=error.remedies)
+    try:
+        if spec_file.exists():
+            write_json(spec_file, refusal)
+    except OSError:
+        with suppress(OSError):
+            spec_file.write_bytes(msgspec.json.encode(refusal))  # a full disk has no room for a second file
     return error.exit_status
 
 
