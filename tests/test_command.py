@@ -186,7 +186,7 @@ def test_an_unknown_extra_argument_is_named_with_the_nearest_known() -> None:
         (["-hft", "s3cret"], "HF_TOKEN"),
         (["--host", "::"], "--tcp"),
         (["-m", "other.gguf"], "--model FILE"),
-        (["--log-file", "x"], "r1tui logs"),
+        (["--log-file", "x"], "keeps the server's log itself"),
     ],
 )
 def test_arguments_that_are_not_the_users_to_give(arguments: list[str], remedy: str) -> None:

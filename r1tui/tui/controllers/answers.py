@@ -143,9 +143,9 @@ class AnswerController:
             return f"The answer in “{shortened(left.name)}” is still coming. <chat.conversations> goes back to it."
         if self.receiving is not None or self.is_weighing:
             return "The last answer is still coming. <chat.stop> stops it."
-        return (
-            None if self._view.running_model is not None else "No model is ready yet. <chat.variants> lists the models."
-        )
+        if self._view.running_model is None:
+            return "No model is ready yet. <chat.start> starts one; <chat.variants> lists the models."
+        return None
 
     def can_ask(self) -> bool:
         """Whether something can be asked now; the user is told why not."""
