@@ -239,6 +239,7 @@ async def test_without_a_model_the_user_is_shown_some(paths: Paths, config: Conf
         view.models.do("next")
         await until(lambda: len(view.said) == 2)
         assert "no other model on disk" in view.said[1]
+        await until(lambda: not view.work)
         view.models.do(1000)
         assert not view.work
 
