@@ -24,7 +24,7 @@ from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
 from r1tui.config import Config, load_config
-from r1tui.engine.find import find_engine
+from r1tui.engine.find import find_engine, folder_of_binary
 from r1tui.engine.store import BuildRecord, Identity, find_record, write_record
 from r1tui.errors import R1tuiError
 from r1tui.hub.download.headers import known_headers
@@ -68,7 +68,7 @@ def fill(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> Fill:
 
 
 @pytest.fixture
-def home(paths: Paths, fill: Fill, empty_home: Path) -> Iterator[Paths]:
+def home(paths: Paths, fill: Fill, empty_home: Path, llama_server: Path) -> Iterator[Paths]:
     """The home, as if this machine's; nothing in it may be found damaged, and no traceback be left behind."""
     root = paths.state.parent
     shutil.copytree(DATA / "home", root)
@@ -76,6 +76,7 @@ def home(paths: Paths, fill: Fill, empty_home: Path) -> Iterator[Paths]:
     for path in root.rglob("*"):
         if path.is_file() and path.suffix not in (".db", ".gguf", ".part"):
             path.write_text(fill(path.read_text("utf-8")), "utf-8")
+    (paths.engines / "existing").rename(folder_of_binary(llama_server, paths))  # its name tells where the binary is
     record = json.loads((paths.models / REPO / ".r1tui.json").read_text())
     for name, known in record["files"].items():
         os.utime(paths.models / REPO / name, ns=(known["mtime_ns"], known["mtime_ns"]))

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 SMALLEST = (60, 16)
 """Columns and rows that the chat needs; it is made for 80×24 and more."""
+STOP_S = 15.0
+"""How long the server's orderly stop may take when the terminal is gone."""
 SAY_S = 1.0
 """How long a terminal may take to show the last words after a hang-up."""
 RESCUE_S = 20.0
@@ -102,7 +105,18 @@ def _leave_at_once(app: "R1App", stopped: Paths | None, number: int, frame: Fram
         if not is_asked_by_others(status(stopped).answers, os.getpid()):
             stopping = threading.Thread(target=stop, args=(stopped,), daemon=True)  # this one runs the screen's loop
             stopping.start()
-            stopping.join()
+            stopping.join(STOP_S)
+            if stopping.is_alive():  # this thread, interrupted anywhere, may hold what that one waits for
+                with suppress(OSError, subprocess.SubprocessError):
+                    command = [sys.executable, "-P", "-m", "r1tui", "stop"]
+                    subprocess.run(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                        timeout=STOP_S,
+                        check=False,
+                    )
     flush_log()
     os._exit(CancelledError.exit_status)
 
