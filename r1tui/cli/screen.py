@@ -99,24 +99,15 @@ def _leave_at_once(app: "R1App", stopped: Paths | None, number: int, frame: Fram
     _in_time(partial(_say_at_once, app.unsaved.last_words), SAY_S)
     if stopped is not None:
         from r1tui.supervisor.askers import is_asked_by_others  # noqa: PLC0415
-        from r1tui.supervisor.client import stop  # noqa: PLC0415  asyncio, sockets
         from r1tui.supervisor.status import status  # noqa: PLC0415
+        from r1tui.system.jobs import r1tui_command  # noqa: PLC0415
 
         if not is_asked_by_others(status(stopped).answers, os.getpid()):
-            stopping = threading.Thread(target=stop, args=(stopped,), daemon=True)  # this one runs the screen's loop
-            stopping.start()
-            stopping.join(STOP_S)
-            if stopping.is_alive():  # this thread, interrupted anywhere, may hold what that one waits for
-                with suppress(OSError, subprocess.SubprocessError):
-                    command = [sys.executable, "-P", "-m", "r1tui", "stop"]
-                    subprocess.run(
-                        command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.DEVNULL,
-                        timeout=STOP_S,
-                        check=False,
-                    )
+            # a process of its own: this one, interrupted anywhere, may hold what stopping needs
+            null = subprocess.DEVNULL
+            with suppress(OSError, subprocess.TimeoutExpired):
+                command = r1tui_command(["stop"])
+                subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True).wait(STOP_S)
     flush_log()
     os._exit(CancelledError.exit_status)
 
