@@ -18,7 +18,7 @@ import pytest
 from r1tui.errors import R1tuiError
 from r1tui.messages import FallbackPlan, PlanSummary, ProcessId, ServerRecord, Status
 from r1tui.server.record import LOST_EVENT, record_file
-from r1tui.supervisor import asking, client, stopping, watches
+from r1tui.supervisor import asking, client, found, stopping, watches
 from r1tui.supervisor.state_file import read_record, write_record
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, identify, spawn_detached, wait
@@ -317,6 +317,37 @@ def test_a_second_stop_leaves_the_one_alone_that_is_at_it(paths: Paths, tmp_path
         first.stdin.close()
         second.join(90)
         assert first.wait(60) == 0
+    assert client.status(paths) == Status()
+
+
+def test_a_holder_of_the_lock_that_is_not_recognised_for_a_moment_late_in_the_wait_is_waited_for(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that exits loses its command line before its locks."""
+
+    def is_supervisor(pid: int, of: Paths) -> bool:
+        if pid == first.pid:
+            looks.append(pid)
+            if len(looks) == 100:
+                first.terminate()
+                return False
+        return recognised(pid, of)
+
+    looks: list[int] = []
+    recognised = found.is_supervisor
+    monkeypatch.setattr(stopping, "is_supervisor", is_supervisor)
+    monkeypatch.setattr(stopping, "NOT_OURS_S", 1.0)
+    start_ready(Toy(paths, tmp_path).spec(), paths)
+    kill(record_of(paths).keeper)
+    code = (
+        "import time; from r1tui.system.locks import locked; from r1tui.system.paths import Paths\n"
+        "with locked(Paths.from_environment().supervisor_lock, 'x'): print('held', flush=True); time.sleep(300)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        client.stop(paths)
+    assert len(looks) >= 100
     assert client.status(paths) == Status()
 
 

@@ -31,6 +31,7 @@ STOP_S = 45.0
 ROUNDS = 3
 """How often it is looked for what somebody has started meanwhile."""
 NOT_OURS_S = 3.0
+"""A lock that a process of somebody else holds for so long without a break is refused."""
 
 
 def stop(paths: Paths) -> Status:
@@ -45,18 +46,19 @@ def stop(paths: Paths) -> Status:
         _stop_unsupervised(paths, clean=False)
         raise
     deadline_s = monotonic() + 2 * STOP_S
-    unknown_s = monotonic() + NOT_OURS_S
+    known_s = monotonic()
     last_supervisor = _recorded_supervisor(paths)
     while monotonic() < deadline_s:
         supervisor, recorded = _lock_holder(paths), _recorded_supervisor(paths)
         if supervisor is not None and not is_supervisor(supervisor.pid, paths):
-            if monotonic() > unknown_s:
+            if monotonic() - known_s > NOT_OURS_S:
                 raise R1tuiError(
                     f"{paths.supervisor_lock} is held by process {supervisor.pid}, which is not r1tui.",
                     "Remove that file, and try again.",
                 )
-            sleep(POLL_S)  # the name of an earlier holder
+            sleep(POLL_S)  # the name of an earlier holder, or one that is just exiting and has no command line any more
             continue
+        known_s = monotonic()
         if supervisor is not None and recorded is not None and supervisor != recorded and not _listens(paths):
             sleep(POLL_S)  # a client that stops what nobody keeps, or a supervisor that is only just there
             continue
