@@ -54,7 +54,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 @pytest.fixture
 def empty_home(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home where no other program has models, and none of the variables that lead elsewhere."""
-    from r1tui.hub.local import ollama  # noqa: PLC0415
+    from r1tui.hub.local import places  # noqa: PLC0415
 
     names = ("XDG_CACHE_HOME", "OLLAMA_MODELS", "HUGGINGFACE_HUB_CACHE")
     for name in (*names, *(name for name in os.environ if name.startswith("HF_"))):
@@ -62,7 +62,7 @@ def empty_home(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     home = tmp_path / "user"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(ollama, "SYSTEM_FOLDER", tmp_path / "no-service")
+    monkeypatch.setattr(places, "OLLAMA_SERVICE_FOLDER", tmp_path / "no-service")
     return home
 
 

@@ -31,10 +31,9 @@ from r1tui.hub.download.part import PartialFile
 from r1tui.hub.download.staging import find_begun, pin, progress_of, staging_folder
 from r1tui.hub.listing.remembered import known_files, save_note
 from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, Tree
-from r1tui.hub.local.fetched import FetchRecord, KnownFile
-from r1tui.hub.local.found import download_lock, find_model, own_folder
-from r1tui.hub.local.ollama import MODEL_LAYER, ollama_models
-from r1tui.hub.local.places import Elsewhere
+from r1tui.hub.local.found import download_lock, find_model
+from r1tui.hub.local.places import MODEL_LAYER, Elsewhere, ollama_models
+from r1tui.hub.local.records import FetchRecord, KnownFile, own_folder
 from r1tui.hub.removal import find_removal, remove
 from r1tui.server.record import record_file
 from r1tui.system.files import write_json

@@ -33,9 +33,9 @@ from r1tui.hub.download.model import download, unfinished
 from r1tui.hub.download.part import PartialFile
 from r1tui.hub.download.staging import find_begun, progress_of, staging_folder
 from r1tui.hub.listing.remembered import known_files, save_note
-from r1tui.hub.local.disks import read_rate
-from r1tui.hub.local.fetched import FetchRecord
-from r1tui.hub.local.found import find_model, own_folder
+from r1tui.hub.local.folders import read_rate
+from r1tui.hub.local.found import find_model
+from r1tui.hub.local.records import FetchRecord, own_folder
 from r1tui.hub.removal import find_removal
 from r1tui.machine import bandwidth
 from r1tui.messages import DevicePlan, PlanSummary, ProcessId, Refusal, ServerRecord, ServerSpec

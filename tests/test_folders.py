@@ -12,9 +12,8 @@ import pytest
 
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.hub.local import disks, folders
-from r1tui.hub.local.disks import ModelDisk, inspect_disk, is_network, read_rate
-from r1tui.hub.local.folders import choose_folder
+from r1tui.hub.local import folders
+from r1tui.hub.local.folders import ModelDisk, choose_folder, inspect_disk, is_network, read_rate
 from r1tui.system.paths import Paths
 
 GB = 10**9
@@ -41,8 +40,8 @@ def given(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Disks:
 
 
 def chosen(paths: Paths, config: Config, have: dict[str, int] | None = None) -> tuple[str, str]:
-    folder = choose_folder("r1", MODEL, paths, config, lambda root: (have or {}).get(root.name, 0))
-    return folder.root.name, folder.reason
+    root, reason = choose_folder("r1", MODEL, paths, config, lambda root: (have or {}).get(root.name, 0))
+    return root.name, reason
 
 
 def test_the_default_is_taken_where_nothing_speaks_against_it(paths: Paths, given: Disks) -> None:
@@ -135,7 +134,7 @@ def test_a_disk_is_measured_once_by_its_largest_model(paths: Paths, monkeypatch:
         measured.append(path.name)
         return 2.5 if path.name == "large.gguf" else None
 
-    monkeypatch.setattr(disks, "disk_rate", rate)
+    monkeypatch.setattr(folders, "disk_rate", rate)
     assert read_rate(paths.models, paths) is None
     paths.models.mkdir(parents=True)
     (paths.models / "small.gguf").write_bytes(b"1")

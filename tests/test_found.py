@@ -11,8 +11,8 @@ import pytest
 from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config
 from r1tui.hub.listing.remembered import ask_hub
-from r1tui.hub.local import ollama
 from r1tui.hub.local.found import FoundModel, ModelSearch, find_model
+from r1tui.hub.local.places import MODEL_LAYER
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.hub_server import COMMIT, Hub, Repository
@@ -51,7 +51,7 @@ def flattened(files: dict[str, bytes], prefix: str = "") -> dict[str, bytes]:
 def put_in_ollama(root: Path, name: str, data: bytes, **changes: object) -> Path:
     """A model as Ollama keeps it: HOST/OWNER/NAME/TAG and a blob."""
     sha256 = hashlib.sha256(data).hexdigest()
-    layer = {"mediaType": ollama.MODEL_LAYER, "digest": f"sha256:{sha256}", "size": len(data)}
+    layer = {"mediaType": MODEL_LAYER, "digest": f"sha256:{sha256}", "size": len(data)}
     licence = {"mediaType": "application/vnd.ollama.image.license", "digest": f"sha256:{'0' * 64}", "size": 9}
     manifest = {"schemaVersion": 2, "layers": [licence, layer | changes]}
     put(root, {f"manifests/{name}": json.dumps(manifest).encode(), f"blobs/sha256-{sha256}": data})
@@ -225,9 +225,9 @@ def test_a_folder_that_may_not_be_read_is_told(paths: Paths, home: Path, monkeyp
     closed = home / ".ollama/models/manifests"
     put_in_ollama(home / ".ollama/models", f"hf.co/{REPO}/Q4_0", b"GGUF single")
 
-    def guarded(path: Path) -> object:
-        if path == closed:
-            raise PermissionError(13, "Permission denied", str(path))
+    def guarded(path: str) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)  # root may read everything

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from r1tui.config import Config
-from r1tui.hub.local.others import Other, other_models
+from r1tui.hub.local.found import FoundModel, other_models
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
 from tests.test_found import put, put_in_ollama
@@ -28,12 +28,12 @@ def test_every_place_is_looked_into_and_parts_of_models_are_none(paths: Paths, h
     (home / "mine/again.gguf").symlink_to(own)
     config = Config(model_folders=[str(home / "mine")])
     assert other_models(paths, config, []) == [
-        Other("x", own, "r1tui"),
-        Other("y", mine, "model_folders"),
-        Other("c", cached, "huggingface"),
-        Other("a_b_d", flat, "llama.cpp"),
-        Other("z", first, "lmstudio"),
-        Other("deepseek-r1:7b", blob, "ollama"),
+        FoundModel(own, "r1tui", "x"),
+        FoundModel(mine, "model_folders", "y"),
+        FoundModel(cached, "huggingface", "c"),
+        FoundModel(flat, "llama.cpp", "a_b_d"),
+        FoundModel(first, "lmstudio", "z"),
+        FoundModel(blob, "ollama", "deepseek-r1:7b"),
     ]
     assert blob not in [other.path for other in other_models(paths, config, [blob, own])]
 

@@ -30,10 +30,9 @@ from r1tui.engine.source import source_kind
 from r1tui.engine.system import System, install_command, survey
 from r1tui.engine.toolchain import bundled_toolkit
 from r1tui.errors import R1tuiError
-from r1tui.hub.local import ollama
-from r1tui.hub.local.disks import existing
+from r1tui.hub.local.folders import existing
 from r1tui.hub.local.found import ModelSearch
-from r1tui.hub.local.places import OWNERS, model_roots
+from r1tui.hub.local.places import OLLAMA_SERVICE_FOLDER, OWNERS, model_roots
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import detect_machine
 from r1tui.remedies import StopServer, in_commands
@@ -293,6 +292,6 @@ def _folder(name: str, folder: Path, room_bytes: int, *, needed: bool) -> Check:
 def _way_in(path: Path, why: str) -> str:
     if why != os.strerror(errno.EACCES):
         return ""
-    if path.is_relative_to(ollama.SYSTEM_FOLDER):
+    if path.is_relative_to(OLLAMA_SERVICE_FOLDER):
         return "sudo usermod -aG ollama $USER, and log in again, to use Ollama's models"
     return "Make it readable to use the models there."

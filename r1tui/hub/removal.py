@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
@@ -13,10 +13,9 @@ from r1tui.hub.download.part import JOURNAL, PART
 from r1tui.hub.download.staging import staging_folder, unpin
 from r1tui.hub.listing.names import choose, choose_by_name
 from r1tui.hub.listing.remembered import Known, known_files
-from r1tui.hub.local.fetched import FetchRecord
 from r1tui.hub.local.found import ModelSearch, download_lock, own_folders
 from r1tui.hub.local.places import OWNERS, model_roots
-from r1tui.hub.local.revisions import counted, is_apart
+from r1tui.hub.local.records import RECORD_NAME, FetchRecord, own_folder, select_counted
 from r1tui.remedies import ListModels, StopServer
 from r1tui.system.files import delete
 from r1tui.system.locks import holder, locked
@@ -88,18 +87,14 @@ def _files(variant: Variant, paths: Paths, config: Config) -> Iterator[Path]:
             yield from (path for path in folder.glob("*") if path.is_file())
             continue
         root = folder.parent.parent
-        ours = None if root == paths.models else {folder / name for name in FetchRecord.load(folder).files}
-        for place in (folder, staging_folder(variant, root)):
-            for path in _of_variant(place, variant, known):
-                recorded = ours is None or _finished(path) in ours
-                if place != folder or (recorded and _counts(path, variant, folder, paths)):
-                    yield path
-
-
-def _counts(path: Path, variant: Variant, folder: Path, paths: Paths) -> bool:
-    """Whether a file in a folder of ours is of the variant's revision."""
-    name = _finished(path).relative_to(folder).as_posix()
-    return is_apart(variant, folder) or bool(counted(variant, folder, [name], paths))
+        recorded = FetchRecord.load(folder).files
+        apart = variant.pinned is not None and folder == own_folder(variant, paths, root)
+        for path in _of_variant(folder, variant, known):
+            name = _finished(path).relative_to(folder).as_posix()
+            ours = root == paths.models or name in recorded
+            if ours and (apart or select_counted(variant, folder, [name], paths)):
+                yield path
+        yield from _of_variant(staging_folder(variant, root), variant, known)
 
 
 def _of_variant(folder: Path, variant: Variant, known: Known | None) -> Iterator[Path]:
@@ -107,14 +102,14 @@ def _of_variant(folder: Path, variant: Variant, known: Known | None) -> Iterator
     here = {
         path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file() or path.is_symlink()
     }
-    names = {name: str(_finished(PurePosixPath(name))) for name in here}
+    names = {name: str(_finished(Path(name))) for name in here}
     listed = {file.path for file in known.listing.files} if known else set()
     select = choose_by_name if known else choose
     chosen = listed | set(select(set(names.values()), variant.repo or "", variant.pattern or ""))
     yield from (here[name] for name, finished in names.items() if finished in chosen)
 
 
-def _finished(path: PurePosixPath | Path) -> PurePosixPath | Path:
+def _finished(path: Path) -> Path:
     """The file that an unfinished or damaged one is, or was to become."""
     while path.suffix in _UNFINISHED:
         path = path.with_suffix("")
@@ -136,14 +131,12 @@ def _forget(folder: Path, files: tuple[Path, ...]) -> None:
         if left:
             FetchRecord(left).save(folder)
         else:
-            delete(folder / ".r1tui.json")
+            delete(folder / RECORD_NAME)
 
 
 def _prune(folder: Path, keep: set[Path]) -> None:
     """Remove the folder and those above it as long as they are empty."""
-    while folder not in keep:
-        try:
+    with suppress(OSError):
+        while folder not in keep:
             folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
+            folder = folder.parent

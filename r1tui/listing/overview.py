@@ -12,8 +12,7 @@ from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
 from r1tui.hub.download.staging import progress_of
 from r1tui.hub.listing.remembered import known_files
-from r1tui.hub.local.found import ModelSearch
-from r1tui.hub.local.others import other_models
+from r1tui.hub.local.found import ModelSearch, other_models
 from r1tui.hub.local.places import OWNERS, Owner
 from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
 from r1tui.plan.history import run_of_plan

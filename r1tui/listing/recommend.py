@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.hub.local.disks import existing
-from r1tui.hub.local.folders import RESERVE_BYTES
+from r1tui.hub.local.folders import RESERVE_BYTES, existing
 from r1tui.hub.local.places import model_roots
 from r1tui.listing.overview import ModelEntry
 from r1tui.machine.bandwidth import load_bandwidth

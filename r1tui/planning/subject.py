@@ -8,7 +8,8 @@ from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.gguf import GgufError, Header, read_header
 from r1tui.hub.download.headers import fetch_headers, known_headers, place_in_repository
-from r1tui.hub.local.found import ModelSearch, own_folder
+from r1tui.hub.local.found import ModelSearch
+from r1tui.hub.local.records import own_folder
 from r1tui.remedies import Advice, FetchModel, with_variant
 from r1tui.system.paths import Paths
 

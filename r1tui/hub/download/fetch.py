@@ -18,9 +18,7 @@ from r1tui.hub.download.staging import pin, staging_folder, unpin
 from r1tui.hub.download.transfer import Transfer
 from r1tui.hub.listing.remembered import MAIN
 from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, check_sizes
-from r1tui.hub.local.fetched import FetchRecord, KnownFile
-from r1tui.hub.local.found import own_folder
-from r1tui.hub.local.revisions import same_file_elsewhere
+from r1tui.hub.local.records import FetchRecord, KnownFile, own_folder, same_file_elsewhere
 from r1tui.system.children import cancelled
 from r1tui.system.files import make_folder, read_json_if_any, write_json
 from r1tui.system.outside import inside

@@ -19,9 +19,10 @@ from r1tui.hub.listing.answers import (
 )
 from r1tui.hub.listing.names import choose_by_name, is_complete, is_gguf
 from r1tui.hub.listing.ready import ready_endpoint
+from r1tui.hub.listing.refusals import explain_refusals
 from r1tui.hub.listing.remembered import ask_hub, known_files
-from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, explain_refusals
-from r1tui.hub.local.revisions import other_commits
+from r1tui.hub.listing.remote import RemoteFile, RemoteFiles
+from r1tui.hub.local.records import other_commits
 from r1tui.system.files import make_folder
 from r1tui.system.lazy import hub_utils, huggingface_hub
 from r1tui.system.outside import component, inside

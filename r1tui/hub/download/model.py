@@ -19,10 +19,10 @@ from r1tui.hub.download.staging import bytes_here, find_begun, staging_folder, u
 from r1tui.hub.listing.answers import FilesGoneError
 from r1tui.hub.listing.remembered import ask_hub, latest_files
 from r1tui.hub.listing.remote import RemoteFiles, check_online
-from r1tui.hub.local.fetched import FetchRecord, KnownFile
 from r1tui.hub.local.folders import choose_folder
-from r1tui.hub.local.found import download_lock, find_model, own_folder, own_folders
+from r1tui.hub.local.found import download_lock, find_model, own_folders
 from r1tui.hub.local.places import model_roots
+from r1tui.hub.local.records import FetchRecord, KnownFile, own_folder
 from r1tui.remedies import FetchModel
 from r1tui.system.children import sigterm_raises
 from r1tui.system.locks import locked
@@ -139,16 +139,16 @@ class _Download:
 
     def _transfer(self, listing: RemoteFiles) -> Path:
         variant, paths = self._variant, self._paths
-        chosen = choose_folder(
+        root, reason = choose_folder(
             variant.name, listing.size_bytes, paths, self._config,
-            lambda root: bytes_here(variant, root, paths, listing.files),
+            lambda one: bytes_here(variant, one, paths, listing.files),
         )  # fmt: skip
-        if chosen.reason:
-            self._notify(chosen.reason)
-        for root in model_roots(paths, self._config):
-            if root != chosen.root:
-                unpin(variant, root)
-        fetch = Fetch(variant, listing, self._emit, self._manners, root=chosen.root, paths=paths)
+        if reason:
+            self._notify(reason)
+        for other in model_roots(paths, self._config):
+            if other != root:
+                unpin(variant, other)
+        fetch = Fetch(variant, listing, self._emit, self._manners, root=root, paths=paths)
         try:
             return run_async(fetch.run())
         except KeyboardInterrupt:
@@ -158,7 +158,7 @@ class _Download:
                 "It goes on where it was.",
             ) from None
         except OSError as error:
-            raise os_error(error, staging_folder(variant, chosen.root)) from error
+            raise os_error(error, staging_folder(variant, root)) from error
 
     def _folder_of(self, first: Path) -> Path:
         """The folder of ours that the model is in; the usual one for a model of another's."""

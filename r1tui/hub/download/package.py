@@ -9,7 +9,7 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Emit, LogLine, Meter, Notice
 from r1tui.hub.download.part import PART
 from r1tui.hub.listing.names import is_gguf
-from r1tui.hub.local.found import own_folder
+from r1tui.hub.local.records import own_folder
 from r1tui.remedies import Run
 from r1tui.system.files import make_folder
 from r1tui.system.outside import component

@@ -16,10 +16,8 @@ from r1tui.hub.download.part import is_file_of, saved_bytes
 from r1tui.hub.listing.names import choose_by_name
 from r1tui.hub.listing.remembered import known_files
 from r1tui.hub.listing.remote import RemoteFile, RemoteFiles
-from r1tui.hub.local.found import own_folder
-from r1tui.hub.local.places import model_roots
-from r1tui.hub.local.revisions import folder_name
-from r1tui.hub.local.walk import gguf_files
+from r1tui.hub.local.places import gguf_files, model_roots
+from r1tui.hub.local.records import folder_name, own_folder
 from r1tui.system.files import delete, read_json_if_any, write_json
 from r1tui.system.outside import is_relative
 from r1tui.system.paths import Paths

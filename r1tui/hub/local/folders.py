@@ -3,14 +3,20 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
+
+import msgspec
 
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.hub.local.disks import ModelDisk, existing, inspect_disk, is_network
-from r1tui.hub.local.places import model_roots
+from r1tui.hub.listing.remembered import save_note
+from r1tui.hub.local.places import gguf_files, model_roots
+from r1tui.machine.bandwidth import disk_rate
 from r1tui.remedies import ListModels
+from r1tui.system.files import read_json_if_any
 from r1tui.system.lazy import psutil
 from r1tui.system.paths import Paths
 
@@ -21,24 +27,58 @@ SLOW_BYTES_PER_S = 250e6
 """Below this a 131 GiB model takes ten minutes and more to load; a SATA SSD is twice as fast."""
 WORTH_IT = 1.5
 """Another folder has to be faster by this factor."""
+SAMPLE_S = 0.4
+KEPT_S = 7 * 24 * 3600.0
+NETWORK_TYPES = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "afs", "davfs"})
 _NOT_FOR_MODELS = ("/boot", "/dev", "/etc", "/proc", "/run", "/snap", "/sys", "/tmp", "/var/tmp")  # noqa: S108
 
 
 @dataclass(frozen=True)
-class Folder:
-    """The root that a model goes below, and why, where there is something to say."""
+class ModelDisk:
+    """A folder for models and the file system that holds it."""
 
-    root: Path
-    reason: str = ""
+    folder: Path
+    free_bytes: int
+    writable: bool
+    """False too for a folder of the user's that is not there: its disk may not be mounted."""
+    network: bool
+    """Whether it is known to be somewhere else: reads wait for a network."""
+    read_bytes_per_s: float | None
+    """As measured; None where there was nothing to read."""
+
+    @property
+    def speed(self) -> tuple[bool, float]:
+        """By which disks are ordered, the fastest last."""
+        return (not self.network, self.read_bytes_per_s or 0.0)
+
+    @property
+    def drawback(self) -> str:
+        """Why one would rather have another; empty for one that is good enough, or of which nothing is known."""
+        rate = self.read_bytes_per_s
+        if rate is not None:
+            return f"is read at {rate / 1e6:.0f} MB/s" if rate < SLOW_BYTES_PER_S else ""
+        return "is on a network volume" if self.network else ""
+
+    def obstacle(self, lacking_bytes: int) -> str:
+        """Why so many bytes do not go there."""
+        if not self.writable:
+            return f"{self.folder} is not there or cannot be written"
+        return f"{self.folder} has {self.free_bytes / GB:.1f} GB free for {lacking_bytes / GB:.1f} GB"
+
+    def is_faster(self, than: "ModelDisk") -> bool:
+        """Whether it is so much faster that a model goes there instead."""
+        if self.read_bytes_per_s is None or than.read_bytes_per_s is None:
+            return than.network and not self.network
+        return self.read_bytes_per_s >= WORTH_IT * than.read_bytes_per_s
 
 
 def choose_folder(
     name: str, need_bytes: int, paths: Paths, config: Config, have: Callable[[Path], int] = lambda root: 0
-) -> Folder:
-    """Where a model of `need_bytes` goes; `have` says how much of it a root has already, which then counts.
+) -> tuple[Path, str]:
+    """The root that a model of `need_bytes` goes below, and why, where there is something to say.
 
-    Raises R1tuiError, with the numbers, when no folder has room. Only places that the user named are candidates;
-    others are suggested.
+    `have` is how much of it a root has already, which then counts. Raises R1tuiError, with the numbers, when no folder
+    has room. Only places that the user named are candidates; others are suggested.
     """
     disks = [inspect_disk(root, paths) for root in dict.fromkeys(model_roots(paths, config))]
     lacks = {disk.folder: need_bytes - have(disk.folder) for disk in disks}
@@ -47,57 +87,28 @@ def choose_folder(
     default = disks[0]
     if begun:
         there = min(begun, key=lambda disk: lacks[disk.folder]).folder
-        return Folder(there, "" if there == default.folder else f"It goes on in {there}, where part of it is.")
+        return there, "" if there == default.folder else f"It goes on in {there}, where part of it is."
     if not fitting:
         raise _no_room(name, disks, lacks)
     if default not in fitting:
-        best = max(fitting, key=_speed)
-        return Folder(best.folder, f"It goes to {best.folder}: {_obstacle(default, lacks[default.folder])}.")
-    if not (drawback := _drawback(default)):
-        return Folder(default.folder)
-    others = [disk for disk in fitting if disk != default and _is_faster(disk, default)]
-    if others:
-        best = max(others, key=_speed)
-        return Folder(best.folder, f"It goes to {best.folder}{_at(best)}: {default.folder} {drawback}.")
-    return Folder(
-        default.folder,
-        f"{default.folder} {drawback}, and a model there loads slowly; "
-        "a folder on a local disk in the config's `model_folders` would be taken instead.",
+        best = max(fitting, key=lambda disk: disk.speed)
+        return best.folder, f"It goes to {best.folder}: {default.obstacle(lacks[default.folder])}."
+    if not default.drawback:
+        return default.folder, ""
+    if others := [disk for disk in fitting if disk != default and disk.is_faster(default)]:
+        best = max(others, key=lambda disk: disk.speed)
+        rate = f" ({best.read_bytes_per_s / 1e6:,.0f} MB/s)" if best.read_bytes_per_s else ""
+        return best.folder, f"It goes to {best.folder}{rate}: {default.folder} {default.drawback}."
+    return default.folder, (
+        f"{default.folder} {default.drawback}, and a model there loads slowly; "
+        "a folder on a local disk in the config's `model_folders` would be taken instead."
     )
-
-
-def _speed(disk: ModelDisk) -> tuple[bool, float]:
-    return (not disk.network, disk.read_bytes_per_s or 0.0)
-
-
-def _is_faster(disk: ModelDisk, default: ModelDisk) -> bool:
-    if disk.read_bytes_per_s is None or default.read_bytes_per_s is None:
-        return default.network and not disk.network
-    return disk.read_bytes_per_s >= WORTH_IT * default.read_bytes_per_s
-
-
-def _drawback(disk: ModelDisk) -> str:
-    """Why one would rather have another disk; empty for one that is good enough, or of which nothing is known."""
-    rate = disk.read_bytes_per_s
-    if rate is not None:
-        return f"is read at {rate / 1e6:.0f} MB/s" if rate < SLOW_BYTES_PER_S else ""
-    return "is on a network volume" if disk.network else ""
-
-
-def _at(disk: ModelDisk) -> str:
-    return f" ({disk.read_bytes_per_s / 1e6:,.0f} MB/s)" if disk.read_bytes_per_s else ""
-
-
-def _obstacle(disk: ModelDisk, lacking_bytes: int) -> str:
-    if not disk.writable:
-        return f"{disk.folder} is not there or cannot be written"
-    return f"{disk.folder} has {disk.free_bytes / GB:.1f} GB free for {lacking_bytes / GB:.1f} GB"
 
 
 def _no_room(name: str, disks: list[ModelDisk], lacks: dict[Path, int]) -> R1tuiError:
     default, *others = disks
     needed = lacks[default.folder]
-    more = "".join(f" {_obstacle(disk, lacks[disk.folder])}." for disk in others)
+    more = "".join(f" {disk.obstacle(lacks[disk.folder])}." for disk in others)
     suggestion = next(iter(suggested_folders(needed + RESERVE_BYTES, {existing(disk.folder) for disk in disks})), None)
     remedy = "Make room, set R1TUI_HOME to a larger disk, or choose a smaller model."
     if suggestion is not None:
@@ -106,14 +117,11 @@ def _no_room(name: str, disks: list[ModelDisk], lacks: dict[Path, int]) -> R1tui
             f"{suggestion} has {free / GB:,.0f} GB free: make a folder there and name it in the config, "
             f"`model_folders: [{suggestion}/models]`. Or make room, or choose a smaller variant."
         )
-    if not default.writable:
-        return R1tuiError(f"{_obstacle(default, needed)}.{more}", remedy, ListModels())
-    return R1tuiError(
-        f"{name} needs {needed / GB:.1f} GB more, and the disk of {default.folder} has "
-        f"{default.free_bytes / GB:.1f} GB free.{more}",
-        remedy,
-        ListModels(),
-    )
+    cause = default.obstacle(needed)
+    if default.writable:
+        free_gb = default.free_bytes / GB
+        cause = f"{name} needs {needed / GB:.1f} GB more, and the disk of {default.folder} has {free_gb:.1f} GB free"
+    return R1tuiError(f"{cause}.{more}", remedy, ListModels())
 
 
 def suggested_folders(need_bytes: int, besides: Iterable[Path]) -> list[Path]:
@@ -122,20 +130,70 @@ def suggested_folders(need_bytes: int, besides: Iterable[Path]) -> list[Path]:
     found = []
     for partition in psutil.disk_partitions(all=False):
         mount = Path(partition.mountpoint)
-        try:
+        with suppress(OSError):
             if not mount.is_dir() or mount.stat().st_dev in taken or is_network(mount):
                 continue
             if str(mount).startswith(_NOT_FOR_MODELS) or shutil.disk_usage(mount).free < need_bytes:
                 continue
-            if (place := _writable(mount)) is not None:
-                found.append(place)
-        except OSError:
-            continue
+            found += [mount] if _is_writable(mount) else list(filter(_is_writable, _own_subfolders(mount)))[:1]
     return found
 
 
-def _writable(mount: Path) -> Path | None:
-    if os.access(mount, os.W_OK | os.X_OK):
-        return mount
-    own = [path for path in mount.iterdir() if path.is_dir() and path.stat().st_uid == os.getuid()]
-    return next((path for path in sorted(own) if os.access(path, os.W_OK | os.X_OK)), None)
+def _own_subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.stat().st_uid == os.getuid())
+
+
+def _is_writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def inspect_disk(folder: Path, paths: Paths) -> ModelDisk:
+    """What the folder's file system is like; makes nothing there."""
+    place = existing(folder)
+    return ModelDisk(
+        folder,
+        shutil.disk_usage(place).free,
+        _is_writable(place) and (folder.is_dir() or folder == paths.models),
+        is_network(place.resolve()),
+        read_rate(folder, paths),
+    )
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
+
+
+def is_network(folder: Path, mounts: str | None = None) -> bool:
+    """Whether the folder's file system is reached over a network; `mounts` stands in for /proc/self/mounts."""
+    if mounts is None:
+        with suppress(OSError):
+            mounts = Path("/proc/self/mounts").read_text("utf-8", "replace")
+    best, kind = Path("/"), ""
+    for row in map(str.split, (mounts or "").splitlines()):
+        place = Path(row[1].replace("\\040", " "))
+        if folder.is_relative_to(place) and len(place.parts) >= len(best.parts):
+            best, kind = place, row[2]
+    return kind in NETWORK_TYPES or kind.startswith("fuse.")
+
+
+class _Rate(msgspec.Struct, frozen=True):
+    bytes_per_s: float
+    measured_s: float
+
+
+def read_rate(folder: Path, paths: Paths) -> float | None:
+    """Bytes a second that a folder for models is read with, by the largest one there; None where that cannot be known.
+
+    Takes half a second at the most, and none when it was measured this week.
+    """
+    place = paths.cache / "disks.json"
+    rates = read_json_if_any(place, dict[str, _Rate]) or {}
+    known = rates.get(str(folder))
+    if known is not None and 0 <= time() - known.measured_s < KEPT_S:
+        return known.bytes_per_s
+    largest = max(gguf_files(folder), key=lambda file: file.stat().st_size, default=None)
+    if largest is None or (gbps := disk_rate(largest, SAMPLE_S)) is None:
+        return None
+    save_note(place, rates | {str(folder): _Rate(gbps * 1e9, time())})
+    return gbps * 1e9

@@ -1,22 +1,26 @@
 """Models that are on this machine already, in r1tui's folders or another program's; looks at names and sizes only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 
-from r1tui.catalog.variants import PACKAGE, Variant
+from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.gguf.header import followed, shards_of
 from r1tui.hub.listing.names import choose, choose_by_name, is_complete, is_exactly, models, stem, wanted
 from r1tui.hub.listing.remembered import Known, known_files
-from r1tui.hub.local.fetched import FetchRecord
-from r1tui.hub.local.ollama import OllamaModel, ollama_models
-from r1tui.hub.local.places import Elsewhere, Owner, Place, model_roots
-from r1tui.hub.local.revisions import counted, folder_name
-from r1tui.hub.local.walk import gguf_files
+from r1tui.hub.local.places import MAX_DEPTH, Elsewhere, OllamaModel, Owner, Place, gguf_files, model_roots
+from r1tui.hub.local.records import FetchRecord, own_folder, select_counted
 from r1tui.system.paths import Paths
+
+MOST_OTHERS = 200
+"""More of them would be no list to choose from."""
+_HUB_HOSTS = ("hf.co/", "huggingface.co/")
+
+Sizes = dict[str, int]
+"""The size in bytes that each file must have, by its name; empty where its owner sees to that."""
 
 
 @dataclass(frozen=True)
@@ -26,21 +30,14 @@ class FoundModel:
     path: Path
     """The (first) file."""
     owner: Owner
+    name: str = ""
+    """What it is listed by, where no variant means it."""
 
 
 def find_model(variant: Variant, paths: Paths, config: Config) -> Path | None:
     """The model's (first) file if all of its files are here."""
     found = ModelSearch(paths, config).find(variant)
     return found.path if found else None
-
-
-def own_folder(variant: Variant, paths: Paths, root: Path | None = None) -> Path:
-    """Where r1tui keeps the files of the variant's repository or package, below one of the folders for models."""
-    root = root or paths.models
-    if variant.package is not None:
-        match = PACKAGE.fullmatch(variant.package)
-        return root / "packages" / (f"{match['name']}-{match['version']}" if match else variant.package)
-    return root / folder_name(variant.repo or "other", variant.pinned)
 
 
 def own_folders(variant: Variant, paths: Paths, config: Config) -> list[Path]:
@@ -71,92 +68,69 @@ class ModelSearch:
     def find(self, variant: Variant) -> FoundModel | None:
         """The model, in the first place that has all of it."""
         if variant.file is not None:
-            return _found(whole_model(variant.file), "file")
-        if variant.package is not None:
-            return self._packaged(variant)
-        if variant.repo is None or variant.pattern is None:
-            return None
+            whole = whole_model(variant.file)
+            return FoundModel(whole, "file") if whole else None
         known = known_files(variant, self.paths)
-        return self._in_repository_places(variant, known) or self._outside(variant, known)
+        for files, owner, sizes in self._candidates(variant, known):
+            if files and is_complete(path.name for path in files) and self._is_right(variant, files, sizes):
+                return FoundModel(files[0], owner)
+        return None
 
-    def _packaged(self, variant: Variant) -> FoundModel | None:
-        folder = own_folder(variant, self.paths)
-        name = PurePosixPath(variant.member).name if variant.member else None
-        if name is None:
-            return _found(next(iter(gguf_files(folder, self._ignore, 0)), None), "r1tui")
-        if (folder / name).is_file():
-            return FoundModel(folder / name, "r1tui")
-        return _found(next((path for path in self._user_files if path.name == name), None), "model_folders")
-
-    def _in_repository_places(self, variant: Variant, known: Known | None) -> FoundModel | None:
-        repo = variant.repo or ""
+    def _candidates(self, variant: Variant, known: Known | None) -> Iterator[tuple[list[Path], Owner, Sizes]]:
+        if variant.package is not None:
+            yield from self._packaged(variant)
+        if variant.repo is None or variant.pattern is None:
+            return
+        sizes = {PurePosixPath(file.path).name: file.size_bytes for file in known.listing.files} if known else {}
         ours = [place for root in self._roots for place in _own_places(root, variant, self.paths)]
-        for place in (*ours, *self._elsewhere.repository_places(repo, variant.pinned)):
+        for place in (*ours, *self._elsewhere.repository_places(variant.repo, variant.pinned)):
             here = {path.relative_to(place.folder).as_posix(): path for path in gguf_files(place.folder, self._ignore)}
-            names = counted(variant, place.folder, here, self.paths) if place in ours else list(here)
+            names = select_counted(variant, place.folder, here, self.paths) if place in ours else list(here)
             chosen = [here[name] for name in _chosen(names, variant, known, place)]
-            complete = chosen and is_complete(path.name for path in chosen)
-            if complete and (place.whole or self._right(variant, chosen, known)):
-                return FoundModel(chosen[0], place.owner)
-        return None
+            yield chosen, place.owner, {} if place.whole else sizes
+        if variant.pinned is None:  # else only a checksum tells one revision's files from another's
+            for files, flat_sizes in self._in_flat_caches(variant.repo, variant.pattern, known):
+                yield files, "llama.cpp", flat_sizes
+        yield [model.blob for model in islice(self._in_ollama(variant, known), 1)], "ollama", {}
+        if variant.pinned is None:
+            for path in self._user_files:
+                if is_exactly(stem(path.name), variant.repo, variant.pattern) and not _is_of_other(path, variant.repo):
+                    whole = whole_model(path)
+                    yield shards_of(whole) if whole else [], "model_folders", sizes
 
-    def _outside(self, variant: Variant, known: Known | None) -> FoundModel | None:
-        """In places that do not keep to the repository's layout."""
-        if variant.pinned is not None:  # only a checksum tells one revision's files from another's
-            return self._in_ollama(variant, known)
-        return (
-            self._in_flat_caches(variant, known)
-            or self._in_ollama(variant, known)
-            or self._in_user_folders(variant, known)
-        )
+    def _packaged(self, variant: Variant) -> Iterator[tuple[list[Path], Owner, Sizes]]:
+        name = PurePosixPath(variant.member or "").name
+        here = gguf_files(own_folder(variant, self.paths), self._ignore, 0)
+        yield [path for path in here if name in ("", path.name)][:1], "r1tui", {}
+        if name:
+            yield [path for path in self._user_files if path.name == name][:1], "model_folders", {}
 
-    def _in_flat_caches(self, variant: Variant, known: Known | None) -> FoundModel | None:
-        prefix = f"{(variant.repo or '').replace('/', '_')}_"
+    def _in_flat_caches(self, repo: str, pattern: str, known: Known | None) -> Iterator[tuple[list[Path], Sizes]]:
+        """Where the names of all repositories' files are flattened: OWNER_REPO_PATH."""
+        prefix = f"{repo.replace('/', '_')}_"
+        sizes = {prefix + file.path.replace("/", "_"): file.size_bytes for file in known.listing.files} if known else {}
         for cache in self._elsewhere.flat_caches():
-            here = {path.name.removeprefix(prefix): path for path in gguf_files(cache, self._ignore, 0)}
-            here = {name: path for name, path in here.items() if path.name != name}
-            if known is not None:
-                names = [file.path.replace("/", "_") for file in known.listing.files]
-                chosen = [here[name] for name in names if name in here]
-            else:
-                chosen = [here[name] for name in _named_alone(here, variant)]
-            if chosen and is_complete(path.name for path in chosen) and self._right(variant, chosen, known, prefix):
-                return FoundModel(chosen[0], "llama.cpp")
-        return None
+            here = {path.name: path for path in gguf_files(cache, self._ignore, 0) if path.name.startswith(prefix)}
+            named = _named_alone([name.removeprefix(prefix) for name in here], repo, pattern)
+            names = list(sizes) if known else [prefix + name for name in named]
+            yield [here[name] for name in names if name in here], sizes
 
-    def _in_ollama(self, variant: Variant, known: Known | None) -> FoundModel | None:
+    def _in_ollama(self, variant: Variant, known: Known | None) -> Iterator[OllamaModel]:
+        """A blob of the hub's checksum; while that is not known, the one that is called like the repository's."""
         files = known.listing.files if known else ()
-        sha256 = files[0].sha256 if len(files) == 1 else None
-        for model in self._ollama:
-            if sha256 is not None and model.sha256 == sha256:
-                return FoundModel(model.blob, "ollama")
+        if len(files) == 1 and files[0].sha256 is not None:
+            yield from (model for model in self._ollama if model.sha256 == files[0].sha256)
+        name = f"{variant.repo}:{wanted(variant.pattern or '')}".casefold()
         for model in self._ollama if variant.pinned is None else ():
-            same = model.from_hub and model.repo.casefold() == (variant.repo or "").casefold()
-            if same and model.tag.casefold() == wanted(variant.pattern or ""):
+            if model.name.casefold() in [host + name for host in _HUB_HOSTS]:
                 if known is None:
-                    return FoundModel(model.blob, "ollama")
-                self._reject(variant, model.blob, "another file than the hub has now")
-        return None
+                    yield model
+                else:
+                    self._reject(variant, model.blob, "another file than the hub has now")
 
-    def _in_user_folders(self, variant: Variant, known: Known | None) -> FoundModel | None:
-        """A model that is named after its repository, wherever below the user's folders it lies."""
-        repo, pattern = variant.repo or "", variant.pattern or ""
-        for path in self._user_files:
-            if not is_exactly(stem(path.name), repo, pattern) or _publisher_differs(path, repo):
-                continue
-            whole = whole_model(path)
-            if whole is not None and self._right(variant, shards_of(whole), known):
-                return FoundModel(whole, "model_folders")
-        return None
-
-    def _right(self, variant: Variant, files: Iterable[Path], known: Known | None, prefix: str = "") -> bool:
+    def _is_right(self, variant: Variant, files: Iterable[Path], sizes: Sizes) -> bool:
         """Whether the files have the names and sizes that the hub gave, as far as it was asked."""
-        if known is None:
-            return True
-        sizes = {PurePosixPath(file.path).name: file.size_bytes for file in known.listing.files}
-        if prefix:
-            sizes = {prefix + file.path.replace("/", "_"): file.size_bytes for file in known.listing.files}
-        for file in files:
+        for file in files if sizes else ():
             if sizes.get(file.name) != file.stat().st_size:
                 self._reject(variant, file, "the hub's file has another size or name")
                 return False
@@ -175,7 +149,35 @@ class ModelSearch:
 
     @cached_property
     def _ollama(self) -> list[OllamaModel]:
-        return [model for root in self._elsewhere.ollama() for model in ollama_models(root, self._ignore)]
+        return self._elsewhere.ollama_models(self._ignore)
+
+
+def other_models(paths: Paths, config: Config, used: Iterable[Path]) -> list[FoundModel]:
+    """The models in all places that are looked into, without those that are `used` as variants; by their names."""
+    seen = {path.resolve() for path in used}
+    found: list[FoundModel] = []
+    for other in _everything(paths, config):
+        resolved = other.path.resolve()
+        if resolved not in seen and len(found) < MOST_OTHERS:
+            seen.add(resolved)
+            found.append(other)
+    return found
+
+
+def _everything(paths: Paths, config: Config) -> Iterator[FoundModel]:
+    elsewhere = Elsewhere()
+    for root, owner, depth in (*_own_roots(paths, config), *elsewhere.folders()):
+        here = {path.relative_to(root).as_posix(): path for path in gguf_files(root, depth=depth)}
+        for files in models(here, "*").values():
+            if (whole := whole_model(here[files[0]])) is not None:
+                yield FoundModel(whole, owner, Path(stem(whole.name)).name)
+    for model in elsewhere.ollama_models():
+        yield FoundModel(model.blob, "ollama", model.name.removeprefix("registry.ollama.ai/").removeprefix("library/"))
+
+
+def _own_roots(paths: Paths, config: Config) -> Iterator[tuple[Path, Owner, int]]:
+    for root in model_roots(paths, config):
+        yield root, "r1tui" if root == paths.models else "model_folders", MAX_DEPTH
 
 
 def whole_model(path: Path) -> Path | None:
@@ -198,13 +200,8 @@ def _own_places(root: Path, variant: Variant, paths: Paths) -> list[Place]:
     ]
 
 
-def _found(path: Path | None, owner: Owner) -> FoundModel | None:
-    return FoundModel(path, owner) if path else None
-
-
-def _chosen(here: Iterable[str], variant: Variant, known: Known | None, place: Place) -> list[str]:
+def _chosen(here: list[str], variant: Variant, known: Known | None, place: Place) -> list[str]:
     """The names that are the variant's, among those in a place that is laid out as its repository."""
-    here = list(here)
     repo, pattern = variant.repo or "", variant.pattern or ""
     if known is not None:
         expected = [file.path for file in known.listing.files]
@@ -217,9 +214,8 @@ def _chosen(here: Iterable[str], variant: Variant, known: Known | None, place: P
     return named if named or known is not None or place.owner != "r1tui" else choose(here, repo, pattern)
 
 
-def _named_alone(here: Iterable[str], variant: Variant) -> list[str]:
-    """The variant's among names whose folders' slashes became underscores."""
-    repo, pattern = variant.repo or "", variant.pattern or ""
+def _named_alone(here: Iterable[str], repo: str, pattern: str) -> list[str]:
+    """The files of the model meant among names whose folders' slashes became underscores."""
 
     def is_meant(model: str) -> bool:
         words = model.split("_")
@@ -229,7 +225,7 @@ def _named_alone(here: Iterable[str], variant: Variant) -> list[str]:
     return exact[0] if len(exact) == 1 else []
 
 
-def _publisher_differs(path: Path, repo: str) -> bool:
+def _is_of_other(path: Path, repo: str) -> bool:
     """Whether the file lies in a folder of the repository's name under another owner's."""
     owner, _, name = repo.casefold().partition("/")
     folders = [part.casefold() for part in path.parent.parts]

@@ -1,8 +1,9 @@
 """Where models may lie already: r1tui's own folders, and those of the programs that fetch the same files."""
 
 import os
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,8 +11,7 @@ from typing import Literal
 import msgspec
 
 from r1tui.config import Config
-from r1tui.hub.local.ollama import ollama_folders
-from r1tui.messages import decode
+from r1tui.messages import decode, decode_foreign
 from r1tui.system.outside import OutsideError, inside
 from r1tui.system.paths import Paths, expand, expand_if_known
 
@@ -26,6 +26,19 @@ OWNERS: dict[Owner, str] = {
     "file": "a file of your own",
 }
 """Whose a model is, in words."""
+OLLAMA_SERVICE_FOLDER = Path("/usr/share/ollama/.ollama/models")
+"""Where Ollama's own service on Linux keeps its models."""
+MODEL_LAYER = "application/vnd.ollama.image.model"
+MAX_DEPTH = 4
+MAX_ENTRIES = 20_000
+"""Names looked at below one folder; a folder of models has hundreds."""
+_READ_BYTES = 1 << 20
+"""Of another program's small files."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NO_UTF8 = re.compile("[\ud800-\udfff]")
+"""What stands for bytes in a name that could be neither shown nor put into JSON."""
+
+Complain = Callable[[Path, str], None]
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,49 @@ def model_roots(paths: Paths, config: Config) -> tuple[Path, ...]:
     return (paths.models, *(expand(given) for given in config.model_folders))
 
 
+def keep_silent(path: Path, why: str) -> None:
+    """Report nothing of places that cannot be looked into."""
+
+
+def gguf_files(root: Path, complain: Complain = keep_silent, depth: int = MAX_DEPTH) -> list[Path]:
+    """The files below `root` whose name ends in .gguf or .GGUF, links followed, in order; none for a missing folder.
+
+    `complain` is called for folders that cannot be read, and for a walk that was given up.
+    """
+    return list(files_below(root, complain, depth, ".gguf"))
+
+
+def files_below(root: Path, complain: Complain, depth: int = MAX_DEPTH, suffix: str = "") -> Iterator[Path]:
+    """The files below `root`, hidden ones and those in hidden folders left out; otherwise as `gguf_files`."""
+    seen: set[str] = set()
+    left = MAX_ENTRIES
+
+    def report(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            complain(Path(error.filename), error.strerror or str(error))
+
+    for top, folders, files in os.walk(root, onerror=report, followlinks=True):
+        folder, names, real = Path(top), (*folders, *files), os.path.realpath(top)
+        subfolders = sorted(folders) if len(folder.parts) - len(root.parts) < depth and real not in seen else []
+        folders[:] = [name for name in subfolders if _is_usable(name)]
+        if real in seen:
+            continue
+        seen.add(real)
+        left -= len(names)
+        if left < 0:
+            complain(root, f"more than {MAX_ENTRIES:,} names below it; the rest was not looked at")
+            return
+        if any(_NO_UTF8.search(name) for name in names):
+            complain(folder, "a name in it is no UTF-8; it was left out")
+        for name in sorted(files):
+            if _is_usable(name) and name.casefold().endswith(suffix) and os.path.isfile(folder / name):  # noqa: PTH113  raises nothing
+                yield folder / name
+
+
+def _is_usable(name: str) -> bool:
+    return not name.startswith(".") and not _NO_UTF8.search(name)
+
+
 class Elsewhere:
     """Other programs' folders, by the rules of those programs, without asking or importing them."""
 
@@ -56,31 +112,39 @@ class Elsewhere:
             for snapshot in _snapshots(cache / f"models--{repo.replace('/', '--')}", revision):
                 yield Place(snapshot, "huggingface", whole=True)
         if revision is None:  # the others do not say which revision they have
-            for folder in self.lmstudio_folders():
+            for folder in self._lmstudio_folders():
                 yield Place(folder / repo, "lmstudio", whole=False)
 
-    def flat_caches(self) -> list[Path]:
-        """llama.cpp's caches before it took to Hugging Face's: all files in one folder, as OWNER_REPO_PATH."""
-        if given := self._env.get("LLAMA_CACHE"):
-            return [self._expand(given)]
-        if sys.platform == "darwin":
-            return [self._home / "Library/Caches/llama.cpp"]
-        return [self._user_cache() / "llama.cpp"]
-
-    def ollama(self) -> list[Path]:
-        """Ollama's folders."""
-        return ollama_folders(self._env, self._home)
+    def folders(self) -> Iterator[tuple[Path, Owner, int]]:
+        """All folders with GGUF files, their owners, and how deep to look into them."""
+        for cache in self.hub_caches():
+            for snapshots in sorted(cache.glob("models--*/snapshots")):
+                yield snapshots, "huggingface", MAX_DEPTH
+        for cache in self.flat_caches():
+            yield cache, "llama.cpp", 0
+        for folder in self._lmstudio_folders():
+            yield folder, "lmstudio", MAX_DEPTH
 
     def hub_caches(self) -> list[Path]:
         """By huggingface_hub's constants.py and llama.cpp's hf-cache.cpp, whose LLAMA_CACHE goes first."""
-        env = self._env
-        llama = [self._expand(env["LLAMA_CACHE"])] if env.get("LLAMA_CACHE") else []
-        if folder := env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE"):
-            return [self._expand(folder), *llama]
-        home = self._expand(env["HF_HOME"]) if env.get("HF_HOME") else self._user_cache() / "huggingface"
+        llama = self._given("LLAMA_CACHE")
+        if folder := self._given("HF_HUB_CACHE") or self._given("HUGGINGFACE_HUB_CACHE"):
+            return [*folder, *llama]
+        (home,) = self._given("HF_HOME") or [self._user_cache() / "huggingface"]
         return [home / "hub", *llama]
 
-    def lmstudio_folders(self) -> list[Path]:
+    def flat_caches(self) -> list[Path]:
+        """llama.cpp's caches before it took to Hugging Face's: all files in one folder, as OWNER_REPO_PATH."""
+        cache = self._home / "Library/Caches" if sys.platform == "darwin" else self._user_cache()
+        return self._given("LLAMA_CACHE") or [cache / "llama.cpp"]
+
+    def ollama_models(self, complain: Complain = keep_silent) -> list["OllamaModel"]:
+        """The models that Ollama keeps for this user and for its service."""
+        given = [expand_if_known(self._env["OLLAMA_MODELS"])] if self._env.get("OLLAMA_MODELS") else []
+        roots = (*given, self._home / ".ollama/models", OLLAMA_SERVICE_FOLDER)
+        return [model for root in roots for model in ollama_models(root, complain)]
+
+    def _lmstudio_folders(self) -> list[Path]:
         """LM Studio's home, wherever it was put, and the folder for models that its user may have chosen."""
         homes = [self._home / ".lmstudio", self._home / ".cache/lm-studio"]
         pointer = _read(self._home / ".lmstudio-home-pointer").partition("\n")[0].strip()
@@ -89,28 +153,27 @@ class Elsewhere:
         folders = []
         for home in dict.fromkeys(homes):
             moved = _downloads_folder(_read(home / "settings.json"))
-            folders += [Path(moved)] if moved else []
+            folders += [Path(moved)] if moved.startswith("/") else []
             folders.append(home / "models")
         return folders
 
     def _user_cache(self) -> Path:
-        given = self._env.get("XDG_CACHE_HOME")
-        return self._expand(given) if given else self._home / ".cache"
+        return (self._given("XDG_CACHE_HOME") or [self._home / ".cache"])[0]
 
-    def _expand(self, text: str) -> Path:
-        return expand_if_known(os.path.expandvars(text))
+    def _given(self, name: str) -> list[Path]:
+        """The folder that a variable names, if it does."""
+        return [expand_if_known(os.path.expandvars(text))] if (text := self._env.get(name)) else []
 
 
 class _LmStudioSettings(msgspec.Struct, frozen=True):
     folder: str | None = msgspec.field(name="downloadsFolder", default=None)
 
 
-def _downloads_folder(settings: str) -> str | None:
+def _downloads_folder(settings: str) -> str:
     try:
-        folder = decode(settings, _LmStudioSettings).folder
+        return decode(settings, _LmStudioSettings).folder or ""
     except msgspec.DecodeError:
-        return None
-    return folder if folder and folder.startswith("/") else None
+        return ""
 
 
 def _snapshots(repository: Path, revision: str | None) -> list[Path]:
@@ -135,6 +198,66 @@ def _snapshots(repository: Path, revision: str | None) -> list[Path]:
 def _read(path: Path) -> str:
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
+            return file.read(_READ_BYTES)
     except OSError:
         return ""
+
+
+class _Layer(msgspec.Struct, frozen=True):
+    digest: str
+    size: int
+    media_type: str = msgspec.field(name="mediaType", default="")
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    layers: list[_Layer]
+
+
+@dataclass(frozen=True)
+class OllamaModel:
+    """One tag, with its weights as one GGUF file."""
+
+    name: str
+    """HOST/OWNER/NAME:TAG; on Hugging Face the tag is the quantisation."""
+    blob: Path
+    sha256: str
+    """As the manifest and the blob's name say; Ollama has checked it."""
+
+
+def ollama_models(root: Path, complain: Complain = keep_silent) -> list[OllamaModel]:
+    """The models in one of Ollama's folders whose weights are whole: named by manifests, kept as blobs."""
+    found = []
+    for manifest in files_below(root, complain):
+        kind, *parts = manifest.relative_to(root).parts
+        if not kind.startswith("manifest") or len(parts) != 4:  # newer ones have two versions of manifests
+            continue
+        layer = _weights(manifest, complain)
+        if layer is None:
+            continue
+        sha256 = layer.digest.removeprefix("sha256:")
+        blob = root / "blobs" / f"sha256-{sha256}"
+        try:
+            whole = blob.is_file() and blob.stat().st_size == layer.size
+        except OSError:
+            whole = False
+        if whole:
+            found.append(OllamaModel(f"{'/'.join(parts[:3])}:{parts[3]}", blob, sha256))
+    return found
+
+
+def _weights(manifest: Path, complain: Complain) -> _Layer | None:
+    """The one layer with the weights; None for a manifest that is none, or whose model is in several pieces."""
+    try:
+        with manifest.open("rb") as file:
+            layers = decode_foreign(file.read(_READ_BYTES), _Manifest).layers
+    except OSError as error:
+        complain(manifest, error.strerror or str(error))
+        return None
+    except msgspec.DecodeError:
+        complain(manifest, "no manifest of Ollama's")
+        return None
+    weights = [layer for layer in layers if layer.media_type == MODEL_LAYER]
+    if any(not _DIGEST.fullmatch(layer.digest) for layer in weights):
+        complain(manifest, "its digest is no sha256")
+        return None
+    return weights[0] if len(weights) == 1 else None
