@@ -35,11 +35,13 @@ class DevicePlan(msgspec.Struct, frozen=True):
     weights_mib: int = 0
     kv_mib: int = 0
     compute_mib: int = 0
+    pool_mib: int = 0
+    """What no buffer shows: the process's context, its kernels, and the pool for intermediate data."""
 
     @property
     def planned_mib(self) -> int:
         """What the plan puts there in all."""
-        return self.weights_mib + self.kv_mib + self.compute_mib
+        return self.weights_mib + self.kv_mib + self.compute_mib + self.pool_mib
 
 
 class HostPlan(msgspec.Struct, frozen=True):

@@ -179,6 +179,14 @@ def test_a_library_that_is_missing(llama_server: Path, tmp_path: Path) -> None:
             "CUDA driver version is insufficient for CUDA runtime version",
             "The NVIDIA driver and this build's CUDA do not go together: CUDA driver version is insufficient.",
         ),
+        (
+            "0.00.1 E CUDA error: device kernel image is invalid",
+            "The NVIDIA driver and this build's CUDA do not go together: device kernel image is invalid.",
+        ),
+        (
+            "0.00.1 E CUDA error: uncorrectable ECC error encountered",
+            "The memory of a GPU has an error that it could not correct.",
+        ),
     ],
 )
 def test_what_only_a_card_provokes(line: str, cause: str) -> None:
@@ -259,6 +267,30 @@ def test_too_little_memory_on_a_gpu() -> None:
     assert found.cause == "A GPU has too little free memory for this plan."
     assert "plan.n_cpu_moe" in in_commands(found.remedies)
     assert CUDA_OUT[1] in found.evidence
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: the resource allocation failed",
+        "CUDA error: the library was not initialized",
+        "CUDA error: out of memory",
+        "ROCm error: CUBLAS_STATUS_ALLOC_FAILED",
+        "ggml_vulkan: vk::Device::allocateMemory: ErrorOutOfDeviceMemory",
+        "error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+    ],
+)
+def test_memory_of_a_gpu_that_runs_out_in_the_middle_of_an_answer(said: str) -> None:
+    lines = [
+        "0.01.000.000 I srv llama_server: model loaded",
+        f"4.01.000.001 E {said}",
+        "4.01.000.002 E   current device: 0, in function cublas_handle at ggml-cuda/common.cuh:1534",
+        "4.01.000.003 E   cublasCreate_v2(&cublas_handles[device][curr_stream_no])",
+        "ggml-cuda.cu:109: CUDA error",
+    ]
+    found = diagnose(lines, -signal.SIGABRT)
+    assert (found.kind, found.cause) == ("gpu_memory", "A GPU has too little free memory for this plan.")
+    assert lines[1] in found.evidence
 
 
 def test_memory_that_sufficed_without_pipeline_parallelism_is_not_the_cause() -> None:

@@ -27,7 +27,7 @@ PLAN: dict[str, Any] = {
     "variant": "r1-iq1_s", "model": "/m/r1.gguf", "strategy": "experts", "n_gpu_layers": 62, "n_cpu_moe": 31,
     "ctx_size": 8192, "cache_type_k": "q4_0", "cache_type_v": "f16", "threads": 16,
     "devices": [{"name": "CUDA0", "total_mib": 81559, "free_mib": 80900, "weights_mib": 48700, "kv_mib": 22204,
-                 "compute_mib": 2438}],
+                 "compute_mib": 2438, "pool_mib": 584}],
     "host": {"total_mib": 262144, "weights_mib": 84000, "kv_mib": 0, "compute_mib": 512, "anonymous_mib": 512},
     "ubatch_size": 512, "flash_attn": "off", "tensor_split": [], "tps": {"prompt": [60.0, 180.0], "answer": [4.1, 9.3]},
     "fits": True, "verdict": "hybrid", "source": "engine", "reasons": ["The experts stay."],
@@ -58,7 +58,7 @@ STATUS: dict[str, Any] = {
 SUMMARY = PlanSummary(
     variant="r1-iq1_s", model="/m/r1.gguf", strategy="experts", n_gpu_layers=62, n_cpu_moe=31, ctx_size=8192,
     cache_type_k="q4_0", cache_type_v="f16", threads=16,
-    devices=(DevicePlan("CUDA0", 81559, 80900, 48700, 22204, 2438),), host=HostPlan(262144, 84000, 0, 512, 512),
+    devices=(DevicePlan("CUDA0", 81559, 80900, 48700, 22204, 2438, 584),), host=HostPlan(262144, 84000, 0, 512, 512),
     ubatch_size=512, flash_attn="off", tps=Speed(Range(60.0, 180.0), Range(4.1, 9.3)), fits=True, verdict="hybrid",
     source="engine", reasons=("The experts stay.",), argv=SPEC["argv"],
 )  # fmt: skip
@@ -83,7 +83,7 @@ def test_a_plan_goes_through_json_as_it_was() -> None:
 
 
 def test_a_plan_of_another_version_is_what_is_known_of_it() -> None:
-    other = {"ctx_size": 512, "verdict": "levitates", "pool_mib": 9, "devices": [{"name": "TPU0", "pool_mib": 3}]}
+    other = {"ctx_size": 512, "verdict": "levitates", "beyond_mib": 9, "devices": [{"name": "TPU0", "beyond_mib": 3}]}
     assert msgspec.convert(other, PlanSummary) == PlanSummary(
         ctx_size=512, verdict="levitates", devices=(DevicePlan("TPU0"),)
     )

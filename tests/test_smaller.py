@@ -29,20 +29,20 @@ def request(*gpus_gib: int, host_gib: int = 256, **wishes: Any) -> PlanRequest:
 
 
 def on_gpus_mib(plan: Plan) -> int:
-    return sum(device.weights_mib + device.kv_mib + device.compute_mib for device in plan.devices)
+    return sum(device.planned_mib for device in plan.devices)
 
 
-def test_an_h100_keeps_fewer_experts_then_a_shorter_context(r1: Header) -> None:
+def test_an_h100_computes_fewer_tokens_at_once_then_keeps_fewer_experts_then_a_shorter_context(r1: Header) -> None:
     wanted = request(80)
     plan = make_plan(r1, wanted)
     first, second, third = fallback_plans(r1, wanted, plan)
-    assert (plan.n_cpu_moe or 0) < (first.n_cpu_moe or 0) < (second.n_cpu_moe or 0)
+    assert (first.n_gpu_layers, first.n_cpu_moe, first.ubatch_size) == (plan.n_gpu_layers, plan.n_cpu_moe, 2048)
+    assert first.devices[0].pool_mib < plan.devices[0].pool_mib
     assert on_gpus_mib(plan) - on_gpus_mib(first) >= 1024
+    assert (first.n_cpu_moe or 0) < (second.n_cpu_moe or 0)
+    assert (second.ubatch_size, third.ubatch_size) == (2048, 2048)
     assert (first.ctx_size, second.ctx_size, third.ctx_size) == (8192, 8192, 4096)
-    assert (
-        format_difference(first, plan)
-        == f"the experts of {first.n_cpu_moe} layers on the CPU instead of {plan.n_cpu_moe}"
-    )
+    assert format_difference(first, plan) == "2048 prompt tokens at once instead of 4096"
     assert "a context of 4,096 tokens instead of 8,192" in format_difference(third, plan)
 
 
@@ -73,7 +73,8 @@ def test_each_is_less_than_the_one_before(r1: Header, gpus_gib: list[int], host_
     assert len(plans) <= 1 + MOST
     for before, after in pairwise(plans):
         assert format_difference(after, before)
-        assert on_gpus_mib(after) <= on_gpus_mib(before)
+        for one, other in zip(after.devices, before.devices, strict=True):
+            assert one.planned_mib <= other.planned_mib
         assert after.ctx_size <= before.ctx_size
 
 

@@ -180,25 +180,25 @@ def table(made: Plan) -> list[str]:
     ]
     for device in made.devices:
         taken = device.total_mib - device.free_mib
-        parts = (device.weights_mib, device.kv_mib, device.compute_mib)
+        parts = (device.weights_mib, device.kv_mib, device.compute_mib, device.pool_mib)
         others = f", {taken:,} of it taken by others" if taken else ""
         lines.append(
             f"{device.name:>8} {_bar((*parts, taken), device.total_mib)} {_figures(parts, device.total_mib)}{others}"
         )
     host = made.host
-    parts = (host.weights_mib, host.kv_mib, host.compute_mib)
-    lines.append(f"{'host':>8} {_bar((*parts, 0), host.total_mib)} {_figures(parts, host.total_mib)}")
-    lines += ["", "         # weights   = cache   + compute   x others   . free", ""]
+    on_host = (host.weights_mib, host.kv_mib, host.compute_mib)
+    lines.append(f"{'host':>8} {_bar((*on_host, 0, 0), host.total_mib)} {_figures(on_host, host.total_mib)}")
+    lines += ["", "         # weights   = cache   + compute   % beside buffers   x others   . free", ""]
     return lines + [f"- {reason}" for reason in made.reasons]
 
 
-def _bar(parts_mib: tuple[int, int, int, int], total_mib: int) -> str:
+def _bar(parts_mib: tuple[int, int, int, int, int], total_mib: int) -> str:
     bar = "".join(
-        mark * round(BAR_WIDTH * part / max(total_mib, 1)) for mark, part in zip("#=+x", parts_mib, strict=True)
+        mark * round(BAR_WIDTH * part / max(total_mib, 1)) for mark, part in zip("#=+%x", parts_mib, strict=True)
     )
     return f"[{bar[:BAR_WIDTH]:.<{BAR_WIDTH}}]"
 
 
-def _figures(parts_mib: tuple[int, int, int], total_mib: int) -> str:
+def _figures(parts_mib: tuple[int, ...], total_mib: int) -> str:
     used = " + ".join(f"{part:,}" for part in parts_mib)
     return f"{used} of {total_mib:,} MiB"

@@ -1,4 +1,8 @@
-"""Plans that take less memory than one that turned out too large: first less on the GPUs, then a shorter context."""
+"""Plans that take less memory than one that turned out too large.
+
+First fewer prompt tokens at once, which shrinks pool and buffers and moves nothing; then fewer experts or layers on the
+GPUs; then a shorter context.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -10,9 +14,11 @@ from r1tui.gguf import Header
 from r1tui.plan import Plan, PlanRequest, make_plan
 
 MOST = 3
-SMALLEST_CONTEXT = 1024
+SMALLEST_CONTEXT, SMALLEST_BATCH = 1024, 128
 LESS_MIB, LESS_SHARE = (1024, 3072), (0.1, 0.3)
 """How much less than the first plan the next ones put on each GPU, at least: the larger of the two."""
+LESS_BY_BATCH_MIB = 512
+"""The same for a plan that moves nothing."""
 FEWER_LAYERS = (2, 6)
 """The same for layers that the user gave by hand."""
 
@@ -20,9 +26,12 @@ FEWER_LAYERS = (2, 6)
 def fallback_plans(header: Header, request: PlanRequest, plan: Plan) -> list[Plan]:
     """At most three plans, each smaller than the one before; none where nothing helps."""
     found: list[Plan] = []
+    if (smaller := _with_smaller_batch(header, request, plan)) is not None:
+        _add(found, plan, smaller)
     for number in range(len(LESS_MIB)) if request.devices else ():
-        _add(found, plan, make_plan(header, _less_on_gpus(header, request, plan, number)))
-    last = _less_on_gpus(header, request, plan, len(LESS_MIB) - 1) if request.devices else request
+        if len(found) < MOST - 1:  # the last is for the context, which is what the host can spare
+            _add(found, plan, make_plan(header, _less_on_gpus(header, request, found[-1] if found else plan, number)))
+    last = _less_on_gpus(header, request, found[-1] if found else plan, 0) if request.devices else request
     for _ in range(MOST):
         ctx_size = (found[-1] if found else plan).ctx_size // 2
         if ctx_size < SMALLEST_CONTEXT or len(found) == MOST:
@@ -48,10 +57,27 @@ def format_difference(smaller: Plan, plan: Plan) -> str:
 
 
 def _add(found: list[Plan], plan: Plan, smaller: Plan) -> None:
-    """Keep the plan if it can start and is less than the one before."""
+    """Keep the plan if it can start, differs from the one before and takes less, on no device more."""
     before = found[-1] if found else plan
-    if smaller.can_start and format_difference(smaller, before) and smaller.on_devices_mib <= before.on_devices_mib:
+    pairs = list(zip(smaller.devices, before.devices, strict=True))
+    less = all(one.planned_mib <= other.planned_mib for one, other in pairs)
+    if smaller.can_start and format_difference(smaller, before) and less:
         found.append(smaller)
+
+
+def _with_smaller_batch(header: Header, request: PlanRequest, plan: Plan) -> Plan | None:
+    """The same placement with the largest batch that takes enough less of every GPU that has a part of the model."""
+    size = plan.ubatch_size
+    while plan.n_gpu_layers and (size := size // 2) >= SMALLEST_BATCH:
+        placed = {"n_gpu_layers": plan.n_gpu_layers, "n_cpu_moe": plan.n_cpu_moe, "ctx_size": plan.ctx_size}
+        smaller = make_plan(header, _with_settings(request, **placed, ubatch_size=size))
+        if smaller.verdict == "no" or smaller.kv_on_host != plan.kv_on_host:
+            return None
+        pairs = zip(smaller.devices, plan.devices, strict=True)
+        spared_mib = [other.planned_mib - one.planned_mib for one, other in pairs if other.planned_mib]
+        if min(spared_mib, default=0) >= LESS_BY_BATCH_MIB:
+            return replace(smaller, as_given=plan.as_given)
+    return None
 
 
 def _less_on_gpus(header: Header, request: PlanRequest, plan: Plan, number: int) -> PlanRequest:
@@ -62,7 +88,7 @@ def _less_on_gpus(header: Header, request: PlanRequest, plan: Plan, number: int)
         for device in request.devices
     )
     fewer = FEWER_LAYERS[number]
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"ubatch_size": plan.ubatch_size}
     if settings.n_cpu_moe is not None:
         changes["n_cpu_moe"] = min(settings.n_cpu_moe + fewer, header.n_layers)
     elif settings.n_gpu_layers is not None:

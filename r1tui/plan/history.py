@@ -36,6 +36,8 @@ class PlanRun(msgspec.Struct, frozen=True, kw_only=True):
     at_unix_s: float = 0.0
     used_mib: dict[str, int] = {}
     """What its buffers really took; empty until it was loaded."""
+    pool_mib: dict[str, int] = {}
+    """What of `planned_mib` was planned beside the buffers."""
     failed: bool = False
     """Whether memory ran out."""
     expected: dict[str, tuple[float, float]] = {}
@@ -77,7 +79,11 @@ class PlanHistory(msgspec.Struct, frozen=True):
         What loading took beyond its plan, or what keeps the next plan below one that failed there for want of memory,
         by as much as is free more or less now; unless as large a one was loaded since, or it was long ago.
         """
-        beyond = [run.used_mib[device] - run.planned_mib.get(device, 0) for run in self.runs if device in run.used_mib]
+        beyond = [
+            run.used_mib[device] + run.pool_mib.get(device, 0) - run.planned_mib.get(device, 0)
+            for run in self.runs
+            if device in run.used_mib
+        ]
         limit = usable_mib
         for run in self.runs:
             planned, free = run.planned_mib.get(device, 0), run.free_mib.get(device, free_mib)
@@ -144,6 +150,7 @@ def run_of_plan(plan: PlanSummary, arguments: Sequence[str]) -> PlanRun:
         layout=msgspec.structs.replace(layout, by_hand=tuple(_by_hand(arguments))),
         planned_mib={one.name: one.planned_mib for one in plan.devices},
         free_mib={one.name: one.free_mib for one in plan.devices},
+        pool_mib={one.name: one.pool_mib for one in plan.devices},
         at_unix_s=time(),
         expected={"prompt": plan.tps.prompt, "answer": plan.tps.answer},
     )

@@ -16,6 +16,7 @@ from r1tui.gguf.kv import layer_kv_bytes
 from r1tui.gguf.parse import Tensor
 from r1tui.plan.compute import Part, Widths, padded_context
 from r1tui.plan.pins import ON_HOST, Pins, Reads, Rules, pin
+from r1tui.plan.pool import Pools
 from r1tui.plan.repack import is_repacked
 
 MIB = 1 << 20
@@ -45,10 +46,12 @@ class Share:
     weights_bytes: int = 0
     kv_bytes: int = 0
     compute_bytes: int = 0
+    pool_bytes: int = 0
+    """What no buffer shows, see `plan.pool`."""
 
     @property
     def total_bytes(self) -> int:
-        return self.weights_bytes + self.kv_bytes + self.compute_bytes
+        return self.weights_bytes + self.kv_bytes + self.compute_bytes + self.pool_bytes
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Model:
         self._repacked_types = repacked_types
         self._pins: dict[Rules, Pins] = {}
         loaded = header.n_layers - header.n_nextn_layers
+        self._pools = Pools(header, loaded)
         skipped = {tensor.name for layer in header.layers[loaded:] for tensor in layer}  # TENSOR_SKIP: never loaded
         self._sizes = {tensor.name: tensor.size_bytes for tensor in header.tensors if tensor.name not in skipped}
         self._tensors = (*header.layers[:loaded], *((),) * header.n_nextn_layers)
@@ -198,7 +202,12 @@ class Model:
         copied = 0 if OUTPUT in self._sizes or places[-1] == ON_HOST else self._sizes.get(EMBEDDING, 0)
         host_weights = sum(self._sizes.values()) + copied - sum(weights)
         devices = tuple(
-            Share(weights[device], cache[device], self._device_compute(layout, places, device))
+            Share(
+                weights[device],
+                cache[device],
+                self._device_compute(layout, places, device),
+                self._pool_bytes(layout, device) if device in places else 0,
+            )
             for device in range(len(layout.split))
         )
         return MemoryUsage(devices, Share(host_weights, host_kv, self._host_compute(layout, places)), repack)
@@ -221,6 +230,12 @@ class Model:
             self._part(layout, places, device),
             pipelined=self._is_pipelined(layout, places),
             fetched=self._largest_on_host(layout, places) if fetches else 0,
+        )
+
+    def _pool_bytes(self, layout: ModelLayout, device: int) -> int:
+        backend, flash = self._backends[device], layout.flash_attention
+        return self._pools.device_bytes(
+            backend, layout.ctx_size, layout.ubatch_size, layout.type_k, flash_attention=flash
         )
 
     def _host_compute(self, layout: ModelLayout, places: tuple[int, ...]) -> int:

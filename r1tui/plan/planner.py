@@ -228,6 +228,7 @@ class _Planner:
                     _mib(share.weights_bytes),
                     _mib(share.kv_bytes),
                     _mib(share.compute_bytes),
+                    _mib(share.pool_bytes),
                 )
                 for device, share in zip(self._devices, usage.devices, strict=True)
             ),

@@ -138,9 +138,12 @@ class Plan:
 def _corrected(part: Part, engine: Buffers | None) -> Part:
     if engine is None:
         return part
-    return msgspec.structs.replace(
+    found = msgspec.structs.replace(
         part, weights_mib=engine.weights_mib, kv_mib=engine.kv_mib, compute_mib=engine.compute_mib
     )
+    if isinstance(found, DevicePlan) and not engine.total_mib:
+        return msgspec.structs.replace(found, pool_mib=0)
+    return found
 
 
 ROUNDING_MIB, COMPUTE_MIB, COMPUTE_SHARE = 2, 64, 0.1

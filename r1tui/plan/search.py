@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from r1tui.plan.memory import MIB, Model, ModelLayout, place
+from r1tui.plan.memory import MIB, Model, ModelLayout, Share, place
 from r1tui.plan.pins import ON_HOST
 from r1tui.plan.request import Device
 from r1tui.plan.verdict import rule_of_thumb
@@ -129,9 +129,10 @@ class Search:
         n_layers = self._n_layers
         layer, split = n_layers + 1 - layout.n_gpu_layers, []
         everywhere = replace(layout, split=(layout.n_gpu_layers, *(0,) * (len(self._devices) - 1)))
-        compute = self._model.measure(everywhere).devices[0].compute_bytes if self._devices else 0
+        first = self._model.measure(everywhere).devices[0] if self._devices else Share()
+        beside = first.compute_bytes + first.pool_bytes
         for device in self._devices:
-            room = device.usable_mib * MIB * share - compute
+            room = device.usable_mib * MIB * share - beside
             count = 0
             while layer <= n_layers:
                 room -= self._model.device_weights(layer, layout)

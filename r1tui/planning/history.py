@@ -85,6 +85,7 @@ def record_run(path: Path, key: HistoryKey, run: PlanRun, change: Callable[[Plan
             known,
             planned_mib=run.planned_mib,
             free_mib=run.free_mib,
+            pool_mib=run.pool_mib,
             at_unix_s=run.at_unix_s,
             expected=known.expected or run.expected,
         )

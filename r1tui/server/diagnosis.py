@@ -121,8 +121,12 @@ _NO_GPU = re.compile(
     re.IGNORECASE,
 )
 _LOADED = re.compile(r"\bmodel loaded\b")
+_CUBLAS_MEMORY = r"the resource allocation failed|the library was not initialized|(?:ALLOC_FAILED|NOT_INITIALIZED)\b"
+"""What cuBLAS says where its handle or workspace finds no memory: ALLOC_FAILED and NOT_INITIALIZED in words."""
 _MEMORY = re.compile(
-    r"out of memory|cudaMalloc failed|(?:failed|unable) to allocate|insufficient memory|std::bad_alloc", re.IGNORECASE
+    r"out of memory|cudaMalloc failed|(?:failed|unable) to allocate|insufficient memory|std::bad_alloc"
+    rf"|ErrorOutOf(?:Device|Host)Memory|(?:CUDA|ROCm) error: .*(?:{_CUBLAS_MEMORY})",
+    re.IGNORECASE,
 )
 
 
@@ -160,7 +164,7 @@ def _socket_or_port(match: re.Match[str]) -> R1tuiError:
 
 
 def _memory_kind(line: str) -> Kind:
-    on_gpu = re.search(r"cuda|hip|rocm|vulkan|metal|sycl|\bRPC\d|on device \d", line, re.IGNORECASE)
+    on_gpu = re.search(r"cuda|hip|rocm|vulkan|metal|sycl|\bRPC\d|on device \d|OutOfDevice|kIOGPU", line, re.IGNORECASE)
     return "gpu_memory" if on_gpu else "memory"
 
 
@@ -255,9 +259,17 @@ RULES: tuple[Rule, ...] = tuple(
         ),
         (
             r"CUDA driver version is insufficient|unsupported toolchain|no kernel image is available"
-            r"|CUDA driver is a stub|forward compatibility was attempted",
+            r"|CUDA driver is a stub|forward compatibility was attempted|device kernel image is invalid",
             lambda match: R1tuiError(
                 f"The NVIDIA driver and this build's CUDA do not go together: {match[0]}.", *_DRIVER
+            ),
+        ),
+        (
+            r"uncorrectable ECC error",  # cudaErrorECCUncorrectable, 214
+            lambda _: R1tuiError(
+                "The memory of a GPU has an error that it could not correct.",
+                Run("nvidia-smi -q -d ECC,ROW_REMAPPER", "shows which GPU it is"),
+                "Restart the machine: it replaces the bad rows. Replace the card if the error comes back.",
             ),
         ),
         (
