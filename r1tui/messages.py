@@ -100,6 +100,13 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
     flash_attn: str = ""
     tensor_split: tuple[int, ...] = ()
     tps: Speed = NO_SPEED
+    """Zeros where the speed cannot be known."""
+    ttft_s: dict[str, Range | None] = {}
+    """Seconds to the first token, by the prompt's tokens; None where they cannot be known, or it does not fit."""
+    cost_per_1000_tokens: Range | None = None
+    """Of an answer, in the currency of `plan --price`."""
+    env: dict[str, str] = {}
+    """Variables that llama-server is started with."""
     fits: bool = False
     verdict: str = ""
     source: str = ""

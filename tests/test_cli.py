@@ -56,6 +56,23 @@ def test_a_plan_for_another_machine(r1tui: CommandLine, tmp_path: Path) -> None:
     assert "CUDA0 [###" in text
 
 
+def test_a_plan_says_how_fast_and_how_dear_a_machine_is_that_is_not_this_one(
+    r1tui: CommandLine, tmp_path: Path
+) -> None:
+    model = sparse_r1.build(tmp_path / "r1.gguf", mla=True)
+    asked = ("plan", "--model", model, "--vram", "24", "--ram", "128", "--ctx", "16384")
+    made = of_json(r1tui, *asked, "--price", "1.8")
+    low, high = made["tps"]["answer"]
+    assert 1 < low < high < 4.2 * low  # the two cores and the memory of this machine have no say
+    assert made["tps"]["prompt"][0] > 20
+    assert set(made["ttft_s"]) == {"512", "8192"}
+    assert made["ttft_s"]["512"][0] < made["ttft_s"]["8192"][0]
+    assert made["cost_per_1000_tokens"] == pytest.approx([0.5 / high, 0.5 / low], rel=0.05)
+    assert of_json(r1tui, *asked)["cost_per_1000_tokens"] is None
+    assert "1,000 tokens of answers cost " in r1tui(*asked, "--price", "1.8").stdout
+    assert r1tui(*asked, "--price", "0").returncode == 2
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--ram", "inf"), ("--ram", "nan"), ("--rpc", "garbage"), ("--rpc", ","), ("--vram", "24", "--exact")],

@@ -276,6 +276,15 @@ def test_a_script_quotes_everything_and_holds_no_key(tmp_path: Path) -> None:
     subprocess.run(["/bin/sh", "-n"], input=script, text=True, check=True)
 
 
+def test_a_script_sets_what_the_plan_wants_unless_the_user_has_set_it(tmp_path: Path) -> None:
+    name = "GGML_OP_OFFLOAD_MIN_BATCH"
+    script = as_script(["/usr/bin/env"], tmp_path / "by-hand.sock", env={name: "256"})
+    for users, expected in (({}, "256"), ({name: "64"}, "64")):
+        env = {"PATH": os.environ["PATH"], **users}
+        ran = subprocess.run(["/bin/sh"], input=script, text=True, check=True, env=env, capture_output=True)
+        assert f"{name}={expected}" in ran.stdout.splitlines()
+
+
 @pytest.fixture
 def script_server(llama_server: Path, tiny_r1: TinyModel, tmp_path: Path) -> Iterator[tuple[Path, Tcp, Path]]:
     """A server that the printed script runs, in an environment full of traps: its socket, port and key file."""

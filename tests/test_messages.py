@@ -30,6 +30,7 @@ PLAN: dict[str, Any] = {
                  "compute_mib": 2438, "pool_mib": 584}],
     "host": {"total_mib": 262144, "weights_mib": 84000, "kv_mib": 0, "compute_mib": 512, "anonymous_mib": 512},
     "ubatch_size": 512, "flash_attn": "off", "tensor_split": [], "tps": {"prompt": [60.0, 180.0], "answer": [4.1, 9.3]},
+    "ttft_s": {}, "cost_per_1000_tokens": None, "env": {},
     "fits": True, "verdict": "hybrid", "source": "engine", "reasons": ["The experts stay."],
     "argv": ["/e/llama-server", "--model", "/m/r1.gguf"],
 }  # fmt: skip

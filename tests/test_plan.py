@@ -236,7 +236,8 @@ def test_json_has_the_keys_of_the_contract(r1: dict[str, Header]) -> None:
     summary = msgspec.to_builtins(plan(r1["mla"], (24,)).summary())
     assert list(summary) == [
         "variant", "model", "strategy", "n_gpu_layers", "n_cpu_moe", "ctx_size", "cache_type_k", "cache_type_v",
-        "threads", "devices", "host", "ubatch_size", "flash_attn", "tensor_split", "tps", "fits", "verdict", "source",
+        "threads", "devices", "host", "ubatch_size", "flash_attn", "tensor_split", "tps", "ttft_s",
+        "cost_per_1000_tokens", "env", "fits", "verdict", "source",
         "reasons", "argv",
     ]  # fmt: skip
     assert set(summary["devices"][0]) == {

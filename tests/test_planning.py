@@ -201,7 +201,7 @@ def test_devices_have_the_rates_that_the_driver_tells_by_name_not_by_number() ->
     there = [EngineDevice("CUDA0", "NVIDIA H100 80GB HBM3", 81559, 80000), EngineDevice("CUDA1", "Other", 100, 90)]
     first, second = plan_devices(there, None, machine)
     assert first.rates is not None
-    assert first.rates.memory_gbps == Range(3352.0, 3352.0)
+    assert (first.rates.memory_gbps, first.rates.known) == (3352.0, True)
     assert second.rates is None
 
 
@@ -265,7 +265,9 @@ def test_measured_rates_are_the_plan_s(paths: Paths, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("r1tui.planning.request.load_bandwidth", lambda paths, machine: measured)
     rates = request_here(Config(), paths, None, devices=()).rates
     assert rates is not None
-    assert (rates.memory_gbps, rates.disk_gbps, rates.bus_gbps) == (Range(180, 180), Range(3.5, 3.5), Range(12, 24))
+    assert (rates.memory_gbps, rates.disk_gbps, rates.bus_gbps) == (180, 3.5, 12)
+    assert rates.known
+    assert rates.measured
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from r1tui.config import PlanSettings, check_setting
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.machine.hardware import detect_machine
+from r1tui.messages import Range
 from r1tui.plan import Device, DeviceBackend, Plan, PlanRequest, is_known, make_plan
 from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import ask_engine, plan_here
@@ -25,7 +26,7 @@ from r1tui.planning.subject import Subject, find_subject
 from r1tui.remedies import BuildEngine, FetchModel, StopServer
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
-from r1tui.text import plain
+from r1tui.text import plain, rough
 
 BAR_WIDTH = 40
 _NAMES: dict[DeviceBackend, str] = {"cuda": "CUDA", "hip": "ROCm", "vulkan": "Vulkan", "metal": "MTL", "rpc": "RPC"}
@@ -44,6 +45,7 @@ _NAMES: dict[DeviceBackend, str] = {"cuda": "CUDA", "hip": "ROCm", "vulkan": "Vu
 @click.option("--n-cpu-moe", type=click.IntRange(min=0), metavar="N", help="Take this as given.")
 @click.option("--rpc", type=WORDS, metavar="HOST:PORT,…", help="Offload to these ggml-rpc-servers.")
 @click.option("--exact", is_flag=True, help="Let the engine itself work out the memory, on the real devices.")
+@click.option("--price", type=click.FloatRange(min=0, min_open=True), metavar="PER_HOUR", help="Say what answers cost.")
 @click.option("--compare", "comparing", is_flag=True, help="All variants (or the one named) by each strategy.")
 @json_option
 @pass_context
@@ -58,6 +60,7 @@ def plan(
     ram: float | None,
     rpc: str | None,
     exact: bool,
+    price: float | None,
     comparing: bool,
     as_json: bool,
     **wishes: Any,
@@ -79,7 +82,7 @@ def plan(
     if ram is not None:
         if not ram < 1e6:
             raise UsageError(f"--ram {ram:g} is not a size.", "Give GiB, such as --ram 128.")
-        request = replace(request, host_total_mib=int(ram * 1024), host_free_mib=int(ram * 1024))
+        request = replace(request, host_total_mib=int(ram * 1024), host_free_mib=int(ram * 1024), rates=None)
     if comparing and exact:
         raise UsageError("--exact was given together with --compare.", "Plan one variant exactly.")
     if comparing:
@@ -100,11 +103,24 @@ def plan(
     )
     argv = server_argv(engine, target, subject.model, made, config, paths=context.paths, header=subject.header)
     if as_json:
-        print_json(msgspec.to_builtins(made.summary(target.name, str(subject.model), argv)))
+        summary = made.summary(target.name, str(subject.model), argv)
+        print_json(msgspec.to_builtins(msgspec.structs.replace(summary, cost_per_1000_tokens=_cost(made, price))))
         return
     click.echo(plain(f"{target.title}  ({subject.model}{'' if subject.on_disk else ', not fetched yet'})"))
     for line in table(made):
         click.echo(plain(line))
+    if price is not None:
+        cost = _cost(made, price)
+        said = f"cost {rough(*cost)}" if cost else "cost nobody knows what: the speed is unknown"
+        click.echo(f"- 1,000 tokens of answers {said}, at {price:g} an hour.")
+
+
+def _cost(made: Plan, price_per_hour: float | None) -> Range | None:
+    """Of 1,000 tokens of answers, in the price's currency; None without a price or a known speed."""
+    low, high = made.speed.answer
+    if price_per_hour is None or not low:
+        return None
+    return Range(*(float(f"{price_per_hour / 3600 * 1000 / tps:.2g}") for tps in (high, low)))
 
 
 def _show_comparison(rows: list[ComparedPlan], *, as_json: bool) -> None:

@@ -141,4 +141,5 @@ def _script(context: Context, launch: Launch) -> str:
     spec = launch.spec()
     socket = context.paths.script_socket
     argv = [word.replace(spec.socket, str(socket)) for word in spec.argv]
-    return as_script(argv, socket, Path(spec.key_file).with_name("by-hand-key") if spec.key_file else None)
+    key_file = Path(spec.key_file).with_name("by-hand-key") if spec.key_file else None
+    return as_script(argv, socket, key_file, spec.plan.env if spec.plan else None)

@@ -11,8 +11,8 @@ from r1tui.hub.local.places import model_roots
 from r1tui.listing.overview import ModelEntry
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import Machine
-from r1tui.plan.rates import typical_host
 from r1tui.plan.verdict import IN_MEMORY
+from r1tui.planning.request import host_rates
 from r1tui.system.paths import Paths
 from r1tui.text import size
 
@@ -40,12 +40,11 @@ class Recommendation:
 
 
 def surroundings(machine: Machine, paths: Paths, config: Config) -> Surroundings:
-    """Look at the disks; the memory's rate is what was measured, or the middle of what is typical."""
+    """Look at the disks; the memory's rate is what was measured, or else what is known or typical of this host."""
     places = [existing(root) for root in model_roots(paths, config)]
     free_bytes = max((shutil.disk_usage(place).free for place in places), default=0)
-    measured = load_bandwidth(paths, machine.fingerprint)
-    low, high = typical_host(machine.physical_cores).memory_gbps
-    return Surroundings(free_bytes, measured.memory_gbps if measured else (low * high) ** 0.5)
+    rates = host_rates(machine, load_bandwidth(paths, machine.fingerprint), paths.models)
+    return Surroundings(free_bytes, rates.memory_gbps)
 
 
 def format_machine(machine: Machine, free_bytes: int) -> str:

@@ -2,9 +2,9 @@
 
 from r1tui.config import Strategy
 from r1tui.gguf import Header, kv_bytes_per_token
-from r1tui.messages import Speed
 from r1tui.plan.memory import MIB, MemoryUsage, ModelLayout
 from r1tui.plan.request import Device, PlanRequest
+from r1tui.plan.speed import NEVER_OFFLOAD, Expectation
 from r1tui.plan.verdict import Verdict
 from r1tui.text import rough
 
@@ -72,10 +72,32 @@ def larger_batch(size: int, cost: int) -> str:
     )
 
 
-def expected_speed(speed: Speed, *, measured: bool) -> str:
-    """The reason that names the expected speed."""
-    why = "by what was measured here" if measured else "an estimate; measured answers narrow it"
-    return f"Expect {rough(*speed.answer)} tokens/s for answers and {rough(*speed.prompt)} for prompts ({why})."
+def expected_speed(expected: Expectation, *, measured: bool) -> list[str]:
+    """The reasons that name the expected speed, or why it is unknown."""
+    speed = expected.speed
+    if not any(speed.answer):
+        return [f"The speed is unknown: {expected.unknown}; `r1tui doctor --measure` measures this machine."]
+    why = "by the speed of this hardware; answers narrow it"
+    if measured:
+        why = "by what was measured here"
+    elif expected.guessed:
+        why = f"a guess: the speed of {' and '.join(expected.guessed)} is not known"
+    said = [f"Expect {rough(*speed.answer)} tokens/s for answers and {rough(*speed.prompt)} for prompts ({why})."]
+    waits = [f"{rough(*band)} s for {int(tokens):,} tokens" for tokens, band in expected.ttft_s.items()]
+    if waits:
+        said.append(f"The first token of an answer comes after {' and '.join(waits)} of prompt.")
+    if expected.offload_batch is not None:
+        said.append(_short_prompts(expected.offload_batch))
+    return said
+
+
+def _short_prompts(offload_batch: int) -> str:
+    if offload_batch >= NEVER_OFFLOAD:
+        return "The CPU computes the host's experts for prompts too: the bus is slower, as measured."
+    return (
+        f"The GPU fetches the host's experts over the bus for batches of {offload_batch:,} tokens and more; for "
+        "shorter ones the CPU is faster, as measured."
+    )
 
 
 def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list[str]:

@@ -257,9 +257,15 @@ class _Planner:
         if plan.verdict == "no":
             return plan
         expected, history = estimate(self._model, layout, self._request, plan.verdict), self._request.history
-        seen = history.speed(run_of_plan(plan.summary(), plan.arguments()).layout, expected) if history else None
-        reason = explain.expected_speed(seen or expected, measured=seen is not None)
-        return replace(plan, speed=seen or expected, reasons=(*plan.reasons, reason))
+        seen = history.speed(run_of_plan(plan.summary(), plan.arguments()).layout, expected.speed) if history else None
+        found = expected.measured(seen) if seen else expected
+        return replace(
+            plan,
+            speed=found.speed,
+            ttft_s=found.ttft_s,
+            offload_batch=found.offload_batch,
+            reasons=(*plan.reasons, *explain.expected_speed(found, measured=seen is not None)),
+        )
 
     def _cache_ram_mib(self, verdict: Verdict, host_bytes: int) -> int | None:
         """MiB for llama-server's cache of prompts on the host; None leaves its own default, which memory allows."""

@@ -1,78 +1,72 @@
-"""How fast the parts of a machine are, as far as is known: measured, told by the driver, or typical of their kind."""
+"""How fast the parts of a machine are, as far as is known: measured, told by the driver, by their name, or guessed."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from r1tui.messages import Range
+from r1tui.machine.known_speeds import CARDS, Card
+
+BUS_GBPS = 20.0
+"""PCIe 4.0 with 16 lanes, from pinned memory."""
 
 
 @dataclass(frozen=True)
 class DeviceRates:
-    """A GPU's memory in GB/s (10⁹ bytes) and its single-precision arithmetic in TFLOPS, both at their peak."""
+    """A GPU's memory in GB/s (10⁹ bytes), and the TFLOPS that prompts of dense models reach."""
 
-    memory_gbps: Range
-    tflops: Range
+    memory_gbps: float
+    tflops: float
+    known: bool = True
+    """Whether it is this card's, and not what a card of its size may be."""
 
 
 @dataclass(frozen=True)
 class HostRates:
     """What the host reads, in GB/s: its memory with all cores, its disk past the page cache, the bus to a GPU."""
 
-    memory_gbps: Range
-    disk_gbps: Range
-    bus_gbps: Range
-
-
-class Card(NamedTuple):
-    """A GPU as its maker describes it; memory in GiB."""
-
-    name: str
-    memory_gib: int
     memory_gbps: float
-    tflops: float
+    cores: int
+    disk_gbps: float | None = None
+    """None: nobody knows."""
+    bus_gbps: float = BUS_GBPS
+    known: bool = True
+    """Whether memory was measured or looked up, and not guessed."""
+    measured: bool = False
+    """Whether memory and bus were measured on this machine."""
 
 
-CARDS = (
-    Card("RTX 3060", 12, 360, 12.7),
-    Card("RTX 4080", 16, 717, 48.7),
-    Card("RTX 3090", 24, 936, 35.6),
-    Card("RTX 4090", 24, 1008, 82.6),
-    Card("RTX 5090", 32, 1792, 104.8),
-    Card("A100 40 GB", 40, 1555, 19.5),
-    Card("RTX A6000", 48, 768, 38.7),
-    Card("L40S", 48, 864, 91.6),
-    Card("A100 80 GB", 80, 2039, 19.5),
-    Card("H100 80 GB", 80, 3350, 66.9),
-    Card("RTX PRO 6000", 96, 1792, 125.0),
-    Card("H200", 141, 4800, 66.9),
-    Card("B200", 180, 8000, 74.5),
-    Card("MI300X", 192, 5300, 163.4),
-)
-"""What people run R1 on; memory in GB/s and TFLOPS from the makers' data sheets."""
-
-
-def typical_device(total_mib: int) -> DeviceRates:
-    """What a GPU of this size may be: the range over the known cards whose size is nearest."""
-    distance = min(abs(card.memory_gib - total_mib / 1024) for card in CARDS)
-    near = [card for card in CARDS if abs(card.memory_gib - total_mib / 1024) == distance]
+def typical_device(total_mib: int, backend: str = "cuda") -> DeviceRates:
+    """What a GPU of this size and kind may be: the middle of the usual cards whose size is nearest."""
+    makers = _MAKERS.get(backend, ("",))
+    usual = [card for card in CARDS if card.usual and card.name.startswith(makers)]
+    if backend == "cuda":
+        usual = [card for card in usual if not card.name.startswith((*_MAKERS["hip"], *_MAKERS["metal"]))]
+    distance = min(abs(card.memory_gib - total_mib / 1024) for card in usual)
+    near = [card for card in usual if abs(card.memory_gib - total_mib / 1024) == distance]
     memory, compute = [card.memory_gbps for card in near], [card.tflops for card in near]
-    return DeviceRates(Range(min(memory), max(memory)), Range(min(compute), max(compute)))
+    return DeviceRates((min(memory) * max(memory)) ** 0.5, (min(compute) * max(compute)) ** 0.5, known=False)
 
 
-WORKER = DeviceRates(Range(10.0, 1000.0), Range(0.1, 60.0))
-"""An RPC worker, which may be anything from a CPU to a GPU."""
+_MAKERS = {"hip": ("MI", "RX"), "metal": ("Apple",)}
+"""How the names of a backend's cards begin, where not all of them can be its."""
 
 
-def typical_host(cores: int) -> HostRates:
-    """A host of which nothing was measured: from an office PC with a SATA SSD to a server with twelve channels."""
-    return HostRates(Range(15.0, min(20.0 + 10.0 * cores, 400.0)), Range(0.4, 7.0), Range(6.0, 26.0))
+def rates_of(card: Card) -> DeviceRates:
+    """The rates of a card of the table."""
+    return DeviceRates(card.memory_gbps, card.tflops)
 
 
-def host_rates(cores: int, memory_gbps: float | None, disk_gbps: float | None, bus: Range | None) -> HostRates:
-    """What was measured of a host; what was not is typical."""
-    guess = typical_host(cores)
-    return HostRates(
-        Range(memory_gbps, memory_gbps) if memory_gbps else guess.memory_gbps,
-        Range(disk_gbps, disk_gbps) if disk_gbps else guess.disk_gbps,
-        bus or guess.bus_gbps,
-    )
+def typical_host(ram_mib: int, cores: int | None = None) -> HostRates:
+    """A host of which only the size of its memory is known (and its cores, where it is this one).
+
+    Up to 160 GiB a desktop with two channels of DDR5, up to 300 GiB that or a server, above that a server, with twelve
+    channels of DDR5 above 768 GiB; its disk an NVMe of which nothing else is known.
+    """
+    gbps, typical_cores = next(row[1:] for row in TYPICAL_HOSTS if ram_mib <= row[0] * 1024)
+    if cores is not None:
+        gbps = min(gbps, cores * GBPS_PER_CORE)
+    return HostRates(gbps, cores or typical_cores, 3.0, known=False)
+
+
+TYPICAL_HOSTS = ((160, 65.0, 12), (300, 110.0, 24), (768, 190.0, 32), (10**9, 370.0, 64))
+"""Memory in GiB up to which a host is like this, GB/s, cores."""
+GBPS_PER_CORE = 12.0
+"""What one core reads at most."""

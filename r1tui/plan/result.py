@@ -1,7 +1,7 @@
 """A finished plan: the figures for `r1tui plan --json`, the arguments for llama-server, the reasons for a person."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 import msgspec
@@ -15,6 +15,9 @@ from r1tui.plan.verdict import IN_MEMORY, Verdict
 Part = TypeVar("Part", DevicePlan, HostPlan)
 DEFAULT_BATCH = 2048  # llama-server's --batch-size
 DEFAULT_CACHE_RAM_MIB = 8192  # llama-server's --cache-ram
+FIRST_TOKEN_PROMPTS = ("512", "8192")
+"""Tokens of the prompts whose time to the first token a plan names."""
+OFFLOAD_VARIABLE = "GGML_OP_OFFLOAD_MIN_BATCH"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,11 @@ class Plan:
     as_given: bool = False
     """Whether the user gave the layers by hand, and takes what comes."""
     speed: Speed = NO_SPEED
-    """Tokens per second to expect."""
+    """Tokens per second to expect; zeros where that cannot be known."""
+    ttft_s: Mapping[str, Range] = field(default_factory=dict)
+    """Seconds to the first token, by the prompt's tokens."""
+    offload_batch: int | None = None
+    """The prompt's tokens from which a GPU fetches what lies on the host; None: llama.cpp's own number."""
     source: Literal["estimate", "engine"] = "estimate"
 
     @property
@@ -89,8 +96,13 @@ class Plan:
     def summary(self, variant: str = "", model: str = "", argv: Sequence[str] = ()) -> PlanSummary:
         """The object of `r1tui plan --json`, with what the caller knows."""
         ours = {name: getattr(self, name) for name in PlanSummary.__struct_fields__ if hasattr(self, name)}
-        tps = Speed(_rounded(self.speed.prompt), _rounded(self.speed.answer))
-        return PlanSummary(**ours, tps=tps, variant=variant, model=model, argv=list(argv))
+        ours["tps"] = Speed(_rounded(self.speed.prompt), _rounded(self.speed.answer))
+        ours["ttft_s"] = {
+            name: _rounded(self.ttft_s[name]) if name in self.ttft_s else None for name in FIRST_TOKEN_PROMPTS
+        }
+        if self.offload_batch is not None:
+            ours["env"] = {OFFLOAD_VARIABLE: str(self.offload_batch)}
+        return PlanSummary(**ours, variant=variant, model=model, argv=list(argv))
 
     def arguments(self, capabilities: Capabilities | None = None) -> list[str]:
         """llama-server's arguments for this plan; of optional ones only those that the binary has."""

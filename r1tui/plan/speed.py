@@ -1,113 +1,239 @@
-"""Tokens per second to expect: the bytes that a token reads, by how fast each part of the machine reads them.
+"""Tokens per second and the time to the first token: what a token reads and computes, by how fast each part does it.
 
-The shares of the peak that are really reached are bounded from below by what people report of UD-IQ1_S (facts of the
-field: 3.3 tokens/s with 8 layers on an RTX 3090, 4.4 with 29 on an H100, 9.2 on two A100, 14 on two H100, 2.1 from
-memory and NVMe alone) and from above by the hardware. Hence wide ranges, until a run was measured.
+The constants were fitted to the reports that tests/data/speeds.yaml marks `fit`; `python -m tests.bench.speeds` shows
+all of them beside the estimate.
 """
 
-from r1tui.messages import Range, Speed
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from r1tui.messages import NO_SPEED, Range, Speed
+from r1tui.plan.cache import is_legacy_deepseek
 from r1tui.plan.memory import Model, ModelLayout, place
 from r1tui.plan.pins import ON_HOST, Reads
-from r1tui.plan.rates import WORKER, DeviceRates, typical_device, typical_host
+from r1tui.plan.rates import DeviceRates, typical_device, typical_host
 from r1tui.plan.request import Device, PlanRequest
+from r1tui.plan.result import FIRST_TOKEN_PROMPTS
 from r1tui.plan.verdict import Verdict
 
-GPU_SHARE = Range(0.35, 0.8)
-HOST_SHARE = Range(0.2, 0.8)
-BUS_SHARE = Range(0.5, 0.9)
-"""Of peak rates that are reached."""
-LAYER_S = Range(1.5e-3, 6e-5)
-DENSE_LAYER_S = Range(1.5e-4, 3e-5)
-"""What a layer on a GPU takes beside its reads: starting kernels, choosing experts."""
-COMPUTE_SHARE = Range(0.15, 0.8)
-CORE_GFLOPS = Range(6.0, 50.0)
-"""Of one core on quantised weights."""
-MISSES = Range(1.0, 0.5)
-"""Reads of experts that are not in memory: they come in no order, or the same ones come often."""
-ROUND_TRIP_S = Range(5e-3, 2e-4)
-"""To an RPC worker, for a token."""
-OFFLOADED_BATCH = 32
-"""From so many tokens on a GPU computes what lies on the host too (ggml-cuda.cu, offload_op)."""
+GPU_SHARE, HOST_SHARE, BUS_SHARE = 0.75, 0.75, 0.8
+"""Of a GPU's peak, of what the host's cores read together, of what pinned copies reach."""
+PAGEABLE = 0.5
+"""The bus with weights that are mapped from the file, by pinned ones (facts of the field: 166 against 330 tokens/s)."""
+LAYER_S, DENSE_LAYER_S, LEGACY_LAYER_S = 8e-5, 2e-5, 1.1e-3
+HOST_LAYER_S, HOST_EXPERTS_S, DENSE_HOST_LAYER_S = 8e-4, 3e-4, 2e-4
+"""Of a token in one layer beside its reads: kernels, the choice of experts; older DeepSeek files have no
+flash attention; on the host, with a whole layer or its experts alone, all threads wait for each other many times."""
+MOE_SHARE = 0.5
+"""What experts, with few tokens each, reach of a dense model's arithmetic in prompts."""
+PROMPT_CORE_GFLOPS, ANSWER_CORE_GFLOPS = 60.0, 30.0
+"""Of one core on quantised weights: many tokens at once, and one."""
+MISSES = 0.7
+"""Reads of experts that are not in memory, by an even choice: the same ones come often."""
+TYPICAL_TOKENS = 4096
+"""Tokens in the context while an answer is written."""
+PROMPT_TOKENS = 2048
+"""The prompt that the prompt speed is of."""
+OFFLOAD_BATCH = 32
+"""From so many tokens on a GPU computes what lies on the host too, if nobody says otherwise (ggml-cuda.cu)."""
+NEVER_OFFLOAD = 1 << 20
+KNOWN_WIDTH, WHAT_IF_WIDTH = 2.5, 4.0
+"""The upper end of a band by its lower: hardware that is known, and hardware that is guessed from sizes."""
 
 
-def estimate(model: Model, layout: ModelLayout, request: PlanRequest, verdict: Verdict) -> Speed:
+@dataclass(frozen=True)
+class Expectation:
+    """How fast a plan is likely to be; all of it empty where that cannot be known, and then `unknown` says why."""
+
+    speed: Speed = NO_SPEED
+    ttft_s: dict[str, Range] = field(default_factory=dict)
+    """Seconds to the first token, by the prompt's length."""
+    guessed: tuple[str, ...] = ()
+    """The parts of the machine whose speed was guessed from their size."""
+    unknown: str = ""
+    offload_batch: int | None = None
+    """The prompt's tokens from which the bus beats the CPU; None: llama.cpp's own number stays."""
+
+    def measured(self, speed: Speed) -> "Expectation":
+        """The same with a speed that was measured: the first token comes sooner or later with the prompt's."""
+        if not any(self.speed.prompt) or not any(speed.prompt):
+            return replace(self, speed=speed, guessed=(), unknown="")
+        middle = (self.speed.prompt.low * self.speed.prompt.high) ** 0.5
+        slowest, fastest = middle / speed.prompt.low, middle / speed.prompt.high
+        half = (self.speed.prompt.high / self.speed.prompt.low) ** 0.5
+        ttft_s = {
+            tokens: Range(band.low * half * fastest, band.high / half * slowest) for tokens, band in self.ttft_s.items()
+        }
+        return replace(self, speed=speed, ttft_s=ttft_s, guessed=(), unknown="")
+
+
+def estimate(model: Model, layout: ModelLayout, request: PlanRequest, verdict: Verdict) -> Expectation:
     """The speed that a plan is likely to reach."""
-    cases = [_Case(model, layout, request, verdict, index) for index in (0, 1)]
-    return Speed(Range(*(1 / case.prompt_s() for case in cases)), Range(*(1 / case.answer_s() for case in cases)))
+    work = _Work(model, layout, request, verdict)
+    if why := work.unknown():
+        return Expectation(unknown=why)
+    guessed = tuple(work.guessed())
+    half = (WHAT_IF_WIDTH if guessed else KNOWN_WIDTH) ** 0.5
+    tokens = max(min(PROMPT_TOKENS, layout.ctx_size), 1)
+    speed = Speed(_band(tokens / work.prompt_s(tokens), half), _band(1 / work.answer_s(), half))
+    ttft_s = {
+        tokens: _band(work.prompt_s(int(tokens)) + work.answer_s(), half)
+        for tokens in FIRST_TOKEN_PROMPTS
+        if int(tokens) < layout.ctx_size
+    }
+    return Expectation(speed, ttft_s, guessed, offload_batch=work.best_offload_batch())
 
 
-class _Case:
-    """The worst (0) or the best case (1) of one plan."""
+def _band(middle: float, half: float) -> Range:
+    return Range(middle / half, middle * half)
 
-    def __init__(self, model: Model, layout: ModelLayout, request: PlanRequest, verdict: Verdict, index: int) -> None:
-        self._model = model
-        self._layout = layout
-        self._request = request
-        self._index = index
-        self._rates = request.rates or typical_host(request.threads)
+
+class _Work:
+    """One plan's reads and arithmetic, and the machine that does them."""
+
+    def __init__(self, model: Model, layout: ModelLayout, request: PlanRequest, verdict: Verdict) -> None:
+        header = model.header
+        self._model, self._layout, self._request, self._verdict = model, layout, request, verdict
+        self._host = request.rates or typical_host(request.host_total_mib)
         self._reads = model.reads(layout)
         self._usage = model.measure(layout)
-        used = (model.header.n_experts_used, model.header.n_experts)
-        self._in_use = used[0] / used[1] if used[1] else 1.0
+        self._in_use = header.n_experts_used / header.n_experts if header.n_experts else 1.0
+        places = place(header.n_layers, layout.n_gpu_layers, layout.split)[:-1]
+        whole = places.count(ON_HOST)
+        held = sum(1 for layer in range(layout.n_cpu_moe) if model.experts_bytes[layer] and places[layer] != ON_HOST)
+        self._host_s = whole * (HOST_LAYER_S if header.n_experts else DENSE_HOST_LAYER_S) + held * HOST_EXPERTS_S
+        self._layers = [places.count(index) for index in range(len(request.devices))]
+        self._cached = min(layout.ctx_size / 2, TYPICAL_TOKENS) / layout.ctx_size
         free_bytes = (request.host_free_mib << 20) - self._usage.host.kv_bytes - self._usage.host.compute_bytes
-        missing = max(1 - free_bytes / self._reads[ON_HOST].total, 0.0) if self._reads[ON_HOST].total else 0.0
-        self._missing = missing if verdict == "disk" else 0.0
+        total = self._reads[ON_HOST].total
+        self._missing = max(1 - free_bytes / total, 0.0) * MISSES if verdict == "disk" and total else 0.0
+
+    def unknown(self) -> str:
+        """Why nothing can be said; empty where something can."""
+        for _, device in self._busy():
+            if device.backend == "rpc" and device.rates is None:
+                return f"{device.name} is an RPC worker that was not measured"
+        if self._missing and self._host.disk_gbps is None:
+            return "the disk that weights would be read from was not measured"
+        return ""
+
+    def guessed(self) -> Iterator[str]:
+        """The parts with work whose speed is guessed."""
+        yield from (device.name for _, device in self._busy() if not _rates_of(device).known)
+        if self._reads[ON_HOST].total and not self._host.known:
+            yield "the host's memory"
 
     def answer_s(self) -> float:
-        """Seconds for a token of the answer, with the context half full."""
+        """Seconds for a token of the answer."""
         host = self._reads[ON_HOST]
-        seconds = self._active(host) + self._usage.host.kv_bytes / 2
-        seconds /= self._of(self._rates.memory_gbps) * 1e9 * self._of(HOST_SHARE)
-        seconds = max(seconds, self._host_flops / self._host_flops_per_s)
-        seconds += host.experts * self._in_use * self._missing * self._of(MISSES) / (self._disk_gbps * 1e9)
-        layers = place(self._model.header.n_layers, self._layout.n_gpu_layers, self._layout.split)
-        layer_s = self._of(LAYER_S if self._model.header.n_experts else DENSE_LAYER_S)
+        read = self._active(host) + self._usage.host.kv_bytes * self._cached
+        seconds = max(read / self._memory_bps, self._flops(host) / (self._host.cores * ANSWER_CORE_GFLOPS * 1e9))
+        seconds += self._host_s
+        seconds += host.experts * self._in_use * self._missing / self._disk_bps
+        for index, device in self._busy():
+            read = self._active(self._reads[index]) + self._usage.devices[index].kv_bytes * self._cached
+            seconds += read / (_rates_of(device).memory_gbps * 1e9 * GPU_SHARE) + self._layers[index] * self._layer_s
+        return max(seconds, 1e-6)
+
+    def prompt_s(self, tokens: int) -> float:
+        """Seconds for a prompt of so many tokens."""
+        batch = min(self._layout.ubatch_size, tokens)
+        whole, rest = divmod(tokens, batch)
+        seconds = whole * self._batch_s(batch) + (self._batch_s(rest) if rest else 0.0)
+        return seconds + self._attention_s(tokens)
+
+    def best_offload_batch(self) -> int | None:
+        """The smallest batch for which fetching the host's experts is faster than computing them there.
+
+        None where nothing was measured, or nothing is on the host that a GPU could fetch.
+        """
+        if not (self._host.measured and self._fetcher and self._reads[ON_HOST].total):
+            return None
+        sizes = [tokens for tokens in _powers(OFFLOAD_BATCH, self._layout.ubatch_size) if self._bus_wins(tokens)]
+        return min(sizes, default=NEVER_OFFLOAD)
+
+    def _batch_s(self, tokens: int) -> float:
+        host = self._reads[ON_HOST]
+        seconds = self._touched(host, tokens) * self._missing / self._disk_bps
+        for index, device in self._busy():
+            rates, reads = _rates_of(device), self._reads[index]
+            computing = self._flops(reads) * tokens / (rates.tflops * 1e12 * self._efficiency)
+            reading = self._touched(reads, tokens) / (rates.memory_gbps * 1e9 * GPU_SHARE)
+            seconds += max(computing, reading) + self._layers[index] * self._layer_s
+        threshold = self.best_offload_batch() or OFFLOAD_BATCH
+        return seconds + (self._bus_s(tokens) if self._fetcher and tokens >= threshold else self._cpu_s(tokens))
+
+    def _bus_wins(self, tokens: int) -> bool:
+        return self._bus_s(tokens) < self._cpu_s(tokens)
+
+    def _bus_s(self, tokens: int) -> float:
+        """Seconds for the host's share of a batch that a GPU fetches and computes."""
+        host, device = self._reads[ON_HOST], self._fetcher
+        if device is None or not host.total:
+            return 0.0
+        bus_bps = self._host.bus_gbps * 1e9 * BUS_SHARE * (PAGEABLE if self._verdict == "disk" else 1.0)
+        computing = self._flops(host) * tokens / (_rates_of(device).tflops * 1e12 * self._efficiency)
+        return self._touched(host, tokens) / bus_bps + computing
+
+    def _cpu_s(self, tokens: int) -> float:
+        """Seconds for the host's share of a batch that the CPU computes."""
+        host = self._reads[ON_HOST]
+        computing = self._flops(host) * tokens / (self._host.cores * PROMPT_CORE_GFLOPS * 1e9)
+        return max(computing, self._touched(host, tokens) / self._memory_bps) + self._host_s
+
+    def _attention_s(self, tokens: int) -> float:
+        """Each token with all before it: keys and values, twice two operations, half of the square."""
+        header = self._model.header
+        heads = header.n_heads * header.n_layers
+        flops = heads * (header.key_length + header.value_length) * float(tokens) ** 2
+        fastest = max((_rates_of(device).tflops for _, device in self._busy()), default=0.0)
+        return flops / (fastest * 1e12 or self._host.cores * PROMPT_CORE_GFLOPS * 1e9)
+
+    def _busy(self) -> Iterator[tuple[int, Device]]:
+        """The devices that hold weights."""
         for index, device in enumerate(self._request.devices):
-            rates = _rates_of(device)
-            read = self._active(self._reads[index]) + self._usage.devices[index].kv_bytes / 2
-            seconds += read / (self._of(rates.memory_gbps) * 1e9 * self._of(GPU_SHARE))
-            seconds += layers.count(index) * layer_s
-            seconds += self._of(ROUND_TRIP_S) if device.backend == "rpc" else 0.0
-        return seconds or 1e-6
-
-    def prompt_s(self) -> float:
-        """Seconds for a token of a prompt that fills whole batches."""
-        host, batch = self._reads[ON_HOST], self._layout.ubatch_size
-        fetching = [device for device in self._request.devices if device.backend != "rpc"]
-        seconds = 0.0
-        for index, device in enumerate(self._request.devices):
-            flops = 2 * self._model.parameters(self._reads[index], self._in_use)
-            seconds += flops / (self._of(_rates_of(device).tflops) * 1e12)
-        seconds /= self._of(COMPUTE_SHARE)
-        if fetching and self._layout.n_gpu_layers and batch >= OFFLOADED_BATCH:
-            rates = _rates_of(fetching[0])
-            seconds += host.total / (self._of(self._rates.bus_gbps) * 1e9 * self._of(BUS_SHARE)) / batch
-            seconds += self._host_flops / (self._of(rates.tflops) * 1e12 * self._of(COMPUTE_SHARE))
-        else:
-            seconds += self._host_flops / self._host_flops_per_s
-        seconds += host.total * self._missing / (self._disk_gbps * 1e9) / batch
-        return seconds or 1e-6
+            if self._reads[index].total:
+                yield index, device
 
     @property
-    def _host_flops(self) -> float:
-        return 2 * self._model.parameters(self._reads[ON_HOST], self._in_use)
+    def _fetcher(self) -> Device | None:
+        """The GPU that fetches the host's weights for prompts; an RPC worker never does."""
+        return next((device for _, device in self._busy() if device.backend != "rpc"), None)
 
     @property
-    def _host_flops_per_s(self) -> float:
-        return self._request.threads * self._of(CORE_GFLOPS) * 1e9
+    def _efficiency(self) -> float:
+        return MOE_SHARE if self._model.header.n_experts else 1.0
 
     @property
-    def _disk_gbps(self) -> float:
-        return self._of(self._rates.disk_gbps)
+    def _layer_s(self) -> float:
+        header = self._model.header
+        return LEGACY_LAYER_S if is_legacy_deepseek(header) else LAYER_S if header.n_experts else DENSE_LAYER_S
+
+    @property
+    def _memory_bps(self) -> float:
+        return self._host.memory_gbps * 1e9 * HOST_SHARE
+
+    @property
+    def _disk_bps(self) -> float:
+        return (self._host.disk_gbps or 1.0) * 1e9
 
     def _active(self, reads: Reads) -> float:
         return reads.dense + reads.experts * self._in_use
 
-    def _of(self, values: Range) -> float:
-        return values[self._index]
+    def _touched(self, reads: Reads, tokens: int) -> float:
+        """Bytes that a batch reads: its tokens choose the same experts now and then."""
+        return reads.dense + reads.experts * (1 - (1 - self._in_use) ** tokens)
+
+    def _flops(self, reads: Reads) -> float:
+        """Operations for one token."""
+        return 2 * self._model.parameters(reads, self._in_use)
+
+
+def _powers(first: int, last: int) -> Iterator[int]:
+    while first <= last:
+        yield first
+        first *= 2
 
 
 def _rates_of(device: Device) -> DeviceRates:
-    if device.rates is not None:
-        return device.rates
-    return WORKER if device.backend == "rpc" else typical_device(device.total_mib)
+    return device.rates or typical_device(device.total_mib, device.backend)

@@ -6,10 +6,10 @@ from r1tui.config import Config
 from r1tui.engine.find import Engine, current_devices
 from r1tui.errors import UsageError
 from r1tui.machine.hardware import Machine
-from r1tui.messages import Range
+from r1tui.machine.known_speeds import find_card
 from r1tui.plan import Device
 from r1tui.plan.capabilities import EngineDevice
-from r1tui.plan.rates import DeviceRates
+from r1tui.plan.rates import DeviceRates, rates_of
 from r1tui.plan.request import device_backend
 from r1tui.planning.held import HeldMemory
 
@@ -26,17 +26,28 @@ def devices_here(
             there = current_devices(engine, rpc)
         return plan_devices(there, config.server.devices, machine, held)
     return tuple(
-        Device(f"CUDA{gpu.index}", "cuda", (gpu.total_bytes or 0) >> 20, (gpu.free_bytes or 0) >> 20)
+        Device(
+            f"CUDA{gpu.index}",
+            "cuda",
+            (gpu.total_bytes or 0) >> 20,
+            (gpu.free_bytes or 0) >> 20,
+            rates=_device_rates(gpu.name, machine),
+        )
         for gpu in machine.gpus
     )
 
 
-def _device_rates(device: EngineDevice, machine: Machine) -> DeviceRates | None:
-    """The driver's figures for the GPU of this name; CUDA numbers GPUs in another order than the driver."""
+def _device_rates(description: str, machine: Machine) -> DeviceRates | None:
+    """The rates of a card of this name: the driver's figure for its memory, else the table's; None: unknown."""
+    card = find_card(description)
     for gpu in machine.gpus:
-        if gpu.name and gpu.name in device.description and gpu.memory_gbps and gpu.tflops:
-            return DeviceRates(Range(gpu.memory_gbps, gpu.memory_gbps), Range(gpu.tflops, gpu.tflops))
-    return None
+        if gpu.name and gpu.name in description and gpu.memory_gbps and gpu.tflops:
+            return DeviceRates(gpu.memory_gbps, card.tflops if card else TENSOR_CORES * gpu.tflops)
+    return rates_of(card) if card else None
+
+
+TENSOR_CORES = 2.0
+"""What llama.cpp's kernels reach in prompts, by the single-precision peak, on a card that is not in the table."""
 
 
 def plan_devices(
@@ -61,7 +72,7 @@ def plan_devices(
             backend,
             device.total_mib,
             min(device.total_mib, device.free_mib + ours.get(device.name, 0)),
-            rates=_device_rates(device, machine),
+            rates=_device_rates(device.description, machine),
         )
         for device in (devices if chosen is None else [known[name] for name in chosen])
         if (backend := device_backend(device.name)) is not None

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from r1tui.config import Config, PlanSettings
 from r1tui.engine.find import Engine
 from r1tui.errors import UsageError
 from r1tui.machine.bandwidth import Bandwidth, load_bandwidth
 from r1tui.machine.hardware import Machine, cpu_features, detect_machine
-from r1tui.messages import Range
+from r1tui.machine.known_speeds import count_sockets, disk_gbps, is_virtual, memory_channels, memory_gbps
 from r1tui.plan import Device, PlanRequest
-from r1tui.plan.rates import HostRates, host_rates
+from r1tui.plan.rates import BUS_GBPS, GBPS_PER_CORE, HostRates, typical_host
 from r1tui.plan.repack import repacked_types
 from r1tui.planning.devices import devices_here
 from r1tui.planning.held import HeldMemory
@@ -41,21 +42,39 @@ def request_here(
             replace(device, margin_mib=settings.margins_mib.get(device.name, settings.margin_mib)) for device in here
         ),
         numa_nodes=sum(1 for node in machine.numa_nodes if node.memory_total_bytes) or 1,
-        rates=_host_rates(machine, load_bandwidth(paths, machine.fingerprint)),
+        rates=host_rates(machine, load_bandwidth(paths, machine.fingerprint), paths.models),
         repacked_types=repacked_types(cpu_features()),
         capabilities=engine.capabilities if engine else None,
     )
 
 
-def _host_rates(machine: Machine, bandwidth: Bandwidth | None) -> HostRates:
-    peaks = [gpu.bus_gbps for gpu in machine.gpus if gpu.bus_gbps]
+def host_rates(machine: Machine, bandwidth: Bandwidth | None, models: Path) -> HostRates:
+    """How fast this host is: as measured, else by its CPU's name and its disk's kind, else a guess by its size."""
+    peaks = [gpu.bus_gbps * BUS_REACHED for gpu in machine.gpus if gpu.bus_gbps]
     bus = list(bandwidth.bus_gbps.values()) if bandwidth else []
-    return host_rates(
-        machine.physical_cores,
-        bandwidth.memory_gbps if bandwidth else None,
-        bandwidth.disk_gbps if bandwidth else None,
-        Range(min(bus), max(bus)) if bus else Range(min(peaks) * 0.5, max(peaks) * 0.9) if peaks else None,
+    disk = bandwidth.disk_gbps if bandwidth else None
+    cores, virtual = machine.physical_cores, is_virtual()
+    if bandwidth is not None:
+        gbps, known = bandwidth.memory_gbps, True
+    else:
+        sockets, channels = count_sockets(), memory_channels()
+        by_name = memory_gbps(machine.cpu_name, sockets, channels and max(channels // sockets, 1))
+        known = by_name is not None and not virtual  # a virtual machine has a share of it
+        guess = typical_host(machine.memory_total_bytes >> 20, cores).memory_gbps
+        gbps = guess if by_name is None else min(by_name, cores * GBPS_PER_CORE)
+    here = next((folder for folder in (models, *models.parents) if folder.exists()), models)
+    return HostRates(
+        gbps,
+        cores,
+        disk or disk_gbps(here),
+        min(bus or peaks, default=BUS_GBPS),
+        known=known,
+        measured=bool(bandwidth and bus),
     )
+
+
+BUS_REACHED = 0.9
+"""Of a bus's peak by copies from pinned memory."""
 
 
 def _check_margins(settings: PlanSettings, devices: Sequence[Device]) -> None:

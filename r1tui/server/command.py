@@ -6,7 +6,7 @@ import ipaddress
 import re
 import shlex
 import socket as sockets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,10 +202,13 @@ def with_free_port(tcp: Tcp) -> Tcp:
         return Tcp(tcp.host, probe.getsockname()[1])
 
 
-def as_script(argv: Sequence[str], socket: Path, key_file: Path | None = None) -> str:
+def as_script(
+    argv: Sequence[str], socket: Path, key_file: Path | None = None, env: Mapping[str, str] | None = None
+) -> str:
     """The command as a POSIX shell script that runs the server in the foreground; the key itself is not in it.
 
-    The script removes `socket` before it starts, so compose it with one that no running server listens on.
+    The script removes `socket` before it starts, so compose it with one that no running server listens on. `env`:
+    variables that the server is started with where the user has not set them.
     """
     binary, *arguments = argv
     lines = [
@@ -213,6 +216,7 @@ def as_script(argv: Sequence[str], socket: Path, key_file: Path | None = None) -
         "# llama-server as r1tui starts it: nothing but these arguments counts.",
         "set -eu",
         *shell_lines(),
+        *(f'export {name}="${{{name}:-{value}}}"' for name, value in (env or {}).items()),
         "umask 077",
         f"mkdir -p {shlex.quote(str(socket.parent))}",
         f"rm -f {shlex.quote(str(socket))}",

@@ -130,7 +130,8 @@ class Supervisor:
         try:
             await in_thread(self._must_be_alone)
             self._key = await self._disk.do(_make_ready, spec, self._paths)
-            env = mark_environment(server_environment(os.environ, self._key), self._paths)
+            wanted = spec.plan.env if spec.plan else {}  # what the user set goes before it
+            env = mark_environment(wanted | server_environment(os.environ, self._key), self._paths)
             self._child = await in_thread(spawn, spec.argv, env, self._paths.server_log, Path(spec.cwd or "/"))
         except OSError as error:
             await self._fail(R1tuiError(f"{spec.argv[0]} cannot be started: {error.strerror}.", BuildEngine()))
