@@ -110,7 +110,8 @@ class Compared:
     @property
     def inside(self) -> bool:
         """Whether the middle of what was reported lies in the band."""
-        return self.band.low <= (self.reported.low * self.reported.high) ** 0.5 <= self.band.high
+        middle: float = (self.reported.low * self.reported.high) ** 0.5
+        return self.band.low <= middle <= self.band.high
 
 
 def compare_reports() -> list[Compared]:
