@@ -53,8 +53,9 @@ def sketch_header(name: str, shape: ModelShape, size_bytes: int) -> Header:
 
     def tensor(of: str, parameters: float, bits: float, expert: bool = False) -> Tensor:
         count = int(parameters * 1e9)
-        shaped = (count // max(shape.experts, 1), shape.experts) if expert else (count, 1)
-        return Tensor(of, shaped, "Q4_K", int(count * bits / 8), 0)
+        layers = shape.experts if expert else 1
+        shaped = (shape.width, max(count // (shape.width * layers), 1), *((layers,) if expert else ()))
+        return Tensor(of, shaped, "q4_K", int(count * bits / 8), 0)
 
     tensors = [tensor("token_embd.weight", embedding, dense_bits), tensor("output.weight", embedding, dense_bits)]
     for layer in range(shape.layers):

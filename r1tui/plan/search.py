@@ -98,7 +98,23 @@ class Search:
         return replace(layout, n_gpu_layers=0, n_cpu_moe=0, split=(0,) * len(self._devices))
 
     def _first(self, layouts: Iterable[ModelLayout]) -> ModelLayout | None:
-        return next((spread for layout in layouts if (spread := self._spread(layout))), None)
+        """The first layout that fits, spread; each after the second puts less on the devices than the one before.
+
+        The second may take more than the first, which has nothing on the host that a GPU would fetch.
+        """
+        candidates = list(layouts)
+        found = self._spread(candidates[0]) if candidates else None
+        rest = candidates[1:]
+        if found or not rest or (best := self._spread(rest[-1])) is None:
+            return found
+        low, high = 0, len(rest) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if found := self._spread(rest[middle]):
+                best, high = found, middle
+            else:
+                low = middle + 1
+        return best
 
     def _by_free_memory(self, layers: int) -> tuple[int, ...]:
         free = [max(device.usable_mib, 1) for device in self._devices]
