@@ -37,6 +37,8 @@ class DevicePlan(msgspec.Struct, frozen=True):
     compute_mib: int = 0
     pool_mib: int = 0
     """What no buffer shows: the process's context, its kernels, and the pool for intermediate data."""
+    pci_bus_id: str = ""
+    """Where the card is; empty where that is not known."""
 
     @property
     def planned_mib(self) -> int:

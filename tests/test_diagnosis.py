@@ -157,7 +157,7 @@ def test_weights_that_are_no_numbers(fails: Fails, tiny_r1: TinyModel, tmp_path:
 def test_an_architecture_that_it_does_not_know(fails: Fails, tiny_r1: TinyModel, tmp_path: Path) -> None:
     strange = tmp_path / "strange.gguf"
     strange.write_bytes(tiny_r1().read_bytes().replace(b"deepseek2", b"deepseekX"))
-    assert fails(model=strange).cause == "This llama-server does not know models of the kind 'deepseekX'."
+    assert fails(model=strange).cause == "This llama-server does not know the architecture `deepseekX`."
 
 
 def test_a_library_that_is_missing(llama_server: Path, tmp_path: Path) -> None:

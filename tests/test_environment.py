@@ -66,7 +66,9 @@ SECRETS = {
 def test_llama_cpp_is_told_nothing_but_the_key() -> None:
     given = {**KEPT, **OF_LLAMA, **SECRETS, "XDG_CONFIG_HOME": "/h/.config"}
     env = server_environment(given, "ours")
-    assert env == {**KEPT, "two\nlines": "SECRET", "LLAMA_API_KEY": "ours", "XDG_CONFIG_HOME": os.devnull}
+    ours = {"LLAMA_API_KEY": "ours", "XDG_CONFIG_HOME": os.devnull, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    assert env == {**KEPT, "two\nlines": "SECRET", **ours}
+    assert server_environment({"CUDA_DEVICE_ORDER": "FASTEST_FIRST"})["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
     assert "LLAMA_API_KEY" not in server_environment(given)
     assert clean_environment({**KEPT, **OF_LLAMA}) == KEPT
 

@@ -193,7 +193,7 @@ def test_without_a_gpu_everything_is_on_the_cpu(r1: dict[str, Header]) -> None:
 
 def test_the_context_shrinks_before_the_model_is_refused(r1: dict[str, Header]) -> None:
     made = plan(r1["legacy"], (), ram_gib=25, ctx_size=32768, cache_type_k="f16")
-    assert (made.ctx_size, made.verdict) == (5120, "disk")
+    assert (made.ctx_size, made.verdict) == (4864, "disk")
     assert plan(r1["legacy"], (), ram_gib=2).verdict == "no"
 
 
@@ -241,7 +241,7 @@ def test_json_has_the_keys_of_the_contract(r1: dict[str, Header]) -> None:
         "reasons", "argv",
     ]  # fmt: skip
     assert set(summary["devices"][0]) == {
-        "name", "total_mib", "free_mib", "weights_mib", "kv_mib", "compute_mib", "pool_mib",
+        "name", "total_mib", "free_mib", "weights_mib", "kv_mib", "compute_mib", "pool_mib", "pci_bus_id",
     }  # fmt: skip
     assert set(summary["host"]) == {"total_mib", "weights_mib", "kv_mib", "compute_mib", "anonymous_mib"}
     for low, high in summary["tps"].values():

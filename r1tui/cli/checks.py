@@ -35,6 +35,7 @@ from r1tui.hub.local.found import ModelSearch
 from r1tui.hub.local.places import OLLAMA_SERVICE_FOLDER, OWNERS, model_roots
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import detect_machine
+from r1tui.machine.visible import VISIBLE, visible_gpus
 from r1tui.remedies import StopServer, in_commands
 from r1tui.server.sampling import repeats_old_example
 from r1tui.supervisor.client import verified_status
@@ -175,9 +176,12 @@ class Checkup:
 
     def _gpus(self) -> Iterator[Check]:
         system, nvidia = self._system, self._system.nvidia
+        visible = visible_gpus(nvidia.gpus, os.environ)
         for gpu in nvidia.gpus:
             memory = f", {size(gpu.free_bytes or 0)} of {size(gpu.total_bytes)} free" if gpu.total_bytes else ""
-            yield Check(f"GPU {gpu.index}", "ok", f"{gpu.name}{memory}, driver {nvidia.driver_version or 'unknown'}")
+            hidden = "" if gpu in visible else f", hidden by {VISIBLE}"
+            found = f"{gpu.name}{memory}, driver {nvidia.driver_version or 'unknown'}{hidden}"
+            yield Check(f"GPU {gpu.index}", "ok", found)
         for lost in nvidia.lost:
             yield Check(
                 f"GPU {lost.index}",

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 
 import click
@@ -12,6 +12,8 @@ from r1tui.cli.context import WORDS, Context, format_table, json_option, pass_co
 from r1tui.cli.printer import Printer
 from r1tui.cli.stages import failed_event, our_errors, reporting
 from r1tui.cli.target import needed_variant
+from r1tui.engine.architectures import UnknownArchitectureError, check_architecture
+from r1tui.engine.find import find_engine
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Notice, StageDone, StageFailed
 from r1tui.gguf import inspect as inspect_header
@@ -154,16 +156,24 @@ def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
 
 
 def _hint_at_plan(target: Variant, context: Context, emit: Emit) -> None:
-    """Before a download begins, say how the model would run here; for that its headers are fetched."""
+    """Before a download begins, say how the model would run here; for that its headers are fetched.
+
+    Raises UnknownArchitectureError.
+    """
     paths = context.paths
     if target.repo is None or unfinished(target, paths, context.config) or find_model(target, paths, context.config):
         return
-    with suppress(R1tuiError):  # the download itself says what is wrong
-        fetch_headers(target, paths)
+    try:
+        engine = find_engine(context.config.engine, paths)
+        fetch_headers(target, paths, lambda said: check_architecture(said, engine, context.config.engine))
         entry = next(overview(Catalog({target.name: target}), context.config, paths))
         if entry.plan is not None:
             said = entry.plan.summary().placement
             emit(Notice("model", f"On this machine: {said}. `r1tui plan {target.name}` says why."))
+    except UnknownArchitectureError:
+        raise
+    except R1tuiError:  # the download itself says what is wrong
+        pass
 
 
 @click.command()

@@ -1,6 +1,5 @@
 """`r1tui plan`: what would run where, and why."""
 
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -11,17 +10,18 @@ from r1tui.cli.compare import ComparedPlan, compare, compared
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json
 from r1tui.cli.target import needed_variant, wanted_variant
 from r1tui.config import PlanSettings, check_setting
+from r1tui.engine.architectures import check_architecture
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Range
-from r1tui.plan import Device, DeviceBackend, Plan, PlanRequest, is_known, make_plan
+from r1tui.plan import DeviceBackend, Plan, PlanRequest, is_known, make_plan
 from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import ask_engine, plan_here
-from r1tui.planning.devices import devices_here
+from r1tui.planning.devices import devices_here, imagined_devices, is_one_memory
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.overrides import for_variant
-from r1tui.planning.request import request_here
+from r1tui.planning.request import imagined_host, request_here
 from r1tui.planning.subject import Subject, find_subject
 from r1tui.remedies import BuildEngine, FetchModel, StopServer
 from r1tui.supervisor import client as supervisor
@@ -38,6 +38,7 @@ _NAMES: dict[DeviceBackend, str] = {"cuda": "CUDA", "hip": "ROCm", "vulkan": "Vu
 @click.option("--gpu-backend", type=click.Choice(list(_NAMES)), help="The kind of device that --vram means.")
 @click.option("--strategy", type=click.Choice(["auto", "experts", "layers", "rule", "engine"]))
 @click.option("--vram", metavar="GIB[,GIB…]", help="Plan for GPUs with this much memory; 0 for none.")
+@click.option("--unified", is_flag=True, help="The GPU uses the machine's memory: DGX Spark, Jetson, Strix Halo.")
 @click.option("--ram", type=click.FloatRange(min=0.1), metavar="GIB", help="Plan for this much memory.")
 @click.option("--ctx", type=click.IntRange(min=256), metavar="N", help="Context in tokens.")
 @click.option("--cache-type", type=WORDS, metavar="TYPE", help="Of K; for MLA files of K and V.")
@@ -58,6 +59,7 @@ def plan(
     gpu_backend: DeviceBackend | None,
     vram: str | None,
     ram: float | None,
+    unified: bool,
     rpc: str | None,
     exact: bool,
     price: float | None,
@@ -71,18 +73,22 @@ def plan(
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, rpc=_addresses(rpc)))
     config = msgspec.structs.replace(config, plan=_settings(config.plan, wishes))
     engine = find_engine(config.engine, context.paths)
+    if ram is not None and not ram < 1e6:
+        raise UsageError(f"--ram {ram:g} is not a size.", "Give GiB, such as --ram 128.")
+    if unified and vram is None:
+        raise UsageError("--unified says what --vram is.", "Give --vram too.")
     devices = None
     if vram is not None:
         here = () if gpu_backend else devices_here(config, detect_machine(), engine)
         backend = gpu_backend or (here[0].backend if here else "cuda")
         totals_mib = [int(gib * 1024) for gib in _numbers(vram) if gib > 0]
-        devices = tuple(Device(f"{_NAMES[backend]}{n}", backend, mib, mib) for n, mib in enumerate(totals_mib))
+        ram = totals_mib[0] / 1024 if unified and ram is None and len(totals_mib) == 1 else ram
+        one_memory = unified or (ram is not None and is_one_memory(totals_mib, int(ram * 1024), backend))
+        devices = imagined_devices(totals_mib, _NAMES[backend], backend, unified=one_memory)
     held = HeldMemory.by(supervisor.status(context.paths))
     request = request_here(config, context.paths, engine, held, devices)
     if ram is not None:
-        if not ram < 1e6:
-            raise UsageError(f"--ram {ram:g} is not a size.", "Give GiB, such as --ram 128.")
-        request = replace(request, host_total_mib=int(ram * 1024), host_free_mib=int(ram * 1024), rates=None)
+        request = imagined_host(request, int(ram * 1024))
     if comparing and exact:
         raise UsageError("--exact was given together with --compare.", "Plan one variant exactly.")
     if comparing:
@@ -91,9 +97,10 @@ def plan(
         _show_comparison(rows, as_json=as_json)
         return
     target = needed_variant(context, variant, model)
-    subject = find_subject(target, context.paths, config, fetch=True)
+    subject = find_subject(target, context.paths, config, fetch=True, engine=engine)
     if subject is None:
         raise R1tuiError(f"{target.name} is not on this machine yet.", FetchModel(target.name))
+    check_architecture(subject.header.architecture, engine, config.engine)
     what_if = vram is not None or ram is not None
     if exact and what_if:
         raise UsageError("--exact asks the devices that are here.", "Leave --vram and --ram out.")
@@ -190,8 +197,9 @@ def _made(
 
 def table(made: Plan) -> list[str]:
     """The plan for a person: a bar of weights, cache, compute and free per device, and the reasons."""
+    threads = f", {made.threads} threads" if made.threads else ""
     lines = [
-        f"{made.verdict}: {made.summary().placement}, context {made.ctx_size:,}, {made.threads} threads",
+        f"{made.verdict}: {made.summary().placement}, context {made.ctx_size:,}{threads}",
         "",
     ]
     for device in made.devices:

@@ -11,6 +11,7 @@ from pathlib import Path
 from r1tui.engine.system import Toolkit
 from r1tui.errors import R1tuiError
 from r1tui.machine.nvml import Nvidia
+from r1tui.machine.visible import visible_gpus
 from r1tui.plan.capabilities import Capabilities, EngineDevice, parse_devices, parse_flags, parse_version
 from r1tui.remedies import AnyRemedy, BuildEngine, Run
 from r1tui.system.children import Cancel, run_lines
@@ -86,13 +87,12 @@ def missing_gpus(nvidia: Nvidia, capabilities: Capabilities, backend: str) -> tu
         unused = backend == "cpu" and nvidia.gpus
         return (f"This engine is for the CPU alone: {len(nvidia.gpus)} GPU unused.",) if unused else ()
     shown = [device for device in capabilities.devices if not device.name.startswith("RPC")]
-    if len(shown) >= len(nvidia.gpus):
+    expected = visible_gpus(nvidia.gpus, os.environ)
+    if len(shown) >= len(expected):
         return ()
-    names = ", ".join(gpu.name for gpu in nvidia.gpus)
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    why = f" (CUDA_VISIBLE_DEVICES is {hidden!r})" if hidden is not None else ""
+    names = ", ".join(gpu.name for gpu in expected)
     return (
-        f"The driver shows {len(nvidia.gpus)} GPU ({names}), the engine only {len(shown)}{why}: "
+        f"The driver shows {len(expected)} GPU ({names}), the engine only {len(shown)}: "
         "see `llama-server --list-devices` and the driver's version.",
     )
 

@@ -18,6 +18,7 @@ MAX_TENSORS = 1 << 17
 MAX_NAME_BYTES = 63  # GGML_MAX_NAME with its closing NUL
 MAX_DIMENSIONS = 4
 MAX_KEY_BYTES = (1 << 16) - 1
+BEGINNING_BYTES = 4096
 KEPT_NUMBERS = 4096
 """Longer lists of numbers are skipped: per-layer lists are short, per-token lists are not."""
 
@@ -93,6 +94,32 @@ def parse_shard(source: ByteSource, index: int = 0) -> Shard:
     if end > source.size_bytes:
         raise cursor.error(f"it is cut: {end - source.size_bytes:,} of {end:,} bytes are missing")
     return Shard(metadata, lists, tuple(tensors), source.size_bytes, min(start, source.size_bytes))
+
+
+def read_architecture(source: ByteSource) -> str | None:
+    """The `general.architecture` in the first bytes of a file; None where it does not stand there."""
+    cursor = HeaderCursor(_Beginning(source.name, source.read_at(0, BEGINNING_BYTES)))
+    metadata: dict[str, Value] = {}
+    try:
+        for _ in range(_counts(cursor)[1]):
+            _pair(cursor, metadata, {})
+            if (found := metadata.get("general.architecture")) is not None:
+                return str(found)
+    except GgufError:
+        pass
+    return None
+
+
+class _Beginning:
+    """The first bytes of a file as a file."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name = name
+        self.size_bytes = len(data)
+        self._data = data
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return self._data[offset : offset + length]
 
 
 def _counts(cursor: HeaderCursor) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """From a variant to a running server: engine and model side by side, then the plan, then the server, as events."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import msgspec
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
+from r1tui.engine.architectures import check_architecture
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
 from r1tui.events import LogLine, Notice, Stage, StageDone, StageEvent, StageFailed, StageStarted
@@ -22,6 +24,7 @@ from r1tui.launch.loading import Changes, follow_server, outcome
 from r1tui.machine.bandwidth import load_bandwidth, measure
 from r1tui.machine.hardware import detect_machine
 from r1tui.machine.nvml import read_nvidia
+from r1tui.machine.visible import visible_gpus
 from r1tui.messages import FallbackPlan, PlanSummary, ProcessId, ServerSpec, Status
 from r1tui.plan import Plan
 from r1tui.plan.fallbacks import fallback_plans, format_difference
@@ -209,7 +212,7 @@ class Launch:
         if self.prepared.plan.devices:
             return self.prepared.plan.n_gpu_layers != 0
         allowed = self._config.server.devices is None and self._config.plan.n_gpu_layers != 0
-        return allowed and bool(read_nvidia().gpus)
+        return allowed and bool(visible_gpus(read_nvidia().gpus, os.environ))
 
     async def _obtain(
         self, stage: Stage, job: Job, command: list[str], find: Callable[[], T | None], into: list[T]
@@ -266,6 +269,7 @@ class Launch:
             config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, kv_cache_gib=0.0))
         tcp = with_free_port(parse_tcp(self._tcp)) if self._tcp else None
         subject = subject_of(self.variant, model)
+        check_architecture(subject.header.architecture, engine, config.engine)
         held = HeldMemory.by(supervisor.status(self._paths))  # it is stopped before this one starts
         request = for_variant(request_here(config, self._paths, engine, held), config, self.variant)
         plan = plan_here(subject, request, engine, self._paths, config.server.rpc, held=held)

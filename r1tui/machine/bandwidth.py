@@ -13,6 +13,7 @@ import msgspec
 
 from r1tui.machine.hardware import detect_machine, memory_available_bytes, usable_physical_cores
 from r1tui.messages import decode_foreign
+from r1tui.system.environment import CARD_ORDER
 from r1tui.system.files import read_json_if_any, write_json
 from r1tui.system.paths import Paths
 
@@ -110,6 +111,7 @@ def bus_rates() -> dict[int, float]:
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "r1tui.machine.bus_probe"],
+            env={**CARD_ORDER, **os.environ},
             capture_output=True,
             timeout=BUS_TIMEOUT_S,
             check=False,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r1tui.machine.nvml import Gpu, Nvidia, read_nvidia
+from r1tui.machine.visible import visible_gpus
 from r1tui.system.lazy import psutil
 
 ROOT = Path("/")
@@ -36,12 +37,13 @@ class Machine:
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:
-        return self.nvidia.gpus
+        """The GPUs that CUDA programs of this environment see, in CUDA's order."""
+        return visible_gpus(self.nvidia.gpus, os.environ)
 
     @property
     def fingerprint(self) -> str:
         """What tells this machine from another with the same home: processor, cores, memory, GPUs."""
-        gpus = [gpu.uuid or gpu.name for gpu in self.gpus]
+        gpus = [gpu.uuid or gpu.name for gpu in self.nvidia.gpus]
         return " / ".join(
             [self.cpu_name, f"{self.physical_cores} cores", f"{self.memory_total_bytes >> 30} GiB", *gpus]
         )

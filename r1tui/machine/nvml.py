@@ -31,6 +31,10 @@ class Gpu:
     """Peak single-precision rate: two operations a clock on each CUDA core."""
     bus_gbps: float | None = None
     """Peak rate of its PCIe link, GB/s each way."""
+    pci_bus_id: str = ""
+    """As llama.cpp writes it: `0000:65:00.0`."""
+    unified: bool = False
+    """Whether its memory is the machine's own (GB10, Jetson): the driver tells no size of it then."""
 
     @property
     def architecture(self) -> str | None:
@@ -74,6 +78,7 @@ class GpuUse:
     problem: str | None = None
     own_bytes: int | None = None
     """What the process that was asked about holds; None as well where the driver shows no processes (containers)."""
+    pci_bus_id: str = ""
 
 
 class NvmlError(R1tuiError):
@@ -131,6 +136,12 @@ class Binding:
         """The card's name, or one for all of them."""
         return _text(self.ask("nvmlDeviceGetName", handle)) or "NVIDIA GPU"
 
+    def pci_bus_id(self, handle: Any) -> str:
+        """Where the card is, as `0000:65:00.0`; empty where the driver does not say."""
+        given = _text(getattr(self.ask("nvmlDeviceGetPciInfo", handle), "busId", ""))
+        domain, colon, rest = given.strip("\0").lower().partition(":")
+        return f"{domain[-4:]:0>4}:{rest}" if colon else ""
+
     def close(self) -> None:
         self.ask("nvmlShutdown")
 
@@ -146,6 +157,8 @@ class NvmlSession:
         self._nvml = Binding()
         try:
             self._cards = [self._card(index) for index in range(_count(self._nvml))]
+            self._addresses = ["" if isinstance(card, NvmlError) else self._nvml.pci_bus_id(card)
+                               for _, card in self._cards]  # fmt: skip
         except NvmlError:
             self.close()
             raise
@@ -195,6 +208,7 @@ class NvmlSession:
             self._temperature_c(handle),
             None if milliwatts is None else milliwatts / 1000,
             own_bytes=None if pid is None else self._held_bytes(handle, pid),
+            pci_bus_id=self._addresses[index],
         )
 
     def _processes(self, handle: Any) -> list[tuple[int, int | None]]:
@@ -274,8 +288,10 @@ def _read(nvml: Binding) -> Nvidia:
 def _gpu(nvml: Binding, index: int) -> Gpu:
     """Raises NvmlError for a card that is lost, which some drivers say only when its memory is asked for."""
     handle = nvml.call("nvmlDeviceGetHandleByIndex", index)
+    unified = False
     try:
         memory = nvml.call("nvmlDeviceGetMemoryInfo", handle)
+        unified = memory is None
     except BrokenBindingError:
         memory = None
     capability = nvml.ask("nvmlDeviceGetCudaComputeCapability", handle)
@@ -288,6 +304,8 @@ def _gpu(nvml: Binding, index: int) -> Gpu:
         memory.used if memory else None,
         (int(capability[0]), int(capability[1])) if capability else None,
         *_peaks(nvml, handle),
+        nvml.pci_bus_id(handle),
+        unified,
     )
 
 

@@ -26,8 +26,7 @@ def placement(
     if not count and given:
         return ["No layer goes to a GPU, as was asked: everything runs on the CPU."]
     if not count:
-        usable = ", ".join(f"{max(device.usable_mib, 0):,.0f} MiB on {device.name}" for device in devices)
-        return [f"Not one layer fits into the usable VRAM ({usable}): everything runs on the CPU."]
+        return [_no_layer(devices), "Everything runs on the CPU."]
     said = []
     if strategy == "rule":
         said.append("The rule of thumb is VRAM by file size by layers, less four; it ignores the K/V cache.")
@@ -48,6 +47,13 @@ def placement(
     if layout.kv_on_host:
         said.append("The K/V cache stays in the host's memory: on the device it would leave no room for the weights.")
     return said
+
+
+def _no_layer(devices: tuple[Device, ...]) -> str:
+    if unknown := [device.name for device in devices if not device.total_mib]:
+        return f"llama-server cannot tell the memory of {', '.join(unknown)}: other programs fill it, most likely."
+    usable = ", ".join(f"{max(device.usable_mib, 0):,.0f} MiB on {device.name}" for device in devices)
+    return f"Not one layer fits into the usable VRAM ({usable})."
 
 
 def legacy(header: Header, layout: ModelLayout) -> str:
@@ -103,9 +109,10 @@ def _short_prompts(offload_batch: int) -> str:
 def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list[str]:
     """The reasons that name what is too small."""
     if verdict == "disk":
-        need = (usage.host.total_bytes) / 2**30
+        unified = request.unified_mib(share.total_bytes / MIB for share in usage.devices)
+        need, usable = (usage.host.total_bytes / MIB + unified) / 1024, request.host_usable_mib / 1024
         return [
-            f"The host's share is {need:.1f} GiB and {request.host_free_mib / 1024:.1f} GiB are free: weights are read "
+            f"The host's share is {need:.1f} GiB and {usable:.1f} GiB can be used: weights are read "
             "from disk again and again, which is many times slower than memory."
         ]
     if verdict != "no":
@@ -116,8 +123,13 @@ def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list
         if share.total_bytes > device.usable_mib * MIB
     ]
     anonymous = usage.host.kv_bytes + usage.host.compute_bytes
-    if anonymous > request.host_free_mib * MIB:
-        said.append(
-            f"Cache and buffers on the host take {anonymous / MIB:,.0f} MiB and {request.host_free_mib:,} MiB are free."
-        )
+    if anonymous > request.host_usable_mib * MIB:
+        room = f"{max(request.host_usable_mib, 0):,.0f} MiB can be used"
+        said.append(f"Cache and buffers on the host take {anonymous / MIB:,.0f} MiB, and {room}.")
     return said
+
+
+def shared_memory(devices: tuple[Device, ...]) -> list[str]:
+    """The reason that names devices without memory of their own."""
+    names = ", ".join(device.name for device in devices if device.unified)
+    return [f"{names} uses the machine's own memory, which is counted once."] if names else []

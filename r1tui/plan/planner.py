@@ -88,6 +88,7 @@ class _Planner:
         if layout.ctx_size < wanted:
             self._reasons.append(f"The context is {layout.ctx_size:,} tokens instead of {wanted:,}: no room for more.")
         self._reasons += explain.shortage(verdict, usage, self._request)
+        self._reasons += explain.shared_memory(self._devices)
         return self._result(strategy, layout, usage, cache, verdict)
 
     def _wanted_context(self) -> int:
@@ -146,9 +147,10 @@ class _Planner:
         if not self._search.fits(layout):
             return "no"
         anonymous = usage.host.kv_bytes + usage.host.compute_bytes
+        unified_mib = self._request.unified_mib(share.total_bytes / MIB for share in usage.devices)
         return judge(
             self._request,
-            anonymous // MIB,
+            anonymous // MIB + unified_mib,
             usage.host.weights_bytes // MIB,
             on_devices=layout.n_gpu_layers > 0,
             all_on_devices=self._model.holds_everything(usage),
@@ -229,6 +231,7 @@ class _Planner:
                     _mib(share.kv_bytes),
                     _mib(share.compute_bytes),
                     _mib(share.pool_bytes),
+                    device.pci_bus_id,
                 )
                 for device, share in zip(self._devices, usage.devices, strict=True)
             ),
@@ -269,7 +272,7 @@ class _Planner:
 
     def _cache_ram_mib(self, verdict: Verdict, host_bytes: int) -> int | None:
         """MiB for llama-server's cache of prompts on the host; None leaves its own default, which memory allows."""
-        left = self._request.host_free_mib - host_bytes // MIB
+        left = int(self._request.host_usable_mib) - host_bytes // MIB
         if verdict == "disk":
             return 0
         return None if left >= 4 * DEFAULT_CACHE_RAM_MIB else max(left, 0) // 4

@@ -1,5 +1,6 @@
 """What a plan is made for: the machine as data, and what the user settled already."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,6 +17,8 @@ _BACKENDS: dict[str, DeviceBackend] = {
 
 MARGIN_MIB = 1024
 MARGIN_SHARE = 0.03
+HOST_RESERVE_MIB, HOST_RESERVE_SHARE = 2048, 0.03
+"""Of the machine's own memory so much stays free: the larger, but of a small machine no more than a quarter."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class Device:
     """Left free for the driver and what the estimate misses; None: 1 GiB or 3 %, the larger."""
     rates: DeviceRates | None = None
     """None: typical of a device of this size."""
+    pci_bus_id: str = ""
+    """Where the card is; empty where that is not known."""
+    unified: bool = False
+    """Whether its memory is the host's: GB10, Jetson, Apple, Strix Halo."""
 
     @property
     def usable_mib(self) -> float:
@@ -38,10 +45,17 @@ class Device:
 
     @property
     def _margin_mib(self) -> float:
-        return max(MARGIN_MIB, MARGIN_SHARE * self.total_mib) if self.margin_mib is None else self.margin_mib
+        if self.margin_mib is not None:
+            return self.margin_mib
+        return host_reserve_mib(self.total_mib) if self.unified else max(MARGIN_MIB, MARGIN_SHARE * self.total_mib)
 
     def with_margin(self, extra_mib: int) -> "Device":
         return replace(self, margin_mib=round(self._margin_mib) + extra_mib)
+
+
+def host_reserve_mib(total_mib: int) -> float:
+    """What stays free of this much memory, for the system and whatever else runs."""
+    return min(max(HOST_RESERVE_MIB, HOST_RESERVE_SHARE * total_mib), total_mib / 4)
 
 
 def device_backend(name: str) -> DeviceBackend | None:
@@ -59,6 +73,7 @@ class PlanRequest:
     host_total_mib: int
     host_free_mib: int
     threads: int
+    """0: the cores are not known, and llama-server counts them itself."""
     settings: PlanSettings = field(default_factory=PlanSettings)
     devices: tuple[Device, ...] = ()
     numa_nodes: int = 1
@@ -72,3 +87,12 @@ class PlanRequest:
     """Tensor types that this CPU copies into a layout of its own, where no GPU is there."""
     capabilities: Capabilities | None = None
     """The engine's, when there is one; the plan then uses only flags that it has."""
+
+    @property
+    def host_usable_mib(self) -> float:
+        """The host's memory that a plan may fill, what devices with unified memory take included."""
+        return self.host_free_mib - host_reserve_mib(self.host_total_mib)
+
+    def unified_mib(self, planned_mib: Iterable[float]) -> float:
+        """What a plan takes of the host's memory on devices that have none of their own; one figure a device."""
+        return sum(mib for mib, device in zip(planned_mib, self.devices, strict=True) if device.unified)

@@ -116,8 +116,7 @@ class Plan:
         flags: dict[str, str | int | None] = {
             "--ctx-size": self.ctx_size,
             "--parallel": 1,
-            "--threads": self.threads,
-            "--threads-batch": self.threads,
+            **({"--threads": self.threads, "--threads-batch": self.threads} if self.threads else {}),
             "--cache-type-k": self.cache_type_k,
             "--cache-type-v": self.cache_type_v,
             "--flash-attn": self.flash_attn,

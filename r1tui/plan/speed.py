@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from r1tui.messages import NO_SPEED, Range, Speed
 from r1tui.plan.cache import is_legacy_deepseek
-from r1tui.plan.memory import Model, ModelLayout, place
+from r1tui.plan.memory import MIB, Model, ModelLayout, place
 from r1tui.plan.pins import ON_HOST, Reads
 from r1tui.plan.rates import DeviceRates, typical_device, typical_host
 from r1tui.plan.request import Device, PlanRequest
@@ -104,7 +104,8 @@ class _Work:
         self._host_s = whole * (HOST_LAYER_S if header.n_experts else DENSE_HOST_LAYER_S) + held * HOST_EXPERTS_S
         self._layers = [places.count(index) for index in range(len(request.devices))]
         self._cached = min(layout.ctx_size / 2, TYPICAL_TOKENS) / layout.ctx_size
-        free_bytes = (request.host_free_mib << 20) - self._usage.host.kv_bytes - self._usage.host.compute_bytes
+        free_bytes = request.host_usable_mib * MIB - self._usage.host.kv_bytes - self._usage.host.compute_bytes
+        free_bytes -= request.unified_mib(share.total_bytes for share in self._usage.devices)
         total = self._reads[ON_HOST].total
         self._missing = max(1 - free_bytes / total, 0.0) * MISSES if verdict == "disk" and total else 0.0
 

@@ -14,11 +14,12 @@ def judge(
 ) -> Verdict:
     """The verdict on a plan whose devices have room.
 
-    `anonymous_mib` is the host's cache and buffers, `weights_mib` its mapped weights.
+    `anonymous_mib` is the host's cache and buffers and what devices with unified memory take, `weights_mib` its mapped
+    weights.
     """
-    if anonymous_mib > request.host_free_mib:
+    if anonymous_mib > request.host_usable_mib:
         return "no"
-    if anonymous_mib + weights_mib > request.host_free_mib:
+    if anonymous_mib + weights_mib > request.host_usable_mib:
         return "disk"
     if not on_devices:
         return "cpu"
@@ -37,8 +38,9 @@ def verdict_by_size(size_gib: float, request: PlanRequest) -> Verdict:
     """A first guess: where a model of this size would run; a plan from its header may say otherwise."""
     size_mib = size_gib * 1024
     devices_mib = sum(max(device.usable_mib, 0) for device in request.devices)
+    apart_mib = sum(max(device.usable_mib, 0) for device in request.devices if not device.unified)
     if size_mib <= devices_mib:
         return "gpu"
-    if size_mib > devices_mib + request.host_free_mib:
+    if size_mib > apart_mib + request.host_usable_mib:
         return "disk"
     return "hybrid" if devices_mib else "cpu"

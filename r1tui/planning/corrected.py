@@ -80,7 +80,7 @@ def _verdict(asked: Plan, header: Header, request: PlanRequest) -> Verdict:
     embedding_mib = next((one.size_bytes / MIB for one in header.tensors if one.name == EMBEDDING), 0.0)
     return judge(
         request,
-        asked.host.anonymous_mib,
+        asked.host.anonymous_mib + request.unified_mib(device.planned_mib for device in asked.devices),
         asked.host.weights_mib,
         on_devices=any(device.planned_mib for device in asked.devices),
         all_on_devices=asked.host.weights_mib <= embedding_mib + 1,

@@ -1,7 +1,7 @@
 """What our own server holds of the machine's memory, which is free for the next one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from r1tui.errors import R1tuiError
@@ -23,6 +23,8 @@ class HeldMemory:
     """Its RPC workers as HOST:PORT: one serves one client and answers nobody else meanwhile."""
     workers: tuple[EngineDevice, ...] = ()
     """The same as devices, as they were before it."""
+    totals_mib: Mapping[str, int] = field(default_factory=dict)
+    """The whole memory of each device."""
 
     @classmethod
     def by(cls, server: Status) -> "HeldMemory | None":
@@ -37,7 +39,8 @@ class HeldMemory:
         )
         rpc = next((value for flag, value in pairwise(server.argv or ()) if flag == "--rpc"), "")
         held = {one.name: one.planned_mib for one in plan.devices}
-        return cls(held, plan.host.anonymous_mib, frozenset(rpc.split(",")) - {""}, workers)
+        totals = {one.name: one.total_mib for one in plan.devices}
+        return cls(held, plan.host.anonymous_mib, frozenset(rpc.split(",")) - {""}, workers, totals)
 
     def occupies(self, rpc: Sequence[str]) -> bool:
         """Whether these workers are its own. Raises R1tuiError where only some of them are."""

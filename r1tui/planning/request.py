@@ -33,9 +33,11 @@ def request_here(
     here = devices_here(config, machine, engine, held) if devices is None else devices
     _check_margins(settings, here)
     total_mib, free_mib = machine.memory_total_bytes >> 20, machine.memory_available_bytes >> 20
+    if held is not None:
+        free_mib += held.host_mib + sum(held.devices_mib.get(one.name, 0) for one in here if one.unified)
     return PlanRequest(
         host_total_mib=total_mib,
-        host_free_mib=min(total_mib, free_mib + (held.host_mib if held else 0)),
+        host_free_mib=min(total_mib, free_mib),
         threads=server.threads or machine.physical_cores,
         settings=settings,
         devices=tuple(
@@ -46,6 +48,23 @@ def request_here(
         repacked_types=repacked_types(cpu_features()),
         capabilities=engine.capabilities if engine else None,
     )
+
+
+def imagined_host(request: PlanRequest, memory_mib: int) -> PlanRequest:
+    """The request for a machine with this much memory, of which nothing else is known: this one's processor, memory
+    and disk say nothing of it."""
+    return replace(
+        request,
+        host_total_mib=memory_mib,
+        host_free_mib=memory_mib,
+        threads=0,
+        numa_nodes=1,
+        rates=None,
+        repacked_types=repacked_types(TYPICAL_FEATURES),
+    )
+
+
+TYPICAL_FEATURES = "avx2"
 
 
 def host_rates(machine: Machine, bandwidth: Bandwidth | None, models: Path) -> HostRates:

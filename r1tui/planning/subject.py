@@ -5,6 +5,8 @@ from pathlib import Path
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
+from r1tui.engine.architectures import check_architecture
+from r1tui.engine.find import Engine
 from r1tui.errors import R1tuiError
 from r1tui.gguf import GgufError, Header, read_header
 from r1tui.hub.download.headers import fetch_headers, known_headers, place_in_repository
@@ -33,10 +35,17 @@ FRESH_S = 86400.0
 
 
 def find_subject(
-    variant: Variant, paths: Paths, config: Config, *, fetch: bool = False, search: ModelSearch | None = None
+    variant: Variant,
+    paths: Paths,
+    config: Config,
+    *,
+    fetch: bool = False,
+    engine: Engine | None = None,
+    search: ModelSearch | None = None,
 ) -> Subject | None:
-    """The model as far as it is known here; `fetch` asks the hub for its headers. Raises R1tuiError.
+    """The model as far as it is known here; `fetch` asks the hub for its headers, unless the engine could not load it.
 
+    Raises R1tuiError.
     One `search` for a whole list saves looking into the same folders again and again.
     """
     found = (search or ModelSearch(paths, config)).find(variant)
@@ -44,7 +53,7 @@ def find_subject(
         return subject_of(variant, found.path)
     stub = known_headers(variant, paths, FRESH_S) if fetch else known_headers(variant, paths)
     if stub is None and fetch and variant.repo is not None:
-        stub = fetch_headers(variant, paths)
+        stub = fetch_headers(variant, paths, lambda said: check_architecture(said, engine, config.engine))
     if stub is None:
         return None
     return Subject(read_header(stub), stub, own_folder(variant, paths) / place_in_repository(stub, variant, paths),

@@ -323,9 +323,7 @@ RULES: tuple[Rule, ...] = tuple(
         ),
         (
             r"unknown model architecture: '([^']*)'",
-            lambda match: R1tuiError(
-                f"This llama-server does not know models of the kind {match[1]!r}.", BuildEngine()
-            ),
+            lambda match: R1tuiError(f"This llama-server does not know the architecture `{match[1]}`.", BuildEngine()),
         ),
     )
 )

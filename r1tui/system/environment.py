@@ -17,6 +17,8 @@ KEY_VARIABLE = "LLAMA_API_KEY"
 """What llama-server reads its key from, and r1tui that of a server of somebody else's."""
 CONFIG_FOLDER = {"XDG_CONFIG_HOME": os.devnull}
 """llama.cpp takes arguments from `llama.cpp/config.ini` there too: a folder that cannot exist."""
+CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""CUDA numbers cards as the driver's tools do, unless the user wants it otherwise."""
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -27,7 +29,7 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
 def server_environment(env: Mapping[str, str], api_key: str | None = None) -> dict[str, str]:
     """The environment for a llama.cpp program that loads a model or listens: clean, and without anybody's secrets."""
     kept = {name: value for name, value in clean_environment(env).items() if not is_secret(name)} | CONFIG_FOLDER
-    return kept | ({KEY_VARIABLE: api_key} if api_key else {})
+    return CARD_ORDER | kept | ({KEY_VARIABLE: api_key} if api_key else {})
 
 
 def is_secret(name: str) -> bool:
@@ -47,6 +49,7 @@ def shell_lines() -> list[str]:
         "  esac",
         "done",
         *(f"export {name}={value}" for name, value in CONFIG_FOLDER.items()),
+        *(f'export {name}="${{{name}-{value}}}"' for name, value in CARD_ORDER.items()),
     ]
 
 

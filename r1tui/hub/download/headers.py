@@ -1,12 +1,13 @@
 """Headers of models that are not here: a few MB by range from the hub, kept as files of full length without weights."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import sleep, time
 
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
+from r1tui.gguf.parse import read_architecture
 from r1tui.gguf.stub import write_stub
 from r1tui.hub.listing.answers import (
     LOST_TRIES,
@@ -118,10 +119,13 @@ def _has_all(folder: Path, listing: RemoteFiles, variant: Variant) -> bool:
     return all(target.is_file() and target.stat().st_size == size_bytes for target, size_bytes in targets)
 
 
-def fetch_headers(variant: Variant, paths: Paths) -> Path:
+def fetch_headers(
+    variant: Variant, paths: Paths, check_architecture: Callable[[str], None] = lambda architecture: None
+) -> Path:
     """The headers of the variant's files as the hub has them now, as one file of full length for each.
 
-    What was fetched before is used again, and alone where the hub cannot be reached. Raises R1tuiError.
+    What was fetched before is used again, and alone where the hub cannot be reached. Raises R1tuiError, and what
+    `check_architecture` raises for what stands in the first bytes; nothing else is fetched then.
     """
     try:
         listing = ask_hub(variant, paths)
@@ -130,6 +134,9 @@ def fetch_headers(variant: Variant, paths: Paths) -> Path:
             return known
         raise
     folder = _folder(variant, paths) / component(listing.revision)
+    first = listing.files[0]
+    if not inside(folder, first.path).is_file() and (said := read_architecture(HubSource(listing, first))) is not None:
+        check_architecture(said)
     for file in listing.files:
         target = inside(folder, file.path)
         if not target.is_file() or target.stat().st_size != file.size_bytes:

@@ -91,9 +91,12 @@ class Figures:
         return self.status.plan if self.status else None
 
     def planned_bytes(self, gpu: GpuUse) -> int | None:
-        """What the plan puts on this GPU; CUDA may number equal ones alone as the driver does, so sizes must agree."""
+        """What the plan puts on this GPU, by where it is; a plan that does not say so means it by number and size."""
         for device in self.plan.devices if self.plan else ():
-            if device.name == f"CUDA{gpu.index}" and device.total_mib:
+            if device.pci_bus_id and gpu.pci_bus_id:
+                if device.pci_bus_id == gpu.pci_bus_id:
+                    return device.planned_mib << 20
+            elif device.name == f"CUDA{gpu.index}" and device.total_mib:
                 alike = gpu.total_bytes and abs((device.total_mib << 20) / gpu.total_bytes - 1) < ALIKE
                 return device.planned_mib << 20 if alike else None
         return None
