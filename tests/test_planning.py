@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.catalog.variants import Variant, variant_of_file
+from r1tui.catalog.variants import Variant, load_catalog, variant_of_file
 from r1tui.config import Config, EngineSettings, PlanSettings, ServerSettings
 from r1tui.engine.find import Engine
 from r1tui.engine.make import build_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Finished, StageEvent
 from r1tui.gguf import read_header
+from r1tui.gguf.sketch import sketch_header
 from r1tui.gguf.source import FileSource
 from r1tui.gguf.stub import write_stub
 from r1tui.launch.stages import Launch
@@ -305,3 +306,36 @@ def test_all_strategies_are_compared_in_one_command(r1tui: CommandLine, mla: Pat
     text = r1tui("plan", "--vram", "24", "--ram", "256", "--compare").stdout
     assert "r1-iq1_s" in text
     assert "~hybrid" in text
+
+
+def test_models_that_are_not_here_are_compared_in_full_by_their_size(r1tui: CommandLine) -> None:
+    r1tui.configure("variants: {mine: {repo: a/b, pattern: '*Q4*'}}\n")
+    asked = ("plan", "--vram", "24", "--ram", "256", "--compare")
+    rows = [row for row in json.loads(r1tui(*asked, "--json").stdout)["plans"] if row["variant"] != "mine"]
+    assert {row["source"] for row in rows} == {"size"}
+    assert all(row["ctx_size"] > 0 and row["verdict"] in ("gpu", "hybrid", "disk", "no") for row in rows)
+    assert all(row["tps"]["answer"][0] > 0 for row in rows if row["verdict"] != "no")
+    r1 = {row["strategy"]: row for row in rows if row["variant"] == "r1-iq1_s"}
+    assert set(r1) == {"experts", "layers", "rule"}
+    assert (r1["rule"]["n_gpu_layers"], r1["rule"]["verdict"]) == (7, "hybrid")
+    assert {row["strategy"] for row in rows if row["variant"] == "qwen-32b"} == {"layers", "rule"}
+    later = next(row for row in rows if row["variant"] == "r1-0528-iq1_s" and row["strategy"] == "experts")
+    assert later["n_gpu_layers"] == 62
+    assert later["n_cpu_moe"] > 50
+    table = r1tui(*asked).stdout
+    assert "its size is unknown" in table
+    lines = [line for line in table.splitlines() if line.startswith(("r1-", "qwen-", "llama-"))]
+    assert len({len(line.split("  ")) > 5 for line in lines}) == 1
+
+
+def test_a_sketch_is_close_to_the_header(mla: Path) -> None:
+    shape = load_catalog(Config()).find("r1-0528-iq1_s").shape
+    assert shape is not None
+    real = read_header(mla)
+    sketched = sketch_header("r1", shape, real.size_bytes)
+    assert sum(one.size_bytes for one in sketched.tensors) == pytest.approx(real.size_bytes, rel=0.01)
+    card = Device("CUDA0", "cuda", 24 << 10, 24 << 10)
+    plans = [make_plan(header, PlanRequest(256 << 10, 256 << 10, 16, devices=(card,))) for header in (real, sketched)]
+    assert plans[0].n_gpu_layers == plans[1].n_gpu_layers
+    assert plans[1].n_cpu_moe == pytest.approx(plans[0].n_cpu_moe, abs=3)
+    assert plans[1].speed.answer == pytest.approx(plans[0].speed.answer, rel=0.3)

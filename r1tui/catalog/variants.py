@@ -10,6 +10,7 @@ from typing import Any
 
 from r1tui.config import Config, SamplingSettings, VariantSettings
 from r1tui.errors import ConfigError, UsageError
+from r1tui.gguf.sketch import ModelShape
 from r1tui.remedies import ListModels
 from r1tui.system.lazy import yaml
 from r1tui.system.paths import expand
@@ -51,6 +52,8 @@ class Variant:
     extra_args: tuple[str, ...] = ()
     sampling: SamplingSettings | None = None
     """How its makers advise to choose its tokens."""
+    shape: ModelShape | None = None
+    """Its published dimensions, for plans before its header was fetched."""
 
     @property
     def pinned(self) -> str | None:
@@ -122,7 +125,12 @@ def load_catalog(config: Config) -> Catalog:
 
 def _of_row(name: str, fields: dict[str, Any]) -> Variant:
     sampling = fields.get("sampling")
-    return Variant(name=name, **{**fields, "sampling": SamplingSettings(**sampling) if sampling else None})
+    shape = fields.get("shape")
+    made = {
+        "sampling": SamplingSettings(**sampling) if sampling else None,
+        "shape": ModelShape(**shape) if shape else None,
+    }
+    return Variant(name=name, **{**fields, **made})
 
 
 def _built_in() -> dict[str, dict[str, Any]]:
@@ -135,7 +143,7 @@ def _built_in() -> dict[str, dict[str, Any]]:
 _OTHER_SOURCE: dict[str, Any] = {
     "repo": None, "pattern": None, "revision": None, "file": None, "package": None,
     "member": None, "sha256": "", "package_sha256": "", "size_gib": None, "bits": None, "quality": "", "shards": None,
-    "sampling": None,
+    "sampling": None, "shape": None,
 }  # fmt: skip
 
 

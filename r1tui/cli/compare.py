@@ -10,8 +10,10 @@ from r1tui.catalog.variants import Variant
 from r1tui.cli.context import format_table
 from r1tui.config import Config, Strategy
 from r1tui.errors import R1tuiError
-from r1tui.plan import Plan, PlanRequest, is_known, make_plan, verdict_by_size
+from r1tui.messages import Range
+from r1tui.plan import Plan, PlanRequest, make_plan
 from r1tui.planning.overrides import for_variant
+from r1tui.planning.sketched import plan_sketched, sketch_of
 from r1tui.planning.subject import find_subject
 from r1tui.system.paths import Paths
 from r1tui.text import rough
@@ -21,13 +23,14 @@ STRATEGIES: tuple[Strategy, ...] = ("experts", "layers", "rule")
 
 @dataclass(frozen=True)
 class ComparedPlan:
-    """One variant by one strategy; without a plan where only the model's size is known."""
+    """One variant by one strategy; without a plan where nothing is known of the model, and then `problem` says why."""
 
     variant: Variant
     strategy: str
     plan: Plan | None
-    verdict: str
     problem: str = ""
+    sketched: bool = False
+    """Whether it is planned by its size, without its header."""
 
     def to_json(self) -> dict[str, Any]:
         """An element of `plan --compare --json`."""
@@ -35,10 +38,11 @@ class ComparedPlan:
         row = {
             "variant": self.variant.name,
             "strategy": self.strategy,
-            "verdict": self.verdict,
+            "verdict": self.plan.verdict if self.plan else "?",
             "problem": self.problem,
         }
-        return row | {key: value for key, value in figures.items() if key not in ("model", "argv")}
+        row |= {key: value for key, value in figures.items() if key not in ("model", "argv")}
+        return row | ({"source": "size"} if self.sketched else {})
 
 
 def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, paths: Paths) -> list[ComparedPlan]:
@@ -48,43 +52,57 @@ def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, p
         try:
             subject = find_subject(variant, paths, config)
         except R1tuiError as error:
-            rows.append(ComparedPlan(variant, "", None, "?", error.cause))
+            rows.append(ComparedPlan(variant, "", None, error.cause))
             continue
-        if subject is None or not is_known(subject.header):
-            guess = verdict_by_size(variant.size_gib, request) if variant.size_gib is not None else "?"
-            rows.append(ComparedPlan(variant, "", None, guess))
+        header = subject.header if subject else sketch_of(variant, paths)
+        if header is None:
+            rows.append(ComparedPlan(variant, "", None, UNKNOWN))
             continue
-        all_of_them = STRATEGIES if subject.header.n_experts else STRATEGIES[1:]
+        all_of_them = STRATEGIES if header.n_experts else STRATEGIES[1:]
         wanted = (request.settings.strategy,) if request.settings.strategy != "auto" else all_of_them
         ruled = for_variant(request, config, variant)
         for strategy in wanted if request.devices else ("auto",):
-            settings = msgspec.structs.replace(request.settings, strategy=strategy)
-            plan = make_plan(subject.header, replace(ruled, settings=settings))
-            rows.append(ComparedPlan(variant, strategy, plan, plan.verdict))
+            asked = replace(ruled, settings=msgspec.structs.replace(request.settings, strategy=strategy))
+            made = make_plan(header, asked) if subject else plan_sketched(header, variant, asked)
+            rows.append(ComparedPlan(variant, strategy, made, sketched=subject is None))
     return rows
 
 
+UNKNOWN = "its size is unknown; `r1tui variants --refresh` asks the hub"
+
+
 def compared(rows: Sequence[ComparedPlan]) -> list[str]:
-    header = ("variant", "strategy", "verdict", "layers", "experts on CPU", "context", "GPU", "host", "tokens/s")
-    table = [header, *(_cells(row) for row in rows)]
-    lines = format_table(table)
-    if any(row.plan is None and not row.problem for row in rows):
-        lines.append("~: by its size alone; `r1tui plan VARIANT` fetches the header of one that is not here, a few MB.")
+    """The rows as a table for a person."""
+    header = (
+        "variant", "strategy", "verdict", "layers", "experts on CPU", "context", "GPU", "host", "tokens/s", "prompt",
+    )  # fmt: skip
+    lines = format_table([header, *(_cells(row) for row in rows)])
+    if any(row.sketched for row in rows):
+        lines.append(
+            "~: by its size and published dimensions; `r1tui plan VARIANT` fetches the header of one that is not here, "
+            "a few MB."
+        )
     return lines
 
 
 def _cells(row: ComparedPlan) -> tuple[str, ...]:
     plan = row.plan
     if plan is None:
-        return (row.variant.name, row.strategy, f"~{row.verdict}", *("",) * 5, row.problem)
+        return (row.variant.name, row.strategy, "?", *("",) * 6, row.problem)
     return (
         row.variant.name,
         row.strategy,
-        row.verdict,
+        f"~{plan.verdict}" if row.sketched else plan.verdict,
         str(plan.n_gpu_layers or 0),
         str(plan.n_cpu_moe or 0),
         f"{plan.ctx_size:,}",
         f"{plan.on_devices_mib / 1024:.1f} GiB",
         f"{plan.host.planned_mib / 1024:.1f} GiB",
-        rough(*plan.speed.answer) if plan.can_start else "",
+        _speed(plan, plan.speed.answer),
+        _speed(plan, plan.speed.prompt),
     )
+
+
+def _speed(plan: Plan, tps: Range) -> str:
+    """Tokens per second; a dash for what cannot start."""
+    return "-" if not plan.can_start else rough(*tps) if any(tps) else "unknown"

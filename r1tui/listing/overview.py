@@ -14,12 +14,13 @@ from r1tui.hub.download.staging import progress_of
 from r1tui.hub.listing.remembered import known_files
 from r1tui.hub.local.found import ModelSearch, other_models
 from r1tui.hub.local.places import OWNERS, Owner
-from r1tui.plan import Plan, PlanRequest, Verdict, is_known, make_plan, verdict_by_size
+from r1tui.plan import Plan, PlanRequest, Verdict, make_plan, verdict_by_size
 from r1tui.plan.history import run_of_plan
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.history import find_history_of
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
+from r1tui.planning.sketched import sketch_of
 from r1tui.planning.subject import find_subject
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
@@ -45,6 +46,8 @@ class ModelEntry:
     problem: str = ""
     """Why the file on disk cannot be used."""
     plan: Plan | None = None
+    sketch: Plan | None = None
+    """By the model's published dimensions, where its header is not here."""
     owner: Owner | None = None
     """Whose folder it is in."""
     progress: float | None = None
@@ -91,13 +94,17 @@ class ModelEntry:
 
     @property
     def speed(self) -> str:
-        """Answer tokens per second, measured or (~) to expect; empty while that is not known."""
+        """Answer tokens per second, measured or (~) to expect; empty for what cannot start or has no dimensions."""
         if self.measured_tps is not None:
             return rough(self.measured_tps, self.measured_tps)
-        return f"~ {rough(*self.plan.speed.answer)}" if self.plan and self.plan.can_start else ""
+        planned = self.plan or self.sketch
+        if planned is None or not planned.can_start:
+            return ""
+        return f"~ {rough(*planned.speed.answer)}" if any(planned.speed.answer) else "unknown"
 
     def to_json(self) -> dict[str, Any]:
         """An element of `r1tui variants --json`."""
+        planned = self.plan or self.sketch
         return {
             "name": self.variant.name,
             "title": self.variant.title,
@@ -116,7 +123,7 @@ class ModelEntry:
             "n_cpu_moe": self.plan.n_cpu_moe if self.plan else None,
             "gpu_mib": self.gpu_mib,
             "host_mib": self.host_mib,
-            "tps": self.plan.summary().tps.answer if self.plan and self.plan.can_start else None,
+            "tps": planned.summary().tps.answer if planned and planned.can_start else None,
             "measured_tps": round(self.measured_tps, 2) if self.measured_tps is not None else None,
         }
 
@@ -161,8 +168,9 @@ def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search
     )
     try:
         subject = find_subject(variant, paths, config, search=search)
-        if subject is None or not is_known(subject.header):
-            return entry
+        if subject is None:
+            sketch = sketch_of(variant, paths) if variant.shape else None
+            return replace(entry, sketch=make_plan(sketch, for_variant(request, config, variant)) if sketch else None)
         history = find_history_of(paths, subject.file, engine.server) if engine else None
     except R1tuiError as error:
         return replace(entry, problem=error.cause)

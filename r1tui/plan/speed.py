@@ -20,6 +20,8 @@ GPU_SHARE, HOST_SHARE, BUS_SHARE = 0.75, 0.75, 0.8
 """Of a GPU's peak, of what the host's cores read together, of what pinned copies reach."""
 PAGEABLE = 0.5
 """The bus with weights that are mapped from the file, by pinned ones (facts of the field: 166 against 330 tokens/s)."""
+TOKEN_S = 3e-4
+"""Choosing a token and starting the next one."""
 LAYER_S, DENSE_LAYER_S, LEGACY_LAYER_S = 8e-5, 2e-5, 1.1e-3
 HOST_LAYER_S, HOST_EXPERTS_S, DENSE_HOST_LAYER_S = 8e-4, 3e-4, 2e-4
 """Of a token in one layer beside its reads: kernels, the choice of experts; older DeepSeek files have no
@@ -134,7 +136,7 @@ class _Work:
         for index, device in self._busy():
             read = self._active(self._reads[index]) + self._usage.devices[index].kv_bytes * self._cached
             seconds += read / (_rates_of(device).memory_gbps * 1e9 * GPU_SHARE) + self._layers[index] * self._layer_s
-        return max(seconds, 1e-6)
+        return seconds + TOKEN_S
 
     def prompt_s(self, tokens: int) -> float:
         """Seconds for a prompt of so many tokens."""

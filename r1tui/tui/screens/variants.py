@@ -268,7 +268,7 @@ def _not_yet(variant: Variant) -> Iterator[str]:
 def _detail(entry: ModelEntry) -> Iterator[str]:
     """What the table has no room for, in four lines."""
     variant = entry.variant
-    speed = f"{entry.speed} tokens/s" if entry.speed else ""
+    speed = f"{entry.speed} tokens/s" if entry.speed not in ("", "unknown") else ""
     yield " · ".join(filter(None, (variant.title, variant.quality, speed)))
     yield entry.problem or _needs(entry)
     if entry.path is not None:
