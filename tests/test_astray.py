@@ -22,15 +22,14 @@ from r1tui.chat.store import Store
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.gguf import read_header
-from r1tui.hub.download.failures import Manners
 from r1tui.hub.download.fetch import Fetch
-from r1tui.hub.download.headers import HubSource, fetch_headers, known_headers
-from r1tui.hub.download.jobs import download_job
-from r1tui.hub.download.model import discard, download, unfinished
+from r1tui.hub.download.headers import fetch_headers, known_headers
+from r1tui.hub.download.model import download
 from r1tui.hub.download.part import PartialFile
-from r1tui.hub.download.staging import find_begun, pin, progress_of, staging_folder
-from r1tui.hub.listing.remembered import known_files, save_note
-from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, Tree
+from r1tui.hub.download.source import HubSource
+from r1tui.hub.download.staging import discard, download_job, find_begun, pin, progress_of, staging_folder, unfinished
+from r1tui.hub.download.transfer import Manners
+from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, Tree, known_files, save_note
 from r1tui.hub.local.found import download_lock, find_model
 from r1tui.hub.local.places import MODEL_LAYER, Elsewhere, ollama_models
 from r1tui.hub.local.records import FetchRecord, KnownFile, own_folder
@@ -128,7 +127,7 @@ def test_headers_of_a_mirror_stay_in_the_cache(names: list[str], revision: str) 
     with walled(f"cache/headers/{REPO.replace('/', '--')}/main") as (top, paths), pytest.MonkeyPatch.context() as patch:
         listing = listing_of(names, revision, top)
         tree = Tree(*(getattr(listing, field) for field in ("repo", "revision", "files")))
-        patch.setattr("r1tui.hub.listing.remembered.fetch_tree", lambda variant: tree)
+        patch.setattr("r1tui.hub.listing.remote.fetch_tree", lambda variant: tree)
         patch.setattr(HubSource, "read_at", read)
         with suppress(R1tuiError, OSError):  # a name that the disk does not take
             fetch_headers(VARIANT, paths)

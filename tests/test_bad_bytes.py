@@ -26,13 +26,19 @@ from r1tui.config import Config, SamplingSettings
 from r1tui.engine.store import RECORD_VERSION, BuildRecord, Identity, find_record, read_record, write_record
 from r1tui.errors import R1tuiError
 from r1tui.events import FilesProgress, Notice, StageEvent, encode_event
-from r1tui.hub.download.failures import Manners
 from r1tui.hub.download.fetch import last_rate
-from r1tui.hub.download.jobs import download_job, running_downloads
-from r1tui.hub.download.model import download, unfinished
+from r1tui.hub.download.model import download
 from r1tui.hub.download.part import PartialFile
-from r1tui.hub.download.staging import find_begun, progress_of, staging_folder
-from r1tui.hub.listing.remembered import known_files, save_note
+from r1tui.hub.download.staging import (
+    download_job,
+    find_begun,
+    progress_of,
+    running_downloads,
+    staging_folder,
+    unfinished,
+)
+from r1tui.hub.download.transfer import Manners
+from r1tui.hub.listing.remote import known_files, save_note
 from r1tui.hub.local.folders import read_rate
 from r1tui.hub.local.found import find_model
 from r1tui.hub.local.records import FetchRecord, own_folder

@@ -13,9 +13,7 @@ import pytest
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.hub.download.jobs import download_job, running_downloads
-from r1tui.hub.download.model import unfinished
-from r1tui.hub.download.staging import staging_folder
+from r1tui.hub.download.staging import download_job, running_downloads, staging_folder, unfinished
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.hub_server import REPO, SIGNATURE, Faults, Hub

@@ -9,9 +9,7 @@ from textual.pilot import Pilot
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.events import FileProgress, FilesProgress, Notice, StageEvent, StageFailed
-from r1tui.hub.download.jobs import download_job
-from r1tui.hub.download.model import unfinished
-from r1tui.hub.download.staging import staging_folder
+from r1tui.hub.download.staging import download_job, staging_folder, unfinished
 from r1tui.hub.local.found import find_model
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App

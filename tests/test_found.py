@@ -10,7 +10,7 @@ import pytest
 
 from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config
-from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local.found import FoundModel, ModelSearch, find_model
 from r1tui.hub.local.places import MODEL_LAYER
 from r1tui.system.paths import Paths

@@ -28,9 +28,8 @@ from r1tui.engine.find import find_engine, folder_of_binary
 from r1tui.engine.store import BuildRecord, Identity, find_record, write_record
 from r1tui.errors import R1tuiError
 from r1tui.hub.download.headers import known_headers
-from r1tui.hub.download.jobs import download_job, running_downloads
-from r1tui.hub.download.model import unfinished
-from r1tui.hub.listing.remembered import known_files
+from r1tui.hub.download.staging import download_job, running_downloads, unfinished
+from r1tui.hub.listing.remote import known_files
 from r1tui.planning.history import read_histories
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths, private_folder

@@ -11,12 +11,13 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import FilesProgress, Notice, StageEvent
-from r1tui.hub.download import headers, ranges, transfer
-from r1tui.hub.download.failures import Manners
+from r1tui.hub.download import part, transfer
 from r1tui.hub.download.headers import fetch_headers
 from r1tui.hub.download.model import download
-from r1tui.hub.listing import answers, api
-from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.download.staging import pin
+from r1tui.hub.download.transfer import Manners
+from r1tui.hub.listing import answers
+from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, ask_hub
 from r1tui.hub.local.found import find_model
 from r1tui.system.paths import Paths
 from tests.conftest import tiny_files
@@ -32,18 +33,16 @@ ENOUGH_REQUESTS = 300
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small pieces, and no long pauses."""
-    monkeypatch.setattr(ranges, "SMALLEST_PIECE_BYTES", 2_000_000)
+    monkeypatch.setattr(part, "SMALLEST_PIECE_BYTES", 2_000_000)
     monkeypatch.setattr(transfer, "CHUNK_BYTES", 200_000)
     monkeypatch.setattr(answers, "LONGEST_WAIT_S", 0.05)
-    for module in (api, headers):
-        monkeypatch.setattr(module, "PAUSES_S", (0.001, 0.001))
+    monkeypatch.setattr(answers, "PAUSES_S", (0.001, 0.001))
 
 
 def short_timeout(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Silence is soon given up; a busy machine's slow answer is not."""
     if name.startswith("silence"):
-        for module in (api, headers):
-            monkeypatch.setattr(module, "TIMEOUT_S", 0.5)
+        monkeypatch.setattr(answers, "TIMEOUT_S", 0.5)
 
 
 def model_files() -> dict[str, bytes]:
@@ -178,9 +177,6 @@ def test_a_file_of_size_zero_is_told_and_not_waited_for(hub: Hub, paths: Paths, 
 
 
 def test_a_list_that_a_download_had_begun_with_may_hold_an_empty_file(hub: Hub, paths: Paths) -> None:
-    from r1tui.hub.download.staging import pin  # noqa: PLC0415
-    from r1tui.hub.listing.remote import RemoteFile, RemoteFiles  # noqa: PLC0415
-
     empty = RemoteFiles(REPO, "main", (RemoteFile("Tiny-R1-Q8_0.gguf", 0, "0" * 64),))
     pin(VARIANT, paths.models, empty)
     with pytest.raises(R1tuiError, match="is empty on the hub"):

@@ -9,8 +9,7 @@ import pytest
 
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
-from r1tui.hub.listing.remembered import ask_hub
-from r1tui.hub.listing.remote import fetch_tree
+from r1tui.hub.listing.remote import ask_hub, fetch_tree
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.hub_habits import Answer

@@ -6,7 +6,7 @@ from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config, EngineSettings
 from r1tui.engine.make import build_engine
 from r1tui.events import Finished
-from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.listing.remote import ask_hub
 from r1tui.listing.overview import ModelEntry, overview
 from r1tui.messages import Status
 from r1tui.planning.history import remember_speed

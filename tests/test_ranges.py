@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.hub.download.ranges import (
+from r1tui.hub.download.part import (
     LARGEST_PIECE_BYTES,
     SMALLEST_PIECE_BYTES,
     Range,

@@ -14,7 +14,7 @@ from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent
 from r1tui.hub.download.model import download
 from r1tui.hub.download.staging import progress_of
-from r1tui.hub.listing.remembered import ask_hub, known_files, latest_files
+from r1tui.hub.listing.remote import ask_hub, known_files, latest_files
 from r1tui.hub.local.found import find_model
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine

@@ -12,7 +12,7 @@ from r1tui.events import StageEvent
 from r1tui.hub.download.headers import fetch_headers, known_headers
 from r1tui.hub.download.model import download
 from r1tui.hub.download.staging import progress_of
-from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local.found import ModelSearch, download_lock, find_model
 from r1tui.hub.local.records import FetchRecord, own_folder
 from r1tui.hub.removal import find_removal, remove

@@ -15,11 +15,12 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import FilesProgress, Notice, StageEvent
+from r1tui.hub.download import fetch as fetching
 from r1tui.hub.download import part as parts
-from r1tui.hub.download import ranges, report, transfer
-from r1tui.hub.download.failures import Manners
-from r1tui.hub.download.model import discard, download, unfinished
-from r1tui.hub.download.staging import staging_folder
+from r1tui.hub.download import transfer
+from r1tui.hub.download.model import download
+from r1tui.hub.download.staging import discard, staging_folder, unfinished
+from r1tui.hub.download.transfer import Manners
 from r1tui.hub.local.found import find_model
 from r1tui.system.paths import Paths
 from tests.conftest import tiny_files
@@ -35,10 +36,10 @@ NOW = {"Retry-After": "0"}
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny model comes in many ranges and is made safe many times, as a large one is."""
-    monkeypatch.setattr(ranges, "SMALLEST_PIECE_BYTES", 500_000)
+    monkeypatch.setattr(parts, "SMALLEST_PIECE_BYTES", 500_000)
     monkeypatch.setattr(transfer, "CHUNK_BYTES", 50_000)
     monkeypatch.setattr(parts, "SAVE_BYTES", 300_000)
-    monkeypatch.setattr(report, "INTERVAL_S", 0.02)
+    monkeypatch.setattr(fetching, "INTERVAL_S", 0.02)
 
 
 class Told(list[StageEvent]):

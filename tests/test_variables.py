@@ -14,7 +14,7 @@ from r1tui.catalog.variants import Variant
 from r1tui.cli import run
 from r1tui.config import Config, VariantSettings
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.listing.remote import ask_hub
 from r1tui.server.client import ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths

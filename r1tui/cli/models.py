@@ -18,11 +18,10 @@ from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Notice, StageDone, StageFailed
 from r1tui.gguf import inspect as inspect_header
 from r1tui.hub.download.headers import fetch_headers
-from r1tui.hub.download.jobs import download_job, logged
 from r1tui.hub.download.model import download as download_model
-from r1tui.hub.download.model import unfinished
-from r1tui.hub.listing.refusals import UnreachableError
-from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.download.staging import download_job, logged, unfinished
+from r1tui.hub.listing.answers import UnreachableError
+from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local.found import find_model
 from r1tui.hub.removal import find_removal, remove
 from r1tui.listing.overview import ModelEntry, others, overview

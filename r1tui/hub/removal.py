@@ -12,7 +12,7 @@ from r1tui.errors import R1tuiError, os_error
 from r1tui.hub.download.part import JOURNAL, PART
 from r1tui.hub.download.staging import staging_folder, unpin
 from r1tui.hub.listing.names import choose, choose_by_name
-from r1tui.hub.listing.remembered import Known, known_files
+from r1tui.hub.listing.remote import Known, known_files
 from r1tui.hub.local.found import ModelSearch, download_lock, own_folders
 from r1tui.hub.local.places import OWNERS, model_roots
 from r1tui.hub.local.records import RECORD_NAME, FetchRecord, own_folder, select_counted

@@ -17,8 +17,8 @@ from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
 from r1tui.events import LogLine, Notice, Stage, StageDone, StageEvent, StageFailed, StageStarted
 from r1tui.gguf.header import shard_paths
-from r1tui.hub.download.jobs import download_job
 from r1tui.hub.download.part import in_thread
+from r1tui.hub.download.staging import download_job
 from r1tui.hub.local.found import find_model
 from r1tui.launch.loading import Changes, follow_server, outcome
 from r1tui.machine.bandwidth import load_bandwidth, measure

@@ -11,7 +11,7 @@ from r1tui.config import Config
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
 from r1tui.hub.download.staging import progress_of
-from r1tui.hub.listing.remembered import known_files
+from r1tui.hub.listing.remote import known_files
 from r1tui.hub.local.found import ModelSearch, other_models
 from r1tui.hub.local.places import OWNERS, Owner
 from r1tui.plan import Plan, PlanRequest, Verdict, make_plan, verdict_by_size

@@ -23,7 +23,7 @@ import msgspec
 from r1tui.catalog.variants import Variant
 from r1tui.cli import main as main_command
 from r1tui.config import Config
-from r1tui.hub.download.model import unfinished
+from r1tui.hub.download.staging import unfinished
 from r1tui.system.paths import Paths
 from r1tui.text import size
 from tests.hub_server import Faults, Hub, Repository, running_hub

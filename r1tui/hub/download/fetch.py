@@ -6,18 +6,15 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
-from r1tui.events import Emit, Notice
-from r1tui.hub.download.failures import Manners
+from r1tui.events import Emit, FileProgress, FilesProgress, Meter, Notice
 from r1tui.hub.download.part import PART, PartialFile, in_thread, is_file_of
-from r1tui.hub.download.report import Report
-from r1tui.hub.download.staging import pin, staging_folder, unpin
-from r1tui.hub.download.transfer import Transfer
-from r1tui.hub.listing.remembered import MAIN
-from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, check_sizes
+from r1tui.hub.download.staging import finish, pin, staging_folder
+from r1tui.hub.download.transfer import Manners, Transfer
+from r1tui.hub.listing.remote import MAIN, RemoteFile, RemoteFiles, check_sizes
 from r1tui.hub.local.records import FetchRecord, KnownFile, own_folder, same_file_elsewhere
 from r1tui.system.children import cancelled
 from r1tui.system.files import make_folder, read_json_if_any, write_json
@@ -28,6 +25,8 @@ from r1tui.text import duration, size
 ATTEMPTS = 3
 """Times that a file is fetched before the hub or the way to it is called broken."""
 CHUNK_BYTES = 4 << 20
+INTERVAL_S = 1.0
+"""Between two reports."""
 
 
 class Fetch:
@@ -42,30 +41,34 @@ class Fetch:
         self._folder = own_folder(variant, paths, root)
         self._staging = staging_folder(variant, root)
         self._emit = emit
-        self._manners = manners
         self._rate_file = paths.download_rate
         self._record = FetchRecord.load(self._folder)
         self._one_at_a_time = asyncio.Lock()
-        here = [file for file in listing.files if self._is_here(file) or self._is_linked(file)]
-        self.parts = [self._part(file) for file in listing.files if file not in here]
-        self._report = Report(listing, here, self.parts, emit)
+        self._right = {file.path for file in listing.files if self._is_here(file) or self._is_linked(file)}
+        self.parts = [self._part(file) for file in listing.files if file.path not in self._right]
+        self._transfer = Transfer(listing, self.parts, manners, self._notify, self._is_right)
+        self._read_bytes: dict[str, int] = {}
+        """Bytes of each file that is being checked that have been read."""
+        self._already_bytes = listing.size_bytes - sum(part.missing_bytes for part in self.parts)
+        self._arrival = Meter("model", "bytes", emit, listing.size_bytes, self._already_bytes)
+        self._check: Meter | None = None
 
     async def run(self) -> Path:
         """The (first) file, when all are here and right. Raises R1tuiError, OSError."""
         check_sizes(self._listing)
         pin(self._variant, self._root, self._listing)
         self._announce()
-        transfer = Transfer(self._listing, self.parts, self._manners, self._notify, self._is_right)
-        self._report.transfer = transfer
-        reporting = asyncio.create_task(self._report.go_on())
+        reporting = asyncio.create_task(self._report_often())
         try:
-            await transfer.run()
+            await self._transfer.run()
         finally:
             reporting.cancel()
-            self._report.now()
-            self._remember_rate()
-        unpin(self._variant, self._root)
-        remove_empty_folders(self._staging)
+            self._report()
+            rate, came_bytes = self._arrival.average, self._arrived_bytes() - self._already_bytes
+            if rate is not None and came_bytes > 16 << 20:
+                with suppress(OSError):
+                    write_json(self._rate_file, {"bytes_per_s": rate})
+        finish(self._variant, self._root)
         return inside(self._folder, self._listing.files[0].path)
 
     def _notify(self, text: str) -> None:
@@ -106,20 +109,48 @@ class Fetch:
 
     def _announce(self) -> None:
         """Files, bytes, place, room and time, before the first byte."""
-        total, count = self._listing.size_bytes, len(self._listing.files)
-        needed = sum(part.missing_bytes for part in self.parts)
+        total, count, here = self._listing.size_bytes, len(self._listing.files), self._already_bytes
         words = [f"{count} {'file' if count == 1 else 'files'}, {size(total)}"]
-        if needed < total:
-            words.append(f"{size(total - needed)} here already, {size(needed)} to fetch")
+        if here:
+            words.append(f"{size(here)} here already, {size(total - here)} to fetch")
         words.append(f"into {self._folder} ({size(shutil.disk_usage(self._staging).free)} free)")
-        if needed and (rate := last_rate(self._rate_file)):
-            words.append(f"about {duration(needed / rate)} at the last rate, {size(rate)}/s")
+        if here < total and (rate := last_rate(self._rate_file)):
+            words.append(f"about {duration((total - here) / rate)} at the last rate, {size(rate)}/s")
         self._notify("; ".join(words) + ".")
 
-    def _remember_rate(self) -> None:
-        if (rate := self._report.average) is not None and self._report.came_bytes > 16 << 20:
-            with suppress(OSError):
-                write_json(self._rate_file, {"bytes_per_s": rate})
+    def _arrived_bytes(self) -> int:
+        return self._listing.size_bytes - sum(part.missing_bytes for part in self.parts)
+
+    async def _report_often(self) -> None:
+        while True:
+            self._report()
+            await asyncio.sleep(INTERVAL_S)
+
+    def _report(self) -> None:
+        """Every file, the rate now and on average, how long it will take, why it waits."""
+        parts = {part.file.path: part for part in self.parts}
+        files = tuple(self._progress_of(file, parts.get(file.path)) for file in self._listing.files)
+        total, known_bytes = self._listing.size_bytes, sum(file.done for file in files)
+        arrived = sum(file.total if file.state in ("checking", "done") else file.done for file in files)
+        if arrived < total:
+            self._check, meter = None, self._arrival
+            meter.update(arrived)
+        else:
+            if self._check is None:
+                self._arrival.update(total)
+                self._check = Meter("model", "bytes", self._emit, total, known_bytes)
+            meter = self._check
+            meter.update(known_bytes)
+        retries, paused = self._transfer.retries, self._transfer.paused
+        self._emit(FilesProgress("model", files, meter.rate, self._arrival.average, meter.eta_s, retries, paused))
+
+    def _progress_of(self, file: RemoteFile, part: PartialFile | None) -> FileProgress:
+        name, size_bytes = PurePosixPath(file.path).name, file.size_bytes
+        if part is None or file.path in self._right:
+            return FileProgress(name, size_bytes, size_bytes, "done")
+        if file.path in self._read_bytes:
+            return FileProgress(name, self._read_bytes[file.path], size_bytes, "checking")
+        return FileProgress(name, part.arrived_bytes, size_bytes, "arriving" if part.claimed else "waiting")
 
     async def _is_right(self, part: PartialFile) -> bool:
         """Read a complete part again and put it in its place, unless it is wrong."""
@@ -129,7 +160,7 @@ class Fetch:
             digest = None if file.sha256 is None else await self._digest(part)
             if digest == file.sha256:
                 await in_thread(self._accept, part)
-                self._report.right.add(file.path)
+                self._right.add(file.path)
                 return True
         if part.attempts >= ATTEMPTS:
             part.discard()
@@ -144,15 +175,15 @@ class Fetch:
         task, path = asyncio.current_task(), part.file.path
 
         def read(done: int) -> None:  # called in the thread that reads
-            self._report.checked[path] = done
+            self._read_bytes[path] = done
             if task is not None and task.cancelling():
                 raise cancelled("Checking")
 
-        self._report.checked[path] = 0
+        self._read_bytes[path] = 0
         try:
             return await in_thread(sha256_with_progress, part.path, read)
         finally:
-            del self._report.checked[path]
+            del self._read_bytes[path]
 
     def _accept(self, part: PartialFile) -> None:
         place = inside(self._folder, part.file.path)
@@ -161,12 +192,9 @@ class Fetch:
 
     def _note(self, file: RemoteFile, place: Path) -> None:
         """Record that the file in its place is right."""
+        mtime_ns, revision = place.stat().st_mtime_ns, self._listing.revision
         self._record.files[file.path] = KnownFile(
-            file.size_bytes,
-            file.sha256,
-            self._listing.revision,
-            place.stat().st_mtime_ns,
-            self._variant.pinned or MAIN,
+            file.size_bytes, file.sha256, revision, mtime_ns, self._variant.pinned or MAIN
         )
         self._record.save(self._folder)
 
@@ -175,13 +203,6 @@ def last_rate(file: Path) -> float | None:
     """Bytes a second of the last download; None where that is not known."""
     rate = (read_json_if_any(file, dict[str, float]) or {}).get("bytes_per_s", 0.0)
     return rate if rate > 0 else None
-
-
-def remove_empty_folders(folder: Path) -> None:
-    """The folder and those in it, as far as they hold no file; other downloads have theirs there too."""
-    for one in (*sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True), folder):
-        with suppress(OSError):
-            one.rmdir()
 
 
 def sha256_with_progress(path: Path, progress: Callable[[int], None]) -> str:

@@ -11,14 +11,14 @@ from r1tui.errors import CancelledError, R1tuiError, os_error
 from r1tui.events import Emit, Meter, Notice, StageDone, StageStarted
 from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
-from r1tui.hub.download.failures import Manners
-from r1tui.hub.download.fetch import Fetch, remove_empty_folders, sha256_with_progress
+from r1tui.hub.download.fetch import Fetch, sha256_with_progress
 from r1tui.hub.download.package import download_packaged
 from r1tui.hub.download.part import PartialFile
 from r1tui.hub.download.staging import bytes_here, find_begun, staging_folder, unpin
+from r1tui.hub.download.transfer import Manners
 from r1tui.hub.listing.answers import FilesGoneError
-from r1tui.hub.listing.remembered import ask_hub, latest_files
-from r1tui.hub.listing.remote import RemoteFiles, check_online
+from r1tui.hub.listing.ready import check_online
+from r1tui.hub.listing.remote import RemoteFiles, ask_hub, latest_files
 from r1tui.hub.local.folders import choose_folder
 from r1tui.hub.local.found import download_lock, find_model, own_folders
 from r1tui.hub.local.places import model_roots
@@ -51,33 +51,6 @@ def download(
         path = _Download(variant, paths, emit, config or Config(), manners).run(verify=verify)
     emit(StageDone("model", str(path)))
     return path
-
-
-def unfinished(variant: Variant, paths: Paths, config: Config) -> tuple[int, int] | None:
-    """Bytes of the variant that are safely here, and of all its files; None when no download of it was begun."""
-    if (begun := find_begun(variant, paths, config)) is None:
-        return None
-    listing, root = begun
-    return bytes_here(variant, root, paths, listing.files), listing.size_bytes
-
-
-def discard(variant: Variant, paths: Paths, config: Config) -> int:
-    """Delete what an unfinished download has left, whole files in their place not; the bytes that came.
-
-    Raises R1tuiError while the download runs.
-    """
-    with locked(download_lock(variant, paths), f"The download of {variant.name}"):
-        if (begun := find_begun(variant, paths, config)) is None:
-            return 0
-        listing, root = begun
-        staging = staging_folder(variant, root)
-        parts = [PartialFile(staging, file, listing.revision) for file in listing.files]
-        gone = sum(part.arrived_bytes for part in parts)
-        for part in parts:
-            part.discard()
-        unpin(variant, root)
-        remove_empty_folders(staging)
-        return gone
 
 
 class _Download:

@@ -4,13 +4,12 @@ import asyncio
 import errno
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from r1tui.hub.download.ranges import Range, Ranges, joined, length, missing
 from r1tui.hub.listing.remote import RemoteFile
 from r1tui.hub.local.folders import RESERVE_BYTES
 from r1tui.system.files import delete, make_folder, read_json_if_any, write_json
@@ -18,12 +17,47 @@ from r1tui.system.outside import inside
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Range = tuple[int, int]
+"""Start and stop in bytes; the stop is not part of it."""
+Ranges = tuple[Range, ...]
+"""In order, none empty, none touching the next: equal sets of bytes are equal values."""
+
 VERSION = 1
 SAVE_BYTES = 8 << 20
 """Bytes of one file that are written and not yet safe, before they are made safe."""
+SMALLEST_PIECE_BYTES = 16 << 20
+LARGEST_PIECE_BYTES = 256 << 20
 PART, JOURNAL = ".part", ".journal"
 """What is added to the names of a file on its way and of its journal."""
 _sync = getattr(os, "fdatasync", os.fsync)
+
+
+def joined(ranges: Iterable[Range]) -> Ranges:
+    """The same bytes in order, with what overlaps or touches made one."""
+    whole: list[Range] = []
+    for start, stop in sorted(ranges):
+        if whole and start <= whole[-1][1]:
+            whole[-1] = (whole[-1][0], max(whole[-1][1], stop))
+        elif start < stop:
+            whole.append((start, stop))
+    return tuple(whole)
+
+
+def missing(here: Ranges, size_bytes: int) -> Ranges:
+    """The bytes below `size_bytes` that are not here."""
+    edges = [0, *(edge for one in here for edge in one), size_bytes]
+    return tuple((start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop)
+
+
+def length(ranges: Iterable[Range]) -> int:
+    """How many bytes they are."""
+    return sum(stop - start for start, stop in ranges)
+
+
+def piece_bytes(remaining_bytes: int, connections: int) -> int:
+    """How much one request asks for: much, so that its round trip does not count; less where the end is near, so that
+    all connections end together."""
+    return min(max(remaining_bytes // (4 * connections), SMALLEST_PIECE_BYTES), LARGEST_PIECE_BYTES)
 
 
 class Journal(msgspec.Struct, frozen=True):
@@ -49,16 +83,12 @@ class PartialFile:
         self._revision = revision
         self._journal = inside(staging, f"{file.path}{JOURNAL}")
         self._saving = asyncio.Lock()
-        known = _read(self._journal)
-        usable = known is not None and self._is_of_this(known)
-        self.saved: Ranges = known.saved if known is not None and usable else ()
-        self.written = self.saved
         self._fd: int | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether every byte has come."""
-        return self.missing_bytes == 0
+        known = _read(self._journal)
+        same = known is not None and (known.size_bytes, known.sha256) == (file.size_bytes, file.sha256)
+        usable = same and known is not None and (known.sha256 is not None or known.revision == revision)
+        self.saved: Ranges = known.saved if known is not None and usable and is_file_of(self.path, file) else ()
+        self.written = self.saved
 
     @property
     def arrived_bytes(self) -> int:
@@ -95,7 +125,6 @@ class PartialFile:
         self.open()
         self.written = joined([(0, self.file.size_bytes)])
         self._save(self.written)
-        self.saved = self.written
 
     def next_piece(self, most_bytes: int) -> Range | None:
         """The first bytes that nobody has or fetches; the caller adds them to `claimed`."""
@@ -103,24 +132,26 @@ class PartialFile:
         return (gaps[0][0], min(gaps[0][1], gaps[0][0] + most_bytes)) if gaps else None
 
     def write(self, start: int, chunks: Sequence[bytes]) -> None:
-        """Write the chunks one after the other from an offset on; blocks. Tell `arrived` afterwards."""
+        """Write the chunks one after the other from an offset on; blocks. Call `arrived` afterwards."""
         assert self._fd is not None  # noqa: S101  open() comes first
         total = sum(map(len, chunks))
         done = os.pwritev(self._fd, chunks, start)
         if done < total:  # the disk became full in the middle, or a signal came
-            rest = memoryview(b"".join(chunks))
+            left = memoryview(b"".join(chunks))
             while done < total:
-                done += os.pwrite(self._fd, rest[done:], start + done)
+                done += os.pwrite(self._fd, left[done:], start + done)
 
-    def arrived(self, start: int, stop: int) -> None:
-        """These bytes have been written."""
+    def arrived(self, start: int, stop: int) -> int:
+        """Count these bytes as written; how many of them are new."""
+        before = length(self.written)
         self.written = joined([*self.written, (start, stop)])
+        return length(self.written) - before
 
     async def save(self) -> None:
         """Make all that is written safe. Raises OSError."""
         async with self._saving:
             if self.unsaved_bytes:
-                await self._save_written()
+                await in_thread(self._save, self.written)
 
     async def save_when_due(self, connections: int) -> None:
         """Make what is written safe once it is much; while another caller does that, wait only when it is too much.
@@ -134,8 +165,8 @@ class PartialFile:
         async with self._saving:
             if self.unsaved_bytes < SAVE_BYTES:
                 return
-            await self._save_written()
-        if not self.complete and shutil.disk_usage(self.path.parent).free < RESERVE_BYTES:
+            await in_thread(self._save, self.written)
+        if self.missing_bytes and shutil.disk_usage(self.path.parent).free < RESERVE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def start_again(self) -> None:
@@ -157,22 +188,13 @@ class PartialFile:
         delete(self._journal)
         self.path.unlink(missing_ok=True)
 
-    async def _save_written(self) -> None:
-        written = self.written
-        await in_thread(self._save, written)
-        self.saved = written
-
     def _save(self, written: Ranges) -> None:
         """Bytes first, then the word that they are there."""
         assert self._fd is not None  # noqa: S101  open() comes first
         _sync(self._fd)
         file = self.file
         write_json(self._journal, Journal(VERSION, self._revision, file.size_bytes, file.sha256, written))
-
-    def _is_of_this(self, known: Journal) -> bool:
-        file = self.file
-        same = (known.size_bytes, known.sha256) == (file.size_bytes, file.sha256) and is_file_of(self.path, file)
-        return same and (known.sha256 is not None or known.revision == self._revision)
+        self.saved = written
 
 
 def _read(journal: Path) -> Journal | None:

@@ -1,16 +1,18 @@
 """The bytes of a model from the hub to this disk: several connections, each for a range, until every byte is right."""
 
 import asyncio
+import secrets
 import shutil
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
 
-from r1tui.errors import is_full, os_error
-from r1tui.hub.download.failures import NETWORK, Failures, Manners, Silence, explain
-from r1tui.hub.download.part import PartialFile, in_thread
-from r1tui.hub.download.ranges import piece_bytes
+from r1tui.errors import R1tuiError, is_full, os_error
+from r1tui.hub.download.part import PartialFile, Range, in_thread, piece_bytes
 from r1tui.hub.download.source import Body, RangedFile
-from r1tui.hub.listing.answers import LOST_TRIES, RetryError
+from r1tui.hub.listing.answers import LOST_TRIES, FilesGoneError, RetryError, explain
 from r1tui.hub.listing.ready import ready_endpoint
 from r1tui.hub.listing.remote import RemoteFiles
 from r1tui.hub.local.folders import RESERVE_BYTES
@@ -24,10 +26,44 @@ FEW_BYTES = 64 << 10
 """An answer that ends before its piece does and has brought less than this is a failure: one waits before the next."""
 REPEAT_EVERY = 10
 """Every so many failures in silence the same reason is reported again."""
+_NETWORK = (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError, TimeoutError)
+"""Errors of the system that are not the disk's."""
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How a transfer behaves towards the network and the disk."""
+
+    connections: int = 4
+    stall_s: float = 30.0
+    """A connection without a byte for this long is given up and made anew."""
+    backoff_s: float = 1.0
+    """The first pause after a failure; each one after it is twice as long."""
+    longest_backoff_s: float = 30.0
+    patience_s: float = 24 * 3600.0
+    """A transfer to which nothing new has come for this long ends."""
+    disk_poll_s: float = 5.0
+    """How often a full disk is looked at."""
+
+
+@dataclass
+class _Connection:
+    new_bytes: int = 0
+    """What its last answer has brought that was not here before."""
+    failures: int = 0
+    """Since it last brought something."""
+    counted: int = 0
+    """Those that cannot go on for ever, since anything new came on any connection."""
+    news: int = 0
+    """The transfer's `_news` when it failed last."""
+
+
+class _NotWholeError(Exception):
+    """The file comes only whole, and another connection is at it."""
 
 
 class Transfer:
-    """Fetches parts; `check` is awaited for each as soon as it is complete and says whether it is right."""
+    """Fetches parts; `check` is awaited for each as soon as it is complete: is it right?"""
 
     def __init__(
         self,
@@ -37,9 +73,9 @@ class Transfer:
         notify: Callable[[str], None],
         check: Callable[[PartialFile], Awaitable[bool]],
     ) -> None:
-        self.parts = parts
         self.retries = 0
         self._listing = listing
+        self._parts = parts
         self._manners = manners
         self._notify = notify
         self._check = check
@@ -47,20 +83,23 @@ class Transfer:
         self._unsettled = list(parts)
         self._whole: set[str] = set()
         """Files that their server sends only whole."""
+        self._news = 0
+        """Times that new bytes have come."""
+        self._silent = 0
+        """Failures since then, on all connections."""
+        self._last_news_s = monotonic()
         self._last_reason = ""
         self._reported_reason = ""
         self._room = asyncio.Lock()
         self._disk_full = False
         self._waiting_for_room = ""
-        self._failures = Failures(manners)
 
     @property
     def paused(self) -> str:
         """Why nothing comes at the moment; empty while something does."""
-        silent = self._failures.silent
-        if self._waiting_for_room or silent <= self._manners.connections:
+        if self._waiting_for_room or self._silent <= self._manners.connections:
             return self._waiting_for_room
-        return f"No data: {self._last_reason} ({silent} attempts)."
+        return f"No data: {self._last_reason} ({self._silent} attempts)."
 
     async def run(self) -> None:
         """Until all parts are checked. Raises R1tuiError, OSError; what has come is safe on disk then."""
@@ -68,72 +107,67 @@ class Transfer:
         async with huggingface_hub.get_async_session() as session:
             sources = {
                 part.file.path: RangedFile(self._listing, part.file, session, self._manners.stall_s)
-                for part in self.parts
+                for part in self._parts
             }
             try:
-                for part in self.parts:
+                for part in self._parts:
                     part.open()
                 async with asyncio.TaskGroup() as group:
-                    for part in self.parts:
-                        if part.complete:  # it was only to be checked when the last run ended
+                    for part in self._parts:
+                        if not part.missing_bytes:  # it was only to be checked when the last run ended
                             group.create_task(self._settle(part))
                     for _ in range(self._manners.connections):
-                        group.create_task(self._connection(group, sources))
+                        group.create_task(self._connect(group, sources))
             except BaseExceptionGroup as errors:
                 first: BaseException = errors
                 while isinstance(first, BaseExceptionGroup):
                     first = first.exceptions[0]
                 raise first from None
             finally:
-                for part in self.parts:
+                for part in self._parts:
                     with suppress(OSError):
                         await part.save()
                     part.close()
 
-    async def _connection(self, group: asyncio.TaskGroup, sources: dict[str, RangedFile]) -> None:
+    async def _connect(self, group: asyncio.TaskGroup, sources: dict[str, RangedFile]) -> None:
         """Fetch piece after piece, whatever happens to each."""
-        silence = Silence()
+        connection = _Connection()
         while (claim := await self._claim()) is not None:
-            part, start, stop = claim
-            came, pause_s = _Came(), 0.0
+            part, piece = claim
+            pause_s, connection.new_bytes = 0.0, 0
             try:
                 await self._wait_for_room()
-                async with sources[part.file.path].open(start, stop) as body:
-                    await self._receive(part, body, (start, stop), came)
+                async with sources[part.file.path].open(*piece) as body:
+                    await self._receive(part, body, piece, connection)
+                connection.failures = connection.counted = 0
             except _NotWholeError:
                 pass
             except Exception as error:  # told apart there, and raised again where trying does not help
-                if came.new_bytes:
-                    silence = Silence()
-                pause_s = self._pause_s(part, error, silence)
-            else:
-                silence = Silence()
+                pause_s = self._pause_s(part, error, connection)
             finally:
-                part.claimed.remove((start, stop))
-            if part.complete and not part.claimed and part in self._unsettled:
+                part.claimed.remove(piece)
+            if not part.missing_bytes and not part.claimed and part in self._unsettled:
                 group.create_task(self._settle(part))
             async with self._changed:
                 self._changed.notify_all()
             if pause_s:
                 await asyncio.sleep(pause_s)
 
-    async def _claim(self) -> tuple[PartialFile, int, int] | None:
+    async def _claim(self) -> tuple[PartialFile, Range] | None:
         """The next bytes to fetch, marked as taken; None when every part is right."""
         async with self._changed:
             while self._unsettled:
                 most = piece_bytes(sum(part.missing_bytes for part in self._unsettled), self._manners.connections)
                 for part in self._unsettled:
                     whole = part.file.path in self._whole
-                    if whole and part.claimed:
-                        continue
                     piece = part.next_piece(part.file.size_bytes if whole else most)
-                    if piece is not None:
+                    if piece is not None and not (whole and part.claimed):
                         part.claimed.append(piece)
-                        return part, *piece
+                        return part, piece
                 await self._changed.wait()
         return None
 
-    async def _receive(self, part: PartialFile, body: Body, piece: tuple[int, int], came: "_Came") -> None:
+    async def _receive(self, part: PartialFile, body: Body, piece: Range, connection: _Connection) -> None:
         """Write what arrives, and make it safe in time. Raises RetryError for a body that brings too little."""
         if body.ranged:
             self._whole.discard(part.file.path)
@@ -151,26 +185,29 @@ class Transfer:
                     raise RetryError("the server sends more than it was asked for")
                 if held >= CHUNK_BYTES or len(chunks) >= MOST_CHUNKS:
                     await in_thread(part.write, at, chunks)
-                    self._arrived(part, at, at + held, came)
+                    self._arrived(part, (at, at + held), connection)
                     at, held, chunks = at + held, 0, []
                     await part.save_when_due(self._manners.connections)
         finally:
             if chunks:
                 part.write(at, chunks)
-                self._arrived(part, at, at + held, came)
+                self._arrived(part, (at, at + held), connection)
         if at + held < body.stop:
             raise RetryError("the answer ended early", tries=LOST_TRIES)
-        if body.stop < piece[1] and came.new_bytes < FEW_BYTES:
-            raise RetryError(f"the server sends only {size(came.new_bytes)} at a time", tries=LOST_TRIES)
+        if body.stop < piece[1] and connection.new_bytes < FEW_BYTES:
+            raise RetryError(f"the server sends only {size(connection.new_bytes)} at a time", tries=LOST_TRIES)
 
-    def _arrived(self, part: PartialFile, start: int, stop: int, came: "_Came") -> None:
+    def _arrived(self, part: PartialFile, written: Range, connection: _Connection) -> None:
         """Bytes have been written; only those that were not here before are news."""
-        before = part.arrived_bytes
-        part.arrived(start, stop)
-        if new_bytes := part.arrived_bytes - before:
-            came.new_bytes += new_bytes
-            self._failures.something_came()
+        if new_bytes := part.arrived(*written):
+            connection.new_bytes += new_bytes
             self._reported_reason = ""  # a failure from now on is news again
+            self._end_silence()
+
+    def _end_silence(self) -> None:
+        self._news += 1
+        self._silent = 0
+        self._last_news_s = monotonic()
 
     async def _settle(self, part: PartialFile) -> None:
         """Have a complete part checked; a wrong one is fetched again by whoever is free."""
@@ -189,23 +226,40 @@ class Transfer:
         async with self._changed:
             self._changed.notify_all()
 
-    def _pause_s(self, part: PartialFile, error: Exception, silence: Silence) -> float:
-        """Report a failure whose reason is new, and from time to time while it stays; how long to wait after it.
+    def _pause_s(self, part: PartialFile, error: Exception, connection: _Connection) -> float:
+        """Count a failure, and report it when its reason is new, or from time to time; how long to wait after it.
 
-        Raises where there is no hope.
+        Raises where there is no hope (FilesGoneError when the hub's list is to be asked for again), and when there have
+        been enough; a connection may fail as long as others bring something.
         """
-        if isinstance(error, OSError) and not isinstance(error, NETWORK):
+        if isinstance(error, OSError) and not isinstance(error, _NETWORK):
             self._note_full_disk(error)
             return 0.0
-        failure = explain(error, self._manners.stall_s)
-        pause_s = self._failures.pause_s(silence, failure, part.file.path)
+        failure, manners, name = explain(error, self._manners.stall_s), self._manners, part.file.path
+        if connection.new_bytes:
+            connection.failures = 0
+        if connection.new_bytes or connection.news != self._news:
+            connection.news, connection.counted = self._news, 0
+        connection.failures += 1
+        connection.counted += failure.tries is not None
+        self._silent += 1
+        if failure.tries is not None and connection.counted >= failure.tries:
+            raised = FilesGoneError if failure.other else R1tuiError
+            raise raised(f"{name} cannot be fetched: {failure.reason}, {connection.counted} times.", failure.remedy)
+        if (waited_s := monotonic() - self._last_news_s) > manners.patience_s:
+            raise R1tuiError(f"Nothing of {name} came for {duration(waited_s)}: {failure.reason}.", failure.remedy)
+        jitter = 0.5 + secrets.randbelow(500) / 1000  # so that connections do not all come at once
+        doubled_s = manners.backoff_s * 2.0 ** min(connection.failures - 1, 10)
+        pause_s = jitter * min(doubled_s, manners.longest_backoff_s)
+        if failure.after_s is not None:
+            pause_s = max(failure.after_s, pause_s if connection.failures > 1 else 0.0)
         self.retries += 1
-        self._last_reason, tried = failure.reason, self._failures.silent
-        if failure.reason != self._reported_reason or tried % REPEAT_EVERY == 0:
+        self._last_reason = failure.reason
+        if failure.reason != self._reported_reason or self._silent % REPEAT_EVERY == 0:
             self._reported_reason = failure.reason
             when = f"again in {duration(pause_s)}" if pause_s >= 1 else "again at once"
-            so_far = f" ({tried} tries so far)" if tried >= REPEAT_EVERY else ""
-            self._notify(f"{part.file.path.rpartition('/')[2]}: {failure.reason}; {when}{so_far}.")
+            so_far = f" ({self._silent} tries so far)" if self._silent >= REPEAT_EVERY else ""
+            self._notify(f"{name.rpartition('/')[2]}: {failure.reason}; {when}{so_far}.")
         return pause_s
 
     def _note_full_disk(self, error: OSError) -> None:
@@ -219,23 +273,13 @@ class Transfer:
         async with self._room:
             if not self._disk_full:
                 return
-            folder = self.parts[0].path.parent
-            missing_bytes = sum(part.missing_bytes for part in self.parts)
+            folder = self._parts[0].path.parent
+            missing_bytes = sum(part.missing_bytes for part in self._parts)
             self._waiting_for_room = f"The disk of {folder} is full. Waiting for room: {size(missing_bytes)} to come."
             self._notify(self._waiting_for_room)
             enough = min(2 * RESERVE_BYTES, RESERVE_BYTES + missing_bytes)
             while shutil.disk_usage(folder).free < enough:  # noqa: ASYNC110  the system has no event for it
                 await asyncio.sleep(self._manners.disk_poll_s)
             self._waiting_for_room, self._disk_full = "", False
-            self._failures.something_came()
+            self._end_silence()
             self._notify("There is room on the disk again.")
-
-
-class _Came:
-    """What one answer has brought."""
-
-    new_bytes = 0
-
-
-class _NotWholeError(Exception):
-    """The file comes only whole, and another connection is at it."""

@@ -1,14 +1,25 @@
-"""What a server may answer when it is asked for bytes of a model, and how each wrong answer is told."""
+"""Every wrong answer of a hub, or of what stands in for it: in words, with its remedy, and how often to try again."""
 
+import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from time import sleep
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from r1tui.errors import R1tuiError
-from r1tui.text import size
+from r1tui.system.lazy import httpx2, hub_errors, huggingface_hub
+from r1tui.system.variables import HUB, proxy_variable
+from r1tui.text import duration, size
 
+T = TypeVar("T")
 MAGIC = b"GGUF"
+TIMEOUT_S = 30.0
+"""Of the hub's answers that are no model."""
+PAUSES_S = (0.5, 2.0)
+"""Before a question whose answer was cut is asked again."""
 SURE_TRIES = 6
 """Answers in a row that can hardly become better, with no new byte between them, that end a transfer."""
 LOST_TRIES = 12
@@ -16,9 +27,9 @@ LOST_TRIES = 12
 LONGEST_WAIT_S = 900.0
 """A server may ask for a longer pause; we look again."""
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529})
-LOGIN_NEEDED = 511
-KEPT = "Start again later; what came is kept. With HF_ENDPOINT set, try without it."
+LATER = "Start again later; what came is kept. With HF_ENDPOINT set, try without it."
 LOG_IN = "Open any page in a browser and log in to the network, or check the proxy; then start again."
+TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 _PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<script", b"<?xml", b"<!--")
 
 
@@ -26,7 +37,7 @@ class RetryError(Exception):
     """It did not work this time; `tries` in a row without a new byte are enough, None: it will surely pass."""
 
     def __init__(
-        self, reason: str, *, tries: int | None = SURE_TRIES, after_s: float | None = None, remedy: str = KEPT,
+        self, reason: str, *, tries: int | None = SURE_TRIES, after_s: float | None = None, remedy: str = LATER,
         other: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(reason)
@@ -43,16 +54,65 @@ class FilesGoneError(R1tuiError):
     """The hub has the revision or the file no more."""
 
 
+class UnreachableError(R1tuiError):
+    """The hub was not asked at all: it is useless to ask it for something else."""
+
+
+def explain(error: Exception, stall_s: float) -> RetryError:
+    """A failure of the network, without its address, which may be signed; raises any other error.
+
+    There is no end to the tries only where there is no way to the server.
+    """
+    match error:
+        case RetryError():
+            return error
+        case httpx2.ReadTimeout() | TimeoutError():
+            return RetryError(f"no byte came for {duration(stall_s)}", tries=LOST_TRIES)
+        case httpx2.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            remedy = f"{LOG_IN} For a company's own certificates set SSL_CERT_FILE."
+            return RetryError("its certificate is not trusted (captive portal or proxy?)", remedy=remedy)
+        case httpx2.ConnectError() | httpx2.ConnectTimeout():
+            return RetryError("no connection", tries=None)
+        case httpx2.ProxyError():
+            remedy = f"Check {proxy_variable(_endpoint()) or 'the proxy'}, or unset it."
+            return RetryError("the proxy failed", tries=SURE_TRIES if "407" in str(error) else None, remedy=remedy)
+        case httpx2.TooManyRedirects():
+            return RetryError("its addresses lead in a circle (captive portal or proxy?)", remedy=LOG_IN)
+        case httpx2.DecodingError():
+            return RetryError("what came cannot be unpacked")
+        case httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError() | httpx2.InvalidURL():
+            return RetryError(f"its address cannot be used ({type(error).__name__})")
+        case httpx2.TransportError() | OSError():
+            return RetryError("the connection was lost", tries=LOST_TRIES)
+        case _:
+            raise error
+
+
 def status_error(status: int, headers: Any) -> RetryError:
     """A status that brings no bytes."""
+    if status == 429:
+        wait = "Wait some minutes and start again; with HF_TOKEN set the hub allows more."
+        after_s = retry_after_s(headers.get("Retry-After", ""))
+        return RetryError("too many requests (429)", tries=None, after_s=after_s, remedy=wait)
     if status in TRANSIENT:
-        reason = "too many requests (429)" if status == 429 else f"the server answered {status}"
-        return RetryError(reason, tries=None, after_s=retry_after_s(headers.get("Retry-After", "")))
-    if status == LOGIN_NEEDED:
+        after_s = retry_after_s(headers.get("Retry-After", ""))
+        return RetryError(f"the server answered {status}", tries=None, after_s=after_s)
+    if status == 511:
         return RetryError(f"the network wants a login (captive portal or proxy? {status})", remedy=LOG_IN)
     if status == 416:
         return RetryError("the server's file ends before the asked bytes (416)", other=True)
     return RetryError(f"the server answered {status}")
+
+
+def retry_after_s(value: str) -> float | None:
+    """Seconds, from a number or a date (RFC 9110, 10.2.3), at most LONGEST_WAIT_S; None for anything else."""
+    if re.fullmatch(r"[0-9]+", value.strip()):
+        return min(float(value), LONGEST_WAIT_S)
+    try:
+        left_s = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(left_s, 0.0), LONGEST_WAIT_S)
 
 
 def check_range(response: Any, start: int, stop: int, size_bytes: int) -> tuple[int, int]:
@@ -84,6 +144,13 @@ def check_beginning(head: bytes, response: Any, size_bytes: int) -> None:
         raise _other_size(int(length), size_bytes)
 
 
+def _other_size(there_bytes: int, listed_bytes: int) -> RetryError:
+    there, listed = size(there_bytes), size(listed_bytes)
+    if there == listed:
+        there, listed = f"{there_bytes:,} B", f"{listed_bytes:,} B"
+    return RetryError(f"the server's file has {there}, not the {listed} of the hub's list", other=True)
+
+
 def is_packed(response: Any) -> bool:
     """Whether the body is compressed although we ask for it as it is."""
     return response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
@@ -96,19 +163,98 @@ def is_web_page(content_type: str, head: bytes) -> bool:
     return kind in ("text/html", "application/xhtml+xml") or start.startswith(_PAGE_STARTS)
 
 
-def retry_after_s(value: str) -> float | None:
-    """Seconds, from a number or a date (RFC 9110, 10.2.3), at most LONGEST_WAIT_S; None for anything else."""
-    if re.fullmatch(r"[0-9]+", value.strip()):
-        return min(float(value), LONGEST_WAIT_S)
-    try:
-        left_s = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return min(max(left_s, 0.0), LONGEST_WAIT_S)
+def no_hub(why: str) -> R1tuiError:
+    """What answers is something else than a hub."""
+    return R1tuiError(
+        f"{_host()} answers, but not as a hub does: {why}.",
+        "Check HF_ENDPOINT, or whether a proxy or a login page stands in between.",
+    )
 
 
-def _other_size(there_bytes: int, listed_bytes: int) -> RetryError:
-    there, listed = size(there_bytes), size(listed_bytes)
-    if there == listed:
-        there, listed = f"{there_bytes:,} B", f"{listed_bytes:,} B"
-    return RetryError(f"the server's file has {there}, not the {listed} of the hub's list", other=True)
+def web_page() -> R1tuiError:
+    """A page for a browser came where the hub's list was asked for."""
+    return R1tuiError(f"{_host()} answers with a web page (captive portal or proxy?).", LOG_IN)
+
+
+def ask(call: Callable[[], T], repo: str, revision: str | None = None) -> T:
+    """The answer to a question to the hub, asked again when it was cut. Raises R1tuiError with a remedy."""
+    for pause_s in (*PAUSES_S, None):
+        try:
+            return call()
+        except (hub_errors.HFValidationError, httpx2.HTTPError, httpx2.InvalidURL, OSError, RetryError) as error:
+            cut = isinstance(error, httpx2.ReadError | httpx2.RemoteProtocolError | RetryError)
+            if pause_s is None or not cut or getattr(error, "tries", None) == SURE_TRIES:
+                raise refusal(error, repo, revision) from error
+            sleep(pause_s)
+    raise AssertionError  # the last try has returned or raised
+
+
+def refusal(error: Exception, repo: str, revision: str | None = None) -> R1tuiError:
+    """What huggingface_hub, its HTTP library or we make of an answer, with a remedy; raises any other error."""
+    match error:
+        case hub_errors.HFValidationError():
+            return R1tuiError(f"{repo!r} is no repository's name.", "Write OWNER/NAME.")
+        case hub_errors.HfHubHTTPError():
+            return _refused(error, repo, revision)
+        case RetryError():
+            return R1tuiError(f"{repo} cannot be read on {_host()}: {error.reason}.", error.remedy)
+    failure = explain(error, TIMEOUT_S)
+    proxy = f" and {name}" if (name := proxy_variable(_endpoint())) else ""
+    remedy = failure.remedy
+    if remedy == LATER and os.environ.get("HF_ENDPOINT"):
+        remedy = f"Check HF_ENDPOINT{proxy}, or unset it to ask huggingface.co itself."
+    elif remedy == LATER:
+        remedy = f"Check the network{proxy}; for a mirror set HF_ENDPOINT."
+    return UnreachableError(f"The hub at {_host()} cannot be reached for {repo}: {failure.reason}.", remedy)
+
+
+def _refused(error: Any, repo: str, revision: str | None) -> R1tuiError:
+    page = f"{urlsplit(_endpoint()).scheme or 'https'}://{_host()}/{repo}"
+    has_token, status = huggingface_hub.get_token() is not None, error.response.status_code
+    match error:
+        case hub_errors.GatedRepoError() if has_token:
+            return R1tuiError(
+                f"{repo} is gated: its owner has not let this token's account in.",
+                f"Accept the licence on {page} with the account that HF_TOKEN belongs to; "
+                "some owners take a while to answer.",
+            )
+        case hub_errors.GatedRepoError():
+            return R1tuiError(
+                f"{repo} is gated: its owner wants a licence accepted.",
+                f"Accept the licence on {page}, make a token that may read ({TOKENS_PAGE}), and set HF_TOKEN to it.",
+            )
+        case hub_errors.DisabledRepoError():
+            return R1tuiError(f"The hub has disabled {repo}.", "Choose another repository: hf:OWNER/REPO:QUANT.")
+        case hub_errors.RepositoryNotFoundError():
+            return R1tuiError(
+                f"There is no repository {repo}, or it is private{' and this token may not read it' * has_token}.",
+                f"Check OWNER/NAME on {page}; for a private one set HF_TOKEN to a token of its owner's.",
+            )
+        case hub_errors.RevisionNotFoundError():
+            return R1tuiError(
+                f"{repo} has no revision {revision or 'main'}.",
+                f"Its branches and tags are on {page}; set the variant's `revision`, or leave it out.",
+            )
+        case hub_errors.EntryNotFoundError():
+            return R1tuiError(f"A file of {repo} is gone.", "Start again: the list of files is then fetched anew.")
+    if status == 401 and has_token:
+        return R1tuiError(
+            f"The hub does not accept the token for {repo} (401): it is mistyped, or was withdrawn.",
+            f"Set HF_TOKEN to a token that is valid ({TOKENS_PAGE}), or unset it for a public repository.",
+        )
+    if status in (401, 403):
+        return R1tuiError(
+            f"The hub does not let us read {repo} ({status}).", "Set HF_TOKEN to a token that may read it."
+        )
+    failure = status_error(status, error.response.headers)
+    return R1tuiError(f"{repo} cannot be read on {_host()}: {failure.reason}.", failure.remedy)
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "").strip() or HUB
+
+
+def _host() -> str:
+    """The endpoint's host and port, and its path: never a name or password that stands before them."""
+    parts = urlsplit(_endpoint())
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}".strip("/")

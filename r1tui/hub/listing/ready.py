@@ -1,19 +1,32 @@
-"""What is looked at before the hub is asked: the variables that say how, and the token."""
+"""What is looked at before the hub is asked: the variables that say whether and how, and the token."""
 
 import logging
 import os
 import re
 from pathlib import Path
 
+from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.hub.listing.refusals import UnreachableError
+from r1tui.hub.listing.answers import UnreachableError
 from r1tui.remedies import Run
 from r1tui.system.lazy import hub_constants, huggingface_hub
 from r1tui.system.variables import check_network, check_seconds, hub_endpoint, secret
 
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _UTF_16 = re.compile(rb"\xff\xfe|\xfe\xff|[^\0]\0|\0[^\0]")
+_LOG_IN_AGAIN = Run("hf auth login", "writes it anew; or set HF_TOKEN to the token")
 MOST_BYTES = 1 << 16
+
+
+def check_online(variant: Variant) -> None:
+    """Raise UnreachableError when the user forbade the hub."""
+    for name in _OFFLINE:
+        if os.environ.get(name, "").lower() in ("1", "true", "yes", "on"):
+            raise UnreachableError(
+                f"{variant.name} is not on this machine, and {name} is set: the hub is not asked.",
+                f"Unset {name}, or name a GGUF file that is here: --model FILE.",
+            )
 
 
 def ready_endpoint() -> str:
@@ -38,15 +51,21 @@ def _check_token() -> None:
     if hub_constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
         return
     name = next((name for name in _TOKENS if os.environ.get(name, "").strip()), "")
-    if name:
-        remedy = f"Set {name} to the token alone, in plain characters: export {name}=hf_…, or unset it."
-        secret(os.environ[name], name, remedy)
-    elif not os.environ.get("HF_OIDC_RESOURCE"):
-        _check_file(Path(hub_constants.HF_TOKEN_PATH))
+    file = Path(hub_constants.HF_TOKEN_PATH)
     try:
+        if name:
+            remedy = f"Set {name} to the token alone, in plain characters: export {name}=hf_…, or unset it."
+            secret(os.environ[name], name, remedy)
+        elif not os.environ.get("HF_OIDC_RESOURCE") and file.exists():
+            _check_file(file)
         huggingface_hub.get_token()
     except OSError as error:
-        raise _unreadable(Path(hub_constants.HF_TOKEN_PATH), error) from error
+        raise UnreachableError(
+            f"The token's file {file} cannot be read: {error.strerror}.",
+            "Make it yours (chown, chmod), or set HF_TOKEN.",
+        ) from error
+    except R1tuiError:
+        raise
     except Exception as error:  # what huggingface_hub makes of HF_OIDC_RESOURCE, of other files beside the token
         raise UnreachableError(
             f"huggingface_hub finds no token to use ({type(error).__name__}).",
@@ -56,20 +75,8 @@ def _check_token() -> None:
 
 
 def _check_file(file: Path) -> None:
-    try:
-        with file.open("rb") as opened:
-            raw = opened.read(MOST_BYTES)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _unreadable(file, error) from error
-    remedy = Run("hf auth login", "writes it anew; or set HF_TOKEN to the token")
+    with file.open("rb") as opened:
+        raw = opened.read(MOST_BYTES)
     if _UTF_16.match(raw):
-        raise UsageError(f"The token's file {file} is UTF-16, not plain text.", remedy)
-    secret(raw.decode("utf-8", "replace"), f"The token in {file}", remedy)
-
-
-def _unreadable(file: Path, error: OSError) -> R1tuiError:
-    return UnreachableError(
-        f"The token's file {file} cannot be read: {error.strerror}.", "Make it yours (chown, chmod), or set HF_TOKEN."
-    )
+        raise UsageError(f"The token's file {file} is UTF-16, not plain text.", _LOG_IN_AGAIN)
+    secret(raw.decode("utf-8", "replace"), f"The token in {file}", _LOG_IN_AGAIN)

@@ -1,18 +1,38 @@
-"""What the hub says: the files of a model in one revision."""
+"""What the hub says about a repository's files, asked with bounds whatever answers, and remembered; never required."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from time import time
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
 
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.gguf.kinds import PIECE, join_command
-from r1tui.hub.listing.api import Api, RepositoryEntry
+from r1tui.hub.listing import answers
+from r1tui.hub.listing.answers import ask, is_web_page, no_hub, web_page
 from r1tui.hub.listing.names import candidates, choose, is_gguf, is_meant, names_of, stem, wanted
-from r1tui.hub.listing.ready import ready_endpoint
-from r1tui.hub.listing.refusals import UnreachableError, explain_refusals, is_offline
+from r1tui.hub.listing.ready import check_online, ready_endpoint
+from r1tui.messages import decode_foreign
+from r1tui.system.files import read_json_if_any, write_json
+from r1tui.system.lazy import httpx2, hub_utils
 from r1tui.system.outside import component, relative
+from r1tui.system.paths import Paths
 
-__all__ = ["RemoteFile", "RemoteFiles", "Tree", "explain_refusals", "fetch_tree", "is_offline", "select"]
+T = TypeVar("T")
+MAIN = "main"
+CONNECT_S = 10.0
+MOST_BYTES = 64 << 20
+MOST_PAGES = 200
+"""A page has a thousand names."""
+
+_Bytes = Annotated[int, msgspec.Meta(ge=0)]
+_Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)
@@ -44,13 +64,84 @@ class RemoteFiles(Tree):
         return sum(file.size_bytes for file in self.files)
 
 
-def check_online(variant: Variant) -> None:
-    """Raise UnreachableError when the user forbade the hub."""
-    if is_offline():
-        raise UnreachableError(
-            f"{variant.name} is not on this machine, and HF_HUB_OFFLINE forbids to ask the hub for it.",
-            "Unset HF_HUB_OFFLINE, or name a GGUF file that is here: --model FILE.",
-        )
+@dataclass(frozen=True)
+class Known:
+    """A model's files as the hub gave them `age_s` ago."""
+
+    listing: RemoteFiles
+    age_s: float
+
+
+class _Noted(msgspec.Struct, frozen=True):
+    """A repository's GGUF files in one revision, and when the hub said so (seconds since 1970)."""
+
+    tree: Tree
+    asked_s: float
+
+
+class _LargeFile(msgspec.Struct, frozen=True):
+    """A file that the hub does not keep in git."""
+
+    size: _Bytes
+    sha256: _Sha256 = msgspec.field(name="oid")
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """A name in a repository; `type` is file or directory."""
+
+    type: str
+    path: str
+    size: _Bytes = 0
+    lfs: _LargeFile | None = None
+
+
+class _Info(msgspec.Struct, frozen=True):
+    sha: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+def ask_hub(variant: Variant, paths: Paths) -> RemoteFiles:
+    """The variant's files as the hub has them now, which is remembered. Raises R1tuiError."""
+    tree = fetch_tree(variant)
+    save_note(_note(tree.repo, paths), _notes(tree.repo, paths) | {variant.revision or MAIN: _Noted(tree, time())})
+    return select(tree, variant)
+
+
+def latest_files(variant: Variant, paths: Paths) -> RemoteFiles:
+    """The variant's files as the hub has them now, or as it said last where it cannot be asked. Raises R1tuiError."""
+    try:
+        return ask_hub(variant, paths)
+    except R1tuiError:
+        if (known := known_files(variant, paths)) is not None:
+            return known.listing
+        raise
+
+
+def known_files(variant: Variant, paths: Paths) -> Known | None:
+    """What the hub said last about the variant's files; asks no network. None: nothing that is any use."""
+    noted = _notes(variant.repo, paths).get(variant.revision or MAIN) if variant.repo is not None else None
+    with suppress(R1tuiError):
+        if noted is not None:
+            return Known(select(noted.tree, variant), max(0.0, time() - noted.asked_s))
+    return None
+
+
+def known_commits(repo: str, paths: Paths) -> dict[str, str]:
+    """The commit that each revision of a repository was when the hub was asked last, by the revision's name."""
+    return {name: noted.tree.revision for name, noted in _notes(repo, paths).items()}
+
+
+def save_note(path: Path, value: object) -> None:
+    """Remember a value, whole or not at all; where that is impossible it is not remembered."""
+    with suppress(OSError, UnicodeEncodeError):  # what is no text cannot be kept as JSON
+        write_json(path, value)
+
+
+def _notes(repo: str, paths: Paths) -> dict[str, _Noted]:
+    return read_json_if_any(_note(repo, paths), dict[str, _Noted]) or {}
+
+
+def _note(repo: str, paths: Paths) -> Path:
+    return paths.cache / "hub" / f"{repo.replace('/', '--')}.json"
 
 
 def fetch_tree(variant: Variant) -> Tree:
@@ -58,15 +149,55 @@ def fetch_tree(variant: Variant) -> Tree:
     repo = variant.repo or ""
     check_online(variant)
     endpoint = ready_endpoint()
-    with explain_refusals(repo, variant.revision):
-        api = Api(endpoint)
-        commit = component(api.commit(repo, variant.revision))
-        files = [entry for entry in api.entries(repo, commit) if entry.type == "file"]
-        pieces = tuple(entry.path for entry in files if PIECE.fullmatch(entry.path))
-        return Tree(repo, commit, tuple(_remote(entry) for entry in files if is_gguf(entry.path)), pieces)
+    return ask(partial(_fetch_tree, f"{endpoint}/api/models/{repo}", repo, variant.revision), repo, variant.revision)
 
 
-def _remote(entry: RepositoryEntry) -> RemoteFile:
+def _fetch_tree(url: str, repo: str, revision: str | None) -> Tree:
+    hub_utils.validate_repo_id(repo)
+    info, _ = _ask(f"{url}/revision/{quote(revision, safe='')}" if revision else url, _Info)
+    commit = component(info.sha)
+    page: str | None = f"{url}/tree/{quote(commit, safe='')}?recursive=true"
+    entries, asked = list[_Entry](), set[str]()
+    while page is not None:
+        if page in asked or len(asked) == MOST_PAGES:
+            raise no_hub("its list of files has no end")
+        asked.add(page)
+        some, following = _ask(page, list[_Entry])
+        entries += some
+        page = _next_page(page, following) if following else None
+    files = [entry for entry in entries if entry.type == "file"]
+    pieces = tuple(entry.path for entry in files if PIECE.fullmatch(entry.path))
+    return Tree(repo, commit, tuple(_remote_file(entry) for entry in files if is_gguf(entry.path)), pieces)
+
+
+def _ask(url: str, kind: type[T]) -> tuple[T, str]:
+    """The answer, and the address of the next page, empty without one."""
+    headers: dict[str, str] = hub_utils.build_hf_headers(library_name="r1tui")
+    timeout: Any = httpx2.Timeout(answers.TIMEOUT_S, connect=CONNECT_S)
+    with hub_utils.get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
+        hub_utils.hf_raise_for_status(response)
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > MOST_BYTES:
+                raise no_hub("its answer has no end")
+    if is_web_page(response.headers.get("Content-Type", ""), bytes(body[:64])):
+        raise web_page()
+    try:
+        return decode_foreign(bytes(body), kind), str(response.links.get("next", {}).get("url", ""))
+    except msgspec.DecodeError as error:
+        raise no_hub("its answer is no list of a model's files" if body else "its answer is empty") from error
+
+
+def _next_page(url: str, following: str) -> str:
+    """The next page's address: a mirror may send the hub's own links on, or leave its own path out of them."""
+    query = urlsplit(following).query
+    if not query:
+        raise no_hub("its list of files goes on elsewhere")
+    return f"{url.partition('?')[0]}?{query}"
+
+
+def _remote_file(entry: _Entry) -> RemoteFile:
     if entry.lfs is None:
         return RemoteFile(entry.path, entry.size, None)
     return RemoteFile(entry.path, entry.lfs.size, entry.lfs.sha256)
@@ -75,15 +206,13 @@ def _remote(entry: RepositoryEntry) -> RemoteFile:
 def select(tree: Tree, variant: Variant) -> RemoteFiles:
     """The variant's files in its repository; raises R1tuiError, with the near names, when it is not clear which."""
     pattern = variant.pattern or ""
-    paths = [file.path for file in tree.files]
-    chosen = set(choose(paths, tree.repo, pattern))
+    chosen = set(choose([file.path for file in tree.files], tree.repo, pattern))
     if not chosen:
-        raise _no_such_file(tree, pattern, paths)
+        raise _no_such_file(tree, pattern)
     files = sorted((file for file in tree.files if file.path in chosen), key=lambda file: file.path)
     for file in files:
         relative(file.path)
-    component(tree.revision)
-    listing = RemoteFiles(tree.repo, tree.revision, tuple(files))
+    listing = RemoteFiles(tree.repo, component(tree.revision), tuple(files))
     check_sizes(listing)
     return listing
 
@@ -98,13 +227,13 @@ def check_sizes(listing: RemoteFiles) -> None:
             )
 
 
-def _no_such_file(tree: Tree, pattern: str, paths: list[str]) -> R1tuiError:
+def _no_such_file(tree: Tree, pattern: str) -> R1tuiError:
     repo, asked = tree.repo, pattern.strip("*") or pattern
-    if several := candidates(paths, repo, pattern):
-        first, *others = sorted(several)
+    paths = [file.path for file in tree.files]
+    if several := sorted(candidates(paths, repo, pattern)):
         return R1tuiError(
-            f"{repo} has several models for {asked}: {_some([first, *others])}.",
-            f"Name one of them whole, for example hf:{repo}:{first}.",
+            f"{repo} has several models for {asked}: {_some(several)}.",
+            f"Name one of them whole, for example hf:{repo}:{several[0]}.",
         )
     pieces = [path for path in tree.pieces if is_meant(_before_pieces(path), pattern)]
     names = sorted(set(names_of(paths).values()), key=str.casefold)
@@ -113,9 +242,9 @@ def _no_such_file(tree: Tree, pattern: str, paths: list[str]) -> R1tuiError:
             f"{repo} has {asked} only in pieces that must be joined: {_some(pieces, 3)}.",
             f"Fetch them (hf download {repo}), join them ({join_command(pieces)}), and name the file: --model FILE.",
         )
+    if not names and paths:
+        return R1tuiError(f"{repo} has no model, only {_some(sorted(paths))}.", "Choose another repository.")
     if not names:
-        if paths:
-            return R1tuiError(f"{repo} has no model, only {_some(sorted(paths))}.", "Choose another repository.")
         return R1tuiError(f"{repo} has no GGUF files.", "Look for the repository whose name ends in -GGUF.")
     by_name = {name.casefold(): name for name in names}
     near = [by_name[one] for one in get_close_matches(wanted(pattern), by_name, n=4, cutoff=0.5)]

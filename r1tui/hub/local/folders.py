@@ -12,7 +12,7 @@ import msgspec
 
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
-from r1tui.hub.listing.remembered import save_note
+from r1tui.hub.listing.remote import save_note
 from r1tui.hub.local.places import gguf_files, model_roots
 from r1tui.machine.bandwidth import disk_rate
 from r1tui.remedies import ListModels

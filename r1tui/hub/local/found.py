@@ -10,7 +10,7 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.gguf.header import followed, shards_of
 from r1tui.hub.listing.names import choose, choose_by_name, is_complete, is_exactly, models, stem, wanted
-from r1tui.hub.listing.remembered import Known, known_files
+from r1tui.hub.listing.remote import Known, known_files
 from r1tui.hub.local.places import MAX_DEPTH, Elsewhere, OllamaModel, Owner, Place, gguf_files, model_roots
 from r1tui.hub.local.records import FetchRecord, own_folder, select_counted
 from r1tui.system.paths import Paths

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from r1tui.catalog.variants import PACKAGE, Variant
-from r1tui.hub.listing.remembered import MAIN, known_commits
+from r1tui.hub.listing.remote import MAIN, known_commits
 from r1tui.system.files import read_json_if_any, write_json
 from r1tui.system.outside import stem_of
 from r1tui.system.paths import Paths

@@ -14,8 +14,7 @@ from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent
-from r1tui.hub.download.jobs import download_job
-from r1tui.hub.download.model import discard, unfinished
+from r1tui.hub.download.staging import discard, download_job, unfinished
 from r1tui.system.jobs import r1tui_command
 from r1tui.system.paths import Paths
 from r1tui.text import size

@@ -12,7 +12,7 @@ from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.hub.download.headers import fetch_headers
-from r1tui.hub.listing.remembered import ask_hub
+from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local.places import OWNERS
 from r1tui.hub.removal import ModelRemoval, find_removal, remove
 from r1tui.listing.overview import ModelEntry, others, overview

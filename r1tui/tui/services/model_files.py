@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from r1tui.hub.download.jobs import running_downloads
-from r1tui.hub.download.model import unfinished
+from r1tui.hub.download.staging import running_downloads, unfinished
 from r1tui.hub.local.found import find_model
 
 if TYPE_CHECKING:
