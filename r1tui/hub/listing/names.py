@@ -72,9 +72,8 @@ def is_exactly(model: str, repo: str, pattern: str) -> bool:
     """Whether a model's stem is the repository's own name with what the pattern asks for, and nothing between."""
     base = repo.rpartition("/")[2].casefold().removesuffix("-gguf")
     name = PurePosixPath(model).name.casefold()
-    return name.startswith(base) and _quant_or_text(name.removeprefix(base).strip("-._")) == _quant_or_text(
-        wanted(pattern)
-    )
+    after = name.removeprefix(base).strip("-._")
+    return name.startswith(base) and _quant_or_text(after) == _quant_or_text(wanted(pattern))
 
 
 def is_meant(model: str, pattern: str) -> bool:
@@ -82,9 +81,10 @@ def is_meant(model: str, pattern: str) -> bool:
     word = wanted(pattern)
     if not word:
         return True
-    if _is_quant(word):
-        return quant_of(model) == _quant_or_text(word) or _is_last_folder(model, word)
     path = model.casefold()
+    *folders, name = path.split("/")
+    if _QUANT.fullmatch(word):
+        return quant_of(model) == _last_quant(word) or (word in folders and not _last_quant(name))
     return any(_is_whole(path, match.start(), match.end()) for match in re.finditer(re.escape(word), path))
 
 
@@ -113,7 +113,7 @@ def choose_by_name(paths: Iterable[str], repo: str, pattern: str) -> list[str]:
     if not chosen or not word:
         return []
     model = stem(chosen[0])
-    return chosen if _is_quant(word) or is_exactly(model, repo, pattern) or _ends_so(model, word) else []
+    return chosen if _QUANT.fullmatch(word) or is_exactly(model, repo, pattern) or _ends_so(model, word) else []
 
 
 def candidates(paths: Iterable[str], repo: str, pattern: str) -> dict[str, list[str]]:
@@ -138,10 +138,11 @@ def names_of(paths: Sequence[str]) -> dict[str, str]:
     enough."""
     found = list(models(paths, "*"))
     quants = [quant_of(model) for model in found]
-    return {
-        model: _as_written(model, quant) if quant and quants.count(quant) == 1 else model
-        for model, quant in zip(found, quants, strict=True)
-    }
+    names = {}
+    for model, quant in zip(found, quants, strict=True):
+        as_written = re.search(re.escape(quant).replace(r"\-", "[-_.]"), model, re.IGNORECASE)
+        names[model] = as_written[0] if as_written and quant and quants.count(quant) == 1 else model
+    return names
 
 
 def _loose(pattern: str) -> str:
@@ -152,27 +153,13 @@ def _loose(pattern: str) -> str:
 
 
 def _last_quant(text: str) -> str:
-    matches = list(_QUANT.finditer(text))
-    return _spelled(matches[-1]) if matches else ""
-
-
-def _spelled(match: "re.Match[str]") -> str:
-    return f"{match['modifier']}-{match['type']}" if match["modifier"] else match["type"]
-
-
-def _is_quant(word: str) -> bool:
-    return _QUANT.fullmatch(word) is not None
+    """The last quantisation that a lower-case text names, spelled with `-`; empty without one."""
+    named = [match.group("modifier", "type") for match in _QUANT.finditer(text)]
+    return "-".join(filter(None, named[-1])) if named else ""
 
 
 def _quant_or_text(word: str) -> str:
-    match = _QUANT.fullmatch(word)
-    return _spelled(match) if match else word
-
-
-def _is_last_folder(model: str, word: str) -> bool:
-    """Whether the file's name says no other quantisation, and a folder is called by the word."""
-    *folders, name = model.casefold().split("/")
-    return not _last_quant(name) and word in folders
+    return _last_quant(word) if _QUANT.fullmatch(word) else word
 
 
 def _is_whole(text: str, start: int, stop: int) -> bool:
@@ -193,9 +180,3 @@ def _ends_so(model: str, word: str) -> bool:
 
 def _is_beside(model: str) -> bool:
     return _BESIDE.search(PurePosixPath(model).name) is not None
-
-
-def _as_written(model: str, quant: str) -> str:
-    """The quantisation as the model's path spells it."""
-    match = re.search(re.escape(quant).replace(r"\-", "[-_.]"), model, re.IGNORECASE)
-    return match[0] if match else quant
