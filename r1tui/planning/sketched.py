@@ -5,7 +5,7 @@ from dataclasses import replace
 from r1tui.catalog.variants import Variant
 from r1tui.gguf import Header
 from r1tui.gguf.sketch import ModelShape, sketch_header
-from r1tui.hub.listing.remembered import known_files
+from r1tui.hub.listing.remote import known_files
 from r1tui.messages import NO_SPEED
 from r1tui.plan import Plan, PlanRequest, make_plan
 from r1tui.system.paths import Paths
