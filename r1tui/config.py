@@ -88,8 +88,10 @@ class PlanSettings(Section, frozen=True):
 
     strategy: Strategy = "auto"
     """`experts` to the CPU first, whole `layers`, the `rule` of thumb, or the `engine`'s own --fit."""
-    ctx_size: Annotated[int, Meta(ge=256)] = 8192
-    """Context in tokens: prompt, thinking and answers of one conversation."""
+    ctx_size: Annotated[int, Meta(ge=256)] | None = None
+    """Context in tokens: prompt, thinking and answers of one conversation; null: 8192, or more where memory is left."""
+    ctx_max: Annotated[int, Meta(ge=256)] = 65536
+    """The most that a context grows to by itself."""
     cache_type_k: CacheType | None = None
     """Type of the K cache; null: f16 for MLA files, q4_0 for older DeepSeek files, whose cache is 70 times larger."""
     cache_type_v: CacheType | None = None
@@ -103,7 +105,7 @@ class PlanSettings(Section, frozen=True):
     override_tensors: list[str] = field(default_factory=list)
     """llama.cpp's -ot: REGEX=DEVICE rules, such as `blk\\.3\\..*exps=CPU`; they come before all other placement."""
     margin_mib: Annotated[int, Meta(ge=0)] | None = None
-    """Left free on each GPU; null: 1 GiB or 3 %, the larger."""
+    """Left free on each GPU; null: 1024."""
     margins_mib: dict[str, Annotated[int, Meta(ge=0)]] = field(default_factory=dict)
     """Left free on single GPUs, by name: {CUDA0: 2048}."""
 

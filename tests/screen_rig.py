@@ -25,6 +25,7 @@ from r1tui.machine.nvml import GpuUse
 from r1tui.machine.telemetry import Sample, ServerUse
 from r1tui.messages import Range, Speed, Status
 from r1tui.plan import DevicePlan, HostPlan, Plan
+from r1tui.plan.memory import ModelLayout
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
@@ -64,6 +65,7 @@ def main() -> None:
 1. Save it as `flappy.py`.
 2. Run it with `python flappy.py`."""
 PLAN = Plan(
+    layout=ModelLayout(62, 31, (62,), 8192, "q4_0", "f16", flash_attention=False, ubatch_size=512),
     strategy="experts", n_gpu_layers=62, n_cpu_moe=31, ctx_size=8192, cache_type_k="q4_0", cache_type_v="f16",
     threads=16, devices=(DevicePlan("CUDA0", 81559, 80900, 48700, 22204, 2438),),
     host=HostPlan(262144, 84000, 0, 512, 512),

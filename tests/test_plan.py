@@ -71,8 +71,8 @@ def test_all_layers_by_the_rule_are_62_for_the_engine(r1: dict[str, Header]) -> 
 
 def test_by_the_rule_33_layers_of_an_older_file_leave_room_for_part_of_the_context_only(r1: dict[str, Header]) -> None:
     made = plan(r1["legacy"], (80,), strategy="rule")
-    assert (made.n_gpu_layers, made.ctx_size) == (33, 3328)
-    assert any("3,328 tokens instead of 8,192" in reason for reason in made.reasons)
+    assert (made.n_gpu_layers, made.ctx_size) == (33, 4096)
+    assert any("4,096 tokens instead of 8,192" in reason for reason in made.reasons)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_uneven_cards_are_filled_alike(r1: dict[str, Header]) -> None:
     made = plan(r1["mla"], (80, 40), strategy="layers")
     fullness = [(one.planned_mib) / one.total_mib for one in made.devices]
     assert max(fullness) - min(fullness) < 0.1
-    assert all(share < 0.98 for share in fullness)
+    assert all(one.planned_mib <= one.total_mib - GIB for one in made.devices)
 
 
 def test_weights_beyond_memory_stream_from_disk(r1: dict[str, Header]) -> None:
@@ -211,7 +211,7 @@ def test_the_engine_may_decide(r1: dict[str, Header]) -> None:
 
 
 def test_only_flags_that_the_binary_has(r1: dict[str, Header]) -> None:
-    made = plan(r1["mla"], (24,), ubatch_size=4096)
+    made = plan(r1["mla"], (24,), ubatch_size=4096, ctx_size=8192)
     old = Capabilities("old", 1, frozenset({"--ctx-size", "--n-gpu-layers"}))
     assert made.arguments(old) == ["--ctx-size", "8192", "--n-gpu-layers", "62"]
     assert "--batch-size 4096" in " ".join(made.arguments())
@@ -222,7 +222,7 @@ def test_batches_are_as_large_as_costs_hardly_an_expert(r1: dict[str, Header]) -
     assert (made.ubatch_size, made.n_cpu_moe) == (4096, 57)
     assert any("4,096 tokens at once" in reason for reason in made.reasons)
     assert plan(r1["mla"], (24,), backend="rpc").ubatch_size == 512  # a worker fetches no experts
-    assert plan(r1["mla"], (80, 80)).ubatch_size == 512  # none are on the host
+    assert plan(r1["mla"], (80, 80)).ubatch_size == 2048  # none are on the host, and memory is left
 
 
 def test_larger_batches_cost_experts(r1: dict[str, Header]) -> None:

@@ -24,9 +24,10 @@ from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import DevicePlan, PlanSummary, Range, State, Status
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.plan.capabilities import Buffers, EngineDevice
+from r1tui.plan.capabilities import EngineDevice
+from r1tui.plan.memory import Answer, Share
 from r1tui.planning.command import server_argv
-from r1tui.planning.corrected import ask_engine, fitting_by_the_engine, plan_here
+from r1tui.planning.corrected import ask_engine, by_the_engine, plan_here
 from r1tui.planning.devices import plan_devices
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.history import find_history_of, remember_speed
@@ -68,34 +69,61 @@ def test_a_plan_for_this_machine_fits_by_the_engines_own_figures(
     assert plan.devices[0].planned_mib > size_mib - 3 * GIB
 
 
-@pytest.mark.parametrize(("more_mib", "held"), [(0, 56), (300, 56), (3000, 58)])
+def answer(plan: Plan, **more: float) -> Answer:
+    """What an engine says that finds so many times more (of `kv`, `compute`) than the plan has for the model."""
+    parts = [(one.name, one) for one in plan.devices] + [("Host", plan.host)]
+    return Answer(
+        plan.layout,
+        {
+            name: Share(
+                one.weights_mib << 20,
+                round(one.kv_mib * more.get("kv", 1)) << 20,
+                round(one.compute_mib * more.get("compute", 1)) << 20,
+            )
+            for name, one in parts
+        },
+    )
+
+
+@pytest.mark.parametrize(("more", "held"), [(1.0, 56), (1.3, 56), (4.0, 58)])
 def test_a_plan_that_is_too_large_by_the_engine_s_figures_is_made_again_just_small_enough(
-    mla: Path, more_mib: int, held: int
+    mla: Path, more: float, held: int
 ) -> None:
     subject = Subject(read_header(mla), mla, mla, on_disk=True)
     device = Device("CUDA0", "cuda", 24 * GIB, 24 * GIB)
-    request = PlanRequest(256 * GIB, 256 * GIB, 8, PlanSettings(ubatch_size=512), (device,))
+    request = PlanRequest(256 * GIB, 256 * GIB, 8, PlanSettings(ubatch_size=512, ctx_size=8192), (device,))
+    estimate = make_plan(subject.header, request).devices[0].compute_mib
+    asked: list[Plan] = []
 
-    def engine_says(plan: Plan) -> Plan:
-        (ours,) = plan.devices
-        figures = Buffers(ours.name, ours.weights_mib, ours.kv_mib, ours.compute_mib + more_mib)
-        return plan.with_engine_figures([figures])
+    def engine_says(plan: Plan) -> Answer:
+        asked.append(plan)
+        figures = answer(plan)
+        return replace(figures, shares={
+            name: replace(share, compute_bytes=round(estimate * more) << 20) for name, share in figures.shares.items()
+        })  # fmt: skip
 
-    made = fitting_by_the_engine(make_plan(subject.header, request), subject, request, engine_says)
+    made = by_the_engine(subject, request, engine_says)
     assert (made.verdict, made.source, made.n_cpu_moe) == ("hybrid", "engine", held)
     assert made.devices[0].planned_mib <= device.usable_mib
+    assert len(asked) <= 3
 
 
 def test_a_plan_that_no_layer_saves_has_the_verdict_no(mla: Path) -> None:
     subject = Subject(read_header(mla), mla, mla, on_disk=True)
-    request = PlanRequest(256 * GIB, 256 * GIB, 8, PlanSettings(), (Device("CUDA0", "cuda", 24 * GIB, 24 * GIB),))
+    settings = PlanSettings(n_gpu_layers=62, n_cpu_moe=61)
+    request = PlanRequest(256 * GIB, 256 * GIB, 8, settings, (Device("CUDA0", "cuda", 24 * GIB, 24 * GIB),))
+    made = by_the_engine(subject, request, lambda plan: answer(plan, compute=90))
+    assert (made.verdict, made.fits) == ("no", False)
 
-    def engine_says(plan: Plan) -> Plan:
-        figures = [Buffers(device.name, device.weights_mib, device.kv_mib, 99_999) for device in plan.devices]
-        return plan.with_engine_figures(figures)
 
-    made = fitting_by_the_engine(make_plan(subject.header, request), subject, request, engine_says)
-    assert (made.verdict, made.can_start) == ("no", False)
+def test_the_engine_s_answer_takes_the_place_of_the_estimate_in_context_and_speed(mla: Path) -> None:
+    subject = Subject(read_header(mla), mla, mla, on_disk=True)
+    device = Device("CUDA0", "cuda", 142 * GIB, 142 * GIB)
+    request = PlanRequest(256 * GIB, 256 * GIB, 8, PlanSettings(ctx_max=163_840), (device,))
+    plain = by_the_engine(subject, request, answer)
+    frugal = by_the_engine(subject, request, lambda plan: answer(plan, kv=0.25))
+    assert plain.ctx_size < frugal.ctx_size
+    assert frugal.source == "engine"
 
 
 def test_llama_cpp_s_own_choice_is_asked_for_and_shown(
@@ -123,18 +151,6 @@ def test_only_the_running_server_s_own_workers_are_taken() -> None:
         held.occupies(["a:1", "c:3"])
 
 
-def test_what_the_engine_sees_otherwise_is_said(
-    engine: Engine, paths: Paths, workers: list[str], tiny_r1: TinyModel
-) -> None:
-    subject = Subject(read_header(tiny_r1()), tiny_r1(), tiny_r1(), on_disk=True)
-    plan = plan_here(subject, request_for(4 * GIB, ctx_size=1024), engine, paths, workers[:1])
-    (device,) = plan.devices
-    other = Buffers("RPC0", device.weights_mib, device.kv_mib + 9, 900)
-    said = plan.with_engine_figures([other]).reasons[-2:]
-    assert "cache" in said[0]
-    assert f"llama.cpp says 900 MiB of compute buffer, the estimate was {device.compute_mib} MiB" in said[1]
-
-
 def test_the_engine_s_figures_of_a_header_alone_are_those_of_the_whole_file(
     engine: Engine, paths: Paths, workers: list[str], tiny_r1: TinyModel, tmp_path: Path
 ) -> None:
@@ -145,7 +161,8 @@ def test_the_engine_s_figures_of_a_header_alone_are_those_of_the_whole_file(
     assert stub.stat().st_blocks < model.stat().st_blocks
     subject = Subject(read_header(model), model, model, on_disk=True)
     plan = plan_here(subject, request_for(4 * GIB, ctx_size=1024), engine, paths, workers[:1])
-    assert ask_engine(plan, engine, stub, workers[:1]) == ask_engine(plan, engine, model, workers[:1])
+    alone = replace(subject, file=stub)
+    assert ask_engine(plan, engine, alone, workers[:1]) == ask_engine(plan, engine, subject, workers[:1])
 
 
 async def launched(variant_file: Path, config: Config, paths: Paths) -> list[StageEvent]:

@@ -33,7 +33,7 @@ def on_gpus_mib(plan: Plan) -> int:
 
 
 def test_an_h100_computes_fewer_tokens_at_once_then_keeps_fewer_experts_then_a_shorter_context(r1: Header) -> None:
-    wanted = request(80)
+    wanted = request(80, ctx_size=8192)
     plan = make_plan(r1, wanted)
     first, second, third = fallback_plans(r1, wanted, plan)
     assert (first.n_gpu_layers, first.n_cpu_moe, first.ubatch_size) == (plan.n_gpu_layers, plan.n_cpu_moe, 2048)
@@ -47,7 +47,7 @@ def test_an_h100_computes_fewer_tokens_at_once_then_keeps_fewer_experts_then_a_s
 
 
 def test_without_a_gpu_only_the_context_can_be_less(r1: Header) -> None:
-    wanted = request()
+    wanted = request(ctx_size=8192)
     plan = make_plan(r1, wanted)
     assert [less.ctx_size for less in fallback_plans(r1, wanted, plan)] == [4096, 2048, 1024]
 
@@ -87,6 +87,6 @@ def test_a_device_that_is_fuller_than_it_says_gets_less_and_the_launch_tells_it(
     events = [json.loads(line) for line in ran.stdout.splitlines()]
     assert (ran.returncode, events[-1]["event"]) == (0, "stage_done"), ran.stdout + ran.stderr
     [said] = [event["text"] for event in events if event["event"] == "notice"]
-    assert said == "A GPU has too little free memory for this plan. Restarting with less: all on the CPU."
+    assert said.startswith("A GPU has too little free memory for this plan. Restarting with less: all on the CPU")
     assert status(r1tui)["restarts"] == 1
     assert '"failed":true' in records_file(r1tui.paths).read_text().replace(" ", "")

@@ -9,21 +9,21 @@ from r1tui.catalog.variants import load_catalog
 from r1tui.cli.compare import ComparedPlan, compare, compared
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json
 from r1tui.cli.target import needed_variant, wanted_variant
-from r1tui.config import PlanSettings, check_setting
+from r1tui.config import Config, PlanSettings, check_setting
 from r1tui.engine.architectures import check_architecture
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Range
-from r1tui.plan import DeviceBackend, Plan, PlanRequest, is_known, make_plan
+from r1tui.plan import DeviceBackend, Plan, PlanRequest
 from r1tui.planning.command import server_argv
-from r1tui.planning.corrected import ask_engine, plan_here
+from r1tui.planning.corrected import plan_elsewhere, plan_here
 from r1tui.planning.devices import devices_here, imagined_devices, is_one_memory
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import imagined_host, request_here
-from r1tui.planning.subject import Subject, find_subject
-from r1tui.remedies import BuildEngine, FetchModel, StopServer
+from r1tui.planning.subject import find_subject
+from r1tui.remedies import BuildEngine, FetchModel
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.text import plain, rough
@@ -73,22 +73,20 @@ def plan(
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, rpc=_addresses(rpc)))
     config = msgspec.structs.replace(config, plan=_settings(config.plan, wishes))
     engine = find_engine(config.engine, context.paths)
-    if ram is not None and not ram < 1e6:
-        raise UsageError(f"--ram {ram:g} is not a size.", "Give GiB, such as --ram 128.")
     if unified and vram is None:
         raise UsageError("--unified says what --vram is.", "Give --vram too.")
-    devices = None
-    if vram is not None:
-        here = () if gpu_backend else devices_here(config, detect_machine(), engine)
-        backend = gpu_backend or (here[0].backend if here else "cuda")
-        totals_mib = [int(gib * 1024) for gib in _numbers(vram) if gib > 0]
-        ram = totals_mib[0] / 1024 if unified and ram is None and len(totals_mib) == 1 else ram
-        one_memory = unified or (ram is not None and is_one_memory(totals_mib, int(ram * 1024), backend))
-        devices = imagined_devices(totals_mib, _NAMES[backend], backend, unified=one_memory)
     held = HeldMemory.by(supervisor.status(context.paths))
-    request = request_here(config, context.paths, engine, held, devices)
-    if ram is not None:
-        request = imagined_host(request, int(ram * 1024))
+    totals_mib = None if vram is None else [int(gib * 1024) for gib in _numbers(vram) if gib > 0]
+    request = _request(
+        config,
+        context.paths,
+        engine,
+        held,
+        totals_mib=totals_mib,
+        ram_gib=ram,
+        gpu_backend=gpu_backend,
+        unified=unified,
+    )
     if comparing and exact:
         raise UsageError("--exact was given together with --compare.", "Plan one variant exactly.")
     if comparing:
@@ -105,9 +103,12 @@ def plan(
     if exact and what_if:
         raise UsageError("--exact asks the devices that are here.", "Leave --vram and --ram out.")
     request = for_variant(request, config, target)
-    made = _made(
-        subject, request, None if what_if else engine, context.paths, config.server.rpc, held=held, exact=exact
-    )
+    if engine is None or what_if:
+        if exact:
+            raise R1tuiError("The engine is not built yet.", BuildEngine())
+        made = plan_elsewhere(subject, request, engine)
+    else:
+        made = plan_here(subject, request, engine, context.paths, config.server.rpc, held=held, exact=exact)
     argv = server_argv(engine, target, subject.model, made, config, paths=context.paths, header=subject.header)
     if as_json:
         summary = made.summary(target.name, str(subject.model), argv)
@@ -128,6 +129,31 @@ def _cost(made: Plan, price_per_hour: float | None) -> Range | None:
     if price_per_hour is None or not low:
         return None
     return Range(*(float(f"{price_per_hour / 3600 * 1000 / tps:.2g}") for tps in (high, low)))
+
+
+def _request(
+    config: Config,
+    paths: Paths,
+    engine: Engine | None,
+    held: HeldMemory | None,
+    *,
+    totals_mib: list[int] | None,
+    ram_gib: float | None,
+    gpu_backend: DeviceBackend | None,
+    unified: bool,
+) -> PlanRequest:
+    """What is asked of this machine, or of GPUs and a memory of these sizes in the place of its own."""
+    if ram_gib is not None and not ram_gib < 1e6:
+        raise UsageError(f"--ram {ram_gib:g} is not a size.", "Give GiB, such as --ram 128.")
+    devices = None
+    if totals_mib is not None:
+        here = () if gpu_backend else devices_here(config, detect_machine(), engine)
+        backend = gpu_backend or (here[0].backend if here else "cuda")
+        ram_gib = totals_mib[0] / 1024 if unified and ram_gib is None and len(totals_mib) == 1 else ram_gib
+        one_memory = unified or (ram_gib is not None and is_one_memory(totals_mib, int(ram_gib * 1024), backend))
+        devices = imagined_devices(totals_mib, _NAMES[backend], backend, unified=one_memory)
+    request = request_here(config, paths, engine, held, devices)
+    return request if ram_gib is None else imagined_host(request, int(ram_gib * 1024))
 
 
 def _show_comparison(rows: list[ComparedPlan], *, as_json: bool) -> None:
@@ -166,33 +192,6 @@ def _addresses(rpc: str) -> list[str]:
         if not host or not port.isdecimal():
             raise UsageError(f"--rpc {rpc!r} is not a list of workers.", "Give HOST:PORT,…, such as 127.0.0.1:50052.")
     return addresses
-
-
-def _made(
-    subject: Subject,
-    request: PlanRequest,
-    engine: Engine | None,
-    paths: Paths,
-    rpc: list[str],
-    *,
-    held: HeldMemory | None,
-    exact: bool,
-) -> Plan:
-    """The plan by the engine that is here, or without one the estimate; `exact` insists on the engine's figures."""
-    if engine is not None:
-        made = plan_here(subject, request, engine, paths, rpc, held=held)
-        if exact and held is not None and held.occupies(rpc):
-            raise R1tuiError("The RPC workers answer only the running server.", StopServer())
-        return made if made.source == "engine" or not exact else ask_engine(made, engine, subject.file, rpc)
-    if exact:
-        raise R1tuiError("The engine is not built yet.", BuildEngine())
-    if not is_known(subject.header):
-        raise R1tuiError(
-            f"Only llama.cpp knows how much memory a model of {subject.header.architecture} takes.",
-            BuildEngine(),
-            "Then plan without --vram and --ram.",
-        )
-    return make_plan(subject.header, request)
 
 
 def table(made: Plan) -> list[str]:

@@ -56,6 +56,21 @@ class Header:
         """The file that llama-server is given: the first shard."""
         return self.shards[0]
 
+    def number(self, key: str, default: int = 0) -> int:
+        """A whole number of the architecture's own settings; the largest of a list."""
+        value = self.metadata.get(f"{self.architecture}.{key}", default)
+        value = max(value, default=0) if isinstance(value, tuple) else value
+        return int(value) if isinstance(value, int | float) else default
+
+    def listed(self, key: str) -> tuple[int | float | bool, ...]:
+        """A list among the architecture's own settings; empty where it is none."""
+        value = self.metadata.get(f"{self.architecture}.{key}")
+        return value if isinstance(value, tuple) else ()
+
+    def per_layer(self, key: str) -> tuple[float, ...]:
+        """A setting that is one number for all layers or a list of them."""
+        return (*self.listed(key), *(self.number(key),) * self.n_layers)[: self.n_layers]
+
     @cached_property
     def layers(self) -> tuple[tuple[Tensor, ...], ...]:
         """The tensors of each repeating layer."""

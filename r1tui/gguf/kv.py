@@ -1,5 +1,10 @@
-"""What a token costs in the K/V cache, and the summary of a header that `r1tui inspect` prints."""
+"""What a model keeps of the tokens it has read: keys and values, of a window or of all; a state; keys of an indexer.
 
+Each rule is the constructor of a class in llama.cpp b11434: llama_kv_cache, _iswa, _dsa, _dsv4, llama_memory_recurrent.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from r1tui.gguf.errors import GgufError
@@ -7,26 +12,157 @@ from r1tui.gguf.header import Header, is_expert
 from r1tui.gguf.types import BY_NAME
 
 SHOWN_CACHE_TYPES = ("f16", "q8_0", "q4_0")
+CONTEXT_STEP = 256
+"""llama.cpp rounds contexts and windows up to this many tokens."""
+F32_BYTES = 4
+
+PLAIN = frozenset({
+    "llama", "mistral3", "mistral4", "qwen", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "deepseek", "deepseek2", "glm4",
+    "glm4moe", "minimax-m2", "hunyuan-moe", "hunyuan-dense", "ernie4_5", "ernie4_5-moe", "dots1", "seed_oss", "smollm3",
+    "bailingmoe", "bailingmoe2", "granite", "granitemoe", "olmo", "olmoe", "command-r", "gemma", "phi2", "phi3",
+    "starcoder2", "internlm2", "arcee", "dbrx", "stablelm", "falcon", "nemotron", "exaone", "grok", "orion", "bitnet",
+})  # fmt: skip
+"""Architectures that keep every token in every layer (llama_model::create_memory's last branch)."""
+WINDOWS = {
+    "gpt-oss": (2, 0), "gemma2": (2, 4096), "gemma3": (6, 0), "llama4": (4, 8192), "cohere2": (4, 0), "olmo2": (4, 0),
+    "laguna": (-4, 0), "gemma4": (0, 0), "mimo2": (0, 0), "step35": (0, 0),
+}  # fmt: skip
+"""Where most layers keep only the latest tokens: each so-manieth layer keeps all (the last of a group; negative: the
+first; 0: only the file says), and the window where the file names none."""
+BY_INTERVAL = frozenset({"qwen3next", "qwen35", "qwen35moe"})
+"""Where all but each so-manieth layer have a state instead of a cache; the rest by the layers without KV heads:"""
+BY_HEADS = frozenset({"granitehybrid", "nemotron_h", "nemotron_h_moe"})
+INDEXED = frozenset({"deepseek32", "glm-dsa"})
+COMPRESSED = "deepseek4"
 
 
-def kv_bytes_per_token(header: Header, cache_type: str, cache_type_v: str | None = None) -> int:
-    """Bytes of K/V cache that one token of context takes in all layers; one type for both unless V's is given."""
-    n_cached = header.n_layers - header.n_nextn_layers
-    return sum(layer_kv_bytes(header, layer, cache_type, cache_type_v or cache_type) for layer in range(n_cached))
+def is_exact(header: Header) -> bool:
+    """Whether the size of the cache is known from the header alone; else only the engine can say it."""
+    known = PLAIN | WINDOWS.keys() | BY_INTERVAL | BY_HEADS | INDEXED | {COMPRESSED}
+    return header.architecture in known
 
 
-def layer_kv_bytes(header: Header, layer: int, cache_type_k: str, cache_type_v: str) -> int:
-    """Bytes that one token takes in one layer's cache; an MLA file keeps no V (llama_kv_cache's constructor)."""
-    heads = header.n_kv_heads[layer]
-    keys = _row_bytes(heads * header.key_length, cache_type_k)
-    return keys if header.mla else keys + _row_bytes(heads * header.value_length, cache_type_v)
+@dataclass(frozen=True)
+class LayerCache:
+    """What one layer keeps: so many values of K and of V for a token, beside what does not depend on the context."""
+
+    keys: int = 0
+    values: int = 0
+    window: int = 0
+    """It keeps so many tokens and a batch; 0: all."""
+    state_bytes: int = 0
+    compressed: tuple[tuple[int, int], ...] = ()
+    """More keys: one for so many tokens, and how many values it has."""
+
+    def size_bytes(self, ctx_size: int, ubatch_size: int, type_k: str, type_v: str) -> int:
+        """Its bytes for a context."""
+        cells = padded(ctx_size)
+        kept = min(cells, padded(self.window + ubatch_size)) if self.window else cells
+        total = self.state_bytes + kept * (row_bytes(self.keys, type_k) + row_bytes(self.values, type_v))
+        for tokens, values in self.compressed:
+            total += padded(-(-cells // tokens)) * row_bytes(values, type_k)
+        return total
+
+    def bytes_per_token(self, type_k: str, type_v: str) -> int:
+        """What one more token takes where the context is longer than any window."""
+        far = 1 << 20
+        return (self.size_bytes(2 * far, 0, type_k, type_v) - self.size_bytes(far, 0, type_k, type_v)) // far
 
 
-def _row_bytes(values: int, cache_type: str) -> int:
+def padded(tokens: int) -> int:
+    """The tokens that the cache really holds."""
+    return -(-tokens // CONTEXT_STEP) * CONTEXT_STEP
+
+
+def row_bytes(values: int, cache_type: str) -> int:
+    """Bytes of so many values; raises GgufError for what is no cache type."""
     if cache_type not in BY_NAME:
         raise GgufError(f"{cache_type!r} is no cache type.", f"Cache types are {', '.join(SHOWN_CACHE_TYPES)} and kin.")
     _, block, block_bytes = BY_NAME[cache_type]
     return -(-values // block) * block_bytes
+
+
+def layer_caches(header: Header) -> tuple[LayerCache, ...]:
+    """What each layer keeps; nothing in those that only predict ahead. Of other architectures: the plain rule."""
+    n_cached = header.n_layers - header.n_nextn_layers
+    return (*(_cache_of(header, layer) for layer in range(n_cached)), *(LayerCache(),) * header.n_nextn_layers)
+
+
+def _cache_of(header: Header, layer: int) -> LayerCache:
+    heads, kind = header.n_kv_heads[layer], header.architecture
+    if kind == COMPRESSED:
+        return _compressed(header, layer)
+    if kind in BY_HEADS and not heads:
+        feed_forward = header.per_layer("feed_forward_length")[layer]
+        return LayerCache() if kind != "granitehybrid" and feed_forward else _recurrent(header)
+    if kind in BY_INTERVAL and not _attends(header, layer):
+        return _recurrent(header)
+    window = _window(header, layer)
+    if header.architecture == "gemma4" and layer >= header.n_layers - header.number("attention.shared_kv_layers"):
+        return LayerCache()
+    of_window = "_swa" if window else ""
+    keys = heads * header.number(f"attention.key_length{of_window}", header.key_length)
+    values = 0 if header.mla else heads * header.number(f"attention.value_length{of_window}", header.value_length)
+    indexed = kind in INDEXED and _has_indexer(header, layer)
+    extra = ((1, header.number("attention.indexer.key_length")),) if indexed else ()
+    return LayerCache(keys, values, window, compressed=extra)
+
+
+def _attends(header: Header, layer: int) -> bool:
+    listed = header.listed("attention.recurrent_layers")
+    if layer < len(listed):
+        return not listed[layer]
+    return (layer + 1) % max(header.number("full_attention_interval", 4), 1) == 0
+
+
+def _recurrent(header: Header) -> LayerCache:
+    """The state of a layer for one conversation: of its convolution, and its own (llama_hparams::n_embd_r and _s)."""
+    inner, state = header.number("ssm.inner_size"), header.number("ssm.state_size")
+    channels = inner + 2 * header.number("ssm.group_count") * state
+    convolution = max(header.number("ssm.conv_kernel") - 1, 0) * channels
+    return LayerCache(state_bytes=F32_BYTES * (convolution + inner * state))
+
+
+def _window(header: Header, layer: int) -> int:
+    """The tokens that the layer's window has; 0 where it keeps all."""
+    if header.architecture not in WINDOWS:
+        return 0
+    period, size = WINDOWS[header.architecture]
+    named = header.number("attention.sliding_window", size)
+    size = size if header.architecture == "llama4" and named else named
+    pattern = header.listed("attention.sliding_window_pattern")
+    if pattern:
+        return size if layer < len(pattern) and pattern[layer] else 0
+    period = header.number("attention.sliding_window_pattern", period)
+    whole = layer % -period == 0 if period < 0 else period and layer % period == period - 1
+    return 0 if whole else size
+
+
+def _has_indexer(header: Header, layer: int) -> bool:
+    listed: Sequence[float] = header.listed("attention.indexer.types")
+    if layer < len(listed):
+        return bool(listed[layer])
+    every = header.architecture != "glm-dsa" or header.n_ctx_train < 1 << 20
+    return every or layer < 2 or (layer - 2) % 4 == 0  # GLM 5.2's own, where the file names none
+
+
+def _compressed(header: Header, layer: int) -> LayerCache:
+    """DeepSeek-V4's: a window of keys, one key for 4 or for 128 tokens, and the states that make them."""
+    keys, indexer = header.key_length, header.number("attention.indexer.key_length")
+    ratios = header.listed("attention.compress_ratios")
+    ratio = int(ratios[layer]) if layer < len(ratios) else 0
+    window = header.number("attention.sliding_window")
+    if ratio == 4:
+        state_bytes = 2 * F32_BYTES * (2 * keys + 2 * indexer) * 2 * ratio
+        return LayerCache(keys, 0, window, state_bytes, ((ratio, keys), (ratio, indexer)))
+    if ratio:
+        return LayerCache(keys, 0, window, 2 * F32_BYTES * keys * ratio, ((ratio, keys),))
+    return LayerCache(keys, 0, window)
+
+
+def kv_bytes_per_token(header: Header, cache_type: str, cache_type_v: str | None = None) -> int:
+    """Bytes that one more token of a long context takes in all layers; one type for both unless V's is given."""
+    return sum(one.bytes_per_token(cache_type, cache_type_v or cache_type) for one in layer_caches(header))
 
 
 def inspect(header: Header) -> dict[str, Any]:
@@ -41,12 +177,11 @@ def inspect(header: Header) -> dict[str, Any]:
         "shards": len(header.shards),
         "vocab_size": header.vocab_size,
         "kv_bytes_per_token": {kind: kv_bytes_per_token(header, kind) for kind in SHOWN_CACHE_TYPES},
-        "layers": [
-            {
-                "index": index,
-                "bytes": sum(tensor.size_bytes for tensor in layer),
-                "expert_bytes": sum(tensor.size_bytes for tensor in layer if is_expert(tensor)),
-            }
-            for index, layer in enumerate(header.layers)
-        ],
+        "layers": list(_layers(header)),
     }
+
+
+def _layers(header: Header) -> Iterator[dict[str, int]]:
+    for index, layer in enumerate(header.layers):
+        experts = (tensor.size_bytes for tensor in layer if is_expert(tensor))
+        yield {"index": index, "bytes": sum(tensor.size_bytes for tensor in layer), "expert_bytes": sum(experts)}

@@ -5,6 +5,7 @@ from typing import Literal
 
 from r1tui.config import CacheType, PlanSettings
 from r1tui.gguf import Header
+from r1tui.gguf.kv import COMPRESSED
 
 FlashAttention = Literal["auto", "off"]
 WITHOUT_KERNEL = ("cuda", "hip")
@@ -29,18 +30,18 @@ def is_legacy_deepseek(header: Header) -> bool:
 
 def choose_cache(header: Header, settings: PlanSettings, backends: frozenset[str]) -> CacheChoice:
     """The user's types where the model can have them, else the best that it can."""
-    if header.mla:
-        return _for_mla(settings)
+    if header.mla or header.architecture == COMPRESSED:
+        return _for_one_type(settings)
     if is_legacy_deepseek(header):
         return _for_legacy(settings, backends)
     return CacheChoice(settings.cache_type_k or "f16", settings.cache_type_v or "f16", "auto")
 
 
-def _for_mla(settings: PlanSettings) -> CacheChoice:
+def _for_one_type(settings: PlanSettings) -> CacheChoice:
     wanted = settings.cache_type_k or settings.cache_type_v or "f16"
     choice = CacheChoice(wanted, wanted, "auto")
     if settings.cache_type_v not in (None, wanted):
-        return replace(choice, reasons=(f"K and V are both {wanted}: an MLA file cannot have different types.",))
+        return replace(choice, reasons=(f"K and V are both {wanted}: this model cannot have different types.",))
     return choice
 
 

@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from r1tui.gguf import Header
+from r1tui.gguf.kv import padded
 from r1tui.plan.cache import is_legacy_deepseek
-
-CONTEXT_STEP = 256
-"""llama.cpp rounds the context up to this many tokens."""
-
-
-def padded_context(ctx_size: int) -> int:
-    """The tokens that the cache really holds."""
-    return -(-ctx_size // CONTEXT_STEP) * CONTEXT_STEP
 
 
 @dataclass(frozen=True)
@@ -49,12 +42,6 @@ class Widths:
     def _rows(self, values: int) -> int:
         return self.ubatch_size * values * 4
 
-    def _parameter(self, name: str) -> int:
-        value = self.header.metadata.get(f"{self.header.architecture}.{name}", 0)
-        if isinstance(value, tuple):
-            return int(max(value))
-        return value if isinstance(value, int) else 0
-
     @cached_property
     def row(self) -> int:
         """One activation of the model's width."""
@@ -63,7 +50,7 @@ class Widths:
     @cached_property
     def mask(self) -> int:
         """The attention mask, in half precision."""
-        return padded_context(self.ctx_size) * self.ubatch_size * 2
+        return padded(self.ctx_size) * self.ubatch_size * 2
 
     @cached_property
     def logits(self) -> int:
@@ -72,7 +59,7 @@ class Widths:
 
     @cached_property
     def _experts_width(self) -> int:
-        return self.header.n_experts_used * self._parameter("expert_feed_forward_length")
+        return self.header.n_experts_used * self.header.number("expert_feed_forward_length")
 
     @cached_property
     def expert_rows(self) -> int:
@@ -81,11 +68,11 @@ class Widths:
 
     @cached_property
     def _feed_forward(self) -> int:
-        return 3 * self._rows(self._parameter("feed_forward_length"))
+        return 3 * self._rows(self.header.number("feed_forward_length"))
 
     def _layer(self, kv: int) -> int:
         """The widest point of a repeating layer; `kv` is the cache that it takes from elsewhere."""
-        scores = padded_context(self.ctx_size) * self.ubatch_size * (4 * self.header.n_heads + 4)
+        scores = padded(self.ctx_size) * self.ubatch_size * (4 * self.header.n_heads + 4)
         legacy = is_legacy_deepseek(self.header)
         attention = self.mask if self.flash_attention else scores
         if self.header.mla:

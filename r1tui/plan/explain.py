@@ -106,6 +106,13 @@ def _short_prompts(offload_batch: int) -> str:
     )
 
 
+def spare(layout: ModelLayout, wanted: int) -> list[str]:
+    """The reason that says what memory was used for that was left over."""
+    if layout.ctx_size <= wanted:
+        return []
+    return [f"The context is {layout.ctx_size:,} tokens, as many as memory was left for (`plan.ctx_max` is the most)."]
+
+
 def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list[str]:
     """The reasons that name what is too small."""
     if verdict == "disk":

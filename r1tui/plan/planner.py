@@ -6,10 +6,10 @@ from time import time
 
 from r1tui.config import Strategy
 from r1tui.gguf import Header
+from r1tui.gguf.kv import CONTEXT_STEP, is_exact
 from r1tui.messages import DevicePlan, HostPlan
 from r1tui.plan import explain
 from r1tui.plan.cache import CacheChoice, choose_cache, is_legacy_deepseek
-from r1tui.plan.compute import CONTEXT_STEP
 from r1tui.plan.history import PlanHistory, run_of_plan
 from r1tui.plan.memory import MIB, MemoryUsage, Model, ModelLayout
 from r1tui.plan.request import Device, PlanRequest
@@ -18,22 +18,19 @@ from r1tui.plan.search import Search
 from r1tui.plan.speed import estimate
 from r1tui.plan.verdict import IN_MEMORY, Verdict, judge
 
-KNOWN_DENSE = frozenset({"llama", "qwen2", "qwen3"})
-"""Whose cache is the plain one of every layer; the rest have windows or states that only llama.cpp can size."""
+BASE_CONTEXT = 8192
+"""What layers and experts make room for when the user names no context; it grows only into what is left over."""
+GROWN_STEP = 1024
 SMALLEST_CONTEXT = 1024
 ENOUGH_CONTEXT = 4096
 """A question, its thinking and its answer: what is given up for memory before that is not worth it."""
 SMALL_BATCH = 512
 LARGE_BATCHES = (4096, 2048, 1024)
 """Prompt tokens computed at once where a GPU fetches the host's experts for each batch: larger ones fetch less."""
+GPU_BATCHES = (2048, 1024)
+"""The same where everything is on the GPUs and memory is left over."""
 LAYERS_FOR_LARGE_BATCHES = 30
 """A larger batch may cost the experts of one layer in so many."""
-
-
-def is_known(header: Header) -> bool:
-    """Whether r1tui can work out the model's cache and buffers; else only the engine can."""
-    known = header.architecture == "deepseek2" or (header.architecture in KNOWN_DENSE and not header.n_experts)
-    return known and not header.sliding_window
 
 
 def make_plan(header: Header, request: PlanRequest) -> Plan:
@@ -51,7 +48,7 @@ class _Planner:
         self._devices = request.devices
         names = tuple(device.name for device in request.devices)
         backends = tuple(device.backend for device in request.devices)
-        self._model = Model(header, backends, names, request.repacked_types)
+        self._model = Model(header, backends, names, request.repacked_types, request.answers)
         self._search = Search(self._model, request.devices)
 
     def _wiser(self, device: Device, record: PlanHistory | None) -> Device:
@@ -66,11 +63,12 @@ class _Planner:
         cache = choose_cache(self._header, self._settings, frozenset(device.backend for device in self._devices))
         wanted = self._wanted_context()
         strategy = self._strategy()
-        layout, verdict = self._solve(strategy, self._layout(cache, wanted))
-        if verdict not in IN_MEMORY:
-            layout, verdict = self._with_less_context(strategy, layout, verdict)
-        if self._settings.ubatch_size is None:
-            layout = self._with_larger_batch(strategy, layout, verdict)
+        if self._request.settled is None:
+            layout, verdict = self._search_layout(strategy, self._layout(cache, wanted))
+        else:
+            layout, self._reasons = self._request.settled[0], list(self._request.settled[1])
+            verdict = self._verdict(layout)
+        why = tuple(self._reasons)
         usage = self._model.measure(layout)
         self._reasons += explain.placement(
             self._header,
@@ -87,26 +85,37 @@ class _Planner:
             self._reasons.append(f"With a context of {shorter:,} tokens all attention and cache would be on the GPU.")
         if layout.ctx_size < wanted:
             self._reasons.append(f"The context is {layout.ctx_size:,} tokens instead of {wanted:,}: no room for more.")
+        self._reasons += explain.spare(layout, wanted)
         self._reasons += explain.shortage(verdict, usage, self._request)
         self._reasons += explain.shared_memory(self._devices)
-        return self._result(strategy, layout, usage, cache, verdict)
+        return replace(self._result(strategy, layout, usage, cache, verdict), why=why)
+
+    def _search_layout(self, strategy: Strategy, wanted: ModelLayout) -> tuple[ModelLayout, Verdict]:
+        layout, verdict = self._solve(strategy, wanted)
+        if verdict not in IN_MEMORY:
+            layout, verdict = self._with_less_context(strategy, layout, verdict)
+        if self._settings.ubatch_size is None:
+            layout = self._with_larger_batch(strategy, layout, verdict)
+        if layout.ctx_size == wanted.ctx_size and verdict in IN_MEMORY and strategy != "engine":
+            layout = self._with_what_is_left(layout, verdict)
+        return replace(layout, ubatch_size=layout.batch_size), verdict
 
     def _wanted_context(self) -> int:
-        wanted, trained = self._settings.ctx_size, self._header.n_ctx_train
+        wanted, trained = self._settings.ctx_size or BASE_CONTEXT, self._header.n_ctx_train
         if trained and wanted > trained:
-            self._reasons.append(f"The context is {trained:,} tokens: the model was trained for no more.")
+            if self._settings.ctx_size:
+                self._reasons.append(f"The context is {trained:,} tokens: the model was trained for no more.")
             return trained
         return wanted
 
     def _strategy(self) -> Strategy:
         strategy = self._settings.strategy
+        if not is_exact(self._header) and not self._request.answers:
+            self._reasons.append(
+                f"The cache is an estimate: only llama.cpp knows what {self._header.architecture} keeps of a token."
+            )
         if strategy != "auto" or not self._devices:
             return strategy
-        if not is_known(self._header):
-            self._reasons.append(
-                f"llama.cpp chooses what goes where: r1tui does not know the cache of {self._header.architecture}."
-            )
-            return "engine"
         return "experts" if self._header.n_experts else "layers"
 
     def _layout(self, cache: CacheChoice, ctx_size: int) -> ModelLayout:
@@ -199,6 +208,8 @@ class _Planner:
             return layout
         allowed = self._header.n_layers // LAYERS_FOR_LARGE_BATCHES
         for size in LARGE_BATCHES:
+            if size > layout.ctx_size:
+                continue
             found, found_verdict = self._solve(strategy, replace(layout, ubatch_size=size, kv_on_host=False))
             same = (found.n_gpu_layers, found.kv_on_host) == (layout.n_gpu_layers, layout.kv_on_host)
             cost = found.n_cpu_moe - layout.n_cpu_moe
@@ -206,6 +217,38 @@ class _Planner:
                 self._reasons.append(explain.larger_batch(size, cost))
                 return found
         return layout
+
+    def _with_what_is_left(self, layout: ModelLayout, verdict: Verdict) -> ModelLayout:
+        """The layout with memory used that is left over: by a longer context, then by larger batches on the GPUs.
+
+        Nothing is given up for it, neither a layer nor an expert; a context that the user named stays as it is.
+        """
+        if self._settings.ctx_size is None:
+            layout = self._with_longer_context(layout, verdict)
+        for size in GPU_BATCHES if verdict == "gpu" and self._settings.ubatch_size is None else ():
+            larger = self._kept(replace(layout, ubatch_size=min(size, layout.ctx_size)), verdict)
+            if larger is not None and larger.ubatch_size > layout.ubatch_size:
+                self._reasons.append(
+                    f"Prompts are computed {larger.ubatch_size:,} tokens at once: there is room for it."
+                )
+                return larger
+        return layout
+
+    def _with_longer_context(self, layout: ModelLayout, verdict: Verdict) -> ModelLayout:
+        trained = self._header.n_ctx_train or layout.ctx_size
+        longest = min(trained, self._settings.ctx_max)
+        low, high = layout.ctx_size // GROWN_STEP, longest // GROWN_STEP
+        best = layout
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = self._kept(replace(layout, ctx_size=middle * GROWN_STEP), verdict)
+            best, low, high = (found, middle, high) if found else (best, low, middle - 1)
+        return best
+
+    def _kept(self, layout: ModelLayout, verdict: Verdict) -> ModelLayout | None:
+        """The layout, its layers spread anew over the devices; None where that is worse."""
+        found = self._search.given(layout, layout.n_gpu_layers, layout.n_cpu_moe) if layout.n_gpu_layers else layout
+        return found if self._verdict(found) == verdict else None
 
     def _result(
         self, strategy: Strategy, layout: ModelLayout, usage: MemoryUsage, cache: CacheChoice, verdict: Verdict
@@ -215,6 +258,7 @@ class _Planner:
         anonymous = host.kv_bytes + host.compute_bytes + (usage.repack_bytes if copies else 0)
         left_to_engine = strategy == "engine" and self._settings.n_gpu_layers is None
         plan = Plan(
+            layout=layout,
             strategy=strategy,
             n_gpu_layers=None if left_to_engine else layout.n_gpu_layers,
             n_cpu_moe=None if left_to_engine else layout.n_cpu_moe,
@@ -252,6 +296,8 @@ class _Planner:
             cache_ram_mib=self._cache_ram_mib(verdict, host.weights_bytes + anonymous),
             numa=self._request.numa_nodes > 1 and verdict != "gpu",
             as_given=self._settings.n_gpu_layers is not None,
+            margins_mib=tuple(device.left_free_mib for device in self._devices),
+            source="engine" if any(answer.layout == layout for answer in self._request.answers) else "estimate",
             reasons=tuple(self._reasons),
         )
         return self._with_speed(plan, layout)

@@ -10,8 +10,8 @@ from functools import cached_property
 from r1tui.config import CacheType
 from r1tui.gguf import Header
 from r1tui.gguf.header import is_expert
+from r1tui.gguf.kv import padded
 from r1tui.gguf.parse import Tensor
-from r1tui.plan.compute import padded_context
 
 MIB = 1 << 20
 PROCESS_MIB = {"cuda": 544, "hip": 544, "vulkan": 256}
@@ -81,7 +81,7 @@ class Pools:
 
     def _attention(self, ctx_size: int, ubatch_size: int, type_k: CacheType) -> list[float]:
         """Without flash attention: the scores as halves beside the result, and half keys in single precision."""
-        header, tokens = self.header, padded_context(ctx_size)
+        header, tokens = self.header, padded(ctx_size)
         scores = ubatch_size * header.n_heads * 2 * (tokens + header.value_length)
         keys = tokens * header.key_length * max(header.n_kv_heads) * 4 if type_k in HALF_TYPES else 0
         return [scores, keys]

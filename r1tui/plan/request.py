@@ -7,6 +7,7 @@ from typing import Literal
 from r1tui.config import PlanSettings
 from r1tui.plan.capabilities import Capabilities
 from r1tui.plan.history import PlanHistory
+from r1tui.plan.memory import Answer, ModelLayout
 from r1tui.plan.rates import DeviceRates, HostRates
 
 DeviceBackend = Literal["cuda", "hip", "vulkan", "metal", "rpc"]
@@ -16,7 +17,7 @@ _BACKENDS: dict[str, DeviceBackend] = {
 """By the beginning of a device's name."""
 
 MARGIN_MIB = 1024
-MARGIN_SHARE = 0.03
+"""Left free on each device, by us and by llama.cpp's --fit; other processes grow, and estimates miss something."""
 HOST_RESERVE_MIB, HOST_RESERVE_SHARE = 2048, 0.03
 """Of the machine's own memory so much stays free: the larger, but of a small machine no more than a quarter."""
 
@@ -30,7 +31,7 @@ class Device:
     total_mib: int
     free_mib: int
     margin_mib: int | None = None
-    """Left free for the driver and what the estimate misses; None: 1 GiB or 3 %, the larger."""
+    """Left free; None: MARGIN_MIB."""
     rates: DeviceRates | None = None
     """None: typical of a device of this size."""
     pci_bus_id: str = ""
@@ -39,18 +40,18 @@ class Device:
     """Whether its memory is the host's: GB10, Jetson, Apple, Strix Halo."""
 
     @property
-    def usable_mib(self) -> float:
+    def usable_mib(self) -> int:
         """The memory that a plan may fill."""
-        return self.free_mib - self._margin_mib
+        return self.free_mib - self.left_free_mib
 
     @property
-    def _margin_mib(self) -> float:
+    def left_free_mib(self) -> int:
         if self.margin_mib is not None:
             return self.margin_mib
-        return host_reserve_mib(self.total_mib) if self.unified else max(MARGIN_MIB, MARGIN_SHARE * self.total_mib)
+        return round(host_reserve_mib(self.total_mib)) if self.unified else MARGIN_MIB
 
     def with_margin(self, extra_mib: int) -> "Device":
-        return replace(self, margin_mib=round(self._margin_mib) + extra_mib)
+        return replace(self, margin_mib=self.left_free_mib + extra_mib)
 
 
 def host_reserve_mib(total_mib: int) -> float:
@@ -85,6 +86,10 @@ class PlanRequest:
     """What earlier runs of this model on this machine taught."""
     repacked_types: frozenset[str] = frozenset()
     """Tensor types that this CPU copies into a layout of its own, where no GPU is there."""
+    answers: tuple[Answer, ...] = ()
+    """What the engine said that layouts of this model take; they come before our own figures."""
+    settled: tuple[ModelLayout, tuple[str, ...]] | None = None
+    """What goes where, and why, where that is not to be looked for again."""
     capabilities: Capabilities | None = None
     """The engine's, when there is one; the plan then uses only flags that it has."""
 

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
-
-import msgspec
+from typing import Literal
 
 from r1tui.config import CacheType, Strategy
 from r1tui.messages import NO_SPEED, DevicePlan, HostPlan, PlanSummary, Range, Speed
 from r1tui.plan.cache import FlashAttention
-from r1tui.plan.capabilities import HOST, Buffers, Capabilities
+from r1tui.plan.capabilities import Capabilities
+from r1tui.plan.memory import ModelLayout
 from r1tui.plan.verdict import IN_MEMORY, Verdict
 
-Part = TypeVar("Part", DevicePlan, HostPlan)
 DEFAULT_BATCH = 2048  # llama-server's --batch-size
 DEFAULT_CACHE_RAM_MIB = 8192  # llama-server's --cache-ram
 FIRST_TOKEN_PROMPTS = ("512", "8192")
@@ -24,6 +22,8 @@ OFFLOAD_VARIABLE = "GGML_OP_OFFLOAD_MIN_BATCH"
 class Plan:
     """What runs where. `n_gpu_layers` counts the output layer; both counts are None where llama.cpp decides."""
 
+    layout: ModelLayout
+    """What the figures are for."""
     strategy: Strategy
     n_gpu_layers: int | None
     n_cpu_moe: int | None
@@ -58,6 +58,10 @@ class Plan:
     offload_batch: int | None = None
     """The prompt's tokens from which a GPU fetches what lies on the host; None: llama.cpp's own number."""
     source: Literal["estimate", "engine"] = "estimate"
+    margins_mib: tuple[int, ...] = ()
+    """Left free on each device."""
+    why: tuple[str, ...] = ()
+    """The reasons that are of the search for the layout."""
 
     @property
     def on_devices_mib(self) -> int:
@@ -68,30 +72,29 @@ class Plan:
         """Whether everything has its place in memory; a model that streams from disk has not."""
         return self.verdict in IN_MEMORY
 
+    def beats(self, other: "Plan") -> bool:
+        """Whether it keeps more on the devices than the other, or a context that is longer by a tenth."""
+        mine, its = self._rank, other._rank
+        return mine > its or (mine == its and self.ctx_size > other.ctx_size * 1.1)
+
+    @property
+    def _rank(self) -> tuple[int, ...]:
+        verdicts: tuple[Verdict, ...] = ("no", "disk", "cpu", "hybrid", "gpu")
+        layout = self.layout
+        return (
+            verdicts.index(self.verdict),
+            -layout.kv_on_host,
+            layout.n_gpu_layers - layout.n_cpu_moe,
+            layout.batch_size,
+        )
+
     @property
     def can_start(self) -> bool:
         """Whether it is worth starting: all but the weights that can be read from disk has its place."""
         return self.verdict != "no" or self.as_given
 
-    def judged(self, verdict: Verdict) -> "Plan":
-        """The plan with another verdict and its consequences."""
-        return replace(self, verdict=verdict, repack=verdict != "disk")
-
     def because(self, *reasons: str) -> "Plan":
         return replace(self, reasons=(*self.reasons, *reasons))
-
-    def with_engine_figures(self, figures: Sequence[Buffers]) -> "Plan":
-        """The plan with the memory that llama.cpp itself works out for it; the host's is called `Host`.
-
-        Where the estimate was off by more than the tolerance, the reasons say so.
-        """
-        reasons = (*self.reasons, *_disagreements((*self.devices, self.host), figures))
-        of = {one.name: one for one in figures}
-        devices = tuple(_corrected(device, of.get(device.name)) for device in self.devices)
-        copied_mib = self.host.anonymous_mib - self.host.kv_mib - self.host.compute_mib  # llama.cpp leaves these out
-        host = _corrected(self.host, of.get(HOST))
-        host = msgspec.structs.replace(host, anonymous_mib=host.kv_mib + host.compute_mib + copied_mib)
-        return replace(self, devices=devices, host=host, reasons=reasons, source="engine")
 
     def summary(self, variant: str = "", model: str = "", argv: Sequence[str] = ()) -> PlanSummary:
         """The object of `r1tui plan --json`, with what the caller knows."""
@@ -131,7 +134,7 @@ class Plan:
         if self.overrides:  # before --n-cpu-moe: llama.cpp takes the first rule that is found in a name
             flags["--override-tensor"] = ",".join(self.overrides)
         if self.n_gpu_layers is None:
-            return flags | {"--fit": "on"}
+            return flags | {"--fit": "on", "--fit-target": ",".join(map(str, self.margins_mib)) or 0}
         flags |= {"--fit": "off", "--n-gpu-layers": self.n_gpu_layers}
         if self.n_cpu_moe:
             flags["--n-cpu-moe"] = self.n_cpu_moe
@@ -144,40 +147,6 @@ class Plan:
         if not self.repack:
             flags["--no-repack"] = None
         return flags
-
-
-def _corrected(part: Part, engine: Buffers | None) -> Part:
-    if engine is None:
-        return part
-    found = msgspec.structs.replace(
-        part, weights_mib=engine.weights_mib, kv_mib=engine.kv_mib, compute_mib=engine.compute_mib
-    )
-    if isinstance(found, DevicePlan) and not engine.total_mib:
-        return msgspec.structs.replace(found, pool_mib=0)
-    return found
-
-
-ROUNDING_MIB, COMPUTE_MIB, COMPUTE_SHARE = 2, 64, 0.1
-"""How far an estimate may be off: of weights and cache only by rounding, of compute buffers by the larger."""
-
-
-def _disagreements(ours: Sequence[DevicePlan | HostPlan], theirs: Sequence[Buffers]) -> list[str]:
-    of = {HOST if isinstance(one, HostPlan) else one.name: one for one in ours}
-    said: list[str] = []
-    for their in theirs:
-        if (our := of.get(their.name)) is None:
-            continue
-        parts = (
-            ("weights", our.weights_mib, their.weights_mib, ROUNDING_MIB),
-            ("cache", our.kv_mib, their.kv_mib, ROUNDING_MIB),
-            ("compute buffer", our.compute_mib, their.compute_mib, max(COMPUTE_MIB, COMPUTE_SHARE * their.compute_mib)),
-        )
-        said += [
-            f"{their.name}: llama.cpp says {engine:,} MiB of {what}, the estimate was {estimate:,} MiB."
-            for what, estimate, engine, tolerance in parts
-            if abs(engine - estimate) > tolerance
-        ]
-    return said
 
 
 def _rounded(tps: Range) -> Range:

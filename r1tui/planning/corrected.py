@@ -1,33 +1,22 @@
-"""A plan corrected by what earlier runs showed and by the engine's own figures."""
+"""The plan for this machine: by what the engine itself says that it takes, and by what earlier runs showed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
 
 from r1tui.engine.dry_run import dry_run, fit
 from r1tui.engine.find import Engine
 from r1tui.errors import R1tuiError
-from r1tui.gguf import Header
-from r1tui.plan import Plan, PlanRequest, is_known, make_plan
-from r1tui.plan.memory import EMBEDDING, MIB
-from r1tui.plan.verdict import Verdict, judge
+from r1tui.gguf.kv import is_exact
+from r1tui.plan import Plan, PlanRequest, make_plan
+from r1tui.plan.memory import Answer, Share
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.history import find_history_of
 from r1tui.planning.subject import Subject
+from r1tui.remedies import StopServer
 from r1tui.system.paths import Paths
 
-
-def ask_engine(plan: Plan, engine: Engine, file: Path, rpc: Sequence[str]) -> Plan:
-    """The plan with the engine's own figures, and what they differ from the estimate. Raises R1tuiError."""
-    workers = ["--rpc", ",".join(rpc)] if rpc else []
-    arguments = [*workers, *plan.arguments(engine.capabilities)]
-    if plan.n_gpu_layers is None:  # llama.cpp is to decide: have it do so, and ask what that takes
-        chosen = fit(engine, file, arguments)
-        context = next((int(value) for flag, value in pairwise(chosen) if flag == "-c"), plan.ctx_size)
-        plan = replace(plan, ctx_size=context)
-        arguments = [*arguments, *chosen, "--fit", "off"]
-    return plan.with_engine_figures(dry_run(engine, file, arguments))
+ASKED_AT_MOST = 8
+Ask = Callable[[Plan], Answer]
 
 
 def plan_here(
@@ -38,53 +27,70 @@ def plan_here(
     rpc: Sequence[str],
     *,
     held: HeldMemory | None = None,
+    exact: bool = False,
 ) -> Plan:
-    """The plan for this machine, corrected by what earlier runs showed and by the engine's own figures.
+    """The plan for this machine.
 
-    The engine is asked where a device is to be filled and for models that r1tui does not know; a plan that is too
-    large by its figures is made again with more left free. Raises R1tuiError for a model that cannot be read.
+    The engine is asked where a device is to be filled, for models whose cache only it can size, and for an `exact` one;
+    where it cannot answer, the plan says so. Raises R1tuiError for a model that cannot be read, and where an `exact`
+    plan cannot be had.
     """
     request = replace(request, history=find_history_of(paths, subject.file, engine.server))
-    plan = make_plan(subject.header, request)
-    if is_known(subject.header) and not request.devices:
-        return plan
+    if is_exact(subject.header) and not request.devices and not exact:
+        return make_plan(subject.header, request)
     if held is not None and held.occupies(rpc):
-        return plan.because("These figures are r1tui's estimate: the RPC workers answer only the running server.")
+        if exact:
+            raise R1tuiError("The RPC workers answer only the running server.", StopServer())
+        return make_plan(subject.header, request).because(
+            "These figures are r1tui's estimate: the RPC workers answer only the running server."
+        )
     try:
-        return fitting_by_the_engine(plan, subject, request, lambda made: ask_engine(made, engine, subject.file, rpc))
+        return by_the_engine(subject, request, lambda plan: ask_engine(plan, engine, subject, rpc))
     except R1tuiError as error:
-        if not is_known(subject.header):
+        if exact or not is_exact(subject.header):
             raise
+        plan = make_plan(subject.header, request)
         return plan.because(f"These figures are r1tui's estimate; the engine gave none: {error.cause}")
 
 
-def fitting_by_the_engine(plan: Plan, subject: Subject, request: PlanRequest, ask: Callable[[Plan], Plan]) -> Plan:
-    """The plan, or a smaller one, with the engine's figures and the verdict that follows from them."""
-    missed = dict.fromkeys((device.name for device in request.devices), 0)
-    for _ in range(TRIES):
-        asked = ask(plan)
-        asked = asked.judged(_verdict(asked, subject.header, request))
-        if asked.verdict != "no" or plan.verdict == "no" or plan.as_given or plan.n_gpu_layers is None:
-            return asked
-        for estimate, figure in zip(plan.devices, asked.devices, strict=True):
-            missed[figure.name] = max(missed[figure.name] + STEP_MIB, figure.planned_mib - estimate.planned_mib)
-        wiser = replace(request, devices=tuple(device.with_margin(missed[device.name]) for device in request.devices))
-        plan = make_plan(subject.header, wiser)
-    return asked
+def plan_elsewhere(subject: Subject, request: PlanRequest, engine: Engine | None) -> Plan:
+    """The plan for a machine that is not this one: by formulas, or by what the engine says of the model's cache."""
+    plan = make_plan(subject.header, request)
+    if engine is None or is_exact(subject.header):
+        return plan
+    answer = ask_on_cpu(plan, engine, subject)
+    return make_plan(subject.header, replace(request, answers=(answer,)))
 
 
-def _verdict(asked: Plan, header: Header, request: PlanRequest) -> Verdict:
-    pairs = zip(asked.devices, request.devices, strict=True)
-    if any(planned.planned_mib > max(device.usable_mib, 0) for planned, device in pairs if planned.planned_mib):
-        return "no"
-    embedding_mib = next((one.size_bytes / MIB for one in header.tensors if one.name == EMBEDDING), 0.0)
-    return judge(
-        request,
-        asked.host.anonymous_mib + request.unified_mib(device.planned_mib for device in asked.devices),
-        asked.host.weights_mib,
-        on_devices=any(device.planned_mib for device in asked.devices),
-        all_on_devices=asked.host.weights_mib <= embedding_mib + 1,
-    )
+def by_the_engine(subject: Subject, request: PlanRequest, ask: Ask) -> Plan:
+    """The best plan whose figures are the engine's own: made, asked for, and made again while that may gain."""
+    best: Plan | None = None
+    plan = make_plan(subject.header, request)
+    for _ in range(ASKED_AT_MOST):
+        request = replace(request, answers=(*request.answers, ask(plan)))
+        asked = make_plan(subject.header, replace(request, settled=(plan.layout, plan.why)))
+        best = asked if best is None or asked.beats(best) or not best.can_start else best
+        plan = make_plan(subject.header, request)
+        if plan.source == "engine" or (best.verdict != "no" and not plan.beats(best)):
+            break
+    return best or plan
 
 
-TRIES, STEP_MIB = 5, 64
+def ask_engine(plan: Plan, engine: Engine, subject: Subject, rpc: Sequence[str]) -> Answer:
+    """What the engine says that the plan takes on the devices that are here. Raises R1tuiError."""
+    arguments = [*(["--rpc", ",".join(rpc)] if rpc else []), *plan.arguments(engine.capabilities)]
+    if plan.n_gpu_layers is None:  # llama.cpp is to decide: have it do so, and ask what that takes
+        arguments += [*fit(engine, subject.file, arguments), "--fit", "off"]
+    return Answer(plan.layout, _shares(engine, subject, arguments))
+
+
+def ask_on_cpu(plan: Plan, engine: Engine, subject: Subject) -> Answer:
+    """What the engine says that the plan's context takes with everything on the host. Raises R1tuiError."""
+    layout = replace(plan.layout, n_gpu_layers=0, n_cpu_moe=0, split=(), kv_on_host=False, overrides=())
+    bare = replace(plan, layout=layout, n_gpu_layers=0, n_cpu_moe=0, tensor_split=(), kv_on_host=False, overrides=())
+    return Answer(layout, _shares(engine, subject, [*bare.arguments(engine.capabilities), "--device", "none"]))
+
+
+def _shares(engine: Engine, subject: Subject, arguments: Sequence[str]) -> Mapping[str, Share]:
+    figures = dry_run(engine, subject.file, arguments)
+    return {one.name: Share(one.weights_mib << 20, one.kv_mib << 20, one.compute_mib << 20) for one in figures}
