@@ -60,7 +60,7 @@ def test_one_with_room_is_taken_and_said(paths: Paths, given: Disks) -> None:
 
 def test_a_quicker_one_is_taken_where_the_default_is_slow_and_said(paths: Paths, given: Disks) -> None:
     assert chosen(paths, given(disk(rate=8e7), disk(rate=3e9))) == (
-        "disk1", f"It goes to /disk1 (3,000 MB/s): {paths.models} is read at 80 MB/s.",
+        "disk1", f"Downloading to /disk1 (3,000 MB/s): {paths.models} is read at 80 MB/s.",
     )  # fmt: skip
     name, reason = chosen(paths, given(disk(network=True), disk()))
     assert name == "disk1"
@@ -77,7 +77,7 @@ def test_a_slow_default_without_a_better_one_is_said(paths: Paths, given: Disks)
 
 def test_what_is_begun_goes_on_where_it_is(paths: Paths, given: Disks) -> None:
     config = given(disk(), disk(free_gb=60))
-    assert chosen(paths, config, {"disk1": 100 * GB}) == ("disk1", "It goes on in /disk1, where part of it is.")
+    assert chosen(paths, config, {"disk1": 100 * GB}) == ("disk1", "Continuing in /disk1, where part of it already is.")
     assert chosen(paths, config, {"disk1": 10 * GB})[0] == "models"  # the rest has no room there
     assert chosen(paths, config, {"models": 1, "disk1": 100 * GB})[0] == "disk1"
 
@@ -87,7 +87,7 @@ def test_no_room_anywhere_is_refused_with_the_numbers(paths: Paths, given: Disks
     with pytest.raises(R1tuiError) as caught:
         choose_folder("r1", MODEL, paths, config, lambda root: 31 * GB if root == paths.models else 0)
     assert f"r1 needs 100.0 GB more, and the disk of {paths.models} has 50.0 GB free." in caught.value.cause
-    assert "/disk1 has 9.0 GB free for 131.0 GB. /disk2 is not there or cannot be written." in caught.value.cause
+    assert "/disk1 has 9.0 GB free for 131.0 GB. /disk2 does not exist or is not writable." in caught.value.cause
     assert "Make room" in caught.value.remedy
 
 

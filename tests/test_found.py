@@ -102,7 +102,7 @@ def test_in_llama_cpps_older_cache_of_flat_names(paths: Paths, home: Path, hub: 
     second.write_bytes(b"short")
     search = ModelSearch(paths, Config())
     assert search.find(TINY) is None
-    assert "another size" in search.ignored[second]
+    assert "a different size" in search.ignored[second]
     assert str(second) in search.rejected["tiny"]
     second.unlink()
     assert find_model(TINY, paths, Config()) is None
@@ -145,7 +145,7 @@ def test_in_ollamas_blobs_by_the_hubs_checksum_whatever_its_name(
     search = ModelSearch(paths, Config())
     assert search.find(Q4) == FoundModel(blob, "ollama")
     assert search.find(Variant("ud", repo=REPO, pattern="*UD-Q4_0*")) is None
-    assert "another file than the hub has" in search.ignored[other]
+    assert "not the file that the hub has" in search.ignored[other]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_name_that_is_no_utf8_is_left_out(paths: Paths, home: Path) -> None:
         return  # this file system has no such names
     search = ModelSearch(paths, Config(model_folders=[str(models)]))
     assert search.find(Q4) == FoundModel(file, "model_folders")
-    assert "no UTF-8" in search.ignored[models]
+    assert "not UTF-8" in search.ignored[models]
 
 
 def test_a_folder_that_may_not_be_read_is_told(paths: Paths, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,4 +266,4 @@ def test_doctor_says_where_a_model_is_and_what_could_not_be_looked_at(paths: Pat
     checks = json.loads(r1tui("doctor", "--json").stdout)["checks"]
     found = [check["found"] for check in checks if check["name"] == "on disk"]
     assert found[0] == "tiny (Ollama)"
-    assert found[1].endswith("a/b/c/d: no manifest of Ollama's")
+    assert found[1].endswith("a/b/c/d: not an Ollama manifest")

@@ -79,7 +79,7 @@ def ends(call: Callable[[], object], cause: str, hub: Hub) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_download_ends_whatever_comes_in_a_files_place(hub: Hub, paths: Paths, name: str) -> None:
     hub.file_habit, cause = FILES[name]
-    manners = replace(QUICK, patience_s=0.3) if cause.startswith("Nothing") else QUICK
+    manners = replace(QUICK, patience_s=0.3) if cause.startswith("No data of") else QUICK
     ends(lambda: fetch(paths, manners=manners), cause, hub)
     if cause:
         assert find_model(VARIANT, paths, Config()) is None
@@ -122,7 +122,7 @@ def test_a_server_that_sends_little_at_a_time_is_asked_with_pauses(
 ) -> None:
     monkeypatch.setattr(transfer, "FEW_BYTES", 2_000_000)
     hub.file_habit, _ = FILES["ranges of 1 MB at most"]
-    assert "the server sends only 976.6 KiB at a time; again" in fetch(paths)
+    assert "the server sends only 976.6 KiB at a time; retrying" in fetch(paths)
 
 
 def test_silence_is_told_while_it_lasts(hub: Hub, paths: Paths) -> None:
@@ -131,7 +131,7 @@ def test_silence_is_told_while_it_lasts(hub: Hub, paths: Paths) -> None:
     with pytest.raises(R1tuiError):
         fetch(paths, seen.append)
     notices = [event.text for event in seen if isinstance(event, Notice)]
-    assert any("the answer ended early; again" in text for text in notices)
+    assert any("the answer ended early; retrying" in text for text in notices)
     last = [event for event in seen if isinstance(event, FilesProgress)][-1]
     assert last.retries > 0
     assert re.match(r"No data: the answer ended early \([0-9]+ attempts\)", last.paused)

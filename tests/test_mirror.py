@@ -69,7 +69,7 @@ def test_every_page_is_asked_of_the_mirror(hub: Hub, link: str) -> None:
 
 def test_a_list_that_goes_on_at_no_list_is_an_error(hub: Hub) -> None:
     hub.list_habit = lambda right: right.but(Link='<https://elsewhere.example/more>; rel="next"')
-    with pytest.raises(R1tuiError, match="its list of files goes on elsewhere"):
+    with pytest.raises(R1tuiError, match="its list of files continues on another site"):
         fetch_tree(VARIANT)
 
 

@@ -70,7 +70,7 @@ def test_another_size_than_the_hubs_is_said(paths: Paths, empty_home: Path, empt
     ask_hub(variant, paths)
     entry = look(variant, Config(), paths)
     assert entry.path is None
-    assert entry.problem == f"{older} is not used: the hub's file has another size or name."
+    assert entry.problem == f"{older} is not used: the hub's file has a different size or name."
     assert 0 <= (entry.listed_age_s or 0) < 600
 
 

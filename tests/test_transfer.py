@@ -85,7 +85,7 @@ def assert_arrived(files: dict[str, Any], paths: Paths) -> None:
         (Faults(), ""),
         (Faults(redirect=True), ""),
         (Faults(drop_after_bytes=300_000), "the connection was lost"),
-        (Faults(stall_after_bytes=30_000, stalls=2), "no byte came for"),
+        (Faults(stall_after_bytes=30_000, stalls=2), "no data for"),
         (Faults(refusals=[(429, NOW)] * 3), "too many requests (429)"),
         (Faults(refusals=[(500, {}), (503, NOW), (502, {})]), "the server answered 50"),
         (Faults(redirect=True, expires_after=2), "the signed address has expired (403)"),
@@ -140,8 +140,8 @@ def test_a_signed_address_is_used_until_it_expires(hub: Hub, paths: Paths) -> No
 @pytest.mark.parametrize(
     ("faults", "said"),
     [
-        (Faults(redirect=True, expires_after=0), "answered 403, 6 times"),
-        (Faults(refusals=[(403, {})]), "does not let us read"),
+        (Faults(redirect=True, expires_after=0), r"answered 403 \(6 attempts\)"),
+        (Faults(refusals=[(403, {})]), "denied access to"),
         (Faults(refusals=[(401, {"X-Error-Code": "GatedRepo"})]), "gated"),
         (Faults(wrong=1000), "damaged 3 times"),
     ],
@@ -273,7 +273,7 @@ def test_a_full_disk_is_waited_for(hub: Hub, paths: Paths, monkeypatch: pytest.M
     )
     told = fetch(paths, lambda event: freed.set() if isinstance(event, FilesProgress) and event.paused else None)
     assert "is full" in told.notices
-    assert "There is room on the disk again." in told.notices
+    assert "The disk has room again. Continuing." in told.notices
     assert_arrived(hub.repositories[REPO].files, paths)
 
 

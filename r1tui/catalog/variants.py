@@ -107,7 +107,7 @@ def _from_hub(name: str) -> Variant:
     match = HUB_NAME.fullmatch(name)
     if not match:
         raise UsageError(
-            f"{name!r} is no model on the hub.",
+            f"{name!r} is not a model on the hub.",
             "Write hf:OWNER/REPO:QUANT, for example hf:unsloth/DeepSeek-R1-GGUF:UD-IQ1_S.",
         )
     return Variant(
@@ -151,11 +151,11 @@ def _merged(name: str, known: Variant | None, settings: VariantSettings) -> Vari
         given["extra_args"] = tuple(settings.extra_args)
     variant = replace(variant, **given)
     if variant.repo is not None and not REPO.fullmatch(variant.repo):
-        raise ConfigError(f"{key}.repo: {variant.repo!r} is no repository.", "Write OWNER/NAME.")
+        raise ConfigError(f"{key}.repo: {variant.repo!r} is not a repository.", "Write OWNER/NAME.")
     if variant.repo is not None and variant.pattern is None:
         raise ConfigError(f"{key}.pattern is missing.", 'Say which files, for example pattern: "*Q4_K_M*".')
     if variant.repo is None and variant.package is not None and not PACKAGE.fullmatch(variant.package):
-        raise ConfigError(f"{key}.package: {variant.package!r} is no pinned package.", "Write NAME==VERSION.")
+        raise ConfigError(f"{key}.package: {variant.package!r} is not a pinned package.", "Write NAME==VERSION.")
     if not (variant.repo or variant.package or variant.file):
         raise ConfigError(f"{key} has no source.", "Give it repo and pattern, or file, or package.")
     return variant

@@ -46,7 +46,7 @@ def find_removal(variant: Variant, paths: Paths, config: Config, in_use: Path | 
         raise R1tuiError(f"The running server uses {variant.name}.", StopServer())
     if (pid := holder(download_lock(variant, paths))) is not None:
         raise R1tuiError(
-            f"{variant.name} is being downloaded (PID {pid}).", "Stop the download first; what it has is kept."
+            f"{variant.name} is being downloaded (PID {pid}).", "Stop the download first; what has arrived is kept."
         )
     return ModelRemoval(variant, files, sum(map(_freed_bytes, files)))
 
@@ -75,8 +75,8 @@ def _nothing_ours(variant: Variant, paths: Paths, config: Config) -> R1tuiError:
         return R1tuiError(f"{variant.name} is not on this machine.", ListModels())
     whose = "is" if found.owner == "file" else "belongs to"
     return R1tuiError(
-        f"{found.path} {whose} {OWNERS[found.owner]}: r1tui deletes only what it fetched itself.",
-        "Delete it by hand." if found.owner == "file" else "Delete it with that program, or by hand.",
+        f"{found.path} {whose} {OWNERS[found.owner]}: r1tui deletes only what it downloaded.",
+        "Delete it yourself." if found.owner == "file" else "Delete it with that program, or yourself.",
     )
 
 

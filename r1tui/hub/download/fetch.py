@@ -168,7 +168,7 @@ class Fetch:
                 f"{file.path} arrived damaged {ATTEMPTS} times (its sha256 differs from the hub's).",
                 "Try another network or proxy; with HF_ENDPOINT set, try without it.",
             )
-        self._notify(f"{part.path.name.removesuffix(PART)} arrived damaged (its sha256 differs): fetching it again.")
+        self._notify(f"{part.path.name.removesuffix(PART)} arrived damaged (its sha256 differs). Downloading it again…")
         return False
 
     async def _digest(self, part: PartialFile) -> str:

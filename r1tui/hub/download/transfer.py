@@ -182,7 +182,7 @@ class Transfer:
                 held += len(chunk)
                 if at + held > body.stop:
                     chunks.clear()
-                    raise RetryError("the server sends more than it was asked for")
+                    raise RetryError("the server sent more than requested")
                 if held >= CHUNK_BYTES or len(chunks) >= MOST_CHUNKS:
                     await in_thread(part.write, at, chunks)
                     self._arrived(part, (at, at + held), connection)
@@ -245,9 +245,11 @@ class Transfer:
         self._silent += 1
         if failure.tries is not None and connection.counted >= failure.tries:
             raised = FilesGoneError if failure.other else R1tuiError
-            raise raised(f"{name} cannot be fetched: {failure.reason}, {connection.counted} times.", failure.remedy)
+            raise raised(
+                f"{name} could not be downloaded: {failure.reason} ({connection.counted} attempts).", failure.remedy
+            )
         if (waited_s := monotonic() - self._last_news_s) > manners.patience_s:
-            raise R1tuiError(f"Nothing of {name} came for {duration(waited_s)}: {failure.reason}.", failure.remedy)
+            raise R1tuiError(f"No data of {name} for {duration(waited_s)}: {failure.reason}.", failure.remedy)
         jitter = 0.5 + secrets.randbelow(500) / 1000  # so that connections do not all come at once
         doubled_s = manners.backoff_s * 2.0 ** min(connection.failures - 1, 10)
         pause_s = jitter * min(doubled_s, manners.longest_backoff_s)
@@ -257,8 +259,8 @@ class Transfer:
         self._last_reason = failure.reason
         if failure.reason != self._reported_reason or self._silent % REPEAT_EVERY == 0:
             self._reported_reason = failure.reason
-            when = f"again in {duration(pause_s)}" if pause_s >= 1 else "again at once"
-            so_far = f" ({self._silent} tries so far)" if self._silent >= REPEAT_EVERY else ""
+            when = f"retrying in {duration(pause_s)}" if pause_s >= 1 else "retrying"
+            so_far = f" ({self._silent} attempts so far)" if self._silent >= REPEAT_EVERY else ""
             self._notify(f"{name.rpartition('/')[2]}: {failure.reason}; {when}{so_far}.")
         return pause_s
 
@@ -282,4 +284,4 @@ class Transfer:
                 await asyncio.sleep(self._manners.disk_poll_s)
             self._waiting_for_room, self._disk_full = "", False
             self._end_silence()
-            self._notify("There is room on the disk again.")
+            self._notify("The disk has room again. Continuing.")

@@ -27,7 +27,7 @@ LOST_TRIES = 12
 LONGEST_WAIT_S = 900.0
 """A server may ask for a longer pause; we look again."""
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529})
-LATER = "Start again later; what came is kept. With HF_ENDPOINT set, try without it."
+LATER = "Start again later; what has arrived is kept. With HF_ENDPOINT set, try without it."
 LOG_IN = "Open any page in a browser and log in to the network, or check the proxy; then start again."
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 _PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<script", b"<?xml", b"<!--")
@@ -67,7 +67,7 @@ def explain(error: Exception, stall_s: float) -> RetryError:
         case RetryError():
             return error
         case httpx2.ReadTimeout() | TimeoutError():
-            return RetryError(f"no byte came for {duration(stall_s)}", tries=LOST_TRIES)
+            return RetryError(f"no data for {duration(stall_s)}", tries=LOST_TRIES)
         case httpx2.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
             remedy = f"{LOG_IN} For a company's own certificates set SSL_CERT_FILE."
             return RetryError("its certificate is not trusted (captive portal or proxy?)", remedy=remedy)
@@ -77,9 +77,9 @@ def explain(error: Exception, stall_s: float) -> RetryError:
             remedy = f"Check {proxy_variable(_endpoint()) or 'the proxy'}, or unset it."
             return RetryError("the proxy failed", tries=SURE_TRIES if "407" in str(error) else None, remedy=remedy)
         case httpx2.TooManyRedirects():
-            return RetryError("its addresses lead in a circle (captive portal or proxy?)", remedy=LOG_IN)
+            return RetryError("it redirects in a circle (captive portal or proxy?)", remedy=LOG_IN)
         case httpx2.DecodingError():
-            return RetryError("what came cannot be unpacked")
+            return RetryError("the answer cannot be decompressed")
         case httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError() | httpx2.InvalidURL():
             return RetryError(f"its address cannot be used ({type(error).__name__})")
         case httpx2.TransportError() | OSError():
@@ -100,7 +100,7 @@ def status_error(status: int, headers: Any) -> RetryError:
     if status == 511:
         return RetryError(f"the network wants a login (captive portal or proxy? {status})", remedy=LOG_IN)
     if status == 416:
-        return RetryError("the server's file ends before the asked bytes (416)", other=True)
+        return RetryError("the server's file is shorter than the requested range (416)", other=True)
     return RetryError(f"the server answered {status}")
 
 
@@ -126,9 +126,9 @@ def check_range(response: Any, start: int, stop: int, size_bytes: int) -> tuple[
     if said and said[3] not in ("*", str(size_bytes)):
         raise _other_size(int(said[3]), size_bytes)
     if not said or int(said[1]) != start or not start <= int(said[2]) < stop:
-        raise RetryError("the server sends another range than it was asked for")
+        raise RetryError("the server sent a different range than requested")
     if is_packed(response):
-        raise RetryError("the server packs what it sends, so that its ranges are no use")
+        raise RetryError("the server compresses its answers, so ranges cannot be used")
     return start, int(said[2]) + 1
 
 
@@ -137,8 +137,8 @@ def check_beginning(head: bytes, response: Any, size_bytes: int) -> None:
     kind = response.headers.get("Content-Type", "")
     if head[: len(MAGIC)] != MAGIC[:size_bytes]:
         if is_web_page(kind, head):
-            raise RetryError("a web page came in its place (captive portal or proxy?)", remedy=LOG_IN)
-        raise RetryError("the server sends something else in the file's place")
+            raise RetryError("got a web page instead of the file (captive portal or proxy?)", remedy=LOG_IN)
+        raise RetryError("the server sent something else instead of the file")
     length = response.headers.get("Content-Length", "")
     if response.status_code == 200 and length and not is_packed(response) and int(length) != size_bytes:
         raise _other_size(int(length), size_bytes)
@@ -148,7 +148,7 @@ def _other_size(there_bytes: int, listed_bytes: int) -> RetryError:
     there, listed = size(there_bytes), size(listed_bytes)
     if there == listed:
         there, listed = f"{there_bytes:,} B", f"{listed_bytes:,} B"
-    return RetryError(f"the server's file has {there}, not the {listed} of the hub's list", other=True)
+    return RetryError(f"the server's file has {there}, but the hub's list says {listed}", other=True)
 
 
 def is_packed(response: Any) -> bool:
@@ -166,7 +166,7 @@ def is_web_page(content_type: str, head: bytes) -> bool:
 def no_hub(why: str) -> R1tuiError:
     """What answers is something else than a hub."""
     return R1tuiError(
-        f"{_host()} answers, but not as a hub does: {why}.",
+        f"{_host()} does not answer like a hub: {why}.",
         "Check HF_ENDPOINT, or whether a proxy or a login page stands in between.",
     )
 
@@ -193,7 +193,7 @@ def refusal(error: Exception, repo: str, revision: str | None = None) -> R1tuiEr
     """What huggingface_hub, its HTTP library or we make of an answer, with a remedy; raises any other error."""
     match error:
         case hub_errors.HFValidationError():
-            return R1tuiError(f"{repo!r} is no repository's name.", "Write OWNER/NAME.")
+            return R1tuiError(f"{repo!r} is not a repository name.", "Write OWNER/NAME.")
         case hub_errors.HfHubHTTPError():
             return _refused(error, repo, revision)
         case RetryError():
@@ -214,13 +214,13 @@ def _refused(error: Any, repo: str, revision: str | None) -> R1tuiError:
     match error:
         case hub_errors.GatedRepoError() if has_token:
             return R1tuiError(
-                f"{repo} is gated: its owner has not let this token's account in.",
+                f"{repo} is gated: its owner has not given this token's account access.",
                 f"Accept the licence on {page} with the account that HF_TOKEN belongs to; "
                 "some owners take a while to answer.",
             )
         case hub_errors.GatedRepoError():
             return R1tuiError(
-                f"{repo} is gated: its owner wants a licence accepted.",
+                f"{repo} is gated: its owner asks you to accept a licence.",
                 f"Accept the licence on {page}, make a token that may read ({TOKENS_PAGE}), and set HF_TOKEN to it.",
             )
         case hub_errors.DisabledRepoError():
@@ -236,16 +236,14 @@ def _refused(error: Any, repo: str, revision: str | None) -> R1tuiError:
                 f"Its branches and tags are on {page}; set the variant's `revision`, or leave it out.",
             )
         case hub_errors.EntryNotFoundError():
-            return R1tuiError(f"A file of {repo} is gone.", "Start again: the list of files is then fetched anew.")
+            return R1tuiError(f"A file of {repo} is gone.", "Start again: the list of files is then read anew.")
     if status == 401 and has_token:
         return R1tuiError(
             f"The hub does not accept the token for {repo} (401): it is mistyped, or was withdrawn.",
             f"Set HF_TOKEN to a token that is valid ({TOKENS_PAGE}), or unset it for a public repository.",
         )
     if status in (401, 403):
-        return R1tuiError(
-            f"The hub does not let us read {repo} ({status}).", "Set HF_TOKEN to a token that may read it."
-        )
+        return R1tuiError(f"The hub denied access to {repo} ({status}).", "Set HF_TOKEN to a token that may read it.")
     failure = status_error(status, error.response.headers)
     return R1tuiError(f"{repo} cannot be read on {_host()}: {failure.reason}.", failure.remedy)
 

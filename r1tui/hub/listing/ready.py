@@ -61,14 +61,14 @@ def _check_token() -> None:
         huggingface_hub.get_token()
     except OSError as error:
         raise UnreachableError(
-            f"The token's file {file} cannot be read: {error.strerror}.",
+            f"The token file {file} cannot be read: {error.strerror}.",
             "Make it yours (chown, chmod), or set HF_TOKEN.",
         ) from error
     except R1tuiError:
         raise
     except Exception as error:  # what huggingface_hub makes of HF_OIDC_RESOURCE, of other files beside the token
         raise UnreachableError(
-            f"huggingface_hub finds no token to use ({type(error).__name__}).",
+            f"huggingface_hub found no token ({type(error).__name__}).",
             "Set HF_TOKEN to a token, or unset HF_OIDC_RESOURCE.",
             Run("hf auth login", "writes a token"),
         ) from error
@@ -78,5 +78,5 @@ def _check_file(file: Path) -> None:
     with file.open("rb") as opened:
         raw = opened.read(MOST_BYTES)
     if _UTF_16.match(raw):
-        raise UsageError(f"The token's file {file} is UTF-16, not plain text.", _LOG_IN_AGAIN)
+        raise UsageError(f"The token file {file} is UTF-16, not plain text.", _LOG_IN_AGAIN)
     secret(raw.decode("utf-8", "replace"), f"The token in {file}", _LOG_IN_AGAIN)

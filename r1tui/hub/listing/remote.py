@@ -160,7 +160,7 @@ def _fetch_tree(url: str, repo: str, revision: str | None) -> Tree:
     entries, asked = list[_Entry](), set[str]()
     while page is not None:
         if page in asked or len(asked) == MOST_PAGES:
-            raise no_hub("its list of files has no end")
+            raise no_hub("its list of files does not end")
         asked.add(page)
         some, following = _ask(page, list[_Entry])
         entries += some
@@ -180,7 +180,7 @@ def _ask(url: str, kind: type[T]) -> tuple[T, str]:
         for chunk in response.iter_bytes():
             body += chunk
             if len(body) > MOST_BYTES:
-                raise no_hub("its answer has no end")
+                raise no_hub("its answer is too long")
     if is_web_page(response.headers.get("Content-Type", ""), bytes(body[:64])):
         raise web_page()
     try:
@@ -193,7 +193,7 @@ def _next_page(url: str, following: str) -> str:
     """The next page's address: a mirror may send the hub's own links on, or leave its own path out of them."""
     query = urlsplit(following).query
     if not query:
-        raise no_hub("its list of files goes on elsewhere")
+        raise no_hub("its list of files continues on another site")
     return f"{url.partition('?')[0]}?{query}"
 
 
@@ -240,7 +240,7 @@ def _no_such_file(tree: Tree, pattern: str) -> R1tuiError:
     if pieces:
         return R1tuiError(
             f"{repo} has {asked} only in pieces that must be joined: {_some(pieces, 3)}.",
-            f"Fetch them (hf download {repo}), join them ({join_command(pieces)}), and name the file: --model FILE.",
+            f"Download them (hf download {repo}), join them ({join_command(pieces)}), and name the file: --model FILE.",
         )
     if not names and paths:
         return R1tuiError(f"{repo} has no model, only {_some(sorted(paths))}.", "Choose another repository.")

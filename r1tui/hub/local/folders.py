@@ -62,7 +62,7 @@ class ModelDisk:
     def obstacle(self, lacking_bytes: int) -> str:
         """Why so many bytes do not go there."""
         if not self.writable:
-            return f"{self.folder} is not there or cannot be written"
+            return f"{self.folder} does not exist or is not writable"
         return f"{self.folder} has {self.free_bytes / GB:.1f} GB free for {lacking_bytes / GB:.1f} GB"
 
     def is_faster(self, than: "ModelDisk") -> bool:
@@ -87,21 +87,21 @@ def choose_folder(
     default = disks[0]
     if begun:
         there = min(begun, key=lambda disk: lacks[disk.folder]).folder
-        return there, "" if there == default.folder else f"It goes on in {there}, where part of it is."
+        return there, "" if there == default.folder else f"Continuing in {there}, where part of it already is."
     if not fitting:
         raise _no_room(name, disks, lacks)
     if default not in fitting:
         best = max(fitting, key=lambda disk: disk.speed)
-        return best.folder, f"It goes to {best.folder}: {default.obstacle(lacks[default.folder])}."
+        return best.folder, f"Downloading to {best.folder}: {default.obstacle(lacks[default.folder])}."
     if not default.drawback:
         return default.folder, ""
     if others := [disk for disk in fitting if disk != default and disk.is_faster(default)]:
         best = max(others, key=lambda disk: disk.speed)
         rate = f" ({best.read_bytes_per_s / 1e6:,.0f} MB/s)" if best.read_bytes_per_s else ""
-        return best.folder, f"It goes to {best.folder}{rate}: {default.folder} {default.drawback}."
+        return best.folder, f"Downloading to {best.folder}{rate}: {default.folder} {default.drawback}."
     return default.folder, (
         f"{default.folder} {default.drawback}, and a model there loads slowly; "
-        "a folder on a local disk in the config's `model_folders` would be taken instead."
+        "name a folder on a local disk in the config's `model_folders` to use that instead."
     )
 
 

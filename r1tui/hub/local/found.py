@@ -126,13 +126,13 @@ class ModelSearch:
                 if known is None:
                     yield model
                 else:
-                    self._reject(variant, model.blob, "another file than the hub has now")
+                    self._reject(variant, model.blob, "not the file that the hub has now")
 
     def _is_right(self, variant: Variant, files: Iterable[Path], sizes: Sizes) -> bool:
         """Whether the files have the names and sizes that the hub gave, as far as it was asked."""
         for file in files if sizes else ():
             if sizes.get(file.name) != file.stat().st_size:
-                self._reject(variant, file, "the hub's file has another size or name")
+                self._reject(variant, file, "the hub's file has a different size or name")
                 return False
         return True
 

@@ -86,10 +86,10 @@ def files_below(root: Path, complain: Complain, depth: int = MAX_DEPTH, suffix: 
         seen.add(real)
         left -= len(names)
         if left < 0:
-            complain(root, f"more than {MAX_ENTRIES:,} names below it; the rest was not looked at")
+            complain(root, f"more than {MAX_ENTRIES:,} names in it; the others were not looked at")
             return
         if any(_NO_UTF8.search(name) for name in names):
-            complain(folder, "a name in it is no UTF-8; it was left out")
+            complain(folder, "a name in it is not UTF-8; it was left out")
         for name in sorted(files):
             if _is_usable(name) and name.casefold().endswith(suffix) and os.path.isfile(folder / name):  # noqa: PTH113  raises nothing
                 yield folder / name
@@ -254,10 +254,10 @@ def _weights(manifest: Path, complain: Complain) -> _Layer | None:
         complain(manifest, error.strerror or str(error))
         return None
     except msgspec.DecodeError:
-        complain(manifest, "no manifest of Ollama's")
+        complain(manifest, "not an Ollama manifest")
         return None
     weights = [layer for layer in layers if layer.media_type == MODEL_LAYER]
     if any(not _DIGEST.fullmatch(layer.digest) for layer in weights):
-        complain(manifest, "its digest is no sha256")
+        complain(manifest, "its digest is not a sha256")
         return None
     return weights[0] if len(weights) == 1 else None
