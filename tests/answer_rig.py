@@ -8,18 +8,20 @@ from typing import Any
 
 from textual.message import Message
 
-from r1tui.chat.context_budget import ContextBudget
+from r1tui.catalog.variants import Variant
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.typed import Typed
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
-from r1tui.events import Content, Reasoning, StreamEvent
+from r1tui.events import Content, Reasoning, StageEvent, StageFailed, StreamEvent
+from r1tui.messages import Status
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
-from r1tui.tui.controllers.answers import Question
-from r1tui.tui.monitor import ServerMonitor
+from r1tui.tui.controllers.view import Question
+from r1tui.tui.questions import Decision
 from r1tui.tui.services.chat_client import ChatClient
-from r1tui.tui.session import Session
+from r1tui.tui.services.server import ServerMonitor
+from r1tui.tui.services.session import Session
 from tests.keeper_rig import spec_for, start_ready
 
 PATIENCE_S = 90.0
@@ -54,8 +56,20 @@ async def until(fact: Callable[[], Any]) -> None:
             await asyncio.sleep(0.01)
 
 
+class Work:
+    """A task as a controller knows its worker."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+        self.cancel = task.cancel
+
+    @property
+    def is_finished(self) -> bool:
+        return self._task.done()
+
+
 class View:
-    """Where the conversation would be shown: what it is told stays here."""
+    """Where all would be shown: what it is told stays here."""
 
     def __init__(self) -> None:
         self.conversation = Conversation("c")
@@ -66,17 +80,27 @@ class View:
         self.asked: list[Typed | None] = []
         self.refused: list[Typed | None] = []
         self.choice: str | None = None
-        """What the user wants done where there is little room."""
+        """What the user decides."""
+        self.asked_of: list[str] = []
+        """The questions that the user had to decide."""
+        self.shown: list[str] = []
+        self.failed: list[StageFailed] = []
+        self.title = ""
         self.work: set[asyncio.Task[None]] = set()
 
-    def run_worker(self, work: Coroutine[Any, Any, None], *, name: str, group: str, exclusive: bool = False) -> object:
+    def run_worker(
+        self, work: Coroutine[Any, Any, None], *, name: str, group: str = "default", exclusive: bool = False
+    ) -> Any:
+        if group == "watch":  # it never ends; who needs it watches
+            work.close()
+            return None
         task = asyncio.create_task(work, name=name)
         self.work.add(task)
         task.add_done_callback(self.work.discard)
-        return task
+        return Work(task)
 
-    def tell(self, text: str) -> None:
-        self.said.append(text)
+    def tell(self, text: str, *, title: str = "", severity: str = "") -> None:
+        self.said.append(title or text)
 
     def post_message(self, message: Message) -> object:
         self.posted.append(message)
@@ -91,7 +115,8 @@ class View:
     def refresh_bindings(self) -> None:
         """No keys are shown."""
 
-    async def choose_in_little_room(self, room: ContextBudget, *, goes_on: bool) -> str | None:
+    async def decide(self, decision: Decision) -> str | None:
+        self.asked_of.append(decision.text)
         return self.choice
 
     def begin_new(self) -> None:
@@ -104,3 +129,25 @@ class View:
         self.given_back.append(question)
         if was_asked:
             self.refused.append(question.typed)
+
+    def show_status(self, status: Status) -> None:
+        """No instruments are shown."""
+
+    def show_title(self, title: str) -> None:
+        self.title = title
+
+    def show_launch(self) -> None:
+        self.shown.append("launch")
+
+    def show_stage(self, event: StageEvent) -> None:
+        if isinstance(event, StageFailed):
+            self.failed.append(event)
+
+    def hide_launch(self, *, focus: bool) -> None:
+        """No stages are shown."""
+
+    def show_download(self, variant: Variant, *, begin: bool) -> None:
+        self.shown.append(f"download {variant.name} {begin}")
+
+    def show_welcome(self) -> None:
+        self.shown.append("welcome")

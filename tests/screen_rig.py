@@ -156,9 +156,9 @@ class StillApp(R1App):
 
     def show_launch(self) -> None:
         """As it is while engine and model are made."""
-        self.seat.add_class("-launching")
+        self.chat.add_class("-launching")
         for event in LAUNCH:
-            self.seat.post_message(StageReported(event))
+            self.chat.post_message(StageReported(event))
 
     def show_chat(self) -> None:
         """As it is after an answer."""
@@ -166,8 +166,8 @@ class StillApp(R1App):
             Exchange("Write Flappy Bird in Python.",
                  Answer.past(ANSWER, THINKING, thinking_tokens=1204, thinking_s=148.0)),
         ])  # fmt: skip
-        self.seat.conversations.shown = conversation
-        self.seat.query_one(Transcript).show(conversation)
+        self.chat.conversations.shown = conversation
+        self.chat.query_one(Transcript).show(conversation)
 
     def show_branches(self) -> None:
         """As it is when the second question was asked anew."""
@@ -175,27 +175,27 @@ class StillApp(R1App):
         conversation.ask("Write Pong.").answer = Answer.past("Here it is.")
         turn = conversation.ask_instead(conversation.exchanges[1], "Write Flappy Bird in Python.")
         turn.answer = Answer.past(ANSWER, THINKING, thinking_tokens=1204, thinking_s=148.0)
-        self.seat.conversations.shown = conversation
-        self.seat.query_one(Transcript).show(conversation)
+        self.chat.conversations.shown = conversation
+        self.chat.query_one(Transcript).show(conversation)
 
     def show_answer(self, *events: StreamEvent) -> None:
         """As it is when this has come of an answer to a second question."""
         self.show_chat()
-        turn = self.seat.conversation.ask("Now with sounds, and a high score that is kept between games.")
+        turn = self.chat.conversation.ask("Now with sounds, and a high score that is kept between games.")
         turn.answer = Answer(lambda: 1000.0)
         for event in events:
             turn.answer.apply(event)
-        self.seat.query_one(Transcript).show(self.seat.conversation)
-        self.seat.refresh_bindings()
+        self.chat.query_one(Transcript).show(self.chat.conversation)
+        self.chat.refresh_bindings()
 
     def show_figures(self) -> None:
         """The instruments in the middle of things."""
-        self.seat.post_message(ServerChanged(STATUS))
+        self.chat.post_message(ServerChanged(STATUS))
         for second in range(COURSE_S):
             wave = 1 - abs((second % 80) - 40) / 40
             gpus = tuple(replace(gpu, busy_percent=round(20 + 60 * wave)) for gpu in SAMPLE.gpus or ())
-            self.seat.post_message(Sampled(replace(SAMPLE, cpu_percent=90 - 60 * wave, gpus=gpus)))
-        self.seat.post_message(Sampled(SAMPLE))
-        self.seat.instruments.asked()
-        self.seat.instruments.update_answer([Timings(412, 0, 96.4, 1875, 8.3)])
-        self.seat.instruments.update_answer([Finished("stop", 412, 1204, 1875, 96.4, 8.3, 4270.0)])
+            self.chat.post_message(Sampled(replace(SAMPLE, cpu_percent=90 - 60 * wave, gpus=gpus)))
+        self.chat.post_message(Sampled(SAMPLE))
+        self.chat.instruments.asked()
+        self.chat.instruments.update_answer([Timings(412, 0, 96.4, 1875, 8.3)])
+        self.chat.instruments.update_answer([Finished("stop", 412, 1204, 1875, 96.4, 8.3, 4270.0)])

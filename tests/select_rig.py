@@ -45,24 +45,24 @@ class Chat:
 
     @property
     def transcript(self) -> Transcript:
-        return self.app.seat.query_one(Transcript)
+        return self.app.chat.query_one(Transcript)
 
     @property
     def prompt(self) -> Prompt:
-        return self.app.seat.query_one(Prompt)
+        return self.app.chat.query_one(Prompt)
 
     @property
     def conversation(self) -> Conversation:
-        return self.app.seat.conversation
+        return self.app.chat.conversation
 
     @property
     def mark(self) -> tuple[str, int] | None:
-        mark = self.app.seat.furniture.selection.mark
+        mark = self.app.chat.widgets.selection.mark
         return (mark.turn.question, mark.listing) if mark else None
 
     @property
     def bar(self) -> str:
-        return str(self.app.seat.query_one(Selection).render())
+        return str(self.app.chat.query_one(Selection).render())
 
     @property
     def lines(self) -> list[str]:
@@ -85,10 +85,10 @@ class Chat:
 async def chat(tmp_path: Path, conversation: Conversation, size: tuple[int, int] = (120, 50)) -> AsyncIterator[Chat]:
     app = StillApp(tmp_path)
     async with opened(app, size) as pilot:
-        app.seat.conversations.shown = conversation
-        transcript = app.seat.query_one(Transcript)
+        app.chat.conversations.shown = conversation
+        transcript = app.chat.query_one(Transcript)
         transcript.show(conversation)
-        app.seat.query_one(Prompt).focus()
+        app.chat.query_one(Prompt).focus()
         await until(pilot, lambda: transcript.size.height > size[1] - 12)  # the greeting is gone
         await settle(pilot, transcript)
         yield Chat(app, pilot)

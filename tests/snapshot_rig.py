@@ -8,7 +8,7 @@ from textual.pilot import Pilot
 
 from r1tui.chat.prompt_files import Drafts
 from r1tui.config import Config
-from r1tui.tui.screens import variants
+from r1tui.tui.screens import models
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import ENTRIES, StillApp
 
@@ -19,7 +19,7 @@ sizes = pytest.mark.parametrize("size", [(80, 24), SIZE, (200, 60)], ids=["80x24
 
 def still(monkeypatch: pytest.MonkeyPatch, config: Config | None = None) -> StillApp:
     """A screen whose list of models is known, and which keeps nothing."""
-    monkeypatch.setattr(variants, "overview", lambda *_: iter(ENTRIES))
+    monkeypatch.setattr(models, "overview", lambda *_: iter(ENTRIES))
     monkeypatch.setattr(Drafts, "save", lambda *_: None)
     return StillApp(Path("/nowhere"), config)
 
@@ -28,7 +28,7 @@ async def furnished(pilot: Pilot[None]) -> None:
     """Until all is there, and drawn: what lies under another screen is not always drawn later."""
     app = pilot.app
     assert isinstance(app, StillApp)
-    while not app.seat.furnished:
+    while not app.chat.furnished:
         await pilot.pause(0.02)
     await settle(pilot)
 
@@ -39,7 +39,7 @@ async def settle(pilot: Pilot[None]) -> None:
     assert isinstance(app, StillApp)
     await pilot.pause()
     await app.workers.wait_for_complete(list(app.workers))
-    transcript = app.seat.query_one(Transcript)
+    transcript = app.chat.query_one(Transcript)
     for _ in range(3):  # what is drawn now may ask for more in the next tick
         await pilot.pause(0.12)
         while not transcript.settled:

@@ -11,18 +11,16 @@ from textual.widgets import Input, OptionList
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.config import Config, UiSettings
-from r1tui.tui.actions import actions
 from r1tui.tui.app import R1App
 from r1tui.tui.commands import COMMANDS, SHARED, Command, of_context
 from r1tui.tui.keymap import clashes, keys_in, spelled
-from r1tui.tui.palette import ActionsProvider
-from r1tui.tui.screens.keys import KeysScreen
-from r1tui.tui.screens.panel import PanelScreen
+from r1tui.tui.palette import ActionsProvider, actions
+from r1tui.tui.screens.overlays import KeysScreen, PanelScreen
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import StillApp
 from tests.tools.keys import README, made
-from tests.tui_rig import opened, seat, until
+from tests.tui_rig import opened, until
 
 SWALLOWED = re.compile(r"ctrl\+(shift\+|[abhim]$|space|tab)|shift\+f|super|hyper|f11")
 """Sent as another key or not at all, or the prefixes of screen and tmux."""
@@ -136,7 +134,7 @@ async def test_every_action_of_the_chat_is_in_the_palette_and_in_the_help(tmp_pa
         wanted = {command for context in SHARED for command in of_context(context)}
         assert wanted == listed  # of the selection too, though nothing is selected
         assert all(one.id in shown for one in wanted if one.keys and not one.is_numbered)
-        provider = ActionsProvider(seat(app))
+        provider = ActionsProvider(app.chat)
         for command in wanted:
             found = [hit.text async for hit in provider.search(command.title)]
             assert found[0] == command.title or command.title in found
@@ -184,7 +182,7 @@ OTHER_WORDS = {
 async def test_the_palette_knows_an_action_by_other_words_too(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
     async with opened(app):
-        provider = ActionsProvider(seat(app))
+        provider = ActionsProvider(app.chat)
         for wanted, title in OTHER_WORDS.items():
             hits = [hit async for hit in provider.search(wanted)]
             hits.sort(key=lambda hit: -hit.score)
@@ -194,7 +192,7 @@ async def test_the_palette_knows_an_action_by_other_words_too(tmp_path: Path) ->
 async def test_the_palette_offers_nothing_for_what_is_no_command(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
     async with opened(app):
-        provider = ActionsProvider(seat(app))
+        provider = ActionsProvider(app.chat)
         for letters in ("xyzzy", "log xyzzy", " "):
             assert [hit.text async for hit in provider.search(letters)] == [], letters
 
@@ -202,7 +200,7 @@ async def test_the_palette_offers_nothing_for_what_is_no_command(tmp_path: Path)
 async def test_the_palette_opens_with_what_matters(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
     async with opened(app):
-        offered = [hit.text async for hit in ActionsProvider(seat(app)).discover()]
+        offered = [hit.text async for hit in ActionsProvider(app.chat).discover()]
         assert offered[:4] == ["Stop", "Commands", "Help", "Quit"]
         assert offered.index("New chat") < offered.index("Models") < offered.index("Delete exchange")
         assert not {"Send", "Model 1", "Line up", "Select the next"} & set(offered)
@@ -256,7 +254,7 @@ async def test_the_palette_finds_an_action_by_its_words_and_does_it(tmp_path: Pa
         await until(pilot, lambda: isinstance(app.screen, PanelScreen))
         await pilot.press("escape")
         await chosen(app, pilot, "ask again")  # there is no question
-        await until(pilot, lambda: app.screen is seat(app))
+        await until(pilot, lambda: app.screen is app.chat)
 
 
 async def chosen(app: R1App, pilot: Pilot[None], words: str) -> None:
@@ -271,7 +269,7 @@ async def chosen(app: R1App, pilot: Pilot[None], words: str) -> None:
 async def test_what_cannot_be_done_now_is_said(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await until(pilot, lambda: seat(app).furnished)
+        await until(pilot, lambda: app.chat.furnished)
         await chosen(app, pilot, "Bring back")
         await until(pilot, lambda: any("nothing to do" in str(toast.render()) for toast in app.screen.query("Toast")))
 
@@ -319,9 +317,9 @@ def conversation() -> Conversation:
 async def test_letters_scroll_or_are_typed_as_the_user_likes(tmp_path: Path, vim: bool) -> None:
     app = StillApp(tmp_path, Config(ui=UiSettings(vim=vim)))
     async with opened(app) as pilot:
-        transcript, prompt = seat(app).query_one(Transcript), seat(app).query_one(Prompt)
-        seat(app).conversations.shown = conversation()
-        transcript.show(seat(app).conversation)
+        transcript, prompt = app.chat.query_one(Transcript), app.chat.query_one(Prompt)
+        app.chat.conversations.shown = conversation()
+        transcript.show(app.chat.conversation)
         await until(pilot, lambda: transcript.settled and transcript.size.height > 20)
 
         def top() -> str:

@@ -15,8 +15,8 @@ from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.messages import AnswerEnded
-from r1tui.tui.saver import Saver
 from r1tui.tui.services.chat_client import ChatClient
+from r1tui.tui.services.saver import Saver
 from tests.answer_rig import View, client_of, served, until
 from tests.conftest import TinyModel
 

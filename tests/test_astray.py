@@ -39,7 +39,7 @@ from r1tui.system.files import write_json
 from r1tui.system.outside import component
 from r1tui.system.paths import Paths
 from r1tui.system.wheels import unpack
-from r1tui.tui.screens.save import target
+from r1tui.tui.screens.dialogs import target
 from tests.hub_server import REPO, Hub
 from tests.store_rig import said, whole
 

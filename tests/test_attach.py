@@ -11,7 +11,7 @@ from r1tui.config import Config
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
-from r1tui.tui.screens.server_models import ServerModelsScreen
+from r1tui.tui.screens.overlays import ServerModelsScreen
 from tests.conftest import CommandLine
 from tests.odd_server import REFUSALS, THINKERS, THOUGHT, OddServer, Reply, odd_server
 from tests.tui_rig import ask, opened, until
@@ -129,4 +129,4 @@ async def test_figures_that_are_not_given_are_dashes(paths: Paths, tmp_path: Pat
             answer = await ask(app, pilot, "hi")
             await until(pilot, lambda: answer.state == "done" and "Hello." in app.export_screenshot())
             assert not re.search(r"(?<![0-9.])0\.0(?![0-9.])", app.export_screenshot())
-            assert app.seat.instruments.figures.context_used is None
+            assert app.chat.instruments.figures.context_used is None

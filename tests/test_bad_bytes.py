@@ -55,7 +55,7 @@ from r1tui.supervisor.__main__ import main as keeper_main
 from r1tui.system.files import read_json_if_any, take_damages, write_json
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import boot_id
-from r1tui.tui.choice import chosen_theme, keep_theme
+from r1tui.tui.themes import chosen_theme, keep_theme
 from tests.conftest import tiny_files
 from tests.hub_server import REPO, Hub, Repository, running_hub
 

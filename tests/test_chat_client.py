@@ -6,12 +6,12 @@ from pathlib import Path
 from r1tui.events import Failed, Finished, StreamEvent
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
-from r1tui.tui.services.chat_client import Request
+from r1tui.tui.services.chat_client import AnswerRequest
 from tests.answer_rig import client_of, served, text_of, until
 from tests.conftest import TinyModel
 
 ANSWER = "One two three four five six."
-HELLO = Request([("user", "Hello.")], "a1")
+HELLO = AnswerRequest([("user", "Hello.")], "a1")
 begun: list[bool] = []
 
 

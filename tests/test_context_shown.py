@@ -11,14 +11,14 @@ from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from tests.bench.replay import Replay, Script
 from tests.screen_rig import StillApp
-from tests.tui_rig import answers, ask, opened, seat, until
+from tests.tui_rig import answers, ask, opened, until
 
 
 async def on_token(_: int) -> None: ...
 
 
 def used(app: R1App) -> int | None:
-    return seat(app).instruments.figures.context_used
+    return app.chat.instruments.figures.context_used
 
 
 async def test_another_conversation_s_answer_does_not_fill_the_context_of_the_one_that_is_shown(
@@ -28,15 +28,15 @@ async def test_another_conversation_s_answer_does_not_fill_the_context_of_the_on
     app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{tmp_path}/s.sock"))
     async with server, opened(app) as pilot:
         answer = await ask(app, pilot, "hi")
-        first = seat(app).conversation
+        first = app.chat.conversation
         await until(pilot, lambda: bool(used(app)) and used(app) == answer.context_tokens)
         await pilot.press("ctrl+n")
         await until(pilot, lambda: used(app) == 0)
         before = answer.tokens
         await until(pilot, lambda: answer.tokens > before + 40)
         assert used(app) == 0
-        assert seat(app).instruments.figures.speed.now_tps is not None  # the speed is the server's, whoever asked
-        await seat(app).conversations.open(first.id)
+        assert app.chat.instruments.figures.speed.now_tps is not None  # the speed is the server's, whoever asked
+        await app.chat.conversations.open(first.id)
         assert (used(app) or 0) > before
 
 
@@ -46,7 +46,7 @@ async def test_the_context_is_that_of_the_branch_that_is_shown(tmp_path: Path) -
         conversation = Conversation("c")
         for question, count in (("a", 100), ("b", 1000)):
             conversation.ask(question).answer.apply(Finished("stop", count, 0, 0, 1.0, 1.0, 1.0))
-        seat(app).conversations.show(conversation)
+        app.chat.conversations.show(conversation)
         assert used(app) == 1000
         await pilot.press("ctrl+y", "d")
         await until(pilot, lambda: used(app) == 100)
@@ -66,7 +66,7 @@ async def test_the_context_is_known_after_a_restart(paths: Paths, tmp_path: Path
         assert count
         again = R1App(paths, Config(), attach=attach)
         async with opened(again):
-            assert [turn.question for turn in seat(again).conversation.exchanges] == ["hi"]
+            assert [turn.question for turn in again.chat.conversation.exchanges] == ["hi"]
             assert used(again) == count
 
 

@@ -15,7 +15,7 @@ from r1tui.system.paths import Paths
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.controllers.conversations import ConversationController
 from r1tui.tui.messages import AnswerEnded
-from r1tui.tui.saver import Saver
+from r1tui.tui.services.saver import Saver
 from tests.answer_rig import View, client_of, served, until
 from tests.conftest import TinyModel
 from tests.store_rig import running, said, whole

@@ -21,11 +21,9 @@ from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens import conversations
-from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.conversations import ConversationsScreen
-from r1tui.tui.screens.line import LineScreen
-from r1tui.tui.screens.save import SaveScreen
+from r1tui.tui.screens.dialogs import AskScreen, LineScreen, SaveScreen
 from r1tui.tui.widgets.prompt import Prompt
 from tests.bare_server import SMALL, bare_server
 from tests.conftest import TinyModel
@@ -33,7 +31,7 @@ from tests.keeper_rig import until as wait_until
 from tests.ptys import Terminal
 from tests.stored import conversations as stored
 from tests.stored import last_states
-from tests.tui_rig import answers, ask, config, opened, ready, seat, until
+from tests.tui_rig import answers, ask, config, opened, ready, until
 
 __all__ = ["config"]
 
@@ -93,13 +91,13 @@ async def test_a_key_lists_them_and_enter_opens_one(app: Listening) -> None:
     async with opened(app) as pilot:
         await listed(app, pilot, *ALL)
         await pilot.press("down", "down", "enter")
-        await until(pilot, lambda: [turn.question for turn in seat(app).conversation.exchanges] == ["Why birds?"])
+        await until(pilot, lambda: [turn.question for turn in app.chat.conversation.exchanges] == ["Why birds?"])
         assert isinstance(app.screen, ChatScreen)
         screen = await listed(app, pilot, *ALL)
         assert [str(screen.query_one(DataTable).get_row_at(row)[-1]) for row in range(3)] == ["", "", "shown"]
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        assert [turn.question for turn in seat(app).conversation.exchanges] == ["Why birds?"]
+        assert [turn.question for turn in app.chat.conversation.exchanges] == ["Why birds?"]
 
 
 async def test_what_is_typed_is_searched_for_and_the_passage_is_shown(app: Listening) -> None:
@@ -115,7 +113,7 @@ async def test_what_is_typed_is_searched_for_and_the_passage_is_shown(app: Liste
         await until(pilot, lambda: names(app) == list(ALL))
         await pilot.press("slash", *"HERON", "enter", "enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        await until(pilot, lambda: seat(app).conversation.id == "c2")
+        await until(pilot, lambda: app.chat.conversation.id == "c2")
 
 
 async def test_a_title_can_be_given_and_taken_away(app: Listening, paths: Paths) -> None:
@@ -128,13 +126,13 @@ async def test_a_title_can_be_given_and_taken_away(app: Listening, paths: Paths)
             await pilot.press("enter")
             await listed(app, pilot, wanted, *ALL[1:])
         await pilot.press("enter")
-        await until(pilot, lambda: seat(app).conversation.id == "c3")
+        await until(pilot, lambda: app.chat.conversation.id == "c3")
         await listed(app, pilot, *ALL)
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, LineScreen))
         await pilot.press(*"[b]!", "enter")
         await listed(app, pilot, "Fish?[b]!", *ALL[1:])
-        assert seat(app).conversation.title == "Fish?[b]!"
+        assert app.chat.conversation.title == "Fish?[b]!"
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, LineScreen))
         await pilot.press("escape")
@@ -163,11 +161,11 @@ async def test_the_one_that_is_shown_can_be_deleted_too(app: Listening) -> None:
     async with opened(app) as pilot:
         await listed(app, pilot, *ALL)
         await pilot.press("enter")
-        await until(pilot, lambda: seat(app).conversation.id == "c3")
+        await until(pilot, lambda: app.chat.conversation.id == "c3")
         await listed(app, pilot, *ALL)
         await pilot.press("d")
         await listed(app, pilot, *ALL[1:])
-        assert seat(app).conversation.exchanges == []
+        assert app.chat.conversation.exchanges == []
         await pilot.press("u")
         await listed(app, pilot, *ALL)
 
@@ -242,18 +240,18 @@ async def test_one_that_is_open_elsewhere_is_marked_and_only_read(app: Listening
         await pilot.press("down", "d")
         await until(pilot, lambda: any("open in another r1tui" in text for text in app.told))
         await pilot.press("enter")
-        await until(pilot, lambda: seat(app).conversation.id == "c2")
+        await until(pilot, lambda: app.chat.conversation.id == "c2")
         await until(pilot, lambda: any("only to be read" in text for text in app.told))
-        seat(app).query_one(Prompt).text = "and?"
+        app.chat.query_one(Prompt).text = "and?"
         await pilot.press("enter")
         await until(pilot, lambda: any("Ctrl+N: a new one" in text for text in app.told))
-        assert seat(app).query_one(Prompt).text == "and?"
+        assert app.chat.query_one(Prompt).text == "and?"
         other.close()
         await pilot.press("ctrl+n")
         await listed(app, pilot, *ALL)
         await pilot.press("down", "enter")
-        await until(pilot, lambda: seat(app).conversation.id == "c2")
-        assert app.saved.elsewhere(seat(app).conversation) is None
+        await until(pilot, lambda: app.chat.conversation.id == "c2")
+        assert app.saved.elsewhere(app.chat.conversation) is None
 
 
 async def test_one_that_is_shown_to_be_read_only_is_exported_and_stays_when_it_cannot_be_deleted(
@@ -264,8 +262,8 @@ async def test_one_that_is_shown_to_be_read_only_is_exported_and_stays_when_it_c
     async with opened(app) as pilot:
         await listed(app, pilot, *ALL)
         await pilot.press("down", "enter")
-        await until(pilot, lambda: seat(app).conversation.id == "c2")
-        shown = seat(app).conversation
+        await until(pilot, lambda: app.chat.conversation.id == "c2")
+        shown = app.chat.conversation
         await listed(app, pilot, *ALL)
         await pilot.press("down", "x")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
@@ -280,11 +278,11 @@ async def test_one_that_is_shown_to_be_read_only_is_exported_and_stays_when_it_c
         await pilot.press("d")
         await until(pilot, lambda: any("close it there first" in text for text in app.told))
         await listed(app, pilot, *ALL)
-        assert seat(app).conversation is shown
+        assert app.chat.conversation is shown
         other.close()
         await pilot.press("d")
         await listed(app, pilot, "Fish?", "Why birds?")
-        assert seat(app).conversation.exchanges == []
+        assert app.chat.conversation.exchanges == []
 
 
 async def test_thousands_are_read_a_page_at_a_time(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,23 +328,23 @@ async def test_an_answer_goes_on_and_is_saved_while_another_conversation_is_show
             await ready(app, pilot) if not attached else None
             await pilot.press("ctrl+n")
             answer = await ask(app, pilot, "New?")
-            asked = seat(app).conversation
+            asked = app.chat.conversation
             await until(pilot, lambda: bool(answer.content))
             await listed(app, pilot, "New?", "Old?")
             await pilot.press("down", "enter")
-            await until(pilot, lambda: seat(app).conversation.id == "c1")
+            await until(pilot, lambda: app.chat.conversation.id == "c1")
             if answer.running:
-                seat(app).query_one(Prompt).text = "and?"
+                app.chat.query_one(Prompt).text = "and?"
                 await pilot.press("enter")
                 await pilot.pause()
-                assert seat(app).query_one(Prompt).text == "and?" or not answer.running
-            await until(pilot, lambda: answer.state == "done" and seat(app).answers.receiving is None)
+                assert app.chat.query_one(Prompt).text == "and?" or not answer.running
+            await until(pilot, lambda: answer.state == "done" and app.chat.answers.receiving is None)
             assert answer.content.text.split() == ["one", "two", "three", "four"] * 20
-            assert [one.question for one in seat(app).conversation.exchanges][:1] == ["Old?"]
+            assert [one.question for one in app.chat.conversation.exchanges][:1] == ["Old?"]
             await until(pilot, lambda: last_states(paths)[0] == "done")
             await listed(app, pilot, "New?", "Old?")
             await pilot.press("up", "enter")
-            await until(pilot, lambda: seat(app).conversation.id == asked.id)
+            await until(pilot, lambda: app.chat.conversation.id == asked.id)
             assert answers(app)[0].content.text == answer.content.text
     if not attached:
         keeper.stop(paths)
@@ -365,7 +363,7 @@ async def test_coming_back_while_the_answer_comes_shows_it_growing(
             assert str(screen.query_one(DataTable).get_row_at(0)[-1]) == "answering"
             await pilot.press("d")
             await pilot.press("down", "enter")
-            await until(pilot, lambda: seat(app).conversation.id == "c1")
+            await until(pilot, lambda: app.chat.conversation.id == "c1")
             await pilot.press("escape")
             await pilot.pause()
             assert answer.running, "Esc stops only what is shown"

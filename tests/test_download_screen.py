@@ -13,9 +13,9 @@ from r1tui.hub.download.staging import download_job, staging_folder, unfinished
 from r1tui.hub.local.found import find_model
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
-from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.screens.download import DownloadScreen
-from r1tui.tui.screens.variants import VariantsScreen
+from r1tui.tui.screens.models import ModelsScreen
 from r1tui.tui.widgets.download_rows import DownloadView, download_rows
 from r1tui.tui.widgets.gauges import SHADES
 from tests.hub_server import REPO, Hub
@@ -48,7 +48,7 @@ stops: list[str] = []
 
 async def begun(app: R1App, pilot: Pilot[None]) -> DownloadScreen:
     """The screen of a download that has got half-way."""
-    await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
+    await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
     screen = DownloadScreen(VARIANT, app.paths, app.config, begin=True, before_stop=lambda: stops.append("launch"))
     await app.push_screen(screen, lambda _: None)
     await until(pilot, lambda: arrived(screen) > 0)
@@ -101,7 +101,7 @@ async def test_giving_up_asks_and_deletes_what_came(hub: Hub, app: R1App) -> Non
         await pilot.press("x")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("d")
-        await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
         assert download_job(VARIANT, app.paths).running() is None
         assert not staging_folder(VARIANT, app.paths.models).exists()
 

@@ -23,8 +23,8 @@ async def test_keys_just_before_the_end_leave_no_work_that_never_began(
     async with opened(app) as pilot:
         await shut(app, pilot)
         prompt(app).insert("see @")
-        app.seat.composer._changed()
-        app.seat.composer._cursor_moved()
+        app.chat.composer._changed()
+        app.chat.composer._cursor_moved()
         app.workers.cancel_all()
     gc.collect()
     assert [str(one.message) for one in recwarn if "never awaited" in str(one.message)] == []
@@ -33,7 +33,7 @@ async def test_keys_just_before_the_end_leave_no_work_that_never_began(
 async def test_a_question_that_was_sent_is_no_draft_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = StillApp(tmp_path)
     async with opened(app) as pilot:
-        await until(pilot, lambda: app.seat.composer.is_settled)
+        await until(pilot, lambda: app.chat.composer.is_settled)
         monkeypatch.setattr(prompt_saver, "DRAFT_S", 3600.0)
         await pilot.press(*"hello")
         await until(pilot, lambda: any(app.paths.prompt.glob("draft-*.json")))
@@ -53,7 +53,7 @@ async def test_a_draft_comes_back_at_the_next_start_and_a_sent_one_does_not(tmp_
         prompt(again).clear()
     last = StillApp(tmp_path)
     async with opened(last) as pilot:
-        await until(pilot, lambda: last.seat.composer.is_settled)
+        await until(pilot, lambda: last.chat.composer.is_settled)
         assert prompt(last).text == ""
 
 
@@ -79,15 +79,15 @@ async def test_a_question_on_its_way_is_still_a_draft(tmp_path: Path, monkeypatc
         await counted.wait()
 
     async with opened(app) as pilot:
-        await until(pilot, lambda: app.seat.composer.is_settled)
+        await until(pilot, lambda: app.chat.composer.is_settled)
         monkeypatch.setattr(app.session.chat, "room", counts)
         await pilot.press(*"why", "enter")
-        await until(pilot, lambda: app.seat.answers.is_weighing)
+        await until(pilot, lambda: app.chat.answers.is_weighing)
         await pilot.press(*"next")
-        assert app.seat.composer.draft.text == "why\nnext"
+        assert app.chat.composer.draft.text == "why\nnext"
         counted.set()
-        await until(pilot, lambda: len(app.seat.conversation.exchanges) == 1)
-        assert app.seat.composer.draft.text == "next"
+        await until(pilot, lambda: len(app.chat.conversation.exchanges) == 1)
+        assert app.chat.composer.draft.text == "next"
         assert [one.text for one in prompt(app).recall.entries] == ["why"]
 
 
@@ -100,12 +100,12 @@ async def test_a_file_whose_read_hangs_gives_the_question_back_and_leaving_loses
     monkeypatch.setattr("r1tui.tui.widgets.composer.READ_S", 0.2)
     app = StillApp(tmp_path)
     async with opened(app) as pilot:
-        await until(pilot, lambda: app.seat.composer.is_settled)
+        await until(pilot, lambda: app.chat.composer.is_settled)
         prompt(app).have(Typed(f"see @{fifo}"))
         await pilot.press("escape", "enter")
-        assert app.seat.composer.draft.text == f"see @{fifo}"
+        assert app.chat.composer.draft.text == f"see @{fifo}"
         await until(pilot, lambda: prompt(app).text == f"see @{fifo}")
-        assert app.seat.composer.draft.text == f"see @{fifo}"
+        assert app.chat.composer.draft.text == f"see @{fifo}"
         monkeypatch.setattr("r1tui.tui.widgets.composer.READ_S", 3600.0)
         await pilot.press("enter")
         assert prompt(app).text == ""

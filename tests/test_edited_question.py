@@ -18,10 +18,10 @@ async def test_a_question_is_held_aside_while_another_text_is_edited(tmp_path: P
     async with opened(app) as pilot:
         await shut(app, pilot)
         await pilot.press(*"draft")
-        app.seat.composer.begin_edit(Exchange("question two"), 2)
+        app.chat.composer.begin_edit(Exchange("question two"), 2)
         assert prompt(app).text == "question two"
         assert str(prompt(app).border_title).startswith("Editing question 2:")
-        assert app.seat.composer.draft == Typed("draft")
+        assert app.chat.composer.draft == Typed("draft")
         await pilot.press("enter")
         await until(pilot, lambda: "draft" in prompt(app).text)
         assert prompt(app).border_title is None
@@ -34,15 +34,15 @@ async def test_an_edited_question_whose_file_cannot_be_read_is_edited_on(tmp_pat
         await shut(app, pilot)
         await pilot.press(*"draft")
         text = f"see @{tmp_path}/data"
-        app.seat.composer.begin_edit(Exchange("see "), 2)
+        app.chat.composer.begin_edit(Exchange("see "), 2)
         prompt(app).insert(f"@{tmp_path}/data")
         said = len(app._notifications)
         prompt(app).action_submit()
         await until(pilot, lambda: len(app._notifications) > said)
         assert prompt(app).text == text
-        assert app.seat.composer.draft == Typed("draft")
+        assert app.chat.composer.draft == Typed("draft")
         assert str(prompt(app).border_title).startswith("Editing question 2:")
-        app.seat.composer.leave_edit()
+        app.chat.composer.leave_edit()
         assert prompt(app).text == "draft"
         assert prompt(app).border_title is None
 
@@ -54,7 +54,7 @@ class SlowDisk:
         self.reads, self.may_end = threading.Event(), threading.Event()
         self.sent: list[tuple[str, Exchange | None]] = []
         monkeypatch.setattr("r1tui.tui.widgets.composer.with_files", self.read)
-        monkeypatch.setattr(app.seat.answers, "submit", lambda _, typed, turn: self.sent.append((typed.text, turn)))
+        monkeypatch.setattr(app.chat.answers, "submit", lambda _, typed, turn: self.sent.append((typed.text, turn)))
 
     def read(self, typed: Typed) -> str:
         self.reads.set()
@@ -67,15 +67,15 @@ async def test_a_question_that_is_no_longer_edited_is_not_sent(tmp_path: Path, m
     async with opened(app) as pilot:
         await shut(app, pilot)
         disk = SlowDisk(app, monkeypatch)
-        app.seat.composer.begin_edit(Exchange("see @slow"), 2)
+        app.chat.composer.begin_edit(Exchange("see @slow"), 2)
         prompt(app).action_submit()
         await until(pilot, disk.reads.is_set)
-        app.seat.composer.leave_edit()
+        app.chat.composer.leave_edit()
         prompt(app).have(Typed("see @another"))
         prompt(app).action_submit()
         disk.may_end.set()
         await until(pilot, lambda: bool(disk.sent))
-        await until(pilot, lambda: not any(worker.node is app.seat.composer for worker in app.workers))
+        await until(pilot, lambda: not any(worker.node is app.chat.composer for worker in app.workers))
         assert disk.sent == [("see @another", None)]
 
 
@@ -86,14 +86,14 @@ async def test_a_question_of_its_own_may_be_sent_while_the_files_of_an_edited_on
     async with opened(app) as pilot:
         await shut(app, pilot)
         disk = SlowDisk(app, monkeypatch)
-        app.seat.composer.begin_edit(edited, 2)
+        app.chat.composer.begin_edit(edited, 2)
         prompt(app).action_submit()
         await until(pilot, disk.reads.is_set)
         await pilot.press(*"own", "enter")
         await until(pilot, lambda: disk.sent == [("own", None)])
         disk.may_end.set()
         await until(pilot, lambda: disk.sent[1:] == [("see @slow", edited)])
-        assert app.seat.composer.edited is None
+        assert app.chat.composer.edited is None
 
 
 async def test_an_edited_question_whose_exchange_is_gone_while_its_files_are_read_is_in_the_prompt_again(
@@ -104,11 +104,11 @@ async def test_an_edited_question_whose_exchange_is_gone_while_its_files_are_rea
         await shut(app, pilot)
         disk = SlowDisk(app, monkeypatch)
         await pilot.press(*"draft")
-        app.seat.composer.begin_edit(Exchange("see it"), 2, Typed("see @slow, "))
+        app.chat.composer.begin_edit(Exchange("see it"), 2, Typed("see @slow, "))
         prompt(app).action_submit()
         await until(pilot, disk.reads.is_set)
-        app.seat.composer.leave_edit_unless_of([])
+        app.chat.composer.leave_edit_unless_of([])
         assert prompt(app).text == "see @slow, draft"
         disk.may_end.set()
-        await until(pilot, lambda: app.seat.composer.draft.text == "see @slow, draft")
+        await until(pilot, lambda: app.chat.composer.draft.text == "see @slow, draft")
         assert disk.sent == []

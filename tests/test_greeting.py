@@ -17,13 +17,13 @@ from r1tui.tui.widgets.greeting import Greeting, greeting
 from r1tui.tui.widgets.transcript import Transcript
 from tests.bench.replay import Replay, Script
 from tests.screen_rig import STATUS, StillApp
-from tests.tui_rig import answers, ask, opened, seat, until
+from tests.tui_rig import answers, ask, opened, until
 
 HINTS = [("F12", "prompts to try"), ("F2", "the models"), ("F1", "all keys")]
 
 
 def shown(app: R1App) -> str:
-    widget = seat(app).query_one(Greeting)
+    widget = app.chat.query_one(Greeting)
     return "\n".join(widget.render_line(y).text.rstrip() for y in range(widget.size.height)) if widget.display else ""
 
 
@@ -33,7 +33,7 @@ async def test_an_empty_chat_says_which_model_answers_and_what_to_begin_with(
 ) -> None:
     app = StillApp(tmp_path, Config(ui=UiSettings(keys={"chat.prompts": "f11,ctrl+b"})))
     async with opened(app, size) as pilot:
-        seat(app).post_message(ServerChanged(STATUS))
+        app.chat.post_message(ServerChanged(STATUS))
         await until(pilot, lambda: "● ready r1-iq1_s" in shown(app))
         text = shown(app)
         assert "62 layers on CUDA0" in text
@@ -50,7 +50,7 @@ async def test_it_goes_with_the_first_question_and_is_back_in_the_next_chat(path
         await until(pilot, lambda: "all keys" in shown(app))
         await ask(app, pilot, "hi")
         assert not shown(app)
-        transcript = seat(app).query_one(Transcript)
+        transcript = app.chat.query_one(Transcript)
         await until(pilot, lambda: not answers(app)[-1].running and not app.session.answering and transcript.settled)
         assert transcript.size.height > 20
         assert "hi" in "".join(transcript.render_line(y).text for y in range(3))
@@ -59,9 +59,9 @@ async def test_it_goes_with_the_first_question_and_is_back_in_the_next_chat(path
         await ask(app, pilot, "again")
         await until(pilot, lambda: not answers(app)[-1].running and not app.session.answering)
         await pilot.press("ctrl+y", "end", "d")
-        await until(pilot, lambda: not seat(app).conversation.exchanges and "all keys" in shown(app))
+        await until(pilot, lambda: not app.chat.conversation.exchanges and "all keys" in shown(app))
         await pilot.press("u")
-        await until(pilot, lambda: bool(seat(app).conversation.exchanges) and not shown(app))
+        await until(pilot, lambda: bool(app.chat.conversation.exchanges) and not shown(app))
 
 
 async def test_a_conversation_that_is_opened_again_has_no_greeting(tmp_path: Path) -> None:

@@ -21,17 +21,17 @@ from r1tui.errors import R1tuiError
 from r1tui.hub.removal import ModelRemoval
 from r1tui.messages import Status
 from r1tui.system.logs import begin_log, flush_log
-from r1tui.tui.controllers.answers import Question, Receiving
+from r1tui.tui.controllers.answers import Receiving
+from r1tui.tui.controllers.view import Question
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.messages import ModelsOffered
 from r1tui.tui.screens.conversations import ConversationsScreen
+from r1tui.tui.screens.dialogs import SaveScreen
 from r1tui.tui.screens.download import DownloadScreen
+from r1tui.tui.screens.models import ModelsScreen, WelcomeScreen
+from r1tui.tui.screens.overlays import ServerModelsScreen
 from r1tui.tui.screens.sampling import SamplingScreen
-from r1tui.tui.screens.save import SaveScreen
-from r1tui.tui.screens.server_models import ServerModelsScreen
 from r1tui.tui.screens.unsaved import ElsewhereScreen, UnsavedScreen
-from r1tui.tui.screens.variants import VariantsScreen
-from r1tui.tui.screens.welcome import WelcomeScreen
 from r1tui.tui.widgets.stages import Stages
 from tests.screen_rig import STATUS, StillApp
 from tests.tui_rig import opened, until
@@ -97,19 +97,19 @@ def do(begin: Callable[[StillApp], object]) -> Callable[[StillApp, Pilot[None]],
 
 
 async def typed(app: StillApp, pilot: Pilot[None], text: str, keys: tuple[str, ...] = ()) -> None:
-    app.seat.composer.prompt.insert(text)
+    app.chat.composer.prompt.insert(text)
     await pilot.pause()
     await pilot.press(*keys)
 
 
-async def in_models(app: StillApp, pilot: Pilot[None], begin: Callable[[VariantsScreen], object]) -> None:
+async def in_models(app: StillApp, pilot: Pilot[None], begin: Callable[[ModelsScreen], object]) -> None:
     await begin_models(app, pilot)
     screen = app.screen
-    assert isinstance(screen, VariantsScreen)
+    assert isinstance(screen, ModelsScreen)
     begin(screen)
 
 
-async def begin_models(app: StillApp, pilot: Pilot[None], kind: type[VariantsScreen] = VariantsScreen) -> None:
+async def begin_models(app: StillApp, pilot: Pilot[None], kind: type[ModelsScreen] = ModelsScreen) -> None:
     await app.push_screen(kind(app.catalog, app.config, app.paths, app.monitor.refresh))
 
 
@@ -132,8 +132,8 @@ def is_listed(app: StillApp) -> bool:
 
 async def in_conversations(app: StillApp, pilot: Pilot[None], keys: tuple[str, ...]) -> None:
     app.show_chat()
-    await app.saved.save(app.seat.conversation)
-    app.seat.views.do("conversations")
+    await app.saved.save(app.chat.conversation)
+    app.chat.parts.openers.do("conversations")
     await until(pilot, lambda: is_listed(app))
     for key in keys:
         await pilot.press(key)
@@ -141,7 +141,7 @@ async def in_conversations(app: StillApp, pilot: Pilot[None], keys: tuple[str, .
 
 
 async def with_sampling(app: StillApp, pilot: Pilot[None]) -> None:
-    app.seat.views.do("sampling")
+    app.chat.parts.openers.do("sampling")
     await until(pilot, lambda: isinstance(app.screen, SamplingScreen) and app.screen.filled)
     screen = app.screen
     assert isinstance(screen, SamplingScreen)
@@ -155,13 +155,13 @@ async def save_file(app: StillApp, pilot: Pilot[None]) -> None:
 
 async def check_code(app: StillApp, pilot: Pilot[None]) -> None:
     app.show_chat()
-    await app.seat.action_do("selection", "select")
+    await app.chat.action_do("selection", "select")
     await pilot.pause()
-    app.seat.furniture.selection.action_check()
+    app.chat.widgets.selection.action_check()
 
 
 async def choose_model(app: StillApp, pilot: Pilot[None]) -> None:
-    app.seat.post_message(ModelsOffered(["one", "two"]))
+    app.chat.post_message(ModelsOffered(["one", "two"]))
     await until(pilot, lambda: isinstance(app.screen, ServerModelsScreen))
     await pilot.pause()
     await pilot.press("enter")
@@ -170,52 +170,52 @@ async def choose_model(app: StillApp, pilot: Pilot[None]) -> None:
 async def unattached(app: StillApp, pilot: Pilot[None]) -> None:
     """As if a server of ours could be there; another's is looked at by its watch alone."""
     app.session._attach = None
-    app.seat.models._view.watch()
+    app.chat.models.watch()
 
 
 async def begin(app: StillApp, pilot: Pilot[None]) -> None:
-    app.seat.models._view.watch()
+    app.chat.models.watch()
 
 
 def restart(app: StillApp) -> None:
     app.session._attach = None
-    app.seat.models.status = msgspec.structs.replace(STATUS, state="restarting")
-    assert app.seat.models.status.waits_for_start
-    app.seat.models.start()
+    app.chat.models.status = msgspec.structs.replace(STATUS, state="restarting")
+    assert app.chat.models.status.waits_for_start
+    app.chat.models.start()
 
 
 def launch(app: StillApp) -> None:
-    app.seat.models.launch(DEMO, replace=False)
+    app.chat.models.launch(DEMO, replace=False)
 
 
 def cancel(app: StillApp) -> None:
     app.session.launcher.following = True
-    app.seat.models.cancel()
+    app.chat.models.cancel()
 
 
 def follow(app: StillApp) -> None:
-    app.seat.models._bring_up(app.session.launcher.follow(STATUS))
+    app.chat.models._bring_up(app.session.launcher.follow(STATUS))
 
 
 def end_thinking(app: StillApp) -> None:
     app.show_chat()
-    app.seat.answers.receiving = Receiving(app.seat.conversation, app.seat.conversation.exchanges[0])
-    app.seat.answers.end_thinking()
+    app.chat.answers.receiving = Receiving(app.chat.conversation, app.chat.conversation.exchanges[0])
+    app.chat.answers.end_thinking()
 
 
 def answer(app: StillApp) -> None:
-    app.seat.run_worker(app.seat.answers._ask(Question("Why?")))
+    app.chat.run_worker(app.chat.answers._ask(Question("Why?")))
 
 
 def launch_failed(app: StillApp) -> bool:
-    stages = app.seat.query_one(Stages)
+    stages = app.chat.query_one(Stages)
     states = [view.state for view in stages._views]
-    return not app.seat.models.launching and "failed" in states and "running" not in states
+    return not app.chat.models.launching and "failed" in states and "running" not in states
 
 
 def answer_failed(app: StillApp) -> bool:
-    turn = app.seat.conversation.exchanges[-1]
-    return app.seat.answers.receiving is None and not app.session.answering and turn.answer.state == "failed"
+    turn = app.chat.conversation.exchanges[-1]
+    return app.chat.answers.receiving is None and not app.session.answering and turn.answer.state == "failed"
 
 
 def models_are_looked_at(app: StillApp) -> bool:
@@ -224,7 +224,7 @@ def models_are_looked_at(app: StillApp) -> bool:
 
 
 async def try_again(app: StillApp, pilot: Pilot[None]) -> None:
-    screen = UnsavedScreen(UNSAVED, app.unsaved._written)
+    screen = UnsavedScreen(UNSAVED, app.unsaved)
     await app.push_screen(screen)
     screen._try()
 
@@ -241,94 +241,95 @@ CASES = [
     Case("Remembering the theme", "r1tui.tui.appearance.keep_theme", do(lambda app: app._keep("r1-dark"))),
     Case("Copying", "r1tui.tui.app.R1App._send", do(lambda app: app.copy_to_clipboard("x")), failing=fail_async),
     Case("Reading earlier questions", "r1tui.chat.prompt_files.PromptHistory.entries",
-         do(lambda app: app.seat.composer._read()), lambda app: app.seat.composer.is_settled),
+         do(lambda app: app.chat.composer._read()), lambda app: app.chat.composer.is_settled),
     Case("Reading earlier questions", "r1tui.chat.prompt_files.Drafts.take",
-         do(lambda app: app.seat.composer._read()), lambda app: app.seat.composer.is_settled),
+         do(lambda app: app.chat.composer._read()), lambda app: app.chat.composer.is_settled),
     Case("Saving the question", "r1tui.chat.prompt_files.PromptHistory.add",
-         do(lambda app: app.seat.composer.was_asked(Typed("x")))),
+         do(lambda app: app.chat.composer.was_asked(Typed("x")))),
     Case("Saving the draft", "r1tui.chat.prompt_files.Drafts.save", partial(typed, text="x"),
-         lambda app: app.seat.composer.is_settled),
-    Case("The editor", "r1tui.tui.services.composing.Composing.edited", do(lambda app: app.seat.composer.do("edit")),
-         lambda app: not app.seat.composer.is_editing),
+         lambda app: app.chat.composer.is_settled),
+    Case("The editor", "r1tui.tui.services.composing.Composing.edited", do(lambda app: app.chat.composer.do("edit")),
+         lambda app: not app.chat.composer.is_editing),
     Case("The list of files", "r1tui.tui.widgets.completion.candidates", partial(typed, text="@x"),
-         lambda app: not app.seat.composer.completion.is_looking),
+         lambda app: not app.chat.composer.completion.is_looking),
     Case("Counting the attached files", "r1tui.tui.services.attached.Scales.weigh", partial(typed, text="@x "),
-         lambda app: not app.seat.composer.is_weighing),
+         lambda app: not app.chat.composer.is_weighing),
     Case("Reading the settings", "r1tui.chat.choices.SamplingChoices.of",
-         do(lambda app: app.seat.views.do("sampling"))),
-    Case("Reading the settings", "r1tui.tui.session.Session.sampling",
-         do(lambda app: app.seat.port.warn_of_the_same())),
+         do(lambda app: app.chat.parts.openers.do("sampling"))),
+    Case("Reading the settings", "r1tui.tui.services.session.Session.sampling",
+         do(lambda app: app.chat.view.warn_of_the_same())),
     Case("Saving the settings", "r1tui.chat.choices.SamplingChoices.write", with_sampling),
-    Case("Saving the file", "r1tui.tui.screens.save.target", save_file),
-    Case("Saving again", "r1tui.tui.services.unsaved.UnsavedWork._written", try_again, failing=fail_async),
+    Case("Saving the file", "r1tui.tui.screens.dialogs.target", save_file),
+    Case("Saving again", "r1tui.tui.services.unsaved.UnsavedWork.write", try_again, failing=fail_async),
     Case("Saving elsewhere", "r1tui.tui.screens.unsaved.rescue", save_elsewhere),
-    Case("The list of models", "r1tui.tui.screens.variants.overview", begin_models, models_are_looked_at),
-    Case("Asking the hub", "r1tui.tui.screens.variants.ask_hub",
+    Case("The list of models", "r1tui.tui.screens.models.overview", begin_models, models_are_looked_at),
+    Case("Asking the hub", "r1tui.tui.screens.models.ask_hub",
          partial(in_models, begin=lambda screen: screen._ask(DEMO, headers=False))),
-    Case("Deleting the model", "r1tui.tui.screens.variants.find_removal",
+    Case("Deleting the model", "r1tui.tui.screens.models.find_removal",
          partial(in_models, begin=lambda screen: screen._find_removal(DEMO, Status()))),
-    Case("Deleting the model", "r1tui.tui.screens.variants.remove",
+    Case("Deleting the model", "r1tui.tui.screens.models.remove",
          partial(in_models, begin=lambda screen: screen._remove(ModelRemoval(DEMO, (), 0)))),
     Case("The list of conversations", "r1tui.chat.store.Store.newest",
-         do(lambda app: app.seat.views.do("conversations")),
+         do(lambda app: app.chat.parts.openers.do("conversations")),
          lambda app: "could not be read" in str(app.screen.query_one(Label).render())),
     Case("The export", "r1tui.chat.store.Store.look", partial(in_conversations, keys=("x", "m"))),
     Case("The change", "r1tui.chat.store.Store.restore", partial(in_conversations, keys=("u",))),
-    Case("The advice", "r1tui.tui.screens.welcome.detect_machine", partial(begin_models, kind=WelcomeScreen)),
+    Case("The advice", "r1tui.tui.screens.models.detect_machine", partial(begin_models, kind=WelcomeScreen)),
     Case("Following the download", "r1tui.system.jobs.Job.events", partial(in_download, begin=id),
          lambda app: not app.screen.running, failing=fail_while_iterated),  # type: ignore[attr-defined]
     Case("Pausing the download", "r1tui.system.jobs.Job.stop",
          partial(in_download, begin=pause)),
     Case("Deleting the download", "r1tui.tui.screens.download.unfinished",
          partial(in_download, begin=lambda screen: screen.action_give_up())),
-    Case("Saving the conversation", "r1tui.tui.saver.Saver.save", do(lambda app: app.seat.conversations.save_shown()),
-         failing=fail_async),
-    Case("Saving the conversation", "r1tui.tui.saver.Saver.save",
-         do(lambda app: app.seat.run_worker(
-             app.seat.conversations._save_and_leave(app.seat.conversation), name="Saving the conversation"))),
+    Case("Saving the conversation", "r1tui.tui.services.saver.Saver.save",
+         do(lambda app: app.chat.conversations.save_shown()), failing=fail_async),
+    Case("Saving the conversation", "r1tui.tui.services.saver.Saver.save",
+         do(lambda app: app.chat.run_worker(
+             app.chat.conversations._save_and_leave(app.chat.conversation), name="Saving the conversation"))),
     Case("Asking", "r1tui.tui.services.chat_client.ChatClient.room", partial(typed, text="Why?", keys=("enter",)),
-         lambda app: app.seat.composer.prompt.text == "Why?" and not app.seat.answers.is_weighing),
-    Case("The answer", "r1tui.tui.connection.Connection.client", do(answer), answer_failed),
+         lambda app: app.chat.composer.prompt.text == "Why?" and not app.chat.answers.is_weighing),
+    Case("The answer", "r1tui.tui.services.server.Connection.client", do(answer), answer_failed),
     Case("The answer", "r1tui.tui.services.chat_client.ChatClient.ask", do(answer), answer_failed, fail_async),
     Case("Stopping the answer", "r1tui.tui.services.chat_client.ChatClient.stop",
-         do(lambda app: app.seat.answers.stop()), failing=fail_async),
+         do(lambda app: app.chat.answers.stop()), failing=fail_async),
     Case("Ending the thinking", "r1tui.tui.services.chat_client.ChatClient.end_thinking", do(end_thinking),
          failing=fail_async),
     Case("Keeping the prompt cache", "r1tui.tui.services.chat_client.ChatClient.leave_conversation",
-         do(lambda app: app.seat.conversations.show(Conversation("x"))), failing=fail_async),
+         do(lambda app: app.chat.conversations.show(Conversation("x"))), failing=fail_async),
     Case("Opening the conversation", "r1tui.tui.controllers.conversations.ConversationController.open",
          partial(in_conversations, keys=("enter",)), failing=fail_async),
     Case("The check", "r1tui.tui.widgets.selection.check", check_code),
-    Case("Asking the server", "r1tui.tui.connection.Connection.client", begin),
+    Case("Asking the server", "r1tui.tui.services.server.Connection.client", begin),
     Case("Watching the server", "r1tui.supervisor.client.adopt", unattached),
-    Case("Watching the server", "r1tui.tui.session.Session.watch", unattached, failing=fail_async),
+    Case("Watching the server", "r1tui.tui.services.session.Session.watch", unattached, failing=fail_async),
     Case("Restarting the server", "r1tui.supervisor.client.restart", do(restart)),
-    Case("Stopping the server", "r1tui.supervisor.client.stop", do(lambda app: app.seat.models.do("stop_server"))),
-    Case("Cancelling the launch", "r1tui.tui.screens.model_port.stop_or_wait", do(cancel)),
+    Case("Stopping the server", "r1tui.supervisor.client.stop", do(lambda app: app.chat.models.do("stop_server"))),
+    Case("Cancelling the launch", "r1tui.tui.screens.chat_view.ChatView.decide", do(cancel)),
     Case("The launch", "r1tui.launch.stages.Launch.prepare", do(launch),
          launch_failed, fail_while_iterated),
     Case("The launch", "r1tui.tui.services.launcher.Launcher.launch", do(launch),
          launch_failed, fail_async),
     Case("The launch", "r1tui.launch.loading.follow_server",
          do(follow), launch_failed, fail_while_iterated),
-    Case("The list of models", "r1tui.tui.connection.Connection.client", do(lambda app: app.seat.views.do("models"))),
-    Case("Choosing the model", "r1tui.tui.session.Session.choose_model",
+    Case("The list of models", "r1tui.tui.services.server.Connection.client",
+         do(lambda app: app.chat.parts.openers.do("models"))),
+    Case("Choosing the model", "r1tui.tui.services.session.Session.choose_model",
          choose_model, failing=fail_async),
-    Case("Looking for downloads", f"{LOCAL}.downloading", do(lambda app: app.seat.models.do("find_download"))),
-    Case("Switching models", f"{LOCAL}.neighbour", do(lambda app: app.seat.models.do("next"))),
-    Case("Switching models", f"{MODELS}._is_soon_here", do(lambda app: app.seat.models.switch(DEMO))),
+    Case("Looking for downloads", f"{LOCAL}.downloading", do(lambda app: app.chat.models.do("find_download"))),
+    Case("Switching models", f"{LOCAL}.neighbour", do(lambda app: app.chat.models.do("next"))),
+    Case("Switching models", f"{MODELS}._is_soon_here", do(lambda app: app.chat.models.switch(DEMO))),
     Case("Reading the attached files", "r1tui.tui.widgets.composer.with_files",
          partial(typed, text="See @x.py", keys=("escape", "enter")),
-         lambda app: app.seat.composer.prompt.text == "See @x.py"),
+         lambda app: app.chat.composer.prompt.text == "See @x.py"),
     Case("Preparing Markdown", "r1tui.tui.widgets.transcript.warm_up",
-         do(lambda app: app.seat.furniture.transcript._warm_up())),
+         do(lambda app: app.chat.widgets.transcript._warm_up())),
 ]  # fmt: skip
 
 
 def said(app: StillApp) -> list[str]:
     """What the screen says of failures: in notices, in the stages, in answers."""
-    stages = [f"{view.said} {view.remedy}" for view in app.seat.furniture.stages._views]
-    errors = [f"{turn.answer.cause} {turn.answer.remedy}" for turn in app.seat.conversation.exchanges]
+    stages = [f"{view.said} {view.remedy}" for view in app.chat.widgets.stages._views]
+    errors = [f"{turn.answer.cause} {turn.answer.remedy}" for turn in app.chat.conversation.exchanges]
     return [*notices(app), *stages, *errors]
 
 
@@ -337,7 +338,7 @@ async def test_an_exception_in_any_worker_is_said_and_logged_and_leaves_nothing_
     case: Case, app: StillApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(app, (200, 50)) as pilot:
-        await until(pilot, lambda: app.seat.composer.is_settled)
+        await until(pilot, lambda: app.chat.composer.is_settled)
         monkeypatch.setattr(case.target, case.failing)
         await case.begin(app, pilot)
         line = f"{case.name} ended with an unexpected error (SurpriseError)."

@@ -23,7 +23,7 @@ __all__ = ["app"]
 async def test_quitting_ends_the_screen_also_when_it_fails(app: StillApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("r1tui.tui.app.R1App._may_leave", fail_async)
     async with opened(app) as pilot:
-        app.seat.composer.prompt.insert("a draft")
+        app.chat.composer.prompt.insert("a draft")
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not app.is_running)
     assert app.return_code == 1
@@ -36,20 +36,20 @@ async def test_a_handler_that_fails_ends_the_screen_with_one_line_and_nothing_is
 ) -> None:
     async def end() -> None:
         async with opened(app) as pilot:
-            await until(pilot, lambda: app.seat.composer.is_settled)
+            await until(pilot, lambda: app.chat.composer.is_settled)
             monkeypatch.setattr(prompt_saver, "DRAFT_S", 3600.0)  # what follows is saved at the end only
-            app.seat.composer.prompt.insert("typed ")
+            app.chat.composer.prompt.insert("typed ")
             app.show_chat()
-            await app.saved.save(app.seat.conversation)
-            app.seat.conversation.ask("Not saved yet?")
-            app.seat.composer.prompt.insert("and not sent")
+            await app.saved.save(app.chat.conversation)
+            app.chat.conversation.ask("Not saved yet?")
+            app.chat.composer.prompt.insert("and not sent")
             monkeypatch.setattr(ChatScreen, "on_paste", fail)
             monkeypatch.setattr(R1App, "action_keys", fail)
             begin: dict[str, Callable[[], object]] = {
-                "a handler": lambda: app.seat.post_message(events.Paste("x")),
+                "a handler": lambda: app.chat.post_message(events.Paste("x")),
                 "an action of the app": lambda: app.simulate_key("f1"),
-                "a timer": lambda: app.seat.set_timer(0.001, fail),
-                "a callback": lambda: app.seat.call_later(fail),
+                "a timer": lambda: app.chat.set_timer(0.001, fail),
+                "a callback": lambda: app.chat.call_later(fail),
             }
             begin[where]()
             await until(pilot, lambda: app.return_code == 1)
@@ -67,7 +67,7 @@ async def test_a_handler_that_fails_ends_the_screen_with_one_line_and_nothing_is
     assert msgspec.json.decode(draft.read_bytes())["text"] == "typed and not sent"
     again = StillApp(app.paths.state.parent)
     async with opened(again):
-        assert [turn.question for turn in again.seat.conversation.exchanges][-1] == "Not saved yet?"
+        assert [turn.question for turn in again.chat.conversation.exchanges][-1] == "Not saved yet?"
 
 
 async def test_what_nobody_waits_for_is_said_too(app: StillApp) -> None:

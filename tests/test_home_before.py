@@ -35,13 +35,13 @@ from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, boot_id, identify
 from r1tui.tui.app import R1App
-from r1tui.tui.choice import chosen_theme
 from r1tui.tui.keymap import complaints
+from r1tui.tui.themes import chosen_theme
 from tests import keeper_before
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import REPO, Hub, Repository
 from tests.keeper_rig import until as wait_until
-from tests.tui_rig import answers, ask, opened, ready, seat, until
+from tests.tui_rig import answers, ask, opened, ready, until
 
 DATA = Path(__file__).parent / "data" / "home_before"
 WHOLE = Variant(f"hf:{REPO}:Q4_0", repo=REPO, pattern="*Q4_0*")
@@ -259,7 +259,7 @@ async def test_the_screen_takes_over_a_server_whose_supervisor_is_gone(home: Pat
         app = R1App(home, load_config(home.config_file))
         async with opened(app) as pilot:
             await ready(app, pilot, "old-tiny")
-            assert said(seat(app).conversation) == [("Count to a hundred.", "stopped", "", "1, 2, 3")]
+            assert said(app.chat.conversation) == [("Count to a hundred.", "stopped", "", "1, 2, 3")]
             now = keeper.status(home)
             assert now.pid == server.pid
             assert now.keeper_pid is not None

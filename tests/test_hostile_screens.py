@@ -21,11 +21,12 @@ from r1tui.listing.overview import ModelEntry
 from r1tui.messages import DevicePlan, PlanSummary, Status
 from r1tui.system.paths import Paths
 from r1tui.tui.messages import AnswerWaits, DownloadReported, ServerChanged, StageReported
-from r1tui.tui.screens import variants
-from r1tui.tui.screens.ask import AskScreen, Choice
+from r1tui.tui.questions import Choice
+from r1tui.tui.screens import models
+from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.log import LogScreen
-from r1tui.tui.screens.variants import VariantsScreen
+from r1tui.tui.screens.models import ModelsScreen
 from tests.ptys import Terminal
 from tests.screen_rig import DOWNLOAD, ENTRIES, SHARD, STATUS, StillApp
 from tests.transcript_rig import past
@@ -58,7 +59,7 @@ def complaints(screen: Screen[object]) -> list[str]:
 
 
 async def drawn(app: StillApp, pilot: Pilot[None]) -> None:
-    while not app.seat.furnished:
+    while not app.chat.furnished:
         await pilot.pause(0.02)
     await pilot.pause()
     if looking := [worker for worker in app.workers if worker.group == "look"]:  # of none, it waits for all
@@ -69,27 +70,27 @@ async def drawn(app: StillApp, pilot: Pilot[None]) -> None:
 
 
 def in_chat(app: StillApp, text: str) -> None:
-    app.seat.conversations.shown = past(text, text, text)
-    app.seat.furniture.transcript.show(app.seat.conversation)
+    app.chat.conversations.shown = past(text, text, text)
+    app.chat.widgets.transcript.show(app.chat.conversation)
     plan = PlanSummary(verdict=text, n_gpu_layers=5, devices=(DevicePlan(text),), cache_type_k=text, cache_type_v=text)
-    app.seat.post_message(ServerChanged(msgspec.structs.replace(STATUS, variant=text, plan=plan)))
+    app.chat.post_message(ServerChanged(msgspec.structs.replace(STATUS, variant=text, plan=plan)))
 
 
 def in_notices(app: StillApp, text: str) -> None:
-    app.seat.post_message(AnswerWaits(text))
-    app.seat.notify(text, title=text, markup=False)
+    app.chat.post_message(AnswerWaits(text))
+    app.chat.notify(text, title=text, markup=False)
     failed = msgspec.structs.replace(STATUS, state="failed", cause=text, remedy=text)
-    app.seat.post_message(ServerChanged(failed))
+    app.chat.post_message(ServerChanged(failed))
 
 
 def in_stages(app: StillApp, text: str) -> None:
-    app.seat.add_class("-launching")
+    app.chat.add_class("-launching")
     for event in (
         StageStarted("engine", text), LogLine("engine", text), StageDone("engine", text, text), Notice("model", text),
         StageStarted("model", text), Progress("model", 61 << 20, 94 << 20, "bytes", 12.5e6, 2.8),
         StageFailed("model", text, text),
     ):  # fmt: skip
-        app.seat.post_message(StageReported(event))
+        app.chat.post_message(StageReported(event))
 
 
 def in_question(app: StillApp, text: str) -> None:
@@ -106,7 +107,7 @@ def in_download(app: StillApp, text: str) -> None:
 
 def in_models(app: StillApp, text: str) -> None:
     variant = Variant(text, text, quality=text)
-    app.push_screen(VariantsScreen(Catalog({text: variant}), app.config, app.paths, lambda: Status(variant=text)))
+    app.push_screen(ModelsScreen(Catalog({text: variant}), app.config, app.paths, lambda: Status(variant=text)))
 
 
 def in_log(app: StillApp, text: str) -> None:
@@ -125,7 +126,7 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     async def check(place: Callable[[StillApp, str], None], text: str, size: tuple[int, int]) -> list[str]:
         entry = ModelEntry(Variant(text, text, quality=text), Path("/m") / (text.replace("\0", "") or "x"), 1.0, "cpu",
                       problem=text)  # fmt: skip
-        monkeypatch.setattr(variants, "overview", lambda *_: iter([entry, *ENTRIES]))
+        monkeypatch.setattr(models, "overview", lambda *_: iter([entry, *ENTRIES]))
         app = StillApp(tmp_path)
         async with app.run_test(size=size) as pilot:
             await drawn(app, pilot)

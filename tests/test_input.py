@@ -13,7 +13,7 @@ from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.screens.prompts import PromptsScreen
+from r1tui.tui.screens.overlays import PromptsScreen
 from r1tui.tui.widgets.prompt import Prompt
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
@@ -22,20 +22,20 @@ from tests.tui_rig import ANSWER, answers, opened, until
 
 
 def prompt(app: R1App) -> Prompt:
-    return app.seat.composer.prompt
+    return app.chat.composer.prompt
 
 
 async def sent(app: R1App, pilot: Pilot[None], text: str) -> None:
     """Have it in the history, as if it had been asked."""
     count = len(prompt(app).recall.entries)
-    app.seat.port.note_asked(Typed(text))
+    app.chat.view.note_asked(Typed(text))
     await until(pilot, lambda: len(prompt(app).recall.entries) > count)
 
 
 async def shut(app: R1App, pilot: Pilot[None]) -> None:
     """Nobody answers from now on: what is sent comes back."""
-    await until(pilot, lambda: app.seat.composer.is_settled)
-    app.seat.models.ready = False
+    await until(pilot, lambda: app.chat.composer.is_settled)
+    app.chat.models.ready = False
 
 
 async def test_the_arrows_walk_through_earlier_questions_and_back_to_the_draft(tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ async def test_a_large_paste_is_one_label_and_is_sent_whole(tmp_path: Path, n_li
         assert prompt(app).typed.whole == f"look: {text}"
         await pilot.press("enter")
         await until(pilot, lambda: "pasted" in prompt(app).text)  # given back, as the label that it was
-        app.seat.models.ready = True
+        app.chat.models.ready = True
         await pilot.press("enter")
         await until(pilot, lambda: len(prompt(app).recall.entries) == 1)
         assert prompt(app).recall.entries[0].whole == f"look: {text}"
-        assert app.seat.conversation.exchanges[0].question == f"look: {text}".strip()
+        assert app.chat.conversation.exchanges[0].question == f"look: {text}".strip()
 
 
 async def test_a_label_is_deleted_at_once_and_undo_brings_it_back(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ async def test_what_is_pasted_while_reading_is_in_the_prompt_without_control_seq
     app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await shut(app, pilot)
-        app.seat.furniture.transcript.focus()
+        app.chat.widgets.transcript.focus()
         await pilot.pause()
         app.post_message(events.Paste("red \x1b[31mtext"))
         await until(pilot, lambda: prompt(app).text == "red text")
@@ -160,7 +160,7 @@ async def test_the_editor_gives_the_prompt_what_was_saved_or_says_why_not(
         monkeypatch.setattr(app, "suspend", nullcontext)
         monkeypatch.setattr(app, "notify", lambda text, **_: told.append(text))
         await pilot.press(*"typed", "ctrl+g")
-        await until(pilot, lambda: prompt(app).text == text and not app.seat.composer.is_editing)
+        await until(pilot, lambda: prompt(app).text == text and not app.chat.composer.is_editing)
         assert all(one.startswith(said) and "export" in one for one in told)
         assert bool(told) == bool(said)
         if not said:
@@ -185,7 +185,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def offered(app: R1App) -> list[str]:
     """The names in the list of files; empty where it is closed."""
-    return [one.name for one in app.seat.composer.completion._offered]
+    return [one.name for one in app.chat.composer.completion._offered]
 
 
 async def test_an_at_sign_completes_a_path_with_folders_and_spaces(tmp_path: Path, folder: Path) -> None:
@@ -214,7 +214,7 @@ async def test_the_list_of_files_is_moved_in_closed_and_left_alone(tmp_path: Pat
         await pilot.press("escape")
         await until(pilot, lambda: offered(app) == [])
         await pilot.press("p")
-        await until(pilot, lambda: not app.seat.composer.completion.is_looking)
+        await until(pilot, lambda: not app.chat.composer.completion.is_looking)
         assert offered(app) == []
         await pilot.press("ctrl+f")
         await until(pilot, lambda: offered(app) == ["app.py", "apples.txt"])
@@ -241,7 +241,7 @@ async def test_attached_files_are_weighed_against_the_context_and_sent_below_the
     with bare_server(llama_server, tiny_r1(answer=ANSWER), tmp_path) as (socket, _):
         app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{socket}"))
         async with opened(app) as pilot:
-            await until(pilot, lambda: app.seat.instruments.context_size is not None)
+            await until(pilot, lambda: app.chat.instruments.context_size is not None)
             await pilot.press(*"what do @app.py and @apples.txt")
             await pilot.press("space", "d", "o")
             await until(pilot, lambda: "of 512 left" in (prompt(app).border_subtitle or ""))
@@ -250,11 +250,11 @@ async def test_attached_files_are_weighed_against_the_context_and_sent_below_the
             assert f"app.py {n_tokens} + apples.txt " in (prompt(app).border_subtitle or "")
             await pilot.press("enter")
             await until(pilot, lambda: bool(answers(app)))
-            question = app.seat.conversation.exchanges[0].question
+            question = app.chat.conversation.exchanges[0].question
             assert question.startswith("what do @app.py and @apples.txt do\n\nAttached file: app.py\n\n````py\n")
             assert question.endswith("````\n\nAttached file: apples.txt\n\n```txt\napples <\u2060｜User｜>\n```")
             await until(pilot, lambda: not answers(app)[0].running)
-            shown = [row for block in app.seat.furniture.transcript._layout.blocks for row in block.rows]
+            shown = [row for block in app.chat.widgets.transcript._layout.blocks for row in block.rows]
             lines = ["".join(text for text, _ in row.spans) for row in shown]
             assert any("[app.py, 12 B]" in line for line in lines)
             assert not any("print" in line for line in lines)
@@ -273,7 +273,7 @@ async def test_a_file_that_cannot_be_attached_is_refused_with_its_reason(
     said: list[str] = []
     async with opened(app) as pilot:
         await shut(app, pilot)
-        monkeypatch.setattr(app.seat.composer, "notify", lambda text, **_: said.append(text))
+        monkeypatch.setattr(app.chat.composer, "notify", lambda text, **_: said.append(text))
         prompt(app).have(Typed(f"look at @{name}"))
         await until(pilot, lambda: why in (prompt(app).border_subtitle or ""))
         assert prompt(app).has_class("-too-heavy")

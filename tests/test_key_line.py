@@ -14,9 +14,8 @@ from r1tui.config import Config, UiSettings
 from r1tui.events import Content, Failed, Finished, Reasoning, StreamEvent
 from r1tui.tui.controllers.answers import Receiving
 from r1tui.tui.screens.conversations import ConversationsScreen
-from r1tui.tui.screens.keys import KeysScreen
-from r1tui.tui.screens.panel import PanelScreen
-from r1tui.tui.session import Session
+from r1tui.tui.screens.overlays import KeysScreen, PanelScreen
+from r1tui.tui.services.session import Session
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import StillApp
@@ -33,20 +32,20 @@ def answer(*events: StreamEvent, comes: bool = False) -> State:
     def begin(app: StillApp, patch: pytest.MonkeyPatch) -> None:
         app.show_answer(*events)
         if comes:
-            shown = app.seat.conversation
-            app.seat.answers.receiving = Receiving(shown, shown.exchanges[-1])
-            app.seat.refresh_bindings()
+            shown = app.chat.conversation
+            app.chat.answers.receiving = Receiving(shown, shown.exchanges[-1])
+            app.chat.refresh_bindings()
 
     return begin
 
 
 def nothing(app: StillApp, patch: pytest.MonkeyPatch) -> None:
-    app.seat.refresh_bindings()
+    app.chat.refresh_bindings()
 
 
 def launch_failed(app: StillApp, patch: pytest.MonkeyPatch) -> None:
-    app.seat.models.ready = False
-    app.seat.models.last = app.seat.models.replaced = Variant("demo", "Demo")
+    app.chat.models.ready = False
+    app.chat.models.last = app.chat.models.replaced = Variant("demo", "Demo")
     app.show_answer(Failed("The server ended.", ""))
 
 
@@ -111,11 +110,11 @@ async def test_while_something_is_marked_only_its_keys_are_shown(tmp_path: Path,
             Exchange("One?", Answer.past("1.\n\n```python\nx\n```\n", "Hm.")),
             Exchange("Two?", Answer.past("2.", "Hm.")),
         ]
-        app.seat.conversations.shown = conversation = Conversation("c", turns)
+        app.chat.conversations.shown = conversation = Conversation("c", turns)
         other = conversation.ask_instead(turns[1], "Two, again?")
         other.answer = Answer.past("Two.", "Hm.")
-        app.seat.query_one(Transcript).show(conversation)
-        await until(pilot, lambda: app.seat.query_one(Transcript).settled)
+        app.chat.query_one(Transcript).show(conversation)
+        await until(pilot, lambda: app.chat.query_one(Transcript).settled)
         await pilot.press("ctrl+y")
         wanted = ("esc Done", "y Copy", "s Save", "e Edit", "r Ask anew", "d Delete", "←→ Branch")
         await until(pilot, lambda: all(f" {one} " in line(app) for one in wanted))
@@ -159,10 +158,10 @@ async def test_a_key_that_is_clicked_is_pressed(tmp_path: Path) -> None:
         await click(pilot, app, "Chats")
         await until(pilot, lambda: isinstance(app.screen, ConversationsScreen))
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is app.seat)
+        await until(pilot, lambda: app.screen is app.chat)
         await click(pilot, app, "Help")
         await until(pilot, lambda: isinstance(app.screen, KeysScreen))
         await pilot.press("escape", "ctrl+o")
         await until(pilot, lambda: isinstance(app.screen, PanelScreen) and "Back" in line(app))
         await click(pilot, app, "Back")
-        await until(pilot, lambda: app.screen is app.seat)
+        await until(pilot, lambda: app.screen is app.chat)

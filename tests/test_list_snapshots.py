@@ -7,8 +7,8 @@ from textual.widgets import DataTable
 from r1tui.catalog.variants import Catalog
 from r1tui.chat.store import Store
 from r1tui.messages import Status
-from r1tui.tui.screens import conversations, variants
-from r1tui.tui.screens.line import LineScreen
+from r1tui.tui.screens import conversations, models
+from r1tui.tui.screens.dialogs import LineScreen
 from r1tui.tui.screens.sampling import SamplingScreen
 from tests.listed_rig import LISTED, LISTED_PASSAGES, NOW_S
 from tests.screen_rig import ENTRIES, StillApp
@@ -25,7 +25,7 @@ def test_models(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> 
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
-        app.push_screen(variants.VariantsScreen(catalog, app.config, app.paths, lambda: Status(variant="r1-iq1_s")))
+        app.push_screen(models.ModelsScreen(catalog, app.config, app.paths, lambda: Status(variant="r1-iq1_s")))
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)
@@ -41,7 +41,7 @@ def test_conversations(
 
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
-        app.seat.conversation.id = LISTED[0].id
+        app.chat.conversation.id = LISTED[0].id
         await pilot.press("ctrl+l")
         if searched:
             await pilot.press("slash", *"bird")

@@ -6,7 +6,7 @@ from textual.pilot import Pilot
 from r1tui.catalog.variants import Catalog
 from r1tui.config import Config, UiSettings
 from r1tui.messages import Status
-from r1tui.tui.screens import variants
+from r1tui.tui.screens import models
 from r1tui.tui.themes import DEFAULT, load_themes
 from tests.screen_rig import ENTRIES, StillApp
 from tests.snapshot_rig import SIZE, Compare, furnished, settle, still
@@ -53,7 +53,7 @@ def test_without_colours(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch,
         await keys(pilot)
         if what == "models":
             catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
-            app.push_screen(variants.VariantsScreen(catalog, app.config, app.paths, lambda: Status(variant="r1-iq1_s")))
+            app.push_screen(models.ModelsScreen(catalog, app.config, app.paths, lambda: Status(variant="r1-iq1_s")))
         elif what == "panel":
             await pilot.press("ctrl+o")
         await settle(pilot)

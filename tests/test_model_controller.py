@@ -1,10 +1,10 @@
 """Who decides about models, with real servers and no screen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import pytest
@@ -12,17 +12,15 @@ from textual.message import Message
 
 from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config, VariantSettings
-from r1tui.events import StageEvent, StageFailed
-from r1tui.messages import Status
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
+from r1tui.tui import questions
 from r1tui.tui.controllers.models import ModelController
 from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
-from r1tui.tui.monitor import ServerMonitor
-from r1tui.tui.news import News
 from r1tui.tui.services.local_models import LocalModels
-from r1tui.tui.session import Session
-from tests.answer_rig import until
+from r1tui.tui.services.server import ServerMonitor
+from r1tui.tui.services.session import Session
+from tests.answer_rig import View, until
 from tests.conftest import TinyModel
 from tests.keeper_rig import Toy, start_ready
 from tests.tui_rig import config
@@ -30,47 +28,12 @@ from tests.tui_rig import config
 __all__ = ["config"]
 
 
-class Work:
-    """A task as the controller knows it."""
+class ModelView(View):
+    """Hands what is posted to the controller."""
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
-        self._task = task
+    models: ModelController
 
-    @property
-    def is_finished(self) -> bool:
-        return self._task.done()
-
-    def cancel(self) -> object:
-        return self._task.cancel()
-
-
-class View:
-    """Remembers what is shown and asked; `agrees` to what is in it."""
-
-    def __init__(self) -> None:
-        self.models: ModelController
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.agrees: set[str] = set()
-        self.fetching: Literal["launch", "only"] | None = None
-        self.shown: list[str] = []
-        self.failed: list[StageFailed] = []
-        self.title = ""
-        self.work: set[asyncio.Task[None]] = set()
-
-    def run_worker(self, work: Coroutine[Any, Any, None], *, name: str, group: str, exclusive: bool = True) -> Work:
-        for task in self.work if exclusive else ():
-            if task.get_name() == group:
-                task.cancel()
-        task = asyncio.create_task(work, name=group)
-        self.work.add(task)
-        task.add_done_callback(self.work.discard)
-        return Work(task)
-
-    def watch(self) -> None:
-        """The monitor is refreshed where that matters."""
-
-    def post(self, message: Message) -> object:
+    def post_message(self, message: Message) -> object:
         return asyncio.get_running_loop().call_soon(self._hand_over, message)
 
     def _hand_over(self, message: Message) -> None:
@@ -82,69 +45,15 @@ class View:
             case LaunchEnded():
                 self.models.launch_ended(ready=message.ready)
 
-    def tell(self, text: str) -> None:
-        self.said.append(text)
-
-    def tell_news(self, news: News) -> None:
-        self.said.append(news.title)
-
-    def tell_failure(self, failed: StageFailed) -> None:
-        self.said.append(failed.cause)
-
-    def show_status(self, status: Status) -> None:
-        """No instruments are shown."""
-
-    def show_title(self, title: str) -> None:
-        self.title = title
-
-    def show_launch(self) -> None:
-        self.shown.append("launch")
-
-    def show_stage(self, event: StageEvent) -> None:
-        if isinstance(event, StageFailed):
-            self.failed.append(event)
-
-    def hide_launch(self, *, focus: bool) -> None:
-        """No stages are shown."""
-
-    def show_download(self, variant: Variant, *, begin: bool) -> None:
-        self.shown.append(f"download {variant.name} {begin}")
-
-    def show_welcome(self) -> None:
-        self.shown.append("welcome")
-
-    def refresh_bindings(self) -> None:
-        """No keys are shown."""
-
-    def _answer(self, question: str) -> bool:
-        self.asked.append(question)
-        return question in self.agrees
-
-    async def may_stop_others(self) -> bool:
-        return self._answer("others")
-
-    async def may_stop_foreign(self) -> bool:
-        return self._answer("foreign")
-
-    async def may_lose(self, loss: str) -> bool:
-        return self._answer("lose")
-
-    async def may_replace(self, now: Status, variant: Variant) -> bool:
-        return self._answer(f"replace {now.variant}")
-
-    async def choose_fetching(self, variant: Variant) -> Literal["launch", "only"] | None:
-        self.asked.append(f"fetch {variant.name}")
-        return self.fetching
-
 
 @asynccontextmanager
-async def chosen(paths: Paths, config: Config) -> AsyncIterator[View]:
+async def chosen(paths: Paths, config: Config) -> AsyncIterator[ModelView]:
     """A controller of the models of these settings, which follows the server."""
-    view = View()
-    monitor = ServerMonitor(paths, view.post)
-    session = Session(paths, config, view.post, monitor)
-    local = LocalModels(lambda: load_catalog(config), paths, config)
-    view.models = ModelController(session.launcher, monitor, session.chat, local, view, attached=False)
+    view = ModelView()
+    monitor = ServerMonitor(paths, view.post_message)
+    session = Session(paths, config, view.post_message, monitor)
+    local = LocalModels(paths, config)
+    view.models = ModelController(session, monitor, local, view)
     watching = asyncio.create_task(session.watch())
     try:
         yield view
@@ -159,7 +68,7 @@ def of_files(config: Config, **files: VariantSettings) -> Config:
     return msgspec.structs.replace(config, variants=files)
 
 
-async def ready(view: View, name: str) -> None:
+async def ready(view: ModelView, name: str) -> None:
     await until(lambda: view.models.running_model == name and not view.models.launching)
 
 
@@ -189,7 +98,7 @@ async def test_the_wanted_model_comes_up_and_another_takes_its_place(
         assert view.said[-1] == "<chat.back> brings two back."
         models.bring_back()
         await ready(view, "two")
-        assert not view.asked
+        assert not view.asked_of
 
 
 @pytest.mark.parametrize("agrees", [False, True])
@@ -200,11 +109,11 @@ async def test_a_model_that_comes_up_by_itself_is_cancelled_when_the_user_agrees
     toy.acts({"loads": True})
     await asyncio.to_thread(keeper.start, toy.spec(), paths)
     async with chosen(paths, config) as view:
-        view.agrees = {"foreign"} if agrees else set()
+        view.choice = "stop" if agrees else None
         await view.models.begin(None, insists=False)
         await until(lambda: view.models.launching and view.models.status is not None)
         view.models.cancel()
-        await until(lambda: view.asked == ["foreign"])
+        await until(lambda: view.asked_of == [questions.STOP_FOREIGN.text])
         if agrees:
             await until(lambda: not view.models.launching)
             assert [one.cause for one in view.failed] == ["Cancelled."]
@@ -223,9 +132,9 @@ async def test_what_runs_stays_unless_the_user_wants_another_and_agrees(
     async with chosen(paths, config) as view:
         await view.models.begin(other, insists=False)
         await ready(view, "toy")
-        assert not view.asked
+        assert not view.asked_of
         await view.models.begin(other, insists=True)
-        await until(lambda: view.asked == ["replace toy"] and not view.work)
+        await until(lambda: view.asked_of == ["toy is already running."] and not view.work)
         assert keeper.status(paths).pid == before.pid
 
 
@@ -250,10 +159,10 @@ async def test_a_large_model_is_not_fetched_unasked(
 ) -> None:
     far = Variant("far", "Far", repo="acme/far", pattern="*.gguf", size_gib=212.0)
     async with chosen(paths, config) as view:
-        view.fetching = choice
+        view.choice = choice
         view.models.switch(far)
         await until(lambda: not view.work)
-        assert view.asked == ["fetch far"]
+        assert view.asked_of == ["far is not on this machine: 212 GiB to fetch."]
         assert view.shown == shown
 
 
@@ -271,4 +180,4 @@ async def test_a_server_is_stopped_and_started_again_from_here(
         assert not view.models.can("stop_server")
         view.models.start()
         await ready(view, "one")
-        assert not view.asked
+        assert not view.asked_of

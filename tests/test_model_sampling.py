@@ -16,7 +16,7 @@ from r1tui.server.endpoint import Endpoint
 from r1tui.server.sampling import R1_VALUES, file_values, is_r1, repeats_old_example, sampling_for
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
-from r1tui.tui.model_sampling import sampling_of_running
+from r1tui.tui.services.session import sampling_of_running
 from tests.bare_server import SMALL, serving
 from tests.conftest import CommandLine, TinyModel
 from tests.odd_server import odd_server

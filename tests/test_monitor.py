@@ -18,9 +18,9 @@ from r1tui.supervisor import asking, client, stopping
 from r1tui.supervisor.protocol import connect
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify, wait_ended
-from r1tui.tui import monitor as monitoring
 from r1tui.tui.messages import ServerChanged
-from r1tui.tui.monitor import ServerMonitor
+from r1tui.tui.services import server as monitoring
+from r1tui.tui.services.server import ServerMonitor
 from tests.keeper_rig import Toy, start_ready
 
 PATIENCE_S = 60.0

@@ -20,14 +20,13 @@ from r1tui.tui.app import R1App
 from r1tui.tui.commands import COMMANDS
 from r1tui.tui.controllers.answers import STILL_COMING
 from r1tui.tui.messages import StageReported
+from r1tui.tui.questions import STOP_FOREIGN
 from r1tui.tui.remedies import NAMED, in_keys
-from r1tui.tui.screens.ask import AskScreen, stop_or_wait
-from r1tui.tui.screens.line import AsksLine, LineScreen
-from r1tui.tui.screens.save import SaveScreen
+from r1tui.tui.screens.dialogs import AskScreen, AsksLine, LineScreen, SaveScreen
 from r1tui.tui.widgets.stages import Stages
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import StillApp
-from tests.tui_rig import opened, seat, until
+from tests.tui_rig import opened, until
 
 A_KEY = re.compile(r"\b((Ctrl|Alt|Shift)\+\w|F\d{1,2}\b|Esc\b|Enter\b|[A-Z] (puts|brings|saves|asks|deletes)\b)")
 FIXED = {
@@ -99,10 +98,10 @@ async def told(app: R1App, pilot: Pilot[None], text: str) -> None:
 async def test_notices_name_the_keys_that_actions_have_now(tmp_path: Path) -> None:
     app = rebound(tmp_path)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await until(pilot, lambda: seat(app).furnished)
+        await until(pilot, lambda: app.chat.furnished)
         app.notify("<chat.new> begins a new chat, <nothing.known> does not.")
         await told(app, pilot, "F3 begins a new chat, <nothing.known> does not.")
-        seat(app).notify(STILL_COMING)
+        app.chat.notify(STILL_COMING)
         await told(app, pilot, "Esc leaves the selection, then Ctrl+X stops the answer.")
         app.show_error(R1tuiError("The server is failed.", StartServer(), AskAgain()))
         await told(app, pilot, "Start it again. Ctrl+K asks again.")
@@ -113,19 +112,19 @@ async def test_notices_name_the_keys_that_actions_have_now(tmp_path: Path) -> No
 async def test_the_prompt_says_which_key_sends(tmp_path: Path) -> None:
     app = rebound(tmp_path)
     async with opened(app):
-        assert str(seat(app).composer.prompt.placeholder) == "Ask something. Ctrl+E sends."
+        assert str(app.chat.composer.prompt.placeholder) == "Ask something. Ctrl+E sends."
 
 
 async def test_questions_name_the_keys_that_actions_have_now(tmp_path: Path) -> None:
     app = rebound(tmp_path)
     async with opened(app) as pilot:
-        app.push_screen(stop_or_wait())
+        app.push_screen(AskScreen(STOP_FOREIGN.text, STOP_FOREIGN.choices))
         await until(pilot, lambda: isinstance(app.screen, AskScreen) and bool(app.screen.query(OptionList)))
         options = [str(option.prompt) for option in app.screen.query_one(OptionList).options]
         assert options == ["[s]  Stop it; Ctrl+W starts it again", "[Q]  Go back"]
         assert "Stop it all the same" in str(app.screen.query_one(Label).render())
         await pilot.press("q")
-        await until(pilot, lambda: app.screen is seat(app))
+        await until(pilot, lambda: app.screen is app.chat)
 
 
 async def test_lines_that_are_asked_for_name_the_key_that_goes_back_now(tmp_path: Path) -> None:
@@ -140,13 +139,13 @@ async def test_lines_that_are_asked_for_name_the_key_that_goes_back_now(tmp_path
             hint = str(screen.query_one(".hint", Label).render())
             assert hint == f"Enter takes it, {key.upper()} goes back."
             await pilot.press(key)
-            await until(pilot, lambda: app.screen is seat(app))
+            await until(pilot, lambda: app.screen is app.chat)
 
 
 async def test_what_stands_below_an_answer_names_the_keys_that_actions_have_now(tmp_path: Path) -> None:
     app = rebound(tmp_path)
     async with opened(app) as pilot:
-        transcript = seat(app).query_one(Transcript)
+        transcript = app.chat.query_one(Transcript)
 
         def shown() -> str:
             lines = (transcript.render_line(y).text[:-1].strip() for y in range(transcript.size.height))
@@ -156,7 +155,7 @@ async def test_what_stands_below_an_answer_names_the_keys_that_actions_have_now(
         await until(pilot, lambda: "Ctrl+U goes on with it." in shown())
         failed = Answer.past("")
         failed.state, failed.cause, failed.remedies = "failed", "It broke.", (NewChat(), AskAgain())
-        seat(app).conversations.shown = conversation = Conversation("c", [Exchange("hi", failed)])
+        app.chat.conversations.shown = conversation = Conversation("c", [Exchange("hi", failed)])
         transcript.show(conversation)
         await until(pilot, lambda: "F3 begins a new chat. Ctrl+K asks again." in shown())
         assert failed.remedy == "Start a new conversation. Ask again."
@@ -175,16 +174,16 @@ async def test_what_stands_below_an_answer_names_the_keys_that_actions_have_now(
 async def test_stages_of_a_launch_name_the_keys_that_actions_have_now(tmp_path: Path) -> None:
     app = rebound(tmp_path)
     async with opened(app) as pilot:
-        seat(app).add_class("-launching")
+        app.chat.add_class("-launching")
         for event in (
             StageStarted("server", "demo"),
             Notice.of("server", "It does nothing. Still waiting.", GiveUp()),
             StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130),
         ):
-            seat(app).post_message(StageReported(event))
+            app.chat.post_message(StageReported(event))
 
         def shown() -> str:
-            stages = seat(app).query_one(Stages)
+            stages = app.chat.query_one(Stages)
             return " ".join(" ".join(stages.render_line(y).text.split()) for y in range(stages.size.height))
 
         await until(pilot, lambda: "Ctrl+W goes on where it was." in shown())
@@ -195,23 +194,23 @@ async def test_the_line_that_marks_names_the_keys_that_actions_have_now(tmp_path
     app = rebound(tmp_path)
     async with opened(app) as pilot:
         app.show_chat()
-        await until(pilot, lambda: seat(app).query_one(Transcript).settled)
+        await until(pilot, lambda: app.chat.query_one(Transcript).settled)
         await pilot.press("f8", "home", "d")
-        await until(pilot, lambda: "Z puts it back." in str(seat(app).query_one("Selection").render()))
+        await until(pilot, lambda: "Z puts it back." in str(app.chat.query_one("Selection").render()))
 
 
 async def test_another_key_stops_though_the_prompt_has_a_use_for_it(tmp_path: Path) -> None:
     app = rebound(tmp_path)
     async with opened(app) as pilot:
         app.show_chat()
-        await until(pilot, lambda: seat(app).query_one(Transcript).settled)
-        seat(app).models.ready = True
+        await until(pilot, lambda: app.chat.query_one(Transcript).settled)
+        app.chat.models.ready = True
         await pilot.press("f8", "home", "e")
-        await until(pilot, lambda: seat(app).composer.edited is not None)
-        title = str(seat(app).composer.prompt.border_title)
+        await until(pilot, lambda: app.chat.composer.edited is not None)
+        title = str(app.chat.composer.prompt.border_title)
         assert title == "Editing question 1: Ctrl+E asks it anew, Ctrl+X leaves it"
         await pilot.press("ctrl+x")
-        await until(pilot, lambda: seat(app).composer.edited is None)
+        await until(pilot, lambda: app.chat.composer.edited is None)
         assert app.clipboard == ""
 
 
@@ -223,26 +222,26 @@ async def test_esc_closes_the_list_of_files_and_leaves_the_marking_before_it_sto
     app = StillApp(tmp_path / "home")
     async with opened(app) as pilot:
         app.show_chat()
-        await until(pilot, lambda: seat(app).query_one(Transcript).settled)
-        seat(app).models.ready = True
+        await until(pilot, lambda: app.chat.query_one(Transcript).settled)
+        app.chat.models.ready = True
         await pilot.press("ctrl+y", "home", "e", "space", "@", "f")
-        await until(pilot, lambda: seat(app).composer.edited is not None and seat(app).composer.prompt.is_completing)
-        seat(app).query_one(Transcript).focus()
-        await until(pilot, lambda: not seat(app).composer.prompt.has_focus)
+        await until(pilot, lambda: app.chat.composer.edited is not None and app.chat.composer.prompt.is_completing)
+        app.chat.query_one(Transcript).focus()
+        await until(pilot, lambda: not app.chat.composer.prompt.has_focus)
         await pilot.press("escape")  # the list does not get it
-        await until(pilot, lambda: seat(app).composer.edited is None)
+        await until(pilot, lambda: app.chat.composer.edited is None)
         await pilot.press("ctrl+y", "home", "e", "space", "@", "f")
-        await until(pilot, lambda: seat(app).composer.edited is not None and seat(app).composer.prompt.is_completing)
+        await until(pilot, lambda: app.chat.composer.edited is not None and app.chat.composer.prompt.is_completing)
         await pilot.press("escape")
-        await until(pilot, lambda: not seat(app).composer.prompt.is_completing)
-        assert seat(app).composer.edited is not None
+        await until(pilot, lambda: not app.chat.composer.prompt.is_completing)
+        assert app.chat.composer.edited is not None
         await pilot.press("ctrl+y")
-        await until(pilot, lambda: seat(app).furniture.selection.display)
+        await until(pilot, lambda: app.chat.widgets.selection.display)
         await pilot.press("escape")
-        await until(pilot, lambda: not seat(app).furniture.selection.display)
-        assert seat(app).composer.edited is not None
+        await until(pilot, lambda: not app.chat.widgets.selection.display)
+        assert app.chat.composer.edited is not None
         await pilot.press("escape")
-        await until(pilot, lambda: seat(app).composer.edited is None)
+        await until(pilot, lambda: app.chat.composer.edited is None)
 
 
 async def test_a_key_of_its_own_is_said_by_its_first_name(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from r1tui.messages import Status
-from r1tui.tui.news import server_news
+from r1tui.tui.controllers.models import server_notice
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,5 @@ from r1tui.tui.news import server_news
     ],
 )
 def test_what_the_screen_says_of_a_change(before: str | None, now: Status, said: str | None) -> None:
-    news = server_news(Status(state=before) if before else None, now)  # type: ignore[arg-type]
-    assert (news.text if news else None) == said
+    notice = server_notice(Status(state=before) if before else None, now)  # type: ignore[arg-type]
+    assert (notice.text if notice else None) == said

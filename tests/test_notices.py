@@ -18,9 +18,9 @@ async def test_notices_cover_neither_the_prompt_nor_the_end_of_the_answer(
 ) -> None:
     app = StillApp(tmp_path)
     async with app.run_test(size=size, notifications=True) as pilot:
-        await until(pilot, lambda: app.seat.furnished)
+        await until(pilot, lambda: app.chat.furnished)
         long = exchange("?", "\n\n".join(f"Paragraph {number}." for number in range(60)))
-        transcript = app.seat.query_one(Transcript)
+        transcript = app.chat.query_one(Transcript)
         transcript.show(Conversation("c", [long]))
         for number in range(3):
             app.notify(f"Notice {number}: an answer is there, and what it says does not matter at all.")
@@ -30,4 +30,4 @@ async def test_notices_cover_neither_the_prompt_nor_the_end_of_the_answer(
 
         await until(pilot, lambda: len(regions()) == 3)
         end = transcript.region.split_horizontal(-3)[1]
-        assert not any(region.overlaps(app.seat.composer.prompt.region.union(end)) for region in regions())
+        assert not any(region.overlaps(app.chat.composer.prompt.region.union(end)) for region in regions())

@@ -12,19 +12,19 @@ from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.screens.panel import PanelScreen
+from r1tui.tui.screens.overlays import PanelScreen
 from r1tui.tui.widgets.instrument_board import Board
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
 from tests.bench.replay import Replay, Script
 from tests.screen_rig import StillApp
-from tests.tui_rig import ask, opened, seat, until
+from tests.tui_rig import ask, opened, until
 
 SIZES = [(80, 24), (200, 60), (60, 16), (120, 40), (99, 30), (180, 50), (100, 24)]
 
 
 def shown(app: R1App) -> str:
-    widget = app.screen.query_one(Board) if isinstance(app.screen, PanelScreen) else seat(app).instruments
+    widget = app.screen.query_one(Board) if isinstance(app.screen, PanelScreen) else app.chat.instruments
     return "\n".join(widget.render_line(y).text.rstrip() for y in range(widget.size.height))
 
 
@@ -43,15 +43,15 @@ async def test_each_size_has_its_layout(tmp_path: Path, size: tuple[int, int], w
     app = StillApp(tmp_path)
     async with opened(app, size) as pilot:
         await furnished(app, pilot)
-        assert tuple(seat(app).instruments.region.size) == (width, height)
+        assert tuple(app.chat.instruments.region.size) == (width, height)
         assert "ready r1-iq1_s" in shown(app)
-        assert seat(app).instruments.content_region.bottom == (size[1] - 1 if height > 1 else 1)  # above the footer
+        assert app.chat.instruments.content_region.bottom == (size[1] - 1 if height > 1 else 1)  # above the footer
         await pilot.press("f5")
         await pilot.pause()
-        assert seat(app).instruments.region.height == 1
+        assert app.chat.instruments.region.height == 1
         await pilot.press("f5")
         await pilot.pause()
-        assert seat(app).instruments.region.height == height
+        assert app.chat.instruments.region.height == height
 
 
 async def test_what_is_kept_of_files_and_of_the_context_have_names_of_their_own(tmp_path: Path) -> None:
@@ -93,14 +93,14 @@ async def test_no_resize_and_no_layout_disturbs_a_stream(paths: Paths, tmp_path:
     async with server, opened(app) as pilot:
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
-        transcript = seat(app).query_one(Transcript)
+        transcript = app.chat.query_one(Transcript)
         for size in SIZES:
             for key in ("f5", "ctrl+o", "ctrl+o"):
                 await pilot.press(key)
                 await pilot.resize_terminal(*size)
                 await until(pilot, lambda before=answer.tokens: answer.tokens > before)  # type: ignore[misc]
             assert answer.running
-            assert seat(app).query_one(Prompt).region.bottom == size[1] - 1
+            assert app.chat.query_one(Prompt).region.bottom == size[1] - 1
             await until(pilot, lambda: transcript.view.following and newest(answer) in screen_text(transcript))
         text = answer.content.text
     whole = "".join(script.tokens()[script.n_thinking : len(sent)]).partition("</think>")[2]

@@ -45,8 +45,8 @@ async def send(pilot: Pilot[None], sent: list[str]) -> str:
 
 async def begun(app: R1App, pilot: Pilot[None]) -> Prompt:
     """The prompt, once drafts are kept."""
-    await until(pilot, lambda: app.seat.composer.is_settled)
-    return app.seat.composer.prompt
+    await until(pilot, lambda: app.chat.composer.is_settled)
+    return app.chat.composer.prompt
 
 
 async def test_a_pasted_mention_is_text_and_one_that_is_typed_is_a_file(tmp_path: Path, sent: list[str]) -> None:
@@ -101,7 +101,7 @@ async def test_a_pasted_mention_whose_file_is_chosen_from_the_list_is_attached(t
         prompt = await begun(app, pilot)
         prompt.on_paste(events.Paste("see @app.py, "))
         await pilot.press("ctrl+f", "a")
-        await until(pilot, lambda: app.seat.composer.completion.is_open)
+        await until(pilot, lambda: app.chat.composer.completion.is_open)
         await pilot.press("tab")
         await until(pilot, lambda: prompt.text == "see @app.py, @app.py ")
         assert (await send(pilot, sent)).endswith(BLOCK)
@@ -120,7 +120,7 @@ async def test_a_pasted_mention_attaches_nothing_from_a_draft_or_the_history_or_
         assert prompt.text == "see @app.py"
         PromptHistory(again.paths.prompt).add(prompt.typed)
         assert await send(pilot, sent) == "see @app.py"
-        again.seat.composer.begin_edit(Exchange("see @app.py"), 1)
+        again.chat.composer.begin_edit(Exchange("see @app.py"), 1)
         assert await send(pilot, sent) == "see @app.py"
     assert Drafts(again.paths.prompt).take() is None
     third = StillApp(tmp_path)

@@ -28,7 +28,7 @@ from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, start_ready
 from tests.keeper_rig import until as until_true
 from tests.store_rig import let_deletions_age
-from tests.tui_rig import ask, config, opened, ready, seat, until
+from tests.tui_rig import ask, config, opened, ready, until
 
 __all__ = ["config"]
 
@@ -212,8 +212,8 @@ async def test_a_conversation_that_is_left_is_kept_and_found_again_by_its_words(
         await until(pilot, lambda: len(list(paths.kept_prompts.glob("*.kv"))) == 1)
         short = await ask(app, pilot, "Something else.")
         await until(pilot, lambda: not app.session.answering and short.state == "done")
-        await app.session.launcher.managed.restart()
-        await until(pilot, lambda: keeper.status(paths).restarts == 1 and not seat(app).models.launching)
+        await app.monitor.restart()
+        await until(pilot, lambda: keeper.status(paths).restarts == 1 and not app.chat.models.launching)
         await ready(app, pilot)
         await pilot.press("ctrl+n")
         again = await ask(app, pilot, LONG)
@@ -234,7 +234,7 @@ async def test_a_conversation_that_is_deleted_for_good_takes_its_kept_prompt_wit
         await ready(app, pilot)
         await ask(app, pilot, LONG)
         await until(pilot, lambda: not app.session.answering and noted(paths))
-        conversation = seat(app).conversation
+        conversation = app.chat.conversation
         await pilot.press("ctrl+n")
         await until(pilot, lambda: n_kept() == 1)
         await app.saved.written(conversation.id, lambda store: store.delete(conversation.id))

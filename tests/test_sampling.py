@@ -20,8 +20,8 @@ from r1tui.system.files import take_damages
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.models import WelcomeScreen
 from r1tui.tui.screens.sampling import SamplingScreen, Switch
-from r1tui.tui.screens.welcome import WelcomeScreen
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
 from tests.odd_server import odd_server, refused
@@ -173,7 +173,7 @@ async def test_a_change_counts_for_the_next_question_and_is_remembered_for_the_m
     with bare_server(llama_server, tiny_r1(think=THINK, answer=ANSWER), tmp_path) as (socket, _):
         app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{socket}"))
         async with opened(app) as pilot:
-            await until(pilot, lambda: app.seat.models.status is not None)
+            await until(pilot, lambda: app.chat.models.status is not None)
             screen = await panel(app, pilot)
             await fill(screen, pilot, "temperature", "1.25")
             await fill(screen, pilot, "seed", "")
@@ -188,7 +188,7 @@ async def test_a_change_counts_for_the_next_question_and_is_remembered_for_the_m
             await until(pilot, paths.sampling_choices.exists)
         again = R1App(paths, WITH_VALUES, attach=Endpoint.parse(f"unix:{socket}"))
         async with opened(again) as pilot:
-            await until(pilot, lambda: again.seat.models.status is not None)
+            await until(pilot, lambda: again.chat.models.status is not None)
             screen = await panel(again, pilot)
             assert screen.query_one("#temperature", Input).value == "1.25"
             await pilot.press("ctrl+r")
@@ -244,13 +244,13 @@ async def test_the_thinking_row_is_live_only_where_the_template_has_a_switch(
 ) -> None:
     app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{socket}"))
     async with opened(app, (80, 24)) as pilot:
-        await until(pilot, lambda: app.seat.models.status is not None)
+        await until(pilot, lambda: app.chat.models.status is not None)
         screen = await panel(app, pilot)
         await until(pilot, lambda: "no switch" in str(screen.query_one("#switch").render()))
         assert screen.query_one(Switch).disabled
     app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{switched}"))
     async with opened(app, (80, 24)) as pilot:
-        await until(pilot, lambda: app.seat.models.status is not None)
+        await until(pilot, lambda: app.chat.models.status is not None)
         screen = await panel(app, pilot)
         screen.query_one(Switch).focus()
         await pilot.press("space", "space")
@@ -266,7 +266,7 @@ async def test_what_needs_a_restart_is_named_with_its_place_and_fits_a_small_scr
     async with opened(app, (80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is app.seat)
+        await until(pilot, lambda: app.screen is app.chat)
         screen = await panel(app, pilot)
         restart = screen.query_one("#restart")
         told = str(restart.render())

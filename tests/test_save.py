@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Label
 
-from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.screens.save import SaveScreen, free_name
+from r1tui.tui.screens.dialogs import AskScreen, SaveScreen, free_name
 from r1tui.tui.widgets.selection import Selection
 from tests.select_rig import chat, talk
 from tests.tui_rig import until
@@ -42,7 +41,7 @@ async def test_a_listing_is_saved_under_the_name_that_the_text_gives_and_nothing
         await one.pilot.press("o")
         await until(one.pilot, lambda: isinstance(one.app.screen, ChatScreen))
         assert (tmp_path / "game.py").read_text() == "import pygame\n\nprint('hi')\n"
-        assert one.app.seat.query_one(Selection).has_focus
+        assert one.app.chat.query_one(Selection).has_focus
 
 
 async def test_with_the_current_folder_gone_a_listing_is_saved_at_home(

@@ -18,8 +18,7 @@ from r1tui.tui.app import R1App
 from r1tui.tui.screens.conversations import ConversationsScreen
 from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.log import LogScreen
-from r1tui.tui.screens.variants import VariantsScreen
-from r1tui.tui.screens.welcome import WelcomeScreen
+from r1tui.tui.screens.models import ModelsScreen, WelcomeScreen
 from tests.tui_rig import opened, until
 
 OF_A_PATH = ("open", "stat", "lstat", "unlink", "rename", "replace", "mkdir", "scandir", "listdir")
@@ -64,7 +63,7 @@ async def test_no_screen_touches_the_disk_on_the_event_loop(
     touched.clear()  # of the moments before there is a screen
     async with opened(app) as pilot:
         await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
-        await until(pilot, lambda: app.seat.composer.prompt.text == "left")
+        await until(pilot, lambda: app.chat.composer.prompt.text == "left")
         await pilot.press("escape")
         await pilot.press(*"typed", "enter", "up")
         await pilot.press("f6")
@@ -72,7 +71,7 @@ async def test_no_screen_touches_the_disk_on_the_event_loop(
         await pilot.press("escape", "ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, ConversationsScreen) and bool(app.screen.query(DataTable)))
         await pilot.press("escape", "f2")
-        await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
         await pilot.press("escape", "f7", "ctrl+s", "escape", "f12", "escape", "ctrl+underscore", "down", "enter")
         variant = Variant("demo", "A model", repo="someone/something", size_gib=0.1)
         screen = DownloadScreen(variant, paths, Config())

@@ -37,7 +37,7 @@ async def test_the_mark_walks_over_exchanges_and_listings_and_leaves_the_prompt_
         await one.press("home", "j")
         assert one.mark == ("First?", 1)
         await one.press("x", "escape")
-        assert one.app.seat.furniture.selection.mark is None
+        assert one.app.chat.widgets.selection.mark is None
         assert one.marked_rows == []
         assert one.prompt.has_focus
         await one.press("!")
@@ -68,10 +68,10 @@ async def test_typing_elsewhere_ends_the_selection_and_a_click_marks_only_in_it(
         await one.press("ctrl+y", "home")
         await one.pilot.click(Transcript, offset=(5, row))
         await until(one.pilot, lambda: one.mark == ("Second?", 0))
-        assert one.app.seat.query_one(Selection).has_focus
+        assert one.app.chat.query_one(Selection).has_focus
         await one.pilot.click(Prompt)
         await until(one.pilot, lambda: one.mark is None)
-        assert not one.app.seat.query_one(Selection).display
+        assert not one.app.chat.query_one(Selection).display
         assert one.prompt.has_focus
 
 
@@ -85,7 +85,7 @@ async def test_copies_are_the_code_or_the_answers_markdown(tmp_path: Path) -> No
         await one.press("home", "y")
         assert one.app.clipboard == one.conversation.exchanges[0].answer.content.text
         await one.press("escape")
-        await one.app.seat.action_do("selection", "copy_code")
+        await one.app.chat.action_do("selection", "copy_code")
         assert one.app.clipboard == "x = 1\ny = (2\nz = 3\n"
 
 
@@ -153,7 +153,7 @@ async def test_an_exchange_is_deleted_and_put_back(tmp_path: Path) -> None:
         assert one.mark == ("Second?", 0)
         await one.press("d")
         assert one.questions == []
-        assert one.app.seat.furniture.selection.mark is None
+        assert one.app.chat.widgets.selection.mark is None
         await one.press("u")
         assert one.questions == ["Second?"]
         await one.press("u")
@@ -193,7 +193,7 @@ async def test_opening_the_thinking_of_the_marked_exchange(tmp_path: Path) -> No
 
 async def test_editing_says_so_and_esc_puts_back_what_the_prompt_had(tmp_path: Path) -> None:
     async with chat(tmp_path, talk()) as one:
-        one.app.seat.models.ready = True
+        one.app.chat.models.ready = True
         await one.press(*"draft", "ctrl+y", "home", "e")
         assert one.prompt.text == "First?"
         assert str(one.prompt.border_title) == "Editing question 1: Enter asks it anew, Esc leaves it"
@@ -210,12 +210,12 @@ async def test_an_edit_ends_with_the_branch_that_its_question_is_of(tmp_path: Pa
     conversation = talk()
     conversation.ask_instead(conversation.exchanges[1], "Other?").answer = Answer.past("Yes.")
     async with chat(tmp_path, conversation) as one:
-        one.app.seat.models.ready = True
+        one.app.chat.models.ready = True
         await one.press("ctrl+y", "e")
         assert one.prompt.text == "Other?"
         await one.press("ctrl+y", "end", "left")
         assert one.questions == ["First?", "Second?"]
-        assert one.app.seat.composer.edited is None
+        assert one.app.chat.composer.edited is None
         assert one.prompt.text == ""
 
 
@@ -224,7 +224,7 @@ async def test_while_an_answer_runs_nothing_can_lose_it_and_copies_work(tmp_path
     running = conversation.ask("Third?")
     running.answer.apply(Reasoning("Hm"))
     async with chat(tmp_path, conversation) as one:
-        one.app.seat.models.ready = True
+        one.app.chat.models.ready = True
         await one.press("ctrl+y")
         for key in "erd":
             await one.press(key)

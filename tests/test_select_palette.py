@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from r1tui.chat.conversation import Conversation
-from r1tui.tui.actions import Action, actions, run
-from r1tui.tui.palette import ActionsProvider
+from r1tui.tui.palette import Action, ActionsProvider, actions, run
 from tests.screen_rig import StillApp
 from tests.select_rig import chat, exchange, talk
 from tests.transcript_rig import settle
@@ -12,7 +11,7 @@ from tests.tui_rig import until
 
 
 def named(app: StillApp, name: str) -> Action:
-    (found,) = [action for action in actions(app.seat) if action.command.id == name]
+    (found,) = [action for action in actions(app.chat) if action.command.id == name]
     return found
 
 
@@ -39,7 +38,7 @@ async def test_what_is_done_with_something_marked_can_be_begun_while_nothing_is(
         await begin("select.up")
         assert one.mark == ("First?", 2)
         await one.press("escape")
-        one.app.seat.models.ready = True
+        one.app.chat.models.ready = True
         await begin("select.edit")
         assert one.prompt.text == "Second?"
 
@@ -47,18 +46,18 @@ async def test_what_is_done_with_something_marked_can_be_begun_while_nothing_is(
 async def test_what_cannot_be_done_with_anything_marks_nothing(tmp_path: Path) -> None:
     async with chat(tmp_path, Conversation("c", [exchange("First?", "No code.")])) as one:
         for name in ("select.check", "select.thinking", "select.branch_after", "select.undo", "select.leave"):
-            assert not await one.app.run_action(named(one.app, name).action, default_namespace=one.app.seat)
+            assert not await one.app.run_action(named(one.app, name).action, default_namespace=one.app.chat)
             assert one.mark is None
             assert one.prompt.has_focus
 
 
 async def test_the_palette_says_how_to_come_to_what_needs_a_mark(tmp_path: Path) -> None:
     async with chat(tmp_path, talk()) as one:
-        hits = [hit async for hit in ActionsProvider(one.app.seat).search("delete exchange")]
+        hits = [hit async for hit in ActionsProvider(one.app.chat).search("delete exchange")]
         assert hits[0].text == "Delete exchange"
         assert (hits[0].help or "").endswith("(Ctrl+Y, then D: with any)")
         await one.press("ctrl+y")
-        hits = [hit async for hit in ActionsProvider(one.app.seat).search("delete exchange")]
+        hits = [hit async for hit in ActionsProvider(one.app.chat).search("delete exchange")]
         assert (hits[0].help or "").endswith("conversation. (D)")
 
 

@@ -16,7 +16,7 @@ from r1tui.tui.services import chat_client
 from r1tui.tui.widgets.prompt import Prompt
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
-from tests.tui_rig import ANSWER, answers, ask, config, opened, ready, seat, until
+from tests.tui_rig import ANSWER, answers, ask, config, opened, ready, until
 
 __all__ = ["config"]
 
@@ -40,7 +40,7 @@ async def test_an_edited_question_and_the_same_one_again_are_branches_and_the_fi
     app = R1App(paths, config, variant=variant_of_file(tiny_r1(answer=ANSWER)))
     async with opened(app) as pilot:
         await ready(app, pilot)
-        conversation, prompt = seat(app).conversation, seat(app).query_one(Prompt)
+        conversation, prompt = app.chat.conversation, app.chat.query_one(Prompt)
 
         def settled() -> bool:
             return not app.session.answering and all(not one.running for one in answers(app))
@@ -70,7 +70,7 @@ async def test_asking_again_replaces_an_empty_failed_answer_and_keeps_one_that_h
     with bare_server(Path(config.engine.source), tiny_r1(answer=ANSWER), tmp_path) as (socket, _):
         app = R1App(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
         async with opened(app) as pilot:
-            conversation = seat(app).conversation
+            conversation = app.chat.conversation
 
             async def again(answer: Answer, *keys: str) -> None:
                 conversation.exchanges[-1].answer = answer

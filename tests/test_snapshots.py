@@ -16,12 +16,12 @@ from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import Status
 from r1tui.tui.messages import DownloadReported
-from r1tui.tui.screens import variants, welcome
-from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen, little_room
+from r1tui.tui.questions import keep_or_stop, little_room
+from r1tui.tui.screens import models
+from r1tui.tui.screens.dialogs import AskScreen, SaveScreen
 from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.log import LogScreen
-from r1tui.tui.screens.prompts import PromptsScreen
-from r1tui.tui.screens.save import SaveScreen
+from r1tui.tui.screens.overlays import PromptsScreen
 from r1tui.tui.services.attached import Scales, Weight
 from r1tui.tui.widgets import completion
 from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
@@ -92,7 +92,7 @@ def test_editing_a_question(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         app.show_branches()
-        app.seat.models.ready = True
+        app.chat.models.ready = True
         await settle(pilot)
         await pilot.press("ctrl+y", "end", "up", "e")
         await settle(pilot)
@@ -136,7 +136,8 @@ def test_little_room(app: StillApp, snap_compare: Compare) -> None:
         await furnished(pilot)
         app.show_chat()
         await settle(pilot)
-        app.push_screen(little_room(ContextBudget(7410, 8192)))
+        asked = little_room(ContextBudget(7410, 8192))
+        app.push_screen(AskScreen(asked.text, asked.choices))
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=SIZE, run_before=before)
@@ -145,15 +146,15 @@ def test_little_room(app: StillApp, snap_compare: Compare) -> None:
 def test_welcome(app: StillApp, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     h100 = Gpu(0, "NVIDIA H100", "", 80 << 30, 79 << 30, 1 << 30, (9, 0))
     machine = Machine("EPYC", 32, 64, 256 << 30, 240 << 30, Nvidia((h100,)), ())
-    monkeypatch.setattr(welcome, "detect_machine", lambda: machine)
-    monkeypatch.setattr(welcome, "surroundings", lambda *_: Surroundings(900 << 30, 200.0))
+    monkeypatch.setattr(models, "detect_machine", lambda: machine)
+    monkeypatch.setattr(models, "surroundings", lambda *_: Surroundings(900 << 30, 200.0))
     far = [replace(entry, path=None, owner=None) for entry in ENTRIES]
-    monkeypatch.setattr(variants, "overview", lambda *_: iter(far))
+    monkeypatch.setattr(models, "overview", lambda *_: iter(far))
 
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
         catalog = Catalog({entry.variant.name: entry.variant for entry in far})
-        app.push_screen(welcome.WelcomeScreen(catalog, app.config, app.paths, Status))
+        app.push_screen(models.WelcomeScreen(catalog, app.config, app.paths, Status))
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=SIZE, run_before=before)
@@ -162,7 +163,8 @@ def test_welcome(app: StillApp, snap_compare: Compare, monkeypatch: pytest.Monke
 def test_leaving(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await furnished(pilot)
-        app.push_screen(AskScreen("r1-iq1_s is ready. Keep the server?", STAY_OR_GO))
+        asked = keep_or_stop("r1-iq1_s is ready. Keep the server?")
+        app.push_screen(AskScreen(asked.text, asked.choices))
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=SIZE, run_before=before)
@@ -205,10 +207,10 @@ def test_attaching(app: StillApp, snap_compare: Compare, monkeypatch: pytest.Mon
         app.show_chat()
         app.show_figures()
         typed = Typed("[pasted 2,431 lines, 95.7 KiB] against @src/app.py and @notes.md and @pa")
-        app.seat.composer.prompt.put_before(typed)
-        while not app.seat.composer.completion.is_open:
+        app.chat.composer.prompt.put_before(typed)
+        while not app.chat.composer.completion.is_open:
             await pilot.pause(0.02)
-        while "of 8,192 left" not in (app.seat.composer.prompt.border_subtitle or ""):
+        while "of 8,192 left" not in (app.chat.composer.prompt.border_subtitle or ""):
             await pilot.pause(0.02)
         await settle(pilot)
 

@@ -16,7 +16,7 @@ from r1tui.chat.rescue import Unsaved
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.events import Content
-from r1tui.tui.saver import Saver
+from r1tui.tui.services.saver import Saver
 from tests.store_rig import FINISHED, folder, told
 
 __all__ = ["folder", "told"]
@@ -38,7 +38,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
         write(self, changes)
 
     monkeypatch.setattr(Store, "write", maybe)
-    monkeypatch.setattr("r1tui.tui.saver.RETRY_S", 0.05)
+    monkeypatch.setattr("r1tui.tui.services.saver.RETRY_S", 0.05)
     return disk
 
 
@@ -113,7 +113,7 @@ async def test_a_disk_that_hangs_is_told_and_holds_up_nobody_for_ever(
         write(self, changes)
 
     monkeypatch.setattr(Store, "write", hang)
-    monkeypatch.setattr("r1tui.tui.saver.PATIENCE_S", 0.1)
+    monkeypatch.setattr("r1tui.tui.services.saver.PATIENCE_S", 0.1)
     conversation, heard = Conversation("c1"), list[Unsaved | None]()
     saver = Saver(folder, "", lambda _: False, lambda _: None, unsaved=heard.append)
     say(conversation, "lost?")
@@ -137,7 +137,7 @@ async def test_an_error_that_nobody_foresaw_keeps_what_waits(folder: Path, monke
         write(self, changes)
 
     monkeypatch.setattr(Store, "write", fail)
-    monkeypatch.setattr("r1tui.tui.saver.RETRY_S", 0.05)
+    monkeypatch.setattr("r1tui.tui.services.saver.RETRY_S", 0.05)
     conversation, heard = Conversation("c1"), list[Unsaved | None]()
     saver = Saver(folder, "", lambda _: False, lambda _: None, unsaved=heard.append)
     say(conversation, "lost?")

@@ -10,15 +10,12 @@ from r1tui.config import Config, UiSettings
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
-from r1tui.tui.choice import chosen_theme, keep_theme
-from r1tui.tui.screens.keys import KeysScreen
-from r1tui.tui.screens.panel import PanelScreen
-from r1tui.tui.screens.theme import ThemeScreen
-from r1tui.tui.themes import DEFAULT, TERMINAL
+from r1tui.tui.screens.overlays import KeysScreen, PanelScreen, ThemeScreen
+from r1tui.tui.themes import DEFAULT, TERMINAL, chosen_theme, keep_theme
 from tests.bench.replay import Replay, Script
 from tests.ptys import Terminal
 from tests.screen_rig import StillApp
-from tests.tui_rig import ask, opened, seat, until
+from tests.tui_rig import ask, opened, until
 
 COLOUR = re.compile(rb"(?:^|;)(?:[34]8;[25]|3[0-7]|4[0-7]|9[0-7]|10[0-7])(?:;|$)")
 MANY = re.compile(rb"(?:^|;)[34]8;[25](?:;|$)")
@@ -40,7 +37,7 @@ async def test_the_cursor_shows_a_theme_at_once_and_escape_brings_the_old_one_ba
         await pilot.press("ctrl+underscore")  # it is there already
         await pilot.press("escape")
         await until(pilot, lambda: app.theme == DEFAULT and background(app) == before)
-        assert app.screen is seat(app)
+        assert app.screen is app.chat
         assert not app.paths.theme_choice.exists()
 
 
@@ -53,7 +50,7 @@ async def test_what_was_chosen_last_counts_on_the_screen_or_in_the_config(tmp_pa
         await pilot.press("ctrl+underscore", "down", "enter")
         await until(pilot, app.paths.theme_choice.exists)
         assert app.theme == "r1-ember"
-        assert app.screen is seat(app)
+        assert app.screen is app.chat
     assert started(DEFAULT) == "r1-ember"
     assert started("r1-light") == "r1-light"
     assert started("nothing") == DEFAULT
@@ -102,7 +99,7 @@ async def test_without_colours_there_is_one_theme(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("NO_COLOR", "1")
     app = StillApp(tmp_path, Config(ui=UiSettings(theme="r1-light")))
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await until(pilot, lambda: seat(app).furnished)
+        await until(pilot, lambda: app.chat.furnished)
         assert app.theme == TERMINAL
         await pilot.press("ctrl+underscore")
         await until(pilot, lambda: "NO_COLOR" in told(app))
@@ -151,7 +148,7 @@ async def test_a_slow_link_is_said_for_as_long_as_it_is_one(tmp_path: Path, size
     app = StillApp(tmp_path, Config(ui=UiSettings(slow_link=True)))
 
     def said() -> bool:
-        instruments = seat(app).instruments
+        instruments = app.chat.instruments
         return any("slow link" in instruments.render_line(y).text for y in range(instruments.size.height))
 
     async with opened(app, size) as pilot:
@@ -174,15 +171,15 @@ async def test_nothing_is_painted_below_another_screen_and_all_of_it_after(
     async with server, opened(app) as pilot:
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
-        assert seat(app).is_current
+        assert app.chat.is_current
         await pilot.press("f1" if on_top is KeysScreen else "ctrl+o")
         await until(pilot, lambda: isinstance(app.screen, on_top))
-        assert not seat(app).is_current
+        assert app.screen is not app.chat
         await until(pilot, lambda before=answer.tokens: answer.tokens > before + 100)  # type: ignore[misc]
         await pilot.press("escape")
-        await until(pilot, lambda: seat(app).is_current)
+        await until(pilot, lambda: app.chat.is_current)
         word = answer.content.text.split()[-6].strip("`*|.,")
-        transcript = seat(app).furniture.transcript
+        transcript = app.chat.widgets.transcript
         await until(pilot, lambda: word in "".join(transcript.render_line(y).text for y in range(30)))
 
 

@@ -17,18 +17,18 @@ from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.keymap import complaints
 from r1tui.tui.messages import StageReported
-from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.screens.keys import KeysScreen
+from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.screens.log import LogScreen
-from r1tui.tui.screens.variants import VariantsScreen
+from r1tui.tui.screens.models import ModelsScreen
+from r1tui.tui.screens.overlays import KeysScreen
 from r1tui.tui.widgets.log_view import LogView
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.stages import Stages
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
 from tests.screen_rig import StillApp
-from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, seat, until
+from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, until
 
 __all__ = ["config"]
 
@@ -42,9 +42,9 @@ BACK = ["select.leave", *(f"{screen}.back" for screen in (*SCREENS, "variants"))
 async def test_from_nothing_to_an_answer_without_another_key(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:
     app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer=ANSWER)))
     async with opened(app) as pilot:
-        assert seat(app).has_class("-launching")
+        assert app.chat.has_class("-launching")
         await ready(app, pilot)
-        await until(pilot, lambda: not seat(app).has_class("-launching"))
+        await until(pilot, lambda: not app.chat.has_class("-launching"))
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: answer.state == "done")
         assert answer.content.text == ANSWER
@@ -76,7 +76,7 @@ async def test_a_key_stops_the_answer_for_real_and_never_the_server(
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
         await pilot.press("n", "o", "w", "enter")
-        await until(pilot, lambda: seat(app).query_one(Prompt).text == "now")
+        await until(pilot, lambda: app.chat.query_one(Prompt).text == "now")
         assert answers(app) == [answer]
         await pilot.press(key)
         await until(pilot, lambda: not answer.running)
@@ -92,7 +92,7 @@ async def test_keys_switch_models_and_the_conversation_stays(paths: Paths, confi
     own = {name: VariantSettings(title=name, file=str(path)) for name, path in models.items()}
     app = R1App(paths, Config(engine=config.engine, server=config.server, variants=own))
     async with opened(app) as pilot:
-        assert isinstance(app.screen, VariantsScreen)
+        assert isinstance(app.screen, ModelsScreen)
         names = [variant.name for variant in app.catalog]
         await until(pilot, lambda: app.screen.query("DataTable").first().row_count == len(names))  # type: ignore[attr-defined]
         app.screen.query("DataTable").first().move_cursor(row=names.index("first"))  # type: ignore[attr-defined]
@@ -130,8 +130,8 @@ async def test_leaving_asks_once_and_the_next_start_is_in_the_chat_at_once(
     again = R1App(paths, asking)
     async with opened(again) as pilot:
         assert isinstance(again.screen, ChatScreen)
-        assert seat(again).models.ready
-        assert not seat(again).has_class("-launching")
+        assert again.chat.models.ready
+        assert not again.chat.has_class("-launching")
         answer = await ask(again, pilot, "still there?")
         await until(pilot, lambda: answer.state == "done")
         assert keeper.status(paths).pid == before.pid
@@ -146,9 +146,9 @@ async def test_a_launch_is_cancelled_with_a_key_and_goes_on_with_another(paths: 
     app = R1App(paths, config, variant=None)
     app.wanted = app.catalog.find("demo")
     async with opened(app, (80, 24)) as pilot:
-        await until(pilot, lambda: seat(app).query_one(Stages).running("model"))
+        await until(pilot, lambda: app.chat.query_one(Stages).running("model"))
         await pilot.press("escape")
-        await until(pilot, lambda: not seat(app).models.launching)
+        await until(pilot, lambda: not app.chat.models.launching)
         assert not keeper.status(paths).running
         await pilot.press("ctrl+r")
         await ready(app, pilot, "demo")
@@ -161,11 +161,11 @@ async def test_a_model_that_cannot_be_loaded_says_why_and_what_helps(
     bad.write_bytes(b"no model at all")
     app = R1App(paths, config, variant=variant_of_file(bad))
     async with opened(app) as pilot:
-        await until(pilot, lambda: not seat(app).models.launching)
-        shown = "\n".join(str(row) for row in seat(app).query_one(Stages).rows(100, 30))
+        await until(pilot, lambda: not app.chat.models.launching)
+        shown = "\n".join(str(row) for row in app.chat.query_one(Stages).rows(100, 30))
         assert "bad.gguf" in shown
         await pilot.press("f2")
-        await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
 
 
 async def test_a_question_typed_before_the_model_is_ready_waits_in_the_prompt(paths: Paths, config: Config) -> None:
@@ -173,10 +173,10 @@ async def test_a_question_typed_before_the_model_is_ready_waits_in_the_prompt(pa
     async with opened(app) as pilot:
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        seat(app).query_one(Prompt).text = "early question"
+        app.chat.query_one(Prompt).text = "early question"
         await pilot.press("enter")
         await pilot.pause()
-        assert seat(app).query_one(Prompt).text == "early question"
+        assert app.chat.query_one(Prompt).text == "early question"
         assert answers(app) == []
 
 
@@ -184,7 +184,7 @@ class Hasty(R1App):
     """The screen of somebody who types before it is there."""
 
     def on_mount(self) -> None:
-        assert not self.seat.furnished
+        assert not self.chat.furnished
         for key in ("h", "i", "enter", "f5", "x"):
             self.post_message(events.Key(key, key if len(key) == 1 else None))
 
@@ -196,9 +196,9 @@ async def test_no_key_is_lost_that_was_pressed_before_all_was_there(
         app = Hasty(paths, config, attach=Endpoint.parse(f"unix:{socket}"))
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: bool(answers(app)) and answers(app)[0].state == "done")
-            assert seat(app).conversation.exchanges[0].question == "hi"
-            assert seat(app).has_class("-no-panel")
-            await until(pilot, lambda: seat(app).query_one(Prompt).text == "x")
+            assert app.chat.conversation.exchanges[0].question == "hi"
+            assert app.chat.has_class("-no-panel")
+            await until(pilot, lambda: app.chat.query_one(Prompt).text == "x")
 
 
 async def test_an_attached_server_is_chatted_with_and_left_alone(
@@ -211,8 +211,8 @@ async def test_an_attached_server_is_chatted_with_and_left_alone(
             answer = await ask(app, pilot, "hi")
             await until(pilot, lambda: answer.state == "done")
             assert answer.content.text == ANSWER
-            await until(pilot, lambda: seat(app).models.status is not None)
-            shown = "\n".join(str(row) for row in seat(app).instruments.rows(60, 20))
+            await until(pilot, lambda: app.chat.models.status is not None)
+            shown = "\n".join(str(row) for row in app.chat.instruments.rows(60, 20))
             assert f"● ready {model.stem}" in shown
             assert re.search(r"context .*\d / \d", shown)
             await pilot.press("ctrl+q")
@@ -227,10 +227,10 @@ async def test_several_lines_can_be_typed_and_control_tokens_are_told(
     async with opened(app) as pilot:
         await ready(app, pilot)
         await pilot.press("a", "ctrl+j", "b")
-        assert seat(app).query_one(Prompt).text == "a\nb"
+        assert app.chat.query_one(Prompt).text == "a\nb"
         answer = await ask(app, pilot, "x <｜Assistant｜> y")
         await until(pilot, lambda: answer.state == "done")
-        assert "<｜Assistant｜>" not in seat(app).conversation.exchanges[-1].question
+        assert "<｜Assistant｜>" not in app.chat.conversation.exchanges[-1].question
 
 
 async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
@@ -331,7 +331,7 @@ async def test_the_chat_is_usable_at_every_size(
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: answer.state == "done")
-        prompt, transcript = seat(app).query_one(Prompt), seat(app).query_one("Transcript")
+        prompt, transcript = app.chat.query_one(Prompt), app.chat.query_one("Transcript")
         assert prompt.region.bottom <= size[1] - 1
         assert transcript.size.height >= 8
         assert transcript.size.width >= 50
@@ -341,8 +341,8 @@ async def test_a_launch_with_much_to_say_leaves_the_prompt_on_the_screen(tmp_pat
     app = StillApp(tmp_path)
     async with opened(app, (60, 16)) as pilot:
         app.show_launch()
-        app.seat.post_message(StageReported(StageFailed("model", "Why it failed. " * 20, "What helps. " * 20)))
-        await until(pilot, lambda: "✗ model" in "".join(str(row) for row in app.seat.furniture.stages.rows(58, 9)))
+        app.chat.post_message(StageReported(StageFailed("model", "Why it failed. " * 20, "What helps. " * 20)))
+        await until(pilot, lambda: "✗ model" in "".join(str(row) for row in app.chat.widgets.stages.rows(58, 9)))
         app.draw_all()
-        await until(pilot, lambda: app.seat.furniture.stages.size.height > 8)
-        assert app.seat.query_one(Prompt).region.bottom == 15
+        await until(pilot, lambda: app.chat.widgets.stages.size.height > 8)
+        assert app.chat.query_one(Prompt).region.bottom == 15

@@ -15,15 +15,15 @@ from r1tui.errors import R1tuiError
 from r1tui.server.client import ServerClient
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
-from r1tui.tui.actions import actions, run
 from r1tui.tui.app import R1App
-from r1tui.tui.screens.ask import AskScreen
+from r1tui.tui.palette import actions, run
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, call, open_stream
-from tests.tui_rig import answers, ask, config, opened, ready, seat, until
+from tests.tui_rig import answers, ask, config, opened, ready, until
 
 __all__ = ["config"]
 THINK = "Hm, 日本 and 🦙.\n"
@@ -57,7 +57,7 @@ def app_with(paths: Paths, config: Config, model: Path, **sections: object) -> R
 
 def shown(app: R1App) -> str:
     """What the transcript shows."""
-    transcript = seat(app).query_one(Transcript)
+    transcript = app.chat.query_one(Transcript)
     return "\n".join(transcript.render_line(y).text.rstrip() for y in range(transcript.size.height))
 
 
@@ -87,7 +87,7 @@ async def test_esc_ends_a_question_that_waits_behind_another_s_answer_at_once(
         await until(pilot, lambda: keeper.status(paths).answers == [])
         await pilot.press("f8")  # nothing came, so it is asked again
         await until(pilot, lambda: bool(answers(app)[-1].content))
-        assert [turn.question for turn in seat(app).conversation.every] == ["hi"]
+        assert [turn.question for turn in app.chat.conversation.every] == ["hi"]
 
 
 async def test_a_server_that_is_stopped_in_the_middle_of_an_answer_reads_as_stopped(
@@ -170,7 +170,7 @@ async def test_a_key_ends_the_thinking_and_is_the_prompt_s_own_at_other_times(
     app = app_with(paths, config, thinker, **LONG)
     async with opened(app) as pilot:
         await ready(app, pilot)
-        prompt = seat(app).query_one(Prompt)
+        prompt = app.chat.query_one(Prompt)
         prompt.text = "abc"
         prompt.move_cursor((0, 0))
         await pilot.press("ctrl+d")
@@ -191,7 +191,7 @@ async def test_a_thinking_that_is_read_on_ends_with_the_key_too(paths: Paths, co
     app = R1App(paths, config)
     async with opened(app) as pilot:
         [answer] = answers(app)
-        await until(pilot, lambda: answer.state == "thinking" and seat(app).models.ready)
+        await until(pilot, lambda: answer.state == "thinking" and app.chat.models.ready)
         await pilot.press("ctrl+d")
         await until(pilot, lambda: answer.state == "done")
         assert answer.content.text == "Enough."
@@ -224,11 +224,11 @@ async def test_a_question_that_leaves_little_room_is_asked_about_first(
     question = "a " * 220
     async with opened(app) as pilot:
         await ready(app, pilot)
-        seat(app).query_one(Prompt).text = question
+        app.chat.query_one(Prompt).text = question
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("escape")
-        await until(pilot, lambda: seat(app).query_one(Prompt).text.strip() == question.strip())
+        await until(pilot, lambda: app.chat.query_one(Prompt).text.strip() == question.strip())
         assert answers(app) == []
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
@@ -245,12 +245,12 @@ async def test_a_question_for_which_there_is_little_room_left_can_have_a_new_cha
         await ready(app, pilot)
         first = await ask(app, pilot, "a " * 150)
         await until(pilot, lambda: first.state == "done" and not app.session.answering)
-        old = seat(app).conversation
-        seat(app).query_one(Prompt).text = "b " * 50
+        old = app.chat.conversation
+        app.chat.query_one(Prompt).text = "b " * 50
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("n")
-        await until(pilot, lambda: seat(app).conversation is not old and bool(answers(app)))
+        await until(pilot, lambda: app.chat.conversation is not old and bool(answers(app)))
         await until(pilot, lambda: answers(app)[0].state == "done")
         assert len(answers(app)) == len(old.exchanges) == 1
 
@@ -265,7 +265,7 @@ async def test_little_room_is_asked_about_before_an_answer_goes_on_and_before_it
 
     async with opened(app) as pilot:
         await ready(app, pilot)
-        prompt, conversation = seat(app).query_one(Prompt), seat(app).conversation
+        prompt, conversation = app.chat.query_one(Prompt), app.chat.conversation
         prompt.text = "a " * 220
         await pilot.press("enter")
         await until(pilot, is_asked)
@@ -277,7 +277,7 @@ async def test_little_room_is_asked_about_before_an_answer_goes_on_and_before_it
             await pilot.press(*keys)
             await until(pilot, is_asked)
             await pilot.press("escape")
-            await until(pilot, lambda: not is_asked() and seat(app).answers.why_not_now() is None)
+            await until(pilot, lambda: not is_asked() and app.chat.answers.why_not_now() is None)
             assert (answers(app), answer.content.text, answer.cut, prompt.text) == ([answer], text, "limit", "")
         await pilot.press("f8")
         await until(pilot, is_asked)
@@ -306,15 +306,15 @@ async def test_a_question_for_which_there_is_no_room_is_in_the_prompt_again_with
                 """Nothing is known of the room."""
 
             monkeypatch.setattr(app.session.chat, "room", unknown)
-        seat(app).query_one(Prompt).text = question
+        app.chat.query_one(Prompt).text = question
         await pilot.press("enter")
         await until(pilot, lambda: any("the context holds 512" in text for text in said))
         await until(pilot, lambda: not app.session.answering)
         assert "604 tokens" in next(text for text in said if "holds" in text)
-        assert seat(app).query_one(Prompt).text.strip() == question.strip()
-        assert seat(app).conversation.every == []
+        assert app.chat.query_one(Prompt).text.strip() == question.strip()
+        assert app.chat.conversation.every == []
         assert isinstance(app.screen, ChatScreen)
-        await until(pilot, lambda: seat(app).composer.prompt.recall.entries == [])
+        await until(pilot, lambda: app.chat.composer.prompt.recall.entries == [])
         assert PromptHistory(paths.prompt).entries() == []  # as if it had not been asked
 
 
@@ -381,5 +381,5 @@ async def test_an_answer_that_cannot_go_on_stays_what_it_was_and_is_asked_again_
         [again] = [one for one in actions(app.screen) if one.command.title == "Ask again"]
         await run(app, again)
         await until(pilot, lambda: answers(app)[-1] is not answer and not app.session.answering)
-        conversation = seat(app).conversation
+        conversation = app.chat.conversation
         assert [turn.answer for turn in conversation.branches(conversation.exchanges[-1])] == [answer, answers(app)[-1]]

@@ -19,12 +19,12 @@ from r1tui.system.processes import identify
 from r1tui.tui.app import R1App
 from r1tui.tui.controllers import models
 from r1tui.tui.remedies import in_words, to_go_on
-from r1tui.tui.screens.ask import AskScreen
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.widgets.stages import Stages
 from tests.conftest import TinyModel
 from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready
-from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, seat, until
+from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, until
 
 __all__ = ["config"]
 
@@ -50,8 +50,8 @@ async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_wi
         assert answer.remedy == "`r1tui logs` shows why."
         said = in_words(to_go_on(answer.remedies), app)
         assert said == "F6 (the log) shows why. F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
-        await until(pilot, lambda: app.monitor.status.pid not in (None, pid) and seat(app).models.ready)
-        await until(pilot, lambda: not seat(app).models.launching)
+        await until(pilot, lambda: app.monitor.status.pid not in (None, pid) and app.chat.models.ready)
+        await until(pilot, lambda: not app.chat.models.launching)
         await pilot.press("f8")
         await until(pilot, lambda: len(answer.content.text) > len(before) + 100)
         await pilot.press("escape")
@@ -61,7 +61,7 @@ async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_wi
         assert ("one two three four " * 20_000).startswith(answer.content.text)
         await pilot.press("ctrl+y", "r")
         await until(pilot, lambda: answers(app) != [answer] and bool(answers(app)[0].content))
-        assert [turn.answer for turn in seat(app).conversation.every] == [answer, answers(app)[0]]
+        assert [turn.answer for turn in app.chat.conversation.every] == [answer, answers(app)[0]]
 
 
 async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(
@@ -71,13 +71,13 @@ async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(
     app = R1App(paths, once, variant=variant_of_file(tiny_r1(answer=ANSWER)))
     async with opened(app) as pilot:
         await ready(app, pilot)
-        await until(pilot, lambda: not seat(app).models.launching)
-        figures = seat(app).instruments.figures
+        await until(pilot, lambda: not app.chat.models.launching)
+        figures = app.chat.instruments.figures
         await until(pilot, lambda: figures.sample is not None and figures.sample.server is not None)
         pid = keeper.status(paths).pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        await until(pilot, lambda: keeper.status(paths).state == "failed" and not seat(app).models.ready)
+        await until(pilot, lambda: keeper.status(paths).state == "failed" and not app.chat.models.ready)
         await pilot.press("ctrl+r")
         await ready(app, pilot)
 
@@ -96,22 +96,22 @@ async def test_a_key_stops_the_server_asks_first_where_an_answer_runs_and_anothe
         await pilot.press("alt+s")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is seat(app))
+        await until(pilot, lambda: app.screen is app.chat)
         assert answer.running
         await pilot.press("alt+s")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("s")
         await until(pilot, lambda: answer.state == "stopped")
-        await until(pilot, lambda: not keeper.status(paths).running and not seat(app).models.ready)
+        await until(pilot, lambda: not keeper.status(paths).running and not app.chat.models.ready)
         assert answer.content.text.startswith("one two")
-        await until(pilot, lambda: seat(app).check_action("do", ("models", "start")) is True)
+        await until(pilot, lambda: app.chat.check_action("do", ("models", "start")) is True)
         await pilot.press("ctrl+r")
         await ready(app, pilot)
-        await until(pilot, lambda: not seat(app).models.launching)
+        await until(pilot, lambda: not app.chat.models.launching)
         await pilot.press("ctrl+circumflex_accent")  # nothing runs and it loaded quickly: no question
         await until(pilot, lambda: not keeper.status(paths).running)
-        assert app.screen is seat(app)
-        await until(pilot, lambda: seat(app).check_action("do", ("models", "stop_server")) is False)
+        assert app.screen is app.chat
+        await until(pilot, lambda: app.chat.check_action("do", ("models", "stop_server")) is False)
 
 
 async def test_a_server_that_was_long_loading_is_not_stopped_unasked(
@@ -121,12 +121,12 @@ async def test_a_server_that_was_long_loading_is_not_stopped_unasked(
     app = R1App(paths, config, variant=variant_of_file(tiny_r1()))
     async with opened(app) as pilot:
         await ready(app, pilot)
-        await until(pilot, lambda: not seat(app).models.launching)
+        await until(pilot, lambda: not app.chat.models.launching)
         await pilot.press("alt+s")
         await until(pilot, lambda: isinstance(app.screen, AskScreen) and bool(app.screen.query(Label)))
         assert "to load. Stop the server?" in str(app.screen.query_one(Label).render())
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is seat(app))
+        await until(pilot, lambda: app.screen is app.chat)
         assert keeper.status(paths).state == "ready"
 
 
@@ -145,15 +145,15 @@ async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
         pid = keeper.status(paths).pid
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
-        monkeypatch.setattr(seat(app), "notify", lambda text, **_: said.append(text))
+        monkeypatch.setattr(app.chat, "notify", lambda text, **_: said.append(text))
         await pilot.press("f4")
         await until(pilot, lambda: any("cut" in text for text in said))
         came = len(answer.content.text)
         await until(pilot, lambda: len(answer.content.text) > came)
-        assert seat(app).answers.is_shown
-        assert seat(app).models.ready
+        assert app.chat.answers.is_shown
+        assert app.chat.models.ready
         assert keeper.status(paths).pid == pid
-        assert not seat(app).has_class("-launching")
+        assert not app.chat.has_class("-launching")
 
 
 async def test_a_switch_that_fails_is_undone_with_a_key(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:
@@ -165,8 +165,8 @@ async def test_a_switch_that_fails_is_undone_with_a_key(paths: Paths, config: Co
     async with opened(app) as pilot:
         await ready(app, pilot, "good")
         await pilot.press("f4")
-        await until(pilot, lambda: not seat(app).models.launching and not keeper.status(paths).running)
-        assert not seat(app).models.ready
+        await until(pilot, lambda: not app.chat.models.launching and not keeper.status(paths).running)
+        assert not app.chat.models.ready
         await pilot.press("f9")
         await ready(app, pilot, "good")
 
@@ -221,7 +221,7 @@ async def test_another_s_server_is_not_stopped_unasked_while_it_loads(
     keeper.start(toy.spec(), paths)
     app = R1App(paths, config)
     async with opened(app) as pilot:
-        await until(pilot, lambda: seat(app).query_one(Stages).running("server"))
+        await until(pilot, lambda: app.chat.query_one(Stages).running("server"))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("escape")
@@ -243,7 +243,7 @@ async def test_a_switch_while_a_model_loads_brings_the_other_up(
     app = R1App(paths, msgspec.structs.replace(config, variants=own))
     app.wanted = app.catalog.find("first")
     async with opened(app) as pilot:
-        await until(pilot, lambda: seat(app).query_one(Stages).running("server"))
+        await until(pilot, lambda: app.chat.query_one(Stages).running("server"))
         await until(pilot, lambda: keeper.status(paths).state == "loading" and bool(toy.starts))
         await pilot.press("f4")
         await ready(app, pilot, "second")
@@ -278,10 +278,10 @@ async def test_a_server_that_comes_up_is_followed_by_a_screen_that_is_opened_mea
     keeper.start(toy.spec(), paths)
     app = R1App(paths, config)
     async with opened(app) as pilot:
-        await until(pilot, lambda: seat(app).query_one(Stages).running("server"))
+        await until(pilot, lambda: app.chat.query_one(Stages).running("server"))
         toy.acts({})
         keeper.restart(paths)
-        await until(pilot, lambda: seat(app).models.ready and not seat(app).models.launching)
+        await until(pilot, lambda: app.chat.models.ready and not app.chat.models.launching)
 
 
 async def test_a_server_that_hangs_is_shown_and_started_again_with_a_key(
@@ -297,11 +297,11 @@ async def test_a_server_that_hangs_is_shown_and_started_again_with_a_key(
         os.kill(pid, signal.SIGSTOP)
         await until(pilot, lambda: "hangs" in panel(app))
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: app.monitor.status.pid not in (None, pid) and seat(app).models.ready)
+        await until(pilot, lambda: app.monitor.status.pid not in (None, pid) and app.chat.models.ready)
 
 
 def panel(app: R1App) -> str:
-    return "\n".join(str(row) for row in seat(app).instruments.rows(36, 30))
+    return "\n".join(str(row) for row in app.chat.instruments.rows(36, 30))
 
 
 async def test_a_keeper_that_hangs_is_shown_and_a_key_starts_both_again(
@@ -319,7 +319,7 @@ async def test_a_keeper_that_hangs_is_shown_and_a_key_starts_both_again(
         await until(pilot, lambda: "hangs" in panel(app))
         assert "does not answer" in (app.monitor.status.cause or "")
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: seat(app).models.ready and app.monitor.status.pid not in (None, before.pid))
+        await until(pilot, lambda: app.chat.models.ready and app.monitor.status.pid not in (None, before.pid))
         assert not app.monitor.status.hangs
         assert identify(before.keeper_pid) is None
         assert before.pid is not None

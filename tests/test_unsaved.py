@@ -16,9 +16,12 @@ from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.rescue import PREFIX, Unsaved, left_behind, rescue
 from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
+from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
+from r1tui.tui.services.saver import Saver
+from r1tui.tui.services.unsaved import UnsavedWork
 from tests.bench.replay import Replay, Script
 from tests.keeper_rig import until
 from tests.ptys import Terminal
@@ -245,3 +248,30 @@ def test_quitting_with_its_server_loses_nothing_of_an_answer_that_the_disk_has_n
     assert keeper.status(paths).state == "stopped"
     assert wanted.strip() in saved_elsewhere(home)
     disk.empty()
+
+
+async def test_a_failing_write_of_the_conversations_leaves_no_draft_half_written(paths: Paths) -> None:
+    class Desk:
+        draft = Typed("precious")
+        is_saved = False
+
+        async def save_draft(self) -> None:
+            await asyncio.to_thread(flush_has_failed.wait, 60)
+            self.is_saved = True
+
+        def leave_draft(self) -> None:
+            """Nothing is left."""
+
+    async def flush() -> None:
+        flush_has_failed.set()
+        raise FULL
+
+    flush_has_failed = threading.Event()
+    desk = Desk()
+    work = UnsavedWork(desk, lambda line: None)
+    work.saver = Saver(paths.conversations, "", lambda _: False, lambda error: None)
+    work.saver.flush = flush  # type: ignore[method-assign,assignment]
+    with pytest.raises(R1tuiError, match="full"):
+        await work.write()
+    assert desk.is_saved
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -377,7 +377,7 @@ async def test_a_chat_with_another_server_names_the_variable(
     with odd_server() as server:
         app = R1App(paths, Config(), attach=Endpoint.parse(address or server.url))
         async with opened(app, (120, 40)) as pilot:
-            app.seat.query_one(Prompt).text = "Hi"
+            app.chat.query_one(Prompt).text = "Hi"
             await pilot.press("enter")
             await seen(app, pilot, name)
         assert server.seen == []

@@ -22,10 +22,9 @@ from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.controllers.models import ModelController
 from r1tui.tui.remedies import in_keys
-from r1tui.tui.screens import variants, welcome
-from r1tui.tui.screens.ask import AskScreen
-from r1tui.tui.screens.variants import VariantsScreen
-from r1tui.tui.screens.welcome import WelcomeScreen
+from r1tui.tui.screens import models
+from r1tui.tui.screens.dialogs import AskScreen
+from r1tui.tui.screens.models import ModelsScreen, WelcomeScreen
 from tests.conftest import TinyModel
 from tests.hub_server import Hub, Repository
 from tests.screen_rig import ENTRIES
@@ -62,13 +61,13 @@ class Listening(R1App):
 
     def detail(self) -> str:
         """What stands below the list."""
-        return str(self.screen.query_one("VariantsScreen > Vertical > Label", Label).render())
+        return str(self.screen.query_one("ModelsScreen > Vertical > Label", Label).render())
 
 
 async def test_a_key_asks_the_hub_and_the_verdict_is_exact(hub: Hub, paths: Paths) -> None:
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
-        assert isinstance(app.screen, VariantsScreen)
+        assert isinstance(app.screen, ModelsScreen)
         await until(pilot, lambda: app.cell("verdict") == "~ ?")
         app.to_mine()
         await pilot.press("r")
@@ -89,12 +88,12 @@ async def test_a_list_that_is_left_while_it_looks_ends_in_silence(
         looked.set()
         left.wait(5)
 
-    monkeypatch.setattr(variants, "overview", slowly)
+    monkeypatch.setattr(models, "overview", slowly)
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
         await until(pilot, looked.is_set)
         screen = app.screen
-        assert isinstance(screen, VariantsScreen)
+        assert isinstance(screen, ModelsScreen)
         app.to_mine()
         await until(pilot, lambda: "Looking at it…" in app.detail())
         assert "Not on this machine" not in app.detail()
@@ -152,7 +151,7 @@ async def test_a_key_deletes_after_a_question(hub: Hub, paths: Paths) -> None:
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
         assert file.exists()
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
@@ -169,7 +168,7 @@ async def test_the_details_have_their_room_at_every_size(hub: Hub, paths: Paths,
         await until(pilot, lambda: app.cell("verdict") == "~ ?")
         app.to_mine()
         await until(pilot, lambda: "Mine" in app.detail())
-        table, details = app.screen.query_one(DataTable), app.screen.query_one("VariantsScreen > Vertical > Label")
+        table, details = app.screen.query_one(DataTable), app.screen.query_one("ModelsScreen > Vertical > Label")
         assert details.region.bottom <= size[1] - 2
         assert details.region.y >= table.region.bottom
         assert table.size.height >= 5
@@ -185,7 +184,7 @@ async def test_a_model_that_no_variant_means_has_a_row_and_can_be_taken(
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
         screen = app.screen
-        assert isinstance(screen, VariantsScreen)
+        assert isinstance(screen, ModelsScreen)
         table = screen.query_one(DataTable)
         await until(pilot, lambda: table.row_count == len(app.catalog) + 1)
         table.move_cursor(row=len(app.catalog))
@@ -193,7 +192,7 @@ async def test_a_model_that_no_variant_means_has_a_row_and_can_be_taken(
         assert str(table.get_cell(name, "verdict")) == "memory"
         assert str(table.get_cell(name, "name")) == "  another-model-with-…"
         taken: list[Variant | None] = []
-        await app.push_screen(VariantsScreen(app.catalog, app.config, app.paths, Status), taken.append)
+        await app.push_screen(ModelsScreen(app.catalog, app.config, app.paths, Status), taken.append)
         await until(pilot, lambda: app.screen.query_one(DataTable).row_count == len(app.catalog) + 1)
         app.screen.query_one(DataTable).move_cursor(row=len(app.catalog))
         await pilot.press("enter")
@@ -226,14 +225,14 @@ async def test_the_speed_of_the_recommended_model_is_seen_at_every_size(
     hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
     far = [replace(entry, path=None, owner=None) for entry in ENTRIES]
-    monkeypatch.setattr(variants, "overview", lambda *_: iter(far))
+    monkeypatch.setattr(models, "overview", lambda *_: iter(far))
     h100 = Gpu(0, "NVIDIA H100", "", 80 << 30, 79 << 30, 1 << 30, (9, 0))
     machine = Machine("EPYC", 32, 64, 256 << 30, 240 << 30, Nvidia((h100,)), ())
-    monkeypatch.setattr(welcome, "detect_machine", lambda: machine)
-    monkeypatch.setattr(welcome, "surroundings", lambda *_: Surroundings(900 << 30, 200.0))
+    monkeypatch.setattr(models, "detect_machine", lambda: machine)
+    monkeypatch.setattr(models, "surroundings", lambda *_: Surroundings(900 << 30, 200.0))
     app = Listening(paths)
     async with opened(app, size) as pilot:
-        screen = welcome.WelcomeScreen(
+        screen = models.WelcomeScreen(
             Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths, Status
         )
         app.push_screen(screen)
@@ -243,7 +242,7 @@ async def test_the_speed_of_the_recommended_model_is_seen_at_every_size(
         assert re.search(r"r1-iq1_s .*~ 4\.1(–| to )9\.3", row)
         assert "R asks for its speed" not in str(screen.query_one("#welcome", Static).render())
         far[1] = replace(far[1], variant=replace(far[1].variant, repo="acme/R1"), plan=None)
-        screen = welcome.WelcomeScreen(
+        screen = models.WelcomeScreen(
             Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths, Status
         )
         app.push_screen(screen)

@@ -14,7 +14,6 @@ from r1tui.config import Config, EngineSettings, ServerSettings
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
-from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.widgets.prompt import Prompt
 
 THINK = "Hm, 日本 and 🦙.\n"
@@ -46,22 +45,18 @@ async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
 async def opened(app: R1App, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
     """The app, once its chat is there."""
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.seat.furnished)
+        await until(pilot, lambda: app.chat.furnished)
         yield pilot
 
 
-def seat(app: R1App) -> ChatScreen:
-    return app.seat
-
-
 def answers(app: R1App) -> list[Answer]:
-    return [turn.answer for turn in seat(app).conversation.exchanges]
+    return [turn.answer for turn in app.chat.conversation.exchanges]
 
 
 async def ready(app: R1App, pilot: Pilot[None], variant: str | None = None) -> None:
     def fact() -> bool:
-        status = seat(app).models.status
-        return seat(app).models.ready and status is not None and (variant is None or status.variant == variant)
+        status = app.chat.models.status
+        return app.chat.models.ready and status is not None and (variant is None or status.variant == variant)
 
     await until(pilot, fact)
 
@@ -69,7 +64,7 @@ async def ready(app: R1App, pilot: Pilot[None], variant: str | None = None) -> N
 async def ask(app: R1App, pilot: Pilot[None], question: str) -> Answer:
     await until(pilot, lambda: not app.session.answering)
     count = len(answers(app))
-    seat(app).query_one(Prompt).text = question
+    app.chat.query_one(Prompt).text = question
     await pilot.press("enter")
     await until(pilot, lambda: len(answers(app)) > count)
     return answers(app)[-1]

@@ -9,8 +9,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-class _Lazy:
-    """Stands for a module."""
+class LazyModule:
+    """Stands for a module, which is imported when something of it is used."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -38,18 +38,18 @@ if TYPE_CHECKING:
 
     hub_utils: Any  # it does not declare what it exports
 else:
-    asyncio = _Lazy("asyncio")  # `r1tui status` needs none
-    cmake = _Lazy("cmake")
-    httpcore2 = _Lazy("httpcore2")
-    httpx2 = _Lazy("httpx2")  # a quarter of a second
-    hub_constants = _Lazy("huggingface_hub.constants")
-    hub_errors = _Lazy("huggingface_hub.errors")
-    hub_utils = _Lazy("huggingface_hub.utils")
-    huggingface_hub = _Lazy("huggingface_hub")  # half a second
-    markdown_it = _Lazy("markdown_it")
-    ninja = _Lazy("ninja")
-    platformdirs = _Lazy("platformdirs")  # a tenth of `r1tui status`
-    psutil = _Lazy("psutil")  # on Linux, little needs it
-    shutil = _Lazy("shutil")
-    urllib_request = _Lazy("urllib.request")  # http.client, email
-    yaml = _Lazy("yaml")
+    asyncio = LazyModule("asyncio")  # `r1tui status` needs none
+    cmake = LazyModule("cmake")
+    httpcore2 = LazyModule("httpcore2")
+    httpx2 = LazyModule("httpx2")  # a quarter of a second
+    hub_constants = LazyModule("huggingface_hub.constants")
+    hub_errors = LazyModule("huggingface_hub.errors")
+    hub_utils = LazyModule("huggingface_hub.utils")
+    huggingface_hub = LazyModule("huggingface_hub")  # half a second
+    markdown_it = LazyModule("markdown_it")
+    ninja = LazyModule("ninja")
+    platformdirs = LazyModule("platformdirs")  # a tenth of `r1tui status`
+    psutil = LazyModule("psutil")  # on Linux, little needs it
+    shutil = LazyModule("shutil")
+    urllib_request = LazyModule("urllib.request")  # http.client, email
+    yaml = LazyModule("yaml")

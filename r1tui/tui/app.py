@@ -12,45 +12,38 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from textual import work
-from textual.message import Message
 from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
 from r1tui.system.files import take_damages
 from r1tui.system.logs import log_unexpected, on_stray_error
 from r1tui.text import plain
-from r1tui.tui.actions import actions
 from r1tui.tui.appearance import ThemedApp
 from r1tui.tui.clipboard import CopyingApp
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import FatalError, Guarded
 from r1tui.tui.keymap import complaints, keymap
 from r1tui.tui.messages import Sampled
+from r1tui.tui.palette import ActionsProvider, actions
+from r1tui.tui.questions import keep_or_stop
 from r1tui.tui.remedies import in_keys, in_words
+from r1tui.tui.screens import later
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.screens.later import dialogs
 from r1tui.tui.widgets.transcript_rows import foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-    from pathlib import Path
-
     from rich.console import RenderableType
-    from textual.app import App
-    from textual.command import Provider
 
     from r1tui.catalog.variants import Catalog, Variant
-    from r1tui.chat.rescue import Unsaved
     from r1tui.config import Config
     from r1tui.machine.telemetry import Sampler
     from r1tui.server.endpoint import Endpoint
     from r1tui.system.paths import Paths
-    from r1tui.tui.monitor import ServerMonitor
-    from r1tui.tui.saver import Saver
-    from r1tui.tui.screens.second_wave import SecondWave
+    from r1tui.tui.services.saver import Saver
+    from r1tui.tui.services.server import ServerMonitor
+    from r1tui.tui.services.session import Session
     from r1tui.tui.services.shared import Services
     from r1tui.tui.services.unsaved import UnsavedWork
-    from r1tui.tui.session import Session
 
 SAMPLE_S = 1.0
 QUITTING = "Quitting"
@@ -58,16 +51,6 @@ LAST_WORDS_S = 3.0
 """How long the end of an answer that was stopped is waited for."""
 SETTLED_S = 1.5
 """When what stays for good has been imported; the garbage collector need not look at it again, for 60 ms at a time."""
-
-
-def _second_wave() -> type[SecondWave]:
-    from r1tui.tui.screens.second_wave import SecondWave  # noqa: PLC0415  after the first screen
-
-    return SecondWave
-
-
-def _actions() -> type[Provider]:
-    return _second_wave().actions_provider
 
 
 class R1App(Guarded, ThemedApp, CopyingApp):
@@ -80,7 +63,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
     """
     """Notices are where neither the prompt nor the end of a long answer is."""
     ENABLE_COMMAND_PALETTE = True
-    COMMANDS = {_actions}
+    COMMANDS = {ActionsProvider}
     BINDINGS = bindings_of("app")
 
     def __init__(
@@ -102,7 +85,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         self.wanted = variant
         self.insists = insists
         """Whether the user named the model just now; one that the config names takes the place of no other."""
-        self.seat = ChatScreen(clock)
+        self.chat = ChatScreen(clock)
         """The chat, which lies under every other screen."""
         self.keymap: dict[str, str] = {}
         """The keys that actions have by the config, by the ids of their bindings."""
@@ -119,16 +102,18 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         return self._attached_to is None
 
     def get_default_screen(self) -> Screen[None]:
-        return self.seat
+        return self.chat
 
     @cached_property
     def services(self) -> Services:
         """What screens and controllers get, made when the first of them needs it."""
-        return _second_wave().services(
+        from r1tui.tui.services.shared import make_services  # noqa: PLC0415  after the first screen
+
+        return make_services(
             self.paths,
             self.config,
             self.unsaved,
-            post=self._tell,
+            post=self.chat.post_message,
             tell=self.show_error,
             config_file=self.config_file,
             attach=self._attached_to,
@@ -148,7 +133,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
     @property
     def catalog(self) -> Catalog:
         """The models that there are."""
-        return self.services.catalog
+        return self.services.models.catalog
 
     @property
     def saved(self) -> Saver:
@@ -158,7 +143,9 @@ class R1App(Guarded, ThemedApp, CopyingApp):
     @cached_property
     def unsaved(self) -> UnsavedWork:
         """What should be on disk and is not."""
-        return _second_wave().unsaved(self.seat.composer, _AsksOfUnsaved(self), self.seat.show_unsaved)
+        from r1tui.tui.services.unsaved import UnsavedWork  # noqa: PLC0415  after the first screen
+
+        return UnsavedWork(self.chat.composer, self.chat.show_unsaved)
 
     def show_error(self, error: R1tuiError) -> None:
         """Tell the user what happened and what mends it."""
@@ -168,24 +155,26 @@ class R1App(Guarded, ThemedApp, CopyingApp):
     @cached_property
     def sampler(self) -> Sampler:
         """What looks at the machine."""
-        return _second_wave().sampler(self.services.monitor)
+        return self.services.make_sampler()
 
     def on_load(self) -> None:
         self.call_later(self._furnish)  # before any key: those that were pressed meanwhile are handled after it
 
     async def _furnish(self) -> None:
         """Do what the first screen can be shown without."""
+        from r1tui.tui.services.unsaved import where_the_last_went  # noqa: PLC0415  after the first screen
+
         asyncio.get_running_loop().set_exception_handler(self._stray)
         on_stray_error(self._tell_stray)
         with suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
-        await self.seat.opened.wait()
+        await self.chat.opened.wait()
         self.keymap = keymap(self.config.ui)
         self.set_keymap(self.keymap)
         services = self.services
         if self.has_own_server:  # an attached server's models are its own
-            await asyncio.to_thread(lambda: services.catalog)
-        await self.seat.furnish(_second_wave(), services, self.wanted, insists=self.insists)
+            await asyncio.to_thread(lambda: services.models.catalog)
+        await self.chat.furnish(services, self.wanted, insists=self.insists)
         self.set_pace()
         if self._complaints:
             self.notify("\n".join(self._complaints), title="Themes", severity="warning", markup=False)
@@ -194,7 +183,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
         self.set_timer(SETTLED_S, gc.freeze)
-        if said := await asyncio.to_thread(_second_wave().where_the_last_went):
+        if said := await asyncio.to_thread(where_the_last_went):
             self.notify(said, timeout=15)
 
     async def on_unmount(self) -> None:
@@ -239,11 +228,10 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     def action_keys(self) -> None:
         """Show or hide the list of keys."""
-        keys = dialogs().keys
-        if isinstance(self.screen, keys):
+        if isinstance(self.screen, later.overlays.KeysScreen):
             self.screen.dismiss()
         else:
-            self.push_screen(keys([one.command for one in actions(self.screen)], self.keymap))
+            self.push_screen(later.overlays.KeysScreen([one.command for one in actions(self.screen)], self.keymap))
 
     @work(name=QUITTING)
     async def action_leave(self) -> None:
@@ -252,10 +240,10 @@ class R1App(Guarded, ThemedApp, CopyingApp):
             return
         self._leaving = True
         try:
-            if (choice := await self._may_leave()) and await self.unsaved.may_leave():
+            if (choice := await self._may_leave()) and await later.unsaved.may_leave(self, self.unsaved):
                 if choice == "stop":
                     self.notify("Stopping the server…", markup=False)
-                    await self.session.launcher.managed.stop()
+                    await self.monitor.stop()
                 self.session.launcher.leave_download()
                 self.exit(message=await asyncio.to_thread(self._left_behind))
         finally:
@@ -271,7 +259,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     def _left_behind(self) -> str | None:
         """What the terminal says afterwards about downloads that go on."""
-        names = _second_wave().local_models(lambda: self.catalog, self.paths, self.config).downloads()
+        names = self.services.models.downloads()
         return f"The download of {names[0]} goes on: r1tui download {names[0]} shows it." if names else None
 
     async def _may_leave(self) -> str | None:
@@ -287,9 +275,9 @@ class R1App(Guarded, ThemedApp, CopyingApp):
             question = f"{status.variant or 'A model'} is {status.state}. Keep the server?"
             if self.session.chat.answer_id is not None:
                 question = "An answer is running. Keep the server? Stopping it ends the answer."
-            choice = await self.push_screen_wait(dialogs().ask(question, dialogs().stay_or_go))
+            choice = await self.chat.view.decide(keep_or_stop(question))
         if choice == "stop":
-            if not await self.seat.models.may_stop_answers():
+            if not await self.chat.models.may_stop_answers():
                 return None
             await self._end_answer()
         return choice
@@ -298,42 +286,19 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         """Stop the answer that comes, and wait a moment for its last words, which are to be saved."""
         await self.session.chat.stop()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.seat.answers.free.wait(), LAST_WORDS_S)
+            await asyncio.wait_for(self.chat.answers.free.wait(), LAST_WORDS_S)
 
     def set_pace(self) -> None:
         """Tell those who draw and receive how often they may."""
-        if self.seat.furnished:
+        if self.chat.furnished:
             self.services.session.chat.batch_s = 1 / self.refresh_hz
-            self.seat.furniture.set_pace(self.refresh_hz, slow_link=self.slow_link)
-
-    def _tell(self, message: Message) -> None:
-        """Hand a worker's message to the screen that owns what it is about."""
-        self.seat.post_message(message)
-
-    def _tell_damages(self) -> None:
-        for damage in take_damages():
-            self.notify(damage.notice(), severity="warning", timeout=15)
+            self.chat.widgets.set_pace(self.refresh_hz, slow_link=self.slow_link)
 
     def _sample(self) -> None:
-        self._tell_damages()
-        sample = self.sampler.latest()
-        if sample is not None:
-            self._tell(Sampled(sample))
-
-
-class _AsksOfUnsaved:
-    """Asks the user what becomes of what is not saved."""
-
-    def __init__(self, app: App[None]) -> None:
-        self._app = app
-
-    async def choose(self, unsaved: Unsaved, again: Callable[[], Awaitable[Unsaved | None]]) -> str | None:
-        """What is to become of it."""
-        return await self._app.push_screen_wait(dialogs().unsaved(unsaved, again))
-
-    async def save_elsewhere(self, unsaved: Unsaved) -> list[Path] | None:
-        """The files in which it is now."""
-        return await self._app.push_screen_wait(dialogs().elsewhere(unsaved))
+        for damage in take_damages():
+            self.notify(damage.notice(), severity="warning", timeout=15)
+        if (sample := self.sampler.latest()) is not None:
+            self.chat.post_message(Sampled(sample))
 
 
 def _fatal(error: R1tuiError) -> FatalError:

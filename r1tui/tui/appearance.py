@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from textual.app import App
 from textual.filter import ANSIToTruecolor, LineFilter, NoColor
 
-from r1tui.tui.choice import chosen_theme, keep_theme
-from r1tui.tui.screens.later import dialogs
-from r1tui.tui.themes import DEFAULT, TERMINAL, load_themes
+from r1tui.tui.screens import later
+from r1tui.tui.themes import DEFAULT, TERMINAL, chosen_theme, keep_theme, load_themes
 
 if TYPE_CHECKING:
     from r1tui.config import Config
@@ -76,8 +75,8 @@ class ThemedApp(App[None]):
         """Look at the other themes, and keep one."""
         if self.no_color:
             self.notify("NO_COLOR is set: without colours there is one theme.", markup=False)
-        elif not isinstance(self.screen, dialogs().theme):
-            self.push_screen(dialogs().theme(), self._keep)
+        elif not isinstance(self.screen, later.overlays.ThemeScreen):
+            self.push_screen(later.overlays.ThemeScreen(), self._keep)
 
     def _keep(self, theme: str | None) -> None:
         if theme is not None:

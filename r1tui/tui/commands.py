@@ -245,7 +245,7 @@ _TABLE: tuple[Command, ...] = (
         Command("transcript.start", "home,g", "To the start", "scroll('all', -1)", "Scroll to the beginning."),
         Command("transcript.end", "end,G", "To the end", "scroll('all', 1)", "Scroll to the end and stay there."),
     ),
-    *_under("In a question", Command("ask.back", "escape", "Back", "back", "Choose nothing.", short="Back")),
+    *_under("In a question", Command("ask.back", "escape", "Back", "dismiss", "Choose nothing.", short="Back")),
     *_under(
         "In the list of conversations",
         Command("conversations.back", "escape", "Back", "back", "End the search; without one, leave the list.",
@@ -271,10 +271,10 @@ _TABLE: tuple[Command, ...] = (
         Command("download.give_up", "x", "Give up", "give_up",
                 "Stop it and delete what came, once the user has said so.", short="Give up"),
         Command("download.choose", "enter", "Bring it up", "choose", "Bring the model up.", short="Bring it up"),
-        Command("download.back", "escape,q", "Back", "back", "Leave it to itself: it goes on.", short="Back"),
+        Command("download.back", "escape,q", "Back", "dismiss", "Leave it to itself: it goes on.", short="Back"),
     ),
     *_under("In the help", Command("keys.back", "escape,q", "Back", "dismiss", "Go back.", short="Back")),
-    *_under("In a line", Command("line.back", "escape", "Back", "back", "Give no line.", short="Back")),
+    *_under("In a line", Command("line.back", "escape", "Back", "dismiss", "Give no line.", short="Back")),
     *_under(
         "In the log",
         Command("log.back", "escape,q", "Back", "back", "End the search; without one, leave the log.", short="Back"),
@@ -287,7 +287,7 @@ _TABLE: tuple[Command, ...] = (
         "In the instruments",
         Command("panel.back", "escape,q,ctrl+o", "Back", "dismiss", "Go back to the chat.", short="Back"),
     ),
-    *_under("In the prompts", Command("prompts.back", "escape", "Back", "back", "Choose nothing.", short="Back")),
+    *_under("In the prompts", Command("prompts.back", "escape", "Back", "dismiss", "Choose nothing.", short="Back")),
     *_under(
         "In the sampling",
         Command("sampling.back", "escape", "Back", "back", "Leave; a field that cannot be used changes nothing.",
@@ -299,10 +299,10 @@ _TABLE: tuple[Command, ...] = (
         Command("switch.change", "space,enter,right", "Change", "turn(1)", "Show the switch's next answer."),
         Command("switch.change_back", "left", "Change back", "turn(-1)", "Show the switch's answer before this one."),
     ),
-    *_under("Where to save", Command("save.back", "escape", "Back", "back", "Give no line.", short="Back")),
+    *_under("Where to save", Command("save.back", "escape", "Back", "dismiss", "Give no line.", short="Back")),
     *_under(
         "In a server's models",
-        Command("server_models.back", "escape", "Back", "back", "Choose nothing.", short="Back"),
+        Command("server_models.back", "escape", "Back", "dismiss", "Choose nothing.", short="Back"),
     ),
     *_under(
         "In the themes",
@@ -310,7 +310,7 @@ _TABLE: tuple[Command, ...] = (
     ),
     *_under(
         "In the list of models",
-        Command("variants.back", "escape", "Back", "back", "Choose nothing.", short="Back"),
+        Command("variants.back", "escape", "Back", "dismiss", "Choose nothing.", short="Back"),
         Command("variants.choose", "enter", "Bring it up", "choose", "Bring the model under the cursor up.",
                 short="Bring it up"),
         Command("variants.delete", "d", "Delete", "delete",

@@ -1,4 +1,4 @@
-"""Themes as YAML: r1tui's own and the user's, checked so thoroughly that a bad one is a message and never a crash."""
+"""Themes as YAML, r1tui's own and the user's, checked so that a bad one is a message; and which one was chosen last."""
 
 import re
 from collections.abc import Iterator
@@ -6,10 +6,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import yaml
 from textual.color import Color, ColorParseError
 from textual.css.constants import VALID_STYLE_FLAGS
 from textual.theme import Theme
+
+from r1tui.system.files import read_json_if_any, write_json
 
 DEFAULT = "r1-dark"
 TERMINAL = "r1-terminal"
@@ -101,6 +104,24 @@ def parse_theme(raw: bytes) -> Theme:
     if ansi:
         values["variables"] = ANSI_VARIABLES | values.get("variables", {})
     return Theme(**values)
+
+
+class ThemeChoice(msgspec.Struct, frozen=True):
+    """A theme, and which one `ui.theme` named when it was chosen."""
+
+    theme: str
+    instead_of: str
+
+
+def chosen_theme(file: Path, configured: str) -> str:
+    """The choice, unless `ui.theme` was changed since or there is none. Never raises."""
+    choice = read_json_if_any(file, ThemeChoice)
+    return choice.theme if choice is not None and choice.instead_of == configured else configured
+
+
+def keep_theme(file: Path, theme: str, configured: str) -> None:
+    """Remember the choice. Raises OSError."""
+    write_json(file, ThemeChoice(theme, configured))
 
 
 def _check_color(key: str, value: Any, *, ansi: bool) -> None:

@@ -1,4 +1,4 @@
-"""The smallest screen that streams: `python -m tests.bench.seat SOCKET` asks one question and draws the answer."""
+"""The smallest screen that streams: `python -m tests.bench.chat SOCKET` asks one question and draws the answer."""
 
 import sys
 

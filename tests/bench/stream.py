@@ -134,7 +134,7 @@ def _command(folder: Path, *, tui: bool, unfold: bool = False) -> list[str]:
     socket = folder / "s.sock"
     if tui:
         return ["env", f"R1TUI_HOME={folder}", sys.executable, "-m", "r1tui", "--attach", f"unix:{socket}"]
-    return [sys.executable, "-m", "tests.bench.seat", str(socket), *(["--unfold"] if unfold else [])]
+    return [sys.executable, "-m", "tests.bench.chat", str(socket), *(["--unfold"] if unfold else [])]
 
 
 async def run(options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from r1tui.engine.make import build_engine
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
-from r1tui.tui.screens.variants import VariantsScreen
+from r1tui.tui.screens.models import ModelsScreen
 from r1tui.tui.widgets.prompt import Prompt
 from tests import tiny_r1
 from tests.screen_rig import ANSWER, THINKING
@@ -39,7 +39,7 @@ async def take(paths: Paths, config: Config, theme: str, size: tuple[int, int], 
     app.wanted = app.catalog.find("tiny-r1")
     shape = f"{size[0]}x{size[1]}"
     async with app.run_test(size=size) as pilot:
-        seat = app.seat
+        seat = app.chat
         await until(pilot, lambda: seat.models.ready and not seat.models.launching)
         await pilot.press("ctrl+n")  # not below the last session's
         seat.query_one(Prompt).text = "Write Flappy Bird in Python."
@@ -51,7 +51,7 @@ async def take(paths: Paths, config: Config, theme: str, size: tuple[int, int], 
         (FOLDER / f"chat-{theme}-{shape}.svg").write_text(app.export_screenshot(title="r1tui"))
         if models:
             await pilot.press("f2")
-            await until(pilot, lambda: isinstance(app.screen, VariantsScreen))
+            await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
             await until(pilot, lambda: not any(worker.name == "_look" for worker in app.workers if worker.is_running))
             await pilot.pause(1.5)
             (FOLDER / f"models-{theme}-{shape}.svg").write_text(app.export_screenshot(title="r1tui"))

@@ -35,7 +35,7 @@ from r1tui.events import Content, Failed, Finished, Reasoning
 from r1tui.hub.download.headers import fetch_headers
 from r1tui.system.paths import Paths
 from r1tui.system.processes import boot_id
-from r1tui.tui.choice import keep_theme
+from r1tui.tui.themes import keep_theme
 from tests.hub_server import REPO, Repository, running_hub
 from tests.tiny_r1 import build
 

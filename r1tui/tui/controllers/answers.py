@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from r1tui.chat.context_budget import ContextBudget
 from r1tui.chat.special_tokens import defuse
@@ -14,34 +14,25 @@ from r1tui.server.request import Beginning
 from r1tui.supervisor.askers import new_conversation_id
 from r1tui.system.logs import as_user_error
 from r1tui.text import shortened
+from r1tui.tui.controllers.view import Question
 from r1tui.tui.messages import AnswerEnded, AnswerReceived
+from r1tui.tui.questions import little_room
 from r1tui.tui.remedies import ASKS_ANEW, MORE_ROOM, does_not_fit
-from r1tui.tui.services.chat_client import Request
+from r1tui.tui.services.chat_client import AnswerRequest
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from textual.message import Message
-
     from r1tui.chat.answer import Answer
     from r1tui.chat.conversation import Conversation, Exchange
     from r1tui.chat.typed import Typed
+    from r1tui.tui.controllers.view import View
     from r1tui.tui.services.chat_client import ChatClient
+    from r1tui.tui.services.saver import Saver
 
 
 STILL_COMING = "The answer is still coming. <select.leave> leaves the selection, then <chat.stop> stops the answer."
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question that the user wants asked."""
-
-    text: str
-    typed: Typed | None = None
-    """What stood in the prompt; None of a question that is asked anew."""
-    instead_of: Exchange | None = None
-    """The exchange beside which it begins a branch."""
 
 
 @dataclass(frozen=True)
@@ -54,59 +45,10 @@ class Receiving:
     """What stood in the prompt, where its question was typed just now."""
 
 
-class Disk(Protocol):
-    """Where conversations are saved."""
-
-    async def save(self, conversation: Conversation) -> None:
-        """Write what has changed of it."""
-
-    def save_soon(self) -> None:
-        """Write within a second what has changed."""
-
-    def elsewhere(self, conversation: Conversation) -> int | None:
-        """The process that has the conversation, which then is only read here."""
-
-
-class AnswerView(Protocol):
-    """Where the conversation is shown, and its questions are typed."""
-
-    @property
-    def conversation(self) -> Conversation:
-        """The one that is shown."""
-
-    @property
-    def running_model(self) -> str | None:
-        """The name of the model that would answer; None where none does."""
-
-    def run_worker(self, work: Coroutine[Any, Any, None], *, name: str, group: str, exclusive: bool = False) -> object:
-        """Do this beside all else; what it raises is told."""
-
-    def tell(self, text: str) -> None:
-        """Show the user a notice."""
-
-    def post_message(self, message: Message) -> object:
-        """Tell what has come, or that it has ended."""
-
-    def refresh_bindings(self) -> None:
-        """What keys do has changed."""
-
-    async def choose_in_little_room(self, room: ContextBudget, *, goes_on: bool) -> str | None:
-        """What the user wants done where an answer has little room: `send`, `new` for a new conversation, or None."""
-
-    def begin_new(self) -> None:
-        """Show an empty conversation."""
-
-    def note_asked(self, typed: Typed | None) -> None:
-        """What was typed is asked, at the end of the conversation that is shown."""
-
-    def give_back(self, question: Question, *, was_asked: bool = False) -> None:
-        """Have the question in the prompt again; one that was asked is none of the conversation's any more."""
-
-
 class AnswerController:
     """Owns which answer comes; one at a time, of the conversation that is shown or of one that was left."""
 
-    def __init__(self, client: ChatClient, disk: Disk, view: AnswerView) -> None:
+    def __init__(self, client: ChatClient, saved: Saver, view: View) -> None:
         self.receiving: Receiving | None = None
         self.free = asyncio.Event()
         """Set while no answer is received."""
@@ -116,7 +58,7 @@ class AnswerController:
         self._counting: asyncio.Task[ContextBudget | None] | None = None
         """The tokens of the question are being counted."""
         self._client = client
-        self._disk = disk
+        self._saved = saved
         self._view = view
 
     @property
@@ -137,7 +79,7 @@ class AnswerController:
 
     def why_not_now(self) -> str | None:
         """Why nothing can be asked in this conversation now; None when it can."""
-        if (pid := self._disk.elsewhere(self._view.conversation)) is not None:
+        if (pid := self._saved.elsewhere(self._view.conversation)) is not None:
             return f"This conversation is open in another r1tui (process {pid}). <chat.new>: a new one."
         if (left := self.left_conversation) is not None:
             return f"The answer in “{shortened(left.name)}” is still coming. <chat.conversations> goes back to it."
@@ -187,7 +129,7 @@ class AnswerController:
             return False
         if what == "end_thinking":
             return self.is_shown and last.state == "thinking"
-        if self.is_shown or self._disk.elsewhere(self._view.conversation) is not None:
+        if self.is_shown or self._saved.elsewhere(self._view.conversation) is not None:
             return False
         return last.can_go_on or (what == "ask_again" and last.state in ("failed", "stopped"))
 
@@ -195,7 +137,7 @@ class AnswerController:
         """Whether another path of the conversation may be shown, since a running answer is the end of this one; the
         user is told why not."""
         why = ""
-        if (pid := self._disk.elsewhere(self._view.conversation)) is not None:
+        if (pid := self._saved.elsewhere(self._view.conversation)) is not None:
             why = f"This conversation is open in another r1tui (process {pid})."
         elif self.is_shown or self._view.conversation.running:
             why = STILL_COMING
@@ -302,7 +244,7 @@ class AnswerController:
         if room.is_full:
             self._view.tell(f"{does_not_fit(room)} {MORE_ROOM}")
             return None
-        return await self._view.choose_in_little_room(room, goes_on=goes_on)
+        return await self._view.decide(little_room(room, goes_on=goes_on))
 
     async def _ask(self, question: Question) -> None:
         """Ask at the end, or as a branch beside a question; the same question again is for another answer."""
@@ -326,10 +268,10 @@ class AnswerController:
 
         async def begins(inside_thinking: bool) -> None:
             turn.inside_thinking = inside_thinking
-            await self._disk.save(receiving.conversation)
+            await self._saved.save(receiving.conversation)
 
         messages, id_ = receiving.conversation.messages(), receiving.conversation.id
-        asked = Request(messages, turn.answer_id, beginning, vary=vary, conversation_id=id_)
+        asked = AnswerRequest(messages, turn.answer_id, beginning, vary=vary, conversation_id=id_)
         await self._receive(receiving, self._client.ask(asked, begins, lambda events: self._take(receiving, events)))
 
     async def _receive(self, receiving: Receiving, work: Coroutine[Any, Any, None]) -> None:
@@ -358,7 +300,7 @@ class AnswerController:
             self._take_in(answer, event)
         if "thinking" in (state, answer.state) and state != answer.state:
             self._view.refresh_bindings()
-        self._disk.save_soon()
+        self._saved.save_soon()
         self._view.post_message(AnswerReceived(events, receiving.conversation))
 
     def _take_in(self, answer: Answer, event: StreamEvent) -> None:

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from r1tui.chat.conversation import Conversation
 from r1tui.errors import R1tuiError
 from r1tui.supervisor.askers import new_conversation_id
 from r1tui.text import shortened
-from r1tui.tui.controllers.answers import AnswerController, AnswerView
 
 if TYPE_CHECKING:
-    from r1tui.tui.saver import Saver
+    from r1tui.tui.controllers.answers import AnswerController
+    from r1tui.tui.controllers.view import View
     from r1tui.tui.services.chat_client import ChatClient
-
-
-class ConversationView(AnswerView, Protocol):
-    """Where a conversation is shown."""
-
-    def show_error(self, error: R1tuiError) -> None:
-        """Show the user what went wrong."""
-
-    def show(self, conversation: Conversation, *, answer_comes: bool) -> None:
-        """Show this conversation as it is now, and whether an answer comes, of it or of one that was left."""
+    from r1tui.tui.services.saver import Saver
 
 
 class ConversationController:
     """Owns which conversation is shown. The answer of one that is left goes on coming, and is saved."""
 
-    def __init__(self, saved: Saver, answers: AnswerController, client: ChatClient, view: ConversationView) -> None:
+    def __init__(self, saved: Saver, answers: AnswerController, client: ChatClient, view: View) -> None:
         self.shown = Conversation(new_conversation_id())
         self._saved = saved
         self._answers = answers

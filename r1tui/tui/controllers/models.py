@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from r1tui.errors import R1tuiError
 from r1tui.events import StageFailed
 from r1tui.text import duration
+from r1tui.tui import questions
 from r1tui.tui.messages import LaunchEnded, StageReported
-from r1tui.tui.news import server_news
+from r1tui.tui.remedies import say
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from textual.message import Message
+    from textual.worker import Worker
 
     from r1tui.catalog.variants import Variant
+    from r1tui.errors import R1tuiError
     from r1tui.events import StageEvent
     from r1tui.messages import Status
-    from r1tui.tui.monitor import ServerMonitor
-    from r1tui.tui.news import News
-    from r1tui.tui.services.chat_client import ChatClient
-    from r1tui.tui.services.launcher import Launcher
+    from r1tui.tui.controllers.view import Severity, View
     from r1tui.tui.services.local_models import LocalModels
+    from r1tui.tui.services.server import ServerMonitor
+    from r1tui.tui.services.session import Session
 
 LAUNCH = "The launch"
 SWITCHING = "Switching models"
@@ -33,102 +33,28 @@ LONG_LOAD_S = 30.0
 """From which loading time on the user is asked before the server is stopped."""
 
 
-class Work(Protocol):
-    """What goes on beside all else."""
+class ServerNotice(NamedTuple):
+    """What is said when the server's state has changed and the instruments' one word is not enough."""
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether it has ended, however."""
-
-    def cancel(self) -> object:
-        """End it."""
-
-
-class ModelView(Protocol):
-    """Where models are shown and chosen, and the user is asked about them."""
-
-    def run_worker(self, work: Coroutine[Any, Any, None], *, name: str, group: str, exclusive: bool = True) -> Work:
-        """Do this beside all else; what it raises is told."""
-
-    def watch(self) -> None:
-        """Follow the server, beside all else."""
-
-    def post(self, message: Message) -> object:
-        """Tell what has happened, after all that was told before."""
-
-    def tell(self, text: str) -> None:
-        """Show the user a notice."""
-
-    def tell_news(self, news: News) -> None:
-        """Show the user what has become of the server."""
-
-    def tell_failure(self, failed: StageFailed) -> None:
-        """Show the user why the model that runs was not replaced."""
-
-    def show_status(self, status: Status) -> None:
-        """The server's status is another one."""
-
-    def show_title(self, title: str) -> None:
-        """The model that runs has this name for people; none where nothing runs."""
-
-    def show_launch(self) -> None:
-        """A launch begins: none of its stages has been reported."""
-
-    def show_stage(self, event: StageEvent) -> None:
-        """A launch has got on."""
-
-    def hide_launch(self, *, focus: bool) -> None:
-        """No launch is of interest any more; with `focus` the user may ask now."""
-
-    def show_download(self, variant: Variant, *, begin: bool) -> None:
-        """Show its download, which is yet to `begin`, or goes on."""
-
-    def show_welcome(self) -> None:
-        """Let the user choose a first model."""
-
-    def refresh_bindings(self) -> None:
-        """What keys do has changed."""
-
-    async def may_stop_others(self) -> bool:
-        """Whether the server may be stopped although it computes somebody else's answer."""
-
-    async def may_stop_foreign(self) -> bool:
-        """Whether a server may be stopped that comes up without a launch of ours."""
-
-    async def may_lose(self, loss: str) -> bool:
-        """Whether the server may be stopped although this is lost by it."""
-
-    async def may_replace(self, now: Status, variant: Variant) -> bool:
-        """Whether the running model may go for the one that r1tui was started with."""
-
-    async def choose_fetching(self, variant: Variant) -> Literal["launch", "only"] | None:
-        """Whether a large model is to be fetched and brought up, or `only` fetched."""
+    title: str
+    text: str
+    severity: Severity
 
 
 class ModelController:
-    """Owns which model runs or comes up, and which ran before. `attached`, it only shows somebody else's."""
+    """Owns which model runs or comes up, and which ran before; an attached server's it only shows."""
 
-    def __init__(
-        self,
-        launcher: Launcher,
-        monitor: ServerMonitor,
-        chat: ChatClient,
-        models: LocalModels,
-        view: ModelView,
-        *,
-        attached: bool,
-    ) -> None:
+    def __init__(self, session: Session, monitor: ServerMonitor, models: LocalModels, view: View) -> None:
         self.status: Status | None = None
         """The server's status, as it is shown; None before the first word of it."""
-        self.ready = attached
+        self.ready = session.attached
         """Whether a question would be answered."""
-        self._launcher = launcher
+        self._session = session
+        self._launcher = session.launcher
         self._monitor = monitor
-        self._chat = chat
         self._models = models
-        self._attached = attached
         self._view = view
-        self._launch: Work | None = None
+        self._launch: Worker[None] | None = None
         self._failure: StageFailed | None = None
         """Why the launch has failed."""
         self.last: Variant | None = None
@@ -154,11 +80,11 @@ class ModelController:
                 waits = status is not None and status.waits_for_start
                 return waits or not (self.launching or self.ready or self.last is None)
             case "stop_server":
-                return status is not None and status.running and not (self.launching or self._attached)
+                return status is not None and status.running and not (self.launching or self._session.attached)
             case "bring_back":
                 return not self.launching and not self.ready and self.replaced is not None
             case _:
-                return not self._attached
+                return not self._session.attached
 
     def do(self, what: str | int) -> None:
         """Switch to the model with this number in the list, or to the `previous` or the `next` one on disk;
@@ -183,8 +109,8 @@ class ModelController:
 
         A wanted model that the user `insists` on takes the place of another, if the user agrees.
         """
-        self._view.watch()
-        if self._attached:
+        self.watch()
+        if self._session.attached:
             return
         now = self._monitor.refresh()
         if now.running:
@@ -197,12 +123,19 @@ class ModelController:
         else:
             self._view.show_welcome()
 
+    def watch(self) -> None:
+        """Follow the server, beside all else; somebody else's says once what it is."""
+        if self._session.attached:
+            self._view.run_worker(self._session.look_at_attached(), name="Asking the server")
+        else:
+            self._view.run_worker(self._session.watch(), group="watch", name="Watching the server")
+
     def take_status(self, status: Status) -> None:
         """The server's status is another one, or is to be looked at anew."""
         before, self.status = self.status, status
         self.ready = status.state in ("ready", "sleeping")
         self._view.show_status(status)
-        if not self._attached and (before is None or before.variant != status.variant or self.last is None):
+        if not self._session.attached and (before is None or before.variant != status.variant or self.last is None):
             variant = self._models.running(status)
             self._view.show_title(variant.title if variant is not None else "")
             if status.variant and self.last is None and self.ready:
@@ -211,8 +144,8 @@ class ModelController:
             self._view.hide_launch(focus=False)
         if before is None or (before.state, before.hangs) != (status.state, status.hangs):
             self._view.refresh_bindings()  # it asks for every key whether it does something
-            if not self.launching and (news := server_news(before, status)) is not None:
-                self._view.tell_news(news)
+            if not self.launching and (notice := server_notice(before, status)) is not None:
+                self._view.tell(notice.text, title=notice.title, severity=notice.severity)
         if status.comes_up and not self.launching:
             self._bring_up(self._launcher.follow(status))
 
@@ -233,7 +166,8 @@ class ModelController:
             self._view.hide_launch(focus=True)
             self.replaced = None
         elif self.ready and self._failure is not None:  # what ran goes on
-            self._view.tell_failure(self._failure)
+            failed = f"{self._failure.cause} {say(self._failure.remedies)}"
+            self._view.tell(failed, title="The model stays", severity="error")
         elif self.replaced is not None:
             self._view.tell(f"<chat.back> brings {self.replaced.name} back.")
         self._view.refresh_bindings()
@@ -241,8 +175,8 @@ class ModelController:
     def work_failed(self, name: str, error: R1tuiError) -> None:
         """A launch whose work is gone has failed."""
         if name == LAUNCH and self.launching:
-            self._view.post(StageReported(StageFailed.of("server", error)))
-            self._view.post(LaunchEnded(ready=False))
+            self._view.post_message(StageReported(StageFailed.of("server", error)))
+            self._view.post_message(LaunchEnded(ready=False))
 
     def launch(self, variant: Variant, *, replace: bool) -> None:
         """Bring the model up; with `replace` in place of what runs."""
@@ -265,7 +199,7 @@ class ModelController:
             self._give_up()
 
     async def _cancel_foreign(self) -> None:
-        if await self._view.may_stop_foreign():
+        if await self._view.decide(questions.STOP_FOREIGN):
             self._give_up()
 
     def _give_up(self) -> None:
@@ -283,21 +217,21 @@ class ModelController:
     async def _restart(self, status: Status) -> None:
         """Have the server started again, by its supervisor or, where that hangs, by a new one."""
         variant = self.last or self._models.running(status)
-        done = await self._launcher.managed.restart()
+        done = await self._monitor.restart()
         if not done and variant is not None and (self._launcher.following or not self.launching):
             self.launch(variant, replace=False)
 
     async def _stop_server(self) -> None:
         now, loss = self._monitor.refresh(), ""
-        if self._chat.answer_id is not None:
+        if self._session.chat.answer_id is not None:
             loss = "An answer is running, and ends with the server."
         elif now.load_s is not None and now.load_s >= LONG_LOAD_S:
             loss = f"{now.variant or 'The model'} took {duration(now.load_s)} to load."
-        if loss and not await self._view.may_lose(loss):
+        if loss and not await self._view.decide(questions.stop_at_a_loss(loss)):
             return
         if await self.may_stop_answers():
             self._view.tell("Stopping the server…")
-            await self._launcher.managed.stop()
+            await self._monitor.stop()
             self._view.tell("The server is stopped. <chat.start> starts it again.")
 
     def bring_back(self) -> None:
@@ -331,10 +265,10 @@ class ModelController:
         if now.running and now.variant == variant.name:
             self._view.tell(f"{variant.name} is already running.")
             return
-        if not unasked and not await self._view.may_replace(now, variant):
+        if not unasked and not await self._view.decide(questions.replace(now.variant, variant)):
             return
         is_asked = not known_size and not await self._is_soon_here(variant)
-        choice = await self._view.choose_fetching(variant) if is_asked else "launch"
+        choice = await self._view.decide(questions.fetch(variant)) if is_asked else "launch"
         if choice == "only":
             self._view.show_download(variant, begin=True)
         elif choice == "launch" and await self.may_stop_answers():
@@ -348,4 +282,24 @@ class ModelController:
 
     async def may_stop_answers(self) -> bool:
         """Whether the server may be stopped: the user is asked when it computes somebody else's answer."""
-        return not await self._chat.others_answers() or await self._view.may_stop_others()
+        if not await self._session.chat.others_answers():
+            return True
+        return await self._view.decide(questions.STOP_OTHERS) is not None
+
+
+def server_notice(before: Status | None, now: Status) -> ServerNotice | None:
+    """What is to be said of the change; None for one that speaks for itself. `before` is None at the first look."""
+    cause = f"{now.cause or ''} {say(now.remedies)}".strip()
+    if now.hangs:
+        return ServerNotice("The server hangs", cause, "error")
+    if now.stray:
+        return ServerNotice("A server runs that r1tui knows nothing of", cause, "error")
+    if before is None:
+        return None
+    if now.state == "failed":
+        return ServerNotice("The server ended", f"{now.cause} <chat.start> starts it again.", "error")
+    if now.state == "restarting":
+        return ServerNotice("The server ended", cause or "It is started again.", "warning")
+    if before.state == "sleeping" and now.state == "ready":
+        return ServerNotice("", "The model is loaded again.", "information")
+    return None

@@ -25,7 +25,6 @@ from r1tui.tui.widgets.instruments import Instruments
 if TYPE_CHECKING:
     from r1tui.catalog.variants import Variant
     from r1tui.chat.conversation import Conversation
-    from r1tui.tui.screens.second_wave import SecondWave
     from r1tui.tui.services.shared import Services
     from r1tui.tui.widgets.selection import Selection
     from r1tui.tui.widgets.transcript import Transcript
@@ -79,19 +78,20 @@ class ChatScreen(Guarded, Screen[None]):
     def on_mount(self) -> None:
         self.call_after_refresh(self.opened.set)
 
-    async def furnish(
-        self, wave: type[SecondWave], services: Services, wanted: Variant | None, *, insists: bool
-    ) -> None:
+    async def furnish(self, services: Services, wanted: Variant | None, *, insists: bool) -> None:
         """Bring all that is not there yet, and begin, with the `wanted` model where there is one."""
-        parts = wave.chat_parts(self, self.instruments, self.composer, services)
-        self.port, self.views, self.answers, self.conversations, self.models, self.furniture, self._keyed = parts
+        from r1tui.tui.screens.chat_parts import ChatParts  # noqa: PLC0415  after the first screen
+
+        self.parts = parts = ChatParts(self, self.instruments, self.composer, services)
+        self.answers, self.conversations, self.models = parts.answers, parts.conversations, parts.models
+        self.view, self.widgets = parts.view, parts.widgets
         with self.app.batch_update():
             self.remove_class("-bare")
             self.composer.prompt.invite()
-            await self.mount(*self.furniture.later, before=self.composer)
+            await self.mount(*self.widgets.deferred, before=self.composer)
         await self.conversations.open_last()
         count, hear = services.session.server.count_tokens, services.unsaved.hear_of_prompt
-        self.composer.begin(services.paths.prompt, count, self.port.context_left, hear)
+        self.composer.begin(services.paths.prompt, count, self.view.context_left, hear)
         self.furnished = True
         services.unsaved.show()
         self.refresh_bindings()
@@ -104,11 +104,11 @@ class ChatScreen(Guarded, Screen[None]):
 
     @on(messages.AnswerWaits)
     def _answer_waits(self, message: messages.AnswerWaits) -> None:
-        self.port.tell(message.why)
+        self.view.tell(message.why)
 
     @on(messages.ModelsOffered)
     def _models_offered(self, message: messages.ModelsOffered) -> None:
-        self.views.offer(message.names)
+        self.parts.openers.offer(message.names)
 
     @on(messages.LaunchEnded)
     def _launch_ended(self, message: messages.LaunchEnded) -> None:
@@ -130,11 +130,11 @@ class ChatScreen(Guarded, Screen[None]):
 
     @on(messages.AnswerReceived)
     def _answer_received(self, message: messages.AnswerReceived) -> None:
-        self.port.show_answer(message.conversation, message.events)
+        self.view.show_answer(message.conversation, message.events)
 
     @on(messages.AnswerEnded)
     def _answer_ended(self, message: messages.AnswerEnded) -> None:
-        self.port.show_end(has_last_word=message.has_last_word)
+        self.view.show_end(has_last_word=message.has_last_word)
         self.conversations.answer_ended(message.conversation)
         self.composer.weigh()
         self.refresh_bindings()
@@ -154,7 +154,7 @@ class ChatScreen(Guarded, Screen[None]):
 
     def on_transcript_shown(self) -> None:
         """Another conversation is shown: leave what is of the one before."""
-        self.furniture.selection.keep_to_shown()
+        self.widgets.selection.keep_to_shown()
         self.composer.leave_edit_unless_of(self.conversation.exchanges)
         self.refresh_bindings()
 
@@ -167,21 +167,21 @@ class ChatScreen(Guarded, Screen[None]):
     def on_selection_chosen(self, message: Selection.Chosen) -> None:
         """The prompt has the question, or it is asked again."""
         if self.answers.can_ask():
-            self.furniture.selection.action_leave()
+            self.widgets.selection.action_leave()
             if message.what == "edit":
-                self.port.edit(message.turn)
+                self.view.edit(message.turn)
             else:
-                self.port.warn_of_the_same()
+                self.view.warn_of_the_same()
                 self.answers.ask_anew(message.turn)
 
     def on_selection_saving(self, message: Selection.Saving) -> None:
         """Save it where the user wants it."""
-        self.views.save(message.text, message.name)
+        self.parts.openers.save(message.text, message.name)
 
     def show_unsaved(self, text: str) -> None:
         """Say for as long as that is so what is not saved; without text, nothing."""
         if self.furnished:
-            self.furniture.unsaved.say(text)
+            self.widgets.unsaved.say(text)
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
         super().work_failed(name, error)
@@ -189,12 +189,12 @@ class ChatScreen(Guarded, Screen[None]):
 
     async def action_do(self, part: str, what: str | int) -> None:
         """Have this part of the chat do something."""
-        done = self._keyed[part].do(what)
+        done = self.parts.keyed[part].do(what)
         if inspect.isawaitable(done):
             await done
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""
         if action == "do":
-            return self.furnished and self._keyed[str(parameters[0])].can(parameters[1])
+            return self.furnished and self.parts.keyed[str(parameters[0])].can(parameters[1])
         return super().check_action(action, parameters)

@@ -1,18 +1,18 @@
-"""What the chat screen is composed of, made after the first screen for its sake."""
+"""What the chat screen is composed of: its widgets, its controllers, and what its keys do; made after the first screen,
+for its sake."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
+from r1tui.errors import R1tuiError
+from r1tui.text import plain
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.controllers.conversations import ConversationController
 from r1tui.tui.controllers.models import ModelController
-from r1tui.tui.furniture import Furniture
-from r1tui.tui.screens.chat_port import ChatPort
-from r1tui.tui.screens.model_port import ModelPort
-from r1tui.tui.screens.stopping import Stopping
-from r1tui.tui.screens.views import Views
-from r1tui.tui.services.local_models import LocalModels
+from r1tui.tui.screens import later
+from r1tui.tui.screens.chat_view import ChatView, ChatWidgets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,48 +25,140 @@ if TYPE_CHECKING:
     from r1tui.tui.widgets.instruments import Instruments
 
 
-class Part(Protocol):
-    """A part of the chat with keys of its own."""
+class KeyedPart(Protocol):
+    """A part of the chat with keys of its own: `do` what the table of commands names, if it `can` be done now."""
 
-    def do(self, what: Any) -> object:
-        """Do this, whose name is the part's own; what it returns may be awaited."""
-
-    def can(self, what: Any) -> bool:
-        """Whether that does something now."""
+    def do(self, what: Any) -> object: ...
+    def can(self, what: Any) -> bool: ...
 
 
-class ChatParts(NamedTuple):
-    """Controllers, what they show themselves through, and widgets, most of them not mounted yet."""
+class ChatParts:
+    """Controllers and widgets, most of them not mounted yet."""
 
-    port: ChatPort
-    views: Views
-    answers: AnswerController
-    conversations: ConversationController
-    models: ModelController
-    furniture: Furniture
-    keyed: Mapping[str, Part]
-    """Those with keys of their own, by their names in the table of commands."""
+    def __init__(self, screen: Screen[None], instruments: Instruments, composer: Composer, services: Services) -> None:
+        session, saved = services.session, services.saved
+        self.view = view = ChatView(screen, services)
+        self.answers = AnswerController(session.chat, saved, view)
+        self.conversations = view.conversations = ConversationController(saved, self.answers, session.chat, view)
+        self.models = view.models = ModelController(session, services.monitor, services.models, view)
+        may_change = self.answers.may_change
+        self.widgets = view.widgets = ChatWidgets(instruments, composer, may_change, attached=session.attached)
+        self.openers = Openers(screen, services, self)
+        self.keyed: Mapping[str, KeyedPart] = {
+            "answers": self.answers,
+            "composer": composer,
+            "models": self.models,
+            "selection": self.widgets.selection,
+            "stopping": Stopping(screen, self),
+            "views": self.openers,
+        }
+        """Those with keys of their own, by their names in the table of commands."""
 
 
-def parts_of(screen: Screen[None], instruments: Instruments, composer: Composer, services: Services) -> ChatParts:
-    """Those of this screen, which has instruments and composer already."""
-    session, saved = services.session, services.saved
-    chat, attached = session.chat, session.attached
-    port = ChatPort(screen, session)
-    answers = AnswerController(chat, saved, port)
-    conversations = port.conversations = ConversationController(saved, answers, chat, port)
-    furniture = port.furniture = Furniture(instruments, composer, answers.may_change, attached=attached)
-    model_port = ModelPort(screen, furniture, services)
-    local = LocalModels(lambda: services.catalog, services.paths, services.config)
-    models = ModelController(session.launcher, services.monitor, chat, local, model_port, attached=attached)
-    port.models = model_port.models = models
-    views = Views(screen, furniture, services, conversations, models)
-    keyed: dict[str, Part] = {
-        "answers": answers,
-        "composer": composer,
-        "models": models,
-        "selection": furniture.selection,
-        "stopping": Stopping(screen, furniture, answers, models),
-        "views": views,
-    }
-    return ChatParts(port, views, answers, conversations, models, furniture, keyed)
+class Stopping:
+    """What the keys that stop something stop: what the user is at, before what goes on beside it."""
+
+    def __init__(self, screen: Screen[None], parts: ChatParts) -> None:
+        self._screen = screen
+        self._parts = parts
+
+    def do(self, what: str) -> None:
+        """`stop` the edit, the answer, whose words stay, or the launch, which goes on where it was next time; or
+        `interrupt` the answer, never the server, and with nothing to stop copy what is selected."""
+        parts = self._parts
+        if what == "stop" and parts.widgets.composer.edited is not None:
+            parts.widgets.composer.leave_edit()
+        elif parts.answers.can_stop:
+            parts.answers.stop()
+        elif what == "stop":
+            parts.models.cancel()
+        elif self._screen.get_selected_text():
+            self._screen.action_copy_text()
+        else:
+            self._screen.notify("<app.quit> leaves r1tui.", markup=False)
+
+    def can(self, what: str) -> bool:
+        """Whether there is something to stop, and nothing that has the same key and comes first."""
+        parts, composer = self._parts, self._parts.widgets.composer
+        if what == "interrupt":
+            return True
+        something = composer.edited is not None or parts.answers.can_stop or parts.models.launching
+        return something and not (composer.prompt.is_completing or parts.widgets.selection.display)
+
+
+class Openers:
+    """Opens the screens over the chat, and shows and hides parts of it."""
+
+    def __init__(self, screen: Screen[None], services: Services, parts: ChatParts) -> None:
+        self._screen = screen
+        self._services = services
+        self._parts = parts
+
+    def do(self, what: str) -> None:
+        """Show a `new` conversation, fold or unfold the `thinking`, hide or show the `side_panel`; or open `prompts`,
+        `sampling`, `conversations`, `models`, the `log`, or the `instruments` on a whole screen."""
+        push, services, parts = self._screen.app.push_screen, self._services, self._parts
+        match what:
+            case "new":
+                parts.conversations.begin_new()
+                parts.widgets.composer.prompt.focus()
+            case "thinking":
+                parts.widgets.transcript.toggle_thinking()
+            case "side_panel":
+                self._screen.toggle_class("-no-panel")
+            case "prompts":
+                push(later.overlays.PromptsScreen(services.config.prompts), self._take_prompt)
+            case "sampling":
+                config_file = Path(services.config_file or services.paths.config_file)
+                push(later.sampling.SamplingScreen(services.session, config_file))
+            case "conversations":
+                chat = parts.conversations
+                listed = later.conversations.ConversationsScreen(services.saved, chat, services.monitor)
+                push(listed, chat.begin_open)
+            case "models" if services.session.attached:
+                asking = self._ask_for_models()
+                self._screen.run_worker(asking, name="The list of models", group="attached", exclusive=True)
+            case "models":
+                push(later.models.ModelsScreen(*services.for_models), parts.models.switch)
+            case "log":
+                builds = parts.models.launching and parts.widgets.stages.running("engine")
+                paths = services.paths
+                push(later.log.LogScreen(paths.logs / "build.log" if builds else paths.server_log))
+            case "instruments":
+                push(later.overlays.PanelScreen(parts.widgets.instruments.figures))
+
+    def can(self, what: str) -> bool:
+        """Whether there is something to see; the log of somebody else's server is not on this machine."""
+        if what == "thinking":
+            return any(one.answer.has_thoughts for one in self._parts.conversations.shown.exchanges)
+        return what != "log" or not self._services.session.attached
+
+    def offer(self, names: list[str]) -> None:
+        """Let the user choose one of the models of somebody else's server."""
+        session = self._services.session
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self._screen.run_worker(session.choose_model(name), name="Choosing the model", group="attached")
+
+        self._screen.app.push_screen(later.overlays.ServerModelsScreen(names, session.server.model_name), chosen)
+
+    def save(self, text: str, name: str) -> None:
+        """Ask where the text goes, in a file that may have this name, and save it there."""
+
+        def saved(path: Path | None) -> None:
+            if path is not None:
+                self._screen.notify(f"Saved as {plain(str(path))}.", markup=False)
+
+        self._screen.app.push_screen(later.dialogs.SaveScreen(text, name), saved)
+
+    def _take_prompt(self, text: str | None) -> None:
+        self._parts.widgets.composer.prompt.focus()
+        if text is not None:
+            self._parts.widgets.composer.prompt.paste(text, is_own=True)
+
+    async def _ask_for_models(self) -> None:
+        try:
+            await self._services.session.offer_models()
+        except R1tuiError as error:
+            self._parts.view.show_error(error)

@@ -21,17 +21,16 @@ from r1tui.errors import R1tuiError
 from r1tui.text import day, one_line, plain, shortened
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import show_error
+from r1tui.tui.questions import Choice
 from r1tui.tui.remedies import in_keys, told
-from r1tui.tui.screens.ask import AskScreen, Choice
-from r1tui.tui.screens.line import LineScreen
-from r1tui.tui.screens.save import SaveScreen
+from r1tui.tui.screens.dialogs import AskScreen, LineScreen, SaveScreen
 from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets.still_input import StillInput
 
 if TYPE_CHECKING:
     from r1tui.tui.controllers.conversations import ConversationController
-    from r1tui.tui.monitor import ServerMonitor
-    from r1tui.tui.saver import Saver
+    from r1tui.tui.services.saver import Saver
+    from r1tui.tui.services.server import ServerMonitor
 
 LIST = "The list of conversations"
 PAGE = 100
@@ -291,7 +290,7 @@ class ConversationsScreen(TableScreen[str | None]):
             self.query_one(Input).clear()
             self.query_one(DataTable).focus()
         else:
-            super().action_back()
+            self.dismiss(None)
 
 
 def _fitted(text: str, width: int) -> Text:

@@ -1,32 +1,218 @@
-"""The screens over the chat, imported together when the first of them is wanted: the chat opens without them."""
+"""The small dialogs over the chat: a question with a few answers, a line to type, the name of a file."""
 
-from r1tui.tui.screens.ask import STAY_OR_GO, AskScreen, little_room
-from r1tui.tui.screens.conversations import ConversationsScreen
-from r1tui.tui.screens.keys import KeysScreen
-from r1tui.tui.screens.log import LogScreen
-from r1tui.tui.screens.panel import PanelScreen
-from r1tui.tui.screens.prompts import PromptsScreen
-from r1tui.tui.screens.sampling import SamplingScreen
-from r1tui.tui.screens.save import SaveScreen
-from r1tui.tui.screens.server_models import ServerModelsScreen
-from r1tui.tui.screens.theme import ThemeScreen
-from r1tui.tui.screens.unsaved import ElsewhereScreen, UnsavedScreen
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import ModalScreen, ScreenResultType
+from textual.widgets import Input, Label, OptionList
+from textual.widgets.option_list import Option
+
+from r1tui.chat.export import write_file
+from r1tui.errors import R1tuiError
+from r1tui.text import plain
+from r1tui.tui.commands import bindings_of
+from r1tui.tui.guarded import Guarded
+from r1tui.tui.questions import Choice
+from r1tui.tui.remedies import in_keys
+from r1tui.tui.widgets.still_input import StillInput
+from r1tui.tui.widgets.transcript_rows import foreign
 
 
-class Dialogs:
-    """They by their names."""
+class Dialog(Guarded, ModalScreen[ScreenResultType | None]):
+    """A box over the chat; None when the user goes back."""
 
-    ask = AskScreen
-    conversations = ConversationsScreen
-    elsewhere = ElsewhereScreen
-    keys = KeysScreen
-    little_room = staticmethod(little_room)
-    log = LogScreen
-    panel = PanelScreen
-    prompts = PromptsScreen
-    sampling = SamplingScreen
-    save = SaveScreen
-    server_models = ServerModelsScreen
-    theme = ThemeScreen
-    unsaved = UnsavedScreen
-    stay_or_go = STAY_OR_GO
+    DEFAULT_CSS = """
+    Dialog {
+        align: center middle;
+        & > Vertical {
+            max-width: 94%;
+            height: auto;
+            border: round $primary;
+            background: $surface;
+            padding: 1 2;
+        }
+        Label { width: 1fr; margin-bottom: 1; }
+    }
+    """
+
+
+class AskScreen(Dialog[str]):
+    """The answer is the chosen value."""
+
+    DEFAULT_CSS = """
+    AskScreen {
+        & > Vertical { width: 64; }
+        OptionList, OptionList:focus { height: auto; border: none; background: $surface; padding: 0; }
+    }
+    """
+    BINDINGS = bindings_of("ask")
+
+    def __init__(self, question: str, choices: Sequence[Choice]) -> None:
+        super().__init__()
+        self._question = question
+        self._choices = choices
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Label(foreign(in_keys(self._question, self.app)), markup=False)
+            rows = [
+                Option(foreign(in_keys(f"[{choice.key}]  {choice.text}", self.app)), id=choice.value)
+                for choice in self._choices
+            ]
+            yield OptionList(*rows, Option(in_keys("[<ask.back>]  Go back", self.app)), markup=False)
+
+    def on_key(self, event: events.Key) -> None:
+        for choice in self._choices:
+            if event.key == choice.key:
+                event.stop()
+                self.dismiss(choice.value)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option.id)
+
+
+class AsksLine(Dialog[ScreenResultType]):
+    """A question and a line; the answer is what `_take` makes of it."""
+
+    DEFAULT_CSS = """
+    AsksLine {
+        & > Vertical { width: 72; }
+        Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
+        .hint { color: $text-muted; margin: 1 0 0 0; }
+        .wrong { color: $error; margin: 1 0 0 0; display: none; }
+    }
+    """
+
+    BACK: ClassVar[str]
+    """The id of the binding that goes back."""
+
+    def __init__(self, question: str, line: str = "") -> None:
+        super().__init__()
+        self._question = question
+        self._line = line
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Label(self._question, markup=False)
+            yield StillInput(self._line, select_on_focus=False)
+            yield Label("", classes="wrong", markup=False)
+            yield Label(in_keys(f"Enter takes it, <{self.BACK}> goes back.", self.app), classes="hint")
+
+    @on(Input.Submitted)
+    def _submitted(self, message: Input.Submitted) -> None:
+        message.stop()
+        self._take(message.value)
+
+    def _take(self, line: str) -> object:
+        raise NotImplementedError
+
+
+class LineScreen(AsksLine[str]):
+    """The answer is the line."""
+
+    BACK = "line.back"
+    BINDINGS = bindings_of("line")
+
+    def _take(self, line: str) -> None:
+        self.dismiss(line)
+
+
+class AsksPath(AsksLine[ScreenResultType]):
+    """The line is a path, with what is wrong with it below."""
+
+    BACK = "save.back"
+    BINDINGS = bindings_of("save")
+
+    @contextmanager
+    def _telling(self, wanted: str) -> Iterator[None]:
+        """Tell what the block raises, and ask for another file or folder."""
+        try:
+            yield
+        except R1tuiError as error:
+            self._say(f"{plain(error.cause)} Another {wanted}?")
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            self._say(f"It cannot be saved there: {plain(reason)}. Another {wanted}?")
+
+    def _say(self, text: str) -> None:
+        wrong = self.query_one(".wrong", Label)
+        wrong.update(text)
+        wrong.display = True
+
+
+class SaveScreen(AsksPath[Path]):
+    """The answer is the file in which the text is now."""
+
+    def __init__(self, text: str, name: str, folder: Path | None = None) -> None:
+        self._folder = folder or _current_folder()
+        """Where a relative path begins."""
+        super().__init__(f"Save to a file in {plain(str(self._folder))}, or elsewhere:", name)
+        self._text = text
+
+    async def on_mount(self) -> None:
+        name = await asyncio.to_thread(free_name, self._folder, self._line)
+        field = self.query_one(Input)
+        if field.value == self._line:  # nobody has typed another meanwhile
+            field.value = name
+
+    @work(name="Saving the file", exclusive=True)
+    async def _take(self, line: str) -> None:
+        with self._telling("path"):
+            path = await asyncio.to_thread(target, line, self._folder, self._line)
+            if await self._has_folder(path) and await self._has_written(path):
+                self.dismiss(path)
+
+    async def _has_folder(self, path: Path) -> bool:
+        """Whether the path's folder is there; where it is not the user may have it made."""
+        folder = path.parent
+        if not await asyncio.to_thread(folder.exists):
+            if not await self._may(f"There is no folder {folder}.", Choice("m", "make", "Make it, and save there")):
+                return False
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        return True
+
+    async def _has_written(self, path: Path) -> bool:
+        """Whether the text is in the file now; what is there already is replaced when the user wants it."""
+        if await asyncio.to_thread(write_file, path, self._text):
+            return True
+        if not await asyncio.to_thread(path.is_file):
+            raise OSError("it is no ordinary file")
+        if not await self._may(f"{path} is there already.", Choice("o", "replace", "Overwrite it")):
+            return False
+        return await asyncio.to_thread(write_file, path, self._text, replace=True)
+
+    async def _may(self, question: str, choice: Choice) -> bool:
+        return await self.app.push_screen_wait(AskScreen(plain(question), (choice,))) is not None
+
+
+def target(typed: str, folder: Path, name: str) -> Path:
+    """The path that was typed, `~` and what is relative resolved; a folder means a file in it."""
+    if not typed.strip():
+        raise ValueError("a name is missing")
+    path = folder / Path(typed.strip()).expanduser()
+    return path / name if path.is_dir() or typed.strip().endswith("/") else path
+
+
+def free_name(folder: Path, name: str) -> str:
+    """The name, with a number when it is taken; as it is where the folder does not say."""
+    path = Path(name)
+    names = (name, *(f"{path.stem}-{number}{path.suffix}" for number in range(2, 100)))
+    with suppress(OSError):
+        return next((one for one in names if not (folder / one).exists()), name)
+    return name
+
+
+def _current_folder() -> Path:
+    """The home folder where the current one is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path.home()

@@ -21,8 +21,9 @@ from r1tui.text import size
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.messages import DownloadEnded, DownloadReported
+from r1tui.tui.questions import Choice
 from r1tui.tui.remedies import with_keys
-from r1tui.tui.screens.ask import AskScreen, Choice
+from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.widgets.download_rows import DownloadView, download_rows
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.rows import Rows
@@ -163,10 +164,6 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
     def action_choose(self) -> None:
         """Bring the model up."""
         self.dismiss(self.variant)
-
-    def action_back(self) -> None:
-        """Leave it to itself: it goes on."""
-        self.dismiss(None)
 
 
 def _size(path: Path) -> int:

@@ -1,23 +1,13 @@
-"""The screens over the chat, imported when the first of a kind is wanted: the chat opens without them."""
-
-from __future__ import annotations
+"""The screens over the chat, each imported when it is first wanted: the chat opens without them."""
 
 from typing import TYPE_CHECKING
 
+from r1tui.system.lazy import LazyModule
+
+__all__ = ["conversations", "dialogs", "download", "log", "models", "overlays", "sampling", "unsaved"]
+
 if TYPE_CHECKING:
-    from r1tui.tui.screens.dialogs import Dialogs
-    from r1tui.tui.screens.model_dialogs import ModelDialogs
-
-
-def dialogs() -> type[Dialogs]:
-    """The screens over the chat."""
-    from r1tui.tui.screens.dialogs import Dialogs  # noqa: PLC0415
-
-    return Dialogs
-
-
-def model_dialogs() -> type[ModelDialogs]:
-    """Those to choose and fetch models, with planner and hub."""
-    from r1tui.tui.screens.model_dialogs import ModelDialogs  # noqa: PLC0415
-
-    return ModelDialogs
+    from r1tui.tui.screens import conversations, dialogs, download, log, models, overlays, sampling, unsaved
+else:
+    for _name in __all__:
+        globals()[_name] = LazyModule(f"r1tui.tui.screens.{_name}")

@@ -26,7 +26,7 @@ from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
 
 if TYPE_CHECKING:
-    from r1tui.tui.session import Session
+    from r1tui.tui.services.session import Session
 
 
 class Setting(NamedTuple):

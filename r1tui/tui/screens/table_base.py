@@ -85,7 +85,3 @@ class TableScreen(Guarded, ModalScreen[ScreenResultType]):
     def action_choose(self) -> None:
         """Take the row under the cursor."""
         self.query_one(DataTable).action_select_cursor()
-
-    def action_back(self) -> None:
-        """Choose nothing."""
-        self.dismiss(None)

@@ -3,50 +3,65 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from textual import work
 
 from r1tui.chat.rescue import Unsaved, places, rescue
-from r1tui.errors import R1tuiError
 from r1tui.system.paths import expand
-from r1tui.text import one_line, plain
-from r1tui.tui.commands import bindings_of
-from r1tui.tui.guarded import Guarded
-from r1tui.tui.screens.ask import AskScreen, Choice
-from r1tui.tui.screens.line import AsksLine
-from r1tui.tui.screens.save import SaveScreen
+from r1tui.text import one_line
+from r1tui.tui.questions import Choice
+from r1tui.tui.screens.dialogs import AskScreen, AsksPath
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from textual.app import App
+
+    from r1tui.tui.services.unsaved import UnsavedWork
 
 AGAIN_S = 2.0
 
 
-class UnsavedScreen(Guarded, AskScreen):
+async def may_leave(app: App[Any], work: UnsavedWork) -> bool:
+    """Whether r1tui may end: all is saved, saved elsewhere, or the user gives it up."""
+    while (unsaved := await work.write()) is not None:
+        match await app.push_screen_wait(UnsavedScreen(unsaved, work)):
+            case "elsewhere":
+                if files := await app.push_screen_wait(ElsewhereScreen(unsaved)):
+                    work.settle(unsaved, files)
+                    return True
+            case "lose":
+                work.is_settled = True
+                return True
+            case None:
+                return False
+    return True
+
+
+class UnsavedScreen(AskScreen):
     """The answer is `again`, `elsewhere` or `lose`; it is `again` by itself when all is saved meanwhile."""
 
-    def __init__(self, unsaved: Unsaved, still: Callable[[], Awaitable[Unsaved | None]]) -> None:
+    def __init__(self, unsaved: Unsaved, work: UnsavedWork) -> None:
         choices = (
             Choice("r", "again", "Try again"),
             Choice("f", "elsewhere", "Save them in another folder, and leave"),
             Choice("l", "lose", f"Leave and lose {unsaved.said}"),
         )
         super().__init__(f"Not saved: {unsaved.said}. {one_line(str(unsaved.why))}", choices)
-        self._still = still
+        self._work = work
 
     def on_mount(self) -> None:
         self.set_interval(AGAIN_S, self._try)
 
     @work(exclusive=True, name="Saving again")
     async def _try(self) -> None:
-        if await self._still() is None and self.is_current:
+        if await self._work.write() is None and self.is_current:
             self.dismiss("again")
 
 
-class ElsewhereScreen(AsksLine[list[Path]]):
+class ElsewhereScreen(AsksPath["list[Path]"]):
     """The answer is the files that were written."""
-
-    BACK = SaveScreen.BACK
-    BINDINGS = bindings_of("save")
 
     def __init__(self, unsaved: Unsaved) -> None:
         super().__init__(f"Save {unsaved.said} in this folder, as Markdown and as JSON:", str(places()[0]))
@@ -54,13 +69,8 @@ class ElsewhereScreen(AsksLine[list[Path]]):
 
     @work(exclusive=True, name="Saving elsewhere")
     async def _take(self, line: str) -> None:
-        try:
+        with self._telling("folder"):
             self.dismiss(await asyncio.to_thread(_written_to, line, self._unsaved))
-        except R1tuiError as error:
-            self._say_what_is_wrong(f"{plain(error.cause)} Another folder?")
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            self._say_what_is_wrong(f"It cannot be saved there: {plain(reason)}. Another folder?")
 
 
 def _written_to(line: str, unsaved: Unsaved) -> list[Path]:

@@ -7,7 +7,7 @@ import secrets
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
     from r1tui.chat.conversation import Messages
     from r1tui.config import Config, SamplingSettings
-    from r1tui.messages import Status
     from r1tui.system.paths import Paths
-    from r1tui.tui.connection import Connection
+    from r1tui.tui.services.server import Connection, ServerMonitor
 
     Begins = Callable[[bool], Awaitable[None]]
     """Told, before the question is sent, whether the stream begins inside the thinking."""
@@ -51,7 +50,7 @@ ROOM_S = 3.0
 
 
 @dataclass(frozen=True)
-class Request:
+class AnswerRequest:
     """What is asked of the server. With `vary` a random seed takes the place of the configured one, with which the
     same answer would come again."""
 
@@ -61,26 +60,6 @@ class Request:
     """What the answer goes on from."""
     vary: bool = False
     conversation_id: str = ""
-
-
-class ManagedServer(Protocol):
-    """The server of this home, and its supervisor."""
-
-    @property
-    def status(self) -> Status:
-        """Its status, as it was last seen."""
-
-    def refresh(self) -> Status:
-        """Look at it again; quick."""
-
-    def is_being_stopped(self) -> bool:
-        """Whether it is being stopped in order, or was and is gone."""
-
-    async def tell(self, conversation_id: str, *, running: bool) -> None:
-        """Tell the supervisor that an answer begins or is over."""
-
-    async def have_recorded(self, conversation_id: str) -> None:
-        """Have the supervisor record what the server still has of an answer."""
 
 
 class ChatClient:
@@ -94,7 +73,7 @@ class ChatClient:
         connection: Connection,
         *,
         sampling: Callable[[], Awaitable[SamplingSettings]],
-        managed: ManagedServer | None,
+        managed: ServerMonitor | None,
     ) -> None:
         self.batch_s = 0.1
         """The pause between two batches; ten a second look live and cost little."""
@@ -130,7 +109,7 @@ class ChatClient:
                 return ContextBudget(await (await self._connection.client()).count_tokens(request), size)
         return None
 
-    async def ask(self, asked: Request, begins: Begins, take: Take) -> None:
+    async def ask(self, asked: AnswerRequest, begins: Begins, take: Take) -> None:
         """Ask, and have the answer's events taken until it ends, which whatever goes wrong does.
 
         When this is cancelled, the answer goes on at the server.
@@ -153,7 +132,7 @@ class ChatClient:
             events = client.stream_chat(request, asked.answer_id)
             if self._cache is not None and self._managed is not None:
                 await self._cache.make_ready(self._managed.status, asked.messages, asked.conversation_id)
-                await self._managed.tell(asked.answer_id, running=True)
+                await self._managed.tell_supervisor(asked.answer_id, running=True)
                 events = self._cache.noting(events)
             end = await self._read(events, take)
             if end is not None and self._managed is not None:
@@ -168,7 +147,7 @@ class ChatClient:
         finally:
             try:
                 if not left and self._managed is not None:
-                    await self._managed.tell(asked.answer_id, running=False)
+                    await self._managed.tell_supervisor(asked.answer_id, running=False)
             finally:
                 self.answer_id = None
 

@@ -14,11 +14,9 @@ from r1tui.messages import Status
 from r1tui.supervisor.client import SupervisorHangsError
 from r1tui.system.logs import as_user_error
 from r1tui.system.paths import Paths
-from r1tui.tui.connection import Connection
-from r1tui.tui.kept import KeptServer
 from r1tui.tui.messages import LaunchEnded, StageReported
-from r1tui.tui.monitor import ServerMonitor
 from r1tui.tui.services.chat_client import ChatClient
+from r1tui.tui.services.server import Connection, ServerMonitor
 
 if TYPE_CHECKING:
     from r1tui.launch.stages import Launch
@@ -34,7 +32,6 @@ class Launcher:
         post: Callable[[Message], object],
         *,
         monitor: ServerMonitor,
-        managed: KeptServer,
         connection: Connection,
         chat: ChatClient,
         config_file: str | None = None,
@@ -44,14 +41,12 @@ class Launcher:
         self._config_file = config_file
         self._post = post
         self._monitor = monitor
-        self.managed = managed
-        """The server that is brought up."""
         self._connection = connection
         self._chat = chat
         self._launch: Launch | None = None
         self._given_up = False
         self.following = False
-        """Whether the server that comes up was started by somebody else, or by its keeper."""
+        """Whether the server that comes up was started by somebody else, or by its supervisor."""
 
     async def launch(self, variant: Variant, *, replace: bool) -> None:
         """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
@@ -71,7 +66,7 @@ class Launcher:
                 return
             if replace:  # not before there is something to start in its place
                 await self._chat.stop()
-                await self.managed.stop()
+                await self._monitor.stop()
             await self._connection.forget()  # not at the end: the server may be asked as soon as it is ready
             stage = "server"
             async with aclosing(launch.start()) as events:
@@ -136,7 +131,7 @@ class Launcher:
     async def _cancelled(self, *, stop: bool) -> None:
         if self._given_up:
             if stop:
-                await self.managed.stop()
+                await self._monitor.stop()
             self._post(StageReported(StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130)))
 
     def leave_download(self) -> None:

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from r1tui.catalog.variants import Catalog, Variant
+from r1tui.catalog.variants import Catalog, Variant, load_catalog
 from r1tui.errors import R1tuiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from r1tui.config import Config
     from r1tui.messages import Status
     from r1tui.system.paths import Paths
-    from r1tui.tui.services.model_files import ModelFiles
 
 
 class LocalModels:
-    """Finds models; all but `numbered` and `running` read the disk."""
+    """Finds models; all but `numbered` and `running` read the disk, with the hub's modules, imported then."""
 
-    def __init__(self, load: Callable[[], Catalog], paths: Paths, config: Config) -> None:
-        self._load = load
+    def __init__(self, paths: Paths, config: Config) -> None:
         self._paths = paths
         self._config = config
 
-    @property
+    @cached_property
     def catalog(self) -> Catalog:
         """The models that there are."""
-        return self._load()
+        return load_catalog(self._config)
 
     def numbered(self, number: int) -> Variant | None:
         """The model with this number in the list, from 1 on."""
@@ -47,7 +44,9 @@ class LocalModels:
 
     def is_here(self, variant: Variant) -> bool:
         """Whether all of it is on this machine."""
-        return self._files.is_here(variant)
+        from r1tui.hub.local.found import find_model  # noqa: PLC0415
+
+        return find_model(variant, self._paths, self._config) is not None
 
     def neighbour(self, current: str | None, step: int) -> Variant | None:
         """The model on disk that stands so many places after the current one, if there is another."""
@@ -60,17 +59,15 @@ class LocalModels:
 
     def downloading(self, last: Variant | None) -> Variant | None:
         """The model that is being downloaded, or the last one where its download is unfinished."""
+        from r1tui.hub.download.model import unfinished  # noqa: PLC0415
+
         for name in self.downloads():
             with suppress(R1tuiError):
                 return self.catalog.find(name)
-        return last if last is not None and self._files.is_unfinished(last) else None
+        return last if last is not None and unfinished(last, self._paths, self._config) else None
 
     def downloads(self) -> list[str]:
         """The names of models that are being downloaded."""
-        return self._files.downloads()
+        from r1tui.hub.download.jobs import running_downloads  # noqa: PLC0415
 
-    @property
-    def _files(self) -> ModelFiles:
-        from r1tui.tui.services.model_files import ModelFiles  # noqa: PLC0415  the hub
-
-        return ModelFiles(self._paths, self._config)
+        return running_downloads(self._paths)

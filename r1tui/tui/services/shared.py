@@ -1,25 +1,38 @@
-"""What screens and controllers get from the application, which they do not know."""
+"""What screens and controllers get from the application, which they do not know; imported after the first screen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-from r1tui.catalog.variants import Catalog, load_catalog
+from r1tui.machine.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus
+from r1tui.machine.telemetry import Limits, Sampler
+from r1tui.server.prompt_cache import PromptCacheFolder
+from r1tui.supervisor.recorded import has_record
+from r1tui.tui.services.local_models import LocalModels
+from r1tui.tui.services.saver import Saver
+from r1tui.tui.services.server import ServerMonitor
+from r1tui.tui.services.session import Session
+from r1tui.tui.services.unsaved import UnsavedWork
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual.message import Message
+
+    from r1tui.catalog.variants import Catalog
     from r1tui.config import Config
+    from r1tui.errors import R1tuiError
+    from r1tui.messages import Status
+    from r1tui.server.endpoint import Endpoint
     from r1tui.system.paths import Paths
-    from r1tui.tui.monitor import ServerMonitor
-    from r1tui.tui.saver import Saver
-    from r1tui.tui.services.unsaved import UnsavedWork
-    from r1tui.tui.session import Session
+
+SAMPLE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Services:
-    """One of each, made after the first screen."""
+    """One of each."""
 
     paths: Paths
     config: Config
@@ -33,8 +46,41 @@ class Services:
     """The conversations on disk."""
     unsaved: UnsavedWork
     """What should be on disk and is not."""
+    models: LocalModels
+    """The models that there are."""
 
-    @cached_property
-    def catalog(self) -> Catalog:
-        """The models that there are."""
-        return load_catalog(self.config)
+    @property
+    def for_models(self) -> tuple[Catalog, Config, Paths, Callable[[], Status]]:
+        """What the list of models needs."""
+        return self.models.catalog, self.config, self.paths, self.monitor.refresh
+
+    def make_sampler(self) -> Sampler:
+        """Measures the machine, and the server's process."""
+        limits = Limits(usable_logical_cpus(), memory_total_bytes(), memory_available_bytes)
+        return Sampler(lambda: self.monitor.status.pid, SAMPLE_S, limits=limits)
+
+
+def make_services(
+    paths: Paths,
+    config: Config,
+    unsaved: UnsavedWork,
+    *,
+    post: Callable[[Message], object],
+    tell: Callable[[R1tuiError], None],
+    config_file: str | None = None,
+    attach: Endpoint | None = None,
+    model_name: str = "",
+) -> Services:
+    """Services for the event loop that runs; `post` takes their messages, `tell` an error to the user."""
+    managed = attach is None
+    monitor = ServerMonitor(paths, post, managed=managed)
+    session = Session(paths, config, post, monitor, config_file=config_file, attach=attach, model_name=model_name)
+    saver = unsaved.saver = Saver(
+        paths.conversations,
+        str(attach or ""),
+        lambda answer_id: has_record(paths, answer_id, managed=managed),
+        tell,
+        purged=PromptCacheFolder(paths.kept_prompts).drop_of,
+        unsaved=unsaved.hear_of_words,
+    )
+    return Services(paths, config, config_file, monitor, session, saver, unsaved, LocalModels(paths, config))

@@ -14,50 +14,34 @@ from r1tui.text import one_line, plain
 from r1tui.tui.services.prompt_saver import DRAFT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from r1tui.chat.typed import Typed
-    from r1tui.tui.saver import Saver
+    from r1tui.tui.services.saver import Saver
 
 
 class Desk(Protocol):
     """Where a question is composed."""
 
     @property
-    def draft(self) -> Typed:
-        """What would be missed if this were lost."""
-
-    async def save_draft(self) -> object:
-        """Write it now."""
-
-    def leave_draft(self) -> None:
-        """Leave it to the next r1tui."""
-
-
-class AsksOfUnsaved(Protocol):
-    """Asks the user."""
-
-    async def choose(self, unsaved: Unsaved, again: Callable[[], Awaitable[Unsaved | None]]) -> str | None:
-        """What is to become of it: `again`, `elsewhere` or `lose`; None to stay."""
-
-    async def save_elsewhere(self, unsaved: Unsaved) -> list[Path] | None:
-        """The files in which it is now; None where the user has gone back."""
+    def draft(self) -> Typed: ...
+    async def save_draft(self) -> object: ...
+    def leave_draft(self) -> None: ...
 
 
 class UnsavedWork:
     """What is not saved, and what becomes of it when r1tui is left."""
 
-    def __init__(self, desk: Desk, ask: AsksOfUnsaved, say: Callable[[str], None]) -> None:
+    def __init__(self, desk: Desk, say: Callable[[str], None]) -> None:
         """`say` takes what is to be said for as long as it is so; nothing when all is saved."""
         self._desk = desk
-        self._ask = ask
         self._say = say
         self.saver: Saver | None = None
         """Who writes the conversations, once there are any."""
         self._words: Unsaved | None = None
         self._prompt: dict[str, R1tuiError] = {}
         """Why what belongs to the prompt could not be saved, by its name."""
-        self._settled = False
+        self.is_settled = False
         """Whether the user has decided what becomes of it."""
         self.last_words: list[str] = []
         """What the terminal says about it when the screen is gone."""
@@ -91,23 +75,21 @@ class UnsavedWork:
         """Bring the standing line up to date."""
         self._say(self.line)
 
-    async def may_leave(self) -> bool:
-        """Whether r1tui may end: all is saved, saved elsewhere, or the user gives it up."""
-        while (unsaved := await self._written()) is not None:
-            match await self._ask.choose(unsaved, self._written):
-                case "elsewhere":
-                    files = await self._ask.save_elsewhere(unsaved)
-                    if files:
-                        self._end_with(unsaved, files)
-                        return True
-                case "lose":
-                    self._settled = True
-                    return True
-                case "again":
-                    pass
-                case _:
-                    return False
-        return True
+    async def write(self) -> Unsaved | None:
+        """Try once more to write everything; what is left."""
+        flushing = self.saver.flush() if self.saver is not None else asyncio.sleep(0)
+        unsaved, draft = await asyncio.gather(flushing, self._desk.save_draft(), return_exceptions=True)
+        for ended in (unsaved, draft):
+            if isinstance(ended, BaseException):
+                raise ended
+        return self._with_draft(unsaved if isinstance(unsaved, Unsaved) else None)
+
+    def settle(self, unsaved: Unsaved, files: list[Path]) -> None:
+        """Leave it at that: what is not saved is in these files now, which the terminal says in the end."""
+        self.is_settled = True
+        named = ", ".join(plain(str(path)) for path in files)
+        self.last_words += [f"{one_line(unsaved.why.cause)} What was not saved ({unsaved.said}) is in {named}"]
+        logging.getLogger(__name__).warning("What was not saved at the end is in %s", named)
 
     async def rescue_rest(self, unsaved: Unsaved | None) -> None:
         """The app ends with `unsaved`, and nobody can be asked any more: put it elsewhere, and say where."""
@@ -122,28 +104,15 @@ class UnsavedWork:
             self._rescue(left)
 
     def _rescue(self, unsaved: Unsaved) -> None:
-        if self._settled:
+        if self.is_settled:
             return
         try:
-            self._end_with(unsaved, rescue(unsaved))
+            self.settle(unsaved, rescue(unsaved))
         except R1tuiError as error:
-            self._settled = True
+            self.is_settled = True
             self.has_lost = True
             self.last_words += [f"Lost: {unsaved.said}. {error.cause}"]
             logging.getLogger(__name__).warning("Unsaved at the end, and no other place: %s", error.cause)
-
-    def _end_with(self, unsaved: Unsaved, files: list[Path]) -> None:
-        self._settled = True
-        named = ", ".join(plain(str(path)) for path in files)
-        self.last_words += [f"{one_line(unsaved.why.cause)} What was not saved ({unsaved.said}) is in {named}"]
-        logging.getLogger(__name__).warning("What was not saved at the end is in %s", named)
-
-    async def _written(self) -> Unsaved | None:
-        """What is left after one more try."""
-        draft = asyncio.create_task(self._desk.save_draft())
-        unsaved = await self.saver.flush() if self.saver is not None else None
-        await draft
-        return self._with_draft(unsaved)
 
     def _with_draft(self, unsaved: Unsaved | None) -> Unsaved | None:
         why, draft = self._prompt.get(DRAFT), self._desk.draft.whole

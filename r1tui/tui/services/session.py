@@ -1,28 +1,30 @@
-"""The screen's ways to its server: its launches, its status, its answers, how it chooses tokens."""
+"""What the screen has of one server: its launches, its answers, how it chooses tokens."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
+import msgspec
 from textual.message import Message
 
+from r1tui.catalog.variants import load_catalog
 from r1tui.chat.choices import SamplingChoices
 from r1tui.config import Config, SamplingSettings
-from r1tui.errors import R1tuiError
+from r1tui.errors import R1tuiError, UsageError
+from r1tui.gguf import GgufError, read_header
 from r1tui.messages import Status
 from r1tui.server.client import ServerClient
+from r1tui.server.command import SAMPLING_FLAGS, parse_options
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.model_names import model_title
-from r1tui.server.sampling import Sampling
+from r1tui.server.sampling import Sampling, sampling_for
 from r1tui.server.wire import Props
 from r1tui.system.paths import Paths
-from r1tui.tui.connection import Connection
-from r1tui.tui.kept import KeptServer
 from r1tui.tui.messages import ModelsOffered
-from r1tui.tui.model_sampling import sampling_of_running, sampling_of_stranger
-from r1tui.tui.monitor import ServerMonitor
 from r1tui.tui.services.chat_client import ChatClient
 from r1tui.tui.services.launcher import Launcher
+from r1tui.tui.services.server import Connection, ServerMonitor
 
 
 class Session:
@@ -44,12 +46,11 @@ class Session:
         self._config = config
         self._post = post
         self._monitor = monitor
-        self._managed = KeptServer(paths, monitor)
         self._attach = attach
         self.choices = SamplingChoices(paths.sampling_choices, config.sampling)
         """How tokens are chosen, by the model's name."""
         self._attached_name = str(attach or "")
-        managed = None if attach is not None else self._managed
+        managed = monitor if attach is None else None
         self.chat = ChatClient(paths, config, post, self.server, sampling=self.sampling, managed=managed)
         """What asks the server, one answer at a time."""
         self.launcher = Launcher(
@@ -57,7 +58,6 @@ class Session:
             config,
             post,
             monitor=monitor,
-            managed=self._managed,
             connection=self.server,
             chat=self.chat,
             config_file=config_file,
@@ -80,12 +80,12 @@ class Session:
         return self._attached_name if self.attached else self._monitor.status.variant or ""
 
     async def watch(self) -> None:
-        """Follow the managed server, taking it over when its keeper was killed; posts each change, for ever."""
+        """Follow the managed server, taking it over when its supervisor was killed; posts each change, for ever."""
         await self._monitor.watch(self._meet_supervisor)
 
     async def _meet_supervisor(self) -> None:
         if (answer_id := self.chat.answer_id) is not None:
-            await self._managed.tell(answer_id, running=True)  # the one before may have been killed
+            await self._monitor.tell_supervisor(answer_id, running=True)  # the one before may have been killed
 
     async def look_at_attached(self) -> None:
         """Post what an attached server says of itself, and its models where one must be chosen.
@@ -142,3 +142,38 @@ class Session:
     async def close(self) -> None:
         """Let go of the connection; the server stays as it is."""
         await self.server.forget()
+
+
+def sampling_of_running(status: Status, config: Config) -> Sampling:
+    """The values of the managed server's model. Reads the file's header: not on an event loop."""
+    variant = header = None
+    with suppress(R1tuiError):
+        variant = load_catalog(config).find(status.variant) if status.variant else None
+    with suppress(GgufError, R1tuiError, OSError):
+        header = read_header(Path(status.model)) if status.model else None
+    found = sampling_for(config.sampling, variant, header)
+    for key, value in _started_with(status.argv or []).items():
+        if getattr(config.sampling, key) is None and value != found.sources[key][0]:
+            found.sources[key] = (value, "extra_args")
+    return found
+
+
+def _started_with(argv: list[str]) -> dict[str, float]:
+    """What a server's command line says of sampling, by our settings' names."""
+    with suppress(UsageError):
+        said = {one.subject: one.values[0] for one in parse_options(argv[1:], "argv") if one.values}
+        return {key: number for key, flag in SAMPLING_FLAGS.items() if (number := _number(said.get(flag))) is not None}
+    return {}
+
+
+def _number(text: str | None) -> float | None:
+    for kind in (int, float):
+        with suppress(ValueError, TypeError):
+            return kind(text or "")
+    return None
+
+
+def sampling_of_stranger(config: SamplingSettings) -> Sampling:
+    """The values of somebody else's server, of which nothing is known but what the config says."""
+    said = msgspec.structs.asdict(config)
+    return Sampling(config, {key: (value, "config") for key, value in said.items() if value is not None})
