@@ -5,7 +5,7 @@ python tests/copier.py TEXT
 
 import sys
 
-from r1tui.tui.clipboard import CopyingApp
+from r1tui.tui.terminal import CopyingApp
 
 
 class Copier(CopyingApp):

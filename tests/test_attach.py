@@ -78,7 +78,7 @@ async def test_the_screen_asks_which_model(paths: Paths) -> None:
             answer = await ask(app, pilot, "hi")
             await until(pilot, lambda: answer.state == "done")
             assert answer.content.text == "Hello."
-            assert app.session.model == "deepseek-r1:70b"
+            assert app.services.session.model == "deepseek-r1:70b"
             await pilot.press("f2")
             await until(pilot, lambda: isinstance(app.screen, ServerModelsScreen))
             models = app.screen.query_one(OptionList)

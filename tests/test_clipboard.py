@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from r1tui.tui.clipboard import MOST_BYTES, SCREEN_CHUNK, told, wrapped
+from r1tui.tui.terminal import MOST_BYTES, SCREEN_CHUNK, format_copied, wrapped
 from tests.keeper_rig import until
 from tests.ptys import Terminal
 
@@ -56,9 +56,9 @@ def test_screen_gets_pieces_that_it_does_not_cut() -> None:
 
 
 def test_what_is_too_long_for_many_terminals_is_told() -> None:
-    assert told("x", {}) == "Sent to the terminal."
-    assert told("x", {"TMUX": "1"}) == "Sent to the terminal and tmux."
-    assert "At 75 KB many terminals cut or drop it." in told("x" * (MOST_BYTES + 1000), {})
+    assert format_copied("x", {}) == "Sent to the terminal."
+    assert format_copied("x", {"TMUX": "1"}) == "Sent to the terminal and tmux."
+    assert "At 75 KB many terminals cut or drop it." in format_copied("x" * (MOST_BYTES + 1000), {})
 
 
 Tmux = Callable[..., "subprocess.CompletedProcess[str]"]

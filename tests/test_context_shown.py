@@ -61,7 +61,7 @@ async def test_the_context_is_known_after_a_restart(paths: Paths, tmp_path: Path
         app = R1App(paths, Config(), attach=attach)
         async with opened(app) as pilot:
             await ask(app, pilot, "hi")
-            await until(pilot, lambda: not answers(app)[-1].running and not app.session.answering)
+            await until(pilot, lambda: not answers(app)[-1].running and not app.services.session.answering)
             count = used(app)
         assert count
         again = R1App(paths, Config(), attach=attach)

@@ -251,7 +251,7 @@ async def test_one_that_is_open_elsewhere_is_marked_and_only_read(app: Listening
         await listed(app, pilot, *ALL)
         await pilot.press("down", "enter")
         await until(pilot, lambda: app.chat.conversation.id == "c2")
-        assert app.saved.elsewhere(app.chat.conversation) is None
+        assert app.services.saved.elsewhere(app.chat.conversation) is None
 
 
 async def test_one_that_is_shown_to_be_read_only_is_exported_and_stays_when_it_cannot_be_deleted(

@@ -10,7 +10,7 @@ import pytest
 
 from r1tui.chat.prompt_files import PromptHistory
 from r1tui.chat.typed import Typed
-from r1tui.tui.services import prompt_saver
+from r1tui.tui.services import composing
 from tests.screen_rig import StillApp
 from tests.test_input import prompt, shut
 from tests.tui_rig import opened, until
@@ -34,7 +34,7 @@ async def test_a_question_that_was_sent_is_no_draft_at_once(tmp_path: Path, monk
     app = StillApp(tmp_path)
     async with opened(app) as pilot:
         await until(pilot, lambda: app.chat.composer.is_settled)
-        monkeypatch.setattr(prompt_saver, "DRAFT_S", 3600.0)
+        monkeypatch.setattr(composing, "DRAFT_S", 3600.0)
         await pilot.press(*"hello")
         await until(pilot, lambda: any(app.paths.prompt.glob("draft-*.json")))
         await pilot.press("enter")
@@ -80,7 +80,7 @@ async def test_a_question_on_its_way_is_still_a_draft(tmp_path: Path, monkeypatc
 
     async with opened(app) as pilot:
         await until(pilot, lambda: app.chat.composer.is_settled)
-        monkeypatch.setattr(app.session.chat, "room", counts)
+        monkeypatch.setattr(app.services.session.chat, "room", counts)
         await pilot.press(*"why", "enter")
         await until(pilot, lambda: app.chat.answers.is_weighing)
         await pilot.press(*"next")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from r1tui.chat.typed import Typed
 from r1tui.system.paths import Paths
 from r1tui.text import without_controls
-from r1tui.tui.driver import END, START, Pastes
+from r1tui.tui.terminal import END, START, Pastes
 from tests.keeper_rig import until
 from tests.ptys import Terminal
 

@@ -51,13 +51,15 @@ async def test_it_goes_with_the_first_question_and_is_back_in_the_next_chat(path
         await ask(app, pilot, "hi")
         assert not shown(app)
         transcript = app.chat.query_one(Transcript)
-        await until(pilot, lambda: not answers(app)[-1].running and not app.session.answering and transcript.settled)
+        await until(
+            pilot, lambda: not answers(app)[-1].running and not app.services.session.answering and transcript.settled
+        )
         assert transcript.size.height > 20
         assert "hi" in "".join(transcript.render_line(y).text for y in range(3))
         await pilot.press("ctrl+n")
         await until(pilot, lambda: "all keys" in shown(app))
         await ask(app, pilot, "again")
-        await until(pilot, lambda: not answers(app)[-1].running and not app.session.answering)
+        await until(pilot, lambda: not answers(app)[-1].running and not app.services.session.answering)
         await pilot.press("ctrl+y", "end", "d")
         await until(pilot, lambda: not app.chat.conversation.exchanges and "all keys" in shown(app))
         await pilot.press("u")

@@ -18,7 +18,6 @@ from r1tui.chat.conversation import Conversation
 from r1tui.chat.rescue import Unsaved
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
-from r1tui.hub.removal import ModelRemoval
 from r1tui.messages import Status
 from r1tui.system.logs import begin_log, flush_log
 from r1tui.tui.controllers.answers import Receiving
@@ -110,7 +109,7 @@ async def in_models(app: StillApp, pilot: Pilot[None], begin: Callable[[ModelsSc
 
 
 async def begin_models(app: StillApp, pilot: Pilot[None], kind: type[ModelsScreen] = ModelsScreen) -> None:
-    await app.push_screen(kind(app.catalog, app.config, app.paths, app.monitor.refresh))
+    await app.push_screen(kind(app.services.models.catalog, app.config, app.paths, app.services.monitor.refresh))
 
 
 async def in_download(app: StillApp, pilot: Pilot[None], begin: Callable[[DownloadScreen], object]) -> None:
@@ -132,7 +131,7 @@ def is_listed(app: StillApp) -> bool:
 
 async def in_conversations(app: StillApp, pilot: Pilot[None], keys: tuple[str, ...]) -> None:
     app.show_chat()
-    await app.saved.save(app.chat.conversation)
+    await app.services.saved.save(app.chat.conversation)
     app.chat.parts.openers.do("conversations")
     await until(pilot, lambda: is_listed(app))
     for key in keys:
@@ -169,7 +168,7 @@ async def choose_model(app: StillApp, pilot: Pilot[None]) -> None:
 
 async def unattached(app: StillApp, pilot: Pilot[None]) -> None:
     """As if a server of ours could be there; another's is looked at by its watch alone."""
-    app.session._attach = None
+    app.services.session._attach = None
     app.chat.models.watch()
 
 
@@ -178,7 +177,7 @@ async def begin(app: StillApp, pilot: Pilot[None]) -> None:
 
 
 def restart(app: StillApp) -> None:
-    app.session._attach = None
+    app.services.session._attach = None
     app.chat.models.status = msgspec.structs.replace(STATUS, state="restarting")
     assert app.chat.models.status.waits_for_start
     app.chat.models.start()
@@ -189,12 +188,12 @@ def launch(app: StillApp) -> None:
 
 
 def cancel(app: StillApp) -> None:
-    app.session.launcher.following = True
+    app.services.session.launcher.following = True
     app.chat.models.cancel()
 
 
 def follow(app: StillApp) -> None:
-    app.chat.models._bring_up(app.session.launcher.follow(STATUS))
+    app.chat.models._bring_up(app.services.session.launcher.follow(STATUS))
 
 
 def end_thinking(app: StillApp) -> None:
@@ -215,7 +214,7 @@ def launch_failed(app: StillApp) -> bool:
 
 def answer_failed(app: StillApp) -> bool:
     turn = app.chat.conversation.exchanges[-1]
-    return app.chat.answers.receiving is None and not app.session.answering and turn.answer.state == "failed"
+    return app.chat.answers.receiving is None and not app.services.session.answering and turn.answer.state == "failed"
 
 
 def models_are_looked_at(app: StillApp) -> bool:
@@ -248,11 +247,11 @@ CASES = [
          do(lambda app: app.chat.composer.was_asked(Typed("x")))),
     Case("Saving the draft", "r1tui.chat.prompt_files.Drafts.save", partial(typed, text="x"),
          lambda app: app.chat.composer.is_settled),
-    Case("The editor", "r1tui.tui.services.composing.Composing.edited", do(lambda app: app.chat.composer.do("edit")),
+    Case("The editor", "r1tui.tui.services.composing.edited", do(lambda app: app.chat.composer.do("edit")),
          lambda app: not app.chat.composer.is_editing),
     Case("The list of files", "r1tui.tui.widgets.completion.candidates", partial(typed, text="@x"),
          lambda app: not app.chat.composer.completion.is_looking),
-    Case("Counting the attached files", "r1tui.tui.services.attached.Scales.weigh", partial(typed, text="@x "),
+    Case("Counting the attached files", "r1tui.tui.services.composing.Scales.weigh", partial(typed, text="@x "),
          lambda app: not app.chat.composer.is_weighing),
     Case("Reading the settings", "r1tui.chat.choices.SamplingChoices.of",
          do(lambda app: app.chat.parts.openers.do("sampling"))),
@@ -264,11 +263,11 @@ CASES = [
     Case("Saving elsewhere", "r1tui.tui.screens.unsaved.rescue", save_elsewhere),
     Case("The list of models", "r1tui.tui.screens.models.overview", begin_models, models_are_looked_at),
     Case("Asking the hub", "r1tui.tui.screens.models.ask_hub",
-         partial(in_models, begin=lambda screen: screen._ask(DEMO, headers=False))),
+         partial(in_models, begin=lambda screen: screen.app.run_worker(
+             screen._ask(DEMO, headers=False), name="Asking the hub"))),
     Case("Deleting the model", "r1tui.tui.screens.models.find_removal",
-         partial(in_models, begin=lambda screen: screen._find_removal(DEMO, Status()))),
-    Case("Deleting the model", "r1tui.tui.screens.models.remove",
-         partial(in_models, begin=lambda screen: screen._remove(ModelRemoval(DEMO, (), 0)))),
+         partial(in_models, begin=lambda screen: screen.app.run_worker(
+             screen._delete(DEMO, Status()), name="Deleting the model"))),
     Case("The list of conversations", "r1tui.chat.store.Store.newest",
          do(lambda app: app.chat.parts.openers.do("conversations")),
          lambda app: "could not be read" in str(app.screen.query_one(Label).render())),

@@ -12,7 +12,7 @@ from textual import events
 from r1tui.tui.app import R1App
 from r1tui.tui.guarded import FatalError
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.services import prompt_saver
+from r1tui.tui.services import composing
 from tests.screen_rig import StillApp
 from tests.test_guarded import SurpriseError, app, fail, fail_async, logged, notices
 from tests.tui_rig import opened, until
@@ -37,10 +37,10 @@ async def test_a_handler_that_fails_ends_the_screen_with_one_line_and_nothing_is
     async def end() -> None:
         async with opened(app) as pilot:
             await until(pilot, lambda: app.chat.composer.is_settled)
-            monkeypatch.setattr(prompt_saver, "DRAFT_S", 3600.0)  # what follows is saved at the end only
+            monkeypatch.setattr(composing, "DRAFT_S", 3600.0)  # what follows is saved at the end only
             app.chat.composer.prompt.insert("typed ")
             app.show_chat()
-            await app.saved.save(app.chat.conversation)
+            await app.services.saved.save(app.chat.conversation)
             app.chat.conversation.ask("Not saved yet?")
             app.chat.composer.prompt.insert("and not sent")
             monkeypatch.setattr(ChatScreen, "on_paste", fail)

@@ -245,7 +245,7 @@ async def test_attached_files_are_weighed_against_the_context_and_sent_below_the
             await pilot.press(*"what do @app.py and @apples.txt")
             await pilot.press("space", "d", "o")
             await until(pilot, lambda: "of 512 left" in (prompt(app).border_subtitle or ""))
-            client = await app.session.server.client()
+            client = await app.services.session.server.client()
             n_tokens = len(await client.tokenize("Attached file: app.py\n\n````py\nprint('```')\n````"))
             assert f"app.py {n_tokens} + apples.txt " in (prompt(app).border_subtitle or "")
             await pilot.press("enter")

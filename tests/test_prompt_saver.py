@@ -9,8 +9,8 @@ from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.recall import Recall
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
-from r1tui.tui.services import prompt_saver
-from r1tui.tui.services.prompt_saver import DRAFT, HISTORY, DraftSaver, HistorySaver
+from r1tui.tui.services import composing
+from r1tui.tui.services.composing import DRAFT, HISTORY, DraftSaver, HistorySaver
 from tests.answer_rig import until
 
 
@@ -23,8 +23,8 @@ class Desk:
         self.recall = Recall()
         self.said: list[tuple[str, bool]] = []
         """What could not be saved, and was."""
-        self.history = HistorySaver(PromptHistory(folder), self.recall, self.hear)
-        self.drafts = DraftSaver(Drafts(folder), lambda: self.typed, self.hear)
+        self.history = HistorySaver(folder, self.recall, self.hear)
+        self.drafts = DraftSaver(folder, lambda: self.typed, self.hear)
 
     def hear(self, name: str, why: R1tuiError | None) -> None:
         if (name, why is None) not in self.said[-1:]:
@@ -45,8 +45,8 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setattr(prompt_saver, "DRAFT_S", 0.01)
-    monkeypatch.setattr(prompt_saver, "RETRY_S", 0.01)
+    monkeypatch.setattr(composing, "DRAFT_S", 0.01)
+    monkeypatch.setattr(composing, "RETRY_S", 0.01)
     return Desk(tmp_path / "prompt")
 
 

@@ -10,7 +10,7 @@ from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
 from r1tui.supervisor import client as keeper
 from r1tui.system.paths import Paths
-from r1tui.tui.services.editor import editor_command
+from r1tui.tui.services.composing import editor_command
 from tests.keeper_rig import until
 from tests.ptys import Terminal
 from tests.stored import last_states

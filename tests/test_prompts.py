@@ -186,7 +186,7 @@ async def test_the_screen_takes_up_where_its_server_was_stopped(
         async with opened(app) as pilot:
             await ready(app, pilot)
             last = await ask(app, pilot, question)
-            await until(pilot, lambda: not app.session.answering and noted(paths))
+            await until(pilot, lambda: not app.services.session.answering and noted(paths))
             await pilot.press("ctrl+q")
             await until(pilot, lambda: not keeper.status(paths).running)
         return last
@@ -206,13 +206,13 @@ async def test_a_conversation_that_is_left_is_kept_and_found_again_by_its_words(
     async with opened(app) as pilot:
         await ready(app, pilot)
         first = await ask(app, pilot, LONG)
-        await until(pilot, lambda: not app.session.answering and noted(paths))
+        await until(pilot, lambda: not app.services.session.answering and noted(paths))
         assert first.state == "done"
         await pilot.press("ctrl+n")
         await until(pilot, lambda: len(list(paths.kept_prompts.glob("*.kv"))) == 1)
         short = await ask(app, pilot, "Something else.")
-        await until(pilot, lambda: not app.session.answering and short.state == "done")
-        await app.monitor.restart()
+        await until(pilot, lambda: not app.services.session.answering and short.state == "done")
+        await app.services.monitor.restart()
         await until(pilot, lambda: keeper.status(paths).restarts == 1 and not app.chat.models.launching)
         await ready(app, pilot)
         await pilot.press("ctrl+n")
@@ -233,19 +233,19 @@ async def test_a_conversation_that_is_deleted_for_good_takes_its_kept_prompt_wit
     async with opened(app) as pilot:
         await ready(app, pilot)
         await ask(app, pilot, LONG)
-        await until(pilot, lambda: not app.session.answering and noted(paths))
+        await until(pilot, lambda: not app.services.session.answering and noted(paths))
         conversation = app.chat.conversation
         await pilot.press("ctrl+n")
         await until(pilot, lambda: n_kept() == 1)
-        await app.saved.written(conversation.id, lambda store: store.delete(conversation.id))
+        await app.services.saved.written(conversation.id, lambda store: store.delete(conversation.id))
     app = R1App(paths, config)
     async with opened(app):
-        assert len(await app.saved.read(lambda store: store.newest(deleted=True))) == 1
+        assert len(await app.services.saved.read(lambda store: store.newest(deleted=True))) == 1
         assert n_kept() == 1
     let_deletions_age(paths.conversations)
     app = R1App(paths, config)
     async with opened(app):
-        assert await app.saved.read(lambda store: store.newest(deleted=True)) == []
+        assert await app.services.saved.read(lambda store: store.newest(deleted=True)) == []
         assert n_kept() == 0
 
 
@@ -271,7 +271,7 @@ async def test_nothing_is_kept_when_it_is_turned_off(paths: Paths, config: Confi
         await ready(app, pilot)
         assert FLAG not in (keeper.status(paths).argv or [])
         answered = await ask(app, pilot, LONG)
-        await until(pilot, lambda: not app.session.answering)
+        await until(pilot, lambda: not app.services.session.answering)
         assert answered.state == "done"
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not keeper.status(paths).running)
@@ -315,7 +315,7 @@ async def test_a_lost_folder_costs_nothing_but_a_reading(
         paths.kept_prompts.write_text("in the way")
         for _ in range(2):
             answered = await ask(app, pilot, LONG)
-            await until(pilot, lambda: not app.session.answering)
+            await until(pilot, lambda: not app.services.session.answering)
             assert answered.state == "done"
             await pilot.press("ctrl+n")
         paths.kept_prompts.unlink()

@@ -11,7 +11,7 @@ from r1tui.chat.context_budget import ContextBudget, surely_has_room
 from r1tui.remedies import AnyRemedy, AskAgain, ShowLog
 from r1tui.server.refusal import explain
 from r1tui.server.wire import ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, TOO_LONG_ERROR, ServerError
-from r1tui.tui.remedies import in_words, to_go_on
+from r1tui.tui.remedies import format_remedies, to_go_on
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_what_surely_has_room_has_it_though_each_byte_is_a_token(texts: list[str
     TOO_LONG_ERROR, ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, "authentication_error",
 )])  # fmt: skip
 def test_no_remedy_on_the_screen_names_a_command(kind: str) -> None:
-    said = in_words(explain(ServerError("m", kind)).remedies, App())
+    said = format_remedies(explain(ServerError("m", kind)).remedies, App())
     assert "`" not in said
     assert "sk again" not in said.replace("asks again", "")
 
@@ -54,15 +54,15 @@ def test_no_remedy_on_the_screen_names_a_command(kind: str) -> None:
 )
 def test_the_remedy_of_an_answer_that_has_a_beginning_is_to_go_on_with_it(remedies: list[AnyRemedy], said: str) -> None:
     goes_on = "F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
-    assert in_words(to_go_on(tuple(remedies)), App()) == said + goes_on
+    assert format_remedies(to_go_on(tuple(remedies)), App()) == said + goes_on
 
 
 def test_remedies_name_the_user_s_own_keys() -> None:
     remedies = (ShowLog(), AskAgain())
-    assert in_words(remedies, App()) == "F6 (the log) shows why. F8 asks again."
+    assert format_remedies(remedies, App()) == "F6 (the log) shows why. F8 asks again."
     app = Elsewhere()
-    assert in_words(remedies, app) == "The server's log shows why. Ctrl+X asks again."
-    assert in_words(to_go_on((AskAgain(),)), app) == "F2 goes on where it stopped (F3, then N, asks anew)."
+    assert format_remedies(remedies, app) == "The server's log shows why. Ctrl+X asks again."
+    assert format_remedies(to_go_on((AskAgain(),)), app) == "F2 goes on where it stopped (F3, then N, asks anew)."
 
 
 class Elsewhere(App[None]):

@@ -223,7 +223,7 @@ async def test_what_cannot_be_is_told_with_what_is_allowed_and_changes_nothing(
         monkeypatch.setattr(app, "notify", lambda text, **_: said.append(text))
         await back(app, pilot)
         assert any("It stays" in text for text in said)
-        default, now = SamplingSettings(), app.session.choices.of(app.session.model)
+        default, now = SamplingSettings(), app.services.session.choices.of(app.services.session.model)
         if key not in ("temperature", "seed"):  # of these a beginning was valid
             assert now == default
 

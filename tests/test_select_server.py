@@ -43,7 +43,7 @@ async def test_an_edited_question_and_the_same_one_again_are_branches_and_the_fi
         conversation, prompt = app.chat.conversation, app.chat.query_one(Prompt)
 
         def settled() -> bool:
-            return not app.session.answering and all(not one.running for one in answers(app))
+            return not app.services.session.answering and all(not one.running for one in answers(app))
 
         for question in ("one", "two"):
             await ask(app, pilot, question)
@@ -76,10 +76,10 @@ async def test_asking_again_replaces_an_empty_failed_answer_and_keeps_one_that_h
                 conversation.exchanges[-1].answer = answer
                 await pilot.press(*keys)
                 await until(pilot, lambda: answers(app) != [answer] and answers(app)[-1].state == "done")
-                await until(pilot, lambda: not app.session.answering)
+                await until(pilot, lambda: not app.services.session.answering)
 
             first = await ask(app, pilot, "hi")
-            await until(pilot, lambda: first.state == "done" and not app.session.answering)
+            await until(pilot, lambda: first.state == "done" and not app.services.session.answering)
             with_text, empty = Answer(), Answer()
             with_text.apply(Content("Half an"))
             for answer in (with_text, empty):

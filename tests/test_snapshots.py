@@ -22,7 +22,7 @@ from r1tui.tui.screens.dialogs import AskScreen, SaveScreen
 from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.overlays import PromptsScreen
-from r1tui.tui.services.attached import Scales, Weight
+from r1tui.tui.services.composing import Scales, Weight
 from r1tui.tui.widgets import completion
 from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
 from tests.snapshot_rig import SIZE, Compare, furnished, settle, sizes, still

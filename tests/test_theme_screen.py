@@ -117,7 +117,7 @@ async def test_a_key_makes_little_of_a_slow_link_and_all_of_it_again(paths: Path
         paths, Config(ui=UiSettings(theme="r1-light", refresh_hz=20)), attach=Endpoint.parse(f"unix:{tmp_path}/s.sock")
     )
     async with server, opened(app) as pilot:
-        assert app.session.chat.batch_s == 0.05
+        assert app.services.session.chat.batch_s == 0.05
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.thinking))
         for key, theme, hz, animation in (
@@ -126,7 +126,7 @@ async def test_a_key_makes_little_of_a_slow_link_and_all_of_it_again(paths: Path
             await pilot.press(key)
             await until(pilot, lambda theme=theme: app.theme == theme)  # type: ignore[misc]
             assert (app.refresh_hz, app.animation_level) == (hz, animation)
-            assert app.session.chat.batch_s == 1 / hz
+            assert app.services.session.chat.batch_s == 1 / hz
             await until(pilot, lambda before=answer.tokens: answer.tokens > before + 10)  # type: ignore[misc]
         await pilot.press("ctrl+underscore", "home", "down", "enter")  # another theme, all the same
         await until(pilot, lambda: app.theme == "r1-contrast")

@@ -60,7 +60,7 @@ async def test_the_speed_of_an_answer_is_remembered_for_the_next_plan(
     async with opened(app) as pilot:
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
-        await until(pilot, lambda: answer.state == "done" and not app.session.answering)
+        await until(pilot, lambda: answer.state == "done" and not app.services.session.answering)
         record = find_history_of(paths, model, llama_server)
         assert record is not None
         assert len(record.runs[-1].answer_tps) == 1
@@ -93,7 +93,7 @@ async def test_keys_switch_models_and_the_conversation_stays(paths: Paths, confi
     app = R1App(paths, Config(engine=config.engine, server=config.server, variants=own))
     async with opened(app) as pilot:
         assert isinstance(app.screen, ModelsScreen)
-        names = [variant.name for variant in app.catalog]
+        names = [variant.name for variant in app.services.models.catalog]
         await until(pilot, lambda: app.screen.query("DataTable").first().row_count == len(names))  # type: ignore[attr-defined]
         app.screen.query("DataTable").first().move_cursor(row=names.index("first"))  # type: ignore[attr-defined]
         await pilot.press("enter")
@@ -144,7 +144,7 @@ async def test_leaving_asks_once_and_the_next_start_is_in_the_chat_at_once(
 
 async def test_a_launch_is_cancelled_with_a_key_and_goes_on_with_another(paths: Paths, config: Config) -> None:
     app = R1App(paths, config, variant=None)
-    app.wanted = app.catalog.find("demo")
+    app.wanted = app.services.models.catalog.find("demo")
     async with opened(app, (80, 24)) as pilot:
         await until(pilot, lambda: app.chat.query_one(Stages).running("model"))
         await pilot.press("escape")

@@ -76,9 +76,9 @@ async def test_esc_ends_a_question_that_waits_behind_another_s_answer_at_once(
         await ready(app, pilot)
         stream = open_stream(paths.server_socket, "of another tool")
         answer = await ask(app, pilot, "hi")
-        await until(pilot, lambda: app.session.answering)
+        await until(pilot, lambda: app.services.session.answering)
         await pilot.press("escape")
-        await until(pilot, lambda: answer.state == "stopped" and not app.session.answering)
+        await until(pilot, lambda: answer.state == "stopped" and not app.services.session.answering)
         stream.close()
         connection = SocketConnection(paths.server_socket)
         assert call(connection, "DELETE", "/v1/stream?conv_id=of+another+tool")[0] == 204
@@ -112,12 +112,12 @@ async def test_a_stopped_answer_goes_on_in_its_exchange_with_a_key(paths: Paths,
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
         await pilot.press("escape")
-        await until(pilot, lambda: answer.state == "stopped" and not app.session.answering)
+        await until(pilot, lambda: answer.state == "stopped" and not app.services.session.answering)
         before, tokens = answer.content.text, answer.tokens
         await pilot.press("f8")
         await until(pilot, lambda: len(answer.content.text) > len(before) + 100)
         await pilot.press("escape")
-        await until(pilot, lambda: not app.session.answering)
+        await until(pilot, lambda: not app.services.session.answering)
         assert answers(app) == [answer]
         assert answer.content.text.startswith(before)
         assert ("one two three four " * 20_000).startswith(answer.content.text)
@@ -133,7 +133,7 @@ async def test_an_answer_cut_at_the_token_limit_goes_on_until_it_is_whole(
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
         for _ in range(20):
-            await until(pilot, lambda: not app.session.answering and not answer.running)
+            await until(pilot, lambda: not app.services.session.answering and not answer.running)
             if not answer.is_cut:
                 break
             assert answer.cut == "limit"
@@ -150,7 +150,7 @@ async def test_the_rest_of_an_answer_is_read_on_by_the_next_screen(paths: Paths,
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
         await pilot.press("escape")
-        await until(pilot, lambda: answer.state == "stopped" and not app.session.answering)
+        await until(pilot, lambda: answer.state == "stopped" and not app.services.session.answering)
         before = answer.content.text
         await pilot.press("f8")
         await until(pilot, lambda: len(answer.content.text) > len(before) + 20)
@@ -159,7 +159,7 @@ async def test_the_rest_of_an_answer_is_read_on_by_the_next_screen(paths: Paths,
         [answer] = answers(app)
         await until(pilot, lambda: len(answer.content.text) > len(before) + 200)
         await pilot.press("escape")
-        await until(pilot, lambda: answer.state == "stopped" and not app.session.answering)
+        await until(pilot, lambda: answer.state == "stopped" and not app.services.session.answering)
         assert ("one two three four " * 20_000).startswith(answer.content.text)
         assert answer.thinking.text == THINK
 
@@ -211,7 +211,7 @@ async def test_a_thinking_that_cannot_be_ended_is_told(
         await until(pilot, lambda: any("could not be ended" in text for text in said))
         assert answer.state == "thinking"
         await pilot.press("escape")
-        await until(pilot, lambda: not app.session.answering)
+        await until(pilot, lambda: not app.services.session.answering)
 
 
 SMALL = PlanSettings(ctx_size=512)
@@ -244,7 +244,7 @@ async def test_a_question_for_which_there_is_little_room_left_can_have_a_new_cha
     async with opened(app) as pilot:
         await ready(app, pilot)
         first = await ask(app, pilot, "a " * 150)
-        await until(pilot, lambda: first.state == "done" and not app.session.answering)
+        await until(pilot, lambda: first.state == "done" and not app.services.session.answering)
         old = app.chat.conversation
         app.chat.query_one(Prompt).text = "b " * 50
         await pilot.press("enter")
@@ -270,7 +270,9 @@ async def test_little_room_is_asked_about_before_an_answer_goes_on_and_before_it
         await pilot.press("enter")
         await until(pilot, is_asked)
         await pilot.press("s")
-        await until(pilot, lambda: bool(answers(app)) and answers(app)[0].cut == "limit" and not app.session.answering)
+        await until(
+            pilot, lambda: bool(answers(app)) and answers(app)[0].cut == "limit" and not app.services.session.answering
+        )
         answer = answers(app)[0]
         text, tokens = answer.content.text, answer.tokens
         for keys in (["f8"], ["ctrl+y", "r"]):
@@ -282,7 +284,7 @@ async def test_little_room_is_asked_about_before_an_answer_goes_on_and_before_it
         await pilot.press("f8")
         await until(pilot, is_asked)
         await pilot.press("g")
-        await until(pilot, lambda: answer.tokens > tokens and not answer.running and not app.session.answering)
+        await until(pilot, lambda: answer.tokens > tokens and not answer.running and not app.services.session.answering)
         assert answer.content.text.startswith(text)
         await pilot.press("ctrl+y", "r")
         await until(pilot, is_asked)
@@ -305,11 +307,11 @@ async def test_a_question_for_which_there_is_no_room_is_in_the_prompt_again_with
             async def unknown(_: object) -> None:
                 """Nothing is known of the room."""
 
-            monkeypatch.setattr(app.session.chat, "room", unknown)
+            monkeypatch.setattr(app.services.session.chat, "room", unknown)
         app.chat.query_one(Prompt).text = question
         await pilot.press("enter")
         await until(pilot, lambda: any("the context holds 512" in text for text in said))
-        await until(pilot, lambda: not app.session.answering)
+        await until(pilot, lambda: not app.services.session.answering)
         assert "604 tokens" in next(text for text in said if "holds" in text)
         assert app.chat.query_one(Prompt).text.strip() == question.strip()
         assert app.chat.conversation.every == []
@@ -326,13 +328,13 @@ async def test_a_full_context_is_told_from_the_token_limit_and_the_conversation_
     async with opened(app) as pilot:
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
-        await until(pilot, lambda: not answer.running and not app.session.answering)
+        await until(pilot, lambda: not answer.running and not app.services.session.answering)
         assert (answer.state, answer.cut) == ("done", "context")
         await until(pilot, lambda: "the context was full" in shown(app))
         thinking = answer.thinking.text
         await pilot.press("f8")
         await until(pilot, lambda: any("the context holds 512" in text for text in said))
-        await until(pilot, lambda: not app.session.answering)
+        await until(pilot, lambda: not app.services.session.answering)
         assert (answer.state, answer.cut, answer.thinking.text) == ("done", "context", thinking)
         second = await ask(app, pilot, "and now?")
         await until(pilot, lambda: second.state == "done")
@@ -365,7 +367,7 @@ async def test_an_answer_that_cannot_go_on_stays_what_it_was_and_is_asked_again_
     async with opened(app) as pilot:
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
-        await until(pilot, lambda: not app.session.answering and answer.cut == "limit")
+        await until(pilot, lambda: not app.services.session.answering and answer.cut == "limit")
         text = answer.content.text
         assert text
 
@@ -376,10 +378,10 @@ async def test_an_answer_that_cannot_go_on_stays_what_it_was_and_is_asked_again_
             patch.setattr(ServerClient, "_target_and_body", refuses)
             await pilot.press("f8")
             await until(pilot, lambda: any("It is not known how." in text for text in said))
-            await until(pilot, lambda: not app.session.answering)
+            await until(pilot, lambda: not app.services.session.answering)
         assert (answer.state, answer.cut, answer.content.text) == ("done", "limit", text)
         [again] = [one for one in actions(app.screen) if one.command.title == "Ask again"]
         await run(app, again)
-        await until(pilot, lambda: answers(app)[-1] is not answer and not app.session.answering)
+        await until(pilot, lambda: answers(app)[-1] is not answer and not app.services.session.answering)
         conversation = app.chat.conversation
         assert [turn.answer for turn in conversation.branches(conversation.exchanges[-1])] == [answer, answers(app)[-1]]

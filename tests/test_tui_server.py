@@ -18,7 +18,7 @@ from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
 from r1tui.tui.app import R1App
 from r1tui.tui.controllers import models
-from r1tui.tui.remedies import in_words, to_go_on
+from r1tui.tui.remedies import format_remedies, to_go_on
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.widgets.stages import Stages
@@ -48,14 +48,14 @@ async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_wi
         assert "one two" in before
         assert "ended in the middle" in answer.cause
         assert answer.remedy == "`r1tui logs` shows why."
-        said = in_words(to_go_on(answer.remedies), app)
+        said = format_remedies(to_go_on(answer.remedies), app)
         assert said == "F6 (the log) shows why. F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
-        await until(pilot, lambda: app.monitor.status.pid not in (None, pid) and app.chat.models.ready)
+        await until(pilot, lambda: app.services.monitor.status.pid not in (None, pid) and app.chat.models.ready)
         await until(pilot, lambda: not app.chat.models.launching)
         await pilot.press("f8")
         await until(pilot, lambda: len(answer.content.text) > len(before) + 100)
         await pilot.press("escape")
-        await until(pilot, lambda: not app.session.answering)
+        await until(pilot, lambda: not app.services.session.answering)
         assert answers(app) == [answer]
         assert answer.content.text.startswith(before)
         assert ("one two three four " * 20_000).startswith(answer.content.text)
@@ -138,7 +138,7 @@ async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
     files = {"good": tiny_r1(answer="one two ", loop=True), "bad": bad}
     own = {name: VariantSettings(title=name, file=str(path)) for name, path in files.items()}
     app = R1App(paths, Config(engine=config.engine, server=config.server, variants=own))
-    app.wanted = app.catalog.find("good")
+    app.wanted = app.services.models.catalog.find("good")
     said: list[str] = []
     async with opened(app) as pilot:
         await ready(app, pilot, "good")
@@ -161,7 +161,7 @@ async def test_a_switch_that_fails_is_undone_with_a_key(paths: Paths, config: Co
     fails = VariantSettings(title="bad", file=model, extra_args=["--lora", "/nowhere.gguf"])
     own = {"good": VariantSettings(title="good", file=model), "bad": fails}
     app = R1App(paths, Config(engine=config.engine, server=config.server, variants=own))
-    app.wanted = app.catalog.find("good")
+    app.wanted = app.services.models.catalog.find("good")
     async with opened(app) as pilot:
         await ready(app, pilot, "good")
         await pilot.press("f4")
@@ -241,7 +241,7 @@ async def test_a_switch_while_a_model_loads_brings_the_other_up(
     files["second"].write_bytes(files["first"].read_bytes())
     own = {name: VariantSettings(title=name, file=str(path)) for name, path in files.items()}
     app = R1App(paths, msgspec.structs.replace(config, variants=own))
-    app.wanted = app.catalog.find("first")
+    app.wanted = app.services.models.catalog.find("first")
     async with opened(app) as pilot:
         await until(pilot, lambda: app.chat.query_one(Stages).running("server"))
         await until(pilot, lambda: keeper.status(paths).state == "loading" and bool(toy.starts))
@@ -266,7 +266,7 @@ async def test_a_question_stopped_before_it_is_sent_is_never_answered(
         await until(pilot, told.is_set)
         await pilot.press("escape")
         go_on.set()
-        await until(pilot, lambda: not app.session.answering)
+        await until(pilot, lambda: not app.services.session.answering)
         assert (answer.state, answer.content.text) == ("stopped", "")
 
 
@@ -297,7 +297,7 @@ async def test_a_server_that_hangs_is_shown_and_started_again_with_a_key(
         os.kill(pid, signal.SIGSTOP)
         await until(pilot, lambda: "hangs" in panel(app))
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: app.monitor.status.pid not in (None, pid) and app.chat.models.ready)
+        await until(pilot, lambda: app.services.monitor.status.pid not in (None, pid) and app.chat.models.ready)
 
 
 def panel(app: R1App) -> str:
@@ -317,10 +317,10 @@ async def test_a_keeper_that_hangs_is_shown_and_a_key_starts_both_again(
         assert before.keeper_pid is not None
         os.kill(before.keeper_pid, signal.SIGSTOP)
         await until(pilot, lambda: "hangs" in panel(app))
-        assert "does not answer" in (app.monitor.status.cause or "")
+        assert "does not answer" in (app.services.monitor.status.cause or "")
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: app.chat.models.ready and app.monitor.status.pid not in (None, before.pid))
-        assert not app.monitor.status.hangs
+        await until(pilot, lambda: app.chat.models.ready and app.services.monitor.status.pid not in (None, before.pid))
+        assert not app.services.monitor.status.hangs
         assert identify(before.keeper_pid) is None
         assert before.pid is not None
         assert identify(before.pid) is None

@@ -270,7 +270,7 @@ async def test_a_failing_write_of_the_conversations_leaves_no_draft_half_written
     desk = Desk()
     work = UnsavedWork(desk, lambda line: None)
     work.saver = Saver(paths.conversations, "", lambda _: False, lambda error: None)
-    work.saver.flush = flush  # type: ignore[method-assign,assignment]
+    work.saver.flush = flush  # type: ignore[method-assign]
     with pytest.raises(R1tuiError, match="full"):
         await work.write()
     assert desk.is_saved

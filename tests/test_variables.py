@@ -360,8 +360,8 @@ async def test_a_model_that_cannot_be_brought_up_names_the_variable(
     app = R1App(paths, config)
     async with opened(app, (120, 40)) as pilot:
         table = app.screen.query_one(DataTable)
-        await until(pilot, lambda: table.row_count == len(app.catalog))
-        table.move_cursor(row=len(app.catalog) - 1)
+        await until(pilot, lambda: table.row_count == len(app.services.models.catalog))
+        table.move_cursor(row=len(app.services.models.catalog) - 1)
         await pilot.press("enter")
         await seen(app, pilot, name)
 

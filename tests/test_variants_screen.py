@@ -75,7 +75,7 @@ async def test_a_key_asks_the_hub_and_the_verdict_is_exact(hub: Hub, paths: Path
         assert app.cell("size").strip()
         assert app.cell("here") == ""
         await until(pilot, lambda: "GiB memory" in app.detail() and "The size is the hub's" in app.detail())
-        assert find_model(app.catalog.find("mine"), paths, MINE) is None
+        assert find_model(app.services.models.catalog.find("mine"), paths, MINE) is None
 
 
 async def test_a_list_that_is_left_while_it_looks_ends_in_silence(
@@ -98,7 +98,7 @@ async def test_a_list_that_is_left_while_it_looks_ends_in_silence(
         await until(pilot, lambda: "Looking at it…" in app.detail())
         assert "Not on this machine" not in app.detail()
         await app.pop_screen()
-        screen._show(ModelEntry(app.catalog.find("mine"), None, None, None))
+        screen._show(ModelEntry(app.services.models.catalog.find("mine"), None, None, None))
         left.set()
         await pilot.pause()
         assert not [text for text in app.told if "unexpected" in text]
@@ -125,12 +125,12 @@ async def test_a_key_is_there_where_it_does_something_for_the_model_at_the_curso
     app.config = Config(variants={**MINE.variants, "own": VariantSettings(file=str(tiny_r1()))})
     async with opened(app, (80, 24)) as pilot:
         await until(pilot, lambda: app.cell("here") == "on disk")
-        names = [variant.name for variant in app.catalog]
+        names = [variant.name for variant in app.services.models.catalog]
         table = app.screen.query_one(DataTable)
         offered = {}
         for name in ("demo", "r1-iq1_s", "mine", "own"):
             table.move_cursor(row=names.index(name))
-            await until(pilot, lambda name=name: (app.catalog.find(name).title or name) in app.detail())  # type: ignore[misc]
+            await until(pilot, lambda name=name: (app.services.models.catalog.find(name).title or name) in app.detail())  # type: ignore[misc]
             offered[name] = app.screen.active_bindings.keys() & {"d", "r"}
         assert offered == {"demo": set(), "r1-iq1_s": {"r"}, "mine": {"d", "r"}, "own": set()}
         await pilot.press("d", "r")
@@ -186,15 +186,15 @@ async def test_a_model_that_no_variant_means_has_a_row_and_can_be_taken(
         screen = app.screen
         assert isinstance(screen, ModelsScreen)
         table = screen.query_one(DataTable)
-        await until(pilot, lambda: table.row_count == len(app.catalog) + 1)
-        table.move_cursor(row=len(app.catalog))
+        await until(pilot, lambda: table.row_count == len(app.services.models.catalog) + 1)
+        table.move_cursor(row=len(app.services.models.catalog))
         await until(pilot, lambda: str(own) in app.detail())
         assert str(table.get_cell(name, "verdict")) == "memory"
         assert str(table.get_cell(name, "name")) == "  another-model-with-…"
         taken: list[Variant | None] = []
-        await app.push_screen(ModelsScreen(app.catalog, app.config, app.paths, Status), taken.append)
-        await until(pilot, lambda: app.screen.query_one(DataTable).row_count == len(app.catalog) + 1)
-        app.screen.query_one(DataTable).move_cursor(row=len(app.catalog))
+        await app.push_screen(ModelsScreen(app.services.models.catalog, app.config, app.paths, Status), taken.append)
+        await until(pilot, lambda: app.screen.query_one(DataTable).row_count == len(app.services.models.catalog) + 1)
+        app.screen.query_one(DataTable).move_cursor(row=len(app.services.models.catalog))
         await pilot.press("enter")
         await until(pilot, lambda: bool(taken))
         assert taken[0] is not None

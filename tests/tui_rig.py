@@ -62,7 +62,7 @@ async def ready(app: R1App, pilot: Pilot[None], variant: str | None = None) -> N
 
 
 async def ask(app: R1App, pilot: Pilot[None], question: str) -> Answer:
-    await until(pilot, lambda: not app.session.answering)
+    await until(pilot, lambda: not app.services.session.answering)
     count = len(answers(app))
     app.chat.query_one(Prompt).text = question
     await pilot.press("enter")

@@ -19,29 +19,26 @@ from r1tui.system.files import take_damages
 from r1tui.system.logs import log_unexpected, on_stray_error
 from r1tui.text import plain
 from r1tui.tui.appearance import ThemedApp
-from r1tui.tui.clipboard import CopyingApp
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import FatalError, Guarded
 from r1tui.tui.keymap import complaints, keymap
 from r1tui.tui.messages import Sampled
 from r1tui.tui.palette import ActionsProvider, actions
 from r1tui.tui.questions import keep_or_stop
-from r1tui.tui.remedies import in_keys, in_words
+from r1tui.tui.remedies import format_remedies, in_keys
 from r1tui.tui.screens import later
 from r1tui.tui.screens.chat import ChatScreen
+from r1tui.tui.terminal import CopyingApp
 from r1tui.tui.widgets.transcript_rows import foreign
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from r1tui.catalog.variants import Catalog, Variant
+    from r1tui.catalog.variants import Variant
     from r1tui.config import Config
     from r1tui.machine.telemetry import Sampler
     from r1tui.server.endpoint import Endpoint
     from r1tui.system.paths import Paths
-    from r1tui.tui.services.saver import Saver
-    from r1tui.tui.services.server import ServerMonitor
-    from r1tui.tui.services.session import Session
     from r1tui.tui.services.shared import Services
     from r1tui.tui.services.unsaved import UnsavedWork
 
@@ -90,16 +87,13 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         self.keymap: dict[str, str] = {}
         """The keys that actions have by the config, by the ids of their bindings."""
         self._attached_to = attach
+        self.has_own_server = attach is None
+        """Whether the server is r1tui's own; the log of somebody else's is not on this machine."""
         self._model_name = model_name
         self._leaving = False
         self.failure: FatalError | None = None
         """What nobody expected and ended the screen."""
         self._complaints = self.choose_theme()
-
-    @property
-    def has_own_server(self) -> bool:
-        """Whether the server is r1tui's own; the log of somebody else's is not on this machine."""
-        return self._attached_to is None
 
     def get_default_screen(self) -> Screen[None]:
         return self.chat
@@ -120,26 +114,6 @@ class R1App(Guarded, ThemedApp, CopyingApp):
             model_name=self._model_name,
         )
 
-    @property
-    def session(self) -> Session:
-        """The way to the server."""
-        return self.services.session
-
-    @property
-    def monitor(self) -> ServerMonitor:
-        """The server's status."""
-        return self.services.monitor
-
-    @property
-    def catalog(self) -> Catalog:
-        """The models that there are."""
-        return self.services.models.catalog
-
-    @property
-    def saved(self) -> Saver:
-        """The conversations on disk."""
-        return self.services.saved
-
     @cached_property
     def unsaved(self) -> UnsavedWork:
         """What should be on disk and is not."""
@@ -149,7 +123,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     def show_error(self, error: R1tuiError) -> None:
         """Tell the user what happened and what mends it."""
-        told = f"{error.cause}\n{in_words(error.remedies, self)}".strip()
+        told = f"{error.cause}\n{format_remedies(error.remedies, self)}".strip()
         self.notify(plain(told), severity="warning", timeout=15, markup=False)
 
     @cached_property
@@ -227,7 +201,6 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         super().notify(foreign(in_keys(message, self)), title=foreign(title), **{"markup": False, **options})
 
     def action_keys(self) -> None:
-        """Show or hide the list of keys."""
         if isinstance(self.screen, later.overlays.KeysScreen):
             self.screen.dismiss()
         else:
@@ -235,7 +208,6 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     @work(name=QUITTING)
     async def action_leave(self) -> None:
-        """Leave; the server stays, stops, or the user is asked, as the config says."""
         if self._leaving:
             return
         self._leaving = True
@@ -243,8 +215,8 @@ class R1App(Guarded, ThemedApp, CopyingApp):
             if (choice := await self._may_leave()) and await later.unsaved.may_leave(self, self.unsaved):
                 if choice == "stop":
                     self.notify("Stopping the server…", markup=False)
-                    await self.monitor.stop()
-                self.session.launcher.leave_download()
+                    await self.services.monitor.stop()
+                self.services.session.launcher.leave_download()
                 self.exit(message=await asyncio.to_thread(self._left_behind))
         finally:
             self._leaving = False
@@ -264,8 +236,8 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     async def _may_leave(self) -> str | None:
         """What becomes of the server, `keep` or `stop`; None when the user stays. An answer that ends with it has."""
-        status = self.monitor.refresh()
-        if self.session.attached:
+        status = self.services.monitor.refresh()
+        if self._attached_to is not None:
             await self._end_answer()  # nobody would read it
             return "keep"
         if not status.running:
@@ -273,7 +245,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         choice: str | None = self.config.server.on_exit
         if choice == "ask":
             question = f"{status.variant or 'A model'} is {status.state}. Keep the server?"
-            if self.session.chat.answer_id is not None:
+            if self.services.session.chat.answer_id is not None:
                 question = "An answer is running. Keep the server? Stopping it ends the answer."
             choice = await self.chat.view.decide(keep_or_stop(question))
         if choice == "stop":
@@ -284,7 +256,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     async def _end_answer(self) -> None:
         """Stop the answer that comes, and wait a moment for its last words, which are to be saved."""
-        await self.session.chat.stop()
+        await self.services.session.chat.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self.chat.answers.free.wait(), LAST_WORDS_S)
 

@@ -63,7 +63,6 @@ class ThemedApp(App[None]):
         raise NotImplementedError
 
     def action_slow_link(self) -> None:
-        """Send less to the terminal, or all again: two frames a second, no animation, 16 colours, wider jumps."""
         self.slow_link = not self.slow_link
         self.animation_level = "none" if self.slow_link else "full"
         self.set_pace()
@@ -72,7 +71,6 @@ class ThemedApp(App[None]):
         self.notify(f"Slow link: {'on' if self.slow_link else 'off'}.", markup=False)
 
     def action_change_theme(self) -> None:
-        """Look at the other themes, and keep one."""
         if self.no_color:
             self.notify("NO_COLOR is set: without colours there is one theme.", markup=False)
         elif not isinstance(self.screen, later.overlays.ThemeScreen):

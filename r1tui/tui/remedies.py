@@ -84,23 +84,23 @@ def _sentence(remedy: Remedy, *, attached: bool) -> str:
     return with_keys or remedy.words()
 
 
-def in_words(what: str | Iterable[Remedy], app: App[Any]) -> str:
+def format_remedies(what: str | Iterable[Remedy], app: App[Any]) -> str:
     """Remedies, or a text that names actions, with the keys that these have now."""
     return in_keys(say(what, attached=not getattr(app, "has_own_server", True)), app)
 
 
-def told(error: R1tuiError, app: App[Any]) -> str:
+def format_error(error: R1tuiError, app: App[Any]) -> str:
     """Cause and remedies on one line."""
-    return f"{error.cause} {in_words(error.remedies, app)}".strip()
+    return f"{error.cause} {format_remedies(error.remedies, app)}".strip()
 
 
 def with_keys(event: StageEvent, app: App[Any]) -> StageEvent:
     """What a stage tells, with keys in its remedies."""
     match event:
         case StageFailed():
-            return replace(event, remedies=(Advice(in_words(event.remedies, app)),) if event.remedies else ())
+            return replace(event, remedies=(Advice(format_remedies(event.remedies, app)),) if event.remedies else ())
         case Notice():
-            return replace(event, text=in_words(event.parts, app), remedies=())
+            return replace(event, text=format_remedies(event.parts, app), remedies=())
         case _:
             return event
 

@@ -36,7 +36,7 @@ async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
 async def take(paths: Paths, config: Config, theme: str, size: tuple[int, int], *, models: bool) -> None:
     """One session from the start to an answer, and its pictures."""
     app = R1App(paths, msgspec.structs.replace(config, ui=UiSettings(theme=theme)))
-    app.wanted = app.catalog.find("tiny-r1")
+    app.wanted = app.services.models.catalog.find("tiny-r1")
     shape = f"{size[0]}x{size[1]}"
     async with app.run_test(size=size) as pilot:
         seat = app.chat

@@ -1,36 +1,27 @@
 """The answer that is being received: asking, asking anew, going on, stopping."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
+from r1tui.chat.answer import Answer
 from r1tui.chat.context_budget import ContextBudget
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.special_tokens import defuse
+from r1tui.chat.typed import Typed
 from r1tui.events import Failed, StreamEvent, TooLong
 from r1tui.remedies import AskAgain, ShowLog
 from r1tui.server.request import Beginning
 from r1tui.supervisor.askers import new_conversation_id
 from r1tui.system.logs import as_user_error
 from r1tui.text import shortened
-from r1tui.tui.controllers.view import Question
+from r1tui.tui.controllers.view import Question, View
 from r1tui.tui.messages import AnswerEnded, AnswerReceived
 from r1tui.tui.questions import little_room
 from r1tui.tui.remedies import ASKS_ANEW, MORE_ROOM, does_not_fit
-from r1tui.tui.services.chat_client import AnswerRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
-
-    from r1tui.chat.answer import Answer
-    from r1tui.chat.conversation import Conversation, Exchange
-    from r1tui.chat.typed import Typed
-    from r1tui.tui.controllers.view import View
-    from r1tui.tui.services.chat_client import ChatClient
-    from r1tui.tui.services.saver import Saver
-
+from r1tui.tui.services.chat_client import AnswerRequest, ChatClient
+from r1tui.tui.services.saver import Saver
 
 STILL_COMING = "The answer is still coming. <select.leave> leaves the selection, then <chat.stop> stops the answer."
 

@@ -1,19 +1,13 @@
 """The conversation that is shown: which one that is, opening, leaving and saving."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from r1tui.chat.conversation import Conversation
 from r1tui.errors import R1tuiError
 from r1tui.supervisor.askers import new_conversation_id
 from r1tui.text import shortened
-
-if TYPE_CHECKING:
-    from r1tui.tui.controllers.answers import AnswerController
-    from r1tui.tui.controllers.view import View
-    from r1tui.tui.services.chat_client import ChatClient
-    from r1tui.tui.services.saver import Saver
+from r1tui.tui.controllers.answers import AnswerController
+from r1tui.tui.controllers.view import View
+from r1tui.tui.services.chat_client import ChatClient
+from r1tui.tui.services.saver import Saver
 
 
 class ConversationController:

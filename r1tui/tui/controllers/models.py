@@ -1,30 +1,23 @@
 """The model that runs, comes up, or has failed to: launching, switching, cancelling, going back."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Coroutine
+from typing import Any, NamedTuple
 
-from r1tui.events import StageFailed
+from textual.worker import Worker
+
+from r1tui.catalog.variants import Variant
+from r1tui.errors import R1tuiError
+from r1tui.events import StageEvent, StageFailed
+from r1tui.messages import Status
 from r1tui.text import duration
 from r1tui.tui import questions
+from r1tui.tui.controllers.view import Severity, View
 from r1tui.tui.messages import LaunchEnded, StageReported
 from r1tui.tui.remedies import say
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
-
-    from textual.worker import Worker
-
-    from r1tui.catalog.variants import Variant
-    from r1tui.errors import R1tuiError
-    from r1tui.events import StageEvent
-    from r1tui.messages import Status
-    from r1tui.tui.controllers.view import Severity, View
-    from r1tui.tui.services.local_models import LocalModels
-    from r1tui.tui.services.server import ServerMonitor
-    from r1tui.tui.services.session import Session
+from r1tui.tui.services.local_models import LocalModels
+from r1tui.tui.services.server import ServerMonitor
+from r1tui.tui.services.session import Session
 
 LAUNCH = "The launch"
 SWITCHING = "Switching models"

@@ -1,26 +1,21 @@
 """What the controllers show, ask and give back."""
 
-from __future__ import annotations
-
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Literal, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any, Literal
+from textual.message import Message
+from textual.worker import Worker
 
-    from textual.message import Message
-    from textual.worker import Worker
+from r1tui.catalog.variants import Variant
+from r1tui.chat.conversation import Conversation, Exchange
+from r1tui.chat.typed import Typed
+from r1tui.errors import R1tuiError
+from r1tui.events import StageEvent
+from r1tui.messages import Status
+from r1tui.tui.questions import Decision
 
-    from r1tui.catalog.variants import Variant
-    from r1tui.chat.conversation import Conversation, Exchange
-    from r1tui.chat.typed import Typed
-    from r1tui.errors import R1tuiError
-    from r1tui.events import StageEvent
-    from r1tui.messages import Status
-    from r1tui.tui.questions import Decision
-
-    Severity = Literal["information", "warning", "error"]
+Severity = Literal["information", "warning", "error"]
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,6 @@ class ChatScreen(Guarded, Screen[None]):
         self.models.work_failed(name, error)
 
     async def action_do(self, part: str, what: str | int) -> None:
-        """Have this part of the chat do something."""
         done = self.parts.keyed[part].do(what)
         if inspect.isawaitable(done):
             await done

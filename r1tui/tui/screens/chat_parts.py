@@ -1,10 +1,11 @@
 """What the chat screen is composed of: its widgets, its controllers, and what its keys do; made after the first screen,
 for its sake."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
+
+from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
 from r1tui.text import plain
@@ -13,16 +14,9 @@ from r1tui.tui.controllers.conversations import ConversationController
 from r1tui.tui.controllers.models import ModelController
 from r1tui.tui.screens import later
 from r1tui.tui.screens.chat_view import ChatView, ChatWidgets
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
-    from textual.screen import Screen
-
-    from r1tui.tui.services.shared import Services
-    from r1tui.tui.widgets.composer import Composer
-    from r1tui.tui.widgets.instruments import Instruments
+from r1tui.tui.services.shared import Services
+from r1tui.tui.widgets.composer import Composer
+from r1tui.tui.widgets.instruments import Instruments
 
 
 class KeyedPart(Protocol):

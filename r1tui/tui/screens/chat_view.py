@@ -1,39 +1,33 @@
 """The widgets of the chat, and what the controllers show and ask with them."""
 
-from __future__ import annotations
+from collections.abc import Callable
 
-from typing import TYPE_CHECKING
+from textual.screen import Screen
+from textual.widget import Widget
 
+from r1tui.catalog.variants import Variant
 from r1tui.chat.attachments import as_asked
+from r1tui.chat.conversation import Conversation, Exchange
+from r1tui.chat.typed import Typed
+from r1tui.errors import R1tuiError
+from r1tui.events import StageEvent, StreamEvent
+from r1tui.messages import Status
+from r1tui.tui.controllers.conversations import ConversationController
+from r1tui.tui.controllers.models import ModelController
+from r1tui.tui.controllers.view import Question, Severity
 from r1tui.tui.guarded import show_error
+from r1tui.tui.questions import Decision
 from r1tui.tui.remedies import with_keys
 from r1tui.tui.screens import later
+from r1tui.tui.services.shared import Services
+from r1tui.tui.widgets.composer import Composer
 from r1tui.tui.widgets.greeting import Greeting
+from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.selection import Selection
 from r1tui.tui.widgets.stages import Stages
 from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.unsaved_line import UnsavedLine
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from textual.screen import Screen
-    from textual.widget import Widget
-
-    from r1tui.catalog.variants import Variant
-    from r1tui.chat.conversation import Conversation, Exchange
-    from r1tui.chat.typed import Typed
-    from r1tui.errors import R1tuiError
-    from r1tui.events import StageEvent, StreamEvent
-    from r1tui.messages import Status
-    from r1tui.tui.controllers.conversations import ConversationController
-    from r1tui.tui.controllers.models import ModelController
-    from r1tui.tui.controllers.view import Question, Severity
-    from r1tui.tui.questions import Decision
-    from r1tui.tui.services.shared import Services
-    from r1tui.tui.widgets.composer import Composer
-    from r1tui.tui.widgets.instruments import Instruments
 
 
 class ChatWidgets:

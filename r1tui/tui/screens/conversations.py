@@ -1,12 +1,9 @@
 """The list of conversations: found by their words, opened, renamed, deleted and brought back, exported."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import time
-from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual import on, work
@@ -20,17 +17,15 @@ from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.text import day, one_line, plain, shortened
 from r1tui.tui.commands import bindings_of
+from r1tui.tui.controllers.conversations import ConversationController
 from r1tui.tui.guarded import show_error
 from r1tui.tui.questions import Choice
-from r1tui.tui.remedies import in_keys, told
+from r1tui.tui.remedies import format_error, in_keys
 from r1tui.tui.screens.dialogs import AskScreen, LineScreen, SaveScreen
 from r1tui.tui.screens.table_base import TableScreen
+from r1tui.tui.services.saver import Saver
+from r1tui.tui.services.server import ServerMonitor
 from r1tui.tui.widgets.still_input import StillInput
-
-if TYPE_CHECKING:
-    from r1tui.tui.controllers.conversations import ConversationController
-    from r1tui.tui.services.saver import Saver
-    from r1tui.tui.services.server import ServerMonitor
 
 LIST = "The list of conversations"
 PAGE = 100
@@ -177,7 +172,7 @@ class ConversationsScreen(TableScreen[str | None]):
     def _show_detail(self) -> None:
         one = self._under_cursor()
         if one is None and self._unread is not None:
-            self._say(["The list could not be read.", told(self._unread, self.app)])
+            self._say(["The list could not be read.", format_error(self._unread, self.app)])
             return
         if one is None:
             said = "Nothing has these words." if self._wanted.strip() else "There are no conversations yet."
@@ -206,16 +201,13 @@ class ConversationsScreen(TableScreen[str | None]):
         self.query_one(DataTable).focus()
 
     def action_search(self) -> None:
-        """Show only those with what is typed now; going back shows all again."""
         self.add_class("-searching")
         self.query_one(Input).focus()
 
     def action_to_list(self) -> None:
-        """From the search to what was found."""
         self.query_one(DataTable).focus()
 
     def action_rename(self) -> None:
-        """Give the conversation under the cursor another title."""
         if (one := self._under_cursor()) is not None:
             asks = LineScreen("Its title; without one it is called by its first question.", one.name)
             self.app.push_screen(asks, lambda title: self._rename(one, title) if title is not None else None)
@@ -230,7 +222,6 @@ class ConversationsScreen(TableScreen[str | None]):
             self._do(lambda: self._saved.read(lambda store: store.rename(one.id, title)), "")
 
     def action_delete(self) -> None:
-        """Delete the conversation under the cursor; undo brings it back."""
         one = self._under_cursor()
         if one is None:
             return
@@ -245,11 +236,9 @@ class ConversationsScreen(TableScreen[str | None]):
         self._chat.leave(one.id)
 
     def action_restore(self) -> None:
-        """Bring back the conversation that was deleted last."""
         self._do(lambda: self._saved.read(Store.restore), "It is back.")
 
     def action_export(self) -> None:
-        """Write the conversation under the cursor to a file."""
         if (one := self._under_cursor()) is not None:
             self._export(one)
 
@@ -284,7 +273,6 @@ class ConversationsScreen(TableScreen[str | None]):
         self._look()
 
     def action_back(self) -> None:
-        """End the search; without one, leave the list."""
         if self.has_class("-searching"):
             self.remove_class("-searching")
             self.query_one(Input).clear()

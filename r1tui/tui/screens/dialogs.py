@@ -1,7 +1,5 @@
 """The small dialogs over the chat: a question with a few answers, a line to type, the name of a file."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress

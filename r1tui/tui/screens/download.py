@@ -135,7 +135,6 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
 
     @work(name="Pausing the download", group="pause")
     async def action_pause(self) -> None:
-        """Stop the process and keep what came, or go on where it was."""
         if self.running:
             self._before_stop()
             await asyncio.to_thread(self._job.stop)
@@ -145,7 +144,6 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
 
     @work(name="Deleting the download", group="give_up")
     async def action_give_up(self) -> None:
-        """Stop it and delete what came, once the user has said so."""
         found = await asyncio.to_thread(unfinished, self.variant, self._paths, self._config)
         here, total = found or (0, 0)
         question = f"Give {self.variant.name} up? {size(here)} of {size(total)} are here."
@@ -162,7 +160,6 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
         self.dismiss(None)
 
     def action_choose(self) -> None:
-        """Bring the model up."""
         self.dismiss(self.variant)
 
 

@@ -135,17 +135,14 @@ class LogScreen(Guarded, Screen[None]):
         self.query_one(LogView).focus()
 
     def action_search(self) -> None:
-        """Show only lines with what is typed now; going back shows all again."""
         self.add_class("-searching")
         self.query_one(Input).focus()
 
     def action_level(self) -> None:
-        """Show all lines, warnings and errors, or errors alone."""
         self._level = (self._level + 1) % len(LEVELS)
         self._show()
 
     def action_back(self) -> None:
-        """End the search; without one, leave the log."""
         if self.has_class("-searching"):
             self.remove_class("-searching")
             self.query_one(Input).clear()

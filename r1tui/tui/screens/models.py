@@ -1,5 +1,6 @@
 """The list of models with what each needs; choosing one brings it up. The first time, with a word on the machine."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from r1tui.errors import R1tuiError
 from r1tui.hub.download.headers import fetch_headers
 from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local.places import OWNERS
-from r1tui.hub.removal import ModelRemoval, find_removal, remove
+from r1tui.hub.removal import find_removal, remove
 from r1tui.listing.overview import ModelEntry, others, overview
 from r1tui.listing.recommend import Recommendation, format_machine, recommend, surroundings
 from r1tui.machine.hardware import detect_machine
@@ -24,7 +25,7 @@ from r1tui.system.paths import Paths
 from r1tui.text import duration, size
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.questions import Choice
-from r1tui.tui.remedies import in_keys, told
+from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets.transcript_rows import foreign
@@ -104,37 +105,30 @@ class ModelsScreen(TableScreen[Variant | None]):
         except R1tuiError as error:
             app.call_from_thread(self.work_failed, LIST, error)
 
-    @work(name="Asking the hub", thread=True)
-    def _ask(self, variant: Variant, *, headers: bool) -> None:
-        """Sizes and, where the model is not here, its headers: what an exact verdict needs."""
+    async def _ask(self, variant: Variant, *, headers: bool) -> None:
+        """Get sizes and, where the model is not here, its headers: what an exact verdict needs."""
         try:
-            if headers:
-                fetch_headers(variant, self._paths)
-            else:
-                ask_hub(variant, self._paths)
-        except R1tuiError as error:
-            self._tell(error)
-        self.app.call_from_thread(self._look_again)
+            await asyncio.to_thread(fetch_headers if headers else ask_hub, variant, self._paths)
+        finally:
+            self._look_again()
 
-    @work(name="Deleting the model", thread=True)
-    def _find_removal(self, variant: Variant, now: Status) -> None:
+    async def _delete(self, variant: Variant, now: Status) -> None:
         in_use = Path(now.model) if now.running and now.model else None
-        try:
-            removal = find_removal(variant, self._paths, self._config, in_use)
-        except R1tuiError as error:
-            self._tell(error)
+        removal = await asyncio.to_thread(find_removal, variant, self._paths, self._config, in_use)
+        if not self.is_current:
             return
-        self.app.call_from_thread(self._confirm, removal)
-
-    @work(name="Deleting the model", thread=True)
-    def _remove(self, removal: ModelRemoval) -> None:
+        n_files, freed = len(removal.files), f"{size(removal.freed_bytes)} are free again"
+        files = f"{n_files} file{'s' if n_files > 1 else ''} in {removal.files[0].parent}"
+        question = AskScreen(
+            foreign(f"Delete {variant.name}? {files}."), [Choice("y", "delete", f"Delete it: {freed}")]
+        )
+        if await self.app.push_screen_wait(question) is None:
+            return
         try:
-            remove(removal, self._paths, self._config)
-            done = f"{removal.variant.name} is deleted: {size(removal.freed_bytes)} are free again."
-            self.app.call_from_thread(self.notify, done, markup=False)
-        except R1tuiError as error:
-            self._tell(error)
-        self.app.call_from_thread(self._look_again)
+            await asyncio.to_thread(remove, removal, self._paths, self._config)
+            self.app.notify(f"{variant.name} is deleted: {freed}.", markup=False)
+        finally:
+            self._look_again()
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
         """Say so; models that could not be looked at do not look as if they still were."""
@@ -152,23 +146,6 @@ class ModelsScreen(TableScreen[Variant | None]):
     def _look_again(self) -> None:
         if self._is_open:
             self._look(self._catalog)
-
-    def _tell(self, error: R1tuiError) -> None:
-        said = foreign(told(error, self.app))
-        self.app.call_from_thread(self.notify, said, severity="warning", timeout=15, markup=False)
-
-    def _confirm(self, removal: ModelRemoval) -> None:
-        if not self.is_current:
-            return
-        n_files = len(removal.files)
-        files = f"{n_files} file{'s' if n_files > 1 else ''} in {removal.files[0].parent}"
-        choice = Choice("y", "delete", f"Delete it: {size(removal.freed_bytes)} are free again")
-
-        def answered(answer: str | None) -> None:
-            if answer == choice.value:
-                self._remove(removal)
-
-        self.app.push_screen(AskScreen(foreign(f"Delete {removal.variant.name}? {files}."), [choice]), answered)
 
     def _show(self, entry: ModelEntry) -> None:
         if not self._is_open:
@@ -238,20 +215,19 @@ class ModelsScreen(TableScreen[Variant | None]):
             self.dismiss(self._catalog.find(event.row_key.value))
 
     def action_pick(self, number: int) -> None:
-        """Take the model with this number."""
         variants = list(self._catalog)
         if number <= len(variants):
             self.dismiss(variants[number - 1])
 
     def action_delete(self) -> None:
-        """Delete the files of the model under the cursor, after a question."""
-        self._find_removal(self._under_cursor(), self._server())
+        work = self._delete(self._under_cursor(), self._server())
+        self.app.run_worker(work, name="Deleting the model")  # the app's: this screen may be left meanwhile
 
     def action_ask_hub(self) -> None:
-        """Get sizes, and the header of a model that is not here, from the hub."""
         entry = self._entry
         self.notify(f"Asking the hub about {entry.variant.name}…", markup=False)
-        self._ask(entry.variant, headers=entry.variant.name in self._entries and entry.path is None)
+        work = self._ask(entry.variant, headers=entry.variant.name in self._entries and entry.path is None)
+        self.app.run_worker(work, name="Asking the hub")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something for the model under the cursor."""

@@ -1,7 +1,5 @@
 """What lies over the chat for a look or one choice: prompts, a server's models, themes, the keys, all instruments."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -177,7 +175,6 @@ class ThemeScreen(Dialog[str]):
         self.dismiss(message.option_id)
 
     def action_back(self) -> None:
-        """Have the theme again that was there before."""
         self.app.theme = self._before
         self.dismiss(None)
 

@@ -1,11 +1,9 @@
 """How the next answer's tokens are chosen: a field for each setting, applied at once, remembered for the model."""
 
-from __future__ import annotations
-
 import asyncio
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from textual import events, on
@@ -21,12 +19,10 @@ from r1tui.errors import R1tuiError, UsageError
 from r1tui.server.sampling import Sampling, Source
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
-from r1tui.tui.remedies import in_keys, told
+from r1tui.tui.remedies import format_error, in_keys
+from r1tui.tui.services.session import Session
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
-
-if TYPE_CHECKING:
-    from r1tui.tui.services.session import Session
 
 
 class Setting(NamedTuple):
@@ -102,7 +98,6 @@ class Switch(Static, can_focus=True):
         self.refresh()
 
     def action_turn(self, step: int) -> None:
-        """The next answer, or the one before."""
         values = list(ANSWERS)
         self.show(values[(values.index(self.value) + step) % len(values)])
         self.post_message(self.Turned())
@@ -235,25 +230,23 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         try:
             await asyncio.to_thread(self._session.choices.write, self._model)
         except R1tuiError as error:
-            self.app.notify(told(error, self.app), severity="warning", markup=False)
+            self.app.notify(format_error(error, self.app), severity="warning", markup=False)
 
     @on(events.DescendantFocus)
     def _complain(self) -> None:
         """Say what is wrong, or what the field with the focus is about."""
-        wrong = [told(error, self.app).replace(" or null", "") for error in self._refused.values()]
+        wrong = [format_error(error, self.app).replace(" or null", "") for error in self._refused.values()]
         focused = self.focused.id or THINKING.key if self.focused else ""
         about = [in_keys(setting.about, self.app) for setting in SETTINGS if setting.key == focused]
         self.query_one("#about", Label).set_class(bool(wrong), "-wrong").update("\n".join(wrong or about))
 
     def action_reset(self) -> None:
-        """Have for this model what the config says."""
         self._choose(self._session.choices.default)
         self._refused.clear()
         self._show()
         self._complain()
 
     def action_back(self) -> None:
-        """Leave; a field that cannot be used changes nothing."""
         for key, error in self._refused.items():
             stays = getattr(self._now, key)
             self.app.notify(f"{error.cause} It stays {'none' if stays is None else stays}.", markup=False)

@@ -83,5 +83,4 @@ class TableScreen(Guarded, ModalScreen[ScreenResultType]):
         self.query_one(Label).update(Content("\n".join(map(one_line, lines))))
 
     def action_choose(self) -> None:
-        """Take the row under the cursor."""
         self.query_one(DataTable).action_select_cursor()

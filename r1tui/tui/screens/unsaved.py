@@ -1,24 +1,18 @@
 """What happens to words that the disk refuses when r1tui is left: try again, another folder, or give them up."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from textual import work
+from textual.app import App
 
 from r1tui.chat.rescue import Unsaved, places, rescue
 from r1tui.system.paths import expand
 from r1tui.text import one_line
 from r1tui.tui.questions import Choice
 from r1tui.tui.screens.dialogs import AskScreen, AsksPath
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from textual.app import App
-
-    from r1tui.tui.services.unsaved import UnsavedWork
+from r1tui.tui.services.unsaved import UnsavedWork
 
 AGAIN_S = 2.0
 

@@ -1,19 +1,20 @@
 """The HTTP side of one answer at a time: its room in the context, its request, its events in batches, its end."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import msgspec
+from textual.message import Message as ScreenMessage
 
 from r1tui.chat.answer import CONTEXT_FULL
 from r1tui.chat.context_budget import ContextBudget, surely_has_room
+from r1tui.chat.conversation import Messages
 from r1tui.chat.pace import paced
+from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
 from r1tui.planning.history import remember_speed
@@ -22,24 +23,16 @@ from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.record import read_record, record_file
 from r1tui.server.refusal import server_stopped
 from r1tui.system.logs import as_user_error
+from r1tui.system.paths import Paths
 from r1tui.tui.messages import AnswerWaits
 from r1tui.tui.remedies import say
 from r1tui.tui.services.prompt_cache import PromptCache
+from r1tui.tui.services.server import Connection, ServerMonitor
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-
-    from textual.message import Message as ScreenMessage
-
-    from r1tui.chat.conversation import Messages
-    from r1tui.config import Config, SamplingSettings
-    from r1tui.system.paths import Paths
-    from r1tui.tui.services.server import Connection, ServerMonitor
-
-    Begins = Callable[[bool], Awaitable[None]]
-    """Told, before the question is sent, whether the stream begins inside the thinking."""
-    Take = Callable[[list[StreamEvent]], None]
-    """Given the events of an answer, in order."""
+Begins = Callable[[bool], Awaitable[None]]
+"""Told, before the question is sent, whether the stream begins inside the thinking."""
+Take = Callable[[list[StreamEvent]], None]
+"""Given the events of an answer, in order."""
 
 UNHEARD_S = 5.0
 """An answer that another r1tui asked for is let go of when its stop has no effect for so long."""

@@ -1,19 +1,14 @@
 """The models of the catalog as they are on this machine's disk."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from r1tui.catalog.variants import Catalog, Variant, load_catalog
+from r1tui.config import Config
 from r1tui.errors import R1tuiError
-
-if TYPE_CHECKING:
-    from r1tui.config import Config
-    from r1tui.messages import Status
-    from r1tui.system.paths import Paths
+from r1tui.messages import Status
+from r1tui.system.paths import Paths
 
 
 class LocalModels:

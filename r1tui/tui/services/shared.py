@@ -1,31 +1,25 @@
 """What screens and controllers get from the application, which they do not know; imported after the first screen."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from textual.message import Message
+
+from r1tui.catalog.variants import Catalog
+from r1tui.config import Config
+from r1tui.errors import R1tuiError
 from r1tui.machine.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus
 from r1tui.machine.telemetry import Limits, Sampler
+from r1tui.messages import Status
+from r1tui.server.endpoint import Endpoint
 from r1tui.server.prompt_cache import PromptCacheFolder
 from r1tui.supervisor.recorded import has_record
+from r1tui.system.paths import Paths
 from r1tui.tui.services.local_models import LocalModels
 from r1tui.tui.services.saver import Saver
 from r1tui.tui.services.server import ServerMonitor
 from r1tui.tui.services.session import Session
 from r1tui.tui.services.unsaved import UnsavedWork
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from textual.message import Message
-
-    from r1tui.catalog.variants import Catalog
-    from r1tui.config import Config
-    from r1tui.errors import R1tuiError
-    from r1tui.messages import Status
-    from r1tui.server.endpoint import Endpoint
-    from r1tui.system.paths import Paths
 
 SAMPLE_S = 1.0
 

@@ -1,23 +1,18 @@
 """What is not on disk although it should be: said for as long as that is so, and not left without a word."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from r1tui.chat.rescue import Unsaved, left_behind, rescue
+from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
 from r1tui.text import one_line, plain
-from r1tui.tui.services.prompt_saver import DRAFT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from r1tui.chat.typed import Typed
-    from r1tui.tui.services.saver import Saver
+from r1tui.tui.services.composing import DRAFT
+from r1tui.tui.services.saver import Saver
 
 
 class Desk(Protocol):

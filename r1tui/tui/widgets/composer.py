@@ -18,18 +18,19 @@ from textual.widgets import TextArea
 from r1tui.chat.attachments import as_asked, mention, mentions, question_of, with_files
 from r1tui.chat.typed import Typed, joined
 from r1tui.errors import R1tuiError
+from r1tui.system.lazy import LazyModule
 from r1tui.system.logs import log_unexpected
 from r1tui.text import one_line
 from r1tui.tui.guarded import Guarded, show_error
-from r1tui.tui.remedies import in_keys, told
+from r1tui.tui.remedies import format_error, in_keys
 from r1tui.tui.widgets.completion import Completion
 from r1tui.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from r1tui.chat.conversation import Exchange
-    from r1tui.tui.services.attached import Count
-    from r1tui.tui.services.composing import Composing
-    from r1tui.tui.services.prompt_saver import DraftSaver, Hear, HistorySaver
+    from r1tui.tui.services import composing
+else:
+    composing = LazyModule("r1tui.tui.services.composing")  # after the first screen
 
 READ_S = 15.0
 """How long the attached files may take to be read."""
@@ -69,9 +70,8 @@ class Composer(Guarded, Widget):
         self._has_begun = False
         self._has_read = False
         """Whether history and draft have been read."""
-        self._tools: type[Composing]
-        self._history: HistorySaver
-        self._drafts: DraftSaver
+        self._history: composing.HistorySaver
+        self._drafts: composing.DraftSaver
         self.is_weighing = self.is_editing = False
         self._mentioned: tuple[list[str], tuple[str, ...]] = ([], ())
         """The files that the prompt names, and which of the names are pasted ones."""
@@ -80,14 +80,13 @@ class Composer(Guarded, Widget):
         yield self.completion
         yield self.prompt
 
-    def begin(self, folder: Path, count: Count, context_left: Callable[[], int | None], hear: Hear) -> None:
+    def begin(
+        self, folder: Path, count: composing.Count, context_left: Callable[[], int | None], hear: composing.Hear
+    ) -> None:
         """Read and keep history and draft in this folder; weigh files against the tokens that are left."""
-        from r1tui.tui.services.composing import Composing  # noqa: PLC0415  after the first screen
-
-        self._tools = tools = Composing
-        self._folder, self._scales, self._context_left = folder, tools.scales(count), context_left
-        self._history = tools.history_saver(tools.history(folder), self.prompt.recall, hear)
-        self._drafts = tools.draft_saver(tools.drafts(folder), lambda: self.draft, hear)
+        self._folder, self._scales, self._context_left = folder, composing.Scales(count), context_left
+        self._history = composing.HistorySaver(folder, self.prompt.recall, hear)
+        self._drafts = composing.DraftSaver(folder, lambda: self.draft, hear)
         self._has_begun = True
         self._read()
 
@@ -170,8 +169,8 @@ class Composer(Guarded, Widget):
             while weighed != self._mentioned:
                 weighed = self._mentioned
                 weights, left = await self._scales.weigh(self.prompt.typed), self._context_left()
-                self.prompt.border_subtitle = self._tools.in_words(weights, left) if weights else None
-                self.prompt.set_class(self._tools.too_heavy(weights, left), "-too-heavy")
+                self.prompt.border_subtitle = composing.format_weights(weights, left) if weights else None
+                self.prompt.set_class(composing.too_heavy(weights, left), "-too-heavy")
         finally:
             self.is_weighing = False
 
@@ -197,7 +196,7 @@ class Composer(Guarded, Widget):
         self.is_editing = True
         try:
             before = self.prompt.typed.whole
-            if (new := await self._tools.edited(self.app, before, self._folder)) != before:
+            if (new := await composing.edited(self.app, before, self._folder)) != before:
                 self.prompt.rewrite(new)
         except R1tuiError as error:
             show_error(self.app, error)
@@ -285,7 +284,7 @@ class Composer(Guarded, Widget):
                 self._put_aside(typed, self._title)
             if not isinstance(error, R1tuiError):
                 raise
-            self.notify(told(error, self.app), severity="warning", markup=False)
+            self.notify(format_error(error, self.app), severity="warning", markup=False)
         else:
             self._post(text, typed, edited)
 

@@ -12,10 +12,10 @@ from textual.widgets import Static
 
 from r1tui.chat.check import check
 from r1tui.errors import R1tuiError
-from r1tui.tui.clipboard import told
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import in_keys
+from r1tui.tui.terminal import format_copied
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_cursor import Mark
@@ -260,7 +260,7 @@ class Selection(Guarded, Static, can_focus=True):
         text = self._cursor.text_of(mark)
         self.app.copy_to_clipboard(text)
         how = "<select.save>" if self.display else "<chat.select> and <select.save>"
-        self.notify(f"{told(text)} {how} saves it to a file.", markup=False)
+        self.notify(f"{format_copied(text)} {how} saves it to a file.", markup=False)
 
     def _save(self, mark: Mark) -> None:
         name = self._cursor.listing(mark).file_name() if mark.listing else "answer.md"

@@ -21,7 +21,7 @@ from textual.widget import Widget
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
-from r1tui.tui.remedies import in_words
+from r1tui.tui.remedies import format_remedies
 from r1tui.tui.widgets.transcript_blocks import Work
 from r1tui.tui.widgets.transcript_code import warm_up
 from r1tui.tui.widgets.transcript_cursor import Cursor, Mark
@@ -73,7 +73,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.work = Work()
         self._period_s = 1 / refresh_hz
-        self._views = Views(lambda what: in_words(what, self.app))
+        self._views = Views(lambda what: format_remedies(what, self.app))
         self._layout = Layout()
         self.cursor = Cursor(self._views, self._layout)
         """What is marked."""
