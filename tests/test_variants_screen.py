@@ -57,7 +57,7 @@ class Listening(R1App):
 
     def to_mine(self) -> None:
         """The cursor on `mine`, which is the last."""
-        self.screen.query_one(DataTable).move_cursor(row=len(self.catalog) - 1)
+        self.screen.query_one(DataTable).move_cursor(row=len(self.services.models.catalog) - 1)
 
     def detail(self) -> str:
         """What stands below the list."""

@@ -114,6 +114,7 @@ class ModelsScreen(TableScreen[Variant | None]):
 
     async def _delete(self, variant: Variant, now: Status) -> None:
         in_use = Path(now.model) if now.running and now.model else None
+        app = self.app  # a screen that was left is of no app
         removal = await asyncio.to_thread(find_removal, variant, self._paths, self._config, in_use)
         if not self.is_current:
             return
@@ -122,11 +123,11 @@ class ModelsScreen(TableScreen[Variant | None]):
         question = AskScreen(
             foreign(f"Delete {variant.name}? {files}."), [Choice("y", "delete", f"Delete it: {freed}")]
         )
-        if await self.app.push_screen_wait(question) is None:
+        if await app.push_screen_wait(question) is None:
             return
         try:
             await asyncio.to_thread(remove, removal, self._paths, self._config)
-            self.app.notify(f"{variant.name} is deleted: {freed}.", markup=False)
+            app.notify(f"{variant.name} is deleted: {freed}.", markup=False)
         finally:
             self._look_again()
 
