@@ -107,7 +107,8 @@ class AnswerController:
         comes."""
         match what:
             case "go_on":
-                self.go_on()
+                if self.can_ask():
+                    self._begin(self._go_on_with_room(self._view.conversation.exchanges[-1]))
             case "ask_again":
                 self.ask_anew(self._view.conversation.exchanges[-1])
             case "end_thinking":
@@ -135,11 +136,6 @@ class AnswerController:
         if why:
             self._view.tell(why)
         return not why
-
-    def go_on(self) -> None:
-        """Go on with the last answer, which was cut off, stopped or failed, where it ended."""
-        if self.can_ask():
-            self._begin(self._go_on_with_room(self._view.conversation.exchanges[-1]))
 
     def stop(self) -> None:
         """Stop the answer, and keep what came; beside the keys, since a server that hangs keeps its caller waiting.

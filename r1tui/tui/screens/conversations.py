@@ -9,7 +9,7 @@ from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.message import Message
-from textual.widgets import DataTable, Input
+from textual.widgets import DataTable
 
 from r1tui.chat.export import file_name, written_as
 from r1tui.chat.listing import MARKS, Listed
@@ -21,7 +21,7 @@ from r1tui.tui.controllers.conversations import ConversationController
 from r1tui.tui.guarded import show_error
 from r1tui.tui.questions import Choice
 from r1tui.tui.remedies import format_error, in_keys
-from r1tui.tui.screens.dialogs import AskScreen, LineScreen, SaveScreen
+from r1tui.tui.screens.dialogs import AskScreen, LineScreen, SaveScreen, SearchScreen
 from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.services.saver import Saver
 from r1tui.tui.services.server import ServerMonitor
@@ -45,7 +45,7 @@ FORMATS = (
 )
 
 
-class ConversationsScreen(TableScreen[str | None]):
+class ConversationsScreen(TableScreen[str | None], SearchScreen[str | None]):
     """The answer is the id of the chosen conversation, or None."""
 
     DEFAULT_CSS = """
@@ -58,6 +58,7 @@ class ConversationsScreen(TableScreen[str | None]):
     TABLE_TITLE = "Conversations"
     SAID_ROWS = 3
     BINDINGS = bindings_of("conversations")
+    FOUND = DataTable
 
     @dataclass
     class Found(Message):
@@ -191,21 +192,9 @@ class ConversationsScreen(TableScreen[str | None]):
         if (one := self._under_cursor()) is not None:
             self.dismiss(one.id)
 
-    @on(Input.Changed)
-    def _search(self, message: Input.Changed) -> None:
-        self._wanted = message.value
+    def _search(self, wanted: str) -> None:
+        self._wanted = wanted
         self._look()
-
-    @on(Input.Submitted)
-    def _searched(self) -> None:
-        self.query_one(DataTable).focus()
-
-    def action_search(self) -> None:
-        self.add_class("-searching")
-        self.query_one(Input).focus()
-
-    def action_to_list(self) -> None:
-        self.query_one(DataTable).focus()
 
     def action_rename(self) -> None:
         if (one := self._under_cursor()) is not None:
@@ -271,14 +260,6 @@ class ConversationsScreen(TableScreen[str | None]):
             if told:
                 self.notify(told, markup=False)
         self._look()
-
-    def action_back(self) -> None:
-        if self.has_class("-searching"):
-            self.remove_class("-searching")
-            self.query_one(Input).clear()
-            self.query_one(DataTable).focus()
-        else:
-            self.dismiss(None)
 
 
 def _fitted(text: str, width: int) -> Text:

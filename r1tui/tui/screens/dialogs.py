@@ -9,7 +9,8 @@ from typing import ClassVar
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import ModalScreen, ScreenResultType
+from textual.screen import ModalScreen, Screen, ScreenResultType
+from textual.widget import Widget
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
@@ -111,6 +112,35 @@ class AsksLine(Dialog[ScreenResultType]):
 
     def _take(self, line: str) -> object:
         raise NotImplementedError
+
+
+class SearchScreen(Screen[ScreenResultType]):
+    """Has a line to search with and the widget of what is `FOUND`; going back ends the search first."""
+
+    FOUND: ClassVar[type[Widget]]
+
+    def _search(self, wanted: str) -> None:
+        raise NotImplementedError
+
+    @on(Input.Changed)
+    def _typed(self, message: Input.Changed) -> None:
+        self._search(message.value)
+
+    @on(Input.Submitted)
+    def action_to_list(self) -> None:
+        self.query_one(self.FOUND).focus()
+
+    def action_search(self) -> None:
+        self.add_class("-searching")
+        self.query_one(Input).focus()
+
+    def action_back(self) -> None:
+        if self.has_class("-searching"):
+            self.remove_class("-searching")
+            self.query_one(Input).clear()
+            self.action_to_list()
+        else:
+            self.dismiss(None)
 
 
 class LineScreen(AsksLine[str]):

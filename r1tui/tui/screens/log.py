@@ -7,14 +7,14 @@ from pathlib import Path
 from textual import on, work
 from textual.app import ComposeResult
 from textual.message import Message
-from textual.screen import Screen
-from textual.widgets import Input, Label
+from textual.widgets import Label
 from textual.worker import get_current_worker
 
 from r1tui.errors import R1tuiError
 from r1tui.system.log_reader import POLL_S, LogReader
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
+from r1tui.tui.screens.dialogs import SearchScreen
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.log_lines import Line, Lines, batches
 from r1tui.tui.widgets.log_view import LogView
@@ -29,7 +29,7 @@ LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
 )
 
 
-class LogScreen(Guarded, Screen[None]):
+class LogScreen(Guarded, SearchScreen[None]):
     """The last MiB of a log file and what is added to it, or what of that has the text that is searched for.
 
     A thread reads it in slices and waits with the next one until the last is taken.
@@ -44,6 +44,7 @@ class LogScreen(Guarded, Screen[None]):
     }
     """
     BINDINGS = bindings_of("log")
+    FOUND = LogView
 
     @dataclass
     class Grown(Message):
@@ -125,27 +126,10 @@ class LogScreen(Guarded, Screen[None]):
             self._said = text
             self.query_one(Label).update(foreign(f"{self._path}: {text}"))
 
-    @on(Input.Changed)
-    def _search(self, message: Input.Changed) -> None:
-        self._wanted = message.value.casefold()
+    def _search(self, wanted: str) -> None:
+        self._wanted = wanted.casefold()
         self._show()
-
-    @on(Input.Submitted)
-    def _searched(self) -> None:
-        self.query_one(LogView).focus()
-
-    def action_search(self) -> None:
-        self.add_class("-searching")
-        self.query_one(Input).focus()
 
     def action_level(self) -> None:
         self._level = (self._level + 1) % len(LEVELS)
         self._show()
-
-    def action_back(self) -> None:
-        if self.has_class("-searching"):
-            self.remove_class("-searching")
-            self.query_one(Input).clear()
-            self.query_one(LogView).focus()
-        else:
-            self.dismiss()

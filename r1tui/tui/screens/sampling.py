@@ -16,7 +16,7 @@ from textual.widgets import Input, Label, Static
 
 from r1tui.config import SamplingSettings, check_setting
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.server.sampling import Sampling, Source
+from r1tui.server.sampling import Sampling
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import format_error, in_keys
@@ -67,14 +67,6 @@ ANSWERS: dict[bool | None, str] = {None: "default", True: "on", False: "off"}
 NO_SWITCH = "no switch in this model; see the budget"
 NOT_KNOWN = "no model is ready that could tell"
 RESTART = "plan.ctx_size, plan.cache_type_k, plan.cache_type_v, plan.n_gpu_layers, plan.n_cpu_moe, server.threads"
-SAID_BY: dict[Source, str] = {
-    "config": "config",
-    "extra_args": "extra_args",
-    "catalog": "catalog",
-    "file": "the model's file",
-    "R1's makers": "R1's makers",
-    "llama.cpp": "llama.cpp",
-}
 
 
 class Switch(Static, can_focus=True):
@@ -157,7 +149,9 @@ class SamplingScreen(Guarded, ModalScreen[None]):
                 yield Label(self._help(THINKING), classes="help", id="switch", markup=False)
             yield Label(id="about", markup=False)
             if not self._session.attached:  # somebody else's server has settings of its own
-                yield Label(self._restart(), id="restart", markup=False)
+                how = f"Change them in {self._config_file}, leave with <app.quit>, stop the server, start again."
+                needs = Content.styled("Needs a restart of the server: ", "bold")
+                yield Label(needs + f"{RESTART}.\n{in_keys(how, self.app)}", id="restart", markup=False)
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -186,7 +180,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
             field.placeholder = self._default(setting)
             with self.prevent(Input.Changed):
                 field.value = "" if value is None else f"{value}"
-            self._say_source(setting)
+            self._show_help(setting)
         self.query_one(Switch).show(self._now.thinking)
 
     @on(Input.Changed)
@@ -220,7 +214,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
             return
         self._now = wanted
         for setting in NUMBERS:
-            self._say_source(setting)
+            self._show_help(setting)
         self._session.choices.choose(self._model, wanted)
         self.app.run_worker(self._keep(), name="Saving the settings")  # the app's: this screen may be left meanwhile
 
@@ -252,6 +246,9 @@ class SamplingScreen(Guarded, ModalScreen[None]):
             self.app.notify(f"{error.cause} It stays {'none' if stays is None else stays}.", markup=False)
         self.dismiss()
 
+    def _show_help(self, setting: Setting) -> None:
+        self.query_one(f"#help-{setting.key}", Label).update(self._help(setting))
+
     def _help(self, setting: Setting) -> str:
         """Where the value comes from that counts, what is allowed, and what it does."""
         default = getattr(self._session.choices.default, setting.key)
@@ -262,7 +259,7 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         elif setting is THINKING and default is not None:
             where = "from config"
         elif value is not None and said_by:
-            where = f"from {SAID_BY[said_by]}"
+            where = "from the model's file" if said_by == "file" else f"from {said_by}"
         return in_keys(" · ".join(part for part in (where, setting.allowed, setting.meaning) if part), self.app)
 
     def _default(self, setting: Setting) -> str:
@@ -271,14 +268,6 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         if value is None and self._session.attached and setting.key not in LIMITS:
             return "server's"
         return _shown(value)
-
-    def _say_source(self, setting: Setting) -> None:
-        self.query_one(f"#help-{setting.key}", Label).update(self._help(setting))
-
-    def _restart(self) -> Content:
-        title = Content.styled("Needs a restart of the server: ", "bold") + Content(f"{RESTART}.")
-        how = f"Change them in {self._config_file}, leave with <app.quit>, stop the server, start again."
-        return Content("\n").join([title, Content(in_keys(how, self.app))])
 
 
 def _shown(value: float | None) -> str:

@@ -14,7 +14,6 @@ from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.gguf import GgufError, read_header
 from r1tui.messages import Status
-from r1tui.server.client import ServerClient
 from r1tui.server.command import SAMPLING_FLAGS, parse_options
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.model_names import model_title
@@ -98,7 +97,9 @@ class Session:
             if names:
                 self._post(ModelsOffered(names))
             self.server.model_name = client.model
-            props = await self._props(client)
+            props = Props()  # another server than llama-server says nothing
+            with suppress(R1tuiError):
+                props = await client.props()
             self._attached_name = model_title(client.model or props.model) or str(client.endpoint)
             self._monitor.told(Status(state="ready", variant=self._attached_name), props.context_tokens)
 
@@ -114,13 +115,6 @@ class Session:
             raise R1tuiError("This server does not say which models it has.", "It answers with the one that it has.")
         self._post(ModelsOffered(names))
 
-    async def _props(self, client: ServerClient) -> Props:
-        """What a llama-server says of itself; another server says nothing."""
-        try:
-            return await client.props()
-        except R1tuiError:
-            return Props()
-
     async def sampling(self) -> SamplingSettings:
         """How the next answer's tokens are chosen, as far as the user has said; null leaves it to the server."""
         return await asyncio.to_thread(self.choices.of, self.model)
@@ -131,7 +125,10 @@ class Session:
         Nothing is known of somebody else's server but what the config says.
         """
         if self.attached:
-            return sampling_of_stranger(self.choices.default)
+            said = msgspec.structs.asdict(self.choices.default)
+            return Sampling(
+                self.choices.default, {key: (value, "config") for key, value in said.items() if value is not None}
+            )
         return await asyncio.to_thread(sampling_of_running, self._monitor.status, self._config)
 
     async def is_deterministic(self) -> bool:
@@ -171,9 +168,3 @@ def _number(text: str | None) -> float | None:
         with suppress(ValueError, TypeError):
             return kind(text or "")
     return None
-
-
-def sampling_of_stranger(config: SamplingSettings) -> Sampling:
-    """The values of somebody else's server, of which nothing is known but what the config says."""
-    said = msgspec.structs.asdict(config)
-    return Sampling(config, {key: (value, "config") for key, value in said.items() if value is not None})
