@@ -14,7 +14,7 @@ class HostileApp(StillApp):
 
     def on_ready(self) -> None:
         """Begin when all is there."""
-        if not self.chat.furnished:
+        if not self.chat.is_complete:
             self.set_timer(NEXT_S, self.on_ready)
             return
         for number, place in enumerate((in_chat, in_notices, in_stages), 1):

@@ -24,11 +24,11 @@ def still(monkeypatch: pytest.MonkeyPatch, config: Config | None = None) -> Stil
     return StillApp(Path("/nowhere"), config)
 
 
-async def furnished(pilot: Pilot[None]) -> None:
+async def completed(pilot: Pilot[None]) -> None:
     """Until all is there, and drawn: what lies under another screen is not always drawn later."""
     app = pilot.app
     assert isinstance(app, StillApp)
-    while not app.chat.furnished:
+    while not app.chat.is_complete:
         await pilot.pause(0.02)
     await settle(pilot)
 

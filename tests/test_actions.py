@@ -269,7 +269,7 @@ async def chosen(app: R1App, pilot: Pilot[None], words: str) -> None:
 async def test_what_cannot_be_done_now_is_said(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await until(pilot, lambda: app.chat.furnished)
+        await until(pilot, lambda: app.chat.is_complete)
         await chosen(app, pilot, "Bring back")
         await until(pilot, lambda: any("nothing to do" in str(toast.render()) for toast in app.screen.query("Toast")))
 

@@ -59,7 +59,7 @@ def complaints(screen: Screen[object]) -> list[str]:
 
 
 async def drawn(app: StillApp, pilot: Pilot[None]) -> None:
-    while not app.chat.furnished:
+    while not app.chat.is_complete:
         await pilot.pause(0.02)
     await pilot.pause()
     if looking := [worker for worker in app.workers if worker.group == "look"]:  # of none, it waits for all

@@ -12,7 +12,7 @@ from r1tui.tui.screens.dialogs import LineScreen
 from r1tui.tui.screens.sampling import SamplingScreen
 from tests.listed_rig import LISTED, LISTED_PASSAGES, NOW_S
 from tests.screen_rig import ENTRIES, StillApp
-from tests.snapshot_rig import SIZE, Compare, furnished, settle, sizes, still
+from tests.snapshot_rig import SIZE, Compare, completed, settle, sizes, still
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> StillApp:
 @sizes
 def test_models(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
         app.push_screen(models.ModelsScreen(catalog, app.config, app.paths, lambda: Status(variant="r1-iq1_s")))
         await settle(pilot)
@@ -40,7 +40,7 @@ def test_conversations(
     monkeypatch.setattr(Store, "search", lambda *_: LISTED_PASSAGES)
 
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.chat.conversation.id = LISTED[0].id
         await pilot.press("ctrl+l")
         if searched:
@@ -54,7 +54,7 @@ def test_conversations(
 
 def test_asking_for_a_line(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.push_screen(LineScreen("Into which file?", "/home/me/Flappy-Bird.md"))
         await settle(pilot)
 
@@ -63,7 +63,7 @@ def test_asking_for_a_line(app: StillApp, snap_compare: Compare) -> None:
 
 def test_sampling(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         await pilot.press("ctrl+s")
         while not (isinstance(app.screen, SamplingScreen) and app.screen.filled):
             await pilot.pause(0.02)

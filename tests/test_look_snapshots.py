@@ -9,7 +9,7 @@ from r1tui.messages import Status
 from r1tui.tui.screens import models
 from r1tui.tui.themes import DEFAULT, load_themes
 from tests.screen_rig import ENTRIES, StillApp
-from tests.snapshot_rig import SIZE, Compare, furnished, settle, still
+from tests.snapshot_rig import SIZE, Compare, completed, settle, still
 
 OTHERS = sorted(theme.name for theme in load_themes().themes if theme.name != DEFAULT)
 
@@ -18,7 +18,7 @@ async def keys(pilot: Pilot[None], *pressed: str) -> None:
     """A chat with figures, and these keys."""
     app = pilot.app
     assert isinstance(app, StillApp)
-    await furnished(pilot)
+    await completed(pilot)
     app.show_chat()
     app.show_figures()
     await settle(pilot)

@@ -98,7 +98,7 @@ async def told(app: R1App, pilot: Pilot[None], text: str) -> None:
 async def test_notices_name_the_keys_that_actions_have_now(tmp_path: Path) -> None:
     app = rebound(tmp_path)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await until(pilot, lambda: app.chat.furnished)
+        await until(pilot, lambda: app.chat.is_complete)
         app.notify("<chat.new> begins a new chat, <nothing.known> does not.")
         await told(app, pilot, "F3 begins a new chat, <nothing.known> does not.")
         app.chat.notify(STILL_COMING)

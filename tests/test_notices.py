@@ -18,7 +18,7 @@ async def test_notices_cover_neither_the_prompt_nor_the_end_of_the_answer(
 ) -> None:
     app = StillApp(tmp_path)
     async with app.run_test(size=size, notifications=True) as pilot:
-        await until(pilot, lambda: app.chat.furnished)
+        await until(pilot, lambda: app.chat.is_complete)
         long = exchange("?", "\n\n".join(f"Paragraph {number}." for number in range(60)))
         transcript = app.chat.query_one(Transcript)
         transcript.show(Conversation("c", [long]))

@@ -28,7 +28,7 @@ def shown(app: R1App) -> str:
     return "\n".join(widget.render_line(y).text.rstrip() for y in range(widget.size.height))
 
 
-async def furnished(app: StillApp, pilot: Pilot[None]) -> None:
+async def completed(app: StillApp, pilot: Pilot[None]) -> None:
     app.show_chat()
     app.show_figures()
     await pilot.pause()
@@ -42,7 +42,7 @@ async def furnished(app: StillApp, pilot: Pilot[None]) -> None:
 async def test_each_size_has_its_layout(tmp_path: Path, size: tuple[int, int], width: int, height: int) -> None:
     app = StillApp(tmp_path)
     async with opened(app, size) as pilot:
-        await furnished(app, pilot)
+        await completed(app, pilot)
         assert tuple(app.chat.instruments.region.size) == (width, height)
         assert "ready r1-iq1_s" in shown(app)
         assert app.chat.instruments.content_region.bottom == (size[1] - 1 if height > 1 else 1)  # above the footer
@@ -57,7 +57,7 @@ async def test_each_size_has_its_layout(tmp_path: Path, size: tuple[int, int], w
 async def test_what_is_kept_of_files_and_of_the_context_have_names_of_their_own(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
     async with opened(app) as pilot:
-        await furnished(app, pilot)
+        await completed(app, pilot)
         await pilot.press("ctrl+o")
         await until(pilot, lambda: isinstance(app.screen, PanelScreen) and "Machine" in shown(app))
         assert re.search(r"KV cache +K q4_0, V f16", shown(app))
@@ -69,7 +69,7 @@ async def test_what_is_kept_of_files_and_of_the_context_have_names_of_their_own(
 async def test_a_key_shows_everything_on_the_whole_screen(tmp_path: Path, size: tuple[int, int]) -> None:
     app = StillApp(tmp_path)
     async with opened(app, size) as pilot:
-        await furnished(app, pilot)
+        await completed(app, pilot)
         for leave in ("escape", "ctrl+o", "q"):
             await pilot.press("ctrl+o")
             await until(pilot, lambda: isinstance(app.screen, PanelScreen) and "CPU" in shown(app))

@@ -25,7 +25,7 @@ from r1tui.tui.screens.overlays import PromptsScreen
 from r1tui.tui.services.composing import Scales, Weight
 from r1tui.tui.widgets import completion
 from tests.screen_rig import DOWNLOAD, ENTRIES, StillApp
-from tests.snapshot_rig import SIZE, Compare, furnished, settle, sizes, still
+from tests.snapshot_rig import SIZE, Compare, completed, settle, sizes, still
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> StillApp:
 
 def test_launching(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.show_launch()
         app.show_figures()
         await settle(pilot)
@@ -46,7 +46,7 @@ def test_launching(app: StillApp, snap_compare: Compare) -> None:
 @sizes
 def test_chat(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.show_chat()
         app.show_figures()
         await settle(pilot)
@@ -56,7 +56,7 @@ def test_chat(app: StillApp, snap_compare: Compare, size: tuple[int, int]) -> No
 
 def test_chat_with_its_thinking_open(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.show_chat()
         await settle(pilot)
         await pilot.press("ctrl+t")
@@ -67,7 +67,7 @@ def test_chat_with_its_thinking_open(app: StillApp, snap_compare: Compare) -> No
 
 def test_selecting_code(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.show_chat()
         app.show_figures()
         await settle(pilot)
@@ -79,7 +79,7 @@ def test_selecting_code(app: StillApp, snap_compare: Compare) -> None:
 
 def test_selecting_a_branch(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.show_branches()
         await settle(pilot)
         await pilot.press("ctrl+y", "end", "up")
@@ -90,7 +90,7 @@ def test_selecting_a_branch(app: StillApp, snap_compare: Compare) -> None:
 
 def test_editing_a_question(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.show_branches()
         app.chat.models.ready = True
         await settle(pilot)
@@ -102,7 +102,7 @@ def test_editing_a_question(app: StillApp, snap_compare: Compare) -> None:
 
 def test_saving_code(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         await app.push_screen(SaveScreen("x = 1\n", "flappy.py", Path("/nowhere")))
         await settle(pilot)
 
@@ -123,7 +123,7 @@ CUT = Content("Pygame has `pygame.mixer` for that. Put a `flap.wav` beside the s
 )
 def test_answer(app: StillApp, snap_compare: Compare, events: list[StreamEvent]) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.show_answer(*events)
         app.show_figures()
         await settle(pilot)
@@ -133,7 +133,7 @@ def test_answer(app: StillApp, snap_compare: Compare, events: list[StreamEvent])
 
 def test_little_room(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.show_chat()
         await settle(pilot)
         asked = little_room(ContextBudget(7410, 8192))
@@ -152,7 +152,7 @@ def test_welcome(app: StillApp, snap_compare: Compare, monkeypatch: pytest.Monke
     monkeypatch.setattr(models, "overview", lambda *_: iter(far))
 
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         catalog = Catalog({entry.variant.name: entry.variant for entry in far})
         app.push_screen(models.WelcomeScreen(catalog, app.config, app.paths, Status))
         await settle(pilot)
@@ -162,7 +162,7 @@ def test_welcome(app: StillApp, snap_compare: Compare, monkeypatch: pytest.Monke
 
 def test_leaving(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         asked = keep_or_stop("r1-iq1_s is ready. Keep the server?")
         app.push_screen(AskScreen(asked.text, asked.choices))
         await settle(pilot)
@@ -172,7 +172,7 @@ def test_leaving(app: StillApp, snap_compare: Compare) -> None:
 
 def test_log(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.push_screen(LogScreen(Path("/nowhere/server.log")))
         await pilot.pause(0.3)
 
@@ -181,7 +181,7 @@ def test_log(app: StillApp, snap_compare: Compare) -> None:
 
 def test_prompts(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         await pilot.press("f12")
         while not isinstance(app.screen, PromptsScreen):
             await pilot.pause(0.02)
@@ -203,7 +203,7 @@ def test_attaching(app: StillApp, snap_compare: Compare, monkeypatch: pytest.Mon
     monkeypatch.setattr(Scales, "weigh", weigh)
 
     async def before(pilot: Pilot[None]) -> None:
-        await furnished(pilot)
+        await completed(pilot)
         app.show_chat()
         app.show_figures()
         typed = Typed("[pasted 2,431 lines, 95.7 KiB] against @src/app.py and @notes.md and @pa")

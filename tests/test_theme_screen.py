@@ -99,7 +99,7 @@ async def test_without_colours_there_is_one_theme(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("NO_COLOR", "1")
     app = StillApp(tmp_path, Config(ui=UiSettings(theme="r1-light")))
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await until(pilot, lambda: app.chat.furnished)
+        await until(pilot, lambda: app.chat.is_complete)
         assert app.theme == TERMINAL
         await pilot.press("ctrl+underscore")
         await until(pilot, lambda: "NO_COLOR" in told(app))

@@ -184,7 +184,7 @@ class Hasty(R1App):
     """The screen of somebody who types before it is there."""
 
     def on_mount(self) -> None:
-        assert not self.chat.furnished
+        assert not self.chat.is_complete
         for key in ("h", "i", "enter", "f5", "x"):
             self.post_message(events.Key(key, key if len(key) == 1 else None))
 

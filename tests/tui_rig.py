@@ -45,7 +45,7 @@ async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
 async def opened(app: R1App, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
     """The app, once its chat is there."""
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.chat.furnished)
+        await until(pilot, lambda: app.chat.is_complete)
         yield pilot
 
 

@@ -132,9 +132,9 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         return self.services.make_sampler()
 
     def on_load(self) -> None:
-        self.call_later(self._furnish)  # before any key: those that were pressed meanwhile are handled after it
+        self.call_later(self._complete)  # before any key: those that were pressed meanwhile are handled after it
 
-    async def _furnish(self) -> None:
+    async def _complete(self) -> None:
         """Do what the first screen can be shown without."""
         from r1tui.tui.services.unsaved import where_the_last_went  # noqa: PLC0415  after the first screen
 
@@ -148,7 +148,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         services = self.services
         if self.has_own_server:  # an attached server's models are its own
             await asyncio.to_thread(lambda: services.models.catalog)
-        await self.chat.furnish(services, self.wanted, insists=self.insists)
+        await self.chat.complete(services, self.wanted, insists=self.insists)
         self.set_pace()
         if self._complaints:
             self.notify("\n".join(self._complaints), title="Themes", severity="warning", markup=False)
@@ -262,7 +262,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     def set_pace(self) -> None:
         """Tell those who draw and receive how often they may."""
-        if self.chat.furnished:
+        if self.chat.is_complete:
             self.services.session.chat.batch_s = 1 / self.refresh_hz
             self.chat.widgets.set_pace(self.refresh_hz, slow_link=self.slow_link)
 

@@ -1,6 +1,6 @@
 """The chat: it composes launch, conversation, question and instruments, and passes on what they tell.
 
-It opens with its prompt alone, within the time that the terminal takes to look up; `furnish` brings all else.
+It opens with its prompt alone, within the time that the terminal takes to look up; `complete` brings all else.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ChatScreen(Guarded, Screen[None]):
         self.composer = Composer()
         self.opened = asyncio.Event()
         """Set when the prompt is on the screen."""
-        self.furnished = False
+        self.is_complete = False
         """Whether all is there."""
 
     @property
@@ -78,7 +78,7 @@ class ChatScreen(Guarded, Screen[None]):
     def on_mount(self) -> None:
         self.call_after_refresh(self.opened.set)
 
-    async def furnish(self, services: Services, wanted: Variant | None, *, insists: bool) -> None:
+    async def complete(self, services: Services, wanted: Variant | None, *, insists: bool) -> None:
         """Bring all that is not there yet, and begin, with the `wanted` model where there is one."""
         from r1tui.tui.screens.chat_parts import ChatParts  # noqa: PLC0415  after the first screen
 
@@ -92,7 +92,7 @@ class ChatScreen(Guarded, Screen[None]):
         await self.conversations.open_last()
         count, hear = services.session.server.count_tokens, services.unsaved.hear_of_prompt
         self.composer.begin(services.paths.prompt, count, self.view.context_left, hear)
-        self.furnished = True
+        self.is_complete = True
         services.unsaved.show()
         self.refresh_bindings()
         await self.models.begin(wanted, insists=insists)
@@ -100,7 +100,7 @@ class ChatScreen(Guarded, Screen[None]):
     def refresh_bindings(self) -> None:
         """What keys do has changed, and with it, it may be, whether anything has been asked."""
         super().refresh_bindings()
-        self.set_class(self.furnished and not self.conversation.exchanges, "-empty")
+        self.set_class(self.is_complete and not self.conversation.exchanges, "-empty")
 
     @on(messages.AnswerWaits)
     def _answer_waits(self, message: messages.AnswerWaits) -> None:
@@ -180,7 +180,7 @@ class ChatScreen(Guarded, Screen[None]):
 
     def show_unsaved(self, text: str) -> None:
         """Say for as long as that is so what is not saved; without text, nothing."""
-        if self.furnished:
+        if self.is_complete:
             self.widgets.unsaved.say(text)
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
@@ -195,5 +195,5 @@ class ChatScreen(Guarded, Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""
         if action == "do":
-            return self.furnished and self.parts.keyed[str(parameters[0])].can(parameters[1])
+            return self.is_complete and self.parts.keyed[str(parameters[0])].can(parameters[1])
         return super().check_action(action, parameters)
