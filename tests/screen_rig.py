@@ -173,18 +173,18 @@ class StillApp(R1App):
         """As it is when the second question was asked anew."""
         conversation = Conversation("c", [Exchange("Which games are easy?", Answer.past("Snake, Pong, Flappy Bird."))])
         conversation.ask("Write Pong.").answer = Answer.past("Here it is.")
-        turn = conversation.ask_instead(conversation.exchanges[1], "Write Flappy Bird in Python.")
-        turn.answer = Answer.past(ANSWER, THINKING, thinking_tokens=1204, thinking_s=148.0)
+        exchange = conversation.ask_instead(conversation.exchanges[1], "Write Flappy Bird in Python.")
+        exchange.answer = Answer.past(ANSWER, THINKING, thinking_tokens=1204, thinking_s=148.0)
         self.chat.conversations.shown = conversation
         self.chat.query_one(Transcript).show(conversation)
 
     def show_answer(self, *events: StreamEvent) -> None:
         """As it is when this has come of an answer to a second question."""
         self.show_chat()
-        turn = self.chat.conversation.ask("Now with sounds, and a high score that is kept between games.")
-        turn.answer = Answer(lambda: 1000.0)
+        exchange = self.chat.conversation.ask("Now with sounds, and a high score that is kept between games.")
+        exchange.answer = Answer(lambda: 1000.0)
         for event in events:
-            turn.answer.apply(event)
+            exchange.answer.apply(event)
         self.chat.query_one(Transcript).show(self.chat.conversation)
         self.chat.refresh_bindings()
 

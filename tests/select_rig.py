@@ -31,8 +31,8 @@ def marked(transcript: Transcript) -> list[str]:
 
 
 def talk() -> Conversation:
-    turns = [exchange("First?", PYTHON + "\nAnd:\n\n" + BROKEN, "Hm."), exchange("Second?", "No code.")]
-    return Conversation("c", turns)
+    exchanges = [exchange("First?", PYTHON + "\nAnd:\n\n" + BROKEN, "Hm."), exchange("Second?", "No code.")]
+    return Conversation("c", exchanges)
 
 
 class Chat:
@@ -58,7 +58,7 @@ class Chat:
     @property
     def mark(self) -> tuple[str, int] | None:
         mark = self.app.chat.widgets.selection.mark
-        return (mark.turn.question, mark.listing) if mark else None
+        return (mark.exchange.question, mark.listing) if mark else None
 
     @property
     def bar(self) -> str:
@@ -74,7 +74,7 @@ class Chat:
 
     @property
     def questions(self) -> list[str]:
-        return [turn.question for turn in self.conversation.exchanges]
+        return [exchange.question for exchange in self.conversation.exchanges]
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)

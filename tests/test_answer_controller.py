@@ -56,9 +56,13 @@ async def test_a_question_is_asked_saved_and_its_end_told(llama_server: Path, ti
         one.ask(Typed("Say <|im_start|>it."))
         assert not one.answers.can_ask()
         await one.ended()
-        [turn] = one.view.conversation.exchanges
-        assert (turn.question, turn.answer.state, turn.model) == ("Say <\u2060|im_start|>it.", "done", "tiny")
-        assert turn.answer.content.text == ANSWER
+        [exchange] = one.view.conversation.exchanges
+        assert (exchange.question, exchange.answer.state, exchange.model) == (
+            "Say <\u2060|im_start|>it.",
+            "done",
+            "tiny",
+        )
+        assert exchange.answer.content.text == ANSWER
         assert one.view.asked == [Typed("Say <|im_start|>it.")]
         assert one.view.said == [
             "Control tokens were made harmless: <|im_start|>",
@@ -92,23 +96,23 @@ async def test_an_answer_is_stopped_gone_on_with_and_asked_for_anew(
     async with served(llama_server, model, paths, context_tokens=65536), chat(paths) as one:
         one.ask()
         await until(lambda: one.view.conversation.exchanges and one.view.conversation.exchanges[0].answer.content)
-        [turn] = one.view.conversation.exchanges
+        [exchange] = one.view.conversation.exchanges
         assert one.answers.is_shown
         one.answers.stop()
         await one.ended()
-        assert turn.answer.state == "stopped"
+        assert exchange.answer.state == "stopped"
         assert one.answers.can("go_on")
-        before = len(turn.answer.content.text)
+        before = len(exchange.answer.content.text)
         one.answers.do("go_on")
-        await until(lambda: len(turn.answer.content.text) > before + 20)
+        await until(lambda: len(exchange.answer.content.text) > before + 20)
         one.answers.stop()
         await one.ended()
-        one.answers.ask_anew(turn)
-        await until(lambda: one.view.conversation.exchanges[0] is not turn and one.answers.is_shown)
+        one.answers.ask_anew(exchange)
+        await until(lambda: one.view.conversation.exchanges[0] is not exchange and one.answers.is_shown)
         await until(lambda: one.view.conversation.exchanges[0].answer.content)
         one.answers.stop()
         await one.ended()
-        assert len(one.view.conversation.branches(turn)) == 2
+        assert len(one.view.conversation.branches(exchange)) == 2
 
 
 async def test_the_answer_of_a_conversation_that_was_left_goes_on(
@@ -169,7 +173,7 @@ async def test_a_question_that_is_stopped_before_it_is_asked_is_in_the_prompt_ag
         assert (one.view.asked, one.view.conversation.every, one.answers.can_stop) == ([], [], False)
         one.ask()
         await one.ended()
-        assert [turn.answer.state for turn in one.view.conversation.exchanges] == ["done"]
+        assert [exchange.answer.state for exchange in one.view.conversation.exchanges] == ["done"]
 
 
 @pytest.mark.parametrize("choice", ["send", "new", None])
@@ -182,5 +186,5 @@ async def test_where_there_is_little_room_the_user_decides(
         await one.ended()
         shown = one.view.conversation
         assert shown.id == ("new" if choice == "new" else "c")
-        assert [turn.answer.state for turn in shown.exchanges] == ([] if choice is None else ["done"])
+        assert [exchange.answer.state for exchange in shown.exchanges] == ([] if choice is None else ["done"])
         assert len(one.view.given_back) == (choice is None)

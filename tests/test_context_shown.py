@@ -66,7 +66,7 @@ async def test_the_context_is_known_after_a_restart(paths: Paths, tmp_path: Path
         assert count
         again = R1App(paths, Config(), attach=attach)
         async with opened(again):
-            assert [turn.question for turn in again.chat.conversation.exchanges] == ["hi"]
+            assert [exchange.question for exchange in again.chat.conversation.exchanges] == ["hi"]
             assert used(again) == count
 
 

@@ -122,8 +122,8 @@ def test_one_exchange_can_be_taken_out_and_what_followed_it_stays() -> None:
     other = conversation.ask_instead(third, "three")
     conversation.remove(other)
     assert conversation.exchanges == [first, third], "the branch that is left is shown"
-    for turn in (first, third):
-        conversation.remove(turn)
+    for exchange in (first, third):
+        conversation.remove(exchange)
     assert (conversation.exchanges, conversation.every) == ([], [])
 
 
@@ -159,10 +159,10 @@ def in_pieces(text: str, sizes: list[int]) -> list[MarkdownBlock]:
     """The blocks of a text that comes in pieces of these sizes, over and over."""
     splitter = MarkdownSplitter()
     blocks: list[MarkdownBlock] = []
-    position = turn = 0
+    position = exchange = 0
     while position < len(text):
-        size = sizes[turn % len(sizes)]
-        turn += 1
+        size = sizes[exchange % len(sizes)]
+        exchange += 1
         splitter.feed(text[position : position + size])
         position += size
         blocks += splitter.step()
@@ -250,7 +250,7 @@ def test_what_was_removed_is_put_back_where_it_was(asked: list[tuple[bool, int]]
 
 
 def state_of(conversation: Conversation) -> object:
-    parents = [turn.parent for turn in conversation.every]
+    parents = [exchange.parent for exchange in conversation.every]
     return conversation.every.copy(), parents, conversation.exchanges.copy(), conversation.places()
 
 

@@ -91,13 +91,15 @@ async def test_a_key_lists_them_and_enter_opens_one(app: Listening) -> None:
     async with opened(app) as pilot:
         await listed(app, pilot, *ALL)
         await pilot.press("down", "down", "enter")
-        await until(pilot, lambda: [turn.question for turn in app.chat.conversation.exchanges] == ["Why birds?"])
+        await until(
+            pilot, lambda: [exchange.question for exchange in app.chat.conversation.exchanges] == ["Why birds?"]
+        )
         assert isinstance(app.screen, ChatScreen)
         screen = await listed(app, pilot, *ALL)
         assert [str(screen.query_one(DataTable).get_row_at(row)[-1]) for row in range(3)] == ["", "", "shown"]
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        assert [turn.question for turn in app.chat.conversation.exchanges] == ["Why birds?"]
+        assert [exchange.question for exchange in app.chat.conversation.exchanges] == ["Why birds?"]
 
 
 async def test_what_is_typed_is_searched_for_and_the_passage_is_shown(app: Listening) -> None:
@@ -391,6 +393,6 @@ def test_a_kill_costs_an_attached_answer_at_most_a_second(
         with Terminal("--attach", f"unix:{socket}") as terminal:
             wait_until(lambda: last_states(paths) == ["stopped"], 60)
             terminal.kill()
-    [turn] = stored(paths)[0].exchanges
-    assert (turn.question, turn.answer.content.text) == ("hello", text)
-    assert "r1tui ended" in turn.answer.cause
+    [exchange] = stored(paths)[0].exchanges
+    assert (exchange.question, exchange.answer.content.text) == ("hello", text)
+    assert "r1tui ended" in exchange.answer.cause

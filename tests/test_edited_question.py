@@ -54,7 +54,9 @@ class SlowDisk:
         self.reads, self.may_end = threading.Event(), threading.Event()
         self.sent: list[tuple[str, Exchange | None]] = []
         monkeypatch.setattr("r1tui.tui.widgets.composer.with_files", self.read)
-        monkeypatch.setattr(app.chat.answers, "submit", lambda _, typed, turn: self.sent.append((typed.text, turn)))
+        monkeypatch.setattr(
+            app.chat.answers, "submit", lambda _, typed, exchange: self.sent.append((typed.text, exchange))
+        )
 
     def read(self, typed: Typed) -> str:
         self.reads.set()

@@ -213,8 +213,10 @@ def launch_failed(app: StillApp) -> bool:
 
 
 def answer_failed(app: StillApp) -> bool:
-    turn = app.chat.conversation.exchanges[-1]
-    return app.chat.answers.receiving is None and not app.services.session.answering and turn.answer.state == "failed"
+    exchange = app.chat.conversation.exchanges[-1]
+    return (
+        app.chat.answers.receiving is None and not app.services.session.answering and exchange.answer.state == "failed"
+    )
 
 
 def models_are_looked_at(app: StillApp) -> bool:
@@ -328,7 +330,7 @@ CASES = [
 def said(app: StillApp) -> list[str]:
     """What the screen says of failures: in notices, in the stages, in answers."""
     stages = [f"{view.said} {view.remedy}" for view in app.chat.widgets.stages._views]
-    errors = [f"{turn.answer.cause} {turn.answer.remedy}" for turn in app.chat.conversation.exchanges]
+    errors = [f"{exchange.answer.cause} {exchange.answer.remedy}" for exchange in app.chat.conversation.exchanges]
     return [*notices(app), *stages, *errors]
 
 

@@ -67,7 +67,7 @@ async def test_a_handler_that_fails_ends_the_screen_with_one_line_and_nothing_is
     assert msgspec.json.decode(draft.read_bytes())["text"] == "typed and not sent"
     again = StillApp(app.paths.state.parent)
     async with opened(again):
-        assert [turn.question for turn in again.chat.conversation.exchanges][-1] == "Not saved yet?"
+        assert [exchange.question for exchange in again.chat.conversation.exchanges][-1] == "Not saved yet?"
 
 
 async def test_what_nobody_waits_for_is_said_too(app: StillApp) -> None:

@@ -93,8 +93,8 @@ def r1tui(home: Paths) -> CommandLine:
 
 def said(conversation: Conversation) -> list[tuple[str, str, str, str]]:
     return [
-        (turn.question, turn.answer.state, turn.answer.thinking.text, turn.answer.content.text)
-        for turn in conversation.exchanges
+        (exchange.question, exchange.answer.state, exchange.answer.thinking.text, exchange.answer.content.text)
+        for exchange in conversation.exchanges
     ]
 
 

@@ -106,12 +106,12 @@ async def test_no_width_cuts_a_word_and_the_help_is_always_there(tmp_path: Path,
 async def test_while_something_is_marked_only_its_keys_are_shown(tmp_path: Path, width: int) -> None:
     app = StillApp(tmp_path)
     async with opened(app, (width, 24)) as pilot:
-        turns = [
+        exchanges = [
             Exchange("One?", Answer.past("1.\n\n```python\nx\n```\n", "Hm.")),
             Exchange("Two?", Answer.past("2.", "Hm.")),
         ]
-        app.chat.conversations.shown = conversation = Conversation("c", turns)
-        other = conversation.ask_instead(turns[1], "Two, again?")
+        app.chat.conversations.shown = conversation = Conversation("c", exchanges)
+        other = conversation.ask_instead(exchanges[1], "Two, again?")
         other.answer = Answer.past("Two.", "Hm.")
         app.chat.query_one(Transcript).show(conversation)
         await until(pilot, lambda: app.chat.query_one(Transcript).settled)

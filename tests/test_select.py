@@ -126,8 +126,8 @@ async def test_a_listing_is_checked_and_its_wrong_line_is_shown(tmp_path: Path) 
 async def test_of_a_marked_exchange_the_only_listing_is_checked_and_of_several_one_is_to_be_marked(
     tmp_path: Path,
 ) -> None:
-    turns = [exchange("First?", PYTHON), exchange("Second?", PYTHON + BROKEN), exchange("Third?", "No code.")]
-    async with chat(tmp_path, Conversation("c", turns)) as one:
+    exchanges = [exchange("First?", PYTHON), exchange("Second?", PYTHON + BROKEN), exchange("Third?", "No code.")]
+    async with chat(tmp_path, Conversation("c", exchanges)) as one:
         await one.press("ctrl+y", "home", "c")
         await until(one.pilot, lambda: one.bar == "It parses; nothing was executed.")
         assert one.mark == ("First?", 1)

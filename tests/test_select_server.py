@@ -49,17 +49,21 @@ async def test_an_edited_question_and_the_same_one_again_are_branches_and_the_fi
             await ask(app, pilot, question)
             await until(pilot, settled)
         await pilot.press(*"draft", "ctrl+y", "home", "e", "!", "enter")
-        await until(pilot, lambda: [turn.question for turn in conversation.exchanges] == ["one!"])
+        await until(pilot, lambda: [exchange.question for exchange in conversation.exchanges] == ["one!"])
         await until(pilot, settled)
         assert conversation.exchanges[0].answer.content.text == ANSWER
         assert prompt.text == "draft"
         assert prompt.has_focus
         await pilot.press("ctrl+y", "r")
         await until(pilot, lambda: len(conversation.every) == 4 and settled())
-        assert [turn.question for turn in conversation.exchanges] == ["one!"]
-        assert [turn.question for turn in conversation.branches(conversation.exchanges[0])] == ["one", "one!", "one!"]
+        assert [exchange.question for exchange in conversation.exchanges] == ["one!"]
+        assert [exchange.question for exchange in conversation.branches(conversation.exchanges[0])] == [
+            "one",
+            "one!",
+            "one!",
+        ]
         await pilot.press("ctrl+y", "right")
-        assert [turn.question for turn in conversation.exchanges] == ["one", "two"]
+        assert [exchange.question for exchange in conversation.exchanges] == ["one", "two"]
         assert seeds[:3] == [None] * 3  # the server's own
         assert seeds[3] is not None
 
@@ -85,8 +89,8 @@ async def test_asking_again_replaces_an_empty_failed_answer_and_keeps_one_that_h
             for answer in (with_text, empty):
                 answer.apply(Failed("It broke.", "Ask again."))
             await again(with_text, "ctrl+y", "r")
-            assert [turn.answer.content.text for turn in conversation.every] == ["Half an", ANSWER]
+            assert [exchange.answer.content.text for exchange in conversation.every] == ["Half an", ANSWER]
             await again(empty, "f8")
-            assert [turn.answer.content.text for turn in conversation.every] == ["Half an", ANSWER]
+            assert [exchange.answer.content.text for exchange in conversation.every] == ["Half an", ANSWER]
             assert conversation.exchanges == conversation.every[1:]
             assert [seed is None for seed in seeds] == [True, False, True]

@@ -29,8 +29,8 @@ def test_the_mark_walks_all_items_and_is_always_in_view(
     answers: list[str], width: int, height: int, is_open: bool
 ) -> None:
     async def walk() -> None:
-        turns = [exchange(f"Question {number}?", text, "Well.\n" * 30) for number, text in enumerate(answers)]
-        seat = Seat(Conversation("c", turns))
+        exchanges = [exchange(f"Question {number}?", text, "Well.\n" * 30) for number, text in enumerate(answers)]
+        seat = Seat(Conversation("c", exchanges))
         async with seat.run_test(size=(width, height)) as pilot:
             transcript = seat.transcript
             await settle(pilot, transcript)

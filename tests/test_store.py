@@ -20,12 +20,12 @@ __all__ = ["folder", "other", "store", "told"]
 
 
 def test_what_was_said_comes_back(store: Store) -> None:
-    turns = [
+    exchanges = [
         Exchange("whole?", answered(Reasoning("Hm"), Content("日本 🦙"), FINISHED), "1-a", asked_s=12.5, model="tiny"),
         Exchange("failed?", answered(Content("Half"), Failed("It ended.", "Ask again.")), "1-b"),
         Exchange("cut?", answered(Content("Ha"), Finished("length", 5, 0, 4, 10.0, 5.0, None)), "1-c"),
     ]
-    found = kept(store, Conversation("c1", turns, "A title"))
+    found = kept(store, Conversation("c1", exchanges, "A title"))
     assert (found.id, found.title) == ("c1", "A title")
     first, failed, cut = found.exchanges
     assert (first.answer.state, first.answer.content.text, first.answer.thinking.text) == ("done", "日本 🦙", "Hm")
@@ -41,12 +41,12 @@ def test_all_branches_come_back_and_the_shown_one_is_shown(store: Store) -> None
     first, old = conversation.ask("1"), conversation.ask("2")
     conversation.ask("3")
     conversation.ask_instead(old, "two")
-    for turn in conversation.every:
-        turn.answer.apply(FINISHED)
+    for exchange in conversation.every:
+        exchange.answer.apply(FINISHED)
     conversation.show(old)
     found = kept(store, conversation)
-    assert [turn.question for turn in found.exchanges] == ["1", "2", "3"]
-    assert [turn.question for turn in found.branches(found.exchanges[1])] == ["2", "two"]
+    assert [exchange.question for exchange in found.exchanges] == ["1", "2", "3"]
+    assert [exchange.question for exchange in found.branches(found.exchanges[1])] == ["2", "two"]
     assert found.every[0].question == first.question
 
 
@@ -76,43 +76,44 @@ STEPS = st.lists(
 
 def step(conversation: Conversation, kind: str, value: object) -> None:
     """Do one thing that a user, or a stream, does to a conversation."""
-    turns, every = conversation.exchanges, conversation.every
+    exchanges, every = conversation.exchanges, conversation.every
     match kind, value:
         case "ask", str(text):
             conversation.ask(text, f"id {len(every)}")
-        case "branch", int(n) if turns:
-            conversation.ask_instead(turns[n % len(turns)], f"branch {n}", f"id {n} {len(every)}")
+        case "branch", int(n) if exchanges:
+            conversation.ask_instead(exchanges[n % len(exchanges)], f"branch {n}", f"id {n} {len(every)}")
         case "show", int(n) if every:
             conversation.show(every[n % len(every)])
         case "remove", int(n) if every:
             conversation.remove(every[n % len(every)])
         case "put first", str(text):
             every.insert(0, Exchange(text))
-        case "think", str(text) if turns:
-            turns[-1].answer.apply(Reasoning(text))
-        case "say", str(text) if turns:
-            turns[-1].answer.apply(Content(text))
-        case "end", (Failed() | Finished()) as end if turns:
-            turns[-1].answer.apply(end)
-        case "again", str(text) if turns:
-            turns[-1].answer, turns[-1].answer_id = Answer(), text
+        case "think", str(text) if exchanges:
+            exchanges[-1].answer.apply(Reasoning(text))
+        case "say", str(text) if exchanges:
+            exchanges[-1].answer.apply(Content(text))
+        case "end", (Failed() | Finished()) as end if exchanges:
+            exchanges[-1].answer.apply(end)
+        case "again", str(text) if exchanges:
+            exchanges[-1].answer, exchanges[-1].answer_id = Answer(), text
         case "title", str(text):
             conversation.title = text
 
 
 def shape(conversation: Conversation) -> object:
     """All of a conversation that must come back; an answer that runs is one that r1tui's end cut."""
-    numbers = {turn: n for n, turn in enumerate(conversation.every)}
+    numbers = {exchange: n for n, exchange in enumerate(conversation.every)}
     exchanges = [
         (
-            numbers[turn.parent] if turn.parent else None, turn.asked_s, turn.answer.is_cut,
-            "stopped" if turn.answer.running else turn.answer.state,
-            max(turn.answer.tokens, turn.answer.thinking_tokens), turn.answer.thinking_tokens,
-            *map(printable, (turn.question, turn.answer.content.text, turn.answer.thinking.text, turn.answer_id)),
+            numbers[exchange.parent] if exchange.parent else None, exchange.asked_s, exchange.answer.is_cut,
+            "stopped" if exchange.answer.running else exchange.answer.state,
+            max(exchange.answer.tokens, exchange.answer.thinking_tokens), exchange.answer.thinking_tokens,
+            *map(printable, (exchange.question, exchange.answer.content.text, exchange.answer.thinking.text)),
+            printable(exchange.answer_id),
         )
-        for turn in conversation.every
+        for exchange in conversation.every
     ]  # fmt: skip
-    return printable(conversation.title), [numbers[turn] for turn in conversation.exchanges], exchanges
+    return printable(conversation.title), [numbers[exchange] for exchange in conversation.exchanges], exchanges
 
 
 def printable(text: str) -> str:
@@ -162,14 +163,14 @@ def test_of_a_running_answer_only_what_is_new_is_written(store: Store, folder: P
 def half_answered(store: Store) -> None:
     """An answer that was continued once, and is in the middle again, of an r1tui that was killed."""
     conversation = said("c1", "go on?", "")
-    turn = conversation.exchanges[0]
-    turn.answer, turn.answer_id = answered(Reasoning("Hm"), Content("be"), Failed("It ended.")), "first"
+    exchange = conversation.exchanges[0]
+    exchange.answer, exchange.answer_id = answered(Reasoning("Hm"), Content("be"), Failed("It ended.")), "first"
     tracker = Tracker(conversation)
     store.write([changes for changes in [tracker.changes()] if changes])
-    turn.answer.go_on()
-    turn.answer_id = "second"
+    exchange.answer.go_on()
+    exchange.answer_id = "second"
     store.write([changes for changes in [tracker.changes()] if changes])
-    turn.answer.apply(Content("fore"))
+    exchange.answer.apply(Content("fore"))
     store.write([changes for changes in [tracker.changes()] if changes])
     store.let_go(["c1"])
 
@@ -178,10 +179,14 @@ def test_a_running_answer_without_a_record_was_stopped_with_all_that_had_come(st
     half_answered(store)
     opened = store.open("c1")
     assert opened is not None
-    [turn] = opened.conversation.exchanges
-    assert (turn.answer.state, turn.answer.content.text, turn.answer.thinking.text) == ("stopped", "before", "Hm")
-    assert "r1tui ended" in turn.answer.cause
-    assert turn.answer.can_go_on
+    [exchange] = opened.conversation.exchanges
+    assert (exchange.answer.state, exchange.answer.content.text, exchange.answer.thinking.text) == (
+        "stopped",
+        "before",
+        "Hm",
+    )
+    assert "r1tui ended" in exchange.answer.cause
+    assert exchange.answer.can_go_on
     changes = opened.tracker.changes()
     assert changes is not None
     store.write([changes])
@@ -193,14 +198,14 @@ def test_a_running_answer_with_a_record_has_what_it_had_before_its_request(folde
         half_answered(store)
         opened = store.open("c1")
         assert opened is not None
-        [turn] = opened.conversation.exchanges
-        assert (turn.answer.state, turn.answer.content.text, turn.answer_id) == ("waiting", "be", "second")
+        [exchange] = opened.conversation.exchanges
+        assert (exchange.answer.state, exchange.answer.content.text, exchange.answer_id) == ("waiting", "be", "second")
         assert opened.conversation.running
-        turn.answer.apply(Content("hind"))
+        exchange.answer.apply(Content("hind"))
         changes = opened.tracker.changes()
         assert changes is not None
         store.write([changes])
-        turn.answer.apply(Content("sight"))
+        exchange.answer.apply(Content("sight"))
         store.write([changes for changes in [opened.tracker.changes()] if changes])
         store.let_go(["c1"])
         again = store.open("c1")
@@ -215,8 +220,8 @@ def test_an_answer_that_goes_on_comes_back_as_it_was_before_and_one_that_was_cut
     cut = answered(Content("x"), Finished("context", 5, 0, 9, 10.0, 5.0, 100.0))
     with Store(folder, recorded=lambda _: True) as store:
         was_cut, goes_on = (
-            turn.answer
-            for turn in kept(store, Conversation("c1", [Exchange("cut?", cut), Exchange("on?", going)])).exchanges
+            exchange.answer
+            for exchange in kept(store, Conversation("c1", [Exchange("cut?", cut), Exchange("on?", going)])).exchanges
         )
     assert (was_cut.state, was_cut.cut, was_cut.tokens, was_cut.can_go_on) == ("done", "context", 9, True)
     assert (goes_on.state, goes_on.content.text, goes_on.thinking.text) == ("waiting", "one two", "Hm")
@@ -291,16 +296,16 @@ def test_what_was_brought_back_and_deleted_again_has_its_whole_time(
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_what_is_on_disk_is_kept_where_an_answers_record_has_less_of_it(folder: Path, *, goes_on: bool) -> None:
     conversation = Conversation("c1")
-    turn = conversation.ask("why?", "1-a")
-    turn.answer.apply(Reasoning("Hm, yes."))
-    turn.answer.apply(Content("one "))
+    exchange = conversation.ask("why?", "1-a")
+    exchange.answer.apply(Reasoning("Hm, yes."))
+    exchange.answer.apply(Content("one "))
     if goes_on:
-        turn.answer.apply(Failed("It broke.", ""))
-        turn.answer.go_on()
+        exchange.answer.apply(Failed("It broke.", ""))
+        exchange.answer.go_on()
     tracker = Tracker(conversation)
     with Store(folder) as store:
         store.write([one for one in [tracker.changes()] if one])
-        turn.answer.apply(Content("two three"))
+        exchange.answer.apply(Content("two three"))
         store.write([one for one in [tracker.changes()] if one])
     with Store(folder, recorded=lambda _: True) as store:
         opened = store.open("c1")

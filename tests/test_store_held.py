@@ -91,9 +91,9 @@ def test_another_reads_what_is_open_elsewhere_and_changes_nothing_of_it(store: S
     opened = other.open("c1")
     assert opened is not None
     assert opened.open_in == os.getpid()
-    [turn] = opened.conversation.exchanges
-    assert (turn.answer.state, turn.answer.content.text) == ("failed", "so far")
-    assert "another r1tui" in turn.answer.cause
+    [exchange] = opened.conversation.exchanges
+    assert (exchange.answer.state, exchange.answer.content.text) == ("failed", "so far")
+    assert "another r1tui" in exchange.answer.cause
     changes: list[Callable[[], None]] = [
         lambda: other.write([whole(conversation)]),
         lambda: other.delete("c1"),

@@ -66,7 +66,7 @@ def questions(folder: Path, conversation_id: str) -> list[str]:
     with Store(folder) as store:
         if all(one.id != conversation_id for one in store.newest()):
             return []
-        return [turn.question for turn in store.look(conversation_id).conversation.exchanges]
+        return [exchange.question for exchange in store.look(conversation_id).conversation.exchanges]
 
 
 async def until(fact: Callable[[], bool]) -> None:
@@ -82,12 +82,12 @@ async def test_what_cannot_be_written_is_told_while_it_is_so_and_written_when_it
     conversation, heard = Conversation("c1"), list[Unsaved | None]()
     saver = Saver(folder, "", lambda _: False, lambda _: None, unsaved=heard.append)
     try:
-        turn = conversation.ask("lost?")
-        turn.answer.apply(Content("one "))
+        exchange = conversation.ask("lost?")
+        exchange.answer.apply(Content("one "))
         await saver.save(conversation)
         disk.is_full = True
         for word in ("two ", "three"):
-            turn.answer.apply(Content(word))
+            exchange.answer.apply(Content(word))
             await saver.save(conversation)
         await until(lambda: heard[-1:] != [] and heard[-1] is not None and heard[-1].words == 2)
         assert heard[-1] is not None
@@ -177,7 +177,7 @@ async def test_a_conversation_is_opened_again_only_when_what_was_said_there_is_w
         disk.is_full = False
         opened = await saver.open("c1")
         assert opened is not None
-        assert [turn.question for turn in opened.conversation.exchanges] == ["kept?", "lost?"]
+        assert [exchange.question for exchange in opened.conversation.exchanges] == ["kept?", "lost?"]
         say(opened.conversation, "and?")
         await saver.save(opened.conversation)
         assert questions(folder, "c1") == ["kept?", "lost?", "and?"]

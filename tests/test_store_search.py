@@ -84,11 +84,11 @@ def test_a_search_shows_where_it_was_found(store: Store) -> None:
 
 def test_the_index_follows_every_change(store: Store, folder: Path) -> None:
     conversation = said("c1", "gone", "words")
-    turn = conversation.ask("kept")
+    exchange = conversation.ask("kept")
     tracker = Tracker(conversation)
     store.write([changes for changes in [tracker.changes()] if changes])
     conversation.remove(conversation.every[0])
-    turn.question = "changed"
+    exchange.question = "changed"
     store.write([changes for changes in [tracker.changes()] if changes])
     assert store.search("gone") == store.search("words") == store.search("kept") == []
     assert [one.id for one in store.search("changed")] == ["c1"]

@@ -93,10 +93,10 @@ def test_an_answer_goes_on_without_its_screen_and_the_next_one_has_it_whole(
         until(lambda: last_states(paths) == ["done"], 60)
         terminal.kill()
     assert (keeper.status(paths).state, keeper.status(paths).pid) == ("ready", before.pid)
-    [turn] = last_conversation(paths).exchanges
-    assert (turn.question, turn.answer.state) == ("hello", "done")
-    assert turn.answer.thinking.text == THINK
-    assert turn.answer.content.text.lstrip() == undisturbed(paths)
+    [exchange] = last_conversation(paths).exchanges
+    assert (exchange.question, exchange.answer.state) == ("hello", "done")
+    assert exchange.answer.thinking.text == THINK
+    assert exchange.answer.content.text.lstrip() == undisturbed(paths)
 
 
 def test_a_hang_up_stops_the_server_where_that_is_wished(paths: Paths, ready: Ready) -> None:

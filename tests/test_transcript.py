@@ -207,8 +207,8 @@ async def test_opening_from_the_end_shows_the_beginning_of_the_thinking() -> Non
 
 
 async def test_all_thinking_opens_and_closes_together() -> None:
-    turns = [*past("one", "thought one").exchanges, *past("two", "thought two").exchanges]
-    seat = Seat(Conversation("c", turns))
+    exchanges = [*past("one", "thought one").exchanges, *past("two", "thought two").exchanges]
+    seat = Seat(Conversation("c", exchanges))
     async with seat.run_test(size=(80, 24)) as pilot:
         await settle(pilot, seat.transcript)
         toggle_all(seat.transcript)

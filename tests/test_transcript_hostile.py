@@ -26,7 +26,7 @@ def drawn(blocks: list[Block], width: int) -> list[Row]:
 
 
 def whole(answer: Answer, width: int) -> list[Row]:
-    """The rows of a turn that is taken in and rendered to the end."""
+    """The rows of an exchange that is taken in and rendered to the end."""
     view = TurnView(Exchange("Q?", answer), is_first=True)
     view.open = True
     view.absorb()

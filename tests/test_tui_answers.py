@@ -87,7 +87,7 @@ async def test_esc_ends_a_question_that_waits_behind_another_s_answer_at_once(
         await until(pilot, lambda: keeper.status(paths).answers == [])
         await pilot.press("f8")  # nothing came, so it is asked again
         await until(pilot, lambda: bool(answers(app)[-1].content))
-        assert [turn.question for turn in app.chat.conversation.every] == ["hi"]
+        assert [exchange.question for exchange in app.chat.conversation.every] == ["hi"]
 
 
 async def test_a_server_that_is_stopped_in_the_middle_of_an_answer_reads_as_stopped(
@@ -384,4 +384,7 @@ async def test_an_answer_that_cannot_go_on_stays_what_it_was_and_is_asked_again_
         await run(app, again)
         await until(pilot, lambda: answers(app)[-1] is not answer and not app.services.session.answering)
         conversation = app.chat.conversation
-        assert [turn.answer for turn in conversation.branches(conversation.exchanges[-1])] == [answer, answers(app)[-1]]
+        assert [exchange.answer for exchange in conversation.branches(conversation.exchanges[-1])] == [
+            answer,
+            answers(app)[-1],
+        ]

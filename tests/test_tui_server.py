@@ -61,7 +61,7 @@ async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_wi
         assert ("one two three four " * 20_000).startswith(answer.content.text)
         await pilot.press("ctrl+y", "r")
         await until(pilot, lambda: answers(app) != [answer] and bool(answers(app)[0].content))
-        assert [turn.answer for turn in app.chat.conversation.every] == [answer, answers(app)[0]]
+        assert [exchange.answer for exchange in app.chat.conversation.every] == [answer, answers(app)[0]]
 
 
 async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(

@@ -95,4 +95,4 @@ def toggle_all(transcript: Transcript) -> None:
     """Open all thinking, or close it all if none is closed."""
     views = transcript._views.thoughtful()
     for view in [one for one in views if not one.open] or views:
-        transcript.toggle_thinking(view.turn)
+        transcript.toggle_thinking(view.exchange)

@@ -50,7 +50,7 @@ async def opened(app: R1App, size: tuple[int, int] = (120, 40)) -> AsyncIterator
 
 
 def answers(app: R1App) -> list[Answer]:
-    return [turn.answer for turn in app.chat.conversation.exchanges]
+    return [exchange.answer for exchange in app.chat.conversation.exchanges]
 
 
 async def ready(app: R1App, pilot: Pilot[None], variant: str | None = None) -> None:

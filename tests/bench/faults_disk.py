@@ -116,9 +116,9 @@ def full_in_an_answer(here: Home) -> str:
             left = terminal.has_ended(5.0)
             filler.unlink()
             if left:
-                turn = ended_turn(here)
-                kept = turn is not None and undisturbed.same(turn)
+                exchange = ended_turn(here)
+                kept = exchange is not None and undisturbed.same(exchange)
                 assert kept, "it left with words unsaved, and they are lost"
                 return "it left; the words are whole"
-            until(lambda: (turn := ended_turn(here)) and undisturbed.same(turn), PATIENCE_S)
+            until(lambda: (exchange := ended_turn(here)) and undisturbed.same(exchange), PATIENCE_S)
             return "said, did not leave, saved whole once there was room"

@@ -38,33 +38,33 @@ class Undisturbed:
     def __init__(self, here: Home) -> None:
         with Terminal() as terminal:
             here.ask(terminal)
-            turn = until(lambda: ended_turn(here), PATIENCE_S)
+            exchange = until(lambda: ended_turn(here), PATIENCE_S)
             terminal.kill()
-        self.whole = said(turn)
-        assert turn.answer.state == "done", turn
+        self.whole = said(exchange)
+        assert exchange.answer.state == "done", exchange
 
     @property
     def bytes(self) -> int:
         """How long it is."""
         return len("".join(self.whole).encode())
 
-    def same(self, turn: Exchange | None) -> bool:
+    def same(self, exchange: Exchange | None) -> bool:
         """Whether this is that answer, byte for byte."""
-        return turn is not None and turn.answer.state == "done" and said(turn) == self.whole
+        return exchange is not None and exchange.answer.state == "done" and said(exchange) == self.whole
 
-    def begins_with(self, turn: Exchange) -> bool:
+    def begins_with(self, exchange: Exchange) -> bool:
         """Whether what there is of this answer is a part of that one, from its first byte on."""
-        whole, part = self.whole, said(turn)
+        whole, part = self.whole, said(exchange)
         return whole[0].startswith(part[0]) and whole[1].startswith(part[1]) and (not part[1] or part[0] == whole[0])
 
 
-def said(turn: Exchange) -> tuple[str, str]:
+def said(exchange: Exchange) -> tuple[str, str]:
     """Thinking and answer."""
-    return turn.answer.thinking.text, turn.answer.content.text
+    return exchange.answer.thinking.text, exchange.answer.content.text
 
 
 def ended_turn(here: Home) -> Exchange | None:
-    """The last turn of the newest conversation once its answer has ended."""
+    """The last exchange of the newest conversation once its answer has ended."""
     found = here.conversation()
     return found.exchanges[-1] if found is not None and found.exchanges and not found.running else None
 
@@ -154,16 +154,23 @@ def _round(here: Home, one: Round, model: Path, undisturbed: Undisturbed) -> str
         assert one.phase == "ask", "the conversation is lost"
         assert here.records() == recorded, "the answer of a conversation that is lost"
         return "killed before it was asked"
-    turn = found.exchanges[-1]
-    assert turn.question == "hello", turn
-    if undisturbed.same(turn):
+    exchange = found.exchanges[-1]
+    assert exchange.question == "hello", exchange
+    if undisturbed.same(exchange):
         return "answers whole"
-    if one.phase == "stop" and undisturbed.begins_with(turn):
-        return f"answers {turn.answer.state} by the stop with what had come"
-    if one.phase == "ask" and turn.answer.state == "failed" and not any(said(turn)) and not here.knows(turn.answer_id):
+    if one.phase == "stop" and undisturbed.begins_with(exchange):
+        return f"answers {exchange.answer.state} by the stop with what had come"
+    if (
+        one.phase == "ask"
+        and exchange.answer.state == "failed"
+        and not any(said(exchange))
+        and not here.knows(exchange.answer_id)
+    ):
         return "killed before the question was sent"
-    raise AssertionError(f"the answer is {turn.answer.state}, {len(turn.answer.content.text)} characters, not whole: "
-                         f"{turn.answer.cause}")  # fmt: skip
+    answer = exchange.answer
+    raise AssertionError(
+        f"the answer is {answer.state}, {len(answer.content.text)} characters, not whole: {answer.cause}"
+    )
 
 
 def _kill(here: Home, victim: Victim, terminal: Terminal) -> None:
@@ -201,10 +208,10 @@ def lost_screens(
     for folder in aside if when != "at once" else ():
         shutil.rmtree(here.paths.conversations, ignore_errors=True)
         folder.rename(here.paths.conversations)
-        turn = _last(here)
-        assert turn is not None
-        assert here.knows(turn.answer_id) == (when == "ended"), "the server's buffer is not as expected"
-        same += undisturbed.same(turn)
+        exchange = _last(here)
+        assert exchange is not None
+        assert here.knows(exchange.answer_id) == (when == "ended"), "the server's buffer is not as expected"
+        same += undisturbed.same(exchange)
     assert same == screens, f"only {same} answers are whole"
     return f"{same} of {screens} answers byte for byte as an undisturbed one, {undisturbed.bytes} bytes"
 

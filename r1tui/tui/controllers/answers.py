@@ -31,7 +31,7 @@ class Receiving:
     """The exchange whose answer comes, and its conversation, shown or not."""
 
     conversation: Conversation
-    turn: Exchange
+    exchange: Exchange
     typed: Typed | None = None
     """What stood in the prompt, where its question was typed just now."""
 
@@ -97,10 +97,10 @@ class AnswerController:
             self._view.tell(f"Control tokens were made harmless: {' '.join(found)}")
         self._begin(self._ask_with_room(Question(question, typed, instead_of)))
 
-    def ask_anew(self, turn: Exchange) -> None:
+    def ask_anew(self, exchange: Exchange) -> None:
         """Ask the question of this exchange again; the answer that it has stays as a branch."""
         if self.can_ask():
-            self._begin(self._ask_with_room(Question(turn.question, instead_of=turn)))
+            self._begin(self._ask_with_room(Question(exchange.question, instead_of=exchange)))
 
     def do(self, what: str) -> None:
         """Do something with the last answer: `go_on` where it ended, `ask_again`, or `end_thinking` of the one that
@@ -150,20 +150,20 @@ class AnswerController:
     def end_thinking(self) -> None:
         """Have the model end its thinking, and begin its answer."""
         if self.receiving is not None:
-            work = self._client.end_thinking(self.receiving.turn.answer.completion_id)
+            work = self._client.end_thinking(self.receiving.exchange.answer.completion_id)
             self._view.run_worker(work, name="Ending the thinking", group="end_thinking", exclusive=True)
 
     def read_on(self) -> None:
         """Receive what the supervisor records for the conversation, of an answer that another r1tui asked for."""
         conversation = self._view.conversation
-        turn = next((turn for turn in conversation.every if turn.answer.running), None)
-        if turn is not None and self.receiving is None:
-            self.receiving = receiving = Receiving(conversation, turn)
+        exchange = next((exchange for exchange in conversation.every if exchange.answer.running), None)
+        if exchange is not None and self.receiving is None:
+            self.receiving = receiving = Receiving(conversation, exchange)
             work = self._client.read_on(
-                turn.answer_id,
+                exchange.answer_id,
                 lambda events: self._take(receiving, events),
-                inside_thinking=turn.inside_thinking,
-                goes_on=turn.answer.base is not None,
+                inside_thinking=exchange.inside_thinking,
+                goes_on=exchange.answer.base is not None,
             )
             self._view.run_worker(self._receive(receiving, work), name="The answer", group="ask")
 
@@ -196,19 +196,19 @@ class AnswerController:
                 self._view.begin_new()
             await self._ask(question)
 
-    async def _go_on_with_room(self, turn: Exchange) -> None:
+    async def _go_on_with_room(self, exchange: Exchange) -> None:
         """Go on with this last answer, unless the context has no room; where it has little, the user decides."""
-        conversation, answer = self._view.conversation, turn.answer
+        conversation, answer = self._view.conversation, exchange.answer
         beginning = Beginning(answer.thinking.text, answer.content.text)
         try:
             choice = await self._decide(self._client.room(conversation.messages(), beginning), goes_on=True)
         finally:
             self.is_weighing = False
-        is_last = conversation is self._view.conversation and turn is conversation.exchanges[-1]
+        is_last = conversation is self._view.conversation and exchange is conversation.exchanges[-1]
         if choice is not None and is_last and self.can_ask():
             answer.go_on()
-            turn.answer_id = new_conversation_id()
-            await self._have_answered(turn, beginning=beginning)
+            exchange.answer_id = new_conversation_id()
+            await self._have_answered(exchange, beginning=beginning)
 
     async def _decide(
         self, counting: Coroutine[Any, Any, ContextBudget | None], *, goes_on: bool = False
@@ -237,35 +237,35 @@ class AnswerController:
         """Ask at the end, or as a branch beside a question; the same question again is for another answer."""
         conversation, old = self._view.conversation, question.instead_of
         if old is None or old not in conversation.exchanges:
-            turn, vary = conversation.ask(question.text, new_conversation_id()), False
+            exchange, vary = conversation.ask(question.text, new_conversation_id()), False
         else:
             same, is_last = question.text == old.question, old is conversation.exchanges[-1]
             vary = same and not old.answer.is_empty
-            turn = conversation.ask_instead(old, question.text, new_conversation_id())
+            exchange = conversation.ask_instead(old, question.text, new_conversation_id())
             if same and is_last and old.answer.is_empty:
                 conversation.remove(old)
-        await self._have_answered(turn, vary=vary, typed=question.typed)
+        await self._have_answered(exchange, vary=vary, typed=question.typed)
 
     async def _have_answered(
-        self, turn: Exchange, *, beginning: Beginning | None = None, vary: bool = False, typed: Typed | None = None
+        self, exchange: Exchange, *, beginning: Beginning | None = None, vary: bool = False, typed: Typed | None = None
     ) -> None:
-        receiving = Receiving(self._view.conversation, turn, typed)
-        turn.model = self._view.running_model or ""
+        receiving = Receiving(self._view.conversation, exchange, typed)
+        exchange.model = self._view.running_model or ""
         self._view.note_asked(typed)
 
         async def begins(inside_thinking: bool) -> None:
-            turn.inside_thinking = inside_thinking
+            exchange.inside_thinking = inside_thinking
             await self._saved.save(receiving.conversation)
 
         messages, id_ = receiving.conversation.messages(), receiving.conversation.id
-        asked = AnswerRequest(messages, turn.answer_id, beginning, vary=vary, conversation_id=id_)
+        asked = AnswerRequest(messages, exchange.answer_id, beginning, vary=vary, conversation_id=id_)
         await self._receive(receiving, self._client.ask(asked, begins, lambda events: self._take(receiving, events)))
 
     async def _receive(self, receiving: Receiving, work: Coroutine[Any, Any, None]) -> None:
         self.receiving = receiving
         self.free.clear()
         self._view.refresh_bindings()
-        answer = receiving.turn.answer
+        answer = receiving.exchange.answer
         try:
             await work
         except Exception as error:
@@ -278,7 +278,7 @@ class AnswerController:
         self._view.post_message(AnswerEnded(receiving.conversation, has_last_word=answer.finished is not None))
 
     def _take(self, receiving: Receiving, events: list[StreamEvent]) -> None:
-        answer = receiving.turn.answer
+        answer = receiving.exchange.answer
         state = answer.state
         for event in events:
             if isinstance(event, TooLong) and answer.base is None:
@@ -306,13 +306,13 @@ class AnswerController:
 
     def _refuse(self, receiving: Receiving, refused: TooLong) -> None:
         """The server has no room for what was asked: the question is in the prompt again."""
-        conversation, turn = receiving.conversation, receiving.turn
+        conversation, exchange = receiving.conversation, receiving.exchange
         why = does_not_fit(ContextBudget(refused.prompt_tokens, refused.context_tokens))
         if conversation is not self._view.conversation:
-            turn.answer.apply(Failed(why, remedies=refused.remedies))
+            exchange.answer.apply(Failed(why, remedies=refused.remedies))
             return
-        conversation.remove(turn)
-        self._view.give_back(Question(turn.question, receiving.typed), was_asked=True)
+        conversation.remove(exchange)
+        self._view.give_back(Question(exchange.question, receiving.typed), was_asked=True)
         self._view.tell(f"{why} Your question is in the prompt again. {MORE_ROOM}")
 
     def _give_back(self, question: Question) -> None:

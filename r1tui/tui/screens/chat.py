@@ -169,10 +169,10 @@ class ChatScreen(Guarded, Screen[None]):
         if self.answers.can_ask():
             self.widgets.selection.action_leave()
             if message.what == "edit":
-                self.view.edit(message.turn)
+                self.view.edit(message.exchange)
             else:
                 self.view.warn_of_the_same()
-                self.answers.ask_anew(message.turn)
+                self.answers.ask_anew(message.exchange)
 
     def on_selection_saving(self, message: Selection.Saving) -> None:
         """Save it where the user wants it."""

@@ -101,15 +101,15 @@ class Composer(Guarded, Widget):
         """Whether history and draft have been read, and the draft changes no more."""
         return self._drafts.is_settled
 
-    def begin_edit(self, turn: Exchange, number: int, typed: Typed | None = None) -> None:
+    def begin_edit(self, exchange: Exchange, number: int, typed: Typed | None = None) -> None:
         """Have the question of this exchange here, or what has become of it; what stands here comes back when that is
         sent or left."""
         self.leave_edit()
-        self.edited = turn
+        self.edited = exchange
         title = in_keys(f"Editing question {number}: <prompt.send> asks it anew, <chat.stop> leaves it", self.app)
         if typed is not None:
             self._arrived(typed)
-        self._put_aside(as_asked(turn.question) if typed is None else typed, title)
+        self._put_aside(as_asked(exchange.question) if typed is None else typed, title)
         self.screen.refresh_bindings()
 
     def leave_edit(self) -> None:
@@ -120,9 +120,9 @@ class Composer(Guarded, Widget):
             self._bring_back()
             self.screen.refresh_bindings()
 
-    def leave_edit_unless_of(self, turns: list[Exchange]) -> None:
+    def leave_edit_unless_of(self, exchanges: list[Exchange]) -> None:
         """Leave it when its question is none of these exchanges' any more."""
-        if self.edited is not None and self.edited not in turns:
+        if self.edited is not None and self.edited not in exchanges:
             changed, question = self._edit_sent or self.prompt.typed, self.edited.question
             self.leave_edit()
             if changed.whole.strip() not in ("", question.strip()):  # of which nobody else knows

@@ -47,7 +47,7 @@ class Selection(Guarded, Static, can_focus=True):
     class Chosen(Message):
         """The question of this exchange is to be edited, or asked anew as it is."""
 
-        turn: Exchange
+        exchange: Exchange
         what: Literal["edit", "anew"]
 
     @dataclass
@@ -87,7 +87,7 @@ class Selection(Guarded, Static, can_focus=True):
             case "select":
                 self._begin()
             case "copy_last":
-                answers = [Mark(turn) for turn in self._conversation.exchanges if turn.answer.content]
+                answers = [Mark(exchange) for exchange in self._conversation.exchanges if exchange.answer.content]
                 self._do_with_last(answers, self._copy, "answer")
             case "copy_code" | "save_code":
                 do = self._copy if what == "copy_code" else self._save
@@ -123,12 +123,12 @@ class Selection(Guarded, Static, can_focus=True):
 
     def leave_lost_mark(self) -> None:
         """Leave where what is marked is not shown any more."""
-        if self.mark is not None and self.mark.turn not in self._conversation.exchanges:
+        if self.mark is not None and self.mark.exchange not in self._conversation.exchanges:
             self.action_leave()
 
     def keep_to_shown(self) -> None:
         """Forget what is of another conversation."""
-        if self.mark is None or self.mark.turn not in self._conversation.exchanges:
+        if self.mark is None or self.mark.exchange not in self._conversation.exchanges:
             self.action_leave(focus_prompt=False)
         self._removed = [one for one in self._removed if one[0] is self._conversation]
 
@@ -163,7 +163,7 @@ class Selection(Guarded, Static, can_focus=True):
         if (mark := self.mark) is None:
             return
         if not mark.listing:
-            listings = self._cursor.code_of(mark.turn)
+            listings = self._cursor.code_of(mark.exchange)
             if len(listings) > 1:
                 how = "<select.down> marks the next one, then <select.check> checks it"
                 self._say(f"There are {len(listings)} code blocks: {how}.")
@@ -176,30 +176,30 @@ class Selection(Guarded, Static, can_focus=True):
     def action_choose(self, what: Literal["edit", "anew"]) -> None:
         """Have the question edited in the prompt, or asked again as it is; either begins a branch."""
         if self.mark is not None and self._may_change():
-            self.post_message(self.Chosen(self.mark.turn, what))
+            self.post_message(self.Chosen(self.mark.exchange, what))
 
     def action_thinking(self) -> None:
         """Open or close the thinking of the marked exchange."""
         if self.mark is not None:
-            self._transcript.toggle_thinking(self.mark.turn)
+            self._transcript.toggle_thinking(self.mark.exchange)
 
     def action_branch(self, step: int) -> None:
         """Show the next branch, or the one before; after the last comes the first."""
         if (mark := self.mark) is None or not self._may_change():
             return
-        branches = self._conversation.branches(mark.turn)
-        turn = branches[(branches.index(mark.turn) + step) % len(branches)]
-        self._conversation.show(turn)
-        self._changed(Mark(turn))
+        branches = self._conversation.branches(mark.exchange)
+        exchange = branches[(branches.index(mark.exchange) + step) % len(branches)]
+        self._conversation.show(exchange)
+        self._changed(Mark(exchange))
 
     def action_delete(self) -> None:
         """Take the exchange out of the conversation."""
         if (mark := self.mark) is None or not self._may_change():
             return
-        turns = self._conversation.exchanges
-        index, n_left = turns.index(mark.turn), len(self._conversation.branches(mark.turn)) - 1
-        self._removed.append((self._conversation, self._conversation.remove(mark.turn)))
-        self._changed(Mark(turns[min(index, len(turns) - 1)]) if turns else None)
+        exchanges = self._conversation.exchanges
+        index, n_left = exchanges.index(mark.exchange), len(self._conversation.branches(mark.exchange)) - 1
+        self._removed.append((self._conversation, self._conversation.remove(mark.exchange)))
+        self._changed(Mark(exchanges[min(index, len(exchanges) - 1)]) if exchanges else None)
         left = f"This branch is deleted, {n_left} {'is' if n_left == 1 else 'are'} left" if n_left else "It is deleted"
         self._say(f"{left}. <select.undo> puts it back.")
 

@@ -144,9 +144,9 @@ class Transcript(Guarded, Widget, can_focus=True):
             self.view.following = False
         self._redraw()
 
-    def toggle_thinking(self, turn: Exchange | None = None) -> None:
+    def toggle_thinking(self, exchange: Exchange | None = None) -> None:
         """Open or close the thinking of an exchange, else of the answer at the view: the last one while following."""
-        view = self._view_here() if turn is None else self._views.of(turn)
+        view = self._view_here() if exchange is None else self._views.of(exchange)
         if view is not None:
             self._set_open([view], is_open=not view.open)
 
@@ -241,7 +241,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         """Open or close; the line that was looked at stays where it is."""
         if not views:
             return
-        stays = views[-1].turn.answer.running and self.view.following
+        stays = views[-1].exchange.answer.running and self.view.following
         y = self.view.row_in_view(views[-1].head)
         for view in views:
             view.open = is_open
@@ -252,7 +252,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._queue_all()
 
     def _view_here(self) -> TurnView | None:
-        """The turn whose thinking is meant: the first one with any in view, the last one while following."""
+        """The exchange whose thinking is meant: the first one with any in view, the last one while following."""
         views = self._views.thoughtful()
         if not self.view.following:
             for view in views:

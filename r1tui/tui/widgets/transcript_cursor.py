@@ -16,7 +16,7 @@ Rows = tuple[int, int]
 class Mark(NamedTuple):
     """What is marked: a whole exchange, or its listing of this number, the first one being 1."""
 
-    turn: Exchange
+    exchange: Exchange
     listing: int = 0
 
 
@@ -37,7 +37,7 @@ class Cursor:
 
     def marks(self) -> list[Mark]:
         """All that can be marked, from top to bottom."""
-        return [Mark(view.turn, number) for view in self._views.all for number in range(len(view.listings) + 1)]
+        return [Mark(view.exchange, number) for view in self._views.all for number in range(len(view.listings) + 1)]
 
     def first(self, top: int, height: int) -> Mark | None:
         """The first mark whose rows begin in this view, else the last that has any there."""
@@ -51,26 +51,26 @@ class Cursor:
         found = [mark for mark in self.marks() if (rows := self.rows(mark)) and rows[0] <= row < rows[1]]
         return found[-1] if found else None
 
-    def code_of(self, turn: Exchange) -> list[Mark]:
+    def code_of(self, exchange: Exchange) -> list[Mark]:
         """All code blocks of an exchange."""
-        return [one for one in self.marks() if one.turn is turn and one.listing]
+        return [one for one in self.marks() if one.exchange is exchange and one.listing]
 
     def describe(self, mark: Mark) -> str:
         """What is marked, in a line."""
-        turns = self._views.conversation.exchanges
+        exchanges = self._views.conversation.exchanges
         if not mark.listing:
-            branches = self._views.conversation.branches(mark.turn)
-            which = f", branch {branches.index(mark.turn) + 1} of {len(branches)}" if len(branches) > 1 else ""
-            return f"Exchange {turns.index(mark.turn) + 1} of {len(turns)}{which}"
+            branches = self._views.conversation.branches(mark.exchange)
+            which = f", branch {branches.index(mark.exchange) + 1} of {len(branches)}" if len(branches) > 1 else ""
+            return f"Exchange {exchanges.index(mark.exchange) + 1} of {len(exchanges)}{which}"
         listing = self.listing(mark)
         lines = "1 line" if listing.n_lines == 1 else f"{listing.n_lines:,} lines"
-        n_siblings = len(self.code_of(mark.turn))
+        n_siblings = len(self.code_of(mark.exchange))
         words = (f"Code {mark.listing} of {n_siblings}", listing.language, lines, listing.file_name())
         return " · ".join(word for word in words if word)
 
     def text_of(self, mark: Mark) -> str:
         """The code, or the answer as Markdown."""
-        return self.listing(mark).code if mark.listing else mark.turn.answer.content.text
+        return self.listing(mark).code if mark.listing else mark.exchange.answer.content.text
 
     def fits(self, action: str, mark: Mark | None) -> bool:
         """Whether an action of the selection does something with this."""
@@ -79,13 +79,13 @@ class Cursor:
             case "choose" | "delete":
                 return is_exchange
             case "copy" | "save":
-                return mark is not None and (bool(mark.listing) or bool(mark.turn.answer.content))
+                return mark is not None and (bool(mark.listing) or bool(mark.exchange.answer.content))
             case "check":
-                return mark is not None and bool(mark.listing or self.code_of(mark.turn))
+                return mark is not None and bool(mark.listing or self.code_of(mark.exchange))
             case "thinking":
-                return mark is not None and is_exchange and mark.turn.answer.has_thoughts
+                return mark is not None and is_exchange and mark.exchange.answer.has_thoughts
             case "branch":
-                return mark is not None and is_exchange and len(self._views.conversation.branches(mark.turn)) > 1
+                return mark is not None and is_exchange and len(self._views.conversation.branches(mark.exchange)) > 1
             case _:
                 return action != "undo"
 
@@ -97,14 +97,14 @@ class Cursor:
 
     def listing(self, mark: Mark) -> CodeBlock:
         """The listing that a mark means."""
-        view = self._views.of(mark.turn)
+        view = self._views.of(mark.exchange)
         if view is None:
             raise ValueError("it is not shown")
         return view.listing(mark.listing)
 
     def rows(self, mark: Mark) -> Rows | None:
         """The rows of what a mark means; None where that is not shown."""
-        view = self._views.of(mark.turn)
+        view = self._views.of(mark.exchange)
         if view is None or not view.blocks or mark.listing > len(view.listings):
             return None
         if not mark.listing:

@@ -1,4 +1,4 @@
-"""One turn as blocks: the question, the thinking behind its one line, the answer, and what became of it."""
+"""One exchange as blocks: the question, the thinking behind its one line, the answer, and what became of it."""
 
 from collections.abc import Callable, Iterable
 
@@ -26,10 +26,10 @@ FEED_CHARS = 8_000
 
 
 class TurnView:
-    """The blocks of a turn. `absorb` takes up what is new in the model; nothing else reads it."""
+    """The blocks of an exchange. `absorb` takes up what is new in the model; nothing else reads it."""
 
-    def __init__(self, turn: Exchange, *, is_first: bool, in_words: InWords = say) -> None:
-        self.turn = turn
+    def __init__(self, exchange: Exchange, *, is_first: bool, in_words: InWords = say) -> None:
+        self.exchange = exchange
         self._in_words = in_words
         self.is_first = is_first
         self.place = (1, 1)
@@ -46,17 +46,17 @@ class TurnView:
         """The thinking's one line."""
         self.busy = False
         """Whether `absorb` has left something for the next time."""
-        question = clean(in_short(turn.question, files_in(turn.question))).strip("\n")
+        question = clean(in_short(exchange.question, files_in(exchange.question))).strip("\n")
         self._question = PlainBlock(question, "question", gap=not is_first, first=("❯ ", "question mark"), rest=MARGIN)
         self._branch = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
         self._thoughts: list[PlainBlock] = []
         self._thoughts_seen = 0
-        self._thinking_of = turn.answer.thinking
+        self._thinking_of = exchange.answer.thinking
         self._splitter = MarkdownSplitter()
         self._answer: list[AnswerBlock] = []
         self._unread = ""
         self._content_seen = 0
-        self._content_of = turn.answer.content
+        self._content_of = exchange.answer.content
         self._tail = PlainBlock("", "answer")
         self._status = PlainBlock("", "status", gap=True, first=MARGIN, rest=MARGIN)
         self._remedy = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
@@ -65,11 +65,11 @@ class TurnView:
     @property
     def is_quiet(self) -> bool:
         """Whether all that changes now is the figures in the thinking's one line."""
-        return self.turn.answer.state == "thinking" and self.turn.answer.has_thoughts and not self.open
+        return self.exchange.answer.state == "thinking" and self.exchange.answer.has_thoughts and not self.open
 
     def absorb(self) -> list[AnswerBlock]:
         """Take up what the model has more than this, at most a bounded piece; the blocks that it finished."""
-        answer = self.turn.answer
+        answer = self.exchange.answer
         self._absorb_thoughts(answer)
         finished = self._absorb_content(answer)
         self._branch.replace("◂ {}/{} ▸".format(*self.place) if self.place[1] > 1 else "")

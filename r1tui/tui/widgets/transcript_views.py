@@ -38,27 +38,27 @@ class Views:
         """The last one that has left something of its model for the next time."""
         return next((view for view in reversed(self.all) if view.busy), None)
 
-    def of(self, turn: Exchange) -> TurnView | None:
+    def of(self, exchange: Exchange) -> TurnView | None:
         """The view of an exchange; None for one that is not shown."""
-        return next((view for view in self.all if view.turn is turn), None)
+        return next((view for view in self.all if view.exchange is exchange), None)
 
     def thoughtful(self) -> list[TurnView]:
         """Those that have any thinking."""
-        return [view for view in self.all if view.turn.answer.has_thoughts]
+        return [view for view in self.all if view.exchange.answer.has_thoughts]
 
     def update(self) -> tuple[list[TurnView], bool]:
         """Take up the shown path: the views that may have changed, and whether others were dropped."""
-        turns = self.conversation.exchanges
+        exchanges = self.conversation.exchanges
         pairs = enumerate(self.all)
-        other = next((n for n, view in pairs if n >= len(turns) or view.turn is not turns[n]), None)
+        other = next((n for n, view in pairs if n >= len(exchanges) or view.exchange is not exchanges[n]), None)
         first = max(len(self.all) - 1, 0) if other is None else other
-        known = {view.turn: view for view in self.all[first:]}
+        known = {view.exchange: view for view in self.all[first:]}
         del self.all[first:]
-        for turn in turns[first:]:
-            view = known.get(turn)
+        for exchange in exchanges[first:]:
+            view = known.get(exchange)
             is_first = not self.all
             if view is None or view.is_first != is_first:
-                view = TurnView(turn, is_first=is_first, in_words=self._in_words)
+                view = TurnView(exchange, is_first=is_first, in_words=self._in_words)
             self.all.append(view)
         for view in self.all[-2:]:
             view.is_last = view is self.all[-1]
