@@ -107,8 +107,8 @@ async def test_one_that_is_gone_or_open_elsewhere_says_so(kept: Paths) -> None:
             await one.conversations.open("never")
             await one.conversations.open("c1")
             assert one.view.said == [
-                "That conversation is not there any more.",
-                f"Open in another r1tui (process {os.getpid()}), and only to be read here.",
+                "That conversation no longer exists.",
+                f"Open in another r1tui (PID {os.getpid()}); read-only here.",
             ]
             assert one.view.conversation.id == "c1"
             assert one.answers.why_not_now() is not None
@@ -152,7 +152,7 @@ async def test_the_answer_of_one_that_was_left_comes_is_told_and_saved(
         assert (one.conversations.open_here(asked.id), one.conversations.open_here(new.id)) == (asked, new)
         assert (one.conversations.is_answering(asked.id), one.conversations.is_answering(new.id)) == (True, False)
         await one.conversations.open("waits")
-        assert one.view.said == ["Its answer is read on when the one in “Hello.” has ended."]
+        assert one.view.said == ["It opens with its answer when “Hello.” has finished."]
         await one.conversations.open(asked.id)
         assert one.conversations.shown is asked
         one.conversations.show(new)
@@ -160,7 +160,7 @@ async def test_the_answer_of_one_that_was_left_comes_is_told_and_saved(
         await until(lambda: any(isinstance(message, AnswerEnded) for message in one.view.posted))
         one.conversations.answer_ended(asked)
         await one.settled()
-        assert one.view.said[-1] == "The answer in “Hello.” is there."
+        assert one.view.said[-1] == "“Hello.” has finished."
         assert one.conversations.open_here(asked.id) is None
         with Store(paths.conversations) as other:
             assert (opened := other.open(asked.id)) is not None

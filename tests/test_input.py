@@ -145,7 +145,7 @@ async def test_what_is_pasted_while_reading_is_in_the_prompt_without_control_seq
     [
         ("sh -c 'printf more >> $0'", "", "typedmore"),
         ("sh -c 'yes | head -9999 > $0'", "", "[pasted 9,999 lines, 19.5 KiB]"),
-        ("sh -c 'exit 3'", "sh ended with status 3; the prompt is as it was.", "typed"),
+        ("sh -c 'exit 3'", "sh ended with status 3; the prompt is unchanged.", "typed"),
         ("no-such-editor --wait", "There is no program 'no-such-editor', which $VISUAL names.", "typed"),
     ],
 )

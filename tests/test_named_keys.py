@@ -122,7 +122,7 @@ async def test_questions_name_the_keys_that_actions_have_now(tmp_path: Path) -> 
         await until(pilot, lambda: isinstance(app.screen, AskScreen) and bool(app.screen.query(OptionList)))
         options = [str(option.prompt) for option in app.screen.query_one(OptionList).options]
         assert options == ["[s]  Stop it; Ctrl+W starts it again", "[Q]  Go back"]
-        assert "Stop it all the same" in str(app.screen.query_one(Label).render())
+        assert "Stop it anyway" in str(app.screen.query_one(Label).render())
         await pilot.press("q")
         await until(pilot, lambda: app.screen is app.chat)
 

@@ -300,7 +300,7 @@ async def test_a_model_that_uses_nothing_of_restored_prompts_is_said_once_and_le
     keeper.stop(paths)
     assert kept.is_off(held.prompt.identity)
     assert [getattr(message, "why", "") for message in told] == [
-        "This model uses nothing of restored prompts; none are kept for it any more."
+        "This model cannot reuse saved prompts; r1tui no longer saves them for it."
     ]
 
 

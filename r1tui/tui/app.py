@@ -232,7 +232,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
     def _left_behind(self) -> str | None:
         """What the terminal says afterwards about downloads that go on."""
         names = self.services.models.downloads()
-        return f"The download of {names[0]} goes on: r1tui download {names[0]} shows it." if names else None
+        return f"The download of {names[0]} continues: r1tui download {names[0]} shows it." if names else None
 
     async def _may_leave(self) -> str | None:
         """What becomes of the server, `keep` or `stop`; None when the user stays. An answer that ends with it has."""

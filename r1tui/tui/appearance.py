@@ -85,4 +85,4 @@ class ThemedApp(App[None]):
         try:
             await asyncio.to_thread(keep_theme, self.paths.theme_choice, theme, self.config.ui.theme)
         except OSError as error:
-            self.notify(f"The theme cannot be remembered: {error}", severity="warning", markup=False)
+            self.notify(f"The theme could not be saved: {error}", severity="warning", markup=False)

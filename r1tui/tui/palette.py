@@ -49,7 +49,7 @@ def actions(screen: Screen[Any]) -> list[Action]:
 async def run(app: App[Any], action: Action) -> None:
     """Do it, or say that it cannot be done now."""
     if not await app.run_action(action.action, default_namespace=action.node):
-        app.notify(f"{action.command.title}: there is nothing to do now.", markup=False)
+        app.notify(f"{action.command.title}: not possible now.", markup=False)
 
 
 def _contexts(node: type[DOMNode]) -> set[str]:

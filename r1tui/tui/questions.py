@@ -31,9 +31,9 @@ class Decision:
 STOP = Choice("s", "stop", "Stop it; <chat.start> starts it again")
 STOP_OTHERS = Decision(
     "Another client's answer is running on this server, and would be stopped with it.",
-    [Choice("s", "stop", "Stop it all the same")],
+    [Choice("s", "stop", "Stop it anyway")],
 )
-STOP_FOREIGN = Decision("This server was not started here. Stop it all the same?", [STOP])
+STOP_FOREIGN = Decision("This server was not started here. Stop it anyway?", [STOP])
 
 
 def stop_at_a_loss(loss: str) -> Decision:
@@ -57,14 +57,14 @@ def fetch(variant: Variant) -> Decision:
     """Whether a large model is to be fetched and brought up (`launch`), or `only` fetched."""
     text = f"{variant.name} is not on this machine: {variant.size_gib or 0.0:,.0f} GiB to fetch."
     launch = Choice("f", "launch", "Fetch it, then start it")
-    return Decision(text, [launch, Choice("o", "only", "Only fetch it; what runs stays")])
+    return Decision(text, [launch, Choice("o", "only", "Only fetch it; keep what is running")])
 
 
 def little_room(room: ContextBudget, *, goes_on: bool = False) -> Decision:
     """What happens to a question that leaves little of the context for its answer, or to an answer that `goes_on`:
     `send` it, or ask it in a `new` chat."""
     if goes_on:
-        begins, rest, less = "With what there is of this answer", "the rest", "Deleted exchanges"
+        begins, rest, less = "With this answer so far", "the rest", "Deleted exchanges"
         choices = [Choice("g", "send", "Go on: the answer may be cut off again")]
     else:
         begins, rest = "With this question", "thinking and answer"

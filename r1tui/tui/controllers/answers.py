@@ -71,7 +71,7 @@ class AnswerController:
     def why_not_now(self) -> str | None:
         """Why nothing can be asked in this conversation now; None when it can."""
         if (pid := self._saved.elsewhere(self._view.conversation)) is not None:
-            return f"This conversation is open in another r1tui (process {pid}). <chat.new>: a new one."
+            return f"This conversation is open in another r1tui (PID {pid}). <chat.new>: a new one."
         if (left := self.left_conversation) is not None:
             return f"The answer in “{shortened(left.name)}” is still coming. <chat.conversations> goes back to it."
         if self.receiving is not None or self.is_weighing:
@@ -130,7 +130,7 @@ class AnswerController:
         user is told why not."""
         why = ""
         if (pid := self._saved.elsewhere(self._view.conversation)) is not None:
-            why = f"This conversation is open in another r1tui (process {pid})."
+            why = f"This conversation is open in another r1tui (PID {pid})."
         elif self.is_shown or self._view.conversation.running:
             why = STILL_COMING
         if why:
@@ -296,11 +296,11 @@ class AnswerController:
             case TooLong(prompt_tokens=prompt, context_tokens=context) if answer.rest_is_missing:
                 answer.does_not_go_on(context_full=True)
                 self._view.tell(
-                    f"The answer does not go on. {does_not_fit(ContextBudget(prompt, context))} {MORE_ROOM}"
+                    f"The answer could not be continued. {does_not_fit(ContextBudget(prompt, context))} {MORE_ROOM}"
                 )
             case Failed(cause) if answer.rest_is_missing:
                 answer.does_not_go_on(context_full=False)
-                self._view.tell(f"The answer does not go on. {cause} {ASKS_ANEW}.")
+                self._view.tell(f"The answer could not be continued. {cause} {ASKS_ANEW}.")
             case _:
                 answer.apply(event)
 

@@ -54,14 +54,14 @@ class ConversationController:
             self._view.show_error(error)
             return
         if opened is None:
-            self._view.tell("That conversation is not there any more.")
+            self._view.tell("That conversation no longer exists.")
         elif coming is not None and any(one.answer.running for one in opened.conversation.every):
-            self._view.tell(f"Its answer is read on when the one in “{shortened(coming.name)}” has ended.")
+            self._view.tell(f"It opens with its answer when “{shortened(coming.name)}” has finished.")
             self._keep_open()
         else:
             self.show(opened.conversation)
             if opened.open_in is not None:
-                self._view.tell(f"Open in another r1tui (process {opened.open_in}), and only to be read here.")
+                self._view.tell(f"Open in another r1tui (PID {opened.open_in}); read-only here.")
             else:
                 self.save_shown()
 
@@ -105,7 +105,7 @@ class ConversationController:
     async def _save_and_leave(self, conversation: Conversation) -> None:
         await self._saved.save(conversation)
         if conversation is not self.shown:
-            self._view.tell(f"The answer in “{shortened(conversation.name)}” is there.")
+            self._view.tell(f"“{shortened(conversation.name)}” has finished.")
             self._keep_open()
 
     def _open(self) -> list[Conversation]:

@@ -160,7 +160,7 @@ class ModelController:
             self.replaced = None
         elif self.ready and self._failure is not None:  # what ran goes on
             failed = f"{self._failure.cause} {say(self._failure.remedies)}"
-            self._view.tell(failed, title="The model stays", severity="error")
+            self._view.tell(failed, title="The model was not switched", severity="error")
         elif self.replaced is not None:
             self._view.tell(f"<chat.back> brings {self.replaced.name} back.")
         self._view.refresh_bindings()
@@ -286,13 +286,13 @@ def server_notice(before: Status | None, now: Status) -> ServerNotice | None:
     if now.hangs:
         return ServerNotice("The server hangs", cause, "error")
     if now.stray:
-        return ServerNotice("A server runs that r1tui knows nothing of", cause, "error")
+        return ServerNotice("An unknown server is running", cause, "error")
     if before is None:
         return None
     if now.state == "failed":
         return ServerNotice("The server ended", f"{now.cause} <chat.start> starts it again.", "error")
     if now.state == "restarting":
-        return ServerNotice("The server ended", cause or "It is started again.", "warning")
+        return ServerNotice("The server ended", cause or "Restarting.", "warning")
     if before.state == "sleeping" and now.state == "ready":
         return ServerNotice("", "The model is loaded again.", "information")
     return None

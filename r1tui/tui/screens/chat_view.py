@@ -154,7 +154,7 @@ class ChatView:
 
     async def _warn_of_the_same(self) -> None:
         if await self._services.session.is_deterministic():
-            self.tell("At temperature 0 the same answer comes again.")
+            self.tell("At temperature 0 the answer will be the same.")
 
     def show_status(self, status: Status) -> None:
         """The server's status is another one."""

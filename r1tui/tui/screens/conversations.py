@@ -176,10 +176,10 @@ class ConversationsScreen(TableScreen[str | None], SearchScreen[str | None]):
             self._say(["The list could not be read.", format_error(self._unread, self.app)])
             return
         if one is None:
-            said = "Nothing has these words." if self._wanted.strip() else "There are no conversations yet."
+            said = "No matches." if self._wanted.strip() else "There are no conversations yet."
             self._say([said])
             return
-        elsewhere = f"Open in another r1tui (process {one.open_in}); <conversations.choose> shows it, to be read only."
+        elsewhere = f"Open in another r1tui (PID {one.open_in}); <conversations.choose> shows it read-only."
         place = "<conversations.choose> opens it." if one.open_in is None else elsewhere
         self._say(filter(None, [one.name, one.last_question, in_keys(place, self.app)]))
 
@@ -217,7 +217,7 @@ class ConversationsScreen(TableScreen[str | None], SearchScreen[str | None]):
         if self._chat.is_answering(one.id):
             self.notify("Its answer is still coming. <chat.stop> in the chat stops it.", markup=False)
             return
-        told = f"“{shortened(one.name)}” is deleted. <conversations.restore> brings it back, for 30 days."
+        told = f"“{shortened(one.name)}” is deleted. <conversations.restore> brings it back for 30 days."
         self._do(lambda: self._delete(one), told)
 
     async def _delete(self, one: Listed) -> None:
@@ -225,7 +225,7 @@ class ConversationsScreen(TableScreen[str | None], SearchScreen[str | None]):
         self._chat.leave(one.id)
 
     def action_restore(self) -> None:
-        self._do(lambda: self._saved.read(Store.restore), "It is back.")
+        self._do(lambda: self._saved.read(Store.restore), "Restored.")
 
     def action_export(self) -> None:
         if (one := self._under_cursor()) is not None:

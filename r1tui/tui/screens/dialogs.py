@@ -212,8 +212,8 @@ class SaveScreen(AsksPath[Path]):
         if await asyncio.to_thread(write_file, path, self._text):
             return True
         if not await asyncio.to_thread(path.is_file):
-            raise OSError("it is no ordinary file")
-        if not await self._may(f"{path} is there already.", Choice("o", "replace", "Overwrite it")):
+            raise OSError("it is not a regular file")
+        if not await self._may(f"{path} already exists.", Choice("o", "replace", "Overwrite it")):
             return False
         return await asyncio.to_thread(write_file, path, self._text, replace=True)
 

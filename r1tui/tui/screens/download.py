@@ -146,7 +146,7 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
     async def action_give_up(self) -> None:
         found = await asyncio.to_thread(unfinished, self.variant, self._paths, self._config)
         here, total = found or (0, 0)
-        question = f"Give {self.variant.name} up? {size(here)} of {size(total)} are here."
+        question = f"Cancel the download and delete {size(here)}?"
         if await self.app.push_screen_wait(AskScreen(question, GIVE_UP)) != "delete":
             return
         self._before_stop()
@@ -156,7 +156,7 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
         except (R1tuiError, OSError) as error:
             self.notify(str(error), severity="error", markup=False)
             return
-        self.notify(f"{size(gone)} were deleted.", markup=False)
+        self.notify(f"Deleted {size(gone)}.", markup=False)
         self.dismiss(None)
 
     def action_choose(self) -> None:

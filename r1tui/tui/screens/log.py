@@ -107,7 +107,7 @@ class LogScreen(Guarded, SearchScreen[None]):
     def work_failed(self, name: str, error: R1tuiError) -> None:
         """Say so where the log should be too."""
         super().work_failed(name, error)
-        self._say("it could not be read on")
+        self._say("reading it failed")
 
     def _show(self) -> None:
         """Everything anew, after a change of what is wanted."""

@@ -177,7 +177,7 @@ class ChatClient:
             try:
                 await (await self._connection.client()).stop_answer(self.answer_id)
             except R1tuiError:
-                self._post(AnswerWaits("The server does not answer; <chat.start> starts it again when it hangs."))
+                self._post(AnswerWaits("The server does not answer; <chat.start> restarts it if it hangs."))
                 return
             if not self._begun and self._reading is not None:
                 self._reading.cancel()  # its stream would end only when its turn came

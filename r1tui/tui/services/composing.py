@@ -258,11 +258,11 @@ async def _run(app: App[Any], command: list[str]) -> None:
                 raise
     except SuspendNotSupported as error:
         raise R1tuiError(
-            "This terminal cannot be left to an editor.", "Type here; <prompt.newline> begins a new line."
+            "This terminal cannot run an editor.", "Type here; <prompt.newline> begins a new line."
         ) from error
     if status:
         raise R1tuiError(
-            f"{Path(command[0]).name} ended with status {status}; the prompt is as it was.",
+            f"{Path(command[0]).name} ended with status {status}; the prompt is unchanged.",
             "Save and leave the editor in its usual way, or name another: export EDITOR=nano",
         )
 

@@ -179,7 +179,7 @@ class PromptCache:
             self._post(AnswerWaits(f"Prompt restored from disk: {cached:,} tokens."))
         with suppress(OSError, R1tuiError):
             if await asyncio.to_thread(self._kept.judge, asked.identity, in_vain=in_vain):
-                self._post(AnswerWaits("This model uses nothing of restored prompts; none are kept for it any more."))
+                self._post(AnswerWaits("This model cannot reuse saved prompts; r1tui no longer saves them for it."))
 
 
 def reading_tps(timings: Timings, before_tps: float) -> float:

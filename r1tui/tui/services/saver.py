@@ -27,7 +27,7 @@ SOON_S = 1.0
 RETRY_S = 5.0
 PATIENCE_S = 5.0
 """A disk that takes longer than that over a writing is said to hang, and nobody waits for it any more."""
-HANGS = R1tuiError("The disk does not answer.", "What is not written yet is written when it does.")
+HANGS = R1tuiError("The disk does not answer.", "The rest is saved when it answers again.")
 T = TypeVar("T")
 
 
@@ -117,9 +117,7 @@ class Saver:
         def after_writing(store: Store) -> T:
             self._write_waiting()
             if any(one.id == conversation_id for one in self._waiting):
-                raise R1tuiError(
-                    "What was said there last is not written yet.", "Make room on the disk; then try again."
-                )
+                raise R1tuiError("The last messages there are not saved yet.", "Make room on the disk; then try again.")
             return work(store)
 
         self._collect_all()

@@ -112,7 +112,7 @@ class Session:
         """Post the models of an attached server, to choose from; raises R1tuiError when it does not say."""
         names = await (await self.server.client()).models()
         if not names:
-            raise R1tuiError("This server does not say which models it has.", "It answers with the one that it has.")
+            raise R1tuiError("This server does not say which models it has.", "It uses the one that it has.")
         self._post(ModelsOffered(names))
 
     async def sampling(self) -> SamplingSettings:
