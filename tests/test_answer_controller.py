@@ -85,7 +85,7 @@ async def test_nothing_is_asked_without_a_model_or_where_another_r1tui_has_the_c
         one.ask()
     assert [question.typed for question in one.view.given_back] == [HELLO, HELLO]
     assert "No model is ready yet." in one.view.said[0]
-    assert "open in another r1tui (process 42)" in one.view.said[1]
+    assert "open in another r1tui (PID 42)" in one.view.said[1]
     assert one.view.conversation.every == []
 
 

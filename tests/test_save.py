@@ -81,7 +81,7 @@ async def test_where_a_file_cannot_be_saved_is_told_and_asked_again(tmp_path: Pa
         for typed, said in (
             (str(tmp_path / "file" / "x.py"), "Not a directory"),
             (" ", "a name is missing"),
-            ("/dev/null", "no ordinary file"),
+            ("/dev/null", "not a regular file"),
             ("a\0b", "is not a valid file name"),
         ):
             field.value = typed

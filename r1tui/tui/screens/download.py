@@ -30,7 +30,7 @@ from r1tui.tui.widgets.rows import Rows
 
 TAIL_BYTES = 1 << 16
 """What is read of a log that is long already: each of its reports says everything."""
-GIVE_UP = (Choice("d", "delete", "Delete what came"),)
+GIVE_UP = (Choice("d", "delete", "Cancel and delete"),)
 
 
 class Download(Rows):
@@ -145,8 +145,7 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
     @work(name="Deleting the download", group="give_up")
     async def action_give_up(self) -> None:
         found = await asyncio.to_thread(unfinished, self.variant, self._paths, self._config)
-        here, total = found or (0, 0)
-        question = f"Cancel the download and delete {size(here)}?"
+        question = f"Cancel the download and delete {size(found[0] if found else 0)}?"
         if await self.app.push_screen_wait(AskScreen(question, GIVE_UP)) != "delete":
             return
         self._before_stop()

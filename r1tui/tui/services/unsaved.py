@@ -122,4 +122,5 @@ def where_the_last_went() -> str:
     if not files:
         return ""
     more = f", and {len(files) - 1} more there" if len(files) > 1 else ""
-    return f"Words that an earlier r1tui could not save are in {files[-1]}{more}. Delete the file when you no longer need it."
+    where = f"Words that an earlier r1tui could not save are in {files[-1]}{more}."
+    return f"{where} Delete the file when you no longer need it."
