@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from textual.screen import Screen
 
-from r1tui.errors import R1tuiError
 from r1tui.text import plain
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.controllers.conversations import ConversationController
@@ -110,7 +109,7 @@ class Openers:
                 listed = later.conversations.ConversationsScreen(services.saved, chat, services.monitor)
                 push(listed, chat.begin_open)
             case "models" if services.session.attached:
-                asking = self._ask_for_models()
+                asking = services.session.offer_models()
                 self._screen.run_worker(asking, name="The list of models", group="attached", exclusive=True)
             case "models":
                 push(later.models.ModelsScreen(*services.for_models), parts.models.switch)
@@ -150,9 +149,3 @@ class Openers:
         self._parts.widgets.composer.prompt.focus()
         if text is not None:
             self._parts.widgets.composer.prompt.paste(text, is_own=True)
-
-    async def _ask_for_models(self) -> None:
-        try:
-            await self._services.session.offer_models()
-        except R1tuiError as error:
-            self._parts.view.show_error(error)

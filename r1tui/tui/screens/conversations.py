@@ -100,14 +100,10 @@ class ConversationsScreen(TableScreen[str | None], SearchScreen[str | None]):
     @work(name=LIST, exclusive=True, group="look")
     async def _read(self, wanted: str, listed: int, *, more: bool) -> None:
         limit, offset = (PAGE, listed) if more else (max(PAGE, listed), 0)
-        try:
-            if wanted.strip():
-                found = await self._saved.read(lambda store: store.search(wanted, PAGE))
-            else:
-                found = await self._saved.read(lambda store: store.newest(limit, offset))
-        except R1tuiError as error:
-            self.work_failed(LIST, error)
-            return
+        if wanted.strip():
+            found = await self._saved.read(lambda store: store.search(wanted, PAGE))
+        else:
+            found = await self._saved.read(lambda store: store.newest(limit, offset))
         self.post_message(self.Found(found, more, is_whole=bool(wanted.strip()) or len(found) < limit))
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
@@ -236,14 +232,10 @@ class ConversationsScreen(TableScreen[str | None], SearchScreen[str | None]):
         kind = await self.app.push_screen_wait(AskScreen(f"Export “{shortened(one.name)}” as what?", FORMATS))
         if kind is None:
             return
-        try:
-            here = self._chat.open_here(one.id)
-            if here is not None and self._saved.elsewhere(here) is None:
-                await self._saved.save(here)
-            loaded = await self._saved.read(lambda store: store.look(one.id))
-        except R1tuiError as error:
-            show_error(self.app, error)
-            return
+        here = self._chat.open_here(one.id)
+        if here is not None and self._saved.elsewhere(here) is None:
+            await self._saved.save(here)
+        loaded = await self._saved.read(lambda store: store.look(one.id))
         format_ = "json" if kind == "json" else "markdown"
         text = await asyncio.to_thread(written_as, loaded, format_, thinking=kind == "thinking")
         path = await self.app.push_screen_wait(SaveScreen(text, file_name(one.name, format_)))

@@ -12,7 +12,6 @@ from textual.screen import Screen
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent
 from r1tui.hub.download.staging import discard, download_job, unfinished
 from r1tui.system.jobs import r1tui_command
@@ -105,8 +104,6 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
                 async for event in events:
                     if not isinstance(event, str):
                         self.post_message(DownloadReported(event))
-        except (R1tuiError, OSError) as error:
-            self.notify(str(error), severity="error", markup=False)
         except Exception:
             self.post_message(DownloadEnded())
             raise
@@ -149,12 +146,8 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
         if await self.app.push_screen_wait(AskScreen(question, GIVE_UP)) != "delete":
             return
         self._before_stop()
-        try:
-            await asyncio.to_thread(self._job.stop)
-            gone = await asyncio.to_thread(discard, self.variant, self._paths, self._config)
-        except (R1tuiError, OSError) as error:
-            self.notify(str(error), severity="error", markup=False)
-            return
+        await asyncio.to_thread(self._job.stop)
+        gone = await asyncio.to_thread(discard, self.variant, self._paths, self._config)
         self.notify(f"Deleted {size(gone)}.", markup=False)
         self.dismiss(None)
 

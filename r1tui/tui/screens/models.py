@@ -87,23 +87,19 @@ class ModelsScreen(TableScreen[Variant | None]):
     @work(name=LIST, thread=True, exclusive=True, group="look")
     def _look(self, catalog: Catalog) -> None:
         worker, app = get_current_worker(), self.app  # a screen that was left is of no app
-        try:
-            entries = []
-            for entry in overview(catalog, self._config, self._paths):
+        entries = []
+
+        def look(models: Catalog, show: Callable[[ModelEntry], None]) -> None:
+            for entry in overview(models, self._config, self._paths):
                 if worker.is_cancelled:
                     return
                 entries.append(entry)
-                app.call_from_thread(self._show, entry)
-            if not self.is_attached:
-                return
-            app.call_from_thread(self._looked, entries)
-            also = others(entries, self._config, self._paths)
-            for entry in overview(also, self._config, self._paths):
-                if worker.is_cancelled:
-                    return
-                app.call_from_thread(self._show_other, entry)
-        except R1tuiError as error:
-            app.call_from_thread(self.work_failed, LIST, error)
+                app.call_from_thread(show, entry)
+
+        look(catalog, self._show)
+        if self.is_attached and not worker.is_cancelled:
+            app.call_from_thread(self._looked, list(entries))
+            look(others(entries, self._config, self._paths), self._show_other)
 
     async def _ask(self, variant: Variant, *, headers: bool) -> None:
         """Get sizes and, where the model is not here, its headers: what an exact verdict needs."""

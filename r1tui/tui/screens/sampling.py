@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from r1tui.config import SamplingSettings, check_setting
-from r1tui.errors import R1tuiError, UsageError
+from r1tui.errors import UsageError
 from r1tui.server.sampling import Sampling
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
@@ -219,12 +219,8 @@ class SamplingScreen(Guarded, ModalScreen[None]):
         self.app.run_worker(self._keep(), name="Saving the settings")  # the app's: this screen may be left meanwhile
 
     async def _keep(self) -> None:
-        if not self._model:
-            return
-        try:
+        if self._model:
             await asyncio.to_thread(self._session.choices.write, self._model)
-        except R1tuiError as error:
-            self.app.notify(format_error(error, self.app), severity="warning", markup=False)
 
     @on(events.DescendantFocus)
     def _complain(self) -> None:
