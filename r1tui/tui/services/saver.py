@@ -20,7 +20,6 @@ from r1tui.chat.rescue import Unsaved
 from r1tui.chat.rows import Recorded
 from r1tui.chat.store import GoneError, HeldError, Opened, Store
 from r1tui.errors import R1tuiError, os_error
-from r1tui.supervisor.askers import new_conversation_id
 
 SOON_S = 1.0
 """At most so much of a running answer is lost with the process."""
@@ -70,10 +69,6 @@ class Saver:
         self._told_unsaved = False
         self._extents: dict[str, dict[int, Extent]] = {}
         """How much of each exchange is on disk, by its conversation's id and its number."""
-
-    def new(self) -> Conversation:
-        """An empty conversation, of which nothing is written yet."""
-        return Conversation(new_conversation_id())
 
     async def save(self, conversation: Conversation) -> None:
         """Write what has changed of it; returns when that is done, or has failed and been told, or takes too long."""
