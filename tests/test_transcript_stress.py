@@ -37,7 +37,7 @@ class TypedInto(Seat):
 
     typed = ""
 
-    def on_transcript_typed(self, message: Transcript.Typed) -> None:
+    def on_transcript_character_typed(self, message: Transcript.CharacterTyped) -> None:
         self.typed += message.character
 
 

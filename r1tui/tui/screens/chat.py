@@ -143,7 +143,7 @@ class ChatScreen(Guarded, Screen[None]):
         """Ask."""
         self.answers.submit(message.text, message.typed, message.instead_of)
 
-    def on_transcript_typed(self, message: Transcript.Typed) -> None:
+    def on_transcript_character_typed(self, message: Transcript.CharacterTyped) -> None:
         """What is typed while reading belongs into the prompt."""
         self.composer.prompt.focus().insert(message.character)
 
@@ -164,7 +164,7 @@ class ChatScreen(Guarded, Screen[None]):
         self.instruments.show_context(self.conversation.context_tokens)
         self.conversations.save_shown()
 
-    def on_selection_chosen(self, message: Selection.Chosen) -> None:
+    def on_selection_question_chosen(self, message: Selection.QuestionChosen) -> None:
         """The prompt has the question, or it is asked again."""
         if self.answers.can_ask():
             self.widgets.selection.action_leave()

@@ -18,7 +18,7 @@ HELP = "app.keys"
 """The id of the key that is always there."""
 
 
-class Shown(NamedTuple):
+class ShownKey(NamedTuple):
     """A key on the line."""
 
     key: str
@@ -45,7 +45,7 @@ class KeyLine(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._shown: list[Shown] = []
+        self._shown: list[ShownKey] = []
         self._stale = False
 
     def on_mount(self) -> None:
@@ -70,7 +70,7 @@ class KeyLine(Widget):
             if start <= event.x < start + one.content.cell_length:
                 self.app.simulate_key(one.key)
 
-    def _places(self) -> Iterator[tuple[int, Shown]]:
+    def _places(self) -> Iterator[tuple[int, ShownKey]]:
         """The column that each key begins at."""
         column = 0
         for one in (one for one in self._shown if not one.at_the_end):
@@ -97,11 +97,11 @@ class KeyLine(Widget):
             self._shown = shown
             self.refresh()
 
-    def _fitting(self) -> list[Shown]:
+    def _fitting(self) -> list[ShownKey]:
         """What there is room for."""
         room, shown = self.size.width, []
         for binding in sorted(self._offered(), key=_rank):
-            one = Shown(binding.key, self.app.get_key_display(binding), binding.description, _is_of_app(binding))
+            one = ShownKey(binding.key, self.app.get_key_display(binding), binding.description, _is_of_app(binding))
             if one.content.cell_length <= room:
                 room -= one.content.cell_length
                 shown.append(one)

@@ -44,7 +44,7 @@ class Selection(Guarded, Static, can_focus=True):
     """Whether the line of keys shows those of the screen no more while this has the focus."""
 
     @dataclass
-    class Chosen(Message):
+    class QuestionChosen(Message):
         """The question of this exchange is to be edited, or asked anew as it is."""
 
         exchange: Exchange
@@ -176,7 +176,7 @@ class Selection(Guarded, Static, can_focus=True):
     def action_choose(self, what: Literal["edit", "anew"]) -> None:
         """Have the question edited in the prompt, or asked again as it is; either begins a branch."""
         if self.mark is not None and self._may_change():
-            self.post_message(self.Chosen(self.mark.exchange, what))
+            self.post_message(self.QuestionChosen(self.mark.exchange, what))
 
     def action_thinking(self) -> None:
         """Open or close the thinking of the marked exchange."""

@@ -54,7 +54,7 @@ class Transcript(Guarded, Widget, can_focus=True):
     DEFAULT_CSS = CSS
     BINDINGS = bindings_of("transcript")
 
-    class Typed(Message):
+    class CharacterTyped(Message):
         """A character was typed here, which nobody reads."""
 
         def __init__(self, character: str) -> None:
@@ -67,7 +67,7 @@ class Transcript(Guarded, Widget, can_focus=True):
     def on_key(self, event: events.Key) -> None:
         if event.is_printable and event.character and event.key not in self.screen.active_bindings:
             event.stop()
-            self.post_message(self.Typed(event.character))
+            self.post_message(self.CharacterTyped(event.character))
 
     def __init__(self, *, refresh_hz: float = 10.0, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002  Textual's name
         super().__init__(id=id, classes=classes)
