@@ -54,7 +54,7 @@ class LocalModels:
 
     def downloading(self, last: Variant | None) -> Variant | None:
         """The model that is being downloaded, or the last one where its download is unfinished."""
-        from r1tui.hub.download.model import unfinished  # noqa: PLC0415
+        from r1tui.hub.download.staging import unfinished  # noqa: PLC0415
 
         for name in self.downloads():
             with suppress(R1tuiError):
@@ -63,6 +63,6 @@ class LocalModels:
 
     def downloads(self) -> list[str]:
         """The names of models that are being downloaded."""
-        from r1tui.hub.download.jobs import running_downloads  # noqa: PLC0415
+        from r1tui.hub.download.staging import running_downloads  # noqa: PLC0415
 
         return running_downloads(self._paths)
