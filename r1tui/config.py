@@ -4,13 +4,13 @@ import re
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, field
 
 from r1tui.errors import ConfigError, UsageError
-from r1tui.text import plain
+from r1tui.text import plain, shortened
 
 Backend = Literal["auto", "cpu", "cuda", "hip", "vulkan", "metal"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
@@ -219,7 +219,7 @@ def load_config(path: Path, *, required: bool = False) -> Config:
     """The settings of the file; a missing file is all defaults unless `required`. Raises ConfigError, nothing else."""
     try:
         if not required and path.is_fifo():
-            raise ConfigError(f"{path}: no file.", "Make it a file that you can read.")
+            raise ConfigError(f"{path} is not a file.", "Make it a file that you can read.")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
@@ -250,7 +250,7 @@ def parse_config(raw: bytes, name: str) -> Config:
         if (found := (_NO_TEXT if keys[0] == "prompts" else _NO_LINE).search(text)) is not None:
             where = ".".join(keys).encode(errors="backslashreplace").decode()
             what = "line break" if found[0] in "\r\n" else f"character U+{ord(found[0]):04X}"
-            raise ConfigError(f"{name}: {plain(where)}: a {what} stands in it.", f"Write it without. {_SEE}")
+            raise ConfigError(f"{name}: {plain(where)} contains a {what}.", f"Remove it. {_SEE}")
     return config
 
 
@@ -278,7 +278,7 @@ def check_setting(section: type[Section], key: str, value: object, name: str) ->
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{name}: {_plain(str(error))}.", f"Allowed: {_allowed(kind)}.") from error
+        raise UsageError(f"{name}: {_refusal(value)}.", f"Allowed: {_allowed(kind)}.") from error
 
 
 _SEE = "config.example.yaml lists every key."
@@ -304,18 +304,26 @@ def _explain(error: msgspec.ValidationError, data: Any, name: str) -> ConfigErro
     """msgspec's message in our words: the key as a dotted path, and what is allowed there."""
     message, _, location = str(error).partition(" - at `")
     in_key = location.startswith("key")
-    keys, hint = _locate(re.findall(r"\[[^\]]*\]|[^.\[]+", location.partition("$")[2].rstrip("`")), data)
+    keys, hint, value = _locate(re.findall(r"\[[^\]]*\]|[^.\[]+", location.partition("$")[2].rstrip("`")), data)
     if unknown := re.fullmatch("Object contains unknown field `(.*)`", message, re.DOTALL):
         section = _section(hint)
         known = sorted(section.__struct_fields__) if section is not None else []
         setting = ".".join([*keys, unknown[1]])
         return ConfigError(f"{name}: {setting!r} is not a setting.", f"Allowed here: {', '.join(known)}. {_SEE}")
-    place = ("a key of " if in_key else "") + (".".join(keys) if keys else "the file")
-    return ConfigError(f"{name}: {place}: {_plain(message)}.", f"Allowed: {_allowed(hint)}. {_SEE}")
+    if in_key:
+        return ConfigError(f"{name}: a key of {'.'.join(keys)} is not text.", f"Put it in quotes. {_SEE}")
+    return ConfigError(
+        f"{name}: {'.'.join(keys) or 'the file'}: {_refusal(value)}.", f"Allowed: {_allowed(hint)}. {_SEE}"
+    )
 
 
-def _locate(steps: list[str], data: Any) -> tuple[list[str], Any]:
-    """The real keys behind msgspec's path, whose `[...]` hides which element it was, and the type expected there."""
+def _refusal(value: Any) -> str:
+    shown = {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
+    return f"{shortened(shown)} is not allowed"
+
+
+def _locate(steps: list[str], data: Any) -> tuple[list[str], Any, Any]:
+    """The real keys behind msgspec's path, whose `[...]` hides which element it was; the type and the value there."""
     keys: list[str] = []
     kind: Any = Config
     for step in steps:
@@ -333,7 +341,7 @@ def _locate(steps: list[str], data: Any) -> tuple[list[str], Any]:
                 keys.append(str(key))
                 data = element
                 break
-    return keys, kind
+    return keys, kind, data
 
 
 def _section(kind: Any) -> type[Section] | None:
@@ -351,20 +359,6 @@ def _without_empty(data: Any) -> Any:
     return {key: value for key, value in data.items() if key not in empty}
 
 
-def _plain(message: str) -> str:
-    words = {
-        "object": "a mapping", "array": "a list", "str": "text", "int": "a whole number", "float": "a number",
-        "bool": "true or false",
-    }  # fmt: skip
-
-    def in_words(kinds: re.Match[str]) -> str:
-        return " or ".join(words.get(kind, kind) for kind in kinds[1].split(" | "))
-
-    message = re.sub("`([^`]*)`", in_words, message)
-    message = message.replace("Expected", "expected").replace("Invalid enum value", "unknown value")
-    return message.replace("`", "")
-
-
 def _allowed(kind: Any) -> str:
     """In words, what a type admits."""
     origin, arguments = get_origin(kind), get_args(kind)
@@ -377,7 +371,7 @@ def _allowed(kind: Any) -> str:
         return _allowed(arguments[0]) + low + high
     if origin is Literal:
         return ", ".join(str(value) for value in arguments)
-    if origin in (types.UnionType, getattr(types, "UnionType", None)) or str(origin) == "typing.Union":
+    if origin in (types.UnionType, Union):
         return " or ".join(_allowed(argument) for argument in arguments)
     if origin is list:
         return f"a list, each {_allowed(arguments[0])}"

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
+from msgspec.structs import force_setattr
 
 
 def snake(name: str) -> str:
@@ -25,18 +26,18 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     """The id of the screen's action that does it; empty where none does."""
 
     def __post_init__(self) -> None:
-        _set(self, "command", self._command() or self.command)
-        _set(self, "action", self._action())
+        force_setattr(self, "command", self._command() or self.command)
+        force_setattr(self, "action", self._action())
 
     def _command(self) -> str:
-        return COMMANDS.get(type(self), ("", ""))[0]
+        return _KNOWN[type(self)][0] if type(self) in _KNOWN else ""
 
     def _action(self) -> str:
-        return ACTIONS.get(type(self), "")
+        return _KNOWN[type(self)][1] if type(self) in _KNOWN else ""
 
     def words(self) -> str:
         """The sentence that the command line says."""
-        return COMMANDS[type(self)][1].format(self.command)
+        return _KNOWN[type(self)][2].format(self.command)
 
 
 class Advice(Remedy, frozen=True):
@@ -176,44 +177,28 @@ AnyRemedy: TypeAlias = (
 )
 Remedies: TypeAlias = tuple[AnyRemedy, ...]
 
-COMMANDS: dict[type[Remedy], tuple[str, str]] = {
-    AskAgain: ("", "Ask again."),
-    ContinueAnswer: ("", "Ask again."),
-    AskAnew: ("", "Ask again."),
-    NewChat: ("", "Start a new conversation."),
-    StartServer: ("r1tui serve", "Start it again with `{}`."),
-    StopServer: ("r1tui stop", "`{}` stops it."),
-    RestartServer: ("r1tui stop && r1tui serve", "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`."),
-    ShowLog: ("r1tui logs", "`{}` shows why."),
-    ShowStatus: ("r1tui status", "`{}` shows what runs."),
-    GiveUp: ("", "Ctrl+C gives up."),
-    ListModels: ("r1tui variants", "`{}` lists the models."),
-    ListConversations: ("r1tui chats", "`{}` lists the conversations."),
-    ChooseModel: ("", "Name one of the server's models: --model-name NAME."),
-    CheckMachine: ("r1tui doctor", "`{}` checks the driver and the engine."),
-    BuildEngine: ("r1tui build", "`{}` builds the engine."),
-    ShowPlan: ("r1tui plan", "`{}` shows what goes where."),
-}
-"""By kind: the command, and the command line's sentence with it."""
-
-ACTIONS: dict[type[Remedy], str] = {
-    AskAgain: "chat.again",
-    ContinueAnswer: "chat.continue",
-    AskAnew: "chat.select",
-    NewChat: "chat.new",
-    StartServer: "chat.start",
-    StopServer: "chat.stop_server",
-    RestartServer: "chat.stop_server",
-    ShowLog: "chat.log",
-    ShowStatus: "chat.whole_panel",
-    GiveUp: "chat.stop",
-    ListModels: "chat.variants",
-    ListConversations: "chat.conversations",
-    ChooseModel: "chat.variants",
-    ShowPlan: "chat.variants",
-    FetchModel: "chat.variants",
-}
-"""By kind: the id of the screen's action, where one does it."""
+_KNOWN: dict[type[Remedy], tuple[str, str, str]] = {
+    AskAgain: ("", "chat.again", "Ask again."),
+    ContinueAnswer: ("", "chat.continue", "Ask again."),
+    AskAnew: ("", "chat.select", "Ask again."),
+    NewChat: ("", "chat.new", "Start a new conversation."),
+    StartServer: ("r1tui serve", "chat.start", "Start it again with `{}`."),
+    StopServer: ("r1tui stop", "chat.stop_server", "`{}` stops it."),
+    RestartServer: ("r1tui stop && r1tui serve", "chat.stop_server",
+                    "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`."),
+    ShowLog: ("r1tui logs", "chat.log", "`{}` shows why."),
+    ShowStatus: ("r1tui status", "chat.whole_panel", "`{}` shows what runs."),
+    GiveUp: ("", "chat.stop", "Ctrl+C gives up."),
+    ListModels: ("r1tui variants", "chat.variants", "`{}` lists the models."),
+    ListConversations: ("r1tui chats", "chat.conversations", "`{}` lists the conversations."),
+    ChooseModel: ("", "chat.variants", "Name one of the server's models: --model-name NAME."),
+    CheckMachine: ("r1tui doctor", "", "`{}` checks the driver and the engine."),
+    BuildEngine: ("r1tui build", "", "`{}` builds the engine."),
+    ShowPlan: ("r1tui plan", "chat.variants", "`{}` shows what goes where."),
+}  # fmt: skip
+"""By kind: the command, the id of the screen's action, and the command line's sentence with the command."""
+_PLAIN: Remedies = tuple(kind() for kind in _KNOWN)  # type: ignore[misc]
+"""Those whose sentence is always the same."""
 
 
 def as_remedies(given: Iterable[str | AnyRemedy]) -> Remedies:
@@ -250,30 +235,12 @@ def read(text: str) -> Remedies:
     return tuple(found)
 
 
-class _Told(Protocol):
-    @property
-    def remedy(self) -> str | None: ...
-    @property
-    def remedies(self) -> Remedies: ...
-
-
-def settle(struct: _Told) -> None:
+def settle(struct: Any) -> None:
     """Give a struct both `remedy` and `remedies` where it has one, as its `__post_init__`.
 
     What a version before has written has the text alone.
     """
     if struct.remedies:
-        _set(struct, "remedy", in_commands(struct.remedies))
+        force_setattr(struct, "remedy", in_commands(struct.remedies))
     elif struct.remedy:
-        _set(struct, "remedies", read(struct.remedy))
-
-
-def _set(struct: Any, name: str, value: Any) -> None:
-    msgspec.structs.force_setattr(struct, name, value)
-
-
-_PLAIN: Remedies = (
-    AskAgain(), NewChat(), StartServer(), StopServer(), RestartServer(), ShowLog(), ShowStatus(), ListModels(),
-    ChooseModel(), CheckMachine(), BuildEngine(), ShowPlan(),
-)  # fmt: skip
-"""Those whose sentence is always the same."""
+        force_setattr(struct, "remedies", read(struct.remedy))

@@ -36,9 +36,8 @@ from r1tui.hub.local.records import FetchRecord, KnownFile, own_folder
 from r1tui.hub.removal import find_removal, remove
 from r1tui.server.record import record_file
 from r1tui.system.files import write_json
-from r1tui.system.outside import component
-from r1tui.system.paths import Paths
-from r1tui.system.wheels import unpack
+from r1tui.system.packages import unpack
+from r1tui.system.paths import Paths, component
 from r1tui.tui.screens.dialogs import target
 from tests.hub_server import REPO, Hub
 from tests.store_rig import said, whole

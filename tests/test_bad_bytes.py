@@ -23,7 +23,7 @@ from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.typed import Typed
 from r1tui.cli import run
 from r1tui.config import Config, SamplingSettings
-from r1tui.engine.store import RECORD_VERSION, BuildRecord, Identity, find_record, read_record, write_record
+from r1tui.engine.find import RECORD_VERSION, BuildRecord, Identity, find_record, read_record, write_record
 from r1tui.errors import R1tuiError
 from r1tui.events import FilesProgress, Notice, StageEvent, encode_event
 from r1tui.hub.download.fetch import last_rate

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from r1tui.cli import bundle
-from r1tui.cli.redact import Redactor
-from r1tui.cli.report import LOG_BYTES
-from r1tui.cli.server_lines import without_chat
+from r1tui.cli import doctor
+from r1tui.cli.doctor import LOG_BYTES
+from r1tui.cli.redact import Redactor, without_chat
 from r1tui.errors import R1tuiError
 from r1tui.messages import PlanSummary
 from r1tui.supervisor import client
@@ -202,7 +201,7 @@ def test_what_is_there_is_not_replaced(r1tui: CommandLine, tmp_path: Path) -> No
     assert r1tui("doctor", "--bundle", tmp_path / "no" / "a.zip").returncode == 1
     assert r1tui("doctor", "--bundle", tmp_path / "a.txt").returncode == 2
     with pytest.raises(R1tuiError):
-        bundle.pack(tmp_path / "a.zip", [("x", b"")])
+        doctor.pack(tmp_path / "a.zip", [("x", b"")])
 
 
 def test_large_logs_are_packed_from_their_end_and_all_is_bounded(r1tui: CommandLine, tmp_path: Path) -> None:
@@ -220,8 +219,8 @@ def test_large_logs_are_packed_from_their_end_and_all_is_bounded(r1tui: CommandL
 
 
 def test_parts_beyond_the_bound_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "LARGEST_BYTES", 100)
-    packed = bundle.pack(tmp_path / "a.zip", [("a", bytes(80)), ("b", bytes(80)), ("c", bytes(20))])
+    monkeypatch.setattr(doctor, "LARGEST_BYTES", 100)
+    packed = doctor.pack(tmp_path / "a.zip", [("a", bytes(80)), ("b", bytes(80)), ("c", bytes(20))])
     assert [name.partition("/")[2] for name, _ in packed] == ["a", "c", "left-out.txt"]
     assert members_of(tmp_path / "a.zip")["left-out.txt"] == b"b\n"
 

@@ -93,22 +93,22 @@ sampling: {temperature: 0.6, seed: 3407}
         ("server: {thread: 4}", "c.yaml: 'server.thread' is not a setting", "threads"),
         (
             "server: {threads: many}",
-            "server.threads: expected a whole number or null, got text",
+            "server.threads: 'many' is not allowed",
             "a whole number from 1 or null",
         ),
         (
             "server: {devices: 3}",
-            "c.yaml: server.devices: expected a list or null, got a whole",
+            "c.yaml: server.devices: 3 is not allowed",
             "a list, each text or null",
         ),
-        ("server: {threads: 0}", "c.yaml: server.threads: expected", "a whole number from 1 or null"),
-        ("engine: {backend: cude}", "c.yaml: engine.backend: unknown value 'cude'", "auto, cpu, cuda, hip"),
-        ("sampling: {temperature: [1]}", "c.yaml: sampling.temperature: expected", "a number from 0"),
-        ("server: {extra_args: --foo}", "c.yaml: server.extra_args: expected a list, got text", "a list, each text"),
-        ("server: {extra_args: [1]}", "c.yaml: server.extra_args.0: expected text", "text"),
+        ("server: {threads: 0}", "c.yaml: server.threads: 0 is not allowed", "a whole number from 1 or null"),
+        ("engine: {backend: cude}", "c.yaml: engine.backend: 'cude' is not allowed", "auto, cpu, cuda, hip"),
+        ("sampling: {temperature: [1]}", "c.yaml: sampling.temperature: [1] is not allowed", "a number from 0"),
+        ("server: {extra_args: --foo}", "c.yaml: server.extra_args: '--foo' is not allowed", "a list, each text"),
+        ("server: {extra_args: [1]}", "c.yaml: server.extra_args.0: 1 is not allowed", "text"),
         ("variants: {x: {fil: y}}", "c.yaml: 'variants.x.fil' is not a setting", "file, package"),
-        ("variants: {1: {}}", "c.yaml: a key of variants: expected text", ""),
-        ("[1, 2]", "c.yaml: the file: expected a mapping", "a mapping with the keys"),
+        ("variants: {1: {}}", "c.yaml: a key of variants is not text", "quotes"),
+        ("[1, 2]", "c.yaml: the file: [1, 2] is not allowed", "a mapping with the keys"),
         ("server: {", "not valid YAML", "config.example.yaml"),
         ("a: 1\na: {b\n", "not valid YAML", "config.example.yaml"),
     ],
@@ -169,7 +169,7 @@ def test_a_folder_in_the_files_place_is_said(tmp_path: Path) -> None:
 def test_a_pipe_in_the_files_place_is_not_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "config.yaml"
     os.mkfifo(pipe)
-    with pytest.raises(ConfigError, match="no file"):
+    with pytest.raises(ConfigError, match="is not a file"):
         load_config(pipe)
 
 

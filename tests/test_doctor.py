@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from r1tui.cli import checks, packages
+from r1tui.cli import checks
 from r1tui.cli.checks import Check, Checkup, is_healthy
 from r1tui.cli.context import Context
 from r1tui.cli.folders import problem_of, sockets_problem
@@ -145,7 +145,7 @@ def test_a_file_system_without_sockets(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_package_that_is_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert packages.missing_packages() == []
+    assert checks.missing_packages() == []
     wanted = [
         "msgspec>=0.20",
         "no-such-package>=1",
@@ -154,9 +154,9 @@ def test_a_package_that_is_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -
         "gone; python_version<'3'",
     ]
     monkeypatch.setattr(metadata, "requires", lambda name: wanted)
-    assert packages.missing_packages() == ["no-such-package>=1", "textual==0.1"]
+    assert checks.missing_packages() == ["no-such-package>=1", "textual==0.1"]
     monkeypatch.setitem(sys.modules, "packaging.requirements", None)
-    assert packages.missing_packages() == ["no-such-package>=1", "gone; python_version<'3'"]
+    assert checks.missing_packages() == ["no-such-package>=1", "gone; python_version<'3'"]
 
 
 Look = Callable[..., dict[str, Check]]

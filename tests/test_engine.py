@@ -11,10 +11,9 @@ import psutil
 import pytest
 
 from r1tui.config import EngineSettings
-from r1tui.engine.find import current_devices, find_engine
+from r1tui.engine.find import RECORD, current_devices, find_engine, find_made_on_purpose
 from r1tui.engine.make import build_engine
 from r1tui.engine.probe import missing_gpus
-from r1tui.engine.store import RECORD, find_made_on_purpose
 from r1tui.errors import CancelledError, R1tuiError, UsageError
 from r1tui.events import LogLine, Notice, Progress, StageDone, StageEvent, StageStarted, decode_event
 from r1tui.machine.nvml import Gpu, Nvidia

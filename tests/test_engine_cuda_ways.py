@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from r1tui.config import EngineSettings
-from r1tui.engine.cuda import machine_code, ways_on
-from r1tui.engine.distribution import PackagedCuda, codename, packaged_cuda
-from r1tui.engine.recipe import choose
-from r1tui.engine.system import System, Toolkit, find_toolkit, hip_way, survey
+from r1tui.engine.recipe import choose, ways_on
+from r1tui.engine.system import PackagedCuda, System, Toolkit, codename, find_toolkit, hip_way, packaged_cuda, survey
 from r1tui.errors import R1tuiError
 from r1tui.machine.nvml import Gpu, Nvidia
 
@@ -189,9 +187,11 @@ def test_a_toolkit_with_cublas_or_one_of_which_it_cannot_be_told_is_used(
     assert choose(EngineSettings(backend="cuda"), machine((9, 0), toolkit=toolkit)).toolkit == toolkit
 
 
-@pytest.mark.parametrize("architecture", ["75", "90", "100", "120", "121"])
-def test_a_card_that_is_here_needs_machine_code_alone(architecture: str) -> None:
-    assert machine_code([architecture]) == (f"{architecture}-real",)
+@pytest.mark.parametrize("capability", [(7, 5), (9, 0), (12, 0), (12, 1)])
+def test_a_card_that_is_here_needs_machine_code_alone(capability: tuple[int, int]) -> None:
+    toolkit = Toolkit(Path("/cuda/bin/nvcc"), (12, 9))
+    recipe = choose(EngineSettings(backend="cuda"), machine(capability, toolkit=toolkit))
+    assert recipe.architectures == ("{}{}-real".format(*capability),)
 
 
 def test_rocm_is_offered_where_the_distribution_has_it() -> None:

@@ -59,7 +59,7 @@ def test_the_first_error_is_the_cause(lines: list[str], cause: str) -> None:
 )
 def test_a_killed_compiler_means_fewer_jobs(line: str) -> None:
     cause, remedy = of("/s/b.cpp:1:1: error: misleading", line, jobs=16)
-    assert "want of memory (16 at once)" in cause
+    assert "memory ran out (16 at once)" in cause
     assert "engine.jobs: 8" in remedy
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from r1tui.config import EngineSettings
-from r1tui.engine.find import find_engine
+from r1tui.engine.find import RECORD, find_engine
 from r1tui.engine.make import build_engine
-from r1tui.engine.store import RECORD
 from r1tui.events import Progress, StageEvent
 from r1tui.system.paths import Paths
 from tests.engine_toys import fetched_release

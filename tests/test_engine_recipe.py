@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.config import EngineSettings
-from r1tui.engine.build import build_environment
-from r1tui.engine.recipe import Recipe, choose, cmake_arguments, compile_jobs, flags_against_broken_amx
+from r1tui.engine.make import build_environment
+from r1tui.engine.recipe import Recipe, choose, cmake_arguments, compile_jobs, flags_without_amx
 from r1tui.engine.system import (
     System,
     Toolkit,
@@ -259,8 +259,8 @@ def test_install_commands_fit_the_distribution() -> None:
     ],
 )
 def test_amx_is_left_out_where_the_compiler_breaks_it(compiler: str, flags: str) -> None:
-    assert flags_against_broken_amx(f"#define __AMX_INT8__ 1\n#define {compiler}") == flags
-    assert flags_against_broken_amx(f"#define {compiler}") == ""
+    assert flags_without_amx(f"#define __AMX_INT8__ 1\n#define {compiler}") == flags
+    assert flags_without_amx(f"#define {compiler}") == ""
 
 
 def test_flags_against_a_compiler_reach_cmake() -> None:

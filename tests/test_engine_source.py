@@ -12,8 +12,8 @@ from r1tui.config import EngineSettings
 from r1tui.engine import pins
 from r1tui.engine.source import MARKER, fetch_source
 from r1tui.errors import R1tuiError
+from r1tui.system.packages import sha256_of
 from r1tui.system.paths import Paths
-from r1tui.system.wheels import sha256_of
 from tests.engine_toys import toy_source
 
 BACKEND = """

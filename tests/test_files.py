@@ -15,12 +15,14 @@ from r1tui.messages import decode, decode_foreign
 from r1tui.system.files import (
     LARGEST_BYTES,
     make_folder,
+    make_way,
     read_json,
     read_json_if_any,
     take_damages,
     write_json,
     write_private,
 )
+from r1tui.system.processes import spawn
 
 
 class Known(msgspec.Struct):
@@ -97,6 +99,24 @@ def test_what_is_no_file_at_all_is_set_aside_without_waiting(tmp_path: Path) -> 
         assert read_json(place, Known) == Known("new")
     assert len(take_damages()) == 4
     assert (tmp_path / "folder.damaged/in").exists()
+
+
+def test_a_device_is_neither_removed_nor_written_to(tmp_path: Path) -> None:
+    device = tmp_path / "null"
+    try:
+        os.mknod(device, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    except OSError:
+        device = Path(os.devnull)  # who may not make one may not remove one
+    with pytest.raises(OSError, match="Not a regular file"):
+        make_way(device)
+    with pytest.raises(OSError, match="Not a regular file"):
+        spawn(["true"], {}, device)
+    assert device.is_char_device()
+    link = tmp_path / "log"
+    link.symlink_to(device)
+    with pytest.raises(OSError, match="Not a regular file"):
+        spawn(["true"], {}, link)
+    assert link.is_symlink()
 
 
 def test_one_that_nobody_may_read_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

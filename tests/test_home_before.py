@@ -24,8 +24,7 @@ from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
 from r1tui.config import Config, load_config
-from r1tui.engine.find import find_engine, folder_of_binary
-from r1tui.engine.store import BuildRecord, Identity, find_record, write_record
+from r1tui.engine.find import BuildRecord, Identity, find_engine, find_record, folder_of_binary, write_record
 from r1tui.errors import R1tuiError
 from r1tui.hub.download.headers import known_headers
 from r1tui.hub.download.staging import download_job, running_downloads, unfinished

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from r1tui.chat.store import Store
+from r1tui.cli.context import WORDS
 from r1tui.errors import unwritable
 from r1tui.system.paths import Paths
-from r1tui.system.streams import from_argument, from_pipe
 from tests.odd_server import Reply, chunk, events, odd_server
 from tests.store_rig import said, whole
 from tests.test_cli_screen import in_terminal
@@ -71,7 +71,7 @@ def locale(request: pytest.FixtureRequest, locales: Path, paths: Paths, monkeypa
 def test_every_help_is_shown(locale: Locale) -> None:
     env = os.environ | {"PYTHONUTF8": "0"} | locale.variables
     ran = subprocess.run(
-        [sys.executable, "-c", "from r1tui.system.streams import forgive_streams; forgive_streams()" + EVERY_HELP],
+        [sys.executable, "-c", "from r1tui.system.own_process import forgive_streams; forgive_streams()" + EVERY_HELP],
         env=env, capture_output=True, timeout=300, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
@@ -138,8 +138,7 @@ def test_a_name_that_the_locale_has_no_letters_for_is_an_error_in_words(locale: 
 
 
 def test_bytes_of_no_character() -> None:
-    assert from_argument("a\udcff\udcc3\udcbc") == "a\ufffdü"
-    assert from_pipe("ü".encode()) == "ü"
+    assert WORDS.convert("a\udcff\udcc3\udcbc", None, None) == "a\ufffdü"
     with pytest.raises(UnicodeEncodeError) as caught:
         "x😀".encode("latin-1")
     assert unwritable(caught.value).cause.startswith("A name has the letter \\U0001f600")

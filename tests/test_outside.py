@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from r1tui.system.outside import OutsideError, component, inside, is_relative
+from r1tui.system.paths import OutsideError, component, inside, is_relative
 
 REFUSED = ["", ".", "..", "/", "a/", "/a", "a/b", "\0", "a\nb", "a\x1bb", "a\x85b", "a\u2028b", "\udcff", "ä" * 128]
 BAD_PATHS = ["", "/", "//", "/etc/x", "..", "../a", "a/../../b", "a/..", "a//b", "./a", "a/./b", "a/", "a\0", "\udc00"]

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from r1tui.errors import R1tuiError
+from r1tui.system.packages import fetch_package
 from r1tui.system.paths import Paths
-from r1tui.system.wheels import fetch_package
 from tests.conftest import CommandLine
 from tests.hub_server import Hub, Repository
 from tests.odd_server import odd_server

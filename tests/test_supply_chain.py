@@ -11,7 +11,7 @@ from r1tui.config import Config, EngineSettings, VariantSettings
 from r1tui.engine import pins
 from r1tui.engine.recipe import build_number
 from r1tui.errors import R1tuiError
-from r1tui.system.wheels import fetch_package, sha256_of
+from r1tui.system.packages import fetch_package, sha256_of
 from tests.package_index import only_these_indexes, publish, sdist, wheel
 
 fetch_sdist = partial(fetch_package, source=True)

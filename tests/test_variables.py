@@ -17,8 +17,8 @@ from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.listing.remote import ask_hub
 from r1tui.server.client import ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.system.environment import HUB, check_network, check_proxies, hub_endpoint, secret
 from r1tui.system.paths import Paths
-from r1tui.system.variables import HUB, check_network, check_proxies, hub_endpoint, secret
 from r1tui.tui.app import R1App
 from r1tui.tui.widgets.prompt import Prompt
 from tests.conftest import CommandLine

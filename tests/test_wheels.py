@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.errors import CancelledError, R1tuiError
-from r1tui.system.wheels import fetch_package, sha256_of, unpack
+from r1tui.system.packages import fetch_package, sha256_of, unpack
 
 METADATA = "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n"
 BACKEND = """

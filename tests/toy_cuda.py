@@ -8,7 +8,7 @@ import pytest
 
 from r1tui.engine import pins
 from r1tui.engine.toolchain import UNPACKED
-from r1tui.system.wheels import sha256_of
+from r1tui.system.packages import sha256_of
 from tests.engine_toys import SERVER, toy_source
 from tests.package_index import only_these_indexes, publish, wheel
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from r1tui.system.outside import is_relative
+from r1tui.system.paths import is_relative
 
 if TYPE_CHECKING:
     from markdown_it.token import Token

@@ -18,7 +18,7 @@ import msgspec
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.rows import Loaded
 from r1tui.errors import R1tuiError, os_error
-from r1tui.system.outside import component
+from r1tui.system.paths import component
 from r1tui.text import duration, one_line, plain, safe_json, without_controls
 
 SUFFIXES = {"markdown": ".md", "json": ".json"}

@@ -21,7 +21,7 @@ from r1tui.chat.rows import Loaded, Recorded
 from r1tui.errors import R1tuiError
 from r1tui.remedies import ListConversations, Run
 from r1tui.system.locks import holder, locked
-from r1tui.system.outside import stem_of
+from r1tui.system.paths import stem_of
 
 T = TypeVar("T")
 

@@ -4,7 +4,6 @@ import io
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,10 +14,10 @@ from typing import NoReturn
 import click
 
 from r1tui import __version__
-from r1tui.cli.context import WORDS, Context, model_name_option
+from r1tui.cli.context import WORDS, Context, model_name_option, say
 from r1tui.errors import CancelledError, R1tuiError, unwritable
 from r1tui.system.files import keep_others_out, take_damages
-from r1tui.system.streams import forgive_streams
+from r1tui.system.own_process import end_process, forgive_streams
 from r1tui.text import plain
 
 _COMMANDS = {
@@ -102,11 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _interrupt)
     status = run(arguments)
-    if threading.active_count() > 1:
-        from r1tui.system.threads import end_process  # noqa: PLC0415  asyncio
-
-        end_process(status)
-    sys.exit(status)
+    end_process(status)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -128,31 +123,21 @@ def run(arguments: Sequence[str] | None) -> int:
         return CancelledError.exit_status
     except R1tuiError as error:
         return _tell(error)
-    except BrokenPipeError:
-        _drop_output()
-        return 1
-    except OSError as error:
-        _drop_output()
-        return _tell(_logged(error, arguments))
     except UnicodeEncodeError as error:  # what is printed never is the reason: a file's name
         return _tell(unwritable(error))
     except Exception as error:
-        return _tell(_logged(error, arguments))
+        if isinstance(error, OSError):
+            _drop_output()
+        return 1 if isinstance(error, BrokenPipeError) else _tell(_logged(error, arguments))
     finally:
-        _tell_damages()
-    return result if isinstance(result, int) else 0
-
-
-def _tell_damages() -> None:
-    for damage in take_damages():
         with suppress(OSError, ValueError):
-            click.echo(plain(damage.notice()), err=True)
+            say(*(damage.notice() for damage in take_damages()), err=True)
+    return result if isinstance(result, int) else 0
 
 
 def _tell(error: R1tuiError) -> int:
     with suppress(OSError, ValueError):  # stderr was closed, or its disk is full
-        for line in filter(None, (error.cause and f"Error: {error.cause}", error.remedy)):
-            click.echo(plain(line), err=True)
+        say(*filter(None, (error.cause and f"Error: {error.cause}", error.remedy)), err=True)
     return error.exit_status
 
 

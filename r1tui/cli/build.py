@@ -4,8 +4,7 @@ import click
 import msgspec
 
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_text
-from r1tui.cli.printer import Printer
-from r1tui.cli.stages import reporting
+from r1tui.cli.stages import Printer, reporting
 from r1tui.engine.make import build_engine
 
 
@@ -27,19 +26,16 @@ from r1tui.engine.make import build_engine
 @pass_context
 def build(
     context: Context,
-    backend: str | None,
-    source: str | None,
-    ref: str | None,
-    cuda_toolkit: str | None,
+    /,
     *,
     verbose: bool,
     as_json: bool,
+    **asked: str | None,
 ) -> None:
     """Build llama.cpp's llama-server for this machine, and print the binary's path.
 
     A build that was interrupted goes on where it was; one that is there already takes no time.
     """
-    asked = {"backend": backend, "source": source, "ref": ref, "cuda_toolkit": cuda_toolkit}
     changes = {key: value for key, value in asked.items() if value is not None}
     settings = msgspec.structs.replace(context.config.engine, **changes)
     with reporting("engine", Printer(as_json=as_json, verbose=verbose), as_json=as_json) as emit:

@@ -1,6 +1,7 @@
 """`r1tui chat`: one answer on stdout, its thinking on stderr."""
 
 import asyncio
+import locale
 import os
 import sys
 from collections.abc import AsyncGenerator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import click
 import msgspec
 
+from r1tui import events
 from r1tui.chat.special_tokens import defuse
 from r1tui.cli.context import (
     WORDS,
@@ -20,35 +22,22 @@ from r1tui.cli.context import (
     pass_context,
     print_json,
     print_json_line,
+    say,
 )
-from r1tui.cli.printer import Printer
-from r1tui.cli.stages import join, show
+from r1tui.cli.stages import Printer, check_ready, join, show
 from r1tui.cli.target import attached_endpoint, check_same_model, needed_variant, wanted_variant
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.events import (
-    Begun,
-    Content,
-    ContentWasThinking,
-    Failed,
-    Finished,
-    PromptProgress,
-    Reasoning,
-    StreamEvent,
-    encode_event,
-)
 from r1tui.launch.stages import Launch
-from r1tui.messages import Status
 from r1tui.planning.history import remember_speed
-from r1tui.remedies import Run, ShowLog
+from r1tui.remedies import Run
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.supervisor import client as supervisor
 from r1tui.supervisor.askers import is_asked_by_others, new_conversation_id
 from r1tui.supervisor.key import address_of
 from r1tui.system.environment import KEY_VARIABLE
+from r1tui.system.own_process import run_async
 from r1tui.system.processes import identify
-from r1tui.system.signals import run_async
-from r1tui.system.streams import from_pipe
 from r1tui.text import plain
 
 
@@ -99,7 +88,11 @@ def _read_prompt(prompt: str | None) -> str:
     if prompt is None or prompt == "-":
         if sys.stdin is None or is_terminal(sys.stdin):
             raise UsageError("There is no question.", Run('r1tui chat "…"', "asks one"), "Or pipe it in.")
-        prompt = from_pipe(sys.stdin.buffer.read())
+        raw = sys.stdin.buffer.read()
+        try:
+            prompt = raw.decode()
+        except UnicodeDecodeError:
+            prompt = raw.decode(locale.getpreferredencoding(do_setlocale=False), "replace")
     if not prompt.strip():
         raise UsageError("The question is empty.", Run('r1tui chat "…"', "asks one"))
     return prompt
@@ -108,7 +101,7 @@ def _read_prompt(prompt: str | None) -> str:
 async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowText | _ShowJson") -> None:
     harmless, found = defuse(prompt)
     if found:
-        click.echo(f"Control tokens in the question were made harmless: {' '.join(found)}", err=True)
+        say(f"Control tokens in the question were made harmless: {' '.join(found)}", err=True)
     async with _server(context, wanted) as (endpoint, key, kept):
         conversation_id = new_conversation_id()
         async with ServerClient(endpoint, key, ours=wanted.endpoint is None, model=wanted.model_name) as client:
@@ -118,12 +111,12 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
                 await _tell_supervisor(context, conversation_id, running=True)
             whole = False
             try:
-                async with aclosing(_events(client, request, conversation_id, live=output.is_live)) as events:
-                    async for event in events:
+                async with aclosing(_events(client, request, conversation_id, live=output.is_live)) as stream:
+                    async for event in stream:
                         output(event)
-                        if isinstance(event, Failed):
+                        if isinstance(event, events.Failed):
                             raise R1tuiError(event.cause, *event.remedies)
-                        if isinstance(event, Finished) and kept:
+                        if isinstance(event, events.Finished) and kept:
                             remember_speed(context.paths, supervisor.status(context.paths), event)
                 whole = True
             finally:
@@ -137,16 +130,16 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
 
 async def _events(
     client: ServerClient, request: ChatRequest, conversation_id: str, *, live: bool
-) -> AsyncGenerator[StreamEvent, None]:
+) -> AsyncGenerator[events.StreamEvent, None]:
     """The answer's events. Not `live`, content that may turn out to be thinking is held back until that is known."""
-    held: list[StreamEvent] = []
-    async with aclosing(client.stream_chat(request, conversation_id)) as events:
-        async for event in events:
-            if isinstance(event, ContentWasThinking) and not live:
-                held = [Reasoning(one.text) if isinstance(one, Content) else one for one in held]
-            elif not isinstance(event, Begun):
+    held: list[events.StreamEvent] = []
+    async with aclosing(client.stream_chat(request, conversation_id)) as stream:
+        async for event in stream:
+            if isinstance(event, events.ContentWasThinking) and not live:
+                held = [events.Reasoning(one.text) if isinstance(one, events.Content) else one for one in held]
+            elif not isinstance(event, events.Begun):
                 held.append(event)
-            is_end = isinstance(event, Reasoning | ContentWasThinking | Finished | Failed)
+            is_end = isinstance(event, events.Reasoning | events.ContentWasThinking | events.Finished | events.Failed)
             live = live or is_end or client.knows_prompt(request.sampling)
             if live:
                 for one in held:
@@ -162,34 +155,26 @@ async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[End
         return
     now = supervisor.adopt(context.paths)
     if now.running:
-        check_same_model(
-            now, wanted_variant(context, wanted.variant, wanted.model) if _named(wanted) else None, context
-        )
-        yield *_address(await join(context, now), context), True
+        is_named = wanted.variant is not None or wanted.model is not None
+        variant = wanted_variant(context, wanted.variant, wanted.model) if is_named else None
+        check_same_model(now, variant, context)
+        now = await join(context, now)
+        check_ready(now)
+        yield *address_of(now, context.paths), True
         return
     variant = needed_variant(context, wanted.variant, wanted.model)
-    launch = Launch(
-        variant, context.config, context.paths, config_file=context.config_file, owner=identify(os.getpid())
-    )
+    owner = identify(os.getpid())
+    launch = Launch(variant, context.config, context.paths, config_file=context.config_file, owner=owner)
     try:
         await show(launch.run(), Printer())
         assert launch.status is not None  # noqa: S101  show() raised otherwise
-        yield *_address(launch.status, context), True
+        check_ready(launch.status)
+        yield *address_of(launch.status, context.paths), True
     finally:
         if launch.started and not is_asked_by_others(supervisor.status(context.paths).answers, os.getpid()):
             await asyncio.to_thread(supervisor.stop, context.paths)
         elif launch.started:
-            click.echo("The server stops when another running answer has finished.", err=True)
-
-
-def _named(wanted: _Wanted) -> bool:
-    return wanted.variant is not None or wanted.model is not None
-
-
-def _address(status: Status, context: Context) -> tuple[Endpoint, str | None]:
-    if status.endpoint is None or status.state not in ("ready", "sleeping"):
-        raise R1tuiError(status.cause or f"The server is {status.state}.", *(status.remedies or (ShowLog(),)))
-    return address_of(status, context.paths)
+            say("The server stops when another running answer has finished.", err=True)
 
 
 async def _tell_supervisor(context: Context, conversation_id: str, *, running: bool) -> None:
@@ -198,7 +183,7 @@ async def _tell_supervisor(context: Context, conversation_id: str, *, running: b
     try:
         await asyncio.to_thread(tell, context.paths, conversation_id)
     except R1tuiError as error:
-        click.echo(plain(f"{error.cause} {error.remedy}"), err=True)
+        say(f"{error.cause} {error.remedy}", err=True)
 
 
 class _ShowText:
@@ -211,23 +196,26 @@ class _ShowText:
         self.is_live = self._safe[False]
         """Whether somebody watches the answer come, so that nothing is held back."""
 
-    def __call__(self, event: StreamEvent) -> None:
+    def __call__(self, event: events.StreamEvent) -> None:
         match event:
-            case ContentWasThinking():
+            case events.ContentWasThinking():
                 self.end()
                 self._write("(The text above was the model's thinking.)\n\n", err=True)
-            case PromptProgress(total, _, processed) if self._safe[True] and total:
+            case events.PromptProgress(total, _, processed) if self._safe[True] and total:
                 click.echo(f"\r\x1b[Kreading the question: {100 * processed // total} %", nl=False, err=True)
                 self._progress_shown = True
-            case Reasoning(text):
+            case events.Reasoning(text):
                 self._write(text, err=True)
-            case Content(text):
+            case events.Content(text):
                 if self._last[False] == "\n" and self._last[True] != "\n":
                     self._write("\n", err=True)
                 self._write(text, err=False)
-            case Finished() if self._safe[True]:
+            case events.Finished() if self._safe[True]:
                 self.end()
-                click.secho(_statistics(event), err=True, dim=True)
+                thought = f" ({event.reasoning_tokens} of them thinking)" if event.reasoning_tokens else ""
+                answer = f"{_figure(event.completion_tokens)} tokens{thought} at {_figure(event.tps)}/s"
+                prompt = f"prompt {_figure(event.prompt_tokens)} at {_figure(event.prompt_tps)}/s"
+                click.secho(f"{answer}, {prompt}", err=True, dim=True)
             case _:
                 pass
 
@@ -256,20 +244,14 @@ class _ShowJson:
 
     is_live = False
 
-    def __call__(self, event: StreamEvent) -> None:
-        if isinstance(event, Finished):
+    def __call__(self, event: events.StreamEvent) -> None:
+        if isinstance(event, events.Finished):
             print_json(msgspec.structs.asdict(event))
         else:
-            print_json_line(encode_event(event))
+            print_json_line(events.encode_event(event))
 
     def end(self) -> None:
         """Nothing is left open."""
-
-
-def _statistics(end: Finished) -> str:
-    thought = f" ({end.reasoning_tokens} of them thinking)" if end.reasoning_tokens else ""
-    prompt = f"prompt {_figure(end.prompt_tokens)} at {_figure(end.prompt_tps)}/s"
-    return f"{_figure(end.completion_tokens)} tokens{thought} at {_figure(end.tps)}/s, {prompt}"
 
 
 def _figure(value: float | None) -> str:

@@ -9,7 +9,7 @@ import click
 from r1tui.chat.export import as_markdown, as_object, iso_date, write_file, written_as
 from r1tui.chat.listing import MARKS, Listed
 from r1tui.chat.store import Store
-from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json, print_text
+from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json, print_result, print_text, say
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.remedies import Run
 from r1tui.system.paths import expand
@@ -93,7 +93,7 @@ def export(
     path = expand(output)
     if not write_file(path, text, replace=force):
         raise R1tuiError(f"{path} already exists.", "Choose another file, or --force.")
-    _done({"id": loaded.conversation.id, "file": str(path)}, f"Written to {path}.", as_json=as_json)
+    print_result({"id": loaded.conversation.id, "file": str(path)}, f"Written to {path}.", as_json=as_json)
 
 
 @chats.command()
@@ -107,7 +107,7 @@ def rename(context: Context, conversation: str, title: str, *, as_json: bool) ->
     with _store(context) as store:
         found = _id(store, conversation)
         store.rename(found, title)
-    _done({"id": found, "title": title}, f"Renamed to {title}." if title else "Title removed.", as_json=as_json)
+    print_result({"id": found, "title": title}, f"Renamed to {title}." if title else "Title removed.", as_json=as_json)
 
 
 @chats.command()
@@ -119,7 +119,7 @@ def delete(context: Context, conversation: str, *, as_json: bool) -> None:
     with _store(context) as store:
         found = _id(store, conversation)
         store.delete(found)
-    _done({"id": found}, f"Deleted. r1tui chats restore {found} brings it back.", as_json=as_json)
+    print_result({"id": found}, f"Deleted. r1tui chats restore {found} brings it back.", as_json=as_json)
 
 
 @chats.command()
@@ -130,19 +130,16 @@ def restore(context: Context, conversation: str | None, *, as_json: bool) -> Non
     """Bring back the conversation ID, or the one that was deleted last."""
     with _store(context) as store:
         found = store.restore(_id(store, conversation, deleted=True) if conversation is not None else None)
-    _done({"id": found}, f"Restored {found}.", as_json=as_json)
+    print_result({"id": found}, f"Restored {found}.", as_json=as_json)
 
 
 def _store(context: Context) -> Store:
-    def tell(error: R1tuiError) -> None:
-        click.echo(plain(str(error)), err=True)
-
     def purged(conversations: list[str]) -> None:
         from r1tui.server.prompt_cache import PromptCacheFolder  # noqa: PLC0415  for the few times that something is
 
         PromptCacheFolder(context.paths.kept_prompts).drop_of(conversations)
 
-    return Store(context.paths.conversations, tell=tell, purged=purged)
+    return Store(context.paths.conversations, tell=lambda error: say(str(error), err=True), purged=purged)
 
 
 def _id(store: Store, given: str, *, deleted: bool = False) -> str:
@@ -162,11 +159,11 @@ def _print(found: list[Listed], *, as_json: bool) -> None:
         print_json({"conversations": [_listed(one) for one in found]})
         return
     if not found:
-        click.echo("No conversations.", err=True)
+        say("No conversations.", err=True)
     for one in found:
         state = f"  (open in PID {one.open_in})" if one.open_in is not None else ""
         when, name = day(one.updated_s, time()), shortened(one.name, 60)
-        click.echo(plain(f"{one.id[:ID_CHARS]:<{ID_CHARS}}  {when:<11}  {one.exchanges:>3}  {name}{state}"))
+        say(f"{one.id[:ID_CHARS]:<{ID_CHARS}}  {when:<11}  {one.exchanges:>3}  {name}{state}")
         if one.passage:
             before, after = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() else ("", "")
             passage = plain(one.passage).replace(MARKS[0], before).replace(MARKS[1], after)
@@ -185,10 +182,3 @@ def _listed(one: Listed) -> dict[str, Any]:
         "open_in": one.open_in,
         "passage": passage,
     }
-
-
-def _done(result: dict[str, Any], said: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(result)
-    else:
-        click.echo(plain(said))

@@ -5,12 +5,14 @@ engine that runs or all that building one takes. A GPU, or a toolkit beside an e
 """
 
 import errno
+import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +22,10 @@ from r1tui import __version__
 from r1tui.catalog.variants import load_catalog
 from r1tui.cli.context import Context
 from r1tui.cli.folders import FolderProblem, problem_of, sockets_problem
-from r1tui.cli.packages import missing_packages
 from r1tui.config import Config
-from r1tui.engine.cuda import ways_on
 from r1tui.engine.find import Engine, find_engine
 from r1tui.engine.probe import check_runs
-from r1tui.engine.recipe import choose
+from r1tui.engine.recipe import choose, ways_on
 from r1tui.engine.source import source_kind
 from r1tui.engine.system import System, install_command, survey
 from r1tui.engine.toolchain import bundled_toolkit
@@ -41,7 +41,7 @@ from r1tui.server.sampling import repeats_old_example
 from r1tui.supervisor.client import verified_status
 from r1tui.supervisor.found import find_processes
 from r1tui.supervisor.status import status
-from r1tui.system.logs import log_unexpected
+from r1tui.system.logs import as_user_error
 from r1tui.text import size
 
 ENGINE_BYTES = 2 << 30
@@ -116,13 +116,11 @@ class Checkup:
             return False
         return True
 
-    def _lacking(self) -> Level:
-        return "note" if self._has_engine else "missing"
-
     def _packages(self) -> Iterator[Check]:
         if missing := missing_packages():
-            remedy = f"{sys.executable} -m pip install {' '.join(map(repr, missing))}"
-            yield Check("packages", "missing", f"not installed: {', '.join(missing)}", remedy, needed=True)
+            yield _lack(
+                "packages", f"not installed: {', '.join(missing)}", _pip_install(map(repr, missing)), needed=True
+            )
         else:
             yield Check("packages", "ok", "all that r1tui needs", needed=True)
 
@@ -131,48 +129,44 @@ class Checkup:
         try:
             _ = self._context.config
         except R1tuiError as error:
-            yield Check("config", "missing", error.cause, error.remedy, needed=True)
+            yield _lack("config", error.cause, error.remedy, needed=True)
             return
         found = str(path) if path.exists() else f"all defaults; {path} would change them"
         yield Check("config", "ok", found, needed=True)
         if repeats_old_example(self._config.sampling):
-            yield Check(
+            yield _lack(
                 "sampling",
-                "note",
                 "The config's sampling section repeats an older example: R1's values for every model.",
                 f"Remove temperature, top_p, min_p and seed from it ({path}); each model then has its own.",
             )
 
     def _engine(self) -> Iterator[Check]:
-        engine, server = self._built, self._given
-        if engine is None and server is None:
+        engine = self._built
+        server = engine.server if engine else self._given
+        if server is None:
             choose(self._config.engine, self._system)  # raises what building it would end with
             yield Check("engine", "note", "not built yet", "r1tui build", needed=True)
             return
-        server = engine.server if engine else server
-        assert server is not None  # noqa: S101  see above
         check_runs(server)
         what = f"{engine.backend}, {engine.capabilities.version}: {engine.server}" if engine else str(server)
         yield Check("engine", "ok", what, needed=True)
         for note in engine.notes if engine else ():
-            yield Check("engine", "note", note)
+            yield _lack("engine", note)
 
     def _compiler(self) -> Iterator[Check]:
         manager, needed = self._system.package_manager, not self._has_engine
         if self._system.cxx is None:
-            remedy = install_command(manager, "compiler")
-            yield Check("compiler", self._lacking(), "no C++ compiler", remedy, needed=needed)
+            yield _lack("compiler", "no C++ compiler", install_command(manager, "compiler"), needed=needed)
         else:
             yield Check("compiler", "ok", str(self._system.cxx), needed=needed)
         tools = [name for name in ("cmake", "ninja", "pip") if importlib.util.find_spec(name) is None]
         if tools:
-            remedy = f"{sys.executable} -m pip install {' '.join(tools)}"
-            yield Check("tools", self._lacking(), f"{', '.join(tools)} not installed", remedy, needed=needed)
+            yield _lack("tools", f"{', '.join(tools)} not installed", _pip_install(tools), needed=needed)
         else:
             yield Check("tools", "ok", "cmake, ninja and pip in r1tui's own environment", needed=needed)
         if shutil.which("git") is None:
             found = "not installed; llama.cpp's source comes from PyPI then"
-            yield Check("git", "note", found, install_command(manager, "git"))
+            yield _lack("git", found, install_command(manager, "git"))
 
     def _gpus(self) -> Iterator[Check]:
         system, nvidia = self._system, self._system.nvidia
@@ -183,28 +177,25 @@ class Checkup:
             found = f"{gpu.name}{memory}, driver {nvidia.driver_version or 'unknown'}{hidden}"
             yield Check(f"GPU {gpu.index}", "ok", found)
         for lost in nvidia.lost:
-            yield Check(
+            yield _lack(
                 f"GPU {lost.index}",
-                "note",
                 f"does not answer, and is not used: {lost.problem}",
                 "Look for `Xid` in `sudo dmesg`; restart the machine, or the container, to bring the GPU back.",
             )
+        # What the card lacks is missing as long as there is no engine and none is wanted without the card.
+        needed = not self._has_engine and self._config.engine.backend in ("auto", "cuda")
         if nvidia.gpus:
             if system.toolkit is not None:
                 yield Check("CUDA", "ok", str(system.toolkit.nvcc))
             elif self._config.engine.cuda_toolkit != "pypi":
-                yield self._for_gpu("CUDA", "no CUDA compiler (nvcc)", ways_on(system))
+                yield _lack("CUDA", "no CUDA compiler (nvcc)", ways_on(system), needed=needed)
         elif not nvidia.lost:
             why = f"none seen ({nvidia.reason})" if nvidia.reason else "none"
             if system.nvidia_hardware:
-                yield self._for_gpu("GPU", why, "Install NVIDIA's driver; `nvidia-smi` must list the GPU.")
+                remedy = "Install NVIDIA's driver; `nvidia-smi` must list the GPU."
+                yield _lack("GPU", why, remedy, needed=needed)
             else:
-                yield Check("GPU", "note", "an AMD one" if system.amd_hardware else why)
-
-    def _for_gpu(self, name: str, found: str, remedy: str) -> Check:
-        """What the card needs and lacks: missing as long as there is no engine and none is wanted without the card."""
-        needed = not self._has_engine and self._config.engine.backend in ("auto", "cuda")
-        return Check(name, "missing" if needed else "note", found, remedy, needed=needed)
+                yield _lack("GPU", "an AMD one" if system.amd_hardware else why)
 
     def _memory(self) -> Iterator[Check]:
         machine = detect_machine()
@@ -214,7 +205,7 @@ class Checkup:
         yield Check("memory", "ok", f"{free} of {total} free for this process")
         rates = load_bandwidth(self._paths, machine.fingerprint)
         if rates is None:
-            yield Check("rates", "note", "speed of memory and disk not measured", "r1tui doctor --measure")
+            yield _lack("rates", "speed of memory and disk not measured", "r1tui doctor --measure")
             return
         found = [f"memory {rates.memory_gbps:.0f} GB/s"]
         found += [f"bus to GPU {index} {gbps:.0f} GB/s" for index, gbps in rates.bus_gbps.items()]
@@ -225,7 +216,7 @@ class Checkup:
         yield _folder("state", self._paths.state, STATE_BYTES, needed=True)
         yield _folder("run", self._paths.run, 0, needed=True)
         if (problem := sockets_problem(self._paths.run)) is not None:
-            yield Check("run", "missing", problem.found, problem.remedy, needed=True)
+            yield _lack("run", problem.found, problem.remedy, needed=True)
         building = not self._has_engine
         yield _folder("engines", self._paths.engines, ENGINE_BYTES if building else 0, needed=building)
         search = ModelSearch(self._paths, self._config)
@@ -236,7 +227,7 @@ class Checkup:
             if root.is_dir():
                 yield _folder("models", root, 0, needed=False)
             else:
-                yield Check("models", "note", f"{root} does not exist")
+                yield _lack("models", f"{root} does not exist")
 
     def _models(self) -> Iterator[Check]:
         search = ModelSearch(self._paths, self._config)
@@ -245,26 +236,32 @@ class Checkup:
         names = ", ".join(name if found.owner == "r1tui" else f"{name} ({OWNERS[found.owner]})" for name, found in here)
         yield Check("on disk", "ok" if here else "note", names or "no model yet", "" if here else "r1tui variants")
         for path, why in list(search.ignored.items())[:SHOWN]:
-            yield Check("on disk", "note", f"{path}: {why}", _way_in(path, why))
+            yield _lack("on disk", f"{path}: {why}", _way_in(path, why))
         if len(search.ignored) > SHOWN:
-            yield Check("on disk", "note", f"{len(search.ignored) - SHOWN} more places were left out")
+            yield _lack("on disk", f"{len(search.ignored) - SHOWN} more places were left out")
 
     def _server(self) -> Iterator[Check]:
         now = verified_status(self._paths, status(self._paths))
         text = now.state + (f" {now.variant}" if now.variant else "") + (f": {now.cause}" if now.cause else "")
         yield Check("server", "note" if now.cause else "ok", text, now.remedy or "")
         found, stop = find_processes(self._paths), in_commands([StopServer()])
-        ours = [("llama-server", one.pid) for one in found.servers] + [
-            ("supervisor", one.pid) for one in found.supervisors
-        ]
-        for what, pid in ours if now.running else ():
+        kinds = (("llama-server", found.servers), ("supervisor", found.supervisors)) if now.running else ()
+        for what, pid in ((what, one.pid) for what, some in kinds for one in some):
             if pid not in (now.pid, now.keeper_pid):
-                yield Check("server", "note", f"another {what} of this home is running (PID {pid})", stop)
+                yield _lack("server", f"another {what} of this home is running (PID {pid})", stop)
 
 
 def is_healthy(checks: list[Check]) -> bool:
     """Whether nothing that is needed is missing."""
     return all(check.level != "missing" for check in checks)
+
+
+def _lack(name: str, found: str, remedy: str = "", *, needed: bool = False) -> Check:
+    return Check(name, "missing" if needed else "note", found, remedy, needed=needed)
+
+
+def _pip_install(packages: Iterable[str]) -> str:
+    return f"{sys.executable} -m pip install {' '.join(packages)}"
 
 
 def _guarded(look: Callable[[], Iterator[Check]], *, needed: bool) -> Iterator[Check]:
@@ -273,12 +270,10 @@ def _guarded(look: Callable[[], Iterator[Check]], *, needed: bool) -> Iterator[C
     try:
         yield from look()
     except R1tuiError as error:
-        yield Check(name, "missing" if needed else "note", error.cause, error.remedy, needed=needed)
-    except OSError as error:
-        yield Check(name, "note", f"cannot be checked: {error}")
+        yield _lack(name, error.cause, error.remedy, needed=needed)
     except Exception as error:
-        told = log_unexpected(error, f"The look at {name}")
-        yield Check(name, "note", told.cause, told.remedy)
+        shown = as_user_error(error, f"The check of {name}")
+        yield _lack(name, shown.cause, shown.remedy)
 
 
 def _folder(name: str, folder: Path, room_bytes: int, *, needed: bool) -> Check:
@@ -290,7 +285,7 @@ def _folder(name: str, folder: Path, room_bytes: int, *, needed: bool) -> Check:
             return Check(name, "ok", f"{size(free_bytes)} free in {folder}", needed=needed)
         found = f"{size(free_bytes)} free in {existing(folder)}"
         problem = FolderProblem(found, "Make room, or set R1TUI_HOME elsewhere.")
-    return Check(name, "missing" if needed else "note", problem.found, problem.remedy, needed=needed)
+    return _lack(name, problem.found, problem.remedy, needed=needed)
 
 
 def _way_in(path: Path, why: str) -> str:
@@ -299,3 +294,33 @@ def _way_in(path: Path, why: str) -> str:
     if path.is_relative_to(OLLAMA_SERVICE_FOLDER):
         return "sudo usermod -aG ollama $USER, and log in again, to use Ollama's models"
     return "Make it readable to use the models there."
+
+
+def missing_packages() -> list[str]:
+    """The requirements of r1tui that are not met in this environment; empty where it runs without being installed."""
+    try:
+        return [one for one in importlib.metadata.requires("r1tui") or [] if not _is_met(one)]
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
+def _is_met(requirement: str) -> bool:
+    try:
+        from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415  missing too, perhaps
+    except ImportError:
+        name, is_met = re.split(r"[^\w.-]", requirement, maxsplit=1)[0], None
+        if "extra" in requirement.partition(";")[2]:
+            return True
+    else:
+        try:
+            parsed = Requirement(requirement)
+        except InvalidRequirement:
+            return True
+        if parsed.marker is not None and not parsed.marker.evaluate({"extra": ""}):
+            return True
+        name, is_met = parsed.name, parsed.specifier.contains
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return is_met is None or is_met(version, prereleases=True)

@@ -13,7 +13,6 @@ import click
 
 from r1tui.errors import R1tuiError
 from r1tui.system.paths import Paths, expand
-from r1tui.system.streams import from_argument
 from r1tui.text import plain, safe_json
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class _Words(_Type):
     name = "text"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return from_argument(value)
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 WORDS = _Words()
@@ -98,6 +97,20 @@ def format_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> 
     align = [">" if n in right else "<" for n in range(len(widths))]
     cells = ([f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)] for row in rows)
     return ["  ".join(line).rstrip() for line in cells]
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Lines for a person, as a terminal may have them."""
+    for line in lines:
+        click.echo(plain(line), err=err)
+
+
+def print_result(value: object, *lines: str, as_json: bool) -> None:
+    """What a command found or did: as JSON, or in lines for a person."""
+    if as_json:
+        print_json(value)
+    else:
+        say(*lines)
 
 
 def print_text(text: str, *, nl: bool = True) -> None:

@@ -8,9 +8,18 @@ from pathlib import Path
 import click
 
 from r1tui.catalog.variants import Catalog, Variant, load_catalog
-from r1tui.cli.context import WORDS, Context, format_table, json_option, pass_context, print_json, print_text
-from r1tui.cli.printer import Printer
-from r1tui.cli.stages import failed_event, our_errors, reporting
+from r1tui.cli.context import (
+    WORDS,
+    Context,
+    format_table,
+    json_option,
+    pass_context,
+    print_json,
+    print_result,
+    print_text,
+    say,
+)
+from r1tui.cli.stages import Printer, failed_event, our_errors, reporting
 from r1tui.cli.target import needed_variant
 from r1tui.engine.architectures import UnknownArchitectureError, check_architecture
 from r1tui.engine.find import find_engine
@@ -31,7 +40,7 @@ from r1tui.planning.subject import find_subject
 from r1tui.remedies import FetchModel, Run
 from r1tui.supervisor.status import status
 from r1tui.system.jobs import Job
-from r1tui.system.signals import run_async
+from r1tui.system.own_process import run_async
 from r1tui.text import duration, plain, size
 
 
@@ -60,16 +69,14 @@ def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
     ]
     shown = [n for n, column in enumerate(zip(*rows[1:], strict=True)) if any(column)]
     right = [shown.index(n) for n in (1, 2) if n in shown]
-    for line in format_table([[row[n] for n in shown] for row in rows], right):
-        click.echo(plain(line))
-    click.echo(plain(f"\n{_age_of_sizes(entries)}"))
+    say(*format_table([[row[n] for n in shown] for row in rows], right), "", _age_of_sizes(entries))
     if advice is not None:
-        click.echo(plain(f"Recommended for this machine: {advice.variant.name}, {advice.why}"))
+        say(f"Recommended for this machine: {advice.variant.name}, {advice.why}")
     if found:
-        click.echo("\nAlso on this machine, for --model:")
+        say("", "Also on this machine, for --model:")
     for entry in found:
-        said = entry.problem or entry.variant.title
-        click.echo(plain(f"{entry.size:>10}  {entry.verdict or '?':<6}  {entry.variant.file}  ({said})"))
+        note = entry.problem or entry.variant.title
+        say(f"{entry.size:>10}  {entry.verdict or '?':<6}  {entry.variant.file}  ({note})")
 
 
 def _cells(entry: ModelEntry) -> tuple[str, ...]:
@@ -103,7 +110,7 @@ def _refresh(catalog: Catalog, context: Context) -> None:
         try:
             ask_hub(variant, context.paths)
         except R1tuiError as error:
-            click.echo(plain(f"{error.cause} {error.remedy}"), err=True)
+            say(f"{error.cause} {error.remedy}", err=True)
             if isinstance(error, UnreachableError):
                 return
 
@@ -188,14 +195,11 @@ def delete(context: Context, variant: str, *, yes: bool, as_json: bool) -> None:
     removal = find_removal(target, context.paths, context.config, in_use)
     freed = size(removal.freed_bytes)
     if not yes:
-        for file in removal.files:
-            click.echo(plain(str(file)), err=True)
+        say(*map(str, removal.files), err=True)
         click.confirm(plain(f"Delete {target.name}? It frees {freed}"), abort=True, err=True)
     remove(removal, context.paths, context.config)
-    if as_json:
-        print_json({"deleted": [str(file) for file in removal.files], "freed_bytes": removal.freed_bytes})
-    else:
-        click.echo(plain(f"{target.name}: deleted, {freed} freed."))
+    done = {"deleted": [str(file) for file in removal.files], "freed_bytes": removal.freed_bytes}
+    print_result(done, f"{target.name}: deleted, {freed} freed.", as_json=as_json)
 
 
 @click.command()
@@ -210,17 +214,15 @@ def inspect(context: Context, file: str, *, as_json: bool) -> None:
         raise R1tuiError(f"{target.name} is not on this machine yet.", FetchModel(target.name))
     header = subject.header
     facts = inspect_header(header)
-    if as_json:
-        print_json(facts)
-        return
     kind = ", ".join(word for word in (facts["architecture"], header.file_type) if word)
     cache = ", ".join(f"{name} {size(n_bytes)}" for name, n_bytes in facts["kv_bytes_per_token"].items())
     attention = "MLA" if facts["mla"] else "plain"
     experts = f", {facts['n_experts']} experts" if facts["n_experts"] else ""
-    for line in (
+    print_result(
+        facts,
         f"{header.name or subject.model.name}: {kind}, {size(facts['size_bytes'])}",
         f"  {facts['n_layers']} layers{experts}, {attention} attention, vocabulary {facts['vocab_size']:,}",
         f"  trained for {facts['n_ctx_train']:,} tokens; cache per token: {cache}",
         f"  {len(header.shards)} file(s), the first {subject.model}",
-    ):
-        click.echo(plain(line))
+        as_json=as_json,
+    )

@@ -1,6 +1,5 @@
 """Takes out of a text what a bug report must not tell: secrets, who the user is, and what was said in a chat."""
 
-import getpass
 import json
 import os
 import pwd
@@ -8,12 +7,13 @@ import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from r1tui.system.environment import is_secret
-from r1tui.system.logs import without_secrets
+from r1tui.system.logs import SECRETS
 from r1tui.text import plain
 
 SHORTEST = 4
@@ -42,9 +42,24 @@ _SECRETS = (
     (re.compile(r"\b[\w.-]+:[^\s/@:\"']{4,}@(?=[\w-])"), f"{OUT}@"),
     (re.compile(r"([?&][\w.%-]+=)[^&\s\"'<>#]+"), rf"\1{OUT}"),
     (re.compile(r"(api_keys: )\S+"), rf"\1{OUT}"),
+    *SECRETS,
 )  # fmt: skip
-_GPU_ID = re.compile(r"\b(GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-_HOMES = re.compile(r"/(?:home|Users)/[^/\s\"':,;]+")
+_ABOUT_USER = (
+    (re.compile(r"\b(GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), rf"\1-{OUT}"),
+    (re.compile(r"/(?:home|Users)/[^/\s\"':,;]+"), "~"),
+)
+_PREFIX = re.compile(r"^\d+\.\d+\.\d+\.\d+ ([A-Z]) ")
+_FIGURES = re.compile(r"^[\t ]+[a-z_]+ = [-\d.]+(?:, [a-z_]+ = [-\d.]+)*,?$")
+_CRASH = re.compile(
+    r"^(?:/?[\w./+-]+\.(?:c|cc|cpp|cu|cuh|h|hpp|m):\d+: |GGML_ASSERT|ggml_\w+: |CUDA error|ROCm error|terminate called|"
+    r"  what\(\):|#\d+ |\[New LWP|\[Thread debugging|Aborted|Segmentation fault|Killed|Bus error|Illegal instruction|"
+    r"[\w./-]*llama-server: |  (?:current device|in function|err|device)|load_backend: |ggml_cuda_init|  Device \d+: )"
+)
+_TEXTS = re.compile(
+    r"(?i)last read|\b(?:old|new): \.\.\. |unparsed|next token|parsed message|\brequest: |response: |anthropic string|"
+    r"\bprompt(?: = |: )['\"{\[]|\"(?:content|messages|prompt|reasoning_content|arguments|text|input)\"|grammar|"
+    r"example_format|tool call|generated text|\btext: |stop(?:ping)? (?:word|string)|user_msg|\bdata: "
+)
 
 
 class Redactor:
@@ -53,35 +68,37 @@ class Redactor:
     def __init__(self, home: Path, key_files: Iterable[Path] = (), env: Mapping[str, str] | None = None) -> None:
         """`home` is where r1tui keeps its things; the content of `key_files` is secret."""
         env = os.environ if env is None else env
-        found = {*_secrets_in(env), *_secret_files(key_files)}
-        self._secrets = sorted((one for one in found if len(one) >= SHORTEST), key=len, reverse=True)
-        homes = {path for path in (*_home_folders(env), env.get("R1TUI_HOME", ""), str(home)) if len(path) > 1}
-        ours = {env.get("R1TUI_HOME", ""), str(home)}
-        self._folders = [
-            (one, "$R1TUI_HOME" if one in ours and env.get("R1TUI_HOME") else "~")
-            for one in sorted((os.path.normpath(one) for one in homes), key=len, reverse=True)
-            if one != "/"
-        ]
-        names = {name for name in _names(env) if len(name) >= SHORTEST - 1 and name.lower() not in _NOBODY}
-        self._names = [
-            (re.compile(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", re.IGNORECASE), f"<{what}>")
-            for what, some in (("user", names), ("machine", _machine_names()))
-            for name in sorted(some, key=len, reverse=True)
+        users, homes = _user(env)
+        ours = env.get("R1TUI_HOME", "")
+        folders = dict.fromkeys((one for path in homes for one in (path, os.path.realpath(path)) if path), "~")
+        folders |= dict.fromkeys((os.path.normpath(one) for one in (ours, home) if one), "$R1TUI_HOME" if ours else "~")
+        machine = socket.gethostname()
+        names = dict.fromkeys((one for one in users if len(one) >= SHORTEST - 1), "<user>")
+        names |= dict.fromkeys(
+            (one for one in (machine, machine.partition(".")[0]) if len(one) >= SHORTEST), "<machine>"
+        )
+        secrets = {one for one in (*_secrets_in(env), *_words_of(key_files)) if len(one) >= SHORTEST}
+        self._replaced = [
+            *((re.compile(re.escape(one)), OUT) for one in sorted(secrets, key=len, reverse=True)),
+            *_SECRETS,
+            *(
+                (re.compile(rf"(?<![\w.~-]){re.escape(one)}(?![^/\W])"), folders[one])
+                for one in sorted(folders, key=len, reverse=True)
+                if one != "/"
+            ),
+            *_ABOUT_USER,
+            *(
+                (re.compile(rf"(?<![^\W_]){re.escape(one)}(?![^\W_])", re.IGNORECASE), names[one])
+                for one in sorted(names, key=len, reverse=True)
+                if one.lower() not in _NOBODY
+            ),
         ]
 
     def text(self, text: str) -> str:
         """The text without secrets, home folders, names of user and machine, and control sequences."""
         text = plain(text)
-        for secret in self._secrets:
-            text = text.replace(secret, OUT)
-        for pattern, instead in _SECRETS:
+        for pattern, instead in self._replaced:
             text = pattern.sub(instead, text)
-        text = without_secrets(text)
-        for folder, instead in self._folders:
-            text = re.sub(rf"(?<![\w.~-]){re.escape(folder)}(?![^/\W])", instead, text)
-        text = _GPU_ID.sub(r"\1-***", _HOMES.sub("~", text))
-        for name, instead in self._names:
-            text = name.sub(instead, text)
         return text
 
     def lines(self, lines: Iterable[str]) -> Iterator[str]:
@@ -102,27 +119,19 @@ class Redactor:
             case str():
                 return self.text(value)
             case dict():
-                return {
-                    self.text(str(key)): OUT if _is_secret_key(str(key), one) else self.value(one)
-                    for key, one in value.items()
-                }
+                return {self.text(str(key)): self._named(str(key), one) for key, one in value.items()}
             case list() | tuple():
-                return [
-                    OUT
-                    if _hides_next(before) and isinstance(one, str) and not one.startswith("--")
-                    else self.value(one)
-                    for before, one in zip([None, *value], value, strict=False)
-                ]
+                return [self._after(before, one) for before, one in zip([None, *value], value, strict=False)]
             case _:
                 return value
 
+    def _named(self, name: str, value: Any) -> Any:
+        is_hidden = isinstance(value, str | list) and value and _SECRET_KEY.match(name)
+        return OUT if is_hidden else self.value(value)
 
-def _is_secret_key(name: str, value: Any) -> bool:
-    return isinstance(value, str | list) and bool(value) and _SECRET_KEY.match(name) is not None
-
-
-def _hides_next(argument: object) -> bool:
-    return isinstance(argument, str) and _SECRET_FLAG.match(argument) is not None
+    def _after(self, before: object, value: Any) -> Any:
+        is_hidden = isinstance(before, str) and isinstance(value, str) and _SECRET_FLAG.match(before)
+        return OUT if is_hidden and not value.startswith("--") else self.value(value)
 
 
 def _secrets_in(env: Mapping[str, str]) -> Iterator[str]:
@@ -133,31 +142,48 @@ def _secrets_in(env: Mapping[str, str]) -> Iterator[str]:
             yield from (password, unquote(password), f"{user}:{password}" if password else user)
 
 
-def _secret_files(files: Iterable[Path]) -> Iterator[str]:
+def _words_of(files: Iterable[Path]) -> Iterator[str]:
     for file in files:
         with suppress(OSError):
             yield from file.read_text(errors="replace")[:10_000].split()
 
 
-def _home_folders(env: Mapping[str, str]) -> Iterator[str]:
-    yield env.get("HOME", "")
-    with suppress(RuntimeError, OSError):
-        yield str(Path.home())
-        yield str(Path.home().resolve())
-    with suppress(KeyError):
-        yield pwd.getpwuid(os.getuid()).pw_dir
-
-
-def _names(env: Mapping[str, str]) -> Iterator[str]:
-    yield from (env.get(name, "") for name in ("USER", "LOGNAME", "USERNAME", "SUDO_USER"))
-    with suppress(OSError, KeyError):
-        yield getpass.getuser()
+def _user(env: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The names and the home folders that this user has."""
+    home = env.get("HOME", "")
+    names = [env.get(name, "") for name in ("USER", "LOGNAME", "LNAME", "USERNAME", "SUDO_USER")] + [Path(home).name]
     with suppress(KeyError):
         account = pwd.getpwuid(os.getuid())
-        yield from (account.pw_name, account.pw_gecos.partition(",")[0])
-    yield Path(env.get("HOME", "")).name
+        return [*names, account.pw_name, account.pw_gecos.partition(",")[0]], [home, account.pw_dir]
+    return names, [home]
 
 
-def _machine_names() -> set[str]:
-    name = socket.gethostname()
-    return {one for one in (name, name.partition(".")[0]) if len(one) >= SHORTEST and one.lower() not in _NOBODY}
+def without_chat(lines: Iterable[str]) -> Iterator[str]:
+    """llama-server's lines that tell of the server and not of the chat; a line in brackets counts those left out.
+
+    Kept is only what is known to hold nothing of it. At r1tui's own verbosity (4) a text gets into the log where a
+    request cannot be read, a grammar or an answer cannot be parsed, or two prompts are compared; above it, in most
+    lines (b11434, tools/server and common).
+    """
+    for line, some in groupby(map(_kept, lines)):
+        number = len(list(some))
+        if line is None:
+            yield f"[{number} line{'' if number == 1 else 's'} that may hold chat text left out]"
+        else:
+            yield from [line] * number
+
+
+def _kept(line: str) -> str | None:
+    """The line, or as much of it as can be kept; None for nothing."""
+    found = _PREFIX.match(line)
+    if found is None:
+        known = not line.strip() or _FIGURES.match(line) or _CRASH.match(line)
+        return line if known and not _TEXTS.search(line) else None
+    if found[1] == "D":
+        return None
+    if "got exception: " in line:
+        head, _, said = line.partition("got exception: ")
+        code, kind = re.search(r'"code":(\d+)', said), re.search(r'"type":"(\w+)"', said)
+        kind_only = " ".join(one[1] for one in (code, kind) if one)
+        return f"{head}got exception: {kind_only or '(its text is left out)'}"
+    return None if _TEXTS.search(line) else line

@@ -1,17 +1,20 @@
 """`r1tui status`, `stop` and `logs`: the running server. None of them reads the config or speaks HTTP."""
 
 from contextlib import aclosing
-from pathlib import Path
 
 import click
 
-from r1tui.cli.context import Context, json_option, pass_context, print_json
+from r1tui.cli.context import Context, json_option, pass_context, print_result, say
 from r1tui.errors import R1tuiError
 from r1tui.messages import Status
 from r1tui.remedies import Run
 from r1tui.supervisor.status import status as current_status
 from r1tui.system.lazy import asyncio
-from r1tui.text import duration, plain
+from r1tui.system.log_reader import follow as follow_lines
+from r1tui.system.log_reader import read_tail
+from r1tui.text import duration
+
+TAIL_BYTES = 4 << 20
 
 
 @click.command()
@@ -24,11 +27,7 @@ def status(context: Context, *, as_json: bool) -> None:
         from r1tui.supervisor.client import verified_status  # noqa: PLC0415  sockets
 
         now = verified_status(context.paths, now)
-    if as_json:
-        print_json(now.as_json())
-        return
-    for line in describe(now):
-        click.echo(plain(line))
+    print_result(now.as_json(), *describe(now), as_json=as_json)
 
 
 def describe(now: Status) -> list[str]:
@@ -62,8 +61,8 @@ def stop(context: Context) -> None:
     before = current_status(context.paths)
     after = stop_server(context.paths)
     if after.pid is not None:
-        raise R1tuiError(f"llama-server (PID {after.pid}) does not end.", Run(f"ps -fp {after.pid}", "shows it"))
-    click.echo("Stopped." if before.running else "Nothing was running.", err=True)
+        raise R1tuiError(f"llama-server (PID {after.pid}) does not stop.", Run(f"ps -fp {after.pid}", "shows it"))
+    say("Stopped." if before.running else "Nothing was running.", err=True)
 
 
 @click.command()
@@ -75,29 +74,13 @@ def logs(context: Context, lines: int, *, follow: bool) -> None:
     path = context.paths.server_log
     if not path.is_file():
         raise R1tuiError("There is no server log yet.", Run("r1tui serve VARIANT", "starts a server"))
-    tail, offset = _tail(path, lines)
-    for line in tail:
-        click.echo(plain(line))
+    raw, offset = read_tail(path, TAIL_BYTES)
+    say(*(raw.decode(errors="replace").splitlines()[-lines:] if lines else ()))
+
+    async def follow_log() -> None:
+        async with aclosing(follow_lines(path, offset, lambda: current_status(context.paths, 3.0).running)) as added:
+            async for line in added:
+                say(line)
+
     if follow:
-        _follow(context, path, offset)
-
-
-def _tail(path: Path, count: int) -> tuple[list[str], int]:
-    """The last lines of the file, of at most 4 MiB, and where it ends."""
-    with path.open("rb") as file:
-        end = file.seek(0, 2)
-        file.seek(max(0, end - (4 << 20)))
-        text = file.read(end - file.tell()).decode(errors="replace")
-    whole = text.splitlines()
-    return whole[len(whole) - min(count, len(whole)) :], end
-
-
-def _follow(context: Context, path: Path, offset: int) -> None:
-    from r1tui.system.log_reader import follow  # noqa: PLC0415
-
-    async def run() -> None:
-        async with aclosing(follow(path, offset, lambda: current_status(context.paths, 3.0).running)) as lines:
-            async for line in lines:
-                click.echo(plain(line))
-
-    asyncio.run(run())
+        asyncio.run(follow_log())

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from r1tui.cli.context import Context, is_terminal, pass_context
+from r1tui.cli.context import Context, is_terminal, pass_context, say
 from r1tui.cli.target import attached_endpoint, wanted_variant
 from r1tui.errors import CancelledError, R1tuiError, UsageError
 from r1tui.remedies import Run
 from r1tui.system.lazy import asyncio
 from r1tui.system.logs import flush_log, log_unexpected
+from r1tui.system.own_process import leaving_threads
 from r1tui.system.paths import Paths
-from r1tui.system.streams import is_utf8
 from r1tui.text import plain
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ def run_screen(
         from r1tui.catalog.variants import load_catalog  # noqa: PLC0415
 
         load_catalog(config)
-    from r1tui.system.threads import leaving_threads  # noqa: PLC0415
     from r1tui.tui.app import R1App  # noqa: PLC0415
 
     named = variant is not None
@@ -80,8 +79,7 @@ def run_screen(
     try:
         asyncio.run(leaving_threads(app.run_async(mouse=mouse)))
     finally:
-        for line in app.unsaved.last_words:
-            click.echo(plain(line), err=True)
+        say(*app.unsaved.last_words, err=True)
     if app.failure is not None:
         raise app.failure
     if app.return_code or app.unsaved.has_lost:
@@ -96,7 +94,13 @@ def _leave_at_once(app: "R1App", stopped: Paths | None, number: int, frame: Fram
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the kernel sends it again when the terminal is closed
     _in_time(app.unsaved.rescue_at_once, RESCUE_S)
-    _in_time(partial(_say_at_once, app.unsaved.last_words), SAY_S)
+    words = "".join(f"\x1b[?1049l\r\n{plain(line)}\r\n" for line in app.unsaved.last_words)
+
+    def say_last_words() -> None:
+        with suppress(OSError):
+            os.write(2, words.encode(errors="replace"))
+
+    _in_time(say_last_words, SAY_S)
     if stopped is not None:
         from r1tui.supervisor.askers import is_asked_by_others  # noqa: PLC0415
         from r1tui.supervisor.status import status  # noqa: PLC0415
@@ -126,17 +130,11 @@ def _in_time(work: Callable[[], None], longest_s: float) -> None:
     thread.join(longest_s)
 
 
-def _say_at_once(lines: list[str]) -> None:
-    with suppress(OSError):
-        for line in lines:
-            os.write(2, f"\x1b[?1049l\r\n{plain(line)}\r\n".encode(errors="replace"))
-
-
 def _check_terminal() -> None:
     if not all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise R1tuiError("The screen needs a terminal.", *_HEADLESS)
-    if not is_utf8(sys.__stderr__):  # what the screen is written to
-        encoding = getattr(sys.__stderr__, "encoding", "unknown")
+    encoding = getattr(sys.__stderr__, "encoding", None) or "unknown"  # of what the screen is written to
+    if encoding.lower().replace("-", "").replace("_", "") != "utf8":
         cure = "Unset PYTHONIOENCODING" if os.environ.get("PYTHONIOENCODING") else "Start it with LC_ALL=C.UTF-8"
         raise R1tuiError(
             f"This terminal's encoding is {encoding}; the screen needs UTF-8.",

@@ -6,10 +6,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json_line, print_text
-from r1tui.cli.printer import Printer
+from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json_line, print_text, say
 from r1tui.cli.running import describe
-from r1tui.cli.stages import join, show
+from r1tui.cli.stages import Printer, check_ready, join, show
 from r1tui.cli.target import check_same_model, needed_variant
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import StageDone, encode_event
@@ -19,8 +18,7 @@ from r1tui.remedies import Run, ShowLog
 from r1tui.server.command import as_script, parse_tcp, ssh_line
 from r1tui.supervisor import client as supervisor
 from r1tui.supervisor.status import status as current_status
-from r1tui.system.signals import run_async
-from r1tui.text import plain
+from r1tui.system.own_process import run_async
 
 KEPT = "It was already running and keeps the settings that it was started with."
 
@@ -64,32 +62,36 @@ def serve(
     printer = Printer(as_json=as_json)
     if print_only:
         run_async(show(launch.prepare(), printer, as_json=as_json))
-        print_text(_script(context, launch), nl=False)
+        spec, socket = launch.spec(), context.paths.script_socket
+        argv = [word.replace(spec.socket, str(socket)) for word in spec.argv]
+        key = Path(spec.key_file).with_name("by-hand-key") if spec.key_file else None
+        print_text(as_script(argv, socket, key, spec.plan.env if spec.plan else None), nl=False)
         return
+    target_words = f"--model {shlex.quote(model)}" if model else target.name
     now = supervisor.adopt(context.paths)
     if now.running:
         check_same_model(now, target, context)
         now = run_async(join(context, now))
         if now.state != "stopped":
-            _check_port(now, tcp, config.server.tcp, f"--model {shlex.quote(model)}" if model else target.name)
+            _check_port(now, tcp, config.server.tcp, target_words)
             _tell(now, as_json=as_json)
-            click.echo(KEPT if detach else f"{KEPT} It does not belong to this terminal.", err=True)
+            say(KEPT if detach else f"{KEPT} It does not belong to this terminal.", err=True)
             return
-    if detach:
-        try:
-            run_async(show(launch.run(), printer, as_json=as_json))
-        except KeyboardInterrupt:
-            if launch.started:
-                supervisor.stop(context.paths)
-            raise
-        now = current_status(context.paths)
-        if not launch.started:  # another r1tui was faster
-            _check_port(now, tcp, config.server.tcp, f"--model {shlex.quote(model)}" if model else target.name)
-        if not as_json:  # its events have told it
-            _tell(now, as_json=False)
+    if not detach:
+        run_async(show(launch.prepare(), printer, as_json=as_json))
+        _in_foreground(context, launch, as_json=as_json)
         return
-    run_async(show(launch.prepare(), printer, as_json=as_json))
-    _in_foreground(context, launch, as_json=as_json)
+    try:
+        run_async(show(launch.run(), printer, as_json=as_json))
+    except KeyboardInterrupt:
+        if launch.started:
+            supervisor.stop(context.paths)
+        raise
+    now = current_status(context.paths)
+    if not launch.started:  # another r1tui was faster
+        _check_port(now, tcp, config.server.tcp, target_words)
+    if not as_json:  # its events have said it
+        _tell(now, as_json=False)
 
 
 def _check_port(now: Status, wanted: str | None, configured: str | None, target: str) -> None:
@@ -106,7 +108,7 @@ def _check_port(now: Status, wanted: str | None, configured: str | None, target:
     remedy = Run(f"r1tui stop && r1tui serve {target} --detach --tcp {tcp}", "has it listen there")
     if wanted is not None:
         raise R1tuiError(cause, remedy)
-    click.echo(plain(f"{cause} The config names {tcp}: {remedy.words()}"), err=True)
+    say(f"{cause} The config names {tcp}: {remedy.words()}", err=True)
 
 
 def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:
@@ -115,7 +117,7 @@ def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:
             _tell(status, as_json=as_json)
         elif not as_json:
             why = f": {status.cause} {status.remedy}" if status.cause else ""
-            click.echo(plain(f"server: {status.state}{why}"), err=True)
+            say(f"server: {status.state}{why}", err=True)
 
     last = supervisor.run_supervisor(launch.spec(), context.paths, changed)
     if last.state == "failed":
@@ -123,23 +125,12 @@ def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:
 
 
 def _tell(status: Status, *, as_json: bool) -> None:
-    """Where the server listens; raises R1tuiError when it does not answer there."""
-    if status.state not in ("ready", "sleeping"):
-        cause = status.cause or f"The server is {status.state}."
-        raise R1tuiError(cause, *(status.remedies or (ShowLog(),)))
+    """Say where the server listens; raises R1tuiError when it does not answer there."""
+    check_ready(status)
     if as_json:
         print_json_line(encode_event(StageDone("server", status.endpoint or "", status.state)))
         return
-    for line in describe(status):
-        click.echo(plain(line), err=True)
+    say(*describe(status), err=True)
     if status.tcp:
-        click.echo(f"  from another machine: {ssh_line(parse_tcp(status.tcp))}", err=True)
+        say(f"  from another machine: {ssh_line(parse_tcp(status.tcp))}", err=True)
     print_text(status.endpoint or "")
-
-
-def _script(context: Context, launch: Launch) -> str:
-    spec = launch.spec()
-    socket = context.paths.script_socket
-    argv = [word.replace(spec.socket, str(socket)) for word in spec.argv]
-    key_file = Path(spec.key_file).with_name("by-hand-key") if spec.key_file else None
-    return as_script(argv, socket, key_file, spec.plan.env if spec.plan else None)

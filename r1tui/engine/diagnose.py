@@ -51,7 +51,7 @@ def diagnose(step: str, output: Sequence[str], status: int, *, log: Path, means:
     if KILLED.search(text) or status == -9:
         fewer = max(1, jobs // 2)
         return R1tuiError(
-            f"The build failed: the system killed a compiler for want of memory ({jobs} at once).",
+            f"The build failed: the system killed a compiler because memory ran out ({jobs} at once).",
             f"Set engine.jobs: {fewer} in config.yaml.",
             BuildEngine(),
             see,
@@ -96,7 +96,7 @@ def _for_nvcc(what: str, means: Means) -> str:
             f"CUDAHOSTCXX=g++-13 r1tui build, or take another toolkit.\n{means.cuda}"
         )
     if "cicc" in what or "ptxas" in what or "cudafe" in what:
-        return f"The CUDA toolkit is not whole.\n{means.cuda}"
+        return f"The CUDA toolkit is incomplete.\n{means.cuda}"
     return ""
 
 

@@ -1,38 +1,40 @@
-"""An engine for these settings, built or asked where there is none yet."""
+"""An engine for these settings, built or asked where there is none yet.
+
+cmake and ninja run in one folder: progress goes out, the whole output into a log, and a half-done build goes on.
+"""
 
 import os
+import re
+import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from r1tui.config import EngineSettings
-from r1tui.engine.build import Builder, build_environment, ninja_binary
-from r1tui.engine.cuda import ways_on
-from r1tui.engine.diagnose import Means
-from r1tui.engine.find import Engine, current_devices, engine_of, find_finished, folder_of_binary
+from r1tui.engine import find
+from r1tui.engine.diagnose import Means, diagnose
+from r1tui.engine.find import Engine
 from r1tui.engine.probe import missing_gpus, probe
-from r1tui.engine.recipe import Recipe, choose, cmake_arguments, compile_jobs, flags_against_broken_amx
+from r1tui.engine.recipe import TARGETS, Recipe, choose, cmake_arguments, compile_jobs, flags_without_amx, ways_on
 from r1tui.engine.source import fetch_source, source_kind
-from r1tui.engine.store import (
-    RECORD_VERSION,
-    BuildRecord,
-    Identity,
-    identify,
-    read_record,
-    write_record,
-)
 from r1tui.engine.system import System, find_toolkit, install_command, survey
 from r1tui.engine.toolchain import bundled_toolkit, fetch_toolkit
 from r1tui.errors import R1tuiError
-from r1tui.events import Emit, LogLine, Notice, StageDone, StageStarted
+from r1tui.events import Emit, LogLine, Meter, Notice, StageDone, StageStarted
 from r1tui.machine.hardware import memory_available_bytes, usable_physical_cores
 from r1tui.machine.nvml import read_nvidia
-from r1tui.plan.capabilities import Capabilities
-from r1tui.system.children import Cancel, check, run_lines, sigterm_raises
-from r1tui.system.files import make_folder
+from r1tui.system.children import Cancel, check, run_lines, run_quietly, sigterm_raises
+from r1tui.system.environment import clean_environment
+from r1tui.system.files import make_folder, read_json_if_any, write_json
+from r1tui.system.lazy import cmake, ninja
 from r1tui.system.locks import locked
 from r1tui.system.paths import Paths
+
+STEP = re.compile(r"^\[(\d+)/(\d+)\] ")
+CONFIGURED = "r1tui-configured.json"
+CUDA_VARIABLES = ("CUDA_HOME", "CUDA_PATH", "CUDACXX", "CUDAToolkit_ROOT", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")
+SEARCH_VARIABLES = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "LD_LIBRARY_PATH")
 
 
 def build_engine(settings: EngineSettings, paths: Paths, emit: Emit, *, cancel: Cancel | None = None) -> Engine:
@@ -43,30 +45,30 @@ def build_engine(settings: EngineSettings, paths: Paths, emit: Emit, *, cancel: 
     """
     emit(StageStarted("engine", "llama.cpp"))
     with sigterm_raises("The build"):
-        engine = _Work(settings, paths, emit, cancel).engine()
+        engine = _EngineMaker(settings, paths, emit, cancel).engine()
     for note in engine.notes:
         emit(Notice("engine", note))
     emit(StageDone("engine", str(engine.server), f"{engine.backend}, {engine.capabilities.version}"))
     return engine
 
 
-class _Work:
+@dataclass(frozen=True)
+class _EngineMaker:
     """One call of build_engine."""
 
-    def __init__(self, settings: EngineSettings, paths: Paths, emit: Emit, cancel: Cancel | None) -> None:
-        self._settings = settings
-        self._paths = paths
-        self._emit = emit
-        self._cancel = cancel
+    settings: EngineSettings
+    paths: Paths
+    emit: Emit
+    cancel: Cancel | None
 
     def engine(self) -> Engine:
-        kind, path = source_kind(self._settings)
+        kind, path = source_kind(self.settings)
         if kind == "binary":
             return self._existing(path)
-        if kind == "release" and (record := find_finished(self._settings, self._paths, os.environ)) is not None:
+        if kind == "release" and (record := find.find_finished(self.settings, self.paths, os.environ)) is not None:
             return self._known(record)
-        system = survey(os.environ, self._settings.cuda_toolkit, bundled_toolkit(self._paths))
-        recipe = choose(self._settings, system)
+        system = survey(os.environ, self.settings.cuda_toolkit, bundled_toolkit(self.paths))
+        recipe = choose(self.settings, system)
         if system.cxx is None:
             raise R1tuiError(
                 "There is no C++ compiler.",
@@ -74,60 +76,72 @@ class _Work:
             )
         for notice in recipe.notices:
             self._notice(notice)
-        identity = identify(self._settings, recipe, os.environ)
+        identity = find.identify(self.settings, recipe, os.environ)
         if recipe.fetch_toolkit:
             self._notice("Fetching NVIDIA's CUDA compiler from PyPI (about 530 MB).")
             waiting = self._waiting("the CUDA toolkit")
-            toolkit = fetch_toolkit(self._paths, system.cxx, line=self._line, waiting=waiting, cancel=self._cancel)
+            toolkit = fetch_toolkit(self.paths, system.cxx, line=self._line, waiting=waiting, cancel=self.cancel)
             recipe = replace(recipe, toolkit=toolkit, fetch_toolkit=False)
         if kind == "release":
             path = fetch_source(
-                self._settings,
-                self._paths,
+                self.settings,
+                self.paths,
                 line=self._line,
                 notice=self._notice,
                 waiting=self._waiting("the source"),
-                cancel=self._cancel,
+                cancel=self.cancel,
             )
-        folder = self._paths.engines / identity.name
+        folder = self.paths.engines / identity.name
         lock = folder.with_name(f"{identity.name}.lock")
-        waiting, poll = self._waiting("this build"), lambda: check(self._cancel, "The build")
+        waiting, poll = self._waiting("this build"), lambda: check(self.cancel, "The build")
         with locked(lock, "The build folder", waiting, poll):
-            record = read_record(folder) if kind == "release" else None  # another r1tui may have built it meanwhile
-            return engine_of(record or self._build(folder, path, identity, recipe, system))
+            record = (
+                find.read_record(folder) if kind == "release" else None
+            )  # another r1tui may have built it meanwhile
+            return find.engine_of(record or self._build(folder, path, identity, recipe, system))
 
-    def _build(self, folder: Path, source: Path, identity: Identity, recipe: Recipe, system: System) -> BuildRecord:
+    def _build(
+        self, folder: Path, source: Path, identity: find.Identity, recipe: Recipe, system: System
+    ) -> find.BuildRecord:
         started_s = time.monotonic()
-        jobs = compile_jobs(self._settings.jobs, usable_physical_cores(), memory_available_bytes())
-        cxx_flags = flags_against_broken_amx(_native_macros(system.cxx, self._cancel))
-        if cxx_flags:
+        jobs = compile_jobs(self.settings.jobs, usable_physical_cores(), memory_available_bytes())
+        macros = self._ask([system.cxx or "c++", "-march=native", "-dM", "-E", "-x", "c++", os.devnull], os.environ)
+        if cxx_flags := flags_without_amx("\n".join(macros)):
             self._notice("This compiler breaks AMX, so it is left out; GCC 14 or newer makes prompts faster.")
             cxx_flags = f"{os.environ.get('CXXFLAGS', '')} {cxx_flags}".strip()
         env = build_environment(os.environ, recipe, source)
-        builder = Builder(
-            folder,
-            log=self._paths.logs / "build.log",
-            env=env,
-            means=Means(system.package_manager, ways_on(system)),
-            jobs=jobs,
-            emit=self._emit,
-            cancel=self._cancel,
+        # The AMD GPUs' targets (gfx1100) by ROCm's own tool; none leaves the choice to cmake.
+        amd = self._ask(["amdgpu-arch"], env) if recipe.backend == "hip" else []
+        targets = tuple(dict.fromkeys(line for line in amd if line.startswith("gfx")))
+        env["TMPDIR"] = str(folder / "tmp")  # killed compilers leave gigabytes, which here the next start removes
+        means = Means(system.package_manager, ways_on(system))
+        builder = _Builder(folder, self.paths.logs / "build.log", env, means, jobs, self.emit, self.cancel)
+        server = builder.run(
+            source,
+            cmake_arguments(recipe, self.settings, _packaged("ninja", ninja.BIN_DIR), targets, cxx_flags),
         )
-        hip = _hip_targets(env, self._cancel) if recipe.backend == "hip" else ()
-        server = builder.run(source, cmake_arguments(recipe, self._settings, ninja_binary(), hip, cxx_flags))
-        capabilities = probe(server, recipe.toolkit, self._cancel)
+        capabilities = probe(server, recipe.toolkit, self.cancel)
         notes = missing_gpus(system.nvidia, capabilities, recipe.backend)
         seconds = time.monotonic() - started_s
-        on_purpose = self._settings.backend != "auto"
-        return _record(folder, identity, server, capabilities, notes=notes, seconds=seconds, on_purpose=on_purpose)
+        on_purpose = self.settings.backend != "auto"
+        return find.record_build(
+            folder, identity, server, capabilities, notes=notes, seconds=seconds, on_purpose=on_purpose
+        )
 
-    def _known(self, record: BuildRecord) -> Engine:
+    def _ask(self, command: Sequence[str | Path], env: Mapping[str, str]) -> list[str]:
+        """What a program says of this machine; nothing where it cannot."""
+        try:
+            return run_quietly(command, what=str(command[0]), env=env, cancel=self.cancel, timeout_s=10)[1]
+        except (OSError, TimeoutError):
+            return []
+
+    def _known(self, record: find.BuildRecord) -> Engine:
         """A finished build; what it said about GPUs that it does not see is asked again, since that can be mended."""
-        engine = engine_of(record)
+        engine = find.engine_of(record)
         if not engine.notes:
             return engine
         try:
-            capabilities = replace(engine.capabilities, devices=current_devices(engine))
+            capabilities = replace(engine.capabilities, devices=find.current_devices(engine))
         except R1tuiError:  # it does not run here: what was noted still holds
             return engine
         notes = missing_gpus(read_nvidia(), capabilities, engine.backend)
@@ -135,72 +149,157 @@ class _Work:
 
     def _existing(self, server: Path) -> Engine:
         """A llama-server that the user has; what it says is remembered as long as the file is the same."""
-        folder = folder_of_binary(server, self._paths)
-        if (record := read_record(folder)) is not None:
+        folder = find.folder_of_binary(server, self.paths)
+        if (record := find.read_record(folder)) is not None:
             return self._known(record)
-        capabilities = probe(server, find_toolkit(os.environ, "auto"), self._cancel)
+        capabilities = probe(server, find_toolkit(os.environ, "auto"), self.cancel)
         devices = [device.name for device in capabilities.devices]
         backend = next((name for name in ("cuda", "hip", "rocm", "vulkan", "metal")
                         if any(device.lower().startswith(name) for device in devices)), "cpu")  # fmt: skip
         notes = missing_gpus(read_nvidia(), capabilities, backend)
         make_folder(folder)
-        identity = Identity("existing", backend, (), (), str(server), "", "", "")
-        return engine_of(_record(folder, identity, server, capabilities, notes=notes, seconds=0.0, on_purpose=True))
+        identity = find.Identity("existing", backend, (), (), str(server), "", "", "")
+        return find.engine_of(
+            find.record_build(folder, identity, server, capabilities, notes=notes, seconds=0.0, on_purpose=True)
+        )
 
     def _notice(self, text: str) -> None:
-        self._emit(Notice("engine", text))
+        self.emit(Notice("engine", text))
 
     def _line(self, text: str) -> None:
-        self._emit(LogLine("engine", text))
+        self.emit(LogLine("engine", text))
 
     def _waiting(self, what: str) -> Callable[[int], None]:
-        return lambda pid: self._notice(f"Another r1tui (PID {pid}) is at work on {what}; waiting for it.")
+        return lambda pid: self._notice(f"Another r1tui (PID {pid}) is working on {what}; waiting for it.")
 
 
-def _record(
-    folder: Path,
-    identity: Identity,
-    server: Path,
-    capabilities: Capabilities,
-    *,
-    notes: tuple[str, ...],
-    seconds: float,
-    on_purpose: bool,
-) -> BuildRecord:
-    """Write and return the record that makes the folder a finished build."""
-    record = BuildRecord(
-        RECORD_VERSION,
-        identity,
-        str(server),
-        capabilities.version,
-        capabilities.build_number,
-        tuple(sorted(capabilities.flags)),
-        tuple((d.name, d.description, d.total_mib, d.free_mib) for d in capabilities.devices),
-        notes,
-        round(seconds, 1),
-        time.time(),
-        on_purpose,
-    )
-    write_record(folder, record)
-    return record
+@dataclass(frozen=True)
+class _Builder:
+    """One build folder and everything that its steps share."""
+
+    folder: Path
+    log: Path
+    env: Mapping[str, str]
+    means: Means
+    jobs: int
+    emit: Emit
+    cancel: Cancel | None
+
+    def run(self, source: Path, arguments: Sequence[str]) -> Path:
+        """Configure if that has not been done this way, compile what is missing; the path of llama-server.
+
+        Raises R1tuiError with the first compiler error, CancelledError; what was compiled stays.
+        """
+        self._empty_temporary()
+        make_folder(self.log.parent)
+        self.log.write_text("")
+        self._configure(source, arguments)
+        self._compile()
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+        server = self.folder / "bin" / "llama-server"
+        if not os.access(server, os.X_OK):
+            raise R1tuiError(f"The build made no {server.name}.", f"Full log: {self.log}")
+        return server
+
+    def _empty_temporary(self) -> None:
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+        make_folder(self.folder / "tmp")
+
+    def _configure(self, source: Path, arguments: Sequence[str]) -> None:
+        command = [
+            str(_packaged("cmake", cmake.CMAKE_BIN_DIR)),
+            "-S",
+            str(source),
+            "-B",
+            str(self.folder),
+            "-G",
+            "Ninja",
+            *arguments,
+        ]
+        done = self.folder / CONFIGURED
+        if (self.folder / "build.ninja").is_file() and read_json_if_any(done, list[str]) == command:
+            return
+        done.unlink(missing_ok=True)
+        if _configured_source(self.folder) not in (None, source):
+            self._clear()
+        fresh = not (self.folder / "CMakeCache.txt").exists()
+        status, said = self._step(command)
+        if status != 0 and not fresh:  # the cache of an earlier attempt may be what is wrong
+            self._clear()
+            status, said = self._step(command)
+        if status != 0:
+            shutil.rmtree(self.folder / "CMakeFiles", ignore_errors=True)
+            (self.folder / "CMakeCache.txt").unlink(missing_ok=True)
+            raise self._diagnose("cmake", status, said)
+        write_json(done, command)
+
+    def _clear(self) -> None:
+        shutil.rmtree(self.folder)
+        self._empty_temporary()
+
+    def _compile(self) -> None:
+        program = [str(_packaged("ninja", ninja.BIN_DIR)), "-C", str(self.folder)]
+        _, said = run_quietly([*program, "-t", "targets", "all"], what="The build", env=self.env, cancel=self.cancel)
+        offered = {line.partition(":")[0] for line in said}
+        if "llama-server" not in offered:
+            raise R1tuiError("This source builds no llama-server.", f"Use another engine.ref. Full log: {self.log}")
+        status, said = self._step([*program, "-j", str(self.jobs), *(name for name in TARGETS if name in offered)])
+        if status != 0:
+            raise self._diagnose("ninja", status, said)
+
+    def _diagnose(self, step: str, status: int, said: list[str]) -> R1tuiError:
+        return diagnose(step, said, status, log=self.log, means=self.means, jobs=self.jobs)
+
+    def _step(self, command: Sequence[str]) -> tuple[int, list[str]]:
+        """Run it; its exit status and all that it said, which goes to the log and to the events too."""
+        said: list[str] = []
+        meter = Meter("engine", "steps", self.emit)
+        with self.log.open("a", encoding="utf-8", errors="replace") as log:
+
+            def line(text: str) -> None:
+                said.append(text)
+                log.write(text + "\n")
+                log.flush()
+                self.emit(LogLine("engine", text))
+                if step := STEP.match(text):
+                    meter.total = int(step[2])
+                    meter.update(int(step[1]))
+
+            line("$ " + " ".join(command))
+            status = run_lines(command, line, what="The build", env=self.env, cancel=self.cancel)
+        return status, said
 
 
-def _native_macros(cxx: Path | None, cancel: Cancel | None) -> str:
-    """What the compiler defines for this very processor; empty where it does not say."""
-    said: list[str] = []
-    command: list[str | Path] = [cxx or "c++", "-march=native", "-dM", "-E", "-x", "c++", os.devnull]
+def build_environment(env: Mapping[str, str], recipe: Recipe, source: Path) -> dict[str, str]:
+    """What cmake and ninja run with. With a toolkit of our own, nothing of the system's toolkit is left in it."""
+    clean = clean_environment(env)
+    clean["GIT_CEILING_DIRECTORIES"] = str(source.parent)  # a repository around our folder is not llama.cpp's
+    clean["NINJA_STATUS"] = "[%f/%t] "
+    clean["LC_ALL"] = "C"  # compilers' words are read
+    toolkit = recipe.toolkit
+    if toolkit is not None and toolkit.bundled:
+        for name in CUDA_VARIABLES:
+            clean.pop(name, None)
+        for name in SEARCH_VARIABLES:
+            if name in clean:
+                clean[name] = ":".join(part for part in clean[name].split(":") if "cuda" not in part.lower())
+        clean["PATH"] = f"{toolkit.nvcc.parent}:{clean.get('PATH', os.defpath)}"
+    return clean
+
+
+def _packaged(name: str, folder: str) -> Path:
+    """The program of the Python package of its name, whatever the PATH holds."""
+    program = Path(folder) / name
+    if not program.is_file():
+        raise R1tuiError(f"The Python package {name} is incomplete.", f"pip install --force-reinstall {name}")
+    return program
+
+
+def _configured_source(folder: Path) -> Path | None:
+    """The source folder that a CMakeCache.txt was made for."""
     try:
-        run_lines(command, said.append, what="the compiler", env=os.environ, cancel=cancel, timeout_s=10)
-    except (OSError, TimeoutError):
-        return ""
-    return "\n".join(said)
-
-
-def _hip_targets(env: Mapping[str, str], cancel: Cancel | None) -> tuple[str, ...]:
-    """The AMD GPUs' targets (gfx1100) by ROCm's own tool; empty leaves the choice to cmake."""
-    said: list[str] = []
-    try:
-        run_lines(["amdgpu-arch"], said.append, what="amdgpu-arch", env=env, cancel=cancel, timeout_s=10)
-    except (OSError, TimeoutError):
-        return ()
-    return tuple(dict.fromkeys(line for line in said if line.startswith("gfx")))
+        text = (folder / "CMakeCache.txt").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    found = re.search(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", text, re.MULTILINE)
+    return Path(found[1]) if found else Path()

@@ -1,4 +1,4 @@
-"""What to build and how: the back end for a machine, and cmake's arguments for it. Pure functions."""
+"""What to build and how: the back end for a machine, its CUDA, and cmake's arguments for it. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,21 +7,22 @@ from typing import Literal
 
 from r1tui.config import EngineSettings
 from r1tui.engine import pins
-from r1tui.engine.cuda import (
-    architectures_of,
-    check_cublas,
-    check_toolkit,
-    default_architectures,
-    machine_code,
-    ways_on,
-)
-from r1tui.engine.system import System, Toolkit, hip_way
+from r1tui.engine.system import System, Toolkit, hip_way, install, install_command
 from r1tui.errors import R1tuiError
 from r1tui.remedies import BuildEngine, Run
 
 TARGETS = ("llama-server", "llama-fit-params", "ggml-rpc-server", "llama-bench")
-GIB = 1 << 30
-JOB_BYTES = GIB  # the largest compiler process of a CUDA build took 0.9 GB
+JOB_BYTES = 1 << 30  # the largest compiler process of a CUDA build took 0.9 GB
+# The first CUDA release that compiles for an architecture, and the last that does (release notes of CUDA 11 to 13).
+FIRST_CUDA = {
+    "80": (11, 0), "86": (11, 1), "87": (11, 4), "89": (11, 8), "90": (11, 8), "100": (12, 8), "120": (12, 8),
+    "103": (12, 9), "121": (12, 9), "110": (13, 0),
+}  # fmt: skip
+COMMON_ARCHITECTURES = ("75-virtual", "80-real", "86-real", "89-real", "90-real")
+OLDEST_IN_CUDA_13 = 75
+LAST_CUDA_12 = (12, 9)
+DRIVER_OF_CUDA = {13: "580", 12: "525", 11: "450"}  # the oldest Linux driver that runs a release
+FROM_PYPI = "r1tui build --backend cuda --cuda-toolkit pypi"
 
 BuiltBackend = Literal["cpu", "cuda", "hip", "vulkan", "metal"]
 
@@ -95,7 +96,7 @@ def cmake_arguments(
     return [f"-D{name}={value}" for name, value in arguments.items()] + list(settings.cmake_args)
 
 
-def flags_against_broken_amx(macros: str) -> str:
+def flags_without_amx(macros: str) -> str:
     """Compiler flags that leave AMX out where this compiler breaks it; `macros` is what `-march=native -dM -E` prints.
 
     GCC drops the stores before `_tile_loadconfig` (its bug 114098; mended in 11.5, 12.4, 13.3 and 14), so that
@@ -118,6 +119,34 @@ def compile_jobs(asked: int | None, cores: int, available_bytes: int) -> int:
     return asked or max(1, min(cores, available_bytes // JOB_BYTES))
 
 
+def ways_on(system: System) -> str:
+    """What to do about a GPU without a CUDA compiler that suits it: only what works here, the best way first."""
+    here = f"; here: {system.nvidia.driver_version}" if system.nvidia.driver_version else ""
+    runs = system.nvidia.cuda_version
+    ways: list[str] = []
+    if _suits(pins.CUDA, system):
+        ways.append(
+            f"{FROM_PYPI}   the CUDA 13 compiler from NVIDIA's PyPI wheels "
+            f"(needs driver {DRIVER_OF_CUDA[13]} or newer{here})"
+        )
+    packaged = system.packaged_cuda
+    if packaged is not None and (packaged.version is None or _suits(packaged.version, system)):
+        command = install(system.package_manager, packaged.package)
+        if packaged.version is None and runs is not None and runs < pins.CUDA:
+            command += f"   if that is CUDA {runs[0]}"
+        ways.append(f"{command}   then r1tui build again")
+    if not _suits(pins.CUDA, system) and (older := _older_toolkit(system)) is not None:
+        name = "{}.{}".format(*older)
+        ways.append(
+            f"install NVIDIA's CUDA {name} toolkit and name its folder: engine.cuda_toolkit: /usr/local/cuda-{name}"
+        )
+    if runs is not None and runs < pins.CUDA and _compiles(pins.CUDA, system):
+        ways.append(f"update the NVIDIA driver to {DRIVER_OF_CUDA[13]} or newer{here}   then {FROM_PYPI}")
+    ways.append(f"r1tui build --backend vulkan   slower; needs {install_command(system.package_manager, 'vulkan')}")
+    ways.append("r1tui build --backend cpu   leaves the GPU unused on purpose")
+    return "\n".join(["Choose one of:", *(f"  {way}" for way in ways)])
+
+
 def _automatic(settings: EngineSettings, system: System) -> Recipe:
     if system.platform == "darwin":
         return Recipe("metal")
@@ -125,8 +154,8 @@ def _automatic(settings: EngineSettings, system: System) -> Recipe:
         if not system.nvidia.gpus:
             reason = system.nvidia.reason or "unknown"
             raise R1tuiError(
-                f"An NVIDIA GPU is here, but its driver does not show it ({reason}).",
-                "Install or mend the NVIDIA driver; a container is started with it.",
+                f"There is an NVIDIA GPU, but its driver does not show it ({reason}).",
+                "Install or repair the NVIDIA driver; a container must be started with it.",
                 Run("nvidia-smi", "must list the GPU"),
                 "Or leave the GPU unused on purpose.",
                 BuildEngine("--backend cpu"),
@@ -140,7 +169,7 @@ def _automatic(settings: EngineSettings, system: System) -> Recipe:
     if system.hipcc is not None:
         return Recipe("hip")
     notice = (
-        "An AMD GPU is here, but no ROCm compiler (hipcc): this build is for the CPU alone. For the GPU: "
+        "There is an AMD GPU but no ROCm compiler (hipcc), so this build is for the CPU only. For the GPU: "
         f"{hip_way(system)}, or r1tui build --backend vulkan"
     )
     return Recipe("cpu", notices=(notice,))
@@ -153,20 +182,74 @@ def _cuda(settings: EngineSettings, system: System) -> Recipe:
     if system.toolkit is None and not from_pypi:
         raise R1tuiError("A CUDA build needs the CUDA compiler (nvcc), and there is none.", ways_on(system))
     version = pins.CUDA if from_pypi or system.toolkit is None else system.toolkit.version
-    notices = check_toolkit(version, system)
+    notices = _check_toolkit(version, system)
     given = " ".join(settings.cmake_args)
-    if system.toolkit is not None and "CMAKE_PREFIX_PATH" not in given and "CUDAToolkit" not in given:
-        check_cublas(system.toolkit, system)
-    architectures = machine_code(architectures_of(system))
+    is_elsewhere = "CMAKE_PREFIX_PATH" in given or "CUDAToolkit" in given
+    if system.toolkit is not None and not system.toolkit.has_cublas and not is_elsewhere:
+        raise R1tuiError(  # without cuBLAS llama.cpp's CUDA code does not compile
+            f"The CUDA toolkit in {system.toolkit.root} has no cuBLAS (cublas_v2.h).",
+            f"Install the rest of that toolkit (libcublas and its headers), or another.\n{ways_on(system)}",
+        )
+    # Machine code alone, without the PTX that other cards would need; llama.cpp makes 120a of 120 of its own accord.
+    architectures = tuple(f"{architecture}-real" for architecture in system.architectures)
     if "CMAKE_CUDA_ARCHITECTURES" in given:
         architectures = ()
-    elif not architectures:
-        architectures = default_architectures(version)
+    elif not architectures:  # machine code for the common cards, PTX for what lies between
+        architectures = COMMON_ARCHITECTURES
+        if version is not None and version >= FIRST_CUDA["120"]:
+            architectures += ("120a-real",)
         notices.append(
             f"No GPU is visible: compiling for {', '.join(architectures)}, which takes several times as long as "
             "for one. For one: engine.cmake_args: ['-DCMAKE_CUDA_ARCHITECTURES=90-real']"
         )
     return Recipe("cuda", architectures, system.toolkit, from_pypi and system.toolkit is None, tuple(notices))
+
+
+def _check_toolkit(version: tuple[int, int] | None, system: System) -> list[str]:
+    """What the toolkit cannot do for these GPUs and this driver: errors raised, mere warnings returned."""
+    if version is None:
+        return []
+    name = "CUDA {}.{}".format(*version)
+    for architecture in system.architectures:
+        capability = f"{architecture[:-1]}.{architecture[-1]}"
+        first = FIRST_CUDA.get(architecture)
+        if first is not None and version < first:
+            raise R1tuiError(
+                f"{name} is too old for this GPU: compute capability {capability} needs {first[0]}.{first[1]}.",
+                ways_on(system),
+            )
+        if version[0] >= 13 and int(architecture) < OLDEST_IN_CUDA_13:
+            raise R1tuiError(
+                f"{name} no longer compiles for this GPU (compute capability {capability}).", ways_on(system)
+            )
+    runs = system.nvidia.cuda_version
+    if runs is None or version <= runs:
+        return []
+    driver = f"the driver {system.nvidia.driver_version} runs CUDA up to {runs[0]}.{runs[1]}"
+    if version[0] > runs[0]:
+        raise R1tuiError(f"{name} is too new: {driver}.", ways_on(system))
+    return [f"{name} is newer than {driver}. It works for machine code of this very GPU; updating the driver is safer."]
+
+
+def _suits(version: tuple[int, int], system: System) -> bool:
+    """Whether this CUDA compiles for every visible GPU and its driver runs what comes of it."""
+    runs = system.nvidia.cuda_version
+    return _compiles(version, system) and (runs is None or version[0] <= runs[0])
+
+
+def _compiles(version: tuple[int, int], system: System) -> bool:
+    return all(
+        version >= FIRST_CUDA.get(architecture, (0, 0)) and (version[0] < 13 or int(architecture) >= OLDEST_IN_CUDA_13)
+        for architecture in system.architectures
+    )
+
+
+def _older_toolkit(system: System) -> tuple[int, int] | None:
+    """The CUDA 12 (or 11) for a driver or card that CUDA 13 has left behind; None where there is none."""
+    runs = min(system.nvidia.cuda_version or LAST_CUDA_12, LAST_CUDA_12)
+    needed = max((FIRST_CUDA.get(architecture, (0, 0)) for architecture in system.architectures), default=(0, 0))
+    version = max(runs, needed)
+    return version if _suits(version, system) else None
 
 
 def _cuda_arguments(recipe: Recipe) -> dict[str, str]:

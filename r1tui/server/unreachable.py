@@ -6,8 +6,8 @@ import re
 from r1tui.errors import R1tuiError
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.refusal import Whose
+from r1tui.system.environment import proxy_variable
 from r1tui.system.lazy import httpx2
-from r1tui.system.variables import proxy_variable
 
 _UNKNOWN_HOST = re.compile(
     r"Name or service not known|nodename nor servname|getaddrinfo|name resolution|No address", re.I

@@ -15,8 +15,8 @@ from r1tui.messages import Refusal, ServerSpec, Status, decode_own
 from r1tui.supervisor.running import adopt_server, run_supervisor
 from r1tui.system.files import keep_others_out, write_json
 from r1tui.system.logs import begin_log, log_unexpected
+from r1tui.system.own_process import forgive_streams
 from r1tui.system.paths import Paths
-from r1tui.system.streams import forgive_streams
 
 
 def main(arguments: list[str]) -> int:

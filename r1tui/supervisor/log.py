@@ -5,7 +5,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from r1tui.system.log_reader import older_log
+from r1tui.system.log_reader import older_log, read_tail
 from r1tui.system.paths import private_folder
 
 TAIL_BYTES = 256 << 10
@@ -54,9 +54,6 @@ def last_lines(log: Path, *, with_older: bool) -> list[str]:
 
 
 def _tail(path: Path, length_bytes: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - length_bytes, 0))
-            return file.read()
-    except OSError:
-        return b""
+    with suppress(OSError):
+        return read_tail(path, length_bytes)[0]
+    return b""

@@ -55,7 +55,6 @@ def run_lines(
     line: Callable[[str], None],
     *,
     what: str,
-    cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     cancel: Cancel | None = None,
     timeout_s: float | None = None,
@@ -66,7 +65,7 @@ def run_lines(
     `cancel` is set, TimeoutError after `timeout_s`, OSError when the program cannot be started.
     """
     deadline_s = None if timeout_s is None else monotonic() + timeout_s
-    with _started(argv, cwd, env) as (child, output):
+    with _started(argv, env) as (child, output):
         for text in _lines(child, output):
             if text is not None:
                 line(text)
@@ -74,6 +73,19 @@ def run_lines(
             if deadline_s is not None and monotonic() > deadline_s:
                 raise TimeoutError(f"{what} took longer than {timeout_s:.0f} s.")
         return child.wait()
+
+
+def run_quietly(
+    argv: Sequence[str | Path],
+    *,
+    what: str,
+    env: Mapping[str, str] | None = None,
+    cancel: Cancel | None = None,
+    timeout_s: float | None = None,
+) -> tuple[int, list[str]]:
+    """Run the program as `run_lines` does: its exit status, and the lines that it wrote."""
+    said: list[str] = []
+    return run_lines(argv, said.append, what=what, env=env, cancel=cancel, timeout_s=timeout_s), said
 
 
 @contextmanager
@@ -96,7 +108,7 @@ def sigterm_raises(what: str) -> Iterator[None]:
 
 @contextmanager
 def _started(
-    argv: Sequence[str | Path], cwd: Path | None, env: Mapping[str, str] | None
+    argv: Sequence[str | Path], env: Mapping[str, str] | None
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     command = [os.fspath(part) for part in argv]
     if sys.platform == "linux":
@@ -110,7 +122,6 @@ def _started(
         try:
             child = subprocess.Popen(
                 command,
-                cwd=cwd,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,

@@ -1,13 +1,19 @@
-"""The environment of the llama.cpp programs that we start: nothing in it changes what their arguments say.
+"""Variables: those that our programs and the network libraries read, checked; and what llama.cpp's programs get.
 
-What they read there (b11434, every `getenv` of its source): arguments (`LLAMA_ARG_*`), another port and other routes
-(`AIP_*`, of a cloud's containers), what is fetched from where and by whom (`HF_*`, `MODEL_ENDPOINT`), switches of the
-server (`LLAMA_*`), and how the hardware is used (`GGML_*`, `CUDA_*`, …), which is the user's to say.
+Nothing in a llama.cpp program's environment changes what its arguments say. What it reads there (b11434, every `getenv`
+of its source): arguments (`LLAMA_ARG_*`), another port and other routes (`AIP_*`, of a cloud's containers), what is
+fetched from where and by whom (`HF_*`, `MODEL_ENDPOINT`), switches of the server (`LLAMA_*`), and how the hardware is
+used (`GGML_*`, `CUDA_*`, …), which is the user's to say. Errors never show a value, which may be a secret.
 """
 
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
+
+from r1tui.errors import UsageError
+from r1tui.remedies import AnyRemedy
+from r1tui.system.lazy import urllib_parse, urllib_request
 
 _SPEAKS_TO_LLAMA = ("LLAMA_", "LLAMACPP_", "AIP_", "HF_", "HUGGING_FACE_", "HUGGINGFACE_", "MODEL_ENDPOINT", "MTMD_")
 _HARDWARE = ("CUDA_", "GGML_", "HIP_")
@@ -19,6 +25,19 @@ CONFIG_FOLDER = {"XDG_CONFIG_HOME": os.devnull}
 """llama.cpp takes arguments from `llama.cpp/config.ini` there too: a folder that cannot exist."""
 CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 """CUDA numbers cards as the driver's tools do, unless the user wants it otherwise."""
+
+HUB = "https://huggingface.co"
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+SECONDS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
+"""What huggingface_hub reads as whole numbers as soon as it is imported."""
+_STRAIGHT = "\"'`"
+_CURLY = "´‘’‚‛“”„‟«»‹›「」＂＇"
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]", re.ASCII)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}")
+_IN_WORDS = {
+    "\0": "a NUL", "\n": "a line break", "\r": "a line break", " ": "a space", "\t": "a tab",
+    "\ufeff": "a byte order mark", "\ufffd": "a byte that is no UTF-8",
+}  # fmt: skip
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -55,3 +74,125 @@ def shell_lines() -> list[str]:
 
 def _any_of(beginnings: tuple[str, ...]) -> str:
     return "|".join(f"{beginning}*" for beginning in beginnings)
+
+
+def check_network() -> None:
+    """Raise UsageError for what keeps every connection from being made: proxies, and where certificates are."""
+    check_proxies()
+    for name, is_right, what in (("SSL_CERT_FILE", Path.is_file, "file"), ("SSL_CERT_DIR", Path.is_dir, "folder")):
+        if (given := os.environ.get(name)) and not is_right(Path(given)):
+            remedy = f"Set it to a {what} of certificates, or unset it."
+            raise UsageError(f"{name} points to a {what} that does not exist.", remedy)
+
+
+def check_proxies() -> None:
+    """Raise UsageError for a proxy that is mistyped, unless NO_PROXY says that none is used."""
+    used = urllib_request.getproxies_environment()
+    if "*" in (one.strip() for one in used.get("no", "").split(",")):
+        return
+    for scheme in ("http", "https", "all"):
+        if (value := used.get(scheme)) and (fault := _proxy_fault(value)):
+            remedy = "Write it as http://HOST:PORT or socks5h://HOST:PORT, or unset it."
+            raise UsageError(f"{_variable(scheme, value)} {fault}.", remedy)
+
+
+def proxy_variable(url: str) -> str:
+    """The variable that sets the proxy for this address; empty without one."""
+    parts, used = urllib_parse.urlsplit(url), urllib_request.getproxies_environment()
+    if urllib_request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return ""
+    kind = next((kind for kind in (parts.scheme, "all") if used.get(kind)), "")
+    return _variable(kind, used[kind]) if kind else ""
+
+
+def hub_endpoint() -> str:
+    """The address of the hub, or of the mirror that HF_ENDPOINT names; no slash at its end. Raises UsageError."""
+    given = os.environ.get("HF_ENDPOINT", "").strip()
+    if not given:
+        return HUB
+    if fault := _endpoint_fault(given):
+        raise UsageError(f"HF_ENDPOINT {fault}.", "Write it as https://HOST, or unset it to ask huggingface.co itself.")
+    return given.rstrip("/")
+
+
+def check_seconds() -> None:
+    """Raise UsageError for a time limit of huggingface_hub's that is no whole number."""
+    for name in SECONDS:
+        if (given := os.environ.get(name)) is not None and not re.fullmatch(r"\s*\d{1,9}\s*", given, re.ASCII):
+            raise UsageError(f"{name} is not a whole number of seconds.", f"Write it as {name}=10, or unset it.")
+
+
+def secret(value: str, where: str, remedy: str | AnyRemedy) -> str:
+    """A key or token without the space around it. Raises UsageError with `where` and `remedy` for an invalid one."""
+    value = value.strip()
+    quoted = value[:1] in _STRAIGHT and value[:1] == value[-1:] and len(value) > 1
+    if quoted or value[:1] in (*_CURLY,) or value[-1:] in (*_CURLY,):
+        raise UsageError(f"{where} is in quotes.", remedy)
+    if fault := _no_character(value):
+        raise UsageError(f"{where} {fault}.", remedy)
+    return value
+
+
+def _variable(scheme: str, value: str) -> str:
+    names = (name for name, given in os.environ.items() if given == value and name.lower() == f"{scheme}_proxy")
+    return max(names, default=f"{scheme}_proxy", key=str.islower)  # small letters win
+
+
+def _proxy_fault(value: str) -> str:
+    """What is wrong with a proxy's address, as a sentence goes on after its name; empty when it is right."""
+    scheme, separator, _ = value.partition("://")
+    if fault := _quoted(value) or _no_character(value):
+        return fault
+    if separator and scheme.lower() not in PROXY_SCHEMES:
+        shown = f": {scheme}" if _SCHEME.fullmatch(scheme) else ""
+        return f"has an unsupported proxy scheme{shown}"
+    if not separator and value.rstrip("/").count("/") > value.rpartition("@")[0].count("/"):
+        return "has no http:// in front"
+    return _address_fault(value if separator else f"http://{value}")
+
+
+def _endpoint_fault(value: str) -> str:
+    scheme, separator, _ = value.partition("://")
+    if fault := _quoted(value) or _no_character(value):
+        return fault
+    if not separator:
+        return "has no https:// in front"
+    if scheme.lower() not in ("http", "https"):
+        return "does not begin with https://"
+    if fault := _address_fault(value):
+        return fault
+    return "has a ? or # in it" if re.search("[?#]", value) else ""
+
+
+def _address_fault(url: str) -> str:
+    rest = url.partition("://")[2]
+    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    if "@" in rest and "@" not in authority:
+        return "has a /, ? or # in its name or password, which must be written as %2F, %3F or %23"
+    address = authority.rpartition("@")[2]
+    host, colon, port = re.fullmatch(r"(\[[^]]*\]|[^:]*)(:?)(.*)", address).groups()  # type: ignore[union-attr]
+    if not host:
+        return "has no host"
+    if not _HOST.fullmatch(host):
+        return "has an invalid host name"
+    if port and not (colon and re.fullmatch(r"\d{1,5}", port) and 0 < int(port) < 1 << 16):
+        return "has an invalid port (1 to 65535)"
+    return ""
+
+
+def _quoted(value: str) -> str:
+    return "is in quotes" if value[0] in _STRAIGHT + _CURLY or value[-1] in _STRAIGHT + _CURLY else ""
+
+
+def _no_character(value: str) -> str:
+    """The first character that neither an address nor a header can carry, in words."""
+    at, one = next(((at, one) for at, one in enumerate(value) if not "!" <= one <= "~"), (0, ""))
+    if not one:
+        return ""
+    if one in _IN_WORDS:
+        what = _IN_WORDS[one]
+    elif one in _CURLY:
+        what = "a curly quote"
+    else:
+        what = "a control character" if one < " " or one == "\x7f" else "a character that is not ASCII"
+    return f"has {what} in it (character {at + 1})"

@@ -86,15 +86,26 @@ def read_json_if_any(path: Path, kind: "type[T] | Decoder[T]") -> T | None:
 
 
 def make_way(path: Path) -> None:
-    """Clear the place of a file or socket of ours: set a folder aside, remove anything else foreign. Raises OSError."""
+    """Clear the place of a file or socket of ours: set a folder aside, remove a link or a pipe.
+
+    Raises OSError, for a device too: that is somebody else's, whoever has named it.
+    """
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return
     if stat.S_ISDIR(mode):
         _set_aside(path, "it is a folder", None)
+    elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
     elif not stat.S_ISREG(mode) and not stat.S_ISSOCK(mode):
         path.unlink(missing_ok=True)
+
+
+def check_is_file(fd: int, path: Path) -> None:
+    """Raise OSError where an open descriptor, named `path`, is of no regular file: a device, a pipe."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
 
 
 def read_bytes(path: Path) -> bytes:

@@ -4,25 +4,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
-    "asyncio", "cmake", "httpcore2", "httpx2", "hub_constants", "hub_errors", "hub_utils", "huggingface_hub",
-    "markdown_it", "ninja", "platformdirs", "psutil", "shutil", "urllib_request", "yaml",
+    "asyncio", "cmake", "futures", "httpcore2", "httpx2", "hub_constants", "hub_errors", "hub_utils",
+    "huggingface_hub", "logging", "markdown_it", "ninja", "platformdirs", "psutil", "shutil", "urllib_parse",
+    "urllib_request", "yaml",
 ]  # fmt: skip
-
-
-class LazyModule:
-    """Stands for a module, which is imported when something of it is used."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(import_module(self._name), name)
-
 
 if TYPE_CHECKING:
     import asyncio
+    import logging
     import shutil
+    import urllib.parse as urllib_parse
     import urllib.request as urllib_request
+    from concurrent import futures
 
     import cmake
     import httpcore2
@@ -37,19 +30,30 @@ if TYPE_CHECKING:
     from huggingface_hub import errors as hub_errors
 
     hub_utils: Any  # it does not declare what it exports
-else:
-    asyncio = LazyModule("asyncio")  # `r1tui status` needs none
-    cmake = LazyModule("cmake")
-    httpcore2 = LazyModule("httpcore2")
-    httpx2 = LazyModule("httpx2")  # a quarter of a second
-    hub_constants = LazyModule("huggingface_hub.constants")
-    hub_errors = LazyModule("huggingface_hub.errors")
-    hub_utils = LazyModule("huggingface_hub.utils")
-    huggingface_hub = LazyModule("huggingface_hub")  # half a second
-    markdown_it = LazyModule("markdown_it")
-    ninja = LazyModule("ninja")
-    platformdirs = LazyModule("platformdirs")  # a tenth of `r1tui status`
-    psutil = LazyModule("psutil")  # on Linux, little needs it
-    shutil = LazyModule("shutil")
-    urllib_request = LazyModule("urllib.request")  # http.client, email
-    yaml = LazyModule("yaml")
+
+_FULL_NAMES = {
+    "futures": "concurrent.futures",
+    "hub_constants": "huggingface_hub.constants",
+    "hub_errors": "huggingface_hub.errors",
+    "hub_utils": "huggingface_hub.utils",
+    "urllib_parse": "urllib.parse",
+    "urllib_request": "urllib.request",
+}
+
+
+class LazyModule:
+    """Stands for a module, which is imported when something of it is used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name), name)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> LazyModule:
+        if name.startswith("__"):  # what `import` asks for itself
+            raise AttributeError(name)
+        return LazyModule(_FULL_NAMES.get(name, name))

@@ -43,7 +43,7 @@ class Hold:
         self._write_name()
 
     def is_there(self) -> bool:
-        """Whether whoever asks by the file's name is told of this lock."""
+        """Whether whoever asks by the file's name is has_called of this lock."""
         return _is_at(self._fd, self._path)
 
     def is_taken(self) -> bool:
@@ -93,7 +93,7 @@ def locked(
 def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll: Callable[[], None]) -> int:
     make_folder(path.parent)
     started_s = monotonic()
-    told = False
+    has_called = False
     while True:
         if (fd := _lock(path)) is not None:
             if _is_at(fd, path):
@@ -104,9 +104,9 @@ def _acquire(path: Path, what: str, waiting: Callable[[int], None] | None, poll:
             pid = holder(path) or 0
             if waiting is None:
                 raise R1tuiError(f"{what} is in use by another process (PID {pid}).", "Wait for it to end, or stop it.")
-            if not told:
+            if not has_called:
                 waiting(pid)
-                told = True
+                has_called = True
         poll()
         sleep(POLL_S)
 

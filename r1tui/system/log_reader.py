@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from r1tui.system.files import check_is_file
 from r1tui.system.lazy import asyncio
 
 POLL_S = 0.1
@@ -122,6 +123,18 @@ class LogReader:
             yield line.removesuffix(b"\r").decode(errors="replace")
         if len(self._partial) > LONGEST_LINE_BYTES:
             yield self.take_partial()
+
+
+def read_tail(log: Path, most_bytes: int) -> tuple[bytes, int]:
+    """The last bytes of a log, and where they end. Raises OSError, also for what is no regular file."""
+    fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place would make us wait
+    try:
+        check_is_file(fd, log)
+        begin = max(0, os.fstat(fd).st_size - most_bytes)
+        data = os.pread(fd, most_bytes, begin)
+        return data, begin + len(data)
+    finally:
+        os.close(fd)
 
 
 def _inode(path: Path) -> int | None:

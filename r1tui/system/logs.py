@@ -15,6 +15,7 @@ from time import localtime, monotonic, sleep, strftime
 from types import TracebackType
 
 from r1tui.errors import R1tuiError, os_error
+from r1tui.system.environment import is_secret
 from r1tui.system.paths import Paths, private_folder
 
 LIMIT_BYTES = 1 << 20
@@ -27,7 +28,7 @@ _LONGEST = 300
 _TRACE_LEVELS = 8
 
 _VALUE = r"[\"']?\s*[:=]\s*[\"']?"
-_SECRETS = (
+SECRETS = (
     (re.compile(rf"(?i)(authorization{_VALUE}(?:(?:bearer|basic|digest)\s+)?)[^\s\"',;]+"), r"\1***"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), r"\1 ***"),
     (re.compile(r"\bhf_\w{8,}"), "hf_***"),
@@ -35,7 +36,6 @@ _SECRETS = (
     (re.compile(rf"(?i)((?:api[-_]?key|token|passwd|password|secret){_VALUE})[^\s\"',;&]{{4,}}"), r"\1***"),
     (re.compile(r"(?<=://)[^\s/@]+@"), "***@"),
 )
-_SECRET_NAME = re.compile(r"(?i)token|secret|passw|api_?key|authorization")
 _QUOTED = re.compile(r"(?s)'((?:\\.|[^'\\])*)'|\"((?:\\.|[^\"\\])*)\"")
 _NAME = re.compile(r"[\w.:/+-]{0,60}")
 
@@ -174,10 +174,10 @@ def as_user_error(error: BaseException, what: str) -> R1tuiError:
 
 def without_secrets(text: str) -> str:
     """The text with API keys, tokens, Authorization values and the passwords in URLs replaced by `***`."""
-    for pattern, instead in _SECRETS:
+    for pattern, instead in SECRETS:
         text = pattern.sub(instead, text)
     for name, value in os.environ.items():
-        if len(value) >= 8 and _SECRET_NAME.search(name):
+        if len(value) >= 8 and is_secret(name):
             text = text.replace(value, "***")
     return text
 
@@ -224,9 +224,9 @@ def _hook_strays() -> None:
 
     def in_thread(stray: threading.ExceptHookArgs) -> None:
         if stray.exc_value is not None and stray.exc_type is not SystemExit:
-            told = log_unexpected(stray.exc_value, f"The thread {stray.thread.name if stray.thread else '?'}")
+            shown = log_unexpected(stray.exc_value, f"The thread {stray.thread.name if stray.thread else '?'}")
             if (handler := _handler()) is not None and handler.tell is not None:
-                handler.tell(told)
+                handler.tell(shown)
         if earlier is not threading.__excepthook__:
             earlier(stray)
 
@@ -240,9 +240,9 @@ def _hook_strays() -> None:
         if not isinstance(error, Exception):
             sys.__excepthook__(kind, error, trace)
             return
-        told = log_unexpected(error, "r1tui")
+        shown = log_unexpected(error, "r1tui")
         if sys.stderr is not None:
-            sys.stderr.write(f"Error: {told}\n")
+            sys.stderr.write(f"Error: {shown}\n")
 
     in_thread.is_r1tui = True  # type: ignore[attr-defined]
     threading.excepthook, sys.unraisablehook, sys.excepthook = in_thread, unraisable, uncaught

@@ -1,8 +1,13 @@
-"""Where things are kept: XDG folders, all under `$R1TUI_HOME` when that is set."""
+"""Where things are kept: XDG folders, all under `$R1TUI_HOME` when that is set.
+
+And names from outside (the hub, files, archives, models, titles), made paths that stay where they belong.
+"""
 
 import hashlib
 import os
+import re
 import stat
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +15,19 @@ from pathlib import Path
 from r1tui.errors import LOCAL_DISK, R1tuiError, UsageError
 from r1tui.system.files import make_folder
 from r1tui.system.lazy import platformdirs
+from r1tui.text import shortened
 
 SOCKET_PATH_BYTES = 108  # sockaddr_un.sun_path, unix(7), its closing NUL included
 LONGEST_NAME_BYTES, LONGEST_PATH_BYTES = 255, 4096  # limits.h: NAME_MAX, PATH_MAX
 LONGEST_SOCKET_NAME = "/keeper.sock"
 FALLBACK = Path("/tmp")  # noqa: S108  the same for every shell, unlike $TMPDIR; the folder in it is checked and private
+LONGEST_OUTSIDE_BYTES = 2048
+"""Of a path below a folder; the system's limit for all of it is twice that."""
+_UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Control characters, halves of surrogate pairs, and what ends a line."""
 
 
-class _Place:
+class _PathIn:
     """A file or folder below one of the folders of `Paths`."""
 
     def __init__(self, folder: str, *parts: str) -> None:
@@ -38,37 +48,37 @@ class Paths:
     run: Path
     """Sockets and locks; private (0700), short enough for a socket's path."""
 
-    config_file = _Place("config", "config.yaml")
-    models = _Place("data", "models")
-    engines = _Place("cache", "engines")
-    sources = _Place("cache", "sources")
-    downloads = _Place("cache", "downloads")
+    config_file = _PathIn("config", "config.yaml")
+    models = _PathIn("data", "models")
+    engines = _PathIn("cache", "engines")
+    sources = _PathIn("cache", "sources")
+    downloads = _PathIn("cache", "downloads")
     """Packages from PyPI on their way."""
-    kept_prompts = _Place("cache", "prompts")
+    kept_prompts = _PathIn("cache", "prompts")
     """KV caches of conversations that were left; private, since they hold their text."""
-    jobs = _Place("state", "jobs")
+    jobs = _PathIn("state", "jobs")
     """Long work as detached processes: who does it, and its log."""
-    download_rate = _Place("state", "download-rate.json")
-    theme_choice = _Place("state", "theme.json")
-    sampling_choices = _Place("state", "sampling.json")
-    prompt = _Place("state", "prompt")
+    download_rate = _PathIn("state", "download-rate.json")
+    theme_choice = _PathIn("state", "theme.json")
+    sampling_choices = _PathIn("state", "sampling.json")
+    prompt = _PathIn("state", "prompt")
     """What was typed into the prompt, sent or not; private."""
-    conversations = _Place("state", "conversations")
-    answers = _Place("state", "answers")
+    conversations = _PathIn("state", "conversations")
+    answers = _PathIn("state", "answers")
     """The running and the last answers, byte for byte as llama-server sent them; private."""
-    state_file = _Place("state", "server.json")
+    state_file = _PathIn("state", "server.json")
     """What the supervisor knows about its server; there as long as there is something to know."""
-    logs = _Place("state", "logs")
-    server_log = _Place("state", "logs", "server.log")
-    supervisor_log = _Place("state", "logs", "keeper.log")
-    own_log = _Place("state", "logs", "r1tui.log")
+    logs = _PathIn("state", "logs")
+    server_log = _PathIn("state", "logs", "server.log")
+    supervisor_log = _PathIn("state", "logs", "keeper.log")
+    own_log = _PathIn("state", "logs", "r1tui.log")
     """r1tui's own log, of all its processes."""
-    server_socket = _Place("run", "server.sock")
-    script_socket = _Place("run", "by-hand.sock")
+    server_socket = _PathIn("run", "server.sock")
+    script_socket = _PathIn("run", "by-hand.sock")
     """The socket of a server that a user starts by hand with `serve --print`'s script."""
-    supervisor_socket = _Place("run", "keeper.sock")
-    supervisor_lock = _Place("run", "keeper.lock")
-    api_key = _Place("run", "api-key")
+    supervisor_socket = _PathIn("run", "keeper.sock")
+    supervisor_lock = _PathIn("run", "keeper.lock")
+    api_key = _PathIn("run", "api-key")
     """The key of a server that listens on a port; there as long as that server."""
 
     @classmethod
@@ -106,7 +116,7 @@ def expand(text: str) -> Path:
         if long or len(os.fspath(path).encode()) >= LONGEST_PATH_BYTES:
             raise UsageError(f"{text[:40]}…: the name is too long for a file.", "Give a shorter path.")
     except (RuntimeError, FileNotFoundError) as error:
-        raise UsageError(f"{text}: there is no such place.", "Give a full path.") from error
+        raise UsageError(f"{text}: no such folder or user.", "Give a full path.") from error
     except UnicodeEncodeError as error:
         raise UsageError(f"{text!r} is not UTF-8.", "Rename it, or link to it under a plain name.") from error
     return path
@@ -144,3 +154,62 @@ def _short_run_dir(wanted: Path) -> Path:
         return wanted
     digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
     return FALLBACK / f"r1tui-{os.getuid()}-{digest}"
+
+
+class OutsideError(R1tuiError):
+    """A name from outside that must not become a path."""
+
+    def __init__(self, name: str, why: str) -> None:
+        shown = shortened(name.encode(errors="backslashreplace").decode(), 80)
+        super().__init__(f"{shown!r} is not a valid file name: {why}.", "Get it from another place.")
+
+
+def component(name: str) -> str:
+    """The name itself, if it can be one name in a path; raises OutsideError."""
+    if name in ("", ".", ".."):
+        raise OutsideError(name, "it names a folder" if name else "it is empty")
+    if "/" in name:
+        raise OutsideError(name, "it contains a /")
+    if any(unicodedata.category(char) in _UNFIT for char in name):
+        raise OutsideError(name, "it contains control characters")
+    if len(name.encode()) > LONGEST_NAME_BYTES:
+        raise OutsideError(name, f"it is longer than {LONGEST_NAME_BYTES} bytes")
+    return name
+
+
+def relative(name: str) -> str:
+    """The name itself, if it can be a path below some folder, with / between its parts; raises OutsideError."""
+    if name.startswith("/"):
+        raise OutsideError(name, "it is absolute")
+    for part in name.split("/"):
+        component(part)
+    if len(name.encode()) > LONGEST_OUTSIDE_BYTES:
+        raise OutsideError(name, f"it is longer than {LONGEST_OUTSIDE_BYTES} bytes")
+    return name
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a name, with / between its parts, below a folder; raises OutsideError when it would lie elsewhere.
+
+    Neither `..` nor a link that is already there leads out; a link in the last part is the caller's: replace it by a
+    rename, or open it with O_NOFOLLOW.
+    """
+    path = folder / relative(name)
+    if "/" in name and not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder)):
+        raise OutsideError(name, f"a link in {folder} leads out of it")
+    return path
+
+
+def is_relative(name: str) -> bool:
+    try:
+        relative(name)
+    except OutsideError:
+        return False
+    return True
+
+
+def stem_of(identifier: str) -> str:
+    """What a file for anything with this identifier is called, without its ending: itself where it is plain."""
+    if re.fullmatch(r"[0-9A-Za-z_-]{1,100}", identifier):
+        return identifier
+    return hashlib.sha256(identifier.encode(errors="surrogatepass")).hexdigest()

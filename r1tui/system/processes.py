@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from typing import TypeVar
 
 from r1tui.messages import ProcessId
-from r1tui.system.files import make_folder, make_way
+from r1tui.system.files import check_is_file, make_folder, make_way
 from r1tui.system.lazy import asyncio, psutil
 
 T = TypeVar("T")
@@ -121,7 +121,10 @@ def find_command(argv: Sequence[str]) -> ProcessId | None:
 
 
 def spawn_detached(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> ProcessId:
-    """Start a program in its own session, without input, output appended to `log` (0600). Raises OSError."""
+    """Start a program in its own session, without input, output appended to `log` (0600), a regular file.
+
+    Raises OSError.
+    """
     child = spawn(argv, env, log, cwd)
     threading.Thread(target=child.wait, daemon=True).start()  # collects it, should it end before this program
     return identify(child.pid) or ProcessId(child.pid, "")
@@ -132,8 +135,10 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | No
     make_folder(log.parent)
     if not log.is_symlink():  # which a user may have made on purpose
         make_way(log)
-    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     try:
+        check_is_file(fd, log)
+        os.set_blocking(fd, True)
         child = subprocess.Popen(
             list(argv), env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, start_new_session=True
         )

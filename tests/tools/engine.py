@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from r1tui.cli.printer import Printer
+from r1tui.cli.stages import Printer
 from r1tui.config import EngineSettings
 from r1tui.engine.make import build_engine
 from r1tui.events import Emit

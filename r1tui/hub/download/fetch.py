@@ -18,8 +18,7 @@ from r1tui.hub.listing.remote import MAIN, RemoteFile, RemoteFiles, check_sizes
 from r1tui.hub.local.records import FetchRecord, KnownFile, own_folder, same_file_elsewhere
 from r1tui.system.children import cancelled
 from r1tui.system.files import make_folder, read_json_if_any, write_json
-from r1tui.system.outside import inside
-from r1tui.system.paths import Paths
+from r1tui.system.paths import Paths, inside
 from r1tui.text import duration, size
 
 ATTEMPTS = 3

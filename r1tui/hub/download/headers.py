@@ -15,8 +15,7 @@ from r1tui.hub.listing.names import choose_by_name, is_complete, is_gguf
 from r1tui.hub.listing.remote import ask_hub, known_files
 from r1tui.hub.local.records import other_commits
 from r1tui.system.files import make_folder
-from r1tui.system.outside import component, inside
-from r1tui.system.paths import Paths
+from r1tui.system.paths import Paths, component, inside
 
 
 def known_headers(variant: Variant, paths: Paths, within_s: float | None = None) -> Path | None:

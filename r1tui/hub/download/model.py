@@ -29,10 +29,9 @@ from r1tui.remedies import FetchModel, Run
 from r1tui.system.children import sigterm_raises
 from r1tui.system.files import make_folder
 from r1tui.system.locks import locked
-from r1tui.system.outside import component
-from r1tui.system.paths import Paths
-from r1tui.system.signals import run_async
-from r1tui.system.wheels import fetch_package
+from r1tui.system.own_process import run_async
+from r1tui.system.packages import fetch_package
+from r1tui.system.paths import Paths, component
 
 LISTINGS = 3
 """Times that a download begins with a new list because the hub has the old one's files no more."""

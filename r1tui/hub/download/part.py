@@ -13,7 +13,7 @@ import msgspec
 from r1tui.hub.listing.remote import RemoteFile
 from r1tui.hub.local.folders import RESERVE_BYTES
 from r1tui.system.files import delete, make_folder, read_json_if_any, write_json
-from r1tui.system.outside import inside
+from r1tui.system.paths import inside
 
 P = ParamSpec("P")
 T = TypeVar("T")

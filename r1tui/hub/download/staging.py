@@ -26,8 +26,7 @@ from r1tui.hub.local.records import folder_name, own_folder
 from r1tui.system.files import delete, read_json_if_any, write_json
 from r1tui.system.jobs import Job
 from r1tui.system.locks import locked
-from r1tui.system.outside import is_relative
-from r1tui.system.paths import Paths
+from r1tui.system.paths import Paths, is_relative
 
 _JOB = "model-"
 LONGEST_JOB_NAME = 200

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from r1tui.errors import R1tuiError
+from r1tui.system.environment import HUB, proxy_variable
 from r1tui.system.lazy import httpx2, hub_errors, huggingface_hub
-from r1tui.system.variables import HUB, proxy_variable
 from r1tui.text import duration, size
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.listing.answers import UnreachableError
 from r1tui.remedies import Run
+from r1tui.system.environment import check_network, check_seconds, hub_endpoint, secret
 from r1tui.system.lazy import hub_constants, huggingface_hub
-from r1tui.system.variables import check_network, check_seconds, hub_endpoint, secret
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")

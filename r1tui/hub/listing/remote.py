@@ -21,8 +21,7 @@ from r1tui.hub.listing.ready import check_online, ready_endpoint
 from r1tui.messages import decode_foreign
 from r1tui.system.files import read_json_if_any, write_json
 from r1tui.system.lazy import httpx2, hub_utils
-from r1tui.system.outside import component, relative
-from r1tui.system.paths import Paths
+from r1tui.system.paths import Paths, component, relative
 
 T = TypeVar("T")
 MAIN = "main"

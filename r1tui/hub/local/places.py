@@ -12,8 +12,7 @@ import msgspec
 
 from r1tui.config import Config
 from r1tui.messages import decode, decode_foreign
-from r1tui.system.outside import OutsideError, inside
-from r1tui.system.paths import Paths, expand, expand_if_known
+from r1tui.system.paths import OutsideError, Paths, expand, expand_if_known, inside
 
 Owner = Literal["r1tui", "model_folders", "huggingface", "llama.cpp", "lmstudio", "ollama", "file"]
 OWNERS: dict[Owner, str] = {

@@ -9,8 +9,7 @@ import msgspec
 from r1tui.catalog.variants import PACKAGE, Variant
 from r1tui.hub.listing.remote import MAIN, known_commits
 from r1tui.system.files import read_json_if_any, write_json
-from r1tui.system.outside import stem_of
-from r1tui.system.paths import Paths
+from r1tui.system.paths import Paths, stem_of
 
 RECORD_NAME = ".r1tui.json"
 _PLAIN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")

@@ -1,0 +1,75 @@
+"""This process itself: its output streams, and coroutines and threads that a signal or a hanging disk must not hold."""
+
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from time import monotonic
+from typing import Any, NoReturn, TypeVar
+
+from r1tui.system.lazy import asyncio, futures, logging
+
+T = TypeVar("T")
+MOST_THREADS = 32
+"""A few that hang leave enough for all else."""
+GRACE_S = 1.0
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def forgive_streams(encoding: str | None = None) -> None:
+    """From now on `?` stands on stdout and stderr for what their encoding cannot say; another encoding can be given."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it was closed
+            stream.reconfigure(encoding=encoding, errors="replace")
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run the coroutine; SIGINT, SIGTERM and SIGHUP cancel it, so that it cleans up, and raise KeyboardInterrupt."""
+    numbers = [number for number in _INTERRUPTIONS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
+
+    async def guarded() -> T:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for number in numbers:
+            loop.add_signal_handler(number, task.cancel)
+        return await task
+
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number, handler in before.items():  # asyncio leaves the system's default
+            signal.signal(number, handler)
+
+
+async def leaving_threads(work: Coroutine[Any, Any, T]) -> T:
+    """What the coroutine gives; threads that still work for it then are not waited for, not by asyncio either."""
+    loop = asyncio.get_running_loop()
+    threads = futures.ThreadPoolExecutor(MOST_THREADS, "r1tui")
+    loop.set_default_executor(threads)
+    try:
+        return await work
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        loop.set_default_executor(futures.ThreadPoolExecutor(1))  # asyncio waits for the threads of the one it has
+
+
+def end_process(status: int) -> NoReturn:
+    """End with this exit status; a thread that still works after GRACE_S is left, not waited for as Python does."""
+    until_s = monotonic() + GRACE_S
+    others = [one for one in threading.enumerate() if one is not threading.current_thread() and not one.daemon]
+    for one in others:
+        one.join(max(0.0, until_s - monotonic()))
+    if left := [one.name for one in others if one.is_alive()]:
+        logging.getLogger(__name__).warning("Left: %s", ", ".join(left))
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # closed, or never there
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
