@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 
 from r1tui.cli import checks
-from r1tui.cli.checks import Check, Checkup, is_healthy
+from r1tui.cli.checks import Check, Checkup, is_healthy, problem_of, sockets_problem
 from r1tui.cli.context import Context
-from r1tui.cli.folders import problem_of, sockets_problem
 from r1tui.errors import R1tuiError
 from r1tui.supervisor.found import mark_environment
 from r1tui.system.paths import Paths

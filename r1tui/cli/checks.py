@@ -5,23 +5,27 @@ engine that runs or all that building one takes. A GPU, or a toolkit beside an e
 """
 
 import errno
+import fcntl
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import re
+import secrets
 import shutil
+import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from r1tui import __version__
 from r1tui.catalog.variants import load_catalog
 from r1tui.cli.context import Context
-from r1tui.cli.folders import FolderProblem, problem_of, sockets_problem
 from r1tui.config import Config
 from r1tui.engine.find import Engine, find_engine
 from r1tui.engine.probe import check_runs
@@ -29,7 +33,7 @@ from r1tui.engine.recipe import choose, ways_on
 from r1tui.engine.source import source_kind
 from r1tui.engine.system import System, install_command, survey
 from r1tui.engine.toolchain import bundled_toolkit
-from r1tui.errors import R1tuiError
+from r1tui.errors import LOCAL_DISK, R1tuiError, is_full
 from r1tui.hub.local.folders import existing
 from r1tui.hub.local.found import ModelSearch
 from r1tui.hub.local.places import OLLAMA_SERVICE_FOLDER, OWNERS, model_roots
@@ -48,6 +52,7 @@ ENGINE_BYTES = 2 << 30
 """Room for source and build of the CPU engine, roughly; a CUDA one takes twice that."""
 STATE_BYTES = 16 << 20
 """Room for what is said and logged; less is gone in an evening."""
+ELSEWHERE = "Set R1TUI_HOME to a folder of your own."
 SHOWN = 5
 """Places without a usable model that are listed."""
 
@@ -294,6 +299,55 @@ def _way_in(path: Path, why: str) -> str:
     if path.is_relative_to(OLLAMA_SERVICE_FOLDER):
         return "sudo usermod -aG ollama $USER, and log in again, to use Ollama's models"
     return "Make it readable to use the models there."
+
+
+class FolderProblem(NamedTuple):
+    """Why a folder cannot be used for what r1tui does there, and what to do."""
+
+    found: str
+    remedy: str
+
+
+def problem_of(folder: Path) -> FolderProblem | None:
+    """Why a file cannot be written there, or above it where there is no folder yet; None when it can.
+
+    Tried for real, with a file without a name: permissions do not tell of a full or read-only disk.
+    """
+    place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    try:
+        if not place.is_dir():
+            return FolderProblem(f"{place} is not a folder", f"Move it away, or: {ELSEWHERE}")
+        with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        if is_full(error):
+            return FolderProblem(f"{place} is full", "Make room, or set R1TUI_HOME elsewhere.")
+        return FolderProblem(f"{place} cannot be written: {error.strerror or error}", ELSEWHERE)
+    return None
+
+
+def sockets_problem(folder: Path) -> FolderProblem | None:
+    """Why a socket or a lock cannot be made in a folder that is there, as on some network disks; None when they can."""
+    if not folder.is_dir():
+        return None
+    if folder.lstat().st_uid != os.getuid():
+        return FolderProblem(f"{folder} belongs to another user", ELSEWHERE)
+    tried = folder / f".{secrets.token_hex(2)}"  # no longer than the names of ours
+    lacking = "Unix sockets"
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(os.fspath(tried))
+        lacking = "file locks"
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            return None  # said by `problem_of`
+        return FolderProblem(f"{folder} is on a file system without {lacking}: {error.strerror or error}", LOCAL_DISK)
+    finally:
+        with suppress(OSError):
+            tried.unlink()
+    return None
 
 
 def missing_packages() -> list[str]:
