@@ -1,4 +1,4 @@
-"""What can go wrong, as a person should read it: a cause and the key or command that mends it."""
+"""Failures as a person should read them: a cause, and the key or command that mends it."""
 
 import errno
 from pathlib import Path
@@ -28,7 +28,7 @@ class R1tuiError(Exception):
 
 
 class UsageError(R1tuiError):
-    """What was asked for makes no sense: a bad argument or setting."""
+    """A bad argument or setting."""
 
     exit_status = 2
 
@@ -66,7 +66,7 @@ def unwritable(error: UnicodeEncodeError) -> R1tuiError:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether a disk or a quota had no room."""
+    """True when a disk or a quota had no room."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -31,7 +31,7 @@ class StageStarted(Event, frozen=True):
 
 
 class Progress(Event, frozen=True):
-    """How far a stage is. `total`, `rate` (units per second) and `eta_s` are None while unknown."""
+    """Progress of a stage. `total`, `rate` (units per second) and `eta_s` are None while unknown."""
 
     stage: Stage
     done: int
@@ -42,7 +42,7 @@ class Progress(Event, frozen=True):
 
 
 class FileProgress(msgspec.Struct, frozen=True):
-    """How far one file is: its bytes that have arrived, or those that have been read again to check them."""
+    """Progress of one file: bytes that have arrived, or that have been read again to check them."""
 
     name: str
     done: int
@@ -62,7 +62,7 @@ class FilesProgress(Event, frozen=True):
     eta_s: float | None = None
     retries: int = 0
     paused: str = ""
-    """Why nothing comes at the moment, while it is waited for something."""
+    """The reason while the download waits."""
 
 
 class LogLine(Event, frozen=True):
@@ -87,7 +87,7 @@ class Notice(Event, frozen=True):
 
     @property
     def parts(self) -> Remedies:
-        """What it says, and the remedies at its end apart."""
+        """Its text and the remedies at its end, apart."""
         return (Advice(self.text.removesuffix(in_commands(self.remedies)).rstrip()), *self.remedies)
 
 
@@ -219,7 +219,7 @@ class Timings(Event, frozen=True):
 
     @property
     def context_tokens(self) -> int | None:
-        """What prompt and answer take of the context."""
+        """Tokens of prompt and answer."""
         return self.prompt_tokens + self.completion_tokens
 
 
@@ -239,7 +239,7 @@ class Finished(Event, frozen=True):
 
     @property
     def context_tokens(self) -> int | None:
-        """What prompt and answer take of the context; None where the server has not counted."""
+        """Tokens of prompt and answer; None where the server has not counted."""
         if self.prompt_tokens is None or self.completion_tokens is None:
             return None
         return self.prompt_tokens + self.completion_tokens

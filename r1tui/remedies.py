@@ -21,7 +21,7 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     """Base of all remedies; immutable."""
 
     command: str = ""
-    """What to type in a shell; empty where no command does it."""
+    """The command for a shell; empty where no command does it."""
     action: str = ""
     """The id of the screen's action that does it; empty where none does."""
 
@@ -150,7 +150,7 @@ class FetchModel(Remedy, frozen=True):
         return "" if self.verify else "chat.variants"
 
     def words(self) -> str:
-        """What the command does, checked or not."""
+        """The command and its purpose."""
         return f"`{self.command}` {'checks it and fetches what is wrong' if self.verify else 'fetches it'}."
 
 
@@ -198,7 +198,7 @@ _KNOWN: dict[type[Remedy], tuple[str, str, str]] = {
 }  # fmt: skip
 """By kind: the command, the id of the screen's action, and the command line's sentence with the command."""
 _PLAIN: Remedies = tuple(kind() for kind in _KNOWN)  # type: ignore[misc]
-"""Those whose sentence is always the same."""
+"""Remedies whose sentence is always the same."""
 
 
 def as_remedies(given: Iterable[str | AnyRemedy]) -> Remedies:
@@ -207,7 +207,7 @@ def as_remedies(given: Iterable[str | AnyRemedy]) -> Remedies:
 
 
 def in_commands(remedies: Iterable[Remedy]) -> str:
-    """What the command line says: the sentences of all."""
+    """The sentences of all, as the command line says them."""
     return " ".join(remedy.words() for remedy in remedies)
 
 

@@ -13,7 +13,7 @@ _SEQUENCES = re.compile(
 # zero-width and bidirectional controls, invisible operators, interlinear marks, tags, variation selectors 17 to 256.
 # Right-to-left letters need none of them: terminals order those by themselves.
 UNSEEN = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
-"""As what stands in a regular expression's brackets."""
+"""For the brackets of a regular expression."""
 _UNSEEN = re.compile(f"[{UNSEEN}]")
 _NO_CHARACTERS = re.compile("[\ud800-\udfff\u2028\u2029]")
 _HIDDEN_IN_JSON = re.compile(f"[{UNSEEN}\x7f-\x9f\u2028\u2029\ud800-\udfff]")

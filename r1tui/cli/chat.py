@@ -81,7 +81,7 @@ class _Wanted:
     model: str | None
     endpoint: Endpoint | None
     model_name: str
-    """Which of the endpoint's models."""
+    """One of the endpoint's models."""
 
 
 def _read_prompt(prompt: str | None) -> str:
@@ -149,7 +149,7 @@ async def _events(
 
 @asynccontextmanager
 async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[Endpoint, str | None, bool], None]:
-    """Where to ask, with which key, and whether it has a supervisor; a server started for this is stopped again."""
+    """The endpoint, its key, and True with a supervisor; a server started for this is stopped again."""
     if wanted.endpoint is not None:
         yield wanted.endpoint, os.environ.get(KEY_VARIABLE), False
         return
@@ -194,7 +194,7 @@ class _ShowText:
         self._safe = {False: is_terminal(sys.stdout), True: is_terminal(sys.stderr)}
         self._progress_shown = False
         self.is_live = self._safe[False]
-        """Whether somebody watches the answer come, so that nothing is held back."""
+        """True where somebody watches the answer come, so that nothing is held back."""
 
     def __call__(self, event: events.StreamEvent) -> None:
         match event:

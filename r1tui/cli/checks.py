@@ -1,4 +1,4 @@
-"""What `r1tui doctor` looks at: each part of the way to a chat on this machine, and what mends the one that is missing.
+"""The checks of `r1tui doctor`: each part of the way to a chat on this machine, and the remedy for one that is missing.
 
 A part is needed when there is no chat without it: a config that can be read, folders that can be written, and an
 engine that runs or all that building one takes. A GPU, or a toolkit beside an engine that runs, is not.
@@ -111,7 +111,7 @@ class Checkup:
 
     @cached_property
     def _has_engine(self) -> bool:
-        """Whether there is an engine that runs, so that none has to be built."""
+        """True with an engine that runs, so that none has to be built."""
         try:
             server = self._built.server if self._built else self._given
             if server is None:
@@ -257,7 +257,7 @@ class Checkup:
 
 
 def is_healthy(checks: list[Check]) -> bool:
-    """Whether nothing that is needed is missing."""
+    """True when nothing that is needed is missing."""
     return all(check.level != "missing" for check in checks)
 
 
@@ -282,7 +282,7 @@ def _guarded(look: Callable[[], Iterator[Check]], *, needed: bool) -> Iterator[C
 
 
 def _folder(name: str, folder: Path, room_bytes: int, *, needed: bool) -> Check:
-    """Whether a folder of ours can be written, and has room; where it is not there yet, the one that it will be in."""
+    """The check of a folder of ours, or of the one that it will be in: it can be written, and has room."""
     problem = problem_of(folder)
     if problem is None:
         free_bytes = shutil.disk_usage(existing(folder)).free
@@ -302,14 +302,14 @@ def _way_in(path: Path, why: str) -> str:
 
 
 class FolderProblem(NamedTuple):
-    """Why a folder cannot be used for what r1tui does there, and what to do."""
+    """The reason why a folder cannot be used by r1tui, and the remedy."""
 
     found: str
     remedy: str
 
 
 def problem_of(folder: Path) -> FolderProblem | None:
-    """Why a file cannot be written there, or above it where there is no folder yet; None when it can.
+    """The reason why no file can be written there, or above it where there is no folder yet; None when it can.
 
     Tried for real, with a file without a name: permissions do not tell of a full or read-only disk.
     """
@@ -327,7 +327,7 @@ def problem_of(folder: Path) -> FolderProblem | None:
 
 
 def sockets_problem(folder: Path) -> FolderProblem | None:
-    """Why a socket or a lock cannot be made in a folder that is there, as on some network disks; None when they can."""
+    """The reason why a folder takes no socket or lock, as on some network disks; None when it does, or is not there."""
     if not folder.is_dir():
         return None
     if folder.lstat().st_uid != os.getuid():

@@ -1,4 +1,4 @@
-"""What every command gets: the folders, the settings, and how it prints JSON."""
+"""The common part of all commands: the folders, the settings, options, and printing."""
 
 import json
 import sys
@@ -77,7 +77,7 @@ model_name_option = click.option(
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody reads or types there; a stream that was closed is None."""
+    """True where somebody reads or types; a stream that was closed is None."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
@@ -106,7 +106,7 @@ def say(*lines: str, err: bool = False) -> None:
 
 
 def print_result(value: object, *lines: str, as_json: bool) -> None:
-    """What a command found or did: as JSON, or in lines for a person."""
+    """Print a command's result: as JSON, or in lines for a person."""
     if as_json:
         print_json(value)
     else:

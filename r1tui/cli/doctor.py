@@ -159,7 +159,7 @@ def _guarded(name: str, make: Callable[[], Any]) -> Any:
 
 
 def _config(context: Context) -> dict[str, Any]:
-    """What the settings say other than by default; prompts, which are texts of the user's, only counted."""
+    """The settings that differ from the defaults; prompts, which are the user's texts, only counted."""
     found: dict[str, Any] = msgspec.to_builtins(context.config)
     default = msgspec.to_builtins(type(context.config)())
     if found["prompts"] != default["prompts"]:
@@ -174,7 +174,7 @@ def _config(context: Context) -> dict[str, Any]:
 
 
 def _plan(context: Context, now: Status) -> dict[str, Any]:
-    """How the config's variant would run, for when no server tells how it does."""
+    """The plan of the config's variant, for when no server tells its own."""
     variant = wanted_variant(context, None, None)
     subject = find_subject(variant, context.paths, context.config) if variant else None
     if variant is None or subject is None:

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 SMALLEST = (60, 16)
 """Columns and rows that the chat needs; it is made for 80×24 and more."""
 STOP_S = 15.0
-"""How long the server's orderly stop may take when the terminal is gone."""
+"""The longest time for the server's orderly stop when the terminal is gone."""
 SAY_S = 1.0
-"""How long a terminal may take to show the last words after a hang-up."""
+"""The longest time for a terminal to show the last words after a hang-up."""
 RESCUE_S = 20.0
-"""How long saving may take then, a disk that hangs included."""
+"""The longest time for saving then, even on a disk that hangs."""
 _CHAT = Run("r1tui chat", "chats without the screen")
 _HEADLESS = (_CHAT, Run("r1tui serve", "runs a server without it"))
 

@@ -1,4 +1,4 @@
-"""How a command runs stages: their events printed, their failure its exit status."""
+"""Stages of a command: their events are printed, their failure is its exit status."""
 
 import shutil
 import sys

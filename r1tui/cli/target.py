@@ -1,4 +1,4 @@
-"""Which model a command means, and whether the running server has it."""
+"""The model that a command means, and the check that the running server has it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def wanted_variant(context: Context, variant: str | None, model: str | None) -> 
 
 
 def needed_variant(context: Context, variant: str | None, model: str | None) -> Variant:
-    """As `wanted_variant`, for commands that need one."""
+    """The same as `wanted_variant`, for commands that need one."""
     found = wanted_variant(context, variant, model)
     if found is None:
         raise UsageError("No variant was named.", ListModels(), "`variant:` in the config sets one.")
@@ -46,7 +46,7 @@ def needed_variant(context: Context, variant: str | None, model: str | None) -> 
 
 
 def serves(status: Status, variant: Variant, context: Context) -> bool:
-    """Whether the server that runs has this variant's model."""
+    """True when the running server has this variant's model."""
     if status.variant == variant.name and variant.file is None:  # files in two folders may have one name
         return True
     from r1tui.hub.local.found import find_model  # noqa: PLC0415  the screen opens without it

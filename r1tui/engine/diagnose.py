@@ -1,4 +1,4 @@
-"""What a failed build died of: the first compiler error in its output, in words, and what mends it."""
+"""The cause of a failed build: the first compiler error in its output, in words, and the remedy."""
 
 import re
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ NEEDS = (  # part of a header, library or cmake message -> what to install
 
 @dataclass(frozen=True)
 class Means:
-    """How things are got here: the package manager, and the ways to a CUDA toolkit that suits."""
+    """The package manager of this machine, and the ways to a suitable CUDA toolkit."""
 
     package_manager: str | None
     cuda: str

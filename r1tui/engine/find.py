@@ -26,7 +26,7 @@ RECORD_VERSION = 2
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What makes two builds the same."""
+    """Two builds with the same of these are the same."""
 
     ref: str
     backend: str
@@ -130,7 +130,7 @@ def engine_of(record: BuildRecord) -> Engine:
 
 
 def folder_of_binary(server: Path, paths: Paths) -> Path:
-    """Where the record of somebody else's llama-server is kept; a changed file has another."""
+    """The folder for the record of somebody else's llama-server; a changed file has another."""
     info = server.stat()
     key = msgspec.json.encode([str(server), info.st_size, info.st_mtime_ns])
     return paths.engines / f"existing-{hashlib.sha256(key).hexdigest()[:8]}"

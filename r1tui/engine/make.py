@@ -129,7 +129,7 @@ class _EngineMaker:
         )
 
     def _ask(self, command: Sequence[str | Path], env: Mapping[str, str]) -> list[str]:
-        """What a program says of this machine; nothing where it cannot."""
+        """The lines that a program writes about this machine; none where it cannot run."""
         try:
             return run_quietly(command, what=str(command[0]), env=env, cancel=self.cancel, timeout_s=10)[1]
         except (OSError, TimeoutError):
@@ -271,7 +271,7 @@ class _Builder:
 
 
 def build_environment(env: Mapping[str, str], recipe: Recipe, source: Path) -> dict[str, str]:
-    """What cmake and ninja run with. With a toolkit of our own, nothing of the system's toolkit is left in it."""
+    """The environment of cmake and ninja. With a toolkit of our own, nothing of the system's is left in it."""
     clean = clean_environment(env)
     clean["GIT_CEILING_DIRECTORIES"] = str(source.parent)  # a repository around our folder is not llama.cpp's
     clean["NINJA_STATUS"] = "[%f/%t] "

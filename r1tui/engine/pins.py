@@ -45,5 +45,5 @@ CUDA_WHEELS = {  # CUDA 13.0 Update 2: what belongs together
 
 
 def source_pin(version: str) -> Pin:
-    """What is known of a version of llama.cpp's source package; without a sha256 where it is the user's own choice."""
+    """The pin of a version of llama.cpp's source package; without a sha256 for a version of the user's own choice."""
     return next((pin for pin in SOURCES if pin.version == version), Pin(version, ()))

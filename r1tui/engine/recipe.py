@@ -1,4 +1,4 @@
-"""What to build and how: the back end for a machine, its CUDA, and cmake's arguments for it. Pure functions."""
+"""The recipe of a build: the back end for a machine, its CUDA, and cmake's arguments. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,7 +120,7 @@ def compile_jobs(asked: int | None, cores: int, available_bytes: int) -> int:
 
 
 def ways_on(system: System) -> str:
-    """What to do about a GPU without a CUDA compiler that suits it: only what works here, the best way first."""
+    """Ways to use a GPU that has no suitable CUDA compiler: only those that work here, the best first."""
     here = f"; here: {system.nvidia.driver_version}" if system.nvidia.driver_version else ""
     runs = system.nvidia.cuda_version
     ways: list[str] = []
@@ -206,7 +206,7 @@ def _cuda(settings: EngineSettings, system: System) -> Recipe:
 
 
 def _check_toolkit(version: tuple[int, int] | None, system: System) -> list[str]:
-    """What the toolkit cannot do for these GPUs and this driver: errors raised, mere warnings returned."""
+    """Check the toolkit for these GPUs and this driver: raise R1tuiError, or return warnings."""
     if version is None:
         return []
     name = "CUDA {}.{}".format(*version)
@@ -232,7 +232,7 @@ def _check_toolkit(version: tuple[int, int] | None, system: System) -> list[str]
 
 
 def _suits(version: tuple[int, int], system: System) -> bool:
-    """Whether this CUDA compiles for every visible GPU and its driver runs what comes of it."""
+    """True when this CUDA compiles for every visible GPU and the driver runs the result."""
     runs = system.nvidia.cuda_version
     return _compiles(version, system) and (runs is None or version[0] <= runs[0])
 

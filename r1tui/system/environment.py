@@ -20,7 +20,7 @@ _HARDWARE = ("CUDA_", "GGML_", "HIP_")
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "API_KEY", "APIKEY", "ACCESS_KEY", "CREDENTIAL")
 _SECRET = re.compile("|".join(_SECRET_WORDS), re.IGNORECASE)
 KEY_VARIABLE = "LLAMA_API_KEY"
-"""What llama-server reads its key from, and r1tui that of a server of somebody else's."""
+"""The variable with llama-server's key, and for r1tui with the key of a server that is somebody else's."""
 CONFIG_FOLDER = {"XDG_CONFIG_HOME": os.devnull}
 """llama.cpp takes arguments from `llama.cpp/config.ini` there too: a folder that cannot exist."""
 CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
@@ -29,7 +29,7 @@ CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 HUB = "https://huggingface.co"
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 SECONDS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
-"""What huggingface_hub reads as whole numbers as soon as it is imported."""
+"""huggingface_hub reads them as whole numbers as soon as it is imported."""
 _STRAIGHT = "\"'`"
 _CURLY = "´‘’‚‛“”„‟«»‹›「」＂＇"
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]", re.ASCII)
@@ -52,7 +52,7 @@ def server_environment(env: Mapping[str, str], api_key: str | None = None) -> di
 
 
 def is_secret(name: str) -> bool:
-    """Whether a variable of this name holds somebody's secret, as far as names tell."""
+    """True for the name of a variable that holds a secret, as far as names tell."""
     return _SECRET.search(name) is not None and not name.startswith(_HARDWARE)
 
 
@@ -139,7 +139,7 @@ def _variable(scheme: str, value: str) -> str:
 
 
 def _proxy_fault(value: str) -> str:
-    """What is wrong with a proxy's address, as a sentence goes on after its name; empty when it is right."""
+    """The mistake in a proxy's address, as a sentence goes on after its name; empty without one."""
     scheme, separator, _ = value.partition("://")
     if fault := _quoted(value) or _no_character(value):
         return fault

@@ -22,11 +22,11 @@ T = TypeVar("T")
 LARGEST_BYTES = 64 << 20
 """No file of ours in JSON comes near this; a larger one is none of ours."""
 _NEVER_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENXIO})
-"""Why a file cannot be opened, where trying again is no use."""
+"""Reasons why a file can never be opened."""
 _log = logging.getLogger(__name__)
 _damages: "deque[Damage]" = deque(maxlen=100)
 _stuck: "set[Damage]" = set()
-"""Those that could not be moved, and have been said."""
+"""Those that could not be moved, and have been reported."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Damage:
     path: Path
     why: str
     kept: Path | None
-    """Where it is now; None when it could not be moved."""
+    """Its new place; None when it could not be moved."""
 
     def notice(self) -> str:
         """It in one line, for the user."""
@@ -43,17 +43,17 @@ class Damage:
 
 
 def take_damages() -> list[Damage]:
-    """What this process has found damaged and nobody has told the user yet; each comes once."""
+    """The damaged files that this process has found and the user has not been told of yet; each comes once."""
     return [_damages.popleft() for _ in range(len(_damages))]
 
 
 def read_json(path: Path, kind: "type[T] | Decoder[T]", *, forgiving: bool = False) -> T | None:
-    """What a file of ours says; None where there is none that can be used.
+    """The content of a file of ours; None where there is none that can be used.
 
     With `forgiving`, for words that a person wrote, bytes that are no UTF-8 become U+FFFD.
 
     One that cannot be understood, nor ever be read, is renamed to NAME.damaged (the newest is kept), and that is
-    logged and told by `take_damages`. So the next one to read finds nothing, and may write it anew.
+    logged and reported by `take_damages`. So the next reader finds nothing, and may write it anew.
 
     Raises OSError where reading it later may succeed (a failing disk, too many open files).
     """
@@ -77,7 +77,7 @@ def read_json(path: Path, kind: "type[T] | Decoder[T]", *, forgiving: bool = Fal
 
 
 def read_json_if_any(path: Path, kind: "type[T] | Decoder[T]") -> T | None:
-    """As `read_json`, for what is only a help: None too where it cannot be read now."""
+    """The same as `read_json`, but None too where it cannot be read now: for files that are only a help."""
     try:
         return read_json(path, kind)
     except OSError as error:

@@ -75,7 +75,7 @@ class Job:
                 yield line
 
     async def events(self, from_offset: int = 0) -> AsyncGenerator[StageEvent | str, None]:
-        """What the running or last job reports, until it has ended; a line that is no event comes as it is."""
+        """The events of the running or last job, until it has ended; a line that is no event comes as it is."""
         async with aclosing(self.follow(from_offset)) as lines:
             async for line in lines:
                 try:

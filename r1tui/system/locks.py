@@ -43,11 +43,11 @@ class Hold:
         self._write_name()
 
     def is_there(self) -> bool:
-        """Whether whoever asks by the file's name is has_called of this lock."""
+        """True while the file's name stands for this lock."""
         return _is_at(self._fd, self._path)
 
     def is_taken(self) -> bool:
-        """Whether the file's name stands for a lock that another process holds."""
+        """True while the file's name stands for a lock that another process holds."""
         return not self.is_there() and holder(self._path) is not None
 
     def take_again(self) -> bool:
@@ -126,7 +126,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _without_locks(path: Path, error: OSError) -> OSError:
-    """What a file system says that knows no locks: some network disks, FUSE."""
+    """The error of a file system without locks: some network disks, FUSE."""
     why = f"this file system has no working file locks ({error.strerror or error})"
     return OSError(errno.ENOLCK, why, str(path.parent))
 

@@ -66,7 +66,7 @@ class LogReader:
                 yield from self._read()
 
     def take_partial(self) -> str:
-        """What stands after the last newline; it is forgotten here."""
+        """The text after the last newline; it is forgotten here."""
         rest, self._partial = self._partial, b""
         return rest.decode(errors="replace")
 
@@ -84,7 +84,7 @@ class LogReader:
         return True
 
     def _emptied(self) -> bool:
-        """Whether the file was emptied in place, its content copied to a new older log or given up."""
+        """True when the file was emptied in place, its content copied to a new older log or given up."""
         if self._fd is None:
             return False
         older = _inode(older_log(self._log))
@@ -153,5 +153,5 @@ def _head(path: Path) -> bytes:
 
 
 def older_log(log: Path) -> Path:
-    """Where the one older log is kept: `server.log.1` beside `server.log`."""
+    """The place of the one older log: `server.log.1` beside `server.log`."""
     return log.with_name(log.name + ".1")

@@ -21,7 +21,7 @@ from r1tui.system.paths import Paths, private_folder
 LIMIT_BYTES = 1 << 20
 """A larger log is put aside as `r1tui.log.1`, which takes the place of the one before."""
 FLUSH_S = 1.0
-"""How long the end of the program waits for a disk that takes its time."""
+"""The longest wait for a slow disk when the program ends."""
 _WAITING = 500
 """Records that wait for the disk; more are dropped."""
 _LONGEST = 300
@@ -50,7 +50,7 @@ class LogHandler(logging.Handler):
         self._lines: queue.Queue[str] = queue.Queue(_WAITING)
         self._writing: threading.Thread | None = None
         self.tell: Callable[[R1tuiError], object] | None = None
-        """Who shows what was raised where nobody catches it."""
+        """Shows what was raised where nobody catches it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take the record; it is written in a moment."""
@@ -64,7 +64,7 @@ class LogHandler(logging.Handler):
                 self._write_waiting()
 
     makes_folder = True
-    """Whether the folder above the log's is made where there is none."""
+    """Make the folder above the log's where there is none."""
 
     def flush(self) -> None:
         """Wait until all is written, for FLUSH_S at most."""
@@ -139,7 +139,7 @@ def make_no_log_folder() -> None:
 
 
 def log_file() -> Path | None:
-    """Where this process logs; None before `begin_log`."""
+    """The file that this process logs to; None before `begin_log`."""
     handler = _handler()
     return handler.file if handler else None
 

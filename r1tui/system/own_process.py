@@ -48,7 +48,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def leaving_threads(work: Coroutine[Any, Any, T]) -> T:
-    """What the coroutine gives; threads that still work for it then are not waited for, not by asyncio either."""
+    """Run the coroutine; threads that still work for it at its end are not waited for, not by asyncio either."""
     loop = asyncio.get_running_loop()
     threads = futures.ThreadPoolExecutor(MOST_THREADS, "r1tui")
     loop.set_default_executor(threads)

@@ -247,7 +247,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _place(archive: Path, folder: Path, name: str) -> Path:
-    """Where a member goes; raises R1tuiError where that would be elsewhere than in the folder."""
+    """The place of a member; raises R1tuiError where that would be outside the folder."""
     try:
         place = inside(folder, name)
     except OutsideError as error:

@@ -1,4 +1,4 @@
-"""Where things are kept: XDG folders, all under `$R1TUI_HOME` when that is set.
+"""The places of everything that is kept: XDG folders, all under `$R1TUI_HOME` when that is set.
 
 And names from outside (the hub, files, archives, models, titles), made paths that stay where they belong.
 """
@@ -62,12 +62,12 @@ class Paths:
     theme_choice = _PathIn("state", "theme.json")
     sampling_choices = _PathIn("state", "sampling.json")
     prompt = _PathIn("state", "prompt")
-    """What was typed into the prompt, sent or not; private."""
+    """Texts of the prompt, sent or not; private."""
     conversations = _PathIn("state", "conversations")
     answers = _PathIn("state", "answers")
     """The running and the last answers, byte for byte as llama-server sent them; private."""
     state_file = _PathIn("state", "server.json")
-    """What the supervisor knows about its server; there as long as there is something to know."""
+    """The supervisor's state of its server; there as long as there is something to know."""
     logs = _PathIn("state", "logs")
     server_log = _PathIn("state", "logs", "server.log")
     supervisor_log = _PathIn("state", "logs", "keeper.log")
@@ -209,7 +209,7 @@ def is_relative(name: str) -> bool:
 
 
 def stem_of(identifier: str) -> str:
-    """What a file for anything with this identifier is called, without its ending: itself where it is plain."""
+    """The name of a file for this identifier, without its ending: the identifier itself where it is plain."""
     if re.fullmatch(r"[0-9A-Za-z_-]{1,100}", identifier):
         return identifier
     return hashlib.sha256(identifier.encode(errors="surrogatepass")).hexdigest()

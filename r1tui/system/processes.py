@@ -24,7 +24,7 @@ STOP_WAITS_S = (5.0, 3.0, 2.0)
 
 
 def identify(pid: int) -> ProcessId | None:
-    """Who has the pid now; None when nobody has, or only a zombie that has ended and not been collected."""
+    """The process that has the pid now; None without one, and for a zombie that has ended and not been collected."""
     if not HAS_PROC:
         start = _from_psutil(pid, _started_at, default=None)
         return None if start is None else ProcessId(pid, start)
@@ -33,7 +33,7 @@ def identify(pid: int) -> ProcessId | None:
 
 
 def boot_id() -> str:
-    """What differs between two boots of this machine; empty where it cannot be known."""
+    """The identifier of this boot of the machine; empty where it cannot be known."""
     try:
         return (PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -41,7 +41,7 @@ def boot_id() -> str:
 
 
 def alive(process: ProcessId | None) -> bool:
-    """Whether exactly this process runs; a zombie does not."""
+    """True while exactly this process runs; a zombie does not."""
     return process is not None and identify(process.pid) == process
 
 
@@ -89,7 +89,7 @@ def parent_pid(pid: int) -> int | None:
 
 
 def has_open(pid: int, path: Path) -> bool:
-    """Whether the process has this file open, or had before it was removed; True where the system does not say."""
+    """True when the process has this file open, or had before it was removed, and where the system does not say."""
     if not HAS_PROC:
         return True
     name = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
@@ -103,12 +103,12 @@ def has_open(pid: int, path: Path) -> bool:
 
 
 def leads_session(pid: int) -> bool:
-    """Whether the process leads a session, as what `spawn` starts does and its children do not."""
+    """True for the leader of a session, which `spawn` makes and its children are not."""
     return session_of(pid) == pid
 
 
 def runs_command(pid: int, argv: Sequence[str]) -> bool:
-    """Whether the process runs this command; the interpreter that a script names for itself may stand before it."""
+    """True when the process runs this command; a script's interpreter may stand before it."""
     return bool(argv) and command_line(pid)[-len(argv) :] == list(argv)
 
 
@@ -131,7 +131,7 @@ def spawn_detached(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: 
 
 
 def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
-    """As `spawn_detached`, for a caller that wants the exit status and collects the child itself."""
+    """The same as `spawn_detached`, for a caller that wants the exit status and collects the child itself."""
     make_folder(log.parent)
     if not log.is_symlink():  # which a user may have made on purpose
         make_way(log)
@@ -171,7 +171,7 @@ def wait(process: ProcessId, timeout_s: float | None = None) -> bool:
 
 
 async def wait_ended(process: ProcessId) -> None:
-    """As `wait`, without a limit, without a thread, and noticed at once where the system has pidfds."""
+    """Wait for the end without a limit and without a thread; it is noticed at once where the system has pidfds."""
     try:
         fd = open_pidfd(process)
     except ProcessLookupError:
