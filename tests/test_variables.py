@@ -33,11 +33,11 @@ __all__ = ["config"]
 REPO = "acme/Tiny-R1-GGUF"
 SECRET = "QxZvSecret"  # noqa: S105
 BAD_PROXIES = {
-    "htp://proxy:8080": "has an unsupported proxy scheme: htp",
-    "socks://proxy:1080": "has an unsupported proxy scheme: socks",
-    "socks4://proxy:1080": "has an unsupported proxy scheme: socks4",
-    f"htp://me:{SECRET}@proxy:8080": "has an unsupported proxy scheme: htp",
-    f"me:{SECRET}://proxy:8080": "has an unsupported proxy scheme.",
+    "htp://proxy:8080": "has an unsupported scheme: htp",
+    "socks://proxy:1080": "has an unsupported scheme: socks",
+    "socks4://proxy:1080": "has an unsupported scheme: socks4",
+    f"htp://me:{SECRET}@proxy:8080": "has an unsupported scheme: htp",
+    f"me:{SECRET}://proxy:8080": "has an unsupported scheme.",
     "http//proxy:8080": "has no http:// in front",
     "http://": "has no host",
     "http://:8080": "has no host",
@@ -132,7 +132,7 @@ async def test_no_form_of_no_proxy_ends_in_a_traceback(value: str, monkeypatch: 
     [
         ("mirror.example", "has no https:// in front"),
         ("https:/mirror.example", "has no https:// in front"),
-        ("ftp://mirror.example", "does not begin with https://"),
+        ("ftp://mirror.example", "has an unsupported scheme: ftp"),
         ("“https://mirror.example”", "is in quotes"),
         ("'https://mirror.example'", "is in quotes"),
         ("https://mirror.example”", "is in quotes"),

@@ -8,7 +8,7 @@ used (`GGML_*`, `CUDA_*`, …), which is the user's to say. Errors never show a 
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from r1tui.errors import UsageError
@@ -33,6 +33,7 @@ SECONDS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
 _STRAIGHT = "\"'`"
 _CURLY = "´‘’‚‛“”„‟«»‹›「」＂＇"
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+(?:%25[\w.~-]+)?\]", re.ASCII)
+_PORT = re.compile(r":\d{0,5}", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}")
 _IN_WORDS = {
     "\0": "a NUL", "\n": "a line break", "\r": "a line break", " ": "a space", "\t": "a tab",
@@ -91,7 +92,7 @@ def check_proxies() -> None:
     if "*" in (one.strip() for one in used.get("no", "").split(",")):
         return
     for scheme in ("http", "https", "all"):
-        if (value := used.get(scheme)) and (fault := _proxy_fault(value)):
+        if (value := used.get(scheme)) and (fault := _address_fault(value, PROXY_SCHEMES, may_lack_scheme=True)):
             remedy = "Write it as http://HOST:PORT or socks5h://HOST:PORT, or unset it."
             raise UsageError(f"{_variable(scheme, value)} {fault}.", remedy)
 
@@ -110,7 +111,8 @@ def hub_endpoint() -> str:
     given = os.environ.get("HF_ENDPOINT", "").strip()
     if not given:
         return HUB
-    if fault := _endpoint_fault(given):
+    fault = _address_fault(given, ("https", "http"), may_lack_scheme=False)
+    if fault := fault or ("has a ? or # in it" if re.search("[?#]", given) else ""):
         raise UsageError(f"HF_ENDPOINT {fault}.", "Write it as https://HOST, or unset it to ask huggingface.co itself.")
     return given.rstrip("/")
 
@@ -138,50 +140,30 @@ def _variable(scheme: str, value: str) -> str:
     return max(names, default=f"{scheme}_proxy", key=str.islower)  # small letters win
 
 
-def _proxy_fault(value: str) -> str:
-    """The mistake in a proxy's address, as a sentence goes on after its name; empty without one."""
-    scheme, separator, _ = value.partition("://")
-    if fault := _quoted(value) or _no_character(value):
+def _address_fault(value: str, schemes: Sequence[str], *, may_lack_scheme: bool) -> str:
+    """The mistake in an address, as a sentence goes on after its name; empty without one."""
+    if value[0] in _STRAIGHT + _CURLY or value[-1] in _STRAIGHT + _CURLY:
+        return "is in quotes"
+    if fault := _no_character(value):
         return fault
-    if separator and scheme.lower() not in PROXY_SCHEMES:
-        shown = f": {scheme}" if _SCHEME.fullmatch(scheme) else ""
-        return f"has an unsupported proxy scheme{shown}"
-    if not separator and value.rstrip("/").count("/") > value.rpartition("@")[0].count("/"):
-        return "has no http:// in front"
-    return _address_fault(value if separator else f"http://{value}")
-
-
-def _endpoint_fault(value: str) -> str:
-    scheme, separator, _ = value.partition("://")
-    if fault := _quoted(value) or _no_character(value):
-        return fault
+    scheme, separator, rest = value.partition("://")
     if not separator:
-        return "has no https:// in front"
-    if scheme.lower() not in ("http", "https"):
-        return "does not begin with https://"
-    if fault := _address_fault(value):
-        return fault
-    return "has a ? or # in it" if re.search("[?#]", value) else ""
-
-
-def _address_fault(url: str) -> str:
-    rest = url.partition("://")[2]
+        rest = value
+        if not may_lack_scheme or value.rstrip("/").count("/") > value.rpartition("@")[0].count("/"):
+            return f"has no {schemes[0]}:// in front"
+    elif scheme.lower() not in schemes:
+        return "has an unsupported scheme" + (f": {scheme}" if _SCHEME.fullmatch(scheme) else "")
     authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     if "@" in rest and "@" not in authority:
         return "has a /, ? or # in its name or password, which must be written as %2F, %3F or %23"
     address = authority.rpartition("@")[2]
-    host, colon, port = re.fullmatch(r"(\[[^]]*\]|[^:]*)(:?)(.*)", address).groups()  # type: ignore[union-attr]
+    host, tail = re.fullmatch(r"(\[[^]]*\]|[^:]*)(.*)", address).groups()  # type: ignore[union-attr]
     if not host:
         return "has no host"
     if not _HOST.fullmatch(host):
         return "has an invalid host name"
-    if port and not (colon and re.fullmatch(r"\d{1,5}", port) and 0 < int(port) < 1 << 16):
-        return "has an invalid port (1 to 65535)"
-    return ""
-
-
-def _quoted(value: str) -> str:
-    return "is in quotes" if value[0] in _STRAIGHT + _CURLY or value[-1] in _STRAIGHT + _CURLY else ""
+    is_port = _PORT.fullmatch(tail) and 0 < int(tail[1:] or "1") < 1 << 16
+    return "has an invalid port (1 to 65535)" if tail and not is_port else ""
 
 
 def _no_character(value: str) -> str:
