@@ -246,13 +246,15 @@ def test_neither_environment_nor_llama_cpps_own_config_changes_the_server(
     monkeypatch.setenv("LLAMA_ARG_CTX_SIZE", "512")
     monkeypatch.setenv("LLAMA_API_KEY", "theirs")
     monkeypatch.setenv("HF_TOKEN", "secret")
-    ready = start_ready(spec_for(llama_server, tiny_r1(), paths), paths)
+    plan = PlanSummary(env={"GGML_OP_OFFLOAD_MIN_BATCH": "128"})
+    ready = start_ready(spec_for(llama_server, tiny_r1(), paths, plan=plan), paths)
     code, body = call(SocketConnection(paths.server_socket), "GET", "/props")
     assert code == 200
     assert json.loads(body)["default_generation_settings"]["n_ctx"] == 8192
     if sys.platform == "linux":
         environ = Path(f"/proc/{ready.pid}/environ").read_bytes()
         assert not any(name in environ for name in (b"LLAMA_ARG_", b"theirs", b"secret"))
+        assert b"GGML_OP_OFFLOAD_MIN_BATCH=128" in environ.split(b"\0")  # what its plan wants, it has
 
 
 async def test_a_flood_of_log_is_capped_and_its_reader_loses_nothing(
