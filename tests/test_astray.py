@@ -240,7 +240,7 @@ def test_a_manifest_of_ollamas_names_only_blobs(digest: str, size_bytes: int, la
         for number, one in enumerate(layers):
             raw = json.dumps({"layers": [one]}).encode()
             (root / f"manifests/h/o/n/{number}").write_bytes(raw)
-        for model in ollama_models(root, lambda _path, _why: None):
+        for model in ollama_models(root, {}):
             assert model.blob.parent == root / "blobs"
 
 

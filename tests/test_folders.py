@@ -97,7 +97,7 @@ def test_a_local_disk_of_the_users_is_suggested_and_not_touched(
     config = given(disk(free_gb=50))
     mount = tmp_path / "mnt"
     (mount / "mine").mkdir(parents=True)
-    partition = SimpleNamespace(mountpoint=str(mount))
+    partition = SimpleNamespace(mountpoint=str(mount), fstype="ext4")
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: [partition])  # noqa: A006
     monkeypatch.setattr(folders, "_NOT_FOR_MODELS", ("/proc",))
     monkeypatch.setattr(folders, "existing", lambda folder: Path("/proc"))  # on another disk
@@ -119,12 +119,14 @@ def test_a_folder_of_the_users_that_is_not_there_is_not_made(paths: Paths, tmp_p
     assert inspect_disk(tmp_path / "gone", paths).writable
 
 
-def test_a_network_volume_is_known_by_its_mount() -> None:
-    mounts = "/dev/a / ext4 rw\nserver:/x /data nfs4 rw\n/dev/b /data/fast xfs rw\nme@h: /far\\040away fuse.sshfs rw\n"
-    assert is_network(Path("/data/models"), mounts)
-    assert is_network(Path("/far away/models"), mounts)
-    assert not is_network(Path("/data/fast/models"), mounts)
-    assert not is_network(Path("/home/me"), mounts)
+def test_a_network_volume_is_known_by_its_mount(monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = {"/": "ext4", "/data": "nfs4", "/data/fast": "xfs", "/far away": "fuse.sshfs"}
+    there = [SimpleNamespace(mountpoint=place, fstype=kind) for place, kind in mounts.items()]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: there)  # noqa: A006  psutil's name
+    assert is_network(Path("/data/models"))
+    assert is_network(Path("/far away/models"))
+    assert not is_network(Path("/data/fast/models"))
+    assert not is_network(Path("/home/me"))
 
 
 def test_a_disk_is_measured_once_by_its_largest_model(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

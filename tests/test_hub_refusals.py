@@ -110,6 +110,18 @@ def test_offline_says_what_to_do_and_asks_nobody(hub: Hub, paths: Paths, monkeyp
     assert hub.requests == []
 
 
+def test_a_file_without_certificates_is_named_by_its_variable(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "certificates").write_text("none")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificates"))
+    monkeypatch.setenv("HF_ENDPOINT", "https://127.0.0.1:9")
+    ran = CommandLine(paths).alone("download", f"hf:{REPO}:Q8_0")
+    assert ran.returncode == 1
+    assert "connection was lost" not in ran.stderr
+    assert "Check SSL_CERT_FILE" in ran.stderr
+
+
 def test_a_proxy_that_is_not_there_is_named_by_its_variable(
     paths: Paths, empty_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from r1tui.errors import R1tuiError
 from r1tui.system.environment import HUB, proxy_variable
 from r1tui.system.lazy import httpx2, hub_errors, huggingface_hub
-from r1tui.text import duration, size
+from r1tui.text import duration, one_line, size
 
 T = TypeVar("T")
 MAGIC = b"GGUF"
@@ -82,8 +82,11 @@ def explain(error: Exception, stall_s: float) -> RetryError:
             return RetryError("the answer cannot be decompressed")
         case httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError() | httpx2.InvalidURL():
             return RetryError(f"its address cannot be used ({type(error).__name__})")
-        case httpx2.TransportError() | OSError():
+        case httpx2.TransportError() | ConnectionError():
             return RetryError("the connection was lost", tries=LOST_TRIES)
+        case OSError():  # such as a file of certificates that has none
+            remedy = "Check SSL_CERT_FILE, or unset it." if os.environ.get("SSL_CERT_FILE") else LATER
+            return RetryError(one_line(error.strerror or str(error)), tries=LOST_TRIES, remedy=remedy)
         case _:
             raise error
 

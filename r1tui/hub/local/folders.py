@@ -164,16 +164,10 @@ def existing(folder: Path) -> Path:
     return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
 
 
-def is_network(folder: Path, mounts: str | None = None) -> bool:
-    """Whether the folder's file system is reached over a network; `mounts` stands in for /proc/self/mounts."""
-    if mounts is None:
-        with suppress(OSError):
-            mounts = Path("/proc/self/mounts").read_text("utf-8", "replace")
-    best, kind = Path("/"), ""
-    for row in map(str.split, (mounts or "").splitlines()):
-        place = Path(row[1].replace("\\040", " "))
-        if folder.is_relative_to(place) and len(place.parts) >= len(best.parts):
-            best, kind = place, row[2]
+def is_network(folder: Path) -> bool:
+    """Whether the folder's file system is reached over a network."""
+    mounts = [one for one in psutil.disk_partitions(all=True) if folder.is_relative_to(one.mountpoint)]
+    kind = sorted(mounts, key=lambda one: len(one.mountpoint))[-1].fstype if mounts else ""  # the last covers others
     return kind in NETWORK_TYPES or kind.startswith("fuse.")
 
 

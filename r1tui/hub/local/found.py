@@ -11,7 +11,7 @@ from r1tui.config import Config
 from r1tui.gguf.header import followed, shards_of
 from r1tui.hub.listing.names import choose, choose_by_name, is_complete, is_exactly, models, stem, wanted
 from r1tui.hub.listing.remote import Known, known_files
-from r1tui.hub.local.places import MAX_DEPTH, Elsewhere, OllamaModel, Owner, Place, gguf_files, model_roots
+from r1tui.hub.local.places import MAX_DEPTH, Elsewhere, Ignored, OllamaModel, Owner, Place, gguf_files, model_roots
 from r1tui.hub.local.records import FetchRecord, own_folder, select_counted
 from r1tui.system.paths import Paths
 
@@ -56,8 +56,7 @@ class ModelSearch:
     """Looks for models. What is the same for all of them is looked at once, so use one for a whole list."""
 
     def __init__(self, paths: Paths, config: Config) -> None:
-        self.ignored: dict[Path, str] = {}
-        """What could not be looked at or used, and why."""
+        self.ignored: Ignored = {}
         self.rejected: dict[str, str] = {}
         """By the variant's name: what would have been its model, but for this."""
         self.paths = paths
@@ -84,7 +83,7 @@ class ModelSearch:
         sizes = {PurePosixPath(file.path).name: file.size_bytes for file in known.listing.files} if known else {}
         ours = [place for root in self._roots for place in _own_places(root, variant, self.paths)]
         for place in (*ours, *self._elsewhere.repository_places(variant.repo, variant.pinned)):
-            here = {path.relative_to(place.folder).as_posix(): path for path in gguf_files(place.folder, self._ignore)}
+            here = {path.relative_to(place.folder).as_posix(): path for path in gguf_files(place.folder, self.ignored)}
             names = select_counted(variant, place.folder, here, self.paths) if place in ours else list(here)
             chosen = [here[name] for name in _chosen(names, variant, known, place)]
             yield chosen, place.owner, {} if place.whole else sizes
@@ -100,7 +99,7 @@ class ModelSearch:
 
     def _packaged(self, variant: Variant) -> Iterator[tuple[list[Path], Owner, Sizes]]:
         name = PurePosixPath(variant.member or "").name
-        here = gguf_files(own_folder(variant, self.paths), self._ignore, 0)
+        here = gguf_files(own_folder(variant, self.paths), self.ignored, 0)
         yield [path for path in here if name in ("", path.name)][:1], "r1tui", {}
         if name:
             yield [path for path in self._user_files if path.name == name][:1], "model_folders", {}
@@ -110,7 +109,7 @@ class ModelSearch:
         prefix = f"{repo.replace('/', '_')}_"
         sizes = {prefix + file.path.replace("/", "_"): file.size_bytes for file in known.listing.files} if known else {}
         for cache in self._elsewhere.flat_caches():
-            here = {path.name: path for path in gguf_files(cache, self._ignore, 0) if path.name.startswith(prefix)}
+            here = {path.name: path for path in gguf_files(cache, self.ignored, 0) if path.name.startswith(prefix)}
             named = _named_alone([name.removeprefix(prefix) for name in here], repo, pattern)
             names = list(sizes) if known else [prefix + name for name in named]
             yield [here[name] for name in names if name in here], sizes
@@ -137,19 +136,16 @@ class ModelSearch:
         return True
 
     def _reject(self, variant: Variant, path: Path, why: str) -> None:
-        self._ignore(path, f"not used as {variant.name}: {why}")
+        self.ignored[path] = f"not used as {variant.name}: {why}"
         self.rejected[variant.name] = f"{path} is not used: {why}."
-
-    def _ignore(self, path: Path, why: str) -> None:
-        self.ignored[path] = why
 
     @cached_property
     def _user_files(self) -> list[Path]:
-        return [path for root in self._roots[1:] for path in gguf_files(root, self._ignore)]
+        return [path for root in self._roots[1:] for path in gguf_files(root, self.ignored)]
 
     @cached_property
     def _ollama(self) -> list[OllamaModel]:
-        return self._elsewhere.ollama_models(self._ignore)
+        return self._elsewhere.ollama_models(self.ignored)
 
 
 def other_models(paths: Paths, config: Config, used: Iterable[Path]) -> list[FoundModel]:
@@ -171,7 +167,7 @@ def _everything(paths: Paths, config: Config) -> Iterator[FoundModel]:
         for files in models(here, "*").values():
             if (whole := whole_model(here[files[0]])) is not None:
                 yield FoundModel(whole, owner, Path(stem(whole.name)).name)
-    for model in elsewhere.ollama_models():
+    for model in elsewhere.ollama_models({}):
         yield FoundModel(model.blob, "ollama", model.name.removeprefix("registry.ollama.ai/").removeprefix("library/"))
 
 

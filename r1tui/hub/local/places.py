@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,7 +37,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NO_UTF8 = re.compile("[\ud800-\udfff]")
 """What stands for bytes in a name that could be neither shown nor put into JSON."""
 
-Complain = Callable[[Path, str], None]
+Ignored = dict[Path, str]
+"""What could not be looked at or used, and why."""
 
 
 @dataclass(frozen=True)
@@ -55,26 +56,22 @@ def model_roots(paths: Paths, config: Config) -> tuple[Path, ...]:
     return (paths.models, *(expand(given) for given in config.model_folders))
 
 
-def keep_silent(path: Path, why: str) -> None:
-    """Report nothing of places that cannot be looked into."""
-
-
-def gguf_files(root: Path, complain: Complain = keep_silent, depth: int = MAX_DEPTH) -> list[Path]:
+def gguf_files(root: Path, ignored: Ignored | None = None, depth: int = MAX_DEPTH) -> list[Path]:
     """The files below `root` whose name ends in .gguf or .GGUF, links followed, in order; none for a missing folder.
 
-    `complain` is called for folders that cannot be read, and for a walk that was given up.
+    Folders that cannot be read, and a walk that was given up, are added to `ignored`.
     """
-    return list(files_below(root, complain, depth, ".gguf"))
+    return list(files_below(root, {} if ignored is None else ignored, depth, ".gguf"))
 
 
-def files_below(root: Path, complain: Complain, depth: int = MAX_DEPTH, suffix: str = "") -> Iterator[Path]:
+def files_below(root: Path, ignored: Ignored, depth: int = MAX_DEPTH, suffix: str = "") -> Iterator[Path]:
     """The files below `root`, hidden ones and those in hidden folders left out; otherwise as `gguf_files`."""
     seen: set[str] = set()
     left = MAX_ENTRIES
 
     def report(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            complain(Path(error.filename), error.strerror or str(error))
+            ignored[Path(error.filename)] = error.strerror or str(error)
 
     for top, folders, files in os.walk(root, onerror=report, followlinks=True):
         folder, names, real = Path(top), (*folders, *files), os.path.realpath(top)
@@ -85,10 +82,10 @@ def files_below(root: Path, complain: Complain, depth: int = MAX_DEPTH, suffix: 
         seen.add(real)
         left -= len(names)
         if left < 0:
-            complain(root, f"more than {MAX_ENTRIES:,} names in it; the others were not looked at")
+            ignored[root] = f"more than {MAX_ENTRIES:,} names in it; the others were not looked at"
             return
         if any(_NO_UTF8.search(name) for name in names):
-            complain(folder, "a name in it is not UTF-8; it was left out")
+            ignored[folder] = "a name in it is not UTF-8; it was left out"
         for name in sorted(files):
             if _is_usable(name) and name.casefold().endswith(suffix) and os.path.isfile(folder / name):  # noqa: PTH113  raises nothing
                 yield folder / name
@@ -137,11 +134,11 @@ class Elsewhere:
         cache = self._home / "Library/Caches" if sys.platform == "darwin" else self._user_cache()
         return self._given("LLAMA_CACHE") or [cache / "llama.cpp"]
 
-    def ollama_models(self, complain: Complain = keep_silent) -> list["OllamaModel"]:
+    def ollama_models(self, ignored: Ignored) -> list["OllamaModel"]:
         """The models that Ollama keeps for this user and for its service."""
         given = [expand_if_known(self._env["OLLAMA_MODELS"])] if self._env.get("OLLAMA_MODELS") else []
         roots = (*given, self._home / ".ollama/models", OLLAMA_SERVICE_FOLDER)
-        return [model for root in roots for model in ollama_models(root, complain)]
+        return [model for root in roots for model in ollama_models(root, ignored)]
 
     def _lmstudio_folders(self) -> list[Path]:
         """LM Studio's home, wherever it was put, and the folder for models that its user may have chosen."""
@@ -223,14 +220,14 @@ class OllamaModel:
     """As the manifest and the blob's name say; Ollama has checked it."""
 
 
-def ollama_models(root: Path, complain: Complain = keep_silent) -> list[OllamaModel]:
+def ollama_models(root: Path, ignored: Ignored) -> list[OllamaModel]:
     """The models in one of Ollama's folders whose weights are whole: named by manifests, kept as blobs."""
     found = []
-    for manifest in files_below(root, complain):
+    for manifest in files_below(root, ignored):
         kind, *parts = manifest.relative_to(root).parts
         if not kind.startswith("manifest") or len(parts) != 4:  # newer ones have two versions of manifests
             continue
-        layer = _weights(manifest, complain)
+        layer = _weights(manifest, ignored)
         if layer is None:
             continue
         sha256 = layer.digest.removeprefix("sha256:")
@@ -244,19 +241,19 @@ def ollama_models(root: Path, complain: Complain = keep_silent) -> list[OllamaMo
     return found
 
 
-def _weights(manifest: Path, complain: Complain) -> _Layer | None:
+def _weights(manifest: Path, ignored: Ignored) -> _Layer | None:
     """The one layer with the weights; None for a manifest that is none, or whose model is in several pieces."""
     try:
         with manifest.open("rb") as file:
             layers = decode_foreign(file.read(_READ_BYTES), _Manifest).layers
     except OSError as error:
-        complain(manifest, error.strerror or str(error))
+        ignored[manifest] = error.strerror or str(error)
         return None
     except msgspec.DecodeError:
-        complain(manifest, "not an Ollama manifest")
+        ignored[manifest] = "not an Ollama manifest"
         return None
     weights = [layer for layer in layers if layer.media_type == MODEL_LAYER]
     if any(not _DIGEST.fullmatch(layer.digest) for layer in weights):
-        complain(manifest, "its digest is not a sha256")
+        ignored[manifest] = "its digest is not a sha256"
         return None
     return weights[0] if len(weights) == 1 else None
