@@ -255,7 +255,8 @@ class _Planner:
     ) -> Plan:
         host = usage.host
         copies = verdict != "disk" and all(device.backend == "rpc" for device in self._devices)
-        anonymous = host.kv_bytes + host.compute_bytes + (usage.repack_bytes if copies else 0)
+        repack_bytes = usage.repack_bytes if copies else 0
+        needed_bytes = host.kv_bytes + host.compute_bytes + repack_bytes
         left_to_engine = strategy == "engine" and self._settings.n_gpu_layers is None
         plan = Plan(
             layout=layout,
@@ -284,7 +285,6 @@ class _Planner:
                 _mib(host.weights_bytes),
                 _mib(host.kv_bytes),
                 _mib(host.compute_bytes),
-                _mib(anonymous),
             ),
             ubatch_size=layout.ubatch_size,
             flash_attn=cache.flash_attention,
@@ -293,14 +293,26 @@ class _Planner:
             repack=verdict != "disk",
             kv_on_host=layout.kv_on_host,
             overrides=tuple(f"{pattern}={where}" for pattern, where in layout.overrides),
-            cache_ram_mib=self._cache_ram_mib(verdict, host.weights_bytes + anonymous),
+            cache_ram_mib=self._cache_ram_mib(verdict, host.weights_bytes + needed_bytes),
             numa=self._request.numa_nodes > 1 and verdict != "gpu",
             as_given=self._settings.n_gpu_layers is not None,
             margins_mib=tuple(device.left_free_mib for device in self._devices),
             source="engine" if any(answer.layout == layout for answer in self._request.answers) else "estimate",
             reasons=tuple(self._reasons),
-        )
+            read_whole=self._read_whole(left_to_engine=left_to_engine),
+            repack_mib=_mib(repack_bytes),
+        ).settled()
+        if plan.load_mode == "none" and plan.verdict == "hybrid":
+            plan = plan.because("The host's weights are read into memory, not mapped: GPUs copy from there faster.")
         return self._with_speed(plan, layout)
+
+    def _read_whole(self, *, left_to_engine: bool) -> tuple[Verdict, ...]:
+        """The verdicts with which weights are not mapped: nothing is gained where the memory is the host's, and on the
+        host of RPC workers."""
+        if not self._devices or left_to_engine or any(device.unified for device in self._devices):
+            return ()
+        local = any(device.backend != "rpc" for device in self._devices)
+        return ("gpu", "hybrid") if local else ("gpu",)
 
     def _with_speed(self, plan: Plan, layout: ModelLayout) -> Plan:
         if plan.verdict == "no":

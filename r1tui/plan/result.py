@@ -62,6 +62,29 @@ class Plan:
     """Left free on each device."""
     why: tuple[str, ...] = ()
     """The reasons that are of the search for the layout."""
+    read_whole: tuple[Verdict, ...] = ()
+    """The verdicts with which weights are read into memory and not mapped: where GPUs have memory of their own."""
+    repack_mib: int = 0
+    """The host's weights that the CPU copies into a layout of its own."""
+
+    @property
+    def load_mode(self) -> Literal["auto", "mmap", "none"]:
+        """How the weights are loaded: mapped ones can be dropped, read ones lie in pinned memory, which GPUs copy from
+        at full speed."""
+        if self.verdict == "disk":
+            return "mmap"
+        return "none" if self.verdict in self.read_whole else "auto"
+
+    @property
+    def needed_mib(self) -> int:
+        """What the host needs in any case: cache, buffers and copied weights."""
+        return self.host.kv_mib + self.host.compute_mib + self.repack_mib
+
+    def settled(self) -> "Plan":
+        """The plan with the host's anonymous memory by the way in which its weights are loaded."""
+        weights_mib = max(self.host.weights_mib, self.repack_mib) if self.load_mode == "none" else self.repack_mib
+        anonymous_mib = self.host.kv_mib + self.host.compute_mib + weights_mib
+        return replace(self, host=msgspec.structs.replace(self.host, anonymous_mib=anonymous_mib))
 
     @property
     def on_devices_mib(self) -> int:
@@ -113,6 +136,8 @@ class Plan:
         for flag, value in self._flags().items():
             if capabilities is None or capabilities.accepts(flag):
                 arguments += [flag] if value is None else [flag, str(value)]
+            elif (flag, value) == ("--load-mode", "none") and capabilities.accepts("--no-mmap"):
+                arguments.append("--no-mmap")  # older builds
         return arguments
 
     def _flags(self) -> dict[str, str | int | None]:
@@ -143,7 +168,9 @@ class Plan:
         if self.kv_on_host:
             flags["--no-kv-offload"] = None
         if self.verdict == "disk":  # a warm-up would read all experts once, for nothing: they do not stay
-            flags |= {"--load-mode": "mmap", "--no-warmup": None}
+            flags["--no-warmup"] = None
+        if self.load_mode != "auto":
+            flags["--load-mode"] = self.load_mode
         if not self.repack:
             flags["--no-repack"] = None
         return flags
