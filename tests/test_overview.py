@@ -9,7 +9,7 @@ from r1tui.events import Finished
 from r1tui.hub.listing.remote import ask_hub
 from r1tui.listing.overview import ModelEntry, overview
 from r1tui.messages import Status
-from r1tui.planning.history import remember_speed
+from r1tui.planning.history import remember_answer
 from r1tui.system.paths import Paths
 from r1tui.text import duration
 from tests.conftest import TinyModel
@@ -35,7 +35,7 @@ def test_a_measured_speed_takes_the_place_of_the_expected_one(
     assert before.to_json()["measured_tps"] is None
     running = Status(model=str(tiny_r1()), argv=[str(engine.server)], plan=before.plan.summary())
     for tps in (40.0, 44.0, 90.0):
-        remember_speed(paths, running, Finished("stop", 200, 0, 100, 500.0, tps, 1.0))
+        remember_answer(paths, running, Finished("stop", 200, 0, 100, 500.0, tps, 1.0))
     after = look(variant, config, paths)
     assert after.speed == "44"
     assert after.to_json()["measured_tps"] == 44.0

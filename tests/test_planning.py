@@ -30,7 +30,7 @@ from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import ask_engine, by_the_engine, plan_here
 from r1tui.planning.devices import plan_devices
 from r1tui.planning.held import HeldMemory
-from r1tui.planning.history import find_history_of, remember_speed
+from r1tui.planning.history import find_history_of, remember_answer
 from r1tui.planning.overrides import for_variant, override_rules
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject
@@ -191,7 +191,7 @@ def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_
         assert record is not None
         used = record.runs[0].used_mib["RPC0"]
         assert used == pytest.approx(planned.planned_mib, abs=3)
-        remember_speed(paths, status, Finished("stop", 500, 0, 100, 8.0, 2.5, 10.0))
+        remember_answer(paths, status, Finished("stop", 500, 0, 100, 8.0, 2.5, 10.0))
         running = HeldMemory.by(status)
         assert running is not None
         assert running.devices_mib == {"RPC0": planned.planned_mib}

@@ -21,9 +21,9 @@ from r1tui.planning.history import (
     find_history_of,
     read_histories,
     records_file,
+    remember_answer,
     remember_load,
     remember_out_of_memory,
-    remember_speed,
 )
 from r1tui.system.paths import Paths
 from tests import sparse_r1
@@ -110,7 +110,7 @@ def test_the_first_token_comes_after_the_prompt_was_read() -> None:
 def test_measured_prompts_move_the_time_to_the_first_token(paths: Paths, server: "Server") -> None:
     first = server.plan(ctx_size=16384)
     slow = first.speed.prompt.low / 4
-    remember_speed(paths, server.status(first), end(5.0, slow, prompt_tokens=1000))
+    remember_answer(paths, server.status(first), end(5.0, slow, prompt_tokens=1000))
     again = server.plan(ctx_size=16384)
     assert again.ttft_s["8192"].low > 3 * first.ttft_s["8192"].low
     assert again.ttft_s["8192"].low == pytest.approx(again.ttft_s["8192"].high)
@@ -195,7 +195,7 @@ def test_measured_answers_replace_the_guess_for_their_layout_and_shift_it_for_ot
 ) -> None:
     first = server.plan()
     for tps in (5.0, 5.2):
-        remember_speed(paths, server.status(first), end(tps))
+        remember_answer(paths, server.status(first), end(tps))
     again = server.plan()
     assert again.speed.answer == pytest.approx((5.0, 5.2))
     assert again.speed.prompt == first.speed.prompt
@@ -209,9 +209,9 @@ def test_measured_answers_replace_the_guess_for_their_layout_and_shift_it_for_ot
 
 
 def test_short_prompts_and_answers_say_nothing(paths: Paths, server: Server) -> None:
-    remember_speed(paths, server.status(server.plan()), end(900.0, 900.0, prompt_tokens=10, completion_tokens=3))
+    remember_answer(paths, server.status(server.plan()), end(900.0, 900.0, prompt_tokens=10, completion_tokens=3))
     assert read_histories(records_file(paths)) == []
-    remember_speed(paths, server.status(server.plan()), end(5.0, 60.0, prompt_tokens=1000))
+    remember_answer(paths, server.status(server.plan()), end(5.0, 60.0, prompt_tokens=1000))
     (record,) = read_histories(records_file(paths))
     assert (record.runs[0].prompt_tps, record.runs[0].answer_tps) == ((60.0,), (5.0,))
 
@@ -262,7 +262,7 @@ def test_records_are_bounded_and_a_broken_file_is_begun_anew(paths: Paths, serve
     paths.state.mkdir(parents=True)
     records_file(paths).write_text("not JSON")
     for number in range(KEPT_SPEEDS + 3):
-        remember_speed(paths, server.status(server.plan(ctx_size=4096)), end(1.0 + number))
+        remember_answer(paths, server.status(server.plan(ctx_size=4096)), end(1.0 + number))
     (record,) = read_histories(records_file(paths))
     assert record.runs[0].answer_tps == tuple(4.0 + number for number in range(KEPT_SPEEDS))
 
@@ -271,8 +271,8 @@ def test_another_engine_or_file_has_a_record_of_its_own(
     paths: Paths, server: Server, tiny_r1: Callable[..., Path]
 ) -> None:
     plan = server.plan()
-    remember_speed(paths, server.status(plan), end(5.0))
+    remember_answer(paths, server.status(plan), end(5.0))
     other = Status(model=str(tiny_r1()), argv=["/elsewhere/llama-server"], plan=plan.summary())
-    remember_speed(paths, other, end(50.0))
+    remember_answer(paths, other, end(50.0))
     assert len(read_histories(records_file(paths))) == 2
     assert server.plan().speed.answer.high < 10

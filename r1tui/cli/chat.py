@@ -28,7 +28,7 @@ from r1tui.cli.stages import Printer, check_ready, join, show
 from r1tui.cli.target import attached_endpoint, check_same_model, needed_variant, wanted_variant
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.launch.stages import Launch
-from r1tui.planning.history import remember_speed
+from r1tui.planning.history import remember_answer
 from r1tui.remedies import Run
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
@@ -117,7 +117,7 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
                         if isinstance(event, events.Failed):
                             raise R1tuiError(event.cause, *event.remedies)
                         if isinstance(event, events.Finished) and kept:
-                            remember_speed(context.paths, supervisor.status(context.paths), event)
+                            remember_answer(context.paths, supervisor.status(context.paths), event)
                 whole = True
             finally:
                 output.end()

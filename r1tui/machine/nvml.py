@@ -6,7 +6,7 @@ this module.
 """
 
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -79,6 +79,8 @@ class GpuUse:
     own_bytes: int | None = None
     """What the process that was asked about holds; None as well where the driver shows no processes (containers)."""
     pci_bus_id: str = ""
+    shows_processes: bool = False
+    """Whether the driver shows any process there: in a container it may show none."""
 
 
 class NvmlError(R1tuiError):
@@ -209,6 +211,7 @@ class NvmlSession:
             None if milliwatts is None else milliwatts / 1000,
             own_bytes=None if pid is None else self._held_bytes(handle, pid),
             pci_bus_id=self._addresses[index],
+            shows_processes=pid is not None and bool(self._processes(handle)),
         )
 
     def _processes(self, handle: Any) -> list[tuple[int, int | None]]:
@@ -247,6 +250,20 @@ def read_nvidia(most_s: float = ANSWERS_S) -> Nvidia:
     look.join(most_s)
     _hanging[:] = [look] if look.is_alive() else []
     return found[0] if found else Nvidia(reason=f"NVML has not answered for {most_s:.0f} s")
+
+
+def read_uses(pid: int, most_s: float = 5.0) -> tuple[GpuUse, ...]:
+    """Every GPU now, and what this process holds there; empty without NVML, and where the driver does not answer."""
+    found: list[tuple[GpuUse, ...]] = []
+
+    def look() -> None:
+        with suppress(NvmlError), closing(NvmlSession()) as session:
+            found.append(session.read(pid))
+
+    looking = threading.Thread(target=look, name="nvml-uses", daemon=True)
+    looking.start()
+    looking.join(most_s)
+    return found[0] if found else ()
 
 
 def _look() -> Nvidia:

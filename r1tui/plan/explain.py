@@ -136,6 +136,16 @@ def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list
     return said
 
 
+def measured_pools(devices: tuple[Device, ...], corrections: tuple[int, ...]) -> list[str]:
+    """The reasons that name what earlier runs took beside their buffers."""
+    return [
+        f"{device.name} takes {abs(error) // MIB:,} MiB {'more' if error > 0 else 'less'} beside its buffers than is "
+        "worked out: measured on this machine."
+        for device, error in zip(devices, corrections, strict=True)
+        if abs(error) >= MIB
+    ]
+
+
 def shared_memory(devices: tuple[Device, ...]) -> list[str]:
     """The reason that names devices without memory of their own."""
     names = ", ".join(device.name for device in devices if device.unified)

@@ -38,6 +38,10 @@ class PlanRun(msgspec.Struct, frozen=True, kw_only=True):
     """What its buffers really took; empty until it was loaded."""
     pool_mib: dict[str, int] = {}
     """What of `planned_mib` was planned beside the buffers."""
+    held_mib: dict[str, int] = {}
+    """The most that the process was seen to hold on a device, buffers or not."""
+    held_tokens: int = 0
+    """The most tokens of the context that were in use then."""
     failed: bool = False
     """Whether memory ran out."""
     expected: dict[str, tuple[float, float]] = {}
@@ -94,6 +98,13 @@ class PlanHistory(msgspec.Struct, frozen=True):
                 limit = usable_mib
         return max(0, *beyond, round(usable_mib - limit))
 
+    def beyond_buffers_mib(self, device: str) -> Iterator[tuple[PlanRun, int, bool]]:
+        """What earlier runs held on a device beside their buffers, and whether their context had been full."""
+        for run in self.runs:
+            if device in run.used_mib and device in run.held_mib:
+                full = run.held_tokens >= FULL_CONTEXT * run.layout.ctx_size
+                yield run, run.held_mib[device] - run.used_mib[device], full
+
     def speed(self, layout: RunLayout, expected: Speed) -> Speed | None:
         """What a layout is likely to reach after what was measured; None when nothing was.
 
@@ -109,6 +120,8 @@ class PlanHistory(msgspec.Struct, frozen=True):
 
 
 FORGOTTEN_AFTER_S = 30 * 86400.0
+FULL_CONTEXT = 0.9
+"""A pool grows with the conversation: less of a context than this says nothing of how small it stays."""
 STEP_DOWN = 0.03
 """A plan after one that failed takes at least this share less of each device."""
 

@@ -18,6 +18,7 @@ from r1tui.gguf.kv import layer_caches, padded
 from r1tui.gguf.parse import Tensor
 from r1tui.plan.capabilities import HOST
 from r1tui.plan.compute import Part, Widths
+from r1tui.plan.history import PlanHistory
 from r1tui.plan.pins import ON_HOST, Pins, Reads, Rules, pin
 from r1tui.plan.pool import Pools
 from r1tui.plan.repack import is_repacked
@@ -162,6 +163,8 @@ class Model:
         names: tuple[str, ...] = (),
         repacked_types: frozenset[str] = frozenset(),
         answers: Sequence[Answer] = (),
+        *,
+        history: PlanHistory | None = None,
     ) -> None:
         self.header = header
         self._backends = backends
@@ -172,6 +175,11 @@ class Model:
         self._caches = layer_caches(header)
         loaded = header.n_layers - header.n_nextn_layers
         self._pools = Pools(header, loaded)
+        self.pool_corrections = tuple(
+            self._pools.correction_bytes(backend, history.beyond_buffers_mib(name)) if history else 0
+            for backend, name in zip(backends, names or ("",) * len(backends), strict=True)
+        )
+        """Bytes on each device that earlier runs took beside their buffers, beyond what is worked out."""
         skipped = {tensor.name for layer in header.layers[loaded:] for tensor in layer}  # TENSOR_SKIP: never loaded
         self._sizes = {tensor.name: tensor.size_bytes for tensor in header.tensors if tensor.name not in skipped}
         self._tensors = (*header.layers[:loaded], *((),) * header.n_nextn_layers)
@@ -325,9 +333,10 @@ class Model:
 
     def _pool_bytes(self, layout: ModelLayout, device: int) -> int:
         backend, flash = self._backends[device], layout.flash_attention
-        return self._pools.device_bytes(
+        worked_out = self._pools.device_bytes(
             backend, layout.ctx_size, layout.ubatch_size, layout.type_k, flash_attention=flash
         )
+        return max(worked_out + self.pool_corrections[device], 0)
 
     def _host_compute(self, layout: ModelLayout, places: tuple[int, ...]) -> int:
         return self._widths(layout).host(

@@ -48,7 +48,10 @@ class _Planner:
         self._devices = request.devices
         names = tuple(device.name for device in request.devices)
         backends = tuple(device.backend for device in request.devices)
-        self._model = Model(header, backends, names, request.repacked_types, request.answers)
+        self._model = Model(
+            header, backends, names, request.repacked_types, request.answers, history=request.history
+        )
+        self._reasons += explain.measured_pools(self._devices, self._model.pool_corrections)
         self._search = Search(self._model, request.devices)
 
     def _wiser(self, device: Device, record: PlanHistory | None) -> Device:

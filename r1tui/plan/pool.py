@@ -4,14 +4,15 @@ From ggml-cuda of b11434, which the HIP backend shares: `ggml_cuda_mul_mat_cubla
 `ggml_cuda_mul_mat_id`. The pool grows to what its widest operation takes, and never shrinks.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from r1tui.config import CacheType
 from r1tui.gguf import Header
 from r1tui.gguf.header import is_expert
 from r1tui.gguf.kv import padded
 from r1tui.gguf.parse import Tensor
+from r1tui.plan.history import PlanRun
 
 MIB = 1 << 20
 PROCESS_MIB = {"cuda": 544, "hip": 544, "vulkan": 256}
@@ -45,9 +46,7 @@ class Pools:
     header: Header
     loaded: int
 
-    def device_bytes(
-        self, backend: str, ctx_size: int, ubatch_size: int, type_k: CacheType, *, flash_attention: bool
-    ) -> int:
+    def device_bytes(self, backend: str, ctx_size: int, ubatch_size: int, type_k: str, *, flash_attention: bool) -> int:
         """The bytes on a device with layers: what the process takes, and the pool once the context is full."""
         process = PROCESS_MIB.get(backend, 0) * MIB
         if backend not in POOLED:
@@ -57,6 +56,22 @@ class Pools:
             needs += self._attention(ctx_size, ubatch_size, type_k)
         most = max(needs, default=0.0) * LOOK_AHEAD.get(backend, 1.0)
         return process + -(-int(most) // GRANULE) * GRANULE
+
+    def correction_bytes(self, backend: str, seen: Iterable[tuple[PlanRun, int, bool]]) -> int:
+        """What earlier runs took beside their buffers beyond what is worked out for them.
+
+        Less counts only where the context had been full, and where no run took more.
+        """
+        errors: dict[bool, list[int]] = {True: [], False: []}
+        for run, beyond_mib, full in seen:
+            layout = run.layout
+            flash = layout.flash_attn != "off"
+            expected = self.device_bytes(
+                backend, layout.ctx_size, layout.ubatch_size, layout.cache_type_k, flash_attention=flash
+            )
+            errors[full].append(beyond_mib * MIB - expected)
+        more = [error for error in errors[False] if error > 0]
+        return max((*errors[True], *more), default=0)
 
     @cached_property
     def _needs(self) -> frozenset[_Need]:
@@ -79,7 +94,7 @@ class Pools:
             return _Need(copies * 4 * (width + rows), 2 * width * rows)
         return _Need(copies * 2 * (width + rows), 2 * width * rows * copies)
 
-    def _attention(self, ctx_size: int, ubatch_size: int, type_k: CacheType) -> list[float]:
+    def _attention(self, ctx_size: int, ubatch_size: int, type_k: str) -> list[float]:
         """Without flash attention: the scores as halves beside the result, and half keys in single precision."""
         header, tokens = self.header, padded(ctx_size)
         scores = ubatch_size * header.n_heads * 2 * (tokens + header.value_length)

@@ -3,7 +3,7 @@
 One record for each model file, engine and machine, in one small JSON file of the state folder.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Finished
 from r1tui.gguf.header import shard_paths
 from r1tui.machine.hardware import detect_machine
+from r1tui.machine.nvml import read_uses
 from r1tui.messages import ServerSpec, Status
 from r1tui.plan.capabilities import HOST
 from r1tui.plan.history import HistoryKey, PlanHistory, PlanRun, run_of_plan
@@ -42,13 +43,14 @@ def find_history_of(paths: Paths, model: Path, server: Path) -> PlanHistory | No
     return next((one for one in read_histories(records_file(paths)) if one.key == key), None)
 
 
-def remember_load(paths: Paths, server: Status | ServerSpec, log: Sequence[str]) -> None:
-    """Note that the model was loaded, and what its buffers took, from the server's log."""
+def remember_load(paths: Paths, server: Status, log: Sequence[str]) -> None:
+    """Note that the model was loaded, what its buffers took by the server's log, and what it holds by the driver."""
+    held = measure_held(server)
     used = {one.name: one.total_mib for one in read_buffers(log) if one.name != HOST}
 
     def change(run: PlanRun) -> PlanRun:
         known = used if run.layout.n_gpu_layers is not None else {}  # llama.cpp's own layout is no matter
-        return msgspec.structs.replace(run, used_mib=known, failed=False)
+        return msgspec.structs.replace(_with_held(run, held, 0), used_mib=known, failed=False)
 
     _remember(paths, server, change)
 
@@ -58,17 +60,53 @@ def remember_out_of_memory(paths: Paths, server: Status | ServerSpec) -> None:
     _remember(paths, server, lambda run: msgspec.structs.replace(run, failed=True))
 
 
-def remember_speed(paths: Paths, server: Status | ServerSpec, end: Finished) -> None:
-    """Note how fast an answer came, where it was long enough to tell."""
+def remember_answer(paths: Paths, server: Status, end: Finished) -> None:
+    """Note how fast an answer came, where it was long enough to tell, and what the server holds since."""
+    held, tokens = measure_held(server), (end.prompt_tokens or 0) + (end.completion_tokens or 0)
     prompt = (end.prompt_tps,) if end.prompt_tps and (end.prompt_tokens or 0) >= SHORTEST_PROMPT else ()
     answer = (end.tps,) if end.tps and (end.completion_tokens or 0) >= SHORTEST_ANSWER else ()
 
     def change(run: PlanRun) -> PlanRun:
         prompts, answers = (*run.prompt_tps, *prompt), (*run.answer_tps, *answer)
+        run = _with_held(run, held, tokens)
         return msgspec.structs.replace(run, prompt_tps=prompts[-KEPT_SPEEDS:], answer_tps=answers[-KEPT_SPEEDS:])
 
-    if prompt or answer:
+    if prompt or answer or held:
         _remember(paths, server, change)
+
+
+def measure_held(server: Status) -> dict[str, int]:
+    """MiB that the server's process holds on each card of its plan, by the driver.
+
+    Where a container hides processes it is what is used since the plan was made; what cannot be that is left out.
+    """
+    if server.pid is None or server.plan is None:
+        return {}
+    cards = {one.pci_bus_id: one for one in server.plan.devices if one.pci_bus_id}
+    held: dict[str, int] = {}
+    for use in read_uses(server.pid) if cards else ():
+        device = cards.get(use.pci_bus_id)
+        if device is None or use.used_bytes is None or use.total_bytes is None:
+            continue
+        if use.own_bytes is not None:
+            held[device.name] = use.own_bytes >> 20
+            continue
+        since_mib = device.free_mib - (use.total_bytes - use.used_bytes >> 20)
+        buffers_mib = device.planned_mib - device.pool_mib
+        if not use.shows_processes and 0 <= since_mib - buffers_mib <= LARGEST_POOL_MIB:
+            held[device.name] = since_mib
+    return held
+
+
+LARGEST_POOL_MIB = 12 << 10
+"""More than this beside the buffers is another program's."""
+
+
+def _with_held(run: PlanRun, held: Mapping[str, int], tokens: int) -> PlanRun:
+    if not held:
+        return run
+    most = {name: max(mib, run.held_mib.get(name, 0)) for name, mib in held.items()}
+    return msgspec.structs.replace(run, held_mib=run.held_mib | most, held_tokens=max(run.held_tokens, tokens))
 
 
 def record_run(path: Path, key: HistoryKey, run: PlanRun, change: Callable[[PlanRun], PlanRun]) -> None:

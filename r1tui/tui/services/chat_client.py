@@ -17,7 +17,7 @@ from r1tui.chat.pace import paced
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
-from r1tui.planning.history import remember_speed
+from r1tui.planning.history import remember_answer
 from r1tui.remedies import AskAgain
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.record import read_record, record_file
@@ -129,7 +129,7 @@ class ChatClient:
                 events = self._cache.noting(events)
             end = await self._read(events, take)
             if end is not None and self._managed is not None:
-                await asyncio.to_thread(remember_speed, self._paths, self._managed.status, end)
+                await asyncio.to_thread(remember_answer, self._paths, self._managed.status, end)
             if self._failed:
                 await self._connection.forget()  # the next server may have another key
         except Exception as error:
