@@ -1,5 +1,6 @@
 """A model that the engine does not know is refused by its first bytes: before a download, before a plan."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,21 @@ def test_nothing_is_fetched_of_a_model_that_the_engine_does_not_know(
     assert len(ranges) == 1, ranges
     assert not list(r1tui.paths.models.rglob("*.gguf"))
     assert not list((r1tui.paths.cache / "headers").rglob("*.gguf"))
+
+
+def test_the_list_of_models_says_what_the_engine_does_not_know(
+    r1tui: CommandLine, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
+) -> None:
+    strange = tmp_path / "strange.gguf"
+    strange.write_bytes(tiny_r1().read_bytes().replace(b"deepseek2", b"deepseek9"))
+    r1tui.configure(f"engine: {{source: '{llama_server}'}}\nvariants: {{mine: {{file: '{strange}'}}}}\n")
+    assert r1tui("build").returncode == 0
+    listed = json.loads(r1tui("variants", "--json").stdout)["variants"]
+    (mine,) = [one for one in listed if one["name"] == "mine"]
+    assert (mine["verdict"], mine["problem"]) == (
+        "no",
+        "llama.cpp b11434 does not know the architecture `deepseek9`.",
+    )
 
 
 def test_a_file_here_that_the_engine_does_not_know_is_not_planned(

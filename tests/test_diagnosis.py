@@ -267,6 +267,9 @@ def test_too_little_memory_on_a_gpu() -> None:
     assert found.cause == "A GPU has too little free memory for this plan."
     assert "plan.n_cpu_moe" in in_commands(found.remedies)
     assert CUDA_OUT[1] in found.evidence
+    assert found.gpu == "0"
+    assert diagnose(["ggml_gallocr_reserve_n: failed to allocate RPC1 buffer of size 25"], 1).gpu == "RPC1"
+    assert diagnose(["std::bad_alloc"], 1).gpu == ""
 
 
 @pytest.mark.parametrize(
@@ -291,6 +294,7 @@ def test_memory_of_a_gpu_that_runs_out_in_the_middle_of_an_answer(said: str) -> 
     found = diagnose(lines, -signal.SIGABRT)
     assert (found.kind, found.cause) == ("gpu_memory", "A GPU has too little free memory for this plan.")
     assert lines[1] in found.evidence
+    assert found.gpu == "0"
 
 
 def test_memory_that_sufficed_without_pipeline_parallelism_is_not_the_cause() -> None:

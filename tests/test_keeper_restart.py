@@ -121,12 +121,14 @@ def test_a_gpu_that_is_too_small_gets_less_step_by_step(paths: Paths, toy: Toy) 
 
 
 def test_what_does_not_fit_a_gpu_is_learned_though_nobody_follows(paths: Paths, toy: Toy, tiny_r1: TinyModel) -> None:
-    plan = PlanSummary(n_gpu_layers=4, devices=(DevicePlan("CUDA0", 12, 12, 9, 2, 1),))
+    plan = PlanSummary(n_gpu_layers=4, devices=(DevicePlan("CUDA1", 30, 30, 9, 2, 1), DevicePlan("CUDA0", 99, 99, 12)))
     toy.acts({"say": [GPU_OUT], "exit": 1})
     client.start(toy.spec(model=str(tiny_r1()), plan=plan), paths)
     until(lambda: not client.status(paths).running)
     [record] = read_histories(records_file(paths))
-    assert [(run.failed, run.planned_mib) for run in record.runs] == [(True, {"CUDA0": 12})]
+    assert [(run.failed, run.fullest, run.planned_mib) for run in record.runs] == [
+        (True, "CUDA0", {"CUDA1": 12, "CUDA0": 12})
+    ]
 
 
 def test_a_machine_that_is_too_small_is_not_given_more_to_hold(paths: Paths, toy: Toy) -> None:

@@ -1,7 +1,6 @@
 """How weights are loaded: read whole into memory where a GPU gains by it and they fit, mapped where they stream."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from r1tui.engine.dry_run import dry_run
 from r1tui.engine.make import build_engine
 from r1tui.gguf import Header, read_header
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.plan.capabilities import Buffers, Capabilities
+from r1tui.plan.capabilities import Capabilities
 from r1tui.plan.request import DeviceBackend, host_reserve_mib
 from r1tui.system.paths import Paths
 from tests import sparse_r1
@@ -76,20 +75,17 @@ def test_weights_are_read_whole_where_a_gpu_gains_by_it_and_memory_allows(
         assert host.anonymous_mib <= ram_gib * GIB - host_reserve_mib(ram_gib * GIB)
 
 
-def test_weights_that_do_not_fit_by_the_engine_s_figures_are_mapped_after_all(r1: Header) -> None:
+def test_a_plan_can_do_without_anonymous_weights(r1: Header) -> None:
     made = plan(r1, (24,), 256)
-    asked = made.with_engine_figures([Buffers("Host", 300 * GIB, 0, 500)])
-    assert asked.host.anonymous_mib == 300 * GIB + 500
-    assert asked.needed_mib == 500
-    streaming = asked.judged("disk")
-    assert (mode(streaming), streaming.host.anonymous_mib) == ("mmap", 500)
-    assert mode(streaming.judged("hybrid")) == "none"
+    mapped = made.mapped()
+    assert (mode(made), mode(mapped)) == ("none", "auto")
+    assert made.host.anonymous_mib - mapped.host.anonymous_mib == made.host.weights_mib
 
 
 def test_older_builds_are_told_in_their_own_words(r1: Header) -> None:
     made = plan(r1, (24,), 256)
     old = Capabilities("old", 1, frozenset({"--ctx-size", "--no-mmap"}))
-    assert made.arguments(old) == ["--ctx-size", "8192", "--no-mmap"]
+    assert made.arguments(old) == ["--ctx-size", str(made.ctx_size), "--no-mmap"]
     assert "--no-mmap" not in plan(r1, (24,), 64).arguments(old)
 
 
@@ -105,7 +101,7 @@ def test_the_engine_s_dry_run_knows_the_mode(llama_server: Path, paths: Paths, t
         made = make_plan(read_header(model), PlanRequest(64 * GIB, 64 * GIB, 1, devices=(device,)))
         assert (made.verdict, mode(made)) == ("gpu", "none")
         arguments = ["--rpc", worker, *made.arguments(engine.capabilities)]
-        mapped = ["--rpc", worker, *replace(made, read_whole=()).arguments(engine.capabilities)]
+        mapped = ["--rpc", worker, *made.mapped().arguments(engine.capabilities)]
         assert dry_run(engine, model, arguments) == dry_run(engine, model, mapped)
 
 

@@ -43,7 +43,10 @@ def test_an_h100_computes_fewer_tokens_at_once_then_keeps_fewer_experts_then_a_s
     assert (second.ubatch_size, third.ubatch_size) == (2048, 2048)
     assert (first.ctx_size, second.ctx_size, third.ctx_size) == (8192, 8192, 4096)
     assert format_difference(first, plan) == "2048 prompt tokens at once instead of 4096"
-    assert "a context of 4,096 tokens instead of 8,192" in format_difference(third, plan)
+    said = format_difference(third, plan)
+    assert "a context of 4,096 tokens instead of 8,192" in said
+    assert "the weights mapped from the file" in said
+    assert third.host.anonymous_mib < second.host.anonymous_mib
 
 
 def test_without_a_gpu_only_the_context_can_be_less(r1: Header) -> None:

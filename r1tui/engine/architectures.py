@@ -4,6 +4,7 @@ import os
 import re
 import struct
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from r1tui.config import EngineSettings
@@ -75,6 +76,7 @@ def _remedies(architecture: str) -> tuple[AnyRemedy, ...]:
     return Advice("Set `engine.ref` to a newer release that knows it, or choose another model."), ListModels()
 
 
+@cache
 def _is_loaded(server: Path, architecture: str) -> bool:
     """Whether llama-server goes on beyond the architecture of a model that has nothing else."""
     with tempfile.TemporaryDirectory(prefix="r1tui-") as folder:

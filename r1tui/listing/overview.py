@@ -8,6 +8,7 @@ from typing import Any
 
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config
+from r1tui.engine.architectures import UnknownArchitectureError, check_architecture
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
 from r1tui.hub.download.staging import progress_of
@@ -171,7 +172,10 @@ def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search
         if subject is None:
             sketch = sketch_of(variant, paths) if variant.shape else None
             return replace(entry, sketch=make_plan(sketch, for_variant(request, config, variant)) if sketch else None)
+        check_architecture(subject.header.architecture, engine, config.engine)
         history = find_history_of(paths, subject.file, engine.server) if engine else None
+    except UnknownArchitectureError as error:
+        return replace(entry, problem=error.cause, verdict="no")
     except R1tuiError as error:
         return replace(entry, problem=error.cause)
     plan = make_plan(subject.header, replace(for_variant(request, config, variant), history=history))

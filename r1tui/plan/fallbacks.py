@@ -1,7 +1,7 @@
 """Plans that take less memory than one that turned out too large.
 
 First fewer prompt tokens at once, which shrinks pool and buffers and moves nothing; then fewer experts or layers on the
-GPUs; then a shorter context.
+GPUs; then a shorter context, with weights that are mapped and no anonymous memory.
 """
 
 from dataclasses import replace
@@ -37,7 +37,8 @@ def fallback_plans(header: Header, request: PlanRequest, plan: Plan) -> list[Pla
         ctx_size = (found[-1] if found else plan).ctx_size // 2
         if ctx_size < SMALLEST_CONTEXT or len(found) == MOST:
             break
-        _add(found, plan, make_plan(header, _with_settings(last, ctx_size=ctx_size)))
+        shorter = make_plan(header, _with_settings(last, ctx_size=ctx_size))
+        _add(found, plan, shorter.mapped())
     return found
 
 
@@ -54,6 +55,8 @@ def format_difference(smaller: Plan, plan: Plan) -> str:
         said.append(f"{smaller.ubatch_size} prompt tokens at once instead of {plan.ubatch_size}")
     if smaller.ctx_size < plan.ctx_size:
         said.append(f"a context of {smaller.ctx_size:,} tokens instead of {plan.ctx_size:,}")
+    if plan.load_mode == "none" and not smaller.read_whole:
+        said.append("the weights mapped from the file")
     return ", ".join(said)
 
 

@@ -44,6 +44,8 @@ class PlanRun(msgspec.Struct, frozen=True, kw_only=True):
     """The most tokens of the context that were in use then."""
     failed: bool = False
     """Whether memory ran out."""
+    failed_on: str = ""
+    """The device where it did, if that was said."""
     expected: dict[str, tuple[float, float]] = {}
     """The plan's `tps`."""
     prompt_tps: tuple[float, ...] = ()
@@ -52,7 +54,9 @@ class PlanRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fullest(self) -> str:
-        """The device that the plan filled most: where memory ran out, if it did; empty where there was none."""
+        """The device where memory ran out, else the one that the plan filled most; empty where there was none."""
+        if self.failed_on in self.planned_mib:
+            return self.failed_on
 
         def share(name: str) -> float:
             return self.planned_mib[name] / max(self.free_mib.get(name, 1), 1)

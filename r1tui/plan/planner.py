@@ -48,9 +48,7 @@ class _Planner:
         self._devices = request.devices
         names = tuple(device.name for device in request.devices)
         backends = tuple(device.backend for device in request.devices)
-        self._model = Model(
-            header, backends, names, request.repacked_types, request.answers, history=request.history
-        )
+        self._model = Model(header, backends, names, request.repacked_types, request.answers, history=request.history)
         self._reasons += explain.measured_pools(self._devices, self._model.pool_corrections)
         self._search = Search(self._model, request.devices)
 
@@ -304,7 +302,7 @@ class _Planner:
             reasons=tuple(self._reasons),
             read_whole=self._read_whole(left_to_engine=left_to_engine),
             repack_mib=_mib(repack_bytes),
-        ).settled()
+        ).with_anonymous()
         if plan.load_mode == "none" and plan.verdict == "hybrid":
             plan = plan.because("The host's weights are read into memory, not mapped: GPUs copy from there faster.")
         return self._with_speed(plan, layout)

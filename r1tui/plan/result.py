@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import msgspec
+
 from r1tui.config import CacheType, Strategy
 from r1tui.messages import NO_SPEED, DevicePlan, HostPlan, PlanSummary, Range, Speed
 from r1tui.plan.cache import FlashAttention
@@ -75,12 +77,11 @@ class Plan:
             return "mmap"
         return "none" if self.verdict in self.read_whole else "auto"
 
-    @property
-    def needed_mib(self) -> int:
-        """What the host needs in any case: cache, buffers and copied weights."""
-        return self.host.kv_mib + self.host.compute_mib + self.repack_mib
+    def mapped(self) -> "Plan":
+        """The same with weights that are mapped from the file, which the kernel may drop."""
+        return replace(self, read_whole=()).with_anonymous()
 
-    def settled(self) -> "Plan":
+    def with_anonymous(self) -> "Plan":
         """The plan with the host's anonymous memory by the way in which its weights are loaded."""
         weights_mib = max(self.host.weights_mib, self.repack_mib) if self.load_mode == "none" else self.repack_mib
         anonymous_mib = self.host.kv_mib + self.host.compute_mib + weights_mib

@@ -3,6 +3,7 @@
 One record for each model file, engine and machine, in one small JSON file of the state folder.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from r1tui.machine.nvml import read_uses
 from r1tui.messages import ServerSpec, Status
 from r1tui.plan.capabilities import HOST
 from r1tui.plan.history import HistoryKey, PlanHistory, PlanRun, run_of_plan
+from r1tui.plan.request import device_backend
 from r1tui.server.buffers import read_buffers
 from r1tui.system.files import make_folder, read_json, read_json_if_any, write_private
 from r1tui.system.locks import locked
@@ -55,9 +57,12 @@ def remember_load(paths: Paths, server: Status, log: Sequence[str]) -> None:
     _remember(paths, server, change)
 
 
-def remember_out_of_memory(paths: Paths, server: Status | ServerSpec) -> None:
-    """Note that memory did not suffice for this plan."""
-    _remember(paths, server, lambda run: msgspec.structs.replace(run, failed=True))
+def remember_out_of_memory(paths: Paths, server: Status | ServerSpec, gpu: str = "") -> None:
+    """Note that memory did not suffice for this plan, on the GPU of this name or number where that is known."""
+    names = [one.name for one in server.plan.devices] if server.plan and gpu else []
+    numbered = [name for name in names if device_backend(name) != "rpc" and re.fullmatch(rf"[A-Za-z]+{gpu}", name)]
+    where = gpu if gpu in names else next(iter(numbered), "")
+    _remember(paths, server, lambda run: msgspec.structs.replace(run, failed=True, failed_on=where))
 
 
 def remember_answer(paths: Paths, server: Status, end: Finished) -> None:

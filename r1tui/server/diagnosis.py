@@ -42,6 +42,12 @@ class Diagnosis:
     evidence: tuple[str, ...] = ()
     kind: Kind = "passing"
 
+    @property
+    def gpu(self) -> str:
+        """The GPU whose memory ran out, by its name (`RPC0`) or number; empty where the lines do not say it."""
+        found = (_GPU.search(line) for line in self.evidence if self.kind == "gpu_memory")
+        return next((next(filter(None, match.groups())) for match in found if match), "")
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -128,6 +134,9 @@ _MEMORY = re.compile(
     rf"|ErrorOutOf(?:Device|Host)Memory|(?:CUDA|ROCm) error: .*(?:{_CUBLAS_MEMORY})",
     re.IGNORECASE,
 )
+
+
+_GPU = re.compile(r"allocate ([A-Za-z]+\d+) buffer|on device (\d+)|current device: (\d+)")
 
 
 def _without_recovered(lines: Iterator[str]) -> Iterator[str]:

@@ -212,7 +212,7 @@ class Supervisor:
         with log_errors("The end of the answers' records"):
             await self._recorder.close(stopped=False)
         on_gpu = diagnosis.kind == "gpu_memory"
-        learning = in_thread(learn_too_large, self._paths, spec) if on_gpu else asyncio.sleep(0)
+        learning = in_thread(learn_too_large, self._paths, spec, diagnosis.gpu) if on_gpu else asyncio.sleep(0)
         again = decide_restart(self._record, diagnosis, exit_status, monotonic())
         if again is None:
             cause = diagnosis.cause + format_gave_up(self._record)

@@ -50,9 +50,9 @@ class OomWatch:
         return oom_kills() > self._seen[0]
 
 
-def learn_too_large(paths: Paths, spec: ServerSpec) -> None:
+def learn_too_large(paths: Paths, spec: ServerSpec, gpu: str) -> None:
     """Have the next plan know that a GPU's memory did not suffice; bounded, also when a driver hangs."""
-    learning = threading.Thread(target=remember_out_of_memory, args=(paths, spec), daemon=True)
+    learning = threading.Thread(target=remember_out_of_memory, args=(paths, spec, gpu), daemon=True)
     learning.start()
     learning.join(LEARN_S)
 

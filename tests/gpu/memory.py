@@ -7,8 +7,9 @@ from subprocess import CalledProcessError, TimeoutExpired
 from time import monotonic
 
 from r1tui.config import CacheType
-from r1tui.gguf import read_header
+from r1tui.gguf import Header, read_header
 from r1tui.plan.memory import MIB, Model, ModelLayout
+from r1tui.plan.pool import Pools
 from r1tui.server.diagnosis import diagnose
 from tests.engine_figures import breakdown
 from tests.gpu.ballast import ballast
@@ -57,6 +58,11 @@ class PoolCase:
             "-ctv", self.type_v, "-fa", self.flash,
         )  # fmt: skip
 
+    def planned_mib(self, header: Header) -> float:
+        """What the planner counts beside the buffers."""
+        pools, flash = Pools(header, header.n_layers), self.flash != "off"
+        return pools.device_bytes("cuda", self.context, self.ubatch, self.type_k, flash_attention=flash) / MIB
+
 
 POOL = (
     PoolCase("legacy", 512, "q4_0", "f16", "off", 8192),
@@ -91,15 +97,18 @@ def pool(rig: Rig) -> None:
             after_short_mib = server.grown_mib()
             timings = server.ask(16 if rig.smoke else case.context - 64, 4 if rig.smoke else 32)
             after_full_mib = server.grown_mib()
+            planned_mib = case.planned_mib(read_header(rig.model(case.file, layers)))
             rig.say(
                 f"{case.file:7}{case.ubatch:5} {case.type_k:5}{case.flash:5}{case.context:6}{server.load_s:7.1f} | "
                 f"{buffers_mib:7} {loaded_mib:7.0f} {loaded_mib - buffers_mib:7.0f} | {after_short_mib:5.0f} "
-                f"{after_full_mib:6.0f} {after_full_mib - loaded_mib:6.0f} | prompt {timings.prompt_tps:.0f} t/s, "
-                f"answer {timings.answer_tps:.1f} t/s {timings.error}"
+                f"{after_full_mib:6.0f} {after_full_mib - loaded_mib:6.0f} | beside the buffers "
+                f"{after_full_mib - buffers_mib:6.0f}, planned {planned_mib:6.0f} | "
+                f"prompt {timings.prompt_tps:.0f} t/s, answer {timings.answer_tps:.1f} t/s {timings.error}"
             )
             rig.record(
                 "pool", case=asdict(case), load_s=server.load_s, buffers=[asdict(one) for one in server.buffers()],
-                loaded_mib=loaded_mib, short_mib=after_short_mib, full_mib=after_full_mib, own_mib=server.own_mib(),
+                loaded_mib=loaded_mib, short_mib=after_short_mib, full_mib=after_full_mib,
+                planned_mib=planned_mib, own_mib=server.own_mib(),
                 timings=asdict(timings), ended=server.process.poll(),
             )  # fmt: skip
 
