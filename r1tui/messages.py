@@ -155,7 +155,7 @@ class FallbackPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a keeper needs to start a server, and to start it again."""
+    """Everything that a supervisor needs to start a server, and to start it again."""
 
     version: int = VERSION
     variant: str = ""
@@ -170,7 +170,7 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """HOST:PORT for other tools, if it listens there too."""
     plan: PlanSummary | None = None
     key_file: str | None = None
-    """Where the keeper writes a random API key for the server; it removes it at the end. None: no key."""
+    """Where the supervisor writes a random API key for the server; it removes it at the end. None: no key."""
     log_max_mib: int = 64
     owner: ProcessId | None = None
     """The server is for this process and ends with it, unless somebody else's answer is running; None: it stays."""
@@ -200,19 +200,26 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """That it ran by."""
 
 
+class _WithRemedies(msgspec.Struct, frozen=True):
+    """What has `remedies` and, for an r1tui of before, a `remedy` in words."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+
 class RecordVersion(msgspec.Struct, frozen=True):
     """What can be read of a state file of any version."""
 
     version: int = VERSION
 
 
-class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ServerRecord(_WithRemedies, frozen=True, kw_only=True):
     """The state file's content."""
 
     version: int = VERSION
     spec: ServerSpec = ServerSpec()
     state: State = "stopped"
-    keeper: ProcessId | None = None
+    supervisor: ProcessId | None = msgspec.field(default=None, name="keeper")
     server: ProcessId | None = None
     boot: str = ""
     started_s: float = 0.0
@@ -241,11 +248,8 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     answers: list[str] = []
     """The conversation ids of the answers being generated."""
 
-    def __post_init__(self) -> None:
-        settle(self)
 
-
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class Status(_WithRemedies, frozen=True, kw_only=True):
     """What is true of the managed server now.
 
     The first twelve fields, `model_name` and `remedies` are the object of `status --json`.
@@ -253,7 +257,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     state: State = "stopped"
     pid: int | None = None
-    keeper_pid: int | None = None
+    supervisor_pid: int | None = msgspec.field(default=None, name="keeper_pid")
     restarts: int = 0
     exit_status: int | None = None
     variant: str | None = None
@@ -272,14 +276,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     kind: str | None = None
     endings: list[Ending] = []
     version: int = VERSION
-    keeper_hangs: bool = False
-    """Whether its keeper was asked and did not answer; no keeper says so of itself."""
+    supervisor_hangs: bool = msgspec.field(default=False, name="keeper_hangs")
+    """Whether its supervisor was asked and did not answer; no supervisor says so of itself."""
     remedies: Remedies = ()
     load_s: float | None = None
     """How long it took to become ready; None before."""
-
-    def __post_init__(self) -> None:
-        settle(self)
 
     @property
     def model_name(self) -> str | None:
@@ -292,30 +293,30 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def hangs(self) -> bool:
-        """Whether a server that was ready has stopped answering, or its keeper has; `cause` says so."""
-        silent = self.cause is not None and self.version == VERSION
-        return self.keeper_hangs or (self.state in ("ready", "sleeping") and self.keeper_pid is not None and silent)
+        """Whether a server that was ready has stopped answering, or its supervisor has; `cause` says so."""
+        is_silent = self.cause is not None and self.version == VERSION and self.supervisor_pid is not None
+        return self.supervisor_hangs or (is_silent and self.state in ("ready", "sleeping"))
 
     @property
     def comes_up(self) -> bool:
-        """Whether a keeper is bringing it up."""
-        known = self.keeper_pid is not None and self.argv is not None  # a keeper that is going has no record any more
-        return known and not self.keeper_hangs and self.state in ("starting", "loading", "restarting")
+        """Whether a supervisor is bringing it up."""
+        known = self.supervisor_pid is not None and self.argv is not None  # one that is going has no record any more
+        return known and not self.supervisor_hangs and self.state in ("starting", "loading", "restarting")
 
     @property
     def waits_for_start(self) -> bool:
-        """Whether its keeper can start it again now: it hangs, or waits to be started again."""
+        """Whether its supervisor can start it again now: it hangs, or waits to be started again."""
         return self.hangs or self.state == "restarting"
 
     @property
     def running(self) -> bool:
-        """Whether there is a server, or a keeper that is about to have one."""
-        return self.pid is not None or self.keeper_pid is not None
+        """Whether there is a server, or a supervisor that is about to have one."""
+        return self.pid is not None or self.supervisor_pid is not None
 
     @property
     def stray(self) -> bool:
         """Whether nobody keeps this server and no file tells what it is: it can be stopped, and no more."""
-        return self.pid is not None and self.keeper_pid is None and self.argv is None
+        return self.pid is not None and self.supervisor_pid is None and self.argv is None
 
     @property
     def settled(self) -> bool:
@@ -324,7 +325,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_json(self) -> dict[str, Any]:
         """The object of `status --json`."""
-        shown = {name: getattr(self, name) for name in self.__struct_fields__[:12]}
+        names = zip(self.__struct_encode_fields__[:12], self.__struct_fields__, strict=False)
+        shown = {key: getattr(self, name) for key, name in names}
         return shown | {"model_name": self.model_name, "remedies": msgspec.to_builtins(self.remedies)}
 
 
@@ -334,7 +336,7 @@ class Version(msgspec.Struct, frozen=True):
     v: int = 0
 
 
-class Request(msgspec.Struct, frozen=True):
+class ControlRequest(msgspec.Struct, frozen=True):
     """What a client asks for."""
 
     op: Op
@@ -342,8 +344,8 @@ class Request(msgspec.Struct, frozen=True):
     conversation_id: Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,256}$")] | None = None
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """What the keeper says."""
+class Reply(_WithRemedies, frozen=True):
+    """What the supervisor says."""
 
     ok: bool
     status: Status | None = None
@@ -352,19 +354,13 @@ class Reply(msgspec.Struct, frozen=True):
     v: int = VERSION
     remedies: Remedies = ()
 
-    def __post_init__(self) -> None:
-        settle(self)
 
-
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(_WithRemedies, frozen=True):
     """Why a supervisor could not start, for the program that started it."""
 
     cause: str
     remedy: str = ""
     remedies: Remedies = ()
-
-    def __post_init__(self) -> None:
-        settle(self)
 
 
 class JobRecord(msgspec.Struct, frozen=True):
@@ -393,7 +389,7 @@ def decode(raw: bytes | str, kind: "type[T] | Decoder[T]") -> T:
 def decode_own(raw: bytes, kind: "type[T] | Decoder[T]") -> T:
     """As `decode`, for a file of ours: none has a NUL in a text, which a path or a command would not survive."""
     if _NUL.search(raw):
-        raise msgspec.DecodeError("a NUL stands in it")
+        raise msgspec.DecodeError("it contains a NUL")
     return decode(raw, kind)
 
 

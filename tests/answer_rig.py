@@ -15,14 +15,14 @@ from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Content, Reasoning, StageEvent, StageFailed, StreamEvent
 from r1tui.messages import Status
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.controllers.view import Question
 from r1tui.tui.questions import Decision
 from r1tui.tui.services.chat_client import ChatClient
 from r1tui.tui.services.server import ServerMonitor
 from r1tui.tui.services.session import Session
-from tests.keeper_rig import spec_for, start_ready
+from tests.supervisor_rig import spec_for, start_ready
 
 PATIENCE_S = 90.0
 
@@ -35,7 +35,7 @@ async def served(server: Path, model: Path, paths: Paths, *, context_tokens: int
     try:
         yield
     finally:
-        await asyncio.to_thread(keeper.stop, paths)
+        await asyncio.to_thread(supervisor.stop, paths)
 
 
 def client_of(paths: Paths, told: list[Message], **sampling: float) -> ChatClient:

@@ -1,4 +1,4 @@
-"""A llama-server without a keeper, for tests of what the engine itself does and of what speaks to it."""
+"""A llama-server without a supervisor, for tests of what the engine itself does and of what speaks to it."""
 
 import subprocess
 from collections.abc import Iterator, Sequence

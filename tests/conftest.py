@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, settings
 
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.files import take_damages
 from r1tui.system.paths import Paths
 from tests.hub_server import REPO, Hub, Repository, running_hub
@@ -176,4 +176,4 @@ def r1tui(paths: Paths, llama_server: Path) -> Iterator[CommandLine]:
     command_line = CommandLine(paths)
     command_line.configure(f"engine: {{source: '{llama_server}'}}\nserver: {{threads: 1}}\n")
     yield command_line
-    keeper.stop(paths)
+    supervisor.stop(paths)

@@ -233,7 +233,7 @@ REFUSALS: dict[str, tuple[Reply, str]] = {
     "elsewhere": (Reply(b"", 307, headers=("Location: http://example.invalid/v1",)), "example.invalid"),
     "moved": (Reply(b"", 301, headers=("Location: http://127.0.0.1:1/v1",)), "127.0.0.1:1"),
     "nowhere": (Reply(b"", 307), "nowhere"),
-    "in a circle": (Reply(b"", 307, headers=("Location: /v1/chat/completions",)), "without end"),
+    "in a circle": (Reply(b"", 307, headers=("Location: /v1/chat/completions",)), "redirects too often"),
     "empty answer": (Reply(b"", kind="text/event-stream"), "without an answer"),
     "cut short": (Reply(events(chunk("Hel"), done=False)), "middle of the answer"),
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.keeper_rig import until
+from tests.supervisor_rig import until
 
 CGROUPS = Path("/sys/fs/cgroup")
 

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from types import TracebackType
 from typing import Self
 
-from tests.keeper_rig import until
+from tests.supervisor_rig import until
 
 PATIENCE_S = 60.0
 

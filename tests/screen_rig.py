@@ -73,8 +73,8 @@ PLAN = Plan(
     speed=Speed(Range(60, 180), Range(4.1, 9.3)),
 )  # fmt: skip
 STATUS = Status(
-    state="ready", pid=4242, keeper_pid=4240, variant="r1-iq1_s", endpoint="unix:/run/r1tui/server.sock", uptime_s=7380,
-    plan=PLAN.summary(), model="/m/r1.gguf", log="/state/logs/server.log",
+    state="ready", pid=4242, supervisor_pid=4240, variant="r1-iq1_s", endpoint="unix:/run/r1tui/server.sock",
+    uptime_s=7380, plan=PLAN.summary(), model="/m/r1.gguf", log="/state/logs/server.log",
 )  # fmt: skip
 SAMPLE = Sample(
     time_s=1000.0, cpu_percent=61.0, memory_total_bytes=256 * GIB, memory_available_bytes=228 * GIB,

@@ -11,7 +11,7 @@ import pytest
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.store import Store
 from r1tui.chat.typed import Typed
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.messages import AnswerEnded
@@ -160,7 +160,7 @@ async def test_a_question_that_is_stopped_before_it_is_asked_is_in_the_prompt_ag
 ) -> None:
     monkeypatch.setattr("r1tui.tui.services.chat_client.ROOM_S", 3600.0)
     async with served(llama_server, tiny_r1(), paths), chat(paths) as one:
-        pid = keeper.status(paths).pid
+        pid = supervisor.status(paths).pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)  # it does not say how much the context holds
         await until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "T")

@@ -48,10 +48,9 @@ from r1tui.messages import DevicePlan, PlanSummary, ProcessId, Refusal, ServerRe
 from r1tui.plan.history import HistoryKey, run_of_plan
 from r1tui.planning.history import read_histories, record_run
 from r1tui.server.prompt_cache import CacheNote, PromptCacheFolder, SlotContent, prompt_of
-from r1tui.supervisor import client as keeper
-from r1tui.supervisor import state_file
+from r1tui.supervisor import client as supervisor
 from r1tui.supervisor import status as server_status
-from r1tui.supervisor.__main__ import main as keeper_main
+from r1tui.supervisor.__main__ import main as supervisor_main
 from r1tui.system.files import read_json_if_any, take_damages, write_json
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import boot_id
@@ -121,7 +120,7 @@ def _use(paths: Paths) -> None:
     private_folder(paths.run)
     write_json(paths.run / "spec-1-x.json", spec)
     record = ServerRecord(spec=spec, state="ready", server=ProcessId(1, "then"), boot=boot_id(), log="ünï")
-    state_file.write_record(paths, record)
+    server_status.write_record(paths, record)
     save_note(paths.cache / "disks.json", {str(paths.models): {"bytes_per_s": 1e9, "measured_s": 0.0}})
 
 
@@ -195,13 +194,13 @@ def _engines(paths: Paths) -> None:
 
 def _server(paths: Paths) -> None:
     with suppress(msgspec.DecodeError):  # its callers expect that, and no other
-        state_file.read_record(paths)
-    state_file.is_being_stopped(paths)
+        server_status.read_record(paths)
+    server_status.is_being_stopped(paths)
 
 
 def _whole_status(paths: Paths) -> None:
     server_status.status(paths)
-    keeper.status(paths)
+    supervisor.status(paths)
 
 
 def _jobs(paths: Paths) -> None:
@@ -241,13 +240,13 @@ READERS: dict[str, list[Callable[[Paths], object]]] = {
 }
 """By where a file is in the home."""
 NEVER_ASIDE = {
-    "state/server.json",  # the keeper that lives writes it anew
+    "state/server.json",  # the supervisor that lives writes it anew
     "state/prompt/history.jsonl",  # the other lines are worth more
 }
 SLOW: dict[str, Callable[[Paths], object]] = {"state/learned.json": _learn, "state/server.json": _whole_status}
 """What takes longer, for every tenth damage."""
 TOGETHER = {"run/spec-1-x.json"}
-"""Read by the keeper alone, in its own test."""
+"""Read by the supervisor alone, in its own test."""
 
 
 def found(paths: Paths, pattern: str) -> Path:
@@ -324,16 +323,16 @@ def test_lines_of_a_jobs_log_that_are_no_events_are_left_out(made: Paths) -> Non
     assert told[0] == told[-1] == Notice("model", "sound")
 
 
-def test_a_keeper_whose_spec_is_damaged_says_so_to_its_starter(made: Paths) -> None:
+def test_a_supervisor_whose_spec_is_damaged_says_so_to_its_starter(made: Paths) -> None:
     path = made.run / "spec-1-x.json"
     raw = path.read_bytes()
     for damaged in (b"", b"[]", b"[" * 100_000, *(raw[:at] + b"\xff" + raw[at + 1 :] for at in range(0, len(raw), 29))):
         path.write_bytes(damaged)
-        assert keeper_main([str(path)]) == 1
+        assert supervisor_main([str(path)]) == 1
         assert "cannot be read" in msgspec.json.decode(path.read_bytes(), type=Refusal).cause
 
 
-def test_a_keeper_says_why_it_cannot_start_where_the_disk_has_room_for_no_file(
+def test_a_supervisor_says_why_it_cannot_start_where_the_disk_has_room_for_no_file(
     made: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object, **__: object) -> None:
@@ -342,7 +341,7 @@ def test_a_keeper_says_why_it_cannot_start_where_the_disk_has_room_for_no_file(
     monkeypatch.setattr("r1tui.supervisor.__main__.write_json", refused)
     path = made.run / "spec-1-x.json"
     path.write_bytes(b"[]")
-    assert keeper_main([str(path)]) == 1
+    assert supervisor_main([str(path)]) == 1
     assert "cannot be read" in msgspec.json.decode(path.read_bytes(), type=Refusal).cause
 
 

@@ -18,7 +18,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import PlanSummary
 from r1tui.supervisor import client
 from tests.conftest import CommandLine, TinyModel
-from tests.keeper_rig import SocketConnection, call, spec_for, start_ready
+from tests.supervisor_rig import SocketConnection, call, spec_for, start_ready
 
 SECRETS = {
     "HF_TOKEN": "hf_QxZvTokenOfTheHub01",

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from r1tui.events import Failed, Finished, StreamEvent
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.services.chat_client import AnswerRequest
 from tests.answer_rig import client_of, served, text_of, until
@@ -29,10 +29,10 @@ async def test_an_answer_comes_in_batches_and_its_end_is_told_to_the_supervisor(
 
         def take(events: list[StreamEvent]) -> None:
             batches.append(events)
-            running.append("a1" in keeper.status(paths).answers)
+            running.append("a1" in supervisor.status(paths).answers)
 
         await client.ask(HELLO, begins, take)
-        await until(lambda: "a1" not in keeper.status(paths).answers)
+        await until(lambda: "a1" not in supervisor.status(paths).answers)
     assert any(running)
     events = [event for batch in batches for event in batch]
     assert text_of(events).endswith(ANSWER * 30)

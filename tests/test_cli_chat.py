@@ -12,11 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from tests.bare_server import bare_server
 from tests.conftest import CommandLine, TinyModel
-from tests.keeper_rig import Toy, until
+from tests.supervisor_rig import Toy, until
 from tests.tiny_r1 import UNRECOGNISED_TEMPLATE
 
 THINK = "Hm, 日本 and 🦙.\n"
@@ -233,13 +233,13 @@ def test_logs_show_the_servers_log(r1tui: CommandLine, tiny_r1: TinyModel) -> No
     assert len(r1tui("logs", "-n", "5").stdout.splitlines()) == 5
 
 
-def test_serve_takes_a_server_over_whose_keeper_was_killed(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
+def test_serve_takes_a_server_over_whose_supervisor_was_killed(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
     model = tiny_r1(think=THINK, answer=ANSWER)
     r1tui("serve", "--detach", "--model", model)
     before = status(r1tui)
-    keeper = psutil.Process(before["keeper_pid"])
-    keeper.kill()
-    keeper.wait()
+    supervisor = psutil.Process(before["keeper_pid"])
+    supervisor.kill()
+    supervisor.wait()
     assert r1tui("serve", "--detach", "--model", model).returncode == 0
     after = status(r1tui)
     assert (after["state"], after["pid"]) == ("ready", before["pid"])
@@ -306,8 +306,8 @@ def test_who_joins_a_server_that_comes_up_is_told_what_it_does(
     r1tui.configure(r1tui.paths.config_file.read_text().replace("threads: 1", "threads: 1, stuck_s: 5"))
     toy = Toy(r1tui.paths, tmp_path)
     toy.acts({"loads": True})
-    keeper.start(toy.spec(model=str(tiny_r1())), r1tui.paths)
-    pid = until(lambda: keeper.status(r1tui.paths).pid)
+    supervisor.start(toy.spec(model=str(tiny_r1())), r1tui.paths)
+    pid = until(lambda: supervisor.status(r1tui.paths).pid)
     os.kill(pid, signal.SIGSTOP)
     with r1tui.start(*command, "--model", tiny_r1()) as joining:
         assert joining.stderr is not None

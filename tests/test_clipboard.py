@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from r1tui.tui.terminal import MOST_BYTES, SCREEN_CHUNK, format_copied, wrapped
-from tests.keeper_rig import until
 from tests.ptys import Terminal
+from tests.supervisor_rig import until
 
 TEXT = "naïve 🦙\n\tx"
 OSC = f"\x1b]52;c;{base64.b64encode(TEXT.encode()).decode()}\a"

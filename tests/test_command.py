@@ -27,7 +27,7 @@ from r1tui.server.command import (
 from r1tui.server.sampling import R1_VALUES
 from r1tui.system.processes import identify, stop
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, call, capabilities_of, until
+from tests.supervisor_rig import SocketConnection, call, capabilities_of, until
 
 NEW = parse_flags(
     """

@@ -16,7 +16,7 @@ from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.store import Store
 from r1tui.config import Config
 from r1tui.server.endpoint import Endpoint
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.remedies import in_keys
@@ -27,10 +27,10 @@ from r1tui.tui.screens.dialogs import AskScreen, LineScreen, SaveScreen
 from r1tui.tui.widgets.prompt import Prompt
 from tests.bare_server import SMALL, bare_server
 from tests.conftest import TinyModel
-from tests.keeper_rig import until as wait_until
 from tests.ptys import Terminal
 from tests.stored import conversations as stored
 from tests.stored import last_states
+from tests.supervisor_rig import until as wait_until
 from tests.tui_rig import answers, ask, config, opened, ready, until
 
 __all__ = ["config"]
@@ -349,7 +349,7 @@ async def test_an_answer_goes_on_and_is_saved_while_another_conversation_is_show
             await until(pilot, lambda: app.chat.conversation.id == asked.id)
             assert answers(app)[0].content.text == answer.content.text
     if not attached:
-        keeper.stop(paths)
+        supervisor.stop(paths)
 
 
 async def test_coming_back_while_the_answer_comes_shows_it_growing(

@@ -18,11 +18,11 @@ from r1tui.cli import checks
 from r1tui.cli.checks import Check, Checkup, is_healthy, problem_of, sockets_problem
 from r1tui.cli.context import Context
 from r1tui.errors import R1tuiError
-from r1tui.supervisor.found import mark_environment
+from r1tui.supervisor.status import mark_environment
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine
 from tests.fake_nvml import fails, fake_nvml
-from tests.keeper_rig import Toy, start_ready
+from tests.supervisor_rig import Toy, start_ready
 
 
 def report_of(r1tui: CommandLine, status: int) -> dict[str, dict[str, Any]]:
@@ -243,10 +243,10 @@ def test_help_says_when_it_fails(r1tui: CommandLine) -> None:
     assert "Exit status: 1" in r1tui("doctor", "--help").stdout
 
 
-def test_a_keeper_that_hangs_is_named(r1tui: CommandLine, tmp_path: Path) -> None:
+def test_a_supervisor_that_hangs_is_named(r1tui: CommandLine, tmp_path: Path) -> None:
     ready = start_ready(Toy(r1tui.paths, tmp_path).spec(), r1tui.paths)
-    assert ready.keeper_pid is not None
-    os.kill(ready.keeper_pid, signal.SIGSTOP)
+    assert ready.supervisor_pid is not None
+    os.kill(ready.supervisor_pid, signal.SIGSTOP)
     server = report_of(r1tui, 0)["server"]
     assert server["level"] == "note"
     assert "does not answer" in server["found"]
@@ -260,8 +260,8 @@ def test_what_is_left_of_a_home_is_named_with_the_command_that_ends_it(r1tui: Co
         server = report_of(r1tui, 0)["server"]
         assert str(stray.pid) in server["found"]
         assert "r1tui stop" in server["remedy"]
-        assert ready.keeper_pid is not None
-        os.kill(ready.keeper_pid, signal.SIGKILL)
+        assert ready.supervisor_pid is not None
+        os.kill(ready.supervisor_pid, signal.SIGKILL)
         r1tui.paths.state_file.unlink()
         ran = r1tui("doctor", "--json")
         told = [check for check in json.loads(ran.stdout)["checks"] if check["name"] == "server"]

@@ -9,8 +9,8 @@ from r1tui.chat.typed import Typed
 from r1tui.system.paths import Paths
 from r1tui.text import without_controls
 from r1tui.tui.terminal import END, START, Pastes
-from tests.keeper_rig import until
 from tests.ptys import Terminal
+from tests.supervisor_rig import until
 
 QUIT, UP, PIECES = "\x11", "\x1b[A", st.sampled_from(["a", "é", "\x1b", "\x1b[A", START, END, "\r", "\x11", "[201~"])
 

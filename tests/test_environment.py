@@ -13,7 +13,7 @@ from r1tui.supervisor import client
 from r1tui.system.environment import clean_environment, server_environment, shell_lines
 from r1tui.system.paths import Paths
 from tests.conftest import TinyModel
-from tests.keeper_rig import call, spec_for, start_ready
+from tests.supervisor_rig import call, spec_for, start_ready
 
 KEPT = {
     "PATH": "/bin:/usr/bin",

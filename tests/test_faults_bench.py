@@ -36,7 +36,7 @@ def test_the_places_that_get_an_exception_exist(place: str) -> None:
     assert callable(found)
 
 
-def test_an_exception_in_the_keeper_s_health_check_is_seen(here: Home) -> None:
+def test_an_exception_in_the_supervisor_s_health_check_is_seen(here: Home) -> None:
     assert "unexpected error" in keeper_task(here, "r1tui.supervisor.lifecycle:follow_health")
 
 

@@ -36,10 +36,10 @@ from r1tui.system.processes import alive, boot_id, identify
 from r1tui.tui.app import R1App
 from r1tui.tui.keymap import complaints
 from r1tui.tui.themes import chosen_theme
-from tests import keeper_before
+from tests import supervisor_before
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import REPO, Hub, Repository
-from tests.keeper_rig import until as wait_until
+from tests.supervisor_rig import until as wait_until
 from tests.tui_rig import answers, ask, opened, ready, until
 
 DATA = Path(__file__).parent / "data" / "home_before"
@@ -253,7 +253,7 @@ def left_server(home: Paths, fill: Fill) -> Iterator["subprocess.Popen[bytes]"]:
 async def test_the_screen_takes_over_a_server_whose_supervisor_is_gone(home: Paths, fill: Fill) -> None:
     with left_server(home, fill) as server:
         found = keeper.status(home)
-        assert (found.state, found.pid, found.keeper_pid, found.variant) == ("ready", server.pid, None, "old-tiny")
+        assert (found.state, found.pid, found.supervisor_pid, found.variant) == ("ready", server.pid, None, "old-tiny")
         assert "killed" in (found.cause or "")
         app = R1App(home, load_config(home.config_file))
         async with opened(app) as pilot:
@@ -261,13 +261,13 @@ async def test_the_screen_takes_over_a_server_whose_supervisor_is_gone(home: Pat
             assert said(app.chat.conversation) == [("Count to a hundred.", "stopped", "", "1, 2, 3")]
             now = keeper.status(home)
             assert now.pid == server.pid
-            assert now.keeper_pid is not None
+            assert now.supervisor_pid is not None
             answer = await ask(app, pilot, "hi")
             await until(pilot, lambda: answer.state == "done")
             assert len(answers(app)) == 2
         keeper.stop(home)
         assert server.wait(10) is not None
-    assert not alive(identify(now.keeper_pid))
+    assert not alive(identify(now.supervisor_pid))
 
 
 def test_a_server_whose_supervisor_is_gone_answers_and_is_stopped(home: Paths, fill: Fill, r1tui: CommandLine) -> None:
@@ -287,7 +287,7 @@ def supervisor(home: Paths, fill: Fill, tmp_path: Path) -> Iterator["subprocess.
     record = tmp_path / "r1tui.keeper.json"
     record.write_text(fill((DATA / "running-server.json").read_text()))
     home.state_file.unlink()
-    with subprocess.Popen([sys.executable, "-m", keeper_before.__name__, str(record)]) as process:
+    with subprocess.Popen([sys.executable, "-m", supervisor_before.__name__, str(record)]) as process:
         wait_until(lambda: home.state_file.exists() and home.supervisor_socket.exists())
         yield process
         process.terminate()
@@ -317,4 +317,4 @@ async def test_the_screen_chats_beside_a_running_supervisor_of_then(
         await ready(app, pilot, "old-tiny")
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: answer.state == "done")
-        assert keeper.status(home).keeper_pid == supervisor.pid
+        assert keeper.status(home).supervisor_pid == supervisor.pid

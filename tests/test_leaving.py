@@ -8,8 +8,8 @@ import pytest
 
 from r1tui.config import Config
 from r1tui.system.paths import Paths
-from tests.keeper_rig import until
 from tests.ptys import Terminal
+from tests.supervisor_rig import until
 
 AS_A_HANGING_DISK = (
     "import stat; stat.S_ISREG = lambda mode: True\n"  # a FIFO looks like a file, as one does whose disk hangs later

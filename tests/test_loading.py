@@ -15,7 +15,7 @@ from r1tui.messages import DevicePlan, HostPlan, PlanSummary, Status
 from r1tui.supervisor import client
 from r1tui.system.paths import Paths
 from tests.conftest import TinyModel
-from tests.keeper_rig import Toy, spec_for
+from tests.supervisor_rig import Toy, spec_for
 
 MIB = 1 << 20
 HOLDS = "import time; held = bytearray(b'x') * (64 << 20); print('held', flush=True); time.sleep(1000)"

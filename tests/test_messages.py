@@ -19,8 +19,7 @@ from r1tui.messages import (
     Status,
 )
 from r1tui.supervisor.protocol import VersionError, read_status
-from r1tui.supervisor.state_file import read_record
-from r1tui.supervisor.status import describe, status
+from r1tui.supervisor.status import describe, read_record, status
 from r1tui.system.paths import Paths, private_folder
 
 PLAN: dict[str, Any] = {
@@ -96,9 +95,9 @@ def test_the_state_file_of_the_version_before_is_read(paths: Paths) -> None:
     assert record is not None
     assert record.spec.plan == record.spec.smaller[0].plan == record.endings[0].plan == SUMMARY
     assert (record.server, record.spec.owner) == (ProcessId(9, "b/3"), ProcessId(7, "b/1"))
-    now = describe(record, server=record.server, keeper_pid=8)
+    now = describe(record, server=record.server, supervisor_pid=8)
     assert (now.state, now.plan, now.model_name, now.cause) == ("ready", SUMMARY, "/m/r1.gguf", None)
-    assert describe(record, server=None, keeper_pid=None).model_name is None
+    assert describe(record, server=None, supervisor_pid=None).model_name is None
 
 
 def test_a_supervisor_of_the_version_before_is_understood() -> None:
@@ -119,7 +118,7 @@ def test_what_a_newer_one_adds_is_no_harm_and_another_protocol_is_said() -> None
 def test_a_state_file_of_another_version_is_said(paths: Paths, version: int) -> None:
     record = read_record(written(paths, RECORD | {"version": version}))
     assert record is not None
-    now = describe(record, server=record.server, keeper_pid=8)
+    now = describe(record, server=record.server, supervisor_pid=8)
     assert now.cause == f"The supervisor belongs to another r1tui (state version {version})."
     assert "r1tui stop" in str(now.remedy)
 

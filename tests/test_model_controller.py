@@ -12,7 +12,7 @@ from textual.message import Message
 
 from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config, VariantSettings
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui import questions
 from r1tui.tui.controllers.models import ModelController
@@ -22,7 +22,7 @@ from r1tui.tui.services.server import ServerMonitor
 from r1tui.tui.services.session import Session
 from tests.answer_rig import View, until
 from tests.conftest import TinyModel
-from tests.keeper_rig import Toy, start_ready
+from tests.supervisor_rig import Toy, start_ready
 from tests.tui_rig import config
 
 __all__ = ["config"]
@@ -107,7 +107,7 @@ async def test_a_model_that_comes_up_by_itself_is_cancelled_when_the_user_agrees
 ) -> None:
     toy = Toy(paths, tmp_path)
     toy.acts({"loads": True})
-    await asyncio.to_thread(keeper.start, toy.spec(), paths)
+    await asyncio.to_thread(supervisor.start, toy.spec(), paths)
     async with chosen(paths, config) as view:
         view.choice = "stop" if agrees else None
         await view.models.begin(None, insists=False)
@@ -117,10 +117,10 @@ async def test_a_model_that_comes_up_by_itself_is_cancelled_when_the_user_agrees
         if agrees:
             await until(lambda: not view.models.launching)
             assert [one.cause for one in view.failed] == ["Cancelled."]
-            assert keeper.status(paths).state == "stopped"
+            assert supervisor.status(paths).state == "stopped"
         else:
             toy.acts({})
-            await asyncio.to_thread(keeper.restart, paths)
+            await asyncio.to_thread(supervisor.restart, paths)
             await ready(view, "toy")
 
 
@@ -135,7 +135,7 @@ async def test_what_runs_stays_unless_the_user_wants_another_and_agrees(
         assert not view.asked_of
         await view.models.begin(other, insists=True)
         await until(lambda: view.asked_of == ["toy is already running."] and not view.work)
-        assert keeper.status(paths).pid == before.pid
+        assert supervisor.status(paths).pid == before.pid
 
 
 async def test_without_a_model_the_user_is_shown_some(paths: Paths, config: Config) -> None:
@@ -176,7 +176,7 @@ async def test_a_server_is_stopped_and_started_again_from_here(
         view.models.do("stop_server")
         await until(lambda: view.said[-1:] == ["The server is stopped. <chat.start> starts it again."])
         await until(lambda: not view.models.ready and view.models.can("start"))
-        assert keeper.status(paths).state == "stopped"
+        assert supervisor.status(paths).state == "stopped"
         assert not view.models.can("stop_server")
         view.models.start()
         await ready(view, "one")

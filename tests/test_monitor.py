@@ -14,14 +14,14 @@ import pytest
 from textual.message import Message
 
 from r1tui.messages import Status
-from r1tui.supervisor import asking, client, stopping
+from r1tui.supervisor import client, stopping
 from r1tui.supervisor.protocol import connect
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify, wait_ended
 from r1tui.tui.messages import ServerChanged
 from r1tui.tui.services import server as monitoring
 from r1tui.tui.services.server import ServerMonitor
-from tests.keeper_rig import Toy, start_ready
+from tests.supervisor_rig import Toy, start_ready
 
 PATIENCE_S = 60.0
 
@@ -39,7 +39,7 @@ class Heard:
         self.told.append(message)
 
     async def meet(self) -> None:
-        self.met.append(self.monitor.status.keeper_pid)
+        self.met.append(self.monitor.status.supervisor_pid)
 
     @property
     def states(self) -> list[str]:
@@ -64,7 +64,7 @@ async def until(fact: Callable[[], object]) -> None:
 
 @pytest.fixture
 async def heard(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Heard]:
-    for module, name in ((asking, "REPLY_S"), (asking, "SILENCE_S"), (stopping, "REPLY_S"), (stopping, "HANGING_S")):
+    for module, name in ((client, "REPLY_S"), (client, "SILENCE_S"), (stopping, "REPLY_S"), (stopping, "HANGING_S")):
         monkeypatch.setattr(module, name, 0.5)
     yield Heard(paths)
     await asyncio.to_thread(client.stop, paths)
@@ -75,7 +75,7 @@ async def test_each_change_is_told_once_from_its_coming_to_its_end(heard: Heard,
         await until(lambda: heard.states == ["stopped"])
         await asyncio.to_thread(start_ready, Toy(paths, tmp_path).spec(), paths)
         await until(lambda: heard.monitor.status.state == "ready")
-        assert heard.met == [heard.monitor.status.keeper_pid]
+        assert heard.met == [heard.monitor.status.supervisor_pid]
         known = len(heard.told)
         for _ in range(3):
             assert heard.monitor.refresh().state == "ready"
@@ -115,7 +115,7 @@ async def test_all_who_follow_share_one_connection(
         opened.append(path)
         return connect(path)
 
-    monkeypatch.setattr(asking, "connect", counted)
+    monkeypatch.setattr(client, "connect", counted)
     toy = Toy(paths, tmp_path)
     toy.acts({"loads": True})
     await asyncio.to_thread(client.start, toy.spec(), paths)
@@ -140,31 +140,31 @@ async def test_all_who_follow_share_one_connection(
 async def test_a_killed_supervisor_is_replaced_and_the_new_one_met(heard: Heard, paths: Paths, tmp_path: Path) -> None:
     before = await asyncio.to_thread(start_ready, Toy(paths, tmp_path).spec(), paths)
     async with heard.watching():
-        await until(lambda: heard.met == [before.keeper_pid])
-        assert before.keeper_pid is not None
-        keeper = identify(before.keeper_pid)
-        os.kill(before.keeper_pid, signal.SIGKILL)
+        await until(lambda: heard.met == [before.supervisor_pid])
+        assert before.supervisor_pid is not None
+        supervisor = identify(before.supervisor_pid)
+        os.kill(before.supervisor_pid, signal.SIGKILL)
         await until(lambda: len(heard.met) == 2 and heard.monitor.status.state == "ready")
-        if keeper is not None:
-            await asyncio.wait_for(wait_ended(keeper), PATIENCE_S)
+        if supervisor is not None:
+            await asyncio.wait_for(wait_ended(supervisor), PATIENCE_S)
     assert heard.monitor.status.pid == before.pid
-    assert heard.met[1] == heard.monitor.status.keeper_pid != before.keeper_pid
+    assert heard.met[1] == heard.monitor.status.supervisor_pid != before.supervisor_pid
 
 
 async def test_one_that_hangs_is_part_of_the_status_until_it_answers(
     heard: Heard, paths: Paths, tmp_path: Path
 ) -> None:
     ready = await asyncio.to_thread(start_ready, Toy(paths, tmp_path).spec(), paths)
-    assert ready.keeper_pid is not None
+    assert ready.supervisor_pid is not None
     async with heard.watching():
         await until(lambda: heard.monitor.status.state == "ready")
         async with aclosing(heard.monitor.changes()) as changes:
             assert (await anext(changes)).state == "ready"
-            os.kill(ready.keeper_pid, signal.SIGSTOP)
+            os.kill(ready.supervisor_pid, signal.SIGSTOP)
             with pytest.raises(client.SupervisorHangsError):
                 await anext(changes)
         assert heard.monitor.refresh().hangs
-        os.kill(ready.keeper_pid, signal.SIGCONT)
+        os.kill(ready.supervisor_pid, signal.SIGCONT)
         await until(lambda: not heard.monitor.status.hangs)
     assert [one.status.hangs for one in heard.told][-2:] == [True, False]
 

@@ -16,8 +16,8 @@ from r1tui.system.paths import Paths, private_folder
 from r1tui.tui.app import R1App
 from tests.conftest import CommandLine, TinyModel
 from tests.hub_server import REPO, Hub
-from tests.keeper_rig import spec_for
 from tests.odd_disks import without_locks, without_sockets
+from tests.supervisor_rig import spec_for
 from tests.test_variables import seen
 from tests.tui_rig import config, opened
 
@@ -96,7 +96,7 @@ def test_a_server_is_stopped_where_locks_have_ceased_to_work(
 
 
 @pytest.mark.parametrize("number", NO_SOCKETS, ids=name)
-def test_a_keeper_without_sockets_tells_who_started_it(
+def test_a_supervisor_without_sockets_tells_who_started_it(
     paths: Paths,
     llama_server: Path,
     tiny_r1: TinyModel,

@@ -77,7 +77,7 @@ async def test_a_key_shows_everything_on_the_whole_screen(tmp_path: Path, size: 
             await pilot.press(leave)
             await until(pilot, lambda: isinstance(app.screen, ChatScreen))
     for words in ("ready r1-iq1_s", "8.30 tok/s", "4.27 s", "72.0 of 71.6 GiB planned", "2.0 GiB, 6.0 free",
-                  "310 W", "63.0 / 82.0 GiB", "812 MiB/s", "131.0 GiB", "q4_0", "4240 keeper"):  # fmt: skip
+                  "310 W", "63.0 / 82.0 GiB", "812 MiB/s", "131.0 GiB", "q4_0", "4240 supervisor"):  # fmt: skip
         assert words in text or size < (80, 24)
 
 

@@ -34,7 +34,7 @@ from r1tui.planning.history import find_history_of, remember_answer
 from r1tui.planning.overrides import for_variant, override_rules
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from tests import sparse_r1
 from tests.conftest import CommandLine, TinyModel
@@ -181,7 +181,7 @@ def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_
     )
     build_engine(config.engine, paths, lambda event: None)
     asyncio.run(launched(model, config, paths))
-    status = keeper.status(paths)
+    status = supervisor.status(paths)
     try:
         assert status.state == "ready", status.cause
         assert status.plan is not None
@@ -207,7 +207,7 @@ def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_
         assert again.devices[0].free_mib == planned.free_mib
         assert again.speed.answer == Range(2.5, 2.5)
     finally:
-        keeper.stop(paths)
+        supervisor.stop(paths)
 
 
 def test_devices_have_the_rates_that_the_driver_tells_by_name_not_by_number() -> None:

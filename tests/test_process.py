@@ -15,7 +15,7 @@ from r1tui.messages import ProcessId
 from r1tui.system.jobs import Job
 from r1tui.system.log_reader import LONGEST_LINE_BYTES, follow
 from r1tui.system.processes import alive, find_command, identify, runs_command, spawn_detached, stop, wait, wait_ended
-from tests.keeper_rig import until
+from tests.supervisor_rig import until
 
 SHORT = (0.3, 0.3, 2.0)
 

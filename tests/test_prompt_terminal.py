@@ -8,12 +8,12 @@ import pytest
 from r1tui.chat.prompt_files import PromptHistory
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.services.composing import editor_command
-from tests.keeper_rig import until
 from tests.ptys import Terminal
 from tests.stored import last_states
+from tests.supervisor_rig import until
 from tests.test_survival import Ready, ask, ready
 
 __all__ = ["ready"]
@@ -61,7 +61,7 @@ def test_the_editor_has_the_terminal_while_the_answer_goes_on(
         assert list(paths.prompt.glob("edit-*")) == []
         terminal.type("!")
         until(lambda: draft(paths) == "written\nin the editor!")
-    assert keeper.status(paths).state == "ready"
+    assert supervisor.status(paths).state == "ready"
 
 
 def test_an_editor_that_fails_leaves_the_prompt_as_it_was(

@@ -16,18 +16,18 @@ from r1tui.config import Config, ServerSettings
 from r1tui.events import StreamEvent, Timings
 from r1tui.messages import HostPlan, PlanSummary, Status
 from r1tui.server.prompt_cache import FLAG, PromptCacheFolder, SlotContent, identity_of, prompt_of
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.supervisor import prompts
-from r1tui.supervisor.state_file import read_record
+from r1tui.supervisor.status import read_record
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
 from r1tui.tui.app import R1App
 from r1tui.tui.services import prompt_cache
 from r1tui.tui.services.prompt_cache import PromptCache
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, start_ready
-from tests.keeper_rig import until as until_true
 from tests.store_rig import let_deletions_age
+from tests.supervisor_rig import SocketConnection, call, open_stream, spec_for, start_ready
+from tests.supervisor_rig import until as until_true
 from tests.tui_rig import ask, config, opened, ready, until
 
 __all__ = ["config"]
@@ -83,18 +83,18 @@ async def test_a_stop_keeps_the_prompt_and_the_next_server_reads_it_no_second_ti
     now = start(llama_server, model, paths)
     first, timings = answer(paths, MESSAGES)
     held = note_held(paths, now, timings["prompt_n"])
-    keeper.stop(paths)
+    supervisor.stop(paths)
     assert kept.file(held.prompt).exists()
     more = [*MESSAGES, {"role": "assistant", "content": first["content"]}, {"role": "user", "content": "Go on."}]
     start(llama_server, model, paths)
     without, cold = answer(paths, more)
-    keeper.stop(paths)
+    supervisor.stop(paths)
     start(llama_server, model, paths)
     note = kept.best(prompt_of(held.prompt.identity, [(one["role"], one["content"]) for one in more]))
     assert note is not None
     assert await prompts.restore(kept, note, paths.server_socket, None)
     again, warm = answer(paths, more)
-    keeper.stop(paths)
+    supervisor.stop(paths)
     assert again == without
     assert cold["cache_n"] == 0
     # All of the first prompt but its last two tokens, `<think>` and a newline: the template drops past thoughts.
@@ -107,14 +107,14 @@ async def test_a_file_that_is_refused_is_deleted_and_the_question_answered(
     now = start(llama_server, tiny_r1(), paths)
     _, timings = answer(paths, MESSAGES)
     held = note_held(paths, now, timings["prompt_n"])
-    keeper.stop(paths)
+    supervisor.stop(paths)
     note = kept.best(held.prompt)
     assert note is not None
     start(llama_server, tiny_r1(), paths, "--cache-type-k", "q8_0", "--cache-type-v", "q8_0")
     assert not await prompts.restore(kept, note, paths.server_socket, None)
     assert not kept.file(held.prompt).exists()
     assert answer(paths, MESSAGES)[1]["cache_n"] == 0
-    keeper.stop(paths)
+    supervisor.stop(paths)
 
 
 async def test_what_somebody_else_has_put_into_the_slot_is_not_kept(
@@ -124,7 +124,7 @@ async def test_what_somebody_else_has_put_into_the_slot_is_not_kept(
     held = note_held(paths, now, answer(paths, MESSAGES)[1]["prompt_n"])
     answer(paths, [{"role": "user", "content": "Another client."}])
     assert await prompts.save_prompt(kept, held, paths.server_socket, None) == "no"
-    keeper.stop(paths)
+    supervisor.stop(paths)
     assert not list(paths.kept_prompts.glob("*.kv*"))
 
 
@@ -136,10 +136,10 @@ async def test_a_busy_slot_is_left_alone_and_keeps_what_was_read_when_the_server
     reading = threading.Thread(target=stream.read, daemon=True)
     reading.start()  # a reader that does not read would keep llama-server from stopping
     until_true(lambda: slot(paths)["is_processing"] and slot(paths)["n_prompt_tokens"] > 100)
-    keeper.answer_started(paths, "1-busy")
+    supervisor.answer_started(paths, "1-busy")
     held = note_held(paths, now, 1000)
     assert await prompts.save_prompt(kept, held, paths.server_socket, None) == "busy"
-    keeper.stop(paths)
+    supervisor.stop(paths)
     reading.join()
     assert kept.file(held.prompt).exists()
 
@@ -150,9 +150,9 @@ def test_a_server_keeps_the_prompt_before_it_falls_asleep_and_is_not_woken_for_i
     now = start(llama_server, tiny_r1(), paths, "--sleep-idle-seconds", "4")
     held = note_held(paths, now, answer(paths, MESSAGES)[1]["prompt_n"])
     until_true(lambda: kept.file(held.prompt).exists())
-    until_true(lambda: keeper.status(paths).state == "sleeping")
+    until_true(lambda: supervisor.status(paths).state == "sleeping")
     kept.hold(held)  # as if it were not kept
-    keeper.stop(paths)
+    supervisor.stop(paths)
     log = paths.server_log.read_text(errors="replace")
     assert "entering sleeping state" in log
     assert "exiting sleeping state" not in log
@@ -188,7 +188,7 @@ async def test_the_screen_takes_up_where_its_server_was_stopped(
             last = await ask(app, pilot, question)
             await until(pilot, lambda: not app.services.session.answering and noted(paths))
             await pilot.press("ctrl+q")
-            await until(pilot, lambda: not keeper.status(paths).running)
+            await until(pilot, lambda: not supervisor.status(paths).running)
         return last
 
     await sit(LONG)
@@ -213,7 +213,7 @@ async def test_a_conversation_that_is_left_is_kept_and_found_again_by_its_words(
         short = await ask(app, pilot, "Something else.")
         await until(pilot, lambda: not app.services.session.answering and short.state == "done")
         await app.services.monitor.restart()
-        await until(pilot, lambda: keeper.status(paths).restarts == 1 and not app.chat.models.launching)
+        await until(pilot, lambda: supervisor.status(paths).restarts == 1 and not app.chat.models.launching)
         await ready(app, pilot)
         await pilot.press("ctrl+n")
         again = await ask(app, pilot, LONG)
@@ -256,7 +256,7 @@ async def test_a_server_that_slept_takes_up_what_it_had_read(paths: Paths, confi
     async with opened(app) as pilot:
         await ready(app, pilot)
         first = await ask(app, pilot, LONG)
-        await until(pilot, lambda: first.state == "done" and keeper.status(paths).state == "sleeping")
+        await until(pilot, lambda: first.state == "done" and supervisor.status(paths).state == "sleeping")
         again = await ask(app, pilot, "Go on.")
         await until(pilot, lambda: again.state == "done")
     assert again.timings is not None
@@ -269,12 +269,12 @@ async def test_nothing_is_kept_when_it_is_turned_off(paths: Paths, config: Confi
     app = R1App(paths, Config(engine=config.engine, server=settings), variant=variant_of_file(tiny_r1()))
     async with opened(app) as pilot:
         await ready(app, pilot)
-        assert FLAG not in (keeper.status(paths).argv or [])
+        assert FLAG not in (supervisor.status(paths).argv or [])
         answered = await ask(app, pilot, LONG)
         await until(pilot, lambda: not app.services.session.answering)
         assert answered.state == "done"
         await pilot.press("ctrl+q")
-        await until(pilot, lambda: not keeper.status(paths).running)
+        await until(pilot, lambda: not supervisor.status(paths).running)
     assert not paths.kept_prompts.exists()
 
 
@@ -291,13 +291,13 @@ async def test_a_model_that_uses_nothing_of_restored_prompts_is_said_once_and_le
         held = note_held(paths, now, answer(paths, other)[1]["prompt_n"] + 1000)
         await prompts.save_prompt(kept, held, paths.server_socket, None)
         answer(paths, [{"role": "user", "content": "Another client."}])
-        await session.make_ready(msgspec.structs.replace(keeper.status(paths), plan=plan), [("user", LONG)])
+        await session.make_ready(msgspec.structs.replace(supervisor.status(paths), plan=plan), [("user", LONG)])
 
         async def events() -> AsyncIterator[StreamEvent]:
             yield Timings(1000, answer(paths, MESSAGES)[1]["cache_n"], 10.0, 1, 10.0)
 
         assert [type(event) async for event in session.noting(events())] == [Timings]  # type: ignore[arg-type]
-    keeper.stop(paths)
+    supervisor.stop(paths)
     assert kept.is_off(held.prompt.identity)
     assert [getattr(message, "why", "") for message in told] == [
         "This model cannot reuse saved prompts; r1tui no longer saves them for it."

@@ -11,7 +11,7 @@ from r1tui.events import Content, Finished, Reasoning, StreamEvent
 from r1tui.server.answer import AnswerReader
 from r1tui.server.record import LOST_EVENT, gap_event, resumes_at
 from r1tui.server.sse import EventSplitter
-from r1tui.supervisor.record_file import RecordFile
+from r1tui.supervisor.recorder import RecordFile
 
 DONE = b"data: [DONE]\n\n"
 
@@ -38,12 +38,12 @@ def test_the_next_writer_goes_on_where_the_stream_was(tmp_path: Path) -> None:
     first = opened(path)
     assert (first.began, first.is_whole, first.offset) == (False, False, 0)
     first.append(piece(1))
-    first.skip(1000, piece(9))
+    first.append(piece(9), 1000)
     assert first.offset == 1000 + len(piece(9))
     second = opened(path)
     assert second.offset == first.offset
     second.append(piece(10))
-    second.skip(5000, DONE)
+    second.append(DONE, 5000)
     third = opened(path)
     assert (third.began, third.is_whole, third.offset) == (True, True, 5000 + len(DONE))
 

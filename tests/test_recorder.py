@@ -1,4 +1,4 @@
-"""An answer outlives its reader: the keeper records it to its end, and whoever comes reads it from the first byte."""
+"""An answer outlives its reader: the supervisor records it to its end; whoever comes reads it from the first byte."""
 
 import asyncio
 import json
@@ -19,13 +19,13 @@ from r1tui.server.answer import AnswerReader
 from r1tui.server.record import merged_text, read_record, record_file, resumes_at
 from r1tui.server.sse import EventSplitter
 from r1tui.supervisor import client
-from r1tui.supervisor.askers import new_conversation_id
-from r1tui.supervisor.record_file import LONGEST_AGE_S, MOST_RECORDS, prune
-from r1tui.supervisor.state_file import read_record as read_state
+from r1tui.supervisor.protocol import new_conversation_id
+from r1tui.supervisor.recorder import LONGEST_AGE_S, MOST_RECORDS, prune
+from r1tui.supervisor.status import read_record as read_state
 from r1tui.system.paths import Paths
 from r1tui.system.processes import wait
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
+from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
 
 THINK = "Hm, 日本 and 🦙.\n"
 WORDS = "one two three four "
@@ -90,16 +90,16 @@ def test_an_answer_that_nobody_reads_is_whole_when_one_comes_back(kept: Paths) -
     assert text(answered(kept, name)) == text(events)  # without a server, too
 
 
-def test_an_answer_goes_on_under_the_next_keeper_when_one_is_killed(kept: Paths) -> None:
+def test_an_answer_goes_on_under_the_next_supervisor_when_one_is_killed(kept: Paths) -> None:
     name = new_conversation_id()
     ask_and_leave(kept, name, 1000)
     record = record_file(kept.answers, name)
     until(lambda: record.exists() and record.stat().st_size > 5_000, PATIENCE_S)
     state = read_state(kept)
     assert state is not None
-    assert state.keeper is not None
-    os.kill(state.keeper.pid, signal.SIGKILL)
-    assert wait(state.keeper, 5)
+    assert state.supervisor is not None
+    os.kill(state.supervisor.pid, signal.SIGKILL)
+    assert wait(state.supervisor, 5)
     client.adopt(kept)
     events = answered(kept, name)
     assert text(events) == undisturbed(kept, 1000)
@@ -156,11 +156,11 @@ def test_a_part_that_the_server_has_dropped_is_told_and_what_it_still_has_is_kep
     until(lambda: record.exists() and record.stat().st_size > 5_000, PATIENCE_S)
     state = read_state(kept)
     assert state is not None
-    assert state.keeper is not None
-    os.kill(state.keeper.pid, signal.SIGSTOP)
+    assert state.supervisor is not None
+    os.kill(state.supervisor.pid, signal.SIGSTOP)
     assert stream.read().endswith(b"data: [DONE]\n\n")
-    os.kill(state.keeper.pid, signal.SIGKILL)
-    assert wait(state.keeper, 5)
+    os.kill(state.supervisor.pid, signal.SIGKILL)
+    assert wait(state.supervisor, 5)
     client.adopt(kept)
     events = answered(kept, name)
     assert isinstance(events[-1], Finished)

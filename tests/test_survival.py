@@ -13,15 +13,15 @@ import pytest
 from r1tui.chat.store import Store
 from r1tui.config import Config, EngineSettings, ServerSettings
 from r1tui.server.record import LOST_EVENT, record_file
-from r1tui.supervisor import client as keeper
-from r1tui.supervisor.recorded import has_record
+from r1tui.supervisor import client as supervisor
+from r1tui.supervisor.client import has_record
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify, wait
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, call, spec_for, start_ready, until
 from tests.ptys import Terminal
 from tests.store_rig import running, whole
 from tests.stored import conversations, last_conversation, last_states
+from tests.supervisor_rig import SocketConnection, call, spec_for, start_ready, until
 
 THINK = "Hm, 日本 and 🦙.\n"
 WORDS = "one two three four.\n\n"
@@ -41,7 +41,7 @@ def ready(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> Iterator[Read
         start_ready(spec_for(llama_server, model, paths, "--n-predict", str(max_tokens)), paths)
 
     yield bring_up
-    keeper.stop(paths)
+    supervisor.stop(paths)
     assert list(paths.run.iterdir()) == []
 
 
@@ -60,7 +60,7 @@ def leave_by_kill(terminal: Terminal, paths: Paths) -> None:
 
 
 def leave_with_keeper(terminal: Terminal, paths: Paths) -> None:
-    pid = keeper.status(paths).keeper_pid
+    pid = supervisor.status(paths).supervisor_pid
     assert pid is not None
     process = identify(pid)
     os.kill(pid, signal.SIGKILL)
@@ -84,15 +84,15 @@ def test_an_answer_goes_on_without_its_screen_and_the_next_one_has_it_whole(
     paths: Paths, ready: Ready, leave: Callable[[Terminal, Paths], None]
 ) -> None:
     ready(400)
-    before = keeper.status(paths)
+    before = supervisor.status(paths)
     with Terminal() as terminal:
         ask(terminal, paths)
         leave(terminal, paths)
     with Terminal() as terminal:
-        until(lambda: (now := keeper.status(paths)).keeper_pid and not now.answers, 60)
+        until(lambda: (now := supervisor.status(paths)).supervisor_pid and not now.answers, 60)
         until(lambda: last_states(paths) == ["done"], 60)
         terminal.kill()
-    assert (keeper.status(paths).state, keeper.status(paths).pid) == ("ready", before.pid)
+    assert (supervisor.status(paths).state, supervisor.status(paths).pid) == ("ready", before.pid)
     [exchange] = last_conversation(paths).exchanges
     assert (exchange.question, exchange.answer.state) == ("hello", "done")
     assert exchange.answer.thinking.text == THINK
@@ -104,7 +104,7 @@ def test_a_hang_up_stops_the_server_where_that_is_wished(paths: Paths, ready: Re
     with Terminal() as terminal:
         ask(terminal, paths)
         assert terminal.hang_up() == 130
-    assert keeper.status(paths).state == "stopped"
+    assert supervisor.status(paths).state == "stopped"
 
 
 def test_a_second_screen_does_not_take_the_first_ones_conversation(paths: Paths, ready: Ready) -> None:
@@ -115,18 +115,18 @@ def test_a_second_screen_does_not_take_the_first_ones_conversation(paths: Paths,
         with Terminal() as second:
             ask(second, paths)
             until(lambda: last_states(paths) == ["done", "done"], 60)
-            assert keeper.status(paths).restarts == 0
+            assert supervisor.status(paths).restarts == 0
             second.kill()
         first.kill()
     assert [len(one.exchanges) for one in conversations(paths)] == [1, 1]
 
 
 @pytest.mark.parametrize("screen_stays", [True, False])
-def test_an_answer_that_a_killed_keeper_never_heard_of_is_whole_too(
+def test_an_answer_that_a_killed_supervisor_never_heard_of_is_whole_too(
     paths: Paths, ready: Ready, *, screen_stays: bool
 ) -> None:
     ready(7000)
-    deaf = keeper.status(paths).keeper_pid
+    deaf = supervisor.status(paths).supervisor_pid
     assert deaf is not None
     os.kill(deaf, signal.SIGSTOP)
     with Terminal() as terminal:
@@ -137,7 +137,7 @@ def test_an_answer_that_a_killed_keeper_never_heard_of_is_whole_too(
         until(lambda: is_computing(paths), 60)
         os.kill(deaf, signal.SIGKILL)
         if screen_stays:
-            until(lambda: keeper.status(paths).keeper_pid not in (None, deaf), 60)
+            until(lambda: supervisor.status(paths).supervisor_pid not in (None, deaf), 60)
             until(lambda: list(paths.answers.glob("*.sse")), 60)
         terminal.kill()
     with Terminal() as terminal:
@@ -156,7 +156,7 @@ def test_an_answer_that_the_server_has_not_any_more_stays_as_it_was_written(
     ready(20)
     if lost:
         paths.answers.mkdir(exist_ok=True)
-        monkeypatch.setattr(keeper, "answer_started", has_lost)
+        monkeypatch.setattr(supervisor, "answer_started", has_lost)
     with Store(paths.conversations) as store:
         store.write([whole(running("c1"))])
     with Store(paths.conversations, recorded=lambda one: has_record(paths, one, managed=True)) as store:
@@ -164,7 +164,7 @@ def test_an_answer_that_the_server_has_not_any_more_stays_as_it_was_written(
     assert opened is not None
     answer = opened.conversation.exchanges[0].answer
     assert (answer.state, answer.content.text) == ("stopped", "so far")
-    assert keeper.status(paths).answers == []
+    assert supervisor.status(paths).answers == []
 
 
 def is_computing(paths: Paths) -> bool:

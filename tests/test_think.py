@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.events import Content, ContentWasThinking, Reasoning
-from r1tui.server.think import ThinkSplitter
+from r1tui.server.answer import ThinkSplitter
 
 
 def split(pieces: list[str], *, inside: bool) -> tuple[str, str]:

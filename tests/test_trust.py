@@ -13,14 +13,14 @@ import pytest
 
 from r1tui.errors import R1tuiError
 from r1tui.messages import Status
-from r1tui.supervisor import client, found, stopping, trust
+from r1tui.supervisor import client, protocol, status, stopping
 from r1tui.supervisor.http import request
 from r1tui.supervisor.key import address_of, key_of, make_key
 from r1tui.supervisor.protocol import connect
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import identify
 from tests.conftest import CommandLine
-from tests.keeper_rig import Toy, settled, start_ready, watch
+from tests.supervisor_rig import Toy, settled, start_ready, watch
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
@@ -109,11 +109,11 @@ def test_another_user_s_process_behind_a_socket_of_ours_is_told_nothing(paths: P
     private_folder(paths.run)
     path: Path = getattr(paths, name)
     listener = Listener(path, whose="ours")
-    with pytest.raises(trust.ForeignError, match=f"uid {NOBODY}"):
+    with pytest.raises(protocol.ForeignError, match=f"uid {NOBODY}"):
         connect(path)
     assert asyncio.run(request(path, "GET", "/health", "a key")) is None
     ready = Status(state="ready", endpoint=f"unix:{path}")
-    with pytest.raises(trust.ForeignError):
+    with pytest.raises(protocol.ForeignError):
         address_of(ready, paths)
     assert listener.heard().replace("heard b''\n", "") == ""  # connections were closed without a word
     path.unlink()
@@ -126,7 +126,7 @@ def test_a_socket_that_is_another_user_s_is_not_connected_to(paths: Paths) -> No
         listener.bind(str(paths.supervisor_socket))
         os.chown(paths.supervisor_socket, NOBODY, -1)
         listener.listen()
-        with pytest.raises(trust.ForeignError, match="not your socket"):
+        with pytest.raises(protocol.ForeignError, match="not your socket"):
             connect(paths.supervisor_socket)
     paths.supervisor_socket.unlink()
 
@@ -134,11 +134,11 @@ def test_a_socket_that_is_another_user_s_is_not_connected_to(paths: Paths) -> No
 def test_a_file_or_a_link_in_a_socket_s_place_is_not_connected_to(paths: Paths, tmp_path: Path) -> None:
     private_folder(paths.run)
     paths.supervisor_socket.write_text("")
-    with pytest.raises(trust.ForeignError):
+    with pytest.raises(protocol.ForeignError):
         connect(paths.supervisor_socket)
     paths.supervisor_socket.unlink()
     paths.supervisor_socket.symlink_to(tmp_path / "elsewhere.sock")
-    with pytest.raises(trust.ForeignError):
+    with pytest.raises(protocol.ForeignError):
         connect(paths.supervisor_socket)
     paths.supervisor_socket.unlink()
 
@@ -166,10 +166,10 @@ def test_only_a_key_of_ours_is_sent(paths: Paths, tmp_path: Path) -> None:
     private = tmp_path / "id_rsa"
     private.write_text("a secret line\n")
     for key_file in (private, paths.run / "../id_rsa"):
-        with pytest.raises(trust.ForeignError):
+        with pytest.raises(protocol.ForeignError):
             key_of(Status(key_file=str(key_file)), paths)
     paths.api_key.symlink_to(private)
-    with pytest.raises(trust.ForeignError):
+    with pytest.raises(protocol.ForeignError):
         key_of(Status(key_file=str(paths.api_key)), paths)
     paths.api_key.unlink()
     assert key_of(Status(key_file=str(paths.api_key)), paths) is None
@@ -177,14 +177,14 @@ def test_only_a_key_of_ours_is_sent(paths: Paths, tmp_path: Path) -> None:
     assert key_of(Status(key_file=str(paths.api_key)), paths) == "the key"
     if os.getuid() == 0:
         os.chown(paths.api_key, NOBODY, -1)
-        with pytest.raises(trust.ForeignError):
+        with pytest.raises(protocol.ForeignError):
             key_of(Status(key_file=str(paths.api_key)), paths)
     paths.api_key.unlink()
 
 
 @pytest.mark.parametrize("endpoint", ["unix:/tmp/evil/server.sock", "http://127.0.0.1:1"])
 def test_only_a_server_of_ours_is_asked(paths: Paths, endpoint: str) -> None:
-    with pytest.raises(trust.ForeignError):
+    with pytest.raises(protocol.ForeignError):
         address_of(Status(state="ready", endpoint=endpoint), paths)
 
 
@@ -214,13 +214,13 @@ def test_a_process_that_holds_the_lock_and_is_not_ours_is_left_alone(
 @as_root
 def test_another_user_s_process_that_pretends_to_be_our_server_is_no_server_of_ours(paths: Paths) -> None:
     code = "import os, time; os.setuid(int(os.environ['THEY'])); print('there', flush=True); time.sleep(1000)"
-    env = {**os.environ, found.SERVER_OF: str(paths.run), found.KEEPER_OF: str(paths.run), "THEY": str(NOBODY)}
+    env = {**os.environ, status.SERVER_OF: str(paths.run), status.KEEPER_OF: str(paths.run), "THEY": str(NOBODY)}
     with subprocess.Popen(
         [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, start_new_session=True
     ) as pretender:
         assert pretender.stdout is not None
         pretender.stdout.readline()
-        assert found.find_processes(paths) == found.HomeProcesses()
+        assert status.find_processes(paths) == status.HomeProcesses()
         client.stop(paths)
         assert pretender.poll() is None
         pretender.kill()
@@ -231,8 +231,8 @@ def test_what_a_state_file_names_elsewhere_is_not_removed(paths: Paths, tmp_path
     precious.write_text("years of work")
     ready = start_ready(Toy(paths, tmp_path).spec(), paths)
     raw = paths.state_file.read_bytes()
-    assert ready.keeper_pid is not None
-    os.kill(ready.keeper_pid, 9)
+    assert ready.supervisor_pid is not None
+    os.kill(ready.supervisor_pid, 9)
     paths.state_file.write_bytes(raw.replace(b'"key_file":null', f'"key_file":"{precious}"'.encode()))
     client.stop(paths)
     assert precious.read_text() == "years of work"

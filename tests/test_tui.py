@@ -12,7 +12,7 @@ from r1tui.config import Config, ServerSettings, UiSettings, VariantSettings
 from r1tui.events import StageFailed
 from r1tui.planning.history import find_history_of
 from r1tui.server.endpoint import Endpoint
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.keymap import complaints
@@ -82,7 +82,7 @@ async def test_a_key_stops_the_answer_for_real_and_never_the_server(
         await until(pilot, lambda: not answer.running)
         assert answer.state == "stopped"
         assert "one two" in answer.content.text
-        assert keeper.status(paths).state == "ready"
+        assert supervisor.status(paths).state == "ready"
         again = await ask(app, pilot, "and again")
         await until(pilot, lambda: bool(again.content))
 
@@ -125,7 +125,7 @@ async def test_leaving_asks_once_and_the_next_start_is_in_the_chat_at_once(
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("k")
         await until(pilot, lambda: not app.is_running)
-    before = keeper.status(paths)
+    before = supervisor.status(paths)
     assert before.state == "ready"
     again = R1App(paths, asking)
     async with opened(again) as pilot:
@@ -134,12 +134,12 @@ async def test_leaving_asks_once_and_the_next_start_is_in_the_chat_at_once(
         assert not again.chat.has_class("-launching")
         answer = await ask(again, pilot, "still there?")
         await until(pilot, lambda: answer.state == "done")
-        assert keeper.status(paths).pid == before.pid
+        assert supervisor.status(paths).pid == before.pid
         await pilot.press("ctrl+q")
         await until(pilot, lambda: isinstance(again.screen, AskScreen))
         await pilot.press("s")
         await until(pilot, lambda: not again.is_running)
-    assert keeper.status(paths).state == "stopped"
+    assert supervisor.status(paths).state == "stopped"
 
 
 async def test_a_launch_is_cancelled_with_a_key_and_goes_on_with_another(paths: Paths, config: Config) -> None:
@@ -149,7 +149,7 @@ async def test_a_launch_is_cancelled_with_a_key_and_goes_on_with_another(paths: 
         await until(pilot, lambda: app.chat.query_one(Stages).running("model"))
         await pilot.press("escape")
         await until(pilot, lambda: not app.chat.models.launching)
-        assert not keeper.status(paths).running
+        assert not supervisor.status(paths).running
         await pilot.press("ctrl+r")
         await ready(app, pilot, "demo")
 

@@ -13,7 +13,7 @@ from r1tui.chat.prompt_files import PromptHistory
 from r1tui.config import Config, PlanSettings, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.server.client import ServerClient
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.palette import actions, run
@@ -22,7 +22,7 @@ from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, call, open_stream
+from tests.supervisor_rig import SocketConnection, call, open_stream
 from tests.tui_rig import answers, ask, config, opened, ready, until
 
 __all__ = ["config"]
@@ -84,7 +84,7 @@ async def test_esc_ends_a_question_that_waits_behind_another_s_answer_at_once(
         assert call(connection, "DELETE", "/v1/stream?conv_id=of+another+tool")[0] == 204
         await until(pilot, lambda: b'"is_processing":true' not in call(connection, "GET", "/slots")[1])
         assert answer.content.text == ""
-        await until(pilot, lambda: keeper.status(paths).answers == [])
+        await until(pilot, lambda: supervisor.status(paths).answers == [])
         await pilot.press("f8")  # nothing came, so it is asked again
         await until(pilot, lambda: bool(answers(app)[-1].content))
         assert [exchange.question for exchange in app.chat.conversation.every] == ["hi"]
@@ -98,7 +98,7 @@ async def test_a_server_that_is_stopped_in_the_middle_of_an_answer_reads_as_stop
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
-        await asyncio.to_thread(keeper.stop, paths)
+        await asyncio.to_thread(supervisor.stop, paths)
         await until(pilot, lambda: not answer.running)
         assert (answer.state, answer.cause) == ("stopped", "The server was stopped.")
         assert "one two" in answer.content.text
@@ -349,7 +349,7 @@ async def test_a_failed_answer_names_keys(paths: Paths, config: Config, endless:
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
-        pid = keeper.status(paths).pid
+        pid = supervisor.status(paths).pid
         assert pid is not None
 
         os.kill(pid, signal.SIGKILL)

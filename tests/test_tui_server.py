@@ -12,8 +12,8 @@ from textual.widgets import Label
 from r1tui.catalog.variants import variant_of_file
 from r1tui.config import Config, PlanSettings, ServerSettings, VariantSettings
 from r1tui.launch.stages import Launch
-from r1tui.supervisor import asking, stopping
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client, stopping
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
 from r1tui.tui.app import R1App
@@ -23,7 +23,7 @@ from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.widgets.stages import Stages
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready
+from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready
 from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, until
 
 __all__ = ["config"]
@@ -40,7 +40,7 @@ async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_wi
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
-        pid = keeper.status(paths).pid
+        pid = supervisor.status(paths).pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         await until(pilot, lambda: answer.state == "failed")
@@ -74,10 +74,10 @@ async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(
         await until(pilot, lambda: not app.chat.models.launching)
         figures = app.chat.instruments.figures
         await until(pilot, lambda: figures.sample is not None and figures.sample.server is not None)
-        pid = keeper.status(paths).pid
+        pid = supervisor.status(paths).pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        await until(pilot, lambda: keeper.status(paths).state == "failed" and not app.chat.models.ready)
+        await until(pilot, lambda: supervisor.status(paths).state == "failed" and not app.chat.models.ready)
         await pilot.press("ctrl+r")
         await ready(app, pilot)
 
@@ -102,14 +102,14 @@ async def test_a_key_stops_the_server_asks_first_where_an_answer_runs_and_anothe
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("s")
         await until(pilot, lambda: answer.state == "stopped")
-        await until(pilot, lambda: not keeper.status(paths).running and not app.chat.models.ready)
+        await until(pilot, lambda: not supervisor.status(paths).running and not app.chat.models.ready)
         assert answer.content.text.startswith("one two")
         await until(pilot, lambda: app.chat.check_action("do", ("models", "start")) is True)
         await pilot.press("ctrl+r")
         await ready(app, pilot)
         await until(pilot, lambda: not app.chat.models.launching)
         await pilot.press("ctrl+circumflex_accent")  # nothing runs and it loaded quickly: no question
-        await until(pilot, lambda: not keeper.status(paths).running)
+        await until(pilot, lambda: not supervisor.status(paths).running)
         assert app.screen is app.chat
         await until(pilot, lambda: app.chat.check_action("do", ("models", "stop_server")) is False)
 
@@ -127,7 +127,7 @@ async def test_a_server_that_was_long_loading_is_not_stopped_unasked(
         assert "to load. Stop the server?" in str(app.screen.query_one(Label).render())
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is app.chat)
-        assert keeper.status(paths).state == "ready"
+        assert supervisor.status(paths).state == "ready"
 
 
 async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
@@ -142,7 +142,7 @@ async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
     said: list[str] = []
     async with opened(app) as pilot:
         await ready(app, pilot, "good")
-        pid = keeper.status(paths).pid
+        pid = supervisor.status(paths).pid
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
         monkeypatch.setattr(app.chat, "notify", lambda text, **_: said.append(text))
@@ -152,7 +152,7 @@ async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
         await until(pilot, lambda: len(answer.content.text) > came)
         assert app.chat.answers.is_shown
         assert app.chat.models.ready
-        assert keeper.status(paths).pid == pid
+        assert supervisor.status(paths).pid == pid
         assert not app.chat.has_class("-launching")
 
 
@@ -165,7 +165,7 @@ async def test_a_switch_that_fails_is_undone_with_a_key(paths: Paths, config: Co
     async with opened(app) as pilot:
         await ready(app, pilot, "good")
         await pilot.press("f4")
-        await until(pilot, lambda: not app.chat.models.launching and not keeper.status(paths).running)
+        await until(pilot, lambda: not app.chat.models.launching and not supervisor.status(paths).running)
         assert not app.chat.models.ready
         await pilot.press("f9")
         await ready(app, pilot, "good")
@@ -175,18 +175,18 @@ async def test_a_screen_that_the_config_gives_a_model_leaves_another_that_runs(
     paths: Paths, config: Config, tiny_r1: TinyModel, llama_server: Path
 ) -> None:
     start_ready(spec_for(llama_server, tiny_r1(answer=ANSWER), paths), paths)
-    pid = keeper.status(paths).pid
+    pid = supervisor.status(paths).pid
     other = variant_of_file(tiny_r1(answer="another"))
     app = R1App(paths, config, variant=other)
     async with opened(app) as pilot:
         await ready(app, pilot)
-        assert keeper.status(paths).pid == pid
+        assert supervisor.status(paths).pid == pid
     app = R1App(paths, config, variant=other, insists=True)
     async with opened(app) as pilot:
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
-        assert keeper.status(paths).pid == pid
+        assert supervisor.status(paths).pid == pid
         await pilot.press("s")
-        await until(pilot, lambda: keeper.status(paths).pid not in (pid, None))
+        await until(pilot, lambda: supervisor.status(paths).pid not in (pid, None))
         await ready(app, pilot)
 
 
@@ -210,7 +210,7 @@ async def test_another_clients_answer_is_told_and_stopping_it_is_asked_about(
         await until(pilot, lambda: bool(answers(app)[-1].content))
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not app.is_running)
-    assert keeper.status(paths).state == "stopped"
+    assert supervisor.status(paths).state == "stopped"
 
 
 async def test_another_s_server_is_not_stopped_unasked_while_it_loads(
@@ -218,7 +218,7 @@ async def test_another_s_server_is_not_stopped_unasked_while_it_loads(
 ) -> None:
     toy = Toy(paths, tmp_path)
     toy.acts({"loads": True})
-    keeper.start(toy.spec(), paths)
+    supervisor.start(toy.spec(), paths)
     app = R1App(paths, config)
     async with opened(app) as pilot:
         await until(pilot, lambda: app.chat.query_one(Stages).running("server"))
@@ -226,9 +226,9 @@ async def test_another_s_server_is_not_stopped_unasked_while_it_loads(
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
-        assert keeper.status(paths).state == "loading"
+        assert supervisor.status(paths).state == "loading"
         await pilot.press("escape", "s")
-        await until(pilot, lambda: keeper.status(paths).state == "stopped")
+        await until(pilot, lambda: supervisor.status(paths).state == "stopped")
 
 
 async def test_a_switch_while_a_model_loads_brings_the_other_up(
@@ -244,7 +244,7 @@ async def test_a_switch_while_a_model_loads_brings_the_other_up(
     app.wanted = app.services.models.catalog.find("first")
     async with opened(app) as pilot:
         await until(pilot, lambda: app.chat.query_one(Stages).running("server"))
-        await until(pilot, lambda: keeper.status(paths).state == "loading" and bool(toy.starts))
+        await until(pilot, lambda: supervisor.status(paths).state == "loading" and bool(toy.starts))
         await pilot.press("f4")
         await ready(app, pilot, "second")
 
@@ -259,7 +259,7 @@ async def test_a_question_stopped_before_it_is_sent_is_never_answered(
         told.set()
         go_on.wait(90)
 
-    monkeypatch.setattr(keeper, "answer_started", waits)
+    monkeypatch.setattr(supervisor, "answer_started", waits)
     async with opened(app) as pilot:
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
@@ -275,12 +275,12 @@ async def test_a_server_that_comes_up_is_followed_by_a_screen_that_is_opened_mea
 ) -> None:
     toy = Toy(paths, tmp_path)
     toy.acts({"loads": True})
-    keeper.start(toy.spec(), paths)
+    supervisor.start(toy.spec(), paths)
     app = R1App(paths, config)
     async with opened(app) as pilot:
         await until(pilot, lambda: app.chat.query_one(Stages).running("server"))
         toy.acts({})
-        keeper.restart(paths)
+        supervisor.restart(paths)
         await until(pilot, lambda: app.chat.models.ready and not app.chat.models.launching)
 
 
@@ -288,11 +288,11 @@ async def test_a_server_that_hangs_is_shown_and_started_again_with_a_key(
     paths: Paths, config: Config, tmp_path: Path
 ) -> None:
     toy = Toy(paths, tmp_path)
-    keeper.start(toy.spec(silence_s=0.3), paths)
+    supervisor.start(toy.spec(silence_s=0.3), paths)
     app = R1App(paths, config)
     async with opened(app) as pilot:
         await ready(app, pilot)
-        pid = keeper.status(paths).pid
+        pid = supervisor.status(paths).pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         await until(pilot, lambda: "hangs" in panel(app))
@@ -304,23 +304,23 @@ def panel(app: R1App) -> str:
     return "\n".join(str(row) for row in app.chat.instruments.rows(36, 30))
 
 
-async def test_a_keeper_that_hangs_is_shown_and_a_key_starts_both_again(
+async def test_a_supervisor_that_hangs_is_shown_and_a_key_starts_both_again(
     paths: Paths, config: Config, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "REPLY_S", 1.0)
-    monkeypatch.setattr(asking, "SILENCE_S", 1.0)
+    monkeypatch.setattr(client, "REPLY_S", 1.0)
+    monkeypatch.setattr(client, "SILENCE_S", 1.0)
     monkeypatch.setattr(stopping, "REPLY_S", 1.0)
     app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer=ANSWER)))
     async with opened(app) as pilot:
         await ready(app, pilot)
-        before = keeper.status(paths)
-        assert before.keeper_pid is not None
-        os.kill(before.keeper_pid, signal.SIGSTOP)
+        before = supervisor.status(paths)
+        assert before.supervisor_pid is not None
+        os.kill(before.supervisor_pid, signal.SIGSTOP)
         await until(pilot, lambda: "hangs" in panel(app))
         assert "does not answer" in (app.services.monitor.status.cause or "")
         await pilot.press("ctrl+r")
         await until(pilot, lambda: app.chat.models.ready and app.services.monitor.status.pid not in (None, before.pid))
         assert not app.services.monitor.status.hangs
-        assert identify(before.keeper_pid) is None
+        assert identify(before.supervisor_pid) is None
         assert before.pid is not None
         assert identify(before.pid) is None

@@ -18,14 +18,14 @@ from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.services.saver import Saver
 from r1tui.tui.services.unsaved import UnsavedWork
 from tests.bench.replay import Replay, Script
-from tests.keeper_rig import until
 from tests.ptys import Terminal
 from tests.small_disk import SmallDisk, small_disk
+from tests.supervisor_rig import until
 from tests.test_survival import Ready, ask, is_computing, ready, undisturbed
 
 __all__ = ["ready"]
@@ -240,12 +240,12 @@ def test_quitting_with_its_server_loses_nothing_of_an_answer_that_the_disk_has_n
         terminal.wait_for("Cut off at the limit")  # the screen may be behind the server
         terminal.type("\x11")
         terminal.wait_for("Leave and lose")
-        assert keeper.status(paths).running, "who stays keeps it"
+        assert supervisor.status(paths).running, "who stays keeps it"
         terminal.type("f")
         terminal.wait_for("in this folder")
         terminal.type("\r")
         assert terminal.ended() == 0
-    assert keeper.status(paths).state == "stopped"
+    assert supervisor.status(paths).state == "stopped"
     assert wanted.strip() in saved_elsewhere(home)
     disk.empty()
 

@@ -1,4 +1,4 @@
-"""A program that a keeper takes for a llama-server: ready at once, or what its script says for each of its starts.
+"""A program that a supervisor takes for a llama-server: ready at once, or what its script says for each of its starts.
 
     python tests/toy_server.py SOCKET SCRIPT.json [ARGUMENT]…
 

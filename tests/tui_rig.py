@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from r1tui.chat.answer import Answer
 from r1tui.config import Config, EngineSettings, ServerSettings
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.widgets.prompt import Prompt
@@ -31,7 +31,7 @@ def config(llama_server: Path, paths: Paths) -> Iterator[Config]:
     paths.config_file.parent.mkdir(parents=True)
     paths.config_file.write_bytes(msgspec.json.encode(settings))
     yield settings
-    keeper.stop(paths)
+    supervisor.stop(paths)
 
 
 async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:

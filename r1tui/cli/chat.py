@@ -33,8 +33,8 @@ from r1tui.remedies import Run
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.supervisor import client as supervisor
-from r1tui.supervisor.askers import is_asked_by_others, new_conversation_id
 from r1tui.supervisor.key import address_of
+from r1tui.supervisor.protocol import is_asked_by_others, new_conversation_id
 from r1tui.system.environment import KEY_VARIABLE
 from r1tui.system.own_process import run_async
 from r1tui.system.processes import identify

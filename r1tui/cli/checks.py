@@ -43,8 +43,7 @@ from r1tui.machine.visible import VISIBLE, visible_gpus
 from r1tui.remedies import StopServer, in_commands
 from r1tui.server.sampling import repeats_old_example
 from r1tui.supervisor.client import verified_status
-from r1tui.supervisor.found import find_processes
-from r1tui.supervisor.status import status
+from r1tui.supervisor.status import find_processes, status
 from r1tui.system.logs import as_user_error
 from r1tui.text import size
 
@@ -252,7 +251,7 @@ class Checkup:
         found, stop = find_processes(self._paths), in_commands([StopServer()])
         kinds = (("llama-server", found.servers), ("supervisor", found.supervisors)) if now.running else ()
         for what, pid in ((what, one.pid) for what, some in kinds for one in some):
-            if pid not in (now.pid, now.keeper_pid):
+            if pid not in (now.pid, now.supervisor_pid):
                 yield _lack("server", f"another {what} of this home is running (PID {pid})", stop)
 
 

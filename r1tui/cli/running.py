@@ -23,7 +23,7 @@ TAIL_BYTES = 4 << 20
 def status(context: Context, *, as_json: bool) -> None:
     """Show the running server."""
     now = current_status(context.paths)
-    if now.keeper_pid is not None:
+    if now.supervisor_pid is not None:
         from r1tui.supervisor.client import verified_status  # noqa: PLC0415  sockets
 
         now = verified_status(context.paths, now)
@@ -36,7 +36,7 @@ def describe(now: Status) -> list[str]:
     lines = [f"{now.state}{what}" + (f", up {duration(now.uptime_s)}" if now.uptime_s is not None else "")]
     if now.pid:
         lines.append(
-            f"  llama-server PID {now.pid}, supervisor PID {now.keeper_pid or 'none'}, {now.restarts} restarts"
+            f"  llama-server PID {now.pid}, supervisor PID {now.supervisor_pid or 'none'}, {now.restarts} restarts"
         )
     if now.endings:
         lines.append(f"  before that: {now.endings[-1].cause} {now.endings[-1].next}")

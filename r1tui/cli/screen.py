@@ -102,7 +102,7 @@ def _leave_at_once(app: "R1App", stopped: Paths | None, number: int, frame: Fram
 
     _in_time(say_last_words, SAY_S)
     if stopped is not None:
-        from r1tui.supervisor.askers import is_asked_by_others  # noqa: PLC0415
+        from r1tui.supervisor.protocol import is_asked_by_others  # noqa: PLC0415
         from r1tui.supervisor.status import status  # noqa: PLC0415
         from r1tui.system.jobs import r1tui_command  # noqa: PLC0415
 

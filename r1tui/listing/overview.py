@@ -23,7 +23,7 @@ from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.sketched import sketch_of
 from r1tui.planning.subject import find_subject
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.text import rough, size
 
@@ -135,7 +135,7 @@ def overview(catalog: Catalog, config: Config, paths: Paths) -> Iterator[ModelEn
     What our own running server holds counts as free.
     """
     engine = find_engine(config.engine, paths)
-    request = request_here(config, paths, engine, HeldMemory.by(keeper.status(paths)))
+    request = request_here(config, paths, engine, HeldMemory.by(supervisor.status(paths)))
     search = ModelSearch(paths, config)
     for variant in catalog:
         yield _entry(variant, request, engine, search)

@@ -1,11 +1,13 @@
 """Turns the payloads of a streamed chat completion into events: one reader for live, resumed and recorded streams."""
 
+import re
 from collections.abc import Iterator
 from time import monotonic
 
 from r1tui.errors import R1tuiError
 from r1tui.events import (
     Begun,
+    Content,
     ContentWasThinking,
     Failed,
     Finished,
@@ -18,13 +20,132 @@ from r1tui.events import (
 )
 from r1tui.remedies import AnyRemedy
 from r1tui.server import wire
-from r1tui.server.lenient import is_done, read_chunk, read_whole_answer
 from r1tui.server.refusal import OURS, Whose, explain
-from r1tui.server.think import Piece, ThinkSplitter
-from r1tui.server.wire import Chunk, ChunkChoice, ChunkTimings, Gap, ServerError
+from r1tui.server.wire import (
+    Chunk,
+    ChunkChoice,
+    ChunkTimings,
+    Gap,
+    ServerError,
+    TokenUsage,
+    is_done,
+    read_chunk,
+    read_whole_answer,
+)
 from r1tui.text import size
 
+OPEN, CLOSE = "<think>", "</think>"
+MOST_QUOTED = 100
+"""After so many quoted tags none is expected to be the thinking's end."""
+_FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
+_QUOTES = ("`", '"', "'", "(", "[", "“", "‘", "«", "„")
+Piece = Reasoning | Content | ContentWasThinking
 GAP_TEXT = "\n\n[About {} are missing here: no supervisor recorded them.]\n\n"
+
+
+class ThinkSplitter:
+    """Splits streamed content at `<think>` and `</think>`, wherever the pieces are cut.
+
+    With `inside` the prompt ended in `<think>`, so thinking comes first even without the opening tag. Tags count
+    only where they open a reply and end its thinking; later ones are the answer's own words. A reply that `goes_on`
+    begins in the middle of its thinking, with `inside`, or of its answer.
+
+    With `may_lack_open` it is not known how the prompt ended: a first `</think>` with no `<think>` before it tells
+    that everything up to it was thinking. One that the answer quotes, in code or in the middle of a sentence, does not.
+    """
+
+    def __init__(self, *, inside: bool, goes_on: bool = False, may_lack_open: bool = False) -> None:
+        self._forced = inside
+        self._may_lack_open = may_lack_open and not inside and not goes_on
+        self._said: list[str] = []
+        """What was passed on, while a `</think>` may still tell what it was."""
+        self._quoted = 0
+        self._state = ("thinking" if inside else "answer") if goes_on else "start"
+        self._held = ""
+
+    def is_split_already(self) -> None:
+        """The server tells thinking and answer apart itself: tags in the answer are its own words."""
+        self._may_lack_open = False
+
+    def feed(self, text: str) -> list[Piece]:
+        """What is certain after this piece; at most a partial tag and leading white space are held back."""
+        self._held += text
+        out: list[Piece] = []
+        if self._state == "start" and not self._decide_start():
+            return out
+        if self._state == "thinking":
+            self._read_thinking(out)
+        if self._state == "answer" and self._held:
+            self._read_answer(out)
+        return out
+
+    def finish(self) -> list[Piece]:
+        """What was still held back when the stream ended."""
+        held, self._held = self._held, ""
+        if not held:
+            return []
+        thinking = self._state == "thinking" or (self._state == "start" and self._forced)
+        return [Reasoning(held) if thinking else Content(held)]
+
+    def _decide_start(self) -> bool:
+        """Whether it is known by now with what the reply begins."""
+        stripped = self._held.lstrip()
+        if OPEN.startswith(stripped) and stripped != OPEN:
+            return False
+        if stripped.startswith(OPEN):
+            self._held = stripped.removeprefix(OPEN)
+            self._state = "thinking"
+            self._may_lack_open = False
+        else:
+            self._state = "thinking" if self._forced else "answer"
+        return True
+
+    def _read_answer(self, out: list[Piece]) -> None:
+        while self._held and self._may_lack_open:
+            said, tag, rest = self._held.partition(CLOSE)
+            if not tag:
+                break
+            self._said = ["".join([*self._said, said])]
+            if _is_quoted(self._said[0]):
+                self._said.append(tag)
+                self._quoted += 1
+                self._may_lack_open = self._quoted < MOST_QUOTED
+                out.append(Content(said + tag))
+            else:
+                self._may_lack_open = False
+                out += [*([Content(said)] if said else []), ContentWasThinking()]
+            self._held = rest
+        keep = _partial_tag_length(self._held) if self._may_lack_open else 0
+        said, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        if said:
+            self._said.append(said)
+            out.append(Content(said))
+
+    def _read_thinking(self, out: list[Piece]) -> None:
+        thought, tag, rest = self._held.partition(CLOSE)
+        if tag:
+            self._state = "answer"
+            self._held = rest
+        else:
+            keep = _partial_tag_length(thought)
+            thought, self._held = thought[: len(thought) - keep], thought[len(thought) - keep :]
+        if thought:
+            out.append(Reasoning(thought))
+
+
+def _is_quoted(before: str) -> bool:
+    """Whether a `</think>` after this text is a word of the answer: in code, behind `<think>`, or within a sentence."""
+    in_code = len(_FENCE.findall(before)) % 2 or before.rpartition("\n")[2].count("`") % 2
+    in_sentence = before[-1:] in _QUOTES or (before[-1:] == " " and before.rstrip()[-1:].isalnum())
+    return bool(in_code) or in_sentence or OPEN in before
+
+
+def _partial_tag_length(text: str) -> int:
+    """How many characters at the end of the text could be the beginning of `</think>`."""
+    for length in range(min(len(CLOSE) - 1, len(text)), 0, -1):
+        if CLOSE.startswith(text[-length:]):
+            return length
+    return 0
 
 
 class AnswerReader:
@@ -47,8 +168,7 @@ class AnswerReader:
         self._timings: ChunkTimings | None = None
         self._has_thoughts = False
         self._reasoning_tokens: int | None = None
-        self._prompt_tokens: int | None = None
-        self._completion_tokens: int | None = None
+        self._usage = TokenUsage()
         self._finish_reason: str | None = None
         self._missing: Gap | None = None
 
@@ -63,38 +183,27 @@ class AnswerReader:
             return
         if is_done(payload):
             yield from self.finish()
-            return
-        chunk = read_chunk(payload)
-        lines = payload.splitlines()
-        if chunk is None and len(lines) > 1:  # events without the blank line between them
-            for line in lines:
-                yield from self.read(line)
-            return
-        yield from self._read(chunk)
+        else:
+            yield from self._read(read_chunk(payload), payload)
 
     def read_whole(self, body: bytes) -> Iterator[StreamEvent]:
         """The events of a whole answer, from a server that does not stream, or writes a chunk on each line."""
-        chunk = read_whole_answer(body)
-        lines = [line for line in body.splitlines() if line.strip()]
-        if chunk is not None or len(lines) < 2:
-            yield from self._read(chunk)
-        for line in lines if chunk is None else ():
-            yield from self.read(line)
-        if not self.done:
-            yield from self.finish()
+        yield from self._read(read_whole_answer(body), body)
+        yield from self.finish()
 
-    def _read(self, chunk: Chunk | None) -> Iterator[StreamEvent]:
-        if chunk is None:
+    def _read(self, chunk: Chunk | None, data: bytes) -> Iterator[StreamEvent]:
+        lines = [line for line in data.splitlines() if line.strip()] if chunk is None else []
+        if len(lines) > 1:  # events without the blank line between them
+            for line in lines:
+                yield from self.read(line)
+        elif chunk is None:
             yield self._fail(self._no_answer())
-            return
-        if chunk.error and chunk.error.type == wire.STOPPED_ERROR:
+        elif chunk.error is None:
+            yield from self._read_chunk(chunk)
+        elif chunk.error.type == wire.STOPPED_ERROR:
             yield from self.cancel()
-            return
-        if chunk.error:
-            yield from self._splitter.finish()
-            yield self._failure(chunk.error)
-            return
-        yield from self._read_chunk(chunk)
+        else:
+            yield from self.refuse(chunk.error)
 
     def skip(self, missing_bytes: int) -> None:
         """Go on after so many bytes of the stream that nobody has any more; the answer says so."""
@@ -133,31 +242,28 @@ class AnswerReader:
         if chunk.timings:
             self._timings = chunk.timings
         if chunk.usage:
-            self._prompt_tokens = chunk.usage.prompt_tokens
-            self._completion_tokens = chunk.usage.completion_tokens
+            self._usage = chunk.usage
             if (details := chunk.usage.completion_tokens_details) is not None:
                 self._reasoning_tokens = details.reasoning_tokens
         for choice in chunk.choices[:1]:
             yield from self._read_choice(choice)
-        if chunk.timings and chunk.timings.predicted_n:
-            seen_timings = chunk.timings
+        if (counts := chunk.timings) and counts.predicted_n:
             yield Timings(
-                prompt_tokens=seen_timings.prompt_n + seen_timings.cache_n,
-                cached_tokens=seen_timings.cache_n,
-                prompt_tps=seen_timings.prompt_per_second,
-                completion_tokens=seen_timings.predicted_n,
-                tps=seen_timings.predicted_per_second,
+                prompt_tokens=counts.prompt_n + counts.cache_n,
+                cached_tokens=counts.cache_n,
+                prompt_tps=counts.prompt_per_second,
+                completion_tokens=counts.predicted_n,
+                tps=counts.predicted_per_second,
             )
 
     def _read_choice(self, choice: ChunkChoice) -> Iterator[StreamEvent]:
-        if self._choice is None:
-            self._choice = choice.index
+        self._choice = choice.index if self._choice is None else self._choice
         if choice.index != self._choice:  # of an answer that nobody asked for
             return
-        if thought := choice.said.thinking:
+        if thought := choice.delta.reasoning_content:
             self._splitter.is_split_already()
             yield from self._token(Reasoning(thought))
-        for piece in self._splitter.feed(choice.said.text or choice.text or ""):
+        for piece in self._splitter.feed(choice.delta.content or choice.text or ""):
             yield from self._token(piece)
         self._finish_reason = choice.finish_reason or self._finish_reason
 
@@ -168,7 +274,7 @@ class AnswerReader:
         tokens = after.timings.predicted_n - before - 1 if after.timings else 0
         about = f"{tokens:,} tokens" if tokens > 0 else size(gap.missing_bytes)
         text = GAP_TEXT.format(about)
-        if any(choice.delta.thinking for choice in after.choices):
+        if any(choice.delta.reasoning_content for choice in after.choices):
             yield from self._token(Reasoning(text))
         else:
             for piece in self._splitter.feed(text):
@@ -197,18 +303,16 @@ class AnswerReader:
             yield self._fail(missing)
             return
         self.done = True
-        seen = self._timings
-        ttft_ms = (self._first_token_s - self._started_s) * 1000 if self._first_token_s is not None else None
+        seen, usage = self._timings, self._usage
         counted_prompt, counted = (seen.prompt_n + seen.cache_n, seen.predicted_n) if seen else (None, None)
-        thoughts = self._reasoning_tokens if self._has_thoughts else 0
         yield Finished(
             finish_reason=self._finish_reason or "stop",
-            prompt_tokens=counted_prompt if self._prompt_tokens is None else self._prompt_tokens,
-            reasoning_tokens=thoughts,
-            completion_tokens=counted if self._completion_tokens is None else self._completion_tokens,
+            prompt_tokens=counted_prompt if usage.prompt_tokens is None else usage.prompt_tokens,
+            reasoning_tokens=self._reasoning_tokens if self._has_thoughts else 0,
+            completion_tokens=counted if usage.completion_tokens is None else usage.completion_tokens,
             prompt_tps=seen.prompt_per_second or None if seen else None,
             tps=seen.predicted_per_second or None if seen else None,
-            ttft_ms=ttft_ms,
+            ttft_ms=(self._first_token_s - self._started_s) * 1000 if self._first_token_s is not None else None,
         )
 
     def _no_answer(self) -> R1tuiError:
@@ -225,7 +329,7 @@ class AnswerReader:
             return R1tuiError(f"{self._whose.subject} ended in the middle of the answer.", self._whose.after_break)
         if self._first_token_s is None and reason not in (None, "stop", "length"):
             return R1tuiError(
-                f"The server sent no text; its reason: {reason}.", "Ask in other words, or another model."
+                f"The server sent no text; its reason: {reason}.", "Rephrase the question, or choose another model."
             )
         return None
 

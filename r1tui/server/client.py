@@ -1,32 +1,31 @@
-"""The HTTP API of llama-server, and of servers that speak OpenAI's, as far as r1tui speaks it: streamed chat that
-survives a dropped connection."""
+"""The HTTP API of llama-server, and of servers that speak OpenAI's: chat that survives a dropped connection."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath, PureWindowsPath
+from secrets import randbelow
 from time import monotonic
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from r1tui.config import SamplingSettings
+from r1tui.config import RANDOM_SEED, SamplingSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Failed, StreamEvent
 from r1tui.remedies import AskAgain
-from r1tui.server.answer import AnswerReader
+from r1tui.server.answer import CLOSE, OPEN, AnswerReader
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.http import ServerHttp
-from r1tui.server.lenient import known
-from r1tui.server.model_names import model_title, names_of, only_model
 from r1tui.server.refusal import FOREIGN, FOREIGN_SOCKET, OURS
-from r1tui.server.request import Beginning, ChatRequest, Message, json_messages, template_arguments
 from r1tui.server.stream import AnswerStream
-from r1tui.server.think import CLOSE, OPEN
-from r1tui.server.wire import Done, InputTokens, Props, RenderedPrompt, Slot, Tokens
+from r1tui.server.wire import Done, InputTokens, Props, RenderedPrompt, Slot, Tokens, known
 
-__all__ = ["Beginning", "ChatRequest", "Message", "ServerClient"]
-
+_PASSED = ("temperature", "top_p", "min_p", "top_k", "repeat_penalty", "presence_penalty", "frequency_penalty")
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_FULL_PATH = re.compile(f"/|{_WINDOWS.pattern}")
 CONVERSATION_HEADER = "X-Conversation-Id"
 MOST_NAMED = 8
 STOP_S = 3.0
@@ -36,6 +35,115 @@ ASIDE_S = 5.0
 SILENT_S = 30.0
 """How long such a server is not asked that again."""
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation; an assistant's is its answer without the thinking."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What of an answer is there, for another request to go on with: its thinking, and its text if that has begun."""
+
+    thinking: str
+    content: str
+
+    def is_inside(self, *, forced: bool) -> bool:
+        """Whether it ends within the thinking."""
+        return not self.content and bool(self.thinking or forced)
+
+    def as_written(self, *, forced: bool) -> str:
+        """What the model wrote, behind a prompt that ended in `<think>` if `forced`."""
+        if not (self.thinking or forced):
+            return self.content
+        opening = "" if forced else f"{OPEN}\n"
+        return opening + self.thinking + (CLOSE + self.content if self.content else "")
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """What to answer and how. Where `sampling` has null, what the server was started with counts."""
+
+    messages: Sequence[Message]
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    beginning: Beginning | None = None
+    """Of the answer, which is then gone on with."""
+
+    def body(self, *, raw_reasoning: bool) -> dict[str, Any]:
+        """The JSON of a chat; with `raw_reasoning` the server leaves the thinking in the content, for us to split."""
+        return {
+            "messages": json_messages(self.messages),
+            **({"reasoning_format": "none"} if raw_reasoning else {}),
+            **self._common(),
+        }
+
+    def body_of_rest(self, prompt: str, *, inside_thinking: bool) -> dict[str, Any]:
+        """The JSON of a completion whose prompt ends with the answer's beginning.
+
+        A chat whose last message is the assistant's would render the thinking by what the server makes of the
+        template, which is not always what the model wrote.
+        """
+        return {"prompt": prompt, **({"generation_prompt": OPEN} if inside_thinking else {}), **self._common()}
+
+    def _common(self) -> dict[str, Any]:
+        chosen = self.sampling
+        optional = {
+            **{key: getattr(chosen, key) for key in _PASSED},
+            "seed": randbelow(2**31) if chosen.seed == RANDOM_SEED else chosen.seed,
+            "max_tokens": chosen.max_tokens,
+            "reasoning_budget_tokens": chosen.thinking_budget,
+            "chat_template_kwargs": template_arguments(chosen),
+        }
+        return {
+            **{key: value for key, value in optional.items() if value is not None},
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "timings_per_token": True,
+            "return_progress": True,
+            "reasoning_control": True,
+            "reasoning_budget_start_tag": OPEN,  # for templates in which the server sees no thinking
+            "reasoning_budget_end_tags": [CLOSE],
+            "reasoning_budget_message": "",
+        }
+
+
+def template_arguments(sampling: SamplingSettings) -> dict[str, bool] | None:
+    """What the model's template is told beside the messages; None: nothing."""
+    return None if sampling.thinking is None else {"enable_thinking": sampling.thinking}
+
+
+def json_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def model_title(name: str) -> str:
+    """A model's name; of one that is a file's path, without folders and ending, on whichever system the server runs."""
+    is_gguf = name.lower().endswith(".gguf")
+    if not is_gguf and not _FULL_PATH.match(name):
+        return name
+    is_windows = _WINDOWS.match(name) or "/" not in name
+    path = PureWindowsPath(name) if is_windows else PurePosixPath(name)
+    return path.stem if is_gguf else path.name
+
+
+def names_of(model: object) -> list[str]:
+    """The names of a list's entry, with the one to ask for first; empty where it has none."""
+    said = [model.get(key) for key in ("id", "model", "name")] if isinstance(model, dict) else [model]
+    aliases = model.get("aliases") if isinstance(model, dict) else None
+    every = [*said, *(aliases if isinstance(aliases, list) else [])]
+    return [name for name in every if isinstance(name, str) and name]
+
+
+def only_model(listed: Sequence[object]) -> frozenset[str]:
+    """All names of the model of a llama-server that answers with this one whatever it is asked for; empty elsewhere."""
+    only = listed[0] if len(listed) == 1 else None
+    if not isinstance(only, dict) or only.get("owned_by") != "llamacpp" or "status" in only:  # a router has that
+        return frozenset()
+    return frozenset(title for name in names_of(only) for title in (name, model_title(name)))
 
 
 class ServerClient:
@@ -62,7 +170,7 @@ class ServerClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._http.close()
 
     async def models(self) -> list[str]:
@@ -135,7 +243,7 @@ class ServerClient:
         body = {"id": completion_id, "action": "reasoning_end"}
         answer = await self._post("/v1/chat/completions/control", body, Done)
         if not answer.success:
-            raise R1tuiError(f"The server says: {answer.message}.", "The answer goes on as it was.")
+            raise R1tuiError(f"The server says: {answer.message}.", "The answer continues unchanged.")
 
     async def busy_slots(self) -> int:
         """How many answers are being computed. Asking often would keep an idle server from sleeping."""
@@ -234,7 +342,7 @@ class ServerClient:
         prompt = (await self._post("/apply-template", body, RenderedPrompt)).prompt
         forced = prompt.rstrip().endswith(OPEN)
         if beginning.thinking and not forced and CLOSE not in (await self.props()).chat_template:
-            raise R1tuiError("How this model marks its thinking is not known.", AskAgain())
+            raise R1tuiError("r1tui does not know how this model marks its thinking.", AskAgain())
         inside = beginning.is_inside(forced=forced)
         prompt += beginning.as_written(forced=forced)
         return "/v1/completions", request.body_of_rest(prompt, inside_thinking=inside), inside

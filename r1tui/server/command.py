@@ -157,7 +157,7 @@ def parse_options(arguments: Iterable[str], where: str) -> list[Option]:
         try:
             first, *rest = shlex.split(argument) if re.search(r"\s", argument) else [argument]
         except ValueError as error:
-            raise UsageError(f"{where}: {argument!r} cannot be taken apart: {error}.", "Close its quotes.") from error
+            raise UsageError(f"{where}: {argument!r} cannot be parsed: {error}.", "Close its quotes.") from error
         flag, equals, value = first.partition("=")
         words += [flag, value, *rest] if equals else [first, *rest]
     options: list[Option] = []
@@ -291,7 +291,7 @@ def _extra(arguments: Sequence[str], capabilities: Capabilities) -> list[Option]
             near = difflib.get_close_matches(option.flag, sorted(capabilities.flags), n=1, cutoff=0.0)
             raise UsageError(
                 f"extra_args: this llama-server does not know {option.flag}.",
-                f"The nearest it knows is {near[0]}." if near else "Remove it from `extra_args` in config.yaml.",
+                f"The nearest flag is {near[0]}." if near else "Remove it from `extra_args` in config.yaml.",
             )
     return options
 

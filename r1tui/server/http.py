@@ -10,12 +10,10 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.messages import decode_foreign
-from r1tui.remedies import AnyRemedy, RestartServer
+from r1tui.remedies import RestartServer
 from r1tui.server.endpoint import Endpoint
-from r1tui.server.lenient import foreign_json, looks_like_html, read_error
-from r1tui.server.refusal import Whose, explain
-from r1tui.server.unreachable import HTTPS_HINT, explain_transport, web_page
-from r1tui.server.wire import ServerError
+from r1tui.server.refusal import HTTPS_HINT, Whose, explain, explain_transport, web_page
+from r1tui.server.wire import ServerError, foreign_json, looks_like_html, read_error
 from r1tui.system.environment import KEY_VARIABLE, check_network, secret
 from r1tui.system.lazy import httpx2
 
@@ -23,11 +21,6 @@ T = TypeVar("T")
 TIMEOUT_S = 10.0
 MOST_REDIRECTS = 5
 LARGEST_BODY_BYTES = 64 << 20
-_THEIR_KEY: tuple[str, str | AnyRemedy] = (
-    KEY_VARIABLE,
-    "Set it to the server's key alone, in plain characters, or unset it.",
-)
-_OWN_KEY: tuple[str, str | AnyRemedy] = ("The file of the server's key", RestartServer())
 _KEEP_METHOD = (307, 308)
 _GET_ONLY = (301, 302, 303)
 
@@ -38,8 +31,10 @@ class ServerHttp:
     def __init__(self, endpoint: Endpoint, key: str | None, whose: Whose) -> None:
         if not endpoint.is_loopback:
             check_network()
-        if key:
-            key = secret(key, *(_OWN_KEY if whose.is_ours else _THEIR_KEY))
+        if key and whose.is_ours:
+            key = secret(key, "The file of the server's key", RestartServer())
+        elif key:
+            key = secret(key, KEY_VARIABLE, "Set it to the server's key alone, in plain characters, or unset it.")
         transport = None
         if endpoint.socket:  # which speaks no TLS: the certificates would take longer to read than all the rest
             transport = httpx2.AsyncHTTPTransport(verify=False, uds=str(endpoint.socket))
@@ -56,7 +51,7 @@ class ServerHttp:
             )
         except (httpx2.InvalidURL, ValueError, OSError) as error:
             raise R1tuiError(
-                f"{endpoint} cannot be asked ({type(error).__name__}).",
+                f"{endpoint} cannot be used ({type(error).__name__}).",
                 "Check the address, and HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE.",
             ) from error
 
@@ -74,13 +69,9 @@ class ServerHttp:
         self, method: str, path: str, kind: type[T], body: object = None, params: dict[str, str] | None = None
     ) -> T:
         """The JSON of an answer as `kind`. Raises R1tuiError."""
-        response = await self.send(self._client.build_request(method, path, json=body, params=params))
-        try:
-            if not response.is_success:
-                raise await self.refusal(response)
-            content = await self.body(response)
-        finally:
-            await response.aclose()
+        response, content = await self._exchange(self._client.build_request(method, path, json=body, params=params))
+        if not response.is_success:
+            raise self.refusal(response, content)
         try:
             return decode_foreign(content, kind)
         except msgspec.DecodeError as error:
@@ -91,16 +82,21 @@ class ServerHttp:
     async def ask(self, path: str) -> Any:
         """The JSON that a server of whatever kind answers; None where it has none. Raises R1tuiError when nobody does,
         or what answers is a web page."""
-        response = await self.send(self._client.build_request("GET", path))
+        response, content = await self._exchange(self._client.build_request("GET", path))
+        if response.status_code in (401, 403):
+            raise self.refusal(response, content)
+        if response.status_code != 200:
+            return None
+        if looks_like_html(content):
+            raise web_page(self.endpoint)
+        return foreign_json(content)
+
+    async def _exchange(self, request: httpx2.Request) -> tuple[httpx2.Response, bytes]:
+        response = await self.send(request)
         try:
-            if response.status_code in (401, 403):
-                raise await self.refusal(response)
-            content = await self.body(response)
+            return response, await self.body(response)
         finally:
             await response.aclose()
-        if response.status_code == 200 and looks_like_html(content):
-            raise web_page(self.endpoint)
-        return foreign_json(content) if response.status_code == 200 else None
 
     async def delete(self, path: str, params: dict[str, str], timeout_s: float) -> bool:
         """Whether the server says that it has done so. Raises R1tuiError when nobody answers."""
@@ -133,7 +129,7 @@ class ServerHttp:
             if not follows:
                 return response
             request = await self._redirected(request, response)
-        raise R1tuiError(f"{self.endpoint} redirects without end.", "Check the address.")
+        raise R1tuiError(f"{self.endpoint} redirects too often.", "Check the address.")
 
     async def body(self, response: httpx2.Response) -> bytes:
         """All of a response, up to 64 MiB. Raises R1tuiError."""
@@ -142,14 +138,13 @@ class ServerHttp:
             async for data in response.aiter_bytes():
                 content += data
                 if len(content) > LARGEST_BODY_BYTES:
-                    raise R1tuiError(f"{self.endpoint} answers without end.", "Check the address.")
+                    raise R1tuiError(f"{self.endpoint} sent more than 64 MiB in one answer.", "Check the address.")
         except (httpx2.HTTPError, OSError) as error:
             raise explain_transport(error, self.endpoint, self.whose) from error
         return bytes(content)
 
-    async def error_of(self, response: httpx2.Response) -> ServerError | R1tuiError:
+    def error_of(self, response: httpx2.Response, content: bytes) -> ServerError | R1tuiError:
         """What a response that is not 200 says: the server's own words with its status, or why they are none."""
-        content = await self.body(response)
         location = response.headers.get("location", "")
         if HTTPS_HINT.search(content) and self.endpoint.base_url.startswith("http:"):
             return R1tuiError(f"{self.endpoint} speaks https.", "Write https:// in the address.")
@@ -161,9 +156,9 @@ class ServerHttp:
         wait_s = int(wait) if re.fullmatch("[0-9]{1,5}", wait) else None
         return msgspec.structs.replace(read_error(content, response.status_code), wait_s=wait_s)
 
-    async def refusal(self, response: httpx2.Response) -> R1tuiError:
+    def refusal(self, response: httpx2.Response, content: bytes) -> R1tuiError:
         """As `error_of`, in words."""
-        error = await self.error_of(response)
+        error = self.error_of(response, content)
         return error if isinstance(error, R1tuiError) else explain(error, self.whose)
 
     async def _redirected(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Request:

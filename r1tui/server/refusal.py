@@ -1,5 +1,7 @@
-"""What a server's errors mean, and what mends them: of our own llama-server, and of somebody else's."""
+"""What a server's errors mean and what mends them, of our own llama-server and of somebody else's; and its silence."""
 
+import errno
+import re
 from dataclasses import dataclass
 
 from r1tui.errors import R1tuiError
@@ -15,10 +17,38 @@ from r1tui.remedies import (
     StartServer,
 )
 from r1tui.server import wire
+from r1tui.server.endpoint import Endpoint
 from r1tui.server.wire import ServerError
+from r1tui.system.environment import proxy_variable
+from r1tui.system.lazy import httpx2
 from r1tui.text import duration
 
 FOREIGN_LOG = Advice("Its own log may say more; --attach must name the server's address.")
+_UNKNOWN_HOST = re.compile(
+    r"Name or service not known|nodename nor servname|getaddrinfo|name resolution|No address", re.I
+)
+_BAD_CERTIFICATES = tuple(
+    (re.compile(pattern, re.IGNORECASE), cause, remedy)
+    for pattern, cause, remedy in (
+        ("certificate has expired|not yet valid", "has expired", "Have it renewed, and check this machine's clock."),
+        ("(Hostname|IP address) mismatch", "is for another name", "Use the name in the certificate."),
+        (
+            "CERTIFICATE_VERIFY_FAILED|certificate verify failed",
+            "is not trusted",
+            "Set SSL_CERT_FILE to the file of the authority that signed it.",
+        ),
+    )
+)
+_NOT_LISTENING = {
+    errno.ENOENT: "does not exist",
+    errno.ENOTDIR: "does not exist",
+    errno.EACCES: "cannot be opened: permission denied",
+    errno.ECONNREFUSED: "has no server listening",
+    errno.ENOTSOCK: "has no server listening",
+}
+_NOT_TLS = re.compile(r"WRONG_VERSION_NUMBER|wrong version number|record layer|UNEXPECTED_EOF|packet length", re.I)
+_CHECK_ADDRESS = "Check the address."
+HTTPS_HINT = re.compile(rb"HTTP request (was sent )?to (an )?HTTPS|plain HTTP request", re.I)
 
 
 @dataclass(frozen=True)
@@ -92,7 +122,7 @@ def explain(error: ServerError, whose: Whose = OURS) -> R1tuiError:
 def _refused(error: ServerError, whose: Whose) -> R1tuiError:
     status = f" ({error.status})" if error.status else ""
     said = error.message or error.type
-    words = f": {said.rstrip('.')}." if said else " and says no reason."
+    words = f": {said.rstrip('.')}." if said else " without giving a reason."
     cause = f"The server refused{status}{words}"
     if error.status in (401, 403):
         return R1tuiError(cause, "Set LLAMA_API_KEY to the server's key.")
@@ -103,3 +133,51 @@ def _refused(error: ServerError, whose: Whose) -> R1tuiError:
     if not whose.is_ours and error.status in (400, 404, 422) and "model" in said.lower():
         return R1tuiError(cause, ChooseModel())
     return R1tuiError(cause, whose.log)
+
+
+def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1tuiError:
+    """Cause and remedy of an HTTP library's error while `endpoint` was asked."""
+    errors = _chain(error)
+    said = " ".join(map(str, errors))
+    codes = {one.errno for one in errors if isinstance(one, OSError)}
+    if isinstance(error, httpx2.ProxyError):
+        remedy = f"Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or set NO_PROXY={endpoint.host}."
+        return R1tuiError(f"The proxy refuses the connection to {endpoint}.", remedy)
+    if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+        return R1tuiError(f"{endpoint} is not a valid address.", _CHECK_ADDRESS)
+    if isinstance(error, httpx2.DecodingError):
+        return R1tuiError(f"{endpoint} sends data that cannot be decompressed.", _CHECK_ADDRESS)
+    if wrong := [(cause, remedy) for pattern, cause, remedy in _BAD_CERTIFICATES if pattern.search(said)]:
+        return R1tuiError(f"The certificate of {endpoint} {wrong[0][0]}.", wrong[0][1])
+    if endpoint.base_url.startswith("https:") and _NOT_TLS.search(said):
+        return R1tuiError(f"{endpoint} does not speak https.", "Write http:// in the address.")
+    if endpoint.socket is not None and (known := [words for code, words in _NOT_LISTENING.items() if code in codes]):
+        return R1tuiError(f"{endpoint.socket} {known[0]}.", *whose.look)
+    proxy = "" if endpoint.is_loopback else proxy_variable(endpoint.base_url)
+    if isinstance(error, httpx2.ConnectError) and proxy:
+        return R1tuiError(f"{endpoint} cannot be reached through the proxy of {proxy}.", f"Check {proxy}, or unset it.")
+    if _UNKNOWN_HOST.search(said):
+        return R1tuiError(f"There is no host named {endpoint.host}.", "Check the name, and the network.")
+    if isinstance(error, httpx2.RemoteProtocolError) and "illegal" in said.lower():
+        return R1tuiError(f"{endpoint} does not speak HTTP.", "Check the port; an https server needs https://.")
+    if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError) and not whose.is_ours:
+        remedy = "Check the port; if the server speaks https, write https:// in the address."
+        return R1tuiError(f"{endpoint} closed the connection without an answer.", remedy)
+    if isinstance(error, httpx2.TimeoutException):
+        return R1tuiError(f"{endpoint} does not answer in time.", *whose.look)
+    return R1tuiError(f"No {whose.name} answers at {endpoint}.", *whose.look)
+
+
+def web_page(endpoint: Endpoint, status: int | None = None) -> R1tuiError:
+    """The error of an address at which a web page answers."""
+    shown = f" ({status})" if status else ""
+    cause = f"{endpoint} answers with a web page, as a proxy, a login page or another program does{shown}."
+    return R1tuiError(cause, "Check the address and its port.")
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found

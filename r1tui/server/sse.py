@@ -1,14 +1,22 @@
-"""Server-sent events as bytes: cut into payloads, and counted."""
+"""Server-sent events as bytes: cut into payloads, counted, and found again in a stream that broke off."""
 
 import json
 import re
 from collections.abc import Iterator
+from urllib.parse import quote
+
+import msgspec
 
 MAX_EVENT_BYTES = 1 << 24
 BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 """The end of an event, whichever of the three line ends of the WHATWG's specification a server writes."""
+LOOKUP = "/v1/streams/lookup"
+BUFFER_BYTES = 4 << 20
+"""What llama-server b11434 keeps of a stream (tools/server/server-stream.cpp); the oldest bytes are dropped first."""
+MARGINS_BYTES = (0, *(4 << 10 + power for power in range(11)))
+"""The margins to try in turn, up to all of the buffer."""
 
 
 class EventSplitter:
@@ -73,3 +81,19 @@ def _payload(event: bytes) -> bytes:
     if not data or kind == b"message" or data.startswith((b"{", DONE)):
         return data
     return json.dumps({"error": data.decode(errors="replace")}).encode() if kind == b"error" else b""
+
+
+def stream_target(conversation_id: str) -> str:
+    """Where the stream of an answer is, to be read on or ended."""
+    return f"/v1/stream?conv_id={quote(conversation_id, safe='')}"
+
+
+class FoundStream(msgspec.Struct, frozen=True):
+    """What llama-server answers to `LOOKUP` of a stream, in a list: `{"conversation_ids": [ID]}` asks for one."""
+
+    total_bytes: int = 0
+    """What it has had so far, dropped or not."""
+
+    def first_kept(self, margin_bytes: int) -> int:
+        """About the first byte that is still there; with a margin for what comes while it is asked for."""
+        return max(self.total_bytes - BUFFER_BYTES, 0) + margin_bytes

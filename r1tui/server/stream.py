@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, suppress
 
 from r1tui.errors import R1tuiError
 from r1tui.events import StreamEvent
 from r1tui.remedies import AskAgain
 from r1tui.server.answer import AnswerReader
-from r1tui.server.dropped import LOOKUP, FoundStream, first_kept, lookup_body, margins_bytes
 from r1tui.server.http import LARGEST_BODY_BYTES, ServerHttp
-from r1tui.server.lenient import is_done, is_whole_event, looks_like_html, read_error
-from r1tui.server.sse import BOM, EventSplitter
-from r1tui.server.unreachable import explain_transport, web_page
+from r1tui.server.refusal import explain_transport, web_page
+from r1tui.server.sse import BOM, LOOKUP, MARGINS_BYTES, EventSplitter, FoundStream
+from r1tui.server.wire import is_done, is_whole_event, looks_like_html, read_error
 from r1tui.system.lazy import httpx2
 
 RECONNECT_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -38,7 +37,11 @@ class AnswerStream:
         """Whether the server may have the rest of an answer that broke off."""
         self._ended = asyncio.Event()
         self._splitter = EventSplitter()
-        self._margins_bytes = margins_bytes()
+        self._is_stream: bool | None = None
+        """Whether the body is an event stream; False for a whole answer, None until its first character tells."""
+        self._body = bytearray()
+        """Of an answer that is not known to be a stream."""
+        self._margins_bytes = iter(MARGINS_BYTES)
         self._first_kept: int | None = None
         """Where the server's buffer begins; None while it has all that is to come."""
         self._sending: asyncio.Task[httpx2.Response] | None = None
@@ -85,16 +88,17 @@ class AnswerStream:
                 await self._ended.wait()
         return self._ended.is_set()
 
-    def _last(self, broken: R1tuiError) -> list[StreamEvent]:
+    def _last(self, broken: R1tuiError) -> Iterator[StreamEvent]:
         reader, whose = self._reader, self._http.whose
         if self.is_stopped:
-            return list(reader.cancel())
-        if reader.has_end:
-            return list(reader.finish())
-        if self._splitter.offset:
-            return list(reader.fail(f"{whose.subject} ended in the middle of the answer.", whose.after_break))
-        cause = broken.cause or f"{self._http.endpoint} closed the connection without an answer."
-        return list(reader.fail(cause, *(broken.remedies or whose.look)))
+            yield from reader.cancel()
+        elif reader.has_end:
+            yield from reader.finish()
+        elif self._splitter.offset:
+            yield from reader.fail(f"{whose.subject} ended in the middle of the answer.", whose.after_break)
+        else:
+            cause = broken.cause or f"{self._http.endpoint} closed the connection without an answer."
+            yield from reader.fail(cause, *(broken.remedies or whose.look))
 
     async def _read_once(self, request: httpx2.Request) -> AsyncGenerator[StreamEvent, None]:
         """The events until the answer is done or its connection ends; raises R1tuiError for one that breaks."""
@@ -108,16 +112,19 @@ class AnswerStream:
             if not response.is_success:
                 for event in await self._refused(response):
                     yield event
-            else:
-                self._skip_what_was_dropped()
-                read = self._read_events if self._splitter.offset else self._read_any
-                async with aclosing(read(_pieces(response))) as events:
-                    async for event in events:
+                return
+            self._skip_what_was_dropped()
+            self._is_stream = True if self._splitter.offset else None
+            async with aclosing(self._pieces(response)) as pieces:
+                async for data in pieces:
+                    for event in self._feed(data):
                         yield event
-        except Exception as error:
-            if isinstance(error, httpx2.HTTPError | httpx2.StreamError | OSError | ValueError):
-                raise explain_transport(error, self._http.endpoint, self._http.whose) from error
-            raise
+                    if self._reader.done:
+                        return
+            for event in self._feed_end():
+                yield event
+        except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError) as error:
+            raise explain_transport(error, self._http.endpoint, self._http.whose) from error
         finally:
             self._response = None
             await response.aclose()
@@ -141,66 +148,52 @@ class AnswerStream:
                 self._is_kept = False
                 raise R1tuiError("")
             return list(self._reader.fail(_GONE, AskAgain()))
-        refusal = await self._http.error_of(response)
+        refusal = self._http.error_of(response, await self._http.body(response))
         if isinstance(refusal, R1tuiError):
             return list(self._reader.fail(refusal.cause, *refusal.remedies))
         return list(self._reader.refuse(refusal))
 
-    async def _read_any(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[StreamEvent, None]:
-        """The events of an event stream, or of a whole answer: which it is, its first character tells."""
-        head = b""
-        async for data in pieces:
-            head += data
-            if start := head.removeprefix(BOM).lstrip()[:1]:
-                break
-        else:
-            return
-        if start not in b"{[<":
-            async with aclosing(_chained(head, pieces)) as chained, aclosing(self._read_events(chained)) as events:
-                async for event in events:
-                    yield event
-            return
-        body = bytearray(head)
-        async for data in pieces:
-            body += data
-            if len(body) > LARGEST_BODY_BYTES:
-                raise ValueError("an endless answer")
-        if looks_like_html(bytes(body[:1024])):
-            error = web_page(self._http.endpoint)
-            last = self._reader.fail(error.cause, *error.remedies)
-        else:
-            last = self._reader.read_whole(bytes(body))
-        for event in last:
-            yield event
-
-    async def _read_events(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[StreamEvent, None]:
-        reader, splitter, is_ours = self._reader, self._splitter, self._http.whose.is_ours
-        async for data in pieces if is_ours else self._until_done(pieces):
-            for payload in splitter.feed(data):
-                for event in reader.read(payload):
-                    yield event
-            if reader.done:
-                return
-        if is_ours:  # asked for the rest of an event that broke off
-            return
-        words, rest = splitter.pending, splitter.rest()
-        if rest and is_whole_event(rest):
-            for event in reader.read(rest):
-                yield event
-        elif words.strip() and not splitter.offset and not rest:
-            for event in reader.refuse(read_error(words)):
-                yield event
-
-    async def _until_done(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-        """What comes up to the word that the answer is whole: some servers keep the connection afterwards."""
-        following = aiter(pieces)
-        while not is_done(self._splitter.pending.removeprefix(b"data:")):
+    async def _pieces(self, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+        """The body up to the word that the answer is whole: some servers keep the connection afterwards."""
+        pieces, is_ours = aiter(_unpacked(response)), self._http.whose.is_ours
+        while is_ours or not is_done(self._splitter.pending.removeprefix(b"data:")):
             try:
-                async with asyncio.timeout(LAST_WORDS_S if self._reader.has_end else None):
-                    data = await anext(following)
+                async with asyncio.timeout(LAST_WORDS_S if self._reader.has_end and not is_ours else None):
+                    data = await anext(pieces)
             except (StopAsyncIteration, TimeoutError):
                 return
             yield data
+
+    def _feed(self, data: bytes) -> Iterator[StreamEvent]:
+        """The events of a piece of an event stream; a whole answer is put together first."""
+        if not self._is_stream:
+            self._body += data
+            if self._is_stream is None:
+                start = self._body.removeprefix(BOM).lstrip()[:1]
+                self._is_stream = start not in b"{[<" if start else None
+            if len(self._body) > LARGEST_BODY_BYTES:
+                raise ValueError("an endless answer")
+            if not self._is_stream:
+                return
+            data = bytes(self._body)
+        for payload in self._splitter.feed(data):
+            yield from self._reader.read(payload)
+
+    def _feed_end(self) -> Iterator[StreamEvent]:
+        """The events of what the end of the connection leaves: a whole answer, or an event without its blank line."""
+        reader = self._reader
+        if self._is_stream is False:
+            if looks_like_html(bytes(self._body[:1024])):
+                error = web_page(self._http.endpoint)
+                yield from reader.fail(error.cause, *error.remedies)
+            else:
+                yield from reader.read_whole(bytes(self._body))
+        elif self._is_stream and not self._http.whose.is_ours:  # ours is asked for the rest of an event that broke off
+            words, rest = self._splitter.pending, self._splitter.rest()
+            if rest and is_whole_event(rest):
+                yield from reader.read(rest)
+            elif words.strip() and not self._splitter.offset and not rest:
+                yield from reader.refuse(read_error(words))
 
     async def _pause(self, delay_s: float | None) -> bool:
         """Wait before another connection; False when there is no hope: a local server gone, or no more tries."""
@@ -216,11 +209,11 @@ class AnswerStream:
         if margin_bytes is None or not self._splitter.offset:
             return False
         try:
-            found = await self._http.fetch("POST", LOOKUP, list[FoundStream], lookup_body(self._id))
+            found = await self._http.fetch("POST", LOOKUP, list[FoundStream], {"conversation_ids": [self._id]})
         except R1tuiError:
             return False
         if found:
-            self._first_kept = first_kept(found[0].total_bytes, margin_bytes)
+            self._first_kept = found[0].first_kept(margin_bytes)
         return bool(found)
 
     def _skip_what_was_dropped(self) -> None:
@@ -235,19 +228,13 @@ class AnswerStream:
         return self._http.streaming_request("GET", "/v1/stream", params=params, headers=_CLOSE)
 
 
-def _pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
+def _unpacked(response: httpx2.Response) -> AsyncIterator[bytes]:
     """The body as it comes; unpacked where a server packs it although it was asked not to. Raises R1tuiError."""
     packed = response.headers.get("content-encoding", "").strip().lower()
     if packed in _UNREADABLE:
         raise R1tuiError(
-            f"The server packs its answer ({packed}) although asked not to.", "Have it send text as it is."
+            f"The server compresses its answer ({packed}), which r1tui cannot read.", "Turn compression off there."
         )
     if packed == "x-gzip":  # the same by its older name
         response.headers["content-encoding"] = "gzip"
     return response.aiter_bytes() if packed else response.aiter_raw()
-
-
-async def _chained(head: bytes, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    yield head
-    async for data in pieces:
-        yield data

@@ -11,8 +11,7 @@ import msgspec
 
 from r1tui.errors import R1tuiError
 from r1tui.messages import ENDED, VERSION, ServerRecord, State, Status
-from r1tui.supervisor.state_file import write_record
-from r1tui.supervisor.status import describe
+from r1tui.supervisor.status import describe, write_record
 from r1tui.supervisor.worker import WorkerThread
 from r1tui.system.locks import Hold
 from r1tui.system.paths import Paths
@@ -33,7 +32,7 @@ class Book:
     def __init__(
         self, record: ServerRecord, paths: Paths, disk: WorkerThread, lock: Hold, on_status: OnStatus | None
     ) -> None:
-        self.record = msgspec.structs.replace(record, version=VERSION, keeper=identify(os.getpid()))
+        self.record = msgspec.structs.replace(record, version=VERSION, supervisor=identify(os.getpid()))
         self._paths = paths
         self._disk = disk
         self._lock = lock
@@ -46,8 +45,8 @@ class Book:
 
     def status(self) -> Status:
         if self.record.state in ENDED:
-            return describe(self.record, server=None, keeper_pid=None)
-        return describe(self.record, server=self.record.server, keeper_pid=os.getpid())
+            return describe(self.record, server=None, supervisor_pid=None)
+        return describe(self.record, server=self.record.server, supervisor_pid=os.getpid())
 
     @contextmanager
     def statuses(self) -> "Iterator[asyncio.Queue[Status]]":

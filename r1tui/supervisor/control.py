@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from r1tui.errors import LOCAL_DISK, R1tuiError
-from r1tui.messages import ENDED, VERSION, Op, Reply, Request, Version, decode
+from r1tui.messages import ENDED, VERSION, ControlRequest, Op, Reply, Version, decode
 from r1tui.remedies import RestartServer
 from r1tui.supervisor.book import Book
 from r1tui.supervisor.protocol import LONGEST_REQUEST_BYTES, encode_line
@@ -94,7 +94,7 @@ class Control:
             finally:
                 writer.close()
 
-    async def _reply(self, request: Request) -> Reply:
+    async def _reply(self, request: ControlRequest) -> Reply:
         if request.op.startswith("answer") and request.conversation_id is None:
             return Reply(False, None, f"{request.op} needs a conversation_id.")
         await self._obey(request.op, request.conversation_id or "")
@@ -124,13 +124,13 @@ class Control:
                 gone.cancel()
 
 
-def _understand(line: bytes) -> Request | Reply:
+def _understand(line: bytes) -> ControlRequest | Reply:
     try:
         version = decode(line, Version).v
         if version != VERSION:
             cause = f"This supervisor speaks version {VERSION} of the protocol, not {version}."
             return Reply(False, None, cause, remedies=(RestartServer(),))
-        return decode(line, Request)
+        return decode(line, ControlRequest)
     except msgspec.DecodeError as error:
         return Reply(False, None, f"Not a request: {error}.", remedies=(RestartServer(),))
 

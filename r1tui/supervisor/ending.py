@@ -11,11 +11,11 @@ from time import monotonic, sleep
 from r1tui.errors import R1tuiError
 from r1tui.machine.nvml import NvmlError, NvmlSession
 from r1tui.messages import ProcessId, ServerSpec
-from r1tui.server.dropped import stream_target
-from r1tui.supervisor.askers import asker_of
+from r1tui.server.sse import stream_target
 from r1tui.supervisor.http import request
 from r1tui.supervisor.key import read_key_if_any
 from r1tui.supervisor.prompts import read_slots, save_at_end
+from r1tui.supervisor.protocol import asker_of
 from r1tui.supervisor.worker import in_thread, log_errors
 from r1tui.system.files import make_way
 from r1tui.system.paths import Paths
@@ -56,8 +56,8 @@ async def end_server(server: ProcessId, spec: ServerSpec, answers: Sequence[str]
 
 def did_not_exit_error(server: ProcessId) -> R1tuiError:
     return R1tuiError(
-        f"llama-server (PID {server.pid}) did not end when it was killed.",
-        "It waits for a disk or a driver; a restart of the machine ends it.",
+        f"llama-server (PID {server.pid}) did not end after SIGKILL.",
+        "It waits for a disk or a driver. Restart the machine to end it.",
     )
 
 
@@ -90,12 +90,11 @@ async def _end_answers(socket: Path, key: str | None, answers: Sequence[str]) ->
         await asyncio.sleep(SLOTS_POLL_S)
 
 
-def clean_up(paths: Paths, spec: ServerSpec | None, *, keep_state: bool = False) -> None:
+def clean_up(paths: Paths, spec: ServerSpec, *, keep_state: bool = False) -> None:
     """Remove the sockets, key and state file of an ended server, and the spec files of killed starters."""
     leftovers = [paths.server_socket, paths.supervisor_socket, paths.api_key]
-    if spec is not None:  # what a file names elsewhere is not ours to remove
-        named = [Path(name) for name in (spec.socket, spec.key_file) if name]
-        leftovers += [one for one in named if one.parent == paths.run]
+    named = [Path(name) for name in (spec.socket, spec.key_file) if name]
+    leftovers += [one for one in named if one.parent == paths.run]  # what a file names elsewhere is not ours to remove
     if not keep_state:
         leftovers.append(paths.state_file)
     for spec_file in paths.run.glob("spec-*.json"):

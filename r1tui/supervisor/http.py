@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from r1tui.messages import decode_foreign
-from r1tui.supervisor.trust import ForeignError, check_peer
+from r1tui.supervisor.protocol import ForeignError, check_peer
 
 T = TypeVar("T")
 Health = Literal["loading", "ready", "sleeping"]
@@ -71,11 +71,12 @@ async def opened(
     socket: Path, method: str, target: str, key: str | None = None, body: bytes = b""
 ) -> AsyncIterator[tuple[int, AsyncGenerator[bytes]]]:
     """The status code, and the body piece by piece. Raises OSError; ValueError or IndexError for anything but HTTP."""
-    reader, writer = await _connect(socket)
+    authorization = f"Authorization: Bearer {key}\r\n" if key else ""
+    length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+    head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}{length}\r\n"
+    reader, writer = await asyncio.open_unix_connection(str(socket))
     try:
-        authorization = f"Authorization: Bearer {key}\r\n" if key else ""
-        length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
-        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}{length}\r\n"
+        check_peer(writer.get_extra_info("socket"), socket)
         writer.write(head.encode() + body)
         await writer.drain()
         status = int((await reader.readline()).split(maxsplit=2)[1])
@@ -84,18 +85,10 @@ async def opened(
             name, _, value = line.partition(b":")
             chunked = chunked or (name.strip().lower() == b"transfer-encoding" and value.strip().lower() == b"chunked")
         yield status, _chunks(reader) if chunked else _plain(reader)
+    except ForeignError as error:
+        raise ConnectionRefusedError(error.cause) from error
     finally:
         writer.close()
-
-
-async def _connect(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_unix_connection(str(socket))
-    try:
-        check_peer(writer.get_extra_info("socket"), socket)
-    except ForeignError as error:
-        writer.close()
-        raise ConnectionRefusedError(error.cause) from error
-    return reader, writer
 
 
 async def _plain(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:

@@ -10,8 +10,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import ServerSpec, Status
 from r1tui.remedies import AskAgain, RestartServer, ShowStatus, StopServer
 from r1tui.server.endpoint import Endpoint
-from r1tui.supervisor.protocol import connect
-from r1tui.supervisor.trust import ForeignError, check_folder
+from r1tui.supervisor.protocol import ForeignError, check_folder, connect
 from r1tui.system.files import write_private
 from r1tui.system.paths import Paths
 

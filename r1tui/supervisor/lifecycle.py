@@ -6,28 +6,35 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
+import msgspec
+
 from r1tui.errors import R1tuiError
-from r1tui.messages import Ending, Op, ProcessId, ServerRecord, ServerSpec, Status
+from r1tui.messages import Ending, FallbackPlan, Op, ProcessId, ServerRecord, ServerSpec, Status
 from r1tui.remedies import Advice, BuildEngine, StartServer
-from r1tui.server.diagnosis import diagnose
+from r1tui.server.diagnosis import MEMORY_KINDS, Diagnosis, diagnose
 from r1tui.server.prompt_cache import folder_of
 from r1tui.supervisor.book import DISK_S, Book, OnStatus
 from r1tui.supervisor.control import Control
 from r1tui.supervisor.ending import clean_up, did_not_exit_error, end_server, wait_vram_free
-from r1tui.supervisor.found import find_processes, mark_environment
 from r1tui.supervisor.key import make_key, read_key_if_any
-from r1tui.supervisor.log import begin_log, last_lines
-from r1tui.supervisor.policy import decide_restart, format_gave_up, with_fallback
-from r1tui.supervisor.presence import Presence
 from r1tui.supervisor.prompts import save_before_sleep
 from r1tui.supervisor.recorder import Recorder
-from r1tui.supervisor.status import another_server
-from r1tui.supervisor.watches import OomWatch, follow_health, follow_owner, learn_too_large, maintain_files
+from r1tui.supervisor.status import another_server, find_processes, mark_environment
+from r1tui.supervisor.watches import (
+    OomWatch,
+    begin_log,
+    follow_health,
+    follow_owner,
+    keep_findable,
+    last_lines,
+    learn_too_large,
+    maintain_files,
+)
 from r1tui.supervisor.worker import TaskDiedError, WorkerThread, in_thread, log_errors, named
 from r1tui.system.environment import KEY_VARIABLE, server_environment
 from r1tui.system.files import make_way
@@ -40,6 +47,48 @@ MOST_ANSWERS = 256
 ON_REQUEST = "Stopped on request."
 MOST_ENDINGS = 16
 KILL_S = 2.0
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Restart after `delay_s`, with this many `failures` counted and with the `fallback` plan if there is one."""
+
+    delay_s: float
+    failures: int
+    words: str
+    fallback: FallbackPlan | None = None
+
+
+def decide_restart(record: ServerRecord, diagnosis: Diagnosis, exit_status: int | None, now_s: float) -> Restart | None:
+    """How to restart; None when unwanted, pointless or tried often enough. `now_s` and `ready_s` share a clock."""
+    if diagnosis.kind in MEMORY_KINDS:
+        for fallback in record.spec.smaller:
+            if diagnosis.kind == "gpu_memory" or fallback.spares_host:
+                return Restart(0.0, record.failures, f"Restarting with less: {fallback.words}.", fallback)
+    delays_s = record.spec.restart_delays_s
+    was_ready = record.ready_s is not None
+    by_itself = exit_status is not None and (exit_status >= 0 or exit_status == -signal.SIGABRT)
+    if not delays_s or diagnosis.kind in ("lasting", *MEMORY_KINDS) or (by_itself and not was_ready):
+        return None
+    steady = record.ready_s is not None and now_s - record.ready_s >= record.spec.steady_s
+    failures = 0 if steady else record.failures
+    if failures >= len(delays_s):
+        return None
+    delay_s = delays_s[failures]
+    words = f"Restarting in {delay_s:.0f} s (attempt {failures + 1} of {len(delays_s)})."
+    return Restart(delay_s, failures + 1, words)
+
+
+def with_fallback(spec: ServerSpec, fallback: FallbackPlan) -> ServerSpec:
+    """The spec of a start with this plan: it and all before it are used up."""
+    left = spec.smaller[spec.smaller.index(fallback) + 1 :]
+    return msgspec.structs.replace(spec, argv=fallback.argv, plan=fallback.plan, smaller=left)
+
+
+def format_gave_up(record: ServerRecord) -> str:
+    """A sentence on the restarts before a failure; empty without any."""
+    count = record.failures
+    return f" Gave up after {count} restart{'s' if count > 1 else ''}." if count else ""
 
 
 class Supervisor:
@@ -69,7 +118,7 @@ class Supervisor:
                 if self._record.server is None:
                     await self._book.change("starting", must_save=True, **_FRESH)
                 try:
-                    await self._live(Presence(self._paths, self._lock, control, self._book, self._recorder))
+                    await self._live(control)
                 except Exception as error:
                     await self._give_up(error)
                 finally:
@@ -112,9 +161,18 @@ class Supervisor:
         if answers != self._record.answers:
             await self._book.note(answers=answers)
 
-    async def _live(self, presence: Presence) -> None:
+    async def _live(self, control: Control) -> None:
         async with asyncio.TaskGroup() as tasks:
-            work = presence.watch(lambda: self._key, self._request_stop, self._request_restart)
+            work = keep_findable(
+                self._paths,
+                self._lock,
+                control,
+                self._book,
+                lambda: self._key,
+                reads=self._recorder.reads,
+                leave=self._request_stop,
+                restart=self._request_restart,
+            )
             found = tasks.create_task(named("The look at the supervisor's files", work))
             server = self._record.server
             server = await (self._start() if server is None else self._take_over(server))
@@ -133,10 +191,9 @@ class Supervisor:
             wanted = spec.plan.env if spec.plan else {}  # what the user set goes before it
             env = mark_environment(wanted | server_environment(os.environ, self._key), self._paths)
             self._child = await in_thread(spawn, spec.argv, env, self._paths.server_log, Path(spec.cwd or "/"))
-        except OSError as error:
-            await self._fail(R1tuiError(f"{spec.argv[0]} cannot be started: {error.strerror}.", BuildEngine()))
-            return None
-        except R1tuiError as error:
+        except (OSError, R1tuiError) as error:
+            if isinstance(error, OSError):
+                error = R1tuiError(f"{spec.argv[0]} cannot be started: {error.strerror}.", BuildEngine())
             await self._fail(error)
             return None
         server = identify(self._child.pid) or ProcessId(self._child.pid, "")
@@ -191,16 +248,20 @@ class Supervisor:
         if not await end_server(server, self._record.spec, [] if hangs else self._record.answers, hangs=hangs):
             await self._fail(did_not_exit_error(server))
             return None
-        exit_status = self._collect()
-        with log_errors("The end of the answers' records"):
-            await self._recorder.close(stopped=True)
+        await self._recorder.close(stopped=True)
+        if self._wish != "stop":
+            endings = self._endings(self._why, "Restarting.")
+            self._book.replace(failures=0, restarts=self._record.restarts + 1, endings=endings)
+        return await self._start_again(self._collect())
+
+    async def _start_again(self, exit_status: int | None) -> ProcessId | None:
+        """The server started in place of one that ended; None where a stop was requested."""
         if self._wish == "stop":
-            await self._stopped(exit_status)
+            await self._book.erase(self._clean_up)
+            self._book.tell(state="stopped", exit_status=exit_status, answers=[])
             return None
         self._wish = None
         self._requested.clear()
-        endings = self._endings(self._why, "Restarting.")
-        self._book.replace(failures=0, restarts=self._record.restarts + 1, endings=endings)
         return await self._start()
 
     async def _go_on_after(self, server: ProcessId) -> ProcessId | None:
@@ -209,8 +270,7 @@ class Supervisor:
         lines = await self._disk.do(last_lines, self._paths.server_log, with_older=self._record.log_capped)
         spec, oom_killed = self._record.spec, self._oom_watch.killed()
         diagnosis = diagnose(lines, exit_status, oom_killed=oom_killed, variant=spec.fetched_as)
-        with log_errors("The end of the answers' records"):
-            await self._recorder.close(stopped=False)
+        await self._recorder.close(stopped=False)
         on_gpu = diagnosis.kind == "gpu_memory"
         learning = in_thread(learn_too_large, self._paths, spec, diagnosis.gpu) if on_gpu else asyncio.sleep(0)
         again = decide_restart(self._record, diagnosis, exit_status, monotonic())
@@ -236,12 +296,7 @@ class Supervisor:
         await in_thread(wait_vram_free, server.pid)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._requested.wait(), again.delay_s)
-        if self._wish == "stop":
-            await self._stopped(exit_status)
-            return None
-        self._wish = None
-        self._requested.clear()
-        return await self._start()
+        return await self._start_again(exit_status)
 
     def _endings(self, cause: str, then: str, kind: str = "") -> list[Ending]:
         ending = Ending(cause=cause, next=then, kind=kind, plan=self._record.spec.plan)
@@ -261,11 +316,7 @@ class Supervisor:
             return self._collect()
         return None
 
-    async def _stopped(self, exit_status: int | None) -> None:
-        await self._book.erase(partial(self._clean_up, keep_state=False))
-        self._book.tell(state="stopped", exit_status=exit_status, answers=[])
-
-    def _clean_up(self, *, keep_state: bool) -> None:
+    def _clean_up(self, *, keep_state: bool = False) -> None:
         if not self._lock.is_taken():
             clean_up(self._paths, self._record.spec, keep_state=keep_state)
 
@@ -273,8 +324,7 @@ class Supervisor:
         why = {"cause": error.cause, "remedies": error.remedies, "evidence": list(evidence)}
         self._book.replace(**why, exit_status=exit_status, answers=[])
         await self._book.change("failed")
-        cleaning = self._disk.put(self._clean_up, keep_state=True)
-        await self._disk.patiently(cleaning, DISK_S)
+        await self._disk.patiently(self._disk.put(self._clean_up, keep_state=True), DISK_S)
 
     async def _give_up(self, error: Exception) -> None:
         first = error
@@ -295,8 +345,7 @@ class Supervisor:
             except Exception as second:
                 log_unexpected(second, "Ending the server")
                 await in_thread(stop, server)
-            with log_errors("The end of the answers' records"):
-                await self._recorder.close(stopped=False)
+            await self._recorder.close(stopped=False)
         exit_status = await self._kill_child()
         with log_errors("Telling of the end"):
             await self._fail(told, exit_status=exit_status)

@@ -30,23 +30,19 @@ class _Done(msgspec.Struct, frozen=True):
     timings: dict[str, float] = {}
 
 
+async def read_slots(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> list[Slot]:
+    """The slots now; empty when the server does not answer. It wakes a server that sleeps."""
+    return await ask(socket, "GET", "/slots", list[Slot], key, timeout_s=timeout_s) or []
+
+
 async def wait_until_idle(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> Slot | None:
     """The slot; one that computes gets a moment to end, since llama-server announces an end some time before it."""
     deadline_s = monotonic() + SETTLE_S
-    slot = await read_slot(socket, key, timeout_s)
-    while slot is not None and slot.is_processing and monotonic() < deadline_s:
+    while True:
+        slot = next(iter(await read_slots(socket, key, timeout_s)), None)
+        if slot is None or not slot.is_processing or monotonic() >= deadline_s:
+            return slot
         await asyncio.sleep(SETTLE_S / 10)
-        slot = await read_slot(socket, key, timeout_s)
-    return slot
-
-
-async def read_slot(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> Slot | None:
-    """The slot now; None when the server does not answer. It wakes a server that sleeps."""
-    return next(iter(await read_slots(socket, key, timeout_s)), None)
-
-
-async def read_slots(socket: Path, key: str | None, timeout_s: float = LOOK_S / 2) -> list[Slot]:
-    return await ask(socket, "GET", "/slots", list[Slot], key, timeout_s=timeout_s) or []
 
 
 async def save_prompt(

@@ -1,12 +1,17 @@
-"""The control protocol: one JSON object a line in both directions over the supervisor's socket, each with a version.
+"""The control protocol, and the checks that its socket and the process behind it are this user's own.
 
-Requests: `{"v": 2, "op": …, "conversation_id": …}`; `op` is one of `Op`, and the last two of them want the id.
-Replies: `{"v": 2, "ok": true, "status": {…}}` or `{"v": 1, "ok": false, "cause": …, "remedy": …}`. `watch` is replied
-to with a line now and one at every change, `stop` with one at once and one when the server has ended.
+One JSON object a line in both directions, each with a version. Requests: `{"v": 2, "op": …, "conversation_id": …}`;
+`op` is one of `Op`, and the last two of them want the id. Replies: `{"v": 2, "ok": true, "status": {…}}` or
+`{"v": 2, "ok": false, "cause": …, "remedy": …}`. `watch` is replied to with a line now and one at every change, `stop`
+with one at once and one when the server has ended.
 """
 
+import os
+import secrets
 import socket
-from collections.abc import Callable, Iterator
+import stat
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -14,22 +19,60 @@ from time import monotonic, sleep
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.messages import VERSION, Reply, Request, Status, Version, decode
-from r1tui.remedies import RestartServer
-from r1tui.supervisor.trust import check_peer, check_socket
+from r1tui.messages import VERSION, ControlRequest, Reply, Status, Version, decode
+from r1tui.remedies import RestartServer, StopServer
 
+_OWN_FOLDER = "Set R1TUI_HOME to a folder of your own."
+_LOCAL_PEERCRED = 0, 1, 76  # macOS: the level, the option, and the bytes of its struct xucred (<sys/un.h>)
 LONGEST_REQUEST_BYTES = 64 << 10
 LONGEST_REPLY_BYTES = 16 << 20  # a status carries the plan and the command
 CONNECT_S = 3.0
+REPLY_S = 5.0
+"""A supervisor that has not answered by then hangs."""
 POLL_S = 0.02
 PIECE_BYTES = 1 << 16
+LONGEST_PID = 10
+
+
+class ForeignError(R1tuiError):
+    """Something in our place is another user's."""
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ForeignError when the folder is there and another user's; one of our own is closed to others."""
+    try:
+        info = folder.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+        raise ForeignError(f"{folder} belongs to another user.", _OWN_FOLDER)
+    if info.st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def check_socket(path: Path) -> None:
+    """Raise ForeignError when the socket or its folder is another user's, FileNotFoundError when there is none."""
+    check_folder(path.parent)
+    info = path.lstat()
+    if not stat.S_ISSOCK(info.st_mode) or info.st_uid != os.getuid():
+        raise ForeignError(f"{path} is not your socket.", "Remove it.", StopServer())
+
+
+def check_peer(connection: socket.socket, path: Path) -> None:
+    """Raise ForeignError when another user's process listens at the other end of a connected Unix socket."""
+    if hasattr(socket, "SO_PEERCRED"):
+        _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    else:
+        _, uid = struct.unpack_from("2I", connection.getsockopt(*_LOCAL_PEERCRED))
+    if uid != os.geteuid():
+        raise ForeignError(f"A process of another user (uid {uid}) listens at {path}.", _OWN_FOLDER)
 
 
 class VersionError(R1tuiError):
     """The supervisor belongs to another r1tui."""
 
 
-def encode_line(message: Request | Reply) -> bytes:
+def encode_line(message: ControlRequest | Reply) -> bytes:
     return msgspec.json.encode(message) + b"\n"
 
 
@@ -38,9 +81,8 @@ def read_status(line: bytes) -> Status:
     try:
         version = decode(line, Version).v
         if version != VERSION:
-            raise VersionError(
-                f"The supervisor belongs to another r1tui (protocol {version}, here {VERSION}).", RestartServer()
-            )
+            cause = f"The supervisor belongs to another r1tui (protocol {version}, here {VERSION})."
+            raise VersionError(cause, RestartServer())
         reply = decode(line, Reply)
     except msgspec.DecodeError as error:
         raise R1tuiError(f"The supervisor's answer cannot be understood: {error}.", RestartServer()) from error
@@ -63,7 +105,7 @@ def connect(path: Path) -> socket.socket:
             except BlockingIOError as error:  # as many wait for it as may
                 if monotonic() >= deadline_s:
                     raise TimeoutError("the supervisor takes no more connections") from error
-            sleep(POLL_S)
+                sleep(POLL_S)
         check_peer(connection, path)
     except BaseException:
         connection.close()
@@ -72,7 +114,7 @@ def connect(path: Path) -> socket.socket:
 
 
 @contextmanager
-def talk(path: Path, request: Request, timeout_s: float) -> Iterator[Callable[[float], bytes]]:
+def talk(path: Path, request: ControlRequest, timeout_s: float) -> Iterator[Callable[[float], bytes]]:
     """Send a request; yields a function that reads the next reply line within its seconds, else TimeoutError."""
     with connect(path) as connection:
         connection.settimeout(timeout_s)
@@ -94,3 +136,19 @@ def talk(path: Path, request: Request, timeout_s: float) -> Iterator[Callable[[f
             return line
 
         yield read_line
+
+
+def new_conversation_id() -> str:
+    """A name for an answer that nobody else uses and that tells which process asked."""
+    return f"{os.getpid()}-{secrets.token_hex(16)}"
+
+
+def asker_of(name: str) -> int | None:
+    """The process that asked; None for a name that does not tell."""
+    pid = name.partition("-")[0]
+    return int(pid) if pid.isdecimal() and len(pid) <= LONGEST_PID else None
+
+
+def is_asked_by_others(answers: Sequence[str], pid: int) -> bool:
+    """Whether one of these answers is for another process than `pid`; it may have been killed, and come back."""
+    return any(asker_of(answer) not in (pid, None) for answer in answers)

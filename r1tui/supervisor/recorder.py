@@ -1,31 +1,36 @@
-"""Reads every answer to its end into a file, so that it outlives its reader and llama-server's buffer.
-
-A supervisor that follows a killed one goes on where the file ends.
-"""
+"""Reads every answer to its end into a file, so that it outlives its reader and llama-server's buffer."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
+from time import time
 from typing import Literal
 
-from r1tui.server.dropped import LOOKUP, FoundStream, first_kept, lookup_body, margins_bytes, stream_target
 from r1tui.server.record import (
+    DONE_EVENT,
     LOST_EVENT,
     SERVER_ENDED_EVENT,
     SERVER_STOPPED_EVENT,
     STOPPED_EVENT,
     UNRECORDED_EVENT,
+    gap_event,
     record_file,
+    resumes_at,
 )
-from r1tui.supervisor.askers import asker_of
+from r1tui.server.sse import LOOKUP, MARGINS_BYTES, FoundStream, stream_target
 from r1tui.supervisor.http import ask, opened, request
-from r1tui.supervisor.record_file import RecordFile, prune
+from r1tui.supervisor.protocol import asker_of
 from r1tui.supervisor.worker import WorkerThread, log_errors
 from r1tui.system.logs import log_unexpected
 from r1tui.system.paths import private_folder
 from r1tui.system.processes import identify
 
+MOST_RECORDS = 1000
+MOST_BYTES = 512 << 20
+LONGEST_AGE_S = 14 * 86400.0
+_TAIL_BYTES = 1 << 16
 RETRY_S = 0.1
 LONGEST_RETRY_S = 1.0
 SYNC_S = 1.0
@@ -35,9 +40,101 @@ NEVER_BEGAN_S = 30.0
 """How long an answer may be announced by nobody who can be asked, before it is given up."""
 CLOSE_S = 3.0
 """How long the end of a record waits for a disk that hangs."""
-
 Outcome = Literal["done", "cut", "unknown", "dropped"]
 Over = Callable[[str], Awaitable[None]]
+
+
+class RecordFile:
+    """Whole events of a stream, each appended once, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._bytes = 0
+        self._last_event = b""
+        self._is_open = False
+        self.offset = 0
+        """Of the stream: where what comes next belongs."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says how the answer ended."""
+        return self._last_event.startswith((DONE_EVENT, b'data: {"error"', b"error:"))
+
+    @property
+    def began(self) -> bool:
+        """Whether it has any event."""
+        return self._bytes > 0
+
+    def open(self) -> None:
+        """Go on where an earlier writer of it was. Raises OSError."""
+        if self._is_open:
+            return
+        with suppress(FileNotFoundError):
+            data = self._path.read_bytes()
+            self._bytes = data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+            if self._bytes < len(data):  # the power went in the middle of an event
+                os.truncate(self._path, self._bytes)
+            whole = data[: self._bytes]
+            self._last_event = _last_event(whole[-_TAIL_BYTES:])
+            self.offset = resumes_at(whole)
+        self._is_open = True
+
+    def append(self, data: bytes, offset: int | None = None) -> None:
+        """Add whole events of the stream, and before them, if `offset` is further on, a word on what is missing.
+
+        Raises OSError, with the file as it was, when there is no room for them.
+        """
+        offset = self.offset if offset is None else offset
+        self._write((gap_event(offset - self.offset, offset) if offset > self.offset else b"") + data)
+        self.offset = offset + len(data)
+
+    def finish(self, event: bytes) -> None:
+        """Write how it ended, unless it says so already, and make it safe. Raises OSError."""
+        self.open()
+        if not self.is_whole:
+            self._write(event)
+        self.sync()
+
+    def sync(self) -> None:
+        """Have it survive a power failure. Raises OSError."""
+        with suppress(FileNotFoundError):
+            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def _write(self, data: bytes) -> None:
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                written = os.pwrite(fd, data, self._bytes)
+                while written < len(data):
+                    written += os.pwrite(fd, data[written:], self._bytes + written)
+            except OSError:
+                os.ftruncate(fd, self._bytes)
+                raise
+        finally:
+            os.close(fd)
+        self._bytes += len(data)
+        self._last_event = _last_event(data)
+
+
+def prune(folder: Path, keep: list[Path]) -> None:
+    """Remove the oldest records: those beyond the number, the size, or the age that are kept."""
+    found = sorted(
+        ((path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("*.sse") if path not in keep),
+        reverse=True,
+    )
+    total_bytes = 0
+    for number, (changed_s, size_bytes, path) in enumerate(found, 1):
+        total_bytes += size_bytes
+        if number >= MOST_RECORDS or total_bytes > MOST_BYTES or time() - changed_s > LONGEST_AGE_S:
+            path.unlink(missing_ok=True)
+
+
+def _last_event(data: bytes) -> bytes:
+    return data.rstrip(b"\n").rpartition(b"\n\n")[2]
 
 
 class Recorder:
@@ -46,68 +143,52 @@ class Recorder:
     def __init__(
         self, folder: Path, socket: Path, key: Callable[[], str | None], over: Over, disk: WorkerThread
     ) -> None:
-        self._folder = folder
-        self._socket = socket
-        self._key = key
-        self._over = over
-        self._disk = disk
-        self._recordings: dict[str, _Recording] = {}
+        self.folder = folder
+        self.socket = socket
+        self.key = key
+        self.over = over
+        self.disk = disk
+        self.recordings: dict[str, _Recording] = {}
 
     def begin(self, conversation_id: str) -> None:
         """Record this answer from where its file ends; it may begin only later."""
-        if conversation_id in self._recordings:
-            return
-        self._disk.put(_make_room, self._folder, [record_file(self._folder, one) for one in self._recordings])
-        path = record_file(self._folder, conversation_id)
-        recording = _Recording(conversation_id, path, self._socket, self._key, self._disk)
-        self._recordings[conversation_id] = recording
-        recording.task = asyncio.create_task(self._record(conversation_id, recording))
+        if conversation_id not in self.recordings:
+            self.disk.put(_make_room, self.folder, [record_file(self.folder, one) for one in self.recordings])
+            self.recordings[conversation_id] = _Recording(self, conversation_id)
 
-    @property
     def reads(self) -> bool:
-        return any(recording.reading for recording in self._recordings.values())
+        """Whether an answer is being read."""
+        return any(recording.reading for recording in self.recordings.values())
 
     def asker_done(self, conversation_id: str) -> None:
         """Whoever asked waits no more: an answer that the server does not know by now is given up soon."""
-        if (recording := self._recordings.get(conversation_id)) is not None:
+        if (recording := self.recordings.get(conversation_id)) is not None:
             recording.asker_gone.set()
 
     def server_stops(self) -> None:
         """The server is about to be stopped in order: what ends now ends by that."""
-        for recording in self._recordings.values():
+        for recording in self.recordings.values():
             recording.stopped_event = SERVER_STOPPED_EVENT
 
     async def close(self, *, stopped: bool) -> None:
         """The server is gone: every record that has no end yet gets one."""
-        recordings, self._recordings = list(self._recordings.values()), {}
-        for recording in recordings:
-            if recording.task is not None:
+        recordings, self.recordings = list(self.recordings.values()), {}
+        with log_errors("The end of the answers' records"):
+            for recording in recordings:
                 recording.task.cancel()
                 await asyncio.wait([recording.task])
-            await recording.close(SERVER_STOPPED_EVENT if stopped else SERVER_ENDED_EVENT)
-
-    async def _record(self, conversation_id: str, recording: "_Recording") -> None:
-        try:
-            await recording.record()
-        except Exception as error:
-            log_unexpected(error, "The recording of an answer")
-            with log_errors("The end of an answer's record"):
-                await recording.give_up()
-        if self._recordings.pop(conversation_id, None) is not None:
-            with log_errors("The end of a recording"):
-                await self._over(conversation_id)
+                await recording.close(SERVER_STOPPED_EVENT if stopped else SERVER_ENDED_EVENT)
 
 
 class _Recording:
-    def __init__(
-        self, conversation_id: str, path: Path, socket: Path, key: Callable[[], str | None], disk: WorkerThread
-    ) -> None:
+    """The recording of one answer, from when it is made."""
+
+    def __init__(self, recorder: Recorder, conversation_id: str) -> None:
+        self._recorder = recorder
+        self._disk = recorder.disk
         self._id = conversation_id
         self._target = stream_target(conversation_id)
-        self._socket = socket
-        self._key = key
-        self._disk = disk
-        self._file = RecordFile(path)
+        self._file = RecordFile(record_file(recorder.folder, conversation_id))
         self._unsynced = asyncio.Event()
         self.stopped_event = STOPPED_EVENT
         """What an answer that is stopped ends with."""
@@ -118,9 +199,25 @@ class _Recording:
         """Whether this supervisor has had its stream, to the last byte that there was."""
         self.reading = False
         """Whether its stream is open."""
-        self.task: asyncio.Task[None] | None = None
+        self.task = asyncio.create_task(self._run())
 
-    async def record(self) -> None:
+    async def close(self, event: bytes) -> None:
+        """Write how it ended, unless its record says so already; does not wait for ever for a disk that hangs."""
+        await self._disk.patiently(self._disk.put(self._finish_if_begun, event), CLOSE_S)
+
+    async def _run(self) -> None:
+        try:
+            await self._record()
+        except Exception as error:
+            log_unexpected(error, "The recording of an answer")
+            with log_errors("The end of an answer's record"):  # on the server too: nobody will see the rest of it
+                await self.close(UNRECORDED_EVENT)
+                await request(self._recorder.socket, "DELETE", self._target, self._recorder.key())
+        if self._recorder.recordings.pop(self._id, None) is not None:
+            with log_errors("The end of a recording"):
+                await self._recorder.over(self._id)
+
+    async def _record(self) -> None:
         """Record it to its end, or until nobody will ask for it any more."""
         syncing = asyncio.create_task(self._sync_now_and_then())
         try:
@@ -131,15 +228,6 @@ class _Recording:
             syncing.cancel()
         with suppress(OSError):
             await self._disk.do(self._file.sync)
-
-    async def close(self, event: bytes) -> None:
-        """Write how it ended, unless its record says so already; does not wait for ever for a disk that hangs."""
-        await self._disk.patiently(self._disk.put(self._finish_if_begun, event), CLOSE_S)
-
-    async def give_up(self) -> None:
-        """End the record, and on the server the answer: nobody will see the rest of it."""
-        await self.close(UNRECORDED_EVENT)
-        await request(self._socket, "DELETE", self._target, self._key())
 
     def _finish_if_begun(self, event: bytes) -> None:
         self._file.open()
@@ -172,63 +260,56 @@ class _Recording:
                 soon = self._file.offset != before or self.asker_gone.is_set()
                 pause_s = RETRY_S if soon else min(pause_s * 1.5, LONGEST_RETRY_S)
                 waited_s += pause_s
-                await self._pause(pause_s)
+                sooner = asyncio.Event() if self.asker_gone.is_set() else self.asker_gone
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await sooner.wait()
 
-    async def _pause(self, pause_s: float) -> None:
+    def _is_given_up(self, waited_s: float) -> bool:
+        asker = asker_of(self._id)
         if self.asker_gone.is_set():
-            await asyncio.sleep(pause_s)
-        else:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self.asker_gone.wait()
+            return True
+        return waited_s > NEVER_BEGAN_S if asker is None else identify(asker) is None
 
     async def _read_what_is_left(self) -> Outcome:
         """The server has dropped what comes next: go on where its buffer begins, which moves on while we ask."""
-        for margin_bytes in margins_bytes():
-            if (total_bytes := await self._total_bytes()) is None:
+        socket, body = self._recorder.socket, {"conversation_ids": [self._id]}
+        for margin_bytes in MARGINS_BYTES:
+            found = await ask(socket, "POST", LOOKUP, list[FoundStream], self._recorder.key(), body=body)
+            if not found:
                 return "cut"
-            outcome = await self._read(max(first_kept(total_bytes, margin_bytes), self._file.offset))
+            outcome = await self._read(max(found[0].first_kept(margin_bytes), self._file.offset))
             if outcome != "dropped":
                 return outcome
         return "dropped"
 
-    async def _total_bytes(self) -> int | None:
-        """How many bytes the stream has had so far; None when the server does not say."""
-        body = lookup_body(self._id)
-        found = await ask(self._socket, "POST", LOOKUP, list[FoundStream], self._key(), body=body)
-        return found[0].total_bytes if found else None
-
     async def _read(self, offset: int) -> Outcome:
         """Read on from here until the stream ends or breaks; what is before the first whole event belongs to a gap."""
-        gap, held = offset > self._file.offset, b""
-        is_cut = gap
+        is_cut, held = offset > self._file.offset, b""
+        target, key = f"{self._target}&from={offset}", self._recorder.key()
         try:
-            async with opened(self._socket, "GET", f"{self._target}&from={offset}", self._key()) as (status, pieces):
+            async with opened(self._recorder.socket, "GET", target, key) as (status, pieces), aclosing(pieces):
                 if status != 200:
                     return "dropped" if status == 400 else "unknown" if status == 404 else "cut"
                 self._began = self._followed = self.reading = True
-                async with aclosing(pieces):
-                    async for piece in pieces:
-                        whole, end, held = (held + piece).rpartition(b"\n\n")
-                        whole += end
-                        if is_cut and end:
-                            cut, _, whole = whole.partition(b"\n\n")
-                            offset, is_cut = offset + len(cut) + 2, False
-                        if whole:
-                            await self._add(whole, offset if gap else None)
-                            gap = False
+                async for piece in pieces:
+                    whole, end, held = (held + piece).rpartition(b"\n\n")
+                    whole += end
+                    if is_cut and end:
+                        cut, _, whole = whole.partition(b"\n\n")
+                        offset, is_cut = offset + len(cut) + 2, False
+                    if whole:
+                        await self._add(whole, offset)
+                        offset += len(whole)
         except (OSError, ValueError, IndexError):
             return "cut"
         finally:
             self.reading = False
         return "done"
 
-    async def _add(self, events: bytes, after_gap_at: int | None) -> None:
+    async def _add(self, events: bytes, offset: int) -> None:
         try:
-            if after_gap_at is None:
-                await self._disk.do(self._file.append, events)
-            else:
-                await self._disk.do(self._file.skip, after_gap_at, events)
+            await self._disk.do(self._file.append, events, offset)
         except OSError:
             self._followed = False
             raise
@@ -241,12 +322,6 @@ class _Recording:
             self._unsynced.clear()
             with suppress(OSError):
                 await self._disk.do(self._file.sync)
-
-    def _is_given_up(self, waited_s: float) -> bool:
-        asker = asker_of(self._id)
-        if self.asker_gone.is_set():
-            return True
-        return waited_s > NEVER_BEGAN_S if asker is None else identify(asker) is None
 
 
 def _make_room(folder: Path, recording: list[Path]) -> None:

@@ -15,11 +15,8 @@ from r1tui.messages import ProcessId, ServerRecord, ServerSpec, Status
 from r1tui.remedies import StartServer
 from r1tui.supervisor.book import OnStatus
 from r1tui.supervisor.ending import clean_up
-from r1tui.supervisor.found import find_processes
-from r1tui.supervisor.lifecycle import Supervisor
-from r1tui.supervisor.policy import with_fallback
-from r1tui.supervisor.state_file import read_record
-from r1tui.supervisor.status import another_server, running_server, status
+from r1tui.supervisor.lifecycle import Supervisor, with_fallback
+from r1tui.supervisor.status import another_server, find_processes, read_record, running_server, status
 from r1tui.system.locks import Hold, locked
 from r1tui.system.logs import make_no_log_folder
 from r1tui.system.paths import Paths, private_folder
@@ -37,13 +34,13 @@ def run_supervisor(
     The status at the end is `stopped` or `failed`. Raises R1tuiError, before anything is started, when another server
     is running, and CancelledError, after everything is stopped, for Ctrl+C.
     """
-    _load_all()
     with _supervisor_lock(paths) as lock:
         before = status(paths)
-        servers = find_processes(paths).servers  # of a supervisor whose files somebody has removed, too
-        if before.pid is not None or servers:
-            raise another_server(before if before.pid is not None else Status(state="failed", pid=servers[0].pid))
-        clean_up(paths, None)
+        if before.pid is None and (servers := find_processes(paths).servers):  # whose files somebody has removed
+            before = Status(state="failed", pid=servers[0].pid)
+        if before.pid is not None:
+            raise another_server(before)
+        clean_up(paths, spec)
         record = ServerRecord(spec=spec, boot=boot_id(), log=str(paths.server_log))
         supervisor = Supervisor(record, paths, lock, on_status)
         last = asyncio.run(supervisor.run(detached=detached))
@@ -54,7 +51,6 @@ def run_supervisor(
 
 def adopt_server(paths: Paths, on_status: OnStatus | None = None, *, detached: bool = False) -> Status:
     """Take over the server of a killed supervisor, as `run_supervisor` does; raises R1tuiError without one."""
-    _load_all()
     with _supervisor_lock(paths) as lock:
         record = read_record(paths)
         server = running_server(record, paths, partial(find_processes, paths)) if record is not None else None
@@ -62,13 +58,6 @@ def adopt_server(paths: Paths, on_status: OnStatus | None = None, *, detached: b
             raise R1tuiError("There is no server to take over.", StartServer())
         supervisor = Supervisor(_caught_up(record, server), paths, lock, on_status)
         return asyncio.run(supervisor.run(detached=detached))
-
-
-def _load_all() -> None:
-    """Import what else is imported only when it is needed: packages may be replaced while the supervisor runs."""
-    for name in ("psutil", "pynvml"):
-        with suppress(Exception):  # bindings of a driver raise anything; their user says what is wrong with them
-            import_module(name)
 
 
 def _caught_up(record: ServerRecord, server: ProcessId) -> ServerRecord:
@@ -84,6 +73,9 @@ def _caught_up(record: ServerRecord, server: ProcessId) -> ServerRecord:
 
 @contextmanager
 def _supervisor_lock(paths: Paths) -> Iterator[Hold]:
+    for name in ("psutil", "pynvml"):  # packages may be replaced while the supervisor runs: it imports nothing later
+        with suppress(Exception):  # bindings of a driver raise anything; their user says what is wrong with them
+            import_module(name)
     with ExitStack() as held:
         held.callback(os.umask, os.umask(UMASK))
         private_folder(paths.run)

@@ -1,26 +1,40 @@
-"""What is true of the server now, by the state file and the processes that there are."""
+"""The truth about the server: the state file, and the supervisors and llama-servers in the list of processes."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
 from time import monotonic
 
 import msgspec
 
 from r1tui.errors import R1tuiError, os_error
-from r1tui.messages import ENDED, VERSION, ProcessId, ServerRecord, Status
+from r1tui.messages import ENDED, VERSION, ProcessId, RecordVersion, ServerRecord, Status, decode_own
 from r1tui.remedies import RestartServer, Run, StartServer, StopServer
-from r1tui.supervisor.found import HomeProcesses, find_processes, is_recorded_server, is_supervisor, recent_processes
-from r1tui.supervisor.state_file import read_record
-from r1tui.supervisor.trust import check_folder
+from r1tui.supervisor.protocol import check_folder
+from r1tui.system.files import read_bytes, write_private
 from r1tui.system.locks import holder
 from r1tui.system.paths import Paths
-from r1tui.system.processes import alive, boot_id, identify, runs_command
+from r1tui.system.processes import (
+    alive,
+    boot_id,
+    command_line,
+    has_open,
+    identify,
+    is_own,
+    leads_session,
+    own_pids,
+    parent_pid,
+    runs_command,
+    variable,
+)
 
-
-def another_server(other: Status) -> R1tuiError:
-    name = other.variant or other.model or "A server"
-    process = f", PID {other.pid}" if other.pid else ""
-    return R1tuiError(f"{name} is already running ({other.state}{process}).", StopServer())
+KEEPER_OF = "R1TUI_KEEPER_OF"
+SERVER_OF = "R1TUI_SERVER_OF"
+"""The variables of a supervisor and of its server; both hold the folder of their sockets."""
+_FOLDERS = ("R1TUI_HOME", "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "TMPDIR")
 
 
 def status(paths: Paths, max_age_s: float = 0.0) -> Status:
@@ -37,15 +51,53 @@ def recent_status(paths: Paths) -> Status:
     return _status(paths, partial(recent_processes, paths))
 
 
-def _status(paths: Paths, find: Callable[[], HomeProcesses]) -> Status:
+def another_server(other: Status) -> R1tuiError:
+    """The error of a start while another server runs."""
+    name = other.variant or other.model or "A server"
+    process = f", PID {other.pid}" if other.pid else ""
+    return R1tuiError(f"{name} is already running ({other.state}{process}).", StopServer())
+
+
+def read_record(paths: Paths) -> ServerRecord | None:
+    """The state file; None when there is none. Raises msgspec.DecodeError for anything but a record."""
+    try:
+        raw = read_bytes(paths.state_file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise msgspec.DecodeError(error.strerror or str(error)) from error
+    try:
+        return decode_own(raw, ServerRecord)
+    except msgspec.DecodeError:
+        version = decode_own(raw, RecordVersion).version
+        if version == VERSION:
+            raise
+        raise msgspec.DecodeError(f"another r1tui wrote it (state version {version})") from None
+
+
+def write_record(paths: Paths, record: ServerRecord) -> None:
+    """Replace the state file, whole or not at all, also across a power failure; its folder is not made for it."""
+    write_private(paths.state_file, msgspec.json.encode(record))
+
+
+def is_being_stopped(paths: Paths) -> bool:
+    """Whether the server is being stopped in order, or was and is gone; not one that ended by itself."""
+    try:
+        record = read_record(paths)
+    except msgspec.DecodeError:
+        return False
+    return record is None or record.state in ("stopping", "stopped")
+
+
+def _status(paths: Paths, find: "Callable[[], HomeProcesses]") -> Status:
+    holder_pid, foreign, record, damage = None, None, None, ""
     try:
         check_folder(paths.run)
-        holder_pid, foreign = holder(paths.supervisor_lock) or None, None
+        holder_pid = holder(paths.supervisor_lock) or None
     except R1tuiError as error:
-        holder_pid, foreign = None, error
+        foreign = error
     except OSError as error:
-        holder_pid, foreign = None, os_error(error)
-    record, damage = None, ""
+        foreign = os_error(error)
     try:
         record = read_record(paths)
     except msgspec.DecodeError as error:
@@ -55,11 +107,11 @@ def _status(paths: Paths, find: Callable[[], HomeProcesses]) -> Status:
     if supervisor is None and server is None and ((found := find()).supervisors or found.servers):
         now = _without_record(paths, found, damage)
     elif record is not None:
-        now = describe(record, server=server, keeper_pid=supervisor)
+        now = describe(record, server=server, supervisor_pid=supervisor)
     elif damage:
-        now = Status(state="failed", keeper_pid=supervisor, cause=damage, remedies=(RestartServer(),))
+        now = Status(state="failed", supervisor_pid=supervisor, cause=damage, remedies=(RestartServer(),))
     else:
-        now = Status(state="starting" if supervisor else "stopped", keeper_pid=supervisor)
+        now = Status(state="starting" if supervisor else "stopped", supervisor_pid=supervisor)
     if foreign is not None:
         now = msgspec.structs.replace(now, state="failed", cause=foreign.cause, remedies=foreign.remedies)
     return now
@@ -67,7 +119,7 @@ def _status(paths: Paths, find: Callable[[], HomeProcesses]) -> Status:
 
 def _supervisor_pid(record: ServerRecord | None, holder_pid: int | None, paths: Paths) -> int | None:
     """The supervisor's pid: the lock's holder, or the one in the record where the lock's file was removed."""
-    named = record.keeper if record is not None else None
+    named = record.supervisor if record is not None else None
     if record is None or named is None:  # a killed one lets go of its lock a moment after its end
         return holder_pid if holder_pid is not None and identify(holder_pid) is not None else None
     if named.pid == holder_pid and not alive(named):
@@ -77,57 +129,51 @@ def _supervisor_pid(record: ServerRecord | None, holder_pid: int | None, paths: 
     return holder_pid
 
 
-def _without_record(paths: Paths, found: HomeProcesses, damage: str) -> Status:
+def _without_record(paths: Paths, found: "HomeProcesses", damage: str) -> Status:
     """What runs though the state file does not tell of it; a supervisor that lives writes it anew in a moment."""
-    supervisor = found.supervisors[0].pid if found.supervisors else None
     server = found.servers[0].pid if found.servers else None
-    if supervisor is not None:
-        return Status(state="starting", pid=server, keeper_pid=supervisor)
-    why = damage or f"{paths.state_file} does not name it."
-    return Status(
-        state="failed", pid=server, cause=f"A llama-server is running (PID {server}). {why}", remedies=(StopServer(),)
-    )
+    if found.supervisors:
+        return Status(state="starting", pid=server, supervisor_pid=found.supervisors[0].pid)
+    cause = f"A llama-server is running (PID {server}). {damage or f'{paths.state_file} does not name it.'}"
+    return Status(state="failed", pid=server, cause=cause, remedies=(StopServer(),))
 
 
-def running_server(record: ServerRecord, paths: Paths, find: Callable[[], HomeProcesses]) -> ProcessId | None:
+def running_server(record: ServerRecord, paths: Paths, find: "Callable[[], HomeProcesses]") -> ProcessId | None:
     """The record's llama-server if it runs: the same pid, the same start, the same command, and of this home.
 
     Where both are dead, another one with a command of the record's counts: its supervisor was killed before it could
     write the file.
     """
     spec, server = record.spec, record.server
-    named = server is not None and alive(server) and runs_command(server.pid, spec.argv)
-    if server is not None and named and is_recorded_server(server.pid, paths):
+    if server is not None and alive(server) and runs_command(server.pid, spec.argv) and _is_recorded(server.pid, paths):
         return server
-    if record.state in ENDED or record.boot not in ("", boot_id()) or alive(record.keeper):
+    if record.state in ENDED or record.boot not in ("", boot_id()) or alive(record.supervisor):
         return None
     commands = (spec.argv, *(one.argv for one in spec.smaller))
     return next((one for one in find().servers if any(runs_command(one.pid, argv) for argv in commands)), None)
 
 
-def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int | None) -> Status:
+def describe(record: ServerRecord, *, server: ProcessId | None, supervisor_pid: int | None) -> Status:
+    """The status that a record means while these processes run."""
     spec = record.spec
     state, cause, remedies = record.state, record.cause, record.remedies
-    if server is None and keeper_pid is None and state not in ENDED:
-        rebooted = record.boot != boot_id()
-        state = "stopped" if rebooted or state == "stopping" else "failed"
-        waited = record.state == "restarting" and record.server is None
-        killed = (
-            "The supervisor was killed while it waited"
-            if waited
-            else "llama-server and its supervisor were both killed"
-        )
-        cause = None if state == "stopped" else f"{killed}."
-        remedies = () if state == "stopped" else (StartServer(),)
-    elif server is not None and keeper_pid is None:
+    never_spawned = record.server is None
+    if server is None and supervisor_pid is None and state not in ENDED:
+        if state == "stopping" or record.boot != boot_id():
+            state, cause, remedies = "stopped", None, ()
+        else:
+            cause = "llama-server and its supervisor were both killed."
+            if state == "restarting" and never_spawned:
+                cause = "The supervisor was killed while it waited."
+            state, remedies = "failed", (StartServer(),)
+    elif server is not None and supervisor_pid is None:
         if state != "failed":
             cause = "The supervisor was killed; llama-server is still running."
             remedies = (Run("r1tui", "takes it over"), StopServer())
-        state = "loading" if state == "starting" or (state == "restarting" and record.server is None) else state
-    elif server is None and state in ("loading", "ready", "sleeping"):
-        state = (
-            "restarting" if spec.restart_delays_s else "stopping"
-        )  # its supervisor is about to see that it has ended
+        if state == "starting" or (state == "restarting" and never_spawned):
+            state = "loading"
+    elif server is None and state in ("loading", "ready", "sleeping"):  # the supervisor is about to see its end
+        state = "restarting" if spec.restart_delays_s else "stopping"
     elif record.version != VERSION and cause is None:
         cause = f"The supervisor belongs to another r1tui (state version {record.version})."
         remedies = (RestartServer(),)
@@ -135,7 +181,7 @@ def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int 
     return Status(
         state=state,
         pid=server.pid if server else None,
-        keeper_pid=keeper_pid,
+        supervisor_pid=supervisor_pid,
         restarts=record.restarts,
         exit_status=record.exit_status,
         variant=spec.variant or None,
@@ -149,10 +195,107 @@ def describe(record: ServerRecord, *, server: ProcessId | None, keeper_pid: int 
         tcp=None if gone else spec.tcp,
         key_file=None if gone else spec.key_file,
         plan=spec.plan,
-        answers=list(record.answers) if server or keeper_pid else [],
+        answers=list(record.answers) if server or supervisor_pid else [],
         evidence=list(record.evidence),
         kind=record.kind,
         endings=list(record.endings),
         version=record.version,
         load_s=None if record.ready_s is None else record.ready_s - record.started_s,
     )
+
+
+@dataclass(frozen=True)
+class HomeProcesses:
+    """What runs of a home, this process left out."""
+
+    supervisors: tuple[ProcessId, ...] = ()
+    servers: tuple[ProcessId, ...] = ()
+
+    def still_alive(self) -> "HomeProcesses":
+        return HomeProcesses(tuple(filter(alive, self.supervisors)), tuple(filter(alive, self.servers)))
+
+
+_seen: dict[Path, tuple[float, HomeProcesses]] = {}
+
+
+def find_processes(paths: Paths, max_age_s: float = 0.0) -> HomeProcesses:
+    """What runs of this home now, or by a look that is no older than `max_age_s`."""
+    at_s, seen = _seen.get(paths.run, (float("-inf"), HomeProcesses()))
+    if monotonic() - at_s <= max_age_s:
+        return seen.still_alive()
+    at_s, seen = monotonic(), _find(paths)
+    _seen[paths.run] = at_s, seen
+    return seen
+
+
+def recent_processes(paths: Paths) -> HomeProcesses:
+    """What of the last look still runs; no look is taken."""
+    return _seen.get(paths.run, (0.0, HomeProcesses()))[1].still_alive()
+
+
+def supervisor_environment(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
+    """The environment of a supervisor of this home, which runs in another folder."""
+    folders = {name: env[name] for name in _FOLDERS if env.get(name) and not env[name].startswith(("/", "~"))}
+    return {**env, **{name: str(Path(value).absolute()) for name, value in folders.items()}, KEEPER_OF: str(paths.run)}
+
+
+def mark_environment(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
+    """The environment of a server of this home."""
+    return {name: value for name, value in env.items() if name != KEEPER_OF} | {SERVER_OF: str(paths.run)}
+
+
+def is_supervisor(pid: int, paths: Paths) -> bool:
+    """Whether this user's process supervises this home, or is another r1tui with its lock; no file proves that."""
+    if not is_own(pid):
+        return False
+    run = variable(pid, KEEPER_OF)
+    if run is not None and (_is_run(run, paths) or not _is_moved(run)):
+        return _is_run(run, paths)
+    return any("r1tui" in word for word in command_line(pid)) and has_open(pid, paths.supervisor_lock)
+
+
+def _is_server(pid: int, paths: Paths) -> bool:
+    """Whether this process of ours is a server of this home."""
+    if (run := variable(pid, SERVER_OF)) is not None:
+        return _is_run(run, paths) and leads_session(pid)
+    socket = str(paths.server_socket)  # one that an older r1tui has started
+    return any(flag == "--host" and value.split(",")[0] == socket for flag, value in pairwise(command_line(pid)))
+
+
+def _is_recorded(pid: int, paths: Paths) -> bool:
+    """Whether the process in the state file is this home's server, also after the home was moved, not copied."""
+    if _is_server(pid, paths):
+        return True
+    run = variable(pid, SERVER_OF)
+    return run is not None and _is_moved(run) and leads_session(pid)
+
+
+def _is_moved(run: str) -> bool:
+    return not Path(run).parent.exists()
+
+
+def _is_run(run: str, paths: Paths) -> bool:
+    """Whether a process's variable means the folder of this home's sockets, whatever links or moves lie between."""
+    return run == str(paths.run) or os.path.realpath(run) == os.path.realpath(paths.run)
+
+
+def _find(paths: Paths) -> HomeProcesses:
+    supervisors: set[int] = set()
+    servers: list[int] = []
+    for pid in own_pids():
+        if pid == os.getpid():
+            continue
+        if (run := variable(pid, KEEPER_OF)) is not None:
+            if _is_run(run, paths):
+                supervisors.add(pid)
+        elif _is_server(pid, paths):
+            servers.append(pid)
+    # A supervisor in a terminal has no such variable; its server is its child.
+    parents = {parent_pid(server) or 0 for server in servers} - {0, 1, os.getpid()}
+    supervisors |= {pid for pid in parents if is_supervisor(pid, paths)}
+    keeping = [pid for pid in sorted(supervisors) if has_open(pid, paths.supervisor_lock)]  # not one that is going
+    return HomeProcesses(_known(keeping), _known(servers))
+
+
+def _known(pids: Iterable[int]) -> tuple[ProcessId, ...]:
+    return tuple(filter(None, map(identify, pids)))

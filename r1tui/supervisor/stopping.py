@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic, sleep
@@ -9,14 +10,19 @@ from time import monotonic, sleep
 import msgspec
 
 from r1tui.errors import R1tuiError
-from r1tui.messages import ENDED, ProcessId, Request, ServerRecord, Status
+from r1tui.messages import ENDED, ControlRequest, ProcessId, ServerRecord, Status
 from r1tui.remedies import Run, ShowStatus
-from r1tui.supervisor.asking import POLL_S, REPLY_S, wait_until
-from r1tui.supervisor.found import find_processes, is_supervisor
-from r1tui.supervisor.protocol import VersionError, connect, read_status, talk
-from r1tui.supervisor.state_file import read_record
-from r1tui.supervisor.status import running_server
-from r1tui.supervisor.trust import ForeignError, check_folder
+from r1tui.supervisor.protocol import (
+    POLL_S,
+    REPLY_S,
+    ForeignError,
+    VersionError,
+    check_folder,
+    connect,
+    read_status,
+    talk,
+)
+from r1tui.supervisor.status import find_processes, is_supervisor, read_record, running_server
 from r1tui.system.lazy import asyncio
 from r1tui.system.locks import holder, locked
 from r1tui.system.paths import Paths
@@ -47,9 +53,9 @@ def stop(paths: Paths) -> Status:
         raise
     deadline_s = monotonic() + 2 * STOP_S
     known_s = monotonic()
-    last_supervisor = _recorded_supervisor(paths)
+    last_supervisor = _record(paths).supervisor
     while monotonic() < deadline_s:
-        supervisor, recorded = _lock_holder(paths), _recorded_supervisor(paths)
+        supervisor, recorded = _lock_holder(paths), _record(paths).supervisor
         if supervisor is not None and not is_supervisor(supervisor.pid, paths):
             if monotonic() - known_s > NOT_OURS_S:
                 raise R1tuiError(
@@ -83,12 +89,19 @@ def stop(paths: Paths) -> Status:
 
 def _stop_unsupervised(paths: Paths, *, clean: bool = True) -> Status:
     """End every server that nobody keeps, and supervisors whose files somebody has removed; the lock is held."""
-    from r1tui.supervisor.ending import clean_up, did_not_exit_error  # noqa: PLC0415  asyncio, which `r1tui status` needs not
+    from r1tui.supervisor.ending import clean_up, did_not_exit_error, end_server  # noqa: PLC0415  asyncio, which `r1tui status` needs not
+
+    def recorded_server() -> ProcessId | None:
+        return running_server(record, paths, partial(find_processes, paths))
 
     record = _record(paths)
-    if record is not None and record.state not in ENDED and record.keeper is not None:
-        _stop_forgotten(record.keeper, paths)
-    _end_recorded(paths, record)
+    if record.state not in ENDED and record.supervisor is not None:
+        _stop_forgotten(record.supervisor, paths)
+    if record.state in ("starting", "restarting"):
+        wait_until(lambda: recorded_server() is not None, SPAWN_S)
+    server = recorded_server()
+    if server is not None and not asyncio.run(end_server(server, record.spec, record.answers)):
+        raise did_not_exit_error(server)
     for _ in range(ROUNDS):
         found = find_processes(paths)
         for supervisor in found.supervisors:
@@ -99,22 +112,8 @@ def _stop_unsupervised(paths: Paths, *, clean: bool = True) -> Status:
         if not found.supervisors and not found.servers:
             break
     if clean:
-        clean_up(paths, record.spec if record is not None else None)
+        clean_up(paths, record.spec)
     return Status()
-
-
-def _end_recorded(paths: Paths, record: ServerRecord | None) -> None:
-    if record is None:
-        return
-    server = running_server(record, paths, partial(find_processes, paths))
-    if server is None and record.state in ("starting", "restarting"):
-        wait_until(lambda: running_server(record, paths, partial(find_processes, paths)) is not None, SPAWN_S)
-        server = running_server(record, paths, partial(find_processes, paths))
-    if server is not None:
-        from r1tui.supervisor.ending import did_not_exit_error, end_server  # noqa: PLC0415
-
-        if not asyncio.run(end_server(server, record.spec, record.answers)):
-            raise did_not_exit_error(server)
 
 
 def _stop_forgotten(supervisor: ProcessId, paths: Paths) -> None:
@@ -140,7 +139,7 @@ def _ask_to_stop(paths: Paths, supervisor: ProcessId) -> float | None:
     deadline_s = monotonic() + REPLY_S
     while alive(supervisor) and monotonic() < deadline_s:
         try:
-            with talk(paths.supervisor_socket, Request("stop"), REPLY_S) as read_line:
+            with talk(paths.supervisor_socket, ControlRequest("stop"), REPLY_S) as read_line:
                 line = read_line(REPLY_S)
                 while line:
                     if read_status(line).state in ENDED:
@@ -156,17 +155,21 @@ def _ask_to_stop(paths: Paths, supervisor: ProcessId) -> float | None:
 
 def _lock_holder(paths: Paths) -> ProcessId | None:
     with suppress(OSError):  # without locks there is none, and a server ends all the same
-        pid = holder(paths.supervisor_lock)
-        return identify(pid) if pid else None
+        return identify(pid) if (pid := holder(paths.supervisor_lock)) else None
     return None
 
 
-def _recorded_supervisor(paths: Paths) -> ProcessId | None:
-    record = _record(paths)
-    return record.keeper if record is not None else None
-
-
-def _record(paths: Paths) -> ServerRecord | None:
+def _record(paths: Paths) -> ServerRecord:
     with suppress(msgspec.DecodeError):
-        return read_record(paths)
-    return None
+        return read_record(paths) or ServerRecord()
+    return ServerRecord()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether the condition came true in time."""
+    deadline_s = monotonic() + timeout_s
+    while not condition():
+        if monotonic() >= deadline_s:
+            return False
+        sleep(POLL_S)
+    return True

@@ -8,7 +8,8 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -26,17 +27,16 @@ class WorkerThread:
     def __init__(self, name: str) -> None:
         self._name = name
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._is_running = False
         self._last: asyncio.Future[Any] | None = None
         self._stuck: asyncio.Future[Any] | None = None
 
     def put(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":
         """Have it done; the future is its outcome, which nobody need wait for."""
-        future = _future_of(partial(work, *args, **kwargs), self._work.put)
-        self._last = future
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+        self._last = future = _run_by(self._work.put, partial(work, *args, **kwargs))
+        if not self._is_running:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            self._is_running = True
         return future
 
     async def do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -45,12 +45,11 @@ class WorkerThread:
 
     async def patiently(self, outcome: "asyncio.Future[T]", patience_s: float) -> bool:
         """Wait for it, but not for ever, and not again while earlier work still hangs; whether it is done."""
-        if self._stuck is not None and not self._stuck.done():
-            return outcome.done()
-        await asyncio.wait([outcome], timeout=patience_s)
-        self._stuck = None if outcome.done() else outcome
-        if self._stuck is not None:
-            _log.warning("%s: nothing was done for %.0f s; it is not waited for any more", self._name, patience_s)
+        if self._stuck is None or self._stuck.done():
+            await asyncio.wait([outcome], timeout=patience_s)
+            self._stuck = None if outcome.done() else outcome
+            if self._stuck is not None:
+                _log.warning("%s: nothing was done for %.0f s; it is not waited for any more", self._name, patience_s)
         return outcome.done()
 
     async def finish(self, patience_s: float) -> bool:
@@ -68,34 +67,24 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     def start(run: Callable[[], None]) -> None:
         threading.Thread(target=run, name=getattr(work, "__name__", "work"), daemon=True).start()
 
-    return await _future_of(partial(work, *args, **kwargs), start)
+    return await _run_by(start, partial(work, *args, **kwargs))
 
 
-def _future_of(work: Callable[[], T], start: Callable[[Callable[[], None]], None]) -> "asyncio.Future[T]":
-    """The outcome of what `start` has another thread run."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # known, though nobody waits for it
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
+def _run_by(start: Callable[[Callable[[], None]], None], work: Callable[[], T]) -> "asyncio.Future[T]":
+    """The outcome of work that `start` has another thread do."""
+    outcome: Future[T] = Future()
+    outcome.set_running_or_notify_cancel()  # from now on it is done, also when nobody waits any more
 
     def run() -> None:
-        result, error = None, None
         try:
-            result = work()
-        except BaseException as raised:
-            error = raised
-            if not isinstance(raised, OSError | R1tuiError):  # nobody may wait for the outcome
-                _log.error("work in a thread ended unexpectedly", exc_info=raised)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(settle, result, error)
+            outcome.set_result(work())
+        except BaseException as error:
+            if not isinstance(error, OSError | R1tuiError):  # nobody may wait for the outcome
+                _log.error("work in a thread ended unexpectedly", exc_info=error)
+            outcome.set_exception(error)
 
+    future = asyncio.wrap_future(outcome)
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # known, though nobody waits for it
     start(run)
     return future
 

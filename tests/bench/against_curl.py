@@ -23,7 +23,7 @@ import msgspec
 from r1tui.config import Config, SamplingSettings, ServerSettings
 from r1tui.server.client import ChatRequest, Message
 from r1tui.server.wire import Chunk
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from tests.bench.terminal import Terminal, cpu_ms
 
@@ -52,7 +52,7 @@ def home(max_tokens: int) -> Iterator[Paths]:
             subprocess.run([sys.executable, "-m", "r1tui", "serve", "demo", "--detach"], check=True)
             yield paths
         finally:
-            keeper.stop(paths)
+            supervisor.stop(paths)
 
 
 def last_chunk(stream: bytes) -> Chunk | None:
@@ -115,7 +115,7 @@ async def compare(rounds: int, max_tokens: int) -> None:
             await terminal.wait_for(PLACEHOLDER)
             await asyncio.sleep(3.0)
             await through_screen(paths, terminal)
-            keeper_pid = keeper.status(paths).keeper_pid or 0
+            keeper_pid = supervisor.status(paths).supervisor_pid or 0
             heads = f"{'round':>5}{'curl tok/s':>12}{'r1tui tok/s':>13}{'ratio':>8}{'tokens':>8}{'load':>7}"
             print(f"{heads}{'screen ms':>11}{'keeper ms':>11}  (CPU per token)")
             for number in range(1, rounds + 1):

@@ -1,8 +1,8 @@
 """Faults against the real llama-server, as a table: `python -m tests.bench.faults [--quick] [--only WORD] [ROUNDS]`.
 
-Each fault has folders, a keeper and a server of its own; afterwards nothing may run that `status` does not know, and
-one stop must end it. ROUNDS is how often screen, keeper or both are killed at a random moment. The table is over in
-a quarter of an hour, with `--quick` in three minutes; `--long` loses more screens and waits until a server forgets.
+Each fault has folders, a supervisor and a server of its own; afterwards nothing may run that `status` does not know,
+and one stop must end it. ROUNDS is how often screen, supervisor or both are killed at random. The table takes
+a quarter of an hour, with `--quick` three minutes; `--long` loses more screens and waits until a server forgets.
 """
 
 import argparse

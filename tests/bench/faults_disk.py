@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tests.bench.faults_rig import ANSWER_TOKENS, PATIENCE_S, Home, NotTriedError
 from tests.bench.faults_screen import Undisturbed, ended_turn
-from tests.keeper_rig import until
 from tests.ptys import Terminal
+from tests.supervisor_rig import until
 
 MIB = 1 << 20
 

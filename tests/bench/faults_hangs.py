@@ -1,4 +1,4 @@
-"""Faults of processes that hang: keeper or server stopped by SIGSTOP in each phase of their life.
+"""Faults of processes that hang: supervisor or server stopped by SIGSTOP in each phase of their life.
 
 Every command must end in bounded time, by what it was asked for or with a cause and a remedy; `stop` ends both.
 """
@@ -12,8 +12,8 @@ from time import monotonic
 from r1tui.messages import State, Status
 from r1tui.supervisor import client
 from tests.bench.faults_rig import PATIENCE_S, Home, kill
-from tests.keeper_rig import open_stream, spec_for, until
 from tests.ptys import Terminal
+from tests.supervisor_rig import open_stream, spec_for, until
 
 Phase = Callable[[Home], Status]
 SAID_S = 45.0
@@ -54,9 +54,9 @@ def stopping(here: Home) -> Status:
 
 
 def keeper_hangs(here: Home, phase: Phase) -> str:
-    """The keeper is stopped; then every command in turn."""
+    """The supervisor is stopped; then every command in turn."""
     now = phase(here)
-    kill(now.keeper_pid, signal.SIGSTOP)
+    kill(now.supervisor_pid, signal.SIGSTOP)
     return _each_command(here, now)
 
 
@@ -72,13 +72,13 @@ def server_hangs(here: Home, phase: Phase) -> str:
 
 
 def screen_with_a_keeper_that_hangs(here: Home) -> str:
-    """The keeper is stopped under a screen; it says so, and Ctrl+R starts both again."""
+    """The supervisor is stopped under a screen; it says so, and Ctrl+R starts both again."""
     here.keep_on_exit()
     now = here.ready()
     with Terminal() as terminal:
         terminal.wait_for("Models")
         until(lambda: client.status(here.paths).state == "ready", PATIENCE_S)
-        kill(now.keeper_pid, signal.SIGSTOP)
+        kill(now.supervisor_pid, signal.SIGSTOP)
         started_s = monotonic()
         until(lambda: _is_said(terminal), SAID_S)
         said_s = monotonic() - started_s
@@ -88,10 +88,10 @@ def screen_with_a_keeper_that_hangs(here: Home) -> str:
 
 
 def screen_that_comes_to_a_keeper_that_hangs(here: Home) -> str:
-    """The keeper is stopped before the screen comes; it says so, and Ctrl+R starts both again."""
+    """The supervisor is stopped before the screen comes; it says so, and Ctrl+R starts both again."""
     here.keep_on_exit()
     now = here.ready()
-    kill(now.keeper_pid, signal.SIGSTOP)
+    kill(now.supervisor_pid, signal.SIGSTOP)
     with Terminal() as terminal:
         until(lambda: _is_said(terminal), SAID_S)
         outcome = _starts_again(here, terminal, now)
@@ -105,7 +105,7 @@ def _is_said(terminal: Terminal) -> bool:
 
 def _starts_again(here: Home, terminal: Terminal, before: Status) -> str:
     terminal.type("\x12")  # Ctrl+R
-    until(lambda: client.status(here.paths).keeper_pid not in (None, before.keeper_pid), SAID_S)
+    until(lambda: client.status(here.paths).supervisor_pid not in (None, before.supervisor_pid), SAID_S)
     until(lambda: client.status(here.paths).state == "ready", PATIENCE_S)
     terminal.type("\x11")  # Ctrl+Q
     return f"Ctrl+R: a keeper and a server that answer; Ctrl+Q: exit {terminal.ended()}"

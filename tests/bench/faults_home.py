@@ -7,8 +7,8 @@ from pathlib import Path
 from r1tui.supervisor import client
 from tests.bench.faults_rig import PATIENCE_S, Home, kill
 from tests.bench.faults_screen import ended_turn
-from tests.keeper_rig import until
 from tests.ptys import Terminal
+from tests.supervisor_rig import until
 
 Damage = Callable[[Home], None]
 
@@ -41,12 +41,12 @@ def no_server_socket(here: Home) -> None:
 
 
 def no_keeper_socket(here: Home) -> None:
-    """The keeper's socket is gone."""
+    """The supervisor's socket is gone."""
     here.paths.supervisor_socket.unlink(missing_ok=True)
 
 
 def no_lock(here: Home) -> None:
-    """The keeper's lock is gone."""
+    """The supervisor's lock is gone."""
     here.paths.supervisor_lock.unlink()
 
 
@@ -65,7 +65,7 @@ def forgotten(here: Home, damage: Damage, *, keeper_too: bool) -> str:
     before = here.ready()
     damage(here)
     if keeper_too:
-        kill(before.keeper_pid)
+        kill(before.supervisor_pid)
     now = client.status(here.paths)
     assert now.running, f"status says {now.state}, and a server runs"
     assert now.pid in (before.pid, None), f"another server: {now}"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from r1tui.supervisor import client
 from tests.bench.faults_rig import PATIENCE_S, Home
-from tests.keeper_rig import open_stream, until
 from tests.ptys import Terminal
+from tests.supervisor_rig import open_stream, until
 
 INJECT = Path(__file__).with_name("inject")
 KEEPER_PLACES = (
@@ -27,7 +27,7 @@ KEEPER_PLACES = (
     "r1tui.supervisor.lifecycle:spawn",
     "r1tui.supervisor.book:Book.change",
 )
-"""What the keeper's tasks do, where they look it up."""
+"""What the supervisor's tasks do, where they look it up."""
 STEPS = (
     "\x0e", "hello", "\r", "\x19", "\x1b", "\x13", "\x1b", "\x1b[21~", "\x1b[21~", "\x0c", "\x1b", "\x1b[17~", "\x1b",
     "\x1bOQ", "\x1b", "\x1f", "\x1b", "\x14", "\x10", "\x1b",
@@ -55,7 +55,7 @@ def logged(here: Home) -> str:
 
 
 def keeper_task(here: Home, place: str) -> str:
-    """An exception in a task of the keeper: the state is `failed` with a cause, and nothing runs on."""
+    """An exception in a task of the supervisor: the state is `failed` with a cause, and nothing runs on."""
     with injected(R1TUI_FAULT=place):
         serve = here.command("serve", "--detach", "--model", str(here.model), within_s=90, foreseen=False)
     if serve.code == 0:  # it comes with an answer, or a moment later

@@ -1,4 +1,4 @@
-"""What the faults share: folders of their own with a model and a keeper, and what is true of them afterwards."""
+"""What the faults share: folders of their own with a model and a supervisor, and what is true of them afterwards."""
 
 import os
 import shutil
@@ -22,9 +22,9 @@ from r1tui.supervisor import client
 from r1tui.system.paths import Paths
 from r1tui.system.processes import command_line, identify, wait
 from r1tui.text import shortened
-from tests.keeper_rig import SocketConnection, call, spec_for, start_ready, until, watch
 from tests.ptys import Terminal
 from tests.stored import conversations
+from tests.supervisor_rig import SocketConnection, call, spec_for, start_ready, until, watch
 
 RESTARTS = [0.2, 0.5, 1.0]
 PATIENCE_S = 120.0
@@ -62,7 +62,7 @@ class Home:
     children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def ready(self, *extra: str, max_tokens: int = 100_000, **fields: Any) -> Status:
-        """A ready server under a keeper that starts it again."""
+        """A ready server under a supervisor that starts it again."""
         spec = spec_for(self.server, self.model, self.paths, "--n-predict", str(max_tokens), *extra,
                         **{"restart_delays_s": RESTARTS, **fields})  # fmt: skip
         return start_ready(spec, self.paths)
@@ -110,7 +110,7 @@ class Home:
     def strangers(self) -> list[int]:
         """Those of them that `status` does not name."""
         now = client.status(self.paths)
-        return [pid for pid in self.processes() if pid not in (now.pid, now.keeper_pid)]
+        return [pid for pid in self.processes() if pid not in (now.pid, now.supervisor_pid)]
 
     def sweep(self) -> None:
         """Kill what is left, whatever state it is in."""
@@ -143,10 +143,10 @@ class Home:
             sleep(1.0)
 
     def come_back(self) -> Conversation | None:
-        """What the next screen has once the answer that it found running has ended; a server has a keeper by then."""
+        """What the next screen has once the answer that it found running has ended; a server is supervised by then."""
         with Terminal() as terminal:
             until(lambda: b"Models" in terminal.shown or b"Back" in terminal.shown, PATIENCE_S)  # the chat, or the list
-            until(lambda: (now := client.status(self.paths)).keeper_pid is not None or now.pid is None, PATIENCE_S)
+            until(lambda: (now := client.status(self.paths)).supervisor_pid is not None or now.pid is None, PATIENCE_S)
             until(lambda: (found := self.conversation()) is None or not found.running, PATIENCE_S)
             terminal.kill()
         return self.conversation()
@@ -183,7 +183,7 @@ def home(server: Path, model: Path, large: Path) -> Iterator[Home]:
     here.set_longest_answer(ANSWER_TOKENS)
     try:
         yield here
-        until(lambda: not here.strangers(), 10)  # a keeper that has failed ends a moment later
+        until(lambda: not here.strangers(), 10)  # a supervisor that has failed ends a moment later
         here.command("stop", ok=True)
         left = [str(path) for path in paths.run.iterdir()] if paths.run.exists() else []
         assert not left, f"left over: {left}"

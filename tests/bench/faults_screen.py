@@ -1,4 +1,4 @@
-"""Faults of screens and keepers while somebody chats: killed at random moments, closed and killed mid-answer."""
+"""Faults of screens and supervisors while somebody chats: killed at random moments, closed and killed mid-answer."""
 
 import random
 import shutil
@@ -16,8 +16,8 @@ from typing import Literal
 from r1tui.chat.conversation import Exchange
 from r1tui.supervisor import client
 from tests.bench.faults_rig import ANSWER_TOKENS, NEW_CHAT, PATIENCE_S, Home, kill
-from tests.keeper_rig import until
 from tests.ptys import Terminal
+from tests.supervisor_rig import until
 
 Phase = Literal["start", "load", "ask", "chat", "stop"]
 Victim = Literal["screen", "keeper", "both"]
@@ -33,7 +33,7 @@ FORGETS_S = 300.0 + 60.0
 
 
 class Undisturbed:
-    """The answer to "hello" of a screen and a keeper that nobody disturbs."""
+    """The answer to "hello" of a screen and a supervisor that nobody disturbs."""
 
     def __init__(self, here: Home) -> None:
         with Terminal() as terminal:
@@ -93,7 +93,7 @@ def rounds_of(number: int) -> list[Round]:
 
 
 def random_kills(here: Home, number: int) -> str:
-    """kill -9 of screen, keeper or both at a random moment of start, load, question, answer and stop."""
+    """kill -9 of screen, supervisor or both at a random moment of start, load, question, answer and stop."""
     folder = here.paths.state.parent
     small = folder / "model.gguf"
     shutil.copy(here.model, small)
@@ -140,7 +140,7 @@ def _round(here: Home, one: Round, model: Path, undisturbed: Undisturbed) -> str
         _kill(here, one.victim, terminal)
         if stopping is not None:
             stopping.wait(PATIENCE_S)
-        until(lambda: not here.strangers(), PATIENCE_S)  # of what goes: a keeper whose server has ended
+        until(lambda: not here.strangers(), PATIENCE_S)  # of what goes: a supervisor whose server has ended
     found = here.come_back()
     until(lambda: not here.strangers(), PATIENCE_S)
     now = client.status(here.paths)
@@ -174,13 +174,13 @@ def _round(here: Home, one: Round, model: Path, undisturbed: Undisturbed) -> str
 
 
 def _kill(here: Home, victim: Victim, terminal: Terminal) -> None:
-    """End them without a word; a screen that outlives its keeper brings another one."""
-    keeper = client.status(here.paths).keeper_pid
-    if victim != "screen" and keeper is not None:
+    """End them without a word; a screen that outlives its supervisor brings another one."""
+    supervisor = client.status(here.paths).supervisor_pid
+    if victim != "screen" and supervisor is not None:
         with suppress(ProcessLookupError):
-            kill(keeper)
+            kill(supervisor)
     if victim == "keeper":
-        until(lambda: (now := client.status(here.paths)).keeper_pid is not None or now.pid is None, PATIENCE_S)
+        until(lambda: (now := client.status(here.paths)).supervisor_pid is not None or now.pid is None, PATIENCE_S)
     terminal.kill()
 
 

@@ -1,4 +1,4 @@
-"""Faults of server, keeper and model's file: killed, cut short, too little memory, a library or a worker gone."""
+"""Faults of server, supervisor and model's file: killed, cut short, too little memory, a library or a worker gone."""
 
 import shutil
 import signal
@@ -14,8 +14,8 @@ from r1tui.supervisor import client
 from r1tui.system.processes import identify
 from tests.bench.faults_rig import PATIENCE_S, RESTARTS, Home, kill, told
 from tests.engine_figures import running_worker
-from tests.keeper_rig import SocketConnection, call, open_stream, spec_for, until, watch
 from tests.provoked import memory_cgroup, without_library
+from tests.supervisor_rig import SocketConnection, call, open_stream, spec_for, until, watch
 from tests.tiny_r1 import build
 
 
@@ -49,11 +49,11 @@ def killed_answering(here: Home) -> str:
 
 
 def killed_keeper_answering(here: Home) -> str:
-    """kill -9 of the keeper in the middle of an answer, then the next r1tui."""
+    """kill -9 of the supervisor in the middle of an answer, then the next r1tui."""
     before = here.ready(max_tokens=2000)
     client.answer_started(here.paths, "c1")
     open_stream(here.paths.server_socket, "c1").close()
-    kill(before.keeper_pid)
+    kill(before.supervisor_pid)
     after = client.adopt(here.paths)
     assert after.pid == before.pid
     until(lambda: not client.status(here.paths).answers, PATIENCE_S)
@@ -61,9 +61,9 @@ def killed_keeper_answering(here: Home) -> str:
 
 
 def killed_both(here: Home) -> str:
-    """kill -9 of keeper and server."""
+    """kill -9 of supervisor and server."""
     before = here.ready()
-    kill(before.keeper_pid)
+    kill(before.supervisor_pid)
     kill(before.pid)
     return told(client.status(here.paths))
 
@@ -79,8 +79,8 @@ def stopped_server(here: Home) -> str:
 
 
 def stopped_keeper(here: Home) -> str:
-    """SIGSTOP of the keeper, then a stop."""
-    kill(here.ready().keeper_pid, signal.SIGSTOP)
+    """SIGSTOP of the supervisor, then a stop."""
+    kill(here.ready().supervisor_pid, signal.SIGSTOP)
     started_s = monotonic()
     after = client.stop(here.paths)
     return f"{told(after)} after {monotonic() - started_s:.1f} s"
@@ -123,7 +123,7 @@ def removed_run_folder(here: Home) -> str:
     pid = ready.pid
     shutil.rmtree(here.paths.run)
     before = client.adopt(here.paths)
-    assert (before.pid, before.keeper_pid) == (ready.pid, ready.keeper_pid)
+    assert (before.pid, before.supervisor_pid) == (ready.pid, ready.supervisor_pid)
     client.stop(here.paths)
     assert pid is None or identify(pid) is None
     return f"{told(before)}; one stop ended it"

@@ -1,6 +1,6 @@
-"""What tests do to a keeper from inside its own process: on PYTHONPATH, Python runs this before the keeper.
+"""What tests do to a supervisor from inside its own process: on PYTHONPATH, Python runs this before the supervisor.
 
-`$R1TUI_TEST_HOOK` names a folder. While there is a file in it, the keeper meets what the file is called:
+`$R1TUI_TEST_HOOK` names a folder. While there is a file in it, the supervisor meets what the file is called:
 
     raise       the functions that it names (module:name, one a line) raise KeyError
     stall       whatever touches a file of this R1TUI_HOME, but for its sockets, waits until the file is gone

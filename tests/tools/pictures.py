@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 
 from r1tui.config import Config, EngineSettings, ServerSettings, UiSettings, VariantSettings
 from r1tui.engine.make import build_engine
-from r1tui.supervisor import client as keeper
+from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.models import ModelsScreen
@@ -77,7 +77,7 @@ def main() -> None:
             asyncio.run(take(paths, config, "r1-light", (80, 24), models=False))
             asyncio.run(take(paths, config, "r1-ember", (200, 60), models=False))
         finally:
-            keeper.stop(paths)
+            supervisor.stop(paths)
 
 
 if __name__ == "__main__":

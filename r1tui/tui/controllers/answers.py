@@ -12,8 +12,8 @@ from r1tui.chat.special_tokens import defuse
 from r1tui.chat.typed import Typed
 from r1tui.events import Failed, StreamEvent, TooLong
 from r1tui.remedies import AskAgain, ShowLog
-from r1tui.server.request import Beginning
-from r1tui.supervisor.askers import new_conversation_id
+from r1tui.server.client import Beginning
+from r1tui.supervisor.protocol import new_conversation_id
 from r1tui.system.logs import as_user_error
 from r1tui.text import shortened
 from r1tui.tui.controllers.view import Question, View

@@ -2,7 +2,7 @@
 
 from r1tui.chat.conversation import Conversation
 from r1tui.errors import R1tuiError
-from r1tui.supervisor.askers import new_conversation_id
+from r1tui.supervisor.protocol import new_conversation_id
 from r1tui.text import shortened
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.controllers.view import View

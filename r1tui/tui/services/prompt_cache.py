@@ -24,7 +24,7 @@ from r1tui.server.prompt_cache import (
     prompt_of,
 )
 from r1tui.supervisor.key import key_of
-from r1tui.supervisor.prompts import read_slot, restore, save_at_end, save_prompt, wait_until_idle
+from r1tui.supervisor.prompts import read_slots, restore, save_at_end, save_prompt, wait_until_idle
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
 from r1tui.tui.guarded import report_at_end
@@ -154,10 +154,9 @@ class PromptCache:
         with suppress(OSError, R1tuiError):
             before = await asyncio.to_thread(self._kept.held, server.id)
             tps = reading_tps(timings, before.prompt.tps if before is not None else 0.0)
-            slot = await read_slot(server.socket, server.key)
-            if slot is not None:
+            if slots := await read_slots(server.socket, server.key):
                 prompt = msgspec.structs.replace(asked, tokens=timings.prompt_tokens, tps=tps)
-                await asyncio.to_thread(self._kept.hold, self._held(prompt, server, slot.id_task, saved=False))
+                await asyncio.to_thread(self._kept.hold, self._held(prompt, server, slots[0].id_task, saved=False))
 
     def _held(self, prompt: PromptChain, server: _Server, task: int | None, *, saved: bool) -> SlotContent:
         return SlotContent(

@@ -16,7 +16,7 @@ from r1tui.server.client import ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.supervisor import client as supervisor
 from r1tui.supervisor.key import address_of
-from r1tui.supervisor.state_file import is_being_stopped
+from r1tui.supervisor.status import is_being_stopped
 from r1tui.system.environment import KEY_VARIABLE
 from r1tui.system.logs import as_user_error
 from r1tui.system.paths import Paths
@@ -59,7 +59,7 @@ class ServerMonitor:
         """Look again, and tell what has changed; quick. Of somebody else's server it is what was last `told`."""
         if self._managed:
             now = supervisor.recent_status(self._paths)
-            hangs = self._hanging_pid is not None and self._hanging_pid == now.keeper_pid
+            hangs = self._hanging_pid is not None and self._hanging_pid == now.supervisor_pid
             self.told(supervisor.hanging_status(now, supervisor.SupervisorHangsError()) if hangs else now)
         return self.status
 
@@ -77,7 +77,7 @@ class ServerMonitor:
 
     def note_hanging(self) -> None:
         """The supervisor that there is does not answer."""
-        self._hanging_pid = supervisor.recent_status(self._paths).keeper_pid
+        self._hanging_pid = supervisor.recent_status(self._paths).supervisor_pid
         self.refresh()
 
     def is_being_stopped(self) -> bool:
@@ -94,10 +94,10 @@ class ServerMonitor:
         self._followers.add(queue)
         try:
             while True:
-                if status.keeper_hangs:
+                if status.supervisor_hangs:
                     raise supervisor.SupervisorHangsError
                 yield status
-                if status.keeper_pid is None or status.state in ENDED:
+                if status.supervisor_pid is None or status.state in ENDED:
                     return
                 status = await queue.get()
         finally:
@@ -132,13 +132,13 @@ class ServerMonitor:
     async def _hear(self, status: Status, meet: Callable[[], Awaitable[object]]) -> None:
         """Take a watched supervisor's word, unless it has ended meanwhile or another is in its place."""
         now, before = supervisor.recent_status(self._paths), self._followed_pid
-        is_gone = status.keeper_pid is not None and identify(status.keeper_pid) is None
-        if is_gone or now.keeper_pid not in (None, status.keeper_pid, before):
+        is_gone = status.supervisor_pid is not None and identify(status.supervisor_pid) is None
+        if is_gone or now.supervisor_pid not in (None, status.supervisor_pid, before):
             self.refresh()
             return
-        self._hanging_pid, self._followed_pid = None, status.keeper_pid
+        self._hanging_pid, self._followed_pid = None, status.supervisor_pid
         self.told(status)
-        if status.keeper_pid not in (None, before):
+        if status.supervisor_pid not in (None, before):
             await meet()
 
     async def adopt(self, max_age_s: float = 0.0) -> None:
@@ -148,7 +148,7 @@ class ServerMonitor:
 
     async def tell_supervisor(self, answer_id: str, *, running: bool) -> None:
         """Tell the supervisor that an answer begins or is over; one that hangs is not told, and known to hang."""
-        if self.status.keeper_hangs:
+        if self.status.supervisor_hangs:
             return
         tell = supervisor.answer_started if running else supervisor.answer_ended
         try:

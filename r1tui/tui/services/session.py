@@ -14,9 +14,9 @@ from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.gguf import GgufError, read_header
 from r1tui.messages import Status
+from r1tui.server.client import model_title
 from r1tui.server.command import SAMPLING_FLAGS, parse_options
 from r1tui.server.endpoint import Endpoint
-from r1tui.server.model_names import model_title
 from r1tui.server.sampling import Sampling, sampling_for
 from r1tui.server.wire import Props
 from r1tui.system.paths import Paths

@@ -13,7 +13,7 @@ from r1tui.machine.telemetry import Limits, Sampler
 from r1tui.messages import Status
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.prompt_cache import PromptCacheFolder
-from r1tui.supervisor.recorded import has_record
+from r1tui.supervisor.client import has_record
 from r1tui.system.paths import Paths
 from r1tui.tui.services.local_models import LocalModels
 from r1tui.tui.services.saver import Saver

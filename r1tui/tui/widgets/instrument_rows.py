@@ -266,7 +266,7 @@ def _plan_rows(plan: PlanSummary) -> list[tuple[str, str]]:
 
 
 def _server_rows(status: Status) -> list[tuple[str, str]]:
-    pids = [f"{pid} {name}" for pid, name in ((status.pid, "server"), (status.keeper_pid, "keeper")) if pid]
+    pids = [f"{pid} {name}" for pid, name in ((status.pid, "server"), (status.supervisor_pid, "supervisor")) if pid]
     return [
         ("processes", ", ".join(pids)),
         ("model file", status.model or ""),

@@ -15,11 +15,11 @@ import msgspec
 import pytest
 
 from r1tui.messages import ServerRecord, ServerSpec, Status
-from r1tui.supervisor import asking, client
-from r1tui.supervisor.state_file import read_record, write_record
+from r1tui.supervisor import client
+from r1tui.supervisor.status import read_record, write_record
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, boot_id, identify, wait
-from tests.keeper_rig import Toy, start_ready
+from tests.supervisor_rig import Toy, start_ready
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def home_at(root: Path, paths: Paths) -> Paths:
     return Paths.from_environment({**os.environ, "R1TUI_HOME": str(root)})
 
 
-def kill_keeper(ready: Status) -> None:
-    assert ready.keeper_pid is not None
-    keeper = identify(ready.keeper_pid)
-    assert keeper is not None
-    os.kill(keeper.pid, signal.SIGKILL)
-    assert wait(keeper, 5)
+def kill_supervisor(ready: Status) -> None:
+    assert ready.supervisor_pid is not None
+    supervisor = identify(ready.supervisor_pid)
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGKILL)
+    assert wait(supervisor, 5)
 
 
 def test_a_process_that_the_state_file_names_is_not_ended_for_that(
@@ -56,12 +56,12 @@ def test_a_process_that_the_state_file_names_is_not_ended_for_that(
     paths.state.mkdir(parents=True)
     process = identify(bystander.pid)
     spec = ServerSpec(argv=["r1tui", "600"], socket=str(paths.server_socket))
-    record = ServerRecord(spec=spec, state="ready", keeper=process, server=process, boot=boot_id())
+    record = ServerRecord(spec=spec, state="ready", supervisor=process, server=process, boot=boot_id())
     write_record(paths, record)
     now = client.status(paths)
-    assert (now.pid, now.keeper_pid) == (None, None)
+    assert (now.pid, now.supervisor_pid) == (None, None)
     client.stop(paths)
-    write_record(paths, msgspec.structs.replace(record, keeper=None))
+    write_record(paths, msgspec.structs.replace(record, supervisor=None))
     client.stop(paths)
     assert alive(process)
 
@@ -74,7 +74,7 @@ def test_a_copy_of_a_home_leaves_the_other_s_server_alone(paths: Paths, toy: Toy
     shutil.copy(paths.state_file, copy.state_file)
     shutil.copy(paths.supervisor_lock, copy.supervisor_lock)
     now = client.status(copy)
-    assert (now.pid, now.keeper_pid) == (None, None)
+    assert (now.pid, now.supervisor_pid) == (None, None)
     assert client.stop(copy) == Status()
     assert client.status(paths).pid == ready.pid
 
@@ -84,31 +84,33 @@ def test_a_home_behind_a_link_is_the_same_home(paths: Paths, toy: Toy, tmp_path:
     link = tmp_path / "link"
     link.symlink_to(paths.state.parent)
     linked = home_at(link, paths)
-    assert (client.status(linked).pid, client.status(linked).keeper_pid) == (ready.pid, ready.keeper_pid)
-    kill_keeper(ready)
+    assert (client.status(linked).pid, client.status(linked).supervisor_pid) == (ready.pid, ready.supervisor_pid)
+    kill_supervisor(ready)
     paths.state_file.unlink()
     assert client.status(linked).pid == ready.pid
     assert client.stop(linked) == Status()
     assert client.status(paths).pid is None
 
 
-@pytest.mark.parametrize("keeper_lives", [True, False])
-def test_a_home_that_was_moved_has_its_server_ended(paths: Paths, toy: Toy, tmp_path: Path, keeper_lives: bool) -> None:
+@pytest.mark.parametrize("supervisor_lives", [True, False])
+def test_a_home_that_was_moved_has_its_server_ended(
+    paths: Paths, toy: Toy, tmp_path: Path, supervisor_lives: bool
+) -> None:
     ready = start_ready(toy.spec(), paths)
     record = read_record(paths)
     assert record is not None
-    if not keeper_lives:
-        kill_keeper(ready)
+    if not supervisor_lives:
+        kill_supervisor(ready)
     root = paths.state.parent
     moved = home_at(root.rename(tmp_path / "moved"), paths)
     assert client.status(moved).pid == ready.pid
     client.stop(moved)
     assert not alive(record.server)
-    assert not alive(record.keeper)
+    assert not alive(record.supervisor)
 
 
 def test_a_listener_that_never_ends_its_line_hangs(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "REPLY_S", 0.5)
+    monkeypatch.setattr(client, "REPLY_S", 0.5)
     private_folder(paths.run)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(paths.supervisor_socket))

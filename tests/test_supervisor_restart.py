@@ -13,14 +13,14 @@ from r1tui.planning.history import read_histories, records_file
 from r1tui.remedies import RestartServer
 from r1tui.server.diagnosis import Diagnosis, Kind
 from r1tui.supervisor import client
-from r1tui.supervisor.policy import decide_restart, format_gave_up, with_fallback
-from r1tui.supervisor.state_file import read_record
+from r1tui.supervisor.lifecycle import decide_restart, format_gave_up, with_fallback
+from r1tui.supervisor.status import read_record
 from r1tui.system.log_reader import older_log
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, wait
 from tests.conftest import TinyModel
 from tests.engine_figures import running_worker
-from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
+from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
 
 GPU_OUT = "0.01.000.001 E ggml_backend_cuda: allocating 2438.00 MiB on device 0: cudaMalloc failed: out of memory"
 HOST_OUT = "0.01.000.001 E llama: unable to allocate CPU buffer"
@@ -56,7 +56,7 @@ def test_a_killed_server_is_started_again_by_itself(paths: Paths, llama_server: 
     assert seen[0].pid is None
     assert "was killed" in (seen[0].cause or "")
     assert "Restarting in 0 s (attempt 1 of 1)" in (seen[0].remedy or "")
-    assert (seen[-1].restarts, seen[-1].cause, seen[-1].keeper_pid) == (1, None, first.keeper_pid)
+    assert (seen[-1].restarts, seen[-1].cause, seen[-1].supervisor_pid) == (1, None, first.supervisor_pid)
     assert seen[-1].pid not in (None, first.pid)
     client.stop(paths)
 
@@ -191,15 +191,15 @@ def test_a_wish_to_start_again_ends_the_wait(paths: Paths, toy: Toy) -> None:
     assert len(toy.starts) == 2
 
 
-def test_a_keeper_killed_while_it_waits_leaves_a_failure_that_the_next_start_clears(paths: Paths, toy: Toy) -> None:
+def test_a_supervisor_killed_while_it_waits_leaves_a_failure_that_the_next_start_clears(paths: Paths, toy: Toy) -> None:
     first = start_ready(toy.spec(restart_delays_s=[3600.0]), paths)
     kill(first.pid)
     waiting = last_settled_after(paths, "restarting")
-    assert waiting.keeper_pid is not None
-    keeper = identify(waiting.keeper_pid)
-    kill(waiting.keeper_pid)
-    assert keeper is not None
-    assert wait(keeper, 5)
+    assert waiting.supervisor_pid is not None
+    supervisor = identify(waiting.supervisor_pid)
+    kill(waiting.supervisor_pid)
+    assert supervisor is not None
+    assert wait(supervisor, 5)
     assert client.status(paths).state == "failed"
     assert "while it waited" in (client.status(paths).cause or "")
     assert client.adopt(paths).state == "failed"
@@ -263,7 +263,7 @@ def test_the_real_server_falls_asleep_and_wakes_for_a_question(
     until(lambda: client.status(paths).state == "sleeping")
     body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
 
-    def asked_it_is_seen_awake() -> bool:  # asked again and again: it would fall asleep between two looks of the keeper
+    def asked_it_is_seen_awake() -> bool:  # again and again: it would fall asleep between two looks of the supervisor
         assert call(SocketConnection(paths.server_socket), "POST", "/v1/chat/completions", body)[0] == 200
         return client.status(paths).state == "ready"
 

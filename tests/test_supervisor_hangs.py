@@ -1,4 +1,4 @@
-"""A keeper that runs and does not answer: nobody waits for it for ever, and everybody is told what mends it."""
+"""A supervisor that runs and does not answer: nobody waits for it for ever, and everybody is told what mends it."""
 
 import asyncio
 import os
@@ -12,35 +12,35 @@ import pytest
 
 from r1tui.launch.loading import follow_server
 from r1tui.messages import Status
-from r1tui.supervisor import asking, client, stopping
+from r1tui.supervisor import client, stopping
 from r1tui.supervisor.protocol import CONNECT_S
-from r1tui.supervisor.state_file import read_record
+from r1tui.supervisor.status import read_record
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive
 from tests.conftest import CommandLine, TinyModel
-from tests.keeper_rig import Toy, settled, start_ready, watch
+from tests.supervisor_rig import Toy, settled, start_ready, watch
 
 
 @pytest.fixture
 def hanging(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Status]:
-    """The status of a ready server whose keeper was stopped by SIGSTOP afterwards."""
-    monkeypatch.setattr(asking, "REPLY_S", 0.5)
-    monkeypatch.setattr(asking, "SILENCE_S", 0.5)
+    """The status of a ready server whose supervisor was stopped by SIGSTOP afterwards."""
+    monkeypatch.setattr(client, "REPLY_S", 0.5)
+    monkeypatch.setattr(client, "SILENCE_S", 0.5)
     monkeypatch.setattr(stopping, "REPLY_S", 0.5)
     monkeypatch.setattr(stopping, "HANGING_S", 0.5)
     ready = start_ready(Toy(paths, tmp_path).spec(), paths)
-    stop_keeper(ready)
+    stop_supervisor(ready)
     yield ready
     client.stop(paths)
 
 
-def stop_keeper(ready: Status) -> None:
-    assert ready.keeper_pid is not None
-    os.kill(ready.keeper_pid, signal.SIGSTOP)
+def stop_supervisor(ready: Status) -> None:
+    assert ready.supervisor_pid is not None
+    os.kill(ready.supervisor_pid, signal.SIGSTOP)
 
 
 @pytest.mark.parametrize("ask", [client.restart, lambda paths: client.answer_started(paths, "1-a")])
-def test_a_request_says_that_the_keeper_does_not_answer(paths: Paths, hanging: Status, ask: object) -> None:
+def test_a_request_says_that_the_supervisor_does_not_answer(paths: Paths, hanging: Status, ask: object) -> None:
     assert callable(ask)
     with pytest.raises(client.SupervisorHangsError, match="does not answer") as caught:
         ask(paths)
@@ -50,11 +50,11 @@ def test_a_request_says_that_the_keeper_does_not_answer(paths: Paths, hanging: S
 def test_a_watcher_is_told_whether_it_came_before_or_after(paths: Paths, hanging: Status) -> None:
     with pytest.raises(client.SupervisorHangsError):
         next(watch(paths))
-    assert hanging.keeper_pid is not None
-    os.kill(hanging.keeper_pid, signal.SIGCONT)
+    assert hanging.supervisor_pid is not None
+    os.kill(hanging.supervisor_pid, signal.SIGCONT)
     watching = watch(paths)
     assert next(watching).state == "ready"
-    stop_keeper(hanging)
+    stop_supervisor(hanging)
     with pytest.raises(client.SupervisorHangsError):
         next(watching)
 
@@ -62,11 +62,11 @@ def test_a_watcher_is_told_whether_it_came_before_or_after(paths: Paths, hanging
 async def test_so_is_one_in_an_event_loop(paths: Paths, hanging: Status) -> None:
     with pytest.raises(client.SupervisorHangsError):
         await settled(paths)
-    assert hanging.keeper_pid is not None
-    os.kill(hanging.keeper_pid, signal.SIGCONT)
+    assert hanging.supervisor_pid is not None
+    os.kill(hanging.supervisor_pid, signal.SIGCONT)
     async with aclosing(client.watch_async(paths)) as changes:
         assert (await anext(changes)).state == "ready"
-        stop_keeper(hanging)
+        stop_supervisor(hanging)
         with pytest.raises(client.SupervisorHangsError):
             await anext(changes)
 
@@ -106,7 +106,7 @@ def test_stop_ends_it_and_its_server(paths: Paths, hanging: Status) -> None:
     record = read_record(paths)
     assert record is not None
     assert client.stop(paths) == Status()
-    assert not any(map(alive, (record.keeper, record.server)))
+    assert not any(map(alive, (record.supervisor, record.server)))
 
 
 def test_every_command_ends_with_a_sentence(r1tui: CommandLine, paths: Paths, tiny_r1: TinyModel) -> None:
@@ -114,12 +114,12 @@ def test_every_command_ends_with_a_sentence(r1tui: CommandLine, paths: Paths, ti
     assert r1tui("serve", "--model", model, "--detach").returncode == 0
     record = read_record(paths)
     assert record is not None
-    stop_keeper(client.status(paths))
+    stop_supervisor(client.status(paths))
     for arguments in (("serve", "--model", model, "--detach"), ("chat", "hi")):
         ran = r1tui(*arguments)
         assert (ran.returncode, "does not answer" in ran.stderr, "r1tui stop" in ran.stderr) == (1, True, True), ran
     told = r1tui("status")
     assert (told.returncode, "does not answer" in told.stdout) == (0, True)
     assert r1tui("stop").returncode == 0
-    assert not any(map(alive, (record.keeper, record.server)))
+    assert not any(map(alive, (record.supervisor, record.server)))
     assert client.status(paths) == Status()

@@ -1,4 +1,4 @@
-"""A server's ordinary life under its keeper, with the real llama-server: start, use, failure, stop, nothing left."""
+"""A server's ordinary life under its supervisor, by the real llama-server: start, use, failure, stop, nothing left."""
 
 import asyncio
 import http.client
@@ -20,13 +20,13 @@ import pytest
 from r1tui.errors import R1tuiError
 from r1tui.messages import PlanSummary, ServerSpec, Status
 from r1tui.supervisor import client
-from r1tui.supervisor.state_file import read_record
+from r1tui.supervisor.status import read_record
 from r1tui.system.locks import holder
 from r1tui.system.log_reader import follow, older_log
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, wait
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, call, idle_spec, open_stream, spec_for, start_ready, until, watch
+from tests.supervisor_rig import SocketConnection, call, idle_spec, open_stream, spec_for, start_ready, until, watch
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def nothing_is_left(paths: Paths) -> Iterator[None]:
     client.stop(paths)
     assert list(paths.run.iterdir()) == []
     assert not paths.state_file.exists()
-    for one in (record.keeper, record.server) if record else ():
+    for one in (record.supervisor, record.server) if record else ():
         assert one is None or one.pid == os.getpid() or not alive(one)
 
 
@@ -64,7 +64,7 @@ def test_start_ready_stop(paths: Paths, llama_server: Path, tiny_r1: TinyModel, 
     assert (ready.argv, ready.plan, ready.variant) == (spec.argv, spec.plan, "tiny")
     assert ready.uptime_s is not None
     assert 0 <= ready.uptime_s < 60
-    assert ready.keeper_pid == holder(paths.supervisor_lock)
+    assert ready.supervisor_pid == holder(paths.supervisor_lock)
     assert call(SocketConnection(paths.server_socket), "GET", "/health")[0] == 200
     listed = json.loads(call(SocketConnection(paths.server_socket), "GET", "/v1/models")[1])
     assert ready.model_name == listed["data"][0]["id"]
@@ -92,15 +92,15 @@ def test_the_whole_life_in_the_foreground_ends_in_order_at_ctrl_c(
         "except CancelledError: print('interrupted')\n"
     )
     command = [sys.executable, "-c", script, str(spec_file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as keeper:
-        assert keeper.stdout is not None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as supervisor:
+        assert supervisor.stdout is not None
         seen = []
-        for line in keeper.stdout:
+        for line in supervisor.stdout:
             seen.append(line.strip())
             if seen[-1] == "ready":
-                os.killpg(keeper.pid, signal.SIGINT)  # as a terminal does: to all of the foreground
+                os.killpg(supervisor.pid, signal.SIGINT)  # as a terminal does: to all of the foreground
     assert seen == ["starting", "loading", "ready", "stopping", "stopped", "interrupted"]
-    assert keeper.returncode == 0
+    assert supervisor.returncode == 0
 
 
 async def test_watchers_see_every_change_to_the_end(paths: Paths) -> None:
@@ -158,7 +158,7 @@ def test_a_second_server_is_refused_by_name(paths: Paths) -> None:
     assert "r1tui stop" in caught.value.remedy
     with pytest.raises(R1tuiError, match="idle is already running"):
         client.run_supervisor(idle_spec(paths), paths)
-    assert client.status(paths).keeper_pid == first.keeper_pid
+    assert client.status(paths).supervisor_pid == first.supervisor_pid
 
 
 def test_of_two_starts_at_once_one_wins(paths: Paths) -> None:
@@ -213,7 +213,7 @@ def test_an_unknown_stream_whose_reader_hangs_delays_a_stop_by_a_bounded_time(
     paths: Paths, llama_server: Path, tiny_r1: TinyModel
 ) -> None:
     start_ready(spec_for(llama_server, tiny_r1(loop=True), paths), paths)
-    stream = open_stream(paths.server_socket, "nobody told the keeper")
+    stream = open_stream(paths.server_socket, "nobody told the supervisor")
     assert client.stop(paths).state == "stopped"
     stream.close()
 
@@ -285,19 +285,19 @@ async def test_a_flood_of_log_is_capped_and_its_reader_loses_nothing(
     assert client.status(paths).state == "ready"
 
 
-def test_an_idle_keeper_is_small_and_sleeps(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> None:
-    keeper = start_ready(spec_for(llama_server, tiny_r1(), paths), paths).keeper_pid
+def test_an_idle_supervisor_is_small_and_sleeps(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> None:
+    supervisor = start_ready(spec_for(llama_server, tiny_r1(), paths), paths).supervisor_pid
     if sys.platform != "linux":
         pytest.skip("read from /proc")
 
     def ticks() -> int:
-        fields = Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
     before = ticks()
     sleep(2)  # what is measured is that nothing happens in it
     assert ticks() - before <= 2  # hundredths of a second
-    resident = int(Path(f"/proc/{keeper}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    resident = int(Path(f"/proc/{supervisor}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     assert resident < 40 << 20
 
 
@@ -317,13 +317,13 @@ def test_status_costs_little(paths: Paths, llama_server: Path, tiny_r1: TinyMode
     assert shown.stdout.strip() == "[]"
 
 
-def test_a_hang_up_does_not_concern_a_detached_keeper(paths: Paths) -> None:
+def test_a_hang_up_does_not_concern_a_detached_supervisor(paths: Paths) -> None:
     started = client.start(idle_spec(paths), paths)
-    assert started.keeper_pid is not None
-    keeper = identify(started.keeper_pid)
-    assert keeper is not None
-    os.kill(keeper.pid, signal.SIGHUP)
-    assert not wait(keeper, 0.2)
-    os.kill(keeper.pid, signal.SIGTERM)
-    assert wait(keeper, 5)
+    assert started.supervisor_pid is not None
+    supervisor = identify(started.supervisor_pid)
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGHUP)
+    assert not wait(supervisor, 0.2)
+    os.kill(supervisor.pid, signal.SIGTERM)
+    assert wait(supervisor, 5)
     assert client.status(paths) == Status()

@@ -1,4 +1,4 @@
-"""What is true, and what can still be done, after keeper, server or both were killed, hung, or left things behind."""
+"""What is true, and what can still be done, after supervisor, server or both were killed, hung or left things."""
 
 import json
 import os
@@ -18,13 +18,24 @@ import pytest
 from r1tui.errors import R1tuiError
 from r1tui.messages import FallbackPlan, PlanSummary, ProcessId, ServerRecord, Status
 from r1tui.server.record import LOST_EVENT, record_file
-from r1tui.supervisor import asking, client, found, stopping, watches
-from r1tui.supervisor.state_file import read_record, write_record
+from r1tui.supervisor import client, status, stopping, watches
+from r1tui.supervisor.protocol import REPLY_S
+from r1tui.supervisor.status import read_record, write_record
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, identify, spawn_detached, wait
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, Toy, call, idle_spec, open_stream, spec_for, start_ready, until, watch
 from tests.provoked import memory_cgroup
+from tests.supervisor_rig import (
+    SocketConnection,
+    Toy,
+    call,
+    idle_spec,
+    open_stream,
+    spec_for,
+    start_ready,
+    until,
+    watch,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +65,10 @@ def change_record(paths: Paths, **fields: Any) -> None:
 
 @pytest.fixture
 def orphan(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> ProcessId:
-    """A ready server whose keeper was killed."""
+    """A ready server whose supervisor was killed."""
     start_ready(spec_for(llama_server, tiny_r1(), paths), paths)
     record = record_of(paths)
-    kill(record.keeper)
+    kill(record.supervisor)
     assert record.server is not None
     return record.server
 
@@ -74,22 +85,22 @@ def test_a_killed_server_is_a_failure(paths: Paths, llama_server: Path, tiny_r1:
     assert client.status(paths).state == "failed"
 
 
-def test_a_killed_keeper_costs_nothing(paths: Paths, orphan: ProcessId) -> None:
+def test_a_killed_supervisor_costs_nothing(paths: Paths, orphan: ProcessId) -> None:
     status = client.status(paths)
-    assert (status.state, status.pid, status.keeper_pid) == ("ready", orphan.pid, None)
+    assert (status.state, status.pid, status.supervisor_pid) == ("ready", orphan.pid, None)
     assert "supervisor was killed" in (status.cause or "")
     assert call(SocketConnection(paths.server_socket), "GET", "/health")[0] == 200
     with pytest.raises(R1tuiError, match="tiny is already running"):
         client.start(idle_spec(paths), paths)
 
 
-def test_a_server_without_keeper_is_stopped(paths: Paths, orphan: ProcessId) -> None:
+def test_a_server_without_supervisor_is_stopped(paths: Paths, orphan: ProcessId) -> None:
     assert client.stop(paths) == Status()
     assert not alive(orphan)
     assert list(paths.run.iterdir()) == []
 
 
-def test_a_server_without_keeper_that_streams_is_stopped_in_bounded_time(
+def test_a_server_without_supervisor_that_streams_is_stopped_in_bounded_time(
     paths: Paths, llama_server: Path, tiny_r1: TinyModel
 ) -> None:
     start_ready(spec_for(llama_server, tiny_r1(loop=True), paths), paths)
@@ -97,18 +108,18 @@ def test_a_server_without_keeper_that_streams_is_stopped_in_bounded_time(
     client.answer_started(paths, "c1")
     with ThreadPoolExecutor() as pool:
         reading = pool.submit(stream.read)
-        kill(record_of(paths).keeper)
+        kill(record_of(paths).supervisor)
         assert client.stop(paths) == Status()
         reading.result()  # raises where the stream was torn
 
 
-def test_a_server_without_keeper_is_taken_over(paths: Paths, orphan: ProcessId) -> None:
+def test_a_server_without_supervisor_is_taken_over(paths: Paths, orphan: ProcessId) -> None:
     client_status = client.adopt(paths)
     assert client_status.pid == orphan.pid
-    assert client_status.keeper_pid is not None
+    assert client_status.supervisor_pid is not None
     watching = watch(paths)
     assert next(status for status in watching if status.settled).state == "ready"
-    assert client.adopt(paths).keeper_pid == client_status.keeper_pid  # once is enough
+    assert client.adopt(paths).supervisor_pid == client_status.supervisor_pid  # once is enough
     kill(orphan)
     failed = list(watching)[-1]
     assert (failed.state, failed.exit_status) == ("failed", None)
@@ -124,13 +135,13 @@ def test_a_taken_over_server_is_stopped_in_order(paths: Paths, orphan: ProcessId
 def test_a_server_taken_over_while_it_loads_becomes_ready(paths: Paths, llama_server: Path, tiny_r1: TinyModel) -> None:
     client.start(spec_for(llama_server, tiny_r1(), paths), paths)
     until(lambda: record_of(paths).server)
-    kill(record_of(paths).keeper)
+    kill(record_of(paths).supervisor)
     change_record(paths, state="loading")
     client.adopt(paths)
     assert next(status for status in watch(paths) if status.settled).state == "ready"
 
 
-def test_what_a_killed_keeper_did_not_finish_stopping_is_finished(paths: Paths, orphan: ProcessId) -> None:
+def test_what_a_killed_supervisor_did_not_finish_stopping_is_finished(paths: Paths, orphan: ProcessId) -> None:
     change_record(paths, state="stopping")
     assert client.status(paths).state == "stopping"
     client.adopt(paths)
@@ -142,7 +153,7 @@ def test_nothing_to_take_over_is_no_error(paths: Paths) -> None:
     assert client.adopt(paths) == Status()
 
 
-def test_a_keeper_killed_while_it_spawned_does_not_hide_its_server(paths: Paths, orphan: ProcessId) -> None:
+def test_a_supervisor_killed_while_it_spawned_does_not_hide_its_server(paths: Paths, orphan: ProcessId) -> None:
     change_record(paths, state="starting", server=None)
     status = client.status(paths)
     assert (status.state, status.pid) == ("loading", orphan.pid)
@@ -168,7 +179,7 @@ def test_a_smaller_server_that_no_file_names_is_taken_over_as_what_it_is(paths: 
     toy = Toy(paths, tmp_path)
     start_ready(toy.spec(), paths)
     record = record_of(paths)
-    kill(record.keeper)
+    kill(record.supervisor)
     less = FallbackPlan(argv=toy.argv(), plan=PlanSummary(n_cpu_moe=3))
     larger = msgspec.structs.replace(record.spec, argv=toy.argv("larger"), smaller=[less])
     change_record(paths, spec=larger, server=ProcessId(record.server.pid if record.server else 0, "the larger one"))
@@ -178,7 +189,7 @@ def test_a_smaller_server_that_no_file_names_is_taken_over_as_what_it_is(paths: 
     assert record_of(paths).server == record.server
 
 
-def test_a_restart_that_a_killed_keeper_did_not_finish_is_finished(paths: Paths, orphan: ProcessId) -> None:
+def test_a_restart_that_a_killed_supervisor_did_not_finish_is_finished(paths: Paths, orphan: ProcessId) -> None:
     change_record(paths, state="restarting")
     assert client.status(paths).state == "restarting"
     client.adopt(paths)
@@ -187,11 +198,11 @@ def test_a_restart_that_a_killed_keeper_did_not_finish_is_finished(paths: Paths,
     assert not alive(orphan)
 
 
-def test_a_keeper_that_could_not_write_its_name_is_stopped(paths: Paths, orphan: ProcessId) -> None:
-    before = record_of(paths).keeper
+def test_a_supervisor_that_could_not_write_its_name_is_stopped(paths: Paths, orphan: ProcessId) -> None:
+    before = record_of(paths).supervisor
     client.adopt(paths)
     next(status for status in watch(paths) if status.settled)
-    change_record(paths, keeper=before)
+    change_record(paths, supervisor=before)
     assert client.stop(paths) == Status()
     assert not alive(orphan)
 
@@ -212,17 +223,17 @@ def test_after_a_reboot_nothing_runs(paths: Paths, orphan: ProcessId) -> None:
     assert client.status(paths).state == "stopped"
 
 
-def test_a_keeper_that_hangs_is_killed_and_its_server_stopped(
+def test_a_supervisor_that_hangs_is_killed_and_its_server_stopped(
     paths: Paths, llama_server: Path, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stopping, "REPLY_S", 0.5)
     monkeypatch.setattr(stopping, "HANGING_S", 0.5)
     start_ready(spec_for(llama_server, tiny_r1(), paths), paths)
     record = record_of(paths)
-    assert record.keeper is not None
-    os.kill(record.keeper.pid, signal.SIGSTOP)
+    assert record.supervisor is not None
+    os.kill(record.supervisor.pid, signal.SIGSTOP)
     assert client.stop(paths) == Status()
-    assert not alive(record.keeper)
+    assert not alive(record.supervisor)
     assert not alive(record.server)
 
 
@@ -248,7 +259,7 @@ def test_a_garbled_state_file_is_told_and_cleared(paths: Paths, content: bytes) 
     assert client.stop(paths) == Status()
 
 
-def test_a_garbled_state_file_does_not_hide_a_running_keeper(paths: Paths) -> None:
+def test_a_garbled_state_file_does_not_hide_a_running_supervisor(paths: Paths) -> None:
     client.start(idle_spec(paths), paths)
     record = record_of(paths)
     paths.state_file.write_bytes(b"{")
@@ -268,14 +279,14 @@ def test_the_state_file_of_another_version_is_read_as_far_as_it_can_be(paths: Pa
     assert "r1tui stop" in (status.remedy or "")
 
 
-def test_a_removed_folder_of_sockets_hides_neither_keeper_nor_server(paths: Paths, tmp_path: Path) -> None:
+def test_a_removed_folder_of_sockets_hides_neither_supervisor_nor_server(paths: Paths, tmp_path: Path) -> None:
     ready = start_ready(Toy(paths, tmp_path).spec(restart_delays_s=[0.0] * 9), paths)
     record = record_of(paths)
     shutil.rmtree(paths.run)
     now = client.adopt(paths)  # not a second one
-    assert (now.pid, now.keeper_pid, now.state) == (ready.pid, ready.keeper_pid, "ready")
+    assert (now.pid, now.supervisor_pid, now.state) == (ready.pid, ready.supervisor_pid, "ready")
     assert client.stop(paths) == Status()
-    assert not alive(record.keeper)
+    assert not alive(record.supervisor)
     assert not alive(record.server)
 
 
@@ -285,12 +296,12 @@ def test_a_lost_control_socket_does_not_prevent_a_stop(paths: Paths, monkeypatch
     until(lambda: record_of(paths).server)
     record = record_of(paths)
     paths.supervisor_socket.unlink()
-    assert client.stop(paths) == Status()  # by SIGTERM, which a keeper obeys in the same order
+    assert client.stop(paths) == Status()  # by SIGTERM, which a supervisor obeys in the same order
     assert not alive(record.server)
-    assert not alive(record.keeper)
+    assert not alive(record.supervisor)
 
 
-def test_a_keeper_that_cannot_start_says_why(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supervisor_that_cannot_start_says_why(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(R1tuiError, match=r"keeper\.log"):
         client.start(idle_spec(paths), paths)
@@ -299,7 +310,7 @@ def test_a_keeper_that_cannot_start_says_why(paths: Paths, monkeypatch: pytest.M
 
 def test_a_second_stop_leaves_the_one_alone_that_is_at_it(paths: Paths, tmp_path: Path) -> None:
     start_ready(Toy(paths, tmp_path).spec(), paths)
-    kill(record_of(paths).keeper)
+    kill(record_of(paths).supervisor)
     code = (
         "import sys; from r1tui.system.locks import locked; from r1tui.system.paths import Paths\n"
         "with locked(Paths.from_environment().supervisor_lock, 'x'): print('held', flush=True); sys.stdin.read()"
@@ -312,7 +323,7 @@ def test_a_second_stop_leaves_the_one_alone_that_is_at_it(paths: Paths, tmp_path
         first.stdout.readline()
         second = threading.Thread(target=client.stop, args=(paths,))
         second.start()
-        second.join(asking.REPLY_S + 2)  # by then it would have sent a signal
+        second.join(REPLY_S + 2)  # by then it would have sent a signal
         assert first.poll() is None
         first.stdin.close()
         second.join(90)
@@ -334,11 +345,11 @@ def test_a_holder_of_the_lock_that_is_not_recognised_for_a_moment_late_in_the_wa
         return recognised(pid, of)
 
     looks: list[int] = []
-    recognised = found.is_supervisor
+    recognised = status.is_supervisor
     monkeypatch.setattr(stopping, "is_supervisor", is_supervisor)
     monkeypatch.setattr(stopping, "NOT_OURS_S", 1.0)
     start_ready(Toy(paths, tmp_path).spec(), paths)
-    kill(record_of(paths).keeper)
+    kill(record_of(paths).supervisor)
     code = (
         "import time; from r1tui.system.locks import locked; from r1tui.system.paths import Paths\n"
         "with locked(Paths.from_environment().supervisor_lock, 'x'): print('held', flush=True); time.sleep(300)"
@@ -351,11 +362,11 @@ def test_a_holder_of_the_lock_that_is_not_recognised_for_a_moment_late_in_the_wa
     assert client.status(paths) == Status()
 
 
-def test_an_answer_that_was_forgotten_before_the_next_keeper_is_not_called_stopped(
+def test_an_answer_that_was_forgotten_before_the_next_supervisor_is_not_called_stopped(
     paths: Paths, tmp_path: Path
 ) -> None:
     start_ready(Toy(paths, tmp_path).spec(), paths)
-    kill(record_of(paths).keeper)
+    kill(record_of(paths).supervisor)
     change_record(paths, answers=["1-a"])
     record = record_file(paths.answers, "1-a")
     record.parent.mkdir(parents=True)
@@ -366,7 +377,7 @@ def test_an_answer_that_was_forgotten_before_the_next_keeper_is_not_called_stopp
     client.stop(paths)
 
 
-def test_what_a_killed_starter_left_for_its_keeper_is_cleaned_and_a_living_ones_is_not(paths: Paths) -> None:
+def test_what_a_killed_starter_left_for_its_supervisor_is_cleaned_and_a_living_ones_is_not(paths: Paths) -> None:
     with subprocess.Popen(["/bin/true"]) as ended:
         ended.wait()
     private_folder(paths.run)

@@ -1,4 +1,4 @@
-"""What the keeper's tests share: specs for the real llama-server, raw requests over its socket, waiting for a fact."""
+"""What the supervisor's tests share: specs for the real llama-server, raw requests to its socket, waiting."""
 
 import asyncio
 import http.client

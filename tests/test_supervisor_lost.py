@@ -14,14 +14,13 @@ import pytest
 
 from r1tui.errors import R1tuiError
 from r1tui.messages import ProcessId, ServerRecord, Status
-from r1tui.supervisor import client, found, presence
-from r1tui.supervisor.state_file import is_being_stopped, read_record
-from r1tui.supervisor.status import recent_status
+from r1tui.supervisor import client, status, watches
+from r1tui.supervisor.status import is_being_stopped, read_record, recent_status
 from r1tui.system.locks import holder, locked
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, identify, wait
 from tests.conftest import CommandLine, TinyModel
-from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
+from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +28,7 @@ def nothing_runs_afterwards(paths: Paths) -> Iterator[None]:
     """After every test one `stop` is enough, whatever was removed."""
     yield
     client.stop(paths)
-    assert found.find_processes(paths) == found.HomeProcesses()
+    assert status.find_processes(paths) == status.HomeProcesses()
     assert not paths.run.exists() or [one for one in paths.run.iterdir() if one.suffix != ".damaged"] == []
 
 
@@ -51,12 +50,12 @@ def kill(process: ProcessId | None) -> None:
 
 
 def answers_and_is_known(paths: Paths, ready: Status) -> bool:
-    """Whether the control socket, the lock and the state file tell of this keeper again."""
+    """Whether the control socket, the lock and the state file tell of this supervisor again."""
     with suppress(OSError, R1tuiError):
         now = client.status(paths)
         told = next(watch(paths))
-        there = (now.pid, now.keeper_pid) == (told.pid, told.keeper_pid) == (ready.pid, ready.keeper_pid)
-        return there and told.state == "ready" and holder(paths.supervisor_lock) == ready.keeper_pid
+        there = (now.pid, now.supervisor_pid) == (told.pid, told.supervisor_pid) == (ready.pid, ready.supervisor_pid)
+        return there and told.state == "ready" and holder(paths.supervisor_lock) == ready.supervisor_pid
     return False
 
 
@@ -111,7 +110,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", [pytest.param(damage, id=name) for name, damage in DAMAGES.items()])
-def test_a_keeper_that_lives_puts_everything_back(paths: Paths, toy: Toy, damage: Callable[[Paths], None]) -> None:
+def test_a_supervisor_that_lives_puts_everything_back(paths: Paths, toy: Toy, damage: Callable[[Paths], None]) -> None:
     ready = start_ready(toy.spec(restart_delays_s=[0.0] * 9), paths)
     damage(paths)
     with pytest.raises(R1tuiError):
@@ -121,12 +120,12 @@ def test_a_keeper_that_lives_puts_everything_back(paths: Paths, toy: Toy, damage
 
 
 @pytest.mark.parametrize("damage", [pytest.param(damage, id=name) for name, damage in DAMAGES.items()])
-def test_a_server_whose_keeper_was_killed_too_is_known_and_stopped(
+def test_a_server_whose_supervisor_was_killed_too_is_known_and_stopped(
     paths: Paths, toy: Toy, damage: Callable[[Paths], None]
 ) -> None:
     start_ready(toy.spec(), paths)
     record = record_of(paths)
-    kill(record.keeper)
+    kill(record.supervisor)
     damage(paths)
     now = client.status(paths)
     assert record.server is not None
@@ -137,7 +136,7 @@ def test_a_server_whose_keeper_was_killed_too_is_known_and_stopped(
         client.start(toy.spec(), paths)
     if now.stray:
         assert "r1tui stop" in (now.remedy or "")
-        assert client.adopt(paths).keeper_pid is None  # nobody knows what it is
+        assert client.adopt(paths).supervisor_pid is None  # nobody knows what it is
     assert client.stop(paths) == Status()
     assert not alive(record.server)
     assert not paths.state_file.exists()
@@ -151,8 +150,8 @@ def test_a_server_s_socket_that_was_removed_comes_back_with_another_start(
     paths.server_socket.unlink()
     put(paths.server_socket)
     again = next(status for status in watch(paths) if status.state == "ready" and status.pid != ready.pid)
-    assert again.keeper_pid == ready.keeper_pid
-    assert again.endings[-1].cause == presence.SOCKET_GONE
+    assert again.supervisor_pid == ready.supervisor_pid
+    assert again.endings[-1].cause == watches.SOCKET_GONE
     assert call(SocketConnection(paths.server_socket), "GET", "/health")[0] == 200
 
 
@@ -168,7 +167,7 @@ def test_an_answer_that_comes_is_not_ended_by_a_socket_that_was_removed(
     lines = [line for line in stream if line.strip()]
     assert lines[-1] == b"data: [DONE]\n"
     again = next(status for status in watch(paths) if status.state == "ready" and status.pid != ready.pid)
-    assert again.keeper_pid == ready.keeper_pid
+    assert again.supervisor_pid == ready.supervisor_pid
 
 
 def test_a_home_that_is_gone_for_long_ends_its_server(
@@ -177,24 +176,24 @@ def test_a_home_that_is_gone_for_long_ends_its_server(
     spec = toy.spec()
     private_folder(paths.run)
     code = (
-        "import sys, msgspec; from r1tui.supervisor import presence, __main__ as keeper\n"
-        "presence.GONE_S = 2.0; sys.exit(keeper.main([sys.argv[1]]))"
+        "import sys, msgspec; from r1tui.supervisor import watches, __main__ as supervisor\n"
+        "watches.GONE_S = 2.0; sys.exit(supervisor.main([sys.argv[1]]))"
     )
     spec_file = tmp_path / "spec.json"
     spec_file.write_bytes(msgspec.json.encode(spec))
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(spec_file)], env=found.supervisor_environment(os.environ, paths)
-    ) as keeper:
+        [sys.executable, "-c", code, str(spec_file)], env=status.supervisor_environment(os.environ, paths)
+    ) as supervisor:
         until(lambda: client.status(paths).state == "ready")
         server = record_of(paths).server
         remove_home(paths)
         assert client.status(paths).pid == (server.pid if server else 0)  # found, and not touched yet
-        assert keeper.wait(60) == 0
+        assert supervisor.wait(60) == 0
     assert not alive(server)
     assert not paths.state.exists()
 
 
-def test_a_keeper_is_asked_where_no_file_tells_of_its_server(paths: Paths, toy: Toy) -> None:
+def test_a_supervisor_is_asked_where_no_file_tells_of_its_server(paths: Paths, toy: Toy) -> None:
     ready = start_ready(toy.spec(), paths)
     paths.state.rename(paths.state.with_name("elsewhere"))
     told = client.verified_status(paths, client.status(paths))
@@ -204,13 +203,13 @@ def test_a_keeper_is_asked_where_no_file_tells_of_its_server(paths: Paths, toy: 
 def test_a_home_that_comes_back_soon_goes_on(paths: Paths, toy: Toy) -> None:
     ready = start_ready(toy.spec(), paths)
     paths.state.rename(paths.state.with_name("elsewhere"))
-    assert client.status(paths).keeper_pid == ready.keeper_pid
+    assert client.status(paths).supervisor_pid == ready.supervisor_pid
     paths.state.with_name("elsewhere").rename(paths.state)
     until(lambda: answers_and_is_known(paths, ready), 20)
     assert len(toy.starts) == 1
 
 
-def test_a_keeper_whose_lock_is_another_s_starts_nothing_and_touches_nothing(paths: Paths, toy: Toy) -> None:
+def test_a_supervisor_whose_lock_is_another_s_starts_nothing_and_touches_nothing(paths: Paths, toy: Toy) -> None:
     toy.acts({}, {})
     start_ready(toy.spec(restart_delays_s=[3.0] * 9), paths)
     until(lambda: record_of(paths).state == "ready")  # written, and not only told, on a slow disk too
@@ -218,28 +217,28 @@ def test_a_keeper_whose_lock_is_another_s_starts_nothing_and_touches_nothing(pat
     paths.supervisor_lock.unlink()
     with locked(paths.supervisor_lock, "the test"):
         kill(record.server)  # it waits now, to start it again
-        paths.state_file.write_bytes(b"another keeper's")
-        assert record.keeper is not None
-        assert wait(record.keeper, 60)
+        paths.state_file.write_bytes(b"another supervisor's")
+        assert record.supervisor is not None
+        assert wait(record.supervisor, 60)
         assert len(toy.starts) == 1
-        assert paths.state_file.read_bytes() == b"another keeper's"
+        assert paths.state_file.read_bytes() == b"another supervisor's"
         assert holder(paths.supervisor_lock) == os.getpid()
 
 
-def test_a_keeper_in_a_terminal_is_found_by_its_server(paths: Paths, toy: Toy) -> None:
+def test_a_supervisor_in_a_terminal_is_found_by_its_server(paths: Paths, toy: Toy) -> None:
     code = (
         "from r1tui.supervisor.client import run_supervisor; from r1tui.messages import ServerSpec\n"
         "from r1tui.system.paths import Paths; import msgspec, sys\n"
         "run_supervisor(msgspec.json.decode(sys.argv[1], type=ServerSpec), Paths.from_environment())"
     )
     argv = [sys.executable, "-c", code, msgspec.json.encode(toy.spec()).decode()]
-    with subprocess.Popen(argv) as keeper:
+    with subprocess.Popen(argv) as supervisor:
         until(lambda: client.status(paths).state == "ready")
         remove_home(paths)
         now = client.status(paths)
-        assert now.keeper_pid == keeper.pid
+        assert now.supervisor_pid == supervisor.pid
         assert client.stop(paths) == Status()
-        assert keeper.wait(10) == 0
+        assert supervisor.wait(10) == 0
 
 
 def test_a_look_takes_no_time_on_an_event_loop(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +248,7 @@ def test_a_look_takes_no_time_on_an_event_loop(paths: Paths, monkeypatch: pytest
         looks.append(1)
         return iter(())
 
-    monkeypatch.setattr(found, "own_pids", no_pids)
+    monkeypatch.setattr(status, "own_pids", no_pids)
     for _ in range(10):
         assert recent_status(paths) == Status()
     assert looks == []
@@ -262,9 +261,9 @@ def test_a_look_takes_no_time_on_an_event_loop(paths: Paths, monkeypatch: pytest
 
 def test_no_byte_of_the_state_file_ends_in_a_traceback_or_hides_the_server(paths: Paths, toy: Toy) -> None:
     ready = start_ready(toy.spec(tcp="127.0.0.1:1", key_file=str(paths.api_key)), paths)
-    kill(record_of(paths).keeper)
+    kill(record_of(paths).supervisor)
     raw = paths.state_file.read_bytes()
-    assert ready.pid in [one.pid for one in found.find_processes(paths).servers]
+    assert ready.pid in [one.pid for one in status.find_processes(paths).servers]
     for position in range(0, len(raw), 7):
         for byte in (b"\xff", b"\0", b"9"):
             paths.state_file.write_bytes(raw[:position] + byte + raw[position + 1 :])
@@ -277,7 +276,7 @@ def test_the_commands_find_it(r1tui: CommandLine, paths: Paths, tiny_r1: TinyMod
     model = tiny_r1()
     assert r1tui("serve", "--model", model, "--detach").returncode == 0
     record = record_of(paths)
-    kill(record.keeper)
+    kill(record.supervisor)
     remove_home(paths)
     shown = r1tui("status")
     assert record.server is not None

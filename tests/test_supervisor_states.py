@@ -18,7 +18,7 @@ from r1tui.messages import Status
 from r1tui.supervisor import client
 from r1tui.system.paths import Paths
 from r1tui.system.processes import command_line, identify
-from tests.keeper_rig import SocketConnection, Toy, call, until
+from tests.supervisor_rig import SocketConnection, Toy, call, until
 
 PATIENCE_S = 90.0
 
@@ -61,11 +61,11 @@ class Commands(RuleBasedStateMachine):
         before = client.status(self.paths)
         after = client.adopt(self.paths)
         if before.pid is not None and before.pid == after.pid:
-            assert after.keeper_pid is not None
+            assert after.supervisor_pid is not None
 
-    @rule(which=st.sampled_from(["pid", "keeper_pid"]), number=st.sampled_from([signal.SIGKILL, signal.SIGTERM]))
+    @rule(which=st.sampled_from(["pid", "supervisor_pid"]), number=st.sampled_from([signal.SIGKILL, signal.SIGTERM]))
     def kill(self, which: str, number: signal.Signals) -> None:
-        """End the server or its keeper, whatever it is doing."""
+        """End the server or its supervisor, whatever it is doing."""
         pid = getattr(client.status(self.paths), which)
         if pid is not None and str(self.paths.state.parent) in " ".join(command_line(pid)):
             with suppress(ProcessLookupError):
@@ -79,7 +79,7 @@ class Commands(RuleBasedStateMachine):
     def is_true(self) -> bool:
         """Whether the server is in a settled state and what the status says of it is so."""
         now = self.adopted()
-        if not now.settled or (now.running and now.keeper_pid is None):
+        if not now.settled or (now.running and now.supervisor_pid is None):
             return False
         if not now.running:
             return self.servers() == []
@@ -94,7 +94,7 @@ class Commands(RuleBasedStateMachine):
         assert len(self.servers()) <= 1
 
     def adopted(self) -> Status:
-        """The status, with a keeper where there is a server."""
+        """The status, with a supervisor where there is a server."""
         with suppress(R1tuiError):
             client.adopt(self.paths)
         return client.status(self.paths)

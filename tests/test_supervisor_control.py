@@ -1,4 +1,4 @@
-"""The control socket: what it answers, and that nothing a client sends brings the keeper down."""
+"""The control socket: what it answers, and that nothing a client sends brings the supervisor down."""
 
 import json
 import socket
@@ -14,11 +14,11 @@ from r1tui.messages import VERSION
 from r1tui.supervisor import client
 from r1tui.supervisor.protocol import LONGEST_REQUEST_BYTES, VersionError, read_status
 from r1tui.system.paths import Paths
-from tests.keeper_rig import idle_spec, until
+from tests.supervisor_rig import idle_spec, until
 
 
 @pytest.fixture
-def keeper(paths: Paths) -> Iterator[Paths]:
+def supervisor(paths: Paths) -> Iterator[Paths]:
     client.start(idle_spec(paths), paths)
     until(lambda: client.status(paths).pid)
     yield paths
@@ -45,9 +45,9 @@ def request(**fields: object) -> bytes:
     return json.dumps({"v": VERSION, **fields}).encode() + b"\n"
 
 
-def test_several_requests_on_one_connection(keeper: Paths) -> None:
+def test_several_requests_on_one_connection(supervisor: Paths) -> None:
     replies = exchange(
-        keeper,
+        supervisor,
         request(op="status")
         + request(op="answer_started", conversation_id="a")
         + request(op="answer_started", conversation_id="b")
@@ -57,7 +57,7 @@ def test_several_requests_on_one_connection(keeper: Paths) -> None:
     assert [reply["v"] for reply in replies] == [VERSION] * 4
     assert replies[0]["status"]["state"] == "loading"
     assert [reply["status"]["answers"] for reply in replies][:3] == [[], ["a"], ["a", "b"]]
-    until(lambda: client.status(keeper).answers == ["b"])
+    until(lambda: client.status(supervisor).answers == ["b"])
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,15 @@ def test_several_requests_on_one_connection(keeper: Paths) -> None:
         (b'{"op": "stop"}\n', "version 2 of the protocol, not 0"),
     ],
 )
-def test_what_is_no_request_is_answered_and_nothing_is_done(keeper: Paths, sent: bytes, cause: str) -> None:
-    (reply,) = exchange(keeper, sent)
+def test_what_is_no_request_is_answered_and_nothing_is_done(supervisor: Paths, sent: bytes, cause: str) -> None:
+    (reply,) = exchange(supervisor, sent)
     assert reply["ok"] is False
     assert cause in reply["cause"]
-    assert client.status(keeper).state == "loading"
+    assert client.status(supervisor).state == "loading"
 
 
-def test_another_version_is_told_what_to_do(keeper: Paths) -> None:
-    (reply,) = exchange(keeper, b'{"op": "levitate", "v": 7}\n')
+def test_another_version_is_told_what_to_do(supervisor: Paths) -> None:
+    (reply,) = exchange(supervisor, b'{"op": "levitate", "v": 7}\n')
     assert "r1tui stop" in reply["remedy"]
 
 
@@ -95,27 +95,27 @@ def test_a_reply_of_another_version_is_an_error_of_its_own() -> None:
         read_status(b"")
 
 
-def test_no_bytes_bring_the_keeper_down(keeper: Paths) -> None:
-    before = client.status(keeper)
+def test_no_bytes_bring_the_supervisor_down(supervisor: Paths) -> None:
+    before = client.status(supervisor)
 
     @given(st.lists(st.binary(max_size=200) | st.text(max_size=50).map(str.encode), max_size=4).map(b"\n".join))
     def send(garbage: bytes) -> None:
-        for reply in exchange(keeper, garbage):
+        for reply in exchange(supervisor, garbage):
             assert reply["ok"] is False
 
     send()
-    after = client.status(keeper)
-    assert (after.pid, after.keeper_pid) == (before.pid, before.keeper_pid)
-    assert exchange(keeper, request(op="status"))[0]["ok"]
+    after = client.status(supervisor)
+    assert (after.pid, after.supervisor_pid) == (before.pid, before.supervisor_pid)
+    assert exchange(supervisor, request(op="status"))[0]["ok"]
 
 
-def test_clients_that_leave_without_a_word_are_forgotten(keeper: Paths) -> None:
+def test_clients_that_leave_without_a_word_are_forgotten(supervisor: Paths) -> None:
     connections = []
     for _ in range(50):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.connect(str(keeper.supervisor_socket))
+        connection.connect(str(supervisor.supervisor_socket))
         connection.sendall(request(op="watch"))
         connections.append(connection)
     for connection in connections:
         connection.close()
-    assert exchange(keeper, request(op="status"))[0]["ok"]
+    assert exchange(supervisor, request(op="status"))[0]["ok"]

@@ -1,4 +1,4 @@
-"""The keeper's tasks: none dies in silence, none leaves a server behind, and none waits for a disk on its loop."""
+"""The supervisor's tasks: none dies in silence, none leaves a server behind, and none waits for a disk on its loop."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from r1tui.messages import ProcessId, ServerSpec, Status
 from r1tui.server.prompt_cache import FLAG, PromptCacheFolder
 from r1tui.server.record import UNRECORDED_EVENT, record_file
 from r1tui.supervisor import client
-from r1tui.supervisor.askers import asker_of, new_conversation_id
-from r1tui.supervisor.state_file import read_record
+from r1tui.supervisor.protocol import asker_of, new_conversation_id
+from r1tui.supervisor.status import read_record
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, spawn_detached
 from tests.conftest import TinyModel
-from tests.keeper_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
+from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
 
 POINTS = {
     "r1tui.supervisor.watches:check_health": "The health check of the supervisor",
@@ -35,7 +35,7 @@ OTHERS = (
     "r1tui.supervisor.lifecycle:wait_ended", "r1tui.supervisor.lifecycle:diagnose",
     "r1tui.supervisor.lifecycle:end_server", "r1tui.supervisor.lifecycle:clean_up",
     "r1tui.supervisor.lifecycle:begin_log", "r1tui.supervisor.lifecycle:identify",
-    "r1tui.supervisor.recorder:opened", "r1tui.supervisor.record_file:RecordFile.append",
+    "r1tui.supervisor.recorder:opened", "r1tui.supervisor.recorder:RecordFile.append",
     "r1tui.supervisor.control:_understand",
     "r1tui.supervisor.book:write_record", "r1tui.supervisor.ending:_end_answers", "r1tui.supervisor.ending:save_at_end",
     "r1tui.supervisor.ending:wait_vram_free",
@@ -43,7 +43,7 @@ OTHERS = (
 
 
 class Hook:
-    """What is done to the keeper, see `tests/hooks/sitecustomize.py`."""
+    """What is done to the supervisor, see `tests/hooks/sitecustomize.py`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -81,7 +81,7 @@ def nothing_is_left(paths: Paths) -> Iterator[None]:
 
 @pytest.fixture
 def hook(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
-    """A hook in every keeper of this test."""
+    """A hook in every supervisor of this test."""
     folder = tmp_path / "hook"
     folder.mkdir()
     hooks = str(Path(__file__).with_name("hooks"))
@@ -102,14 +102,14 @@ def server_of(paths: Paths) -> ProcessId:
 def ended(paths: Paths) -> Status:
     """How it ended, as a watcher sees it, and who looks at the file."""
     last = list(watch(paths))[-1]
-    until(lambda: client.status(paths).keeper_pid is None)
+    until(lambda: client.status(paths).supervisor_pid is None)
     now = client.status(paths)
     assert (now.state, now.cause) == (last.state, last.cause)
     return now
 
 
 def watched_spec(paths: Paths, toy: Toy, owner: ProcessId | None = None) -> ServerSpec:
-    """A server with work for each of the keeper's tasks."""
+    """A server with work for each of the supervisor's tasks."""
     argv = toy.argv("--sleep-idle-seconds", "1", FLAG, str(paths.kept_prompts))
     return ServerSpec(
         variant="toy", argv=argv, socket=str(paths.server_socket), owner=owner, sleeps=True, silence_s=0.2
@@ -160,7 +160,7 @@ def test_the_real_server_is_ended_in_order_when_a_task_dies(
 @pytest.mark.parametrize(
     "point", ["lifecycle:wait_ended", "lifecycle:diagnose", "lifecycle:begin_log", "lifecycle:identify"]
 )
-def test_the_keeper_s_own_course_may_not_die_in_silence_either(
+def test_the_supervisor_s_own_course_may_not_die_in_silence_either(
     point: str, hook: Hook, paths: Paths, tmp_path: Path
 ) -> None:
     name = f"r1tui.supervisor.{point}"
@@ -218,7 +218,7 @@ def test_a_recording_that_dies_costs_its_answer_the_rest_and_not_the_server(
     open_stream(paths.server_socket, name, max_tokens=100_000).close()
     record = record_file(paths.answers, name)
     until(lambda: record.exists() and record.stat().st_size > 1000)
-    hook.raises("r1tui.supervisor.record_file:RecordFile.append")
+    hook.raises("r1tui.supervisor.recorder:RecordFile.append")
     until(lambda: client.status(paths).answers == [])
     assert record.read_bytes().endswith(UNRECORDED_EVENT)
     hook.raises_nothing()
@@ -227,7 +227,7 @@ def test_a_recording_that_dies_costs_its_answer_the_rest_and_not_the_server(
     assert asker_of(name) == os.getpid()
 
 
-def test_a_request_that_fails_in_the_keeper_is_refused_and_the_next_one_is_not(
+def test_a_request_that_fails_in_the_supervisor_is_refused_and_the_next_one_is_not(
     hook: Hook, paths: Paths, tmp_path: Path
 ) -> None:
     start_ready(Toy(paths, tmp_path).spec(), paths)
@@ -285,7 +285,7 @@ def test_the_disk_is_never_touched_on_the_event_loop(
     assert hook.on_loop == []
 
 
-def test_a_disk_that_hangs_does_not_make_the_keeper_deaf(hook: Hook, paths: Paths, tmp_path: Path) -> None:
+def test_a_disk_that_hangs_does_not_make_the_supervisor_deaf(hook: Hook, paths: Paths, tmp_path: Path) -> None:
     start_ready(Toy(paths, tmp_path).spec(silence_s=0.2), paths)
     server = server_of(paths)
     seen: list[Status] = []
@@ -318,12 +318,12 @@ def test_what_a_hanging_disk_held_up_is_written_in_order_when_it_goes_on(
     hook.goes_on()
     until(lambda: record.read_bytes().endswith(b"data: [DONE]\n\n"))
     until(lambda: client.status(paths).answers == ["2-b"])
-    keeper = client.status(paths).keeper_pid
-    assert keeper is not None
-    assert identify(keeper)
+    supervisor = client.status(paths).supervisor_pid
+    assert supervisor is not None
+    assert identify(supervisor)
 
 
-def test_an_open_umask_opens_nothing_of_the_keeper_or_its_server(
+def test_an_open_umask_opens_nothing_of_the_supervisor_or_its_server(
     paths: Paths, llama_server: Path, tiny_r1: TinyModel
 ) -> None:
     before = os.umask(0)

@@ -13,10 +13,10 @@ from r1tui.messages import DevicePlan, FallbackPlan, PlanSummary
 from r1tui.planning.history import read_histories, records_file
 from r1tui.server.record import record_file
 from r1tui.supervisor import client
-from r1tui.supervisor.askers import new_conversation_id
+from r1tui.supervisor.protocol import new_conversation_id
 from r1tui.system.paths import Paths
 from tests.conftest import TinyModel
-from tests.keeper_rig import Toy, open_stream, spec_for, start_ready, until
+from tests.supervisor_rig import Toy, open_stream, spec_for, start_ready, until
 
 OUT_OF_MEMORY = "E ggml_backend_cuda: allocating 2438.00 MiB on device 0: cudaMalloc failed: out of memory"
 MOST_MIB = 36
@@ -86,13 +86,13 @@ def test_a_server_is_kept_restarted_recorded_and_stopped(
     first = until(lambda: (now := client.status(paths)).state == "ready" and now)
     os.kill(first.pid, signal.SIGKILL)
     again = until(lambda: (now := client.status(paths)).state == "ready" and now.restarts == 1 and now)
-    assert again.keeper_pid == first.keeper_pid
+    assert again.supervisor_pid == first.supervisor_pid
     name = new_conversation_id()
     client.answer_started(paths, name)
     open_stream(paths.server_socket, name, max_tokens=100_000).close()
     record = record_file(paths.answers, name)
     until(lambda: record.exists() and record.stat().st_size)
-    with Path(f"/proc/{first.keeper_pid}/status").open() as facts:
+    with Path(f"/proc/{first.supervisor_pid}/status").open() as facts:
         resident_mib = next(int(line.split()[1]) for line in facts if line.startswith("VmRSS")) >> 10
     client.stop(paths)
     assert client.status(paths).state == "stopped"
@@ -122,6 +122,6 @@ def test_what_nobody_foresaw_is_told_with_its_traceback(package: Package, paths:
     package.replace()
     package.fail()
     until(lambda: client.status(paths).state == "failed")
-    until(lambda: client.status(paths).keeper_pid is None)
+    until(lambda: client.status(paths).supervisor_pid is None)
     assert "nobody foresaw this" in paths.own_log.read_text()
     assert package.imported_since == []
