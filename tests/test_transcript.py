@@ -10,6 +10,7 @@ from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning
 from r1tui.remedies import ShowLog
+from r1tui.tui.widgets import transcript
 from r1tui.tui.widgets.transcript import Transcript
 from r1tui.tui.widgets.transcript_blocks import AnswerBlock, PlainBlock, Work
 from r1tui.tui.widgets.transcript_viewport import JUMP_ROWS
@@ -247,7 +248,7 @@ async def test_rendering_a_long_answer_takes_several_slices_and_the_end_is_drawn
 
 
 @pytest.mark.parametrize("is_open", [False, True])
-async def test_32000_tokens_of_thinking_stay_flat(is_open: bool) -> None:
+async def test_16000_tokens_of_thinking_stay_flat(is_open: bool) -> None:
     seat = Seat(asked())
     async with seat.run_test(size=(120, 40)) as pilot:
         await send(pilot, seat, Reasoning("Well.\n"), timings(1))
@@ -257,9 +258,9 @@ async def test_32000_tokens_of_thinking_stay_flat(is_open: bool) -> None:
         refreshed: list[int] = []
         for tenth in range(10):
             before = Work(**vars(seat.transcript.work))
-            for number in range(8):
+            for number in range(4):
                 tokens = [Reasoning("thought " if count % 40 else ".\n") for count in range(400)]
-                await send(pilot, seat, *tokens, timings(tenth * 3200 + number * 400))
+                await send(pilot, seat, *tokens, timings(tenth * 1600 + number * 400))
             built.append(seat.transcript.work.rows_built - before.rows_built)
             refreshed.append(seat.transcript.work.rows_refreshed - before.rows_refreshed)
     assert built[-1] <= built[0] * 1.3 + 40
@@ -275,6 +276,17 @@ async def test_a_flush_refreshes_only_the_rows_that_changed() -> None:
         await send(pilot, seat, Content(" and more"))
         assert seat.transcript.work.rows_refreshed - before.rows_refreshed == 1
         assert seat.transcript.work.rows_built - before.rows_built == 1
+
+
+async def test_what_comes_an_instant_before_the_next_drawing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, Content("some words"))
+        monkeypatch.setattr(transcript, "monotonic", lambda: 1000.0)
+        seat.transcript.flush()
+        seat.transcript.set_pace(1e9, wide_jumps=False)
+        await send(pilot, seat, Content(" and more"))
+        assert "some words and more" in seat.text
 
 
 async def test_another_conversation_replaces_the_first_from_its_end() -> None:

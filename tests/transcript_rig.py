@@ -1,5 +1,7 @@
 """An app that is a transcript, and conversations to put in it."""
 
+from time import monotonic
+
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
@@ -8,6 +10,7 @@ from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.events import Finished, StreamEvent, Timings
 from r1tui.tui.widgets.transcript import Transcript
 
+PATIENCE_S = 90.0
 MARKDOWN = """A **bold** start with `code`, *more* of it and [a link](http://x.y).
 
 ## Steps
@@ -61,9 +64,11 @@ class Seat(App[None]):
 
 
 async def settle(pilot: Pilot[None], transcript: Transcript) -> None:
-    await pilot.pause()
+    await pilot.pause(0)  # without one, it waits for a process that is idle for a while
+    deadline_s = monotonic() + PATIENCE_S
     while not transcript.settled:
-        await pilot.pause(0.001)
+        assert monotonic() < deadline_s, "it is never drawn"
+        await pilot.pause(0.004)
 
 
 async def send(pilot: Pilot[None], seat: Seat, *events: StreamEvent) -> None:

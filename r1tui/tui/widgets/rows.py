@@ -1,16 +1,17 @@
 """A widget of text rows that repaints only the rows that changed, and only so many times a second."""
 
+from asyncio import TimerHandle
 from time import monotonic
 from typing import ClassVar
 
 from textual.content import Content
 from textual.geometry import Region, Size
 from textual.strip import Strip
-from textual.timer import Timer
 from textual.visual import Visual
 from textual.widget import Widget
 
 from r1tui.tui.widgets.gauges import SHADES, SIXTEEN, Ink
+from r1tui.tui.widgets.once import call_after
 
 
 class Rows(Widget):
@@ -25,7 +26,7 @@ class Rows(Widget):
         self._rows_size: Size | None = None
         self._strips: dict[int, Strip] = {}
         self._drawn_s: float | None = None
-        self._waiting: Timer | None = None
+        self._waiting: TimerHandle | None = None
         self._slower = 1.0
 
     def rows(self, width: int, height: int) -> list[Content]:
@@ -46,7 +47,7 @@ class Rows(Widget):
         if due_s <= now:
             self.draw()
         else:
-            self._waiting = self.set_timer(due_s - now, self.draw)
+            self._waiting = call_after(self, due_s - now, self.draw)
 
     def slow_down(self, times: float) -> None:
         """Be drawn so many times more seldom than usual."""
@@ -55,7 +56,7 @@ class Rows(Widget):
     def draw(self) -> None:
         """Draw now what changed."""
         if self._waiting is not None:
-            self._waiting.stop()
+            self._waiting.cancel()
             self._waiting = None
         self._drawn_s = monotonic()
         if not self.display or self._rows_size != self.size:

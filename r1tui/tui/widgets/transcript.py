@@ -15,13 +15,13 @@ from textual import events
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
-from textual.timer import Timer
 from textual.widget import Widget
 
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import format_remedies
+from r1tui.tui.widgets.once import call_after
 from r1tui.tui.widgets.transcript_blocks import Work
 from r1tui.tui.widgets.transcript_code import warm_up
 from r1tui.tui.widgets.transcript_cursor import Cursor, Mark
@@ -34,6 +34,7 @@ from r1tui.tui.widgets.transcript_viewport import JUMP_ROWS, WIDE_JUMP_ROWS, Vie
 from r1tui.tui.widgets.transcript_views import Views
 
 if TYPE_CHECKING:
+    from asyncio import TimerHandle
     from collections.abc import Callable
 
 SLICE_S = 0.008
@@ -85,9 +86,9 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._scroll_cells: list[str] = []
         self._styles: dict[str, Style] = {}
         self._queue = RenderQueue(self.work)
-        self._flush_timer: Timer | None = None
+        self._flush_timer: TimerHandle | None = None
         self._flush_is_late = False
-        self._slice_timer: Timer | None = None
+        self._slice_timer: TimerHandle | None = None
         self._last_flush_s = 0.0
 
     @property
@@ -124,10 +125,10 @@ class Transcript(Guarded, Widget, can_focus=True):
         if wait_s <= 0:
             self.flush()
         elif self._flush_timer is None:
-            self._flush_timer = self.set_timer(wait_s, self.flush)
+            self._flush_timer = call_after(self, wait_s, self.flush)
         elif self._flush_is_late and not quiet:
-            self._flush_timer.stop()
-            self._flush_timer = self.set_timer(wait_s, self.flush)
+            self._flush_timer.cancel()
+            self._flush_timer = call_after(self, wait_s, self.flush)
         else:
             return
         self._flush_is_late = quiet
@@ -221,7 +222,7 @@ class Transcript(Guarded, Widget, can_focus=True):
     def flush(self) -> None:
         """Take up what the model has that is new, and show it."""
         if self._flush_timer is not None:
-            self._flush_timer.stop()
+            self._flush_timer.cancel()
             self._flush_timer = None
         self._last_flush_s = monotonic()
         changed, are_others_gone = self._views.update()
@@ -302,7 +303,7 @@ class Transcript(Guarded, Widget, can_focus=True):
 
     def _work_soon(self) -> None:
         if self._slice_timer is None and self.is_mounted:
-            self._slice_timer = self.set_timer(PAUSE_S, self._slice)
+            self._slice_timer = call_after(self, PAUSE_S, self._slice)
 
     def _slice(self) -> None:
         """Render for a bounded time, show it, and come again if there is more."""
