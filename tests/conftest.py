@@ -1,9 +1,13 @@
 """What every test stands on: folders of its own, a real llama-server, a tiny R1 whose answer is known."""
 
+import fcntl
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -20,10 +24,16 @@ from r1tui.system.files import take_damages
 from r1tui.system.paths import Paths
 from tests.hub_server import REPO, Hub, Repository, running_hub
 
+USERS_PATHS = Paths.from_environment()
+"""Of the user who runs the tests; the engine is kept there."""
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, where no Ctrl+C could be tested
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup, where no hang-up could be
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# The hundreds of processes that tests start read what the first of them has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 for profile, examples in (("usual", 50), ("thorough", 1000)):  # pytest --hypothesis-profile=thorough
     checks = [HealthCheck.too_slow]
     settings.register_profile(profile, max_examples=examples, deadline=None, suppress_health_check=checks)
@@ -40,6 +50,28 @@ def pytest_xdist_auto_num_workers() -> int:
 def _damages_of_this_test_alone() -> None:
     """What earlier tests have damaged is not told in this one."""
     take_damages()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+    """A home folder and one for temporary files, in this process and its children: what a user has is not seen."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("me", "t")]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+            patch.delenv(name, raising=False)
+        for name, folder in zip(("HOME", "TMPDIR"), folders, strict=True):
+            patch.setenv(name, str(folder))
+        patch.setattr(tempfile, "tempdir", None)  # asked for anew
+        yield folders
+
+
+@pytest.fixture(autouse=True)
+def _homes_of_this_test_alone(_homes: list[Path]) -> Iterator[None]:
+    """What a test leaves in them is not there in the next one."""
+    yield
+    for folder in _homes:
+        for left in folder.iterdir():
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
 
 @pytest.fixture
@@ -79,7 +111,7 @@ def llama_server() -> Path:
     """The real llama-server; `make test` builds it before the tests start."""
     from tests.tools.engine import engine_for_tests  # noqa: PLC0415
 
-    return engine_for_tests(print)
+    return engine_for_tests(print, USERS_PATHS)
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +124,7 @@ def workers(llama_server: Path) -> Iterator[list[str]]:
 
 
 TinyModel = Callable[..., Path]
+SparseModel = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +139,25 @@ def tiny_r1(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
         if key not in made:
             made[key] = build(tmp_path_factory.mktemp("tiny") / "tiny-r1.gguf", **options)  # type: ignore[arg-type]
         return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sparse_model(tmp_path_factory: pytest.TempPathFactory) -> SparseModel:
+    """Models of full dimensions, `sparse_model(sparse_r1.build, mla=True)` -> path; made once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sparse-models"
+    shared.mkdir(exist_ok=True)
+
+    def make(build: Callable[..., Path], **options: object) -> Path:
+        model = shared / (re.sub(r"\W+", "-", f"{build.__module__} {sorted(options.items())}").strip("-") + ".gguf")
+        with model.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not model.exists():
+                build(made := model.with_suffix(".new"), **options)
+                made.rename(model)
+        return model
 
     return make
 

@@ -94,10 +94,11 @@ def start_ready(spec: ServerSpec, paths: Paths) -> Status:
 
 def until(fact: Callable[[], Any], within_s: float = 60.0) -> Any:
     """What `fact` returns as soon as that is true; fails when it does not become so in time."""
-    deadline_s = monotonic() + within_s
+    deadline_s, pause_s = monotonic() + within_s, 0.005
     while not (value := fact()):
         assert monotonic() < deadline_s, "it did not come true in time"
-        sleep(0.01)
+        sleep(pause_s)
+        pause_s = min(pause_s * 1.2, 0.1)  # whoever waits for long leaves the cores to what he waits for
     return value
 
 

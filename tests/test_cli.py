@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import sparse_r1
-from tests.conftest import CommandLine, TinyModel
+from tests.conftest import CommandLine, SparseModel, TinyModel
 
 
 def of_json(r1tui: CommandLine, *arguments: str | Path) -> dict[str, Any]:
@@ -40,8 +40,8 @@ def test_inspect_says_what_the_header_says(r1tui: CommandLine, tiny_r1: TinyMode
     assert "deepseek2" in r1tui("inspect", tiny_r1()).stdout
 
 
-def test_a_plan_for_another_machine(r1tui: CommandLine, tmp_path: Path) -> None:
-    model = sparse_r1.build(tmp_path / "r1.gguf", mla=True)
+def test_a_plan_for_another_machine(r1tui: CommandLine, sparse_model: SparseModel) -> None:
+    model = sparse_model(sparse_r1.build, mla=True)
     plan = of_json(r1tui, "plan", "--model", model, "--vram", "24", "--ram", "192")
     assert plan["verdict"] == "hybrid"
     assert plan["n_gpu_layers"] == 62
@@ -93,8 +93,8 @@ def test_more_experts_than_layers_are_all_of_them(r1tui: CommandLine, tiny_r1: T
     assert (plan["n_cpu_moe"], plan["n_gpu_layers"]) == (layers, layers + 1)
 
 
-def test_an_exact_plan_has_the_engines_own_figures(r1tui: CommandLine, tmp_path: Path) -> None:
-    model = sparse_r1.build(tmp_path / "r1.gguf", mla=True)
+def test_an_exact_plan_has_the_engines_own_figures(r1tui: CommandLine, sparse_model: SparseModel) -> None:
+    model = sparse_model(sparse_r1.build, mla=True)
     assert r1tui("build").returncode == 0
     estimate = of_json(r1tui, "plan", "--model", model)
     exact = of_json(r1tui, "plan", "--model", model, "--exact")

@@ -143,9 +143,10 @@ async def test_after_a_long_break_what_the_server_still_has_is_read_and_the_gap_
 ) -> None:
     model = tiny_r1(think=THINK, answer="one two three four ", loop=True)
     request = Large(HI.messages, SamplingSettings(max_tokens=LARGE_TOKENS))
-    with bare_server(llama_server, model, tmp_path, ["--ctx-size", "4096"]) as (path, _):
+    with bare_server(llama_server, model, tmp_path, [*SMALL, "--ctx-size", "4096"]) as (path, _):
         async with connect(path) as client:
-            undisturbed = answer(await collect(client.stream_chat(request, "c-a")))
+            whole = ChatRequest(request.messages, request.sampling)
+            undisturbed = answer(await collect(client.stream_chat(whole, "c-a")))
 
             async def has_ended() -> None:
                 async with connect(path) as other:

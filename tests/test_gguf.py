@@ -16,6 +16,7 @@ from r1tui.gguf.header import is_expert, layer_of
 from r1tui.gguf.types import TENSOR_TYPES
 from tests import sparse_r1
 from tests import tiny_r1 as tiny
+from tests.conftest import SparseModel
 
 MIB = 1 << 20
 
@@ -35,9 +36,8 @@ class Bytes:
 
 
 @pytest.fixture(scope="session")
-def sparse(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
-    folder = tmp_path_factory.mktemp("sparse")
-    return {mla: sparse_r1.build(folder / f"mla-{mla}.gguf", mla=mla) for mla in (True, False)}
+def sparse(sparse_model: SparseModel) -> dict[bool, Path]:
+    return {mla: sparse_model(sparse_r1.build, mla=mla) for mla in (True, False)}
 
 
 @pytest.fixture(scope="session")

@@ -338,7 +338,7 @@ def said(app: StillApp) -> list[str]:
 async def test_an_exception_in_any_worker_is_said_and_logged_and_leaves_nothing_hanging(
     case: Case, app: StillApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(app, (200, 50)) as pilot:
+    async with opened(app, (100, 30)) as pilot:
         await until(pilot, lambda: app.chat.composer.is_settled)
         monkeypatch.setattr(case.target, case.failing)
         await case.begin(app, pilot)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -119,40 +119,44 @@ def in_log(app: StillApp, text: str) -> None:
 PLACES = [in_chat, in_notices, in_stages, in_question, in_download, in_models, in_log]
 
 
-@pytest.fixture
-def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """Shows text in a place, and says what is wrong with the screen then."""
+Place = Callable[[StillApp, str], None]
+Show = Callable[..., list[str]]
 
-    async def check(place: Callable[[StillApp, str], None], text: str, size: tuple[int, int]) -> list[str]:
-        entry = ModelEntry(Variant(text, text, quality=text), Path("/m") / (text.replace("\0", "") or "x"), 1.0, "cpu",
-                      problem=text)  # fmt: skip
-        monkeypatch.setattr(models, "overview", lambda *_: iter([entry, *ENTRIES]))
-        app = StillApp(tmp_path)
+
+@pytest.fixture
+def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Show:
+    """Shows texts in places, one after the other, and says what is wrong with the screen then."""
+
+    async def check(shown: Iterable[tuple[Place, str]], size: tuple[int, int]) -> list[str]:
+        app, wrong = StillApp(tmp_path), []
         async with app.run_test(size=size) as pilot:
             await drawn(app, pilot)
-            place(app, text)
-            await drawn(app, pilot)
-            return complaints(app.screen)
+            for place, text in shown:
+                model = Path("/m") / (text.replace("\0", "") or "x")
+                entry = ModelEntry(Variant(text, text, quality=text), model, 1.0, "cpu", problem=text)
+                monkeypatch.setattr(models, "overview", lambda *_, entry=entry: iter([entry, *ENTRIES]))
+                place(app, text)
+                await drawn(app, pilot)
+                wrong += [f"{place.__name__}: {one}" for one in complaints(app.screen)]
+                while app.screen is not app.chat:
+                    await app.pop_screen()
+                app.clear_notifications()
+        return wrong
 
-    return lambda place, text, size: asyncio.run(check(place, text, size))
+    return lambda shown, size=(80, 24): asyncio.run(check(shown, size))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "30x10"])
-@pytest.mark.parametrize("place", PLACES)
-def test_foreign_text_is_text_on_every_screen(
-    show: Callable[..., list[str]], place: Callable[[StillApp, str], None], size: tuple[int, int]
-) -> None:
-    assert show(place, EVIL, size) == []
+def test_foreign_text_is_text_on_every_screen(show: Show, size: tuple[int, int]) -> None:
+    assert show([(place, EVIL) for place in PLACES], size) == []
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_no_foreign_text_breaks_a_screen(
-    show: Callable[..., list[str]], place: Callable[[StillApp, str], None]
-) -> None:
-    @settings(max_examples=6)
-    @given(HOSTILE)
-    def check(text: str) -> None:
-        assert show(place, text, (80, 24)) == []
+def test_no_foreign_text_breaks_a_screen(show: Show, place: Place) -> None:
+    @settings(max_examples=1)
+    @given(st.lists(HOSTILE, min_size=6, max_size=6))
+    def check(texts: list[str]) -> None:
+        assert show([(place, text) for text in texts]) == []
 
     check()
 

@@ -87,7 +87,7 @@ async def test_no_resize_and_no_layout_disturbs_a_stream(paths: Paths, tmp_path:
     async def on_token(number: int) -> None:
         sent.append(number)
 
-    script = Script(n_thinking=40, n_answer=100_000, tps=200.0)
+    script = Script(n_thinking=40, n_answer=100_000, tps=50.0)
     server = await Replay(script, on_token).serve(tmp_path / "s.sock")
     app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{tmp_path}/s.sock"))
     async with server, opened(app) as pilot:

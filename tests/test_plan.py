@@ -17,17 +17,15 @@ from r1tui.plan.pins import ON_HOST
 from r1tui.plan.repack import repacked_types
 from r1tui.plan.request import DeviceBackend
 from tests import sparse_dense, sparse_r1
+from tests.conftest import SparseModel
 
 GIB = 1024
 
 
 @pytest.fixture(scope="session")
-def r1(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Header]:
+def r1(sparse_model: SparseModel) -> dict[str, Header]:
     """Full-size R1, older and MLA."""
-    folder = tmp_path_factory.mktemp("plan")
-    return {
-        name: read_header(sparse_r1.build(folder / f"{name}.gguf", mla=name == "mla")) for name in ("legacy", "mla")
-    }
+    return {name: read_header(sparse_model(sparse_r1.build, mla=name == "mla")) for name in ("legacy", "mla")}
 
 
 def plan(
@@ -264,8 +262,8 @@ def test_compute_buffers_of_a_cuda_device(r1: dict[str, Header], name: str, chos
     assert round(share.compute_bytes / 2**20) == mib
 
 
-def test_a_cuda_device_takes_a_dense_layer_s_largest_tensor_from_the_host(tmp_path: Path) -> None:
-    header = read_header(sparse_dense.build(tmp_path / "llama.gguf", "llama-70b"))
+def test_a_cuda_device_takes_a_dense_layer_s_largest_tensor_from_the_host(sparse_model: SparseModel) -> None:
+    header = read_header(sparse_model(sparse_dense.build, name="llama-70b"))
     chosen = ModelLayout(40, 0, (40,), 2048, "f16", "f16", flash_attention=True, ubatch_size=512)
     (cuda,), (rpc,) = (Model(header, (kind,)).measure(chosen).devices for kind in ("cuda", "rpc"))
     largest = max(tensor.size_bytes for tensor in header.layers[0])  # ffn_down, which offload_op sends for a batch

@@ -12,13 +12,13 @@ from r1tui.plan import Device, PlanRequest, make_plan
 from r1tui.plan.memory import MIB, Model, ModelLayout, Share
 from tests import sparse_dense, sparse_r1
 from tests.bare_server import serving
+from tests.conftest import SparseModel
 from tests.engine_figures import breakdown
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("engine")
-    return {name: sparse_r1.build(folder / f"{name}.gguf", mla=name == "mla") for name in ("legacy", "mla")}
+def models(sparse_model: SparseModel) -> dict[str, Path]:
+    return {name: sparse_model(sparse_r1.build, mla=name == "mla") for name in ("legacy", "mla")}
 
 
 @pytest.mark.parametrize("name", ["legacy", "mla"])
@@ -81,9 +81,9 @@ def test_layers_that_only_predict_ahead_are_not_loaded(llama_server: Path, worke
 @pytest.mark.parametrize("name", ["llama-8b", "qwen-7b", "qwen3-8b"])
 @pytest.mark.parametrize(("layers", "flash"), [(0, True), (10, False), (99, True)])
 def test_distills_agree_too(
-    *, llama_server: Path, workers: list[str], tmp_path: Path, name: str, layers: int, flash: bool
+    *, llama_server: Path, workers: list[str], sparse_model: SparseModel, name: str, layers: int, flash: bool
 ) -> None:
-    model = sparse_dense.build(tmp_path / "model.gguf", name)
+    model = sparse_model(sparse_dense.build, name=name)
     placed = min(layers, sparse_dense.DISTILLS[name].layers + 1)
     layout = ModelLayout(placed, 0, (placed,), 8192, "f16", "f16", flash_attention=flash, ubatch_size=1024)
     agrees(llama_server, model, workers[:1], layout)

@@ -37,7 +37,7 @@ from r1tui.planning.subject import Subject
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from tests import sparse_r1
-from tests.conftest import CommandLine, TinyModel
+from tests.conftest import CommandLine, SparseModel, TinyModel
 from tests.hub_server import Hub, Repository, running_hub
 
 GIB = 1024
@@ -49,8 +49,8 @@ def engine(llama_server: Path, paths: Paths) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def mla(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sparse_r1.build(tmp_path_factory.mktemp("planning") / "r1.gguf", mla=True)
+def mla(sparse_model: SparseModel) -> Path:
+    return sparse_model(sparse_r1.build, mla=True)
 
 
 def request_for(size_mib: int, **wishes: object) -> PlanRequest:
@@ -171,8 +171,9 @@ async def launched(variant_file: Path, config: Config, paths: Paths) -> list[Sta
 
 
 def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_knows(
-    llama_server: Path, paths: Paths, workers: list[str], tmp_path: Path
+    llama_server: Path, paths: Paths, workers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sparse_r1, "VOCAB", 2048)
     model = sparse_r1.build(tmp_path / "r1.gguf", mla=True, layers=2)
     config = Config(
         engine=EngineSettings(source=str(llama_server)),

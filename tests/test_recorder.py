@@ -148,7 +148,7 @@ def test_stopping_the_server_stops_its_answers(kept: Paths) -> None:
 
 def test_a_part_that_the_server_has_dropped_is_told_and_what_it_still_has_is_kept(kept: Paths) -> None:
     name = new_conversation_id()
-    tokens = 2_000
+    tokens = 1_500
     client.answer_started(kept, name)
     large = {"logprobs": True, "top_logprobs": 40}  # some 5 kB a token: the server keeps the last 800
     stream = open_stream(kept.server_socket, name, max_tokens=tokens, **large)

@@ -13,14 +13,14 @@ from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.fallbacks import MOST, fallback_plans, format_difference
 from r1tui.planning.history import records_file
 from tests import sparse_r1
-from tests.conftest import CommandLine, TinyModel
+from tests.conftest import CommandLine, SparseModel, TinyModel
 from tests.engine_figures import running_worker
 from tests.test_cli_chat import status
 
 
 @pytest.fixture(scope="module")
-def r1(tmp_path_factory: pytest.TempPathFactory) -> Header:
-    return read_header(sparse_r1.build(tmp_path_factory.mktemp("r1") / "r1.gguf", mla=True))
+def r1(sparse_model: SparseModel) -> Header:
+    return read_header(sparse_model(sparse_r1.build, mla=True))
 
 
 def request(*gpus_gib: int, host_gib: int = 256, **wishes: Any) -> PlanRequest:

@@ -27,6 +27,7 @@ from r1tui.planning.history import (
 )
 from r1tui.system.paths import Paths
 from tests import sparse_r1
+from tests.conftest import SparseModel
 from tests.speed_reports import compare_reports
 
 GIB = 1024
@@ -34,8 +35,8 @@ CARD = Device("CUDA0", "cuda", 24 * GIB, 24 * GIB, rates=DeviceRates(936, 70))
 
 
 @pytest.fixture(scope="module")
-def mla(tmp_path_factory: pytest.TempPathFactory) -> Header:
-    return read_header(sparse_r1.build(tmp_path_factory.mktemp("speed") / "r1.gguf", mla=True))
+def mla(sparse_model: SparseModel) -> Header:
+    return read_header(sparse_model(sparse_r1.build, mla=True))
 
 
 def card(name: str) -> DeviceRates:

@@ -125,7 +125,7 @@ def test_a_second_screen_does_not_take_the_first_ones_conversation(paths: Paths,
 def test_an_answer_that_a_killed_supervisor_never_heard_of_is_whole_too(
     paths: Paths, ready: Ready, *, screen_stays: bool
 ) -> None:
-    ready(7000)
+    ready(7000 if screen_stays else 2000)  # so that it is not whole before the next supervisor comes
     deaf = supervisor.status(paths).supervisor_pid
     assert deaf is not None
     os.kill(deaf, signal.SIGSTOP)

@@ -11,7 +11,7 @@ from r1tui.tui.widgets.transcript import Transcript
 from tests.bench.replay import Script
 from tests.transcript_rig import FINISHED, Seat, asked, settle, toggle_all
 
-N_TOKENS = 32_000
+N_TOKENS = 12_000
 LAST_SIZE = (100, 60)
 SIZES = [(80, 24), (120, 40), (200, 60), (40, 10), (13, 5)]
 KEYS = ["up", "down", "pageup", "pagedown", "home", "end", "end", "x", "日"]
@@ -53,7 +53,7 @@ async def pages(pilot: Pilot[None], seat: Seat) -> list[list[str]]:
     return found
 
 
-async def test_nothing_is_lost_of_32000_tokens_while_the_screen_is_resized_scrolled_typed_into_and_opened() -> None:
+async def test_nothing_is_lost_of_12000_tokens_while_the_screen_is_resized_scrolled_typed_into_and_opened() -> None:
     seat, chance, pressed = TypedInto(asked()), random.Random(7), ""  # noqa: S311
     answer, events = seat.conversation.exchanges[-1].answer, stream()
     async with seat.run_test(size=(80, 24)) as pilot:
@@ -87,5 +87,5 @@ async def test_nothing_is_lost_of_32000_tokens_while_the_screen_is_resized_scrol
         await settle(pilot, whole.transcript)
         toggle_all(whole.transcript)
         expected = await pages(pilot, whole)
-    assert len(expected) > 20
+    assert len(expected) > 10
     assert streamed == expected

@@ -35,10 +35,11 @@ def config(llama_server: Path, paths: Paths) -> Iterator[Config]:
 
 
 async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
-    deadline_s = monotonic() + PATIENCE_S
+    deadline_s, pause_s = monotonic() + PATIENCE_S, 0.01
     while not fact():
         assert monotonic() < deadline_s, "it did not happen"
-        await pilot.pause(0.02)
+        await pilot.pause(pause_s)
+        pause_s = min(pause_s * 1.2, 0.1)
 
 
 @asynccontextmanager

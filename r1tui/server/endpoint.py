@@ -45,6 +45,11 @@ class Endpoint:
         mapped = getattr(address, "ipv4_mapped", None)
         return address is not None and (mapped or address).is_loopback
 
+    @property
+    def speaks_plain(self) -> bool:
+        """Whether it is asked without TLS and without a proxy."""
+        return self.is_loopback and self.base_url.startswith("http:")
+
     @classmethod
     def parse(cls, text: str) -> "Endpoint":
         """The endpoint that the text names; raises UsageError when it names none."""

@@ -36,8 +36,9 @@ class ServerHttp:
         elif key:
             key = secret(key, KEY_VARIABLE, "Set it to the server's key alone, in plain characters, or unset it.")
         transport = None
-        if endpoint.socket:  # which speaks no TLS: the certificates would take longer to read than all the rest
-            transport = httpx2.AsyncHTTPTransport(verify=False, uds=str(endpoint.socket))
+        if endpoint.speaks_plain:  # no TLS: the certificates would take longer to read than all the rest
+            socket = str(endpoint.socket) if endpoint.socket else None
+            transport = httpx2.AsyncHTTPTransport(verify=False, uds=socket)
         self.endpoint = endpoint
         self.whose = whose
         authorization = {"Authorization": f"Bearer {key}"} if key else {}

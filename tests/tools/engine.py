@@ -10,12 +10,12 @@ from r1tui.events import Emit
 from r1tui.system.paths import Paths
 
 
-def engine_for_tests(emit: Emit) -> Path:
+def engine_for_tests(emit: Emit, paths: Paths) -> Path:
     """The llama-server that our recipe builds, kept in the user's cache; `$R1TUI_TEST_SERVER` names another."""
     if given := os.environ.get("R1TUI_TEST_SERVER"):
         return Path(given)
-    return build_engine(EngineSettings(), Paths.from_environment(), emit).server
+    return build_engine(EngineSettings(), paths, emit).server
 
 
 if __name__ == "__main__":
-    engine_for_tests(Printer())
+    engine_for_tests(Printer(), Paths.from_environment())
