@@ -23,7 +23,7 @@ from r1tui.planning.request import imagined_host, request_here
 from r1tui.system.paths import Paths
 from r1tui.tui.widgets.figures import Figures
 from tests import sparse_r1
-from tests.conftest import CommandLine
+from tests.conftest import CommandLine, SparseModel
 from tests.fake_nvml import fake_nvml, unsupported
 
 GIB = 1 << 30
@@ -38,8 +38,8 @@ def machine(*gpus: Gpu, memory_gib: int = 128) -> Machine:
 
 
 @pytest.fixture(scope="module")
-def r1(tmp_path_factory: pytest.TempPathFactory) -> Header:
-    return read_header(sparse_r1.build(tmp_path_factory.mktemp("cards") / "r1.gguf", mla=True))
+def r1(sparse_model: SparseModel) -> Header:
+    return read_header(sparse_model(sparse_r1.build, mla=True))
 
 
 @pytest.mark.parametrize(
@@ -227,10 +227,8 @@ def test_an_imagined_machine_has_not_this_one_s_processor(paths: Paths, monkeypa
     assert (there.rates, there.threads, there.numa_nodes, there.host_free_mib) == (None, 0, 1, 128 << 10)
 
 
-def test_a_plan_for_an_imagined_machine_names_no_threads(
-    r1tui: CommandLine, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    file = sparse_r1.build(tmp_path_factory.mktemp("imagined") / "r1.gguf", mla=True)
+def test_a_plan_for_an_imagined_machine_names_no_threads(r1tui: CommandLine, sparse_model: SparseModel) -> None:
+    file = sparse_model(sparse_r1.build, mla=True)
     made = json.loads(r1tui("plan", "--model", file, "--vram", "24", "--ram", "128", "--json").stdout)
     assert made["threads"] == 0
     assert "--threads" not in made["argv"]

@@ -57,9 +57,9 @@ def test_a_plan_for_another_machine(r1tui: CommandLine, sparse_model: SparseMode
 
 
 def test_a_plan_says_how_fast_and_how_dear_a_machine_is_that_is_not_this_one(
-    r1tui: CommandLine, tmp_path: Path
+    r1tui: CommandLine, sparse_model: SparseModel
 ) -> None:
-    model = sparse_r1.build(tmp_path / "r1.gguf", mla=True)
+    model = sparse_model(sparse_r1.build, mla=True)
     asked = ("plan", "--model", model, "--vram", "24", "--ram", "128", "--ctx", "16384")
     made = of_json(r1tui, *asked, "--price", "1.8")
     low, high = made["tps"]["answer"]

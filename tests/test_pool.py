@@ -1,7 +1,5 @@
 """The memory of a GPU that no buffer shows: the pool by the operations that take it, and the plan that counts it."""
 
-from pathlib import Path
-
 import pytest
 
 from r1tui.config import CacheType, PlanSettings
@@ -9,16 +7,14 @@ from r1tui.gguf import Header, read_header
 from r1tui.plan import Device, PlanRequest, make_plan
 from r1tui.plan.pool import PROCESS_MIB, Pools
 from tests import sparse_dense, sparse_r1
+from tests.conftest import SparseModel
 
 MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def r1(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Header]:
-    folder = tmp_path_factory.mktemp("pool")
-    return {
-        name: read_header(sparse_r1.build(folder / f"{name}.gguf", mla=name == "mla")) for name in ("legacy", "mla")
-    }
+def r1(sparse_model: SparseModel) -> dict[str, Header]:
+    return {name: read_header(sparse_model(sparse_r1.build, mla=name == "mla")) for name in ("legacy", "mla")}
 
 
 def pool_mib(
@@ -74,6 +70,6 @@ def test_an_older_r1_has_room_for_its_pool_when_the_context_is_full(
         assert device.planned_mib <= device.total_mib - 1024
 
 
-def test_a_dense_model_needs_little(tmp_path: Path) -> None:
-    header = read_header(sparse_dense.build(tmp_path / "llama.gguf", "llama-70b"))
+def test_a_dense_model_needs_little(sparse_model: SparseModel) -> None:
+    header = read_header(sparse_model(sparse_dense.build, name="llama-70b"))
     assert 0 < pool_mib(header, 8192, 512) < 64
