@@ -35,9 +35,9 @@ def build(path: Path, *, mla: bool, layers: int = LAYERS, n_nextn_layers: int = 
     return write(writer, path, _tensors(layers, mla=mla), VOCAB)
 
 
-def write(writer: Any, path: Path, tensors: Tensors, vocab: int) -> Path:
+def write(writer: Any, path: Path, tensors: Tensors, vocab: int, *, merges: int = 127741) -> Path:
     """Add a made-up vocabulary of this size and the tensors, write the header, leave a hole for the weights."""
-    _add_vocabulary(writer, vocab)
+    _add_vocabulary(writer, vocab, merges)
     weights_bytes = sum(_add_tensor(writer, name, *tensor) for name, tensor in tensors.items())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -150,7 +150,7 @@ def _add_parameters(writer: Any, *, mla: bool, layers: int) -> None:
     writer.add_expert_gating_func(ExpertGatingFuncType.SIGMOID)
 
 
-def _add_vocabulary(writer: Any, vocab: int) -> None:
+def _add_vocabulary(writer: Any, vocab: int, merges: int) -> None:
     special = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"]
     plain = vocab - len(special)
     writer.add_vocab_size(vocab)
@@ -158,7 +158,7 @@ def _add_vocabulary(writer: Any, vocab: int) -> None:
     writer.add_tokenizer_pre("deepseek-v3")
     writer.add_token_list([*special, *(f"t{number}" for number in range(plain))])
     writer.add_token_types([3] * len(special) + [1] * plain)
-    writer.add_array("tokenizer.ggml.merges", [f"t {number}" for number in range(127741)])
+    writer.add_array("tokenizer.ggml.merges", [f"t {number}" for number in range(merges)])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     writer.add_add_bos_token(True)

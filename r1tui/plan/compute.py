@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from r1tui.gguf import Header
-from r1tui.gguf.kv import padded
+from r1tui.gguf.kv import COMPRESSED, INDEXED, padded
 from r1tui.plan.cache import is_legacy_deepseek
+
+INDEXER_VALUES = 146_000
+"""What choosing the tokens to look at takes for each token of a batch."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Part:
     """Whether it has repeating layers."""
     first: bool
     """Whether it has the first layer, which takes the embeddings."""
+    alone: bool
+    """Whether it has all of them."""
     output: bool
     """Whether it has the output layer."""
     fed: bool = False
@@ -38,6 +43,16 @@ class Widths:
     flash_attention: bool
     kv_from_host: int = 0
     """One layer's whole cache, where the devices take it from the host for each batch (--no-kv-offload)."""
+    halved: int = 0
+    """One layer's cache in half precision, where flash attention makes that of f32 values."""
+
+    @property
+    def _indexed(self) -> bool:
+        return self.header.architecture in INDEXED
+
+    @property
+    def _compressed(self) -> bool:
+        return self.header.architecture == COMPRESSED
 
     def _rows(self, values: int) -> int:
         return self.ubatch_size * values * 4
@@ -49,8 +64,8 @@ class Widths:
 
     @cached_property
     def mask(self) -> int:
-        """The attention mask, in half precision."""
-        return padded(self.ctx_size) * self.ubatch_size * 2
+        """The attention mask, in half precision; compressed keys need half of it."""
+        return padded(self.ctx_size) * self.ubatch_size * (1 if self._compressed else 2)
 
     @cached_property
     def logits(self) -> int:
@@ -70,21 +85,32 @@ class Widths:
     def _feed_forward(self) -> int:
         return 3 * self._rows(self.header.number("feed_forward_length"))
 
-    def _layer(self, kv: int) -> int:
+    @cached_property
+    def _legacy_heads(self) -> int:
+        """Queries, keys, values and results of all heads."""
+        return self._rows(2 * self.header.n_heads * (self.header.key_length + self.header.value_length))
+
+    def _layer(self, kv: int, *, alone: bool = True) -> int:
         """The widest point of a repeating layer; `kv` is the cache that it takes from elsewhere."""
         scores = padded(self.ctx_size) * self.ubatch_size * (4 * self.header.n_heads + 4)
         legacy = is_legacy_deepseek(self.header)
         attention = self.mask if self.flash_attention else scores
+        attention += self.halved
+        if self._compressed:
+            return 31 * self.row + 13 * self.mask // 5
         if self.header.mla:
-            return 27 * self.row + attention + (kv + 2 * self.mask if kv and self.flash_attention else 0)
+            heads = self._rows(2 * self.header.kv_lora_rank * self.header.n_heads)  # queries and results, compressed
+            indexer = self._rows(INDEXER_VALUES) // (1 if alone else 2) + 3 * self.mask if self._indexed else 0
+            taken = kv + 2 * self.mask if kv and self.flash_attention else 0
+            return heads + 61 * self.row // 7 + attention + indexer + taken
         if legacy and kv:
             return 11 * self.row + kv + attention
         if legacy and self.flash_attention:
-            return max(20 * self.row, 18 * self.row + self.mask)
+            return max(8 * self.row, 6 * self.row + self.mask) + self._legacy_heads + self.halved
         if legacy:
             return 202 * self.row // 14 + scores
         masks = self.mask if self.flash_attention else 2 * self.mask
-        feed_forward = 3 * self.row + self._feed_forward + masks + kv
+        feed_forward = 3 * self.row + max(self._feed_forward, self.expert_rows) + masks + kv + self.halved
         if self.flash_attention:
             return feed_forward
         heads = self._rows(max(self.header.n_kv_heads) * self.header.key_length)
@@ -93,8 +119,10 @@ class Widths:
     @property
     def _copied_rows(self) -> tuple[int, int]:
         """Copies of inputs in a pipeline, in rows: on the first device, on the others."""
+        if self._indexed:
+            return 1, 0
         if not is_legacy_deepseek(self.header):
-            return 14, 8
+            return (4, 4) if self._compressed else (14, 8)
         return (27, 21) if self._legacy_without_flash else (13, 9)
 
     @cached_property
@@ -108,38 +136,38 @@ class Widths:
         largest tensor that the device takes from the host for a batch, 0 for one that never does (RPC).
         """
         needs = [fetched + (self.expert_rows or self._feed_forward)] if fetched else []
-        copies = 3 if self.flash_attention else 6
-        layer = self._layer(self.kv_from_host)
+        copies = (6 if self._indexed else 3) if self.flash_attention else 6
+        alone = part.alone or (pipelined and part.first)
+        layer, bare = (self._layer(kv, alone=alone) for kv in (self.kv_from_host, 0))
         if part.layers:
             rows = 1 if part.first else 0
             if pipelined:
                 rows = self._copied_rows[0 if part.first else 1]
             needs.append(layer + rows * self.row + (copies * self.mask if pipelined else 0))
             if part.fed and self.header.mla and (self.kv_from_host or not part.first):  # results come back: 62 MiB
-                needs.append(self._layer(0) + self.row + self._rows(3 * self._experts_width) // 2)
+                needs.append(bare + self.row + self._rows(3 * self._experts_width) // 2)
         if part.output:
             rows, masks = 1, 0
             if pipelined:
-                rows, masks = (9, copies + 1) if part.layers else (5, 0)
+                rows, masks = (37 if self._compressed else 9, copies + 1) if part.layers else (5, 0)
             elif part.layers and part.first:
                 rows, masks = 4, 1
             elif part.fed_last:
-                rows = 11
+                rows = 11 if self.header.kv_lora_rank else 1
             needs.append(self.logits + rows * self.row + masks * self.mask)
         return max(needs, default=0)
 
     def host(self, part: Part, *, pipelined: bool, several: bool) -> int:
         """The host's buffer; its part is `fed` when it computes experts of layers that are on one of the devices."""
-        masks = self.mask if self.flash_attention else 2 * self.mask
-        inputs = 17 * self.row // 2 if self._legacy_without_flash else 4 * self.row
+        masks = self.mask if self.flash_attention and not self._indexed else 2 * self.mask
+        inputs = 17 * self.row // 2 if self._legacy_without_flash else (2 if self._compressed else 4) * self.row
         if self.kv_from_host and is_legacy_deepseek(self.header):
             inputs = (8 if self.flash_attention else 12) * self.row
         needs = [inputs + masks]
         if pipelined:
-            needs = [(28 if self._legacy_without_flash else 10) * self.row + 4 * masks]
+            needs = [(28 if self._legacy_without_flash else 5 if self._compressed else 10) * self.row + 4 * masks]
         if part.layers:
-            layer = self._layer(0)
-            needs.append(layer + (0 if layer == 20 * self.row else 2 * self.row))
+            needs.append(self._layer(0, alone=part.alone) + 2 * self.row)
         if part.output:
             needs.append(self.logits + 5 * self.row + self.mask)
         if part.fed:

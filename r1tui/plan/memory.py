@@ -5,7 +5,7 @@ the engine itself answered takes the place of both, and corrects what it was not
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, repeat
@@ -313,7 +313,17 @@ class Model:
 
     def _widths(self, layout: ModelLayout) -> Widths:
         kv = max(map(self.kv_bytes, range(self.header.n_layers), repeat(layout))) if layout.kv_on_host else 0
-        return Widths(self.header, layout.ctx_size, layout.batch_size, layout.flash_attention, kv)
+        halved = max(self._halved_bytes(layout)) if layout.flash_attention else 0
+        return Widths(self.header, layout.ctx_size, layout.batch_size, layout.flash_attention, kv, halved)
+
+    def _halved_bytes(self, layout: ModelLayout) -> Iterator[int]:
+        """Each layer's cache in half precision where it is kept in f32, which flash attention does not take."""
+        for one in self._caches:
+            keys, values = (
+                size if kind == "f32" else 0 for size, kind in ((one.keys, layout.type_k), (one.values, layout.type_v))
+            )
+            half = replace(one, keys=keys, values=values, state_bytes=0, compressed=())
+            yield half.size_bytes(layout.ctx_size, layout.batch_size, "f16", "f16")
 
     def _largest_on_host(self, layout: ModelLayout, places: tuple[int, ...]) -> int:
         """The largest tensor of the layers, or of the experts, that stay on the host, in bytes; 0 when none does."""
@@ -353,6 +363,7 @@ class Model:
         return Part(
             layers=where in repeating,
             first=repeating[0] == where,
+            alone=all(place == where for place in repeating),
             output=places[-1] == where,
             fed=bool(held) if where == ON_HOST else any(repeating[layer] == where for layer in held),
             fed_last=last in held and repeating[last] == where,
