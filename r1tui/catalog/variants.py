@@ -51,7 +51,7 @@ class Variant:
     shards: int | None = None
     extra_args: tuple[str, ...] = ()
     sampling: SamplingSettings | None = None
-    """How its makers advise to choose its tokens."""
+    """Sampling that its makers advise."""
     shape: ModelShape | None = None
     """Its published dimensions, for plans before its header was fetched."""
 
@@ -62,7 +62,7 @@ class Variant:
 
     @property
     def fetched_as(self) -> str:
-        """What `r1tui download` knows it by; empty for a file of the user's own."""
+        """Its name for `r1tui download`; empty for a file of the user's own."""
         return "" if self.file is not None else self.name
 
 

@@ -26,7 +26,7 @@ _UNFINISHED = (PART, JOURNAL, ".damaged", ".incomplete")
 
 @dataclass(frozen=True)
 class ModelRemoval:
-    """What deleting a variant would delete."""
+    """The files that deleting a variant deletes."""
 
     variant: Variant
     files: tuple[Path, ...]

@@ -74,14 +74,14 @@ class Fetch:
         self._emit(Notice("model", text))
 
     def _is_here(self, file: RemoteFile) -> bool:
-        """Whether the file in its place is this one, and was found right when it was last changed."""
+        """True when the file in its place is this one, unchanged since it was found right."""
         known, place = self._record.files.get(file.path), inside(self._folder, file.path)
         if known is None and place.is_symlink():  # another's file, which is neither moved nor written to
             return is_file_of(place, file)
         return known is not None and known.sha256 == file.sha256 and known.is_at(place)
 
     def _is_linked(self, file: RemoteFile) -> bool:
-        """Whether the very file of another revision could be given its place here too, without fetching it again."""
+        """Link the very file of another revision here, if there is one; False where that is impossible."""
         place = inside(self._folder, file.path)
         if place.exists() or place.is_symlink():
             return False

@@ -96,17 +96,17 @@ class _Download:
         return next((folder for folder in folders if first.is_relative_to(folder)), usual)
 
     def _recorded(self, first: Path) -> dict[Path, KnownFile]:
-        """What our record says of the model's files, as far as they are ours."""
+        """Our record of the model's files, as far as they are ours."""
         folder = self._folder_of(first)
         known = FetchRecord.load(folder).files
         return {path: known[name] for path in shard_paths(first) if (name := _relative(path, folder)) in known}
 
     def _changed(self, first: Path) -> dict[Path, KnownFile]:
-        """Those of our files that have changed since they were found right; quick, reads no content."""
+        """Our files that have changed since they were found right; reads no content."""
         return {path: file for path, file in self._recorded(first).items() if not file.is_at(path)}
 
     def _known(self, first: Path) -> dict[Path, KnownFile]:
-        """What each file of the model should be: by the package's pin, our record, or else the hub."""
+        """The right content of each file: by the package's pin, our record, or else the hub."""
         if self._variant.package is not None:
             return {first: KnownFile(first.stat().st_size, self._variant.sha256 or None, "")}
         shards, known = shard_paths(first), self._recorded(first)

@@ -28,7 +28,7 @@ SAVE_BYTES = 8 << 20
 SMALLEST_PIECE_BYTES = 16 << 20
 LARGEST_PIECE_BYTES = 256 << 20
 PART, JOURNAL = ".part", ".journal"
-"""What is added to the names of a file on its way and of its journal."""
+"""Suffixes of a file on its way and of its journal."""
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -50,18 +50,18 @@ def missing(here: Ranges, size_bytes: int) -> Ranges:
 
 
 def length(ranges: Iterable[Range]) -> int:
-    """How many bytes they are."""
+    """The number of bytes in them."""
     return sum(stop - start for start, stop in ranges)
 
 
 def piece_bytes(remaining_bytes: int, connections: int) -> int:
-    """How much one request asks for: much, so that its round trip does not count; less where the end is near, so that
-    all connections end together."""
+    """The size of one request: large, so that its round trip does not count; smaller near the end, so that all
+    connections end together."""
     return min(max(remaining_bytes // (4 * connections), SMALLEST_PIECE_BYTES), LARGEST_PIECE_BYTES)
 
 
 class Journal(msgspec.Struct, frozen=True):
-    """What is known about a part; only for the file of this content is it worth anything."""
+    """The state of a part; of use only for a file of this content."""
 
     version: int
     revision: str
@@ -77,9 +77,9 @@ class PartialFile:
         self.file = file
         self.path = inside(staging, f"{file.path}{PART}")
         self.claimed: list[Range] = []
-        """What connections are fetching now."""
+        """Ranges that connections are fetching now."""
         self.attempts = 1
-        """How many times the file has been fetched, this time included."""
+        """Number of times that the file has been fetched, this one included."""
         self._revision = revision
         self._journal = inside(staging, f"{file.path}{JOURNAL}")
         self._saving = asyncio.Lock()
@@ -203,13 +203,13 @@ def _read(journal: Path) -> Journal | None:
 
 
 def saved_bytes(staging: Path, file: RemoteFile) -> int:
-    """How much of a file is safely on disk, by its journal alone."""
+    """The bytes of a file that are safely on disk, by its journal alone."""
     known = _read(staging / f"{file.path}{JOURNAL}")
     return 0 if known is None else min(length(known.saved), file.size_bytes)
 
 
 def is_file_of(path: Path, file: RemoteFile) -> bool:
-    """Whether a file of the length of the hub's is there."""
+    """True when a file of the hub's length is there."""
     try:
         return path.is_file() and path.stat().st_size == file.size_bytes
     except OSError:
@@ -217,7 +217,7 @@ def is_file_of(path: Path, file: RemoteFile) -> bool:
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As asyncio.to_thread, but over only when the work is: a cancelled one would go on with a file that was closed."""
+    """Run as asyncio.to_thread does, but end only with the work: a cancelled one would use a closed file."""
     running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
     try:
         return await asyncio.shield(running)

@@ -103,7 +103,7 @@ class RangedFile(_HubFile):
         self._signed: Any = None
         self._keeps = True
         self._served_again = False
-        """Whether a remembered address has ever worked; where it never does, none is remembered."""
+        """True once a remembered address has worked; where it never does, none is remembered."""
 
     @asynccontextmanager
     async def open(self, start: int, stop: int) -> AsyncIterator[Body]:

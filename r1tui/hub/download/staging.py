@@ -64,7 +64,7 @@ def logged(job: Job, emit: Emit) -> Callable[[StageEvent], None]:
 
 
 def staging_folder(variant: Variant, root: Path) -> Path:
-    """Where files of the variant's repository and revision are on their way, below a folder for models."""
+    """The folder of unfinished files of the variant's repository and revision, below a folder for models."""
     return root / ".incoming" / folder_name(variant.repo or "", variant.pinned).replace("/", "--")
 
 
@@ -107,7 +107,7 @@ def progress_of(variant: Variant, paths: Paths, config: Config) -> float | None:
 
 
 def bytes_here(variant: Variant, root: Path, paths: Paths, files: tuple[RemoteFile, ...]) -> int:
-    """How much of the hub's files is below a root already: whole ones, and what is safe of the others."""
+    """The bytes of the hub's files below a root: whole files, and the safe part of the others."""
     done, coming = own_folder(variant, paths, root), staging_folder(variant, root)
     return sum(
         file.size_bytes

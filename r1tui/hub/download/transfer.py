@@ -32,7 +32,7 @@ _NETWORK = (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, BrokenPi
 
 @dataclass(frozen=True)
 class Manners:
-    """How a transfer behaves towards the network and the disk."""
+    """A transfer's limits for the network and the disk."""
 
     connections: int = 4
     stall_s: float = 30.0
@@ -43,17 +43,17 @@ class Manners:
     patience_s: float = 24 * 3600.0
     """A transfer to which nothing new has come for this long ends."""
     disk_poll_s: float = 5.0
-    """How often a full disk is looked at."""
+    """Interval between looks at a full disk."""
 
 
 @dataclass
 class _Connection:
     new_bytes: int = 0
-    """What its last answer has brought that was not here before."""
+    """New bytes from its last answer."""
     failures: int = 0
     """Since it last brought something."""
     counted: int = 0
-    """Those that cannot go on for ever, since anything new came on any connection."""
+    """Failures that count towards the end, since anything new came on any connection."""
     news: int = 0
     """The transfer's `_news` when it failed last."""
 
@@ -102,7 +102,7 @@ class Transfer:
         return f"No data: {self._last_reason} ({self._silent} attempts)."
 
     async def run(self) -> None:
-        """Until all parts are checked. Raises R1tuiError, OSError; what has come is safe on disk then."""
+        """Fetch until all parts are checked. Raises R1tuiError, OSError; all that has arrived is then safe on disk."""
         ready_endpoint()  # before the library is imported
         async with huggingface_hub.get_async_session() as session:
             sources = {
@@ -271,7 +271,7 @@ class Transfer:
         self._disk_full = True
 
     async def _wait_for_room(self) -> None:
-        """While the disk is full, wait until it is not; one connection looks, all wait."""
+        """Wait while the disk is full; one connection looks, all wait."""
         async with self._room:
             if not self._disk_full:
                 return

@@ -1,1 +1,1 @@
-"""What the hub has: its answers, its refusals, and what of them is remembered."""
+"""The hub: its lists of files, its refusals, and the lists that are remembered."""

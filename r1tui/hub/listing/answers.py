@@ -34,7 +34,7 @@ _PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<script", b"<?xml"
 
 
 class RetryError(Exception):
-    """It did not work this time; `tries` in a row without a new byte are enough, None: it will surely pass."""
+    """Transient failure; `tries` in a row without a new byte end the transfer (None: any number may come)."""
 
     def __init__(
         self, reason: str, *, tries: int | None = SURE_TRIES, after_s: float | None = None, remedy: str = LATER,
@@ -44,10 +44,10 @@ class RetryError(Exception):
         self.reason = reason
         self.tries = tries
         self.after_s = after_s
-        """How long the server asks us to wait."""
+        """The pause that the server asks for."""
         self.remedy = remedy
         self.other = other
-        """Whether the server seems to have another file than the hub's list says."""
+        """True when the server seems to have another file than the hub's list says."""
 
 
 class FilesGoneError(R1tuiError):
@@ -155,19 +155,19 @@ def _other_size(there_bytes: int, listed_bytes: int) -> RetryError:
 
 
 def is_packed(response: Any) -> bool:
-    """Whether the body is compressed although we ask for it as it is."""
+    """True when the body is compressed although we asked for it uncompressed."""
     return response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
 
 
 def is_web_page(content_type: str, head: bytes) -> bool:
-    """Whether what came is a page for a browser, such as a network's login."""
+    """True for a page for a browser, such as a network's login."""
     kind = content_type.partition(";")[0].strip().lower()
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return kind in ("text/html", "application/xhtml+xml") or start.startswith(_PAGE_STARTS)
 
 
 def no_hub(why: str) -> R1tuiError:
-    """What answers is something else than a hub."""
+    """The error for an endpoint that is not a hub."""
     return R1tuiError(
         f"{_host()} does not answer like a hub: {why}.",
         "Check HF_ENDPOINT, or whether a proxy or a login page stands in between.",
@@ -175,7 +175,7 @@ def no_hub(why: str) -> R1tuiError:
 
 
 def web_page() -> R1tuiError:
-    """A page for a browser came where the hub's list was asked for."""
+    """The error for a browser's page in place of the hub's list."""
     return R1tuiError(f"{_host()} answers with a web page (captive portal or proxy?).", LOG_IN)
 
 
@@ -193,7 +193,7 @@ def ask(call: Callable[[], T], repo: str, revision: str | None = None) -> T:
 
 
 def refusal(error: Exception, repo: str, revision: str | None = None) -> R1tuiError:
-    """What huggingface_hub, its HTTP library or we make of an answer, with a remedy; raises any other error."""
+    """The error, with a remedy, for a failure of the hub, its library or HTTP; raises any other error."""
     match error:
         case hub_errors.HFValidationError():
             return R1tuiError(f"{repo!r} is not a repository name.", "Write OWNER/NAME.")

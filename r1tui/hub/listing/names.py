@@ -14,9 +14,9 @@ from r1tui.gguf.header import SHARD_NAME
 
 _SUFFIX = ".gguf"
 _NO_MODEL = re.compile(r"(^|[-_.])(mmproj|imatrix)", re.IGNORECASE)
-"""What lies beside models and answers nothing."""
+"""Files beside models that are none."""
 _BESIDE = re.compile(r"^(mtp|draft|eagle3?|dflash)[-_.]|(^|[-_.])(lora|draft|eagle3|dflash)([-_.]|$)", re.IGNORECASE)
-"""What may lie beside a model and be taken for it: drafts, adapters. A model may have such a word in its name too."""
+"""Drafts and adapters, which may lie beside a model; its own name may have such a word too."""
 _QUANT = re.compile(
     r"(?<![0-9a-z])(?:(?P<modifier>ud|i1|smol)[-_.])?"
     r"(?P<type>bf16|f16|f32|f64|fp16|fp32|fp8|fp4|(?:mxfp|nvfp)\d(?:_moe)?|(?:iq|tq|q)\d(?:_[0-9a-z]{1,3})*)(?![0-9a-z])"
@@ -26,7 +26,7 @@ _WILD = re.compile(r"[*?\[]")
 
 
 def is_gguf(name: str) -> bool:
-    """Whether a file is called a GGUF, in capitals or not."""
+    """True for a file called a GGUF, in capitals or not."""
     return name.casefold().endswith(_SUFFIX)
 
 
@@ -39,7 +39,7 @@ def stem(path: str) -> str:
 
 
 def is_complete(paths: Iterable[str]) -> bool:
-    """Whether the files of one model, which have the same stem, are all there."""
+    """True when all files of one model, which have the same stem, are there."""
     names = {PurePosixPath(path).name for path in paths}
     shards = [match for name in names if (match := SHARD_NAME.match(name))]
     return len(names) == (int(shards[0]["count"]) if shards else 1)
@@ -69,7 +69,7 @@ def models(paths: Iterable[str], pattern: str) -> dict[str, list[str]]:
 
 
 def is_exactly(model: str, repo: str, pattern: str) -> bool:
-    """Whether a model's stem is the repository's own name with what the pattern asks for, and nothing between."""
+    """True when a model's stem is the repository's name followed by the pattern's word, with nothing between."""
     base = repo.rpartition("/")[2].casefold().removesuffix("-gguf")
     name = PurePosixPath(model).name.casefold()
     after = name.removeprefix(base).strip("-._")
@@ -77,7 +77,7 @@ def is_exactly(model: str, repo: str, pattern: str) -> bool:
 
 
 def is_meant(model: str, pattern: str) -> bool:
-    """Whether a model's stem has what the pattern asks for as a whole word."""
+    """True when a model's stem has the pattern's word as a whole word."""
     word = wanted(pattern)
     if not word:
         return True
@@ -89,7 +89,7 @@ def is_meant(model: str, pattern: str) -> bool:
 
 
 def wanted(pattern: str) -> str:
-    """What a pattern asks for as one word, in lower case: `q4_k_m` for `*-Q4_K_M*`.
+    """The one word that a pattern asks for, in lower case: `q4_k_m` for `*-Q4_K_M*`.
 
     Empty for one that is more than a word between wildcards, which means all that matches it.
     """
@@ -108,7 +108,7 @@ def choose(paths: Iterable[str], repo: str, pattern: str) -> list[str]:
 
 
 def choose_by_name(paths: Iterable[str], repo: str, pattern: str) -> list[str]:
-    """As `choose`, by some of a repository's files: the only one of these need not be the one that is meant."""
+    """Choose as `choose` does, but from a part of a repository's files: the only one there may be another."""
     chosen, word = choose(paths, repo, pattern), wanted(pattern)
     if not chosen or not word:
         return []
@@ -134,8 +134,7 @@ def candidates(paths: Iterable[str], repo: str, pattern: str) -> dict[str, list[
 
 
 def names_of(paths: Sequence[str]) -> dict[str, str]:
-    """What each model of a repository is asked for by, by its stem: its quantisation, or its path where that is not
-    enough."""
+    """The name to ask for each model of a repository by, by its stem: its quantisation, or its path if ambiguous."""
     found = list(models(paths, "*"))
     quants = [quant_of(model) for model in found]
     names = {}
@@ -163,7 +162,7 @@ def _quant_or_text(word: str) -> str:
 
 
 def _is_whole(text: str, start: int, stop: int) -> bool:
-    """Whether a part of a path is whole words, and no quantisation is cut by it."""
+    """True when a part of a path is whole words and cuts no quantisation."""
     if text[start - 1 : start].isalnum() or text[stop : stop + 1].isalnum():
         return False
     return all(

@@ -1,4 +1,4 @@
-"""What is looked at before the hub is asked: the variables that say whether and how, and the token."""
+"""Checks before the hub is asked: the environment's variables and the token."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What the hub says about a repository's files, asked with bounds whatever answers, and remembered; never required."""
+"""The hub's lists of files: read with bounds, whatever answers, and remembered; r1tui works without them."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ def latest_files(variant: Variant, paths: Paths) -> RemoteFiles:
 
 
 def known_files(variant: Variant, paths: Paths) -> Known | None:
-    """What the hub said last about the variant's files; asks no network. None: nothing that is any use."""
+    """The hub's last list of the variant's files, without asking it; None where there is none of any use."""
     noted = _notes(variant.repo, paths).get(variant.revision or MAIN) if variant.repo is not None else None
     with suppress(R1tuiError):
         if noted is not None:

@@ -1,1 +1,1 @@
-"""What is on this machine already, and where there is room."""
+"""Model files on this machine, and folders with room."""

@@ -42,31 +42,31 @@ class ModelDisk:
     writable: bool
     """False too for a folder of the user's that is not there: its disk may not be mounted."""
     network: bool
-    """Whether it is known to be somewhere else: reads wait for a network."""
+    """True when reads are known to wait for a network."""
     read_bytes_per_s: float | None
-    """As measured; None where there was nothing to read."""
+    """Measured; None where there was nothing to read."""
 
     @property
     def speed(self) -> tuple[bool, float]:
-        """By which disks are ordered, the fastest last."""
+        """Sort key, the fastest last."""
         return (not self.network, self.read_bytes_per_s or 0.0)
 
     @property
     def drawback(self) -> str:
-        """Why one would rather have another; empty for one that is good enough, or of which nothing is known."""
+        """The reason to prefer another disk; empty for one that is good enough or unknown."""
         rate = self.read_bytes_per_s
         if rate is not None:
             return f"is read at {rate / 1e6:.0f} MB/s" if rate < SLOW_BYTES_PER_S else ""
         return "is on a network volume" if self.network else ""
 
     def obstacle(self, lacking_bytes: int) -> str:
-        """Why so many bytes do not go there."""
+        """The reason why so many bytes do not fit."""
         if not self.writable:
             return f"{self.folder} does not exist or is not writable"
         return f"{self.folder} has {self.free_bytes / GB:.1f} GB free for {lacking_bytes / GB:.1f} GB"
 
     def is_faster(self, than: "ModelDisk") -> bool:
-        """Whether it is so much faster that a model goes there instead."""
+        """True when it is so much faster that a model goes there instead."""
         if self.read_bytes_per_s is None or than.read_bytes_per_s is None:
             return than.network and not self.network
         return self.read_bytes_per_s >= WORTH_IT * than.read_bytes_per_s
@@ -148,7 +148,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def inspect_disk(folder: Path, paths: Paths) -> ModelDisk:
-    """What the folder's file system is like; makes nothing there."""
+    """Describe the folder's file system; creates nothing there."""
     place = existing(folder)
     return ModelDisk(
         folder,
@@ -165,7 +165,7 @@ def existing(folder: Path) -> Path:
 
 
 def is_network(folder: Path) -> bool:
-    """Whether the folder's file system is reached over a network."""
+    """True when the folder's file system is reached over a network."""
     mounts = [one for one in psutil.disk_partitions(all=True) if folder.is_relative_to(one.mountpoint)]
     kind = sorted(mounts, key=lambda one: len(one.mountpoint))[-1].fstype if mounts else ""  # the last covers others
     return kind in NETWORK_TYPES or kind.startswith("fuse.")

@@ -31,7 +31,7 @@ class FoundModel:
     """The (first) file."""
     owner: Owner
     name: str = ""
-    """What it is listed by, where no variant means it."""
+    """Its name in lists, where it belongs to no variant."""
 
 
 def find_model(variant: Variant, paths: Paths, config: Config) -> Path | None:
@@ -105,7 +105,7 @@ class ModelSearch:
             yield [path for path in self._user_files if path.name == name][:1], "model_folders", {}
 
     def _in_flat_caches(self, repo: str, pattern: str, known: Known | None) -> Iterator[tuple[list[Path], Sizes]]:
-        """Where the names of all repositories' files are flattened: OWNER_REPO_PATH."""
+        """Files whose names are flattened: OWNER_REPO_PATH."""
         prefix = f"{repo.replace('/', '_')}_"
         sizes = {prefix + file.path.replace("/", "_"): file.size_bytes for file in known.listing.files} if known else {}
         for cache in self._elsewhere.flat_caches():
@@ -128,7 +128,7 @@ class ModelSearch:
                     self._reject(variant, model.blob, "not the file that the hub has now")
 
     def _is_right(self, variant: Variant, files: Iterable[Path], sizes: Sizes) -> bool:
-        """Whether the files have the names and sizes that the hub gave, as far as it was asked."""
+        """Compare names and sizes with the hub's, as far as they are known."""
         for file in files if sizes else ():
             if sizes.get(file.name) != file.stat().st_size:
                 self._reject(variant, file, "the hub's file has a different size or name")
@@ -222,7 +222,7 @@ def _named_alone(here: Iterable[str], repo: str, pattern: str) -> list[str]:
 
 
 def _is_of_other(path: Path, repo: str) -> bool:
-    """Whether the file lies in a folder of the repository's name under another owner's."""
+    """True for a file in a folder of the repository's name below another owner's."""
     owner, _, name = repo.casefold().partition("/")
     folders = [part.casefold() for part in path.parent.parts]
     owners = [above for above, below in pairwise(folders) if below == name]

@@ -1,4 +1,4 @@
-"""Where models may lie already: r1tui's own folders, and those of the programs that fetch the same files."""
+"""Folders that may have models: r1tui's own, and those of the programs that download the same files."""
 
 import os
 import re
@@ -26,7 +26,7 @@ OWNERS: dict[Owner, str] = {
 }
 """Whose a model is, in words."""
 OLLAMA_SERVICE_FOLDER = Path("/usr/share/ollama/.ollama/models")
-"""Where Ollama's own service on Linux keeps its models."""
+"""The folder of Ollama's own service on Linux."""
 MODEL_LAYER = "application/vnd.ollama.image.model"
 MAX_DEPTH = 4
 MAX_ENTRIES = 20_000
@@ -35,10 +35,10 @@ _READ_BYTES = 1 << 20
 """Of another program's small files."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NO_UTF8 = re.compile("[\ud800-\udfff]")
-"""What stands for bytes in a name that could be neither shown nor put into JSON."""
+"""Stands for bytes in a name that could be neither shown nor put into JSON."""
 
 Ignored = dict[Path, str]
-"""What could not be looked at or used, and why."""
+"""Files and folders that could not be read or used, and why."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Place:
     folder: Path
     owner: Owner
     whole: bool
-    """Whether its owner gives a file its name only when all of it is there and right."""
+    """True when its owner gives a file its final name only once it is whole and right."""
 
 
 def model_roots(paths: Paths, config: Config) -> tuple[Path, ...]:
@@ -103,7 +103,7 @@ class Elsewhere:
         self._home = expand_if_known(self._env.get("HOME") or "~")
 
     def repository_places(self, repo: str, revision: str | None) -> Iterator[Place]:
-        """Where the repository's files would lie under their own names."""
+        """Folders that would have the repository's files under their own names."""
         for cache in self.hub_caches():
             for snapshot in _snapshots(cache / f"models--{repo.replace('/', '--')}", revision):
                 yield Place(snapshot, "huggingface", whole=True)
@@ -217,7 +217,7 @@ class OllamaModel:
     """HOST/OWNER/NAME:TAG; on Hugging Face the tag is the quantisation."""
     blob: Path
     sha256: str
-    """As the manifest and the blob's name say; Ollama has checked it."""
+    """From the manifest and the blob's name; Ollama has checked it."""
 
 
 def ollama_models(root: Path, ignored: Ignored) -> list[OllamaModel]:

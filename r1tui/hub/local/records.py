@@ -16,7 +16,7 @@ _PLAIN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
 
 
 class KnownFile(msgspec.Struct, frozen=True):
-    """What the hub said about a file of a repository, and in which revision."""
+    """The hub's size and checksum of a file, and the revision they are from."""
 
     size_bytes: int
     sha256: str | None
@@ -27,7 +27,7 @@ class KnownFile(msgspec.Struct, frozen=True):
     """The revision's name that it was fetched for, `main` without one; empty: not recorded then."""
 
     def is_at(self, path: Path) -> bool:
-        """Whether the file there is as it was when it was found right; looks at no content."""
+        """True when the file is unchanged since it was found right; reads no content."""
         try:
             now = path.stat()
         except OSError:
@@ -51,14 +51,14 @@ class FetchRecord(msgspec.Struct):
 
 
 def folder_name(repo: str, pinned: str | None) -> str:
-    """Where the files of a repository lie below a folder for models; those of a revision that is named lie apart."""
+    """The folder of a repository's files below a folder for models; a named revision has its own."""
     if pinned is None:
         return repo
     return f"{repo}@{pinned if _PLAIN.fullmatch(pinned) else stem_of(pinned)}"
 
 
 def own_folder(variant: Variant, paths: Paths, root: Path | None = None) -> Path:
-    """Where r1tui keeps the files of the variant's repository or package, below one of the folders for models."""
+    """r1tui's folder for the variant's repository or package, below one of the folders for models."""
     root = root or paths.models
     if variant.package is not None:
         match = PACKAGE.fullmatch(variant.package)
@@ -67,7 +67,7 @@ def own_folder(variant: Variant, paths: Paths, root: Path | None = None) -> Path
 
 
 def select_counted(variant: Variant, folder: Path, names: Iterable[str], paths: Paths) -> list[str]:
-    """Those of the names in a folder of r1tui's whose files count for the variant's revision.
+    """Select the names in a folder of r1tui's whose files belong to the variant's revision.
 
     r1tui once put the files of all revisions into one folder, and noted no more than their commits.
     """
