@@ -316,6 +316,18 @@ def test_a_model_on_the_hub_is_planned_exactly_from_its_header_alone(
     assert len(hub.requests) == asked  # what was fetched before is used again
 
 
+def test_without_the_hub_a_model_is_planned_by_its_size(r1tui: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    ran = r1tui("plan", "r1-iq1_s", "--vram", "24", "--ram", "256", "--json")
+    made = json.loads(ran.stdout)
+    assert (made["verdict"], made["source"]) == ("hybrid", "estimate")
+    assert made["tps"]["answer"][0] > 0
+    assert "cannot be reached" in made["reasons"][-1]
+    assert "cannot be reached" in r1tui("plan", "r1-iq1_s").stdout  # and on the devices that are here
+    assert r1tui("plan", "r1-iq1_s", "--exact").returncode == 1
+    assert r1tui("plan", "hf:some/Model-GGUF:Q4_K_M", "--vram", "24").returncode == 1  # nobody knows its size
+
+
 def test_all_strategies_are_compared_in_one_command(r1tui: CommandLine, mla: Path) -> None:
     ran = r1tui("plan", "--model", mla, "--vram", "24", "--ram", "256", "--compare", "--json")
     rows = json.loads(ran.stdout)["plans"]

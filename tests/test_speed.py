@@ -104,8 +104,19 @@ def test_the_first_token_comes_after_the_prompt_was_read() -> None:
     assert 8192 / long.high < made.speed.prompt.high
     assert made.summary().ttft_s["8192"] == pytest.approx((long.low, long.high), rel=0.05)
     assert any("first token" in reason for reason in made.reasons)
-    small = make_plan(header, PlanRequest(64 * GIB, 64 * GIB, 16, PlanSettings(ctx_size=8192), (CARD,)))
-    assert small.summary().ttft_s["8192"] is None  # it leaves no token for an answer
+    small = make_plan(header, PlanRequest(64 * GIB, 64 * GIB, 16, PlanSettings(ctx_size=4096), (CARD,)))
+    assert small.summary().ttft_s["8192"] is None  # it has no room there
+
+
+def test_where_gpu_and_cpu_share_their_memory_both_read_at_its_rate(mla: Header) -> None:
+    settings = PlanSettings(n_gpu_layers=62, n_cpu_moe=30, ctx_size=4096)
+    device = Device("MTL0", "metal", 192 * GIB, 192 * GIB, rates=DeviceRates(800, 100))
+    one, two = (
+        make_plan(mla, PlanRequest(192 * GIB, 192 * GIB, 16, settings, (replace(device, unified=unified),)))
+        for unified in (True, False)
+    )
+    assert (one.n_cpu_moe, one.verdict) == (two.n_cpu_moe, two.verdict) == (30, "hybrid")
+    assert one.ttft_s["512"].high < two.ttft_s["512"].high / 1.5  # nothing crosses a bus
 
 
 def test_measured_prompts_move_the_time_to_the_first_token(paths: Paths, server: "Server") -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 import msgspec
 
-from r1tui.catalog.variants import load_catalog
+from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.cli.compare import ComparedPlan, compare, compared
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json
 from r1tui.cli.target import needed_variant, wanted_variant
@@ -13,6 +13,7 @@ from r1tui.config import Config, PlanSettings, check_setting
 from r1tui.engine.architectures import check_architecture
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError, UsageError
+from r1tui.hub.listing.answers import UnreachableError
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Range
 from r1tui.plan import DeviceBackend, Plan, PlanRequest
@@ -22,7 +23,8 @@ from r1tui.planning.devices import devices_here, imagined_devices, is_one_memory
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import imagined_host, request_here
-from r1tui.planning.subject import find_subject
+from r1tui.planning.sketched import plan_sketched, sketch_subject
+from r1tui.planning.subject import Subject, find_subject
 from r1tui.remedies import BuildEngine, FetchModel
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
@@ -95,20 +97,10 @@ def plan(
         _show_comparison(rows, as_json=as_json)
         return
     target = needed_variant(context, variant, model)
-    subject = find_subject(target, context.paths, config, fetch=True, engine=engine)
-    if subject is None:
-        raise R1tuiError(f"{target.name} is not on this machine yet.", FetchModel(target.name))
-    check_architecture(subject.header.architecture, engine, config.engine)
     what_if = vram is not None or ram is not None
     if exact and what_if:
         raise UsageError("--exact asks the devices that are here.", "Leave --vram and --ram out.")
-    request = for_variant(request, config, target)
-    if engine is None or what_if:
-        if exact:
-            raise R1tuiError("The engine is not built yet.", BuildEngine())
-        made = plan_elsewhere(subject, request, engine)
-    else:
-        made = plan_here(subject, request, engine, context.paths, config.server.rpc, held=held, exact=exact)
+    made, subject = _planned(target, context.paths, config, engine, request, held=held, what_if=what_if, exact=exact)
     argv = server_argv(engine, target, subject.model, made, config, paths=context.paths, header=subject.header)
     if as_json:
         summary = made.summary(target.name, str(subject.model), argv)
@@ -121,6 +113,37 @@ def plan(
         cost = _cost(made, price)
         said = f"cost {rough(*cost)}" if cost else "cost nobody knows what: the speed is unknown"
         click.echo(f"- 1,000 tokens of answers {said}, at {price:g} an hour.")
+
+
+def _planned(
+    target: Variant,
+    paths: Paths,
+    config: Config,
+    engine: Engine | None,
+    request: PlanRequest,
+    *,
+    held: HeldMemory | None,
+    what_if: bool,
+    exact: bool,
+) -> tuple[Plan, Subject]:
+    """The plan and its model; by size and published dimensions where the hub that has the header is out of reach."""
+    request = for_variant(request, config, target)
+    try:
+        subject = find_subject(target, paths, config, fetch=True, engine=engine)
+    except UnreachableError as error:
+        subject = sketch_subject(target, paths)
+        if subject is None or exact:
+            raise
+        said = f"{error.cause} These figures follow from the model's size and published dimensions."
+        return plan_sketched(subject.header, target, request).because(said), subject
+    if subject is None:
+        raise R1tuiError(f"{target.name} is not on this machine yet.", FetchModel(target.name))
+    check_architecture(subject.header.architecture, engine, config.engine)
+    if engine is not None and not what_if:
+        return plan_here(subject, request, engine, paths, config.server.rpc, held=held, exact=exact), subject
+    if exact:
+        raise R1tuiError("The engine is not built yet.", BuildEngine())
+    return plan_elsewhere(subject, request, engine), subject
 
 
 def _cost(made: Plan, price_per_hour: float | None) -> Range | None:

@@ -11,7 +11,7 @@ from r1tui.messages import NO_SPEED, Range, Speed
 from r1tui.plan.cache import is_legacy_deepseek
 from r1tui.plan.memory import MIB, Model, ModelLayout, place
 from r1tui.plan.pins import ON_HOST, Reads
-from r1tui.plan.rates import DeviceRates, typical_device, typical_host
+from r1tui.plan.rates import DeviceRates, HostRates, typical_device, typical_host
 from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.result import FIRST_TOKEN_PROMPTS
 from r1tui.plan.verdict import Verdict
@@ -81,7 +81,7 @@ def estimate(model: Model, layout: ModelLayout, request: PlanRequest, verdict: V
     ttft_s = {
         tokens: _band(work.prompt_s(int(tokens)) + work.answer_s(), half)
         for tokens in FIRST_TOKEN_PROMPTS
-        if int(tokens) < layout.ctx_size
+        if int(tokens) <= layout.ctx_size
     }
     return Expectation(speed, ttft_s, guessed, offload_batch=work.best_offload_batch())
 
@@ -96,7 +96,7 @@ class _Work:
     def __init__(self, model: Model, layout: ModelLayout, request: PlanRequest, verdict: Verdict) -> None:
         header = model.header
         self._model, self._layout, self._request, self._verdict = model, layout, request, verdict
-        self._host = request.rates or typical_host(request.host_total_mib)
+        self._host = _host_of(request)
         self._reads = model.reads(layout)
         self._usage = model.measure(layout)
         self._in_use = header.n_experts_used / header.n_experts if header.n_experts else 1.0
@@ -150,7 +150,8 @@ class _Work:
 
         None where nothing was measured, or nothing is on the host that a GPU could fetch.
         """
-        if not (self._host.measured and self._fetcher and self._reads[ON_HOST].total):
+        fetcher = self._fetcher
+        if fetcher is None or fetcher.unified or not self._host.measured or not self._reads[ON_HOST].total:
             return None
         sizes = [tokens for tokens in _powers(OFFLOAD_BATCH, self._layout.ubatch_size) if self._bus_wins(tokens)]
         return min(sizes, default=NEVER_OFFLOAD)
@@ -236,6 +237,20 @@ def _powers(first: int, last: int) -> Iterator[int]:
     while first <= last:
         yield first
         first *= 2
+
+
+def _host_of(request: PlanRequest) -> HostRates:
+    """The host's rates; with a GPU that shares its memory, that memory's."""
+    host = request.rates or typical_host(request.host_total_mib)
+    shared = max((_rates_of(device).memory_gbps for device in request.devices if device.unified), default=0.0)
+    if not shared:
+        return host
+    gbps = host.memory_gbps if host.known else max(host.memory_gbps, shared * UNIFIED_SHARE)
+    return replace(host, memory_gbps=gbps, bus_gbps=shared)
+
+
+UNIFIED_SHARE = 0.5
+"""What a CPU reads of memory that it shares with a GPU."""
 
 
 def _rates_of(device: Device) -> DeviceRates:
