@@ -207,12 +207,6 @@ class _WithRemedies(msgspec.Struct, frozen=True):
         settle(self)
 
 
-class RecordVersion(msgspec.Struct, frozen=True):
-    """What can be read of a state file of any version."""
-
-    version: int = VERSION
-
-
 class ServerRecord(_WithRemedies, frozen=True, kw_only=True):
     """The state file's content."""
 
@@ -331,9 +325,10 @@ class Status(_WithRemedies, frozen=True, kw_only=True):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """What can be read of a line of any version."""
+    """What can be read of a line (`v`) or of a state file (`version`) of any version."""
 
     v: int = 0
+    version: int = VERSION
 
 
 class ControlRequest(msgspec.Struct, frozen=True):
@@ -361,13 +356,6 @@ class Refusal(_WithRemedies, frozen=True):
     cause: str
     remedy: str = ""
     remedies: Remedies = ()
-
-
-class JobRecord(msgspec.Struct, frozen=True):
-    """What the identity file of a job holds; `process` is None while it is being started."""
-
-    argv: list[str]
-    process: ProcessId | None = None
 
 
 def decode(raw: bytes | str, kind: "type[T] | Decoder[T]") -> T:
@@ -398,8 +386,4 @@ def decode_foreign(raw: bytes, kind: "type[T] | Decoder[T]") -> T:
 
     Raises msgspec.DecodeError for all that is not of this kind, whatever it is.
     """
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        raw = raw.decode(errors="replace").encode()
-    return decode(raw, kind)
+    return decode(raw.decode(errors="replace"), kind)

@@ -11,7 +11,6 @@ from r1tui.messages import (
     VERSION,
     DevicePlan,
     HostPlan,
-    JobRecord,
     PlanSummary,
     ProcessId,
     Range,
@@ -20,6 +19,7 @@ from r1tui.messages import (
 )
 from r1tui.supervisor.protocol import VersionError, read_status
 from r1tui.supervisor.status import describe, read_record, status
+from r1tui.system.jobs import JobRecord
 from r1tui.system.paths import Paths, private_folder
 
 PLAN: dict[str, Any] = {

@@ -11,7 +11,7 @@ from time import monotonic
 import msgspec
 
 from r1tui.errors import R1tuiError, os_error
-from r1tui.messages import ENDED, VERSION, ProcessId, RecordVersion, ServerRecord, Status, decode_own
+from r1tui.messages import ENDED, VERSION, ProcessId, ServerRecord, Status, Version, decode_own
 from r1tui.remedies import RestartServer, Run, StartServer, StopServer
 from r1tui.supervisor.protocol import check_folder
 from r1tui.system.files import read_bytes, write_private
@@ -69,7 +69,7 @@ def read_record(paths: Paths) -> ServerRecord | None:
     try:
         return decode_own(raw, ServerRecord)
     except msgspec.DecodeError:
-        version = decode_own(raw, RecordVersion).version
+        version = decode_own(raw, Version).version
         if version == VERSION:
             raise
         raise msgspec.DecodeError(f"another r1tui wrote it (state version {version})") from None

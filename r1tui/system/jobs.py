@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from r1tui.events import StageEvent, decode_event
-from r1tui.messages import JobRecord, ProcessId
+from r1tui.messages import ProcessId
 from r1tui.system.files import read_json_if_any, write_json
 from r1tui.system.lazy import asyncio
 from r1tui.system.locks import locked
@@ -21,6 +21,13 @@ def r1tui_command(arguments: Sequence[str], config_file: str | None = None) -> l
     """The command line of an r1tui command as a job, with the same interpreter and settings as this one."""
     options = ["--config", config_file] if config_file else []
     return [sys.executable, "-P", "-m", "r1tui", *options, *arguments]
+
+
+class JobRecord(msgspec.Struct, frozen=True):
+    """What the identity file of a job holds; `process` is None while it is being started."""
+
+    argv: list[str]
+    process: ProcessId | None = None
 
 
 class Job:
