@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -129,7 +129,11 @@ class ServerHttp:
             follows = response.status_code in (*_KEEP_METHOD, *(_GET_ONLY if request.method == "GET" else ()))
             if not follows:
                 return response
-            request = await self._redirected(request, response)
+            await response.aclose()
+            again, was_safe = response.next_request, request.url.scheme == "https"
+            if again is None or again.url.host != request.url.host or (was_safe and again.url.scheme != "https"):
+                raise self._elsewhere(response.headers.get("location", ""))
+            request = again
         raise R1tuiError(f"{self.endpoint} redirects too often.", "Check the address.")
 
     async def body(self, response: httpx2.Response) -> bytes:
@@ -161,23 +165,6 @@ class ServerHttp:
         """As `error_of`, in words."""
         error = self.error_of(response, content)
         return error if isinstance(error, R1tuiError) else explain(error, self.whose)
-
-    async def _redirected(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Request:
-        """The same request to where it is sent on to, if that is the same host."""
-        await response.aclose()
-        location = response.headers.get("location", "")
-        target = urlsplit(urljoin(str(request.url), location))
-        downgrades = request.url.scheme == "https" and target.scheme != "https"
-        if not location or target.hostname != request.url.host or target.scheme not in ("http", "https") or downgrades:
-            raise self._elsewhere(location)
-        headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
-        timeout = httpx2.Timeout(**request.extensions["timeout"])
-        again = self._client.build_request(
-            request.method, target.geturl(), content=request.content, headers=headers, timeout=timeout
-        )
-        if again.url.scheme == request.url.scheme and again.url.port != request.url.port:
-            again.headers.pop("authorization", None)  # another port may be another's server
-        return again
 
     def _elsewhere(self, location: str) -> R1tuiError:
         where = urlsplit(location)

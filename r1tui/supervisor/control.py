@@ -80,25 +80,21 @@ class Control:
                         break
                     if not line:
                         break
-                    request = _understand(line)
-                    if isinstance(request, Reply):
-                        await _send(writer, request)
-                    elif request.op in ("watch", "stop"):
+                    try:
+                        request = _understand(line)
+                    except R1tuiError as error:
+                        await _send(writer, Reply(False, None, error.cause, remedies=error.remedies))
+                        continue
+                    if request.op in ("watch", "stop"):
                         await self._tell(request.op, reader, writer)
                         break
-                    else:
-                        await _send(writer, await self._reply(request))
+                    await self._obey(request.op, request.conversation_id or "")
+                    await _send(writer, Reply(True, self._book.status()))
             except Exception as error:
                 told = log_unexpected(error, "The supervisor's answer to a request")
                 await _send(writer, Reply(False, None, told.cause, remedies=told.remedies))
             finally:
                 writer.close()
-
-    async def _reply(self, request: ControlRequest) -> Reply:
-        if request.op.startswith("answer") and request.conversation_id is None:
-            return Reply(False, None, f"{request.op} needs a conversation_id.")
-        await self._obey(request.op, request.conversation_id or "")
-        return Reply(True, self._book.status())
 
     async def _tell(self, op: Op, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Tell of every change (of the end alone, for `stop`) until the server has ended or the client has gone."""
@@ -124,15 +120,19 @@ class Control:
                 gone.cancel()
 
 
-def _understand(line: bytes) -> ControlRequest | Reply:
+def _understand(line: bytes) -> ControlRequest:
+    """The request in a line. Raises R1tuiError."""
     try:
         version = decode(line, Version).v
         if version != VERSION:
             cause = f"This supervisor speaks version {VERSION} of the protocol, not {version}."
-            return Reply(False, None, cause, remedies=(RestartServer(),))
-        return decode(line, ControlRequest)
+            raise R1tuiError(cause, RestartServer())
+        request = decode(line, ControlRequest)
     except msgspec.DecodeError as error:
-        return Reply(False, None, f"Not a request: {error}.", remedies=(RestartServer(),))
+        raise R1tuiError(f"Not a request: {error}.", RestartServer()) from error
+    if request.op.startswith("answer") and request.conversation_id is None:
+        raise R1tuiError(f"{request.op} needs a conversation_id.")
+    return request
 
 
 async def _send(writer: asyncio.StreamWriter, reply: Reply) -> None:
