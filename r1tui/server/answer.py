@@ -20,7 +20,7 @@ from r1tui.events import (
 )
 from r1tui.remedies import AnyRemedy
 from r1tui.server import wire
-from r1tui.server.refusal import OURS, Whose, explain
+from r1tui.server.refusal import OURS, ServerOwner, explain
 from r1tui.server.wire import (
     Chunk,
     ChunkChoice,
@@ -153,12 +153,17 @@ class AnswerReader:
     whose beginning is known, so that this one `goes_on`; `knows_prompt`, that this can be relied on."""
 
     def __init__(
-        self, *, inside_thinking: bool = False, goes_on: bool = False, knows_prompt: bool = True, whose: Whose = OURS
+        self,
+        *,
+        inside_thinking: bool = False,
+        goes_on: bool = False,
+        knows_prompt: bool = True,
+        owner: ServerOwner = OURS,
     ) -> None:
         self.done = False
         """Whether Finished or Failed was yielded."""
         self._goes_on = goes_on
-        self._whose = whose
+        self._owner = owner
         self._splitter = ThinkSplitter(inside=inside_thinking, goes_on=goes_on, may_lack_open=not knows_prompt)
         self._told_id = False
         self._choice: int | None = None
@@ -316,17 +321,17 @@ class AnswerReader:
         )
 
     def _no_answer(self) -> R1tuiError:
-        return R1tuiError("The server sent something that is not an answer.", self._whose.log)
+        return R1tuiError("The server sent something that is not an answer.", self._owner.log)
 
     def _why_no_answer(self) -> R1tuiError | None:
         """The error of an end that is none of an answer; a llama-server of ours has no such ends."""
         reason = self._finish_reason
-        if self._whose.is_ours or reason == "cancelled":
+        if self._owner.is_ours or reason == "cancelled":
             return None
         if self._choice is None:
             return self._no_answer()
         if reason == "error":
-            return R1tuiError(f"{self._whose.subject} ended in the middle of the answer.", self._whose.after_break)
+            return R1tuiError(f"{self._owner.subject} ended in the middle of the answer.", self._owner.after_break)
         if self._first_token_s is None and reason not in (None, "stop", "length"):
             return R1tuiError(
                 f"The server sent no text; its reason: {reason}.", "Rephrase the question, or choose another model."
@@ -335,7 +340,7 @@ class AnswerReader:
 
     def _failure(self, error: ServerError) -> Failed:
         self.done = True
-        said = explain(error, self._whose)
+        said = explain(error, self._owner)
         if error.type == wire.SERVER_STOPPED_ERROR:
             return ServerStopped.of(said)
         if error.type == wire.TOO_LONG_ERROR:

@@ -292,7 +292,7 @@ class ServerClient:
             inside_thinking=inside,
             goes_on=request.beginning is not None,
             knows_prompt=self.knows_prompt(request.sampling),
-            whose=self._http.whose,
+            owner=self._http.owner,
         )
         if conversation_id in self._stopped:  # before it was asked
             for event in reader.cancel():

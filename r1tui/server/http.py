@@ -12,7 +12,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import decode_foreign
 from r1tui.remedies import RestartServer
 from r1tui.server.endpoint import Endpoint
-from r1tui.server.refusal import HTTPS_HINT, Whose, explain, explain_transport, web_page
+from r1tui.server.refusal import HTTPS_HINT, ServerOwner, explain, explain_transport, web_page
 from r1tui.server.wire import ServerError, foreign_json, looks_like_html, read_error
 from r1tui.system.environment import KEY_VARIABLE, check_network, secret
 from r1tui.system.lazy import httpx2
@@ -28,10 +28,10 @@ _GET_ONLY = (301, 302, 303)
 class ServerHttp:
     """The connection to one server, for as long as it is not closed."""
 
-    def __init__(self, endpoint: Endpoint, key: str | None, whose: Whose) -> None:
+    def __init__(self, endpoint: Endpoint, key: str | None, owner: ServerOwner) -> None:
         if not endpoint.is_loopback:
             check_network()
-        if key and whose.is_ours:
+        if key and owner.is_ours:
             key = secret(key, "The file of the server's key", RestartServer())
         elif key:
             key = secret(key, KEY_VARIABLE, "Set it to the server's key alone, in plain characters, or unset it.")
@@ -40,7 +40,7 @@ class ServerHttp:
             socket = str(endpoint.socket) if endpoint.socket else None
             transport = httpx2.AsyncHTTPTransport(verify=False, uds=socket)
         self.endpoint = endpoint
-        self.whose = whose
+        self.owner = owner
         authorization = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             self._client = httpx2.AsyncClient(
@@ -125,7 +125,7 @@ class ServerHttp:
             try:
                 response = await self._client.send(request, stream=True)
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-                raise explain_transport(error, self.endpoint, self.whose) from error
+                raise explain_transport(error, self.endpoint, self.owner) from error
             follows = response.status_code in (*_KEEP_METHOD, *(_GET_ONLY if request.method == "GET" else ()))
             if not follows:
                 return response
@@ -145,7 +145,7 @@ class ServerHttp:
                 if len(content) > LARGEST_BODY_BYTES:
                     raise R1tuiError(f"{self.endpoint} sent more than 64 MiB in one answer.", "Check the address.")
         except (httpx2.HTTPError, OSError) as error:
-            raise explain_transport(error, self.endpoint, self.whose) from error
+            raise explain_transport(error, self.endpoint, self.owner) from error
         return bytes(content)
 
     def error_of(self, response: httpx2.Response, content: bytes) -> ServerError | R1tuiError:
@@ -164,7 +164,7 @@ class ServerHttp:
     def refusal(self, response: httpx2.Response, content: bytes) -> R1tuiError:
         """As `error_of`, in words."""
         error = self.error_of(response, content)
-        return error if isinstance(error, R1tuiError) else explain(error, self.whose)
+        return error if isinstance(error, R1tuiError) else explain(error, self.owner)
 
     def _elsewhere(self, location: str) -> R1tuiError:
         where = urlsplit(location)

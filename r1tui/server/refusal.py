@@ -52,8 +52,8 @@ HTTPS_HINT = re.compile(rb"HTTP request (was sent )?to (an )?HTTPS|plain HTTP re
 
 
 @dataclass(frozen=True)
-class Whose:
-    """Whose server it is: the words for its remedies. r1tui's own commands say nothing about another's."""
+class ServerOwner:
+    """Who owns a server: the words for its remedies. r1tui's own commands say nothing about another's."""
 
     name: str = "llama-server"
     is_ours: bool = True
@@ -80,9 +80,9 @@ class Whose:
         return (Advice("Check that the server runs, and its address."),)
 
 
-OURS = Whose()
-FOREIGN = Whose("server", is_ours=False)
-FOREIGN_SOCKET = Whose(is_ours=False)
+OURS = ServerOwner()
+FOREIGN = ServerOwner("server", is_ours=False)
+FOREIGN_SOCKET = ServerOwner(is_ours=False)
 """On a Unix socket nothing but a llama-server listens."""
 
 
@@ -91,7 +91,7 @@ def server_stopped() -> R1tuiError:
     return R1tuiError("The server was stopped.", StartServer(), AskAgain())
 
 
-def explain(error: ServerError, whose: Whose = OURS) -> R1tuiError:
+def explain(error: ServerError, owner: ServerOwner = OURS) -> R1tuiError:
     """Cause and remedies of an error that a server reports."""
     match error.type:
         case wire.TOO_LONG_ERROR if error.n_prompt_tokens and error.n_ctx:
@@ -99,11 +99,11 @@ def explain(error: ServerError, whose: Whose = OURS) -> R1tuiError:
             return R1tuiError(
                 f"The conversation has {error.n_prompt_tokens} tokens and the context holds {error.n_ctx}.",
                 NewChat(),
-                ours if whose.is_ours else "Or give the server a larger context.",
+                ours if owner.is_ours else "Or give the server a larger context.",
             )
         case "authentication_error":
             return R1tuiError("The server does not accept this key.", "Set LLAMA_API_KEY to the server's key.")
-        case "unavailable_error" if whose.is_ours:
+        case "unavailable_error" if owner.is_ours:
             return R1tuiError("The model is still loading.", "Wait until it is loaded.", ShowStatus())
         case wire.SERVER_STOPPED_ERROR:
             return server_stopped()
@@ -116,26 +116,26 @@ def explain(error: ServerError, whose: Whose = OURS) -> R1tuiError:
                 "The rest of the answer could not be recorded, by an error in r1tui.", "Its log says why.", AskAgain()
             )
         case _:
-            return _refused(error, whose)
+            return _refused(error, owner)
 
 
-def _refused(error: ServerError, whose: Whose) -> R1tuiError:
+def _refused(error: ServerError, owner: ServerOwner) -> R1tuiError:
     status = f" ({error.status})" if error.status else ""
     said = error.message or error.type
     words = f": {said.rstrip('.')}." if said else " without giving a reason."
     cause = f"The server refused{status}{words}"
     if error.status in (401, 403):
         return R1tuiError(cause, "Set LLAMA_API_KEY to the server's key.")
-    if not whose.is_ours and error.status == 503 and "load" in said.lower():
+    if not owner.is_ours and error.status == 503 and "load" in said.lower():
         return R1tuiError(cause, "Wait until its model is loaded.", AskAgain())
-    if not whose.is_ours and error.status in (429, 503):
+    if not owner.is_ours and error.status in (429, 503):
         return R1tuiError(cause, f"Wait {duration(error.wait_s) if error.wait_s else 'a little'}.", AskAgain())
-    if not whose.is_ours and error.status in (400, 404, 422) and "model" in said.lower():
+    if not owner.is_ours and error.status in (400, 404, 422) and "model" in said.lower():
         return R1tuiError(cause, ChooseModel())
-    return R1tuiError(cause, whose.log)
+    return R1tuiError(cause, owner.log)
 
 
-def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1tuiError:
+def explain_transport(error: Exception, endpoint: Endpoint, owner: ServerOwner) -> R1tuiError:
     """Cause and remedy of an HTTP library's error while `endpoint` was asked."""
     errors = _chain(error)
     said = " ".join(map(str, errors))
@@ -152,7 +152,7 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
     if endpoint.base_url.startswith("https:") and _NOT_TLS.search(said):
         return R1tuiError(f"{endpoint} does not speak https.", "Write http:// in the address.")
     if endpoint.socket is not None and (known := [words for code, words in _NOT_LISTENING.items() if code in codes]):
-        return R1tuiError(f"{endpoint.socket} {known[0]}.", *whose.look)
+        return R1tuiError(f"{endpoint.socket} {known[0]}.", *owner.look)
     proxy = "" if endpoint.is_loopback else proxy_variable(endpoint.base_url)
     if isinstance(error, httpx2.ConnectError) and proxy:
         return R1tuiError(f"{endpoint} cannot be reached through the proxy of {proxy}.", f"Check {proxy}, or unset it.")
@@ -160,12 +160,12 @@ def explain_transport(error: Exception, endpoint: Endpoint, whose: Whose) -> R1t
         return R1tuiError(f"There is no host named {endpoint.host}.", "Check the name, and the network.")
     if isinstance(error, httpx2.RemoteProtocolError) and "illegal" in said.lower():
         return R1tuiError(f"{endpoint} does not speak HTTP.", "Check the port; an https server needs https://.")
-    if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError) and not whose.is_ours:
+    if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError) and not owner.is_ours:
         remedy = "Check the port; if the server speaks https, write https:// in the address."
         return R1tuiError(f"{endpoint} closed the connection without an answer.", remedy)
     if isinstance(error, httpx2.TimeoutException):
-        return R1tuiError(f"{endpoint} does not answer in time.", *whose.look)
-    return R1tuiError(f"No {whose.name} answers at {endpoint}.", *whose.look)
+        return R1tuiError(f"{endpoint} does not answer in time.", *owner.look)
+    return R1tuiError(f"No {owner.name} answers at {endpoint}.", *owner.look)
 
 
 def web_page(endpoint: Endpoint, status: int | None = None) -> R1tuiError:

@@ -89,16 +89,16 @@ class AnswerStream:
         return self._ended.is_set()
 
     def _last(self, broken: R1tuiError) -> Iterator[StreamEvent]:
-        reader, whose = self._reader, self._http.whose
+        reader, owner = self._reader, self._http.owner
         if self.is_stopped:
             yield from reader.cancel()
         elif reader.has_end:
             yield from reader.finish()
         elif self._splitter.offset:
-            yield from reader.fail(f"{whose.subject} ended in the middle of the answer.", whose.after_break)
+            yield from reader.fail(f"{owner.subject} ended in the middle of the answer.", owner.after_break)
         else:
             cause = broken.cause or f"{self._http.endpoint} closed the connection without an answer."
-            yield from reader.fail(cause, *(broken.remedies or whose.look))
+            yield from reader.fail(cause, *(broken.remedies or owner.look))
 
     async def _read_once(self, request: httpx2.Request) -> AsyncGenerator[StreamEvent, None]:
         """The events until the answer is done or its connection ends; raises R1tuiError for one that breaks."""
@@ -124,7 +124,7 @@ class AnswerStream:
             for event in self._feed_end():
                 yield event
         except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError) as error:
-            raise explain_transport(error, self._http.endpoint, self._http.whose) from error
+            raise explain_transport(error, self._http.endpoint, self._http.owner) from error
         finally:
             self._response = None
             await response.aclose()
@@ -144,7 +144,7 @@ class AnswerStream:
 
     async def _refused(self, response: httpx2.Response) -> list[StreamEvent]:
         if response.status_code == 404 and self._splitter.offset:
-            if not self._http.whose.is_ours:  # it keeps no answers: the connection just broke
+            if not self._http.owner.is_ours:  # it keeps no answers: the connection just broke
                 self._is_kept = False
                 raise R1tuiError("")
             return list(self._reader.fail(_GONE, AskAgain()))
@@ -155,7 +155,7 @@ class AnswerStream:
 
     async def _pieces(self, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
         """The body up to the word that the answer is whole: some servers keep the connection afterwards."""
-        pieces, is_ours = aiter(_unpacked(response)), self._http.whose.is_ours
+        pieces, is_ours = aiter(_unpacked(response)), self._http.owner.is_ours
         while is_ours or not is_done(self._splitter.pending.removeprefix(b"data:")):
             try:
                 async with asyncio.timeout(LAST_WORDS_S if self._reader.has_end and not is_ours else None):
@@ -188,7 +188,7 @@ class AnswerStream:
                 yield from reader.fail(error.cause, *error.remedies)
             else:
                 yield from reader.read_whole(bytes(self._body))
-        elif self._is_stream and not self._http.whose.is_ours:  # ours is asked for the rest of an event that broke off
+        elif self._is_stream and not self._http.owner.is_ours:  # ours is asked for the rest of an event that broke off
             words, rest = self._splitter.pending, self._splitter.rest()
             if rest and is_whole_event(rest):
                 yield from reader.read(rest)

@@ -41,7 +41,7 @@ NEVER_BEGAN_S = 30.0
 CLOSE_S = 3.0
 """How long the end of a record waits for a disk that hangs."""
 Outcome = Literal["done", "cut", "unknown", "dropped"]
-Over = Callable[[str], Awaitable[None]]
+OnEnd = Callable[[str], Awaitable[None]]
 
 
 class RecordFile:
@@ -138,15 +138,15 @@ def _last_event(data: bytes) -> bytes:
 
 
 class Recorder:
-    """Records a server's answers, each in its own task, so that a fault costs one record; `over` hears each end."""
+    """Records a server's answers, each in its own task, so that a fault costs one record; each end is told to `on_end`."""
 
     def __init__(
-        self, folder: Path, socket: Path, key: Callable[[], str | None], over: Over, disk: WorkerThread
+        self, folder: Path, socket: Path, key: Callable[[], str | None], on_end: OnEnd, disk: WorkerThread
     ) -> None:
         self.folder = folder
         self.socket = socket
         self.key = key
-        self.over = over
+        self.on_end = on_end
         self.disk = disk
         self.recordings: dict[str, _Recording] = {}
 
@@ -215,7 +215,7 @@ class _Recording:
                 await request(self._recorder.socket, "DELETE", self._target, self._recorder.key())
         if self._recorder.recordings.pop(self._id, None) is not None:
             with log_errors("The end of a recording"):
-                await self._recorder.over(self._id)
+                await self._recorder.on_end(self._id)
 
     async def _record(self) -> None:
         """Record it to its end, or until nobody will ask for it any more."""
