@@ -138,7 +138,7 @@ def _last_event(data: bytes) -> bytes:
 
 
 class Recorder:
-    """Records a server's answers, each in its own task, so that a fault costs one record; each end is told to `on_end`."""
+    """Records a server's answers, each in a task of its own: a fault costs one record. `on_end` hears of each end."""
 
     def __init__(
         self, folder: Path, socket: Path, key: Callable[[], str | None], on_end: OnEnd, disk: WorkerThread
