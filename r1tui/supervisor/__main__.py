@@ -10,11 +10,11 @@ from time import strftime
 
 import msgspec
 
-from r1tui.errors import R1tuiError, os_error
+from r1tui.errors import R1tuiError
 from r1tui.messages import Refusal, ServerSpec, Status, decode_own
 from r1tui.supervisor.running import adopt_server, run_supervisor
 from r1tui.system.files import keep_others_out, write_json
-from r1tui.system.logs import begin_log, log_unexpected
+from r1tui.system.logs import as_user_error, begin_log
 from r1tui.system.own_process import forgive_streams
 from r1tui.system.paths import Paths
 
@@ -34,31 +34,27 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{strftime('%F %T')} {status.state} (llama-server {status.pid}){detail}\n")
         sys.stderr.flush()
 
+    if not adopts and not spec_file.exists():
+        return 1  # the starter was killed, and a stop came before this supervisor did
     try:
         if adopts:
             last = adopt_server(paths, note, detached=True)
         else:
-            if not spec_file.exists():
-                return 1  # the starter was killed, and a stop came before this supervisor did
             last = run_supervisor(_read_spec(spec_file), paths, note, detached=True)
-    except R1tuiError as error:
-        return _refuse(error, spec_file)
-    except OSError as error:
-        return _refuse(os_error(error), spec_file)
     except Exception as error:
-        return _refuse(log_unexpected(error, "The supervisor"), spec_file)
+        why = as_user_error(error, "The supervisor")
+        _refuse(Refusal(why.cause, remedies=why.remedies), spec_file)
+        return why.exit_status
     return 0 if last.state == "stopped" else 1
 
 
-def _refuse(error: R1tuiError, spec_file: Path) -> int:
-    refusal = Refusal(error.cause, remedies=error.remedies)
+def _refuse(refusal: Refusal, spec_file: Path) -> None:
     try:
         if spec_file.exists():
             write_json(spec_file, refusal)
     except OSError:
         with suppress(OSError):
             spec_file.write_bytes(msgspec.json.encode(refusal))  # a full disk has no room for a second file
-    return error.exit_status
 
 
 def _read_spec(file: Path) -> ServerSpec:
