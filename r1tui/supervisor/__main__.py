@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     keep_others_out()
     forgive_streams("utf-8")  # they are the log
     paths = Paths.from_environment()
-    begin_log(paths, "keeper")
+    begin_log(paths, "supervisor")
 
     def note(status: Status) -> None:
         if status.state != "starting":
