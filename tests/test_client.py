@@ -139,8 +139,9 @@ class Large(ChatRequest):
 
 
 async def test_after_a_long_break_what_the_server_still_has_is_read_and_the_gap_is_told(
-    llama_server: Path, tiny_r1: TinyModel, tmp_path: Path
+    llama_server: Path, tiny_r1: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("r1tui.server.http.TIMEOUT_S", 300.0)  # the break lasts as long as a busy machine makes it
     model = tiny_r1(think=THINK, answer="one two three four ", loop=True)
     request = Large(HI.messages, SamplingSettings(max_tokens=LARGE_TOKENS))
     with bare_server(llama_server, model, tmp_path, [*SMALL, "--ctx-size", "4096"]) as (path, _):
