@@ -11,7 +11,7 @@ from r1tui.events import Finished
 from r1tui.gguf import Header, read_header
 from r1tui.gguf.sketch import ModelShape, sketch_header
 from r1tui.machine.known_speeds import find_card
-from r1tui.messages import NO_SPEED, Status
+from r1tui.messages import NO_SPEED, Range, Speed, Status
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.history import FORGOTTEN_AFTER_S, HistoryKey, PlanHistory, PlanRun, RunLayout
 from r1tui.plan.rates import DeviceRates, HostRates, rates_of, typical_device
@@ -102,7 +102,7 @@ def test_the_first_token_comes_after_the_prompt_was_read() -> None:
     assert long.low > 10 * short.low
     assert short.high == pytest.approx(KNOWN_WIDTH * short.low)
     assert 8192 / long.high < made.speed.prompt.high
-    assert made.summary().ttft_s["8192"] == pytest.approx((long.low, long.high), rel=0.05)
+    assert made.summary().ttft_s["8192"] == pytest.approx((long.low, long.high), rel=0.1)
     assert any("first token" in reason for reason in made.reasons)
     small = make_plan(header, PlanRequest(64 * GIB, 64 * GIB, 16, PlanSettings(ctx_size=4096), (CARD,)))
     assert small.summary().ttft_s["8192"] is None  # it has no room there
@@ -117,6 +117,15 @@ def test_where_gpu_and_cpu_share_their_memory_both_read_at_its_rate(mla: Header)
     )
     assert (one.n_cpu_moe, one.verdict) == (two.n_cpu_moe, two.verdict) == (30, "hybrid")
     assert one.ttft_s["512"].high < two.ttft_s["512"].high / 1.5  # nothing crosses a bus
+
+
+def test_rounding_makes_no_band_wider(mla: Header) -> None:
+    for gbps in range(30, 400, 7):
+        made = make_plan(mla, PlanRequest(256 * GIB, 256 * GIB, 16, devices=(CARD,), rates=host(gbps)))
+        summary = made.summary()
+        for low, high in (summary.tps.answer, summary.tps.prompt, summary.ttft_s["512"] or (1, 1)):
+            assert low <= high <= KNOWN_WIDTH * low
+        assert replace(made, speed=Speed(Range(61.23, 61.23), Range(5, 5))).summary().tps.prompt == Range(61, 61)
 
 
 def test_measured_prompts_move_the_time_to_the_first_token(paths: Paths, server: "Server") -> None:

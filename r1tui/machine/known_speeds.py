@@ -165,6 +165,9 @@ def memory_channels(root: Path = Path("/")) -> int | None:
     return len(places) or None
 
 
+NVME_GBPS = 3.5
+
+
 def disk_gbps(path: Path, root: Path = Path("/")) -> float | None:
     """What a disk of this kind is read at in blocks from here and there, in GB/s; None where the kind is not known."""
     try:
@@ -177,7 +180,7 @@ def disk_gbps(path: Path, root: Path = Path("/")) -> float | None:
     except OSError:
         return None
     if "/nvme" in str(name):
-        return 3.5
+        return NVME_GBPS
     queue = next((one / "queue" for one in (name, name.parent) if (one / "queue").is_dir()), None)
     if queue is None or "/virtual/" in str(name) or "/virtio" in str(name):
         return None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from r1tui.machine.known_speeds import CARDS, Card
+from r1tui.machine.known_speeds import CARDS, NVME_GBPS, Card
 
 BUS_GBPS = 20.0
 """PCIe 4.0 with 16 lanes, from pinned memory."""
@@ -63,7 +63,7 @@ def typical_host(ram_mib: int, cores: int | None = None) -> HostRates:
     gbps, typical_cores = next(row[1:] for row in TYPICAL_HOSTS if ram_mib <= row[0] * 1024)
     if cores is not None:
         gbps = min(gbps, cores * GBPS_PER_CORE)
-    return HostRates(gbps, cores or typical_cores, 3.0, known=False)
+    return HostRates(gbps, cores or typical_cores, NVME_GBPS, known=False)
 
 
 TYPICAL_HOSTS = ((160, 65.0, 12), (300, 110.0, 24), (768, 190.0, 32), (10**9, 370.0, 64))

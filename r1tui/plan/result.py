@@ -1,7 +1,8 @@
 """A finished plan: the figures for `r1tui plan --json`, the arguments for llama-server, the reasons for a person."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil, floor, log10
 from typing import Literal
 
 import msgspec
@@ -177,6 +178,14 @@ class Plan:
         return flags
 
 
-def _rounded(tps: Range) -> Range:
-    """To two digits: more would be a lie."""
-    return Range(*(float(f"{value:.2g}") for value in tps))
+def _rounded(band: Range) -> Range:
+    """To two digits, since more would be a lie, and inwards, since a band is no wider for it."""
+    low, high = (_to_two_digits(band.low, ceil), _to_two_digits(band.high, floor))
+    return Range(low, high) if low <= high else Range(*(_to_two_digits(value, round) for value in band))
+
+
+def _to_two_digits(value: float, towards: Callable[[float], int]) -> float:
+    if value <= 0:
+        return 0.0
+    step = floor(log10(value)) - 1
+    return float(f"{towards(round(value / 10**step, 6)) * 10.0**step:.2g}")

@@ -30,7 +30,7 @@ MOE_SHARE = 0.5
 """What experts, with few tokens each, reach of a dense model's arithmetic in prompts."""
 PROMPT_CORE_GFLOPS, ANSWER_CORE_GFLOPS = 60.0, 30.0
 """Of one core on quantised weights: many tokens at once, and one."""
-MISSES = 0.7
+MISSES = 0.5
 """Reads of experts that are not in memory, by an even choice: the same ones come often."""
 TYPICAL_TOKENS = 4096
 """Tokens in the context while an answer is written."""
