@@ -46,9 +46,9 @@ class CancelledError(R1tuiError):
 _OWN_PLACE = "Make it a place that you can read and write, or set R1TUI_HOME to a folder of your own."
 _REMEDIES: dict[int, tuple[str | AnyRemedy, ...]] = {
     errno.EMFILE: (Run("ulimit -n 4096", "raises the limit; then try again"),),
-    errno.ENFILE: ("End some programs, and try again.",),
-    errno.EAGAIN: ("End some programs.", Run("ulimit -u", "shows and raises the limit of processes")),
-    errno.ENOMEM: ("End some programs, which take the memory.",),
+    errno.ENFILE: ("Close some programs, and try again.",),
+    errno.EAGAIN: ("Close some programs.", Run("ulimit -u", "shows and raises the limit of processes")),
+    errno.ENOMEM: ("Close some programs to free memory.",),
     errno.EFBIG: (
         Run("ulimit -f unlimited", "raises the limit"),
         "Or set R1TUI_HOME to a disk that takes large files.",

@@ -21,20 +21,20 @@ from r1tui.system.own_process import end_process, forgive_streams
 from r1tui.text import plain
 
 _COMMANDS = {
-    "demo": ("r1tui.cli.screen", "The screen with a small model, from nothing to a chat."),
+    "demo": ("r1tui.cli.screen", "Open the screen with a small model: build, fetch, chat."),
     "build": ("r1tui.cli.build", "Build llama.cpp's llama-server."),
     "variants": ("r1tui.cli.models", "List the models: size, what is on disk, what fits this machine."),
     "download": ("r1tui.cli.models", "Fetch and verify a model."),
     "delete": ("r1tui.cli.models", "Delete a model that r1tui fetched."),
     "inspect": ("r1tui.cli.models", "Show what a GGUF file's header says."),
     "plan": ("r1tui.cli.plan", "Show what would run where, and why."),
-    "serve": ("r1tui.cli.serve", "Start the server of a variant and keep it."),
+    "serve": ("r1tui.cli.serve", "Start a variant's server and keep it running."),
     "chat": ("r1tui.cli.chat", "Ask one question; the answer goes to stdout."),
     "chats": ("r1tui.cli.chats", "List, search, show, export and delete conversations."),
     "status": ("r1tui.cli.running", "Show the running server."),
     "stop": ("r1tui.cli.running", "Stop the running server."),
     "logs": ("r1tui.cli.running", "Show the server's log."),
-    "doctor": ("r1tui.cli.doctor", "Show what this machine has and lacks, and what mends it."),
+    "doctor": ("r1tui.cli.doctor", "Check this machine: what it has, what is missing, how to fix it."),
 }
 
 
@@ -63,7 +63,7 @@ class _LazyGroup(click.Group):
 )
 @click.option("--config", "config_file", metavar="FILE", help="Read this config instead of the usual one.")
 @click.option(
-    "--variant", type=WORDS, metavar="NAME", help="The model to bring up; default: the running one, else the config's."
+    "--variant", type=WORDS, metavar="NAME", help="The model to start; default: the running one, else the config's."
 )
 @click.option(
     "--attach", type=WORDS, metavar="URL", help="Talk to a llama-server at http://HOST:PORT or unix:/path/x.sock."

@@ -35,9 +35,9 @@ def chats(context: Context) -> None:
 
 @chats.command("list")
 @click.option(
-    "--limit", type=click.IntRange(-1, MOST_LISTED), default=MOST, show_default=True, help="At most so many; -1: all."
+    "--limit", type=click.IntRange(-1, MOST_LISTED), default=MOST, show_default=True, help="The most to list; -1: all."
 )
-@click.option("--deleted", is_flag=True, help="Those that were deleted and can be brought back.")
+@click.option("--deleted", is_flag=True, help="List deleted ones, which can be restored.")
 @json_option
 @pass_context
 def list_chats(context: Context, *, limit: int, deleted: bool, as_json: bool) -> None:
@@ -48,7 +48,9 @@ def list_chats(context: Context, *, limit: int, deleted: bool, as_json: bool) ->
 
 @chats.command()
 @click.argument("text", type=WORDS, nargs=-1, required=True)
-@click.option("--limit", type=click.IntRange(-1, MOST_LISTED), default=MOST, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(-1, MOST_LISTED), default=MOST, show_default=True, help="The most to list."
+)
 @json_option
 @pass_context
 def search(context: Context, text: tuple[str, ...], *, limit: int, as_json: bool) -> None:
@@ -59,7 +61,7 @@ def search(context: Context, text: tuple[str, ...], *, limit: int, as_json: bool
 
 @chats.command()
 @click.argument("conversation", type=WORDS, metavar="ID")
-@click.option("--thinking", is_flag=True, help="With the thinking.")
+@click.option("--thinking", is_flag=True, help="Include the thinking.")
 @json_option
 @pass_context
 def show(context: Context, conversation: str, *, thinking: bool, as_json: bool) -> None:
@@ -76,7 +78,7 @@ def show(context: Context, conversation: str, *, thinking: bool, as_json: bool) 
 @click.argument("conversation", type=WORDS, metavar="ID")
 @click.option("--format", "kind", type=click.Choice(["markdown", "json"]), default="markdown", show_default=True)
 @click.option("--output", metavar="FILE", help="Write to FILE instead of stdout.")
-@click.option("--thinking", is_flag=True, help="With the thinking; JSON always has it.")
+@click.option("--thinking", is_flag=True, help="Include the thinking; JSON always does.")
 @click.option("--force", is_flag=True, help="Replace FILE if there is one.")
 @json_option
 @pass_context

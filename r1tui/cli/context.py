@@ -72,7 +72,7 @@ model_name_option = click.option(
     "--model-name",
     type=WORDS,
     metavar="NAME",
-    help="Which of the models of the server at --attach; default: the only one.",
+    help="One of the models of the server at --attach; default: the only one.",
 )
 
 

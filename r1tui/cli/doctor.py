@@ -66,20 +66,20 @@ _SHOWN_VARIABLES = (
 _ABOUT = """\
 A bug report of r1tui, by `r1tui doctor --bundle`.
 
-Taken out: API keys, tokens, passwords, the home folder, the names of user and machine, GPUs' serial numbers, and
-lines of the server's log that may hold chat text. Not in it at all: conversations, answers, what was typed, models.
-Read it before you send it: nobody can promise that a log holds nothing else that you would rather keep.
+Removed: API keys, tokens, passwords, the home folder, the names of user and machine, GPUs' serial numbers, and
+lines of the server's log that may hold chat text. Not included: conversations, answers, what was typed, models.
+Read it before you send it: a log may hold something else that you want to keep private.
 
 """
 
 
 @click.command()
-@click.option("--measure", "measuring", is_flag=True, help="Measure memory, bus and disk first, ten seconds long.")
+@click.option("--measure", "measuring", is_flag=True, help="Measure memory, bus and disk first (about 10 s).")
 @click.option("--bundle", metavar="FILE", help="Pack logs, versions, config, plan and hardware for a bug report.")
 @json_option
 @pass_context
 def doctor(context: Context, bundle: str | None, *, measuring: bool, as_json: bool) -> int:
-    """Show what this machine has and lacks, and the command that mends it.
+    """Check this machine: what it has, what is missing, and the command that fixes it.
 
     Exit status: 1 when something is missing without which there is no chat here, else 0. With --bundle all of it goes
     into FILE (a new .tar.gz or .zip), without secrets and chat text; then 0 says that it was written.

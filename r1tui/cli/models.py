@@ -117,7 +117,7 @@ def _refresh(catalog: Catalog, context: Context) -> None:
 
 @click.command()
 @click.argument("variant", type=WORDS)
-@click.option("--verify", is_flag=True, help="Read a model that is there again and check it.")
+@click.option("--verify", is_flag=True, help="Read a downloaded model again and check it.")
 @json_option
 @pass_context
 def download(context: Context, variant: str, *, verify: bool, as_json: bool) -> None:

@@ -66,7 +66,7 @@ def stop(context: Context) -> None:
 
 
 @click.command()
-@click.option("--follow", "-f", is_flag=True, help="Go on printing what is written.")
+@click.option("--follow", "-f", is_flag=True, help="Print new lines as they are written.")
 @click.option("--lines", "-n", type=click.IntRange(0), default=200, show_default=True, help="Lines to begin with.")
 @pass_context
 def logs(context: Context, lines: int, *, follow: bool) -> None:

@@ -46,7 +46,7 @@ def serve(
     print_only: bool,
     as_json: bool,
 ) -> None:
-    """Start the server of VARIANT and keep it: build the engine and fetch the model if need be.
+    """Start the server of VARIANT and keep it running: build the engine and fetch the model first if needed.
 
     Without --detach the server belongs to this terminal and Ctrl+C stops it.
     """

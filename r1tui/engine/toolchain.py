@@ -67,7 +67,7 @@ def complete(root: Path) -> None:
     library = root / "lib"
     if not (root / "bin" / "nvcc").is_file() or not library.is_dir():
         raise R1tuiError(
-            "The CUDA wheels from the package index hold no nvcc.",
+            "The CUDA wheels from the package index contain no nvcc.",
             "Check the package index that pip uses, and start again.",
             Run("pip config list", "names it"),
         )
