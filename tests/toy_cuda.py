@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.engine import pins
+from r1tui.engine import toolchain
 from r1tui.engine.toolchain import UNPACKED
 from r1tui.system.packages import sha256_of
 from tests.engine_toys import SERVER, toy_source
@@ -51,7 +51,7 @@ LIBRARIES = {
 def publish_toolkit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the wheels on an index, the only one that pip knows, with their checksums as those that r1tui knows."""
     root = str(UNPACKED)
-    files: dict[str, dict[str, bytes]] = {name: {f"{root}/{name}.txt": b""} for name in pins.CUDA_WHEELS}
+    files: dict[str, dict[str, bytes]] = {name: {f"{root}/{name}.txt": b""} for name in toolchain.CUDA_WHEELS}
     files["nvidia-cuda-nvcc"][f"{root}/bin/nvcc"] = NVCC.encode()
     files["nvidia-cuda-runtime"][f"{root}/include/cuda.h"] = HEADER.encode()
     files["nvidia-cuda-runtime"][f"{root}/include/cuda_runtime.h"] = b""
@@ -62,8 +62,8 @@ def publish_toolkit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, content in files.items():
         made = wheel(folder, content, name, "13.0", programs=(f"{root}/bin/nvcc",))
         publish(folder / "simple", made)
-        known[name] = pins.Pin("13.0", (sha256_of(made), "0" * 64))
-    monkeypatch.setattr(pins, "CUDA_WHEELS", known)
+        known[name] = toolchain.Pin("13.0", (sha256_of(made), "0" * 64))
+    monkeypatch.setattr(toolchain, "CUDA_WHEELS", known)
     only_these_indexes(monkeypatch, folder / "simple")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from r1tui.config import EngineSettings
-from r1tui.engine import pins
+from r1tui.engine import toolchain
 from r1tui.engine.system import System, Toolkit, hip_way, install, install_command
 from r1tui.errors import R1tuiError
 from r1tui.remedies import BuildEngine, Run
@@ -124,7 +124,7 @@ def ways_on(system: System) -> str:
     here = f"; here: {system.nvidia.driver_version}" if system.nvidia.driver_version else ""
     runs = system.nvidia.cuda_version
     ways: list[str] = []
-    if _suits(pins.CUDA, system):
+    if _suits(toolchain.CUDA, system):
         ways.append(
             f"{FROM_PYPI}   the CUDA 13 compiler from NVIDIA's PyPI wheels "
             f"(needs driver {DRIVER_OF_CUDA[13]} or newer{here})"
@@ -132,15 +132,15 @@ def ways_on(system: System) -> str:
     packaged = system.packaged_cuda
     if packaged is not None and (packaged.version is None or _suits(packaged.version, system)):
         command = install(system.package_manager, packaged.package)
-        if packaged.version is None and runs is not None and runs < pins.CUDA:
+        if packaged.version is None and runs is not None and runs < toolchain.CUDA:
             command += f"   if that is CUDA {runs[0]}"
         ways.append(f"{command}   then r1tui build again")
-    if not _suits(pins.CUDA, system) and (older := _older_toolkit(system)) is not None:
+    if not _suits(toolchain.CUDA, system) and (older := _older_toolkit(system)) is not None:
         name = "{}.{}".format(*older)
         ways.append(
             f"install NVIDIA's CUDA {name} toolkit and name its folder: engine.cuda_toolkit: /usr/local/cuda-{name}"
         )
-    if runs is not None and runs < pins.CUDA and _compiles(pins.CUDA, system):
+    if runs is not None and runs < toolchain.CUDA and _compiles(toolchain.CUDA, system):
         ways.append(f"update the NVIDIA driver to {DRIVER_OF_CUDA[13]} or newer{here}   then {FROM_PYPI}")
     ways.append(f"r1tui build --backend vulkan   slower; needs {install_command(system.package_manager, 'vulkan')}")
     ways.append("r1tui build --backend cpu   leaves the GPU unused on purpose")
@@ -181,7 +181,7 @@ def _cuda(settings: EngineSettings, system: System) -> Recipe:
         raise R1tuiError("There is no CUDA for macOS.", "Leave --backend out: Metal is used.")
     if system.toolkit is None and not from_pypi:
         raise R1tuiError("A CUDA build needs the CUDA compiler (nvcc), and there is none.", ways_on(system))
-    version = pins.CUDA if from_pypi or system.toolkit is None else system.toolkit.version
+    version = toolchain.CUDA if from_pypi or system.toolkit is None else system.toolkit.version
     notices = _check_toolkit(version, system)
     given = " ".join(settings.cmake_args)
     is_elsewhere = "CMAKE_PREFIX_PATH" in given or "CUDAToolkit" in given

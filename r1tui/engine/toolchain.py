@@ -1,11 +1,11 @@
-"""The CUDA compiler out of NVIDIA's own PyPI wheels, put together as one toolkit folder."""
+"""The CUDA compiler out of NVIDIA's own PyPI wheels, pinned by sha256 and put together as one toolkit folder."""
 
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from r1tui.engine import pins
 from r1tui.engine.system import Toolkit
 from r1tui.errors import R1tuiError
 from r1tui.remedies import Run
@@ -15,20 +15,56 @@ from r1tui.system.locks import locked
 from r1tui.system.packages import fetch_package, unpack
 from r1tui.system.paths import Paths
 
+
+@dataclass(frozen=True)
+class Pin:
+    """One version of a package; `sha256` has one for each platform (Linux on x86_64 and on aarch64)."""
+
+    version: str
+    sha256: tuple[str, ...]
+
+
+CUDA = (13, 0)
+CUDA_WHEELS = {  # CUDA 13.0 Update 2: what belongs together
+    "nvidia-cuda-nvcc": Pin("13.0.88", (
+        "56fe502eb77625a12f25172caa3cdddb4e4c8ba2c8c17dba44b164761b380f03",
+        "c7ff28f86a24effdc6c034fa15230c549a273e4771b10a7fec14996f8cf3307f",
+    )),
+    "nvidia-cuda-crt": Pin("13.0.88", (
+        "2c8043c7c9e02492716426e9919fc78d2c5b3b2a7a768a88e952676b08aa55a4",
+        "ee2ea2a97073e02ee62bb27841f437332be2c248e3eac013df07997ada39c003",
+    )),
+    "nvidia-nvvm": Pin("13.0.88", (
+        "c5f41ffeb6466944a026dfa5317d7d85355c119bbec279205d22f1869d1054e0",
+        "c4376a291d72d22a315d9d2f69bdae8f8cd83a627f75bad395cee49a0fe65dc1",
+    )),
+    "nvidia-cuda-runtime": Pin("13.0.96", (
+        "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
+        "ef9bcbe90493a2b9d810e43d249adb3d02e98dd30200d86607d8d02687c43f55",
+    )),
+    "nvidia-cuda-cccl": Pin("13.0.85", (
+        "e0da7ad981f3a8aff08241b5bfc1af868742a63e2762f53a5171c492ef242649",
+        "6f0203e29fed809ee2b7fe9b1344df66ecab990c37d6a2e0e189b26d6c97ed7c",
+    )),
+    "nvidia-cublas": Pin("13.1.1.3", (
+        "37936a16db8fe4ac1f065c2139360608a543a09275cb1a1af612e08cfa065436",
+        "b7a210458267ac818974c53038fbec2e969d5c99f305ab15c72522fa9f001dd5",
+    )),
+}  # fmt: skip
 UNPACKED = Path("nvidia/cu13")  # where the wheels' files lie, all together
 MARKER = ".r1tui-complete"
 
 
 def toolkit_folder(paths: Paths) -> Path:
     """The toolkit's folder, there or not yet."""
-    return paths.cache / "cuda" / "{}.{}".format(*pins.CUDA)
+    return paths.cache / "cuda" / "{}.{}".format(*CUDA)
 
 
 def bundled_toolkit(paths: Paths) -> Toolkit | None:
     """The toolkit from PyPI if it is here whole."""
     folder = toolkit_folder(paths)
     nvcc = folder / UNPACKED / "bin" / "nvcc"
-    return Toolkit(nvcc, pins.CUDA, bundled=True) if (folder / MARKER).is_file() else None
+    return Toolkit(nvcc, CUDA, bundled=True) if (folder / MARKER).is_file() else None
 
 
 def fetch_toolkit(
@@ -48,18 +84,18 @@ def fetch_toolkit(
         shutil.rmtree(final, ignore_errors=True)
         wheels = [
             fetch_package(name, pin.version, paths.downloads, line, sha256=pin.sha256, cancel=cancel)
-            for name, pin in pins.CUDA_WHEELS.items()
+            for name, pin in CUDA_WHEELS.items()
         ]
         for wheel in wheels:
             line(f"Unpacking {wheel.name}")
             unpack(wheel, partial, cancel=cancel)
         complete(partial / UNPACKED)
         make_driver_stub(partial / UNPACKED, cc, line, cancel)
-        (partial / MARKER).write_text("".join(f"{name}=={pin.version}\n" for name, pin in pins.CUDA_WHEELS.items()))
+        (partial / MARKER).write_text("".join(f"{name}=={pin.version}\n" for name, pin in CUDA_WHEELS.items()))
         partial.rename(final)
         for wheel in wheels:
             wheel.unlink(missing_ok=True)
-        return Toolkit(final / UNPACKED / "bin" / "nvcc", pins.CUDA, bundled=True)
+        return Toolkit(final / UNPACKED / "bin" / "nvcc", CUDA, bundled=True)
 
 
 def complete(root: Path) -> None:
