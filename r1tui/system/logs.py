@@ -51,6 +51,8 @@ class LogHandler(logging.Handler):
         self._writing: threading.Thread | None = None
         self.tell: Callable[[R1tuiError], object] | None = None
         """Shows what was raised where nobody catches it."""
+        self.makes_folder = True
+        """Make the folder above the log's where there is none."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take the record; it is written in a moment."""
@@ -61,10 +63,7 @@ class LogHandler(logging.Handler):
             try:
                 self._writing.start()
             except RuntimeError:  # no more threads, or the interpreter is ending
-                self._write_waiting()
-
-    makes_folder = True
-    """Make the folder above the log's where there is none."""
+                self._write_all(waits=False)
 
     def flush(self) -> None:
         """Wait until all is written, for FLUSH_S at most."""
@@ -80,21 +79,13 @@ class LogHandler(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         return without_secrets(head + "".join(_trace(error) if error is not None else ()))
 
-    def _write_all(self) -> None:
-        while True:
-            self._write(self._lines.get())
-
-    def _write_waiting(self) -> None:
+    def _write_all(self, *, waits: bool = True) -> None:
         with suppress(queue.Empty):
             while True:
-                self._write(self._lines.get_nowait())
-
-    def _write(self, line: str) -> None:
-        try:
-            with suppress(OSError, R1tuiError):  # a full or read-only disk ends nothing
-                self._append(line.encode(errors="backslashreplace"))
-        finally:
-            self._lines.task_done()
+                line = self._lines.get(block=waits)
+                with suppress(OSError, R1tuiError):  # a full or read-only disk ends nothing
+                    self._append(line.encode(errors="backslashreplace"))
+                self._lines.task_done()
 
     def _append(self, line: bytes) -> None:
         if self.makes_folder or self.file.parent.parent.is_dir():
