@@ -38,7 +38,7 @@ def build(
     """
     changes = {key: value for key, value in asked.items() if value is not None}
     settings = msgspec.structs.replace(context.config.engine, **changes)
-    with reporting("engine", Printer(as_json=as_json, verbose=verbose), as_json=as_json) as emit:
+    with reporting("engine", Printer(as_json=as_json, verbose=verbose)) as emit:
         engine = build_engine(settings, context.paths, emit)
     if not as_json:
         print_text(str(engine.server))

@@ -127,7 +127,7 @@ def download(context: Context, variant: str, *, verify: bool, as_json: bool) -> 
     """
     target = load_catalog(context.config).find(variant)
     job = download_job(target, context.paths)
-    with reporting("model", Printer(as_json=as_json), as_json=as_json) as show:
+    with reporting("model", Printer(as_json=as_json)) as show:
         while (other := job.take()) is not None and other.pid != os.getpid():
             _follow(target, job, other.pid, show)
         emit = logged(job, show) if other is None else show

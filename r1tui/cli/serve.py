@@ -61,7 +61,7 @@ def serve(
     launch = Launch(target, config, context.paths, config_file=context.config_file, tcp=tcp)
     printer = Printer(as_json=as_json)
     if print_only:
-        run_async(show(launch.prepare(), printer, as_json=as_json))
+        run_async(show(launch.prepare(), printer))
         spec, socket = launch.spec(), context.paths.script_socket
         argv = [word.replace(spec.socket, str(socket)) for word in spec.argv]
         key = Path(spec.key_file).with_name("by-hand-key") if spec.key_file else None
@@ -78,11 +78,11 @@ def serve(
             say(KEPT if detach else f"{KEPT} It does not belong to this terminal.", err=True)
             return
     if not detach:
-        run_async(show(launch.prepare(), printer, as_json=as_json))
+        run_async(show(launch.prepare(), printer))
         _in_foreground(context, launch, as_json=as_json)
         return
     try:
-        run_async(show(launch.run(), printer, as_json=as_json))
+        run_async(show(launch.run(), printer))
     except KeyboardInterrupt:
         if launch.started:
             supervisor.stop(context.paths)

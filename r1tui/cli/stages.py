@@ -28,7 +28,7 @@ class Printer:
     """
 
     def __init__(self, *, as_json: bool = False, verbose: bool = False) -> None:
-        self._json = as_json
+        self.as_json = as_json
         self._verbose = verbose
         self._live = is_terminal(sys.stderr)
         self._running: dict[events.Stage, str] = {}
@@ -36,7 +36,7 @@ class Printer:
         self._last_quiet_s: dict[events.Stage, float] = {}
 
     def __call__(self, event: events.StageEvent) -> None:
-        if self._json:
+        if self.as_json:
             try:
                 print_json_line(events.encode_event(event))
             except OSError as error:
@@ -109,13 +109,13 @@ def our_errors(stage: events.Stage) -> Iterator[None]:
 
 
 @contextmanager
-def reporting(stage: events.Stage, printer: Printer, *, as_json: bool) -> Iterator[events.Emit]:
+def reporting(stage: events.Stage, printer: Printer) -> Iterator[events.Emit]:
     """Give the block an `emit`; with JSON its failure becomes the last event, else it is raised as it is."""
     try:
         with our_errors(stage):
             yield printer
     except (KeyboardInterrupt, R1tuiError) as error:
-        if not as_json:
+        if not printer.as_json:
             raise
         event = failed_event(stage, error)
         printer(event)
@@ -124,14 +124,14 @@ def reporting(stage: events.Stage, printer: Printer, *, as_json: bool) -> Iterat
         printer.clear()
 
 
-async def show(stages: AsyncGenerator[events.StageEvent, None], printer: Printer, *, as_json: bool = False) -> None:
+async def show(stages: AsyncGenerator[events.StageEvent, None], printer: Printer) -> None:
     """Print the events of a launch; raises FailedError for the one that failed."""
     try:
         async with aclosing(stages) as closing:
             async for event in closing:
                 printer(event)
                 if isinstance(event, events.StageFailed):
-                    raise FailedError(event, is_printed=as_json)
+                    raise FailedError(event, is_printed=printer.as_json)
     finally:
         printer.clear()
 
