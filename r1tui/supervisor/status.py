@@ -24,10 +24,10 @@ from r1tui.system.processes import (
     has_open,
     identify,
     is_own,
-    leads_session,
     own_pids,
     parent_pid,
     runs_command,
+    session_of,
     variable,
 )
 
@@ -257,7 +257,7 @@ def is_supervisor(pid: int, paths: Paths) -> bool:
 def _is_server(pid: int, paths: Paths) -> bool:
     """Whether this process of ours is a server of this home."""
     if (run := variable(pid, SERVER_OF)) is not None:
-        return _is_run(run, paths) and leads_session(pid)
+        return _is_run(run, paths) and session_of(pid) == pid
     socket = str(paths.server_socket)  # one that an older r1tui has started
     return any(flag == "--host" and value.split(",")[0] == socket for flag, value in pairwise(command_line(pid)))
 
@@ -267,7 +267,7 @@ def _is_recorded(pid: int, paths: Paths) -> bool:
     if _is_server(pid, paths):
         return True
     run = variable(pid, SERVER_OF)
-    return run is not None and _is_moved(run) and leads_session(pid)
+    return run is not None and _is_moved(run) and session_of(pid) == pid
 
 
 def _is_moved(run: str) -> bool:

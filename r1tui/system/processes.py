@@ -45,12 +45,6 @@ def alive(process: ProcessId | None) -> bool:
     return process is not None and identify(process.pid) == process
 
 
-def all_pids() -> list[int]:
-    if HAS_PROC:
-        return [int(one.name) for one in PROC.iterdir() if one.name.isdigit()]
-    return list(psutil.pids())
-
-
 def is_own(pid: int) -> bool:
     if not HAS_PROC:
         return _from_psutil(pid, lambda process: process.uids().effective == os.geteuid(), default=False)
@@ -61,7 +55,7 @@ def is_own(pid: int) -> bool:
 
 
 def own_pids() -> list[int]:
-    return list(filter(is_own, all_pids()))
+    return list(filter(is_own, _all_pids()))
 
 
 def command_line(pid: int) -> list[str]:
@@ -100,11 +94,6 @@ def has_open(pid: int, path: Path) -> bool:
                 if link.removesuffix(" (deleted)") == name or os.path.samestat(entry.stat(), path.stat()):
                     return True
     return False
-
-
-def leads_session(pid: int) -> bool:
-    """True for the leader of a session, which `spawn` makes and its children are not."""
-    return session_of(pid) == pid
 
 
 def runs_command(pid: int, argv: Sequence[str]) -> bool:
@@ -241,13 +230,17 @@ def session_of(pid: int) -> int:
 def members(session: int) -> list[int]:
     """The processes of a session that still run, this one left out."""
     me = os.getpid()
-    return [pid for pid in all_pids() if pid != me and session_of(pid) == session and identify(pid) is not None]
+    return [pid for pid in _all_pids() if pid != me and session_of(pid) == session and identify(pid) is not None]
 
 
 def send_signal(pid: int, number: int) -> None:
     """Send a signal to a process, if it is there."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
+
+
+def _all_pids() -> list[int]:
+    return [int(one.name) for one in PROC.iterdir() if one.name.isdigit()] if HAS_PROC else list(psutil.pids())
 
 
 def _read_proc(pid: int, name: str) -> bytes:
