@@ -181,6 +181,26 @@ async def test_a_server_that_dies_is_a_failure_that_keeps_what_came(
     assert "ended in the middle" in seen[-1].cause
 
 
+async def test_a_server_that_died_and_loads_again_has_ended_the_answer_too(tmp_path: Path) -> None:
+    loading = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}'
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n")
+        if asked.startswith(b"POST /v1/chat"):
+            body = b'data: {"choices":[{"delta":{"content":"half of it"}}]}\n\n'
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + body)
+        else:
+            head = f"HTTP/1.1 503 Busy\r\nContent-Type: application/json\r\nContent-Length: {len(loading)}\r\n\r\n"
+            writer.write(head.encode() + loading)
+        writer.close()
+
+    async with await asyncio.start_unix_server(play, tmp_path / "s.sock"), connect(tmp_path / "s.sock") as client:
+        events = await collect(client.stream_chat(HI, "c"))
+    assert answer(events) == "half of it"
+    assert isinstance(events[-1], Failed)
+    assert "ended in the middle" in events[-1].cause
+
+
 async def test_nobody_there_is_a_failure_not_an_exception(tmp_path: Path) -> None:
     async with connect(tmp_path / "none.sock") as client:
         [event] = await collect(client.stream_chat(HI, "c"))

@@ -148,6 +148,8 @@ class AnswerStream:
                 self._is_kept = False
                 raise R1tuiError("")
             return list(self._reader.fail(_GONE, AskAgain()))
+        if response.status_code == 503 and self._splitter.offset:
+            raise R1tuiError("")  # a server that was started anew, loading: the answer ended with the one before
         refusal = self._http.error_of(response, await self._http.body(response))
         if isinstance(refusal, R1tuiError):
             return list(self._reader.fail(refusal.cause, *refusal.remedies))
