@@ -91,6 +91,14 @@ def test_nothing_is_fetched_of_a_model_that_the_engine_does_not_know(
     assert not list((r1tui.paths.cache / "headers").rglob("*.gguf"))
 
 
+def test_the_header_of_any_model_can_be_looked_at(r1tui: CommandLine, hub: Hub, tiny_r1: TinyModel) -> None:
+    strange = tiny_r1().read_bytes().replace(b"deepseek2", b"deepseek9")
+    hub.repositories["some/R9-GGUF"] = Repository({"R9-Q8_0.gguf": strange})
+    ran = r1tui("inspect", "hf:some/R9-GGUF:Q8_0")
+    assert ran.returncode == 0, ran.stderr
+    assert "deepseek9" in ran.stdout
+
+
 def test_the_list_of_models_says_what_the_engine_does_not_know(
     r1tui: CommandLine, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from r1tui.config import EngineSettings, PlanSettings
 from r1tui.engine.dry_run import dry_run
 from r1tui.engine.make import build_engine
 from r1tui.gguf import Header, read_header
+from r1tui.launch.loading import read_signs
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.capabilities import Capabilities
 from r1tui.plan.request import DeviceBackend, host_reserve_mib
@@ -115,4 +116,7 @@ def test_a_server_whose_weights_are_all_on_a_device_reads_them_whole(
         now = json.loads(r1tui("status", "--json").stdout)
         assert now["state"] == "ready"
         assert now["argv"][now["argv"].index("--load-mode") + 1] == "none"
+        signs = read_signs(now["pid"])
+        assert signs is not None
+        assert signs.read_bytes >= tiny_r1().stat().st_size  # what the progress of loading shows
         assert r1tui("stop").returncode == 0

@@ -70,6 +70,18 @@ def test_an_older_r1_has_room_for_its_pool_when_the_context_is_full(
         assert device.planned_mib <= device.total_mib - 1024
 
 
+def test_llama_cpp_s_own_choice_leaves_room_for_the_pool(r1: dict[str, Header]) -> None:
+    devices = (Device("CUDA0", "cuda", 48 << 10, 48 << 10), Device("CUDA1", "cuda", 24 << 10, 24 << 10, 3000))
+    settings = PlanSettings(strategy="engine")
+    made = make_plan(r1["legacy"], PlanRequest(512 << 10, 512 << 10, 32, settings, devices))
+    arguments = made.arguments()
+    targets = arguments[arguments.index("--fit-target") + 1].split(",")
+    assert [int(target) for target in targets] == [
+        margin_mib + device.pool_mib for margin_mib, device in zip((1024, 3000), made.devices, strict=True)
+    ]
+    assert all(device.pool_mib > 1000 for device in made.devices)
+
+
 def test_a_dense_model_needs_little(sparse_model: SparseModel) -> None:
     header = read_header(sparse_model(sparse_dense.build, name="llama-70b"))
     assert 0 < pool_mib(header, 8192, 512) < 64

@@ -23,6 +23,7 @@ from tests.engine_figures import running_worker
 from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
 
 GPU_OUT = "0.01.000.001 E ggml_backend_cuda: allocating 2438.00 MiB on device 0: cudaMalloc failed: out of memory"
+CUBLAS_OUT = "4.01.000.001 E CUDA error: the resource allocation failed"
 HOST_OUT = "0.01.000.001 E llama: unable to allocate CPU buffer"
 
 
@@ -118,6 +119,16 @@ def test_a_gpu_that_is_too_small_gets_less_step_by_step(paths: Paths, toy: Toy) 
     record = read_record(paths)
     assert record is not None
     assert record.spec.smaller == []
+
+
+def test_cublas_without_memory_gets_less_and_not_the_same_again(paths: Paths, toy: Toy) -> None:
+    toy.acts({"say": [CUBLAS_OUT]}, {})
+    ready = start_ready(toy.spec(smaller=smaller(toy), plan=PlanSummary(n_cpu_moe=0)), paths)
+    assert ready.pid is not None
+    os.kill(ready.pid, signal.SIGABRT)
+    until(lambda: client.status(paths).restarts == 1 and client.status(paths).state == "ready")
+    assert toy.starts == ["", "cpu-moe"]
+    assert client.status(paths).endings[0].kind == "gpu_memory"
 
 
 def test_what_does_not_fit_a_gpu_is_learned_though_nobody_follows(paths: Paths, toy: Toy, tiny_r1: TinyModel) -> None:

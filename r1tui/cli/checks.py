@@ -176,7 +176,8 @@ class Checkup:
         system, nvidia = self._system, self._system.nvidia
         visible = visible_gpus(nvidia.gpus, os.environ)
         for gpu in nvidia.gpus:
-            memory = f", {size(gpu.free_bytes or 0)} of {size(gpu.total_bytes)} free" if gpu.total_bytes else ""
+            memory = ", uses the machine's memory" if gpu.unified else ""
+            memory = f", {size(gpu.free_bytes or 0)} of {size(gpu.total_bytes)} free" if gpu.total_bytes else memory
             hidden = "" if gpu in visible else f", hidden by {VISIBLE}"
             found = f"{gpu.name}{memory}, driver {nvidia.driver_version or 'unknown'}{hidden}"
             yield Check(f"GPU {gpu.index}", "ok", found)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import click
@@ -171,7 +172,7 @@ def _hint_at_plan(target: Variant, context: Context, emit: Emit) -> None:
         return
     try:
         engine = find_engine(context.config.engine, paths)
-        fetch_headers(target, paths, lambda said: check_architecture(said, engine, context.config.engine))
+        fetch_headers(target, paths, partial(check_architecture, engine=engine, settings=context.config.engine))
         entry = next(overview(Catalog({target.name: target}), context.config, paths))
         if entry.plan is not None:
             said = entry.plan.summary().placement

@@ -1,5 +1,6 @@
 """`r1tui plan`: what would run where, and why."""
 
+from functools import partial
 from typing import Any
 
 import click
@@ -128,8 +129,9 @@ def _planned(
 ) -> tuple[Plan, Subject]:
     """The plan and its model; by size and published dimensions where the hub that has the header is out of reach."""
     request = for_variant(request, config, target)
+    check = partial(check_architecture, engine=engine, settings=config.engine)
     try:
-        subject = find_subject(target, paths, config, fetch=True, engine=engine)
+        subject = find_subject(target, paths, config, fetch=True, check_architecture=check)
     except UnreachableError as error:
         subject = sketch_subject(target, paths)
         if subject is None or exact:
@@ -138,7 +140,7 @@ def _planned(
         return plan_sketched(subject.header, target, request).because(said), subject
     if subject is None:
         raise R1tuiError(f"{target.name} is not on this machine yet.", FetchModel(target.name))
-    check_architecture(subject.header.architecture, engine, config.engine)
+    check(subject.header.architecture)
     if engine is not None and not what_if:
         return plan_here(subject, request, engine, paths, config.server.rpc, held=held, exact=exact), subject
     if exact:

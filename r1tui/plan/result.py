@@ -161,7 +161,9 @@ class Plan:
         if self.overrides:  # before --n-cpu-moe: llama.cpp takes the first rule that is found in a name
             flags["--override-tensor"] = ",".join(self.overrides)
         if self.n_gpu_layers is None:
-            return flags | {"--fit": "on", "--fit-target": ",".join(map(str, self.margins_mib)) or 0}
+            pairs = zip(self.margins_mib, self.devices, strict=True)  # llama.cpp counts buffers alone
+            targets = ",".join(str(margin_mib + device.pool_mib) for margin_mib, device in pairs)
+            return flags | {"--fit": "on", "--fit-target": targets or 0}
         flags |= {"--fit": "off", "--n-gpu-layers": self.n_gpu_layers}
         if self.n_cpu_moe:
             flags["--n-cpu-moe"] = self.n_cpu_moe

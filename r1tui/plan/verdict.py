@@ -6,6 +6,8 @@ from typing import Literal
 from r1tui.plan.request import PlanRequest
 
 Verdict = Literal["gpu", "hybrid", "cpu", "disk", "no"]
+BESIDE_WEIGHTS_MIB = 2048
+"""What a GPU needs beside weights: the process, buffers, a cache."""
 IN_MEMORY: tuple[Verdict, ...] = ("gpu", "hybrid", "cpu")
 
 
@@ -37,7 +39,7 @@ def rule_of_thumb(vram_gib: float, file_size_gib: float, n_layers: int) -> int:
 def verdict_by_size(size_gib: float, request: PlanRequest) -> Verdict:
     """A first guess: where a model of this size would run; a plan from its header may say otherwise."""
     size_mib = size_gib * 1024
-    devices_mib = sum(max(device.usable_mib, 0) for device in request.devices)
+    devices_mib = sum(max(device.usable_mib - BESIDE_WEIGHTS_MIB, 0) for device in request.devices)
     apart_mib = sum(max(device.usable_mib, 0) for device in request.devices if not device.unified)
     if size_mib <= devices_mib:
         return "gpu"

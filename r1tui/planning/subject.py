@@ -1,12 +1,11 @@
 """A model to plan for: its header, from its file or from the hub."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.engine.architectures import check_architecture
-from r1tui.engine.find import Engine
 from r1tui.errors import R1tuiError
 from r1tui.gguf import GgufError, Header, read_header
 from r1tui.hub.download.headers import fetch_headers, known_headers, place_in_repository
@@ -40,12 +39,12 @@ def find_subject(
     config: Config,
     *,
     fetch: bool = False,
-    engine: Engine | None = None,
+    check_architecture: Callable[[str], None] = lambda architecture: None,
     search: ModelSearch | None = None,
 ) -> Subject | None:
-    """The model as far as it is known here; `fetch` asks the hub for its headers, unless the engine could not load it.
+    """The model as far as it is known here; `fetch` asks the hub for its headers, once what their first bytes say is
+    checked. Raises R1tuiError.
 
-    Raises R1tuiError.
     One `search` for a whole list saves looking into the same folders again and again.
     """
     found = (search or ModelSearch(paths, config)).find(variant)
@@ -53,7 +52,7 @@ def find_subject(
         return subject_of(variant, found.path)
     stub = known_headers(variant, paths, FRESH_S) if fetch else known_headers(variant, paths)
     if stub is None and fetch and variant.repo is not None:
-        stub = fetch_headers(variant, paths, lambda said: check_architecture(said, engine, config.engine))
+        stub = fetch_headers(variant, paths, check_architecture)
     if stub is None:
         return None
     return Subject(read_header(stub), stub, own_folder(variant, paths) / place_in_repository(stub, variant, paths),
