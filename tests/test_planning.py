@@ -36,7 +36,7 @@ from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
-from tests import sparse_r1
+from tests import sparse_models, sparse_r1
 from tests.conftest import CommandLine, SparseModel, TinyModel
 from tests.hub_server import Hub, Repository, running_hub
 
@@ -369,3 +369,23 @@ def test_a_sketch_is_close_to_the_header(mla: Path) -> None:
     assert plans[0].n_gpu_layers == plans[1].n_gpu_layers
     assert plans[1].n_cpu_moe == pytest.approx(plans[0].n_cpu_moe, abs=3)
     assert plans[1].speed.answer == pytest.approx(plans[0].speed.answer, rel=0.3)
+
+
+def test_without_the_network_a_model_that_is_not_here_is_planned_by_its_size(
+    r1tui: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ran = r1tui("plan", "r1-iq1_s", "--vram", "24", "--ram", "160", "--json")
+    assert ran.returncode == 0, ran.stderr
+    made = json.loads(ran.stdout)
+    assert (made["verdict"], made["source"]) == ("hybrid", "estimate")
+    assert any("the model's size and published dimensions" in reason for reason in made["reasons"])
+    assert sum(one["weights_mib"] for one in (*made["devices"], made["host"])) == pytest.approx(131 * GIB, rel=0.01)
+
+
+def test_a_what_if_of_any_architecture_needs_no_engine(r1tui: CommandLine, tmp_path: Path) -> None:
+    model = sparse_models.build(tmp_path / "qwen3.gguf", "qwen3-235b")
+    ran = r1tui("plan", "--model", model, "--vram", "24", "--ram", "128", "--json")
+    assert ran.returncode == 0, ran.stderr
+    made = json.loads(ran.stdout)
+    assert (made["verdict"], made["n_gpu_layers"]) == ("hybrid", 95)

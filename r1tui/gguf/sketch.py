@@ -9,6 +9,7 @@ from r1tui.gguf.parse import Tensor, Value
 DENSE_BITS = 5.0
 """What quantisations leave each weight that every token reads, where the experts have less."""
 VOCAB, CONTEXT = 129280, 131072
+DEEPSEEK = "deepseek2"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def sketch_header(name: str, shape: ModelShape, size_bytes: int) -> Header:
             names = [f"blk.{layer}.ffn_{kind}_exps.weight" for kind in ("gate", "up", "down")]
             tensors += [tensor(one, routed / sparse_layers / len(names), bits, expert=True) for one in names]
     metadata: dict[str, Value] = {"general.architecture": shape.architecture}
+    if shape.architecture == DEEPSEEK:
+        metadata[f"{DEEPSEEK}.rope.dimension_count"] = 64
     return Header(
         architecture=shape.architecture,
         name=name,
@@ -80,7 +83,7 @@ def sketch_header(name: str, shape: ModelShape, size_bytes: int) -> Header:
         key_length=shape.key_length,
         value_length=shape.value_length,
         mla=shape.mla,
-        kv_lora_rank=512 if shape.mla else 0,
+        kv_lora_rank=512 if shape.architecture == DEEPSEEK else 0,
         sliding_window=0,
         vocab_size=shape.vocab,
         chat_template=None,

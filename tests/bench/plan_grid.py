@@ -1,9 +1,9 @@
-"""The planner against the engine over a whole grid: `python -m tests.bench.plan_grid [--every N] [--json FILE]`.
+"""The planner against the engine: `python -m tests.bench.plan_grid [--every N] [--json FILE] [--verdicts] [NAME…]`.
 
-ggml-rpc-servers stand in for GPUs, and sparse files of full dimensions for the models: R1, older and MLA, and its
-distills. Each point is planned and asked of `llama-fit-params -fitp on`; the table shows the largest differences in
-MiB. A point that the engine refuses (a quantised V without flash attention, different types of K and V in an MLA file)
-is counted and left out.
+ggml-rpc-servers stand in for GPUs, and sparse files of full dimensions for the models: R1, older and MLA, and thirty
+others of today. Each layout is measured by the planner's formulas and asked of `llama-fit-params -fitp on`; the table
+shows the largest differences in MiB. A layout that the engine refuses (different types of K and V in an MLA file) is
+counted and left out. With `--verdicts`: what each model would do on the machines that people have.
 """
 
 import argparse
@@ -11,32 +11,42 @@ import itertools
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from r1tui.config import CacheType, EngineSettings
+from r1tui.config import CacheType, EngineSettings, PlanSettings
 from r1tui.engine.make import build_engine
-from r1tui.gguf import read_header
+from r1tui.gguf import Header, read_header
+from r1tui.plan import Device, PlanRequest, make_plan
 from r1tui.plan.memory import MIB, Model, ModelLayout, Share
 from r1tui.system.paths import Paths
-from tests import sparse_dense, sparse_r1
+from tests import sparse_catalog, sparse_models, sparse_r1
 from tests.engine_figures import breakdown, running_worker
 
-N_GPU_LAYERS = (0, 1, 7, 33, 61, 62)
-N_CPU_MOE = (0, 10, 58)
-CONTEXTS = (2048, 8192, 32768)
+CONTEXTS = (8192, 32768, 131072)
 CACHE_TYPES: tuple[CacheType, ...] = ("f16", "q8_0", "q4_0")
-SPLITS = ((3, 7), (31, 31), (61, 1), (20, 20, 22))
+MOST_DEVICES = 3
 TOLERANCE_MIB, TOLERANCE_SHARE = 64, 0.10
+GIB = 1024
+MACHINES: dict[str, tuple[tuple[int, ...], int]] = {
+    "12+64": ((12,), 64), "24+128": ((24,), 128), "48+256": ((48,), 256), "80+256": ((80,), 256),
+    "2x80+512": ((80, 80), 512), "4x24+256": ((24,) * 4, 256), "119 unified": ((119,), 119), "0+64": ((), 64),
+    "0+128": ((), 128), "0+256": ((), 256),
+}  # fmt: skip
+"""GiB of each GPU, and of the host."""
+BUILDERS: dict[str, Callable[[Path], Path]] = {
+    **{f"r1-{kind}": lambda path, mla=kind == "mla": sparse_r1.build(path, mla=mla) for kind in ("legacy", "mla")},
+    **{name: lambda path, name=name: sparse_models.build(path, name) for name in sparse_catalog.MODELS},
+}  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
 class Point:
     """One layout, and what we and the engine say each of its devices, and last the host, hold: weights, KV, compute."""
 
-    file: str
+    name: str
     layout: ModelLayout
     ours: list[tuple[float, float, float]]
     theirs: list[list[int]]
@@ -46,36 +56,27 @@ class Point:
         return max(abs(mine[column] - its[column]) for mine, its in zip(self.ours, self.theirs, strict=True))
 
     @property
+    def exact(self) -> bool:
+        """Whether weights and cache are within 1 MiB everywhere."""
+        return self.worst_mib(0) <= 1 and self.worst_mib(1) <= 1
+
+    @property
     def compute_within(self) -> bool:
         """Whether every compute buffer is within 64 MiB or 10 %."""
         pairs = [(mine[2], its[2]) for mine, its in zip(self.ours, self.theirs, strict=True)]
         return all(abs(mine - its) <= max(TOLERANCE_MIB, TOLERANCE_SHARE * its) for mine, its in pairs)
 
 
-def layouts() -> Iterator[ModelLayout]:
-    """The grid of R1: one device; several, with everything offloaded or not; larger batches."""
-    for layers, held, context, cache, flash in itertools.product(
-        N_GPU_LAYERS, N_CPU_MOE, CONTEXTS, CACHE_TYPES, (True, False)
-    ):
-        yield ModelLayout(layers, held, (layers,), context, cache, cache, flash_attention=flash, ubatch_size=512)
-    for split, held, context, flash in itertools.product(SPLITS, (0, 10), CONTEXTS, (True, False)):
-        yield ModelLayout(62, held, split, context, "f16", "f16", flash_attention=flash, ubatch_size=512)
-    for split, held in itertools.product(SPLITS[:2], (0, 10)):
-        yield ModelLayout(62, held, split, 8192, "f16", "f16", flash_attention=True, ubatch_size=2048)
-    for layers, held, context, flash in itertools.product((33, 62), (0, 59), CONTEXTS, (True, False)):
-        single = ModelLayout(layers, held, (layers,), context, "f16", "f16", flash_attention=flash, ubatch_size=512)
-        yield replace(single, kv_on_host=True)
-    for layers, held, ubatch in itertools.product((7, 62), (0, 58), (1024, 4096)):
-        yield ModelLayout(layers, held, (layers,), 8192, "f16", "f16", flash_attention=True, ubatch_size=ubatch)
-
-
-def dense_layouts(n_layers: int) -> Iterator[ModelLayout]:
-    """The grid of a dense model."""
-    half = n_layers // 2
-    for split, context, flash in itertools.product(
-        ((0,), (1,), (half,), (n_layers,), (n_layers + 1,), (half, n_layers + 1 - half)), CONTEXTS, (True, False)
-    ):
-        yield ModelLayout(sum(split), 0, split, context, "f16", "f16", flash_attention=flash, ubatch_size=512)
+def layouts(header: Header) -> Iterator[ModelLayout]:
+    """Context by cache types by devices, with all layers, half of them, and all but the experts of half."""
+    everything = header.n_layers + 1
+    placements = [(everything, 0), (everything // 2, 0)]
+    placements += [(everything, header.n_layers // 2)] if header.n_experts else []
+    for context, cache, devices in itertools.product(CONTEXTS, CACHE_TYPES, range(1, MOST_DEVICES + 1)):
+        for layers, held in placements if cache == "f16" else placements[:1]:
+            split = (*(layers // devices,) * (devices - 1), layers - layers // devices * (devices - 1))
+            for ubatch in (512, 2048) if (devices, cache) == (1, "f16") else (512,):
+                yield ModelLayout(layers, held, split, context, cache, cache, flash_attention=True, ubatch_size=ubatch)
 
 
 def in_mib(share: Share) -> tuple[float, float, float]:
@@ -83,47 +84,72 @@ def in_mib(share: Share) -> tuple[float, float, float]:
     return share.weights_bytes / MIB, share.kv_bytes / MIB, share.compute_bytes / MIB
 
 
-def measure(server: Path, every: int) -> Iterator[Point | None]:
-    """Every so-manieth point of the grid; None for one that the engine refuses."""
+def measure(server: Path, names: list[str], every: int) -> Iterator[Point | None]:
+    """Every so-manieth layout of each model; None for one that the engine refuses."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="r1")))
-        workers = [stack.enter_context(running_worker(server)) for _ in range(3)]
-        models = {name: sparse_r1.build(folder / f"{name}.gguf", mla=name == "mla") for name in ("legacy", "mla")}
-        models |= {name: sparse_dense.build(folder / f"{name}.gguf", name) for name in sparse_dense.DISTILLS}
-        for name, path in models.items():
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grid")))
+        workers = [stack.enter_context(running_worker(server)) for _ in range(MOST_DEVICES)]
+        for name in names:
+            path = BUILDERS[name](folder / f"{name}.gguf")
             header = read_header(path)
-            grid = dense_layouts(header.n_layers) if name in sparse_dense.DISTILLS else layouts()
-            for layout in itertools.islice(grid, 0, None, every):
-                n_devices = len(layout.split)
-                usage = Model(header, ("rpc",) * n_devices).measure(layout)
+            for layout in itertools.islice(layouts(header), 0, None, every):
+                usage = Model(header, ("rpc",) * len(layout.split)).measure(layout)
                 try:
-                    theirs = breakdown(server, path, workers[:n_devices], layout)
+                    theirs = breakdown(server, path, workers[: len(layout.split)], layout)
                 except subprocess.CalledProcessError:
                     yield None
                     continue
-                yield Point(name, layout, [in_mib(share) for share in (*usage.devices, usage.host)], theirs)
+                yield Point(name, layout, [in_mib(share) for share in usage.parts], theirs)
+            path.unlink()
+
+
+def verdicts(names: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """For each model what would run where on each of the machines."""
+    with tempfile.TemporaryDirectory(prefix="grid") as folder:
+        for name in names:
+            header = read_header(BUILDERS[name](Path(folder, f"{name}.gguf")))
+            found: dict[str, str] = {}
+            for machine, (gpus_gib, ram_gib) in MACHINES.items():
+                devices = tuple(
+                    Device(f"CUDA{n}", "cuda", gib * GIB, gib * GIB, unified=machine.endswith("unified"))
+                    for n, gib in enumerate(gpus_gib)
+                )
+                made = make_plan(header, PlanRequest(ram_gib * GIB, ram_gib * GIB, 16, PlanSettings(), devices))
+                found[machine] = f"{made.verdict} {made.ctx_size // 1024}k"
+            yield name, found
 
 
 def main() -> None:
     """Run it and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--every", type=int, default=1, help="take only every so-manieth point")
+    parser.add_argument("names", nargs="*", choices=[[], *BUILDERS], help="only these models")
+    parser.add_argument("--every", type=int, default=1, help="take only every so-manieth layout")
     parser.add_argument("--json", type=Path, help="write every point to this file too")
+    parser.add_argument("--verdicts", action="store_true", help="the verdicts, without the engine")
     options = parser.parse_args()
+    names = options.names or list(BUILDERS)
+    if options.verdicts:
+        print(f"{'model':<20}" + "".join(f"{machine:>13}" for machine in MACHINES))
+        for name, found in verdicts(names):
+            print(f"{name:<20}" + "".join(f"{found[machine]:>13}" for machine in MACHINES), flush=True)
+        return
     server = build_engine(EngineSettings(), Paths.from_environment(), print).server
-    found = list(measure(server, options.every))
-    points = [point for point in found if point is not None]
+    found_points = list(measure(server, names, options.every))
+    points = [point for point in found_points if point is not None]
     if options.json:
         options.json.write_text("\n".join(json.dumps(asdict(point)) for point in points))
-    columns = ("file", "flash", "devices", "points", "weights", "KV", "compute", "within 64 MiB or 10 %")
-    print(f"{columns[0]:<11}{columns[1]:<7}" + "".join(f"{column:>10}" for column in columns[2:7]) + f"  {columns[7]}")
-    kinds = sorted({(p.file, p.layout.flash_attention, len(p.layout.split)) for p in points})
-    for file, flash, n_devices in kinds:
-        of = [p for p in points if (p.file, p.layout.flash_attention, len(p.layout.split)) == (file, flash, n_devices)]
-        worst = "".join(f"{max(p.worst_mib(column) for p in of):>10.1f}" for column in range(3))
-        within = sum(p.compute_within for p in of)
-        print(f"{file:<11}{'on' if flash else 'off':<7}{n_devices:>10}{len(of):>10}{worst}  {within} of {len(of)}")
-    print(f"{len(points)} points, {len(found) - len(points)} more that the engine refuses.")
+    print(
+        f"{'model':<20}{'points':>8}{'weights':>9}{'KV':>9}{'compute':>9}  within 1 MiB  compute within 64 MiB or 10 %"
+    )
+    for name in names:
+        of = [point for point in points if point.name == name]
+        worst = "".join(f"{max((one.worst_mib(column) for one in of), default=0):>9.1f}" for column in range(3))
+        exact, within = sum(one.exact for one in of), sum(one.compute_within for one in of)
+        print(f"{name:<20}{len(of):>9}{worst}{exact:>9}  {within}", flush=True)
+    exact, within = sum(one.exact for one in points), sum(one.compute_within for one in points)
+    print(
+        f"{len(points)} points, {len(found_points) - len(points)} that the engine refuses: {exact} exact, {within} within."
+    )
 
 
 if __name__ == "__main__":
