@@ -11,7 +11,7 @@ import itertools
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,10 +36,13 @@ MACHINES: dict[str, tuple[tuple[int, ...], int]] = {
     "0+128": ((), 128), "0+256": ((), 256),
 }  # fmt: skip
 """GiB of each GPU, and of the host."""
-BUILDERS: dict[str, Callable[[Path], Path]] = {
-    **{f"r1-{kind}": lambda path, mla=kind == "mla": sparse_r1.build(path, mla=mla) for kind in ("legacy", "mla")},
-    **{name: lambda path, name=name: sparse_models.build(path, name) for name in sparse_catalog.MODELS},
-}  # type: ignore[misc]
+R1 = ("r1-legacy", "r1-mla")
+NAMES = (*R1, *(name for name in sparse_catalog.MODELS if name not in R1))
+
+
+def build(path: Path, name: str) -> Path:
+    """Write the sparse model of this name."""
+    return sparse_r1.build(path, mla=name == R1[1]) if name in R1 else sparse_models.build(path, name)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def measure(server: Path, names: list[str], every: int) -> Iterator[Point | None
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grid")))
         workers = [stack.enter_context(running_worker(server)) for _ in range(MOST_DEVICES)]
         for name in names:
-            path = BUILDERS[name](folder / f"{name}.gguf")
+            path = build(folder / f"{name}.gguf", name)
             header = read_header(path)
             for layout in itertools.islice(layouts(header), 0, None, every):
                 usage = Model(header, ("rpc",) * len(layout.split)).measure(layout)
@@ -107,7 +110,7 @@ def verdicts(names: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """For each model what would run where on each of the machines."""
     with tempfile.TemporaryDirectory(prefix="grid") as folder:
         for name in names:
-            header = read_header(BUILDERS[name](Path(folder, f"{name}.gguf")))
+            header = read_header(build(Path(folder, f"{name}.gguf"), name))
             found: dict[str, str] = {}
             for machine, (gpus_gib, ram_gib) in MACHINES.items():
                 devices = tuple(
@@ -122,34 +125,30 @@ def verdicts(names: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
 def main() -> None:
     """Run it and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", choices=[[], *BUILDERS], help="only these models")
+    parser.add_argument("names", nargs="*", choices=[[], *NAMES], help="only these models")
     parser.add_argument("--every", type=int, default=1, help="take only every so-manieth layout")
     parser.add_argument("--json", type=Path, help="write every point to this file too")
     parser.add_argument("--verdicts", action="store_true", help="the verdicts, without the engine")
     options = parser.parse_args()
-    names = options.names or list(BUILDERS)
+    names = options.names or list(NAMES)
     if options.verdicts:
         print(f"{'model':<20}" + "".join(f"{machine:>13}" for machine in MACHINES))
-        for name, found in verdicts(names):
-            print(f"{name:<20}" + "".join(f"{found[machine]:>13}" for machine in MACHINES), flush=True)
+        for name, said in verdicts(names):
+            print(f"{name:<20}" + "".join(f"{said[machine]:>13}" for machine in MACHINES), flush=True)
         return
     server = build_engine(EngineSettings(), Paths.from_environment(), print).server
-    found_points = list(measure(server, names, options.every))
-    points = [point for point in found_points if point is not None]
+    found = list(measure(server, names, options.every))
+    points = [point for point in found if point is not None]
     if options.json:
         options.json.write_text("\n".join(json.dumps(asdict(point)) for point in points))
-    print(
-        f"{'model':<20}{'points':>8}{'weights':>9}{'KV':>9}{'compute':>9}  within 1 MiB  compute within 64 MiB or 10 %"
-    )
-    for name in names:
-        of = [point for point in points if point.name == name]
+    columns = "".join(f"{column:>9}" for column in ("points", "weights", "KV", "compute", "exact"))
+    print(f"{'model':<20}{columns}  compute within 64 MiB or 10 %")
+    for name in (*names, ""):
+        of = [point for point in points if name in ("", point.name)]
         worst = "".join(f"{max((one.worst_mib(column) for one in of), default=0):>9.1f}" for column in range(3))
         exact, within = sum(one.exact for one in of), sum(one.compute_within for one in of)
-        print(f"{name:<20}{len(of):>9}{worst}{exact:>9}  {within}", flush=True)
-    exact, within = sum(one.exact for one in points), sum(one.compute_within for one in points)
-    print(
-        f"{len(points)} points, {len(found_points) - len(points)} that the engine refuses: {exact} exact, {within} within."
-    )
+        print(f"{name or 'all':<20}{len(of):>9}{worst}{exact:>9}  {within}")
+    print(f"{len(found) - len(points)} more that the engine refuses.")
 
 
 if __name__ == "__main__":
