@@ -128,36 +128,43 @@ class Search:
         if len(self._devices) == 1:
             single = replace(layout, split=(layout.n_gpu_layers,))
             return single if self.fits(single) else None
-        best = self._filled(layout, 1.0)
+        everywhere = replace(layout, split=(layout.n_gpu_layers, *(0,) * (len(self._devices) - 1)))
+        first = self._model.measure(everywhere).devices[0] if self._devices else Share()
+        beside, sizes = first.compute_bytes + first.pool_bytes, self._sizes(layout)
+        best = self._filled(layout, sizes, beside, 1.0)
         if best is None:
             return None
         low, high = 0.0, 1.0
         for _ in range(SPLIT_STEPS):
             middle = (low + high) / 2
-            if found := self._filled(layout, middle):
+            if found := self._filled(layout, sizes, beside, middle):
                 best, high = found, middle
             else:
                 low = middle
         return best
 
-    def _filled(self, layout: ModelLayout, share: float) -> ModelLayout | None:
+    def _sizes(self, layout: ModelLayout) -> list[int]:
+        """Bytes of each layer that goes to a device, the output layer last, with its cache."""
+        layers = range(self.everything - layout.n_gpu_layers, self.everything)
+        return [
+            self._model.device_weights(layer, layout)
+            + (self._model.kv_bytes(layer, layout) if layer < self._n_layers and not layout.kv_on_host else 0)
+            for layer in layers
+        ]
+
+    def _filled(self, layout: ModelLayout, sizes: list[int], beside: int, share: float) -> ModelLayout | None:
         """The devices filled one after the other to a share of what is usable; None if layers are left over."""
-        n_layers = self._n_layers
-        layer, split = n_layers + 1 - layout.n_gpu_layers, []
-        everywhere = replace(layout, split=(layout.n_gpu_layers, *(0,) * (len(self._devices) - 1)))
-        first = self._model.measure(everywhere).devices[0] if self._devices else Share()
-        beside = first.compute_bytes + first.pool_bytes
+        layer, split = 0, []
         for device in self._devices:
             room = device.usable_mib * MIB * share - beside
             count = 0
-            while layer <= n_layers:
-                room -= self._model.device_weights(layer, layout)
-                room -= self._model.kv_bytes(layer, layout) if layer < n_layers and not layout.kv_on_host else 0
+            while layer < len(sizes):
+                room -= sizes[layer]
                 if room < 0:
                     break
                 count, layer = count + 1, layer + 1
             split.append(count)
-        if layer <= n_layers:
+        if layer < len(sizes):
             return None
         found = replace(layout, split=tuple(split))
         return found if self.fits(found) else None
