@@ -17,7 +17,7 @@ from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.listing.remote import ask_hub
 from r1tui.server.client import ServerClient
 from r1tui.server.endpoint import Endpoint
-from r1tui.system.environment import HUB, check_network, check_proxies, hub_endpoint, secret
+from r1tui.system.environment import HUB, check_network, check_proxies, clean_secret, hub_endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.widgets.prompt import Prompt
@@ -180,14 +180,14 @@ BAD_SECRETS = {
 @pytest.mark.parametrize("value", BAD_SECRETS)
 def test_what_no_key_can_be_is_told_without_it(value: str) -> None:
     with pytest.raises(UsageError) as caught:
-        secret(value, "THE_KEY", "Mend it.")
+        clean_secret(value, "THE_KEY", "Mend it.")
     assert caught.value.cause.startswith("THE_KEY ")
     assert BAD_SECRETS[value] in caught.value.cause
     assert SECRET not in str(caught.value)
 
 
 def test_space_around_a_key_is_none_of_it() -> None:
-    assert secret(f" {SECRET}\r\n", "THE_KEY", "") == SECRET
+    assert clean_secret(f" {SECRET}\r\n", "THE_KEY", "") == SECRET
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])

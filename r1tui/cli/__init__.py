@@ -122,26 +122,26 @@ def run(arguments: Sequence[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return CancelledError.exit_status
     except R1tuiError as error:
-        return _tell(error)
+        return _print_error(error)
     except UnicodeEncodeError as error:  # what is printed never is the reason: a file's name
-        return _tell(unwritable(error))
+        return _print_error(unwritable(error))
     except Exception as error:
         if isinstance(error, OSError):
             _drop_output()
-        return 1 if isinstance(error, BrokenPipeError) else _tell(_logged(error, arguments))
+        return 1 if isinstance(error, BrokenPipeError) else _print_error(_log_error(error, arguments))
     finally:
         with suppress(OSError, ValueError):
             say(*(damage.notice() for damage in take_damages()), err=True)
     return result if isinstance(result, int) else 0
 
 
-def _tell(error: R1tuiError) -> int:
+def _print_error(error: R1tuiError) -> int:
     with suppress(OSError, ValueError):  # stderr was closed, or its disk is full
         say(*filter(None, (error.cause and f"Error: {error.cause}", error.remedy)), err=True)
     return error.exit_status
 
 
-def _logged(error: Exception, arguments: Sequence[str] | None) -> R1tuiError:
+def _log_error(error: Exception, arguments: Sequence[str] | None) -> R1tuiError:
     from r1tui.system.logs import as_user_error, log_file  # noqa: PLC0415  logging: not for --help
 
     if os.environ.get("R1TUI_DEBUG"):

@@ -74,7 +74,7 @@ def serve(
         now = run_async(join(context, now))
         if now.state != "stopped":
             _check_port(now, tcp, config.server.tcp, target_words)
-            _tell(now, as_json=as_json)
+            _print_endpoint(now, as_json=as_json)
             say(KEPT if detach else f"{KEPT} It does not belong to this terminal.", err=True)
             return
     if not detach:
@@ -91,7 +91,7 @@ def serve(
     if not launch.started:  # another r1tui was faster
         _check_port(now, tcp, config.server.tcp, target_words)
     if not as_json:  # its events have said it
-        _tell(now, as_json=False)
+        _print_endpoint(now, as_json=False)
 
 
 def _check_port(now: Status, wanted: str | None, configured: str | None, target: str) -> None:
@@ -114,7 +114,7 @@ def _check_port(now: Status, wanted: str | None, configured: str | None, target:
 def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:
     def changed(status: Status) -> None:
         if status.state == "ready":
-            _tell(status, as_json=as_json)
+            _print_endpoint(status, as_json=as_json)
         elif not as_json:
             why = f": {status.cause} {status.remedy}" if status.cause else ""
             say(f"server: {status.state}{why}", err=True)
@@ -124,7 +124,7 @@ def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:
         raise R1tuiError(last.cause or "llama-server ended.", *(last.remedies or (ShowLog(),)))
 
 
-def _tell(status: Status, *, as_json: bool) -> None:
+def _print_endpoint(status: Status, *, as_json: bool) -> None:
     """Say where the server listens; raises R1tuiError when it does not answer there."""
     check_ready(status)
     if as_json:

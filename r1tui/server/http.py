@@ -14,7 +14,7 @@ from r1tui.remedies import RestartServer
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.refusal import HTTPS_HINT, ServerOwner, explain, explain_transport, web_page
 from r1tui.server.wire import ServerError, foreign_json, looks_like_html, read_error
-from r1tui.system.environment import KEY_VARIABLE, check_network, secret
+from r1tui.system.environment import KEY_VARIABLE, check_network, clean_secret
 from r1tui.system.lazy import httpx2
 
 T = TypeVar("T")
@@ -32,9 +32,9 @@ class ServerHttp:
         if not endpoint.is_loopback:
             check_network()
         if key and owner.is_ours:
-            key = secret(key, "The file of the server's key", RestartServer())
+            key = clean_secret(key, "The file of the server's key", RestartServer())
         elif key:
-            key = secret(key, KEY_VARIABLE, "Set it to the server's key alone, in plain characters, or unset it.")
+            key = clean_secret(key, KEY_VARIABLE, "Set it to the server's key alone, in plain characters, or unset it.")
         transport = None
         if endpoint.speaks_plain:  # no TLS: the certificates would take longer to read than all the rest
             socket = str(endpoint.socket) if endpoint.socket else None

@@ -124,7 +124,7 @@ def check_seconds() -> None:
             raise UsageError(f"{name} is not a whole number of seconds.", f"Write it as {name}=10, or unset it.")
 
 
-def secret(value: str, where: str, remedy: str | AnyRemedy) -> str:
+def clean_secret(value: str, where: str, remedy: str | AnyRemedy) -> str:
     """A key or token without the space around it. Raises UsageError with `where` and `remedy` for an invalid one."""
     value = value.strip()
     quoted = value[:1] in _STRAIGHT and value[:1] == value[-1:] and len(value) > 1

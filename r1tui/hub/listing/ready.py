@@ -9,7 +9,7 @@ from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.listing.answers import UnreachableError
 from r1tui.remedies import Run
-from r1tui.system.environment import check_network, check_seconds, hub_endpoint, secret
+from r1tui.system.environment import check_network, check_seconds, clean_secret, hub_endpoint
 from r1tui.system.lazy import hub_constants, huggingface_hub
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -55,7 +55,7 @@ def _check_token() -> None:
     try:
         if name:
             remedy = f"Set {name} to the token alone, in plain characters: export {name}=hf_…, or unset it."
-            secret(os.environ[name], name, remedy)
+            clean_secret(os.environ[name], name, remedy)
         elif not os.environ.get("HF_OIDC_RESOURCE") and file.exists():
             _check_file(file)
         huggingface_hub.get_token()
@@ -79,4 +79,4 @@ def _check_file(file: Path) -> None:
         raw = opened.read(MOST_BYTES)
     if _UTF_16.match(raw):
         raise UsageError(f"The token file {file} is UTF-16, not plain text.", _LOG_IN_AGAIN)
-    secret(raw.decode("utf-8", "replace"), f"The token in {file}", _LOG_IN_AGAIN)
+    clean_secret(raw.decode("utf-8", "replace"), f"The token in {file}", _LOG_IN_AGAIN)
