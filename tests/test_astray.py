@@ -222,11 +222,11 @@ def test_what_another_programs_cache_refers_to_stays_in_it(revision: str, commit
         (repository / "refs").mkdir(parents=True)
         (repository / "refs/main").write_bytes(commit.encode(errors="replace"))
         for wanted in (None, revision):
-            for place in Elsewhere({"HF_HUB_CACHE": str(cache), "HOME": name}).repository_places(REPO, wanted):
-                if place.owner == "huggingface":
-                    assert place.folder.is_relative_to(repository / "snapshots")
-                    assert ".." not in place.folder.parts
-                    place.folder.exists()
+            for folder, owner in Elsewhere({"HF_HUB_CACHE": str(cache), "HOME": name}).repository_places(REPO, wanted):
+                if owner == "huggingface":
+                    assert folder.is_relative_to(repository / "snapshots")
+                    assert ".." not in folder.parts
+                    folder.exists()
 
 
 @given(TEXTS | PATHS, st.integers(), TEXTS)

@@ -100,7 +100,7 @@ def test_a_local_disk_of_the_users_is_suggested_and_not_touched(
     partition = SimpleNamespace(mountpoint=str(mount), fstype="ext4")
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: [partition])  # noqa: A006
     monkeypatch.setattr(folders, "_NOT_FOR_MODELS", ("/proc",))
-    monkeypatch.setattr(folders, "existing", lambda folder: Path("/proc"))  # on another disk
+    monkeypatch.setattr(folders, "nearest_folder", lambda folder: Path("/proc"))  # on another disk
     usage = shutil.disk_usage("/")._replace(free=500 * GB)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     access = os.access

@@ -19,7 +19,7 @@ from r1tui.config import Config
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Notice, Progress, StageDone, StageEvent, StageStarted
 from r1tui.hub.download.model import download
-from r1tui.hub.listing.names import choose, is_complete, models
+from r1tui.hub.listing.names import choose, group_by_model, is_complete
 from r1tui.hub.local.found import find_model
 from r1tui.system.locks import locked
 from r1tui.system.paths import Paths
@@ -288,7 +288,7 @@ def test_the_exactly_named_model_is_chosen_among_several() -> None:
     assert choose(files, "me/A-GGUF", "*Q4_K_M*") == ["A-Q4_K_M.gguf"]
     assert choose(files, "me/B-GGUF", "*Q4_K_M*") == ["A-Q4_K_M.gguf"]
     assert choose([*files, "C-Q4_K_M.gguf"], "me/B-GGUF", "*Q4_K_M*") == []
-    assert set(models(files, "*q4_k_m*")) == {"A-Q4_K_M", "A-UD-Q4_K_M"}
+    assert set(group_by_model(files, "*q4_k_m*")) == {"A-Q4_K_M", "A-UD-Q4_K_M"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from r1tui.events import StageEvent
 from r1tui.gguf import read_header
 from r1tui.hub.download.headers import fetch_headers, known_headers
 from r1tui.hub.download.model import download
-from r1tui.hub.listing.names import choose, choose_by_name, models, names_of, quant_of, stem
+from r1tui.hub.listing.names import choose, choose_by_name, group_by_model, names_of, quant_of, stem
 from r1tui.hub.local.found import find_model
 from r1tui.hub.removal import find_removal, remove
 from r1tui.system.paths import Paths
@@ -141,7 +141,7 @@ def test_what_each_model_is_asked_for_by() -> None:
     names = names_of(files)
     assert list(names.values()) == ["Q4_K_M", "ud-q4_k_m", "B/x-Q8_0", "C/x-Q8_0", "odd"]
     for model, name in names.items():
-        assert choose(files, "me/Z-GGUF", asked(name)) == models(files, "*")[model]
+        assert choose(files, "me/Z-GGUF", asked(name)) == group_by_model(files, "*")[model]
 
 
 # ---- the whole way, from a hub

@@ -9,9 +9,9 @@ from r1tui.hub.download.part import (
     LARGEST_PIECE_BYTES,
     SMALLEST_PIECE_BYTES,
     Range,
-    joined,
-    length,
-    missing,
+    count_bytes,
+    find_gaps,
+    merge_ranges,
     piece_bytes,
 )
 
@@ -25,20 +25,20 @@ def bytes_of(ranges: list[Range]) -> set[int]:
 
 @given(st.lists(a_range))
 def test_joined_ranges_are_the_same_bytes_in_order_and_apart(ranges: list[Range]) -> None:
-    whole = joined(ranges)
+    whole = merge_ranges(ranges)
     assert bytes_of(list(whole)) == bytes_of(ranges)
-    assert length(whole) == len(bytes_of(ranges))
+    assert count_bytes(whole) == len(bytes_of(ranges))
     assert all(start < stop for start, stop in whole)
     assert all(before[1] < after[0] for before, after in pairwise(whole))
 
 
 @given(st.lists(a_range))
 def test_missing_is_all_the_rest(ranges: list[Range]) -> None:
-    here = joined(ranges)
-    gaps = missing(here, SIZE)
+    here = merge_ranges(ranges)
+    gaps = find_gaps(here, SIZE)
     assert bytes_of(list(gaps)) == set(range(SIZE)) - bytes_of(ranges)
-    assert joined(gaps) == gaps
-    assert joined([*here, *gaps]) == ((0, SIZE),)
+    assert merge_ranges(gaps) == gaps
+    assert merge_ranges([*here, *gaps]) == ((0, SIZE),)
 
 
 @given(st.integers(0, 1 << 42), st.integers(1, 32))

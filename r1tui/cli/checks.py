@@ -34,7 +34,7 @@ from r1tui.engine.source import source_kind
 from r1tui.engine.system import System, install_command, survey
 from r1tui.engine.toolchain import bundled_toolkit
 from r1tui.errors import LOCAL_DISK, R1tuiError, is_full
-from r1tui.hub.local.folders import existing
+from r1tui.hub.local.folders import nearest_folder
 from r1tui.hub.local.found import ModelSearch
 from r1tui.hub.local.places import OLLAMA_SERVICE_FOLDER, OWNERS, model_roots
 from r1tui.machine.bandwidth import load_bandwidth
@@ -285,10 +285,10 @@ def _folder(name: str, folder: Path, room_bytes: int, *, needed: bool) -> Check:
     """The check of a folder of ours, or of the one that it will be in: it can be written, and has room."""
     problem = problem_of(folder)
     if problem is None:
-        free_bytes = shutil.disk_usage(existing(folder)).free
+        free_bytes = shutil.disk_usage(nearest_folder(folder)).free
         if free_bytes >= room_bytes:
             return Check(name, "ok", f"{size(free_bytes)} free in {folder}", needed=needed)
-        found = f"{size(free_bytes)} free in {existing(folder)}"
+        found = f"{size(free_bytes)} free in {nearest_folder(folder)}"
         problem = FolderProblem(found, "Make room, or set R1TUI_HOME elsewhere.")
     return _lack(name, problem.found, problem.remedy, needed=needed)
 

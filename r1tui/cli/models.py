@@ -29,7 +29,7 @@ from r1tui.events import Emit, Notice, StageDone, StageFailed
 from r1tui.gguf import inspect as inspect_header
 from r1tui.hub.download.headers import fetch_headers
 from r1tui.hub.download.model import download as download_model
-from r1tui.hub.download.staging import download_job, logged, unfinished
+from r1tui.hub.download.staging import download_job, log_events, unfinished
 from r1tui.hub.listing.answers import UnreachableError
 from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local.found import find_model
@@ -131,14 +131,14 @@ def download(context: Context, variant: str, *, verify: bool, as_json: bool) -> 
     with reporting("model", Printer(as_json=as_json)) as show:
         while (other := job.take()) is not None and other.pid != os.getpid():
             _follow(target, job, other.pid, show)
-        emit = logged(job, show) if other is None else show
+        emit = log_events(job, show) if other is None else show
         try:
             with our_errors("model"):
                 _hint_at_plan(target, context, emit)
                 path = download_model(target, context.paths, emit, config=context.config, verify=verify)
         except (R1tuiError, KeyboardInterrupt) as error:
             if other is None:  # who follows this process reads its log
-                logged(job, lambda event: None)(failed_event("model", error))
+                log_events(job, lambda event: None)(failed_event("model", error))
             raise
     if not as_json:
         print_text(str(path))

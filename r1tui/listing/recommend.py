@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.hub.local.folders import RESERVE_BYTES, existing
+from r1tui.hub.local.folders import RESERVE_BYTES, nearest_folder
 from r1tui.hub.local.places import model_roots
 from r1tui.listing.overview import ModelEntry
 from r1tui.machine.bandwidth import load_bandwidth
@@ -41,7 +41,7 @@ class Recommendation:
 
 def surroundings(machine: Machine, paths: Paths, config: Config) -> Surroundings:
     """Look at the disks; the memory's rate is what was measured, or else what is known or typical of this host."""
-    places = [existing(root) for root in model_roots(paths, config)]
+    places = [nearest_folder(root) for root in model_roots(paths, config)]
     free_bytes = max((shutil.disk_usage(place).free for place in places), default=0)
     rates = host_rates(machine, load_bandwidth(paths, machine.fingerprint), paths.models)
     return Surroundings(free_bytes, rates.memory_gbps)

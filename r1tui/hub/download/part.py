@@ -32,7 +32,7 @@ PART, JOURNAL = ".part", ".journal"
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
-def joined(ranges: Iterable[Range]) -> Ranges:
+def merge_ranges(ranges: Iterable[Range]) -> Ranges:
     """The same bytes in order, with what overlaps or touches made one."""
     whole: list[Range] = []
     for start, stop in sorted(ranges):
@@ -43,13 +43,13 @@ def joined(ranges: Iterable[Range]) -> Ranges:
     return tuple(whole)
 
 
-def missing(here: Ranges, size_bytes: int) -> Ranges:
+def find_gaps(here: Ranges, size_bytes: int) -> Ranges:
     """The bytes below `size_bytes` that are not here."""
     edges = [0, *(edge for one in here for edge in one), size_bytes]
     return tuple((start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop)
 
 
-def length(ranges: Iterable[Range]) -> int:
+def count_bytes(ranges: Iterable[Range]) -> int:
     """The number of bytes in them."""
     return sum(stop - start for start, stop in ranges)
 
@@ -93,17 +93,17 @@ class PartialFile:
     @property
     def arrived_bytes(self) -> int:
         """Bytes that have come."""
-        return length(self.written)
+        return count_bytes(self.written)
 
     @property
     def missing_bytes(self) -> int:
         """Bytes that have not come."""
-        return self.file.size_bytes - length(self.written)
+        return self.file.size_bytes - count_bytes(self.written)
 
     @property
     def unsaved_bytes(self) -> int:
         """Bytes that would be fetched again if the process were killed now."""
-        return length(self.written) - length(self.saved)
+        return count_bytes(self.written) - count_bytes(self.saved)
 
     def open(self) -> None:
         """Make the file at its full length, as far as it is not there; call it before the first write."""
@@ -123,12 +123,12 @@ class PartialFile:
         make_folder(self.path.parent)
         whole.replace(self.path)
         self.open()
-        self.written = joined([(0, self.file.size_bytes)])
+        self.written = merge_ranges([(0, self.file.size_bytes)])
         self._save(self.written)
 
     def next_piece(self, most_bytes: int) -> Range | None:
         """The first bytes that nobody has or fetches; the caller adds them to `claimed`."""
-        gaps = missing(joined([*self.written, *self.claimed]), self.file.size_bytes)
+        gaps = find_gaps(merge_ranges([*self.written, *self.claimed]), self.file.size_bytes)
         return (gaps[0][0], min(gaps[0][1], gaps[0][0] + most_bytes)) if gaps else None
 
     def write(self, start: int, chunks: Sequence[bytes]) -> None:
@@ -143,9 +143,9 @@ class PartialFile:
 
     def arrived(self, start: int, stop: int) -> int:
         """Count these bytes as written; how many of them are new."""
-        before = length(self.written)
-        self.written = joined([*self.written, (start, stop)])
-        return length(self.written) - before
+        before = count_bytes(self.written)
+        self.written = merge_ranges([*self.written, (start, stop)])
+        return count_bytes(self.written) - before
 
     async def save(self) -> None:
         """Make all that is written safe. Raises OSError."""
@@ -205,7 +205,7 @@ def _read(journal: Path) -> Journal | None:
 def saved_bytes(staging: Path, file: RemoteFile) -> int:
     """The bytes of a file that are safely on disk, by its journal alone."""
     known = _read(staging / f"{file.path}{JOURNAL}")
-    return 0 if known is None else min(length(known.saved), file.size_bytes)
+    return 0 if known is None else min(count_bytes(known.saved), file.size_bytes)
 
 
 def is_file_of(path: Path, file: RemoteFile) -> bool:

@@ -52,7 +52,7 @@ def running_downloads(paths: Paths) -> list[str]:
     return [unquote(log.stem.removeprefix(_JOB)) for log in logs if Job(paths.jobs, log.stem).running()]
 
 
-def logged(job: Job, emit: Emit) -> Callable[[StageEvent], None]:
+def log_events(job: Job, emit: Emit) -> Callable[[StageEvent], None]:
     """An `emit` that also writes the job's log, for a process that does the job in the foreground."""
 
     def both(event: StageEvent) -> None:

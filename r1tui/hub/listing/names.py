@@ -55,7 +55,7 @@ def quant_of(model: str) -> str:
     return folder if not name or folder.endswith(f"-{name}") else name
 
 
-def models(paths: Iterable[str], pattern: str) -> dict[str, list[str]]:
+def group_by_model(paths: Iterable[str], pattern: str) -> dict[str, list[str]]:
     """The files that match the shell pattern (upper and lower case alike), by model."""
     found: dict[str, list[str]] = defaultdict(list)
     shape = pattern.casefold()
@@ -73,12 +73,12 @@ def is_exactly(model: str, repo: str, pattern: str) -> bool:
     base = repo.rpartition("/")[2].casefold().removesuffix("-gguf")
     name = PurePosixPath(model).name.casefold()
     after = name.removeprefix(base).strip("-._")
-    return name.startswith(base) and _quant_or_text(after) == _quant_or_text(wanted(pattern))
+    return name.startswith(base) and _quant_or_text(after) == _quant_or_text(asked_word(pattern))
 
 
 def is_meant(model: str, pattern: str) -> bool:
     """True when a model's stem has the pattern's word as a whole word."""
-    word = wanted(pattern)
+    word = asked_word(pattern)
     if not word:
         return True
     path = model.casefold()
@@ -88,7 +88,7 @@ def is_meant(model: str, pattern: str) -> bool:
     return any(_is_whole(path, match.start(), match.end()) for match in re.finditer(re.escape(word), path))
 
 
-def wanted(pattern: str) -> str:
+def asked_word(pattern: str) -> str:
     """The one word that a pattern asks for, in lower case: `q4_k_m` for `*-Q4_K_M*`.
 
     Empty for one that is more than a word between wildcards, which means all that matches it.
@@ -103,23 +103,25 @@ def choose(paths: Iterable[str], repo: str, pattern: str) -> list[str]:
 
     The exactly named model goes before one whose name only ends so, and that before the only other one.
     """
-    found = candidates(paths, repo, pattern)
+    found = find_candidates(paths, repo, pattern)
     return next(iter(found.values())) if len(found) == 1 else []
 
 
 def choose_by_name(paths: Iterable[str], repo: str, pattern: str) -> list[str]:
     """Choose as `choose` does, but from a part of a repository's files: the only one there may be another."""
-    chosen, word = choose(paths, repo, pattern), wanted(pattern)
+    chosen, word = choose(paths, repo, pattern), asked_word(pattern)
     if not chosen or not word:
         return []
     model = stem(chosen[0])
     return chosen if _QUANT.fullmatch(word) or is_exactly(model, repo, pattern) or _ends_so(model, word) else []
 
 
-def candidates(paths: Iterable[str], repo: str, pattern: str) -> dict[str, list[str]]:
+def find_candidates(paths: Iterable[str], repo: str, pattern: str) -> dict[str, list[str]]:
     """The models that may be meant, which nothing tells apart: one, when it is clear."""
-    found = {model: files for model, files in models(paths, _loose(pattern)).items() if is_meant(model, pattern)}
-    word = wanted(pattern)
+    found = {
+        model: files for model, files in group_by_model(paths, _loose(pattern)).items() if is_meant(model, pattern)
+    }
+    word = asked_word(pattern)
     tests: tuple[Callable[[str], bool], ...] = (
         lambda model: word in (model.casefold(), PurePosixPath(model).name.casefold()),
         lambda model: is_exactly(model, repo, pattern),
@@ -135,7 +137,7 @@ def candidates(paths: Iterable[str], repo: str, pattern: str) -> dict[str, list[
 
 def names_of(paths: Sequence[str]) -> dict[str, str]:
     """The name to ask for each model of a repository by, by its stem: its quantisation, or its path if ambiguous."""
-    found = list(models(paths, "*"))
+    found = list(group_by_model(paths, "*"))
     quants = [quant_of(model) for model in found]
     names = {}
     for model, quant in zip(found, quants, strict=True):
@@ -146,7 +148,7 @@ def names_of(paths: Sequence[str]) -> dict[str, str]:
 
 def _loose(pattern: str) -> str:
     """The shell pattern; for a file's whole name one that its other shards match too."""
-    word = wanted(pattern)
+    word = asked_word(pattern)
     text = pattern.strip("*")
     return f"*{word}*" if word and (is_gguf(text) or _SHARD_NUMBER.search(text)) else pattern
 

@@ -16,7 +16,7 @@ from r1tui.errors import R1tuiError
 from r1tui.gguf.kinds import PIECE, join_command
 from r1tui.hub.listing import answers
 from r1tui.hub.listing.answers import ask, is_web_page, no_hub, web_page
-from r1tui.hub.listing.names import candidates, choose, is_gguf, is_meant, names_of, stem, wanted
+from r1tui.hub.listing.names import asked_word, choose, find_candidates, is_gguf, is_meant, names_of, stem
 from r1tui.hub.listing.ready import check_online, ready_endpoint
 from r1tui.messages import decode_foreign
 from r1tui.system.files import read_json_if_any, write_json
@@ -229,7 +229,7 @@ def check_sizes(listing: RemoteFiles) -> None:
 def _no_such_file(tree: Tree, pattern: str) -> R1tuiError:
     repo, asked = tree.repo, pattern.strip("*") or pattern
     paths = [file.path for file in tree.files]
-    if several := sorted(candidates(paths, repo, pattern)):
+    if several := sorted(find_candidates(paths, repo, pattern)):
         return R1tuiError(
             f"{repo} has several models for {asked}: {_some(several)}.",
             f"Name one of them whole, for example hf:{repo}:{several[0]}.",
@@ -246,7 +246,7 @@ def _no_such_file(tree: Tree, pattern: str) -> R1tuiError:
     if not names:
         return R1tuiError(f"{repo} has no GGUF files.", "Look for the repository whose name ends in -GGUF.")
     by_name = {name.casefold(): name for name in names}
-    near = [by_name[one] for one in get_close_matches(wanted(pattern), by_name, n=4, cutoff=0.5)]
+    near = [by_name[one] for one in get_close_matches(asked_word(pattern), by_name, n=4, cutoff=0.5)]
     nearest = f"The nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}. " if near and len(names) > 6 else ""
     return R1tuiError(f"{repo} has no file for {asked}.", f"{nearest}It has {_some(names, 24)}.")
 

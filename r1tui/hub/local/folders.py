@@ -109,7 +109,9 @@ def _no_room(name: str, disks: list[ModelDisk], lacks: dict[Path, int]) -> R1tui
     default, *others = disks
     needed = lacks[default.folder]
     more = "".join(f" {disk.obstacle(lacks[disk.folder])}." for disk in others)
-    suggestion = next(iter(suggested_folders(needed + RESERVE_BYTES, {existing(disk.folder) for disk in disks})), None)
+    suggestion = next(
+        iter(suggest_folders(needed + RESERVE_BYTES, {nearest_folder(disk.folder) for disk in disks})), None
+    )
     remedy = "Make room, set R1TUI_HOME to a larger disk, or choose a smaller model."
     if suggestion is not None:
         free = shutil.disk_usage(suggestion).free
@@ -124,7 +126,7 @@ def _no_room(name: str, disks: list[ModelDisk], lacks: dict[Path, int]) -> R1tui
     return R1tuiError(f"{cause}.{more}", remedy, ListModels())
 
 
-def suggested_folders(need_bytes: int, besides: Iterable[Path]) -> list[Path]:
+def suggest_folders(need_bytes: int, besides: Iterable[Path]) -> list[Path]:
     """Local volumes with room where this user may write: the mount point, or a folder of the user's right below it."""
     taken = {path.stat().st_dev for path in besides}
     found = []
@@ -135,12 +137,10 @@ def suggested_folders(need_bytes: int, besides: Iterable[Path]) -> list[Path]:
                 continue
             if str(mount).startswith(_NOT_FOR_MODELS) or shutil.disk_usage(mount).free < need_bytes:
                 continue
-            found += [mount] if _is_writable(mount) else list(filter(_is_writable, _own_subfolders(mount)))[:1]
+            places = [mount] if _is_writable(mount) else [path for path in sorted(mount.iterdir()) if path.is_dir()]
+            mine = [path for path in places if path == mount or path.stat().st_uid == os.getuid()]
+            found += list(filter(_is_writable, mine))[:1]
     return found
-
-
-def _own_subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.stat().st_uid == os.getuid())
 
 
 def _is_writable(folder: Path) -> bool:
@@ -149,7 +149,7 @@ def _is_writable(folder: Path) -> bool:
 
 def inspect_disk(folder: Path, paths: Paths) -> ModelDisk:
     """Describe the folder's file system; creates nothing there."""
-    place = existing(folder)
+    place = nearest_folder(folder)
     return ModelDisk(
         folder,
         shutil.disk_usage(place).free,
@@ -159,7 +159,7 @@ def inspect_disk(folder: Path, paths: Paths) -> ModelDisk:
     )
 
 
-def existing(folder: Path) -> Path:
+def nearest_folder(folder: Path) -> Path:
     """The folder, or the nearest above it that is there."""
     return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
 

@@ -9,9 +9,19 @@ from pathlib import Path, PurePosixPath
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.gguf.header import followed, shards_of
-from r1tui.hub.listing.names import choose, choose_by_name, is_complete, is_exactly, models, stem, wanted
+from r1tui.hub.listing.names import asked_word, choose, choose_by_name, group_by_model, is_complete, is_exactly, stem
 from r1tui.hub.listing.remote import Known, known_files
-from r1tui.hub.local.places import MAX_DEPTH, Elsewhere, Ignored, OllamaModel, Owner, Place, gguf_files, model_roots
+from r1tui.hub.local.places import (
+    MAX_DEPTH,
+    WHOLE,
+    Elsewhere,
+    Ignored,
+    OllamaModel,
+    Owner,
+    Place,
+    gguf_files,
+    model_roots,
+)
 from r1tui.hub.local.records import FetchRecord, own_folder, select_counted
 from r1tui.system.paths import Paths
 
@@ -44,7 +54,7 @@ def own_folders(variant: Variant, paths: Paths, config: Config) -> list[Path]:
     """The folders of the variant's repository or package whose files are r1tui's to change, whether there or not."""
     roots = model_roots(paths, config) if variant.package is None else (paths.models,)
     places = [place for root in roots for place in _own_places(root, variant, paths)]
-    return [place.folder for place in places if place.owner == "r1tui"]
+    return [folder for folder, owner in places if owner == "r1tui"]
 
 
 def download_lock(variant: Variant, paths: Paths) -> Path:
@@ -82,11 +92,11 @@ class ModelSearch:
             return
         sizes = {PurePosixPath(file.path).name: file.size_bytes for file in known.listing.files} if known else {}
         ours = [place for root in self._roots for place in _own_places(root, variant, self.paths)]
-        for place in (*ours, *self._elsewhere.repository_places(variant.repo, variant.pinned)):
-            here = {path.relative_to(place.folder).as_posix(): path for path in gguf_files(place.folder, self.ignored)}
-            names = select_counted(variant, place.folder, here, self.paths) if place in ours else list(here)
-            chosen = [here[name] for name in _chosen(names, variant, known, place)]
-            yield chosen, place.owner, {} if place.whole else sizes
+        for folder, owner in (*ours, *self._elsewhere.repository_places(variant.repo, variant.pinned)):
+            here = {path.relative_to(folder).as_posix(): path for path in gguf_files(folder, self.ignored)}
+            names = select_counted(variant, folder, here, self.paths) if (folder, owner) in ours else list(here)
+            chosen = [here[name] for name in _chosen(names, variant, known, owner)]
+            yield chosen, owner, {} if owner in WHOLE else sizes
         if variant.pinned is None:  # else only a checksum tells one revision's files from another's
             for files, flat_sizes in self._in_flat_caches(variant.repo, variant.pattern, known):
                 yield files, "llama.cpp", flat_sizes
@@ -119,7 +129,7 @@ class ModelSearch:
         files = known.listing.files if known else ()
         if len(files) == 1 and files[0].sha256 is not None:
             yield from (model for model in self._ollama if model.sha256 == files[0].sha256)
-        name = f"{variant.repo}:{wanted(variant.pattern or '')}".casefold()
+        name = f"{variant.repo}:{asked_word(variant.pattern or '')}".casefold()
         for model in self._ollama if variant.pinned is None else ():
             if model.name.casefold() in [host + name for host in _HUB_HOSTS]:
                 if known is None:
@@ -162,18 +172,15 @@ def other_models(paths: Paths, config: Config, used: Iterable[Path]) -> list[Fou
 
 def _everything(paths: Paths, config: Config) -> Iterator[FoundModel]:
     elsewhere = Elsewhere()
-    for root, owner, depth in (*_own_roots(paths, config), *elsewhere.folders()):
+    own: list[tuple[Path, Owner, int]] = [(paths.models, "r1tui", MAX_DEPTH)]
+    own += [(root, "model_folders", MAX_DEPTH) for root in model_roots(paths, config)[1:]]
+    for root, owner, depth in (*own, *elsewhere.folders()):
         here = {path.relative_to(root).as_posix(): path for path in gguf_files(root, depth=depth)}
-        for files in models(here, "*").values():
+        for files in group_by_model(here, "*").values():
             if (whole := whole_model(here[files[0]])) is not None:
                 yield FoundModel(whole, owner, Path(stem(whole.name)).name)
     for model in elsewhere.ollama_models({}):
         yield FoundModel(model.blob, "ollama", model.name.removeprefix("registry.ollama.ai/").removeprefix("library/"))
-
-
-def _own_roots(paths: Paths, config: Config) -> Iterator[tuple[Path, Owner, int]]:
-    for root in model_roots(paths, config):
-        yield root, "r1tui" if root == paths.models else "model_folders", MAX_DEPTH
 
 
 def whole_model(path: Path) -> Path | None:
@@ -191,12 +198,10 @@ def _own_places(root: Path, variant: Variant, paths: Paths) -> list[Place]:
     if variant.pinned is not None:
         folders.append(own_folder(replace(variant, revision=None), paths, root))
     ours = [root == paths.models or bool(FetchRecord.load(folder).files) for folder in folders]
-    return [
-        Place(folder, "r1tui" if own else "model_folders", whole=own) for folder, own in zip(folders, ours, strict=True)
-    ]
+    return [(folder, "r1tui" if own else "model_folders") for folder, own in zip(folders, ours, strict=True)]
 
 
-def _chosen(here: list[str], variant: Variant, known: Known | None, place: Place) -> list[str]:
+def _chosen(here: list[str], variant: Variant, known: Known | None, owner: Owner) -> list[str]:
     """The names that are the variant's, among those in a place that is laid out as its repository."""
     repo, pattern = variant.repo or "", variant.pattern or ""
     if known is not None:
@@ -204,10 +209,10 @@ def _chosen(here: list[str], variant: Variant, known: Known | None, place: Place
         if set(expected) <= set(here):
             return expected
         flattened = {PurePosixPath(name).name: name for name in here}  # LM Studio drops the repository's folders
-        if not place.whole and {PurePosixPath(name).name for name in expected} <= set(flattened):
+        if owner not in WHOLE and {PurePosixPath(name).name for name in expected} <= set(flattened):
             return [flattened[PurePosixPath(name).name] for name in expected]
     named = choose_by_name(here, repo, pattern)
-    return named if named or known is not None or place.owner != "r1tui" else choose(here, repo, pattern)
+    return named if named or known is not None or owner != "r1tui" else choose(here, repo, pattern)
 
 
 def _named_alone(here: Iterable[str], repo: str, pattern: str) -> list[str]:
@@ -217,7 +222,7 @@ def _named_alone(here: Iterable[str], repo: str, pattern: str) -> list[str]:
         words = model.split("_")
         return any(is_exactly("_".join(words[start:]), repo, pattern) for start in range(len(words)))
 
-    exact = [files for model, files in models(here, pattern).items() if is_meant(model)]
+    exact = [files for model, files in group_by_model(here, pattern).items() if is_meant(model)]
     return exact[0] if len(exact) == 1 else []
 
 

@@ -41,14 +41,10 @@ Ignored = dict[Path, str]
 """Files and folders that could not be read or used, and why."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """A folder laid out as the repository that is looked for."""
-
-    folder: Path
-    owner: Owner
-    whole: bool
-    """True when its owner gives a file its final name only once it is whole and right."""
+Place = tuple[Path, Owner]
+"""A folder laid out as the repository that is looked for."""
+WHOLE: frozenset[Owner] = frozenset({"r1tui", "huggingface"})
+"""Owners who give a file its final name only once it is whole and right."""
 
 
 def model_roots(paths: Paths, config: Config) -> tuple[Path, ...]:
@@ -106,10 +102,10 @@ class Elsewhere:
         """Folders that would have the repository's files under their own names."""
         for cache in self.hub_caches():
             for snapshot in _snapshots(cache / f"models--{repo.replace('/', '--')}", revision):
-                yield Place(snapshot, "huggingface", whole=True)
+                yield snapshot, "huggingface"
         if revision is None:  # the others do not say which revision they have
             for folder in self._lmstudio_folders():
-                yield Place(folder / repo, "lmstudio", whole=False)
+                yield folder / repo, "lmstudio"
 
     def folders(self) -> Iterator[tuple[Path, Owner, int]]:
         """All folders with GGUF files, their owners, and how deep to look into them."""
