@@ -110,7 +110,7 @@ async def test_what_is_typed_is_searched_for_and_the_passage_is_shown(app: Liste
         assert "Birds can fly." in str(screen.query_one(DataTable).get_row_at(0)[0])
         await pilot.press(*"x(")
         await until(pilot, lambda: names(app) == [])
-        assert "Nothing" in str(screen.query_one("ConversationsScreen > Vertical > Label", Label).render())
+        assert "No matches" in str(screen.query_one("ConversationsScreen > Vertical > Label", Label).render())
         await pilot.press("escape")
         await until(pilot, lambda: names(app) == list(ALL))
         await pilot.press("slash", *"HERON", "enter", "enter")

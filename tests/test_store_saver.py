@@ -166,9 +166,9 @@ async def test_a_conversation_is_opened_again_only_when_what_was_said_there_is_w
         say(first, "lost?")
         await saver.save(first)
         saver.keep_only([second])
-        with pytest.raises(R1tuiError, match="not written yet"):
+        with pytest.raises(R1tuiError, match="not saved yet"):
             await saver.open("c1")
-        with pytest.raises(R1tuiError, match="not written yet"):
+        with pytest.raises(R1tuiError, match="not saved yet"):
             await saver.written("c1", lambda store: store.delete("c1"))
         with Store(folder) as other:
             found = other.open("c1")

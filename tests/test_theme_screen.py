@@ -87,7 +87,7 @@ async def test_a_theme_that_is_gone_is_told_and_a_choice_that_cannot_be_kept_too
         app.paths.theme_choice.mkdir()
         (app.paths.theme_choice / "x").touch()
         await pilot.press("ctrl+underscore", "down", "enter")
-        await until(pilot, lambda: "cannot be remembered" in told(app))
+        await until(pilot, lambda: "could not be saved" in told(app))
         assert app.theme == "r1-ember"
 
 

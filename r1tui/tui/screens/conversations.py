@@ -45,7 +45,7 @@ FORMATS = (
 )
 
 
-class ConversationsScreen(TableScreen[str | None], SearchScreen[str | None]):
+class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
     """The answer is the id of the chosen conversation, or None."""
 
     DEFAULT_CSS = """

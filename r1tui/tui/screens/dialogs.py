@@ -31,14 +31,13 @@ class Dialog(Guarded, ModalScreen[ScreenResultType | None]):
     DEFAULT_CSS = """
     Dialog {
         align: center middle;
-        & > Vertical {
-            max-width: 94%;
+        & > Vertical, & > Horizontal, & > VerticalScroll, & > OptionList, & > OptionList:focus {
+            max-width: 96%;
             height: auto;
             border: round $primary;
             background: $surface;
-            padding: 1 2;
+            padding: 0 1;
         }
-        Label { width: 1fr; margin-bottom: 1; }
     }
     """
 
@@ -48,7 +47,8 @@ class AskScreen(Dialog[str]):
 
     DEFAULT_CSS = """
     AskScreen {
-        & > Vertical { width: 64; }
+        & > Vertical { width: 64; max-width: 94%; padding: 1 2; }
+        Label { width: 1fr; margin-bottom: 1; }
         OptionList, OptionList:focus { height: auto; border: none; background: $surface; padding: 0; }
     }
     """
@@ -83,7 +83,8 @@ class AsksLine(Dialog[ScreenResultType]):
 
     DEFAULT_CSS = """
     AsksLine {
-        & > Vertical { width: 72; }
+        & > Vertical { width: 72; max-width: 94%; padding: 1 2; }
+        Label { width: 1fr; margin-bottom: 1; }
         Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
         .hint { color: $text-muted; margin: 1 0 0 0; }
         .wrong { color: $error; margin: 1 0 0 0; display: none; }

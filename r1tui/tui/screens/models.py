@@ -54,7 +54,7 @@ LOW = 20
 """Rows of a terminal in which the list needs all the room that there is."""
 
 
-class ModelsScreen(TableScreen[Variant | None]):
+class ModelsScreen(TableScreen[Variant]):
     """The answer is the chosen variant, or None."""
 
     TABLE_TITLE = "Models"

@@ -35,14 +35,7 @@ class PromptsScreen(Dialog[str]):
 
     DEFAULT_CSS = """
     PromptsScreen {
-        & > Horizontal {
-            width: 110;
-            max-width: 96%;
-            height: 16;
-            max-height: 90%;
-            border: round $primary;
-            background: $surface;
-        }
+        & > Horizontal { width: 110; height: 16; max-height: 90%; padding: 0; }
         OptionList, OptionList:focus {
             width: 30%;
             min-width: 20;
@@ -84,17 +77,7 @@ class ServerModelsScreen(Dialog[str]):
     """The models of a server of the user's own; the answer is the name of the chosen one."""
 
     DEFAULT_CSS = """
-    ServerModelsScreen {
-        & > OptionList {
-            width: 80;
-            max-width: 96%;
-            height: auto;
-            max-height: 80%;
-            background: $surface;
-            padding: 0 1;
-        }
-        & > OptionList, & > OptionList:focus { border: round $primary; }
-    }
+    ServerModelsScreen > OptionList { width: 80; max-height: 80%; }
     """
     BINDINGS = bindings_of("server_models")
 
@@ -126,14 +109,7 @@ class ThemeScreen(Dialog[str]):
     ThemeScreen {
         align: right middle;
         background: transparent;
-        & > OptionList, & > OptionList:focus {
-            width: 42;
-            height: auto;
-            max-height: 80%;
-            border: round $primary;
-            background: $surface;
-            margin-right: 1;
-        }
+        & > OptionList { width: 42; max-height: 80%; margin-right: 1; }
     }
     """
     BINDINGS = bindings_of("theme")
@@ -184,15 +160,7 @@ class KeysScreen(Dialog[None]):
 
     DEFAULT_CSS = """
     KeysScreen {
-        & > VerticalScroll {
-            width: 104;
-            max-width: 96%;
-            height: auto;
-            max-height: 90%;
-            border: round $primary;
-            background: $surface;
-            padding: 0 1;
-        }
+        & > VerticalScroll { width: 104; max-height: 90%; }
         Static { width: 1fr; }
     }
     """

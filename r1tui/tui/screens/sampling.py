@@ -11,15 +11,14 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from r1tui.config import SamplingSettings, check_setting
 from r1tui.errors import UsageError
 from r1tui.server.sampling import Sampling
 from r1tui.tui.commands import bindings_of
-from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import format_error, in_keys
+from r1tui.tui.screens.dialogs import Dialog
 from r1tui.tui.services.session import Session
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
@@ -95,22 +94,12 @@ class Switch(Static, can_focus=True):
         self.post_message(self.Turned())
 
 
-class SamplingScreen(Guarded, ModalScreen[None]):
+class SamplingScreen(Dialog[None]):
     """Every valid change counts from the next question on; leaving needs no confirmation."""
 
     DEFAULT_CSS = """
     SamplingScreen {
-        align: center middle;
-        & > Vertical {
-            width: 96;
-            max-width: 96%;
-            height: auto;
-            max-height: 100%;
-            overflow-y: auto;
-            border: round $primary;
-            background: $surface;
-            padding: 0 1;
-        }
+        & > Vertical { width: 96; max-height: 100%; overflow-y: auto; }
         Horizontal { height: 1; }
         .name { width: 16; color: $text-muted; }
         .help { width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }

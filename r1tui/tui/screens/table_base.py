@@ -6,10 +6,10 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen, ScreenResultType
+from textual.screen import ScreenResultType
 from textual.widgets import DataTable, Label
 
-from r1tui.tui.guarded import Guarded
+from r1tui.tui.screens.dialogs import Dialog
 from r1tui.tui.widgets.gauges import one_line
 from r1tui.tui.widgets.key_line import KeyLine
 
@@ -19,22 +19,14 @@ WIDEST = 116
 SHARE_PERCENT = 96
 
 
-class TableScreen(Guarded, ModalScreen[ScreenResultType]):
+class TableScreen(Dialog[ScreenResultType]):
     """Subclasses fill the table, and `_say` what is under the cursor."""
 
     TABLE_TITLE: ClassVar[str] = ""
     SAID_ROWS: ClassVar[int] = 4
     DEFAULT_CSS = f"""
     TableScreen {{
-        align: center middle;
-        & > Vertical {{
-            width: {WIDEST};
-            max-width: {SHARE_PERCENT}%;
-            height: auto;
-            border: round $primary;
-            background: $surface;
-            padding: 0 1;
-        }}
+        & > Vertical {{ width: {WIDEST}; max-width: {SHARE_PERCENT}%; }}
         DataTable {{ height: auto; min-height: 3; background: $surface; }}
         Label {{
             width: 1fr;

@@ -1,15 +1,16 @@
 """Brings a variant up, or follows a server that comes up by itself, and posts how that goes."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.events import Stage, StageFailed, StageStarted
+from r1tui.events import Stage, StageEvent, StageFailed, StageStarted
 from r1tui.messages import Status
 from r1tui.supervisor.client import SupervisorHangsError
 from r1tui.system.logs import as_user_error
@@ -20,6 +21,14 @@ from r1tui.tui.services.server import Connection, ServerMonitor
 
 if TYPE_CHECKING:
     from r1tui.launch.stages import Launch
+
+
+@dataclass
+class _Run:
+    """How far a launch has got."""
+
+    stage: Stage
+    ready: bool = False
 
 
 class Launcher:
@@ -52,87 +61,76 @@ class Launcher:
         """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
         from r1tui.launch.stages import Launch  # noqa: PLC0415  the screen opens without it
 
-        ready, self._given_up = False, False
-        stage: Stage = "engine"
         launch = self._launch = Launch(
             variant, self._config, self._paths, config_file=self._config_file, changes=self._monitor.changes
         )
-        try:
-            async with aclosing(launch.prepare()) as events:
-                async for event in events:
-                    stage = event.stage
-                    self._post(StageReported(event))
+        async with self._run("engine", lambda: launch.started) as run:
+            await self._report(launch.prepare(), run)
+            run.ready = False
             if launch.prepared is None:
                 return
             if replace:  # not before there is something to start in its place
                 await self._chat.stop()
                 await self._monitor.stop()
             await self._connection.forget()  # not at the end: the server may be asked as soon as it is ready
-            stage = "server"
-            async with aclosing(launch.start()) as events:
-                async for event in events:
-                    self._post(StageReported(event))
-                    ready = not isinstance(event, StageFailed)
-        except Exception as error:
-            ready = False
-            self._post_failed(stage, error)
-        except asyncio.CancelledError:
-            ready = False
-            await self._cancelled(stop=launch.started)
-            raise
-        finally:
-            self._ended(ready=ready)
+            run.stage = "server"
+            await self._report(launch.start(), run)
 
     async def follow(self, now: Status) -> None:
         """Follow a server that comes up without a launch of ours. Posts its events, then LaunchEnded."""
         from r1tui.launch.loading import follow_server, outcome  # noqa: PLC0415
 
-        last, wanted = now, False
-        self._given_up, self.following = False, True
+        last, self.following = now, True
 
         def note(status: Status) -> None:
             nonlocal last
             last = status
 
         try:
-            if self._chat.answer_id is None:  # that answer fails by itself, and lets go of the connection then
-                await self._connection.forget()
-            self._post(StageReported(StageStarted("server", f"llama-server with {now.variant or now.model}")))
-            stuck_s, changes = self._config.server.stuck_s, self._monitor.changes
-            events = follow_server(self._paths, stuck_s, note, restarts=now.restarts, changes=changes)
-            async with aclosing(events) as closing:
-                async for event in closing:
-                    self._post(StageReported(event))
-            self._post(StageReported(outcome(last)))
-            wanted = True
-        except Exception as error:
-            self._post_failed("server", error)
-        except asyncio.CancelledError:
-            await self._cancelled(stop=True)
-            raise
+            async with self._run("server", lambda: True) as run:
+                if self._chat.answer_id is None:  # that answer fails by itself, and lets go of the connection then
+                    await self._connection.forget()
+                self._post(StageReported(StageStarted("server", f"llama-server with {now.variant or now.model}")))
+                stuck_s, changes = self._config.server.stuck_s, self._monitor.changes
+                events = follow_server(self._paths, stuck_s, note, restarts=now.restarts, changes=changes)
+                await self._report(events, run)
+                self._post(StageReported(outcome(last)))
+                run.ready = last.state in ("ready", "sleeping")
         finally:
             self.following = False
-            self._ended(ready=wanted and last.state in ("ready", "sleeping"))
 
-    def _ended(self, *, ready: bool) -> None:
-        self._monitor.refresh()  # before the last word: who hears that may ask at once
-        self._post(LaunchEnded(ready))
+    async def _report(self, events: AsyncGenerator[StageEvent], run: _Run) -> None:
+        async with aclosing(events) as closing:
+            async for event in closing:
+                run.stage, run.ready = event.stage, not isinstance(event, StageFailed)
+                self._post(StageReported(event))
 
-    def _post_failed(self, stage: Stage, error: Exception) -> None:
-        if isinstance(error, SupervisorHangsError):
-            self._monitor.note_hanging()
-        told = as_user_error(error, "The launch")
-        self._post(StageReported(StageFailed.of(stage, told)))
+    @asynccontextmanager
+    async def _run(self, stage: Stage, is_started: Callable[[], bool]) -> AsyncIterator[_Run]:
+        """Post how the block ends; when it is cancelled and not wanted, what `is_started` of it is stopped."""
+        self._given_up, run = False, _Run(stage)
+        try:
+            yield run
+        except Exception as error:
+            run.ready = False
+            if isinstance(error, SupervisorHangsError):
+                self._monitor.note_hanging()
+            self._post(StageReported(StageFailed.of(run.stage, as_user_error(error, "The launch"))))
+        except asyncio.CancelledError:
+            run.ready = False
+            if self._given_up:
+                if is_started():
+                    await self._monitor.stop()
+                cancelled = StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130)
+                self._post(StageReported(cancelled))
+            raise
+        finally:
+            self._monitor.refresh()  # before the last word: who hears that may ask at once
+            self._post(LaunchEnded(run.ready))
 
     def give_up(self) -> None:
         """The launch that is about to be cancelled is not wanted; without this word only the screen is left."""
         self._given_up = True
-
-    async def _cancelled(self, *, stop: bool) -> None:
-        if self._given_up:
-            if stop:
-                await self._monitor.stop()
-            self._post(StageReported(StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130)))
 
     def leave_download(self) -> None:
         """The screen is about to end: a download goes on without it."""
