@@ -271,7 +271,9 @@ async def test_what_cannot_be_done_now_is_said(tmp_path: Path) -> None:
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await until(pilot, lambda: app.chat.is_complete)
         await chosen(app, pilot, "Bring back")
-        await until(pilot, lambda: any("not possible now" in str(toast.render()) for toast in app.screen.query("Toast")))
+        await until(
+            pilot, lambda: any("not possible now" in str(toast.render()) for toast in app.screen.query("Toast"))
+        )
 
 
 def test_no_key_means_two_things_from_the_start() -> None:

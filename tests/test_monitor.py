@@ -175,7 +175,7 @@ async def test_of_somebody_elses_server_it_knows_what_was_told_alone(paths: Path
         heard = Heard(paths, managed=False)
         assert heard.monitor.refresh().pid is None
         assert not heard.told
-        heard.monitor.told(Status(state="ready", variant="theirs"), 4096)
+        heard.monitor.take_status(Status(state="ready", variant="theirs"), 4096)
         assert heard.monitor.refresh().variant == "theirs"
         assert [(one.status.variant, one.context_size) for one in heard.told] == [("theirs", 4096)]
         assert not heard.monitor.is_being_stopped()

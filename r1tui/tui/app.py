@@ -29,7 +29,7 @@ from r1tui.tui.remedies import format_remedies, in_keys
 from r1tui.tui.screens import later
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.terminal import CopyingApp
-from r1tui.tui.widgets.transcript_rows import foreign
+from r1tui.tui.widgets.transcript_rows import safe_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -198,7 +198,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     def notify(self, message: str, *, title: str = "", **options: Any) -> None:
         """Show a notice; what is foreign in it is text, and the actions that it names are their keys."""
-        super().notify(foreign(in_keys(message, self)), title=foreign(title), **{"markup": False, **options})
+        super().notify(safe_text(in_keys(message, self)), title=safe_text(title), **{"markup": False, **options})
 
     def action_keys(self) -> None:
         if isinstance(self.screen, later.overlays.KeysScreen):

@@ -22,7 +22,7 @@ from r1tui.tui.guarded import Guarded
 from r1tui.tui.questions import Choice
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.still_input import StillInput
-from r1tui.tui.widgets.transcript_rows import foreign
+from r1tui.tui.widgets.transcript_rows import safe_text
 
 
 class Dialog(Guarded, ModalScreen[ScreenResultType | None]):
@@ -61,9 +61,9 @@ class AskScreen(Dialog[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Label(foreign(in_keys(self._question, self.app)), markup=False)
+            yield Label(safe_text(in_keys(self._question, self.app)), markup=False)
             rows = [
-                Option(foreign(in_keys(f"[{choice.key}]  {choice.text}", self.app)), id=choice.value)
+                Option(safe_text(in_keys(f"[{choice.key}]  {choice.text}", self.app)), id=choice.value)
                 for choice in self._choices
             ]
             yield OptionList(*rows, Option(in_keys("[<ask.back>]  Go back", self.app)), markup=False)

@@ -19,7 +19,7 @@ from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.log_lines import Line, Lines, batches
 from r1tui.tui.widgets.log_view import LogView
 from r1tui.tui.widgets.still_input import StillInput
-from r1tui.tui.widgets.transcript_rows import foreign
+from r1tui.tui.widgets.transcript_rows import safe_text
 
 SHOWN_BYTES = 1 << 20
 LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
@@ -124,7 +124,7 @@ class LogScreen(Guarded, SearchScreen[None]):
     def _say(self, text: str) -> None:
         if text != self._said:  # a label lays the whole screen out again
             self._said = text
-            self.query_one(Label).update(foreign(f"{self._path}: {text}"))
+            self.query_one(Label).update(safe_text(f"{self._path}: {text}"))
 
     def _search(self, wanted: str) -> None:
         self._wanted = wanted.casefold()

@@ -28,7 +28,7 @@ from r1tui.tui.questions import Choice
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.screens.table_base import TableScreen
-from r1tui.tui.widgets.transcript_rows import foreign
+from r1tui.tui.widgets.transcript_rows import safe_text
 
 LIST = "The list of models"
 VERDICTS = {
@@ -117,7 +117,7 @@ class ModelsScreen(TableScreen[Variant]):
         n_files, freed = len(removal.files), f"{size(removal.freed_bytes)} are free again"
         files = f"{n_files} file{'s' if n_files > 1 else ''} in {removal.files[0].parent}"
         question = AskScreen(
-            foreign(f"Delete {variant.name}? {files}."), [Choice("y", "delete", f"Delete it: {freed}")]
+            safe_text(f"Delete {variant.name}? {files}."), [Choice("y", "delete", f"Delete it: {freed}")]
         )
         if await app.push_screen_wait(question) is None:
             return
@@ -280,12 +280,12 @@ class WelcomeScreen(ModelsScreen):
     def _tell_advice(self, machine: str, advice: Recommendation | None) -> None:
         if not self.is_attached:
             return
-        said = Text(f"This machine: {foreign(machine)}\n")
+        said = Text(f"This machine: {safe_text(machine)}\n")
         if advice is None:
             said.append(in_keys("Choose a model; <variants.choose> brings it up.", self.app))
         else:
             said.append("Begin with ")
-            said.append(foreign(advice.variant.name), "bold")
+            said.append(safe_text(advice.variant.name), "bold")
             said.append(f": {advice.why}\n")
             said.append(in_keys("<variants.choose> does the rest: engine, model, plan, server.", self.app))
             entry = self._entries.get(advice.variant.name)
@@ -340,4 +340,4 @@ def _shortened(name: str) -> str:
 
 
 def _text(cell: str) -> Text:
-    return Text(foreign(cell), no_wrap=True)
+    return Text(safe_text(cell), no_wrap=True)

@@ -56,14 +56,14 @@ class ServerMonitor:
         """Set when there may be another supervisor to connect to."""
 
     def refresh(self) -> Status:
-        """Look again, and tell what has changed; quick. Of somebody else's server it is what was last `told`."""
+        """Look again, and tell what has changed; quick. Of somebody else's server it is what was last taken."""
         if self._managed:
             now = supervisor.recent_status(self._paths)
             hangs = self._hanging_pid is not None and self._hanging_pid == now.supervisor_pid
-            self.told(supervisor.hanging_status(now, supervisor.SupervisorHangsError()) if hangs else now)
+            self.take_status(supervisor.hanging_status(now, supervisor.SupervisorHangsError()) if hangs else now)
         return self.status
 
-    def told(self, status: Status, context_tokens: int | None = None) -> None:
+    def take_status(self, status: Status, context_tokens: int | None = None) -> None:
         """Take the status, and tell of it when it is another one; a server without a plan says its context's size."""
         before, self.status = self.status, status
         if self._is_told and context_tokens is None and _timeless(before) == _timeless(status):
@@ -137,7 +137,7 @@ class ServerMonitor:
             self.refresh()
             return
         self._hanging_pid, self._followed_pid = None, status.supervisor_pid
-        self.told(status)
+        self.take_status(status)
         if status.supervisor_pid not in (None, before):
             await meet()
 

@@ -101,7 +101,7 @@ class Session:
             with suppress(R1tuiError):
                 props = await client.props()
             self._attached_name = model_title(client.model or props.model) or str(client.endpoint)
-            self._monitor.told(Status(state="ready", variant=self._attached_name), props.context_tokens)
+            self._monitor.take_status(Status(state="ready", variant=self._attached_name), props.context_tokens)
 
     async def choose_model(self, name: str) -> None:
         """Ask this one of an attached server's models from now on."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
-from r1tui.tui.widgets.transcript_rows import foreign
+from r1tui.tui.widgets.transcript_rows import safe_text
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -78,7 +78,7 @@ def sides(left: Content, right: Content, width: int) -> Content:
 
 def one_line(text: str) -> str:
     """Foreign text as one line that nothing in it can break."""
-    return " ".join(foreign(text).split())
+    return " ".join(safe_text(text).split())
 
 
 def elided(text: str, columns: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from r1tui.server.diagnosis import level
-from r1tui.tui.widgets.transcript_rows import foreign
+from r1tui.tui.widgets.transcript_rows import safe_text
 
 MOST_LINES = 20_000
 MOST_CHARS = 4 << 20
@@ -37,7 +37,7 @@ def batches(lines: Iterable[str], first: int = 0) -> Iterator[list[Line]]:
     batch: list[Line] = []
     n_chars = 0
     for number, raw in enumerate(lines, first):
-        text = foreign(raw[:LONGEST_CHARS]).expandtabs()
+        text = safe_text(raw[:LONGEST_CHARS]).expandtabs()
         if len(raw) > LONGEST_CHARS:
             text += f"… ({len(raw):,} characters)"
         batch.append(Line(number, text, text.casefold(), level(text), cell_len(text)))

@@ -45,7 +45,7 @@ def clean(text: str) -> str:
     return _ODD.sub("\ufffd", _DROPPED.sub("", text))
 
 
-def foreign(text: str) -> str:
+def safe_text(text: str) -> str:
     """A name, a cause, a line of a log: without its terminal sequences, and safe to draw."""
     return clean(plain(text))
 

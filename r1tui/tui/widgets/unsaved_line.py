@@ -4,7 +4,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from r1tui.tui.remedies import in_keys
-from r1tui.tui.widgets.transcript_rows import foreign
+from r1tui.tui.widgets.transcript_rows import safe_text
 
 
 class UnsavedLine(Static):
@@ -25,5 +25,5 @@ class UnsavedLine(Static):
     def say(self, text: str) -> None:
         """Show this text, with keys in place of the actions that it names; without any, be gone."""
         if text:
-            self.update(Content(foreign(in_keys(text, self.app))), layout=False)
+            self.update(Content(safe_text(in_keys(text, self.app))), layout=False)
         self.display = bool(text)
