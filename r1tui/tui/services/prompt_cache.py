@@ -135,16 +135,11 @@ class PromptCache:
                 await save_prompt(self._kept, held, server.socket, server.key)
             if best is None:
                 return
-            shared = best.prompt.shared_tokens(request)
-            if best.prompt.seconds(shared - there) >= LEAST_GAIN_S and await self._restore(best, server, slot.id_task):
+            gain_s = best.prompt.seconds(best.prompt.shared_tokens(request) - there)
+            if gain_s >= LEAST_GAIN_S and await restore(self._kept, best, server.socket, server.key):
+                held = self._held(best.prompt, server, slot.id_task, saved=True)
+                await asyncio.to_thread(self._kept.hold, held)
                 self._restored = best
-
-    async def _restore(self, best: CacheNote, server: _Server, task: int | None) -> bool:
-        if not await restore(self._kept, best, server.socket, server.key):
-            return False
-        held = self._held(best.prompt, server, task, saved=True)
-        await asyncio.to_thread(self._kept.hold, held)
-        return True
 
     async def _note(self, timings: Timings) -> None:
         """Note that the slot holds this request's prompt; asked while it computes its answer, the slot is its own."""
