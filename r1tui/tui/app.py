@@ -100,7 +100,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     @cached_property
     def services(self) -> Services:
-        """What screens and controllers get, made when the first of them needs it."""
+        """The services of screens and controllers, made when the first of them needs one."""
         from r1tui.tui.services.shared import make_services  # noqa: PLC0415  after the first screen
 
         return make_services(
@@ -116,26 +116,26 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     @cached_property
     def unsaved(self) -> UnsavedWork:
-        """What should be on disk and is not."""
+        """The work that is not on disk although it should be."""
         from r1tui.tui.services.unsaved import UnsavedWork  # noqa: PLC0415  after the first screen
 
         return UnsavedWork(self.chat.composer, self.chat.show_unsaved)
 
     def show_error(self, error: R1tuiError) -> None:
-        """Tell the user what happened and what mends it."""
+        """Show a notice: what happened, and what mends it."""
         told = f"{error.cause}\n{format_remedies(error.remedies, self)}".strip()
         self.notify(plain(told), severity="warning", timeout=15, markup=False)
 
     @cached_property
     def sampler(self) -> Sampler:
-        """What looks at the machine."""
+        """The machine's sampler."""
         return self.services.make_sampler()
 
     def on_load(self) -> None:
         self.call_later(self._complete)  # before any key: those that were pressed meanwhile are handled after it
 
     async def _complete(self) -> None:
-        """Do what the first screen can be shown without."""
+        """Start everything that the first screen does not need."""
         from r1tui.tui.services.unsaved import where_the_last_went  # noqa: PLC0415  after the first screen
 
         asyncio.get_running_loop().set_exception_handler(self._stray)
@@ -171,7 +171,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
                 await self.services.session.close()
 
     def panic(self, *renderables: RenderableType) -> None:
-        """End, and say why in one line when the terminal is as it was before."""
+        """End; the cause is printed in one line after the screen is gone."""
         if not isinstance(renderables[0] if renderables else None, FatalError):
             traces = [trace for one in renderables if (trace := getattr(one, "trace", None)) is not None]  # of Rich
             kind = traces[0].stacks[0].exc_type if traces else "no exception"
@@ -180,7 +180,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         super().panic(*renderables)
 
     def _handle_exception(self, error: Exception) -> None:
-        """What a handler, a timer or a callback raised ends the screen; Textual has no public name for this moment."""
+        """End the screen when a handler, timer or callback raises; Textual has no public hook for it."""
         told = log_unexpected(error, "The screen")
         if self.failure is None:  # what fails after it, fails because of it
             self.failure = _fatal(told)
@@ -188,7 +188,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
             super()._handle_exception(self.failure)
 
     def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Of a task or a callback of the event loop that nobody waits for."""
+        """Report the exception of a task or callback that nobody awaits."""
         error = context.get("exception") or RuntimeError(context.get("message", "?"))
         self._tell_stray(log_unexpected(error, "Something"))
 
@@ -197,7 +197,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
             self.call_later(self.show_error, error)
 
     def notify(self, message: str, *, title: str = "", **options: Any) -> None:
-        """Show a notice; what is foreign in it is text, and the actions that it names are their keys."""
+        """Show a notice: plain text, with keys in place of the actions that it names."""
         super().notify(safe_text(in_keys(message, self)), title=safe_text(title), **{"markup": False, **options})
 
     def action_keys(self) -> None:
@@ -222,7 +222,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
             self._leaving = False
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
-        """Say so; where it was the question what happens to the server, leave without an answer: the server stays."""
+        """Report the failure; when quitting failed, leave and keep the server."""
         if name == QUITTING:
             self.failure = _fatal(error)
             self.exit(return_code=1)
@@ -230,12 +230,12 @@ class R1App(Guarded, ThemedApp, CopyingApp):
             super().work_failed(name, error)
 
     def _left_behind(self) -> str | None:
-        """What the terminal says afterwards about downloads that go on."""
+        """The line that the terminal shows after the end about downloads that continue."""
         names = self.services.models.downloads()
         return f"The download of {names[0]} continues: r1tui download {names[0]} shows it." if names else None
 
     async def _may_leave(self) -> str | None:
-        """What becomes of the server, `keep` or `stop`; None when the user stays. An answer that ends with it has."""
+        """Decide about the server: `keep` or `stop`; None when the user stays. Ends an answer that cannot survive."""
         status = self.services.monitor.refresh()
         if self._attached_to is not None:
             await self._end_answer()  # nobody would read it
@@ -255,13 +255,13 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         return choice
 
     async def _end_answer(self) -> None:
-        """Stop the answer that comes, and wait a moment for its last words, which are to be saved."""
+        """Stop the running answer, and wait a moment for its last words, to save them."""
         await self.services.session.chat.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self.chat.answers.free.wait(), LAST_WORDS_S)
 
     def set_pace(self) -> None:
-        """Tell those who draw and receive how often they may."""
+        """Set the refresh rate of the answer, the transcript and the instruments."""
         if self.chat.is_complete:
             self.services.session.chat.batch_s = 1 / self.refresh_hz
             self.chat.widgets.set_pace(self.refresh_hz, slow_link=self.slow_link)

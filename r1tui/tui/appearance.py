@@ -28,7 +28,7 @@ class ThemedApp(App[None]):
     """Whether little is sent to the terminal."""
 
     def choose_theme(self) -> list[str]:
-        """Have the wanted theme from the first moment: changing it later draws everything twice. What was wrong."""
+        """Set the theme before the first frame (a later change draws everything twice); return complaints."""
         themes, complaints = load_themes(self.paths.config / "themes")
         for theme in themes:
             self.register_theme(theme)
@@ -45,7 +45,7 @@ class ThemedApp(App[None]):
         return complaints
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """What the theme of the moment wants; Textual chooses before there is a theme, and greys are colours too."""
+        """The current theme's filters; Textual chooses them before a theme is set. NO_COLOR drops greys too."""
         if self.no_color:
             return [NoColor()]
         filters = super().get_line_filters()
@@ -55,11 +55,11 @@ class ThemedApp(App[None]):
 
     @property
     def refresh_hz(self) -> float:
-        """How often an answer is drawn now."""
+        """The current refresh rate of an answer."""
         return min(self.config.ui.refresh_hz, SLOW_HZ) if self.slow_link else self.config.ui.refresh_hz
 
     def set_pace(self) -> None:
-        """Tell those who draw and receive how often they may."""
+        """Set the refresh rate of the answer, the transcript and the instruments."""
         raise NotImplementedError
 
     def action_slow_link(self) -> None:

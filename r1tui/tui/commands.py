@@ -14,7 +14,7 @@ OWN_RANK = 20
 
 
 class Command(Struct, frozen=True):
-    """One thing that the user can have done."""
+    """One action that a key or the palette runs."""
 
     id: str
     """By which `ui.keys` gives it another key: its context, a dot, its name."""
@@ -45,16 +45,16 @@ class Command(Struct, frozen=True):
 
     @property
     def is_numbered(self) -> bool:
-        """Whether it is one of a row of alike ones, such as `chat.model1`."""
+        """True for one of a numbered series, such as `chat.model1`."""
         return self.id[-1].isdigit()
 
     @property
     def only_moves(self) -> bool:
-        """Whether all it does is to move a view or the selection."""
+        """True when it only moves a view or the selection."""
         return self.heading in (SELECTING, READING)
 
     def binding(self) -> Binding:
-        """Its binding, for the screen or widget that it is of."""
+        """The binding for its screen or widget."""
         return Binding(
             self.keys,
             self.action,

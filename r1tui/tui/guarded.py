@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class FatalError(R1tuiError):
-    """The screen has ended by what nobody expected; who ran it says so, when the terminal is as it was before."""
+    """An unexpected exception that ended the screen; the command line prints it afterwards."""
 
     def __rich__(self) -> Text:
         """What Textual prints itself: nothing, since it would cut a long path."""
@@ -32,18 +32,18 @@ class FatalError(R1tuiError):
 
 
 class Guarded(Node):
-    """A mixin for what runs workers: none of them fails in silence.
+    """A mixin that reports every exception of a worker.
 
     A worker's `name` says what ends with it, as the beginning of a sentence: `@work(name="The export")`.
     """
 
     def run_worker(self, work: WorkType[T], name: str | None = "", *args: Any, **options: Any) -> Worker[T]:
-        """As Textual's; what it raises is logged and given to `work_failed`, and the screen lives on."""
+        """As Textual's; exceptions are logged and given to `work_failed`, and do not end the screen."""
         guarded = _guarded(work, self, self.app, name or "Something", thread=options.get("thread", False))
         return super().run_worker(guarded, name, *args, **options | {"exit_on_error": False})
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
-        """The worker of this name has failed: say so. Where its end must be seen elsewhere too, override this."""
+        """Report the failed worker; override it to end what depends on it."""
         show_error(self.app, error)
 
 
@@ -57,7 +57,7 @@ def show_error(app: App[Any], error: R1tuiError) -> None:
 
 
 def report_at_end(task: asyncio.Task[Any]) -> None:
-    """Have what the task raises logged and shown, although nobody waits for it."""
+    """Log and show what the task raises, although nobody awaits it."""
 
     def ended(task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -68,7 +68,7 @@ def report_at_end(task: asyncio.Task[Any]) -> None:
 
 
 def _guarded(work: WorkType[T], node: Guarded, app: App[Any], name: str, *, thread: bool) -> WorkType[T]:
-    """The same work; what it raises is reported, and raised again for who waits for the worker."""
+    """The same work; exceptions are reported and raised again."""
 
     def failed(error: Exception) -> None:
         if app.is_running:

@@ -19,7 +19,7 @@ def keymap(settings: UiSettings) -> dict[str, str]:
 
 
 def keys_of(command: Command, own: Mapping[str, str]) -> str:
-    """All keys that a command has, written for people; `own` are the user's."""
+    """The keys of a command, written for people; `own` are the user's."""
     return spelled(own.get(command.id, command.keys))
 
 
@@ -35,7 +35,7 @@ def spelled(keys: str) -> str:
 
 
 def complaints(own: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each id that there is not, and for each key that would mean two things."""
+    """A sentence for each unknown id, and for each key with two meanings."""
     known = [command.id for command in COMMANDS.values() if command.keys]
     for name in own:
         if name not in known:
@@ -63,7 +63,7 @@ def clashes(own: Mapping[str, str]) -> Iterator[tuple[str, Command, Command]]:
 
 
 def keys_in(keys: str) -> list[str]:
-    """Each of some keys that commas separate."""
+    """The keys of a comma-separated list."""
     return [key.strip() for key in keys.split(",") if key.strip()]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class StageReported(Message):
-    """A launch has got on."""
+    """A stage of a launch has made progress."""
 
     event: StageEvent
 

@@ -33,7 +33,7 @@ class Action(NamedTuple):
 
 
 def actions(screen: Screen[Any]) -> list[Action]:
-    """Those of the screen, of what is on it, and of the application, in the table's order."""
+    """The actions of the screen, of its widgets and of the application, in the table's order."""
     found: dict[str, Action] = {}
     for node in (screen, *(child for child in screen.walk_children() if child.display), screen.app):
         for context in _contexts(type(node)):
@@ -47,13 +47,13 @@ def actions(screen: Screen[Any]) -> list[Action]:
 
 
 async def run(app: App[Any], action: Action) -> None:
-    """Do it, or say that it cannot be done now."""
+    """Run the action, or tell the user that it is not possible now."""
     if not await app.run_action(action.action, default_namespace=action.node):
         app.notify(f"{action.command.title}: not possible now.", markup=False)
 
 
 def _contexts(node: type[DOMNode]) -> set[str]:
-    """Those whose keys a screen or widget has."""
+    """The contexts whose keys a screen or widget has."""
     ids = (one.id or "" for one in getattr(node, "BINDINGS", ()) if isinstance(one, Binding))
     return {COMMANDS[name].context for name in ids if name in COMMANDS}
 
@@ -62,14 +62,14 @@ class ActionsProvider(Provider):
     """Offers what `actions` finds."""
 
     async def discover(self) -> Hits:
-        """Those of the screen and the application; the others are there for who looks for them."""
+        """Offer the actions of the screen and the application; a search finds the others too."""
         for action in actions(self.screen):
             command = action.command
             if isinstance(action.node, Screen | App) and not (command.is_numbered or command.only_moves):
                 yield DiscoveryHit(escape(command.title), partial(run, self.app, action), help=self._help(action))
 
     async def search(self, query: str) -> Hits:
-        """Those that match each word of the query."""
+        """Offer the actions that match each word of the query."""
         whole, parts = self.matcher(query), [self.matcher(word) for word in query.split()]
         for action in actions(self.screen):
             found = [_worth(part, action.command) for part in parts]

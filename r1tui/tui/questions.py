@@ -37,24 +37,24 @@ STOP_FOREIGN = Decision("This server was not started here. Stop it anyway?", [ST
 
 
 def stop_at_a_loss(loss: str) -> Decision:
-    """Whether the server is stopped although something is lost by it."""
+    """The question whether to stop the server although something is lost."""
     return Decision(f"{loss} Stop the server?", [STOP])
 
 
 def keep_or_stop(text: str) -> Decision:
-    """What happens to the server when r1tui is left: `keep` or `stop`."""
+    """The question about the server when quitting: `keep` or `stop`."""
     keep = Choice("k", "keep", "Keep it: the next r1tui goes on at once")
     return Decision(text, [keep, Choice("s", "stop", "Stop it: frees its memory")])
 
 
 def replace(running: str | None, wanted: Variant) -> Decision:
-    """Whether the running model may go for the one that r1tui was started with."""
+    """The question whether to replace the running model."""
     text = f"{running or 'A model'} is already running."
     return Decision(text, [Choice("s", "switch", f"Stop it, and start {wanted.name}")])
 
 
 def fetch(variant: Variant) -> Decision:
-    """Whether a large model is to be fetched and brought up (`launch`), or `only` fetched."""
+    """The question whether to fetch and start a large model (`launch`), or `only` fetch it."""
     text = f"{variant.name} is not on this machine: {variant.size_gib or 0.0:,.0f} GiB to fetch."
     launch = Choice("f", "launch", "Fetch it, then start it")
     return Decision(text, [launch, Choice("o", "only", "Only fetch it; keep what is running")])

@@ -95,7 +95,7 @@ def format_error(error: R1tuiError, app: App[Any]) -> str:
 
 
 def with_keys(event: StageEvent, app: App[Any]) -> StageEvent:
-    """What a stage tells, with keys in its remedies."""
+    """The stage event with keys in its remedies."""
     match event:
         case StageFailed():
             return replace(event, remedies=(Advice(format_remedies(event.remedies, app)),) if event.remedies else ())
@@ -115,5 +115,5 @@ def to_go_on(remedies: Remedies, *, is_last: bool = True) -> Remedies:
 
 
 def does_not_fit(room: ContextBudget) -> str:
-    """What is wrong with a prompt that is larger than the context."""
+    """The sentence on a prompt that is larger than the context."""
     return f"The prompt would have {room.prompt_tokens:,} tokens; the context holds {room.context_tokens:,}."

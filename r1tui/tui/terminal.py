@@ -44,7 +44,7 @@ _KEYS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Pastes:
-    """Makes the text of pastes harmless in a stream of input, and lets all else pass as it comes.
+    """Makes pasted text harmless in a stream of input; other input passes unchanged.
 
     A paste ends at the last mark of an end in its burst of input. An earlier one stands in its text, put there by
     somebody who wants what follows to be typed.
@@ -117,7 +117,7 @@ class PasteDriver(LinuxDriver):
 
 
 def wrapped(sequence: str, environment: Mapping[str, str]) -> str:
-    """An OSC sequence as the terminal behind tmux or screen gets it.
+    """The OSC sequence, wrapped for tmux or GNU screen.
 
     tmux takes the bare form with `set-clipboard on`, the wrapped one with `allow-passthrough on`, and drops the other.
     Behind an SSH connection only TERM tells of either; `screen` may then be both, and both drop what is the other's.
@@ -133,7 +133,7 @@ def wrapped(sequence: str, environment: Mapping[str, str]) -> str:
 
 
 def format_copied(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """What the user is told when a text was copied."""
+    """The notice on a copied text."""
     where = "Sent to the terminal and tmux." if environment.get("TMUX") else "Sent to the terminal."
     size_bytes = len(text.encode("utf-8", "replace"))
     if size_bytes > MOST_BYTES:
@@ -164,7 +164,7 @@ def wrapping(base: type[Driver]) -> type[Driver]:
 
 
 class CopyingApp(App[None]):
-    """An application all of whose copies go this way, those of Textual's own widgets too."""
+    """An application whose copies all go this way, Textual's own widgets included."""
 
     _copied = ""
 
@@ -175,7 +175,7 @@ class CopyingApp(App[None]):
 
     @property
     def clipboard(self) -> str:
-        """What was copied last."""
+        """The text that was copied last."""
         return self._copied
 
     def copy_to_clipboard(self, text: str) -> None:

@@ -28,7 +28,7 @@ STILL_COMING = "The answer is still coming. <select.leave> leaves the selection,
 
 @dataclass(frozen=True)
 class Receiving:
-    """The exchange whose answer comes, and its conversation, shown or not."""
+    """The exchange whose answer is received, and its conversation, shown or not."""
 
     conversation: Conversation
     exchange: Exchange
@@ -37,7 +37,7 @@ class Receiving:
 
 
 class AnswerController:
-    """Owns which answer comes; one at a time, of the conversation that is shown or of one that was left."""
+    """Owns the answer that is received: one at a time, of the shown conversation or of one that was left."""
 
     def __init__(self, client: ChatClient, saved: Saver, view: View) -> None:
         self.receiving: Receiving | None = None
@@ -54,22 +54,22 @@ class AnswerController:
 
     @property
     def left_conversation(self) -> Conversation | None:
-        """The conversation whose answer comes, where another is shown."""
+        """The conversation that is being answered while another is shown."""
         coming = self.receiving.conversation if self.receiving is not None else None
         return coming if coming is not self._view.conversation else None
 
     @property
     def is_shown(self) -> bool:
-        """Whether an answer of the conversation that is shown comes."""
+        """True while the shown conversation is being answered."""
         return self.receiving is not None and self.left_conversation is None
 
     @property
     def can_stop(self) -> bool:
-        """Whether something is to be stopped: the answer of the conversation that is shown, or the look for room."""
+        """True while the shown answer or the counting of tokens can be stopped."""
         return self.is_shown or self._counting is not None
 
     def why_not_now(self) -> str | None:
-        """Why nothing can be asked in this conversation now; None when it can."""
+        """The reason why nothing can be asked here now; None when it can."""
         if (pid := self._saved.elsewhere(self._view.conversation)) is not None:
             return f"This conversation is open in another r1tui (PID {pid}). <chat.new>: a new one."
         if (left := self.left_conversation) is not None:
@@ -81,13 +81,13 @@ class AnswerController:
         return None
 
     def can_ask(self) -> bool:
-        """Whether something can be asked now; the user is told why not."""
+        """Check that a question can be asked now; else tell the user why not."""
         if (why := self.why_not_now()) is not None:
             self._view.tell(why)
         return why is None
 
     def submit(self, text: str, typed: Typed, instead_of: Exchange | None) -> None:
-        """Ask, if somebody can answer; else the text is in the prompt again."""
+        """Ask the question; when nothing can answer, return it to the prompt."""
         if (why := self.why_not_now()) is not None:
             self._view.give_back(Question(text, typed, instead_of))
             self._view.tell(f"{why} Your question waits here.")
@@ -98,7 +98,7 @@ class AnswerController:
         self._begin(self._ask_with_room(Question(question, typed, instead_of)))
 
     def ask_anew(self, exchange: Exchange) -> None:
-        """Ask the question of this exchange again; the answer that it has stays as a branch."""
+        """Ask the question of this exchange again; its answer stays as a branch."""
         if self.can_ask():
             self._begin(self._ask_with_room(Question(exchange.question, instead_of=exchange)))
 
@@ -154,7 +154,7 @@ class AnswerController:
             self._view.run_worker(work, name="Ending the thinking", group="end_thinking", exclusive=True)
 
     def read_on(self) -> None:
-        """Receive what the supervisor records for the conversation, of an answer that another r1tui asked for."""
+        """Follow the supervisor's recording of an answer that another r1tui asked for."""
         conversation = self._view.conversation
         exchange = next((exchange for exchange in conversation.every if exchange.answer.running), None)
         if exchange is not None and self.receiving is None:
@@ -172,7 +172,7 @@ class AnswerController:
         self._view.run_worker(work, name="Asking", group="ask")
 
     async def _ask_with_room(self, question: Question) -> None:
-        """Ask, unless the context has no room; where it has little, the user decides.
+        """Ask, unless the context is full; when it is nearly full, the user decides.
 
         What was typed and is not asked is in the prompt again; of a question that is asked anew nothing is lost.
         """
@@ -197,7 +197,7 @@ class AnswerController:
             await self._ask(question)
 
     async def _go_on_with_room(self, exchange: Exchange) -> None:
-        """Go on with this last answer, unless the context has no room; where it has little, the user decides."""
+        """Continue the last answer, unless the context is full; when it is nearly full, the user decides."""
         conversation, answer = self._view.conversation, exchange.answer
         beginning = Beginning(answer.thinking.text, answer.content.text)
         try:
@@ -234,7 +234,7 @@ class AnswerController:
         return await self._view.decide(little_room(room, goes_on=goes_on))
 
     async def _ask(self, question: Question) -> None:
-        """Ask at the end, or as a branch beside a question; the same question again is for another answer."""
+        """Ask at the end, or as a branch beside a question; the same question asks for another answer."""
         conversation, old = self._view.conversation, question.instead_of
         if old is None or old not in conversation.exchanges:
             exchange, vary = conversation.ask(question.text, new_conversation_id()), False
@@ -291,7 +291,7 @@ class AnswerController:
         self._view.post_message(AnswerReceived(events, receiving.conversation))
 
     def _take_in(self, answer: Answer, event: StreamEvent) -> None:
-        """Let the answer have the event; an answer that is not gone on with stays as it was."""
+        """Apply the event to the answer; a failed continuation leaves the answer as it was."""
         match event:
             case TooLong(prompt_tokens=prompt, context_tokens=context) if answer.rest_is_missing:
                 answer.does_not_go_on(context_full=True)
@@ -305,7 +305,7 @@ class AnswerController:
                 answer.apply(event)
 
     def _refuse(self, receiving: Receiving, refused: TooLong) -> None:
-        """The server has no room for what was asked: the question is in the prompt again."""
+        """Return a question that is too long for the context to the prompt."""
         conversation, exchange = receiving.conversation, receiving.exchange
         why = does_not_fit(ContextBudget(refused.prompt_tokens, refused.context_tokens))
         if conversation is not self._view.conversation:

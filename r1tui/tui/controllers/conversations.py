@@ -11,7 +11,7 @@ from r1tui.tui.services.saver import Saver
 
 
 class ConversationController:
-    """Owns which conversation is shown. The answer of one that is left goes on coming, and is saved."""
+    """Owns the shown conversation. An answer of one that is left continues, and is saved."""
 
     def __init__(self, saved: Saver, answers: AnswerController, client: ChatClient, view: View) -> None:
         self.shown = Conversation(new_conversation_id())
@@ -22,11 +22,11 @@ class ConversationController:
 
     @property
     def _answered(self) -> Conversation | None:
-        """The one whose answer comes, shown or not."""
+        """The conversation that is being answered, shown or not."""
         return self._answers.receiving.conversation if self._answers.receiving is not None else None
 
     async def open_last(self) -> None:
-        """Be where the last r1tui was; an answer that was running then is read on."""
+        """Open the conversation of the last r1tui, and follow its answer if one is running."""
         try:
             last = await self._saved.last()
         except R1tuiError as error:
@@ -36,12 +36,12 @@ class ConversationController:
         self.save_shown()  # how an answer ended whose r1tui was killed, so that it is found by its words
 
     def begin_open(self, conversation_id: str | None) -> None:
-        """Show this conversation, beside all else; None stays with the one that is shown."""
+        """Open this conversation in the background; None keeps the one that is shown."""
         if conversation_id is not None:
             self._view.run_worker(self.open(conversation_id), group="open", name="Opening the conversation")
 
     async def open(self, conversation_id: str) -> None:
-        """Show this conversation, and read on the answer that it waits for."""
+        """Show this conversation, and follow its running answer."""
         coming = self._answered
         if coming is not None and coming.id == conversation_id:
             self.show(coming)
@@ -71,7 +71,7 @@ class ConversationController:
             self.show(Conversation(new_conversation_id()))
 
     def show(self, conversation: Conversation) -> None:
-        """Show this one; the one before is left, unless its answer comes."""
+        """Show this one; leave the one before, unless it is being answered."""
         self.shown = conversation
         self._view.show(conversation, answer_comes=self._answered is not None)
         if self._answered is None:
@@ -81,24 +81,24 @@ class ConversationController:
         self._view.refresh_bindings()
 
     def leave(self, conversation_id: str) -> None:
-        """Show another conversation if this one is shown, unless its answer comes."""
+        """Show an empty conversation in place of this one, unless it is being answered."""
         if self.shown.id == conversation_id and not self.is_answering(conversation_id):
             self.show(Conversation(new_conversation_id()))
 
     def open_here(self, conversation_id: str) -> Conversation | None:
-        """The conversation with this id if it is shown here, or its answer comes here."""
+        """The conversation with this id, if it is shown or answered here."""
         return next((one for one in self._open() if one.id == conversation_id), None)
 
     def is_answering(self, conversation_id: str) -> bool:
-        """Whether an answer of it comes here."""
+        """True while it is being answered here."""
         return self._answered is not None and self._answered.id == conversation_id
 
     def save_shown(self) -> None:
-        """Save the one that is shown, beside all else."""
+        """Save the shown conversation in the background."""
         self._view.run_worker(self._saved.save(self.shown), group="save", name="Saving the conversation")
 
     def answer_ended(self, conversation: Conversation) -> None:
-        """Save it, and leave it where it is not shown; read on the answer that the shown one waits for."""
+        """Save it, and leave it if it is not shown; then follow the answer that the shown one waits for."""
         self._view.run_worker(self._save_and_leave(conversation), group="save", name="Saving the conversation")
         self._answers.read_on()
 

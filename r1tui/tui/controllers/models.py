@@ -27,7 +27,7 @@ LONG_LOAD_S = 30.0
 
 
 class ServerNotice(NamedTuple):
-    """What is said when the server's state has changed and the instruments' one word is not enough."""
+    """A notice on a change of the server's state."""
 
     title: str
     text: str
@@ -35,7 +35,7 @@ class ServerNotice(NamedTuple):
 
 
 class ModelController:
-    """Owns which model runs or comes up, and which ran before; an attached server's it only shows."""
+    """Owns the model that runs or starts, and the one before; an attached server's is only shown."""
 
     def __init__(self, session: Session, monitor: ServerMonitor, models: LocalModels, view: View) -> None:
         self.status: Status | None = None
@@ -117,14 +117,14 @@ class ModelController:
             self._view.show_welcome()
 
     def watch(self) -> None:
-        """Follow the server, beside all else; somebody else's says once what it is."""
+        """Follow the server in the background; an attached one is asked once."""
         if self._session.attached:
             self._view.run_worker(self._session.look_at_attached(), name="Asking the server")
         else:
             self._view.run_worker(self._session.watch(), group="watch", name="Watching the server")
 
     def take_status(self, status: Status) -> None:
-        """The server's status is another one, or is to be looked at anew."""
+        """Take a new status of the server."""
         before, self.status = self.status, status
         self.ready = status.state in ("ready", "sleeping")
         self._view.show_status(status)
@@ -143,7 +143,7 @@ class ModelController:
             self._bring_up(self._launcher.follow(status))
 
     def take_stage(self, event: StageEvent) -> None:
-        """A launch has got on."""
+        """A stage of a launch has made progress."""
         if isinstance(event, StageFailed):
             self._failure = event
         self._view.show_stage(event)
@@ -166,13 +166,13 @@ class ModelController:
         self._view.refresh_bindings()
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
-        """A launch whose work is gone has failed."""
+        """End a launch whose worker has failed."""
         if name == LAUNCH and self.launching:
             self._view.post_message(StageReported(StageFailed.of("server", error)))
             self._view.post_message(LaunchEnded(ready=False))
 
     def launch(self, variant: Variant, *, replace: bool) -> None:
-        """Bring the model up; with `replace` in place of what runs."""
+        """Start the model; with `replace` in place of the running one."""
         if replace and self.ready and self.status is not None:
             self.replaced = self._models.running(self.status)
         self.last = variant
@@ -185,7 +185,7 @@ class ModelController:
         self._view.refresh_bindings()
 
     def cancel(self) -> None:
-        """Give the launch up; a server that comes up without one is stopped if the user agrees."""
+        """Cancel the launch; a server that starts by itself is stopped if the user agrees."""
         if self._launcher.following:
             self._view.run_worker(self._cancel_foreign(), group="cancel", name="Cancelling the launch")
         else:
@@ -208,7 +208,7 @@ class ModelController:
             self.launch(self.last, replace=self.status is not None and self.status.stray)
 
     async def _restart(self, status: Status) -> None:
-        """Have the server started again, by its supervisor or, where that hangs, by a new one."""
+        """Restart the server by its supervisor, or by a new one when that hangs."""
         variant = self.last or self._models.running(status)
         done = await self._monitor.restart()
         if not done and variant is not None and (self._launcher.following or not self.launching):
@@ -245,7 +245,7 @@ class ModelController:
             self._view.tell("Nothing is being downloaded. <chat.variants> lists the models.")
 
     def switch(self, variant: Variant | None, *, unasked: bool = True, known_size: bool = False) -> None:
-        """Bring the model up in place of what runs; not `unasked`, the user is asked first whether it may go.
+        """Start the model in place of the running one; with `unasked` false the user must agree first.
 
         With `known_size` the user was told how much there is to fetch, and is not asked again.
         """
@@ -268,20 +268,20 @@ class ModelController:
             self.launch(variant, replace=self._monitor.refresh().running)
 
     async def _is_soon_here(self, variant: Variant) -> bool:
-        """Whether the model is on this machine, or small enough to be fetched unasked."""
+        """True when the model is on this machine, or small enough to fetch without asking."""
         if (variant.size_gib or 0.0) < ASK_BEFORE_FETCHING_GIB:
             return True
         return await asyncio.to_thread(self._models.is_here, variant)
 
     async def may_stop_answers(self) -> bool:
-        """Whether the server may be stopped: the user is asked when it computes somebody else's answer."""
+        """Check that the server may be stopped; the user decides when it computes another client's answer."""
         if not await self._session.chat.others_answers():
             return True
         return await self._view.decide(questions.STOP_OTHERS) is not None
 
 
 def server_notice(before: Status | None, now: Status) -> ServerNotice | None:
-    """What is to be said of the change; None for one that speaks for itself. `before` is None at the first look."""
+    """The notice on this change, if it needs one; `before` is None at the first look."""
     cause = f"{now.cause or ''} {say(now.remedies)}".strip()
     if now.hangs:
         return ServerNotice("The server hangs", cause, "error")

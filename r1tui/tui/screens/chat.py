@@ -62,7 +62,7 @@ class ChatScreen(Guarded, Screen[None]):
 
     @property
     def conversation(self) -> Conversation:
-        """The one that is shown."""
+        """The shown conversation."""
         return self.conversations.shown
 
     @property
@@ -79,7 +79,7 @@ class ChatScreen(Guarded, Screen[None]):
         self.call_after_refresh(self.opened.set)
 
     async def complete(self, services: Services, wanted: Variant | None, *, insists: bool) -> None:
-        """Bring all that is not there yet, and begin, with the `wanted` model where there is one."""
+        """Mount everything else, and begin, with the `wanted` model if there is one."""
         from r1tui.tui.screens.chat_parts import ChatParts  # noqa: PLC0415  after the first screen
 
         self.parts = parts = ChatParts(self, self.instruments, self.composer, services)
@@ -98,7 +98,7 @@ class ChatScreen(Guarded, Screen[None]):
         await self.models.begin(wanted, insists=insists)
 
     def refresh_bindings(self) -> None:
-        """What keys do has changed, and with it, it may be, whether anything has been asked."""
+        """Look again which keys do something, and whether the conversation is empty."""
         super().refresh_bindings()
         self.set_class(self.is_complete and not self.conversation.exchanges, "-empty")
 
@@ -144,11 +144,11 @@ class ChatScreen(Guarded, Screen[None]):
         self.answers.submit(message.text, message.typed, message.instead_of)
 
     def on_transcript_character_typed(self, message: Transcript.CharacterTyped) -> None:
-        """What is typed while reading belongs into the prompt."""
+        """Put a character that is typed while reading into the prompt."""
         self.composer.prompt.focus().insert(message.character)
 
     def on_paste(self, event: events.Paste) -> None:
-        """What is pasted while reading belongs into the prompt."""
+        """Put what is pasted while reading into the prompt."""
         event.stop()
         self.composer.prompt.focus().paste(event.text)
 
@@ -179,7 +179,7 @@ class ChatScreen(Guarded, Screen[None]):
         self.parts.openers.save(message.text, message.name)
 
     def show_unsaved(self, text: str) -> None:
-        """Say for as long as that is so what is not saved; without text, nothing."""
+        """Show what is not saved for as long as that is so; an empty text hides the line."""
         if self.is_complete:
             self.widgets.unsaved.say(text)
 

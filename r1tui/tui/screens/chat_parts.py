@@ -49,7 +49,7 @@ class ChatParts:
 
 
 class Stopping:
-    """What the keys that stop something stop: what the user is at, before what goes on beside it."""
+    """Stops the edit, the answer or the launch: the first of them that is running."""
 
     def __init__(self, screen: Screen[None], parts: ChatParts) -> None:
         self._screen = screen
@@ -71,7 +71,7 @@ class Stopping:
             self._screen.notify("<app.quit> leaves r1tui.", markup=False)
 
     def can(self, what: str) -> bool:
-        """Whether there is something to stop, and nothing that has the same key and comes first."""
+        """True when there is something to stop, and no other use of the same key comes first."""
         parts, composer = self._parts, self._parts.widgets.composer
         if what == "interrupt":
             return True
@@ -121,7 +121,7 @@ class Openers:
                 push(later.overlays.PanelScreen(parts.widgets.instruments.figures))
 
     def can(self, what: str) -> bool:
-        """Whether there is something to see; the log of somebody else's server is not on this machine."""
+        """True when there is something to show; an attached server's log is not on this machine."""
         if what == "thinking":
             return any(one.answer.has_thoughts for one in self._parts.conversations.shown.exchanges)
         return what != "log" or not self._services.session.attached

@@ -51,13 +51,13 @@ class ChatWidgets:
         return self.stages, self.greeting, self.transcript, self.unsaved, self.selection, KeyLine()
 
     def set_pace(self, refresh_hz: float, *, slow_link: bool) -> None:
-        """Draw so often."""
+        """Set how often the transcript and the instruments draw."""
         self.transcript.set_pace(refresh_hz, wide_jumps=slow_link)
         self.instruments.slow_down(5.0 if slow_link else 1.0)
 
 
 class ChatView:
-    """Shows and asks on a screen with these widgets."""
+    """Shows and asks for the controllers, on the chat screen."""
 
     widgets: ChatWidgets
     conversations: ConversationController
@@ -73,7 +73,7 @@ class ChatView:
 
     @property
     def conversation(self) -> Conversation:
-        """The one that is shown."""
+        """The shown conversation."""
         return self.conversations.shown
 
     @property
@@ -133,7 +133,7 @@ class ChatView:
         self.widgets.instruments.asked()
 
     def give_back(self, question: Question, *, was_asked: bool = False) -> None:
-        """Have the question in the prompt again, as the edit of an exchange where it was one."""
+        """Return the question to the prompt, as the edit of an exchange if it was one."""
         if was_asked:
             if question.typed is not None:
                 self.widgets.composer.refused(question.typed)
@@ -171,7 +171,7 @@ class ChatView:
         self.widgets.stages.reset()
 
     def show_stage(self, event: StageEvent) -> None:
-        """A launch has got on."""
+        """A stage of a launch has made progress."""
         self.widgets.stages.apply(with_keys(event, self._screen.app))
 
     def hide_launch(self, *, focus: bool) -> None:

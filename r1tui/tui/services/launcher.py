@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Run:
-    """How far a launch has got."""
+    """The progress of a launch."""
 
     stage: Stage
     ready: bool = False
@@ -107,7 +107,7 @@ class Launcher:
 
     @asynccontextmanager
     async def _run(self, stage: Stage, is_started: Callable[[], bool]) -> AsyncIterator[_Run]:
-        """Post how the block ends; when it is cancelled and not wanted, what `is_started` of it is stopped."""
+        """Post how the block ends; when the user cancels it, stop the server if it `is_started`."""
         self._given_up, run = False, _Run(stage)
         try:
             yield run
@@ -129,10 +129,10 @@ class Launcher:
             self._post(LaunchEnded(run.ready))
 
     def give_up(self) -> None:
-        """The launch that is about to be cancelled is not wanted; without this word only the screen is left."""
+        """Mark the launch as cancelled by the user; without this mark only the screen is being left."""
         self._given_up = True
 
     def leave_download(self) -> None:
-        """The screen is about to end: a download goes on without it."""
+        """Let a download continue when the screen ends."""
         if self._launch is not None:
             self._launch.leave_download = True

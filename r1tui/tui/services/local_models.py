@@ -38,13 +38,13 @@ class LocalModels:
         return Variant(name=file.stem, title=str(file), file=file) if file is not None else None
 
     def is_here(self, variant: Variant) -> bool:
-        """Whether all of it is on this machine."""
+        """True when all of it is on this machine."""
         from r1tui.hub.local.found import find_model  # noqa: PLC0415
 
         return find_model(variant, self._paths, self._config) is not None
 
     def neighbour(self, current: str | None, step: int) -> Variant | None:
-        """The model on disk that stands so many places after the current one, if there is another."""
+        """The model on disk that is `step` places after the current one, if there is another."""
         here = [one for one in self.catalog if self.is_here(one)]
         if len(here) < 2:
             return None

@@ -49,7 +49,7 @@ class _Server(msgspec.Struct, frozen=True):
 
 
 class PromptCache:
-    """Of one session. `make_ready` comes before a request, and `noting` sees its events."""
+    """The prompt cache of one session: call `make_ready` before a request, and pass its events through `noting`."""
 
     def __init__(self, paths: Paths, config: Config, post: Callable[[Message], object]) -> None:
         self._paths = paths

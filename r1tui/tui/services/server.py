@@ -76,7 +76,7 @@ class ServerMonitor:
         self._post(ServerChanged(status, context_tokens))
 
     def note_hanging(self) -> None:
-        """The supervisor that there is does not answer."""
+        """Note that the current supervisor does not answer."""
         self._hanging_pid = supervisor.recent_status(self._paths).supervisor_pid
         self.refresh()
 
@@ -209,7 +209,7 @@ class Connection:
         return self._client
 
     async def choose(self, model_name: str) -> None:
-        """Have this one of an attached server's models answer from now on."""
+        """Ask this model of an attached server from now on."""
         await self.forget()
         self.model_name = model_name
 
@@ -224,7 +224,7 @@ class Connection:
             self.model_name = client.model
 
     async def forget(self) -> None:
-        """Let go of the server: the next one may be another."""
+        """Close the connection; the next one may be to another server."""
         client, self._client = self._client, None
         if client is not None:
             await client.__aexit__(None, None, None)

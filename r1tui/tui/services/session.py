@@ -27,7 +27,7 @@ from r1tui.tui.services.server import Connection, ServerMonitor
 
 
 class Session:
-    """One user's way to one server, managed or attached."""
+    """The connection to one server, managed or attached, with its answers, launches and settings."""
 
     def __init__(
         self,
@@ -65,12 +65,12 @@ class Session:
 
     @property
     def attached(self) -> bool:
-        """Whether the server is somebody else's, so that there is nothing to launch, switch or stop."""
+        """True for an attached server, where there is nothing to launch, switch or stop."""
         return self._attach is not None
 
     @property
     def answering(self) -> bool:
-        """Whether an answer is being received."""
+        """True while an answer is received."""
         return self.chat.answer_id is not None
 
     @property
@@ -120,7 +120,7 @@ class Session:
         return await asyncio.to_thread(self.choices.of, self.model)
 
     async def effective_sampling(self) -> Sampling:
-        """What counts for the model that runs where the user has not chosen otherwise, and who says so.
+        """The values that apply where the user has chosen none, with their sources.
 
         Nothing is known of somebody else's server but what the config says.
         """

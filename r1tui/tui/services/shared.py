@@ -26,7 +26,7 @@ SAMPLE_S = 1.0
 
 @dataclass(frozen=True)
 class Services:
-    """One of each."""
+    """The services, one of each."""
 
     paths: Paths
     config: Config
@@ -39,7 +39,7 @@ class Services:
     saved: Saver
     """The conversations on disk."""
     unsaved: UnsavedWork
-    """What should be on disk and is not."""
+    """The work that is not on disk although it should be."""
     models: LocalModels
     """The models that there are."""
 

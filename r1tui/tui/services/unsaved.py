@@ -25,7 +25,7 @@ class Desk(Protocol):
 
 
 class UnsavedWork:
-    """What is not saved, and what becomes of it when r1tui is left."""
+    """The unsaved work, and what happens to it when r1tui ends."""
 
     def __init__(self, desk: Desk, say: Callable[[str], None]) -> None:
         """`say` takes what is to be said for as long as it is so; nothing when all is saved."""
@@ -80,14 +80,14 @@ class UnsavedWork:
         return self._with_draft(unsaved if isinstance(unsaved, Unsaved) else None)
 
     def settle(self, unsaved: Unsaved, files: list[Path]) -> None:
-        """Leave it at that: what is not saved is in these files now, which the terminal says in the end."""
+        """Note that the unsaved work is in these files; the terminal names them at the end."""
         self.is_settled = True
         named = ", ".join(plain(str(path)) for path in files)
         self.last_words += [f"{one_line(unsaved.why.cause)} What was not saved ({unsaved.said}) is in {named}"]
         logging.getLogger(__name__).warning("What was not saved at the end is in %s", named)
 
     async def rescue_rest(self, unsaved: Unsaved | None) -> None:
-        """The app ends with `unsaved`, and nobody can be asked any more: put it elsewhere, and say where."""
+        """Put unsaved work elsewhere when the app ends and nobody can be asked; say where."""
         if (left := self._with_draft(unsaved)) is not None:
             await asyncio.to_thread(self._rescue, left)
 
@@ -117,7 +117,7 @@ class UnsavedWork:
 
 
 def where_the_last_went() -> str:
-    """What is said at the start of words that an earlier r1tui had to put elsewhere; empty without any."""
+    """The notice about words that an earlier r1tui put elsewhere; empty without any."""
     files = left_behind()
     if not files:
         return ""
