@@ -243,7 +243,7 @@ async def test_one_that_is_open_elsewhere_is_marked_and_only_read(app: Listening
         await until(pilot, lambda: any("open in another r1tui" in text for text in app.told))
         await pilot.press("enter")
         await until(pilot, lambda: app.chat.conversation.id == "c2")
-        await until(pilot, lambda: any("only to be read" in text for text in app.told))
+        await until(pilot, lambda: any("read-only here" in text for text in app.told))
         app.chat.query_one(Prompt).text = "and?"
         await pilot.press("enter")
         await until(pilot, lambda: any("Ctrl+N: a new one" in text for text in app.told))
