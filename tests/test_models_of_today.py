@@ -18,6 +18,7 @@ from r1tui.planning.corrected import plan_elsewhere, plan_here
 from r1tui.planning.subject import Subject
 from r1tui.system.paths import Paths
 from tests import sparse_models
+from tests.bench.plan_grid import MACHINES, plan_for
 from tests.engine_figures import breakdown
 
 GIB = 1024
@@ -198,3 +199,13 @@ def test_a_what_if_of_an_architecture_without_a_formula_is_planned_by_the_engine
     asked = plan_elsewhere(unknown, request, engine)
     assert asked.devices[0].kv_mib == pytest.approx(exact.devices[0].kv_mib, rel=0.1)
     assert (asked.verdict, asked.n_gpu_layers) == (exact.verdict, exact.n_gpu_layers)
+
+
+@pytest.mark.parametrize("name", ["qwen3-235b", "gpt-oss-120b", "glm5", "v4-flash", "llama-405b", "nemotron3-nano"])
+def test_no_machine_is_told_that_a_model_does_not_fit_which_llama_cpp_loads(built: Built, name: str) -> None:
+    header = read_header(built(name))
+    verdicts = {machine: plan_for(header, machine).verdict for machine in MACHINES}
+    assert "no" not in verdicts.values(), verdicts
+    by_size = ["no", "disk", "cpu", "hybrid", "gpu"]
+    ranks = [by_size.index(verdicts[one]) for one in ("12+64", "24+128", "48+256", "80+256", "2x80+512")]
+    assert ranks == sorted(ranks)

@@ -116,6 +116,20 @@ def test_a_plan_that_no_layer_saves_has_the_verdict_no(mla: Path) -> None:
     assert (made.verdict, made.fits) == ("no", False)
 
 
+def test_llama_cpp_is_asked_once_for_its_own_choice(mla: Path) -> None:
+    subject = Subject(read_header(mla), mla, mla, on_disk=True)
+    device = Device("CUDA0", "cuda", 24 * GIB, 24 * GIB)
+    request = PlanRequest(256 * GIB, 256 * GIB, 8, PlanSettings(strategy="engine"), (device,))
+    asked: list[Plan] = []
+
+    def engine_says(plan: Plan) -> Answer:
+        asked.append(plan)
+        return answer(plan, kv=3, compute=2)
+
+    made = by_the_engine(subject, request, engine_says)
+    assert (len(asked), made.n_gpu_layers, made.source) == (1, None, "engine")
+
+
 def test_the_engine_s_answer_takes_the_place_of_the_estimate_in_context_and_speed(mla: Path) -> None:
     subject = Subject(read_header(mla), mla, mla, on_disk=True)
     device = Device("CUDA0", "cuda", 142 * GIB, 142 * GIB)

@@ -69,6 +69,8 @@ def by_the_engine(subject: Subject, request: PlanRequest, ask: Ask) -> Plan:
     for _ in range(ASKED_AT_MOST):
         request = replace(request, answers=(*request.answers, ask(plan)))
         asked = make_plan(subject.header, replace(request, settled=(plan.layout, plan.why)))
+        if asked.n_gpu_layers is None:  # llama.cpp's own choice, which is one
+            return asked
         best = asked if best is None or asked.beats(best) or not best.can_start else best
         plan = make_plan(subject.header, request)
         if plan.source == "engine" or (best.verdict != "no" and not plan.beats(best)):

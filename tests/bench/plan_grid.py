@@ -19,7 +19,7 @@ from pathlib import Path
 from r1tui.config import CacheType, EngineSettings, PlanSettings
 from r1tui.engine.make import build_engine
 from r1tui.gguf import Header, read_header
-from r1tui.plan import Device, PlanRequest, make_plan
+from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.memory import MIB, Model, ModelLayout, Share
 from r1tui.system.paths import Paths
 from tests import sparse_catalog, sparse_models, sparse_r1
@@ -106,20 +106,23 @@ def measure(server: Path, names: list[str], every: int) -> Iterator[Point | None
             path.unlink()
 
 
+def plan_for(header: Header, machine: str) -> Plan:
+    """The plan for one of the machines, by formulas alone."""
+    gpus_gib, ram_gib = MACHINES[machine]
+    devices = tuple(
+        Device(f"CUDA{n}", "cuda", gib * GIB, gib * GIB, unified=machine.endswith("unified"))
+        for n, gib in enumerate(gpus_gib)
+    )
+    return make_plan(header, PlanRequest(ram_gib * GIB, ram_gib * GIB, 16, PlanSettings(), devices))
+
+
 def verdicts(names: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """For each model what would run where on each of the machines."""
     with tempfile.TemporaryDirectory(prefix="grid") as folder:
         for name in names:
             header = read_header(build(Path(folder, f"{name}.gguf"), name))
-            found: dict[str, str] = {}
-            for machine, (gpus_gib, ram_gib) in MACHINES.items():
-                devices = tuple(
-                    Device(f"CUDA{n}", "cuda", gib * GIB, gib * GIB, unified=machine.endswith("unified"))
-                    for n, gib in enumerate(gpus_gib)
-                )
-                made = make_plan(header, PlanRequest(ram_gib * GIB, ram_gib * GIB, 16, PlanSettings(), devices))
-                found[machine] = f"{made.verdict} {made.ctx_size // 1024}k"
-            yield name, found
+            made = {machine: plan_for(header, machine) for machine in MACHINES}
+            yield name, {machine: f"{one.verdict} {one.ctx_size // 1024}k" for machine, one in made.items()}
 
 
 def main() -> None:
