@@ -67,7 +67,7 @@ def test_a_plan_says_how_fast_and_how_dear_a_machine_is_that_is_not_this_one(
     assert made["tps"]["prompt"][0] > 20
     assert set(made["ttft_s"]) == {"512", "8192"}
     assert made["ttft_s"]["512"][0] < made["ttft_s"]["8192"][0]
-    assert made["cost_per_1000_tokens"] == pytest.approx([0.5 / high, 0.5 / low], rel=0.05)
+    assert made["cost_per_1000_tokens"] == pytest.approx([0.5 / high, 0.5 / low], rel=0.1)
     assert of_json(r1tui, *asked)["cost_per_1000_tokens"] is None
     assert "1,000 tokens of answers cost " in r1tui(*asked, "--price", "1.8").stdout
     assert r1tui(*asked, "--price", "0").returncode == 2

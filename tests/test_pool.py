@@ -68,6 +68,7 @@ def test_an_older_r1_has_room_for_its_pool_when_the_context_is_full(
         assert device.pool_mib >= scores_mib + 500
         assert buffers_mib + scores_mib + 600 <= device.total_mib
         assert device.planned_mib <= device.total_mib - 1024
+        assert any(f"{device.name} keeps {device.pool_mib:,} MiB" in reason for reason in made.reasons)
 
 
 def test_llama_cpp_s_own_choice_leaves_room_for_the_pool(r1: dict[str, Header]) -> None:

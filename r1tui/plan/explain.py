@@ -146,6 +146,19 @@ def measured_pools(devices: tuple[Device, ...], corrections: tuple[int, ...]) ->
     ]
 
 
+def large_pools(devices: tuple[Device, ...], usage: MemoryUsage) -> list[str]:
+    """The reasons that name much memory which no buffer shows."""
+    return [
+        f"{device.name} keeps {share.pool_bytes // MIB:,} MiB for what no buffer shows: the process, and copies that "
+        "grow with the conversation."
+        for device, share in zip(devices, usage.devices, strict=True)
+        if share.pool_bytes >= LARGE_POOL
+    ]
+
+
+LARGE_POOL = 1 << 30
+
+
 def shared_memory(devices: tuple[Device, ...]) -> list[str]:
     """The reason that names devices without memory of their own."""
     names = ", ".join(device.name for device in devices if device.unified)

@@ -88,6 +88,7 @@ class _Planner:
             self._reasons.append(f"The context is {layout.ctx_size:,} tokens instead of {wanted:,}: no room for more.")
         self._reasons += explain.spare(layout, wanted)
         self._reasons += explain.shortage(verdict, usage, self._request)
+        self._reasons += explain.large_pools(self._devices, usage)
         self._reasons += explain.shared_memory(self._devices)
         return replace(self._result(strategy, layout, usage, cache, verdict), why=why)
 
