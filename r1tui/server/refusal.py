@@ -86,53 +86,47 @@ FOREIGN_SOCKET = ServerOwner(is_ours=False)
 """On a Unix socket nothing but a llama-server listens."""
 
 
+_KEY = "Set LLAMA_API_KEY to the server's key."
+_KNOWN: dict[str, tuple[str, *tuple[str | AnyRemedy, ...]]] = {
+    "authentication_error": ("The server does not accept this key.", _KEY),
+    wire.SERVER_STOPPED_ERROR: ("The server was stopped.", StartServer(), AskAgain()),
+    wire.ENDED_ERROR: ("llama-server ended in the middle of the answer.", ShowLog(), AskAgain()),
+    wire.LOST_ERROR: ("Part of the answer was lost while no supervisor recorded it.", AskAgain()),
+    wire.UNRECORDED_ERROR: (
+        "The rest of the answer could not be recorded, by an error in r1tui.", "Its log says why.", AskAgain()
+    ),
+}  # fmt: skip
+"""The type of an error -> its cause and remedies."""
+
+
 def server_stopped() -> R1tuiError:
     """The error of an answer whose server was stopped in order."""
-    return R1tuiError("The server was stopped.", StartServer(), AskAgain())
+    return R1tuiError(*_KNOWN[wire.SERVER_STOPPED_ERROR])
 
 
 def explain(error: ServerError, owner: ServerOwner = OURS) -> R1tuiError:
     """Cause and remedies of an error that a server reports."""
-    match error.type:
-        case wire.TOO_LONG_ERROR if error.n_prompt_tokens and error.n_ctx:
-            ours = "Or set a larger plan.ctx_size and start the server again."
-            return R1tuiError(
-                f"The conversation has {error.n_prompt_tokens} tokens and the context holds {error.n_ctx}.",
-                NewChat(),
-                ours if owner.is_ours else "Or give the server a larger context.",
-            )
-        case "authentication_error":
-            return R1tuiError("The server does not accept this key.", "Set LLAMA_API_KEY to the server's key.")
-        case "unavailable_error" if owner.is_ours:
-            return R1tuiError("The model is still loading.", "Wait until it is loaded.", ShowStatus())
-        case wire.SERVER_STOPPED_ERROR:
-            return server_stopped()
-        case wire.ENDED_ERROR:
-            return R1tuiError("llama-server ended in the middle of the answer.", ShowLog(), AskAgain())
-        case wire.LOST_ERROR:
-            return R1tuiError("Part of the answer was lost while no supervisor recorded it.", AskAgain())
-        case wire.UNRECORDED_ERROR:
-            return R1tuiError(
-                "The rest of the answer could not be recorded, by an error in r1tui.", "Its log says why.", AskAgain()
-            )
-        case _:
-            return _refused(error, owner)
-
-
-def _refused(error: ServerError, owner: ServerOwner) -> R1tuiError:
-    status = f" ({error.status})" if error.status else ""
+    if error.type == wire.TOO_LONG_ERROR and error.n_prompt_tokens and error.n_ctx:
+        cause = f"The conversation has {error.n_prompt_tokens} tokens and the context holds {error.n_ctx}."
+        ours = "Or set a larger plan.ctx_size and start the server again."
+        return R1tuiError(cause, NewChat(), ours if owner.is_ours else "Or give the server a larger context.")
+    if error.type == "unavailable_error" and owner.is_ours:
+        return R1tuiError("The model is still loading.", "Wait until it is loaded.", ShowStatus())
+    if error.type in _KNOWN:
+        return R1tuiError(*_KNOWN[error.type])
     said = error.message or error.type
-    words = f": {said.rstrip('.')}." if said else " without giving a reason."
-    cause = f"The server refused{status}{words}"
+    status = f" ({error.status})" if error.status else ""
+    cause = f"The server refused{status}" + (f": {said.rstrip('.')}." if said else " without giving a reason.")
     if error.status in (401, 403):
-        return R1tuiError(cause, "Set LLAMA_API_KEY to the server's key.")
-    if not owner.is_ours and error.status == 503 and "load" in said.lower():
+        return R1tuiError(cause, _KEY)
+    if owner.is_ours:
+        return R1tuiError(cause, owner.log)
+    if error.status == 503 and "load" in said.lower():
         return R1tuiError(cause, "Wait until its model is loaded.", AskAgain())
-    if not owner.is_ours and error.status in (429, 503):
+    if error.status in (429, 503):
         return R1tuiError(cause, f"Wait {duration(error.wait_s) if error.wait_s else 'a little'}.", AskAgain())
-    if not owner.is_ours and error.status in (400, 404, 422) and "model" in said.lower():
-        return R1tuiError(cause, ChooseModel())
-    return R1tuiError(cause, owner.log)
+    has_no_model = error.status in (400, 404, 422) and "model" in said.lower()
+    return R1tuiError(cause, ChooseModel() if has_no_model else owner.log)
 
 
 def explain_transport(error: Exception, endpoint: Endpoint, owner: ServerOwner) -> R1tuiError:
