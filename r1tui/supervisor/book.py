@@ -79,7 +79,7 @@ class Book:
     async def erase(self, remove: Callable[[], None]) -> None:
         """Remove what is left of a server that was stopped; the file is not written again."""
         self._erased = True
-        await self._disk.patiently(self._disk.put(remove), DISK_S)
+        await self._disk.wait_at_most(self._disk.put(remove), DISK_S)
 
     async def change(self, state: State, *, must_save: bool = False, **fields: Any) -> None:
         """Enter a state: written to the state file first, then told to everybody.
@@ -107,10 +107,10 @@ class Book:
         await self._disk.finish(DISK_S)
         await self._reports.finish(REPORT_S)
 
-    async def _save(self, patience_s: float = DISK_S, *, must: bool = False) -> None:
+    async def _save(self, timeout_s: float = DISK_S, *, must: bool = False) -> None:
         outcome = self._disk.put(self._write_newest)
         if not must:
-            await self._disk.patiently(outcome, patience_s)
+            await self._disk.wait_at_most(outcome, timeout_s)
             return
         try:
             await asyncio.shield(outcome)

@@ -324,7 +324,7 @@ class Supervisor:
         why = {"cause": error.cause, "remedies": error.remedies, "evidence": list(evidence)}
         self._book.replace(**why, exit_status=exit_status, answers=[])
         await self._book.change("failed")
-        await self._disk.patiently(self._disk.put(self._clean_up, keep_state=True), DISK_S)
+        await self._disk.wait_at_most(self._disk.put(self._clean_up, keep_state=True), DISK_S)
 
     async def _give_up(self, error: Exception) -> None:
         first = error

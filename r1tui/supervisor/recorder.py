@@ -203,7 +203,7 @@ class _Recording:
 
     async def close(self, event: bytes) -> None:
         """Write how it ended, unless its record says so already; does not wait for ever for a disk that hangs."""
-        await self._disk.patiently(self._disk.put(self._finish_if_begun, event), CLOSE_S)
+        await self._disk.wait_at_most(self._disk.put(self._finish_if_begun, event), CLOSE_S)
 
     async def _run(self) -> None:
         try:

@@ -43,18 +43,18 @@ class WorkerThread:
         """Have it done, and wait as long as that takes; it is done all the same when whoever waits is cancelled."""
         return await asyncio.shield(self.put(work, *args, **kwargs))
 
-    async def patiently(self, outcome: "asyncio.Future[T]", patience_s: float) -> bool:
+    async def wait_at_most(self, outcome: "asyncio.Future[T]", timeout_s: float) -> bool:
         """Wait for it, but not for ever, and not again while earlier work still hangs; whether it is done."""
         if self._stuck is None or self._stuck.done():
-            await asyncio.wait([outcome], timeout=patience_s)
+            await asyncio.wait([outcome], timeout=timeout_s)
             self._stuck = None if outcome.done() else outcome
             if self._stuck is not None:
-                _log.warning("%s: nothing was done for %.0f s; it is not waited for any more", self._name, patience_s)
+                _log.warning("%s: nothing was done for %.0f s; it is not waited for any more", self._name, timeout_s)
         return outcome.done()
 
-    async def finish(self, patience_s: float) -> bool:
+    async def finish(self, timeout_s: float) -> bool:
         """Wait until all is done, but not for ever; whether it is."""
-        return self._last is None or await self.patiently(self._last, patience_s)
+        return self._last is None or await self.wait_at_most(self._last, timeout_s)
 
     def _run(self) -> None:
         while True:
