@@ -185,7 +185,7 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     silence_s: float = 20.0
     """A ready server that has not said for so long that it is well is shown as hanging."""
     cwd: str | None = None
-    """The folder that relative paths in `argv` mean; None: the home of nothing, `/`."""
+    """The folder that relative paths in `argv` mean; None: `/`."""
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):

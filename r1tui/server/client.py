@@ -47,7 +47,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What of an answer is there, for another request to go on with: its thinking, and its text if that has begun."""
+    """The part of an answer that is there, for another request to continue: its thinking, and its text if begun."""
 
     thinking: str
     content: str
@@ -66,7 +66,7 @@ class Beginning:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """What to answer and how. Where `sampling` has null, what the server was started with counts."""
+    """A conversation to answer, and how; where `sampling` has null, the server's own setting counts."""
 
     messages: Sequence[Message]
     sampling: SamplingSettings = field(default_factory=SamplingSettings)

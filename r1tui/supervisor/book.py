@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Book:
-    """The one who writes the record. Changes happen on the event loop, so a state is never seen half-made."""
+    """The only writer of the record. Changes happen on the event loop, so a state is never seen half-made."""
 
     def __init__(
         self, record: ServerRecord, paths: Paths, disk: WorkerThread, lock: Hold, on_status: OnStatus | None

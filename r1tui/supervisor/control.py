@@ -48,7 +48,7 @@ class Control:
             task.cancel()
 
     async def listen(self) -> None:
-        """Have the socket there, in place of one that was removed or replaced. Raises OSError."""
+        """Make the socket, in place of one that was removed or replaced. Raises OSError."""
         if self._listener is not None:
             self._listener.close()
         make_way(self._path)

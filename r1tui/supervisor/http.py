@@ -1,4 +1,4 @@
-"""The least of HTTP over a Unix socket: one request, its status code and body, whole or as it comes."""
+"""Minimal HTTP over a Unix socket: one request, its status code and body, whole or as it comes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator

@@ -307,7 +307,7 @@ class Supervisor:
         return child.wait() if child is not None else None
 
     async def _kill_child(self) -> int | None:
-        """Have nothing of ours run on, whatever went wrong; its exit status, if it has ended by now."""
+        """Kill the server if it still runs, whatever went wrong; its exit status if it has ended."""
         if self._child is None:
             return None
         self._child.kill()  # nothing, to one that has ended

@@ -1,4 +1,4 @@
-"""Has a running llama-server keep the prompt in its slot, and take up a kept one, over its `/slots`."""
+"""Saves and restores the prompt in a running llama-server's slot, over its `/slots`."""
 
 import asyncio
 import os

@@ -130,7 +130,7 @@ def _supervisor_pid(record: ServerRecord | None, holder_pid: int | None, paths: 
 
 
 def _without_record(paths: Paths, found: "HomeProcesses", damage: str) -> Status:
-    """What runs though the state file does not tell of it; a supervisor that lives writes it anew in a moment."""
+    """The status of processes that no state file names; a living supervisor writes it anew in a moment."""
     server = found.servers[0].pid if found.servers else None
     if found.supervisors:
         return Status(state="starting", pid=server, supervisor_pid=found.supervisors[0].pid)

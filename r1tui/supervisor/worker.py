@@ -32,7 +32,7 @@ class WorkerThread:
         self._stuck: asyncio.Future[Any] | None = None
 
     def put(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":
-        """Have it done; the future is its outcome, which nobody need wait for."""
+        """Queue the work; the future is its outcome, which nobody need wait for."""
         self._last = future = _run_by(self._work.put, partial(work, *args, **kwargs))
         if not self._is_running:
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
@@ -40,11 +40,11 @@ class WorkerThread:
         return future
 
     async def do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Have it done, and wait as long as that takes; it is done all the same when whoever waits is cancelled."""
+        """Do the work and wait for it; it is done also when the waiting is cancelled."""
         return await asyncio.shield(self.put(work, *args, **kwargs))
 
     async def wait_at_most(self, outcome: "asyncio.Future[T]", timeout_s: float) -> bool:
-        """Wait for it, but not for ever, and not again while earlier work still hangs; whether it is done."""
+        """Wait for the outcome, but not while earlier work still hangs; True when it is done."""
         if self._stuck is None or self._stuck.done():
             await asyncio.wait([outcome], timeout=timeout_s)
             self._stuck = None if outcome.done() else outcome
@@ -53,7 +53,7 @@ class WorkerThread:
         return outcome.done()
 
     async def finish(self, timeout_s: float) -> bool:
-        """Wait until all is done, but not for ever; whether it is."""
+        """Wait for all work; True when it is done."""
         return self._last is None or await self.wait_at_most(self._last, timeout_s)
 
     def _run(self) -> None:
