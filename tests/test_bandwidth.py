@@ -9,6 +9,7 @@ import pytest
 from r1tui.machine import bandwidth
 from r1tui.machine import bus_probe as pcie
 from r1tui.machine.bandwidth import Bandwidth, bus_rates, disk_rate, load_bandwidth, measure, memory_rate
+from r1tui.machine.cpu_probe import prompt_gflops
 from r1tui.machine.hardware import detect_machine
 from r1tui.system.paths import Paths
 
@@ -53,6 +54,14 @@ def test_the_bus_of_each_device(driver: Path) -> None:
     assert all(rate > 0 for rate in rates.values())
 
 
+def test_what_the_cpu_computes_is_told_by_llama_bench(llama_server: Path, tmp_path: Path) -> None:
+    gflops = prompt_gflops(llama_server.with_name("llama-bench"), 1)
+    assert gflops is not None
+    assert 0.1 < gflops < 10_000
+    assert prompt_gflops(tmp_path / "nothing", 1) is None
+    assert prompt_gflops(Path("/bin/true"), 1) is None
+
+
 def test_a_driver_that_fails_or_is_not_there_has_no_rates(driver: Path) -> None:
     driver.with_name(pcie.LIBRARY).write_bytes(b"no library")
     assert bus_rates() == {}
@@ -86,3 +95,6 @@ def test_a_later_measurement_without_a_model_keeps_the_disks(paths: Paths, monke
     monkeypatch.setattr(bandwidth, "memory_rate", lambda seconds: 100.0)
     assert measure(paths, paths.models) == Bandwidth(detect_machine().fingerprint, 100.0, {}, 2.5)
     assert measure(paths, None).disk_gbps == 2.5
+    monkeypatch.setattr(bandwidth, "prompt_gflops", lambda bench, cores: 500.0)
+    assert measure(paths, None, Path("llama-bench")).cpu_gflops == 500.0
+    assert measure(paths, None).cpu_gflops == 500.0

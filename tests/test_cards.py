@@ -218,7 +218,7 @@ def test_a_model_that_leaves_the_host_no_reserve_streams_from_disk(r1: Header) -
 
 
 def test_an_imagined_machine_has_not_this_one_s_processor(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = SimpleNamespace(memory_gbps=7.0, disk_gbps=0.1, bus_gbps={0: 1.0})
+    measured = SimpleNamespace(memory_gbps=7.0, disk_gbps=0.1, bus_gbps={0: 1.0}, cpu_gflops=None)
     monkeypatch.setattr("r1tui.planning.request.load_bandwidth", lambda paths, machine: measured)
     here = request_here(Config(), paths, None, devices=())
     there = imagined_host(here, 128 << 10)

@@ -294,11 +294,11 @@ def test_a_margin_for_a_device_that_is_not_there_is_refused(paths: Paths) -> Non
 
 
 def test_measured_rates_are_the_plan_s(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = Bandwidth("this machine", 180.0, {0: 24.0, 1: 12.0}, 3.5)
+    measured = Bandwidth("this machine", 180.0, {0: 24.0, 1: 12.0}, 3.5, 900.0)
     monkeypatch.setattr("r1tui.planning.request.load_bandwidth", lambda paths, machine: measured)
     rates = request_here(Config(), paths, None, devices=()).rates
     assert rates is not None
-    assert (rates.memory_gbps, rates.disk_gbps, rates.bus_gbps) == (180, 3.5, 12)
+    assert (rates.memory_gbps, rates.disk_gbps, rates.bus_gbps, rates.gflops) == (180, 3.5, 12, 900)
     assert rates.known
     assert rates.measured
 

@@ -144,6 +144,8 @@ def test_the_batch_from_which_experts_cross_the_bus_follows_from_what_was_measur
     assert slow_bus.offload_batch > fast_bus.offload_batch >= OFFLOAD_BATCH
     assert slow_bus.summary().env == {"GGML_OP_OFFLOAD_MIN_BATCH": str(slow_bus.offload_batch)}
     assert any(f"batches of {slow_bus.offload_batch:,} tokens" in reason for reason in slow_bus.reasons)
+    slow_cpu = offloading(mla, bus_gbps=3.0, gflops=100.0)
+    assert (slow_cpu.offload_batch or 0) < slow_bus.offload_batch
     never = offloading(mla, bus_gbps=0.1, cores=128)
     assert never.offload_batch == NEVER_OFFLOAD
     assert any("the bus is slower" in reason for reason in never.reasons)
@@ -155,8 +157,10 @@ def test_without_a_measurement_llama_cpps_own_number_stays(mla: Header) -> None:
     assert guessed.summary().env == {}
 
 
-def offloading(header: Header, bus_gbps: float, cores: int = 32, *, measured: bool = True) -> Plan:
-    rates = HostRates(200.0, cores, 5.0, bus_gbps, measured=measured)
+def offloading(
+    header: Header, bus_gbps: float, cores: int = 32, *, gflops: float | None = None, measured: bool = True
+) -> Plan:
+    rates = HostRates(200.0, cores, 5.0, bus_gbps, gflops=gflops, measured=measured)
     return make_plan(header, PlanRequest(256 * GIB, 256 * GIB, 32, devices=(CARD,), rates=rates))
 
 

@@ -215,6 +215,7 @@ class Checkup:
         found = [f"memory {rates.memory_gbps:.0f} GB/s"]
         found += [f"bus to GPU {index} {gbps:.0f} GB/s" for index, gbps in rates.bus_gbps.items()]
         found += [f"disk {rates.disk_gbps:.1f} GB/s"] if rates.disk_gbps else []
+        found += [f"prompts on the CPU {rates.cpu_gflops:,.0f} GFLOPS"] if rates.cpu_gflops else []
         yield Check("rates", "ok", ", ".join(found))
 
     def _folders(self) -> Iterator[Check]:

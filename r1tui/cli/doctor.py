@@ -89,7 +89,8 @@ def doctor(context: Context, bundle: str | None, *, measuring: bool, as_json: bo
         check_target(target)
     if measuring:
         click.echo("Measuring how fast memory, bus and disk are read…", err=True)
-        measure(context.paths, _largest_model(context))
+        engine = find_engine(context.config.engine, context.paths)
+        measure(context.paths, _largest_model(context), engine.tool("llama-bench") if engine else None)
     checks = list(Checkup(context).checks())
     healthy = is_healthy(checks)
     if target is None:

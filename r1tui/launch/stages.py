@@ -116,7 +116,7 @@ class Launch:
         try:
             if await asyncio.to_thread(self._speed_matters, model[0]):
                 yield LogLine("plan", "Measuring the speed of memory, bus and disk once (about 10 s).")
-                await asyncio.to_thread(measure, self._paths, model[0])
+                await asyncio.to_thread(measure, self._paths, model[0], engine[0].tool("llama-bench"))
             self.prepared = await asyncio.to_thread(self._plan, engine[0], model[0])
         except Exception as error:
             yield StageFailed.of("plan", as_user_error(error, "The launch"))

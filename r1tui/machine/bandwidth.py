@@ -11,6 +11,7 @@ from time import monotonic
 
 import msgspec
 
+from r1tui.machine.cpu_probe import prompt_gflops
 from r1tui.machine.hardware import detect_machine, memory_available_bytes, usable_physical_cores
 from r1tui.messages import decode_foreign
 from r1tui.system.environment import CARD_ORDER
@@ -36,6 +37,8 @@ class Bandwidth(msgspec.Struct, frozen=True):
     bus_gbps: dict[int, float] = {}
     disk_gbps: float | None = None
     """Of the disk with the models."""
+    cpu_gflops: float | None = None
+    """What all cores compute of prompts, 10⁹ operations a second."""
 
 
 def load_bandwidth(paths: Paths, machine: str) -> Bandwidth | None:
@@ -44,12 +47,22 @@ def load_bandwidth(paths: Paths, machine: str) -> Bandwidth | None:
     return found if found is not None and found.machine == machine else None
 
 
-def measure(paths: Paths, model: Path | None) -> Bandwidth:
-    """Measure everything and save it, while no model runs. `model` is read from the disk. Raises OSError."""
+def measure(paths: Paths, model: Path | None, bench: Path | None = None) -> Bandwidth:
+    """Measure everything and save it, while no model runs: `model` is read from the disk, `bench` is llama-bench.
+
+    Raises OSError.
+    """
     machine = detect_machine().fingerprint
     known = load_bandwidth(paths, machine)
     disk_gbps = disk_rate(model, DISK_S) if model is not None else None
-    measured = Bandwidth(machine, memory_rate(MEMORY_S), bus_rates(), disk_gbps or (known.disk_gbps if known else None))
+    gflops = prompt_gflops(bench, usable_physical_cores()) if bench is not None else None
+    measured = Bandwidth(
+        machine,
+        memory_rate(MEMORY_S),
+        bus_rates(),
+        disk_gbps or (known.disk_gbps if known else None),
+        gflops or (known.cpu_gflops if known else None),
+    )
     write_json(_file(paths), measured)
     return measured
 

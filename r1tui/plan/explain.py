@@ -99,10 +99,10 @@ def expected_speed(expected: Expectation, *, measured: bool) -> list[str]:
 
 def _short_prompts(offload_batch: int) -> str:
     if offload_batch >= NEVER_OFFLOAD:
-        return "The CPU computes the host's experts for prompts too: the bus is slower, by what was measured of both."
+        return "The CPU computes the host's experts for prompts too: the bus is slower, by what was measured here."
     return (
         f"The GPU fetches the host's experts over the bus for batches of {offload_batch:,} tokens and more; for "
-        "shorter ones the CPU is faster, by what was measured of bus and memory."
+        "shorter ones the CPU is faster, by what was measured here."
     )
 
 

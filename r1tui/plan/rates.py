@@ -29,8 +29,10 @@ class HostRates:
     bus_gbps: float = BUS_GBPS
     known: bool = True
     """Whether memory was measured or looked up, and not guessed."""
+    gflops: float | None = None
+    """What all cores compute of prompts, measured; None: by their number."""
     measured: bool = False
-    """Whether memory and bus were measured on this machine."""
+    """Whether bus, memory and cores were measured on this machine."""
 
 
 def typical_device(total_mib: int, backend: str = "cuda") -> DeviceRates:

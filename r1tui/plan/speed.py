@@ -182,7 +182,7 @@ class _Work:
     def _cpu_s(self, tokens: int) -> float:
         """Seconds for the host's share of a batch that the CPU computes."""
         host = self._reads[ON_HOST]
-        computing = self._flops(host) * tokens / (self._host.cores * PROMPT_CORE_GFLOPS * 1e9)
+        computing = self._flops(host) * tokens / self._cpu_flops
         return max(computing, self._touched(host, tokens) / self._memory_bps) + self._host_s
 
     def _attention_s(self, tokens: int) -> float:
@@ -191,7 +191,7 @@ class _Work:
         heads = header.n_heads * header.n_layers
         flops = heads * (header.key_length + header.value_length) * float(tokens) ** 2
         fastest = max((_rates_of(device).tflops for _, device in self._busy()), default=0.0)
-        return flops / (fastest * 1e12 or self._host.cores * PROMPT_CORE_GFLOPS * 1e9)
+        return flops / (fastest * 1e12 or self._cpu_flops)
 
     def _busy(self) -> Iterator[tuple[int, Device]]:
         """The devices that hold weights."""
@@ -212,6 +212,11 @@ class _Work:
     def _layer_s(self) -> float:
         header = self._model.header
         return LEGACY_LAYER_S if is_legacy_deepseek(header) else LAYER_S if header.n_experts else DENSE_LAYER_S
+
+    @property
+    def _cpu_flops(self) -> float:
+        """What all cores compute of prompts."""
+        return (self._host.gflops or self._host.cores * PROMPT_CORE_GFLOPS) * 1e9
 
     @property
     def _memory_bps(self) -> float:

@@ -88,7 +88,8 @@ def host_rates(machine: Machine, bandwidth: Bandwidth | None, models: Path) -> H
         disk or disk_gbps(here),
         min(bus or peaks, default=BUS_GBPS),
         known=known,
-        measured=bool(bandwidth and bus),
+        gflops=bandwidth.cpu_gflops if bandwidth else None,
+        measured=bool(bandwidth and bus and bandwidth.cpu_gflops),
     )
 
 
