@@ -107,7 +107,6 @@ class Fetch:
         return part
 
     def _announce(self) -> None:
-        """Files, bytes, place, room and time, before the first byte."""
         total, count, here = self._listing.size_bytes, len(self._listing.files), self._already_bytes
         words = [f"{count} {'file' if count == 1 else 'files'}, {size(total)}"]
         if here:
@@ -126,7 +125,6 @@ class Fetch:
             await asyncio.sleep(INTERVAL_S)
 
     def _report(self) -> None:
-        """Every file, the rate now and on average, how long it will take, why it waits."""
         parts = {part.file.path: part for part in self.parts}
         files = tuple(self._progress_of(file, parts.get(file.path)) for file in self._listing.files)
         total, known_bytes = self._listing.size_bytes, sum(file.done for file in files)
@@ -190,7 +188,6 @@ class Fetch:
         self._note(part.file, place)
 
     def _note(self, file: RemoteFile, place: Path) -> None:
-        """Record that the file in its place is right."""
         mtime_ns, revision = place.stat().st_mtime_ns, self._listing.revision
         self._record.files[file.path] = KnownFile(
             file.size_bytes, file.sha256, revision, mtime_ns, self._variant.pinned or MAIN

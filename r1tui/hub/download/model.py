@@ -96,7 +96,6 @@ class _Download:
         return next((folder for folder in folders if first.is_relative_to(folder)), usual)
 
     def _recorded(self, first: Path) -> dict[Path, KnownFile]:
-        """Our record of the model's files, as far as they are ours."""
         folder = self._folder_of(first)
         known = FetchRecord.load(folder).files
         return {path: known[name] for path in shard_paths(first) if (name := _relative(path, folder)) in known}

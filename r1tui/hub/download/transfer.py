@@ -130,7 +130,6 @@ class Transfer:
                     part.close()
 
     async def _connect(self, group: asyncio.TaskGroup, sources: dict[str, RangedFile]) -> None:
-        """Fetch piece after piece, whatever happens to each."""
         connection = _Connection()
         while (claim := await self._claim()) is not None:
             part, piece = claim

@@ -170,7 +170,6 @@ def _fetch_tree(url: str, repo: str, revision: str | None) -> Tree:
 
 
 def _ask(url: str, kind: type[T]) -> tuple[T, str]:
-    """The answer, and the address of the next page, empty without one."""
     headers: dict[str, str] = hub_utils.build_hf_headers(library_name="r1tui")
     timeout: Any = httpx2.Timeout(answers.TIMEOUT_S, connect=CONNECT_S)
     with hub_utils.get_session().stream("GET", url, headers=headers, timeout=timeout) as response:

@@ -115,7 +115,6 @@ class ModelSearch:
             yield [path for path in self._user_files if path.name == name][:1], "model_folders", {}
 
     def _in_flat_caches(self, repo: str, pattern: str, known: Known | None) -> Iterator[tuple[list[Path], Sizes]]:
-        """Files whose names are flattened: OWNER_REPO_PATH."""
         prefix = f"{repo.replace('/', '_')}_"
         sizes = {prefix + file.path.replace("/", "_"): file.size_bytes for file in known.listing.files} if known else {}
         for cache in self._elsewhere.flat_caches():
@@ -138,7 +137,6 @@ class ModelSearch:
                     self._reject(variant, model.blob, "not the file that the hub has now")
 
     def _is_right(self, variant: Variant, files: Iterable[Path], sizes: Sizes) -> bool:
-        """Compare names and sizes with the hub's, as far as they are known."""
         for file in files if sizes else ():
             if sizes.get(file.name) != file.stat().st_size:
                 self._reject(variant, file, "the hub's file has a different size or name")

@@ -153,7 +153,6 @@ class Elsewhere:
         return (self._given("XDG_CACHE_HOME") or [self._home / ".cache"])[0]
 
     def _given(self, name: str) -> list[Path]:
-        """The folder that a variable names, if it does."""
         return [expand_if_known(os.path.expandvars(text))] if (text := self._env.get(name)) else []
 
 
