@@ -42,7 +42,6 @@ class Header:
     value_length: int
     mla: bool
     kv_lora_rank: int
-    sliding_window: int
     vocab_size: int
     chat_template: str | None
     shards: tuple[Path, ...]
@@ -212,7 +211,6 @@ class _Reader:
             value_length=self._int("attention.value_length", head_width),
             mla=self._int("attention.key_length_mla", 0) > 0,
             kv_lora_rank=self._int("attention.kv_lora_rank", 0),
-            sliding_window=self._int("attention.sliding_window", 0),
             vocab_size=self._int("vocab_size", 0) if n_tokens is None else n_tokens,
             chat_template=template if isinstance(template, str) else None,
             shards=paths,

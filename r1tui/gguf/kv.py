@@ -20,7 +20,7 @@ PLAIN = frozenset({
     "llama", "mistral3", "mistral4", "qwen", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "deepseek", "deepseek2", "glm4",
     "glm4moe", "minimax-m2", "hunyuan-moe", "hunyuan-dense", "ernie4_5", "ernie4_5-moe", "dots1", "seed_oss", "smollm3",
     "bailingmoe", "bailingmoe2", "granite", "granitemoe", "olmo", "olmoe", "command-r", "gemma", "phi2", "phi3",
-    "starcoder2", "internlm2", "arcee", "dbrx", "stablelm", "falcon", "nemotron", "exaone", "grok", "orion", "bitnet",
+    "starcoder2", "internlm2", "arcee", "dbrx", "stablelm", "falcon", "nemotron", "exaone", "orion", "bitnet",
 })  # fmt: skip
 """Architectures that keep every token in every layer (llama_model::create_memory's last branch)."""
 WINDOWS = {

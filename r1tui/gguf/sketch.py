@@ -84,7 +84,6 @@ def sketch_header(name: str, shape: ModelShape, size_bytes: int) -> Header:
         value_length=shape.value_length,
         mla=shape.mla,
         kv_lora_rank=512 if shape.architecture == DEEPSEEK else 0,
-        sliding_window=0,
         vocab_size=shape.vocab,
         chat_template=None,
         shards=(Path(f"{name}.gguf"),),
