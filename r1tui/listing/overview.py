@@ -15,6 +15,7 @@ from r1tui.hub.download.staging import progress_of
 from r1tui.hub.listing.remote import known_files
 from r1tui.hub.local.found import ModelSearch, other_models
 from r1tui.hub.local.places import OWNERS, Owner
+from r1tui.messages import NO_SPEED
 from r1tui.plan import Plan, PlanRequest, Verdict, make_plan, verdict_by_size
 from r1tui.plan.history import run_of_plan
 from r1tui.planning.held import HeldMemory
@@ -106,6 +107,7 @@ class ModelEntry:
     def to_json(self) -> dict[str, Any]:
         """An element of `r1tui variants --json`."""
         planned = self.plan or self.sketch
+        tps = planned.summary().tps.answer if planned and planned.can_start else NO_SPEED.answer
         return {
             "name": self.variant.name,
             "title": self.variant.title,
@@ -124,7 +126,9 @@ class ModelEntry:
             "n_cpu_moe": self.plan.n_cpu_moe if self.plan else None,
             "gpu_mib": self.gpu_mib,
             "host_mib": self.host_mib,
-            "tps": planned.summary().tps.answer if planned and planned.can_start else None,
+            "tps": planned.summary().tps.answer
+            if planned and planned.can_start and any(planned.speed.answer)
+            else None,
             "measured_tps": round(self.measured_tps, 2) if self.measured_tps is not None else None,
         }
 

@@ -68,7 +68,7 @@ def typical_host(ram_mib: int, cores: int | None = None) -> HostRates:
     return HostRates(gbps, cores or typical_cores, NVME_GBPS, known=False)
 
 
-TYPICAL_HOSTS = ((160, 65.0, 12), (300, 110.0, 24), (768, 190.0, 32), (10**9, 370.0, 64))
+TYPICAL_HOSTS = ((160, 65.0, 12), (300, 100.0, 20), (768, 190.0, 32), (10**9, 370.0, 64))
 """Memory in GiB up to which a host is like this, GB/s, cores."""
 GBPS_PER_CORE = 12.0
 """What one core reads at most."""
