@@ -126,9 +126,7 @@ class ModelEntry:
             "n_cpu_moe": self.plan.n_cpu_moe if self.plan else None,
             "gpu_mib": self.gpu_mib,
             "host_mib": self.host_mib,
-            "tps": planned.summary().tps.answer
-            if planned and planned.can_start and any(planned.speed.answer)
-            else None,
+            "tps": tps if any(tps) else None,
             "measured_tps": round(self.measured_tps, 2) if self.measured_tps is not None else None,
         }
 
