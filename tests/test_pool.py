@@ -4,8 +4,10 @@ import pytest
 
 from r1tui.config import CacheType, PlanSettings
 from r1tui.gguf import Header, read_header
+from r1tui.messages import DevicePlan, PlanSummary, Status
 from r1tui.plan import Device, PlanRequest, make_plan
 from r1tui.plan.pool import PROCESS_MIB, Pools
+from r1tui.planning.held import HeldMemory
 from tests import sparse_dense, sparse_r1
 from tests.conftest import SparseModel
 
@@ -69,6 +71,13 @@ def test_an_older_r1_has_room_for_its_pool_when_the_context_is_full(
         assert buffers_mib + scores_mib + 600 <= device.total_mib
         assert device.planned_mib <= device.total_mib - 1024
         assert any(f"{device.name} keeps {device.pool_mib:,} MiB" in reason for reason in made.reasons)
+
+
+def test_a_pool_that_has_not_grown_yet_is_not_free_for_the_next_server() -> None:
+    plan = PlanSummary(devices=(DevicePlan("CUDA0", 24 << 10, 23 << 10, 10000, 2000, 500, 2624),))
+    held = HeldMemory.by(Status(state="ready", pid=5, plan=plan, argv=["llama-server"]))
+    assert held is not None
+    assert held.devices_mib == {"CUDA0": 12500 + PROCESS_MIB["cuda"]}
 
 
 def test_llama_cpp_s_own_choice_leaves_room_for_the_pool(r1: dict[str, Header]) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from r1tui.errors import R1tuiError
-from r1tui.messages import Status
+from r1tui.messages import DevicePlan, Status
 from r1tui.plan.capabilities import EngineDevice
+from r1tui.plan.pool import PROCESS_MIB
 from r1tui.plan.request import device_backend
 from r1tui.remedies import StopServer
 
@@ -38,7 +39,7 @@ class HeldMemory:
             if device_backend(one.name) == "rpc"
         )
         rpc = next((value for flag, value in pairwise(server.argv or ()) if flag == "--rpc"), "")
-        held = {one.name: one.planned_mib for one in plan.devices}
+        held = {one.name: _held_mib(one) for one in plan.devices}
         totals = {one.name: one.total_mib for one in plan.devices}
         return cls(held, plan.host.anonymous_mib, frozenset(rpc.split(",")) - {""}, workers, totals)
 
@@ -48,6 +49,12 @@ class HeldMemory:
         if taken and taken != set(rpc):
             raise R1tuiError(f"{', '.join(sorted(taken))} serves the running server.", StopServer())
         return bool(taken)
+
+
+def _held_mib(device: DevicePlan) -> int:
+    """What is there at least: the pool grows to what was planned for it only as conversations do."""
+    process_mib = PROCESS_MIB.get(device_backend(device.name) or "", 0)
+    return device.planned_mib - device.pool_mib + min(device.pool_mib, process_mib)
 
 
 HOLDING = ("loading", "ready")
