@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from r1tui.engine.find import Engine
 from r1tui.engine.make import build_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Finished, StageEvent
-from r1tui.gguf import read_header
+from r1tui.gguf import Header, read_header
 from r1tui.gguf.sketch import sketch_header
 from r1tui.gguf.source import FileSource
 from r1tui.gguf.stub import write_stub
@@ -25,7 +25,8 @@ from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import DevicePlan, PlanSummary, Range, State, Status
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.capabilities import EngineDevice
-from r1tui.plan.memory import Answer, Share
+from r1tui.plan.fallbacks import fallback_plans
+from r1tui.plan.memory import Answer, Model
 from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import ask_engine, by_the_engine, plan_here
 from r1tui.planning.devices import plan_devices
@@ -69,20 +70,17 @@ def test_a_plan_for_this_machine_fits_by_the_engines_own_figures(
     assert plan.devices[0].planned_mib > size_mib - 3 * GIB
 
 
-def answer(plan: Plan, **more: float) -> Answer:
-    """What an engine says that finds so many times more (of `kv`, `compute`) than the plan has for the model."""
-    parts = [(one.name, one) for one in plan.devices] + [("Host", plan.host)]
-    return Answer(
-        plan.layout,
-        {
-            name: Share(
-                one.weights_mib << 20,
-                round(one.kv_mib * more.get("kv", 1)) << 20,
-                round(one.compute_mib * more.get("compute", 1)) << 20,
-            )
-            for name, one in parts
-        },
-    )
+def engine_of(header: Header, kv: float = 1.0, compute: float = 1.0) -> Callable[[Plan], Answer]:
+    """An engine that finds so many times more than the formulas do for the cache and the buffers."""
+
+    def ask(plan: Plan) -> Answer:
+        usage = Model(header, ("cuda",), ("CUDA0",)).measure(plan.layout)
+        return Answer(plan.layout, {
+            name: replace(one, kv_bytes=round(one.kv_bytes * kv), compute_bytes=round(one.compute_bytes * compute))
+            for name, one in zip(("CUDA0", "Host"), usage.parts, strict=True)
+        })  # fmt: skip
+
+    return ask
 
 
 @pytest.mark.parametrize(("more", "held"), [(1.0, 56), (1.3, 56), (4.0, 58)])
@@ -97,7 +95,7 @@ def test_a_plan_that_is_too_large_by_the_engine_s_figures_is_made_again_just_sma
 
     def engine_says(plan: Plan) -> Answer:
         asked.append(plan)
-        figures = answer(plan)
+        figures = engine_of(subject.header)(plan)
         return replace(figures, shares={
             name: replace(share, compute_bytes=round(estimate * more) << 20) for name, share in figures.shares.items()
         })  # fmt: skip
@@ -112,7 +110,7 @@ def test_a_plan_that_no_layer_saves_has_the_verdict_no(mla: Path) -> None:
     subject = Subject(read_header(mla), mla, mla, on_disk=True)
     settings = PlanSettings(n_gpu_layers=62, n_cpu_moe=61)
     request = PlanRequest(256 * GIB, 256 * GIB, 8, settings, (Device("CUDA0", "cuda", 24 * GIB, 24 * GIB),))
-    made = by_the_engine(subject, request, lambda plan: answer(plan, compute=90))
+    made = by_the_engine(subject, request, engine_of(subject.header, compute=90))
     assert (made.verdict, made.fits) == ("no", False)
 
 
@@ -124,7 +122,7 @@ def test_llama_cpp_is_asked_once_for_its_own_choice(mla: Path) -> None:
 
     def engine_says(plan: Plan) -> Answer:
         asked.append(plan)
-        return answer(plan, kv=3, compute=2)
+        return engine_of(subject.header, kv=3, compute=2)(plan)
 
     made = by_the_engine(subject, request, engine_says)
     assert (len(asked), made.n_gpu_layers, made.source) == (1, None, "engine")
@@ -134,10 +132,15 @@ def test_the_engine_s_answer_takes_the_place_of_the_estimate_in_context_and_spee
     subject = Subject(read_header(mla), mla, mla, on_disk=True)
     device = Device("CUDA0", "cuda", 142 * GIB, 142 * GIB)
     request = PlanRequest(256 * GIB, 256 * GIB, 8, PlanSettings(ctx_max=163_840), (device,))
-    plain = by_the_engine(subject, request, answer)
-    frugal = by_the_engine(subject, request, lambda plan: answer(plan, kv=0.25))
+    plain = by_the_engine(subject, request, engine_of(subject.header))
+    frugal = by_the_engine(subject, request, engine_of(subject.header, kv=0.25))
     assert plain.ctx_size < frugal.ctx_size
     assert frugal.source == "engine"
+    less = fallback_plans(subject.header, request, frugal)
+    assert less
+    assert all(one.devices[0].planned_mib < frugal.devices[0].planned_mib for one in less)
+    per_token = [one.devices[0].kv_mib / one.ctx_size for one in (frugal, *less) if one.n_gpu_layers == 62]
+    assert max(per_token) == pytest.approx(min(per_token), rel=0.1)
 
 
 def test_llama_cpp_s_own_choice_is_asked_for_and_shown(

@@ -26,6 +26,7 @@ FEWER_LAYERS = (2, 6)
 def fallback_plans(header: Header, request: PlanRequest, plan: Plan) -> list[Plan]:
     """At most three plans, each smaller than the one before; none where nothing helps."""
     found: list[Plan] = []
+    request = replace(request, answers=plan.answers)
     request = _with_settings(request, ctx_size=plan.ctx_size)  # what is left over stays free now
     if (smaller := _with_smaller_batch(header, request, plan)) is not None:
         _add(found, plan, smaller)

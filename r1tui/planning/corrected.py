@@ -75,7 +75,7 @@ def by_the_engine(subject: Subject, request: PlanRequest, ask: Ask) -> Plan:
         plan = make_plan(subject.header, request)
         if plan.source == "engine" or (best.verdict != "no" and not plan.beats(best)):
             break
-    return best or plan
+    return replace(best or plan, answers=request.answers)
 
 
 def ask_engine(plan: Plan, engine: Engine, subject: Subject, rpc: Sequence[str]) -> Answer:
