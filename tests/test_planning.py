@@ -26,7 +26,7 @@ from r1tui.messages import DevicePlan, PlanSummary, Range, State, Status
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.capabilities import EngineDevice
 from r1tui.plan.fallbacks import fallback_plans
-from r1tui.plan.memory import Answer, Model
+from r1tui.plan.memory import EngineAnswer, Model
 from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import ask_engine, by_the_engine, plan_here
 from r1tui.planning.devices import plan_devices
@@ -70,12 +70,12 @@ def test_a_plan_for_this_machine_fits_by_the_engines_own_figures(
     assert plan.devices[0].planned_mib > size_mib - 3 * GIB
 
 
-def engine_of(header: Header, kv: float = 1.0, compute: float = 1.0) -> Callable[[Plan], Answer]:
+def engine_of(header: Header, kv: float = 1.0, compute: float = 1.0) -> Callable[[Plan], EngineAnswer]:
     """An engine that finds so many times more than the formulas do for the cache and the buffers."""
 
-    def ask(plan: Plan) -> Answer:
+    def ask(plan: Plan) -> EngineAnswer:
         usage = Model(header, ("cuda",), ("CUDA0",)).measure(plan.layout)
-        return Answer(plan.layout, {
+        return EngineAnswer(plan.layout, {
             name: replace(one, kv_bytes=round(one.kv_bytes * kv), compute_bytes=round(one.compute_bytes * compute))
             for name, one in zip(("CUDA0", "Host"), usage.parts, strict=True)
         })  # fmt: skip
@@ -93,7 +93,7 @@ def test_a_plan_that_is_too_large_by_the_engine_s_figures_is_made_again_just_sma
     estimate = make_plan(subject.header, request).devices[0].compute_mib
     asked: list[Plan] = []
 
-    def engine_says(plan: Plan) -> Answer:
+    def engine_says(plan: Plan) -> EngineAnswer:
         asked.append(plan)
         figures = engine_of(subject.header)(plan)
         return replace(figures, shares={
@@ -120,7 +120,7 @@ def test_llama_cpp_is_asked_once_for_its_own_choice(mla: Path) -> None:
     request = PlanRequest(256 * GIB, 256 * GIB, 8, PlanSettings(strategy="engine"), (device,))
     asked: list[Plan] = []
 
-    def engine_says(plan: Plan) -> Answer:
+    def engine_says(plan: Plan) -> EngineAnswer:
         asked.append(plan)
         return engine_of(subject.header, kv=3, compute=2)(plan)
 

@@ -87,7 +87,7 @@ class MemoryUsage:
 
 
 @dataclass(frozen=True)
-class Answer:
+class EngineAnswer:
     """What the engine says that a layout takes: shares of the devices that it knows by name, and of the host."""
 
     layout: ModelLayout
@@ -162,7 +162,7 @@ class Model:
         backends: tuple[str, ...],
         names: tuple[str, ...] = (),
         repacked_types: frozenset[str] = frozenset(),
-        answers: Sequence[Answer] = (),
+        answers: Sequence[EngineAnswer] = (),
         *,
         history: PlanHistory | None = None,
     ) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from r1tui.config import PlanSettings
 from r1tui.plan.capabilities import Capabilities
 from r1tui.plan.history import PlanHistory
-from r1tui.plan.memory import Answer, ModelLayout
+from r1tui.plan.memory import EngineAnswer, ModelLayout
 from r1tui.plan.rates import DeviceRates, HostRates
 
 DeviceBackend = Literal["cuda", "hip", "vulkan", "metal", "rpc"]
@@ -86,7 +86,7 @@ class PlanRequest:
     """What earlier runs of this model on this machine taught."""
     repacked_types: frozenset[str] = frozenset()
     """Tensor types that this CPU copies into a layout of its own, where no GPU is there."""
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[EngineAnswer, ...] = ()
     """What the engine said that layouts of this model take; they come before our own figures."""
     settled: tuple[ModelLayout, tuple[str, ...]] | None = None
     """What goes where, and why, where that is not to be looked for again."""

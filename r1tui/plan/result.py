@@ -11,7 +11,7 @@ from r1tui.config import CacheType, Strategy
 from r1tui.messages import NO_SPEED, DevicePlan, HostPlan, PlanSummary, Range, Speed
 from r1tui.plan.cache import FlashAttention
 from r1tui.plan.capabilities import Capabilities
-from r1tui.plan.memory import Answer, ModelLayout
+from r1tui.plan.memory import EngineAnswer, ModelLayout
 from r1tui.plan.verdict import IN_MEMORY, Verdict
 
 DEFAULT_BATCH = 2048  # llama-server's --batch-size
@@ -65,7 +65,7 @@ class Plan:
     """Left free on each device."""
     why: tuple[str, ...] = ()
     """The reasons that are of the search for the layout."""
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[EngineAnswer, ...] = ()
     """What the engine said on the way to it."""
     read_whole: tuple[Verdict, ...] = ()
     """The verdicts with which weights are read into memory and not mapped: where GPUs have memory of their own."""

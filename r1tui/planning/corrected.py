@@ -8,7 +8,7 @@ from r1tui.engine.find import Engine
 from r1tui.errors import R1tuiError
 from r1tui.gguf.kv import is_exact
 from r1tui.plan import Plan, PlanRequest, make_plan
-from r1tui.plan.memory import Answer, Share
+from r1tui.plan.memory import EngineAnswer, Share
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.history import find_history_of
 from r1tui.planning.subject import Subject
@@ -16,7 +16,7 @@ from r1tui.remedies import StopServer
 from r1tui.system.paths import Paths
 
 ASKED_AT_MOST = 8
-Ask = Callable[[Plan], Answer]
+Ask = Callable[[Plan], EngineAnswer]
 
 
 def plan_here(
@@ -78,19 +78,19 @@ def by_the_engine(subject: Subject, request: PlanRequest, ask: Ask) -> Plan:
     return replace(best or plan, answers=request.answers)
 
 
-def ask_engine(plan: Plan, engine: Engine, subject: Subject, rpc: Sequence[str]) -> Answer:
+def ask_engine(plan: Plan, engine: Engine, subject: Subject, rpc: Sequence[str]) -> EngineAnswer:
     """What the engine says that the plan takes on the devices that are here. Raises R1tuiError."""
     arguments = [*(["--rpc", ",".join(rpc)] if rpc else []), *plan.arguments(engine.capabilities)]
     if plan.n_gpu_layers is None:  # llama.cpp is to decide: have it do so, and ask what that takes
         arguments += [*fit(engine, subject.file, arguments), "--fit", "off"]
-    return Answer(plan.layout, _shares(engine, subject, arguments))
+    return EngineAnswer(plan.layout, _shares(engine, subject, arguments))
 
 
-def ask_on_cpu(plan: Plan, engine: Engine, subject: Subject) -> Answer:
+def ask_on_cpu(plan: Plan, engine: Engine, subject: Subject) -> EngineAnswer:
     """What the engine says that the plan's context takes with everything on the host. Raises R1tuiError."""
     layout = replace(plan.layout, n_gpu_layers=0, n_cpu_moe=0, split=(), kv_on_host=False, overrides=())
     bare = replace(plan, layout=layout, n_gpu_layers=0, n_cpu_moe=0, tensor_split=(), kv_on_host=False, overrides=())
-    return Answer(layout, _shares(engine, subject, [*bare.arguments(engine.capabilities), "--device", "none"]))
+    return EngineAnswer(layout, _shares(engine, subject, [*bare.arguments(engine.capabilities), "--device", "none"]))
 
 
 def _shares(engine: Engine, subject: Subject, arguments: Sequence[str]) -> Mapping[str, Share]:
