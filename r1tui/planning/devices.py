@@ -17,8 +17,9 @@ from r1tui.plan.request import device_backend
 from r1tui.planning.held import HeldMemory
 
 INTEGRATED = re.compile(
-    r"\b(?:GB10|Thor|Orin|Xavier|Tegra)\b|^Apple\b"
-    r"|Radeon(?:\(TM\))? (?:Graphics|[78]\d0M|80[456]0S)|\bgfx115\d\b|Iris|UHD Graphics|Arc\(TM\) Graphics",
+    r"\b(?:GB10|Thor|Orin|Xavier|Tegra|MI300A)\b|^Apple\b"
+    r"|Radeon(?:\(TM\))? (?:Graphics|[78]\d0M|80[456]0S)|\bgfx115\d\b"
+    r"|Iris|Intel\(R\) (?:UHD |HD )?Graphics|Arc\(TM\) Graphics",
     re.IGNORECASE,
 )
 """Names of GPUs that use the machine's memory: NVIDIA's GB10 and Jetsons, Apple's, AMD's and Intel's."""
