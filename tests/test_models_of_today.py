@@ -160,6 +160,15 @@ def test_what_is_left_over_makes_the_context_longer_and_costs_no_layer(built: Bu
     assert plan(read_header(built("llama2-13b")), 80).ctx_size == 4096  # trained for no more
 
 
+def test_half_of_what_is_left_of_the_host_s_memory_stays_for_others(built: Built) -> None:
+    header = read_header(built("qwen3-30b"))
+    base, grown = plan(header, ram_gib=28, ctx_size=8192), plan(header, ram_gib=28)
+    assert (base.verdict, grown.verdict) == ("cpu", "cpu")
+    assert grown.ctx_size > base.ctx_size
+    left_mib = 28 * GIB - 2 * GIB - base.host.planned_mib
+    assert grown.host.planned_mib - base.host.planned_mib <= left_mib / 2
+
+
 def test_batches_grow_where_everything_is_on_the_gpu(built: Built) -> None:
     header = read_header(built("qwen3-30b"))
     assert plan(header, 80).ubatch_size == 2048

@@ -21,6 +21,8 @@ from r1tui.plan.verdict import IN_MEMORY, Verdict, judge
 BASE_CONTEXT = 8192
 """What layers and experts make room for when the user names no context; it grows only into what is left over."""
 GROWN_STEP = 1024
+HOST_SHARE = 0.5
+"""How much of what is left over on the host a longer context may take: other programs live there."""
 SMALLEST_CONTEXT = 1024
 ENOUGH_CONTEXT = 4096
 """A question, its thinking and its answer: what is given up for memory before that is not worth it."""
@@ -241,9 +243,13 @@ class _Planner:
         longest = min(trained, self._settings.ctx_max)
         low, high = layout.ctx_size // GROWN_STEP, longest // GROWN_STEP
         best = layout
+        base_mib = self._model.measure(layout).host.total_bytes / MIB
+        limit_mib = base_mib + (self._request.host_usable_mib - base_mib) * HOST_SHARE
         while low < high:
             middle = (low + high + 1) // 2
             found = self._kept(replace(layout, ctx_size=middle * GROWN_STEP), verdict)
+            if found and self._model.measure(found).host.total_bytes / MIB > limit_mib:
+                found = None
             best, low, high = (found, middle, high) if found else (best, low, middle - 1)
         return best
 
