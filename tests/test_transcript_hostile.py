@@ -12,8 +12,8 @@ from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Exchange
 from r1tui.events import Content, Reasoning
 from r1tui.tui.widgets.transcript_blocks import Block, Work
+from r1tui.tui.widgets.transcript_exchange import ExchangeView
 from r1tui.tui.widgets.transcript_rows import Row, clean
-from r1tui.tui.widgets.transcript_turn import TurnView
 from tests.transcript_rig import FINISHED, Seat, past, settle, toggle_all
 
 
@@ -27,7 +27,7 @@ def drawn(blocks: list[Block], width: int) -> list[Row]:
 
 def whole(answer: Answer, width: int) -> list[Row]:
     """The rows of an exchange that is taken in and rendered to the end."""
-    view = TurnView(Exchange("Q?", answer), is_first=True)
+    view = ExchangeView(Exchange("Q?", answer), is_first=True)
     view.open = True
     view.absorb()
     while view.busy:
@@ -70,7 +70,7 @@ def test_a_streamed_answer_ends_as_the_whole_one_is_drawn(
     content: str, thinking: str, sizes: list[int], width: int
 ) -> None:
     answer = Answer()
-    view = TurnView(Exchange("Q?", answer), is_first=True)
+    view = ExchangeView(Exchange("Q?", answer), is_first=True)
     view.open = True
     work = Work()
     for text, kind in ((thinking, Reasoning), (content, Content)):

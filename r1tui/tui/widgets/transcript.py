@@ -25,11 +25,11 @@ from r1tui.tui.widgets.once import call_after
 from r1tui.tui.widgets.transcript_blocks import Work
 from r1tui.tui.widgets.transcript_code import warm_up
 from r1tui.tui.widgets.transcript_cursor import Cursor, Mark
+from r1tui.tui.widgets.transcript_exchange import ExchangeView
 from r1tui.tui.widgets.transcript_layout import Layout
 from r1tui.tui.widgets.transcript_queue import RenderQueue
 from r1tui.tui.widgets.transcript_rows import EMPTY, Row
 from r1tui.tui.widgets.transcript_styles import COMPONENTS, CSS, resolve
-from r1tui.tui.widgets.transcript_turn import TurnView
 from r1tui.tui.widgets.transcript_viewport import JUMP_ROWS, WIDE_JUMP_ROWS, Viewport
 from r1tui.tui.widgets.transcript_views import Views
 
@@ -232,13 +232,13 @@ class Transcript(Guarded, Widget, can_focus=True):
         if are_others_gone:
             self._queue_all()
 
-    def _absorb(self, view: TurnView) -> None:
+    def _absorb(self, view: ExchangeView) -> None:
         finished = view.absorb()
         self._queue.put_first(finished)
         if finished or view.busy:
             self._work_soon()
 
-    def _set_open(self, views: list[TurnView], *, is_open: bool) -> None:
+    def _set_open(self, views: list[ExchangeView], *, is_open: bool) -> None:
         """Open or close; the line that was looked at stays where it is."""
         if not views:
             return
@@ -252,7 +252,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._redraw()
         self._queue_all()
 
-    def _view_here(self) -> TurnView | None:
+    def _view_here(self) -> ExchangeView | None:
         """The exchange whose thinking is meant: the first one with any in view, the last one while following."""
         views = self._views.thoughtful()
         if not self.view.following:

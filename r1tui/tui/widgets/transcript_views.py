@@ -3,7 +3,7 @@
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.tui.remedies import say
 from r1tui.tui.widgets.transcript_blocks import Block
-from r1tui.tui.widgets.transcript_turn import InWords, TurnView
+from r1tui.tui.widgets.transcript_exchange import ExchangeView, InWords
 
 
 class Views:
@@ -13,7 +13,7 @@ class Views:
         """`in_words` says our texts and remedies with the keys of the screen."""
         self._in_words = in_words
         self.conversation = Conversation("")
-        self.all: list[TurnView] = []
+        self.all: list[ExchangeView] = []
         self._counted: list[Exchange] = []
         """The conversation's exchanges when their branches were counted last."""
 
@@ -34,19 +34,19 @@ class Views:
         return self.conversation.running
 
     @property
-    def busy(self) -> TurnView | None:
+    def busy(self) -> ExchangeView | None:
         """The last one that has left something of its model for the next time."""
         return next((view for view in reversed(self.all) if view.busy), None)
 
-    def of(self, exchange: Exchange) -> TurnView | None:
+    def of(self, exchange: Exchange) -> ExchangeView | None:
         """The view of an exchange; None for one that is not shown."""
         return next((view for view in self.all if view.exchange is exchange), None)
 
-    def thoughtful(self) -> list[TurnView]:
+    def thoughtful(self) -> list[ExchangeView]:
         """Those that have any thinking."""
         return [view for view in self.all if view.exchange.answer.has_thoughts]
 
-    def update(self) -> tuple[list[TurnView], bool]:
+    def update(self) -> tuple[list[ExchangeView], bool]:
         """Take up the shown path: the views that may have changed, and whether others were dropped."""
         exchanges = self.conversation.exchanges
         pairs = enumerate(self.all)
@@ -58,7 +58,7 @@ class Views:
             view = known.get(exchange)
             is_first = not self.all
             if view is None or view.is_first != is_first:
-                view = TurnView(exchange, is_first=is_first, in_words=self._in_words)
+                view = ExchangeView(exchange, is_first=is_first, in_words=self._in_words)
             self.all.append(view)
         for view in self.all[-2:]:
             view.is_last = view is self.all[-1]

@@ -25,7 +25,7 @@ FEED_CHARS = 8_000
 """An old answer is taken in by pieces of this size, so that none takes long."""
 
 
-class TurnView:
+class ExchangeView:
     """The blocks of an exchange. `absorb` takes up what is new in the model; nothing else reads it."""
 
     def __init__(self, exchange: Exchange, *, is_first: bool, in_words: InWords = say) -> None:
