@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.bench.faults_rig import ANSWER_TOKENS, PATIENCE_S, Home, NotTriedError
-from tests.bench.faults_screen import Undisturbed, ended_turn
+from tests.bench.faults_screen import Undisturbed, ended_exchange
 from tests.ptys import Terminal
 from tests.supervisor_rig import until
 
@@ -68,7 +68,7 @@ def _chat(here: Home) -> None:
     """One conversation, so that there is something to lose."""
     with Terminal("--variant", str(here.model)) as terminal:
         here.ask(terminal)
-        until(lambda: ended_turn(here), PATIENCE_S)
+        until(lambda: ended_exchange(here), PATIENCE_S)
         terminal.kill()
     here.command("stop", ok=True)
 
@@ -116,9 +116,9 @@ def full_in_an_answer(here: Home) -> str:
             left = terminal.has_ended(5.0)
             filler.unlink()
             if left:
-                exchange = ended_turn(here)
+                exchange = ended_exchange(here)
                 kept = exchange is not None and undisturbed.same(exchange)
                 assert kept, "it left with words unsaved, and they are lost"
                 return "it left; the words are whole"
-            until(lambda: (exchange := ended_turn(here)) and undisturbed.same(exchange), PATIENCE_S)
+            until(lambda: (exchange := ended_exchange(here)) and undisturbed.same(exchange), PATIENCE_S)
             return "said, did not leave, saved whole once there was room"

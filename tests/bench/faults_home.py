@@ -6,7 +6,7 @@ from pathlib import Path
 
 from r1tui.supervisor import client
 from tests.bench.faults_rig import PATIENCE_S, Home, kill
-from tests.bench.faults_screen import ended_turn
+from tests.bench.faults_screen import ended_exchange
 from tests.ptys import Terminal
 from tests.supervisor_rig import until
 
@@ -89,7 +89,7 @@ def lived_in(here: Home) -> list[Path]:
     here.command("variants", ok=True)
     with Terminal("--variant", str(here.model)) as terminal:
         here.ask(terminal)
-        until(lambda: ended_turn(here), PATIENCE_S)
+        until(lambda: ended_exchange(here), PATIENCE_S)
         terminal.type("not sent")
         until(lambda: list(here.paths.prompt.glob("*")), 30)
         terminal.kill()

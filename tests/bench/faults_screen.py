@@ -38,7 +38,7 @@ class Undisturbed:
     def __init__(self, here: Home) -> None:
         with Terminal() as terminal:
             here.ask(terminal)
-            exchange = until(lambda: ended_turn(here), PATIENCE_S)
+            exchange = until(lambda: ended_exchange(here), PATIENCE_S)
             terminal.kill()
         self.whole = said(exchange)
         assert exchange.answer.state == "done", exchange
@@ -63,7 +63,7 @@ def said(exchange: Exchange) -> tuple[str, str]:
     return exchange.answer.thinking.text, exchange.answer.content.text
 
 
-def ended_turn(here: Home) -> Exchange | None:
+def ended_exchange(here: Home) -> Exchange | None:
     """The last exchange of the newest conversation once its answer has ended."""
     found = here.conversation()
     return found.exchanges[-1] if found is not None and found.exchanges and not found.running else None
