@@ -248,7 +248,7 @@ def test_nothing_is_there_at_first_and_reading_makes_nothing(store: Store, folde
 def test_a_clock_that_jumps_ahead_purges_nothing(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = time()
     at = [now_s]
-    monkeypatch.setattr("r1tui.chat.purge.time", lambda: at[0])
+    monkeypatch.setattr("r1tui.chat.database.time", lambda: at[0])
     kept(store, said("c1"))
     store.let_go(["c1"])
     store.delete("c1")
@@ -263,7 +263,7 @@ def test_what_was_deleted_goes_when_r1tui_has_been_used_for_30_days_since(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = [time()]
-    monkeypatch.setattr("r1tui.chat.purge.time", lambda: at[0])
+    monkeypatch.setattr("r1tui.chat.database.time", lambda: at[0])
     kept(store, said("c1"))
     store.delete("c1")
     for day in range(30):
@@ -281,7 +281,7 @@ def test_what_was_brought_back_and_deleted_again_has_its_whole_time(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = [time()]
-    monkeypatch.setattr("r1tui.chat.purge.time", lambda: at[0])
+    monkeypatch.setattr("r1tui.chat.database.time", lambda: at[0])
     kept(store, said("c1"))
     for _ in range(2):
         store.let_go(["c1"])

@@ -1,20 +1,23 @@
 """The file of the conversations' database: private, in the newest schema, and never overwritten.
 
-A damaged one is set aside under another name; one that a newer r1tui wrote is left alone.
+A damaged one is set aside under another name, one that a newer r1tui wrote is left alone, and one that cannot be
+written (a read-only disk, a full one, another's folder) is only read.
 """
 
 import errno
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
-from time import localtime, monotonic, strftime
-from typing import Self
+from time import localtime, monotonic, strftime, time
 
-from r1tui.errors import R1tuiError, is_full
+from r1tui.errors import R1tuiError, is_full, os_error
 from r1tui.system.locks import locked
 from r1tui.system.paths import private_folder
 
@@ -26,6 +29,11 @@ LAST_TIME_S = 253_402_214_400
 """The end of the year 9999, a day before the last that Python knows."""
 BUSY_S = 5.0
 """How long another r1tui's writing is waited for."""
+KEPT_DELETED_S = 30 * 86400.0
+"""How long a deleted conversation can be brought back."""
+MOST_PASSED_S = 7 * 86400.0
+"""At most so much time passes between two starts, whatever the clock says."""
+_SELDOM_S = 3600.0
 _NEEDED = (
     "key, id, title, server, created_s, updated_s, opened_s, deleted_s, shown FROM conversations",
     "key, conversation, number, parent, asked_s, state, base, cut, tokens, thinking_tokens, thinking_s, cause, remedy,"
@@ -49,49 +57,18 @@ class NewerError(R1tuiError):
         )
 
 
+@dataclass
 class Database:
     """An open database, for the thread that opened it."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or make it, and bring it to the newest schema. Raises NewerError, OSError and sqlite3.Error."""
-        self.path = path
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite gives its other files this mode
-        self._file = path.stat()
-        if self._file.st_size:
-            _must_not_be_newer(path)
-        self.connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-        self.connection.text_factory = TEXT
-        try:
-            for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                self.connection.execute(f"PRAGMA {setting}")
-            self._upgrade()
-            for columns_and_table in _NEEDED:
-                self.connection.execute(f"SELECT {columns_and_table} LIMIT 0")
-        except BaseException:
-            self.connection.close()
-            raise
+    path: Path
+    connection: sqlite3.Connection
+    why_read_only: R1tuiError | None = None
+    """Why nothing can be written; None: it can."""
+    _copy: ExitStack = field(default_factory=ExitStack)
 
-    @classmethod
-    def of_folder(cls, folder: Path, tell: Tell) -> Self:
-        """The database of this folder. `tell` hears of one that had to be passed over.
-
-        Raises R1tuiError, OSError and sqlite3.Error.
-        """
-        private_folder(folder)
-        path = folder / NAME
-        with _alone(folder):
-            try:
-                with legible():
-                    return cls(path)
-            except sqlite3.DatabaseError as error:
-                if not (is_damage(error) or _is_foreign(error)):
-                    raise
-                tell(_set_aside(path, error))
-            return cls(path)
-
-    @property
-    def is_read_only(self) -> bool:
-        return False
+    def __post_init__(self) -> None:
+        self._file = self.path.stat()
 
     @property
     def is_in_place(self) -> bool:
@@ -103,15 +80,11 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: everything that the block writes, or nothing."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
+        """A transaction: everything that the block writes, or nothing. Raises R1tuiError where it is read-only."""
+        if self.why_read_only is not None:
+            raise self.why_read_only
+        with _transaction(self.connection):
             yield self.connection
-            self.connection.execute("COMMIT")
-        except BaseException:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            raise
 
     def rebuild(self) -> None:
         """Rebuild the search index."""
@@ -127,14 +100,51 @@ class Database:
 
     def close(self) -> None:
         self.connection.close()
+        self._copy.close()
 
-    def _upgrade(self) -> None:
-        for number, file in enumerate(UPGRADES, 1):
-            with self.transaction() as connection:
-                if version_of(connection) < number:
-                    for statement in _statements(file.read_text("utf-8")):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {number}")
+    def purge(self) -> list[str]:
+        """Delete for good what was deleted long ago, and return its ids.
+
+        It was long ago by a calendar of r1tui's own, which a wrong clock cannot turn far.
+        """
+        with self.transaction() as connection:
+            now_s = time()
+            own_s = _advance_calendar(connection, now_s)
+            connection.execute(
+                "UPDATE conversations SET deleted_own_s = ? WHERE deleted_s IS NOT NULL AND deleted_own_s IS NULL",
+                (own_s,),
+            )
+            old = (
+                "FROM conversations WHERE (deleted_s IS NOT NULL AND deleted_own_s < ?) OR (opened_s < ?"
+                " AND NOT EXISTS (SELECT 1 FROM exchanges WHERE conversation = conversations.key))"
+            )
+            before = (own_s - KEPT_DELETED_S, now_s - KEPT_DELETED_S)
+            gone = [id_ for (id_,) in connection.execute(f"SELECT id {old}", before)]
+            connection.execute(f"DELETE {old}", before)
+            return gone
+
+
+def open_database(folder: Path, tell: Tell) -> Database:
+    """Open the folder's database, made where there is none; `tell` hears of one that had to be set aside.
+
+    Raises R1tuiError, OSError and sqlite3.Error.
+    """
+    path = folder / NAME
+    try:
+        private_folder(folder)
+        with _alone(folder):
+            try:
+                return Database(path, _opened(path))
+            except sqlite3.DatabaseError as error:
+                if not (is_damage(error) or _is_foreign(error)):
+                    raise
+                tell(_set_aside(path, error))
+            return Database(path, _opened(path))
+    except (OSError, sqlite3.OperationalError) as error:
+        if not is_refusal(error) or not path.exists():
+            raise
+        why = os_error(error, folder) if isinstance(error, OSError) else refused(error, folder)
+        return _for_reading(path, why)
 
 
 def text_of(value: object) -> str:
@@ -197,16 +207,72 @@ def _is_foreign(error: sqlite3.Error) -> bool:
     return _code(error) == sqlite3.SQLITE_ERROR and "no such module" not in str(error)
 
 
-def _must_not_be_newer(path: Path) -> None:
-    """Raises NewerError for a newer r1tui's database, which is only read for that."""
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as connection:
-        version = version_of(connection)
+@legible()
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open or make a database, and bring it to the newest schema."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite gives its other files this mode
+    if path.stat().st_size:
+        with closing(_connect(path, "ro")) as connection:  # a newer r1tui's is not even touched
+            _version(connection, path)
+    with ExitStack() as undo:
+        connection = undo.enter_context(closing(_connect(path, "rw")))
+        for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {setting}")
+        for number, file in enumerate(UPGRADES, 1):
+            with _transaction(connection):
+                if _version(connection, path) < number:
+                    for statement in _statements(file.read_text("utf-8")):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {number}")
+        for columns_and_table in _NEEDED:
+            connection.execute(f"SELECT {columns_and_table} LIMIT 0")
+        undo.pop_all()
+        return connection
+
+
+def _for_reading(path: Path, why: R1tuiError) -> Database:
+    """Open a database without making any file beside it; where that is impossible, a copy with what its log has."""
+    log = Path(f"{path}-wal")
+    mode = "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"  # immutable: its log is not read
+    with suppress(sqlite3.OperationalError), ExitStack() as undo:
+        connection = undo.enter_context(closing(_connect(path, mode)))
+        connection.execute("SELECT shown FROM conversations LIMIT 0")
+        if _version(connection, path) == VERSION:
+            undo.pop_all()
+            return Database(path, connection, why)
+    with ExitStack() as undo:
+        temporary = tempfile.TemporaryDirectory(prefix="r1tui-", ignore_cleanup_errors=True)
+        copy = Path(undo.enter_context(temporary)) / NAME
+        shutil.copyfile(path, copy)
+        with suppress(FileNotFoundError):
+            shutil.copyfile(log, f"{copy}-wal")
+        return Database(path, _opened(copy), why, undo.pop_all())
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+    connection.text_factory = TEXT
+    return connection
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > VERSION:
         raise NewerError(path, version)
-
-
-def version_of(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    return version
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -244,3 +310,12 @@ def _alone(folder: Path) -> Iterator[None]:
 
     with locked(folder / "opening.lock", "The conversations", lambda _: None, poll):
         yield
+
+
+def _advance_calendar(connection: sqlite3.Connection, now_s: float) -> float:
+    """Advance the calendar to now and return its time; a clock that was set back stops it for once."""
+    wall_s, own_s = connection.execute("SELECT wall_s, own_s FROM calendar").fetchone()
+    passed_s = min(max(now_s - wall_s, 0.0), MOST_PASSED_S) if wall_s else 0.0
+    if not wall_s or abs(now_s - wall_s) >= _SELDOM_S:  # a start that only reads writes nothing
+        connection.execute("UPDATE calendar SET wall_s = ?, own_s = ?", (now_s, own_s + passed_s))
+    return float(own_s + passed_s)

@@ -13,10 +13,18 @@ from typing import Self, TypeVar
 
 from r1tui.chat import listing, rows
 from r1tui.chat.changes import Changes
-from r1tui.chat.database import NAME, Database, Tell, is_damage, is_damaged_index, is_refusal, legible, refused
+from r1tui.chat.database import (
+    NAME,
+    Database,
+    Tell,
+    is_damage,
+    is_damaged_index,
+    is_refusal,
+    legible,
+    open_database,
+    refused,
+)
 from r1tui.chat.listing import Listed
-from r1tui.chat.purge import purge
-from r1tui.chat.readonly import read_only
 from r1tui.chat.rows import Loaded, Recorded
 from r1tui.errors import R1tuiError
 from r1tui.remedies import ListConversations, Run
@@ -196,7 +204,7 @@ class Store:
     def _now(self, *, writes: bool) -> Database:
         """The database, opened anew when another r1tui has set it aside, or to find out if it can be written now."""
         is_stale = self._database is not None and not self._database.is_in_place
-        if self._database is not None and (is_stale or (writes and self._database.is_read_only)):
+        if self._database is not None and (is_stale or (writes and self._database.why_read_only)):
             self._database.close()
             self._database = None
         if self._database is None:
@@ -204,22 +212,15 @@ class Store:
         return self._database
 
     def _opened(self) -> Database:
-        try:
-            database = Database.of_folder(self._folder, self._tell)
-        except (OSError, sqlite3.OperationalError) as error:
-            return read_only(self._folder, error)
-        self._purge(database)
-        if not_read := sorted(self._folder.glob("conversations-v*.db")) + sorted(self._folder.glob("[!.]*.json")):
-            self._tell(_not_read_error(not_read))
+        database = open_database(self._folder, self._tell)
+        if database.why_read_only is None:
+            with suppress(sqlite3.OperationalError, OSError):  # a full disk puts it off
+                if gone := database.purge():
+                    self._purged(gone)
+            not_read = sorted(self._folder.glob("conversations-v*.db")) + sorted(self._folder.glob("[!.]*.json"))
+            if not_read:
+                self._tell(_not_read_error(not_read))
         return database
-
-    def _purge(self, database: Database) -> None:
-        """Purge what was deleted long ago; a full disk puts it off."""
-        with suppress(sqlite3.OperationalError, OSError):
-            with database.transaction() as connection:
-                gone = purge(connection)
-            if gone:
-                self._purged(gone)
 
     def _do(self, work: Callable[[Database], T], *, writes: bool = False) -> T:
         """Do the work; a database that turns out to be damaged is set aside, and the work done on a new one."""
