@@ -3,14 +3,14 @@
 from dataclasses import replace
 from time import mktime
 
-from r1tui.chat.listing import MARKS, Listed
+from r1tui.chat.listing import MARKS, ConversationSummary
 
 NOW_S = mktime((2025, 11, 20, 18, 30, 0, 0, 0, -1))
 _DAY_S = 86400.0
 
 
-def _one(name: str, age_s: float, exchanges: int, **more: object) -> Listed:
-    return Listed(name, name, NOW_S - age_s, NOW_S - age_s, exchanges, **more)  # type: ignore[arg-type]
+def _one(name: str, age_s: float, exchanges: int, **more: object) -> ConversationSummary:
+    return ConversationSummary(name, name, NOW_S - age_s, NOW_S - age_s, exchanges, **more)  # type: ignore[arg-type]
 
 
 LISTED = [

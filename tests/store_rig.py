@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from r1tui.chat.answer import Answer
-from r1tui.chat.changes import Changes, Tracker
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.database import KEPT_DELETED_S, NAME
+from r1tui.chat.rows import Changes, Tracker
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.events import Content, Finished, StreamEvent

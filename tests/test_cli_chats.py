@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from r1tui.chat.answer import Answer
-from r1tui.chat.changes import Tracker
 from r1tui.chat.conversation import Conversation, Exchange
+from r1tui.chat.rows import Tracker
 from r1tui.chat.store import Store
 from r1tui.events import Finished
 from r1tui.server.prompt_cache import CacheNote, PromptCacheFolder, prompt_of

@@ -11,8 +11,8 @@ from textual.widgets import DataTable, Input, Label
 
 from r1tui.catalog.variants import variant_of_file
 from r1tui.chat.answer import Answer
-from r1tui.chat.changes import Tracker
 from r1tui.chat.conversation import Conversation, Exchange
+from r1tui.chat.rows import Tracker
 from r1tui.chat.store import Store
 from r1tui.config import Config
 from r1tui.server.endpoint import Endpoint

@@ -16,12 +16,11 @@ import pytest
 
 from r1tui.catalog.variants import Variant
 from r1tui.chat.answer import Answer
-from r1tui.chat.changes import Tracker
 from r1tui.chat.choices import SamplingChoices
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.database import NAME
 from r1tui.chat.prompt_files import Drafts, PromptHistory
-from r1tui.chat.rows import LEFT
+from r1tui.chat.rows import LEFT, Tracker
 from r1tui.chat.store import Store
 from r1tui.config import Config, load_config
 from r1tui.engine.find import BuildRecord, Identity, find_engine, find_record, folder_of_binary, write_record

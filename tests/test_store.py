@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from r1tui.chat.answer import Answer
-from r1tui.chat.changes import Grow, Tracker
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.database import NAME
+from r1tui.chat.rows import Tracker
 from r1tui.chat.store import Store
 from r1tui.events import Content, Failed, Finished, Reasoning
 from tests.store_rig import FINISHED, answered, folder, kept, other, rows, running, said, store, told, whole
@@ -150,8 +150,8 @@ def test_of_a_running_answer_only_what_is_new_is_written(store: Store, folder: P
         changes = tracker.changes()
         assert changes is not None
         [grown] = changes.exchanges
-        assert isinstance(grown, Grow)
-        assert grown.answer == word
+        assert grown.grows
+        assert grown.columns["answer"] == word
         store.write([changes])
     assert rows(folder, "SELECT answer FROM pieces") == [("one ",), ("two ",)]
     answer.apply(FINISHED)

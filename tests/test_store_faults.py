@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.chat.changes import Tracker
 from r1tui.chat.database import NAME, UPGRADES, VERSION
 from r1tui.chat.export import written_as
+from r1tui.chat.rows import Tracker
 from r1tui.chat.store import GoneError, Store
 from r1tui.errors import R1tuiError
 from r1tui.events import Content
@@ -186,7 +186,7 @@ def test_two_make_the_database_at_once(folder: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from r1tui.chat.changes import Tracker
+from r1tui.chat.rows import Tracker
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.store import Store
 from r1tui.events import Content

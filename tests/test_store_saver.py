@@ -9,10 +9,10 @@ from time import monotonic
 
 import pytest
 
-from r1tui.chat.changes import Changes
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.database import NAME
 from r1tui.chat.rescue import Unsaved
+from r1tui.chat.rows import Changes
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.events import Content

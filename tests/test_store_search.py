@@ -6,9 +6,9 @@ from time import time
 import pytest
 
 from r1tui.chat.answer import Answer
-from r1tui.chat.changes import Tracker
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.listing import MARKS
+from r1tui.chat.rows import Tracker
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from tests.store_rig import folder, kept, let_deletions_age, other, rows, said, store, told, whole

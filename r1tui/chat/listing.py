@@ -1,7 +1,7 @@
 """Lists conversations, newest first, and finds those that have some words."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,20 +16,20 @@ MARKS = ("\ufdd0", "\ufdd1")
 """What stands before and after each word that was found, in a passage: characters that no text may have."""
 _BESIDE_CHARS = 60
 
-_ROWS = """
+_ROWS = f"""
 SELECT c.key, c.id, c.title, c.created_s, c.updated_s, c.deleted_s, l.state, l.answer_id,
-    (SELECT substr(trim(question, char(9, 10, 13, 32)), 1, ?) FROM exchanges
+    (SELECT substr(trim(question, char(9, 10, 13, 32)), 1, {NAME_CHARS}) FROM exchanges
         WHERE conversation = c.key ORDER BY number LIMIT 1),
     (SELECT count(*) FROM exchanges WHERE conversation = c.key),
-    CASE WHEN l.parent IS NOT NULL THEN substr(trim(l.question, char(9, 10, 13, 32)), 1, ?) END
-FROM conversations c LEFT JOIN exchanges l ON l.conversation = c.key AND l.number = c.shown
-"""
+    CASE WHEN l.parent IS NOT NULL THEN substr(trim(l.question, char(9, 10, 13, 32)), 1, {NAME_CHARS}) END
+FROM conversations c LEFT JOIN exchanges l ON l.conversation = c.key AND l.number = c.shown WHERE
+"""  # noqa: S608  our own words
 _HERE = "c.deleted_s IS NULL AND EXISTS (SELECT 1 FROM exchanges WHERE conversation = c.key)"
 _NEWEST_FIRST = "ORDER BY c.updated_s DESC, c.key DESC"
 
 
 @dataclass(frozen=True)
-class Listed:
+class ConversationSummary:
     """What a list says of a conversation. Times are Unix times."""
 
     id: str
@@ -51,39 +51,30 @@ class Listed:
     deleted_s: float | None = None
 
 
-def newest(connection: sqlite3.Connection, limit: int, offset: int, *, deleted: bool = False) -> list[Listed]:
+def newest(connection: sqlite3.Connection, limit: int, offset: int, *, deleted: bool) -> list[ConversationSummary]:
     """The conversations that changed last, or that were deleted last."""
-    wanted, order = ("c.deleted_s IS NOT NULL", "ORDER BY c.deleted_s DESC") if deleted else (_HERE, _NEWEST_FIRST)
-    rows = connection.execute(
-        f"{_ROWS} WHERE {wanted} {order} LIMIT ? OFFSET ?", (NAME_CHARS, NAME_CHARS, limit, offset)
-    )
-    return [_listed(row) for row in rows]
+    wanted = "c.deleted_s IS NOT NULL ORDER BY c.deleted_s DESC" if deleted else f"{_HERE} {_NEWEST_FIRST}"
+    return [_summary(row) for row in connection.execute(f"{_ROWS} {wanted} LIMIT ? OFFSET ?", (limit, offset))]
 
 
-def found(connection: sqlite3.Connection, text: str, limit: int) -> list[Listed]:
+def found(connection: sqlite3.Connection, text: str, limit: int) -> list[ConversationSummary]:
     """The newest conversations in whose title, or in one of whose exchanges, all words of the text are.
 
     The last word may be the beginning of one. What is no word (`->`, a part of one, Chinese) is looked for as it stands
     where the words are nowhere.
     """
     hits = _hits_of_words(connection, text, limit) or _hits_of_text(connection, text.strip(), limit)
-    keys = list(hits)
-    marks = ", ".join("?" * len(keys))
-    rows = connection.execute(f"{_ROWS} WHERE c.key IN ({marks}) {_NEWEST_FIRST}", (NAME_CHARS, NAME_CHARS, *keys))
-    return [_listed(row, hits[row[0]]) for row in rows]
-
-
-def match_of(text: str) -> str:
-    """The text as a query of FTS5 in which nothing means anything but its words; empty without any."""
-    words = [word.replace('"', '""') for word in text.replace("\0", " ").split()]
-    return " ".join(f'"{word}"' for word in words) + "*" if words else ""
+    rows = connection.execute(f"{_ROWS} c.key IN ({_marks(hits)}) {_NEWEST_FIRST}", list(hits))
+    return [_summary(row, hits[row[0]]) for row in rows]
 
 
 def _hits_of_words(connection: sqlite3.Connection, text: str, limit: int) -> dict[int, str]:
     """Conversations -> passages."""
-    match = match_of(text)
-    if not match:
+    # A query of FTS5 in which nothing means anything but the words.
+    words = [word.replace('"', '""') for word in text.replace("\0", " ").split()]
+    if not words:
         return {}
+    match = " ".join(f'"{word}"' for word in words) + "*"
     rows = connection.execute(
         "SELECT c.key, words.rowid FROM words JOIN exchanges e ON e.key = words.rowid"  # noqa: S608
         f" JOIN conversations c ON c.key = e.conversation WHERE words MATCH ? AND c.deleted_s IS NULL {_NEWEST_FIRST},"
@@ -100,19 +91,15 @@ def _hits_of_words(connection: sqlite3.Connection, text: str, limit: int) -> dic
         f" WHERE titles MATCH ? AND {_HERE} {_NEWEST_FIRST} LIMIT ?",
         (match, limit),
     )
-    hits = {key: "" for (key,) in titles}
-    passages = dict(_passages(connection, match, list(first.values())[:limit]))
-    return {key: passages.get(exchange, "") for key, exchange in first.items() if exchange in passages} | hits
-
-
-def _passages(connection: sqlite3.Connection, match: str, exchanges: list[int]) -> Iterator[tuple[int, str]]:
-    marks = ", ".join("?" * len(exchanges))
-    rows = connection.execute(  # asking for each of them alone would look up the words as often
-        f"SELECT rowid, CASE WHEN rowid IN ({marks}) THEN snippet(words, -1, ?, ?, '…', {PASSAGE_TOKENS}) END"  # noqa: S608
-        " FROM words WHERE words MATCH ?",
+    exchanges = list(first.values())[:limit]
+    snippets = connection.execute(  # asking for each of them alone would look up the words as often
+        f"SELECT rowid, CASE WHEN rowid IN ({_marks(exchanges)})"  # noqa: S608
+        f" THEN snippet(words, -1, ?, ?, '…', {PASSAGE_TOKENS}) END FROM words WHERE words MATCH ?",
         (*exchanges, *MARKS, match),
     )
-    return ((rowid, one_line(passage)) for rowid, passage in rows if passage is not None)
+    passages = {rowid: one_line(snippet) for rowid, snippet in snippets if snippet is not None}
+    in_text = {key: passages[exchange] for key, exchange in first.items() if exchange in passages}
+    return in_text | {key: "" for (key,) in titles}
 
 
 def _hits_of_text(connection: sqlite3.Connection, text: str, limit: int) -> dict[int, str]:
@@ -145,9 +132,13 @@ def _around(whole: str, text: str) -> str:
     return one_line(passage + ("…" if end + _BESIDE_CHARS < len(whole) else ""))
 
 
-def _listed(row: tuple[Any, ...], passage: str = "") -> Listed:
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _summary(row: tuple[Any, ...], passage: str = "") -> ConversationSummary:
     _, id_, title, created_s, updated_s, deleted_s, state, answer_id, question, exchanges, last = row
-    return Listed(
+    return ConversationSummary(
         text_of(id_),
         name_of(text_of(title), text_of(question)),
         time_of(created_s),

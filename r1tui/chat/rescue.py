@@ -11,7 +11,7 @@ from time import localtime, strftime, time
 
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.export import SUFFIXES, written_as
-from r1tui.chat.rows import Loaded
+from r1tui.chat.rows import Loaded, Tracker
 from r1tui.errors import R1tuiError, os_error
 from r1tui.system.files import write_new
 
@@ -86,7 +86,11 @@ def _texts(unsaved: Unsaved) -> Iterator[tuple[str, str, str]]:
     for conversation in unsaved.conversations:
         began_s = min((exchange.asked_s for exchange in conversation.every), default=time())
         for kind, suffix in SUFFIXES.items():
-            yield stamp, suffix, written_as(Loaded(conversation, began_s, time()), kind, thinking=True)
+            yield (
+                stamp,
+                suffix,
+                written_as(Loaded(conversation, began_s, time(), Tracker(conversation)), kind, thinking=True),
+            )
     if unsaved.draft:
         yield f"{stamp}-draft", ".txt", unsaved.draft
 

@@ -1,16 +1,20 @@
-"""A conversation out of the rows of the database, and its changes into them."""
+"""Conversations out of the rows of the database, and their changes into them.
+
+What has changed is worked out where a conversation is changed, and is cheap enough for that: of a running answer just
+the new text.
+"""
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from time import time
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from r1tui.chat.answer import RUNNING, Answer, Base
-from r1tui.chat.changes import Changes, Drop, Grow, Put, Tracker
+from r1tui.chat.answer import RUNNING, Answer, Base, Pieces
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.database import text_of, time_of
 from r1tui.events import Finished
@@ -20,12 +24,180 @@ from r1tui.remedies import Advice, read
 LEFT = "r1tui ended during this answer; its end may be missing."
 T = TypeVar("T")
 Row = dict[str, Any]
-_TEXTS = frozenset(
-    ("question", "answer", "thinking", "state", "cause", "remedy", "cut", "answer_id", "model"),
-)
+_TEXTS = frozenset(("question", "answer", "thinking", "state", "cause", "remedy", "cut", "answer_id", "model"))
+Value = str | int | float | None
 _log = logging.getLogger(__name__)
 Recorded = Callable[[str], bool]
 """Whether the answer with this id has a record, which has all of it from its request on."""
+
+
+Extent = tuple[int, int]
+"""How many characters of an exchange's answer and thinking there are."""
+
+
+@dataclass(frozen=True)
+class ExchangeChange:
+    """A changed exchange: its columns; of a running answer that `grows` its new text alone; no columns: it is gone."""
+
+    number: int
+    columns: dict[str, Value]
+    grows: bool = False
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The changes of one conversation."""
+
+    id: str
+    title: str
+    shown: int | None
+    """The number of the exchange at which the shown path ends."""
+    whole: bool
+    """Whether this is all of it, and not only what is new."""
+    exchanges: list[ExchangeChange]
+
+    def extents(self, known: dict[int, Extent]) -> dict[int, Extent]:
+        """How much of each exchange is on disk when these are, after what was `known` before, by its number."""
+        extents = dict(known)
+        for one in self.exchanges:
+            if not one.columns:
+                extents.pop(one.number, None)
+                continue
+            n_answer, n_thinking = extents.get(one.number, (0, 0)) if one.grows else (0, 0)
+            new = (len(str(one.columns["answer"])), len(str(one.columns["thinking"])))
+            extents[one.number] = (n_answer + new[0], n_thinking + new[1])
+        return extents
+
+
+class _Written(NamedTuple):
+    """What was written of an exchange."""
+
+    columns: dict[str, Value]
+    texts: tuple[Pieces, Pieces]
+    answer_count: int
+    thinking_count: int
+
+
+@dataclass
+class Tracker:
+    """Knows what was written of a conversation. A conversation that was loaded comes with its exchanges' numbers."""
+
+    conversation: Conversation
+    numbers: dict[Exchange, int] = field(default_factory=dict)
+    _written: dict[Exchange, _Written] = field(default_factory=dict)
+    _head: tuple[str, int | None] | None = None
+
+    def is_loaded(self, but: Iterable[Exchange] = ()) -> None:
+        """All of it is on disk as it is now, `but` these."""
+        self.changes()
+        for exchange in but:
+            self._written.pop(exchange, None)
+
+    def forget(self) -> None:
+        """Take everything as unsaved."""
+        self._written, self._head = {}, None
+
+    def extents(self) -> dict[int, Extent]:
+        """How much there is of each exchange, by its number."""
+        return {self.numbers[one]: _extent(one) for one in self.conversation.every if one in self.numbers}
+
+    def words_beyond(self, known: dict[int, Extent]) -> int:
+        """How many words there are beyond these extents; questions that are in none of them count, too."""
+        words = 0
+        for exchange in self.conversation.every:
+            extent = known.get(self.numbers.get(exchange, -1))
+            if extent is None:
+                words += len(exchange.question.split())
+            if extent != _extent(exchange):
+                n_answer, n_thinking = extent or (0, 0)
+                new = (exchange.answer.content.text[n_answer:], exchange.answer.thinking.text[n_thinking:])
+                words += sum(len(text.split()) for text in new)
+        return words
+
+    def changes(self) -> Changes | None:
+        """What is new since the last call; None when nothing is. An empty conversation is nothing."""
+        conversation, known = self.conversation, self._written
+        whole = self._head is None
+        gone = known.keys() - set(conversation.every)
+        changed = [ExchangeChange(self.numbers[exchange], {}) for exchange in gone]
+        for exchange in gone:
+            del known[exchange]
+        for exchange in conversation.every:
+            if exchange not in self.numbers:
+                self.numbers[exchange] = max(self.numbers.values(), default=-1) + 1
+        order = [self.numbers[exchange] for exchange in conversation.every]
+        if any(after <= before for before, after in pairwise(order)):  # something was put between others
+            self.numbers = {exchange: number for number, exchange in enumerate(conversation.every)}
+            known.clear()
+            whole, changed = True, []
+        changed += [change for exchange in conversation.every if (change := self._change(exchange)) is not None]
+        shown = self.numbers[conversation.exchanges[-1]] if conversation.exchanges else None
+        head = (conversation.title, shown)
+        if (not changed and head == self._head) or (whole and not conversation.every):
+            return None
+        self._head = head
+        return Changes(conversation.id, _storable(conversation.title), shown, whole, changed)
+
+    def _change(self, exchange: Exchange) -> ExchangeChange | None:
+        answer, number, columns = exchange.answer, self.numbers[exchange], self._columns(exchange)
+        if answer.running and answer.has_less_than_saved:  # what is on disk stays until it is all here again
+            return ExchangeChange(number, columns | _grown(answer, *answer.saved)) if self._head is None else None
+        texts = (answer.content, answer.thinking)
+        fixed = columns | {"state": answer.running or answer.state}
+        written = self._written.get(exchange)
+        if written is not None and (written.columns != fixed or written.texts != texts):
+            written = None
+        new_answer, answer_count = answer.content.since(written.answer_count if written else 0)
+        new_thinking, thinking_count = answer.thinking.since(written.thinking_count if written else 0)
+        now = _Written(fixed, texts, answer_count, thinking_count)
+        if now == written:
+            return None
+        self._written[exchange] = now
+        if written is not None and answer.running:
+            return ExchangeChange(number, _grown(answer, new_answer, new_thinking), grows=True)
+        return ExchangeChange(number, columns | _grown(answer, answer.content.text, answer.thinking.text))
+
+    def _columns(self, exchange: Exchange) -> dict[str, Value]:
+        """All but the text of its answer, and the figures that come with it."""
+        answer = exchange.answer
+        columns: dict[str, Value] = {
+            "parent": self.numbers.get(exchange.parent) if exchange.parent is not None else None,
+            "asked_s": exchange.asked_s,
+            "question": _storable(exchange.question),
+            "state": answer.state,
+            "base": msgspec.json.encode(answer.base).decode() if answer.base is not None else None,
+            "cut": answer.cut,
+            "cause": _storable(answer.cause),
+            "remedy": _storable(answer.remedy),
+            "answer_id": _storable(exchange.answer_id),
+            "inside_thinking": exchange.inside_thinking,
+            "model": _storable(exchange.model),
+            "figures": msgspec.json.encode(answer.finished).decode() if answer.finished is not None else None,
+        }
+        return columns
+
+
+def _extent(exchange: Exchange) -> Extent:
+    return len(exchange.answer.content.text), len(exchange.answer.thinking.text)
+
+
+def _grown(answer: Answer, text: str, thinking: str) -> dict[str, Value]:
+    return {
+        "answer": _storable(text),
+        "thinking": _storable(thinking),
+        "tokens": answer.tokens,
+        "thinking_tokens": answer.thinking_tokens,
+        "thinking_s": answer.thinking_s,
+    }
+
+
+def _storable(text: str) -> str:
+    """The text, whatever of it no UTF-8 can say replaced by as many question marks."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace").decode()
+    return text
 
 
 @dataclass
@@ -35,8 +207,10 @@ class Loaded:
     conversation: Conversation
     created_s: float
     updated_s: float
-    tracker: Tracker = field(init=False)
+    tracker: Tracker
     """For what will change of it."""
+    open_in: int | None = None
+    """The process of another r1tui that holds it."""
 
 
 def load(
@@ -63,10 +237,9 @@ def load(
         if one["state"] in RUNNING:
             unsettled.append(exchange)
     conversation = Conversation(conversation_id, _path(exchanges.get(shown)), text_of(title), list(exchanges.values()))
-    loaded = Loaded(conversation, time_of(created_s), time_of(updated_s))
-    loaded.tracker = Tracker(conversation, {exchange: number for number, exchange in exchanges.items()})
-    loaded.tracker.is_loaded(but=unsettled)
-    return loaded
+    tracker = Tracker(conversation, {exchange: number for number, exchange in exchanges.items()})
+    tracker.is_loaded(but=unsettled)
+    return Loaded(conversation, time_of(created_s), time_of(updated_s), tracker, open_in)
 
 
 def write(connection: sqlite3.Connection, changes: Changes, server: str) -> bool:
@@ -93,27 +266,25 @@ def write(connection: sqlite3.Connection, changes: Changes, server: str) -> bool
     return True
 
 
-def _write(connection: sqlite3.Connection, conversation: int | None, change: Put | Grow | Drop) -> None:
-    at = (conversation, change.number)
-    match change:
-        case Put(_, columns):
-            names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-            news = ", ".join(f"{name} = excluded.{name}" for name in columns)
-            connection.execute(
-                f"INSERT INTO exchanges (conversation, number, {names}) VALUES (?, ?, {marks})"  # noqa: S608  our names
-                f" ON CONFLICT (conversation, number) DO UPDATE SET {news}",
-                (*at, *columns.values()),
-            )
-            wanted = "SELECT key FROM exchanges WHERE conversation = ? AND number = ?"
-            connection.execute(f"DELETE FROM pieces WHERE exchange = ({wanted})", at)  # noqa: S608
-        case Grow():
-            connection.execute(
-                "INSERT INTO pieces (exchange, answer, thinking, tokens, thinking_tokens, thinking_s)"
-                " SELECT key, ?, ?, ?, ?, ? FROM exchanges WHERE conversation = ? AND number = ?",
-                (change.answer, change.thinking, change.tokens, change.thinking_tokens, change.thinking_s, *at),
-            )
-        case Drop():
-            connection.execute("DELETE FROM exchanges WHERE conversation = ? AND number = ?", at)
+def _write(connection: sqlite3.Connection, conversation: int | None, change: ExchangeChange) -> None:
+    at, values = (conversation, change.number), change.columns.values()
+    names, marks = ", ".join(change.columns), ", ".join("?" * len(values))
+    where = "conversation = ? AND number = ?"
+    if not values:
+        connection.execute(f"DELETE FROM exchanges WHERE {where}", at)  # noqa: S608  our names, here and below
+    elif change.grows:
+        connection.execute(
+            f"INSERT INTO pieces ({names}, exchange) SELECT {marks}, key FROM exchanges WHERE {where}",  # noqa: S608
+            (*values, *at),
+        )
+    else:
+        news = ", ".join(f"{name} = excluded.{name}" for name in change.columns)
+        connection.execute(
+            f"INSERT INTO exchanges (conversation, number, {names}) VALUES (?, ?, {marks})"  # noqa: S608
+            f" ON CONFLICT (conversation, number) DO UPDATE SET {news}",
+            (*at, *values),
+        )
+        connection.execute(f"DELETE FROM pieces WHERE exchange = (SELECT key FROM exchanges WHERE {where})", at)  # noqa: S608
 
 
 def _exchange(

@@ -6,13 +6,12 @@ A conversation belongs to one r1tui at a time, by a lock that its end releases; 
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import time
 from typing import Self, TypeVar
 
 from r1tui.chat import listing, rows
-from r1tui.chat.changes import Changes
 from r1tui.chat.database import (
     NAME,
     Database,
@@ -24,8 +23,8 @@ from r1tui.chat.database import (
     open_database,
     refused,
 )
-from r1tui.chat.listing import Listed
-from r1tui.chat.rows import Loaded, Recorded
+from r1tui.chat.listing import ConversationSummary
+from r1tui.chat.rows import Changes, Loaded, Recorded
 from r1tui.errors import R1tuiError
 from r1tui.remedies import ListConversations, Run
 from r1tui.system.locks import holder, locked
@@ -45,14 +44,6 @@ class HeldError(R1tuiError):
         super().__init__(
             f"The conversation is open in another r1tui (PID {pid}).", "Change it there, or close it there first."
         )
-
-
-@dataclass
-class Opened(Loaded):
-    """An opened conversation."""
-
-    open_in: int | None = None
-    """The process of another r1tui that holds it; None: this one does."""
 
 
 class Store:
@@ -79,15 +70,13 @@ class Store:
         self._database: Database | None = None
         self._held: dict[str, ExitStack] = {}
 
-    def last(self) -> Opened | None:
+    def last(self) -> Loaded | None:
         """The one that was open last with this server, held from now on; None while another r1tui holds it.
 
         Beside another r1tui only one whose answer is running is taken up: its own was killed.
         """
-        if not self._is_there:
-            return None
         others = False
-        for conversation_id, running in self._do(lambda db: _last_opened(db, self._server)):
+        for conversation_id, running in self._read(lambda connection: _last_opened(connection, self._server)) or []:
             if self._held_by_other(conversation_id) is not None:
                 others = True
             elif not others or running:
@@ -96,7 +85,7 @@ class Store:
                 others = True  # another was faster
         return None
 
-    def open(self, conversation_id: str) -> Opened | None:
+    def open(self, conversation_id: str) -> Loaded | None:
         """The conversation, held from now on unless another r1tui holds it; None when there is none."""
         if not self._is_there:
             return None
@@ -108,13 +97,11 @@ class Store:
         if open_in is None:
             with suppress(R1tuiError):  # a full disk does not keep it closed
                 self._change("UPDATE conversations SET opened_s = ? WHERE id = ?", time(), conversation_id)
-        opened = Opened(loaded.conversation, loaded.created_s, loaded.updated_s, open_in)
-        opened.tracker = loaded.tracker
-        return opened
+        return loaded
 
     def look(self, conversation_id: str) -> Loaded:
         """The conversation as it was written last, whoever holds it; not for changing it."""
-        loaded = self._do(lambda db: rows.load(db.connection, conversation_id)) if self._is_there else None
+        loaded = self._read(lambda connection: rows.load(connection, conversation_id))
         if loaded is None:
             raise _unknown(conversation_id)
         return loaded
@@ -140,18 +127,13 @@ class Store:
             if (held := self._held.pop(conversation_id, None)) is not None:
                 held.close()
 
-    def newest(self, limit: int = -1, offset: int = 0, *, deleted: bool = False) -> list[Listed]:
+    def newest(self, limit: int = -1, offset: int = 0, *, deleted: bool = False) -> list[ConversationSummary]:
         """The conversations that changed last; `deleted`: those that were deleted last and can be brought back."""
-        if not self._is_there:
-            return []
-        found = self._do(lambda db: listing.newest(db.connection, limit, offset, deleted=deleted))
-        return self._with_holders(found)
+        return self._with_holders(lambda connection: listing.newest(connection, limit, offset, deleted=deleted))
 
-    def search(self, text: str, limit: int = 1000) -> list[Listed]:
+    def search(self, text: str, limit: int = 1000) -> list[ConversationSummary]:
         """Those that have these words, with the passage where they were found; see `listing.found`."""
-        if not self._is_there:
-            return []
-        return self._with_holders(self._do(lambda db: listing.found(db.connection, text, limit)))
+        return self._with_holders(lambda connection: listing.found(connection, text, limit))
 
     def rename(self, conversation_id: str, title: str) -> None:
         """Give it another title; without one it is called by its first question."""
@@ -222,6 +204,9 @@ class Store:
                 self._tell(_not_read_error(not_read))
         return database
 
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        return self._do(lambda database: work(database.connection)) if self._is_there else None
+
     def _do(self, work: Callable[[Database], T], *, writes: bool = False) -> T:
         """Do the work; a database that turns out to be damaged is set aside, and the work done on a new one."""
         rebuilt = set_aside = False
@@ -282,14 +267,17 @@ class Store:
         if (pid := self._held_by_other(conversation_id)) is not None:
             raise HeldError(pid)
 
-    def _with_holders(self, found: list[Listed]) -> list[Listed]:
+    def _with_holders(
+        self, find: Callable[[sqlite3.Connection], list[ConversationSummary]]
+    ) -> list[ConversationSummary]:
+        found = self._read(find) or []
         locks = {path.stem for path in self._folder.glob("*.lock")} - set(map(stem_of, self._held))
         return [replace(one, open_in=self._held_by_other(one.id)) if stem_of(one.id) in locks else one for one in found]
 
 
-def _last_opened(database: Database, server: str) -> list[tuple[str, bool]]:
+def _last_opened(connection: sqlite3.Connection, server: str) -> list[tuple[str, bool]]:
     """Ids, those opened last first, and whether the answer at the end of each had not ended."""
-    found = database.connection.execute(
+    found = connection.execute(
         "SELECT c.id, coalesce(e.state IN ('waiting', 'reading', 'thinking', 'answering'), 0) FROM conversations c"
         " LEFT JOIN exchanges e ON e.conversation = c.key AND e.number = c.shown"
         " WHERE c.deleted_s IS NULL AND c.server = ? AND EXISTS (SELECT 1 FROM exchanges WHERE conversation = c.key)"

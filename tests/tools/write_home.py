@@ -23,10 +23,10 @@ from gguf import GGUFWriter
 
 from r1tui.catalog.variants import load_catalog
 from r1tui.chat.answer import Answer
-from r1tui.chat.changes import Tracker
 from r1tui.chat.choices import SamplingChoices
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.prompt_files import Drafts, PromptHistory
+from r1tui.chat.rows import Tracker
 from r1tui.chat.store import Store
 from r1tui.chat.typed import Typed
 from r1tui.config import Config, EngineSettings, SamplingSettings, load_config

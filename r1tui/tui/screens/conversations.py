@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widgets import DataTable
 
 from r1tui.chat.export import file_name, written_as
-from r1tui.chat.listing import MARKS, Listed
+from r1tui.chat.listing import MARKS, ConversationSummary
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.text import day, one_line, plain, shortened
@@ -64,7 +64,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
     class Found(Message):
         """What was looked for has come; `more` beside what is listed; whether it `is_whole`, without another page."""
 
-        listed: list[Listed]
+        listed: list[ConversationSummary]
         more: bool
         is_whole: bool
 
@@ -73,7 +73,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         self._saved = saved
         self._chat = chat
         self._monitor = monitor
-        self._listed: list[Listed] = []
+        self._listed: list[ConversationSummary] = []
         self._whole = False
         """Whether there are no more than are listed."""
         self._wanted = ""
@@ -152,7 +152,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         name = beside - sum(width + 2 for width in last.values())
         return {NAME: max(NARROWEST_NAME, name), **last, **WIDTHS}
 
-    def _state(self, one: Listed) -> str:
+    def _state(self, one: ConversationSummary) -> str:
         here = self._chat.open_here(one.id)
         if here is not None:
             return "answering" if self._chat.is_answering(one.id) else "shown"
@@ -160,10 +160,10 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
             return "open elsewhere"
         return "answering" if one.running and self._is_recorded(one) else ""
 
-    def _is_recorded(self, one: Listed) -> bool:
+    def _is_recorded(self, one: ConversationSummary) -> bool:
         return one.answer_id in self._monitor.refresh().answers
 
-    def _under_cursor(self) -> Listed | None:
+    def _under_cursor(self) -> ConversationSummary | None:
         return self._listed[self.cursor] if self.cursor < len(self._listed) else None
 
     def _show_detail(self) -> None:
@@ -197,7 +197,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
             asks = LineScreen("Its title; without one it is called by its first question.", one.name)
             self.app.push_screen(asks, lambda title: self._rename(one, title) if title is not None else None)
 
-    def _rename(self, one: Listed, title: str) -> None:
+    def _rename(self, one: ConversationSummary, title: str) -> None:
         title = one_line(title)
         here = self._chat.open_here(one.id)
         if here is not None and self._saved.elsewhere(here) is None:
@@ -216,7 +216,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         told = f"“{shortened(one.name)}” is deleted. <conversations.restore> brings it back for 30 days."
         self._do(lambda: self._delete(one), told)
 
-    async def _delete(self, one: Listed) -> None:
+    async def _delete(self, one: ConversationSummary) -> None:
         await self._saved.written(one.id, lambda store: store.delete(one.id))
         self._chat.leave(one.id)
 
@@ -228,7 +228,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
             self._export(one)
 
     @work(name="The export")
-    async def _export(self, one: Listed) -> None:
+    async def _export(self, one: ConversationSummary) -> None:
         kind = await self.app.push_screen_wait(AskScreen(f"Export “{shortened(one.name)}” as what?", FORMATS))
         if kind is None:
             return

@@ -14,11 +14,10 @@ from threading import Thread
 from time import monotonic
 from typing import TypeVar
 
-from r1tui.chat.changes import Changes, Extent, Tracker
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.rescue import Unsaved
-from r1tui.chat.rows import Recorded
-from r1tui.chat.store import GoneError, HeldError, Opened, Store
+from r1tui.chat.rows import Changes, Extent, Loaded, Recorded, Tracker
+from r1tui.chat.store import GoneError, HeldError, Store
 from r1tui.errors import R1tuiError, os_error
 
 SOON_S = 1.0
@@ -98,11 +97,11 @@ class Saver:
         if self._timer is None:
             self._timer = self._loop.call_later(SOON_S, self._save_now)
 
-    async def last(self) -> Opened | None:
+    async def last(self) -> Loaded | None:
         """The conversation that this r1tui goes on with, if there is one."""
         return self._opened(await self.read(Store.last))
 
-    async def open(self, conversation_id: str) -> Opened | None:
+    async def open(self, conversation_id: str) -> Loaded | None:
         """A conversation by its id; None when there is none any more. Raises R1tuiError, as `written` does."""
         return self._opened(await self.written(conversation_id, lambda store: store.open(conversation_id)))
 
@@ -146,7 +145,7 @@ class Saver:
         self._thread.shutdown(wait=False)
         return unsaved
 
-    def _opened(self, opened: Opened | None) -> Opened | None:
+    def _opened(self, opened: Loaded | None) -> Loaded | None:
         if opened is not None and opened.open_in is None:
             self._elsewhere.pop(opened.conversation.id, None)
             self._trackers[opened.conversation.id] = opened.tracker
