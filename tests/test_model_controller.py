@@ -12,6 +12,7 @@ from textual.message import Message
 
 from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config, VariantSettings
+from r1tui.messages import HostPlan, PlanSummary, Status
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui import questions
@@ -26,6 +27,9 @@ from tests.supervisor_rig import Toy, start_ready
 from tests.tui_rig import config
 
 __all__ = ["config"]
+
+
+BIG = PlanSummary(host=HostPlan(weights_mib=131 << 10))
 
 
 class ModelView(View):
@@ -134,7 +138,8 @@ async def test_what_runs_stays_unless_the_user_wants_another_and_agrees(
         await ready(view, "toy")
         assert not view.asked_of
         await view.models.begin(other, insists=True)
-        await until(lambda: view.asked_of == ["toy is already running."] and not view.work)
+        await until(lambda: bool(view.asked_of) and not view.work)
+        assert view.asked_of == ["toy is already running. Start other instead?"]
         assert supervisor.status(paths).pid == before.pid
 
 
@@ -181,3 +186,25 @@ async def test_a_server_is_stopped_and_started_again_from_here(
         view.models.start()
         await ready(view, "one")
         assert not view.asked_of
+
+
+@pytest.mark.parametrize(
+    ("status", "answers", "others", "said"),
+    [
+        (Status(state="ready", pid=1, variant="r1", load_s=240.0, plan=BIG), False, False,
+         "r1: 131.0 GiB, took 4 min to load."),
+        (Status(state="loading", pid=1, variant="r1", uptime_s=100.0, plan=BIG), False, False,
+         "r1: 131.0 GiB, loading for 2 min."),
+        (Status(state="ready", pid=1, load_s=11.0), True, True,
+         "The model: took 11 s to load. An answer is running and ends with it. "
+         "Another client's answer is running and ends with it."),
+        (Status(state="ready", pid=1, load_s=9.0, plan=BIG), False, False, ""),
+        (Status(state="sleeping", pid=1, load_s=240.0), False, False, ""),
+        (Status(state="stopped", load_s=240.0), False, False, ""),
+        (Status(state="ready", pid=1, supervisor_pid=2, load_s=240.0, cause="It hangs."), False, False, ""),
+    ],
+)  # fmt: skip
+def test_what_ends_with_a_server_is_said_with_what_it_costs(
+    status: Status, said: str, *, answers: bool, others: bool
+) -> None:
+    assert questions.loss(status, answers=answers, others_answer=others) == said

@@ -1,13 +1,15 @@
 """The screen and a server that crashes, hangs, comes up meanwhile, cannot be switched, or is somebody else's too."""
 
 import os
+import re
 import signal
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
-from textual.widgets import Label
+from textual.widgets import DataTable, Label
 
 from r1tui.catalog.variants import variant_of_file
 from r1tui.config import Config, PlanSettings, ServerSettings, VariantSettings
@@ -16,11 +18,12 @@ from r1tui.supervisor import client, stopping
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.system.processes import identify
+from r1tui.tui import questions
 from r1tui.tui.app import R1App
-from r1tui.tui.controllers import models
 from r1tui.tui.remedies import format_remedies, to_go_on
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.dialogs import AskScreen
+from r1tui.tui.screens.models import ModelsScreen
 from r1tui.tui.widgets.stages import Stages
 from tests.conftest import TinyModel
 from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready
@@ -114,20 +117,49 @@ async def test_a_key_stops_the_server_asks_first_where_an_answer_runs_and_anothe
         await until(pilot, lambda: app.chat.check_action("do", ("models", "stop_server")) is False)
 
 
-async def test_a_server_that_was_long_loading_is_not_stopped_unasked(
+async def test_a_server_that_was_long_loading_is_neither_stopped_nor_replaced_unasked(
     paths: Paths, config: Config, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "LONG_LOAD_S", 0.0)
-    app = R1App(paths, config, variant=variant_of_file(tiny_r1()))
+    monkeypatch.setattr(questions, "LONG_LOAD_S", 0.0)
+    own = {name: VariantSettings(title=name, file=str(tiny_r1())) for name in ("one", "two")}
+    app = R1App(paths, msgspec.structs.replace(config, variants=own))
+    app.wanted = app.services.models.catalog.find("one")
+    two = [variant.name for variant in app.services.models.catalog].index("two")
     async with opened(app) as pilot:
-        await ready(app, pilot)
+        await ready(app, pilot, "one")
         await until(pilot, lambda: not app.chat.models.launching)
-        await pilot.press("alt+s")
-        await until(pilot, lambda: isinstance(app.screen, AskScreen) and bool(app.screen.query(Label)))
-        assert "to load. Stop the server?" in str(app.screen.query_one(Label).render())
-        await pilot.press("escape")
-        await until(pilot, lambda: app.screen is app.chat)
-        assert supervisor.status(paths).state == "ready"
+        pid = supervisor.status(paths).pid
+        replaces, stops = "Start two instead?", "Stop the server?"
+
+        async def to_two() -> None:
+            await pilot.press("f2")
+            await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+            app.screen.query_one(DataTable).move_cursor(row=app.screen.query_one(DataTable).get_row_index("two"))
+
+        async def from_the_list() -> None:
+            await to_two()
+            await pilot.press("enter")
+
+        def by_the_palette(what: str) -> Callable[[], Awaitable[object]]:
+            return lambda: app.chat.run_action(f"do('models', {what})")
+
+        def by(key: str) -> Callable[[], Awaitable[object]]:
+            return lambda: pilot.press(key)
+
+        switches = (by("f3"), by("f4"), by_the_palette("'next'"), by_the_palette(f"{two + 1}"), from_the_list)
+        for way, asked in (*((way, replaces) for way in switches), (by("alt+s"), stops)):
+            await way()
+            await until(pilot, lambda: isinstance(app.screen, AskScreen) and bool(app.screen.query(Label)))
+            said = str(app.screen.query_one(Label).render())
+            assert re.fullmatch(rf"one: [\d.]+ MiB, took \d+ s to load\. {re.escape(asked)}", said)
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is app.chat)
+            await pilot.pause()
+        assert supervisor.status(paths).pid == pid
+        await pilot.press("f4")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        await pilot.press("s")
+        await ready(app, pilot, "two")
 
 
 async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
@@ -147,6 +179,10 @@ async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
         await until(pilot, lambda: bool(answer.content))
         monkeypatch.setattr(app.chat, "notify", lambda text, **_: said.append(text))
         await pilot.press("f4")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen) and bool(app.screen.query(Label)))
+        asked = str(app.screen.query_one(Label).render())
+        assert asked == "An answer is running and ends with it. Start bad instead?"
+        await pilot.press("s")
         await until(pilot, lambda: any("cut" in text for text in said))
         came = len(answer.content.text)
         await until(pilot, lambda: len(answer.content.text) > came)

@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from r1tui.text import duration, size
+
 if TYPE_CHECKING:
     from r1tui.catalog.variants import Variant
     from r1tui.chat.context_budget import ContextBudget
+    from r1tui.messages import Status
+
+LONG_LOAD_S = 10.0
+"""A model that took longer to load is not ended unasked."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,26 @@ STOP_OTHERS = Decision(
 STOP_FOREIGN = Decision("This server was not started here. Stop it anyway?", [STOP])
 
 
-def stop_at_a_loss(loss: str) -> Decision:
+def loss(now: Status, *, answers: bool, others_answer: bool) -> str:
+    """What ends with the server and takes long to have again, in sentences; empty where there is nothing.
+
+    `answers`: one of ours is running; `others_answer`: another client's is.
+    """
+    said = []
+    is_loading = now.state in ("starting", "loading")
+    took_s = now.uptime_s if is_loading else now.load_s if now.state == "ready" else None
+    if not now.hangs and took_s is not None and took_s > LONG_LOAD_S:
+        weights = f"{size(now.plan.weights_bytes)}, " if now.plan is not None and now.plan.weights_bytes else ""
+        took = f"loading for {duration(took_s)}" if is_loading else f"took {duration(took_s)} to load"
+        said.append(f"{now.variant or 'The model'}: {weights}{took}.")
+    if answers:
+        said.append("An answer is running and ends with it.")
+    if others_answer:
+        said.append("Another client's answer is running and ends with it.")
+    return " ".join(said)
+
+
+def stop_server(loss: str) -> Decision:
     """The question whether to stop the server although something is lost."""
     return Decision(f"{loss} Stop the server?", [STOP])
 
@@ -47,10 +72,11 @@ def keep_or_stop(text: str) -> Decision:
     return Decision(text, [keep, Choice("s", "stop", "Stop it: frees its memory")])
 
 
-def replace(running: str | None, wanted: Variant) -> Decision:
+def replace(wanted: Variant, loss: str) -> Decision:
     """The question whether to replace the running model."""
-    text = f"{running or 'A model'} is already running."
-    return Decision(text, [Choice("s", "switch", f"Stop it, and start {wanted.name}")])
+    return Decision(
+        f"{loss} Start {wanted.name} instead?", [Choice("s", "switch", f"Stop it, and start {wanted.name}")]
+    )
 
 
 def fetch(variant: Variant) -> Decision:

@@ -1,7 +1,8 @@
 """The model that runs, comes up, or has failed to: launching, switching, cancelling, going back."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, NamedTuple
 
 from textual.worker import Worker
@@ -10,7 +11,6 @@ from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent, StageFailed
 from r1tui.messages import Status
-from r1tui.text import duration
 from r1tui.tui import questions
 from r1tui.tui.controllers.view import Severity, View
 from r1tui.tui.messages import LaunchEnded, StageReported
@@ -22,8 +22,6 @@ from r1tui.tui.services.session import Session
 LAUNCH = "The launch"
 SWITCHING = "Switching models"
 ASK_BEFORE_FETCHING_GIB = 1.0
-LONG_LOAD_S = 30.0
-"""From which loading time on the user is asked before the server is stopped."""
 
 
 class ServerNotice(NamedTuple):
@@ -48,6 +46,7 @@ class ModelController:
         self._models = models
         self._view = view
         self._launch: Worker[None] | None = None
+        self._switching: Worker[None] | None = None
         self._failure: StageFailed | None = None
         """Why the launch has failed."""
         self.last: Variant | None = None
@@ -215,14 +214,7 @@ class ModelController:
             self.launch(variant, replace=False)
 
     async def _stop_server(self) -> None:
-        now, loss = self._monitor.refresh(), ""
-        if self._session.chat.answer_id is not None:
-            loss = "An answer is running, and ends with the server."
-        elif now.load_s is not None and now.load_s >= LONG_LOAD_S:
-            loss = f"{now.variant or 'The model'} took {duration(now.load_s)} to load."
-        if loss and not await self._view.decide(questions.stop_at_a_loss(loss)):
-            return
-        if await self.may_stop_answers():
+        if await self._may_end(questions.stop_server):
             self._view.tell("Stopping the server…")
             await self._monitor.stop()
             self._view.tell("The server is stopped. <chat.start> starts it again.")
@@ -249,22 +241,20 @@ class ModelController:
 
         With `known_size` the user was told how much there is to fetch, and is not asked again.
         """
-        if variant is not None:
+        if variant is not None and (self._switching is None or self._switching.is_finished):
             switching = self._switch(variant, unasked=unasked, known_size=known_size)
-            self._view.run_worker(switching, group="switch", name=SWITCHING)
+            self._switching = self._view.run_worker(switching, group="switch", name=SWITCHING)
 
     async def _switch(self, variant: Variant, *, unasked: bool, known_size: bool) -> None:
         now = self._monitor.refresh()
         if now.running and now.variant == variant.name:
             self._view.tell(f"{variant.name} is already running.")
             return
-        if not unasked and not await self._view.decide(questions.replace(now.variant, variant)):
-            return
         is_asked = not known_size and not await self._is_soon_here(variant)
         choice = await self._view.decide(questions.fetch(variant)) if is_asked else "launch"
         if choice == "only":
             self._view.show_download(variant, begin=True)
-        elif choice == "launch" and await self.may_stop_answers():
+        elif choice == "launch" and await self._may_end(partial(questions.replace, variant), asks=not unasked):
             self.launch(variant, replace=self._monitor.refresh().running)
 
     async def _is_soon_here(self, variant: Variant) -> bool:
@@ -272,6 +262,18 @@ class ModelController:
         if (variant.size_gib or 0.0) < ASK_BEFORE_FETCHING_GIB:
             return True
         return await asyncio.to_thread(self._models.is_here, variant)
+
+    async def _may_end(self, question: Callable[[str], questions.Decision], *, asks: bool = False) -> bool:
+        """Check that the running server may end; the user decides, once, where something is lost with it.
+
+        With `asks` the user decides about any server that runs.
+        """
+        now, chat = self._monitor.refresh(), self._session.chat
+        others = await chat.others_answers()
+        loss = questions.loss(now, answers=chat.answer_id is not None, others_answer=others > 0)
+        if not loss and asks and now.running:
+            loss = f"{now.variant or 'A model'} is already running."
+        return not loss or await self._view.decide(question(loss)) is not None
 
     async def may_stop_answers(self) -> bool:
         """Check that the server may be stopped; the user decides when it computes another client's answer."""
