@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from r1tui.chat.special_tokens import defuse
+from r1tui.chat.typed import defuse
 from r1tui.config import SamplingSettings
 from r1tui.errors import UsageError
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings

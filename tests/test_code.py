@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from r1tui.chat.check import check
-from r1tui.chat.code import CodeBlock, code_block
+from r1tui.chat.code import CodeBlock, check, code_block
 from tests.markdown_rig import split_markdown
 
 

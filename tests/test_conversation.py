@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.chat.answer import Answer, Pieces
+from r1tui.chat.answer import Answer, Pieces, paced
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.markdown import MAX_BLOCK_CHARS, MarkdownBlock, MarkdownSplitter, block_parser
-from r1tui.chat.pace import paced
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
 from tests.markdown_rig import split_markdown
 

@@ -13,6 +13,7 @@ from r1tui.chat.attachments import (
     Attachment,
     as_asked,
     attached,
+    candidates,
     files_in,
     mention,
     mentions,
@@ -21,10 +22,8 @@ from r1tui.chat.attachments import (
     read_attachment,
     with_files,
 )
-from r1tui.chat.paths import candidates
 from r1tui.chat.prompt_files import Drafts, PromptHistory
-from r1tui.chat.recall import Recall
-from r1tui.chat.typed import Typed, in_short, is_large, label_for, typed_of
+from r1tui.chat.typed import Recall, Typed, in_short, is_large, label_for, typed_of
 from r1tui.errors import R1tuiError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

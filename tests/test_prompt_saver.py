@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from r1tui.chat.prompt_files import Drafts, PromptHistory
-from r1tui.chat.recall import Recall
-from r1tui.chat.typed import Typed
+from r1tui.chat.typed import Recall, Typed
 from r1tui.errors import R1tuiError
 from r1tui.tui.services import composing
 from r1tui.tui.services.composing import DRAFT, HISTORY, DraftSaver, HistorySaver

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.app import App
 
-from r1tui.chat.context_budget import ContextBudget, surely_has_room
+from r1tui.chat.conversation import ContextBudget, surely_has_room
 from r1tui.remedies import AnyRemedy, AskAgain, ShowLog
 from r1tui.server.refusal import explain
 from r1tui.server.wire import ENDED_ERROR, LOST_ERROR, SERVER_STOPPED_ERROR, TOO_LONG_ERROR, ServerError

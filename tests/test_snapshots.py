@@ -7,8 +7,8 @@ import pytest
 from textual.pilot import Pilot
 
 from r1tui.catalog.variants import Catalog
-from r1tui.chat.context_budget import ContextBudget
-from r1tui.chat.paths import Candidate, Candidates
+from r1tui.chat.attachments import Candidate, Candidates
+from r1tui.chat.conversation import ContextBudget
 from r1tui.chat.typed import Typed
 from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEvent, Timings
 from r1tui.listing.recommend import Surroundings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from r1tui.chat.special_tokens import WORD_JOINER, defuse
+from r1tui.chat.typed import WORD_JOINER, defuse
 
 
 @pytest.mark.parametrize(

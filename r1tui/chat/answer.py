@@ -3,10 +3,10 @@
 Widgets read it and never change it; whoever reads the stream calls `Answer.apply`.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from r1tui.events import (
     Begun,
@@ -21,12 +21,15 @@ from r1tui.events import (
     Timings,
 )
 from r1tui.remedies import Remedies, in_commands
+from r1tui.system.lazy import asyncio
 
 State = Literal["waiting", "reading", "thinking", "answering", "done", "stopped", "failed"]
 Cut = Literal["", "limit", "context"]
 """What an answer that did not end by itself was ended by: the limit of its tokens, or the end of the context."""
 CONTEXT_FULL = "context"
 """The `finish_reason` of an answer that ended where the context does; llama-server says `length` to both."""
+Item = TypeVar("Item")
+_BURST_S = 0.005
 RUNNING: frozenset[State] = frozenset({"waiting", "reading", "thinking", "answering"})
 
 
@@ -302,3 +305,17 @@ class Answer:
 
 NO_BASE = Base()
 _CUTS: dict[str, Cut] = {"length": "limit", CONTEXT_FULL: "context"}
+
+
+async def paced(items: AsyncIterator[Item], period_s: Callable[[], float]) -> AsyncGenerator[Item]:
+    """The items in batches, so that each token does not wake the whole program.
+
+    A pause of `period_s()` follows each burst: what comes meanwhile waits in the socket's buffer. An item that
+    had to be waited for ends its burst; those that lie ready are passed on at once.
+    """
+    burst_ends_s = 0.0
+    async for item in items:
+        yield item
+        if monotonic() >= burst_ends_s and (pause_s := period_s()):
+            await asyncio.sleep(pause_s)
+            burst_ends_s = monotonic() + _BURST_S

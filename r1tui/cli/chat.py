@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from r1tui import events
-from r1tui.chat.special_tokens import defuse
+from r1tui.chat.typed import defuse
 from r1tui.cli.context import (
     WORDS,
     Context,

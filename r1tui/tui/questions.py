@@ -10,7 +10,7 @@ from r1tui.text import duration, size
 
 if TYPE_CHECKING:
     from r1tui.catalog.variants import Variant
-    from r1tui.chat.context_budget import ContextBudget
+    from r1tui.chat.conversation import ContextBudget
     from r1tui.messages import Status
 
 LONG_LOAD_S = 10.0

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 from textual.app import App
 
-from r1tui.chat.context_budget import ContextBudget
+from r1tui.chat.conversation import ContextBudget
 from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageEvent, StageFailed
 from r1tui.remedies import (

@@ -5,8 +5,8 @@ import sys
 from textual import work
 from textual.app import App, ComposeResult
 
+from r1tui.chat.answer import paced
 from r1tui.chat.conversation import Conversation
-from r1tui.chat.pace import paced
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.tui.widgets.transcript import Transcript

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from r1tui.chat.answer import Answer
-from r1tui.chat.context_budget import ContextBudget
-from r1tui.chat.conversation import Conversation, Exchange
-from r1tui.chat.special_tokens import defuse
-from r1tui.chat.typed import Typed
+from r1tui.chat.conversation import ContextBudget, Conversation, Exchange
+from r1tui.chat.typed import Typed, defuse
 from r1tui.events import Failed, StreamEvent, TooLong
 from r1tui.remedies import AskAgain, ShowLog
 from r1tui.server.client import Beginning

@@ -10,10 +10,8 @@ from time import monotonic
 import msgspec
 from textual.message import Message as ScreenMessage
 
-from r1tui.chat.answer import CONTEXT_FULL
-from r1tui.chat.context_budget import ContextBudget, surely_has_room
-from r1tui.chat.conversation import Messages
-from r1tui.chat.pace import paced
+from r1tui.chat.answer import CONTEXT_FULL, paced
+from r1tui.chat.conversation import ContextBudget, Messages, surely_has_room
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
 from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong

@@ -17,9 +17,7 @@ from textual.content import Content
 
 from r1tui.chat.attachments import attached, read_attachment
 from r1tui.chat.prompt_files import Drafts, PromptHistory
-from r1tui.chat.recall import Recall
-from r1tui.chat.special_tokens import defuse
-from r1tui.chat.typed import Typed
+from r1tui.chat.typed import Recall, Typed, defuse
 from r1tui.errors import R1tuiError, os_error
 from r1tui.system.paths import private_folder
 from r1tui.text import one_line

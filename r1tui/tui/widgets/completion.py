@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from r1tui.chat.paths import Candidate, Candidates, candidates
+from r1tui.chat.attachments import Candidate, Candidates, candidates
 from r1tui.text import size
 from r1tui.tui.guarded import Guarded
 

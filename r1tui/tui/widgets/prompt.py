@@ -8,8 +8,7 @@ from textual import events
 from textual.widgets import TextArea
 
 from r1tui.chat.attachments import mentions, mentions_pasted, unfinished_mention
-from r1tui.chat.recall import Recall
-from r1tui.chat.typed import Typed, cleaned, is_large, label_for, typed_of
+from r1tui.chat.typed import Recall, Typed, cleaned, is_large, label_for, typed_of
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.completion import Completion

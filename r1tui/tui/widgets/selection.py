@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from r1tui.chat.check import check
+from r1tui.chat.code import check
 from r1tui.errors import R1tuiError
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
