@@ -274,3 +274,11 @@ def test_what_is_no_secret_stays(tmp_path: Path) -> None:
     assert redactor.value(figures) == figures
     assert redactor.text("/root/.cache/x") == "~/.cache/x"
     assert redactor.value({"api_key": "x", "token": ["y"]}) == {"api_key": "***", "token": "***"}
+
+
+def test_a_home_folder_that_is_a_link_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "people").symlink_to(tmp_path / "disk")
+    redactor = Redactor(tmp_path / "state", env={"HOME": f"{tmp_path}/people/"})
+    for folder in ("people", "disk"):
+        assert redactor.text(f"read {tmp_path}/{folder}/x.gguf") == "read ~/x.gguf"

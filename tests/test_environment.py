@@ -56,6 +56,8 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "k",
     "AWS_ACCESS_KEY_ID": "k",
     "PGPASSWORD": "p",
+    "DB_PASSW": "p",
+    "HTTP_AUTHORIZATION": "Basic p",
     "my_password": "p",
     "GOOGLE_APPLICATION_CREDENTIALS": "/c",
     "NPM_CONFIG__AUTHTOKEN": "t",

@@ -113,10 +113,18 @@ def test_a_device_is_neither_removed_nor_written_to(tmp_path: Path) -> None:
         spawn(["true"], {}, device)
     assert device.is_char_device()
     link = tmp_path / "log"
-    link.symlink_to(device)
+    link.symlink_to("/dev/full")
     with pytest.raises(OSError, match="Not a regular file"):
         spawn(["true"], {}, link)
     assert link.is_symlink()
+
+
+def test_a_log_that_is_a_link_to_the_null_device_is_none(tmp_path: Path) -> None:
+    link = tmp_path / "log"
+    link.symlink_to(os.devnull)
+    assert spawn(["/bin/echo", "said"], {}, link).wait() == 0
+    assert link.readlink() == Path(os.devnull)
+    assert link.is_char_device()
 
 
 def test_one_that_nobody_may_read_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,10 +98,11 @@ def test_secrets_are_replaced(text: str) -> None:
         assert "Zm9vYmFyCg12" not in without_secrets(text.replace(SECRET, "Zm9vYmFyCg12"))
 
 
+@pytest.mark.parametrize("name", ["MY_HUB_TOKEN", "HTTP_AUTHORIZATION", "DB_PASSW", "PGPASSWORD", "my_api_key"])
 def test_the_environment_s_secrets_are_replaced_wherever_they_stand(
-    own_log: Paths, monkeypatch: pytest.MonkeyPatch
+    own_log: Paths, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setenv("MY_HUB_TOKEN", "odd looking value")
+    monkeypatch.setenv(name, "odd looking value")
     logging.getLogger("r1tui.x").error("asked with odd looking value")
     assert "odd looking" not in logged(own_log)
 

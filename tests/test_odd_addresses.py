@@ -12,6 +12,7 @@ from tests.odd_server import (
     CERTIFICATE,
     Reply,
     odd_server,
+    refused,
 )
 from tests.test_odd_servers import HI, client_of, collect, texts
 
@@ -47,6 +48,18 @@ async def test_the_redirects_of_another_host_and_of_a_circle_are_not_followed() 
         async with client_of(server) as client:
             with pytest.raises(R1tuiError, match="redirects too often"):
                 await client.need_model()
+
+
+async def test_a_port_that_a_redirect_leads_to_is_told_no_key_and_named_where_it_wants_one() -> None:
+    with odd_server(others={"/v1/models": refused(401, {"error": "who are you?"})}) as other:
+        moved = Reply(b"", 307, headers=(f"Location: {other.url}/v1/models",))
+        with odd_server(others={"/v1/models": moved}) as server:
+            async with ServerClient(Endpoint.parse(server.url), "the-key", ours=False) as client:
+                with pytest.raises(R1tuiError, match=f"redirects to another address: {other.url}/v1/models") as caught:
+                    await client.need_model()
+            assert "Use that address" in caught.value.remedy
+            assert "authorization" in server.seen[0].headers
+        assert "authorization" not in other.seen[0].headers
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,17 @@ def test_a_supervisor_that_lives_puts_everything_back(paths: Paths, toy: Toy, da
     assert len(toy.starts) == 1
 
 
+def test_who_wants_no_logs_links_them_to_the_null_device(paths: Paths, toy: Toy) -> None:
+    private_folder(paths.logs)
+    for log in (paths.server_log, paths.supervisor_log):
+        link_to_null(log)
+    start_ready(toy.spec(), paths)
+    client.restart(paths)
+    until(lambda: len(toy.starts) == 2)
+    client.stop(paths)
+    assert {log.readlink() for log in (paths.server_log, paths.supervisor_log)} == {Path("/dev/null")}
+
+
 @pytest.mark.parametrize("damage", [pytest.param(damage, id=name) for name, damage in DAMAGES.items()])
 def test_a_server_whose_supervisor_was_killed_too_is_known_and_stopped(
     paths: Paths, toy: Toy, damage: Callable[[Paths], None]

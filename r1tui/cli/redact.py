@@ -70,7 +70,9 @@ class Redactor:
         env = os.environ if env is None else env
         users, homes = _user(env)
         ours = env.get("R1TUI_HOME", "")
-        folders = dict.fromkeys((one for path in homes for one in (path, os.path.realpath(path)) if path), "~")
+        folders = dict.fromkeys(
+            (one for path in homes for one in (os.path.normpath(path), os.path.realpath(path)) if path), "~"
+        )
         folders |= dict.fromkeys((os.path.normpath(one) for one in (ours, home) if one), "$R1TUI_HOME" if ours else "~")
         machine = socket.gethostname()
         names = dict.fromkeys((one for one in users if len(one) >= SHORTEST - 1), "<user>")

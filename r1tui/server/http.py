@@ -121,18 +121,21 @@ class ServerHttp:
 
     async def send(self, request: httpx2.Request) -> httpx2.Response:
         """The response, not read yet, after redirects within the same host. Raises R1tuiError."""
+        has_key = "authorization" in request.headers
         for _ in range(MOST_REDIRECTS):
             try:
                 response = await self._client.send(request, stream=True)
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
                 raise explain_transport(error, self.endpoint, self.owner) from error
-            follows = response.status_code in (*_KEEP_METHOD, *(_GET_ONLY if request.method == "GET" else ()))
-            if not follows:
+            again, location = response.next_request, response.headers.get("location", "")
+            if has_key and "authorization" not in request.headers and response.status_code in (401, 403):
+                again, location = None, str(request.url)  # another port may be another's server: it got no key
+            elif response.status_code not in (*_KEEP_METHOD, *(_GET_ONLY if request.method == "GET" else ())):
                 return response
             await response.aclose()
-            again, was_safe = response.next_request, request.url.scheme == "https"
+            was_safe = request.url.scheme == "https"
             if again is None or again.url.host != request.url.host or (was_safe and again.url.scheme != "https"):
-                raise self._elsewhere(response.headers.get("location", ""))
+                raise self._elsewhere(location)
             request = again
         raise R1tuiError(f"{self.endpoint} redirects too often.", "Check the address.")
 
@@ -170,5 +173,5 @@ class ServerHttp:
         where = urlsplit(location)
         shown = f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}" if where.netloc else location
         return R1tuiError(
-            f"{self.endpoint} redirects to another host: {shown or 'nowhere'}.", "Use that address, if you trust it."
+            f"{self.endpoint} redirects to another address: {shown or 'nowhere'}.", "Use that address, if you trust it."
         )

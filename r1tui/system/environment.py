@@ -17,7 +17,9 @@ from r1tui.system.lazy import urllib_parse, urllib_request
 
 _SPEAKS_TO_LLAMA = ("LLAMA_", "LLAMACPP_", "AIP_", "HF_", "HUGGING_FACE_", "HUGGINGFACE_", "MODEL_ENDPOINT", "MTMD_")
 _HARDWARE = ("CUDA_", "GGML_", "HIP_")
-_SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "API_KEY", "APIKEY", "ACCESS_KEY", "CREDENTIAL")
+_SECRET_WORDS = (
+    "TOKEN", "SECRET", "PASSW", "PASSPHRASE", "API_KEY", "APIKEY", "ACCESS_KEY", "CREDENTIAL", "AUTHORIZATION",
+)  # fmt: skip
 _SECRET = re.compile("|".join(_SECRET_WORDS), re.IGNORECASE)
 KEY_VARIABLE = "LLAMA_API_KEY"
 """The variable with llama-server's key, and for r1tui with the key of a server that is somebody else's."""

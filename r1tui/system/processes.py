@@ -112,7 +112,7 @@ def find_command(argv: Sequence[str]) -> ProcessId | None:
 def spawn_detached(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> ProcessId:
     """Start a program in its own session, without input, output appended to `log` (0600), a regular file.
 
-    Raises OSError.
+    A link to /dev/null, which a user may have made to have no log, is as good. Raises OSError.
     """
     child = spawn(argv, env, log, cwd)
     threading.Thread(target=child.wait, daemon=True).start()  # collects it, should it end before this program
@@ -126,7 +126,8 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | No
         make_way(log)
     fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     try:
-        check_is_file(fd, log)
+        if os.fstat(fd).st_rdev != Path(os.devnull).stat().st_rdev:
+            check_is_file(fd, log)
         os.set_blocking(fd, True)
         child = subprocess.Popen(
             list(argv), env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, start_new_session=True
