@@ -13,7 +13,15 @@ import pytest
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.hub.local import folders
-from r1tui.hub.local.folders import ModelDisk, choose_folder, inspect_disk, is_network, read_rate
+from r1tui.hub.local.folders import (
+    RESERVE_BYTES,
+    ModelDisk,
+    NoRoomError,
+    choose_folder,
+    inspect_disk,
+    is_network,
+    read_rate,
+)
 from r1tui.system.paths import Paths
 
 GB = 10**9
@@ -54,7 +62,7 @@ def test_the_default_is_taken_where_nothing_speaks_against_it(paths: Paths, give
 def test_one_with_room_is_taken_and_said(paths: Paths, given: Disks) -> None:
     name, reason = chosen(paths, given(disk(free_gb=50), disk(free_gb=9), disk(), disk(rate=3e9)))
     assert name == "disk3"
-    assert "50.0 GB free for 131.0 GB" in reason
+    assert "has 46.6 GiB free of the 122.3 GiB needed" in reason
     assert chosen(paths, given(disk(free_gb=50), disk(network=True, rate=3e9), disk(rate=1e8)))[0] == "disk2"
 
 
@@ -86,9 +94,13 @@ def test_no_room_anywhere_is_refused_with_the_numbers(paths: Paths, given: Disks
     config = given(disk(free_gb=50), disk(free_gb=9), disk(writable=False))
     with pytest.raises(R1tuiError) as caught:
         choose_folder("r1", MODEL, paths, config, lambda root: 31 * GB if root == paths.models else 0)
-    assert f"r1 needs 100.0 GB more, and the disk of {paths.models} has 50.0 GB free." in caught.value.cause
-    assert "/disk1 has 9.0 GB free for 131.0 GB. /disk2 does not exist or is not writable." in caught.value.cause
-    assert "Make room" in caught.value.remedy
+    assert caught.value.cause == (
+        f"r1 needs 93.4 GiB more; {paths.models} has 46.6 GiB free, /disk1 has 8.4 GiB free, "
+        "/disk2 does not exist or is not writable."
+    )
+    assert "Free 46.8 GiB, or name a folder on a larger disk in the config's `model_folders`." in caught.value.remedy
+    assert isinstance(caught.value, NoRoomError)
+    assert caught.value.lacking_bytes == 50 * GB + RESERVE_BYTES
 
 
 def test_a_local_disk_of_the_users_is_suggested_and_not_touched(
@@ -107,7 +119,9 @@ def test_a_local_disk_of_the_users_is_suggested_and_not_touched(
     monkeypatch.setattr(os, "access", lambda path, mode: path != mount and access(path, mode))
     with pytest.raises(R1tuiError) as caught:
         choose_folder("r1", MODEL, paths, config)
-    assert f"model_folders: [{mount}/mine/models]" in caught.value.remedy
+    assert f"{mount}/mine (465.7 GiB free) has room" in caught.value.remedy
+    assert f"`model_folders: [{mount}/mine/models]`" in caught.value.remedy
+    assert caught.value.cause == f"r1 needs 122.3 GiB; {paths.models} has 46.6 GiB free."
     assert list(mount.rglob("*")) == [mount / "mine"]
 
 

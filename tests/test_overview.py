@@ -1,12 +1,16 @@
 """What the list says of a model: its speed as expected until it was measured, its size, whose folder it is in."""
 
+import shutil
 from pathlib import Path
+
+import pytest
 
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config, EngineSettings
 from r1tui.engine.make import build_engine
 from r1tui.events import Finished
 from r1tui.hub.listing.remote import ask_hub
+from r1tui.hub.local import folders
 from r1tui.listing.overview import ModelEntry, overview
 from r1tui.messages import Status
 from r1tui.planning.history import remember_answer
@@ -50,8 +54,31 @@ def test_a_model_that_is_not_here_has_its_size_and_a_guess(paths: Paths, empty_h
         "name": "far", "title": "", "size_gib": 100_000.0, "on_disk": False, "path": None, "verdict": "disk",
         "exact": False, "problem": "", "bits": 4.5, "quality": "good", "owner": None, "progress": None,
         "listed_age_s": None, "n_gpu_layers": None, "n_cpu_moe": None, "gpu_mib": None, "host_mib": None,
-        "tps": None, "measured_tps": None,
+        "tps": None, "measured_tps": None, "disk_lacking_bytes": entry.no_room.lacking_bytes if entry.no_room else 0,
     }  # fmt: skip
+    assert entry.no_room is not None
+    assert entry.no_room.cause.startswith("far needs 97.7 TiB; ")
+    assert entry.no_room.lacking_bytes > 90_000 * 2**30
+
+
+def test_only_what_is_lacking_of_a_model_needs_room(
+    paths: Paths, empty_home: Path, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=40 << 30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(folders, "suggest_folders", lambda need, besides: [Path("/mnt/big")])
+    far = Variant("far", repo="acme/Far-GGUF", pattern="*Q4*", size_gib=50.0)
+    entry = look(far, Config(), paths)
+    assert entry.no_room is not None
+    assert entry.no_room.cause == f"far needs 50.2 GiB; {paths.models} has 40.0 GiB free."
+    assert "`model_folders: [/mnt/big/models]`" in entry.no_room.remedy
+    assert entry.to_json()["disk_lacking_bytes"] == (10 << 30) + folders.RESERVE_BYTES
+    first = paths.models / "acme/Far-GGUF/Far-Q4-00001-of-00002.gguf"
+    first.parent.mkdir(parents=True)
+    first.touch()
+    half = look(far, Config(), paths)
+    assert (half.progress, half.no_room) == (0.5, None)
+    assert look(Variant("mine", file=tiny_r1()), Config(), paths).no_room is None
 
 
 def test_a_file_that_cannot_be_used_says_why(paths: Paths, empty_home: Path, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_in_the_users_folders_only_what_r1tui_fetched_goes(
     first = download(VARIANT, paths, lambda event: said.append(event.text) if isinstance(event, Notice) else None,
                      config=config)  # fmt: skip
     assert first == big / REPO / next(iter(SHARDS))
-    assert any(text.startswith(f"Downloading to {big}: {paths.models} has 0.0 GB free") for text in said)
+    assert any(text.startswith(f"Downloading to {big}: {paths.models} has 1000 B free") for text in said)
     assert download(VARIANT, paths, ignore, config=config, verify=True) == first
     remove(find_removal(VARIANT, paths, config), paths, config)
     assert all_files(big) == {f"{REPO}/Tiny-R1-Q4_0.gguf"}

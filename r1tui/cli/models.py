@@ -71,6 +71,9 @@ def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
     shown = [n for n, column in enumerate(zip(*rows[1:], strict=True)) if any(column)]
     right = [shown.index(n) for n in (1, 2) if n in shown]
     say(*format_table([[row[n] for n in shown] for row in rows], right), "", _age_of_sizes(entries))
+    if full := [entry.no_room for entry in entries if entry.no_room]:
+        said = min(full, key=lambda one: one.lacking_bytes)
+        say(plain(f"No room on disk for {len(full)} of {len(entries)} models. {said.cause} {said.remedies[0].words()}"))
     if advice is not None:
         say(f"Recommended for this machine: {advice.variant.name}, {advice.why}")
     if found:
@@ -87,7 +90,7 @@ def _cells(entry: ModelEntry) -> tuple[str, ...]:
         f"{variant.bits:g}" if variant.bits is not None else "",
         entry.size or "?",
         entry.here,
-        ("" if entry.exact else "~") + (entry.verdict or "?"),
+        "disk full" if entry.no_room else ("" if entry.exact else "~") + (entry.verdict or "?"),
         entry.layers,
         entry.speed,
         variant.quality,

@@ -18,7 +18,7 @@ from r1tui.errors import R1tuiError
 from r1tui.events import LogLine, Notice, Stage, StageDone, StageEvent, StageFailed, StageStarted
 from r1tui.gguf.header import shard_paths
 from r1tui.hub.download.part import in_thread
-from r1tui.hub.download.staging import download_job
+from r1tui.hub.download.staging import check_room_for, download_job
 from r1tui.hub.local.found import find_model
 from r1tui.launch.loading import Changes, follow_server, outcome
 from r1tui.machine.bandwidth import load_bandwidth, measure
@@ -99,6 +99,11 @@ class Launch:
         """Engine, model and plan; `prepared` is there unless the last event is a StageFailed."""
         engine: list[Engine] = []
         model: list[Path] = []
+        try:  # before an engine is built for a model that has no room
+            await asyncio.to_thread(check_room_for, self.variant, self._paths, self._config)
+        except Exception as error:
+            yield StageFailed.of("model", as_user_error(error, "The launch"))
+            return
         config, paths, name = self._config, self._paths, self.variant.name
         build, fetch = Job(paths.jobs, "engine"), download_job(self.variant, paths)
         stages = (

@@ -11,8 +11,9 @@ from r1tui.config import Config
 from r1tui.engine.architectures import UnknownArchitectureError, check_architecture
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
-from r1tui.hub.download.staging import progress_of
+from r1tui.hub.download.staging import check_room, progress_of
 from r1tui.hub.listing.remote import known_files
+from r1tui.hub.local.folders import ModelDisk, NoRoomError, model_disks
 from r1tui.hub.local.found import ModelSearch, other_models
 from r1tui.hub.local.places import OWNERS, Owner
 from r1tui.messages import NO_SPEED
@@ -56,7 +57,8 @@ class ModelEntry:
     """The share that is here of a model that is not all here."""
     listed_age_s: float | None = None
     """How long ago the hub gave the size; None: the size is the catalog's, or the file's own."""
-
+    no_room: NoRoomError | None = None
+    """Why it, or the rest of it, cannot be fetched: no disk has room."""
     measured_tps: float | None = None
     """Answer tokens per second that were measured with exactly this plan."""
 
@@ -128,6 +130,7 @@ class ModelEntry:
             "host_mib": self.host_mib,
             "tps": tps if any(tps) else None,
             "measured_tps": round(self.measured_tps, 2) if self.measured_tps is not None else None,
+            "disk_lacking_bytes": self.no_room.lacking_bytes if self.no_room else 0,
         }
 
 
@@ -138,9 +141,19 @@ def overview(catalog: Catalog, config: Config, paths: Paths) -> Iterator[ModelEn
     """
     engine = find_engine(config.engine, paths)
     request = request_here(config, paths, engine, HeldMemory.by(supervisor.status(paths)))
-    search = ModelSearch(paths, config)
+    search, disks = ModelSearch(paths, config), model_disks(paths, config)
     for variant in catalog:
-        yield _entry(variant, request, engine, search)
+        entry = _entry(variant, request, engine, search)
+        yield replace(entry, no_room=_find_no_room(entry, disks, paths))
+
+
+def _find_no_room(entry: ModelEntry, disks: list[ModelDisk], paths: Paths) -> NoRoomError | None:
+    if entry.path is None and entry.variant.repo is not None and entry.size_gib is not None:
+        try:
+            check_room(entry.variant, entry.size_gib * 2**30, disks, paths)
+        except NoRoomError as error:
+            return error
+    return None
 
 
 def others(entries: Collection[ModelEntry], config: Config, paths: Paths) -> Catalog:

@@ -1,13 +1,11 @@
 """What somebody with no model yet is told: this machine in a sentence, and the one model to begin with."""
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.hub.local.folders import RESERVE_BYTES, nearest_folder
-from r1tui.hub.local.places import model_roots
+from r1tui.hub.local.folders import model_disks
 from r1tui.listing.overview import ModelEntry
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import Machine
@@ -41,8 +39,7 @@ class Recommendation:
 
 def surroundings(machine: Machine, paths: Paths, config: Config) -> Surroundings:
     """Look at the disks; the memory's rate is what was measured, or else what is known or typical of this host."""
-    places = [nearest_folder(root) for root in model_roots(paths, config)]
-    free_bytes = max((shutil.disk_usage(place).free for place in places), default=0)
+    free_bytes = max((disk.free_bytes for disk in model_disks(paths, config) if disk.writable), default=0)
     rates = host_rates(machine, load_bandwidth(paths, machine.fingerprint), paths.models)
     return Surroundings(free_bytes, rates.memory_gbps)
 
@@ -68,7 +65,7 @@ def recommend(entries: Iterable[ModelEntry], here: Surroundings) -> Recommendati
     R1 itself comes first, wholly on the GPUs before anything else, then as good as memory allows; then its largest
     student that answers at a bearable speed; then whatever is smallest.
     """
-    usable = [entry for entry in entries if _fits(entry, here.free_bytes) and entry.size_gib is not None]
+    usable = [entry for entry in entries if _fits(entry) and entry.size_gib is not None]
     teachers = [entry for entry in usable if entry.variant.quality in QUALITIES and entry.verdict in IN_MEMORY]
     if teachers:
         best = max(teachers, key=lambda one: (one.verdict == "gpu", QUALITIES.index(one.variant.quality), -_gib(one)))
@@ -84,12 +81,9 @@ def recommend(entries: Iterable[ModelEntry], here: Surroundings) -> Recommendati
     return None
 
 
-def _fits(entry: ModelEntry, free_bytes: int) -> bool:
-    """Whether it is here or the disk has room for the rest of it, and it can start."""
-    rest_bytes = _gib(entry) * 2**30 * (1 - (entry.progress or 0.0)) + RESERVE_BYTES
-    return (
-        entry.verdict not in ("no", None) and not entry.problem and (entry.path is not None or rest_bytes < free_bytes)
-    )
+def _fits(entry: ModelEntry) -> bool:
+    """Whether it is here or a disk has room for the rest of it, and it can start."""
+    return entry.verdict not in ("no", None) and not entry.problem and entry.no_room is None
 
 
 def _bearable(entry: ModelEntry, memory_gbps: float) -> bool:

@@ -20,7 +20,8 @@ from r1tui.gguf.header import SHARD_NAME
 from r1tui.hub.download.part import PartialFile, is_file_of, saved_bytes
 from r1tui.hub.listing.names import choose_by_name
 from r1tui.hub.listing.remote import RemoteFile, RemoteFiles, known_files
-from r1tui.hub.local.found import download_lock
+from r1tui.hub.local.folders import ModelDisk, fitting_disks, model_disks
+from r1tui.hub.local.found import download_lock, find_model
 from r1tui.hub.local.places import gguf_files, model_roots
 from r1tui.hub.local.records import folder_name, own_folder
 from r1tui.system.files import delete, read_json_if_any, write_json
@@ -104,6 +105,19 @@ def progress_of(variant: Variant, paths: Paths, config: Config) -> float | None:
     if variant.repo is None:
         return None
     return max((_share(variant, root, paths) for root in model_roots(paths, config)), default=0.0) or None
+
+
+def check_room(variant: Variant, size_bytes: float, disks: list[ModelDisk], paths: Paths) -> None:
+    """Raise NoRoomError when what is lacking of a model of this size has no room on any of these disks."""
+    fitting_disks(variant.name, round(size_bytes), disks, lambda root: round(_share(variant, root, paths) * size_bytes))
+
+
+def check_room_for(variant: Variant, paths: Paths, config: Config) -> None:
+    """Raise NoRoomError when a model of the hub is not here, its size is known and no disk has room for its rest."""
+    known = known_files(variant, paths)
+    size_bytes = known.listing.size_bytes if known else (variant.size_gib or 0.0) * 2**30
+    if variant.repo is not None and size_bytes and find_model(variant, paths, config) is None:
+        check_room(variant, size_bytes, model_disks(paths, config), paths)
 
 
 def bytes_here(variant: Variant, root: Path, paths: Paths, files: tuple[RemoteFile, ...]) -> int:

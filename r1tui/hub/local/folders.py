@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
 
@@ -15,14 +15,14 @@ from r1tui.errors import R1tuiError
 from r1tui.hub.listing.remote import save_note
 from r1tui.hub.local.places import gguf_files, model_roots
 from r1tui.machine.bandwidth import disk_rate
-from r1tui.remedies import ListModels
+from r1tui.remedies import AnyRemedy, ListModels
 from r1tui.system.files import read_json_if_any
 from r1tui.system.lazy import psutil
 from r1tui.system.paths import Paths
+from r1tui.text import size
 
 RESERVE_BYTES = 256 << 20
 """Left free on the disk beside the model."""
-GB = 1e9
 SLOW_BYTES_PER_S = 250e6
 """Below this a 131 GiB model takes ten minutes and more to load; a SATA SSD is twice as fast."""
 WORTH_IT = 1.5
@@ -63,13 +63,21 @@ class ModelDisk:
         """The reason why so many bytes do not fit."""
         if not self.writable:
             return f"{self.folder} does not exist or is not writable"
-        return f"{self.folder} has {self.free_bytes / GB:.1f} GB free for {lacking_bytes / GB:.1f} GB"
+        return f"{self.folder} has {size(self.free_bytes)} free of the {size(lacking_bytes + RESERVE_BYTES)} needed"
 
     def is_faster(self, than: "ModelDisk") -> bool:
         """True when it is so much faster that a model goes there instead."""
         if self.read_bytes_per_s is None or than.read_bytes_per_s is None:
             return than.network and not self.network
         return self.read_bytes_per_s >= WORTH_IT * than.read_bytes_per_s
+
+
+class NoRoomError(R1tuiError):
+    """No folder for models has room; the one with the most would need `lacking_bytes` more."""
+
+    def __init__(self, lacking_bytes: int, cause: str, *remedies: str | AnyRemedy) -> None:
+        super().__init__(cause, *remedies)
+        self.lacking_bytes = lacking_bytes
 
 
 def choose_folder(
@@ -81,15 +89,13 @@ def choose_folder(
     has room. Only places that the user named are candidates; others are suggested.
     """
     disks = [inspect_disk(root, paths) for root in dict.fromkeys(model_roots(paths, config))]
+    fitting = fitting_disks(name, need_bytes, disks, have)
     lacks = {disk.folder: need_bytes - have(disk.folder) for disk in disks}
-    fitting = [disk for disk in disks if disk.writable and lacks[disk.folder] + RESERVE_BYTES <= disk.free_bytes]
     begun = [disk for disk in fitting if lacks[disk.folder] < need_bytes]
     default = disks[0]
     if begun:
         there = min(begun, key=lambda disk: lacks[disk.folder]).folder
         return there, "" if there == default.folder else f"Continuing in {there}, where part of it already is."
-    if not fitting:
-        raise _no_room(name, disks, lacks)
     if default not in fitting:
         best = max(fitting, key=lambda disk: disk.speed)
         return best.folder, f"Downloading to {best.folder}: {default.obstacle(lacks[default.folder])}."
@@ -105,25 +111,39 @@ def choose_folder(
     )
 
 
-def _no_room(name: str, disks: list[ModelDisk], lacks: dict[Path, int]) -> R1tuiError:
-    default, *others = disks
-    needed = lacks[default.folder]
-    more = "".join(f" {disk.obstacle(lacks[disk.folder])}." for disk in others)
-    suggestion = next(
-        iter(suggest_folders(needed + RESERVE_BYTES, {nearest_folder(disk.folder) for disk in disks})), None
-    )
-    remedy = "Make room, set R1TUI_HOME to a larger disk, or choose a smaller model."
-    if suggestion is not None:
-        free = shutil.disk_usage(suggestion).free
-        remedy = (
-            f"{suggestion} has {free / GB:,.0f} GB free: make a folder there and name it in the config, "
-            f"`model_folders: [{suggestion}/models]`. Or make room, or choose a smaller variant."
-        )
-    cause = default.obstacle(needed)
-    if default.writable:
-        free_gb = default.free_bytes / GB
-        cause = f"{name} needs {needed / GB:.1f} GB more, and the disk of {default.folder} has {free_gb:.1f} GB free"
-    return R1tuiError(f"{cause}.{more}", remedy, ListModels())
+def model_disks(paths: Paths, config: Config) -> list[ModelDisk]:
+    """The disks of the folders for models, r1tui's own first; no speed is measured."""
+    return [look_at_disk(root, paths) for root in dict.fromkeys(model_roots(paths, config))]
+
+
+def fitting_disks(
+    name: str, need_bytes: int, disks: list[ModelDisk], have: Callable[[Path], int] = lambda root: 0
+) -> list[ModelDisk]:
+    """Those with room for a model of `need_bytes`, of which a folder may `have` some; raises NoRoomError for none."""
+    needed = {disk.folder: need_bytes - have(disk.folder) + RESERVE_BYTES for disk in disks}
+    fitting = [disk for disk in disks if disk.writable and needed[disk.folder] <= disk.free_bytes]
+    if not fitting:
+        raise _no_room(name, need_bytes, disks, needed)
+    return fitting
+
+
+def _no_room(name: str, need_bytes: int, disks: list[ModelDisk], needed: dict[Path, int]) -> NoRoomError:
+    first = needed[disks[0].folder]
+    said = [
+        f"{disk.folder} has {size(disk.free_bytes)} free"
+        if disk.writable
+        else f"{disk.folder} does not exist or is not writable"
+        for disk in disks
+    ]
+    least = min(needed[disk.folder] - (disk.free_bytes if disk.writable else 0) for disk in disks)
+    found = suggest_folders(first, {nearest_folder(disk.folder) for disk in disks})
+    more = " more" if first < need_bytes + RESERVE_BYTES else ""
+    if found:
+        free = ", ".join(f"{folder} ({size(shutil.disk_usage(folder).free)} free)" for folder in found[:2])
+        remedy = f"{free} has room: make a folder there and set `model_folders: [{found[0]}/models]` in the config."
+    else:
+        remedy = f"Free {size(least)}, or name a folder on a larger disk in the config's `model_folders`."
+    return NoRoomError(least, f"{name} needs {size(first)}{more}; {', '.join(said)}.", remedy, ListModels())
 
 
 def suggest_folders(need_bytes: int, besides: Iterable[Path]) -> list[Path]:
@@ -148,14 +168,19 @@ def _is_writable(folder: Path) -> bool:
 
 
 def inspect_disk(folder: Path, paths: Paths) -> ModelDisk:
-    """Describe the folder's file system; creates nothing there."""
+    """Describe the folder's file system, how fast it is read included; creates nothing there."""
+    return replace(look_at_disk(folder, paths), read_bytes_per_s=read_rate(folder, paths))
+
+
+def look_at_disk(folder: Path, paths: Paths) -> ModelDisk:
+    """Describe the folder's file system without measuring its speed; creates nothing there."""
     place = nearest_folder(folder)
     return ModelDisk(
         folder,
         shutil.disk_usage(place).free,
         _is_writable(place) and (folder.is_dir() or folder == paths.models),
         is_network(place.resolve()),
-        read_rate(folder, paths),
+        None,
     )
 
 

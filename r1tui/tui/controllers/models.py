@@ -250,6 +250,7 @@ class ModelController:
         if now.running and now.variant == variant.name:
             self._view.tell(f"{variant.name} is already running.")
             return
+        await asyncio.to_thread(self._models.check_room, variant)
         is_asked = not known_size and not await self._is_soon_here(variant)
         choice = await self._view.decide(questions.fetch(variant)) if is_asked else "launch"
         if choice == "only":

@@ -40,6 +40,7 @@ VERDICTS = {
     None: "?",
 }
 SHORT_VERDICTS = VERDICTS | {"hybrid": "GPU, memory", "disk": "disk: slow", "no": "too large"}
+DISK_FULL = "disk full"
 COLUMNS = {
     "n": "#", "name": "model", "bits": "bits", "size": "size", "here": "here", "verdict": "runs in",
     "tps": "tokens/s", "quality": "quality",
@@ -187,7 +188,9 @@ class ModelsScreen(TableScreen[Variant]):
             "bits": f"{variant.bits:g}" if variant.bits is not None else "",
             "size": entry.size.rjust(9),
             "here": "unusable" if entry.problem else entry.here,
-            "verdict": guess + (VERDICTS if self._is_wide else SHORT_VERDICTS)[entry.verdict],
+            "verdict": DISK_FULL
+            if entry.no_room
+            else guess + (VERDICTS if self._is_wide else SHORT_VERDICTS)[entry.verdict],
             "tps": entry.speed if self._is_wide else entry.speed.replace(" to ", "–"),
             "quality": variant.quality,
         }
@@ -312,6 +315,10 @@ def _detail(entry: ModelEntry) -> Iterator[str]:
     yield entry.problem or _needs(entry)
     if entry.path is not None:
         yield f"{entry.path}{f' ({OWNERS[entry.owner]})' if entry.owner else ''}"
+    elif entry.no_room is not None:
+        yield entry.no_room.cause
+        yield entry.no_room.remedies[0].words()
+        return
     elif entry.progress is not None:
         yield f"{entry.progress:.0%} is here."
     else:

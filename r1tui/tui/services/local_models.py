@@ -43,6 +43,12 @@ class LocalModels:
 
         return find_model(variant, self._paths, self._config) is not None
 
+    def check_room(self, variant: Variant) -> None:
+        """Raise R1tuiError when the model is not here and no disk has room for it."""
+        from r1tui.hub.download.staging import check_room_for  # noqa: PLC0415
+
+        check_room_for(variant, self._paths, self._config)
+
     def neighbour(self, current: str | None, step: int) -> Variant | None:
         """The model on disk that is `step` places after the current one, if there is another."""
         here = [one for one in self.catalog if self.is_here(one)]
