@@ -142,6 +142,12 @@ ANSWERS: dict[str, Reply] = {
     "message in place of delta": Reply(
         events({"choices": [{"message": {"content": "Hello."}, "finish_reason": "stop"}]})
     ),
+    "message beside an empty delta": Reply(
+        events(
+            {"choices": [{"delta": {"role": "assistant", "content": None}, "message": {"content": "Hello."}}]},
+            *HELLO[2:],
+        )
+    ),
     "text in place of delta": Reply(events({"choices": [{"text": "Hello.", "finish_reason": "stop"}]})),
     "content as an object": Reply(events(chunk({"type": "text", "text": "Hello."}, "stop"))),
     "text as an object": Reply(events(chunk([{"type": "text", "text": {"value": "Hello."}}], "stop"))),
@@ -215,6 +221,7 @@ REFUSALS: dict[str, tuple[Reply, str]] = {
     "errors": (refused(500, {"errors": ["out of luck"]}), "out of luck"),
     "errors as an answer": (Reply(b'{"errors": [{"message": "out of luck"}]}'), "out of luck"),
     "Message": (refused(400, {"Message": "out of luck"}), "out of luck"),
+    "half a surrogate pair": (Reply(b'{"error": {"n_ctx": "\\ud83d", "message": "out of luck"}}', 500), "out of luck"),
     "other keys": (refused(400, {"error": 5, "why": "out of luck"}), "out of luck"),
     "event stream": (Reply(events({"error": {"message": "out of luck"}}), 400), "(400): out of luck."),
     "raw escapes in JSON": (refused(400, b'{"error": "\x1b[31mout of luck"}'), "out of luck"),

@@ -131,7 +131,9 @@ def test_a_model_that_cannot_be_loaded_is_a_failure_with_a_cause(
     cut.write_bytes(tiny_r1().read_bytes()[:8_000_000])
     client.start(spec_for(llama_server, cut, paths), paths)
     assert list(watch(paths))[-1].state == "failed"
-    failed = client.status(paths)
+    failed = until(
+        lambda: now if (now := client.status(paths)).state == "failed" else None
+    )  # told at once, written soon
     assert (failed.state, failed.exit_status, failed.pid, failed.endpoint) == ("failed", 1, None, None)
     assert failed.cause == "The model's file is incomplete or damaged."
     assert "r1tui download" in (failed.remedy or "")

@@ -259,12 +259,13 @@ def _error_in(said: dict[str, Any], *, has_choices: bool) -> ServerError | None:
 
 
 def _choice(said: dict[str, Any]) -> ChunkChoice:
-    delta, reason, text, index = (said.get(key) for key in ("delta", "finish_reason", "text", "index"))
-    fields = delta if isinstance(delta, dict) and delta else said.get("message")
-    fields = fields if isinstance(fields, dict) else {}
-    content, in_parts = _answer_and_thinking(fields.get("content") or fields.get("refusal"))
-    named = next((one for key in ("reasoning_content", "reasoning") if (one := fields.get(key))), None)
-    thinking = "".join(_answer_and_thinking(named)) or in_parts
+    reason, text, index = (said.get(key) for key in ("finish_reason", "text", "index"))
+    content = thinking = ""
+    for fields in (said.get("delta"), said.get("message")):  # a delta that says nothing may stand beside a message
+        if isinstance(fields, dict) and not (content or thinking):
+            content, in_parts = _answer_and_thinking(fields.get("content") or fields.get("refusal"))
+            named = next((one for key in ("reasoning_content", "reasoning") if (one := fields.get(key))), None)
+            thinking = "".join(_answer_and_thinking(named)) or in_parts
     return ChunkChoice(
         Delta(content, thinking or None),
         text=sound_text(text) if isinstance(text, str) else None,
@@ -320,7 +321,7 @@ def known(kind: type[S], said: object) -> S | None:
     for field in msgspec.structs.fields(kind):
         value = said.get(field.name)
         if value is not None and not (isinstance(value, float) and not math.isfinite(value)):
-            with suppress(msgspec.ValidationError, RecursionError):
+            with suppress(msgspec.ValidationError, RecursionError, UnicodeEncodeError):
                 good[field.name] = msgspec.convert(value, field.type, strict=False)
     return kind(**good)
 
