@@ -1,7 +1,6 @@
 """A server that comes up, as events: its states, how much of the model is in memory, whether it is stuck."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from r1tui.events import LogLine, Meter, Notice, StageDone, StageEvent, StageFai
 from r1tui.messages import Status
 from r1tui.remedies import GiveUp, ShowLog
 from r1tui.supervisor import client as supervisor
+from r1tui.system.lazy import psutil
 from r1tui.system.log_reader import LogReader
 from r1tui.system.paths import Paths
 from r1tui.text import duration, plain
 
 LOOK_S = 0.5
-PROC = Path("/proc")
 Changes = Callable[[], AsyncGenerator[Status, None]]
 """The status now and at each change, until the server has ended."""
 _STEPS = (
@@ -33,26 +32,24 @@ _STEPS = (
 class Signs:
     """What a process has done so far; any change is a sign of life."""
 
-    cpu_ticks: int
+    cpu_s: float
     read_bytes: int
     """By read() or from disk, whichever is more: mapped files are read by no call, cached ones from no disk."""
     resident_bytes: int
 
 
-def read_signs(pid: int, proc: Path = PROC) -> Signs | None:
+def read_signs(pid: int) -> Signs | None:
     """The process's figures now; None when there are none."""
     try:
-        fields = (proc / f"{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        pages = int((proc / f"{pid}/statm").read_text().split()[1])
-        counts: dict[str, int] = {}
-        with suppress(OSError):
-            for line in (proc / f"{pid}/io").read_text().splitlines():
-                name, _, value = line.partition(":")
-                counts[name] = int(value)
-    except (OSError, ValueError, IndexError):
+        process = psutil.Process(pid)
+        read_bytes = 0
+        with suppress(psutil.AccessDenied, AttributeError):  # macOS does not say
+            counters = process.io_counters()
+            read_bytes = max(counters.read_chars, counters.read_bytes)
+        times = process.cpu_times()
+        return Signs(times.user + times.system, read_bytes, process.memory_info().rss)
+    except (psutil.Error, OSError, ValueError):
         return None
-    read = max(counts.get("rchar", 0), counts.get("read_bytes", 0))
-    return Signs(int(fields[11]) + int(fields[12]), read, pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 class LoadingWatch:

@@ -25,7 +25,7 @@ from r1tui.machine.bandwidth import load_bandwidth, measure
 from r1tui.machine.hardware import detect_machine
 from r1tui.machine.nvml import read_nvidia
 from r1tui.machine.visible import visible_gpus
-from r1tui.messages import FallbackPlan, PlanSummary, ProcessId, ServerSpec, Status
+from r1tui.messages import FallbackPlan, ProcessId, ServerSpec, Status
 from r1tui.plan import Plan
 from r1tui.plan.fallbacks import fallback_plans, format_difference
 from r1tui.planning.command import server_argv
@@ -61,10 +61,6 @@ class Prepared:
     tcp: Tcp | None
     smaller: list[FallbackPlan]
     """What is tried when memory runs out."""
-
-    @property
-    def summary(self) -> PlanSummary:
-        return self.plan.summary(self.variant.name, str(self.model), self.argv)
 
 
 class Launch:
@@ -160,12 +156,10 @@ class Launch:
 
     async def run(self) -> AsyncGenerator[StageEvent, None]:
         for stages in (self.prepare, self.start):
-            failed = False
             async with aclosing(stages()) as events:
                 async for event in events:
-                    failed = isinstance(event, StageFailed)
                     yield event
-            if failed:
+            if self.prepared is None:
                 return
 
     def spec(self) -> ServerSpec:
@@ -178,7 +172,7 @@ class Launch:
             argv=prepared.argv,
             socket=str(self._paths.server_socket),
             tcp=str(prepared.tcp) if prepared.tcp else None,
-            plan=prepared.summary,
+            plan=prepared.plan.summary(prepared.variant.name, str(prepared.model), prepared.argv),
             key_file=str(self._paths.api_key) if prepared.tcp else None,
             log_max_mib=self._config.server.log_max_mib,
             owner=self._owner,
