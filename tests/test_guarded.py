@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Label
 import r1tui.tui
 from r1tui.catalog.variants import Variant
 from r1tui.chat.conversation import Conversation
-from r1tui.chat.rescue import Unsaved
+from r1tui.chat.export import Unsaved
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
 from r1tui.messages import Status

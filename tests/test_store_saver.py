@@ -11,7 +11,7 @@ import pytest
 
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.database import NAME
-from r1tui.chat.rescue import Unsaved
+from r1tui.chat.export import Unsaved
 from r1tui.chat.rows import Changes
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError

@@ -13,7 +13,7 @@ import pytest
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation, Exchange
-from r1tui.chat.rescue import PREFIX, Unsaved, left_behind, rescue
+from r1tui.chat.export import PREFIX, Unsaved, left_behind, rescue
 from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
 from r1tui.chat.typed import Typed

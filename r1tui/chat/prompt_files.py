@@ -33,7 +33,7 @@ class PromptHistory:
         """The questions, oldest first; lines that are none are left out."""
         found: list[Typed] = []
         with suppress(OSError):
-            for line in _lines(self._read())[-self._most_entries :]:
+            for line in self._lines()[-self._most_entries :]:
                 with suppress(msgspec.DecodeError):
                     found.append(decode_foreign(line, Typed))
         return found
@@ -42,25 +42,17 @@ class PromptHistory:
         """Add a question that is not the newest already; the oldest go where there are too many. Raises R1tuiError."""
         new = msgspec.json.encode(typed)
         with self._locked():
-            before = self._read()
-            lines = _lines(before)
-            self._added = None if lines and lines[-1] == new else new
-            if self._added is None:
-                return
-            kept = _newest([*lines, new], self._most_entries, self._most_bytes)
-            if before and len(kept) == len(lines) + 1:
-                with self._path.open("ab") as file:  # a line that a kill has cut is ended first
-                    file.write((b"" if before.endswith(b"\n") else b"\n") + new + b"\n")
-            else:
-                write_private(self._path, b"".join(line + b"\n" for line in kept))
+            lines = self._lines()
+            self._added = None if lines[-1:] == [new] else new
+            if self._added is not None:
+                self._write([*lines, new])
 
     def forget(self, typed: Typed) -> None:
         """Take a question out again that was added just now: it was refused. Raises R1tuiError."""
-        new = msgspec.json.encode(typed)
         with self._locked():
-            lines = _lines(self._read())
-            if lines and lines[-1] == new == self._added:
-                write_private(self._path, b"".join(line + b"\n" for line in lines[:-1]))
+            lines = self._lines()
+            if lines and lines[-1] == msgspec.json.encode(typed) == self._added:
+                self._write(lines[:-1])
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -71,10 +63,21 @@ class PromptHistory:
         except OSError as error:
             raise os_error(error, self._path) from error
 
-    def _read(self) -> bytes:
+    def _lines(self) -> list[bytes]:
         with suppress(FileNotFoundError):  # any other error must not make a file that is there an empty one
-            return read_bytes(self._path)
-        return b""
+            return [line for line in read_bytes(self._path).split(b"\n") if line]
+        return []
+
+    def _write(self, lines: list[bytes]) -> None:
+        """Write the last lines within the bounds; the very last in any case."""
+        kept: list[bytes] = []
+        n_bytes = 0
+        for line in reversed(lines[-self._most_entries :]):
+            n_bytes += len(line) + 1
+            if kept and n_bytes > self._most_bytes:
+                break
+            kept.insert(0, line + b"\n")
+        write_private(self._path, b"".join(kept))
 
 
 class Drafts:
@@ -142,18 +145,3 @@ class Drafts:
         for partial in self._folder.glob(f".{path.name}.*"):  # of one that was killed while it wrote
             partial.unlink(missing_ok=True)
         return True
-
-
-def _lines(data: bytes) -> list[bytes]:
-    return [line for line in data.split(b"\n") if line]
-
-
-def _newest(lines: list[bytes], most_entries: int, most_bytes: int) -> list[bytes]:
-    """The last lines within the bounds; the very last in any case."""
-    kept, n_bytes = 0, 0
-    for line in reversed(lines):
-        n_bytes += len(line) + 1
-        if kept and (kept == most_entries or n_bytes > most_bytes):
-            break
-        kept += 1
-    return lines[len(lines) - kept :]

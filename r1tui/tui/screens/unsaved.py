@@ -7,7 +7,7 @@ from typing import Any
 from textual import work
 from textual.app import App
 
-from r1tui.chat.rescue import Unsaved, places, rescue
+from r1tui.chat.export import Unsaved, places, rescue
 from r1tui.system.paths import expand
 from r1tui.text import one_line
 from r1tui.tui.questions import Choice

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TypeVar
 
 from r1tui.chat.conversation import Conversation
-from r1tui.chat.rescue import Unsaved
+from r1tui.chat.export import Unsaved
 from r1tui.chat.rows import Changes, Extent, Loaded, Recorded, Tracker
 from r1tui.chat.store import GoneError, HeldError, Store
 from r1tui.errors import R1tuiError, os_error

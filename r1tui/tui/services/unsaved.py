@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from r1tui.chat.rescue import Unsaved, left_behind, rescue
+from r1tui.chat.export import Unsaved, left_behind, rescue
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
 from r1tui.text import one_line, plain
