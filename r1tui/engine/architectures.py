@@ -72,7 +72,7 @@ def _remedies(architecture: str) -> tuple[AnyRemedy, ...]:
     if architecture in ARCHITECTURES:
         return Advice(f"{PINNED} knows it: set `engine.ref` to {PINNED} or newer."), BuildEngine()
     if (ours := RESPELLED.get(architecture)) is not None:
-        return Advice(f"It knows `{ours}`: look for files that a newer llama.cpp converted."), ListModels()
+        return Advice(f"Look for files that a newer llama.cpp converted, as {ours}."), ListModels()
     return Advice("Set `engine.ref` to a newer release that knows it, or choose another model."), ListModels()
 
 
