@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from time import sleep
 
-from r1tui.plan.memory import ModelLayout
+from r1tui.plan.layout import ModelLayout
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from r1tui.machine.nvml import GpuUse
 from r1tui.machine.telemetry import Sample, ServerUse
 from r1tui.messages import Range, Speed, Status
 from r1tui.plan import DevicePlan, HostPlan, Plan
-from r1tui.plan.memory import ModelLayout
+from r1tui.plan.layout import ModelLayout
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App

@@ -12,7 +12,8 @@ from r1tui.gguf.sketch import ModelShape, sketch_header
 from r1tui.machine.known_speeds import find_card, memory_gbps
 from r1tui.messages import Range
 from r1tui.plan import Device, PlanRequest
-from r1tui.plan.memory import Model, ModelLayout
+from r1tui.plan.layout import ModelLayout
+from r1tui.plan.memory import Model
 from r1tui.plan.rates import HostRates, rates_of, typical_host
 from r1tui.plan.speed import Expectation, estimate
 from r1tui.plan.verdict import Verdict

@@ -2,6 +2,7 @@
 used since, where a container hides processes."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,11 @@ from r1tui.events import Finished
 from r1tui.gguf import Header, read_header
 from r1tui.messages import Status
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
+from r1tui.plan.answers import EngineAnswer
+from r1tui.planning.corrected import by_the_engine
 from r1tui.planning.history import find_history_of, measure_held, remember_answer, remember_load
+from r1tui.planning.subject import Subject
+from r1tui.server.buffers import read_buffers
 from r1tui.system.paths import Paths
 from tests import sparse_r1
 from tests.fake_nvml import fake_nvml
@@ -56,20 +61,30 @@ class Server:
         self._paths, self._header, self._program = paths, header, program
 
     def plan(self, **wishes: Any) -> Plan:
+        return make_plan(self._header, self.request(**wishes))
+
+    def request(self, **wishes: Any) -> PlanRequest:
         device = Device("CUDA0", "cuda", CARD_MIB, CARD_MIB, pci_bus_id="0000:65:00.0")
         known = find_history_of(self._paths, self._header.path, self._program)
         settings = PlanSettings(ubatch_size=512, **wishes)
-        return make_plan(self._header, PlanRequest(256 << 10, 256 << 10, 32, settings, (device,), history=known))
+        return PlanRequest(256 << 10, 256 << 10, 32, settings, (device,), history=known)
 
     def status(self, plan: Plan) -> Status:
         model, argv = str(self._header.path), [str(self._program)]
         return Status(state="ready", pid=PID, model=model, argv=argv, plan=plan.summary())
 
-    def loaded(self, plan: Plan) -> Status:
-        """The status of a server whose buffers are as planned."""
+    def loaded(self, plan: Plan, more_mib: int = 0) -> Status:
+        """The status of a server whose buffers are as planned, or take so much more."""
         device, status = plan.devices[0], self.status(plan)
-        sizes = {"model": device.weights_mib, "KV": device.kv_mib, "compute": device.compute_mib}
-        log = [f"0.11.573.980 I x: CUDA0 {kind} buffer size =  {mib}.00 MiB" for kind, mib in sizes.items()]
+        sizes = {
+            "CPU_Mapped model": 999,
+            "CUDA0 model": device.weights_mib,
+            "CPU KV": plan.host.kv_mib,
+            "CUDA0 KV": device.kv_mib,
+            "CUDA0 compute": device.compute_mib + more_mib,
+            "CUDA_Host compute": plan.host.compute_mib + 9,
+        }
+        log = [f"0.11.573.980 I x: {kind} buffer size =  {mib}.00 MiB" for kind, mib in sizes.items()]
         remember_load(self._paths, status, log)
         return status
 
@@ -137,3 +152,56 @@ def test_without_a_driver_nothing_is_learned(server: Server, monkeypatch: pytest
     plan = server.plan()
     server.answered(server.loaded(plan), 8000)
     assert server.plan().devices == plan.devices
+
+
+def test_a_placement_that_ran_here_takes_what_it_took(card: Card, server: Server) -> None:
+    first = server.plan()
+    server.loaded(first, more_mib=64)
+    again = server.plan()
+    took, planned = again.devices[0], first.devices[0]
+    assert (again.layout, again.source) == (first.layout, "measured")
+    assert (took.weights_mib, took.kv_mib, took.compute_mib) == (
+        planned.weights_mib,
+        planned.kv_mib,
+        planned.compute_mib + 64,
+    )
+    assert again.host.compute_mib == first.host.compute_mib + 9
+    assert again.host.weights_mib == first.host.weights_mib  # a log counts the whole range of a mapped file
+    assert any("this very placement" in reason for reason in again.reasons)
+    server.loaded(again, more_mib=0)
+    assert server.plan().devices == again.devices
+
+
+def test_what_ran_here_corrects_other_placements_and_is_not_asked_of_the_engine(
+    card: Card, server: Server, r1: Header
+) -> None:
+    other = server.plan(ctx_size=4096)
+    server.loaded(server.plan(), more_mib=64)
+    corrected = server.plan(ctx_size=4096)
+    assert (corrected.source, corrected.layout.n_cpu_moe) == ("estimate", other.layout.n_cpu_moe)
+    assert corrected.devices[0].compute_mib > other.devices[0].compute_mib + 20
+
+    def ask(plan: Plan) -> EngineAnswer:
+        raise AssertionError(f"asked about {plan.layout}")
+
+    subject = Subject(r1, r1.path, r1.path, on_disk=True)
+    assert by_the_engine(subject, server.request(), ask).source == "measured"
+
+
+def test_a_placement_of_other_devices_is_no_measure(card: Card, server: Server, r1: Header) -> None:
+    server.loaded(server.plan(), more_mib=64)
+    request = server.request()
+    (device,) = request.devices
+    assert make_plan(r1, replace(request, devices=(replace(device, name="CUDA1"),))).source == "estimate"
+
+
+def test_states_count_as_cache() -> None:
+    log = [
+        "I llama_memory_recurrent:      CUDA0 RS buffer size =    75.38 MiB",
+        "I llama_kv_cache:      CUDA0 KV buffer size =   192.00 MiB",
+        "I dsv4:      CUDA0 DSV4 attn state buffer size =    10.00 MiB",
+        "I sched_reserve:      CUDA0 compute buffer size =   301.00 MiB",
+        "I load_tensors:   MTL0_Mapped model buffer size =   512.00 MiB",
+    ]
+    assert {one.name: one.kv_mib for one in read_buffers(log[:4])} == {"CUDA0": 277}
+    assert [(one.name, one.weights_mib) for one in read_buffers(log[4:])] == [("MTL0", 512)]

@@ -12,7 +12,8 @@ from r1tui.engine.make import build_engine
 from r1tui.gguf import Header, read_header
 from r1tui.gguf.kv import is_exact, kv_bytes_per_token
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.plan.memory import MIB, Model, ModelLayout
+from r1tui.plan.layout import MIB, ModelLayout
+from r1tui.plan.memory import Model
 from r1tui.plan.repack import repacked_types
 from r1tui.planning.corrected import plan_elsewhere, plan_here
 from r1tui.planning.subject import Subject

@@ -12,7 +12,8 @@ from r1tui.config import PlanSettings
 from r1tui.gguf import Header, read_header
 from r1tui.plan import Device, Plan, PlanRequest, make_plan, rule_of_thumb, verdict_by_size
 from r1tui.plan.capabilities import Capabilities
-from r1tui.plan.memory import Model, ModelLayout, place
+from r1tui.plan.layout import ModelLayout
+from r1tui.plan.memory import Model, place
 from r1tui.plan.pins import ON_HOST
 from r1tui.plan.repack import repacked_types
 from r1tui.plan.request import DeviceBackend

@@ -9,7 +9,8 @@ import pytest
 from r1tui.config import CacheType, PlanSettings
 from r1tui.gguf import read_header
 from r1tui.plan import Device, PlanRequest, make_plan
-from r1tui.plan.memory import MIB, Model, ModelLayout, Share
+from r1tui.plan.layout import MIB, ModelLayout, Share
+from r1tui.plan.memory import Model
 from tests import sparse_dense, sparse_r1
 from tests.bare_server import serving
 from tests.conftest import SparseModel

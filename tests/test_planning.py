@@ -24,9 +24,10 @@ from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import DevicePlan, PlanSummary, Range, State, Status
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
+from r1tui.plan.answers import EngineAnswer
 from r1tui.plan.capabilities import EngineDevice
 from r1tui.plan.fallbacks import fallback_plans
-from r1tui.plan.memory import EngineAnswer, Model
+from r1tui.plan.memory import Model
 from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import ask_engine, by_the_engine, plan_here
 from r1tui.planning.devices import plan_devices
@@ -223,6 +224,10 @@ def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_
             held=running,
         )
         assert again.devices[0].free_mib == planned.free_mib
+        assert again.source == "measured"
+        took = again.devices[0]
+        assert took.planned_mib == pytest.approx(used, abs=2)
+        assert took.compute_mib == record.runs[0].buffers_mib["RPC0"][2]
         assert again.speed.answer == Range(2.5, 2.5)
     finally:
         supervisor.stop(paths)

@@ -2,7 +2,8 @@
 
 from r1tui.config import Strategy
 from r1tui.gguf import Header, kv_bytes_per_token
-from r1tui.plan.memory import MIB, MemoryUsage, ModelLayout
+from r1tui.plan.answers import Answers
+from r1tui.plan.layout import MIB, MemoryUsage, ModelLayout
 from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.speed import NEVER_OFFLOAD, Expectation
 from r1tui.plan.verdict import Verdict
@@ -134,6 +135,21 @@ def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list
         room = f"{max(request.host_usable_mib, 0):,.0f} MiB can be used"
         said.append(f"Cache and buffers on the host take {anonymous / MIB:,.0f} MiB, and {room}.")
     return said
+
+
+def learned(devices: tuple[Device, ...], answers: Answers, layout: ModelLayout) -> list[str]:
+    """The reasons that name what loading took here before, or beyond another plan."""
+    if answers.source(layout) == "measured":
+        return ["The memory is what this very placement took when it ran on this machine."]
+    return [
+        needed_more(device.name, more_mib)
+        for device, more_mib in zip(devices, answers.unplanned_mib(layout), strict=True)
+        if more_mib
+    ]
+
+
+def needed_more(device: str, more_mib: int) -> str:
+    return f"{device} keeps {more_mib:,} MiB more free: an earlier run needed it."
 
 
 def measured_pools(devices: tuple[Device, ...], corrections: tuple[int, ...]) -> list[str]:

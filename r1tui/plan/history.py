@@ -36,6 +36,8 @@ class PlanRun(msgspec.Struct, frozen=True, kw_only=True):
     at_unix_s: float = 0.0
     used_mib: dict[str, int] = {}
     """What its buffers really took; empty until it was loaded."""
+    buffers_mib: dict[str, tuple[int, int, int]] = {}
+    """Weights, cache and compute buffers of each device, and of the host."""
     pool_mib: dict[str, int] = {}
     """What of `planned_mib` was planned beside the buffers."""
     held_mib: dict[str, int] = {}
@@ -51,6 +53,11 @@ class PlanRun(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tps: tuple[float, ...] = ()
     answer_tps: tuple[float, ...] = ()
     """As measured, the latest last."""
+
+    @property
+    def was_full(self) -> bool:
+        """Whether what it held was seen with its context full."""
+        return self.held_tokens >= FULL_CONTEXT * self.layout.ctx_size
 
     @property
     def fullest(self) -> str:
@@ -84,14 +91,9 @@ class PlanHistory(msgspec.Struct, frozen=True):
     def extra_margin_mib(self, device: str, free_mib: int, usable_mib: float, now_unix_s: float) -> int:
         """How much more must be left free on a device than its margin.
 
-        What loading took beyond its plan, or what keeps the next plan below one that failed there for want of memory,
-        by as much as is free more or less now; unless as large a one was loaded since, or it was long ago.
+        What keeps the next plan below one that failed there for want of memory, by as much as is free more or less now;
+        unless as large a one was loaded since, or it was long ago.
         """
-        beyond = [
-            run.used_mib[device] + run.pool_mib.get(device, 0) - run.planned_mib.get(device, 0)
-            for run in self.runs
-            if device in run.used_mib
-        ]
         limit = usable_mib
         for run in self.runs:
             planned, free = run.planned_mib.get(device, 0), run.free_mib.get(device, free_mib)
@@ -100,14 +102,24 @@ class PlanHistory(msgspec.Struct, frozen=True):
                 limit = min(limit, below)
             elif run.used_mib and below >= limit:
                 limit = usable_mib
-        return max(0, *beyond, round(usable_mib - limit))
+        return max(0, round(usable_mib - limit))
+
+    def unplanned_mib(self, device: str) -> int:
+        """The most that loading took on a device beyond its plan."""
+        return max(
+            (
+                run.used_mib[device] + run.pool_mib.get(device, 0) - run.planned_mib.get(device, 0)
+                for run in self.runs
+                if device in run.used_mib
+            ),
+            default=0,
+        )
 
     def beyond_buffers_mib(self, device: str) -> Iterator[tuple[PlanRun, int, bool]]:
         """What earlier runs held on a device beside their buffers, and whether their context had been full."""
         for run in self.runs:
             if device in run.used_mib and device in run.held_mib:
-                full = run.held_tokens >= FULL_CONTEXT * run.layout.ctx_size
-                yield run, run.held_mib[device] - run.used_mib[device], full
+                yield run, run.held_mib[device] - run.used_mib[device], run.was_full
 
     def speed(self, layout: RunLayout, expected: Speed) -> Speed | None:
         """What a layout is likely to reach after what was measured; None when nothing was.

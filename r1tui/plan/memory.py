@@ -1,97 +1,30 @@
 """How much memory a layout takes on each device and on the host, by llama.cpp's own rules of placement.
 
 Weights and cache agree with llama.cpp b11434's breakdown to 1 MiB; the sizes of compute buffers are fitted to it. What
-the engine itself answered takes the place of both, and corrects what it was not asked.
+was measured here or what the engine answered takes the place of both (see `plan.answers`).
 """
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate, repeat
-from math import log2, prod
+from math import prod
 
-from r1tui.config import CacheType
 from r1tui.gguf import Header
 from r1tui.gguf.header import is_expert
-from r1tui.gguf.kv import layer_caches, padded
+from r1tui.gguf.kv import layer_caches
 from r1tui.gguf.parse import Tensor
-from r1tui.plan.capabilities import HOST
+from r1tui.plan.answers import Answers, EngineAnswer
 from r1tui.plan.compute import Part, Widths
 from r1tui.plan.history import PlanHistory
+from r1tui.plan.layout import ROUNDING_BYTES, MemoryUsage, ModelLayout, Share
 from r1tui.plan.pins import ON_HOST, Pins, Reads, Rules, pin
 from r1tui.plan.pool import Pools
 from r1tui.plan.repack import is_repacked
 
-MIB = 1 << 20
-ROUNDING_BYTES = 2 * MIB
-"""The engine's figures are whole MiB, and rounded for each buffer."""
-SLACK_BYTES = 32 * MIB
 EMBEDDING = "token_embd.weight"
 OUTPUT = "output.weight"
-
-
-@dataclass(frozen=True)
-class ModelLayout:
-    """A choice of what goes where; `split` counts the layers (the output layer among them) of each device."""
-
-    n_gpu_layers: int
-    n_cpu_moe: int
-    split: tuple[int, ...]
-    ctx_size: int
-    type_k: CacheType
-    type_v: CacheType
-    flash_attention: bool
-    ubatch_size: int
-    kv_on_host: bool = False
-    """llama.cpp's --no-kv-offload: the whole cache stays in the host's memory."""
-    overrides: Rules = ()
-
-    @property
-    def batch_size(self) -> int:
-        """Prompt tokens that are really computed at once: never more than the context has."""
-        return min(self.ubatch_size, padded(self.ctx_size))
-
-    @property
-    def placement(self) -> tuple[int, int, bool]:
-        """What of it must not be given up for a longer context or a larger batch."""
-        return self.n_gpu_layers, self.n_cpu_moe, self.kv_on_host
-
-
-@dataclass(frozen=True)
-class Share:
-    weights_bytes: int = 0
-    kv_bytes: int = 0
-    compute_bytes: int = 0
-    pool_bytes: int = 0
-    """What no buffer shows, see `plan.pool`."""
-
-    @property
-    def total_bytes(self) -> int:
-        return self.weights_bytes + self.kv_bytes + self.compute_bytes + self.pool_bytes
-
-
-@dataclass(frozen=True)
-class MemoryUsage:
-    """The memory that a layout takes."""
-
-    devices: tuple[Share, ...]
-    host: Share
-    repack_bytes: int
-    """The part of the host's weights that a CPU without a GPU copies into anonymous memory."""
-
-    @property
-    def parts(self) -> tuple[Share, ...]:
-        """The devices and, last, the host."""
-        return (*self.devices, self.host)
-
-
-@dataclass(frozen=True)
-class EngineAnswer:
-    """What the engine says that a layout takes: shares of the devices that it knows by name, and of the host."""
-
-    layout: ModelLayout
-    shares: Mapping[str, Share]
 
 
 def place(n_layers: int, n_gpu_layers: int, split: tuple[int, ...]) -> tuple[int, ...]:
@@ -117,42 +50,6 @@ def _f32(value: float) -> float:
     return rounded
 
 
-def _difference(one: ModelLayout, other: ModelLayout) -> tuple[bool, float]:
-    """How little an answer for one layout says about another; nothing is less than the layout itself."""
-    far = abs(log2(one.ctx_size / other.ctx_size)) + abs(log2(one.batch_size / other.batch_size))
-    far += abs(one.n_gpu_layers - other.n_gpu_layers) / 8 + abs(one.n_cpu_moe - other.n_cpu_moe) / 8
-    return one != other, far + (one.kv_on_host != other.kv_on_host) + (one.split != other.split) / 8
-
-
-def _engine_s(ours: Share, theirs: Share | None) -> Share:
-    """The engine's figures, which are whole MiB, in the place of ours that they do not confirm."""
-    if theirs is None:
-        return ours
-    weights, kv = (
-        mine if abs(mine - its) <= ROUNDING_BYTES else its
-        for mine, its in ((ours.weights_bytes, theirs.weights_bytes), (ours.kv_bytes, theirs.kv_bytes))
-    )
-    return replace(ours, weights_bytes=weights, kv_bytes=kv, compute_bytes=theirs.compute_bytes)
-
-
-def _corrected(ours: Share, part: int, pairs: Sequence[tuple[Share, Share | None]], slack_bytes: int) -> Share:
-    """Our share by how much the engine's figures for a similar layout were more or less than ours for it."""
-    known = [(own, theirs) for own, theirs in pairs if theirs is not None]
-
-    def ratio(of: Callable[[Share], int]) -> float:
-        mine, its = sum(of(own) for own, _ in known), sum(of(theirs) for _, theirs in known)
-        return its / mine if mine and abs(its - mine) > ROUNDING_BYTES * len(known) else 1.0
-
-    compute = {own: theirs.compute_bytes / own.compute_bytes for own, theirs in known if own.compute_bytes}
-    own = compute.get(pairs[part][0], max(compute.values(), default=1.0))
-    return replace(
-        ours,
-        weights_bytes=round(ours.weights_bytes * ratio(lambda one: one.weights_bytes)),
-        kv_bytes=round(ours.kv_bytes * ratio(lambda one: one.kv_bytes)),
-        compute_bytes=round(ours.compute_bytes * own) + (slack_bytes if ours.total_bytes else 0),
-    )
-
-
 class Model:
     """A header's tensors summed up once, so that many layouts can be measured quickly."""
 
@@ -170,7 +67,6 @@ class Model:
         self._backends = backends
         self._names = names
         self._repacked_types = repacked_types
-        self._answers = answers
         self._pins: dict[Rules, Pins] = {}
         self._caches = layer_caches(header)
         loaded = header.n_layers - header.n_nextn_layers
@@ -191,6 +87,7 @@ class Model:
         self._largest_expert = [
             max((tensor.size_bytes for tensor in layer if is_expert(tensor)), default=0) for layer in self._tensors
         ]
+        self.answers = Answers(names, self._by_formula, answers, history)
 
     @cached_property
     def _output_bytes(self) -> int:
@@ -262,30 +159,8 @@ class Model:
         return usage.host.weights_bytes <= self._sizes.get(EMBEDDING, 0) + ROUNDING_BYTES
 
     def measure(self, layout: ModelLayout) -> MemoryUsage:
-        """The memory that the layout takes on every device and on the host, as the engine says where it was asked.
-
-        What was not asked is as much more or less than by our formulas as the most similar layout that was.
-        """
-        ours = self._by_formula(layout)
-        if not self._answers:
-            return ours
-        answer = min(self._answers, key=lambda one: _difference(one.layout, layout))
-        if answer.layout == layout:
-            shares = [_engine_s(own, answer.shares.get(name)) for own, name in zip(ours.parts, self._all, strict=True)]
-            return MemoryUsage((*shares[:-1],), shares[-1], ours.repack_bytes)
-        base = self._by_formula(replace(answer.layout, split=answer.layout.split or (0,) * len(self._names)))
-        pairs = [(own, answer.shares.get(name)) for own, name in zip(base.parts, self._all, strict=True)]
-        shares = [_corrected(own, part, pairs, self._slack_bytes) for part, own in enumerate(ours.parts)]
-        return MemoryUsage((*shares[:-1],), shares[-1], ours.repack_bytes)
-
-    @property
-    def _all(self) -> tuple[str, ...]:
-        return (*self._names, HOST)
-
-    @property
-    def _slack_bytes(self) -> int:
-        """What a layout that the engine was not asked must leave free: more with each answer, so that asking ends."""
-        return SLACK_BYTES * (len(self._answers) - 1)
+        """The memory that the layout takes on every device and on the host, by the best that is known of it."""
+        return self.answers.measure(layout)
 
     def _by_formula(self, layout: ModelLayout) -> MemoryUsage:
         places = place(self.header.n_layers, layout.n_gpu_layers, layout.split)

@@ -11,7 +11,8 @@ from r1tui.messages import DevicePlan, HostPlan
 from r1tui.plan import explain
 from r1tui.plan.cache import CacheChoice, choose_cache, is_legacy_deepseek
 from r1tui.plan.history import PlanHistory, run_of_plan
-from r1tui.plan.memory import MIB, MemoryUsage, Model, ModelLayout
+from r1tui.plan.layout import MIB, MemoryUsage, ModelLayout
+from r1tui.plan.memory import Model
 from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.result import DEFAULT_CACHE_RAM_MIB, Plan
 from r1tui.plan.search import Search
@@ -59,7 +60,7 @@ class _Planner:
         extra_mib = record.extra_margin_mib(device.name, device.free_mib, device.usable_mib, time()) if record else 0
         if not extra_mib:
             return device
-        self._reasons.append(f"{device.name} keeps {extra_mib:,} MiB more free: an earlier run needed it.")
+        self._reasons.append(explain.needed_more(device.name, extra_mib))
         return device.with_margin(extra_mib)
 
     def plan(self) -> Plan:
@@ -90,6 +91,7 @@ class _Planner:
             self._reasons.append(f"The context is {layout.ctx_size:,} tokens instead of {wanted:,}: no room for more.")
         self._reasons += explain.spare(layout, wanted)
         self._reasons += explain.shortage(verdict, usage, self._request)
+        self._reasons += explain.learned(self._devices, self._model.answers, layout)
         self._reasons += explain.large_pools(self._devices, usage)
         self._reasons += explain.shared_memory(self._devices)
         return replace(self._result(strategy, layout, usage, cache, verdict), why=why)
@@ -114,7 +116,7 @@ class _Planner:
 
     def _strategy(self) -> Strategy:
         strategy = self._settings.strategy
-        if not is_exact(self._header) and not self._request.answers:
+        if not is_exact(self._header) and not self._model.answers:
             self._reasons.append(
                 f"The cache is an estimate: only llama.cpp knows what {self._header.architecture} keeps of a token."
             )
@@ -305,7 +307,7 @@ class _Planner:
             numa=self._request.numa_nodes > 1 and verdict != "gpu",
             as_given=self._settings.n_gpu_layers is not None,
             margins_mib=tuple(device.left_free_mib for device in self._devices),
-            source="engine" if any(answer.layout == layout for answer in self._request.answers) else "estimate",
+            source=self._model.answers.source(layout),
             reasons=tuple(self._reasons),
             read_whole=self._read_whole(left_to_engine=left_to_engine),
             repack_mib=_mib(repack_bytes),

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from r1tui.config import PlanSettings
+from r1tui.plan.answers import EngineAnswer
 from r1tui.plan.capabilities import Capabilities
 from r1tui.plan.history import PlanHistory
-from r1tui.plan.memory import EngineAnswer, ModelLayout
+from r1tui.plan.layout import ModelLayout
 from r1tui.plan.rates import DeviceRates, HostRates
 
 DeviceBackend = Literal["cuda", "hip", "vulkan", "metal", "rpc"]

@@ -9,9 +9,10 @@ import msgspec
 
 from r1tui.config import CacheType, Strategy
 from r1tui.messages import NO_SPEED, DevicePlan, HostPlan, PlanSummary, Range, Speed
+from r1tui.plan.answers import EngineAnswer, Source
 from r1tui.plan.cache import FlashAttention
 from r1tui.plan.capabilities import Capabilities
-from r1tui.plan.memory import EngineAnswer, ModelLayout
+from r1tui.plan.layout import ModelLayout
 from r1tui.plan.verdict import IN_MEMORY, Verdict
 
 DEFAULT_BATCH = 2048  # llama-server's --batch-size
@@ -60,7 +61,7 @@ class Plan:
     """Seconds to the first token, by the prompt's tokens."""
     offload_batch: int | None = None
     """The prompt's tokens from which a GPU fetches what lies on the host; None: llama.cpp's own number."""
-    source: Literal["estimate", "engine"] = "estimate"
+    source: Source = "estimate"
     margins_mib: tuple[int, ...] = ()
     """Left free on each device."""
     why: tuple[str, ...] = ()

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from r1tui.plan.memory import MIB, Model, ModelLayout, Share, place
+from r1tui.plan.layout import MIB, ModelLayout, Share
+from r1tui.plan.memory import Model, place
 from r1tui.plan.pins import ON_HOST
 from r1tui.plan.request import Device
 from r1tui.plan.verdict import rule_of_thumb

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from r1tui.messages import NO_SPEED, Range, Speed
 from r1tui.plan.cache import is_legacy_deepseek
-from r1tui.plan.memory import MIB, Model, ModelLayout, place
+from r1tui.plan.layout import MIB, ModelLayout
+from r1tui.plan.memory import Model, place
 from r1tui.plan.pins import ON_HOST, Reads
 from r1tui.plan.rates import DeviceRates, HostRates, typical_device, typical_host
 from r1tui.plan.request import Device, PlanRequest

@@ -8,7 +8,8 @@ from r1tui.engine.find import Engine
 from r1tui.errors import R1tuiError
 from r1tui.gguf.kv import is_exact
 from r1tui.plan import Plan, PlanRequest, make_plan
-from r1tui.plan.memory import EngineAnswer, Share
+from r1tui.plan.answers import EngineAnswer
+from r1tui.plan.layout import Share
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.history import find_history_of
 from r1tui.planning.subject import Subject
@@ -31,19 +32,20 @@ def plan_here(
 ) -> Plan:
     """The plan for this machine.
 
-    The engine is asked where a device is to be filled, for models whose cache only it can size, and for an `exact` one;
-    where it cannot answer, the plan says so. Raises R1tuiError for a model that cannot be read, and where an `exact`
-    plan cannot be had.
+    The engine is asked where a device is to be filled, for models whose cache only it can size, and for an `exact` one,
+    but not about what ran here already; where it cannot answer, the plan says so. Raises R1tuiError for a model that
+    cannot be read, and where an `exact` plan cannot be had.
     """
     request = replace(request, history=find_history_of(paths, subject.file, engine.server))
     if is_exact(subject.header) and not request.devices and not exact:
         return make_plan(subject.header, request)
     if held is not None and held.occupies(rpc):
+        plan = make_plan(subject.header, request)
+        if plan.source == "measured":
+            return plan
         if exact:
             raise R1tuiError("The RPC workers answer only the running server.", StopServer())
-        return make_plan(subject.header, request).because(
-            "These figures are r1tui's estimate: the RPC workers answer only the running server."
-        )
+        return plan.because("These figures are r1tui's estimate: the RPC workers answer only the running server.")
     try:
         return by_the_engine(subject, request, lambda plan: ask_engine(plan, engine, subject, rpc))
     except R1tuiError as error:
@@ -67,11 +69,15 @@ def by_the_engine(subject: Subject, request: PlanRequest, ask: Ask) -> Plan:
     best: Plan | None = None
     plan = make_plan(subject.header, request)
     for _ in range(ASKED_AT_MOST):
-        request = replace(request, answers=(*request.answers, ask(plan)))
+        ran = plan.source == "measured" and plan.n_gpu_layers is not None
+        if not ran:
+            request = replace(request, answers=(*request.answers, ask(plan)))
         asked = make_plan(subject.header, replace(request, settled=(plan.layout, plan.why)))
         if asked.n_gpu_layers is None:  # llama.cpp's own choice, which is one
             return asked
         best = asked if best is None or asked.beats(best) or not best.can_start else best
+        if ran:
+            break
         plan = make_plan(subject.header, request)
         if plan.source == "engine" or (best.verdict != "no" and not plan.beats(best)):
             break

@@ -48,11 +48,12 @@ def find_history_of(paths: Paths, model: Path, server: Path) -> PlanHistory | No
 def remember_load(paths: Paths, server: Status, log: Sequence[str]) -> None:
     """Note that the model was loaded, what its buffers took by the server's log, and what it holds by the driver."""
     held = measure_held(server)
-    used = {one.name: one.total_mib for one in read_buffers(log) if one.name != HOST}
+    buffers = {one.name: (one.weights_mib, one.kv_mib, one.compute_mib) for one in read_buffers(log)}
 
     def change(run: PlanRun) -> PlanRun:
-        known = used if run.layout.n_gpu_layers is not None else {}  # llama.cpp's own layout is no matter
-        return msgspec.structs.replace(_with_held(run, held, 0), used_mib=known, failed=False)
+        known = buffers if run.layout.n_gpu_layers is not None else {}  # llama.cpp's own layout is no matter
+        used = {name: sum(sizes) for name, sizes in known.items() if name != HOST}
+        return msgspec.structs.replace(_with_held(run, held, 0), used_mib=used, buffers_mib=known, failed=False)
 
     _remember(paths, server, change)
 

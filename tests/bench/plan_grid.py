@@ -20,7 +20,8 @@ from r1tui.config import CacheType, EngineSettings, PlanSettings
 from r1tui.engine.make import build_engine
 from r1tui.gguf import Header, read_header
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
-from r1tui.plan.memory import MIB, Model, ModelLayout, Share
+from r1tui.plan.layout import MIB, ModelLayout, Share
+from r1tui.plan.memory import Model
 from r1tui.system.paths import Paths
 from tests import sparse_catalog, sparse_models, sparse_r1
 from tests.engine_figures import breakdown, running_worker

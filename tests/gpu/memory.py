@@ -8,7 +8,8 @@ from time import monotonic
 
 from r1tui.config import CacheType
 from r1tui.gguf import Header, read_header
-from r1tui.plan.memory import MIB, Model, ModelLayout
+from r1tui.plan.layout import MIB, ModelLayout
+from r1tui.plan.memory import Model
 from r1tui.plan.pool import Pools
 from r1tui.server.diagnosis import diagnose
 from tests.engine_figures import breakdown
