@@ -78,8 +78,8 @@ def test_a_failed_answer_keeps_what_came_and_says_why() -> None:
 
 def test_stopped_and_cut_answers_are_told_from_whole_ones() -> None:
     assert answered(Content("x"), finished("cancelled")).state == "stopped"
-    assert answered(Content("x"), finished("length")).is_cut
-    assert not answered(Content("x"), finished()).is_cut
+    assert answered(Content("x"), finished("length")).cut
+    assert not answered(Content("x"), finished()).cut
 
 
 def test_white_space_alone_is_no_thought() -> None:

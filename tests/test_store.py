@@ -32,7 +32,7 @@ def test_what_was_said_comes_back(store: Store) -> None:
     assert (first.answer.thinking_tokens, first.answer.tokens, first.answer.finished) == (2, 4, FINISHED)
     assert (first.answer_id, first.asked_s, first.model) == ("1-a", 12.5, "tiny")
     assert (failed.answer.state, failed.answer.cause, failed.answer.remedy) == ("failed", "It ended.", "Ask again.")
-    assert cut.answer.is_cut
+    assert cut.answer.cut
     assert found.messages()[:2] == [("user", "whole?"), ("assistant", "日本 🦙")]
 
 
@@ -105,7 +105,7 @@ def shape(conversation: Conversation) -> object:
     numbers = {exchange: n for n, exchange in enumerate(conversation.every)}
     exchanges = [
         (
-            numbers[exchange.parent] if exchange.parent else None, exchange.asked_s, exchange.answer.is_cut,
+            numbers[exchange.parent] if exchange.parent else None, exchange.asked_s, exchange.answer.cut,
             "stopped" if exchange.answer.running else exchange.answer.state,
             max(exchange.answer.tokens, exchange.answer.thinking_tokens), exchange.answer.thinking_tokens,
             *map(printable, (exchange.question, exchange.answer.content.text, exchange.answer.thinking.text)),

@@ -134,7 +134,7 @@ async def test_an_answer_cut_at_the_token_limit_goes_on_until_it_is_whole(
         answer = await ask(app, pilot, "hi")
         for _ in range(20):
             await until(pilot, lambda: not app.services.session.answering and not answer.running)
-            if not answer.is_cut:
+            if not answer.cut:
                 break
             assert answer.cut == "limit"
             await until(pilot, lambda: "F8 goes on with it" in shown(app))

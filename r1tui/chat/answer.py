@@ -211,15 +211,10 @@ class Answer:
         return max(left_s - (self._clock() - self._progress_s), 0.0)
 
     @property
-    def is_cut(self) -> bool:
-        """Whether it ended at the token limit or the end of the context, not by itself."""
-        return self.cut != ""
-
-    @property
     def can_go_on(self) -> bool:
         """Whether it ended early and has a beginning that another request can go on with."""
-        ended_early = self.is_cut or self.state in ("stopped", "failed")
-        return ended_early and bool(self.content.text or self.thinking.text)
+        ended_early = self.cut or self.state in ("stopped", "failed")
+        return bool(ended_early and (self.content or self.thinking))
 
     @property
     def _base(self) -> Base:

@@ -116,8 +116,6 @@ class SyntaxCheck:
     """The result of a check, in a sentence."""
 
     text: str
-    parses: bool | None = None
-    """None when that could not be found out."""
     line: int = 0
     """The line at fault, the first one being 1; 0 for none."""
 
@@ -143,6 +141,6 @@ async def check(code: str, language: str, wait_s: float = WAIT_S) -> SyntaxCheck
         return SyntaxCheck("Not checked: it is nested too deeply, or too large.")
     fault = json.loads(output)
     if fault is None:
-        return SyntaxCheck("It parses; nothing was executed.", parses=True)
+        return SyntaxCheck("It parses; nothing was executed.")
     line, message = fault
-    return SyntaxCheck(f"Line {line} does not parse: {message}.", parses=False, line=min(line, code.count("\n") + 1))
+    return SyntaxCheck(f"Line {line} does not parse: {message}.", min(line, code.count("\n") + 1))

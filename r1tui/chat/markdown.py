@@ -94,7 +94,7 @@ class MarkdownSplitter:
         is_all = self.closed and end == whole
         tokens = block_parser().parse(self.rest[:end])
         spans = _spans(tokens)
-        offsets = _line_offsets(self.rest[:end])
+        offsets = [0, *(match.end() for match in re.finditer("\n", self.rest[:end])), end]
         if not is_all and len(spans) > 1:
             spans = spans[:-1]
         elif not is_all and end > MAX_BLOCK_CHARS:
@@ -141,11 +141,6 @@ def _spans(tokens: "list[Token]") -> list[tuple[int, int, int, int]]:
             spans.append((begin, index + 1, first, last))
             begin = index + 1
     return spans
-
-
-def _line_offsets(text: str) -> list[int]:
-    offsets = [0, *(match.end() for match in re.finditer("\n", text))]
-    return [*offsets, len(text)]
 
 
 @cache
