@@ -22,7 +22,7 @@ from r1tui.planning.held import HeldMemory
 from r1tui.planning.request import imagined_host, request_here
 from r1tui.system.paths import Paths
 from r1tui.tui.widgets.figures import Figures
-from tests import sparse_r1
+from tests import sparse_dense, sparse_r1
 from tests.conftest import CommandLine, SparseModel
 from tests.fake_nvml import fake_nvml, unsupported
 
@@ -182,6 +182,25 @@ def unified(vram_gib: int, ram_gib: int, backend: str = "cuda") -> PlanRequest:
     return PlanRequest(ram_gib << 10, ram_gib << 10, 16, PlanSettings(), devices)
 
 
+def test_a_gpu_leaves_room_for_what_the_host_keeps_in_their_memory(sparse_model: SparseModel) -> None:
+    dense = read_header(sparse_model(sparse_dense.build, name="llama-70b"))
+    for ctx_size in (8192, 32768):
+        request = unified(32, 32)
+        made = make_plan(dense, replace(request, settings=PlanSettings(ctx_size=ctx_size, cache_type_k="f32")))
+        taken_mib = made.devices[0].planned_mib + made.host.anonymous_mib
+        assert taken_mib <= request.host_usable_mib
+        assert (made.verdict, made.ctx_size) == ("disk", ctx_size)
+    tight = make_plan(dense, replace(unified(4, 4), settings=PlanSettings(n_gpu_layers=20)))
+    assert tight.verdict == "no"
+    assert any("can be used" in reason for reason in tight.reasons)
+
+
+def test_several_devices_use_the_machine_s_memory(r1: Header) -> None:
+    devices = unified(119, 119).devices
+    two = replace(unified(119, 119), devices=(*devices, replace(devices[0], name="X1")))
+    assert "X0 and X1 use the machine's own memory, which is counted once." in make_plan(r1, two).reasons
+
+
 def test_unified_memory_is_counted_once(r1: Header) -> None:
     spark = make_plan(r1, unified(119, 119))
     assert spark.verdict == "disk"  # 131 GiB
@@ -204,10 +223,12 @@ def test_unified_memory_is_counted_once(r1: Header) -> None:
         ([24], 128, "cuda", False),
         ([64, 64], 64, "cuda", False),
         ([119], 119, "rpc", False),
+        ([24], None, "metal", True),
+        ([24], None, "cuda", False),
     ],
 )
-def test_an_imagined_machine_with_one_memory(vram: list[int], ram: int, backend: str, *, one: bool) -> None:
-    assert is_one_memory([gib << 10 for gib in vram], ram << 10, backend) == one  # type: ignore[arg-type]
+def test_an_imagined_machine_with_one_memory(vram: list[int], ram: int | None, backend: str, *, one: bool) -> None:
+    assert is_one_memory([gib << 10 for gib in vram], ram and ram << 10, backend) == one  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("total_gib", "reserve_mib"), [(16, 2048), (128, 3932), (512, 15729), (4, 1024)])

@@ -75,7 +75,15 @@ def test_a_plan_says_how_fast_and_how_dear_a_machine_is_that_is_not_this_one(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--ram", "inf"), ("--ram", "nan"), ("--rpc", "garbage"), ("--rpc", ","), ("--vram", "24", "--exact")],
+    [
+        ("--ram", "inf"),
+        ("--ram", "nan"),
+        ("--rpc", "garbage"),
+        ("--rpc", ","),
+        ("--vram", "24", "--exact"),
+        ("--price", "nan"),
+        ("--price", "inf"),
+    ],
     ids=" ".join,
 )
 def test_a_plan_s_bad_input_is_a_usage_error(
@@ -85,6 +93,18 @@ def test_a_plan_s_bad_input_is_a_usage_error(
     assert ran.returncode == 2
     assert arguments[0] in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_an_imagined_machine_has_not_the_devices_of_the_config(
+    r1tui: CommandLine, sparse_model: SparseModel, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("server:\n  devices: [CUDA7]\n  rpc: ['127.0.0.1:1']\n")
+    model = sparse_model(sparse_r1.build, mla=True)
+    made = of_json(r1tui, "--config", config, "plan", "--model", model, "--vram", "24", "--ram", "192")
+    assert [device["name"] for device in made["devices"]] == ["CUDA0"]
+    apple = of_json(r1tui, "plan", "--model", model, "--vram", "192", "--gpu-backend", "metal")
+    assert apple["host"]["total_mib"] == apple["devices"][0]["total_mib"] == 192 << 10
 
 
 def test_more_experts_than_layers_are_all_of_them(r1tui: CommandLine, tiny_r1: TinyModel) -> None:

@@ -157,6 +157,13 @@ def test_what_is_left_over_makes_the_context_longer_and_costs_no_layer(built: Bu
     assert any(f"The context is {grown.ctx_size:,} tokens" in reason for reason in grown.reasons)
     assert plan(header, 80).ctx_size == 65536
     assert plan(header, 80, ctx_max=20480).ctx_size == 20480
+    assert plan(header, 80, ctx_max=4096).ctx_size == 4096
+    assert any("all that `plan.ctx_max` allows" in reason for reason in plan(header, 80).reasons)
+    assert any("all that the model was trained for" in reason for reason in plan(header, 80, ctx_max=10**9).reasons)
+    assert any("as many as memory was left for" in reason for reason in plan(header, 24, ctx_max=10**9).reasons)
+    shortened = plan(header, ram_gib=24, ctx_size=10**9)
+    (said,) = [reason for reason in shortened.reasons if "The context is" in reason]
+    assert f"{shortened.ctx_size:,} tokens" in said  # and no other number is called the context
     small, base = plan(header, 12), plan(header, 12, ctx_size=8192)
     assert (small.n_gpu_layers, small.n_cpu_moe) == (base.n_gpu_layers, base.n_cpu_moe)
     assert plan(read_header(built("llama2-13b")), 80).ctx_size == 4096  # trained for no more

@@ -90,6 +90,8 @@ def plan(
         gpu_backend=gpu_backend,
         unified=unified,
     )
+    if price is not None and not price < 1e12:
+        raise UsageError(f"--price {price:g} is not a price.", "Give what an hour costs, such as --price 2.5.")
     if comparing and exact:
         raise UsageError("--exact was given together with --compare.", "Plan one variant exactly.")
     if comparing:
@@ -172,10 +174,13 @@ def _request(
         raise UsageError(f"--ram {ram_gib:g} is not a size.", "Give GiB, such as --ram 128.")
     devices = None
     if totals_mib is not None:
-        here = () if gpu_backend else devices_here(config, detect_machine(), engine)
+        own = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, rpc=[], devices=None))
+        here = () if gpu_backend else devices_here(own, detect_machine(), engine)
         backend = gpu_backend or (here[0].backend if here else "cuda")
-        ram_gib = totals_mib[0] / 1024 if unified and ram_gib is None and len(totals_mib) == 1 else ram_gib
-        one_memory = unified or (ram_gib is not None and is_one_memory(totals_mib, int(ram_gib * 1024), backend))
+        if (unified or gpu_backend == "metal") and ram_gib is None and len(totals_mib) == 1:
+            ram_gib = totals_mib[0] / 1024
+        host_mib = None if ram_gib is None else int(ram_gib * 1024)
+        one_memory = unified or is_one_memory(totals_mib, host_mib, backend)
         devices = imagined_devices(totals_mib, _NAMES[backend], backend, unified=one_memory)
     request = request_here(config, paths, engine, held, devices)
     return request if ram_gib is None else imagined_host(request, int(ram_gib * 1024))

@@ -83,13 +83,14 @@ def expected_speed(expected: Expectation, *, measured: bool) -> list[str]:
     """The reasons that name the expected speed, or why it is unknown."""
     speed = expected.speed
     if not any(speed.answer):
-        return [f"The speed is unknown: {expected.unknown}; `r1tui doctor --measure` measures this machine."]
+        return [f"The speed is unknown: {expected.unknown}."]
     why = "by the speed of this hardware; answers narrow it"
     if measured:
         why = "by what was measured here"
     elif expected.guessed:
         why = f"a guess: the speed of {' and '.join(expected.guessed)} is not known"
-    said = [f"Expect {rough(*speed.answer)} tokens/s for answers and {rough(*speed.prompt)} for prompts ({why})."]
+    prompts = f" and {rough(*speed.prompt)} for prompts" if any(speed.prompt) else ""
+    said = [f"Expect {rough(*speed.answer)} tokens/s for answers{prompts} ({why})."]
     waits = [f"{rough(*band)} s for {int(tokens):,} tokens" for tokens, band in expected.ttft_s.items()]
     if waits:
         said.append(f"The first token of an answer comes after {' and '.join(waits)} of prompt.")
@@ -107,11 +108,19 @@ def _short_prompts(offload_batch: int) -> str:
     )
 
 
-def spare(layout: ModelLayout, wanted: int) -> list[str]:
-    """The reason that says what memory was used for that was left over."""
+GROWN_STEP = 1024
+"""A context that grows has a multiple of so many tokens."""
+
+
+def spare(layout: ModelLayout, wanted: int, trained: int, most: int) -> list[str]:
+    """The reason that says what memory was used for that was left over: until it, the model or the config ends it."""
     if layout.ctx_size <= wanted:
         return []
-    return [f"The context is {layout.ctx_size:,} tokens, as many as memory was left for (`plan.ctx_max` is the most)."]
+    limit, trained = "as many as memory was left for", trained or most
+    if layout.ctx_size > min(trained, most) - GROWN_STEP:
+        limit = "all that `plan.ctx_max` allows" if most < trained else "all that the model was trained for"
+        limit += ": there is room for it"
+    return [f"The context is {layout.ctx_size:,} tokens, {limit}."]
 
 
 def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list[str]:
@@ -119,9 +128,10 @@ def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list
     if verdict == "disk":
         unified = request.unified_mib(share.total_bytes / MIB for share in usage.devices)
         need, usable = (usage.host.total_bytes / MIB + unified) / 1024, request.host_usable_mib / 1024
+        whose = "The model's size with its buffers" if unified else "The host's share"
         return [
-            f"The host's share is {need:.1f} GiB and {usable:.1f} GiB can be used: weights are read "
-            "from disk again and again, which is many times slower than memory."
+            f"{whose} is {need:.1f} GiB and {usable:.1f} GiB can be used: weights are read from disk again and again, "
+            "which is many times slower than memory."
         ]
     if verdict != "no":
         return []
@@ -130,10 +140,12 @@ def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list
         for device, share in zip(request.devices, usage.devices, strict=True)
         if share.total_bytes > device.usable_mib * MIB
     ]
-    anonymous = usage.host.kv_bytes + usage.host.compute_bytes
-    if anonymous > request.host_usable_mib * MIB:
+    shared_mib = request.unified_mib(share.total_bytes / MIB for share in usage.devices)
+    needed_mib = usage.host.anonymous_bytes / MIB + shared_mib
+    if needed_mib > request.host_usable_mib:
+        what = "The GPU's share and the host's cache and buffers" if shared_mib else "Cache and buffers on the host"
         room = f"{max(request.host_usable_mib, 0):,.0f} MiB can be used"
-        said.append(f"Cache and buffers on the host take {anonymous / MIB:,.0f} MiB, and {room}.")
+        said.append(f"{what} take {needed_mib:,.0f} MiB, and {room}.")
     return said
 
 
@@ -177,5 +189,6 @@ LARGE_POOL = 1 << 30
 
 def shared_memory(devices: tuple[Device, ...]) -> list[str]:
     """The reason that names devices without memory of their own."""
-    names = ", ".join(device.name for device in devices if device.unified)
-    return [f"{names} uses the machine's own memory, which is counted once."] if names else []
+    names = [device.name for device in devices if device.unified]
+    verb = "uses" if len(names) == 1 else "use"
+    return [f"{' and '.join(names)} {verb} the machine's own memory, which is counted once."] if names else []

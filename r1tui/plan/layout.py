@@ -50,6 +50,11 @@ class Share:
     def total_bytes(self) -> int:
         return self.weights_bytes + self.kv_bytes + self.compute_bytes + self.pool_bytes
 
+    @property
+    def anonymous_bytes(self) -> int:
+        """Of the host's share what cannot be read from the file again."""
+        return self.kv_bytes + self.compute_bytes
+
 
 @dataclass(frozen=True)
 class MemoryUsage:

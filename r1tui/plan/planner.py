@@ -21,7 +21,6 @@ from r1tui.plan.verdict import IN_MEMORY, Verdict, judge
 
 BASE_CONTEXT = 8192
 """What layers and experts make room for when the user names no context; it grows only into what is left over."""
-GROWN_STEP = 1024
 HOST_SHARE = 0.5
 """How much of what is left over on the host a longer context may take: other programs live there."""
 SMALLEST_CONTEXT = 1024
@@ -53,7 +52,7 @@ class _Planner:
         backends = tuple(device.backend for device in request.devices)
         self._model = Model(header, backends, names, request.repacked_types, request.answers, history=request.history)
         self._reasons += explain.measured_pools(self._devices, self._model.pool_corrections)
-        self._search = Search(self._model, request.devices)
+        self._search = Search(self._model, request)
 
     def _wiser(self, device: Device, record: PlanHistory | None) -> Device:
         """The device with as much more left free as earlier runs showed to be needed."""
@@ -89,7 +88,7 @@ class _Planner:
             self._reasons.append(f"With a context of {shorter:,} tokens all attention and cache would be on the GPU.")
         if layout.ctx_size < wanted:
             self._reasons.append(f"The context is {layout.ctx_size:,} tokens instead of {wanted:,}: no room for more.")
-        self._reasons += explain.spare(layout, wanted)
+        self._reasons += explain.spare(layout, wanted, self._header.n_ctx_train, self._settings.ctx_max)
         self._reasons += explain.shortage(verdict, usage, self._request)
         self._reasons += explain.learned(self._devices, self._model.answers, layout)
         self._reasons += explain.large_pools(self._devices, usage)
@@ -107,10 +106,11 @@ class _Planner:
         return replace(layout, ubatch_size=layout.batch_size), verdict
 
     def _wanted_context(self) -> int:
-        wanted, trained = self._settings.ctx_size or BASE_CONTEXT, self._header.n_ctx_train
+        wanted = self._settings.ctx_size or min(BASE_CONTEXT, self._settings.ctx_max)
+        trained = self._header.n_ctx_train
         if trained and wanted > trained:
             if self._settings.ctx_size:
-                self._reasons.append(f"The context is {trained:,} tokens: the model was trained for no more.")
+                self._reasons.append(f"The model was trained for a context of {trained:,} tokens: it gets no more.")
             return trained
         return wanted
 
@@ -161,11 +161,10 @@ class _Planner:
         usage = self._model.measure(layout)
         if not self._search.fits(layout):
             return "no"
-        anonymous = usage.host.kv_bytes + usage.host.compute_bytes
         unified_mib = self._request.unified_mib(share.total_bytes / MIB for share in usage.devices)
         return judge(
             self._request,
-            anonymous // MIB + unified_mib,
+            usage.host.anonymous_bytes // MIB + unified_mib,
             usage.host.weights_bytes // MIB,
             on_devices=layout.n_gpu_layers > 0,
             all_on_devices=self._model.holds_everything(usage),
@@ -243,13 +242,13 @@ class _Planner:
     def _with_longer_context(self, layout: ModelLayout, verdict: Verdict) -> ModelLayout:
         trained = self._header.n_ctx_train or layout.ctx_size
         longest = min(trained, self._settings.ctx_max)
-        low, high = layout.ctx_size // GROWN_STEP, longest // GROWN_STEP
+        low, high = layout.ctx_size // explain.GROWN_STEP, longest // explain.GROWN_STEP
         best = layout
         base_mib = self._model.measure(layout).host.total_bytes / MIB
         limit_mib = base_mib + (self._request.host_usable_mib - base_mib) * HOST_SHARE
         while low < high:
             middle = (low + high + 1) // 2
-            found = self._kept(replace(layout, ctx_size=middle * GROWN_STEP), verdict)
+            found = self._kept(replace(layout, ctx_size=middle * explain.GROWN_STEP), verdict)
             if found and self._model.measure(found).host.total_bytes / MIB > limit_mib:
                 found = None
             best, low, high = (found, middle, high) if found else (best, low, middle - 1)
@@ -266,7 +265,7 @@ class _Planner:
         host = usage.host
         copies = verdict != "disk" and all(device.backend == "rpc" for device in self._devices)
         repack_bytes = usage.repack_bytes if copies else 0
-        needed_bytes = host.kv_bytes + host.compute_bytes + repack_bytes
+        needed_bytes = host.anonymous_bytes + repack_bytes
         left_to_engine = strategy == "engine" and self._settings.n_gpu_layers is None
         plan = Plan(
             layout=layout,
@@ -329,7 +328,7 @@ class _Planner:
             return plan
         expected, history = estimate(self._model, layout, self._request, plan.verdict), self._request.history
         seen = history.speed(run_of_plan(plan.summary(), plan.arguments()).layout, expected.speed) if history else None
-        found = expected.measured(seen) if seen else expected
+        found = (expected.measured(seen) if seen else expected).rounded()
         return replace(
             plan,
             speed=found.speed,

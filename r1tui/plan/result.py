@@ -1,8 +1,7 @@
 """A finished plan: the figures for `r1tui plan --json`, the arguments for llama-server, the reasons for a person."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil, floor, log10
 from typing import Literal
 
 import msgspec
@@ -127,10 +126,8 @@ class Plan:
     def summary(self, variant: str = "", model: str = "", argv: Sequence[str] = ()) -> PlanSummary:
         """The object of `r1tui plan --json`, with what the caller knows."""
         ours = {name: getattr(self, name) for name in PlanSummary.__struct_fields__ if hasattr(self, name)}
-        ours["tps"] = Speed(_rounded(self.speed.prompt), _rounded(self.speed.answer))
-        ours["ttft_s"] = {
-            name: _rounded(self.ttft_s[name]) if name in self.ttft_s else None for name in FIRST_TOKEN_PROMPTS
-        }
+        ours["tps"] = self.speed
+        ours["ttft_s"] = {name: self.ttft_s.get(name) for name in FIRST_TOKEN_PROMPTS}
         if self.offload_batch is not None:
             ours["env"] = {OFFLOAD_VARIABLE: str(self.offload_batch)}
         return PlanSummary(**ours, variant=variant, model=model, argv=list(argv))
@@ -181,16 +178,3 @@ class Plan:
         if not self.repack:
             flags["--no-repack"] = None
         return flags
-
-
-def _rounded(band: Range) -> Range:
-    """To two digits, since more would be a lie, and inwards, since a band is no wider for it."""
-    low, high = (_to_two_digits(band.low, ceil), _to_two_digits(band.high, floor))
-    return Range(low, high) if low <= high else Range(*(_to_two_digits(value, round) for value in band))
-
-
-def _to_two_digits(value: float, towards: Callable[[float], int]) -> float:
-    if value <= 0:
-        return 0.0
-    step = floor(log10(value)) - 1
-    return float(f"{towards(round(value / 10**step, 6)) * 10.0**step:.2g}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from r1tui.plan.layout import MIB, ModelLayout, Share
 from r1tui.plan.memory import Model, place
 from r1tui.plan.pins import ON_HOST
-from r1tui.plan.request import Device
+from r1tui.plan.request import PlanRequest
 from r1tui.plan.verdict import rule_of_thumb
 
 SPLIT_STEPS = 12
@@ -15,9 +15,10 @@ SPLIT_STEPS = 12
 class Search:
     """Finds layouts for one model on given devices; a layout handed in carries all but the placement."""
 
-    def __init__(self, model: Model, devices: tuple[Device, ...]) -> None:
+    def __init__(self, model: Model, request: PlanRequest) -> None:
         self._model = model
-        self._devices = devices
+        self._request = request
+        self._devices = request.devices
         self._n_layers = model.header.n_layers
 
     @property
@@ -26,11 +27,14 @@ class Search:
         return self._n_layers + 1
 
     def fits(self, layout: ModelLayout) -> bool:
-        """Whether each device has room for its share."""
-        shares = self._model.measure(layout).devices
+        """Whether each device has room for its share; those that use the host's memory, beside what it keeps there."""
+        usage = self._model.measure(layout)
+        shared_mib = self._request.unified_mib(share.total_bytes / MIB for share in usage.devices)
+        if shared_mib and shared_mib + usage.host.anonymous_bytes / MIB > self._request.host_usable_mib:
+            return False
         return all(
             share.total_bytes <= device.usable_mib * MIB
-            for share, device in zip(shares, self._devices, strict=True)
+            for share, device in zip(usage.devices, self._devices, strict=True)
             if share.total_bytes
         )
 

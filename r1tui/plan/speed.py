@@ -4,8 +4,9 @@ The constants were fitted to the reports that tests/data/speeds.yaml marks `fit`
 all of them beside the estimate.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from math import ceil, floor, log10
 
 from r1tui.messages import NO_SPEED, Range, Speed
 from r1tui.plan.cache import is_legacy_deepseek
@@ -60,7 +61,7 @@ class Expectation:
     def measured(self, speed: Speed) -> "Expectation":
         """The same with a speed that was measured: the first token comes sooner or later with the prompt's."""
         if not any(self.speed.prompt) or not any(speed.prompt):
-            return replace(self, speed=speed, guessed=(), unknown="")
+            return replace(self, speed=speed, guessed=(), unknown="" if any(speed.answer) else self.unknown)
         middle = (self.speed.prompt.low * self.speed.prompt.high) ** 0.5
         slowest, fastest = middle / speed.prompt.low, middle / speed.prompt.high
         half = (self.speed.prompt.high / self.speed.prompt.low) ** 0.5
@@ -68,6 +69,11 @@ class Expectation:
             tokens: Range(band.low * half * fastest, band.high / half * slowest) for tokens, band in self.ttft_s.items()
         }
         return replace(self, speed=speed, ttft_s=ttft_s, guessed=(), unknown="")
+
+    def rounded(self) -> "Expectation":
+        """The same in two digits, which is what a plan says everywhere."""
+        speed = Speed(_rounded(self.speed.prompt), _rounded(self.speed.answer))
+        return replace(self, speed=speed, ttft_s={name: _rounded(band) for name, band in self.ttft_s.items()})
 
 
 def estimate(model: Model, layout: ModelLayout, request: PlanRequest, verdict: Verdict) -> Expectation:
@@ -116,9 +122,9 @@ class _Work:
         """Why nothing can be said; empty where something can."""
         for _, device in self._busy():
             if device.backend == "rpc" and device.rates is None:
-                return f"{device.name} is an RPC worker that was not measured"
+                return f"{device.name} is an RPC worker, whose memory nobody has measured; answers will tell"
         if self._missing and self._host.disk_gbps is None:
-            return "the disk that weights would be read from was not measured"
+            return "nobody has measured the disk that weights are read from; `r1tui doctor --measure` does"
         return ""
 
     def guessed(self) -> Iterator[str]:
@@ -261,3 +267,16 @@ UNIFIED_SHARE = 0.5
 
 def _rates_of(device: Device) -> DeviceRates:
     return device.rates or typical_device(device.total_mib, device.backend)
+
+
+def _rounded(band: Range) -> Range:
+    """To two digits, since more would be a lie, and inwards, since a band is no wider for it."""
+    low, high = (_to_two_digits(band.low, ceil), _to_two_digits(band.high, floor))
+    return Range(low, high) if low <= high else Range(*(_to_two_digits(value, round) for value in band))
+
+
+def _to_two_digits(value: float, towards: Callable[[float], int]) -> float:
+    if value <= 0:
+        return 0.0
+    step = floor(log10(value)) - 1
+    return float(f"{towards(round(value / 10**step, 6)) * 10.0**step:.2g}")

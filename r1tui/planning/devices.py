@@ -74,11 +74,11 @@ def imagined_devices(
     return tuple(Device(f"{names}{n}", backend, mib, mib, unified=unified) for n, mib in enumerate(totals_mib))
 
 
-def is_one_memory(totals_mib: Sequence[int], host_mib: int, backend: DeviceBackend) -> bool:
+def is_one_memory(totals_mib: Sequence[int], host_mib: int | None, backend: DeviceBackend) -> bool:
     """Whether an imagined GPU and host share their memory: Apple's do, and a GPU of a size that no card has, with just
-    as much memory beside it, is a GB10, a Jetson or a Strix Halo."""
-    if backend == "metal":
-        return True
+    as much memory named beside it, is a GB10, a Jetson or a Strix Halo."""
+    if backend == "metal" or host_mib is None:
+        return backend == "metal"
     cards = [card for card in CARDS if card.usual and not INTEGRATED.search(card.name)]
     a_card_s = any(abs(card.memory_gib * 1024 / host_mib - 1) < SAME_SIZE for card in cards)
     return backend != "rpc" and list(totals_mib) == [host_mib] and not a_card_s
