@@ -31,10 +31,6 @@ Recorded = Callable[[str], bool]
 """Whether the answer with this id has a record, which has all of it from its request on."""
 
 
-Extent = tuple[int, int]
-"""How many characters of an exchange's answer and thinking there are."""
-
-
 @dataclass(frozen=True)
 class ExchangeChange:
     """A changed exchange: its columns; of a running answer that `grows` its new text alone; no columns: it is gone."""
@@ -42,6 +38,8 @@ class ExchangeChange:
     number: int
     columns: dict[str, Value]
     grows: bool = False
+    words: int = 0
+    """How many words of the question and the answer are new."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +54,10 @@ class Changes:
     """Whether this is all of it, and not only what is new."""
     exchanges: list[ExchangeChange]
 
-    def extents(self, known: dict[int, Extent]) -> dict[int, Extent]:
-        """How much of each exchange is on disk when these are, after what was `known` before, by its number."""
-        extents = dict(known)
-        for one in self.exchanges:
-            if not one.columns:
-                extents.pop(one.number, None)
-                continue
-            n_answer, n_thinking = extents.get(one.number, (0, 0)) if one.grows else (0, 0)
-            new = (len(str(one.columns["answer"])), len(str(one.columns["thinking"])))
-            extents[one.number] = (n_answer + new[0], n_thinking + new[1])
-        return extents
+    @property
+    def words(self) -> int:
+        """How many words of questions and answers are new in them."""
+        return sum(one.words for one in self.exchanges)
 
 
 class _Written(NamedTuple):
@@ -91,28 +82,12 @@ class Tracker:
         """All of it is on disk as it is now, `but` these."""
         self.changes()
         for exchange in but:
-            self._written.pop(exchange, None)
+            if (written := self._written.get(exchange)) is not None:
+                self._written[exchange] = written._replace(columns={})
 
     def forget(self) -> None:
         """Take everything as unsaved."""
         self._written, self._head = {}, None
-
-    def extents(self) -> dict[int, Extent]:
-        """How much there is of each exchange, by its number."""
-        return {self.numbers[one]: _extent(one) for one in self.conversation.every if one in self.numbers}
-
-    def words_beyond(self, known: dict[int, Extent]) -> int:
-        """How many words there are beyond these extents; questions that are in none of them count, too."""
-        words = 0
-        for exchange in self.conversation.every:
-            extent = known.get(self.numbers.get(exchange, -1))
-            if extent is None:
-                words += len(exchange.question.split())
-            if extent != _extent(exchange):
-                n_answer, n_thinking = extent or (0, 0)
-                new = (exchange.answer.content.text[n_answer:], exchange.answer.thinking.text[n_thinking:])
-                words += sum(len(text.split()) for text in new)
-        return words
 
     def changes(self) -> Changes | None:
         """What is new since the last call; None when nothing is. An empty conversation is nothing."""
@@ -128,8 +103,8 @@ class Tracker:
         order = [self.numbers[exchange] for exchange in conversation.every]
         if any(after <= before for before, after in pairwise(order)):  # something was put between others
             self.numbers = {exchange: number for number, exchange in enumerate(conversation.every)}
-            known.clear()
-            whole, changed = True, []
+            known.update({exchange: written._replace(columns={}) for exchange, written in known.items()})
+            whole, changed, self._head = True, [], None
         changed += [change for exchange in conversation.every if (change := self._change(exchange)) is not None]
         shown = self.numbers[conversation.exchanges[-1]] if conversation.exchanges else None
         head = (conversation.title, shown)
@@ -145,7 +120,7 @@ class Tracker:
         texts = (answer.content, answer.thinking)
         fixed = columns | {"state": answer.running or answer.state}
         written = self._written.get(exchange)
-        if written is not None and (written.columns != fixed or written.texts != texts):
+        if written is not None and written.texts != texts:
             written = None
         new_answer, answer_count = answer.content.since(written.answer_count if written else 0)
         new_thinking, thinking_count = answer.thinking.since(written.thinking_count if written else 0)
@@ -153,9 +128,10 @@ class Tracker:
         if now == written:
             return None
         self._written[exchange] = now
-        if written is not None and answer.running:
-            return ExchangeChange(number, _grown(answer, new_answer, new_thinking), grows=True)
-        return ExchangeChange(number, columns | _grown(answer, answer.content.text, answer.thinking.text))
+        words = sum(len(text.split()) for text in (new_answer, new_thinking, "" if written else exchange.question))
+        if written is not None and written.columns == fixed and answer.running:
+            return ExchangeChange(number, _grown(answer, new_answer, new_thinking), grows=True, words=words)
+        return ExchangeChange(number, columns | _grown(answer, answer.content.text, answer.thinking.text), words=words)
 
     def _columns(self, exchange: Exchange) -> dict[str, Value]:
         """All but the text of its answer, and the figures that come with it."""
@@ -175,10 +151,6 @@ class Tracker:
             "figures": msgspec.json.encode(answer.finished).decode() if answer.finished is not None else None,
         }
         return columns
-
-
-def _extent(exchange: Exchange) -> Extent:
-    return len(exchange.answer.content.text), len(exchange.answer.thinking.text)
 
 
 def _grown(answer: Answer, text: str, thinking: str) -> dict[str, Value]:

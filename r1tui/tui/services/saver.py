@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.export import Unsaved
-from r1tui.chat.rows import Changes, Extent, Loaded, Recorded, Tracker
+from r1tui.chat.rows import Changes, Loaded, Recorded, Tracker
 from r1tui.chat.store import GoneError, HeldError, Store
 from r1tui.errors import R1tuiError, os_error
 
@@ -66,8 +66,6 @@ class Saver:
         self._writing_from_s: float | None = None
         """Since when the thread waits for the disk, if it does."""
         self._told_unsaved = False
-        self._extents: dict[str, dict[int, Extent]] = {}
-        """How much of each exchange is on disk, by its conversation's id and its number."""
 
     async def save(self, conversation: Conversation) -> None:
         """Write what has changed of it; returns when that is done, or has failed and been told, or takes too long."""
@@ -149,7 +147,6 @@ class Saver:
         if opened is not None and opened.open_in is None:
             self._elsewhere.pop(opened.conversation.id, None)
             self._trackers[opened.conversation.id] = opened.tracker
-            self._extents[opened.conversation.id] = opened.tracker.extents()
         elif opened is not None and opened.open_in is not None:
             self._elsewhere[opened.conversation.id] = opened.open_in
         return opened
@@ -208,19 +205,14 @@ class Saver:
                 self._from_thread(self._try_again)
                 break
             self._refusal = None
-            self._has_written(waiting.pop(0))
+            waiting.pop(0)
         unwritten = {one.id for one in self._waiting}
         for one in [one for one in list(self._left) if one not in unwritten]:
             self._left.pop(one, None)
-            self._extents.pop(one, None)
             self._store.let_go([one])
 
     def _write(self, changes: Changes) -> None:
         _with_our_errors(lambda store: store.write([changes]), self._store)
-
-    def _has_written(self, changes: Changes) -> None:
-        known = {} if changes.whole else self._extents.get(changes.id, {})
-        self._extents[changes.id] = changes.extents(known)
 
     def _unsaved(self, hangs: R1tuiError) -> Unsaved | None:
         """What waits for the disk, because it has refused it or, where it has not, `hangs`."""
@@ -228,9 +220,8 @@ class Saver:
         if not waiting:
             return None
         trackers = {one.conversation.id: one for one in [*self._left.values(), *self._trackers.values()]}
-        found = [trackers[id_] for id_ in dict.fromkeys(one.id for one in waiting) if id_ in trackers]
-        words = sum(one.words_beyond(self._extents.get(one.conversation.id, {})) for one in found)
-        return Unsaved(self._refusal or hangs, words, tuple(one.conversation for one in found))
+        found = [trackers[id_].conversation for id_ in dict.fromkeys(one.id for one in waiting) if id_ in trackers]
+        return Unsaved(self._refusal or hangs, sum(one.words for one in waiting), tuple(found))
 
     def _report(self) -> None:
         """Tell what the disk refuses, or that it refuses nothing any more."""
@@ -247,7 +238,6 @@ class Saver:
         """The database is another one: all of the open conversations, and of those not written yet, goes there."""
         self._waiting = []  # the thread may be at the one before
         trackers = [*self._trackers.values(), *self._left.values()]
-        self._extents = {}
         for tracker in trackers:
             tracker.forget()
             if (changes := tracker.changes()) is not None:
