@@ -12,7 +12,7 @@ from r1tui.gguf import Header, read_header
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.fallbacks import MOST, fallback_plans, format_difference
 from r1tui.planning.history import records_file
-from tests import sparse_r1
+from tests import sparse_dense, sparse_r1
 from tests.conftest import CommandLine, SparseModel, TinyModel
 from tests.engine_figures import running_worker
 from tests.test_cli_chat import status
@@ -47,6 +47,18 @@ def test_an_h100_computes_fewer_tokens_at_once_then_keeps_fewer_experts_then_a_s
     assert "a context of 4,096 tokens instead of 8,192" in said
     assert "the weights mapped from the file" in said
     assert third.host.anonymous_mib < second.host.anonymous_mib
+
+
+def test_a_context_that_grew_is_given_back_before_a_layer(sparse_model: SparseModel) -> None:
+    dense = read_header(sparse_model(sparse_dense.build, name="llama-8b"))
+    wanted = request(12, host_gib=64)
+    plan = make_plan(dense, wanted)
+    less = fallback_plans(dense, wanted, plan)[0]
+    assert plan.ctx_size > less.ctx_size >= 8192
+    assert less.layout.placement == plan.layout.placement
+    assert on_gpus_mib(plan) - on_gpus_mib(less) >= 1024
+    named = request(12, host_gib=64, ctx_size=plan.ctx_size)
+    assert {one.ctx_size for one in fallback_plans(dense, named, make_plan(dense, named))[:-1]} == {plan.ctx_size}
 
 
 def test_without_a_gpu_only_the_context_can_be_less(r1: Header) -> None:

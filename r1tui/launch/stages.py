@@ -289,7 +289,7 @@ class Launch:
                 argv=(argv := argv_of(less)),
                 plan=less.summary(self.variant.name, str(model), argv),
                 words=format_difference(less, plan),
-                spares_host=less.ctx_size < plan.ctx_size,
+                spares_host=less.ctx_size < plan.ctx_size and not less.read_whole,
             )
             for less in fallback_plans(subject.header, request, plan)
         ]

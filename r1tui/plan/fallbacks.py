@@ -1,7 +1,7 @@
 """Plans that take less memory than one that turned out too large.
 
-First fewer prompt tokens at once, which shrinks pool and buffers and moves nothing; then fewer experts or layers on the
-GPUs; then a shorter context, with weights that are mapped and no anonymous memory.
+First fewer prompt tokens at once, which shrinks pool and buffers and moves nothing; then a context that has grown less,
+or fewer experts or layers on the GPUs; then a shorter context, with weights that are mapped and no anonymous memory.
 """
 
 from dataclasses import replace
@@ -27,7 +27,8 @@ def fallback_plans(header: Header, request: PlanRequest, plan: Plan) -> list[Pla
     """At most three plans, each smaller than the one before; none where nothing helps."""
     found: list[Plan] = []
     request = replace(request, answers=plan.answers)
-    request = _with_settings(request, ctx_size=plan.ctx_size)  # what is left over stays free now
+    if request.settings.ctx_size is not None or not request.devices:
+        request = _with_settings(request, ctx_size=plan.ctx_size)
     if (smaller := _with_smaller_batch(header, request, plan)) is not None:
         _add(found, plan, smaller)
     for number in range(len(LESS_MIB)) if request.devices else ():
@@ -93,7 +94,7 @@ def _less_on_gpus(header: Header, request: PlanRequest, plan: Plan, number: int)
         for device in request.devices
     )
     fewer = FEWER_LAYERS[number]
-    changes: dict[str, Any] = {"ubatch_size": plan.ubatch_size}
+    changes: dict[str, Any] = {"ubatch_size": plan.ubatch_size, "ctx_max": plan.ctx_size}
     if settings.n_cpu_moe is not None:
         changes["n_cpu_moe"] = min(settings.n_cpu_moe + fewer, header.n_layers)
     elif settings.n_gpu_layers is not None:
