@@ -62,6 +62,15 @@ async def test_a_port_that_a_redirect_leads_to_is_told_no_key_and_named_where_it
         assert "authorization" not in other.seen[0].headers
 
 
+async def test_https_that_a_redirect_of_this_machine_leads_to_is_named_since_no_certificate_would_be_checked() -> None:
+    with odd_server(tls=True) as tls:
+        moved = Reply(b"", 308, headers=(f"Location: https://localhost:{tls.port}/v1/models",))
+        with odd_server(others={"/v1/models": moved}) as server:
+            async with ServerClient(Endpoint.parse(f"http://localhost:{server.port}"), ours=False) as client:
+                with pytest.raises(R1tuiError, match=f"redirects to another address: https://localhost:{tls.port}/"):
+                    await client.need_model()
+
+
 @pytest.mark.parametrize(
     ("path", "title"),
     [

@@ -133,8 +133,9 @@ class ServerHttp:
             elif response.status_code not in (*_KEEP_METHOD, *(_GET_ONLY if request.method == "GET" else ())):
                 return response
             await response.aclose()
-            was_safe = request.url.scheme == "https"
-            if again is None or again.url.host != request.url.host or (was_safe and again.url.scheme != "https"):
+            # from https nowhere else, and to https only where certificates are checked
+            only = "https" if request.url.scheme == "https" else "http" if self.endpoint.speaks_plain else ""
+            if again is None or again.url.host != request.url.host or only not in ("", again.url.scheme):
                 raise self._elsewhere(location)
             request = again
         raise R1tuiError(f"{self.endpoint} redirects too often.", "Check the address.")

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "asyncio", "cmake", "futures", "httpcore2", "httpx2", "hub_constants", "hub_errors", "hub_utils",
-    "huggingface_hub", "logging", "markdown_it", "ninja", "platformdirs", "psutil", "shutil", "urllib_parse",
-    "urllib_request", "yaml",
+    "huggingface_hub", "logging", "markdown_it", "ninja", "platformdirs", "psutil", "shutil", "unicodedata",
+    "urllib_parse", "urllib_request", "yaml",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     import asyncio
     import logging
     import shutil
+    import unicodedata
     import urllib.parse as urllib_parse
     import urllib.request as urllib_request
     from concurrent import futures

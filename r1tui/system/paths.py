@@ -7,14 +7,13 @@ import hashlib
 import os
 import re
 import stat
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from r1tui.errors import LOCAL_DISK, R1tuiError, UsageError
 from r1tui.system.files import make_folder
-from r1tui.system.lazy import platformdirs
+from r1tui.system.lazy import platformdirs, unicodedata
 from r1tui.text import shortened
 
 SOCKET_PATH_BYTES = 108  # sockaddr_un.sun_path, unix(7), its closing NUL included
