@@ -168,7 +168,7 @@ def in_pieces(text: str, sizes: list[int]) -> list[MarkdownBlock]:
     splitter.close()
     while more := splitter.step():
         blocks += more
-    assert not splitter.rest
+    assert not splitter.unfinished
     return blocks
 
 
@@ -224,7 +224,7 @@ def test_the_finished_blocks_of_a_long_answer_are_never_parsed_again() -> None:
     for number in range(500):
         splitter.feed(f"Paragraph {number} with **some** words in it.\n\n")
         seen += len(splitter.step())
-        assert len(splitter.rest) < 200
+        assert len(splitter.unfinished) < 200
     assert seen == 499
 
 

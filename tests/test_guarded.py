@@ -251,7 +251,7 @@ CASES = [
          lambda app: app.chat.composer.is_settled),
     Case("The editor", "r1tui.tui.services.composing.edited", do(lambda app: app.chat.composer.do("edit")),
          lambda app: not app.chat.composer.is_editing),
-    Case("The list of files", "r1tui.tui.widgets.completion.candidates", partial(typed, text="@x"),
+    Case("The list of files", "r1tui.tui.widgets.completion.find_candidates", partial(typed, text="@x"),
          lambda app: not app.chat.composer.completion.is_looking),
     Case("Counting the attached files", "r1tui.tui.services.composing.Scales.weigh", partial(typed, text="@x "),
          lambda app: not app.chat.composer.is_weighing),

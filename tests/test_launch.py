@@ -14,7 +14,7 @@ from r1tui.config import Config, PlanSettings, ServerSettings
 from r1tui.errors import UsageError
 from r1tui.events import LogLine, StageEvent, StageFailed
 from r1tui.launch import stages
-from r1tui.launch.stages import Launch, merged
+from r1tui.launch.stages import Launch, merge_events
 from r1tui.machine.hardware import detect_machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.plan.capabilities import EngineDevice
@@ -86,7 +86,7 @@ async def test_merged_events_come_as_they_happen_and_stopping_cleans_up_every_so
             cleaned.append(name)
 
     seen: list[str] = []
-    events = merged(source("a", 0.0), source("b", 0.0))
+    events = merge_events(source("a", 0.0), source("b", 0.0))
     async for event in events:
         assert isinstance(event, LogLine)
         seen.append(event.text)

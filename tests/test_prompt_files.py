@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from r1tui.chat.attachments import (
     Attachment,
     as_asked,
-    attached,
-    candidates,
     files_in,
+    find_attached,
+    find_candidates,
     mention,
     mentions,
     mentions_pasted,
@@ -23,7 +23,7 @@ from r1tui.chat.attachments import (
     with_files,
 )
 from r1tui.chat.prompt_files import Drafts, PromptHistory
-from r1tui.chat.typed import Recall, Typed, in_short, is_large, label_for, typed_of
+from r1tui.chat.typed import Recall, Typed, format_question, is_large, label_for, typed_of
 from r1tui.errors import R1tuiError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -175,7 +175,7 @@ def test_what_is_too_large_is_one_label(text: str, repeats: int) -> None:
     typed = typed_of(large)
     assert typed.whole == large
     assert not is_large(typed.text)
-    assert len(in_short(large, {})) <= 4_100
+    assert len(format_question(large, {})) <= 4_100
 
 
 FILES = st.one_of(st.text(), st.text(alphabet="`a\n~ "), st.just("```\n" * 3), st.just("Attached file: x\n\n```\n"))
@@ -218,7 +218,7 @@ def test_a_file_is_found_by_its_mention_whatever_follows(
     Path(name).parent.mkdir(exist_ok=True)
     Path(name).write_text("text")
     for text in (mention(name), f"({mention(name)}).", f"{mention(name)}, please", f"a\n{mention(name)}"):
-        assert list(attached(text)) == [name]
+        assert list(find_attached(text)) == [name]
 
 
 def test_what_is_no_file_is_left_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_what_is_no_file_is_left_as_text(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     question = "@folder @pipe @gone @dataclass @~nobody/x"
-    assert attached(question) == {}
+    assert find_attached(question) == {}
     assert with_files(Typed(question)) == question
 
 
@@ -266,7 +266,7 @@ def test_what_was_pasted_attaches_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     for name in ("a.py", "b.py"):
         Path(name).write_text("pass\n")
     pasted = tuple(mentions_pasted("(see @a.py, please)"))
-    assert attached("(see @a.py, please) and @a.py. @b.py", pasted) == {"b.py": Path("b.py")}
+    assert find_attached("(see @a.py, please) and @a.py. @b.py", pasted) == {"b.py": Path("b.py")}
     question = "see @a.py"
     assert with_files(Typed(question, {}, pasted)) == question
     assert with_files(as_asked(question)) == question
@@ -294,26 +294,26 @@ def test_a_big_folder_is_listed_as_far_as_is_useful(tmp_path: Path) -> None:
     for number in range(3_000):
         (tmp_path / f"file{number:04}").touch()
     (tmp_path / "profile").touch()
-    found = candidates(f"{tmp_path}/file")
+    found = find_candidates(f"{tmp_path}/file")
     assert found.partial
     assert len(found.found) == 200
     assert found.found[0].name == f"{tmp_path}/file0000"
-    narrowed = candidates(f"{tmp_path}/FILE29")
+    narrowed = find_candidates(f"{tmp_path}/FILE29")
     assert len(narrowed.found) == 100
     assert not narrowed.partial
-    assert [one.name for one in candidates(f"{tmp_path}/prof").found] == [f"{tmp_path}/profile"]
+    assert [one.name for one in find_candidates(f"{tmp_path}/prof").found] == [f"{tmp_path}/profile"]
 
 
 @pytest.mark.parametrize("typed", ["/nowhere/x", "~nobody/", "a\0b/", "README.md/x"])
 def test_a_folder_that_cannot_be_listed_offers_nothing(typed: str) -> None:
-    assert candidates(typed).found == []
+    assert find_candidates(typed).found == []
 
 
 def test_names_that_cannot_be_typed_are_not_offered(tmp_path: Path) -> None:
     for name in ("plain", "with\nnewline", 'with"quote', "with\x1bescape"):
         (tmp_path / name).touch()
     (tmp_path / "gone").symlink_to("nowhere")
-    assert [one.name for one in candidates(f"{tmp_path}/").found] == [f"{tmp_path}/plain"]
+    assert [one.name for one in find_candidates(f"{tmp_path}/").found] == [f"{tmp_path}/plain"]
 
 
 @given(

@@ -13,7 +13,7 @@ import pytest
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation, Exchange
-from r1tui.chat.export import PREFIX, Unsaved, left_behind, rescue
+from r1tui.chat.export import PREFIX, Unsaved, find_rescued, rescue
 from r1tui.chat.rows import LEFT
 from r1tui.chat.store import Store
 from r1tui.chat.typed import Typed
@@ -132,7 +132,7 @@ def test_leaving_waits_for_room_and_then_everything_is_there(paths: Paths, disk:
         disk.empty()
         assert terminal.ended() == 0
     assert kept_answer(paths).strip() == whole_answer().strip()
-    assert left_behind() == []
+    assert find_rescued() == []
 
 
 def test_the_line_names_the_key_where_the_screen_is_narrow_and_goes_when_there_is_room_again(

@@ -87,7 +87,7 @@ def mention(name: str) -> str:
     return f'@"{name}"' if re.search(r"\s", name) or name[-1:] in _PUNCTUATION else f"@{name}"
 
 
-def attached(text: str, pasted: Collection[str] = ()) -> dict[str, Path]:
+def find_attached(text: str, pasted: Collection[str] = ()) -> dict[str, Path]:
     """The files that a question mentions, by what it calls them; what is the name of no file, or `pasted`, is text."""
     found: dict[str, Path] = {}
     for name in mentions(text):
@@ -148,8 +148,8 @@ def with_files(typed: Typed) -> str:
     """
     question = question_of(typed)
     there = _files_there(question)
-    wanted = {name: path for name, path in attached(typed.text, typed.pasted).items() if one_line(name) not in there}
-    blocks = [read_attachment(name, path).block() for name, path in wanted.items()]
+    wanted = find_attached(typed.text, typed.pasted).items()
+    blocks = [read_attachment(name, path).block() for name, path in wanted if one_line(name) not in there]
     return "\n\n".join([question.rstrip(), *blocks]) if blocks else question
 
 
@@ -185,7 +185,7 @@ def _files_there(question: str) -> set[str]:
     return {head[1] for head in _HEAD.finditer(question)}
 
 
-def candidates(typed: str) -> Candidates:
+def find_candidates(typed: str) -> Candidates:
     """What the typed path may become; hidden names only where a dot is typed. Takes as long as the disk does."""
     if typed == "~":
         return Candidates([Candidate("~/")])

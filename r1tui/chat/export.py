@@ -167,7 +167,7 @@ class Unsaved:
         return f"{words} and the draft" if self.words else "the draft"
 
 
-def places() -> list[Path]:
+def rescue_folders() -> list[Path]:
     """The folders that are tried, best first: the home folder, the temporary one, memory."""
     found = []
     with suppress(RuntimeError):
@@ -185,7 +185,7 @@ def rescue(unsaved: Unsaved, folders: Iterable[Path] | None = None) -> list[Path
     Nothing that is there is replaced. Raises R1tuiError when none has.
     """
     refusal = R1tuiError("There is no other place.", "Make room.")
-    for folder in places() if folders is None else folders:
+    for folder in rescue_folders() if folders is None else folders:
         written: list[Path] = []
         try:
             for name, suffix, text in _texts(unsaved):
@@ -199,10 +199,10 @@ def rescue(unsaved: Unsaved, folders: Iterable[Path] | None = None) -> list[Path
     raise refusal
 
 
-def left_behind() -> list[Path]:
+def find_rescued() -> list[Path]:
     """The Markdown files and drafts of this user that `rescue` once wrote to its own places, the oldest first."""
     found: list[Path] = []
-    for folder in places():
+    for folder in rescue_folders():
         with suppress(OSError):
             texts = [path for path in folder.glob(f"{PREFIX}-*") if path.suffix != SUFFIXES["json"]]
             found += [path for path in texts if path.lstat().st_uid == os.getuid()]

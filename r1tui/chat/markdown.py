@@ -45,56 +45,56 @@ def open_listing(text: str) -> str | None:
 
 
 class MarkdownSplitter:
-    """Feed it text, then step until nothing comes; `rest` is what belongs to no finished block yet."""
+    """Feed it text, then step until nothing comes; `unfinished` is what belongs to no finished block yet."""
 
     def __init__(self) -> None:
-        self.rest = ""
+        self.unfinished = ""
         self.closed = False
         self._parse_at = 0
         self._looked_to = 0
 
     def feed(self, text: str) -> None:
         """Append text, free of control characters but tabs and newlines."""
-        self.rest += text
+        self.unfinished += text
 
     def close(self) -> None:
         self.closed = True
 
     def step(self) -> list[MarkdownBlock]:
         """The next blocks that are surely finished; none when more text is needed. Looks at a bounded piece of text."""
-        blank = _BLANK.match(self.rest)
+        blank = _BLANK.match(self.unfinished)
         if blank:
             self._drop(blank.end())
-        if self.closed and not self.rest.strip():
-            self.rest = ""
-        if not self.rest:
+        if self.closed and not self.unfinished.strip():
+            self.unfinished = ""
+        if not self.unfinished:
             return []
-        opening = _FENCE.match(self.rest if not self.closed else self.rest + "\n")
+        opening = _FENCE.match(self.unfinished if not self.closed else self.unfinished + "\n")
         return self._fence(opening) if opening else self._parse()
 
     def _fence(self, opening: re.Match[str]) -> list[MarkdownBlock]:
         mark = opening[1] or opening[2]
         closing = re.compile(rf"^ {{0,3}}{re.escape(mark[0])}{{{len(mark)},}}[ \t]*(\n|\Z)", re.MULTILINE)
-        found = closing.search(self.rest, max(opening.end(), self._looked_to))
+        found = closing.search(self.unfinished, max(opening.end(), self._looked_to))
         if found and (found[1] or self.closed):
             return self._take(found.end())
         if self.closed:
-            return self._take(len(self.rest))
-        self._looked_to = self.rest.rfind("\n") + 1
+            return self._take(len(self.unfinished))
+        self._looked_to = self.unfinished.rfind("\n") + 1
         return []
 
     def _parse(self) -> list[MarkdownBlock]:
-        whole = len(self.rest) if self.closed else self.rest.rfind("\n") + 1
+        whole = len(self.unfinished) if self.closed else self.unfinished.rfind("\n") + 1
         if not self.closed and not self._worth_parsing(whole):
             return []
         end = whole
         if end > MAX_BLOCK_CHARS:
-            end = self.rest.find("\n", MAX_BLOCK_CHARS) + 1 or len(self.rest)
+            end = self.unfinished.find("\n", MAX_BLOCK_CHARS) + 1 or len(self.unfinished)
             end = min(end, whole)
         is_all = self.closed and end == whole
-        tokens = block_parser().parse(self.rest[:end])
+        tokens = block_parser().parse(self.unfinished[:end])
         spans = _spans(tokens)
-        offsets = [0, *(match.end() for match in re.finditer("\n", self.rest[:end])), end]
+        offsets = [0, *(match.end() for match in re.finditer("\n", self.unfinished[:end])), end]
         if not is_all and len(spans) > 1:
             spans = spans[:-1]
         elif not is_all and end > MAX_BLOCK_CHARS:
@@ -103,7 +103,7 @@ class MarkdownSplitter:
             self._parse_at = max(whole + 1, whole * 5 // 4 if whole > _OFTEN_CHARS else 0)
             return []
         blocks = [
-            MarkdownBlock(self.rest[offsets[first] : offsets[last]], tuple(tokens[begin:stop]))
+            MarkdownBlock(self.unfinished[offsets[first] : offsets[last]], tuple(tokens[begin:stop]))
             for begin, stop, first, last in spans
         ]
         self._drop(end if is_all else offsets[spans[-1][3]])
@@ -113,7 +113,7 @@ class MarkdownSplitter:
         before, self._looked_to = self._looked_to, whole
         if whole <= before:
             return False
-        return whole >= self._parse_at or _CLOSES.search(self.rest, max(before - 80, 0), whole) is not None
+        return whole >= self._parse_at or _CLOSES.search(self.unfinished, max(before - 80, 0), whole) is not None
 
     def _cut(self, tokens: "list[Token]", end: int, offsets: list[int]) -> list[MarkdownBlock]:
         """Cut an endless block: a list before its last item, anything else after the last line."""
@@ -121,12 +121,12 @@ class MarkdownSplitter:
         return self._take(offsets[items[-1]] if len(items) > 1 else end)
 
     def _take(self, end: int) -> list[MarkdownBlock]:
-        source = self.rest[:end]
+        source = self.unfinished[:end]
         self._drop(end)
         return [MarkdownBlock(source, tuple(block_parser().parse(source)))]
 
     def _drop(self, end: int) -> None:
-        self.rest = self.rest[end:]
+        self.unfinished = self.unfinished[end:]
         self._parse_at = 0
         self._looked_to = 0
 

@@ -111,7 +111,7 @@ def typed_of(text: str, known: dict[str, str] | None = None) -> Typed:
     return Typed(text, pieces)
 
 
-def in_short(text: str, known: dict[str, str]) -> str:
+def format_question(text: str, known: dict[str, str]) -> str:
     """The text to look at: labels for the `known` pieces, and of a large rest its beginning."""
     text = _replaced(text, {piece: label for label, piece in known.items()})
     if not is_large(text):

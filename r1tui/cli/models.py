@@ -34,7 +34,7 @@ from r1tui.hub.listing.answers import UnreachableError
 from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local.found import find_model
 from r1tui.hub.removal import find_removal, remove
-from r1tui.listing.overview import ModelEntry, others, overview
+from r1tui.listing.overview import ModelEntry, other_variants, overview
 from r1tui.listing.recommend import recommend, surroundings
 from r1tui.machine.hardware import detect_machine
 from r1tui.planning.subject import find_subject
@@ -58,7 +58,7 @@ def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
     if refresh:
         _refresh(catalog, context)
     entries = list(overview(catalog, context.config, context.paths))
-    found = list(overview(others(entries, context.config, context.paths), context.config, context.paths))
+    found = list(overview(other_variants(entries, context.config, context.paths), context.config, context.paths))
     advice = recommend(entries, surroundings(detect_machine(), context.paths, context.config))
     if as_json:
         both = {"variants": [one.to_json() for one in entries], "others": [one.to_json() for one in found]}

@@ -64,7 +64,7 @@ class LoadingWatch:
         self._meter = Meter("server", "bytes", self._events.append, total_bytes)
         self._signs: Signs | None = None
         self._alive_s = monotonic()
-        self._told = False
+        self._has_warned = False
         self._done_bytes = 0
         self._step = ""
 
@@ -83,9 +83,9 @@ class LoadingWatch:
             yield from self._events
             self._events.clear()
         if wrote or signs is None or signs != self._signs:
-            self._signs, self._alive_s, self._told = signs, monotonic(), False
-        elif not self._told and monotonic() - self._alive_s >= self._stuck_s:
-            self._told = True
+            self._signs, self._alive_s, self._has_warned = signs, monotonic(), False
+        elif not self._has_warned and monotonic() - self._alive_s >= self._stuck_s:
+            self._has_warned = True
             idle = f"llama-server has done nothing for {duration(self._stuck_s)}: no CPU time, no reading, no log."
             yield Notice.of("server", f"{idle} Still waiting.", GiveUp())
 
@@ -101,17 +101,17 @@ async def follow_server(
     restarts: int = 0,
     changes: Changes | None = None,
 ) -> AsyncGenerator[StageEvent, None]:
-    """The events of a server that comes up, until it is ready, has failed or was stopped; `note` is told each status.
+    """The events of a server that comes up, until it is ready, has failed or was stopped; `note` hears each status.
 
-    Each time that it ends by itself and is started again is told, beyond the first `restarts`. Waits as long as loading
-    takes. Who watches the server already hands over its `changes`.
+    Each time that it ends by itself and is started again is an event, beyond the first `restarts`. Waits as long as
+    loading takes. Who watches the server already hands over its `changes`.
     """
     statuses: asyncio.Queue[Status | None] = asyncio.Queue()
 
     async def watch() -> None:
         try:
-            async with aclosing(changes() if changes is not None else supervisor.watch_async(paths)) as told:
-                async for status in told:
+            async with aclosing(changes() if changes is not None else supervisor.watch_async(paths)) as watched:
+                async for status in watched:
                     statuses.put_nowait(status)
         finally:
             statuses.put_nowait(None)
@@ -150,7 +150,7 @@ async def follow_server(
 
 
 def outcome(status: Status | None) -> StageEvent:
-    """How a server that came up, or did not, is told."""
+    """The last event of a server that came up, or did not."""
     if status is not None and status.state in ("ready", "sleeping"):
         took = f" in {duration(status.uptime_s)}" if status.uptime_s is not None else ""
         return StageDone("server", status.endpoint or "", f"ready{took}")

@@ -108,7 +108,7 @@ class Launch:
                 "model", fetch, ["download", "--json", name], lambda: find_model(self.variant, paths, config), model
             ),
         )
-        async with aclosing(merged(*stages)) as events:
+        async with aclosing(merge_events(*stages)) as events:
             async for event in events:
                 yield event
                 if isinstance(event, StageFailed):
@@ -296,7 +296,7 @@ class Launch:
         return Prepared(self.variant, engine, model, plan, argv_of(plan), tcp, smaller)
 
 
-async def merged(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[StageEvent, None]:
+async def merge_events(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[StageEvent, None]:
     """The events of all sources as they come; when the consumer stops, so do they, each with its clean-up."""
     queue: asyncio.Queue[StageEvent | BaseException | None] = asyncio.Queue()
 

@@ -156,7 +156,7 @@ def _find_no_room(entry: ModelEntry, disks: list[ModelDisk], paths: Paths) -> No
     return None
 
 
-def others(entries: Collection[ModelEntry], config: Config, paths: Paths) -> Catalog:
+def other_variants(entries: Collection[ModelEntry], config: Config, paths: Paths) -> Catalog:
     """The models on this machine that are none of these, as variants by their files."""
     taken = {entry.variant.name.casefold() for entry in entries}
     found: dict[str, Variant] = {}

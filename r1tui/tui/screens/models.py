@@ -17,7 +17,7 @@ from r1tui.hub.download.headers import fetch_headers
 from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local.places import OWNERS
 from r1tui.hub.removal import find_removal, remove
-from r1tui.listing.overview import ModelEntry, others, overview
+from r1tui.listing.overview import ModelEntry, other_variants, overview
 from r1tui.listing.recommend import Recommendation, format_machine, recommend, surroundings
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Status
@@ -100,7 +100,7 @@ class ModelsScreen(TableScreen[Variant]):
         look(catalog, self._show)
         if self.is_attached and not worker.is_cancelled:
             app.call_from_thread(self._looked, list(entries))
-            look(others(entries, self._config, self._paths), self._show_other)
+            look(other_variants(entries, self._config, self._paths), self._show_other)
 
     async def _ask(self, variant: Variant, *, headers: bool) -> None:
         """Get sizes and, where the model is not here, its headers: what an exact verdict needs."""

@@ -7,7 +7,7 @@ from typing import Any
 from textual import work
 from textual.app import App
 
-from r1tui.chat.export import Unsaved, places, rescue
+from r1tui.chat.export import Unsaved, rescue, rescue_folders
 from r1tui.system.paths import expand
 from r1tui.text import one_line
 from r1tui.tui.questions import Choice
@@ -58,7 +58,7 @@ class ElsewhereScreen(AsksPath["list[Path]"]):
     """The answer is the files that were written."""
 
     def __init__(self, unsaved: Unsaved) -> None:
-        super().__init__(f"Save {unsaved.said} in this folder, as Markdown and as JSON:", str(places()[0]))
+        super().__init__(f"Save {unsaved.said} in this folder, as Markdown and as JSON:", str(rescue_folders()[0]))
         self._unsaved = unsaved
 
     @work(exclusive=True, name="Saving elsewhere")

@@ -15,7 +15,7 @@ from typing import Any
 from textual.app import App, SuspendNotSupported
 from textual.content import Content
 
-from r1tui.chat.attachments import attached, read_attachment
+from r1tui.chat.attachments import find_attached, read_attachment
 from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.typed import Recall, Typed, defuse
 from r1tui.errors import R1tuiError, os_error
@@ -164,7 +164,7 @@ class Scales:
 
     async def weigh(self, typed: Typed) -> list[Weight]:
         """The files that the question mentions, in order; those that it does not attach weigh nothing."""
-        files = await asyncio.to_thread(attached, typed.text)
+        files = await asyncio.to_thread(find_attached, typed.text)
         weights = []
         for name, path in files.items():
             weights.append(Weight(name, is_text=True) if name in typed.pasted else await self._weigh(name, path))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from r1tui.chat.export import Unsaved, left_behind, rescue
+from r1tui.chat.export import Unsaved, find_rescued, rescue
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
 from r1tui.text import one_line, plain
@@ -118,7 +118,7 @@ class UnsavedWork:
 
 def where_the_last_went() -> str:
     """The notice about words that an earlier r1tui put elsewhere; empty without any."""
-    files = left_behind()
+    files = find_rescued()
     if not files:
         return ""
     more = f", and {len(files) - 1} more there" if len(files) > 1 else ""

@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from r1tui.chat.attachments import Candidate, Candidates, candidates
+from r1tui.chat.attachments import Candidate, Candidates, find_candidates
 from r1tui.text import size
 from r1tui.tui.guarded import Guarded
 
@@ -101,7 +101,7 @@ class Completion(Guarded, OptionList):
             while (begun := self._wanted) is not None and begun != looked:
                 looked = begun
                 typed = begun.removeprefix('"')
-                offered = await asyncio.to_thread(candidates, typed)
+                offered = await asyncio.to_thread(find_candidates, typed)
                 is_whole = [one.name for one in offered.found] == [typed]
                 if begun == self._wanted:
                     self.offer(Candidates([]) if is_whole else offered)

@@ -7,7 +7,7 @@ from r1tui.chat.attachments import files_in
 from r1tui.chat.code import CodeBlock
 from r1tui.chat.conversation import Exchange
 from r1tui.chat.markdown import MarkdownSplitter, open_listing
-from r1tui.chat.typed import in_short
+from r1tui.chat.typed import format_question
 from r1tui.events import PromptProgress
 from r1tui.remedies import Remedies, Remedy
 from r1tui.text import duration
@@ -46,7 +46,7 @@ class ExchangeView:
         """The thinking's one line."""
         self.busy = False
         """Whether `absorb` has left something for the next time."""
-        question = clean(in_short(exchange.question, files_in(exchange.question))).strip("\n")
+        question = clean(format_question(exchange.question, files_in(exchange.question))).strip("\n")
         self._question = PlainBlock(question, "question", gap=not is_first, first=("❯ ", "question mark"), rest=MARGIN)
         self._branch = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
         self._thoughts: list[PlainBlock] = []
@@ -133,7 +133,7 @@ class ExchangeView:
         finished = [AnswerBlock(block, gap=True) for block in self._splitter.step()]
         self._answer += finished
         self.listings += [(block, number) for block in finished for number in range(1, block.listings + 1)]
-        rest = self._splitter.rest
+        rest = self._splitter.unfinished
         self.busy = bool(self._unread) or bool(finished) or (self._splitter.closed and bool(rest))
         listing = None if isinstance(self._tail, OpenListing) and not finished else open_listing(rest)
         if listing is not None:
