@@ -9,14 +9,14 @@ from r1tui.config import EngineSettings
 from r1tui.engine.find import find_engine
 from r1tui.engine.make import build_engine
 from r1tui.engine.probe import driver_library
-from r1tui.system.paths import Paths
+from tests.conftest import USERS_PATHS
 
 
 @pytest.mark.slow
 def test_llama_server_links_against_the_wheels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Kept in the user's cache: about 40 minutes on 2 cores the first time, none the second."""
     monkeypatch.setenv("CUDA_HOME", "/nonexistent")
-    paths = Paths.from_environment()
+    paths = USERS_PATHS
     settings = EngineSettings(backend="cuda", cuda_toolkit="pypi", cmake_args=["-DCMAKE_CUDA_ARCHITECTURES=90-real"])
     engine = build_engine(settings, paths, print)
     assert engine.capabilities.build_number == 11434

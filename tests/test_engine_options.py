@@ -8,7 +8,7 @@ import pytest
 from r1tui.config import EngineSettings
 from r1tui.engine.recipe import BuiltBackend, Recipe, cmake_arguments
 from r1tui.engine.system import Toolkit
-from r1tui.system.paths import Paths
+from tests.conftest import USERS_PATHS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "config.example.yaml", *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("r1tui/**/*.py"),
@@ -20,7 +20,7 @@ OPTION = re.compile(r"-D((?:GGML|LLAMA)_\w+)")
 def known(llama_server: Path) -> str:
     """All of the CMake files of the release that the tests' llama-server is built from."""
     ref = EngineSettings().ref
-    trees = [path for path in Paths.from_environment().sources.glob(f"{ref}-*") if path.is_dir()]
+    trees = [path for path in USERS_PATHS.sources.glob(f"{ref}-*") if path.is_dir()]
     if not trees:
         pytest.skip(f"no source of {ref} is here: $R1TUI_TEST_SERVER names a llama-server")
     return "\n".join(path.read_text() for name in ("CMakeLists.txt", "*.cmake") for path in trees[0].rglob(name))

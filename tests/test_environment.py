@@ -12,7 +12,7 @@ from r1tui.config import EngineSettings
 from r1tui.supervisor import client
 from r1tui.system.environment import clean_environment, server_environment, shell_lines
 from r1tui.system.paths import Paths
-from tests.conftest import TinyModel
+from tests.conftest import USERS_PATHS, TinyModel
 from tests.supervisor_rig import call, spec_for, start_ready
 
 KEPT = {
@@ -87,7 +87,7 @@ def test_a_script_empties_its_environment_alike() -> None:
 
 
 def test_every_variable_that_the_source_reads_is_the_hardware_s_or_is_taken_out(llama_server: Path) -> None:
-    fetched = Paths.from_environment().sources.glob(f"{EngineSettings().ref}-*/CMakeLists.txt")
+    fetched = USERS_PATHS.sources.glob(f"{EngineSettings().ref}-*/CMakeLists.txt")
     source = next((file.parent for file in fetched), None)
     if source is None:
         pytest.skip("the engine was built elsewhere")
