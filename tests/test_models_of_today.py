@@ -1,6 +1,8 @@
 """Plans for the models of today: what they take against the engine's own figures, and verdicts that hold."""
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from r1tui.config import EngineSettings, PlanSettings
 from r1tui.engine.find import Engine
 from r1tui.engine.make import build_engine
+from r1tui.errors import R1tuiError
 from r1tui.gguf import Header, read_header
 from r1tui.gguf.kv import is_exact, kv_bytes_per_token
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
@@ -227,3 +230,44 @@ def test_no_machine_is_told_that_a_model_does_not_fit_which_llama_cpp_loads(buil
     by_size = ["no", "disk", "cpu", "hybrid", "gpu"]
     ranks = [by_size.index(verdicts[one]) for one in ("12+64", "24+128", "48+256", "80+256", "2x80+512")]
     assert ranks == sorted(ranks)
+
+
+def renamed(path: Path, folder: Path, architecture: str) -> Path:
+    """The model under the name of another architecture, as long as its own."""
+    own = read_header(path).architecture
+    assert len(own) == len(architecture)
+    made = folder / f"{architecture}.gguf"
+    with path.open("rb") as file:
+        head = file.read(8 << 20)
+    for before in (b"%b.", len(own).to_bytes(8, "little") + b"%b"):
+        head = head.replace(before % own.encode(), before % architecture.encode())
+    made.write_bytes(head)
+    os.truncate(made, path.stat().st_size)
+    return made
+
+
+def test_a_model_that_only_the_engine_can_size_is_planned_without_its_tool_too(
+    engine: Engine, paths: Paths, built: Built, tmp_path: Path
+) -> None:
+    subject = subject_of(renamed(built("llama-1b"), tmp_path, "llada"))
+    assert not is_exact(subject.header)
+    bare = tmp_path / "llama-server"
+    bare.symlink_to(engine.server)
+    request = PlanRequest(16 * GIB, 16 * GIB, 4)
+    for one, estimated in ((engine, False), (replace(engine, server=bare), True)):
+        for made in (plan_here(subject, request, one, paths, ()), plan_elsewhere(subject, request, one)):
+            assert made.verdict == "cpu"
+            assert (made.host.kv_mib > 0) == estimated  # a diffusion model keeps nothing
+            for said in ("The cache is an estimate", "the engine gave none: There is no llama-fit-params"):
+                assert any(said in reason for reason in made.reasons) == estimated
+    with pytest.raises(R1tuiError, match="no llama-fit-params"):
+        plan_here(subject, request, replace(engine, server=bare), paths, (), exact=True)
+
+
+def test_a_model_that_the_engine_cannot_load_is_said_to_be_so(
+    engine: Engine, paths: Paths, built: Built, tmp_path: Path
+) -> None:
+    subject = subject_of(renamed(built("llama-1b"), tmp_path, "plamo"))
+    with pytest.raises(R1tuiError, match=r"^llama\.cpp cannot load this model") as failure:
+        plan_here(subject, PlanRequest(16 * GIB, 16 * GIB, 4), engine, paths, ())
+    assert "--exact" not in failure.value.remedy

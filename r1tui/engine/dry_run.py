@@ -14,9 +14,14 @@ from r1tui.remedies import BuildEngine, ListModels
 from r1tui.system.children import run_lines
 from r1tui.system.environment import server_environment
 
+_LOADING = re.compile(r"error loading model: (?:\w+: )*(.+)|failed to load model")
 TIMEOUT_S = 120.0  # under a second for a full-size R1 on an idle machine
 SERVERS_OWN = {"--cache-ram": 2, "--no-warmup": 1}
 """Flags that llama-server has and llama-fit-params has not, and how many words each is with its value."""
+
+
+class NoFiguresError(R1tuiError):
+    """The engine says nothing of a model that it may well load."""
 
 
 def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Buffers, ...]:
@@ -29,7 +34,7 @@ def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Buff
     found = [re.fullmatch(r"(\w+) (\d+) (\d+) (\d+)\s*", line) for line in said]
     figures = tuple(Buffers(match[1], *(int(match[n]) for n in (2, 3, 4))) for match in found if match)
     if not figures:
-        raise R1tuiError(f"llama-fit-params says nothing that r1tui understands: {said[-1:]}", BuildEngine())
+        raise NoFiguresError(f"llama-fit-params says nothing that r1tui understands: {said[-1:]}", BuildEngine())
     return figures
 
 
@@ -43,10 +48,10 @@ def fit(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
 
 
 def _ask(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
-    """What llama-fit-params says. Raises R1tuiError when it is not there or fails."""
+    """What llama-fit-params says. Raises NoFiguresError when it is not there or fails, R1tuiError for a bad model."""
     tool = engine.tool("llama-fit-params")
     if tool is None:
-        raise R1tuiError(f"There is no llama-fit-params beside {engine.server}.", BuildEngine())
+        raise NoFiguresError(f"There is no llama-fit-params beside {engine.server}.", BuildEngine())
     said, shared, words = list[str](), list[str](), iter(arguments)
     for word in words:
         if (count := SERVERS_OWN.get(word)) is None:
@@ -58,10 +63,15 @@ def _ask(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
     try:
         status = run_lines(argv, said.append, what=tool.name, env=env, timeout_s=TIMEOUT_S)
     except TimeoutError as error:
-        raise R1tuiError(
+        raise NoFiguresError(
             f"llama-fit-params did not answer within {TIMEOUT_S:.0f} s.", "Try again without --exact."
         ) from error
     if status != 0:
+        if found := [match for line in said if (match := _LOADING.search(line))]:
+            why = next((f": {match[1].rstrip('.')}" for match in found if match[1]), "")
+            raise R1tuiError(
+                f"llama.cpp cannot load this model{why}.", "Fetch it again, or choose another.", ListModels()
+            )
         reason = next((line for line in said if "error" in line.lower()), said[-1] if said else f"status {status}")
-        raise R1tuiError(f"llama-fit-params failed: {reason}", "Plan without --exact.")
+        raise NoFiguresError(f"llama-fit-params failed: {reason}", "Plan without --exact.")
     return said

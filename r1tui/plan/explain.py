@@ -57,6 +57,11 @@ def _no_layer(devices: tuple[Device, ...]) -> str:
     return f"Not one layer fits into the usable VRAM ({usable})."
 
 
+def unknown_cache(header: Header) -> str:
+    """What makes figures uncertain where no rule of this architecture is known."""
+    return f"The cache is an estimate: only llama.cpp knows what {header.architecture} keeps of a token."
+
+
 def legacy(header: Header, layout: ModelLayout) -> str:
     """What an older DeepSeek file costs more than its MLA conversion."""
     tokens = layout.ctx_size

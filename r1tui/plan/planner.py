@@ -72,6 +72,8 @@ class _Planner:
             layout, self._reasons = self._request.settled[0], list(self._request.settled[1])
             verdict = self._verdict(layout)
         why = tuple(self._reasons)
+        if not is_exact(self._header) and not self._model.answers:
+            self._reasons.append(explain.unknown_cache(self._header))
         usage = self._model.measure(layout)
         self._reasons += explain.placement(
             self._header,
@@ -116,10 +118,6 @@ class _Planner:
 
     def _strategy(self) -> Strategy:
         strategy = self._settings.strategy
-        if not is_exact(self._header) and not self._model.answers:
-            self._reasons.append(
-                f"The cache is an estimate: only llama.cpp knows what {self._header.architecture} keeps of a token."
-            )
         if strategy != "auto" or not self._devices:
             return strategy
         return "experts" if self._header.n_experts else "layers"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from r1tui.engine.dry_run import dry_run, fit
+from r1tui.engine.dry_run import NoFiguresError, dry_run, fit
 from r1tui.engine.find import Engine
 from r1tui.errors import R1tuiError
 from r1tui.gguf.kv import is_exact
@@ -49,10 +49,9 @@ def plan_here(
     try:
         return by_the_engine(subject, request, lambda plan: ask_engine(plan, engine, subject, rpc))
     except R1tuiError as error:
-        if exact or not is_exact(subject.header):
+        if exact or not (is_exact(subject.header) or isinstance(error, NoFiguresError)):
             raise
-        plan = make_plan(subject.header, request)
-        return plan.because(f"These figures are r1tui's estimate; the engine gave none: {error.cause}")
+        return _by_estimate(make_plan(subject.header, request), error)
 
 
 def plan_elsewhere(subject: Subject, request: PlanRequest, engine: Engine | None) -> Plan:
@@ -60,8 +59,15 @@ def plan_elsewhere(subject: Subject, request: PlanRequest, engine: Engine | None
     plan = make_plan(subject.header, request)
     if engine is None or is_exact(subject.header):
         return plan
-    answer = ask_on_cpu(plan, engine, subject)
+    try:
+        answer = ask_on_cpu(plan, engine, subject)
+    except NoFiguresError as error:
+        return _by_estimate(plan, error)
     return make_plan(subject.header, replace(request, answers=(answer,)))
+
+
+def _by_estimate(plan: Plan, error: R1tuiError) -> Plan:
+    return plan.because(f"These figures are r1tui's estimate; the engine gave none: {error.cause}")
 
 
 def by_the_engine(subject: Subject, request: PlanRequest, ask: Ask) -> Plan:
