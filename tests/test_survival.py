@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,24 +127,29 @@ def test_a_second_screen_does_not_take_the_first_ones_conversation(paths: Paths,
 def test_an_answer_that_a_killed_supervisor_never_heard_of_is_whole_too(
     paths: Paths, ready: Ready, *, screen_stays: bool
 ) -> None:
-    ready(7000 if screen_stays else 2000)  # so that it is not whole before the next supervisor comes
-    deaf = supervisor.status(paths).supervisor_pid
+    ready(1500)
+    deaf, server = supervisor.status(paths).supervisor_pid, supervisor.status(paths).pid
     assert deaf is not None
+    assert server is not None
     os.kill(deaf, signal.SIGSTOP)
-    with Terminal() as terminal:
-        terminal.wait_for("Models")
-        terminal.type("hello")
-        terminal.wait_for("hello")
-        terminal.type("\r")
-        until(lambda: is_computing(paths), 60)
-        os.kill(deaf, signal.SIGKILL)
-        if screen_stays:
-            until(lambda: supervisor.status(paths).supervisor_pid not in (None, deaf), 60)
+    with ExitStack() as slow:  # so that it is not whole before the next supervisor comes
+        with Terminal() as terminal:
+            terminal.wait_for("Models")
+            terminal.type("hello")
+            terminal.wait_for("hello")
+            terminal.type("\r")
+            until(lambda: is_computing(paths), 60)
+            slow.enter_context(slowed(server))
+            os.kill(deaf, signal.SIGKILL)
+            if screen_stays:
+                until(lambda: supervisor.status(paths).supervisor_pid not in (None, deaf), 60)
+                until(lambda: list(paths.answers.glob("*.sse")), 60)
+            terminal.kill()
+        with Terminal() as terminal:
             until(lambda: list(paths.answers.glob("*.sse")), 60)
-        terminal.kill()
-    with Terminal() as terminal:
-        until(lambda: last_states(paths) == ["done"], 60)
-        terminal.kill()
+            slow.close()
+            until(lambda: last_states(paths) == ["done"], 60)
+            terminal.kill()
     assert last_conversation(paths).exchanges[-1].answer.content.text.lstrip() == undisturbed(paths)
 
 
@@ -165,6 +172,26 @@ def test_an_answer_that_the_server_has_not_any_more_stays_as_it_was_written(
     answer = opened.conversation.exchanges[0].answer
     assert (answer.state, answer.content.text) == ("stopped", "so far")
     assert supervisor.status(paths).answers == []
+
+
+@contextmanager
+def slowed(pid: int) -> Iterator[None]:
+    """For the block the process has a tenth of its time."""
+
+    def slow() -> None:
+        while not over.wait(0.004):
+            os.kill(pid, signal.SIGSTOP)
+            over.wait(0.036)
+            os.kill(pid, signal.SIGCONT)
+
+    over = threading.Event()
+    thread = threading.Thread(target=slow)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def is_computing(paths: Paths) -> bool:
