@@ -15,7 +15,8 @@ from r1tui.machine.known_speeds import count_sockets, disk_gbps, find_card, memo
         ("NVIDIA A100-SXM4-40GB", "A100-SXM4-40GB"), ("NVIDIA A10", "A10"), ("NVIDIA L4", "L4"), ("NVIDIA L40S", "L40"),
         ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "RTX PRO 6000"), ("NVIDIA GB10", "GB10"),
         ("AMD Instinct MI300X OAM", "MI300X"), ("Apple M2 Ultra", "Apple M2 Ultra"), ("NVIDIA GH200 480GB", "GH200"),
-        ("NVIDIA GeForce GT 710", None), ("", None),
+        ("NVIDIA GeForce GT 710", None), ("", None), ("NVIDIA RTX A1000", None), ("NVIDIA T400 4GB", None),
+        ("NVIDIA A10G", "A10"), ("Tesla V100-SXM2-32GB", "V100"),
     ],
 )  # fmt: skip
 def test_a_card_is_known_by_the_longest_name_that_the_driver_says(name: str, card: str | None) -> None:
@@ -27,7 +28,8 @@ def test_a_card_is_known_by_the_longest_name_that_the_driver_says(name: str, car
     ("name", "low", "high"),
     [
         ("AMD EPYC 7302 16-Core Processor", 150, 205), ("AMD EPYC 7B13", 150, 205),
-        ("AMD EPYC 9654 96-Core Processor", 350, 461),
+        ("AMD EPYC 9654 96-Core Processor", 350, 461), ("AMD EPYC 9754 128-Core Processor", 350, 461),
+        ("AMD EPYC 7551 32-Core Processor", 120, 171), ("AMD EPYC 7R13 Processor", 150, 205),
         ("AMD EPYC 9355 32-Core Processor", 450, 576), ("AMD Ryzen 9 9950X 16-Core Processor", 60, 100),
         ("AMD Ryzen 7 5800X 8-Core Processor", 35, 52), ("AMD Ryzen Threadripper PRO 5995WX 64-Cores", 150, 205),
         ("AMD RYZEN AI MAX+ 395 w/ Radeon 8060S", 200, 256), ("Intel(R) Xeon(R) Platinum 8480+", 230, 308),

@@ -79,7 +79,7 @@ CARDS = (
 def find_card(name: str) -> Card | None:
     """The card that a driver means by this name; the longest name in the table that is part of it."""
     words = name.casefold().replace("geforce ", "")
-    found = [card for card in CARDS if re.search(rf"\b{re.escape(card.name.casefold())}", words)]
+    found = [card for card in CARDS if re.search(rf"\b{re.escape(card.name.casefold())}(?!\d)", words)]
     return max(found, key=lambda card: len(card.name), default=None)
 
 
@@ -93,8 +93,8 @@ class Cpu(NamedTuple):
 
 CPUS = (
     Cpu(r"EPYC 4\d\d4", 2, 5200),
-    Cpu(r"EPYC \d*7\w\w1\b", 8, 2666),
-    Cpu(r"EPYC \d*7\w\w\d?\b", 8, 3200),
+    Cpu(r"EPYC 7\w\w1\b", 8, 2666),
+    Cpu(r"EPYC 7\w\w\d?\b", 8, 3200),
     Cpu(r"EPYC 8\d\d4", 6, 4800),
     Cpu(r"EPYC 9\w\w4", 12, 4800),
     Cpu(r"EPYC 9\w\w5", 12, 6000),
