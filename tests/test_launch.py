@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +13,7 @@ from r1tui.config import Config, PlanSettings, ServerSettings
 from r1tui.errors import UsageError
 from r1tui.events import LogLine, StageEvent, StageFailed
 from r1tui.launch import stages
-from r1tui.launch.stages import Launch, merge_events
+from r1tui.launch.stages import Launch, events_of
 from r1tui.machine.hardware import detect_machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.plan.capabilities import EngineDevice
@@ -74,19 +73,20 @@ async def test_a_model_without_room_on_disk_is_refused_before_anything_begins(pa
     assert "`model_folders" in (failed.remedy or "")
 
 
-async def test_merged_events_come_as_they_happen_and_stopping_cleans_up_every_source() -> None:
+async def test_events_of_tasks_come_as_they_happen_and_stopping_cleans_up_every_task() -> None:
     cleaned: list[str] = []
+    queue: asyncio.Queue[StageEvent | None] = asyncio.Queue()
 
-    async def source(name: str, pause_s: float) -> AsyncGenerator[StageEvent, None]:
+    async def work(name: str) -> None:
         try:
             while True:
-                yield LogLine("engine", name)
-                await asyncio.sleep(pause_s)
+                queue.put_nowait(LogLine("engine", name))
+                await asyncio.sleep(0)
         finally:
             cleaned.append(name)
 
     seen: list[str] = []
-    events = merge_events(source("a", 0.0), source("b", 0.0))
+    events = events_of(queue, asyncio.create_task(work("a")), asyncio.create_task(work("b")))
     async for event in events:
         assert isinstance(event, LogLine)
         seen.append(event.text)

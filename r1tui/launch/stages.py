@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -44,6 +44,7 @@ from r1tui.system.logs import as_user_error
 from r1tui.system.paths import Paths, private_folder
 
 T = TypeVar("T")
+Queue = asyncio.Queue[StageEvent | None]
 MEASURED_FROM_BYTES = 8 << 30
 """Smaller models are fast enough for nobody to ask."""
 RESTART_DELAYS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
@@ -93,32 +94,33 @@ class Launch:
 
     async def prepare(self) -> AsyncGenerator[StageEvent, None]:
         """Engine, model and plan; `prepared` is there unless the last event is a StageFailed."""
-        engine: list[Engine] = []
-        model: list[Path] = []
         try:  # before an engine is built for a model that has no room
             await asyncio.to_thread(check_room_for, self.variant, self._paths, self._config)
         except Exception as error:
             yield StageFailed.of("model", as_user_error(error, "The launch"))
             return
         config, paths, name = self._config, self._paths, self.variant.name
+        queue: Queue = asyncio.Queue()
         build, fetch = Job(paths.jobs, "engine"), download_job(self.variant, paths)
-        stages = (
-            self._obtain("engine", build, ["build", "--json"], lambda: find_engine(config.engine, paths), engine),
-            self._obtain(
-                "model", fetch, ["download", "--json", name], lambda: find_model(self.variant, paths, config), model
-            ),
+        building = self._obtain("engine", build, ["build"], lambda: find_engine(config.engine, paths), queue)
+        fetching = self._obtain(
+            "model", fetch, ["download", name], lambda: find_model(self.variant, paths, config), queue
         )
-        async with aclosing(merge_events(*stages)) as events:
+        finding = asyncio.create_task(building), asyncio.create_task(fetching)
+        async with aclosing(events_of(queue, *finding)) as events:
             async for event in events:
                 yield event
                 if isinstance(event, StageFailed):
                     return
+        engine, model = await finding[0], await finding[1]
+        if engine is None or model is None:
+            return
         yield StageStarted("plan", "What goes where")
         try:
-            if await asyncio.to_thread(self._speed_matters, model[0]):
+            if await asyncio.to_thread(self._speed_matters, model):
                 yield LogLine("plan", "Measuring the speed of memory, bus and disk once (about 10 s).")
-                await asyncio.to_thread(measure, self._paths, model[0], engine[0].tool("llama-bench"))
-            self.prepared = await asyncio.to_thread(self._plan, engine[0], model[0])
+                await asyncio.to_thread(measure, self._paths, model, engine.tool("llama-bench"))
+            self.prepared = await asyncio.to_thread(self._plan, engine, model)
         except Exception as error:
             yield StageFailed.of("plan", as_user_error(error, "The launch"))
             return
@@ -214,43 +216,42 @@ class Launch:
         return allowed and bool(visible_gpus(read_nvidia().gpus, os.environ))
 
     async def _obtain(
-        self, stage: Stage, job: Job, command: list[str], find: Callable[[], T | None], into: list[T]
-    ) -> AsyncGenerator[StageEvent, None]:
-        """What `find` finds; where it finds nothing, a detached job's events until it does."""
+        self, stage: Stage, job: Job, command: list[str], find: Callable[[], T | None], queue: Queue
+    ) -> T | None:
+        """What `find` finds; where it finds nothing, a detached job is followed until it does. None: that failed."""
         try:
             while (found := await asyncio.to_thread(find)) is None:
-                async with aclosing(self._follow(job, stage, command)) as events:
-                    async for event in events:
-                        yield event
-                        if isinstance(event, StageFailed):
-                            return
+                if (failed := await self._follow(job, stage, command, queue)) is not None:
+                    queue.put_nowait(failed)
+                    return None
         except Exception as error:
-            yield StageFailed.of(stage, as_user_error(error, "The launch"))
-            return
-        into.append(found)
-        path = found.server if isinstance(found, Engine) else found
-        yield StageDone(stage, str(path))
+            queue.put_nowait(StageFailed.of(stage, as_user_error(error, "The launch")))
+            return None
+        queue.put_nowait(StageDone(stage, str(found.server if isinstance(found, Engine) else found)))
+        return found
 
-    async def _follow(self, job: Job, stage: Stage, command: list[str]) -> AsyncGenerator[StageEvent, None]:
-        """The events of a job, which may be another r1tui's; one of ours is stopped when nobody follows it any more."""
-        _, ours = await asyncio.to_thread(job.start, r1tui_command(command, self._config_file))
+    async def _follow(self, job: Job, stage: Stage, command: list[str], queue: Queue) -> StageFailed | None:
+        """Follow a job, which may be another r1tui's; one of ours is stopped when nobody follows it any more."""
+        _, ours = await asyncio.to_thread(job.start, r1tui_command([*command, "--json"], self._config_file))
         done = False
         last_line = ""
         try:
             async with aclosing(job.events()) as events:
                 async for event in events:
-                    if isinstance(event, str):
-                        last_line = event
-                        yield LogLine(stage, event)
-                        continue
-                    done = isinstance(event, StageDone | StageFailed)
-                    if isinstance(event, StageFailed) and not ours:
-                        return  # it was for other settings, or stopped by its user: now it is our turn
-                    if not isinstance(event, StageDone):
-                        yield event
-            if ours and not done:
-                said = f" It said: {last_line}" if last_line else ""
-                yield StageFailed(stage, f"The job ended unexpectedly.{said}", "Start it again to go on.")
+                    match event:
+                        case str():
+                            last_line = event
+                            queue.put_nowait(LogLine(stage, event))
+                        case StageFailed():  # another's was for other settings, or stopped by its user: it is our turn
+                            return event if ours else None
+                        case StageDone():
+                            done = True
+                        case _:
+                            queue.put_nowait(event)
+            if done or not ours:
+                return None
+            said = f" It said: {last_line}" if last_line else ""
+            return StageFailed(stage, f"The job ended unexpectedly.{said}", "Start it again to go on.")
         finally:
             if ours and not (self.leave_download and stage == "model"):
                 await in_thread(job.stop)
@@ -296,30 +297,14 @@ class Launch:
         return Prepared(self.variant, engine, model, plan, argv_of(plan), tcp, smaller)
 
 
-async def merge_events(*sources: AsyncGenerator[StageEvent, None]) -> AsyncGenerator[StageEvent, None]:
-    """The events of all sources as they come; when the consumer stops, so do they, each with its clean-up."""
-    queue: asyncio.Queue[StageEvent | BaseException | None] = asyncio.Queue()
-
-    async def drain(source: AsyncGenerator[StageEvent, None]) -> None:
-        try:
-            async for event in source:
-                queue.put_nowait(event)
-        except Exception as error:  # raised again by the consumer
-            queue.put_nowait(error)
-        finally:
-            queue.put_nowait(None)
-
-    tasks = [asyncio.create_task(drain(source)) for source in sources]
+async def events_of(queue: Queue, *tasks: "asyncio.Task[Any]") -> AsyncGenerator[StageEvent, None]:
+    """The events that the tasks put into the queue, until all have ended; when the consumer stops, so do they."""
+    ending = asyncio.gather(*tasks)
+    ending.add_done_callback(lambda _: queue.put_nowait(None))
     try:
-        running = len(tasks)
-        while running:
-            item = await queue.get()
-            if item is None:
-                running -= 1
-            elif isinstance(item, BaseException):
-                raise item
-            else:
-                yield item
+        while (event := await queue.get()) is not None:
+            yield event
+        await ending
     finally:
         for task in tasks:
             task.cancel()
