@@ -104,9 +104,7 @@ class Conversation:
 
     def show(self, exchange: Exchange) -> None:
         """Show the branch of this exchange, to the end that was asked last."""
-        path = [exchange]
-        while (before := path[0].parent) is not None:
-            path.insert(0, before)
+        path = path_to(exchange)
         while after := [one for one in self.every if one.parent is path[-1]]:
             path.append(after[-1])
         self.exchanges[:] = path
@@ -191,6 +189,15 @@ def surely_has_room(texts: Iterable[str], context_tokens: int) -> bool:
     """Whether these messages leave room however they are cut into tokens: none is less than a byte."""
     most = sum(len(text.encode()) + MESSAGE_TOKENS for text in texts)
     return not ContextBudget(most, context_tokens).is_nearly_full
+
+
+def path_to(end: Exchange | None) -> list[Exchange]:
+    """The exchanges from the first one to this one."""
+    path: list[Exchange] = []
+    while end is not None:
+        path.insert(0, end)
+        end = end.parent
+    return path
 
 
 def name_of(title: str, first_question: str) -> str:

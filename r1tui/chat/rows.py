@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from r1tui.chat.answer import RUNNING, Answer, Base, Pieces
-from r1tui.chat.conversation import Conversation, Exchange
+from r1tui.chat.conversation import Conversation, Exchange, path_to
 from r1tui.chat.database import text_of, time_of
 from r1tui.events import Finished
 from r1tui.messages import decode
@@ -24,6 +24,7 @@ from r1tui.remedies import Advice, read
 LEFT = "r1tui ended during this answer; its end may be missing."
 T = TypeVar("T")
 Row = dict[str, Any]
+_KEY = "SELECT key FROM conversations WHERE id = ?"
 _TEXTS = frozenset(("question", "answer", "thinking", "state", "cause", "remedy", "cut", "answer_id", "model"))
 Value = str | int | float | None
 _log = logging.getLogger(__name__)
@@ -208,7 +209,9 @@ def load(
         exchanges[one["number"]] = exchange
         if one["state"] in RUNNING:
             unsettled.append(exchange)
-    conversation = Conversation(conversation_id, _path(exchanges.get(shown)), text_of(title), list(exchanges.values()))
+    conversation = Conversation(
+        conversation_id, path_to(exchanges.get(shown)), text_of(title), list(exchanges.values())
+    )
     tracker = Tracker(conversation, {exchange: number for number, exchange in exchanges.items()})
     tracker.is_loaded(but=unsettled)
     return Loaded(conversation, time_of(created_s), time_of(updated_s), tracker, open_in)
@@ -217,18 +220,16 @@ def load(
 def write(connection: sqlite3.Connection, changes: Changes, server: str) -> bool:
     """Bring the rows up to date, in a transaction of the caller's; False when they lack what is not in `changes`."""
     now_s = time()
-    found = connection.execute("SELECT key, title FROM conversations WHERE id = ?", (changes.id,)).fetchone()
-    if found is None and not changes.whole:
+    if not changes.whole and not connection.execute(_KEY, (changes.id,)).fetchone():
         return False
-    if found is None:
-        made = "INSERT INTO conversations (id, title, created_s, updated_s, opened_s) VALUES (?, ?, ?, ?, ?)"
-        key = connection.execute(made, (changes.id, changes.title, now_s, now_s, now_s)).lastrowid
-    else:
-        key = found[0]
-        if found[1] != changes.title:
-            connection.execute("UPDATE conversations SET title = ? WHERE key = ?", (changes.title, key))
-        if changes.whole:
-            connection.execute("DELETE FROM exchanges WHERE conversation = ?", (key,))
+    connection.execute(
+        "INSERT INTO conversations (id, title, created_s, updated_s, opened_s) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET title = excluded.title WHERE title != excluded.title",
+        (changes.id, changes.title, now_s, now_s, now_s),
+    )
+    (key,) = connection.execute(_KEY, (changes.id,)).fetchone()
+    if changes.whole:
+        connection.execute("DELETE FROM exchanges WHERE conversation = ?", (key,))
     for change in changes.exchanges:
         _write(connection, key, change)
     connection.execute("UPDATE conversations SET shown = ? WHERE key = ?", (changes.shown, key))
@@ -331,11 +332,3 @@ def _named(connection: sqlite3.Connection, statement: str, key: int) -> list[Row
     cursor.row_factory = sqlite3.Row
     found = cursor.execute(statement, (key,)).fetchall()
     return [{name: text_of(row[name]) if name in _TEXTS else row[name] for name in row.keys()} for row in found]  # noqa: SIM118
-
-
-def _path(end: Exchange | None) -> list[Exchange]:
-    path: list[Exchange] = []
-    while end is not None:
-        path.insert(0, end)
-        end = end.parent
-    return path
