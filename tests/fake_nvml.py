@@ -55,5 +55,9 @@ def fake_nvml(**changes: Any) -> SimpleNamespace:
             SimpleNamespace(pid=4242, usedGpuMemory=15 * GIB),
             SimpleNamespace(pid=77, usedGpuMemory=4 * GIB),
         ],
+        "nvmlDeviceGetGraphicsRunningProcesses": lambda handle: [SimpleNamespace(pid=9, usedGpuMemory=GIB // 4)],
+        "nvmlSystemGetProcessName": lambda pid: {4242: "/opt/llama/llama-server", 77: "/usr/bin/python3"}.get(
+            pid, "Xorg"
+        ),
     }
     return SimpleNamespace(**{**calls, **changes})

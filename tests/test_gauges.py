@@ -7,7 +7,8 @@ from textual.content import Content
 
 from r1tui.events import Content as Answered
 from r1tui.events import Finished, PromptProgress, Reasoning, Timings
-from r1tui.tui.widgets.gauges import LEVELS, SHADES, SIXTEEN, bar, chart, elided, one_line, sides, sparkline
+from r1tui.tui.widgets.gauges import SHADES, SIXTEEN, bar, curve, digits, elided, one_line, sides, stacked_bar
+from r1tui.tui.widgets.quantities import round_top
 from r1tui.tui.widgets.speed import SpeedMeter
 
 TIMINGS = Timings(prompt_tokens=1000, cached_tokens=0, prompt_tps=210.4, completion_tokens=229, tps=12.34)
@@ -24,23 +25,41 @@ def test_bars_fill_by_eighths_and_by_halves() -> None:
     assert [bar(n / 4, 2, SIXTEEN).plain for n in range(5)] == ["░░", "▌░", "█░", "█▌", "██"]
 
 
-def test_a_sparkline_stands_on_zero() -> None:
-    assert sparkline([4, 8], 4) == "  ▅█"
-    assert sparkline([1, 1, 1], 2) == "██"
-    assert sparkline([0, 0], 3) == " ▁▁"
-    assert sparkline([], 3) == "   "
-    assert set(sparkline(range(100), 50)) <= set(LEVELS)
+@given(st.floats(-1, 2), st.floats(-1, 2), st.integers(0, 60))
+def test_a_bar_of_two_shares_is_as_wide_as_it_should_be(ours: float, others: float, width: int) -> None:
+    for ink in (SHADES, SIXTEEN):
+        assert stacked_bar((ours, ""), (others, ""), width, ink).cell_length == width
 
 
-def test_a_chart_is_a_sparkline_of_several_rows() -> None:
-    assert chart([0, 1, 4, 8], 5, 2, 8) == ["   ▁█", " ▁▃██"]
-    assert chart([16], 1, 3, 8) == ["█", "█", "█"]
-    assert chart([], 2, 2) == ["  ", "  "]
+def test_others_are_told_from_ours_and_from_what_is_free_without_colours() -> None:
+    assert stacked_bar((0.5, "$primary"), (0.25, "$secondary"), 8, SIXTEEN).plain == "████▒▒░░"
 
 
-@given(st.lists(st.floats(0, 1e9), max_size=30), st.integers(0, 30), st.integers(1, 6))
-def test_a_chart_is_as_large_as_it_should_be(values: list[float], width: int, height: int) -> None:
-    assert [len(row) for row in chart(values, width, height)] == [width] * height
+def test_a_steady_rate_is_a_line_and_no_block() -> None:
+    assert curve([8] * 8, 4, 2, 10, SHADES) == ["⠒⠒⠒⠒", "    "]
+    assert curve([8] * 4, 4, 2, 10, SIXTEEN) == ["▄▄▄▄", "    "]
+
+
+def test_a_curve_stands_at_the_right_and_joins_its_marks() -> None:
+    assert curve([0, 10], 2, 1, 10, SHADES) == [" ⡸"]
+    assert curve([0, 10], 4, 2, 10, SIXTEEN) == ["   █", "  ▄▀"]
+    assert curve([], 2, 2, 10, SHADES) == ["  ", "  "]
+    assert curve([99], 1, 1, 10, SHADES) == curve([10], 1, 1, 10, SHADES)
+
+
+@given(st.lists(st.floats(0, 1e9), max_size=90), st.integers(0, 30), st.integers(1, 6), st.floats(0, 1e9))
+def test_a_curve_is_as_large_as_it_should_be(values: list[float], width: int, height: int, top: float) -> None:
+    for ink in (SHADES, SIXTEEN):
+        assert [len(row) for row in curve(values, width, height, top, ink)] == [width] * height
+
+
+def test_large_digits() -> None:
+    assert digits("10.2") == ["╺┓ ┏━┓ ╺━┓", " ┃ ┃ ┃ ┏━┛", "╺┻╸┗━┛.┗━╸"]
+
+
+@pytest.mark.parametrize(("value", "top"), [(0, 1), (0.16, 0.2), (1, 1), (9.4, 10), (12.1, 15), (104, 150)])
+def test_an_axis_ends_at_a_round_number(value: float, top: float) -> None:
+    assert round_top(value) == pytest.approx(top)
 
 
 def test_one_row_of_two_sides() -> None:
@@ -59,8 +78,6 @@ def test_the_speed_is_that_of_the_last_seconds() -> None:
         meter.add(Timings(100, 0, 50.0, tokens, 12.0))
     assert meter.now_tps == pytest.approx(40)
     assert meter.average_tps == 12.0
-    assert len(meter.history) == 30
-    assert list(meter.history)[5] == pytest.approx(10)
 
 
 def test_slow_tokens_are_watched_for_longer() -> None:
@@ -111,3 +128,24 @@ def test_the_record_of_an_answer_tells_nothing_of_its_first_token() -> None:
     meter = SpeedMeter()
     meter.take([Reasoning("Hm"), Finished("stop", 1000, 100, 500, 200.0, 11.5, 0.1)])
     assert meter.first_token_s is None
+
+
+def test_how_far_an_answer_is() -> None:
+    meter = SpeedMeter()
+    seen = [meter.phase]
+    meter.asked()
+    seen.append(meter.phase)
+    for event in (PromptProgress(400, 100, 250, 3000.0), Reasoning("Hm"), TIMINGS, Answered("Yes"), TIMINGS):
+        meter.take([event])
+        seen.append(meter.phase)
+    meter.take([Finished("stop", 1000, 100, 500, 200.0, 11.5, 10_400.0)])
+    reading, thinking, answering = "reading the prompt", "thinking", "answering"
+    assert [*seen, meter.phase] == ["", reading, reading, thinking, thinking, answering, answering, ""]
+
+
+def test_figures_of_the_server_before_are_forgotten() -> None:
+    meter = SpeedMeter()
+    meter.asked()
+    meter.take([Reasoning("Hm"), TIMINGS])
+    meter.forget()
+    assert (*known(meter), meter.first_token_s, meter.reused) == (None,) * 5

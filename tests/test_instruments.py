@@ -1,5 +1,6 @@
 """The instruments: right figures in their places, in any room and theme, drawn seldom and only where they changed."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,16 +14,14 @@ from textual.geometry import Region
 from textual.widget import Widget
 from textual.widgets import Label
 
-from r1tui.events import Finished, PromptProgress, Timings
-from r1tui.machine.nvml import GpuUse
+from r1tui.events import Content, Finished, Progress, PromptProgress, Reasoning, Timings
+from r1tui.machine.nvml import GpuProcess, GpuUse
 from r1tui.machine.telemetry import Sample, ServerUse
 from r1tui.messages import DevicePlan, Ending, HostPlan, PlanSummary, Range, Speed, Status
 from r1tui.tui.themes import TERMINAL, load_themes
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.gauges import SHADES, SIXTEEN
-from r1tui.tui.widgets.instrument_board import board
-from r1tui.tui.widgets.instrument_line import line
-from r1tui.tui.widgets.instrument_rows import panel
+from r1tui.tui.widgets.instrument_rows import line, page, state
 from r1tui.tui.widgets.instruments import Instruments
 
 GIB = 1 << 30
@@ -92,11 +91,12 @@ async def test_the_panel_shows_everything() -> None:
         await pilot.pause()
         text = shown(seat.panel)
     for words in (
-        "● ready r1-iq1_s", "1 h 07 min", "62 layers on CUDA0, experts of 33 on", "12.3 tok/s", "210 tok/s",
-        "1,229 / 8,192", "GPU 0  NVIDIA H100 80GB HBM3", "62.0 / 80.0 GiB", "87 % 63°C 412 W", "96.0 / 128.0 GiB",
-        "29.0 GiB", "45 %", "90.0 GiB", "78.0 mapped, 12.0 own", "42 %", "█",
+        "● ready r1-iq1_s", "1 h 07 min", "62 layers on CUDA0, experts of 33 on", "┏━┛", "average 12.3", "210 tok/s",
+        "1,229 / 8,192", "VRAM  H100 80GB HBM3", "62.0 / 80.0 GiB", "87 % 412 W 63 °C", "96.0 / 128.0 GiB",
+        "29.0 GiB", "45 %", "90.0 GiB", "78.0 mapped, 12.0 private", "42 %", "█",
     ):  # fmt: skip
         assert words in text
+    assert text.count("memory") == 1
 
 
 async def test_the_line_of_a_narrow_terminal_says_what_matters_most() -> None:
@@ -108,8 +108,8 @@ async def test_the_line_of_a_narrow_terminal_says_what_matters_most() -> None:
         assert seat.line.size.height == 1
         assert seat.line.size.width <= 80
         text = shown(seat.line)
-    assert text.startswith("● ready r1-iq1_s │  12.3 tok/s")
-    assert text.endswith("│ context 15% │ GPU 62/80 GiB  87 %")
+    assert text.startswith("● ready r1-iq1_s  VRAM █████  62/80 GiB   12.3 tok/s")
+    assert "  context 15 %" in text
 
 
 async def test_a_second_draw_waits_and_repaints_only_the_rows_that_changed() -> None:
@@ -179,13 +179,13 @@ async def test_names_are_text() -> None:
         tell(seat, sample=replace(SAMPLE, gpus=(gpu,)), status=Status(state="ready", variant="[b]x\x1b]0;t\x07"))
         await pilot.pause()
         text = shown(seat.panel)
-    assert "GPU 0  [red]a b" in text
+    assert "VRAM  [red]a b" in text
     assert "ready [b]x" in text
     assert "\x1b" not in text
 
 
 def text_of(figures: Figures, width: int = 36, height: int = 60) -> str:
-    return "\n".join(row.plain for row in panel(figures, width, height, SHADES))
+    return "\n".join(row.plain for row in page(figures, width, height, SHADES))
 
 
 def test_no_gpu_is_said_and_a_lost_one_is_news() -> None:
@@ -198,14 +198,17 @@ def test_no_gpu_is_said_and_a_lost_one_is_news() -> None:
     assert "GPU 1  GPU is lost" in text_of(Figures(one_of_two))
 
 
-def test_eight_gpus_take_a_row_each_where_there_is_no_room_for_more() -> None:
+def test_eight_gpus_take_two_rows_each_and_one_where_there_is_no_room_for_more() -> None:
     figures = Figures(replace(SAMPLE, gpus=tuple(replace(GPU, index=index) for index in range(8))), STATUS)
-    assert text_of(figures).count("HBM3") == 8
-    short = text_of(figures, height=24)
-    assert "HBM3" not in short
-    assert short.count("62/80 GiB") == 8
-    assert "llama-server" in short
-    assert "8 GPUs 496/640 GiB  87 %" in line(figures, 200, SHADES).plain
+    text = text_of(figures)
+    assert "VRAM  8 × H100" in text
+    assert "496.0 / 640.0 GiB" in text
+    assert text.count("62.0 / 80.0 GiB") == text.count("87 % 412 W 63 °C") == 8
+    short = text_of(figures, height=20)
+    assert short.count("62.0 / 80.0 GiB") == 8
+    assert "87 %" not in short
+    assert "12.3" not in short
+    assert "VRAM █████  496/640 GiB" in line(figures, 200, SHADES).plain
 
 
 DEVICE = DevicePlan("CUDA0", 80 << 10, 0, 48 << 10, 10 << 10, 2 << 10)
@@ -215,27 +218,27 @@ OWN = replace(GPU, own_bytes=60 * GIB)
 @pytest.mark.parametrize(
     ("gpu", "device", "said"),
     [
-        (OWN, DEVICE, ["ours        60.0 of 60.0 GiB planned", "others            2.0 GiB, 18.0 free"]),
-        (OWN, changed(DEVICE, name="CUDA1"), ["ours                        60.0 GiB"]),
-        (OWN, changed(DEVICE, total_mib=24 << 10), ["ours                        60.0 GiB"]),
-        (GPU, DEVICE, ["          60.0 GiB planned, 18.0 free"]),
-        (GPU, DevicePlan(), ["                           18.0 free"]),
+        (OWN, DEVICE, ["█ ours           60.0 GiB, plan 60.0", "▒ others         2.0 GiB, 18.0 free"]),
+        (OWN, changed(DEVICE, name="CUDA1"), ["█ ours                      60.0 GiB"]),
+        (OWN, changed(DEVICE, total_mib=24 << 10), ["█ ours                      60.0 GiB"]),
+        (GPU, DEVICE, ["GiB             plan 60.0, 18.0 free"]),
+        (GPU, DevicePlan(), ["GiB                        18.0 free"]),
     ],
 )  # fmt: skip
 def test_a_gpu_s_memory_is_ours_or_others_and_as_planned_or_not(
     gpu: GpuUse, device: DevicePlan, said: list[str]
 ) -> None:
     status = changed(STATUS, plan=changed(PLAN, devices=(device,)))
-    text = text_of(Figures(replace(SAMPLE, gpus=(gpu,)), status))
+    rows = [" ".join(row.split()) for row in text_of(Figures(replace(SAMPLE, gpus=(gpu,)), status)).splitlines()]
     for words in said:
-        assert words.strip() in [row.strip() for row in text.splitlines()]
+        assert " ".join(words.split()) in rows
 
 
 def test_more_on_a_gpu_than_planned_is_marked() -> None:
     def style(own_gib: int) -> bool:
         gpu = replace(GPU, own_bytes=own_gib * GIB)
         figures = Figures(replace(SAMPLE, gpus=(gpu,)), changed(STATUS, plan=changed(PLAN, devices=(DEVICE,))))
-        (row,) = [row for row in panel(figures, 36, 60, SHADES) if row.plain.startswith("ours")]
+        (row,) = [row for row in page(figures, 36, 60, SHADES) if " ours " in row.plain]
         return any("$warning" in str(span.style) for span in row.spans)
 
     assert [style(60), style(61)] == [False, True]
@@ -244,9 +247,9 @@ def test_more_on_a_gpu_than_planned_is_marked() -> None:
 @pytest.mark.parametrize(
     ("host", "mapped", "gpus", "said"),
     [
-        ((131, 0, 1, 1), 63, (), ["63.0 / 131.0 GiB", "of it in memory"]),
-        ((84, 2, 1, 3), 78, (GPU,), ["78.0 / 84.0 GiB", "of its part on the CPU in memory"]),
-        ((131, 0, 1, 100), 78, (), ["32.0 / 32.0 GiB", "of it in memory"]),  # 99 are copies
+        ((131, 0, 1, 1), 63, (), ["63.0 / 131.0 GiB", "of them in RAM"]),
+        ((84, 2, 1, 3), 78, (GPU,), ["78.0 / 84.0 GiB", "of those on the CPU in RAM"]),
+        ((131, 0, 1, 100), 78, (), ["32.0 / 32.0 GiB", "of them in RAM"]),  # 99 are copies
         ((10, 0, 1, 11), 1, (), []),  # all are copies
     ],
 )
@@ -256,7 +259,7 @@ def test_how_much_of_the_model_is_in_memory(
     plan = changed(PLAN, host=HostPlan(0, *(gib << 10 for gib in host)))
     sample = replace(SAMPLE, gpus=gpus or None, server=replace(SERVER, mapped_bytes=mapped * GIB))
     rows = text_of(Figures(sample, changed(STATUS, plan=plan))).splitlines()
-    at = [y for y, row in enumerate(rows) if row.startswith("model")]
+    at = [y for y, row in enumerate(rows) if row.startswith("weights")]
     found = [words for y in at for words in (rows[y][-len(said[0]) :], rows[y + 1].strip())]
     assert found == said
 
@@ -264,9 +267,9 @@ def test_how_much_of_the_model_is_in_memory(
 def test_what_is_read_from_disk_is_the_server_s_where_that_is_known() -> None:
     ours, whole = replace(SERVER, read_bytes_per_s=1.5 * GIB), replace(SAMPLE, disk_bytes_per_s=3e9)
     rows = text_of(Figures(replace(whole, server=ours))).splitlines()
-    assert rows.index("disk" + "1.50 GiB/s".rjust(32)) > rows.index("llama-server")
+    assert rows.index("disk" + "1.50 GiB/s".rjust(32)) > rows.index("llama-server" + "90.0 GiB".rjust(24))
     rows = text_of(Figures(whole)).splitlines()
-    assert rows.index("disk" + "2.79 GiB/s".rjust(32)) < rows.index("llama-server")
+    assert rows.index("disk" + "2.79 GiB/s".rjust(32)) < rows.index("llama-server" + "90.0 GiB".rjust(24))
     assert not any(row.startswith("disk") for row in text_of(Figures(SAMPLE)).splitlines())
 
 
@@ -289,6 +292,79 @@ def test_how_much_of_a_prompt_was_reused() -> None:
     assert said() == ["–"]
 
 
+def test_the_state_says_what_is_going_on() -> None:
+    instruments = Instruments()
+    seen = []
+
+    def say() -> None:
+        seen.append(state(instruments.figures).plain.removeprefix("● ").removesuffix(" r1-iq1_s"))
+
+    for name in ("starting", "loading"):
+        instruments.update_server(changed(STATUS, state=name))
+        say()
+    instruments.update_load(Progress("server", 43, 100, "bytes"))
+    say()
+    instruments.update_server(STATUS)
+    say()
+    instruments.asked()
+    say()
+    for event in (Reasoning("Hm"), Content("Yes"), Finished("stop", 1000, 0, 229, 210.4, 12.34, 900.0)):
+        instruments.update_answer([event])
+        say()
+    instruments.update_server(changed(STATUS, answers=["of another program"]))
+    say()
+    for name in ("sleeping", "failed"):
+        instruments.update_server(changed(STATUS, state=name))
+        say()
+    assert seen == [
+        "starting", "loading", "loading 43 %", "ready", "reading the prompt", "thinking", "answering", "ready",
+        "answering", "unloaded", "failed",
+    ]  # fmt: skip
+
+
+def test_no_figures_of_the_model_before_stay_while_another_is_loaded() -> None:
+    instruments = Instruments()
+    instruments.update_server(STATUS)
+    instruments.update_answer([TIMINGS])
+    assert "average 12.3" in text_of(instruments.figures)
+    instruments.update_server(changed(STATUS, state="loading"))
+    assert not {"average 12.3", "210 tok/s"} & set(re.split(r" {2,}|\n", text_of(instruments.figures)))
+
+
+def test_who_holds_vram_is_named_two_beside_the_chat_and_all_on_a_whole_screen() -> None:
+    held = [GpuProcess(4242, "llama-server", 60 * GIB), GpuProcess(7, "python3", GIB), GpuProcess(8, "[b]x\n", None)]
+    cards = tuple(replace(GPU, index=index, processes=tuple(held)) for index in range(2))
+    figures = Figures(replace(SAMPLE, gpus=cards), STATUS)
+    rows = [row.strip() for row in text_of(figures).splitlines()]
+    at = next(y for y, row in enumerate(rows) if row.startswith("VRAM by process"))
+    assert rows[at : at + 3] == [
+        f"{'VRAM by process':<30}1 more", f"{'llama-server  4242':<27}120.0 GiB", f"{'python3  7':<29}2.0 GiB",
+    ]  # fmt: skip
+    text = text_of(figures, 198, 59)
+    assert "[b]x  8" in text
+    assert "more" not in text
+
+
+@pytest.mark.parametrize("n_gpus", [1, 2, 4, 8])
+def test_a_whole_screen_has_a_column_for_every_card(n_gpus: int) -> None:
+    figures = Figures(replace(SAMPLE, gpus=tuple(replace(GPU, index=index) for index in range(n_gpus))), STATUS)
+    rows = text_of(figures, 198, 59).splitlines()
+    assert len(rows) > 40
+    beside = [row.count("GPU ") for row in rows if re.match("GPU [0-9] ", row)]
+    assert beside == {1: [1], 2: [2], 4: [4], 8: [4, 4]}[n_gpus]
+
+
+def test_what_leads_the_eye_and_what_is_red() -> None:
+    """The two headlines have colours of their own, CPU has none, and red is for errors."""
+    sample = replace(SAMPLE, memory_available_bytes=0)
+    figures = Figures(sample, STATUS, context_size=1000, context_used=999)
+    figures.speed.add(TIMINGS)
+    rows = page(figures, 36, 60, SIXTEEN)
+    assert "$error" not in str([row.spans for row in rows])
+    (cpu,) = [row for row in rows if row.plain.startswith("CPU")]
+    assert {str(span.style) for span in cpu.spans} <= {"dim"}
+
+
 def test_a_course_is_the_mean_of_five_samples_and_stands_still_meanwhile() -> None:
     figures = Figures()
     shown = []
@@ -298,7 +374,7 @@ def test_a_course_is_the_mean_of_five_samples_and_stands_still_meanwhile() -> No
     assert shown[0] == shown[4] == [0.0]
     assert shown[5] == shown[9] == [0.0, 30.0]
     assert shown[10] == [0.0, 30.0, 80.0]
-    assert list(figures.courses["gpu 0 use"].means) == [87.0] * 3
+    assert list(figures.courses["gpu 0"].means) == [87.0] * 3
     figures.note(replace(SAMPLE, cpu_percent=None, gpus=None))
     assert list(figures.courses["cpu"].means) == shown[10]
 
@@ -358,11 +434,8 @@ def test_any_figures_in_any_room(
         figures.note(sample)
     figures.speed.add(Timings(7, 0, tps, 7, tps))
     for ink in (SHADES, SIXTEEN):
-        assert len(panel(figures, width, height, ink)) <= height
+        assert len(page(figures, width, height, ink)) <= height
         assert line(figures, width, ink).cell_length <= width
-        rows = board(figures, width, height, ink)
-        assert len(rows) <= height
-        assert all(row.cell_length <= width for row in rows)
 
 
 @given(st.floats(0.0, 99.99), st.floats(0.0, 100.0), st.integers(0, 80 * GIB))

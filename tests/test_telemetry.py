@@ -294,6 +294,24 @@ def test_what_the_server_holds_of_a_gpu_where_the_driver_tells(
     assert sample.gpus[0].used_bytes == 20 * GIB
 
 
+def test_who_holds_memory_of_a_gpu_computing_or_drawing(
+    nvml: Callable[..., None], sampling: Callable[..., Samples]
+) -> None:
+    nvml(nvmlDeviceGetGraphicsRunningProcesses=process_list(p9=GIB // 4, p77=GIB))
+    sample = sampling(server_pid=lambda: 4242).until(lambda sample: sample.gpus)
+    assert sample.gpus is not None
+    assert {(one.pid, one.name, one.held_bytes) for one in sample.gpus[0].processes} == {
+        (4242, "llama-server", 15 * GIB), (77, "python3", 4 * GIB), (9, "Xorg", GIB // 4),
+    }  # fmt: skip
+
+
+def test_processes_that_the_driver_cannot_name(nvml: Callable[..., None], sampling: Callable[..., Samples]) -> None:
+    nvml(nvmlSystemGetProcessName=unsupported, nvmlDeviceGetGraphicsRunningProcesses=unsupported)
+    sample = sampling(server_pid=lambda: 4242).until(lambda sample: sample.gpus)
+    assert sample.gpus is not None
+    assert [(one.pid, one.name) for one in sample.gpus[0].processes] == [(4242, ""), (77, "")]
+
+
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="/proc is Linux's")
 def test_what_the_server_reads_from_disk(tmp_path: Path, sampling: Callable[..., Samples]) -> None:
     counts = tmp_path / f"proc/{os.getpid()}/io"

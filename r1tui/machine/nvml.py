@@ -65,6 +65,16 @@ class Nvidia:
 
 
 @dataclass(frozen=True)
+class GpuProcess:
+    """A process that holds memory of a GPU; `held_bytes` is None where the driver does not tell it."""
+
+    pid: int
+    name: str
+    """Its program's file; empty where the driver does not know the process (containers)."""
+    held_bytes: int | None
+
+
+@dataclass(frozen=True)
 class GpuUse:
     """One GPU's activity, of all processes; unknown values are None. `problem` says why nothing is known."""
 
@@ -79,8 +89,8 @@ class GpuUse:
     own_bytes: int | None = None
     """What the process that was asked about holds; None as well where the driver shows no processes (containers)."""
     pci_bus_id: str = ""
-    shows_processes: bool = False
-    """Whether the driver shows any process there: in a container it may show none."""
+    processes: tuple[GpuProcess, ...] = ()
+    """Those that compute or draw there; in a container the driver may show none."""
 
 
 class NvmlError(R1tuiError):
@@ -138,6 +148,11 @@ class Binding:
         """The card's name, or one for all of them."""
         return _text(self.ask("nvmlDeviceGetName", handle)) or "NVIDIA GPU"
 
+    def process_name(self, pid: int) -> str:
+        """The name of the program's file; empty where the driver does not say."""
+        given = self.ask("nvmlSystemGetProcessName", pid)
+        return _text(given).rpartition("/")[2] if isinstance(given, str | bytes) else ""
+
     def pci_bus_id(self, handle: Any) -> str:
         """Where the card is, as `0000:65:00.0`; empty where the driver does not say."""
         given = _text(getattr(self.ask("nvmlDeviceGetPciInfo", handle), "busId", ""))
@@ -157,6 +172,8 @@ class NvmlSession:
 
     def __init__(self) -> None:
         self._nvml = Binding()
+        self._names: dict[int, str] = {}
+        """Of the processes that were seen, by pid."""
         try:
             self._cards = [self._card(index) for index in range(_count(self._nvml))]
             self._addresses = ["" if isinstance(card, NvmlError) else self._nvml.pci_bus_id(card)
@@ -175,7 +192,7 @@ class NvmlSession:
     def pids(self) -> set[int]:
         """The processes that hold memory of a GPU; in a container the driver may show none."""
         cards = [handle for _, handle in self._cards if not isinstance(handle, NvmlError)]
-        return {pid for handle in cards for pid, _ in self._processes(handle)}
+        return {pid for handle in cards for pid, _ in self._processes(handle, "Compute")}
 
     def close(self) -> None:
         self._nvml.close()
@@ -201,6 +218,7 @@ class NvmlSession:
         memory = nvml.call("nvmlDeviceGetMemoryInfo", handle)  # none where it is the CPU's: Jetson and Grace
         rates = nvml.ask("nvmlDeviceGetUtilizationRates", handle)
         milliwatts = nvml.number("nvmlDeviceGetPowerUsage", handle)
+        computing = self._processes(handle, "Compute")
         return GpuUse(
             index,
             name,
@@ -209,25 +227,28 @@ class NvmlSession:
             None if rates is None else rates.gpu,
             self._temperature_c(handle),
             None if milliwatts is None else milliwatts / 1000,
-            own_bytes=None if pid is None else self._held_bytes(handle, pid),
+            own_bytes=_held_bytes(computing, pid),
             pci_bus_id=self._addresses[index],
-            shows_processes=pid is not None and bool(self._processes(handle)),
+            processes=tuple(
+                GpuProcess(one, self._name(one), held)
+                for one, held in {**dict(self._processes(handle, "Graphics")), **dict(computing)}.items()
+            ),
         )
 
-    def _processes(self, handle: Any) -> list[tuple[int, int | None]]:
-        """Processes that compute there, and the bytes of memory that each holds, where the driver tells it."""
-        running = self._nvml.ask("nvmlDeviceGetComputeRunningProcesses", handle)
+    def _name(self, pid: int) -> str:
+        if pid not in self._names:
+            self._names[pid] = self._nvml.process_name(pid)
+        return self._names[pid]
+
+    def _processes(self, handle: Any, kind: str) -> list[tuple[int, int | None]]:
+        """Processes of this kind there, and the bytes of memory that each holds, where the driver tells it."""
+        running = self._nvml.ask(f"nvmlDeviceGet{kind}RunningProcesses", handle)
         found = []
         for process in running if isinstance(running, list | tuple) else ():
             pid, held = getattr(process, "pid", None), getattr(process, "usedGpuMemory", None)
             if isinstance(pid, int):
                 found.append((pid, held if isinstance(held, int) else None))
         return found
-
-    def _held_bytes(self, handle: Any, pid: int) -> int | None:
-        held = [held_bytes for process, held_bytes in self._processes(handle) if process == pid]
-        known = [one for one in held if one is not None]  # not all under WDDM, and with MIG
-        return sum(known) if known and len(known) == len(held) else None
 
     def _temperature_c(self, handle: Any) -> int | None:
         """Drivers older than CUDA 12.8 know only the second call, those of CUDA 14 will know only the first."""
@@ -264,6 +285,12 @@ def read_uses(pid: int, most_s: float = 5.0) -> tuple[GpuUse, ...]:
     looking.start()
     looking.join(most_s)
     return found[0] if found else ()
+
+
+def _held_bytes(processes: list[tuple[int, int | None]], pid: int | None) -> int | None:
+    held = [held_bytes for process, held_bytes in processes if process == pid]
+    known = [one for one in held if one is not None]  # not all under WDDM, and with MIG
+    return sum(known) if known and len(known) == len(held) else None
 
 
 def _look() -> Nvidia:

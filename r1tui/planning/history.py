@@ -99,7 +99,7 @@ def measure_held(server: Status) -> dict[str, int]:
             continue
         since_mib = device.free_mib - (use.total_bytes - use.used_bytes >> 20)
         buffers_mib = device.planned_mib - device.pool_mib
-        if not use.shows_processes and 0 <= since_mib - buffers_mib <= LARGEST_POOL_MIB:
+        if not use.processes and 0 <= since_mib - buffers_mib <= LARGEST_POOL_MIB:
             held[device.name] = since_mib
     return held
 

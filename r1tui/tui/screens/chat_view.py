@@ -10,7 +10,7 @@ from r1tui.chat.attachments import as_asked
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
-from r1tui.events import StageEvent, StreamEvent
+from r1tui.events import Progress, StageEvent, StreamEvent
 from r1tui.messages import Status
 from r1tui.tui.controllers.conversations import ConversationController
 from r1tui.tui.controllers.models import ModelController
@@ -173,6 +173,8 @@ class ChatView:
     def show_stage(self, event: StageEvent) -> None:
         """A stage of a launch has made progress."""
         self.widgets.stages.apply(with_keys(event, self._screen.app))
+        if isinstance(event, Progress) and event.stage == "server":
+            self.widgets.instruments.update_load(event)
 
     def hide_launch(self, *, focus: bool) -> None:
         """No launch is of interest any more; with `focus` the user may ask now."""

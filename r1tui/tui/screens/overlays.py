@@ -23,7 +23,7 @@ from r1tui.tui.keymap import keys_of
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.dialogs import Dialog
 from r1tui.tui.widgets.figures import Figures
-from r1tui.tui.widgets.instrument_board import Board
+from r1tui.tui.widgets.instruments import Board
 from r1tui.tui.widgets.key_line import KeyLine
 
 KEYS_WIDTH = 20

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from r1tui.messages import PlanSummary, Status
 
 SPAN = 5
-"""Samples that one mark of a course stands for: it is redrawn every five seconds, and 36 of them are three minutes."""
-KEPT = 180
+"""Samples that one mark of a course stands for, about as many seconds: it is redrawn every five seconds."""
+KEPT = 400
 ALIKE = 0.05
 """Totals of one GPU by the driver and by the engine differ by less: the driver keeps some for itself."""
 
@@ -52,20 +52,20 @@ class Figures:
     context_size: int | None = None
     context_used: int | None = None
     """Tokens of it that the conversation takes that is shown."""
+    loaded_share: float | None = None
+    """How much of the model is loaded, from 0 to 1, while it is."""
     slow_link: bool = False
     """Whether little is sent to the terminal, so that all this is seen late."""
     courses: defaultdict[str, Course] = field(default_factory=lambda: defaultdict(Course))
-    """By what they are of: cpu, memory, disk, server cpu, gpu 0 use, gpu 0 memory, …"""
+    """By what they are of: speed, cpu, disk, server cpu, gpu 0, …"""
 
     def note(self, sample: Sample) -> None:
         """Take the next sample."""
         self.sample = sample
-        add = {"cpu": sample.cpu_percent, "memory": float(sample.memory_used_bytes), "disk": self.disk_bytes_per_s}
+        add = {"cpu": sample.cpu_percent, "disk": self.disk_bytes_per_s, "speed": self.speed.now_tps or 0.0}
         if sample.server is not None:
             add["server cpu"] = sample.server.cpu_percent
-        for gpu in sample.gpus or ():
-            add[f"gpu {gpu.index} use"] = gpu.busy_percent
-            add[f"gpu {gpu.index} memory"] = gpu.used_bytes
+        add |= {f"gpu {gpu.index}": gpu.busy_percent for gpu in sample.gpus or ()}
         for name, value in add.items():
             self.courses[name].add(value)
 

@@ -1,18 +1,25 @@
-"""Bars, sparklines and inks: what the instruments and the stages of a launch are drawn with.
+"""Bars, curves, large digits and inks: what the instruments and the stages of a launch are drawn with.
 
 The terminal's sixteen colours know no shades, so there a bar's track is a character and what is muted is dim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from textual.content import Content
+from textual.renderables.digits import DIGITS, DIGITS3X3_BOLD
 
 from r1tui.tui.widgets.transcript_rows import safe_text
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
-LEVELS = "▁▂▃▄▅▆▇█"
-BLOCKS = f" {LEVELS}"
+BRAILLE = 0x2800
+DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+"""Of a braille character by column and row, as Unicode numbers them."""
+HALVES = " ▀▄█"
+
+Share = tuple[float, str]
+"""A part of a whole, from 0 to 1, and its style."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +27,19 @@ class Ink:
     """Styles for a theme, as Textual's Content understands them."""
 
     muted: str
+    quiet: str
+    """For gauges that are not to lead the eye."""
     strong: str = "bold"
     ansi: bool = False
 
+    @property
+    def marks(self) -> int:
+        """Values of a curve that a column shows."""
+        return 1 if self.ansi else 2
 
-SHADES = Ink(muted="$foreground 70%")
-SIXTEEN = Ink(muted="dim", ansi=True)
+
+SHADES = Ink(muted="$foreground 70%", quiet="$foreground 50%")
+SIXTEEN = Ink(muted="dim", quiet="dim", ansi=True)
 
 
 def bar(share: float, width: int, ink: Ink, style: str = "$primary") -> Content:
@@ -41,33 +55,47 @@ def bar(share: float, width: int, ink: Ink, style: str = "$primary") -> Content:
     return Content.styled(head.ljust(width), f"{style} on $foreground 12%")
 
 
-def split_bar(ours: float, others: float, width: int, ink: Ink, style: str = "$primary") -> Content:
-    """A bar of two shares of one whole: ours, and behind it, in a block that differs by more than colour, others'."""
-    width = max(width, 0)
-    first = round(min(max(ours, 0.0), 1.0) * width)
-    second = min(round(max(others, 0.0) * width), width - first)
-    parts = [("█" * first, style), ("▒" * second, "$secondary"), ("░" * (width - first - second), ink.muted)]
-    if not ink.ansi:
-        track = " on $foreground 12%"
-        parts = [(text.replace("░", " "), track.strip() if "░" in text else part + track) for text, part in parts]
-    return Content.assemble(*parts)
+def stacked_bar(ours: Share, others: Share, width: int, ink: Ink) -> Content:
+    """A bar of two shares of one whole; the second is of blocks that differ by more than colour."""
+    first = round(min(max(ours[0], 0.0), 1.0) * width)
+    second = min(round(max(others[0], 0.0) * width), width - first)
+    free = width - first - second
+    track = "" if ink.ansi else " on $foreground 12%"
+    rest = ("░" * free, ink.muted) if ink.ansi else (" " * free, track.strip())
+    return Content.assemble(("█" * first, ours[1]), ("▒" * second, others[1] + track), rest)
 
 
-def sparkline(values: Sequence[float], width: int, top: float | None = None) -> str:
-    """The last `width` values as a row of blocks over zero, right-aligned, as high as `top` or their largest."""
-    return chart(values, width, 1, top)[0]
+def curve(values: Iterable[float], width: int, height: int, top: float, ink: Ink) -> Sequence[str]:
+    """The last values as a line over zero, right-aligned, in `height` rows of braille (16 colours: half-blocks)."""
+    marks = width * ink.marks
+    return _curve(tuple(values)[-marks:] if marks > 0 else (), max(width, 0), height, top, ink.ansi)
 
 
-def chart(values: Sequence[float], width: int, height: int, top: float | None = None) -> list[str]:
-    """The same in `height` rows, which are so many times as exact; nothing is an eighth of a row high."""
-    shown = list(values)[-width:] if width > 0 else []
-    top = max(shown, default=0.0) if top is None else top
-    most = 8 * height
-    eighths = [1 + min(most - 1, int(most * max(value, 0.0) / top)) if top > 0 else 1 for value in shown]
+@lru_cache(maxsize=64)  # it is drawn more often than it changes
+def _curve(values: tuple[float, ...], width: int, height: int, top: float, is_ansi: bool) -> Sequence[str]:
+    across, down = (1, 2) if is_ansi else (2, 4)
+    most = height * down - 1
+    cells = [[0] * width for _ in range(height)]
+    before: int | None = None
+    for x, value in enumerate(values, width * across - len(values)):
+        level = round(most * min(max(value / top, 0.0), 1.0)) if top > 0 else 0
+        last = level if before is None else before
+        for y in range(min(level, last + 1), max(level, last - 1) + 1):  # joined to the mark before
+            row, dot = divmod(most - y, down)
+            cells[row][x // across] |= 1 << dot if is_ansi else DOTS[x % 2][dot]
+        before = level
     return [
-        "".join(BLOCKS[min(max(one - 8 * below, 0), 8)] for one in eighths).rjust(max(width, 0))
-        for below in reversed(range(height))
+        "".join((HALVES[bits] if is_ansi else chr(BRAILLE + bits)) if bits else " " for bits in row) for row in cells
     ]
+
+
+def digits(number: str) -> list[str]:
+    """A number in digits of three rows."""
+    glyphs = [
+        [row.ljust(3) for row in DIGITS3X3_BOLD[3 * DIGITS.index(sign) :][:3]] if sign in DIGITS else [" ", " ", sign]
+        for sign in number
+    ]
+    return ["".join(rows) for rows in zip(*glyphs, strict=True)]
 
 
 def sides(left: Content, right: Content, width: int) -> Content:

@@ -1,271 +1,408 @@
-"""What the instruments show, as groups of rows: a pure function of the figures, the room and the theme's ink."""
+"""What the instruments show, as groups of rows: the same in the chat's first line, beside it, and on a whole screen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 
 from r1tui.text import duration, rough
 from r1tui.tui.widgets.figures import SPAN, Figures
-from r1tui.tui.widgets.gauges import Ink, elided, one_line, sides
-from r1tui.tui.widgets.instrument_sheet import LABEL, WIDE, Group, Sheet
-from r1tui.tui.widgets.quantities import alarm, gib, of_gib, per_second, percent, seconds, share_of, tps, whole_gib
+from r1tui.tui.widgets.gauges import Ink, curve, digits, elided, one_line, stacked_bar
+from r1tui.tui.widgets.instrument_layout import (
+    AXIS,
+    COLUMN,
+    EMPTY,
+    Curve,
+    Group,
+    Page,
+    Row,
+    bar_row,
+    columns_of,
+    curve_row,
+    facts_row,
+    stack_row,
+    text_row,
+    words_row,
+)
+from r1tui.tui.widgets.instrument_layout import one_line as gists
+from r1tui.tui.widgets.quantities import (
+    alarm,
+    gib,
+    of_gib,
+    per_second,
+    percent,
+    round_top,
+    seconds,
+    share_of,
+    tps,
+    whole_gib,
+)
 
 if TYPE_CHECKING:
     from r1tui.machine.nvml import GpuUse
     from r1tui.messages import PlanSummary, Status
 
-TALL = (5, 4, 3, 2)
-"""Rows of a course beside the chat, where there is room: more would be all that is seen."""
+OURS, OTHERS, SPEED = "$primary", "$secondary", "$accent"
 OVER_PLAN_BYTES = 1 << 29
 """What a GPU may hold beyond the plan before it is marked: CUDA's own context, and some luck."""
 LITTLE_BYTES_PER_S = 16 << 20
 """What is read now and then anyway, and is not to look like much."""
+ROOMY = 45
+"""Rows of a screen where the machine stands beside the speed's curve."""
+FEW = 2
+"""Processes that are named beside the chat."""
 STATE_STYLES = {
-    "ready": "$success", "sleeping": "$secondary", "starting": "$warning", "loading": "$warning",
-    "restarting": "$warning", "stopping": "$warning", "failed": "$error", "hangs": "$error",
+    "unloaded": "$secondary", "starting": "$warning", "loading": "$warning", "restarting": "$warning",
+    "stopping": "$warning", "stopped": "", "failed": "$error", "hangs": "$error",
 }  # fmt: skip
 
 
-def groups(figures: Figures, sheet: Sheet) -> list[Group]:
-    """All groups that have something to say: server, answer, one for each GPU, machine, llama-server's process."""
-    sections = [_server(figures, sheet), _answer(figures, sheet), *_gpus(figures, sheet), _machine(figures, sheet)]
-    facts = _facts(figures, sheet) if sheet.facts else []
-    return [group for group in (*sections, _process(figures, sheet), facts) if group]
+def line(figures: Figures, width: int, ink: Ink) -> Content:
+    """All on one line; what matters least goes first where it is too long."""
+    return gists([_server(figures, ink), *_headlines(figures, ink), *_machine(figures)], width)
 
 
-def panel(figures: Figures, width: int, height: int, ink: Ink) -> Group:
-    """The panel beside the chat, with as much of everything as there is room for."""
-    rows: Group = []
-    for spaced, sheet in _sheets(width, ink):
-        rows = stacked(groups(figures, sheet), spaced=spaced)
-        if len(rows) <= height:
-            break
-    return rows[:height]
-
-
-def _sheets(width: int, ink: Ink) -> Iterator[tuple[bool, Sheet]]:
-    """From most to least; only a wide panel has tall courses and facts."""
-    if width >= WIDE:
-        yield from ((True, Sheet(width, ink, tall=tall, facts=True)) for tall in TALL)
-        yield True, Sheet(width, ink, tall=2)
-        yield True, Sheet(width, ink, facts=True)
-    yield from less(Sheet(width, ink))
-
-
-def less(sheet: Sheet) -> Iterator[tuple[bool, Sheet]]:
-    """With little room there are first no empty rows, then no courses, then no details of GPUs."""
-    yield True, sheet
-    if sheet.width >= WIDE:
-        yield True, replace(sheet, joined=True)
-    yield from ((spaced, replace(sheet, detail=detail)) for spaced, detail in ((False, 2), (True, 1), (False, 1)))
-    yield False, replace(sheet, detail=0, facts=False)
-
-
-def stacked(sections: Sequence[Group], *, spaced: bool) -> Group:
-    """The groups one below the other."""
-    rows: Group = []
-    for group in sections:
-        if rows and spaced:
-            rows.append(Content(""))
-        rows += group
-    return rows
+def page(figures: Figures, width: int, height: int, ink: Ink) -> list[Content]:
+    """All in rows: one column beside the chat, with cards and the rest in columns on a whole screen."""
+    drawn = Page(width, ink)
+    columns = columns_of(width)
+    vram, speed, answer = _headlines(figures, ink, is_wide=columns > 1)
+    cards = figures.sample.gpus or () if figures.sample else ()
+    rest = [_machine(figures)[0], _process(figures, ink), _processes(figures, ink, None if columns > 1 else FEW)]
+    if width > COLUMN:
+        rest.append(_facts(figures, ink))
+    drawn.add(_server(figures, ink))
+    drawn.add(vram)
+    if columns == 1:
+        uses = [row for gpu in cards for row in _use(figures, gpu)]
+        for group in (_joined(speed, answer), Group([*uses, *rest[0].rows]), *rest[1:]):
+            drawn.add(group)
+        return drawn.fitted(height)
+    number, *course = speed.rows
+    beside = [*answer.rows]
+    if height >= ROOMY:
+        beside += [EMPTY, *rest.pop(0).rows]
+    drawn.add(Group([number, *beside]), Group(course))
+    groups = [_card(figures, gpu, ink, is_only=len(cards) == 1) for gpu in cards]
+    if len(cards) == 1:
+        rest[:0] = groups
+    else:
+        drawn.add(*groups)
+    drawn.add(*rest)
+    return drawn.fitted(height)
 
 
 def state(figures: Figures) -> Content:
     """What the server is doing, and which model it has."""
-    status = figures.status
+    status, phase = figures.status, figures.speed.phase
     if status is None:
         return Content("● no server")
-    word = "hangs" if status.hangs else status.state
-    style = STATE_STYLES.get(word, "")
+    word: str = "hangs" if status.hangs else status.state
+    if word == "sleeping":
+        word = "loading" if phase == "reading the prompt" else phase or "unloaded"
+    elif word == "ready":
+        word = phase or ("answering" if status.answers else "ready")
+    style = STATE_STYLES.get(word, "$success")
+    if word == "loading" and figures.loaded_share is not None:
+        word += f" {min(figures.loaded_share, 0.99):.0%}".replace("%", " %")
     name = one_line(status.variant or "")
     return Content.assemble(("●", style), " ", (word, f"bold {style}".strip()), f" {name}" if name else "")
 
 
-def _server(figures: Figures, sheet: Sheet) -> Group:
+def _joined(*groups: Group) -> Group:
+    return Group([row for group in groups for row in group.rows])
+
+
+def _server(figures: Figures, ink: Ink) -> Group:
     status = figures.status
     uptime = duration(figures.uptime_s) if figures.uptime_s is not None else ""
-    rows = [sides(state(figures), Content.styled(uptime, sheet.ink.muted), sheet.width)]
+    shown = state(figures)
+    rows = [text_row(0, shown, Content.styled(uptime, ink.muted))]
     if figures.slow_link:
-        rows.append(Content.styled("slow link: drawn seldom", sheet.ink.muted))
+        shown += Content.styled("  slow link", ink.muted)
+        rows.append(text_row(1, Content.styled("slow link: drawn seldom", ink.muted)))
     if status is not None and status.restarts:
         times = "once" if status.restarts == 1 else f"{status.restarts} times"
-        rows.append(Content.styled(f"restarted {times}", "$warning"))
-    return rows + (sheet.words(figures.plan.placement) if figures.plan else [])
+        rows.append(text_row(1, Content.styled(f"restarted {times}", "$warning")))
+    if figures.plan:
+        rows.append(words_row(3, one_line(figures.plan.placement)))
+    return Group(rows, shown)
 
 
-def _answer(figures: Figures, sheet: Sheet) -> Group:
-    speed = figures.speed
-    used, size = figures.context_used, figures.context_size
-    share = share_of(used, size)
-    context = " / ".join(["–" if used is None else f"{used:,}", *([f"{size:,}"] if size else [])])
-    reused = "–" if speed.reused is None else " / ".join(f"{tokens:,}" for tokens in speed.reused)
-    return [
-        sheet.row("answer", "" if speed.now_tps is None else _rate(speed.now_tps), value_style=sheet.ink.strong),
-        *sheet.chart(speed.history, style="$accent"),
-        *sheet.beside(
-            ("average", _rate(speed.average_tps), ""),
-            ("prompt", _rate(speed.prompt_tps), ""),
-            ("first token", "–" if speed.first_token_s is None else seconds(speed.first_token_s), ""),
-        ),
-        *([sheet.row("prompt reused", reused)] if sheet.detail >= 2 else []),
-        sheet.row("context", context, sheet.bar(share, alarm(share, "$accent"))),
-    ]
+def _headlines(figures: Figures, ink: Ink, *, is_wide: bool = False) -> tuple[Group, Group, Group]:
+    return _vram(figures, ink, is_wide=is_wide), _speed(figures, ink), _answer(figures)
 
 
-def _rate(tokens_per_s: float | None) -> str:
-    return "–" if tokens_per_s is None else f"{tps(tokens_per_s)} tok/s"
-
-
-def _gpus(figures: Figures, sheet: Sheet) -> list[Group]:
+def _vram(figures: Figures, ink: Ink, *, is_wide: bool) -> Group:
+    """All cards' memory: ours, others', free; and each card's where there are several without columns of their own."""
     sample = figures.sample
     if sample is None:
-        return []
+        return Group()
     if sample.gpus is None:  # a GPU that was there and is not any more is news, that there is none is not
         lost = sample.gpus_age_s is not None
-        return [[Content.styled(one_line(sample.gpus_reason or ""), "$warning") if lost else Content("no GPU")]]
-    cards = [_gpu(figures, gpu, sheet) for gpu in sample.gpus]
-    return cards if sheet.detail and not sheet.joined else [[row for card in cards for row in card]]
+        said = Content.styled(one_line(sample.gpus_reason or ""), "$warning") if lost else Content("no GPU")
+        return Group([text_row(0, said)], said if not lost else Content.styled("GPU lost", "$warning"))
+    cards = [gpu for gpu in sample.gpus if not gpu.problem]
+    problems = [
+        text_row(0, Content.assemble(f"GPU {gpu.index}", (f"  {one_line(gpu.problem)}", "$error")))
+        for gpu in sample.gpus
+        if gpu.problem
+    ]
+    used, total = _sum([gpu.used_bytes for gpu in cards]), _sum([gpu.total_bytes for gpu in cards])
+    names = {_short(gpu) for gpu in cards}
+    name = ", ".join(sorted(names)) if len(cards) == 1 else f"{len(cards)} × {names.pop()}" if len(names) == 1 else ""
+    head = Content.assemble(("VRAM", ink.strong), (f"  {name}" if name else f"  {len(cards)} GPUs", ink.muted))
+    rows = [
+        text_row(0, head, Content.styled(of_gib(used, total), ink.strong)),
+        *_stack(cards),
+        *_shares(figures, cards),
+    ]
+    if len(cards) > 1 and not is_wide:
+        rows += [_compact(gpu) for gpu in cards]
+    gauge = Content("")
+    if used is not None and total:
+        gauge = stacked_bar(*_parts(cards, used, total), 6, ink) + " "
+    return Group(rows + problems, Content.assemble("VRAM ", gauge, whole_gib(used, total)))
 
 
-def _gpu(figures: Figures, gpu: GpuUse, sheet: Sheet) -> Group:
-    ink, share = sheet.ink, share_of(gpu.used_bytes, gpu.total_bytes)
-    if gpu.problem:
-        return [Content.assemble(f"GPU {gpu.index}", (f"  {one_line(gpu.problem)}", "$error"))]
-    if not sheet.detail:
-        words = f"{whole_gib(gpu.used_bytes, gpu.total_bytes)} {percent(gpu.busy_percent)}"
-        return [sheet.row(f"GPU {gpu.index}", words, sheet.bar(share))]
-    memory, use = (figures.courses[f"gpu {gpu.index} {name}"].means for name in ("memory", "use"))
-    own = share_of(gpu.own_bytes, gpu.total_bytes)
-    gauge = sheet.bar(share) if own is None or share is None else sheet.split(own, share - own)
-    amount, busy = of_gib(gpu.used_bytes, gpu.total_bytes), _hundredth(gpu.busy_percent)
+def _sum(values: Sequence[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _short(gpu: GpuUse) -> str:
+    return one_line(gpu.name).removeprefix("NVIDIA ").removeprefix("GeForce ")
+
+
+def _parts(cards: Sequence[GpuUse], used: int, total: int) -> tuple[tuple[float, str], tuple[float, str]]:
+    """Shares of ours and of others; all is ours where the driver does not tell whose it is."""
+    own = _sum([gpu.own_bytes for gpu in cards])
+    ours = used if own is None else min(own, used)
+    return (ours / total, OURS), ((used - ours) / total, OTHERS)
+
+
+def _stack(cards: Sequence[GpuUse], rank: int = 0, label: str = "", value: str = "") -> list[Row]:
+    used, total = _sum([gpu.used_bytes for gpu in cards]), _sum([gpu.total_bytes for gpu in cards])
+    return [stack_row(rank, *_parts(cards, used, total), label, value)] if used is not None and total else []
+
+
+def _compact(gpu: GpuUse) -> Row:
+    amount = of_gib(gpu.used_bytes, gpu.total_bytes)
+    return next(iter(_stack([gpu], 1, f"GPU {gpu.index}", amount)), bar_row(1, f"GPU {gpu.index}", amount, None))
+
+
+def _shares(figures: Figures, cards: Sequence[GpuUse], rank: int = 2) -> list[Row]:
+    """Who holds what of the cards' memory, and what the plan had meant."""
+    planned, own = _sum([figures.planned_bytes(gpu) for gpu in cards]), _sum([gpu.own_bytes for gpu in cards])
+    used, total = _sum([gpu.used_bytes for gpu in cards]), _sum([gpu.total_bytes for gpu in cards])
+    plan = "" if planned is None else f"plan {gib(planned)}"
+    free = "" if used is None or total is None else f"{gib(total - used)} free"
+    if own is None or used is None:
+        said = [one for one in (plan, free) if one]
+        return [facts_row(rank, ("GiB", ", ".join(said), ""))] if said else []
+    over = planned is not None and own > planned + OVER_PLAN_BYTES * len(cards)
+    ours, others = (
+        ", ".join(filter(None, (f"{gib(held)} GiB", more)))
+        for held, more in (
+            (own, plan),
+            (max(used - own, 0), free),
+        )
+    )
     return [
-        Content.assemble((f"GPU {gpu.index}", ink.strong), (f"  {one_line(gpu.name)}", ink.muted)),
-        *sheet.course("memory", amount, gauge, memory, top=gpu.total_bytes, minor=True),
-        *_against_the_plan(figures, gpu, sheet),
-        *sheet.course("use", _gpu_words(gpu), sheet.bar(busy, "$secondary"), use, top=100, style="$secondary"),
+        facts_row(
+            rank,
+            (Content.assemble(("█", OURS), " ours"), ours, "$warning" if over else ""),
+            (Content.assemble(("▒", OTHERS), " others"), others, ""),
+        )
     ]
 
 
-def _against_the_plan(figures: Figures, gpu: GpuUse, sheet: Sheet) -> Group:
-    """Who holds what of the GPU's memory, and what the plan had meant."""
-    planned, own = figures.planned_bytes(gpu), gpu.own_bytes
-    meant = "" if planned is None else f"{gib(planned)} GiB planned"
-    if gpu.total_bytes is None or gpu.used_bytes is None:
-        return [sheet.row("", meant)] if meant else []
-    free = f"{gib(gpu.total_bytes - gpu.used_bytes)} free"
-    if own is None:
-        return [sheet.row("", f"{meant}, {free}" if meant else free)]
-    over = planned is not None and own > planned + OVER_PLAN_BYTES
-    ours = f"{gib(own)} of {meant}" if meant else f"{gib(own)} GiB"
-    others = f"{gib(max(gpu.used_bytes - own, 0))} GiB, {free}"
-    return sheet.beside(("ours", ours, "$warning" if over else ""), ("others", others, ""))
+def _card(figures: Figures, gpu: GpuUse, ink: Ink, *, is_only: bool) -> Group:
+    """One of the columns of cards."""
+    name = Content.assemble((f"GPU {gpu.index}", ink.strong), (f"  {_short(gpu)}", ink.muted))
+    if gpu.problem:
+        return Group([text_row(0, name), text_row(0, Content.styled(one_line(gpu.problem), "$error"))])
+    use = figures.courses[f"gpu {gpu.index}"].means
+    memory = [*_stack([gpu], 1), *_shares(figures, [gpu], 6)]
+    amount = Content("") if is_only else Content(of_gib(gpu.used_bytes, gpu.total_bytes))
+    return Group(
+        [
+            text_row(0, name, amount),
+            *([] if is_only else memory),
+            text_row(2, Content.styled("use", ink.muted), Content(_work(gpu))),
+            Curve(4, use, 100, OURS),
+        ]
+    )
 
 
-def _machine(figures: Figures, sheet: Sheet) -> Group:
-    sample = figures.sample
-    if sample is None:
+def _use(figures: Figures, gpu: GpuUse) -> list[Row]:
+    """What a card does, on one row."""
+    if gpu.problem:
         return []
-    used, total = sample.memory_used_bytes, sample.memory_total_bytes
-    share, cpu = share_of(used, total), sheet.bar(_hundredth(sample.cpu_percent), "$secondary")
-    style, courses = alarm(share, "$primary"), figures.courses
-    memory = sheet.bar(share, style)
-    span = f"the last {duration(sheet.width * SPAN)}" if sheet.tall else ""
-    rows = [
-        sides(Content.styled("Machine", sheet.ink.strong), Content.styled(span, sheet.ink.muted), sheet.width),
-        *sheet.course(
-            "memory", of_gib(used, total), memory, courses["memory"].means, top=total, style=style, minor=True
-        ),
-        sheet.row("page cache", f"{gib(sample.page_cache_bytes)} GiB"),
-        *sheet.course("CPU", percent(sample.cpu_percent), cpu, courses["cpu"].means, top=100, style="$secondary"),
-    ]
-    if sample.server is None or sample.server.read_bytes_per_s is None:
-        rows += _disk(figures, sheet)
-    return rows
+    return [curve_row(Curve(3, figures.courses[f"gpu {gpu.index}"].means, 100, OURS), f"GPU {gpu.index}", _work(gpu))]
 
 
-def _process(figures: Figures, sheet: Sheet) -> Group:
-    sample = figures.sample
-    server = sample.server if sample else None
-    if sample is None or server is None:
-        return []
-    share, mapped = share_of(server.rss_bytes, sample.memory_total_bytes), server.mapped_bytes
-    rows = [
-        Content.styled("llama-server", sheet.ink.strong),
-        sheet.row("memory", f"{gib(server.rss_bytes)} GiB", sheet.bar(share)),
-    ]
-    if server.anonymous_bytes is not None and mapped is not None:
-        kinds = f"{gib(mapped)} mapped, {gib(server.anonymous_bytes)} own"
-        rows.append(sheet.row("", kinds, value_style=sheet.ink.muted))
-    if mapped is not None and (whole := figures.mapped_weights_bytes):
-        here = min(mapped, whole)
-        rows.append(sheet.row("model", of_gib(here, whole), sheet.bar(here / whole, "$success")))
-        if sheet.detail >= 2:
-            part = "of its part on the CPU" if sample.gpus else "of it"
-            rows.append(sheet.row("", f"{part} in memory", value_style=sheet.ink.muted))
-    cpu, course = sheet.bar(_hundredth(server.cpu_percent), "$secondary"), figures.courses["server cpu"].means
-    rows += sheet.course("CPU", percent(server.cpu_percent), cpu, course, top=100, style="$secondary", minor=True)
-    return rows + (_disk(figures, sheet) if server.read_bytes_per_s is not None else [])
-
-
-def _disk(figures: Figures, sheet: Sheet) -> Group:
-    """The rate of reading; its course where anything was read."""
-    rate = figures.disk_bytes_per_s
-    if rate is None:
-        return []
-    course = figures.courses["disk"].means
-    top = max([LITTLE_BYTES_PER_S, *course])
-    return sheet.course("disk", per_second(rate), None, course if any(course) else (), top=top, style="$accent")
-
-
-def _hundredth(value: float | None) -> float | None:
-    return None if value is None else value / 100
-
-
-def _gpu_words(gpu: GpuUse) -> str:
+def _work(gpu: GpuUse) -> str:
     parts = [
         percent(gpu.busy_percent),
-        "" if gpu.temperature_c is None else f"{gpu.temperature_c}°C",
         "" if gpu.power_w is None else f"{gpu.power_w:3.0f} W",
+        "" if gpu.temperature_c is None else f"{gpu.temperature_c} °C",
     ]
     return " ".join(part for part in parts if part)
 
 
-def _facts(figures: Figures, sheet: Sheet) -> Group:
-    """What the server was started with, and why it was started again."""
-    status = figures.status
-    if status is None:
-        return []
-    rows = [Content.styled("Plan", sheet.ink.strong)] if figures.plan else []
-    said = [(label, value, "") for label, value in _plan_rows(figures.plan) if value] if figures.plan else []
-    rows += [row for at in range(0, len(said), 2) for row in sheet.beside(*said[at : at + 2])]
-    rows += [
-        sheet.row(label, elided(one_line(value), sheet.width - LABEL - 2))
-        for label, value in _server_rows(status)
-        if value
+def _speed(figures: Figures, ink: Ink) -> Group:
+    """Tokens per second, large, and their course."""
+    speed, plan, values = figures.speed, figures.plan, figures.courses["speed"].means
+    shown_tps = speed.average_tps if speed.now_tps is None else speed.now_tps
+    number = "–" if shown_tps is None else tps(shown_tps)
+    style = SPEED if speed.now_tps is not None else ink.muted
+    expected = f"plan {rough(*plan.tps.answer)}" if plan and any(plan.tps.answer) else ""
+    said = [
+        Content.styled("tok/s", f"bold {SPEED}"),
+        Content("" if speed.average_tps is None else f"average {tps(speed.average_tps)}"),
+        Content.styled(expected, ink.muted),
     ]
-    for ending in status.endings[-3:]:
-        rows += sheet.words(f"{ending.cause} {ending.next}", 3)
-    return rows
+    large = digits(number) if shown_tps is not None else ["   ", "╺━╸", "   "]
+    drawn = values if any(values) else ()
+    rows = [Content.assemble((figure, style), "   ", words) for figure, words in zip(large, said, strict=True)]
+    small = Content("  ").join([Content.assemble((number, f"bold {style}"), " ", said[0]), *filter(None, said[1:])])
+    top = round_top(max(values, default=0.0))
+    gist = None
+    if shown_tps is not None:
+        (course,) = curve(values, 4, 1, top, ink)
+        gist = Content.assemble((f"{number:>5}", f"bold {style}"), " tok/s ", (course, SPEED))
+    large_row = Row(0, lambda width, _: rows if width >= COLUMN - 2 else [small])
+    return Group([large_row, Curve(4, drawn, top, SPEED), _time_axis()], gist)
 
 
-def _plan_rows(plan: PlanSummary) -> list[tuple[str, str]]:
+def _time_axis() -> Row:
+    """How long ago the beginning of the curves is."""
+
+    def draw(width: int, ink: Ink) -> list[Content]:
+        ago = f"{duration((width - AXIS - 1) * ink.marks * SPAN)} ago "
+        return [Content.styled(f"{ago}{'─' * (width - AXIS - len(ago) - 6)} now", ink.quiet)]
+
+    return Row(6, draw)
+
+
+def _answer(figures: Figures) -> Group:
+    speed, used, size = figures.speed, figures.context_used, figures.context_size
+    share = share_of(used, size)
+    context = " / ".join(["–" if used is None else f"{used:,}", *([f"{size:,}"] if size else [])])
+    reused = "–" if speed.reused is None else " / ".join(f"{tokens:,}" for tokens in speed.reused)
+    rows = [
+        facts_row(
+            2,
+            ("first token", "–" if speed.first_token_s is None else seconds(speed.first_token_s), ""),
+            ("prompt", "–" if speed.prompt_tps is None else f"{tps(speed.prompt_tps)} tok/s", ""),
+        ),
+        facts_row(7, ("prompt reused", reused, "")),
+        bar_row(1, "context", context, share, alarm(share, "$foreground")),
+    ]
+    if used is None:
+        return Group(rows)
+    gist = f"context {used:,}" if share is None else f"context {percent(100 * share).strip()}"
+    return Group(rows, Content.styled(gist, alarm(share, "")))
+
+
+def _machine(figures: Figures) -> list[Group]:
+    sample, courses = figures.sample, figures.courses
+    if sample is None:
+        return [Group()]
+    used, total = sample.memory_used_bytes, sample.memory_total_bytes
+    share = share_of(used, total)
+    rows = [
+        curve_row(Curve(2, courses["cpu"].means, 100), "CPU", percent(sample.cpu_percent)),
+        bar_row(2, "memory", of_gib(used, total), share, alarm(share, "")),
+        facts_row(7, ("page cache", f"{gib(sample.page_cache_bytes)} GiB", "")),
+    ]
+    if sample.server is None or sample.server.read_bytes_per_s is None:
+        rows += _disk(figures)
+    gist = Content.styled(f"memory {whole_gib(used, total)}", alarm(share, ""))
+    busy = [] if sample.cpu_percent is None else [Group(gist=Content(f"CPU {percent(sample.cpu_percent)}"))]
+    return [Group(rows, gist), *busy]
+
+
+def _process(figures: Figures, ink: Ink) -> Group:
+    sample = figures.sample
+    server = sample.server if sample else None
+    if sample is None or server is None:
+        return Group()
+    mapped, own = server.mapped_bytes, server.anonymous_bytes
+    rows = [text_row(2, Content.styled("llama-server", ink.muted), Content(f"{gib(server.rss_bytes)} GiB"))]
+    if own is not None and mapped is not None:
+        rows.append(facts_row(6, ("", f"{gib(mapped)} mapped, {gib(own)} private", ink.muted)))
+    if mapped is not None and (whole := figures.mapped_weights_bytes):
+        here = min(mapped, whole)
+        rows.append(bar_row(3, "weights", of_gib(here, whole), here / whole))
+        part = "of those on the CPU in RAM" if sample.gpus else "of them in RAM"
+        rows.append(facts_row(6, ("", part, ink.muted)))
+    rows.append(curve_row(Curve(4, figures.courses["server cpu"].means, 100), "its CPU", percent(server.cpu_percent)))
+    return Group(rows + (_disk(figures) if server.read_bytes_per_s is not None else []))
+
+
+def _disk(figures: Figures) -> list[Row]:
+    """The rate of reading."""
+    rate = figures.disk_bytes_per_s
+    if rate is None:
+        return []
+    values = figures.courses["disk"].means
+    return [curve_row(Curve(3, values, max([LITTLE_BYTES_PER_S, *values])), "disk", per_second(rate))]
+
+
+def _processes(figures: Figures, ink: Ink, most: int | None) -> Group:
+    """Who holds VRAM, the largest first, and how many more there are."""
+    held: dict[tuple[str, int], int] = {}
+    for gpu in figures.sample.gpus or () if figures.sample else ():
+        for process in gpu.processes:
+            key = one_line(process.name) or "process", process.pid
+            held[key] = held.get(key, 0) + (process.held_bytes or 0)
+    if not held:
+        return Group()
+    largest = sorted(held.items(), key=lambda item: (-item[1], item[0]))
+    left = len(largest) - len(largest[:most])
+    head = Content.styled("VRAM by process", ink.muted)
+    rows = [text_row(5, head, Content.styled(f"{left} more" if left else "", ink.muted))]
+    return Group(
+        rows
+        + [
+            text_row(5, Content.assemble(name, (f"  {pid}", ink.muted)), Content(f"{gib(size)} GiB" if size else "–"))
+            for (name, pid), size in largest[:most]
+        ]
+    )
+
+
+def _facts(figures: Figures, ink: Ink) -> Group:
+    """What the server was started with, and why it was started again."""
+    status, plan = figures.status, figures.plan
+    if status is None:
+        return Group()
+    rows = []
+    if plan and (said := [(label, value, "") for label, value in _plan_facts(plan) if value]):
+        rows = [text_row(8, Content.styled("Plan", ink.muted)), facts_row(8, *said)]
+    rows += [_path_row(label, value) for label, value in _server_facts(status) if value]
+    rows += [words_row(8, one_line(f"{ending.cause} {ending.next}"), 3) for ending in status.endings[-3:]]
+    return Group(rows)
+
+
+def _path_row(label: str, value: str) -> Row:
+    return Row(8, lambda width, ink: facts_row(8, (label, elided(one_line(value), width - 12), "")).draw(width, ink))
+
+
+def _plan_facts(plan: PlanSummary) -> list[tuple[str, str]]:
     caches = (plan.cache_type_k, plan.cache_type_v)
-    speeds = (("prompt", plan.tps.prompt), ("answer", plan.tps.answer))
     return [
-        ("verdict", one_line(plan.verdict)),
         ("KV cache", one_line(f"K {caches[0]}, V {caches[1]}") if all(caches) else ""),
         ("threads", str(plan.threads or "")),
         ("prompt batch", str(plan.ubatch_size or "")),
-        *((kind, f"{rough(*tps)} tok/s") for kind, tps in speeds if any(tps)),
+        ("prompt", f"{rough(*plan.tps.prompt)} tok/s" if any(plan.tps.prompt) else ""),
     ]
 
 
-def _server_rows(status: Status) -> list[tuple[str, str]]:
+def _server_facts(status: Status) -> list[tuple[str, str]]:
     pids = [f"{pid} {name}" for pid, name in ((status.pid, "server"), (status.supervisor_pid, "supervisor")) if pid]
     return [
         ("processes", ", ".join(pids)),

@@ -1,4 +1,4 @@
-"""The instruments: what the machine, the server and the answer's speed are doing, as a panel or as one line."""
+"""The instruments: VRAM, tokens per second and the machine, on one line, as a panel, or on a whole screen."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from r1tui.tui.widgets.figures import Figures
-from r1tui.tui.widgets.instrument_line import line
-from r1tui.tui.widgets.instrument_rows import panel
+from r1tui.tui.widgets.instrument_rows import line, page
+from r1tui.tui.widgets.quantities import share_of
 from r1tui.tui.widgets.rows import Rows
 from r1tui.tui.widgets.speed import SpeedMeter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from r1tui.events import StreamEvent
+    from r1tui.events import Progress, StreamEvent
     from r1tui.machine.telemetry import Sample
     from r1tui.messages import Status
+
+NOT_YET = ("starting", "loading", "restarting")
+"""States of a server that has answered nothing."""
 
 
 class Instruments(Rows):
@@ -58,9 +61,19 @@ class Instruments(Rows):
 
     def update_server(self, status: Status | None) -> None:
         """What is true of the server; None when it is not known."""
-        self.figures.status, self.figures.status_s = status, self.figures.clock()
-        if (plan := self.figures.plan) is not None and plan.ctx_size:
-            self.figures.context_size = plan.ctx_size
+        figures = self.figures
+        figures.status, figures.status_s = status, figures.clock()
+        if status is None or status.state != "loading":
+            figures.loaded_share = None
+        if status is not None and status.state in NOT_YET:
+            figures.speed.forget()
+        if (plan := figures.plan) is not None and plan.ctx_size:
+            figures.context_size = plan.ctx_size
+        self.touch()
+
+    def update_load(self, progress: Progress) -> None:
+        """How far the model's loading is."""
+        self.figures.loaded_share = share_of(progress.done, progress.total)
         self.touch()
 
     def update_context_size(self, tokens: int | None) -> None:
@@ -94,4 +107,22 @@ class Instruments(Rows):
     def rows(self, width: int, height: int) -> list[Content]:
         if height == 1:
             return [line(self.figures, width, self.ink)]
-        return panel(self.figures, width, height, self.ink)
+        return page(self.figures, width, height, self.ink)
+
+
+class Board(Rows):
+    """The same figures on a whole screen; the chat's instruments collect them meanwhile."""
+
+    DEFAULT_CSS = """
+    Board { width: 1fr; height: 1fr; padding: 0 1; }
+    """
+
+    def __init__(self, figures: Figures) -> None:
+        super().__init__()
+        self._figures = figures
+
+    def on_mount(self) -> None:
+        self.set_interval(1.0, self.touch)
+
+    def rows(self, width: int, height: int) -> list[Content]:
+        return page(self._figures, width, height, self.ink)

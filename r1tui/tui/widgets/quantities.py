@@ -1,9 +1,12 @@
 """Figures as short words that keep their width, and the style of those that run out."""
 
+from math import floor, log10
+
 from r1tui.text import duration
 
 GIB = 1 << 30
-NEARLY_FULL, FULL = 0.9, 0.97
+NEARLY_FULL = 0.9
+STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 
 
 def of_gib(used: int | None, total: int | None) -> str:
@@ -18,7 +21,7 @@ def whole_gib(used: int | None, total: int | None) -> str:
 
 def gib(n_bytes: int) -> str:
     """GiB to a tenth, without the unit."""
-    return f"{n_bytes / GIB:.1f}"
+    return f"{n_bytes / GIB:,.1f}"
 
 
 def per_second(bytes_per_s: float) -> str:
@@ -43,13 +46,19 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{value:3.0f} %"
 
 
-def share_of(used: int | None, total: int | None) -> float | None:
+def share_of(used: float | None, total: float | None) -> float | None:
     """`used` as a share of `total`, where both are known."""
     return used / total if used is not None and total else None
 
 
 def alarm(share: float | None, style: str) -> str:
     """The style, or that of a warning where hardly anything is left."""
-    if share is None or share < NEARLY_FULL:
-        return style
-    return "$warning" if share < FULL else "$error"
+    return style if share is None or share < NEARLY_FULL else "$warning"
+
+
+def round_top(value: float) -> float:
+    """The next larger number that is easy to read: an axis that ends there."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** floor(log10(value))
+    return next((step * power for step in STEPS if step * power >= value), 10 * power)

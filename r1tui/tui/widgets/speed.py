@@ -1,14 +1,15 @@
-"""Tokens per second as one watches them: now, on average, and their recent history, out of the server's counters."""
+"""Tokens per second as one watches them, now and on average, and how far an answer is, out of its events."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from time import monotonic
+from typing import Literal
 
-from r1tui.events import Content, Finished, PromptProgress, Reasoning, StreamEvent, Timings
+from r1tui.events import Content, ContentWasThinking, Finished, PromptProgress, Reasoning, StreamEvent, Timings
 
+Phase = Literal["", "reading the prompt", "thinking", "answering"]
 WINDOW_S = 2.0
 WINDOW_TOKENS = 4
-HISTORY = 180
 
 
 class SpeedMeter:
@@ -17,7 +18,6 @@ class SpeedMeter:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._points: deque[tuple[float, int]] = deque()
-        self._recorded_s: float | None = None
         self._asked_s: float | None = None
         self._is_ours = False
         """Whether the answer was asked for here: the record of another's tells nothing of its first token."""
@@ -30,11 +30,17 @@ class SpeedMeter:
         """From the question to the first token of its answer."""
         self.reused: tuple[int, int] | None = None
         """Tokens of the newest prompt that the server had in its cache and need not read, and all of its tokens."""
-        self.history: deque[float] = deque(maxlen=HISTORY)
-        """The speeds of the last seconds in which tokens came, oldest first."""
+        self.phase: Phase = ""
+        """Of the answer that is coming; empty while none is."""
+
+    def forget(self) -> None:
+        """Another server comes: no figure of the one before is its own."""
+        self._points.clear()
+        self.now_tps = self.average_tps = self.prompt_tps = self.first_token_s = self.reused = None
 
     def asked(self) -> None:
         """A question goes to the server now."""
+        self.phase = "reading the prompt"
         self._asked_s, self._is_ours = self._clock(), True
         self.first_token_s = self.reused = None
 
@@ -46,10 +52,12 @@ class SpeedMeter:
                 case Timings() | Finished():
                     counters = event
                 case PromptProgress(total, cached):
-                    self.reused = cached, total
+                    self.reused, self.phase = (cached, total), "reading the prompt"
                     self.prompt_tps = event.tps or self.prompt_tps
-                case Reasoning() | Content() if self._asked_s is not None:
-                    self.first_token_s, self._asked_s = self._clock() - self._asked_s, None
+                case Reasoning() | Content() | ContentWasThinking():
+                    self.phase = "thinking" if isinstance(event, Reasoning) else "answering"
+                    if self._asked_s is not None:
+                        self.first_token_s, self._asked_s = self._clock() - self._asked_s, None
         if counters is not None:
             self.add(counters)
         return counters
@@ -76,15 +84,13 @@ class SpeedMeter:
             self.now_tps = timings.tps or None
         else:
             self.now_tps = (timings.completion_tokens - first_tokens) / (now - first_s)
-        if self.now_tps is not None and (self._recorded_s is None or now - self._recorded_s >= 1.0):
-            self._recorded_s = now
-            self.history.append(self.now_tps)
 
     def end(self) -> None:
         """No answer is coming any more."""
         self._points.clear()
         self._asked_s, self._is_ours = None, False
         self.now_tps = None
+        self.phase = ""
 
     def _enough(self, start: tuple[float, int]) -> bool:
         """Whether the time since that point is enough to tell a speed."""

@@ -1,0 +1,221 @@
+"""How the instruments' rows are drawn in a given room: on one line, one below the other, or in columns.
+
+A row says what it shows and how much that matters. Room decides how wide it is, which rows give way, and how tall a
+curve is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from textual.content import Content
+
+from r1tui.tui.widgets.gauges import Ink, Share, bar, curve, sides, stacked_bar
+
+COLUMN, GAP = 36, 3
+"""Columns of text that one column of rows has at least, and those between two."""
+FACT = 34
+"""Columns of a figure that stands beside others."""
+LABEL, VALUE = 8, 17
+AXIS = 4
+"""Columns of a curve's scale."""
+RANKS, SPACES = 9, 5
+"""The highest rank, and that of empty rows."""
+TALL, TALLEST = 3, 20
+"""Rows of a curve: so many before what ranks behind empty rows is shown, and at most."""
+
+Draw = Callable[[int, Ink], "list[Content]"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Text rows of any width. Where room is short rows of the highest rank go first; 0 stays."""
+
+    rank: int
+    draw: Draw
+
+
+EMPTY = Row(SPACES, lambda _width, _ink: [Content("")])
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A figure's course, in as many rows as there is room for."""
+
+    rank: int
+    values: Sequence[float]
+    top: float
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that belong together, and what of them is said on a single line."""
+
+    rows: Sequence[Row | Curve] = ()
+    gist: Content | None = None
+
+
+@dataclass
+class Page:
+    """Groups one below the other, where bands of several stand beside each other."""
+
+    width: int
+    ink: Ink
+    bands: list[list[_Column]] = field(default_factory=list)
+
+    def add(self, *groups: Group) -> None:
+        """Put the groups below what is there, in columns of about the same height."""
+        shown = [group for group in groups if group.rows]
+        if not shown:
+            return
+        lines = -(-len(shown) // columns_of(self.width))
+        count = -(-len(shown) // lines)
+        width = (self.width - GAP * (count - 1)) // count
+        columns = [_Column(width, self.ink) for _ in range(count)]
+        for group in shown:
+            min(columns, key=lambda column: column.height(RANKS, TALL)).add(group.rows)
+        self.bands.append(columns)
+
+    def fitted(self, height: int) -> list[Content]:
+        """At most so many rows: the most important ones, with curves as tall as there is room for."""
+        ranks = range(RANKS, 0, -1)
+        rank = next((rank for rank in ranks if self._height(rank, TALL if rank > SPACES else 1) <= height), 0)
+        tall = 1
+        while tall < min(TALLEST, max(3, self.width // 7)) and self._height(rank, tall + 1) <= height:
+            tall += 1
+        rows: list[Content] = []
+        for band in self.bands:
+            shown = [column.shown(rank, tall) for column in band]
+            if rows and rank >= SPACES and any(shown):
+                rows.append(Content(""))
+            rows += shown[0] if len(shown) == 1 else _beside(shown, band[0].width)
+        return rows[:height]
+
+    def _height(self, rank: int, tall: int) -> int:
+        heights = [max(column.height(rank, tall) for column in band) for band in self.bands]
+        return sum(heights) + (sum(map(bool, heights)) - 1 if rank >= SPACES else 0)
+
+
+class _Column:
+    """Groups one below the other, drawn as wide as they may be."""
+
+    def __init__(self, width: int, ink: Ink) -> None:
+        self.width = width
+        self._ink = ink
+        self._rows: list[tuple[Row | Curve, list[Content]]] = []
+
+    def add(self, rows: Sequence[Row | Curve]) -> None:
+        spaced = [EMPTY, *rows] if self._rows else rows
+        self._rows += [(row, [] if isinstance(row, Curve) else row.draw(self.width, self._ink)) for row in spaced]
+
+    def height(self, rank: int, tall: int) -> int:
+        return sum(tall if isinstance(row, Curve) else len(lines) for row, lines in self._rows if row.rank <= rank)
+
+    def shown(self, rank: int, tall: int) -> list[Content]:
+        lines: list[Content] = []
+        for row, drawn in self._rows:
+            if row.rank <= rank:
+                lines += self._curve(row, tall) if isinstance(row, Curve) else drawn
+        return lines
+
+    def _curve(self, row: Curve, tall: int) -> list[Content]:
+        scale = [f"{row.top:g}", *[""] * (tall - 2), "0"][:tall]
+        lines = curve(row.values, self.width - AXIS - 1, tall, row.top, self._ink)
+        return [
+            Content.assemble((line, row.style), (f" {mark}", self._ink.muted))
+            for line, mark in zip(lines, scale, strict=True)
+        ]
+
+
+def _beside(columns: Sequence[list[Content]], width: int) -> list[Content]:
+    blank = Content("")
+    return [
+        Content(" " * GAP).join(
+            [(rows[y] if y < len(rows) else blank).truncate(width, ellipsis=True, pad=True) for rows in columns]
+        )
+        for y in range(max(map(len, columns)))
+    ]
+
+
+def columns_of(width: int) -> int:
+    """Columns of rows that there is room for."""
+    return max(1, (width + GAP) // (COLUMN + GAP))
+
+
+def one_line(groups: Sequence[Group], width: int) -> Content:
+    """The gist of the groups on one line; those that do not fit are left out."""
+    shown = Content("")
+    separator = Content("  ")
+    for part in (group.gist for group in groups if group.gist is not None):
+        longer = shown + separator + part if shown.plain else part.truncate(width, ellipsis=True)
+        if longer.cell_length <= width:
+            shown = longer
+    return shown
+
+
+def text_row(rank: int, left: Content, right: Content | None = None) -> Row:
+    """Text at the left and at the right."""
+    return Row(rank, lambda width, _: [left if right is None else sides(left, right, width)])
+
+
+def words_row(rank: int, text: str, most_rows: int = 2) -> Row:
+    """Muted words, wrapped."""
+    return Row(rank, lambda width, ink: list(Content.styled(text, ink.muted).wrap(width)[:most_rows]) if text else [])
+
+
+def bar_row(rank: int, label: str, value: str, share: float | None, style: str = "") -> Row:
+    """Label, the bar of a share, and the value; a quiet one unless there is a style."""
+
+    def draw(width: int, ink: Ink) -> list[Content]:
+        gauge = None if share is None else bar(share, width - LABEL - VALUE - 1, ink, style or ink.quiet)
+        return [_labelled(label, value, gauge, width, ink)]
+
+    return Row(rank, draw)
+
+
+def curve_row(course: Curve, label: str, value: str) -> Row:
+    """Label, a figure's course in one row, and the value; a quiet one unless there is a style."""
+
+    def draw(width: int, ink: Ink) -> list[Content]:
+        (line,) = curve(course.values, width - LABEL - max(VALUE, len(value)) - 1, 1, course.top, ink)
+        return [_labelled(label, value, Content.styled(line, course.style or ink.quiet), width, ink)]
+
+    return Row(course.rank, draw)
+
+
+def stack_row(rank: int, ours: Share, others: Share, label: str = "", value: str = "") -> Row:
+    """A bar of two shares over the whole width, between label and value where there are some."""
+
+    def draw(width: int, ink: Ink) -> list[Content]:
+        if not label:
+            return [stacked_bar(ours, others, width, ink)]
+        gauge = stacked_bar(ours, others, max(width - LABEL - VALUE - 1, 0), ink)
+        return [_labelled(label, value, gauge, width, ink)]
+
+    return Row(rank, draw)
+
+
+def facts_row(rank: int, *facts: tuple[Content | str, str, str]) -> Row:
+    """Label, value and the value's style of figures: as many on one row as there is room for."""
+
+    def draw(width: int, ink: Ink) -> list[Content]:
+        beside = max(1, (width + GAP) // (FACT - GAP))
+        cell = width if beside == 1 else min(FACT, (width - GAP * (beside - 1)) // beside)
+        cells = [
+            sides(
+                Content.styled(label, ink.muted) if isinstance(label, str) else label,
+                Content.styled(value, style),
+                cell,
+            )
+            for label, value, style in facts
+        ]
+        return [Content(" " * GAP).join(cells[at : at + beside]) for at in range(0, len(cells), beside)]
+
+    return Row(rank, draw)
+
+
+def _labelled(label: str, value: str, gauge: Content | None, width: int, ink: Ink) -> Content:
+    left = Content.styled(label.ljust(LABEL), ink.muted)
+    return sides(left if gauge is None else left + gauge, Content(value), width)
