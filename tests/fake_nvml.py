@@ -55,7 +55,7 @@ def fake_nvml(**changes: Any) -> SimpleNamespace:
             SimpleNamespace(pid=4242, usedGpuMemory=15 * GIB),
             SimpleNamespace(pid=77, usedGpuMemory=4 * GIB),
         ],
-        "nvmlDeviceGetGraphicsRunningProcesses": lambda handle: [SimpleNamespace(pid=9, usedGpuMemory=GIB // 4)],
+        "nvmlDeviceGetGraphicsRunningProcesses": lambda handle: [],
         "nvmlSystemGetProcessName": lambda pid: {4242: "/opt/llama/llama-server", 77: "/usr/bin/python3"}.get(
             pid, "Xorg"
         ),
