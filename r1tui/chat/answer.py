@@ -218,7 +218,7 @@ class Answer:
 
     @property
     def _base(self) -> Base:
-        return self.base or NO_BASE
+        return self.base or Base()
 
     def apply(self, event: StreamEvent) -> None:
         """Take in the next event of the stream."""
@@ -298,7 +298,6 @@ class Answer:
         self._thinking_s, self._thinking_from_s = self.thinking_s, None
 
 
-NO_BASE = Base()
 _CUTS: dict[str, Cut] = {"length": "limit", CONTEXT_FULL: "context"}
 
 

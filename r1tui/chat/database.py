@@ -47,16 +47,6 @@ TEXT = partial(str, encoding="utf-8", errors="replace")
 """One byte that is no UTF-8 must not hide the row that it is in, and with it all the others."""
 
 
-class NewerError(R1tuiError):
-    """The database is a newer r1tui's."""
-
-    def __init__(self, path: Path, version: int) -> None:
-        super().__init__(
-            f"{path} was written by a newer r1tui (version {version}; this one reads {VERSION}).",
-            "Update r1tui. Until then nothing is saved there.",
-        )
-
-
 @dataclass
 class Database:
     """An open database, for the thread that opened it."""
@@ -86,8 +76,8 @@ class Database:
         with _transaction(self.connection):
             yield self.connection
 
-    def rebuild(self) -> None:
-        """Rebuild the search index."""
+    def rebuild_index(self) -> None:
+        """Rebuild what only searching needs."""
         with self.transaction() as connection:
             for index in ("titles", "words"):
                 connection.execute(f"INSERT INTO {index} ({index}) VALUES ('rebuild')")  # noqa: S608
@@ -136,7 +126,8 @@ def open_database(folder: Path, tell: Tell) -> Database:
             try:
                 return Database(path, _opened(path))
             except sqlite3.DatabaseError as error:
-                if not (is_damage(error) or _is_foreign(error)):
+                has_other_tables = _code(error) == sqlite3.SQLITE_ERROR and "no such module" not in str(error)
+                if not (is_damage(error) or has_other_tables):
                     raise
                 tell(_set_aside(path, error))
             return Database(path, _opened(path))
@@ -175,11 +166,6 @@ def is_damage(error: sqlite3.Error) -> bool:
     return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def is_damaged_index(error: sqlite3.Error) -> bool:
-    """Whether only what searching needs is damaged, which `Database.rebuild` mends."""
-    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB
-
-
 def is_refusal(error: Exception) -> bool:
     """Whether a file system had no room for what must be written, or takes nothing at all."""
     if isinstance(error, OSError):
@@ -200,11 +186,6 @@ def refused(error: sqlite3.Error, path: Path) -> R1tuiError:
 
 def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _is_foreign(error: sqlite3.Error) -> bool:
-    """Whether it is a database with other tables than ours."""
-    return _code(error) == sqlite3.SQLITE_ERROR and "no such module" not in str(error)
 
 
 @legible()
@@ -271,7 +252,10 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > VERSION:
-        raise NewerError(path, version)
+        raise R1tuiError(
+            f"{path} was written by a newer r1tui (version {version}; this one reads {VERSION}).",
+            "Update r1tui. Until then nothing is saved there.",
+        )
     return version
 
 

@@ -17,7 +17,6 @@ from r1tui.chat.database import (
     Database,
     Tell,
     is_damage,
-    is_damaged_index,
     is_refusal,
     legible,
     open_database,
@@ -209,16 +208,17 @@ class Store:
 
     def _do(self, work: Callable[[Database], T], *, writes: bool = False) -> T:
         """Do the work; a database that turns out to be damaged is set aside, and the work done on a new one."""
-        rebuilt = set_aside = False
+        rebuilt = set_aside = False  # each helps once at most
         while True:
             try:
                 with legible():
                     return work(self._now(writes=writes))
             except sqlite3.Error as error:
-                if self._database is not None and is_damaged_index(error) and not rebuilt:
+                is_index = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB
+                if self._database is not None and is_index and not rebuilt:
                     rebuilt = True
                     with suppress(sqlite3.Error):
-                        self._database.rebuild()
+                        self._database.rebuild_index()
                 elif self._database is not None and is_damage(error) and not set_aside:
                     set_aside = True
                     damaged, self._database = self._database, None
