@@ -10,7 +10,7 @@ from r1tui.catalog.variants import Variant
 from r1tui.cli.context import format_table
 from r1tui.config import Config, Strategy
 from r1tui.errors import R1tuiError
-from r1tui.messages import Range
+from r1tui.messages import NO_SPEED, Range
 from r1tui.plan import Plan, PlanRequest, make_plan
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.sketched import plan_sketched, sketch_of
@@ -32,17 +32,26 @@ class ComparedPlan:
     sketched: bool = False
     """Whether it is planned by its size, without its header."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, price_per_hour: float | None = None) -> dict[str, Any]:
         """An element of `plan --compare --json`."""
         figures = msgspec.to_builtins(self.plan.summary(self.variant.name)) if self.plan else {}
-        row = {
+        row: dict[str, Any] = {
             "variant": self.variant.name,
             "strategy": self.strategy,
             "verdict": self.plan.verdict if self.plan else "?",
             "problem": self.problem,
         }
         row |= {key: value for key, value in figures.items() if key not in ("model", "argv")}
+        row["cost_per_1000_tokens"] = cost_of(self.plan, price_per_hour)
         return row | ({"source": "size"} if self.sketched else {})
+
+
+def cost_of(plan: Plan | None, price_per_hour: float | None) -> Range | None:
+    """Of 1,000 tokens of answers, in the price's currency; None without a price or a known speed."""
+    low, high = plan.speed.answer if plan else NO_SPEED.answer
+    if price_per_hour is None or not low:
+        return None
+    return Range(*(float(f"{price_per_hour / 3600 * 1000 / tps:.2g}") for tps in (high, low)))
 
 
 def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, paths: Paths) -> list[ComparedPlan]:
@@ -71,12 +80,17 @@ def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, p
 UNKNOWN = "its size is unknown; `r1tui variants --refresh` asks the hub"
 
 
-def compared(rows: Sequence[ComparedPlan]) -> list[str]:
-    """The rows as a table for a person."""
-    header = (
-        "variant", "strategy", "verdict", "layers", "experts on CPU", "context", "GPU", "host", "tokens/s", "prompt",
-    )  # fmt: skip
-    lines = format_table([header, *(_cells(row) for row in rows)])
+def compared(rows: Sequence[ComparedPlan], price_per_hour: float | None = None) -> list[str]:
+    """The rows as a table for a person, with what answers cost where an hour has a price."""
+    table = [
+        ("variant", "strategy", "verdict", "layers", "experts on CPU", "context", "GPU", "host", "tokens/s", "prompt"),
+        *(_cells(row) for row in rows),
+    ]
+    if price_per_hour is not None:
+        costs = [cost_of(row.plan, price_per_hour) for row in rows]
+        column = ["1,000 tokens cost", *(rough(*cost) if cost else "unknown" for cost in costs)]
+        table = [(*cells, cost) for cells, cost in zip(table, column, strict=True)]
+    lines = format_table(table)
     if any(row.sketched for row in rows):
         lines.append(
             "~: by its size and published dimensions; `r1tui plan VARIANT` fetches the header of one that is not here, "

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from r1tui.catalog.variants import Variant, load_catalog
-from r1tui.cli.compare import ComparedPlan, compare, compared
+from r1tui.cli.compare import ComparedPlan, compare, compared, cost_of
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json
 from r1tui.cli.target import needed_variant, wanted_variant
 from r1tui.config import Config, PlanSettings, check_setting
@@ -16,7 +16,6 @@ from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.listing.answers import UnreachableError
 from r1tui.machine.hardware import detect_machine
-from r1tui.messages import Range
 from r1tui.plan import DeviceBackend, Plan, PlanRequest
 from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import plan_elsewhere, plan_here
@@ -76,8 +75,8 @@ def plan(
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, rpc=_addresses(rpc)))
     config = msgspec.structs.replace(config, plan=_settings(config.plan, wishes))
     engine = find_engine(config.engine, context.paths)
-    if unified and vram is None:
-        raise UsageError("--unified says what --vram is.", "Give --vram too.")
+    if vram is None and (unified or gpu_backend):
+        raise UsageError(f"{'--unified' if unified else '--gpu-backend'} says what --vram is.", "Give --vram too.")
     held = HeldMemory.by(supervisor.status(context.paths))
     totals_mib = None if vram is None else [int(gib * 1024) for gib in _numbers(vram) if gib > 0]
     request = _request(
@@ -97,7 +96,7 @@ def plan(
     if comparing:
         chosen = wanted_variant(context, variant, model)
         rows = compare([chosen] if chosen else load_catalog(config), request, config, context.paths)
-        _show_comparison(rows, as_json=as_json)
+        _show_comparison(rows, price, as_json=as_json)
         return
     target = needed_variant(context, variant, model)
     what_if = vram is not None or ram is not None
@@ -107,13 +106,13 @@ def plan(
     argv = server_argv(engine, target, subject.model, made, config, paths=context.paths, header=subject.header)
     if as_json:
         summary = made.summary(target.name, str(subject.model), argv)
-        print_json(msgspec.to_builtins(msgspec.structs.replace(summary, cost_per_1000_tokens=_cost(made, price))))
+        print_json(msgspec.to_builtins(msgspec.structs.replace(summary, cost_per_1000_tokens=cost_of(made, price))))
         return
     click.echo(plain(f"{target.title}  ({subject.model}{'' if subject.on_disk else ', not fetched yet'})"))
     for line in table(made):
         click.echo(plain(line))
     if price is not None:
-        cost = _cost(made, price)
+        cost = cost_of(made, price)
         said = f"cost {rough(*cost)}" if cost else "cost nobody knows what: the speed is unknown"
         click.echo(f"- 1,000 tokens of answers {said}, at {price:g} an hour.")
 
@@ -150,14 +149,6 @@ def _planned(
     return plan_elsewhere(subject, request, engine), subject
 
 
-def _cost(made: Plan, price_per_hour: float | None) -> Range | None:
-    """Of 1,000 tokens of answers, in the price's currency; None without a price or a known speed."""
-    low, high = made.speed.answer
-    if price_per_hour is None or not low:
-        return None
-    return Range(*(float(f"{price_per_hour / 3600 * 1000 / tps:.2g}") for tps in (high, low)))
-
-
 def _request(
     config: Config,
     paths: Paths,
@@ -186,11 +177,11 @@ def _request(
     return request if ram_gib is None else imagined_host(request, int(ram_gib * 1024))
 
 
-def _show_comparison(rows: list[ComparedPlan], *, as_json: bool) -> None:
+def _show_comparison(rows: list[ComparedPlan], price: float | None, *, as_json: bool) -> None:
     if as_json:
-        print_json({"plans": [row.to_json() for row in rows]})
+        print_json({"plans": [row.to_json(price) for row in rows]})
         return
-    for line in compared(rows):
+    for line in compared(rows, price):
         click.echo(plain(line))
 
 
