@@ -23,14 +23,14 @@ from r1tui.events import (
 from r1tui.remedies import Remedies, in_commands
 from r1tui.system.lazy import asyncio
 
-State = Literal["waiting", "reading", "thinking", "answering", "done", "stopped", "failed"]
+AnswerState = Literal["waiting", "reading", "thinking", "answering", "done", "stopped", "failed"]
 Cut = Literal["", "limit", "context"]
 """What an answer that did not end by itself was ended by: the limit of its tokens, or the end of the context."""
 CONTEXT_FULL = "context"
 """The `finish_reason` of an answer that ended where the context does; llama-server says `length` to both."""
 Item = TypeVar("Item")
 _BURST_S = 0.005
-RUNNING: frozenset[State] = frozenset({"waiting", "reading", "thinking", "answering"})
+RUNNING: frozenset[AnswerState] = frozenset({"waiting", "reading", "thinking", "answering"})
 
 
 class Pieces:
@@ -77,7 +77,7 @@ class Answer:
     """An answer in any state; `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self.state: State = "waiting"
+        self.state: AnswerState = "waiting"
         self.thinking = Pieces()
         self.content = Pieces()
         self.has_thoughts = False
@@ -99,7 +99,7 @@ class Answer:
         """What was on disk of it, answer and thinking, when its record was begun to be read, which may have less."""
         self.completion_id = ""
         """What the server calls it while it runs."""
-        self._before: tuple[State, Cut, str, Remedies] = ("stopped", "", "", ())
+        self._before: tuple[AnswerState, Cut, str, Remedies] = ("stopped", "", "", ())
         """What it was before it was gone on with, with cause and remedies."""
         self._clock = clock
         self._progress_s = 0.0
@@ -115,7 +115,7 @@ class Answer:
         thinking_tokens: int = 0,
         thinking_s: float | None = None,
         tokens: int = 0,
-        state: State = "done",
+        state: AnswerState = "done",
         cut: Cut = "",
     ) -> Self:
         """An answer as it was saved."""

@@ -23,10 +23,10 @@ from r1tui.remedies import Advice, read
 
 LEFT = "r1tui ended during this answer; its end may be missing."
 T = TypeVar("T")
-Row = dict[str, Any]
+NamedRow = dict[str, Any]
 _KEY = "SELECT key FROM conversations WHERE id = ?"
 _TEXTS = frozenset(("question", "answer", "thinking", "state", "cause", "remedy", "cut", "answer_id", "model"))
-Value = str | int | float | None
+ColumnValue = str | int | float | None
 _log = logging.getLogger(__name__)
 Recorded = Callable[[str], bool]
 """Whether the answer with this id has a record, which has all of it from its request on."""
@@ -37,7 +37,7 @@ class ExchangeChange:
     """A changed exchange: its columns; of a running answer that `grows` its new text alone; no columns: it is gone."""
 
     number: int
-    columns: dict[str, Value]
+    columns: dict[str, ColumnValue]
     grows: bool = False
     words: int = 0
     """How many words of the question and the answer are new."""
@@ -64,7 +64,7 @@ class Changes:
 class _Written(NamedTuple):
     """What was written of an exchange."""
 
-    columns: dict[str, Value]
+    columns: dict[str, ColumnValue]
     texts: tuple[Pieces, Pieces]
     answer_count: int
     thinking_count: int
@@ -134,10 +134,10 @@ class Tracker:
             return ExchangeChange(number, _grown(answer, new_answer, new_thinking), grows=True, words=words)
         return ExchangeChange(number, columns | _grown(answer, answer.content.text, answer.thinking.text), words=words)
 
-    def _columns(self, exchange: Exchange) -> dict[str, Value]:
+    def _columns(self, exchange: Exchange) -> dict[str, ColumnValue]:
         """All but the text of its answer, and the figures that come with it."""
         answer = exchange.answer
-        columns: dict[str, Value] = {
+        columns: dict[str, ColumnValue] = {
             "parent": self.numbers.get(exchange.parent) if exchange.parent is not None else None,
             "asked_s": exchange.asked_s,
             "question": _storable(exchange.question),
@@ -154,7 +154,7 @@ class Tracker:
         return columns
 
 
-def _grown(answer: Answer, text: str, thinking: str) -> dict[str, Value]:
+def _grown(answer: Answer, text: str, thinking: str) -> dict[str, ColumnValue]:
     return {
         "answer": _storable(text),
         "thinking": _storable(thinking),
@@ -262,7 +262,7 @@ def _write(connection: sqlite3.Connection, conversation: int | None, change: Exc
 
 def _exchange(
     connection: sqlite3.Connection,
-    row: Row,
+    row: NamedRow,
     parent: Exchange | None,
     recorded: Recorded | None,
     open_in: int | None,
@@ -304,7 +304,7 @@ def _json(text: object, kind: type[T]) -> T | None:
         return None
 
 
-def _past(row: Row, pieces: list[Row]) -> Answer:
+def _past(row: NamedRow, pieces: list[NamedRow]) -> Answer:
     newest = pieces[-1] if pieces else row
     return Answer.past(
         row["answer"] + "".join(piece["answer"] for piece in pieces),
@@ -322,11 +322,11 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _pieces(connection: sqlite3.Connection, exchange: int) -> list[Row]:
+def _pieces(connection: sqlite3.Connection, exchange: int) -> list[NamedRow]:
     return _named(connection, "SELECT * FROM pieces WHERE exchange = ? ORDER BY key", exchange)
 
 
-def _named(connection: sqlite3.Connection, statement: str, key: int) -> list[Row]:
+def _named(connection: sqlite3.Connection, statement: str, key: int) -> list[NamedRow]:
     """The rows by their columns' names; a text is one, whatever a damaged row has in its place."""
     cursor = connection.cursor()
     cursor.row_factory = sqlite3.Row

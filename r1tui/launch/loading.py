@@ -18,7 +18,7 @@ from r1tui.system.paths import Paths
 from r1tui.text import duration, plain
 
 LOOK_S = 0.5
-Changes = Callable[[], AsyncGenerator[Status, None]]
+StatusChanges = Callable[[], AsyncGenerator[Status, None]]
 """The status now and at each change, until the server has ended."""
 _STEPS = (
     ("load_tensors:", "reading the weights"),
@@ -99,7 +99,7 @@ async def follow_server(
     note: Callable[[Status], None] = lambda status: None,
     *,
     restarts: int = 0,
-    changes: Changes | None = None,
+    changes: StatusChanges | None = None,
 ) -> AsyncGenerator[StageEvent, None]:
     """The events of a server that comes up, until it is ready, has failed or was stopped; `note` hears each status.
 

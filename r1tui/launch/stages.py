@@ -20,7 +20,7 @@ from r1tui.gguf.header import shard_paths
 from r1tui.hub.download.part import in_thread
 from r1tui.hub.download.staging import check_room_for, download_job
 from r1tui.hub.local.found import find_model
-from r1tui.launch.loading import Changes, follow_server, outcome
+from r1tui.launch.loading import StatusChanges, follow_server, outcome
 from r1tui.machine.bandwidth import load_bandwidth, measure
 from r1tui.machine.hardware import detect_machine
 from r1tui.machine.nvml import read_nvidia
@@ -76,7 +76,7 @@ class Launch:
         config_file: str | None = None,
         tcp: str | None = None,
         owner: ProcessId | None = None,
-        changes: Changes | None = None,
+        changes: StatusChanges | None = None,
     ) -> None:
         self.variant = variant
         self.prepared: Prepared | None = None

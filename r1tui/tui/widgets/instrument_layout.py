@@ -29,14 +29,14 @@ Draw = Callable[[int, Ink], "list[Content]"]
 
 
 @dataclass(frozen=True)
-class Row:
+class InstrumentRow:
     """Text rows of any width. Where room is short rows of the highest rank go first; 0 stays."""
 
     rank: int
     draw: Draw
 
 
-EMPTY = Row(SPACES, lambda _width, _ink: [Content("")])
+EMPTY = InstrumentRow(SPACES, lambda _width, _ink: [Content("")])
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Curve:
 class Group:
     """Rows that belong together, and what of them is said on a single line."""
 
-    rows: Sequence[Row | Curve] = ()
+    rows: Sequence[InstrumentRow | Curve] = ()
     gist: Content | None = None
 
 
@@ -104,9 +104,9 @@ class _Column:
     def __init__(self, width: int, ink: Ink) -> None:
         self.width = width
         self._ink = ink
-        self._rows: list[tuple[Row | Curve, list[Content]]] = []
+        self._rows: list[tuple[InstrumentRow | Curve, list[Content]]] = []
 
-    def add(self, rows: Sequence[Row | Curve]) -> None:
+    def add(self, rows: Sequence[InstrumentRow | Curve]) -> None:
         spaced = [EMPTY, *rows] if self._rows else rows
         self._rows += [(row, [] if isinstance(row, Curve) else row.draw(self.width, self._ink)) for row in spaced]
 
@@ -155,37 +155,39 @@ def one_line(groups: Sequence[Group], width: int) -> Content:
     return shown
 
 
-def text_row(rank: int, left: Content, right: Content | None = None) -> Row:
+def text_row(rank: int, left: Content, right: Content | None = None) -> InstrumentRow:
     """Text at the left and at the right."""
-    return Row(rank, lambda width, _: [left if right is None else sides(left, right, width)])
+    return InstrumentRow(rank, lambda width, _: [left if right is None else sides(left, right, width)])
 
 
-def words_row(rank: int, text: str, most_rows: int = 2) -> Row:
+def words_row(rank: int, text: str, most_rows: int = 2) -> InstrumentRow:
     """Muted words, wrapped."""
-    return Row(rank, lambda width, ink: list(Content.styled(text, ink.muted).wrap(width)[:most_rows]) if text else [])
+    return InstrumentRow(
+        rank, lambda width, ink: list(Content.styled(text, ink.muted).wrap(width)[:most_rows]) if text else []
+    )
 
 
-def bar_row(rank: int, label: str, value: str, share: float | None, style: str = "") -> Row:
+def bar_row(rank: int, label: str, value: str, share: float | None, style: str = "") -> InstrumentRow:
     """Label, the bar of a share, and the value; a quiet one unless there is a style."""
 
     def draw(width: int, ink: Ink) -> list[Content]:
         gauge = None if share is None else bar(share, width - LABEL - VALUE - 1, ink, style or ink.quiet)
         return [_labelled(label, value, gauge, width, ink)]
 
-    return Row(rank, draw)
+    return InstrumentRow(rank, draw)
 
 
-def curve_row(course: Curve, label: str, value: str) -> Row:
+def curve_row(course: Curve, label: str, value: str) -> InstrumentRow:
     """Label, a figure's course in one row, and the value; a quiet one unless there is a style."""
 
     def draw(width: int, ink: Ink) -> list[Content]:
         (line,) = curve(course.values, width - LABEL - max(VALUE, len(value)) - 1, 1, course.top, ink)
         return [_labelled(label, value, Content.styled(line, course.style or ink.quiet), width, ink)]
 
-    return Row(course.rank, draw)
+    return InstrumentRow(course.rank, draw)
 
 
-def stack_row(rank: int, ours: Share, others: Share, label: str = "", value: str = "") -> Row:
+def stack_row(rank: int, ours: Share, others: Share, label: str = "", value: str = "") -> InstrumentRow:
     """A bar of two shares over the whole width, between label and value where there are some."""
 
     def draw(width: int, ink: Ink) -> list[Content]:
@@ -194,10 +196,10 @@ def stack_row(rank: int, ours: Share, others: Share, label: str = "", value: str
         gauge = stacked_bar(ours, others, max(width - LABEL - VALUE - 1, 0), ink)
         return [_labelled(label, value, gauge, width, ink)]
 
-    return Row(rank, draw)
+    return InstrumentRow(rank, draw)
 
 
-def facts_row(rank: int, *facts: tuple[Content | str, str, str]) -> Row:
+def facts_row(rank: int, *facts: tuple[Content | str, str, str]) -> InstrumentRow:
     """Label, value and the value's style of figures: as many on one row as there is room for."""
 
     def draw(width: int, ink: Ink) -> list[Content]:
@@ -213,7 +215,7 @@ def facts_row(rank: int, *facts: tuple[Content | str, str, str]) -> Row:
         ]
         return [Content(" " * GAP).join(cells[at : at + beside]) for at in range(0, len(cells), beside)]
 
-    return Row(rank, draw)
+    return InstrumentRow(rank, draw)
 
 
 def _labelled(label: str, value: str, gauge: Content | None, width: int, ink: Ink) -> Content:

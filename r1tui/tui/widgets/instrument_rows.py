@@ -16,8 +16,8 @@ from r1tui.tui.widgets.instrument_layout import (
     EMPTY,
     Curve,
     Group,
+    InstrumentRow,
     Page,
-    Row,
     bar_row,
     columns_of,
     curve_row,
@@ -183,17 +183,17 @@ def _parts(cards: Sequence[GpuUse], used: int, total: int) -> tuple[tuple[float,
     return (ours / total, OURS), ((used - ours) / total, OTHERS)
 
 
-def _stack(cards: Sequence[GpuUse], rank: int = 0, label: str = "", value: str = "") -> list[Row]:
+def _stack(cards: Sequence[GpuUse], rank: int = 0, label: str = "", value: str = "") -> list[InstrumentRow]:
     used, total = _sum([gpu.used_bytes for gpu in cards]), _sum([gpu.total_bytes for gpu in cards])
     return [stack_row(rank, *_parts(cards, used, total), label, value)] if used is not None and total else []
 
 
-def _compact(gpu: GpuUse) -> Row:
+def _compact(gpu: GpuUse) -> InstrumentRow:
     amount = of_gib(gpu.used_bytes, gpu.total_bytes)
     return next(iter(_stack([gpu], 1, f"GPU {gpu.index}", amount)), bar_row(1, f"GPU {gpu.index}", amount, None))
 
 
-def _shares(figures: Figures, cards: Sequence[GpuUse], rank: int = 2) -> list[Row]:
+def _shares(figures: Figures, cards: Sequence[GpuUse], rank: int = 2) -> list[InstrumentRow]:
     """Who holds what of the cards' memory, and what the plan had meant."""
     planned, own = _sum([figures.planned_bytes(gpu) for gpu in cards]), _sum([gpu.own_bytes for gpu in cards])
     used, total = _sum([gpu.used_bytes for gpu in cards]), _sum([gpu.total_bytes for gpu in cards])
@@ -237,7 +237,7 @@ def _card(figures: Figures, gpu: GpuUse, ink: Ink, *, is_only: bool) -> Group:
     )
 
 
-def _use(figures: Figures, gpu: GpuUse) -> list[Row]:
+def _use(figures: Figures, gpu: GpuUse) -> list[InstrumentRow]:
     """What a card does, on one row."""
     if gpu.problem:
         return []
@@ -274,18 +274,18 @@ def _speed(figures: Figures, ink: Ink) -> Group:
     if shown_tps is not None:
         (course,) = curve(values, 4, 1, top, ink)
         gist = Content.assemble((f"{number:>5}", f"bold {style}"), " tok/s ", (course, SPEED))
-    large_row = Row(0, lambda width, _: rows if width >= COLUMN - 2 else [small])
+    large_row = InstrumentRow(0, lambda width, _: rows if width >= COLUMN - 2 else [small])
     return Group([large_row, Curve(4, drawn, top, SPEED), _time_axis()], gist)
 
 
-def _time_axis() -> Row:
+def _time_axis() -> InstrumentRow:
     """How long ago the beginning of the curves is."""
 
     def draw(width: int, ink: Ink) -> list[Content]:
         ago = f"{duration((width - AXIS - 1) * ink.marks * SPAN)} ago "
         return [Content.styled(f"{ago}{'─' * (width - AXIS - len(ago) - 6)} now", ink.quiet)]
 
-    return Row(6, draw)
+    return InstrumentRow(6, draw)
 
 
 def _answer(figures: Figures) -> Group:
@@ -344,7 +344,7 @@ def _process(figures: Figures, ink: Ink) -> Group:
     return Group(rows + (_disk(figures) if server.read_bytes_per_s is not None else []))
 
 
-def _disk(figures: Figures) -> list[Row]:
+def _disk(figures: Figures) -> list[InstrumentRow]:
     """The rate of reading."""
     rate = figures.disk_bytes_per_s
     if rate is None:
@@ -388,8 +388,10 @@ def _facts(figures: Figures, ink: Ink) -> Group:
     return Group(rows)
 
 
-def _path_row(label: str, value: str) -> Row:
-    return Row(8, lambda width, ink: facts_row(8, (label, elided(one_line(value), width - 12), "")).draw(width, ink))
+def _path_row(label: str, value: str) -> InstrumentRow:
+    return InstrumentRow(
+        8, lambda width, ink: facts_row(8, (label, elided(one_line(value), width - 12), "")).draw(width, ink)
+    )
 
 
 def _plan_facts(plan: PlanSummary) -> list[tuple[str, str]]:
