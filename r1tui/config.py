@@ -164,6 +164,8 @@ class UiSettings(Section, frozen=True):
     """r1-dark, -light, -ember, -contrast, -colorblind, -terminal (16 colours), one of Textual's, or your own."""
     refresh_hz: Annotated[float, Meta(ge=0.5, le=30)] = 10.0
     """How often a running answer is drawn, at most."""
+    thinking_lines: Annotated[int, Meta(ge=0, le=20)] = 4
+    """How many of the last lines of the thinking are shown while the model thinks."""
     slow_link: bool = False
     """For slow connections: drawn twice a second, no animation, the terminal's 16 colours, wider jumps."""
     vim: bool = True

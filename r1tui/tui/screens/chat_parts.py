@@ -34,8 +34,13 @@ class ChatParts:
         self.answers = AnswerController(session.chat, saved, view)
         self.conversations = view.conversations = ConversationController(saved, self.answers, session.chat, view)
         self.models = view.models = ModelController(session, services.monitor, services.models, view)
-        may_change = self.answers.may_change
-        self.widgets = view.widgets = ChatWidgets(instruments, composer, may_change, attached=session.attached)
+        self.widgets = view.widgets = ChatWidgets(
+            instruments,
+            composer,
+            self.answers.may_change,
+            attached=session.attached,
+            thinking_lines=services.config.ui.thinking_lines,
+        )
         self.openers = Openers(screen, services, self)
         self.keyed: Mapping[str, KeyedPart] = {
             "answers": self.answers,

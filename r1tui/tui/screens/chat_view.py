@@ -34,14 +34,20 @@ class ChatWidgets:
     """The widgets of the chat; all but instruments and composer are `deferred`, mounted after the first screen."""
 
     def __init__(
-        self, instruments: Instruments, composer: Composer, may_change: Callable[[], bool], *, attached: bool
+        self,
+        instruments: Instruments,
+        composer: Composer,
+        may_change: Callable[[], bool],
+        *,
+        attached: bool,
+        thinking_lines: int,
     ) -> None:
         """`may_change` says whether another path of the conversation may be shown."""
         self.instruments = instruments
         self.composer = composer
         self.greeting = Greeting(instruments.figures, attached=attached)
         self.stages = Stages(clock=instruments.figures.clock)
-        self.transcript = Transcript()
+        self.transcript = Transcript(thinking_lines=thinking_lines)
         self.unsaved = UnsavedLine()
         self.selection = Selection(self.transcript, may_change)
 

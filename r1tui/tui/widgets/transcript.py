@@ -44,7 +44,7 @@ WARM_UP_AFTER_S = 0.5
 """Later than the first screen."""
 WHEEL_ROWS = 3
 QUIET_PERIOD_S = 0.25
-"""How often the one line of folded thinking is brought up to date: its figures need no more."""
+"""How often folded thinking is brought up to date: its figures and its last lines need no more."""
 
 
 class Transcript(Guarded, Widget, can_focus=True):
@@ -70,11 +70,12 @@ class Transcript(Guarded, Widget, can_focus=True):
             event.stop()
             self.post_message(self.CharacterTyped(event.character))
 
-    def __init__(self, *, refresh_hz: float = 10.0, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002  Textual's name
-        super().__init__(id=id, classes=classes)
+    def __init__(self, *, refresh_hz: float = 10.0, thinking_lines: int = 4) -> None:
+        """`thinking_lines` of the thinking are shown while the model thinks."""
+        super().__init__()
         self.work = Work()
         self._period_s = 1 / refresh_hz
-        self._views = Views(lambda what: format_remedies(what, self.app))
+        self._views = Views(lambda what: format_remedies(what, self.app), thinking_lines=thinking_lines)
         self._layout = Layout()
         self.cursor = Cursor(self._views, self._layout)
         """What is marked."""

@@ -1,5 +1,6 @@
 """What a transcript is made of: blocks that know their rows at a width, and how much is left to do for them."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from r1tui.tui.widgets.transcript_markdown import CODE_BAR, render
 from r1tui.tui.widgets.transcript_rows import EMPTY, TAB, Row, Span, row_of, wrap
 
 CHUNK_CHARS = 4_000
+LAST_CHARS = 4_000
+"""What `LastLines` keeps, for another width: more than its rows hold."""
+_EMPTY_LINES = re.compile(r"\n\s*\n")
 NO_SPAN: Span = ("", "")
 MARGIN: Span = ("  ", "")
 """What stands left of all text but the marks."""
@@ -117,6 +121,30 @@ class PlainBlock(Block):
     def _estimate(self) -> None:
         if not self.width:
             self.height = self.gap + 1 + self.text.count("\n") + len(self.text) // 100
+
+
+class LastLines(PlainBlock):
+    """The last rows of a text that grows, without its empty lines. What came long before is forgotten."""
+
+    def __init__(self, count: int, role: str, bar: Span) -> None:
+        super().__init__("", role, first=bar, rest=bar)
+        self._count = count
+
+    def append(self, text: str) -> None:
+        """Add text at the end."""
+        text = _EMPTY_LINES.sub("\n", text)
+        super().append(text.lstrip("\n") if self.text[-1:] in ("", "\n") else text)
+        forgotten = self._last_start - LAST_CHARS if len(self.text) > 3 * LAST_CHARS else 0
+        if forgotten > 0:
+            self.text = self.text[forgotten:]
+            self._last_start -= forgotten
+            self._laid_to -= forgotten
+
+    def lay_out(self, width: int, work: Work) -> None:
+        """Make the rows that the appended text changes, and drop the first ones."""
+        super().lay_out(width, work)
+        del self.rows[: -self._count]
+        self.height = len(self.rows)
 
 
 class OpenListing(PlainBlock):

@@ -12,7 +12,16 @@ from r1tui.events import PromptProgress
 from r1tui.remedies import Remedies, Remedy
 from r1tui.text import duration
 from r1tui.tui.remedies import say, to_go_on
-from r1tui.tui.widgets.transcript_blocks import CHUNK_CHARS, MARGIN, AnswerBlock, Block, OpenListing, PlainBlock
+from r1tui.tui.widgets.transcript_blocks import (
+    CHUNK_CHARS,
+    LAST_CHARS,
+    MARGIN,
+    AnswerBlock,
+    Block,
+    LastLines,
+    OpenListing,
+    PlainBlock,
+)
 from r1tui.tui.widgets.transcript_rows import clean
 
 InWords = Callable[[str | Iterable[Remedy]], str]
@@ -21,6 +30,7 @@ CONTEXT_FULL = (
     " A further question may have room, since thoughts are not sent again. <chat.new> begins a new chat; "
     "a larger plan.ctx_size holds more, and <chat.continue> then goes on with this answer."
 )
+THINKING_BAR = ("│ ", "thinking mark")
 FEED_CHARS = 8_000
 """An old answer is taken in by pieces of this size, so that none takes long."""
 
@@ -28,7 +38,10 @@ FEED_CHARS = 8_000
 class ExchangeView:
     """The blocks of an exchange. `absorb` takes up what is new in the model; nothing else reads it."""
 
-    def __init__(self, exchange: Exchange, *, is_first: bool, in_words: InWords = say) -> None:
+    def __init__(
+        self, exchange: Exchange, *, is_first: bool, in_words: InWords = say, thinking_lines: int = 0
+    ) -> None:
+        """`thinking_lines` of the folded thinking are shown while it grows."""
         self.exchange = exchange
         self._in_words = in_words
         self.is_first = is_first
@@ -49,6 +62,9 @@ class ExchangeView:
         question = clean(format_question(exchange.question, files_in(exchange.question))).strip("\n")
         self._question = PlainBlock(question, "question", gap=not is_first, first=("❯ ", "question mark"), rest=MARGIN)
         self._branch = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
+        self._thinking_lines = thinking_lines
+        self._last_thoughts = LastLines(thinking_lines, "thinking", THINKING_BAR)
+        self._last_thoughts_seen = 0
         self._thoughts: list[PlainBlock] = []
         self._thoughts_seen = 0
         self._thinking_of = exchange.answer.thinking
@@ -64,8 +80,13 @@ class ExchangeView:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether all that changes now is the figures in the thinking's one line."""
+        """Whether all that changes now is folded thinking: the figures in its one line, and its last lines."""
         return self.exchange.answer.state == "thinking" and self.exchange.answer.has_thoughts and not self.open
+
+    @property
+    def _shows_last_thoughts(self) -> bool:
+        """Whether the thinking is folded, and its last lines run by."""
+        return self.is_quiet and self._thinking_lines > 0
 
     def absorb(self) -> list[AnswerBlock]:
         """Take up what the model has more than this, at most a bounded piece; the blocks that it finished."""
@@ -82,6 +103,7 @@ class ExchangeView:
             (bool(self._branch.text), [self._branch]),
             (answer.has_thoughts, [self.head]),
             (self.open and answer.has_thoughts, self._thoughts),
+            (self._shows_last_thoughts, [self._last_thoughts]),
             (True, self._answer),
             (not self._tail.text.isspace() and self._tail.text != "", [self._tail]),
             (bool(self._failure.text), [self._failure]),
@@ -101,10 +123,15 @@ class ExchangeView:
         if not answer.has_thoughts:
             return
         self.head.replace(("▾ " if self.open else "▸ ") + _thinking(answer))
-        if not self.open:
-            return
         if self._thinking_of is not answer.thinking:
             self._thinking_of, self._thoughts, self._thoughts_seen = answer.thinking, [], 0
+            self._last_thoughts = LastLines(self._thinking_lines, "thinking", THINKING_BAR)
+            self._last_thoughts_seen = 0
+        if self._shows_last_thoughts:
+            text, self._last_thoughts_seen = answer.thinking.since(self._last_thoughts_seen)
+            self._last_thoughts.append(clean(text[-LAST_CHARS:]))
+        if not self.open:
+            return
         text, self._thoughts_seen = answer.thinking.since(self._thoughts_seen)
         text = clean(text)
         if not self._thoughts:
@@ -112,7 +139,7 @@ class ExchangeView:
         while text:
             last = self._thoughts[-1] if self._thoughts else None
             if last is None or (len(last.text) >= CHUNK_CHARS and last.text.endswith("\n")):
-                last = PlainBlock("", "thinking", first=("│ ", "thinking mark"), rest=("│ ", "thinking mark"))
+                last = PlainBlock("", "thinking", first=THINKING_BAR, rest=THINKING_BAR)
                 self._thoughts.append(last)
             end = text.find("\n", max(CHUNK_CHARS - len(last.text), 0)) + 1 or len(text)
             last.append(text[:end])

@@ -9,9 +9,10 @@ from r1tui.tui.widgets.transcript_exchange import ExchangeView, InWords
 class Views:
     """Views of the shown exchanges, from top to bottom."""
 
-    def __init__(self, in_words: InWords = say) -> None:
+    def __init__(self, in_words: InWords = say, *, thinking_lines: int = 0) -> None:
         """`in_words` says our texts and remedies with the keys of the screen."""
         self._in_words = in_words
+        self._thinking_lines = thinking_lines
         self.conversation = Conversation("")
         self.all: list[ExchangeView] = []
         self._counted: list[Exchange] = []
@@ -58,7 +59,8 @@ class Views:
             view = known.get(exchange)
             is_first = not self.all
             if view is None or view.is_first != is_first:
-                view = ExchangeView(exchange, is_first=is_first, in_words=self._in_words)
+                lines = self._thinking_lines
+                view = ExchangeView(exchange, is_first=is_first, in_words=self._in_words, thinking_lines=lines)
             self.all.append(view)
         for view in self.all[-2:]:
             view.is_last = view is self.all[-1]
