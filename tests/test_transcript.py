@@ -1,5 +1,6 @@
 """The transcript: what it draws, what it follows, and that it never draws more than it must."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -10,9 +11,9 @@ from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning
 from r1tui.remedies import ShowLog
-from r1tui.tui.widgets import transcript
+from r1tui.tui.widgets import transcript, transcript_blocks
 from r1tui.tui.widgets.transcript import Transcript
-from r1tui.tui.widgets.transcript_blocks import AnswerBlock, LastLines, PlainBlock, Work
+from r1tui.tui.widgets.transcript_blocks import AnswerBlock, LastLines, OpenMarkdown, PlainBlock, Work
 from r1tui.tui.widgets.transcript_exchange import ExchangeView
 from r1tui.tui.widgets.transcript_viewport import JUMP_ROWS
 from tests.markdown_rig import split_markdown
@@ -131,6 +132,51 @@ async def test_only_the_last_answer_says_that_a_key_goes_on_with_it() -> None:
         await send(pilot, seat, Content("two"))
         assert "the context was full" in seat.text
         assert "F8" not in seat.text
+
+
+async def test_a_paragraph_is_markdown_while_it_grows_and_what_is_above_stays() -> None:
+    text = (
+        "Here is a **complete** version with `code_of(2 * 3)`, *more* and [a link](http://x.y/z), and so on and on.\n\n"
+        "- **First**: the one thing\n- the other:\n  1. nested\n  2. **deep**er\n\n## Heading\n\nThe ~~end~~ `now`.\n"
+    )
+    seat = Seat(asked())
+    async with seat.run_test(size=(40, 40)) as pilot:
+        before: list[str] = []
+        for character in text:
+            await send(pilot, seat, Content(character))
+            shown = [line for line in seat.lines if line]
+            assert not re.search(r"\*\*|`|~~|##|  -$|\]\(", "\n".join(shown))
+            stays = before[:-1]
+            assert shown[: len(stays)] == stays
+            before = shown
+        await send(pilot, seat, FINISHED)
+        assert before == [line for line in seat.lines if line][: len(before)]
+        assert {"  • First: the one thing", "    1. nested", "    2. deeper"} <= set(before)
+
+
+async def test_a_growing_table_keeps_its_columns_where_they_are() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(60, 24)) as pilot:
+        await send(pilot, seat, Content("| a | b |\n|---|---|\n| 1 | **2"))
+        assert seat.lines[2:5] == ["  | a | b |", "  |---|---|", "  | 1 | **2"]
+        await send(pilot, seat, Content("** |\n\nEnd"))
+        assert seat.lines[2:5] == ["  a │ b", "  ──┼──", "  1 │ 2"]
+
+
+async def test_a_long_block_is_rendered_less_often_and_in_the_end_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(transcript_blocks, "monotonic", lambda: clock[0])
+    block, work = OpenMarkdown("word " * 1000), Work()
+    block.lay_out(80, work)
+    before = work.rows_built
+    for _ in range(100):
+        block.append("**more** ")
+        block.lay_out(80, work)
+    assert (work.rows_built, block.is_fine(80)) == (before, False)
+    clock[0] += 1
+    block.lay_out(80, work)
+    assert block.is_fine(80)
+    assert "more more" in "".join(text for text, _ in block.rows[-1].spans)
 
 
 async def test_reading_the_prompt_repaints_one_row() -> None:

@@ -24,7 +24,13 @@ _FENCE = re.compile(r" {0,3}(?:(`{3,})[^`\n]*|(~{3,})[^\n]*)\n")
 _BLANK = re.compile(r"(?:[ \t]*\n)+")
 # A line that closes any list or quote before it; a longer unfinished block is parsed again only when one is seen.
 _CLOSES = re.compile(r"\n[ \t]*\n(?=[^\s\d>*+|-])|\n(?=#{1,6} |```|~~~)")
+_GOES_ON = re.compile(r"[\s\d>*+|-]")
 _OFTEN_CHARS = 1_000
+# The beginning of a line that may become a list, a fence, a rule, a heading or the underline of one.
+_UNDECIDED = re.compile(r"[ \t>]*(?:[-*+=~`#_]*|\d{1,9}[.)]?|[-*+][ \t]+\[.?\]?|(?:```|~~~)[^`]*)[ \t]*")
+_MARKS = re.compile(r"\\.|`+|\*\*|\*|~~")
+_OPENS = re.compile(r"\W?[*~]+[^\s*~]")
+_OPEN_LINK = re.compile(r"\[[^\]\n]*\]\((<)?[^\s)>]*$")
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,31 @@ def open_listing(text: str) -> str | None:
         return None
     language = opening[0].strip().lstrip("`~").split()[:1]
     return "\n".join([*language, text[opening.end() :]])
+
+
+def as_it_will_be(text: str) -> str:
+    """Growing Markdown as it probably goes on: without the marks at its end that may become others, and with those
+    closed that are open in its last line."""
+    before, newline, last = text.rpartition("\n")
+    if _UNDECIDED.fullmatch(last):
+        return before + newline
+    open_marks: list[str] = []
+    end = len(last)
+    for found in _MARKS.finditer(last):
+        mark = found[0]
+        is_code, in_code = mark[0] == "`", bool(open_marks) and open_marks[-1][0] == "`"
+        if mark in open_marks and is_code == in_code:
+            del open_marks[open_marks.index(mark) :]
+        elif mark[0] != "\\" and found.end() == end and is_code >= in_code:
+            end = found.start()
+        elif mark[0] != "\\" and not in_code and (is_code or _OPENS.match(last, max(found.start() - 1, 0))):
+            open_marks.append(mark)
+    last = last[:end].rstrip()
+    if not open_marks and _UNDECIDED.fullmatch(last):
+        return before + newline
+    if not open_marks and (link := _OPEN_LINK.search(last)):
+        last += ">)" if link[1] else ")"
+    return before + newline + last + "".join(reversed(open_marks))
 
 
 class MarkdownSplitter:
@@ -91,8 +122,9 @@ class MarkdownSplitter:
         if end > MAX_BLOCK_CHARS:
             end = self.unfinished.find("\n", MAX_BLOCK_CHARS) + 1 or len(self.unfinished)
             end = min(end, whole)
-        is_all = self.closed and end == whole
         tokens = block_parser().parse(self.unfinished[:end])
+        is_finished = self.closed or (tokens[-1].type != "fence" and self._is_finished(whole))
+        is_all = end == whole and is_finished
         spans = _spans(tokens)
         offsets = [0, *(match.end() for match in re.finditer("\n", self.unfinished[:end])), end]
         if not is_all and len(spans) > 1:
@@ -109,7 +141,17 @@ class MarkdownSplitter:
         self._drop(end if is_all else offsets[spans[-1][3]])
         return blocks
 
+    def _is_finished(self, whole: int) -> bool:
+        """Whether what follows these whole lines belongs to none of their blocks: text after an empty line."""
+        return (
+            whole < len(self.unfinished)
+            and self.unfinished[:whole].rstrip(" \t").endswith("\n\n")
+            and _GOES_ON.match(self.unfinished, whole) is None
+        )
+
     def _worth_parsing(self, whole: int) -> bool:
+        if self._is_finished(whole):
+            return True
         before, self._looked_to = self._looked_to, whole
         if whole <= before:
             return False

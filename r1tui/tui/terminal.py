@@ -26,6 +26,7 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 
 from r1tui.text import without_controls
+from r1tui.tui.escapes import without_repeated_styles
 
 START, END = "\x1b[200~", "\x1b[201~"
 BURST_S = 0.05
@@ -155,10 +156,11 @@ def give_to_tmux(text: str, environment: Mapping[str, str] = os.environ) -> bool
 
 
 def wrapping(base: type[Driver]) -> type[Driver]:
-    """A driver that wraps OSC 52."""
+    """A driver that wraps OSC 52, and sends no style twice."""
 
     def write(driver: Driver, data: str) -> None:
-        base.write(driver, wrapped(data, os.environ) if data.startswith(OSC_52) else data)
+        is_copy = data.startswith(OSC_52)
+        base.write(driver, wrapped(data, os.environ) if is_copy else without_repeated_styles(data))
 
     return type("WrappingDriver", (base,), {"write": write})
 

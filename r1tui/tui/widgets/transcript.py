@@ -232,6 +232,8 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._redraw()
         if are_others_gone:
             self._queue_all()
+        if self._views.is_behind(self.size.width - 1):
+            self.touch()
 
     def _absorb(self, view: ExchangeView) -> None:
         finished = view.absorb()

@@ -1,11 +1,14 @@
 """What a transcript is made of: blocks that know their rows at a width, and how much is left to do for them."""
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
+from time import monotonic
 
 from r1tui.chat.code import CodeBlock, code_block, is_code
-from r1tui.chat.markdown import MarkdownBlock
+from r1tui.chat.markdown import MarkdownBlock, as_it_will_be, block_parser
 from r1tui.tui.widgets.transcript_code import BESIDE_BAR
 from r1tui.tui.widgets.transcript_markdown import CODE_BAR, render
 from r1tui.tui.widgets.transcript_rows import EMPTY, TAB, Row, Span, row_of, wrap
@@ -13,6 +16,8 @@ from r1tui.tui.widgets.transcript_rows import EMPTY, TAB, Row, Span, row_of, wra
 CHUNK_CHARS = 4_000
 LAST_CHARS = 4_000
 """What `LastLines` keeps, for another width: more than its rows hold."""
+ALWAYS_RENDERED_CHARS, RENDERED_CHARS_PER_S = 1_500, 15_000
+"""A growing block is rendered whenever it is drawn, one that is longer than the first only so much in a second."""
 _EMPTY_LINES = re.compile(r"\n\s*\n")
 NO_SPAN: Span = ("", "")
 MARGIN: Span = ("  ", "")
@@ -160,13 +165,46 @@ class OpenListing(PlainBlock):
         return row_of(MARGIN, CODE_BAR, beside, (self.text[start:end], self._role), fill=self._role)
 
 
-class AnswerBlock(Block):
-    """A finished block of the answer: drawn as its plain source until its Markdown has been rendered."""
+class OpenMarkdown(PlainBlock):
+    """A block of the answer that grows, rendered anew as it does. A table, whose columns would move, is its source."""
 
-    def __init__(self, block: MarkdownBlock, *, gap: bool) -> None:
+    def __init__(self, text: str) -> None:
+        super().__init__(text, "answer", gap=True, first=MARGIN, rest=MARGIN)
+        self._drawn_s = 0.0
+
+    def lay_out(self, width: int, work: Work) -> None:
+        """Render it; a long one not for each token, so that a token costs no more than in a short one."""
+        if self.is_fine(width):
+            return
+        if self.text.lstrip().startswith("|"):
+            super().lay_out(width, work)
+            return
+        now_s = monotonic()
+        if width == self.width and now_s - self._drawn_s < _period_s(len(self.text)):
+            return
+        self._drawn_s = now_s
+        tokens = block_parser().parse(as_it_will_be(self.text))
+        rows = list(render(tokens, width, (MARGIN,))) if tokens else []
+        work.rows_built += sum(row != old for row, old in zip_longest(rows, self.rows[1:]))
+        self.rows = [EMPTY, *rows] if rows else []
+        self.width, self.height, self._laid_to = width, len(self.rows), len(self.text)
+
+
+def _period_s(n_chars: int) -> float:
+    """How often a growing text of this length is rendered: a longer one the less often, the more it costs."""
+    return n_chars / RENDERED_CHARS_PER_S if n_chars > ALWAYS_RENDERED_CHARS else 0.0
+
+
+class AnswerBlock(Block):
+    """A finished block of the answer: drawn as `shown`, as which it grew, else as its plain source, until its Markdown
+    has been rendered. One that grew as Markdown is rendered when it is laid out."""
+
+    def __init__(self, block: MarkdownBlock, *, gap: bool, shown: PlainBlock | None = None) -> None:
         super().__init__(gap=gap)
         self._block = block
-        self._plain = PlainBlock(block.source, "answer", gap=gap, first=MARGIN, rest=MARGIN)
+        self._at_once = isinstance(shown, OpenMarkdown)
+        plain = shown if isinstance(shown, OpenListing) else None
+        self._plain = plain or PlainBlock(block.source, "answer", gap=gap, first=MARGIN, rest=MARGIN)
         self.height = self._plain.height
         self.listings = sum(map(is_code, block.tokens))
         """How many listings it has."""
@@ -189,8 +227,10 @@ class AnswerBlock(Block):
         return self._fine_width == width
 
     def lay_out(self, width: int, work: Work) -> None:
-        """Have its source's rows, if it never was rendered; those of another width stay until it is rendered anew."""
-        if not self._fine_width and self.width != width:
+        """Have provisional rows, if it never was rendered; those of another width stay until it is rendered anew."""
+        if self._at_once and not self._fine_width:
+            deque(self.refine(width, work), maxlen=0)
+        elif not self._fine_width and self.width != width:
             self._plain.lay_out(width, work)
             self.rows, self.width, self.height = self._plain.rows, width, self._plain.height
 

@@ -1,6 +1,6 @@
 """One exchange as blocks: the question, the thinking behind its one line, the answer, and what became of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.attachments import files_in
@@ -20,6 +20,7 @@ from r1tui.tui.widgets.transcript_blocks import (
     Block,
     LastLines,
     OpenListing,
+    OpenMarkdown,
     PlainBlock,
 )
 from r1tui.tui.widgets.transcript_rows import clean
@@ -38,9 +39,7 @@ FEED_CHARS = 8_000
 class ExchangeView:
     """The blocks of an exchange. `absorb` takes up what is new in the model; nothing else reads it."""
 
-    def __init__(
-        self, exchange: Exchange, *, is_first: bool, in_words: InWords = say, thinking_lines: int = 0
-    ) -> None:
+    def __init__(self, exchange: Exchange, *, is_first: bool, in_words: InWords = say, thinking_lines: int = 0) -> None:
         """`thinking_lines` of the folded thinking are shown while it grows."""
         self.exchange = exchange
         self._in_words = in_words
@@ -98,7 +97,7 @@ class ExchangeView:
         self._failure.replace(clean(answer.cause) if failed else "")
         self._remedy.replace(clean(self._in_words(_remedies(answer, is_last=self.is_last))) if failed else "")
         self._status.replace(self._in_words(_status(answer, is_last=self.is_last)))
-        parts: list[tuple[bool, list[PlainBlock] | list[AnswerBlock]]] = [
+        parts: list[tuple[bool, Sequence[Block]]] = [
             (True, [self._question]),
             (bool(self._branch.text), [self._branch]),
             (answer.has_thoughts, [self.head]),
@@ -157,7 +156,7 @@ class ExchangeView:
         self._splitter.feed(piece)
         if not answer.running and not self._unread:
             self._splitter.close()
-        finished = [AnswerBlock(block, gap=True) for block in self._splitter.step()]
+        finished = [AnswerBlock(block, gap=True, shown=self._tail) for block in self._splitter.step()]
         self._answer += finished
         self.listings += [(block, number) for block in finished for number in range(1, block.listings + 1)]
         rest = self._splitter.unfinished
@@ -166,10 +165,15 @@ class ExchangeView:
         if listing is not None:
             self._tail = OpenListing(listing)
         elif finished or self._splitter.closed or not self._tail.text.strip():
-            self._tail = PlainBlock(rest.lstrip("\n"), "answer", gap=True, first=MARGIN, rest=MARGIN)
+            self._tail = self._open_block(rest.lstrip("\n"), grows=answer.running)
         elif piece:
             self._tail.append(piece)
         return finished
+
+    def _open_block(self, text: str, *, grows: bool) -> PlainBlock:
+        if grows:
+            return OpenMarkdown(text)
+        return PlainBlock(text, "answer", gap=True, first=MARGIN, rest=MARGIN)
 
 
 def _thinking(answer: Answer) -> str:

@@ -39,6 +39,10 @@ class Views:
         """The last one that has left something of its model for the next time."""
         return next((view for view in reversed(self.all) if view.busy), None)
 
+    def is_behind(self, width: int) -> bool:
+        """Whether the last answer has more than its growing block shows."""
+        return self.running and bool(self.all) and not self.all[-1].blocks[-1].is_fine(width)
+
     def of(self, exchange: Exchange) -> ExchangeView | None:
         """The view of an exchange; None for one that is not shown."""
         return next((view for view in self.all if view.exchange is exchange), None)
