@@ -1,6 +1,7 @@
 """Text from models, files and programs, made safe and short for a terminal."""
 
 import re
+from collections.abc import Sequence
 from time import localtime, strftime
 
 # CSI, OSC and other string sequences, two-character escapes, then every control character but tab and newline.
@@ -79,6 +80,11 @@ def day(time_s: float, now_s: float) -> str:
     then, now, day_before = (localtime(one)[:3] for one in (time_s, now_s, now_s - 86400))
     words = {now: "today", day_before: "yesterday"}.get(then, "%Y-%m-%d")
     return strftime(f"{words} %H:%M", localtime(time_s))
+
+
+def listed(words: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def rough(low: float, high: float) -> str:

@@ -16,7 +16,7 @@ from r1tui.machine.known_speeds import count_sockets, disk_gbps, find_card, memo
         ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "RTX PRO 6000"), ("NVIDIA GB10", "GB10"),
         ("AMD Instinct MI300X OAM", "MI300X"), ("Apple M2 Ultra", "Apple M2 Ultra"), ("NVIDIA GH200 480GB", "GH200"),
         ("NVIDIA GeForce GT 710", None), ("", None), ("NVIDIA RTX A1000", None), ("NVIDIA T400 4GB", None),
-        ("NVIDIA A10G", "A10"), ("Tesla V100-SXM2-32GB", "V100"),
+        ("NVIDIA A10G", "A10"), ("AMD Radeon(TM) 8060S Graphics", "Radeon 8060S"), ("Tesla V100-SXM2-32GB", "V100"),
     ],
 )  # fmt: skip
 def test_a_card_is_known_by_the_longest_name_that_the_driver_says(name: str, card: str | None) -> None:

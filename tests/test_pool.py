@@ -70,7 +70,9 @@ def test_an_older_r1_has_room_for_its_pool_when_the_context_is_full(
         assert device.pool_mib >= scores_mib + 500
         assert buffers_mib + scores_mib + 600 <= device.total_mib
         assert device.planned_mib <= device.total_mib - 1024
-        assert any(f"{device.name} keeps {device.pool_mib:,} MiB" in reason for reason in made.reasons)
+    (said,) = [reason for reason in made.reasons if "what no buffer shows" in reason]
+    keep = f"keeps {device.pool_mib:,} MiB" if gpus == 1 else f"and CUDA1 keep {device.pool_mib:,} MiB each"
+    assert said.startswith(f"CUDA0 {keep} for")
 
 
 def test_a_pool_that_has_not_grown_yet_is_not_free_for_the_next_server() -> None:

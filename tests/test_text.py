@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.text import day, plain, safe_json, without_controls
+from r1tui.text import day, listed, plain, safe_json, without_controls
 
 NOW = (2025, 11, 20, 18, 30, 0, 0, 0, -1)
 
@@ -60,3 +60,7 @@ def test_json_says_the_same_with_nothing_hidden_in_it(text: str) -> None:
 
 def test_a_file_keeps_what_is_content() -> None:
     assert without_controls(f"\x1b[31m{UNSEEN}\x9b") == UNSEEN
+
+
+def test_a_list_is_read_as_a_sentence_says_it() -> None:
+    assert [listed(words) for words in ([], ["A"], ["A", "B"], ["A", "B", "C"])] == ["", "A", "A and B", "A, B and C"]

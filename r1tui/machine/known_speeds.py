@@ -78,7 +78,7 @@ CARDS = (
 
 def find_card(name: str) -> Card | None:
     """The card that a driver means by this name; the longest name in the table that is part of it."""
-    words = name.casefold().replace("geforce ", "")
+    words = re.sub(r"geforce |\((?:tm|r)\)", "", name.casefold())
     found = [card for card in CARDS if re.search(rf"\b{re.escape(card.name.casefold())}(?!\d)", words)]
     return max(found, key=lambda card: len(card.name), default=None)
 

@@ -7,7 +7,7 @@ from r1tui.plan.layout import MIB, MemoryUsage, ModelLayout
 from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.speed import NEVER_OFFLOAD, Expectation
 from r1tui.plan.verdict import Verdict
-from r1tui.text import rough
+from r1tui.text import listed, rough
 
 
 def placement(
@@ -93,7 +93,7 @@ def expected_speed(expected: Expectation, *, measured: bool) -> list[str]:
     if measured:
         why = "by what was measured here"
     elif expected.guessed:
-        why = f"a guess: the speed of {' and '.join(expected.guessed)} is not known"
+        why = f"a guess: the speed of {listed(expected.guessed)} is not known"
     prompts = f" and {rough(*speed.prompt)} for prompts" if any(speed.prompt) else ""
     said = [f"Expect {rough(*speed.answer)} tokens/s for answers{prompts} ({why})."]
     waits = [f"{rough(*band)} s for {int(tokens):,} tokens" for tokens, band in expected.ttft_s.items()]
@@ -181,11 +181,14 @@ def measured_pools(devices: tuple[Device, ...], corrections: tuple[int, ...]) ->
 
 def large_pools(devices: tuple[Device, ...], usage: MemoryUsage) -> list[str]:
     """The reasons that name much memory which no buffer shows."""
+    large: dict[int, list[str]] = {}
+    for device, share in zip(devices, usage.devices, strict=True):
+        if share.pool_bytes >= LARGE_POOL:
+            large.setdefault(share.pool_bytes // MIB, []).append(device.name)
     return [
-        f"{device.name} keeps {share.pool_bytes // MIB:,} MiB for what no buffer shows: the process, and copies that "
-        "grow with the conversation."
-        for device, share in zip(devices, usage.devices, strict=True)
-        if share.pool_bytes >= LARGE_POOL
+        f"{listed(names)} {f'keeps {mib:,} MiB' if len(names) == 1 else f'keep {mib:,} MiB each'} for what no buffer "
+        "shows: the process, and copies that grow with the conversation."
+        for mib, names in large.items()
     ]
 
 
@@ -196,4 +199,4 @@ def shared_memory(devices: tuple[Device, ...]) -> list[str]:
     """The reason that names devices without memory of their own."""
     names = [device.name for device in devices if device.unified]
     verb = "uses" if len(names) == 1 else "use"
-    return [f"{' and '.join(names)} {verb} the machine's own memory, which is counted once."] if names else []
+    return [f"{listed(names)} {verb} the machine's own memory, which is counted once."] if names else []
