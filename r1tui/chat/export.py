@@ -214,12 +214,9 @@ def _texts(unsaved: Unsaved) -> Iterator[tuple[str, str, str]]:
     stamp = f"{PREFIX}-{strftime('%Y-%m-%d-%H%M%S', localtime())}"
     for conversation in unsaved.conversations:
         began_s = min((exchange.asked_s for exchange in conversation.every), default=time())
+        loaded = Loaded(conversation, began_s, time(), Tracker(conversation))
         for kind, suffix in SUFFIXES.items():
-            yield (
-                stamp,
-                suffix,
-                written_as(Loaded(conversation, began_s, time(), Tracker(conversation)), kind, thinking=True),
-            )
+            yield stamp, suffix, written_as(loaded, kind, thinking=True)
     if unsaved.draft:
         yield f"{stamp}-draft", ".txt", unsaved.draft
 
