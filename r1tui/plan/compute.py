@@ -1,8 +1,8 @@
 """The size of llama.cpp's compute buffers: what a graph holds at its widest point, on each device and on the host.
 
 There is no formula in llama.cpp, its allocator finds the sizes. These are fitted to what b11434 reports for full-size
-models of thirty kinds; `python -m tests.bench.plan_grid` compares them (495 of 522 within 64 MiB or 10 %). Where there
-is an engine to ask, its figures take their place.
+models of thirty kinds; `python -m tests.bench.plan_grid` compares them (within 64 MiB or 10 %). Where there is an
+engine to ask, its figures take their place.
 """
 
 from dataclasses import dataclass
@@ -46,6 +46,14 @@ class Widths:
     """One layer's whole cache, where the devices take it from the host for each batch (--no-kv-offload)."""
     halved: int = 0
     """One layer's cache in half precision, where flash attention makes that of f32 values."""
+    half_keys: bool = False
+    """Whether the cache's keys are in half precision."""
+    window: int = 0
+    """The tokens that the layers keep which keep a window of them."""
+    attends: bool = True
+    """Whether the first layer looks at all tokens: the host is done with the mask then."""
+    tensors: frozenset[str] = frozenset()
+    """The names of the layers' tensors, without the layers' numbers."""
 
     @property
     def _indexed(self) -> bool:
@@ -79,38 +87,63 @@ class Widths:
 
     @cached_property
     def expert_rows(self) -> int:
-        """Activations of the experts in use: their width three times and the model's once, 208 MiB for R1."""
-        return self._rows(self.header.n_experts_used * self.header.n_embedding + 3 * self._experts_width)
+        """Activations of the experts in use: their width three times and the model's once, 208 MiB for R1.
+
+        The model's takes the place of two of their widths that are done with, where it is no wider; without a gate
+        there is one.
+        """
+        results = self.header.n_experts_used * self.header.n_embedding
+        if self.header.architecture == "llama4":  # its inputs are weighted, not its results
+            return self._rows(3 * self._experts_width + results)
+        if not self.tensors & {"ffn_gate_exps", "ffn_gate_up_exps"}:
+            return self._rows(self._experts_width + results)
+        return self._rows(3 * self._experts_width + (results if results > 2 * self._experts_width else 0))
 
     @cached_property
     def _feed_forward(self) -> int:
-        return 3 * self._rows(self.header.number("feed_forward_length"))
+        dense = self.tensors & {"ffn_up", "ffn_down"}
+        return 3 * self._rows(self.header.number("feed_forward_length")) if dense else 0
 
     @cached_property
     def _legacy_heads(self) -> int:
         """Queries, keys, values and results of all heads."""
         return self._rows(2 * self.header.n_heads * (self.header.key_length + self.header.value_length))
 
-    def _layer(self, kv: int, *, alone: bool = True) -> int:
-        """The widest point of a repeating layer; `kv` is the cache that it takes from elsewhere."""
+    @cached_property
+    def _joined_keys(self) -> int:
+        """Compressed keys in half precision, which are joined with those of the window: 11/4 of them."""
+        return padded(self.ctx_size) // 4 * self.header.key_length * 2 * 11 // 4 if self.half_keys else 0
+
+    @cached_property
+    def _window_mask(self) -> int:
+        """The mask of the layers that keep a window only, in half precision."""
+        kept = padded(min(self.ctx_size, self.window + self.ubatch_size)) if self.window and not self._compressed else 0
+        return kept * self.ubatch_size * 2
+
+    def _layer(self, kv: int, *, alone: bool = True, apart: bool = False) -> int:
+        """The widest point of a repeating layer; `kv` is the cache that it takes from elsewhere.
+
+        `apart`: others are on other devices and on the host.
+        """
         scores = padded(self.ctx_size) * self.ubatch_size * (4 * self.header.n_heads + 4)
         legacy = is_legacy_deepseek(self.header)
         attention = self.mask if self.flash_attention else scores
         attention += self.halved
         if self._compressed:
-            return 31 * self.row + 13 * self.mask // 5
+            return 32 * self.row + self.mask + self._joined_keys
         if self.header.mla:
             heads = self._rows(2 * self.header.kv_lora_rank * self.header.n_heads)  # queries and results, compressed
-            indexer = self._rows(INDEXER_VALUES) // (1 if alone else 2) + 3 * self.mask if self._indexed else 0
+            indexer = 6 * self.mask if apart else self._rows(INDEXER_VALUES) // (1 if alone else 2) + 3 * self.mask
             taken = kv + 2 * self.mask if kv and self.flash_attention else 0
-            return heads + 61 * self.row // 7 + attention + indexer + taken
+            return heads + 61 * self.row // 7 + attention + taken + (indexer if self._indexed else 0)
         if legacy and kv:
             return 11 * self.row + kv + attention
         if legacy and self.flash_attention:
-            return max(8 * self.row, 6 * self.row + self.mask) + self._legacy_heads + self.halved
+            heads = max(8 * self.row, 6 * self.row + self.mask) + self._legacy_heads + self.halved
+            return max(heads, 3 * self.row + self._feed_forward + self.mask)
         if legacy:
             return 202 * self.row // 14 + scores
-        masks = self.mask if self.flash_attention else 2 * self.mask
+        masks = (self.mask if self.flash_attention else 2 * self.mask) + self._window_mask
         feed_forward = 3 * self.row + max(self._feed_forward, self.expert_rows) + masks + kv + self.halved
         if self.flash_attention:
             return feed_forward
@@ -121,16 +154,16 @@ class Widths:
     def _copied_rows(self) -> tuple[int, int]:
         """Copies of inputs in a pipeline, in rows: on the first device, on the others."""
         if self._indexed:
-            return 1, 0
+            return -1, 4
         if not is_legacy_deepseek(self.header):
-            return (4, 4) if self._compressed else (14, 8)
+            return (3, 27) if self._compressed else (14, 8)
         return (27, 21) if self._legacy_without_flash else (13, 9)
 
     @cached_property
     def _legacy_without_flash(self) -> bool:
         return is_legacy_deepseek(self.header) and not self.flash_attention
 
-    def device(self, part: Part, *, pipelined: bool, fetched: int) -> int:
+    def device(self, part: Part, *, pipelined: bool, several: bool, fetched: int) -> int:
         """One device's buffer.
 
         `pipelined`: several devices work on several batches at once, each with copies of its inputs. `fetched` is the
@@ -139,18 +172,24 @@ class Widths:
         needs = [fetched + (self.expert_rows or self._feed_forward)] if fetched else []
         copies = (6 if self._indexed else 3) if self.flash_attention else 6
         alone = part.alone or (pipelined and part.first)
-        layer, bare = (self._layer(kv, alone=alone) for kv in (self.kv_from_host, 0))
+        apart = several and not pipelined
+        layer, bare = (self._layer(kv, alone=alone, apart=apart) for kv in (self.kv_from_host, 0))
         if part.layers:
-            rows = 1 if part.first else 0
+            rows = 1 if part.first else -4 if self._compressed else 0 if self.header.n_experts else -1
             if pipelined:
                 rows = self._copied_rows[0 if part.first else 1]
             needs.append(layer + rows * self.row + (copies * self.mask if pipelined else 0))
-            if part.fed and self.header.mla and (self.kv_from_host or not part.first):  # results come back: 62 MiB
+            comes_back = part.fed and self.header.mla and not self._indexed
+            if comes_back and (self.kv_from_host or not part.first):  # the experts' results: 62 MiB
                 needs.append(bare + self.row + self._rows(3 * self._experts_width) // 2)
         if part.output:
-            rows, masks = 1, 0
+            rows, masks = (2 if part.layers else 1), 0
             if pipelined:
                 rows, masks = (37 if self._compressed else 9, copies + 1) if part.layers else (5, 0)
+            elif self._compressed:
+                rows = 1 if part.fed else 5  # the streams of its hyper-connections
+            elif part.fed and part.first and not self.attends:
+                rows = 5
             elif part.layers and part.first:
                 rows, masks = 4, 1
             elif part.fed_last:
@@ -158,12 +197,21 @@ class Widths:
             needs.append(self.logits + rows * self.row + masks * self.mask)
         return max(needs, default=0)
 
+    def _beside_mask(self, mask: int) -> int:
+        """The mask, and the activations of experts that do not find room in its place when it is done with."""
+        width = max(self._rows(self._experts_width), 1)
+        results = max(self.expert_rows - 3 * width, 0)
+        inside = min(mask // width, 3)
+        fits = inside == 3 and max(mask - 3 * width, 2 * width) >= results
+        return mask + (3 - inside) * width + (0 if fits else results)
+
     def host(self, part: Part, *, pipelined: bool, several: bool) -> int:
         """The host's buffer; its part is `fed` when it computes experts of layers that are on one of the devices."""
         masks = self.mask if self.flash_attention and not self._indexed else 2 * self.mask
         inputs = 17 * self.row // 2 if self._legacy_without_flash else (2 if self._compressed else 4) * self.row
         if self.kv_from_host and is_legacy_deepseek(self.header):
             inputs = (8 if self.flash_attention else 12) * self.row
+        masks += self._window_mask
         needs = [inputs + masks]
         if pipelined:
             needs = [(28 if self._legacy_without_flash else 5 if self._compressed else 10) * self.row + 4 * masks]
@@ -173,5 +221,7 @@ class Widths:
             needs.append(self.logits + 5 * self.row + self.mask)
         if part.fed:
             rows = 6 if (several or self.kv_from_host) and self._legacy_without_flash else 2
-            needs.append(self.expert_rows + rows * self.row + (masks if several else self.mask))
+            reused = self.attends and not several and self.flash_attention
+            beside = self._beside_mask(masks) if reused else self.expert_rows + (masks if several else self.mask)
+            needs.append(rows * self.row + beside)
         return max(needs)

@@ -70,6 +70,8 @@ class Model:
         self._pins: dict[Rules, Pins] = {}
         self._caches = layer_caches(header)
         loaded = header.n_layers - header.n_nextn_layers
+        self._window = max((one.window for one in self._caches), default=0)
+        self._names_of_tensors = frozenset(tensor.name.split(".")[2] for layer in header.layers for tensor in layer)
         self._pools = Pools(header, loaded)
         self.pool_corrections = tuple(
             self._pools.correction_bytes(backend, history.beyond_buffers_mib(name)) if history else 0
@@ -189,7 +191,18 @@ class Model:
     def _widths(self, layout: ModelLayout) -> Widths:
         kv = max(map(self.kv_bytes, range(self.header.n_layers), repeat(layout))) if layout.kv_on_host else 0
         halved = max(self._halved_bytes(layout)) if layout.flash_attention else 0
-        return Widths(self.header, layout.ctx_size, layout.batch_size, layout.flash_attention, kv, halved)
+        return Widths(
+            self.header,
+            layout.ctx_size,
+            layout.batch_size,
+            layout.flash_attention,
+            kv_from_host=kv,
+            halved=halved,
+            half_keys=layout.type_k == "f16",
+            window=self._window,
+            attends=not (self._caches[0].window or self._caches[0].state_bytes),
+            tensors=self._names_of_tensors,
+        )
 
     def _halved_bytes(self, layout: ModelLayout) -> Iterator[int]:
         """Each layer's cache in half precision where it is kept in f32, which flash attention does not take."""
@@ -213,6 +226,7 @@ class Model:
         return self._widths(layout).device(
             self._part(layout, places, device),
             pipelined=self._is_pipelined(layout, places),
+            several=len({*places[:-1]} - {ON_HOST}) > 1,
             fetched=self._largest_on_host(layout, places) if fetches else 0,
         )
 
