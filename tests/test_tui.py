@@ -15,7 +15,8 @@ from r1tui.server.endpoint import Endpoint
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
-from r1tui.tui.keymap import complaints
+from r1tui.tui.commands import COMMANDS
+from r1tui.tui.keymap import complaints, is_key, keymap, keys_in, keys_of, nearest_key
 from r1tui.tui.messages import StageReported
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.dialogs import AskScreen
@@ -264,6 +265,9 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
         ({"nothing at all": "f11"}, ["There is no action 'nothing at all'."]),
         ({"chat.log": "f11, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
         ({"chat.log": "f10"}, ["f10 is the key of app.slow_link and of chat.log."]),
+        ({"chat.stop": "ctrl-x"}, ["chat.stop: no key is called 'ctrl-x'. Did you mean ctrl+x?"]),
+        ({"chat.stop": "Ctrl+/, f11"}, ["chat.stop: no key is called 'Ctrl+/'. Did you mean ctrl+slash?"]),
+        ({"chat.stop": "rubbish"}, ["chat.stop: no key is called 'rubbish'."]),
         ({"app.keys": "f2"}, ["f2 is the key of app.keys and of chat.variants."]),
         ({"app.theme": "p"}, ["p is the key of app.theme and of download.pause."]),
         (
@@ -274,6 +278,25 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
 )
 def test_keys_that_mean_nothing_or_two_things_are_found(keys: dict[str, str], said: list[str]) -> None:
     assert list(complaints(keys)) == said
+
+
+def test_a_key_that_no_terminal_sends_does_not_take_the_place_of_the_one_that_works() -> None:
+    own = keymap(UiSettings(keys={"chat.stop": "ctrl-x", "chat.log": "f33, f11", "chat.new": ""}))
+    assert own == {"chat.log": "f11", "chat.new": ""}
+    assert keys_of(COMMANDS["chat.stop"], own) == "Esc"
+
+
+def test_the_default_keys_are_keys() -> None:
+    assert [key for command in COMMANDS.values() for key in keys_in(command.keys) if not is_key(key)] == []
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("esc", "escape"), ("shift+g", "G"), ("control+space", "ctrl+space"), ("pgup", "pageup"), ("crtl+x", "ctrl+x")],
+)
+def test_the_key_that_was_meant_is_named(said: str, meant: str) -> None:
+    assert not is_key(said)
+    assert nearest_key(said) == meant
 
 
 async def test_what_is_wrong_with_the_users_keys_is_told_once(paths: Paths, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         self.set_pace()
         if self._complaints:
             self.notify("\n".join(self._complaints), title="Themes", severity="warning", markup=False)
-        if self.config.ui.keys and (said := "\n".join(complaints(self.keymap))):
+        if self.config.ui.keys and (said := "\n".join(complaints(self.keymap | self.config.ui.keys))):
             self.notify(said, title="ui.keys", severity="warning", markup=False)
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)

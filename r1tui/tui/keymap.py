@@ -2,20 +2,60 @@
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
 from string import punctuation
+from unicodedata import name as unicode_name
 
-from textual.keys import format_key
+from textual.keys import KEY_NAME_REPLACEMENTS, Keys, format_key
 
 from r1tui.config import UiSettings
 from r1tui.tui.commands import COMMANDS, FOCUSED_ON, Command, of_context
 
 SPELLED = {"escape": "Esc", "pageup": "Page Up", "pagedown": "Page Down"}
+MODIFIERS = ("ctrl", "alt", "shift", "super", "hyper", "meta")
+OTHER_NAMES = {"control": "ctrl", "esc": "escape", "return": "enter", "del": "delete", "ins": "insert",
+               "pgup": "pageup", "page_up": "pageup", "pgdn": "pagedown", "page_down": "pagedown"}  # fmt: skip
+"""How other programs call a key, and how Textual does."""
 
 
 def keymap(settings: UiSettings) -> dict[str, str]:
-    """Other keys than the default ones, by the ids of their commands."""
+    """Other keys than the default ones, by the ids of their commands; names that no key has are left out."""
     given = {} if settings.vim else {one.id: _without_letters(one.keys) for one in of_context("transcript")}
-    return given | settings.keys
+    usable = {name: ",".join(filter(is_key, keys_in(keys))) for name, keys in settings.keys.items()}
+    return given | {name: keys for name, keys in usable.items() if keys or not keys_in(settings.keys[name])}
+
+
+def is_key(key: str) -> bool:
+    """True for a name that Textual has for a key: `ctrl+x`, `f3`, `?`, `question_mark`."""
+    *modifiers, last = key.split("+") if key not in ("+", "") else [key]
+    is_letter = len(last) == 1 and (last.islower() or last.isdigit() or (not modifiers and last.isprintable()))
+    return set(modifiers) <= set(MODIFIERS) and (is_letter or last in _key_names()) and key != "shift+" + last[:1]
+
+
+def nearest_key(key: str) -> str:
+    """The key that was most likely meant by a name that is none; empty where nothing is near."""
+    *modifiers, last = [OTHER_NAMES.get(part, part) for part in key.lower().replace("-", "+").split("+")]
+    if modifiers and len(last) == 1 and last in punctuation:
+        last = _name_of(last)
+    if modifiers == ["shift"] and len(last) == 1:
+        return last.upper()
+    if is_key(meant := "+".join([*modifiers, last])):
+        return meant
+    near = [*get_close_matches(last, _key_names(), n=1), last][0]
+    meant = "+".join([*((*get_close_matches(part, MODIFIERS, n=1), part)[0] for part in modifiers), near])
+    return meant if is_key(meant) else ""
+
+
+@cache
+def _key_names() -> frozenset[str]:
+    named = {key.value.rpartition("+")[2] for key in Keys if not key.value.startswith(("<", "ctrl-"))}
+    return frozenset(named | set(map(_name_of, punctuation)))
+
+
+def _name_of(sign: str) -> str:
+    """Textual's name of a sign: `slash`, `question_mark`."""
+    name = unicode_name(sign).lower().replace("-", "_").replace(" ", "_")
+    return KEY_NAME_REPLACEMENTS.get(name, name)
 
 
 def keys_of(command: Command, own: Mapping[str, str]) -> str:
@@ -35,12 +75,16 @@ def spelled(keys: str) -> str:
 
 
 def complaints(own: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each unknown id, and for each key with two meanings."""
+    """A sentence for each unknown id, for each name that no key has, and for each key with two meanings."""
     known = [command.id for command in COMMANDS.values() if command.keys]
     for name in own:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             yield f"There is no action {name!r}." + (f" Did you mean {near[0]}?" if near else "")
+        for key in keys_in(own[name]):
+            if not is_key(key):
+                near_key = nearest_key(key)
+                yield f"{name}: no key is called {key!r}." + (f" Did you mean {near_key}?" if near_key else "")
     yield from dict.fromkeys(
         f"{key} is the key of {first.id} and of {second.id}."
         for key, first, second in clashes(own)
