@@ -13,6 +13,7 @@ from r1tui.chat.answer import Answer
 from r1tui.config import Config, EngineSettings, ServerSettings
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
+from r1tui.tui import questions
 from r1tui.tui.app import R1App
 from r1tui.tui.widgets.prompt import Prompt
 
@@ -22,11 +23,12 @@ PATIENCE_S = 90.0
 
 
 @pytest.fixture
-def config(llama_server: Path, paths: Paths) -> Iterator[Config]:
+def config(llama_server: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
     """Settings with the built engine; in the file too, which the processes that the screen starts read.
 
     Whatever server the test leaves running is stopped.
     """
+    monkeypatch.setattr(questions, "LONG_LOAD_S", 3600.0)  # a busy machine takes its time over the smallest model
     settings = Config(engine=EngineSettings(source=str(llama_server)), server=ServerSettings(threads=1, on_exit="stop"))
     paths.config_file.parent.mkdir(parents=True)
     paths.config_file.write_bytes(msgspec.json.encode(settings))
