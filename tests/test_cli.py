@@ -71,6 +71,7 @@ def test_a_plan_says_how_fast_and_how_dear_a_machine_is_that_is_not_this_one(
     assert of_json(r1tui, *asked)["cost_per_1000_tokens"] is None
     assert "1,000 tokens of answers cost " in r1tui(*asked, "--price", "1.8").stdout
     assert r1tui(*asked, "--price", "0").returncode == 2
+    assert of_json(r1tui, "plan", "--model", model, "--vram", "1e-9", "--ram", "64")["devices"] == []
     rows = of_json(r1tui, *asked, "--compare", "--price", "1.8")["plans"]
     assert rows[0]["cost_per_1000_tokens"] == made["cost_per_1000_tokens"]
     assert "1,000 tokens cost" in r1tui(*asked, "--compare", "--price", "1.8").stdout

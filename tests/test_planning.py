@@ -288,6 +288,16 @@ def test_rules_by_hand_reach_the_server_before_the_plan_s_own(engine: Engine, pa
     assert argv[argv.index("--top-k") + 1] == "5"
 
 
+def test_arguments_by_hand_that_change_the_plan_are_named(paths: Paths, tiny_r1: TinyModel) -> None:
+    config = Config(server=ServerSettings(extra_args=["-c 999", "--top-k", "5", "--no-kv-offload", "-ot", "exps=CPU"]))
+    model = tiny_r1()
+    request = for_variant(request_here(config, paths, None, devices=()), config, variant_of_file(model))
+    assert request.changed_by == ("-c 999", "--no-kv-offload")
+    assert any(
+        "change: -c 999, --no-kv-offload." in reason for reason in make_plan(read_header(model), request).reasons
+    )
+
+
 def test_a_rule_for_a_device_that_is_not_there_is_refused(paths: Paths) -> None:
     config = Config(plan=PlanSettings(override_tensors=["exps=CUDA7"]))
     with pytest.raises(UsageError) as caught:

@@ -78,7 +78,7 @@ def plan(
     if vram is None and (unified or gpu_backend):
         raise UsageError(f"{'--unified' if unified else '--gpu-backend'} says what --vram is.", "Give --vram too.")
     held = HeldMemory.by(supervisor.status(context.paths))
-    totals_mib = None if vram is None else [int(gib * 1024) for gib in _numbers(vram) if gib > 0]
+    totals_mib = None if vram is None else [mib for gib in _numbers(vram) if (mib := int(gib * 1024))]
     request = _request(
         config,
         context.paths,

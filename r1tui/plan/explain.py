@@ -31,10 +31,12 @@ def placement(
     said = []
     if strategy == "rule":
         said.append("The rule of thumb is VRAM by file size by layers, less four; it ignores the K/V cache.")
-    if strategy == "engine":
+    if strategy == "engine" and not given:
         return ["llama.cpp's --fit decides what goes where when it loads."]
     if layout.overrides:
-        said.append(f"{len(layout.overrides)} hand-written rules (-ot) come before everything else.")
+        one = len(layout.overrides) == 1
+        rules = "One hand-written rule (-ot) comes" if one else f"{len(layout.overrides)} hand-written rules (-ot) come"
+        said.append(f"{rules} before everything else.")
     if everything or (count == total and not held and not layout.overrides):
         said.append(f"All {header.n_layers} layers and the output are on {names}.")
     elif count == total and not held:
@@ -177,6 +179,11 @@ def measured_pools(devices: tuple[Device, ...], corrections: tuple[int, ...]) ->
         for device, error in zip(devices, corrections, strict=True)
         if abs(error) >= MIB
     ]
+
+
+def changed(arguments: tuple[str, ...]) -> list[str]:
+    """The reason that names arguments which make a plan untrue."""
+    return [f"These figures do not count what `extra_args` change: {', '.join(arguments)}."] if arguments else []
 
 
 def large_pools(devices: tuple[Device, ...], usage: MemoryUsage) -> list[str]:

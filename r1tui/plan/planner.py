@@ -95,6 +95,7 @@ class _Planner:
         self._reasons += explain.learned(self._devices, self._model.answers, layout)
         self._reasons += explain.large_pools(self._devices, usage)
         self._reasons += explain.shared_memory(self._devices)
+        self._reasons += explain.changed(self._request.changed_by)
         return replace(self._result(strategy, layout, usage, cache, verdict), why=why)
 
     def _search_layout(self, strategy: Strategy, wanted: ModelLayout) -> tuple[ModelLayout, Verdict]:

@@ -81,6 +81,8 @@ class PlanRequest:
     numa_nodes: int = 1
     overrides: tuple[tuple[str, str], ...] = ()
     """Hand-written -ot rules: a regular expression for tensors' names, and the device or `CPU`."""
+    changed_by: tuple[str, ...] = ()
+    """The user's own arguments for llama-server that take the place of the plan's."""
     rates: HostRates | None = None
     """None: nothing was measured."""
     history: PlanHistory | None = None

@@ -27,7 +27,17 @@ def for_variant(request: PlanRequest, config: Config, variant: Variant) -> PlanR
             raise UsageError(
                 f"-ot {pattern}={where}: there is no {where}.", f"There are: {', '.join([*names, 'CPU'])}."
             )
-    return replace(request, overrides=rules)
+    arguments = (*variant.extra_args, *config.server.extra_args)
+    changes = [one for one in parse_options(arguments, "extra_args") if one.subject in PLANNED]
+    return replace(request, overrides=rules, changed_by=tuple(" ".join((one.flag, *one.values)) for one in changes))
+
+
+PLANNED = frozenset({
+    "--ctx-size", "--parallel", "--cache-type-k", "--cache-type-v", "--flash-attn", "--ubatch-size", "--n-gpu-layers",
+    "--n-cpu-moe", "--cpu-moe", "--tensor-split", "--split-mode", "--kv-offload", "--fit", "load-mode", "--mmproj",
+    "--model-draft", "-md",
+})  # fmt: skip
+"""What arguments for llama-server are about that take memory or move it: the plan's own, and more models."""
 
 
 def override_rules(arguments: Sequence[str], origin: str) -> tuple[tuple[str, str], ...]:
