@@ -146,6 +146,136 @@ def v2_lite(*, mla: bool) -> Draft:
     return deepseek(102400, 2048, 27, 163840, 16, 10944, 0, 64, 6, 2, 1408, 1, experts_type=Type.Q4_K, mla=mla)
 
 
+def kimi_linear() -> Draft:
+    """Kimi Linear 48B: three layers with a state, then one with compressed keys."""
+    width, layers, heads, head, rank, rope, experts, expert_width = 2304, 27, 32, 128, 512, 64, 256, 1024
+    inner, attends = heads * head, [layer % 4 == 3 or layer == 26 for layer in range(layers)]
+    draft = Draft(
+        "kimi-linear", 163840, width, layers, 1048576, feed_forward_length=9216, attention__head_count=heads,
+        attention__head_count_kv=[int(one) for one in attends], attention__kv_lora_rank=rank,
+        attention__key_length=rank + rope, attention__value_length=rank, attention__key_length_mla=head + rope,
+        attention__value_length_mla=head, rope__dimension_count=rope, ssm__conv_kernel=4, kda__head_dim=head,
+        expert_count=experts, expert_used_count=8, expert_shared_count=1, expert_feed_forward_length=expert_width,
+        leading_dense_block_count=1, **MIXED,
+    )  # fmt: skip
+    draft.ends()
+    for layer, one in enumerate(attends):
+        draft.norms(layer, "attn_norm", "ffn_norm")
+        if one:
+            draft.norms(layer, "attn_kv_a_norm", size=rank)
+            draft.matrix(layer, "attn_q", width, heads * (head + rope))
+            draft.matrix(layer, "attn_kv_a_mqa", width, rank + rope, kind=Type.Q6_K)
+            draft.matrix(layer, "attn_k_b", head, rank, heads, kind=Type.Q8_0)
+            draft.matrix(layer, "attn_v_b", rank, head, heads, kind=Type.Q8_0)
+        else:
+            for name in ("q", "k", "v"):
+                draft.matrix(layer, f"ssm_conv1d_{name}", 4, 1, inner, kind=Type.F32)
+                draft.matrix(layer, f"attn_{name}", width, inner)
+            for name in ("f", "g"):
+                draft.matrix(layer, f"ssm_{name}_a", width, head)
+                draft.matrix(layer, f"ssm_{name}_b", head, inner)
+            draft.matrix(layer, "ssm_beta", width, heads)
+            draft.add(f"blk.{layer}.ssm_a", 1, heads)
+            draft.biases(layer, ssm_dt=inner)
+            draft.norms(layer, "ssm_norm", size=head)
+        draft.matrix(layer, "attn_output", inner, width)
+        if layer:
+            draft.mixture(layer, experts, expert_width, expert_width)
+        else:
+            draft.dense(layer, 9216)
+    return draft
+
+
+def minimax_m3() -> Draft:
+    """MiniMax M3: all but the first layers choose blocks of tokens."""
+    width, layers, heads, key_heads, head, experts, expert_width, dense_layers = 6144, 60, 64, 4, 128, 128, 3072, 3
+    indexer, indexer_heads = 128, 4
+    draft = Draft(
+        "minimax-m3", 200064, width, layers, 1048576, feed_forward_length=12288, attention__head_count=heads,
+        attention__head_count_kv=key_heads, attention__key_length=head, attention__value_length=head,
+        rope__dimension_count=64, rope__freq_base=5e6, expert_count=experts, expert_used_count=4, expert_shared_count=1,
+        expert_feed_forward_length=expert_width, leading_dense_block_count=dense_layers, **MIXED,
+        **{f"attention__indexer__{key}": one for key, one in
+           (("head_count", indexer_heads), ("key_length", indexer), ("top_k", 16), ("block_size", 128),
+            ("local_blocks", 1))},
+    )  # fmt: skip
+    draft.ends()
+    for layer in range(layers):
+        draft.norms(layer, "attn_norm", "ffn_norm")
+        draft.attention(layer, heads * head, key_heads * head, heads * head)
+        draft.norms(layer, "attn_q_norm", "attn_k_norm", size=head)
+        if layer < dense_layers:
+            draft.dense(layer, 12288)
+            continue
+        draft.mixture(layer, experts, expert_width, expert_width)
+        draft.matrix(layer, "indexer.q_proj", width, indexer_heads * indexer)
+        draft.matrix(layer, "indexer.k_proj", width, indexer)
+        draft.norms(layer, "indexer.q_norm", "indexer.k_norm", size=indexer)
+    return draft
+
+
+def jamba_mini() -> Draft:
+    """Jamba Mini: seven layers with a state, then one with a cache; experts in each second."""
+    width, layers, inner, state, rank, keys = 4096, 32, 8192, 16, 256, 1024
+    attends = [layer % 8 == 4 for layer in range(layers)]
+    draft = Draft(
+        "jamba", 65536, width, layers, 262144, feed_forward_length=14336, attention__head_count=32,
+        attention__head_count_kv=[8 if one else 0 for one in attends], ssm__conv_kernel=4, ssm__inner_size=inner,
+        ssm__state_size=state, ssm__time_step_rank=rank, expert_count=16, expert_used_count=2,
+    )  # fmt: skip
+    draft.ends()
+    for layer, one in enumerate(attends):
+        draft.norms(layer, "attn_norm", "ffn_norm")
+        if one:
+            draft.attention(layer, width, keys, width)
+        else:
+            draft.matrix(layer, "ssm_in", width, 2 * inner)
+            draft.matrix(layer, "ssm_conv1d", 4, inner, kind=Type.F32)
+            draft.matrix(layer, "ssm_x", inner, rank + 2 * state)
+            draft.matrix(layer, "ssm_dt", rank, inner)
+            draft.biases(layer, ssm_conv1d=inner, ssm_dt=inner)
+            draft.norms(layer, "ssm_dt_norm", size=rank)
+            draft.norms(layer, "ssm_b_norm", "ssm_c_norm", size=state)
+            draft.add(f"blk.{layer}.ssm_a", state, inner)
+            draft.add(f"blk.{layer}.ssm_d", inner)
+            draft.matrix(layer, "ssm_out", inner, width)
+        if layer % 2:
+            draft.mixture(layer, 16, 14336, probs=False)
+        else:
+            draft.dense(layer, 14336)
+    return draft
+
+
+def lfm2(architecture: str, layers: int, dense_width: int, attends: tuple[int, ...], dense_layers: int) -> Draft:
+    """Liquid's: short convolutions, and a few layers with a cache."""
+    width, heads, key_heads, head, experts, expert_width = 2048, 32, 8, 64, 32, 1792
+    draft = Draft(
+        architecture, 65536, width, layers, 128000, feed_forward_length=dense_width, attention__head_count=heads,
+        attention__head_count_kv=[key_heads if layer in attends else 0 for layer in range(layers)],
+        rope__freq_base=1e6, shortconv__l_cache=3,
+    )  # fmt: skip
+    if dense_layers < layers:
+        draft.parameters |= {"expert_count": experts, "expert_used_count": 4, "expert_gating_func": 2,
+                             "expert_feed_forward_length": expert_width,
+                             "leading_dense_block_count": dense_layers}  # fmt: skip
+    draft.ends(tied=True)
+    draft.tensors["token_embd_norm.weight"] = draft.tensors.pop("output_norm.weight")
+    for layer in range(layers):
+        draft.norms(layer, "attn_norm", "ffn_norm")
+        if layer in attends:
+            draft.attention(layer, heads * head, key_heads * head, heads * head)
+            draft.norms(layer, "attn_q_norm", "attn_k_norm", size=head)
+        else:
+            draft.matrix(layer, "shortconv.conv", 3, width, kind=Type.F32)
+            draft.matrix(layer, "shortconv.in_proj", width, 3 * width)
+            draft.matrix(layer, "shortconv.out_proj", width, width)
+        if layer < dense_layers:
+            draft.dense(layer, dense_width)
+        else:
+            draft.mixture(layer, experts, expert_width)
+    return draft
+
+
 MODELS: dict[str, Callable[[], Draft]] = {
     "r1-mla": r1_like,
     "v31-mtp": lambda: r1_like(nextn=1),
@@ -186,4 +316,9 @@ MODELS: dict[str, Callable[[], Draft]] = {
     "llama2-13b": lambda: dense("llama", 32000, 5120, 40, 4096, 40, 40, 128, 13824),
     "nemotron3-nano": nemotron3_nano,
     "v4-flash": v4_flash,
+    "kimi-linear": kimi_linear,
+    "minimax-m3": minimax_m3,
+    "jamba-mini": jamba_mini,
+    "lfm2-1b": lambda: lfm2("lfm2", 16, 8192, (2, 5, 8, 10, 12, 14), 16),
+    "lfm2-8b": lambda: lfm2("lfm2moe", 24, 7168, (2, 6, 10, 14, 18, 21), 2),
 }  # fmt: skip

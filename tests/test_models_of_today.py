@@ -60,7 +60,8 @@ def plan(header: Header, *gpus_gib: int, ram_gib: int = 64, backend: Any = "cuda
     "name",
     [
         "qwen3-30b", "glm45-air", "gpt-oss-20b", "gemma3-27b", "llama4-scout", "qwen3-next", "qwen35-397b",
-        "nemotron3-nano", "v32", "glm5", "v4-flash", "glm47-flash", "v2-lite-legacy", "llama-1b",
+        "nemotron3-nano", "v32", "glm5", "v4-flash", "glm47-flash", "v2-lite-legacy", "llama-1b", "kimi-linear",
+        "jamba-mini", "lfm2-1b", "lfm2-8b",
     ],
 )  # fmt: skip
 def test_weights_and_cache_agree_to_one_mib_for_every_architecture(
@@ -99,6 +100,19 @@ def test_buffers_agree_for_large_batches_on_the_host_and_for_experts_there_besid
     theirs = breakdown(llama_server, path, workers[:1], layout)
     for ours, (_, _, compute) in zip(usage.parts, theirs, strict=True):
         assert ours.compute_bytes / MIB == pytest.approx(compute, abs=64, rel=0.1)
+
+
+def test_blocks_are_chosen_by_a_cache_of_their_own_and_the_engine_is_asked_for_the_buffers(
+    llama_server: Path, workers: list[str], built: Built
+) -> None:
+    path = built("minimax-m3")
+    header = read_header(path)
+    layout = ModelLayout(40, 0, (40,), 32768, "q8_0", "q8_0", flash_attention=True, ubatch_size=512)
+    assert not is_exact(header)
+    usage = Model(header, ("rpc",)).measure(layout)
+    theirs = breakdown(llama_server, path, workers[:1], layout)
+    for ours, (weights, kv, _) in zip(usage.parts, theirs, strict=True):
+        assert (ours.weights_bytes / MIB, ours.kv_bytes / MIB) == pytest.approx((weights, kv), abs=1)
 
 
 def test_a_token_takes_no_cache_where_only_a_window_or_a_state_is_kept(built: Built) -> None:

@@ -31,7 +31,12 @@ WINDOWS = {
 first; 0: only the file says), and the window where the file names none."""
 BY_INTERVAL = frozenset({"qwen3next", "qwen35", "qwen35moe"})
 """Where all but each so-manieth layer have a state instead of a cache; the rest by the layers without KV heads:"""
-BY_HEADS = frozenset({"granitehybrid", "nemotron_h", "nemotron_h_moe"})
+BY_HEADS = frozenset({
+    "granitehybrid", "nemotron_h", "nemotron_h_moe", "jamba", "lfm2", "lfm2moe", "kimi-linear",
+})  # fmt: skip
+BLOCKWISE = "minimax-m3"
+"""Its layers beyond the dense ones choose blocks of tokens, by a head of their own. Its cache is known and its buffers,
+which hold all scores at once, are not: the engine is asked."""
 INDEXED = frozenset({"deepseek32", "glm-dsa"})
 COMPRESSED = "deepseek4"
 
@@ -94,7 +99,7 @@ def _cache_of(header: Header, layer: int) -> LayerCache:
         return _compressed(header, layer)
     if kind in BY_HEADS and not heads:
         feed_forward = header.per_layer("feed_forward_length")[layer]
-        return LayerCache() if kind != "granitehybrid" and feed_forward else _recurrent(header)
+        return LayerCache() if kind.startswith("nemotron_h") and feed_forward else _recurrent(header)
     if kind in BY_INTERVAL and not _attends(header, layer):
         return _recurrent(header)
     window = _window(header, layer)
@@ -103,6 +108,8 @@ def _cache_of(header: Header, layer: int) -> LayerCache:
     of_window = "_swa" if window else ""
     keys = heads * header.number(f"attention.key_length{of_window}", header.key_length)
     values = 0 if header.mla else heads * header.number(f"attention.value_length{of_window}", header.value_length)
+    if kind == BLOCKWISE and layer >= header.number("leading_dense_block_count"):
+        keys, values = keys + header.number("attention.indexer.key_length"), values + header.value_length
     indexed = kind in INDEXED and _has_indexer(header, layer)
     extra = ((1, header.number("attention.indexer.key_length")),) if indexed else ()
     return LayerCache(keys, values, window, compressed=extra)
@@ -117,14 +124,21 @@ def _attends(header: Header, layer: int) -> bool:
 
 def _recurrent(header: Header) -> LayerCache:
     """The state of a layer for one conversation: of its convolution, and its own (llama_hparams::n_embd_r and _s)."""
+    kernel, head = header.number("ssm.conv_kernel"), header.number("kda.head_dim")
+    if latest := header.number("shortconv.l_cache"):
+        return LayerCache(state_bytes=F32_BYTES * header.n_embedding * (latest - 1))
+    if head:
+        return LayerCache(state_bytes=F32_BYTES * header.n_heads * head * (3 * (kernel - 1 if kernel else 3) + head))
     inner, state = header.number("ssm.inner_size"), header.number("ssm.state_size")
     channels = inner + 2 * header.number("ssm.group_count") * state
-    convolution = max(header.number("ssm.conv_kernel") - 1, 0) * channels
+    convolution = max(kernel - 1, 0) * channels
     return LayerCache(state_bytes=F32_BYTES * (convolution + inner * state))
 
 
 def _window(header: Header, layer: int) -> int:
     """The tokens that the layer's window has; 0 where it keeps all."""
+    if header.architecture == "lfm2":
+        return header.number("attention.sliding_window")
     if header.architecture not in WINDOWS:
         return 0
     period, size = WINDOWS[header.architecture]

@@ -83,7 +83,8 @@ class Widths:
 
     @cached_property
     def _experts_width(self) -> int:
-        return self.header.n_experts_used * self.header.number("expert_feed_forward_length")
+        width = self.header.number("expert_feed_forward_length") or self.header.number("feed_forward_length")
+        return self.header.n_experts_used * width
 
     @cached_property
     def expert_rows(self) -> int:
@@ -133,7 +134,9 @@ class Widths:
             return 32 * self.row + self.mask + self._joined_keys
         if self.header.mla:
             heads = self._rows(2 * self.header.kv_lora_rank * self.header.n_heads)  # queries and results, compressed
-            indexer = 6 * self.mask if apart else self._rows(INDEXER_VALUES) // (1 if alone else 2) + 3 * self.mask
+            indexer = (
+                self.row + 5 * self.mask if apart else self._rows(INDEXER_VALUES) // (1 if alone else 2) + 3 * self.mask
+            )
             taken = kv + 2 * self.mask if kv and self.flash_attention else 0
             return heads + 61 * self.row // 7 + attention + taken + (indexer if self._indexed else 0)
         if legacy and kv:

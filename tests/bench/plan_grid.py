@@ -1,6 +1,6 @@
 """The planner against the engine: `python -m tests.bench.plan_grid [--every N] [--json FILE] [--verdicts] [NAME…]`.
 
-ggml-rpc-servers stand in for GPUs, and sparse files of full dimensions for the models: R1, older and MLA, and thirty
+ggml-rpc-servers stand in for GPUs, and sparse files of full dimensions for the models: R1, older and MLA, and 35
 others of today. Each layout is measured by the planner's formulas and asked of `llama-fit-params -fitp on`; the table
 shows the largest differences in MiB. A layout that the engine refuses (different types of K and V in an MLA file) is
 counted and left out. With `--verdicts`: what each model would do on the machines that people have.
