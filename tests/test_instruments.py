@@ -350,7 +350,7 @@ def test_a_whole_screen_has_a_column_for_every_card(n_gpus: int) -> None:
     figures = Figures(replace(SAMPLE, gpus=tuple(replace(GPU, index=index) for index in range(n_gpus))), STATUS)
     rows = text_of(figures, 198, 59).splitlines()
     assert len(rows) > 40
-    beside = [row.count("GPU ") for row in rows if re.match("GPU [0-9] ", row)]
+    beside = [len(found) for row in rows if (found := re.findall("GPU [0-9]  H100", row))]
     assert beside == {1: [1], 2: [2], 4: [4], 8: [4, 4]}[n_gpus]
 
 

@@ -195,7 +195,7 @@ def test_prompts(app: StillApp, snap_compare: Compare) -> None:
 
 def test_attaching(app: StillApp, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
     offered = [Candidate("parts/"), *(Candidate(f"part{n}.py", 1234 * n) for n in range(1, 12))]
-    monkeypatch.setattr(completion, "candidates", lambda _: Candidates(offered, partial=True))
+    monkeypatch.setattr(completion, "find_candidates", lambda _: Candidates(offered, partial=True))
 
     async def weigh(*_: object) -> list[Weight]:
         return [Weight("src/app.py", 1204), Weight("notes.md", 1227)]

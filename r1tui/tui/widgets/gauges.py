@@ -55,14 +55,14 @@ def bar(share: float, width: int, ink: Ink, style: str = "$primary") -> Content:
     return Content.styled(head.ljust(width), f"{style} on $foreground 12%")
 
 
-def stacked_bar(ours: Share, others: Share, width: int, ink: Ink) -> Content:
+def stacked_bar(ours: Share, others: Share, width: int, ink: Ink, block: str = "█") -> Content:
     """A bar of two shares of one whole; the second is of blocks that differ by more than colour."""
     first = round(min(max(ours[0], 0.0), 1.0) * width)
     second = min(round(max(others[0], 0.0) * width), width - first)
     free = width - first - second
     track = "" if ink.ansi else " on $foreground 12%"
     rest = ("░" * free, ink.muted) if ink.ansi else (" " * free, track.strip())
-    return Content.assemble(("█" * first, ours[1]), ("▒" * second, others[1] + track), rest)
+    return Content.assemble((block * first, ours[1] + track), ("▒" * second, others[1] + track), rest)
 
 
 def curve(values: Iterable[float], width: int, height: int, top: float, ink: Ink) -> Sequence[str]:

@@ -75,13 +75,13 @@ class Page:
         width = (self.width - GAP * (count - 1)) // count
         columns = [_Column(width, self.ink) for _ in range(count)]
         for group in shown:
-            min(columns, key=lambda column: column.height(RANKS, TALL)).add(group.rows)
+            min(columns, key=lambda column: column.height(RANKS, 2 * TALL)).add(group.rows)
         self.bands.append(columns)
 
     def fitted(self, height: int) -> list[Content]:
         """At most so many rows: the most important ones, with curves as tall as there is room for."""
         ranks = range(RANKS, 0, -1)
-        rank = next((rank for rank in ranks if self._height(rank, TALL if rank > SPACES else 1) <= height), 0)
+        rank = next((rank for rank in ranks if self._height(rank, TALL if rank >= SPACES else 1) <= height), 0)
         tall = 1
         while tall < min(TALLEST, max(3, self.width // 7)) and self._height(rank, tall + 1) <= height:
             tall += 1
@@ -193,7 +193,7 @@ def stack_row(rank: int, ours: Share, others: Share, label: str = "", value: str
     def draw(width: int, ink: Ink) -> list[Content]:
         if not label:
             return [stacked_bar(ours, others, width, ink)]
-        gauge = stacked_bar(ours, others, max(width - LABEL - VALUE - 1, 0), ink)
+        gauge = stacked_bar(ours, others, max(width - LABEL - VALUE - 1, 0), ink, "▄")
         return [_labelled(label, value, gauge, width, ink)]
 
     return InstrumentRow(rank, draw)

@@ -77,19 +77,20 @@ def page(figures: Figures, width: int, height: int, ink: Ink) -> list[Content]:
     drawn.add(vram)
     if columns == 1:
         uses = [row for gpu in cards for row in _use(figures, gpu)]
-        for group in (_joined(speed, answer), Group([*uses, *rest[0].rows]), *rest[1:]):
+        for group in (Group([*speed.rows, *answer.rows]), Group([*uses, *rest[0].rows]), *rest[1:]):
             drawn.add(group)
         return drawn.fitted(height)
-    number, *course = speed.rows
-    beside = [*answer.rows]
-    if height >= ROOMY:
-        beside += [EMPTY, *rest.pop(0).rows]
-    drawn.add(Group([number, *beside]), Group(course))
+    number, course, axis = speed.rows
     groups = [_card(figures, gpu, ink, is_only=len(cards) == 1) for gpu in cards]
+    left, curves = [Group([number, *answer.rows])], [Group([course])]
+    if height >= ROOMY:
+        left.append(rest.pop(0))
+        if len(cards) <= 1:  # the curves below each other, on one axis
+            left, curves, groups, rest = [*left, *rest], [*curves, *groups], [], []
+    drawn.add(_joined(*left), Group([*_joined(*curves).rows, axis]))
     if len(cards) == 1:
-        rest[:0] = groups
-    else:
-        drawn.add(*groups)
+        groups, rest = [], groups + rest
+    drawn.add(*groups)
     drawn.add(*rest)
     return drawn.fitted(height)
 
@@ -111,8 +112,9 @@ def state(figures: Figures) -> Content:
     return Content.assemble(("●", style), " ", (word, f"bold {style}".strip()), f" {name}" if name else "")
 
 
-def _joined(*groups: Group) -> Group:
-    return Group([row for group in groups for row in group.rows])
+def _joined(first: Group, *more: Group) -> Group:
+    """One group of all, with an empty row between two."""
+    return Group([*first.rows, *(row for group in more if group.rows for row in (EMPTY, *group.rows))])
 
 
 def _server(figures: Figures, ink: Ink) -> Group:
@@ -241,7 +243,7 @@ def _use(figures: Figures, gpu: GpuUse) -> list[InstrumentRow]:
     """What a card does, on one row."""
     if gpu.problem:
         return []
-    return [curve_row(Curve(3, figures.courses[f"gpu {gpu.index}"].means, 100, OURS), f"GPU {gpu.index}", _work(gpu))]
+    return [curve_row(Curve(2, figures.courses[f"gpu {gpu.index}"].means, 100, OURS), f"GPU {gpu.index}", _work(gpu))]
 
 
 def _work(gpu: GpuUse) -> str:
@@ -315,9 +317,9 @@ def _machine(figures: Figures) -> list[Group]:
     used, total = sample.memory_used_bytes, sample.memory_total_bytes
     share = share_of(used, total)
     rows = [
-        curve_row(Curve(2, courses["cpu"].means, 100), "CPU", percent(sample.cpu_percent)),
-        bar_row(2, "memory", of_gib(used, total), share, alarm(share, "")),
-        facts_row(7, ("page cache", f"{gib(sample.page_cache_bytes)} GiB", "")),
+        curve_row(Curve(3, courses["cpu"].means, 100), "CPU", percent(sample.cpu_percent)),
+        bar_row(3, "memory", of_gib(used, total), share, alarm(share, "")),
+        bar_row(7, "page cache", f"{gib(sample.page_cache_bytes)} GiB", None),
     ]
     if sample.server is None or sample.server.read_bytes_per_s is None:
         rows += _disk(figures)
@@ -332,14 +334,15 @@ def _process(figures: Figures, ink: Ink) -> Group:
     if sample is None or server is None:
         return Group()
     mapped, own = server.mapped_bytes, server.anonymous_bytes
-    rows = [text_row(2, Content.styled("llama-server", ink.muted), Content(f"{gib(server.rss_bytes)} GiB"))]
+    rows = [text_row(4, Content.styled("llama-server", ink.muted), Content(f"{gib(server.rss_bytes)} GiB"))]
     if own is not None and mapped is not None:
-        rows.append(facts_row(6, ("", f"{gib(mapped)} mapped, {gib(own)} private", ink.muted)))
+        said = f"{gib(mapped)} mapped, {gib(own)} private"
+        rows.append(text_row(6, Content(""), Content.styled(said, ink.muted)))
     if mapped is not None and (whole := figures.mapped_weights_bytes):
         here = min(mapped, whole)
-        rows.append(bar_row(3, "weights", of_gib(here, whole), here / whole))
+        rows.append(bar_row(4, "weights", of_gib(here, whole), here / whole))
         part = "of those on the CPU in RAM" if sample.gpus else "of them in RAM"
-        rows.append(facts_row(6, ("", part, ink.muted)))
+        rows.append(text_row(6, Content(""), Content.styled(part, ink.muted)))
     rows.append(curve_row(Curve(4, figures.courses["server cpu"].means, 100), "its CPU", percent(server.cpu_percent)))
     return Group(rows + (_disk(figures) if server.read_bytes_per_s is not None else []))
 
@@ -350,7 +353,7 @@ def _disk(figures: Figures) -> list[InstrumentRow]:
     if rate is None:
         return []
     values = figures.courses["disk"].means
-    return [curve_row(Curve(3, values, max([LITTLE_BYTES_PER_S, *values])), "disk", per_second(rate))]
+    return [curve_row(Curve(4, values, max([LITTLE_BYTES_PER_S, *values])), "disk", per_second(rate))]
 
 
 def _processes(figures: Figures, ink: Ink, most: int | None) -> Group:
@@ -383,15 +386,16 @@ def _facts(figures: Figures, ink: Ink) -> Group:
     rows = []
     if plan and (said := [(label, value, "") for label, value in _plan_facts(plan) if value]):
         rows = [text_row(8, Content.styled("Plan", ink.muted)), facts_row(8, *said)]
-    rows += [_path_row(label, value) for label, value in _server_facts(status) if value]
+    rows += [_named(label, value) for label, value in _server_facts(status) if value]
     rows += [words_row(8, one_line(f"{ending.cause} {ending.next}"), 3) for ending in status.endings[-3:]]
     return Group(rows)
 
 
-def _path_row(label: str, value: str) -> InstrumentRow:
-    return InstrumentRow(
-        8, lambda width, ink: facts_row(8, (label, elided(one_line(value), width - 12), "")).draw(width, ink)
-    )
+def _named(label: str, value: str) -> InstrumentRow:
+    def draw(width: int, ink: Ink) -> list[Content]:
+        return [Content.assemble((f"{label:<11}", ink.muted), elided(one_line(value), max(width - 11, 1)))]
+
+    return InstrumentRow(8, draw)
 
 
 def _plan_facts(plan: PlanSummary) -> list[tuple[str, str]]:
