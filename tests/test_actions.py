@@ -114,6 +114,12 @@ KEYS = {
     "save.back": "escape",
     "server_models.back": "escape",
     "theme.back": "escape",
+    "list.up": "up,k",
+    "list.down": "down,j",
+    "list.first": "home,g,ctrl+home",
+    "list.last": "end,G,ctrl+end",
+    "list.page_up": "pageup",
+    "list.page_down": "pagedown",
     "variants.back": "escape",
     "variants.choose": "enter",
     "variants.delete": "d",
@@ -277,7 +283,8 @@ async def test_what_cannot_be_done_now_is_said(tmp_path: Path) -> None:
 
 
 def test_no_key_means_two_things_from_the_start() -> None:
-    assert [(first.id, second.id) for _, first, second in clashes({})] == [("chat.continue", "chat.again")] * 2
+    takes_turns = [("chat.continue", "chat.again")] * 2 + [("conversations.to_list", "list.down")]
+    assert [(first.id, second.id) for _, first, second in clashes({})] == takes_turns
 
 
 def test_no_key_is_one_that_a_terminal_swallows() -> None:

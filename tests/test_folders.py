@@ -119,8 +119,9 @@ def test_a_local_disk_of_the_users_is_suggested_and_not_touched(
     monkeypatch.setattr(os, "access", lambda path, mode: path != mount and access(path, mode))
     with pytest.raises(R1tuiError) as caught:
         choose_folder("r1", MODEL, paths, config)
-    assert f"{mount}/mine (465.7 GiB free) has room" in caught.value.remedy
-    assert f"`model_folders: [{mount}/mine/models]`" in caught.value.remedy
+    assert caught.value.remedies[0].words() == (
+        f"Make {mount}/mine/models (465.7 GiB free), and name it in the config's `model_folders`."
+    )
     assert caught.value.cause == f"r1 needs 122.3 GiB; {paths.models} has 46.6 GiB free."
     assert list(mount.rglob("*")) == [mount / "mine"]
 

@@ -156,7 +156,8 @@ async def test_without_a_model_the_user_is_shown_some(paths: Paths, config: Conf
         assert "no other model on disk" in view.said[1]
         await until(lambda: not view.work)
         view.models.do(1000)
-        assert not view.work
+        await until(lambda: len(view.said) == 3)
+        assert view.said[2].startswith("No model on this machine has the number 1000.")
 
 
 @pytest.mark.parametrize(("choice", "shown"), [("only", ["download far True"]), (None, [])])

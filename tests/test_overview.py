@@ -71,7 +71,7 @@ def test_only_what_is_lacking_of_a_model_needs_room(
     entry = look(far, Config(), paths)
     assert entry.no_room is not None
     assert entry.no_room.cause == f"far needs 50.2 GiB; {paths.models} has 40.0 GiB free."
-    assert "`model_folders: [/mnt/big/models]`" in entry.no_room.remedy
+    assert "Make /mnt/big/models (40.0 GiB free), and name it in the config's `model_folders`." in entry.no_room.remedy
     assert entry.to_json()["disk_lacking_bytes"] == (10 << 30) + folders.RESERVE_BYTES
     first = paths.models / "acme/Far-GGUF/Far-Q4-00001-of-00002.gguf"
     first.parent.mkdir(parents=True)

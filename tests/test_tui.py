@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from textual import events
-from textual.widgets import Label, Static
+from textual.widgets import DataTable, Label, Static
 
 from r1tui.catalog.variants import variant_of_file
 from r1tui.config import Config, ServerSettings, UiSettings, VariantSettings
@@ -94,9 +94,9 @@ async def test_keys_switch_models_and_the_conversation_stays(paths: Paths, confi
     app = R1App(paths, Config(engine=config.engine, server=config.server, variants=own))
     async with opened(app) as pilot:
         assert isinstance(app.screen, ModelsScreen)
-        names = [variant.name for variant in app.services.models.catalog]
-        await until(pilot, lambda: app.screen.query("DataTable").first().row_count == len(names))  # type: ignore[attr-defined]
-        app.screen.query("DataTable").first().move_cursor(row=names.index("first"))  # type: ignore[attr-defined]
+        table = app.screen.query_one(DataTable)
+        await until(pilot, lambda: "first" in table.rows)
+        table.move_cursor(row=table.get_row_index("first"))
         await pilot.press("enter")
         await ready(app, pilot, "first")
         first = await ask(app, pilot, "who?")

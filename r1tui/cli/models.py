@@ -58,7 +58,8 @@ def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
     if refresh:
         _refresh(catalog, context)
     entries = list(overview(catalog, context.config, context.paths))
-    found = list(overview(other_variants(entries, context.config, context.paths), context.config, context.paths))
+    known = {one.variant.name: one.path for one in entries}
+    found = list(overview(other_variants(known, context.config, context.paths), context.config, context.paths))
     advice = recommend(entries, surroundings(detect_machine(), context.paths, context.config))
     if as_json:
         both = {"variants": [one.to_json() for one in entries], "others": [one.to_json() for one in found]}

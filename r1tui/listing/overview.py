@@ -1,17 +1,17 @@
 """The list of models as one chooses from it: size, place on disk, quality, verdict for this machine."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config
 from r1tui.engine.architectures import UnknownArchitectureError, check_architecture
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
-from r1tui.hub.download.staging import check_room, progress_of
+from r1tui.hub.download.staging import check_room, progress_of, running_downloads
 from r1tui.hub.listing.remote import known_files
 from r1tui.hub.local.folders import ModelDisk, NoRoomError, model_disks
 from r1tui.hub.local.found import ModelSearch, other_models
@@ -19,6 +19,7 @@ from r1tui.hub.local.places import OWNERS, Owner
 from r1tui.messages import NO_SPEED
 from r1tui.plan import Plan, PlanRequest, Verdict, make_plan, verdict_by_size
 from r1tui.plan.history import run_of_plan
+from r1tui.plan.verdict import IN_MEMORY
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.history import find_history_of
 from r1tui.planning.overrides import for_variant
@@ -38,6 +39,20 @@ _ELSEWHERE: dict[Owner, str] = {
 """Where a model is, when not in a folder of r1tui's or the user's."""
 
 
+Group = Literal["here", "well", "rest"]
+BEARABLE_TPS = 3.0
+"""Answer tokens per second from which on a model runs well."""
+
+
+class MemoryNeeds(NamedTuple):
+    """What a model takes of this machine's memory: weights, cache and buffers."""
+
+    vram_mib: float
+    vram_total_mib: float
+    ram_mib: float
+    ram_total_mib: float
+
+
 @dataclass(frozen=True)
 class ModelEntry:
     """One model. The verdict is the plan's where its header is known (`exact`), else from its size; None: unknown."""
@@ -55,6 +70,10 @@ class ModelEntry:
     """Whose folder it is in."""
     progress: float | None = None
     """The share that is here of a model that is not all here."""
+    downloading: bool = False
+    """Whether it is being fetched now."""
+    needs_by_size: MemoryNeeds | None = None
+    """What its weights alone would take."""
     listed_age_s: float | None = None
     """How long ago the hub gave the size; None: the size is the catalog's, or the file's own."""
     no_room: NoRoomError | None = None
@@ -106,6 +125,25 @@ class ModelEntry:
             return ""
         return f"~ {rough(*planned.speed.answer)}" if any(planned.speed.answer) else "unknown"
 
+    @property
+    def needs(self) -> MemoryNeeds | None:
+        """What it takes of VRAM and RAM, by its plan, else by its size; None where neither is known."""
+        planned = self.plan or self.sketch
+        if planned is None:
+            return self.needs_by_size
+        vram_total_mib = sum(one.total_mib for one in planned.devices)
+        return MemoryNeeds(planned.on_devices_mib, vram_total_mib, planned.host.planned_mib, planned.host.total_mib)
+
+    @property
+    def group(self) -> Group:
+        """Where the list has it: `here`, or what could be fetched and runs `well`, or the `rest`."""
+        if self.path is not None:
+            return "here"
+        planned = self.plan or self.sketch
+        is_slow = planned is not None and 0 < planned.speed.answer.high < BEARABLE_TPS
+        usable = self.verdict in IN_MEMORY and not self.problem and self.no_room is None
+        return "well" if usable and not is_slow else "rest"
+
     def to_json(self) -> dict[str, Any]:
         """An element of `r1tui variants --json`."""
         planned = self.plan or self.sketch
@@ -141,10 +179,10 @@ def overview(catalog: Catalog, config: Config, paths: Paths) -> Iterator[ModelEn
     """
     engine = find_engine(config.engine, paths)
     request = request_here(config, paths, engine, HeldMemory.by(supervisor.status(paths)))
-    search, disks = ModelSearch(paths, config), model_disks(paths, config)
+    search, disks, coming = ModelSearch(paths, config), model_disks(paths, config), running_downloads(paths)
     for variant in catalog:
         entry = _entry(variant, request, engine, search)
-        yield replace(entry, no_room=_find_no_room(entry, disks, paths))
+        yield replace(entry, no_room=_find_no_room(entry, disks, paths), downloading=variant.name in coming)
 
 
 def _find_no_room(entry: ModelEntry, disks: list[ModelDisk], paths: Paths) -> NoRoomError | None:
@@ -156,16 +194,30 @@ def _find_no_room(entry: ModelEntry, disks: list[ModelDisk], paths: Paths) -> No
     return None
 
 
-def other_variants(entries: Collection[ModelEntry], config: Config, paths: Paths) -> Catalog:
-    """The models on this machine that are none of these, as variants by their files."""
-    taken = {entry.variant.name.casefold() for entry in entries}
+def _needs_by_size(size_gib: float, request: PlanRequest) -> MemoryNeeds:
+    apart = [device for device in request.devices if not device.unified]
+    vram_mib = min(size_gib * 1024, sum(max(device.usable_mib, 0) for device in apart))
+    vram_total_mib = sum(device.total_mib for device in apart)
+    return MemoryNeeds(vram_mib, vram_total_mib, size_gib * 1024 - vram_mib, request.host_total_mib)
+
+
+def other_variants(known: Mapping[str, Path | None], config: Config, paths: Paths) -> Catalog:
+    """The models on this machine beside the `known` ones, by name, as variants by their files."""
+    taken = {name.casefold() for name in known}
     found: dict[str, Variant] = {}
-    for other in other_models(paths, config, [entry.path for entry in entries if entry.path is not None]):
+    for other in other_models(paths, config, list(filter(None, known.values()))):
         short = " ".join(other.name.split())
         name = short if short.casefold() not in taken else str(other.path)
         taken.add(name.casefold())
         found[name] = Variant(name, f"{short}, in {OWNERS[other.owner]}", file=other.path)
     return Catalog(found)
+
+
+def models_here(catalog: Catalog, config: Config, paths: Paths) -> list[Variant]:
+    """The models on this machine, in the list's order: those of the catalog, then others."""
+    search = ModelSearch(paths, config)
+    known = {one.name: found.path if (found := search.find(one)) else None for one in catalog}
+    return [*(one for one in catalog if known[one.name] is not None), *other_variants(known, config, paths)]
 
 
 def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search: ModelSearch) -> ModelEntry:
@@ -179,6 +231,7 @@ def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search
         verdict_by_size(size_gib, request) if size_gib is not None else None,
         problem="" if found else search.rejected.get(variant.name, ""),
         owner=found.owner if found else None,
+        needs_by_size=_needs_by_size(size_gib, request) if size_gib is not None else None,
         progress=progress_of(variant, paths, config) if found is None else None,
         listed_age_s=known.age_s if known else None,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.hub.local.folders import model_disks
-from r1tui.listing.overview import ModelEntry
+from r1tui.listing.overview import BEARABLE_TPS, ModelEntry
 from r1tui.machine.bandwidth import load_bandwidth
 from r1tui.machine.hardware import Machine
 from r1tui.plan.verdict import IN_MEMORY
@@ -17,8 +17,6 @@ from r1tui.text import size
 QUALITIES = ("fair", "good", "better", "best")
 """The catalog's words for R1 itself, from the worst to the best."""
 STUDENT = "distilled"
-BEARABLE_TPS = 3.0
-"""A dense model reads all of itself for each token; one that would be slower than this is not where one begins."""
 
 
 @dataclass(frozen=True)

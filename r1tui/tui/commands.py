@@ -51,7 +51,7 @@ class Command(Struct, frozen=True):
     @property
     def only_moves(self) -> bool:
         """True when it only moves a view or the selection."""
-        return self.heading in (SELECTING, READING)
+        return self.heading in (SELECTING, READING, LISTS)
 
     def binding(self) -> Binding:
         """The binding for its screen or widget."""
@@ -67,6 +67,7 @@ class Command(Struct, frozen=True):
 
 
 SELECTING, READING = "Moving the selection", "Reading, with the conversation focused"
+LISTS = "In a list"
 
 
 def _under(heading: str, *commands: Command) -> tuple[Command, ...]:
@@ -169,7 +170,8 @@ _TABLE: tuple[Command, ...] = (
                 "Show the log of what goes on: the engine's build, else the server.",
                 synonyms="logs output debug errors server build"),
         *(Command(f"chat.model{n}", f"alt+{n}", f"Model {n}", f"do('models', {n})",
-                "Switch to the model with this number in the list.", synonyms="switch variant") for n in range(1, 10)),
+                "Switch to the model with this number in the list of models.", synonyms="switch variant")
+          for n in range(1, 10)),
     ),
     *_under(
         "View",
@@ -309,15 +311,25 @@ _TABLE: tuple[Command, ...] = (
         Command("theme.back", "escape", "Back", "back", "Have the theme again that was there before.", short="Back"),
     ),
     *_under(
+        LISTS,
+        Command("list.up", "up,k", "Row up", "cursor_up", "Go up by a row."),
+        Command("list.down", "down,j", "Row down", "cursor_down", "Go down by a row."),
+        Command("list.first", "home,g,ctrl+home", "First row", "scroll_top", "Go to the first row."),
+        Command("list.last", "end,G,ctrl+end", "Last row", "scroll_bottom", "Go to the last row."),
+        Command("list.page_up", "pageup", "Page up", "page_up", "Go up by a page."),
+        Command("list.page_down", "pagedown", "Page down", "page_down", "Go down by a page."),
+    ),
+    *_under(
         "In the list of models",
-        Command("variants.back", "escape", "Back", "dismiss", "Choose nothing.", short="Back"),
         Command("variants.choose", "enter", "Bring it up", "choose", "Bring the model under the cursor up.",
                 short="Bring it up"),
+        Command("variants.back", "escape", "Back", "dismiss", "Choose nothing.", short="Back"),
         Command("variants.delete", "d", "Delete", "delete",
                 "Delete the files of the model under the cursor, after a question.", short="Delete"),
         Command("variants.ask_hub", "r", "Ask the hub", "ask_hub",
                 "Get sizes, and the header of a model that is not here, from the hub.", short="Ask the hub"),
-        *(Command(f"variants.pick{n}", str(n), f"Model {n}", f"pick({n})", "Take the model with this number.")
+        *(Command(f"variants.pick{n}", str(n), f"Model {n}", f"pick({n})",
+                  "Take the model with this number; those on this machine have one.")
           for n in range(1, 10)),
     ),
 )  # fmt: skip
@@ -327,8 +339,13 @@ COMMANDS: Mapping[str, Command] = MappingProxyType({command.id: command for comm
 
 SHARED = ("app", "chat", "prompt", "transcript", "select")
 """The contexts of the application and the chat; each of the others is a screen of its own."""
-FOCUSED_ON = {"prompt": "chat", "transcript": "chat", "switch": "sampling"}
-"""The widgets that share their keys with a screen while they have the focus; the selection takes all for itself."""
+FOCUSED_ON = {
+    "prompt": ("chat",),
+    "transcript": ("chat",),
+    "switch": ("sampling",),
+    "list": ("variants", "conversations"),
+}
+"""The widgets that share their keys with screens while they have the focus; the selection takes all for itself."""
 
 
 def of_context(context: str) -> Iterator[Command]:

@@ -94,16 +94,18 @@ def complaints(own: Mapping[str, str]) -> Iterator[str]:
 
 def clashes(own: Mapping[str, str]) -> Iterator[tuple[str, Command, Command]]:
     """Each key that two commands have in one place, and the two. Those that share one by default take turns."""
+    focused = {screen for screens in FOCUSED_ON.values() for screen in screens}
     for context in dict.fromkeys(command.context for command in COMMANDS.values()):
-        if context in FOCUSED_ON.values():
+        if context in focused:
             continue  # with what has the focus there
-        owners: dict[str, Command] = {}
-        for place in dict.fromkeys(("app", FOCUSED_ON.get(context, context), context)):
-            for command in of_context(place):
-                for key in keys_in(own.get(command.id, command.keys)):
-                    owner = owners.setdefault(key, command)
-                    if owner is not command:
-                        yield key, owner, command
+        for screen in FOCUSED_ON.get(context, (context,)):
+            owners: dict[str, Command] = {}
+            for place in dict.fromkeys(("app", screen, context)):
+                for command in of_context(place):
+                    for key in keys_in(own.get(command.id, command.keys)):
+                        owner = owners.setdefault(key, command)
+                        if owner is not command:
+                            yield key, owner, command
 
 
 def keys_in(keys: str) -> list[str]:

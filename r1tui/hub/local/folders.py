@@ -139,8 +139,8 @@ def _no_room(name: str, need_bytes: int, disks: list[ModelDisk], needed: dict[Pa
     found = suggest_folders(first, {nearest_folder(disk.folder) for disk in disks})
     more = " more" if first < need_bytes + RESERVE_BYTES else ""
     if found:
-        free = ", ".join(f"{folder} ({size(shutil.disk_usage(folder).free)} free)" for folder in found[:2])
-        remedy = f"{free} has room: make a folder there and set `model_folders: [{found[0]}/models]` in the config."
+        places = [f"{folder}/models ({size(shutil.disk_usage(folder).free)} free)" for folder in found[:2]]
+        remedy = f"Make {' or '.join(places)}, and name it in the config's `model_folders`."
     else:
         remedy = f"Free {size(least)}, or name a folder on a larger disk in the config's `model_folders`."
     return NoRoomError(least, f"{name} needs {size(first)}{more}; {', '.join(said)}.", remedy, ListModels())

@@ -83,7 +83,7 @@ class ModelController:
         `start` one, `stop_server`, `bring_back` what ran before, or `find_download`."""
         match what:
             case int():
-                self.switch(self._models.numbered(what))
+                self._view.run_worker(self._take_number(what), group="look", exclusive=True, name=SWITCHING)
             case "previous" | "next":
                 stepping = self._step(1 if what == "next" else -1)
                 self._view.run_worker(stepping, group="look", exclusive=True, name=SWITCHING)
@@ -223,6 +223,11 @@ class ModelController:
         """Bring the model back that ran before a switch that failed."""
         if self.replaced is not None:
             self.launch(self.replaced, replace=self._monitor.refresh().running)
+
+    async def _take_number(self, number: int) -> None:
+        if (found := await asyncio.to_thread(self._models.numbered, number)) is None:
+            self._view.tell(f"No model on this machine has the number {number}. <chat.variants> lists them.")
+        self.switch(found)
 
     async def _step(self, step: int) -> None:
         found = await asyncio.to_thread(self._models.neighbour, self._monitor.refresh().variant, step)

@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import wrap
 
+from rich.style import Style
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
+from textual.color import Color
 from textual.widgets import DataTable, Static
 from textual.worker import get_current_worker
 
@@ -17,7 +20,7 @@ from r1tui.hub.download.headers import fetch_headers
 from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local.places import OWNERS
 from r1tui.hub.removal import find_removal, remove
-from r1tui.listing.overview import ModelEntry, other_variants, overview
+from r1tui.listing.overview import Group, ModelEntry, other_variants, overview
 from r1tui.listing.recommend import Recommendation, format_machine, recommend, surroundings
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Status
@@ -28,28 +31,13 @@ from r1tui.tui.questions import Choice
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.screens.table_base import TableScreen
+from r1tui.tui.widgets.gauges import SHADES, SIXTEEN
+from r1tui.tui.widgets.model_cells import GROUPS, Cells, columns, memory
 from r1tui.tui.widgets.transcript_rows import safe_text
 
 LIST = "The list of models"
-VERDICTS = {
-    "gpu": "GPU",
-    "hybrid": "GPU and memory",
-    "cpu": "memory",
-    "disk": "from disk: slow",
-    "no": "does not fit",
-    None: "?",
-}
-SHORT_VERDICTS = VERDICTS | {"hybrid": "GPU, memory", "disk": "disk: slow", "no": "too large"}
-DISK_FULL = "disk full"
-COLUMNS = {
-    "n": "#", "name": "model", "bits": "bits", "size": "size", "here": "here", "verdict": "runs in",
-    "tps": "tokens/s", "quality": "quality",
-}  # fmt: skip
-NARROW = ("n", "name", "size", "here", "tps", "verdict")
-"""Those that a narrow terminal has room for; what matters least is last, and may be cut."""
-WIDE = 110
-"""Columns of the terminal from which the table has all of them."""
-LONGEST_NAME = 20
+HEADING = "\0"
+"""Before the key of a row that is a group's name; no model's name has it."""
 HEADING_ROWS = 4
 LOW = 20
 """Rows of a terminal in which the list needs all the room that there is."""
@@ -59,6 +47,7 @@ class ModelsScreen(TableScreen[Variant]):
     """The answer is the chosen variant, or None."""
 
     TABLE_TITLE = "Models"
+    CELL_PADDING = 0
     BINDINGS = bindings_of("variants")
 
     def __init__(self, catalog: Catalog, config: Config, paths: Paths, server: Callable[[], Status]) -> None:
@@ -69,21 +58,83 @@ class ModelsScreen(TableScreen[Variant]):
         self._server = server
         self._current = server().variant
         self._entries: dict[str, ModelEntry] = {}
-        self._is_wide = True
+        self._others: list[Variant] = []
+        """Models on this machine that are none of the catalog's."""
+        self._under: str | None = self._current if self._current in {one.name for one in catalog} else None
+        """The name of the model under the cursor."""
+        self._numbered: list[Variant] = []
+        """Those that a digit takes, in their order."""
+        self._is_grouped = False
         self._offered: tuple[bool, ...] = ()
 
     def _looked(self, entries: list[ModelEntry]) -> None:
         """All models of the catalog have been looked at."""
 
     def on_mount(self) -> None:
-        table = self.query_one(DataTable)
-        self._is_wide = self.app.size.width >= WIDE
-        for key in COLUMNS if self._is_wide else NARROW:
-            table.add_column(COLUMNS[key], key=key)
-        for variant in self._catalog:
-            self._add_row(ModelEntry(variant, None, variant.size_gib, None))
-        table.move_cursor(row=max(0, self._index_of_current()))
         self._look(self._catalog)
+
+    def on_resize(self) -> None:
+        self._fill()
+
+    def on_screen_resume(self) -> None:
+        """Fill it in the colours of a theme that was chosen over it."""
+        self._fill()
+
+    def _fill(self) -> None:
+        """Fill the table anew, with the cursor on the model that it was on."""
+        if not self._is_open:
+            return
+        table = self.query_one(DataTable)
+        self._under = name = self._named_at(table.cursor_row) or self._under
+        table.clear(columns=True)
+        cells = self._cells = self._cells_now()
+        has_vram = any(one.needs is not None and one.needs.vram_total_mib for one in self._entries.values())
+        for key, width in self._widths.items():
+            table.add_column(cells.title(key, has_vram=has_vram), key=key, width=width)
+        self._numbered = []
+        for group, variants in self._groups():
+            if group is not None:
+                table.add_row(*cells.heading(group).values(), key=f"{HEADING}{group}")
+            for variant in variants:
+                entry, number = self._entries.get(variant.name), None
+                if group == "here":
+                    self._numbered.append(variant)
+                    number = len(self._numbered) if len(self._numbered) < 10 else None
+                shown = cells.of(entry, number) if entry is not None else cells.unknown(variant)
+                table.add_row(*shown.values(), key=variant.name)
+        if name is None or name not in table.rows:
+            self._under = name = next(filter(None, map(self._named_at, range(table.row_count))), None)
+        if name is not None:
+            table.move_cursor(row=table.get_row_index(name))
+        self._show_detail()
+
+    def _named_at(self, row: int) -> str | None:
+        """The name of the model in this row; None for a group's name, and where there is no such row."""
+        rows = self.query_one(DataTable).ordered_rows
+        name = str(rows[row].key.value) if row < len(rows) else HEADING
+        return None if name.startswith(HEADING) else name
+
+    def _groups(self) -> Iterator[tuple[Group | None, list[Variant]]]:
+        """Which models stand together, in their order; without a group before all were looked at."""
+        variants = [*self._catalog, *self._others]
+        if not self._is_grouped:
+            yield None, variants
+            return
+        for group in GROUPS:
+            if of_it := [one for one in variants if self._entry_of(one).group == group]:
+                yield group, of_it
+
+    def _cells_now(self) -> Cells:
+        colors = self.app.theme_variables
+        self._widths = columns(self._columns)
+        ansi = self.app.native_ansi_color
+        track = Color.parse(colors["surface"]).blend(Color.parse(colors["foreground"]), 0.12) if not ansi else None
+
+        def color(name: str) -> Style:
+            found = track if name == "track" else Color.parse(colors[name])
+            return Style(color=found.rich_color) if found is not None else Style()
+
+        return Cells(self._widths, SIXTEEN if ansi else SHADES, color, self._current)
 
     @work(name=LIST, thread=True, exclusive=True, group="look")
     def _look(self, catalog: Catalog) -> None:
@@ -99,8 +150,16 @@ class ModelsScreen(TableScreen[Variant]):
 
         look(catalog, self._show)
         if self.is_attached and not worker.is_cancelled:
-            app.call_from_thread(self._looked, list(entries))
-            look(other_variants(entries, self._config, self._paths), self._show_other)
+            app.call_from_thread(self._all_looked, list(entries))
+            known = {entry.variant.name: entry.path for entry in entries}
+            if len(found := other_variants(known, self._config, self._paths)):
+                look(found, self._show_other)
+                app.call_from_thread(self._fill)
+
+    def _all_looked(self, entries: list[ModelEntry]) -> None:
+        self._is_grouped, self._others = True, []
+        self._fill()
+        self._looked(entries)
 
     async def _ask(self, variant: Variant, *, headers: bool) -> None:
         """Get sizes and, where the model is not here, its headers: what an exact verdict needs."""
@@ -151,95 +210,89 @@ class ModelsScreen(TableScreen[Variant]):
         name = entry.variant.name
         self._entries[name] = entry
         table = self.query_one(DataTable)
-        for key, text in self._cells(entry).items():
-            if key in table.columns:
-                table.update_cell(name, key, _text(text), update_width=True)
-        if self._under_cursor().name == name:
+        if name in table.rows:
+            for key, text in self._cells.of(entry).items():
+                if key != "n":
+                    table.update_cell(name, key, text)
+        if self._under == name:
             self._show_detail()
 
     def _show_other(self, entry: ModelEntry) -> None:
-        """A model that no variant means gets a row of its own at the end."""
-        if not self._is_open:
-            return
-        known = {variant.name: variant for variant in self._catalog}
-        if entry.variant.name not in known:
-            self._catalog = Catalog(known | {entry.variant.name: entry.variant})
-            self._add_row(entry)
+        """Keep a model that no variant means; the list is filled with it when all are known."""
+        self._others = [*(one for one in self._others if one.name != entry.variant.name), entry.variant]
         self._show(entry)
 
-    def _add_row(self, entry: ModelEntry) -> None:
-        table = self.query_one(DataTable)
-        cells = {"n": str(table.row_count + 1)} | self._cells(entry) | {"verdict": "…"}
-        table.add_row(*(_text(cells[str(key.value)]) for key in table.columns), key=entry.variant.name)
-
     def _show_detail(self) -> None:
-        lines = _detail(self._entry) if self._under_cursor().name in self._entries else _not_yet(self._under_cursor())
-        self._say(in_keys(line, self.app) for line in lines)
+        variant = self._under_cursor()
+        if variant is None:
+            return
+        entry = self._entries.get(variant.name)
+        if entry is not None and entry.no_room is not None:  # more than a line, and all of it matters
+            lines = wrap(f"{entry.no_room.cause} {entry.no_room.remedies[0].words()}", self._columns)
+            self._say([_title(entry), *lines] if len(lines) < self.SAID_ROWS else lines)
+        else:
+            lines = list(_detail(entry) if entry is not None else _not_yet(variant))
+            self._say(in_keys(line, self.app) for line in lines)
         offered = tuple(self.check_action(action, ()) is True for action in ("delete", "ask_hub"))
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
 
-    def _cells(self, entry: ModelEntry) -> dict[str, str]:
-        variant = entry.variant
-        guess = "" if entry.exact else "~ "
-        return {
-            "name": f"{'●' if variant.name == self._current else ' '} {_shortened(variant.name)}",
-            "bits": f"{variant.bits:g}" if variant.bits is not None else "",
-            "size": entry.size.rjust(9),
-            "here": "unusable" if entry.problem else entry.here,
-            "verdict": DISK_FULL
-            if entry.no_room
-            else guess + (VERDICTS if self._is_wide else SHORT_VERDICTS)[entry.verdict],
-            "tps": entry.speed if self._is_wide else entry.speed.replace(" to ", "–"),
-            "quality": variant.quality,
-        }
+    def _under_cursor(self) -> Variant | None:
+        return self._variant(self._under)
 
-    def _under_cursor(self) -> Variant:
-        return list(self._catalog)[self.cursor]
+    def _variant(self, name: str | None) -> Variant | None:
+        return next((one for one in (*self._catalog, *self._others) if one.name == name), None)
 
-    @property
-    def _entry(self) -> ModelEntry:
-        """What is known of the model under the cursor."""
-        variant = self._under_cursor()
+    def _entry_of(self, variant: Variant) -> ModelEntry:
+        """What is known of the model."""
         return self._entries.get(variant.name) or ModelEntry(variant, None, variant.size_gib, None)
 
-    def _index_of_current(self) -> int:
-        return next((n for n, variant in enumerate(self._catalog) if variant.name == self._current), 0)
-
-    def on_data_table_row_highlighted(self) -> None:
-        self._show_detail()
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        """Go on over the name of a group, in the direction that the cursor came from."""
+        name, table = event.row_key.value, self.query_one(DataTable)
+        if name is None or name not in table.rows or table.cursor_row != event.cursor_row:
+            return
+        if name.startswith(HEADING):
+            under = self._under
+            before = table.get_row_index(under) if under is not None and under in table.rows else -1
+            step = 1 if before < event.cursor_row or event.cursor_row == 0 else -1
+            table.move_cursor(row=event.cursor_row + step)
+        else:
+            self._under = name
+            self._show_detail()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        if event.row_key.value is not None:
-            self.dismiss(self._catalog.find(event.row_key.value))
+        if (variant := self._variant(event.row_key.value)) is not None:
+            self.dismiss(variant)
 
     def action_pick(self, number: int) -> None:
-        variants = list(self._catalog)
-        if number <= len(variants):
-            self.dismiss(variants[number - 1])
+        if number <= len(self._numbered):
+            self.dismiss(self._numbered[number - 1])
 
     def action_delete(self) -> None:
-        work = self._delete(self._under_cursor(), self._server())
+        if (variant := self._under_cursor()) is None:
+            return
+        work = self._delete(variant, self._server())
         self.app.run_worker(work, name="Deleting the model")  # the app's: this screen may be left meanwhile
 
     def action_ask_hub(self) -> None:
-        entry = self._entry
+        if (variant := self._under_cursor()) is None:
+            return
+        entry = self._entry_of(variant)
         self.notify(f"Asking the hub about {entry.variant.name}…", markup=False)
         work = self._ask(entry.variant, headers=entry.variant.name in self._entries and entry.path is None)
         self.app.run_worker(work, name="Asking the hub")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something for the model under the cursor."""
-        match action:
-            case "delete" | "ask_hub" if not self._is_open:
-                return False
-            case "delete":
-                return self._entry.owner == "r1tui" or self._entry.progress is not None
-            case "ask_hub":
-                return self._entry.variant.repo is not None
-            case _:
-                return super().check_action(action, parameters)
+        if action not in ("delete", "ask_hub"):
+            return super().check_action(action, parameters)
+        variant = self._under_cursor() if self._is_open else None
+        if variant is None or action == "ask_hub":
+            return variant is not None and variant.repo is not None
+        entry = self._entry_of(variant)
+        return entry.owner == "r1tui" or entry.progress is not None
 
 
 class WelcomeScreen(ModelsScreen):
@@ -295,7 +348,7 @@ class WelcomeScreen(ModelsScreen):
             if entry is not None and entry.plan is None and advice.variant.repo is not None:
                 said.append(in_keys(" <variants.ask_hub> asks for its speed.", self.app))
             table = self.query_one(DataTable)
-            if self.recommended is None and table.cursor_row == 0:  # not under the user's hands
+            if self.recommended is None and self._under in (None, next(iter(self._catalog)).name):  # not moved yet
                 table.move_cursor(row=table.get_row_index(advice.variant.name))
             self.recommended = advice.variant.name
         self.query_one("#welcome", Static).update(said)
@@ -309,42 +362,27 @@ def _not_yet(variant: Variant) -> Iterator[str]:
 
 def _detail(entry: ModelEntry) -> Iterator[str]:
     """What the table has no room for, in four lines."""
-    variant = entry.variant
-    speed = f"{entry.speed} tokens/s" if entry.speed not in ("", "unknown") else ""
-    yield " · ".join(filter(None, (variant.title, variant.quality, speed)))
+    yield _title(entry)
     yield entry.problem or _needs(entry)
     if entry.path is not None:
         yield f"{entry.path}{f' ({OWNERS[entry.owner]})' if entry.owner else ''}"
-    elif entry.no_room is not None:
-        yield entry.no_room.cause
-        yield entry.no_room.remedies[0].words()
-        return
     elif entry.progress is not None:
-        yield f"{entry.progress:.0%} is here."
+        yield f"{entry.progress:.0%} is here{'; it is being downloaded.' if entry.downloading else '.'}"
     else:
-        yield "Not on this machine."
+        yield f"Not on this machine; the disk has room{f' for its {entry.size}' if entry.size else ''}."
     does = "brings it up" if entry.path is not None else "fetches it and brings it up"
     age = f" The size is the hub's, {duration(entry.listed_age_s)} ago." if entry.listed_age_s is not None else ""
     yield f"<variants.choose> {does}.{age}"
 
 
+def _title(entry: ModelEntry) -> str:
+    speed = f"{entry.speed} tokens/s" if entry.speed not in ("", "unknown") else ""
+    return " · ".join(filter(None, (entry.variant.title, entry.variant.quality, speed)))
+
+
 def _needs(entry: ModelEntry) -> str:
-    if entry.plan is None or entry.gpu_mib is None or entry.host_mib is None:
-        exactly = (
-            "<variants.ask_hub> asks the hub for the header, which says exactly."
-            if entry.variant.repo
-            else "exactly once it is here."
-        )
-        return f"~ by the size alone; {exactly}"
-    gpu = f"{entry.gpu_mib / 1024:.1f} GiB GPU + " if entry.gpu_mib else ""
-    memory = f"{gpu}{entry.host_mib / 1024:.1f} GiB memory"
-    return " · ".join(filter(None, (memory, entry.layers)))
-
-
-def _shortened(name: str) -> str:
-    """A name that leaves the other columns their room: the models of other programs may be called anything."""
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
-
-
-def _text(cell: str) -> Text:
-    return Text(safe_text(cell), no_wrap=True)
+    said = " · ".join(filter(None, (memory(entry.needs) if entry.needs is not None else "", entry.layers)))
+    if entry.exact:
+        return said
+    exactly = "<variants.ask_hub> asks the hub for exact figures." if entry.variant.repo else ""
+    return " ".join(filter(None, (f"~ {said};" if said and exactly else said and f"~ {said}", exactly)))

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
+from rich.console import RenderableType
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ScreenResultType
 from textual.widgets import DataTable, Label
 
+from r1tui.tui.commands import bindings_of
 from r1tui.tui.screens.dialogs import Dialog
 from r1tui.tui.widgets.gauges import one_line
 from r1tui.tui.widgets.key_line import KeyLine
@@ -19,11 +21,21 @@ WIDEST = 116
 SHARE_PERCENT = 96
 
 
+class ListTable(DataTable[RenderableType], inherit_bindings=False):
+    """A table of rows to choose from; Enter is its screen's."""
+
+    BINDINGS = bindings_of("list")
+
+    def __init__(self, cell_padding: int) -> None:
+        super().__init__(cursor_type="row", zebra_stripes=False, cell_padding=cell_padding)
+
+
 class TableScreen(Dialog[ScreenResultType]):
     """Subclasses fill the table, and `_say` what is under the cursor."""
 
     TABLE_TITLE: ClassVar[str] = ""
     SAID_ROWS: ClassVar[int] = 4
+    CELL_PADDING: ClassVar[int] = 1
     DEFAULT_CSS = f"""
     TableScreen {{
         & > Vertical {{ width: {WIDEST}; max-width: {SHARE_PERCENT}%; }}
@@ -42,7 +54,7 @@ class TableScreen(Dialog[ScreenResultType]):
         with Vertical() as box:
             box.border_title = self.TABLE_TITLE
             yield from self._heading()
-            yield DataTable(cursor_type="row", zebra_stripes=False)
+            yield ListTable(cell_padding=self.CELL_PADDING)
             said = Label(markup=False)
             said.styles.height = self.SAID_ROWS
             yield said

@@ -12,7 +12,7 @@ from r1tui.system.paths import Paths
 
 
 class LocalModels:
-    """Finds models; all but `numbered` and `running` read the disk, with the hub's modules, imported then."""
+    """Finds models; all but `running` read the disk, with the hub's modules, imported then."""
 
     def __init__(self, paths: Paths, config: Config) -> None:
         self._paths = paths
@@ -24,9 +24,11 @@ class LocalModels:
         return load_catalog(self._config)
 
     def numbered(self, number: int) -> Variant | None:
-        """The model with this number in the list, from 1 on."""
-        variants = list(self.catalog)
-        return variants[number - 1] if number <= len(variants) else None
+        """The model with this number in the list, from 1 on: only those on this machine have one."""
+        from r1tui.listing.overview import models_here  # noqa: PLC0415
+
+        here = models_here(self.catalog, self._config, self._paths)
+        return here[number - 1] if number <= len(here) else None
 
     def running(self, status: Status) -> Variant | None:
         """The model that the server was started with; the disk is not asked, it may hang."""
