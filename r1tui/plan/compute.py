@@ -30,6 +30,8 @@ class Part:
     """Whether it has the output layer."""
     fed: bool = False
     """Whether experts of its layers are computed on the host."""
+    own_experts: int = 0
+    """How many of its layers it computes the experts of; 2 for more."""
     fed_last: bool = False
     """Whether those of the last layer are."""
 
@@ -121,10 +123,11 @@ class Widths:
         kept = padded(min(self.ctx_size, self.window + self.ubatch_size)) if self.window and not self._compressed else 0
         return kept * self.ubatch_size * 2
 
-    def _layer(self, kv: int, *, alone: bool = True, apart: bool = False) -> int:
+    def _layer(self, kv: int, *, alone: bool = True, apart: bool = False, fed: bool = False) -> int:
         """The widest point of a repeating layer; `kv` is the cache that it takes from elsewhere.
 
-        `apart`: others are on other devices and on the host.
+        `apart`: others are on other devices and on the host. `fed`: experts are computed on the host, and only their
+        results come back.
         """
         scores = padded(self.ctx_size) * self.ubatch_size * (4 * self.header.n_heads + 4)
         legacy = is_legacy_deepseek(self.header)
@@ -147,7 +150,8 @@ class Widths:
         if legacy:
             return 202 * self.row // 14 + scores
         masks = (self.mask if self.flash_attention else 2 * self.mask) + self._window_mask
-        feed_forward = 3 * self.row + max(self._feed_forward, self.expert_rows) + masks + kv + self.halved
+        experts = self._rows(self.header.n_experts_used * self.header.n_embedding) if fed else self.expert_rows
+        feed_forward = 3 * self.row + max(self._feed_forward, experts) + masks + kv + self.halved
         if self.flash_attention:
             return feed_forward
         heads = self._rows(max(self.header.n_kv_heads) * self.header.key_length)
@@ -166,17 +170,19 @@ class Widths:
     def _legacy_without_flash(self) -> bool:
         return is_legacy_deepseek(self.header) and not self.flash_attention
 
-    def device(self, part: Part, *, pipelined: bool, several: bool, fetched: int) -> int:
+    def device(self, part: Part, *, pipelined: bool, apart: bool, fetched: int) -> int:
         """One device's buffer.
 
         `pipelined`: several devices work on several batches at once, each with copies of its inputs. `fetched` is the
-        largest tensor that the device takes from the host for a batch, 0 for one that never does (RPC).
+        largest tensor that the device takes from the host for a batch, 0 for one that never does (RPC). `apart`: see
+        `_layer`.
         """
         needs = [fetched + (self.expert_rows or self._feed_forward)] if fetched else []
         copies = (6 if self._indexed else 3) if self.flash_attention else 6
         alone = part.alone or (pipelined and part.first)
-        apart = several and not pipelined
-        layer, bare = (self._layer(kv, alone=alone, apart=apart) for kv in (self.kv_from_host, 0))
+        last = self.mask >= 3 * self._rows(self._experts_width)  # its last layer's experts take the mask's place
+        fed = part.fed and part.own_experts <= last
+        layer, bare = (self._layer(kv, alone=alone, apart=apart, fed=fed) for kv in (self.kv_from_host, 0))
         if part.layers:
             rows = 1 if part.first else -4 if self._compressed else 0 if self.header.n_experts else -1
             if pipelined:

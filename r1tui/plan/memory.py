@@ -226,7 +226,7 @@ class Model:
         return self._widths(layout).device(
             self._part(layout, places, device),
             pipelined=self._is_pipelined(layout, places),
-            several=len({*places[:-1]} - {ON_HOST}) > 1,
+            apart=len({*places[:-1]} - {ON_HOST}) > 1 and ON_HOST in places and not layout.n_cpu_moe,
             fetched=self._largest_on_host(layout, places) if fetches else 0,
         )
 
@@ -249,12 +249,14 @@ class Model:
         held = {layer for layer in range(min(layout.n_cpu_moe, len(repeating))) if self.experts_bytes[layer]}
         held |= self._pinned(layout).largest_on_host.keys()
         last = len(repeating) - 1
+        there = [layer for layer, place in enumerate(repeating) if place == where]
         return Part(
             layers=where in repeating,
             first=repeating[0] == where,
             alone=all(place == where for place in repeating),
             output=places[-1] == where,
-            fed=bool(held) if where == ON_HOST else any(repeating[layer] == where for layer in held),
+            fed=bool(held) if where == ON_HOST else not held.isdisjoint(there),
+            own_experts=min(sum(1 for layer in there if layer not in held and self.experts_bytes[layer]), 2),
             fed_last=last in held and repeating[last] == where,
         )
 
