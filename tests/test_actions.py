@@ -213,13 +213,13 @@ async def test_the_palette_opens_with_what_matters(tmp_path: Path) -> None:
 
 
 async def test_keys_of_the_user_are_text_in_the_palette(tmp_path: Path) -> None:
-    app = StillApp(tmp_path, Config(ui=UiSettings(keys={"chat.log": "[,]", "chat.new": "[b]"})))
+    app = StillApp(tmp_path, Config(ui=UiSettings(keys={"chat.log": "[,]", "chat.new": "f12,[b]"})))
     async with opened(app) as pilot:
         await pilot.press("ctrl+p")
         await until(pilot, lambda: isinstance(app.screen, CommandPalette) and bool(app.screen.query(Input)))
         options = app.screen.query_one(OptionList)
         app.screen.query_one(Input).value = "new chat"
-        await until(pilot, lambda: any("[b])" in str(option.prompt) for option in options.options))
+        await until(pilot, lambda: any("(F12)" in str(option.prompt) for option in options.options))
         app.screen.query_one(Input).value = "log"
         await until(pilot, lambda: any("([, ])" in str(option.prompt) for option in options.options))
 
