@@ -6,7 +6,8 @@ import pytest
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
-from r1tui.events import Content, Reasoning
+from r1tui.events import Content, Finished, Reasoning, Timings
+from r1tui.tui.screens.overlays import FiguresScreen
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.selection import Selection
 from r1tui.tui.widgets.transcript import Transcript
@@ -248,3 +249,33 @@ async def test_a_mark_costs_nothing_while_the_answer_grows_and_stays_where_it_is
             await send(pilot, seat, Content(f"\n\nline {number}"))
         assert marked(seat.transcript) == rows
         assert not seat.transcript.view.following
+
+
+async def test_all_that_is_known_of_an_answer_is_shown_and_its_texts_are_no_markup(tmp_path: Path) -> None:
+    shown = exchange("Second?", "No code.", "Hm.")
+    shown.model, shown.endpoint, shown.sampling = "r1 [b]", "unix:/s.sock", "temperature 0.6, seed 7"
+    shown.answer.apply(Timings(2800, 800, 96.4, 1304, 3.2))
+    shown.answer.apply(Finished("length", 2800, 1204, 1304, 96.4, 3.14, 4200.0))
+    async with chat(tmp_path, Conversation("c", [shown]), (100, 40)) as one:
+        await one.press("ctrl+y", "i")
+        screen = one.app.screen
+        assert isinstance(screen, FiguresScreen)
+        text = "\n".join("".join(segment.text for segment in line) for line in screen._compositor.render_strips())
+        for row in (
+            "Model        r1 [b]",
+            "Server       unix:/s.sock",
+            "Sampling     temperature 0.6, seed 7",
+            "Prompt       2,800 tokens at 96.4 tok/s",
+            "Reused       800 tokens of the prompt",
+            "First token  after 4.20 s",
+            "Thinking     1,204 tokens in 2 min",
+            "Answer       100 tokens",
+            "Speed        3.14 tok/s",
+            "Time         7 min",
+            "Context      4,104 tokens with prompt and answer",
+            "Ended        cut off by max_tokens",
+        ):
+            assert row in text
+        await one.press("i")
+        assert one.app.screen is one.app.chat
+        assert one.mark == ("Second?", 0), "what was marked still is"

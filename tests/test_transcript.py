@@ -106,6 +106,48 @@ async def test_a_stopped_answer_keeps_what_came_and_says_so() -> None:
         assert "  Stopped. F8 goes on with it." in seat.lines
 
 
+async def test_a_line_below_the_answer_says_how_it_was_made_and_a_narrow_one_says_less() -> None:
+    seat = Seat(asked())
+    seat.conversation.exchanges[-1].model = "r1-iq1_s"
+    async with seat.run_test(size=(80, 24)) as pilot:
+        await send(pilot, seat, Content("Yes."), timings(40))
+        assert "tok/s" not in seat.text, "it runs"
+        await send(pilot, seat, Finished("stop", 12, 0, 40, 100.0, 3.14, 4200.0))
+        lines = ["  r1-iq1_s · 40 tokens · 3.14 tok/s · first token 4.20 s · 17 s · complete"]
+        assert seat.lines[2:5] == ["  Yes.", "", lines[0]]
+        for width in (60, 45, 35, 28, 16):
+            await pilot.resize_terminal(width, 24)
+            await settle(pilot, seat.transcript)
+            lines.append(seat.lines[4])
+    assert lines[1:] == [
+        "  r1-iq1_s · 40 tokens · 3.14 tok/s · 17 s · complete",
+        "  r1-iq1_s · 3.14 tok/s · complete",
+        "  r1-iq1_s · 3.14 tok/s · complete",
+        "  r1-iq1_s · 3.14 tok/s",
+        "  3.14 tok/s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "word"),
+    [
+        ("cancelled", "  Stopped. F8 goes on with it.", "stopped"),
+        (
+            "length",
+            "  Cut off at the limit of tokens (sampling.max_tokens). F8 goes on with it.",
+            "cut off by max_tokens",
+        ),
+    ],
+)
+async def test_how_an_answer_ended_stands_right_below_what_can_be_done(reason: str, said: str, word: str) -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(100, 24)) as pilot:
+        await send(pilot, seat, Content("one"), Finished(reason, 12, 0, 4, 100.0, 50.0, 10.0))
+        assert (
+            seat.lines[seat.lines.index(said) + 1] == f"  4 tokens · 50.0 tok/s · first token 0.01 s · 0.09 s · {word}"
+        )
+
+
 async def test_an_answer_that_goes_on_is_drawn_as_one_that_came_at_once() -> None:
     seat, whole = Seat(asked()), Seat(past("```python\nx = 1\ny = 2\n```\n\n- one\n- two\n"))
     cut = Finished("length", 12, 0, 4, 100.0, 50.0, 10.0)
@@ -120,7 +162,7 @@ async def test_an_answer_that_goes_on_is_drawn_as_one_that_came_at_once() -> Non
         drawn = seat.lines
     async with whole.run_test(size=(80, 24)) as pilot:
         await settle(pilot, whole.transcript)
-        assert [line for line in whole.lines if not line.startswith(("▸", "▾"))][:12] == drawn[:12]
+        assert [line for line in whole.lines if not line.startswith(("▸", "▾"))][:9] == drawn[:9]
 
 
 async def test_only_the_last_answer_says_that_a_key_goes_on_with_it() -> None:
@@ -315,7 +357,7 @@ async def test_resizing_in_the_middle_of_a_stream_wraps_anew_and_loses_nothing()
         await send(pilot, seat, Content(MARKDOWN[number - 48 :]), FINISHED)
         await pilot.resize_terminal(80, 40)
         await settle(pilot, seat.transcript)
-        streamed = seat.lines
+        streamed = [line if "tok/s" not in line else "" for line in seat.lines]
     other = Seat(past(MARKDOWN, "x"))
     async with other.run_test(size=(80, 40)) as pilot:
         await settle(pilot, other.transcript)

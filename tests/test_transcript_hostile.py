@@ -70,8 +70,7 @@ def test_a_streamed_answer_ends_as_the_whole_one_is_drawn(
     content: str, thinking: str, sizes: list[int], width: int
 ) -> None:
     answer = Answer()
-    view = ExchangeView(Exchange("Q?", answer), is_first=True)
-    view.open = True
+    view = ExchangeView(Exchange("Q?", answer), is_first=True, thinking_lines=4)
     work = Work()
     for text, kind in ((thinking, Reasoning), (content, Content)):
         start, pieces = 0, cycle(sizes)
@@ -82,11 +81,14 @@ def test_a_streamed_answer_ends_as_the_whole_one_is_drawn(
             view.absorb()
             for block in view.blocks:
                 block.lay_out(width, work)
+                assert all(row.width <= width for row in block.rows[-4:])
+    view.open = True
     answer.apply(FINISHED)
     view.absorb()
     while view.busy:
         view.absorb()
     past = Answer.past(content, thinking, thinking_tokens=answer.thinking_tokens, thinking_s=answer.thinking_s)
+    past.tokens, past.finished = answer.tokens, answer.finished
     assert drawn(view.blocks, width) == whole(past, width)
 
 

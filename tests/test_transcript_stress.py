@@ -82,6 +82,7 @@ async def test_nothing_is_lost_of_12000_tokens_while_the_screen_is_resized_scrol
     assert (answer.content.text, answer.thinking.text) == (said, thought)
     assert seat.typed == pressed != ""
     past = Answer.past(said, thought, thinking_tokens=answer.thinking_tokens, thinking_s=answer.thinking_s)
+    past.tokens, past.finished = answer.tokens, answer.finished
     whole = Seat(Conversation("c", [Exchange("Q?", past)]))
     async with whole.run_test(size=LAST_SIZE) as pilot:
         await settle(pilot, whole.transcript)

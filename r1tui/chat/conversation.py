@@ -36,6 +36,9 @@ class Exchange:
     """When it was asked, as Unix time."""
     model: str = ""
     """The name of the variant that was asked; empty where nobody knows."""
+    endpoint: str = ""
+    """The address that was asked, and how its tokens were chosen: as long as this process lasts."""
+    sampling: str = ""
 
 
 @dataclass(frozen=True)

@@ -253,6 +253,7 @@ class AnswerController:
 
         async def begins(inside_thinking: bool) -> None:
             exchange.inside_thinking = inside_thinking
+            exchange.endpoint, exchange.sampling = self._client.endpoint, self._client.sampling
             await self._saved.save(receiving.conversation)
 
         messages, id_ = receiving.conversation.messages(), receiving.conversation.id

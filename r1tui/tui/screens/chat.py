@@ -174,6 +174,10 @@ class ChatScreen(Guarded, Screen[None]):
                 self.view.warn_of_the_same()
                 self.answers.ask_anew(message.exchange)
 
+    def on_selection_figures_wanted(self, message: Selection.FiguresWanted) -> None:
+        """Show all that is known of an answer."""
+        self.parts.openers.show_figures(message.exchange)
+
     def on_selection_saving(self, message: Selection.Saving) -> None:
         """Save it where the user wants it."""
         self.parts.openers.save(message.text, message.name)

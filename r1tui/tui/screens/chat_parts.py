@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from textual.screen import Screen
 
+from r1tui.chat.conversation import Exchange
 from r1tui.text import plain
 from r1tui.tui.controllers.answers import AnswerController
 from r1tui.tui.controllers.conversations import ConversationController
@@ -16,6 +17,7 @@ from r1tui.tui.screens.chat_view import ChatView, ChatWidgets
 from r1tui.tui.services.shared import Services
 from r1tui.tui.widgets.composer import Composer
 from r1tui.tui.widgets.instruments import Instruments
+from r1tui.tui.widgets.transcript_summary import all_figures
 
 
 class KeyedPart(Protocol):
@@ -140,6 +142,10 @@ class Openers:
                 self._screen.run_worker(session.choose_model(name), name="Choosing the model", group="attached")
 
         self._screen.app.push_screen(later.overlays.ServerModelsScreen(names, session.server.model_name), chosen)
+
+    def show_figures(self, exchange: Exchange) -> None:
+        """Show all that is known of an answer."""
+        self._screen.app.push_screen(later.overlays.FiguresScreen(all_figures(exchange)))
 
     def save(self, text: str, name: str) -> None:
         """Ask where the text goes, in a file that may have this name, and save it there."""

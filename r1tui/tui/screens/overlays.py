@@ -196,6 +196,31 @@ class KeysScreen(Dialog[None]):
             yield keys, first.help, name
 
 
+class FiguresScreen(Dialog[None]):
+    """All that is known of an answer."""
+
+    DEFAULT_CSS = """
+    FiguresScreen {
+        & > VerticalScroll { width: 76; max-height: 90%; padding: 1 2; }
+        Static { width: 1fr; }
+    }
+    """
+    BINDINGS = bindings_of("figures")
+
+    def __init__(self, figures: Mapping[str, str]) -> None:
+        super().__init__()
+        self._figures = figures
+
+    def compose(self) -> ComposeResult:
+        table = Table.grid(padding=(0, 2))
+        for name, value in self._figures.items():
+            table.add_row(Text(name, "dim"), Text(value))
+        with VerticalScroll() as frame:
+            frame.border_title = "The answer"
+            frame.border_subtitle = in_keys("<figures.back> goes back", self.app)
+            yield Static(table)
+
+
 class PanelScreen(Screen[None]):
     """All that is known of server, answer, GPUs and machine; the chat collects it meanwhile."""
 

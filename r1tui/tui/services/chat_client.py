@@ -70,6 +70,8 @@ class ChatClient:
         """The pause between two batches; ten a second look live and cost little."""
         self.answer_id: str | None = None
         """The answer that is being received."""
+        self.endpoint = self.sampling = ""
+        """Where it was asked for, and how its tokens are chosen, as a text."""
         self._paths = paths
         self._post = post
         self._connection = connection
@@ -118,6 +120,7 @@ class ChatClient:
             if asked.vary:
                 sampling = msgspec.structs.replace(sampling, seed=secrets.randbelow(2**32 - 1))
             request = ChatRequest(_as_chat(asked.messages), sampling, asked.beginning)
+            self.endpoint, self.sampling = str(client.endpoint), _as_text(sampling)
             await begins(await client.begins_inside(request))
             await self._learn_context()
             events = client.stream_chat(request, asked.answer_id)
@@ -276,6 +279,12 @@ class ChatClient:
                 if self._managed is not None and self._managed.is_being_stopped():
                     return ServerStopped.of(server_stopped())
         return event
+
+
+def _as_text(sampling: SamplingSettings) -> str:
+    """The settings that say something, by their names."""
+    said = {name: value for name, value in msgspec.structs.asdict(sampling).items() if value is not None}
+    return ", ".join(f"{name} {str(value).lower()}" for name, value in said.items())
 
 
 def _as_chat(messages: Messages) -> list[Message]:

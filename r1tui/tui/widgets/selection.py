@@ -57,6 +57,12 @@ class Selection(Guarded, Static, can_focus=True):
         text: str
         name: str
 
+    @dataclass
+    class FiguresWanted(Message):
+        """All that is known of this exchange's answer is to be shown."""
+
+        exchange: Exchange
+
     class Changed(Message):
         """Other exchanges of the conversation are shown than before."""
 
@@ -157,6 +163,11 @@ class Selection(Guarded, Static, can_focus=True):
         """Save the code block, or the answer, to a file."""
         if self.mark is not None:
             self._save(self.mark)
+
+    def action_figures(self) -> None:
+        """Show all that is known of the answer."""
+        if self.mark is not None:
+            self.post_message(self.FiguresWanted(self.mark.exchange))
 
     def action_check(self) -> None:
         """Find out whether the code block, or the only one of the exchange, parses, and show the line that does not."""

@@ -78,6 +78,8 @@ class Cursor:
         match action:
             case "choose" | "delete":
                 return is_exchange
+            case "figures":
+                return mark is not None
             case "copy" | "save":
                 return mark is not None and (bool(mark.listing) or bool(mark.exchange.answer.content))
             case "check":

@@ -24,6 +24,7 @@ from r1tui.tui.widgets.transcript_blocks import (
     PlainBlock,
 )
 from r1tui.tui.widgets.transcript_rows import clean
+from r1tui.tui.widgets.transcript_summary import SummaryBlock, summary
 
 InWords = Callable[[str | Iterable[Remedy]], str]
 BAR_CELLS = 20
@@ -75,6 +76,7 @@ class ExchangeView:
         self._tail = PlainBlock("", "answer")
         self._status = PlainBlock("", "status", gap=True, first=MARGIN, rest=MARGIN)
         self._remedy = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
+        self._summary = SummaryBlock()
         self._failure = PlainBlock("", "failure", gap=True, first=("✗ ", "failure"), rest=MARGIN)
 
     @property
@@ -97,6 +99,8 @@ class ExchangeView:
         self._failure.replace(clean(answer.cause) if failed else "")
         self._remedy.replace(clean(self._in_words(_remedies(answer, is_last=self.is_last))) if failed else "")
         self._status.replace(self._in_words(_status(answer, is_last=self.is_last)))
+        is_said = bool(self._failure.text or self._status.text)
+        self._summary.replace(summary(self.exchange), gap=not is_said)
         parts: list[tuple[bool, Sequence[Block]]] = [
             (True, [self._question]),
             (bool(self._branch.text), [self._branch]),
@@ -108,6 +112,7 @@ class ExchangeView:
             (bool(self._failure.text), [self._failure]),
             (bool(self._remedy.text), [self._remedy]),
             (bool(self._status.text), [self._status]),
+            (bool(self._summary), [self._summary]),
         ]
         self.blocks = [block for shown, blocks in parts if shown for block in blocks]
         return finished

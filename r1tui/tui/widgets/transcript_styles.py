@@ -4,7 +4,7 @@ from rich.style import Style
 from textual.widget import Widget
 
 _ROLES = (  # noqa: SIM905  a list of thirty lines says no more
-    "question answer thought thinking status failure scroll mark rule link inline strong em strike"
+    "question answer summary thought thinking status failure scroll mark rule link inline strong em strike"
     " h1 h2 h3 h4 h5 h6 code keyword name builtin string number comment deleted inserted cursor wrong"
 ).split()
 COMPONENTS = {f"transcript--{role}" for role in _ROLES}
@@ -20,6 +20,7 @@ Transcript {
     & > .transcript--thought { color: $text-muted; text-style: italic; }
     & > .transcript--thinking { color: $text-muted; }
     & > .transcript--status { color: $text-muted; text-style: italic; }
+    & > .transcript--summary { color: $text-muted; }
     & > .transcript--failure { color: $error; }
     & > .transcript--scroll { color: $primary; }
     & > .transcript--mark { color: $primary; }
@@ -54,7 +55,7 @@ def resolve(widget: Widget, role: str) -> Style:
     for name in names:
         partial = _ATTRIBUTES.get(name) or widget.get_component_rich_style(f"transcript--{name}", partial=True)
         style += partial
-    if any(name in ("thinking", "thought", "status", "comment", "rule") for name in names):
+    if any(name in ("thinking", "thought", "status", "summary", "comment", "rule") for name in names):
         style += _dim_where_muted_is_not_a_colour(style)
     return style
 
