@@ -206,7 +206,7 @@ _TABLE: tuple[Command, ...] = (
                 "Open or close the thinking of the marked exchange.",
                 short="Thinking", rank=10, synonyms="reasoning thoughts"),
         Command("select.figures", "i", "Figures of the answer", "figures",
-                "Show all that is known of the answer: model, server, sampling, tokens, speeds and its end.",
+                "Show every figure of the answer: model, server, sampling, tokens, speeds, its end.",
                 short="Figures", rank=11, synonyms="info details statistics tokens speed model sampling"),
         Command("select.branch_before", "left,h", "Branch before", "branch(-1)",
                 "Show the branch before this one; before the first is the last.",
