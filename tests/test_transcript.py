@@ -241,6 +241,16 @@ async def test_following_stays_at_the_end_and_leaves_room_there() -> None:
             assert number < 24 or last >= 24 - JUMP_ROWS - 1
 
 
+async def test_what_fits_is_shown_from_its_beginning_when_the_view_grows() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(80, 2)) as pilot:
+        await send(pilot, seat, Reasoning("Hm"), timings(9))
+        assert seat.lines[0] != "❯ Q?"
+        await pilot.resize_terminal(80, 24)
+        await send(pilot, seat, Reasoning("Hm"), timings(10))
+        assert seat.lines[0] == "❯ Q?"
+
+
 async def test_scrolling_up_releases_and_end_takes_it_again() -> None:
     seat = Seat(asked())
     async with seat.run_test(size=(80, 24)) as pilot:

@@ -85,4 +85,4 @@ class Viewport:
         last = self._last_top
         share = 2 if self.jump_rows > JUMP_ROWS else 4
         room = min(self.jump_rows, self.height // share) if grows else 0
-        return self.top if last <= self.top <= last + room else last + (room if last > 0 else 0)
+        return self.top if 0 < last <= self.top <= last + room else last + (room if last > 0 else 0)
