@@ -21,8 +21,9 @@ from r1tui.messages import DevicePlan, Ending, HostPlan, PlanSummary, Range, Spe
 from r1tui.tui.themes import TERMINAL, load_themes
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.gauges import SHADES, SIXTEEN
-from r1tui.tui.widgets.instrument_rows import line, page, state
+from r1tui.tui.widgets.instrument_rows import line, page
 from r1tui.tui.widgets.instruments import Instruments
+from r1tui.tui.widgets.server_state import state
 
 GIB = 1 << 30
 GPU = GpuUse(0, "NVIDIA H100 80GB HBM3", 62 * GIB, 80 * GIB, 87, 63, 412.5)

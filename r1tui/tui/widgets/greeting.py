@@ -9,8 +9,8 @@ from textual.content import Content
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.gauges import Ink, one_line
-from r1tui.tui.widgets.instrument_rows import state
 from r1tui.tui.widgets.rows import Rows
+from r1tui.tui.widgets.server_state import state
 
 COLUMNS = 48
 """Room for what it says, nearly always; it stands in the middle, and does not move with its words."""

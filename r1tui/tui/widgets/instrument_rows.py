@@ -39,6 +39,7 @@ from r1tui.tui.widgets.quantities import (
     tps,
     whole_gib,
 )
+from r1tui.tui.widgets.server_state import state
 
 if TYPE_CHECKING:
     from r1tui.machine.nvml import GpuUse
@@ -53,30 +54,32 @@ ROOMY = 45
 """Rows of a screen where the machine stands beside the speed's curve."""
 FEW = 2
 """Processes that are named beside the chat."""
-STATE_STYLES = {
-    "unloaded": "$secondary", "starting": "$warning", "loading": "$warning", "restarting": "$warning",
-    "stopping": "$warning", "stopped": "", "failed": "$error", "hangs": "$error",
-}  # fmt: skip
 
 
 def line(figures: Figures, width: int, ink: Ink) -> Content:
     """All on one line; what matters least goes first where it is too long."""
-    return gists([_server(figures, ink), *_headlines(figures, ink), *_machine(figures)], width)
+    return gists(
+        [_server(figures, ink), _vram(figures, ink), _speed(figures, ink), _answer(figures), *_machine(figures)], width
+    )
 
 
 def page(figures: Figures, width: int, height: int, ink: Ink) -> list[Content]:
     """All in rows: one column beside the chat, with cards and the rest in columns on a whole screen."""
     drawn = Page(width, ink)
     columns = columns_of(width)
-    vram, speed, answer = _headlines(figures, ink, is_wide=columns > 1)
+    speed, answer = _speed(figures, ink), _answer(figures)
     cards = figures.sample.gpus or () if figures.sample else ()
     rest = [_machine(figures)[0], _process(figures, ink), _processes(figures, ink, None if columns > 1 else FEW)]
     if width > COLUMN:
         rest.append(_facts(figures, ink))
     drawn.add(_server(figures, ink))
-    drawn.add(vram)
+    drawn.add(_vram(figures, ink, is_wide=columns > 1))
     if columns == 1:
-        uses = [row for gpu in cards for row in _use(figures, gpu)]
+        uses = [
+            curve_row(Curve(2, figures.courses[f"gpu {gpu.index}"].means, 100, OURS), f"GPU {gpu.index}", _work(gpu))
+            for gpu in cards
+            if not gpu.problem
+        ]
         for group in (Group([*speed.rows, *answer.rows]), Group([*uses, *rest[0].rows]), *rest[1:]):
             drawn.add(group)
         return drawn.fitted(height)
@@ -93,23 +96,6 @@ def page(figures: Figures, width: int, height: int, ink: Ink) -> list[Content]:
     drawn.add(*groups)
     drawn.add(*rest)
     return drawn.fitted(height)
-
-
-def state(figures: Figures) -> Content:
-    """What the server is doing, and which model it has."""
-    status, phase = figures.status, figures.speed.phase
-    if status is None:
-        return Content("● no server")
-    word: str = "hangs" if status.hangs else status.state
-    if word == "sleeping":
-        word = "loading" if phase == "reading the prompt" else phase or "unloaded"
-    elif word == "ready":
-        word = phase or ("answering" if status.answers else "ready")
-    style = STATE_STYLES.get(word, "$success")
-    if word == "loading" and figures.loaded_share is not None:
-        word += f" {min(figures.loaded_share, 0.99):.0%}".replace("%", " %")
-    name = one_line(status.variant or "")
-    return Content.assemble(("●", style), " ", (word, f"bold {style}".strip()), f" {name}" if name else "")
 
 
 def _joined(first: Group, *more: Group) -> Group:
@@ -133,11 +119,7 @@ def _server(figures: Figures, ink: Ink) -> Group:
     return Group(rows, shown)
 
 
-def _headlines(figures: Figures, ink: Ink, *, is_wide: bool = False) -> tuple[Group, Group, Group]:
-    return _vram(figures, ink, is_wide=is_wide), _speed(figures, ink), _answer(figures)
-
-
-def _vram(figures: Figures, ink: Ink, *, is_wide: bool) -> Group:
+def _vram(figures: Figures, ink: Ink, *, is_wide: bool = False) -> Group:
     """All cards' memory: ours, others', free; and each card's where there are several without columns of their own."""
     sample = figures.sample
     if sample is None:
@@ -162,7 +144,9 @@ def _vram(figures: Figures, ink: Ink, *, is_wide: bool) -> Group:
         *_shares(figures, cards),
     ]
     if len(cards) > 1 and not is_wide:
-        rows += [_compact(gpu) for gpu in cards]
+        for gpu in cards:
+            label, amount = f"GPU {gpu.index}", of_gib(gpu.used_bytes, gpu.total_bytes)
+            rows += _stack([gpu], 1, label, amount) or [bar_row(1, label, amount, None)]
     gauge = Content("")
     if used is not None and total:
         gauge = stacked_bar(*_parts(cards, used, total), 6, ink) + " "
@@ -188,11 +172,6 @@ def _parts(cards: Sequence[GpuUse], used: int, total: int) -> tuple[tuple[float,
 def _stack(cards: Sequence[GpuUse], rank: int = 0, label: str = "", value: str = "") -> list[InstrumentRow]:
     used, total = _sum([gpu.used_bytes for gpu in cards]), _sum([gpu.total_bytes for gpu in cards])
     return [stack_row(rank, *_parts(cards, used, total), label, value)] if used is not None and total else []
-
-
-def _compact(gpu: GpuUse) -> InstrumentRow:
-    amount = of_gib(gpu.used_bytes, gpu.total_bytes)
-    return next(iter(_stack([gpu], 1, f"GPU {gpu.index}", amount)), bar_row(1, f"GPU {gpu.index}", amount, None))
 
 
 def _shares(figures: Figures, cards: Sequence[GpuUse], rank: int = 2) -> list[InstrumentRow]:
@@ -239,13 +218,6 @@ def _card(figures: Figures, gpu: GpuUse, ink: Ink, *, is_only: bool) -> Group:
     )
 
 
-def _use(figures: Figures, gpu: GpuUse) -> list[InstrumentRow]:
-    """What a card does, on one row."""
-    if gpu.problem:
-        return []
-    return [curve_row(Curve(2, figures.courses[f"gpu {gpu.index}"].means, 100, OURS), f"GPU {gpu.index}", _work(gpu))]
-
-
 def _work(gpu: GpuUse) -> str:
     parts = [
         percent(gpu.busy_percent),
@@ -270,14 +242,11 @@ def _speed(figures: Figures, ink: Ink) -> Group:
     large = digits(number) if shown_tps is not None else ["   ", "╺━╸", "   "]
     drawn = values if any(values) else ()
     rows = [Content.assemble((figure, style), "   ", words) for figure, words in zip(large, said, strict=True)]
-    small = Content("  ").join([Content.assemble((number, f"bold {style}"), " ", said[0]), *filter(None, said[1:])])
-    top = round_top(max(values, default=0.0))
-    gist = None
+    top, gist = round_top(max(values, default=0.0)), None
     if shown_tps is not None:
         (course,) = curve(values, 4, 1, top, ink)
         gist = Content.assemble((f"{number:>5}", f"bold {style}"), " tok/s ", (course, SPEED))
-    large_row = InstrumentRow(0, lambda width, _: rows if width >= COLUMN - 2 else [small])
-    return Group([large_row, Curve(4, drawn, top, SPEED), _time_axis()], gist)
+    return Group([InstrumentRow(0, lambda _width, _ink: rows), Curve(4, drawn, top, SPEED), _time_axis()], gist)
 
 
 def _time_axis() -> InstrumentRow:
