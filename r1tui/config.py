@@ -25,10 +25,10 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class EngineSettings(Section, frozen=True):
-    """How llama.cpp is built."""
+    """Settings of the llama.cpp build."""
 
     backend: Backend = "auto"
-    """What llama.cpp is built for; `auto` takes what this machine has."""
+    """Backend of the build; `auto`: what this machine has."""
     source: str = "auto"
     """`auto`, `git`, `pypi`, a folder with llama.cpp's source, or a llama-server that is already there."""
     ref: str = "b11434"
@@ -42,7 +42,7 @@ class EngineSettings(Section, frozen=True):
 
 
 class DownloadSettings(Section, frozen=True):
-    """How models are fetched from the hub."""
+    """Settings of downloads from the hub."""
 
     connections: Annotated[int, Meta(ge=1, le=32)] = 4
     """Requests at once; more help where each one is slow."""
@@ -51,7 +51,7 @@ class DownloadSettings(Section, frozen=True):
 
 
 class ServerSettings(Section, frozen=True):
-    """How llama-server runs."""
+    """Settings of llama-server."""
 
     tcp: str | None = None
     """HOST:PORT on loopback, for other tools, guarded by a random key; the Unix socket is always there too."""
@@ -66,11 +66,11 @@ class ServerSettings(Section, frozen=True):
     extra_args: list[str] = field(default_factory=list)
     """More arguments for llama-server, checked against its --help."""
     on_exit: Literal["ask", "keep", "stop"] = "ask"
-    """What happens to the server when the screen is left."""
+    """Fate of the server when the user quits."""
     on_hangup: Literal["keep", "stop"] = "keep"
-    """What happens to it when the screen's terminal closes or its connection is lost."""
+    """Fate of the server when the terminal closes or the connection is lost."""
     restart: bool = True
-    """Whether a server that crashed is started again, after 1, 2, 4 … 60 s."""
+    """True if a server that crashed is started again, after 1, 2, 4 … 60 s."""
     idle_unload: Annotated[int, Meta(ge=1)] | None = None
     """Seconds without a question after which the model is let go of until the next one; null: never."""
     kv_cache_gib: Annotated[float, Meta(ge=0)] = 8.0
@@ -84,7 +84,7 @@ class ServerSettings(Section, frozen=True):
 
 
 class PlanSettings(Section, frozen=True):
-    """What goes where."""
+    """Settings of the memory plan."""
 
     strategy: Strategy = "auto"
     """`experts` to the CPU first, whole `layers`, the `rule` of thumb, or the `engine`'s own --fit."""
@@ -111,7 +111,7 @@ class PlanSettings(Section, frozen=True):
 
 
 class SamplingSettings(Section, frozen=True):
-    """How tokens are chosen. null: what the catalog or the file says for the model, for R1 what its makers advise."""
+    """Settings of sampling. null: the model's own value from the catalog or its file."""
 
     temperature: Annotated[float, Meta(ge=0, le=5)] | None = None
     """DeepSeek advises 0.5 to 0.7 for R1."""
@@ -128,13 +128,13 @@ class SamplingSettings(Section, frozen=True):
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     """Taken off tokens for each time that they stood there."""
     seed: Annotated[int, Meta(ge=-1, le=2**32 - 2)] | None = None
-    """The same seed and prompt give the same answer; -1: a new one each time."""
+    """The same seed and prompt give the same answer; -1: random."""
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     """The longest answer, thinking included; null: until the context is full."""
     thinking_budget: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     """Tokens of thinking after which the answer begins; null: as many as the model likes."""
     thinking: bool | None = None
-    """Whether it thinks at all, for templates with such a switch (R1's has none); null: as the template does."""
+    """True if it thinks at all, for templates with such a switch (R1's has none); null: as the template does."""
 
 
 PROMPTS = {
@@ -158,18 +158,18 @@ Use tkinter, math and the rest of the standard library only; work out the collis
 
 
 class UiSettings(Section, frozen=True):
-    """How the screen looks and listens."""
+    """Settings of the screen: looks and keys."""
 
     theme: str = "r1-dark"
     """r1-dark, -light, -ember, -contrast, -colorblind, -terminal (16 colours), one of Textual's, or your own."""
     refresh_hz: Annotated[float, Meta(ge=0.5, le=30)] = 10.0
-    """How often a running answer is drawn, at most."""
+    """Most redraws per second of a running answer."""
     thinking_lines: Annotated[int, Meta(ge=0, le=20)] = 4
     """How many of the last lines of the thinking are shown while the model thinks."""
     slow_link: bool = False
     """For slow connections: drawn twice a second, no animation, the terminal's 16 colours, wider jumps."""
     vim: bool = True
-    """Whether j, k, g, G, d, u and space scroll in the conversation; without, all letters go into the prompt."""
+    """True if j, k, g, G, d, u and space scroll in the conversation; without, all letters go into the prompt."""
     keys: dict[str, str] = field(default_factory=dict)
     """Other keys for actions, by the ids in the README; several keys are separated by commas."""
 
@@ -178,11 +178,11 @@ class VariantSettings(Section, frozen=True):
     """A model of your own, or changes to one of the catalog; `repo` and `pattern`, `file`, or `package`."""
 
     title: str | None = None
-    """What the lists show."""
+    """Title in lists."""
     repo: str | None = None
     """A Hugging Face repository, OWNER/NAME."""
     pattern: str | None = None
-    """Which of the repository's files, as a shell pattern."""
+    """Shell pattern for the repository's files."""
     revision: str | None = None
     """The repository's revision; null: its main branch."""
     file: str | None = None
@@ -192,11 +192,11 @@ class VariantSettings(Section, frozen=True):
     bits: Annotated[float, Meta(gt=0)] | None = None
     """Bits per weight, for the lists."""
     quality: str | None = None
-    """How good its answers are, in a word or two, for the lists."""
+    """Quality of its answers in a word or two, for lists."""
     extra_args: list[str] = field(default_factory=list)
     """More arguments for llama-server with this model alone."""
     sampling: SamplingSettings | None = None
-    """How this model's tokens are chosen, where `sampling` above says nothing."""
+    """Sampling of this model where `sampling` above has null."""
 
 
 class Config(Section, frozen=True):
@@ -221,19 +221,17 @@ def load_config(path: Path, *, required: bool = False) -> Config:
     """The settings of the file; a missing file is all defaults unless `required`. Raises ConfigError, nothing else."""
     try:
         if not required and path.is_fifo():
-            raise ConfigError(f"{path} is not a file.", "Make it a file that you can read.")
+            raise ConfigError(f"{path} is not a file.", "Use a file that you can read.")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         if required:
-            raise ConfigError(
-                f"{path}: no such file.", "Copy config.example.yaml there, or leave --config out."
-            ) from None
+            raise ConfigError(f"{path}: no such file.", "Copy config.example.yaml there, or remove --config.") from None
         return Config()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}.", "Make it a file that you can read.") from error
+        raise ConfigError(f"{path}: {error.strerror}.", "Use a file that you can read.") from error
     if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than 1 MiB.", "A config is a few lines; see config.example.yaml.")
+        raise ConfigError(f"{path}: larger than 1 MiB.", "A config has a few lines; see config.example.yaml.")
     return parse_config(raw, str(path))
 
 
@@ -247,7 +245,7 @@ def parse_config(raw: bytes, name: str) -> Config:
     except msgspec.ValidationError as error:
         raise _explain(error, data, name) from error
     except (RecursionError, TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: cannot be understood: {error}.", _SEE) from error
+        raise ConfigError(f"{name}: cannot be read: {error}.", _SEE) from error
     for keys, text in _texts(msgspec.to_builtins(config), ()):
         if (found := (_NO_TEXT if keys[0] == "prompts" else _NO_LINE).search(text)) is not None:
             where = ".".join(keys).encode(errors="backslashreplace").decode()

@@ -43,15 +43,15 @@ class CancelledError(R1tuiError):
     exit_status = 130
 
 
-_OWN_PLACE = "Make it a place that you can read and write, or set R1TUI_HOME to a folder of your own."
+_OWN_PLACE = "Make it readable and writable for you, or set R1TUI_HOME to a folder that you own."
 _REMEDIES: dict[int, tuple[str | AnyRemedy, ...]] = {
     errno.EMFILE: (Run("ulimit -n 4096", "raises the limit; then try again"),),
-    errno.ENFILE: ("Close some programs, and try again.",),
+    errno.ENFILE: ("Close some programs and try again.",),
     errno.EAGAIN: ("Close some programs.", Run("ulimit -u", "shows and raises the limit of processes")),
     errno.ENOMEM: ("Close some programs to free memory.",),
     errno.EFBIG: (
         Run("ulimit -f unlimited", "raises the limit"),
-        "Or set R1TUI_HOME to a disk that takes large files.",
+        "Or set R1TUI_HOME to a disk that allows large files.",
     ),
     errno.EIO: ("The disk may be failing.", Run("dmesg", "says more")),
     errno.ENAMETOOLONG: ("Choose a shorter name.",),
@@ -62,7 +62,7 @@ def unwritable(error: UnicodeEncodeError) -> R1tuiError:
     """A name, of a file or of a program's argument, that this locale's encoding has no letters for."""
     letter = error.object[error.start : error.start + 1]
     where = f"{ascii(letter)[1:-1]}, which this locale ({error.encoding}) cannot write"
-    return R1tuiError(f"A name has the letter {where}.", "Use a locale of UTF-8: set LC_ALL=C.UTF-8.")
+    return R1tuiError(f"A name has the character {where}.", "Use a UTF-8 locale: set LC_ALL=C.UTF-8.")
 
 
 def is_full(error: OSError) -> bool:
@@ -75,7 +75,7 @@ def os_error(error: OSError, place: Path | None = None) -> R1tuiError:
     where = str(place or error.filename or "").strip()
     if is_full(error):
         disk = f"The disk that holds {where}" if where else "The disk"
-        return R1tuiError(f"{disk} is full.", "Make room, or set R1TUI_HOME to a folder on a larger disk.")
+        return R1tuiError(f"{disk} is full.", "Free some space, or set R1TUI_HOME to a folder on a larger disk.")
     said = error.strerror or str(error)
     if error.errno == errno.ENOLCK:
         return R1tuiError(f"{where}: {said}.", LOCAL_DISK)

@@ -36,13 +36,13 @@ class DevicePlan(msgspec.Struct, frozen=True):
     kv_mib: int = 0
     compute_mib: int = 0
     pool_mib: int = 0
-    """What no buffer shows: the process's context, its kernels, and the pool for intermediate data."""
+    """Memory outside all buffers: the process's context, its kernels, and the pool for intermediate data."""
     pci_bus_id: str = ""
-    """Where the card is; empty where that is not known."""
+    """PCI address of the card; empty if unknown."""
 
     @property
     def planned_mib(self) -> int:
-        """What the plan puts there in all."""
+        """MiB that the plan puts there in total."""
         return self.weights_mib + self.kv_mib + self.compute_mib + self.pool_mib
 
 
@@ -58,7 +58,7 @@ class HostPlan(msgspec.Struct, frozen=True):
 
     @property
     def planned_mib(self) -> int:
-        """What the plan puts there in all."""
+        """MiB that the plan puts there in total."""
         return self.weights_mib + self.kv_mib + self.compute_mib
 
     @property
@@ -117,10 +117,10 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def placement(self) -> str:
-        """What goes where, in a few words."""
+        """Placement in a few words."""
         names = ", ".join(one.name for one in self.devices)
         if names and self.n_gpu_layers is None:
-            said = "llama.cpp decides what goes where"
+            said = "llama.cpp places the layers"
         elif not names or not self.n_gpu_layers:
             said = "all on the CPU"
         elif self.verdict == "gpu":
@@ -138,7 +138,7 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bytes_per_token(self) -> float:
-        """What a token takes in the cache; 0 where it is not known."""
+        """Bytes of a token in the cache; 0 if unknown."""
         kv_mib = self.host.kv_mib + sum(one.kv_mib for one in self.devices)
         return (kv_mib << 20) / self.ctx_size if self.ctx_size else 0.0
 
@@ -149,9 +149,9 @@ class FallbackPlan(msgspec.Struct, frozen=True, kw_only=True):
     argv: list[str]
     plan: PlanSummary | None = None
     words: str = ""
-    """What is less, for a person."""
+    """Description of what is smaller, for people."""
     spares_host: bool = False
-    """Whether it takes less of the machine's own memory too, not only of a GPU's."""
+    """True if it takes less of the machine's own memory too, not only of a GPU's."""
 
 
 class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +160,7 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     version: int = VERSION
     variant: str = ""
     fetched_as: str = ""
-    """What `r1tui download` knows the model by; empty for a file of the user's own."""
+    """Name of the model for `r1tui download`; empty for the user's own file."""
     model: str = ""
     argv: list[str] = []
     """llama-server's command, the binary first."""
@@ -170,7 +170,7 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """HOST:PORT for other tools, if it listens there too."""
     plan: PlanSummary | None = None
     key_file: str | None = None
-    """Where the supervisor writes a random API key for the server; it removes it at the end. None: no key."""
+    """File for the server's random API key; the supervisor writes it and removes it at the end. None: no key."""
     log_max_mib: int = 64
     owner: ProcessId | None = None
     """The server is for this process and ends with it, unless somebody else's answer is running; None: it stays."""
@@ -179,9 +179,9 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     steady_s: float = 600.0
     """A server that was ready for so long has its earlier failures forgotten."""
     smaller: list[FallbackPlan] = []
-    """What is tried in turn when memory runs out."""
+    """Plans to try in turn when memory runs out."""
     sleeps: bool = False
-    """Whether it frees its memory when nobody uses it (`--sleep-idle-seconds`)."""
+    """True if it frees its memory when nobody uses it (`--sleep-idle-seconds`)."""
     silence_s: float = 20.0
     """A ready server that has not said for so long that it is well is shown as hanging."""
     cwd: str | None = None
@@ -193,7 +193,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
     cause: str
     next: str
-    """What was done then, for a person."""
+    """The reaction, for people."""
     kind: str = ""
     """Of the cause, see `r1tui.server.diagnosis.Kind`."""
     plan: PlanSummary | None = None
@@ -201,7 +201,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _WithRemedies(msgspec.Struct, frozen=True):
-    """What has `remedies` and, for an r1tui of before, a `remedy` in words."""
+    """Base of messages with `remedies` and, for older r1tui, a `remedy` in words."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -217,18 +217,18 @@ class ServerRecord(_WithRemedies, frozen=True, kw_only=True):
     server: ProcessId | None = None
     boot: str = ""
     started_s: float = 0.0
-    """When llama-server was started, by the system's monotonic clock of that boot."""
+    """Start of llama-server, by the system's monotonic clock of that boot."""
     ready_s: float | None = None
-    """When it became ready, by the same clock; None: it has not been."""
+    """Time it became ready, by the same clock; None: not yet."""
     restarts: int = 0
-    """How often it was started again in all."""
+    """Number of restarts in total."""
     failures: int = 0
-    """How often in a row, without a steady time between."""
+    """Number of restarts in a row, without a stable time between them."""
     exit_status: int | None = None
     """Of the last server that ended by itself; negative for a signal, None while unknown."""
     log: str = ""
     log_capped: bool = False
-    """Whether the older log holds the beginning of this server's."""
+    """True if the older log holds the beginning of this server's."""
     cause: str | None = None
     remedy: str | None = None
     """`remedies` in words; all there is in the file of a version before."""
@@ -244,7 +244,7 @@ class ServerRecord(_WithRemedies, frozen=True, kw_only=True):
 
 
 class Status(_WithRemedies, frozen=True, kw_only=True):
-    """What is true of the managed server now.
+    """Current state of the managed server.
 
     The first twelve fields, `model_name` and `remedies` are the object of `status --json`.
     """
@@ -271,14 +271,14 @@ class Status(_WithRemedies, frozen=True, kw_only=True):
     endings: list[Ending] = []
     version: int = VERSION
     supervisor_hangs: bool = msgspec.field(default=False, name="keeper_hangs")
-    """Whether its supervisor was asked and did not answer; no supervisor says so of itself."""
+    """True if its supervisor was asked and did not answer; no supervisor says so of itself."""
     remedies: Remedies = ()
     load_s: float | None = None
-    """How long it took to become ready; None before."""
+    """Seconds until it became ready; None before."""
 
     @property
     def model_name(self) -> str | None:
-        """What the running server calls its model: the first of its aliases by the alphabet, else its file."""
+        """Name of the model on the running server: the first alias by alphabet, else its file."""
         if self.pid is None:
             return None
         said = [value for flag, value in pairwise(self.argv or ()) if flag in ("--alias", "-a")]
@@ -287,34 +287,34 @@ class Status(_WithRemedies, frozen=True, kw_only=True):
 
     @property
     def hangs(self) -> bool:
-        """Whether a server that was ready has stopped answering, or its supervisor has; `cause` says so."""
+        """True if a server that was ready has stopped answering, or its supervisor has; `cause` says so."""
         is_silent = self.cause is not None and self.version == VERSION and self.supervisor_pid is not None
         return self.supervisor_hangs or (is_silent and self.state in ("ready", "sleeping"))
 
     @property
     def comes_up(self) -> bool:
-        """Whether a supervisor is bringing it up."""
+        """True if a supervisor is bringing it up."""
         known = self.supervisor_pid is not None and self.argv is not None  # one that is going has no record any more
         return known and not self.supervisor_hangs and self.state in ("starting", "loading", "restarting")
 
     @property
     def waits_for_start(self) -> bool:
-        """Whether its supervisor can start it again now: it hangs, or waits to be started again."""
+        """True if its supervisor can start it again now: it hangs, or waits to be started again."""
         return self.hangs or self.state == "restarting"
 
     @property
     def running(self) -> bool:
-        """Whether there is a server, or a supervisor that is about to have one."""
+        """True if there is a server, or a supervisor that is about to have one."""
         return self.pid is not None or self.supervisor_pid is not None
 
     @property
     def stray(self) -> bool:
-        """Whether nobody keeps this server and no file tells what it is: it can be stopped, and no more."""
+        """True if nobody keeps this server and no file tells what it is: it can be stopped, and no more."""
         return self.pid is not None and self.supervisor_pid is None and self.argv is None
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more will happen by itself before somebody uses the server."""
+        """True if nothing more will happen by itself before somebody uses the server."""
         return self.state in ("stopped", "ready", "sleeping", "failed")
 
     def as_json(self) -> dict[str, Any]:
@@ -325,14 +325,14 @@ class Status(_WithRemedies, frozen=True, kw_only=True):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """What can be read of a line (`v`) or of a state file (`version`) of any version."""
+    """The version of a line (`v`) or of a state file (`version`), readable in any version."""
 
     v: int = 0
     version: int = VERSION
 
 
 class ControlRequest(msgspec.Struct, frozen=True):
-    """What a client asks for."""
+    """A client's request."""
 
     op: Op
     v: int = VERSION
@@ -340,7 +340,7 @@ class ControlRequest(msgspec.Struct, frozen=True):
 
 
 class Reply(_WithRemedies, frozen=True):
-    """What the supervisor says."""
+    """The supervisor's answer."""
 
     ok: bool
     status: Status | None = None
@@ -351,7 +351,7 @@ class Reply(_WithRemedies, frozen=True):
 
 
 class Refusal(_WithRemedies, frozen=True):
-    """Why a supervisor could not start, for the program that started it."""
+    """Reason why a supervisor could not start, for the program that started it."""
 
     cause: str
     remedy: str = ""
@@ -359,7 +359,7 @@ class Refusal(_WithRemedies, frozen=True):
 
 
 def decode(raw: bytes | str, kind: "type[T] | Decoder[T]") -> T:
-    """What JSON says; raises msgspec.DecodeError for all that is not of this kind, whatever it is."""
+    """Decode JSON; raises msgspec.DecodeError for anything that is not of this kind."""
     try:
         if isinstance(raw, bytes):
             raw.decode()  # msgspec looks at no text that nobody wants: a damaged key would be as if it were not there
@@ -367,7 +367,7 @@ def decode(raw: bytes | str, kind: "type[T] | Decoder[T]") -> T:
     except msgspec.DecodeError:
         raise
     except UnicodeDecodeError as error:
-        raise msgspec.DecodeError(f"no UTF-8 at byte {error.start}") from error
+        raise msgspec.DecodeError(f"not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
         raise msgspec.DecodeError("nested too deep") from error
     except (ValueError, OverflowError) as error:
@@ -382,7 +382,7 @@ def decode_own(raw: bytes, kind: "type[T] | Decoder[T]") -> T:
 
 
 def decode_foreign(raw: bytes, kind: "type[T] | Decoder[T]") -> T:
-    """What JSON of a server, the hub or another program says, with U+FFFD for bytes that are no UTF-8.
+    """Decode JSON of a server, the hub or another program, with U+FFFD for bytes that are not UTF-8.
 
     Raises msgspec.DecodeError for all that is not of this kind, whatever it is.
     """

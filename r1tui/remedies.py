@@ -151,7 +151,7 @@ class FetchModel(Remedy, frozen=True):
 
     def words(self) -> str:
         """The command and its purpose."""
-        return f"`{self.command}` {'checks it and fetches what is wrong' if self.verify else 'fetches it'}."
+        return f"`{self.command}` {'checks it and downloads damaged files again' if self.verify else 'downloads it'}."
 
 
 AnyRemedy: TypeAlias = (
@@ -187,14 +187,14 @@ _KNOWN: dict[type[Remedy], tuple[str, str, str]] = {
     RestartServer: ("r1tui stop && r1tui serve", "chat.stop_server",
                     "Restart it with this r1tui: `r1tui stop`, then `r1tui serve`."),
     ShowLog: ("r1tui logs", "chat.log", "`{}` shows why."),
-    ShowStatus: ("r1tui status", "chat.whole_panel", "`{}` shows what runs."),
-    GiveUp: ("", "chat.stop", "Ctrl+C gives up."),
+    ShowStatus: ("r1tui status", "chat.whole_panel", "`{}` shows the server."),
+    GiveUp: ("", "chat.stop", "Ctrl+C cancels."),
     ListModels: ("r1tui variants", "chat.variants", "`{}` lists the models."),
     ListConversations: ("r1tui chats", "chat.conversations", "`{}` lists the conversations."),
-    ChooseModel: ("", "chat.variants", "Name one of the server's models: --model-name NAME."),
+    ChooseModel: ("", "chat.variants", "Choose one of the server's models: --model-name NAME."),
     CheckMachine: ("r1tui doctor", "", "`{}` checks the driver and the engine."),
     BuildEngine: ("r1tui build", "", "`{}` builds the engine."),
-    ShowPlan: ("r1tui plan", "chat.variants", "`{}` shows what goes where."),
+    ShowPlan: ("r1tui plan", "chat.variants", "`{}` shows the memory plan."),
 }  # fmt: skip
 """By kind: the command, the id of the screen's action, and the command line's sentence with the command."""
 _PLAIN: Remedies = tuple(kind() for kind in _KNOWN)  # type: ignore[misc]

@@ -76,7 +76,7 @@ def duration(seconds: float) -> str:
 
 
 def day(time_s: float, now_s: float) -> str:
-    """When a Unix time was, in local time: `today 14:05`, `yesterday 09:12`, `2026-11-03 18:30`."""
+    """Format a Unix time in local time: `today 14:05`, `yesterday 09:12`, `2026-11-03 18:30`."""
     then, now, day_before = (localtime(one)[:3] for one in (time_s, now_s, now_s - 86400))
     words = {now: "today", day_before: "yesterday"}.get(then, "%Y-%m-%d")
     return strftime(f"{words} %H:%M", localtime(time_s))

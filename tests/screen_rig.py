@@ -108,7 +108,7 @@ DOWNLOAD: tuple[StageEvent, ...] = (
 DONE: tuple[StageEvent, ...] = (
     StageDone("engine", "/cache/llama-server", "cpu, build 11434"),
     StageDone("model", "/models/model.gguf"),
-    StageStarted("plan", "What goes where"),
+    StageStarted("plan", "Memory plan"),
 )
 ENTRIES = (
     ModelEntry(Variant("demo", "SmolLM2 135M Instruct", bits=4.5, quality="fluent nonsense"), Path("/m/demo.gguf"),

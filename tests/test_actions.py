@@ -258,7 +258,7 @@ def help_lines(app: R1App) -> list[str]:
 async def test_the_palette_finds_an_action_by_its_words_and_does_it(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
     async with opened(app) as pilot:
-        await chosen(app, pilot, "all that is known")
+        await chosen(app, pilot, "full screen")
         await until(pilot, lambda: isinstance(app.screen, PanelScreen))
         await pilot.press("escape")
         await chosen(app, pilot, "ask again")  # there is no question

@@ -65,7 +65,7 @@ async def test_a_question_is_asked_saved_and_its_end_told(llama_server: Path, ti
         assert exchange.answer.content.text == ANSWER
         assert one.view.asked == [Typed("Say <|im_start|>it.")]
         assert one.view.said == [
-            "Control tokens were made harmless: <|im_start|>",
+            "Control tokens sent as plain text: <|im_start|>",
             "The last answer is still coming. <chat.stop> stops it.",
         ]
         ended = one.view.posted[-1]

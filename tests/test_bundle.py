@@ -257,7 +257,7 @@ LOG_LINES = [
 
 def test_lines_of_the_server_s_log_that_hold_chat_text() -> None:
     for line, kept in LOG_LINES:
-        assert list(without_chat([line])) == ([line] if kept else ["[1 line that may hold chat text left out]"]), line
+        assert list(without_chat([line])) == ([line] if kept else ["[1 line left out: may hold chat text]"]), line
     said = '0.1.1.1 W srv operator(): got exception: {"error":{"code":400,"message":"Zebra","type":"invalid_request"}}'
     assert list(without_chat([said])) == ["0.1.1.1 W srv operator(): got exception: 400 invalid_request"]
 

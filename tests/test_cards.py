@@ -125,7 +125,7 @@ def test_memory_that_nobody_tells_is_unknown_and_not_nothing(r1: Header) -> None
     devices = plan_devices([EngineDevice("Vulkan0", "GPU", 0, 0)], None, machine())
     made = make_plan(r1, PlanRequest(512 << 10, 512 << 10, 8, devices=devices))
     assert made.n_gpu_layers == 0
-    assert made.reasons[0].startswith("llama-server cannot tell the memory of Vulkan0")
+    assert made.reasons[0].startswith("llama-server cannot read the free VRAM of Vulkan0")
 
 
 def test_what_the_asking_process_itself_took_is_free() -> None:
@@ -198,7 +198,7 @@ def test_a_gpu_leaves_room_for_what_the_host_keeps_in_their_memory(sparse_model:
 def test_several_devices_use_the_machine_s_memory(r1: Header) -> None:
     devices = unified(119, 119).devices
     two = replace(unified(119, 119), devices=(*devices, replace(devices[0], name="X1")))
-    assert "X0 and X1 use the machine's own memory, which is counted once." in make_plan(r1, two).reasons
+    assert "X0 and X1 share the machine's memory, which is counted once." in make_plan(r1, two).reasons
 
 
 def test_unified_memory_is_counted_once(r1: Header) -> None:

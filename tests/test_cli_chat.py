@@ -311,7 +311,7 @@ def test_who_joins_a_server_that_comes_up_is_told_what_it_does(
     os.kill(pid, signal.SIGSTOP)
     with r1tui.start(*command, "--model", tiny_r1()) as joining:
         assert joining.stderr is not None
-        assert "which is" in joining.stderr.readline()
+        assert "llama-server with" in joining.stderr.readline()
         assert any("has done nothing for 5 s" in line for line in joining.stderr)
         assert r1tui("stop").returncode == 0
         assert joining.wait(60) == (1 if command[0] == "chat" else 0)  # `serve` goes on to start one of its own

@@ -152,7 +152,7 @@ async def test_the_answer_of_one_that_was_left_comes_is_told_and_saved(
         assert (one.conversations.open_here(asked.id), one.conversations.open_here(new.id)) == (asked, new)
         assert (one.conversations.is_answering(asked.id), one.conversations.is_answering(new.id)) == (True, False)
         await one.conversations.open("waits")
-        assert one.view.said == ["It opens with its answer when “Hello.” has finished."]
+        assert one.view.said == ["It opens when “Hello.” has finished."]
         await one.conversations.open(asked.id)
         assert one.conversations.shown is asked
         one.conversations.show(new)

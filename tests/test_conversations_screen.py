@@ -395,4 +395,4 @@ def test_a_kill_costs_an_attached_answer_at_most_a_second(
             terminal.kill()
     [exchange] = stored(paths)[0].exchanges
     assert (exchange.question, exchange.answer.content.text) == ("hello", text)
-    assert "r1tui ended" in exchange.answer.cause
+    assert "r1tui quit" in exchange.answer.cause

@@ -77,7 +77,7 @@ def test_something_else_than_a_model(fails: Fails, tmp_path: Path) -> None:
 
 def test_cache_types_that_the_model_does_not_take(fails: Fails) -> None:
     found = fails("--cache-type-k", "q4_0")
-    assert found.cause == "This model wants one type for both caches; K was q4_0 and V f16."
+    assert found.cause == "This model needs one type for both caches; K is q4_0 and V is f16."
     assert "plan.cache_type_v" in in_commands(found.remedies)
 
 
@@ -87,7 +87,7 @@ def test_an_argument_that_it_does_not_know(fails: Fails) -> None:
 
 def test_a_value_that_it_does_not_take(fails: Fails) -> None:
     found = fails("--cache-type-k", "q9")
-    assert found.cause == "llama-server does not accept what --cache-type-k was given: Unsupported cache type: q9."
+    assert found.cause == "llama-server does not accept the value of --cache-type-k: Unsupported cache type: q9."
 
 
 def test_a_device_that_is_not_there(fails: Fails) -> None:
@@ -173,19 +173,19 @@ def test_a_library_that_is_missing(llama_server: Path, tmp_path: Path) -> None:
     [
         (
             "0.00.1 E CUDA error: no kernel image is available for execution on the device",
-            "The NVIDIA driver and this build's CUDA do not go together: no kernel image is available.",
+            "The NVIDIA driver and this build's CUDA do not match: no kernel image is available.",
         ),
         (
             "CUDA driver version is insufficient for CUDA runtime version",
-            "The NVIDIA driver and this build's CUDA do not go together: CUDA driver version is insufficient.",
+            "The NVIDIA driver and this build's CUDA do not match: CUDA driver version is insufficient.",
         ),
         (
             "0.00.1 E CUDA error: device kernel image is invalid",
-            "The NVIDIA driver and this build's CUDA do not go together: device kernel image is invalid.",
+            "The NVIDIA driver and this build's CUDA do not match: device kernel image is invalid.",
         ),
         (
             "0.00.1 E CUDA error: uncorrectable ECC error encountered",
-            "The memory of a GPU has an error that it could not correct.",
+            "A GPU reported a VRAM error that it cannot correct (ECC).",
         ),
     ],
 )
@@ -264,7 +264,7 @@ CUDA_OUT = [
 
 def test_too_little_memory_on_a_gpu() -> None:
     found = diagnose([*CUDA_OUT, "0.01.000.003 E srv load_model: failed to load model, 'r1.gguf'"], 1)
-    assert found.cause == "A GPU has too little free memory for this plan."
+    assert found.cause == "A GPU has too little free VRAM for this plan."
     assert "plan.n_cpu_moe" in in_commands(found.remedies)
     assert CUDA_OUT[1] in found.evidence
     assert found.gpu == "0"
@@ -292,7 +292,7 @@ def test_memory_of_a_gpu_that_runs_out_in_the_middle_of_an_answer(said: str) -> 
         "ggml-cuda.cu:109: CUDA error",
     ]
     found = diagnose(lines, -signal.SIGABRT)
-    assert (found.kind, found.cause) == ("gpu_memory", "A GPU has too little free memory for this plan.")
+    assert (found.kind, found.cause) == ("gpu_memory", "A GPU has too little free VRAM for this plan.")
     assert lines[1] in found.evidence
     assert found.gpu == "0"
 
@@ -309,14 +309,14 @@ def test_memory_that_sufficed_without_pipeline_parallelism_is_not_the_cause() ->
         found.cause
         == "llama-server ended by itself with exit status 1. Its first error: something: went wrong entirely"
     )
-    assert "memory" in diagnose([*recovered, *CUDA_OUT], 1).cause
+    assert "VRAM" in diagnose([*recovered, *CUDA_OUT], 1).cause
 
 
 @pytest.mark.parametrize(
     ("exit_status", "cause"),
     [
         (-signal.SIGILL, "built for another CPU"),
-        (-signal.SIGKILL, "most likely by a person or by the system"),
+        (-signal.SIGKILL, "most likely by a person, or by the system"),
         (-signal.SIGTERM, "ended by SIGTERM"),
         (-signal.SIGSEGV, "ended by SIGSEGV"),
         (-99, "ended by signal 99"),

@@ -103,7 +103,7 @@ def test_without_a_compiler_the_package_is_named(paths: Paths, monkeypatch: pyte
     fetched_release(paths)
     monkeypatch.setenv("PATH", str(paths.cache))
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(R1tuiError, match=r"There is no C\+\+ compiler") as caught:
+    with pytest.raises(R1tuiError, match=r"No C\+\+ compiler found") as caught:
         build(CPU, paths)
     assert "nstall" in caught.value.remedy
 

@@ -161,11 +161,11 @@ def test_amd_without_rocm_builds_for_the_cpu_and_says_so() -> None:
 
 
 def test_hip_without_rocm_and_metal_elsewhere_are_refused() -> None:
-    with pytest.raises(R1tuiError, match="no hipcc"):
+    with pytest.raises(R1tuiError, match="hipcc is missing"):
         choose(EngineSettings(backend="hip"), BARE)
     with pytest.raises(R1tuiError, match="only available on macOS"):
         choose(EngineSettings(backend="metal"), BARE)
-    with pytest.raises(R1tuiError, match="no CUDA for macOS"):
+    with pytest.raises(R1tuiError, match="CUDA does not exist for macOS"):
         choose(EngineSettings(backend="cuda"), replace(BARE, platform="darwin"))
 
 

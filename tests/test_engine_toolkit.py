@@ -111,7 +111,7 @@ def test_a_server_is_configured_linked_and_run_with_them(toolkit: system.Toolkit
         assert str(toolkit_folder(paths)) in line
     assert any("libcuda.so.1" in line for line in needed)
     if not driver_library():
-        assert engine.notes == ("The NVIDIA driver is not here (libcuda.so.1): this engine starts only where it is.",)
+        assert engine.notes == ("The NVIDIA driver (libcuda.so.1) is missing; this engine needs it to start.",)
         assert [event.text for event in events if isinstance(event, Notice)][-1] == engine.notes[0]
     log = (paths.logs / "build.log").read_text()
     for argument in cmake_arguments(Recipe("cuda", (), toolkit), settings, Path("ninja")):

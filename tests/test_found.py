@@ -145,7 +145,7 @@ def test_in_ollamas_blobs_by_the_hubs_checksum_whatever_its_name(
     search = ModelSearch(paths, Config())
     assert search.find(Q4) == FoundModel(blob, "ollama")
     assert search.find(Variant("ud", repo=REPO, pattern="*UD-Q4_0*")) is None
-    assert "not the file that the hub has" in search.ignored[other]
+    assert "not the hub's current file" in search.ignored[other]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.bench.replay import Replay, Script
 from tests.screen_rig import STATUS, StillApp
 from tests.tui_rig import answers, ask, opened, until
 
-HINTS = [("F12", "prompts to try"), ("F2", "the models"), ("F1", "all keys")]
+HINTS = [("F12", "try a prompt"), ("F2", "the models"), ("F1", "all keys")]
 
 
 def shown(app: R1App) -> str:
@@ -37,8 +37,8 @@ async def test_an_empty_chat_says_which_model_answers_and_what_to_begin_with(
         await until(pilot, lambda: "● ready r1-iq1_s" in shown(app))
         text = shown(app)
         assert "62 layers on CUDA0" in text
-        keys = [line.split(maxsplit=1) for line in text.splitlines() if line.endswith(("try", "chats", "keys"))]
-        assert keys == [["F11", "prompts to try"], ["Ctrl+L", "earlier chats"], ["F1", "all keys"]]
+        keys = [line.split(maxsplit=1) for line in text.splitlines() if line.endswith(("prompt", "chats", "keys"))]
+        assert keys == [["F11", "try a prompt"], ["Ctrl+L", "earlier chats"], ["F1", "all keys"]]
 
 
 async def test_it_goes_with_the_first_question_and_is_back_in_the_next_chat(paths: Paths, tmp_path: Path) -> None:

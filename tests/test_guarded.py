@@ -237,9 +237,9 @@ async def save_elsewhere(app: StillApp, pilot: Pilot[None]) -> None:
 
 LOCAL = "r1tui.tui.services.local_models.LocalModels"
 MODELS = "r1tui.tui.controllers.models.ModelController"
-UNSAVED = Unsaved(R1tuiError("The disk is full.", "Make room."), draft="x")
+UNSAVED = Unsaved(R1tuiError("The disk is full.", "Free some disk space."), draft="x")
 CASES = [
-    Case("Remembering the theme", "r1tui.tui.appearance.keep_theme", do(lambda app: app._keep("r1-dark"))),
+    Case("Saving the theme", "r1tui.tui.appearance.keep_theme", do(lambda app: app._keep("r1-dark"))),
     Case("Copying", "r1tui.tui.app.R1App._send", do(lambda app: app.copy_to_clipboard("x")), failing=fail_async),
     Case("Reading earlier questions", "r1tui.chat.prompt_files.PromptHistory.entries",
          do(lambda app: app.chat.composer._read()), lambda app: app.chat.composer.is_settled),
@@ -264,9 +264,9 @@ CASES = [
     Case("Saving again", "r1tui.tui.services.unsaved.UnsavedWork.write", try_again, failing=fail_async),
     Case("Saving elsewhere", "r1tui.tui.screens.unsaved.rescue", save_elsewhere),
     Case("The list of models", "r1tui.tui.screens.models.overview", begin_models, models_are_looked_at),
-    Case("Asking the hub", "r1tui.tui.screens.models.ask_hub",
+    Case("Reading from the hub", "r1tui.tui.screens.models.ask_hub",
          partial(in_models, begin=lambda screen: screen.app.run_worker(
-             screen._ask(DEMO, headers=False), name="Asking the hub"))),
+             screen._ask(DEMO, headers=False), name="Reading from the hub"))),
     Case("Deleting the model", "r1tui.tui.screens.models.find_removal",
          partial(in_models, begin=lambda screen: screen.app.run_worker(
              screen._delete(DEMO, Status()), name="Deleting the model"))),
@@ -274,8 +274,8 @@ CASES = [
          do(lambda app: app.chat.parts.openers.do("conversations")),
          lambda app: "could not be read" in str(app.screen.query_one(Label).render())),
     Case("The export", "r1tui.chat.store.Store.look", partial(in_conversations, keys=("x", "m"))),
-    Case("The change", "r1tui.chat.store.Store.restore", partial(in_conversations, keys=("u",))),
-    Case("The advice", "r1tui.tui.screens.models.detect_machine", partial(begin_models, kind=WelcomeScreen)),
+    Case("Changing the conversation", "r1tui.chat.store.Store.restore", partial(in_conversations, keys=("u",))),
+    Case("The recommendation", "r1tui.tui.screens.models.detect_machine", partial(begin_models, kind=WelcomeScreen)),
     Case("Following the download", "r1tui.system.jobs.Job.events", partial(in_download, begin=id),
          lambda app: not app.screen.running, failing=fail_while_iterated),  # type: ignore[attr-defined]
     Case("Pausing the download", "r1tui.system.jobs.Job.stop",
@@ -295,11 +295,11 @@ CASES = [
          do(lambda app: app.chat.answers.stop()), failing=fail_async),
     Case("Ending the thinking", "r1tui.tui.services.chat_client.ChatClient.end_thinking", do(end_thinking),
          failing=fail_async),
-    Case("Keeping the prompt cache", "r1tui.tui.services.chat_client.ChatClient.leave_conversation",
+    Case("Saving the prompt cache", "r1tui.tui.services.chat_client.ChatClient.leave_conversation",
          do(lambda app: app.chat.conversations.show(Conversation("x"))), failing=fail_async),
     Case("Opening the conversation", "r1tui.tui.controllers.conversations.ConversationController.open",
          partial(in_conversations, keys=("enter",)), failing=fail_async),
-    Case("The check", "r1tui.tui.widgets.selection.check", check_code),
+    Case("Checking the code", "r1tui.tui.widgets.selection.check", check_code),
     Case("Asking the server", "r1tui.tui.services.server.Connection.client", begin),
     Case("Watching the server", "r1tui.supervisor.client.adopt", unattached),
     Case("Watching the server", "r1tui.tui.services.session.Session.watch", unattached, failing=fail_async),
@@ -322,7 +322,7 @@ CASES = [
     Case("Reading the attached files", "r1tui.tui.widgets.composer.with_files",
          partial(typed, text="See @x.py", keys=("escape", "enter")),
          lambda app: app.chat.composer.prompt.text == "See @x.py"),
-    Case("Preparing Markdown", "r1tui.tui.widgets.transcript.warm_up",
+    Case("Rendering Markdown", "r1tui.tui.widgets.transcript.warm_up",
          do(lambda app: app.chat.widgets.transcript._warm_up())),
 ]  # fmt: skip
 

@@ -151,7 +151,7 @@ def test_the_settings_count_and_doctor_names_those_of_the_old_example(home: Path
     assert shown.returncode == 0, shown.stderr
     checks = {check["name"]: check for check in json.loads(shown.stdout)["checks"]}
     assert checks["config"]["level"] == "ok"
-    assert "older example" in checks["sampling"]["found"]
+    assert "old example" in checks["sampling"]["found"]
     assert "Remove temperature, top_p, min_p and seed" in checks["sampling"]["remedy"]
 
 

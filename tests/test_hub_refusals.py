@@ -32,17 +32,17 @@ def told(variant: Variant, paths: Paths) -> R1tuiError:
 @pytest.mark.parametrize(
     ("refusal", "token", "cause", "remedy"),
     [
-        ((401, "GatedRepo"), None, "gated", f"Accept the licence on http://{PAGE}, make a token .* HF_TOKEN"),
-        ((403, "GatedRepo"), "hf_x", "gated", f"Accept the licence on http://{PAGE} with the account .* HF_TOKEN"),
+        ((401, "GatedRepo"), None, "gated", f"Accept the licence on http://{PAGE}, create a read token .* HF_TOKEN"),
+        ((403, "GatedRepo"), "hf_x", "gated", f"Accept the licence on http://{PAGE} with HF_TOKEN's account"),
         ((401, "RepoNotFound"), None, "no repository .* or it is private", f"{PAGE}; .* set HF_TOKEN"),
         ((401, ""), None, "denied access to", "HF_TOKEN"),
-        ((404, "RepoNotFound"), "hf_x", "private and this token may not read it", "token of its owner's"),
+        ((404, "RepoNotFound"), "hf_x", "private and this token may not read it", "its owner's token"),
         ((401, INVALID_TOKEN), "hf_x", "does not accept the token", "settings/tokens"),
         ((403, DISABLED), None, "disabled", "another repository"),
         ((403, ""), None, "denied access to", "HF_TOKEN"),
         ((429, ""), None, "too many requests", "HF_TOKEN"),
         ((500, ""), None, "answered 500", "later"),
-        ((200, ""), None, "does not answer like a hub", "HF_ENDPOINT"),
+        ((200, ""), None, "does not answer like a model hub", "HF_ENDPOINT"),
     ],
 )
 def test_a_refusal(

@@ -146,7 +146,7 @@ async def test_what_is_pasted_while_reading_is_in_the_prompt_without_control_seq
         ("sh -c 'printf more >> $0'", "", "typedmore"),
         ("sh -c 'yes | head -9999 > $0'", "", "[pasted 9,999 lines, 19.5 KiB]"),
         ("sh -c 'exit 3'", "sh ended with status 3; the prompt is unchanged.", "typed"),
-        ("no-such-editor --wait", "There is no program 'no-such-editor', which $VISUAL names.", "typed"),
+        ("no-such-editor --wait", "The program 'no-such-editor' in $VISUAL does not exist.", "typed"),
     ],
 )
 async def test_the_editor_gives_the_prompt_what_was_saved_or_says_why_not(

@@ -387,7 +387,7 @@ def test_a_course_is_the_mean_of_five_samples_and_stands_still_meanwhile() -> No
         (PLAN, "62 layers on CUDA0, experts of 33 on the CPU"),
         (changed(PLAN, n_cpu_moe=0), "62 layers on CUDA0"),
         (changed(PLAN, n_cpu_moe=0, verdict="gpu"), "all on CUDA0"),
-        (changed(PLAN, n_gpu_layers=None), "llama.cpp decides what goes where"),
+        (changed(PLAN, n_gpu_layers=None), "llama.cpp places the layers"),
         (changed(PLAN, n_gpu_layers=0), "all on the CPU"),
         (changed(PLAN, verdict="disk", devices=()), "all on the CPU, weights from disk"),
     ],

@@ -116,7 +116,7 @@ async def test_while_something_is_marked_only_its_keys_are_shown(tmp_path: Path,
         app.chat.query_one(Transcript).show(conversation)
         await until(pilot, lambda: app.chat.query_one(Transcript).settled)
         await pilot.press("ctrl+y")
-        wanted = ("esc Done", "y Copy", "s Save", "e Edit", "r Ask anew", "d Delete", "←→ Branch")
+        wanted = ("esc Done", "y Copy", "s Save", "e Edit", "r Retry", "d Delete", "←→ Branch")
         await until(pilot, lambda: all(f" {one} " in line(app) for one in wanted))
         assert_whole(app)
         assert not re.search(r"\^[tlyn]", line(app))

@@ -37,12 +37,12 @@ def written(path: Path, architecture: str, **metadata: str) -> Path:
 @pytest.mark.parametrize(
     ("architecture", "metadata", "cause", "remedy"),
     [
-        ("imatrix", {"general_type": "imatrix"}, "an importance matrix (imatrix)", "Name the model itself"),
-        ("llama", {"imatrix_datasets": "wiki.txt"}, "an importance matrix (imatrix)", "Name the model itself"),
+        ("imatrix", {"general_type": "imatrix"}, "an importance matrix (imatrix)", "Use the model itself"),
+        ("llama", {"imatrix_datasets": "wiki.txt"}, "an importance matrix (imatrix)", "Use the model itself"),
         ("llama", {"general_type": "adapter", "adapter_type": "lora"}, "a LoRA adapter", "extra_args: [--lora, "),
         ("deepseek2", {"adapter_type": "lora"}, "a LoRA adapter", "extra_args: [--lora, "),
-        ("clip", {}, "sees pictures (mmproj)", "lies beside it"),
-        ("llama", {"general_type": "mmproj"}, "sees pictures (mmproj)", "lies beside it"),
+        ("clip", {}, "image part of a model (mmproj)", "in the same folder"),
+        ("llama", {"general_type": "mmproj"}, "image part of a model (mmproj)", "in the same folder"),
         ("eagle3", {}, "a draft model", "extra_args: [--model-draft, "),
         ("dflash", {}, "a draft model", "extra_args: [--model-draft, "),
         ("gemma4-assistant", {}, "a draft model", "extra_args: [--model-draft, "),
@@ -66,8 +66,8 @@ def test_a_cut_file_of_ones_own_is_not_to_be_fetched(paths: Paths, tiny_r1: Tiny
     cut.write_bytes(tiny_r1().read_bytes()[:-1000])
     with pytest.raises(R1tuiError) as caught:
         find_subject(variant_of_file(cut), paths, Config())
-    assert "it is cut" in caught.value.cause
-    assert caught.value.remedy == "Put a whole copy of the file in its place."
+    assert "it is incomplete" in caught.value.cause
+    assert caught.value.remedy == "Replace it with a complete copy of the file."
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_pieces_are_joined_by_the_command_that_is_given(
     for number in range(3):
         piece = data[number * third : (number + 1) * third]
         (tmp_path / name.format(whole, number + 1)).write_bytes(piece)
-    with pytest.raises(R1tuiError, match="a piece of a model") as caught:
+    with pytest.raises(R1tuiError, match="one part of a model") as caught:
         subject_file(tmp_path / name.format(whole, 2), paths)
     folder, _, command = caught.value.remedy.removeprefix("In ").partition(": ")
     subprocess.run(["sh", "-c", command], cwd=folder, check=True)
@@ -160,7 +160,7 @@ def test_the_commands_say_it_in_two_lines(paths: Paths, tmp_path: Path, shards: 
     r1tui = CommandLine(paths)
     mmproj = written(tmp_path / "mmproj-F16.gguf", "clip")
     said: Callable[[str], str] = lambda name: r1tui("plan", name).stderr  # noqa: E731
-    assert "sees pictures (mmproj)" in said(str(mmproj))
+    assert "image part of a model (mmproj)" in said(str(mmproj))
     piece = tmp_path / "x.gguf.part1of2"
     piece.write_bytes(b"GGUF")
     assert f"cat {piece.name} > x.gguf" in said(str(piece))

@@ -142,5 +142,5 @@ def test_a_server_without_the_gpu_that_it_was_to_use_is_told_with_what_mends_it(
     notice = launch._cpu_instead()
     assert (notice is not None) == told
     if notice is not None:
-        assert notice.text.startswith("llama-server runs on the CPU alone. CUDA is not ready")
+        assert notice.text.startswith("llama-server runs on the CPU only. CUDA is not ready")
         assert "nvidia-fabricmanager" in notice.text

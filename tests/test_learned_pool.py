@@ -167,7 +167,7 @@ def test_a_placement_that_ran_here_takes_what_it_took(card: Card, server: Server
     )
     assert again.host.compute_mib == first.host.compute_mib + 9
     assert again.host.weights_mib == first.host.weights_mib  # a log counts the whole range of a mapped file
-    assert any("this very placement" in reason for reason in again.reasons)
+    assert any("measured when this placement ran" in reason for reason in again.reasons)
     server.loaded(again, more_mib=0)
     assert server.plan().devices == again.devices
 

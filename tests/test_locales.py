@@ -153,4 +153,4 @@ def test_bytes_of_no_character() -> None:
     assert WORDS.convert("a\udcff\udcc3\udcbc", None, None) == "a\ufffdü"
     with pytest.raises(UnicodeEncodeError) as caught:
         "x😀".encode("latin-1")
-    assert unwritable(caught.value).cause.startswith("A name has the letter \\U0001f600")
+    assert unwritable(caught.value).cause.startswith("A name has the character \\U0001f600")

@@ -127,7 +127,7 @@ async def test_a_log_begun_anew_is_followed_and_one_that_is_not_there_yet_too(tm
     async with opened(app) as pilot:
         screen = LogScreen(app.paths.server_log)
         await app.push_screen(screen)
-        await until(pilot, lambda: "nothing here yet" in str(screen.query_one("Label").render()))
+        await until(pilot, lambda: "nothing yet" in str(screen.query_one("Label").render()))
         app.paths.logs.mkdir(parents=True)
         for text in ("one", "two"):
             partial = app.paths.server_log.with_name("new")

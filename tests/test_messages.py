@@ -110,7 +110,7 @@ def test_a_supervisor_of_the_version_before_is_understood() -> None:
 def test_what_a_newer_one_adds_is_no_harm_and_another_protocol_is_said() -> None:
     newer = STATUS | {"mood": {"good": True}, "plan": PLAN | {"pool_mib": 4}}
     assert read_status(line(status=newer, since=3)).plan == SUMMARY
-    with pytest.raises(VersionError, match=f"protocol {VERSION + 1}, here {VERSION}"):
+    with pytest.raises(VersionError, match=f"protocol {VERSION + 1}; this one: {VERSION}"):
         read_status(line(status={"state": 5}, v=VERSION + 1))
 
 
@@ -119,21 +119,19 @@ def test_a_state_file_of_another_version_is_said(paths: Paths, version: int) -> 
     record = read_record(written(paths, RECORD | {"version": version}))
     assert record is not None
     now = describe(record, server=record.server, supervisor_pid=8)
-    assert now.cause == f"The supervisor belongs to another r1tui (state version {version})."
+    assert now.cause == f"The supervisor is of another r1tui version (state version {version})."
     assert "r1tui stop" in str(now.remedy)
 
 
 def test_a_state_file_that_makes_no_sense_is_said(paths: Paths) -> None:
     now = status(written(paths, RECORD | {"spec": {"plan": {"devices": 5}}}))
     assert now.state == "failed"
-    assert now.cause == (
-        f"{paths.state_file} cannot be understood: Expected `array`, got `int` - at `$.spec.plan.devices`."
-    )
+    assert now.cause == (f"{paths.state_file} cannot be read: Expected `array`, got `int` - at `$.spec.plan.devices`.")
 
 
 def test_a_state_file_that_only_a_newer_one_understands_is_said(paths: Paths) -> None:
     now = status(written(paths, RECORD | {"version": 3, "answers": {"7-ab": "running"}}))
-    assert now.cause == f"{paths.state_file} cannot be understood: another r1tui wrote it (state version 3)."
+    assert now.cause == f"{paths.state_file} cannot be read: another r1tui version wrote it (state version 3)."
     assert "r1tui stop" in str(now.remedy)
 
 

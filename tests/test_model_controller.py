@@ -150,7 +150,7 @@ async def test_without_a_model_the_user_is_shown_some(paths: Paths, config: Conf
         assert view.shown == ["welcome"]
         assert not view.models.can("start")
         view.models.do("find_download")
-        await until(lambda: view.said == ["Nothing is being downloaded. <chat.variants> lists the models."])
+        await until(lambda: view.said == ["No download is running. <chat.variants> lists the models."])
         view.models.do("next")
         await until(lambda: len(view.said) == 2)
         assert "no other model on disk" in view.said[1]
@@ -169,7 +169,7 @@ async def test_a_large_model_is_not_fetched_unasked(
         view.choice = choice
         view.models.switch(far)
         await until(lambda: not view.work)
-        assert view.asked_of == ["far is not on this machine: 2 GiB to fetch."]
+        assert view.asked_of == ["far is not on this machine: 2 GiB to download."]
         assert view.shown == shown
 
 

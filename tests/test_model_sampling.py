@@ -136,15 +136,15 @@ async def test_the_panel_says_where_each_value_comes_from(paths: Paths) -> None:
             }
             assert placeholders == {"temperature": "server's", "max_tokens": "none"}
             assert said == {
-                "temperature": "0 to 5 · how freely it chooses",
-                "top_k": "from config · 0 or more · keeps so many",
+                "temperature": "0 to 5 · randomness",
+                "top_k": "from config · 0 or more · number of tokens kept",
             }
             assert screen.query_one("#top_k", Input).value == "3"
             assert not screen.query("#restart"), "that server's settings are not ours"
             screen.query_one("#temperature", Input).value = "1.5"
-            await until(pilot, lambda: "chosen here" in str(screen.query_one("#help-temperature").render()))
+            await until(pilot, lambda: "set here" in str(screen.query_one("#help-temperature").render()))
             screen.query_one("#temperature", Input).value = ""
-            await until(pilot, lambda: "chosen here" not in str(screen.query_one("#help-temperature").render()))
+            await until(pilot, lambda: "set here" not in str(screen.query_one("#help-temperature").render()))
 
 
 def test_the_panel_knows_what_the_command_line_says(tiny_r1: TinyModel) -> None:

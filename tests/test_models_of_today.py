@@ -195,9 +195,9 @@ def test_what_is_left_over_makes_the_context_longer_and_costs_no_layer(built: Bu
     assert plan(header, 80).ctx_size == 65536
     assert plan(header, 80, ctx_max=20480).ctx_size == 20480
     assert plan(header, 80, ctx_max=4096).ctx_size == 4096
-    assert any("all that `plan.ctx_max` allows" in reason for reason in plan(header, 80).reasons)
-    assert any("all that the model was trained for" in reason for reason in plan(header, 80, ctx_max=10**9).reasons)
-    assert any("as many as memory was left for" in reason for reason in plan(header, 24, ctx_max=10**9).reasons)
+    assert any("the limit of `plan.ctx_max`" in reason for reason in plan(header, 80).reasons)
+    assert any("the model's training length" in reason for reason in plan(header, 80, ctx_max=10**9).reasons)
+    assert any("as many as fit into memory" in reason for reason in plan(header, 24, ctx_max=10**9).reasons)
     shortened = plan(header, ram_gib=24, ctx_size=10**9)
     (said,) = [reason for reason in shortened.reasons if "The context is" in reason]
     assert f"{shortened.ctx_size:,} tokens" in said  # and no other number is called the context
@@ -292,9 +292,9 @@ def test_a_model_that_only_the_engine_can_size_is_planned_without_its_tool_too(
         for made in (plan_here(subject, request, one, paths, ()), plan_elsewhere(subject, request, one)):
             assert made.verdict == "cpu"
             assert (made.host.kv_mib > 0) == estimated  # a diffusion model keeps nothing
-            for said in ("The cache is an estimate", "the engine gave none: There is no llama-fit-params"):
+            for said in ("The cache is an estimate", "the engine gave none: llama-fit-params is missing"):
                 assert any(said in reason for reason in made.reasons) == estimated
-    with pytest.raises(R1tuiError, match="no llama-fit-params"):
+    with pytest.raises(R1tuiError, match="llama-fit-params is missing"):
         plan_here(subject, request, replace(engine, server=bare), paths, (), exact=True)
 
 

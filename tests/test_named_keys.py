@@ -28,15 +28,17 @@ from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import StillApp
 from tests.tui_rig import opened, until
 
-A_KEY = re.compile(r"\b((Ctrl|Alt|Shift)\+\w|F\d{1,2}\b|Esc\b|Enter\b|[A-Z] (puts|brings|saves|asks|deletes)\b)")
+A_KEY = re.compile(
+    r"\b((Ctrl|Alt|Shift)\+\w|F\d{1,2}\b|Esc\b|Enter\b|[A-Z] (restores|saves|checks|estimates|reads|deletes)\b)"
+)
 FIXED = {
     "Esc",  # how `keymap` writes it
     "Enter",
-    "Tab takes it · Esc closes",  # the list of files takes its keys from the prompt
-    "Enter keeps it, <theme.back> does not",  # Enter is Textual's in a list and in a line of text
-    "Enter takes it, <",
-    "Enter puts it into yours · prompts: in the config",
-    "Enter chooses one for the next questions",
+    "Tab inserts it · Esc closes",  # the list of files takes its keys from the prompt
+    "Enter keeps it, <theme.back> cancels",  # Enter is Textual's in a list and in a line of text
+    "Enter accepts, <",
+    "Enter inserts it · prompts: in the config",
+    "Enter chooses the model for the next questions",
 }
 SOURCES = sorted(Path(r1tui.tui.__file__).parent.rglob("*.py"))
 
@@ -99,8 +101,8 @@ async def test_notices_name_the_keys_that_actions_have_now(tmp_path: Path) -> No
     app = rebound(tmp_path)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await until(pilot, lambda: app.chat.is_complete)
-        app.notify("<chat.new> begins a new chat, <nothing.known> does not.")
-        await told(app, pilot, "F3 begins a new chat, <nothing.known> does not.")
+        app.notify("<chat.new> starts a new chat, <nothing.known> does not.")
+        await told(app, pilot, "F3 starts a new chat, <nothing.known> does not.")
         app.chat.notify(STILL_COMING)
         await told(app, pilot, "Esc leaves the selection, then Ctrl+X stops the answer.")
         app.show_error(R1tuiError("The server is failed.", StartServer(), AskAgain()))
@@ -121,7 +123,7 @@ async def test_questions_name_the_keys_that_actions_have_now(tmp_path: Path) -> 
         app.push_screen(AskScreen(STOP_FOREIGN.text, STOP_FOREIGN.choices))
         await until(pilot, lambda: isinstance(app.screen, AskScreen) and bool(app.screen.query(OptionList)))
         options = [str(option.prompt) for option in app.screen.query_one(OptionList).options]
-        assert options == ["[s]  Stop it; Ctrl+W starts it again", "[Q]  Go back"]
+        assert options == ["[s]  Stop it (Ctrl+W starts it again)", "[Q]  Go back"]
         assert "Stop it anyway" in str(app.screen.query_one(Label).render())
         await pilot.press("q")
         await until(pilot, lambda: app.screen is app.chat)
@@ -137,7 +139,7 @@ async def test_lines_that_are_asked_for_name_the_key_that_goes_back_now(tmp_path
         for key, screen in forms.items():
             await app.push_screen(screen)
             hint = str(screen.query_one(".hint", Label).render())
-            assert hint == f"Enter takes it, {key.upper()} goes back."
+            assert hint == f"Enter accepts, {key.upper()} goes back."
             await pilot.press(key)
             await until(pilot, lambda: app.screen is app.chat)
 
@@ -152,23 +154,23 @@ async def test_what_stands_below_an_answer_names_the_keys_that_actions_have_now(
             return " ".join(filter(None, lines))
 
         app.show_answer(Content("Hi"), Finished("length", 1, 0, 1, 1.0, 1.0, 1.0))
-        await until(pilot, lambda: "Ctrl+U goes on with it." in shown())
+        await until(pilot, lambda: "Ctrl+U continues it." in shown())
         failed = Answer.past("")
         failed.state, failed.cause, failed.remedies = "failed", "It broke.", (NewChat(), AskAgain())
         app.chat.conversations.shown = conversation = Conversation("c", [Exchange("hi", failed)])
         transcript.show(conversation)
-        await until(pilot, lambda: "F3 begins a new chat. Ctrl+K asks again." in shown())
+        await until(pilot, lambda: "F3 starts a new chat. Ctrl+K asks again." in shown())
         assert failed.remedy == "Start a new conversation. Ask again."
 
         begun = Answer.past("Hi")
         begun.state, begun.cause, begun.remedies = "failed", "It broke.", (StartServer(), AskAgain())
         conversation.every[0].answer = begun
         transcript.show(conversation)
-        await until(pilot, lambda: "Ctrl+U goes on where it stopped" in shown())
+        await until(pilot, lambda: "Ctrl+U continues it (" in shown())
         conversation.ask("And then?").answer = Answer.past("No more.")
         transcript.show(conversation)
         await until(pilot, lambda: "No more." in shown())
-        assert "goes on" not in shown()
+        assert "continues" not in shown()
 
 
 async def test_stages_of_a_launch_name_the_keys_that_actions_have_now(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ async def test_stages_of_a_launch_name_the_keys_that_actions_have_now(tmp_path: 
         for event in (
             StageStarted("server", "demo"),
             Notice.of("server", "It does nothing. Still waiting.", GiveUp()),
-            StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130),
+            StageFailed("server", "Cancelled.", "<chat.start> continues it.", 130),
         ):
             app.chat.post_message(StageReported(event))
 
@@ -186,8 +188,8 @@ async def test_stages_of_a_launch_name_the_keys_that_actions_have_now(tmp_path: 
             stages = app.chat.query_one(Stages)
             return " ".join(" ".join(stages.render_line(y).text.split()) for y in range(stages.size.height))
 
-        await until(pilot, lambda: "Ctrl+W goes on where it was." in shown())
-        assert "Still waiting. Ctrl+X gives up." in shown()
+        await until(pilot, lambda: "Ctrl+W continues it." in shown())
+        assert "Still waiting. Ctrl+X cancels." in shown()
 
 
 async def test_the_line_that_marks_names_the_keys_that_actions_have_now(tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ async def test_the_line_that_marks_names_the_keys_that_actions_have_now(tmp_path
         app.show_chat()
         await until(pilot, lambda: app.chat.query_one(Transcript).settled)
         await pilot.press("f8", "home", "d")
-        await until(pilot, lambda: "Z puts it back." in str(app.chat.query_one("Selection").render()))
+        await until(pilot, lambda: "Z restores it." in str(app.chat.query_one("Selection").render()))
 
 
 async def test_another_key_stops_though_the_prompt_has_a_use_for_it(tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ async def test_another_key_stops_though_the_prompt_has_a_use_for_it(tmp_path: Pa
         await pilot.press("f8", "home", "e")
         await until(pilot, lambda: app.chat.composer.edited is not None)
         title = str(app.chat.composer.prompt.border_title)
-        assert title == "Editing question 1: Ctrl+E asks it anew, Ctrl+X leaves it"
+        assert title == "Editing question 1: Ctrl+E asks again, Ctrl+X cancels"
         await pilot.press("ctrl+x")
         await until(pilot, lambda: app.chat.composer.edited is None)
         assert app.clipboard == ""

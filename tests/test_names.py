@@ -213,7 +213,7 @@ def test_headers_are_known_for_their_own_file_alone_even_without_the_hubs_word(
             [f"Tiny-{quant}.gguf" for quant in ("BF16", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")],
             "Q6_K_L",
             "has no file for Q6_K_L",
-            "The nearest are Q6_K, Q5_K_M, Q4_K_M, Q3_K_M. It has BF16, Q2_K, Q3_K_M, Q4_K_M, Q5_K_M, Q6_K, Q8_0.",
+            "The closest are Q6_K, Q5_K_M, Q4_K_M, Q3_K_M. It has BF16, Q2_K, Q3_K_M, Q4_K_M, Q5_K_M, Q6_K, Q8_0.",
         ),
         (["a-Q4_0.gguf", "b-Q4_0.gguf"], "Q4_0", "several models for Q4_0: a-Q4_0, b-Q4_0", f"hf:{REPO}:a-Q4_0"),
         (["a/m.gguf", "b/m.gguf"], "m", "several models for m: a/m, b/m", f"hf:{REPO}:a/m"),
@@ -222,7 +222,7 @@ def test_headers_are_known_for_their_own_file_alone_even_without_the_hubs_word(
         (
             ["T.Q6_K.gguf.part10of10", "T.Q6_K.gguf.part1of10", "T.Q6_K.gguf.part2of10", "T.Q2_K.gguf"],
             "Q6_K",
-            "has Q6_K only in pieces that must be joined",
+            "has Q6_K only in parts that must be joined",
             "cat T.Q6_K.gguf.part1of10 T.Q6_K.gguf.part2of10 T.Q6_K.gguf.part10of10 > T.Q6_K.gguf",
         ),
     ],

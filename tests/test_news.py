@@ -12,7 +12,7 @@ from r1tui.tui.controllers.models import server_notice
         ("ready", Status(state="failed", cause="It ended."), "It ended. <chat.start> starts it again."),
         ("ready", Status(state="restarting", cause="It ended.", remedy="Soon."), "It ended. Soon."),
         ("ready", Status(state="ready", supervisor_pid=1, cause="It hangs.", remedy="Ctrl+R."), "It hangs. Ctrl+R."),
-        ("sleeping", Status(state="ready"), "The model is loaded again."),
+        ("sleeping", Status(state="ready"), "The model is reloaded."),
         ("loading", Status(state="ready"), None),
         (None, Status(state="failed", cause="Yesterday."), None),
     ],

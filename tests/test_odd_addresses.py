@@ -33,7 +33,7 @@ async def test_addresses_that_are_wrong_are_told_apart(tmp_path: Path, monkeypat
         monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
         assert "is for another name" in await why(f"https://127.1:{tls.port}")
         monkeypatch.delenv("SSL_CERT_FILE")
-        assert "does not speak https" in await why(f"https://localhost:{http.port}")
+        assert "does not use https" in await why(f"https://localhost:{http.port}")
         assert "https" in await why(f"http://localhost:{tls.port}")
     assert "no host named nowhere.invalid" in await why("http://nowhere.invalid:80")
     assert "No server answers" in await why("http://127.0.0.1:1")

@@ -152,6 +152,6 @@ def test_a_folder_that_cannot_be_closed_to_others_is_named(tmp_path: Path, monke
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(self))
 
     monkeypatch.setattr(Path, "chmod", chmod)
-    with pytest.raises(R1tuiError, match="has no permissions") as caught:
+    with pytest.raises(R1tuiError, match="does not support permissions") as caught:
         private_folder(folder)
     assert str(folder) in caught.value.cause

@@ -204,7 +204,7 @@ def test_no_context_beyond_the_trained_one(tiny_r1: Callable[..., Path]) -> None
 
 def test_the_engine_may_decide(r1: dict[str, Header]) -> None:
     by_hand = plan(r1["mla"], (24,), strategy="engine", n_gpu_layers=5)
-    assert "--fit decides" not in " ".join(by_hand.reasons)  # nothing is left to it
+    assert "--fit places" not in " ".join(by_hand.reasons)  # nothing is left to it
     made = plan(r1["mla"], (24,), strategy="engine")
     assert (made.n_gpu_layers, made.n_cpu_moe) == (None, None)
     assert "--n-gpu-layers" not in made.arguments()

@@ -152,7 +152,7 @@ def test_llama_cpp_s_own_choice_is_asked_for_and_shown(
     made = plan_here(subject, request, engine, paths, workers[:1])
     assert (made.n_gpu_layers, made.source) == (None, "engine")
     assert 0 < made.devices[0].planned_mib < 64 * GIB  # what it fits, not all 131 GiB
-    assert made.reasons[0].startswith("llama.cpp's --fit decides")
+    assert made.reasons[0].startswith("llama.cpp's --fit places")
 
 
 @pytest.mark.parametrize(("state", "pid"), [("failed", None), ("sleeping", 5), ("stopping", 5)])
@@ -385,7 +385,7 @@ def test_models_that_are_not_here_are_compared_in_full_by_their_size(r1tui: Comm
     assert later["n_gpu_layers"] == 62
     assert later["n_cpu_moe"] > 50
     table = r1tui(*asked).stdout
-    assert "its size is unknown" in table
+    assert "size unknown" in table
     lines = [line for line in table.splitlines() if line.startswith(("r1-", "qwen-", "llama-"))]
     assert len({len(line.split("  ")) > 5 for line in lines}) == 1
 

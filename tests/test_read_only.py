@@ -147,6 +147,6 @@ def test_the_screen_goes_on_on_a_read_only_home(
         until_said = "words. r1tui keeps trying"
         terminal.wait_for(until_said)
         terminal.type("\x11")
-        terminal.wait_for("Leave and lose")
+        terminal.wait_for("Quit and lose")
         terminal.type("l")
         assert terminal.ended() == 0

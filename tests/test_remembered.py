@@ -82,7 +82,7 @@ def test_the_list_shows_the_hubs_sizes_with_their_age_while_it_is_away(
     assert rows(r1tui)["tiny"]["size_gib"] is None
     refreshed = r1tui("variants", "--refresh")
     assert "no repository unsloth/DeepSeek-R1-GGUF" in refreshed.stderr
-    assert "The sizes of 1 of 20 models are the hub's, asked " in refreshed.stdout
+    assert "1 of 20 sizes are from the hub, asked " in refreshed.stdout
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     tiny = rows(r1tui)["tiny"]
     assert tiny["size_gib"] == 0.0

@@ -1,4 +1,4 @@
-"""Saving a listing to a file: its name, its folder, and what is there already."""
+"""Saving a listing to a file: its name, its folder, and what is talready here."""
 
 from pathlib import Path
 
@@ -102,7 +102,7 @@ async def test_a_folder_that_is_not_there_is_made_when_the_user_wants_it(tmp_pat
             one.app.screen.query_one(Input).value = str(typed)
             await one.pilot.press("enter")
             await until(one.pilot, lambda: isinstance(one.app.screen, AskScreen))
-            assert f"There is no folder {wanted}." in str(one.app.screen.query_one(Label).render())
+            assert f"The folder {wanted} does not exist." in str(one.app.screen.query_one(Label).render())
             await one.pilot.press(key)
             await until(one.pilot, lambda screen=screen: isinstance(one.app.screen, screen))  # type: ignore[misc]
             assert wanted.exists() == (key == "m")

@@ -52,7 +52,7 @@ async def test_the_footer_has_the_keys_of_what_is_marked(tmp_path: Path) -> None
         def shown() -> set[str]:
             return {binding.binding.description for binding in one.app.screen.active_bindings.values()}
 
-        assert {"Edit", "Ask anew", "Delete", "Copy", "Thinking", "Done"} <= shown()
+        assert {"Edit", "Retry", "Delete", "Copy", "Thinking", "Done"} <= shown()
         assert not {"Branch", "Undo"} & shown()
         await one.press("down")
         assert {"Copy", "Save", "Check", "Done"} <= shown()
@@ -112,8 +112,8 @@ async def test_what_is_copied_is_not_a_key_where_it_is_pasted(tmp_path: Path) ->
 async def test_a_listing_is_checked_and_its_wrong_line_is_shown(tmp_path: Path) -> None:
     async with chat(tmp_path, talk()) as one:
         await one.press("ctrl+y", "up", "c")
-        await until(one.pilot, lambda: "does not parse" in one.bar)
-        assert one.bar == "Line 2 does not parse: '(' was never closed."
+        await until(one.pilot, lambda: "Syntax error" in one.bar)
+        assert one.bar == "Syntax error in line 2: '(' was never closed."
         await settle(one.pilot, one.transcript)
         (wrong,) = [
             strip.text for y in range(one.transcript.size.height)
@@ -121,7 +121,7 @@ async def test_a_listing_is_checked_and_its_wrong_line_is_shown(tmp_path: Path) 
         ]  # fmt: skip
         assert wrong.split()[:2] == ["▎", "y"]
         await one.press("up", "c")
-        await until(one.pilot, lambda: one.bar == "It parses; nothing was executed.")
+        await until(one.pilot, lambda: one.bar == "The syntax is correct; nothing was executed.")
 
 
 async def test_of_a_marked_exchange_the_only_listing_is_checked_and_of_several_one_is_to_be_marked(
@@ -130,18 +130,18 @@ async def test_of_a_marked_exchange_the_only_listing_is_checked_and_of_several_o
     exchanges = [exchange("First?", PYTHON), exchange("Second?", PYTHON + BROKEN), exchange("Third?", "No code.")]
     async with chat(tmp_path, Conversation("c", exchanges)) as one:
         await one.press("ctrl+y", "home", "c")
-        await until(one.pilot, lambda: one.bar == "It parses; nothing was executed.")
+        await until(one.pilot, lambda: one.bar == "The syntax is correct; nothing was executed.")
         assert one.mark == ("First?", 1)
         await one.press("down", "c")
         assert one.mark == ("Second?", 0)
-        assert one.bar == "There are 2 code blocks: Down marks the next one, then C checks it."
+        assert one.bar == "There are 2 code blocks: Down selects the next, C checks it."
 
 
 async def test_the_wrong_line_of_a_long_listing_is_brought_into_view(tmp_path: Path) -> None:
     code = "x = 1\n" * 600 + "oh no\n" + "x = 1\n" * 600
     async with chat(tmp_path, Conversation("c", [exchange("?", f"```python\n{code}```\n")]), (80, 24)) as one:
         await one.press("ctrl+y", "c")
-        await until(one.pilot, lambda: "Line 601" in one.bar)
+        await until(one.pilot, lambda: "line 601" in one.bar)
         await settle(one.pilot, one.transcript)
         assert any("oh no" in line for line in one.lines)
 
@@ -197,7 +197,7 @@ async def test_editing_says_so_and_esc_puts_back_what_the_prompt_had(tmp_path: P
         one.app.chat.models.ready = True
         await one.press(*"draft", "ctrl+y", "home", "e")
         assert one.prompt.text == "First?"
-        assert str(one.prompt.border_title) == "Editing question 1: Enter asks it anew, Esc leaves it"
+        assert str(one.prompt.border_title) == "Editing question 1: Enter asks again, Esc cancels"
         await one.press("!", "escape")
         assert one.prompt.text == "draft"
         assert not one.prompt.border_title

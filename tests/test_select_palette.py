@@ -24,7 +24,7 @@ async def test_what_is_done_with_something_marked_can_be_begun_while_nothing_is(
 
         await begin("select.delete")
         assert one.questions == ["First?"]
-        assert one.bar == "It is deleted. U puts it back."
+        assert one.bar == "Deleted. U restores it."
         await one.press("u", "escape")
         assert one.questions == ["First?", "Second?"]
         await begin("select.copy")
@@ -33,7 +33,7 @@ async def test_what_is_done_with_something_marked_can_be_begun_while_nothing_is(
         await one.press("escape")
         await begin("select.check")
         assert one.mark == ("First?", 2)
-        await until(one.pilot, lambda: "does not parse" in one.bar)
+        await until(one.pilot, lambda: "Syntax error" in one.bar)
         await one.press("escape")
         await begin("select.up")
         assert one.mark == ("First?", 2)
@@ -55,7 +55,7 @@ async def test_the_palette_says_how_to_come_to_what_needs_a_mark(tmp_path: Path)
     async with chat(tmp_path, talk()) as one:
         hits = [hit async for hit in ActionsProvider(one.app.chat).search("delete exchange")]
         assert hits[0].text == "Delete exchange"
-        assert (hits[0].help or "").endswith("(Ctrl+Y, then D: with any)")
+        assert (hits[0].help or "").endswith("(Ctrl+Y, then D: any)")
         await one.press("ctrl+y")
         hits = [hit async for hit in ActionsProvider(one.app.chat).search("delete exchange")]
         assert (hits[0].help or "").endswith("conversation. (D)")
@@ -67,7 +67,7 @@ async def test_the_palette_has_what_the_keys_do(tmp_path: Path) -> None:
         def offered() -> dict[str, Action]:
             return {action.command.title: action for action in actions(one.app.screen)}
 
-        wanted = {"Copy answer or code", "Check code", "Ask anew", "Copy the last code block"}
+        wanted = {"Copy answer or code", "Check code", "Retry", "Copy the last code block"}
         assert wanted <= offered().keys()
         await one.press("ctrl+y", "home", "down")
         assert wanted <= offered().keys()

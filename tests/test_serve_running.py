@@ -39,6 +39,6 @@ def test_a_port_that_only_the_config_names_is_told_and_settings_are_said_to_stay
     r1tui.configure(text)
     ran = r1tui("serve", "--model", model, "--detach", *more)
     assert ran.returncode == 0
-    assert "The config names 127.0.0.1:4711" in ran.stderr
-    assert "keeps the settings that it was started with" in ran.stderr
+    assert "The config says 127.0.0.1:4711" in ran.stderr
+    assert "keeps its settings" in ran.stderr
     assert len(ran.stdout.splitlines()) == 1

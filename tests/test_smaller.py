@@ -102,6 +102,6 @@ def test_a_device_that_is_fuller_than_it_says_gets_less_and_the_launch_tells_it(
     events = [json.loads(line) for line in ran.stdout.splitlines()]
     assert (ran.returncode, events[-1]["event"]) == (0, "stage_done"), ran.stdout + ran.stderr
     [said] = [event["text"] for event in events if event["event"] == "notice"]
-    assert said.startswith("A GPU has too little free memory for this plan. Restarting with less: all on the CPU")
+    assert said.startswith("A GPU has too little free VRAM for this plan. Restarting with less: all on the CPU")
     assert status(r1tui)["restarts"] == 1
     assert '"failed":true' in records_file(r1tui.paths).read_text().replace(" ", "")

@@ -151,7 +151,7 @@ def test_the_batch_from_which_experts_cross_the_bus_follows_from_what_was_measur
     assert (slow_cpu.offload_batch or 0) < slow_bus.offload_batch
     never = offloading(mla, bus_gbps=0.1, cores=128)
     assert never.offload_batch == NEVER_OFFLOAD
-    assert any("the bus is slower" in reason for reason in never.reasons)
+    assert any("the bus was measured slower" in reason for reason in never.reasons)
 
 
 def test_without_a_measurement_llama_cpps_own_number_stays(mla: Header) -> None:
@@ -188,7 +188,7 @@ def test_of_an_rpc_worker_is_said_what_answers_have_shown(paths: Paths, mla: Hea
     status = Status(model=str(mla.path), argv=[str(program)], plan=first.summary())
     for finished, said in (
         (end(0.0, 60.0, prompt_tokens=1000, completion_tokens=3), "The speed is unknown: RPC0 is an RPC worker"),
-        (end(5.0), "Expect 5 tokens/s for answers and 60 for prompts (by what was measured here)."),
+        (end(5.0), "Expect 5 tokens/s for answers and 60 for prompts (measured on this machine)."),
     ):
         remember_answer(paths, status, finished)
         again = make_plan(mla, replace(request, history=find_history_of(paths, mla.path, program)))
@@ -203,14 +203,14 @@ def test_an_answer_to_a_short_prompt_says_nothing_of_prompts(paths: Paths, mla: 
     plan = make_plan(mla, request).summary()
     remember_answer(paths, Status(model=str(mla.path), argv=[str(program)], plan=plan), end(5.0))
     again = make_plan(mla, replace(request, history=find_history_of(paths, mla.path, program)))
-    assert "Expect 5 tokens/s for answers (by what was measured here)." in again.reasons
+    assert "Expect 5 tokens/s for answers (measured on this machine)." in again.reasons
 
 
 def test_a_machine_of_which_only_sizes_are_known_gets_the_wider_band_and_says_so(mla: Header) -> None:
     made = make_plan(mla, PlanRequest(128 * GIB, 128 * GIB, 2, devices=(Device("CUDA0", "cuda", 24 * GIB, 24 * GIB),)))
     low, high = made.speed.answer
     assert high == pytest.approx(WHAT_IF_WIDTH * low, rel=0.1)
-    assert any("a guess: the speed of CUDA0 and the host's memory" in reason for reason in made.reasons)
+    assert any("a guess: the speed of CUDA0 and RAM" in reason for reason in made.reasons)
 
 
 def test_what_cannot_run_has_no_speed(mla: Header) -> None:

@@ -36,8 +36,8 @@ BUILDING: list[StageEvent] = [
 READY: list[StageEvent] = [
     StageDone("engine", "/cache/engines/b11434-cpu/bin/llama-server"),
     StageDone("model", "/data/models/demo/SmolLM2.gguf"),
-    StageStarted("plan", "What goes where"),
-    StageDone("plan", "cpu", "There is no GPU to use: everything runs on the CPU."),
+    StageStarted("plan", "Memory plan"),
+    StageDone("plan", "cpu", "No usable GPU: everything runs on the CPU."),
     StageStarted("server", "llama-server with demo"),
     LogLine("server", "loading"),
 ]
@@ -145,9 +145,9 @@ async def test_a_remedy_can_be_selected_and_copied() -> None:
 async def test_a_failure_ends_what_ran_beside_it_and_a_cancelled_launch_is_none() -> None:
     app = Launching()
     async with app.run_test(size=(80, 24)) as pilot:
-        text = await told(app, [*BUILDING, StageFailed("model", "The disk is full.", "Make room.")], pilot)
+        text = await told(app, [*BUILDING, StageFailed("model", "The disk is full.", "Free some disk space.")], pilot)
         assert "■ engine" in text
-        assert "it goes on where it was next time" in text
+        assert "It continues next time" in text
         assert "✗ model" in text
         assert not app.stages.running("engine")
         app.stages.reset()

@@ -185,7 +185,7 @@ def test_a_running_answer_without_a_record_was_stopped_with_all_that_had_come(st
         "before",
         "Hm",
     )
-    assert "r1tui ended" in exchange.answer.cause
+    assert "r1tui quit" in exchange.answer.cause
     assert exchange.answer.can_go_on
     changes = opened.tracker.changes()
     assert changes is not None

@@ -72,8 +72,8 @@ def test_several_requests_on_one_connection(supervisor: Paths) -> None:
         (request(op="answer_started", conversation_id="x" * 257), "Not a request"),
         (b"[" * 5000 + b"\n", "Not a request"),
         (b"{" + b" " * LONGEST_REQUEST_BYTES + b"}\n", "too long"),
-        (b'{"op": "stop", "v": 1}\n', "version 2 of the protocol, not 1"),
-        (b'{"op": "stop"}\n', "version 2 of the protocol, not 0"),
+        (b'{"op": "stop", "v": 1}\n', "protocol version 2, not 1"),
+        (b'{"op": "stop"}\n', "protocol version 2, not 0"),
     ],
 )
 def test_what_is_no_request_is_answered_and_nothing_is_done(supervisor: Paths, sent: bytes, cause: str) -> None:

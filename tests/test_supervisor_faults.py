@@ -275,7 +275,7 @@ def test_the_state_file_of_another_version_is_read_as_far_as_it_can_be(paths: Pa
     paths.state_file.write_text(json.dumps({**raw, "version": 99, "new key": [1]}))
     status = client.status(paths)
     assert status.pid is not None
-    assert "another r1tui (state version 99)" in (status.cause or "")
+    assert "another r1tui version (state version 99)" in (status.cause or "")
     assert "r1tui stop" in (status.remedy or "")
 
 

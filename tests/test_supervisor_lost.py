@@ -299,4 +299,4 @@ def test_the_commands_find_it(r1tui: CommandLine, paths: Paths, tiny_r1: TinyMod
     assert alive(record.server)
     assert r1tui("stop").stderr == "Stopped.\n"
     assert identify(record.server.pid) is None
-    assert r1tui("stop").stderr == "Nothing was running.\n"
+    assert r1tui("stop").stderr == "No server was running.\n"

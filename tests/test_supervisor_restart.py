@@ -154,7 +154,7 @@ def test_when_nothing_smaller_is_left_the_want_of_memory_is_the_reason(paths: Pa
     client.start(toy.spec(smaller=smaller(toy), restart_delays_s=[0.0]), paths)
     failed = last_settled(paths)
     assert failed.state == "failed"
-    assert "A GPU has too little free memory" in (failed.cause or "")
+    assert "A GPU has too little free VRAM" in (failed.cause or "")
     assert toy.starts == ["", "cpu-moe", "short"]
 
 

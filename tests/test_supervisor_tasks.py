@@ -24,11 +24,11 @@ from tests.conftest import TinyModel
 from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
 
 POINTS = {
-    "r1tui.supervisor.watches:check_health": "The health check of the supervisor",
-    "r1tui.supervisor.watches:OomWatch.look": "The look at log and memory of the supervisor",
-    "r1tui.supervisor.watches:cap_log": "The look at log and memory of the supervisor",
-    "r1tui.supervisor.watches:is_asked_by_others": "The wait for the server's owner of the supervisor",
-    "r1tui.supervisor.prompts:idle_s": "The keeping of prompt caches of the supervisor",
+    "r1tui.supervisor.watches:check_health": "Checking the server's health (supervisor)",
+    "r1tui.supervisor.watches:OomWatch.look": "Watching log and memory (supervisor)",
+    "r1tui.supervisor.watches:cap_log": "Watching log and memory (supervisor)",
+    "r1tui.supervisor.watches:is_asked_by_others": "Watching the server's owner (supervisor)",
+    "r1tui.supervisor.prompts:idle_s": "Saving prompt caches (supervisor)",
 }
 """Where a task of a running server meets what nobody foresaw, and what it is called then."""
 OTHERS = (
@@ -152,7 +152,7 @@ def test_the_real_server_is_ended_in_order_when_a_task_dies(
     hook.raises("r1tui.supervisor.watches:check_health")
     failed = ended(paths)
     assert (failed.state, failed.exit_status) == ("failed", 0)
-    assert "health check" in (failed.cause or "")
+    assert "the server's health" in (failed.cause or "")
     assert not alive(server)
     assert not list(paths.run.iterdir())
 

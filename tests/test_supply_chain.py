@@ -87,7 +87,7 @@ def test_a_file_that_is_not_the_index_s_own_is_refused(
 ) -> None:
     publish(tmp_path / "main", evil, sha256_of(good))
     only_these_indexes(monkeypatch, tmp_path / "main")
-    with pytest.raises(R1tuiError, match="is not the file that the index names"):
+    with pytest.raises(R1tuiError, match="is not the file that the index lists"):
         fetch_sdist("toy", "1.0", tmp_path / "here", lambda line: None)
     assert not mark.exists()
 

@@ -34,7 +34,7 @@ async def test_the_cursor_shows_a_theme_at_once_and_escape_brings_the_old_one_ba
         assert app.screen.query_one(OptionList).highlighted_option.id == DEFAULT  # type: ignore[union-attr]
         await pilot.press("down", "down")
         await until(pilot, lambda: app.theme == "r1-light" and background(app) == "#F7F7F4")
-        await pilot.press("ctrl+underscore")  # it is there already
+        await pilot.press("ctrl+underscore")  # it is talready here
         await pilot.press("escape")
         await until(pilot, lambda: app.theme == DEFAULT and background(app) == before)
         assert app.screen is app.chat

@@ -103,7 +103,7 @@ async def test_a_stopped_answer_keeps_what_came_and_says_so() -> None:
     async with seat.run_test(size=(80, 24)) as pilot:
         await send(pilot, seat, Content("one **two"), Finished("cancelled", 12, 0, 4, 100.0, 50.0, 10.0))
         assert "  one **two" in seat.lines
-        assert "  Stopped. F8 goes on with it." in seat.lines
+        assert "  Stopped. F8 continues it." in seat.lines
 
 
 async def test_a_line_below_the_answer_says_how_it_was_made_and_a_narrow_one_says_less() -> None:
@@ -153,7 +153,7 @@ async def test_an_answer_that_goes_on_is_drawn_as_one_that_came_at_once() -> Non
     cut = Finished("length", 12, 0, 4, 100.0, 50.0, 10.0)
     async with seat.run_test(size=(80, 24)) as pilot:
         await send(pilot, seat, Content("```python\nx = 1"), cut)
-        assert "  Cut off at the limit of tokens (sampling.max_tokens). F8 goes on with it." in seat.lines
+        assert "  Cut off at the token limit (sampling.max_tokens). F8 continues it." in seat.lines
         for rest in ("\ny = 2\n``", "`\n\n- one\n- two\n"):
             seat.conversation.exchanges[-1].answer.go_on()
             seat.transcript.touch()

@@ -225,7 +225,7 @@ def test_what_came_is_not_fetched_again(hub: Hub, paths: Paths) -> None:
     told = fetch(paths)
     assert_arrived(hub.repositories[REPO].files, paths)
     assert sum(hub.asked.values()) == total - here
-    assert "here already" in told.notices
+    assert "already here" in told.notices
 
 
 def test_going_on_needs_no_list_from_the_hub(hub: Hub, paths: Paths) -> None:
@@ -273,7 +273,7 @@ def test_a_full_disk_is_waited_for(hub: Hub, paths: Paths, monkeypatch: pytest.M
     )
     told = fetch(paths, lambda event: freed.set() if isinstance(event, FilesProgress) and event.paused else None)
     assert "is full" in told.notices
-    assert "The disk has room again. Continuing." in told.notices
+    assert "The disk has free space again. Continuing." in told.notices
     assert_arrived(hub.repositories[REPO].files, paths)
 
 
@@ -302,7 +302,7 @@ def test_a_touched_file_is_read_once_and_kept(hub: Hub, paths: Paths) -> None:
 def test_the_next_download_knows_how_long_it_takes(hub: Hub, paths: Paths) -> None:
     paths.download_rate.parent.mkdir(parents=True)
     paths.download_rate.write_text('{"bytes_per_s": 1048576}')
-    assert "at the last rate, 1.0 MiB/s" in fetch(paths).notices
+    assert "at the last speed, 1.0 MiB/s" in fetch(paths).notices
 
 
 @pytest.mark.parametrize("right", [True, False])

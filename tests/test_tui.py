@@ -261,8 +261,8 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
         ({"chat.log": "f11", "chat.stop": "escape,ctrl+x"}, []),
         ({"chat.log": "f2", "chat.variants": "f6"}, []),
         ({"chat.continue": "f8"}, []),
-        ({"chat.lgo": "f11"}, ["There is no action 'chat.lgo'. Did you mean chat.log?"]),
-        ({"nothing at all": "f11"}, ["There is no action 'nothing at all'."]),
+        ({"chat.lgo": "f11"}, ["Unknown action 'chat.lgo'. Did you mean chat.log?"]),
+        ({"nothing at all": "f11"}, ["Unknown action 'nothing at all'."]),
         ({"chat.log": "f11, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
         ({"chat.log": "f10"}, ["f10 is the key of app.slow_link and of chat.log."]),
         ({"chat.stop": "ctrl-x"}, ["chat.stop: no key is called 'ctrl-x'. Did you mean ctrl+x?"]),
@@ -327,7 +327,7 @@ async def test_the_log_is_searched_and_filtered_while_it_grows(paths: Paths, con
             log.write("0.00.004.000 I no match\n0.00.005.000 I memory is free\n")
         await until(pilot, lambda: [line.split()[1] for line in shown(screen)] == ["E", "I"])
         await pilot.press(*"zz")
-        await until(pilot, lambda: title(screen).endswith("all lines with 'memzz': there are none"))
+        await until(pilot, lambda: title(screen).endswith("all lines with 'memzz': no matches"))
         with paths.server_log.open("a") as log:
             log.write("0.00.006.000 I memzz\n")
         await until(pilot, lambda: len(shown(screen)) == 1 and title(screen).endswith("with 'memzz'"))

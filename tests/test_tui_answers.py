@@ -340,7 +340,7 @@ async def test_a_full_context_is_told_from_the_token_limit_and_the_conversation_
         await until(pilot, lambda: second.state == "done")
         assert second.thinking.text.startswith(LONG_THINK)
         assert second.finished is not None
-        assert (second.finished.prompt_tokens or 99) < 50, "thoughts are not sent again"
+        assert (second.finished.prompt_tokens or 99) < 50, "thinking is not sent again"
 
 
 async def test_a_failed_answer_names_keys(paths: Paths, config: Config, endless: Path) -> None:

@@ -241,7 +241,7 @@ async def test_another_clients_answer_is_told_and_stopping_it_is_asked_about(
         await ready(app, pilot)
         stream = open_stream(paths.server_socket, "of another tool")
         await ask(app, pilot, "hi")
-        await until(pilot, lambda: any("comes after it" in text for text in said))
+        await until(pilot, lambda: any("yours comes next" in text for text in said))
         await pilot.press("ctrl+q")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("escape")

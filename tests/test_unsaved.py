@@ -41,7 +41,7 @@ class Answer3000(Script):
 
 
 SCRIPT = Answer3000(0, N_TOKENS, 4_000.0)
-FULL = R1tuiError("The disk is full.", "Make room.")
+FULL = R1tuiError("The disk is full.", "Free some disk space.")
 
 
 class Answering:
@@ -124,10 +124,10 @@ def saved_elsewhere(folder: Path) -> str:
 def test_leaving_waits_for_room_and_then_everything_is_there(paths: Paths, disk: SmallDisk) -> None:
     with filled_in_mid_answer(paths, disk) as terminal:
         terminal.type("\x11")
-        terminal.wait_for("Leave and lose")
+        terminal.wait_for("Quit and lose")
         terminal.type("\x1b")
         terminal.type("\x11")
-        until(lambda: terminal.shown.count(b"Leave and lose") > 1)
+        until(lambda: terminal.shown.count(b"Quit and lose") > 1)
         assert kept_answer(paths) != whole_answer()
         disk.empty()
         assert terminal.ended() == 0
@@ -144,13 +144,13 @@ def test_the_line_names_the_key_where_the_screen_is_narrow_and_goes_when_there_i
         until(lambda: kept_answer(paths).strip() == whole_answer().strip())
         terminal.type("\x11")
         assert terminal.ended() == 0
-        assert b"Leave and lose" not in terminal.shown
+        assert b"Quit and lose" not in terminal.shown
 
 
 def test_leaving_saves_it_in_another_folder(paths: Paths, disk: SmallDisk, home: Path) -> None:
     with filled_in_mid_answer(paths, disk) as terminal:
         terminal.type("\x11")
-        terminal.wait_for("Leave and lose")
+        terminal.wait_for("Quit and lose")
         terminal.type("f")
         terminal.wait_for("in this folder")
         terminal.type("/mine\r")
@@ -162,7 +162,7 @@ def test_leaving_saves_it_in_another_folder(paths: Paths, disk: SmallDisk, home:
 def test_what_is_given_up_is_not_called_kept(paths: Paths, disk: SmallDisk, home: Path) -> None:
     with filled_in_mid_answer(paths, disk) as terminal:
         terminal.type("\x11")
-        terminal.wait_for("Leave and lose")
+        terminal.wait_for("Quit and lose")
         terminal.type("l")
         assert terminal.ended() == 0
     assert list(home.glob(f"{PREFIX}*")) == []
@@ -193,7 +193,7 @@ def test_an_end_without_a_question_saves_it_elsewhere_and_says_where(
             until(lambda: f"is in {home / PREFIX}" in terminal.shown.decode())
     assert whole_answer().strip() in saved_elsewhere(home)
     with Terminal("--attach", f"unix:{paths.run}/none.sock", columns=140) as terminal:
-        terminal.wait_for("Words that an earlier")
+        terminal.wait_for("Text that an earlier")
 
 
 def test_a_draft_that_cannot_be_saved_is_said_and_saved_elsewhere(paths: Paths, disk: SmallDisk, home: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_draft_that_cannot_be_saved_is_said_and_saved_elsewhere(paths: Paths, 
         terminal.type("precious")
         terminal.wait_for("Not saved: the draft")
         terminal.type("\x11")
-        terminal.wait_for("Leave and lose the draft")
+        terminal.wait_for("Quit and lose the draft")
         terminal.type("f")
         terminal.wait_for("in this folder")
         terminal.type("\r")
@@ -237,9 +237,9 @@ def test_quitting_with_its_server_loses_nothing_of_an_answer_that_the_disk_has_n
         disk.fill()
         terminal.wait_for("Not saved: ")
         until(lambda: not is_computing(paths), 120)
-        terminal.wait_for("Cut off at the limit")  # the screen may be behind the server
+        terminal.wait_for("Cut off at the token limit")  # the screen may be behind the server
         terminal.type("\x11")
-        terminal.wait_for("Leave and lose")
+        terminal.wait_for("Quit and lose")
         assert supervisor.status(paths).running, "who stays keeps it"
         terminal.type("f")
         terminal.wait_for("in this folder")

@@ -257,7 +257,7 @@ BAD_TOKENS = [
     (f"hf_{SECRET}\0".encode(), "has a NUL"),
     (f"hf_{SECRET}\nhf_{SECRET}\n".encode(), "has a line break"),
     (f"‘hf_{SECRET}’".encode(), "is in quotes"),
-    (f"hf_{SECRET}é".encode("latin-1"), "has a byte that is no UTF-8"),
+    (f"hf_{SECRET}é".encode("latin-1"), "has a byte that is not UTF-8"),
     (None, "cannot be read"),
 ]
 

@@ -31,7 +31,7 @@ class Variant:
     repo: str | None = None
     """OWNER/NAME on the hub."""
     pattern: str | None = None
-    """Which of the repository's files, as a shell pattern on their paths."""
+    """Shell pattern for the paths of the repository's files."""
     revision: str | None = None
     """The repository's revision; None: its main branch."""
     file: Path | None = None
@@ -92,14 +92,14 @@ class Catalog:
             return variant_of_file(Path(name))
         near = get_close_matches(name.casefold(), by_name, n=3, cutoff=0.4)
         hint = f"Did you mean {', '.join(near)}?" if near else ""
-        raise UsageError(f"There is no variant {name!r}.", hint, ListModels())
+        raise UsageError(f"Unknown variant {name!r}.", hint, ListModels())
 
 
 def variant_of_file(path: Path) -> Variant:
     """A model that is nothing but a file; raises UsageError when it is not there."""
     path = expand(str(path))
     if not path.is_file():
-        raise UsageError(f"{path}: no such file.", "Name a GGUF file, a variant, or hf:OWNER/REPO:QUANT.")
+        raise UsageError(f"{path}: no such file.", "Give a GGUF file, a variant, or hf:OWNER/REPO:QUANT.")
     return Variant(name=path.stem, title=str(path), file=path)
 
 
@@ -135,7 +135,7 @@ def _merged(name: str, known: Variant | None, settings: VariantSettings) -> Vari
     key = f"variants.{name}"
     sources = [field for field in ("repo", "file", "package") if getattr(settings, field) is not None]
     if len(sources) > 1:
-        raise ConfigError(f"{key}: {' and '.join(sources)} cannot both be its source.", "Keep one of them.")
+        raise ConfigError(f"{key}: {' and '.join(sources)} cannot both be the source.", "Remove one of them.")
     variant = known or Variant(name=name, title=name)
     if sources and known is not None and getattr(settings, sources[0]) != getattr(known, sources[0]):
         pattern = known.pattern if sources == ["repo"] else None
@@ -153,9 +153,9 @@ def _merged(name: str, known: Variant | None, settings: VariantSettings) -> Vari
     if variant.repo is not None and not REPO.fullmatch(variant.repo):
         raise ConfigError(f"{key}.repo: {variant.repo!r} is not a repository.", "Write OWNER/NAME.")
     if variant.repo is not None and variant.pattern is None:
-        raise ConfigError(f"{key}.pattern is missing.", 'Say which files, for example pattern: "*Q4_K_M*".')
+        raise ConfigError(f"{key}.pattern is missing.", 'Add a pattern for the files, for example pattern: "*Q4_K_M*".')
     if variant.repo is None and variant.package is not None and not PACKAGE.fullmatch(variant.package):
         raise ConfigError(f"{key}.package: {variant.package!r} is not a pinned package.", "Write NAME==VERSION.")
     if not (variant.repo or variant.package or variant.file):
-        raise ConfigError(f"{key} has no source.", "Give it repo and pattern, or file, or package.")
+        raise ConfigError(f"{key} has no source.", "Add repo and pattern, or file, or package.")
     return variant

@@ -25,7 +25,7 @@ from r1tui.system.lazy import asyncio
 
 AnswerState = Literal["waiting", "reading", "thinking", "answering", "done", "stopped", "failed"]
 Cut = Literal["", "limit", "context"]
-"""What an answer that did not end by itself was ended by: the limit of its tokens, or the end of the context."""
+"""Cause of an early end: the token limit, or the end of the context."""
 CONTEXT_FULL = "context"
 """The `finish_reason` of an answer that ended where the context does; llama-server says `length` to both."""
 Item = TypeVar("Item")
@@ -48,7 +48,7 @@ class Pieces:
             self._pieces.append(text)
 
     def since(self, seen: int) -> tuple[str, int]:
-        """What came after the first `seen` pieces, and the number to ask with the next time."""
+        """The pieces after the first `seen`, and the number to ask with the next time."""
         count = len(self._pieces)
         return ("".join(self._pieces[seen:]) if seen < count else ""), count
 
@@ -64,7 +64,7 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Base:
-    """What an answer had when a later request went on with it: characters, tokens, seconds."""
+    """Characters, tokens and seconds of an answer when a later request continued it."""
 
     content_chars: int = 0
     thinking_chars: int = 0
@@ -81,26 +81,26 @@ class Answer:
         self.thinking = Pieces()
         self.content = Pieces()
         self.has_thoughts = False
-        """Whether the thinking has more than white space."""
+        """True if the thinking has more than white space."""
         self.prompt: PromptProgress | None = None
         self.timings: Timings | None = None
         self.finished: Finished | None = None
         self.cause = ""
-        """What went wrong, of a failed answer; otherwise empty, as are its `remedies`."""
+        """Cause of a failed answer; otherwise empty, as are its `remedies`."""
         self.remedies: Remedies = ()
         self.tokens = 0
         """Tokens made so far, thinking included: the server's count, or ours where it sends none."""
         self.thinking_tokens = 0
         self.cut: Cut = ""
-        """What cut it off; empty while it runs and when it ended by itself."""
+        """Cause of an early end; empty while it runs and when it ended by itself."""
         self.base: Base | None = None
-        """What it had when it was last gone on with; None: one request made all of it."""
+        """State when it was last continued; None: one request made all of it."""
         self.saved = ("", "")
-        """What was on disk of it, answer and thinking, when its record was begun to be read, which may have less."""
+        """Saved extent of answer and thinking when reading of its record began; the record may have less."""
         self.completion_id = ""
-        """What the server calls it while it runs."""
+        """Its id on the server while it runs."""
         self._before: tuple[AnswerState, Cut, str, Remedies] = ("stopped", "", "", ())
-        """What it was before it was gone on with, with cause and remedies."""
+        """Its state, cause and remedies before it was continued."""
         self._clock = clock
         self._progress_s = 0.0
         self._thinking_from_s: float | None = None
@@ -143,18 +143,18 @@ class Answer:
 
     @property
     def context_tokens(self) -> int | None:
-        """What its prompt and itself take of the context; None where nobody has counted."""
+        """Tokens of its prompt and itself in the context; None if not counted."""
         counters = self.finished or self.timings
         return counters.context_tokens or None if counters else None
 
     @property
     def has_less_than_saved(self) -> bool:
-        """Whether less of it was read again than is on disk."""
+        """True if less of it was read again than is on disk."""
         return len(self.content.text) < len(self.saved[0]) or len(self.thinking.text) < len(self.saved[1])
 
     @property
     def rest_is_missing(self) -> bool:
-        """Whether it waits for its rest, of which nothing has come."""
+        """True if it waits for its rest, of which nothing has come."""
         base = self.base
         return (
             base is not None
@@ -184,17 +184,17 @@ class Answer:
 
     @property
     def running(self) -> bool:
-        """Whether more may come."""
+        """True if more may come."""
         return self.state in RUNNING
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has neither text nor thinking."""
+        """True if it has neither text nor thinking."""
         return not self.content and not self.has_thoughts
 
     @property
     def thinking_s(self) -> float | None:
-        """How long it has thought, or thought in all; None when it did not or nobody knows.
+        """Seconds of its thinking so far; None if it did not think or nobody knows.
 
         By the server's counters where it sends them, so that a replay says what was true.
         """
@@ -204,7 +204,7 @@ class Answer:
 
     @property
     def reading_left_s(self) -> float | None:
-        """How long the rest of the prompt will take to be read; None while nobody knows."""
+        """Seconds until the rest of the prompt is read; None if unknown."""
         if self.prompt is None or (tps := self.prompt.tps) is None:
             return None
         left_s = (self.prompt.total - self.prompt.processed) / tps
@@ -212,7 +212,7 @@ class Answer:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether it ended early and has a beginning that another request can go on with."""
+        """True if it ended early and has a beginning that another request can go on with."""
         ended_early = self.cut or self.state in ("stopped", "failed")
         return bool(ended_early and (self.content or self.thinking))
 
@@ -267,7 +267,7 @@ class Answer:
             self.thinking_tokens = self._base.thinking_tokens + self.tokens - self._base.tokens
 
     def _content_was_thinking(self) -> None:
-        """What has come as content is thinking; both texts are new ones, for whoever has read them."""
+        """Turn all content so far into thinking; both texts become new objects."""
         self.thinking, self.content = Pieces(self.thinking.text + self.content.text), Pieces()
         self.saved = ("", "")  # which was sorted otherwise
         self.has_thoughts = bool(self.thinking.text.strip())

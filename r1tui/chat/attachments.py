@@ -35,7 +35,7 @@ class Attachment:
     text: str
 
     def block(self) -> str:
-        """How the question has it: its name, and its text in a fence that nothing in it can end."""
+        """Its Markdown in the question: the name, and the text in a fence that it cannot close."""
         longest = max((len(run) for run in re.findall("`+", self.text)), default=0)
         fence = "`" * max(3, longest + 1)
         kind = Path(self.name).suffix.lstrip(".")
@@ -58,32 +58,32 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What was found, those that begin as typed before those that only have it in them."""
+    """Paths found: first those that start with the typed text, then those that contain it."""
 
     found: list[Candidate]
     partial: bool = False
-    """Whether there are more that were not looked at."""
+    """True if there are more that were not looked at."""
 
 
 def mentions(text: str) -> list[str]:
-    """What may be names of files in a question, in order, each once."""
+    """Possible file names in a question, in order, each once."""
     found = [match["quoted"] or match["bare"] for match in _MENTION.finditer(text)]
     return list(dict.fromkeys(found))
 
 
 def mentions_pasted(text: str) -> set[str]:
-    """What may be names of files in a text that the user has not written, with and without what may follow a name."""
+    """Possible file names in a pasted text, with and without the characters that may follow a name."""
     return {one for name in mentions(text) for one in (name, name.rstrip(_PUNCTUATION))}
 
 
 def unfinished_mention(before: str) -> str | None:
-    """What stands of a mention at the end of a line up to the cursor, without its `@`; None where there is none."""
+    """The unfinished mention before the cursor, without its `@`; None if there is none."""
     found = _UNFINISHED.search(before)
     return found[1] if found else None
 
 
 def mention(name: str) -> str:
-    """How a question mentions the file of this name."""
+    """The mention of this file name in a question."""
     return f'@"{name}"' if re.search(r"\s", name) or name[-1:] in _PUNCTUATION else f"@{name}"
 
 
@@ -116,13 +116,13 @@ def read_attachment(name: str, path: Path) -> Attachment:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise R1tuiError(
-            f"{said} cannot be read: {error.strerror}.", f"Take @{said} out, or make it readable."
+            f"{said} cannot be read: {error.strerror}.", f"Remove @{said}, or make it readable."
         ) from error
     if len(data) > MOST_BYTES:
-        remedy = f"Attach a part of it: more than {size(MOST_BYTES)} is more than any context holds."
+        remedy = f"Attach a part of it: no context holds more than {size(MOST_BYTES)}."
         raise R1tuiError(f"{said} is too large to attach.", remedy)
     if b"\0" in data:
-        raise R1tuiError(f"{said} is not a text file.", f"Take @{said} out, or put a space after the @.")
+        raise R1tuiError(f"{said} is not a text file.", f"Remove @{said}, or put a space after the @.")
     try:
         return Attachment(name, cleaned(data.decode("utf-8-sig")))
     except UnicodeDecodeError:
@@ -186,7 +186,7 @@ def _files_there(question: str) -> set[str]:
 
 
 def find_candidates(typed: str) -> Candidates:
-    """What the typed path may become; hidden names only where a dot is typed. Takes as long as the disk does."""
+    """Completions of the typed path; hidden names only after a typed dot. Blocks on the disk."""
     if typed == "~":
         return Candidates([Candidate("~/")])
     head, slash, begun = typed.rpartition("/")

@@ -21,11 +21,11 @@ class SamplingChoices:
     def __init__(self, path: Path, default: SamplingSettings) -> None:
         self._path = path
         self.default = default
-        """What the config says."""
+        """Values of the config."""
         self._now: dict[str, Chosen] = {}
 
     def of(self, model: str) -> SamplingSettings:
-        """How to choose the model's tokens: as was chosen here or, before, by another r1tui; else by the config."""
+        """Sampling for the model: chosen here or earlier by another r1tui, else from the config."""
         try:
             chosen = self._now[model] if model in self._now else self._read().get(model, {})
             if chosen.get("seed", 0) is None:  # an older r1tui's word for what is -1 now; this one writes no null

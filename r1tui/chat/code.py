@@ -64,7 +64,7 @@ class CodeBlock:
 
     code: str
     info: str = ""
-    """What stands behind the opening fence."""
+    """Text after the opening fence."""
     before: str = ""
     """The text that leads to it."""
 
@@ -79,9 +79,9 @@ class CodeBlock:
         return self.code.count("\n") + (not self.code.endswith("\n"))
 
     def file_name(self) -> str:
-        """What a file of it would be called: as fence, first line or text before say, else by its language.
+        """Suggest a file name: from the fence, the first line or the text before, else by its language.
 
-        Never a path: where it goes is not the model's to say.
+        Never a path: the model does not decide where it goes.
         """
         endings = _OF_LANGUAGE.get(self.language, ())
         first = self.code.lstrip("\n").partition("\n")[0][:_LINE_CHARS]
@@ -108,7 +108,7 @@ def code_block(block: MarkdownBlock, number: int, before: str) -> CodeBlock:
             number -= 1
             if number == 0:
                 return CodeBlock(token.content, token.info, before)
-    raise ValueError("there is no such listing")
+    raise ValueError("there is no such code block")
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,6 @@ async def check(code: str, language: str, wait_s: float = WAIT_S) -> SyntaxCheck
         return SyntaxCheck("Not checked: it is nested too deeply, or too large.")
     fault = json.loads(output)
     if fault is None:
-        return SyntaxCheck("It parses; nothing was executed.")
+        return SyntaxCheck("The syntax is correct; nothing was executed.")
     line, message = fault
-    return SyntaxCheck(f"Line {line} does not parse: {message}.", min(line, code.count("\n") + 1))
+    return SyntaxCheck(f"Syntax error in line {line}: {message}.", min(line, code.count("\n") + 1))

@@ -27,13 +27,13 @@ class Exchange:
     question: str
     answer: Answer = field(default_factory=Answer)
     answer_id: str = ""
-    """What the server and the answer's record know the answer by."""
+    """Id of the answer on the server and in its record."""
     inside_thinking: bool = False
-    """Whether its stream begins with thinking that nothing marks."""
+    """True if its stream begins with thinking that nothing marks."""
     parent: "Exchange | None" = field(default=None, repr=False)
     """The exchange that it follows; None for the first of a conversation."""
     asked_s: float = field(default_factory=time)
-    """When it was asked, as Unix time."""
+    """Unix time of the question."""
     model: str = ""
     """The name of the variant that was asked; empty where nobody knows."""
     endpoint: str = ""
@@ -47,9 +47,9 @@ class Removal:
 
     exchange: Exchange
     index: int
-    """Where in `every` it was."""
+    """Its former index in `every`."""
     followers: list[Exchange]
-    """What followed it."""
+    """The exchanges after it."""
     end: Exchange
     """The end of the branch that was shown."""
 
@@ -74,12 +74,12 @@ class Conversation:
 
     @property
     def name(self) -> str:
-        """What lists call it: its title, else the first line of its first question."""
+        """Name in lists: its title, else the first line of its first question."""
         return name_of(self.title, self.every[0].question if self.every else "")
 
     @property
     def running(self) -> bool:
-        """Whether its last answer may still grow."""
+        """True if its last answer may still grow."""
         return bool(self.exchanges) and self.exchanges[-1].answer.running
 
     def ask(self, question: str, answer_id: str = "") -> Exchange:
@@ -141,7 +141,7 @@ class Conversation:
         self.show(removal.end if removal.end in self.every else exchange)
 
     def messages(self) -> Messages:
-        """What the request for the last answer says: (role, content), questions and answers without any thoughts.
+        """Messages of the request for the last answer: (role, content), without any thinking.
 
         A stopped answer counts with what came. An earlier question without any answer is left out, since templates
         want the roles to alternate and whoever asks anew means the new question.
@@ -150,12 +150,12 @@ class Conversation:
 
     @property
     def context_tokens(self) -> int | None:
-        """What it takes of the context, as the last answer knew that was counted; None where none was."""
+        """Tokens in the context, by the last counted answer; None if none was counted."""
         known = (count for one in reversed(self.exchanges) if (count := one.answer.context_tokens) is not None)
         return next(known, None if self.exchanges else 0)
 
     def messages_with(self, question: str, instead_of: Exchange | None = None) -> Messages:
-        """What the request would say if this were asked next, or in the place of an exchange that is shown."""
+        """Messages of the request if this were asked next, or instead of a shown exchange."""
         before = self.exchanges if instead_of is None else self.exchanges[: self.exchanges.index(instead_of)]
         return [*_said(before), ("user", question)]
 
@@ -169,17 +169,17 @@ class ContextBudget:
 
     @property
     def left(self) -> int:
-        """What an answer can have at most; 0 or less when the prompt is refused."""
+        """Most tokens an answer can have; 0 or less if the prompt is refused."""
         return self.context_tokens - self.prompt_tokens
 
     @property
     def is_full(self) -> bool:
-        """Whether llama-server refuses the prompt."""
+        """True if llama-server refuses the prompt."""
         return self.left <= 0
 
     @property
     def is_nearly_full(self) -> bool:
-        """Whether an answer is likely to be cut off."""
+        """True if an answer is likely to be cut off."""
         least, most = LITTLE_TOKENS
         little = min(max(LITTLE_SHARE * self.context_tokens, least), most, SMALL_SHARE * self.context_tokens)
         return self.left < little
@@ -189,7 +189,7 @@ class ContextBudget:
 
 
 def surely_has_room(texts: Iterable[str], context_tokens: int) -> bool:
-    """Whether these messages leave room however they are cut into tokens: none is less than a byte."""
+    """True if these messages leave room however they are cut into tokens: none is less than a byte."""
     most = sum(len(text.encode()) + MESSAGE_TOKENS for text in texts)
     return not ContextBudget(most, context_tokens).is_nearly_full
 
@@ -204,7 +204,7 @@ def path_to(end: Exchange | None) -> list[Exchange]:
 
 
 def name_of(title: str, first_question: str) -> str:
-    """What a conversation with this title and first question is called."""
+    """The displayed name of a conversation with this title and first question."""
     return title or first_question.strip().partition("\n")[0]
 
 

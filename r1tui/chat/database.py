@@ -28,9 +28,9 @@ VERSION = len(UPGRADES)
 LAST_TIME_S = 253_402_214_400
 """The end of the year 9999, a day before the last that Python knows."""
 BUSY_S = 5.0
-"""How long another r1tui's writing is waited for."""
+"""Longest wait for another r1tui's writing."""
 KEPT_DELETED_S = 30 * 86400.0
-"""How long a deleted conversation can be brought back."""
+"""Time in which a deleted conversation can be restored."""
 MOST_PASSED_S = 7 * 86400.0
 """At most so much time passes between two starts, whatever the clock says."""
 _SELDOM_S = 3600.0
@@ -54,7 +54,7 @@ class Database:
     path: Path
     connection: sqlite3.Connection
     why_read_only: R1tuiError | None = None
-    """Why nothing can be written; None: it can."""
+    """Reason why nothing can be written; None: it can."""
     _copy: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Database:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether its file still has its name; another r1tui may have set it aside."""
+        """True if its file still has its name; another r1tui may have set it aside."""
         try:
             return os.path.samestat(self._file, self.path.stat())
         except FileNotFoundError:
@@ -162,12 +162,12 @@ def legible() -> Iterator[None]:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is damaged, or no database."""
+    """True if the file is damaged, or no database."""
     return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether a file system had no room for what must be written, or takes nothing at all."""
+    """True if a file system had no room for what must be written, or takes nothing at all."""
     if isinstance(error, OSError):
         return is_full(error) or error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
     refusals = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
@@ -178,10 +178,10 @@ def refused(error: sqlite3.Error, path: Path) -> R1tuiError:
     """SQLite's refusal in our words."""
     match _code(error):
         case sqlite3.SQLITE_FULL:
-            return R1tuiError(f"The disk that holds {path} is full.", "Make room: then r1tui writes the rest.")
+            return R1tuiError(f"The disk that holds {path} is full.", "Free some space: then r1tui saves the rest.")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return R1tuiError(f"Another program keeps {path} locked.", "r1tui tries again.")
-    return R1tuiError(f"{path}: {error}.", "Make it a place that you can read and write.")
+    return R1tuiError(f"{path}: {error}.", "Make it readable and writable for you.")
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -254,7 +254,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     if version > VERSION:
         raise R1tuiError(
             f"{path} was written by a newer r1tui (version {version}; this one reads {VERSION}).",
-            "Update r1tui. Until then nothing is saved there.",
+            "Update r1tui; until then nothing is saved there.",
         )
     return version
 
@@ -278,8 +278,8 @@ def _set_aside(path: Path, error: sqlite3.Error) -> R1tuiError:
         if part.exists():
             part.replace(f"{aside}{suffix}")
     return R1tuiError(
-        f"The conversation database is damaged ({error}). It was renamed {aside}, and a new one was made.",
-        f"Recover what can be read: sqlite3 '{aside}' .recover",
+        f"The conversation database is damaged ({error}). It was renamed to {aside} and a new one was created.",
+        f"Recover the readable part: sqlite3 '{aside}' .recover",
     )
 
 
@@ -290,7 +290,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
     def poll() -> None:
         if monotonic() > deadline_s:
-            raise R1tuiError("Another r1tui has locked the conversations.", "Saving is tried again.")
+            raise R1tuiError("Another r1tui has locked the conversations.", "r1tui tries again.")
 
     with locked(folder / "opening.lock", "The conversations", lambda _: None, poll):
         yield

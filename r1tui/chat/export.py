@@ -34,7 +34,7 @@ from r1tui.text import duration, one_line, plain, safe_json, without_controls
 SUFFIXES = {"markdown": ".md", "json": ".json"}
 PREFIX = "r1tui-unsaved"
 _MEMORY = Path("/dev/shm")  # noqa: S108  each file there is made for its owner alone
-"""Where there is room when no disk has any; gone with the machine's next start."""
+"""Folder in memory for when no disk has space; lost at the machine's next start."""
 _LONGEST_NAME = 60
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 
@@ -151,13 +151,13 @@ def _closed(text: str) -> str:
 
 @dataclass(frozen=True)
 class Unsaved:
-    """What a person wrote or was shown that is not on disk although it should be."""
+    """Texts that should be on disk but could not be saved."""
 
     why: R1tuiError
     words: int = 0
     conversations: tuple[Conversation, ...] = ()
     draft: str = ""
-    """What stands in the prompt, where that could not be kept."""
+    """Text of the prompt, if it could not be saved."""
 
     @property
     def said(self) -> str:
@@ -184,7 +184,7 @@ def rescue(unsaved: Unsaved, folders: Iterable[Path] | None = None) -> list[Path
 
     Nothing that is there is replaced. Raises R1tuiError when none has.
     """
-    refusal = R1tuiError("There is no other place.", "Make room.")
+    refusal = R1tuiError("No other folder is writable.", "Free some disk space.")
     for folder in rescue_folders() if folders is None else folders:
         written: list[Path] = []
         try:

@@ -13,7 +13,7 @@ from r1tui.text import one_line
 NAME_CHARS = 200
 PASSAGE_TOKENS = 16
 MARKS = ("\ufdd0", "\ufdd1")
-"""What stands before and after each word that was found, in a passage: characters that no text may have."""
+"""Marks before and after each found word in a passage: characters that no text may have."""
 _BESIDE_CHARS = 60
 
 _ROWS = f"""
@@ -30,16 +30,16 @@ _NEWEST_FIRST = "ORDER BY c.updated_s DESC, c.key DESC"
 
 @dataclass(frozen=True)
 class ConversationSummary:
-    """What a list says of a conversation. Times are Unix times."""
+    """Summary of a conversation for lists. Times are Unix times."""
 
     id: str
     name: str
     created_s: float
     updated_s: float
     exchanges: int
-    """How many there are, in all branches."""
+    """Number of exchanges in all branches."""
     running: bool = False
-    """Whether its last answer had not ended when it was last written."""
+    """True if its last answer had not ended when it was last written."""
     answer_id: str = ""
     """Of its last answer."""
     open_in: int | None = None
@@ -47,7 +47,7 @@ class ConversationSummary:
     last_question: str = ""
     """Its beginning; empty where the first is the last. It tells those of one name apart."""
     passage: str = ""
-    """Where the words were found, with MARKS around each; empty when they are in the title."""
+    """Passage with the found words, each in MARKS; empty if they are in the title."""
     deleted_s: float | None = None
 
 

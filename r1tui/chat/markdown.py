@@ -142,7 +142,7 @@ class MarkdownSplitter:
         return blocks
 
     def _is_finished(self, whole: int) -> bool:
-        """Whether what follows these whole lines belongs to none of their blocks: text after an empty line."""
+        """True if what follows these whole lines belongs to none of their blocks: text after an empty line."""
         return (
             whole < len(self.unfinished)
             and self.unfinished[:whole].rstrip(" \t").endswith("\n\n")

@@ -21,7 +21,7 @@ from r1tui.events import Finished
 from r1tui.messages import decode
 from r1tui.remedies import Advice, read
 
-LEFT = "r1tui ended during this answer; its end may be missing."
+LEFT = "r1tui quit during this answer; its end may be missing."
 T = TypeVar("T")
 NamedRow = dict[str, Any]
 _KEY = "SELECT key FROM conversations WHERE id = ?"
@@ -29,7 +29,7 @@ _TEXTS = frozenset(("question", "answer", "thinking", "state", "cause", "remedy"
 ColumnValue = str | int | float | None
 _log = logging.getLogger(__name__)
 Recorded = Callable[[str], bool]
-"""Whether the answer with this id has a record, which has all of it from its request on."""
+"""True if the answer with this id has a record, which has all of it from its request on."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ class Changes:
     shown: int | None
     """The number of the exchange at which the shown path ends."""
     whole: bool
-    """Whether this is all of it, and not only what is new."""
+    """True if this is all of it, and not only what is new."""
     exchanges: list[ExchangeChange]
 
     @property
     def words(self) -> int:
-        """How many words of questions and answers are new in them."""
+        """Number of new words in questions and answers."""
         return sum(one.words for one in self.exchanges)
 
 
 class _Written(NamedTuple):
-    """What was written of an exchange."""
+    """The saved part of an exchange."""
 
     columns: dict[str, ColumnValue]
     texts: tuple[Pieces, Pieces]
@@ -91,7 +91,7 @@ class Tracker:
         self._written, self._head = {}, None
 
     def changes(self) -> Changes | None:
-        """What is new since the last call; None when nothing is. An empty conversation is nothing."""
+        """Changes since the last call; None if there are none. An empty conversation has none."""
         conversation, known = self.conversation, self._written
         whole = self._head is None
         gone = known.keys() - set(conversation.every)
@@ -286,7 +286,7 @@ def _exchange(
     answer.base, answer.cause, answer.remedies = base, row["cause"], read(row["remedy"])
     if running and recorded is not None and open_in is not None:
         answer.state, answer.cause = "failed", f"This answer is running in another r1tui (PID {open_in})."
-        answer.remedies = (Advice("Open the conversation again to see more of it."),)
+        answer.remedies = (Advice("Open the conversation again to see the rest."),)
     elif running and recorded is not None:
         answer.state, answer.cause = "stopped", LEFT
     answer.finished = _json(row["figures"], Finished)
@@ -294,13 +294,13 @@ def _exchange(
 
 
 def _json(text: object, kind: type[T]) -> T | None:
-    """What a column has in JSON; None where it has nothing, or is damaged: the words are worth more than that."""
+    """Decode a column's JSON; None if it is empty or damaged: the words are worth more than that."""
     if text is None:
         return None
     try:
         return decode(text_of(text), kind)
     except msgspec.DecodeError:
-        _log.warning("a damaged column of the conversations' database was left out")
+        _log.warning("a damaged column of the conversations' database was skipped")
         return None
 
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class GoneError(R1tuiError):
-    """What was to be changed is not in the database: it was set aside, or the conversation is purged."""
+    """The row to change is gone: the database was set aside, or the conversation was purged."""
 
 
 class HeldError(R1tuiError):
@@ -131,7 +131,7 @@ class Store:
         return self._with_holders(lambda connection: listing.newest(connection, limit, offset, deleted=deleted))
 
     def search(self, text: str, limit: int = 1000) -> list[ConversationSummary]:
-        """Those that have these words, with the passage where they were found; see `listing.found`."""
+        """Conversations with these words, each with the matching passage; see `listing.found`."""
         return self._with_holders(lambda connection: listing.found(connection, text, limit))
 
     def rename(self, conversation_id: str, title: str) -> None:
@@ -177,7 +177,7 @@ class Store:
 
     @property
     def _is_there(self) -> bool:
-        """Whether there is anything to read; nothing is made for a reader."""
+        """True if there is anything to read; nothing is made for a reader."""
         with suppress(OSError):
             return self._database is not None or (self._folder / NAME).exists()
         return False

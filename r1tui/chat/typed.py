@@ -28,7 +28,7 @@ class Typed(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str = ""
     pieces: dict[str, str] = {}
     pasted: tuple[str, ...] = ()
-    """What in it looks like the mention of a file, and was written by somebody else: it attaches nothing."""
+    """Apparent file mentions in pasted text: they attach nothing."""
 
     @property
     def whole(self) -> str:
@@ -47,7 +47,7 @@ class Recall:
 
     def __init__(self) -> None:
         self.entries: Sequence[Typed] = ()
-        """What was asked, oldest first; a walk that has begun goes on with those that there were."""
+        """Earlier questions, oldest first; a walk in progress keeps those it started with."""
         self._walk: Sequence[Typed] = ()
         self._at = 0
         self._left: dict[int, Typed] = {}
@@ -68,7 +68,7 @@ class Recall:
         self._left.clear()
 
     def draft(self, now: Typed) -> Typed:
-        """What would be missed: the old question as it was changed, else what was being typed before the walk."""
+        """The text to keep as draft: the edited old question, else the text typed before the walk."""
         if self._at and now == self._walk[self._at - 1]:
             return self._left[0]
         return now
@@ -84,7 +84,7 @@ class Recall:
 
 
 def is_large(text: str) -> bool:
-    """Whether the text is shown by a label only."""
+    """True if the text is shown by a label only."""
     return len(text) > LONGEST_SHOWN_CHARS or text.count("\n") >= MOST_SHOWN_LINES
 
 
@@ -121,7 +121,7 @@ def format_question(text: str, known: dict[str, str]) -> str:
 
 
 def joined(parts: Iterable[Typed]) -> Typed:
-    """What is not empty of these, below each other; a label means the same in all of them."""
+    """Join the non-empty ones, below each other; a label means the same in all of them."""
     there = [one for one in parts if one.text.strip()]
     if len(there) <= 1:
         return there[0] if there else Typed()

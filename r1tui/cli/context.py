@@ -67,12 +67,12 @@ class _Words(_Type):
 WORDS = _Words()
 """The type of arguments that are no paths."""
 pass_context = click.make_pass_decorator(Context)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout.")
 model_name_option = click.option(
     "--model-name",
     type=WORDS,
     metavar="NAME",
-    help="One of the models of the server at --attach; default: the only one.",
+    help="A model of the server at --attach; default: its only one.",
 )
 
 

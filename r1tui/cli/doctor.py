@@ -64,7 +64,7 @@ _SHOWN_VARIABLES = (
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "R1TUI_HOME", "PYTHONUTF8", "VIRTUAL_ENV", "CONDA_PREFIX",
 )  # fmt: skip
 _ABOUT = """\
-A bug report of r1tui, by `r1tui doctor --bundle`.
+Bug report, made by `r1tui doctor --bundle`.
 
 Removed: API keys, tokens, passwords, the home folder, the names of user and machine, GPUs' serial numbers, and
 lines of the server's log that may hold chat text. Not included: conversations, answers, what was typed, models.
@@ -81,14 +81,14 @@ Read it before you send it: a log may hold something else that you want to keep 
 def doctor(context: Context, bundle: str | None, *, measuring: bool, as_json: bool) -> int:
     """Check this machine: what it has, what is missing, and the command that fixes it.
 
-    Exit status: 1 when something is missing without which there is no chat here, else 0. With --bundle all of it goes
-    into FILE (a new .tar.gz or .zip), without secrets and chat text; then 0 says that it was written.
+    Exit status: 1 if something needed for a chat is missing, else 0. With --bundle the report is written to FILE
+    (a new .tar.gz or .zip) without secrets and chat text, and the status is 0 if it was written.
     """
     target = expand(bundle) if bundle is not None else None
     if target is not None:
         check_target(target)
     if measuring:
-        click.echo("Measuring how fast memory, bus and disk are read…", err=True)
+        click.echo("Measuring the speed of memory, bus and disk…", err=True)
         engine = find_engine(context.config.engine, context.paths)
         measure(context.paths, _largest_model(context), engine.tool("llama-bench") if engine else None)
     checks = list(Checkup(context).checks())
@@ -179,7 +179,7 @@ def _plan(context: Context, now: Status) -> dict[str, Any]:
     variant = wanted_variant(context, None, None)
     subject = find_subject(variant, context.paths, context.config) if variant else None
     if variant is None or subject is None:
-        return {"none": "no server was started, and the config names no model that is here"}
+        return {"none": "no server was started, and the config's model is not on this machine"}
     engine = find_engine(context.config.engine, context.paths)
     request = request_here(context.config, context.paths, engine, HeldMemory.by(now))
     plan = make_plan(subject.header, for_variant(request, context.config, variant))
@@ -269,7 +269,7 @@ def _tail(path: Path) -> list[str] | None:
         return None
     text = raw.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
     lines = text.split("\n")
-    return ["[the beginning is left out]", *lines[1:]] if end > len(raw) else lines
+    return ["[start left out]", *lines[1:]] if end > len(raw) else lines
 
 
 def _token_files() -> Iterable[Path]:
@@ -287,7 +287,7 @@ def check_target(target: Path) -> None:
     if os.path.lexists(target):
         raise R1tuiError(f"{target} already exists.", "Choose another name, or delete it first.")
     if not target.parent.is_dir():
-        raise R1tuiError(f"{target.parent} is not a folder.", "Make it first, or name another one.")
+        raise R1tuiError(f"{target.parent} is not a folder.", "Create it, or choose another folder.")
 
 
 def pack(target: Path, parts: Iterable[tuple[str, bytes]]) -> list[tuple[str, int]]:

@@ -46,13 +46,13 @@ from r1tui.text import duration, plain, size
 
 
 @click.command()
-@click.option("--refresh", is_flag=True, help="Ask the hub for the sizes first, and remember them.")
+@click.option("--refresh", is_flag=True, help="Ask the hub for the sizes first.")
 @json_option
 @pass_context
 def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
     """List the models: size, what is on disk, quality, and how each would run on this machine.
 
-    The verdict is the plan's where the model's header is known, and from its size alone (~) for the others.
+    The verdict is exact where the model's header is known; ~ marks one estimated from the size.
     """
     catalog = load_catalog(context.config)
     if refresh:
@@ -103,9 +103,9 @@ def _cells(entry: ModelEntry) -> tuple[str, ...]:
 def _age_of_sizes(entries: Sequence[ModelEntry]) -> str:
     ages = [entry.listed_age_s for entry in entries if entry.listed_age_s is not None]
     if not ages:
-        return "Sizes are the catalog's; `r1tui variants --refresh` asks the hub."
+        return "Sizes are from the catalog; `r1tui variants --refresh` asks the hub."
     asked = f"asked {duration(max(ages))} ago" if len(ages) == 1 else f"asked within the last {duration(max(ages))}"
-    return f"The sizes of {len(ages)} of {len(entries)} models are the hub's, {asked}; --refresh asks it again."
+    return f"{len(ages)} of {len(entries)} sizes are from the hub, {asked}; --refresh asks again."
 
 
 def _refresh(catalog: Catalog, context: Context) -> None:
@@ -126,9 +126,9 @@ def _refresh(catalog: Catalog, context: Context) -> None:
 @json_option
 @pass_context
 def download(context: Context, variant: str, *, verify: bool, as_json: bool) -> None:
-    """Fetch and verify VARIANT (a name, or hf:OWNER/REPO:QUANT), and print the first file's path.
+    """Download and verify VARIANT (a name, or hf:OWNER/REPO:QUANT), and print the first file's path.
 
-    Ctrl+C keeps what came; the same command goes on where it was.
+    Ctrl+C keeps the downloaded part; the same command continues it.
     """
     target = load_catalog(context.config).find(variant)
     job = download_job(target, context.paths)
@@ -152,7 +152,7 @@ def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
     """Show what another process's download of this variant does, until that has ended."""
 
     async def show_events() -> None:
-        emit(Notice("model", f"{target.name} is already being downloaded (PID {pid}); its progress follows."))
+        emit(Notice("model", f"{target.name} is already being downloaded (PID {pid}); showing its progress."))
         async with aclosing(job.events()) as events:
             async for event in events:
                 if not isinstance(event, StageDone | StageFailed | str):
@@ -180,7 +180,7 @@ def _hint_at_plan(target: Variant, context: Context, emit: Emit) -> None:
         entry = next(overview(Catalog({target.name: target}), context.config, paths))
         if entry.plan is not None:
             said = entry.plan.summary().placement
-            emit(Notice("model", f"On this machine: {said}. `r1tui plan {target.name}` says why."))
+            emit(Notice("model", f"On this machine: {said}. `r1tui plan {target.name}` shows why."))
     except UnknownArchitectureError:
         raise
     except R1tuiError:  # the download itself says what is wrong
@@ -189,11 +189,11 @@ def _hint_at_plan(target: Variant, context: Context, emit: Emit) -> None:
 
 @click.command()
 @click.argument("variant", type=WORDS)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
 @json_option
 @pass_context
 def delete(context: Context, variant: str, *, yes: bool, as_json: bool) -> None:
-    """Delete what r1tui has fetched of VARIANT, unfinished files too; other programs' files are left alone."""
+    """Delete the files of VARIANT that r1tui downloaded, unfinished ones too; other programs' files stay."""
     target = load_catalog(context.config).find(variant)
     now = status(context.paths)
     in_use = Path(now.model) if now.running and now.model else None
@@ -212,7 +212,7 @@ def delete(context: Context, variant: str, *, yes: bool, as_json: bool) -> None:
 @json_option
 @pass_context
 def inspect(context: Context, file: str, *, as_json: bool) -> None:
-    """Show what the header of FILE, a GGUF file or a variant on this machine, says."""
+    """Show the header of FILE: a GGUF file or a variant on this machine."""
     target = needed_variant(context, file, None)
     subject = find_subject(target, context.paths, context.config, fetch=True)
     if subject is None:
@@ -228,6 +228,6 @@ def inspect(context: Context, file: str, *, as_json: bool) -> None:
         f"{header.name or subject.model.name}: {kind}, {size(facts['size_bytes'])}",
         f"  {facts['n_layers']} layers{experts}, {attention} attention, vocabulary {facts['vocab_size']:,}",
         f"  trained for {facts['n_ctx_train']:,} tokens; cache per token: {cache}",
-        f"  {len(header.shards)} file(s), the first {subject.model}",
+        f"  {len(header.shards)} file(s), first: {subject.model}",
         as_json=as_json,
     )

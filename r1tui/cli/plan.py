@@ -37,19 +37,21 @@ _NAMES: dict[DeviceBackend, str] = {"cuda": "CUDA", "hip": "ROCm", "vulkan": "Vu
 @click.command()
 @click.argument("variant", type=WORDS, required=False)
 @click.option("--model", metavar="FILE", help="A GGUF file instead of a variant.")
-@click.option("--gpu-backend", type=click.Choice(list(_NAMES)), help="The kind of device that --vram means.")
+@click.option("--gpu-backend", type=click.Choice(list(_NAMES)), help="Kind of the devices in --vram.")
 @click.option("--strategy", type=click.Choice(["auto", "experts", "layers", "rule", "engine"]))
-@click.option("--vram", metavar="GIB[,GIB…]", help="Plan for GPUs with this much memory; 0 for none.")
-@click.option("--unified", is_flag=True, help="The GPU uses the machine's memory: DGX Spark, Jetson, Strix Halo.")
-@click.option("--ram", type=click.FloatRange(min=0.1), metavar="GIB", help="Plan for this much memory.")
+@click.option("--vram", metavar="GIB[,GIB…]", help="Plan for GPUs with this much VRAM in GiB; 0: no GPU.")
+@click.option("--unified", is_flag=True, help="The GPU shares the machine's memory: DGX Spark, Jetson, Strix Halo.")
+@click.option("--ram", type=click.FloatRange(min=0.1), metavar="GIB", help="Plan for this much RAM in GiB.")
 @click.option("--ctx", type=click.IntRange(min=256), metavar="N", help="Context in tokens.")
-@click.option("--cache-type", type=WORDS, metavar="TYPE", help="Of K; for MLA files of K and V.")
+@click.option("--cache-type", type=WORDS, metavar="TYPE", help="Cache type of K; for MLA files of K and V.")
 @click.option("--n-gpu-layers", type=click.IntRange(min=0), metavar="N", help="Take this as given.")
 @click.option("--n-cpu-moe", type=click.IntRange(min=0), metavar="N", help="Take this as given.")
 @click.option("--rpc", type=WORDS, metavar="HOST:PORT,…", help="Offload to these ggml-rpc-servers.")
-@click.option("--exact", is_flag=True, help="Let the engine itself work out the memory, on the real devices.")
-@click.option("--price", type=click.FloatRange(min=0, min_open=True), metavar="PER_HOUR", help="Say what answers cost.")
-@click.option("--compare", "comparing", is_flag=True, help="All variants (or the one named) by each strategy.")
+@click.option("--exact", is_flag=True, help="Let the engine compute the memory on the real devices.")
+@click.option(
+    "--price", type=click.FloatRange(min=0, min_open=True), metavar="PER_HOUR", help="Show the cost of answers."
+)
+@click.option("--compare", "comparing", is_flag=True, help="Compare strategies for all variants, or for VARIANT.")
 @json_option
 @pass_context
 def plan(
@@ -69,14 +71,14 @@ def plan(
     as_json: bool,
     **wishes: Any,
 ) -> None:
-    """Show what of VARIANT would run where on this machine, and why. Nothing is loaded."""
+    """Show how VARIANT would run on this machine, and why. Nothing is loaded."""
     config = context.config
     if rpc is not None:
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, rpc=_addresses(rpc)))
     config = msgspec.structs.replace(config, plan=_settings(config.plan, wishes))
     engine = find_engine(config.engine, context.paths)
     if vram is None and (unified or gpu_backend):
-        raise UsageError(f"{'--unified' if unified else '--gpu-backend'} says what --vram is.", "Give --vram too.")
+        raise UsageError(f"{'--unified' if unified else '--gpu-backend'} says what --vram is.", "Add --vram.")
     held = HeldMemory.by(supervisor.status(context.paths))
     totals_mib = None if vram is None else [mib for gib in _numbers(vram) if (mib := int(gib * 1024))]
     request = _request(
@@ -101,19 +103,19 @@ def plan(
     target = needed_variant(context, variant, model)
     what_if = vram is not None or ram is not None
     if exact and what_if:
-        raise UsageError("--exact asks the devices that are here.", "Leave --vram and --ram out.")
+        raise UsageError("--exact uses the real devices.", "Remove --vram and --ram.")
     made, subject = _planned(target, context.paths, config, engine, request, held=held, what_if=what_if, exact=exact)
     argv = server_argv(engine, target, subject.model, made, config, paths=context.paths, header=subject.header)
     if as_json:
         summary = made.summary(target.name, str(subject.model), argv)
         print_json(msgspec.to_builtins(msgspec.structs.replace(summary, cost_per_1000_tokens=cost_of(made, price))))
         return
-    click.echo(plain(f"{target.title}  ({subject.model}{'' if subject.on_disk else ', not fetched yet'})"))
+    click.echo(plain(f"{target.title}  ({subject.model}{'' if subject.on_disk else ', not downloaded yet'})"))
     for line in table(made):
         click.echo(plain(line))
     if price is not None:
         cost = cost_of(made, price)
-        said = f"cost {rough(*cost)}" if cost else "cost nobody knows what: the speed is unknown"
+        said = f"cost {rough(*cost)}" if cost else "have an unknown cost: the speed is unknown"
         click.echo(f"- 1,000 tokens of answers {said}, at {price:g} an hour.")
 
 
@@ -137,7 +139,7 @@ def _planned(
         subject = sketch_subject(target, paths)
         if subject is None or exact:
             raise
-        said = f"{error.cause} These figures follow from the model's size and published dimensions."
+        said = f"{error.cause} These numbers are estimated from the model's size and published dimensions."
         return plan_sketched(subject.header, target, request).because(said), subject
     if subject is None:
         raise R1tuiError(f"{target.name} is not on this machine yet.", FetchModel(target.name))
@@ -160,7 +162,7 @@ def _request(
     gpu_backend: DeviceBackend | None,
     unified: bool,
 ) -> PlanRequest:
-    """What is asked of this machine, or of GPUs and a memory of these sizes in the place of its own."""
+    """The planner's request for this machine, or for GPUs and RAM of these sizes instead."""
     if ram_gib is not None and not ram_gib < 1e6:
         raise UsageError(f"--ram {ram_gib:g} is not a size.", "Give GiB, such as --ram 128.")
     devices = None

@@ -170,7 +170,7 @@ def without_chat(lines: Iterable[str]) -> Iterator[str]:
     for line, some in groupby(map(_kept, lines)):
         number = len(list(some))
         if line is None:
-            yield f"[{number} line{'' if number == 1 else 's'} that may hold chat text left out]"
+            yield f"[{number} line{'' if number == 1 else 's'} left out: may hold chat text]"
         else:
             yield from [line] * number
 
@@ -187,5 +187,5 @@ def _kept(line: str) -> str | None:
         head, _, said = line.partition("got exception: ")
         code, kind = re.search(r'"code":(\d+)', said), re.search(r'"type":"(\w+)"', said)
         kind_only = " ".join(one[1] for one in (code, kind) if one)
-        return f"{head}got exception: {kind_only or '(its text is left out)'}"
+        return f"{head}got exception: {kind_only or '(text left out)'}"
     return None if _TEXTS.search(line) else line

@@ -43,7 +43,7 @@ def describe(now: Status) -> list[str]:
     if now.endpoint:
         lines.append(f"  listens on {now.endpoint}" + (f" and http://{now.tcp}" if now.tcp else ""))
     if now.tcp and now.key_file:
-        lines.append(f"  its key is in {now.key_file}; the same path works for curl and other tools")
+        lines.append(f"  API key: {now.key_file} (for curl and other tools too)")
     if now.log:
         lines.append(f"  log: {now.log}")
     lines += [f"  {text}" for text in (now.cause, now.remedy) if text]
@@ -55,19 +55,21 @@ def describe(now: Status) -> list[str]:
 @click.command()
 @pass_context
 def stop(context: Context) -> None:
-    """Stop the running server: running answers first, then llama-server, then its supervisor."""
+    """Stop the running server: first running answers, then llama-server, then its supervisor."""
     from r1tui.supervisor.client import stop as stop_server  # noqa: PLC0415  asyncio, sockets
 
     before = current_status(context.paths)
     after = stop_server(context.paths)
     if after.pid is not None:
         raise R1tuiError(f"llama-server (PID {after.pid}) does not stop.", Run(f"ps -fp {after.pid}", "shows it"))
-    say("Stopped." if before.running else "Nothing was running.", err=True)
+    say("Stopped." if before.running else "No server was running.", err=True)
 
 
 @click.command()
-@click.option("--follow", "-f", is_flag=True, help="Print new lines as they are written.")
-@click.option("--lines", "-n", type=click.IntRange(0), default=200, show_default=True, help="Lines to begin with.")
+@click.option("--follow", "-f", is_flag=True, help="Print new lines as they come.")
+@click.option(
+    "--lines", "-n", type=click.IntRange(0), default=200, show_default=True, help="Number of last lines to show."
+)
 @pass_context
 def logs(context: Context, lines: int, *, follow: bool) -> None:
     """Show the server's log, without terminal control sequences."""

@@ -36,14 +36,14 @@ SAY_S = 1.0
 RESCUE_S = 20.0
 """The longest time for saving then, even on a disk that hangs."""
 _CHAT = Run("r1tui chat", "chats without the screen")
-_HEADLESS = (_CHAT, Run("r1tui serve", "runs a server without it"))
+_HEADLESS = (_CHAT, Run("r1tui serve", "runs a server without the screen"))
 
 
 @click.command()
 @click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal.")
 @pass_context
 def demo(context: Context, *, no_mouse: bool) -> None:
-    """The screen with a small model: engine, model, server, chat, with no further question."""
+    """Open the screen with a small model: build, download, start and chat without questions."""
     run_screen(context, "demo", None, None, mouse=not no_mouse)
 
 
@@ -123,7 +123,7 @@ def _in_time(work: Callable[[], None], longest_s: float) -> None:
         try:
             work()
         except Exception as error:  # the process must end all the same
-            log_unexpected(error, "Leaving at a hang-up")
+            log_unexpected(error, "Quitting after a hang-up")
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -138,7 +138,7 @@ def _check_terminal() -> None:
         cure = "Unset PYTHONIOENCODING" if os.environ.get("PYTHONIOENCODING") else "Start it with LC_ALL=C.UTF-8"
         raise R1tuiError(
             f"This terminal's encoding is {encoding}; the screen needs UTF-8.",
-            f"{cure}, if the terminal shows UTF-8, as nearly all do.",
+            f"{cure} if the terminal shows UTF-8 (nearly all do).",
             _CHAT,
         )
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
@@ -147,6 +147,6 @@ def _check_terminal() -> None:
     if columns < SMALLEST[0] or rows < SMALLEST[1]:
         raise R1tuiError(
             f"This terminal is {columns}×{rows}; the screen needs {SMALLEST[0]}×{SMALLEST[1]}.",
-            "Make it larger.",
+            "Enlarge the window.",
             _CHAT,
         )

@@ -20,19 +20,19 @@ from r1tui.supervisor import client as supervisor
 from r1tui.supervisor.status import status as current_status
 from r1tui.system.own_process import run_async
 
-KEPT = "It was already running and keeps the settings that it was started with."
+KEPT = "It was already running and keeps its settings."
 
 
 @click.command()
 @click.argument("variant", type=WORDS, required=False)
 @click.option("--model", metavar="FILE", help="A GGUF file instead of a variant.")
-@click.option("--tcp", type=WORDS, metavar="HOST:PORT", help="Listen on a loopback port too, guarded by a random key.")
+@click.option("--tcp", type=WORDS, metavar="HOST:PORT", help="Listen on a loopback port too, with a random API key.")
 @click.option("--detach", is_flag=True, help="Leave the server running; return when it is ready (0) or failed (1).")
 @click.option(
     "--print",
     "print_only",
     is_flag=True,
-    help="Only print the command, as a script (once engine and model are there).",
+    help="Only print the command as a script (needs engine and model).",
 )
 @json_option
 @pass_context
@@ -46,12 +46,12 @@ def serve(
     print_only: bool,
     as_json: bool,
 ) -> None:
-    """Start the server of VARIANT and keep it running: build the engine and fetch the model first if needed.
+    """Start the server of VARIANT and keep it running; build the engine and download the model first if needed.
 
-    Without --detach the server belongs to this terminal and Ctrl+C stops it.
+    Without --detach, Ctrl+C stops the server.
     """
     if print_only and as_json:
-        raise UsageError("--print writes a script, not JSON.", "Leave one of them out.")
+        raise UsageError("--print writes a script, not JSON.", "Use only one of them.")
     target = needed_variant(context, variant, model)
     if tcp:
         parse_tcp(tcp)
@@ -104,11 +104,11 @@ def _check_port(now: Status, wanted: str | None, configured: str | None, target:
     if listens is not None and listens.host == tcp.host and tcp.port in (0, listens.port):
         return
     has = f"listens on {listens}" if listens else "has no port"
-    cause = f"The server is already running and {has}; it cannot take another port while it runs."
-    remedy = Run(f"r1tui stop && r1tui serve {target} --detach --tcp {tcp}", "has it listen there")
+    cause = f"The server is already running and {has}; its port cannot change while it runs."
+    remedy = Run(f"r1tui stop && r1tui serve {target} --detach --tcp {tcp}", "restarts it on that port")
     if wanted is not None:
         raise R1tuiError(cause, remedy)
-    say(f"{cause} The config names {tcp}: {remedy.words()}", err=True)
+    say(f"{cause} The config says {tcp}: {remedy.words()}", err=True)
 
 
 def _in_foreground(context: Context, launch: Launch, *, as_json: bool) -> None:

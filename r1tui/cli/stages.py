@@ -93,7 +93,7 @@ class FailedError(R1tuiError):
 def failed_event(stage: events.Stage, error: R1tuiError | KeyboardInterrupt) -> events.StageFailed:
     """The event of a stage that failed with this error."""
     if isinstance(error, KeyboardInterrupt):
-        return events.StageFailed(stage, "Stopped.", "Start it again to go on.", CancelledError.exit_status)
+        return events.StageFailed(stage, "Stopped.", "Run it again to continue.", CancelledError.exit_status)
     return events.StageFailed.of(stage, error)
 
 
@@ -151,6 +151,6 @@ async def join(context: Context, now: Status) -> Status:
         last = status
 
     if not now.settled:
-        printer(events.StageStarted("server", f"llama-server with {now.variant or now.model}, which is {now.state}"))
+        printer(events.StageStarted("server", f"llama-server with {now.variant or now.model} ({now.state})"))
     await show(follow_server(context.paths, context.config.server.stuck_s, note, restarts=now.restarts), printer)
     return last

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def attached_endpoint(attach: str | None, model_name: str | None) -> Endpoint | None:
     """The server that `--attach` names, None without it. Raises UsageError."""
     if attach is None and model_name is not None:
-        raise UsageError("--model-name was given without --attach.", "For a model of r1tui's own use --variant.")
+        raise UsageError("--model-name was given without --attach.", "For one of r1tui's models use --variant.")
     return Endpoint.parse(attach) if attach is not None else None
 
 
@@ -41,7 +41,7 @@ def needed_variant(context: Context, variant: str | None, model: str | None) -> 
     """The same as `wanted_variant`, for commands that need one."""
     found = wanted_variant(context, variant, model)
     if found is None:
-        raise UsageError("No variant was named.", ListModels(), "`variant:` in the config sets one.")
+        raise UsageError("No variant was given.", ListModels(), "`variant:` in the config sets one.")
     return found
 
 
@@ -61,6 +61,6 @@ def check_same_model(status: Status, variant: Variant | None, context: Context) 
         raise R1tuiError(status.cause or "", *status.remedies)
     if variant is not None and not serves(status, variant, context):
         raise R1tuiError(
-            f"The server runs {status.variant or status.model or 'a model whose name is unknown'}, not {variant.name}.",
+            f"The server runs {status.variant or status.model or 'an unknown model'}, not {variant.name}.",
             StopServer(),
         )

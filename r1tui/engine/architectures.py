@@ -73,12 +73,12 @@ def _remedies(architecture: str) -> tuple[AnyRemedy, ...]:
         return Advice(f"{PINNED} knows it: set `engine.ref` to {PINNED} or newer."), BuildEngine()
     if (ours := RESPELLED.get(architecture)) is not None:
         return Advice(f"Look for files that a newer llama.cpp converted, as {ours}."), ListModels()
-    return Advice("Set `engine.ref` to a newer release that knows it, or choose another model."), ListModels()
+    return Advice("Set `engine.ref` to a newer release that supports it, or choose another model."), ListModels()
 
 
 @cache
 def _is_loaded(server: Path, architecture: str) -> bool:
-    """Whether llama-server goes on beyond the architecture of a model that has nothing else."""
+    """True if llama-server goes on beyond the architecture of a model that has nothing else."""
     with tempfile.TemporaryDirectory(prefix="r1tui-") as folder:
         model = Path(folder, "model.gguf")
         model.write_bytes(_nothing_but(architecture))

@@ -47,7 +47,7 @@ def diagnose(step: str, output: Sequence[str], status: int, *, log: Path, means:
     see = f"Full log: {log}"
     text = "\n".join(line for line in output if not QUOTED.match(line))
     if FULL.search(text):
-        return R1tuiError("The build failed: the disk is full.", "Make room.", BuildEngine(), see)
+        return R1tuiError("The build failed: the disk is full.", "Free some disk space.", BuildEngine(), see)
     if KILLED.search(text) or status == -9:
         fewer = max(1, jobs // 2)
         return R1tuiError(
@@ -92,8 +92,8 @@ def _for_nvcc(what: str, means: Means) -> str:
         return f"This CUDA toolkit is too old for the GPU.\n{means.cuda}"
     if "unsupported GNU version" in what or "unsupported clang version" in what:
         return (
-            "The C++ compiler is newer than this CUDA toolkit knows. Install an older one and name it: "
-            f"CUDAHOSTCXX=g++-13 r1tui build, or take another toolkit.\n{means.cuda}"
+            "The C++ compiler is newer than this CUDA toolkit knows. Install an older one and set it: "
+            f"CUDAHOSTCXX=g++-13 r1tui build, or use another toolkit.\n{means.cuda}"
         )
     if "cicc" in what or "ptxas" in what or "cudafe" in what:
         return f"The CUDA toolkit is incomplete.\n{means.cuda}"

@@ -34,7 +34,7 @@ def dry_run(engine: Engine, model: Path, arguments: Sequence[str]) -> tuple[Buff
     found = [re.fullmatch(r"(\w+) (\d+) (\d+) (\d+)\s*", line) for line in said]
     figures = tuple(Buffers(match[1], *(int(match[n]) for n in (2, 3, 4))) for match in found if match)
     if not figures:
-        raise NoFiguresError(f"llama-fit-params says nothing that r1tui understands: {said[-1:]}", BuildEngine())
+        raise NoFiguresError(f"r1tui cannot read the output of llama-fit-params: {said[-1:]}", BuildEngine())
     return figures
 
 
@@ -43,15 +43,15 @@ def fit(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
     said = _ask(engine, model, arguments)
     chosen = next((line for line in reversed(said) if re.match(r"-(c|ngl) \d+", line)), None)
     if chosen is None:
-        raise R1tuiError("llama.cpp's --fit finds no way to fit the model.", "Choose a smaller one.", ListModels())
+        raise R1tuiError("llama.cpp's --fit cannot fit the model.", "Choose a smaller one.", ListModels())
     return shlex.split(chosen)
 
 
 def _ask(engine: Engine, model: Path, arguments: Sequence[str]) -> list[str]:
-    """What llama-fit-params says. Raises NoFiguresError when it is not there or fails, R1tuiError for a bad model."""
+    """Output of llama-fit-params. Raises NoFiguresError when it is not there or fails, R1tuiError for a bad model."""
     tool = engine.tool("llama-fit-params")
     if tool is None:
-        raise NoFiguresError(f"There is no llama-fit-params beside {engine.server}.", BuildEngine())
+        raise NoFiguresError(f"llama-fit-params is missing beside {engine.server}.", BuildEngine())
     said, shared, words = list[str](), list[str](), iter(arguments)
     for word in words:
         if (count := SERVERS_OWN.get(word)) is None:

@@ -71,14 +71,14 @@ class _EngineMaker:
         recipe = choose(self.settings, system)
         if system.cxx is None:
             raise R1tuiError(
-                "There is no C++ compiler.",
-                f"Install one, then start again: {install_command(system.package_manager, 'compiler')}",
+                "No C++ compiler found.",
+                f"Install one, then try again: {install_command(system.package_manager, 'compiler')}",
             )
         for notice in recipe.notices:
             self._notice(notice)
         identity = find.identify(self.settings, recipe, os.environ)
         if recipe.fetch_toolkit:
-            self._notice("Fetching NVIDIA's CUDA compiler from PyPI (about 530 MB).")
+            self._notice("Downloading NVIDIA's CUDA compiler from PyPI (about 530 MB).")
             waiting = self._waiting("the CUDA toolkit")
             toolkit = fetch_toolkit(self.paths, system.cxx, line=self._line, waiting=waiting, cancel=self.cancel)
             recipe = replace(recipe, toolkit=toolkit, fetch_toolkit=False)
@@ -107,7 +107,7 @@ class _EngineMaker:
         jobs = compile_jobs(self.settings.jobs, usable_physical_cores(), memory_available_bytes())
         macros = self._ask([system.cxx or "c++", "-march=native", "-dM", "-E", "-x", "c++", os.devnull], os.environ)
         if cxx_flags := flags_without_amx("\n".join(macros)):
-            self._notice("This compiler breaks AMX, so it is left out; GCC 14 or newer makes prompts faster.")
+            self._notice("This compiler breaks AMX, so AMX is off; GCC 14 or newer makes prompts faster.")
             cxx_flags = f"{os.environ.get('CXXFLAGS', '')} {cxx_flags}".strip()
         env = build_environment(os.environ, recipe, source)
         # The AMD GPUs' targets (gfx1100) by ROCm's own tool; none leaves the choice to cmake.
@@ -198,7 +198,7 @@ class _Builder:
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
         server = self.folder / "bin" / "llama-server"
         if not os.access(server, os.X_OK):
-            raise R1tuiError(f"The build made no {server.name}.", f"Full log: {self.log}")
+            raise R1tuiError(f"The build did not produce {server.name}.", f"Full log: {self.log}")
         return server
 
     def _empty_temporary(self) -> None:
@@ -242,7 +242,9 @@ class _Builder:
         _, said = run_quietly([*program, "-t", "targets", "all"], what="The build", env=self.env, cancel=self.cancel)
         offered = {line.partition(":")[0] for line in said}
         if "llama-server" not in offered:
-            raise R1tuiError("This source builds no llama-server.", f"Use another engine.ref. Full log: {self.log}")
+            raise R1tuiError(
+                "This source does not build llama-server.", f"Use another engine.ref. Full log: {self.log}"
+            )
         status, said = self._step([*program, "-j", str(self.jobs), *(name for name in TARGETS if name in offered)])
         if status != 0:
             raise self._diagnose("ninja", status, said)

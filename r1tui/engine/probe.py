@@ -21,12 +21,12 @@ TIMEOUT_S = 60.0  # CUDA's first start on a machine with many GPUs takes many se
 
 
 def probe(server: Path, toolkit: Toolkit | None = None, cancel: Cancel | None = None) -> Capabilities:
-    """What the binary says of itself. Raises R1tuiError when it does not run."""
+    """Ask the binary for its capabilities. Raises R1tuiError if it does not run."""
     with _environment(toolkit) as env:
         version, number = parse_version(_ask(server, ["--version"], env, cancel))
         flags = parse_flags(_ask(server, ["--help"], env, cancel))
         if not version or "--model" not in flags:
-            raise R1tuiError(f"{server} is no llama-server.", "Name llama.cpp's llama-server in engine.source.")
+            raise R1tuiError(f"{server} is not llama-server.", "Set engine.source to llama.cpp's llama-server.")
         devices = parse_devices(_ask(server, ["--list-devices"], env, cancel)) if "--list-devices" in flags else ()
         return Capabilities(version, number, flags, devices)
 
@@ -60,7 +60,7 @@ def _environment(toolkit: Toolkit | None) -> Iterator[dict[str, str]]:
 
 
 def _ask(server: Path, arguments: Sequence[str], env: Mapping[str, str], cancel: Cancel | None) -> str:
-    """What the binary says to these arguments. Raises R1tuiError when it does not run or ends badly."""
+    """Output of the binary for these arguments. Raises R1tuiError if it does not run or fails."""
     said: list[str] = []
     argv: list[str | Path] = [server, *arguments]
     what = f"{server.name} {' '.join(arguments)}"
@@ -74,7 +74,7 @@ def _ask(server: Path, arguments: Sequence[str], env: Mapping[str, str], cancel:
     if worker := re.search(r"Failed to connect to (\S+)", text):
         raise R1tuiError(
             f"The RPC worker {worker[1]} cannot be reached.",
-            "Start ggml-rpc-server there, or take it out of server.rpc.",
+            "Start ggml-rpc-server there, or remove it from server.rpc.",
         )
     raise R1tuiError(f"{what} {_why(status, text)}", *_remedies(text))
 
@@ -82,10 +82,10 @@ def _ask(server: Path, arguments: Sequence[str], env: Mapping[str, str], cancel:
 def missing_gpus(nvidia: Nvidia, capabilities: Capabilities, backend: str) -> tuple[str, ...]:
     """Sentences about GPUs that the driver shows and the engine does not, or about a driver that is not here."""
     if backend == "cuda" and not driver_library():
-        return ("The NVIDIA driver is not here (libcuda.so.1): this engine starts only where it is.",)
+        return ("The NVIDIA driver (libcuda.so.1) is missing; this engine needs it to start.",)
     if backend in ("cpu", "metal", "hip") or not nvidia.gpus:
         unused = backend == "cpu" and nvidia.gpus
-        return (f"This engine is for the CPU alone: {len(nvidia.gpus)} GPU unused.",) if unused else ()
+        return (f"This engine is for the CPU only: {len(nvidia.gpus)} GPU unused.",) if unused else ()
     shown = [device for device in capabilities.devices if not device.name.startswith("RPC")]
     expected = visible_gpus(nvidia.gpus, os.environ)
     if len(shown) >= len(expected):
@@ -98,7 +98,7 @@ def missing_gpus(nvidia: Nvidia, capabilities: Capabilities, backend: str) -> tu
 
 
 def driver_library() -> bool:
-    """Whether the NVIDIA driver's libcuda.so.1 can be loaded here."""
+    """True if the NVIDIA driver's libcuda.so.1 can be loaded here."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -109,7 +109,7 @@ def driver_library() -> bool:
 def _why(status: int, text: str) -> str:
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
     if status == -4:
-        return "was stopped by an illegal instruction: it was built for another processor."
+        return "stopped with an illegal instruction: it was built for another CPU."
     ended = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
     return f"{ended}: {last}" if last else f"{ended}."
 

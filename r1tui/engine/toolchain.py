@@ -76,7 +76,7 @@ def fetch_toolkit(
     """
     final = toolkit_folder(paths)
     lock = final.with_name(final.name + ".lock")
-    with locked(lock, "The CUDA toolkit's folder", waiting, lambda: check(cancel, "Fetching the CUDA toolkit")):
+    with locked(lock, "The CUDA toolkit's folder", waiting, lambda: check(cancel, "Downloading the CUDA toolkit")):
         if (found := bundled_toolkit(paths)) is not None:
             return found
         partial = final.with_name(final.name + ".partial")
@@ -104,7 +104,7 @@ def complete(root: Path) -> None:
     if not (root / "bin" / "nvcc").is_file() or not library.is_dir():
         raise R1tuiError(
             "The CUDA wheels from the package index contain no nvcc.",
-            "Check the package index that pip uses, and start again.",
+            "Check the package index that pip uses, and try again.",
             Run("pip config list", "names it"),
         )
     for versioned in sorted(library.glob("*.so.*")):
@@ -128,7 +128,7 @@ def make_driver_stub(root: Path, cc: Path, line: Callable[[str], None], cancel: 
     if status != 0:
         for text in said:
             line(text)
-        raise R1tuiError("The stub of the NVIDIA driver's library could not be linked.", "\n".join(said[:3]))
+        raise R1tuiError("The stub of the NVIDIA driver library could not be linked.", "\n".join(said[:3]))
 
 
 def stub_source(header: str) -> str:

@@ -15,7 +15,7 @@ from r1tui.gguf.source import ByteSource, FileSource
 from r1tui.gguf.types import FILE_TYPES
 
 SHARD_NAME = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?i:gguf)$", re.DOTALL)
-"""How llama.cpp names the files of a split model (llama_split_path)."""
+"""File names of a split model in llama.cpp (llama_split_path)."""
 
 MAX_LAYERS = 1024
 MAX_SIZE = 1 << 31
@@ -92,7 +92,7 @@ def layer_of(tensor: Tensor) -> int | None:
 
 
 def is_expert(tensor: Tensor) -> bool:
-    """Whether `--n-cpu-moe` moves it."""
+    """True if `--n-cpu-moe` moves it."""
     return _EXPERTS.search(tensor.name) is not None
 
 
@@ -124,7 +124,9 @@ def shard_paths(path: Path) -> list[Path]:
         return [path]
     count = int(match["count"])
     if not 1 <= count <= MAX_SHARDS or not 1 <= int(match["number"]) <= count:
-        raise GgufError(f"{path}: no such shard can be.", "Shards are named NAME-00001-of-00003.gguf and so on.")
+        raise GgufError(
+            f"{path}: the shard number is not valid.", "Shards are named NAME-00001-of-00003.gguf and so on."
+        )
     paths = shards_of(path)
     if missing := [one.name for one in paths if not one.exists()]:
         raise GgufError(
@@ -169,9 +171,7 @@ def _combine(sources: Sequence[ByteSource], paths: Sequence[Path]) -> Header:
     tensors = tuple(tensor for shard in shards for tensor in shard.tensors)
     expected = first.metadata.get("split.tensors.count", len(tensors))
     if expected != len(tensors) or len({tensor.name for tensor in tensors}) != len(tensors):
-        raise GgufError.broken(
-            names[0], f"its shards have {len(tensors)} tensors together, not the {expected} promised"
-        )
+        raise GgufError.broken(names[0], f"its shards have {len(tensors)} tensors together, not {expected} as stated")
     return _Reader(names[0], first).header(tensors, tuple(paths), sum(shard.size_bytes for shard in shards))
 
 
@@ -184,7 +184,7 @@ class _Reader:
         self._lists = shard.lists
         architecture = shard.metadata.get("general.architecture")
         if not isinstance(architecture, str) or not architecture:
-            raise GgufError.broken(name, "it does not say its architecture")
+            raise GgufError.broken(name, "its architecture is missing")
         self._architecture = architecture
 
     def header(self, tensors: tuple[Tensor, ...], paths: tuple[Path, ...], size_bytes: int) -> Header:
@@ -233,7 +233,7 @@ class _Reader:
 
     def _checked(self, key: str, value: Value | None, low: int, high: int) -> int:
         if value is None:
-            raise GgufError.broken(self._name, f"it is no language model: {self._architecture}.{key} is missing")
+            raise GgufError.broken(self._name, f"it is not a language model: {self._architecture}.{key} is missing")
         if not isinstance(value, int) or not low <= value <= high:
-            raise GgufError.broken(self._name, f"{self._architecture}.{key} is {str(value)[:50]}, which cannot be")
+            raise GgufError.broken(self._name, f"{self._architecture}.{key} is {str(value)[:50]}, which is not valid")
         return int(value)

@@ -38,7 +38,7 @@ def check_name(path: Path) -> None:
         if (other := PIECE.fullmatch(one.name)) and other["whole"].casefold() == start
     ]
     raise GgufError(
-        f"{path}: it is a piece of a model, and all pieces must be joined first.",
+        f"{path}: it is one part of a model; join all parts first.",
         f"In {path.parent}: {join_command(pieces or [path.name])}",
     )
 
@@ -59,7 +59,7 @@ def check_alone(name: str, metadata: Mapping[str, Value], shards: int) -> None:
     if shards == 1 and isinstance(number, int) and isinstance(count, int) and count > 1:
         raise GgufError(
             f"{name}: it is part {number + 1} of {count} of a split model, under another name.",
-            f"Give it back its name, NAME-{number + 1:05}-of-{count:05}.gguf, beside the other parts.",
+            f"Rename it to NAME-{number + 1:05}-of-{count:05}.gguf, in the folder of the other parts.",
         )
 
 
@@ -68,18 +68,18 @@ def check_kind(name: str, metadata: Mapping[str, Value]) -> None:
     said: tuple[str | AnyRemedy, ...]
     kind, architecture = metadata.get("general.type"), metadata.get("general.architecture")
     if kind == "imatrix" or any(key.startswith("imatrix.") for key in metadata):
-        said = ("an importance matrix (imatrix), which only quantising uses", "Name the model itself.")
+        said = ("an importance matrix (imatrix), used only for quantising", "Use the model itself.")
     elif kind == "adapter" or "adapter.type" in metadata:
-        said = "a LoRA adapter", f"Name its model, with `extra_args: [--lora, {name}]` in the config."
+        said = "a LoRA adapter", f"Use its model, with `extra_args: [--lora, {name}]` in the config."
     elif kind == "mmproj" or architecture == "clip":
-        said = "the part of a model that sees pictures (mmproj)", "Name the model itself, which lies beside it."
+        said = "the image part of a model (mmproj)", "Use the model itself, in the same folder."
     elif architecture in _DRAFTS:
-        remedy = f"Name that one, with `extra_args: [--model-draft, {name}]` in the config."
-        said = "a draft model, which only helps another one", remedy
+        remedy = f"Use that model, with `extra_args: [--model-draft, {name}]` in the config."
+        said = "a draft model, which only speeds up another one", remedy
     elif architecture in _EMBEDDINGS:
-        said = "an embedding model, which writes no text", "Name a model that answers.", ListModels()
+        said = "an embedding model, which writes no text", "Use a model that writes text.", ListModels()
     elif architecture in _VOICES:
-        said = "a model that makes sound, not text", "Name a model that answers.", ListModels()
+        said = "a model that makes sound, not text", "Use a model that writes text.", ListModels()
     else:
         return
     raise GgufError(f"{name}: it is {said[0]}.", *said[1:])

@@ -42,14 +42,14 @@ COMPRESSED = "deepseek4"
 
 
 def is_exact(header: Header) -> bool:
-    """Whether the size of the cache is known from the header alone; else only the engine can say it."""
+    """True if the size of the cache is known from the header alone; else only the engine can say it."""
     known = PLAIN | WINDOWS.keys() | BY_INTERVAL | BY_HEADS | INDEXED | {COMPRESSED}
     return header.architecture in known
 
 
 @dataclass(frozen=True)
 class LayerCache:
-    """What one layer keeps: so many values of K and of V for a token, beside what does not depend on the context."""
+    """Cache of one layer: values of K and V per token, and the bytes that do not depend on the context."""
 
     keys: int = 0
     values: int = 0
@@ -69,7 +69,7 @@ class LayerCache:
         return total
 
     def bytes_per_token(self, type_k: str, type_v: str) -> int:
-        """What one more token takes where the context is longer than any window."""
+        """Bytes of one more token when the context is longer than any window."""
         far = 1 << 20
         return (self.size_bytes(2 * far, 0, type_k, type_v) - self.size_bytes(far, 0, type_k, type_v)) // far
 
@@ -80,15 +80,15 @@ def padded(tokens: int) -> int:
 
 
 def row_bytes(values: int, cache_type: str) -> int:
-    """Bytes of so many values; raises GgufError for what is no cache type."""
+    """Bytes of so many values; raises GgufError for what is not a cache type."""
     if cache_type not in BY_NAME:
-        raise GgufError(f"{cache_type!r} is no cache type.", f"Cache types are {', '.join(SHOWN_CACHE_TYPES)} and kin.")
+        raise GgufError(f"{cache_type!r} is not a cache type.", f"Use one of {', '.join(SHOWN_CACHE_TYPES)}.")
     _, block, block_bytes = BY_NAME[cache_type]
     return -(-values // block) * block_bytes
 
 
 def layer_caches(header: Header) -> tuple[LayerCache, ...]:
-    """What each layer keeps; nothing in those that only predict ahead. Of other architectures: the plain rule."""
+    """Cache of each layer; none for layers that only predict ahead. Other architectures: the plain rule."""
     n_cached = header.n_layers - header.n_nextn_layers
     return (*(_cache_of(header, layer) for layer in range(n_cached)), *(LayerCache(),) * header.n_nextn_layers)
 

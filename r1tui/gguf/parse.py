@@ -60,11 +60,11 @@ class Shard:
 
     metadata: dict[str, Value]
     lists: dict[str, int]
-    """How many elements each list has that its settings name."""
+    """Number of elements of each list in its settings."""
     tensors: tuple[Tensor, ...]
     size_bytes: int
     data_offset: int
-    """Where the header ends and the weights begin."""
+    """Offset of the weights, after the header."""
 
 
 def parse_shard(source: ByteSource, index: int = 0) -> Shard:
@@ -86,13 +86,13 @@ def parse_shard(source: ByteSource, index: int = 0) -> Shard:
     expected = 0
     for name, shape, kind, offset in described:
         if offset != expected:
-            raise cursor.error(f"tensor {name!r} does not lie where the one before it ends")
+            raise cursor.error(f"tensor {name!r} does not start where the previous one ends")
         size_bytes = _size(cursor, name, shape, kind)
         tensors.append(Tensor(name, shape, TENSOR_TYPES[kind].name, size_bytes, start + offset, index))
         expected = _padded(offset + size_bytes, alignment)
     end = tensors[-1].offset + tensors[-1].size_bytes if tensors else 0
     if end > source.size_bytes:
-        raise cursor.error(f"it is cut: {end - source.size_bytes:,} of {end:,} bytes are missing")
+        raise cursor.error(f"it is incomplete: {end - source.size_bytes:,} of {end:,} bytes are missing")
     return Shard(metadata, lists, tuple(tensors), source.size_bytes, min(start, source.size_bytes))
 
 
@@ -126,7 +126,7 @@ def _counts(cursor: HeaderCursor) -> tuple[int, int]:
     if cursor.source.size_bytes == 0:
         raise cursor.error("it is empty")
     if cursor.source.size_bytes < len(MAGIC) or cursor.take(len(MAGIC)) != MAGIC:
-        raise cursor.error("it is no GGUF file (its first bytes are others)")
+        raise cursor.error("it is not a GGUF file (its first bytes are different)")
     version = int(cursor.number(_U32))
     if version & 0xFFFF == 0:
         raise cursor.error("it was written for big-endian machines")
@@ -134,14 +134,14 @@ def _counts(cursor: HeaderCursor) -> tuple[int, int]:
         raise cursor.error(f"its GGUF version is {version}; 2 and 3 can be read")
     n_tensors, n_pairs = int(cursor.number(LENGTH)), int(cursor.number(LENGTH))
     if n_tensors > MAX_TENSORS or n_pairs > MAX_PAIRS:
-        raise cursor.error(f"it claims {n_tensors:,} tensors and {n_pairs:,} settings, which cannot be")
+        raise cursor.error(f"it claims {n_tensors:,} tensors and {n_pairs:,} settings, which is impossible")
     return n_tensors, n_pairs
 
 
 def _pair(cursor: HeaderCursor, metadata: dict[str, Value], lists: dict[str, int]) -> None:
     key = cursor.string()
     if not key or len(key) > MAX_KEY_BYTES:
-        raise cursor.error("one of its settings has an empty or endless name")
+        raise cursor.error("one of its settings has an empty or too long name")
     if key in metadata or key in lists:
         raise cursor.error(f"it has the setting {key!r} twice")
     kind = int(cursor.number(_U32))
@@ -172,10 +172,10 @@ def _description(cursor: HeaderCursor) -> tuple[str, tuple[int, ...], int, int]:
     """Name, shape, type and offset within the data, as stored."""
     name = cursor.string()
     if name is None or len(name.encode()) > MAX_NAME_BYTES:
-        raise cursor.error("one of its tensors has an endless name")
+        raise cursor.error("one of its tensors has a too long name")
     dimensions = int(cursor.number(_U32))
     if dimensions > MAX_DIMENSIONS:
-        raise cursor.error(f"tensor {name!r} has {dimensions} dimensions, at most {MAX_DIMENSIONS} can be")
+        raise cursor.error(f"tensor {name!r} has {dimensions} dimensions; the limit is {MAX_DIMENSIONS}")
     shape = tuple(int(cursor.number(LENGTH)) for _ in range(dimensions))
     return name, shape, int(cursor.number(_U32)), int(cursor.number(LENGTH))
 
@@ -185,7 +185,7 @@ def _size(cursor: HeaderCursor, name: str, shape: tuple[int, ...], kind: int) ->
     if kind not in TENSOR_TYPES:
         raise GgufError(
             f"{cursor.source.name}: tensor {name!r} is of type {kind}, which llama.cpp b11434 does not know.",
-            "Use a file that was made for this llama.cpp, or a newer r1tui.",
+            "Use a file made for this llama.cpp, or a newer r1tui.",
         )
     row = shape[0] if shape else 1
     _, block, block_bytes = TENSOR_TYPES[kind]

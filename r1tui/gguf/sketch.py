@@ -7,7 +7,7 @@ from r1tui.gguf.header import Header
 from r1tui.gguf.parse import Tensor, Value
 
 DENSE_BITS = 5.0
-"""What quantisations leave each weight that every token reads, where the experts have less."""
+"""Bits of the weights that every token reads, in quantisations whose experts have fewer."""
 VOCAB, CONTEXT = 129280, 131072
 DEEPSEEK = "deepseek2"
 
@@ -19,7 +19,7 @@ class ModelShape:
     layers: int
     parameters: float
     active: float = 0.0
-    """Those that a token reads; 0: all."""
+    """Weights that a token reads; 0: all."""
     experts: int = 0
     experts_used: int = 0
     architecture: str = "llama"

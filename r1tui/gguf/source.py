@@ -17,7 +17,7 @@ class ByteSource(Protocol):
     """A file, here or behind HTTP."""
 
     name: str
-    """What messages call it."""
+    """Name in messages."""
     size_bytes: int
 
     def read_at(self, offset: int, length: int) -> bytes:
@@ -33,13 +33,13 @@ class FileSource:
             self._file = path.open("rb", buffering=0)
             self.size_bytes = os.fstat(self._file.fileno()).st_size
         except OSError as error:
-            raise GgufError(f"{path}: {error.strerror}.", "Name a GGUF file that you can read.") from error
+            raise GgufError(f"{path}: {error.strerror}.", "Use a GGUF file that you can read.") from error
 
     def read_at(self, offset: int, length: int) -> bytes:
         try:
             return os.pread(self._file.fileno(), length, offset)
         except OSError as error:
-            raise GgufError(f"{self.name}: {error.strerror}.", "Check the disk that it is on.") from error
+            raise GgufError(f"{self.name}: {error.strerror}.", "Check its disk.") from error
 
     def __enter__(self) -> Self:
         return self

@@ -46,7 +46,7 @@ def find_removal(variant: Variant, paths: Paths, config: Config, in_use: Path | 
         raise R1tuiError(f"The running server uses {variant.name}.", StopServer())
     if (pid := holder(download_lock(variant, paths))) is not None:
         raise R1tuiError(
-            f"{variant.name} is being downloaded (PID {pid}).", "Stop the download first; what has arrived is kept."
+            f"{variant.name} is being downloaded (PID {pid}).", "Stop the download first; what was downloaded is kept."
         )
     return ModelRemoval(variant, files, sum(map(_freed_bytes, files)))
 

@@ -22,15 +22,15 @@ StatusChanges = Callable[[], AsyncGenerator[Status, None]]
 """The status now and at each change, until the server has ended."""
 _STEPS = (
     ("load_tensors:", "reading the weights"),
-    ("llama_context: constructing", "making room for the context"),
+    ("llama_context: constructing", "allocating the context"),
     ("warming up the model", "warming up"),
 )
-"""What llama-server writes (b11434) and what it does then."""
+"""Log lines of llama-server (b11434) and the step that each begins."""
 
 
 @dataclass(frozen=True)
 class Signs:
-    """What a process has done so far; any change is a sign of life."""
+    """Activity counters of a process; any change is a sign of life."""
 
     cpu_s: float
     read_bytes: int
@@ -86,7 +86,7 @@ class LoadingWatch:
             self._signs, self._alive_s, self._has_warned = signs, monotonic(), False
         elif not self._has_warned and monotonic() - self._alive_s >= self._stuck_s:
             self._has_warned = True
-            idle = f"llama-server has done nothing for {duration(self._stuck_s)}: no CPU time, no reading, no log."
+            idle = f"llama-server has done nothing for {duration(self._stuck_s)}: no CPU use, no reading, no log."
             yield Notice.of("server", f"{idle} Still waiting.", GiveUp())
 
     def close(self) -> None:

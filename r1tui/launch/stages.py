@@ -61,7 +61,7 @@ class Prepared:
     argv: list[str]
     tcp: Tcp | None
     smaller: list[FallbackPlan]
-    """What is tried when memory runs out."""
+    """Plans to try when memory runs out."""
 
 
 class Launch:
@@ -81,10 +81,10 @@ class Launch:
         self.variant = variant
         self.prepared: Prepared | None = None
         self.started = False
-        """Whether this launch has started the server that runs."""
+        """True if this launch has started the server that runs."""
         self.status: Status | None = None
         self.leave_download = False
-        """Whether a download that it has begun goes on when it is cancelled."""
+        """True if a download that it has begun goes on when it is cancelled."""
         self._config = config
         self._paths = paths
         self._config_file = config_file
@@ -115,7 +115,7 @@ class Launch:
         engine, model = await finding[0], await finding[1]
         if engine is None or model is None:
             return
-        yield StageStarted("plan", "What goes where")
+        yield StageStarted("plan", "Memory plan")
         try:
             if await asyncio.to_thread(self._speed_matters, model):
                 yield LogLine("plan", "Measuring the speed of memory, bus and disk once (about 10 s).")
@@ -203,11 +203,11 @@ class Launch:
         with suppress(OSError), self._paths.server_log.open(encoding="utf-8", errors="replace") as log:
             why = left_on_cpu(log.read(LOG_HEAD_CHARS).splitlines())
             if why is not None and self._wants_gpu():
-                return Notice.of("server", f"llama-server runs on the CPU alone. {why.cause}", *why.remedies)
+                return Notice.of("server", f"llama-server runs on the CPU only. {why.cause}", *why.remedies)
         return None
 
     def _wants_gpu(self) -> bool:
-        """Whether the plan uses a GPU, or has none only because the engine could not see those that are here."""
+        """True if the plan uses a GPU, or has none only because the engine could not see those that are here."""
         if self.prepared is None:
             return False
         if self.prepared.plan.devices:
@@ -218,7 +218,7 @@ class Launch:
     async def _obtain(
         self, stage: Stage, job: Job, command: list[str], find: Callable[[], T | None], queue: Queue
     ) -> T | None:
-        """What `find` finds; where it finds nothing, a detached job is followed until it does. None: that failed."""
+        """The result of `find`; until there is one, a detached job is followed. None: that failed."""
         try:
             while (found := await asyncio.to_thread(find)) is None:
                 if (failed := await self._follow(job, stage, command, queue)) is not None:
@@ -250,8 +250,8 @@ class Launch:
                             queue.put_nowait(event)
             if done or not ours:
                 return None
-            said = f" It said: {last_line}" if last_line else ""
-            return StageFailed(stage, f"The job ended unexpectedly.{said}", "Start it again to go on.")
+            said = f" Its last line: {last_line}" if last_line else ""
+            return StageFailed(stage, f"The job ended unexpectedly.{said}", "Run it again to continue.")
         finally:
             if ours and not (self.leave_download and stage == "model"):
                 await in_thread(job.stop)

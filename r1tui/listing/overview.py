@@ -36,7 +36,7 @@ _ELSEWHERE: dict[Owner, str] = {
     "lmstudio": "LM Studio",
     "ollama": "Ollama",
 }
-"""Where a model is, when not in a folder of r1tui's or the user's."""
+"""Place of a model outside the folders of r1tui and the user."""
 
 
 Group = Literal["here", "well", "rest"]
@@ -62,12 +62,12 @@ class ModelEntry:
     size_gib: float | None
     verdict: Verdict | None
     problem: str = ""
-    """Why the file on disk cannot be used."""
+    """Reason why the file on disk cannot be used."""
     plan: Plan | None = None
     sketch: Plan | None = None
     """By the model's published dimensions, where its header is not here."""
     owner: Owner | None = None
-    """Whose folder it is in."""
+    """Owner of its folder."""
     progress: float | None = None
     """The share that is here of a model that is not all here."""
     downloading: bool = False
@@ -75,7 +75,7 @@ class ModelEntry:
     needs_by_size: MemoryNeeds | None = None
     """What its weights alone would take."""
     listed_age_s: float | None = None
-    """How long ago the hub gave the size; None: the size is the catalog's, or the file's own."""
+    """Age of the hub's size in seconds; None: the size is from the catalog, or the file's own."""
     no_room: NoRoomError | None = None
     """Why it, or the rest of it, cannot be fetched: no disk has room."""
     measured_tps: float | None = None
@@ -83,7 +83,7 @@ class ModelEntry:
 
     @property
     def exact(self) -> bool:
-        """Whether the verdict rests on the file's own header."""
+        """True if the verdict rests on the file's own header."""
         return self.plan is not None
 
     @property
@@ -95,14 +95,14 @@ class ModelEntry:
 
     @property
     def here(self) -> str:
-        """Where it is, or how far: `on disk`, `Ollama`, `34 %`."""
+        """Place or progress: `on disk`, `Ollama`, `34 %`."""
         if self.path is not None:
             return _ELSEWHERE.get(self.owner, "on disk") if self.owner else "on disk"
         return f"{int(self.progress * 100)} %" if self.progress is not None else ""
 
     @property
     def layers(self) -> str:
-        """What of it the GPUs take, in a few words; empty without GPUs, and before its header is known."""
+        """The part on the GPUs, in a few words; empty without GPUs, or before the header is known."""
         return self.plan.summary().placement if self.plan and self.plan.devices else ""
 
     @property

@@ -21,7 +21,7 @@ STUDENT = "distilled"
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What of the machine decides: the most free bytes of a folder for models, and how fast memory is read (GB/s)."""
+    """The machine's limits: most free bytes of a model folder, and memory speed (GB/s)."""
 
     free_bytes: int
     memory_gbps: float
@@ -43,14 +43,14 @@ def surroundings(machine: Machine, paths: Paths, config: Config) -> Surroundings
 
 
 def format_machine(machine: Machine, free_bytes: int) -> str:
-    """`2 × H100 (80 GiB) · 512 GiB memory · 32 cores · 900 GiB of disk free`."""
+    """`2 × H100 (80 GiB) · 512 GiB RAM · 32 cores · 900 GiB of disk free`."""
     names = [f"{gpu.name} ({size(gpu.total_bytes)})" if gpu.total_bytes else gpu.name for gpu in machine.gpus]
     counts = {name: names.count(name) for name in names}
     gpus = [name if count == 1 else f"{count} × {name}" for name, count in counts.items()]
     return " · ".join(
         [
             *(gpus or ["no NVIDIA GPU"]),
-            f"{size(machine.memory_total_bytes)} memory",
+            f"{size(machine.memory_total_bytes)} RAM",
             f"{machine.physical_cores} core{'s' if machine.physical_cores > 1 else ''}",
             f"{size(free_bytes)} of disk free",
         ]
@@ -67,20 +67,22 @@ def recommend(entries: Iterable[ModelEntry], here: Surroundings) -> Recommendati
     teachers = [entry for entry in usable if entry.variant.quality in QUALITIES and entry.verdict in IN_MEMORY]
     if teachers:
         best = max(teachers, key=lambda one: (one.verdict == "gpu", QUALITIES.index(one.variant.quality), -_gib(one)))
-        where = "all of it fits on the GPUs" if best.verdict == "gpu" else "the best R1 that memory holds here"
+        where = (
+            "all of it fits into VRAM" if best.verdict == "gpu" else "the best R1 that fits into this machine's memory"
+        )
         return Recommendation(best.variant, f"{best.size}, {where}.")
     students = [one for one in usable if one.variant.quality == STUDENT and _bearable(one, here.memory_gbps)]
     if students:
         best = max(students, key=lambda one: (one.verdict == "gpu", _gib(one)))
-        return Recommendation(best.variant, f"{best.size}, R1's largest student that runs well here.")
+        return Recommendation(best.variant, f"{best.size}, R1's largest distilled model that runs well here.")
     if usable:
         smallest = min(usable, key=_gib)
-        return Recommendation(smallest.variant, f"{smallest.size}, since larger ones would be slow or do not fit.")
+        return Recommendation(smallest.variant, f"{smallest.size}, because larger ones are slow or do not fit.")
     return None
 
 
 def _fits(entry: ModelEntry) -> bool:
-    """Whether it is here or a disk has room for the rest of it, and it can start."""
+    """True if it is here or a disk has room for the rest of it, and it can start."""
     return entry.verdict not in ("no", None) and not entry.problem and entry.no_room is None
 
 

@@ -32,17 +32,17 @@ class Bandwidth(msgspec.Struct, frozen=True):
     """Read rates in GB/s (10⁹ bytes). `bus` is from host memory to each CUDA device, by its number."""
 
     machine: str
-    """Which machine they are of: `hardware.Machine.fingerprint`."""
+    """Machine of the measurements: `hardware.Machine.fingerprint`."""
     memory_gbps: float
     bus_gbps: dict[int, float] = {}
     disk_gbps: float | None = None
     """Of the disk with the models."""
     cpu_gflops: float | None = None
-    """What all cores compute of prompts, 10⁹ operations a second."""
+    """Prompt arithmetic of all cores, 10⁹ operations/s."""
 
 
 def load_bandwidth(paths: Paths, machine: str) -> Bandwidth | None:
-    """What was measured on this machine before; None without, and for another machine with the same home."""
+    """Earlier measurements of this machine; None if there are none, or for another machine with the same home."""
     found = read_json_if_any(_file(paths), Bandwidth)
     return found if found is not None and found.machine == machine else None
 

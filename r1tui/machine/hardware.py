@@ -25,7 +25,7 @@ class NumaNode:
 
 @dataclass(frozen=True)
 class Machine:
-    """What this process may use. `nvidia.reason` says why no GPU is shown; `memory_*` are bounded by the cgroup."""
+    """Hardware that this process may use. `nvidia.reason` says why no GPU is shown; the cgroup bounds `memory_*`."""
 
     cpu_name: str
     physical_cores: int
@@ -42,7 +42,7 @@ class Machine:
 
     @property
     def fingerprint(self) -> str:
-        """What tells this machine from another with the same home: processor, cores, memory, GPUs."""
+        """Identity of this machine among those with the same home: CPU, cores, memory, GPUs."""
         gpus = [gpu.uuid or gpu.name for gpu in self.nvidia.gpus]
         return " / ".join(
             [self.cpu_name, f"{self.physical_cores} cores", f"{self.memory_total_bytes >> 30} GiB", *gpus]
@@ -125,7 +125,7 @@ def cpu_name(root: Path = ROOT) -> str:
 
 
 def cpu_features(root: Path = ROOT) -> str:
-    """What a binary built for exactly this processor depends on: its instruction sets, as the kernel lists them."""
+    """Instruction sets of this CPU, as the kernel lists them: a native build depends on them."""
     return " ".join(sorted(_cpuinfo(root, "flags", "Features").split())) or cpu_name(root)
 
 
@@ -135,12 +135,12 @@ def _cpuinfo(root: Path, *names: str) -> str:
 
 
 def nvidia_hardware(root: Path = ROOT) -> bool:
-    """Whether an NVIDIA GPU is here, driver or not: the driver's /proc folder or a PCI display device."""
+    """True if an NVIDIA GPU is here, driver or not: the driver's /proc folder or a PCI display device."""
     return (root / "proc/driver/nvidia").exists() or _has_display(root, NVIDIA_VENDOR)
 
 
 def amd_hardware(root: Path = ROOT) -> bool:
-    """Whether an AMD GPU is here (an integrated one counts)."""
+    """True if an AMD GPU is here (an integrated one counts)."""
     return (root / "dev/kfd").exists() or _has_display(root, AMD_VENDOR)
 
 
@@ -168,7 +168,7 @@ def _cpu_list(text: str) -> tuple[int, ...]:
 
 
 def oom_kills(root: Path = ROOT) -> int:
-    """How many processes the kernel has killed for want of memory, here or in the cgroups above; it only grows."""
+    """Count the processes killed because memory ran out, here or in the cgroups above; it only grows."""
     groups = [
         _read(folder / name)
         for folder in _cgroup_folders(root, "memory")

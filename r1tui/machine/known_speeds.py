@@ -14,7 +14,7 @@ class Card(NamedTuple):
     tflops: float
     """What llama.cpp's matrix kernels reach in prompts of dense 4-bit models, about twice the single-precision peak."""
     usual: bool = False
-    """Whether it is what people mean who name only a size."""
+    """True if it is what people mean who name only a size."""
 
 
 CARDS = (
@@ -132,7 +132,7 @@ SECOND_SOCKET = 0.4
 
 
 def memory_gbps(cpu_name: str, sockets: int = 1, channels: int | None = None) -> float | None:
-    """What this CPU's memory is read at, in GB/s; None for a CPU that is not in the table.
+    """Memory speed of this CPU in GB/s; None for a CPU that is not in the table.
 
     `channels`: those with memory in them, of one socket; None: all.
     """
@@ -145,7 +145,7 @@ def memory_gbps(cpu_name: str, sockets: int = 1, channels: int | None = None) ->
 
 
 def is_virtual(root: Path = Path("/")) -> bool:
-    """Whether this is a virtual machine: its cores and memory are a share of the CPU that it names."""
+    """True if this is a virtual machine: its cores and memory are a share of the CPU that it names."""
     return " hypervisor" in _read(root / "proc/cpuinfo")
 
 
@@ -169,7 +169,7 @@ NVME_GBPS = 3.5
 
 
 def disk_gbps(path: Path, root: Path = Path("/")) -> float | None:
-    """What a disk of this kind is read at in blocks from here and there, in GB/s; None where the kind is not known."""
+    """Speed of random block reads from a disk of this kind, in GB/s; None for an unknown kind."""
     try:
         device = path.stat().st_dev
     except OSError:

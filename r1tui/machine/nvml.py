@@ -34,7 +34,7 @@ class Gpu:
     pci_bus_id: str = ""
     """As llama.cpp writes it: `0000:65:00.0`."""
     unified: bool = False
-    """Whether its memory is the machine's own (GB10, Jetson): the driver tells no size of it then."""
+    """True if its memory is the machine's own (GB10, Jetson): the driver tells no size of it then."""
 
     @property
     def architecture(self) -> str | None:
@@ -154,7 +154,7 @@ class Binding:
         return _text(given).rpartition("/")[2] if isinstance(given, str | bytes) else ""
 
     def pci_bus_id(self, handle: Any) -> str:
-        """Where the card is, as `0000:65:00.0`; empty where the driver does not say."""
+        """PCI address such as `0000:65:00.0`; empty if the driver does not report it."""
         given = _text(getattr(self.ask("nvmlDeviceGetPciInfo", handle), "busId", ""))
         domain, colon, rest = given.strip("\0").lower().partition(":")
         return f"{domain[-4:]:0>4}:{rest}" if colon else ""
@@ -262,7 +262,7 @@ _hanging: list[threading.Thread] = []
 
 
 def read_nvidia(most_s: float = ANSWERS_S) -> Nvidia:
-    """What is there at this moment. Never raises; a driver that hangs is a reason after `most_s`."""
+    """Read the GPUs now. Never raises; a hanging driver becomes a reason after `most_s`."""
     if any(look.is_alive() for look in _hanging):
         return Nvidia(reason="NVML does not answer")
     found: list[Nvidia] = []
@@ -358,7 +358,7 @@ PCIE_LANE_GBPS = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
 
 
 def _peaks(nvml: Binding, handle: Any) -> tuple[float | None, float | None, float | None]:
-    """What memory, arithmetic and bus reach at most; None for what driver, card or binding do not tell."""
+    """Peak rates of memory, arithmetic and bus; None for those that driver, card or binding do not report."""
 
     def ask(name: str, *arguments: Any) -> int | None:
         value = nvml.number(name, handle, *arguments)

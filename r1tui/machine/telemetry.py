@@ -18,7 +18,7 @@ ROOT = Path("/")
 
 @dataclass(frozen=True)
 class ServerUse:
-    """What the server's process takes; the two kinds of its memory are None where the kernel does not tell them."""
+    """Resource use of the server's process; the two kinds of memory are None if the kernel does not report them."""
 
     pid: int
     rss_bytes: int
@@ -48,9 +48,9 @@ class Sample:
     """None when NVML shows none at this moment; `gpus_reason` says why."""
     gpus_reason: str | None = None
     gpus_age_s: float | None = None
-    """How long ago NVML answered last; None when it never did."""
+    """Seconds since NVML's last answer; None if it never answered."""
     disk_bytes_per_s: float | None = None
-    """What everybody reads from the machine's disks."""
+    """Disk reads of the whole machine."""
 
     @property
     def memory_used_bytes(self) -> int:
@@ -59,7 +59,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Limits:
-    """What of the machine can be used, where that is less than all of it."""
+    """Limits of this process below the whole machine."""
 
     cpus: int | None = None
     memory_total_bytes: int | None = None
@@ -165,7 +165,7 @@ class GpuReader(_Repeating):
 
 
 class Rate:
-    """How fast a counter grows: each look tells the growth per second since the look before."""
+    """Growth rate of a counter: each reading gives the growth per second since the one before."""
 
     def __init__(self) -> None:
         self._before: tuple[object, float, float] | None = None

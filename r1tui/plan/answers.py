@@ -21,14 +21,14 @@ Source = Literal["estimate", "engine", "measured"]
 
 @dataclass(frozen=True)
 class EngineAnswer:
-    """What the engine says that a layout takes: shares of the devices that it knows by name, and of the host."""
+    """Memory of a layout as the engine reports it: shares of its devices by name, and of the host."""
 
     layout: ModelLayout
     shares: Mapping[str, Share]
 
 
 class Answers:
-    """What is known of a model's layouts on these devices, and the formulas for the others."""
+    """Known figures of a model's layouts on these devices, and the formulas for the others."""
 
     def __init__(
         self,
@@ -51,15 +51,15 @@ class Answers:
         return bool(self._known)
 
     def source(self, layout: ModelLayout) -> Source:
-        """Where a layout's figures are from."""
+        """Source of a layout's figures."""
         return "measured" if layout in self._measured else "engine" if layout in self._asked else "estimate"
 
     def unplanned_mib(self, layout: ModelLayout) -> list[int]:
-        """What loading took on each device beyond another plan, which this may too; 0 where a measured one is near."""
+        """MiB that loading took on each device beyond another plan; 0 if a measured one is near."""
         return [0] * len(self._names) if self._nearest(layout) in self._measured else self._unplanned_mib
 
     def measure(self, layout: ModelLayout) -> MemoryUsage:
-        """What a layout takes by the best that is known of it."""
+        """Memory of a layout by the best known figures."""
         ours = self._by_formula(layout)
         nearest = self._nearest(layout)
         shares = list(ours.parts)
@@ -81,7 +81,7 @@ class Answers:
 
     @property
     def _slack_bytes(self) -> int:
-        """What a layout that the engine was not asked must leave free: more with each answer, so that asking ends."""
+        """Bytes that a layout unknown to the engine must leave free: more with each answer, so that asking ends."""
         return SLACK_BYTES * max(len(self._asked) - 1, 0)
 
     def _loaded(self, runs: Sequence[PlanRun]) -> Iterator[tuple[ModelLayout, Mapping[str, Share]]]:
@@ -119,14 +119,14 @@ def _layout_of(run: PlanRun) -> ModelLayout | None:
 
 
 def _share(run: PlanRun, name: str) -> Share:
-    """What a device held; beside its buffers only where its context had been full, since a pool grows."""
+    """MiB held by a device; beside its buffers only if its context had been full, since a pool grows."""
     beyond_mib = run.held_mib[name] - run.used_mib[name] if run.was_full and name in run.held_mib else 0
     weights, kv, compute = (mib * MIB for mib in run.buffers_mib[name])
     return Share(weights, kv, compute, max(beyond_mib, 0) * MIB)
 
 
 def _difference(one: ModelLayout, other: ModelLayout) -> tuple[bool, float]:
-    """How little an answer for one layout says about another; nothing is less than the layout itself."""
+    """Distance between two layouts; the smaller, the better one's answer fits the other."""
     far = abs(log2(one.ctx_size / other.ctx_size)) + abs(log2(one.batch_size / other.batch_size))
     far += abs(one.n_gpu_layers - other.n_gpu_layers) / 8 + abs(one.n_cpu_moe - other.n_cpu_moe) / 8
     return one != other, far + (one.kv_on_host != other.kv_on_host) + (one.split != other.split) / 8

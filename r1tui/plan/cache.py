@@ -15,7 +15,7 @@ PLAIN_TYPES = ("f32", "f16", "bf16")
 
 @dataclass(frozen=True)
 class CacheChoice:
-    """What llama-server is told about its cache, and why."""
+    """Cache settings for llama-server, with the reasons."""
 
     type_k: CacheType
     type_v: CacheType
@@ -24,7 +24,7 @@ class CacheChoice:
 
 
 def is_legacy_deepseek(header: Header) -> bool:
-    """Whether the file is one of the first uploads, which keep K and V for each head."""
+    """True if the file is one of the first uploads, which keep K and V for each head."""
     return header.architecture == "deepseek2" and not header.mla
 
 
@@ -41,7 +41,7 @@ def _for_one_type(settings: PlanSettings) -> CacheChoice:
     wanted = settings.cache_type_k or settings.cache_type_v or "f16"
     choice = CacheChoice(wanted, wanted, "auto")
     if settings.cache_type_v not in (None, wanted):
-        return replace(choice, reasons=(f"K and V are both {wanted}: this model cannot have different types.",))
+        return replace(choice, reasons=(f"K and V are both {wanted}: this model needs the same type for both.",))
     return choice
 
 
@@ -50,7 +50,7 @@ def _for_legacy(settings: PlanSettings, backends: frozenset[str]) -> CacheChoice
     type_v: CacheType = settings.cache_type_v or "f16"
     if backends.isdisjoint(WITHOUT_KERNEL):
         return CacheChoice(type_k, type_v, "auto")
-    reasons = ["Flash attention is off: this GPU backend has none for the head sizes of older DeepSeek files."]
+    reasons = ["Flash attention is off: this GPU backend lacks it for the head sizes of older DeepSeek files."]
     if type_v not in PLAIN_TYPES:
         reasons.append(f"V is f16, not {type_v}: a quantised V cache needs flash attention.")
         type_v = "f16"

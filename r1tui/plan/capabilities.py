@@ -22,7 +22,7 @@ HOST = "Host"
 
 @dataclass(frozen=True)
 class Buffers:
-    """What llama.cpp says that one device, or the host under the name `Host`, holds or would hold; in MiB."""
+    """Memory of one device, or of the host as `Host`, as llama.cpp reports it; in MiB."""
 
     name: str
     weights_mib: int

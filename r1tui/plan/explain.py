@@ -20,19 +20,19 @@ def placement(
     everything: bool,
 ) -> list[str]:
     if not devices:
-        return ["There is no GPU to use: everything runs on the CPU."]
+        return ["No usable GPU: everything runs on the CPU."]
     names = ", ".join(device.name for device in devices)
     total = header.n_layers + 1
     count, held = layout.n_gpu_layers, layout.n_cpu_moe if header.n_experts else 0
     if not count and given:
-        return ["No layer goes to a GPU, as was asked: everything runs on the CPU."]
+        return ["Everything runs on the CPU, as requested: no layer goes to a GPU."]
     if not count:
         return [_no_layer(devices), "Everything runs on the CPU."]
     said = []
     if strategy == "rule":
-        said.append("The rule of thumb is VRAM by file size by layers, less four; it ignores the K/V cache.")
+        said.append("Rule of thumb: layers × VRAM ÷ file size, minus four; it ignores the K/V cache.")
     if strategy == "engine" and not given:
-        return ["llama.cpp's --fit decides what goes where when it loads."]
+        return ["llama.cpp's --fit places the layers when it loads the model."]
     if layout.overrides:
         one = len(layout.overrides) == 1
         rules = "One hand-written rule (-ot) comes" if one else f"{len(layout.overrides)} hand-written rules (-ot) come"
@@ -40,39 +40,39 @@ def placement(
     if everything or (count == total and not held and not layout.overrides):
         said.append(f"All {header.n_layers} layers and the output are on {names}.")
     elif count == total and not held:
-        said.append(f"All layers are on {names} but what the rules put on the host.")
+        said.append(f"All layers are on {names}, except what your rules put on the host.")
     elif count == total:
-        said.append(f"All layers are on {names}, but the experts of the first {held} stay in the host's memory.")
+        said.append(f"All layers are on {names}; the experts of the first {held} stay in RAM.")
     else:
-        said.append(f"{count} of {total} layers (the output counted) are on {names}, the rest is on the host.")
+        said.append(f"{count} of {total} layers (with the output layer) are on {names}, the rest is in RAM.")
         if held > total - count:
-            said.append(f"The experts of the first {held} layers stay in the host's memory.")
+            said.append(f"The experts of the first {held} layers stay in RAM.")
     if layout.kv_on_host:
-        said.append("The K/V cache stays in the host's memory: on the device it would leave no room for the weights.")
+        said.append("The K/V cache stays in RAM: in VRAM it would leave no room for the weights.")
     return said
 
 
 def _no_layer(devices: tuple[Device, ...]) -> str:
     if unknown := [device.name for device in devices if not device.total_mib]:
-        return f"llama-server cannot tell the memory of {', '.join(unknown)}: other programs fill it, most likely."
+        return f"llama-server cannot read the free VRAM of {', '.join(unknown)}: other programs probably fill it."
     usable = ", ".join(f"{max(device.usable_mib, 0):,.0f} MiB on {device.name}" for device in devices)
-    return f"Not one layer fits into the usable VRAM ({usable})."
+    return f"Not even one layer fits into the usable VRAM ({usable})."
 
 
 def unknown_cache(header: Header) -> str:
-    """What makes figures uncertain where no rule of this architecture is known."""
-    return f"The cache is an estimate: only llama.cpp knows what {header.architecture} keeps of a token."
+    """The reason for uncertain figures of an architecture without a known rule."""
+    return f"The cache is an estimate: only llama.cpp knows how {header.architecture} stores a token."
 
 
 def legacy(header: Header, layout: ModelLayout) -> str:
-    """What an older DeepSeek file costs more than its MLA conversion."""
+    """The reason that compares an older DeepSeek file's cache with its MLA conversion."""
     tokens = layout.ctx_size
     here = tokens * kv_bytes_per_token(header, layout.type_k, layout.type_v) // MIB
     rotary = header.metadata.get(f"{header.architecture}.rope.dimension_count", 0)
     values = header.kv_lora_rank + (rotary if isinstance(rotary, int) else 0)
     mla = tokens * header.n_layers * values * 2 // MIB
     return (
-        f"This is an older file whose cache takes {here:,} MiB with K as {layout.type_k} and V as {layout.type_v}; "
+        f"This is an older file: its cache needs {here:,} MiB with K as {layout.type_k} and V as {layout.type_v}; "
         f"the MLA conversion of the same model needs {mla:,} MiB."
     )
 
@@ -81,8 +81,8 @@ def larger_batch(size: int, cost: int) -> str:
     """The reason for larger batches of prompt tokens."""
     price = f"it costs the experts of {cost} layers" if cost > 1 else "it costs one layer's experts"
     return (
-        f"Prompts are computed {size:,} tokens at once: the GPU fetches the host's experts for each batch, so larger "
-        f"batches are several times faster; {price if cost > 0 else 'there is room for it'}."
+        f"Prompts are computed {size:,} tokens at once. The GPU copies the experts from RAM for each batch, so larger "
+        f"batches are several times faster; {price if cost > 0 else 'memory is left for it'}."
     )
 
 
@@ -91,16 +91,16 @@ def expected_speed(expected: Expectation, *, measured: bool) -> list[str]:
     speed = expected.speed
     if not any(speed.answer):
         return [f"The speed is unknown: {expected.unknown}."]
-    why = "by the speed of this hardware; answers narrow it"
+    why = "estimated from this hardware; answers make it more exact"
     if measured:
-        why = "by what was measured here"
+        why = "measured on this machine"
     elif expected.guessed:
         why = f"a guess: the speed of {listed(expected.guessed)} is not known"
     prompts = f" and {rough(*speed.prompt)} for prompts" if any(speed.prompt) else ""
     said = [f"Expect {rough(*speed.answer)} tokens/s for answers{prompts} ({why})."]
     waits = [f"{rough(*band)} s for {int(tokens):,} tokens" for tokens, band in expected.ttft_s.items()]
     if waits:
-        said.append(f"The first token of an answer comes after {' and '.join(waits)} of prompt.")
+        said.append(f"The first token comes after {' and '.join(waits)} of prompt.")
     if expected.offload_batch is not None:
         said.append(_short_prompts(expected.offload_batch))
     return said
@@ -108,10 +108,10 @@ def expected_speed(expected: Expectation, *, measured: bool) -> list[str]:
 
 def _short_prompts(offload_batch: int) -> str:
     if offload_batch >= NEVER_OFFLOAD:
-        return "The CPU computes the host's experts for prompts too: the bus is slower, by what was measured here."
+        return "The CPU computes the experts in RAM for prompts too: the bus was measured slower."
     return (
-        f"The GPU fetches the host's experts over the bus for batches of {offload_batch:,} tokens and more; for "
-        "shorter ones the CPU is faster, by what was measured here."
+        f"The GPU copies the experts from RAM over the bus for batches of {offload_batch:,} tokens or more; for "
+        "smaller ones the CPU was measured faster."
     )
 
 
@@ -123,10 +123,10 @@ def spare(layout: ModelLayout, wanted: int, trained: int, most: int) -> list[str
     """The reason that says what memory was used for that was left over: until it, the model or the config ends it."""
     if layout.ctx_size <= wanted:
         return []
-    limit, trained = "as many as memory was left for", trained or most
+    limit, trained = "as many as fit into memory", trained or most
     if layout.ctx_size > min(trained, most) - GROWN_STEP:
-        limit = "all that `plan.ctx_max` allows" if most < trained else "all that the model was trained for"
-        limit += ": there is room for it"
+        limit = "the limit of `plan.ctx_max`" if most < trained else "the model's training length"
+        limit += ": memory is left for it"
     return [f"The context is {layout.ctx_size:,} tokens, {limit}."]
 
 
@@ -135,31 +135,31 @@ def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list
     if verdict == "disk":
         unified = request.unified_mib(share.total_bytes / MIB for share in usage.devices)
         need, usable = (usage.host.total_bytes / MIB + unified) / 1024, request.host_usable_mib / 1024
-        whose = "The model's size with its buffers" if unified else "The host's share"
+        whose = "The model with its buffers" if unified else "The part in RAM"
         return [
-            f"{whose} is {need:.1f} GiB and {usable:.1f} GiB can be used: weights are read from disk again and again, "
-            "which is many times slower than memory."
+            f"{whose} needs {need:.1f} GiB, and {usable:.1f} GiB can be used: weights are read from disk again and "
+            "again, many times slower than RAM."
         ]
     if verdict != "no":
         return []
     said = [
-        f"{device.name} would need {share.total_bytes / MIB:,.0f} MiB, and {device.usable_mib:,.0f} MiB can be used."
+        f"{device.name} would need {share.total_bytes / MIB:,.0f} MiB; {device.usable_mib:,.0f} MiB can be used."
         for device, share in zip(request.devices, usage.devices, strict=True)
         if share.total_bytes > device.usable_mib * MIB
     ]
     shared_mib = request.unified_mib(share.total_bytes / MIB for share in usage.devices)
     needed_mib = usage.host.anonymous_bytes / MIB + shared_mib
     if needed_mib > request.host_usable_mib:
-        what = "The GPU's share and the host's cache and buffers" if shared_mib else "Cache and buffers on the host"
+        what = "The GPU's part, cache and buffers" if shared_mib else "Cache and buffers in RAM"
         room = f"{max(request.host_usable_mib, 0):,.0f} MiB can be used"
-        said.append(f"{what} take {needed_mib:,.0f} MiB, and {room}.")
+        said.append(f"{what} need {needed_mib:,.0f} MiB; {room}.")
     return said
 
 
 def learned(devices: tuple[Device, ...], answers: Answers, layout: ModelLayout) -> list[str]:
     """The reasons that name what loading took here before, or beyond another plan."""
     if answers.source(layout) == "measured":
-        return ["The memory is what this very placement took when it ran on this machine."]
+        return ["The memory was measured when this placement ran on this machine."]
     return [
         needed_more(device.name, more_mib)
         for device, more_mib in zip(devices, answers.unplanned_mib(layout), strict=True)
@@ -174,8 +174,8 @@ def needed_more(device: str, more_mib: int) -> str:
 def measured_pools(devices: tuple[Device, ...], corrections: tuple[int, ...]) -> list[str]:
     """The reasons that name what earlier runs took beside their buffers."""
     return [
-        f"{device.name} takes {abs(error) // MIB:,} MiB {'more' if error > 0 else 'less'} beside its buffers than is "
-        "worked out: measured on this machine."
+        f"{device.name} takes {abs(error) // MIB:,} MiB {'more' if error > 0 else 'less'} beside its buffers than "
+        "computed (measured on this machine)."
         for device, error in zip(devices, corrections, strict=True)
         if abs(error) >= MIB
     ]
@@ -205,5 +205,5 @@ LARGE_POOL = 1 << 30
 def shared_memory(devices: tuple[Device, ...]) -> list[str]:
     """The reason that names devices without memory of their own."""
     names = [device.name for device in devices if device.unified]
-    verb = "uses" if len(names) == 1 else "use"
-    return [f"{listed(names)} {verb} the machine's own memory, which is counted once."] if names else []
+    verb = "shares" if len(names) == 1 else "share"
+    return [f"{listed(names)} {verb} the machine's memory, which is counted once."] if names else []

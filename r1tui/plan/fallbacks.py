@@ -16,7 +16,7 @@ from r1tui.plan import Plan, PlanRequest, make_plan
 MOST = 3
 SMALLEST_CONTEXT, SMALLEST_BATCH = 1024, 128
 LESS_MIB, LESS_SHARE = (1024, 3072), (0.1, 0.3)
-"""How much less than the first plan the next ones put on each GPU, at least: the larger of the two."""
+"""Least reduction on each GPU from the first plan to the next ones: the larger of the two."""
 LESS_BY_BATCH_MIB = 512
 """The same for a plan that moves nothing."""
 FEWER_LAYERS = (2, 6)

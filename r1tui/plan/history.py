@@ -11,7 +11,7 @@ from r1tui.messages import PlanSummary, Range, Speed
 
 
 class RunLayout(msgspec.Struct, frozen=True):
-    """What of a plan decides its memory and speed, by the names of `plan --json`."""
+    """Parts of a plan that decide its memory and speed, by the names of `plan --json`."""
 
     n_gpu_layers: int | None = None
     n_cpu_moe: int | None = None
@@ -32,20 +32,20 @@ class PlanRun(msgspec.Struct, frozen=True, kw_only=True):
     planned_mib: dict[str, int]
     """In all, by device."""
     free_mib: dict[str, int] = {}
-    """What was free then, by device."""
+    """Free MiB at that time, by device."""
     at_unix_s: float = 0.0
     used_mib: dict[str, int] = {}
-    """What its buffers really took; empty until it was loaded."""
+    """Measured MiB of its buffers; empty until it was loaded."""
     buffers_mib: dict[str, tuple[int, int, int]] = {}
     """Weights, cache and compute buffers of each device, and of the host."""
     pool_mib: dict[str, int] = {}
-    """What of `planned_mib` was planned beside the buffers."""
+    """Part of `planned_mib` that was planned beside the buffers."""
     held_mib: dict[str, int] = {}
     """The most that the process was seen to hold on a device, buffers or not."""
     held_tokens: int = 0
     """The most tokens of the context that were in use then."""
     failed: bool = False
-    """Whether memory ran out."""
+    """True if memory ran out."""
     failed_on: str = ""
     """The device where it did, if that was said."""
     expected: dict[str, tuple[float, float]] = {}
@@ -56,7 +56,7 @@ class PlanRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def was_full(self) -> bool:
-        """Whether what it held was seen with its context full."""
+        """True if what it held was seen with its context full."""
         return self.held_tokens >= FULL_CONTEXT * self.layout.ctx_size
 
     @property
@@ -89,7 +89,7 @@ class PlanHistory(msgspec.Struct, frozen=True):
         return next((run for run in self.runs if run.layout == layout), None)
 
     def extra_margin_mib(self, device: str, free_mib: int, usable_mib: float, now_unix_s: float) -> int:
-        """How much more must be left free on a device than its margin.
+        """Extra MiB to leave free on a device beyond its margin.
 
         What keeps the next plan below one that failed there for want of memory, by as much as is free more or less now;
         unless as large a one was loaded since, or it was long ago.
@@ -116,13 +116,13 @@ class PlanHistory(msgspec.Struct, frozen=True):
         )
 
     def beyond_buffers_mib(self, device: str) -> Iterator[tuple[PlanRun, int, bool]]:
-        """What earlier runs held on a device beside their buffers, and whether their context had been full."""
+        """MiB that earlier runs held on a device beside their buffers, each with whether its context had been full."""
         for run in self.runs:
             if device in run.used_mib and device in run.held_mib:
                 yield run, run.held_mib[device] - run.used_mib[device], run.was_full
 
     def speed(self, layout: RunLayout, expected: Speed) -> Speed | None:
-        """What a layout is likely to reach after what was measured; None when nothing was.
+        """Expected speed of a layout from measurements; None if there are none.
 
         Its own measurements where there are some, else those of other layouts, by how much faster they were than
         expected.

@@ -34,7 +34,7 @@ class ModelLayout:
 
     @property
     def placement(self) -> tuple[int, int, bool]:
-        """What of it must not be given up for a longer context or a larger batch."""
+        """The part that a longer context or a larger batch must not change."""
         return self.n_gpu_layers, self.n_cpu_moe, self.kv_on_host
 
 
@@ -44,7 +44,7 @@ class Share:
     kv_bytes: int = 0
     compute_bytes: int = 0
     pool_bytes: int = 0
-    """What no buffer shows, see `plan.pool`."""
+    """Memory outside all buffers, see `plan.pool`."""
 
     @property
     def total_bytes(self) -> int:

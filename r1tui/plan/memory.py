@@ -111,7 +111,7 @@ class Model:
         return self._caches[layer].size_bytes(layout.ctx_size, layout.batch_size, layout.type_k, layout.type_v)
 
     def device_weights(self, layer: int, layout: ModelLayout) -> int:
-        """What a layer keeps on its device: all but what -ot rules place, and the experts that `--n-cpu-moe` holds."""
+        """Weights of a layer on its device: all except those of -ot rules and the experts of `--n-cpu-moe`."""
         if layer == self.header.n_layers:
             return self._output_bytes - sum(self._pinned(layout).from_output)
         own = self._own(layer, layout)
@@ -138,7 +138,7 @@ class Model:
         return found
 
     def parameters(self, reads: Reads, in_use: float) -> float:
-        """How many weights these bytes hold, of the experts the share that is in use."""
+        """Number of weights in these bytes; of the experts only the share in use."""
         return reads.dense * self._weights_per_byte[0] + reads.experts * in_use * self._weights_per_byte[1]
 
     @cached_property
@@ -157,7 +157,7 @@ class Model:
         return self._pins[rules]
 
     def holds_everything(self, usage: MemoryUsage) -> bool:
-        """Whether the devices have all weights but the embeddings, which stay on the host always."""
+        """True if the devices have all weights but the embeddings, which stay on the host always."""
         return usage.host.weights_bytes <= self._sizes.get(EMBEDDING, 0) + ROUNDING_BYTES
 
     def measure(self, layout: ModelLayout) -> MemoryUsage:
@@ -261,6 +261,6 @@ class Model:
         )
 
     def _is_pipelined(self, layout: ModelLayout, places: tuple[int, ...]) -> bool:
-        """Whether several devices work on several batches at once, each with copies of its inputs."""
+        """True if several devices work on several batches at once, each with copies of its inputs."""
         by_hand = layout.n_cpu_moe or layout.overrides or layout.kv_on_host  # llama_context's constructor
         return len(layout.split) > 1 and ON_HOST not in places and not by_hand

@@ -27,7 +27,7 @@ class Reads:
 
 @dataclass(frozen=True)
 class Pins:
-    """What rules place: bytes taken out of each layer and of the output layer, and bytes put on each device."""
+    """Effect of -ot rules: bytes removed from each layer and the output layer, and bytes added to each device."""
 
     layers: list[Reads]
     places: dict[int, Reads] = field(default_factory=dict)

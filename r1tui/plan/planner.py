@@ -22,7 +22,7 @@ from r1tui.plan.verdict import IN_MEMORY, Verdict, judge
 BASE_CONTEXT = 8192
 """What layers and experts make room for when the user names no context; it grows only into what is left over."""
 HOST_SHARE = 0.5
-"""How much of what is left over on the host a longer context may take: other programs live there."""
+"""Share of the spare RAM that a longer context may take: other programs need some."""
 SMALLEST_CONTEXT = 1024
 ENOUGH_CONTEXT = 4096
 """A question, its thinking and its answer: what is given up for memory before that is not worth it."""
@@ -87,7 +87,7 @@ class _Planner:
         if is_legacy_deepseek(self._header):
             self._reasons.append(explain.legacy(self._header, layout))
         if (shorter := self._context_for_everything(strategy, layout)) is not None:
-            self._reasons.append(f"With a context of {shorter:,} tokens all attention and cache would be on the GPU.")
+            self._reasons.append(f"With a context of {shorter:,} tokens, all attention and cache would be on the GPU.")
         if layout.ctx_size < wanted:
             self._reasons.append(f"The context is {layout.ctx_size:,} tokens instead of {wanted:,}: no room for more.")
         self._reasons += explain.spare(layout, wanted, self._header.n_ctx_train, self._settings.ctx_max)
@@ -113,7 +113,7 @@ class _Planner:
         trained = self._header.n_ctx_train
         if trained and wanted > trained:
             if self._settings.ctx_size:
-                self._reasons.append(f"The model was trained for a context of {trained:,} tokens: it gets no more.")
+                self._reasons.append(f"The model was trained for {trained:,} tokens; a longer context is not used.")
             return trained
         return wanted
 
@@ -233,7 +233,7 @@ class _Planner:
             larger = self._kept(replace(layout, ubatch_size=min(size, layout.ctx_size)), verdict)
             if larger is not None and larger.ubatch_size > layout.ubatch_size:
                 self._reasons.append(
-                    f"Prompts are computed {larger.ubatch_size:,} tokens at once: there is room for it."
+                    f"Prompts are computed {larger.ubatch_size:,} tokens at once: memory is left for it."
                 )
                 return larger
         return layout
@@ -311,7 +311,7 @@ class _Planner:
             repack_mib=_mib(repack_bytes),
         ).with_anonymous()
         if plan.load_mode == "none" and plan.verdict == "hybrid":
-            plan = plan.because("The host's weights are read into memory, not mapped: GPUs copy from there faster.")
+            plan = plan.because("The weights in RAM are read into memory, not mapped: GPUs copy from there faster.")
         return self._with_speed(plan, layout)
 
     def _read_whole(self, *, left_to_engine: bool) -> tuple[Verdict, ...]:

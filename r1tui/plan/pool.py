@@ -41,7 +41,7 @@ class _Need:
 
 @dataclass(frozen=True)
 class Pools:
-    """What a model needs beyond its buffers; `loaded` counts the layers that are not skipped."""
+    """Memory of a model beyond its buffers; `loaded` counts the layers that are not skipped."""
 
     header: Header
     loaded: int
@@ -58,7 +58,7 @@ class Pools:
         return process + -(-int(most) // GRANULE) * GRANULE
 
     def correction_bytes(self, backend: str, seen: Iterable[tuple[PlanRun, int, bool]]) -> int:
-        """What earlier runs took beside their buffers beyond what is worked out for them.
+        """Bytes that earlier runs took beside their buffers, beyond the computed ones.
 
         Less counts only where the context had been full, and where no run took more.
         """
@@ -79,7 +79,7 @@ class Pools:
         return frozenset(self._need(tensor) for layer in layers for tensor in layer if len(tensor.shape) > 1)
 
     def _need(self, tensor: Tensor) -> _Need:
-        """What multiplying by this tensor takes: copies of its inputs, of its results, of itself."""
+        """Bytes to multiply by this tensor: copies of its inputs, of its results, of itself."""
         width, rows = tensor.shape[:2]
         copies = self.header.n_experts_used if is_expert(tensor) else tensor.shape[2] if len(tensor.shape) > 2 else 1
         if tensor.type == "f32":

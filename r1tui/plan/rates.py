@@ -15,12 +15,12 @@ class DeviceRates:
     memory_gbps: float
     tflops: float
     known: bool = True
-    """Whether it is this card's, and not what a card of its size may be."""
+    """True if it is this card's, and not what a card of its size may be."""
 
 
 @dataclass(frozen=True)
 class HostRates:
-    """What the host reads, in GB/s: its memory with all cores, its disk past the page cache, the bus to a GPU."""
+    """Read speeds of the host in GB/s: memory with all cores, disk past the page cache, bus to a GPU."""
 
     memory_gbps: float
     cores: int
@@ -28,15 +28,15 @@ class HostRates:
     """None: nobody knows."""
     bus_gbps: float = BUS_GBPS
     known: bool = True
-    """Whether memory was measured or looked up, and not guessed."""
+    """True if memory was measured or looked up, and not guessed."""
     gflops: float | None = None
-    """What all cores compute of prompts, measured; None: by their number."""
+    """Measured prompt arithmetic of all cores; None: estimated from their number."""
     measured: bool = False
-    """Whether bus, memory and cores were measured on this machine."""
+    """True if bus, memory and cores were measured on this machine."""
 
 
 def typical_device(total_mib: int, backend: str = "cuda") -> DeviceRates:
-    """What a GPU of this size and kind may be: the middle of the usual cards whose size is nearest."""
+    """A typical GPU of this size and kind: the middle of the usual cards of the nearest size."""
     makers = _MAKERS.get(backend, ("",))
     usual = [card for card in CARDS if card.usual and card.name.startswith(makers)]
     if backend == "cuda":
@@ -71,4 +71,4 @@ def typical_host(ram_mib: int, cores: int | None = None) -> HostRates:
 TYPICAL_HOSTS = ((160, 65.0, 12), (300, 100.0, 20), (768, 190.0, 32), (10**9, 370.0, 64))
 """Memory in GiB up to which a host is like this, GB/s, cores."""
 GBPS_PER_CORE = 12.0
-"""What one core reads at most."""
+"""Highest read speed of one core."""

@@ -24,7 +24,7 @@ def repacked_types(features: str) -> frozenset[str]:
 
 
 def is_repacked(tensor: Tensor, types: frozenset[str]) -> bool:
-    """Whether the tensor is one: a matrix, or experts, whose rows can be interleaved."""
+    """True if the tensor is one: a matrix, or experts, whose rows can be interleaved."""
     return tensor.type in types and tensor.shape[1:2] != () and tensor.shape[1] % ROWS == 0 and (
         len(tensor.shape) == 2 or is_expert(tensor)
     )  # fmt: skip

@@ -36,9 +36,9 @@ class Device:
     rates: DeviceRates | None = None
     """None: typical of a device of this size."""
     pci_bus_id: str = ""
-    """Where the card is; empty where that is not known."""
+    """PCI address of the card; empty if unknown."""
     unified: bool = False
-    """Whether its memory is the host's: GB10, Jetson, Apple, Strix Halo."""
+    """True if its memory is the host's: GB10, Jetson, Apple, Strix Halo."""
 
     @property
     def usable_mib(self) -> int:
@@ -56,7 +56,7 @@ class Device:
 
 
 def host_reserve_mib(total_mib: int) -> float:
-    """What stays free of this much memory, for the system and whatever else runs."""
+    """MiB to leave free of this much memory, for the system and other programs."""
     return min(max(HOST_RESERVE_MIB, HOST_RESERVE_SHARE * total_mib), total_mib / 4)
 
 
@@ -86,11 +86,11 @@ class PlanRequest:
     rates: HostRates | None = None
     """None: nothing was measured."""
     history: PlanHistory | None = None
-    """What earlier runs of this model on this machine taught."""
+    """Results of earlier runs of this model on this machine."""
     repacked_types: frozenset[str] = frozenset()
     """Tensor types that this CPU copies into a layout of its own, where no GPU is there."""
     answers: tuple[EngineAnswer, ...] = ()
-    """What the engine said that layouts of this model take; they come before our own figures."""
+    """The engine's memory figures for layouts of this model; used before our own."""
     settled: tuple[ModelLayout, tuple[str, ...]] | None = None
     """What goes where, and why, where that is not to be looked for again."""
     capabilities: Capabilities | None = None
@@ -102,5 +102,5 @@ class PlanRequest:
         return self.host_free_mib - host_reserve_mib(self.host_total_mib)
 
     def unified_mib(self, planned_mib: Iterable[float]) -> float:
-        """What a plan takes of the host's memory on devices that have none of their own; one figure a device."""
+        """MiB of RAM that a plan takes for each device without its own memory."""
         return sum(mib for mib, device in zip(planned_mib, self.devices, strict=True) if device.unified)

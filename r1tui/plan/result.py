@@ -23,10 +23,10 @@ OFFLOAD_VARIABLE = "GGML_OP_OFFLOAD_MIN_BATCH"
 
 @dataclass(frozen=True)
 class Plan:
-    """What runs where. `n_gpu_layers` counts the output layer; both counts are None where llama.cpp decides."""
+    """A placement of the model. `n_gpu_layers` counts the output layer; both are None where llama.cpp decides."""
 
     layout: ModelLayout
-    """What the figures are for."""
+    """Placement of these figures."""
     strategy: Strategy
     n_gpu_layers: int | None
     n_cpu_moe: int | None
@@ -42,18 +42,18 @@ class Plan:
     """Layers on each device, where there are several."""
     verdict: Verdict
     repack: bool
-    """Whether the CPU may copy weights into a layout of its own."""
+    """True if the CPU may copy weights into a layout of its own."""
     reasons: tuple[str, ...]
     kv_on_host: bool = False
-    """Whether the whole cache is kept in the host's memory."""
+    """True if the whole cache is kept in the host's memory."""
     overrides: tuple[str, ...] = ()
     """The user's -ot rules."""
     cache_ram_mib: int | None = None
     """For prompts that llama-server keeps on the host; None: its default."""
     numa: bool = False
-    """Whether the host's part is spread over several memory nodes."""
+    """True if the host's part is spread over several memory nodes."""
     as_given: bool = False
-    """Whether the user gave the layers by hand, and takes what comes."""
+    """True if the user gave the layers by hand, and takes what comes."""
     speed: Speed = NO_SPEED
     """Tokens per second to expect; zeros where that cannot be known."""
     ttft_s: Mapping[str, Range] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Plan:
 
     @property
     def load_mode(self) -> Literal["auto", "mmap", "none"]:
-        """How the weights are loaded: mapped ones can be dropped, read ones lie in pinned memory, which GPUs copy from
+        """Load mode of the weights: mapped ones can be dropped, read ones lie in pinned memory, which GPUs copy from
         at full speed."""
         if self.verdict == "disk":
             return "mmap"
@@ -96,11 +96,11 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether everything has its place in memory; a model that streams from disk has not."""
+        """True if everything has its place in memory; a model that streams from disk has not."""
         return self.verdict in IN_MEMORY
 
     def beats(self, other: "Plan") -> bool:
-        """Whether it keeps more on the devices than the other, or a context that is longer by a tenth."""
+        """True if it keeps more on the devices than the other, or a context that is longer by a tenth."""
         mine, its = self._rank, other._rank
         return mine > its or (mine == its and self.ctx_size > other.ctx_size * 1.1)
 
@@ -117,7 +117,7 @@ class Plan:
 
     @property
     def can_start(self) -> bool:
-        """Whether it is worth starting: all but the weights that can be read from disk has its place."""
+        """True if it is worth starting: all but the weights that can be read from disk has its place."""
         return self.verdict != "no" or self.as_given
 
     def because(self, *reasons: str) -> "Plan":

@@ -27,7 +27,7 @@ class Search:
         return self._n_layers + 1
 
     def fits(self, layout: ModelLayout) -> bool:
-        """Whether each device has room for its share; those that use the host's memory, beside what it keeps there."""
+        """True if each device has room for its share; those that use the host's memory, beside what it keeps there."""
         usage = self._model.measure(layout)
         shared_mib = self._request.unified_mib(share.total_bytes / MIB for share in usage.devices)
         if shared_mib and shared_mib + usage.host.anonymous_bytes / MIB > self._request.host_usable_mib:

@@ -47,7 +47,7 @@ KNOWN_WIDTH, WHAT_IF_WIDTH = 2.5, 4.0
 
 @dataclass(frozen=True)
 class Expectation:
-    """How fast a plan is likely to be; all of it empty where that cannot be known, and then `unknown` says why."""
+    """Expected speed of a plan; empty if it cannot be known, and then `unknown` gives the reason."""
 
     speed: Speed = NO_SPEED
     ttft_s: dict[str, Range] = field(default_factory=dict)
@@ -119,19 +119,19 @@ class _Work:
         self._missing = max(1 - free_bytes / total, 0.0) * MISSES if verdict == "disk" and total else 0.0
 
     def unknown(self) -> str:
-        """Why nothing can be said; empty where something can."""
+        """Reason for an unknown speed; empty if it is known."""
         for _, device in self._busy():
             if device.backend == "rpc" and device.rates is None:
-                return f"{device.name} is an RPC worker, whose memory nobody has measured; answers will tell"
+                return f"{device.name} is an RPC worker that was not measured; answers will measure it"
         if self._missing and self._host.disk_gbps is None:
-            return "nobody has measured the disk that weights are read from; `r1tui doctor --measure` does"
+            return "the disk with the weights was not measured; `r1tui doctor --measure` does that"
         return ""
 
     def guessed(self) -> Iterator[str]:
         """The parts with work whose speed is guessed."""
         yield from (device.name for _, device in self._busy() if not _rates_of(device).known)
         if self._reads[ON_HOST].total and not self._host.known:
-            yield "the host's memory"
+            yield "RAM"
 
     def answer_s(self) -> float:
         """Seconds for a token of the answer."""
@@ -222,7 +222,7 @@ class _Work:
 
     @property
     def _cpu_flops(self) -> float:
-        """What all cores compute of prompts."""
+        """Prompt arithmetic of all cores, in FLOP/s."""
         return (self._host.gflops or self._host.cores * PROMPT_CORE_GFLOPS) * 1e9
 
     @property

@@ -45,7 +45,7 @@ def plan_here(
             return plan
         if exact:
             raise R1tuiError("The RPC workers answer only the running server.", StopServer())
-        return plan.because("These figures are r1tui's estimate: the RPC workers answer only the running server.")
+        return plan.because("The numbers are r1tui's estimate: the RPC workers answer only the running server.")
     try:
         return by_the_engine(subject, request, lambda plan: ask_engine(plan, engine, subject, rpc))
     except R1tuiError as error:
@@ -67,7 +67,7 @@ def plan_elsewhere(subject: Subject, request: PlanRequest, engine: Engine | None
 
 
 def _by_estimate(plan: Plan, error: R1tuiError) -> Plan:
-    return plan.because(f"These figures are r1tui's estimate; the engine gave none: {error.cause}")
+    return plan.because(f"The numbers are r1tui's estimate; the engine gave none: {error.cause}")
 
 
 def by_the_engine(subject: Subject, request: PlanRequest, ask: Ask) -> Plan:
@@ -91,7 +91,7 @@ def by_the_engine(subject: Subject, request: PlanRequest, ask: Ask) -> Plan:
 
 
 def ask_engine(plan: Plan, engine: Engine, subject: Subject, rpc: Sequence[str]) -> EngineAnswer:
-    """What the engine says that the plan takes on the devices that are here. Raises R1tuiError."""
+    """Ask the engine for the plan's memory on this machine's devices. Raises R1tuiError."""
     arguments = [*(["--rpc", ",".join(rpc)] if rpc else []), *plan.arguments(engine.capabilities)]
     if plan.n_gpu_layers is None:  # llama.cpp is to decide: have it do so, and ask what that takes
         arguments += [*fit(engine, subject.file, arguments), "--fit", "off"]
@@ -99,7 +99,7 @@ def ask_engine(plan: Plan, engine: Engine, subject: Subject, rpc: Sequence[str])
 
 
 def ask_on_cpu(plan: Plan, engine: Engine, subject: Subject) -> EngineAnswer:
-    """What the engine says that the plan's context takes with everything on the host. Raises R1tuiError."""
+    """Ask the engine for the memory of the plan's context with everything on the host. Raises R1tuiError."""
     layout = replace(plan.layout, n_gpu_layers=0, n_cpu_moe=0, split=(), kv_on_host=False, overrides=())
     bare = replace(plan, layout=layout, n_gpu_layers=0, n_cpu_moe=0, tensor_split=(), kv_on_host=False, overrides=())
     return EngineAnswer(layout, _shares(engine, subject, [*bare.arguments(engine.capabilities), "--device", "none"]))

@@ -59,7 +59,7 @@ def plan_devices(
     for name in chosen or ():
         if name not in known:
             names = ", ".join(known) or "none"
-            raise UsageError(f"server.devices: there is no device {name!r}.", f"There are: {names}.")
+            raise UsageError(f"server.devices: unknown device {name!r}.", f"Devices: {names}.")
     return tuple(
         _plan_device(device, backend, machine, held)
         for device in (devices if chosen is None else [known[name] for name in chosen])
@@ -75,7 +75,7 @@ def imagined_devices(
 
 
 def is_one_memory(totals_mib: Sequence[int], host_mib: int | None, backend: DeviceBackend) -> bool:
-    """Whether an imagined GPU and host share their memory: Apple's do, and a GPU of a size that no card has, with just
+    """True if an imagined GPU and host share their memory: Apple's do, and a GPU of a size that no card has, with just
     as much memory named beside it, is a GB10, a Jetson or a Strix Halo."""
     if backend == "metal" or host_mib is None:
         return backend == "metal"

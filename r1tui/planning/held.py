@@ -14,7 +14,7 @@ from r1tui.remedies import StopServer
 
 @dataclass(frozen=True)
 class HeldMemory:
-    """What our own server holds, from its plan: process ids would not tell it from others in a container, where the
+    """Memory held by our own server, from its plan: process ids would not tell it from others in a container, where the
     driver shows the host's."""
 
     devices_mib: Mapping[str, int]
@@ -44,15 +44,15 @@ class HeldMemory:
         return cls(held, plan.host.anonymous_mib, frozenset(rpc.split(",")) - {""}, workers, totals)
 
     def occupies(self, rpc: Sequence[str]) -> bool:
-        """Whether these workers are its own. Raises R1tuiError where only some of them are."""
+        """True if these workers are its own. Raises R1tuiError where only some of them are."""
         taken = self.rpc.intersection(rpc)
         if taken and taken != set(rpc):
-            raise R1tuiError(f"{', '.join(sorted(taken))} serves the running server.", StopServer())
+            raise R1tuiError(f"{', '.join(sorted(taken))} is used by the running server.", StopServer())
         return bool(taken)
 
 
 def _held_mib(device: DevicePlan) -> int:
-    """What is there at least: the pool grows to what was planned for it only as conversations do."""
+    """MiB held at least: the pool grows to its planned size only with conversations."""
     process_mib = PROCESS_MIB.get(device_backend(device.name) or "", 0)
     return device.planned_mib - device.pool_mib + min(device.pool_mib, process_mib)
 

@@ -40,7 +40,7 @@ def read_histories(path: Path) -> list[PlanHistory]:
 
 
 def find_history_of(paths: Paths, model: Path, server: Path) -> PlanHistory | None:
-    """What is known of this model with this llama-server on this machine. Raises R1tuiError for missing shards."""
+    """Plan history of this model with this llama-server on this machine. Raises R1tuiError for missing shards."""
     key = _key(model, server)
     return next((one for one in read_histories(records_file(paths)) if one.key == key), None)
 

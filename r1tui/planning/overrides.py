@@ -24,9 +24,7 @@ def for_variant(request: PlanRequest, config: Config, variant: Variant) -> PlanR
     names = [device.name for device in request.devices]
     for pattern, where in rules:
         if where.partition("[")[0] not in names and not where.startswith("CPU"):
-            raise UsageError(
-                f"-ot {pattern}={where}: there is no {where}.", f"There are: {', '.join([*names, 'CPU'])}."
-            )
+            raise UsageError(f"-ot {pattern}={where}: unknown device.", f"Devices: {', '.join([*names, 'CPU'])}.")
     arguments = (*variant.extra_args, *config.server.extra_args)
     changes = [one for one in parse_options(arguments, "extra_args") if one.subject in PLANNED]
     return replace(request, overrides=rules, changed_by=tuple(" ".join((one.flag, *one.values)) for one in changes))

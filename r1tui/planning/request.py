@@ -25,7 +25,7 @@ def request_here(
     held: HeldMemory | None = None,
     devices: tuple[Device, ...] | None = None,
 ) -> PlanRequest:
-    """What the planner is asked: the config's wishes, on this machine as it is now, for this engine.
+    """The planner's request: the config's wishes, on this machine as it is now, for this engine.
 
     What our own server has `held` is free for the next one; `devices` stand in for those that are here.
     """
@@ -68,7 +68,7 @@ TYPICAL_FEATURES = "avx2"
 
 
 def host_rates(machine: Machine, bandwidth: Bandwidth | None, models: Path) -> HostRates:
-    """How fast this host is: as measured, else by its CPU's name and its disk's kind, else a guess by its size."""
+    """Speed of this host: measured, else by CPU name and kind of disk, else guessed by its size."""
     peaks = [gpu.bus_gbps * BUS_REACHED for gpu in machine.gpus if gpu.bus_gbps]
     bus = list(bandwidth.bus_gbps.values()) if bandwidth else []
     disk = bandwidth.disk_gbps if bandwidth else None
@@ -101,4 +101,4 @@ def _check_margins(settings: PlanSettings, devices: Sequence[Device]) -> None:
     names = [device.name for device in devices]
     for name in settings.margins_mib if names else ():
         if name not in names:
-            raise UsageError(f"plan.margins_mib: there is no device {name!r}.", f"There are: {', '.join(names)}.")
+            raise UsageError(f"plan.margins_mib: unknown device {name!r}.", f"Devices: {', '.join(names)}.")

@@ -16,7 +16,7 @@ USUAL_BITS, USUAL_LAYERS = 4.8, 48
 
 
 def sketch_of(variant: Variant, paths: Paths) -> Header | None:
-    """What the model's header is likely to say, by what the hub or the catalog says of its size; None: no size."""
+    """Estimate the model's header from its size on the hub or in the catalog; None: no size."""
     known = known_files(variant, paths)
     size_gib = known.listing.size_bytes / 2**30 if known else variant.size_gib
     if size_gib is None:
@@ -41,5 +41,5 @@ def plan_sketched(header: Header, variant: Variant, request: PlanRequest) -> Pla
     if variant.shape is not None:
         return made
     reasons = tuple(reason for reason in made.reasons if "tokens/s" not in reason and "first token" not in reason)
-    unknown = "The speed is unknown: it follows from the model's header, which is not here."
+    unknown = "The speed is unknown: the model's header is not on this machine."
     return replace(made, speed=NO_SPEED, ttft_s={}, reasons=(*reasons, unknown))

@@ -23,12 +23,12 @@ class Subject:
     file: Path
     """What can be read: the model's (first) file, or its header as a file of full length without weights."""
     model: Path
-    """Where the model is, or will be."""
+    """Path of the model, existing or not."""
     on_disk: bool
 
 
-REPLACE = Advice("Put a whole copy of the file in its place.")
-"""What mends a file that r1tui cannot fetch."""
+REPLACE = Advice("Replace it with a complete copy of the file.")
+"""Remedy for a damaged file that r1tui cannot download."""
 FRESH_S = 86400.0
 """Headers fetched so long ago are asked for again: models are uploaded anew."""
 

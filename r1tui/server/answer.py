@@ -58,7 +58,7 @@ class ThinkSplitter:
         self._forced = inside
         self._may_lack_open = may_lack_open and not inside and not goes_on
         self._said: list[str] = []
-        """What was passed on, while a `</think>` may still tell what it was."""
+        """Text passed on while a `</think>` may still decide what it was."""
         self._quoted = 0
         self._state = ("thinking" if inside else "answer") if goes_on else "start"
         self._held = ""
@@ -68,7 +68,7 @@ class ThinkSplitter:
         self._may_lack_open = False
 
     def feed(self, text: str) -> list[Piece]:
-        """What is certain after this piece; at most a partial tag and leading white space are held back."""
+        """Return the certain text after this piece; holds back at most a partial tag and leading white space."""
         self._held += text
         out: list[Piece] = []
         if self._state == "start" and not self._decide_start():
@@ -80,7 +80,7 @@ class ThinkSplitter:
         return out
 
     def finish(self) -> list[Piece]:
-        """What was still held back when the stream ended."""
+        """Return the text still held back when the stream ended."""
         held, self._held = self._held, ""
         if not held:
             return []
@@ -88,7 +88,7 @@ class ThinkSplitter:
         return [Reasoning(held) if thinking else Content(held)]
 
     def _decide_start(self) -> bool:
-        """Whether it is known by now with what the reply begins."""
+        """True if it is known by now with what the reply begins."""
         stripped = self._held.lstrip()
         if OPEN.startswith(stripped) and stripped != OPEN:
             return False
@@ -134,14 +134,14 @@ class ThinkSplitter:
 
 
 def _is_quoted(before: str) -> bool:
-    """Whether a `</think>` after this text is a word of the answer: in code, behind `<think>`, or within a sentence."""
+    """True if a `</think>` after this text is a word of the answer: in code, behind `<think>`, or within a sentence."""
     in_code = len(_FENCE.findall(before)) % 2 or before.rpartition("\n")[2].count("`") % 2
     in_sentence = before[-1:] in _QUOTES or (before[-1:] == " " and before.rstrip()[-1:].isalnum())
     return bool(in_code) or in_sentence or OPEN in before
 
 
 def _partial_tag_length(text: str) -> int:
-    """How many characters at the end of the text could be the beginning of `</think>`."""
+    """Count the characters at the end of the text that could begin `</think>`."""
     for length in range(min(len(CLOSE) - 1, len(text)), 0, -1):
         if CLOSE.startswith(text[-length:]):
             return length
@@ -161,13 +161,13 @@ class AnswerReader:
         owner: ServerOwner = OURS,
     ) -> None:
         self.done = False
-        """Whether Finished or Failed was yielded."""
+        """True if Finished or Failed was yielded."""
         self._goes_on = goes_on
         self._owner = owner
         self._splitter = ThinkSplitter(inside=inside_thinking, goes_on=goes_on, may_lack_open=not knows_prompt)
         self._told_id = False
         self._choice: int | None = None
-        """Which of a server's answers is read; None before the first."""
+        """Id of the answer that is read; None before the first."""
         self._started_s = monotonic()
         self._first_token_s: float | None = None
         self._timings: ChunkTimings | None = None
@@ -179,7 +179,7 @@ class AnswerReader:
 
     @property
     def has_end(self) -> bool:
-        """Whether the server has said why the answer ended, if not yet that its stream did."""
+        """True if the server has said why the answer ended, if not yet that its stream did."""
         return self._finish_reason is not None
 
     def read(self, payload: bytes) -> Iterator[StreamEvent]:
@@ -321,7 +321,7 @@ class AnswerReader:
         )
 
     def _no_answer(self) -> R1tuiError:
-        return R1tuiError("The server sent something that is not an answer.", self._owner.log)
+        return R1tuiError("The server sent an invalid answer.", self._owner.log)
 
     def _why_no_answer(self) -> R1tuiError | None:
         """The error of an end that is none of an answer; a llama-server of ours has no such ends."""
@@ -334,7 +334,7 @@ class AnswerReader:
             return R1tuiError(f"{self._owner.subject} ended in the middle of the answer.", self._owner.after_break)
         if self._first_token_s is None and reason not in (None, "stop", "length"):
             return R1tuiError(
-                f"The server sent no text; its reason: {reason}.", "Rephrase the question, or choose another model."
+                f"The server sent no text. Its reason: {reason}.", "Rephrase the question, or choose another model."
             )
         return None
 

@@ -29,11 +29,11 @@ _FULL_PATH = re.compile(f"/|{_WINDOWS.pattern}")
 CONVERSATION_HEADER = "X-Conversation-Id"
 MOST_NAMED = 8
 STOP_S = 3.0
-"""How long a server may take to confirm a stop, and another's to do it, before the connection is closed."""
+"""Time for a server to confirm a stop, or another's to stop, before the connection is closed."""
 ASIDE_S = 5.0
 """How long a question waits for what another's server says of its models or its template, where it can do without."""
 SILENT_S = 30.0
-"""How long such a server is not asked that again."""
+"""Time until such a server is asked again."""
 T = TypeVar("T")
 
 
@@ -53,11 +53,11 @@ class Beginning:
     content: str
 
     def is_inside(self, *, forced: bool) -> bool:
-        """Whether it ends within the thinking."""
+        """True if it ends within the thinking."""
         return not self.content and bool(self.thinking or forced)
 
     def as_written(self, *, forced: bool) -> str:
-        """What the model wrote, behind a prompt that ended in `<think>` if `forced`."""
+        """The text as the model wrote it, after a prompt that ended in `<think>` if `forced`."""
         if not (self.thinking or forced):
             return self.content
         opening = "" if forced else f"{OPEN}\n"
@@ -112,7 +112,7 @@ class ChatRequest:
 
 
 def template_arguments(sampling: SamplingSettings) -> dict[str, bool] | None:
-    """What the model's template is told beside the messages; None: nothing."""
+    """Arguments for the model's template beside the messages; None: none."""
     return None if sampling.thinking is None else {"enable_thinking": sampling.thinking}
 
 
@@ -199,7 +199,7 @@ class ServerClient:
                     self._only_model = only_model(await self._listed())
         if self._only_model and not {self.model, model_title(self.model)} & self._only_model:
             has = ", ".join(sorted(self._only_model))
-            raise UsageError(f"The server has no model {self.model}, but {has}.", "Name that one, or none.")
+            raise UsageError(f"The server has no model {self.model}, but {has}.", "Use that name, or no --model-name.")
 
     async def _listed(self) -> list[Any]:
         said = await self._http.ask("/v1/models")
@@ -210,7 +210,7 @@ class ServerClient:
         """As `choose_model`, and raise UsageError where there are several."""
         if names := await self.choose_model():
             shown = ", ".join(names[:MOST_NAMED]) + (" …" if len(names) > MOST_NAMED else "")
-            raise UsageError(f"The server has {len(names)} models: {shown}.", "Name one: --model-name NAME.")
+            raise UsageError(f"The server has {len(names)} models: {shown}.", "Choose one: --model-name NAME.")
 
     async def props(self) -> Props:
         """`/props`: the model's path, context size and template."""
@@ -225,7 +225,7 @@ class ServerClient:
         return (await self._post("/tokenize", body, Tokens)).tokens
 
     async def count_tokens(self, request: ChatRequest) -> int:
-        """How many tokens the prompt of this request has; llama-server refuses one that is beyond its context."""
+        """Count the prompt tokens of this request; llama-server refuses a prompt longer than its context."""
         if request.beginning is not None:
             _, body, _ = await self._target_and_body(request)
             return len(await self.tokenize(body["prompt"], add_special=True))
@@ -233,7 +233,7 @@ class ServerClient:
         return (await self._post("/v1/chat/completions/input_tokens", body, InputTokens)).input_tokens
 
     async def context_tokens(self) -> int | None:
-        """How much the context of one answer holds, its prompt included; None when the server does not say."""
+        """Tokens in the context of one answer, with its prompt; None if the server does not report it."""
         if self._context_tokens is None:
             self._context_tokens = (await self.props()).context_tokens
         return self._context_tokens
@@ -246,16 +246,16 @@ class ServerClient:
             raise R1tuiError(f"The server says: {answer.message}.", "The answer continues unchanged.")
 
     async def busy_slots(self) -> int:
-        """How many answers are being computed. Asking often would keep an idle server from sleeping."""
+        """Count the running answers. Frequent calls would keep an idle server from sleeping."""
         slots = await self._http.fetch("GET", "/slots", list[Slot])
         return sum(slot.is_processing for slot in slots)
 
     async def forces_thinking(self, sampling: SamplingSettings | None = None) -> bool:
-        """Whether the model's template ends the prompt with `<think>`, so that a reply begins inside it.
+        """True if the model's template ends the prompt with `<think>`, so that a reply begins inside it.
 
         Then the thinking is split here from raw content: whether llama-server recognises the template as a thinking
         one cannot be asked, and where it does not it would leave a lone `</think>` in the content. False, too, where
-        the server does not say (`knows_prompt`).
+        not reported by the server (`knows_prompt`).
         """
         thinking = sampling.thinking if sampling else None
         if thinking not in self._forces_thinking:
@@ -274,7 +274,7 @@ class ServerClient:
         return self._forces_thinking[thinking]
 
     def knows_prompt(self, sampling: SamplingSettings | None = None) -> bool:
-        """Whether the server has said how its template ends the prompt."""
+        """True if the server has said how its template ends the prompt."""
         return (sampling.thinking if sampling else None) in self._forces_thinking
 
     async def stream_chat(self, request: ChatRequest, conversation_id: str) -> AsyncGenerator[StreamEvent, None]:
@@ -326,12 +326,12 @@ class ServerClient:
             await stream.cut()
 
     async def begins_inside(self, request: ChatRequest) -> bool:
-        """Whether the stream of the answer begins inside its thinking."""
+        """True if the stream of the answer begins inside its thinking."""
         forced = await self.forces_thinking(request.sampling)
         return forced if request.beginning is None else request.beginning.is_inside(forced=forced)
 
     async def _target_and_body(self, request: ChatRequest) -> tuple[str, dict[str, Any], bool]:
-        """Where to post what, and whether the stream begins inside the thinking."""
+        """The path and JSON of the request, and True if the stream begins inside the thinking."""
         beginning = request.beginning
         if beginning is None:
             inside = await self.forces_thinking(request.sampling)

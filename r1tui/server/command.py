@@ -50,28 +50,28 @@ _LOAD_MODES = {
     ("--mlock",): ["--load-mode", "mlock"],
 }
 
-_EXPOSED = "Arguments can be read by every user of the machine."
+_EXPOSED = "Every user of this machine can read command arguments."
 _REFUSED: dict[str, tuple[str | AnyRemedy, ...]] = {
-    "--host": ("The socket is r1tui's own; for a port set `server.tcp` or pass `--tcp 127.0.0.1:PORT`.",),
+    "--host": ("r1tui uses its own socket; for a port set `server.tcp` or pass `--tcp 127.0.0.1:PORT`.",),
     "--port": ("Set `server.tcp` or pass `--tcp 127.0.0.1:PORT`.",),
-    "--api-key": (_EXPOSED, "With `server.tcp` r1tui makes a key of its own; leave this out."),
-    "--api-key-file": ("With `server.tcp` r1tui makes a key of its own; leave this out.",),
-    "--hf-token": (_EXPOSED, "Set HF_TOKEN, and fetch the model first.", FetchModel()),
+    "--api-key": (_EXPOSED, "With `server.tcp` r1tui makes its own key; remove this flag."),
+    "--api-key-file": ("With `server.tcp` r1tui makes its own key; remove this flag.",),
+    "--hf-token": (_EXPOSED, "Set HF_TOKEN and download the model first.", FetchModel()),
     **dict.fromkeys(
         ("--model", "--model-url", "--hf-repo", "--hf-file", "--docker-repo", "--models-dir", "--models-preset"),
         ("Choose the model with a variant or `--model FILE`.",),
     ),
     **dict.fromkeys(
         ("--log-file", "--log-disable", "--log-jsonl"),
-        ("r1tui keeps the server's log itself; leave this out.",),
+        ("r1tui writes the server's log itself; remove this flag.",),
     ),
     **dict.fromkeys(
         ("--api-prefix", "--ssl-key-file", "--ssl-cert-file"),
-        ("r1tui talks to the server itself, without them; put a proxy in front of `server.tcp`.",),
+        ("r1tui does not use them; put a proxy in front of `server.tcp`.",),
     ),
     **dict.fromkeys(
         ("--help", "--version", "--list-devices", "--cache-list", "--completion-bash"),
-        ("It makes the server print something and end; run the binary itself.", Run("r1tui doctor", "names it")),
+        ("It makes the server print something and quit; run the binary itself.", Run("r1tui doctor", "names it")),
     ),
 }
 
@@ -94,7 +94,7 @@ class Option:
 
     @property
     def subject(self) -> str:
-        """What the flag is about: the same for every spelling, and for a flag and its opposite."""
+        """The flag's subject: the same for every spelling, and for a flag and its opposite."""
         if self.flag in ("--load-mode", "-lm", "--mmap", "--no-mmap", "--mlock"):
             return "load-mode"
         flag = _FIRST_SPELLING.get(self.flag, self.flag)
@@ -185,9 +185,9 @@ def parse_tcp(text: str) -> Tcp:
         loopback = False
     if not loopback:
         raise UsageError(
-            f"{host} is not this machine's loopback address: anybody on the network could reach the server.",
+            f"{host} is not this machine's loopback address: anyone on the network could use the server.",
             "Use 127.0.0.1.",
-            Run("ssh -L 8080:127.0.0.1:8080 THIS-MACHINE", "reaches it from elsewhere"),
+            Run("ssh -L 8080:127.0.0.1:8080 THIS-MACHINE", "connects to it from another machine"),
         )
     return Tcp(host, int(port_text))
 
@@ -213,7 +213,7 @@ def as_script(
     binary, *arguments = argv
     lines = [
         "#!/bin/sh",
-        "# llama-server as r1tui starts it: nothing but these arguments counts.",
+        "# llama-server as r1tui starts it; only these arguments count.",
         "set -eu",
         *shell_lines(),
         *(f'export {name}="${{{name}:-{value}}}"' for name, value in (env or {}).items()),
@@ -250,7 +250,7 @@ def _user() -> str:
 def _address(socket: Path, tcp: Tcp | None) -> list[str]:
     if "," in str(socket):
         raise UsageError(
-            f"{socket.parent} has a comma in its name, which separates addresses.", "Set R1TUI_HOME to another folder."
+            f"{socket.parent} has a comma in its name, which is not allowed.", "Set R1TUI_HOME to another folder."
         )
     if tcp is None:
         return ["--host", str(socket)]
@@ -286,12 +286,12 @@ def _extra(arguments: Sequence[str], capabilities: Capabilities) -> list[Option]
     for option in options:
         refusal = _REFUSED.get(_FIRST_SPELLING.get(option.flag, option.flag))
         if refusal is not None:
-            raise UsageError(f"extra_args: {option.flag} cannot be given.", *refusal)
+            raise UsageError(f"extra_args: {option.flag} is not allowed.", *refusal)
         if _spelled(option, capabilities) is None:
             near = difflib.get_close_matches(option.flag, sorted(capabilities.flags), n=1, cutoff=0.0)
             raise UsageError(
                 f"extra_args: this llama-server does not know {option.flag}.",
-                f"The nearest flag is {near[0]}." if near else "Remove it from `extra_args` in config.yaml.",
+                f"The closest flag is {near[0]}." if near else "Remove it from `extra_args` in config.yaml.",
             )
     return options
 

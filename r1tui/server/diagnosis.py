@@ -35,7 +35,7 @@ MEMORY_KINDS = ("gpu_memory", "memory")
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What happened, what mends it, and the lines of the log that say so."""
+    """Cause and remedies of a failure, with the log lines that show it."""
 
     cause: str
     remedies: Remedies
@@ -94,7 +94,7 @@ def _as_diagnosis(error: R1tuiError, evidence: Sequence[str], kind: Kind) -> Dia
 
 
 def left_on_cpu(log_lines: Sequence[str]) -> R1tuiError | None:
-    """Why a server that was to use a GPU runs on the CPU alone, and what mends it; None when no line says so."""
+    """Cause and remedies if a server planned for a GPU runs on the CPU only; None if no line says so."""
     line = next((message(plain(line)) for line in log_lines if _NO_GPU.search(line)), None)
     if line is None:
         return None
@@ -103,12 +103,12 @@ def left_on_cpu(log_lines: Sequence[str]) -> R1tuiError | None:
 
 
 def message(line: str) -> str:
-    """What a log line says, without its time and level."""
+    """Text of a log line, without its time and level."""
     return _PREFIX.sub("", line).strip()
 
 
 def level(line: str) -> Literal["error", "warning", "other"]:
-    """How bad a log line is: by the level that llama-server gives it, or by its words where it gives none."""
+    """Level of a log line: llama-server's own, else by its words."""
     if (given := _LEVEL.match(line)) is not None:
         return _LEVELS.get(given[1], "other")
     if _ERROR.search(line):
@@ -163,7 +163,7 @@ def _socket_or_port(match: re.Match[str]) -> R1tuiError:
     if host.endswith(".sock"):
         return R1tuiError(
             f"llama-server cannot listen on {host}: the file exists already, or its folder cannot be written.",
-            "What is left of an earlier server has to go.",
+            "Remove the socket of an earlier server.",
             StopServer(),
         )
     return R1tuiError(
@@ -180,15 +180,15 @@ def _memory_kind(line: str) -> Kind:
 def _out_of_memory(match: re.Match[str]) -> R1tuiError:
     if _memory_kind(match.string) == "gpu_memory":
         return R1tuiError(
-            "A GPU has too little free memory for this plan.",
+            "A GPU has too little free VRAM for this plan.",
             "Lower `plan.n_gpu_layers` or raise `plan.n_cpu_moe`.",
             ShowPlan(),
             *_LESS_MEMORY,
-            Run("nvidia-smi", "shows who else uses the GPU"),
+            Run("nvidia-smi", "shows which programs use the GPU"),
         )
     return R1tuiError(
         "This machine has too little free memory for this plan.",
-        "Close what else uses memory.",
+        "Close other programs that use memory.",
         *_LESS_MEMORY,
         ShowPlan(),
     )
@@ -197,7 +197,7 @@ def _out_of_memory(match: re.Match[str]) -> R1tuiError:
 def _lost_worker(match: re.Match[str]) -> R1tuiError:
     return R1tuiError(
         f"The RPC worker {match[1]} does not answer.".replace("  ", " "),
-        Run("ggml-rpc-server", "must run on it"),
+        Run("ggml-rpc-server", "must run there"),
         "Check the address in `server.rpc`.",
     )
 
@@ -212,8 +212,8 @@ def _model_file(what: str, *remedies: str | AnyRemedy) -> Callable[[re.Match[str
 
 _FETCH = FetchModel(verify=True)
 _DRIVER = (
-    Run("nvidia-smi", "names the driver and the newest CUDA it runs"),
-    "Update it, or build for what it runs.",
+    Run("nvidia-smi", "shows the driver and its newest CUDA version"),
+    "Update the driver, or build for the CUDA version it supports.",
     BuildEngine(),
 )
 
@@ -224,32 +224,32 @@ RULES: tuple[Rule, ...] = tuple(
             r"error: invalid argument: (\S+)",
             lambda match: R1tuiError(
                 f"llama-server does not know the argument {match[1]}.",
-                "Remove it from `extra_args` in config.yaml, or build the engine that r1tui is tested with.",
+                "Remove it from `extra_args` in config.yaml, or build the engine version that r1tui is tested with.",
                 BuildEngine(),
             ),
         ),
         (
             r"system not yet initialized",  # cudaErrorSystemNotReady, 802
             lambda _: R1tuiError(
-                "CUDA is not ready: GPUs joined by NVSwitch need the fabric manager, which most likely does not run.",
+                "CUDA is not ready: GPUs with NVSwitch need the fabric manager, which is probably not running.",
                 Run("systemctl status nvidia-fabricmanager", "shows its state"),
                 Run("sudo systemctl enable --now nvidia-fabricmanager", "starts it now and at every boot"),
-                "It must have exactly the driver's version. In a container, start it on the host.",
+                "Its version must equal the driver's. In a container, start it on the host.",
             ),
         ),
         (
             r"unsupported display driver / cuda driver combination",  # cudaErrorSystemDriverMismatch, 803
             lambda _: R1tuiError(
                 "CUDA's driver library (libcuda.so.1) and the NVIDIA driver in the kernel have different versions.",
-                "After an update of the driver, restart the machine.",
-                "Leave cuda-compat out of LD_LIBRARY_PATH.",
-                Run("nvidia-smi", "runs without an error when they go together"),
+                "After a driver update, restart the machine.",
+                "Remove cuda-compat from LD_LIBRARY_PATH.",
+                Run("nvidia-smi", "runs without an error when the versions match"),
             ),
         ),
         (
             r'error while handling argument "([^"]+)": (.*)',
             lambda match: R1tuiError(
-                f"llama-server does not accept what {match[1]} was given: {match[2].strip()}.",
+                f"llama-server does not accept the value of {match[1]}: {match[2].strip()}.",
                 "Correct it in config.yaml.",
                 Run("r1tui doctor", "lists this machine's devices"),
             ),
@@ -258,8 +258,8 @@ RULES: tuple[Rule, ...] = tuple(
         (
             r"model does not support different K \((\w+)\) and V \((\w+)\) cache types",
             lambda match: R1tuiError(
-                f"This model wants one type for both caches; K was {match[1]} and V {match[2]}.",
-                "Set `plan.cache_type_k` and `plan.cache_type_v` alike, or leave both out.",
+                f"This model needs one type for both caches; K is {match[1]} and V is {match[2]}.",
+                "Set `plan.cache_type_k` and `plan.cache_type_v` to the same type, or remove both.",
             ),
         ),
         (
@@ -269,23 +269,21 @@ RULES: tuple[Rule, ...] = tuple(
         (
             r"CUDA driver version is insufficient|unsupported toolchain|no kernel image is available"
             r"|CUDA driver is a stub|forward compatibility was attempted|device kernel image is invalid",
-            lambda match: R1tuiError(
-                f"The NVIDIA driver and this build's CUDA do not go together: {match[0]}.", *_DRIVER
-            ),
+            lambda match: R1tuiError(f"The NVIDIA driver and this build's CUDA do not match: {match[0]}.", *_DRIVER),
         ),
         (
             r"uncorrectable ECC error",  # cudaErrorECCUncorrectable, 214
             lambda _: R1tuiError(
-                "The memory of a GPU has an error that it could not correct.",
+                "A GPU reported a VRAM error that it cannot correct (ECC).",
                 Run("nvidia-smi -q -d ECC,ROW_REMAPPER", "shows which GPU it is"),
-                "Restart the machine: it replaces the bad rows. Replace the card if the error comes back.",
+                "Restart the machine: the GPU then replaces the bad rows. Replace the card if the error comes back.",
             ),
         ),
         (
             r"error while loading shared libraries: ([^\s:]+)",
             lambda match: R1tuiError(
                 f"llama-server cannot start without {match[1]}, which is not on this machine.",
-                "Install what brings it, or build for what is here.",
+                "Install the package with this library, or build for this machine.",
                 BuildEngine(),
             ),
         ),
@@ -293,14 +291,14 @@ RULES: tuple[Rule, ...] = tuple(
             r"quantized V cache (?:requires flash_attn|was requested)",
             lambda _: R1tuiError(
                 "A quantised V cache needs flash attention, and it is off.",
-                "Leave `plan.cache_type_v` out, or set it to f16.",
+                "Remove `plan.cache_type_v`, or set it to f16.",
             ),
         ),
         (
             r"the supplied chat template is not supported|failed to (?:initialize|apply) (?:chat )?template",
             lambda _: R1tuiError(
                 "llama-server cannot use the chat template.",
-                "Leave `--chat-template-file` and `--chat-template` out of `extra_args`: the model's own is used then.",
+                "Remove `--chat-template-file` and `--chat-template` from `extra_args` to use the model's own.",
             ),
         ),
         (r"(?i:" + _MEMORY.pattern + ")", _out_of_memory),
@@ -323,12 +321,12 @@ RULES: tuple[Rule, ...] = tuple(
         (
             r"tensor '([^']*)' has invalid data",
             lambda match: R1tuiError(
-                f"The model's file is damaged: {match[1]} holds values that are not numbers.", _FETCH
+                f"The model's file is damaged: {match[1]} contains values that are not numbers.", _FETCH
             ),
         ),
         (
             r"illegal split file|invalid split|failed to load GGUF split",
-            _model_file("{} is one of several, and they do not all lie beside it, whole.", _FETCH),
+            _model_file("{} is one of several files; the others are missing or incomplete.", _FETCH),
         ),
         (
             r"unknown model architecture: '([^']*)'",
@@ -341,10 +339,12 @@ RULES: tuple[Rule, ...] = tuple(
 def _killed(oom_killed: bool) -> R1tuiError:
     if oom_killed:
         return R1tuiError(
-            "The system killed llama-server because memory ran out.", "Close what else uses memory.", *_LESS_MEMORY
+            "The system killed llama-server because memory ran out.",
+            "Close other programs that use memory.",
+            *_LESS_MEMORY,
         )
     return R1tuiError(
-        "llama-server was killed, most likely by a person or by the system because memory ran out.",
+        "llama-server was killed, most likely by a person, or by the system because memory ran out.",
         Run("dmesg | grep -i oom", "tells"),
         *_LESS_MEMORY,
     )
@@ -356,7 +356,7 @@ def _explain_exit(exit_status: int | None) -> R1tuiError:
         return R1tuiError("llama-server ended for an unknown reason: its supervisor had been killed.", *logs)
     if exit_status == -signal.SIGILL:
         return R1tuiError(
-            "llama-server was built for another CPU: it met an instruction that this one lacks.",
+            "llama-server was built for another CPU: it uses an instruction that this one lacks.",
             BuildEngine(),
         )
     if exit_status < 0:

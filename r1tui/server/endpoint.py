@@ -14,7 +14,7 @@ _API_PATH = re.compile(
     r"|(?:/v1)?(?:/+(?:chat/completions|completions|responses|models|health|props|slots))?)/*$",
     re.IGNORECASE,
 )
-"""What people copy along with an address."""
+"""Paths that people copy along with an address."""
 _USER = re.compile(r"(?<=://).*@")
 
 
@@ -38,7 +38,7 @@ class Endpoint:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is on this machine, so that no proxy lies in between."""
+        """True if it is on this machine, so that no proxy lies in between."""
         if self.socket is not None or self.host == "localhost" or self.host.endswith(".localhost"):
             return True
         address = _address(self.host)
@@ -47,7 +47,7 @@ class Endpoint:
 
     @property
     def speaks_plain(self) -> bool:
-        """Whether it is asked without TLS and without a proxy."""
+        """True if it is asked without TLS and without a proxy."""
         return self.is_loopback and self.base_url.startswith("http:")
 
     @classmethod

@@ -34,7 +34,7 @@ class ServerHttp:
         if key and owner.is_ours:
             key = clean_secret(key, "The file of the server's key", RestartServer())
         elif key:
-            key = clean_secret(key, KEY_VARIABLE, "Set it to the server's key alone, in plain characters, or unset it.")
+            key = clean_secret(key, KEY_VARIABLE, "Set it to the server's key only, in plain characters, or unset it.")
         transport = None
         if endpoint.speaks_plain:  # no TLS: the certificates would take longer to read than all the rest
             socket = str(endpoint.socket) if endpoint.socket else None
@@ -60,7 +60,7 @@ class ServerHttp:
         await self._client.aclose()
 
     async def is_healthy(self) -> bool:
-        """Whether `/health` answers 200; False while a model loads and when nobody answers."""
+        """True if `/health` answers 200; False while a model loads and when nobody answers."""
         try:
             return (await self._client.get("/health")).status_code == 200
         except httpx2.HTTPError:
@@ -78,7 +78,7 @@ class ServerHttp:
         except msgspec.DecodeError as error:
             if looks_like_html(content):
                 raise web_page(self.endpoint) from error
-            raise R1tuiError(f"{self.endpoint} does not answer like a model's server.", "Check the address.") from error
+            raise R1tuiError(f"{self.endpoint} is not a model server.", "Check the address.") from error
 
     async def ask(self, path: str) -> Any:
         """The JSON that a server of whatever kind answers; None where it has none. Raises R1tuiError when nobody does,
@@ -100,7 +100,7 @@ class ServerHttp:
             await response.aclose()
 
     async def delete(self, path: str, params: dict[str, str], timeout_s: float) -> bool:
-        """Whether the server says that it has done so. Raises R1tuiError when nobody answers."""
+        """True if the server says that it has done so. Raises R1tuiError when nobody answers."""
         request = self._client.build_request("DELETE", path, params=params, timeout=timeout_s)
         response = await self.send(request)
         await response.aclose()
@@ -153,10 +153,10 @@ class ServerHttp:
         return bytes(content)
 
     def error_of(self, response: httpx2.Response, content: bytes) -> ServerError | R1tuiError:
-        """What a response that is not 200 says: the server's own words with its status, or why they are none."""
+        """Error of a response that is not 200: the server's own words with its status, or why it has none."""
         location = response.headers.get("location", "")
         if HTTPS_HINT.search(content) and self.endpoint.base_url.startswith("http:"):
-            return R1tuiError(f"{self.endpoint} speaks https.", "Write https:// in the address.")
+            return R1tuiError(f"{self.endpoint} uses https.", "Use https:// in the address.")
         if response.is_redirect and location:
             return self._elsewhere(location)
         if looks_like_html(content):

@@ -27,7 +27,7 @@ FLAG = "--slot-save-path"
 LONGEST_S = 10.0
 """The longest that keeping a prompt may delay a stop or the next question."""
 LEAST_GAIN_S = 2.0
-"""What is read again faster is not kept."""
+"""A prompt that is read again faster is not saved."""
 USUAL_RATE = 300e6
 """Bytes per second until the first file has shown how fast llama-server writes them."""
 SPARE_BYTES = 1 << 30
@@ -91,7 +91,7 @@ class SlotContent(msgspec.Struct, frozen=True, kw_only=True):
     limit_bytes: int
     """Of all files together."""
     saved: bool = False
-    """Whether it is kept already, or need not be."""
+    """True if it is kept already, or need not be."""
 
 
 class CacheNote(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ class CacheNote(msgspec.Struct, frozen=True):
     prompt: PromptChain
     n_bytes: int
     seconds: float
-    """How long llama-server took to write it."""
+    """Seconds that llama-server took to write it."""
     boot: str
 
 
@@ -127,7 +127,7 @@ def identity_of(argv: Sequence[str]) -> str:
 
 
 def folder_of(argv: Sequence[str]) -> Path | None:
-    """Where the server of this command keeps prompts; None when it does not."""
+    """Folder of this command's saved prompts; None if it saves none."""
     return next((Path(value) for flag, value in pairwise(argv) if flag == FLAG), None)
 
 
@@ -138,7 +138,7 @@ class PromptCacheFolder:
         self._folder = folder
 
     def held(self, server: ProcessId) -> SlotContent | None:
-        """What this server's slot holds, as far as was noted; it must be looked up whether it still does."""
+        """Noted content of this server's slot; check that the slot still holds it."""
         held = read_json_if_any(self._folder / "held", SlotContent)
         return held if held is not None and held.server == server else None
 
@@ -153,7 +153,7 @@ class PromptCacheFolder:
         return best if best is not None and best.prompt.shared_tokens(request) else None
 
     def is_worth(self, held: SlotContent, n_bytes: float) -> bool:
-        """Whether keeping so many bytes is allowed, saves time and is quick enough."""
+        """True if keeping so many bytes is allowed, saves time and is quick enough."""
         speeds = sorted(note.n_bytes / note.seconds for note in self._notes() if note.seconds > 0)
         cost_s = n_bytes / (speeds[len(speeds) // 2] if speeds else USUAL_RATE)
         gain_s = held.prompt.seconds(held.prompt.tokens)
@@ -181,7 +181,7 @@ class PromptCacheFolder:
                 self.drop(note.prompt)
 
     def file(self, prompt: PromptChain) -> Path:
-        """Where the prompt's cache is, or would be."""
+        """Path of the prompt's cache, existing or not."""
         return self._folder / f"{prompt.name}.kv"
 
     def keep(self, part: Path, note: CacheNote) -> None:
@@ -214,7 +214,7 @@ class PromptCacheFolder:
                 (self._folder / "held").unlink(missing_ok=True)
 
     def is_off(self, identity: str) -> bool:
-        """Whether the model was seen to use nothing of restored prompts."""
+        """True if the model was seen to use nothing of restored prompts."""
         return self._vain().get(identity, 0) >= MOST_VAIN
 
     def judge(self, identity: str, *, in_vain: bool) -> bool:

@@ -45,7 +45,7 @@ _GAP = b'data: {"r1tui_gap":'  # no text of a model: there a newline is two char
 
 
 def gap_event(missing_bytes: int, resumes_at: int) -> bytes:
-    """What stands in a record where so many bytes of the stream are missing, which goes on at an offset."""
+    """The record's event for missing bytes of the stream, which continues at an offset."""
     return _GAP + msgspec.json.encode(Gap(missing_bytes, resumes_at)) + b"}\n\n"
 
 
@@ -60,7 +60,7 @@ def resumes_at(record: bytes) -> int:
 
 
 def record_file(folder: Path, conversation_id: str) -> Path:
-    """Where the answer's bytes are; any id makes a file's name."""
+    """File with the answer's bytes; any id makes a valid name."""
     return folder / f"{stem_of(conversation_id)}.sse"
 
 

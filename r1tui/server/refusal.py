@@ -23,19 +23,23 @@ from r1tui.system.environment import proxy_variable
 from r1tui.system.lazy import httpx2
 from r1tui.text import duration
 
-FOREIGN_LOG = Advice("Its own log may say more; --attach must name the server's address.")
+FOREIGN_LOG = Advice("Read the server's own log; --attach must be the server's address.")
 _UNKNOWN_HOST = re.compile(
     r"Name or service not known|nodename nor servname|getaddrinfo|name resolution|No address", re.I
 )
 _BAD_CERTIFICATES = tuple(
     (re.compile(pattern, re.IGNORECASE), cause, remedy)
     for pattern, cause, remedy in (
-        ("certificate has expired|not yet valid", "has expired", "Have it renewed, and check this machine's clock."),
-        ("(Hostname|IP address) mismatch", "is for another name", "Use the name in the certificate."),
+        (
+            "certificate has expired|not yet valid",
+            "has expired",
+            "Renew the certificate, and check this machine's clock.",
+        ),
+        ("(Hostname|IP address) mismatch", "is for another name", "Use the host name in the certificate."),
         (
             "CERTIFICATE_VERIFY_FAILED|certificate verify failed",
             "is not trusted",
-            "Set SSL_CERT_FILE to the file of the authority that signed it.",
+            "Set SSL_CERT_FILE to the certificate file of its authority (CA).",
         ),
     )
 )
@@ -53,7 +57,7 @@ HTTPS_HINT = re.compile(rb"HTTP request (was sent )?to (an )?HTTPS|plain HTTP re
 
 @dataclass(frozen=True)
 class ServerOwner:
-    """Who owns a server: the words for its remedies. r1tui's own commands say nothing about another's."""
+    """Owner of a server: the words for its remedies. r1tui's own commands say nothing about another's."""
 
     name: str = "llama-server"
     is_ours: bool = True
@@ -93,7 +97,7 @@ _KNOWN: dict[str, tuple[str, *tuple[str | AnyRemedy, ...]]] = {
     wire.ENDED_ERROR: ("llama-server ended in the middle of the answer.", ShowLog(), AskAgain()),
     wire.LOST_ERROR: ("Part of the answer was lost while no supervisor recorded it.", AskAgain()),
     wire.UNRECORDED_ERROR: (
-        "The rest of the answer could not be recorded, by an error in r1tui.", "Its log says why.", AskAgain()
+        "The rest of the answer could not be recorded, because of an error in r1tui.", "Its log shows why.", AskAgain()
     ),
 }  # fmt: skip
 """The type of an error -> its cause and remedies."""
@@ -108,7 +112,7 @@ def explain(error: ServerError, owner: ServerOwner = OURS) -> R1tuiError:
     """Cause and remedies of an error that a server reports."""
     if error.type == wire.TOO_LONG_ERROR and error.n_prompt_tokens and error.n_ctx:
         cause = f"The conversation has {error.n_prompt_tokens} tokens and the context holds {error.n_ctx}."
-        ours = "Or set a larger plan.ctx_size and start the server again."
+        ours = "Or set a larger plan.ctx_size and restart the server."
         return R1tuiError(cause, NewChat(), ours if owner.is_ours else "Or give the server a larger context.")
     if error.type == "unavailable_error" and owner.is_ours:
         return R1tuiError("The model is still loading.", "Wait until it is loaded.", ShowStatus())
@@ -124,7 +128,7 @@ def explain(error: ServerError, owner: ServerOwner = OURS) -> R1tuiError:
     if error.status == 503 and "load" in said.lower():
         return R1tuiError(cause, "Wait until its model is loaded.", AskAgain())
     if error.status in (429, 503):
-        return R1tuiError(cause, f"Wait {duration(error.wait_s) if error.wait_s else 'a little'}.", AskAgain())
+        return R1tuiError(cause, f"Wait {duration(error.wait_s) if error.wait_s else 'a moment'}.", AskAgain())
     has_no_model = error.status in (400, 404, 422) and "model" in said.lower()
     return R1tuiError(cause, ChooseModel() if has_no_model else owner.log)
 
@@ -144,18 +148,18 @@ def explain_transport(error: Exception, endpoint: Endpoint, owner: ServerOwner) 
     if wrong := [(cause, remedy) for pattern, cause, remedy in _BAD_CERTIFICATES if pattern.search(said)]:
         return R1tuiError(f"The certificate of {endpoint} {wrong[0][0]}.", wrong[0][1])
     if endpoint.base_url.startswith("https:") and _NOT_TLS.search(said):
-        return R1tuiError(f"{endpoint} does not speak https.", "Write http:// in the address.")
+        return R1tuiError(f"{endpoint} does not use https.", "Use http:// in the address.")
     if endpoint.socket is not None and (known := [words for code, words in _NOT_LISTENING.items() if code in codes]):
         return R1tuiError(f"{endpoint.socket} {known[0]}.", *owner.look)
     proxy = "" if endpoint.is_loopback else proxy_variable(endpoint.base_url)
     if isinstance(error, httpx2.ConnectError) and proxy:
         return R1tuiError(f"{endpoint} cannot be reached through the proxy of {proxy}.", f"Check {proxy}, or unset it.")
     if _UNKNOWN_HOST.search(said):
-        return R1tuiError(f"There is no host named {endpoint.host}.", "Check the name, and the network.")
+        return R1tuiError(f"There is no host named {endpoint.host}.", "Check the name and the network.")
     if isinstance(error, httpx2.RemoteProtocolError) and "illegal" in said.lower():
-        return R1tuiError(f"{endpoint} does not speak HTTP.", "Check the port; an https server needs https://.")
+        return R1tuiError(f"{endpoint} does not use HTTP.", "Check the port; an https server needs https://.")
     if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError) and not owner.is_ours:
-        remedy = "Check the port; if the server speaks https, write https:// in the address."
+        remedy = "Check the port; if the server uses https, use https:// in the address."
         return R1tuiError(f"{endpoint} closed the connection without an answer.", remedy)
     if isinstance(error, httpx2.TimeoutException):
         return R1tuiError(f"{endpoint} does not answer in time.", *owner.look)
@@ -165,7 +169,7 @@ def explain_transport(error: Exception, endpoint: Endpoint, owner: ServerOwner) 
 def web_page(endpoint: Endpoint, status: int | None = None) -> R1tuiError:
     """The error of an address at which a web page answers."""
     shown = f" ({status})" if status else ""
-    cause = f"{endpoint} answers with a web page, as a proxy, a login page or another program does{shown}."
+    cause = f"{endpoint} answers with a web page{shown}: a proxy, a login page or another program."
     return R1tuiError(cause, "Check the address and its port.")
 
 

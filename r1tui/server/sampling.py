@@ -23,7 +23,7 @@ LLAMA_CPP_VALUES: dict[str, float] = {
     "temperature": 0.8, "top_p": 0.95, "min_p": 0.05, "top_k": 40,
     "repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
 }  # fmt: skip
-"""What llama-server takes where nobody says anything (common.h of b11434)."""
+"""llama-server's default values (common.h of b11434)."""
 _IS_R1 = re.compile(r"deepseek[-_ ]?r1(?![0-9])", re.IGNORECASE)
 
 
@@ -65,7 +65,7 @@ def sampling_for(config: SamplingSettings, variant: Variant | None, header: Head
 
 
 def file_values(header: Header | None) -> dict[str, float]:
-    """What the file itself says of sampling, by our settings' names."""
+    """Sampling values from the model file, by our settings' names."""
     if header is None:
         return {}
     said = {key: header.metadata.get(f"general.sampling.{name}") for key, name in FILE_KEYS.items()}
@@ -77,7 +77,7 @@ def file_values(header: Header | None) -> dict[str, float]:
 
 
 def is_r1(variant: Variant | None, header: Header | None) -> bool:
-    """Whether this is DeepSeek-R1 or one of its distills, by the names that the file and its source have."""
+    """True if this is DeepSeek-R1 or one of its distills, by the names that the file and its source have."""
     names: list[object] = []
     if variant is not None:
         names += [variant.repo, variant.file and variant.file.name]
@@ -87,6 +87,6 @@ def is_r1(variant: Variant | None, header: Header | None) -> bool:
 
 
 def repeats_old_example(config: SamplingSettings) -> bool:
-    """Whether the config says what config.example.yaml once said for every model."""
+    """True if the config says what config.example.yaml once said for every model."""
     said = {key for key in ("temperature", "top_p", "min_p", "seed") if getattr(config, key) is not None}
     return len(said) > 1 and all(getattr(config, key) == getattr(R1_VALUES, key) for key in said)

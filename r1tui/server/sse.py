@@ -43,7 +43,7 @@ class EventSplitter:
             if payload := _payload(event):
                 yield payload
         if len(self._buffer) > MAX_EVENT_BYTES:
-            raise ValueError("the server sent an endless event")
+            raise ValueError("the server sent an event without end")
 
     def all(self, data: bytes) -> list[bytes]:
         """The payloads of what is a whole stream."""
@@ -58,7 +58,7 @@ class EventSplitter:
 
     @property
     def pending(self) -> bytes:
-        """What has come of an event that is not whole yet."""
+        """The received part of an incomplete event."""
         return bytes(self._buffer) if self.offset else bytes(self._buffer).removeprefix(BOM)
 
     def _end_of_event(self) -> tuple[int, int] | None:
@@ -84,12 +84,12 @@ def _payload(event: bytes) -> bytes:
 
 
 def stream_target(conversation_id: str) -> str:
-    """Where the stream of an answer is, to be read on or ended."""
+    """HTTP path of an answer's stream, to continue or end it."""
     return f"/v1/stream?conv_id={quote(conversation_id, safe='')}"
 
 
 class FoundStream(msgspec.Struct, frozen=True):
-    """What llama-server answers to `LOOKUP` of a stream, in a list: `{"conversation_ids": [ID]}` asks for one."""
+    """One entry of llama-server's answer to `LOOKUP`: `{"conversation_ids": [ID]}` asks for one."""
 
     total_bytes: int = 0
     """What it has had so far, dropped or not."""

@@ -29,21 +29,21 @@ class AnswerStream:
 
     def __init__(self, http: ServerHttp, reader: AnswerReader, conversation_id: str) -> None:
         self.is_stopped = False
-        """Whether the user has stopped it."""
+        """True if the user has stopped it."""
         self._http = http
         self._reader = reader
         self._id = conversation_id
         self._is_kept = True
-        """Whether the server may have the rest of an answer that broke off."""
+        """True if the server may have the rest of an answer that broke off."""
         self._ended = asyncio.Event()
         self._splitter = EventSplitter()
         self._is_stream: bool | None = None
-        """Whether the body is an event stream; False for a whole answer, None until its first character tells."""
+        """True if the body is an event stream; False for a whole answer, None until its first character tells."""
         self._body = bytearray()
         """Of an answer that is not known to be a stream."""
         self._margins_bytes = iter(MARGINS_BYTES)
         self._first_kept: int | None = None
-        """Where the server's buffer begins; None while it has all that is to come."""
+        """Offset of the server's buffer; None while it has everything still to come."""
         self._sending: asyncio.Task[httpx2.Response] | None = None
         self._response: httpx2.Response | None = None
 
@@ -174,7 +174,7 @@ class AnswerStream:
                 start = self._body.removeprefix(BOM).lstrip()[:1]
                 self._is_stream = start not in b"{[<" if start else None
             if len(self._body) > LARGEST_BODY_BYTES:
-                raise ValueError("an endless answer")
+                raise ValueError("an answer without end")
             if not self._is_stream:
                 return
             data = bytes(self._body)
@@ -206,7 +206,7 @@ class AnswerStream:
         return True
 
     async def _finds_what_is_kept(self) -> bool:
-        """Whether the server still has later bytes of a stream of which it has dropped those that come next."""
+        """True if the server still has later bytes of a stream of which it has dropped those that come next."""
         margin_bytes = next(self._margins_bytes, None)
         if margin_bytes is None or not self._splitter.offset:
             return False
@@ -235,7 +235,8 @@ def _unpacked(response: httpx2.Response) -> AsyncIterator[bytes]:
     packed = response.headers.get("content-encoding", "").strip().lower()
     if packed in _UNREADABLE:
         raise R1tuiError(
-            f"The server compresses its answer ({packed}), which r1tui cannot read.", "Turn compression off there."
+            f"The server compresses its answer ({packed}); r1tui cannot read that.",
+            "Turn off compression on the server.",
         )
     if packed == "x-gzip":  # the same by its older name
         response.headers["content-encoding"] = "gzip"

@@ -27,7 +27,7 @@ class Slot(msgspec.Struct, frozen=True):
     """One place for an answer, as `/slots` shows it."""
 
     is_processing: bool = False
-    """Whether an answer is being computed in it."""
+    """True if an answer is being computed in it."""
     id_task: int | None = None
     n_prompt_tokens: int = 0
     """In its cache, answers included."""
@@ -52,7 +52,7 @@ class ChunkChoice(msgspec.Struct, frozen=True):
     """Of a completion that is no chat."""
     finish_reason: str | None = None
     index: int = 0
-    """Which of several answers; r1tui asks for one."""
+    """Index of the answer; r1tui asks for one."""
 
 
 class ChunkTimings(msgspec.Struct, frozen=True):
@@ -99,7 +99,7 @@ class ServerError(msgspec.Struct, frozen=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """What is missing in a record: so many bytes of the stream, which goes on at an offset."""
+    """A gap in a record: missing bytes of the stream, which continues at an offset."""
 
     missing_bytes: int = 0
     resumes_at: int = 0
@@ -134,7 +134,7 @@ class Props(msgspec.Struct, frozen=True):
 
     @property
     def context_tokens(self) -> int | None:
-        """How much the context holds; None where it does not say, as a router that stands for several models."""
+        """Tokens in the context; None if not reported, as by a router of several models."""
         return self.default_generation_settings.n_ctx or None
 
     @property
@@ -144,7 +144,7 @@ class Props(msgspec.Struct, frozen=True):
 
     @property
     def has_thinking_switch(self) -> bool:
-        """Whether the model's template can be told not to think."""
+        """True if the model's template can be told not to think."""
         return "enable_thinking" in self.chat_template
 
 
@@ -189,12 +189,12 @@ def read_whole_answer(body: bytes) -> Chunk | None:
 
 
 def is_whole_event(payload: bytes) -> bool:
-    """Whether nothing is missing in a payload: JSON, the word that ends a stream, or such lines."""
+    """True if nothing is missing in a payload: JSON, the word that ends a stream, or such lines."""
     return is_done(payload) or is_json(payload) or all(is_done(line) or is_json(line) for line in payload.splitlines())
 
 
 def is_done(payload: bytes) -> bool:
-    """Whether the payload says that the stream is at its end."""
+    """True if the payload says that the stream is at its end."""
     return payload.strip().strip(b'"').upper() == DONE
 
 
@@ -300,7 +300,7 @@ def _error(said: object) -> ServerError:
 
 
 def _words(said: object, depth: int = 0) -> str:
-    """What an error says for people, wherever it says it."""
+    """An error's message for people, from any of its fields."""
     if isinstance(said, str):
         return said
     if depth >= _MOST_DEPTH:

@@ -63,7 +63,7 @@ def _read_spec(file: Path) -> ServerSpec:
     except (OSError, msgspec.DecodeError) as error:
         raise R1tuiError(f"The start request cannot be read: {error}.", "Start it again.") from error
     if not spec.argv:
-        raise R1tuiError("The start request cannot be read: it has no command.", "Start it again.")
+        raise R1tuiError("The start request has no command.", "Start it again.")
     return spec
 
 

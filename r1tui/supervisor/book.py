@@ -116,7 +116,8 @@ class Book:
             await asyncio.shield(outcome)
         except OSError as error:
             raise R1tuiError(
-                f"{self._paths.state_file} cannot be written: {error.strerror}.", "Make room there, or set R1TUI_HOME."
+                f"{self._paths.state_file} cannot be written: {error.strerror}.",
+                "Free some space there, or set R1TUI_HOME to another disk.",
             ) from error
 
     def _write_newest(self) -> None:

@@ -227,7 +227,7 @@ def _spawn_supervisor(paths: Paths, spec: bytes, *options: str) -> Status:
 
 
 def has_record(paths: Paths, answer_id: str, *, managed: bool) -> bool:
-    """Whether the supervisor has, or will have, all of this answer from its request on; blocks for at most seconds.
+    """True if the supervisor has, or will have, all of this answer from its request on; blocks for at most seconds.
 
     Of a `managed` server it has what it never heard of too: it is told to record what the server still knows.
     """

@@ -58,7 +58,7 @@ class Control:
         self._bound = self._path.stat()
 
     def is_there(self) -> bool:
-        """Whether whoever connects to the socket's path reaches this one."""
+        """True if whoever connects to the socket's path reaches this one."""
         try:
             return self._bound is not None and os.path.samestat(self._bound, self._path.stat())
         except OSError:
@@ -125,7 +125,7 @@ def _understand(line: bytes) -> ControlRequest:
     try:
         version = decode(line, Version).v
         if version != VERSION:
-            cause = f"This supervisor speaks version {VERSION} of the protocol, not {version}."
+            cause = f"This supervisor uses protocol version {VERSION}, not {version}."
             raise R1tuiError(cause, RestartServer())
         request = decode(line, ControlRequest)
     except msgspec.DecodeError as error:

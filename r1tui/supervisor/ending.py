@@ -22,7 +22,7 @@ from r1tui.system.paths import Paths
 from r1tui.system.processes import STOP_WAITS_S, identify, stop
 
 ANSWERS_S = 2.0
-"""How long the ending of running answers may take."""
+"""Time to end running answers."""
 HANGING_WAITS_S = (1.0, 0.0, 2.0)
 SLOTS_POLL_S = 0.02
 VRAM_S = 10.0
@@ -45,11 +45,11 @@ async def end_server(server: ProcessId, spec: ServerSpec, answers: Sequence[str]
         with log_errors("Ending the answers"), suppress(TimeoutError):
             await asyncio.wait_for(_end_answers(Path(spec.socket), key, answers), ANSWERS_S)
     if not hangs:
-        with log_errors("Keeping the prompt cache"):
+        with log_errors("Saving the prompt cache"):
             await save_at_end(spec.argv, server, Path(spec.socket), key)
     if not await in_thread(stop, server, HANGING_WAITS_S if hangs else STOP_WAITS_S):
         return False
-    with log_errors("The look at the GPU's memory"):
+    with log_errors("Reading the VRAM use"):
         await in_thread(wait_vram_free, server.pid)
     return True
 
@@ -57,7 +57,7 @@ async def end_server(server: ProcessId, spec: ServerSpec, answers: Sequence[str]
 def did_not_exit_error(server: ProcessId) -> R1tuiError:
     return R1tuiError(
         f"llama-server (PID {server.pid}) did not end after SIGKILL.",
-        "It waits for a disk or a driver. Restart the machine to end it.",
+        "It waits for a disk or a driver; only a restart of the machine ends it.",
     )
 
 

@@ -34,7 +34,7 @@ def key_of(status: Status, paths: Paths) -> str | None:
         return None
     file = Path(status.key_file)
     if file.parent != paths.run:
-        raise ForeignError(f"{file} is not where r1tui keeps keys.", RestartServer())
+        raise ForeignError(f"{file} is not in r1tui's folder for keys.", RestartServer())
     return _read_own(file)
 
 
@@ -42,11 +42,13 @@ def address_of(status: Status, paths: Paths) -> tuple[Endpoint, str | None]:
     """The server's address, and its key if it has one. Raises ForeignError for another's. Blocks for seconds."""
     endpoint = Endpoint.parse(status.endpoint or "")
     if endpoint.socket is None or endpoint.socket.parent != paths.run:
-        raise ForeignError(f"{status.endpoint} is not where r1tui's servers listen.", RestartServer())
+        raise ForeignError(f"{status.endpoint} is not the socket of an r1tui server.", RestartServer())
     try:
         connect(endpoint.socket).close()
     except OSError as error:
-        raise R1tuiError(f"Nothing answers at {endpoint}.", ShowStatus(), "Wait a moment.", AskAgain()) from error
+        raise R1tuiError(
+            f"Nothing answers at {endpoint}.", ShowStatus(), "Wait a moment and try again.", AskAgain()
+        ) from error
     return endpoint, key_of(status, paths)
 
 

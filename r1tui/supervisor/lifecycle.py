@@ -60,7 +60,7 @@ class Restart:
 
 
 def decide_restart(record: ServerRecord, diagnosis: Diagnosis, exit_status: int | None, now_s: float) -> Restart | None:
-    """How to restart; None when unwanted, pointless or tried often enough. `now_s` and `ready_s` share a clock."""
+    """Decide how to restart; None if unwanted, pointless or tried often enough. `now_s` and `ready_s` share a clock."""
     if diagnosis.kind in MEMORY_KINDS:
         for fallback in record.spec.smaller:
             if diagnosis.kind == "gpu_memory" or fallback.spares_host:
@@ -109,7 +109,7 @@ class Supervisor:
         socket = Path(record.spec.socket)
         self._recorder = Recorder(paths.answers, socket, lambda: self._key, self._note_answers, self._disk)
         self.interrupted = False
-        """Whether Ctrl+C stopped it."""
+        """True if Ctrl+C stopped it."""
 
     async def run(self, *, detached: bool) -> Status:
         """Run until the server has ended for good. Raises R1tuiError when the state file cannot be written at first."""
@@ -173,7 +173,7 @@ class Supervisor:
                 leave=self._request_stop,
                 restart=self._request_restart,
             )
-            found = tasks.create_task(named("The look at the supervisor's files", work))
+            found = tasks.create_task(named("Checking the supervisor's files", work))
             server = self._record.server
             server = await (self._start() if server is None else self._take_over(server))
             while server is not None:
@@ -205,7 +205,7 @@ class Supervisor:
             raise another_server(Status(state="failed", pid=others[0].pid))
         private_folder(self._paths.run)
         if not self._lock.take_again():
-            raise R1tuiError("Another r1tui has taken over; no second server was started.", StartServer())
+            raise R1tuiError("Another r1tui has taken over, so no second server was started.", StartServer())
 
     async def _take_over(self, server: ProcessId) -> ProcessId:
         self._key = await self._disk.do(read_key_if_any, self._record.spec)
@@ -226,15 +226,15 @@ class Supervisor:
         """Watch the server until it ends or is ended; the one started in its place. Raises grouped TaskDiedErrors."""
         spec, socket = self._record.spec, Path(self._record.spec.socket)
         work = {
-            "The health check": follow_health(self._book, self._key),
-            "The look at log and memory": maintain_files(self._book, self._paths, self._disk, self._oom_watch),
-            "The wait for the server's owner": follow_owner(self._book, self._request_stop),
-            "The keeping of prompt caches": save_before_sleep(spec.argv, server, socket, self._key),
+            "Checking the server's health": follow_health(self._book, self._key),
+            "Watching log and memory": maintain_files(self._book, self._paths, self._disk, self._oom_watch),
+            "Watching the server's owner": follow_owner(self._book, self._request_stop),
+            "Saving prompt caches": save_before_sleep(spec.argv, server, socket, self._key),
         }
         async with asyncio.TaskGroup() as tasks:
-            ended = tasks.create_task(named("The wait for the server's end", wait_ended(server)))
-            told = tasks.create_task(named("The wait for requests", self._requested.wait()))
-            helpers = [tasks.create_task(named(f"{what} of the supervisor", one)) for what, one in work.items()]
+            ended = tasks.create_task(named("Waiting for the server to end", wait_ended(server)))
+            told = tasks.create_task(named("Waiting for requests", self._requested.wait()))
+            helpers = [tasks.create_task(named(f"{what} (supervisor)", one)) for what, one in work.items()]
             await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
             over = ended.done()
             for task in (*helpers, ended, told):
@@ -335,10 +335,10 @@ class Supervisor:
         told = R1tuiError(told.cause, StartServer(), *told.remedies)
         server = self._record.server
         if server is None and self._child is not None:  # it died between spawning and telling
-            with log_errors("The look for the server"):
+            with log_errors("Finding the server"):
                 server = identify(self._child.pid)
         if server is not None:
-            with log_errors("Telling of the end"):
+            with log_errors("Reporting the end"):
                 await self._book.change("stopping", cause=told.cause, remedies=told.remedies)
             try:
                 await end_server(server, self._record.spec, self._record.answers)
@@ -347,12 +347,12 @@ class Supervisor:
                 await in_thread(stop, server)
             await self._recorder.close(stopped=False)
         exit_status = await self._kill_child()
-        with log_errors("Telling of the end"):
+        with log_errors("Reporting the end"):
             await self._fail(told, exit_status=exit_status)
 
 
 _FRESH: dict[str, Any] = {"server": None, "ready_s": None, "log_capped": False, "answers": []}
-"""What of a record is no more when its server starts."""
+"""Fields of a record that are reset when its server starts."""
 
 
 def _make_ready(spec: ServerSpec, paths: Paths) -> str | None:

@@ -90,7 +90,7 @@ async def save_at_end(argv: Sequence[str], server: ProcessId, socket: Path, key:
     folder = folder_of(argv)
     if folder is None:
         return True
-    with log_errors("Keeping the prompt cache"), suppress(OSError, R1tuiError):
+    with log_errors("Saving the prompt cache"), suppress(OSError, R1tuiError):
         async with asyncio.timeout(LOOK_S + LONGEST_S):
             kept = PromptCacheFolder(folder)
             held = await in_thread(kept.held, server)

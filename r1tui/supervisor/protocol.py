@@ -22,7 +22,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import VERSION, ControlRequest, Reply, Status, Version, decode
 from r1tui.remedies import RestartServer, StopServer
 
-_OWN_FOLDER = "Set R1TUI_HOME to a folder of your own."
+_OWN_FOLDER = "Set R1TUI_HOME to a folder that you own."
 _LOCAL_PEERCRED = 0, 1, 76  # macOS: the level, the option, and the bytes of its struct xucred (<sys/un.h>)
 LONGEST_REQUEST_BYTES = 64 << 10
 LONGEST_REPLY_BYTES = 16 << 20  # a status carries the plan and the command
@@ -81,11 +81,11 @@ def read_status(line: bytes) -> Status:
     try:
         version = decode(line, Version).v
         if version != VERSION:
-            cause = f"The supervisor belongs to another r1tui (protocol {version}, here {VERSION})."
+            cause = f"The supervisor is of another r1tui version (protocol {version}; this one: {VERSION})."
             raise VersionError(cause, RestartServer())
         reply = decode(line, Reply)
     except msgspec.DecodeError as error:
-        raise R1tuiError(f"The supervisor's answer cannot be understood: {error}.", RestartServer()) from error
+        raise R1tuiError(f"The supervisor's answer cannot be read: {error}.", RestartServer()) from error
     if reply.status is None:
         raise R1tuiError(reply.cause, *reply.remedies)
     return reply.status
@@ -104,7 +104,7 @@ def connect(path: Path) -> socket.socket:
                 break
             except BlockingIOError as error:  # as many wait for it as may
                 if monotonic() >= deadline_s:
-                    raise TimeoutError("the supervisor takes no more connections") from error
+                    raise TimeoutError("the supervisor accepts no more connections") from error
                 sleep(POLL_S)
         check_peer(connection, path)
     except BaseException:
@@ -126,7 +126,7 @@ def talk(path: Path, request: ControlRequest, timeout_s: float) -> Iterator[Call
             deadline_s = monotonic() + timeout_s
             while b"\n" not in held:
                 if (left_s := deadline_s - monotonic()) <= 0:
-                    raise TimeoutError("a line began and did not end")
+                    raise TimeoutError("a line has no end")
                 connection.settimeout(left_s)
                 piece = connection.recv(PIECE_BYTES)
                 if not piece or len(held) > LONGEST_REPLY_BYTES:
@@ -150,5 +150,5 @@ def asker_of(name: str) -> int | None:
 
 
 def is_asked_by_others(answers: Sequence[str], pid: int) -> bool:
-    """Whether one of these answers is for another process than `pid`; it may have been killed, and come back."""
+    """True if one of these answers is for another process than `pid`; it may have been killed, and come back."""
     return any(asker_of(answer) not in (pid, None) for answer in answers)

@@ -39,7 +39,7 @@ LAST_LOOKS = 3
 NEVER_BEGAN_S = 30.0
 """How long an answer may be announced by nobody who can be asked, before it is given up."""
 CLOSE_S = 3.0
-"""How long the end of a record waits for a disk that hangs."""
+"""Longest wait for a hanging disk at the end of a record."""
 Outcome = Literal["done", "cut", "unknown", "dropped"]
 OnEnd = Callable[[str], Awaitable[None]]
 
@@ -57,12 +57,12 @@ class RecordFile:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it says how the answer ended."""
+        """True if it says how the answer ended."""
         return self._last_event.startswith((DONE_EVENT, b'data: {"error"', b"error:"))
 
     @property
     def began(self) -> bool:
-        """Whether it has any event."""
+        """True if it has any event."""
         return self._bytes > 0
 
     def open(self) -> None:
@@ -157,7 +157,7 @@ class Recorder:
             self.recordings[conversation_id] = _Recording(self, conversation_id)
 
     def reads(self) -> bool:
-        """Whether an answer is being read."""
+        """True if an answer is being read."""
         return any(recording.reading for recording in self.recordings.values())
 
     def asker_done(self, conversation_id: str) -> None:
@@ -173,7 +173,7 @@ class Recorder:
     async def close(self, *, stopped: bool) -> None:
         """The server is gone: every record that has no end yet gets one."""
         recordings, self.recordings = list(self.recordings.values()), {}
-        with log_errors("The end of the answers' records"):
+        with log_errors("Closing the records of answers"):
             for recording in recordings:
                 recording.task.cancel()
                 await asyncio.wait([recording.task])
@@ -191,14 +191,14 @@ class _Recording:
         self._file = RecordFile(record_file(recorder.folder, conversation_id))
         self._unsynced = asyncio.Event()
         self.stopped_event = STOPPED_EVENT
-        """What an answer that is stopped ends with."""
+        """End of a stopped answer."""
         self.asker_gone = asyncio.Event()
         self._began = False
-        """Whether the server has ever known of it."""
+        """True if the server has ever known of it."""
         self._followed = False
-        """Whether this supervisor has had its stream, to the last byte that there was."""
+        """True if this supervisor has had its stream, to the last byte that there was."""
         self.reading = False
-        """Whether its stream is open."""
+        """True if its stream is open."""
         self.task = asyncio.create_task(self._run())
 
     async def close(self, event: bytes) -> None:
@@ -209,12 +209,12 @@ class _Recording:
         try:
             await self._record()
         except Exception as error:
-            log_unexpected(error, "The recording of an answer")
-            with log_errors("The end of an answer's record"):  # on the server too: nobody will see the rest of it
+            log_unexpected(error, "Recording an answer")
+            with log_errors("Closing the record of an answer"):  # on the server too: nobody will see the rest of it
                 await self.close(UNRECORDED_EVENT)
                 await request(self._recorder.socket, "DELETE", self._target, self._recorder.key())
         if self._recorder.recordings.pop(self._id, None) is not None:
-            with log_errors("The end of a recording"):
+            with log_errors("Closing a recording"):
                 await self._recorder.on_end(self._id)
 
     async def _record(self) -> None:

@@ -72,7 +72,7 @@ def read_record(paths: Paths) -> ServerRecord | None:
         version = decode_own(raw, Version).version
         if version == VERSION:
             raise
-        raise msgspec.DecodeError(f"another r1tui wrote it (state version {version})") from None
+        raise msgspec.DecodeError(f"another r1tui version wrote it (state version {version})") from None
 
 
 def write_record(paths: Paths, record: ServerRecord) -> None:
@@ -81,7 +81,7 @@ def write_record(paths: Paths, record: ServerRecord) -> None:
 
 
 def is_being_stopped(paths: Paths) -> bool:
-    """Whether the server is being stopped in order, or was and is gone; not one that ended by itself."""
+    """True if the server is being stopped in order, or was and is gone; not one that ended by itself."""
     try:
         record = read_record(paths)
     except msgspec.DecodeError:
@@ -101,7 +101,7 @@ def _status(paths: Paths, find: "Callable[[], HomeProcesses]") -> Status:
     try:
         record = read_record(paths)
     except msgspec.DecodeError as error:
-        damage = f"{paths.state_file} cannot be understood: {error}."
+        damage = f"{paths.state_file} cannot be read: {error}."
     supervisor = _supervisor_pid(record, holder_pid, paths)
     server = running_server(record, paths, find) if record is not None else None
     if supervisor is None and server is None and ((found := find()).supervisors or found.servers):
@@ -134,7 +134,7 @@ def _without_record(paths: Paths, found: "HomeProcesses", damage: str) -> Status
     server = found.servers[0].pid if found.servers else None
     if found.supervisors:
         return Status(state="starting", pid=server, supervisor_pid=found.supervisors[0].pid)
-    cause = f"A llama-server is running (PID {server}). {damage or f'{paths.state_file} does not name it.'}"
+    cause = f"A llama-server is running (PID {server}). {damage or f'It is not in {paths.state_file}.'}"
     return Status(state="failed", pid=server, cause=cause, remedies=(StopServer(),))
 
 
@@ -175,7 +175,7 @@ def describe(record: ServerRecord, *, server: ProcessId | None, supervisor_pid: 
     elif server is None and state in ("loading", "ready", "sleeping"):  # the supervisor is about to see its end
         state = "restarting" if spec.restart_delays_s else "stopping"
     elif record.version != VERSION and cause is None:
-        cause = f"The supervisor belongs to another r1tui (state version {record.version})."
+        cause = f"The supervisor is of another r1tui version (state version {record.version})."
         remedies = (RestartServer(),)
     gone = state in ENDED
     return Status(
@@ -206,7 +206,7 @@ def describe(record: ServerRecord, *, server: ProcessId | None, supervisor_pid: 
 
 @dataclass(frozen=True)
 class HomeProcesses:
-    """What runs of a home, this process left out."""
+    """Running processes of a home, without this one."""
 
     supervisors: tuple[ProcessId, ...] = ()
     servers: tuple[ProcessId, ...] = ()
@@ -219,7 +219,7 @@ _seen: dict[Path, tuple[float, HomeProcesses]] = {}
 
 
 def find_processes(paths: Paths, max_age_s: float = 0.0) -> HomeProcesses:
-    """What runs of this home now, or by a look that is no older than `max_age_s`."""
+    """Find the running processes of this home; an earlier result of at most `max_age_s` may be used."""
     at_s, seen = _seen.get(paths.run, (float("-inf"), HomeProcesses()))
     if monotonic() - at_s <= max_age_s:
         return seen.still_alive()
@@ -229,7 +229,7 @@ def find_processes(paths: Paths, max_age_s: float = 0.0) -> HomeProcesses:
 
 
 def recent_processes(paths: Paths) -> HomeProcesses:
-    """What of the last look still runs; no look is taken."""
+    """Processes of the last search that still run, without a new search."""
     return _seen.get(paths.run, (0.0, HomeProcesses()))[1].still_alive()
 
 
@@ -245,7 +245,7 @@ def mark_environment(env: Mapping[str, str], paths: Paths) -> dict[str, str]:
 
 
 def is_supervisor(pid: int, paths: Paths) -> bool:
-    """Whether this user's process supervises this home, or is another r1tui with its lock; no file proves that."""
+    """True if this user's process supervises this home, or is another r1tui with its lock; no file proves that."""
     if not is_own(pid):
         return False
     run = variable(pid, KEEPER_OF)
@@ -255,7 +255,7 @@ def is_supervisor(pid: int, paths: Paths) -> bool:
 
 
 def _is_server(pid: int, paths: Paths) -> bool:
-    """Whether this process of ours is a server of this home."""
+    """True if this process of ours is a server of this home."""
     if (run := variable(pid, SERVER_OF)) is not None:
         return _is_run(run, paths) and session_of(pid) == pid
     socket = str(paths.server_socket)  # one that an older r1tui has started
@@ -263,7 +263,7 @@ def _is_server(pid: int, paths: Paths) -> bool:
 
 
 def _is_recorded(pid: int, paths: Paths) -> bool:
-    """Whether the process in the state file is this home's server, also after the home was moved, not copied."""
+    """True if the process in the state file is this home's server, also after the home was moved, not copied."""
     if _is_server(pid, paths):
         return True
     run = variable(pid, SERVER_OF)
@@ -275,7 +275,7 @@ def _is_moved(run: str) -> bool:
 
 
 def _is_run(run: str, paths: Paths) -> bool:
-    """Whether a process's variable means the folder of this home's sockets, whatever links or moves lie between."""
+    """True if a process's variable means the folder of this home's sockets, whatever links or moves lie between."""
     return run == str(paths.run) or os.path.realpath(run) == os.path.realpath(paths.run)
 
 

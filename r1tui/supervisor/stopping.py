@@ -60,7 +60,7 @@ def stop(paths: Paths) -> Status:
             if monotonic() - known_s > NOT_OURS_S:
                 raise R1tuiError(
                     f"{paths.supervisor_lock} is held by process {supervisor.pid}, which is not r1tui.",
-                    "Remove that file, and try again.",
+                    "Remove that file and try again.",
                 )
             sleep(POLL_S)  # the name of an earlier holder, or one that is just exiting and has no command line any more
             continue
@@ -124,7 +124,7 @@ def _stop_forgotten(supervisor: ProcessId, paths: Paths) -> None:
 
 
 def _listens(paths: Paths) -> bool:
-    """Whether a supervisor listens; one that could not write the state file is known by that alone."""
+    """True if a supervisor listens; one that could not write the state file is known by that alone."""
     try:
         connect(paths.supervisor_socket).close()
     except TimeoutError:
@@ -166,7 +166,7 @@ def _record(paths: Paths) -> ServerRecord:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Whether the condition came true in time."""
+    """True if the condition came true in time."""
     deadline_s = monotonic() + timeout_s
     while not condition():
         if monotonic() >= deadline_s:

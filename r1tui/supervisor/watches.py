@@ -184,7 +184,7 @@ async def keep_findable(
         try:
             there = await in_thread(_look, paths, lock, control, book.record, key())
         except (OSError, R1tuiError) as error:
-            _log.warning("what others find this supervisor by cannot be looked at: %s", error)
+            _log.warning("the supervisor's files cannot be checked: %s", error)
             continue
         now_s = monotonic()
         home_s = now_s if "home" in there else home_s

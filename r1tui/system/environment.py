@@ -39,7 +39,7 @@ _PORT = re.compile(r":\d{0,5}", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}")
 _IN_WORDS = {
     "\0": "a NUL", "\n": "a line break", "\r": "a line break", " ": "a space", "\t": "a tab",
-    "\ufeff": "a byte order mark", "\ufffd": "a byte that is no UTF-8",
+    "\ufeff": "a byte order mark", "\ufffd": "a byte that is not UTF-8",
 }  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def hub_endpoint() -> str:
         return HUB
     fault = _address_fault(given, ("https", "http"), may_lack_scheme=False)
     if fault := fault or ("has a ? or # in it" if re.search("[?#]", given) else ""):
-        raise UsageError(f"HF_ENDPOINT {fault}.", "Write it as https://HOST, or unset it to ask huggingface.co itself.")
+        raise UsageError(f"HF_ENDPOINT {fault}.", "Write it as https://HOST, or unset it to use huggingface.co.")
     return given.rstrip("/")
 
 
@@ -157,7 +157,7 @@ def _address_fault(value: str, schemes: Sequence[str], *, may_lack_scheme: bool)
         return "has an unsupported scheme" + (f": {scheme}" if _SCHEME.fullmatch(scheme) else "")
     authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     if "@" in rest and "@" not in authority:
-        return "has a /, ? or # in its name or password, which must be written as %2F, %3F or %23"
+        return "has a /, ? or # in its name or password; write %2F, %3F or %23"
     address = authority.rpartition("@")[2]
     host, tail = re.fullmatch(r"(\[[^]]*\]|[^:]*)(.*)", address).groups()  # type: ignore[union-attr]
     if not host:

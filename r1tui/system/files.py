@@ -26,7 +26,7 @@ _NEVER_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, e
 _log = logging.getLogger(__name__)
 _damages: "deque[Damage]" = deque(maxlen=100)
 _stuck: "set[Damage]" = set()
-"""Those that could not be moved, and have been reported."""
+"""Damaged files that could not be moved and have been reported."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Damage:
     def notice(self) -> str:
         """It in one line, for the user."""
         now = f"It is now {self.kept.name}" if self.kept else "It stays there"
-        return one_line(f"{self.path} cannot be used: {self.why}. {now}; r1tui goes on without it.")
+        return one_line(f"{self.path} cannot be used: {self.why}. {now}; r1tui continues without it.")
 
 
 def take_damages() -> list[Damage]:
@@ -67,12 +67,12 @@ def read_json(path: Path, kind: "type[T] | Decoder[T]", *, forgiving: bool = Fal
         _set_aside(path, one_line(error.strerror or str(error)), None)
         return None
     if raw is None:
-        _set_aside(path, f"larger than {LARGEST_BYTES >> 20} MiB, or no file", info)
+        _set_aside(path, f"larger than {LARGEST_BYTES >> 20} MiB, or not a file", info)
         return None
     try:
         return decode_foreign(raw, kind) if forgiving else decode_own(raw, kind)
     except msgspec.DecodeError as error:
-        _set_aside(path, one_line(str(error)) or "no JSON", info)
+        _set_aside(path, one_line(str(error)) or "not JSON", info)
         return None
 
 
@@ -112,7 +112,7 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of a file of ours that need not be JSON; raises OSError, also for what is no plain file."""
     raw, _ = _read(path)
     if raw is None:
-        raise OSError(errno.EINVAL, "Not a file of ours", str(path))
+        raise OSError(errno.EINVAL, "Not a file of this user", str(path))
     return raw
 
 

@@ -24,7 +24,7 @@ def r1tui_command(arguments: Sequence[str], config_file: str | None = None) -> l
 
 
 class JobRecord(msgspec.Struct, frozen=True):
-    """What the identity file of a job holds; `process` is None while it is being started."""
+    """Content of a job's identity file; `process` is None while it is being started."""
 
     argv: list[str]
     process: ProcessId | None = None

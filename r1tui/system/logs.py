@@ -223,7 +223,7 @@ def _hook_strays() -> None:
 
     def unraisable(stray: "sys.UnraisableHookArgs") -> None:
         if stray.exc_value is not None:
-            log_unexpected(stray.exc_value, "Tidying up")
+            log_unexpected(stray.exc_value, "Cleaning up")
         if earlier_unraisable is not sys.__unraisablehook__:
             earlier_unraisable(stray)
 

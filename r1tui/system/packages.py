@@ -125,11 +125,11 @@ def fetch_package(
     except OSError as error:
         raise os_error(error, folder) from error
     try:
-        with sigterm_raises(f"Fetching {package.requirement}"):
+        with sigterm_raises(f"Downloading {package.requirement}"):
             _download(package, temporary)
         found = [path for path in temporary.iterdir() if path.name.endswith(kinds)]
         if len(found) != 1:
-            raise R1tuiError(f"pip fetched no file for {package.requirement}.", _by_hand(package))
+            raise R1tuiError(f"pip downloaded no file for {package.requirement}.", _by_hand(package))
         file = found[0]
         digest = sha256_of(file)
         if not sha256:
@@ -193,7 +193,7 @@ def _run_pip(
     check_proxies()
     argv = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", *arguments]
     whole = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", **env}
-    what = f"Fetching {package.requirement}"
+    what = f"Downloading {package.requirement}"
     return run_lines(argv, line, what=what, env=whole, cancel=package.cancel, timeout_s=timeout_s)
 
 
@@ -204,18 +204,18 @@ def _pip_error(package: _Package, said: list[str]) -> R1tuiError:
     if "No module named pip" in text:
         return R1tuiError("This Python has no pip.", f"{shlex.quote(sys.executable)} -m ensurepip --upgrade")
     if "No space left on device" in text:
-        return R1tuiError(f"The disk is full: {requirement} could not be fetched.", "Make room and try again.")
+        return R1tuiError(f"The disk is full: {requirement} could not be downloaded.", "Free some space and try again.")
     if other := _MISMATCH.search(text):
-        known = "that r1tui knows" if package.sha256 else "that the index names"
+        known = "that r1tui knows" if package.sha256 else "that the index lists"
         cause = f"The download of {requirement} is not the file {known}: its sha256 is {other['sha256'][:16]}…"
         return R1tuiError(cause, _CHECK_INDEXES)
     if broken := _UNREACHABLE.search(text):
-        return R1tuiError(f"{requirement} could not be fetched: no connection ({broken[0]}).", mirror)
+        return R1tuiError(f"{requirement} could not be downloaded: no connection ({broken[0]}).", mirror)
     if "(from versions: none)" in text:
         return R1tuiError(f"The package index cannot be reached, or has no {requirement} for this machine.", mirror)
     errors = [line.removeprefix("ERROR:").strip() for line in said if line.startswith("ERROR:")]
     last = (errors or said or ["pip said nothing"])[-1]
-    return R1tuiError(f"pip could not fetch {requirement}: {last}.", _by_hand(package))
+    return R1tuiError(f"pip could not download {requirement}: {last}.", _by_hand(package))
 
 
 def _by_hand(package: _Package) -> str:
@@ -259,7 +259,7 @@ def _place(archive: Path, folder: Path, name: str) -> Path:
 
 def _astray(archive: Path, name: str) -> R1tuiError:
     return R1tuiError(
-        f"{archive.name} holds {name!r}, which would land outside its folder.",
+        f"{archive.name} has {name!r}, which would be unpacked outside its folder.",
         "Check the package index that pip uses (pip config list).",
     )
 

@@ -135,14 +135,16 @@ def private_folder(path: Path) -> Path:
     path.mkdir(mode=0o700, exist_ok=True)
     info = path.lstat()
     if stat.S_ISLNK(info.st_mode):
-        raise R1tuiError(f"{path} is a link, which may lead to another user's folder.", "Make it a folder of your own.")
+        raise R1tuiError(
+            f"{path} is a link, which may lead to another user's folder.", "Make it a folder that you own."
+        )
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
-        raise R1tuiError(f"{path} belongs to another user.", "Set R1TUI_HOME to a folder of your own.")
+        raise R1tuiError(f"{path} belongs to another user.", "Set R1TUI_HOME to a folder that you own.")
     if info.st_mode & 0o077:
         try:
             path.chmod(0o700)
         except PermissionError as error:
-            cause = f"{path} cannot be made private: its disk has no permissions."
+            cause = f"{path} cannot be made private: its disk does not support permissions."
             raise R1tuiError(cause, LOCAL_DISK) from error
     return path
 
@@ -160,13 +162,13 @@ class OutsideError(R1tuiError):
 
     def __init__(self, name: str, why: str) -> None:
         shown = shortened(name.encode(errors="backslashreplace").decode(), 80)
-        super().__init__(f"{shown!r} is not a valid file name: {why}.", "Get it from another place.")
+        super().__init__(f"{shown!r} is not a valid file name: {why}.", "Get it from another source.")
 
 
 def component(name: str) -> str:
     """The name itself, if it can be one name in a path; raises OutsideError."""
     if name in ("", ".", ".."):
-        raise OutsideError(name, "it names a folder" if name else "it is empty")
+        raise OutsideError(name, "it is a folder's name" if name else "it is empty")
     if "/" in name:
         raise OutsideError(name, "it contains a /")
     if any(unicodedata.category(char) in _UNFIT for char in name):

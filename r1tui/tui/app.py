@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 SAMPLE_S = 1.0
 QUITTING = "Quitting"
 LAST_WORDS_S = 3.0
-"""How long the end of an answer that was stopped is waited for."""
+"""Longest wait for the end of a stopped answer."""
 SETTLED_S = 1.5
 """When what stays for good has been imported; the garbage collector need not look at it again, for 60 ms at a time."""
 
@@ -81,18 +81,18 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         self.config_file = config_file
         self.wanted = variant
         self.insists = insists
-        """Whether the user named the model just now; one that the config names takes the place of no other."""
+        """True if the user named the model just now; one that the config names takes the place of no other."""
         self.chat = ChatScreen(clock)
         """The chat, which lies under every other screen."""
         self.keymap: dict[str, str] = {}
         """The keys that actions have by the config, by the ids of their bindings."""
         self._attached_to = attach
         self.has_own_server = attach is None
-        """Whether the server is r1tui's own; the log of somebody else's is not on this machine."""
+        """True if the server is r1tui's own; the log of somebody else's is not on this machine."""
         self._model_name = model_name
         self._leaving = False
         self.failure: FatalError | None = None
-        """What nobody expected and ended the screen."""
+        """The unexpected error that ended the screen."""
         self._complaints = self.choose_theme()
 
     def get_default_screen(self) -> Screen[None]:

@@ -25,7 +25,7 @@ class ThemedApp(App[None]):
     paths: Paths
     config: Config
     slow_link: bool = False
-    """Whether little is sent to the terminal."""
+    """True if little is sent to the terminal."""
 
     def choose_theme(self) -> list[str]:
         """Set the theme before the first frame (a later change draws everything twice); return complaints."""
@@ -35,7 +35,7 @@ class ThemedApp(App[None]):
         self._chosen = chosen_theme(self.paths.theme_choice, self.config.ui.theme)
         if self._chosen not in self.available_themes:
             names = ", ".join(sorted(self.available_themes))
-            complaints.append(f"ui.theme: there is no {self._chosen!r}. There are: {names}.")
+            complaints.append(f"ui.theme: unknown theme {self._chosen!r}. Themes: {names}.")
             self._chosen = DEFAULT
         self.slow_link = self.config.ui.slow_link
         if self.slow_link:
@@ -72,14 +72,14 @@ class ThemedApp(App[None]):
 
     def action_change_theme(self) -> None:
         if self.no_color:
-            self.notify("NO_COLOR is set: without colours there is one theme.", markup=False)
+            self.notify("NO_COLOR is set, so there is only one theme.", markup=False)
         elif not isinstance(self.screen, later.overlays.ThemeScreen):
             self.push_screen(later.overlays.ThemeScreen(), self._keep)
 
     def _keep(self, theme: str | None) -> None:
         if theme is not None:
             self._chosen = theme
-            self.run_worker(self._remember(theme), name="Remembering the theme")
+            self.run_worker(self._remember(theme), name="Saving the theme")
 
     async def _remember(self, theme: str) -> None:
         try:

@@ -27,7 +27,7 @@ class FatalError(R1tuiError):
     """An unexpected exception that ended the screen; the command line prints it afterwards."""
 
     def __rich__(self) -> Text:
-        """What Textual prints itself: nothing, since it would cut a long path."""
+        """Nothing for Textual to print: it would cut a long path."""
         return Text("", end="")
 
 

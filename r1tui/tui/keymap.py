@@ -80,13 +80,13 @@ def complaints(own: Mapping[str, str]) -> Iterator[str]:
     for name in own:
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            yield f"There is no action {name!r}." + (f" Did you mean {near[0]}?" if near else "")
+            yield f"Unknown action {name!r}." + (f" Did you mean {near[0]}?" if near else "")
         for key in keys_in(own[name]):
             if not is_key(key):
                 near_key = nearest_key(key)
                 yield f"{name}: no key is called {key!r}." + (f" Did you mean {near_key}?" if near_key else "")
     yield from dict.fromkeys(
-        f"{key} is the key of {first.id} and of {second.id}."
+        f"{key} is used for both {first.id} and {second.id}."
         for key, first, second in clashes(own)
         if {first.id, second.id} & own.keys() and not set(keys_in(first.keys)) & set(keys_in(second.keys))
     )

@@ -65,7 +65,7 @@ class AnswerEnded(Message):
 
     conversation: Conversation
     has_last_word: bool
-    """Whether the server said how it ended."""
+    """True if the server said how it ended."""
 
 
 @dataclass

@@ -25,9 +25,9 @@ class Action(NamedTuple):
 
     command: Command
     node: DOMNode
-    """Whose command it is."""
+    """Widget or screen of the command."""
     action: str
-    """What Textual runs there."""
+    """Textual action there."""
     mode: str = ""
     """The id of the command that has to be done first, where the keys mean this only after it."""
 
@@ -85,10 +85,10 @@ class ActionsProvider(Provider):
         if not action.mode:
             return escape(f"{command.help} ({keys})" if keys else command.help)
         first = key_of(action.mode, own)
-        return escape(f"{command.help} Chosen here: with the last one. ({first}, then {keys}: with any)")
+        return escape(f"{command.help} From here: the last one. ({first}, then {keys}: any)")
 
 
 def _worth(word: Matcher, command: Command) -> float:
-    """How well a word matches; long texts word by word, since all ways to match are tried, and those are too many."""
+    """Score of a word's match; long texts word by word, because trying all matches takes too long."""
     places = ((IN_TITLE, [command.title]), (IN_SYNONYMS, command.synonyms.split()), (IN_HELP, command.help.split()))
     return max((share * word.match(text) for share, texts in places for text in texts), default=0.0)

@@ -34,16 +34,16 @@ class Decision:
     choices: Sequence[Choice]
 
 
-STOP = Choice("s", "stop", "Stop it; <chat.start> starts it again")
+STOP = Choice("s", "stop", "Stop it (<chat.start> starts it again)")
 STOP_OTHERS = Decision(
-    "Another client's answer is running on this server, and would be stopped with it.",
+    "Another client's answer is running and would be cut off.",
     [Choice("s", "stop", "Stop it anyway")],
 )
-STOP_FOREIGN = Decision("This server was not started here. Stop it anyway?", [STOP])
+STOP_FOREIGN = Decision("Another r1tui or command started this server. Stop it anyway?", [STOP])
 
 
 def loss(now: Status, *, answers: bool, others_answer: bool) -> str:
-    """What ends with the server and takes long to have again, in sentences; empty where there is nothing.
+    """Losses if the server stops, in sentences; empty if there are none.
 
     `answers`: one of ours is running; `others_answer`: another client's is.
     """
@@ -68,36 +68,34 @@ def stop_server(loss: str) -> Decision:
 
 def keep_or_stop(text: str) -> Decision:
     """The question about the server when quitting: `keep` or `stop`."""
-    keep = Choice("k", "keep", "Keep it: the next r1tui goes on at once")
-    return Decision(text, [keep, Choice("s", "stop", "Stop it: frees its memory")])
+    keep = Choice("k", "keep", "Keep it: the next r1tui starts at once")
+    return Decision(text, [keep, Choice("s", "stop", "Stop it: free its memory")])
 
 
 def replace(wanted: Variant, loss: str) -> Decision:
     """The question whether to replace the running model."""
-    return Decision(
-        f"{loss} Start {wanted.name} instead?", [Choice("s", "switch", f"Stop it, and start {wanted.name}")]
-    )
+    return Decision(f"{loss} Start {wanted.name} instead?", [Choice("s", "switch", f"Stop it and start {wanted.name}")])
 
 
 def fetch(variant: Variant) -> Decision:
     """The question whether to fetch and start a large model (`launch`), or `only` fetch it."""
-    text = f"{variant.name} is not on this machine: {variant.size_gib or 0.0:,.0f} GiB to fetch."
-    launch = Choice("f", "launch", "Fetch it, then start it")
-    return Decision(text, [launch, Choice("o", "only", "Only fetch it; keep what is running")])
+    text = f"{variant.name} is not on this machine: {variant.size_gib or 0.0:,.0f} GiB to download."
+    launch = Choice("d", "launch", "Download it, then start it")
+    return Decision(text, [launch, Choice("o", "only", "Only download it; keep the running model")])
 
 
 def little_room(room: ContextBudget, *, goes_on: bool = False) -> Decision:
-    """What happens to a question that leaves little of the context for its answer, or to an answer that `goes_on`:
+    """Ask about a question that leaves little context for its answer, or about an answer that `goes_on`:
     `send` it, or ask it in a `new` chat."""
     if goes_on:
-        begins, rest, less = "With this answer so far", "the rest", "Deleted exchanges"
-        choices = [Choice("g", "send", "Go on: the answer may be cut off again")]
+        begins, rest, less = "With this answer so far", "the rest", "Deleting exchanges"
+        choices = [Choice("g", "send", "Continue: the answer may be cut off again")]
     else:
         begins, rest = "With this question", "thinking and answer"
-        less = "A shorter question, deleted exchanges"
+        less = "A shorter question, deleting exchanges"
         choices = [
             Choice("s", "send", "Send it: the answer may be cut off"),
-            Choice("n", "new", "Ask it in a new chat, which has the whole context"),
+            Choice("n", "new", "Ask it in a new chat, with an empty context"),
         ]
-    said = f"{begins} the prompt has {room}: {room.left:,} are left for {rest}."
-    return Decision(f"{said} {less} or a larger plan.ctx_size leave more.", choices)
+    said = f"{begins} the prompt takes {room}; {room.left:,} are left for {rest}."
+    return Decision(f"{said} {less} or a larger plan.ctx_size leaves more.", choices)

@@ -35,30 +35,29 @@ from r1tui.remedies import (
 from r1tui.tui.keymap import key_of
 
 MORE_ROOM = (
-    "<chat.new> begins a new chat; or ask less, delete exchanges, or set a larger plan.ctx_size and start the model "
-    "again."
+    "<chat.new> starts a new chat. Or ask less, delete exchanges, or set a larger plan.ctx_size and restart the model."
 )
-ASKS_ANEW = "<chat.select>, then <select.anew>, asks anew"
-"""How a question is asked anew whose answer can be gone on with."""
-GOES_ON = f"<chat.continue> goes on where it stopped ({ASKS_ANEW})"
+ASKS_ANEW = "<chat.select>, then <select.anew>, asks again"
+"""Asks the question again whose answer can be continued."""
+GOES_ON = f"<chat.continue> continues it ({ASKS_ANEW})"
 NAMED = re.compile(r"<([a-z]+\.[a-z_0-9]+)>")
 """An action in a text, by the id of its binding."""
 _SAID: dict[type[Remedy], tuple[str, str]] = {
     AskAgain: ("<chat.again> asks again.", ""),
     ContinueAnswer: (f"{GOES_ON}.", ""),
     AskAnew: (f"{ASKS_ANEW}.", ""),
-    NewChat: ("<chat.new> begins a new chat.", ""),
+    NewChat: ("<chat.new> starts a new chat.", ""),
     StartServer: ("<chat.start> starts it again.", "Start it again."),
     StopServer: ("<chat.stop_server> stops it.", "Stop it."),
-    RestartServer: ("<chat.stop_server> stops it, then <chat.start> starts it again.", "Stop it, and start it again."),
+    RestartServer: ("<chat.stop_server> stops it, then <chat.start> starts it again.", "Stop it and start it again."),
     ShowLog: ("<chat.log> (the log) shows why.", "The server's log shows why."),
-    ShowStatus: ("<chat.whole_panel> shows what runs.", ""),
-    GiveUp: ("<chat.stop> gives up.", ""),
+    ShowStatus: ("<chat.whole_panel> shows the server.", ""),
+    GiveUp: ("<chat.stop> cancels.", ""),
     ListModels: ("<chat.variants> lists the models.", ""),
     ListConversations: ("<chat.conversations> lists the conversations.", ""),
     ChooseModel: ("<chat.variants> lists the server's models.", ""),
     ShowPlan: ("<chat.variants> shows the plan of each model.", ""),
-    FetchModel: ("<chat.variants> lists the models; choose it there to fetch it.", ""),
+    FetchModel: ("<chat.variants> lists the models; choose it there to download it.", ""),
 }
 """By kind: the sentence with keys, and that for a server of somebody else's where the screen lacks the action."""
 _HANGS = "<chat.start> starts it again; <chat.stop_server> stops it."

@@ -58,14 +58,14 @@ class Pastes:
         """What has come of a paste and after it, while its burst goes on."""
 
     def goes_on(self, piece: str) -> bool:
-        """Whether more of the burst is to be waited for after this piece, of which nothing is to be parsed yet."""
+        """True if more of the burst is to be waited for after this piece, of which nothing is to be parsed yet."""
         if self._paste is None:
             return False
         is_key = len(piece) < _KEY_CHARS and "\x1b" not in piece
         return not (is_key and END in self._paste)
 
     def feed(self, piece: str) -> str:
-        """What may be parsed of the input already."""
+        """Return the input that can be parsed already."""
         if self._paste is not None:
             self._paste += piece
             return ""
@@ -79,7 +79,7 @@ class Pastes:
         return (before + START)[passed:]
 
     def end_burst(self) -> str:
-        """What may be parsed now that nothing more has come for a moment."""
+        """Return the rest of the input after a moment without more."""
         if self._paste is None or END not in self._paste:
             return ""
         text, _, rest = self._paste.rpartition(END)

@@ -53,7 +53,7 @@ def load_themes(user_folder: Path | None = None) -> Themes:
                 problems.append(f"{path}: {error}.")
                 continue
             if theme.name in seen:
-                problems.append(f"{path}: {seen[theme.name].name} has the name {theme.name!r} already.")
+                problems.append(f"{path}: {seen[theme.name].name} already has the name {theme.name!r}.")
                 continue
             seen[theme.name] = path
             themes[theme.name] = theme
@@ -61,7 +61,7 @@ def load_themes(user_folder: Path | None = None) -> Themes:
 
 
 def own_folder() -> Path:
-    """Where r1tui's own themes are: in the package of a wheel, beside it in a checkout."""
+    """Folder of r1tui's own themes: in the package of a wheel, beside it in a checkout."""
     package = Path(__file__).parent.parent
     return package / "themes" if (package / "themes").is_dir() else package.parent / "themes"
 
@@ -84,19 +84,19 @@ def parse_theme(raw: bytes) -> Theme:
     if not isinstance(data, dict):
         raise ThemeError("not a mapping of keys to values")
     if unknown := [key for key in data if key not in KEYS]:
-        raise ThemeError(f"{unknown[0]!r} is not a key of a theme (they are: {', '.join(KEYS)})")
+        raise ThemeError(f"{unknown[0]!r} is not a theme key (keys: {', '.join(KEYS)})")
     for key in ("name", "primary"):
         if data.get(key) is None:
             raise ThemeError(f"{key!r} is missing")
     if not isinstance(data["name"], str) or not re.fullmatch(r"[A-Za-z][\w-]{0,63}", data["name"], re.ASCII):
-        raise ThemeError("'name' is not a word of letters, digits, - and _")
+        raise ThemeError("'name' may have only letters, digits, - and _")
     values = {key: value for key, value in data.items() if value is not None}
     ansi = values.get("ansi", False)
     for key, value in values.items():
         if key in SWITCHES and not isinstance(value, bool):
-            raise ThemeError(f"{key!r} is neither true nor false")
+            raise ThemeError(f"{key!r} is not true or false")
         if key in NUMBERS and not (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1):
-            raise ThemeError(f"{key!r} is no number from 0 to 1")
+            raise ThemeError(f"{key!r} is not a number from 0 to 1")
         if key in COLORS:
             _check_color(key, value, ansi=bool(ansi))
     if "variables" in values:
@@ -128,7 +128,7 @@ def _check_color(key: str, value: Any, *, ansi: bool) -> None:
     """A colour; the terminal's own colours only in a theme of them, since Textual computes shades of all others."""
     color = _color(value)
     if color is None:
-        raise ThemeError(f"{key!r} is no colour: {value!r}")
+        raise ThemeError(f"{key!r} is not a colour: {value!r}")
     if color.ansi is not None and not ansi:
         raise ThemeError(f"{key!r} is one of the terminal's colours ({value}), which needs `ansi: true`")
 
@@ -138,9 +138,9 @@ def _check_variables(variables: Any) -> None:
         raise ThemeError("'variables' is not a mapping of names to values")
     for name, value in variables.items():
         if name not in VARIABLES:
-            raise ThemeError(f"'variables' has no {name!r}")
+            raise ThemeError(f"'variables' has unknown {name!r}")
         if not isinstance(value, str):
-            raise ThemeError(f"variable {name!r} is no text: {value!r}")
+            raise ThemeError(f"variable {name!r} is not text: {value!r}")
         words = value.split()
         if re.search(r"-style(-|$)", name):
             good = bool(words) and all(word in VALID_STYLE_FLAGS for word in words) and words[-1] != "not"

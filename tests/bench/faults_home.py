@@ -24,7 +24,7 @@ def empty_record(here: Home) -> None:
 
 
 def garbled_record(here: Home) -> None:
-    """server.json has a byte that is no UTF-8."""
+    """server.json has a byte that is not UTF-8."""
     raw = bytearray(here.paths.state_file.read_bytes())
     raw[len(raw) // 2] = 0xFF
     here.paths.state_file.write_bytes(raw)

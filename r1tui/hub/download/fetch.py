@@ -53,7 +53,7 @@ class Fetch:
         self._check: Meter | None = None
 
     async def run(self) -> Path:
-        """The (first) file, when all are here and right. Raises R1tuiError, OSError."""
+        """The (first) file, when all are complete. Raises R1tuiError, OSError."""
         check_sizes(self._listing)
         pin(self._variant, self._root, self._listing)
         self._announce()
@@ -110,10 +110,10 @@ class Fetch:
         total, count, here = self._listing.size_bytes, len(self._listing.files), self._already_bytes
         words = [f"{count} {'file' if count == 1 else 'files'}, {size(total)}"]
         if here:
-            words.append(f"{size(here)} here already, {size(total - here)} to fetch")
+            words.append(f"{size(here)} already here, {size(total - here)} to download")
         words.append(f"into {self._folder} ({size(shutil.disk_usage(self._staging).free)} free)")
         if here < total and (rate := last_rate(self._rate_file)):
-            words.append(f"about {duration((total - here) / rate)} at the last rate, {size(rate)}/s")
+            words.append(f"about {duration((total - here) / rate)} at the last speed, {size(rate)}/s")
         self._notify("; ".join(words) + ".")
 
     def _arrived_bytes(self) -> int:

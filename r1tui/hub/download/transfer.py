@@ -96,7 +96,7 @@ class Transfer:
 
     @property
     def paused(self) -> str:
-        """Why nothing comes at the moment; empty while something does."""
+        """Reason for the stall; empty while data comes."""
         if self._waiting_for_room or self._silent <= self._manners.connections:
             return self._waiting_for_room
         return f"No data: {self._last_reason} ({self._silent} attempts)."
@@ -276,11 +276,13 @@ class Transfer:
                 return
             folder = self._parts[0].path.parent
             missing_bytes = sum(part.missing_bytes for part in self._parts)
-            self._waiting_for_room = f"The disk of {folder} is full. Waiting for room: {size(missing_bytes)} to come."
+            self._waiting_for_room = (
+                f"The disk of {folder} is full. Waiting for free space: {size(missing_bytes)} still to download."
+            )
             self._notify(self._waiting_for_room)
             enough = min(2 * RESERVE_BYTES, RESERVE_BYTES + missing_bytes)
             while shutil.disk_usage(folder).free < enough:  # noqa: ASYNC110  the system has no event for it
                 await asyncio.sleep(self._manners.disk_poll_s)
             self._waiting_for_room, self._disk_full = "", False
             self._end_silence()
-            self._notify("The disk has room again. Continuing.")
+            self._notify("The disk has free space again. Continuing.")

@@ -27,8 +27,8 @@ LOST_TRIES = 12
 LONGEST_WAIT_S = 900.0
 """A server may ask for a longer pause; we look again."""
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529})
-LATER = "Start again later; what has arrived is kept. With HF_ENDPOINT set, try without it."
-LOG_IN = "Open any page in a browser and log in to the network, or check the proxy; then start again."
+LATER = "Try again later; what was downloaded is kept. If HF_ENDPOINT is set, try without it."
+LOG_IN = "Open any page in a browser and log in to the network, or check the proxy; then try again."
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 _PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<script", b"<?xml", b"<!--")
 
@@ -77,7 +77,7 @@ def explain(error: Exception, stall_s: float) -> RetryError:
             remedy = f"Check {proxy_variable(_endpoint()) or 'the proxy'}, or unset it."
             return RetryError("the proxy failed", tries=SURE_TRIES if "407" in str(error) else None, remedy=remedy)
         case httpx2.TooManyRedirects():
-            return RetryError("it redirects in a circle (captive portal or proxy?)", remedy=LOG_IN)
+            return RetryError("too many redirects (captive portal or proxy?)", remedy=LOG_IN)
         case httpx2.DecodingError():
             return RetryError("the answer cannot be decompressed")
         case httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError() | httpx2.InvalidURL():
@@ -94,14 +94,14 @@ def explain(error: Exception, stall_s: float) -> RetryError:
 def status_error(status: int, headers: Any) -> RetryError:
     """A status that brings no bytes."""
     if status == 429:
-        wait = "Wait some minutes and start again; with HF_TOKEN set the hub allows more."
+        wait = "Wait a few minutes and try again; with HF_TOKEN set the hub allows more requests."
         after_s = retry_after_s(headers.get("Retry-After", ""))
         return RetryError("too many requests (429)", tries=None, after_s=after_s, remedy=wait)
     if status in TRANSIENT:
         after_s = retry_after_s(headers.get("Retry-After", ""))
         return RetryError(f"the server answered {status}", tries=None, after_s=after_s)
     if status == 511:
-        return RetryError(f"the network wants a login (captive portal or proxy? {status})", remedy=LOG_IN)
+        return RetryError(f"the network needs a login (captive portal or proxy? {status})", remedy=LOG_IN)
     if status == 416:
         return RetryError("the server's file is shorter than the requested range (416)", other=True)
     return RetryError(f"the server answered {status}")
@@ -131,7 +131,7 @@ def check_range(response: Any, start: int, stop: int, size_bytes: int) -> tuple[
     if not said or int(said[1]) != start or not start <= int(said[2]) < stop:
         raise RetryError("the server sent a different range than requested")
     if is_packed(response):
-        raise RetryError("the server compresses its answers, so ranges cannot be used")
+        raise RetryError("the server compresses its answers, so parts cannot be requested")
     return start, int(said[2]) + 1
 
 
@@ -169,8 +169,8 @@ def is_web_page(content_type: str, head: bytes) -> bool:
 def no_hub(why: str) -> R1tuiError:
     """The error for an endpoint that is not a hub."""
     return R1tuiError(
-        f"{_host()} does not answer like a hub: {why}.",
-        "Check HF_ENDPOINT, or whether a proxy or a login page stands in between.",
+        f"{_host()} does not answer like a model hub: {why}.",
+        "Check HF_ENDPOINT, the proxy, and whether the network needs a login.",
     )
 
 
@@ -205,7 +205,7 @@ def refusal(error: Exception, repo: str, revision: str | None = None) -> R1tuiEr
     proxy = f" and {name}" if (name := proxy_variable(_endpoint())) else ""
     remedy = failure.remedy
     if remedy == LATER and os.environ.get("HF_ENDPOINT"):
-        remedy = f"Check HF_ENDPOINT{proxy}, or unset it to ask huggingface.co itself."
+        remedy = f"Check HF_ENDPOINT{proxy}, or unset it to use huggingface.co."
     elif remedy == LATER:
         remedy = f"Check the network{proxy}; for a mirror set HF_ENDPOINT."
     return UnreachableError(f"The hub at {_host()} cannot be reached for {repo}: {failure.reason}.", remedy)
@@ -218,35 +218,34 @@ def _refused(error: Any, repo: str, revision: str | None) -> R1tuiError:
         case hub_errors.GatedRepoError() if has_token:
             return R1tuiError(
                 f"{repo} is gated: its owner has not given this token's account access.",
-                f"Accept the licence on {page} with the account that HF_TOKEN belongs to; "
-                "some owners take a while to answer.",
+                f"Accept the licence on {page} with HF_TOKEN's account; some owners need time to approve.",
             )
         case hub_errors.GatedRepoError():
             return R1tuiError(
                 f"{repo} is gated: its owner asks you to accept a licence.",
-                f"Accept the licence on {page}, make a token that may read ({TOKENS_PAGE}), and set HF_TOKEN to it.",
+                f"Accept the licence on {page}, create a read token ({TOKENS_PAGE}) and set HF_TOKEN to it.",
             )
         case hub_errors.DisabledRepoError():
             return R1tuiError(f"The hub has disabled {repo}.", "Choose another repository: hf:OWNER/REPO:QUANT.")
         case hub_errors.RepositoryNotFoundError():
             return R1tuiError(
                 f"There is no repository {repo}, or it is private{' and this token may not read it' * has_token}.",
-                f"Check OWNER/NAME on {page}; for a private one set HF_TOKEN to a token of its owner's.",
+                f"Check OWNER/NAME on {page}; for a private one set HF_TOKEN to its owner's token.",
             )
         case hub_errors.RevisionNotFoundError():
             return R1tuiError(
                 f"{repo} has no revision {revision or 'main'}.",
-                f"Its branches and tags are on {page}; set the variant's `revision`, or leave it out.",
+                f"Its branches and tags are on {page}; set the variant's `revision`, or remove it.",
             )
         case hub_errors.EntryNotFoundError():
-            return R1tuiError(f"A file of {repo} is gone.", "Start again: the list of files is then read anew.")
+            return R1tuiError(f"A file of {repo} is gone.", "Try again: r1tui then reads the new list of files.")
     if status == 401 and has_token:
         return R1tuiError(
-            f"The hub does not accept the token for {repo} (401): it is mistyped, or was withdrawn.",
-            f"Set HF_TOKEN to a token that is valid ({TOKENS_PAGE}), or unset it for a public repository.",
+            f"The hub does not accept the token for {repo} (401): it is wrong or was revoked.",
+            f"Set HF_TOKEN to a valid token ({TOKENS_PAGE}), or unset it for a public repository.",
         )
     if status in (401, 403):
-        return R1tuiError(f"The hub denied access to {repo} ({status}).", "Set HF_TOKEN to a token that may read it.")
+        return R1tuiError(f"The hub denied access to {repo} ({status}).", "Set HF_TOKEN to a token that can read it.")
     failure = status_error(status, error.response.headers)
     return R1tuiError(f"{repo} cannot be read on {_host()}: {failure.reason}.", failure.remedy)
 

@@ -15,7 +15,7 @@ from r1tui.system.lazy import hub_constants, huggingface_hub
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _UTF_16 = re.compile(rb"\xff\xfe|\xfe\xff|[^\0]\0|\0[^\0]")
-_LOG_IN_AGAIN = Run("hf auth login", "writes it anew; or set HF_TOKEN to the token")
+_LOG_IN_AGAIN = Run("hf auth login", "writes a new one; or set HF_TOKEN to the token")
 MOST_BYTES = 1 << 16
 
 
@@ -24,8 +24,8 @@ def check_online(variant: Variant) -> None:
     for name in _OFFLINE:
         if os.environ.get(name, "").lower() in ("1", "true", "yes", "on"):
             raise UnreachableError(
-                f"{variant.name} is not on this machine, and {name} is set: the hub is not asked.",
-                f"Unset {name}, or name a GGUF file that is here: --model FILE.",
+                f"{variant.name} is not on this machine, and {name} is set, so it cannot be downloaded.",
+                f"Unset {name}, or use a GGUF file on this machine: --model FILE.",
             )
 
 
@@ -54,7 +54,7 @@ def _check_token() -> None:
     file = Path(hub_constants.HF_TOKEN_PATH)
     try:
         if name:
-            remedy = f"Set {name} to the token alone, in plain characters: export {name}=hf_…, or unset it."
+            remedy = f"Set {name} to the token only, in plain characters: export {name}=hf_…, or unset it."
             clean_secret(os.environ[name], name, remedy)
         elif not os.environ.get("HF_OIDC_RESOURCE") and file.exists():
             _check_file(file)
@@ -62,7 +62,7 @@ def _check_token() -> None:
     except OSError as error:
         raise UnreachableError(
             f"The token file {file} cannot be read: {error.strerror}.",
-            "Make it yours (chown, chmod), or set HF_TOKEN.",
+            "Make it readable for you (chown, chmod), or set HF_TOKEN.",
         ) from error
     except R1tuiError:
         raise

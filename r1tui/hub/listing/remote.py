@@ -184,7 +184,7 @@ def _ask(url: str, kind: type[T]) -> tuple[T, str]:
     try:
         return decode_foreign(bytes(body), kind), str(response.links.get("next", {}).get("url", ""))
     except msgspec.DecodeError as error:
-        raise no_hub("its answer is no list of a model's files" if body else "its answer is empty") from error
+        raise no_hub("its answer is not a list of a model's files" if body else "its answer is empty") from error
 
 
 def _next_page(url: str, following: str) -> str:
@@ -231,22 +231,22 @@ def _no_such_file(tree: Tree, pattern: str) -> R1tuiError:
     if several := sorted(find_candidates(paths, repo, pattern)):
         return R1tuiError(
             f"{repo} has several models for {asked}: {_some(several)}.",
-            f"Name one of them whole, for example hf:{repo}:{several[0]}.",
+            f"Choose one by its full name, for example hf:{repo}:{several[0]}.",
         )
     pieces = [path for path in tree.pieces if is_meant(_before_pieces(path), pattern)]
     names = sorted(set(names_of(paths).values()), key=str.casefold)
     if pieces:
         return R1tuiError(
-            f"{repo} has {asked} only in pieces that must be joined: {_some(pieces, 3)}.",
-            f"Download them (hf download {repo}), join them ({join_command(pieces)}), and name the file: --model FILE.",
+            f"{repo} has {asked} only in parts that must be joined: {_some(pieces, 3)}.",
+            f"Download them (hf download {repo}), join them ({join_command(pieces)}), and use the file: --model FILE.",
         )
     if not names and paths:
         return R1tuiError(f"{repo} has no model, only {_some(sorted(paths))}.", "Choose another repository.")
     if not names:
-        return R1tuiError(f"{repo} has no GGUF files.", "Look for the repository whose name ends in -GGUF.")
+        return R1tuiError(f"{repo} has no GGUF files.", "Look for a repository with a name ending in -GGUF.")
     by_name = {name.casefold(): name for name in names}
     near = [by_name[one] for one in get_close_matches(asked_word(pattern), by_name, n=4, cutoff=0.5)]
-    nearest = f"The nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}. " if near and len(names) > 6 else ""
+    nearest = f"The closest {'is' if len(near) == 1 else 'are'} {', '.join(near)}. " if near and len(names) > 6 else ""
     return R1tuiError(f"{repo} has no file for {asked}.", f"{nearest}It has {_some(names, 24)}.")
 
 

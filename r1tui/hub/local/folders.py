@@ -106,8 +106,8 @@ def choose_folder(
         rate = f" ({best.read_bytes_per_s / 1e6:,.0f} MB/s)" if best.read_bytes_per_s else ""
         return best.folder, f"Downloading to {best.folder}{rate}: {default.folder} {default.drawback}."
     return default.folder, (
-        f"{default.folder} {default.drawback}, and a model there loads slowly; "
-        "name a folder on a local disk in the config's `model_folders` to use that instead."
+        f"{default.folder} {default.drawback}, and a model there loads slowly. "
+        "To use a local disk, add a folder on it to `model_folders` in the config."
     )
 
 
@@ -119,7 +119,7 @@ def model_disks(paths: Paths, config: Config) -> list[ModelDisk]:
 def fitting_disks(
     name: str, need_bytes: int, disks: list[ModelDisk], have: Callable[[Path], int] = lambda root: 0
 ) -> list[ModelDisk]:
-    """Those with room for a model of `need_bytes`, of which a folder may `have` some; raises NoRoomError for none."""
+    """Disks with room for a model of `need_bytes`, of which a folder may `have` some; raises NoRoomError for none."""
     needed = {disk.folder: need_bytes - have(disk.folder) + RESERVE_BYTES for disk in disks}
     fitting = [disk for disk in disks if disk.writable and needed[disk.folder] <= disk.free_bytes]
     if not fitting:

@@ -134,7 +134,7 @@ class ModelSearch:
                 if known is None:
                     yield model
                 else:
-                    self._reject(variant, model.blob, "not the file that the hub has now")
+                    self._reject(variant, model.blob, "not the hub's current file")
 
     def _is_right(self, variant: Variant, files: Iterable[Path], sizes: Sizes) -> bool:
         for file in files if sizes else ():

@@ -24,7 +24,7 @@ OWNERS: dict[Owner, str] = {
     "ollama": "Ollama",
     "file": "a file of your own",
 }
-"""Whose a model is, in words."""
+"""Owner of a model, in words."""
 OLLAMA_SERVICE_FOLDER = Path("/usr/share/ollama/.ollama/models")
 """The folder of Ollama's own service on Linux."""
 MODEL_LAYER = "application/vnd.ollama.image.model"
@@ -78,10 +78,10 @@ def files_below(root: Path, ignored: Ignored, depth: int = MAX_DEPTH, suffix: st
         seen.add(real)
         left -= len(names)
         if left < 0:
-            ignored[root] = f"more than {MAX_ENTRIES:,} names in it; the others were not looked at"
+            ignored[root] = f"more than {MAX_ENTRIES:,} names in it; the others were skipped"
             return
         if any(_NO_UTF8.search(name) for name in names):
-            ignored[folder] = "a name in it is not UTF-8; it was left out"
+            ignored[folder] = "a name in it is not UTF-8; skipped"
         for name in sorted(files):
             if _is_usable(name) and name.casefold().endswith(suffix) and os.path.isfile(folder / name):  # noqa: PTH113  raises nothing
                 yield folder / name

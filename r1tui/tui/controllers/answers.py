@@ -31,7 +31,7 @@ class Receiving:
     conversation: Conversation
     exchange: Exchange
     typed: Typed | None = None
-    """What stood in the prompt, where its question was typed just now."""
+    """Text of the prompt, if the question was typed just now."""
 
 
 class AnswerController:
@@ -43,7 +43,7 @@ class AnswerController:
         """Set while no answer is received."""
         self.free.set()
         self.is_weighing = False
-        """Whether it is being looked whether a question has room."""
+        """True if it is being looked whether a question has room."""
         self._counting: asyncio.Task[ContextBudget | None] | None = None
         """The tokens of the question are being counted."""
         self._client = client
@@ -71,7 +71,7 @@ class AnswerController:
         if (pid := self._saved.elsewhere(self._view.conversation)) is not None:
             return f"This conversation is open in another r1tui (PID {pid}). <chat.new>: a new one."
         if (left := self.left_conversation) is not None:
-            return f"The answer in “{shortened(left.name)}” is still coming. <chat.conversations> goes back to it."
+            return f"The answer in “{shortened(left.name)}” is still coming. <chat.conversations> shows it."
         if self.receiving is not None or self.is_weighing:
             return "The last answer is still coming. <chat.stop> stops it."
         if self._view.running_model is None:
@@ -88,11 +88,11 @@ class AnswerController:
         """Ask the question; when nothing can answer, return it to the prompt."""
         if (why := self.why_not_now()) is not None:
             self._view.give_back(Question(text, typed, instead_of))
-            self._view.tell(f"{why} Your question waits here.")
+            self._view.tell(f"{why} Your question is still here.")
             return
         question, found = defuse(text.strip())
         if found:
-            self._view.tell(f"Control tokens were made harmless: {' '.join(found)}")
+            self._view.tell(f"Control tokens sent as plain text: {' '.join(found)}")
         self._begin(self._ask_with_room(Question(question, typed, instead_of)))
 
     def ask_anew(self, exchange: Exchange) -> None:
@@ -113,7 +113,7 @@ class AnswerController:
                 self.end_thinking()
 
     def can(self, what: str) -> bool:
-        """Whether that can be done now."""
+        """True if that can be done now."""
         last = self._view.conversation.exchanges[-1].answer if self._view.conversation.exchanges else None
         if last is None:
             return False
@@ -124,7 +124,7 @@ class AnswerController:
         return last.can_go_on or (what == "ask_again" and last.state in ("failed", "stopped"))
 
     def may_change(self) -> bool:
-        """Whether another path of the conversation may be shown, since a running answer is the end of this one; the
+        """True if another path of the conversation may be shown, since a running answer is the end of this one; the
         user is told why not."""
         why = ""
         if (pid := self._saved.elsewhere(self._view.conversation)) is not None:
@@ -186,7 +186,7 @@ class AnswerController:
             self._give_back(question)
         elif conversation is not self._view.conversation:
             self._give_back(Question(question.text, typed))
-            self._view.tell("Another conversation has been opened, so the question was not asked.")
+            self._view.tell("Not asked: another conversation is open now.")
         elif not self.can_ask():
             self._give_back(question)
         else:
@@ -211,7 +211,7 @@ class AnswerController:
     async def _decide(
         self, counting: Coroutine[Any, Any, ContextBudget | None], *, goes_on: bool = False
     ) -> str | None:
-        """What is to be done with a question, or an answer that `goes_on`, where there is little room, or none.
+        """Decide about a question, or an answer that `goes_on`, when little or no context is left.
 
         None where it has no room, and where the user stops the counting.
         """
@@ -271,7 +271,7 @@ class AnswerController:
             told = as_user_error(error, "The answer")
             self._take_in(answer, Failed.of(told))
         if answer.running:
-            self._take_in(answer, Failed("The answer broke off.", remedies=(ShowLog(), AskAgain())))
+            self._take_in(answer, Failed("The answer was cut off.", remedies=(ShowLog(), AskAgain())))
         self.receiving = None
         self.free.set()
         self._view.post_message(AnswerEnded(receiving.conversation, has_last_word=answer.finished is not None))
@@ -312,7 +312,7 @@ class AnswerController:
             return
         conversation.remove(exchange)
         self._view.give_back(Question(exchange.question, receiving.typed), was_asked=True)
-        self._view.tell(f"{why} Your question is in the prompt again. {MORE_ROOM}")
+        self._view.tell(f"{why} Your question is back in the prompt. {MORE_ROOM}")
 
     def _give_back(self, question: Question) -> None:
         if question.typed is not None:

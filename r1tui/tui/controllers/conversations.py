@@ -56,7 +56,7 @@ class ConversationController:
         if opened is None:
             self._view.tell("That conversation no longer exists.")
         elif coming is not None and any(one.answer.running for one in opened.conversation.every):
-            self._view.tell(f"It opens with its answer when “{shortened(coming.name)}” has finished.")
+            self._view.tell(f"It opens when “{shortened(coming.name)}” has finished.")
             self._keep_open()
         else:
             self.show(opened.conversation)
@@ -75,7 +75,7 @@ class ConversationController:
         self.shown = conversation
         self._view.show(conversation, answer_comes=self._answered is not None)
         if self._answered is None:
-            self._view.run_worker(self._client.leave_conversation(), group="leave", name="Keeping the prompt cache")
+            self._view.run_worker(self._client.leave_conversation(), group="leave", name="Saving the prompt cache")
         self._answers.read_on()
         self._keep_open()
         self._view.refresh_bindings()

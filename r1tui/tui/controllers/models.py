@@ -39,7 +39,7 @@ class ModelController:
         self.status: Status | None = None
         """The server's status, as it is shown; None before the first word of it."""
         self.ready = session.attached
-        """Whether a question would be answered."""
+        """True if a question would be answered."""
         self._session = session
         self._launcher = session.launcher
         self._monitor = monitor
@@ -48,7 +48,7 @@ class ModelController:
         self._launch: Worker[None] | None = None
         self._switching: Worker[None] | None = None
         self._failure: StageFailed | None = None
-        """Why the launch has failed."""
+        """Error of the failed launch."""
         self.last: Variant | None = None
         """The model that runs, or was to be brought up last."""
         self.replaced: Variant | None = None
@@ -61,11 +61,11 @@ class ModelController:
 
     @property
     def launching(self) -> bool:
-        """Whether a model is being brought up."""
+        """True if a model is being brought up."""
         return self._launch is not None
 
     def can(self, what: object) -> bool:
-        """Whether that can be done now."""
+        """True if that can be done now."""
         status = self.status
         match what:
             case "start":
@@ -232,14 +232,14 @@ class ModelController:
     async def _step(self, step: int) -> None:
         found = await asyncio.to_thread(self._models.neighbour, self._monitor.refresh().variant, step)
         if found is None:
-            self._view.tell("There is no other model on disk. <chat.variants> lists those that can be fetched.")
+            self._view.tell("There is no other model on disk. <chat.variants> lists models to download.")
         self.switch(found)
 
     async def _find_download(self) -> None:
         if (variant := await asyncio.to_thread(self._models.downloading, self.last)) is not None:
             self._view.show_download(variant, begin=False)
         else:
-            self._view.tell("Nothing is being downloaded. <chat.variants> lists the models.")
+            self._view.tell("No download is running. <chat.variants> lists the models.")
 
     def switch(self, variant: Variant | None, *, unasked: bool = True, known_size: bool = False) -> None:
         """Start the model in place of the running one; with `unasked` false the user must agree first.
@@ -302,5 +302,5 @@ def server_notice(before: Status | None, now: Status) -> ServerNotice | None:
     if now.state == "restarting":
         return ServerNotice("The server ended", cause or "Restarting.", "warning")
     if before.state == "sleeping" and now.state == "ready":
-        return ServerNotice("", "The model is loaded again.", "information")
+        return ServerNotice("", "The model is reloaded.", "information")
     return None

@@ -24,7 +24,7 @@ class Question:
 
     text: str
     typed: Typed | None = None
-    """What stood in the prompt; None of a question that is asked anew."""
+    """Text of the prompt; None for a question that is asked again."""
     instead_of: Exchange | None = None
     """The exchange beside which it begins a branch."""
 

@@ -58,7 +58,7 @@ class ChatScreen(Guarded, Screen[None]):
         self.opened = asyncio.Event()
         """Set when the prompt is on the screen."""
         self.is_complete = False
-        """Whether all is there."""
+        """True if all is there."""
 
     @property
     def conversation(self) -> Conversation:
@@ -67,7 +67,7 @@ class ChatScreen(Guarded, Screen[None]):
 
     @property
     def is_current(self) -> bool:
-        """Whether it paints. Below another screen Textual would paint all of that one for each message that comes here,
+        """True if it paints. Below another screen Textual would paint all of that one for each message that comes here,
         so only where the other is there to look at this one."""
         return self.is_active or (super().is_current and getattr(self.app.screen, "shows_below", False))
 

@@ -53,7 +53,7 @@ class ChatWidgets:
 
     @property
     def deferred(self) -> tuple[Widget, ...]:
-        """Those to be mounted above the prompt, in their order, and the line of keys."""
+        """The widgets to mount above the prompt, in order, and the line of keys."""
         return self.stages, self.greeting, self.transcript, self.unsaved, self.selection, KeyLine()
 
     def set_pace(self, refresh_hz: float, *, slow_link: bool) -> None:
@@ -130,7 +130,7 @@ class ChatView:
         return None if size is None else max(size - (self.conversation.context_tokens or 0), 0)
 
     def note_asked(self, typed: Typed | None) -> None:
-        """What was typed is asked, at the end of the conversation that is shown."""
+        """Note that the typed text was asked, at the end of the shown conversation."""
         if typed is not None:
             self.widgets.composer.was_asked(typed)
         self.widgets.composer.leave_edit_unless_of(self.conversation.exchanges)
@@ -160,7 +160,7 @@ class ChatView:
 
     async def _warn_of_the_same(self) -> None:
         if await self._services.session.is_deterministic():
-            self.tell("At temperature 0 the answer will be the same.")
+            self.tell("At temperature 0 the answer stays the same.")
 
     def show_status(self, status: Status) -> None:
         """The server's status is another one."""

@@ -39,9 +39,9 @@ NARROWEST_NAME = 16
 WIDE = 52
 """Room for names from which a part of it is the last question's."""
 FORMATS = (
-    Choice("m", "markdown", "Markdown: the questions and answers that are shown"),
-    Choice("t", "thinking", "Markdown with the thinking too"),
-    Choice("j", "json", "JSON: everything, in all branches"),
+    Choice("m", "markdown", "Markdown: the questions and answers on screen"),
+    Choice("t", "thinking", "Markdown, with the thinking"),
+    Choice("j", "json", "JSON: everything, with all branches"),
 )
 
 
@@ -62,7 +62,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
 
     @dataclass
     class Found(Message):
-        """What was looked for has come; `more` beside what is listed; whether it `is_whole`, without another page."""
+        """Posted with search results: `more` beside the listed ones; `is_whole` without another page."""
 
         listed: list[ConversationSummary]
         more: bool
@@ -75,7 +75,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         self._monitor = monitor
         self._listed: list[ConversationSummary] = []
         self._whole = False
-        """Whether there are no more than are listed."""
+        """True if there are no more than are listed."""
         self._wanted = ""
         self._unread: R1tuiError | None = None
         """Why the list could not be read; then what is listed may be past, and an empty list says nothing."""
@@ -107,7 +107,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         self.post_message(self.Found(found, more, is_whole=bool(wanted.strip()) or len(found) < limit))
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
-        """Where the list could not be read, it says so for as long as that is so."""
+        """Show that the list could not be read, as long as it cannot."""
         super().work_failed(name, error)
         if name == LIST and self.is_attached:
             self._unread = error
@@ -194,7 +194,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
 
     def action_rename(self) -> None:
         if (one := self._under_cursor()) is not None:
-            asks = LineScreen("Its title; without one it is called by its first question.", one.name)
+            asks = LineScreen("Its title; empty: its first question.", one.name)
             self.app.push_screen(asks, lambda title: self._rename(one, title) if title is not None else None)
 
     def _rename(self, one: ConversationSummary, title: str) -> None:
@@ -213,7 +213,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         if self._chat.is_answering(one.id):
             self.notify("Its answer is still coming. <chat.stop> in the chat stops it.", markup=False)
             return
-        told = f"“{shortened(one.name)}” is deleted. <conversations.restore> brings it back for 30 days."
+        told = f"“{shortened(one.name)}” is deleted. <conversations.restore> restores it for 30 days."
         self._do(lambda: self._delete(one), told)
 
     async def _delete(self, one: ConversationSummary) -> None:
@@ -242,7 +242,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         if path is not None:
             self.notify(plain(f"Written to {path}."), markup=False)
 
-    @work(name="The change")
+    @work(name="Changing the conversation")
     async def _do(self, change: Callable[[], Awaitable[object]], told: str) -> None:
         try:
             await change()

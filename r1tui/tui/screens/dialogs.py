@@ -104,7 +104,7 @@ class AsksLine(Dialog[ScreenResultType]):
             yield Label(self._question, markup=False)
             yield StillInput(self._line, select_on_focus=False)
             yield Label("", classes="wrong", markup=False)
-            yield Label(in_keys(f"Enter takes it, <{self.BACK}> goes back.", self.app), classes="hint")
+            yield Label(in_keys(f"Enter accepts, <{self.BACK}> goes back.", self.app), classes="hint")
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:
@@ -182,7 +182,7 @@ class SaveScreen(AsksPath[Path]):
 
     def __init__(self, text: str, name: str, folder: Path | None = None) -> None:
         self._folder = folder or _current_folder()
-        """Where a relative path begins."""
+        """Base of relative paths."""
         super().__init__(f"Save to a file in {plain(str(self._folder))}, or elsewhere:", name)
         self._text = text
 
@@ -200,16 +200,18 @@ class SaveScreen(AsksPath[Path]):
                 self.dismiss(path)
 
     async def _has_folder(self, path: Path) -> bool:
-        """Whether the path's folder is there; where it is not the user may have it made."""
+        """True if the path's folder is there; where it is not the user may have it made."""
         folder = path.parent
         if not await asyncio.to_thread(folder.exists):
-            if not await self._may(f"There is no folder {folder}.", Choice("m", "make", "Make it, and save there")):
+            if not await self._may(
+                f"The folder {folder} does not exist.", Choice("m", "make", "Create it and save there")
+            ):
                 return False
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         return True
 
     async def _has_written(self, path: Path) -> bool:
-        """Whether the text is in the file now; what is there already is replaced when the user wants it."""
+        """True if the text is in the file now; what is there already is replaced when the user wants it."""
         if await asyncio.to_thread(write_file, path, self._text):
             return True
         if not await asyncio.to_thread(path.is_file):

@@ -76,7 +76,7 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
         self._begin = begin
         self._job = download_job(variant, paths)
         self.running = begin
-        """Whether its process is there, as far as was told."""
+        """True if its process is there, as far as was told."""
 
     def compose(self) -> ComposeResult:
         yield Download(self.variant.title or self.variant.name)
@@ -87,7 +87,7 @@ class DownloadScreen(Guarded, Screen[Variant | None]):
 
     @property
     def view(self) -> DownloadView:
-        """What is shown."""
+        """The shown state."""
         return self.query_one(Download).view
 
     @work(name="Following the download", exclusive=True, group="download")

@@ -107,7 +107,7 @@ class LogScreen(Guarded, SearchScreen[None]):
     def work_failed(self, name: str, error: R1tuiError) -> None:
         """Say so where the log should be too."""
         super().work_failed(name, error)
-        self._say("reading it failed")
+        self._say("could not be read")
 
     def _show(self) -> None:
         """Everything anew, after a change of what is wanted."""
@@ -118,7 +118,7 @@ class LogScreen(Guarded, SearchScreen[None]):
     def _title(self) -> None:
         """Say what is shown, and when it is nothing."""
         what = f"{LEVELS[self._level][0]} with {self._wanted!r}" if self._wanted else LEVELS[self._level][0]
-        none = "" if self._lines.shown else ": there are none" if self._lines.all else ": there is nothing here yet"
+        none = "" if self._lines.shown else ": no matches" if self._lines.all else ": nothing yet"
         self._say(f"{what}{none}")
 
     def _say(self, text: str) -> None:

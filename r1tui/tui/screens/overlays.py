@@ -58,7 +58,7 @@ class PromptsScreen(Dialog[str]):
     def compose(self) -> ComposeResult:
         with Horizontal() as box:
             box.border_title = "Prompts"
-            box.border_subtitle = "Enter puts it into yours · prompts: in the config"
+            box.border_subtitle = "Enter inserts it · prompts: in the config"
             yield OptionList(*(Option(Content(cleaned(name)), id=name) for name in self._prompts), markup=False)
             with VerticalScroll(can_focus=False):
                 yield Static(Content("" if self._prompts else "The config has no prompts."))
@@ -89,7 +89,7 @@ class ServerModelsScreen(Dialog[str]):
     def compose(self) -> ComposeResult:
         models = OptionList(*(Option(Content(one_line(name) or ascii(name))) for name in self._names), markup=False)
         models.border_title = "The server's models"
-        models.border_subtitle = "Enter chooses one for the next questions"
+        models.border_subtitle = "Enter chooses the model for the next questions"
         yield models
         yield KeyLine()
 
@@ -117,7 +117,7 @@ class ThemeScreen(Dialog[str]):
     def __init__(self) -> None:
         super().__init__()
         self.shows_below = False
-        """Whether the screen below paints: only for as long as it takes to change its clothes."""
+        """True if the screen below paints: only for as long as it takes to change its clothes."""
         self._showing: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -126,7 +126,7 @@ class ThemeScreen(Dialog[str]):
         textuals = [_option(theme) for theme in themes if theme.name in BUILTIN_THEMES]
         options = OptionList(*ours, None, *textuals, markup=False)
         options.border_title = "Theme"
-        options.border_subtitle = in_keys("Enter keeps it, <theme.back> does not", self.app)
+        options.border_subtitle = in_keys("Enter keeps it, <theme.back> cancels", self.app)
         yield options
 
     def on_mount(self) -> None:
@@ -183,7 +183,7 @@ class KeysScreen(Dialog[None]):
             shown += [*([""] if shown else []), Text(heading, "bold underline"), table]
         with VerticalScroll() as frame:
             frame.border_title = "Keys"
-            frame.border_subtitle = "ui.keys in the config gives an id another key"
+            frame.border_subtitle = "ui.keys in the config changes keys by id"
             yield Static(Group(*shown))
 
     def _lines(self, rows: Iterable[Command]) -> Iterator[tuple[str, str, str]]:

@@ -35,36 +35,36 @@ class Setting(NamedTuple):
 
 
 NUMBERS = (
-    Setting("temperature", "temperature", "0 to 5", "how freely it chooses",
-            "0 always takes the likeliest token. DeepSeek advises 0.5 to 0.7 for R1."),
-    Setting("top_p", "top p", "0 to 1", "keeps the likeliest",
-            "Keeps the likeliest tokens that together have this probability; 1 keeps all."),
-    Setting("min_p", "min p", "0 to 1", "drops the unlikely",
-            "Drops tokens below this share of the likeliest. Unsloth advises 0.1 for long answers."),
-    Setting("top_k", "top k", "0 or more", "keeps so many",
-            "Keeps only so many of the likeliest tokens; 0 keeps all."),
+    Setting("temperature", "temperature", "0 to 5", "randomness",
+            "0 always takes the most likely token. DeepSeek recommends 0.5 to 0.7 for R1."),
+    Setting("top_p", "top p", "0 to 1", "keeps likely tokens",
+            "Keeps the most likely tokens up to this total probability; 1 keeps all."),
+    Setting("min_p", "min p", "0 to 1", "drops unlikely tokens",
+            "Drops tokens below this share of the most likely one. Unsloth recommends 0.1 for long answers."),
+    Setting("top_k", "top k", "0 or more", "number of tokens kept",
+            "Keeps only this many of the most likely tokens; 0 keeps all."),
     Setting("repeat_penalty", "repeat penalty", "0 to 5", "against loops",
-            "Makes tokens that stood there lately less likely; 1 changes nothing."),
+            "Makes recently used tokens less likely; 1 changes nothing."),
     Setting("presence_penalty", "presence", "-2 to 2", "for new words",
-            "Taken off tokens that stood there at all; 0 changes nothing."),
+            "Lowers every token used before, once; 0 changes nothing."),
     Setting("frequency_penalty", "frequency", "-2 to 2", "against repeats",
-            "Taken off tokens for each time that they stood there; 0 changes nothing."),
-    Setting("seed", "seed", "-1 or more", "repeats an answer",
-            "The same seed and prompt give the same answer; -1: a new one each time."),
-    Setting("max_tokens", "most tokens", "1 or more", "ends the answer",
-            "The longest answer, thinking included. Empty: until the context is full."),
-    Setting("thinking_budget", "thinking budget", "1 or more", "ends the thinking",
-            "After so many tokens of thinking the answer begins. Empty: as many as it likes."),
+            "Lowers a token once for each earlier use; 0 changes nothing."),
+    Setting("seed", "seed", "-1 or more", "same seed, same answer",
+            "The same seed and prompt give the same answer; -1: random."),
+    Setting("max_tokens", "max tokens", "1 or more", "limits the answer",
+            "Limit for thinking and answer together. Empty: until the context is full."),
+    Setting("thinking_budget", "thinking budget", "1 or more", "limits the thinking",
+            "After this many tokens of thinking the answer begins. Empty: no limit."),
 )  # fmt: skip
 THINKING = Setting(
     "thinking", "thinking", "on or off", "<switch.change> changes it",
-    "Whether it thinks at all. <switch.change> shows the next answer, <switch.change_back> the one before.",
+    "Thinking on or off. <switch.change>: next value; <switch.change_back>: previous value.",
 )  # fmt: skip
 SETTINGS = (*NUMBERS, THINKING)
 LIMITS = ("max_tokens", "thinking_budget")
 ANSWERS: dict[bool | None, str] = {None: "default", True: "on", False: "off"}
-NO_SWITCH = "no switch in this model; see the budget"
-NOT_KNOWN = "no model is ready that could tell"
+NO_SWITCH = "this model has no switch; use the budget"
+NOT_KNOWN = "unknown until a model is ready"
 RESTART = "plan.ctx_size, plan.cache_type_k, plan.cache_type_v, plan.n_gpu_layers, plan.n_cpu_moe, server.threads"
 
 
@@ -121,11 +121,11 @@ class SamplingScreen(Dialog[None]):
         self._effective = Sampling()
         self._refused: dict[str, UsageError] = {}
         self.filled = False
-        """Whether the fields show what is true."""
+        """True if the fields show what is true."""
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = "How tokens are chosen"
+            box.border_title = "Sampling"
             for setting in NUMBERS:
                 with Horizontal():
                     yield Label(setting.label, classes="name", markup=False)
@@ -138,8 +138,8 @@ class SamplingScreen(Dialog[None]):
                 yield Label(self._help(THINKING), classes="help", id="switch", markup=False)
             yield Label(id="about", markup=False)
             if not self._session.attached:  # somebody else's server has settings of its own
-                how = f"Change them in {self._config_file}, leave with <app.quit>, stop the server, start again."
-                needs = Content.styled("Needs a restart of the server: ", "bold")
+                how = f"Change them in {self._config_file}, quit with <app.quit>, stop the server, start r1tui again."
+                needs = Content.styled("Need a server restart: ", "bold")
                 yield Label(needs + f"{RESTART}.\n{in_keys(how, self.app)}", id="restart", markup=False)
         yield KeyLine()
 
@@ -152,14 +152,14 @@ class SamplingScreen(Dialog[None]):
         self._now = await asyncio.to_thread(self._session.choices.of, self._model)
         self._effective = await self._session.effective_sampling()
         self.query_exactly_one("SamplingScreen > Vertical").border_subtitle = Content(
-            f"remembered for {self._model}" if self._model else "for this start"
+            f"remembered for {self._model}" if self._model else "until r1tui quits"
         )
         self._show()
         self.filled = True
         knows = await self._session.server.has_thinking_switch()
         if not knows:
             self.query_one(Switch).disabled = True
-            unknown = "the server does not say" if self._session.attached else NOT_KNOWN
+            unknown = "not reported by the server" if self._session.attached else NOT_KNOWN
             self.query_one("#switch", Label).update(NO_SWITCH if knows is False else unknown)
 
     def _show(self) -> None:
@@ -235,12 +235,12 @@ class SamplingScreen(Dialog[None]):
         self.query_one(f"#help-{setting.key}", Label).update(self._help(setting))
 
     def _help(self, setting: Setting) -> str:
-        """Where the value comes from that counts, what is allowed, and what it does."""
+        """Help of a setting: source of its value, allowed values, and effect."""
         default = getattr(self._session.choices.default, setting.key)
         value, said_by = self._effective.sources.get(setting.key, (None, None))
         where = ""
         if getattr(self._now, setting.key) != default:
-            where = "chosen here"
+            where = "set here"
         elif setting is THINKING and default is not None:
             where = "from config"
         elif value is not None and said_by:
@@ -248,7 +248,7 @@ class SamplingScreen(Dialog[None]):
         return in_keys(" · ".join(part for part in (where, setting.allowed, setting.meaning) if part), self.app)
 
     def _default(self, setting: Setting) -> str:
-        """What counts where nothing is chosen, as it stands in an empty field."""
+        """Placeholder of an empty field: the value used then."""
         value = self._effective.sources.get(setting.key, (None, ""))[0]
         if value is None and self._session.attached and setting.key not in LIMITS:
             return "server's"
@@ -260,7 +260,7 @@ def _shown(value: float | None) -> str:
 
 
 def _value(text: str) -> object:
-    """What was typed, as the config would have it: a number, nothing, or a text that is refused."""
+    """The typed value as in the config: a number, None, or a text that is refused."""
     text = text.strip()
     if not text:
         return None

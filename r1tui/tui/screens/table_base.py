@@ -61,7 +61,7 @@ class TableScreen(Dialog[ScreenResultType]):
         yield KeyLine()
 
     def _heading(self) -> ComposeResult:
-        """What stands above the table."""
+        """Widgets above the table."""
         yield from ()
 
     @property

@@ -18,7 +18,7 @@ AGAIN_S = 2.0
 
 
 async def may_leave(app: App[Any], work: UnsavedWork) -> bool:
-    """Whether r1tui may end: all is saved, saved elsewhere, or the user gives it up."""
+    """True if r1tui may end: all is saved, saved elsewhere, or the user gives it up."""
     while (unsaved := await work.write()) is not None:
         match await app.push_screen_wait(UnsavedScreen(unsaved, work)):
             case "elsewhere":
@@ -39,8 +39,8 @@ class UnsavedScreen(AskScreen):
     def __init__(self, unsaved: Unsaved, work: UnsavedWork) -> None:
         choices = (
             Choice("r", "again", "Try again"),
-            Choice("f", "elsewhere", "Save them in another folder, and leave"),
-            Choice("l", "lose", f"Leave and lose {unsaved.said}"),
+            Choice("f", "elsewhere", "Save them in another folder and quit"),
+            Choice("l", "lose", f"Quit and lose {unsaved.said}"),
         )
         super().__init__(f"Not saved: {unsaved.said}. {one_line(str(unsaved.why))}", choices)
         self._work = work

@@ -35,20 +35,20 @@ Take = Callable[[list[StreamEvent]], None]
 UNHEARD_S = 5.0
 """An answer that another r1tui asked for is let go of when its stop has no effect for so long."""
 BURST_S = 0.02
-"""What comes within this time of each other is one batch."""
+"""Events within this time of each other are one batch."""
 ROOM_S = 3.0
-"""How long an answer waits at most for each figure of the context."""
+"""Longest wait of an answer for each figure of the context."""
 
 
 @dataclass(frozen=True)
 class AnswerRequest:
-    """What is asked of the server. With `vary` a random seed takes the place of the configured one, with which the
+    """A request for an answer. With `vary` a random seed replaces the configured one, with which the
     same answer would come again."""
 
     messages: Messages
     answer_id: str
     beginning: Beginning | None = None
-    """What the answer goes on from."""
+    """Text that the answer continues."""
     vary: bool = False
     conversation_id: str = ""
 
@@ -79,16 +79,15 @@ class ChatClient:
         self._managed = managed
         self._cache = PromptCache(paths, config, post) if managed is not None else None
         self._begun = False
-        """Whether anything of that answer has come; before, it may wait for another's."""
+        """True if anything of that answer has come; before, it may wait for another's."""
         self._context_tokens: int | None = None
         self._reading: asyncio.Task[Finished | None] | None = None
         self._failed = False
         self._stopped_s: float | None = None
-        """When the user wanted the answer to stop."""
+        """Time when the user stopped the answer."""
 
     async def room(self, messages: Messages, beginning: Beginning | None = None) -> ContextBudget | None:
-        """What a prompt, and the beginning of its answer, take of the context; None where that is little, or cannot be
-        told now."""
+        """Context used by a prompt and the start of its answer; None if that is little, or cannot be known now."""
         if self._managed is not None and self._managed.status.state != "ready":
             return None  # a model that sleeps is not loaded for this
         await self._learn_context()
@@ -191,7 +190,7 @@ class ChatClient:
             self._post(AnswerWaits(f"The thinking could not be ended. {self._said(error)}"))
 
     async def others_answers(self) -> int:
-        """How many answers the server computes for others than this r1tui; 0 when it does not say."""
+        """Count the server's running answers for other clients; 0 if it does not report them."""
         with suppress(R1tuiError):
             if self._managed is not None and self._managed.status.state == "ready":
                 busy = await (await self._connection.client()).busy_slots()
@@ -199,7 +198,7 @@ class ChatClient:
         return 0
 
     async def leave_conversation(self) -> None:
-        """What the server has computed of the conversation that is left is kept, while it has nothing else to do."""
+        """Save the prompt cache of the conversation that is left, while the server is idle."""
         if self._cache is not None and self._managed is not None:
             await self._cache.leave(self._managed.status)
 
@@ -217,7 +216,7 @@ class ChatClient:
             if state == "sleeping":
                 self._post(AnswerWaits("The model was unloaded while idle. Reloading…"))
             elif state == "ready" and await client.busy_slots():
-                self._post(AnswerWaits("Another client's answer is running on this server; yours comes after it."))
+                self._post(AnswerWaits("Another client's answer is running; yours comes next."))
 
     def _said(self, error: R1tuiError) -> str:
         return f"{error.cause} {say(error.remedies, attached=self._managed is None)}".strip()

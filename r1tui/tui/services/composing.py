@@ -26,7 +26,7 @@ DRAFT, HISTORY = "the draft", "the prompt's history"
 DRAFT_S = 1.0
 """A draft is written at most so often."""
 RETRY_S = 5.0
-"""What the disk refuses is tried again after so long."""
+"""Pause before a refused write is tried again."""
 
 Hear = Callable[[str, R1tuiError | None], None]
 """Hears why something, by its name, is not saved; without a reason: it is."""
@@ -92,18 +92,18 @@ class DraftSaver:
         self._now = now
         self._hear = hear
         self._has_taken = False
-        """Whether what was left by another r1tui is known; before that nothing may take its place."""
+        """True if what was left by another r1tui is known; before that nothing may take its place."""
         self._saved: Typed | None = None
         self._following = asyncio.Lock()
 
     @property
     def is_following(self) -> bool:
-        """Whether changes are written by themselves now."""
+        """True if changes are written by themselves now."""
         return self._following.locked()
 
     @property
     def is_settled(self) -> bool:
-        """Whether the draft has been written, and changes no more."""
+        """True if the draft has been written, and changes no more."""
         return self._saved is not None and not self.is_following
 
     async def take(self, put: Callable[[Typed], None]) -> None:
@@ -152,7 +152,7 @@ class Weight:
     exact: bool = True
     problem: str = ""
     is_text: bool = False
-    """Whether it is mentioned in what was pasted only, and so is not attached."""
+    """True if it is mentioned in what was pasted only, and so is not attached."""
 
 
 class Scales:
@@ -188,7 +188,7 @@ class Scales:
 
 
 def too_heavy(weights: list[Weight], left: int | None) -> bool:
-    """Whether something cannot be attached, or all of it does not fit."""
+    """True if something cannot be attached, or all of it does not fit."""
     return any(one.problem for one in weights) or (left is not None and sum(one.tokens for one in weights) > left)
 
 
@@ -221,14 +221,14 @@ def editor_command(env: Mapping[str, str]) -> list[str]:
         try:
             words = shlex.split(env[name])
         except ValueError as error:
-            raise R1tuiError(f"${name} cannot be understood: {error}.", f"export {name}=nano") from error
+            raise R1tuiError(f"${name} cannot be parsed: {error}.", f"export {name}=nano") from error
         if shutil.which(words[0], path=env.get("PATH")) is None:
-            raise R1tuiError(f"There is no program {words[0]!r}, which ${name} names.", f"export {name}=nano")
+            raise R1tuiError(f"The program {words[0]!r} in ${name} does not exist.", f"export {name}=nano")
         return words
     for program in FALLBACKS:
         if shutil.which(program, path=env.get("PATH")) is not None:
             return [program]
-    raise R1tuiError("There is no editor on this machine.", "Install one and name it: export EDITOR=nano")
+    raise R1tuiError("No editor found on this machine.", "Install one and set it: export EDITOR=nano")
 
 
 async def edited(app: App[Any], text: str, folder: Path) -> str:
@@ -256,12 +256,12 @@ async def _run(app: App[Any], command: list[str]) -> None:
                 raise
     except SuspendNotSupported as error:
         raise R1tuiError(
-            "This terminal cannot run an editor.", "Type here; <prompt.newline> begins a new line."
+            "This terminal cannot run an editor.", "Type here; <prompt.newline> starts a new line."
         ) from error
     if status:
         raise R1tuiError(
             f"{Path(command[0]).name} ended with status {status}; the prompt is unchanged.",
-            "Save and leave the editor in its usual way, or name another: export EDITOR=nano",
+            "Save and quit the editor normally, or set another: export EDITOR=nano",
         )
 
 

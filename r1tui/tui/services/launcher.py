@@ -55,7 +55,7 @@ class Launcher:
         self._launch: Launch | None = None
         self._given_up = False
         self.following = False
-        """Whether the server that comes up was started by somebody else, or by its supervisor."""
+        """True if the server that comes up was started by somebody else, or by its supervisor."""
 
     async def launch(self, variant: Variant, *, replace: bool) -> None:
         """Bring the variant up, stopping another server first if `replace`. Posts every event, then LaunchEnded."""
@@ -121,7 +121,7 @@ class Launcher:
             if self._given_up:
                 if is_started():
                     await self._monitor.stop()
-                cancelled = StageFailed("server", "Cancelled.", "<chat.start> goes on where it was.", 130)
+                cancelled = StageFailed("server", "Cancelled.", "<chat.start> continues it.", 130)
                 self._post(StageReported(cancelled))
             raise
         finally:

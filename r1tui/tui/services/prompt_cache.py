@@ -177,6 +177,6 @@ class PromptCache:
 
 
 def reading_tps(timings: Timings, before_tps: float) -> float:
-    """How fast the server reads prompts; by an earlier one where this one was mostly cached."""
+    """Prompt speed of the server; from an earlier prompt if this one was mostly cached."""
     few = timings.prompt_tokens - timings.cached_tokens < ENOUGH_TOKENS
     return before_tps if few and before_tps else timings.prompt_tps or 0.0

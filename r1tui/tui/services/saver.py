@@ -25,7 +25,7 @@ SOON_S = 1.0
 RETRY_S = 5.0
 PATIENCE_S = 5.0
 """A disk that takes longer than that over a writing is said to hang, and nobody waits for it any more."""
-HANGS = R1tuiError("The disk does not answer.", "The rest is saved when it answers again.")
+HANGS = R1tuiError("The disk does not answer.", "r1tui saves the rest when it answers again.")
 T = TypeVar("T")
 
 
@@ -58,11 +58,11 @@ class Saver:
         self._elsewhere: dict[str, int] = {}
         """Conversations that are only read: another process holds them."""
         self._waiting: list[Changes] = []
-        """What is not written yet, oldest first: the loop adds, the thread takes away."""
+        """Changes not written yet, oldest first: the loop adds, the thread removes."""
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._refusal: R1tuiError | None = None
-        """Why the last writing failed; None when it has worked."""
+        """Reason why the last write failed; None if it succeeded."""
         self._writing_from_s: float | None = None
         """Since when the thread waits for the disk, if it does."""
         self._told_unsaved = False
@@ -109,14 +109,14 @@ class Saver:
         def after_writing(store: Store) -> T:
             self._write_waiting()
             if any(one.id == conversation_id for one in self._waiting):
-                raise R1tuiError("The last messages there are not saved yet.", "Make room on the disk; then try again.")
+                raise R1tuiError("Its last messages are not saved yet.", "Free some disk space and try again.")
             return work(store)
 
         self._collect_all()
         return await self.read(after_writing)
 
     async def read(self, work: Callable[[Store], T]) -> T:
-        """What `work` gives, in the thread of the disk, after all writing that was asked for. Raises R1tuiError."""
+        """Run `work` in the disk's thread after all requested writes; its result. Raises R1tuiError."""
         return await asyncio.wrap_future(self._thread.submit(_with_our_errors, work, self._store))
 
     def elsewhere(self, conversation: Conversation) -> int | None:
@@ -184,7 +184,7 @@ class Saver:
             self._write_each()
         except Exception as error:  # whatever it is, what waits is not written and must be told
             logging.getLogger(__name__).exception("A conversation could not be saved.")
-            self._refusal = R1tuiError(f"Saving failed ({type(error).__name__}).", "r1tui's log says more.")
+            self._refusal = R1tuiError(f"Saving failed ({type(error).__name__}).", "See r1tui's log.")
             self._from_thread(self._try_again)
         finally:
             self._writing_from_s = None
@@ -215,7 +215,7 @@ class Saver:
         _with_our_errors(lambda store: store.write([changes]), self._store)
 
     def _unsaved(self, hangs: R1tuiError) -> Unsaved | None:
-        """What waits for the disk, because it has refused it or, where it has not, `hangs`."""
+        """Changes that wait for the disk, because it refused them or `hangs`."""
         waiting = list(self._waiting)
         if not waiting:
             return None

@@ -81,7 +81,7 @@ class ServerMonitor:
         self.refresh()
 
     def is_being_stopped(self) -> bool:
-        """Whether the managed server is being stopped in order, or was and is gone; reads the state file."""
+        """True if the managed server is being stopped in order, or was and is gone; reads the state file."""
         return self._managed and is_being_stopped(self._paths)
 
     async def changes(self) -> AsyncGenerator[Status, None]:
@@ -156,7 +156,7 @@ class ServerMonitor:
         except supervisor.SupervisorHangsError:
             self.note_hanging()
         except Exception as error:  # only a stop in the middle of the answer would miss it
-            as_user_error(error, "Telling the supervisor of the answer")
+            as_user_error(error, "Reporting the answer to the supervisor")
 
     async def have_recorded(self, answer_id: str) -> None:
         """Have the supervisor, a new one in place of a killed one, record what the server still has of an answer."""
@@ -191,7 +191,7 @@ class Connection:
 
     def __init__(self, paths: Paths, monitor: ServerMonitor, attach: Endpoint | None, model_name: str = "") -> None:
         self.model_name = model_name
-        """Which of an attached server's models answers; empty until it is known or chosen."""
+        """Model of the attached server that answers; empty until known or chosen."""
         self._paths = paths
         self._monitor = monitor
         self._attach = attach
@@ -219,7 +219,7 @@ class Connection:
         if self._attach is not None:
             client = await self.client()
             if names := await client.choose_model():
-                cause = f"The server has {len(names)} models, and none is chosen."
+                cause = f"The server has {len(names)} models and none is chosen."
                 raise R1tuiError(cause, ChooseModel(), AskAgain())
             self.model_name = client.model
 
@@ -230,7 +230,7 @@ class Connection:
             await client.__aexit__(None, None, None)
 
     async def has_thinking_switch(self) -> bool | None:
-        """Whether the model can be told not to think; None where no server says."""
+        """True if the model can be told not to think; None where no server says."""
         with suppress(R1tuiError):
             return (await (await self.client()).props()).has_thinking_switch
         return None

@@ -47,11 +47,11 @@ class Session:
         self._monitor = monitor
         self._attach = attach
         self.choices = SamplingChoices(paths.sampling_choices, config.sampling)
-        """How tokens are chosen, by the model's name."""
+        """Sampling by the model's name."""
         self._attached_name = str(attach or "")
         managed = monitor if attach is None else None
         self.chat = ChatClient(paths, config, post, self.server, sampling=self.sampling, managed=managed)
-        """What asks the server, one answer at a time."""
+        """Client of the server, one answer at a time."""
         self.launcher = Launcher(
             paths,
             config,
@@ -61,7 +61,7 @@ class Session:
             chat=self.chat,
             config_file=config_file,
         )
-        """What brings the managed server up."""
+        """Launcher of the managed server."""
 
     @property
     def attached(self) -> bool:
@@ -112,11 +112,11 @@ class Session:
         """Post the models of an attached server, to choose from; raises R1tuiError when it does not say."""
         names = await (await self.server.client()).models()
         if not names:
-            raise R1tuiError("This server does not say which models it has.", "It uses the one that it has.")
+            raise R1tuiError("This server does not list its models.", "It uses its own model.")
         self._post(ModelsOffered(names))
 
     async def sampling(self) -> SamplingSettings:
-        """How the next answer's tokens are chosen, as far as the user has said; null leaves it to the server."""
+        """Sampling of the next answer, as set by the user; null leaves it to the server."""
         return await asyncio.to_thread(self.choices.of, self.model)
 
     async def effective_sampling(self) -> Sampling:
@@ -132,7 +132,7 @@ class Session:
         return await asyncio.to_thread(sampling_of_running, self._monitor.status, self._config)
 
     async def is_deterministic(self) -> bool:
-        """Whether the same question gets the same answer: temperature 0 was chosen, or is what counts."""
+        """True if the same question gets the same answer: temperature 0 was chosen, or is what counts."""
         chosen = (await self.sampling()).temperature
         return chosen == 0 or (chosen is None and (await self.effective_sampling()).temperature == 0)
 
@@ -156,7 +156,7 @@ def sampling_of_running(status: Status, config: Config) -> Sampling:
 
 
 def _started_with(argv: list[str]) -> dict[str, float]:
-    """What a server's command line says of sampling, by our settings' names."""
+    """Sampling values from a server's command line, by our settings' names."""
     with suppress(UsageError):
         said = {one.subject: one.values[0] for one in parse_options(argv[1:], "argv") if one.values}
         return {key: number for key, flag in SAMPLING_FLAGS.items() if (number := _number(said.get(flag))) is not None}

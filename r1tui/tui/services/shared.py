@@ -31,7 +31,7 @@ class Services:
     paths: Paths
     config: Config
     config_file: str | None
-    """Where the config was read from, if not from its usual place."""
+    """Path of the config, if not the usual one."""
     monitor: ServerMonitor
     """The server's status."""
     session: Session
@@ -45,7 +45,7 @@ class Services:
 
     @property
     def for_models(self) -> tuple[Catalog, Config, Paths, Callable[[], Status]]:
-        """What the list of models needs."""
+        """Values that the list of models needs."""
         return self.models.catalog, self.config, self.paths, self.monitor.refresh
 
     def make_sampler(self) -> Sampler:

@@ -16,7 +16,7 @@ from r1tui.tui.services.saver import Saver
 
 
 class Desk(Protocol):
-    """Where a question is composed."""
+    """The place where a question is composed."""
 
     @property
     def draft(self) -> Typed: ...
@@ -32,23 +32,23 @@ class UnsavedWork:
         self._desk = desk
         self._say = say
         self.saver: Saver | None = None
-        """Who writes the conversations, once there are any."""
+        """Writer of the conversations, once there are any."""
         self._words: Unsaved | None = None
         self._prompt: dict[str, R1tuiError] = {}
-        """Why what belongs to the prompt could not be saved, by its name."""
+        """Reasons why parts of the prompt could not be saved, by name."""
         self.is_settled = False
-        """Whether the user has decided what becomes of it."""
+        """True if the user has decided what becomes of it."""
         self.last_words: list[str] = []
-        """What the terminal says about it when the screen is gone."""
+        """Lines for the terminal after the screen has closed."""
         self.has_lost = False
-        """Whether something is lost that nobody gave up."""
+        """True if something is lost that nobody gave up."""
 
     @property
     def line(self) -> str:
-        """What the standing line says; empty when all is saved."""
+        """Text of the standing line; empty if all is saved."""
         if self._words is not None:
-            words = self._words
-            return f"Not saved: {words.said}. r1tui keeps trying; <app.quit> offers more. {one_line(words.why.cause)}"
+            said, cause = self._words.said, one_line(self._words.why.cause)
+            return f"Not saved: {said}. r1tui keeps trying; <app.quit> can save elsewhere. {cause}"
         for name, why in self._prompt.items():
             return f"Not saved: {name}. r1tui keeps trying. {one_line(why.cause)}"
         return ""
@@ -83,8 +83,8 @@ class UnsavedWork:
         """Note that the unsaved work is in these files; the terminal names them at the end."""
         self.is_settled = True
         named = ", ".join(plain(str(path)) for path in files)
-        self.last_words += [f"{one_line(unsaved.why.cause)} What was not saved ({unsaved.said}) is in {named}"]
-        logging.getLogger(__name__).warning("What was not saved at the end is in %s", named)
+        self.last_words += [f"{one_line(unsaved.why.cause)} The unsaved text ({unsaved.said}) is in {named}"]
+        logging.getLogger(__name__).warning("Unsaved text is in %s", named)
 
     async def rescue_rest(self, unsaved: Unsaved | None) -> None:
         """Put unsaved work elsewhere when the app ends and nobody can be asked; say where."""
@@ -107,7 +107,7 @@ class UnsavedWork:
             self.is_settled = True
             self.has_lost = True
             self.last_words += [f"Lost: {unsaved.said}. {error.cause}"]
-            logging.getLogger(__name__).warning("Unsaved at the end, and no other place: %s", error.cause)
+            logging.getLogger(__name__).warning("Unsaved text is lost: %s", error.cause)
 
     def _with_draft(self, unsaved: Unsaved | None) -> Unsaved | None:
         why, draft = self._prompt.get(DRAFT), self._desk.draft.whole
@@ -121,6 +121,6 @@ def where_the_last_went() -> str:
     files = find_rescued()
     if not files:
         return ""
-    more = f", and {len(files) - 1} more there" if len(files) > 1 else ""
-    where = f"Words that an earlier r1tui could not save are in {files[-1]}{more}."
+    more = f" ({len(files) - 1} more in its folder)" if len(files) > 1 else ""
+    where = f"Text that an earlier r1tui could not save is in {files[-1]}{more}."
     return f"{where} Delete the file when you no longer need it."

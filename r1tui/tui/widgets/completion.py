@@ -38,17 +38,17 @@ class Completion(Guarded, OptionList):
 
     def __init__(self) -> None:
         super().__init__(markup=False)
-        self.border_subtitle = Content("Tab takes it · Esc closes")
+        self.border_subtitle = Content("Tab inserts it · Esc closes")
         self._offered: list[Candidate] = []
         self._wanted: str | None = None
         """The name, as far as it is typed, for which the list is wanted."""
         self._dismissed = False
-        """Whether the user wants no list for the name that is being typed."""
+        """True if the user wants no list for the name that is being typed."""
         self.is_looking = False
 
     @property
     def is_open(self) -> bool:
-        """Whether there is something to choose."""
+        """True if there is something to choose."""
         return bool(self._offered)
 
     def look_for(self, begun: str | None, *, again: bool = False) -> None:
@@ -67,7 +67,7 @@ class Completion(Guarded, OptionList):
         self.clear_options()
         self.add_options(Option(_row(one), id=str(n)) for n, one in enumerate(offered.found))
         self.highlighted = 0 if offered.found else None
-        self.border_title = Content("Attach a file" + (", the first of many" if offered.partial else ""))
+        self.border_title = Content("Attach a file" + (" (first matches)" if offered.partial else ""))
         self.set_class(self.is_open, "-open")
 
     def close(self) -> None:

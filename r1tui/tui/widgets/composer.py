@@ -33,8 +33,8 @@ else:
     composing = LazyModule("r1tui.tui.services.composing")  # after the first screen
 
 READ_S = 15.0
-"""How long the attached files may take to be read."""
-SENT_FROM_ASIDE = "sent from aside"
+"""Longest time to read the attached files."""
+SENT_FROM_ASIDE = "send-from-draft"
 """The group of the worker that reads the files of a text for which another was put aside."""
 
 
@@ -50,7 +50,7 @@ class Composer(Guarded, Widget):
         text: str
         """All of it, with large pieces and attached files."""
         typed: Typed
-        """What stood in the prompt."""
+        """Text of the prompt."""
         instead_of: Exchange | None
         """The exchange whose question it was."""
 
@@ -69,7 +69,7 @@ class Composer(Guarded, Widget):
         """That of it for which something was put aside."""
         self._has_begun = False
         self._has_read = False
-        """Whether history and draft have been read."""
+        """True if history and draft have been read."""
         self._history: composing.HistorySaver
         self._drafts: composing.DraftSaver
         self.is_weighing = self.is_editing = False
@@ -92,13 +92,13 @@ class Composer(Guarded, Widget):
 
     @property
     def draft(self) -> Typed:
-        """What would be missed if this were lost."""
+        """The text to save as draft."""
         here = self._aside or self.prompt.recall.draft(self.prompt.typed)
         return joined([*self._on_its_way, here]) if self._on_its_way else here
 
     @property
     def is_settled(self) -> bool:
-        """Whether history and draft have been read, and the draft changes no more."""
+        """True if history and draft have been read, and the draft changes no more."""
         return self._drafts.is_settled
 
     def begin_edit(self, exchange: Exchange, number: int, typed: Typed | None = None) -> None:
@@ -106,7 +106,7 @@ class Composer(Guarded, Widget):
         sent or left."""
         self.leave_edit()
         self.edited = exchange
-        title = in_keys(f"Editing question {number}: <prompt.send> asks it anew, <chat.stop> leaves it", self.app)
+        title = in_keys(f"Editing question {number}: <prompt.send> asks again, <chat.stop> cancels", self.app)
         if typed is not None:
             self._arrived(typed)
         self._put_aside(as_asked(exchange.question) if typed is None else typed, title)
@@ -129,13 +129,13 @@ class Composer(Guarded, Widget):
                 self.give_back(changed)
 
     def was_asked(self, typed: Typed) -> None:
-        """What was sent is asked now: it is history, and no draft."""
+        """Note that the sent text was asked: it joins the history and is no longer the draft."""
         self._arrived(typed)
         self._add(typed)
 
     @work(name="Saving the question")
     async def refused(self, typed: Typed) -> None:
-        """What was asked just now is none of the questions any more."""
+        """Remove the last asked text from the earlier questions."""
         await self._history.forget(typed)
 
     def give_back(self, typed: Typed) -> None:
@@ -185,7 +185,7 @@ class Composer(Guarded, Widget):
         self.completion.look_for(self.prompt.unfinished_mention, again=True)
 
     def can(self, what: str) -> bool:
-        """Whether that can be done now, as it always can."""
+        """True if that can be done now, as it always can."""
         return True
 
     @work(name="The editor")

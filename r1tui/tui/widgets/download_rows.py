@@ -27,7 +27,7 @@ NAME_SHARE = 3
 State = Literal["begins", "runs", "waits", "stopped", "failed", "done"]
 WORDS: dict[State, tuple[str, str]] = {
     "begins": ("beginning…", ""), "runs": ("downloading", "$accent"), "waits": ("waiting", "$warning"),
-    "stopped": ("paused", "$warning"), "failed": ("failed", "$error"), "done": ("here and right", "$success"),
+    "stopped": ("paused", "$warning"), "failed": ("failed", "$error"), "done": ("complete", "$success"),
 }  # fmt: skip
 BARS: dict[FileState, str] = {
     "waiting": "$primary", "arriving": "$primary", "checking": "$accent", "done": "$success",
@@ -36,7 +36,7 @@ BARS: dict[FileState, str] = {
 
 @dataclass
 class DownloadView:
-    """What is known about one download."""
+    """State of one download."""
 
     title: str
     state: State = "begins"
@@ -68,7 +68,7 @@ class DownloadView:
     def stop(self) -> None:
         """Its process has ended; one that was killed has not said so."""
         if self.state in ("begins", "runs", "waits"):
-            self.state, self.said = "stopped", "Its process ended; what came is kept."
+            self.state, self.said = "stopped", "The download process ended. What was downloaded is kept."
 
 
 def download_rows(view: DownloadView, width: int, height: int, ink: Ink) -> list[Content]:
@@ -102,7 +102,7 @@ def _total(view: DownloadView, width: int, ink: Ink) -> list[Content]:
     here = sum(file.total if file.state in ("checking", "done") else file.done for file in files.files)
     words = []
     if view.state == "runs":
-        words.append(f"{size(files.rate)}/s now" if files.rate else "nothing comes at the moment")
+        words.append(f"{size(files.rate)}/s now" if files.rate else "stalled")
         if files.average:
             words.append(f"{size(files.average)}/s on average")
         if files.eta_s is not None:

@@ -23,7 +23,7 @@ ALIKE = 0.05
 
 
 class Course:
-    """How a figure went: the means of spans of samples, oldest first."""
+    """Course of a figure: the means of spans of samples, oldest first."""
 
     def __init__(self) -> None:
         self.means: deque[float] = deque(maxlen=KEPT)
@@ -41,12 +41,12 @@ class Course:
 
 @dataclass
 class Figures:
-    """What is known now; None is what is not."""
+    """The current figures; None for unknown ones."""
 
     sample: Sample | None = None
     status: Status | None = None
     status_s: float | None = None
-    """When it was told, by `clock`."""
+    """Time of the status, by `clock`."""
     clock: Callable[[], float] = monotonic
     speed: SpeedMeter = field(default_factory=SpeedMeter)
     context_size: int | None = None
@@ -55,7 +55,7 @@ class Figures:
     loaded_share: float | None = None
     """How much of the model is loaded, from 0 to 1, while it is."""
     slow_link: bool = False
-    """Whether little is sent to the terminal, so that all this is seen late."""
+    """True if little is sent to the terminal, so that all this is seen late."""
     courses: defaultdict[str, Course] = field(default_factory=lambda: defaultdict(Course))
     """By what they are of: speed, cpu, disk, server cpu, gpu 0, …"""
 
@@ -71,14 +71,14 @@ class Figures:
 
     @property
     def uptime_s(self) -> float | None:
-        """How long the server has been running."""
+        """Seconds since the server started."""
         if self.status is None or self.status.uptime_s is None:
             return None
         return self.status.uptime_s + (self.clock() - self.status_s if self.status_s is not None else 0.0)
 
     @property
     def disk_bytes_per_s(self) -> float | None:
-        """What the server reads from disk where that can be told, else what everybody reads."""
+        """Disk reads of the server in bytes/s, else of the whole machine."""
         if self.sample is None:
             return None
         server = self.sample.server
@@ -91,7 +91,7 @@ class Figures:
         return self.status.plan if self.status else None
 
     def planned_bytes(self, gpu: GpuUse) -> int | None:
-        """What the plan puts on this GPU, by where it is; a plan that does not say so means it by number and size."""
+        """Planned bytes on this GPU, matched by its PCI address, else by number and size."""
         for device in self.plan.devices if self.plan else ():
             if device.pci_bus_id and gpu.pci_bus_id:
                 if device.pci_bus_id == gpu.pci_bus_id:
@@ -103,6 +103,6 @@ class Figures:
 
     @property
     def mapped_weights_bytes(self) -> int | None:
-        """What of the model the server maps and does not copy: the part that must be in memory for it to be fast."""
+        """Bytes of the model that are mapped, not copied: they must stay in RAM for full speed."""
         mib = self.plan.host.mapped_weights_mib if self.plan else 0
         return mib << 20 if mib > 0 else None

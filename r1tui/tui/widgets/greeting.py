@@ -37,7 +37,7 @@ class Greeting(Rows):
 
     def on_mount(self) -> None:
         first = ("chat.conversations", "earlier chats") if self._attached else ("chat.variants", "the models")
-        does = [("chat.prompts", "prompts to try"), first, ("app.keys", "all keys")]
+        does = [("chat.prompts", "try a prompt"), first, ("app.keys", "all keys")]
         self._hints = [(in_keys(f"<{name}>", self.app), words) for name, words in does]
 
     def rows(self, width: int, height: int) -> list[Content]:

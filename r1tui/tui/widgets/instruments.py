@@ -47,7 +47,7 @@ class Instruments(Rows):
     ) -> None:
         super().__init__(id=id, classes=classes)
         self.figures = Figures(speed=SpeedMeter(clock), clock=clock)
-        """What is shown; changed here alone."""
+        """The shown figures; changed only here."""
 
     @property
     def context_size(self) -> int | None:
@@ -55,12 +55,12 @@ class Instruments(Rows):
         return self.figures.context_size
 
     def update_sample(self, sample: Sample) -> None:
-        """What the machine is doing."""
+        """Show a new sample of the machine."""
         self.figures.note(sample)
         self.touch()
 
     def update_server(self, status: Status | None) -> None:
-        """What is true of the server; None when it is not known."""
+        """Show the server's status; None if unknown."""
         figures = self.figures
         figures.status, figures.status_s = status, figures.clock()
         if status is None or status.state != "loading":
@@ -72,12 +72,12 @@ class Instruments(Rows):
         self.touch()
 
     def update_load(self, progress: Progress) -> None:
-        """How far the model's loading is."""
+        """Show the progress of loading the model."""
         self.figures.loaded_share = share_of(progress.done, progress.total)
         self.touch()
 
     def update_context_size(self, tokens: int | None) -> None:
-        """How much the context holds, where the server's plan does not say; None: nothing new."""
+        """Set the size of the context if the server's plan does not give it; None: no change."""
         self.figures.context_size = tokens or self.figures.context_size
         self.touch()
 
@@ -87,7 +87,7 @@ class Instruments(Rows):
         self.touch()
 
     def update_answer(self, events: Iterable[StreamEvent] | None, *, shown: bool = True) -> None:
-        """What has come of the answer, of the conversation that is `shown` or not; None: it had no last word."""
+        """Show the progress of an answer, of the `shown` conversation or another; None: no result."""
         if events is None:
             self.figures.speed.end()
         elif (counters := self.figures.speed.take(events)) is not None and shown:
@@ -95,7 +95,7 @@ class Instruments(Rows):
         self.touch()
 
     def show_context(self, tokens: int | None) -> None:
-        """What the conversation that is shown takes of the context; None where nobody has counted."""
+        """Show the context used by the shown conversation; None if not counted."""
         self.figures.context_used = tokens
         self.touch()
 

@@ -27,11 +27,11 @@ class ShownKey(NamedTuple):
     """As it is written."""
     word: str
     at_the_end: bool
-    """Whether it is the application's, which has its keys at the right."""
+    """True if it is the application's, which has its keys at the right."""
 
     @property
     def content(self) -> Content:
-        """What the line has of it."""
+        """The command's part of the line."""
         return Content.assemble((f" {self.display} ", "bold $footer-key-foreground"), f"{self.word} ")
 
 
@@ -98,7 +98,7 @@ class KeyLine(Widget):
             self.refresh()
 
     def _fitting(self) -> list[ShownKey]:
-        """What there is room for."""
+        """The commands that fit."""
         room, shown = self.size.width, []
         for binding in sorted(self._offered(), key=_rank):
             one = ShownKey(binding.key, self.app.get_key_display(binding), binding.description, _is_of_app(binding))

@@ -16,7 +16,7 @@ MOST_CHARS = 4 << 20
 """More is forgotten, the oldest first: so much is searched within one turn of the event loop."""
 BATCH_LINES = 500
 BATCH_CHARS = 1 << 16
-"""What the event loop is given at once."""
+"""Most lines handled by the event loop at once."""
 LONGEST_CHARS = 4_000
 """Of a longer line only the beginning is shown."""
 

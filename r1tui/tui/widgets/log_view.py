@@ -28,7 +28,7 @@ class LogView(ScrollView, can_focus=True):
     def __init__(self) -> None:
         super().__init__()
         self.lines: Sequence[Line] = ()
-        """What is shown."""
+        """The shown state."""
 
     @property
     def allow_select(self) -> bool:

@@ -37,7 +37,7 @@ class Prompt(TextArea):
         super().__init__(soft_wrap=True, show_line_numbers=False, tab_behavior="focus", placeholder="Ask something.")
         self.cursor_blink = False  # two repaints a second, over SSH too
         self.recall = Recall()
-        """What was asked before; whoever knows it puts it there."""
+        """Earlier questions; set by their owner."""
         self._completion = completion
         """While it is open it has the keys that choose."""
         self._send = send
@@ -47,7 +47,7 @@ class Prompt(TextArea):
 
     @property
     def typed(self) -> Typed:
-        """What stands here now."""
+        """The typed text."""
         text = self.text
         pasted = sorted(name for name in self._pasted if f"@{name}" in text or f'@"{name}' in text)
         pieces = {label: piece for label, piece in self._pieces.items() if label in text}
@@ -55,13 +55,13 @@ class Prompt(TextArea):
 
     @property
     def unfinished_mention(self) -> str | None:
-        """What is typed of a file's name up to the cursor, its `@` left out; None where no file is being named."""
+        """The typed part of a file's name before the cursor, without `@`; None if there is none."""
         row, column = self.cursor_location
         return unfinished_mention(self.document.get_line(row)[:column]) if self.selection.is_empty else None
 
     @property
     def is_completing(self) -> bool:
-        """Whether the list of files is there for what is typed now, and takes keys."""
+        """True if the list of files is there for what is typed now, and takes keys."""
         return self.has_focus and self._completion.is_open and self.unfinished_mention is not None
 
     def invite(self) -> None:
@@ -168,7 +168,7 @@ class Prompt(TextArea):
             self._pasted.discard((by_hand or "").removeprefix('"'))
 
     def _completes(self, key: str) -> bool:
-        """Whether the list of files takes the key; one that is still open for what is typed no more takes none."""
+        """True if the list of files takes the key; one that is still open for what is typed no more takes none."""
         return self.unfinished_mention is not None and self._completion.takes(key)
 
     def _submit(self) -> None:

@@ -23,7 +23,7 @@ from r1tui.tui.widgets.transcript_cursor import Mark
 if TYPE_CHECKING:
     from r1tui.chat.conversation import Conversation, Exchange, Removal
 
-CHECK = "The check"
+CHECK = "Checking the code"
 
 
 class Selection(Guarded, Static, can_focus=True):
@@ -41,7 +41,7 @@ class Selection(Guarded, Static, can_focus=True):
     """
     BINDINGS = bindings_of("select")
     keys_alone = True
-    """Whether the line of keys shows those of the screen no more while this has the focus."""
+    """True if the line of keys shows those of the screen no more while this has the focus."""
 
     @dataclass
     class QuestionChosen(Message):
@@ -74,14 +74,14 @@ class Selection(Guarded, Static, can_focus=True):
         self._cursor = transcript.cursor
         self._may_change = may_change
         self._followed = False
-        """Whether the view followed the answer before."""
+        """True if the view followed the answer before."""
         self._removed: list[tuple[Conversation, Removal]] = []
-        """What was deleted of the conversation, to be put back."""
+        """Deleted exchanges, for undo."""
         transcript.when_picked = self._put
 
     @property
     def mark(self) -> Mark | None:
-        """What is marked."""
+        """The selected exchange or code block."""
         return self._cursor.mark
 
     async def do(self, what: str) -> None:
@@ -107,7 +107,7 @@ class Selection(Guarded, Static, can_focus=True):
                 await self.run_action(what)
 
     def can(self, what: str) -> bool:
-        """Whether that does something now."""
+        """True if that does something now."""
         if what == "select":
             return bool(self._conversation.exchanges or self._removed)
         if what in ("copy_last", "copy_code", "save_code"):
@@ -176,7 +176,7 @@ class Selection(Guarded, Static, can_focus=True):
         if not mark.listing:
             listings = self._cursor.code_of(mark.exchange)
             if len(listings) > 1:
-                how = "<select.down> marks the next one, then <select.check> checks it"
+                how = "<select.down> selects the next, <select.check> checks it"
                 self._say(f"There are {len(listings)} code blocks: {how}.")
                 return
             mark = listings[0]
@@ -211,8 +211,8 @@ class Selection(Guarded, Static, can_focus=True):
         index, n_left = exchanges.index(mark.exchange), len(self._conversation.branches(mark.exchange)) - 1
         self._removed.append((self._conversation, self._conversation.remove(mark.exchange)))
         self._changed(Mark(exchanges[min(index, len(exchanges) - 1)]) if exchanges else None)
-        left = f"This branch is deleted, {n_left} {'is' if n_left == 1 else 'are'} left" if n_left else "It is deleted"
-        self._say(f"{left}. <select.undo> puts it back.")
+        left = f"Branch deleted, {n_left} left" if n_left else "Deleted"
+        self._say(f"{left}. <select.undo> restores it.")
 
     def action_undo(self) -> None:
         """Put back what was deleted last."""
@@ -253,7 +253,7 @@ class Selection(Guarded, Static, can_focus=True):
 
     def _put(self, mark: Mark | None, *, line: int = 0) -> None:
         self._transcript.put_mark(mark, line=line)
-        left = "There is nothing left. <select.undo> puts it back."
+        left = "Nothing is left. <select.undo> restores it."
         self._say(self._cursor.describe(mark) if mark is not None else left)
         self.screen.refresh_bindings()
 

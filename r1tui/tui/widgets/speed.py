@@ -20,7 +20,7 @@ class SpeedMeter:
         self._points: deque[tuple[float, int]] = deque()
         self._asked_s: float | None = None
         self._is_ours = False
-        """Whether the answer was asked for here: the record of another's tells nothing of its first token."""
+        """True if the answer was asked for here: the record of another's tells nothing of its first token."""
         self.now_tps: float | None = None
         """Over the last two seconds, or more where tokens come slowly; None while no answer is coming."""
         self.average_tps: float | None = None
@@ -93,6 +93,6 @@ class SpeedMeter:
         self.phase = ""
 
     def _enough(self, start: tuple[float, int]) -> bool:
-        """Whether the time since that point is enough to tell a speed."""
+        """True if the time since that point is enough to tell a speed."""
         now_s, tokens = self._points[-1]
         return now_s - start[0] >= WINDOW_S and tokens - start[1] >= WINDOW_TOKENS

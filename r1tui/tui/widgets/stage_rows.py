@@ -40,7 +40,7 @@ MARKS: dict[State, tuple[str, str]] = {
 
 @dataclass
 class StageView:
-    """What is known about one stage."""
+    """State of one stage."""
 
     stage: Stage
     state: State = "waiting"
@@ -49,7 +49,7 @@ class StageView:
     log: deque[str] = field(default_factory=lambda: deque(maxlen=max(LOG_ROWS.values())))
     notices: deque[str] = field(default_factory=lambda: deque(maxlen=NOTICES))
     said: str = ""
-    """What there is to say at its end: why it failed, or something about what it made."""
+    """Result at its end: the reason of a failure, or a fact about the result."""
     result: str = ""
     remedy: str = ""
     began_s: float | None = None
@@ -78,18 +78,18 @@ class StageView:
                 self.progress, self.said, self.remedy = None, one_line(cause), one_line(remedy)
 
     def is_wordy(self, columns: int) -> bool:
-        """Whether a sentence of it would take too many rows in so little room."""
+        """True if a sentence of it would take too many rows in so little room."""
         return any(len(text) > WORDY_ROWS * columns for text in (*self.notices, self.said, self.remedy))
 
     def stop(self) -> None:
         """The launch is over: nothing runs on."""
         if self.state == "running":
-            self.state, self.progress, self.said = "cancelled", None, "Stopped; it goes on where it was next time."
+            self.state, self.progress, self.said = "cancelled", None, "Stopped. It continues next time."
 
 
 @dataclass(frozen=True)
 class Room:
-    """How much is shown: where height is short, first empty rows go, then the log, then what done stages say."""
+    """Amount shown: with little height the empty rows go first, then the log, then the results of done stages."""
 
     log_rows: int
     spaced: bool = False

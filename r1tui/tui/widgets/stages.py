@@ -16,7 +16,7 @@ class Stages(Rows):
 
     INTERVAL_S = 0.1
     TICK_S = 1.0
-    """How often the time that a stage has taken is brought up to date."""
+    """Seconds between updates of a stage's time."""
     DEFAULT_CSS = """
     Stages {
         height: auto;
@@ -55,7 +55,7 @@ class Stages(Rows):
         self.touch()
 
     def running(self, stage: Stage) -> bool:
-        """Whether the stage is at work."""
+        """True if the stage is at work."""
         return self._views[STAGES.index(stage)].state == "running"
 
     def draw(self) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SLICE_S = 0.008
-"""How long the event loop is kept for rendering at a time."""
+"""Longest rendering time at once on the event loop."""
 PAUSE_S = 0.004
 WARM_UP_AFTER_S = 0.5
 """Later than the first screen."""
@@ -78,11 +78,11 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._views = Views(lambda what: format_remedies(what, self.app), thinking_lines=thinking_lines)
         self._layout = Layout()
         self.cursor = Cursor(self._views, self._layout)
-        """What is marked."""
+        """The selected exchange or code block."""
         self.when_picked: Callable[[Mark], object] = self.put_mark
         """Told what is clicked while marking."""
         self.view = Viewport(self._layout, self.cursor)
-        """Which rows are shown."""
+        """The visible rows."""
         self._drawn: list[Row] = []
         self._scroll_cells: list[str] = []
         self._styles: dict[str, Style] = {}
@@ -99,7 +99,7 @@ class Transcript(Guarded, Widget, can_focus=True):
 
     @property
     def settled(self) -> bool:
-        """Whether all that the model had when it was last touched is on the screen, rendered."""
+        """True if all that the model had when it was last touched is on the screen, rendered."""
         waiting = self._flush_timer or self._slice_timer or self._queue
         return not waiting and self._views.busy is None
 
@@ -135,7 +135,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._flush_is_late = quiet
 
     def first_mark(self) -> Mark | None:
-        """What is marked first: the last of all while following, else the first that begins in the view."""
+        """The first selection: the last exchange while following, else the first that starts in the view."""
         last = next(reversed(self.cursor.marks()), None)
         return last if self.view.following else self.cursor.first(self.view.top, self.size.height)
 
@@ -218,7 +218,7 @@ class Transcript(Guarded, Widget, can_focus=True):
 
     def _warm_up(self) -> None:
         """Import in a thread what the first Markdown would otherwise stall on."""
-        self.run_worker(warm_up, thread=True, name="Preparing Markdown")
+        self.run_worker(warm_up, thread=True, name="Rendering Markdown")
 
     def flush(self) -> None:
         """Take up what the model has that is new, and show it."""

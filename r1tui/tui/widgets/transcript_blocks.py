@@ -21,12 +21,12 @@ ALWAYS_RENDERED_CHARS, RENDERED_CHARS_PER_S = 1_500, 15_000
 _EMPTY_LINES = re.compile(r"\n\s*\n")
 NO_SPAN: Span = ("", "")
 MARGIN: Span = ("  ", "")
-"""What stands left of all text but the marks."""
+"""Indent of all text except marks."""
 
 
 @dataclass
 class Work:
-    """What drawing has cost so far, in counts that do not depend on the machine."""
+    """Cost of drawing so far, in counts that do not depend on the machine."""
 
     rows_built: int = 0
     rows_refreshed: int = 0
@@ -53,7 +53,7 @@ class Block:
         yield
 
     def is_fine(self, width: int) -> bool:
-        """Whether nothing is left to do at this width."""
+        """True if nothing is left to do at this width."""
         return self.width == width
 
 
@@ -86,7 +86,7 @@ class PlainBlock(Block):
             self._estimate()
 
     def is_fine(self, width: int) -> bool:
-        """Whether the rows are of this width and show all of the text."""
+        """True if the rows are of this width and show all of the text."""
         return self.width == width and self._laid_to == len(self.text)
 
     def lay_out(self, width: int, work: Work) -> None:
@@ -207,7 +207,7 @@ class AnswerBlock(Block):
         self._plain = plain or PlainBlock(block.source, "answer", gap=gap, first=MARGIN, rest=MARGIN)
         self.height = self._plain.height
         self.listings = sum(map(is_code, block.tokens))
-        """How many listings it has."""
+        """Number of its code blocks."""
         self._fine_width = 0
 
     def listing(self, number: int, before: "AnswerBlock | None") -> CodeBlock:
@@ -223,7 +223,7 @@ class AnswerBlock(Block):
         return int(self.gap), max(self.height, self.gap + 1)
 
     def is_fine(self, width: int) -> bool:
-        """Whether the rows are the rendered Markdown at this width."""
+        """True if the rows are the rendered Markdown at this width."""
         return self._fine_width == width
 
     def lay_out(self, width: int, work: Work) -> None:

@@ -14,7 +14,7 @@ Rows = tuple[int, int]
 
 
 class Mark(NamedTuple):
-    """What is marked: a whole exchange, or its listing of this number, the first one being 1."""
+    """A selection: a whole exchange, or its code block of this number, starting with 1."""
 
     exchange: Exchange
     listing: int = 0
@@ -47,7 +47,7 @@ class Cursor:
         return next(iter([*begins, *reversed(reaches)]), None)
 
     def at(self, row: int) -> Mark | None:
-        """What stands at a row: a listing, else the exchange."""
+        """The code block at a row, else the exchange."""
         found = [mark for mark in self.marks() if (rows := self.rows(mark)) and rows[0] <= row < rows[1]]
         return found[-1] if found else None
 
@@ -56,7 +56,7 @@ class Cursor:
         return [one for one in self.marks() if one.exchange is exchange and one.listing]
 
     def describe(self, mark: Mark) -> str:
-        """What is marked, in a line."""
+        """Describe the selection in a line."""
         exchanges = self._views.conversation.exchanges
         if not mark.listing:
             branches = self._views.conversation.branches(mark.exchange)
@@ -73,7 +73,7 @@ class Cursor:
         return self.listing(mark).code if mark.listing else mark.exchange.answer.content.text
 
     def fits(self, action: str, mark: Mark | None) -> bool:
-        """Whether an action of the selection does something with this."""
+        """True if an action of the selection does something with this."""
         is_exchange = mark is not None and not mark.listing
         match action:
             case "choose" | "delete":

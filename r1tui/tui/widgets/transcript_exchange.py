@@ -29,8 +29,8 @@ from r1tui.tui.widgets.transcript_summary import SummaryBlock, summary
 InWords = Callable[[str | Iterable[Remedy]], str]
 BAR_CELLS = 20
 CONTEXT_FULL = (
-    " A further question may have room, since thoughts are not sent again. <chat.new> begins a new chat; "
-    "a larger plan.ctx_size holds more, and <chat.continue> then goes on with this answer."
+    " Another question may fit, as thinking is not sent again. <chat.new> starts a new chat; "
+    "with a larger plan.ctx_size <chat.continue> continues this answer."
 )
 THINKING_BAR = ("│ ", "thinking mark")
 FEED_CHARS = 8_000
@@ -46,19 +46,19 @@ class ExchangeView:
         self._in_words = in_words
         self.is_first = is_first
         self.place = (1, 1)
-        """Which of how many branches it is."""
+        """Its branch number and the number of branches."""
         self.listings: list[tuple[AnswerBlock, int]] = []
         """The listings of the answer: the block of each, and its number there."""
         self.is_last = True
-        """Whether keys are about its answer."""
+        """True if keys are about its answer."""
         self.open = False
-        """Whether the thinking is shown."""
+        """True if the thinking is shown."""
         self.blocks: list[Block] = []
         """All of them, from top to bottom."""
         self.head = PlainBlock("", "thought", gap=True)
         """The thinking's one line."""
         self.busy = False
-        """Whether `absorb` has left something for the next time."""
+        """True if `absorb` has left something for the next time."""
         question = clean(format_question(exchange.question, files_in(exchange.question))).strip("\n")
         self._question = PlainBlock(question, "question", gap=not is_first, first=("❯ ", "question mark"), rest=MARGIN)
         self._branch = PlainBlock("", "status", first=MARGIN, rest=MARGIN)
@@ -81,12 +81,12 @@ class ExchangeView:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether all that changes now is folded thinking: the figures in its one line, and its last lines."""
+        """True if all that changes now is folded thinking: the figures in its one line, and its last lines."""
         return self.exchange.answer.state == "thinking" and self.exchange.answer.has_thoughts and not self.open
 
     @property
     def _shows_last_thoughts(self) -> bool:
-        """Whether the thinking is folded, and its last lines run by."""
+        """True if the thinking is folded, and its last lines run by."""
         return self.is_quiet and self._thinking_lines > 0
 
     def absorb(self) -> list[AnswerBlock]:
@@ -191,7 +191,7 @@ def _thinking(answer: Answer) -> str:
 
 
 def _reading(prompt: PromptProgress, left_s: float | None) -> str:
-    """How far the prompt has been read: `reading ████░░░░ 43 % of 2,800 tokens, 96.4/s, 17 s left`."""
+    """Progress of reading the prompt: `reading ████░░░░ 43 % of 2,800 tokens, 96.4/s, 17 s left`."""
     share = min(prompt.processed / prompt.total, 1.0)
     full = int(share * BAR_CELLS)
     rate = f", {prompt.tps:.1f}/s" if prompt.tps is not None else ""
@@ -205,7 +205,7 @@ def _remedies(answer: Answer, *, is_last: bool) -> Remedies:
 
 
 def _status(answer: Answer, *, is_last: bool) -> str:
-    goes_on = " <chat.continue> goes on with it." if is_last and answer.can_go_on else ""
+    goes_on = " <chat.continue> continues it." if is_last and answer.can_go_on else ""
     match answer.state:
         case "waiting":
             return "waiting for the first token…"
@@ -214,8 +214,8 @@ def _status(answer: Answer, *, is_last: bool) -> str:
         case "stopped":
             return f"{answer.cause or 'Stopped.'}{goes_on}"
         case "done" if answer.cut == "limit":
-            return f"Cut off at the limit of tokens (sampling.max_tokens).{goes_on}"
+            return f"Cut off at the token limit (sampling.max_tokens).{goes_on}"
         case "done" if answer.cut == "context":
-            return f"Cut off, since the context was full.{CONTEXT_FULL if is_last else ''}"
+            return f"Cut off: the context is full.{CONTEXT_FULL if is_last else ''}"
         case _:
             return ""

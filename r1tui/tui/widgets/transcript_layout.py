@@ -44,12 +44,12 @@ class Layout:
         return self._starts[self.blocks.index(block) + 1] if block in self.blocks else None
 
     def anchor(self, row: int) -> tuple[Block, int] | None:
-        """What is at a row, to find it again when blocks above have changed."""
+        """Anchor of a row, to find it again when blocks above have changed."""
         place = self.find(row)
         return (self.blocks[place[0]], place[1]) if place else None
 
     def row_of_anchor(self, anchor: tuple[Block, int]) -> int | None:
-        """Where an anchor is now; None when its block is gone."""
+        """Current row of an anchor; None if its block is gone."""
         start = self.start_of(anchor[0])
         return None if start is None else max(start + anchor[1], 0)
 

@@ -78,7 +78,7 @@ def fitting(text: str, start: int, end: int, width: int) -> int:
 
 
 def wrap(text: str, start: int, end: int, width: int, *, words: bool = True) -> list[tuple[int, int]]:
-    """Where the rows of one line begin and end; an empty line has one row.
+    """Start and end of each row of one line; an empty line has one row.
 
     Depends only on what stands before a row's end, so that text added later changes the last row alone.
     """
@@ -99,7 +99,7 @@ def wrap(text: str, start: int, end: int, width: int, *, words: bool = True) -> 
 
 
 def _cut(text: str, start: int, limit: int) -> int:
-    """Where a row that is full at `limit` ends: at a space, else between wide characters, else anywhere."""
+    """End of a row that is full at `limit`: at a space, else between wide characters, else anywhere."""
     if text[limit] == " " or get_character_cell_size(text[limit]) == 2:
         return limit
     space = text.rfind(" ", start, limit)

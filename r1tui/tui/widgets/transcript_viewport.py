@@ -15,14 +15,14 @@ class Viewport:
 
     def __init__(self, layout: Layout, cursor: Cursor) -> None:
         self.following = True
-        """Whether it stays at the end; scrolling up releases it, the end takes it again."""
+        """True if it stays at the end; scrolling up releases it, the end takes it again."""
         self.top = 0
         self.height = 0
         self.jump_rows = JUMP_ROWS
         self._layout = layout
         self._cursor = cursor
         self._anchor: tuple[Block, int] | None = None
-        """What is at the top, while it does not follow."""
+        """Anchor at the top, while it does not follow."""
 
     @property
     def _last_top(self) -> int:
@@ -54,12 +54,12 @@ class Viewport:
         self._anchor = (block, -min(y, self.height - 1))
 
     def row_in_view(self, block: Block) -> int:
-        """Where the block begins, -1 for above the view; 0 for one that is nowhere."""
+        """First row of the block, -1 for above the view; 0 if it has no place."""
         row = self._layout.start_of(block)
         return max(row - self.top, -1) if row is not None else 0
 
     def reaches(self, first: Block, last: Block) -> bool:
-        """Whether any row of these blocks is in view."""
+        """True if any row of these blocks is in view."""
         start, end = self._layout.start_of(first), self._layout.end_of(last)
         return start is not None and end is not None and start < self.top + self.height and end > self.top
 

@@ -31,7 +31,7 @@ class Views:
 
     @property
     def running(self) -> bool:
-        """Whether the last answer may still grow."""
+        """True if the last answer may still grow."""
         return self.conversation.running
 
     @property
@@ -40,7 +40,7 @@ class Views:
         return next((view for view in reversed(self.all) if view.busy), None)
 
     def is_behind(self, width: int) -> bool:
-        """Whether the last answer has more than its growing block shows."""
+        """True if the last answer has more than its growing block shows."""
         return self.running and bool(self.all) and not self.all[-1].blocks[-1].is_fine(width)
 
     def of(self, exchange: Exchange) -> ExchangeView | None:
@@ -48,7 +48,7 @@ class Views:
         return next((view for view in self.all if view.exchange is exchange), None)
 
     def thoughtful(self) -> list[ExchangeView]:
-        """Those that have any thinking."""
+        """Exchanges with thinking."""
         return [view for view in self.all if view.exchange.answer.has_thoughts]
 
     def update(self) -> tuple[list[ExchangeView], bool]:
