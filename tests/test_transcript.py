@@ -134,7 +134,7 @@ async def test_a_line_below_the_answer_says_how_it_was_made_and_a_narrow_one_say
         ("cancelled", "  Stopped. F8 goes on with it.", "stopped"),
         (
             "length",
-            "  Cut off at the limit of tokens (sampling.max_tokens). F8 goes on with it.",
+            "  Cut off at the token limit (sampling.max_tokens). F8 goes on with it.",
             "cut off by max_tokens",
         ),
     ],

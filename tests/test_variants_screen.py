@@ -86,7 +86,7 @@ async def test_a_key_asks_the_hub_and_the_verdict_is_exact(hub: Hub, paths: Path
         await until(pilot, lambda: app.cell("verdict") == "✓ RAM")
         assert app.cell("size").strip()
         assert app.cell("here") == ""
-        await until(pilot, lambda: "GiB RAM" in app.detail() and "The size is the hub's" in app.detail())
+        await until(pilot, lambda: "GiB RAM" in app.detail() and "Size from the hub" in app.detail())
         assert find_model(app.services.models.catalog.find("mine"), paths, MINE) is None
 
 
@@ -107,7 +107,7 @@ async def test_a_list_that_is_left_while_it_looks_ends_in_silence(
         screen = app.screen
         assert isinstance(screen, ModelsScreen)
         app.to_mine()
-        await until(pilot, lambda: "Looking at it…" in app.detail())
+        await until(pilot, lambda: "Checking…" in app.detail())
         assert "Not on this machine" not in app.detail()
         await app.pop_screen()
         screen._show(ModelEntry(app.services.models.catalog.find("mine"), None, None, None))
@@ -148,7 +148,7 @@ async def test_a_key_is_there_where_it_does_something_for_the_model_at_the_curso
         await pilot.press("d", "r")
         await pilot.pause()
         assert not isinstance(app.screen, AskScreen)
-        assert not any("sking the hub" in text for text in app.told)
+        assert not any("from the hub…" in text for text in app.told)
 
 
 async def test_a_key_deletes_after_a_question(hub: Hub, paths: Paths) -> None:
@@ -226,7 +226,7 @@ async def test_without_a_model_one_is_recommended_and_enter_brings_it_up(
         await until(pilot, lambda: screen.recommended is not None)
         said = str(screen.query_one("#welcome", Static).render())
         assert "This machine: " in said
-        assert f"Begin with {screen.recommended}: " in said
+        assert f"Start with {screen.recommended}: " in said
         table = screen.query_one(DataTable)
         assert table.get_row_at(table.cursor_row)[1].plain.strip() == screen.recommended
         await pilot.press("enter")
@@ -253,14 +253,14 @@ async def test_the_speed_of_the_recommended_model_is_seen_at_every_size(
         table = screen.query_one(DataTable)
         row = "".join(segment.text for segment in table.render_line(table.cursor_row + 1))
         assert re.search(r"r1-iq1_s .*~4\.1(–| to )9\.3", row)
-        assert "R asks for its speed" not in str(screen.query_one("#welcome", Static).render())
+        assert "R estimates its speed" not in str(screen.query_one("#welcome", Static).render())
         far[1] = replace(far[1], variant=replace(far[1].variant, repo="acme/R1"), plan=None)
         screen = models.WelcomeScreen(
             Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths, Status
         )
         app.push_screen(screen)
         await until(pilot, lambda: screen.recommended == "r1-iq1_s")
-        assert "R asks for its speed" in screen.query_one("#welcome").render_line(2).text
+        assert "R estimates its speed" in screen.query_one("#welcome").render_line(2).text
 
 
 async def test_with_a_model_here_the_list_is_shown_with_this_machine_and_no_advice(
@@ -273,7 +273,7 @@ async def test_with_a_model_here_the_list_is_shown_with_this_machine_and_no_advi
         assert isinstance(screen, WelcomeScreen)
         await until(pilot, lambda: "This machine: " in str(screen.query_one("#welcome", Static).render()))
         assert screen.recommended is None
-        assert "Enter brings it up" in str(screen.query_one("#welcome", Static).render())
+        assert "Enter starts it" in str(screen.query_one("#welcome", Static).render())
 
 
 FAR = NoRoomError(66 << 30, "r1-q2_k_xl needs 212.2 GiB; /m has 146.0 GiB free.", "Make /mnt/big/models, and so on.")
@@ -319,7 +319,7 @@ async def test_what_is_here_comes_first_and_digits_are_for_it_alone(
             await until(pilot, lambda name=name: table.cursor_row == table.get_row_index(name))  # type: ignore[misc]
         await pilot.press("j")
         await until(pilot, lambda: table.cursor_row == table.get_row_index("r1-q2_k_xl"))
-        assert "Bring it up" in app.screen.query_one(KeyLine).render_line(0).text
+        assert "Start" in app.screen.query_one(KeyLine).render_line(0).text
         await pilot.press("4")
         await pilot.pause()
         assert not taken

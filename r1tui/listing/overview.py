@@ -45,7 +45,7 @@ BEARABLE_TPS = 3.0
 
 
 class MemoryNeeds(NamedTuple):
-    """What a model takes of this machine's memory: weights, cache and buffers."""
+    """Memory of a model on this machine: weights, cache and buffers."""
 
     vram_mib: float
     vram_total_mib: float
@@ -71,7 +71,7 @@ class ModelEntry:
     progress: float | None = None
     """The share that is here of a model that is not all here."""
     downloading: bool = False
-    """Whether it is being fetched now."""
+    """True if it is being fetched now."""
     needs_by_size: MemoryNeeds | None = None
     """What its weights alone would take."""
     listed_age_s: float | None = None
@@ -127,7 +127,7 @@ class ModelEntry:
 
     @property
     def needs(self) -> MemoryNeeds | None:
-        """What it takes of VRAM and RAM, by its plan, else by its size; None where neither is known."""
+        """VRAM and RAM it needs, by its plan, else by its size; None if neither is known."""
         planned = self.plan or self.sketch
         if planned is None:
             return self.needs_by_size
@@ -136,7 +136,7 @@ class ModelEntry:
 
     @property
     def group(self) -> Group:
-        """Where the list has it: `here`, or what could be fetched and runs `well`, or the `rest`."""
+        """Its group in the list: `here`, or downloadable and running `well`, or the `rest`."""
         if self.path is not None:
             return "here"
         planned = self.plan or self.sketch

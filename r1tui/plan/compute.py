@@ -21,24 +21,24 @@ class Part:
     """The share of one device, or of the host, in the computation."""
 
     layers: bool
-    """Whether it has repeating layers."""
+    """True if it has repeating layers."""
     first: bool
-    """Whether it has the first layer, which takes the embeddings."""
+    """True if it has the first layer, which takes the embeddings."""
     alone: bool
-    """Whether it has all of them."""
+    """True if it has all of them."""
     output: bool
-    """Whether it has the output layer."""
+    """True if it has the output layer."""
     fed: bool = False
-    """Whether experts of its layers are computed on the host."""
+    """True if experts of its layers are computed on the host."""
     own_experts: int = 0
     """How many of its layers it computes the experts of; 2 for more."""
     fed_last: bool = False
-    """Whether those of the last layer are."""
+    """True if those of the last layer are."""
 
 
 @dataclass(frozen=True)
 class Widths:
-    """What one batch takes in bytes, for a model, a batch and a context."""
+    """Bytes of one batch, for a model, a batch and a context."""
 
     header: Header
     ctx_size: int
@@ -49,11 +49,11 @@ class Widths:
     halved: int = 0
     """One layer's cache in half precision, where flash attention makes that of f32 values."""
     half_keys: bool = False
-    """Whether the cache's keys are in half precision."""
+    """True if the cache's keys are in half precision."""
     window: int = 0
     """The tokens that the layers keep which keep a window of them."""
     attends: bool = True
-    """Whether the first layer looks at all tokens: the host is done with the mask then."""
+    """True if the first layer looks at all tokens: the host is done with the mask then."""
     tensors: frozenset[str] = frozenset()
     """The names of the layers' tensors, without the layers' numbers."""
 

@@ -115,7 +115,7 @@ class ModelsScreen(TableScreen[Variant]):
         return None if name.startswith(HEADING) else name
 
     def _groups(self) -> Iterator[tuple[Group | None, list[Variant]]]:
-        """Which models stand together, in their order; without a group before all were looked at."""
+        """Groups of models, in order; without a group before all were checked."""
         variants = [*self._catalog, *self._others]
         if not self._is_grouped:
             yield None, variants
@@ -174,10 +174,11 @@ class ModelsScreen(TableScreen[Variant]):
         removal = await asyncio.to_thread(find_removal, variant, self._paths, self._config, in_use)
         if not self.is_current:
             return
-        n_files, freed = len(removal.files), f"{size(removal.freed_bytes)} are free again"
+        n_files, freed = len(removal.files), f"{size(removal.freed_bytes)} freed"
         files = f"{n_files} file{'s' if n_files > 1 else ''} in {removal.files[0].parent}"
         question = AskScreen(
-            safe_text(f"Delete {variant.name}? {files}."), [Choice("y", "delete", f"Delete it: {freed}")]
+            safe_text(f"Delete {variant.name}? {files}."),
+            [Choice("y", "delete", f"Delete it: {size(removal.freed_bytes)}")],
         )
         if await app.push_screen_wait(question) is None:
             return
@@ -197,7 +198,7 @@ class ModelsScreen(TableScreen[Variant]):
 
     @property
     def _is_open(self) -> bool:
-        """Whether the list is there to be changed; one that is being closed has lost its table already."""
+        """True if the list is there to be changed; one that is being closed has lost its table already."""
         return self.is_attached and self in self.app.screen_stack
 
     def _look_again(self) -> None:
@@ -245,7 +246,7 @@ class ModelsScreen(TableScreen[Variant]):
         return next((one for one in (*self._catalog, *self._others) if one.name == name), None)
 
     def _entry_of(self, variant: Variant) -> ModelEntry:
-        """What is known of the model."""
+        """The model's entry."""
         return self._entries.get(variant.name) or ModelEntry(variant, None, variant.size_gib, None)
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
@@ -280,9 +281,9 @@ class ModelsScreen(TableScreen[Variant]):
         if (variant := self._under_cursor()) is None:
             return
         entry = self._entry_of(variant)
-        self.notify(f"Asking the hub about {entry.variant.name}…", markup=False)
+        self.notify(f"Reading {entry.variant.name} from the hub…", markup=False)
         work = self._ask(entry.variant, headers=entry.variant.name in self._entries and entry.path is None)
-        self.app.run_worker(work, name="Asking the hub")
+        self.app.run_worker(work, name="Reading from the hub")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something for the model under the cursor."""
@@ -310,7 +311,7 @@ class WelcomeScreen(ModelsScreen):
         """The name of the model that the user was told to begin with, its size included."""
 
     def _heading(self) -> ComposeResult:
-        yield Static(Text("Looking at this machine…"), id="welcome")
+        yield Static(Text("Checking this machine…"), id="welcome")
 
     def on_mount(self) -> None:
         self.query_one("WelcomeScreen > Vertical").border_title = "Welcome to r1tui"
@@ -325,7 +326,7 @@ class WelcomeScreen(ModelsScreen):
     def _looked(self, entries: list[ModelEntry]) -> None:
         self._advise(entries)
 
-    @work(name="The advice", thread=True, exclusive=True, group="advise")
+    @work(name="The recommendation", thread=True, exclusive=True, group="advise")
     def _advise(self, entries: list[ModelEntry]) -> None:
         machine = detect_machine()
         here = surroundings(machine, self._paths, self._config)
@@ -338,15 +339,15 @@ class WelcomeScreen(ModelsScreen):
             return
         said = Text(f"This machine: {safe_text(machine)}\n")
         if advice is None:
-            said.append(in_keys("Choose a model; <variants.choose> brings it up.", self.app))
+            said.append(in_keys("Choose a model; <variants.choose> starts it.", self.app))
         else:
-            said.append("Begin with ")
+            said.append("Start with ")
             said.append(safe_text(advice.variant.name), "bold")
             said.append(f": {advice.why}\n")
-            said.append(in_keys("<variants.choose> does the rest: engine, model, plan, server.", self.app))
+            said.append(in_keys("<variants.choose> downloads and starts it.", self.app))
             entry = self._entries.get(advice.variant.name)
             if entry is not None and entry.plan is None and advice.variant.repo is not None:
-                said.append(in_keys(" <variants.ask_hub> asks for its speed.", self.app))
+                said.append(in_keys(" <variants.ask_hub> estimates its speed.", self.app))
             table = self.query_one(DataTable)
             if self.recommended is None and self._under in (None, next(iter(self._catalog)).name):  # not moved yet
                 table.move_cursor(row=table.get_row_index(advice.variant.name))
@@ -355,13 +356,13 @@ class WelcomeScreen(ModelsScreen):
 
 
 def _not_yet(variant: Variant) -> Iterator[str]:
-    """What can be said of a model before it has been looked at."""
+    """Details of a model before it has been checked."""
     yield " · ".join(filter(None, (variant.title, variant.quality)))
-    yield "Looking at it…"
+    yield "Checking…"
 
 
 def _detail(entry: ModelEntry) -> Iterator[str]:
-    """What the table has no room for, in four lines."""
+    """Details beside the table, in four lines."""
     yield _title(entry)
     yield entry.problem or _needs(entry)
     if entry.path is not None:
@@ -370,8 +371,8 @@ def _detail(entry: ModelEntry) -> Iterator[str]:
         yield f"{entry.progress:.0%} is here{'; it is being downloaded.' if entry.downloading else '.'}"
     else:
         yield f"Not on this machine; the disk has room{f' for its {entry.size}' if entry.size else ''}."
-    does = "brings it up" if entry.path is not None else "fetches it and brings it up"
-    age = f" The size is the hub's, {duration(entry.listed_age_s)} ago." if entry.listed_age_s is not None else ""
+    does = "starts it" if entry.path is not None else "downloads and starts it"
+    age = f" Size from the hub, {duration(entry.listed_age_s)} ago." if entry.listed_age_s is not None else ""
     yield f"<variants.choose> {does}.{age}"
 
 
@@ -384,5 +385,5 @@ def _needs(entry: ModelEntry) -> str:
     said = " · ".join(filter(None, (memory(entry.needs) if entry.needs is not None else "", entry.layers)))
     if entry.exact:
         return said
-    exactly = "<variants.ask_hub> asks the hub for exact figures." if entry.variant.repo else ""
+    exactly = "<variants.ask_hub> reads exact values from the hub." if entry.variant.repo else ""
     return " ".join(filter(None, (f"~ {said};" if said and exactly else said and f"~ {said}", exactly)))

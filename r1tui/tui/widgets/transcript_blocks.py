@@ -191,7 +191,7 @@ class OpenMarkdown(PlainBlock):
 
 
 def _period_s(n_chars: int) -> float:
-    """How often a growing text of this length is rendered: a longer one the less often, the more it costs."""
+    """Seconds between renderings of a growing text of this length: more for a longer one."""
     return n_chars / RENDERED_CHARS_PER_S if n_chars > ALWAYS_RENDERED_CHARS else 0.0
 
 

@@ -36,7 +36,7 @@ def summary(exchange: Exchange) -> dict[str, str]:
 
 
 def ended(answer: Answer) -> str:
-    """How it ended, in a word or three; `running` if it did not."""
+    """Its end in one to three words; `running` if it has none."""
     if answer.running:
         return "running"
     return _CUT.get(answer.cut) or ("complete" if answer.state == "done" else answer.state)
