@@ -110,7 +110,7 @@ def _server(figures: Figures, ink: Ink) -> Group:
     rows = [text_row(0, shown, Content.styled(uptime, ink.muted))]
     if figures.slow_link:
         shown += Content.styled("  slow link", ink.muted)
-        rows.append(text_row(1, Content.styled("slow link: drawn seldom", ink.muted)))
+        rows.append(text_row(1, Content.styled("slow link", ink.muted)))
     if status is not None and status.restarts:
         times = "once" if status.restarts == 1 else f"{status.restarts} times"
         rows.append(text_row(1, Content.styled(f"restarted {times}", "$warning")))
@@ -348,7 +348,7 @@ def _processes(figures: Figures, ink: Ink, most: int | None) -> Group:
 
 
 def _facts(figures: Figures, ink: Ink) -> Group:
-    """What the server was started with, and why it was started again."""
+    """Rows of the server's settings, and the reason of its last restart."""
     status, plan = figures.status, figures.plan
     if status is None:
         return Group()

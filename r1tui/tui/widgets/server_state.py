@@ -12,7 +12,7 @@ STATE_STYLES = {
 
 
 def state(figures: Figures) -> Content:
-    """What the server is doing, and which model it has."""
+    """The server's state and its model."""
     status, phase = figures.status, figures.speed.phase
     if status is None:
         return Content("● no server")
