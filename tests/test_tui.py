@@ -34,10 +34,10 @@ from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, un
 __all__ = ["config"]
 
 SCREENS = (
-    "ask", "conversations", "download", "keys", "line", "log", "panel", "prompts", "sampling", "save", "server_models",
+    "ask", "download", "figures", "keys", "line", "log", "panel", "prompts", "sampling", "save", "server_models",
     "theme",
 )  # fmt: skip
-BACK = ["select.leave", *(f"{screen}.back" for screen in (*SCREENS, "variants"))]
+BACK = ["select.leave", *(f"{screen}.back" for screen in (*SCREENS, "variants", "conversations"))]
 
 
 async def test_from_nothing_to_an_answer_without_another_key(paths: Paths, config: Config, tiny_r1: TinyModel) -> None:

@@ -177,7 +177,7 @@ async def test_a_key_deletes_after_a_question(hub: Hub, paths: Paths) -> None:
 async def test_the_details_have_their_room_at_every_size(hub: Hub, paths: Paths, size: tuple[int, int]) -> None:
     app = Listening(paths)
     async with opened(app, size) as pilot:
-        await until(pilot, lambda: app.cell("verdict") == "? ")
+        await until(pilot, lambda: "mine" in app.screen.query_one(DataTable).rows)
         app.to_mine()
         await until(pilot, lambda: "Mine" in app.detail())
         table, details = app.screen.query_one(DataTable), app.screen.query_one("ModelsScreen > Vertical > Label")

@@ -254,7 +254,8 @@ def _time_axis() -> InstrumentRow:
 
     def draw(width: int, ink: Ink) -> list[Content]:
         ago = f"{duration((width - AXIS - 1) * ink.marks * SPAN)} ago "
-        return [Content.styled(f"{ago}{'─' * (width - AXIS - len(ago) - 6)} now", ink.quiet)]
+        rule = "─" * (width - AXIS - len(ago) - 6)
+        return [Content.assemble((ago, ink.muted), (rule, ink.quiet), (" now", ink.muted))]
 
     return InstrumentRow(6, draw)
 
