@@ -168,6 +168,29 @@ def test_links_in_a_wheel_are_refused(tmp_path: Path) -> None:
         unpack(path, tmp_path / "out")
 
 
+def test_a_source_package_keeps_its_links_and_programs_and_makes_no_device(tmp_path: Path) -> None:
+    kinds = {"link": tarfile.SYMTYPE, "same": tarfile.LNKTYPE, "pipe": tarfile.FIFOTYPE}
+    for device in (False, True):
+        with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+            program = tarfile.TarInfo("x-1/tools/run.sh")
+            program.size, program.mode = 4, 0o4755
+            tar.addfile(program, io.BytesIO(b"echo"))
+            for name, kind in list(kinds.items())[: 3 if device else 2]:
+                info = tarfile.TarInfo(f"x-1/{name}")
+                info.type, info.linkname = kind, "tools/run.sh" if name == "link" else "x-1/tools/run.sh"
+                tar.addfile(info)
+        if device:
+            with pytest.raises(R1tuiError):
+                unpack(tmp_path / "x.tar.gz", tmp_path / "refused")
+        else:
+            unpack(tmp_path / "x.tar.gz", tmp_path / "out")
+    out = tmp_path / "out/x-1"
+    assert (out / "link").readlink() == Path("tools/run.sh")
+    assert (out / "link").read_bytes() == (out / "same").read_bytes() == b"echo"
+    assert (out / "tools/run.sh").stat().st_mode & 0o7777 == 0o755
+    assert not os.path.lexists(tmp_path / "refused/x-1/pipe")
+
+
 def test_programs_stay_executable(tmp_path: Path) -> None:
     path = tmp_path / "toy-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from r1tui.errors import R1tuiError, os_error
@@ -229,12 +230,7 @@ def unpack(archive: Path, folder: Path, *, cancel: Cancel | None = None) -> None
         if archive.suffix in {".whl", ".zip"}:
             _unzip(archive, folder, cancel)
         else:
-            with tarfile.open(archive) as tar:
-                for member in tar:
-                    check(cancel, f"Unpacking {archive.name}")
-                    if (name := posixpath.normpath(member.name)) != ".":
-                        _place(archive, folder, name)
-                    tar.extract(member, folder, filter="data")
+            _untar(archive, folder, cancel)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, LookupError, RecursionError) as error:
         raise R1tuiError(f"{archive.name} is damaged: {error}.", f"Delete {archive} and try again.") from error
     except OSError as error:
@@ -264,6 +260,27 @@ def _astray(archive: Path, name: str) -> R1tuiError:
     )
 
 
+def _untar(archive: Path, folder: Path, cancel: Cancel | None) -> None:
+    """Folders, files and links within the folder; `tarfile`'s own filter for that came with Python 3.11.4."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            check(cancel, f"Unpacking {archive.name}")
+            if (name := posixpath.normpath(member.name)) == ".":
+                continue
+            target = _place(archive, folder, name)
+            if member.isdir():
+                make_folder(target)
+            elif member.issym():
+                _place(archive, folder, posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname)))
+                make_folder(target.parent)
+                target.unlink(missing_ok=True)
+                target.symlink_to(member.linkname)
+            elif (source := tar.extractfile(member)) is not None:
+                _write(source, target, member.mode)
+            else:
+                raise _astray(archive, name)  # a device or a pipe
+
+
 def _unzip(archive: Path, folder: Path, cancel: Cancel | None) -> None:
     with zipfile.ZipFile(archive) as whole:
         for member in whole.infolist():
@@ -275,7 +292,11 @@ def _unzip(archive: Path, folder: Path, cancel: Cancel | None) -> None:
             if member.is_dir():
                 make_folder(target)
                 continue
-            make_folder(target.parent)
-            with whole.open(member) as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy, CHUNK_BYTES)
-            target.chmod(0o755 if mode & 0o111 else 0o644)
+            _write(whole.open(member), target, mode)
+
+
+def _write(source: IO[bytes], target: Path, mode: int) -> None:
+    make_folder(target.parent)
+    with source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, CHUNK_BYTES)
+    target.chmod(0o755 if mode & 0o111 else 0o644)
