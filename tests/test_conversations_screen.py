@@ -148,7 +148,7 @@ async def test_a_deleted_one_is_brought_back_with_a_key(app: Listening, paths: P
         await listed(app, pilot, *ALL)
         await pilot.press("down", "d")
         await listed(app, pilot, "Fish?", "Why birds?")
-        assert any("U brings it back" in text for text in app.told)
+        assert any("U restores it" in text for text in app.told)
         await pilot.press("d")
         await listed(app, pilot, "Fish?")
         await pilot.press(key)

@@ -53,7 +53,7 @@ def test_no_remedy_on_the_screen_names_a_command(kind: str) -> None:
     ],
 )
 def test_the_remedy_of_an_answer_that_has_a_beginning_is_to_go_on_with_it(remedies: list[AnyRemedy], said: str) -> None:
-    goes_on = "F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
+    goes_on = "F8 continues it (Ctrl+Y, then R, asks again)."
     assert format_remedies(to_go_on(tuple(remedies)), App()) == said + goes_on
 
 
@@ -62,7 +62,7 @@ def test_remedies_name_the_user_s_own_keys() -> None:
     assert format_remedies(remedies, App()) == "F6 (the log) shows why. F8 asks again."
     app = Elsewhere()
     assert format_remedies(remedies, app) == "The server's log shows why. Ctrl+X asks again."
-    assert format_remedies(to_go_on((AskAgain(),)), app) == "F2 goes on where it stopped (F3, then N, asks anew)."
+    assert format_remedies(to_go_on((AskAgain(),)), app) == "F2 continues it (F3, then N, asks again)."
 
 
 class Elsewhere(App[None]):

@@ -255,7 +255,7 @@ def test_measured_answers_replace_the_guess_for_their_layout_and_shift_it_for_ot
     again = server.plan()
     assert again.speed.answer == pytest.approx((5.0, 5.2))
     assert again.speed.prompt == first.speed.prompt
-    assert any("measured here" in reason for reason in again.reasons)
+    assert any("measured on this machine" in reason for reason in again.reasons)
     middle = (first.speed.answer.low * first.speed.answer.high) ** 0.5
     other, expected = server.plan(n_gpu_layers=8, n_cpu_moe=0), plan(server._header, n_gpu_layers=8, ubatch_size=512)
     factor = (other.speed.answer.low * other.speed.answer.high) ** 0.5 / (

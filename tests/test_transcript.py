@@ -58,7 +58,7 @@ async def test_what_happens_to_an_answer_is_a_line() -> None:
         await send(pilot, seat, Content("Half an ans"), Failed("The server [b]ended[/b].", remedies=(ShowLog(),)))
         lines = seat.lines
     assert "  Half an ans" in lines
-    assert lines[lines.index("✗ The server [b]ended[/b].") + 1].startswith("  F6 (the log) shows why. F8 goes on")
+    assert lines[lines.index("✗ The server [b]ended[/b].") + 1].startswith("  F6 (the log) shows why. F8 continues it")
 
 
 async def test_the_last_lines_of_the_thinking_run_by_until_the_answer_begins() -> None:
@@ -131,10 +131,10 @@ async def test_a_line_below_the_answer_says_how_it_was_made_and_a_narrow_one_say
 @pytest.mark.parametrize(
     ("reason", "said", "word"),
     [
-        ("cancelled", "  Stopped. F8 goes on with it.", "stopped"),
+        ("cancelled", "  Stopped. F8 continues it.", "stopped"),
         (
             "length",
-            "  Cut off at the token limit (sampling.max_tokens). F8 goes on with it.",
+            "  Cut off at the token limit (sampling.max_tokens). F8 continues it.",
             "cut off by max_tokens",
         ),
     ],
@@ -172,7 +172,7 @@ async def test_only_the_last_answer_says_that_a_key_goes_on_with_it() -> None:
         assert "F8" in seat.text
         seat.conversation.ask("And?")
         await send(pilot, seat, Content("two"))
-        assert "the context was full" in seat.text
+        assert "the context is full" in seat.text
         assert "F8" not in seat.text
 
 

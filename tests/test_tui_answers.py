@@ -137,7 +137,7 @@ async def test_an_answer_cut_at_the_token_limit_goes_on_until_it_is_whole(
             if not answer.cut:
                 break
             assert answer.cut == "limit"
-            await until(pilot, lambda: "F8 goes on with it" in shown(app))
+            await until(pilot, lambda: "F8 continues it" in shown(app))
             await pilot.press("f8")
         assert (answer.state, answer.content.text, answer.thinking.text) == ("done", ANSWER, THINK)
         await until(pilot, lambda: ANSWER in shown(app) and "Cut off" not in shown(app))
@@ -330,7 +330,7 @@ async def test_a_full_context_is_told_from_the_token_limit_and_the_conversation_
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: not answer.running and not app.services.session.answering)
         assert (answer.state, answer.cut) == ("done", "context")
-        await until(pilot, lambda: "the context was full" in shown(app))
+        await until(pilot, lambda: "the context is full" in shown(app))
         thinking = answer.thinking.text
         await pilot.press("f8")
         await until(pilot, lambda: any("the context holds 512" in text for text in said))

@@ -52,7 +52,7 @@ async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_wi
         assert "ended in the middle" in answer.cause
         assert answer.remedy == "`r1tui logs` shows why."
         said = format_remedies(to_go_on(answer.remedies), app)
-        assert said == "F6 (the log) shows why. F8 goes on where it stopped (Ctrl+Y, then R, asks anew)."
+        assert said == "F6 (the log) shows why. F8 continues it (Ctrl+Y, then R, asks again)."
         await until(pilot, lambda: app.services.monitor.status.pid not in (None, pid) and app.chat.models.ready)
         await until(pilot, lambda: not app.chat.models.launching)
         await pilot.press("f8")
