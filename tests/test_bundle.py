@@ -159,7 +159,7 @@ def test_argv_and_plan_of_the_last_server(
     plan = json.loads(members["plan.json"])
     assert (plan["verdict"], plan["devices"]) == ("cpu", [])
     assert b"model loaded" in members["logs/server.log"]
-    assert b"left out]" in members["logs/server.log"]
+    assert b"may hold chat text]" in members["logs/server.log"]
 
 
 def test_secrets_in_the_state_file(marked: CommandLine, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_full_and_a_read_only_disk(tmp_path: Path) -> None:
         subprocess.run(["mount", "-o", "remount,ro", tmp_path], check=True)
         problem = problem_of(tmp_path)
         assert problem is not None
-        assert "cannot be written" in problem.found
+        assert "cannot write to" in problem.found
     finally:
         subprocess.run(["umount", tmp_path], check=True)
 

@@ -91,7 +91,7 @@ def test_another_version_is_told_what_to_do(supervisor: Paths) -> None:
 def test_a_reply_of_another_version_is_an_error_of_its_own() -> None:
     with pytest.raises(VersionError, match="protocol 7"):
         read_status(b'{"v": 7, "anything": 1}')
-    with pytest.raises(R1tuiError, match="cannot be understood"):
+    with pytest.raises(R1tuiError, match="cannot be read"):
         read_status(b"")
 
 

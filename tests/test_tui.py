@@ -250,7 +250,7 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
         text = app.screen.query_one("Static", Static)
         rows = [text.render_line(y).text.strip() for y in range(text.size.height)]
         assert [row.split()[0] for row in rows if "chat.log" in row] == ["F11"]
-        assert "Ctrl+J, Alt+Enter    Begin another line.  prompt.newline" in rows
+        assert "Ctrl+J, Alt+Enter    Start a new line.  prompt.newline" in rows
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
 
@@ -263,16 +263,16 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
         ({"chat.continue": "f8"}, []),
         ({"chat.lgo": "f11"}, ["Unknown action 'chat.lgo'. Did you mean chat.log?"]),
         ({"nothing at all": "f11"}, ["Unknown action 'nothing at all'."]),
-        ({"chat.log": "f11, f2"}, ["f2 is the key of chat.variants and of chat.log."]),
-        ({"chat.log": "f10"}, ["f10 is the key of app.slow_link and of chat.log."]),
+        ({"chat.log": "f11, f2"}, ["f2 is used for both chat.variants and chat.log."]),
+        ({"chat.log": "f10"}, ["f10 is used for both app.slow_link and chat.log."]),
         ({"chat.stop": "ctrl-x"}, ["chat.stop: no key is called 'ctrl-x'. Did you mean ctrl+x?"]),
         ({"chat.stop": "Ctrl+/, f11"}, ["chat.stop: no key is called 'Ctrl+/'. Did you mean ctrl+slash?"]),
         ({"chat.stop": "rubbish"}, ["chat.stop: no key is called 'rubbish'."]),
-        ({"app.keys": "f2"}, ["f2 is the key of app.keys and of chat.variants."]),
-        ({"app.theme": "p"}, ["p is the key of app.theme and of download.pause."]),
+        ({"app.keys": "f2"}, ["f2 is used for both app.keys and chat.variants."]),
+        ({"app.theme": "p"}, ["p is used for both app.theme and download.pause."]),
         (
             {"app.quit": "escape"},
-            [f"escape is the key of app.quit and of {name}." for name in ("chat.stop", *BACK)],
+            [f"escape is used for both app.quit and {name}." for name in ("chat.stop", *BACK)],
         ),
     ],
 )
@@ -306,7 +306,7 @@ async def test_what_is_wrong_with_the_users_keys_is_told_once(paths: Paths, tmp_
         await until(pilot, lambda: len(app.screen.query("Toast")) > 0)
         (told,) = [str(toast.render()) for toast in app.screen.query("Toast")]
         assert "Did you mean chat.log?" in told
-        assert "f2 is the key of chat.variants and of chat.log." in told
+        assert "f2 is used for both chat.variants and chat.log." in told
 
 
 async def test_the_log_is_searched_and_filtered_while_it_grows(paths: Paths, config: Config) -> None:

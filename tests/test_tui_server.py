@@ -188,7 +188,7 @@ async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
         asked = str(app.screen.query_one(Label).render())
         assert asked == "An answer is running and ends with it. Start bad instead?"
         await pilot.press("s")
-        await until(pilot, lambda: any("cut" in text for text in said))
+        await until(pilot, lambda: any("incomplete" in text for text in said))
         came = len(answer.content.text)
         await until(pilot, lambda: len(answer.content.text) > came)
         assert app.chat.answers.is_shown

@@ -168,7 +168,7 @@ _TABLE: tuple[Command, ...] = (
                 "Show the running download, or the last model's unfinished one.",
                 synonyms="fetch pull progress pause model"),
         Command("chat.log", "f6", "Log", "do('views', 'log')",
-                "Show the log of the engine's build while it runs, else of the server.",
+                "Show the server's log, or the build's while it runs.",
                 synonyms="logs output debug errors server build"),
         *(Command(f"chat.model{n}", f"alt+{n}", f"Model {n}", f"do('models', {n})",
                 "Switch to the model with this number in the list of models.", synonyms="switch variant")
