@@ -255,7 +255,7 @@ def test_a_garbled_state_file_is_told_and_cleared(paths: Paths, content: bytes) 
     paths.state_file.write_bytes(content)
     status = client.status(paths)
     assert (status.state, status.pid) == ("failed", None)
-    assert "cannot be understood" in (status.cause or "")
+    assert "cannot be read" in (status.cause or "")
     assert client.stop(paths) == Status()
 
 

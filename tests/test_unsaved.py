@@ -139,7 +139,7 @@ def test_the_line_names_the_key_where_the_screen_is_narrow_and_goes_when_there_i
     paths: Paths, disk: SmallDisk
 ) -> None:
     with filled_in_mid_answer(paths, disk, columns=80) as terminal:
-        terminal.wait_for("Ctrl+Q offers more")
+        terminal.wait_for("Ctrl+Q can save")
         disk.empty()
         until(lambda: kept_answer(paths).strip() == whole_answer().strip())
         terminal.type("\x11")
