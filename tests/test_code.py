@@ -45,12 +45,12 @@ def test_listings_of_a_block_are_those_of_its_fences_with_the_text_that_leads_to
 @pytest.mark.parametrize(
     ("language", "code", "line", "says"),
     [
-        ("python", "x = 1\n", 0, "parses"),
-        ("python", "    x = 1\n    y = 2\n", 0, "parses"),
+        ("python", "x = 1\n", 0, "syntax is correct"),
+        ("python", "    x = 1\n    y = 2\n", 0, "syntax is correct"),
         ("py", "x = 1\nif x\n    y\n", 2, "expected ':'"),
         ("python", "x = 1\n\nreturn x\n", 3, "outside function"),
         ("python", "print('a)\n", 1, "unterminated string"),
-        ("python", "", 0, "parses"),
+        ("python", "", 0, "syntax is correct"),
         ("json", '{"a": 1}', 0, "Only Python code can be checked, not json."),
         ("", "x", 0, "Only Python code can be checked, not code without a language."),
     ],

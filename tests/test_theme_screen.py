@@ -82,7 +82,7 @@ async def test_a_theme_that_is_gone_is_told_and_a_choice_that_cannot_be_kept_too
     keep_theme(app.paths.theme_choice, "mine", DEFAULT)
     app = StillApp(tmp_path)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await until(pilot, lambda: "there is no 'mine'" in told(app))
+        await until(pilot, lambda: "unknown theme 'mine'" in told(app))
         app.paths.theme_choice.unlink()
         app.paths.theme_choice.mkdir()
         (app.paths.theme_choice / "x").touch()
