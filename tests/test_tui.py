@@ -213,8 +213,11 @@ async def test_an_attached_server_is_chatted_with_and_left_alone(
             await until(pilot, lambda: answer.state == "done")
             assert answer.content.text == ANSWER
             await until(pilot, lambda: app.chat.models.status is not None)
+            await until(
+                pilot,
+                lambda: f"● ready {model.stem}" in "\n".join(str(row) for row in app.chat.instruments.rows(60, 20)),
+            )
             shown = "\n".join(str(row) for row in app.chat.instruments.rows(60, 20))
-            assert f"● ready {model.stem}" in shown
             assert re.search(r"context .*\d / \d", shown)
             await pilot.press("ctrl+q")
             await until(pilot, lambda: not app.is_running)
