@@ -3,6 +3,8 @@
 import asyncio
 import http.client
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,12 +16,16 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import msgspec
+
 from r1tui.config import SamplingSettings, ServerSettings
-from r1tui.messages import ServerSpec, Status
+from r1tui.messages import ProcessId, ServerRecord, ServerSpec, Status
 from r1tui.plan.capabilities import Capabilities, parse_flags
 from r1tui.server.command import compose, parse_tcp, with_free_port
 from r1tui.supervisor import client
+from r1tui.supervisor.status import read_record, write_record
 from r1tui.system.paths import Paths
+from r1tui.system.processes import wait
 
 
 @cache
@@ -52,6 +58,25 @@ def spec_for(binary: Path, model: Path, paths: Paths, *extra_args: str, tcp: boo
         key_file=str(paths.api_key) if tcp else None,
         **fields,
     )
+
+
+def record_of(paths: Paths) -> ServerRecord:
+    """What the state file says; there is one."""
+    record = read_record(paths)
+    assert record is not None
+    return record
+
+
+def change_record(paths: Paths, **fields: Any) -> None:
+    """Have the state file say something else."""
+    write_record(paths, msgspec.structs.replace(record_of(paths), **fields))
+
+
+def kill(process: ProcessId | None) -> None:
+    """End the process at once, and see it gone."""
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    assert wait(process, 5)
 
 
 def idle_spec(paths: Paths, *arguments: str) -> ServerSpec:

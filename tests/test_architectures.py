@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,7 @@ from r1tui.gguf.parse import read_architecture
 from r1tui.gguf.source import FileSource
 from r1tui.plan.capabilities import Capabilities
 from tests.conftest import CommandLine, TinyModel
-from tests.hub_server import Hub, Repository, running_hub
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-    with running_hub() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
-        yield running
+from tests.hub_server import Hub, Repository
 
 
 def engine(server: Path, build_number: int | None) -> Engine:
@@ -77,23 +67,23 @@ def test_the_list_is_the_release_s_own(llama_server: Path) -> None:
 
 @pytest.mark.parametrize("command", ["download", "plan"])
 def test_nothing_is_fetched_of_a_model_that_the_engine_does_not_know(
-    r1tui: CommandLine, hub: Hub, tiny_r1: TinyModel, command: str
+    r1tui: CommandLine, empty_hub: Hub, tiny_r1: TinyModel, command: str
 ) -> None:
     strange = tiny_r1().read_bytes().replace(b"deepseek2", b"deepseek9")
-    hub.repositories["some/R9-GGUF"] = Repository({"R9-Q8_0.gguf": strange})
+    empty_hub.repositories["some/R9-GGUF"] = Repository({"R9-Q8_0.gguf": strange})
     assert r1tui("build").returncode == 0
     ran = r1tui(command, "hf:some/R9-GGUF:Q8_0")
     assert ran.returncode != 0
     assert "llama.cpp b11434 does not know the architecture `deepseek9`." in ran.stderr
-    ranges = [one for one in hub.requests if "R9-Q8_0.gguf" in str(one) and "GET" in str(one)]
+    ranges = [one for one in empty_hub.requests if "R9-Q8_0.gguf" in str(one) and "GET" in str(one)]
     assert len(ranges) == 1, ranges
     assert not list(r1tui.paths.models.rglob("*.gguf"))
     assert not list((r1tui.paths.cache / "headers").rglob("*.gguf"))
 
 
-def test_the_header_of_any_model_can_be_looked_at(r1tui: CommandLine, hub: Hub, tiny_r1: TinyModel) -> None:
+def test_the_header_of_any_model_can_be_looked_at(r1tui: CommandLine, empty_hub: Hub, tiny_r1: TinyModel) -> None:
     strange = tiny_r1().read_bytes().replace(b"deepseek2", b"deepseek9")
-    hub.repositories["some/R9-GGUF"] = Repository({"R9-Q8_0.gguf": strange})
+    empty_hub.repositories["some/R9-GGUF"] = Repository({"R9-Q8_0.gguf": strange})
     ran = r1tui("inspect", "hf:some/R9-GGUF:Q8_0")
     assert ran.returncode == 0, ran.stderr
     assert "deepseek9" in ran.stdout

@@ -8,7 +8,7 @@ from msgspec.structs import replace as changed
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.gauges import SHADES
 from r1tui.tui.widgets.instrument_rows import page
-from tests.test_instruments import GIB, GPU, PLAN, SAMPLE, SERVER, STATUS, TIMINGS
+from tests.instruments_rig import GIB, GPU, PLAN, SAMPLE, SERVER, STATUS, TIMINGS
 
 BIG = 68, 59
 """What a terminal of 200×60 leaves beside the chat."""

@@ -2,7 +2,7 @@
 
 import ast
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,6 @@ from r1tui.chat.export import Unsaved
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
 from r1tui.messages import Status
-from r1tui.system.logs import begin_log, flush_log
 from r1tui.tui.controllers.answers import Receiving
 from r1tui.tui.controllers.view import Question
 from r1tui.tui.guarded import Guarded
@@ -32,46 +31,14 @@ from r1tui.tui.screens.overlays import ServerModelsScreen
 from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.screens.unsaved import ElsewhereScreen, UnsavedScreen
 from r1tui.tui.widgets.stages import Stages
+from tests.guarded_rig import app, fail, fail_async, fail_while_iterated, logged, notices
 from tests.screen_rig import STATUS, StillApp
 from tests.tui_rig import opened, until
 
+__all__ = ["app"]
+
 DEMO = Variant("demo", "A model", repo="someone/something", size_gib=0.1)
 SOURCES = sorted(Path(r1tui.tui.__path__[0]).rglob("*.py"))
-
-
-class SurpriseError(Exception):
-    """What nobody expects."""
-
-
-def fail(*arguments: object, **options: object) -> None:
-    raise SurpriseError
-
-
-async def fail_async(*arguments: object, **options: object) -> None:
-    raise SurpriseError
-
-
-async def fail_while_iterated(*arguments: object, **options: object) -> AsyncIterator[None]:
-    for wanted in (False,):
-        if not wanted:
-            raise SurpriseError
-        yield
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> StillApp:
-    app = StillApp(tmp_path)
-    begin_log(app.paths, "screen")
-    return app
-
-
-def logged(app: StillApp) -> str:
-    flush_log()
-    return app.paths.own_log.read_text() if app.paths.own_log.exists() else ""
-
-
-def notices(app: StillApp) -> list[str]:
-    return [one.message for one in app._notifications]
 
 
 Begin = Callable[[StillApp, Pilot[None]], Awaitable[object]]

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +19,7 @@ from r1tui.messages import FallbackPlan, PlanSummary, ProcessId, ServerRecord, S
 from r1tui.server.record import LOST_EVENT, record_file
 from r1tui.supervisor import client, status, stopping, watches
 from r1tui.supervisor.protocol import REPLY_S
-from r1tui.supervisor.status import read_record, write_record
+from r1tui.supervisor.status import write_record
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, identify, spawn_detached, wait
 from tests.conftest import TinyModel
@@ -29,8 +28,11 @@ from tests.supervisor_rig import (
     SocketConnection,
     Toy,
     call,
+    change_record,
     idle_spec,
+    kill,
     open_stream,
+    record_of,
     spec_for,
     start_ready,
     until,
@@ -45,22 +47,6 @@ def nothing_is_left(paths: Paths) -> Iterator[None]:
     client.stop(paths)
     assert not paths.run.exists() or list(paths.run.iterdir()) == []
     assert not paths.state_file.exists()
-
-
-def record_of(paths: Paths) -> ServerRecord:
-    record = read_record(paths)
-    assert record is not None
-    return record
-
-
-def kill(process: ProcessId | None) -> None:
-    assert process is not None
-    os.kill(process.pid, signal.SIGKILL)
-    assert wait(process, 5)
-
-
-def change_record(paths: Paths, **fields: Any) -> None:
-    write_record(paths, msgspec.structs.replace(record_of(paths), **fields))
 
 
 @pytest.fixture
@@ -308,16 +294,19 @@ def test_a_supervisor_that_cannot_start_says_why(paths: Paths, monkeypatch: pyte
     assert identify(os.getpid())
 
 
+HOLD_LOCK = [
+    sys.executable,
+    "-c",
+    "import sys; from r1tui.system.locks import locked; from r1tui.system.paths import Paths\n"
+    "with locked(Paths.from_environment().supervisor_lock, 'x'): print('held', flush=True); sys.stdin.read()",
+]
+"""Holds the supervisor's lock as another r1tui does, until its input ends."""
+
+
 def test_a_second_stop_leaves_the_one_alone_that_is_at_it(paths: Paths, tmp_path: Path) -> None:
     start_ready(Toy(paths, tmp_path).spec(), paths)
     kill(record_of(paths).supervisor)
-    code = (
-        "import sys; from r1tui.system.locks import locked; from r1tui.system.paths import Paths\n"
-        "with locked(Paths.from_environment().supervisor_lock, 'x'): print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as first:
+    with subprocess.Popen(HOLD_LOCK, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         assert first.stdin is not None
         first.stdout.readline()
@@ -350,11 +339,7 @@ def test_a_holder_of_the_lock_that_is_not_recognised_for_a_moment_late_in_the_wa
     monkeypatch.setattr(stopping, "NOT_OURS_S", 1.0)
     start_ready(Toy(paths, tmp_path).spec(), paths)
     kill(record_of(paths).supervisor)
-    code = (
-        "import time; from r1tui.system.locks import locked; from r1tui.system.paths import Paths\n"
-        "with locked(Paths.from_environment().supervisor_lock, 'x'): print('held', flush=True); time.sleep(300)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as first:
+    with subprocess.Popen(HOLD_LOCK, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         first.stdout.readline()
         client.stop(paths)

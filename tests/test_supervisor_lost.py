@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,14 +12,25 @@ import msgspec
 import pytest
 
 from r1tui.errors import R1tuiError
-from r1tui.messages import ProcessId, ServerRecord, Status
+from r1tui.messages import Status
 from r1tui.supervisor import client, status, watches
-from r1tui.supervisor.status import is_being_stopped, read_record, recent_status
+from r1tui.supervisor.status import is_being_stopped, recent_status
 from r1tui.system.locks import holder, locked
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import alive, identify, wait
 from tests.conftest import CommandLine, TinyModel
-from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
+from tests.supervisor_rig import (
+    SocketConnection,
+    Toy,
+    call,
+    kill,
+    open_stream,
+    record_of,
+    spec_for,
+    start_ready,
+    until,
+    watch,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,18 +45,6 @@ def nothing_runs_afterwards(paths: Paths) -> Iterator[None]:
 @pytest.fixture
 def toy(paths: Paths, tmp_path: Path) -> Toy:
     return Toy(paths, tmp_path)
-
-
-def record_of(paths: Paths) -> ServerRecord:
-    record = read_record(paths)
-    assert record is not None
-    return record
-
-
-def kill(process: ProcessId | None) -> None:
-    assert process is not None
-    os.kill(process.pid, signal.SIGKILL)
-    assert wait(process, 5)
 
 
 def answers_and_is_known(paths: Paths, ready: Status) -> bool:
