@@ -15,6 +15,7 @@ from pathlib import Path
 from r1tui.errors import R1tuiError
 from r1tui.machine.hardware import ROOT, amd_hardware, nvidia_hardware
 from r1tui.machine.nvml import Nvidia, read_nvidia
+from r1tui.system.files import read_if_any
 from r1tui.system.paths import expand
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -205,7 +206,7 @@ def _has_cublas(nvcc: Path, env: Mapping[str, str], root: Path) -> bool:
 
 
 def _version_in(file: Path) -> tuple[int, int] | None:
-    text = _read(file)
+    text = read_if_any(file)
     if file.name == "version.json":
         try:
             text = "CUDA Version " + str(json.loads(text)["cuda"]["version"])
@@ -250,18 +251,11 @@ def _from_apt(root: Path) -> PackagedCuda | None:
 
 def _sources(root: Path, patterns: tuple[str, ...]) -> str:
     """The package manager's lists of sources, without comments."""
-    text = "\n".join(_read(path) for pattern in patterns for path in sorted(root.glob(pattern)))
+    text = "\n".join(read_if_any(path) for pattern in patterns for path in sorted(root.glob(pattern)))
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
 
 
 def _os_release(root: Path) -> dict[str, str]:
-    text = _read(root / "etc/os-release") or _read(root / "usr/lib/os-release")
+    text = read_if_any(root / "etc/os-release") or read_if_any(root / "usr/lib/os-release")
     pairs = (line.partition("=") for line in text.splitlines())
     return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""

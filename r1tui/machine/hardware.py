@@ -9,6 +9,7 @@ from pathlib import Path
 
 from r1tui.machine.nvml import Gpu, Nvidia, read_nvidia
 from r1tui.machine.visible import visible_gpus
+from r1tui.system.files import read_if_any
 from r1tui.system.lazy import psutil
 
 ROOT = Path("/")
@@ -67,7 +68,7 @@ def usable_physical_cores(root: Path = ROOT, affinity: frozenset[int] | None = N
     siblings = set()
     for cpu in _affinity() if affinity is None else affinity:
         topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
-        text = _read(topology / "core_cpus_list") or _read(topology / "thread_siblings_list")
+        text = read_if_any(topology / "core_cpus_list") or read_if_any(topology / "thread_siblings_list")
         siblings.add(_cpu_list(text) or (cpu,))
     cores = len(siblings) or 1
     if not (root / "sys/devices/system/cpu").is_dir():
@@ -89,9 +90,9 @@ def cpu_quota(root: Path = ROOT) -> float | None:
     """The smallest CPU quota of this process's cgroups, in CPUs; None without one."""
     quotas = []
     for folder in _cgroup_folders(root, "cpu"):
-        words = _read(folder / "cpu.max").split()  # v2: "QUOTA PERIOD" in µs, QUOTA may be "max"
+        words = read_if_any(folder / "cpu.max").split()  # v2: "QUOTA PERIOD" in µs, QUOTA may be "max"
         if not words:
-            words = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]
+            words = [read_if_any(folder / "cpu.cfs_quota_us"), read_if_any(folder / "cpu.cfs_period_us")]
         quota, period = (_number(word) for word in (*words, "", "")[:2])
         if quota is not None and period and quota > 0:
             quotas.append(quota / period)
@@ -113,9 +114,9 @@ def numa_nodes(root: Path = ROOT) -> tuple[NumaNode, ...]:
     """The machine's memory nodes; empty where the kernel does not say."""
     nodes = []
     for folder in (root / "sys/devices/system/node").glob("node[0-9]*"):
-        total_kib = re.search(r"MemTotal:\s*(\d+)", _read(folder / "meminfo"))
+        total_kib = re.search(r"MemTotal:\s*(\d+)", read_if_any(folder / "meminfo"))
         total_bytes = int(total_kib[1]) * 1024 if total_kib else 0
-        nodes.append(NumaNode(int(folder.name[4:]), _cpu_list(_read(folder / "cpulist")), total_bytes))
+        nodes.append(NumaNode(int(folder.name[4:]), _cpu_list(read_if_any(folder / "cpulist")), total_bytes))
     return tuple(sorted(nodes, key=lambda node: node.index))
 
 
@@ -130,7 +131,7 @@ def cpu_features(root: Path = ROOT) -> str:
 
 
 def _cpuinfo(root: Path, *names: str) -> str:
-    lines = _read(root / "proc/cpuinfo").splitlines()
+    lines = read_if_any(root / "proc/cpuinfo").splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(names)), "")
 
 
@@ -147,7 +148,8 @@ def amd_hardware(root: Path = ROOT) -> bool:
 def _has_display(root: Path, vendor: str) -> bool:
     devices = (root / "sys/bus/pci/devices").glob("*")
     return any(
-        _read(device / "vendor") == vendor and _read(device / "class").startswith(DISPLAY_CLASS) for device in devices
+        read_if_any(device / "vendor") == vendor and read_if_any(device / "class").startswith(DISPLAY_CLASS)
+        for device in devices
     )
 
 
@@ -170,11 +172,11 @@ def _cpu_list(text: str) -> tuple[int, ...]:
 def oom_kills(root: Path = ROOT) -> int:
     """Count the processes killed because memory ran out, here or in the cgroups above; it only grows."""
     groups = [
-        _read(folder / name)
+        read_if_any(folder / name)
         for folder in _cgroup_folders(root, "memory")
         for name in ("memory.events", "memory.oom_control")
     ]
-    counts = [words[1] for text in (*groups, _read(root / "proc/vmstat")) for line in text.splitlines()
+    counts = [words[1] for text in (*groups, read_if_any(root / "proc/vmstat")) for line in text.splitlines()
               if len(words := line.split()) == 2 and words[0] == "oom_kill"]  # fmt: skip
     return sum(int(count) for count in counts)
 
@@ -183,11 +185,11 @@ def _memory_limits(root: Path) -> list[tuple[int, int]]:
     """(limit, used) in bytes of every cgroup above this process that has a limit; page cache does not count as used."""
     limits = []
     for folder in _cgroup_folders(root, "memory"):
-        limit = _number(_read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes"))
-        used = _number(_read(folder / "memory.current") or _read(folder / "memory.usage_in_bytes"))
+        limit = _number(read_if_any(folder / "memory.max") or read_if_any(folder / "memory.limit_in_bytes"))
+        used = _number(read_if_any(folder / "memory.current") or read_if_any(folder / "memory.usage_in_bytes"))
         if limit is None or used is None:
             continue
-        stat = dict(line.split() for line in _read(folder / "memory.stat").splitlines() if len(line.split()) == 2)
+        stat = dict(line.split() for line in read_if_any(folder / "memory.stat").splitlines() if len(line.split()) == 2)
         cache = [stat.get(f"total_{key}", stat.get(key, "0")) for key in ("inactive_file", "active_file")]
         limits.append((int(limit), int(used) - sum(int(value) for value in cache)))
     return limits
@@ -196,10 +198,10 @@ def _memory_limits(root: Path) -> list[tuple[int, int]]:
 def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
     """This process's folder for the controller and its parents, in each hierarchy (v1, v2, both) that is mounted."""
     own: dict[str, str] = {}
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    for line in read_if_any(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         own.update(dict.fromkeys(controllers.split(","), path))  # v2's own name is empty
-    for line in _read(root / "proc/self/mountinfo").splitlines():
+    for line in read_if_any(root / "proc/self/mountinfo").splitlines():
         words = line.split()
         kind, options = words[words.index("-") + 1], words[-1].split(",")
         key = "" if kind == "cgroup2" else controller if kind == "cgroup" and controller in options else None
@@ -215,7 +217,7 @@ def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
 def _meminfo(root: Path) -> dict[str, int]:
     """/proc/meminfo in bytes, or psutil's figures under the same names."""
     found = {}
-    for line in _read(root / "proc/meminfo").splitlines():
+    for line in read_if_any(root / "proc/meminfo").splitlines():
         name, _, rest = line.partition(":")
         words = rest.split()
         if words and words[0].isdigit():
@@ -231,10 +233,3 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from r1tui.system.files import read_if_any
+
 
 class Card(NamedTuple):
     """A GPU; `name` is part of what the driver calls it."""
@@ -146,21 +148,21 @@ def memory_gbps(cpu_name: str, sockets: int = 1, channels: int | None = None) ->
 
 def is_virtual(root: Path = Path("/")) -> bool:
     """True if this is a virtual machine: its cores and memory are a share of the CPU that it names."""
-    return " hypervisor" in _read(root / "proc/cpuinfo")
+    return " hypervisor" in read_if_any(root / "proc/cpuinfo")
 
 
 def count_sockets(root: Path = Path("/")) -> int:
     """CPU packages, at least 1."""
     folders = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/topology/physical_package_id")
-    return len({_read(one) for one in folders}) or 1
+    return len({read_if_any(one) for one in folders}) or 1
 
 
 def memory_channels(root: Path = Path("/")) -> int | None:
     """Memory channels with a module in them, of all sockets, as the kernel's memory controllers tell; None: unknown."""
     places = set()
     for module in (root / "sys/devices/system/edac/mc").glob("mc[0-9]*/dimm[0-9]*"):
-        place = re.search(r"channel (\d+)", _read(module / "dimm_location"))
-        if place and _read(module / "size") not in ("", "0"):
+        place = re.search(r"channel (\d+)", read_if_any(module / "dimm_location"))
+        if place and read_if_any(module / "size") not in ("", "0"):
             places.add((module.parent.name, place[1]))
     return len(places) or None
 
@@ -184,11 +186,4 @@ def disk_gbps(path: Path, root: Path = Path("/")) -> float | None:
     queue = next((one / "queue" for one in (name, name.parent) if (one / "queue").is_dir()), None)
     if queue is None or "/virtual/" in str(name) or "/virtio" in str(name):
         return None
-    return 0.15 if _read(queue / "rotational") == "1" else 0.5
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""
+    return 0.15 if read_if_any(queue / "rotational") == "1" else 0.5

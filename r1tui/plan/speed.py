@@ -6,6 +6,7 @@ all of them beside the estimate.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import ceil, floor, log10
 
 from r1tui.messages import NO_SPEED, Range, Speed
@@ -32,6 +33,8 @@ MOE_SHARE = 0.5
 """What experts, with few tokens each, reach of a dense model's arithmetic in prompts."""
 PROMPT_CORE_GFLOPS, ANSWER_CORE_GFLOPS = 60.0, 30.0
 """Of one core on quantised weights: many tokens at once, and one."""
+UNIFIED_SHARE = 0.5
+"""What a CPU reads of memory that it shares with a GPU."""
 MISSES = 0.5
 """Reads of experts that are not in memory, by an even choice: the same ones come often."""
 TYPICAL_TOKENS = 4096
@@ -90,7 +93,7 @@ def estimate(model: Model, layout: ModelLayout, request: PlanRequest, verdict: V
         for tokens in FIRST_TOKEN_PROMPTS
         if int(tokens) <= layout.ctx_size
     }
-    return Expectation(speed, ttft_s, guessed, offload_batch=work.best_offload_batch())
+    return Expectation(speed, ttft_s, guessed, offload_batch=work.best_offload_batch)
 
 
 def _band(middle: float, half: float) -> Range:
@@ -152,6 +155,7 @@ class _Work:
         seconds = whole * self._batch_s(batch) + (self._batch_s(rest) if rest else 0.0)
         return seconds + self._attention_s(tokens)
 
+    @cached_property
     def best_offload_batch(self) -> int | None:
         """The smallest batch for which fetching the host's experts is faster than computing them there.
 
@@ -171,7 +175,7 @@ class _Work:
             computing = self._flops(reads) * tokens / (rates.tflops * 1e12 * self._efficiency)
             reading = self._touched(reads, tokens) / (rates.memory_gbps * 1e9 * GPU_SHARE)
             seconds += max(computing, reading) + self._layers[index] * self._layer_s
-        threshold = self.best_offload_batch() or OFFLOAD_BATCH
+        threshold = self.best_offload_batch or OFFLOAD_BATCH
         return seconds + (self._bus_s(tokens) if self._fetcher and tokens >= threshold else self._cpu_s(tokens))
 
     def _bus_wins(self, tokens: int) -> bool:
@@ -206,7 +210,7 @@ class _Work:
             if self._reads[index].total:
                 yield index, device
 
-    @property
+    @cached_property
     def _fetcher(self) -> Device | None:
         """The GPU that fetches the host's weights for prompts; an RPC worker never does."""
         return next((device for _, device in self._busy() if device.backend != "rpc"), None)
@@ -259,10 +263,6 @@ def _host_of(request: PlanRequest) -> HostRates:
         return host
     gbps = host.memory_gbps if host.known else max(host.memory_gbps, shared * UNIFIED_SHARE)
     return replace(host, memory_gbps=gbps, bus_gbps=shared)
-
-
-UNIFIED_SHARE = 0.5
-"""What a CPU reads of memory that it shares with a GPU."""
 
 
 def _rates_of(device: Device) -> DeviceRates:

@@ -116,6 +116,14 @@ def read_bytes(path: Path) -> bytes:
     return raw
 
 
+def read_if_any(path: Path) -> str:
+    """The text of a small file of the system, without space around it; empty if it cannot be read."""
+    try:
+        return path.read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
 def write_json(path: Path, value: Any, *, private: bool = True) -> None:
     """Replace a file by this value as JSON, making its folder; the umask rules if not `private`. Raises OSError."""
     make_folder(path.parent, private=private)

@@ -144,7 +144,7 @@ def columns_of(width: int) -> int:
     return max(1, (width + GAP) // (COLUMN + GAP))
 
 
-def one_line(groups: Sequence[Group], width: int) -> Content:
+def gists(groups: Sequence[Group], width: int) -> Content:
     """The gist of the groups on one line; those that do not fit are left out."""
     shown = Content("")
     separator = Content("  ")

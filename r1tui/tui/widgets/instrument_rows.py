@@ -22,11 +22,11 @@ from r1tui.tui.widgets.instrument_layout import (
     columns_of,
     curve_row,
     facts_row,
+    gists,
     stack_row,
     text_row,
     words_row,
 )
-from r1tui.tui.widgets.instrument_layout import one_line as gists
 from r1tui.tui.widgets.quantities import (
     alarm,
     gib,

@@ -10,8 +10,7 @@ from r1tui.catalog.variants import Variant
 from r1tui.listing.overview import Group, MemoryNeeds, ModelEntry
 from r1tui.plan.verdict import Verdict
 from r1tui.text import shortened, size
-from r1tui.tui.widgets.gauges import Ink, bar, elided
-from r1tui.tui.widgets.transcript_rows import safe_text
+from r1tui.tui.widgets.gauges import Ink, bar, elided, one_line
 
 GROUPS: dict[Group, str] = {
     "here": "On this machine",
@@ -89,14 +88,14 @@ class Cells:
         variant = entry.variant
         cells = {
             "n": Text(str(number) if number is not None else "", self._color("accent"), no_wrap=True),
-            "name": self._fitted("name", f"{self._mark(entry)} {_one_line(variant.name)}"),
+            "name": self._fitted("name", f"{self._mark(entry)} {one_line(variant.name)}"),
             "size": self._fitted("size", self._size(entry)),
             "here": self._fitted("here", f"↓ {entry.here}" if entry.downloading else entry.here),
             "verdict": self._verdict(entry),
             "needs": self._needs(entry.needs),
             "tps": self._fitted("tps", self._speed(entry)),
             "bits": self._fitted("bits", f"{variant.bits:g}" if variant.bits is not None else ""),
-            "quality": self._fitted("quality", _one_line(variant.quality)),
+            "quality": self._fitted("quality", one_line(variant.quality)),
         }
         return {key: cells[key] for key in self._widths}
 
@@ -168,7 +167,3 @@ def memory(needs: MemoryNeeds) -> str:
 
 def _of(mib: float, total_mib: float) -> str:
     return f"{mib / 1024:.1f} of {size(total_mib * 2**20)}"
-
-
-def _one_line(text: str) -> str:
-    return safe_text(" ".join(text.split()))
