@@ -52,10 +52,10 @@ WIDE = {"n": 1, "name": 23, "size": 9, "here": 9, "verdict": 13, "needs": 13, "t
 def columns(room: int) -> dict[str, int]:
     """The widths of the columns that fit, by key, each with its gap; the name takes what is left."""
     for widths in (WIDE, MIDDLE, NARROW):
-        if (left := room - sum(widths.values()) - len(widths)) >= 0 or widths is NARROW:
-            extra = {"name": widths["name"] + max(0, min(left, 12))}
-            return {key: width + 1 for key, width in (widths | extra).items()}
-    raise AssertionError  # the narrowest is always taken
+        if (left := room - sum(widths.values()) - len(widths)) >= 0:
+            break
+    name = widths["name"] + max(0, min(left, 12))
+    return {key: width + 1 for key, width in (widths | {"name": name}).items()}
 
 
 class Cells:
