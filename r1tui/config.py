@@ -160,8 +160,9 @@ Use tkinter, math and the rest of the standard library only; work out the collis
 class UiSettings(Section, frozen=True):
     """Settings of the screen: looks and keys."""
 
-    theme: str = "r1-dark"
-    """r1-dark, -light, -ember, -contrast, -colorblind, -terminal (16 colours), one of Textual's, or your own."""
+    theme: str | None = None
+    """r1-dark, -light, -ember, -contrast, -colorblind, -terminal (16 colours), one of Textual's, or your own; None:
+    r1-dark, or r1-terminal where the terminal has no truecolor."""
     refresh_hz: Annotated[float, Meta(ge=0.5, le=30)] = 10.0
     """Most redraws per second of a running answer."""
     thinking_lines: Annotated[int, Meta(ge=0, le=20)] = 4

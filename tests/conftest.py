@@ -54,13 +54,15 @@ def _damages_of_this_test_alone() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
-    """A home folder and one for temporary files, in this process and its children: what a user has is not seen."""
+    """A home folder, one for temporary files, and a terminal of all colours, in this process and its children: what a
+    user has is not seen."""
     folders = [tmp_path_factory.mktemp(name) for name in ("me", "t")]
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
             patch.delenv(name, raising=False)
         for name, folder in zip(("HOME", "TMPDIR"), folders, strict=True):
             patch.setenv(name, str(folder))
+        patch.setenv("COLORTERM", "truecolor")
         patch.setattr(tempfile, "tempdir", None)  # asked for anew
         yield folders
 

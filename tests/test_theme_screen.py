@@ -56,6 +56,38 @@ async def test_what_was_chosen_last_counts_on_the_screen_or_in_the_config(tmp_pa
     assert started("nothing") == DEFAULT
 
 
+@pytest.mark.parametrize(
+    ("term", "colorterm", "tmux", "theme"),
+    [
+        ("xterm-256color", "truecolor", "", DEFAULT),
+        ("xterm-256color", "24bit", "", DEFAULT),
+        ("xterm-direct", "", "", DEFAULT),
+        ("screen-256color", "truecolor", "/tmp/tmux,1,0", DEFAULT),
+        ("tmux-256color", "truecolor", "/tmp/tmux,1,0", DEFAULT),
+        ("tmux-256color", "", "/tmp/tmux,1,0", TERMINAL),
+        ("xterm-256color", "", "", TERMINAL),
+        ("xterm", "", "", TERMINAL),
+        ("linux", "truecolor", "", TERMINAL),
+        ("screen", "truecolor", "", TERMINAL),
+        ("screen", "truecolor", "/tmp/tmux,1,0", TERMINAL),
+        ("screen.xterm-256color", "truecolor", "", TERMINAL),
+    ],
+)
+def test_who_chose_no_theme_has_the_terminal_s_own_colours_where_it_has_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str, colorterm: str, tmux: str, theme: str
+) -> None:
+    for name, value in (("TERM", term), ("COLORTERM", colorterm), ("TMUX", tmux)):
+        if value:
+            monkeypatch.setenv(name, value)
+        else:
+            monkeypatch.delenv(name, raising=False)
+    app = StillApp(tmp_path)
+    assert app.theme == theme
+    assert StillApp(tmp_path, Config(ui=UiSettings(theme="r1-light"))).theme == "r1-light"
+    keep_theme(app.paths.theme_choice, DEFAULT, None)
+    assert StillApp(tmp_path).theme == DEFAULT
+
+
 @pytest.mark.parametrize("content", [b"", b"\0", b"[1]", b'{"theme": 7}', b'{"theme": "r1-light"}'])
 def test_a_choice_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "theme.json"
@@ -189,6 +221,7 @@ async def test_nothing_is_painted_below_another_screen_and_all_of_it_after(
         ("{theme: r1-dark}", False, True, True),
         ("{theme: r1-terminal}", False, True, False),
         ("{theme: r1-light, slow_link: true}", False, True, False),
+        ("{slow_link: false}", False, True, True),
         ("{theme: r1-dark}", True, False, False),
         ("{theme: r1-terminal}", True, False, False),
     ],
@@ -196,7 +229,6 @@ async def test_nothing_is_painted_below_another_screen_and_all_of_it_after(
 def test_the_bytes_that_the_terminal_is_sent(
     paths: Paths, monkeypatch: pytest.MonkeyPatch, *, ui: str, no_color: bool, colours: bool, many: bool
 ) -> None:
-    monkeypatch.setenv("COLORTERM", "truecolor")
     if no_color:
         monkeypatch.setenv("NO_COLOR", "1")
     paths.config_file.parent.mkdir(parents=True)
@@ -210,3 +242,16 @@ def test_the_bytes_that_the_terminal_is_sent(
     styles = re.findall(rb"\x1b\[([0-9;]*)m", terminal.shown)
     assert any(map(COLOUR.search, styles)) == colours
     assert any(map(MANY.search, styles)) == many
+
+
+@pytest.mark.parametrize("term", ["screen", "linux", "xterm-256color"])
+def test_a_terminal_without_truecolor_is_sent_its_own_sixteen_colours(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, term: str
+) -> None:
+    monkeypatch.delenv("COLORTERM")
+    with Terminal("--attach", f"unix:{paths.run}/none.sock", term=term) as terminal:
+        terminal.wait_for("no server")
+        terminal.kill()
+    styles = re.findall(rb"\x1b\[([0-9;]*)m", terminal.shown)
+    assert any(map(COLOUR.search, styles))
+    assert not any(map(MANY.search, styles))

@@ -67,6 +67,19 @@ def test_text_stands_out(name: str) -> None:
             assert ratio >= wanted_contrast(name), f"{ink} on {ground}: {ratio:.2f}"
 
 
+@pytest.mark.parametrize("name", sorted(OURS.keys() - {TERMINAL}))
+def test_red_is_for_errors_alone(name: str) -> None:
+    for ink in INK[1:-1]:
+        hue = 360 * Color.parse(getattr(OURS[name], ink)).hsl.h
+        assert 20 < hue < 335, f"{ink}: {hue:.0f}°"
+
+
+def test_the_terminal_s_red_is_for_errors_alone() -> None:
+    theme = OURS[TERMINAL]
+    values = [*(getattr(theme, ink) for ink in INK), *theme.variables.values()]
+    assert [value for value in values if "red" in value] == [theme.error]
+
+
 def wanted_contrast(name: str) -> float:
     return 7.0 if name == "r1-contrast" else 4.5
 

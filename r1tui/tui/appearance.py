@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from textual.app import App
 from textual.filter import ANSIToTruecolor, LineFilter, NoColor
 
 from r1tui.tui.screens import later
-from r1tui.tui.themes import DEFAULT, TERMINAL, chosen_theme, keep_theme, load_themes
+from r1tui.tui.themes import TERMINAL, chosen_theme, default_theme, keep_theme, load_themes
 
 if TYPE_CHECKING:
     from r1tui.config import Config
@@ -27,16 +28,22 @@ class ThemedApp(App[None]):
     slow_link: bool = False
     """True if little is sent to the terminal."""
 
+    def __init__(self) -> None:
+        if os.environ.get("TERM", "").endswith("-direct"):  # which Rich takes for sixteen colours
+            os.environ.setdefault("COLORTERM", "truecolor")
+        super().__init__()
+
     def choose_theme(self) -> list[str]:
         """Set the theme before the first frame (a later change draws everything twice); return complaints."""
         themes, complaints = load_themes(self.paths.config / "themes")
         for theme in themes:
             self.register_theme(theme)
-        self._chosen = chosen_theme(self.paths.theme_choice, self.config.ui.theme)
+        default = default_theme(os.environ)
+        self._chosen = chosen_theme(self.paths.theme_choice, self.config.ui.theme) or default
         if self._chosen not in self.available_themes:
             names = ", ".join(sorted(self.available_themes))
             complaints.append(f"ui.theme: unknown theme {self._chosen!r}. Themes: {names}.")
-            self._chosen = DEFAULT
+            self._chosen = default
         self.slow_link = self.config.ui.slow_link
         if self.slow_link:
             self.animation_level = "none"

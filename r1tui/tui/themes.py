@@ -1,7 +1,7 @@
 """Themes as YAML, r1tui's own and the user's, checked so that a bad one is a message; and which one was chosen last."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,15 +113,29 @@ class ThemeChoice(msgspec.Struct, frozen=True):
     instead_of: str
 
 
-def chosen_theme(file: Path, configured: str) -> str:
-    """The choice, unless `ui.theme` was changed since or there is none. Never raises."""
+def chosen_theme(file: Path, configured: str | None) -> str | None:
+    """The choice, unless `ui.theme` was changed since or there is none; None where nothing was chosen. Never raises."""
     choice = read_json_if_any(file, ThemeChoice)
-    return choice.theme if choice is not None and choice.instead_of == configured else configured
+    return choice.theme if choice is not None and choice.instead_of == (configured or DEFAULT) else configured
 
 
-def keep_theme(file: Path, theme: str, configured: str) -> None:
+def keep_theme(file: Path, theme: str, configured: str | None) -> None:
     """Remember the choice. Raises OSError."""
-    write_json(file, ThemeChoice(theme, configured))
+    write_json(file, ThemeChoice(theme, configured or DEFAULT))
+
+
+def default_theme(environment: Mapping[str, str]) -> str:
+    """The theme of a user who chose none: the terminal's own colours where r1tui's would be rounded to others.
+
+    That is with 256 colours too, where the backgrounds become one. Behind SSH a terminal says more than 256 only by
+    COLORTERM or its name; GNU screen keeps the COLORTERM of its terminal and does not pass its colours on.
+    """
+    term = environment.get("TERM", "").lower()
+    in_screen = term.startswith("screen") and not environment.get("TMUX")
+    if in_screen or term in ("screen", "linux"):
+        return TERMINAL
+    colours = environment.get("COLORTERM", "").strip().lower()
+    return DEFAULT if colours in ("truecolor", "24bit") or term.endswith("-direct") else TERMINAL
 
 
 def _check_color(key: str, value: Any, *, ansi: bool) -> None:

@@ -40,7 +40,7 @@ Transcript {
     & > .transcript--string { color: $success; }
     & > .transcript--number { color: $accent; }
     & > .transcript--comment { color: $text-muted; text-style: italic; }
-    & > .transcript--deleted { color: $error; }
+    & > .transcript--deleted { color: $warning; }
     & > .transcript--inserted { color: $success; }
     & > .transcript--cursor { color: $primary; text-style: reverse; }
     & > .transcript--wrong { color: $error; text-style: reverse; }
