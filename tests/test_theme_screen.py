@@ -57,30 +57,29 @@ async def test_what_was_chosen_last_counts_on_the_screen_or_in_the_config(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("term", "colorterm", "tmux", "theme"),
+    ("environment", "theme"),
     [
-        ("xterm-256color", "truecolor", "", DEFAULT),
-        ("xterm-256color", "24bit", "", DEFAULT),
-        ("xterm-direct", "", "", DEFAULT),
-        ("screen-256color", "truecolor", "/tmp/tmux,1,0", DEFAULT),
-        ("tmux-256color", "truecolor", "/tmp/tmux,1,0", DEFAULT),
-        ("tmux-256color", "", "/tmp/tmux,1,0", TERMINAL),
-        ("xterm-256color", "", "", TERMINAL),
-        ("xterm", "", "", TERMINAL),
-        ("linux", "truecolor", "", TERMINAL),
-        ("screen", "truecolor", "", TERMINAL),
-        ("screen", "truecolor", "/tmp/tmux,1,0", TERMINAL),
-        ("screen.xterm-256color", "truecolor", "", TERMINAL),
+        ("TERM=xterm-256color COLORTERM=truecolor", DEFAULT),
+        ("TERM=xterm-256color COLORTERM=24bit", DEFAULT),
+        ("TERM=xterm-direct", DEFAULT),
+        ("TERM=screen-256color COLORTERM=truecolor TMUX=socket,1,0", DEFAULT),
+        ("TERM=tmux-256color COLORTERM=truecolor TMUX=socket,1,0", DEFAULT),
+        ("TERM=tmux-256color TMUX=socket,1,0", TERMINAL),
+        ("TERM=xterm-256color", TERMINAL),
+        ("TERM=xterm", TERMINAL),
+        ("TERM=linux COLORTERM=truecolor", TERMINAL),
+        ("TERM=screen COLORTERM=truecolor", TERMINAL),
+        ("TERM=screen COLORTERM=truecolor TMUX=socket,1,0", TERMINAL),
+        ("TERM=screen.xterm-256color COLORTERM=truecolor", TERMINAL),
     ],
 )
 def test_who_chose_no_theme_has_the_terminal_s_own_colours_where_it_has_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str, colorterm: str, tmux: str, theme: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, theme: str
 ) -> None:
-    for name, value in (("TERM", term), ("COLORTERM", colorterm), ("TMUX", tmux)):
-        if value:
-            monkeypatch.setenv(name, value)
-        else:
-            monkeypatch.delenv(name, raising=False)
+    for name in ("COLORTERM", "TMUX"):
+        monkeypatch.delenv(name, raising=False)
+    for variable in environment.split():
+        monkeypatch.setenv(*variable.split("="))
     app = StillApp(tmp_path)
     assert app.theme == theme
     assert StillApp(tmp_path, Config(ui=UiSettings(theme="r1-light"))).theme == "r1-light"
