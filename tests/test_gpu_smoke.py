@@ -24,11 +24,11 @@ def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
 def test_the_sections_that_need_no_card_run(llama_server: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = run("--engine", llama_server.parent, "--out", out, "--work", tmp_path / "work", "--smoke",
-               "--only", "facts,pool,grid", "--budget", "600")  # fmt: skip
+               "--only", "facts,program,pool,grid", "--budget", "600")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     kinds = [entry["kind"] for entry in logged]
-    assert kinds == ["list-devices", "list-devices", "pool", "grid"]
+    assert kinds == ["list-devices", "list-devices", "program", "pool", "grid"]
     by_kind = dict(zip(kinds, logged, strict=True))
     assert by_kind["pool"]["timings"]["error"] == ""
     assert by_kind["pool"]["timings"]["prompt_tps"] > 0

@@ -16,11 +16,13 @@ from r1tui.engine.make import build_engine
 from r1tui.errors import R1tuiError
 from r1tui.system.paths import Paths
 from tests.gpu.memory import facts, grid, oom, pool
+from tests.gpu.program import program, shared, small
 from tests.gpu.rig import Rig
 from tests.gpu.speed import full, graphs, hybrid, jit, nvml
 
 SECTIONS: dict[str, Callable[[Rig], None]] = {
-    section.__name__: section for section in (facts, pool, grid, full, hybrid, oom, nvml, graphs, jit)
+    section.__name__: section
+    for section in (facts, program, pool, full, oom, hybrid, grid, shared, nvml, graphs, small, jit)
 }
 LEAST_S = 30
 

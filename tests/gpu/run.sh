@@ -13,10 +13,10 @@ tar xJf .gpu/engine.tar.xz -C "$work/engine" &
 python3 -m pip install --quiet --no-index --no-deps --no-compile --target "$work/site" .gpu/wheels/*.whl
 wait
 
-folder_of() { find / -name "$1" -not -path '/proc/*' -print -quit 2>/dev/null | xargs -r dirname; }
-libraries=
-for library in libcublas.so.13 libcublasLt.so.13 libcudart.so.13; do libraries+=:$(folder_of "$library"); done
-export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}$libraries PYTHONPATH=$work/site:$PWD PYTHONUNBUFFERED=1
+wanted=(-name libcublas.so.13 -o -name libcublasLt.so.13 -o -name libcudart.so.13 -o -name cublas_v2.h)
+found=$(find / \( -path /proc -o -path /sys \) -prune -o \( "${wanted[@]}" \) -printf '%h\n' 2>/dev/null | sort -u) || true
+libraries=$(paste -sd: <<< "$found")
+export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:$libraries PYTHONPATH=$work/site:$PWD PYTHONUNBUFFERED=1
 
 # A binary that does not start there (an older C library) is built there, for which nvcc, cmake and ninja must be there.
 if ! "$work/engine/llama-server" --version; then
@@ -25,7 +25,7 @@ if ! "$work/engine/llama-server" --version; then
     cmake -S "$work/source" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
         -DGGML_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=native -DGGML_CUDA_NCCL=OFF -DGGML_CCACHE=OFF \
         -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_USE_PREBUILT_UI=OFF \
-        -DCMAKE_CUDA_FLAGS="-I$(folder_of cublas_v2.h)" > "$out/cmake.txt" 2>&1
+        -DCMAKE_CUDA_FLAGS="-I$(grep -m1 include <<< "$found")" > "$out/cmake.txt" 2>&1
     ninja -C "$work/build" llama-server llama-fit-params > "$out/ninja.txt" 2>&1
     cp "$work"/build/bin/llama-* "$work/engine/"
 fi
