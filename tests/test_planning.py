@@ -32,6 +32,7 @@ from r1tui.planning.corrected import ask_engine, by_the_engine, plan_here
 from r1tui.planning.devices import plan_devices
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.history import find_history_of, remember_answer
+from r1tui.planning.kept import AUTO
 from r1tui.planning.overrides import for_variant, override_rules
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import Subject
@@ -269,7 +270,7 @@ def test_rules_by_hand_come_from_the_plan_s_settings_or_the_server_s_arguments(p
     )
     variant = Variant("mine", file=Path("m.gguf"), extra_args=("--override-tensor=shexp=CUDA0",))
     devices = (Device("CUDA0", "cuda", 1000, 1000),)
-    request = for_variant(request_here(config, paths, None, devices=devices), config, variant)
+    request = for_variant(request_here(config, paths, None, devices=devices), config, variant, AUTO)
     assert request.overrides == (("shexp", "CUDA0"), ("exps", "CPU"), ("attn", "CUDA0"), (r"blk\.3\.", "CPU"))
 
 
@@ -278,7 +279,7 @@ def test_rules_by_hand_reach_the_server_before_the_plan_s_own(engine: Engine, pa
     model = tiny_r1()
     devices = (Device("RPC0", "rpc", 4096, 4096),)
     variant = variant_of_file(model)
-    request = for_variant(request_here(config, paths, engine, devices=devices), config, variant)
+    request = for_variant(request_here(config, paths, engine, devices=devices), config, variant, AUTO)
     made = make_plan(read_header(model), replace(request, settings=PlanSettings(n_gpu_layers=99, n_cpu_moe=1)))
     argv = server_argv(engine, variant, model, made, config, paths=paths)
     assert argv.count("--override-tensor") == 1
@@ -290,7 +291,7 @@ def test_rules_by_hand_reach_the_server_before_the_plan_s_own(engine: Engine, pa
 def test_arguments_by_hand_that_change_the_plan_are_named(paths: Paths, tiny_r1: TinyModel) -> None:
     config = Config(server=ServerSettings(extra_args=["-c 999", "--top-k", "5", "--no-kv-offload", "-ot", "exps=CPU"]))
     model = tiny_r1()
-    request = for_variant(request_here(config, paths, None, devices=()), config, variant_of_file(model))
+    request = for_variant(request_here(config, paths, None, devices=()), config, variant_of_file(model), AUTO)
     assert request.changed_by == ("-c 999", "--no-kv-offload")
     assert any(
         "change: -c 999, --no-kv-offload." in reason for reason in make_plan(read_header(model), request).reasons
@@ -300,7 +301,7 @@ def test_arguments_by_hand_that_change_the_plan_are_named(paths: Paths, tiny_r1:
 def test_a_rule_for_a_device_that_is_not_there_is_refused(paths: Paths) -> None:
     config = Config(plan=PlanSettings(override_tensors=["exps=CUDA7"]))
     with pytest.raises(UsageError) as caught:
-        for_variant(request_here(config, paths, None, devices=()), config, Variant("mine", file=Path("m.gguf")))
+        for_variant(request_here(config, paths, None, devices=()), config, Variant("mine", file=Path("m.gguf")), AUTO)
     assert "CUDA7" in caught.value.cause
 
 

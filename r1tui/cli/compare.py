@@ -12,6 +12,7 @@ from r1tui.config import Config, Strategy
 from r1tui.errors import R1tuiError
 from r1tui.messages import NO_SPEED, Range
 from r1tui.plan import Plan, PlanRequest, make_plan
+from r1tui.planning.kept import AUTO, ModelSettings
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.sketched import plan_sketched, sketch_of
 from r1tui.planning.subject import find_subject
@@ -54,8 +55,11 @@ def cost_of(plan: Plan | None, price_per_hour: float | None) -> Range | None:
     return Range(*(float(f"{price_per_hour / 3600 * 1000 / tps:.2g}") for tps in (high, low)))
 
 
-def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, paths: Paths) -> list[ComparedPlan]:
-    """A row for each variant and strategy that makes a difference; asks no network."""
+def compare(
+    variants: Iterable[Variant], request: PlanRequest, config: Config, paths: Paths, given: ModelSettings
+) -> list[ComparedPlan]:
+    """A row for each variant and strategy that makes a difference; asks no network. Settings kept for a model, which
+    would make the strategies alike, do not count."""
     rows: list[ComparedPlan] = []
     for variant in variants:
         try:
@@ -69,9 +73,9 @@ def compare(variants: Iterable[Variant], request: PlanRequest, config: Config, p
             continue
         all_of_them = STRATEGIES if header.n_experts else STRATEGIES[1:]
         wanted = (request.settings.strategy,) if request.settings.strategy != "auto" else all_of_them
-        ruled = for_variant(request, config, variant)
+        ruled = for_variant(request, config, variant, AUTO, given)
         for strategy in wanted if request.devices else ("auto",):
-            asked = replace(ruled, settings=msgspec.structs.replace(request.settings, strategy=strategy))
+            asked = replace(ruled, settings=msgspec.structs.replace(ruled.settings, strategy=strategy))
             made = make_plan(header, asked) if subject else plan_sketched(header, variant, asked)
             rows.append(ComparedPlan(variant, strategy, made, sketched=subject is None))
     return rows

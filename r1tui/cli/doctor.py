@@ -36,6 +36,7 @@ from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Status
 from r1tui.plan import make_plan
 from r1tui.planning.held import HeldMemory
+from r1tui.planning.kept import find_kept
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import find_subject
@@ -182,7 +183,8 @@ def _plan(context: Context, now: Status) -> dict[str, Any]:
         return {"none": "no server was started, and the config's model is not on this machine"}
     engine = find_engine(context.config.engine, context.paths)
     request = request_here(context.config, context.paths, engine, HeldMemory.by(now))
-    plan = make_plan(subject.header, for_variant(request, context.config, variant))
+    kept = find_kept(variant, context.config, context.paths)
+    plan = make_plan(subject.header, for_variant(request, context.config, variant, kept))
     summary: dict[str, Any] = msgspec.to_builtins(plan.summary(variant.name, str(subject.model)))
     return summary
 

@@ -1,5 +1,6 @@
 """`r1tui plan`: what would run where, and why."""
 
+import shlex
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import plan_elsewhere, plan_here
 from r1tui.planning.devices import devices_here, imagined_devices, is_one_memory
 from r1tui.planning.held import HeldMemory
+from r1tui.planning.kept import AUTO, ModelSettings, find_kept, keep
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import imagined_host, request_here
 from r1tui.planning.sketched import plan_sketched, sketch_subject
@@ -52,6 +54,7 @@ _NAMES: dict[DeviceBackend, str] = {"cuda": "CUDA", "hip": "ROCm", "vulkan": "Vu
     "--price", type=click.FloatRange(min=0, min_open=True), metavar="PER_HOUR", help="Show the cost of answers."
 )
 @click.option("--compare", "comparing", is_flag=True, help="Compare strategies for all variants, or for VARIANT.")
+@click.option("--forget", is_flag=True, help="Drop the settings that were kept for VARIANT on the screen.")
 @json_option
 @pass_context
 def plan(
@@ -68,6 +71,7 @@ def plan(
     exact: bool,
     price: float | None,
     comparing: bool,
+    forget: bool,
     as_json: bool,
     **wishes: Any,
 ) -> None:
@@ -75,7 +79,9 @@ def plan(
     config = context.config
     if rpc is not None:
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, rpc=_addresses(rpc)))
-    config = msgspec.structs.replace(config, plan=_settings(config.plan, wishes))
+    if (strategy := wishes.pop("strategy")) is not None:
+        config = msgspec.structs.replace(config, plan=msgspec.structs.replace(config.plan, strategy=strategy))
+    given = _given(wishes)
     engine = find_engine(config.engine, context.paths)
     if vram is None and (unified or gpu_backend):
         raise UsageError(f"{'--unified' if unified else '--gpu-backend'} says what --vram is.", "Add --vram.")
@@ -95,15 +101,18 @@ def plan(
         raise UsageError(f"--price {price:g} is not a price.", "Give what an hour costs, such as --price 2.5.")
     if comparing and exact:
         raise UsageError("--exact was given together with --compare.", "Plan one variant exactly.")
+    if forget:
+        keep(needed_variant(context, variant, model), AUTO, config, context.paths)
     if comparing:
         chosen = wanted_variant(context, variant, model)
-        rows = compare([chosen] if chosen else load_catalog(config), request, config, context.paths)
+        rows = compare([chosen] if chosen else load_catalog(config), request, config, context.paths, given)
         _show_comparison(rows, price, as_json=as_json)
         return
     target = needed_variant(context, variant, model)
     what_if = vram is not None or ram is not None
     if exact and what_if:
         raise UsageError("--exact uses the real devices.", "Remove --vram and --ram.")
+    request = for_variant(request, config, target, find_kept(target, config, context.paths), given)
     made, subject = _planned(target, context.paths, config, engine, request, held=held, what_if=what_if, exact=exact)
     argv = server_argv(engine, target, subject.model, made, config, paths=context.paths, header=subject.header)
     if as_json:
@@ -113,6 +122,9 @@ def plan(
     click.echo(plain(f"{target.title}  ({subject.model}{'' if subject.on_disk else ', not downloaded yet'})"))
     for line in table(made):
         click.echo(plain(line))
+    if request.kept:
+        name = f"--model {shlex.quote(model)}" if model else target.name
+        click.echo(plain(f"- `r1tui plan {name} --forget` drops your settings."))
     if price is not None:
         cost = cost_of(made, price)
         said = f"cost {rough(*cost)}" if cost else "have an unknown cost: the speed is unknown"
@@ -131,7 +143,6 @@ def _planned(
     exact: bool,
 ) -> tuple[Plan, Subject]:
     """The plan and its model; by size and published dimensions where the hub that has the header is out of reach."""
-    request = for_variant(request, config, target)
     check = partial(check_architecture, engine=engine, settings=config.engine)
     try:
         subject = find_subject(target, paths, config, fetch=True, check_architecture=check)
@@ -187,13 +198,13 @@ def _show_comparison(rows: list[ComparedPlan], price: float | None, *, as_json: 
         click.echo(plain(line))
 
 
-def _settings(settings: PlanSettings, wishes: dict[str, Any]) -> PlanSettings:
-    """The config's wishes with the command line's in front of them."""
+def _given(wishes: dict[str, Any]) -> ModelSettings:
+    """The command line's wishes, which come before those kept for the model and the config's."""
     names = {"ctx": "ctx_size", "cache_type": "cache_type_k"}
     given = {names.get(key, key): value for key, value in wishes.items() if value is not None}
     if "cache_type_k" in given:
         check_setting(PlanSettings, "cache_type_k", given["cache_type_k"], "--cache-type")
-    return msgspec.structs.replace(settings, **given)
+    return ModelSettings(**given)
 
 
 def _numbers(text: str) -> list[float]:

@@ -32,6 +32,7 @@ from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import plan_here
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.history import remember_load
+from r1tui.planning.kept import find_kept
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.subject import subject_of
@@ -271,7 +272,8 @@ class Launch:
         subject = subject_of(self.variant, model)
         check_architecture(subject.header.architecture, engine, config.engine)
         held = HeldMemory.by(supervisor.status(self._paths))  # it is stopped before this one starts
-        request = for_variant(request_here(config, self._paths, engine, held), config, self.variant)
+        kept = find_kept(self.variant, config, self._paths)
+        request = for_variant(request_here(config, self._paths, engine, held), config, self.variant, kept)
         plan = plan_here(subject, request, engine, self._paths, config.server.rpc, held=held)
         if not plan.can_start:
             raise R1tuiError(

@@ -22,6 +22,7 @@ from r1tui.plan.history import run_of_plan
 from r1tui.plan.verdict import IN_MEMORY
 from r1tui.planning.held import HeldMemory
 from r1tui.planning.history import find_history_of
+from r1tui.planning.kept import find_kept
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import request_here
 from r1tui.planning.sketched import sketch_of
@@ -235,18 +236,20 @@ def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search
         progress=progress_of(variant, paths, config) if found is None else None,
         listed_age_s=known.age_s if known else None,
     )
+    kept = find_kept(variant, config, paths)
     try:
         subject = find_subject(variant, paths, config, search=search)
         if subject is None:
             sketch = sketch_of(variant, paths) if variant.shape else None
-            return replace(entry, sketch=make_plan(sketch, for_variant(request, config, variant)) if sketch else None)
+            planned = make_plan(sketch, for_variant(request, config, variant, kept)) if sketch else None
+            return replace(entry, sketch=planned)
         check_architecture(subject.header.architecture, engine, config.engine)
         history = find_history_of(paths, subject.file, engine.server) if engine else None
     except UnknownArchitectureError as error:
         return replace(entry, problem=error.cause, verdict="no")
     except R1tuiError as error:
         return replace(entry, problem=error.cause)
-    plan = make_plan(subject.header, replace(for_variant(request, config, variant), history=history))
+    plan = make_plan(subject.header, replace(for_variant(request, config, variant, kept), history=history))
     run = history.run_of(run_of_plan(plan.summary(), plan.arguments()).layout) if history else None
     measured_tps = median(run.answer_tps) if run and run.answer_tps else None
     size_gib = subject.header.size_bytes / 2**30

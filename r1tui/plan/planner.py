@@ -91,12 +91,15 @@ class _Planner:
         if layout.ctx_size < wanted:
             self._reasons.append(f"The context is {layout.ctx_size:,} tokens instead of {wanted:,}: no room for more.")
         self._reasons += explain.spare(layout, wanted, self._header.n_ctx_train, self._settings.ctx_max)
-        self._reasons += explain.shortage(verdict, usage, self._request)
+        shortage = explain.shortage(verdict, usage, self._request)
+        self._reasons += shortage
         self._reasons += explain.learned(self._devices, self._model.answers, layout)
         self._reasons += explain.large_pools(self._devices, usage)
         self._reasons += explain.shared_memory(self._devices)
         self._reasons += explain.changed(self._request.changed_by)
-        return replace(self._result(strategy, layout, usage, cache, verdict), why=why)
+        if self._request.kept:
+            self._reasons.append(f"With your settings for this model: {', '.join(self._request.kept)}.")
+        return replace(self._result(strategy, layout, usage, cache, verdict), why=why, shortage=tuple(shortage))
 
     def _search_layout(self, strategy: Strategy, wanted: ModelLayout) -> tuple[ModelLayout, Verdict]:
         layout, verdict = self._solve(strategy, wanted)

@@ -83,6 +83,8 @@ class PlanRequest:
     """Hand-written -ot rules: a regular expression for tensors' names, and the device or `CPU`."""
     changed_by: tuple[str, ...] = ()
     """The user's own arguments for llama-server that take the place of the plan's."""
+    kept: tuple[str, ...] = ()
+    """Settings kept for this model that come before the config's, for people."""
     rates: HostRates | None = None
     """None: nothing was measured."""
     history: PlanHistory | None = None

@@ -63,6 +63,8 @@ class Plan:
     source: Source = "estimate"
     margins_mib: tuple[int, ...] = ()
     """Left free on each device."""
+    shortage: tuple[str, ...] = ()
+    """The reasons that name what is too small."""
     why: tuple[str, ...] = ()
     """The reasons that are of the search for the layout."""
     answers: tuple[EngineAnswer, ...] = ()

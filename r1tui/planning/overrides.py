@@ -4,15 +4,25 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
+
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import UsageError
 from r1tui.plan import PlanRequest
+from r1tui.planning.kept import AUTO, ModelSettings
 from r1tui.server.command import Option, parse_options
 
 
-def for_variant(request: PlanRequest, config: Config, variant: Variant) -> PlanRequest:
-    """The request with the -ot rules that the variant's arguments, the server's or the plan's settings have.
+def for_variant(
+    request: PlanRequest,
+    config: Config,
+    variant: Variant,
+    kept: ModelSettings,
+    given: ModelSettings = AUTO,
+) -> PlanRequest:
+    """The request with the model's settings, those `given` by flags before those `kept` for it, and with the -ot rules
+    that the variant's arguments, the server's or the plan's settings have.
 
     Raises UsageError for what is no rule, and for a device that is not there.
     """
@@ -27,7 +37,13 @@ def for_variant(request: PlanRequest, config: Config, variant: Variant) -> PlanR
             raise UsageError(f"-ot {pattern}={where}: unknown device.", f"Devices: {', '.join([*names, 'CPU'])}.")
     arguments = (*variant.extra_args, *config.server.extra_args)
     changes = [one for one in parse_options(arguments, "extra_args") if one.subject in PLANNED]
-    return replace(request, overrides=rules, changed_by=tuple(" ".join((one.flag, *one.values)) for one in changes))
+    counts = msgspec.structs.replace(kept, **dict.fromkeys(given.chosen))
+    return replace(
+        given.over(kept).apply_to(request),
+        overrides=rules,
+        changed_by=tuple(" ".join((one.flag, *one.values)) for one in changes),
+        kept=counts.words(),
+    )
 
 
 PLANNED = frozenset({

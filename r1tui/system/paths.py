@@ -60,6 +60,8 @@ class Paths:
     download_rate = _PathIn("state", "download-rate.json")
     theme_choice = _PathIn("state", "theme.json")
     sampling_choices = _PathIn("state", "sampling.json")
+    model_settings = _PathIn("state", "model-settings.json")
+    """Context, layers, cache types and threads that the user set for a model."""
     prompt = _PathIn("state", "prompt")
     """Texts of the prompt, sent or not; private."""
     conversations = _PathIn("state", "conversations")
