@@ -329,7 +329,7 @@ async def test_the_list_of_models_names_the_variable(
     monkeypatch.setenv(name, FOR_THE_HUB[name])
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
-        app.to_mine()
+        await app.to_mine(pilot)
         await until(pilot, lambda: app.cell("verdict") == "? ")
         await pilot.press("r")
         await until(pilot, lambda: any(name in text for text in app.told))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 from textual.widgets import DataTable, Label, Static
 
 from r1tui.catalog.variants import Catalog, Variant
@@ -15,10 +16,11 @@ from r1tui.config import Config, VariantSettings
 from r1tui.hub.local.folders import NoRoomError
 from r1tui.hub.local.found import find_model
 from r1tui.listing.overview import ModelEntry, overview
-from r1tui.listing.recommend import Surroundings
+from r1tui.listing.recommend import Recommendation, Surroundings
 from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import Status
+from r1tui.planning import request
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.controllers.models import ModelController
@@ -34,6 +36,17 @@ from tests.tui_rig import opened, until
 
 REPO = "acme/Tiny-R1-GGUF"
 MINE = Config(variants={"mine": VariantSettings(title="Mine", repo=REPO, pattern="*Q8_0*")})
+
+
+ROOMY = Machine("CPU", 8, 8, 64 << 30, 60 << 30, Nvidia(()), ())
+"""Without a GPU, and with memory to spare."""
+
+
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verdicts are for a machine of the tests' own, whatever else runs on this one."""
+    monkeypatch.setattr(request, "detect_machine", lambda: ROOMY)
+    monkeypatch.setattr(models, "detect_machine", lambda: ROOMY)
 
 
 @pytest.fixture
@@ -62,8 +75,9 @@ class Listening(R1App):
         table = self.screen.query_one(DataTable)
         table.move_cursor(row=table.get_row_index(name))
 
-    def to_mine(self) -> None:
-        """The cursor on `mine`."""
+    async def to_mine(self, pilot: Pilot[None]) -> None:
+        """The cursor on `mine`, once it is listed."""
+        await until(pilot, lambda: isinstance(self.screen, ModelsScreen) and "mine" in self.rows())
         self.to("mine")
 
     def rows(self) -> list[str]:
@@ -76,18 +90,68 @@ class Listening(R1App):
         return str(self.screen.query_one("ModelsScreen > Vertical > Label", Label).render())
 
 
+async def welcome(app: R1App, pilot: Pilot[None]) -> WelcomeScreen:
+    """The first list of models, once it is there."""
+    await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
+    assert isinstance(app.screen, WelcomeScreen)
+    return app.screen
+
+
 async def test_a_key_asks_the_hub_and_the_verdict_is_exact(hub: Hub, paths: Paths) -> None:
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
-        assert isinstance(app.screen, ModelsScreen)
+        await app.to_mine(pilot)
         await until(pilot, lambda: app.cell("verdict") == "? ")
-        app.to_mine()
         await pilot.press("r")
         await until(pilot, lambda: app.cell("verdict") == "✓ RAM")
         assert app.cell("size").strip()
         assert app.cell("here") == ""
         await until(pilot, lambda: "GiB RAM" in app.detail() and "Size from the hub" in app.detail())
         assert find_model(app.services.models.catalog.find("mine"), paths, MINE) is None
+
+
+@pytest.fixture
+def may_advise(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Set when the first list may give its advice."""
+    event = threading.Event()
+    monkeypatch.setattr(models, "detect_machine", lambda: event.wait(60) and ROOMY)
+    yield event
+    event.set()
+
+
+async def test_advice_and_keys_heed_a_cursor_that_moved_just_now(
+    hub: Hub, paths: Paths, may_advise: threading.Event
+) -> None:
+    app = Listening(paths)
+    async with opened(app, (80, 24)) as pilot:
+        screen, catalog = await welcome(app, pilot), app.services.models.catalog
+        await until(pilot, lambda: app.rows()[0].startswith("-"))  # all are looked at
+        await app.to_mine(pilot)  # the screen has no event of it yet
+        screen._tell_advice("This machine", Recommendation(catalog.find("llama-8b"), "It fits."))
+        assert screen.check_action("ask_hub", ())
+        screen.action_ask_hub()
+        assert "Reading mine from the hub…" in app.told
+        await until(pilot, lambda: app.cell("verdict") == "✓ RAM")
+        assert "Mine" in app.detail()
+        may_advise.set()
+
+
+async def test_advice_leaves_a_cursor_that_came_back_to_the_first_model(
+    hub: Hub, paths: Paths, may_advise: threading.Event
+) -> None:
+    app = Listening(paths)
+    async with opened(app, (80, 24)) as pilot:
+        screen = await welcome(app, pilot)
+        await until(pilot, lambda: app.rows()[0].startswith("-"))  # all are looked at
+        first, row = app.detail(), screen.cursor
+        await pilot.press("down")
+        await until(pilot, lambda: app.detail() != first)
+        await pilot.press("up")
+        await until(pilot, lambda: app.detail() == first)
+        may_advise.set()
+        await until(pilot, lambda: screen.recommended is not None)
+        await pilot.pause()
+        assert (screen.cursor, app.detail()) == (row, first)
 
 
 async def test_a_list_that_is_left_while_it_looks_ends_in_silence(
@@ -104,9 +168,9 @@ async def test_a_list_that_is_left_while_it_looks_ends_in_silence(
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
         await until(pilot, looked.is_set)
+        await app.to_mine(pilot)
         screen = app.screen
         assert isinstance(screen, ModelsScreen)
-        app.to_mine()
         await until(pilot, lambda: "Checking…" in app.detail())
         assert "Not on this machine" not in app.detail()
         await app.pop_screen()
@@ -120,7 +184,7 @@ async def test_a_refusal_of_the_hub_is_told_with_its_remedy_and_the_list_stays(h
     hub.repositories[REPO].refusal = (403, "GatedRepo")
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
-        app.to_mine()
+        await app.to_mine(pilot)
         await until(pilot, lambda: app.cell("verdict") == "? ")
         await pilot.press("r")
         await until(pilot, lambda: any("Accept the licence" in text for text in app.told))
@@ -136,6 +200,7 @@ async def test_a_key_is_there_where_it_does_something_for_the_model_at_the_curso
     app = Listening(paths)
     app.config = Config(variants={**MINE.variants, "own": VariantSettings(file=str(tiny_r1()))})
     async with opened(app, (80, 24)) as pilot:
+        await app.to_mine(pilot)
         await until(pilot, lambda: app.cell("here") == "on disk")
         offered = {}
         for name in ("demo", "r1-iq1_s", "mine", "own"):
@@ -157,8 +222,7 @@ async def test_a_key_deletes_after_a_question(hub: Hub, paths: Paths) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(hub.repositories[REPO].files[file.name])
     async with opened(app, (80, 24)) as pilot:
-        await until(pilot, lambda: app.cell("here") == "on disk")
-        app.to_mine()
+        await app.to_mine(pilot)
         await until(pilot, lambda: str(file) in app.detail())
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
@@ -177,8 +241,7 @@ async def test_a_key_deletes_after_a_question(hub: Hub, paths: Paths) -> None:
 async def test_the_details_have_their_room_at_every_size(hub: Hub, paths: Paths, size: tuple[int, int]) -> None:
     app = Listening(paths)
     async with opened(app, size) as pilot:
-        await until(pilot, lambda: "mine" in app.screen.query_one(DataTable).rows)
-        app.to_mine()
+        await app.to_mine(pilot)
         await until(pilot, lambda: "Mine" in app.detail())
         table, details = app.screen.query_one(DataTable), app.screen.query_one("ModelsScreen > Vertical > Label")
         assert details.region.bottom <= size[1] - 2
@@ -195,17 +258,15 @@ async def test_a_model_that_no_variant_means_has_a_row_and_can_be_taken(
     own.symlink_to(tiny_r1())
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
-        screen = app.screen
-        assert isinstance(screen, ModelsScreen)
-        table = screen.query_one(DataTable)
-        await until(pilot, lambda: name in table.rows)
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and name in app.rows())
+        table = app.screen.query_one(DataTable)
         app.to(name)
         await until(pilot, lambda: str(own) in app.detail())
         assert str(table.get_cell(name, "verdict")) == "✓ RAM"
         assert str(table.get_cell(name, "name")) == "  anoth…-long-name"
         taken: list[Variant | None] = []
         await app.push_screen(ModelsScreen(app.services.models.catalog, app.config, app.paths, Status), taken.append)
-        await until(pilot, lambda: name in app.screen.query_one(DataTable).rows)
+        await until(pilot, lambda: name in app.rows())
         app.to(name)
         await until(pilot, lambda: str(own) in app.detail())
         await pilot.press("enter")
@@ -221,8 +282,7 @@ async def test_without_a_model_one_is_recommended_and_enter_brings_it_up(
     brought: list[tuple[str, bool]] = []
     monkeypatch.setattr(ModelController, "launch", lambda _, variant, replace: brought.append((variant.name, replace)))
     async with opened(app, (80, 24)) as pilot:
-        screen = app.screen
-        assert isinstance(screen, WelcomeScreen)
+        screen = await welcome(app, pilot)
         await until(pilot, lambda: screen.recommended is not None)
         said = str(screen.query_one("#welcome", Static).render())
         assert "This machine: " in said
@@ -269,8 +329,7 @@ async def test_with_a_model_here_the_list_is_shown_with_this_machine_and_no_advi
     app = Listening(paths)
     app.config = Config(variants={"mine": VariantSettings(file=str(tiny_r1()))})
     async with opened(app, (120, 40)) as pilot:
-        screen = app.screen
-        assert isinstance(screen, WelcomeScreen)
+        screen = await welcome(app, pilot)
         await until(pilot, lambda: "This machine: " in str(screen.query_one("#welcome", Static).render()))
         assert screen.recommended is None
         assert "Enter starts it" in str(screen.query_one("#welcome", Static).render())

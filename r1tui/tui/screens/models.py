@@ -61,7 +61,9 @@ class ModelsScreen(TableScreen[Variant]):
         self._others: list[Variant] = []
         """Models on this machine that are none of the catalog's."""
         self._under: str | None = self._current if self._current in {one.name for one in catalog} else None
-        """The name of the model under the cursor."""
+        """The name of the model under the cursor, as of `_follow`."""
+        self._is_moved = self._under is not None
+        """True once the cursor is where the user wants it."""
         self._numbered: list[Variant] = []
         """Those that a digit takes, in their order."""
         self._is_grouped = False
@@ -84,8 +86,8 @@ class ModelsScreen(TableScreen[Variant]):
         """Fill the table anew, with the cursor on the model that it was on."""
         if not self._is_open:
             return
-        table = self.query_one(DataTable)
-        self._under = name = self._named_at(table.cursor_row) or self._under
+        self._follow()
+        table, name = self.query_one(DataTable), self._under
         table.clear(columns=True)
         cells = self._cells = self._cells_now()
         has_vram = any(one.needs is not None and one.needs.vram_total_mib for one in self._entries.values())
@@ -240,7 +242,24 @@ class ModelsScreen(TableScreen[Variant]):
             self.refresh_bindings()
 
     def _under_cursor(self) -> Variant | None:
+        self._follow()
         return self._variant(self._under)
+
+    def _follow(self) -> None:
+        """Learn where the user moved the cursor: the table tells it later than the next key or result may come.
+
+        Over the name of a group it goes on in the direction that it came from.
+        """
+        table, under = self.query_one_optional(DataTable), self._under
+        if table is None:  # not composed yet
+            return
+        row = table.cursor_row
+        if row < table.row_count and self._named_at(row) is None:
+            before = table.get_row_index(under) if under is not None and under in table.rows else -1
+            row += 1 if before < row or row == 0 else -1
+            table.move_cursor(row=row)
+        if (name := self._named_at(row)) not in (None, under):
+            self._under, self._is_moved = name, True
 
     def _variant(self, name: str | None) -> Variant | None:
         return next((one for one in (*self._catalog, *self._others) if one.name == name), None)
@@ -249,19 +268,8 @@ class ModelsScreen(TableScreen[Variant]):
         """The model's entry."""
         return self._entries.get(variant.name) or ModelEntry(variant, None, variant.size_gib, None)
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        """Go on over the name of a group, in the direction that the cursor came from."""
-        name, table = event.row_key.value, self.query_one(DataTable)
-        if name is None or name not in table.rows or table.cursor_row != event.cursor_row:
-            return
-        if name.startswith(HEADING):
-            under = self._under
-            before = table.get_row_index(under) if under is not None and under in table.rows else -1
-            step = 1 if before < event.cursor_row or event.cursor_row == 0 else -1
-            table.move_cursor(row=event.cursor_row + step)
-        else:
-            self._under = name
-            self._show_detail()
+    def on_data_table_row_highlighted(self) -> None:
+        self._show_detail()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if (variant := self._variant(event.row_key.value)) is not None:
@@ -348,8 +356,9 @@ class WelcomeScreen(ModelsScreen):
             entry = self._entries.get(advice.variant.name)
             if entry is not None and entry.plan is None and advice.variant.repo is not None:
                 said.append(in_keys(" <variants.ask_hub> estimates its speed.", self.app))
-            table = self.query_one(DataTable)
-            if self.recommended is None and self._under in (None, next(iter(self._catalog)).name):  # not moved yet
+            self._follow()
+            if self.recommended is None and not self._is_moved:
+                table, self._under = self.query_one(DataTable), advice.variant.name
                 table.move_cursor(row=table.get_row_index(advice.variant.name))
             self.recommended = advice.variant.name
         self.query_one("#welcome", Static).update(said)
