@@ -1,4 +1,4 @@
-"""How the list of conversations tells those apart that have one name."""
+"""The list of conversations: those of one name, pages, and the cursor, which stays where it is."""
 
 import re
 from pathlib import Path
@@ -9,9 +9,10 @@ from textual.widgets import DataTable, Label
 from r1tui.chat.answer import Answer
 from r1tui.chat.store import Store
 from r1tui.system.paths import Paths
+from r1tui.tui.screens import conversations
 from tests.store_rig import said, whole
-from tests.test_conversations_screen import Listening, keep, listed
-from tests.tui_rig import opened
+from tests.test_conversations_screen import Listening, keep, listed, names
+from tests.tui_rig import opened, until
 
 LABEL = "ConversationsScreen > Vertical > Label"
 
@@ -46,3 +47,35 @@ def test_the_last_question_is_the_one_at_the_end_of_the_shown_path(tmp_path: Pat
         (found,) = [listed for listed in store.search("long") if listed.id == "c1"]
         assert found.last_question.startswith("b long long")
         assert len(found.last_question) <= 200
+
+
+async def test_the_cursor_stays_where_it_is_among_what_was_found(paths: Paths) -> None:
+    asked = ("Fish?", "Old birds?", "Big birds?", "Small birds?")
+    keep(paths, *(said(question, question) for question in asked))
+    app = Listening(paths)
+    async with opened(app) as pilot:
+        screen = await listed(app, pilot, *reversed(asked))
+        await pilot.press("slash", *"birds", "enter")
+        await until(pilot, lambda: len(names(app)) == 3)
+        found = names(app)
+        await pilot.press("down", "d")
+        await listed(app, pilot, found[0], found[2])
+        assert screen.cursor == 1
+        await pilot.press("d")
+        await listed(app, pilot, found[0])
+
+
+async def test_thousands_are_read_a_page_at_a_time(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversations, "PAGE", 10)
+    keep(paths, *(said(f"c{number}", f"number {number}") for number in range(25)))
+    app = Listening(paths)
+    everything = [f"number {number}" for number in reversed(range(25))]
+    async with opened(app, (80, 24)) as pilot:
+        await listed(app, pilot, *everything[:10])
+        await pilot.press("ctrl+end")
+        await until(pilot, lambda: names(app) == everything[:20])
+        await pilot.press("ctrl+end")
+        await until(pilot, lambda: names(app) == everything)
+        assert app.screen.query_one(DataTable).cursor_row == 19
+        await pilot.press("slash", *"numb")
+        await until(pilot, lambda: names(app) == everything[:10])

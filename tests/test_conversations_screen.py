@@ -20,7 +20,6 @@ from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.remedies import in_keys
-from r1tui.tui.screens import conversations
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.conversations import ConversationsScreen
 from r1tui.tui.screens.dialogs import AskScreen, LineScreen, SaveScreen
@@ -113,7 +112,9 @@ async def test_what_is_typed_is_searched_for_and_the_passage_is_shown(app: Liste
         assert "No matches" in str(screen.query_one("ConversationsScreen > Vertical > Label", Label).render())
         await pilot.press("escape")
         await until(pilot, lambda: names(app) == list(ALL))
-        await pilot.press("slash", *"HERON", "enter", "enter")
+        await pilot.press("slash", *"HERON", "enter")
+        await until(pilot, lambda: names(app) == ["What is a heron?"])
+        await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         await until(pilot, lambda: app.chat.conversation.id == "c2")
 
@@ -285,22 +286,6 @@ async def test_one_that_is_shown_to_be_read_only_is_exported_and_stays_when_it_c
         await pilot.press("d")
         await listed(app, pilot, "Fish?", "Why birds?")
         assert app.chat.conversation.exchanges == []
-
-
-async def test_thousands_are_read_a_page_at_a_time(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversations, "PAGE", 10)
-    keep(paths, *(said(f"c{number}", f"number {number}") for number in range(25)))
-    app = Listening(paths)
-    everything = [f"number {number}" for number in reversed(range(25))]
-    async with opened(app, (80, 24)) as pilot:
-        await listed(app, pilot, *everything[:10])
-        await pilot.press("ctrl+end")
-        await until(pilot, lambda: names(app) == everything[:20])
-        await pilot.press("ctrl+end")
-        await until(pilot, lambda: names(app) == everything)
-        assert app.screen.query_one(DataTable).cursor_row == 19
-        await pilot.press("slash", *"numb")
-        await until(pilot, lambda: names(app) == everything[:10])
 
 
 async def test_an_empty_conversation_is_not_kept(app: Listening, paths: Paths) -> None:

@@ -1,7 +1,6 @@
 """A download on the screen: begun, paused, gone on with, left and come back to, given up."""
 
-from collections.abc import Callable, Iterator
-from time import monotonic
+from collections.abc import Iterator
 
 import pytest
 from textual.pilot import Pilot
@@ -19,9 +18,9 @@ from r1tui.tui.screens.models import ModelsScreen
 from r1tui.tui.widgets.download_rows import DownloadView, download_rows
 from r1tui.tui.widgets.gauges import SHADES
 from tests.hub_server import REPO, Hub
+from tests.tui_rig import until
 
 VARIANT = Variant(f"hf:{REPO}:Q8_0", "Tiny R1", repo=REPO, pattern="*Q8_0*")
-PATIENCE_S = 60.0
 HALF_WAY_BYTES = 12 << 20
 
 
@@ -32,14 +31,6 @@ def app(hub: Hub, paths: Paths) -> Iterator[R1App]:
     stops.clear()
     yield R1App(paths, Config())
     assert download_job(VARIANT, paths).stop()
-
-
-async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
-    """Wait for a fact."""
-    deadline_s = monotonic() + PATIENCE_S
-    while not fact():
-        assert monotonic() < deadline_s, "it did not happen"
-        await pilot.pause(0.02)
 
 
 stops: list[str] = []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from textual import events
-from textual.widgets import DataTable, Label, Static
+from textual.widgets import Label, Static
 
 from r1tui.catalog.variants import variant_of_file
 from r1tui.config import Config, ServerSettings, UiSettings, VariantSettings
@@ -29,7 +29,7 @@ from r1tui.tui.widgets.stages import Stages
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
 from tests.screen_rig import StillApp
-from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, until
+from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, to_model, until
 
 __all__ = ["config"]
 
@@ -93,10 +93,7 @@ async def test_keys_switch_models_and_the_conversation_stays(paths: Paths, confi
     own = {name: VariantSettings(title=name, file=str(path)) for name, path in models.items()}
     app = R1App(paths, Config(engine=config.engine, server=config.server, variants=own))
     async with opened(app) as pilot:
-        assert isinstance(app.screen, ModelsScreen)
-        table = app.screen.query_one(DataTable)
-        await until(pilot, lambda: "first" in table.rows)
-        table.move_cursor(row=table.get_row_index("first"))
+        await to_model(app, pilot, "first")
         await pilot.press("enter")
         await ready(app, pilot, "first")
         first = await ask(app, pilot, "who?")

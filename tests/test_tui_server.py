@@ -23,11 +23,10 @@ from r1tui.tui.app import R1App
 from r1tui.tui.remedies import format_remedies, to_go_on
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.dialogs import AskScreen
-from r1tui.tui.screens.models import ModelsScreen
 from r1tui.tui.widgets.stages import Stages
 from tests.conftest import TinyModel
 from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready
-from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, until
+from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, to_model, until
 
 __all__ = ["config"]
 
@@ -132,8 +131,7 @@ async def test_a_server_that_was_long_loading_is_neither_stopped_nor_replaced_un
 
         async def to_two() -> None:
             await pilot.press("f2")
-            await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
-            app.screen.query_one(DataTable).move_cursor(row=app.screen.query_one(DataTable).get_row_index("two"))
+            await to_model(app, pilot, "two")
 
         async def from_the_list() -> None:
             await to_two()

@@ -8,7 +8,6 @@ import httpx2
 import msgspec
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import DataTable
 
 from r1tui.catalog.variants import Variant
 from r1tui.cli import run
@@ -26,7 +25,7 @@ from tests.hub_server import Hub, Repository
 from tests.odd_server import odd_server
 from tests.socks_server import no_proxies
 from tests.test_variants_screen import Listening
-from tests.tui_rig import config, opened, until
+from tests.tui_rig import config, opened, to_model, until
 
 __all__ = ["config"]
 
@@ -329,7 +328,7 @@ async def test_the_list_of_models_names_the_variable(
     monkeypatch.setenv(name, FOR_THE_HUB[name])
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
-        await app.to_mine(pilot)
+        await to_model(app, pilot, "mine")
         await until(pilot, lambda: app.cell("verdict") == "? ")
         await pilot.press("r")
         await until(pilot, lambda: any(name in text for text in app.told))
@@ -359,9 +358,7 @@ async def test_a_model_that_cannot_be_brought_up_names_the_variable(
     paths.config_file.write_bytes(msgspec.json.encode(config))
     app = R1App(paths, config)
     async with opened(app, (120, 40)) as pilot:
-        table = app.screen.query_one(DataTable)
-        await until(pilot, lambda: "mine" in table.rows)
-        table.move_cursor(row=table.get_row_index("mine"))
+        await to_model(app, pilot, "mine")
         await pilot.press("enter")
         await seen(app, pilot, name)
 

@@ -32,7 +32,7 @@ from r1tui.tui.widgets.key_line import KeyLine
 from tests.conftest import TinyModel
 from tests.hub_server import Hub, Repository
 from tests.screen_rig import ENTRIES
-from tests.tui_rig import opened, until
+from tests.tui_rig import opened, to_model, until
 
 REPO = "acme/Tiny-R1-GGUF"
 MINE = Config(variants={"mine": VariantSettings(title="Mine", repo=REPO, pattern="*Q8_0*")})
@@ -75,11 +75,6 @@ class Listening(R1App):
         table = self.screen.query_one(DataTable)
         table.move_cursor(row=table.get_row_index(name))
 
-    async def to_mine(self, pilot: Pilot[None]) -> None:
-        """The cursor on `mine`, once it is listed."""
-        await until(pilot, lambda: isinstance(self.screen, ModelsScreen) and "mine" in self.rows())
-        self.to("mine")
-
     def rows(self) -> list[str]:
         """The keys of the rows from above, `-` before the name of a group."""
         keys = [str(row.key.value) for row in self.screen.query_one(DataTable).ordered_rows]
@@ -100,7 +95,7 @@ async def welcome(app: R1App, pilot: Pilot[None]) -> WelcomeScreen:
 async def test_a_key_asks_the_hub_and_the_verdict_is_exact(hub: Hub, paths: Paths) -> None:
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
-        await app.to_mine(pilot)
+        await to_model(app, pilot, "mine")
         await until(pilot, lambda: app.cell("verdict") == "? ")
         await pilot.press("r")
         await until(pilot, lambda: app.cell("verdict") == "✓ RAM")
@@ -126,7 +121,7 @@ async def test_advice_and_keys_heed_a_cursor_that_moved_just_now(
     async with opened(app, (80, 24)) as pilot:
         screen, catalog = await welcome(app, pilot), app.services.models.catalog
         await until(pilot, lambda: app.rows()[0].startswith("-"))  # all are looked at
-        await app.to_mine(pilot)  # the screen has no event of it yet
+        await to_model(app, pilot, "mine")  # the screen has no event of it yet
         screen._tell_advice("This machine", Recommendation(catalog.find("llama-8b"), "It fits."))
         assert screen.check_action("ask_hub", ())
         screen.action_ask_hub()
@@ -168,7 +163,7 @@ async def test_a_list_that_is_left_while_it_looks_ends_in_silence(
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
         await until(pilot, looked.is_set)
-        await app.to_mine(pilot)
+        await to_model(app, pilot, "mine")
         screen = app.screen
         assert isinstance(screen, ModelsScreen)
         await until(pilot, lambda: "Checking…" in app.detail())
@@ -184,7 +179,7 @@ async def test_a_refusal_of_the_hub_is_told_with_its_remedy_and_the_list_stays(h
     hub.repositories[REPO].refusal = (403, "GatedRepo")
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
-        await app.to_mine(pilot)
+        await to_model(app, pilot, "mine")
         await until(pilot, lambda: app.cell("verdict") == "? ")
         await pilot.press("r")
         await until(pilot, lambda: any("Accept the licence" in text for text in app.told))
@@ -200,7 +195,7 @@ async def test_a_key_is_there_where_it_does_something_for_the_model_at_the_curso
     app = Listening(paths)
     app.config = Config(variants={**MINE.variants, "own": VariantSettings(file=str(tiny_r1()))})
     async with opened(app, (80, 24)) as pilot:
-        await app.to_mine(pilot)
+        await to_model(app, pilot, "mine")
         await until(pilot, lambda: app.cell("here") == "on disk")
         offered = {}
         for name in ("demo", "r1-iq1_s", "mine", "own"):
@@ -222,7 +217,7 @@ async def test_a_key_deletes_after_a_question(hub: Hub, paths: Paths) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(hub.repositories[REPO].files[file.name])
     async with opened(app, (80, 24)) as pilot:
-        await app.to_mine(pilot)
+        await to_model(app, pilot, "mine")
         await until(pilot, lambda: str(file) in app.detail())
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
@@ -241,7 +236,7 @@ async def test_a_key_deletes_after_a_question(hub: Hub, paths: Paths) -> None:
 async def test_the_details_have_their_room_at_every_size(hub: Hub, paths: Paths, size: tuple[int, int]) -> None:
     app = Listening(paths)
     async with opened(app, size) as pilot:
-        await app.to_mine(pilot)
+        await to_model(app, pilot, "mine")
         await until(pilot, lambda: "Mine" in app.detail())
         table, details = app.screen.query_one(DataTable), app.screen.query_one("ModelsScreen > Vertical > Label")
         assert details.region.bottom <= size[1] - 2
@@ -258,16 +253,14 @@ async def test_a_model_that_no_variant_means_has_a_row_and_can_be_taken(
     own.symlink_to(tiny_r1())
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and name in app.rows())
+        await to_model(app, pilot, name)
         table = app.screen.query_one(DataTable)
-        app.to(name)
         await until(pilot, lambda: str(own) in app.detail())
         assert str(table.get_cell(name, "verdict")) == "✓ RAM"
         assert str(table.get_cell(name, "name")) == "  anoth…-long-name"
         taken: list[Variant | None] = []
         await app.push_screen(ModelsScreen(app.services.models.catalog, app.config, app.paths, Status), taken.append)
-        await until(pilot, lambda: name in app.rows())
-        app.to(name)
+        await to_model(app, pilot, name)
         await until(pilot, lambda: str(own) in app.detail())
         await pilot.press("enter")
         await until(pilot, lambda: bool(taken))

@@ -8,6 +8,7 @@ from time import monotonic
 import msgspec
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import DataTable
 
 from r1tui.chat.answer import Answer
 from r1tui.config import Config, EngineSettings, ServerSettings
@@ -15,6 +16,7 @@ from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui import questions
 from r1tui.tui.app import R1App
+from r1tui.tui.screens.models import ModelsScreen
 from r1tui.tui.widgets.prompt import Prompt
 
 THINK = "Hm, 日本 and 🦙.\n"
@@ -37,11 +39,28 @@ def config(llama_server: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
+    """Wait for a fact; what was on the screen instead is told."""
     deadline_s, pause_s = monotonic() + PATIENCE_S, 0.01
     while not fact():
-        assert monotonic() < deadline_s, "it did not happen"
+        assert monotonic() < deadline_s, f"it did not happen; on the screen was\n{on_screen(pilot)}"
         await pilot.pause(pause_s)
         pause_s = min(pause_s * 1.2, 0.1)
+
+
+def on_screen(pilot: Pilot[None]) -> str:
+    """The screen's rows as text."""
+    return "\n".join(strip.text.rstrip() for strip in pilot.app.screen._compositor.render_strips())
+
+
+async def to_model(app: R1App, pilot: Pilot[None], name: str) -> None:
+    """The cursor of the list of models on one of them, once it is listed."""
+
+    def is_listed() -> bool:
+        return isinstance(app.screen, ModelsScreen) and name in app.screen.query_one(DataTable).rows
+
+    await until(pilot, is_listed)
+    table = app.screen.query_one(DataTable)
+    table.move_cursor(row=table.get_row_index(name))
 
 
 @asynccontextmanager

@@ -62,8 +62,9 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
 
     @dataclass
     class Found(Message):
-        """Posted with search results: `more` beside the listed ones; `is_whole` without another page."""
+        """Posted with results of a search: `more` beside the listed ones; `is_whole` without another page."""
 
+        wanted: str
         listed: list[ConversationSummary]
         more: bool
         is_whole: bool
@@ -76,7 +77,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         self._listed: list[ConversationSummary] = []
         self._whole = False
         """True if there are no more than are listed."""
-        self._wanted = ""
+        self._wanted = self._found_for = ""
         self._unread: R1tuiError | None = None
         """Why the list could not be read; then what is listed may be past, and an empty list says nothing."""
 
@@ -104,7 +105,8 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
             found = await self._saved.read(lambda store: store.search(wanted, PAGE))
         else:
             found = await self._saved.read(lambda store: store.newest(limit, offset))
-        self.post_message(self.Found(found, more, is_whole=bool(wanted.strip()) or len(found) < limit))
+        is_whole = bool(wanted.strip()) or len(found) < limit
+        self.post_message(self.Found(wanted, found, more, is_whole))
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
         """Show that the list could not be read, as long as it cannot."""
@@ -115,12 +117,15 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
 
     @on(Found)
     def _found(self, message: Found) -> None:
+        if message.wanted != self._wanted:  # another search has begun
+            return
         self._unread = None
-        cursor = self.cursor
-        kept = self._listed[cursor].id if cursor < len(self._listed) and not self._wanted else ""
+        is_first, self._found_for = self._wanted not in ("", self._found_for), self._wanted
+        cursor, under = self.cursor, self._under_cursor()
         self._listed = [*self._listed, *message.listed] if message.more else message.listed
         self._whole = message.is_whole
-        self._fill(next((n for n, one in enumerate(self._listed) if one.id == kept), 0 if self._wanted else cursor))
+        ids = [one.id for one in self._listed]
+        self._fill(0 if is_first else ids.index(under.id) if under is not None and under.id in ids else cursor)
 
     def _fill(self, cursor: int) -> None:
         table = self.query_one(DataTable)
