@@ -10,7 +10,7 @@ from r1tui.config import Config, UiSettings
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
-from r1tui.tui.screens.overlays import KeysScreen, PanelScreen, ThemeScreen
+from r1tui.tui.screens.overlays import ThemeScreen
 from r1tui.tui.themes import DEFAULT, TERMINAL, chosen_theme, keep_theme
 from tests.bench.replay import Replay, Script
 from tests.ptys import Terminal
@@ -188,30 +188,6 @@ async def test_a_slow_link_is_said_for_as_long_as_it_is_one(tmp_path: Path, size
         for there in (False, True):
             await pilot.press("f10")
             await until(pilot, lambda there=there: said() is there)  # type: ignore[misc]
-
-
-@pytest.mark.parametrize("on_top", [KeysScreen, PanelScreen])
-async def test_nothing_is_painted_below_another_screen_and_all_of_it_after(
-    paths: Paths, tmp_path: Path, on_top: type
-) -> None:
-    async def on_token(number: int) -> None:
-        """Nothing to note."""
-
-    server = await Replay(Script(0, 100_000, tps=200.0), on_token).serve(tmp_path / "s.sock")
-    app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{tmp_path}/s.sock"))
-    async with server, opened(app) as pilot:
-        answer = await ask(app, pilot, "hi")
-        await until(pilot, lambda: bool(answer.content))
-        assert app.chat.is_current
-        await pilot.press("f1" if on_top is KeysScreen else "ctrl+o")
-        await until(pilot, lambda: isinstance(app.screen, on_top))
-        assert app.screen is not app.chat
-        await until(pilot, lambda before=answer.tokens: answer.tokens > before + 100)  # type: ignore[misc]
-        await pilot.press("escape")
-        await until(pilot, lambda: app.chat.is_current)
-        word = answer.content.text.split()[-6].strip("`*|.,")
-        transcript = app.chat.widgets.transcript
-        await until(pilot, lambda: word in "".join(transcript.render_line(y).text for y in range(30)))
 
 
 @pytest.mark.parametrize(

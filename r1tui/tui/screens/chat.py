@@ -17,6 +17,7 @@ from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
 from r1tui.tui import messages
+from r1tui.tui.beneath import Beneath
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.widgets.composer import Composer
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from r1tui.tui.widgets.transcript import Transcript
 
 
-class ChatScreen(Guarded, Screen[None]):
+class ChatScreen(Guarded, Beneath, Screen[None]):
     """Its controllers own what is going on, its widgets show it."""
 
     DEFAULT_CSS = """
@@ -64,12 +65,6 @@ class ChatScreen(Guarded, Screen[None]):
     def conversation(self) -> Conversation:
         """The shown conversation."""
         return self.conversations.shown
-
-    @property
-    def is_current(self) -> bool:
-        """True if it paints. Below another screen Textual would paint all of that one for each message that comes here,
-        so only where the other is there to look at this one."""
-        return self.is_active or (super().is_current and getattr(self.app.screen, "shows_below", False))
 
     def compose(self) -> ComposeResult:
         yield self.instruments

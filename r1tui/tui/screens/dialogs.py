@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 from r1tui.chat.export import write_file
 from r1tui.errors import R1tuiError
 from r1tui.text import plain
+from r1tui.tui.beneath import Beneath
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.questions import Choice
@@ -25,7 +26,7 @@ from r1tui.tui.widgets.still_input import StillInput
 from r1tui.tui.widgets.transcript_rows import safe_text
 
 
-class Dialog(Guarded, ModalScreen[ScreenResultType | None]):
+class Dialog(Guarded, Beneath, ModalScreen[ScreenResultType | None]):
     """A box over the chat; None when the user goes back."""
 
     DEFAULT_CSS = """
@@ -115,7 +116,7 @@ class AsksLine(Dialog[ScreenResultType]):
         raise NotImplementedError
 
 
-class SearchScreen(Screen[ScreenResultType]):
+class SearchScreen(Beneath, Screen[ScreenResultType]):
     """Has a line to search with and the widget of what is `FOUND`; going back ends the search first."""
 
     FOUND: ClassVar[type[Widget]]

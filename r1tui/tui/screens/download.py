@@ -17,6 +17,7 @@ from r1tui.hub.download.staging import discard, download_job, unfinished
 from r1tui.system.jobs import r1tui_command
 from r1tui.system.paths import Paths
 from r1tui.text import size
+from r1tui.tui.beneath import Beneath
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.messages import DownloadEnded, DownloadReported
@@ -51,7 +52,7 @@ class Download(Rows):
         return download_rows(self.view, width, height, self.ink)
 
 
-class DownloadScreen(Guarded, Screen[Variant | None]):
+class DownloadScreen(Guarded, Beneath, Screen[Variant | None]):
     """Follows the download of a variant, whoever began it; the answer is the variant when it is to be brought up."""
 
     BINDINGS = bindings_of("download")

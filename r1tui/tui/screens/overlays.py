@@ -12,12 +12,12 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES, Theme
-from textual.timer import Timer
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from r1tui.chat.typed import cleaned
 from r1tui.text import one_line
+from r1tui.tui.beneath import Beneath
 from r1tui.tui.commands import SHARED, Command, bindings_of
 from r1tui.tui.keymap import keys_of
 from r1tui.tui.remedies import in_keys
@@ -27,7 +27,6 @@ from r1tui.tui.widgets.instruments import Board
 from r1tui.tui.widgets.key_line import KeyLine
 
 KEYS_WIDTH = 20
-SHOWN_S = 1.0
 
 
 class PromptsScreen(Dialog[str]):
@@ -114,12 +113,6 @@ class ThemeScreen(Dialog[str]):
     """
     BINDINGS = bindings_of("theme")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.shows_below = False
-        """True if the screen below paints: only for as long as it takes to change its clothes."""
-        self._showing: Timer | None = None
-
     def compose(self) -> ComposeResult:
         themes = self.app.available_themes.values()
         ours = [_option(theme) for theme in themes if theme.name not in BUILTIN_THEMES]
@@ -137,14 +130,7 @@ class ThemeScreen(Dialog[str]):
     @on(OptionList.OptionHighlighted)
     def _show(self, message: OptionList.OptionHighlighted) -> None:
         if message.option_id is not None and message.option_id != self.app.theme:
-            self.shows_below = True
             self.app.theme = message.option_id
-            if self._showing is not None:
-                self._showing.stop()
-            self._showing = self.set_timer(SHOWN_S, self._shown)
-
-    def _shown(self) -> None:
-        self.shows_below = False
 
     @on(OptionList.OptionSelected)
     def _keep(self, message: OptionList.OptionSelected) -> None:
@@ -221,7 +207,7 @@ class FiguresScreen(Dialog[None]):
             yield Static(table)
 
 
-class PanelScreen(Screen[None]):
+class PanelScreen(Beneath, Screen[None]):
     """All that is known of server, answer, GPUs and machine; the chat collects it meanwhile."""
 
     DEFAULT_CSS = """
