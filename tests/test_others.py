@@ -43,7 +43,7 @@ def test_the_command_lists_them_with_a_verdict_and_they_run_by_their_path(
 ) -> None:
     blob = put_in_ollama(home / ".ollama/models", "registry.ollama.ai/library/tiny/1b", tiny_r1().read_bytes())
     (listed,) = json.loads(r1tui("variants", "--json").stdout)["others"]
-    assert (listed["name"], listed["path"], listed["verdict"]) == ("tiny:1b", str(blob), "cpu")
+    assert (listed["name"], listed["path"], listed["exact"]) == ("tiny:1b", str(blob), True)
     assert str(blob) in r1tui("variants").stdout
     answered = r1tui("chat", "--model", blob, "hi")
     assert answered.returncode == 0, answered.stderr

@@ -13,11 +13,13 @@ from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local import folders
 from r1tui.listing.overview import ModelEntry, overview
 from r1tui.messages import Status
+from r1tui.planning import request
 from r1tui.planning.history import remember_answer
 from r1tui.system.paths import Paths
 from r1tui.text import duration
 from tests.conftest import TinyModel
 from tests.hub_server import Hub, Repository
+from tests.roomy import ROOMY
 
 
 def look(variant: Variant, config: Config, paths: Paths) -> ModelEntry:
@@ -26,8 +28,9 @@ def look(variant: Variant, config: Config, paths: Paths) -> ModelEntry:
 
 
 def test_a_measured_speed_takes_the_place_of_the_expected_one(
-    paths: Paths, empty_home: Path, llama_server: Path, tiny_r1: TinyModel
+    paths: Paths, empty_home: Path, llama_server: Path, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(request, "detect_machine", lambda: ROOMY)
     config = Config(engine=EngineSettings(source=str(llama_server)))
     engine = build_engine(config.engine, paths, print)
     variant = Variant("mine", file=tiny_r1())

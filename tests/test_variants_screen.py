@@ -31,15 +31,12 @@ from r1tui.tui.screens.models import ModelsScreen, WelcomeScreen
 from r1tui.tui.widgets.key_line import KeyLine
 from tests.conftest import TinyModel
 from tests.hub_server import Hub, Repository
+from tests.roomy import ROOMY
 from tests.screen_rig import ENTRIES
 from tests.tui_rig import opened, to_model, until
 
 REPO = "acme/Tiny-R1-GGUF"
 MINE = Config(variants={"mine": VariantSettings(title="Mine", repo=REPO, pattern="*Q8_0*")})
-
-
-ROOMY = Machine("CPU", 8, 8, 64 << 30, 60 << 30, Nvidia(()), ())
-"""Without a GPU, and with memory to spare."""
 
 
 @pytest.fixture(autouse=True)
