@@ -109,6 +109,9 @@ KEYS = {
     "prompts.back": "escape",
     "sampling.back": "escape",
     "sampling.reset": "ctrl+r",
+    "sampling.page": "pagedown,pageup",
+    "settings.apply": "enter",
+    "settings.auto": "ctrl+r",
     "sampling.up": "up",
     "sampling.down": "down",
     "switch.change": "space,enter,right",
@@ -285,7 +288,8 @@ async def test_what_cannot_be_done_now_is_said(tmp_path: Path) -> None:
 
 
 def test_no_key_means_two_things_from_the_start() -> None:
-    takes_turns = [("chat.continue", "chat.again")] * 2 + [("conversations.to_list", "list.down")]
+    takes_turns = [("chat.continue", "chat.again")] * 2
+    takes_turns += [("sampling.reset", "settings.auto"), ("conversations.to_list", "list.down")]
     assert [(first.id, second.id) for _, first, second in clashes({})] == takes_turns
 
 

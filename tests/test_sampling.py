@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from textual.pilot import Pilot
-from textual.widget import Widget
 from textual.widgets import Input
 
 from r1tui.chat.choices import SamplingChoices
@@ -20,8 +19,8 @@ from r1tui.system.files import take_damages
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.screens.models import WelcomeScreen
-from r1tui.tui.screens.sampling import SamplingScreen, Switch
+from r1tui.tui.screens.sampling import SamplingScreen
+from r1tui.tui.widgets.switch import Switch
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
 from tests.odd_server import odd_server, refused
@@ -259,22 +258,6 @@ async def test_the_thinking_row_is_live_only_where_the_template_has_a_switch(
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: answer.state == "done")
         assert (answer.thinking.text, answer.content.text) == ("", ANSWER)
-
-
-async def test_what_needs_a_restart_is_named_with_its_place_and_fits_a_small_screen(paths: Paths) -> None:
-    app = R1App(paths, Config())
-    async with opened(app, (80, 24)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
-        await pilot.press("escape")
-        await until(pilot, lambda: app.screen is app.chat)
-        screen = await panel(app, pilot)
-        restart = screen.query_one("#restart")
-        told = str(restart.render())
-        assert "plan.ctx_size" in told
-        assert str(app.paths.config_file) in told.replace("\n", "")
-        await pilot.pause()
-        assert isinstance(restart.parent, Widget)
-        assert restart.parent.content_region.contains_region(restart.region)
 
 
 async def test_a_server_that_says_nothing_of_its_template_leaves_the_switch_alone() -> None:

@@ -28,9 +28,14 @@ def is_legacy_deepseek(header: Header) -> bool:
     return header.architecture == "deepseek2" and not header.mla
 
 
+def needs_one_type(header: Header) -> bool:
+    """True if K and V are one cache, of one type."""
+    return header.mla or header.architecture == COMPRESSED
+
+
 def choose_cache(header: Header, settings: PlanSettings, backends: frozenset[str]) -> CacheChoice:
     """The user's types where the model can have them, else the best that it can."""
-    if header.mla or header.architecture == COMPRESSED:
+    if needs_one_type(header):
         return _for_one_type(settings)
     if is_legacy_deepseek(header):
         return _for_legacy(settings, backends)

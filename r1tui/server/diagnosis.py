@@ -25,7 +25,7 @@ from r1tui.remedies import (
 from r1tui.text import plain
 
 EVIDENCE_LINES = 6
-_LESS_MEMORY = (Advice("A smaller `plan.ctx_size` or a smaller model needs less."), ListModels())
+_LESS_MEMORY = (Advice("A smaller context (`plan.ctx_size`) or a smaller model needs less."), ListModels())
 
 
 Kind = Literal["gpu_memory", "memory", "lasting", "passing"]

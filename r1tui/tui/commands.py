@@ -108,9 +108,10 @@ _TABLE: tuple[Command, ...] = (
         Command("chat.prompts", "f12", "Prompts", "do('views', 'prompts')", "Choose a prompt from the config.",
                 synonyms="library templates examples presets snippets"),
         Command("chat.sampling", "ctrl+s", "Sampling", "do('views', 'sampling')",
-                "Set temperature, seed, token limits and other sampling values for the next answers.",
+                "Set temperature, seed, token limits and other sampling values for the next answers; "
+                "on the second page context, layers, experts, cache and threads.",
                 synonyms="temperature top_p top-p min_p min-p seed max_tokens limit budget settings options parameters "
-                "random thinking"),
+                "random thinking context ctx layers experts gpu offload cache kv threads restart"),
     ),
     *_under(
         "Answers",
@@ -307,6 +308,14 @@ _TABLE: tuple[Command, ...] = (
                 short="Back"),
         Command("sampling.reset", "ctrl+r", "Reset to config", "reset", "Use the config's values for this model again.",
                 short="Reset to config", always=True),
+        Command("sampling.page", "pagedown,pageup", "Other page", "page",
+                "Show the other page: sampling, or what needs a restart: context, layers, experts, cache, threads.",
+                short="Other page", display="pgdn", rank=OWN_RANK - 1, always=True),
+        Command("settings.apply", "enter", "Apply and restart", "apply",
+                "Keep the settings for this model and restart it with them; asks where something would be lost.",
+                short="Apply", always=True),
+        Command("settings.auto", "ctrl+r", "Back to auto", "auto",
+                "Empty all fields of the second page: the plan chooses.", short="Back to auto", always=True),
         Command("sampling.up", "up", "Previous field", "app.focus_previous", "Go to the previous field."),
         Command("sampling.down", "down", "Next field", "app.focus_next", "Go to the next field."),
         Command("switch.change", "space,enter,right", "Change", "turn(1)", "Show the next value."),
@@ -357,6 +366,7 @@ FOCUSED_ON = {
     "prompt": ("chat",),
     "transcript": ("chat",),
     "switch": ("sampling",),
+    "settings": ("sampling",),
     "list": ("variants", "conversations"),
 }
 """The widgets that share their keys with screens while they have the focus; the selection takes all for itself."""

@@ -77,6 +77,15 @@ def replace(wanted: Variant, loss: str) -> Decision:
     return Decision(f"{loss} Start {wanted.name} instead?", [Choice("s", "switch", f"Stop it and start {wanted.name}")])
 
 
+def apply(name: str, loss: str, *, runs: bool) -> Decision:
+    """The question whether to `restart` a model that `runs` with other settings, or to use them `later`."""
+    later = Choice("k", "later", "Keep them for the next start")
+    if not runs:
+        return Decision(f"{loss} Keep these settings for {name}?", [later])
+    restart = Choice("r", "restart", f"Stop {name} and restart it with these settings")
+    return Decision(f"{loss} Restart {name} with these settings?", [restart, later])
+
+
 def fetch(variant: Variant) -> Decision:
     """The question whether to fetch and start a large model (`launch`), or `only` fetch it."""
     text = f"{variant.name} is not on this machine: {variant.size_gib or 0.0:,.0f} GiB to download."
@@ -98,4 +107,4 @@ def little_room(room: ContextBudget, *, goes_on: bool = False) -> Decision:
             Choice("n", "new", "Ask it in a new chat, with an empty context"),
         ]
     said = f"{begins} the prompt takes {room}; {room.left:,} are left for {rest}."
-    return Decision(f"{said} {less} or a larger plan.ctx_size leaves more.", choices)
+    return Decision(f"{said} {less} or a larger context (<chat.sampling>, then <sampling.page>) leaves more.", choices)

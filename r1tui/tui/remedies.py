@@ -35,7 +35,8 @@ from r1tui.remedies import (
 from r1tui.tui.keymap import key_of
 
 MORE_ROOM = (
-    "<chat.new> starts a new chat. Or ask less, delete exchanges, or set a larger plan.ctx_size and restart the model."
+    "<chat.new> starts a new chat. Or ask less, delete exchanges, or set a larger context "
+    "(<chat.sampling>, then <sampling.page>)."
 )
 ASKS_ANEW = "<chat.select>, then <select.anew>, asks again"
 """Asks the question again whose answer can be continued."""

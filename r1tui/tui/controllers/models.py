@@ -1,9 +1,11 @@
 """The model that runs, comes up, or has failed to: launching, switching, cancelling, going back."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textual.worker import Worker
 
@@ -18,6 +20,9 @@ from r1tui.tui.remedies import say
 from r1tui.tui.services.local_models import LocalModels
 from r1tui.tui.services.server import ServerMonitor
 from r1tui.tui.services.session import Session
+
+if TYPE_CHECKING:
+    from r1tui.tui.services.trials import Trials
 
 LAUNCH = "The launch"
 SWITCHING = "Switching models"
@@ -173,7 +178,8 @@ class ModelController:
     def launch(self, variant: Variant, *, replace: bool) -> None:
         """Start the model; with `replace` in place of the running one."""
         if replace and self.ready and self.status is not None:
-            self.replaced = self._models.running(self.status)
+            before = self._models.running(self.status)
+            self.replaced = before if before is not None and before.name != variant.name else None
         self.last = variant
         self._bring_up(self._launcher.launch(variant, replace=replace))
 
@@ -274,12 +280,54 @@ class ModelController:
 
         With `asks` the user decides about any server that runs.
         """
-        now, chat = self._monitor.refresh(), self._session.chat
-        others = await chat.others_answers()
-        loss = questions.loss(now, answers=chat.answer_id is not None, others_answer=others > 0)
+        now, loss = self._monitor.refresh(), await self._find_loss()
         if not loss and asks and now.running:
             loss = f"{now.variant or 'A model'} is already running."
         return not loss or await self._view.decide(question(loss)) is not None
+
+    async def _find_loss(self) -> str:
+        """Losses if the server stops, in sentences."""
+        now, chat = self._monitor.refresh(), self._session.chat
+        others = await chat.others_answers()
+        return questions.loss(now, answers=chat.answer_id is not None, others_answer=others > 0)
+
+    @property
+    def adjustable(self) -> Variant | None:
+        """The model whose settings can be changed: the one that runs, else the last."""
+        status = self._monitor.status
+        return (self._models.running(status) if status.running else None) or self.last
+
+    def trials(self) -> Trials | None:
+        """That model's settings; None where there is no model."""
+        variant = self.adjustable
+        return self._models.trials(variant) if variant is not None else None
+
+    @property
+    def server(self) -> Status:
+        """The server's status, as it was last seen."""
+        return self._monitor.status
+
+    def runs(self, variant: Variant) -> bool:
+        """True if the server has this model, loaded or not yet."""
+        running = self._models.running(now) if (now := self._monitor.refresh()).running else None
+        return running is not None and running.name == variant.name
+
+    async def apply(self, variant: Variant, keep: Callable[[], Coroutine[Any, Any, None]], misfit: str) -> bool:
+        """Have settings of a model kept by `keep`, and restart it with them if it runs; False: the user went back.
+
+        The user decides where something is lost with the restart, or where the settings do not fit.
+        """
+        runs, choice = self.runs(variant), "restart"
+        said = f"{misfit} {await self._find_loss() if runs else ''}".strip()
+        if said:
+            choice = await self._view.decide(questions.apply(variant.name, said, runs=runs)) or ""
+        if choice:
+            await keep()
+        if choice == "restart" and self.runs(variant):
+            self.launch(variant, replace=True)
+        elif choice:
+            self._view.tell(f"{variant.name} will use these settings at the next start.")
+        return bool(choice)
 
     async def may_stop_answers(self) -> bool:
         """Check that the server may be stopped; the user decides when it computes another client's answer."""

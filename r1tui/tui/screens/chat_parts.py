@@ -109,8 +109,7 @@ class Openers:
             case "prompts":
                 push(later.overlays.PromptsScreen(services.config.prompts), self._take_prompt)
             case "sampling":
-                config_file = Path(services.config_file or services.paths.config_file)
-                push(later.sampling.SamplingScreen(services.session, config_file))
+                push(later.sampling.SamplingScreen(services.session, parts.models))
             case "conversations":
                 chat = parts.conversations
                 listed = later.conversations.ConversationsScreen(services.saved, chat, services.monitor)

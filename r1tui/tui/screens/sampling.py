@@ -1,8 +1,9 @@
-"""How the next answer's tokens are chosen: a field for each setting, applied at once, remembered for the model."""
+"""How the next answer's tokens are chosen: a field for each setting, applied at once, remembered for the model.
+
+A second page has the settings for which the model is restarted."""
 
 import asyncio
 from math import isfinite
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -10,18 +11,20 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.message import Message
-from textual.widgets import Input, Label, Static
+from textual.widgets import Input, Label
 
 from r1tui.config import SamplingSettings, check_setting
 from r1tui.errors import UsageError
 from r1tui.server.sampling import Sampling
 from r1tui.tui.commands import bindings_of
+from r1tui.tui.controllers.models import ModelController
 from r1tui.tui.remedies import format_error, in_keys
 from r1tui.tui.screens.dialogs import Dialog
+from r1tui.tui.screens.model_page import ModelPage, page_title
 from r1tui.tui.services.session import Session
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
+from r1tui.tui.widgets.switch import Switch
 
 
 class Setting(NamedTuple):
@@ -65,33 +68,6 @@ LIMITS = ("max_tokens", "thinking_budget")
 ANSWERS: dict[bool | None, str] = {None: "default", True: "on", False: "off"}
 NO_SWITCH = "this model has no switch; use the budget"
 NOT_KNOWN = "unknown until a model is ready"
-RESTART = "plan.ctx_size, plan.cache_type_k, plan.cache_type_v, plan.n_gpu_layers, plan.n_cpu_moe, server.threads"
-
-
-class Switch(Static, can_focus=True):
-    """Three answers, one of which is shown."""
-
-    BINDINGS = bindings_of("switch")
-
-    class Turned(Message):
-        """Another answer is chosen."""
-
-    def __init__(self, value: bool | None) -> None:
-        super().__init__()
-        self.value = value
-
-    def render(self) -> Content:
-        return Content(ANSWERS[self.value])
-
-    def show(self, value: bool | None) -> None:
-        """Have this answer."""
-        self.value = value
-        self.refresh()
-
-    def action_turn(self, step: int) -> None:
-        values = list(ANSWERS)
-        self.show(values[(values.index(self.value) + step) % len(values)])
-        self.post_message(self.Turned())
 
 
 class SamplingScreen(Dialog[None]):
@@ -103,19 +79,20 @@ class SamplingScreen(Dialog[None]):
         Horizontal { height: 1; }
         .name { width: 16; color: $text-muted; }
         .help { width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
-        Input, Switch { width: 11; margin-right: 1; background: $background; }
+        Input, Switch, .value { width: 11; margin-right: 1; }
+        Input, Switch { background: $background; }
         Input:focus { background: $primary-muted; }
-        Switch:focus { text-style: reverse; }
-        #about, #restart { width: 1fr; height: auto; margin-top: 1; color: $text-muted; }
+        ModelPage { display: none; }
+        #about { width: 1fr; height: auto; margin-top: 1; color: $text-muted; }
         #about.-wrong { color: $error; }
     }
     """
     BINDINGS = bindings_of("sampling")
 
-    def __init__(self, session: Session, config_file: Path) -> None:
+    def __init__(self, session: Session, models: ModelController) -> None:
         super().__init__()
         self._session = session
-        self._config_file = config_file
+        self._models = None if session.attached else models  # somebody else's server has settings of its own
         self._model = ""
         self._now = session.choices.default
         self._effective = Sampling()
@@ -124,8 +101,8 @@ class SamplingScreen(Dialog[None]):
         """True if the fields show what is true."""
 
     def compose(self) -> ComposeResult:
-        with Vertical() as box:
-            box.border_title = "Sampling"
+        with Vertical(id="sampling") as box:
+            box.border_title = page_title("Sampling", self.app) if self._models is not None else "Sampling"
             for setting in NUMBERS:
                 with Horizontal():
                     yield Label(setting.label, classes="name", markup=False)
@@ -134,13 +111,11 @@ class SamplingScreen(Dialog[None]):
                     yield Label(self._help(setting), classes="help", id=f"help-{setting.key}", markup=False)
             with Horizontal():
                 yield Label(THINKING.label, classes="name", markup=False)
-                yield Switch(None)
+                yield Switch(ANSWERS, None)
                 yield Label(self._help(THINKING), classes="help", id="switch", markup=False)
             yield Label(id="about", markup=False)
-            if not self._session.attached:  # somebody else's server has settings of its own
-                how = f"Change them in {self._config_file}, quit with <app.quit>, stop the server, start r1tui again."
-                needs = Content.styled("Need a server restart: ", "bold")
-                yield Label(needs + f"{RESTART}.\n{in_keys(how, self.app)}", id="restart", markup=False)
+        if self._models is not None:
+            yield ModelPage(self._models)
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -151,7 +126,7 @@ class SamplingScreen(Dialog[None]):
         self._model = self._session.model
         self._now = await asyncio.to_thread(self._session.choices.of, self._model)
         self._effective = await self._session.effective_sampling()
-        self.query_exactly_one("SamplingScreen > Vertical").border_subtitle = Content(
+        self.query_exactly_one("#sampling").border_subtitle = Content(
             f"remembered for {self._model}" if self._model else "until r1tui quits"
         )
         self._show()
@@ -218,6 +193,25 @@ class SamplingScreen(Dialog[None]):
         focused = self.focused.id or THINKING.key if self.focused else ""
         about = [in_keys(setting.about, self.app) for setting in SETTINGS if setting.key == focused]
         self.query_one("#about", Label).set_class(bool(wrong), "-wrong").update("\n".join(wrong or about))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Each page has keys of its own."""
+        if action == "page":
+            return self._models is not None
+        if action == "reset":
+            return bool(self.query_exactly_one("#sampling").display)
+        return super().check_action(action, parameters)
+
+    def action_page(self) -> None:
+        """Show the other page."""
+        page = self.query_exactly_one(ModelPage)
+        page.display = not page.display
+        self.query_exactly_one("#sampling").display = not page.display
+        if page.display:
+            page.open()
+        else:
+            self.query(Input).first().focus()
+        self.refresh_bindings()
 
     def action_reset(self) -> None:
         self._choose(self._session.choices.default)

@@ -1,14 +1,20 @@
 """The models of the catalog as they are on this machine's disk."""
 
+from __future__ import annotations
+
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from r1tui.catalog.variants import Catalog, Variant, load_catalog
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.messages import Status
 from r1tui.system.paths import Paths
+
+if TYPE_CHECKING:
+    from r1tui.tui.services.trials import Trials
 
 
 class LocalModels:
@@ -50,6 +56,12 @@ class LocalModels:
         from r1tui.hub.download.staging import check_room_for  # noqa: PLC0415
 
         check_room_for(variant, self._paths, self._config)
+
+    def trials(self, variant: Variant) -> Trials:
+        """The model's settings, kept and tried."""
+        from r1tui.tui.services.trials import Trials  # noqa: PLC0415
+
+        return Trials(variant, self._config, self._paths)
 
     def neighbour(self, current: str | None, step: int) -> Variant | None:
         """The model on disk that is `step` places after the current one, if there is another."""
