@@ -35,7 +35,7 @@ Seen = tuple[R1App, Pilot[None], Answer]
 Open = Callable[[R1App], Screen[object]]
 DIALOGS: dict[str, Open] = {
     "models": lambda app: ModelsScreen(load_catalog(app.config), app.config, app.paths, Status),
-    "sampling": lambda app: SamplingScreen(app.services.session, app.paths.config_file),
+    "sampling": lambda app: SamplingScreen(app.services.session, app.chat.models),
     "quit": lambda _: AskScreen(*vars(keep_or_stop("demo is ready. Keep the server?")).values()),
     "question": lambda _: AskScreen(STOP_FOREIGN.text, STOP_FOREIGN.choices),
     "theme": lambda _: ThemeScreen(),
