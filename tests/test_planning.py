@@ -334,6 +334,6 @@ def test_a_model_on_the_hub_is_planned_exactly_from_its_header_alone(
     assert {**remote["host"], "total_mib": 0} == {**local["host"], "total_mib": 0}
     assert not list(r1tui.paths.models.rglob("*.gguf"))
     asked = len(empty_hub.requests)
-    ran = r1tui("plan", "hf:some/R1-GGUF:Q8_0", "--vram", "24", "--json")
+    ran = r1tui("plan", "hf:some/R1-GGUF:Q8_0", "--vram", "24", "--ram", "64", "--json")
     assert json.loads(ran.stdout)["verdict"] == "gpu"
     assert len(empty_hub.requests) == asked  # what was fetched before is used again
