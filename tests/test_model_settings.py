@@ -9,9 +9,9 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Label
 
 from r1tui.catalog.variants import load_catalog
-from r1tui.config import Config, VariantSettings
+from r1tui.config import Config, PlanSettings, VariantSettings
 from r1tui.engine.make import build_engine
-from r1tui.messages import Status
+from r1tui.messages import DevicePlan, Range, Speed, Status
 from r1tui.plan import Plan
 from r1tui.planning import trial
 from r1tui.planning.kept import AUTO, ModelSettings, find_kept, keep
@@ -21,14 +21,14 @@ from r1tui.system.paths import Paths
 from r1tui.tui import questions
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.dialogs import AskScreen
-from r1tui.tui.screens.model_page import ModelPage
+from r1tui.tui.screens.model_page import ModelPage, figures
 from r1tui.tui.screens.models import WelcomeScreen
 from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.services.trials import Trials
 from r1tui.tui.widgets.switch import Switch
 from tests.conftest import TinyModel
-from tests.screen_rig import StillApp
-from tests.tui_rig import config, opened, ready, until
+from tests.screen_rig import PLAN, StillApp
+from tests.tui_rig import ask, config, opened, ready, until
 
 __all__ = ["config"]
 
@@ -185,6 +185,31 @@ async def test_a_long_load_is_not_ended_unasked(
         assert "to load. Restart tiny with these settings?" in str(app.screen.query(Label).first().render())
         await pilot.press("r")
         await runs_with(app, pilot, 512)
+
+
+async def test_an_answer_is_not_ended_unasked(settings: Config, paths: Paths, tiny_r1: TinyModel) -> None:
+    endless = {"tiny": VariantSettings(file=str(tiny_r1(loop=True)))}
+    settings = msgspec.structs.replace(settings, variants=endless, plan=PlanSettings(ctx_size=4096))
+    paths.config_file.write_bytes(msgspec.json.encode(settings))
+    app = screen_with(settings, paths)
+    async with opened(app) as pilot:
+        await ready(app, pilot, "tiny")
+        answer = await ask(app, pilot, "hi")
+        await until(pilot, lambda: answer.tokens > 0)
+        await page_of(app, pilot)
+        await pilot.press(*"512", "enter")
+        await until(pilot, lambda: isinstance(app.screen, AskScreen))
+        question = str(app.screen.query(Label).first().render())
+        assert question == "An answer is running and ends with it. Restart tiny with these settings?"
+        await pilot.press("r")
+        await runs_with(app, pilot, 512)
+        assert answer.state == "stopped"
+
+
+def test_the_answer_names_all_cards_together() -> None:
+    cards = tuple(DevicePlan(f"CUDA{n}", 81559, 80900, 72908) for n in range(2))
+    plan = replace(PLAN, devices=cards, speed=Speed(Range(60, 180), Range(3.1, 4.4)))
+    assert figures(plan) == "VRAM 142.4 of 159.3 GiB on 2 GPUs · RAM 82.5 of 256.0 GiB · 3.1 to 4.4 tokens/s"
 
 
 async def test_without_a_server_the_settings_are_kept_for_the_next_start(settings: Config, paths: Paths) -> None:

@@ -177,20 +177,22 @@ class Model:
                 cache[device] += self.kv_bytes(layer, layout)
         copied = 0 if OUTPUT in self._sizes or places[-1] == ON_HOST else self._sizes.get(EMBEDDING, 0)
         host_weights = sum(self._sizes.values()) + copied - sum(weights)
+        widths = self._widths(layout)
         devices = tuple(
             Share(
                 weights[device],
                 cache[device],
-                self._device_compute(layout, places, device),
+                self._device_compute(layout, places, device, widths),
                 self._pool_bytes(layout, device) if device in places else 0,
             )
             for device in range(len(layout.split))
         )
-        return MemoryUsage(devices, Share(host_weights, host_kv, self._host_compute(layout, places)), repack)
+        return MemoryUsage(devices, Share(host_weights, host_kv, self._host_compute(layout, places, widths)), repack)
 
     def _widths(self, layout: ModelLayout) -> Widths:
         kv = max(map(self.kv_bytes, range(self.header.n_layers), repeat(layout))) if layout.kv_on_host else 0
-        halved = max(self._halved_bytes(layout)) if layout.flash_attention else 0
+        has_f32 = "f32" in (layout.type_k, layout.type_v)
+        halved = max(self._halved_bytes(layout)) if has_f32 and layout.flash_attention else 0
         return Widths(
             self.header,
             layout.ctx_size,
@@ -219,11 +221,11 @@ class Model:
         pinned = self._pinned(layout).largest_on_host.values()
         return max((*whole, *self._largest_expert[: layout.n_cpu_moe], *pinned), default=0)
 
-    def _device_compute(self, layout: ModelLayout, places: tuple[int, ...], device: int) -> int:
+    def _device_compute(self, layout: ModelLayout, places: tuple[int, ...], device: int, widths: Widths) -> int:
         if device not in places:
             return 0
         fetches = self._backends[device] != "rpc"  # a GPU takes them for prompts, an RPC worker never does
-        return self._widths(layout).device(
+        return widths.device(
             self._part(layout, places, device),
             pipelined=self._is_pipelined(layout, places),
             apart=len({*places[:-1]} - {ON_HOST}) > 1 and ON_HOST in places and not layout.n_cpu_moe,
@@ -237,8 +239,8 @@ class Model:
         )
         return max(worked_out + self.pool_corrections[device], 0)
 
-    def _host_compute(self, layout: ModelLayout, places: tuple[int, ...]) -> int:
-        return self._widths(layout).host(
+    def _host_compute(self, layout: ModelLayout, places: tuple[int, ...], widths: Widths) -> int:
+        return widths.host(
             self._part(layout, places, ON_HOST),
             pipelined=self._is_pipelined(layout, places),
             several=len({*places[:-1]} - {ON_HOST}) > 1,

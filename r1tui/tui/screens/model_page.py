@@ -74,8 +74,8 @@ class ModelPage(Guarded, Vertical):
         .help.-wrong, #answer.-wrong { color: $error; }
         #answer, #changes, #about-model { width: 1fr; height: auto; }
         #answer { margin-top: 1; text-style: bold; }
-        #changes { min-height: 2; color: $text-muted; }
-        #about-model { margin-bottom: 1; color: $text-muted; }
+        #changes { color: $text-muted; }
+        #about-model { margin: 1 0; color: $text-muted; }
         #apply { background: $primary-muted; }
         #apply:focus { text-style: bold reverse; }
     }
