@@ -177,8 +177,8 @@ class ModelPage(Guarded, Vertical):
             help_label.set_class(said is not None, "-wrong").update(said or self._help(key))
         if self._wrong:
             self.workers.cancel_group(self, "plan")
-            said = (f"Allowed for {LABELS[key]}: {self._help(key)}." for key in self._wrong)
-            self._answer("\n".join(said), is_wrong=True)
+            allowed = (f"Allowed for {LABELS[key]}: {self._help(key)}." for key in self._wrong)
+            self._answer("\n".join(allowed), is_wrong=True)
         else:
             self.run_worker(self._plan(settings), name="Planning", group="plan", exclusive=True)
 
