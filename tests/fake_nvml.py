@@ -39,7 +39,7 @@ def fake_nvml(**changes: Any) -> SimpleNamespace:
         "nvmlDeviceGetCount": lambda: 1,
         "nvmlDeviceGetHandleByIndex": lambda index: index,
         "nvmlDeviceGetName": lambda handle: "NVIDIA H100 80GB HBM3",
-        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=80 * GIB, free=60 * GIB, used=20 * GIB),
+        "nvmlDeviceGetMemoryInfo": lambda handle, _=None: SimpleNamespace(total=80 * GIB, free=60 * GIB, used=20 * GIB),
         "nvmlDeviceGetPciInfo": lambda handle: SimpleNamespace(busId=f"00000000:{0x65 + handle:02X}:00.0".encode()),
         "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle}",
         "nvmlDeviceGetCudaComputeCapability": lambda handle: (9, 0),

@@ -10,7 +10,7 @@ from msgspec.structs import replace as changed
 
 from r1tui.events import Content, Finished, Progress, PromptProgress, Reasoning, Timings
 from r1tui.machine.nvml import GpuProcess, GpuUse
-from r1tui.machine.telemetry import Sample, ServerUse
+from r1tui.machine.telemetry import NOT_YET, Sample, ServerUse
 from r1tui.messages import DevicePlan, Ending, HostPlan, PlanSummary, Range, Speed, Status
 from r1tui.tui.themes import TERMINAL
 from r1tui.tui.widgets.figures import Figures
@@ -130,6 +130,8 @@ def test_no_gpu_is_said_and_a_lost_one_is_news() -> None:
     none = replace(SAMPLE, gpus=None, gpus_reason="NVML Shared Library Not Found", gpus_age_s=None)
     assert "no GPU" in text_of(Figures(none))
     assert "no GPU" in line(Figures(none), 80, SHADES).plain
+    waiting = replace(none, gpus_reason=NOT_YET)
+    assert "VRAM  asking the driver" in text_of(Figures(waiting))
     lost = replace(none, gpus_reason="GPU 0: GPU is lost", gpus_age_s=7.0)
     assert "GPU 0: GPU is lost" in text_of(Figures(lost))
     one_of_two = replace(SAMPLE, gpus=(GPU, GpuUse(1, "NVIDIA", problem="GPU is lost")))

@@ -15,6 +15,7 @@ from r1tui.gguf import Header, read_header
 from r1tui.messages import Status
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
 from r1tui.plan.answers import EngineAnswer
+from r1tui.plan.pool import PROCESS_MIB
 from r1tui.planning.corrected import by_the_engine
 from r1tui.planning.history import find_history_of, measure_held, remember_answer, remember_load
 from r1tui.planning.subject import Subject
@@ -110,7 +111,7 @@ def test_a_process_that_takes_more_beside_its_buffers_is_planned_with_more(card:
     assert again.devices[0].planned_mib <= CARD_MIB - 1024
     assert again.devices[0].pool_mib == pytest.approx(first.devices[0].pool_mib + 700, abs=2)
     shorter = server.plan(ctx_size=4096)  # by as much, in whatever layout
-    assert shorter.devices[0].pool_mib == pytest.approx(1072 + 700, abs=2)
+    assert shorter.devices[0].pool_mib == pytest.approx(PROCESS_MIB["cuda"] + 528 + 700, abs=2)
 
 
 def test_less_is_believed_when_the_context_has_been_full(card: Card, server: Server) -> None:

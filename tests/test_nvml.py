@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +30,25 @@ def test_a_gpu_with_everything_that_nvml_says(monkeypatch: pytest.MonkeyPatch) -
     assert gpu.memory_gbps == pytest.approx(3352, rel=0.01)  # as in its data sheet
     assert gpu.tflops == pytest.approx(66.9, rel=0.01)
     assert gpu.bus_gbps == pytest.approx(63, rel=0.01)
+
+
+def test_what_the_driver_keeps_for_itself_is_nobody_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an H200 says it: 143,771 MiB with the driver's own 616, which the older call counts as used."""
+    mib = 1 << 20
+
+    def memory(_: Any, version: int | None = None) -> SimpleNamespace:
+        if version is None:
+            return SimpleNamespace(total=143771 * mib, free=143155 * mib, used=616 * mib)
+        return SimpleNamespace(total=143771 * mib, reserved=616 * mib, free=143155 * mib, used=0)
+
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlDeviceGetMemoryInfo=memory, nvmlMemory_v2=2))
+    (gpu,) = read_nvidia().gpus
+    assert (gpu.total_bytes, gpu.free_bytes, gpu.used_bytes) == (143155 * mib, 143155 * mib, 0)
+    with closing(NvmlSession()) as session:
+        (use,) = session.read()
+    assert (use.total_bytes, use.used_bytes) == (143155 * mib, 0)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(nvmlDeviceGetMemoryInfo=memory))  # an older binding
+    assert read_nvidia().gpus[0].used_bytes == 616 * mib
 
 
 def test_calls_that_a_card_does_not_support_leave_gaps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,11 +73,13 @@ def plan(header: Header, host_gbps: float = 200, *, ram_gib: int = 256, **wishes
 def test_experts_on_the_host_are_faster_than_whole_layers_on_it(mla: Header) -> None:
     experts, layers = plan(mla, strategy="experts"), plan(mla, strategy="layers")
     assert experts.speed.answer.low > layers.speed.answer.low
-    assert experts.speed.answer.high > 1.5 * layers.speed.answer.high
+    assert experts.speed.answer.high > layers.speed.answer.high
 
 
 def test_faster_memory_makes_faster_answers_and_a_disk_slows_them_down(mla: Header) -> None:
-    assert plan(mla, 160).speed.answer.high > 1.5 * plan(mla, 40).speed.answer.high
+    large = sketch_header("q4", ModelShape(48, 125, 10, 256, 8, width=3072, kv_heads=2), int(75e9))
+    assert plan(large, 160).speed.answer.high > 1.5 * plan(large, 40).speed.answer.high
+    assert plan(mla, 160).speed.answer.high < 1.2 * plan(mla, 40).speed.answer.high  # the cores cannot unpack more
     assert plan(mla, 200, ram_gib=64).speed.answer.high < plan(mla, 200).speed.answer.high / 2
 
 

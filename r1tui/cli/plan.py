@@ -14,6 +14,8 @@ from r1tui.cli.target import needed_variant, wanted_variant
 from r1tui.config import Config, PlanSettings, check_setting
 from r1tui.engine.architectures import check_architecture
 from r1tui.engine.find import Engine, find_engine
+from r1tui.engine.make import build_engine
+from r1tui.engine.source import source_kind
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.listing.answers import UnreachableError
 from r1tui.machine.hardware import detect_machine
@@ -82,7 +84,7 @@ def plan(
     if (strategy := wishes.pop("strategy")) is not None:
         config = msgspec.structs.replace(config, plan=msgspec.structs.replace(config.plan, strategy=strategy))
     given = _given(wishes)
-    engine = find_engine(config.engine, context.paths)
+    engine = _engine(config, context.paths)
     if vram is None and (unified or gpu_backend):
         raise UsageError(f"{'--unified' if unified else '--gpu-backend'} says what --vram is.", "Add --vram.")
     held = HeldMemory.by(supervisor.status(context.paths))
@@ -114,7 +116,9 @@ def plan(
         raise UsageError("--exact uses the real devices.", "Remove --vram and --ram.")
     request = for_variant(request, config, target, find_kept(target, config, context.paths), given)
     made, subject = _planned(target, context.paths, config, engine, request, held=held, what_if=what_if, exact=exact)
-    argv = server_argv(engine, target, subject.model, made, config, paths=context.paths, header=subject.header)
+    threads = None if what_if else config.server.threads  # the config's are this machine's
+    settings = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, threads=threads))
+    argv = server_argv(engine, target, subject.model, made, settings, paths=context.paths, header=subject.header)
     if as_json:
         summary = made.summary(target.name, str(subject.model), argv)
         print_json(msgspec.to_builtins(msgspec.structs.replace(summary, cost_per_1000_tokens=cost_of(made, price))))
@@ -129,6 +133,13 @@ def plan(
         cost = cost_of(made, price)
         said = f"cost {rough(*cost)}" if cost else "have an unknown cost: the speed is unknown"
         click.echo(f"- 1,000 tokens of answers {said}, at {price:g} an hour.")
+
+
+def _engine(config: Config, paths: Paths) -> Engine | None:
+    """The engine that is built, or the llama-server that the config names; None: not built yet."""
+    if source_kind(config.engine)[0] == "binary":
+        return build_engine(config.engine, paths, lambda _: None)
+    return find_engine(config.engine, paths)
 
 
 def _planned(

@@ -144,6 +144,12 @@ class Binding:
         """A constant of the binding; None when it has none of that name."""
         return getattr(self._nvml, name, None)
 
+    def memory(self, handle: Any) -> Any:
+        """The card's memory; `used` is without what the driver keeps for itself, where the driver tells that."""
+        version = self.constant("nvmlMemory_v2")
+        found = None if version is None else self.ask("nvmlDeviceGetMemoryInfo", handle, version)
+        return self.call("nvmlDeviceGetMemoryInfo", handle) if found is None else found
+
     def name(self, handle: Any) -> str:
         """The card's name, or one for all of them."""
         return _text(self.ask("nvmlDeviceGetName", handle)) or "NVIDIA GPU"
@@ -215,7 +221,7 @@ class NvmlSession:
 
     def _answered(self, index: int, name: str, handle: Any, pid: int | None) -> GpuUse:
         nvml = self._nvml
-        memory = nvml.call("nvmlDeviceGetMemoryInfo", handle)  # none where it is the CPU's: Jetson and Grace
+        memory = nvml.memory(handle)  # none where it is the CPU's: Jetson and Grace
         rates = nvml.ask("nvmlDeviceGetUtilizationRates", handle)
         milliwatts = nvml.number("nvmlDeviceGetPowerUsage", handle)
         computing = self._processes(handle, "Compute")
@@ -223,7 +229,7 @@ class NvmlSession:
             index,
             name,
             memory.used if memory else None,
-            memory.total if memory else None,
+            _usable(memory),
             None if rates is None else rates.gpu,
             self._temperature_c(handle),
             None if milliwatts is None else milliwatts / 1000,
@@ -334,7 +340,7 @@ def _gpu(nvml: Binding, index: int) -> Gpu:
     handle = nvml.call("nvmlDeviceGetHandleByIndex", index)
     unified = False
     try:
-        memory = nvml.call("nvmlDeviceGetMemoryInfo", handle)
+        memory = nvml.memory(handle)
         unified = memory is None
     except BrokenBindingError:
         memory = None
@@ -343,7 +349,7 @@ def _gpu(nvml: Binding, index: int) -> Gpu:
         index,
         nvml.name(handle),
         _text(nvml.ask("nvmlDeviceGetUUID", handle)),
-        memory.total if memory else None,
+        _usable(memory),
         memory.free if memory else None,
         memory.used if memory else None,
         (int(capability[0]), int(capability[1])) if capability else None,
@@ -351,6 +357,11 @@ def _gpu(nvml: Binding, index: int) -> Gpu:
         nvml.pci_bus_id(handle),
         unified,
     )
+
+
+def _usable(memory: Any) -> int | None:
+    """Bytes that programs can have: an H200's driver keeps 616 MiB, and llama.cpp counts without them too."""
+    return memory.total - getattr(memory, "reserved", 0) if memory else None
 
 
 PCIE_LANE_GBPS = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}

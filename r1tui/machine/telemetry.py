@@ -13,6 +13,7 @@ from r1tui.system.lazy import psutil
 
 NVML_RETRY_S = 30.0
 STOP_S = 0.5
+NOT_YET = "NVML has not answered yet"
 ROOT = Path("/")
 
 
@@ -51,6 +52,11 @@ class Sample:
     """Seconds since NVML's last answer; None if it never answered."""
     disk_bytes_per_s: float | None = None
     """Disk reads of the whole machine."""
+
+    @property
+    def awaits_gpus(self) -> bool:
+        """True until NVML has answered for the first time: nobody knows then whether there is a GPU."""
+        return self.gpus_reason == NOT_YET
 
     @property
     def memory_used_bytes(self) -> int:
@@ -136,7 +142,7 @@ class GpuReader(_Repeating):
         self._server_pid = server_pid
         self._stale_s = max(5.0 * interval_s, 0.2)
         self._read: tuple[tuple[GpuUse, ...] | None, str | None, float | None]
-        self._read = None, "NVML has not answered yet", None
+        self._read = None, NOT_YET, None
         """The GPUs, why there are none, and when that was read; replaced in one step."""
 
     def latest(self) -> tuple[tuple[GpuUse, ...] | None, str | None, float | None]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate, repeat
-from math import prod
+from math import inf, prod
 
 from r1tui.gguf import Header
 from r1tui.gguf.header import is_expert
@@ -149,6 +149,11 @@ class Model:
         tensors = [tensor for layer in self._tensors for tensor in layer]
         experts = [tensor for tensor in tensors if is_expert(tensor)]
         return density([tensor for tensor in tensors if not is_expert(tensor)]), density(experts)
+
+    @property
+    def bits_per_expert_weight(self) -> float:
+        """Bits of a weight of the experts; infinite where there are none."""
+        return 8 / self._weights_per_byte[1] if self._weights_per_byte[1] else inf
 
     def _pinned(self, layout: ModelLayout) -> Pins:
         rules = layout.overrides

@@ -15,9 +15,10 @@ from r1tui.gguf.parse import Tensor
 from r1tui.plan.history import PlanRun
 
 MIB = 1 << 20
-PROCESS_MIB = {"cuda": 544, "hip": 544, "vulkan": 256}
-"""A process's context and its kernels, with cuBLAS's 32 MiB on Hopper; none on a worker, whose process lists its own
-memory without it, and none where the host's memory is the GPU's."""
+PROCESS_MIB = {"cuda": 704, "hip": 704, "vulkan": 256}
+"""A process's context and its kernels, with cuBLAS's 32 MiB on Hopper (an H200: 604 when loaded, 696 to 702 after the
+first prompt); none on a worker, whose process lists its own memory without it, and none where the host's memory is the
+GPU's."""
 GRANULE = 2 * MIB
 """The pool maps pages of this size."""
 LOOK_AHEAD = {"hip": 1.05}

@@ -21,18 +21,20 @@ from r1tui.plan.verdict import Verdict
 
 GPU_SHARE, HOST_SHARE, BUS_SHARE = 0.75, 0.75, 0.8
 """Of a GPU's peak, of what the host's cores read together, of what pinned copies reach."""
-PAGEABLE = 0.5
-"""The bus with weights that are mapped from the file, by pinned ones (facts of the field: 166 against 330 tokens/s)."""
+PAGEABLE_GBPS = 6.0
+"""What the bus carries at most of weights that are mapped from the file: they are copied twice (an H200: 5.6 of 54)."""
 TOKEN_S = 3e-4
 """Choosing a token and starting the next one."""
-LAYER_S, DENSE_LAYER_S, LEGACY_LAYER_S = 8e-5, 2e-5, 1.1e-3
+LAYER_S, DENSE_LAYER_S, DEEPSEEK_LAYER_S = 8e-5, 2e-5, 2.2e-4
 HOST_LAYER_S, HOST_EXPERTS_S, DENSE_HOST_LAYER_S = 8e-4, 3e-4, 2e-4
-"""Of a token in one layer beside its reads: kernels, the choice of experts; older DeepSeek files have no
-flash attention; on the host, with a whole layer or its experts alone, all threads wait for each other many times."""
-MOE_SHARE = 0.5
-"""What experts, with few tokens each, reach of a dense model's arithmetic in prompts."""
-PROMPT_CORE_GFLOPS, ANSWER_CORE_GFLOPS = 60.0, 30.0
-"""Of one core on quantised weights: many tokens at once, and one."""
+"""Of a token in one layer beside its reads: kernels, the choice of experts, DeepSeek's attention in many small steps;
+on the host, with a whole layer or its experts alone, all threads wait for each other many times."""
+TILE = 128
+"""Tokens that the matrix kernels compute at once for each expert, wanted or not (ggml-cuda's mmq)."""
+PROMPT_CORE_GFLOPS, ANSWER_CORE_GFLOPS, SMALL_CORE_GFLOPS = 60.0, 30.0, 12.0
+"""Of one core on quantised weights: many tokens at once, one, and one with experts of few bits, whose weights are
+looked up in tables."""
+FEW_BITS = 2.5
 UNIFIED_SHARE = 0.5
 """What a CPU reads of memory that it shares with a GPU."""
 MISSES = 0.5
@@ -140,7 +142,7 @@ class _Work:
         """Seconds for a token of the answer."""
         host = self._reads[ON_HOST]
         read = self._active(host) + self._usage.host.kv_bytes * self._cached
-        seconds = max(read / self._memory_bps, self._flops(host) / (self._host.cores * ANSWER_CORE_GFLOPS * 1e9))
+        seconds = max(read / self._memory_bps, self._token_flops_s(host))
         seconds += self._host_s
         seconds += host.experts * self._in_use * self._missing / self._disk_bps
         for index, device in self._busy():
@@ -172,7 +174,7 @@ class _Work:
         seconds = self._touched(host, tokens) * self._missing / self._disk_bps
         for index, device in self._busy():
             rates, reads = _rates_of(device), self._reads[index]
-            computing = self._flops(reads) * tokens / (rates.tflops * 1e12 * self._efficiency)
+            computing = self._batch_flops(reads, tokens) / (rates.tflops * 1e12)
             reading = self._touched(reads, tokens) / (rates.memory_gbps * 1e9 * GPU_SHARE)
             seconds += max(computing, reading) + self._layers[index] * self._layer_s
         threshold = self.best_offload_batch or OFFLOAD_BATCH
@@ -186,9 +188,11 @@ class _Work:
         host, device = self._reads[ON_HOST], self._fetcher
         if device is None or not host.total:
             return 0.0
-        bus_bps = self._host.bus_gbps * 1e9 * BUS_SHARE * (PAGEABLE if self._verdict == "disk" else 1.0)
-        computing = self._flops(host) * tokens / (_rates_of(device).tflops * 1e12 * self._efficiency)
-        return self._touched(host, tokens) / bus_bps + computing
+        bus_gbps = self._host.bus_gbps * BUS_SHARE
+        if self._verdict == "disk":
+            bus_gbps = min(bus_gbps, PAGEABLE_GBPS)
+        computing = self._batch_flops(host, tokens) / (_rates_of(device).tflops * 1e12)
+        return self._touched(host, tokens) / (bus_gbps * 1e9) + computing
 
     def _cpu_s(self, tokens: int) -> float:
         """Seconds for the host's share of a batch that the CPU computes."""
@@ -216,13 +220,11 @@ class _Work:
         return next((device for _, device in self._busy() if device.backend != "rpc"), None)
 
     @property
-    def _efficiency(self) -> float:
-        return MOE_SHARE if self._model.header.n_experts else 1.0
-
-    @property
     def _layer_s(self) -> float:
         header = self._model.header
-        return LEGACY_LAYER_S if is_legacy_deepseek(header) else LAYER_S if header.n_experts else DENSE_LAYER_S
+        if header.mla or is_legacy_deepseek(header):
+            return DEEPSEEK_LAYER_S
+        return LAYER_S if header.n_experts else DENSE_LAYER_S
 
     @property
     def _cpu_flops(self) -> float:
@@ -242,11 +244,32 @@ class _Work:
 
     def _touched(self, reads: Reads, tokens: int) -> float:
         """Bytes that a batch reads: its tokens choose the same experts now and then."""
-        return reads.dense + reads.experts * (1 - (1 - self._in_use) ** tokens)
+        return reads.dense + reads.experts * self._chosen(tokens)
+
+    def _chosen(self, tokens: int) -> float:
+        """The share of the experts that at least one of the tokens chooses."""
+        return 1 - (1 - self._in_use) ** tokens
 
     def _flops(self, reads: Reads) -> float:
         """Operations for one token."""
         return 2 * self._model.parameters(reads, self._in_use)
+
+    def _token_flops_s(self, reads: Reads) -> float:
+        """Seconds of the host's cores for one token."""
+        few = self._model.bits_per_expert_weight < FEW_BITS
+        dense = self._flops(Reads(dense=reads.dense)) / ANSWER_CORE_GFLOPS
+        experts = self._flops(Reads(experts=reads.experts)) / (SMALL_CORE_GFLOPS if few else ANSWER_CORE_GFLOPS)
+        return (dense + experts) / (self._host.cores * 1e9)
+
+    def _batch_flops(self, reads: Reads, tokens: int) -> float:
+        """Operations of a GPU for a batch: for each expert that is chosen, whole tiles."""
+        dense = self._flops(Reads(dense=reads.dense)) * tokens
+        if not reads.experts:
+            return dense
+        chosen = self._chosen(tokens)
+        each = tokens * self._in_use / chosen
+        rows = max(min(tokens, TILE), each + TILE / 2)
+        return dense + 2 * self._model.parameters(Reads(experts=reads.experts), chosen) * rows
 
 
 def _powers(first: int, last: int) -> Iterator[int]:

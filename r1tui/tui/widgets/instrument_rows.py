@@ -124,6 +124,8 @@ def _vram(figures: Figures, ink: Ink, *, is_wide: bool = False) -> Group:
     sample = figures.sample
     if sample is None:
         return Group()
+    if sample.awaits_gpus:
+        return Group([text_row(0, Content.assemble(("VRAM", ink.strong), ("  asking the driver…", ink.muted)))])
     if sample.gpus is None:  # a GPU that was there and is not any more is news, that there is none is not
         lost = sample.gpus_age_s is not None
         said = Content.styled(one_line(sample.gpus_reason or ""), "$warning") if lost else Content("no GPU")
