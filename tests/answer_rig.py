@@ -99,8 +99,11 @@ class View:
         task.add_done_callback(self.work.discard)
         return Work(task)
 
-    def tell(self, text: str, *, title: str = "", severity: str = "") -> None:
+    def tell(self, text: str, *, title: str = "", severity: str = "", topic: str = "") -> None:
         self.said.append(title or text)
+
+    def end_notice(self, topic: str) -> None:
+        """Nothing is shown."""
 
     def post_message(self, message: Message) -> object:
         self.posted.append(message)

@@ -38,7 +38,3 @@ def app(tmp_path: Path) -> StillApp:
 def logged(app: StillApp) -> str:
     flush_log()
     return app.paths.own_log.read_text() if app.paths.own_log.exists() else ""
-
-
-def notices(app: StillApp) -> list[str]:
-    return [one.message for one in app._notifications]

@@ -20,7 +20,7 @@ from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import StillApp
 from tests.tools.keys import README, made
-from tests.tui_rig import opened, until
+from tests.tui_rig import notices, opened, until
 
 SWALLOWED = re.compile(r"ctrl\+(shift\+|[abhim]$|space|tab)|shift\+f|super|hyper|f11")
 """Sent as another key or not at all, or the prefixes of screen and tmux."""
@@ -56,6 +56,7 @@ KEYS = {
     "chat.back": "f9",
     "chat.panel": "f5",
     "chat.whole_panel": "ctrl+o",
+    "chat.dismiss": "escape,alt+x",
     "prompt.send": "enter",
     "prompt.newline": "ctrl+j,alt+enter",
     "prompt.older": "up",
@@ -105,6 +106,7 @@ KEYS = {
     "log.back": "escape,q",
     "log.search": "slash",
     "log.level": "l",
+    "log.notices": "n",
     "panel.back": "escape,q,ctrl+o",
     "prompts.back": "escape",
     "sampling.back": "escape",
@@ -279,16 +281,14 @@ async def chosen(app: R1App, pilot: Pilot[None], words: str) -> None:
 
 async def test_what_cannot_be_done_now_is_said(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
-    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+    async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.chat.is_complete)
         await chosen(app, pilot, "Bring back")
-        await until(
-            pilot, lambda: any("not possible now" in str(toast.render()) for toast in app.screen.query("Toast"))
-        )
+        await until(pilot, lambda: any("not possible now" in told for told in notices(app)))
 
 
 def test_no_key_means_two_things_from_the_start() -> None:
-    takes_turns = [("chat.continue", "chat.again")] * 2
+    takes_turns = [("chat.continue", "chat.again"), ("chat.stop", "chat.dismiss")] * 2
     takes_turns += [("sampling.reset", "settings.auto"), ("conversations.to_list", "list.down")]
     assert [(first.id, second.id) for _, first, second in clashes({})] == takes_turns
 

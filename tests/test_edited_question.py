@@ -36,9 +36,9 @@ async def test_an_edited_question_whose_file_cannot_be_read_is_edited_on(tmp_pat
         text = f"see @{tmp_path}/data"
         app.chat.composer.begin_edit(Exchange("see "), 2)
         prompt(app).insert(f"@{tmp_path}/data")
-        said = len(app._notifications)
+        said = len(app.notices.kept)
         prompt(app).action_submit()
-        await until(pilot, lambda: len(app._notifications) > said)
+        await until(pilot, lambda: len(app.notices.kept) > said)
         assert prompt(app).text == text
         assert app.chat.composer.draft == Typed("draft")
         assert str(prompt(app).border_title).startswith("Editing question 2:")

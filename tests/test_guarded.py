@@ -31,9 +31,9 @@ from r1tui.tui.screens.overlays import ServerModelsScreen
 from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.screens.unsaved import ElsewhereScreen, UnsavedScreen
 from r1tui.tui.widgets.stages import Stages
-from tests.guarded_rig import app, fail, fail_async, fail_while_iterated, logged, notices
+from tests.guarded_rig import app, fail, fail_async, fail_while_iterated, logged
 from tests.screen_rig import STATUS, StillApp
-from tests.tui_rig import opened, until
+from tests.tui_rig import notices, opened, until
 
 __all__ = ["app"]
 

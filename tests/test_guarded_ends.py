@@ -13,9 +13,9 @@ from r1tui.tui.app import R1App
 from r1tui.tui.guarded import FatalError
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.services import composing
-from tests.guarded_rig import SurpriseError, app, fail, fail_async, logged, notices
+from tests.guarded_rig import SurpriseError, app, fail, fail_async, logged
 from tests.screen_rig import StillApp
-from tests.tui_rig import opened, until
+from tests.tui_rig import notices, opened, until
 
 __all__ = ["app"]
 

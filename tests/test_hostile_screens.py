@@ -78,7 +78,7 @@ def in_chat(app: StillApp, text: str) -> None:
 
 def in_notices(app: StillApp, text: str) -> None:
     app.chat.post_message(AnswerWaits(text))
-    app.chat.notify(text, title=text, markup=False)
+    app.chat.notify(text, title=text)
     failed = msgspec.structs.replace(STATUS, state="failed", cause=text, remedy=text)
     app.chat.post_message(ServerChanged(failed))
 
@@ -140,7 +140,7 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Show:
                 wrong += [f"{place.__name__}: {one}" for one in complaints(app.screen)]
                 while app.screen is not app.chat:
                     await app.pop_screen()
-                app.clear_notifications()
+                app.notices.kept.clear()
         return wrong
 
     return lambda shown, size=(80, 24): asyncio.run(check(shown, size))

@@ -26,7 +26,7 @@ from r1tui.tui.screens.dialogs import AskScreen, AsksLine, LineScreen, SaveScree
 from r1tui.tui.widgets.stages import Stages
 from r1tui.tui.widgets.transcript import Transcript
 from tests.screen_rig import StillApp
-from tests.tui_rig import opened, until
+from tests.tui_rig import notices, opened, until
 
 A_KEY = re.compile(
     r"\b((Ctrl|Alt|Shift)\+\w|F\d{1,2}\b|Esc\b|Enter\b|[A-Z] (restores|saves|checks|estimates|reads|deletes)\b)"
@@ -89,17 +89,13 @@ def rebound(tmp_path: Path) -> StillApp:
     return StillApp(tmp_path, Config(ui=UiSettings(keys=OTHER)))
 
 
-def toasts(app: R1App) -> str:
-    return " ".join(str(toast.render()) for toast in app.screen.query("Toast"))
-
-
 async def told(app: R1App, pilot: Pilot[None], text: str) -> None:
-    await until(pilot, lambda: text in " ".join(toasts(app).split()))
+    await until(pilot, lambda: text in " ".join(notices(app)))
 
 
 async def test_notices_name_the_keys_that_actions_have_now(tmp_path: Path) -> None:
     app = rebound(tmp_path)
-    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+    async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.chat.is_complete)
         app.notify("<chat.new> starts a new chat, <nothing.known> does not.")
         await told(app, pilot, "F3 starts a new chat, <nothing.known> does not.")

@@ -15,7 +15,7 @@ from r1tui.tui.themes import DEFAULT, TERMINAL, chosen_theme, keep_theme
 from tests.bench.replay import Replay, Script
 from tests.ptys import Terminal
 from tests.screen_rig import StillApp
-from tests.tui_rig import ask, opened, until
+from tests.tui_rig import ask, notices, opened, until
 
 COLOUR = re.compile(rb"(?:^|;)(?:[34]8;[25]|3[0-7]|4[0-7]|9[0-7]|10[0-7])(?:;|$)")
 MANY = re.compile(rb"(?:^|;)[34]8;[25](?:;|$)")
@@ -102,7 +102,7 @@ async def test_a_damaged_choice_costs_only_the_choice_and_is_said(tmp_path: Path
     choice.parent.mkdir(parents=True, exist_ok=True)
     choice.write_bytes(content)
     app = StillApp(tmp_path)
-    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+    async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "theme.json.damaged" in told(app))
         assert app.theme == DEFAULT
     assert choice.with_name("theme.json.damaged").read_bytes() == content
@@ -112,7 +112,7 @@ async def test_a_theme_that_is_gone_is_told_and_a_choice_that_cannot_be_kept_too
     app = StillApp(tmp_path)
     keep_theme(app.paths.theme_choice, "mine", DEFAULT)
     app = StillApp(tmp_path)
-    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+    async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "unknown theme 'mine'" in told(app))
         app.paths.theme_choice.unlink()
         app.paths.theme_choice.mkdir()
@@ -123,13 +123,13 @@ async def test_a_theme_that_is_gone_is_told_and_a_choice_that_cannot_be_kept_too
 
 
 def told(app: R1App) -> str:
-    return " ".join(str(toast.render()) for toast in app.screen.query("Toast"))
+    return " ".join(notices(app))
 
 
 async def test_without_colours_there_is_one_theme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = StillApp(tmp_path, Config(ui=UiSettings(theme="r1-light")))
-    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+    async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.chat.is_complete)
         assert app.theme == TERMINAL
         await pilot.press("ctrl+underscore")

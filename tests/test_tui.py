@@ -29,7 +29,7 @@ from r1tui.tui.widgets.stages import Stages
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
 from tests.screen_rig import StillApp
-from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, to_model, until
+from tests.tui_rig import ANSWER, THINK, answers, ask, config, notices, opened, ready, to_model, until
 
 __all__ = ["config"]
 
@@ -302,9 +302,9 @@ def test_the_key_that_was_meant_is_named(said: str, meant: str) -> None:
 async def test_what_is_wrong_with_the_users_keys_is_told_once(paths: Paths, tmp_path: Path) -> None:
     wrong = Config(ui=UiSettings(keys={"chat.lgo": "f11", "chat.log": "f2"}))
     app = R1App(paths, wrong, attach=Endpoint.parse(f"unix:{tmp_path}/none.sock"))
-    async with app.run_test(notifications=True) as pilot:
-        await until(pilot, lambda: len(app.screen.query("Toast")) > 0)
-        (told,) = [str(toast.render()) for toast in app.screen.query("Toast")]
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: bool(notices(app)))
+        (told,) = notices(app)
         assert "Did you mean chat.log?" in told
         assert "f2 is used for both chat.variants and chat.log." in told
 

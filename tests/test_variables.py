@@ -25,7 +25,7 @@ from tests.hub_server import Hub, Repository
 from tests.odd_server import odd_server
 from tests.socks_server import no_proxies
 from tests.test_variants_screen import Listening
-from tests.tui_rig import config, opened, to_model, until
+from tests.tui_rig import config, notices, opened, to_model, until
 
 __all__ = ["config"]
 
@@ -339,9 +339,7 @@ async def seen(app: R1App, pilot: Pilot[None], *words: str) -> None:
     """Wait until the screen shows these, or a notice has told them."""
 
     def all_seen() -> bool:
-        shown = "".join(re.findall(r">([^<]*)</text>", app.export_screenshot())) + " ".join(
-            one.message for one in app._notifications
-        )
+        shown = "".join(re.findall(r">([^<]*)</text>", app.export_screenshot())) + " ".join(notices(app))
         return all(word in shown for word in words)
 
     await until(pilot, all_seen)

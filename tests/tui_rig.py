@@ -14,6 +14,7 @@ from r1tui.chat.answer import Answer
 from r1tui.config import Config, EngineSettings, ServerSettings
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
+from r1tui.text import one_line
 from r1tui.tui import questions
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.models import ModelsScreen
@@ -69,6 +70,11 @@ async def opened(app: R1App, size: tuple[int, int] = (120, 40)) -> AsyncIterator
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: app.chat.is_complete)
         yield pilot
+
+
+def notices(app: R1App) -> list[str]:
+    """All that was told, the oldest first, each on one line."""
+    return [one_line(one.text) for one in app.notices.kept]
 
 
 def answers(app: R1App) -> list[Answer]:

@@ -17,19 +17,17 @@ from textual.screen import Screen
 from r1tui.errors import R1tuiError
 from r1tui.system.files import take_damages
 from r1tui.system.logs import log_unexpected, on_stray_error
-from r1tui.text import plain
 from r1tui.tui.appearance import ThemedApp
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import FatalError, Guarded
 from r1tui.tui.keymap import complaints, keymap
 from r1tui.tui.messages import Sampled
+from r1tui.tui.noticing import NoticingApp
 from r1tui.tui.palette import ActionsProvider, actions
 from r1tui.tui.questions import keep_or_stop
-from r1tui.tui.remedies import format_remedies, in_keys
 from r1tui.tui.screens import later
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.terminal import CopyingApp
-from r1tui.tui.widgets.transcript_rows import safe_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,15 +48,10 @@ SETTLED_S = 1.5
 """When what stays for good has been imported; the garbage collector need not look at it again, for 60 ms at a time."""
 
 
-class R1App(Guarded, ThemedApp, CopyingApp):
+class R1App(Guarded, ThemedApp, CopyingApp, NoticingApp):
     """r1tui's screen."""
 
     TITLE = "r1tui"
-    CSS = """
-    ToastRack { dock: top; align: right top; margin: 1 0 0 0; }
-    Toast { padding: 0 1; }
-    """
-    """Notices are where neither the prompt nor the end of a long answer is."""
     ENABLE_COMMAND_PALETTE = True
     COMMANDS = {ActionsProvider}
     BINDINGS = bindings_of("app")
@@ -121,11 +114,6 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
         return UnsavedWork(self.chat.composer, self.chat.show_unsaved)
 
-    def show_error(self, error: R1tuiError) -> None:
-        """Show a notice: what happened, and what mends it."""
-        told = f"{error.cause}\n{format_remedies(error.remedies, self)}".strip()
-        self.notify(plain(told), severity="warning", timeout=15, markup=False)
-
     @cached_property
     def sampler(self) -> Sampler:
         """The machine's sampler."""
@@ -151,14 +139,14 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         await self.chat.complete(services, self.wanted, insists=self.insists)
         self.set_pace()
         if self._complaints:
-            self.notify("\n".join(self._complaints), title="Themes", severity="warning", markup=False)
+            self.notify("\n".join(self._complaints), title="Themes", severity="warning")
         if self.config.ui.keys and (said := "\n".join(complaints(self.keymap | self.config.ui.keys))):
-            self.notify(said, title="ui.keys", severity="warning", markup=False)
+            self.notify(said, title="ui.keys", severity="warning")
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
         self.set_timer(SETTLED_S, gc.freeze)
         if said := await asyncio.to_thread(where_the_last_went):
-            self.notify(said, timeout=15)
+            self.notify(said)
 
     async def on_unmount(self) -> None:
         try:
@@ -196,10 +184,6 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         if self.is_running:
             self.call_later(self.show_error, error)
 
-    def notify(self, message: str, *, title: str = "", **options: Any) -> None:
-        """Show a notice: plain text, with keys in place of the actions that it names."""
-        super().notify(safe_text(in_keys(message, self)), title=safe_text(title), **{"markup": False, **options})
-
     def action_keys(self) -> None:
         if isinstance(self.screen, later.overlays.KeysScreen):
             self.screen.dismiss()
@@ -214,7 +198,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
         try:
             if (choice := await self._may_leave()) and await later.unsaved.may_leave(self, self.unsaved):
                 if choice == "stop":
-                    self.notify("Stopping the server…", markup=False)
+                    self.notify("Stopping the server…")
                     await self.services.monitor.stop()
                 self.services.session.launcher.leave_download()
                 self.exit(message=await asyncio.to_thread(self._left_behind))
@@ -268,7 +252,7 @@ class R1App(Guarded, ThemedApp, CopyingApp):
 
     def _sample(self) -> None:
         for damage in take_damages():
-            self.notify(damage.notice(), severity="warning", timeout=15)
+            self.notify(damage.notice(), severity="warning")
         if (sample := self.sampler.latest()) is not None:
             self.chat.post_message(Sampled(sample))
 

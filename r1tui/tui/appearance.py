@@ -75,11 +75,11 @@ class ThemedApp(App[None]):
         self.set_pace()
         if not self.no_color and self.theme in (TERMINAL, self._chosen):
             self.theme = TERMINAL if self.slow_link else self._chosen
-        self.notify(f"Slow link: {'on' if self.slow_link else 'off'}.", markup=False)
+        self.notify(f"Slow link: {'on' if self.slow_link else 'off'}.")
 
     def action_change_theme(self) -> None:
         if self.no_color:
-            self.notify("NO_COLOR is set, so there is only one theme.", markup=False)
+            self.notify("NO_COLOR is set, so there is only one theme.")
         elif not isinstance(self.screen, later.overlays.ThemeScreen):
             self.push_screen(later.overlays.ThemeScreen(), self._keep)
 
@@ -92,4 +92,4 @@ class ThemedApp(App[None]):
         try:
             await asyncio.to_thread(keep_theme, self.paths.theme_choice, theme, self.config.ui.theme)
         except OSError as error:
-            self.notify(f"The theme could not be saved: {error}", severity="warning", markup=False)
+            self.notify(f"The theme could not be saved: {error}", severity="warning")

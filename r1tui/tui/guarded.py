@@ -34,7 +34,8 @@ class FatalError(R1tuiError):
 class Guarded(Node):
     """A mixin that reports every exception of a worker.
 
-    A worker's `name` says what ends with it, as the beginning of a sentence: `@work(name="The export")`.
+    A worker's `name` says what ends with it, as the beginning of a sentence: `@work(name="The export")`. What is shown
+    of its failure is over when it succeeds.
     """
 
     def run_worker(self, work: WorkType[T], name: str | None = "", *args: Any, **options: Any) -> Worker[T]:
@@ -44,16 +45,16 @@ class Guarded(Node):
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
         """Report the failed worker; override it to end what depends on it."""
-        show_error(self.app, error)
+        show_error(self.app, error, topic=name)
 
 
-def show_error(app: App[Any], error: R1tuiError) -> None:
-    """Show a notice with what went wrong."""
+def show_error(app: App[Any], error: R1tuiError, topic: str = "") -> None:
+    """Show a notice with what went wrong, for as long as this `topic` is not over."""
     show = getattr(app, "show_error", None)
     if show is not None:
-        show(error)
+        show(error, topic)
     else:
-        app.notify(f"{error.cause} {error.remedy}", severity="warning", markup=False)
+        app.notify(f"{error.cause} {error.remedy}", severity="error")
 
 
 def report_at_end(task: asyncio.Task[Any]) -> None:
@@ -76,11 +77,16 @@ def _guarded(work: WorkType[T], node: Guarded, app: App[Any], name: str, *, thre
         else:
             logging.getLogger(__name__).info("%s ended while the screen closed", name, exc_info=error)
 
+    def succeeded(result: T) -> T:
+        if (end := getattr(app, "end_notice", None)) is not None:
+            end(name)
+        return result
+
     if thread:
 
         def in_thread() -> T:
             try:
-                return cast("Callable[[], T]", work)()
+                return succeeded(cast("Callable[[], T]", work)())
             except Exception as error:
                 failed(error)
                 raise
@@ -89,7 +95,8 @@ def _guarded(work: WorkType[T], node: Guarded, app: App[Any], name: str, *, thre
 
     async def on_loop() -> T:
         try:
-            return await cast("Awaitable[T]", work if inspect.isawaitable(work) else cast("Callable[[], T]", work)())
+            awaitable = work if inspect.isawaitable(work) else cast("Callable[[], T]", work)()
+            return succeeded(await cast("Awaitable[T]", awaitable))
         except Exception as error:
             failed(error)
             raise

@@ -49,7 +49,7 @@ def actions(screen: Screen[Any]) -> list[Action]:
 async def run(app: App[Any], action: Action) -> None:
     """Run the action, or tell the user that it is not possible now."""
     if not await app.run_action(action.action, default_namespace=action.node):
-        app.notify(f"{action.command.title}: not possible now.", markup=False)
+        app.notify(f"{action.command.title}: not possible now.")
 
 
 def _contexts(node: type[DOMNode]) -> set[str]:

@@ -34,6 +34,10 @@ class Receiving:
     """Text of the prompt, if the question was typed just now."""
 
 
+ABOUT_ANSWER = "answer"
+"""A topic of notices."""
+
+
 class AnswerController:
     """Owns the answer that is received: one at a time, of the shown conversation or of one that was left."""
 
@@ -250,6 +254,7 @@ class AnswerController:
         receiving = Receiving(self._view.conversation, exchange, typed)
         exchange.model = self._view.running_model or ""
         self._view.note_asked(typed)
+        self._view.end_notice(ABOUT_ANSWER)
 
         async def begins(inside_thinking: bool) -> None:
             exchange.inside_thinking = inside_thinking
@@ -295,11 +300,15 @@ class AnswerController:
             case TooLong(prompt_tokens=prompt, context_tokens=context) if answer.rest_is_missing:
                 answer.does_not_go_on(context_full=True)
                 self._view.tell(
-                    f"The answer could not be continued. {does_not_fit(ContextBudget(prompt, context))} {MORE_ROOM}"
+                    f"The answer could not be continued. {does_not_fit(ContextBudget(prompt, context))} {MORE_ROOM}",
+                    severity="error",
+                    topic=ABOUT_ANSWER,
                 )
             case Failed(cause) if answer.rest_is_missing:
                 answer.does_not_go_on(context_full=False)
-                self._view.tell(f"The answer could not be continued. {cause} {ASKS_ANEW}.")
+                self._view.tell(
+                    f"The answer could not be continued. {cause} {ASKS_ANEW}.", severity="error", topic=ABOUT_ANSWER
+                )
             case _:
                 answer.apply(event)
 

@@ -14,8 +14,9 @@ from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent, StageFailed
 from r1tui.messages import Status
 from r1tui.tui import questions
-from r1tui.tui.controllers.view import Severity, View
+from r1tui.tui.controllers.view import View
 from r1tui.tui.messages import LaunchEnded, StageReported
+from r1tui.tui.notices import Severity
 from r1tui.tui.remedies import say
 from r1tui.tui.services.local_models import LocalModels
 from r1tui.tui.services.server import ServerMonitor
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 LAUNCH = "The launch"
 SWITCHING = "Switching models"
+ABOUT_SERVER, ABOUT_LAUNCH, ABOUT_STOP = "server", "launch", "stop"
+"""Topics of notices."""
 ASK_BEFORE_FETCHING_GIB = 1.0
 
 
@@ -141,8 +144,9 @@ class ModelController:
             self._view.hide_launch(focus=False)
         if before is None or (before.state, before.hangs) != (status.state, status.hangs):
             self._view.refresh_bindings()  # it asks for every key whether it does something
+            self._view.end_notice(ABOUT_SERVER)
             if not self.launching and (notice := server_notice(before, status)) is not None:
-                self._view.tell(notice.text, title=notice.title, severity=notice.severity)
+                self._view.tell(notice.text, title=notice.title, severity=notice.severity, topic=ABOUT_SERVER)
         if status.comes_up and not self.launching:
             self._bring_up(self._launcher.follow(status))
 
@@ -164,9 +168,9 @@ class ModelController:
             self.replaced = None
         elif self.ready and self._failure is not None:  # what ran goes on
             failed = f"{self._failure.cause} {say(self._failure.remedies)}"
-            self._view.tell(failed, title="The model was not switched", severity="error")
+            self._view.tell(failed, title="The model was not switched", severity="error", topic=ABOUT_LAUNCH)
         elif self.replaced is not None:
-            self._view.tell(f"<chat.back> brings {self.replaced.name} back.")
+            self._view.tell(f"<chat.back> brings {self.replaced.name} back.", topic=ABOUT_LAUNCH)
         self._view.refresh_bindings()
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
@@ -185,6 +189,7 @@ class ModelController:
 
     def _bring_up(self, work: Coroutine[Any, Any, None]) -> None:
         self._failure = None
+        self._view.end_notice(ABOUT_LAUNCH)
         self._view.show_launch()
         self._launch = self._view.run_worker(work, group="launch", name=LAUNCH)
         self._view.refresh_bindings()
@@ -221,9 +226,9 @@ class ModelController:
 
     async def _stop_server(self) -> None:
         if await self._may_end(questions.stop_server):
-            self._view.tell("Stopping the server…")
+            self._view.tell("Stopping the server…", topic=ABOUT_STOP)
             await self._monitor.stop()
-            self._view.tell("The server is stopped. <chat.start> starts it again.")
+            self._view.tell("The server is stopped. <chat.start> starts it again.", topic=ABOUT_STOP)
 
     def bring_back(self) -> None:
         """Bring the model back that ran before a switch that failed."""

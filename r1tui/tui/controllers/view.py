@@ -2,7 +2,7 @@
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from textual.message import Message
 from textual.worker import Worker
@@ -13,9 +13,8 @@ from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
 from r1tui.events import StageEvent
 from r1tui.messages import Status
+from r1tui.tui.notices import Severity
 from r1tui.tui.questions import Decision
-
-Severity = Literal["information", "warning", "error"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class View(Protocol):
     ) -> Worker[None]: ...
     def post_message(self, message: Message) -> object: ...
     def refresh_bindings(self) -> None: ...
-    def tell(self, text: str, *, title: str = ..., severity: Severity = ...) -> None: ...
+    def tell(self, text: str, *, title: str = ..., severity: Severity = ..., topic: str = ...) -> None: ...
+    def end_notice(self, topic: str) -> None: ...
     def show_error(self, error: R1tuiError) -> None: ...
     async def decide(self, decision: Decision) -> str | None: ...
     def show(self, conversation: Conversation, *, answer_comes: bool) -> None: ...

@@ -64,9 +64,12 @@ class Stopping:
 
     def do(self, what: str) -> None:
         """`stop` the edit, the answer, whose words stay, or the launch, which goes on where it was next time; or
-        `interrupt` the answer, never the server, and with nothing to stop copy what is selected."""
+        `interrupt` the answer, never the server, and with nothing to stop copy what is selected; or `dismiss` the
+        notice."""
         parts = self._parts
-        if what == "stop" and parts.widgets.composer.edited is not None:
+        if what == "dismiss":
+            parts.view.dismiss_notice()
+        elif what == "stop" and parts.widgets.composer.edited is not None:
             parts.widgets.composer.leave_edit()
         elif parts.answers.can_stop:
             parts.answers.stop()
@@ -75,7 +78,7 @@ class Stopping:
         elif self._screen.get_selected_text():
             self._screen.action_copy_text()
         else:
-            self._screen.notify("<app.quit> leaves r1tui.", markup=False)
+            self._screen.notify("<app.quit> leaves r1tui.")
 
     def can(self, what: str) -> bool:
         """True when there is something to stop, and no other use of the same key comes first."""
@@ -83,6 +86,8 @@ class Stopping:
         if what == "interrupt":
             return True
         something = composer.edited is not None or parts.answers.can_stop or parts.models.launching
+        if what == "dismiss":
+            something = parts.view.has_notice
         return something and not (composer.prompt.is_completing or parts.widgets.selection.display)
 
 
@@ -122,15 +127,14 @@ class Openers:
             case "log":
                 builds = parts.models.launching and parts.widgets.stages.running("engine")
                 paths = services.paths
-                push(later.log.LogScreen(paths.logs / "build.log" if builds else paths.server_log))
+                server_log = None if services.session.attached else paths.server_log
+                push(later.log.LogScreen(paths.logs / "build.log" if builds else server_log))
             case "instruments":
                 push(later.overlays.PanelScreen(parts.widgets.instruments.figures))
 
     def can(self, what: str) -> bool:
-        """True when there is something to show; an attached server's log is not on this machine."""
-        if what == "thinking":
-            return any(one.answer.has_thoughts for one in self._parts.conversations.shown.exchanges)
-        return what != "log" or not self._services.session.attached
+        """True when there is something to show."""
+        return what != "thinking" or any(one.answer.has_thoughts for one in self._parts.conversations.shown.exchanges)
 
     def offer(self, names: list[str]) -> None:
         """Let the user choose one of the models of somebody else's server."""
@@ -151,7 +155,7 @@ class Openers:
 
         def saved(path: Path | None) -> None:
             if path is not None:
-                self._screen.notify(f"Saved as {plain(str(path))}.", markup=False)
+                self._screen.notify(f"Saved as {plain(str(path))}.")
 
         self._screen.app.push_screen(later.dialogs.SaveScreen(text, name), saved)
 

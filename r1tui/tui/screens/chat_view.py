@@ -1,6 +1,7 @@
 """The widgets of the chat, and what the controllers show and ask with them."""
 
 from collections.abc import Callable
+from typing import cast
 
 from textual.screen import Screen
 from textual.widget import Widget
@@ -14,8 +15,10 @@ from r1tui.events import Progress, StageEvent, StreamEvent
 from r1tui.messages import Status
 from r1tui.tui.controllers.conversations import ConversationController
 from r1tui.tui.controllers.models import ModelController
-from r1tui.tui.controllers.view import Question, Severity
+from r1tui.tui.controllers.view import Question
 from r1tui.tui.guarded import show_error
+from r1tui.tui.notices import Severity
+from r1tui.tui.noticing import NoticingApp
 from r1tui.tui.questions import Decision
 from r1tui.tui.remedies import with_keys
 from r1tui.tui.screens import later
@@ -72,6 +75,7 @@ class ChatView:
 
     def __init__(self, screen: Screen[None], services: Services) -> None:
         self._screen = screen
+        self._app = cast("NoticingApp", screen.app)
         self._services = services
         self.run_worker = screen.run_worker
         self.post_message = screen.post_message
@@ -87,9 +91,22 @@ class ChatView:
         """The name of the model that would answer; None where none does."""
         return self.models.running_model
 
-    def tell(self, text: str, *, title: str = "", severity: Severity = "information") -> None:
-        """Show the user a notice."""
-        self._screen.notify(text, title=title, severity=severity, markup=False)
+    def tell(self, text: str, *, title: str = "", severity: Severity = "information", topic: str = "") -> None:
+        """Show the user a notice; an error until it is dismissed, or the `topic` is over."""
+        self._app.notify(text, title=title, severity=severity, topic=topic)
+
+    @property
+    def has_notice(self) -> bool:
+        """True if one is shown."""
+        return bool(self._app.notices.waiting)
+
+    def dismiss_notice(self) -> None:
+        """End the newest notice."""
+        self._app.action_dismiss_notice()
+
+    def end_notice(self, topic: str) -> None:
+        """What notices of this topic tell of is over."""
+        self._app.end_notice(topic)
 
     def show_error(self, error: R1tuiError) -> None:
         """Show the user what went wrong."""

@@ -216,7 +216,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         if one is None:
             return
         if self._chat.is_answering(one.id):
-            self.notify("Its answer is still coming. <chat.stop> in the chat stops it.", markup=False)
+            self.notify("Its answer is still coming. <chat.stop> in the chat stops it.")
             return
         told = f"“{shortened(one.name)}” is deleted. <conversations.restore> restores it for 30 days."
         self._do(lambda: self._delete(one), told)
@@ -245,7 +245,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         text = await asyncio.to_thread(written_as, loaded, format_, thinking=kind == "thinking")
         path = await self.app.push_screen_wait(SaveScreen(text, file_name(one.name, format_)))
         if path is not None:
-            self.notify(plain(f"Written to {path}."), markup=False)
+            self.notify(plain(f"Written to {path}."))
 
     @work(name="Changing the conversation")
     async def _do(self, change: Callable[[], Awaitable[object]], told: str) -> None:
@@ -255,7 +255,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
             show_error(self.app, error)
         else:
             if told:
-                self.notify(told, markup=False)
+                self.notify(told)
         self._look()
 
 

@@ -149,7 +149,7 @@ class DownloadScreen(Guarded, Beneath, Screen[Variant | None]):
         self._before_stop()
         await asyncio.to_thread(self._job.stop)
         gone = await asyncio.to_thread(discard, self.variant, self._paths, self._config)
-        self.notify(f"Deleted {size(gone)}.", markup=False)
+        self.notify(f"Deleted {size(gone)}.")
         self.dismiss(None)
 
     def action_choose(self) -> None:

@@ -1,8 +1,10 @@
-"""A log's last lines, followed while it grows: the engine's build or the server; searched, and by level."""
+"""A log's last lines, followed while it grows: of the build, or the server; and all notices. Searched, and by level."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -14,9 +16,11 @@ from r1tui.errors import R1tuiError
 from r1tui.system.log_reader import POLL_S, LogReader
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
+from r1tui.tui.notices import ScreenNotice
+from r1tui.tui.noticing import NoticingApp
 from r1tui.tui.screens.dialogs import SearchScreen
 from r1tui.tui.widgets.key_line import KeyLine
-from r1tui.tui.widgets.log_lines import Line, Lines, batches
+from r1tui.tui.widgets.log_lines import Line, Lines, batches, notice_lines
 from r1tui.tui.widgets.log_view import LogView
 from r1tui.tui.widgets.still_input import StillInput
 from r1tui.tui.widgets.transcript_rows import safe_text
@@ -30,7 +34,7 @@ LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
 
 
 class LogScreen(Guarded, SearchScreen[None]):
-    """The last MiB of a log file and what is added to it, or what of that has the text that is searched for.
+    """The last MiB of a log file and what is added to it, or all notices; of either what has the text that is searched.
 
     A thread reads it in slices and waits with the next one until the last is taken.
     """
@@ -52,15 +56,22 @@ class LogScreen(Guarded, SearchScreen[None]):
 
         lines: list[Line]
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
+        """Without a `path` there are the notices alone."""
         super().__init__()
         self._path = path
+        self.shows_notices = path is None
         self._lines = Lines()
         self._level = 0
         self._wanted = ""
         self._said = ""
         self._taken = threading.Event()
         """Set when the last slice is shown."""
+
+    @property
+    def _notices(self) -> Sequence[ScreenNotice]:
+        """All of them, the oldest first."""
+        return cast("NoticingApp", self.app).notices.kept
 
     def compose(self) -> ComposeResult:
         yield Label(markup=False)
@@ -71,13 +82,19 @@ class LogScreen(Guarded, SearchScreen[None]):
     def on_mount(self) -> None:
         self.query_one(LogView).focus()
         self._title()
-        self._follow()
+        if self._path is not None:
+            self._follow(self._path)
+
+    def on_resize(self) -> None:
+        """Wrap the notices anew."""
+        if self.shows_notices:
+            self._show()
 
     @work(name="The log", thread=True)
-    def _follow(self) -> None:
+    def _follow(self, path: Path) -> None:
         worker = get_current_worker()
-        size_bytes = self._path.stat().st_size if self._path.exists() else 0
-        reader = LogReader(self._path, max(0, size_bytes - SHOWN_BYTES))
+        size_bytes = path.stat().st_size if path.exists() else 0
+        reader = LogReader(path, max(0, size_bytes - SHOWN_BYTES))
         begins_within = size_bytes > SHOWN_BYTES
         number = 0
         try:
@@ -100,8 +117,9 @@ class LogScreen(Guarded, SearchScreen[None]):
     @on(Grown)
     def _grown(self, message: Grown) -> None:
         n_gone = self._lines.add(message.lines)
-        self.query_one(LogView).show(self._lines.shown, n_gone=n_gone)
-        self._title()
+        if not self.shows_notices:
+            self.query_one(LogView).show(self._lines.shown, n_gone=n_gone)
+            self._title()
         self._taken.set()
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
@@ -112,23 +130,43 @@ class LogScreen(Guarded, SearchScreen[None]):
     def _show(self) -> None:
         """Everything anew, after a change of what is wanted."""
         self._lines.want(LEVELS[self._level][1], self._wanted)
-        self.query_one(LogView).show(self._lines.shown, to_end=True)
+        if self.shows_notices:
+            self.show_notices()
+        else:
+            self.query_one(LogView).show(self._lines.shown, to_end=True)
+        self._title()
+
+    def show_notices(self) -> None:
+        """Show the notices that there are now, if they are what is shown."""
+        view = self.query_one(LogView)
+        rows, wanted = notice_lines(reversed(list(self._notices)), view.content_size.width), Lines()
+        wanted.want(LEVELS[self._level][1], self._wanted)
+        wanted.add(rows)
+        view.show(wanted.shown, follows=False)
         self._title()
 
     def _title(self) -> None:
         """Say what is shown, and when it is nothing."""
         what = f"{LEVELS[self._level][0]} with {self._wanted!r}" if self._wanted else LEVELS[self._level][0]
-        none = "" if self._lines.shown else ": no matches" if self._lines.all else ": nothing yet"
+        there = self._notices if self.shows_notices else self._lines.all
+        none = "" if self.query_one(LogView).lines else ": no matches" if there else ": nothing yet"
         self._say(f"{what}{none}")
 
     def _say(self, text: str) -> None:
         if text != self._said:  # a label lays the whole screen out again
             self._said = text
-            self.query_one(Label).update(safe_text(f"{self._path}: {text}"))
+            self.query_one(Label).update(safe_text(f"{'Notices' if self.shows_notices else self._path}: {text}"))
 
     def _search(self, wanted: str) -> None:
         self._wanted = wanted.casefold()
         self._show()
+
+    def action_notices(self) -> None:
+        self.shows_notices = self._path is None or not self.shows_notices
+        self._said = ""
+        self._show()
+        if self.shows_notices:
+            self.query_one(LogView).scroll_home(animate=False, immediate=True)
 
     def action_level(self) -> None:
         self._level = (self._level + 1) % len(LEVELS)

@@ -186,7 +186,7 @@ class ModelsScreen(TableScreen[Variant]):
             return
         try:
             await asyncio.to_thread(remove, removal, self._paths, self._config)
-            app.notify(f"{variant.name} is deleted: {freed}.", markup=False)
+            app.notify(f"{variant.name} is deleted: {freed}.")
         finally:
             self._look_again()
 
@@ -289,7 +289,7 @@ class ModelsScreen(TableScreen[Variant]):
         if (variant := self._under_cursor()) is None:
             return
         entry = self._entry_of(variant)
-        self.notify(f"Reading {entry.variant.name} from the hub…", markup=False)
+        self.notify(f"Reading {entry.variant.name} from the hub…")
         work = self._ask(entry.variant, headers=entry.variant.name in self._entries and entry.path is None)
         self.app.run_worker(work, name="Reading from the hub")
 

@@ -222,7 +222,7 @@ class SamplingScreen(Dialog[None]):
     def action_back(self) -> None:
         for key, error in self._refused.items():
             stays = getattr(self._now, key)
-            self.app.notify(f"{error.cause} It stays {'none' if stays is None else stays}.", markup=False)
+            self.app.notify(f"{error.cause} It stays {'none' if stays is None else stays}.")
         self.dismiss()
 
     def _show_help(self, setting: Setting) -> None:

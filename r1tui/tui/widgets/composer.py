@@ -284,7 +284,7 @@ class Composer(Guarded, Widget):
                 self._put_aside(typed, self._title)
             if not isinstance(error, R1tuiError):
                 raise
-            self.notify(format_error(error, self.app), severity="warning", markup=False)
+            self.notify(format_error(error, self.app), severity="warning")
         else:
             self._post(text, typed, edited)
 

@@ -1,14 +1,17 @@
-"""A log's last lines, read in slices by a thread, and which of them are wanted."""
+"""A log's last lines, read in slices by a thread, notices as lines, and which of them are wanted."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from time import localtime, strftime
 
 from rich.cells import cell_len
+from textual.content import Content
 
 from r1tui.server.diagnosis import level
+from r1tui.tui.notices import SIGNS, ScreenNotice
 from r1tui.tui.widgets.transcript_rows import safe_text
 
 MOST_LINES = 20_000
@@ -17,6 +20,7 @@ MOST_CHARS = 4 << 20
 BATCH_LINES = 500
 BATCH_CHARS = 1 << 16
 """Most lines handled by the event loop at once."""
+MIN_COLUMNS = 20
 LONGEST_CHARS = 4_000
 """Of a longer line only the beginning is shown."""
 
@@ -47,6 +51,18 @@ def batches(lines: Iterable[str], first: int = 0) -> Iterator[list[Line]]:
             batch, n_chars = [], 0
     if batch:
         yield batch
+
+
+def notice_lines(notices: Iterable[ScreenNotice], width: int) -> list[Line]:
+    """Notices as rows of this width, the first ones first; a search finds all rows of one."""
+    rows: list[Line] = []
+    for notice in notices:
+        start = f"{strftime('%H:%M:%S', localtime(notice.told_s))}  {SIGNS[notice.severity]} {notice.severity:<11}  "
+        wrapped = Content(" ".join(notice.text.split())).wrap(max(width - len(start), MIN_COLUMNS))
+        for number, row in enumerate(wrapped):
+            text = f"{' ' * len(start) if number else start}{row.plain.rstrip()}"
+            rows.append(Line(len(rows), text, f"{start}{notice.text}".casefold(), notice.severity, cell_len(text)))
+    return rows
 
 
 class Lines:

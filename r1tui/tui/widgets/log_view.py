@@ -34,9 +34,10 @@ class LogView(ScrollView, can_focus=True):
     def allow_select(self) -> bool:
         return True
 
-    def show(self, lines: Sequence[Line], *, n_gone: int = 0, to_end: bool = False) -> None:
-        """Show these; `n_gone` of those before are gone at the top. It stays at its end, or goes `to_end`."""
-        stays = self.is_vertical_scroll_end and not self.is_vertical_scrollbar_grabbed
+    def show(self, lines: Sequence[Line], *, n_gone: int = 0, to_end: bool = False, follows: bool = True) -> None:
+        """Show these; `n_gone` of those before are gone at the top. It stays at its end if it `follows`, or goes
+        `to_end`."""
+        stays = follows and self.is_vertical_scroll_end and not self.is_vertical_scrollbar_grabbed
         self.lines = lines
         self.virtual_size = Size(max((line.cells for line in lines), default=0), len(lines))
         if stays or to_end:

@@ -265,13 +265,13 @@ class Selection(Guarded, Static, can_focus=True):
         if marks:
             do(marks[-1])
         else:
-            self.notify(f"There is no {what} in this conversation.", markup=False)
+            self.notify(f"There is no {what} in this conversation.")
 
     def _copy(self, mark: Mark) -> None:
         text = self._cursor.text_of(mark)
         self.app.copy_to_clipboard(text)
         how = "<select.save>" if self.display else "<chat.select> and <select.save>"
-        self.notify(f"{format_copied(text)} {how} saves it to a file.", markup=False)
+        self.notify(f"{format_copied(text)} {how} saves it to a file.")
 
     def _save(self, mark: Mark) -> None:
         name = self._cursor.listing(mark).file_name() if mark.listing else "answer.md"

@@ -1,0 +1,85 @@
+"""The one place that all notices go through, and the line of the topmost screen that shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from textual.app import App
+
+from r1tui.text import plain
+from r1tui.tui.notices import Notices, Severity
+from r1tui.tui.remedies import format_remedies, in_keys
+from r1tui.tui.widgets.key_line import KeyLine
+from r1tui.tui.widgets.notice_line import NoticeLine
+from r1tui.tui.widgets.once import call_after
+from r1tui.tui.widgets.transcript_rows import safe_text
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+    from textual.screen import Screen
+
+    from r1tui.errors import R1tuiError
+
+
+class NoticingApp(App[None]):
+    """An application whose notices cover nothing: one line above the prompt, or at the bottom of another screen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notices = Notices()
+        self._disable_notifications = True  # Textual's, which cover what they speak of
+        self._next_look: TimerHandle | None = None
+
+    def notify(
+        self, message: str, *, title: str = "", severity: Severity = "information", topic: str = "", **_: Any
+    ) -> None:
+        """Show a notice: plain text, with keys in place of the actions that it names; from any thread."""
+        told = f"{title}: {message}" if title else message
+        self.notices.tell(safe_text(in_keys(told, self)).strip(), severity, topic)
+        self.call_later(self._refresh_notifications)
+
+    def show_error(self, error: R1tuiError, topic: str = "") -> None:
+        """Show a notice: what happened, and what mends it."""
+        self.notify(plain(f"{error.cause}\n{format_remedies(error.remedies, self)}"), severity="error", topic=topic)
+
+    def end_notice(self, topic: str) -> None:
+        """What notices of this topic tell of is over."""
+        if self.notices.end(topic):
+            self.call_later(self._refresh_notifications)
+
+    def action_dismiss_notice(self) -> None:
+        self.notices.dismiss()
+        self._refresh_notifications()
+
+    def _refresh_notifications(self) -> None:
+        """Show the newest on the topmost screen; Textual calls it when another one is that."""
+        if not self._running or not self.screen_stack or not self.screen.is_mounted:
+            return
+        had_any = any(line.display for line in self.screen.query(NoticeLine))
+        wait_s = self.notices.look()
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._next_look = None if wait_s is None else call_after(self, wait_s, self._refresh_notifications)
+        for screen in self.screen_stack[:-1]:
+            for line in screen.query(NoticeLine):
+                line.show(None)
+        waiting = self.notices.waiting
+        if waiting or had_any:
+            _line_of(self.screen).show(waiting[0] if waiting else None, len(waiting) - 1)
+        if had_any != bool(waiting):
+            self.screen.refresh_bindings()
+        if (show := getattr(self.screen, "show_notices", None)) is not None:
+            show()
+
+
+def _line_of(screen: Screen[Any]) -> NoticeLine:
+    """The screen's line, made when it is first wanted: above the prompt where there is one."""
+    for line in screen.query(NoticeLine):
+        return line
+    line, composer = NoticeLine(), getattr(screen, "composer", None)
+    if composer is None:
+        line.add_class("-below")
+        line.set_class(bool(screen.query(KeyLine)), "-above-keys")
+    screen.mount(line, before=composer)
+    return line
