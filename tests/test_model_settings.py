@@ -28,7 +28,7 @@ from r1tui.tui.services.trials import Trials
 from r1tui.tui.widgets.switch import Switch
 from tests.conftest import TinyModel
 from tests.screen_rig import PLAN, StillApp
-from tests.tui_rig import ask, config, opened, ready, until
+from tests.tui_rig import ask, config, notices, opened, ready, until
 
 __all__ = ["config"]
 
@@ -294,7 +294,7 @@ async def test_what_nobody_foresaw_is_told_and_the_page_goes_on(
         owner = "r1tui.planning.trial." if target.startswith("Trial") else "r1tui.tui.screens.model_page."
         monkeypatch.setattr(owner + target, fail)
         await pilot.press(*(["enter"] if name.startswith("Applying") else "1024"))
-        await until(pilot, lambda: any(f"{name} ended" in one.message for one in app._notifications))
+        await until(pilot, lambda: any(f"{name} ended" in told for told in notices(app)))
         assert app.screen.query(ModelPage)
         assert kept(settings, paths) == AUTO
 
