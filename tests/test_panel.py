@@ -1,18 +1,22 @@
 """The instruments in their layouts: one line, a panel, a wider one, the whole screen; no resize disturbs a stream."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.containers import VerticalScroll
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from r1tui.chat.answer import Answer
 from r1tui.config import Config
+from r1tui.machine.nvml import GpuProcess
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.chat import ChatScreen
-from r1tui.tui.screens.overlays import PanelScreen
+from r1tui.tui.screens.overlays import PanelScreen, ProcessesScreen
 from r1tui.tui.widgets.instruments import Board
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
@@ -116,3 +120,26 @@ def newest(answer: Answer) -> str:
 
 def screen_text(transcript: Transcript) -> str:
     return "".join(transcript.render_line(y).text for y in range(transcript.size.height))
+
+
+@pytest.mark.parametrize(("size", "key"), [((80, 24), "f11"), ((120, 40), "alt+g")])
+async def test_a_key_lists_everything_that_holds_vram(tmp_path: Path, size: tuple[int, int], key: str) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app, size) as pilot:
+        await completed(app, pilot)
+        sample = app.chat.instruments.figures.sample
+        assert sample is not None
+        assert sample.gpus
+        holders = tuple(GpuProcess(1000 + n, f"[b]program-{n}", n << 28) for n in range(1, 41))
+        gpus = (replace(sample.gpus[0], processes=holders), *sample.gpus[1:])
+        app.chat.instruments.update_sample(replace(sample, gpus=gpus))
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.screen, ProcessesScreen))
+        list_ = app.screen.query_one(Static)
+        await until(pilot, lambda: "program-40" in str(list_.render()))
+        named = [row.split() for row in str(list_.render()).splitlines() if "program" in row]
+        assert len(named) == 40
+        assert named[0] == ["[b]program-40", "1040", "10.0", "GiB"]  # the largest first
+        assert app.screen.query_one(VerticalScroll).max_scroll_y > 0
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))

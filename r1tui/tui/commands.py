@@ -185,6 +185,9 @@ _TABLE: tuple[Command, ...] = (
         Command("chat.dismiss", "escape,alt+x", "Dismiss the notice", "do('stopping', 'dismiss')",
                 "Dismiss the notice above the prompt; the log keeps it.",
                 short="Dismiss", rank=12, synonyms="close hide message error warning notification clear"),
+        Command("chat.processes", "f11,alt+g", "GPU processes", "do('views', 'processes')",
+                "List everything that holds VRAM: name, process and size.",
+                synonyms="vram memory who holds nvidia-smi programs others pid"),
         Command("app.theme", "ctrl+underscore,ctrl+slash", "Theme", "change_theme",
                 "Preview the themes and choose one.", synonyms="colours colors dark light appearance"),
         Command("app.slow_link", "f10,ctrl+backslash", "Slow link", "slow_link",
@@ -298,6 +301,10 @@ _TABLE: tuple[Command, ...] = (
                 "Show only lines with these words; going back shows all.", short="Search"),
         Command("log.level", "l", "Level", "level", "Show all lines, warnings and errors, or errors only.",
                 short="Level"),
+    ),
+    *_under(
+        "In the GPU processes",
+        Command("processes.back", "escape,q,f11,alt+g", "Back", "dismiss", "Go back to the chat.", short="Back"),
     ),
     *_under(
         "In the instruments",

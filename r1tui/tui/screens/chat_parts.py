@@ -101,7 +101,8 @@ class Openers:
 
     def do(self, what: str) -> None:
         """Show a `new` conversation, fold or unfold the `thinking`, hide or show the `side_panel`; or open `prompts`,
-        `sampling`, `conversations`, `models`, the `log`, or the `instruments` on a whole screen."""
+        `sampling`, `conversations`, `models`, the `log`, the `instruments` on a whole screen,
+        or the `processes` on the GPUs."""
         push, services, parts = self._screen.app.push_screen, self._services, self._parts
         match what:
             case "new":
@@ -131,6 +132,8 @@ class Openers:
                 push(later.log.LogScreen(paths.logs / "build.log" if builds else server_log))
             case "instruments":
                 push(later.overlays.PanelScreen(parts.widgets.instruments.figures))
+            case "processes":
+                push(later.overlays.ProcessesScreen(parts.widgets.instruments.figures))
 
     def can(self, what: str) -> bool:
         """True when there is something to show."""

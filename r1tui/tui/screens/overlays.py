@@ -23,6 +23,8 @@ from r1tui.tui.keymap import keys_of
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.dialogs import Dialog
 from r1tui.tui.widgets.figures import Figures
+from r1tui.tui.widgets.gauges import SHADES, SIXTEEN
+from r1tui.tui.widgets.instrument_rows import processes
 from r1tui.tui.widgets.instruments import Board
 from r1tui.tui.widgets.key_line import KeyLine
 
@@ -205,6 +207,37 @@ class FiguresScreen(Dialog[None]):
             frame.border_title = "The answer"
             frame.border_subtitle = in_keys("<figures.back> goes back", self.app)
             yield Static(table)
+
+
+class ProcessesScreen(Dialog[None]):
+    """Everything that holds VRAM, by name."""
+
+    DEFAULT_CSS = """
+    ProcessesScreen {
+        & > VerticalScroll { width: 76; max-height: 90%; padding: 1 2; }
+        Static { width: 1fr; }
+    }
+    """
+    BINDINGS = bindings_of("processes")
+
+    def __init__(self, figures: Figures) -> None:
+        super().__init__()
+        self._figures = figures
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll() as frame:
+            frame.border_title = "GPU processes"
+            frame.border_subtitle = in_keys("<processes.back> goes back", self.app)
+            yield Static()
+
+    def on_mount(self) -> None:
+        self.set_interval(1.0, self._show)
+        self.call_after_refresh(self._show)
+
+    def _show(self) -> None:
+        shown = self.query_one(Static)
+        ink = SIXTEEN if self.app.native_ansi_color else SHADES
+        shown.update(Content("\n").join(processes(self._figures, shown.size.width, ink)))
 
 
 class PanelScreen(Beneath, Screen[None]):

@@ -350,6 +350,18 @@ def _processes(figures: Figures, ink: Ink, most: int | None) -> Group:
     )
 
 
+def processes(figures: Figures, width: int, ink: Ink) -> list[Content]:
+    """Everything that holds VRAM, one row each, below what all cards have; one row where nothing is known."""
+    sample = figures.sample
+    if sample is None or sample.gpus is None or not any(gpu.processes for gpu in sample.gpus):
+        why = sample.gpus_reason if sample and sample.gpus is None else "The driver names no process on the GPUs."
+        return [Content(one_line(why or "There is no GPU that tells its processes."))]
+    drawn = Page(width, ink)
+    for group in (_vram(figures, ink, is_wide=len(sample.gpus) == 1), _processes(figures, ink, None)):
+        drawn.add(group)
+    return drawn.fitted(sum(len(gpu.processes) + 4 for gpu in sample.gpus) + 8)
+
+
 def _facts(figures: Figures, ink: Ink) -> Group:
     """Rows of the server's settings, and the reason of its last restart."""
     status, plan = figures.status, figures.plan
