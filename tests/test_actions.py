@@ -11,14 +11,17 @@ from textual.widgets import Input, OptionList
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.config import Config, UiSettings
+from r1tui.events import Finished, Reasoning
+from r1tui.messages import Status
 from r1tui.tui.app import R1App
 from r1tui.tui.commands import COMMANDS, SHARED, Command, of_context
+from r1tui.tui.controllers.answers import Receiving
 from r1tui.tui.keymap import clashes, keys_in, spelled
 from r1tui.tui.palette import ActionsProvider, actions
 from r1tui.tui.screens.overlays import KeysScreen, PanelScreen
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
-from tests.screen_rig import StillApp
+from tests.screen_rig import STATUS, StillApp
 from tests.tools.keys import README, made
 from tests.tui_rig import notices, opened, until
 
@@ -214,13 +217,29 @@ async def test_the_palette_offers_nothing_for_what_is_no_command(tmp_path: Path)
             assert [hit.text async for hit in provider.search(letters)] == [], letters
 
 
-async def test_the_palette_opens_with_what_matters(tmp_path: Path) -> None:
+async def test_the_palette_opens_with_what_can_be_done_now(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
+
+    async def offered() -> list[str]:
+        return [hit.text async for hit in ActionsProvider(app.chat).discover()]
+
     async with opened(app):
-        offered = [hit.text async for hit in ActionsProvider(app.chat).discover()]
-        assert offered[:4] == ["Stop", "Commands", "Help", "Quit"]
-        assert offered.index("New chat") < offered.index("Models") < offered.index("Delete exchange")
-        assert not {"Send", "Model 1", "Line up", "Select the next"} & set(offered)
+        app.chat.models.take_status(Status())
+        nothing_runs = await offered()
+        assert nothing_runs[0] == "Models"
+        assert nothing_runs[-4:] == ["Help", "Quit", "Theme", "Slow link"]
+        never = {"Commands", "Interrupt", "Send", "Model 1", "Line up", "Select the next"}
+        assert not ({"Stop", "Continue", "Start", "Bring back", "Stop server", "Log"} | never) & set(nothing_runs)
+        app.chat.models.take_status(STATUS)
+        ready = await offered()
+        assert ready.index("Editor") < ready.index("New chat") < ready.index("Models") < ready.index("Help")
+        app.show_answer(Reasoning("Hm."), Finished("cancelled", None, 0, 0, None, None, None))
+        assert (await offered())[:2] == ["Continue", "Ask again"]
+        exchange = app.chat.conversation.ask("Once more.", "id")
+        exchange.answer.apply(Reasoning("Hm."))
+        app.chat.answers.receiving = Receiving(app.chat.conversation, exchange)
+        assert (await offered())[:2] == ["Stop", "End thinking"]
+        assert not never & set(await offered())
 
 
 async def test_keys_of_the_user_are_text_in_the_palette(tmp_path: Path) -> None:

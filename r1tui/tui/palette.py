@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any, NamedTuple
 
+from textual.actions import parse
 from textual.app import App
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
@@ -11,11 +12,13 @@ from textual.fuzzy import Matcher
 from textual.markup import escape
 from textual.screen import Screen
 
-from r1tui.tui.commands import COMMANDS, Command, of_context
+from r1tui.tui.commands import COMMANDS, OWN_RANK, Command, of_context
 from r1tui.tui.keymap import key_of, keys_of
 
 IN_TITLE, IN_SYNONYMS, IN_HELP = 1.0, 0.8, 0.6
 """What a match is worth by where it is."""
+NOT_FIRST = ("app.commands", "chat.interrupt")
+"""Commands that need no offer: the palette is open, and another one stops the answer."""
 SELECTED_BY = "chat.select"
 """The command after which the keys of the selection have their meaning."""
 
@@ -52,6 +55,12 @@ async def run(app: App[Any], action: Action) -> None:
         app.notify(f"{action.command.title}: not possible now.")
 
 
+def _can_be_done(action: Action) -> bool:
+    """True if it does something now that needs an offer."""
+    _, name, parameters = parse(action.action)
+    return action.command.id not in NOT_FIRST and bool(action.node.check_action(name, parameters))
+
+
 def _contexts(node: type[DOMNode]) -> set[str]:
     """The contexts whose keys a screen or widget has."""
     ids = (one.id or "" for one in getattr(node, "BINDINGS", ()) if isinstance(one, Binding))
@@ -62,11 +71,20 @@ class ActionsProvider(Provider):
     """Offers what `actions` finds."""
 
     async def discover(self) -> Hits:
-        """Offer the actions of the screen and the application; a search finds the others too."""
-        for action in actions(self.screen):
+        """Offer what can be done now, first what only this state offers; a search finds the others too."""
+        for action in sorted(filter(_can_be_done, actions(self.screen)), key=self._place):
             command = action.command
             if isinstance(action.node, Screen | App) and not (command.is_numbered or command.only_moves):
                 yield DiscoveryHit(escape(command.title), partial(run, self.app, action), help=self._help(action))
+
+    def _place(self, action: Action) -> int:
+        """The smaller, the sooner it is offered."""
+        command = action.command
+        if command.id == getattr(self.screen, "next_step", None):
+            return OWN_RANK - 1
+        if command.context == "chat":
+            return min(command.rank, OWN_RANK)
+        return OWN_RANK + (command.context == "app")
 
     async def search(self, query: str) -> Hits:
         """Offer the actions that match each word of the query."""

@@ -66,6 +66,11 @@ class ChatScreen(Guarded, Beneath, Screen[None]):
         """The shown conversation."""
         return self.conversations.shown
 
+    @property
+    def next_step(self) -> str | None:
+        """The id of the command without which nothing can be asked; None where a model is ready, or comes up."""
+        return None if self.models.ready or self.models.launching else "chat.variants"
+
     def compose(self) -> ComposeResult:
         yield self.instruments
         yield self.composer
