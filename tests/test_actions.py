@@ -221,7 +221,7 @@ async def test_the_palette_opens_with_what_can_be_done_now(tmp_path: Path) -> No
     app = StillApp(tmp_path)
 
     async def offered() -> list[str]:
-        return [hit.text async for hit in ActionsProvider(app.chat).discover()]
+        return [hit.text or "" async for hit in ActionsProvider(app.chat).discover()]
 
     async with opened(app):
         app.chat.models.take_status(Status())

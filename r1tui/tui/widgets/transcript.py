@@ -43,6 +43,8 @@ PAUSE_S = 0.004
 WARM_UP_AFTER_S = 0.5
 """Later than the first screen."""
 WHEEL_ROWS = 3
+SCROLL_COLUMNS = 2
+"""Of the scroll indicator, and of the room between text and it."""
 QUIET_PERIOD_S = 0.25
 """How often folded thinking is brought up to date: its figures and its last lines need no more."""
 
@@ -96,6 +98,11 @@ class Transcript(Guarded, Widget, can_focus=True):
     def conversation(self) -> Conversation:
         """The one that is shown."""
         return self._views.conversation
+
+    @property
+    def _columns(self) -> int:
+        """Columns of its text, with the scroll indicator or without."""
+        return max(self.size.width - SCROLL_COLUMNS, 0)
 
     @property
     def settled(self) -> bool:
@@ -203,12 +210,12 @@ class Transcript(Guarded, Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """One row of the view, as wide as the widget."""
-        width = self.size.width
         row = self._drawn[y] if y < len(self._drawn) else EMPTY
         mark = self._scroll_cells[y] if y < len(self._scroll_cells) else " "
         segments = [Segment(text, self._style(role)) for text, role in row.spans]
-        strip = Strip(segments).adjust_cell_length(max(width - 1, 0), self._style(row.fill))
-        return Strip([*strip, Segment(mark, self._style("scroll"))], width).adjust_cell_length(width)
+        strip = Strip(segments).adjust_cell_length(self._columns, self._style(row.fill))
+        scroll = Segment(mark.rjust(SCROLL_COLUMNS), self._style("scroll"))
+        return Strip([*strip, scroll]).adjust_cell_length(self.size.width)
 
     def _style(self, role: str) -> Style:
         style = self._styles.get(role)
@@ -232,7 +239,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._redraw()
         if are_others_gone:
             self._queue_all()
-        if self._views.is_behind(self.size.width - 1):
+        if self._views.is_behind(self._columns):
             self.touch()
 
     def _absorb(self, view: ExchangeView) -> None:
@@ -270,7 +277,7 @@ class Transcript(Guarded, Widget, can_focus=True):
 
     def _redraw(self) -> None:
         """Lay out, place the view, and refresh the rows that differ from what is on the screen."""
-        width, height = self.size.width - 1, self.size.height
+        width, height = self._columns, self.size.height
         if width < 1 or height < 1:
             return
         self._layout.set(self._views.blocks)
@@ -286,7 +293,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         regions = []
         for y, (old, new) in enumerate(zip(self._drawn, rows, strict=True)):
             if scroll[y] != self._scroll_cells[y] or old.fill != new.fill:
-                regions.append(Region(0, y, width + 1, 1))
+                regions.append(Region(0, y, self.size.width, 1))
             elif old != new:
                 cells = width if new.fill else min(max(old.width, new.width), width)
                 regions.append(Region(0, y, cells, 1))
@@ -297,7 +304,7 @@ class Transcript(Guarded, Widget, can_focus=True):
 
     def _queue_all(self) -> None:
         """All that is not of this width waits for its slice: what is in view, then upwards from the end."""
-        width = self.size.width - 1
+        width = self._columns
         visible = self._layout.visible(self.view.top, self.size.height)
         ordered = [*visible, *reversed(self._layout.blocks)]
         self._queue.replace(block for block in ordered if not block.is_fine(width))
@@ -311,7 +318,7 @@ class Transcript(Guarded, Widget, can_focus=True):
     def _slice(self) -> None:
         """Render for a bounded time, show it, and come again if there is more."""
         self._slice_timer = None
-        width = self.size.width - 1
+        width = self._columns
         self.work.slices += 1
         until_s = monotonic() + SLICE_S
         busy = self._views.busy
