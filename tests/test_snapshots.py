@@ -36,8 +36,9 @@ def app(monkeypatch: pytest.MonkeyPatch) -> StillApp:
 def test_launching(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await completed(pilot)
+        app.show_figures()  # of a server that is ready, at which a launch ends
+        await settle(pilot)
         app.show_launch()
-        app.show_figures()
         await settle(pilot)
 
     assert snap_compare(app, terminal_size=SIZE, run_before=before)

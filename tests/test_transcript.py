@@ -76,7 +76,7 @@ async def test_a_line_below_the_answer_says_how_it_was_made_and_a_narrow_one_say
         await send(pilot, seat, Finished("stop", 12, 0, 40, 100.0, 3.14, 4200.0))
         lines = ["  r1-iq1_s · 40 tokens · 3.14 tok/s · first token 4.20 s · 17 s · complete"]
         assert seat.lines[2:5] == ["  Yes.", "", lines[0]]
-        for width in (60, 45, 35, 28, 16):
+        for width in (61, 46, 36, 29, 17):
             await pilot.resize_terminal(width, 24)
             await settle(pilot, seat.transcript)
             lines.append(seat.lines[4])

@@ -17,7 +17,7 @@ async def test_the_last_lines_of_the_thinking_run_by_until_the_answer_begins() -
         await send(pilot, seat, Reasoning("one\n\ntwo\n"), Reasoning("\nthree\nfour\nfi"))
         await send(pilot, seat, Reasoning("ve " * 20), timings(9))
         assert seat.lines[2].startswith("▸ thinking… 9 tokens")
-        assert seat.lines[3:8] == ["│ three", "│ four", "│ " + "five" + " ve" * 11, "│ " + "ve " * 7 + "ve", ""]
+        assert seat.lines[3:8] == ["│ three", "│ four", "│ " + "five" + " ve" * 10, "│ " + "ve " * 8 + "ve", ""]
         await send(pilot, seat, Content("So"))
         assert "│" not in seat.text
         assert "  So" in seat.lines

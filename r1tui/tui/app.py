@@ -52,6 +52,7 @@ class R1App(Guarded, ThemedApp, CopyingApp, NoticingApp):
     """r1tui's screen."""
 
     TITLE = "r1tui"
+    CSS = "CommandList { scrollbar-size: 0 1; scrollbar-gutter: stable; }"
     ENABLE_COMMAND_PALETTE = True
     COMMANDS = {ActionsProvider}
     BINDINGS = bindings_of("app")

@@ -41,7 +41,7 @@ class ChatScreen(Guarded, Beneath, Screen[None]):
         &.-vast Instruments { width: 70; }
         &.-narrow Instruments, &.-no-panel Instruments { dock: top; width: 1fr; height: 1; border: none; padding: 0 1; }
         Stages { display: none; max-height: 70%; }
-        &.-launching Stages { display: block; }
+        &.-launching Stages { display: block; border-bottom: solid $border-blurred; }
         Greeting { display: none; }
         &.-empty Greeting { display: block; }
         &.-empty Transcript { height: 1; }

@@ -39,8 +39,12 @@ class Dialog(Guarded, Beneath, ModalScreen[ScreenResultType | None]):
             background: $surface;
             padding: 0 1;
         }
+        & > VerticalScroll, & > OptionList, & > OptionList:focus { padding-right: 0; }
+        VerticalScroll, OptionList { scrollbar-size: 0 1; scrollbar-gutter: stable; }
+        VerticalScroll > Static, OptionList > .option-list--option { padding-right: 1; }
     }
     """
+    """A scrollbar has its column whether it is there or not, and one beside it without text."""
 
 
 class AskScreen(Dialog[str]):

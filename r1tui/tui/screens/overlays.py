@@ -44,9 +44,9 @@ class PromptsScreen(Dialog[str]):
             border: none;
             border-right: solid $primary-muted;
             background: $surface;
-            padding: 0 1;
+            padding: 0 0 0 1;
         }
-        VerticalScroll { width: 1fr; padding: 0 1; }
+        VerticalScroll { width: 1fr; padding: 0 0 0 1; }
         Static { width: 1fr; }
     }
     """
@@ -189,7 +189,7 @@ class FiguresScreen(Dialog[None]):
 
     DEFAULT_CSS = """
     FiguresScreen {
-        & > VerticalScroll { width: 76; max-height: 90%; padding: 1 2; }
+        & > VerticalScroll { width: 76; max-height: 90%; padding: 1 0 1 2; }
         Static { width: 1fr; }
     }
     """

@@ -75,7 +75,15 @@ class SamplingScreen(Dialog[None]):
 
     DEFAULT_CSS = """
     SamplingScreen {
-        & > Vertical { width: 96; max-height: 100%; overflow-y: auto; }
+        & > Vertical {
+            width: 96;
+            max-height: 100%;
+            overflow-y: auto;
+            padding-right: 0;
+            scrollbar-size: 0 1;
+            scrollbar-gutter: stable;
+            & > * { margin-right: 1; }
+        }
         Horizontal { height: 1; }
         .name { width: 16; color: $text-muted; }
         .help { width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }

@@ -25,7 +25,10 @@ class Completion(Guarded, OptionList):
         max-height: 8;
         border: round $primary;
         background: $surface;
-        padding: 0 1;
+        padding: 0 0 0 1;
+        scrollbar-size: 0 1;
+        scrollbar-gutter: stable;
+        & > .option-list--option { padding-right: 1; }
         &.-open { display: block; }
     }
     """

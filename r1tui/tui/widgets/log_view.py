@@ -11,6 +11,9 @@ from textual.strip import Strip
 
 from r1tui.tui.widgets.log_lines import Line
 
+GAP_COLUMNS = 1
+"""Between text and scrollbar."""
+
 
 class LogView(ScrollView, can_focus=True):
     """Shows lines, however many; stays at the end while more come, until it is scrolled away from there."""
@@ -21,6 +24,7 @@ class LogView(ScrollView, can_focus=True):
         background: $surface;
         color: $text;
         overflow: scroll;
+        scrollbar-size-vertical: 1;
         &:focus { background-tint: $foreground 5%; }
     }
     """
@@ -39,7 +43,7 @@ class LogView(ScrollView, can_focus=True):
         `to_end`."""
         stays = follows and self.is_vertical_scroll_end and not self.is_vertical_scrollbar_grabbed
         self.lines = lines
-        self.virtual_size = Size(max((line.cells for line in lines), default=0), len(lines))
+        self.virtual_size = Size(max((line.cells for line in lines), default=0) + GAP_COLUMNS, len(lines))
         if stays or to_end:
             self.scroll_end(animate=False, immediate=True, x_axis=False)
         elif n_gone:
@@ -49,12 +53,13 @@ class LogView(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """One row of what is in sight."""
         left, top = self.scroll_offset
-        width, style, number = self.size.width, self.rich_style, top + y
+        width, style, number = self.scrollable_content_region.width, self.rich_style, top + y
         if number >= len(self.lines):
             return Strip.blank(width, style)
         line = self.lines[number]
         strip = Strip(self._segments(line, number, style), line.cells)
-        return strip.crop_extend(left, left + width, style).apply_offsets(left, number)
+        shown = strip.crop_extend(left, left + width - GAP_COLUMNS, style).apply_offsets(left, number)
+        return shown.extend_cell_length(width, style)
 
     def _segments(self, line: Line, number: int, style: Style) -> list[Segment]:
         selection = self.text_selection

@@ -25,7 +25,9 @@ class Prompt(TextArea):
         max-height: 8;
         border: round $primary-muted;
         background: $background;
-        padding: 0 1;
+        padding: 0 0 0 1;
+        scrollbar-size: 0 1;
+        scrollbar-gutter: stable;
         &:focus { border: round $primary; }
         & .text-area--placeholder { color: $text-muted; }
         &.-too-heavy { border-subtitle-color: $error; }
