@@ -229,7 +229,7 @@ async def test_the_palette_opens_with_what_can_be_done_now(tmp_path: Path) -> No
         assert nothing_runs[0] == "Models"
         assert nothing_runs[-4:] == ["Help", "Quit", "Theme", "Slow link"]
         never = {"Commands", "Interrupt", "Send", "Model 1", "Line up", "Select the next"}
-        assert not ({"Stop", "Continue", "Start", "Bring back", "Stop server", "Log"} | never) & set(nothing_runs)
+        assert not ({"Stop", "Continue", "Start", "Bring back", "Stop server"} | never) & set(nothing_runs)
         app.chat.models.take_status(STATUS)
         ready = await offered()
         assert ready.index("Editor") < ready.index("New chat") < ready.index("Models") < ready.index("Help")
