@@ -272,7 +272,7 @@ async def test_the_log_is_one_key_away_and_keys_can_be_rebound(
         ({"app.theme": "p"}, ["p is used for both app.theme and download.pause."]),
         (
             {"app.quit": "escape"},
-            [f"escape is used for both app.quit and {name}." for name in ("chat.stop", *BACK)],
+            [f"escape is used for both app.quit and {name}." for name in ("chat.stop", "chat.dismiss", *BACK)],
         ),
     ],
 )

@@ -180,7 +180,7 @@ async def test_a_switch_to_a_broken_file_leaves_what_runs_and_its_answer(
         pid = supervisor.status(paths).pid
         answer = await ask(app, pilot, "hi")
         await until(pilot, lambda: bool(answer.content))
-        monkeypatch.setattr(app.chat, "notify", lambda text, **_: said.append(text))
+        monkeypatch.setattr(app, "notify", lambda text, **_: said.append(text))
         await pilot.press("f4")
         await until(pilot, lambda: isinstance(app.screen, AskScreen) and bool(app.screen.query(Label)))
         asked = str(app.screen.query_one(Label).render())

@@ -169,7 +169,7 @@ _TABLE: tuple[Command, ...] = (
                 "Show the running download, or the last model's unfinished one.",
                 synonyms="fetch pull progress pause model"),
         Command("chat.log", "f6", "Log", "do('views', 'log')",
-                "Show the server's log, or the build's while it runs, and all notices.",
+                "Show the server's or the build's log, and all notices.",
                 synonyms="logs output debug errors server build notices messages notifications"),
         *(Command(f"chat.model{n}", f"alt+{n}", f"Model {n}", f"do('models', {n})",
                 "Switch to the model with this number in the list of models.", synonyms="switch variant")

@@ -9,7 +9,6 @@ from textual.app import App
 from r1tui.text import plain
 from r1tui.tui.notices import Notices, Severity
 from r1tui.tui.remedies import format_remedies, in_keys
-from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.notice_line import NoticeLine
 from r1tui.tui.widgets.once import call_after
 from r1tui.tui.widgets.transcript_rows import safe_text
@@ -80,6 +79,6 @@ def _line_of(screen: Screen[Any]) -> NoticeLine:
     line, composer = NoticeLine(), getattr(screen, "composer", None)
     if composer is None:
         line.add_class("-below")
-        line.set_class(bool(screen.query(KeyLine)), "-above-keys")
+        line.set_class(bool(screen.query("KeyLine")), "-above-keys")
     screen.mount(line, before=composer)
     return line
