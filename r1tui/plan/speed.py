@@ -31,10 +31,10 @@ HOST_LAYER_S, HOST_EXPERTS_S, DENSE_HOST_LAYER_S = 8e-4, 3e-4, 2e-4
 on the host, with a whole layer or its experts alone, all threads wait for each other many times."""
 TILE = 128
 """Tokens that the matrix kernels compute at once for each expert, wanted or not (ggml-cuda's mmq)."""
-PROMPT_CORE_GFLOPS, ANSWER_CORE_GFLOPS, SMALL_CORE_GFLOPS = 60.0, 30.0, 12.0
-"""Of one core on quantised weights: many tokens at once, one, and one with experts of few bits, whose weights are
-looked up in tables."""
-FEW_BITS = 2.5
+PROMPT_CORE_GFLOPS, ANSWER_CORE_GFLOPS = 60.0, 30.0
+"""Of one core on quantised weights: many tokens at once, and one."""
+FEW_BITS, FEW_BITS_SHARE = 2.5, 0.4
+"""What a core reaches of that with weights of fewer bits, which it looks up in tables."""
 UNIFIED_SHARE = 0.5
 """What a CPU reads of memory that it shares with a GPU."""
 MISSES = 0.5
@@ -142,7 +142,7 @@ class _Work:
         """Seconds for a token of the answer."""
         host = self._reads[ON_HOST]
         read = self._active(host) + self._usage.host.kv_bytes * self._cached
-        seconds = max(read / self._memory_bps, self._token_flops_s(host))
+        seconds = max(read / self._memory_bps, self._cpu_work(host) / (self._host.cores * ANSWER_CORE_GFLOPS * 1e9))
         seconds += self._host_s
         seconds += host.experts * self._in_use * self._missing / self._disk_bps
         for index, device in self._busy():
@@ -197,7 +197,7 @@ class _Work:
     def _cpu_s(self, tokens: int) -> float:
         """Seconds for the host's share of a batch that the CPU computes."""
         host = self._reads[ON_HOST]
-        computing = self._flops(host) * tokens / self._cpu_flops
+        computing = self._cpu_work(host) * tokens / self._cpu_flops
         return max(computing, self._touched(host, tokens) / self._memory_bps) + self._host_s
 
     def _attention_s(self, tokens: int) -> float:
@@ -254,12 +254,11 @@ class _Work:
         """Operations for one token."""
         return 2 * self._model.parameters(reads, self._in_use)
 
-    def _token_flops_s(self, reads: Reads) -> float:
-        """Seconds of the host's cores for one token."""
+    def _cpu_work(self, reads: Reads) -> float:
+        """Operations for one token, as much as they cost a core: those of experts of few bits count more."""
         few = self._model.bits_per_expert_weight < FEW_BITS
-        dense = self._flops(Reads(dense=reads.dense)) / ANSWER_CORE_GFLOPS
-        experts = self._flops(Reads(experts=reads.experts)) / (SMALL_CORE_GFLOPS if few else ANSWER_CORE_GFLOPS)
-        return (dense + experts) / (self._host.cores * 1e9)
+        experts = self._flops(Reads(experts=reads.experts))
+        return self._flops(Reads(dense=reads.dense)) + experts / (FEW_BITS_SHARE if few else 1.0)
 
     def _batch_flops(self, reads: Reads, tokens: int) -> float:
         """Operations of a GPU for a batch: for each expert that is chosen, whole tiles."""
