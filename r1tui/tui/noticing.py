@@ -53,7 +53,7 @@ class NoticingApp(App[None]):
 
     def _refresh_notifications(self) -> None:
         """Show the newest on the topmost screen; Textual calls it when another one is that."""
-        if not self._running or not self.screen_stack or not self.screen.is_mounted:
+        if not (self._running and self.screen_stack and self.screen.is_mounted and self.screen.is_attached):
             return
         had_any = any(line.display for line in self.screen.query(NoticeLine))
         wait_s = self.notices.look()

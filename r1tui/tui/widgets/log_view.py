@@ -38,6 +38,11 @@ class LogView(ScrollView, can_focus=True):
     def allow_select(self) -> bool:
         return True
 
+    @property
+    def columns(self) -> int:
+        """Cells of a row that are in sight."""
+        return self.scrollable_content_region.width - GAP_COLUMNS
+
     def show(self, lines: Sequence[Line], *, n_gone: int = 0, to_end: bool = False, follows: bool = True) -> None:
         """Show these; `n_gone` of those before are gone at the top. It stays at its end if it `follows`, or goes
         `to_end`."""
@@ -58,7 +63,7 @@ class LogView(ScrollView, can_focus=True):
             return Strip.blank(width, style)
         line = self.lines[number]
         strip = Strip(self._segments(line, number, style), line.cells)
-        shown = strip.crop_extend(left, left + width - GAP_COLUMNS, style).apply_offsets(left, number)
+        shown = strip.crop_extend(left, left + self.columns, style).apply_offsets(left, number)
         return shown.extend_cell_length(width, style)
 
     def _segments(self, line: Line, number: int, style: Style) -> list[Segment]:
