@@ -1,7 +1,9 @@
 """The screen, driven by its keys, over the real server with the tiny R1."""
 
+import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual import events
@@ -197,6 +199,29 @@ async def test_no_key_is_lost_that_was_pressed_before_all_was_there(
             assert app.chat.conversation.exchanges[0].question == "hi"
             assert app.chat.has_class("-no-panel")
             await until(pilot, lambda: app.chat.query_one(Prompt).text == "x")
+
+
+async def test_the_first_screen_takes_text_and_keeps_other_keys_in_their_order(paths: Paths) -> None:
+    app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{paths.run}/none.sock"))
+    begin, begun, may_begin = app.chat.complete, asyncio.Event(), asyncio.Event()
+
+    async def wait_and_begin(*args: Any, **options: Any) -> None:
+        begun.set()
+        await may_begin.wait()
+        await begin(*args, **options)
+
+    app.chat.complete = wait_and_begin  # type: ignore[method-assign]
+    async with app.run_test(size=(120, 40)) as pilot:
+        await begun.wait()
+        prompt = app.chat.query_one(Prompt)
+        for key in ("h", "i", "f5", "x"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: prompt.text == "hi")
+        assert prompt.placeholder == "Ask something. Enter sends."
+        assert not app.chat.has_class("-no-panel")
+        may_begin.set()
+        await until(pilot, lambda: app.chat.has_class("-no-panel"))
+        await until(pilot, lambda: prompt.text == "hix")
 
 
 async def test_an_attached_server_is_chatted_with_and_left_alone(

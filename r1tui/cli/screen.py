@@ -1,5 +1,6 @@
 """`r1tui` and `r1tui demo`: the screen, where there is a terminal that can show it."""
 
+import gc
 import os
 import shutil
 import signal
@@ -61,6 +62,7 @@ def run_screen(
         from r1tui.catalog.variants import load_catalog  # noqa: PLC0415
 
         load_catalog(config)
+    gc.disable()  # until the screen is there: it would look at each module that stays for good
     from r1tui.tui.app import R1App  # noqa: PLC0415
 
     named = variant is not None

@@ -8,10 +8,11 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
+from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from textual import work
+from textual import events, work
 from textual.screen import Screen
 
 from r1tui.errors import R1tuiError
@@ -41,11 +42,14 @@ if TYPE_CHECKING:
     from r1tui.tui.services.unsaved import UnsavedWork
 
 SAMPLE_S = 1.0
-QUITTING = "Quitting"
+QUITTING, STARTING = "Quitting", "The start"
+LATER = ("r1tui.tui.services.shared", "r1tui.tui.screens.chat_parts")
+"""What takes long to import; the first screen needs none of it."""
 LAST_WORDS_S = 3.0
 """Longest wait for the end of a stopped answer."""
 SETTLED_S = 1.5
-"""When what stays for good has been imported; the garbage collector need not look at it again, for 60 ms at a time."""
+"""When what stays for good has been imported; the garbage collector need not look at it again, for 60 ms at a time.
+It does not run at all until the screen is there: whoever starts the screen stops it."""
 
 
 class R1App(Guarded, ThemedApp, CopyingApp, NoticingApp):
@@ -78,16 +82,18 @@ class R1App(Guarded, ThemedApp, CopyingApp, NoticingApp):
         """True if the user named the model just now; one that the config names takes the place of no other."""
         self.chat = ChatScreen(clock)
         """The chat, which lies under every other screen."""
-        self.keymap: dict[str, str] = {}
+        self.keymap = keymap(config.ui)
         """The keys that actions have by the config, by the ids of their bindings."""
         self._attached_to = attach
         self.has_own_server = attach is None
         """True if the server is r1tui's own; the log of somebody else's is not on this machine."""
         self._model_name = model_name
         self._leaving = False
+        self._is_whole = asyncio.Event()
+        """Set when all is there, or never will be."""
         self.failure: FatalError | None = None
         """The unexpected error that ended the screen."""
-        self._complaints = self.choose_theme()
+        self.choose_theme()
 
     def get_default_screen(self) -> Screen[None]:
         return self.chat
@@ -121,30 +127,46 @@ class R1App(Guarded, ThemedApp, CopyingApp, NoticingApp):
         return self.services.make_sampler()
 
     def on_load(self) -> None:
-        self.call_later(self._complete)  # before any key: those that were pressed meanwhile are handled after it
+        self.run_worker(self._complete(), name=STARTING, group=STARTING)
+
+    async def on_event(self, event: events.Event) -> None:
+        """As Textual's. The prompt takes text as soon as it shows; other input, and what follows it, waits."""
+        if isinstance(event, events.InputEvent | events.Paste):
+            is_text = isinstance(event, events.Key) and event.is_printable
+            await (self.chat.opened if is_text else self._is_whole).wait()
+        await super().on_event(event)
 
     async def _complete(self) -> None:
-        """Start everything that the first screen does not need."""
-        from r1tui.tui.services.unsaved import where_the_last_went  # noqa: PLC0415  after the first screen
+        try:
+            await self._start()
+        finally:
+            self._is_whole.set()
 
+    async def _start(self) -> None:
+        """Start everything that the first screen does not need."""
         asyncio.get_running_loop().set_exception_handler(self._stray)
         on_stray_error(self._tell_stray)
         with suppress(ValueError, RuntimeError, NotImplementedError):  # not the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         await self.chat.opened.wait()
-        self.keymap = keymap(self.config.ui)
+        for name in LATER:
+            await asyncio.to_thread(import_module, name)  # meanwhile the prompt takes what is typed
+        from r1tui.tui.services.unsaved import where_the_last_went  # noqa: PLC0415  after the first screen
+
         self.set_keymap(self.keymap)
         services = self.services
         if self.has_own_server:  # an attached server's models are its own
             await asyncio.to_thread(lambda: services.models.catalog)
         await self.chat.complete(services, self.wanted, insists=self.insists)
         self.set_pace()
-        if self._complaints:
-            self.notify("\n".join(self._complaints), title="Themes", severity="warning")
+        if said := "\n".join(await self.load_other_themes()):
+            self.notify(said, title="Themes", severity="warning")
         if self.config.ui.keys and (said := "\n".join(complaints(self.keymap | self.config.ui.keys))):
             self.notify(said, title="ui.keys", severity="warning")
         self.sampler.start()
         self.set_interval(SAMPLE_S, self._sample)
+        gc.freeze()
+        gc.enable()
         self.set_timer(SETTLED_S, gc.freeze)
         if said := await asyncio.to_thread(where_the_last_went):
             self.notify(said)
@@ -207,8 +229,8 @@ class R1App(Guarded, ThemedApp, CopyingApp, NoticingApp):
             self._leaving = False
 
     def work_failed(self, name: str, error: R1tuiError) -> None:
-        """Report the failure; when quitting failed, leave and keep the server."""
-        if name == QUITTING:
+        """Report the failure; when quitting failed, leave and keep the server, and when starting did."""
+        if name in (QUITTING, STARTING):
             self.failure = _fatal(error)
             self.exit(return_code=1)
         else:

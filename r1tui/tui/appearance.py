@@ -11,7 +11,7 @@ from textual.app import App
 from textual.filter import ANSIToTruecolor, LineFilter, NoColor
 
 from r1tui.tui.screens import later
-from r1tui.tui.themes import TERMINAL, chosen_theme, default_theme, keep_theme, load_themes
+from r1tui.tui.themes import TERMINAL, chosen_theme, default_theme, find_theme, keep_theme, load_themes
 
 if TYPE_CHECKING:
     from r1tui.config import Config
@@ -33,22 +33,35 @@ class ThemedApp(App[None]):
             os.environ.setdefault("COLORTERM", "truecolor")
         super().__init__()
 
-    def choose_theme(self) -> list[str]:
-        """Set the theme before the first frame (a later change draws everything twice); return complaints."""
-        themes, complaints = load_themes(self.paths.config / "themes")
-        for theme in themes:
-            self.register_theme(theme)
+    def choose_theme(self) -> None:
+        """Set the theme before the first frame (a later change draws everything twice); the others come later."""
         default = default_theme(os.environ)
-        self._chosen = chosen_theme(self.paths.theme_choice, self.config.ui.theme) or default
-        if self._chosen not in self.available_themes:
-            names = ", ".join(sorted(self.available_themes))
-            complaints.append(f"ui.theme: unknown theme {self._chosen!r}. Themes: {names}.")
+        self._chosen = self._wanted = chosen_theme(self.paths.theme_choice, self.config.ui.theme) or default
+        if not self._has_theme(self._chosen):
             self._chosen = default
         self.slow_link = self.config.ui.slow_link
         if self.slow_link:
             self.animation_level = "none"
-        self.set_reactive(App.theme, TERMINAL if self.slow_link or self.no_color else self._chosen)
+        shown = TERMINAL if self.slow_link or self.no_color else self._chosen
+        self._has_theme(shown)
+        self.set_reactive(App.theme, shown)
         self.stylesheet.set_variables(self.get_css_variables())
+
+    def _has_theme(self, name: str) -> bool:
+        """Register the theme of this name; False if there is none."""
+        if theme := find_theme(name, self.paths.config / "themes"):
+            self.register_theme(theme)
+        return name in self.available_themes
+
+    async def load_other_themes(self) -> list[str]:
+        """Register all themes, in their order; return complaints."""
+        themes, complaints = await asyncio.to_thread(load_themes, self.paths.config / "themes")
+        for theme in themes:
+            self.unregister_theme(theme.name)
+            self.register_theme(theme)
+        if self._wanted not in self.available_themes:
+            names = ", ".join(sorted(self.available_themes))
+            complaints.append(f"ui.theme: unknown theme {self._wanted!r}. Themes: {names}.")
         return complaints
 
     def get_line_filters(self) -> Sequence[LineFilter]:

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +24,6 @@ SWITCHES, NUMBERS = ("dark", "ansi"), ("luminosity_spread", "text_alpha")
 COLORS = tuple(key for key in KEYS if key not in (*SWITCHES, *NUMBERS, "name", "variables"))
 ANSI_VARIABLES = {"ansi-background": "ansi_default", "ansi-foreground": "ansi_default"}
 """What Textual's own styles want from a theme of the terminal's colours and does not generate."""
-VARIABLES = (
-    frozenset(ANSI_VARIABLES)
-    | frozenset(Theme("any", "red").to_color_system().generate())
-    | frozenset(Theme("any", "ansi_red", ansi=True).to_color_system().generate())
-)
 
 
 class Themes(NamedTuple):
@@ -38,6 +35,17 @@ class Themes(NamedTuple):
 
 class ThemeError(ValueError):
     """A theme's file cannot be used; the message says what in it is wrong."""
+
+
+def find_theme(name: str, user_folder: Path | None = None) -> Theme | None:
+    """The theme of this name, as `load_themes` has it, in a fraction of its time. Never raises."""
+    for folder in (user_folder, own_folder()):
+        for path in _files(folder):
+            with suppress(ThemeError):
+                raw = _read(path)
+                if name.encode(errors="replace") in raw and (theme := parse_theme(raw)).name == name:
+                    return theme
+    return None
 
 
 def load_themes(user_folder: Path | None = None) -> Themes:
@@ -68,6 +76,10 @@ def own_folder() -> Path:
 
 def read_theme(path: Path) -> Theme:
     """The theme of a file; raises ThemeError, nothing else."""
+    return parse_theme(_read(path))
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -75,7 +87,7 @@ def read_theme(path: Path) -> Theme:
         raise ThemeError(f"cannot be read ({error.strerror})") from error
     if len(raw) > MAX_BYTES:
         raise ThemeError("larger than 64 KiB")
-    return parse_theme(raw)
+    return raw
 
 
 def parse_theme(raw: bytes) -> Theme:
@@ -147,11 +159,18 @@ def _check_color(key: str, value: Any, *, ansi: bool) -> None:
         raise ThemeError(f"{key!r} is one of the terminal's colours ({value}), which needs `ansi: true`")
 
 
+@cache
+def _known_variables() -> frozenset[str]:
+    """What Textual's own styles use of any theme."""
+    color, ansi = Theme("any", "red"), Theme("any", "ansi_red", ansi=True)
+    return frozenset(ANSI_VARIABLES).union(*(theme.to_color_system().generate() for theme in (color, ansi)))
+
+
 def _check_variables(variables: Any) -> None:
     if not isinstance(variables, dict):
         raise ThemeError("'variables' is not a mapping of names to values")
     for name, value in variables.items():
-        if name not in VARIABLES:
+        if name not in _known_variables():
             raise ThemeError(f"'variables' has unknown {name!r}")
         if not isinstance(value, str):
             raise ThemeError(f"variable {name!r} is not text: {value!r}")

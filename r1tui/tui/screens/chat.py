@@ -87,7 +87,6 @@ class ChatScreen(Guarded, Beneath, Screen[None]):
         self.view, self.widgets = parts.view, parts.widgets
         with self.app.batch_update():
             self.remove_class("-bare")
-            self.composer.prompt.invite()
             await self.mount(*self.widgets.deferred, before=self.composer)
         await self.conversations.open_last()
         count, hear = services.session.server.count_tokens, services.unsaved.hear_of_prompt

@@ -36,7 +36,7 @@ class Prompt(TextArea):
     BINDINGS = bindings_of("prompt")
 
     def __init__(self, completion: Completion, send: Callable[[Typed], None]) -> None:
-        super().__init__(soft_wrap=True, show_line_numbers=False, tab_behavior="focus", placeholder="Ask something.")
+        super().__init__(soft_wrap=True, show_line_numbers=False, tab_behavior="focus")
         self.cursor_blink = False  # two repaints a second, over SSH too
         self.recall = Recall()
         """Earlier questions; set by their owner."""
@@ -66,8 +66,7 @@ class Prompt(TextArea):
         """True if the list of files is there for what is typed now, and takes keys."""
         return self.has_focus and self._completion.is_open and self.unfinished_mention is not None
 
-    def invite(self) -> None:
-        """Say what is done here."""
+    def on_mount(self) -> None:
         self.placeholder = in_keys("Ask something. <prompt.send> sends.", self.app)
 
     def have(self, typed: Typed) -> None:
