@@ -214,14 +214,14 @@ async def test_the_first_screen_takes_text_and_keeps_other_keys_in_their_order(p
     async with app.run_test(size=(120, 40)) as pilot:
         await begun.wait()
         prompt = app.chat.query_one(Prompt)
-        for key in ("h", "i", "f5", "x"):
-            app.post_message(events.Key(key, key if len(key) == 1 else None))
-        await until(pilot, lambda: prompt.text == "hi")
         assert prompt.placeholder == "Ask something. Enter sends."
-        assert not app.chat.has_class("-no-panel")
+        app.post_message(events.Key("h", "h"))
+        await until(pilot, lambda: prompt.text == "h")
+        app.post_message(events.Key("f5", None))
+        app.post_message(events.Key("x", "x"))
         may_begin.set()
         await until(pilot, lambda: app.chat.has_class("-no-panel"))
-        await until(pilot, lambda: prompt.text == "hix")
+        await until(pilot, lambda: prompt.text == "hx")
 
 
 async def test_an_attached_server_is_chatted_with_and_left_alone(
