@@ -278,7 +278,13 @@ class Begun(Event, frozen=True):
     completion_id: str
 
 
-StreamEvent = Begun | PromptProgress | Reasoning | Content | ContentWasThinking | Timings | Finished | Failed
+class Waits(Event, frozen=True):
+    """Another client's answer comes first; it has so many tokens."""
+
+    tokens: int
+
+
+StreamEvent = Waits | Begun | PromptProgress | Reasoning | Content | ContentWasThinking | Timings | Finished | Failed
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[StageEvent] = msgspec.json.Decoder(StageEvent)

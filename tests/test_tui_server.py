@@ -230,16 +230,28 @@ async def test_a_screen_that_the_config_gives_a_model_leaves_another_that_runs(
 
 
 async def test_another_clients_answer_is_told_and_stopping_it_is_asked_about(
-    paths: Paths, config: Config, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, config: Config, tiny_r1: TinyModel
 ) -> None:
     app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer="one two ", loop=True)))
-    said: list[str] = []
-    monkeypatch.setattr(app, "notify", lambda text, **_: said.append(text))
     async with opened(app) as pilot:
         await ready(app, pilot)
+        transcript, prompt = app.chat.widgets.transcript, app.chat.composer.prompt
+
+        def waits() -> int:
+            """Tokens of the other's answer, as they are said where ours will be."""
+            rows = " ".join(transcript.render_line(y).text.strip() for y in range(transcript.size.height))
+            said = re.search(r"Waiting: another client's answer is running, ([\d,]+) tokens so far", rows)
+            return int(said[1].replace(",", "")) if said else 0
+
         stream = open_stream(paths.server_socket, "of another tool")
         await ask(app, pilot, "hi")
-        await until(pilot, lambda: any("yours comes next" in text for text in said))
+        await until(pilot, lambda: waits() > 0)
+        first = waits()
+        await until(pilot, lambda: waits() > first)
+        await pilot.press("escape")
+        await until(pilot, lambda: prompt.text == "hi" and not answers(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: waits() > first)
         await pilot.press("ctrl+q")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("escape")
@@ -247,6 +259,7 @@ async def test_another_clients_answer_is_told_and_stopping_it_is_asked_about(
         stream.close()
         assert call(SocketConnection(paths.server_socket), "DELETE", "/v1/stream?conv_id=of+another+tool")[0] == 204
         await until(pilot, lambda: bool(answers(app)[-1].content))
+        assert not waits()
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not app.is_running)
     assert supervisor.status(paths).state == "stopped"

@@ -19,6 +19,7 @@ from r1tui.events import (
     ServerStopped,
     StreamEvent,
     Timings,
+    Waits,
 )
 from r1tui.remedies import Remedies, in_commands
 from r1tui.system.lazy import asyncio
@@ -82,6 +83,8 @@ class Answer:
         self.content = Pieces()
         self.has_thoughts = False
         """True if the thinking has more than white space."""
+        self.tokens_ahead: int | None = None
+        """Tokens so far of another client's answer, for which it waits; None: for none."""
         self.prompt: PromptProgress | None = None
         self.timings: Timings | None = None
         self.finished: Finished | None = None
@@ -234,8 +237,10 @@ class Answer:
                 self._content_was_thinking()
             case Timings():
                 self._count_as(event)
+            case Waits(tokens):
+                self.tokens_ahead = tokens
             case Begun(completion_id):
-                self.completion_id = completion_id
+                self.completion_id, self.tokens_ahead = completion_id, None
             case PromptProgress():
                 self.prompt, self._progress_s = event, self._clock()
                 if self.state == "waiting":

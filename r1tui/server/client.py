@@ -245,10 +245,13 @@ class ServerClient:
         if not answer.success:
             raise R1tuiError(f"The server says: {answer.message}.", "The answer continues unchanged.")
 
+    async def slots(self) -> list[Slot]:
+        """The server's places for answers. Frequent calls would keep an idle server from sleeping."""
+        return await self._http.fetch("GET", "/slots", list[Slot])
+
     async def busy_slots(self) -> int:
-        """Count the running answers. Frequent calls would keep an idle server from sleeping."""
-        slots = await self._http.fetch("GET", "/slots", list[Slot])
-        return sum(slot.is_processing for slot in slots)
+        """Count the running answers."""
+        return sum(slot.is_processing for slot in await self.slots())
 
     async def forces_thinking(self, sampling: SamplingSettings | None = None) -> bool:
         """True if the model's template ends the prompt with `<think>`, so that a reply begins inside it.

@@ -23,6 +23,12 @@ _MOST_DEPTH = 6
 S = TypeVar("S", bound=msgspec.Struct)
 
 
+class NextToken(msgspec.Struct, frozen=True):
+    """How far the answer in a slot is."""
+
+    n_decoded: int = 0
+
+
 class Slot(msgspec.Struct, frozen=True):
     """One place for an answer, as `/slots` shows it."""
 
@@ -31,6 +37,14 @@ class Slot(msgspec.Struct, frozen=True):
     id_task: int | None = None
     n_prompt_tokens: int = 0
     """In its cache, answers included."""
+    next_token: list[NextToken] | NextToken = NextToken()
+    """A list in newer servers."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the answer so far."""
+        parts = [self.next_token] if isinstance(self.next_token, NextToken) else self.next_token
+        return sum(part.n_decoded for part in parts)
 
 
 class Delta(msgspec.Struct, frozen=True):

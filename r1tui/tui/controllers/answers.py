@@ -8,7 +8,7 @@ from typing import Any
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import ContextBudget, Conversation, Exchange
 from r1tui.chat.typed import Typed, defuse
-from r1tui.events import Failed, StreamEvent, TooLong
+from r1tui.events import Failed, Finished, StreamEvent, TooLong
 from r1tui.remedies import AskAgain, ShowLog
 from r1tui.server.client import Beginning
 from r1tui.supervisor.protocol import new_conversation_id
@@ -288,6 +288,9 @@ class AnswerController:
             if isinstance(event, TooLong) and answer.base is None:
                 self._refuse(receiving, event)
                 return
+            if isinstance(event, Finished) and self._is_taken_back(receiving, event):
+                self._return(receiving)
+                return
             self._take_in(answer, event)
         if "thinking" in (state, answer.state) and state != answer.state:
             self._view.refresh_bindings()
@@ -319,9 +322,20 @@ class AnswerController:
         if conversation is not self._view.conversation:
             exchange.answer.apply(Failed(why, remedies=refused.remedies))
             return
-        conversation.remove(exchange)
-        self._view.give_back(Question(exchange.question, receiving.typed), was_asked=True)
+        self._return(receiving)
         self._view.tell(f"{why} Your question is back in the prompt. {MORE_ROOM}")
+
+    def _is_taken_back(self, receiving: Receiving, end: Finished) -> bool:
+        """True if the user stopped a question before its turn."""
+        answer = receiving.exchange.answer
+        is_waiting = answer.state == "waiting" and answer.tokens_ahead is not None and answer.base is None
+        is_here = receiving.conversation is self._view.conversation
+        return is_waiting and is_here and end.finish_reason == "cancelled"
+
+    def _return(self, receiving: Receiving) -> None:
+        """Return what was asked to the prompt."""
+        receiving.conversation.remove(receiving.exchange)
+        self._view.give_back(Question(receiving.exchange.question, receiving.typed), was_asked=True)
 
     def _give_back(self, question: Question) -> None:
         if question.typed is not None:

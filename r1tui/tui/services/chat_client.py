@@ -14,12 +14,13 @@ from r1tui.chat.answer import CONTEXT_FULL, paced
 from r1tui.chat.conversation import ContextBudget, Messages, surely_has_room
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
-from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong
+from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong, Waits
 from r1tui.planning.history import remember_answer
 from r1tui.remedies import AskAgain
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.record import read_record, record_file
 from r1tui.server.refusal import server_stopped
+from r1tui.server.wire import Slot
 from r1tui.system.logs import as_user_error
 from r1tui.system.paths import Paths
 from r1tui.tui.messages import AnswerWaits
@@ -36,6 +37,8 @@ UNHEARD_S = 5.0
 """An answer that another r1tui asked for is let go of when its stop has no effect for so long."""
 BURST_S = 0.02
 """Events within this time of each other are one batch."""
+TURN_S = 1.0
+"""How often the answer is looked at for which ours waits."""
 ROOM_S = 3.0
 """Longest wait of an answer for each figure of the context."""
 
@@ -106,15 +109,16 @@ class ChatClient:
 
         When this is cancelled, the answer goes on at the server.
         """
-        just_stopped = self._stopped_s is not None and monotonic() - self._stopped_s < UNHEARD_S
+        just_stopped = self._begun and self._stopped_s is not None and monotonic() - self._stopped_s < UNHEARD_S
         self.answer_id, self._begun, self._stopped_s = asked.answer_id, False, None
         left = False
         end: Finished | None = None
+        waiting: asyncio.Task[None] | None = None
         try:
             await self._connection.need_model()
             client = await self._connection.client()
             if not just_stopped:  # then what runs is the end of the user's own
-                await self._tell_of_waiting(client)
+                waiting = await self._tell_of_waiting(client, take)
             sampling = await self._sampling()
             if asked.vary:
                 sampling = msgspec.structs.replace(sampling, seed=secrets.randbelow(2**32 - 1))
@@ -138,6 +142,8 @@ class ChatClient:
             left = True
             raise
         finally:
+            if waiting is not None:
+                waiting.cancel()
             try:
                 if not left and self._managed is not None:
                     await self._managed.tell_supervisor(asked.answer_id, running=False)
@@ -209,14 +215,27 @@ class ChatClient:
             async with asyncio.timeout(ROOM_S):
                 self._context_tokens = await (await self._connection.client()).context_tokens()
 
-    async def _tell_of_waiting(self, client: ServerClient) -> None:
-        """Post why the answer will not begin at once, if it will not."""
+    async def _tell_of_waiting(self, client: ServerClient, take: Take) -> asyncio.Task[None] | None:
+        """Tell why the answer will not begin at once, if it will not; the work of telling it on, if there is any."""
         state = self._managed.status.state if self._managed is not None else ""
         with suppress(R1tuiError):
             if state == "sleeping":
                 self._post(AnswerWaits("The model was unloaded while idle. Reloading…"))
-            elif state == "ready" and await client.busy_slots():
-                self._post(AnswerWaits("Another client's answer is running; yours comes next."))
+            elif state == "ready" and (busy := _taken(await client.slots())):
+                take([Waits(sum(slot.tokens for slot in busy))])
+                return asyncio.create_task(self._watch_turn(client, take))
+        return None
+
+    async def _watch_turn(self, client: ServerClient, take: Take) -> None:
+        """Have it taken how far the answers are that come first, until ours begins."""
+        seen: set[int | None] = set()
+        with suppress(R1tuiError):
+            while (busy := _taken(await client.slots())) and not self._begun:
+                tasks = {slot.id_task for slot in busy}
+                if tasks == seen:  # one that is new may be ours, which tells of itself soon
+                    take([Waits(sum(slot.tokens for slot in busy))])
+                seen = tasks
+                await asyncio.sleep(TURN_S)
 
     def _said(self, error: R1tuiError) -> str:
         return f"{error.cause} {say(error.remedies, attached=self._managed is None)}".strip()
@@ -278,6 +297,11 @@ class ChatClient:
                 if self._managed is not None and self._managed.is_being_stopped():
                     return ServerStopped.of(server_stopped())
         return event
+
+
+def _taken(slots: list[Slot]) -> list[Slot]:
+    """The server's slots if all of them are taken."""
+    return slots if all(slot.is_processing for slot in slots) else []
 
 
 def _as_text(sampling: SamplingSettings) -> str:

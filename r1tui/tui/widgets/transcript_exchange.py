@@ -207,6 +207,9 @@ def _remedies(answer: Answer, *, is_last: bool) -> Remedies:
 def _status(answer: Answer, *, is_last: bool) -> str:
     goes_on = " <chat.continue> continues it." if is_last and answer.can_go_on else ""
     match answer.state:
+        case "waiting" if answer.tokens_ahead is not None:
+            ahead = f"{answer.tokens_ahead:,} token{'' if answer.tokens_ahead == 1 else 's'} so far"
+            return f"Waiting: another client's answer is running, {ahead}. <chat.stop> takes the question back."
         case "waiting":
             return "waiting for the first token…"
         case "reading" if answer.prompt and answer.prompt.total:
